@@ -1,0 +1,141 @@
+"""The narrow waist: NumPy arrays and plain data above, one framework each below.
+
+An engine is one file here, found by its name and imported on first use. At its top it says what it is in plain
+literals (``LABEL``, ``REQUIRES``, ``INSTALL``, ``BACKENDS``), which are read without importing anything.
+"""
+
+import ast
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..data.dataset import Split
+from ..errors import EngineError, suggest
+from ..network import Network
+from ..plan import Plan
+from ..recipe import Recipe
+from ..state import State
+
+Native = Any  # a split on an engine's device, in its own types
+
+
+class Engine(Protocol):
+    """What every engine does. ``Engine(network, recipe, device="cpu", backend=None)`` builds one.
+
+    Arrays on this side are NumPy in the canonical layout and in ``recipe.dtype``. A loss is the mean data loss of a
+    step before its update. No engine sets a global of its framework, and two of different dtype live in one process.
+    """
+
+    device: str
+
+    def load(self, state: State) -> None:
+        """Take weights and optimizer slots in; ValueError names the first array that does not fit."""
+        ...
+
+    def state(self) -> State:
+        """Give weights and optimizer slots out, as copies."""
+        ...
+
+    def put(self, split: Split) -> Native:
+        """Move a whole split onto the device, once."""
+        ...
+
+    def run(self, data: Native, plan: Plan) -> None:
+        """Make the plan's K training steps; they may still be in flight on return."""
+        ...
+
+    def sync(self) -> np.ndarray:
+        """Wait, and return the losses since the last sync: this is where a stopwatch stops."""
+        ...
+
+    def logits(self, data: Native) -> np.ndarray:
+        """Return the logits of every sample in evaluation mode, shape (samples, classes)."""
+        ...
+
+    def trace(self, data: Native, plan: Plan) -> State:
+        """Return what one training step computes, in order, and change nothing.
+
+        Keys are ``output/LAYER`` forward, ``loss``, then ``gradient/LAYER/LEAF`` backward.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What an engine's file says of itself."""
+
+    name: str
+    label: str
+    requires: str
+    install: str
+    backends: dict[str, str]
+
+    @property
+    def installed(self) -> bool:
+        return find_spec(self.requires) is not None
+
+    @property
+    def default_backend(self) -> str:
+        return next(iter(self.backends))
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """Return every engine by name, in the order of `ORDER` and then of the alphabet; nothing is imported."""
+    found: dict[str, Entry] = {}
+    for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
+        said = {
+            node.targets[0].id: ast.literal_eval(node.value)
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id in ("LABEL", "REQUIRES", "INSTALL", "BACKENDS")
+        }
+        found[path.stem] = Entry(path.stem, said["LABEL"], said["REQUIRES"], said["INSTALL"], said["BACKENDS"])
+    return dict(sorted(found.items(), key=lambda item: item[0] != "numpy"))  # the specification comes first
+
+
+def entry(name: str) -> Entry:
+    """Return one engine's entry.
+
+    Raises
+    ------
+    EngineError
+        Where there is none of that name.
+    """
+    if name not in entries():
+        raise EngineError(f"engine {name!r} is unknown; {suggest(name, entries())}")
+    return entries()[name]
+
+
+def create(name: str, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str | None = None) -> Engine:
+    """Import an engine and build it.
+
+    Parameters
+    ----------
+    name : str
+    network : Network
+    recipe : Recipe
+    device : str
+        ``cpu``, ``cuda``, ``mps``, or ``auto`` for the fastest there is.
+    backend : str, optional
+        One of the engine's own; the first by default.
+
+    Raises
+    ------
+    EngineError
+        Where the framework is not installed, or lacks the backend or the device.
+    """
+    known = entry(name)
+    backend = backend or known.default_backend
+    if backend not in known.backends:
+        raise EngineError(f"{known.label} has no backend {backend!r}; {suggest(backend, known.backends)}")
+    if not known.installed:
+        raise EngineError(f"{known.label} is not installed: {known.install}")
+    module = import_module(f"{__name__}.{name}")
+    return module.Engine(network, recipe, device=device, backend=backend)

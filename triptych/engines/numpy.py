@@ -1,0 +1,110 @@
+"""NumPy: forward, backward and update by hand. This engine is the specification; the others are argued against it."""
+
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.dataset import Split
+from ..errors import EngineError
+from ..network import Network
+from ..plan import Plan
+from ..recipe import Recipe
+from ..scratch.layers import Layer, build
+from ..scratch.loss import softmax_cross_entropy
+from ..scratch.optimizers import UPDATES
+from ..state import State, check
+
+LABEL = "NumPy"
+REQUIRES = "numpy"
+INSTALL = "pip install numpy"
+BACKENDS = {"eager": "from scratch"}
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Native:
+    x: Array
+    y: Array
+
+
+class Engine:
+    def __init__(self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "eager") -> None:
+        if device not in ("cpu", "auto"):
+            raise EngineError(f"NumPy runs on the cpu, not on {device!r}")
+        self.device = "cpu"
+        self.network, self.recipe = network, recipe
+        self.layers = [build(layer) for layer in network.layers]
+        self.fixed = len(list(takewhile(lambda place: not place.parameters, network.places)))  # nothing to learn below
+        self.own = np.random.Generator(np.random.Philox(recipe.seed))  # masks in free mode
+        self.arrays: State = {}
+        self.losses: list[Array] = []
+
+    def load(self, state: State) -> None:
+        self.arrays = {name: array.copy() for name, array in check(state, self.network, self.recipe).items()}
+        for layer, place in zip(self.layers, self.network.places, strict=True):
+            layer.parameters = {p.leaf: self.arrays[p.name] for p in place.parameters}
+
+    def state(self) -> State:
+        return {name: array.copy() for name, array in self.arrays.items()}
+
+    def put(self, split: Split) -> Native:
+        return Native(split.pixels(self.recipe.dtype), split.labels)
+
+    def run(self, data: Native, plan: Plan) -> None:
+        for k, rate in enumerate(plan.rate):
+            loss, gradients = self._gradients(*self._batch(data, plan, k))
+            self._update(gradients, float(rate))
+            self.losses.append(loss)
+
+    def sync(self) -> np.ndarray:
+        losses, self.losses = np.array(self.losses, self.recipe.dtype), []
+        return losses
+
+    def logits(self, data: Native) -> np.ndarray:
+        return self._forward(data.x, {})
+
+    def trace(self, data: Native, plan: Plan) -> State:
+        seen: State = {}
+        loss, gradients = self._gradients(*self._batch(data, plan, 0), seen)
+        return seen | {"loss": loss} | {f"gradient/{name}": g for name, g in gradients.items()}
+
+    def _batch(self, data: Native, plan: Plan, k: int) -> tuple[Array, Array, dict[str, Array]]:
+        masks = {name: mask[k] for name, mask in plan.keep.items()}
+        if plan.order is None:
+            x, y = data.x, data.y
+        else:
+            x, y = data.x[plan.order[k]], data.y[plan.order[k]]
+        if self.recipe.random == "free":
+            masks = {layer.name: self.own.random((len(x), *shape)) >= layer.rate for layer, shape in self.network.dropouts}
+        return x, y, masks
+
+    def _forward(self, x: Array, masks: dict[str, Array], seen: State | None = None) -> Array:
+        for layer in self.layers:
+            x = layer.forward(x, masks.get(layer.name))
+            if seen is not None:
+                seen[f"output/{layer.name}"] = x.copy()
+        return x
+
+    def _gradients(self, x: Array, y: Array, masks: dict[str, Array], seen: State | None = None) -> tuple[Array, State]:
+        loss, dy = softmax_cross_entropy(self._forward(x, masks, seen), y)
+        gradients: State = {}
+        learning: list[Layer] = self.layers[self.fixed :]
+        for layer in reversed(learning):
+            gradients |= {f"{layer.name}/{leaf}": g for leaf, g in layer.gradients(dy).items()}
+            if layer is not learning[0]:
+                dy = layer.backward(dy)
+        return loss, gradients
+
+    def _update(self, gradients: State, rate: float) -> None:
+        optimizer, step = self.recipe.optimizer, 0
+        if optimizer.counts_steps:
+            self.arrays["step"] += 1
+            step = int(self.arrays["step"])
+        update = UPDATES[type(optimizer)]
+        for name, gradient in gradients.items():
+            slots = {slot: self.arrays[f"{name}/{slot}"] for slot in optimizer.slots}
+            update(optimizer, self.arrays[name], gradient, slots, rate, step)

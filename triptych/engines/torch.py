@@ -1,0 +1,246 @@
+"""PyTorch: nn.Module, autograd, torch.optim.
+
+The specification's formulas are PyTorch's own (velocity holds gradients, epsilon outside the root), so the optimizers
+are used as they come.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .. import network as spec
+from .. import recipe as how
+from ..data.dataset import Split
+from ..errors import EngineError
+from ..layout import to_canonical, to_native
+from ..plan import Plan
+from ..state import State, check
+
+LABEL = "PyTorch"
+REQUIRES = "torch"
+INSTALL = "pip install 'triptych[torch]'"
+BACKENDS = {"eager": "eager", "onednn": "eager, oneDNN products", "compiled": "torch.compile"}
+
+
+class Dropout(nn.Module):
+    """nn.Dropout that can be dealt its mask instead of drawing it."""
+
+    def __init__(self, rate: float, own: torch.Generator) -> None:
+        super().__init__()
+        self.rate, self.own = rate, own
+
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        if keep is None:
+            keep = torch.rand(x.shape, generator=self.own, device=x.device) >= self.rate
+        return x * keep / (1 - self.rate)
+
+
+class Network(nn.Module):
+    def __init__(self, network: spec.Network, own: torch.Generator) -> None:
+        super().__init__()
+        self.stack = nn.ModuleDict({p.layer.name: module(p, own) for p in network.places})
+
+    def forward(self, x: Tensor, keep: dict[str, Tensor], seen: dict[str, Tensor] | None = None) -> Tensor:
+        for name, layer in self.stack.items():
+            x = layer(x, keep[name]) if name in keep else layer(x)
+            if seen is not None:
+                seen[name] = x
+        return x
+
+
+def module(place: spec.Placed, own: torch.Generator) -> nn.Module:
+    match place.layer:
+        case spec.Dense(units=units):
+            return nn.Linear(place.input_shape[0], units)
+        case spec.ReLU():
+            return nn.ReLU()
+        case spec.Dropout(rate=rate):
+            return Dropout(rate, own)
+        case spec.Flatten():
+            return nn.Flatten()
+        case other:
+            raise NotImplementedError(f"PyTorch: no module for {other}")
+
+
+def optimizer(o: how.Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    # One fused kernel per step, where there is one: the results are the same to the bit (D93).
+    fused = parameters[0].device.type in ("cpu", "cuda", "mps")
+    match o:
+        case how.SGD():
+            return torch.optim.SGD(parameters, o.rate, o.momentum, nesterov=o.nesterov, fused=fused)
+        case how.Adam():
+            return torch.optim.Adam(parameters, o.rate, (o.beta1, o.beta2), o.epsilon, fused=fused)
+        case how.RMSprop():
+            return torch.optim.RMSprop(parameters, o.rate, o.decay, o.epsilon)
+        case other:
+            raise NotImplementedError(f"PyTorch: no optimizer for {other}")
+
+
+# What torch.optim calls the specification's slots.
+SLOTS: dict[type[how.Optimizer], dict[str, str]] = {
+    how.SGD: {"velocity": "momentum_buffer"},
+    how.Adam: {"m": "exp_avg", "v": "exp_avg_sq"},
+    how.RMSprop: {"v": "square_avg"},
+}
+
+
+@dataclass(frozen=True)
+class Native:
+    x: Tensor
+    y: Tensor
+
+
+class Engine:
+    def __init__(self, network: spec.Network, recipe: how.Recipe, *, device: str = "cpu", backend: str = "eager") -> None:
+        self.description, self.recipe, self.backend = network, recipe, backend
+        self.device = find_device(device, recipe.dtype)
+        self.dtype: torch.dtype = getattr(torch, recipe.dtype)
+        own = torch.Generator(self.device).manual_seed(recipe.seed)
+        self.network = Network(network, own).to(self.device, self.dtype)
+        self.optimizer = optimizer(recipe.optimizer, list(self.network.parameters()))
+        # Compiling the module is what its users do; loss and optimizer stay eager.
+        self.model = torch.compile(self.network) if backend == "compiled" else self.network
+        self.losses: list[Tensor] = []
+
+    def load(self, state: State) -> None:
+        check(state, self.description, self.recipe)
+        with torch.no_grad():
+            for p in self.description.parameters:
+                weight = self._weight(p)
+                weight.copy_(self._tensor(p, state[p.name]))
+                slots: dict[str, Tensor] = {theirs: self._tensor(p, state[f"{p.name}/{ours}"]) for ours, theirs in self._slots()}
+                if not isinstance(self.recipe.optimizer, how.SGD):  # theirs counts in float32 on the device
+                    slots["step"] = torch.tensor(float(state.get("step", 0)), device=self.device)
+                self.optimizer.state[weight] = slots
+
+    def state(self) -> State:
+        parameters = self.description.parameters
+        weights = {p.name: self._array(p, self._weight(p)) for p in parameters}
+        slots = {f"{p.name}/{ours}": self._array(p, self._kept(p)[theirs]) for ours, theirs in self._slots() for p in parameters}
+        step = {"step": np.array(int(self._kept(parameters[0])["step"]))} if self.recipe.optimizer.counts_steps else {}
+        return weights | slots | step
+
+    def put(self, split: Split) -> Native:
+        x = to_native("torch", "image", split.pixels(self.recipe.dtype))
+        return Native(torch.from_numpy(x).to(self.device), torch.from_numpy(split.labels).to(self.device, torch.int64))
+
+    def run(self, data: Native, plan: Plan) -> None:
+        order = None if plan.order is None else torch.from_numpy(plan.order).to(self.device)
+        keep = self._masks(plan)
+        self.model.train()
+        with self._settings():
+            for k, rate in enumerate(plan.rate):
+                x, y = (data.x, data.y) if order is None else (data.x[order[k]], data.y[order[k]])
+                loss = self._gradients(x, y, {name: mask[k] for name, mask in keep.items()})
+                self._update(float(rate))
+                self.losses.append(loss)
+
+    def sync(self) -> np.ndarray:
+        losses = torch.stack(self.losses).cpu().numpy() if self.losses else np.zeros(0, self.recipe.dtype)
+        self.losses = []
+        return losses
+
+    def logits(self, data: Native) -> np.ndarray:
+        self.model.eval()
+        with torch.inference_mode(), self._settings():
+            return self.network(data.x, {}).cpu().numpy()
+
+    def trace(self, data: Native, plan: Plan) -> State:
+        order = None if plan.order is None else torch.from_numpy(plan.order[0]).to(self.device)
+        x, y = (data.x, data.y) if order is None else (data.x[order], data.y[order])
+        keep = {name: mask[0] for name, mask in self._masks(plan).items()}
+        seen: dict[str, Tensor] = {}
+        self.model.train()
+        with self._settings():
+            # The compiled module first: it is the one that is timed, so its gradients are the ones shown.
+            loss = self._gradients(x, y, keep)
+            with torch.no_grad():
+                self.network(x, keep, seen)
+        outputs = {
+            f"output/{p.layer.name}": to_canonical("torch", p.role, seen[p.layer.name].cpu().numpy(), p.fold if p.role == "flat" else ())
+            for p in self.description.places
+        }
+        gradients: State = {}
+        for p in sorted(self.description.parameters, key=self._backward_order):
+            gradient = self._weight(p).grad
+            assert gradient is not None
+            gradients[f"gradient/{p.name}"] = self._array(p, gradient)
+        return outputs | {"loss": loss.cpu().numpy()} | gradients
+
+    def _gradients(self, x: Tensor, y: Tensor, keep: dict[str, Tensor]) -> Tensor:
+        self.optimizer.zero_grad()
+        loss = F.cross_entropy(self.model(x, keep), y)
+        loss.backward()
+        return loss.detach()
+
+    def _update(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+
+    def _masks(self, plan: Plan) -> dict[str, Tensor]:
+        places = {p.layer.name: p for p in self.description.places}
+        masks: dict[str, Tensor] = {}
+        for name, mask in plan.keep.items():
+            p = places[name]
+            rows = mask.reshape(-1, *p.output_shape)  # K and B as one axis: the layout table knows samples only
+            native = to_native("torch", p.role, rows, p.fold if p.role == "flat" else ())
+            masks[name] = torch.from_numpy(native.reshape(*mask.shape[:2], *native.shape[1:])).to(self.device)
+        return masks
+
+    @contextmanager
+    def _settings(self) -> Iterator[None]:
+        """Route float32 products to oneDNN's kernels for as long as this engine computes, and no longer.
+
+        The setting is named bf16, but on processors without AMX the arithmetic stays float32; on those with it, it does
+        not, and the float32 verdict says so (`precision`).
+        """
+        if self.backend != "onednn":
+            yield
+            return
+        matmul = torch.backends.mkldnn.matmul
+        before, matmul.fp32_precision = matmul.fp32_precision, "bf16"
+        try:
+            yield
+        finally:
+            matmul.fp32_precision = before
+
+    def _slots(self) -> list[tuple[str, str]]:
+        o = self.recipe.optimizer
+        return [(slot, SLOTS[type(o)][slot]) for slot in o.slots]
+
+    def _weight(self, p: spec.Parameter) -> nn.Parameter:
+        return getattr(self.network.stack[p.layer], {"kernel": "weight"}.get(p.leaf, p.leaf))
+
+    def _kept(self, p: spec.Parameter) -> dict[str, Tensor]:
+        return self.optimizer.state[self._weight(p)]
+
+    def _tensor(self, p: spec.Parameter, array: np.ndarray) -> Tensor:
+        return torch.tensor(to_native("torch", p.role, array, p.sizes), device=self.device)
+
+    def _array(self, p: spec.Parameter, tensor: Tensor) -> np.ndarray:
+        return to_canonical("torch", p.role, tensor.detach().cpu().numpy(), p.sizes)
+
+    def _backward_order(self, p: spec.Parameter) -> int:
+        return -[place.layer.name for place in self.description.places].index(p.layer)
+
+
+def find_device(name: str, dtype: str) -> str:
+    """Return the device to use, or raise `EngineError` saying what is missing."""
+    have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return next(d for d in ("cuda", "mps", "cpu") if have[d] and (d != "mps" or dtype == "float32"))
+    if name not in have:
+        raise EngineError(f"PyTorch: device {name!r} is unknown; known: auto, {', '.join(have)}")
+    if not have[name]:
+        raise EngineError(f"PyTorch sees no {name} device on this machine; use --device cpu or auto")
+    if name == "mps" and dtype != "float32":
+        raise EngineError("PyTorch's mps device has no float64; use --dtype float32 or --device cpu")
+    return name

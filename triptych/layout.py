@@ -1,0 +1,36 @@
+"""Where every axis goes: the one place that knows how frameworks store things.
+
+Canonical is channels-last images, dense kernels (in, out), convolution kernels (h, w, in, out). Each row reads
+canonical -> native; the way back is the same pattern with its sides swapped. A role without a row is stored alike.
+"""
+
+import numpy as np
+from einops import rearrange
+
+from .network import Sizes
+
+TABLE: dict[str, dict[str, str]] = {
+    "numpy": {},
+    "torch": {
+        "dense": "i o -> o i",  # Linear keeps (out, in)
+        "folded": "(h w c) o -> o (c h w)",  # the dense layer after a flatten: its inputs are permuted, too
+        "image": "b h w c -> b c h w",
+        "flat": "b (h w c) -> b (c h w)",
+    },
+    "tensorflow": {},
+}
+
+
+def to_native(engine: str, role: str, array: np.ndarray, sizes: Sizes = ()) -> np.ndarray:
+    """Return a contiguous array in the engine's own layout."""
+    pattern = TABLE[engine].get(role)
+    return np.ascontiguousarray(rearrange(array, pattern, **dict(sizes)) if pattern else array)
+
+
+def to_canonical(engine: str, role: str, array: np.ndarray, sizes: Sizes = ()) -> np.ndarray:
+    """Return a contiguous copy in the canonical layout."""
+    pattern = TABLE[engine].get(role)
+    if pattern:
+        left, right = pattern.split(" -> ")
+        array = rearrange(array, f"{right} -> {left}", **dict(sizes))
+    return np.array(array, order="C")

@@ -1,0 +1,130 @@
+"""What K steps shall do, as small arrays: which samples, which rates, which masks. Drawn here, obeyed by every engine."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import random
+from .network import Network
+from .recipe import Recipe
+
+PLAN_BYTES = 32 * 2**20  # the largest a plan may be
+
+
+@dataclass(frozen=True)
+class Plan:
+    """K training steps.
+
+    Attributes
+    ----------
+    rate : ndarray of float64, shape (K,)
+        Learning rates.
+    order : ndarray of int32, shape (K, B), or None
+        Sample indices; None means all rows as they lie, with no copy.
+    keep : dict of str to ndarray of bool, shape (K, B, …)
+        Dropout masks by layer name; empty where each framework draws its own.
+    """
+
+    rate: NDArray[np.float64]
+    order: NDArray[np.int32] | None = None
+    keep: dict[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
+
+    def __len__(self) -> int:
+        return len(self.rate)
+
+    def __getitem__(self, steps: slice) -> "Plan":
+        """Return the plan of some of the steps."""
+        order = None if self.order is None else self.order[steps]
+        return Plan(self.rate[steps], order, {name: mask[steps] for name, mask in self.keep.items()})
+
+    def single(self) -> Iterator["Plan"]:
+        """Yield the same steps one by one."""
+        return (self[k : k + 1] for k in range(len(self)))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Every plan of a whole training run, in order, each drawn when it is asked for.
+
+    Attributes
+    ----------
+    network, recipe
+    samples : int
+        Size of the training split.
+    block : int
+        The K that is wanted; bounded so that a plan stays under 32 MB. At most three pairs (K, B) occur in a run:
+        whole blocks, the rest of an epoch, and the smaller last batch.
+    """
+
+    network: Network
+    recipe: Recipe
+    samples: int
+    block: int = 64
+
+    @property
+    def batch(self) -> int:
+        return self.samples if self.recipe.batch_size == "full" else min(self.recipe.batch_size, self.samples)
+
+    @property
+    def full(self) -> bool:
+        """Whether every step sees all rows as they lie."""
+        return self.recipe.batch_size == "full"
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.samples // self.batch)
+
+    @property
+    def steps(self) -> int:
+        return self.recipe.epochs * self.steps_per_epoch
+
+    @property
+    def block_steps(self) -> int:
+        """K of a whole block, after the bound on a plan's size."""
+        masks = 0 if self.recipe.random == "free" else sum(int(np.prod(shape)) for _, shape in self.network.dropouts)
+        per_step = 8 + self.batch * ((0 if self.full else 4) + masks)
+        longest = self.recipe.epochs if self.full else max(self.samples // self.batch, 1)
+        return max(1, min(self.block, PLAN_BYTES // per_step, longest))
+
+    def spans(self) -> Iterator[tuple[int, int, int]]:
+        """Yield (first step, number of steps, batch size) of each plan of the run."""
+        k = self.block_steps
+        if self.full:
+            yield from ((start, min(k, self.steps - start), self.batch) for start in range(0, self.steps, k))
+            return
+        whole, rest = divmod(self.samples, self.batch)
+        for epoch in range(self.recipe.epochs):
+            start = epoch * self.steps_per_epoch
+            yield from ((start + at, min(k, whole - at), self.batch) for at in range(0, whole, k))
+            if rest:
+                yield start + whole, 1, rest
+
+    def plans(self) -> Iterator[Plan]:
+        """Yield every plan of the run."""
+        return (self.plan(*span) for span in self.spans())
+
+    def plan(self, start: int, steps: int, batch: int) -> Plan:
+        """Draw the plan of `steps` steps from step `start`, none of which may cross the end of an epoch in mini-batches."""
+        rate = np.full(steps, self.recipe.optimizer.rate)
+        order = None
+        if not self.full:
+            epoch, at = divmod(start, self.steps_per_epoch)
+            rows = random.permutation(self.samples, self.recipe.seed, "order", epoch)
+            order = rows[at * self.batch :][: steps * batch].reshape(steps, batch)
+        return Plan(rate, order, {} if self.recipe.random == "free" else self._masks(start, steps, batch))
+
+    def _masks(self, start: int, steps: int, batch: int) -> dict[str, NDArray[np.bool_]]:
+        masks = {layer.name: np.empty((steps, batch, *shape), np.bool_) for layer, shape in self.network.dropouts}
+        for layer, shape in self.network.dropouts:
+            for k in range(steps):
+                masks[layer.name][k] = random.keep((batch, *shape), layer.rate, self.recipe.seed, layer.name, start + k)
+        return masks
+
+    def probe(self, rows: int) -> Plan:
+        """Return a one-step plan over the first `rows` samples, all masks open, for looking and not for training."""
+        rows = min(rows, self.samples)
+        order = np.arange(rows, dtype=np.int32)[None]
+        keep = {layer.name: np.ones((1, rows, *shape), np.bool_) for layer, shape in self.network.dropouts}
+        return Plan(np.zeros(1), order, keep)
