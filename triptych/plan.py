@@ -90,16 +90,26 @@ class Schedule:
 
     def spans(self) -> Iterator[tuple[int, int, int]]:
         """Yield (first step, number of steps, batch size) of each plan of the run."""
-        k = self.block_steps
-        if self.full:
+        if self.full:  # every step is an epoch, and a plan may hold many
+            k = self.block_steps
             yield from ((start, min(k, self.steps - start), self.batch) for start in range(0, self.steps, k))
             return
-        whole, rest = divmod(self.samples, self.batch)
         for epoch in range(self.recipe.epochs):
-            start = epoch * self.steps_per_epoch
-            yield from ((start + at, min(k, whole - at), self.batch) for at in range(0, whole, k))
-            if rest:
-                yield start + whole, 1, rest
+            yield from self._epoch(epoch * self.steps_per_epoch)
+
+    def kinds(self) -> list[tuple[int, int, int]]:
+        """Return the first span of each pair (K, B): with these, every shape of the run has been seen."""
+        first: dict[tuple[int, int], tuple[int, int, int]] = {}
+        spans = self.spans() if self.full else self._epoch(0)
+        for span in spans:
+            first.setdefault(span[1:], span)
+        return list(first.values())
+
+    def _epoch(self, start: int) -> Iterator[tuple[int, int, int]]:
+        k, (whole, rest) = self.block_steps, divmod(self.samples, self.batch)
+        yield from ((start + at, min(k, whole - at), self.batch) for at in range(0, whole, k))
+        if rest:
+            yield start + whole, 1, rest
 
     def plans(self) -> Iterator[Plan]:
         """Yield every plan of the run."""

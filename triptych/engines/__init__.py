@@ -57,10 +57,10 @@ class Engine(Protocol):
         """Return the logits of every sample in evaluation mode, shape (samples, classes)."""
         ...
 
-    def trace(self, data: Native, plan: Plan) -> State:
-        """Return what one training step computes, in order, and change nothing.
+    def trace(self, data: Native, plan: Plan, *, outputs: bool = True) -> State:
+        """Return what one training step (the plan's first) computes, in order, and change nothing.
 
-        Keys are ``output/LAYER`` forward, ``loss``, then ``gradient/LAYER/LEAF`` backward.
+        Keys are ``output/LAYER`` forward (left out without `outputs`), ``loss``, then ``gradient/LAYER/LEAF`` backward.
         """
         ...
 

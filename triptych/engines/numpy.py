@@ -67,9 +67,9 @@ class Engine:
     def logits(self, data: Native) -> np.ndarray:
         return self._forward(data.x, {})
 
-    def trace(self, data: Native, plan: Plan) -> State:
+    def trace(self, data: Native, plan: Plan, *, outputs: bool = True) -> State:
         seen: State = {}
-        loss, gradients = self._gradients(*self._batch(data, plan, 0), seen)
+        loss, gradients = self._gradients(*self._batch(data, plan, 0), seen if outputs else None)
         return seen | {"loss": loss} | {f"gradient/{name}": g for name, g in gradients.items()}
 
     def _batch(self, data: Native, plan: Plan, k: int) -> tuple[Array, Array, dict[str, Array]]:

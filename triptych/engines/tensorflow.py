@@ -178,14 +178,14 @@ class Engine:
         with self._on_device():
             return self._logits(data.x).numpy()
 
-    def trace(self, data: Native, plan: Plan) -> State:
+    def trace(self, data: Native, plan: Plan, *, outputs: bool = True) -> State:
         with self._on_device():
             order, _, keep = self._arguments(plan)
-            seen, loss, gradients = self._traced(data.x, data.y, order, keep)
-        outputs = {f"output/{layer.name}": x.numpy() for layer, x in zip(self.description.layers, seen, strict=True)}
+            seen, loss, gradients = self._traced(data.x, data.y, order, keep, outputs)
+        forward = {f"output/{layer.name}": x.numpy() for layer, x in zip(self.description.layers, seen, strict=False)}
         backward = [p.name for place in reversed(self.description.places) for p in place.parameters]
         by_name = dict(zip(self.variables, gradients, strict=True))
-        return outputs | {"loss": np.array(loss)} | {f"gradient/{name}": by_name[name].numpy() for name in backward}
+        return forward | {"loss": np.array(loss)} | {f"gradient/{name}": by_name[name].numpy() for name in backward}
 
     def _loop(self, x: tf.Tensor, y: tf.Tensor, order: tf.Tensor | None, rate: tf.Tensor, keep: dict[str, tf.Tensor]) -> tf.Tensor:
         losses = tf.TensorArray(rate.dtype, size=len(rate))
@@ -196,9 +196,9 @@ class Engine:
             losses = losses.write(k, loss)
         return losses.stack()
 
-    def _seen(self, x: tf.Tensor, y: tf.Tensor, order: tf.Tensor | None, keep: dict[str, tf.Tensor]) -> Any:
+    def _seen(self, x: tf.Tensor, y: tf.Tensor, order: tf.Tensor | None, keep: dict[str, tf.Tensor], outputs: bool) -> Any:
         inputs, labels = self._batch(x, y, order, keep, 0)
-        return self.network.outputs(inputs, training=True), *self._gradients(inputs, labels)
+        return self.network.outputs(inputs, training=True) if outputs else [], *self._gradients(inputs, labels)
 
     @staticmethod
     def _batch(x: tf.Tensor, y: tf.Tensor, order: tf.Tensor | None, keep: dict[str, tf.Tensor], k: Any) -> Any:

@@ -152,7 +152,7 @@ class Engine:
         with torch.inference_mode(), self._settings():
             return self.network(data.x, {}).cpu().numpy()
 
-    def trace(self, data: Native, plan: Plan) -> State:
+    def trace(self, data: Native, plan: Plan, *, outputs: bool = True) -> State:
         order = None if plan.order is None else torch.from_numpy(plan.order[0]).to(self.device)
         x, y = (data.x, data.y) if order is None else (data.x[order], data.y[order])
         keep = {name: mask[0] for name, mask in self._masks(plan).items()}
@@ -161,18 +161,20 @@ class Engine:
         with self._settings():
             # The compiled module first: it is the one that is timed, so its gradients are the ones shown.
             loss = self._gradients(x, y, keep)
-            with torch.no_grad():
-                self.network(x, keep, seen)
-        outputs = {
+            if outputs:
+                with torch.no_grad():
+                    self.network(x, keep, seen)
+        forward = {
             f"output/{p.layer.name}": to_canonical("torch", p.role, seen[p.layer.name].cpu().numpy(), p.fold if p.role == "flat" else ())
             for p in self.description.places
+            if outputs
         }
         gradients: State = {}
         for p in sorted(self.description.parameters, key=self._backward_order):
             gradient = self._weight(p).grad
             assert gradient is not None
             gradients[f"gradient/{p.name}"] = self._array(p, gradient)
-        return outputs | {"loss": loss.cpu().numpy()} | gradients
+        return forward | {"loss": loss.cpu().numpy()} | gradients
 
     def _gradients(self, x: Tensor, y: Tensor, keep: dict[str, Tensor]) -> Tensor:
         self.optimizer.zero_grad()

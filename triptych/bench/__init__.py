@@ -1,0 +1,1 @@
+"""The honest stopwatch: worker processes, interleaved rounds, the fairness check, statistics."""

@@ -1,0 +1,332 @@
+"""The comparison: it proves, then trains and times all rows in interleaved blocks. A generator of events, and no words.
+
+Order for each seed: workers, imports and first steps, each alone; the float64 walk and the K-step check; the float32
+verdict; then the training run itself, in rounds in which every row makes the same K steps in rotated order while the
+others have been idle for 50 ms. If the training is over before 15 rounds are timed, the rounds go on from where it ended,
+and their weights are thrown away.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+
+from .. import metrics, state
+from ..data.dataset import Dataset
+from ..errors import EngineError
+from ..network import Network
+from ..parity import lockstep, rounding
+from ..parity.compare import BOUND
+from ..plan import Plan, Schedule
+from ..recipe import Recipe
+from ..state import State
+from . import machine
+from .remote import Remote, RemoteEngine, WorkerDied
+from .rows import Block, Row, Spec
+
+Event = dict[str, Any]
+
+PROOF_STEPS = 50
+ROUNDS = 15
+BLOCK_SECONDS = 0.075  # aimed at with the reference's step time; at least 50 ms is wanted of the fastest row
+LONGEST_BLOCK = 1.0
+IDLE_SECONDS = 0.05
+DISTURBED = 0.05
+EVALUATIONS = 20
+PROBE_ROWS = 1_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is to be compared.
+
+    Attributes
+    ----------
+    network, recipe
+    rows : list of Spec
+        The first is NumPy, the reference.
+    threads : int
+        Of every worker.
+    device : str
+    """
+
+    network: Network
+    recipe: Recipe
+    rows: list[Spec]
+    threads: int = 1
+    device: str = "cpu"
+
+
+class Comparison:
+    """One seed's comparison. Iterate over `events`; `rows`, `states` and `result` are complete when it ends."""
+
+    def __init__(self, dataset: Dataset, settings: Settings) -> None:
+        self.dataset, self.settings = dataset, settings
+        self.rows = [Row(spec) for spec in settings.rows]
+        self.states: dict[str, State] = {}
+        self.round_plans: list[tuple[int, int]] = []
+        self.drawing: list[float] = []
+        self.start = state.initial(settings.network, settings.recipe)
+
+    def events(self) -> Iterator[Event]:
+        """Run the comparison.
+
+        Yields
+        ------
+        dict
+            With a ``type``; documented in docs/results.md.
+
+        Raises
+        ------
+        EngineError
+            Where the reference itself cannot run, or no second row can.
+        """
+        yield {"type": "machine"} | machine.describe() | {"threads": self.settings.threads}
+        try:
+            yield from self._open()
+            yield from self._first_steps()
+            yield from self._prove_float64()
+            if self.settings.recipe.dtype == "float32":
+                yield from self._prove_float32()
+            yield from self._train()
+            yield from self._finish()
+        finally:
+            for row in self.rows:
+                if row.remote:
+                    row.remote.close()
+
+    @property
+    def live(self) -> list[Row]:
+        return [row for row in self.rows if not row.failed]
+
+    @property
+    def reference(self) -> Row:
+        return self.rows[0]
+
+    def _schedule(self, block: int, **changes: Any) -> Schedule:
+        return Schedule(self.settings.network, replace(self.settings.recipe, **changes), len(self.dataset.train), block)
+
+    def _try(self, row: Row, action: Callable[[], Any]) -> Iterator[Event]:
+        """Do something for one row; a failure takes the row out and leaves the others."""
+        try:
+            action()
+        except EngineError as error:
+            row.failed = str(error)
+            if isinstance(error, WorkerDied) and row.remote:
+                row.remote.close()
+                row.remote = None
+            yield {"type": "failed", "row": row.spec.key, "why": row.failed}
+            if row is self.reference:
+                raise EngineError(f"the reference cannot run: {row.failed}") from error
+
+    def _open(self) -> Iterator[Event]:
+        for row in self.rows:  # all processes first, so that they start while each other's imports are awaited
+
+            def begin(row: Row = row) -> None:
+                row.remote = Remote(row.spec.engine, row.spec.backend, threads=self.settings.threads, device=self.settings.device)
+
+            yield from self._try(row, begin)
+        for row in self.live:
+            yield {"type": "importing", "row": row.spec.key}
+
+            def build(row: Row = row) -> None:
+                remote = row.remote
+                assert remote
+                row.timing["import"] = remote.start()["import_s"]
+                row.engine = remote.build("timed", self.settings.network, self.settings.recipe)
+                row.timing["build"] = row.engine.build_s
+                row.test = row.engine.put(self.dataset.test)
+                row.train = row.engine.put(self.dataset.train)
+                row.timing["transfer"] = row.engine.put_s
+                row.engine.load(self.start)
+
+            yield from self._try(row, build)
+            if not row.failed and row.engine:
+                yield {"type": "ready", "row": row.spec.key, "device": row.engine.device, "seconds": dict(row.timing)}
+        if len(self.live) < 2:
+            raise EngineError("a comparison needs NumPy and one more engine; " + "; ".join(f"{r.spec.label}: {r.failed}" for r in self.rows[1:]))
+
+    def _first_steps(self) -> Iterator[Event]:
+        """Time the very first step of each process, compilation included, and choose K by the reference's pace."""
+        plan = next(self._schedule(1).plans())
+        for row in self.live:
+            yield {"type": "compiling", "row": row.spec.key}
+            yield from self._try(row, lambda row=row: self._first(row, plan))
+            if not row.failed:
+                yield {"type": "first", "row": row.spec.key, "seconds": row.timing["first_step"]}
+        engine = _engine(self.reference)
+        steps: list[float] = []
+        for _ in range(5):
+            engine.run(self.reference.train, plan)
+            steps.append(engine.wall_s)
+        engine.sync()
+        pace = float(np.median(steps))
+        whole = pace * self._schedule(1).steps
+        target = min(max(BLOCK_SECONDS, whole / 100), LONGEST_BLOCK)
+        self.schedule = self._schedule(max(1, round(target / pace)))
+        yield {"type": "pace", "seconds": pace, "block": self.schedule.block_steps, "steps": self.schedule.steps}
+
+    def _first(self, row: Row, plan: Plan) -> None:
+        engine = _engine(row)
+        engine.run(row.train, plan)
+        engine.sync()
+        row.timing["first_step"] = engine.wall_s
+
+    def _prove_float64(self) -> Iterator[Event]:
+        recipe = replace(self.settings.recipe, dtype="float64", random="matched")
+        start = state.initial(self.settings.network, recipe)
+        schedule = replace(self.schedule, recipe=recipe)
+        exact: dict[str, RemoteEngine] = {}
+        for row in self.live:
+            yield {"type": "proving", "row": row.spec.key, "what": "float64"}
+            yield from self._try(row, lambda row=row: exact.update({row.spec.key: _remote(row).build("exact", self.settings.network, recipe)}))
+        reference = _remote(self.reference).build("reference", self.settings.network, recipe)
+        plans = [plan for _, plan in zip(range(PROOF_STEPS), _singles(schedule), strict=False)]
+        for row in self.live:
+            engine = exact[row.spec.key]
+
+            def prove(row: Row = row, engine: RemoteEngine = engine) -> None:
+                for _, outcomes in lockstep.walk(reference, {"row": engine}, self.dataset.train, plans, start):
+                    row.walked = outcomes["row"]
+                row.blocked = lockstep.blocks(engine, self.dataset.train, schedule, start)
+                engine.drop()
+
+            yield {"type": "proving", "row": row.spec.key, "what": "float64"}
+            yield from self._try(row, prove)
+            if row.walked and row.blocked:
+                figure = {"walk": row.walked.largest, "blocks": row.blocked.largest, "bound": BOUND, "steps": row.walked.steps}
+                yield {"type": "float64", "row": row.spec.key, "unproved": row.unproved} | figure
+        reference.drop()
+
+    def _prove_float32(self) -> Iterator[Event]:
+        recipe = replace(self.settings.recipe, random="matched")
+        remote = _remote(self.reference)
+        reference = remote.build("reference", self.settings.network, recipe)
+        exact = remote.build("exact", self.settings.network, replace(recipe, dtype="float64"))
+        start, errors = state.initial(self.settings.network, recipe), dict[str, list[float]]()
+        schedule = replace(self.schedule, recipe=recipe)
+        for row in self.live:
+            engine = _engine(row) if self.settings.recipe.random == "matched" else _remote(row).build("matched", self.settings.network, recipe)
+
+            def look(row: Row = row, engine: RemoteEngine = engine) -> None:
+                for _, found in rounding.shared_steps(reference, exact, {"row": engine}, self.dataset.train, schedule, start):
+                    errors[row.spec.key] = found["row"]
+
+            yield {"type": "proving", "row": row.spec.key, "what": "float32"}
+            yield from self._try(row, look)
+            if not row.failed:
+                proved = row.unproved is None
+                row.rounding = rounding.judge(errors[row.spec.key], errors[self.reference.spec.key], proved)
+                yield {"type": "float32", "row": row.spec.key, "errors": errors[row.spec.key]} | vars(row.rounding)
+            if engine is not row.engine:
+                engine.drop()
+        reference.drop()
+        exact.drop()
+
+    def _train(self) -> Iterator[Event]:
+        recipe, settings = self.settings.recipe, self.settings
+        starts: list[State] = []
+        for row in self.live:
+            _engine(row).load(self.start)
+            starts.append(_engine(row).state())
+        yield {"type": "start", "same": lockstep.same_start(starts), "parameters": settings.network.parameter_count}
+        remote = _remote(self.reference)
+        # Twins show what one unit in the last place does; they learn in the reference's process, outside every timed block.
+        nudged = rounding.twins(self.start, recipe.seed)
+        twins = [remote.build(f"twin{i}", settings.network, recipe) for i in range(len(nudged))]
+        for twin, weights in zip(twins, nudged, strict=True):
+            twin.load(weights)
+            twin.put(self.dataset.train)
+        for row in self.live:
+            _remote(row).ask("reset_memory")
+        spans = list(self.schedule.spans())
+        every, seen = max(1, len(spans) // EVALUATIONS), set[tuple[int, int]]()
+        yield from self._evaluate(0, twins)
+        for number, (at, steps, batch) in enumerate(spans):
+            yield from self._round(number, at, steps, batch, warm=(steps, batch) not in seen)
+            seen.add((steps, batch))
+            plan = self.schedule.plan(at, steps, batch)
+            for twin in twins:
+                twin.run(self.reference.train, plan)
+            if number % every == every - 1 or number == len(spans) - 1:
+                yield from self._evaluate(at + steps, twins)
+        for row in self.live:
+            self.states[row.spec.key] = _engine(row).state()
+            row.predictions = metrics.predictions(_engine(row).logits(row.test))
+            row.losses = row.losses[: self.schedule.steps]
+            answer, _ = _remote(row).ask("memory")
+            row.peak_bytes, row.blas = answer["peak_bytes"], answer["blas"]
+        for twin in twins:
+            twin.drop()
+        whole = [span for span in spans if span[1:] == spans[0][1:]]
+        number, more = len(spans), cycle(whole)
+        while len(self.reference.blocks) < ROUNDS:
+            yield from self._round(number, *next(more), warm=False, training=False)
+            number += 1
+
+    def _round(self, number: int, at: int, steps: int, batch: int, *, warm: bool, training: bool = True) -> Iterator[Event]:
+        """Let every row make the same steps, in rotated order, each alone."""
+        before = time.perf_counter()
+        plan = self.schedule.plan(at, steps, batch)
+        self.drawing.append((time.perf_counter() - before) / steps)
+        main = (steps, batch) == next(self.schedule.spans())[1:]
+        live = self.live
+        turn = number % len(live)
+        for row in live[turn:] + live[:turn]:
+            time.sleep(IDLE_SECONDS)
+            others = [_remote(other).pid for other in self.live if other is not row]
+            used = sum(map(machine.cpu_seconds, others))
+            failures = list(self._try(row, lambda row=row: _engine(row).run(row.train, plan)))
+            yield from failures
+            if failures:
+                continue
+            engine = _engine(row)
+            used = sum(map(machine.cpu_seconds, others)) - used
+            losses = engine.sync()
+            block = Block(number, engine.wall_s / steps, engine.cpu_s / engine.wall_s, used / engine.wall_s)
+            if training:
+                row.losses += [float(loss) for loss in losses]
+            if main:
+                (row.warmups if warm else row.blocks).append(block)
+            said = {"round": number, "step": at + steps, "steps": steps, "batch": batch, "warm": warm, "training": training}
+            figures = {"seconds": block.seconds, "cpu_share": block.cpu_share, "disturbance": block.disturbance}
+            yield {"type": "block", "row": row.spec.key} | said | figures | {"losses": [float(f"{x:.7g}") for x in losses]}
+
+    def _evaluate(self, step: int, twins: list[RemoteEngine]) -> Iterator[Event]:
+        labels = self.dataset.test.labels
+        own = _engine(self.reference)
+        reference, probe = own.state(), self.schedule.probe(PROBE_ROWS)
+        seen = own.trace(self.reference.train, probe)
+        rows: dict[str, Any] = {}
+        for row in self.live:
+            engine = _engine(row)
+            found = {"accuracy": metrics.accuracy(metrics.predictions(engine.logits(row.test)), labels)}
+            if row is not self.reference:
+                found["apart"] = rounding.apart(reference, engine.state())
+                found["flips"] = rounding.sign_flips(self.settings.network, seen, engine.trace(row.train, probe))
+            rows[row.spec.key] = found
+        flips = [rounding.sign_flips(self.settings.network, seen, twin.trace(self.reference.train, probe)) for twin in twins]
+        apart = [rounding.apart(reference, twin.state()) for twin in twins]
+        yield {"type": "evaluation", "step": step, "rows": rows, "twins": {"apart": apart, "flips": flips}}
+
+    def _finish(self) -> Iterator[Event]:
+        from .result import result
+
+        yield {"type": "result", "result": result(self)}
+
+
+def _singles(schedule: Schedule) -> Iterator[Plan]:
+    return (step for plan in schedule.plans() for step in plan.single())
+
+
+def _engine(row: Row) -> RemoteEngine:
+    assert row.engine
+    return row.engine
+
+
+def _remote(row: Row) -> Remote:
+    assert row.remote
+    return row.remote

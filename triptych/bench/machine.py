@@ -1,0 +1,111 @@
+"""What a measurement stands on: processor, BLAS kernel, threads, load, memory and library versions."""
+
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+
+
+def environment(threads: int, device: str) -> dict[str, str]:
+    """Return the environment of a worker: equal threads, idle threads that sleep, no device but the one asked for."""
+    settings = {name: str(threads) for name in THREAD_VARIABLES} | {
+        "OMP_WAIT_POLICY": "passive",
+        "KMP_BLOCKTIME": "0",
+        "OPENBLAS_THREAD_TIMEOUT": "4",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "PYTHONUNBUFFERED": "1",
+        # A worker finds this package wherever it was started from, installed or not.
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")))),
+    }
+    return os.environ | settings | ({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {})
+
+
+def describe() -> dict[str, Any]:
+    """Return the machine and the libraries, as JSON; nothing heavy is imported."""
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "versions": {name: v for name in ("numpy", "torch", "tensorflow-cpu", "tensorflow", "keras") if (v := _version(name))},
+    }
+
+
+def processor() -> str:
+    """Return the processor's name as it calls itself."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def blas() -> list[str]:
+    """Return each BLAS and OpenMP library loaded into this process, with its kernel and threads."""
+    from threadpoolctl import threadpool_info
+
+    return [
+        " ".join(str(info[key]) for key in ("internal_api", "version", "architecture") if info.get(key)) + f", {info['num_threads']} threads"
+        for info in threadpool_info()
+    ]
+
+
+def peak_memory() -> int | None:
+    """Return the largest resident size of this process so far, in bytes, or None where the system does not tell.
+
+    VmHWM and not ``ru_maxrss``, which a child inherits from its parent.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        import psutil
+
+        return getattr(psutil.Process().memory_info(), "peak_wset", None)  # Windows
+    except OSError:
+        return None
+
+
+def reset_peak_memory() -> None:
+    """Start the peak anew from the present size (Linux: 5 to clear_refs; elsewhere the peak stays that of the process)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time another process has used, without waking it."""
+    try:
+        # On Linux the CPU clock of any process has an id made of its number (clock_getcpuclockid(3)): nanoseconds.
+        return time.clock_gettime((~pid << 3) | 2)
+    except (AttributeError, OSError):
+        import psutil
+
+        times = psutil.Process(pid).cpu_times()  # hundredths of a second
+        return times.user + times.system
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,152 @@
+"""The coordinator's side of a worker: an engine in a process of its own, behind the same waist as one in this process."""
+
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from .. import engines
+from ..data.dataset import Split
+from ..errors import EngineError
+from ..network import Network
+from ..plan import Plan
+from ..recipe import Recipe
+from ..state import State
+from . import machine, wire
+
+
+class WorkerDied(EngineError):
+    """A worker process that ended by itself; the message holds the last lines it wrote."""
+
+
+class RowFailed(EngineError):
+    """A worker that could not do what it was asked: a missing compiler, say. The process lives on."""
+
+
+class Remote:
+    """One worker process and its engine.
+
+    Parameters
+    ----------
+    engine : str
+    backend : str
+    threads : int
+    device : str
+
+    Raises
+    ------
+    EngineError
+        Where the framework is not installed.
+    """
+
+    def __init__(self, engine: str, backend: str, *, threads: int = 1, device: str = "cpu") -> None:
+        self.entry, self.backend, self.device = engines.entry(engine), backend, device
+        if not self.entry.installed:
+            raise EngineError(f"{self.entry.label} is not installed: {self.entry.install}")
+        self._log = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "triptych.bench.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=machine.environment(threads, device),
+            start_new_session=True,  # Ctrl-C is the coordinator's to handle; it ends its workers in order
+        )
+        self.pid = self._process.pid
+        self._splits: set[str] = set()
+
+    def ask(self, do: str, arrays: State | None = None, **values: Any) -> tuple[wire.Message, State]:
+        """Send one message and wait for its answer.
+
+        Raises
+        ------
+        WorkerDied, RowFailed
+        """
+        assert self._process.stdin and self._process.stdout
+        try:
+            wire.send(self._process.stdin, {"do": do} | values, arrays)
+            answer, result = wire.receive(self._process.stdout)
+        except (EOFError, BrokenPipeError, OSError):
+            code = self._process.wait()
+            raise WorkerDied(f"the {self.entry.label} worker ended with status {code}: {self.tail()}") from None
+        if "error" in answer:
+            raise (EngineError if answer["kind"] == "user" else RowFailed)(answer["error"])
+        return answer, result
+
+    def start(self) -> wire.Message:
+        """Import the framework, timed alone."""
+        return self.ask("start", requires=self.entry.requires)[0]
+
+    def build(self, key: str, network: Network, recipe: Recipe) -> "RemoteEngine":
+        """Build an engine in the worker and return its stand-in."""
+        values = {"engine": self.entry.name, "network": network.to_json(), "recipe": recipe.to_json()}
+        answer, _ = self.ask("build", key=key, device=self.device, backend=self.backend, **values)
+        return RemoteEngine(self, key, answer["device"], answer["build_s"])
+
+    def send_split(self, split: Split) -> str:
+        """Send a split once; return the name it has in the worker."""
+        if split.digest not in self._splits:
+            self.ask("split", {"images": split.images, "labels": split.labels}, name=split.digest)
+            self._splits.add(split.digest)
+        return split.digest
+
+    def tail(self) -> str:
+        """Return the last line the worker wrote to its standard error."""
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it wrote nothing"
+
+    def close(self) -> None:
+        """End the process: politely, then not."""
+        for stream in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                if stream:
+                    stream.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+
+class RemoteEngine:
+    """An engine in a worker. It is an `Engine`; `wall_s` and `cpu_s` are of its last `run`, taken inside the worker."""
+
+    def __init__(self, remote: Remote, key: str, device: str, build_s: float) -> None:
+        self.remote, self.key, self.device, self.build_s = remote, key, device, build_s
+        self.put_s = self.wall_s = self.cpu_s = 0.0
+        self._losses: list[np.ndarray] = []
+
+    def load(self, state: State) -> None:
+        self.remote.ask("load", state, key=self.key)
+
+    def state(self) -> State:
+        return self.remote.ask("state", key=self.key)[1]
+
+    def put(self, split: Split) -> str:
+        name = self.remote.send_split(split)
+        self.put_s = self.remote.ask("put", key=self.key, name=name)[0]["put_s"]
+        return name
+
+    def run(self, data: str, plan: Plan) -> None:
+        answer, result = self.remote.ask("run", wire.pack_plan(plan), key=self.key, name=data)
+        self.wall_s, self.cpu_s = answer["wall_s"], answer["cpu_s"]
+        self._losses.append(result["losses"])
+
+    def sync(self) -> np.ndarray:
+        losses, self._losses = np.concatenate(self._losses) if self._losses else np.zeros(0), []
+        return losses
+
+    def logits(self, data: str) -> np.ndarray:
+        return self.remote.ask("logits", key=self.key, name=data)[1]["logits"]
+
+    def trace(self, data: str, plan: Plan, *, outputs: bool = True) -> State:
+        return self.remote.ask("trace", wire.pack_plan(plan), key=self.key, name=data, outputs=outputs)[1]
+
+    def drop(self) -> None:
+        """Let the worker forget this engine and its data."""
+        self.remote.ask("drop", key=self.key)

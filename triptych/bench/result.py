@@ -1,0 +1,79 @@
+"""From rows to figures: what stands in results.json for one seed. No ratio without parity."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import metrics
+from ..data.dataset import CLASSES
+from ..parity.rounding import apart
+from .rows import Row
+from .statistics import fastest, interval, ratio
+
+if TYPE_CHECKING:
+    from .compare import Comparison
+
+DISTURBED = 0.05
+
+
+def result(comparison: "Comparison") -> dict[str, Any]:
+    """Return the result of one seed, as JSON."""
+    rows, labels = comparison.rows, comparison.dataset.test.labels
+    valid = valid_rounds(comparison.live)
+    times = {row.spec.key: [b.seconds for b in row.blocks if b.round in valid] for row in comparison.live}
+    reference = comparison.reference
+    said: dict[str, Any] = {}
+    for row in rows:
+        key = row.spec.key
+        said[key] = row.to_json()
+        if row.failed or row.predictions is None or reference.predictions is None:
+            continue
+        right = int((row.predictions == labels).sum())
+        low, high = metrics.wilson(right, len(labels))
+        said[key] |= {
+            "accuracy": {"value": right / len(labels), "right": right, "of": len(labels), "low": low, "high": high},
+            "confusion": metrics.confusion(row.predictions, labels, CLASSES).tolist(),
+            "differing_predictions": int((row.predictions != reference.predictions).sum()),
+            "weights_apart": apart(comparison.states[reference.spec.key], comparison.states[key]),
+            "loss": row.losses[-1],
+            "training_seconds": float(np.median(times[key])) * comparison.schedule.steps if times[key] else None,
+            "step": interval(times[key]).to_json() | {"unstable": interval(times[key]).unstable, "rounds": len(times[key])} if times[key] else None,
+            "warm_up": [block.seconds for block in row.warmups],
+            "cpu_share": float(np.median([block.cpu_share for block in row.blocks])) if row.blocks else None,
+            "ratio": ratio(times[key], times[reference.spec.key]).to_json() if times[key] and not row.unproved and not reference.unproved else None,
+        }
+    proved = {row.spec.key: times[row.spec.key] for row in comparison.live if not row.unproved and times[row.spec.key]}
+    schedule = comparison.schedule
+    return {
+        "seed": comparison.settings.recipe.seed,
+        "data": comparison.dataset.describe(),
+        "steps": schedule.steps,
+        "block_steps": schedule.block_steps,
+        "batch": schedule.batch,
+        "drawing_seconds": float(np.median(comparison.drawing)),
+        "rounds": {"timed": len(reference.blocks), "valid": len(valid)},
+        "fastest": fastest(proved),
+        "rows": said,
+        "notes": notes(comparison.live, valid),
+    }
+
+
+def valid_rounds(rows: list[Row]) -> set[int]:
+    """Return the rounds in which every row was timed and none was disturbed by the others for more than 5 %."""
+    rounds = [{block.round for block in row.blocks if block.disturbance <= DISTURBED} for row in rows]
+    return set.intersection(*rounds) if rounds else set()
+
+
+def notes(rows: list[Row], valid: set[int]) -> list[str]:
+    """Return what a reader must know before believing the times."""
+    found: list[str] = []
+    timed = max((len(row.blocks) for row in rows), default=0)
+    if len(valid) < timed:
+        found.append(f"{timed - len(valid)} of {timed} rounds were left out: another worker used over 5 % of a processor meanwhile")
+    for row in rows:
+        kept = [block for block in row.blocks if block.round in valid]
+        if kept and interval([block.seconds for block in kept]).unstable:
+            found.append(f"{row.spec.label}: unstable, the interval of its step time is wider than 10 % of the median")
+        if kept and (share := float(np.median([block.cpu_share for block in kept]))) < 0.9:
+            found.append(f"{row.spec.label}: had a processor for only {share:.0%} of the time; the machine was busy")
+    return found

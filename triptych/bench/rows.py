@@ -1,0 +1,145 @@
+"""One row of a comparison: an engine with a backend, its worker, and what was found out about it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import engines
+from ..errors import EngineError
+from ..parity.lockstep import Outcome
+from ..parity.rounding import Rounding
+from .code import engine_lines
+from .remote import Remote, RemoteEngine
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Which engine and backend a row stands for."""
+
+    engine: str
+    backend: str
+
+    @property
+    def key(self) -> str:
+        """Short name, also of its folder: ``torch``, or ``torch-compiled`` where it is not the default backend."""
+        default = engines.entry(self.engine).default_backend
+        return self.engine if self.backend == default else f"{self.engine}-{self.backend}"
+
+    @property
+    def label(self) -> str:
+        entry = engines.entry(self.engine)
+        return entry.label if self.backend == entry.default_backend else f"{entry.label}, {entry.backends[self.backend]}"
+
+
+def specs(names: Iterable[str] | None = None, all_backends: bool = False) -> list[Spec]:
+    """Return the rows that a user asked for; NumPy, the reference, always comes first.
+
+    Parameters
+    ----------
+    names : iterable of str, optional
+        Engines, or ``engine/backend``; every engine by default.
+    all_backends : bool
+        Each engine in all of its backends.
+
+    Raises
+    ------
+    EngineError
+        Where an engine or backend is unknown.
+    """
+    chosen: list[Spec] = []
+    for name in ["numpy", *(engines.entries() if names is None else names)]:
+        engine, _, backend = name.partition("/")
+        entry = engines.entry(engine)
+        if backend and backend not in entry.backends:
+            raise EngineError(f"{entry.label} has no backend {backend!r}; known: {', '.join(entry.backends)}")
+        wanted = [backend] if backend else list(entry.backends) if all_backends else [entry.default_backend]
+        chosen += [Spec(engine, b) for b in wanted if Spec(engine, b) not in chosen]
+    return chosen
+
+
+@dataclass(frozen=True)
+class Block:
+    """One timed block.
+
+    Attributes
+    ----------
+    round : int
+    seconds : float
+        Wall time of one step, in seconds.
+    cpu_share : float
+        Processor time over wall time: about 1 for one thread that was not kept waiting.
+    disturbance : float
+        Processor time the other workers used meanwhile, over the block's wall time.
+    """
+
+    round: int
+    seconds: float
+    cpu_share: float
+    disturbance: float
+
+
+@dataclass
+class Row:
+    """A row in the making. `failed` says why it is out of the comparison; `unproved` why its ratios are withheld."""
+
+    spec: Spec
+    remote: Remote | None = None
+    engine: RemoteEngine | None = None
+    train: str = ""
+    test: str = ""
+    failed: str | None = None
+    timing: dict[str, float] = field(default_factory=dict[str, float])
+    walked: Outcome | None = None
+    blocked: Outcome | None = None
+    rounding: Rounding | None = None
+    warmups: list[Block] = field(default_factory=list[Block])
+    blocks: list[Block] = field(default_factory=list[Block])
+    losses: list[float] = field(default_factory=list[float])
+    predictions: np.ndarray | None = None
+    peak_bytes: int | None = None
+    blas: list[str] = field(default_factory=list[str])
+
+    @property
+    def unproved(self) -> str | None:
+        if self.failed:
+            return self.failed
+        if not self.walked or not self.blocked:
+            return "not proved"
+        if self.walked.divergence:
+            return f"differs in float64 at step {self.walked.at}: {self.walked.divergence}"
+        if self.blocked.divergence:
+            return f"K steps in one run are not K runs of one step: {self.blocked.divergence}"
+        if self.rounding and self.rounding.verdict != "rounding":
+            what = "computes in reduced precision" if self.rounding.verdict == "precision" else "follows another formula in float32"
+            return f"{what}: {self.rounding.factor:.1f} times NumPy's own float32 error (at most 4 is rounding)"
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the statistics over rounds, which need the other rows."""
+        entry = engines.entry(self.spec.engine)
+        return {
+            "engine": self.spec.engine,
+            "backend": self.spec.backend,
+            "label": self.spec.label,
+            "mode": entry.backends[self.spec.backend],
+            "device": self.engine.device if self.engine else None,
+            "failed": self.failed,
+            "proved": self.unproved is None,
+            "unproved": self.unproved,
+            "float64": _outcome(self.walked),
+            "blocks": _outcome(self.blocked),
+            "float32": None if not self.rounding else vars(self.rounding) | {"factor": self.rounding.factor},
+            "seconds": self.timing,
+            "peak_bytes": self.peak_bytes,
+            "code_lines": engine_lines(self.spec.engine),
+            "blas": self.blas,
+        }
+
+
+def _outcome(outcome: Outcome | None) -> dict[str, Any] | None:
+    if outcome is None:
+        return None
+    divergence = None if outcome.divergence is None else vars(outcome.divergence) | {"step": outcome.at, "text": str(outcome.divergence)}
+    return {"steps": outcome.steps, "worst": outcome.worst, "largest": outcome.largest, "divergence": divergence}

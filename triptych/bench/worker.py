@@ -1,0 +1,118 @@
+"""One engine's own process: ``python -m triptych.bench.worker``, started and spoken to by `triptych.bench.remote`.
+
+It answers one message at a time on its standard streams. The stopwatch is here, around `run` and `sync` alone, so that
+no message is ever inside a measurement.
+"""
+
+import os
+import sys
+import time
+import traceback
+from importlib import import_module
+from typing import IO, Any
+
+from .. import engines
+from ..data.dataset import Split
+from ..errors import TriptychError
+from ..network import Network
+from ..recipe import Recipe
+from ..state import State
+from . import machine, wire
+
+Reply = tuple[wire.Message, State]
+
+
+class Worker:
+    """Holds the engines and splits it was sent; each public method answers one kind of message."""
+
+    def __init__(self) -> None:
+        self.engines: dict[str, engines.Engine] = {}
+        self.splits: dict[str, Split] = {}
+        self.natives: dict[tuple[str, str], engines.Native] = {}
+
+    def start(self, arrays: State, requires: str) -> Reply:
+        before = time.perf_counter()
+        import_module(requires)
+        return {"import_s": time.perf_counter() - before, "blas": machine.blas()}, {}
+
+    def build(self, arrays: State, key: str, engine: str, network: Any, recipe: Any, device: str, backend: str) -> Reply:
+        before = time.perf_counter()
+        built = engines.create(engine, Network.from_json(network), Recipe.from_json(recipe), device=device, backend=backend)
+        self.engines[key] = built
+        return {"build_s": time.perf_counter() - before, "device": built.device}, {}
+
+    def drop(self, arrays: State, key: str) -> Reply:
+        self.engines.pop(key, None)
+        self.natives = {k: native for k, native in self.natives.items() if k[0] != key}
+        return {}, {}
+
+    def split(self, arrays: State, name: str) -> Reply:
+        self.splits[name] = Split(arrays["images"], arrays["labels"])
+        return {}, {}
+
+    def put(self, arrays: State, key: str, name: str) -> Reply:
+        before = time.perf_counter()
+        self.natives[key, name] = self.engines[key].put(self.splits[name])
+        return {"put_s": time.perf_counter() - before}, {}
+
+    def load(self, arrays: State, key: str) -> Reply:
+        self.engines[key].load(arrays)
+        return {}, {}
+
+    def state(self, arrays: State, key: str) -> Reply:
+        return {}, self.engines[key].state()
+
+    def run(self, arrays: State, key: str, name: str) -> Reply:
+        engine, native, plan = self.engines[key], self.natives[key, name], wire.unpack_plan(arrays)
+        wall, cpu = time.perf_counter(), time.process_time()
+        engine.run(native, plan)
+        losses = engine.sync()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        return {"wall_s": wall, "cpu_s": cpu}, {"losses": losses}
+
+    def logits(self, arrays: State, key: str, name: str) -> Reply:
+        return {}, {"logits": self.engines[key].logits(self.natives[key, name])}
+
+    def trace(self, arrays: State, key: str, name: str, outputs: bool) -> Reply:
+        return {}, self.engines[key].trace(self.natives[key, name], wire.unpack_plan(arrays), outputs=outputs)
+
+    def reset_memory(self, arrays: State) -> Reply:
+        machine.reset_peak_memory()
+        return {}, {}
+
+    def memory(self, arrays: State) -> Reply:
+        return {"peak_bytes": machine.peak_memory(), "blas": machine.blas()}, {}
+
+
+def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
+    """Answer until the coordinator ends."""
+    worker = Worker()
+    while True:
+        try:
+            message, arrays = wire.receive(requests)
+        except EOFError:
+            return
+        try:
+            answer, result = getattr(worker, message.pop("do"))(arrays, **message)
+        except Exception as error:  # every failure is reported to the coordinator, which decides what it means for the row
+            kind = "user" if isinstance(error, TriptychError) else "crash"
+            answer, result = {"error": _brief(error), "kind": kind}, {}
+            traceback.print_exc()
+        wire.send(replies, answer, result)
+
+
+def _brief(error: Exception) -> str:
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return first if isinstance(error, TriptychError) else f"{type(error).__name__}: {first}"[:300]
+
+
+def main() -> None:
+    requests = os.fdopen(os.dup(0), "rb")
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a framework prints goes to the log, not into the replies
+    sys.stdin.close()
+    serve(requests, replies)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The proof: ordered comparisons in which the first failure is nearest to its cause. No framework is known here."""

@@ -1,0 +1,131 @@
+"""Whole trajectories: a reference and a candidate take the same steps, compared at every one."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..data.dataset import Split
+from ..engines import Engine, Native
+from ..plan import Plan, Schedule
+from ..state import State
+from .compare import BOUND, Divergence, figures, first_divergence
+
+
+@dataclass
+class Outcome:
+    """What the walk of one row found.
+
+    Attributes
+    ----------
+    steps : int
+        How many were compared.
+    worst : dict of str to float
+        The largest figure of each kind over all of them.
+    divergence : Divergence or None
+        Where the row first parted; the walk of that row ends there.
+    at : int
+        The step of the divergence, from 0.
+    """
+
+    steps: int = 0
+    worst: dict[str, float] = field(default_factory=dict[str, float])
+    divergence: Divergence | None = None
+    at: int = 0
+
+    @property
+    def equal(self) -> bool:
+        return self.divergence is None
+
+    @property
+    def largest(self) -> float:
+        return max(self.worst.values(), default=0.0)
+
+    def see(self, reference: State, candidate: State, bound: float, stage: str | None = None) -> bool:
+        """Compare, remember, and return whether the row is still in bound."""
+        for kind, figure in figures(reference, candidate).items():
+            kind = "outputs" if kind.startswith("output/") else kind
+            self.worst[kind] = max(self.worst.get(kind, 0.0), figure)
+        self.divergence = first_divergence(reference, candidate, bound, stage)
+        return self.divergence is None
+
+
+def walk(reference: Engine, rows: Mapping[str, Engine], split: Split, plans: Iterable[Plan], start: State, bound: float = BOUND) -> Iterator[
+    tuple[int, dict[str, Outcome]]
+]:
+    """Step the reference and every row through the same plans, one step at a time, and compare everything at each.
+
+    The order is that of the computation: the state that was loaded, outputs forward, the loss, gradients backward, the
+    update. Outputs are compared at the first step; from then on each step's loss, gradients and new state are.
+
+    Parameters
+    ----------
+    reference : Engine
+    rows : mapping of str to Engine
+        An engine that raises is not caught here.
+    split : Split
+    plans : iterable of Plan
+    start : State
+    bound : float
+
+    Yields
+    ------
+    (steps done, outcome of each row so far)
+    """
+    data: dict[str, Native] = {name: engine.put(split) for name, engine in rows.items()}
+    own = reference.put(split)
+    outcomes = {name: Outcome() for name in rows}
+    reference.load(start)
+    expected = reference.state()
+    for name, engine in rows.items():
+        engine.load(start)
+        outcomes[name].see(expected, engine.state(), bound, "initial state")
+    done = 0
+    for step in (single for plan in plans for single in plan.single()):
+        seen = reference.trace(own, step, outputs=done == 0)
+        reference.run(own, step)
+        losses, expected = {"loss": reference.sync()[0]}, reference.state()
+        for name, engine in rows.items():
+            outcome = outcomes[name]
+            if not outcome.equal:
+                continue
+            outcome.at = done
+            if outcome.see(seen, engine.trace(data[name], step, outputs=done == 0), bound):
+                engine.run(data[name], step)
+                found = {"loss": engine.sync()[0]}
+                if outcome.see(losses, found, bound) and outcome.see(expected, engine.state(), bound):
+                    outcome.steps = done + 1
+        done += 1
+        yield done, outcomes
+
+
+def blocks(engine: Engine, split: Split, schedule: Schedule, start: State, bound: float = BOUND) -> Outcome:
+    """Check that `run` with K steps equals K calls with one step, the smaller last batch included.
+
+    The step that is timed (K at once) is thereby the step that was proved (one at a time).
+    """
+    plans = [schedule.plan(*span) for span in schedule.kinds()]
+    data, outcome = engine.put(split), Outcome()
+
+    def after(run: Callable[[Plan], None]) -> State:
+        engine.load(start)
+        for plan in plans:
+            run(plan)
+        return {"losses": engine.sync()} | engine.state()
+
+    def one_by_one(plan: Plan) -> None:
+        for step in plan.single():
+            engine.run(data, step)
+
+    single = after(one_by_one)
+    together = after(lambda plan: engine.run(data, plan))
+    outcome.steps = sum(map(len, plans))
+    # The losses of a block are compared as one array, called "loss" as in a trace.
+    outcome.see({"loss": single.pop("losses")}, {"loss": together.pop("losses")}, bound) and outcome.see(single, together, bound)
+    return outcome
+
+
+def same_start(states: Iterable[State]) -> bool:
+    """Return whether all states are equal to the bit: the first condition of a fair comparison."""
+    states = list(states)
+    return all(list(s) == list(states[0]) and all(np.array_equal(s[n], states[0][n]) for n in s) for s in states)

@@ -1,0 +1,131 @@
+"""The float32 verdict: one step at a time from a shared state, judged against the float64 step.
+
+Whole float32 trajectories may part through a single ReLU sign flip, so no tolerance on them means anything. From a
+shared state nothing accumulates: the error of a step is ‖Δw - Δw₆₄‖ / ‖Δw₆₄‖, with Δw₆₄ the NumPy engine's float64 step.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.dataset import Split
+from ..engines import Engine
+from ..network import Network, ReLU
+from ..plan import Plan, Schedule
+from ..random import bits
+from ..state import State, cast, weights
+
+STEPS = 16
+FACTOR = 4.0  # how much worse than NumPy's own float32 error a correct engine may be
+
+Verdict = Literal["rounding", "precision", "formula"]
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """One row's float32 verdict.
+
+    Attributes
+    ----------
+    verdict : str
+        ``rounding``: the median error is at most 4 times the NumPy float32 engine's own. Otherwise ``precision`` where
+        the row's float64 proof holds (TF32, bf16), ``formula`` where it does not.
+    error, own : float
+        Median error of the row, and of the NumPy float32 engine, over 16 steps.
+    """
+
+    verdict: Verdict
+    error: float
+    own: float
+
+    @property
+    def factor(self) -> float:
+        return self.error / self.own if self.own else float(self.error > 0) * np.inf
+
+
+def shared_steps(
+    reference: Engine, exact: Engine, rows: Mapping[str, Engine], split: Split, schedule: Schedule, start: State, stride: int = 4
+) -> Iterator[tuple[int, dict[str, list[float]]]]:
+    """Follow the reference's own float32 run; at 16 steps of it let every row make one step from its state.
+
+    Parameters
+    ----------
+    reference, exact : Engine
+        The NumPy engine in float32 and in float64.
+    rows : mapping of str to Engine
+        Float32 engines; the reference itself belongs among them under the name by which it is to be judged.
+    split : Split
+    schedule : Schedule
+        Of the float32 recipe; wraps around where the run is shorter than 16 strides.
+    start : State
+    stride : int
+        Steps of the reference between two looks.
+
+    Yields
+    ------
+    (looks done, errors of each row so far)
+    """
+    data = {name: engine.put(split) for name, engine in rows.items()}
+    own, finely = reference.put(split), exact.put(split)
+    errors: dict[str, list[float]] = {name: [] for name in rows}
+    reference.load(start)
+    steps = _endless(schedule)
+    for look in range(STEPS):
+        step = next(steps)
+        here = reference.state()
+        exact.load(cast(here, "float64"))
+        exact.run(finely, step)
+        exact.sync()
+        truth = _change(here, exact.state())
+        for name, engine in rows.items():
+            engine.load(here)
+            engine.run(data[name], step)
+            engine.sync()
+            errors[name].append(float(np.linalg.norm(_change(here, engine.state()) - truth) / np.linalg.norm(truth)))
+        reference.load(here)
+        for onward in [step] + [next(steps) for _ in range(stride - 1)]:
+            reference.run(own, onward)
+        reference.sync()
+        yield look + 1, errors
+
+
+def judge(errors: list[float], own: list[float], proved: bool) -> Rounding:
+    """Return the verdict on one row from its errors, NumPy's own, and whether its float64 proof holds."""
+    mine, numpy = float(np.median(errors)), float(np.median(own))
+    verdict = "rounding" if mine <= FACTOR * numpy else "precision" if proved else "formula"
+    return Rounding(verdict, mine, numpy)
+
+
+def twins(start: State, seed: int) -> list[State]:
+    """Return three copies of a state whose first kernel is one unit in the last place away: up, down, and mixed."""
+    first = next(iter(start))
+    kernel = start[first]
+    mixed = (bits(kernel.size, seed, "twins") & np.uint64(1)).astype(bool).reshape(kernel.shape)
+    targets = (np.inf, -np.inf, np.where(mixed, np.inf, -np.inf))
+    return [start | {first: np.nextafter(kernel, np.asarray(target, kernel.dtype))} for target in targets]
+
+
+def apart(a: State, b: State) -> float:
+    """Return the largest |difference| of any weight."""
+    mine, other = weights(a), weights(b)
+    return max(float(np.abs(mine[name] - other[name]).max()) for name in mine)
+
+
+def sign_flips(network: Network, a: State, b: State) -> int:
+    """Return how many ReLU outputs of two traces are on different sides of zero."""
+    relus = [f"output/{layer.name}" for layer in network.layers if isinstance(layer, ReLU)]
+    return sum(int(((a[name] > 0) != (b[name] > 0)).sum()) for name in relus)
+
+
+def _change(before: State, after: State) -> NDArray[Any]:
+    old = weights(before)
+    return np.concatenate([(after[name].astype(np.float64) - old[name].astype(np.float64)).ravel() for name in old])
+
+
+def _endless(schedule: Schedule) -> Iterator[Plan]:
+    while True:
+        for plan in schedule.plans():
+            yield from plan.single()
