@@ -34,7 +34,6 @@ ROUNDS = 15
 BLOCK_SECONDS = 0.075  # aimed at with the reference's step time; at least 50 ms is wanted of the fastest row
 LONGEST_BLOCK = 1.0
 IDLE_SECONDS = 0.05
-DISTURBED = 0.05
 EVALUATIONS = 20
 PROBE_ROWS = 1_000
 
@@ -123,19 +122,12 @@ class Comparison:
                 raise EngineError(f"the reference cannot run: {row.failed}") from error
 
     def _open(self) -> Iterator[Event]:
-        for row in self.rows:  # all processes first, so that they start while each other's imports are awaited
-
-            def begin(row: Row = row) -> None:
-                row.remote = Remote(row.spec.engine, row.spec.backend, threads=self.settings.threads, device=self.settings.device)
-
-            yield from self._try(row, begin)
-        for row in self.live:
+        for row in self.rows:  # one after the other, so that each import is timed alone
             yield {"type": "importing", "row": row.spec.key}
 
             def build(row: Row = row) -> None:
-                remote = row.remote
-                assert remote
-                row.timing["import"] = remote.start()["import_s"]
+                remote = row.remote = Remote(row.spec.engine, row.spec.backend, threads=self.settings.threads, device=self.settings.device)
+                row.timing["import"] = remote.greet()
                 row.engine = remote.build("timed", self.settings.network, self.settings.recipe)
                 row.timing["build"] = row.engine.build_s
                 row.test = row.engine.put(self.dataset.test)
@@ -297,20 +289,16 @@ class Comparison:
 
     def _evaluate(self, step: int, twins: list[RemoteEngine]) -> Iterator[Event]:
         labels = self.dataset.test.labels
-        own = _engine(self.reference)
-        reference, probe = own.state(), self.schedule.probe(PROBE_ROWS)
-        seen = own.trace(self.reference.train, probe)
-        rows: dict[str, Any] = {}
-        for row in self.live:
-            engine = _engine(row)
-            found = {"accuracy": metrics.accuracy(metrics.predictions(engine.logits(row.test)), labels)}
-            if row is not self.reference:
-                found["apart"] = rounding.apart(reference, engine.state())
-                found["flips"] = rounding.sign_flips(self.settings.network, seen, engine.trace(row.train, probe))
-            rows[row.spec.key] = found
-        flips = [rounding.sign_flips(self.settings.network, seen, twin.trace(self.reference.train, probe)) for twin in twins]
-        apart = [rounding.apart(reference, twin.state()) for twin in twins]
-        yield {"type": "evaluation", "step": step, "rows": rows, "twins": {"apart": apart, "flips": flips}}
+        own = rounding.Follower(_engine(self.reference), self.reference.train)
+        others = {row.spec.key: rounding.Follower(_engine(row), row.train) for row in self.live[1:]}
+        others |= {f"twin{i}": rounding.Follower(twin, self.reference.train) for i, twin in enumerate(twins)}
+        found = rounding.drift(self.settings.network, own, others, self.schedule.probe(PROBE_ROWS))
+        rows = {
+            row.spec.key: {"accuracy": metrics.accuracy(metrics.predictions(_engine(row).logits(row.test)), labels)}
+            | found.get(row.spec.key, {})
+            for row in self.live
+        }
+        yield {"type": "evaluation", "step": step, "rows": rows, "twins": [found[f"twin{i}"] for i in range(len(twins))]}
 
     def _finish(self) -> Iterator[Event]:
         from .result import result

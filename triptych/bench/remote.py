@@ -48,7 +48,7 @@ class Remote:
             raise EngineError(f"{self.entry.label} is not installed: {self.entry.install}")
         self._log = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "triptych.bench.worker"],
+            [sys.executable, "-m", "triptych.bench.worker", self.entry.requires],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -58,6 +58,10 @@ class Remote:
         self.pid = self._process.pid
         self._splits: set[str] = set()
 
+    def greet(self) -> float:
+        """Wait until the framework is imported; return the seconds that its import took."""
+        return self._receive()[0]["import_s"]
+
     def ask(self, do: str, arrays: State | None = None, **values: Any) -> tuple[wire.Message, State]:
         """Send one message and wait for its answer.
 
@@ -65,20 +69,21 @@ class Remote:
         ------
         WorkerDied, RowFailed
         """
-        assert self._process.stdin and self._process.stdout
-        try:
+        assert self._process.stdin
+        with suppress(BrokenPipeError):  # the worker is gone: receiving says so
             wire.send(self._process.stdin, {"do": do} | values, arrays)
-            answer, result = wire.receive(self._process.stdout)
-        except (EOFError, BrokenPipeError, OSError):
-            code = self._process.wait()
-            raise WorkerDied(f"the {self.entry.label} worker ended with status {code}: {self.tail()}") from None
+        answer, result = self._receive()
         if "error" in answer:
             raise (EngineError if answer["kind"] == "user" else RowFailed)(answer["error"])
         return answer, result
 
-    def start(self) -> wire.Message:
-        """Import the framework, timed alone."""
-        return self.ask("start", requires=self.entry.requires)[0]
+    def _receive(self) -> tuple[wire.Message, State]:
+        assert self._process.stdout
+        try:
+            return wire.receive(self._process.stdout)
+        except EOFError:
+            code = self._process.wait()
+            raise WorkerDied(f"the {self.entry.label} worker ended with status {code}: {self.tail()}") from None
 
     def build(self, key: str, network: Network, recipe: Recipe) -> "RemoteEngine":
         """Build an engine in the worker and return its stand-in."""

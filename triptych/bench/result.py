@@ -1,12 +1,15 @@
 """From rows to figures: what stands in results.json for one seed. No ratio without parity."""
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import metrics
 from ..data.dataset import CLASSES
+from ..network import Network
 from ..parity.rounding import apart
+from ..recipe import Recipe
 from .rows import Row
 from .statistics import fastest, interval, ratio
 
@@ -46,6 +49,8 @@ def result(comparison: "Comparison") -> dict[str, Any]:
     schedule = comparison.schedule
     return {
         "seed": comparison.settings.recipe.seed,
+        "title": title(comparison.settings.network, comparison.settings.recipe),
+        "parameters": comparison.settings.network.parameter_count,
         "data": comparison.dataset.describe(),
         "steps": schedule.steps,
         "block_steps": schedule.block_steps,
@@ -56,6 +61,38 @@ def result(comparison: "Comparison") -> dict[str, Any]:
         "rows": said,
         "notes": notes(comparison.live, valid),
     }
+
+
+def title(network: Network, recipe: Recipe) -> str:
+    """Return what was trained, in a line."""
+    o = recipe.optimizer
+    extras = "".join(f", {f.name} {getattr(o, f.name):g}" for f in fields(o) if f.name not in ("rate", "nesterov") and getattr(o, f.name))
+    kind = "Nesterov" if getattr(o, "nesterov", False) else {"sgd": "SGD", "adam": "Adam", "rmsprop": "RMSprop"}.get(o.name, o.name)
+    dropout = "".join(f", dropout {layer.rate:g}" for layer, _ in network.dropouts[:1])
+    batch = "full batch" if recipe.batch_size == "full" else f"batch {recipe.batch_size}"
+    return f"{network.architecture}{dropout}: {kind} {o.rate:g}{extras}, {batch}, {recipe.dtype}, seed {recipe.seed}"
+
+
+def spread(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return each row's accuracy and speed over seeds: sample standard deviation, medians of medians."""
+    found: dict[str, dict[str, Any]] = {}
+    for key in results[0]["rows"]:
+        rows = [result["rows"][key] for result in results]
+        if any(row["failed"] for row in rows):
+            continue
+        accuracies = [row["accuracy"]["value"] for row in rows]
+        ratios = [row["ratio"]["median"] for row in rows if row["ratio"]]
+        found[key] = {
+            "label": rows[0]["label"],
+            "accuracies": accuracies,
+            "mean": float(np.mean(accuracies)),
+            "deviation": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0,
+            "lowest": min(accuracies),
+            "highest": max(accuracies),
+            "step": float(np.median([row["step"]["median"] for row in rows if row["step"]])),
+            "ratio": float(np.median(ratios)) if len(ratios) == len(rows) else None,
+        }
+    return found
 
 
 def valid_rounds(rows: list[Row]) -> set[int]:

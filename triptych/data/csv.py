@@ -65,14 +65,15 @@ def _table(path: Path, skip: int) -> NDArray[Any]:
 
 
 def _lines(path: Path, stream: Any) -> Iterator[str]:
-    text, total = io.TextIOWrapper(stream, encoding="utf-8-sig"), 0
+    total = 0
     try:
-        while line := text.readline(LINE_LIMIT):
-            total += len(line)
-            if len(line) == LINE_LIMIT or total > LIMIT:
-                raise DataError(f"{path}: {'a line is' if len(line) == LINE_LIMIT else 'the file is'} too long to be MNIST")
-            if line.strip():
-                yield line
+        with io.TextIOWrapper(stream, encoding="utf-8-sig") as text:
+            while line := text.readline(LINE_LIMIT):
+                total += len(line)
+                if len(line) == LINE_LIMIT or total > LIMIT:
+                    raise DataError(f"{path}: {'a line is' if len(line) == LINE_LIMIT else 'the file is'} too long to be MNIST")
+                if line.strip():
+                    yield line
     except UnicodeDecodeError:
         raise DataError(f"{path}: not a text file") from None
 

@@ -86,7 +86,7 @@ class Entry:
 
 @cache
 def entries() -> dict[str, Entry]:
-    """Return every engine by name, in the order of `ORDER` and then of the alphabet; nothing is imported."""
+    """Return every engine by name: NumPy, the specification, first, then by label; nothing is imported."""
     found: dict[str, Entry] = {}
     for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
         said = {
@@ -97,7 +97,7 @@ def entries() -> dict[str, Entry]:
             and node.targets[0].id in ("LABEL", "REQUIRES", "INSTALL", "BACKENDS")
         }
         found[path.stem] = Entry(path.stem, said["LABEL"], said["REQUIRES"], said["INSTALL"], said["BACKENDS"])
-    return dict(sorted(found.items(), key=lambda item: item[0] != "numpy"))  # the specification comes first
+    return dict(sorted(found.items(), key=lambda item: (item[0] != "numpy", item[1].label.lower())))
 
 
 def entry(name: str) -> Entry:

@@ -5,7 +5,6 @@ weights, each slot by name, gradients, the loss, and each layer's output by itse
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -53,25 +52,20 @@ class Divergence:
         return f"{where}: {self.name}{at} is {self.candidate}, the reference has {self.reference}{of}"
 
 
-def address(name: str) -> tuple[str, str, str]:
-    """Return (stage, layer, kind) of an array of a trace or a state."""
-    head, _, rest = name.partition("/")
-    if head == "output" and rest:
-        return "output", rest, name
-    if name == "loss":
-        return "loss", "-", "loss"
-    if head == "gradient":
-        return "gradient", rest.partition("/")[0], "gradients"
-    return "update", head if rest else "-", state_kind(name)
+def figures(reference: State, candidate: State, stage: str | None = None) -> dict[str, float]:
+    """Return the figure of every kind; inf where an array is missing, misshapen or not finite.
 
-
-def figures(reference: State, candidate: State) -> dict[str, float]:
-    """Return the figure of every kind; inf where an array is missing, misshapen or not finite."""
-    scales, gaps = dict[str, float](), dict[str, float]()
+    Parameters
+    ----------
+    reference, candidate : dict of str to ndarray
+    stage : str, optional
+        As in `first_divergence`.
+    """
+    scales = _scales(reference, stage)
+    gaps = dict.fromkeys(scales, 0.0)
     for name, expected in reference.items():
-        kind = address(name)[2]
-        scales[kind] = max(scales.get(kind, 0.0), _largest(expected))
-        gaps[kind] = max(gaps.get(kind, 0.0), _gap(expected, candidate.get(name)))
+        kind = _address(name, stage)[2]
+        gaps[kind] = max(gaps[kind], _gap(expected, candidate.get(name)))
     return {kind: _ratio(gap, scales[kind]) for kind, gap in gaps.items()}
 
 
@@ -86,40 +80,48 @@ def first_divergence(reference: State, candidate: State, bound: float, stage: st
     bound : float
         On the figure of the array's kind.
     stage : str, optional
-        What to call the stage where the names do not tell (``initial state``).
+        The stage that two *states* belong to; without it the arrays are *traces*, whose names tell.
     """
-    scales: dict[str, float] = {}
-    for name, expected in reference.items():
-        kind = address(name)[2]
-        scales[kind] = max(scales.get(kind, 0.0), _largest(expected))
-    for name, expected in reference.items():
-        own, layer, kind = address(name)
-        found = candidate.get(name)
-
-        def part(why: str, a: Any, b: Any, index: tuple[int, ...] = (), error: float = np.inf, name: str = name) -> Divergence:
-            return Divergence(stage or own, layer, name, index, str(a), str(b), error, why)  # noqa: B023 - used at once
-
-        if found is None:
-            return part("missing", expected.shape, "not there")
+    scales = _scales(reference, stage)
+    for name in [*reference, *(name for name in candidate if name not in reference)]:
+        expected, found = reference.get(name), candidate.get(name)
+        own, layer, kind = _address(name, stage)
+        if expected is None or found is None:
+            shapes = ["not there" if a is None else str(a.shape) for a in (expected, found)]
+            return Divergence(own, layer, name, (), shapes[0], shapes[1], np.inf, "missing")
         if found.shape != expected.shape:
-            return part("shape", expected.shape, found.shape)
+            return Divergence(own, layer, name, (), str(expected.shape), str(found.shape), np.inf, "shape")
         if found.dtype != expected.dtype:
-            return part("dtype", expected.dtype, found.dtype)
-        if not np.isfinite(found).all():
-            index = _worst_index(~np.isfinite(found))
-            return part("not finite", repr(expected[index].item()), repr(found[index].item()), index)
-        if (error := _ratio(_gap(expected, found), scales[kind])) > bound:
-            index = _worst_index(np.abs(found.astype(np.float64) - expected))
-            return part("value", repr(expected[index].item()), repr(found[index].item()), index, error)
-    extra = [name for name in candidate if name not in reference]
-    if extra:
-        own, layer, _ = address(extra[0])
-        return Divergence(stage or own, layer, extra[0], (), "not there", str(candidate[extra[0]].shape), np.inf, "missing")
+            return Divergence(own, layer, name, (), str(expected.dtype), str(found.dtype), np.inf, "dtype")
+        error = _ratio(_gap(expected, found), scales[kind])
+        if error > bound:
+            with np.errstate(invalid="ignore"):
+                difference = np.abs(found.astype(np.float64) - expected)
+            difference[~np.isfinite(difference)] = np.inf
+            index = tuple(int(i) for i in np.unravel_index(int(np.argmax(difference)), difference.shape))
+            why = "value" if np.isfinite(found).all() else "not finite"
+            return Divergence(own, layer, name, index, f"{expected[index]:.17g}", f"{found[index]:.17g}", error, why)
     return None
 
 
-def _largest(array: np.ndarray) -> float:
-    return float(np.abs(array).max(initial=0))
+def _address(name: str, stage: str | None) -> tuple[str, str, str]:
+    """Return (stage, layer, kind) of an array: of a state where a stage is given, of a trace otherwise."""
+    head, _, rest = name.partition("/")
+    if stage:
+        return stage, head if rest else "-", state_kind(name)
+    if head == "output":
+        return "output", rest, name
+    if head == "gradient":
+        return "gradient", rest.partition("/")[0], "gradients"
+    return name, "-", name
+
+
+def _scales(reference: State, stage: str | None) -> dict[str, float]:
+    scales: dict[str, float] = {}
+    for name, expected in reference.items():
+        kind = _address(name, stage)[2]
+        scales[kind] = max(scales.get(kind, 0.0), float(np.abs(expected).max(initial=0)))
+    return scales
 
 
 def _gap(expected: np.ndarray, found: np.ndarray | None) -> float:
@@ -130,7 +132,3 @@ def _gap(expected: np.ndarray, found: np.ndarray | None) -> float:
 
 def _ratio(gap: float, scale: float) -> float:
     return 0.0 if gap == 0 else gap / scale if scale > 0 else np.inf
-
-
-def _worst_index(badness: np.ndarray) -> tuple[int, ...]:
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(badness)), badness.shape))

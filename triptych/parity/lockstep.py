@@ -43,7 +43,7 @@ class Outcome:
 
     def see(self, reference: State, candidate: State, bound: float, stage: str | None = None) -> bool:
         """Compare, remember, and return whether the row is still in bound."""
-        for kind, figure in figures(reference, candidate).items():
+        for kind, figure in figures(reference, candidate, stage).items():
             kind = "outputs" if kind.startswith("output/") else kind
             self.worst[kind] = max(self.worst.get(kind, 0.0), figure)
         self.divergence = first_divergence(reference, candidate, bound, stage)
@@ -93,7 +93,7 @@ def walk(reference: Engine, rows: Mapping[str, Engine], split: Split, plans: Ite
             if outcome.see(seen, engine.trace(data[name], step, outputs=done == 0), bound):
                 engine.run(data[name], step)
                 found = {"loss": engine.sync()[0]}
-                if outcome.see(losses, found, bound) and outcome.see(expected, engine.state(), bound):
+                if outcome.see(losses, found, bound) and outcome.see(expected, engine.state(), bound, "update"):
                     outcome.steps = done + 1
         done += 1
         yield done, outcomes
@@ -121,7 +121,8 @@ def blocks(engine: Engine, split: Split, schedule: Schedule, start: State, bound
     together = after(lambda plan: engine.run(data, plan))
     outcome.steps = sum(map(len, plans))
     # The losses of a block are compared as one array, called "loss" as in a trace.
-    outcome.see({"loss": single.pop("losses")}, {"loss": together.pop("losses")}, bound) and outcome.see(single, together, bound)
+    if outcome.see({"loss": single.pop("losses")}, {"loss": together.pop("losses")}, bound):
+        outcome.see(single, together, bound, "update")
     return outcome
 
 

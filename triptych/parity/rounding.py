@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dataset import Split
-from ..engines import Engine
+from ..engines import Engine, Native
 from ..network import Network, ReLU
 from ..plan import Plan, Schedule
 from ..random import bits
@@ -106,6 +106,33 @@ def twins(start: State, seed: int) -> list[State]:
     mixed = (bits(kernel.size, seed, "twins") & np.uint64(1)).astype(bool).reshape(kernel.shape)
     targets = (np.inf, -np.inf, np.where(mixed, np.inf, -np.inf))
     return [start | {first: np.nextafter(kernel, np.asarray(target, kernel.dtype))} for target in targets]
+
+
+@dataclass(frozen=True)
+class Follower:
+    """An engine and its training data, as it is looked at between steps."""
+
+    engine: Engine
+    data: Native
+
+
+def drift(network: Network, reference: Follower, others: Mapping[str, Follower], probe: Plan) -> dict[str, dict[str, float]]:
+    """Return how far each engine is from the reference now.
+
+    Returns
+    -------
+    dict
+        For each: ``apart``, the largest |difference| of a weight, and ``flips``, how many ReLU outputs of the probe are
+        on the other side of zero.
+    """
+    weights_now, seen = reference.engine.state(), reference.engine.trace(reference.data, probe)
+    return {
+        name: {
+            "apart": apart(weights_now, other.engine.state()),
+            "flips": sign_flips(network, seen, other.engine.trace(other.data, probe)),
+        }
+        for name, other in others.items()
+    }
 
 
 def apart(a: State, b: State) -> float:

@@ -1,0 +1,50 @@
+"""What a comparison leaves in its run folder, beside the events: results, states, TensorBoard logs, figures, the report."""
+
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..runs import Run, read_events
+from . import machine
+from .compare import Comparison, Settings
+from .result import spread
+
+INSTALL = "No figures and no report: pip install 'triptych[report]', then: triptych report"
+
+
+def save_states(run: Run, comparison: Comparison, prefix: str) -> None:
+    """Write the trained state of every row as ``<prefix><row>/state.safetensors``."""
+    recipe, network = comparison.settings.recipe, comparison.settings.network
+    provenance = {"triptych": __version__, "data": comparison.dataset.describe(), "machine": machine.describe()}
+    for row in comparison.live:
+        made_by = {"engine": row.spec.engine, "backend": row.spec.backend}
+        run.save_state(prefix + row.spec.key, comparison.states[row.spec.key], network, recipe, provenance | made_by)
+
+
+def save(run: Run, settings: Settings, results: list[dict[str, Any]]) -> None:
+    """Write results.json."""
+    run.save_results(
+        {
+            "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "machine": machine.describe(),
+            "network": settings.network.to_json(),
+            "recipe": settings.recipe.to_json(),
+            "threads": settings.threads,
+            "runs": results,
+            "spread": spread(results) if len(results) > 1 else None,
+        }
+    )
+
+
+def illustrate(folder: Path) -> str | None:
+    """Write TensorBoard logs, figures and report.html from what is in a run folder; return what to install where that cannot be."""
+    if not all(map(find_spec, ("jinja2", "matplotlib", "tensorboardX"))):
+        return INSTALL
+    from ..report import figures, page, tensorboard
+
+    tensorboard.write(folder, read_events(folder))
+    figures.write(folder)
+    page.write(folder)
+    return None

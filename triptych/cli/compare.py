@@ -1,0 +1,90 @@
+"""``triptych compare``: prove, train, time, report."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import app
+from . import options as o
+
+LONG = 60  # seconds from which an estimate comes first
+
+
+@app.command("compare")
+def compare(
+    data: o.Data = None,
+    network: o.NetworkName = "classic",
+    hidden: o.Hidden = None,
+    dropout: o.DropoutRate = 0.0,
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = "full",
+    optimizer: o.OptimizerName = "sgd",
+    rate: o.Rate = None,
+    seed: o.Seed = 0,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repeat over this many seeds and show the spread.")] = 1,
+    dtype: o.DType = "float32",
+    random: o.Randomness = "matched",
+    engines: o.Engines = None,
+    backends: o.Backends = "default",
+    threads: o.Threads = 1,
+    device: o.Device = "cpu",
+    runs: o.Runs = Path("runs"),
+) -> None:
+    """Train one network in every engine on the same batches; prove them equal, time them fairly, write a report.
+
+    Examples:
+
+    triptych compare
+
+    triptych compare --network custom --batch-size 64 --optimizer adam --epochs 3 --data mnist
+
+    triptych compare --hidden 256,128 --dropout 0.2 --batch-size 128 --backends all
+    """
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from .. import data as sources
+    from ..bench import outputs
+    from ..bench.compare import Comparison, Settings
+    from ..bench.estimate import estimate
+    from ..bench.rows import specs
+    from ..runs import Run
+    from .table import show, show_spread
+    from .view import View
+
+    if backends not in ("default", "all"):
+        raise typer.BadParameter(f"{backends!r}; use default or all", param_hint="--backends")
+    console = Console()
+    rows = specs(o.engines_of(engines), backends == "all")
+    recipe = o.recipe_of(epochs, batch_size, optimizer, rate, seed, dtype, random)
+    settings = Settings(o.network_of(network, hidden, dropout), recipe, rows, threads, device)
+    dataset = sources.load(data, seed)
+    console.print(o.data_line(dataset), highlight=False, soft_wrap=True)
+    if (guess := seeds * estimate(dataset, settings)) > LONG:
+        console.print(f"Estimate: about {guess / 60:.1f} minutes (Ctrl-C stops it; what is written stays whole).", highlight=False)
+    results: list[dict[str, Any]] = []
+    with Run.create(runs, "compare") as run:
+        for number in range(seed, seed + seeds):
+            seeded = replace(settings, recipe=replace(recipe, seed=number))
+            comparison = Comparison(dataset if number == seed else sources.load(data, number), seeded)
+            with View(console, {spec.key: spec.label for spec in rows}) as view:
+                for event in comparison.events():
+                    run.log({"seed": number} | event)
+                    view.see(event)
+                    if event["type"] == "result":
+                        results.append(event["result"])
+            show(console, results[-1])
+            outputs.save_states(run, comparison, f"seed-{number}/" if seeds > 1 else "")
+        outputs.save(run, settings, results)
+        if seeds > 1:
+            show_spread(console, results)
+        with console.status("drawing the report"):
+            missing = outputs.illustrate(run.folder)
+    if missing:
+        console.print(missing, style="yellow", highlight=False)
+    console.print(f"Run folder: {run.folder}" + ("" if missing else f"\nReport:     {run.folder / 'report.html'}"), highlight=False, soft_wrap=True)
+    if any(row["unproved"] and not row["failed"] for result in results for row in result["rows"].values()):
+        sys.exit(1)

@@ -1,0 +1,49 @@
+"""``triptych data``: what data is here, and fetching more."""
+
+from typing import Annotated
+
+import typer
+
+from . import app
+
+data_app = typer.Typer(help="List the data that is here, or fetch MNIST and its kin.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("fetch")
+def fetch_command(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist or kmnist.")]) -> None:
+    """Download a data set into the cache: SHA-256 checked, several mirrors, resumed where it broke off.
+
+    The cache is $TRIPTYCH_DATA, or the user's cache folder.
+    """
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from ..data import fetch
+
+    with Progress(TextColumn("{task.description:28}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()) as bars:
+        tasks: dict[str, int] = {}
+
+        def progress(file: str, have: int, total: int) -> None:
+            if file not in tasks:
+                tasks[file] = bars.add_task(file, total=total)
+            bars.update(tasks[file], completed=have, total=total)  # pyright: ignore[reportArgumentType]
+
+        folder = fetch.fetch(name, progress)
+    print(f"{name} is in {folder}; use it with --data {name}")
+
+
+@data_app.command("list")
+def list_command() -> None:
+    """Show every data set by name: whether it is here, its files, sizes and SHA-256."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..data import inventory
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("data", "file", "bytes", "SHA-256", ""):
+        table.add_column(column, justify="right" if column == "bytes" else "left")
+    for item in inventory.inventory():
+        size = "" if item.size is None else f"{item.size:,}"
+        table.add_row(item.name, item.file, size, item.sha256[:16], item.note)
+    Console().print(table)

@@ -1,0 +1,51 @@
+"""What data is on this machine."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import fetch, idx
+from .checks import opened
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file, or one data set that has none."""
+
+    name: str
+    file: str
+    size: int | None = None
+    sha256: str = ""
+    note: str = ""
+
+
+def inventory() -> list[Item]:
+    """Return every data set that has a name, with the files of each that is here."""
+    items = [Item("digits", "inside scikit-learn", note="always here")]
+    if Path("mnist_test.csv").is_file():
+        items.append(_file("mnist_test.csv", Path("mnist_test.csv"), "used by default"))
+    for name in fetch.PUBLISHED:
+        found = idx.files(fetch.cache() / name)
+        items += [_file(name, path, _published(name, stem, path)) for stem, path in found.items()]
+        if len(found) < 4:
+            items.append(Item(name, f"{4 - len(found)} of 4 files missing", note=f"triptych data fetch {name}"))
+    return items
+
+
+def _file(name: str, path: Path, note: str) -> Item:
+    return Item(name, str(path), path.stat().st_size, _sha256(path), note)
+
+
+def _published(name: str, stem: str, path: Path) -> str:
+    if _sha256(path) == fetch.PUBLISHED[name].sha256.get(path.name):
+        return "as published"
+    if name == "mnist":
+        with opened(path) as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() == fetch.MNIST_CONTENT[stem]:  # pyright: ignore[reportArgumentType]
+                return "as published, compressed anew"
+    return "not the published file"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

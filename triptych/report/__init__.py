@@ -1,0 +1,1 @@
+"""Figures, TensorBoard logs and the HTML report, from run folders only: nothing here knows an engine."""

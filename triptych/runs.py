@@ -1,0 +1,106 @@
+"""The run folder: events.jsonl as it happens, results.json and the states at the end, and what they came from."""
+
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from . import __version__, files
+from .errors import TriptychError
+from .network import Network
+from .recipe import Recipe
+from .state import State
+
+RESULTS_SCHEMA = 1  # docs/results.md describes it; raised whenever a key changes its meaning or goes
+
+
+class Run:
+    """A folder in the making. A context manager: the log is closed however the run ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True)
+        self._log = (folder / "events.jsonl").open("a", encoding="utf-8")
+
+    @classmethod
+    def create(cls, root: Path, kind: str) -> "Run":
+        """Make ``root/<time>-<kind>``, or with a number behind it where that is taken.
+
+        Raises
+        ------
+        TriptychError
+            Where the folder cannot be written.
+        """
+        name = f"{datetime.now():%Y%m%d-%H%M%S}-{kind}"
+        try:
+            for folder in (root / name, *(root / f"{name}-{n}" for n in range(2, 100))):
+                if not folder.exists():
+                    return cls(folder)
+        except OSError as error:
+            raise TriptychError(f"{root}: no run folder can be made there ({error.strerror}); choose another with --runs") from None
+        raise TriptychError(f"{root / name}: a hundred runs in this second")
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._log.close()
+
+    def log(self, event: dict[str, Any]) -> None:
+        """Append one event, a line of JSON, and hand it to the system at once."""
+        self._log.write(json.dumps(event) + "\n")
+        self._log.flush()
+
+    def save_state(self, name: str, state: State, network: Network, recipe: Recipe, provenance: dict[str, Any]) -> None:
+        files.save_state(self.folder / name / "state.safetensors", state, network, recipe, provenance)
+
+    def save_results(self, results: dict[str, Any]) -> None:
+        header = {"schema": RESULTS_SCHEMA, "triptych": __version__}
+        files.write(self.folder / "results.json", json.dumps(header | results, indent=1) + "\n")
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Return a run folder's results.
+
+    Raises
+    ------
+    TriptychError
+        Where the folder holds none, or they are of another schema.
+    """
+    path = folder / "results.json"
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise TriptychError(f"{folder}: holds no results.json; name a finished run folder, runs/<time>-compare") from None
+    except ValueError as error:
+        raise TriptychError(f"{path}: not readable as JSON ({error})") from None
+    if not isinstance(results, dict) or results.get("schema") != RESULTS_SCHEMA:
+        raise TriptychError(f"{path}: not results of schema {RESULTS_SCHEMA}; make it anew with triptych compare")
+    return results
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """Return a run folder's events; a last line that a kill cut off is left out."""
+    events: list[dict[str, Any]] = []
+    for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines():
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            break
+    return events
+
+
+def newest(root: Path, kind: str = "compare") -> Path:
+    """Return the newest finished run of a kind.
+
+    Raises
+    ------
+    TriptychError
+        Where there is none.
+    """
+    found = sorted(path.parent for path in root.glob(f"*-{kind}*/results.json"))
+    if not found:
+        raise TriptychError(f"{root}{os.sep}: no finished run; make one with: triptych {kind}")
+    return found[-1]
