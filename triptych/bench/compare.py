@@ -171,18 +171,14 @@ class Comparison:
         recipe = replace(self.settings.recipe, dtype="float64", random="matched")
         start = state.initial(self.settings.network, recipe)
         schedule = replace(self.schedule, recipe=recipe)
-        exact: dict[str, RemoteEngine] = {}
-        for row in self.live:
-            yield {"type": "proving", "row": row.spec.key, "what": "float64"}
-            yield from self._try(row, lambda row=row: exact.update({row.spec.key: _remote(row).build("exact", self.settings.network, recipe)}))
         reference = _remote(self.reference).build("reference", self.settings.network, recipe)
         plans = [plan for _, plan in zip(range(PROOF_STEPS), _singles(schedule), strict=False)]
         for row in self.live:
-            engine = exact[row.spec.key]
 
-            def prove(row: Row = row, engine: RemoteEngine = engine) -> None:
-                for _, outcomes in lockstep.walk(reference, {"row": engine}, self.dataset.train, plans, start):
-                    row.walked = outcomes["row"]
+            def prove(row: Row = row) -> None:
+                engine = _remote(row).build("exact", self.settings.network, recipe)
+                for _, outcome in lockstep.walk(reference, engine, self.dataset.train, plans, start):
+                    row.walked = outcome
                 row.blocked = lockstep.blocks(engine, self.dataset.train, schedule, start)
                 engine.drop()
 
@@ -204,8 +200,7 @@ class Comparison:
             engine = _engine(row) if self.settings.recipe.random == "matched" else _remote(row).build("matched", self.settings.network, recipe)
 
             def look(row: Row = row, engine: RemoteEngine = engine) -> None:
-                for _, found in rounding.shared_steps(reference, exact, {"row": engine}, self.dataset.train, schedule, start):
-                    errors[row.spec.key] = found["row"]
+                errors[row.spec.key] = rounding.shared_steps(reference, exact, engine, self.dataset.train, schedule, start)
 
             yield {"type": "proving", "row": row.spec.key, "what": "float32"}
             yield from self._try(row, look)

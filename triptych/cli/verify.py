@@ -1,1 +1,148 @@
+"""``triptych verify``: the proof, for whole runs."""
 
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from . import app
+from . import options as o
+
+COLUMNS = ("network", "optimizer", "row", "steps", "weights", "slots", "gradients", "outputs", "K at once", "")
+
+
+@app.command("verify")
+def verify(
+    data: o.Data = None,
+    network: Annotated[list[str] | None, typer.Option("--network", metavar="NAME|FILE", help="May be given several times. Default: classic.", show_default=False)] = None,
+    hidden: o.Hidden = None,
+    dropout: o.DropoutRate = 0.0,
+    optimizer: Annotated[list[str] | None, typer.Option("--optimizer", metavar="NAME", help="May be given several times. Default: sgd.", show_default=False)] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every network of the zoo with every optimizer.")] = False,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps compared, each against NumPy's.")] = 500,
+    batch_size: o.BatchSize = "64",
+    rate: o.Rate = None,
+    seed: o.Seed = 0,
+    dtype: o.DType = "float64",
+    engines: o.Engines = None,
+    backends: o.Backends = "default",
+    threads: o.Threads = 1,
+    device: o.Device = "cpu",
+) -> None:
+    """Prove the engines equal, step by step: outputs, loss, gradients, updates, in float64 to 1e-11.
+
+    Exit status 1 where they differ, with the first stage, layer, index and both values. With --dtype float32 the
+    rounding verdict and the trajectory beside three one-ulp twins follow.
+
+    Examples:
+
+    triptych verify
+
+    triptych verify --network custom --optimizer adam --dtype float32
+
+    triptych verify --all --backends all
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from .. import data as sources
+    from .. import zoo
+    from ..bench.rows import specs
+    from ..parity.verify import Case
+    from ..parity.verify import verify as events
+    from ..recipe import SHORTHANDS
+
+    if backends not in ("default", "all"):
+        raise typer.BadParameter(f"{backends!r}; use default or all", param_hint="--backends")
+    names = list(zoo.ZOO) if everything else network or ["classic"]
+    optimizers = list(SHORTHANDS) if everything else optimizer or ["sgd"]
+    networks = [o.network_of(name, hidden, dropout) for name in names]
+    recipes = {name: o.recipe_of(1, batch_size, name, rate, seed, dtype, "matched") for name in optimizers}
+    cases = [Case(n, recipe, steps) for n in networks for recipe in recipes.values()]
+    titles = [(n.name, name) for n in networks for name in recipes]
+    rows = specs(o.engines_of(engines), backends == "all")
+    console = Console()
+    dataset = sources.load(data, seed)
+    console.print(o.data_line(dataset), highlight=False, soft_wrap=True)
+    report = _Report(console, iter(titles))
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True) as bars:
+        task = bars.add_task("importing", total=None)
+        for event in events(dataset.train, cases, rows, threads=threads, device=device):
+            if event["type"] == "walking":
+                bars.update(task, description=f"{report.title} {event['label']}", completed=event["done"], total=event["steps"])
+            report.see(event)
+    if not report.compared:
+        console.print("nothing was compared: no engine beside NumPy could run", highlight=False)
+        sys.exit(2)
+    if report.divergences:
+        console.print(f"[red]{len(report.divergences)} of {report.compared} rows differ[/red]; first, where it began:", highlight=False)
+        for line in report.divergences:
+            console.print(f"  {line}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    console.print(f"All {report.compared} rows equal; the largest difference of any kind, at any step: {report.largest:.1e} (bound 1e-11).", highlight=False)
+
+
+class _Report:
+    """Prints a row of the table as soon as it is known."""
+
+    def __init__(self, console: Any, titles: Any) -> None:
+        self.console, self._titles = console, titles
+        self.title = ""
+        self.names: tuple[str, str] = ("", "")
+        self.compared, self.largest = 0, 0.0
+        self.divergences: list[str] = []
+        self._line(COLUMNS, style="bold")
+
+    def see(self, event: dict[str, Any]) -> None:
+        kind = event["type"]
+        if kind == "case":
+            self.names = next(self._titles)
+            self.title = " ".join(self.names)
+        elif kind == "failed":
+            self.console.print(f"{event['label']}: not compared, {event['why']}", highlight=False, soft_wrap=True)
+        elif kind == "walked":
+            self._walked(event)
+        elif kind == "rounding":
+            r = event["rounding"]
+            self.console.print(
+                f"  float32: [bold]{r.verdict}[/bold], median error of a step {r.error:.2e}, {r.factor:.2f} times NumPy's own", highlight=False
+            )
+            if r.verdict != "rounding":
+                self.divergences.append(f"{self.title}, {event['label']}: float32 verdict {r.verdict}, {r.factor:.1f} times NumPy's own error")
+        elif kind == "drift":
+            twins = [event[f"twin{i}"] for i in range(3)]
+            apart = ", ".join(f"{twin['apart']:.1e}" for twin in twins)
+            flips = ", ".join(f"{twin['flips']}" for twin in twins)
+            row = event["row"]
+            self.console.print(
+                f"  after {event['step']:>6,} steps: {row['apart']:.1e} apart, {row['flips']} ReLU signs flipped; "
+                f"one-ulp twins: {apart} apart, {flips} flipped",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def _walked(self, event: dict[str, Any]) -> None:
+        outcome, blocks = event["outcome"], event["blocks"]
+        self.compared += 1
+        self.largest = max(self.largest, outcome.largest, blocks.largest)
+        named = ("weights", "gradients", "outputs", "loss")
+        slots = max((figure for kind, figure in outcome.worst.items() if kind not in named), default=None)
+        equal = outcome.equal and blocks.equal
+        worst = outcome.worst
+        cells = [
+            f"{outcome.steps}",
+            *(f"{figure:.1e}" if figure is not None else "" for figure in (worst.get("weights"), slots, worst.get("gradients"))),
+            f"{max(worst.get('outputs', 0.0), worst.get('loss', 0.0)):.1e}",
+            f"{blocks.largest:.1e}",
+            "[green]equal[/green]" if equal else "[red]DIFFERS[/red]",
+        ]
+        self._line((*self.names, event["label"], *cells))
+        if outcome.divergence:
+            self.divergences.append(f"{self.title}, {event['label']}, step {outcome.at + 1}: {outcome.divergence}")
+        elif blocks.divergence:
+            self.divergences.append(f"{self.title}, {event['label']}, K steps in one run against one by one: {blocks.divergence}")
+
+    def _line(self, cells: tuple[str, ...], style: str = "") -> None:
+        widths = (12, 9, 26, 5, 8, 8, 9, 8, 9, 8)
+        text = " ".join(f"{cell:<{w}}" if i < 3 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(cells, widths, strict=True)))
+        self.console.print(text, style=style, highlight=False, soft_wrap=True)

@@ -1,12 +1,12 @@
 """Whole trajectories: a reference and a candidate take the same steps, compared at every one."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..data.dataset import Split
-from ..engines import Engine, Native
+from ..engines import Engine
 from ..plan import Plan, Schedule
 from ..state import State
 from .compare import BOUND, Divergence, figures, first_divergence
@@ -50,53 +50,45 @@ class Outcome:
         return self.divergence is None
 
 
-def walk(reference: Engine, rows: Mapping[str, Engine], split: Split, plans: Iterable[Plan], start: State, bound: float = BOUND) -> Iterator[
-    tuple[int, dict[str, Outcome]]
-]:
-    """Step the reference and every row through the same plans, one step at a time, and compare everything at each.
+def walk(
+    reference: Engine, candidate: Engine, split: Split, plans: Iterable[Plan], start: State, bound: float = BOUND
+) -> Iterator[tuple[int, Outcome]]:
+    """Step both engines through the same plans, one step at a time, and compare everything at each.
 
     The order is that of the computation: the state that was loaded, outputs forward, the loss, gradients backward, the
-    update. Outputs are compared at the first step; from then on each step's loss, gradients and new state are.
+    update. Outputs are compared at the first step only; the loss, gradients and new state at every one.
 
     Parameters
     ----------
-    reference : Engine
-    rows : mapping of str to Engine
-        An engine that raises is not caught here.
+    reference, candidate : Engine
     split : Split
+        The training data.
     plans : iterable of Plan
     start : State
     bound : float
 
     Yields
     ------
-    (steps done, outcome of each row so far)
+    (steps done, outcome so far)
+        The walk ends at the first divergence.
     """
-    data: dict[str, Native] = {name: engine.put(split) for name, engine in rows.items()}
-    own = reference.put(split)
-    outcomes = {name: Outcome() for name in rows}
+    outcome = Outcome()
+    data, own = candidate.put(split), reference.put(split)
     reference.load(start)
-    expected = reference.state()
-    for name, engine in rows.items():
-        engine.load(start)
-        outcomes[name].see(expected, engine.state(), bound, "initial state")
-    done = 0
-    for step in (single for plan in plans for single in plan.single()):
-        seen = reference.trace(own, step, outputs=done == 0)
-        reference.run(own, step)
-        losses, expected = {"loss": reference.sync()[0]}, reference.state()
-        for name, engine in rows.items():
-            outcome = outcomes[name]
-            if not outcome.equal:
-                continue
-            outcome.at = done
-            if outcome.see(seen, engine.trace(data[name], step, outputs=done == 0), bound):
-                engine.run(data[name], step)
-                found = {"loss": engine.sync()[0]}
-                if outcome.see(losses, found, bound) and outcome.see(expected, engine.state(), bound, "update"):
-                    outcome.steps = done + 1
-        done += 1
-        yield done, outcomes
+    candidate.load(start)
+    outcome.see(reference.state(), candidate.state(), bound, "initial state")
+    for at, step in enumerate(single for plan in plans for single in plan.single()):
+        if not outcome.equal:
+            break
+        outcome.at = at
+        first = at == 0
+        if outcome.see(reference.trace(own, step, outputs=first), candidate.trace(data, step, outputs=first), bound):
+            reference.run(own, step)
+            candidate.run(data, step)
+            if outcome.see({"loss": reference.sync()[0]}, {"loss": candidate.sync()[0]}, bound):
+                outcome.see(reference.state(), candidate.state(), bound, "update")
+        outcome.steps += outcome.equal
+        yield at + 1, outcome
 
 
 def blocks(engine: Engine, split: Split, schedule: Schedule, start: State, bound: float = BOUND) -> Outcome:

@@ -47,49 +47,44 @@ class Rounding:
 
 
 def shared_steps(
-    reference: Engine, exact: Engine, rows: Mapping[str, Engine], split: Split, schedule: Schedule, start: State, stride: int = 4
-) -> Iterator[tuple[int, dict[str, list[float]]]]:
-    """Follow the reference's own float32 run; at 16 steps of it let every row make one step from its state.
+    reference: Engine, exact: Engine, row: Engine, split: Split, schedule: Schedule, start: State, stride: int = 4
+) -> list[float]:
+    """Follow the reference's own float32 run; at 16 steps of it let the row make one step from its state.
 
     Parameters
     ----------
     reference, exact : Engine
         The NumPy engine in float32 and in float64.
-    rows : mapping of str to Engine
-        Float32 engines; the reference itself belongs among them under the name by which it is to be judged.
+    row : Engine
+        In float32; may be another NumPy engine, whose errors are the yardstick.
     split : Split
     schedule : Schedule
-        Of the float32 recipe; wraps around where the run is shorter than 16 strides.
+        Of the float32 recipe; begins again where the run is shorter than 16 strides.
     start : State
     stride : int
         Steps of the reference between two looks.
 
-    Yields
-    ------
-    (looks done, errors of each row so far)
+    Returns
+    -------
+    list of float
+        ‖Δw - Δw₆₄‖ / ‖Δw₆₄‖ at each of the 16 steps.
     """
-    data = {name: engine.put(split) for name, engine in rows.items()}
-    own, finely = reference.put(split), exact.put(split)
-    errors: dict[str, list[float]] = {name: [] for name in rows}
+    own, finely, data = reference.put(split), exact.put(split), row.put(split)
     reference.load(start)
-    steps = _endless(schedule)
-    for look in range(STEPS):
-        step = next(steps)
-        here = reference.state()
+    steps, errors = _endless(schedule), list[float]()
+    for _ in range(STEPS):
+        step, here = next(steps), reference.state()
         exact.load(cast(here, "float64"))
         exact.run(finely, step)
-        exact.sync()
+        row.load(here)
+        row.run(data, step)
         truth = _change(here, exact.state())
-        for name, engine in rows.items():
-            engine.load(here)
-            engine.run(data[name], step)
-            engine.sync()
-            errors[name].append(float(np.linalg.norm(_change(here, engine.state()) - truth) / np.linalg.norm(truth)))
-        reference.load(here)
-        for onward in [step] + [next(steps) for _ in range(stride - 1)]:
+        errors.append(float(np.linalg.norm(_change(here, row.state()) - truth) / np.linalg.norm(truth)))
+        for onward in [step, *(next(steps) for _ in range(stride - 1))]:
             reference.run(own, onward)
-        reference.sync()
-        yield look + 1, errors
+    for engine in (reference, exact, row):
+        engine.sync()
+    return errors
 
 
 def judge(errors: list[float], own: list[float], proved: bool) -> Rounding:

@@ -1,0 +1,126 @@
+"""``triptych verify``: whole runs, every engine and backend, step by step. A generator of events, and no words."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from .. import state
+from ..bench.remote import Remote, RemoteEngine
+from ..bench.rows import Spec
+from ..data.dataset import Split
+from ..errors import EngineError
+from ..network import Network
+from ..plan import Plan, Schedule
+from ..recipe import Recipe
+from . import lockstep, rounding
+
+Event = dict[str, Any]
+
+LOOKS = 10  # how often a float32 trajectory is looked at
+PROBE_ROWS = 1_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network trained in one way, for a number of steps."""
+
+    network: Network
+    recipe: Recipe
+    steps: int
+
+    def schedule(self, samples: int, dtype: str) -> Schedule:
+        """Return a schedule that is long enough for the steps."""
+        one = Schedule(self.network, replace(self.recipe, dtype=dtype, epochs=1, random="matched"), samples)
+        return replace(one, recipe=replace(one.recipe, epochs=-(-self.steps // one.steps_per_epoch)))
+
+    def singles(self, schedule: Schedule) -> Iterator[Plan]:
+        return islice((step for plan in schedule.plans() for step in plan.single()), self.steps)
+
+
+def verify(split: Split, cases: list[Case], rows: list[Spec], *, threads: int = 1, device: str = "cpu") -> Iterator[Event]:
+    """Prove every row against NumPy in every case.
+
+    Parameters
+    ----------
+    split : Split
+        The training data.
+    cases : list of Case
+        Where the dtype is float32, the shared-state verdict and the trajectory follow after the float64 walk.
+    rows : list of Spec
+        The first is NumPy; the others are the candidates.
+    threads : int
+    device : str
+
+    Yields
+    ------
+    dict
+        With a ``type``: ``failed``, ``case``, ``walking``, ``walked``, ``rounding``, ``drift``.
+    """
+    remotes: dict[str, Remote] = {}
+    numpy = Remote("numpy", "eager", threads=threads)
+    try:
+        numpy.greet()
+        for spec in rows[1:]:
+            yield {"type": "importing", "key": spec.key, "label": spec.label}
+            try:
+                remotes[spec.key] = Remote(spec.engine, spec.backend, threads=threads, device=device)
+                remotes[spec.key].greet()
+            except EngineError as error:
+                remotes.pop(spec.key, None)
+                yield {"type": "failed", "key": spec.key, "label": spec.label, "why": str(error)}
+        for case in cases:
+            yield {"type": "case", "network": case.network, "recipe": case.recipe, "steps": case.steps}
+            for spec in rows[1:]:
+                if spec.key in remotes:
+                    try:
+                        yield from _prove(split, case, spec, numpy, remotes[spec.key])
+                    except EngineError as error:
+                        yield {"type": "failed", "key": spec.key, "label": spec.label, "why": str(error)}
+                        remotes.pop(spec.key).close()
+    finally:
+        for remote in [numpy, *remotes.values()]:
+            remote.close()
+
+
+def _prove(split: Split, case: Case, spec: Spec, numpy: Remote, remote: Remote) -> Iterator[Event]:
+    schedule = case.schedule(len(split), "float64")
+    said = {"key": spec.key, "label": spec.label}
+    start = state.initial(case.network, schedule.recipe)
+    reference, exact = (r.build("float64", case.network, schedule.recipe) for r in (numpy, remote))
+    outcome = lockstep.Outcome()
+    for done, outcome in lockstep.walk(reference, exact, split, case.singles(schedule), start):
+        yield {"type": "walking", "done": done, "steps": case.steps} | said
+    blocked = lockstep.blocks(exact, split, schedule, start)
+    yield {"type": "walked", "outcome": outcome, "blocks": blocked} | said
+    exact.drop()
+    if case.recipe.dtype == "float32":
+        yield from _float32(split, case, numpy, remote, reference, outcome.equal and blocked.equal, said)
+    reference.drop()
+
+
+def _float32(
+    split: Split, case: Case, numpy: Remote, remote: Remote, exact: RemoteEngine, proved: bool, said: dict[str, Any]
+) -> Iterator[Event]:
+    schedule = case.schedule(len(split), "float32")
+    start = state.initial(case.network, schedule.recipe)
+    reference, yardstick = (numpy.build(key, case.network, schedule.recipe) for key in ("float32", "yardstick"))
+    row = remote.build("float32", case.network, schedule.recipe)
+    own, errors = (rounding.shared_steps(reference, exact, engine, split, schedule, start) for engine in (yardstick, row))
+    yield {"type": "rounding", "rounding": rounding.judge(errors, own, proved)} | said
+    # The trajectory, beside three one-ulp twins: drawn as evidence, never judged.
+    twins = [numpy.build(f"twin{i}", case.network, schedule.recipe) for i in range(3)]
+    followers = {"row": row} | {f"twin{i}": twin for i, twin in enumerate(twins)}
+    data = {name: rounding.Follower(engine, engine.put(split)) for name, engine in followers.items()}
+    leader = rounding.Follower(reference, reference.put(split))
+    for engine, begin in zip([reference, row, *twins], [start, start, *rounding.twins(start, case.recipe.seed)], strict=True):
+        engine.load(begin)
+    done, every = 0, max(1, case.steps // LOOKS)
+    for plan in case.singles(schedule):
+        for follower in [leader, *data.values()]:
+            follower.engine.run(follower.data, plan)
+        done += 1
+        if done % every == 0 or done == case.steps:
+            yield {"type": "drift", "step": done} | said | rounding.drift(case.network, leader, data, schedule.probe(PROBE_ROWS))
+    for engine in (reference, yardstick, row, *twins):
+        engine.drop()
