@@ -115,6 +115,11 @@ class Schedule:
         """Yield every plan of the run."""
         return (self.plan(*span) for span in self.spans())
 
+    def epoch(self, number: int) -> Iterator[Plan]:
+        """Yield the plans of one epoch, counted from 0."""
+        start = number * self.steps_per_epoch
+        return (self.plan(*span) for span in ([(start, 1, self.batch)] if self.full else self._epoch(start)))
+
     def plan(self, start: int, steps: int, batch: int) -> Plan:
         """Draw the plan of `steps` steps from step `start`, none of which may cross the end of an epoch in mini-batches."""
         rate = np.full(steps, self.recipe.optimizer.rate)
