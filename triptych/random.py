@@ -37,4 +37,4 @@ def keep(shape: Shape, rate: float, *key: int | str) -> NDArray[np.bool_]:
 
 def he_uniform(shape: Shape, fan_in: int, *key: int | str) -> NDArray[np.float64]:
     """Return weights uniform in ±√(6/fan_in), float64 (He et al. 2015, eq. 10: variance 2/fan_in)."""
-    return (2 * uniform(shape, *key) - 1) * np.sqrt(6 / fan_in)
+    return (2 * uniform(shape, *key) - 1) * (6 / fan_in) ** 0.5

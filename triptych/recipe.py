@@ -174,7 +174,9 @@ class Recipe:
             _whole("batch_size", self.batch_size, 1, " or 'full'")
         for name, choices in (("dtype", DType), ("random", Randomness)):
             if getattr(self, name) not in get_args(choices):
-                raise SpecError(f"recipe: {name} {getattr(self, name)!r} is unknown; {suggest(str(getattr(self, name)), get_args(choices))}")
+                raise SpecError(
+                    f"recipe: {name} {getattr(self, name)!r} is unknown; {suggest(str(getattr(self, name)), get_args(choices))}"
+                )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"optimizer": {"name": self.optimizer.name} | asdict(self.optimizer)}
@@ -195,7 +197,8 @@ class Recipe:
             raise SpecError(f"recipe: optimizer {name!r} is unknown; {suggest(str(name), OPTIMIZERS)}")
         kind = OPTIMIZERS[name]
         numbers = check_keys(chosen, {"name"} | {f.name for f in fields(kind)}, f"optimizer {name}")
-        return cls(**(values | {"optimizer": kind(**{k: v for k, v in numbers.items() if k != "name"})}))
+        values["optimizer"] = kind(**{k: v for k, v in numbers.items() if k != "name"})
+        return cls(**values)
 
 
 def _whole(name: str, value: Any, least: int, also: str = "") -> None:

@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ def blas() -> list[str]:
     from threadpoolctl import threadpool_info
 
     return [
-        " ".join(str(info[key]) for key in ("internal_api", "version", "architecture") if info.get(key)) + f", {info['num_threads']} threads"
+        " ".join(str(info[key]) for key in ("internal_api", "version", "architecture") if info.get(key))
+        + f", {info['num_threads']} threads"
         for info in threadpool_info()
     ]
 
@@ -86,10 +88,8 @@ def peak_memory() -> int | None:
 
 def reset_peak_memory() -> None:
     """Start the peak anew from the present size (Linux: 5 to clear_refs; elsewhere the peak stays that of the process)."""
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def cpu_seconds(pid: int) -> float:

@@ -46,7 +46,7 @@ class Remote:
         self.entry, self.backend, self.device = engines.entry(engine), backend, device
         if not self.entry.installed:
             raise EngineError(f"{self.entry.label} is not installed: {self.entry.install}")
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as the process; close() closes it
         self._process = subprocess.Popen(
             [sys.executable, "-m", "triptych.bench.worker", self.entry.requires],
             stdin=subprocess.PIPE,
@@ -87,8 +87,8 @@ class Remote:
 
     def build(self, key: str, network: Network, recipe: Recipe) -> "RemoteEngine":
         """Build an engine in the worker and return its stand-in."""
-        values = {"engine": self.entry.name, "network": network.to_json(), "recipe": recipe.to_json()}
-        answer, _ = self.ask("build", key=key, device=self.device, backend=self.backend, **values)
+        about: dict[str, Any] = {"engine": self.entry.name, "backend": self.backend, "device": self.device}
+        answer, _ = self.ask("build", key=key, network=network.to_json(), recipe=recipe.to_json(), **about)
         return RemoteEngine(self, key, answer["device"], answer["build_s"])
 
     def send_split(self, split: Split) -> str:

@@ -16,7 +16,8 @@ from .statistics import fastest, interval, ratio
 if TYPE_CHECKING:
     from .compare import Comparison
 
-DISTURBED = 0.05
+DISTURBED = 0.05  # of the block's wall time, used by the other workers meanwhile
+SHORTEST_BLOCK = 0.05
 
 
 def result(comparison: "Comparison") -> dict[str, Any]:
@@ -40,10 +41,14 @@ def result(comparison: "Comparison") -> dict[str, Any]:
             "weights_apart": apart(comparison.states[reference.spec.key], comparison.states[key]),
             "loss": row.losses[-1],
             "training_seconds": float(np.median(times[key])) * comparison.schedule.steps if times[key] else None,
-            "step": interval(times[key]).to_json() | {"unstable": interval(times[key]).unstable, "rounds": len(times[key])} if times[key] else None,
+            "step": interval(times[key]).to_json() | {"unstable": interval(times[key]).unstable, "rounds": len(times[key])}
+            if times[key]
+            else None,
             "warm_up": [block.seconds for block in row.warmups],
             "cpu_share": float(np.median([block.cpu_share for block in row.blocks])) if row.blocks else None,
-            "ratio": ratio(times[key], times[reference.spec.key]).to_json() if times[key] and not row.unproved and not reference.unproved else None,
+            "ratio": ratio(times[key], times[reference.spec.key]).to_json()
+            if times[key] and not row.unproved and not reference.unproved
+            else None,
         }
     proved = {row.spec.key: times[row.spec.key] for row in comparison.live if not row.unproved and times[row.spec.key]}
     schedule = comparison.schedule
@@ -59,7 +64,7 @@ def result(comparison: "Comparison") -> dict[str, Any]:
         "rounds": {"timed": len(reference.blocks), "valid": len(valid)},
         "fastest": fastest(proved),
         "rows": said,
-        "notes": notes(comparison.live, valid),
+        "notes": notes(comparison.live, valid, schedule.block_steps),
     }
 
 
@@ -101,7 +106,7 @@ def valid_rounds(rows: list[Row]) -> set[int]:
     return set.intersection(*rounds) if rounds else set()
 
 
-def notes(rows: list[Row], valid: set[int]) -> list[str]:
+def notes(rows: list[Row], valid: set[int], block_steps: int) -> list[str]:
     """Return what a reader must know before believing the times."""
     found: list[str] = []
     timed = max((len(row.blocks) for row in rows), default=0)
@@ -111,6 +116,8 @@ def notes(rows: list[Row], valid: set[int]) -> list[str]:
         kept = [block for block in row.blocks if block.round in valid]
         if kept and interval([block.seconds for block in kept]).unstable:
             found.append(f"{row.spec.label}: unstable, the interval of its step time is wider than 10 % of the median")
+        if kept and (block := block_steps * float(np.median([block.seconds for block in kept]))) < SHORTEST_BLOCK:
+            found.append(f"{row.spec.label}: its blocks took only {block * 1e3:.0f} ms; at least 50 ms are wanted")
         if kept and (share := float(np.median([block.cpu_share for block in kept]))) < 0.9:
             found.append(f"{row.spec.label}: had a processor for only {share:.0%} of the time; the machine was busy")
     return found

@@ -124,6 +124,7 @@ class Row:
             "backend": self.spec.backend,
             "label": self.spec.label,
             "mode": entry.backends[self.spec.backend],
+            "argued": entry.argued,
             "device": self.engine.device if self.engine else None,
             "failed": self.failed,
             "proved": self.unproved is None,

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
@@ -56,4 +57,5 @@ def _root(version: bool = typer.Option(False, "--version", callback=_version, is
     pass
 
 
-from . import compare, data, report, show, verify  # noqa: E402, F401 - each adds its command to the app
+for _name in ("compare", "verify", "report", "show", "data"):  # each file adds its command to the app
+    import_module(f"{__name__}.{_name}")

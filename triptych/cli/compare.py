@@ -85,6 +85,8 @@ def compare(
             missing = outputs.illustrate(run.folder)
     if missing:
         console.print(missing, style="yellow", highlight=False)
-    console.print(f"Run folder: {run.folder}" + ("" if missing else f"\nReport:     {run.folder / 'report.html'}"), highlight=False, soft_wrap=True)
+    console.print(
+        f"Run folder: {run.folder}" + ("" if missing else f"\nReport:     {run.folder / 'report.html'}"), highlight=False, soft_wrap=True
+    )
     if any(row["unproved"] and not row["failed"] for result in results for row in result["rows"].values()):
         sys.exit(1)

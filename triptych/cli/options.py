@@ -98,7 +98,8 @@ def engines_of(engines: str | None) -> list[str] | None:
 def data_line(dataset: "Dataset") -> str:
     """Return the one line that says which data, and how to get MNIST."""
     h, w = dataset.train.images.shape[1:3]
-    line = f"Data: {dataset.name}, {len(dataset.train):,} training and {len(dataset.test):,} test images of {h}×{w}, 10 classes ({dataset.source})."
+    counts = f"{len(dataset.train):,} training and {len(dataset.test):,} test images of {h}×{w}, 10 classes"
+    line = f"Data: {dataset.name}, {counts} ({dataset.source})."
     if dataset.name != "mnist":
         line += " For the whole of MNIST: triptych data fetch mnist"
     return line

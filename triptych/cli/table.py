@@ -1,36 +1,24 @@
 """The result table of a comparison, for the terminal."""
 
+from collections.abc import Callable
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from ..bench.result import spread
 
-COLUMNS = ("", "accuracy (95 %)", "differ", "parity", "weights apart", "ms/step (95 %)", "vs NumPy", "first step", "import", "transfer", "memory", "code")
+Row = dict[str, Any]
 
 
 def show(console: Console, result: dict[str, Any]) -> None:
-    """Print one seed's result."""
-    rows: dict[str, dict[str, Any]] = result["rows"]
-    parameters = result["parameters"]
-    table = Table(pad_edge=False, title=f"{result['title']}, {parameters:,} parameters, {result['steps']:,} steps", title_justify="left")
-    wide = console.width >= 150
-    for name in COLUMNS if wide else COLUMNS[:7]:
-        table.add_column(name, justify="left" if not name else "right", no_wrap=name != "parity")
-    for row in rows.values():
-        cells = _cells(row)
-        table.add_row(*(cells if wide else cells[:7]))
-    console.print(table)
-    if not wide:
-        costs = Table(pad_edge=False)
-        for name in ("", *COLUMNS[7:], "device"):
-            costs.add_column(name, justify="left" if not name else "right")
-        for row in rows.values():
-            if not row["failed"]:
-                costs.add_row(row["label"], *_cells(row)[7:], row["device"])
-        console.print(costs)
-    for row in rows.values():
+    """Print one seed's result: two tables of 80 columns, what was left out and why, and the verdict."""
+    rows = [row for row in result["rows"].values() if not row["failed"]]
+    console.print(f"\n[bold]{result['title']}[/bold]: {result['parameters']:,} parameters, {result['steps']:,} steps", highlight=False)
+    _table(console, rows, RESULTS)
+    _table(console, rows, COSTS)
+    for row in result["rows"].values():
         if row["failed"]:
             console.print(f"{row['label']} is not in the table: {row['failed']}", highlight=False)
         elif row["unproved"]:
@@ -40,10 +28,46 @@ def show(console: Console, result: dict[str, Any]) -> None:
     console.print(verdict(result), highlight=False)
 
 
+def _table(console: Console, rows: list[Row], columns: dict[str, Callable[[Row], str]]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(row["label"], *(cell(row) for cell in columns.values()))
+    console.print(table)
+
+
+def _range(interval: dict[str, float], scale: float) -> str:
+    return f"{interval['low'] * scale:.3g}–{interval['high'] * scale:.3g}"
+
+
+RESULTS: dict[str, Callable[[Row], str]] = {
+    "accuracy": lambda row: f"{row['accuracy']['value']:.2%}",
+    "95 %": lambda row: _range(row["accuracy"], 100),
+    "differ": lambda row: f"{row['differing_predictions']}",
+    "parity": lambda row: f"{row['float64']['largest']:.0e}" if row["proved"] else "[red]NOT PROVED[/red]",
+    "weights": lambda row: f"{row['weights_apart']:.0e}" if row["weights_apart"] else "0",
+    "ms/step": lambda row: _ms(row["step"]["median"]) if row["step"] else "",
+    " 95 %": lambda row: _range(row["step"], 1e3) if row["step"] else "",
+    "vs NumPy": lambda row: f"{row['ratio']['median']:.2f}×" if row["ratio"] else "withheld",
+}
+
+COSTS: dict[str, Callable[[Row], str]] = {
+    "import": lambda row: f"{row['seconds']['import']:.1f} s",
+    "transfer": lambda row: f"{_ms(row['seconds']['transfer'])} ms",
+    "first step": lambda row: f"{_ms(row['seconds']['first_step'])} ms",
+    "training": lambda row: f"{row['training_seconds']:.2f} s" if row["training_seconds"] else "",
+    "memory": lambda row: f"{row['peak_bytes'] / 2**20:,.0f} MB" if row["peak_bytes"] else "?",
+    "code": lambda row: f"{row['code_lines']} lines",
+    "device": lambda row: row["device"],
+}
+
+
 def show_spread(console: Console, results: list[dict[str, Any]]) -> None:
     """Print each engine's spread over seeds."""
-    table = Table(title=f"Over {len(results)} seeds", title_justify="left", pad_edge=False)
-    for name in ("", "accuracy, mean ± standard deviation", "lowest", "highest", "ms/step, median", "vs NumPy, median"):
+    table = Table(title=f"Over {len(results)} seeds", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("", "accuracy ± deviation", "lowest", "highest", "ms/step", "vs NumPy"):
         table.add_column(name, justify="left" if not name else "right")
     for row in spread(results).values():
         ratio = f"{row['ratio']:.2f}×" if row["ratio"] else "withheld"
@@ -57,30 +81,14 @@ def verdict(result: dict[str, Any]) -> str:
     rows = result["rows"]
     proved = [row["label"] for row in rows.values() if row["proved"]]
     apart = max((row["float64"]["largest"] for row in rows.values() if row["proved"]), default=0)
-    equal = f"Proved equal: {', '.join(proved)} (float64, {apart:.0e} at most, kind by kind, at every step)." if len(proved) > 1 else "Nothing was proved equal."
+    equal = (
+        f"Proved equal: {', '.join(proved)} (float64: {apart:.0e} at most, at every step)."
+        if len(proved) > 1
+        else "Nothing was proved equal."
+    )
     if (fastest := result["fastest"]) is None:
         return f"{equal} No difference in speed was measured." if len(proved) > 1 else equal
     return f"{equal} Fastest on this machine, here and now: {rows[fastest]['label']}."
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    if row["failed"]:
-        return [row["label"], "not run", *[""] * (len(COLUMNS) - 2)]
-    a, step, ratio, seconds = row["accuracy"], row["step"], row["ratio"], row["seconds"]
-    return [
-        row["label"],
-        f"{a['value']:.2%} ({100 * a['low']:.1f}–{100 * a['high']:.1f})",
-        f"{row['differing_predictions']}",
-        "equal" if row["proved"] else "NOT PROVED",
-        f"{row['weights_apart']:.1e}" if row["weights_apart"] else "0",
-        f"{_ms(step['median'])} ({_ms(step['low'])}–{_ms(step['high'])})" if step else "",
-        f"{ratio['median']:.2f}×" if ratio else "withheld",
-        f"{_ms(seconds['first_step'])} ms",
-        f"{seconds['import']:.1f} s",
-        f"{_ms(seconds['transfer'])} ms",
-        f"{row['peak_bytes'] / 2**20:,.0f} MB" if row["peak_bytes"] else "?",
-        f"{row['code_lines']} lines",
-    ]
 
 
 def _ms(seconds: float) -> str:

@@ -14,10 +14,15 @@ COLUMNS = ("network", "optimizer", "row", "steps", "weights", "slots", "gradient
 @app.command("verify")
 def verify(
     data: o.Data = None,
-    network: Annotated[list[str] | None, typer.Option("--network", metavar="NAME|FILE", help="May be given several times. Default: classic.", show_default=False)] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option("--network", metavar="NAME|FILE", help="May be given several times. Default: classic.", show_default=False),
+    ] = None,
     hidden: o.Hidden = None,
     dropout: o.DropoutRate = 0.0,
-    optimizer: Annotated[list[str] | None, typer.Option("--optimizer", metavar="NAME", help="May be given several times. Default: sgd.", show_default=False)] = None,
+    optimizer: Annotated[
+        list[str] | None, typer.Option("--optimizer", metavar="NAME", help="May be given several times. Default: sgd.", show_default=False)
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every network of the zoo with every optimizer.")] = False,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps compared, each against NumPy's.")] = 500,
     batch_size: o.BatchSize = "64",
@@ -65,7 +70,9 @@ def verify(
     dataset = sources.load(data, seed)
     console.print(o.data_line(dataset), highlight=False, soft_wrap=True)
     report = _Report(console, iter(titles))
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True) as bars:
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True
+    ) as bars:
         task = bars.add_task("importing", total=None)
         for event in events(dataset.train, cases, rows, threads=threads, device=device):
             if event["type"] == "walking":
@@ -79,7 +86,10 @@ def verify(
         for line in report.divergences:
             console.print(f"  {line}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    console.print(f"All {report.compared} rows equal; the largest difference of any kind, at any step: {report.largest:.1e} (bound 1e-11).", highlight=False)
+    console.print(
+        f"All {report.compared} rows equal; the largest difference of any kind, at any step: {report.largest:.1e} (bound 1e-11).",
+        highlight=False,
+    )
 
 
 class _Report:
@@ -105,10 +115,13 @@ class _Report:
         elif kind == "rounding":
             r = event["rounding"]
             self.console.print(
-                f"  float32: [bold]{r.verdict}[/bold], median error of a step {r.error:.2e}, {r.factor:.2f} times NumPy's own", highlight=False
+                f"  float32: [bold]{r.verdict}[/bold], median error of a step {r.error:.2e}, {r.factor:.2f} times NumPy's own",
+                highlight=False,
             )
             if r.verdict != "rounding":
-                self.divergences.append(f"{self.title}, {event['label']}: float32 verdict {r.verdict}, {r.factor:.1f} times NumPy's own error")
+                self.divergences.append(
+                    f"{self.title}, {event['label']}: float32 verdict {r.verdict}, {r.factor:.1f} times NumPy's own error"
+                )
         elif kind == "drift":
             twins = [event[f"twin{i}"] for i in range(3)]
             apart = ", ".join(f"{twin['apart']:.1e}" for twin in twins)

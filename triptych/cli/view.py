@@ -11,7 +11,7 @@ from rich.text import Text
 
 WORDS = {
     "importing": "importing {row}",
-    "compiling": "{row}: first step, compilation included",
+    "compiling": "{row}: making its first step, compilation included",
     "proving": "{row}: proving it equal in {what}",
 }
 
@@ -50,7 +50,7 @@ class View:
             row["state"] = "ready"
             self._say(f"{label}: imported in {event['seconds']['import']:.1f} s, on {event['device']}")
         elif kind == "first":
-            self._say(f"{label}: first step in {_duration(event['seconds'])}, compilation included")
+            self._say(f"{label}: first step after {_duration(event['seconds'])}")
         elif kind == "pace":
             self.steps = event["steps"]
         elif kind == "float64":
@@ -58,7 +58,9 @@ class View:
             self._say(f"{label}: {event['steps']} float64 steps in lockstep, {verdict}")
         elif kind == "float32":
             row["state"] = "proved" if event["verdict"] == "rounding" else "[red]unproved[/red]"
-            self._say(f"{label}: float32 verdict [bold]{event['verdict']}[/bold], {event['error'] / event['own']:.2f} times NumPy's own error")
+            self._say(
+                f"{label}: float32 verdict [bold]{event['verdict']}[/bold], {event['error'] / event['own']:.2f} times NumPy's own error"
+            )
         elif kind == "block":
             self._block(event, row)
         elif kind == "evaluation":
@@ -88,7 +90,13 @@ class View:
         for name in ("", "progress", "loss", "accuracy", "ms/step"):
             table.add_column(name, justify="left" if name in ("", "progress") else "right")
         for key, row in self.rows.items():
-            bar = ProgressBar(self.steps, row["step"], width=30) if row["step"] else Text(row["state"]) if "[" not in row["state"] else row["state"]
+            bar = (
+                ProgressBar(self.steps, row["step"], width=30)
+                if row["step"]
+                else Text(row["state"])
+                if "[" not in row["state"]
+                else row["state"]
+            )
             times = row.get("times")
             table.add_row(
                 self.labels[key],

@@ -2,7 +2,7 @@
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +19,7 @@ LIMIT = 2 * 2**30  # bytes of one decompressed file; MNIST as CSV is 110 MB
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Generator[IO[bytes]]:
     """Open a file, through gzip where its first bytes say so, and turn what can go wrong into a `DataError`."""
     try:
         with path.open("rb") as raw:

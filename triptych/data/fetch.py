@@ -125,7 +125,7 @@ class _Resuming:
     def __init__(self, part: Path, progress: Progress | None) -> None:
         self.part, self.progress = part, progress
 
-    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
+    def __call__(self, url: str, output_file: Any, pooch: Any, check_only: bool | None = False) -> None:
         import requests
 
         have = self.part.stat().st_size if self.part.exists() else 0

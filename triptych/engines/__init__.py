@@ -1,11 +1,11 @@
 """The narrow waist: NumPy arrays and plain data above, one framework each below.
 
 An engine is one file here, found by its name and imported on first use. At its top it says what it is in plain
-literals (``LABEL``, ``REQUIRES``, ``INSTALL``, ``BACKENDS``), which are read without importing anything.
+literals (``LABEL``, ``REQUIRES``, ``INSTALL``, ``BACKENDS``, ``ARGUED``), which are read without importing anything.
 """
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -67,13 +67,26 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """What an engine's file says of itself."""
+    """What an engine's file says of itself.
+
+    Attributes
+    ----------
+    name, label : str
+        The file's name, and what people call it.
+    requires, install : str
+        The module that must be there, and how to get it.
+    backends : dict of str to str
+        Ways to run, each with a few words; the first is the default.
+    argued : dict of str to str
+        What a report says without having measured it: gpu, debugging, scalability.
+    """
 
     name: str
     label: str
     requires: str
     install: str
     backends: dict[str, str]
+    argued: dict[str, str]
 
     @property
     def installed(self) -> bool:
@@ -87,16 +100,15 @@ class Entry:
 @cache
 def entries() -> dict[str, Entry]:
     """Return every engine by name: NumPy, the specification, first, then by label; nothing is imported."""
+    literals = [field.name.upper() for field in fields(Entry)[1:]]
     found: dict[str, Entry] = {}
     for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
         said = {
             node.targets[0].id: ast.literal_eval(node.value)
             for node in ast.parse(path.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and node.targets[0].id in ("LABEL", "REQUIRES", "INSTALL", "BACKENDS")
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in literals
         }
-        found[path.stem] = Entry(path.stem, said["LABEL"], said["REQUIRES"], said["INSTALL"], said["BACKENDS"])
+        found[path.stem] = Entry(path.stem, *(said[name] for name in literals))
     return dict(sorted(found.items(), key=lambda item: (item[0] != "numpy", item[1].label.lower())))
 
 

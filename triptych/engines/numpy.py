@@ -21,6 +21,11 @@ LABEL = "NumPy"
 REQUIRES = "numpy"
 INSTALL = "pip install numpy"
 BACKENDS = {"eager": "from scratch"}
+ARGUED = {
+    "gpu": "none: processor only",
+    "debugging": "every number is an array you can print; a wrong gradient is yours to find",
+    "scalability": "one process, the threads of its BLAS",
+}
 
 Array = NDArray[Any]
 

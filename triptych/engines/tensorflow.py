@@ -18,7 +18,12 @@ from ..state import State, check
 LABEL = "TensorFlow"
 REQUIRES = "tensorflow"
 INSTALL = "pip install 'triptych[tensorflow]'"
-BACKENDS = {"compiled": "tf.function", "xla": "tf.function, XLA", "fit": "Keras fit"}
+BACKENDS = {"compiled": "tf.function", "xla": "XLA", "fit": "Keras fit"}
+ARGUED = {
+    "gpu": "cuda",
+    "debugging": "inside tf.function a step is a graph: print becomes tf.print, and errors speak of generated code",
+    "scalability": "from one device to clusters and TPUs, with tf.distribute",
+}
 
 IMAGES = "images"
 
@@ -163,11 +168,8 @@ class Engine:
     def run(self, data: Native, plan: Plan) -> None:
         with self._on_device():
             order, rate, keep = self._arguments(plan)
-            if self.backend == "fit":
-                losses = self.fitting.run(data, order, rate, keep)
-            else:
-                losses = self._steps(data.x, data.y, order, rate, keep)
-        self.losses.append(losses)
+            steps = self.fitting.run if self.backend == "fit" else self._run
+            self.losses.append(steps(data, order, rate, keep))
 
     def sync(self) -> np.ndarray:
         losses = np.concatenate([part.numpy() for part in self.losses]) if self.losses else np.zeros(0, self.recipe.dtype)
@@ -186,6 +188,9 @@ class Engine:
         backward = [p.name for place in reversed(self.description.places) for p in place.parameters]
         by_name = dict(zip(self.variables, gradients, strict=True))
         return forward | {"loss": np.array(loss)} | {f"gradient/{name}": by_name[name].numpy() for name in backward}
+
+    def _run(self, data: Native, order: tf.Tensor | None, rate: tf.Tensor, keep: dict[str, tf.Tensor]) -> tf.Tensor:
+        return self._steps(data.x, data.y, order, rate, keep)
 
     def _loop(self, x: tf.Tensor, y: tf.Tensor, order: tf.Tensor | None, rate: tf.Tensor, keep: dict[str, tf.Tensor]) -> tf.Tensor:
         losses = tf.TensorArray(rate.dtype, size=len(rate))

@@ -4,7 +4,7 @@ The specification's formulas are PyTorch's own (velocity holds gradients, epsilo
 are used as they come.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,7 +24,12 @@ from ..state import State, check
 LABEL = "PyTorch"
 REQUIRES = "torch"
 INSTALL = "pip install 'triptych[torch]'"
-BACKENDS = {"eager": "eager", "onednn": "eager, oneDNN products", "compiled": "torch.compile"}
+BACKENDS = {"eager": "eager", "onednn": "oneDNN", "compiled": "torch.compile"}
+ARGUED = {
+    "gpu": "cuda, and mps on Apple machines",
+    "debugging": "a step runs line by line in Python's debugger; autograd names the operation that failed",
+    "scalability": "from one device to clusters, with torch.distributed",
+}
 
 
 class Dropout(nn.Module):
@@ -198,7 +203,7 @@ class Engine:
         return masks
 
     @contextmanager
-    def _settings(self) -> Iterator[None]:
+    def _settings(self) -> Generator[None]:
         """Route float32 products to oneDNN's kernels for as long as this engine computes, and no longer.
 
         The setting is named bf16, but on processors without AMX the arithmetic stays float32; on those with it, it does

@@ -52,7 +52,7 @@ class Outcome:
 
 def walk(
     reference: Engine, candidate: Engine, split: Split, plans: Iterable[Plan], start: State, bound: float = BOUND
-) -> Iterator[tuple[int, Outcome]]:
+) -> Iterator[Outcome]:
     """Step both engines through the same plans, one step at a time, and compare everything at each.
 
     The order is that of the computation: the state that was loaded, outputs forward, the loss, gradients backward, the
@@ -69,8 +69,8 @@ def walk(
 
     Yields
     ------
-    (steps done, outcome so far)
-        The walk ends at the first divergence.
+    Outcome
+        After each step, the same object; the walk ends at the first divergence.
     """
     outcome = Outcome()
     data, own = candidate.put(split), reference.put(split)
@@ -88,7 +88,7 @@ def walk(
             if outcome.see({"loss": reference.sync()[0]}, {"loss": candidate.sync()[0]}, bound):
                 outcome.see(reference.state(), candidate.state(), bound, "update")
         outcome.steps += outcome.equal
-        yield at + 1, outcome
+        yield outcome
 
 
 def blocks(engine: Engine, split: Split, schedule: Schedule, start: State, bound: float = BOUND) -> Outcome:

@@ -89,8 +89,8 @@ def _prove(split: Split, case: Case, spec: Spec, numpy: Remote, remote: Remote) 
     start = state.initial(case.network, schedule.recipe)
     reference, exact = (r.build("float64", case.network, schedule.recipe) for r in (numpy, remote))
     outcome = lockstep.Outcome()
-    for done, outcome in lockstep.walk(reference, exact, split, case.singles(schedule), start):
-        yield {"type": "walking", "done": done, "steps": case.steps} | said
+    for outcome in lockstep.walk(reference, exact, split, case.singles(schedule), start):
+        yield {"type": "walking", "done": outcome.at + 1, "steps": case.steps} | said
     blocked = lockstep.blocks(exact, split, schedule, start)
     yield {"type": "walked", "outcome": outcome, "blocks": blocked} | said
     exact.drop()
@@ -115,11 +115,10 @@ def _float32(
     leader = rounding.Follower(reference, reference.put(split))
     for engine, begin in zip([reference, row, *twins], [start, start, *rounding.twins(start, case.recipe.seed)], strict=True):
         engine.load(begin)
-    done, every = 0, max(1, case.steps // LOOKS)
-    for plan in case.singles(schedule):
+    every = max(1, case.steps // LOOKS)
+    for done, plan in enumerate(case.singles(schedule), 1):
         for follower in [leader, *data.values()]:
             follower.engine.run(follower.data, plan)
-        done += 1
         if done % every == 0 or done == case.steps:
             yield {"type": "drift", "step": done} | said | rounding.drift(case.network, leader, data, schedule.probe(PROBE_ROWS))
     for engine in (reference, yardstick, row, *twins):

@@ -1,0 +1,179 @@
+// Charts for the report and the lab: SVG, no library. Lines are drawn thick to thin, so that equal curves are seen to
+// coincide: the thin one runs inside the thick one. Colours come from the page's CSS variables.
+//
+//   lines(element, {series: [{name, color, x, y, dash, faint}], x: "step", y: "loss", log: false})
+//   intervals(element, {rows: [{name, color, low, median, high, values}], x: "ms per step"})
+
+const NS = "http://www.w3.org/2000/svg";
+
+function svg(parent, tag, attributes = {}, text = "") {
+  const node = document.createElementNS(NS, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (text) node.textContent = text;
+  return parent.appendChild(node);
+}
+
+function html(parent, tag, className, text = "") {
+  const node = document.createElement(tag);
+  node.className = className;
+  node.textContent = text;
+  return parent.appendChild(node);
+}
+
+export function format(value) {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size >= 1e5 || size < 1e-3) return Number(value.toPrecision(2)).toExponential().replace("e-", "e−").replace("e+", "e");
+  return size >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3)));
+}
+
+export function linearTicks(low, high, count = 5) {
+  if (!(high > low)) return [low];
+  const raw = (high - low) / count;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].find((m) => m * power >= raw) * power;
+  const ticks = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) ticks.push(i * step);
+  return ticks;
+}
+
+export function logTicks(low, high) {
+  const first = Math.floor(Math.log10(low));
+  const last = Math.ceil(Math.log10(high));
+  const every = Math.max(1, Math.ceil((last - first) / 6));
+  return Array.from({ length: Math.floor((last - first) / every) + 1 }, (_, i) => 10 ** (first + i * every));
+}
+
+// A scale maps data to pixels; on a log axis values of zero and below have no place and are left out.
+function scale(low, high, from, to, log) {
+  const f = log ? Math.log10 : (v) => v;
+  const span = f(high) - f(low) || 1;
+  return (v) => from + ((f(v) - f(low)) / span) * (to - from);
+}
+
+function extent(series, key, log) {
+  const values = series.flatMap((s) => s[key]).filter((v) => Number.isFinite(v) && (!log || v > 0));
+  return values.length ? [Math.min(...values), Math.max(...values)] : [log ? 1e-9 : 0, 1];
+}
+
+// Redraw when the width changes, so that text keeps its size on a phone and on paper.
+function responsive(element, draw) {
+  let width = 0;
+  const redraw = () => {
+    const now = Math.round(element.clientWidth);
+    if (now && now !== width) draw((width = now));
+  };
+  new ResizeObserver(redraw).observe(element);
+  redraw();
+}
+
+export function lines(element, spec) {
+  const hidden = new Set();
+  const legend = html(element, "div", "legend");
+  const area = html(element, "div", "plot");
+  const tip = html(area, "div", "tip");
+  tip.hidden = true;
+  let redraw = () => {};
+  for (const s of spec.series) {
+    const button = html(legend, "button", "key", s.name);
+    button.type = "button";
+    button.style.setProperty("--key", s.color);
+    if (s.dash) button.classList.add("dashed");
+    button.setAttribute("aria-pressed", "true");
+    button.title = "show or hide";
+    button.onclick = () => {
+      hidden.has(s.name) ? hidden.delete(s.name) : hidden.add(s.name);
+      button.setAttribute("aria-pressed", String(!hidden.has(s.name)));
+      redraw();
+    };
+  }
+  responsive(area, (width) => {
+    redraw = () => drawLines(area, tip, spec, spec.series.filter((s) => !hidden.has(s.name)), width);
+    redraw();
+  });
+}
+
+function drawLines(area, tip, spec, series, width) {
+  area.querySelector("svg")?.remove();
+  const height = Math.max(200, Math.min(300, width * 0.5));
+  const box = { left: 56, right: width - 12, top: 10, bottom: height - 38 };
+  const root = svg(area, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${spec.y} over ${spec.x}` });
+  const [x0, x1] = extent(spec.series, "x");
+  let [y0, y1] = extent(spec.series, "y", spec.log);
+  const ticks = spec.log ? logTicks(y0, y1) : linearTicks(Math.min(y0, spec.from ?? y0), y1);
+  y0 = Math.min(y0, ticks[0]);
+  y1 = Math.max(y1, ticks[ticks.length - 1]);
+  const px = scale(x0, x1, box.left, box.right);
+  const py = scale(y0, y1, box.bottom, box.top, spec.log);
+  for (const v of ticks) {
+    svg(root, "line", { class: "grid", x1: box.left, x2: box.right, y1: py(v), y2: py(v) });
+    svg(root, "text", { class: "tick", x: box.left - 8, y: py(v) + 4, "text-anchor": "end" }, format(v));
+  }
+  for (const v of linearTicks(x0, x1, width < 420 ? 4 : 6)) {
+    svg(root, "text", { class: "tick", x: px(v), y: box.bottom + 18, "text-anchor": "middle" }, format(v));
+  }
+  svg(root, "text", { class: "axis", x: (box.left + box.right) / 2, y: height - 4, "text-anchor": "middle" }, spec.x);
+  const solid = series.filter((s) => !s.faint);
+  for (const s of series) {
+    let pen = false;
+    const path = s.x.map((x, i) => {
+      if (!Number.isFinite(s.y[i]) || (spec.log && s.y[i] <= 0)) return (pen = false) || "";
+      const command = `${pen ? "L" : "M"}${px(x).toFixed(1)} ${py(s.y[i]).toFixed(1)}`;
+      pen = true;
+      return command;
+    });
+    const rank = solid.indexOf(s);
+    const thickness = s.faint ? 1.2 : 1.6 + 3.2 * (solid.length - 1 - rank);
+    svg(root, "path", { class: "line", d: path.join(""), style: `stroke:${s.color}`, "stroke-width": thickness, ...(s.dash && { "stroke-dasharray": s.dash }) });
+  }
+  const cursor = svg(root, "line", { class: "cursor", y1: box.top, y2: box.bottom, x1: -9, x2: -9 });
+  const leave = () => {
+    tip.hidden = true;
+    cursor.setAttribute("x1", -9);
+    cursor.setAttribute("x2", -9);
+  };
+  root.onpointerleave = leave;
+  root.onpointermove = (event) => {
+    if (!series.length) return leave();
+    const at = ((event.clientX - root.getBoundingClientRect().left) / root.getBoundingClientRect().width) * width;
+    const nearest = (xs) => xs.reduce((best, x, i) => (Math.abs(px(x) - at) < Math.abs(px(xs[best]) - at) ? i : best), 0);
+    const here = px(series[0].x[nearest(series[0].x)]);
+    cursor.setAttribute("x1", here);
+    cursor.setAttribute("x2", here);
+    tip.replaceChildren();
+    html(tip, "b", "", `${spec.x} ${format(series[0].x[nearest(series[0].x)])}`);
+    for (const s of series) {
+      const row = html(tip, "div", "key");
+      row.style.setProperty("--key", s.color);
+      row.textContent = `${s.name}  ${s.y[nearest(s.x)]?.toPrecision(6) ?? "–"}`;
+    }
+    tip.hidden = false;
+    const room = width - tip.offsetWidth - 8;
+    tip.style.left = `${Math.max(0, Math.min(room, here + 12))}px`;
+  };
+}
+
+export function intervals(element, spec) {
+  const area = html(element, "div", "plot");
+  responsive(area, (width) => {
+    area.querySelector("svg")?.remove();
+    const each = 52;
+    const height = spec.rows.length * each + 44;
+    const root = svg(area, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": spec.x });
+    const most = Math.max(...spec.rows.flatMap((r) => [r.high, ...r.values])) * 1.04;
+    const px = scale(0, most, 10, width - 16);
+    for (const v of linearTicks(0, most, width < 420 ? 4 : 8)) {
+      svg(root, "line", { class: "grid", x1: px(v), x2: px(v), y1: 4, y2: height - 38 });
+      svg(root, "text", { class: "tick", x: px(v), y: height - 22, "text-anchor": "middle" }, format(v));
+    }
+    svg(root, "text", { class: "axis", x: width / 2, y: height - 4, "text-anchor": "middle" }, spec.x);
+    spec.rows.forEach((row, i) => {
+      const y = i * each + 34;
+      const label = `${row.name}   ${format(row.median)} (${format(row.low)}–${format(row.high)})`;
+      svg(root, "text", { class: "name", x: 12, y: y - 16 }, label);
+      for (const v of row.values) svg(root, "circle", { class: "dot", cx: px(v), cy: y, r: 4, style: `fill:${row.color}` });
+      svg(root, "line", { class: "interval", x1: px(row.low), x2: px(row.high), y1: y, y2: y, style: `stroke:${row.color}` });
+      svg(root, "line", { class: "median", x1: px(row.median), x2: px(row.median), y1: y - 9, y2: y + 9, style: `stroke:${row.color}` });
+    });
+  });
+}

@@ -1,0 +1,69 @@
+"""The curves of a run, from its events: what both the figures and the page draw."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+POINTS = 400
+
+
+def curves(events: Iterable[dict[str, Any]], labels: dict[str, str], colors: dict[str, str]) -> dict[str, Any]:
+    """Return loss, accuracy, weight difference and step times as the chart module takes them.
+
+    Parameters
+    ----------
+    events : iterable of dict
+        Of one seed.
+    labels, colors : dict of str to str
+        By row; the order is that of drawing.
+    """
+    losses: dict[str, list[float]] = {key: [] for key in labels}
+    times: dict[str, list[float]] = {key: [] for key in labels}
+    looks: list[dict[str, Any]] = []
+    main: tuple[int, int] | None = None
+    for event in events:
+        if event["type"] == "block" and event["row"] in labels:
+            shape = (event["steps"], event["batch"])
+            main = main or shape
+            if event["training"]:
+                losses[event["row"]] += event["losses"]
+            if not event["warm"] and shape == main:
+                times[event["row"]].append(event["seconds"] * 1e3)
+        elif event["type"] == "evaluation":
+            looks.append(event)
+    steps = [look["step"] for look in looks]
+    present = [key for key in labels if losses[key]]
+
+    def line(key: str, x: list[float], y: list[float]) -> dict[str, Any]:
+        return {"name": labels[key], "color": colors[key], "x": x, "y": y}
+
+    def looked(key: str, what: str) -> list[float]:
+        return [look["rows"].get(key, {}).get(what, float("nan")) for look in looks]
+
+    twins = [
+        {"name": f"one-ulp twin {i + 1}", "color": "var(--twin)", "dash": "4 3", "faint": True}
+        | {"x": steps, "y": [look["twins"][i]["apart"] for look in looks]}
+        for i in range(len(looks[0]["twins"]) if looks else 0)
+    ]
+    apart = [line(key, steps, looked(key, "apart")) for key in present[1:]]
+    return {
+        "loss": {"x": "step", "y": "loss", "from": 0, "series": [line(key, *thinned(losses[key])) for key in present]},
+        "accuracy": {"x": "step", "y": "accuracy", "series": [line(key, steps, looked(key, "accuracy")) for key in present]},
+        "apart": {"x": "step", "y": "weight difference", "log": True, "series": apart + twins},
+        "times": {key: values for key, values in times.items() if values},
+        "flips": {
+            "rows": {key: int(looks[-1]["rows"][key]["flips"]) for key in present[1:] if key in looks[-1]["rows"]},
+            "twins": [int(twin["flips"]) for twin in looks[-1]["twins"]],
+        }
+        if looks
+        else None,
+    }
+
+
+def thinned(values: list[float]) -> tuple[list[float], list[float]]:
+    """Return (steps, values), at most 400 points: means over equal stretches, each at the step where it ends."""
+    stretch = -(-len(values) // POINTS) or 1
+    parts = [values[at : at + stretch] for at in range(0, len(values), stretch)]
+    ends = np.cumsum([len(part) for part in parts])
+    return [int(end) for end in ends], [float(f"{np.mean(part):.6g}") for part in parts]
