@@ -136,8 +136,9 @@ def optimizer(name: str, rate: float | None = None) -> Optimizer:
 
 SHORTHANDS: dict[str, dict[str, Any]] = {
     "sgd": {},
-    "momentum": {"momentum": 0.9},
-    "nesterov": {"momentum": 0.9, "nesterov": True},
+    # rate/(1 - momentum) is what a step amounts to in the long run: 0.01 with 0.9 is the plain 0.1.
+    "momentum": {"rate": 0.01, "momentum": 0.9},
+    "nesterov": {"rate": 0.01, "momentum": 0.9, "nesterov": True},
     "adam": {},
     "rmsprop": {},
 }

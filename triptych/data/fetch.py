@@ -110,7 +110,8 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
         failures: list[str] = []
         for mirror in published.mirrors:
             try:
-                pooch.retrieve(mirror + file, f"sha256:{sha256}", file, folder, downloader=_Resuming(folder / f"{file}.part", progress))
+                resuming: Any = _Resuming(folder / f"{file}.part", progress)
+                pooch.retrieve(mirror + file, f"sha256:{sha256}", file, folder, downloader=resuming)
                 break
             except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
                 failures.append(f"  {mirror}: {_brief(error)}")
@@ -125,7 +126,7 @@ class _Resuming:
     def __init__(self, part: Path, progress: Progress | None) -> None:
         self.part, self.progress = part, progress
 
-    def __call__(self, url: str, output_file: Any, pooch: Any, check_only: bool | None = False) -> None:
+    def __call__(self, url: str, output_file: Any, pooch: Any) -> None:
         import requests
 
         have = self.part.stat().st_size if self.part.exists() else 0

@@ -154,11 +154,9 @@ class Engine:
         self.optimizer.iterations.assign(int(state.get("step", 0)))
 
     def state(self) -> State:
-        weights = {name: np.array(variable) for name, variable in self.variables.items()}
-        slots = {
-            f"{name}/{slot}": np.array(kept[i]) for slot, kept in self.optimizer.slots.items() for i, name in enumerate(self.variables)
-        }
-        step = {"step": np.array(int(self.optimizer.iterations))} if self.recipe.optimizer.counts_steps else {}
+        weights = {name: array(variable) for name, variable in self.variables.items()}
+        slots = {f"{name}/{slot}": array(kept[i]) for slot, kept in self.optimizer.slots.items() for i, name in enumerate(self.variables)}
+        step = {"step": array(self.optimizer.iterations).astype(np.int64)} if self.recipe.optimizer.counts_steps else {}
         return weights | slots | step
 
     def put(self, split: Split) -> Native:
@@ -187,7 +185,7 @@ class Engine:
         forward = {f"output/{layer.name}": x.numpy() for layer, x in zip(self.description.layers, seen, strict=False)}
         backward = [p.name for place in reversed(self.description.places) for p in place.parameters]
         by_name = dict(zip(self.variables, gradients, strict=True))
-        return forward | {"loss": np.array(loss)} | {f"gradient/{name}": by_name[name].numpy() for name in backward}
+        return forward | {"loss": np.asarray(loss.numpy())} | {f"gradient/{name}": by_name[name].numpy() for name in backward}
 
     def _run(self, data: Native, order: tf.Tensor | None, rate: tf.Tensor, keep: dict[str, tf.Tensor]) -> tf.Tensor:
         return self._steps(data.x, data.y, order, rate, keep)
@@ -230,6 +228,11 @@ class Engine:
 
     def _on_device(self) -> Any:
         return tf.device({"cpu": "/CPU:0", "cuda": "/GPU:0"}[self.device])
+
+
+def array(variable: keras.Variable) -> np.ndarray:
+    """Return a copy of a Keras variable's value."""
+    return np.array(variable.value.numpy())
 
 
 class Recorder(keras.losses.Loss):

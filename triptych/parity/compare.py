@@ -97,7 +97,7 @@ def first_divergence(reference: State, candidate: State, bound: float, stage: st
         if error > bound:
             with np.errstate(invalid="ignore"):
                 difference = np.abs(found.astype(np.float64) - expected)
-            difference[~np.isfinite(difference)] = np.inf
+            difference = np.where(np.isfinite(difference), difference, np.inf)
             index = tuple(int(i) for i in np.unravel_index(int(np.argmax(difference)), difference.shape))
             why = "value" if np.isfinite(found).all() else "not finite"
             return Divergence(own, layer, name, index, f"{expected[index]:.17g}", f"{found[index]:.17g}", error, why)

@@ -70,13 +70,14 @@ def walk(
     Yields
     ------
     Outcome
-        After each step, the same object; the walk ends at the first divergence.
+        Once after loading and after each step, the same object; the walk ends at the first divergence.
     """
     outcome = Outcome()
     data, own = candidate.put(split), reference.put(split)
     reference.load(start)
     candidate.load(start)
     outcome.see(reference.state(), candidate.state(), bound, "initial state")
+    yield outcome
     for at, step in enumerate(single for plan in plans for single in plan.single()):
         if not outcome.equal:
             break

@@ -1,0 +1,227 @@
+"""What every engine promises at the waist, the same tests for all of them."""
+
+import numpy as np
+import pytest
+from conftest import rows
+
+from triptych import engines, state, zoo
+from triptych.data.dataset import Split
+from triptych.errors import EngineError
+from triptych.parity.compare import figures
+from triptych.plan import Plan, Schedule
+from triptych.recipe import SHORTHANDS, Recipe, optimizer
+
+NETWORK = zoo.get("regularized")
+
+
+def build(name: str, backend: str, optimizer_name: str = "adam", dtype="float64", **changes):
+    recipe = Recipe(1, 64, optimizer(optimizer_name), dtype=dtype, **changes)
+    engine = engines.create(name, NETWORK, recipe, backend=backend)
+    start = state.initial(NETWORK, recipe)
+    rng = np.random.default_rng(3)
+    for array_name, array in start.items():  # slots of a run that is under way; second moments are never negative
+        if array.dtype.kind == "f" and state.kind(array_name) != "weights":
+            start[array_name] = np.abs(rng.normal(size=array.shape)).astype(array.dtype)
+    if "step" in start:
+        start["step"] = np.array(7)
+    engine.load(start)
+    return engine, start, Schedule(NETWORK, recipe, 200, 3)
+
+
+@pytest.mark.parametrize(("name", "backend"), rows())
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("chosen", list(SHORTHANDS))
+def test_a_state_goes_in_and_comes_out_to_the_bit(name, backend, dtype, chosen):
+    engine, start, _ = build(name, backend, chosen, dtype)
+    found = engine.state()
+    assert list(found) == list(start)
+    for key, array in start.items():
+        assert found[key].dtype == array.dtype, key
+        assert np.array_equal(found[key], array), key
+        assert found[key].flags.c_contiguous
+    found["hidden1/kernel"][:] = 0  # a copy: the engine's own is untouched
+    assert np.array_equal(engine.state()["hidden1/kernel"], start["hidden1/kernel"])
+
+
+@pytest.mark.parametrize(("name", "backend"), rows())
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_everything_is_in_the_recipes_dtype(name, backend, dtype, few: Split):
+    """A stray upcast in float32 hides rounding and costs time; a stray downcast in float64 breaks the proof."""
+    engine, _, schedule = build(name, backend, dtype=dtype)
+    data = engine.put(few)
+    plan = next(schedule.plans())
+    for key, array in engine.trace(data, plan).items():
+        assert array.dtype == dtype, key
+    engine.run(data, plan)
+    losses = engine.sync()
+    assert losses.dtype == dtype
+    assert losses.shape == (3,)
+    assert engine.sync().shape == (0,)
+    assert engine.logits(data).dtype == dtype
+    assert all(array.dtype == dtype for key, array in engine.state().items() if key != "step")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("chosen", list(SHORTHANDS))
+def test_numpy_computes_in_no_other_dtype(dtype, chosen, few: Split, monkeypatch):
+    """Every array that a layer or an update makes, not only what comes out at the end."""
+    from triptych.scratch import layers, optimizers
+
+    engine, _, schedule = build("numpy", "eager", chosen, dtype)
+    seen: set[str] = set()
+    for cls in (layers.Dense, layers.ReLU, layers.Dropout, layers.Flatten):
+        for method in ("forward", "backward"):
+            original = getattr(cls, method)
+
+            def watched(self, x, *rest, original=original):
+                y = original(self, x, *rest)
+                seen.update((str(x.dtype), str(y.dtype)))
+                return y
+
+            monkeypatch.setattr(cls, method, watched)
+    kinds = type(engine.recipe.optimizer)
+    update = optimizers.UPDATES[kinds]
+
+    def updating(o, w, g, slots, rate, step):
+        update(o, w, g, slots, rate, step)
+        seen.update(str(a.dtype) for a in (w, g, *slots.values()))
+
+    monkeypatch.setitem(optimizers.UPDATES, kinds, updating)
+    engine.run(engine.put(few), next(schedule.plans()))
+    assert seen == {dtype}
+
+
+@pytest.mark.parametrize(("name", "backend"), rows())
+def test_a_trace_is_ordered_and_changes_nothing(name, backend, few: Split):
+    engine, start, schedule = build(name, backend)
+    data = engine.put(few)
+    plan = next(schedule.plans())
+    seen = engine.trace(data, plan)
+    outputs = [f"output/{layer.name}" for layer in NETWORK.layers]
+    assert list(seen)[: len(outputs) + 1] == [*outputs, "loss"]
+    assert [key.split("/")[1] for key in seen if key.startswith("gradient/")] == ["output"] * 2 + ["hidden2"] * 2 + ["hidden1"] * 2
+    assert list(engine.trace(data, plan, outputs=False)) == list(seen)[len(outputs) :]
+    assert all(np.array_equal(array, start[key]) for key, array in engine.state().items())
+    assert engine.sync().shape == (0,)
+
+
+@pytest.mark.parametrize(("name", "backend"), rows())
+def test_the_loss_is_that_of_the_step_before_its_update(name, backend, few: Split):
+    engine, _, schedule = build(name, backend)
+    data, plan = engine.put(few), next(schedule.plans())
+    before = engine.trace(data, plan)["loss"]
+    engine.run(data, plan[:1])
+    assert engine.sync()[0] == pytest.approx(before, rel=1e-14)
+
+
+@pytest.mark.parametrize(("name", "backend"), rows())
+def test_evaluation_drops_nothing(name, backend, few: Split):
+    engine, start, _ = build(name, backend)
+    x = few.pixels("float64").reshape(200, -1)
+    for n in ("hidden1", "hidden2"):
+        x = np.maximum(x @ start[f"{n}/kernel"] + start[f"{n}/bias"], 0)
+    expected = x @ start["output/kernel"] + start["output/bias"]
+    assert np.allclose(engine.logits(engine.put(few)), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "backend"), rows())
+def test_the_rate_of_each_step_is_obeyed(name, backend, few: Split):
+    engine, start, schedule = build(name, backend, "sgd")
+    data, plan = engine.put(few), next(schedule.plans())
+    engine.run(data, Plan(np.array([0.0, 0.0, 0.0]), plan.order, plan.keep))
+    assert all(np.array_equal(array, start[key]) for key, array in engine.state().items())
+    changing = Plan(np.array([0.3, 0.1, 0.7]), plan.order, plan.keep)
+    engine.run(data, changing)
+    reference, _, _ = build("numpy", "eager", "sgd")
+    reference.run(reference.put(few), changing)
+    assert max(figures(reference.state(), engine.state(), "update").values()) < 1e-13
+
+
+@pytest.mark.parametrize(("name", "backend"), rows())
+def test_a_state_that_does_not_fit_is_refused_by_name(name, backend):
+    engine, start, _ = build(name, backend)
+    for broken, says in (
+        ({k: v for k, v in start.items() if k != "hidden2/bias/m"}, "lacks 'hidden2/bias/m'"),
+        (start | {"hidden1/kernel": start["hidden1/kernel"].T}, r"hidden1/kernel: shape \(128, 784\)"),
+        (start | {"output/bias": start["output/bias"].astype(np.float32)}, "output/bias: dtype float32"),
+        (start | {"other": np.zeros(1)}, "has 'other'"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            engine.load(broken)
+
+
+@pytest.mark.parametrize(("name", "backend"), rows())
+def test_in_free_mode_each_draws_its_own_masks(name, backend, few: Split):
+    engine, start, schedule = build(name, backend, "sgd", "float32", random="free")
+    plan = next(schedule.plans())
+    assert plan.keep == {}
+    data = engine.put(few)
+    traces = [engine.trace(data, plan) for _ in range(2)]
+    share = (traces[0]["output/dropout1"] == 0).mean() - (traces[0]["output/relu1"] == 0).mean()
+    assert 0.03 < share < 0.25  # a fifth of what ReLU left open
+    assert not np.array_equal(traces[0]["output/dropout1"], traces[1]["output/dropout1"])
+    engine.run(data, plan)
+    assert np.isfinite(engine.sync()).all()
+    assert np.allclose(engine.state()["output/bias"], start["output/bias"], atol=1) and True
+
+
+@pytest.mark.parametrize(("name", "backend"), rows())
+def test_no_global_of_the_framework_is_set(name, backend, few: Split):
+    if name == "torch":
+        import torch
+
+        look = lambda: (torch.get_default_dtype(), torch.backends.mkldnn.matmul.fp32_precision, torch.is_grad_enabled())  # noqa: E731
+    elif name == "tensorflow":
+        import keras
+
+        look = lambda: (keras.config.floatx(), keras.config.epsilon(), str(keras.config.dtype_policy()))  # noqa: E731
+    else:
+        look = lambda: (np.geterr(), np.get_printoptions()["precision"])  # noqa: E731
+    before = look()
+    for dtype in ("float64", "float32"):
+        engine, _, schedule = build(name, backend, dtype=dtype)
+        data = engine.put(few)
+        engine.run(data, next(schedule.plans()))
+        engine.sync()
+        engine.logits(data)
+        engine.trace(data, next(schedule.plans()))
+    assert look() == before
+
+
+@pytest.mark.parametrize("backend", ["compiled", "xla"])
+def test_tensorflow_traces_once_for_each_shape(backend: str, few: Split):
+    pytest.importorskip("tensorflow")
+    engine, _, _ = build("tensorflow", backend)
+    data = engine.put(few)
+    schedule = Schedule(NETWORK, Recipe(4, 64, optimizer("adam"), dtype="float64"), 200, 2)
+    for plan in schedule.plans():
+        engine.run(data, plan)
+    engine.sync()
+    assert engine._steps.experimental_get_tracing_count() == len(schedule.kinds()) == 3
+
+
+def test_what_cannot_be_had_is_said(monkeypatch):
+    recipe = Recipe()
+    for call, says in (
+        (lambda: engines.create("pytorch", NETWORK, recipe), "did you mean 'torch'"),
+        (lambda: engines.create("numpy", NETWORK, recipe, backend="xla"), "no backend 'xla'"),
+        (lambda: engines.create("numpy", NETWORK, recipe, device="cuda"), "runs on the cpu, not on 'cuda'"),
+    ):
+        with pytest.raises(EngineError, match=says):
+            call()
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    with pytest.raises(EngineError, match=r"not installed: pip install 'triptych\[torch\]'"):
+        engines.create("torch", NETWORK, recipe)
+
+
+@pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
+def test_devices_that_are_not_there(name: str, backend: str):
+    for device, says in (("cuda", "sees no cuda device"), ("tpu", "unknown|known"), ("mps", "mps device")):
+        with pytest.raises(EngineError, match=says):
+            engines.create(name, NETWORK, Recipe(), device=device, backend=backend)
+    assert engines.create(name, NETWORK, Recipe(), device="auto", backend=backend).device == "cpu"
+
+
+def test_engines_are_found_by_their_files():
+    assert list(engines.entries()) == ["numpy", "torch", "tensorflow"]
+    assert engines.entry("torch").backends == {"eager": "eager", "onednn": "oneDNN", "compiled": "torch.compile"}

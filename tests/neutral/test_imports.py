@@ -1,0 +1,48 @@
+"""Nothing above the waist imports a contestant, and what should be light is light."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import triptych
+
+HEAVY = {"torch", "tensorflow", "keras", "jax", "sklearn", "matplotlib", "rich", "typer", "einops", "pooch", "safetensors"}
+PACKAGE = Path(triptych.__file__).parent
+
+
+def modules_after(code: str) -> set[str]:
+    done = subprocess.run([sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_the_package_imports_nothing_heavy():
+    assert not modules_after("import triptych") & HEAVY
+
+
+def test_help_imports_no_framework():
+    loaded = modules_after("from triptych.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass")
+    assert not loaded & {"torch", "tensorflow", "keras", "sklearn", "matplotlib", "numpy"}
+
+
+def test_everything_above_the_waist_works_without_any_framework():
+    names = [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for path in PACKAGE.rglob("*.py")
+        if path.name not in ("torch.py", "tensorflow.py", "__main__.py")
+    ]
+    code = "import sys\nfor name in ('torch', 'tensorflow', 'keras'): sys.modules[name] = None\n"
+    code += "".join(f"import {name.removesuffix('.__init__')}\n" for name in sorted(names))
+    assert len(names) > 30
+    modules_after(code)
+
+
+@pytest.mark.parametrize("folder", ["parity", "bench", "report"])
+def test_no_harness_asks_which_engine_it_holds(folder: str):
+    """Engines' names occur in the original's table of expectations and nowhere else."""
+    for path in (PACKAGE / folder).rglob("*.py"):
+        if path.name not in ("answers.py", "estimate.py", "machine.py"):
+            text = path.read_text()
+            assert '"torch"' not in text, path
+            assert '"tensorflow"' not in text, path

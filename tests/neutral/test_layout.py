@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triptych import layout, zoo
+from triptych.engines import entries
+
+
+def test_every_engine_has_its_row():
+    assert set(layout.TABLE) == set(entries())
+
+
+@pytest.mark.parametrize("engine", list(layout.TABLE))
+@given(st.tuples(*[st.integers(1, 5)] * 4))
+def test_there_and_back_is_the_identity(engine: str, sizes: tuple[int, int, int, int]):
+    a, h, w, c = sizes
+    fold = (("h", h), ("w", w))
+    for role, shape, known in (
+        ("dense", (a, h), ()),
+        ("vector", (a,), ()),
+        ("folded", (h * w * c, a), fold),
+        ("image", (a, h, w, c), ()),
+        ("flat", (a, h * w * c), fold),
+    ):
+        array = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
+        native = layout.to_native(engine, role, array, known)
+        back = layout.to_canonical(engine, role, native, known)
+        assert native.flags.c_contiguous
+        assert back.flags.c_contiguous
+        assert np.array_equal(back, array)
+
+
+def test_a_dense_layer_after_a_flatten_sees_the_same_pixels():
+    """In PyTorch's order the flattened image is permuted, and the folded kernel with it: the product is the same."""
+    network = zoo.dense("colour", [], shape=(4, 3, 2))
+    place = network.places[-1]
+    rng = np.random.default_rng(0)
+    images, kernel = rng.normal(size=(5, 4, 3, 2)), rng.normal(size=(24, 10))
+    flat = layout.to_native("torch", "image", images).reshape(5, -1)
+    product = flat @ layout.to_native("torch", "folded", kernel, place.parameters[0].sizes).T
+    assert np.allclose(product, images.reshape(5, -1) @ kernel, atol=1e-12)
+    assert not np.allclose(flat @ kernel, images.reshape(5, -1) @ kernel)

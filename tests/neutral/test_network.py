@@ -1,0 +1,54 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triptych import zoo
+from triptych.errors import SpecError
+from triptych.network import Dense, Dropout, Flatten, Network, ReLU
+
+
+def test_the_zoo_has_the_parameters_that_arithmetic_gives():
+    assert zoo.get("classic").parameter_count == 784 * 10 + 10 + 10 * 10 + 10 == 7960
+    assert zoo.get("custom").parameter_count == 784 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10
+    assert [layer.rate for layer, _ in zoo.get("regularized").dropouts] == [0.2, 0.2]
+    assert zoo.get("custom").architecture == "784-128-64-10"
+
+
+def test_shapes_and_roles_come_from_walking_the_network():
+    places = {p.layer.name: p for p in zoo.get("custom").places}
+    assert places["flatten"].output_shape == (784,)
+    assert places["flatten"].role == "flat"
+    assert places["flatten"].fold == (("h", 28), ("w", 28))
+    assert [p.role for p in zoo.get("custom").parameters] == ["folded", "vector", "dense", "vector", "dense", "vector"]
+    assert places["relu1"].role == "vector"
+
+
+@given(st.lists(st.integers(1, 300), max_size=5), st.sampled_from([0.0, 0.1, 0.5, 0.9]), st.integers(1, 9), st.integers(1, 3))
+def test_json_gives_the_same_network_back(hidden: list[int], dropout: float, side: int, channels: int):
+    network = zoo.dense("any", hidden, dropout, shape=(side, side + 1, channels))
+    assert Network.from_json(network.to_json()) == network
+    assert sum(count for *_, count in network.rows()) == network.parameter_count
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (lambda: zoo.get("clasic"), "did you mean 'classic'"),
+        (lambda: Network("n", (28, 28, 1), (Dense("output", 10),)), "put a Flatten before it"),
+        (lambda: Network("n", (784,), (Flatten("f"), Dense("output", 10))), "needs an image"),
+        (lambda: Network("n", (784,), (Dense("a", 10), ReLU("a"), Dense("output", 10))), "two layers are called 'a'"),
+        (lambda: Network("n", (784,), (Dense("a", 10), ReLU("r"))), "last layer must be a Dense"),
+        (lambda: Network("n", (784,), (Dense("a/b", 10),)), "letters, digits and _"),
+        (lambda: Dense("a", 0), "at least 1, not 0"),
+        (lambda: Dense("a", True), "not True"),
+        (lambda: Dropout("a", 1.0), r"\[0, 1\), not 1.0"),
+        (lambda: Network.from_json({"name": "n", "input_shape": [4], "layers": [{"type": "Dence"}]}), "did you mean 'Dense'"),
+        (lambda: Network.from_json({"name": "n", "input_shape": [4], "layers": [{"type": "Dense", "name": "a", "unit": 3}]}), "'units'"),
+        (lambda: Network.from_json({"name": "n", "layers": []}), "missing key 'input_shape'"),
+        (lambda: Network.from_json([1]), "expected an object"),
+        (lambda: Network.from_json({"name": "n", "input_shape": [-4], "layers": []}), "positive whole numbers"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_words(build, says: str):
+    with pytest.raises(SpecError, match=says):
+        build()

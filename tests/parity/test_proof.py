@@ -1,0 +1,115 @@
+"""The proof on real digits: whole float64 trajectories, K steps at once, and the float32 verdict."""
+
+from itertools import islice, product
+
+import numpy as np
+import pytest
+from conftest import rows
+
+from triptych import engines, state, zoo
+from triptych.data.dataset import Dataset
+from triptych.parity import lockstep, rounding
+from triptych.plan import Schedule
+from triptych.recipe import SHORTHANDS, Recipe, optimizer
+
+STEPS = 500
+SHORT = 40  # for the backends that are not the default: the same code steps, compiled in another way
+
+
+def proof(name: str, backend: str, network, recipe, digits: Dataset, steps: int):
+    start = state.initial(network, recipe)
+    schedule = Schedule(network, recipe, len(digits.train), 11)
+    reference, candidate = (engines.create(n, network, recipe, backend=b) for n, b in (("numpy", "eager"), (name, backend)))
+    outcome = lockstep.Outcome()
+    plans = islice((step for plan in schedule.plans() for step in plan.single()), steps)
+    for outcome in lockstep.walk(reference, candidate, digits.train, plans, start):
+        pass
+    return outcome, lockstep.blocks(candidate, digits.train, schedule, start)
+
+
+def cases() -> list:
+    """Default backends in every case; the others in one here, and in all by ``triptych verify --all --backends all``."""
+    found = []
+    for network, chosen in product(zoo.ZOO, SHORTHANDS):
+        slow = (network, chosen) == ("regularized", "adam")
+        for row in rows(numpy=False, slow=slow):
+            found.append(pytest.param(network, chosen, *row.values, id=f"{network}-{chosen}-{row.id}", marks=row.marks))
+    return found
+
+
+@pytest.mark.parametrize(("network", "chosen", "name", "backend"), cases())
+def test_whole_trajectories_are_equal(network: str, chosen: str, name: str, backend: str, digits: Dataset):
+    """784-10-10, custom and regularized, every optimizer, every engine; bound 1e-11 at every step, kind by kind."""
+    default = engines.entry(name).default_backend == backend
+    recipe = Recipe(20, 64, optimizer(chosen), dtype="float64")
+    steps = STEPS if default else SHORT
+    outcome, blocks = proof(name, backend, zoo.get(network), recipe, digits, steps)
+    assert outcome.divergence is None, str(outcome.divergence)
+    assert outcome.steps == steps
+    assert set(outcome.worst) == {"outputs", "loss", "gradients", *state.kinds(zoo.get(network), recipe)}
+    assert outcome.largest <= 1e-11
+    assert blocks.divergence is None, str(blocks.divergence)
+    assert blocks.steps == 11 + 3 + 1  # a whole block, the rest of the epoch, the smaller last batch
+
+
+@pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
+def test_full_batches_are_equal(name: str, backend: str, digits: Dataset):
+    outcome, blocks = proof(name, backend, zoo.get("classic"), Recipe(30, "full", dtype="float64"), digits, 30)
+    assert outcome.equal
+    assert blocks.equal
+
+
+def verdict(candidate, digits: Dataset, network, chosen: str, proved: bool = True) -> rounding.Rounding:
+    recipe = Recipe(3, 64, optimizer(chosen))
+    schedule, start = Schedule(network, recipe, len(digits.train)), state.initial(network, recipe)
+    reference, yardstick = (engines.create("numpy", network, recipe) for _ in range(2))
+    exact = engines.create("numpy", network, Recipe(3, 64, optimizer(chosen), dtype="float64"))
+    own = rounding.shared_steps(reference, exact, yardstick, digits.train, schedule, start)
+    errors = rounding.shared_steps(reference, exact, candidate, digits.train, schedule, start)
+    assert len(errors) == rounding.STEPS == 16
+    return rounding.judge(errors, own, proved)
+
+
+@pytest.mark.parametrize(("name", "backend"), rows(slow=False))
+@pytest.mark.parametrize("chosen", list(SHORTHANDS))
+def test_a_correct_engine_is_only_rounding(name: str, backend: str, chosen: str, digits: Dataset):
+    network = zoo.get("custom")
+    found = verdict(engines.create(name, network, Recipe(3, 64, optimizer(chosen)), backend=backend), digits, network, chosen)
+    assert found.verdict == "rounding", found
+    assert found.error < 1e-4
+
+
+def test_reduced_precision_is_told_from_rounding_and_from_a_formula(digits: Dataset):
+    """Products of numbers cut to bfloat16's 8 bits: precision where the float64 proof holds, formula where it does not."""
+    from triptych.engines.numpy import Engine
+
+    network = zoo.get("custom")
+
+    class Cut(Engine):
+        def _batch(self, data, plan, k):
+            x, y, masks = super()._batch(data, plan, k)
+            return (x.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32), y, masks
+
+    recipe = Recipe(3, 64, optimizer("adam"))
+    assert verdict(Cut(network, recipe), digits, network, "adam").verdict == "precision"
+    assert verdict(Cut(network, recipe), digits, network, "adam", proved=False).verdict == "formula"
+
+
+def test_twins_are_one_unit_in_the_last_place_away():
+    network, recipe = zoo.get("classic"), Recipe()
+    start = state.initial(network, recipe)
+    twins = rounding.twins(start, 0)
+    assert len(twins) == 3
+    for twin in twins:
+        a, b = start["hidden/kernel"], twin["hidden/kernel"]
+        assert b.dtype == np.float32
+        assert (a != b).all()
+        assert np.array_equal(np.nextafter(a, b), b)
+        assert all(np.array_equal(twin[name], start[name]) for name in start if name != "hidden/kernel")
+
+
+def test_sign_flips_are_counted():
+    network = zoo.get("custom")
+    a = {"output/relu1": np.array([0.0, 1.0, 2.0]), "output/relu2": np.array([0.0]), "output/hidden1": np.array([-1.0])}
+    b = {"output/relu1": np.array([1e-9, 0.0, 3.0]), "output/relu2": np.array([0.0]), "output/hidden1": np.array([1.0])}
+    assert rounding.sign_flips(network, a, b) == 2
