@@ -10,6 +10,8 @@ from . import random
 from .network import Network
 from .recipe import Recipe
 
+Span = tuple[int, int, int]  # first step, number of steps, batch size
+
 PLAN_BYTES = 32 * 2**20  # the largest a plan may be
 
 
@@ -88,7 +90,7 @@ class Schedule:
         longest = self.recipe.epochs if self.full else max(self.samples // self.batch, 1)
         return max(1, min(self.block, PLAN_BYTES // per_step, longest))
 
-    def spans(self) -> Iterator[tuple[int, int, int]]:
+    def spans(self) -> Iterator[Span]:
         """Yield (first step, number of steps, batch size) of each plan of the run."""
         if self.full:  # every step is an epoch, and a plan may hold many
             k = self.block_steps
@@ -97,15 +99,26 @@ class Schedule:
         for epoch in range(self.recipe.epochs):
             yield from self._epoch(epoch * self.steps_per_epoch)
 
-    def kinds(self) -> list[tuple[int, int, int]]:
+    def groups(self, steps: int) -> Iterator[list[Span]]:
+        """Yield the spans of the run in groups of at least `steps` steps, the last one excepted."""
+        group: list[Span] = []
+        for span in self.spans():
+            group.append(span)
+            if sum(k for _, k, _ in group) >= steps:
+                yield group
+                group = []
+        if group:
+            yield group
+
+    def kinds(self) -> list[Span]:
         """Return the first span of each pair (K, B): with these, every shape of the run has been seen."""
-        first: dict[tuple[int, int], tuple[int, int, int]] = {}
+        first: dict[tuple[int, int], Span] = {}
         spans = self.spans() if self.full else self._epoch(0)
         for span in spans:
             first.setdefault(span[1:], span)
         return list(first.values())
 
-    def _epoch(self, start: int) -> Iterator[tuple[int, int, int]]:
+    def _epoch(self, start: int) -> Iterator[Span]:
         k, (whole, rest) = self.block_steps, divmod(self.samples, self.batch)
         yield from ((start + at, min(k, whole - at), self.batch) for at in range(0, whole, k))
         if rest:

@@ -25,7 +25,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         content = CONTENT.get(self.path.rpartition("/")[2])
         if content is None or self.path.startswith("/gone/"):
-            return self.send_error(404)
+            self.send_error(404)
+            return
         if self.path.startswith("/wrong/"):
             content = b"x" * len(content)
         asked = self.headers.get("Range")
@@ -79,7 +80,7 @@ def test_files_arrive_whole_and_only_once(server, published, tmp_path):
 def test_a_broken_download_goes_on_where_it_stopped(server, published, tmp_path):
     published("good")
     server.set_broken(True)
-    with pytest.raises(DataError, match="no mirror gave a good a.gz"):
+    with pytest.raises(DataError, match=r"no mirror gave a good a\.gz"):
         fetch.fetch("mnist")
     assert (tmp_path / "mnist" / "a.gz.part").stat().st_size == 2**16
     server.set_broken(False)

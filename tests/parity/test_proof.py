@@ -20,10 +20,8 @@ def proof(name: str, backend: str, network, recipe, digits: Dataset, steps: int)
     start = state.initial(network, recipe)
     schedule = Schedule(network, recipe, len(digits.train), 11)
     reference, candidate = (engines.create(n, network, recipe, backend=b) for n, b in (("numpy", "eager"), (name, backend)))
-    outcome = lockstep.Outcome()
     plans = islice((step for plan in schedule.plans() for step in plan.single()), steps)
-    for outcome in lockstep.walk(reference, candidate, digits.train, plans, start):
-        pass
+    *_, outcome = lockstep.walk(reference, candidate, digits.train, plans, start)
     return outcome, lockstep.blocks(candidate, digits.train, schedule, start)
 
 
@@ -32,8 +30,10 @@ def cases() -> list:
     found = []
     for network, chosen in product(zoo.ZOO, SHORTHANDS):
         slow = (network, chosen) == ("regularized", "adam")
-        for row in rows(numpy=False, slow=slow):
-            found.append(pytest.param(network, chosen, *row.values, id=f"{network}-{chosen}-{row.id}", marks=row.marks))
+        found += [
+            pytest.param(network, chosen, *row.values, id=f"{network}-{chosen}-{row.id}", marks=row.marks)
+            for row in rows(numpy=False, slow=slow)
+        ]
     return found
 
 

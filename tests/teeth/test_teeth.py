@@ -284,9 +284,7 @@ def walked(cls: Any, tooth: Tooth, few: Split) -> lockstep.Outcome:
     network, recipe = zoo.get(tooth.network), Recipe(2, 64, optimizer(tooth.optimizer), dtype="float64")
     schedule, start = Schedule(network, recipe, len(few)), state.initial(network, recipe)
     plans = islice((step for plan in schedule.plans() for step in plan.single()), 5)
-    outcome = lockstep.Outcome()
-    for outcome in lockstep.walk(Numpy(network, recipe), cls(network, recipe), few, plans, start):
-        pass
+    *_, outcome = lockstep.walk(Numpy(network, recipe), cls(network, recipe), few, plans, start)
     return outcome
 
 

@@ -2,14 +2,13 @@
 
 Order for each seed: workers, imports and first steps, each alone; the float64 walk and the K-step check; the float32
 verdict; then the training run itself, in rounds in which every row makes the same K steps in rotated order while the
-others have been idle for 50 ms. If the training is over before 15 rounds are timed, the rounds go on from where it ended,
-and their weights are thrown away.
+others have been idle for 50 ms. If the training is over before 15 rounds are timed, the rounds go on, and what they do to
+the weights is thrown away.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
-from itertools import cycle
 from typing import Any
 
 from .. import metrics, state
@@ -18,7 +17,7 @@ from ..errors import EngineError
 from ..network import Network
 from ..parity import lockstep, rounding
 from ..parity.compare import BOUND
-from ..plan import Plan, Schedule
+from ..plan import Plan, Schedule, Span
 from ..recipe import Recipe
 from ..state import State
 from . import machine
@@ -32,6 +31,7 @@ ROUNDS = 15
 BLOCK_SECONDS = 0.1  # aimed at with the reference's step time; at least 50 ms is wanted of the fastest row
 LONGEST_BLOCK = 1.0
 IDLE_SECONDS = 0.05
+WHOLE = 0.8  # of a block's steps: what is shorter is not timed
 EVALUATIONS = 20
 PROBE_ROWS = 1_000
 
@@ -64,7 +64,6 @@ class Comparison:
         self.dataset, self.settings = dataset, settings
         self.rows = [Row(spec) for spec in settings.rows]
         self.states: dict[str, State] = {}
-        self.round_plans: list[tuple[int, int]] = []
         self.drawing: list[float] = []
         self.start = state.initial(settings.network, settings.recipe)
 
@@ -158,8 +157,9 @@ class Comparison:
         pace = min(steps)
         whole = pace * self._schedule(1).steps
         target = min(max(BLOCK_SECONDS, whole / 100), LONGEST_BLOCK)
-        self.schedule = self._schedule(max(1, round(target / pace)))
-        yield {"type": "pace", "seconds": pace, "block": self.schedule.block_steps, "steps": self.schedule.steps}
+        self.block_steps = max(1, round(target / pace))
+        self.schedule = self._schedule(self.block_steps)
+        yield {"type": "pace", "seconds": pace, "block": self.block_steps, "steps": self.schedule.steps}
 
     def _first(self, row: Row, plan: Plan) -> None:
         engine = _engine(row)
@@ -231,58 +231,64 @@ class Comparison:
             twin.put(self.dataset.train)
         for row in self.live:
             _remote(row).ask("reset_memory")
-        spans = list(self.schedule.spans())
-        every, seen = max(1, len(spans) // EVALUATIONS), set[tuple[int, int]]()
+        groups = list(self.schedule.groups(self.block_steps))
+        every, seen, done = max(1, len(groups) // EVALUATIONS), set[tuple[int, int]](), 0
         yield from self._evaluate(0, twins)
-        for number, (at, steps, batch) in enumerate(spans):
-            yield from self._round(number, at, steps, batch, warm=(steps, batch) not in seen)
-            seen.add((steps, batch))
-            plan = self.schedule.plan(at, steps, batch)
+        for number, spans in enumerate(groups):
+            plans = yield from self._round(number, self.schedule, spans, done, seen)
+            done += sum(map(len, plans))
             for twin in twins:
-                twin.run(self.reference.train, plan)
-            if number % every == every - 1 or number == len(spans) - 1:
-                yield from self._evaluate(at + steps, twins)
+                twin.run_all(self.reference.train, plans)
+            if number % every == every - 1 or number == len(groups) - 1:
+                yield from self._evaluate(done, twins)
         for row in self.live:
             self.states[row.spec.key] = _engine(row).state()
             row.predictions = metrics.predictions(_engine(row).logits(row.test))
-            row.losses = row.losses[: self.schedule.steps]
             answer, _ = _remote(row).ask("memory")
             row.peak_bytes, row.blas = answer["peak_bytes"], answer["blas"]
         for twin in twins:
             twin.drop()
-        whole = [span for span in spans if span[1:] == spans[0][1:]]
-        number, more = len(spans), cycle(whole)
-        while len(self.reference.blocks) < ROUNDS:
-            yield from self._round(number, *next(more), warm=False, training=False)
-            number += 1
+        endless = self._schedule(self.block_steps, epochs=10**9)
+        for number, spans in enumerate(endless.groups(self.block_steps), len(groups)):
+            if len(self.reference.blocks) >= ROUNDS:
+                break
+            yield from self._round(number, endless, spans, done, seen, training=False)
 
-    def _round(self, number: int, at: int, steps: int, batch: int, *, warm: bool, training: bool = True) -> Iterator[Event]:
+    def _round(
+        self, number: int, schedule: Schedule, spans: list[Span], done: int, seen: set[tuple[int, int]], *, training: bool = True
+    ) -> Generator[Event, None, list[Plan]]:
         """Let every row make the same steps, in rotated order, each alone."""
         before = time.perf_counter()
-        plan = self.schedule.plan(at, steps, batch)
+        plans = [schedule.plan(*span) for span in spans]
+        steps = sum(map(len, plans))
         self.drawing.append((time.perf_counter() - before) / steps)
-        main = (steps, batch) == next(self.schedule.spans())[1:]
+        shapes = {(k, batch) for _, k, batch in spans}
+        warm = not shapes <= seen
+        seen |= shapes
         live = self.live
         turn = number % len(live)
         for row in live[turn:] + live[:turn]:
             time.sleep(IDLE_SECONDS)
             others = [_remote(other).pid for other in self.live if other is not row]
             used = sum(map(machine.cpu_seconds, others))
-            failures = list(self._try(row, lambda row=row: _engine(row).run(row.train, plan)))
+            failures = list(self._try(row, lambda row=row: _engine(row).run_all(row.train, plans)))
             yield from failures
             if failures:
                 continue
             engine = _engine(row)
             used = sum(map(machine.cpu_seconds, others)) - used
-            losses = engine.sync()
+            losses = [float(f"{loss:.7g}") for loss in engine.sync()]
             block = Block(number, engine.wall_s / steps, engine.cpu_s / engine.wall_s, used / engine.wall_s)
             if training:
-                row.losses += [float(loss) for loss in losses]
-            if main:
-                (row.warmups if warm else row.blocks).append(block)
-            said = {"round": number, "step": at + steps, "steps": steps, "batch": batch, "warm": warm, "training": training}
+                row.losses += losses
+            if warm:
+                row.warmups.append(block)
+            elif steps >= WHOLE * self.block_steps:  # what is left at the end of a run is too short to count
+                row.blocks.append(block)
+            about = {"round": number, "step": done + steps, "steps": steps, "warm": warm, "training": training}
             figures = {"seconds": block.seconds, "cpu_share": block.cpu_share, "disturbance": block.disturbance}
-            yield {"type": "block", "row": row.spec.key} | said | figures | {"losses": [float(f"{x:.7g}") for x in losses]}
+            yield {"type": "block", "row": row.spec.key} | about | figures | {"losses": losses}
+        return plans
 
     def _evaluate(self, step: int, twins: list[RemoteEngine]) -> Iterator[Event]:
         labels = self.dataset.test.labels

@@ -16,6 +16,7 @@ THREAD_VARIABLES = (
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
 )
+KERNEL_VARIABLES = ("OPENBLAS_CORETYPE", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE", "ONEDNN_MAX_CPU_ISA")
 
 
 def environment(threads: int, device: str) -> dict[str, str]:
@@ -31,6 +32,11 @@ def environment(threads: int, device: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")))),
     }
     return os.environ | settings | ({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {})
+
+
+def kernel_settings() -> dict[str, str]:
+    """Return the variables of this environment that force a BLAS library's choice of kernel."""
+    return {name: os.environ[name] for name in KERNEL_VARIABLES if os.environ.get(name)}
 
 
 def describe() -> dict[str, Any]:

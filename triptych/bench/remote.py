@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -138,7 +139,11 @@ class RemoteEngine:
         return name
 
     def run(self, data: str, plan: Plan) -> None:
-        answer, result = self.remote.ask("run", wire.pack_plan(plan), key=self.key, name=data)
+        self.run_all(data, [plan])
+
+    def run_all(self, data: str, plans: Sequence[Plan]) -> None:
+        """Run several plans, one after the other, as one block on the stopwatch."""
+        answer, result = self.remote.ask("run", wire.pack_plans(plans), key=self.key, name=data)
         self.wall_s, self.cpu_s = answer["wall_s"], answer["cpu_s"]
         self._losses.append(result["losses"])
 
@@ -150,7 +155,7 @@ class RemoteEngine:
         return self.remote.ask("logits", key=self.key, name=data)[1]["logits"]
 
     def trace(self, data: str, plan: Plan, *, outputs: bool = True) -> State:
-        return self.remote.ask("trace", wire.pack_plan(plan), key=self.key, name=data, outputs=outputs)[1]
+        return self.remote.ask("trace", wire.pack_plans([plan]), key=self.key, name=data, outputs=outputs)[1]
 
     def drop(self) -> None:
         """Let the worker forget this engine and its data."""

@@ -10,6 +10,7 @@ from ..data.dataset import CLASSES
 from ..network import Network
 from ..parity.rounding import apart
 from ..recipe import Recipe
+from . import machine
 from .rows import Row
 from .statistics import fastest, interval, ratio
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 DISTURBED = 0.05  # of the block's wall time, used by the other workers meanwhile
 SHORTEST_BLOCK = 0.05
+MEASURED = (
+    *("accuracy", "confusion", "differing_predictions", "weights_apart", "loss"),
+    *("training_seconds", "step", "warm_up", "cpu_share", "ratio"),
+)  # None in a row that failed
 
 
 def result(comparison: "Comparison") -> dict[str, Any]:
@@ -29,7 +34,7 @@ def result(comparison: "Comparison") -> dict[str, Any]:
     said: dict[str, Any] = {}
     for row in rows:
         key = row.spec.key
-        said[key] = row.to_json()
+        said[key] = row.to_json() | dict.fromkeys(MEASURED)
         if row.failed or row.predictions is None or reference.predictions is None:
             continue
         right = int((row.predictions == labels).sum())
@@ -58,13 +63,13 @@ def result(comparison: "Comparison") -> dict[str, Any]:
         "parameters": comparison.settings.network.parameter_count,
         "data": comparison.dataset.describe(),
         "steps": schedule.steps,
-        "block_steps": schedule.block_steps,
+        "block_steps": comparison.block_steps,
         "batch": schedule.batch,
         "drawing_seconds": float(np.median(comparison.drawing)),
         "rounds": {"timed": len(reference.blocks), "valid": len(valid)},
         "fastest": fastest(proved),
         "rows": said,
-        "notes": notes(comparison.live, valid, schedule.block_steps),
+        "notes": notes(comparison.live, valid, comparison.block_steps),
     }
 
 
@@ -108,7 +113,7 @@ def valid_rounds(rows: list[Row]) -> set[int]:
 
 def notes(rows: list[Row], valid: set[int], block_steps: int) -> list[str]:
     """Return what a reader must know before believing the times."""
-    found: list[str] = []
+    found = [f"{name}={value} is set: it decides which kernels are used" for name, value in machine.kernel_settings().items()]
     timed = max((len(row.blocks) for row in rows), default=0)
     if len(valid) < timed:
         found.append(f"{timed - len(valid)} of {timed} rounds were left out: another worker used over 5 % of a processor meanwhile")

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -42,13 +43,21 @@ def receive(stream: IO[bytes]) -> tuple[Message, State]:
     return json.loads(header["message"]), {name: arrays[name] for name in json.loads(header["order"])}
 
 
-def pack_plan(plan: Plan) -> State:
-    """Return a plan as named arrays."""
-    order = {} if plan.order is None else {"order": plan.order}
-    return {"rate": plan.rate} | order | {f"keep/{name}": mask for name, mask in plan.keep.items()}
+def pack_plans(plans: Sequence[Plan]) -> State:
+    """Return plans as named arrays."""
+    arrays: State = {}
+    for i, plan in enumerate(plans):
+        arrays[f"{i}/rate"] = plan.rate
+        if plan.order is not None:
+            arrays[f"{i}/order"] = plan.order
+        arrays |= {f"{i}/keep/{name}": mask for name, mask in plan.keep.items()}
+    return arrays
 
 
-def unpack_plan(arrays: State) -> Plan:
-    """Return the plan that `pack_plan` packed."""
-    keep = {name.removeprefix("keep/"): mask for name, mask in arrays.items() if name.startswith("keep/")}
-    return Plan(arrays["rate"], arrays.get("order"), keep)
+def unpack_plans(arrays: State) -> list[Plan]:
+    """Return the plans that `pack_plans` packed."""
+    plans: list[Plan] = []
+    while (start := f"{len(plans)}/") + "rate" in arrays:
+        keep = {name.removeprefix(f"{start}keep/"): mask for name, mask in arrays.items() if name.startswith(f"{start}keep/")}
+        plans.append(Plan(arrays[f"{start}rate"], arrays.get(f"{start}order"), keep))
+    return plans

@@ -64,9 +64,10 @@ class Worker:
         return {}, self.engines[key].state()
 
     def run(self, arrays: State, key: str, name: str) -> Reply:
-        engine, native, plan = self.engines[key], self.natives[key, name], wire.unpack_plan(arrays)
+        engine, native, plans = self.engines[key], self.natives[key, name], wire.unpack_plans(arrays)
         wall, cpu = time.perf_counter(), time.process_time()
-        engine.run(native, plan)
+        for plan in plans:
+            engine.run(native, plan)
         losses = engine.sync()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         return {"wall_s": wall, "cpu_s": cpu}, {"losses": losses}
@@ -75,7 +76,8 @@ class Worker:
         return {}, {"logits": self.engines[key].logits(self.natives[key, name])}
 
     def trace(self, arrays: State, key: str, name: str, outputs: bool) -> Reply:
-        return {}, self.engines[key].trace(self.natives[key, name], wire.unpack_plan(arrays), outputs=outputs)
+        (plan,) = wire.unpack_plans(arrays)
+        return {}, self.engines[key].trace(self.natives[key, name], plan, outputs=outputs)
 
     def reset_memory(self, arrays: State) -> Reply:
         machine.reset_peak_memory()

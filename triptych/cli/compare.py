@@ -62,7 +62,7 @@ def compare(
     recipe = o.recipe_of(epochs, batch_size, optimizer, rate, seed, dtype, random)
     settings = Settings(o.network_of(network, hidden, dropout), recipe, rows, threads, device)
     dataset = sources.load(data, seed)
-    console.print(o.data_line(dataset), highlight=False, soft_wrap=True)
+    console.print(o.data_line(dataset), highlight=False, markup=False, soft_wrap=True)
     if (guess := seeds * estimate(dataset, settings)) > LONG:
         console.print(f"Estimate: about {guess / 60:.1f} minutes (Ctrl-C stops it; what is written stays whole).", highlight=False)
     results: list[dict[str, Any]] = []
@@ -84,7 +84,7 @@ def compare(
         with console.status("drawing the report"):
             missing = outputs.illustrate(run.folder)
     if missing:
-        console.print(missing, style="yellow", highlight=False)
+        console.print(missing, style="yellow", highlight=False, markup=False)
     console.print(
         f"Run folder: {run.folder}" + ("" if missing else f"\nReport:     {run.folder / 'report.html'}"), highlight=False, soft_wrap=True
     )

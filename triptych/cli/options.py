@@ -37,7 +37,8 @@ Epochs = Annotated[
 BatchSize = Annotated[str, typer.Option("--batch-size", metavar="N|full", help="Samples a step, or full.")]
 OptimizerName = Annotated[str, typer.Option("--optimizer", metavar="NAME", help="sgd, momentum, nesterov, adam or rmsprop.")]
 Rate = Annotated[
-    float | None, typer.Option("--rate", help="Learning rate. Default: sgd 0.1, momentum and nesterov 0.01, adam and rmsprop 0.001.", show_default=False)
+    float | None,
+    typer.Option("--rate", help="Learning rate. Default: sgd 0.1, momentum and nesterov 0.01, adam and rmsprop 0.001.", show_default=False),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Decides weights, order, masks, and the split of a single file.")]
 DType = Annotated[str, typer.Option("--dtype", metavar="float32|float64", help="Precision of the run.")]

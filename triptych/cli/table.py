@@ -5,6 +5,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..bench.result import spread
@@ -13,26 +14,28 @@ Row = dict[str, Any]
 
 
 def show(console: Console, result: dict[str, Any]) -> None:
-    """Print one seed's result: two tables of 80 columns, what was left out and why, and the verdict."""
+    """Print one seed's result: three tables of 80 columns, what was left out and why, and the verdict."""
     rows = [row for row in result["rows"].values() if not row["failed"]]
     console.print(f"\n[bold]{result['title']}[/bold]: {result['parameters']:,} parameters, {result['steps']:,} steps", highlight=False)
-    _table(console, rows, RESULTS)
-    _table(console, rows, COSTS)
+    for name, columns in TABLES.items():
+        _table(console, name, rows, columns)
     for row in result["rows"].values():
         if row["failed"]:
-            console.print(f"{row['label']} is not in the table: {row['failed']}", highlight=False)
+            console.print(f"{row['label']} is not in the table: {escape(row['failed'])}", highlight=False, soft_wrap=True)
         elif row["unproved"]:
-            console.print(f"[red]{row['label']}: no ratio without parity.[/red] It {row['unproved']}", highlight=False)
+            console.print(
+                f"[red]{row['label']}: no ratio without parity.[/red] It {escape(row['unproved'])}", highlight=False, soft_wrap=True
+            )
     for note in result["notes"]:
-        console.print(f"note: {note}", style="yellow", highlight=False)
-    console.print(verdict(result), highlight=False)
+        console.print(f"note: {escape(note)}", style="yellow", highlight=False, soft_wrap=True)
+    console.print(verdict(result), highlight=False, soft_wrap=True)
 
 
-def _table(console: Console, rows: list[Row], columns: dict[str, Callable[[Row], str]]) -> None:
+def _table(console: Console, name: str, rows: list[Row], columns: dict[str, Callable[[Row], str]]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("")
-    for name in columns:
-        table.add_column(name, justify="right")
+    table.add_column(name, style="bold")
+    for title in columns:
+        table.add_column(title, justify="right")
     for row in rows:
         table.add_row(row["label"], *(cell(row) for cell in columns.values()))
     console.print(table)
@@ -42,25 +45,31 @@ def _range(interval: dict[str, float], scale: float) -> str:
     return f"{interval['low'] * scale:.3g}–{interval['high'] * scale:.3g}"
 
 
-RESULTS: dict[str, Callable[[Row], str]] = {
-    "accuracy": lambda row: f"{row['accuracy']['value']:.2%}",
-    "95 %": lambda row: _range(row["accuracy"], 100),
-    "differ": lambda row: f"{row['differing_predictions']}",
-    "parity": lambda row: f"{row['float64']['largest']:.0e}" if row["proved"] else "[red]NOT PROVED[/red]",
-    "weights": lambda row: f"{row['weights_apart']:.0e}" if row["weights_apart"] else "0",
-    "ms/step": lambda row: _ms(row["step"]["median"]) if row["step"] else "",
-    " 95 %": lambda row: _range(row["step"], 1e3) if row["step"] else "",
-    "vs NumPy": lambda row: f"{row['ratio']['median']:.2f}×" if row["ratio"] else "withheld",
-}
-
-COSTS: dict[str, Callable[[Row], str]] = {
-    "import": lambda row: f"{row['seconds']['import']:.1f} s",
-    "transfer": lambda row: f"{_ms(row['seconds']['transfer'])} ms",
-    "first step": lambda row: f"{_ms(row['seconds']['first_step'])} ms",
-    "training": lambda row: f"{row['training_seconds']:.2f} s" if row["training_seconds"] else "",
-    "memory": lambda row: f"{row['peak_bytes'] / 2**20:,.0f} MB" if row["peak_bytes"] else "?",
-    "code": lambda row: f"{row['code_lines']} lines",
-    "device": lambda row: row["device"],
+TABLES: dict[str, dict[str, Callable[[Row], str]]] = {
+    "equal?": {
+        "accuracy": lambda row: f"{row['accuracy']['value']:.2%}",
+        "95 %": lambda row: _range(row["accuracy"], 100),
+        "differ": lambda row: f"{row['differing_predictions']}",
+        "float64": lambda row: f"{row['float64']['largest']:.0e}" if row["proved"] else "[red]NOT PROVED[/red]",
+        "float32": lambda row: row["float32"]["verdict"] if row["float32"] else "",
+        "weights apart": lambda row: f"{row['weights_apart']:.0e}" if row["weights_apart"] else "0",
+    },
+    "fast?": {
+        "ms/step": lambda row: _ms(row["step"]["median"]) if row["step"] else "",
+        "95 %": lambda row: _range(row["step"], 1e3) if row["step"] else "",
+        "NumPy = 1": lambda row: f"{row['ratio']['median']:.2f}" if row["ratio"] else "withheld",
+        "(95 %)": lambda row: _range(row["ratio"], 1) if row["ratio"] and row["ratio"]["low"] < row["ratio"]["high"] else "",
+        "training": lambda row: f"{row['training_seconds']:.2f} s" if row["training_seconds"] else "",
+        "first step": lambda row: f"{_ms(row['seconds']['first_step'])} ms",
+    },
+    "cost?": {
+        "import": lambda row: f"{row['seconds']['import']:.1f} s",
+        "build": lambda row: f"{_ms(row['seconds']['build'])} ms",
+        "transfer": lambda row: f"{_ms(row['seconds']['transfer'])} ms",
+        "peak memory": lambda row: f"{row['peak_bytes'] / 2**20:,.0f} MB" if row["peak_bytes"] else "?",
+        "code": lambda row: f"{row['code_lines']} lines",
+        "device": lambda row: row["device"],
+    },
 }
 
 
@@ -92,4 +101,4 @@ def verdict(result: dict[str, Any]) -> str:
 
 
 def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g}"
+    return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:,.0f}"

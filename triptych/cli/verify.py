@@ -48,6 +48,7 @@ def verify(
     triptych verify --all --backends all
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from .. import data as sources
@@ -68,7 +69,7 @@ def verify(
     rows = specs(o.engines_of(engines), backends == "all")
     console = Console()
     dataset = sources.load(data, seed)
-    console.print(o.data_line(dataset), highlight=False, soft_wrap=True)
+    console.print(o.data_line(dataset), highlight=False, markup=False, soft_wrap=True)
     report = _Report(console, iter(titles))
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True
@@ -84,7 +85,7 @@ def verify(
     if report.divergences:
         console.print(f"[red]{len(report.divergences)} of {report.compared} rows differ[/red]; first, where it began:", highlight=False)
         for line in report.divergences:
-            console.print(f"  {line}", highlight=False, soft_wrap=True)
+            console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
         sys.exit(1)
     console.print(
         f"All {report.compared} rows equal; the largest difference of any kind, at any step: {report.largest:.1e} (bound 1e-11).",
@@ -109,7 +110,9 @@ class _Report:
             self.names = next(self._titles)
             self.title = " ".join(self.names)
         elif kind == "failed":
-            self.console.print(f"{event['label']}: not compared, {event['why']}", highlight=False, soft_wrap=True)
+            from rich.markup import escape
+
+            self.console.print(f"{event['label']}: not compared, {escape(event['why'])}", highlight=False, soft_wrap=True)
         elif kind == "walked":
             self._walked(event)
         elif kind == "rounding":

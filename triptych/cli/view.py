@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -45,7 +46,7 @@ class View:
             row["state"] = "…"
         elif kind == "failed":
             row["state"] = "out"
-            self._say(f"[red]{label}[/red]: {event['why']}")
+            self._say(f"[red]{label}[/red]: {escape(event['why'])}")
         elif kind == "ready":
             row["state"] = "ready"
             self._say(f"{label}: imported in {event['seconds']['import']:.1f} s, on {event['device']}")
@@ -54,7 +55,7 @@ class View:
         elif kind == "pace":
             self.steps = event["steps"]
         elif kind == "float64":
-            verdict = f"[red]{event['unproved']}[/red]" if event["unproved"] else f"equal to {event['walk']:.0e}"
+            verdict = f"[red]{escape(event['unproved'])}[/red]" if event["unproved"] else f"equal to {event['walk']:.0e}"
             self._say(f"{label}: {event['steps']} float64 steps in lockstep, {verdict}")
         elif kind == "float32":
             row["state"] = "proved" if event["verdict"] == "rounding" else "[red]unproved[/red]"

@@ -21,14 +21,11 @@ def curves(events: Iterable[dict[str, Any]], labels: dict[str, str], colors: dic
     losses: dict[str, list[float]] = {key: [] for key in labels}
     times: dict[str, list[float]] = {key: [] for key in labels}
     looks: list[dict[str, Any]] = []
-    main: tuple[int, int] | None = None
     for event in events:
         if event["type"] == "block" and event["row"] in labels:
-            shape = (event["steps"], event["batch"])
-            main = main or shape
             if event["training"]:
                 losses[event["row"]] += event["losses"]
-            if not event["warm"] and shape == main:
+            if not event["warm"]:
                 times[event["row"]].append(event["seconds"] * 1e3)
         elif event["type"] == "evaluation":
             looks.append(event)

@@ -1,0 +1,87 @@
+"""A user's mistake gets one line, exit status 2 and no traceback; help teaches."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import triptych
+
+ROOT = Path(triptych.__file__).parents[1]
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "none"), "COLUMNS": "120"}
+    return subprocess.run(
+        [sys.executable, "-m", "triptych", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+MISTAKES = {
+    "no such data": (["compare", "--data", "nope.csv"], "nope.csv: no such file"),
+    "a misspelt data set": (["compare", "--data", "digit"], "did you mean 'digits'"),
+    "data that is not here": (["compare", "--data", "kmnist"], "triptych data fetch kmnist"),
+    "a misspelt network": (["compare", "--network", "clasic"], "did you mean 'classic'"),
+    "a misspelt optimizer": (["compare", "--optimizer", "adamm"], "did you mean 'adam'"),
+    "a misspelt engine": (["compare", "--engines", "pytorch"], "did you mean 'torch'"),
+    "an unknown backend": (["compare", "--engines", "torch/fit"], "no backend 'fit'; known: eager, onednn, compiled"),
+    "an unknown dtype": (["compare", "--dtype", "float16"], "dtype 'float16' is unknown"),
+    "no batch": (["compare", "--batch-size", "many"], "give a whole number, or full"),
+    "batch of none": (["compare", "--batch-size", "0"], "batch_size must be a whole number of at least 1"),
+    "a negative rate": (["compare", "--rate", "-1"], "the learning rate must be positive"),
+    "no widths": (["compare", "--hidden", "128;64"], "give whole numbers with commas"),
+    "a width of none": (["compare", "--hidden", "0"], "units must be a whole number of at least 1"),
+    "dropout alone": (["compare", "--dropout", "0.2"], "--dropout needs --hidden"),
+    "all dropped": (["compare", "--hidden", "8", "--dropout", "1"], "dropout rate must be in [0, 1)"),
+    "a network file that is not there": (["compare", "--network", "my.json"], "my.json: cannot be read"),
+    "no epochs": (["compare", "--epochs", "0"], "epochs must be a whole number of at least 1"),
+    "a negative seed": (["verify", "--seed", "-1"], "seed must be a whole number"),
+    "a device that is not here": (["compare", "--device", "cuda", "--epochs", "1"], "cuda"),
+    "no run": (["report"], "no finished run"),
+    "not a run": (["report", "."], "holds no results.json"),
+    "a misspelt fetch": (["data", "fetch", "mnis"], "did you mean 'mnist'"),
+    "an unknown option": (["compare", "--epoch", "3"], "No such option"),
+    "an unknown command": (["compair"], "No such command"),
+    "a seed that is no number": (["compare", "--seeds", "x"], "valid integer"),
+    "backends that are neither": (["compare", "--backends", "most"], "use default or all"),
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_a_mistake_is_answered_in_words(tmp_path, kind: str):
+    arguments, says = MISTAKES[kind]
+    done = run(*arguments, cwd=tmp_path)
+    said = re.sub(r"[│╭╮╰╯─\s]+", " ", done.stdout + done.stderr)
+    assert done.returncode == 2, said
+    assert says in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("command", [[], ["compare"], ["verify"], ["report"], ["show"], ["data"], ["data", "fetch"], ["data", "list"]])
+def test_every_command_has_help_that_teaches(tmp_path, command: list[str]):
+    done = run(*command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+    if command in (["compare"], ["verify"]):
+        assert "Examples" in done.stdout
+
+
+def test_show_prints_the_network_and_its_file_comes_back(tmp_path):
+    done = run("show", "--hidden", "32,16", "--dropout", "0.1", cwd=tmp_path)
+    assert "Dropout(0.1)" in done.stdout
+    assert f"{784 * 32 + 32 + 32 * 16 + 16 + 16 * 10 + 10:,}" in done.stdout
+    (tmp_path / "mine.json").write_text(run("show", "--network", "custom", "--as-json", cwd=tmp_path).stdout)
+    assert "109,386" in run("show", "--network", "mine.json", cwd=tmp_path).stdout
+
+
+def test_data_list_names_every_set(tmp_path):
+    done = run("data", "list", cwd=tmp_path)
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in ("digits", "mnist", "fashion-mnist", "kmnist"))
+
+
+def test_version(tmp_path):
+    assert run("--version", cwd=tmp_path).stdout == f"triptych {triptych.__version__}\n"
