@@ -39,7 +39,7 @@ MISTAKES = {
     "a network file that is not there": (["compare", "--network", "my.json"], "my.json: cannot be read"),
     "no epochs": (["compare", "--epochs", "0"], "epochs must be a whole number of at least 1"),
     "a negative seed": (["verify", "--seed", "-1"], "seed must be a whole number"),
-    "a device that is not here": (["compare", "--device", "cuda", "--epochs", "1"], "cuda"),
+    "a device that is not here": (["compare", "--device", "cuda", "--epochs", "1"], "PyTorch sees no cuda device on this machine"),
     "no run": (["report"], "no finished run"),
     "not a run": (["report", "."], "holds no results.json"),
     "a misspelt fetch": (["data", "fetch", "mnis"], "did you mean 'mnist'"),

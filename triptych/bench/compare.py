@@ -66,6 +66,8 @@ class Comparison:
         self.states: dict[str, State] = {}
         self.drawing: list[float] = []
         self.start = state.initial(settings.network, settings.recipe)
+        # What proves and what is drawn beside lives in a NumPy process of its own, in nobody's time and memory.
+        self._witness: Remote | None = None
 
     def events(self) -> Iterator[Event]:
         """Run the comparison.
@@ -90,9 +92,9 @@ class Comparison:
             yield from self._train()
             yield from self._finish()
         finally:
-            for row in self.rows:
-                if row.remote:
-                    row.remote.close()
+            for remote in [self._witness, *(row.remote for row in self.rows)]:
+                if remote:
+                    remote.close()
 
     @property
     def live(self) -> list[Row]:
@@ -101,6 +103,13 @@ class Comparison:
     @property
     def reference(self) -> Row:
         return self.rows[0]
+
+    @property
+    def witness(self) -> Remote:
+        if self._witness is None:
+            self._witness = Remote("numpy", "eager", threads=self.settings.threads)
+            self._witness.greet()
+        return self._witness
 
     def _schedule(self, block: int, **changes: Any) -> Schedule:
         return Schedule(self.settings.network, replace(self.settings.recipe, **changes), len(self.dataset.train), block)
@@ -171,7 +180,7 @@ class Comparison:
         recipe = replace(self.settings.recipe, dtype="float64", random="matched")
         start = state.initial(self.settings.network, recipe)
         schedule = replace(self.schedule, recipe=recipe)
-        reference = _remote(self.reference).build("reference", self.settings.network, recipe)
+        reference = self.witness.build("reference", self.settings.network, recipe)
         plans = [plan for _, plan in zip(range(PROOF_STEPS), _singles(schedule), strict=False)]
         for row in self.live:
 
@@ -191,9 +200,8 @@ class Comparison:
 
     def _prove_float32(self) -> Iterator[Event]:
         recipe = replace(self.settings.recipe, random="matched")
-        remote = _remote(self.reference)
-        reference = remote.build("reference", self.settings.network, recipe)
-        exact = remote.build("exact", self.settings.network, replace(recipe, dtype="float64"))
+        reference = self.witness.build("reference", self.settings.network, recipe)
+        exact = self.witness.build("exact", self.settings.network, replace(recipe, dtype="float64"))
         start, errors = state.initial(self.settings.network, recipe), dict[str, list[float]]()
         schedule = replace(self.schedule, recipe=recipe)
         for row in self.live:
@@ -222,10 +230,9 @@ class Comparison:
             _engine(row).load(self.start)
             starts.append(_engine(row).state())
         yield {"type": "start", "same": lockstep.same_start(starts), "parameters": settings.network.parameter_count}
-        remote = _remote(self.reference)
-        # Twins show what one unit in the last place does; they learn in the reference's process, outside every timed block.
+        # Twins show what one unit in the last place does.
         nudged = rounding.twins(self.start, recipe.seed)
-        twins = [remote.build(f"twin{i}", settings.network, recipe) for i in range(len(nudged))]
+        twins = [self.witness.build(f"twin{i}", settings.network, recipe) for i in range(len(nudged))]
         for twin, weights in zip(twins, nudged, strict=True):
             twin.load(weights)
             twin.put(self.dataset.train)
@@ -269,7 +276,7 @@ class Comparison:
         turn = number % len(live)
         for row in live[turn:] + live[:turn]:
             time.sleep(IDLE_SECONDS)
-            others = [_remote(other).pid for other in self.live if other is not row]
+            others = [self.witness.pid, *(_remote(other).pid for other in self.live if other is not row)]
             used = sum(map(machine.cpu_seconds, others))
             failures = list(self._try(row, lambda row=row: _engine(row).run_all(row.train, plans)))
             yield from failures

@@ -34,17 +34,20 @@ class Worker:
     def __init__(self) -> None:
         self.engines: dict[str, engines.Engine] = {}
         self.splits: dict[str, Split] = {}
+        # By dtype and split: all engines of a worker are of one framework on one device, so they can share their data.
         self.natives: dict[tuple[str, str], engines.Native] = {}
+        self.dtypes: dict[str, str] = {}
 
     def build(self, arrays: State, key: str, engine: str, network: Any, recipe: Any, device: str, backend: str) -> Reply:
         before = time.perf_counter()
         built = engines.create(engine, Network.from_json(network), Recipe.from_json(recipe), device=device, backend=backend)
         self.engines[key] = built
+        self.dtypes[key] = recipe["dtype"]
         return {"build_s": time.perf_counter() - before, "device": built.device}, {}
 
     def drop(self, arrays: State, key: str) -> Reply:
-        self.engines.pop(key, None)
-        self.natives = {k: native for k, native in self.natives.items() if k[0] != key}
+        del self.engines[key], self.dtypes[key]
+        self.natives = {k: native for k, native in self.natives.items() if k[0] in self.dtypes.values()}
         return {}, {}
 
     def split(self, arrays: State, name: str) -> Reply:
@@ -53,7 +56,8 @@ class Worker:
 
     def put(self, arrays: State, key: str, name: str) -> Reply:
         before = time.perf_counter()
-        self.natives[key, name] = self.engines[key].put(self.splits[name])
+        if (self.dtypes[key], name) not in self.natives:
+            self.natives[self.dtypes[key], name] = self.engines[key].put(self.splits[name])
         return {"put_s": time.perf_counter() - before}, {}
 
     def load(self, arrays: State, key: str) -> Reply:
@@ -64,7 +68,7 @@ class Worker:
         return {}, self.engines[key].state()
 
     def run(self, arrays: State, key: str, name: str) -> Reply:
-        engine, native, plans = self.engines[key], self.natives[key, name], wire.unpack_plans(arrays)
+        engine, native, plans = self.engines[key], self._native(key, name), wire.unpack_plans(arrays)
         wall, cpu = time.perf_counter(), time.process_time()
         for plan in plans:
             engine.run(native, plan)
@@ -73,11 +77,14 @@ class Worker:
         return {"wall_s": wall, "cpu_s": cpu}, {"losses": losses}
 
     def logits(self, arrays: State, key: str, name: str) -> Reply:
-        return {}, {"logits": self.engines[key].logits(self.natives[key, name])}
+        return {}, {"logits": self.engines[key].logits(self._native(key, name))}
 
     def trace(self, arrays: State, key: str, name: str, outputs: bool) -> Reply:
         (plan,) = wire.unpack_plans(arrays)
-        return {}, self.engines[key].trace(self.natives[key, name], plan, outputs=outputs)
+        return {}, self.engines[key].trace(self._native(key, name), plan, outputs=outputs)
+
+    def _native(self, key: str, name: str) -> engines.Native:
+        return self.natives[self.dtypes[key], name]
 
     def reset_memory(self, arrays: State) -> Reply:
         machine.reset_peak_memory()

@@ -63,7 +63,7 @@ TABLES: dict[str, dict[str, Callable[[Row], str]]] = {
         "first step": lambda row: f"{_ms(row['seconds']['first_step'])} ms",
     },
     "cost?": {
-        "import": lambda row: f"{row['seconds']['import']:.1f} s",
+        "import": lambda row: f"{row['seconds']['import']:.2f} s",
         "build": lambda row: f"{_ms(row['seconds']['build'])} ms",
         "transfer": lambda row: f"{_ms(row['seconds']['transfer'])} ms",
         "peak memory": lambda row: f"{row['peak_bytes'] / 2**20:,.0f} MB" if row["peak_bytes"] else "?",
