@@ -95,7 +95,7 @@ def get_accuracy(params, X, y):
 
 def main():
     args = lesson.arguments(__doc__, epochs=500, batch_size="full")
-    data = lesson.start(args)
+    data = lesson.start(args, "lesson-numpy")
     X, Y, X_test = data.x_train.T, one_hot(data.y_train), data.x_test.T
     params = init_params(data.weights)
 
@@ -107,9 +107,7 @@ def main():
     train(params, X, Y, data.batches, args.epochs, 0.1, watch)
     seconds = time.perf_counter() - started
 
-    lesson.show_digits(
-        data.x_test[:8], data.y_test[:8], get_predictions(params, X_test[:, :8]), lesson.folder("lesson-numpy") / "predictions.png"
-    )
+    lesson.show_digits(data.x_test[:8], data.y_test[:8], get_predictions(params, X_test[:, :8]), data.folder / "predictions.png")
     print(f"NumPy: test accuracy {get_accuracy(params, X_test, data.y_test):.2%} after {seconds:.1f} s of training")
 
 

@@ -7,12 +7,12 @@ Lay this file beside its NumPy and its TensorFlow twin: the same sections, in th
 
 import time
 
+import safetensors.torch as safetensors
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
-from triptych import lesson
+from triptych import files, lesson
 
 # --- 1. Data: a row is a digit, X (m, 784); y are the labels, (m,) ---------------------------------------------------
 
@@ -90,13 +90,13 @@ def get_accuracy(model, X, y):
 
 
 def save(model, path):
-    """Weights only, in a format that can hold nothing else: no pickle."""
-    save_file({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}, path)
+    """Weights only, in a format that can hold nothing else (no pickle), under a temporary name until the file is whole."""
+    files.write(path, safetensors.save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}))
 
 
 def load(path, device):
     model = MNISTNet().to(device)
-    model.load_state_dict(load_file(path))
+    model.load_state_dict(safetensors.load_file(path))
     return model
 
 
@@ -105,7 +105,7 @@ def load(path, device):
 
 def main():
     args = lesson.arguments(__doc__, epochs=20, batch_size=64)
-    data = lesson.start(args)
+    data = lesson.start(args, "lesson-pytorch")
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     X, X_test = to_device(data.x_train, device), to_device(data.x_test, device)
     y, y_test = to_device(data.y_train, device).long(), to_device(data.y_test, device).long()
@@ -120,12 +120,11 @@ def main():
     train(model, X, y, data.batches, args.epochs, 0.1, watch)
     seconds = time.perf_counter() - started
 
-    folder = lesson.folder("lesson-pytorch")
-    save(model, folder / "mnist_net.safetensors")
-    again = load(folder / "mnist_net.safetensors", device)
+    save(model, data.folder / "mnist_net.safetensors")
+    again = load(data.folder / "mnist_net.safetensors", device)
     same = torch.equal(get_predictions(model, X_test), get_predictions(again, X_test))
-    print(f"wrote {folder / 'mnist_net.safetensors'}; loaded again, it predicts {'the same' if same else 'SOMETHING ELSE'}")
-    lesson.show_digits(data.x_test[:8], data.y_test[:8], get_predictions(model, X_test[:8]).cpu().numpy(), folder / "predictions.png")
+    print(f"wrote {data.folder / 'mnist_net.safetensors'}; loaded again, it predicts {'the same' if same else 'SOMETHING ELSE'}")
+    lesson.show_digits(data.x_test[:8], data.y_test[:8], get_predictions(model, X_test[:8]).cpu().numpy(), data.folder / "predictions.png")
     print(f"PyTorch on {device}: test accuracy {get_accuracy(model, X_test, y_test):.2%} after {seconds:.1f} s of training")
 
 

@@ -120,7 +120,7 @@ def get_accuracy(model, X, y):
 
 def main():
     args = lesson.arguments(__doc__, epochs=20, batch_size=64)
-    data = lesson.start(args)
+    data = lesson.start(args, "lesson-tensorflow")
     keras.utils.set_random_seed(args.seed)
     X, y, X_test = to_device(data.x_train), to_device(data.y_train), to_device(data.x_test)
     model = simple_model()
@@ -143,12 +143,11 @@ def main():
     apart = max(np.abs(a - b).max() for a, b in zip(by_hand.get_weights(), by_fit.get_weights(), strict=True))
     print(f"GradientTape by hand against model.fit, {len(few[0])} steps: weights at most {apart:.0e} apart")
 
-    folder = lesson.folder("lesson-tensorflow")
     advanced = advanced_model()
-    lesson.show_history(fit_advanced(advanced, data, folder, args.epochs), folder / "history.png")
+    lesson.show_history(fit_advanced(advanced, data, data.folder, args.epochs), data.folder / "history.png")
     print(f"Advanced model, 784-128-64-10 with dropout: test accuracy {get_accuracy(advanced, X_test, data.y_test):.2%}")
-    print(f"Its curves in TensorBoard: tensorboard --logdir {folder / 'logs'}")
-    lesson.show_digits(data.x_test[:8], data.y_test[:8], get_predictions(model, X_test[:8]), folder / "predictions.png")
+    print(f"Its curves in TensorBoard: tensorboard --logdir {data.folder / 'logs'}")
+    lesson.show_digits(data.x_test[:8], data.y_test[:8], get_predictions(model, X_test[:8]), data.folder / "predictions.png")
     print(f"TensorFlow: test accuracy {get_accuracy(model, X_test, data.y_test):.2%} after {seconds:.1f} s of training")
 
 

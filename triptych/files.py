@@ -5,6 +5,7 @@ because safetensors itself accepts flipped bits.
 """
 
 import json
+import math
 import os
 import tempfile
 from hashlib import sha256
@@ -43,6 +44,19 @@ def write(path: Path, content: bytes | str) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def to_json(value: Any, **options: Any) -> str:
+    """Return strict JSON: NaN and infinities, which JSON does not know, become null."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: finite(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [finite(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(finite(value), allow_nan=False, **options)
 
 
 def save_state(path: Path, state: State, network: Network, recipe: Recipe, provenance: dict[str, Any]) -> None:

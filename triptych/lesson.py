@@ -4,10 +4,11 @@ Arrays are as most textbooks of PyTorch and TensorFlow have them, a sample in ea
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import data as sources
-from . import state, zoo
+from . import files, state, zoo
 from .cli.options import data_line
 from .errors import TriptychError
 from .plan import Schedule
@@ -51,6 +52,8 @@ class Lesson:
     weights : dict of str to ndarray
         ``hidden/kernel`` (784, 10), ``hidden/bias`` (10,), ``output/kernel`` (10, 10), ``output/bias`` (10,).
     schedule : Schedule
+    folder : Path
+        Where a script leaves what it makes.
     """
 
     x_train: NDArray[Any]
@@ -59,6 +62,7 @@ class Lesson:
     y_test: NDArray[np.int32]
     weights: dict[str, NDArray[Any]]
     schedule: Schedule
+    folder: Path
 
     @property
     def epochs(self) -> int:
@@ -71,20 +75,27 @@ class Lesson:
 
 
 def prepare(
-    dataset: sources.Dataset, epochs: int, batch_size: int | Literal["full"], seed: int, dtype: Literal["float32", "float64"] = "float32"
+    dataset: sources.Dataset,
+    epochs: int,
+    batch_size: int | Literal["full"],
+    seed: int,
+    dtype: Literal["float32", "float64"] = "float32",
+    folder: Path = Path(),
 ) -> Lesson:
     """Return the lesson for a data set: the 784-10-10 network of the zoo, SGD 0.1."""
     network, recipe = zoo.get("classic"), Recipe(epochs, batch_size, SGD(0.1), seed, dtype)
     x_train, x_test = (split.pixels(dtype).reshape(len(split), -1) for split in (dataset.train, dataset.test))
     schedule = Schedule(network, recipe, len(dataset.train))
-    return Lesson(x_train, dataset.train.labels, x_test, dataset.test.labels, state.initial(network, recipe), schedule)
+    return Lesson(x_train, dataset.train.labels, x_test, dataset.test.labels, state.initial(network, recipe), schedule, folder)
 
 
-def start(chosen: argparse.Namespace) -> Lesson:
-    """Load the data, say which it is, and return the lesson; a user's mistake ends the script with one line."""
+def start(chosen: argparse.Namespace, kind: str) -> Lesson:
+    """Load the data, say which it is, make ``runs/<time>-<kind>``; a user's mistake ends the script with one line."""
     try:
         dataset = sources.load(chosen.data, chosen.seed)
         lesson = prepare(dataset, chosen.epochs, chosen.batch_size, chosen.seed)
+        with Run.create(Path("runs"), kind) as run:
+            lesson = replace(lesson, folder=run.folder)
     except TriptychError as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         sys.exit(2)
@@ -92,17 +103,11 @@ def start(chosen: argparse.Namespace) -> Lesson:
     return lesson
 
 
-def folder(kind: str) -> Path:
-    """Make ``runs/<time>-<kind>`` for what a script leaves behind."""
-    with Run.create(Path("runs"), kind) as run:
-        return run.folder
-
-
 def show_digits(x: NDArray[Any], labels: NDArray[np.int32], predicted: NDArray[np.integer[Any]], path: Path) -> None:
     """Draw test digits with prediction and label: a PNG, and a window where there is a display."""
     plt = _pyplot()
-    figure, axes = plt.subplots(1, len(x), figsize=(1.6 * len(x), 2.2))
-    for axis, image, label, prediction in zip(axes, x, labels, predicted, strict=True):
+    figure, axes = plt.subplots(1, len(x), figsize=(1.6 * len(x), 2.2), squeeze=False)
+    for axis, image, label, prediction in zip(axes[0], x, labels, predicted, strict=True):
         axis.imshow(image.reshape(28, 28), cmap="gray")
         axis.set_title(f"{prediction} (is {label})", color="black" if prediction == label else "crimson")
         axis.axis("off")
@@ -133,7 +138,9 @@ def _pyplot() -> Any:
 
 def _finish(plt: Any, figure: Any, path: Path) -> None:
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    files.write(path, content.getvalue())
     print(f"wrote {path}")
     if plt.get_backend().lower() != "agg":
         plt.show()

@@ -146,7 +146,7 @@ class Network:
     def __post_init__(self) -> None:
         names = [layer.name for layer in self.layers]
         for name in names:
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", str(name)) or str(name) != name:
                 raise SpecError(f"layer name {name!r}: use letters, digits and _ only, a letter first")
             if names.count(name) > 1:
                 raise SpecError(f"two layers are called {name!r}; give each its own name")
@@ -188,6 +188,13 @@ class Network:
         """The widths, as people write them: ``784-128-64-10``."""
         widths = [prod(self.input_shape)] + [layer.units for layer in self.layers if isinstance(layer, Dense)]
         return "-".join(map(str, widths))
+
+    def check_fits(self, image: Shape, classes: int = 10) -> None:
+        """Raise `SpecError` unless the network takes such images and gives that many logits."""
+        if self.input_shape != tuple(image):
+            raise SpecError(f"network {self.name!r} takes inputs of shape {self.input_shape}, the images are {tuple(image)}")
+        if self.classes != classes:
+            raise SpecError(f"network {self.name!r} ends in {self.classes} logits, the data has {classes} classes")
 
     def rows(self) -> list[tuple[str, str, str, int]]:
         """Return (name, layer, output shape, parameter count) of each layer, for a summary table."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +99,17 @@ class Schedule:
             return
         for epoch in range(self.recipe.epochs):
             yield from self._epoch(epoch * self.steps_per_epoch)
+
+    def singles(self) -> Iterator[Plan]:
+        """Yield every step of the run as a plan of its own."""
+        return (step for plan in self.plans() for step in plan.single())
+
+    def proof(self, steps: int) -> Iterator[Plan]:
+        """Yield the first `steps` steps one by one, and then the smaller last batch where they did not reach it."""
+        yield from islice(self.singles(), steps)
+        *_, (start, count, batch) = self.kinds()
+        if batch != self.batch and start >= steps:
+            yield self.plan(start, count, batch)
 
     def groups(self, steps: int) -> Iterator[list[Span]]:
         """Yield the spans of the run in groups of at least `steps` steps, the last one excepted."""

@@ -39,7 +39,7 @@ class Run:
                 if not folder.exists():
                     return cls(folder)
         except OSError as error:
-            raise TriptychError(f"{root}: no run folder can be made there ({error.strerror}); choose another with --runs") from None
+            raise TriptychError(f"{root}: no run folder can be made there ({error.strerror})") from None
         raise TriptychError(f"{root / name}: a hundred runs in this second")
 
     def __enter__(self) -> "Run":
@@ -50,7 +50,7 @@ class Run:
 
     def log(self, event: dict[str, Any]) -> None:
         """Append one event, a line of JSON, and hand it to the system at once."""
-        self._log.write(json.dumps(event) + "\n")
+        self._log.write(files.to_json(event) + "\n")
         self._log.flush()
 
     def save_state(self, name: str, state: State, network: Network, recipe: Recipe, provenance: dict[str, Any]) -> None:
@@ -58,7 +58,7 @@ class Run:
 
     def save_results(self, results: dict[str, Any]) -> None:
         header = {"schema": RESULTS_SCHEMA, "triptych": __version__}
-        files.write(self.folder / "results.json", json.dumps(header | results, indent=1) + "\n")
+        files.write(self.folder / "results.json", files.to_json(header | results, indent=1) + "\n")
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -82,9 +82,19 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
-    """Return a run folder's events; a last line that a kill cut off is left out."""
+    """Return a run folder's events; a last line that a kill cut off is left out.
+
+    Raises
+    ------
+    TriptychError
+        Where there are none.
+    """
+    try:
+        lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise TriptychError(f"{folder}: its events.jsonl cannot be read ({error.strerror})") from None
     events: list[dict[str, Any]] = []
-    for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines():
+    for line in lines:
         try:
             events.append(json.loads(line))
         except ValueError:

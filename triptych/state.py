@@ -41,11 +41,6 @@ def kind(name: str) -> str:
     return "weights" if len(parts) == 2 else parts[-1]
 
 
-def kinds(network: Network, recipe: Recipe) -> list[str]:
-    """Return every kind of array in this run's state, in order."""
-    return ["weights", *recipe.optimizer.slots, *(["step"] if recipe.optimizer.counts_steps else [])]
-
-
 def weights(state: State) -> State:
     """Return the weights alone."""
     return {name: array for name, array in state.items() if kind(name) == "weights"}

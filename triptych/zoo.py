@@ -20,6 +20,8 @@ def dense(name: str, hidden: Sequence[int], dropout: float = 0.0, *, shape: tupl
         One image, (h, w, c).
     classes : int
     """
+    if dropout and not hidden:
+        raise SpecError("dropout comes after a hidden layer, and there is none; give at least one width")
     layers: list[Layer] = [Flatten("flatten")]
     for i, units in enumerate(hidden, 1):
         n = str(i) if len(hidden) > 1 else ""

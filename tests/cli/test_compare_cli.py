@@ -221,7 +221,7 @@ def test_ctrl_c_leaves_things_whole_and_no_process_behind(tmp_path):
     process = started(tmp_path, "--epochs", "100000")
     wait_for(lambda: any(e["type"] == "block" for e in events_of(tmp_path)))
     workers = psutil.Process(process.pid).children(recursive=True)
-    assert len(workers) == 2
+    assert len(workers) == 3  # a process for each row, and the witness
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -246,6 +246,17 @@ def test_a_worker_that_dies_takes_only_its_row_out(tmp_path):
     assert "PyTorch is not in the table: the PyTorch worker ended with status -9" in said.replace("\n", " ")
     row = runs.read_results(next((tmp_path / "runs").iterdir()))["runs"][0]["rows"]["torch"]
     assert "status -9" in row["failed"]
+
+
+@needs_all
+def test_a_training_that_diverges_is_reported_and_not_judged(tmp_path):
+    done = run("compare", "--engines", "torch", "--epochs", "5", "--rate", "1e30", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "nothing to judge by" in done.stdout
+    folder = next((tmp_path / "runs").iterdir())
+    assert "NaN" not in (folder / "results.json").read_text()
+    assert (folder / "report.html").exists()
 
 
 @needs_all

@@ -1,5 +1,6 @@
 """A user's mistake gets one line, exit status 2 and no traceback; help teaches."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import triptych
+from triptych import zoo
 
 ROOT = Path(triptych.__file__).parents[1]
 
@@ -40,6 +42,8 @@ MISTAKES = {
     "no epochs": (["compare", "--epochs", "0"], "epochs must be a whole number of at least 1"),
     "a negative seed": (["verify", "--seed", "-1"], "seed must be a whole number"),
     "a device that is not here": (["compare", "--device", "cuda", "--epochs", "1"], "PyTorch sees no cuda device on this machine"),
+    "a network for other images": (["compare", "--network", "other.json"], "takes inputs of shape (32, 32, 1)"),
+    "everything and one": (["verify", "--all", "--network", "custom"], "it stands for every network"),
     "no run": (["report"], "no finished run"),
     "not a run": (["report", "."], "holds no results.json"),
     "a misspelt fetch": (["data", "fetch", "mnis"], "did you mean 'mnist'"),
@@ -53,6 +57,7 @@ MISTAKES = {
 @pytest.mark.parametrize("kind", MISTAKES)
 def test_a_mistake_is_answered_in_words(tmp_path, kind: str):
     arguments, says = MISTAKES[kind]
+    (tmp_path / "other.json").write_text(json.dumps(zoo.dense("other", [4], shape=(32, 32, 1)).to_json()))
     done = run(*arguments, cwd=tmp_path)
     said = re.sub(r"[│╭╮╰╯─\s]+", " ", done.stdout + done.stderr)
     assert done.returncode == 2, said

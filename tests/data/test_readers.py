@@ -199,6 +199,12 @@ def test_npz(tmp_path, table):
     np.savez(tmp_path / "e.npz", x=x[:7], y=y)
     with pytest.raises(DataError, match="7 images but 60 labels"):
         data.load(str(tmp_path / "e.npz"))
+    np.savez(tmp_path / "h.npz", x=x[:50], y=np.eye(10, dtype=np.uint8)[y[:50]])
+    with pytest.raises(DataError, match="not one-hot rows"):
+        data.load(str(tmp_path / "h.npz"))
+    np.savez(tmp_path / "s.npz", x=np.array(3), y=np.array(3))
+    with pytest.raises(DataError, match="single number"):
+        data.load(str(tmp_path / "s.npz"))
     np.savez(tmp_path / "f.npz", x=x / 255, y=y)
     with pytest.raises(DataError, match="is not a whole number from 0 to 255"):
         data.load(str(tmp_path / "f.npz"))
@@ -221,6 +227,8 @@ def test_what_is_not_there_or_unknown(tmp_path, monkeypatch):
         (str(tmp_path / "no.csv"), "no such file"),
         ("mnist", "triptych data fetch mnist"),
         (str(tmp_path), "no train-images"),
+        ("~nobody-of-this-name/x.csv", "not a path"),
+        ("x" * 400, "not a path"),
     ):
         with pytest.raises(DataError, match=says):
             data.load(source)

@@ -25,7 +25,7 @@ def test_shapes_and_roles_come_from_walking_the_network():
 
 @given(st.lists(st.integers(1, 300), max_size=5), st.sampled_from([0.0, 0.1, 0.5, 0.9]), st.integers(1, 9), st.integers(1, 3))
 def test_json_gives_the_same_network_back(hidden: list[int], dropout: float, side: int, channels: int):
-    network = zoo.dense("any", hidden, dropout, shape=(side, side + 1, channels))
+    network = zoo.dense("any", hidden, dropout if hidden else 0.0, shape=(side, side + 1, channels))
     assert Network.from_json(network.to_json()) == network
     assert sum(count for *_, count in network.rows()) == network.parameter_count
 
@@ -39,6 +39,10 @@ def test_json_gives_the_same_network_back(hidden: list[int], dropout: float, sid
         (lambda: Network("n", (784,), (Dense("a", 10), ReLU("a"), Dense("output", 10))), "two layers are called 'a'"),
         (lambda: Network("n", (784,), (Dense("a", 10), ReLU("r"))), "last layer must be a Dense"),
         (lambda: Network("n", (784,), (Dense("a/b", 10),)), "letters, digits and _"),
+        (lambda: Network("n", (784,), (Dense(5, 10),)), "letters, digits and _"),
+        (lambda: zoo.dense("n", [], 0.5), "there is none"),
+        (lambda: zoo.get("classic").check_fits((32, 32, 3)), r"takes inputs of shape \(28, 28, 1\), the images are \(32, 32, 3\)"),
+        (lambda: zoo.dense("n", [4], classes=5).check_fits((28, 28, 1)), "ends in 5 logits, the data has 10 classes"),
         (lambda: Dense("a", 0), "at least 1, not 0"),
         (lambda: Dense("a", True), "not True"),
         (lambda: Dropout("a", 1.0), r"\[0, 1\), not 1.0"),

@@ -72,3 +72,13 @@ def test_two_all_zero_kinds_are_equal_and_one_is_not():
     zero = {"a/bias": np.zeros(3)}
     assert first_divergence(zero, {"a/bias": np.zeros(3)}, 1e-11, "update") is None
     assert first_divergence(zero, {"a/bias": np.array([0, 1e-300, 0])}, 1e-11, "update")
+
+
+def test_a_reference_that_is_not_finite_is_equal_to_nothing():
+    for wrong in (np.nan, np.inf):
+        reference = TRACE | {"output/output": np.array([[wrong, 8.0]])}
+        for candidate in (TRACE, reference):
+            found = first_divergence(reference, candidate, 1e-11)
+            assert found
+            assert found.why == "not finite"
+            assert figures(reference, candidate)["output/output"] == np.inf

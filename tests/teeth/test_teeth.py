@@ -358,3 +358,19 @@ def test_there_are_teeth_enough():
     assert {tooth.stage for tooth in TEETH} == {"initial state", "output", "loss", "gradient", "update"}
     assert {tooth.engine for tooth in TEETH} == {"numpy", "torch", "tensorflow"}
     assert all(issubclass(layer, layers.Layer) for layer in (layers.Dense, layers.ReLU, layers.Dropout, layers.Flatten))
+
+
+def test_a_smaller_last_batch_divided_by_the_usual_size_is_caught(few: Split):
+    """The mean over 8 samples taken as if they were 64: the first 3 steps are right, the fourth is the smaller one."""
+
+    def by_nominal(logits, labels):
+        value, gradient = loss.softmax_cross_entropy(logits, labels)
+        return value, gradient * (len(labels) / 64)
+
+    network, recipe = zoo.get("classic"), Recipe(1, 64, dtype="float64")
+    schedule, start = Schedule(network, recipe, len(few)), state.initial(network, recipe)
+    for mistake, equal in ((lambda base: base, True), (wrong_loss(by_nominal), False)):
+        *_, found = lockstep.walk(Numpy(network, recipe), mistake(Numpy)(network, recipe), few, schedule.proof(2), start)
+        assert found.equal == equal
+    assert found.divergence
+    assert (found.divergence.stage, found.at, found.steps) == ("gradient", 2, 2)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from .. import metrics, state
 from ..data.dataset import Dataset
 from ..errors import EngineError
@@ -22,18 +24,18 @@ from ..recipe import Recipe
 from ..state import State
 from . import machine
 from .remote import Remote, RemoteEngine, WorkerDied
-from .rows import Block, Row, Spec
+from .rows import Block, Row, Spec, valid_rounds
 
 Event = dict[str, Any]
 
 PROOF_STEPS = 50
-ROUNDS = 15
+ROUNDS = 15  # that are valid; at most MOST_ROUNDS are added to reach them
+MOST_ROUNDS = 45
 BLOCK_SECONDS = 0.1  # aimed at with the reference's step time; at least 50 ms is wanted of the fastest row
 LONGEST_BLOCK = 1.0
 IDLE_SECONDS = 0.05
 WHOLE = 0.8  # of a block's steps: what is shorter is not timed
 EVALUATIONS = 20
-PROBE_ROWS = 1_000
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Comparison:
     """One seed's comparison. Iterate over `events`; `rows`, `states` and `result` are complete when it ends."""
 
     def __init__(self, dataset: Dataset, settings: Settings) -> None:
+        settings.network.check_fits(dataset.train.images.shape[1:])
         self.dataset, self.settings = dataset, settings
         self.rows = [Row(spec) for spec in settings.rows]
         self.states: dict[str, State] = {}
@@ -119,13 +122,20 @@ class Comparison:
         try:
             action()
         except EngineError as error:
-            row.failed = str(error)
-            if isinstance(error, WorkerDied) and row.remote:
-                row.remote.close()
+            if isinstance(error, WorkerDied):
+                if error.remote is self._witness:
+                    raise
+                error.remote.close()
                 row.remote = None
+            row.failed = str(error)
             yield {"type": "failed", "row": row.spec.key, "why": row.failed}
             if row is self.reference:
                 raise EngineError(f"the reference cannot run: {row.failed}") from error
+
+    def _each(self, action: Callable[[Row], Any]) -> Iterator[Event]:
+        """Do the same for every row that is left."""
+        for row in self.live:
+            yield from self._try(row, lambda row=row: action(row))
 
     def _open(self) -> Iterator[Event]:
         for row in self.rows:  # one after the other, so that each import is timed alone
@@ -181,12 +191,12 @@ class Comparison:
         start = state.initial(self.settings.network, recipe)
         schedule = replace(self.schedule, recipe=recipe)
         reference = self.witness.build("reference", self.settings.network, recipe)
-        plans = [plan for _, plan in zip(range(PROOF_STEPS), _singles(schedule), strict=False)]
+        steps = list(schedule.proof(PROOF_STEPS))
         for row in self.live:
 
             def prove(row: Row = row) -> None:
                 engine = _remote(row).build("exact", self.settings.network, recipe)
-                for row.walked in lockstep.walk(reference, engine, self.dataset.train, plans, start):
+                for row.walked in lockstep.walk(reference, engine, self.dataset.train, steps, start):
                     pass
                 row.blocked = lockstep.blocks(engine, self.dataset.train, schedule, start)
                 engine.drop()
@@ -204,40 +214,42 @@ class Comparison:
         exact = self.witness.build("exact", self.settings.network, replace(recipe, dtype="float64"))
         start, errors = state.initial(self.settings.network, recipe), dict[str, list[float]]()
         schedule = replace(self.schedule, recipe=recipe)
+        free = self.settings.recipe.random == "free"  # then a second engine, fed its masks, stands for the one that is timed
         for row in self.live:
-            engine = (
-                _engine(row) if self.settings.recipe.random == "matched" else _remote(row).build("matched", self.settings.network, recipe)
-            )
 
-            def look(row: Row = row, engine: RemoteEngine = engine) -> None:
+            def judge(row: Row = row) -> None:
+                engine = _remote(row).build("matched", self.settings.network, recipe) if free else _engine(row)
                 errors[row.spec.key] = rounding.shared_steps(reference, exact, engine, self.dataset.train, schedule, start)
+                if free:
+                    engine.drop()
 
             yield {"type": "proving", "row": row.spec.key, "what": "float32"}
-            yield from self._try(row, look)
+            yield from self._try(row, judge)
             if not row.failed:
                 proved = row.unproved is None
                 row.rounding = rounding.judge(errors[row.spec.key], errors[self.reference.spec.key], proved)
-                yield {"type": "float32", "row": row.spec.key, "errors": errors[row.spec.key]} | vars(row.rounding)
-            if engine is not row.engine:
-                engine.drop()
+                figures = vars(row.rounding) | {"factor": row.rounding.factor}
+                yield {"type": "float32", "row": row.spec.key, "errors": errors[row.spec.key]} | figures
         reference.drop()
         exact.drop()
 
     def _train(self) -> Iterator[Event]:
-        recipe, settings = self.settings.recipe, self.settings
-        starts: list[State] = []
-        for row in self.live:
+        recipe, network = self.settings.recipe, self.settings.network
+
+        def begin(row: Row) -> None:
             _engine(row).load(self.start)
-            starts.append(_engine(row).state())
-        yield {"type": "start", "same": lockstep.same_start(starts), "parameters": settings.network.parameter_count}
-        # Twins show what one unit in the last place does.
-        nudged = rounding.twins(self.start, recipe.seed)
-        twins = [self.witness.build(f"twin{i}", settings.network, recipe) for i in range(len(nudged))]
+            begun = _engine(row).state()
+            row.same_start = all(np.array_equal(begun[name], array) for name, array in self.start.items())
+
+        yield from self._each(begin)
+        yield {"type": "start", "same": all(row.same_start for row in self.live), "parameters": network.parameter_count}
+        # Twins show what one unit in the last place does. Where each engine draws its own masks there is nothing to show.
+        nudged = rounding.twins(self.start, recipe.seed) if recipe.random == "matched" else []
+        twins = [self.witness.build(f"twin{i}", network, recipe) for i in range(len(nudged))]
         for twin, weights in zip(twins, nudged, strict=True):
-            twin.load(weights)
             twin.put(self.dataset.train)
-        for row in self.live:
-            _remote(row).ask("reset_memory")
+            twin.load(weights)
+        yield from self._each(lambda row: _remote(row).ask("reset_memory"))
         groups = list(self.schedule.groups(self.block_steps))
         every, seen, done = max(1, len(groups) // EVALUATIONS), set[tuple[int, int]](), 0
         yield from self._evaluate(0, twins)
@@ -245,21 +257,26 @@ class Comparison:
             plans = yield from self._round(number, self.schedule, spans, done, seen)
             done += sum(map(len, plans))
             for twin in twins:
-                twin.run_all(self.reference.train, plans)
+                twin.run_all(self.dataset.train.digest, plans)
+                twin.sync()
             if number % every == every - 1 or number == len(groups) - 1:
                 yield from self._evaluate(done, twins)
-        for row in self.live:
-            self.states[row.spec.key] = _engine(row).state()
-            row.predictions = metrics.predictions(_engine(row).logits(row.test))
-            answer, _ = _remote(row).ask("memory")
-            row.peak_bytes, row.blas = answer["peak_bytes"], answer["blas"]
+        yield from self._each(self._take)
         for twin in twins:
             twin.drop()
-        endless = self._schedule(self.block_steps, epochs=10**9)
+        # The same K as in the run, because that is the K that was proved.
+        endless = replace(self.schedule, block=self.schedule.block_steps, recipe=replace(recipe, epochs=10**9))
         for number, spans in enumerate(endless.groups(self.block_steps), len(groups)):
-            if len(self.reference.blocks) >= ROUNDS:
+            if len(valid_rounds(self.live)) >= ROUNDS or number >= len(groups) + MOST_ROUNDS:
                 break
             yield from self._round(number, endless, spans, done, seen, training=False)
+
+    def _take(self, row: Row) -> None:
+        """Keep what the training came to, before the timing goes on."""
+        self.states[row.spec.key] = _engine(row).state()
+        row.predictions = metrics.predictions(_engine(row).logits(row.test))
+        answer, _ = _remote(row).ask("memory")
+        row.peak_bytes, row.blas = answer["peak_bytes"], answer["blas"]
 
     def _round(
         self, number: int, schedule: Schedule, spans: list[Span], done: int, seen: set[tuple[int, int]], *, training: bool = True
@@ -298,26 +315,27 @@ class Comparison:
         return plans
 
     def _evaluate(self, step: int, twins: list[RemoteEngine]) -> Iterator[Event]:
-        labels = self.dataset.test.labels
-        own = rounding.Follower(_engine(self.reference), self.reference.train)
-        others = {row.spec.key: rounding.Follower(_engine(row), row.train) for row in self.live[1:]}
-        others |= {f"twin{i}": rounding.Follower(twin, self.reference.train) for i, twin in enumerate(twins)}
-        found = rounding.drift(self.settings.network, own, others, self.schedule.probe(PROBE_ROWS))
-        rows = {
-            row.spec.key: {"accuracy": metrics.accuracy(metrics.predictions(_engine(row).logits(row.test)), labels)}
-            | found.get(row.spec.key, {})
-            for row in self.live
-        }
-        yield {"type": "evaluation", "step": step, "rows": rows, "twins": [found[f"twin{i}"] for i in range(len(twins))]}
+        network, train, labels = self.settings.network, self.dataset.train.digest, self.dataset.test.labels
+        probe = self.schedule.probe(rounding.PROBE_ROWS)
+        looks: dict[str, rounding.Look] = {}
+        rows: dict[str, dict[str, float]] = {}
+
+        def see(row: Row) -> None:
+            predicted = metrics.predictions(_engine(row).logits(row.test))
+            looks[row.spec.key] = rounding.look(_engine(row), row.train, probe)
+            rows[row.spec.key] = {"accuracy": metrics.accuracy(predicted, labels)}
+
+        yield from self._each(see)
+        own = looks[self.reference.spec.key]
+        for row in self.live[1:]:
+            rows[row.spec.key] |= rounding.drift(network, own, looks[row.spec.key])
+        beside = [rounding.drift(network, own, rounding.look(twin, train, probe)) for twin in twins]
+        yield {"type": "evaluation", "step": step, "rows": rows, "twins": beside}
 
     def _finish(self) -> Iterator[Event]:
         from .result import result
 
         yield {"type": "result", "result": result(self)}
-
-
-def _singles(schedule: Schedule) -> Iterator[Plan]:
-    return (step for plan in schedule.plans() for step in plan.single())
 
 
 def _engine(row: Row) -> RemoteEngine:

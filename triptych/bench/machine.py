@@ -106,7 +106,10 @@ def cpu_seconds(pid: int) -> float:
     except (AttributeError, OSError):
         import psutil
 
-        times = psutil.Process(pid).cpu_times()  # hundredths of a second
+        try:
+            times = psutil.Process(pid).cpu_times()  # hundredths of a second
+        except psutil.Error:
+            return 0.0  # it has ended; the next message to it says so
         return times.user + times.system
 
 

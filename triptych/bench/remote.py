@@ -20,7 +20,11 @@ from . import machine, wire
 
 
 class WorkerDied(EngineError):
-    """A worker process that ended by itself; the message holds the last lines it wrote."""
+    """A worker process that ended by itself; the message holds the last line it wrote."""
+
+    def __init__(self, message: str, remote: "Remote") -> None:
+        super().__init__(message)
+        self.remote = remote
 
 
 class RowFailed(EngineError):
@@ -71,7 +75,7 @@ class Remote:
         WorkerDied, RowFailed
         """
         assert self._process.stdin
-        with suppress(BrokenPipeError):  # the worker is gone: receiving says so
+        with suppress(OSError, ValueError):  # the worker is gone, or was closed: receiving says so
             wire.send(self._process.stdin, {"do": do} | values, arrays)
         answer, result = self._receive()
         if "error" in answer:
@@ -82,9 +86,9 @@ class Remote:
         assert self._process.stdout
         try:
             return wire.receive(self._process.stdout)
-        except EOFError:
+        except (EOFError, OSError, ValueError):
             code = self._process.wait()
-            raise WorkerDied(f"the {self.entry.label} worker ended with status {code}: {self.tail()}") from None
+            raise WorkerDied(f"the {self.entry.label} worker ended with status {code}: {self.tail()}", self) from None
 
     def build(self, key: str, network: Network, recipe: Recipe) -> "RemoteEngine":
         """Build an engine in the worker and return its stand-in."""

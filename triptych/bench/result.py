@@ -11,14 +11,14 @@ from ..network import Network
 from ..parity.rounding import apart
 from ..recipe import Recipe
 from . import machine
-from .rows import Row
+from .rows import valid_rounds
 from .statistics import fastest, interval, ratio
 
 if TYPE_CHECKING:
     from .compare import Comparison
 
-DISTURBED = 0.05  # of the block's wall time, used by the other workers meanwhile
 SHORTEST_BLOCK = 0.05
+FEWEST = 6  # valid rounds: with five, the interval of a median is as wide as the range
 MEASURED = (
     *("accuracy", "confusion", "differing_predictions", "weights_apart", "loss"),
     *("training_seconds", "step", "warm_up", "cpu_share", "ratio"),
@@ -67,9 +67,9 @@ def result(comparison: "Comparison") -> dict[str, Any]:
         "batch": schedule.batch,
         "drawing_seconds": float(np.median(comparison.drawing)),
         "rounds": {"timed": len(reference.blocks), "valid": len(valid)},
-        "fastest": fastest(proved),
+        "fastest": fastest(proved) if len(valid) >= FEWEST else None,
         "rows": said,
-        "notes": notes(comparison.live, valid, comparison.block_steps),
+        "notes": notes(comparison, valid),
     }
 
 
@@ -105,24 +105,30 @@ def spread(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def valid_rounds(rows: list[Row]) -> set[int]:
-    """Return the rounds in which every row was timed and none was disturbed by the others for more than 5 %."""
-    rounds = [{block.round for block in row.blocks if block.disturbance <= DISTURBED} for row in rows]
-    return set.intersection(*rounds) if rounds else set()
-
-
-def notes(rows: list[Row], valid: set[int], block_steps: int) -> list[str]:
+def notes(comparison: "Comparison", valid: set[int]) -> list[str]:
     """Return what a reader must know before believing the times."""
+    threads = comparison.settings.threads
     found = [f"{name}={value} is set: it decides which kernels are used" for name, value in machine.kernel_settings().items()]
-    timed = max((len(row.blocks) for row in rows), default=0)
+    timed = max((len(row.blocks) for row in comparison.live), default=0)
     if len(valid) < timed:
         found.append(f"{timed - len(valid)} of {timed} rounds were left out: another worker used over 5 % of a processor meanwhile")
-    for row in rows:
+    if len(valid) < FEWEST:
+        found.append(f"only {len(valid)} rounds are left; with fewer than {FEWEST} no winner is named")
+    if comparison.settings.recipe.random == "free":
+        found.append("each engine drew its own dropout masks, and that is in its times; the proof was made with masks that were fed")
+    for row in comparison.live:
         kept = [block for block in row.blocks if block.round in valid]
-        if kept and interval([block.seconds for block in kept]).unstable:
+        if not kept:
+            continue
+        step = interval([block.seconds for block in kept])
+        block = comparison.block_steps * step.median
+        share = float(np.median([block.cpu_share for block in kept]))
+        if step.unstable:
             found.append(f"{row.spec.label}: unstable, the interval of its step time is wider than 10 % of the median")
-        if kept and (block := block_steps * float(np.median([block.seconds for block in kept]))) < SHORTEST_BLOCK:
+        if block < SHORTEST_BLOCK:
             found.append(f"{row.spec.label}: its blocks took only {block * 1e3:.0f} ms; at least 50 ms are wanted")
-        if kept and (share := float(np.median([block.cpu_share for block in kept]))) < 0.9:
+        if share < 0.9:
             found.append(f"{row.spec.label}: had a processor for only {share:.0%} of the time; the machine was busy")
+        if share > 1.1 * threads:
+            found.append(f"{row.spec.label}: used {share:.1f} processors where {threads} {'was' if threads == 1 else 'were'} allowed")
     return found

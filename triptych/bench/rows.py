@@ -59,6 +59,9 @@ def specs(names: Iterable[str] | None = None, all_backends: bool = False) -> lis
     return chosen
 
 
+DISTURBED = 0.05  # of a block's wall time, used by the other workers meanwhile
+
+
 @dataclass(frozen=True)
 class Block:
     """One timed block.
@@ -90,6 +93,7 @@ class Row:
     train: str = ""
     test: str = ""
     failed: str | None = None
+    same_start: bool = True
     timing: dict[str, float] = field(default_factory=dict[str, float])
     walked: Outcome | None = None
     blocked: Outcome | None = None
@@ -108,9 +112,13 @@ class Row:
         if not self.walked or not self.blocked:
             return "not proved"
         if self.walked.divergence:
-            return f"differs in float64 at step {self.walked.at}: {self.walked.divergence}"
+            return f"differs in float64 at step {self.walked.at + 1}: {self.walked.divergence}"
         if self.blocked.divergence:
             return f"K steps in one run are not K runs of one step: {self.blocked.divergence}"
+        if not self.same_start:
+            return "did not begin with the same weights"
+        if self.rounding and self.rounding.verdict == "diverged":
+            return "follows a training that diverges: its float64 steps are not finite, so there is nothing to judge by"
         if self.rounding and self.rounding.verdict != "rounding":
             what = "computes in reduced precision" if self.rounding.verdict == "precision" else "follows another formula in float32"
             return f"{what}: {self.rounding.factor:.1f} times NumPy's own float32 error (at most 4 is rounding)"
@@ -142,5 +150,13 @@ class Row:
 def _outcome(outcome: Outcome | None) -> dict[str, Any] | None:
     if outcome is None:
         return None
-    divergence = None if outcome.divergence is None else vars(outcome.divergence) | {"step": outcome.at, "text": str(outcome.divergence)}
+    divergence = (
+        None if outcome.divergence is None else vars(outcome.divergence) | {"step": outcome.at + 1, "text": str(outcome.divergence)}
+    )
     return {"steps": outcome.steps, "worst": outcome.worst, "largest": outcome.largest, "divergence": divergence}
+
+
+def valid_rounds(rows: list[Row]) -> set[int]:
+    """Return the rounds in which every row was timed and none was disturbed by the others for more than 5 %."""
+    rounds = [{block.round for block in row.blocks if block.disturbance <= DISTURBED} for row in rows]
+    return set.intersection(*rounds) if rounds else set()

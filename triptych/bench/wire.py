@@ -36,7 +36,10 @@ def receive(stream: IO[bytes]) -> tuple[Message, State]:
     prefix = stream.read(8)
     if len(prefix) < 8:
         raise EOFError
-    blob = stream.read(struct.unpack("<Q", prefix)[0])
+    size = struct.unpack("<Q", prefix)[0]
+    blob = stream.read(size)
+    if len(blob) < size:
+        raise EOFError
     (length,) = struct.unpack_from("<Q", blob)
     header = json.loads(blob[8 : 8 + length])["__metadata__"]
     arrays = load(blob)

@@ -78,7 +78,7 @@ def compare(
                         results.append(event["result"])
             show(console, results[-1])
             outputs.save_states(run, comparison, f"seed-{number}/" if seeds > 1 else "")
-        outputs.save(run, settings, results)
+            outputs.save(run, settings, results)  # after each seed: what is finished is kept
         if seeds > 1:
             show_spread(console, results)
         with console.status("drawing the report"):
@@ -88,5 +88,7 @@ def compare(
     console.print(
         f"Run folder: {run.folder}" + ("" if missing else f"\nReport:     {run.folder / 'report.html'}"), highlight=False, soft_wrap=True
     )
-    if any(row["unproved"] and not row["failed"] for result in results for row in result["rows"].values()):
+    outcomes = [row for result in results for row in result["rows"].values()]
+    compared = min(sum(not row["failed"] for row in result["rows"].values()) for result in results)
+    if compared < 2 or any(row["unproved"] and not row["failed"] for row in outcomes):
         sys.exit(1)

@@ -45,19 +45,26 @@ def _range(interval: dict[str, float], scale: float) -> str:
     return f"{interval['low'] * scale:.3g}–{interval['high'] * scale:.3g}"
 
 
+def _float64(row: Row) -> str:
+    walked, blocked = row["float64"], row["blocks"]
+    if not walked or not blocked or walked["divergence"] or blocked["divergence"]:
+        return "[red]DIFFERS[/red]"
+    return f"{walked['largest']:.0e}"
+
+
 TABLES: dict[str, dict[str, Callable[[Row], str]]] = {
     "equal?": {
         "accuracy": lambda row: f"{row['accuracy']['value']:.2%}",
         "95 %": lambda row: _range(row["accuracy"], 100),
         "differ": lambda row: f"{row['differing_predictions']}",
-        "float64": lambda row: f"{row['float64']['largest']:.0e}" if row["proved"] else "[red]NOT PROVED[/red]",
+        "float64": _float64,
         "float32": lambda row: row["float32"]["verdict"] if row["float32"] else "",
         "weights apart": lambda row: f"{row['weights_apart']:.0e}" if row["weights_apart"] else "0",
     },
     "fast?": {
         "ms/step": lambda row: _ms(row["step"]["median"]) if row["step"] else "",
         "95 %": lambda row: _range(row["step"], 1e3) if row["step"] else "",
-        "NumPy = 1": lambda row: f"{row['ratio']['median']:.2f}" if row["ratio"] else "withheld",
+        "NumPy = 1": lambda row: f"{row['ratio']['median']:.2f}" if row["ratio"] else "not measured" if row["proved"] else "withheld",
         "(95 %)": lambda row: _range(row["ratio"], 1) if row["ratio"] and row["ratio"]["low"] < row["ratio"]["high"] else "",
         "training": lambda row: f"{row['training_seconds']:.2f} s" if row["training_seconds"] else "",
         "first step": lambda row: f"{_ms(row['seconds']['first_step'])} ms",
@@ -90,8 +97,9 @@ def verdict(result: dict[str, Any]) -> str:
     rows = result["rows"]
     proved = [row["label"] for row in rows.values() if row["proved"]]
     apart = max((row["float64"]["largest"] for row in rows.values() if row["proved"]), default=0)
+    steps = min((row["float64"]["steps"] for row in rows.values() if row["proved"]), default=0)
     equal = (
-        f"Proved equal: {', '.join(proved)} (float64: {apart:.0e} at most, at every step)."
+        f"Proved equal: {', '.join(proved)} (float64: {apart:.0e} at most, at each of {steps} steps)."
         if len(proved) > 1
         else "Nothing was proved equal."
     )

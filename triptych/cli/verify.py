@@ -62,6 +62,8 @@ def verify(
         raise typer.BadParameter(f"{backends!r}; use default or all", param_hint="--backends")
     names = list(zoo.ZOO) if everything else network or ["classic"]
     optimizers = list(SHORTHANDS) if everything else optimizer or ["sgd"]
+    if everything and (network or optimizer or hidden is not None):
+        raise typer.BadParameter("it stands for every network and optimizer; leave the others out", param_hint="--all")
     networks = [o.network_of(name, hidden, dropout) for name in names]
     recipes = {name: o.recipe_of(1, batch_size, name, rate, seed, dtype, "matched") for name in optimizers}
     cases = [Case(n, recipe, steps) for n in networks for recipe in recipes.values()]
@@ -82,8 +84,10 @@ def verify(
     if not report.compared:
         console.print("nothing was compared: no engine beside NumPy could run", highlight=False)
         sys.exit(2)
+    if report.broken:
+        console.print(f"{report.broken} rows could not be compared to their end; see above.", highlight=False)
     if report.divergences:
-        console.print(f"[red]{len(report.divergences)} of {report.compared} rows differ[/red]; first, where it began:", highlight=False)
+        console.print(f"[red]{len(report.differing)} of {report.compared} rows differ[/red]; where each began to:", highlight=False)
         for line in report.divergences:
             console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
         sys.exit(1)
@@ -91,6 +95,8 @@ def verify(
         f"All {report.compared} rows equal; the largest difference of any kind, at any step: {report.largest:.1e} (bound 1e-11).",
         highlight=False,
     )
+    if report.broken:
+        sys.exit(1)
 
 
 class _Report:
@@ -100,8 +106,9 @@ class _Report:
         self.console, self._titles = console, titles
         self.title = ""
         self.names: tuple[str, str] = ("", "")
-        self.compared, self.largest = 0, 0.0
+        self.compared, self.largest, self.broken = 0, 0.0, 0
         self.divergences: list[str] = []
+        self.differing: set[tuple[str, str]] = set()
         self._line(COLUMNS, style="bold")
 
     def see(self, event: dict[str, Any]) -> None:
@@ -109,7 +116,8 @@ class _Report:
         if kind == "case":
             self.names = next(self._titles)
             self.title = " ".join(self.names)
-        elif kind == "failed":
+        elif kind in ("failed", "missing"):
+            self.broken += kind == "failed"
             from rich.markup import escape
 
             self.console.print(f"{event['label']}: not compared, {escape(event['why'])}", highlight=False, soft_wrap=True)
@@ -122,9 +130,7 @@ class _Report:
                 highlight=False,
             )
             if r.verdict != "rounding":
-                self.divergences.append(
-                    f"{self.title}, {event['label']}: float32 verdict {r.verdict}, {r.factor:.1f} times NumPy's own error"
-                )
+                self._differs(event, f"{self.title}, {event['label']}: float32 verdict {r.verdict}, {r.factor:.1f} times NumPy's own error")
         elif kind == "drift":
             twins = [event[f"twin{i}"] for i in range(3)]
             apart = ", ".join(f"{twin['apart']:.1e}" for twin in twins)
@@ -154,9 +160,13 @@ class _Report:
         ]
         self._line((*self.names, event["label"], *cells))
         if outcome.divergence:
-            self.divergences.append(f"{self.title}, {event['label']}, step {outcome.at + 1}: {outcome.divergence}")
+            self._differs(event, f"{self.title}, {event['label']}, step {outcome.at + 1}: {outcome.divergence}")
         elif blocks.divergence:
-            self.divergences.append(f"{self.title}, {event['label']}, K steps in one run against one by one: {blocks.divergence}")
+            self._differs(event, f"{self.title}, {event['label']}, K steps in one run against one by one: {blocks.divergence}")
+
+    def _differs(self, event: dict[str, Any], line: str) -> None:
+        self.differing.add((self.title, event["label"]))
+        self.divergences.append(line)
 
     def _line(self, cells: tuple[str, ...], style: str = "") -> None:
         widths = (12, 9, 26, 5, 8, 8, 9, 8, 9, 8)

@@ -59,9 +59,7 @@ class View:
             self._say(f"{label}: {event['steps']} float64 steps in lockstep, {verdict}")
         elif kind == "float32":
             row["state"] = "proved" if event["verdict"] == "rounding" else "[red]unproved[/red]"
-            self._say(
-                f"{label}: float32 verdict [bold]{event['verdict']}[/bold], {event['error'] / event['own']:.2f} times NumPy's own error"
-            )
+            self._say(f"{label}: float32 verdict [bold]{event['verdict']}[/bold], {event['factor']:.2f} times NumPy's own error")
         elif kind == "block":
             self._block(event, row)
         elif kind == "evaluation":

@@ -34,12 +34,16 @@ def load(source: str | None = None, seed: int = 0) -> Dataset:
     """
     if source is None:
         source = default()
-    path = Path(source).expanduser()
-    if source in NAMES and not path.exists():
+    try:
+        path = Path(source).expanduser()
+        there = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{source[:60]}: not a path ({error.strerror if isinstance(error, OSError) else error})") from None
+    if source in NAMES and not there:
         return _named(source, seed)
     if path.is_dir():
         return Dataset(path.resolve().name, f"{source} (IDX)", *idx.read(path))
-    if not path.exists():
+    if not there:
         near = suggest(source, NAMES) if os.sep not in source and "." not in source else "check the path"
         raise DataError(f"{source}: no such file or data set; {near}")
     if path.suffix == ".npz":

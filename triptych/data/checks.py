@@ -59,6 +59,10 @@ def split_of(path: Path, images: NDArray[Any], labels: NDArray[Any]) -> Split:
     DataError
         Naming the file and the first sample whose label or pixel is not a whole number in range.
     """
+    if not images.ndim or not labels.ndim:
+        raise DataError(f"{path}: images or labels are a single number")
+    if labels.size != len(labels):
+        raise DataError(f"{path}: labels of shape {labels.shape}; one whole number a sample is needed, not one-hot rows")
     if len(images) != len(labels):
         raise DataError(f"{path}: {len(images):,} images but {len(labels):,} labels; they must be as many")
     if not len(labels):

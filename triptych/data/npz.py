@@ -26,7 +26,7 @@ def read(path: Path) -> tuple[Split, Split | None]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {name.removesuffix(".npy") for name in archive.namelist()}
+            names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
             if {"x_train", "y_train", "x_test", "y_test"} <= names:
                 train, test = (split_of(path, _array(archive, f"x_{s}"), _array(archive, f"y_{s}")) for s in ("train", "test"))
                 return train, test

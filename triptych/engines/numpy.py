@@ -80,8 +80,9 @@ class Engine:
             x, y = data.x, data.y
         else:
             x, y = data.x[plan.order[k]], data.y[plan.order[k]]
-        if self.recipe.random == "free":
-            masks = {layer.name: self.own.random((len(x), *shape)) >= layer.rate for layer, shape in self.network.dropouts}
+        for layer, shape in self.network.dropouts:
+            if layer.name not in masks:  # in free mode
+                masks[layer.name] = self.own.random((len(x), *shape)) >= layer.rate
         return x, y, masks
 
     def _forward(self, x: Array, masks: dict[str, Array], seen: State | None = None) -> Array:

@@ -269,11 +269,13 @@ class Fitting:
         network.compile(optimizer, self.recorder)
 
     def run(self, data: Native, order: tf.Tensor | None, rate: tf.Tensor, keep: dict[str, tf.Tensor]) -> tf.Tensor:
-        # A Dataset and not arrays: fit casts float64 arrays to floatx (D76).
-        def batch(k: tf.Tensor) -> Any:
-            return Engine._batch(data.x, data.y, order, keep, k)
-
-        steps = tf.data.Dataset.range(len(rate)).map(batch)
+        # A Dataset and not arrays: fit casts float64 arrays to floatx (D76). All rows as they lie are not copied.
+        if order is None:
+            steps = tf.data.Dataset.from_tensors((data.x, data.y)).repeat(len(rate))
+        else:
+            steps = tf.data.Dataset.from_tensor_slices((tf.gather(data.x, order), tf.gather(data.y, order)))
+        masks = tf.data.Dataset.from_tensor_slices(keep) if keep else tf.data.Dataset.from_tensors({}).repeat()
+        steps = tf.data.Dataset.zip(steps, masks).map(lambda xy, keep: ({IMAGES: xy[0], **keep}, xy[1]))
         self.recorder.written.assign(tf.zeros(0, rate.dtype))
         rates = rate.numpy()
         if len(set(rates)) == 1:

@@ -94,12 +94,12 @@ def first_divergence(reference: State, candidate: State, bound: float, stage: st
         if found.dtype != expected.dtype:
             return Divergence(own, layer, name, (), str(expected.dtype), str(found.dtype), np.inf, "dtype")
         error = _ratio(_gap(expected, found), scales[kind])
-        if error > bound:
+        if not error <= bound:
             with np.errstate(invalid="ignore"):
                 difference = np.abs(found.astype(np.float64) - expected)
             difference = np.where(np.isfinite(difference), difference, np.inf)
             index = tuple(int(i) for i in np.unravel_index(int(np.argmax(difference)), difference.shape))
-            why = "value" if np.isfinite(found).all() else "not finite"
+            why = "value" if np.isfinite(error) else "not finite"
             return Divergence(own, layer, name, index, f"{expected[index]:.17g}", f"{found[index]:.17g}", error, why)
     return None
 
@@ -125,10 +125,14 @@ def _scales(reference: State, stage: str | None) -> dict[str, float]:
 
 
 def _gap(expected: np.ndarray, found: np.ndarray | None) -> float:
-    if found is None or found.shape != expected.shape or found.dtype != expected.dtype or not np.isfinite(found).all():
+    if found is None or found.shape != expected.shape or found.dtype != expected.dtype:
+        return np.inf
+    if not (np.isfinite(found).all() and np.isfinite(expected).all()):
         return np.inf
     return float(np.abs(found.astype(np.float64) - expected).max(initial=0))
 
 
 def _ratio(gap: float, scale: float) -> float:
+    if not np.isfinite(gap):
+        return np.inf
     return 0.0 if gap == 0 else gap / scale if scale > 0 else np.inf

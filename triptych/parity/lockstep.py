@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from ..data.dataset import Split
 from ..engines import Engine
 from ..plan import Plan, Schedule
@@ -51,9 +49,9 @@ class Outcome:
 
 
 def walk(
-    reference: Engine, candidate: Engine, split: Split, plans: Iterable[Plan], start: State, bound: float = BOUND
+    reference: Engine, candidate: Engine, split: Split, steps: Iterable[Plan], start: State, bound: float = BOUND
 ) -> Iterator[Outcome]:
-    """Step both engines through the same plans, one step at a time, and compare everything at each.
+    """Take both engines through the same steps and compare everything at each.
 
     The order is that of the computation: the state that was loaded, outputs forward, the loss, gradients backward, the
     update. Outputs are compared at the first step only; the loss, gradients and new state at every one.
@@ -63,7 +61,8 @@ def walk(
     reference, candidate : Engine
     split : Split
         The training data.
-    plans : iterable of Plan
+    steps : iterable of Plan
+        One step each.
     start : State
     bound : float
 
@@ -78,7 +77,7 @@ def walk(
     candidate.load(start)
     outcome.see(reference.state(), candidate.state(), bound, "initial state")
     yield outcome
-    for at, step in enumerate(single for plan in plans for single in plan.single()):
+    for at, step in enumerate(steps):
         if not outcome.equal:
             break
         outcome.at = at
@@ -117,9 +116,3 @@ def blocks(engine: Engine, split: Split, schedule: Schedule, start: State, bound
     if outcome.see({"loss": single.pop("losses")}, {"loss": together.pop("losses")}, bound):
         outcome.see(single, together, bound, "update")
     return outcome
-
-
-def same_start(states: Iterable[State]) -> bool:
-    """Return whether all states are equal to the bit: the first condition of a fair comparison."""
-    states = list(states)
-    return all(list(s) == list(states[0]) and all(np.array_equal(s[n], states[0][n]) for n in s) for s in states)

@@ -4,7 +4,7 @@ Whole float32 trajectories may part through a single ReLU sign flip, so no toler
 shared state nothing accumulates: the error of a step is ‖Δw - Δw₆₄‖ / ‖Δw₆₄‖, with Δw₆₄ the NumPy engine's float64 step.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,7 +21,9 @@ from ..state import State, cast, weights
 STEPS = 16
 FACTOR = 4.0  # how much worse than NumPy's own float32 error a correct engine may be
 
-Verdict = Literal["rounding", "precision", "formula"]
+PROBE_ROWS = 1_000  # samples on which ReLU signs are compared
+
+Verdict = Literal["rounding", "precision", "formula", "diverged"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Rounding:
     ----------
     verdict : str
         ``rounding``: the median error is at most 4 times the NumPy float32 engine's own. Otherwise ``precision`` where
-        the row's float64 proof holds (TF32, bf16), ``formula`` where it does not.
+        the row's float64 proof holds (TF32, bf16), ``formula`` where it does not. ``diverged``: the float64 steps are not
+        finite, so that there is nothing to judge by.
     error, own : float
         Median error of the row, and of the NumPy float32 engine, over 16 steps.
     """
@@ -43,7 +46,7 @@ class Rounding:
 
     @property
     def factor(self) -> float:
-        return self.error / self.own if self.own else float(self.error > 0) * np.inf
+        return 1.0 if self.error == self.own else self.error / self.own if self.own else np.inf
 
 
 def shared_steps(
@@ -71,15 +74,14 @@ def shared_steps(
     """
     own, finely, data = reference.put(split), exact.put(split), row.put(split)
     reference.load(start)
-    steps, errors = _endless(schedule), list[float]()
+    steps, errors = cycle_of(schedule), list[float]()
     for _ in range(STEPS):
         step, here = next(steps), reference.state()
         exact.load(cast(here, "float64"))
         exact.run(finely, step)
         row.load(here)
         row.run(data, step)
-        truth = _change(here, exact.state())
-        errors.append(float(np.linalg.norm(_change(here, row.state()) - truth) / np.linalg.norm(truth)))
+        errors.append(_error(_change(here, row.state()), _change(here, exact.state())))
         for onward in [step, *(next(steps) for _ in range(stride - 1))]:
             reference.run(own, onward)
     for engine in (reference, exact, row):
@@ -90,8 +92,9 @@ def shared_steps(
 def judge(errors: list[float], own: list[float], proved: bool) -> Rounding:
     """Return the verdict on one row from its errors, NumPy's own, and whether its float64 proof holds."""
     mine, numpy = float(np.median(errors)), float(np.median(own))
-    verdict = "rounding" if mine <= FACTOR * numpy else "precision" if proved else "formula"
-    return Rounding(verdict, mine, numpy)
+    if not np.isfinite(numpy):
+        return Rounding("diverged", mine, numpy)
+    return Rounding("rounding" if mine <= FACTOR * numpy else "precision" if proved else "formula", mine, numpy)
 
 
 def twins(start: State, seed: int) -> list[State]:
@@ -104,36 +107,34 @@ def twins(start: State, seed: int) -> list[State]:
 
 
 @dataclass(frozen=True)
-class Follower:
-    """An engine and its training data, as it is looked at between steps."""
+class Look:
+    """What is compared of an engine between two steps: its weights, and the ReLU outputs of a probe."""
 
-    engine: Engine
-    data: Native
+    state: State
+    trace: State
 
 
-def drift(network: Network, reference: Follower, others: Mapping[str, Follower], probe: Plan) -> dict[str, dict[str, float]]:
-    """Return how far each engine is from the reference now.
+def look(engine: Engine, data: Native, probe: Plan) -> Look:
+    """Return an engine's weights and what it computes of the probe."""
+    return Look(engine.state(), engine.trace(data, probe))
+
+
+def drift(network: Network, reference: Look, other: Look) -> dict[str, float]:
+    """Return how far an engine is from the reference now.
 
     Returns
     -------
     dict
-        For each: ``apart``, the largest |difference| of a weight, and ``flips``, how many ReLU outputs of the probe are
-        on the other side of zero.
+        ``apart``, the largest |difference| of a weight, and ``flips``, how many ReLU outputs of the probe are on the
+        other side of zero.
     """
-    weights_now, seen = reference.engine.state(), reference.engine.trace(reference.data, probe)
-    return {
-        name: {
-            "apart": apart(weights_now, other.engine.state()),
-            "flips": sign_flips(network, seen, other.engine.trace(other.data, probe)),
-        }
-        for name, other in others.items()
-    }
+    return {"apart": apart(reference.state, other.state), "flips": sign_flips(network, reference.trace, other.trace)}
 
 
 def apart(a: State, b: State) -> float:
     """Return the largest |difference| of any weight."""
     mine, other = weights(a), weights(b)
-    return max(float(np.abs(mine[name] - other[name]).max()) for name in mine)
+    return float(np.max([np.abs(mine[name] - other[name]).max() for name in mine]))  # NaN where any is
 
 
 def sign_flips(network: Network, a: State, b: State) -> int:
@@ -147,7 +148,15 @@ def _change(before: State, after: State) -> NDArray[Any]:
     return np.concatenate([(after[name].astype(np.float64) - old[name].astype(np.float64)).ravel() for name in old])
 
 
-def _endless(schedule: Schedule) -> Iterator[Plan]:
+def _error(found: NDArray[Any], truth: NDArray[Any]) -> float:
+    """Return ‖found - truth‖/‖truth‖: 0 where both are zero, infinite where either is not finite."""
+    gap, size = float(np.linalg.norm(found - truth)), float(np.linalg.norm(truth))
+    if not (np.isfinite(gap) and np.isfinite(size)):
+        return np.inf
+    return 0.0 if gap == 0 else gap / size if size else np.inf
+
+
+def cycle_of(schedule: Schedule) -> Iterator[Plan]:
+    """Yield the steps of a run one by one, again and again."""
     while True:
-        for plan in schedule.plans():
-            yield from plan.single()
+        yield from schedule.singles()

@@ -11,14 +11,13 @@ from ..bench.rows import Spec
 from ..data.dataset import Split
 from ..errors import EngineError
 from ..network import Network
-from ..plan import Plan, Schedule
+from ..plan import Schedule
 from ..recipe import Recipe
 from . import lockstep, rounding
 
 Event = dict[str, Any]
 
 LOOKS = 10  # how often a float32 trajectory is looked at
-PROBE_ROWS = 1_000
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,6 @@ class Case:
         """Return a schedule that is long enough for the steps."""
         one = Schedule(self.network, replace(self.recipe, dtype=dtype, epochs=1, random="matched"), samples)
         return replace(one, recipe=replace(one.recipe, epochs=-(-self.steps // one.steps_per_epoch)))
-
-    def singles(self, schedule: Schedule) -> Iterator[Plan]:
-        return islice((step for plan in schedule.plans() for step in plan.single()), self.steps)
 
 
 def verify(split: Split, cases: list[Case], rows: list[Spec], *, threads: int = 1, device: str = "cpu") -> Iterator[Event]:
@@ -55,8 +51,10 @@ def verify(split: Split, cases: list[Case], rows: list[Spec], *, threads: int = 
     Yields
     ------
     dict
-        With a ``type``: ``failed``, ``case``, ``walking``, ``walked``, ``rounding``, ``drift``.
+        With a ``type``: ``missing``, ``failed``, ``case``, ``walking``, ``walked``, ``rounding``, ``drift``.
     """
+    for case in cases:
+        case.network.check_fits(split.images.shape[1:])
     remotes: dict[str, Remote] = {}
     numpy = Remote("numpy", "eager", threads=threads)
     try:
@@ -67,8 +65,9 @@ def verify(split: Split, cases: list[Case], rows: list[Spec], *, threads: int = 
                 remotes[spec.key] = Remote(spec.engine, spec.backend, threads=threads, device=device)
                 remotes[spec.key].greet()
             except EngineError as error:
-                remotes.pop(spec.key, None)
-                yield {"type": "failed", "key": spec.key, "label": spec.label, "why": str(error)}
+                if spec.key in remotes:
+                    remotes.pop(spec.key).close()
+                yield {"type": "missing", "key": spec.key, "label": spec.label, "why": str(error)}
         for case in cases:
             yield {"type": "case", "network": case.network, "recipe": case.recipe, "steps": case.steps}
             for spec in rows[1:]:
@@ -89,7 +88,7 @@ def _prove(split: Split, case: Case, spec: Spec, numpy: Remote, remote: Remote) 
     start = state.initial(case.network, schedule.recipe)
     reference, exact = (r.build("float64", case.network, schedule.recipe) for r in (numpy, remote))
     outcome = lockstep.Outcome()
-    for outcome in lockstep.walk(reference, exact, split, case.singles(schedule), start):
+    for outcome in lockstep.walk(reference, exact, split, schedule.proof(case.steps), start):
         yield {"type": "walking", "done": outcome.at + 1, "steps": case.steps} | said
     blocked = lockstep.blocks(exact, split, schedule, start)
     yield {"type": "walked", "outcome": outcome, "blocks": blocked} | said
@@ -110,16 +109,21 @@ def _float32(
     yield {"type": "rounding", "rounding": rounding.judge(errors, own, proved)} | said
     # The trajectory, beside three one-ulp twins: drawn as evidence, never judged.
     twins = [numpy.build(f"twin{i}", case.network, schedule.recipe) for i in range(3)]
-    followers = {"row": row} | {f"twin{i}": twin for i, twin in enumerate(twins)}
-    data = {name: rounding.Follower(engine, engine.put(split)) for name, engine in followers.items()}
-    leader = rounding.Follower(reference, reference.put(split))
+    probe, engines = schedule.probe(rounding.PROBE_ROWS), {"row": row} | {f"twin{i}": twin for i, twin in enumerate(twins)}
+    data = {name: engine.put(split) for name, engine in engines.items()}
+    own = reference.put(split)
     for engine, begin in zip([reference, row, *twins], [start, start, *rounding.twins(start, case.recipe.seed)], strict=True):
         engine.load(begin)
     every = max(1, case.steps // LOOKS)
-    for done, plan in enumerate(case.singles(schedule), 1):
-        for follower in [leader, *data.values()]:
-            follower.engine.run(follower.data, plan)
+    for done, plan in enumerate(islice(schedule.singles(), case.steps), 1):
+        reference.run(own, plan)
+        for name, engine in engines.items():
+            engine.run(data[name], plan)
         if done % every == 0 or done == case.steps:
-            yield {"type": "drift", "step": done} | said | rounding.drift(case.network, leader, data, schedule.probe(PROBE_ROWS))
+            seen = rounding.look(reference, own, probe)
+            found = {name: rounding.drift(case.network, seen, rounding.look(e, data[name], probe)) for name, e in engines.items()}
+            yield {"type": "drift", "step": done} | said | found
+            for engine in (reference, *engines.values()):
+                engine.sync()
     for engine in (reference, yardstick, row, *twins):
         engine.drop()

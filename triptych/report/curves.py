@@ -24,7 +24,7 @@ def curves(events: Iterable[dict[str, Any]], labels: dict[str, str], colors: dic
     for event in events:
         if event["type"] == "block" and event["row"] in labels:
             if event["training"]:
-                losses[event["row"]] += event["losses"]
+                losses[event["row"]] += [_number(loss) for loss in event["losses"]]
             if not event["warm"]:
                 times[event["row"]].append(event["seconds"] * 1e3)
         elif event["type"] == "evaluation":
@@ -36,7 +36,7 @@ def curves(events: Iterable[dict[str, Any]], labels: dict[str, str], colors: dic
         return {"name": labels[key], "color": colors[key], "x": x, "y": y}
 
     def looked(key: str, what: str) -> list[float]:
-        return [look["rows"].get(key, {}).get(what, float("nan")) for look in looks]
+        return [_number(look["rows"].get(key, {}).get(what)) for look in looks]
 
     twins = [
         {"name": f"one-ulp twin {i + 1}", "color": "var(--twin)", "dash": "4 3", "faint": True}
@@ -56,6 +56,11 @@ def curves(events: Iterable[dict[str, Any]], labels: dict[str, str], colors: dic
         if looks
         else None,
     }
+
+
+def _number(value: float | None) -> float:
+    """NaN and infinity are null in JSON; a row that is out has no value at all."""
+    return float("nan") if value is None else value
 
 
 def thinned(values: list[float]) -> tuple[list[float], list[float]]:

@@ -1,8 +1,10 @@
 """PNG figures of a run, for slides and READMEs; report.html draws its own."""
 
+import io
 from pathlib import Path
 from typing import Any
 
+from .. import files
 from ..runs import read_events, read_results
 from .curves import curves
 
@@ -22,7 +24,9 @@ def write(folder: Path) -> list[Path]:
     def save(figure: Any, name: str) -> None:
         figure.tight_layout()
         paths.append(folder / f"{name}.png")
-        figure.savefig(paths[-1], dpi=130)
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=130)
+        files.write(paths[-1], content.getvalue())
 
     for name, key in (("loss", "loss"), ("accuracy", "accuracy"), ("difference", "apart")):
         spec = drawn[key]

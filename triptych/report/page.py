@@ -2,20 +2,21 @@
 
 import base64
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import files
+from ..errors import TriptychError
+from ..network import Network, ReLU
+from ..parity.rounding import PROBE_ROWS
 from ..runs import read_events, read_results
 from .answers import answers
 from .curves import curves
 
 HERE = Path(__file__).parent
 UNITS = 16  # hidden units shown of each row
-PROBE_ROWS = 1_000
 
 
 def write(folder: Path) -> Path:
@@ -29,7 +30,7 @@ def write(folder: Path) -> Path:
     import jinja2
 
     results = read_results(folder)
-    run = results["runs"][0]
+    run, network = results["runs"][0], Network.from_json(results["network"])
     colors = {key: f"var(--c{i % 7})" for i, key in enumerate(run["rows"])}
     labels = {key: row["label"] for key, row in run["rows"].items()}
     drawn = curves((e for e in read_events(folder) if e["seed"] == run["seed"]), labels, colors)
@@ -57,11 +58,12 @@ def write(folder: Path) -> Path:
         kinds=_kinds(rows),
         headline=_headline(run),
         answers=answers(run),
-        flips=_flips(flips, labels, results["network"]) if flips else None,
+        flips=_flips(flips, labels, network, run["data"]["train"]) if flips else None,
+        looks_for="what a hidden unit looks for" if len(network.parameters) > 2 else "what a class looks for",
         loss_note=_loss_note(run["steps"]),
         style=_safe((HERE / "style.css").read_text(encoding="utf-8")),
         charts=_safe((HERE / "charts.js").read_text(encoding="utf-8").replace("export function", "function")),
-        data=_safe(json.dumps(_finite(drawn | {"step": {"x": "ms a step", "rows": step}})).replace("<", "\\u003c")),
+        data=_safe(files.to_json(drawn | {"step": {"x": "ms a step", "rows": step}}).replace("<", "\\u003c")),
     )
     files.write(folder / "report.html", page)
     return folder / "report.html"
@@ -88,9 +90,11 @@ def _headline(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _speed(row: dict[str, Any], reference: dict[str, Any]) -> str:
-    if not row.get("ratio") or row is reference:
-        return "the reference"
     ratio = row["ratio"]
+    if not ratio:
+        return "speed not measured" if row["proved"] else "speed ratio withheld"
+    if row["engine"] == reference["engine"] and row["backend"] == reference["backend"]:
+        return "the reference"
     if ratio["low"] <= 1 <= ratio["high"]:
         return f"as fast as {reference['label']}, as far as measured"
     factor = ratio["median"] if ratio["median"] > 1 else 1 / ratio["median"]
@@ -101,15 +105,13 @@ def _kinds(rows: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(kind for row in rows if row["float64"] for kind in row["float64"]["worst"]))
 
 
-def _flips(flips: dict[str, Any], labels: dict[str, str], network: dict[str, Any]) -> dict[str, Any]:
-    from ..network import Network, ReLU
-
-    places = Network.from_json(network).places
-    of = PROBE_ROWS * sum(int(np.prod(place.output_shape)) for place in places if isinstance(place.layer, ReLU))
+def _flips(flips: dict[str, Any], labels: dict[str, str], network: Network, samples: int) -> dict[str, Any] | None:
+    of = min(PROBE_ROWS, samples) * sum(int(np.prod(p.output_shape)) for p in network.places if isinstance(p.layer, ReLU))
+    if not of or not flips["rows"]:
+        return None
     text = ", ".join(f"{labels[key]} {n:,}" for key, n in flips["rows"].items())
-    return (
-        {"of": of, "text": f"{text}; twins {', '.join(f'{n:,}' for n in flips['twins'])}"} if text else {"of": of, "text": "none compared"}
-    )
+    twins = ", ".join(f"{n:,}" for n in flips["twins"])
+    return {"of": of, "text": f"{text}; twins {twins}" if twins else text}
 
 
 def _loss_note(steps: int) -> str:
@@ -121,7 +123,10 @@ def _loss_note(steps: int) -> str:
 
 def _units(path: Path) -> tuple[list[str], int]:
     """Return the first hidden units' weights as small PNGs, base64, and how many units there are."""
-    state, network, _, _ = files.load_state(path)
+    try:
+        state, network, _, _ = files.load_state(path)
+    except TriptychError:  # weights that are not finite: there is nothing to see
+        return [], 0
     kernel = next(iter(state.values()))
     h, w, c = network.input_shape if len(network.input_shape) == 3 else (1, *network.input_shape, 1)
     from matplotlib import colormaps
@@ -147,14 +152,7 @@ def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:,.0f}"
 
 
-def _scientific(value: float) -> str:
+def _scientific(value: float | None) -> str:
+    if value is None:  # NaN and infinity are null in JSON
+        return "not finite"
     return "0" if value == 0 else f"{value:.1e}".replace("e-0", "e−").replace("e-", "e−")
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN: null stands for it."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, list):
-        return [_finite(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

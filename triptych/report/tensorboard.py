@@ -24,6 +24,8 @@ def write(folder: Path, events: list[dict[str, Any]]) -> None:
             if event["type"] == "block" and event["training"]:
                 first = event["step"] - event["steps"] + 1
                 for i, loss in enumerate(event["losses"]):
+                    if loss is None:  # not finite
+                        continue
                     writer(event, event["row"]).add_scalar("loss", loss, first + i)
                 writer(event, event["row"]).add_scalar("ms_per_step", event["seconds"] * 1e3, event["step"])
             elif event["type"] == "evaluation":

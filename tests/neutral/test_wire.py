@@ -1,0 +1,50 @@
+"""Messages between processes: whole, in order, and a cut-off one is an end and not a crash."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triptych import zoo
+from triptych.bench import wire
+from triptych.plan import Schedule
+from triptych.recipe import Recipe
+
+
+@given(
+    st.dictionaries(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1), st.integers(0, 5)), st.sampled_from("?iqdfB")
+)
+def test_there_and_back(sizes: dict[str, int], kind: str):
+    arrays = {name: np.ones((n, 3), kind).T for name, n in sizes.items()} | {"scalar": np.array(3)}
+    stream = io.BytesIO()
+    wire.send(stream, {"do": "x", "n": 1}, arrays)
+    stream.seek(0)
+    message, found = wire.receive(stream)
+    assert message == {"do": "x", "n": 1}
+    assert list(found) == list(arrays)
+    assert all(
+        np.array_equal(found[name], a) and found[name].dtype == a.dtype and found[name].shape == a.shape for name, a in arrays.items()
+    )
+
+
+def test_plans_there_and_back():
+    plans = list(Schedule(zoo.get("regularized"), Recipe(1, 64), 200, 2).plans())
+    found = wire.unpack_plans(wire.pack_plans(plans))
+    assert len(found) == len(plans) == 3
+    for a, b in zip(plans, found, strict=True):
+        assert np.array_equal(a.rate, b.rate)
+        assert np.array_equal(a.order, b.order)
+        assert all(np.array_equal(a.keep[name], b.keep[name]) for name in a.keep)
+    (full,) = wire.unpack_plans(wire.pack_plans([next(Schedule(zoo.get("classic"), Recipe(3), 200).plans())]))
+    assert full.order is None
+
+
+def test_a_message_that_was_cut_off_is_an_end():
+    stream = io.BytesIO()
+    wire.send(stream, {"do": "x"}, {"a": np.ones(100)})
+    whole = stream.getvalue()
+    for length in (0, 3, 8, 20, len(whole) - 1):
+        with pytest.raises(EOFError):
+            wire.receive(io.BytesIO(whole[:length]))
