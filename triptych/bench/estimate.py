@@ -10,7 +10,8 @@ from .. import engines, state
 from ..data.dataset import Dataset
 from ..parity.rounding import STEPS
 from ..plan import Schedule
-from .compare import PROOF_STEPS, Settings
+from .compare import Settings
+from .proof import PROOF_STEPS
 
 FIXED = 15.0  # seconds: imports, first steps, idle times and the report
 TWINS = 3

@@ -160,3 +160,15 @@ def valid_rounds(rows: list[Row]) -> set[int]:
     """Return the rounds in which every row was timed and none was disturbed by the others for more than 5 %."""
     rounds = [{block.round for block in row.blocks if block.disturbance <= DISTURBED} for row in rows]
     return set.intersection(*rounds) if rounds else set()
+
+
+def engine_of(row: Row) -> RemoteEngine:
+    """Return the engine of a row that has one."""
+    assert row.engine
+    return row.engine
+
+
+def remote_of(row: Row) -> Remote:
+    """Return the worker of a row that has one."""
+    assert row.remote
+    return row.remote

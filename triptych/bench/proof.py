@@ -1,0 +1,66 @@
+"""The proof inside a comparison: float64 in lockstep with the witness, K steps at once, and the float32 verdict."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .. import state
+from ..parity import lockstep, rounding
+from ..parity.compare import BOUND
+from .rows import Row, engine_of, remote_of
+
+if TYPE_CHECKING:
+    from .compare import Comparison
+
+PROOF_STEPS = 50
+
+
+def float64(comparison: "Comparison") -> Iterator[dict[str, Any]]:
+    """Walk every row beside the witness, and check that K steps at once are K single steps."""
+    recipe = replace(comparison.settings.recipe, dtype="float64", random="matched")
+    start = state.initial(comparison.settings.network, recipe)
+    schedule = replace(comparison.schedule, recipe=recipe)
+    reference = comparison.witness.build("reference", comparison.settings.network, recipe)
+    steps = list(schedule.proof(PROOF_STEPS))
+    for row in comparison.live:
+
+        def prove(row: Row = row) -> None:
+            engine = remote_of(row).build("exact", comparison.settings.network, recipe)
+            for row.walked in lockstep.walk(reference, engine, comparison.dataset.train, steps, start):
+                pass
+            row.blocked = lockstep.blocks(engine, comparison.dataset.train, schedule, start)
+            engine.drop()
+
+        yield {"type": "proving", "row": row.spec.key, "what": "float64"}
+        yield from comparison.attempt(row, prove)
+        if row.walked and row.blocked:
+            figure = {"walk": row.walked.largest, "blocks": row.blocked.largest, "bound": BOUND, "steps": row.walked.steps}
+            yield {"type": "float64", "row": row.spec.key, "unproved": row.unproved} | figure
+    reference.drop()
+
+
+def float32(comparison: "Comparison") -> Iterator[dict[str, Any]]:
+    """Judge one float32 step of every row at a time, from the witness's own states."""
+    recipe = replace(comparison.settings.recipe, random="matched")
+    reference = comparison.witness.build("reference", comparison.settings.network, recipe)
+    exact = comparison.witness.build("exact", comparison.settings.network, replace(recipe, dtype="float64"))
+    start, errors = state.initial(comparison.settings.network, recipe), dict[str, list[float]]()
+    schedule = replace(comparison.schedule, recipe=recipe)
+    free = comparison.settings.recipe.random == "free"  # then a second engine, fed its masks, stands for the one that is timed
+    for row in comparison.live:
+
+        def judge(row: Row = row) -> None:
+            engine = remote_of(row).build("matched", comparison.settings.network, recipe) if free else engine_of(row)
+            errors[row.spec.key] = rounding.shared_steps(reference, exact, engine, comparison.dataset.train, schedule, start)
+            if free:
+                engine.drop()
+
+        yield {"type": "proving", "row": row.spec.key, "what": "float32"}
+        yield from comparison.attempt(row, judge)
+        if not row.failed:
+            proved = row.unproved is None
+            row.rounding = rounding.judge(errors[row.spec.key], errors[comparison.reference.spec.key], proved)
+            figures = vars(row.rounding) | {"factor": row.rounding.factor}
+            yield {"type": "float32", "row": row.spec.key, "errors": errors[row.spec.key]} | figures
+    reference.drop()
+    exact.drop()

@@ -1,0 +1,138 @@
+"""The training run, timed in rounds: every row the same steps, in rotated order, each alone."""
+
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import metrics
+from ..parity import rounding
+from ..plan import Plan, Schedule, Span
+from . import machine
+from .remote import RemoteEngine
+from .rows import Block, Row, engine_of, remote_of, valid_rounds
+
+if TYPE_CHECKING:
+    from .compare import Comparison
+
+Event = dict[str, Any]
+
+ROUNDS = 15  # that are valid; at most MOST_ROUNDS are added to reach them
+MOST_ROUNDS = 45
+IDLE_SECONDS = 0.05
+WHOLE = 0.8  # of a block's steps: what is shorter is not timed
+EVALUATIONS = 20
+
+
+def train(comparison: "Comparison") -> Iterator[Event]:
+    """Train and time every row; then time on until there are rounds enough."""
+    recipe, network = comparison.settings.recipe, comparison.settings.network
+
+    def begin(row: Row) -> None:
+        engine_of(row).load(comparison.start)
+        begun = engine_of(row).state()
+        row.same_start = all(np.array_equal(begun[name], array) for name, array in comparison.start.items())
+
+    yield from comparison.each(begin)
+    yield {"type": "start", "same": all(row.same_start for row in comparison.live), "parameters": network.parameter_count}
+    # Twins show what one unit in the last place does. Where each engine draws its own masks there is nothing to show.
+    nudged = rounding.twins(comparison.start, recipe.seed) if recipe.random == "matched" else []
+    twins = [comparison.witness.build(f"twin{i}", network, recipe) for i in range(len(nudged))]
+    for twin, weights in zip(twins, nudged, strict=True):
+        twin.put(comparison.dataset.train)
+        twin.load(weights)
+    yield from comparison.each(lambda row: remote_of(row).ask("reset_memory"))
+    groups = list(comparison.schedule.groups(comparison.block_steps))
+    every, seen, done = max(1, len(groups) // EVALUATIONS), set[tuple[int, int]](), 0
+    yield from _evaluate(comparison, 0, twins)
+    for number, spans in enumerate(groups):
+        plans = yield from _round(comparison, number, comparison.schedule, spans, done, seen)
+        done += sum(map(len, plans))
+        for twin in twins:
+            twin.run_all(comparison.dataset.train.digest, plans)
+            twin.sync()
+        if number % every == every - 1 or number == len(groups) - 1:
+            yield from _evaluate(comparison, done, twins)
+    yield from comparison.each(partial(_take, comparison))
+    for twin in twins:
+        twin.drop()
+    # The same K as in the run, because that is the K that was proved.
+    endless = replace(comparison.schedule, block=comparison.schedule.block_steps, recipe=replace(recipe, epochs=10**9))
+    for number, spans in enumerate(endless.groups(comparison.block_steps), len(groups)):
+        if len(valid_rounds(comparison.live)) >= ROUNDS or number >= len(groups) + MOST_ROUNDS:
+            break
+        yield from _round(comparison, number, endless, spans, done, seen, training=False)
+
+
+def _take(comparison: "Comparison", row: Row) -> None:
+    """Keep what the training came to, before the timing goes on."""
+    comparison.states[row.spec.key] = engine_of(row).state()
+    row.predictions = metrics.predictions(engine_of(row).logits(row.test))
+    answer, _ = remote_of(row).ask("memory")
+    row.peak_bytes, row.blas = answer["peak_bytes"], answer["blas"]
+
+
+def _round(
+    comparison: "Comparison",
+    number: int,
+    schedule: Schedule,
+    spans: list[Span],
+    done: int,
+    seen: set[tuple[int, int]],
+    *,
+    training: bool = True,
+) -> Generator[Event, None, list[Plan]]:
+    """Let every row make the same steps, in rotated order, each alone."""
+    before = time.perf_counter()
+    plans = [schedule.plan(*span) for span in spans]
+    steps = sum(map(len, plans))
+    comparison.drawing.append((time.perf_counter() - before) / steps)
+    shapes = {(k, batch) for _, k, batch in spans}
+    warm = not shapes <= seen
+    seen |= shapes
+    live = comparison.live
+    turn = number % len(live)
+    for row in live[turn:] + live[:turn]:
+        time.sleep(IDLE_SECONDS)
+        others = [comparison.witness.pid, *(remote_of(other).pid for other in comparison.live if other is not row)]
+        used = sum(map(machine.cpu_seconds, others))
+        failures = list(comparison.attempt(row, lambda row=row: engine_of(row).run_all(row.train, plans)))
+        yield from failures
+        if failures:
+            continue
+        engine = engine_of(row)
+        used = sum(map(machine.cpu_seconds, others)) - used
+        losses = [float(f"{loss:.7g}") for loss in engine.sync()]
+        block = Block(number, engine.wall_s / steps, engine.cpu_s / engine.wall_s, used / engine.wall_s)
+        if training:
+            row.losses += losses
+        if warm:
+            row.warmups.append(block)
+        elif steps >= WHOLE * comparison.block_steps:  # what is left at the end of a run is too short to count
+            row.blocks.append(block)
+        about = {"round": number, "step": done + steps, "steps": steps, "warm": warm, "training": training}
+        figures = {"seconds": block.seconds, "cpu_share": block.cpu_share, "disturbance": block.disturbance}
+        yield {"type": "block", "row": row.spec.key} | about | figures | {"losses": losses}
+    return plans
+
+
+def _evaluate(comparison: "Comparison", step: int, twins: list[RemoteEngine]) -> Iterator[Event]:
+    network, train, labels = comparison.settings.network, comparison.dataset.train.digest, comparison.dataset.test.labels
+    probe = comparison.schedule.probe(rounding.PROBE_ROWS)
+    looks: dict[str, rounding.Look] = {}
+    rows: dict[str, dict[str, float]] = {}
+
+    def see(row: Row) -> None:
+        predicted = metrics.predictions(engine_of(row).logits(row.test))
+        looks[row.spec.key] = rounding.look(engine_of(row), row.train, probe)
+        rows[row.spec.key] = {"accuracy": metrics.accuracy(predicted, labels)}
+
+    yield from comparison.each(see)
+    own = looks[comparison.reference.spec.key]
+    for row in comparison.live[1:]:
+        rows[row.spec.key] |= rounding.drift(network, own, looks[row.spec.key])
+    beside = [rounding.drift(network, own, rounding.look(twin, train, probe)) for twin in twins]
+    yield {"type": "evaluation", "step": step, "rows": rows, "twins": beside}
