@@ -7,6 +7,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
+# Each prints yes, or nothing.
+IN_RANGE := 'import sys; print("yes" * ((3, 11) <= sys.version_info[:2] <= (3, 13)))'
+HAS_VENV := 'import ensurepip, venv; print("yes")'
+HOWTO = PYTHON=python3.12 make $(MAKECMDGOALS)
+
 .DEFAULT_GOAL := help
 .PHONY: help compare verify test lint types setup clean
 
@@ -36,11 +41,9 @@ clean: ## remove the environment; data and runs stay
 
 # Installed again whenever a list of requirements has changed.
 $(VENV)/.runtime: requirements.txt pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "make: no '$(PYTHON)' here; install Python 3.11 to 3.13, or name one: PYTHON=python3.12 make $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v <= (3, 13))' \
-	  || { echo "make: $(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.11 to 3.13 is needed, name one: PYTHON=python3.12 make $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
-	  || { echo "make: $(PYTHON) has no venv; install it (on Debian and Ubuntu: apt install python3-venv), or name another Python: PYTHON=python3.12 make $(MAKECMDGOALS)"; exit 1; }
+	$(if $(shell command -v $(PYTHON)),,$(error no '$(PYTHON)' here; install Python 3.11 to 3.13, or name one: $(HOWTO)))
+	$(if $(shell $(PYTHON) -c $(IN_RANGE)),,$(error $(PYTHON) is $(shell $(PYTHON) -V 2>&1); Python 3.11 to 3.13 is needed: $(HOWTO)))
+	$(if $(shell $(PYTHON) -c $(HAS_VENV) 2>/dev/null),,$(error $(PYTHON) has no venv; on Debian and Ubuntu: apt install python3-venv; or $(HOWTO)))
 	@test -x $(BIN)/pip || { echo "Setting up $(VENV), once: a few minutes and about 3 GB."; $(PYTHON) -m venv --clear $(VENV); }
 	@$(PIP) install --quiet --upgrade pip setuptools
 	@$(PIP) install -r requirements.txt
