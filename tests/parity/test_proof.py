@@ -59,11 +59,13 @@ def test_whole_trajectories_are_equal(network: str, chosen: str, name: str, back
     assert blocks.steps == 11 + 3 + 1  # a whole block, the rest of the epoch, the smaller last batch
 
 
-@pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
-def test_full_batches_are_equal(name: str, backend: str, digits: Dataset):
-    outcome, blocks = proof(name, backend, zoo.get("classic"), Recipe(30, "full", dtype="float64"), digits, 30)
-    assert outcome.equal
-    assert blocks.equal
+@pytest.mark.parametrize(("name", "backend"), rows(numpy=False))
+@pytest.mark.parametrize("network", ["classic", "regularized"])
+@pytest.mark.parametrize("batch", ["full", 128])
+def test_with_and_without_masks_in_full_and_in_mini_batches(network: str, batch, name: str, backend: str, digits: Dataset):
+    outcome, blocks = proof(name, backend, zoo.get(network), Recipe(12, batch, dtype="float64"), digits, 12)
+    assert outcome.equal, str(outcome.divergence)
+    assert blocks.equal, str(blocks.divergence)
 
 
 def verdict(candidate, digits: Dataset, network, chosen: str, proved: bool = True) -> rounding.Rounding:

@@ -85,7 +85,7 @@ def verify(
         console.print("nothing was compared: no engine beside NumPy could run", highlight=False)
         sys.exit(2)
     if report.broken:
-        console.print(f"{report.broken} rows could not be compared to their end; see above.", highlight=False)
+        console.print(f"{report.broken} of the rows could not be compared to the end; see above.", highlight=False)
     if report.divergences:
         console.print(f"[red]{len(report.differing)} of {report.compared} rows differ[/red]; where each began to:", highlight=False)
         for line in report.divergences:

@@ -274,8 +274,11 @@ class Fitting:
             steps = tf.data.Dataset.from_tensors((data.x, data.y)).repeat(len(rate))
         else:
             steps = tf.data.Dataset.from_tensor_slices((tf.gather(data.x, order), tf.gather(data.y, order)))
-        masks = tf.data.Dataset.from_tensor_slices(keep) if keep else tf.data.Dataset.from_tensors({}).repeat()
-        steps = tf.data.Dataset.zip(steps, masks).map(lambda xy, keep: ({IMAGES: xy[0], **keep}, xy[1]))
+        if keep:
+            masks = tf.data.Dataset.from_tensor_slices(keep)
+            steps = tf.data.Dataset.zip(steps, masks).map(lambda xy, keep: ({IMAGES: xy[0], **keep}, xy[1]))
+        else:
+            steps = steps.map(lambda x, y: ({IMAGES: x}, y))
         self.recorder.written.assign(tf.zeros(0, rate.dtype))
         rates = rate.numpy()
         if len(set(rates)) == 1:
