@@ -300,7 +300,7 @@ def test_a_row_whose_compiler_is_missing_says_so(tmp_path):
         TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "PyTorch, torch.compile is not in the table" in done.stdout
+    assert "PyTorch compiled is not in the table" in done.stdout
     assert "InvalidCxxCompiler" in done.stdout or "C++" in done.stdout
 
 

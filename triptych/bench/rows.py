@@ -30,7 +30,7 @@ class Spec:
     @property
     def label(self) -> str:
         entry = engines.entry(self.engine)
-        return entry.label if self.backend == entry.default_backend else f"{entry.label}, {entry.backends[self.backend]}"
+        return entry.label if self.backend == entry.default_backend else f"{entry.label} {self.backend}"
 
 
 def specs(names: Iterable[str] | None = None, all_backends: bool = False) -> list[Spec]:
