@@ -26,6 +26,7 @@ Event = dict[str, Any]
 
 BLOCK_SECONDS = 0.1  # aimed at with the reference's step time; at least 50 ms is wanted of the fastest row
 LONGEST_BLOCK = 1.0
+PIECES = 12  # of a training, at the least
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,9 @@ class Comparison:
         whole = pace * self._schedule(1).steps
         target = min(max(BLOCK_SECONDS, whole / 100), LONGEST_BLOCK)
         self.block_steps = max(1, round(target / pace))
-        self.schedule = self._schedule(self.block_steps)
+        # A short training is cut into smaller pieces, so that there is a curve to see; the timed blocks stay as long.
+        self.piece_steps = min(self.block_steps, -(-self._schedule(1).steps // PIECES))
+        self.schedule = self._schedule(self.piece_steps)
         yield {"type": "pace", "seconds": pace, "block": self.block_steps, "steps": self.schedule.steps}
 
     def _first(self, row: Row, plan: Plan) -> None:

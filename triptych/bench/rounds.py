@@ -45,7 +45,7 @@ def train(comparison: "Comparison") -> Iterator[Event]:
         twin.put(comparison.dataset.train)
         twin.load(weights)
     yield from comparison.each(lambda row: remote_of(row).ask("reset_memory"))
-    groups = list(comparison.schedule.groups(comparison.block_steps))
+    groups = list(comparison.schedule.groups(comparison.piece_steps))
     every, seen, done = max(1, len(groups) // EVALUATIONS), set[tuple[int, int]](), 0
     yield from _evaluate(comparison, 0, twins)
     for number, spans in enumerate(groups):
@@ -109,11 +109,12 @@ def _round(
         block = Block(number, engine.wall_s / steps, engine.cpu_s / engine.wall_s, used / engine.wall_s)
         if training:
             row.losses += losses
+        timed = not warm and steps >= WHOLE * comparison.block_steps  # a piece of a short training does not count
         if warm:
             row.warmups.append(block)
-        elif steps >= WHOLE * comparison.block_steps:  # what is left at the end of a run is too short to count
+        elif timed:
             row.blocks.append(block)
-        about = {"round": number, "step": done + steps, "steps": steps, "warm": warm, "training": training}
+        about = {"round": number, "step": done + steps, "steps": steps, "warm": warm, "timed": timed, "training": training}
         figures = {"seconds": block.seconds, "cpu_share": block.cpu_share, "disturbance": block.disturbance}
         yield {"type": "block", "row": row.spec.key} | about | figures | {"losses": losses}
     return plans

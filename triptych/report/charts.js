@@ -123,8 +123,10 @@ function drawLines(area, tip, spec, series, width) {
       return command;
     });
     const rank = solid.indexOf(s);
-    const thickness = s.faint ? 1.2 : 1.6 + 3.2 * (solid.length - 1 - rank);
-    svg(root, "path", { class: "line", d: path.join(""), style: `stroke:${s.color}`, "stroke-width": thickness, ...(s.dash && { "stroke-dasharray": s.dash }) });
+    const thickness = s.faint ? 1.2 : 1.6 + Math.min(3.2, 9 / solid.length) * (solid.length - 1 - rank);
+    const seen = path.filter(Boolean);
+    if (seen.length === 1) seen.push("h0.01"); // a single point is drawn, too: round caps make it a dot
+    svg(root, "path", { class: "line", d: seen.join(""), style: `stroke:${s.color}`, "stroke-width": thickness, ...(s.dash && { "stroke-dasharray": s.dash }) });
   }
   const cursor = svg(root, "line", { class: "cursor", y1: box.top, y2: box.bottom, x1: -9, x2: -9 });
   const leave = () => {

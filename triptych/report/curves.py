@@ -25,7 +25,7 @@ def curves(events: Iterable[dict[str, Any]], labels: dict[str, str], colors: dic
         if event["type"] == "block" and event["row"] in labels:
             if event["training"]:
                 losses[event["row"]] += [_number(loss) for loss in event["losses"]]
-            if not event["warm"]:
+            if event["timed"]:
                 times[event["row"]].append(event["seconds"] * 1e3)
         elif event["type"] == "evaluation":
             looks.append(event)
