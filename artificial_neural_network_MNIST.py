@@ -19,9 +19,10 @@ def one_hot(y):
 
 
 # --- 2. The network --------------------------------------------------------------------------------------------------
-# Deeper: add W3, b3, a line Z3/A3 to forward_prop, and its three lines to back_prop, from the back:
-#   dZ3 = A3 - Y, and dZ2 = W3.T @ dZ3 * (Z2 > 0) now that layer 2 has a ReLU.
-# Dropout: keep = np.random.rand(*A1.shape) >= 0.2; A1 *= keep / 0.8 in training, and dZ1 *= keep / 0.8 going back.
+# Deeper: give init_params a W3 (10, 10) and b3 (10, 1), say 0.3 * np.random.randn(10, 10) and zeros; forward_prop a line A2 =
+# relu(Z2), Z3 = W3 @ A2 + b3, A3 = softmax(Z3); and back_prop, from the back, dZ3 = A3 - Y, its dW3 and db3, and
+# dZ2 = W3.T @ dZ3 * (Z2 > 0). Both return the new ones, too. Dropout: in training A1 *= keep / 0.8 with
+# keep = np.random.rand(*A1.shape) >= 0.2, and the same keep going back: dZ1 *= keep / 0.8.
 
 
 def init_params(weights):

@@ -22,7 +22,8 @@ def to_device(array, device):
 
 
 # --- 2. The network --------------------------------------------------------------------------------------------------
-# Deeper: give __init__ an fc3 and forward another line; autograd finds the gradients by itself.
+# Deeper: give __init__ an fc3 and forward another line; autograd finds the gradients by itself. Leave out the call of
+# init_params then (the package has first weights for this network only): PyTorch draws its own.
 # Dropout: self.dropout = nn.Dropout(0.2), and self.dropout(...) around the ReLU; model.eval() turns it off.
 
 

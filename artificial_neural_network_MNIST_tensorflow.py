@@ -25,7 +25,8 @@ def to_device(array):
 
 
 # --- 2. The network --------------------------------------------------------------------------------------------------
-# Deeper: more Dense lines. Dropout: layers.Dropout(0.2) after them; Keras turns it off outside of training.
+# Deeper: more Dense lines, as in advanced_model; leave out the calls of init_params then (the package has first weights for
+# the simple network only): Keras draws its own. Dropout: layers.Dropout(0.2); Keras turns it off outside of training.
 
 
 def simple_model(dtype="float32"):

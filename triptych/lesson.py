@@ -6,6 +6,7 @@ Arrays are as most textbooks of PyTorch and TensorFlow have them, a sample in ea
 import argparse
 import io
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -36,8 +37,15 @@ def arguments(description: str, epochs: int, batch_size: int | Literal["full"]) 
     chosen = parser.parse_args()
     if chosen.batch_size != "full" and not chosen.batch_size.isdigit():
         parser.error(f"--batch-size {chosen.batch_size!r}: give a whole number, or full")
+    if chosen.seed < 0:
+        parser.error(f"--seed {chosen.seed}: give a whole number of at least 0")
+    signal.signal(signal.SIGINT, _stop)  # Ctrl-C: files are written at the end, or not at all
     chosen.batch_size = "full" if chosen.batch_size == "full" else int(chosen.batch_size)
     return chosen
+
+
+def _stop(*_: Any) -> None:
+    sys.exit(130)
 
 
 @dataclass(frozen=True)

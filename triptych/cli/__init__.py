@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"triptych: {error}", file=sys.stderr)
         sys.exit(2)
     except Stopped:
-        print("\ntriptych: stopped; nothing is left half written", file=sys.stderr)
+        print("\ntriptych: stopped; every file is whole, and an unfinished run folder keeps its events", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
