@@ -45,6 +45,7 @@ MISTAKES = {
     "a network for other images": (["compare", "--network", "other.json"], "takes inputs of shape (32, 32, 1)"),
     "everything and one": (["verify", "--all", "--network", "custom"], "it stands for every network"),
     "more threads than processors": (["compare", "--threads", "9999", "--epochs", "1"], "9999 threads where this machine has"),
+    "more threads than processors, to verify": (["verify", "--threads", "9999"], "9999 threads where this machine has"),
     "no run": (["report"], "no finished run"),
     "not a run": (["report", "."], "holds no results.json"),
     "a misspelt fetch": (["data", "fetch", "mnis"], "did you mean 'mnist'"),

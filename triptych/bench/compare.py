@@ -6,7 +6,6 @@ others have been idle for 50 ms. If the training is over before 15 rounds are ti
 the weights is thrown away.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -56,8 +55,6 @@ class Comparison:
 
     def __init__(self, dataset: Dataset, settings: Settings) -> None:
         settings.network.check_fits(dataset.train.images.shape[1:])
-        if settings.threads > (os.cpu_count() or 1):
-            raise EngineError(f"{settings.threads} threads where this machine has {os.cpu_count()} processors; use at most as many")
         self.dataset, self.settings = dataset, settings
         self.rows = [Row(spec) for spec in settings.rows]
         self.states: dict[str, State] = {}

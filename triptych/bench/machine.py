@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..errors import EngineError
+
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -20,7 +22,15 @@ KERNEL_VARIABLES = ("OPENBLAS_CORETYPE", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_C
 
 
 def environment(threads: int, device: str) -> dict[str, str]:
-    """Return the environment of a worker: equal threads, idle threads that sleep, no device but the one asked for."""
+    """Return the environment of a worker: equal threads, idle threads that sleep, no device but the one asked for.
+
+    Raises
+    ------
+    EngineError
+        Where there are fewer processors than threads: they would share, and the times would mean nothing.
+    """
+    if threads > (os.cpu_count() or 1):
+        raise EngineError(f"{threads} threads where this machine has {os.cpu_count()} processors; use at most as many")
     settings = {name: str(threads) for name in THREAD_VARIABLES} | {
         "OMP_WAIT_POLICY": "passive",
         "KMP_BLOCKTIME": "0",

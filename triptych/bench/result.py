@@ -83,6 +83,11 @@ def title(network: Network, recipe: Recipe) -> str:
     return f"{network.architecture}{dropout}: {kind} {o.rate:g}{extras}, {batch}, {recipe.dtype}, seed {recipe.seed}"
 
 
+def milliseconds(seconds: float) -> str:
+    """Return a time in milliseconds, three digits, for a table."""
+    return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:,.0f}"
+
+
 def spread(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return each row's accuracy and speed over seeds: sample standard deviation, medians of medians."""
     found: dict[str, dict[str, Any]] = {}

@@ -55,10 +55,8 @@ def compare(
     from .table import show, show_spread
     from .view import View
 
-    if backends not in ("default", "all"):
-        raise typer.BadParameter(f"{backends!r}; use default or all", param_hint="--backends")
     console = Console()
-    rows = specs(o.engines_of(engines), backends == "all")
+    rows = specs(o.engines_of(engines), o.all_backends(backends))
     recipe = o.recipe_of(epochs, batch_size, optimizer, rate, seed, dtype, random)
     settings = Settings(o.network_of(network, hidden, dropout), recipe, rows, threads, device)
     dataset = sources.load(data, seed)

@@ -92,6 +92,13 @@ def recipe_of(epochs: int | None, batch_size: str, optimizer: str, rate: float |
     return Recipe(epochs, size, named(optimizer, rate), seed, **unchecked)
 
 
+def all_backends(backends: str) -> bool:
+    """Return whether every backend is asked for; a usage error for any other word than all and default."""
+    if backends not in ("default", "all"):
+        raise typer.BadParameter(f"{backends!r}; use default or all", param_hint="--backends")
+    return backends == "all"
+
+
 def engines_of(engines: str | None) -> list[str] | None:
     return None if engines is None else [name.strip() for name in engines.split(",") if name.strip()]
 

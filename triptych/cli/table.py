@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..bench.result import spread
+from ..bench.result import milliseconds, spread
 
 Row = dict[str, Any]
 
@@ -62,17 +62,17 @@ TABLES: dict[str, dict[str, Callable[[Row], str]]] = {
         "weights apart": lambda row: f"{row['weights_apart']:.0e}" if row["weights_apart"] else "0",
     },
     "fast?": {
-        "ms/step": lambda row: _ms(row["step"]["median"]) if row["step"] else "",
+        "ms/step": lambda row: milliseconds(row["step"]["median"]) if row["step"] else "",
         "95 %": lambda row: _range(row["step"], 1e3) if row["step"] else "",
         "NumPy = 1": lambda row: f"{row['ratio']['median']:.2f}" if row["ratio"] else "not measured" if row["proved"] else "withheld",
         "(95 %)": lambda row: _range(row["ratio"], 1) if row["ratio"] and row["ratio"]["low"] < row["ratio"]["high"] else "",
         "training": lambda row: f"{row['training_seconds']:.2f} s" if row["training_seconds"] else "",
-        "first step": lambda row: f"{_ms(row['seconds']['first_step'])} ms",
+        "first step": lambda row: f"{milliseconds(row['seconds']['first_step'])} ms",
     },
     "cost?": {
         "import": lambda row: f"{row['seconds']['import']:.2f} s",
-        "build": lambda row: f"{_ms(row['seconds']['build'])} ms",
-        "transfer": lambda row: f"{_ms(row['seconds']['transfer'])} ms",
+        "build": lambda row: f"{milliseconds(row['seconds']['build'])} ms",
+        "transfer": lambda row: f"{milliseconds(row['seconds']['transfer'])} ms",
         "peak memory": lambda row: f"{row['peak_bytes'] / 2**20:,.0f} MB" if row["peak_bytes"] else "?",
         "code": lambda row: f"{row['code_lines']} lines",
         "device": lambda row: row["device"],
@@ -88,7 +88,7 @@ def show_spread(console: Console, results: list[dict[str, Any]]) -> None:
     for row in spread(results).values():
         ratio = f"{row['ratio']:.2f}×" if row["ratio"] else "withheld"
         accuracy = f"{row['mean']:.2%} ± {100 * row['deviation']:.2f}"
-        table.add_row(row["label"], accuracy, f"{row['lowest']:.2%}", f"{row['highest']:.2%}", _ms(row["step"]), ratio)
+        table.add_row(row["label"], accuracy, f"{row['lowest']:.2%}", f"{row['highest']:.2%}", milliseconds(row["step"]), ratio)
     console.print(table)
 
 
@@ -106,7 +106,3 @@ def verdict(result: dict[str, Any]) -> str:
     if (fastest := result["fastest"]) is None:
         return f"{equal} No difference in speed was measured." if len(proved) > 1 else equal
     return f"{equal} Fastest on this machine, here and now: {rows[fastest]['label']}."
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:,.0f}"

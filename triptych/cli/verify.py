@@ -58,8 +58,6 @@ def verify(
     from ..parity.verify import verify as events
     from ..recipe import SHORTHANDS
 
-    if backends not in ("default", "all"):
-        raise typer.BadParameter(f"{backends!r}; use default or all", param_hint="--backends")
     names = list(zoo.ZOO) if everything else network or ["classic"]
     optimizers = list(SHORTHANDS) if everything else optimizer or ["sgd"]
     if everything and (network or optimizer or hidden is not None):
@@ -68,7 +66,7 @@ def verify(
     recipes = {name: o.recipe_of(1, batch_size, name, rate, seed, dtype, "matched") for name in optimizers}
     cases = [Case(n, recipe, steps) for n in networks for recipe in recipes.values()]
     titles = [(n.name, name) for n in networks for name in recipes]
-    rows = specs(o.engines_of(engines), backends == "all")
+    rows = specs(o.engines_of(engines), o.all_backends(backends))
     console = Console()
     dataset = sources.load(data, seed)
     console.print(o.data_line(dataset), highlight=False, markup=False, soft_wrap=True)

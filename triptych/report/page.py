@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import files
+from ..bench.result import milliseconds
 from ..errors import TriptychError
 from ..network import Network, ReLU
 from ..parity.rounding import PROBE_ROWS
@@ -49,7 +50,7 @@ def write(folder: Path) -> Path:
     ]
     flips = drawn.pop("flips")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"ms": _milliseconds, "sci": _scientific}
+    environment.filters |= {"ms": milliseconds, "sci": _scientific}
     page = environment.get_template("report.html").render(
         results=results,
         run=run,
@@ -146,10 +147,6 @@ def _amount(count: int, line: list[int], right: bool) -> int:
     """Return how strongly a cell of a confusion matrix is tinted, in percent; mistakes are made visible."""
     share = count / max(1, sum(line))
     return round(70 * share) if right else min(80, round(12 * (count > 0) + 400 * share))
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:,.0f}"
 
 
 def _scientific(value: float | None) -> str:
