@@ -24,5 +24,6 @@ def lines(path: Path) -> int:
 @cache
 def engine_lines(engine: str) -> int:
     """Return how many lines of code an engine is. NumPy's from-scratch library counts as its own."""
-    own = [PACKAGE / "engines" / f"{engine}.py"]
-    return sum(map(lines, own + (sorted((PACKAGE / "scratch").glob("*.py")) if engine == "numpy" else [])))
+    engines = PACKAGE / "engines"
+    own = [*engines.glob(f"{engine}.py"), *engines.glob(f"{engine}/*.py")]
+    return sum(map(lines, own + ([*(PACKAGE / "scratch").glob("*.py")] if engine == "numpy" else [])))

@@ -1,6 +1,6 @@
 """The narrow waist: NumPy arrays and plain data above, one framework each below.
 
-An engine is one file here, found by its name and imported on first use. At its top it says what it is in plain
+An engine is one file or folder here, found by its name and imported on first use. At its top it says what it is in plain
 literals (``LABEL``, ``REQUIRES``, ``INSTALL``, ``BACKENDS``, ``ARGUED``), which are read without importing anything.
 """
 
@@ -102,13 +102,15 @@ def entries() -> dict[str, Entry]:
     """Return every engine by name: NumPy, the specification, first, then by label; nothing is imported."""
     literals = [field.name.upper() for field in fields(Entry)[1:]]
     found: dict[str, Entry] = {}
-    for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
+    here = Path(__file__).parent
+    for path in sorted([*here.glob("[!_]*.py"), *here.glob("[!_]*/__init__.py")]):
+        name = path.parent.name if path.name == "__init__.py" else path.stem
         said = {
             node.targets[0].id: ast.literal_eval(node.value)
             for node in ast.parse(path.read_text(encoding="utf-8")).body
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in literals
         }
-        found[path.stem] = Entry(path.stem, *(said[name] for name in literals))
+        found[name] = Entry(name, *(said[name] for name in literals))
     return dict(sorted(found.items(), key=lambda item: (item[0] != "numpy", item[1].label.lower())))
 
 

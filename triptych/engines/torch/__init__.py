@@ -13,13 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .. import network as spec
-from .. import recipe as how
-from ..data.dataset import Split
-from ..errors import EngineError
-from ..layout import to_canonical, to_native
-from ..plan import Plan
-from ..state import State, check
+from ... import network as spec
+from ... import recipe as how
+from ...data.dataset import Split
+from ...errors import EngineError
+from ...layout import to_canonical, to_native
+from ...plan import Plan
+from ...state import State, check
+from .layers import Network
+from .optimizers import SLOTS, optimizer
 
 LABEL = "PyTorch"
 REQUIRES = "torch"
@@ -29,70 +31,6 @@ ARGUED = {
     "gpu": "cuda, and mps on Apple machines",
     "debugging": "a step runs line by line in Python's debugger; autograd names the operation that failed",
     "scalability": "from one device to clusters, with torch.distributed",
-}
-
-
-class Dropout(nn.Module):
-    """nn.Dropout that can be dealt its mask instead of drawing it."""
-
-    def __init__(self, rate: float, own: torch.Generator) -> None:
-        super().__init__()
-        self.rate, self.own = rate, own
-
-    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        if keep is None:
-            keep = torch.rand(x.shape, generator=self.own, device=x.device) >= self.rate
-        return x * keep / (1 - self.rate)
-
-
-class Network(nn.Module):
-    def __init__(self, network: spec.Network, own: torch.Generator) -> None:
-        super().__init__()
-        self.stack = nn.ModuleDict({p.layer.name: module(p, own) for p in network.places})
-
-    def forward(self, x: Tensor, keep: dict[str, Tensor], seen: dict[str, Tensor] | None = None) -> Tensor:
-        for name, layer in self.stack.items():
-            x = layer(x, keep[name]) if name in keep else layer(x)
-            if seen is not None:
-                seen[name] = x
-        return x
-
-
-def module(place: spec.Placed, own: torch.Generator) -> nn.Module:
-    match place.layer:
-        case spec.Dense(units=units):
-            return nn.Linear(place.input_shape[0], units)
-        case spec.ReLU():
-            return nn.ReLU()
-        case spec.Dropout(rate=rate):
-            return Dropout(rate, own)
-        case spec.Flatten():
-            return nn.Flatten()
-        case other:
-            raise NotImplementedError(f"PyTorch: no module for {other}")
-
-
-def optimizer(o: how.Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    # One fused kernel per step, where there is one: the results are the same to the bit (D93).
-    fused = parameters[0].device.type in ("cpu", "cuda", "mps")
-    match o:
-        case how.SGD():
-            return torch.optim.SGD(parameters, o.rate, o.momentum, nesterov=o.nesterov, fused=fused)
-        case how.Adam():
-            return torch.optim.Adam(parameters, o.rate, (o.beta1, o.beta2), o.epsilon, fused=fused)
-        case how.RMSprop():
-            return torch.optim.RMSprop(parameters, o.rate, o.decay, o.epsilon)
-        case other:
-            raise NotImplementedError(f"PyTorch: no optimizer for {other}")
-
-
-# What torch.optim calls the specification's slots.
-SLOTS: dict[type[how.Optimizer], dict[str, str]] = {
-    how.SGD: {"velocity": "momentum_buffer"},
-    how.Adam: {"m": "exp_avg", "v": "exp_avg_sq"},
-    how.RMSprop: {"v": "square_avg"},
 }
 
 
