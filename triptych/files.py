@@ -1,7 +1,8 @@
 """Files that leave the program: whole or not at all, and no pickle.
 
 A state is one safetensors file with the network, recipe and provenance as JSON metadata and a SHA-256 of its tensors,
-because safetensors itself accepts flipped bits.
+because safetensors itself accepts flipped bits. Where a run can go on from it, its provenance holds the position under
+``training``, and the SHA-256 is of that, too.
 """
 
 import json
@@ -64,7 +65,7 @@ def save_state(path: Path, state: State, network: Network, recipe: Recipe, prove
     about = {
         "format": FORMAT,
         "order": list(state),
-        "sha256": _digest(state),
+        "sha256": _digest(state, provenance),
         "network": network.to_json(),
         "recipe": recipe.to_json(),
         "provenance": provenance,
@@ -88,7 +89,7 @@ def load_state(path: Path) -> tuple[State, Network, Recipe, dict[str, Any]]:
         if about["format"] != FORMAT:
             raise TriptychError(f"{path}: written in format {about['format']}; this version reads format {FORMAT}")
         state = {name: arrays[name] for name in about["order"]}
-        if len(arrays) != len(state) or _digest(state) != about["sha256"]:
+        if len(arrays) != len(state) or _digest(state, about["provenance"]) != about["sha256"]:
             raise TriptychError(f"{path}: the SHA-256 of its arrays does not match; the file is damaged")
         network, recipe = Network.from_json(about["network"]), Recipe.from_json(about["recipe"])
         if not all(np.isfinite(a).all() for a in state.values()):
@@ -100,9 +101,11 @@ def load_state(path: Path) -> tuple[State, Network, Recipe, dict[str, Any]]:
         raise TriptychError(f"{path}: not a state that triptych wrote, or damaged ({type(error).__name__})") from None
 
 
-def _digest(state: State) -> str:
+def _digest(state: State, provenance: dict[str, Any]) -> str:
     h = sha256()
     for name, array in state.items():
         h.update(f"{name} {array.dtype} {array.shape}\n".encode())
         h.update(np.asarray(array, order="C").tobytes())
+    if "training" in provenance:
+        h.update(json.dumps(provenance["training"], sort_keys=True).encode())
     return h.hexdigest()

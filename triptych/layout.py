@@ -7,13 +7,15 @@ canonical -> native; the way back is the same pattern with its sides swapped. A 
 import numpy as np
 from einops import rearrange
 
-from .network import Sizes
+from .placing import Sizes
 
 TABLE: dict[str, dict[str, str]] = {
     "numpy": {},
     "torch": {
         "dense": "i o -> o i",  # Linear keeps (out, in)
         "folded": "(h w c) o -> o (c h w)",  # the dense layer after a flatten: its inputs are permuted, too
+        "folded_vector": "(h w c) -> (c h w)",  # what a normalisation after a flatten keeps of each feature
+        "conv": "h w i o -> o i h w",
         "image": "b h w c -> b c h w",
         "flat": "b (h w c) -> b (c h w)",
     },

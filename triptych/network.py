@@ -1,125 +1,16 @@
-"""What is trained: a network as plain data, its shapes computed once. No framework, no arithmetic.
-
-A new layer is one frozen dataclass here (its shape rule beside it) and a few lines in each engine.
-"""
+"""What is trained: a network as plain data, its shapes computed once. No framework, no arithmetic."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Set
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
+from itertools import pairwise
 from math import prod
 from typing import Any
 
 from .errors import SpecError, suggest
-
-Shape = tuple[int, ...]
-Sizes = tuple[tuple[str, int], ...]  # axis lengths that a layout pattern cannot infer
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One trained array.
-
-    Attributes
-    ----------
-    name : str
-        ``"layer/leaf"``, for example ``"hidden/kernel"``.
-    shape : tuple of int
-        In the canonical layout.
-    role : str
-        The row of the layout table it belongs to.
-    fan_in : int
-        How many inputs feed one unit; 0 for a bias, which starts at zero.
-    sizes : tuple of (str, int)
-        Axis lengths that the layout pattern cannot infer.
-    """
-
-    name: str
-    shape: Shape
-    role: str
-    fan_in: int = 0
-    sizes: Sizes = ()
-
-    @property
-    def layer(self) -> str:
-        return self.name.partition("/")[0]
-
-    @property
-    def leaf(self) -> str:
-        return self.name.partition("/")[2]
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A layer in its place: what goes in, what comes out, what it owns."""
-
-    layer: "Layer"
-    input_shape: Shape
-    output_shape: Shape
-    parameters: tuple[Parameter, ...] = ()
-    fold: Sizes = ()  # (h, w) of the image that a flat output still stands for
-
-    @property
-    def role(self) -> str:
-        """The row of the layout table that the output belongs to."""
-        return "image" if len(self.output_shape) == 3 else "flat" if self.fold else "vector"
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Base of every layer. ``place`` is its shape rule; the default keeps the shape."""
-
-    name: str
-
-    def place(self, shape: Shape, fold: Sizes) -> Placed:
-        return Placed(self, shape, shape, fold=fold)
-
-
-@dataclass(frozen=True)
-class Flatten(Layer):
-    """(h, w, c) becomes (h·w·c,), channels last: row by row, pixel by pixel."""
-
-    def place(self, shape: Shape, fold: Sizes) -> Placed:
-        if len(shape) != 3:
-            raise SpecError(f"layer {self.name!r}: Flatten needs an image (h, w, c), not {shape}")
-        return Placed(self, shape, (prod(shape),), fold=(("h", shape[0]), ("w", shape[1])))
-
-
-@dataclass(frozen=True)
-class Dense(Layer):
-    """y = x·kernel + bias, kernel (in, units)."""
-
-    units: int
-
-    def __post_init__(self) -> None:
-        if not _is_int(self.units) or self.units < 1:
-            raise SpecError(f"layer {self.name!r}: units must be a whole number of at least 1, not {self.units!r}")
-
-    def place(self, shape: Shape, fold: Sizes) -> Placed:
-        if len(shape) != 1:
-            raise SpecError(f"layer {self.name!r}: Dense needs a vector, not {shape}; put a Flatten before it")
-        kernel = Parameter(f"{self.name}/kernel", (shape[0], self.units), "folded" if fold else "dense", shape[0], fold)
-        bias = Parameter(f"{self.name}/bias", (self.units,), "vector")
-        return Placed(self, shape, (self.units,), (kernel, bias))
-
-
-@dataclass(frozen=True)
-class ReLU(Layer):
-    """max(x, 0), with derivative 0 at the kink."""
-
-
-@dataclass(frozen=True)
-class Dropout(Layer):
-    """In training, zero each value with probability ``rate`` and scale the rest by 1/(1-rate)."""
-
-    rate: float
-
-    def __post_init__(self) -> None:
-        if isinstance(self.rate, bool) or not isinstance(self.rate, (int, float)) or not 0 <= self.rate < 1:
-            raise SpecError(f"layer {self.name!r}: dropout rate must be in [0, 1), not {self.rate!r}")
-
-
-LAYERS: dict[str, type[Layer]] = {cls.__name__: cls for cls in (Flatten, Dense, ReLU, Dropout)}
+from .layers import LAYERS, LIKE, BatchNorm, Conv2D, Dense, Dropout, Residual
+from .placing import Layer, Parameter, Placed, Shape, chain, flat, is_int
 
 
 @dataclass(frozen=True)
@@ -144,39 +35,56 @@ class Network:
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
-        names = [layer.name for layer in self.layers]
+        names = [layer.name for layer in flat(self.layers)]
         for name in names:
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", str(name)) or str(name) != name:
                 raise SpecError(f"layer name {name!r}: use letters, digits and _ only, a letter first")
             if names.count(name) > 1:
                 raise SpecError(f"two layers are called {name!r}; give each its own name")
-        if not self.input_shape or not all(_is_int(n) and n > 0 for n in self.input_shape):
+        if not self.input_shape or not all(is_int(n) and n > 0 for n in self.input_shape):
             raise SpecError(f"network {self.name!r}: input shape must be positive whole numbers, not {self.input_shape}")
         if not self.layers or not isinstance(self.layers[-1], Dense):
             raise SpecError(f"network {self.name!r}: the last layer must be a Dense that gives the logits")
-        self.places  # noqa: B018 - shapes that do not fit are refused here, not in the middle of a run
+        self.chain  # noqa: B018 - shapes that do not fit are refused here, not in the middle of a run
+
+    @cached_property
+    def chain(self) -> tuple[Placed, ...]:
+        """The layers in their places, a residual as one: the one place that infers shapes."""
+        return chain(self.layers, self.input_shape)
 
     @cached_property
     def places(self) -> tuple[Placed, ...]:
-        """Every layer in its place, in order of computation: the one place that infers shapes."""
-        shape, fold, places = self.input_shape, (), list[Placed]()
-        for layer in self.layers:
-            places.append(layer.place(shape, fold))
-            shape, fold = places[-1].output_shape, places[-1].fold
-        return tuple(places)
+        """Every layer in its place, in order of computation; what a residual contains stands before it."""
+        return tuple(inner for place in self.chain for inner in place.flat)
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """Every trained array, in order of computation."""
         return tuple(p for place in self.places for p in place.parameters)
 
+    @cached_property
+    def buffers(self) -> tuple[Parameter, ...]:
+        """Every array that is kept with the weights but not trained: running statistics."""
+        return tuple(p for place in self.places for p in place.buffers)
+
+    @property
+    def backward(self) -> tuple[str, ...]:
+        """The names of the parameters, in the order in which gradients come to be."""
+        return tuple(p.name for place in reversed(self.places) for p in place.parameters)
+
     @property
     def parameter_count(self) -> int:
         return sum(prod(p.shape) for p in self.parameters)
 
     @property
+    def multiplications(self) -> int:
+        """How many multiplications the kernels need for one sample, forward: the measure of its work."""
+        kernels = [(place, p) for place in self.places for p in place.parameters if p.leaf == "kernel"]
+        return sum(prod(p.shape) * prod(place.output_shape[:-1]) for place, p in kernels)
+
+    @property
     def classes(self) -> int:
-        return self.places[-1].output_shape[0]
+        return self.chain[-1].output_shape[0]
 
     @property
     def dropouts(self) -> tuple[tuple[Dropout, Shape], ...]:
@@ -184,10 +92,45 @@ class Network:
         return tuple((p.layer, p.output_shape) for p in self.places if isinstance(p.layer, Dropout) and p.layer.rate > 0)
 
     @property
+    def stepwise(self) -> bool:
+        """Whether it is proved step by step from shared states: with BatchNorm or Residual rounding itself is amplified."""
+        return any(isinstance(p.layer, BatchNorm | Residual) for p in self.places)
+
+    @cached_property
+    def rounding_only(self) -> frozenset[str]:
+        """The biases right before a BatchNorm: their true gradient is zero, so what is computed of it is pure rounding."""
+        residuals = [layer for layer in flat(self.layers) if isinstance(layer, Residual)]
+        chains = [self.layers, *(part for residual in residuals for part in (residual.branch, residual.projection))]
+        pairs = [pair for part in chains for pair in pairwise(part)]
+        return frozenset(f"{a.name}/bias" for a, b in pairs if isinstance(b, BatchNorm) and isinstance(a, Dense | Conv2D) and a.bias)
+
+    @property
     def architecture(self) -> str:
-        """The widths, as people write them: ``784-128-64-10``."""
-        widths = [prod(self.input_shape)] + [layer.units for layer in self.layers if isinstance(layer, Dense)]
-        return "-".join(map(str, widths))
+        """The widths, as people write them: ``784-128-64-10``; of convolutions and residuals the count."""
+        every = flat(self.layers)
+        widths = [prod(self.input_shape)] + [layer.units for layer in every if isinstance(layer, Dense)]
+        if not (convolutions := sum(isinstance(layer, Conv2D) for layer in every)):
+            return "-".join(map(str, widths))
+        return f"{convolutions} convolutions, dense {'-'.join(map(str, widths[1:]))}"
+
+    def like(self, framework: str) -> "Network":
+        """Return the network with a framework's own default initializers, epsilons, momenta, slopes and forms.
+
+        Raises
+        ------
+        SpecError
+            Where the framework is not ``torch`` or ``keras``.
+        """
+        if framework not in LIKE:
+            raise SpecError(f"like {framework!r} is unknown; {suggest(framework, LIKE)}")
+
+        def changed(layer: Layer) -> Layer:
+            values: dict[str, Any] = dict(LIKE[framework].get(type(layer), {}))
+            if isinstance(layer, Residual):
+                values = {"branch": tuple(map(changed, layer.branch)), "projection": tuple(map(changed, layer.projection))}
+            return replace(layer, **values)
+
+        return replace(self, layers=tuple(map(changed, self.layers)))
 
     def check_fits(self, image: Shape, classes: int = 10) -> None:
         """Raise `SpecError` unless the network takes such images and gives that many logits."""
@@ -204,8 +147,7 @@ class Network:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        layers = [{"type": type(layer).__name__} | asdict(layer) for layer in self.layers]
-        return {"name": self.name, "input_shape": list(self.input_shape), "layers": layers}
+        return {"name": self.name, "input_shape": list(self.input_shape), "layers": [_layer_to_json(layer) for layer in self.layers]}
 
     @classmethod
     def from_json(cls, data: Any) -> "Network":
@@ -222,31 +164,45 @@ class Network:
         return cls(str(data["name"]), tuple(data["input_shape"]), tuple(map(_layer_from_json, data["layers"])))
 
 
-def check_keys(data: Any, known: set[str], what: str) -> dict[str, Any]:
-    """Return `data` if it is a mapping with exactly the `known` keys, else raise `SpecError`."""
+def check_keys(data: Any, known: set[str], what: str, optional: Set[str] = frozenset()) -> dict[str, Any]:
+    """Return `data` if it is a mapping with the `known` keys, of which those in `optional` may be missing; else raise `SpecError`."""
     if not isinstance(data, Mapping):
         raise SpecError(f"{what}: expected an object with the keys {', '.join(sorted(known))}")
-    keys: dict[str, Any] = {str(k): v for k, v in data.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    keys: dict[str, Any] = {str(k): v for k, v in data.items()}
     for key in keys:
         if key not in known:
             raise SpecError(f"{what}: unknown key {key!r}; {suggest(key, sorted(known))}")
-    if missing := known - set(keys):
+    if missing := known - set(optional) - set(keys):
         raise SpecError(f"{what}: missing key {min(missing)!r}")
     return keys
 
 
+def _layer_to_json(layer: Layer) -> dict[str, Any]:
+    values = {f.name: getattr(layer, f.name) for f in fields(layer)}
+    inner = {key: [_layer_to_json(part) for part in value] for key, value in values.items() if isinstance(value, tuple)}
+    return {"type": type(layer).__name__} | values | inner
+
+
 def _layer_from_json(data: Any) -> Layer:
-    kind = data.get("type") if isinstance(data, Mapping) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    kind = data.get("type") if isinstance(data, Mapping) else None
     if not isinstance(kind, str) or kind not in LAYERS:
         raise SpecError(f"layer type {kind!r} is unknown; {suggest(str(kind), LAYERS)}")
-    values = check_keys(data, {"type"} | {f.name for f in fields(LAYERS[kind])}, f"layer {kind}")
+    own = fields(LAYERS[kind])
+    optional = {f.name for f in own if f.default is not MISSING}
+    values = check_keys(data, {"type"} | {f.name for f in own}, f"layer {kind}", optional)
+    for key, value in values.items():
+        if isinstance(value, list):
+            values[key] = tuple(map(_layer_from_json, value))
+        elif key in ("branch", "projection"):
+            raise SpecError(f"layer {kind}: {key} must be a list of layers, not {value!r}")
     return LAYERS[kind](**{k: v for k, v in values.items() if k != "type"})
 
 
 def _title(layer: Layer) -> str:
-    values = [f"{value}" for key, value in asdict(layer).items() if key != "name"]
-    return f"{type(layer).__name__}({', '.join(values)})"
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    """``Conv2D(32, size=5)``: the numbers without a default, and those that differ from it."""
+    said = [
+        f"{f.name}={getattr(layer, f.name)}" if f.default is not MISSING else f"{getattr(layer, f.name)}"
+        for f in fields(layer)[1:]
+        if not isinstance(f.default, tuple) and getattr(layer, f.name) != f.default
+    ]
+    return f"{type(layer).__name__}({', '.join(said)})"

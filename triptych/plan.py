@@ -3,17 +3,20 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import random
+from .augmentation import Draws
 from .network import Network
 from .recipe import Recipe
 
 Span = tuple[int, int, int]  # first step, number of steps, batch size
 
 PLAN_BYTES = 32 * 2**20  # the largest a plan may be
+PROBED = 16 * 2**20  # numbers that a probe may come to
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,14 @@ class Plan:
         Sample indices; None means all rows as they lie, with no copy.
     keep : dict of str to ndarray of bool, shape (K, B, …)
         Dropout masks by layer name; empty where each framework draws its own.
+    augment : dict of str to ndarray, shape (K, B, …)
+        What `triptych.augmentation` drew; empty where images stay as they are.
     """
 
     rate: NDArray[np.float64]
     order: NDArray[np.int32] | None = None
     keep: dict[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
+    augment: Draws = field(default_factory=dict[str, NDArray[Any]])
 
     def __len__(self) -> int:
         return len(self.rate)
@@ -40,7 +46,8 @@ class Plan:
     def __getitem__(self, steps: slice) -> "Plan":
         """Return the plan of some of the steps."""
         order = None if self.order is None else self.order[steps]
-        return Plan(self.rate[steps], order, {name: mask[steps] for name, mask in self.keep.items()})
+        keep, augment = ({name: drawn[steps] for name, drawn in part.items()} for part in (self.keep, self.augment))
+        return Plan(self.rate[steps], order, keep, augment)
 
     def single(self) -> Iterator["Plan"]:
         """Yield the same steps one by one."""
@@ -87,7 +94,7 @@ class Schedule:
     def block_steps(self) -> int:
         """K of a whole block, after the bound on a plan's size."""
         masks = 0 if self.recipe.random == "free" else sum(int(np.prod(shape)) for _, shape in self.network.dropouts)
-        per_step = 8 + self.batch * ((0 if self.full else 4) + masks)
+        per_step = 8 + self.batch * ((0 if self.full else 4) + masks + 4 * len(self.recipe.augmentation.active))
         longest = self.recipe.epochs if self.full else max(self.samples // self.batch, 1)
         return max(1, min(self.block, PLAN_BYTES // per_step, longest))
 
@@ -130,11 +137,17 @@ class Schedule:
             first.setdefault(span[1:], span)
         return list(first.values())
 
-    def _epoch(self, start: int) -> Iterator[Span]:
+    def _epoch(self, start: int, done: int = 0) -> Iterator[Span]:
         k, (whole, rest) = self.block_steps, divmod(self.samples, self.batch)
-        yield from ((start + at, min(k, whole - at), self.batch) for at in range(0, whole, k))
+        yield from ((start + at, min(k, whole - at), self.batch) for at in range(done, whole, k))
         if rest:
             yield start + whole, 1, rest
+
+    def within(self, epoch: int, done: int = 0) -> Iterator[Span]:
+        """Yield the spans of one epoch, counted from 0, after its first `done` steps."""
+        start = epoch * self.steps_per_epoch
+        if done < self.steps_per_epoch:
+            yield from [(start, 1, self.batch)] if self.full else self._epoch(start, done)
 
     def plans(self) -> Iterator[Plan]:
         """Yield every plan of the run."""
@@ -142,18 +155,23 @@ class Schedule:
 
     def epoch(self, number: int) -> Iterator[Plan]:
         """Yield the plans of one epoch, counted from 0."""
-        start = number * self.steps_per_epoch
-        return (self.plan(*span) for span in ([(start, 1, self.batch)] if self.full else self._epoch(start)))
+        return (self.plan(*span) for span in self.within(number))
 
-    def plan(self, start: int, steps: int, batch: int) -> Plan:
-        """Draw the plan of `steps` steps from step `start`, none of which may cross the end of an epoch in mini-batches."""
-        rate = np.full(steps, self.recipe.optimizer.rate)
+    def plan(self, start: int, steps: int, batch: int, rate: float | None = None) -> Plan:
+        """Draw the plan of `steps` steps from step `start`, none of which may cross the end of an epoch in mini-batches.
+
+        `rate` is what the schedule's factors are taken of; the optimizer's own where nothing has cut it.
+        """
+        base = self.recipe.optimizer.rate if rate is None else rate
+        factors = [self.recipe.schedule.at(step, self.steps_per_epoch, self.recipe.epochs) for step in range(start, start + steps)]
         order = None
         if not self.full:
             epoch, at = divmod(start, self.steps_per_epoch)
             rows = random.permutation(self.samples, self.recipe.seed, "order", epoch)
             order = rows[at * self.batch :][: steps * batch].reshape(steps, batch)
-        return Plan(rate, order, {} if self.recipe.random == "free" else self._masks(start, steps, batch))
+        keep = {} if self.recipe.random == "free" else self._masks(start, steps, batch)
+        augment = self.recipe.augmentation.draw(steps, batch, self.network.input_shape, self.recipe.seed, "augment", start=start)
+        return Plan(base * np.array(factors), order, keep, augment)
 
     def _masks(self, start: int, steps: int, batch: int) -> dict[str, NDArray[np.bool_]]:
         masks = {layer.name: np.empty((steps, batch, *shape), np.bool_) for layer, shape in self.network.dropouts}
@@ -163,8 +181,12 @@ class Schedule:
         return masks
 
     def probe(self, rows: int) -> Plan:
-        """Return a one-step plan over the first `rows` samples, all masks open, for looking and not for training."""
-        rows = min(rows, self.samples)
+        """Return a one-step plan over the first `rows` samples, all masks open, as they are: for looking, not for training.
+
+        Fewer where the outputs of all layers would be more than 16 million numbers.
+        """
+        outputs = sum(int(np.prod(place.output_shape)) for place in self.network.places)
+        rows = min(rows, self.samples, max(16, PROBED // outputs))
         order = np.arange(rows, dtype=np.int32)[None]
         keep = {layer.name: np.ones((1, rows, *shape), np.bool_) for layer, shape in self.network.dropouts}
         return Plan(np.zeros(1), order, keep)

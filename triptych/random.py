@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from .network import Shape
+Shape = tuple[int, ...]
 
 
 def bits(count: int, *key: int | str) -> NDArray[np.uint64]:
@@ -33,8 +33,3 @@ def keep(shape: Shape, rate: float, *key: int | str) -> NDArray[np.bool_]:
     count = int(np.prod(shape))
     words = bits(-(-count // 2), *key).astype("<u8", copy=False).view("<u4")[:count]
     return (words >= np.uint32(min(round(rate * 2**32), 2**32 - 1))).reshape(shape)
-
-
-def he_uniform(shape: Shape, fan_in: int, *key: int | str) -> NDArray[np.float64]:
-    """Return weights uniform in ±√(6/fan_in), float64 (He et al. 2015, eq. 10: variance 2/fan_in)."""
-    return (2 * uniform(shape, *key) - 1) * (6 / fan_in) ** 0.5

@@ -9,13 +9,16 @@ The formulas are the specification's, and the NumPy engine is the specification.
 * RMSprop (Hinton 2012, lecture 6e): v ← ρv + (1−ρ)g², w ← w − η·g/(√v + ε): epsilon outside the root.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from typing import Any, ClassVar, Literal, get_args
 
+from .augmentation import Augmentation
+from .callbacks import CALLBACKS, Monitor
 from .errors import SpecError, suggest
+from .named import check_number, from_json, to_json
 from .network import check_keys
+from .schedules import SCHEDULES, Constant, RateSchedule
 
 DType = Literal["float32", "float64"]
 Randomness = Literal["matched", "free"]
@@ -159,6 +162,14 @@ class Recipe:
     dtype : "float32" or "float64"
     random : "matched" or "free"
         Matched: dropout masks are drawn once and fed to every engine. Free: each framework draws its own.
+    augmentation : Augmentation
+        What is done to training images; the same for every engine in either mode.
+    schedule : RateSchedule
+        The factor on the optimizer's rate, step by step.
+    validation : float
+        The share of the training split, in [0, 1), that is set aside by seed, class by class, to be looked at after each epoch.
+    callbacks : tuple of Monitor
+        What may cut the rate or end the training, at most one of a kind.
     """
 
     epochs: int = 500
@@ -167,6 +178,10 @@ class Recipe:
     seed: int = 0
     dtype: DType = "float32"
     random: Randomness = "matched"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    schedule: RateSchedule = field(default_factory=Constant)
+    validation: float = 0.0
+    callbacks: tuple[Monitor, ...] = ()
 
     def __post_init__(self) -> None:
         _whole("epochs", self.epochs, 1)
@@ -179,26 +194,47 @@ class Recipe:
                     f"recipe: {name} {getattr(self, name)!r} is unknown; {suggest(str(getattr(self, name)), get_args(choices))}"
                 )
 
+        check_number("recipe", "validation", self.validation, 0, 1)
+        if self.validation == 1:
+            raise SpecError("recipe: validation must be below 1, so that something is left to train on")
+        for callback in self.callbacks:
+            if [other.name for other in self.callbacks].count(callback.name) > 1:
+                raise SpecError(f"recipe: two callbacks are {callback.name}; one of a kind is possible")
+            if callback.monitor.startswith("validation") and not self.validation:
+                raise SpecError(
+                    f"recipe: {callback.name} watches {callback.monitor}, but nothing is set aside; give validation, 0.1 say, or watch loss"
+                )
+
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"optimizer": {"name": self.optimizer.name} | asdict(self.optimizer)}
+        chosen = {
+            "optimizer": to_json(self.optimizer),
+            "schedule": to_json(self.schedule),
+            "callbacks": [to_json(callback) for callback in self.callbacks],
+        }
+        return asdict(self) | chosen
 
     @classmethod
     def from_json(cls, data: Any) -> "Recipe":
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote, or a part of it: what is left out is at its default.
 
         Raises
         ------
         SpecError
-            Naming the unknown or missing key and its nearest valid one, or the number out of range.
+            Naming the unknown key and its nearest valid one, or the number out of range.
         """
-        values = check_keys(data, {f.name for f in fields(cls)}, "recipe")
-        chosen: Any = values["optimizer"]
-        name = chosen.get("name") if isinstance(chosen, Mapping) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        if not isinstance(name, str) or name not in OPTIMIZERS:
-            raise SpecError(f"recipe: optimizer {name!r} is unknown; {suggest(str(name), OPTIMIZERS)}")
-        kind = OPTIMIZERS[name]
-        numbers = check_keys(chosen, {"name"} | {f.name for f in fields(kind)}, f"optimizer {name}")
-        values["optimizer"] = kind(**{k: v for k, v in numbers.items() if k != "name"})
+        known = {f.name for f in fields(cls)}
+        values = check_keys(data, known, "recipe", known)
+        if "optimizer" in values:
+            values["optimizer"] = from_json(values["optimizer"], OPTIMIZERS, "optimizer")
+        if "augmentation" in values:
+            known = {f.name for f in fields(Augmentation)}
+            values["augmentation"] = Augmentation(**check_keys(values["augmentation"], known, "augmentation", known))
+        if "schedule" in values:
+            values["schedule"] = from_json(values["schedule"], SCHEDULES, "schedule")
+        if "callbacks" in values:
+            if not isinstance(values["callbacks"], list):
+                raise SpecError(f"recipe: callbacks must be a list, not {values['callbacks']!r}")
+            values["callbacks"] = tuple(from_json(callback, CALLBACKS, "callback") for callback in values["callbacks"])
         return cls(**values)
 
 

@@ -17,11 +17,21 @@ RESULTS_SCHEMA = 1  # docs/results.md describes it; raised whenever a key change
 
 
 class Run:
-    """A folder in the making. A context manager: the log is closed however the run ends."""
+    """A folder in the making. A context manager: the log is closed however the run ends.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    folder : Path
+    events : list of dict, optional
+        Of a run that goes on: its log is written anew with these. Otherwise the folder must not be there yet.
+    """
+
+    def __init__(self, folder: Path, events: list[dict[str, Any]] | None = None) -> None:
         self.folder = folder
-        folder.mkdir(parents=True)
+        if events is None:
+            folder.mkdir(parents=True)
+        else:
+            files.write(folder / "events.jsonl", "".join(files.to_json(event) + "\n" for event in events))
         self._log = (folder / "events.jsonl").open("a", encoding="utf-8")
 
     @classmethod
@@ -61,13 +71,13 @@ class Run:
         files.write(self.folder / "results.json", files.to_json(header | results, indent=1) + "\n")
 
 
-def read_results(folder: Path) -> dict[str, Any]:
-    """Return a run folder's results.
+def read_results(folder: Path, kind: str | None = "compare") -> dict[str, Any]:
+    """Return a run folder's results, of a kind, or of any where it is None.
 
     Raises
     ------
     TriptychError
-        Where the folder holds none, or they are of another schema.
+        Where the folder holds none, or they are of another schema or kind.
     """
     path = folder / "results.json"
     try:
@@ -78,6 +88,8 @@ def read_results(folder: Path) -> dict[str, Any]:
         raise TriptychError(f"{path}: not readable as JSON ({error})") from None
     if not isinstance(results, dict) or results.get("schema") != RESULTS_SCHEMA:
         raise TriptychError(f"{path}: not results of schema {RESULTS_SCHEMA}; make it anew with triptych compare")
+    if kind not in (None, found := results.get("kind", "compare")):
+        raise TriptychError(f"{folder}: results of triptych {found}, where those of triptych {kind} are needed; see triptych show {folder}")
     return results
 
 

@@ -1,11 +1,12 @@
 """The state of a run: weights and optimizer slots as named arrays in the canonical layout.
 
-Names are ``"hidden/kernel"`` for a weight, ``"hidden/kernel/velocity"`` for a slot, ``"step"`` for the count of updates.
+Names are ``"hidden/kernel"`` for a weight, ``"norm/running_mean"`` for a buffer, ``"hidden/kernel/velocity"`` for a slot,
+``"step"`` for the count of updates.
 """
 
 import numpy as np
 
-from . import random
+from .initializers import draw
 from .network import Network
 from .recipe import Recipe
 
@@ -13,7 +14,7 @@ State = dict[str, np.ndarray]
 
 
 def initial(network: Network, recipe: Recipe) -> State:
-    """Return the state before the first step: He-uniform kernels, zero biases, zero slots.
+    """Return the state before the first step: every array as its initializer has it.
 
     Parameters
     ----------
@@ -24,26 +25,33 @@ def initial(network: Network, recipe: Recipe) -> State:
     Returns
     -------
     dict of str to ndarray
-        In order of computation: weights, then each slot kind, then ``step`` (int64, shape ()) where the optimizer counts.
+        In order of computation: weights, buffers, then each slot kind, then ``step`` (int64, shape ()) where the optimizer counts.
     """
-    weights = {
-        p.name: (random.he_uniform(p.shape, p.fan_in, recipe.seed, p.name) if p.fan_in else np.zeros(p.shape)).astype(recipe.dtype)
-        for p in network.parameters
-    }
+    weights, buffers = (
+        {p.name: draw(p.initializer, p.shape, p.fan_in, p.fan_out, recipe.seed, p.name).astype(recipe.dtype) for p in part}
+        for part in (network.parameters, network.buffers)
+    )
     slots = {f"{name}/{slot}": np.zeros_like(w) for slot in recipe.optimizer.slots for name, w in weights.items()}
     step = {"step": np.zeros((), np.int64)} if recipe.optimizer.counts_steps else {}
-    return weights | slots | step
+    return weights | buffers | slots | step
 
 
 def kind(name: str) -> str:
-    """Return what sort of array a name stands for: ``weights``, ``step`` or the slot's own name."""
+    """Return what sort of array a name stands for: ``weights``, ``buffers``, ``step`` or the slot's own name."""
     parts = name.split("/")
-    return "weights" if len(parts) == 2 else parts[-1]
+    if len(parts) != 2:
+        return parts[-1]
+    return "buffers" if parts[1].startswith("running_") else "weights"
 
 
 def weights(state: State) -> State:
     """Return the weights alone."""
     return {name: array for name, array in state.items() if kind(name) == "weights"}
+
+
+def without(arrays: State, parameters: frozenset[str]) -> State:
+    """Return a state or a trace without some parameters, their slots and their gradients."""
+    return {k: a for k, a in arrays.items() if "/".join(k.removeprefix("gradient/").split("/")[:2]) not in parameters}
 
 
 def cast(state: State, dtype: str) -> State:

@@ -156,7 +156,7 @@ def test_figures_and_the_report_are_there_and_small(compared):
 def test_an_engine_that_follows_another_formula_gets_no_ratio(tmp_path):
     """A copy of the package with one mistake in PyTorch's update, and nothing else changed."""
     shutil.copytree(ROOT / "triptych", tmp_path / "triptych", ignore=shutil.ignore_patterns("__pycache__"))
-    path = tmp_path / "triptych" / "engines" / "torch.py"
+    path = tmp_path / "triptych" / "engines" / "torch" / "__init__.py"
     source = path.read_text()
     assert 'group["lr"] = rate' in source
     path.write_text(source.replace('group["lr"] = rate', 'group["lr"] = 1.001 * rate'))

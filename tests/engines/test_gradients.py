@@ -1,17 +1,24 @@
 """Every hand-written gradient against central differences, in float64, away from the kinks; the kink on its own."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from conftest import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triptych import network as spec
-from triptych import state, zoo
+from triptych import layers as spec
+from triptych import placing, state, zoo
 from triptych.data.dataset import Split
 from triptych.engines import create
+from triptych.network import Network
+from triptych.parity.compare import first_divergence
 from triptych.plan import Plan
 from triptych.recipe import Recipe
-from triptych.scratch.layers import build
+from triptych.scratch.build import build
+from triptych.scratch.layers import Training
 from triptych.scratch.loss import softmax_cross_entropy
 
 H = 1e-5  # central differences: error of order H² and of rounding/H, both far below 1e-6
@@ -36,43 +43,128 @@ def agree(analytic: np.ndarray, numeric: np.ndarray) -> None:
     assert np.linalg.norm(analytic - numeric) <= 1e-6 * max(np.linalg.norm(numeric), 1e-3)
 
 
-shapes = st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**31))
+def away(x: np.ndarray, points: tuple[float, ...] = (0.0,)) -> np.ndarray:
+    """Push every value at least 1e-3 away from the kinks."""
+    for point in points:
+        x = x + np.where(x >= point, KINK, -KINK)
+    return x
 
 
-def layer(kind: spec.Layer, rng: np.random.Generator, inputs: int):
-    built = build(kind)
-    if isinstance(kind, spec.Dense):
-        built.parameters = {"kernel": rng.normal(size=(inputs, kind.units)), "bias": rng.normal(size=kind.units)}
-    return built
+def untied(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Values in random order, no two closer than 1e-2: no window of them is near a tie."""
+    return rng.permutation(np.arange(np.prod(shape), dtype=float)).reshape(shape) * 1e-2
 
 
-@pytest.mark.parametrize("name", ["dense", "relu", "dropout", "flatten"])
-@given(shapes)
-@settings(max_examples=30, deadline=None)
-def test_each_layer(name: str, sizes):
-    batch, inputs, units, seed = sizes
-    rng = np.random.default_rng(seed)
-    kind = {
-        "dense": spec.Dense("l", units),
-        "relu": spec.ReLU("l"),
-        "dropout": spec.Dropout("l", 0.3),
-        "flatten": spec.Flatten("l"),
-    }[name]
-    x = rng.normal(size=(batch, inputs, units, 2) if name == "flatten" else (batch, inputs))
-    x += np.where(x >= 0, KINK, -KINK)  # at least 1e-3 away from the kink
-    keep = rng.random(x.shape) >= 0.3 if name == "dropout" else None
-    own = layer(kind, rng, inputs)
-    weight = rng.normal(size=own.forward(x, keep).shape)
+def check(layer: placing.Layer, x: np.ndarray, rng: np.random.Generator, **training: Any) -> None:
+    """Every gradient of a layer, parameters and input, against central differences of a random linear loss."""
+    place = layer.place(x.shape[1:], ())
+    own = build(layer)
+    for part, placed in zip(own.every(), place.flat, strict=True):
+        part.parameters = {p.leaf: rng.normal(size=p.shape) for p in placed.parameters}
+        part.buffers = {p.leaf: np.ones(p.shape) for p in placed.buffers}
+    weight = rng.normal(size=(len(x), *place.output_shape))
 
     def loss() -> float:
-        return float((own.forward(x, keep) * weight).sum())
+        return float((own.forward(x, Training(**training)) * weight).sum())
 
-    loss()
-    parameters, into = own.gradients(weight), own.backward(weight)
+    assert own.forward(x, Training(**training)).shape == weight.shape
+    before = x.copy()
+    into = own.backward(weight)
     agree(into, numerical(loss, x))
-    for leaf, gradient in parameters.items():
-        agree(gradient, numerical(loss, own.parameters[leaf]))
-    assert set(parameters) == set(own.parameters)
+    assert np.array_equal(x, before)
+    for part, placed in zip(own.every(), place.flat, strict=True):
+        assert set(part.gradients) == {p.leaf for p in placed.parameters}
+        for leaf, gradient in part.gradients.items():
+            agree(gradient, numerical(loss, part.parameters[leaf]))
+    loss()
+    kept = {(part.name, leaf): g.copy() for part in own.every() for leaf, g in part.gradients.items()}
+    own.backward(weight, into=False)
+    assert all(np.array_equal(part.gradients[leaf], kept[part.name, leaf]) for part in own.every() for leaf in part.gradients)
+
+
+seeds = st.integers(0, 2**31)
+few = settings(max_examples=15, deadline=None)
+VECTORS = [spec.Dense("l", 3), spec.Dense("l", 2, bias=False), spec.LayerNorm("l"), spec.LayerNorm("l", 1e-3)]
+POINTWISE = [
+    spec.ReLU("l"),
+    spec.LeakyReLU("l", 0.2),
+    spec.GELU("l"),
+    spec.GELU("l", "tanh"),
+    spec.SiLU("l"),
+    spec.Tanh("l"),
+    spec.Sigmoid("l"),
+]
+
+
+@pytest.mark.parametrize("layer", [*VECTORS, *POINTWISE], ids=repr)
+@given(st.integers(1, 5), st.integers(2, 6), seeds)
+@few
+def test_layers_of_vectors(layer: placing.Layer, batch: int, inputs: int, seed: int):
+    rng = np.random.default_rng(seed)
+    check(layer, away(rng.normal(size=(batch, inputs))), rng)
+
+
+@pytest.mark.parametrize(
+    "layer", [spec.Flatten("l"), spec.GlobalAvgPool("l"), spec.LayerNorm("l"), spec.ReLU("l"), spec.SiLU("l")], ids=repr
+)
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(2, 3), seeds)
+@few
+def test_layers_of_images(layer: placing.Layer, batch: int, h: int, w: int, c: int, seed: int):
+    rng = np.random.default_rng(seed)
+    check(layer, away(rng.normal(size=(batch, h, w, c))), rng)
+
+
+@given(
+    st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), st.integers(1, 2), st.booleans(), seeds
+)
+@settings(max_examples=60, deadline=None)
+def test_convolutions(batch: int, groups: int, size: int, stride: int, padding: int, each: int, bias: bool, seed: int):
+    rng = np.random.default_rng(seed)
+    layer = spec.Conv2D("l", groups * each, size, stride, padding, groups, bias)
+    h, w = rng.integers(max(1, size - 2 * padding), 6, 2)
+    check(layer, rng.normal(size=(batch, h, w, groups * int(rng.integers(1, 3)))), rng)
+
+
+@pytest.mark.parametrize("kind", [spec.MaxPool2D, spec.AvgPool2D])
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(0, 1), seeds)
+@settings(max_examples=40, deadline=None)
+def test_pools(kind: type[spec.Pool], batch: int, size: int, stride: int, padding: int, seed: int):
+    rng = np.random.default_rng(seed)
+    layer = kind("l", size, stride, min(padding, size // 2))
+    h, w = rng.integers(size, 7, 2)
+    check(layer, untied(rng, (batch, h, w, 2)), rng)
+
+
+@pytest.mark.parametrize("unbiased", [True, False])
+@given(st.integers(1, 5), st.booleans(), st.integers(1, 3), seeds)
+@few
+def test_batch_norm(unbiased: bool, batch: int, image: bool, side: int, seed: int):
+    """In training; a batch of one value a channel too, where every gradient but beta's is zero."""
+    rng = np.random.default_rng(seed)
+    shape = (batch, side, side, 2) if image else (batch, 3)
+    # Values of one sign and close together would make the variance smaller than the differences can bear.
+    check(spec.BatchNorm("l", 0.1, 1e-2, unbiased), 3 * rng.normal(size=shape), rng)
+
+
+@given(st.integers(1, 3), st.booleans(), seeds)
+@few
+def test_residuals(batch: int, projected: bool, seed: int):
+    rng = np.random.default_rng(seed)
+    branch = (spec.Conv2D("a", 4 if projected else 2, 3, 1, 1), spec.Tanh("b"), spec.Residual("r", (spec.SiLU("s"),)))
+    layer = spec.Residual("l", branch, (spec.Conv2D("p", 4, 1),) if projected else ())
+    check(layer, rng.normal(size=(batch, 3, 4, 2)), rng)
+
+
+@given(st.integers(1, 4), st.integers(1, 6), seeds)
+@few
+def test_dropout(batch: int, inputs: int, seed: int):
+    rng = np.random.default_rng(seed)
+    check(spec.Dropout("l", 0.3), rng.normal(size=(batch, inputs)), rng, masks={"l": rng.random((batch, inputs)) >= 0.3})
+
+
+def test_every_layer_is_checked_here():
+    source = Path(__file__).read_text()
+    assert all(f"spec.{name}" in source for name in spec.LAYERS)
 
 
 @given(st.integers(1, 6), st.integers(2, 10), st.integers(0, 2**31))
@@ -113,7 +205,41 @@ def test_whole_networks(hidden: list[int], batch: int, dropout: bool, seed: int)
         agree(seen[f"gradient/{p.name}"], numeric)
 
 
-def test_relu_at_zero_has_derivative_zero():
-    relu = build(spec.ReLU("r"))
-    assert relu.forward(np.array([[-1.0, -0.0, 0.0, 1e-300, 2.0]])).tolist() == [[0, 0, 0, 1e-300, 2]]
+def test_kinks_have_one_rule():
+    relu, leaky = build(spec.ReLU("r")), build(spec.LeakyReLU("l", 0.25))
+    x = np.array([[-1.0, -0.0, 0.0, 1e-300, 2.0]])
+    assert relu.forward(x).tolist() == [[0, 0, 0, 1e-300, 2]]
     assert relu.backward(np.full((1, 5), 7.0)).tolist() == [[0, 0, 0, 7, 7]]
+    assert leaky.forward(x).tolist() == [[-0.25, 0, 0, 1e-300, 2]]
+    assert leaky.backward(np.full((1, 5), 8.0)).tolist() == [[2, 2, 2, 8, 8]]
+
+
+def test_ties_go_to_the_first_in_row_major_order():
+    pool = build(spec.MaxPool2D("p", 2, 1, 1))
+    x = np.ones((1, 2, 2, 1))
+    assert pool.forward(x).tolist() == np.ones((1, 3, 3, 1)).tolist()
+    dy = np.arange(1.0, 10).reshape(1, 3, 3, 1)
+    # Nine windows over a padded 4×4: each gives its gradient to the first pixel it sees; padding never wins.
+    assert pool.backward(dy)[0, :, :, 0].tolist() == [[1 + 2 + 4 + 5, 3 + 6], [7 + 8, 9]]
+
+
+@pytest.mark.parametrize(("name", "backend"), rows())
+def test_every_engine_keeps_the_rules_of_ties_and_kinks(name: str, backend: str):
+    """Whole numbers everywhere: exact zeros at every ReLU, ties in every window, and one answer."""
+    layers = (
+        *(spec.Conv2D("conv", 2, 1), spec.ReLU("relu"), spec.MaxPool2D("pool", 3, 2, 1), spec.LeakyReLU("leaky")),
+        *(spec.Flatten("flatten"), spec.Dense("output", 3)),
+    )
+    network = Network("ties", (5, 5, 1), layers)
+    recipe = Recipe(1, 4, dtype="float64")
+    rng = np.random.default_rng(0)
+    start = {n: rng.integers(-1, 2, a.shape).astype(float) for n, a in state.initial(network, recipe).items()}
+    start["conv/bias"][:] = 0
+    split = Split(rng.integers(0, 2, (4, 5, 5, 1), dtype=np.uint8) * np.uint8(255), np.array([0, 1, 2, 0], np.int32))
+    plan = Plan(np.array([0.1]), np.arange(4, dtype=np.int32)[None])
+    seen = []
+    for engine in (create("numpy", network, recipe), create(name, network, recipe, backend=backend)):
+        engine.load(start)
+        seen.append(engine.trace(engine.put(split), plan))
+    assert (seen[0]["output/conv"] == 0).sum() > 20
+    assert first_divergence(*seen, 1e-13) is None

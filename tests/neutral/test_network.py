@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from triptych import zoo
 from triptych.errors import SpecError
-from triptych.network import Dense, Dropout, Flatten, Network, ReLU
+from triptych.layers import Dense, Dropout, Flatten, ReLU
+from triptych.network import Network
 
 
 def test_the_zoo_has_the_parameters_that_arithmetic_gives():

@@ -21,12 +21,12 @@ def float64(comparison: "Comparison") -> Iterator[dict[str, Any]]:
     start = state.initial(comparison.settings.network, recipe)
     schedule = replace(comparison.schedule, recipe=recipe)
     reference = comparison.witness.build("reference", comparison.settings.network, recipe)
-    steps = list(schedule.proof(PROOF_STEPS))
+    steps, rule = list(schedule.proof(PROOF_STEPS)), lockstep.rule(comparison.settings.network, recipe)
     for row in comparison.live:
 
         def prove(row: Row = row) -> None:
             engine = remote_of(row).build("exact", comparison.settings.network, recipe)
-            for row.walked in lockstep.walk(reference, engine, comparison.dataset.train, steps, start):
+            for row.walked in lockstep.walk(reference, engine, comparison.dataset.train, steps, start, rule):
                 pass
             row.blocked = lockstep.blocks(engine, comparison.dataset.train, schedule, start)
             engine.drop()

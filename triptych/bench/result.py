@@ -80,7 +80,10 @@ def title(network: Network, recipe: Recipe) -> str:
     kind = "Nesterov" if getattr(o, "nesterov", False) else {"sgd": "SGD", "adam": "Adam", "rmsprop": "RMSprop"}.get(o.name, o.name)
     dropout = "".join(f", dropout {layer.rate:g}" for layer, _ in network.dropouts[:1])
     batch = "full batch" if recipe.batch_size == "full" else f"batch {recipe.batch_size}"
-    return f"{network.architecture}{dropout}: {kind} {o.rate:g}{extras}, {batch}, {recipe.dtype}, seed {recipe.seed}"
+    plan = recipe.schedule
+    falling = "" if plan.name == "constant" else f", {plan.name}"
+    warmup = f", warm-up of {plan.warmup:g} epochs" if plan.warmup else ""
+    return f"{network.architecture}{dropout}: {kind} {o.rate:g}{extras}{falling}{warmup}, {batch}, {recipe.dtype}, seed {recipe.seed}"
 
 
 def milliseconds(seconds: float) -> str:

@@ -54,6 +54,7 @@ def pack_plans(plans: Sequence[Plan]) -> State:
         if plan.order is not None:
             arrays[f"{i}/order"] = plan.order
         arrays |= {f"{i}/keep/{name}": mask for name, mask in plan.keep.items()}
+        arrays |= {f"{i}/augment/{name}": drawn for name, drawn in plan.augment.items()}
     return arrays
 
 
@@ -61,6 +62,9 @@ def unpack_plans(arrays: State) -> list[Plan]:
     """Return the plans that `pack_plans` packed."""
     plans: list[Plan] = []
     while (start := f"{len(plans)}/") + "rate" in arrays:
-        keep = {name.removeprefix(f"{start}keep/"): mask for name, mask in arrays.items() if name.startswith(f"{start}keep/")}
-        plans.append(Plan(arrays[f"{start}rate"], arrays.get(f"{start}order"), keep))
+        keep, augment = (
+            {name.removeprefix(part): drawn for name, drawn in arrays.items() if name.startswith(part)}
+            for part in (f"{start}keep/", f"{start}augment/")
+        )
+        plans.append(Plan(arrays[f"{start}rate"], arrays.get(f"{start}order"), keep, augment))
     return plans

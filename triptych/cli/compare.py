@@ -15,17 +15,18 @@ LONG = 60  # seconds from which an estimate comes first
 @app.command("compare")
 def compare(
     data: o.Data = None,
-    network: o.NetworkName = "classic",
+    network: o.NetworkName = None,
     hidden: o.Hidden = None,
     dropout: o.DropoutRate = 0.0,
+    recipe_name: o.RecipeName = None,
     epochs: o.Epochs = None,
-    batch_size: o.BatchSize = "full",
-    optimizer: o.OptimizerName = "sgd",
+    batch_size: o.BatchSize = None,
+    optimizer: o.OptimizerName = None,
     rate: o.Rate = None,
-    seed: o.Seed = 0,
+    seed: o.Seed = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repeat over this many seeds and show the spread.")] = 1,
-    dtype: o.DType = "float32",
-    random: o.Randomness = "matched",
+    dtype: o.DType = None,
+    random: o.Randomness = None,
     engines: o.Engines = None,
     backends: o.Backends = "default",
     threads: o.Threads = 1,
@@ -57,17 +58,20 @@ def compare(
 
     console = Console()
     rows = specs(o.engines_of(engines), o.all_backends(backends))
-    recipe = o.recipe_of(epochs, batch_size, optimizer, rate, seed, dtype, random)
-    settings = Settings(o.network_of(network, hidden, dropout), recipe, rows, threads, device)
-    dataset = sources.load(data, seed)
+    recipe = o.recipe_of(recipe_name, epochs, batch_size, optimizer, rate, seed=seed, dtype=dtype, random=random)
+    settings = Settings(o.network_of(network, hidden, dropout, recipe_name), recipe, rows, threads, device)
+    dataset = sources.load(data, recipe.seed)
     console.print(o.data_line(dataset), highlight=False, markup=False, soft_wrap=True)
+    if left_out := [*(["validation"] if recipe.validation else []), *(callback.name for callback in recipe.callbacks)]:
+        said = "every row trains all epochs on the whole training split, so that all make the same steps"
+        console.print(f"Without {' and '.join(left_out)}: {said}.", highlight=False)
     if (guess := seeds * estimate(dataset, settings)) > LONG:
         console.print(f"Estimate: about {guess / 60:.1f} minutes (Ctrl-C stops it; what is written stays whole).", highlight=False)
     results: list[dict[str, Any]] = []
     with Run.create(runs, "compare") as run:
-        for number in range(seed, seed + seeds):
+        for number in range(recipe.seed, recipe.seed + seeds):
             seeded = replace(settings, recipe=replace(recipe, seed=number))
-            comparison = Comparison(dataset if number == seed else sources.load(data, number), seeded)
+            comparison = Comparison(dataset if number == recipe.seed else sources.load(data, number), seeded)
             with View(console, {spec.key: spec.label for spec in rows}) as view:
                 for event in comparison.events():
                     run.log({"seed": number} | event)

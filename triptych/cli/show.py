@@ -1,22 +1,48 @@
-"""``triptych show``: a network's layers, shapes and parameters."""
+"""``triptych show``: a network's layers, shapes and parameters, or what a run came to."""
 
 import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from . import app
-from .options import DropoutRate, Hidden, NetworkName, network_of
+from .options import DropoutRate, Hidden, NetworkName, RecipeName, network_of, recipe_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LINES = 20  # of a training's epochs
 
 
 @app.command("show")
-def show(network: NetworkName = "classic", hidden: Hidden = None, dropout: DropoutRate = 0.0, as_json: bool = False) -> None:
-    """Show a network layer by layer; with --as-json, as a file that --network reads.
+def show(
+    run: Annotated[Path | None, typer.Argument(help="A run folder, to show what it came to.", show_default=False)] = None,
+    network: NetworkName = None,
+    hidden: Hidden = None,
+    dropout: DropoutRate = 0.0,
+    recipe: RecipeName = None,
+    as_json: bool = False,
+) -> None:
+    """Show a network layer by layer; with --as-json, as a file that --network reads. Or a run, or a recipe as a file.
 
     Change the architecture: triptych show --hidden 256,128 --dropout 0.3
     """
-    described = network_of(network, hidden, dropout)
-    if as_json:
-        print(json.dumps(described.to_json(), indent=2))
-        return
     from rich.console import Console
+
+    console = Console()
+    if run is not None:
+        _run(console, run)
+    elif recipe is not None:
+        print(json.dumps(recipe_of(recipe).to_json(), indent=2))
+    elif as_json:
+        print(json.dumps(network_of(network, hidden, dropout).to_json(), indent=2))
+    else:
+        _network(console, network_of(network, hidden, dropout))
+
+
+def _network(console: "Console", described: Any) -> None:
     from rich.table import Table
 
     table = Table(title=f"{described.name}: {described.architecture}", box=None, title_justify="left")
@@ -26,4 +52,59 @@ def show(network: NetworkName = "classic", hidden: Hidden = None, dropout: Dropo
         table.add_row(name, layer, shape, f"{count:,}")
     table.add_section()
     table.add_row("", "", "", f"{described.parameter_count:,}")
-    Console().print(table)
+    console.print(table)
+
+
+def _run(console: "Console", folder: Path) -> None:
+    from ..runs import read_results
+
+    if (folder / "last" / "state.safetensors").exists() and not (folder / "results.json").exists():
+        _unfinished(console, folder)
+        return
+    results = read_results(folder, None)
+    if results.get("kind") == "train":
+        _trained(console, results)
+    else:
+        from . import table
+
+        for result in results["runs"]:
+            table.show(console, result)
+        if len(results["runs"]) > 1:
+            table.show_spread(console, results["runs"])
+
+
+def _trained(console: "Console", results: dict[str, Any]) -> None:
+    from .progress import tested_line
+
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    data = results["data"]
+    say(f"{results['label']}, {results['backend']}, on {results['device']}: {results['title']}")
+    say(f"{data['name']}: {data['train']:,} training and {data['test']:,} test images ({data['source']})")
+    _epochs(console, results["history"], results["recipe"]["epochs"])
+    if results["stopped"]:
+        say(f"Stopped early: {results['stopped']}; the best epoch was {results['best_epoch']}.")
+    say(f"{results['steps']:,} steps of training in {results['seconds']:.3g} s.")
+    say(tested_line(results))
+
+
+def _unfinished(console: "Console", folder: Path) -> None:
+    from ..session import Saved
+
+    saved = Saved.read(folder)
+    _epochs(console, saved.position.history, saved.recipe.epochs)
+    console.print(
+        f"Not finished: saved after step {saved.position.step:,}, in epoch {len(saved.position.history) + 1} of {saved.recipe.epochs}; "
+        f"go on with: triptych train ENGINE --resume {folder}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _epochs(console: "Console", history: list[dict[str, Any]], epochs: int) -> None:
+    from .progress import epoch_line
+
+    every = -(-len(history) // LINES) or 1
+    for epoch in history:
+        if epoch["epoch"] % every == 0 or epoch is history[-1]:
+            console.print(epoch_line(epoch, epochs), highlight=False, soft_wrap=True)

@@ -20,14 +20,17 @@ def verify(
     ] = None,
     hidden: o.Hidden = None,
     dropout: o.DropoutRate = 0.0,
+    recipe_name: o.RecipeName = None,
     optimizer: Annotated[
         list[str] | None, typer.Option("--optimizer", metavar="NAME", help="May be given several times. Default: sgd.", show_default=False)
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every network of the zoo with every optimizer.")] = False,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps compared, each against NumPy's.")] = 500,
-    batch_size: o.BatchSize = "64",
+    batch_size: Annotated[
+        str | None, typer.Option("--batch-size", metavar="N|full", help="Samples a step, or full. Default: 64.", show_default=False)
+    ] = None,
     rate: o.Rate = None,
-    seed: o.Seed = 0,
+    seed: o.Seed = None,
     dtype: o.DType = "float64",
     engines: o.Engines = None,
     backends: o.Backends = "default",
@@ -58,17 +61,19 @@ def verify(
     from ..parity.verify import verify as events
     from ..recipe import SHORTHANDS
 
-    names = list(zoo.ZOO) if everything else network or ["classic"]
-    optimizers = list(SHORTHANDS) if everything else optimizer or ["sgd"]
-    if everything and (network or optimizer or hidden is not None):
+    names = list(zoo.ZOO) if everything else network or [None]
+    optimizers = list(SHORTHANDS) if everything else optimizer or ["sgd" if recipe_name is None else None]
+    if everything and (network or recipe_name or optimizer or hidden is not None):
         raise typer.BadParameter("it stands for every network and optimizer; leave the others out", param_hint="--all")
-    networks = [o.network_of(name, hidden, dropout) for name in names]
-    recipes = {name: o.recipe_of(1, batch_size, name, rate, seed, dtype, "matched") for name in optimizers}
+    networks = [o.network_of(name, hidden, dropout, recipe_name) for name in names]
+    size = batch_size or ("64" if recipe_name is None else None)
+    each = [o.recipe_of(recipe_name, None, size, name, rate, seed=seed, dtype=dtype, random="matched") for name in optimizers]
+    recipes = {name or recipe.optimizer.name: recipe for name, recipe in zip(optimizers, each, strict=True)}
     cases = [Case(n, recipe, steps) for n in networks for recipe in recipes.values()]
     titles = [(n.name, name) for n in networks for name in recipes]
     rows = specs(o.engines_of(engines), o.all_backends(backends))
     console = Console()
-    dataset = sources.load(data, seed)
+    dataset = sources.load(data, each[0].seed)
     console.print(o.data_line(dataset), highlight=False, markup=False, soft_wrap=True)
     report = _Report(console, iter(titles))
     with Progress(

@@ -22,6 +22,7 @@ from ..recipe import Recipe
 from ..state import State
 
 Native = Any  # a split on an engine's device, in its own types
+AT_ONCE = 1_000  # samples evaluated at once: what a convolution makes of ten thousand does not fit into memory
 
 
 class Engine(Protocol):

@@ -1,7 +1,6 @@
 """NumPy: forward, backward and update by hand. This engine is the specification; the others are argued against it."""
 
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,13 @@ from ..data.dataset import Split
 from ..network import Network
 from ..plan import Plan
 from ..recipe import Recipe
-from ..scratch.layers import Layer, build
+from ..scratch.augmentation import augment
+from ..scratch.build import build
+from ..scratch.layers import Chain, Training
 from ..scratch.loss import softmax_cross_entropy
 from ..scratch.optimizers import UPDATES
 from ..state import State, check
+from . import AT_ONCE
 
 LABEL = "NumPy"
 REQUIRES = "numpy"
@@ -39,8 +41,8 @@ class Engine:
     def __init__(self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "eager") -> None:
         self.device = "cpu"  # whatever is asked for: a comparison on a GPU still needs its reference
         self.network, self.recipe = network, recipe
-        self.layers = [build(layer) for layer in network.layers]
-        self.fixed = len(list(takewhile(lambda place: not place.parameters, network.places)))  # nothing to learn below
+        self.chain = Chain([build(layer) for layer in network.layers])
+        self.layers = [part for layer in self.chain.layers for part in layer.every()]
         self.own = np.random.Generator(np.random.Philox(recipe.seed))  # masks in free mode
         self.arrays: State = {}
         self.losses: list[Array] = []
@@ -49,6 +51,7 @@ class Engine:
         self.arrays = {name: array.copy() for name, array in check(state, self.network, self.recipe).items()}
         for layer, place in zip(self.layers, self.network.places, strict=True):
             layer.parameters = {p.leaf: self.arrays[p.name] for p in place.parameters}
+            layer.buffers = {p.leaf: self.arrays[p.name] for p in place.buffers}
 
     def state(self) -> State:
         return {name: array.copy() for name, array in self.arrays.items()}
@@ -60,6 +63,8 @@ class Engine:
         for k, rate in enumerate(plan.rate):
             loss, gradients = self._gradients(*self._batch(data, plan, k))
             self._update(gradients, float(rate))
+            for layer in self.layers:
+                layer.advance()
             self.losses.append(loss)
 
     def sync(self) -> np.ndarray:
@@ -67,12 +72,12 @@ class Engine:
         return losses
 
     def logits(self, data: Native) -> np.ndarray:
-        return self._forward(data.x, {})
+        return np.concatenate([self.chain.forward(data.x[i : i + AT_ONCE]) for i in range(0, len(data.x), AT_ONCE)])
 
     def trace(self, data: Native, plan: Plan, *, outputs: bool = True) -> State:
         seen: State = {}
         loss, gradients = self._gradients(*self._batch(data, plan, 0), seen if outputs else None)
-        return seen | {"loss": loss} | {f"gradient/{name}": g for name, g in gradients.items()}
+        return seen | {"loss": loss} | {f"gradient/{name}": gradients[name] for name in self.network.backward}
 
     def _batch(self, data: Native, plan: Plan, k: int) -> tuple[Array, Array, dict[str, Array]]:
         masks = {name: mask[k] for name, mask in plan.keep.items()}
@@ -83,24 +88,14 @@ class Engine:
         for layer, shape in self.network.dropouts:
             if layer.name not in masks:  # in free mode
                 masks[layer.name] = self.own.random((len(x), *shape)) >= layer.rate
+        if plan.augment:
+            x = augment(self.recipe.augmentation, x, {name: drawn[k] for name, drawn in plan.augment.items()})
         return x, y, masks
 
-    def _forward(self, x: Array, masks: dict[str, Array], seen: State | None = None) -> Array:
-        for layer in self.layers:
-            x = layer.forward(x, masks.get(layer.name))
-            if seen is not None:
-                seen[f"output/{layer.name}"] = x.copy()
-        return x
-
     def _gradients(self, x: Array, y: Array, masks: dict[str, Array], seen: State | None = None) -> tuple[Array, State]:
-        loss, dy = softmax_cross_entropy(self._forward(x, masks, seen), y)
-        gradients: State = {}
-        learning: list[Layer] = self.layers[self.fixed :]
-        for layer in reversed(learning):
-            gradients |= {f"{layer.name}/{leaf}": g for leaf, g in layer.gradients(dy).items()}
-            if layer is not learning[0]:
-                dy = layer.backward(dy)
-        return loss, gradients
+        loss, dy = softmax_cross_entropy(self.chain.forward(x, Training(masks, seen)), y)
+        self.chain.backward(dy, into=False)
+        return loss, {f"{layer.name}/{leaf}": g for layer in self.layers for leaf, g in layer.gradients.items()}
 
     def _update(self, gradients: State, rate: float) -> None:
         optimizer, step = self.recipe.optimizer, 0

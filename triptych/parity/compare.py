@@ -69,7 +69,9 @@ def figures(reference: State, candidate: State, stage: str | None = None) -> dic
     return {kind: _ratio(gap, scales[kind]) for kind, gap in gaps.items()}
 
 
-def first_divergence(reference: State, candidate: State, bound: float, stage: str | None = None) -> Divergence | None:
+def first_divergence(
+    reference: State, candidate: State, bound: float, stage: str | None = None, *, weights: float | None = None
+) -> Divergence | None:
     """Walk the reference in order; return the first array that is out of bound, or None.
 
     Each comparison asserts shape, then dtype, then value.
@@ -81,6 +83,8 @@ def first_divergence(reference: State, candidate: State, bound: float, stage: st
         On the figure of the array's kind.
     stage : str, optional
         The stage that two *states* belong to; without it the arrays are *traces*, whose names tell.
+    weights : float, optional
+        The bound on weights, where it is another.
     """
     scales = _scales(reference, stage)
     for name in [*reference, *(name for name in candidate if name not in reference)]:
@@ -94,7 +98,7 @@ def first_divergence(reference: State, candidate: State, bound: float, stage: st
         if found.dtype != expected.dtype:
             return Divergence(own, layer, name, (), str(expected.dtype), str(found.dtype), np.inf, "dtype")
         error = _ratio(_gap(expected, found), scales[kind])
-        if not error <= bound:
+        if not error <= (weights if weights is not None and kind == "weights" else bound):
             with np.errstate(invalid="ignore"):
                 difference = np.abs(found.astype(np.float64) - expected)
             difference = np.where(np.isfinite(difference), difference, np.inf)

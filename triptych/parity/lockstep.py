@@ -1,13 +1,51 @@
-"""Whole trajectories: a reference and a candidate take the same steps, compared at every one."""
+"""In lockstep: a reference and a candidate take the same steps, compared at every one.
+
+Networks without BatchNorm and Residual are walked as whole trajectories. With them training amplifies rounding itself, so
+at each step the candidate is loaded with the reference's state and makes one step from there.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ..data.dataset import Split
 from ..engines import Engine
+from ..network import Network
 from ..plan import Plan, Schedule
-from ..state import State
+from ..recipe import Recipe
+from ..state import State, without
 from .compare import BOUND, Divergence, figures, first_divergence
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a network is proved.
+
+    Attributes
+    ----------
+    stepwise : bool
+        Whether each step begins from the reference's state, and not from where the candidate itself had come to.
+    uncompared : frozenset of str
+        Parameters whose gradient is rounding and nothing else.
+    weights : float
+        The bound on weights: from one state, an adaptive optimizer may turn a gradient's rounding of 1e-15 into a
+        difference of rate·1e-15/epsilon.
+    bound : float
+        On every other kind.
+    """
+
+    stepwise: bool = False
+    uncompared: frozenset[str] = frozenset()
+    weights: float = BOUND
+    bound: float = BOUND
+
+
+def rule(network: Network, recipe: Recipe) -> Rule:
+    """Return how a network is proved with a recipe."""
+    if not network.stepwise:
+        return Rule(uncompared=network.rounding_only)
+    epsilon: float | None = getattr(recipe.optimizer, "epsilon", None)
+    widened = 1e-15 * recipe.optimizer.rate / epsilon if epsilon else 0.0
+    return Rule(True, network.rounding_only, max(BOUND, widened))
 
 
 @dataclass
@@ -39,17 +77,18 @@ class Outcome:
     def largest(self) -> float:
         return max(self.worst.values(), default=0.0)
 
-    def see(self, reference: State, candidate: State, bound: float, stage: str | None = None) -> bool:
+    def see(self, reference: State, candidate: State, rule: Rule, stage: str | None = None) -> bool:
         """Compare, remember, and return whether the row is still in bound."""
+        reference, candidate = (without(arrays, rule.uncompared) for arrays in (reference, candidate))
         for kind, figure in figures(reference, candidate, stage).items():
             kind = "outputs" if kind.startswith("output/") else kind
             self.worst[kind] = max(self.worst.get(kind, 0.0), figure)
-        self.divergence = first_divergence(reference, candidate, bound, stage)
+        self.divergence = first_divergence(reference, candidate, rule.bound, stage, weights=rule.weights)
         return self.divergence is None
 
 
 def walk(
-    reference: Engine, candidate: Engine, split: Split, steps: Iterable[Plan], start: State, bound: float = BOUND
+    reference: Engine, candidate: Engine, split: Split, steps: Iterable[Plan], start: State, rule: Rule | None = None
 ) -> Iterator[Outcome]:
     """Take both engines through the same steps and compare everything at each.
 
@@ -64,40 +103,43 @@ def walk(
     steps : iterable of Plan
         One step each.
     start : State
-    bound : float
+    rule : Rule, optional
+        By default a whole trajectory, everything compared.
 
     Yields
     ------
     Outcome
         Once after loading and after each step, the same object; the walk ends at the first divergence.
     """
-    outcome = Outcome()
+    outcome, rule = Outcome(), rule or Rule()
     data, own = candidate.put(split), reference.put(split)
     reference.load(start)
     candidate.load(start)
-    outcome.see(reference.state(), candidate.state(), bound, "initial state")
+    outcome.see(reference.state(), candidate.state(), rule, "initial state")
     yield outcome
     for at, step in enumerate(steps):
         if not outcome.equal:
             break
         outcome.at = at
         first = at == 0
-        if outcome.see(reference.trace(own, step, outputs=first), candidate.trace(data, step, outputs=first), bound):
+        if rule.stepwise:
+            candidate.load(reference.state())
+        if outcome.see(reference.trace(own, step, outputs=first), candidate.trace(data, step, outputs=first), rule):
             reference.run(own, step)
             candidate.run(data, step)
-            if outcome.see({"loss": reference.sync()[0]}, {"loss": candidate.sync()[0]}, bound):
-                outcome.see(reference.state(), candidate.state(), bound, "update")
+            if outcome.see({"loss": reference.sync()[0]}, {"loss": candidate.sync()[0]}, rule):
+                outcome.see(reference.state(), candidate.state(), rule, "update")
         outcome.steps += outcome.equal
         yield outcome
 
 
-def blocks(engine: Engine, split: Split, schedule: Schedule, start: State, bound: float = BOUND) -> Outcome:
+def blocks(engine: Engine, split: Split, schedule: Schedule, start: State) -> Outcome:
     """Check that `run` with K steps equals K calls with one step, the smaller last batch included.
 
     The step that is timed (K at once) is thereby the step that was proved (one at a time).
     """
     plans = [schedule.plan(*span) for span in schedule.kinds()]
-    data, outcome = engine.put(split), Outcome()
+    data, outcome, bounds = engine.put(split), Outcome(), rule(schedule.network, schedule.recipe)
 
     def after(run: Callable[[Plan], None]) -> State:
         engine.load(start)
@@ -113,6 +155,6 @@ def blocks(engine: Engine, split: Split, schedule: Schedule, start: State, bound
     together = after(lambda plan: engine.run(data, plan))
     outcome.steps = sum(map(len, plans))
     # The losses of a block are compared as one array, called "loss" as in a trace.
-    if outcome.see({"loss": single.pop("losses")}, {"loss": together.pop("losses")}, bound):
-        outcome.see(single, together, bound, "update")
+    if outcome.see({"loss": single.pop("losses")}, {"loss": together.pop("losses")}, bounds):
+        outcome.see(single, together, bounds, "update")
     return outcome

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from ..data.dataset import Split
 from ..engines import Engine, Native
-from ..network import Network, ReLU
+from ..layers import ReLU
+from ..network import Network
 from ..plan import Plan, Schedule
 from ..random import bits
-from ..state import State, cast, weights
+from ..state import State, cast, weights, without
 
 STEPS = 16
 FACTOR = 4.0  # how much worse than NumPy's own float32 error a correct engine may be
@@ -81,7 +82,8 @@ def shared_steps(
         exact.run(finely, step)
         row.load(here)
         row.run(data, step)
-        errors.append(_error(_change(here, row.state()), _change(here, exact.state())))
+        uncompared = schedule.network.rounding_only
+        errors.append(_error(_change(here, row.state(), uncompared), _change(here, exact.state(), uncompared)))
         for onward in [step, *(next(steps) for _ in range(stride - 1))]:
             reference.run(own, onward)
     for engine in (reference, exact, row):
@@ -139,12 +141,12 @@ def apart(a: State, b: State) -> float:
 
 def sign_flips(network: Network, a: State, b: State) -> int:
     """Return how many ReLU outputs of two traces are on different sides of zero."""
-    relus = [f"output/{layer.name}" for layer in network.layers if isinstance(layer, ReLU)]
+    relus = [f"output/{place.layer.name}" for place in network.places if isinstance(place.layer, ReLU)]
     return sum(int(((a[name] > 0) != (b[name] > 0)).sum()) for name in relus)
 
 
-def _change(before: State, after: State) -> NDArray[Any]:
-    old = weights(before)
+def _change(before: State, after: State, uncompared: frozenset[str]) -> NDArray[Any]:
+    old = without(weights(before), uncompared)
     return np.concatenate([(after[name].astype(np.float64) - old[name].astype(np.float64)).ravel() for name in old])
 
 

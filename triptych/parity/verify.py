@@ -17,6 +17,7 @@ from . import lockstep, rounding
 
 Event = dict[str, Any]
 
+LIGHT = 1_000_000  # multiplications a sample: what is heavier is made fewer steps at once
 LOOKS = 10  # how often a float32 trajectory is looked at
 
 
@@ -30,7 +31,8 @@ class Case:
 
     def schedule(self, samples: int, dtype: str) -> Schedule:
         """Return a schedule that is long enough for the steps."""
-        one = Schedule(self.network, replace(self.recipe, dtype=dtype, epochs=1, random="matched"), samples)
+        block = 64 if self.network.multiplications < LIGHT else 4
+        one = Schedule(self.network, replace(self.recipe, dtype=dtype, epochs=1, random="matched"), samples, block)
         return replace(one, recipe=replace(one.recipe, epochs=-(-self.steps // one.steps_per_epoch)))
 
 
@@ -88,7 +90,7 @@ def _prove(split: Split, case: Case, spec: Spec, numpy: Remote, remote: Remote) 
     start = state.initial(case.network, schedule.recipe)
     reference, exact = (r.build("float64", case.network, schedule.recipe) for r in (numpy, remote))
     outcome = lockstep.Outcome()
-    for outcome in lockstep.walk(reference, exact, split, schedule.proof(case.steps), start):
+    for outcome in lockstep.walk(reference, exact, split, schedule.proof(case.steps), start, lockstep.rule(case.network, schedule.recipe)):
         yield {"type": "walking", "done": outcome.at + 1, "steps": case.steps} | said
     blocked = lockstep.blocks(exact, split, schedule, start)
     yield {"type": "walked", "outcome": outcome, "blocks": blocked} | said

@@ -10,7 +10,8 @@ import numpy as np
 from .. import files
 from ..bench.result import milliseconds
 from ..errors import TriptychError
-from ..network import Network, ReLU
+from ..layers import ReLU
+from ..network import Network
 from ..parity.rounding import PROBE_ROWS
 from ..runs import read_events, read_results
 from .answers import answers

@@ -14,8 +14,10 @@ from ...data.dataset import Split
 from ...errors import EngineError
 from ...plan import Plan
 from ...state import State, check
+from .. import AT_ONCE
+from .augmentation import augment
 from .fitting import Fitting
-from .layers import IMAGES, Network
+from .layers import IMAGES, Network, Pass
 from .optimizers import Optimizer
 
 LABEL = "TensorFlow"
@@ -27,6 +29,8 @@ ARGUED = {
     "debugging": "inside tf.function a step is a graph: print becomes tf.print, and errors speak of generated code",
     "scalability": "from one device to clusters and TPUs, with tf.distribute",
 }
+
+Steps = dict[str, Any]  # a plan on the device
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,16 @@ class Engine:
         self.device = find_device(device)
         with self._on_device():
             own = tf.random.Generator.from_seed(recipe.seed)
-            self.network = Network(network, own, recipe.dtype)
+            self.network = Network(network.name, network.layers, own, recipe.dtype)
             self.network({IMAGES: tf.zeros((1, *network.input_shape), recipe.dtype)})  # builds the variables
-            self.variables = {p.name: self._variable(p) for p in network.parameters}
+            layers = {layer.name: layer for layer in self.network.flat}
+            self.variables, self.buffers = (
+                {p.name: getattr(layers[p.layer], p.leaf) for p in part} for part in (network.parameters, network.buffers)
+            )
             self.optimizer = Optimizer(recipe.optimizer, recipe.dtype, list(self.variables.values()))
         self.losses: list[tf.Tensor] = []
         if backend == "fit":
-            self.fitting = Fitting(self.network, self.optimizer, recipe.dtype)
+            self.fitting = Fitting(self.network, self.optimizer, recipe)
         self._steps: Callable[..., tf.Tensor] = tf.function(self._loop, jit_compile=backend == "xla")
         self._logits: Callable[..., tf.Tensor] = tf.function(lambda x: self.network({IMAGES: x}))
         self._traced: Callable[..., Any] = tf.function(self._seen, jit_compile=backend == "xla")
@@ -58,10 +65,12 @@ class Engine:
             variable.assign(state[name])
             for slot, kept in self.optimizer.slots.items():
                 kept[i].assign(state[f"{name}/{slot}"])
+        for name, variable in self.buffers.items():
+            variable.assign(state[name])
         self.optimizer.iterations.assign(int(state.get("step", 0)))
 
     def state(self) -> State:
-        weights = {name: array(variable) for name, variable in self.variables.items()}
+        weights = {name: array(variable) for name, variable in (self.variables | self.buffers).items()}
         slots = {f"{name}/{slot}": array(kept[i]) for slot, kept in self.optimizer.slots.items() for i, name in enumerate(self.variables)}
         step = {"step": array(self.optimizer.iterations).astype(np.int64)} if self.recipe.optimizer.counts_steps else {}
         return weights | slots | step
@@ -72,9 +81,8 @@ class Engine:
 
     def run(self, data: Native, plan: Plan) -> None:
         with self._on_device():
-            order, rate, keep = self._arguments(plan)
             steps = self.fitting.run if self.backend == "fit" else self._steps
-            self.losses.append(steps(data.x, data.y, order, rate, keep))
+            self.losses.append(steps(data.x, data.y, self._moved(plan)))
 
     def sync(self) -> np.ndarray:
         losses = np.concatenate([part.numpy() for part in self.losses]) if self.losses else np.zeros(0, self.recipe.dtype)
@@ -83,52 +91,53 @@ class Engine:
 
     def logits(self, data: Native) -> np.ndarray:
         with self._on_device():
-            return self._logits(data.x).numpy()
+            return np.concatenate([self._logits(data.x[i : i + AT_ONCE]).numpy() for i in range(0, len(data.x), AT_ONCE)])
 
     def trace(self, data: Native, plan: Plan, *, outputs: bool = True) -> State:
         with self._on_device():
-            order, _, keep = self._arguments(plan)
-            seen, loss, gradients = self._traced(data.x, data.y, order, keep, outputs)
-        forward = {f"output/{layer.name}": x.numpy() for layer, x in zip(self.description.layers, seen, strict=False)}
-        backward = [p.name for place in reversed(self.description.places) for p in place.parameters]
+            seen, loss, gradients = self._traced(data.x, data.y, self._moved(plan), outputs)
+        forward = {f"output/{p.layer.name}": seen[p.layer.name].numpy() for p in self.description.places if outputs}
         by_name = dict(zip(self.variables, gradients, strict=True))
-        return forward | {"loss": np.asarray(loss.numpy())} | {f"gradient/{name}": by_name[name].numpy() for name in backward}
+        backward = {f"gradient/{name}": by_name[name].numpy() for name in self.description.backward}
+        return forward | {"loss": np.asarray(loss.numpy())} | backward
 
-    def _loop(self, x: tf.Tensor, y: tf.Tensor, order: tf.Tensor | None, rate: tf.Tensor, keep: dict[str, tf.Tensor]) -> tf.Tensor:
+    def _loop(self, x: tf.Tensor, y: tf.Tensor, steps: Steps) -> tf.Tensor:
+        rate = steps["rate"]
         losses = tf.TensorArray(rate.dtype, size=len(rate))
         for k in tf.range(len(rate)):
-            loss, gradients = self._gradients(*self._batch(x, y, order, keep, k))
+            loss, gradients, going = self._gradients(*self._batch(x, y, steps, k))
             self.optimizer.rate.assign(rate[k])
             self.optimizer.apply(gradients, list(self.variables.values()))
+            going.advance()
             losses = losses.write(k, loss)
         return losses.stack()
 
-    def _seen(self, x: tf.Tensor, y: tf.Tensor, order: tf.Tensor | None, keep: dict[str, tf.Tensor], outputs: bool) -> Any:
-        inputs, labels = self._batch(x, y, order, keep, 0)
-        return self.network.outputs(inputs, training=True) if outputs else [], *self._gradients(inputs, labels)
+    def _seen(self, x: tf.Tensor, y: tf.Tensor, steps: Steps, outputs: bool) -> Any:
+        loss, gradients, going = self._gradients(*self._batch(x, y, steps, 0))
+        return going.outputs if outputs else {}, loss, gradients
 
-    @staticmethod
-    def _batch(x: tf.Tensor, y: tf.Tensor, order: tf.Tensor | None, keep: dict[str, tf.Tensor], k: Any) -> Any:
-        masks = {name: mask[k] for name, mask in keep.items()}
-        if order is None:
-            return {IMAGES: x} | masks, y
-        return {IMAGES: tf.gather(x, order[k])} | masks, tf.gather(y, order[k])
+    def _batch(self, x: tf.Tensor, y: tf.Tensor, steps: Steps, k: Any) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        if steps["order"] is not None:
+            x, y = tf.gather(x, steps["order"][k]), tf.gather(y, steps["order"][k])
+        if steps["drawn"]:
+            x = augment(self.recipe.augmentation, x, {name: drawn[k] for name, drawn in steps["drawn"].items()})
+        return {IMAGES: x} | {name: mask[k] for name, mask in steps["keep"].items()}, y
 
-    def _gradients(self, inputs: dict[str, tf.Tensor], y: tf.Tensor) -> Any:
+    def _gradients(self, inputs: dict[str, tf.Tensor], y: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor], Pass]:
         variables = [variable.value for variable in self.variables.values()]
         with tf.GradientTape() as tape:
-            logits = self.network(inputs, training=True)
+            logits, going = self.network.forward(inputs, training=True)
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits))
-        return loss, tape.gradient(loss, variables)
+        return loss, tape.gradient(loss, variables), going
 
-    def _arguments(self, plan: Plan) -> tuple[tf.Tensor | None, tf.Tensor, dict[str, tf.Tensor]]:
-        order = None if plan.order is None else tf.constant(plan.order)
-        rate = tf.constant(plan.rate, self.recipe.dtype)
-        return order, rate, {name: tf.constant(mask) for name, mask in plan.keep.items()}
-
-    def _variable(self, p: spec.Parameter) -> keras.Variable:
-        layer = next(layer for layer in self.network.stack if layer.name == p.layer)
-        return getattr(layer, p.leaf)
+    def _moved(self, plan: Plan) -> Steps:
+        """Return a plan's arrays on the device."""
+        return {
+            "order": None if plan.order is None else tf.constant(plan.order),
+            "rate": tf.constant(plan.rate, self.recipe.dtype),
+            "keep": {name: tf.constant(mask) for name, mask in plan.keep.items()},
+            "drawn": {name: tf.constant(array) for name, array in plan.augment.items()},
+        }
 
     def _on_device(self) -> Any:
         return tf.device({"cpu": "/CPU:0", "cuda": "/GPU:0"}[self.device])

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ... import recipe as how
+from .augmentation import augment
 from .layers import IMAGES, Network
 from .optimizers import Optimizer
 
@@ -38,28 +40,34 @@ class Rates(keras.callbacks.Callback):
 class Fitting:
     """Keras's own training loop over the same batches: images and masks as inputs, trained on logits."""
 
-    def __init__(self, network: Network, optimizer: Optimizer, dtype: str) -> None:
-        self.network, self.optimizer = network, optimizer
-        self.recorder = Recorder(dtype)
+    def __init__(self, network: Network, optimizer: Optimizer, recipe: how.Recipe) -> None:
+        self.network, self.optimizer, self.recipe = network, optimizer, recipe
+        self.recorder = Recorder(recipe.dtype)
         network.compile(optimizer, self.recorder)
 
-    def run(self, x: tf.Tensor, y: tf.Tensor, order: tf.Tensor | None, rate: tf.Tensor, keep: dict[str, tf.Tensor]) -> tf.Tensor:
+    def run(self, x: tf.Tensor, y: tf.Tensor, steps: dict[str, Any]) -> tf.Tensor:
         # A Dataset and not arrays: fit casts float64 arrays to floatx (D76). All rows as they lie are not copied.
+        rates, order = steps["rate"].numpy(), steps["order"]
         if order is None:
-            steps = tf.data.Dataset.from_tensors((x, y)).repeat(len(rate))
+            batches = tf.data.Dataset.from_tensors((x, y)).repeat(len(rates))
         else:
-            steps = tf.data.Dataset.from_tensor_slices((tf.gather(x, order), tf.gather(y, order)))
-        if keep:
-            masks = tf.data.Dataset.from_tensor_slices(keep)
-            steps = tf.data.Dataset.zip(steps, masks).map(lambda xy, keep: ({IMAGES: xy[0], **keep}, xy[1]))
+            batches = tf.data.Dataset.from_tensor_slices((tf.gather(x, order), tf.gather(y, order)))
+        beside = {name: steps[name] for name in ("keep", "drawn") if steps[name]}
+        if beside:
+            batches = tf.data.Dataset.zip(batches, tf.data.Dataset.from_tensor_slices(beside)).map(self._inputs)
         else:
-            steps = steps.map(lambda x, y: ({IMAGES: x}, y))
-        self.recorder.written.assign(tf.zeros(0, rate.dtype))
-        rates = rate.numpy()
+            batches = batches.map(lambda x, y: ({IMAGES: x}, y))
+        self.recorder.written.assign(tf.zeros(0, rates.dtype))
         if len(set(rates)) == 1:
             self.optimizer.rate.assign(rates[0])
             callbacks = []
         else:
             callbacks = [Rates(self.optimizer, rates)]
-        self.network.fit(steps, shuffle=False, verbose=0, callbacks=callbacks)
+        self.network.fit(batches, shuffle=False, verbose=0, callbacks=callbacks)
         return tf.identity(self.recorder.written)
+
+    def _inputs(self, xy: Any, beside: dict[str, Any]) -> Any:
+        x, y = xy
+        if "drawn" in beside:
+            x = augment(self.recipe.augmentation, x, beside["drawn"])
+        return {IMAGES: x} | beside.get("keep", {}), y

@@ -1,13 +1,30 @@
-"""The layers as Keras layers."""
+"""The layers as Keras layers. Images are (batch, h, w, c)."""
 
+from collections.abc import Iterable
+from math import pi, sqrt
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from ... import network as spec
+from ... import layers as spec
+from ...placing import Layer
 
 IMAGES = "images"
+
+
+class Pass:
+    """What goes with one forward: masks by layer name, what to write outputs and batch statistics into."""
+
+    def __init__(self, training: bool, masks: dict[str, tf.Tensor]) -> None:
+        self.training, self.masks = training, masks
+        self.outputs: dict[str, tf.Tensor] = {}
+        self.statistics: list[tuple[BatchNorm, tf.Tensor, tf.Tensor]] = []
+
+    def advance(self) -> None:
+        """Let the running statistics move by one step."""
+        for norm, mean, variance in self.statistics:
+            norm.advance(mean, variance)
 
 
 class Dropout(keras.layers.Layer):
@@ -25,34 +42,175 @@ class Dropout(keras.layers.Layer):
         return x * tf.cast(keep, x.dtype) / (1 - self.rate)
 
 
+class Conv2D(keras.layers.Conv2D):
+    """keras.layers.Conv2D with explicit padding: Keras's own "same" pads less on the left at stride 2 (D70)."""
+
+    def __init__(self, c: spec.Conv2D, **kwargs: Any) -> None:
+        super().__init__(c.filters, c.size, c.stride, groups=c.groups, use_bias=c.bias, **kwargs)
+        self.like = c
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        x = padded(x, self.like.padding)
+        # TensorFlow has no gradient for grouped convolutions on a processor: each group is one of its own.
+        inputs, kernels = tf.split(x, self.like.groups, axis=-1), tf.split(self.kernel.value, self.like.groups, axis=-1)
+        parts = [tf.nn.conv2d(part, kernel, self.like.stride, "VALID") for part, kernel in zip(inputs, kernels, strict=True)]
+        y = parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
+        return tf.nn.bias_add(y, self.bias.value) if self.like.bias else y
+
+
+class Pool(keras.layers.Layer):
+    """Pooling with explicit padding: -inf never wins a maximum, zeros count in a mean (D72)."""
+
+    def __init__(self, pool: spec.MaxPool2D | spec.AvgPool2D, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.like = pool
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        p = self.like
+        if isinstance(p, spec.MaxPool2D):
+            return tf.nn.max_pool2d(padded(x, p.padding, float("-inf")), p.size, p.stride, "VALID")
+        return tf.nn.avg_pool2d(padded(x, p.padding), p.size, p.stride, "VALID")
+
+
+def padded(x: tf.Tensor, by: int, value: float = 0.0) -> tf.Tensor:
+    return tf.pad(x, ((0, 0), (by, by), (by, by), (0, 0)), constant_values=tf.constant(value, x.dtype)) if by else x
+
+
+class BatchNorm(keras.layers.Layer):
+    """keras.layers.BatchNormalization with the specification's variance: unbiased in the running one, if so told (D20).
+
+    The layer hands its statistics out, and the step moves the running ones: a trace changes nothing.
+    """
+
+    def __init__(self, like: spec.BatchNorm, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.like = like
+
+    def build(self, shape: Any) -> None:
+        self.gamma = self.add_weight(shape=shape[-1:], initializer="ones", name="gamma")
+        self.beta = self.add_weight(shape=shape[-1:], initializer="zeros", name="beta")
+        self.running_mean = self.add_weight(shape=shape[-1:], initializer="zeros", name="running_mean", trainable=False)
+        self.running_variance = self.add_weight(shape=shape[-1:], initializer="ones", name="running_variance", trainable=False)
+
+    def call(self, x: tf.Tensor, statistics: tuple[tf.Tensor, tf.Tensor] | None = None) -> tf.Tensor:
+        mean, variance = statistics or (self.running_mean.value, self.running_variance.value)
+        return tf.nn.batch_normalization(x, mean, variance, self.beta.value, self.gamma.value, self.like.epsilon)
+
+    def measure(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return the batch's mean and variance, and the variance as the running one takes it."""
+        mean, variance = tf.nn.moments(x, list(range(len(x.shape) - 1)))
+        if not self.like.unbiased:
+            return mean, variance, variance
+        count = tf.cast(tf.size(x) // x.shape[-1], x.dtype)
+        return mean, variance, variance * (count / tf.maximum(count - 1, 1))
+
+    def advance(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
+        for running, seen in ((self.running_mean, mean), (self.running_variance, variance)):
+            old, m = running.value, self.like.momentum
+            running.assign((1 - m) * old + m * seen)
+
+
+class GELU(keras.layers.Layer):
+    """By hand, because tf.nn.gelu casts its constants from Python floats: through float32, 6e-8 off in float64 (D63)."""
+
+    def __init__(self, form: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.form = form
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        if self.form == "erf":
+            return 0.5 * x * (1 + tf.math.erf(x * tf.constant(sqrt(0.5), x.dtype)))
+        return 0.5 * x * (1 + tf.tanh(tf.constant(sqrt(2 / pi), x.dtype) * (x + tf.constant(0.044715, x.dtype) * x**3)))
+
+
+class Residual:
+    """The layers of a branch and of a projection; it has no variable of its own."""
+
+    def __init__(self, r: spec.Residual, own: tf.random.Generator, dtype: str) -> None:
+        self.name = r.name
+        self.branch, self.projection = built(r.branch, own, dtype), built(r.projection, own, dtype)
+
+
 class Network(keras.Model):
     """The layers in order. Inputs are a dict: the images, and a mask for each dropout that is dealt one."""
 
-    def __init__(self, network: spec.Network, own: tf.random.Generator, dtype: str) -> None:
-        super().__init__(name=network.name, dtype=dtype)
-        self.stack = [keras_layer(layer, own, dtype) for layer in network.layers]
+    def __init__(self, name: str, layers: Iterable[Layer], own: tf.random.Generator, dtype: str) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.stack = built(layers, own, dtype)
+        self.flat = every(self.stack)  # where Keras finds them all
 
     def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        return self.outputs(inputs, training)[-1]
+        """One forward by itself, as Keras's fit makes it: in training the running statistics move."""
+        x, going = self.forward(inputs, training)
+        going.advance()
+        return x
 
-    def outputs(self, inputs: dict[str, tf.Tensor], training: bool) -> list[tf.Tensor]:
-        """Return the output of every layer, in order; the last one is the logits."""
-        x, outputs = inputs[IMAGES], []
-        for layer in self.stack:
-            x = layer(x, inputs.get(layer.name), training=training) if isinstance(layer, Dropout) else layer(x)
-            outputs.append(x)
-        return outputs
+    def forward(self, inputs: dict[str, tf.Tensor], training: bool) -> tuple[tf.Tensor, Pass]:
+        """Return the logits, and the outputs and statistics of every layer."""
+        going = Pass(training, inputs)
+        return walk(self.stack, inputs[IMAGES], going), going
 
 
-def keras_layer(layer: spec.Layer, own: tf.random.Generator, dtype: str) -> keras.layers.Layer:
+def walk(layers: list[Any], x: tf.Tensor, going: Pass) -> tf.Tensor:
+    """Go through layers in order; what a residual contains comes before it."""
+    for layer in layers:
+        if isinstance(layer, Residual):
+            x = walk(layer.branch, x, going) + walk(layer.projection, x, going)
+        elif isinstance(layer, Dropout):
+            x = layer(x, going.masks.get(layer.name), training=going.training)
+        elif isinstance(layer, BatchNorm) and going.training:
+            mean, variance, kept = layer.measure(x)
+            going.statistics.append((layer, mean, kept))
+            x = layer(x, (mean, variance))
+        else:
+            x = layer(x)
+        going.outputs[layer.name] = x
+    return x
+
+
+def every(layers: list[Any]) -> list[keras.layers.Layer]:
+    """Return the Keras layers, those inside residuals among them."""
+    return [
+        part for layer in layers for part in (every(layer.branch) + every(layer.projection) if isinstance(layer, Residual) else [layer])
+    ]
+
+
+def built(layers: Iterable[Layer], own: tf.random.Generator, dtype: str) -> list[Any]:
+    return [build(layer, own, dtype) for layer in layers]
+
+
+def build(layer: Layer, own: tf.random.Generator, dtype: str) -> Any:
+    known: dict[str, Any] = {"name": layer.name, "dtype": dtype}
     match layer:
-        case spec.Dense(name=name, units=units):
-            return keras.layers.Dense(units, name=name, dtype=dtype)
-        case spec.ReLU(name=name):
-            return keras.layers.ReLU(name=name, dtype=dtype)
-        case spec.Dropout(name=name, rate=rate):
-            return Dropout(rate, own, name=name, dtype=dtype)
-        case spec.Flatten(name=name):
-            return keras.layers.Flatten(name=name, dtype=dtype)
+        case spec.Flatten():
+            return keras.layers.Flatten(**known)
+        case spec.Dense(units=units, bias=bias):
+            return keras.layers.Dense(units, use_bias=bias, **known)
+        case spec.Conv2D():
+            return Conv2D(layer, **known)
+        case spec.MaxPool2D() | spec.AvgPool2D():
+            return Pool(layer, **known)
+        case spec.GlobalAvgPool():
+            return keras.layers.GlobalAveragePooling2D(**known)
+        case spec.BatchNorm():
+            return BatchNorm(layer, **known)
+        case spec.LayerNorm(epsilon=epsilon):
+            return keras.layers.LayerNormalization(epsilon=epsilon, **known)
+        case spec.Residual():
+            return Residual(layer, own, dtype)
+        case spec.Dropout(rate=rate):
+            return Dropout(rate, own, **known)
+        case spec.ReLU():
+            return keras.layers.ReLU(**known)
+        case spec.LeakyReLU(slope=slope):
+            return keras.layers.LeakyReLU(slope, **known)
+        case spec.GELU(form=form):
+            return GELU(form, **known)
+        case spec.SiLU():
+            return keras.layers.Activation("silu", **known)
+        case spec.Tanh():
+            return keras.layers.Activation("tanh", **known)
+        case spec.Sigmoid():
+            return keras.layers.Activation("sigmoid", **known)
         case other:
-            raise NotImplementedError(f"TensorFlow: no layer for {other}")
+            raise TypeError(f"TensorFlow: no layer for {other}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ... import network as spec
@@ -18,9 +18,12 @@ from ... import recipe as how
 from ...data.dataset import Split
 from ...errors import EngineError
 from ...layout import to_canonical, to_native
+from ...placing import Parameter
 from ...plan import Plan
 from ...state import State, check
-from .layers import Network
+from .. import AT_ONCE
+from .augmentation import augment
+from .layers import BatchNorm, Chain
 from .optimizers import SLOTS, optimizer
 
 LABEL = "PyTorch"
@@ -40,13 +43,24 @@ class Native:
     y: Tensor
 
 
+@dataclass(frozen=True)
+class Moved:
+    """A plan on the device."""
+
+    order: Tensor | None
+    masks: dict[str, Tensor]
+    drawn: dict[str, Tensor]
+
+
 class Engine:
     def __init__(self, network: spec.Network, recipe: how.Recipe, *, device: str = "cpu", backend: str = "eager") -> None:
         self.description, self.recipe, self.backend = network, recipe, backend
         self.device = find_device(device, recipe.dtype)
         self.dtype: torch.dtype = getattr(torch, recipe.dtype)
         own = torch.Generator(self.device).manual_seed(recipe.seed)
-        self.network = Network(network, own).to(self.device, self.dtype)
+        self.network = Chain(network.chain, own).to(self.device, self.dtype)
+        self.modules = self.network.named()
+        self.norms = [module for module in self.modules.values() if isinstance(module, BatchNorm)]
         self.optimizer = optimizer(recipe.optimizer, list(self.network.parameters()))
         # Compiling the module is what its users do; loss and optimizer stay eager.
         self.model = torch.compile(self.network) if backend == "compiled" else self.network
@@ -56,16 +70,18 @@ class Engine:
         check(state, self.description, self.recipe)
         with torch.no_grad():
             for p in self.description.parameters:
-                weight = self._weight(p)
+                weight = self._own(p)
                 weight.copy_(self._tensor(p, state[p.name]))
                 slots: dict[str, Tensor] = {theirs: self._tensor(p, state[f"{p.name}/{ours}"]) for ours, theirs in self._slots()}
                 if not isinstance(self.recipe.optimizer, how.SGD):  # theirs counts in float32 on the device
                     slots["step"] = torch.tensor(float(state.get("step", 0)), device=self.device)
                 self.optimizer.state[weight] = slots
+            for p in self.description.buffers:
+                self._own(p).copy_(self._tensor(p, state[p.name]))
 
     def state(self) -> State:
         parameters = self.description.parameters
-        weights = {p.name: self._array(p, self._weight(p)) for p in parameters}
+        weights = {p.name: self._array(p, self._own(p)) for p in (*parameters, *self.description.buffers)}
         slots = {f"{p.name}/{ours}": self._array(p, self._kept(p)[theirs]) for ours, theirs in self._slots() for p in parameters}
         step = {"step": np.array(int(self._kept(parameters[0])["step"]))} if self.recipe.optimizer.counts_steps else {}
         return weights | slots | step
@@ -75,14 +91,14 @@ class Engine:
         return Native(torch.from_numpy(x).to(self.device), torch.from_numpy(split.labels).to(self.device, torch.int64))
 
     def run(self, data: Native, plan: Plan) -> None:
-        order = None if plan.order is None else torch.from_numpy(plan.order).to(self.device)
-        keep = self._masks(plan)
+        steps = self._moved(plan)
         self.model.train()
         with self._settings():
             for k, rate in enumerate(plan.rate):
-                x, y = (data.x, data.y) if order is None else (data.x[order[k]], data.y[order[k]])
-                loss = self._gradients(x, y, {name: mask[k] for name, mask in keep.items()})
+                loss = self._gradients(*self._batch(data, steps, k))
                 self._update(float(rate))
+                for norm in self.norms:
+                    norm.advance()
                 self.losses.append(loss)
 
     def sync(self) -> np.ndarray:
@@ -93,12 +109,10 @@ class Engine:
     def logits(self, data: Native) -> np.ndarray:
         self.model.eval()
         with torch.inference_mode(), self._settings():
-            return self.network(data.x, {}).cpu().numpy()
+            return torch.cat([self.network(x, {}) for x in data.x.split(AT_ONCE)]).cpu().numpy()
 
     def trace(self, data: Native, plan: Plan, *, outputs: bool = True) -> State:
-        order = None if plan.order is None else torch.from_numpy(plan.order[0]).to(self.device)
-        x, y = (data.x, data.y) if order is None else (data.x[order], data.y[order])
-        keep = {name: mask[0] for name, mask in self._masks(plan).items()}
+        x, y, keep = self._batch(data, self._moved(plan), 0)
         seen: dict[str, Tensor] = {}
         self.model.train()
         with self._settings():
@@ -113,10 +127,11 @@ class Engine:
             if outputs
         }
         gradients: State = {}
-        for p in sorted(self.description.parameters, key=self._backward_order):
-            gradient = self._weight(p).grad
+        parameters = {p.name: p for p in self.description.parameters}
+        for name in self.description.backward:
+            gradient = self._own(parameters[name]).grad
             assert gradient is not None
-            gradients[f"gradient/{p.name}"] = self._array(p, gradient)
+            gradients[f"gradient/{name}"] = self._array(parameters[name], gradient)
         return forward | {"loss": loss.cpu().numpy()} | gradients
 
     def _gradients(self, x: Tensor, y: Tensor, keep: dict[str, Tensor]) -> Tensor:
@@ -130,7 +145,8 @@ class Engine:
             group["lr"] = rate
         self.optimizer.step()
 
-    def _masks(self, plan: Plan) -> dict[str, Tensor]:
+    def _moved(self, plan: Plan) -> Moved:
+        """Return a plan's arrays on the device, masks in the layout of what they cover."""
         places = {p.layer.name: p for p in self.description.places}
         masks: dict[str, Tensor] = {}
         for name, mask in plan.keep.items():
@@ -138,7 +154,14 @@ class Engine:
             rows = mask.reshape(-1, *p.output_shape)  # K and B as one axis: the layout table knows samples only
             native = to_native("torch", p.role, rows, p.fold if p.role == "flat" else ())
             masks[name] = torch.from_numpy(native.reshape(*mask.shape[:2], *native.shape[1:])).to(self.device)
-        return masks
+        drawn = {name: torch.from_numpy(array).to(self.device, torch.int64) for name, array in plan.augment.items()}
+        return Moved(None if plan.order is None else torch.from_numpy(plan.order).to(self.device), masks, drawn)
+
+    def _batch(self, data: Native, steps: Moved, k: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        x, y = (data.x, data.y) if steps.order is None else (data.x[steps.order[k]], data.y[steps.order[k]])
+        if steps.drawn:
+            x = augment(self.recipe.augmentation, x, {name: drawn[k] for name, drawn in steps.drawn.items()})
+        return x, y, {name: mask[k] for name, mask in steps.masks.items()}
 
     @contextmanager
     def _settings(self) -> Generator[None]:
@@ -161,20 +184,17 @@ class Engine:
         o = self.recipe.optimizer
         return [(slot, SLOTS[type(o)][slot]) for slot in o.slots]
 
-    def _weight(self, p: spec.Parameter) -> nn.Parameter:
-        return getattr(self.network.stack[p.layer], {"kernel": "weight"}.get(p.leaf, p.leaf))
+    def _own(self, p: Parameter) -> Tensor:
+        return getattr(self.modules[p.layer], {"kernel": "weight", "gamma": "weight", "beta": "bias"}.get(p.leaf, p.leaf))
 
-    def _kept(self, p: spec.Parameter) -> dict[str, Tensor]:
-        return self.optimizer.state[self._weight(p)]
+    def _kept(self, p: Parameter) -> dict[str, Tensor]:
+        return self.optimizer.state[self._own(p)]
 
-    def _tensor(self, p: spec.Parameter, array: np.ndarray) -> Tensor:
+    def _tensor(self, p: Parameter, array: np.ndarray) -> Tensor:
         return torch.tensor(to_native("torch", p.role, array, p.sizes), device=self.device)
 
-    def _array(self, p: spec.Parameter, tensor: Tensor) -> np.ndarray:
+    def _array(self, p: Parameter, tensor: Tensor) -> np.ndarray:
         return to_canonical("torch", p.role, tensor.detach().cpu().numpy(), p.sizes)
-
-    def _backward_order(self, p: spec.Parameter) -> int:
-        return -[place.layer.name for place in self.description.places].index(p.layer)
 
 
 def find_device(name: str, dtype: str) -> str:

@@ -1,0 +1,320 @@
+"""``triptych train`` as a user runs it: real processes, real signals, real kills."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import triptych
+from triptych import engines, files, metrics, runs, state
+from triptych.data import stratified
+from triptych.data.dataset import Dataset
+
+ROOT = Path(triptych.__file__).parents[1]
+installed = {name: entry.installed for name, entry in engines.entries().items()}
+needs_torch = pytest.mark.skipif(not installed["torch"], reason="torch is not installed")
+
+# Wide enough that an epoch of 91 steps is several blocks long, so that a signal comes in its middle.
+OPTIONS = (
+    *("--hidden", "1024,512", "--dropout", "0.1", "--batch-size", "16", "--optimizer", "adam", "--dtype", "float64"),
+    *("--epochs", "3", "--validation", "0.1", "--schedule", "cosine", "--warmup", "0.5"),
+)
+PER_EPOCH = 91  # ceil(1455 / 16)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "triptych", *arguments]
+
+
+def environment(cwd: Path) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "no-data"), "COLUMNS": "160"}
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), cwd=cwd, env=environment(cwd), capture_output=True, text=True, timeout=300)
+
+
+def started(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command("train", *arguments), cwd=cwd, env=environment(cwd), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def folder_of(cwd: Path) -> Path:
+    return next((cwd / "runs").iterdir())
+
+
+def wait_for_step(cwd: Path, step: int, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        found = list(cwd.glob("runs/*/events.jsonl"))
+        if found and any(e["type"] == "block" and e["step"] >= step for e in runs.read_events(found[0].parent)):
+            return
+        assert time.monotonic() < end, "it did not come so far in time"
+        time.sleep(0.01)
+
+
+def stopped_midway(cwd: Path, engine: str, step: int, *signals: signal.Signals) -> tuple[Path, str]:
+    """Start, send the signals once a step is made, and return folder and last words; again where it was the end of an epoch."""
+    for attempt in range(4):
+        own = cwd / str(attempt)
+        own.mkdir()
+        process = started(own, engine, *OPTIONS)
+        wait_for_step(own, step)
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.02)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130, said
+        if position_of(folder_of(own)) % PER_EPOCH:
+            return folder_of(own), said
+    raise AssertionError("it was to be stopped in mid-epoch")
+
+
+def position_of(folder: Path) -> int:
+    return files.load_state(folder / "last" / "state.safetensors")[3]["training"]["step"]
+
+
+def last(folder: Path) -> state.State:
+    return files.load_state(folder / "last" / "state.safetensors")[0]
+
+
+def same(a: Path, b: Path) -> bool:
+    one, other = last(a), last(b)
+    return list(one) == list(other) and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def history(folder: Path) -> list[list[str]]:
+    """The lines of history.csv, without the seconds."""
+    with (folder / "history.csv").open(newline="") as file:
+        return [line[:-1] for line in csv.reader(file)]
+
+
+def check_whole(folder: Path) -> None:
+    """Every step and every epoch is told once, in order."""
+    events = runs.read_events(folder)
+    assert len(events) == len((folder / "events.jsonl").read_text().splitlines())
+    steps = [(e["step"] - e["steps"], e["step"]) for e in events if e["type"] == "block"]
+    assert [first for first, _ in steps] == [0, *(after for _, after in steps[:-1])]
+    assert steps[-1][1] == 3 * PER_EPOCH
+    assert [e["epoch"] for e in events if e["type"] == "epoch"] == [1, 2, 3]
+    assert [line[0] for line in history(folder)] == ["epoch", "1", "2", "3"]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory) -> tuple[Path, str]:
+    """A run in NumPy that nothing interrupts."""
+    cwd = tmp_path_factory.mktemp("train")
+    done = run("train", "numpy", *OPTIONS, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder_of(cwd), done.stdout
+
+
+def test_it_leaves_a_whole_run_folder(straight, digits: Dataset):
+    folder, said = straight
+    check_whole(folder)
+    results = runs.read_results(folder, "train")
+    assert results["kind"] == "train"
+    assert (results["engine"], results["steps"], results["tested_epoch"]) == ("numpy", 3 * PER_EPOCH, 3)
+    assert results["recipe"]["schedule"] == {"name": "cosine", "warmup": 0.5, "epochs": None, "floor": 0.0}
+    kept, network, recipe, about = files.load_state(folder / "last" / "state.safetensors")
+    assert about["engine"] == "numpy"
+    assert about["data"]["train_sha256"] == digits.train.digest
+    engine = engines.create("numpy", network, recipe)
+    engine.load(kept)
+    predicted = metrics.predictions(engine.logits(engine.put(digits.test)))
+    assert results["accuracy"]["right"] == (predicted == digits.test.labels).sum()
+    low, high = metrics.wilson(results["accuracy"]["right"], 180)
+    assert said.splitlines()[-2] == (
+        f"Test accuracy, weights of epoch 3: {results['accuracy']['right'] / 180:.2%} (95 %: {100 * low:.2f}–{100 * high:.2f}), "
+        f"{results['accuracy']['right']} of 180 right."
+    )
+    _, validation = stratified(digits.train, 0, 0.1)
+    validated = metrics.accuracy(metrics.predictions(engine.logits(engine.put(validation))), validation.labels)
+    assert results["history"][-1]["validation_accuracy"] == validated
+    assert files.load_state(folder / "best" / "state.safetensors")[3]["epoch"] == results["best_epoch"]
+
+
+def test_tensorboard_reads_its_logs(straight):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    seen = reader.EventAccumulator(str(straight[0]), size_guidance={"scalars": 0})
+    seen.Reload()
+    assert [e.step for e in seen.Scalars("loss")] == list(range(1, 3 * PER_EPOCH + 1))
+    assert len(seen.Scalars("validation_accuracy")) == 3
+
+
+def test_ctrl_c_twice_and_resume_lose_and_repeat_nothing(straight, tmp_path):
+    folder, said = stopped_midway(tmp_path, "numpy", PER_EPOCH + 1, signal.SIGINT, signal.SIGINT)
+    step = position_of(folder)
+    assert f"stopped after step {step} of {3 * PER_EPOCH}, and saved" in said
+    assert f"triptych train numpy --resume {folder.relative_to(folder.parents[1])}" in said
+    assert "Traceback" not in said
+    assert PER_EPOCH < step < 3 * PER_EPOCH
+    assert not (folder / "results.json").exists()
+    assert "Not finished: saved after step" in run("show", str(folder), cwd=tmp_path).stdout
+    done = run("train", "numpy", "--resume", str(folder), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert same(folder, straight[0])
+    assert history(folder) == history(straight[0])
+    check_whole(folder)
+    a, b = (runs.read_results(f, "train") for f in (folder, straight[0]))
+    assert (a["accuracy"], a["confusion"]) == (b["accuracy"], b["confusion"])
+
+
+@needs_torch
+def test_sigterm_in_pytorch_and_resume_in_numpy_and_in_pytorch(straight, tmp_path):
+    """PyTorch's halves make its own whole, to the bit; its first half and NumPy's second make NumPy's, to rounding."""
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    whole.mkdir()
+    halves.mkdir()
+    folder, _ = stopped_midway(halves, "torch", 1, signal.SIGTERM)
+    assert run("train", "torch", *OPTIONS, cwd=whole).returncode == 0
+    copy = tmp_path / "copy"
+    for path in folder.rglob("*"):
+        if path.is_file():
+            files.write(copy / path.relative_to(folder), path.read_bytes())
+    assert run("train", "torch", "--resume", str(folder), cwd=halves).returncode == 0
+    assert same(folder, folder_of(whole))
+    done = run("train", "numpy", "--resume", str(copy), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found, expected = last(copy), last(straight[0])
+    assert all(np.allclose(found[name], expected[name], rtol=1e-9, atol=1e-11) for name in expected)
+    check_whole(copy)
+
+
+def test_a_kill_loses_no_more_than_since_the_last_checkpoint(straight, tmp_path):
+    process = started(tmp_path, "numpy", *OPTIONS)
+    wait_for_step(tmp_path, PER_EPOCH + 5)
+    process.kill()
+    process.communicate(timeout=60)
+    folder = folder_of(tmp_path)
+    assert position_of(folder) < 3 * PER_EPOCH
+    with (folder / "events.jsonl").open("a") as log:
+        log.write('{"type": "blo')  # as a kill in the middle of a line leaves it
+    done = run("train", "numpy", "--resume", str(folder), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert same(folder, straight[0])
+    assert history(folder) == history(straight[0])
+    check_whole(folder)
+
+
+@pytest.fixture
+def stopped(tmp_path) -> Path:
+    """A small run that was stopped before its end."""
+    process = started(tmp_path, "numpy", "--hidden", "1024,512", "--batch-size", "16", "--epochs", "50")
+    wait_for_step(tmp_path, 1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    return folder_of(tmp_path)
+
+
+def test_what_a_resumed_run_refuses(stopped: Path, tmp_path, digits: Dataset):
+    np.savez(
+        tmp_path / "other.npz",
+        x_train=digits.train.images[..., 0] // 2,
+        y_train=digits.train.labels,
+        x_test=digits.test.images[..., 0],
+        y_test=digits.test.labels,
+    )
+    for options, says in (
+        (["--data", "other.npz"], "not the data this run began with"),
+        (["--epochs", "3"], "it comes from the run that goes on"),
+        (["--seed", "0"], "it comes from the run that goes on"),
+    ):
+        done = run("train", "numpy", "--resume", str(stopped), *options, cwd=tmp_path)
+        assert done.returncode == 2, options
+        assert says in re.sub(r"[│╭╮╰╯─\s]+", " ", done.stdout + done.stderr)
+        assert "Traceback" not in done.stderr
+    blob = bytearray((stopped / "last" / "state.safetensors").read_bytes())
+    at = blob.index(b"base_rate")
+    digit = re.compile(rb"\d").search(blob, at)
+    assert digit
+    blob[digit.start()] = ord("8") if blob[digit.start()] != ord("8") else ord("9")
+    (stopped / "last" / "state.safetensors").write_bytes(blob)
+    done = run("train", "numpy", "--resume", str(stopped), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "SHA-256 of its arrays does not match" in done.stderr
+
+
+MISTAKES = {
+    "a misspelt engine": (["train", "nympy"], "did you mean 'numpy'"),
+    "a misspelt schedule": (["train", "numpy", "--schedule", "cosin"], "did you mean 'cosine'"),
+    "a schedule that needs numbers": (["train", "numpy", "--schedule", "step"], "either every, in epochs, or milestones"),
+    "a warm-up before the start": (["train", "numpy", "--warmup", "-1"], "warmup must be a number of at least 0"),
+    "everything set aside": (["train", "numpy", "--validation", "1"], "validation must be below 1"),
+    "an unknown recipe": (["train", "numpy", "--recipe", "nothing"], "recipe 'nothing' is unknown"),
+    "a recipe that is not there": (["train", "numpy", "--recipe", "nothing.json"], "nothing.json: cannot be read"),
+    "a recipe with a wrong key": (["train", "numpy", "--recipe", "wrong.json"], "did you mean 'schedule'"),
+    "a backend of another": (["train", "numpy", "--backend", "xla"], "no backend 'xla'"),
+    "no run to go on": (["train", "numpy", "--resume", "nowhere"], "holds no last/state.safetensors"),
+    "a rate that diverges": (
+        ["train", "numpy", "--batch-size", "64", "--rate", "1e30"],
+        "the training diverged; use a lower learning rate",
+    ),
+    "no run to show": (["show", "nowhere"], "holds no results.json"),
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_a_mistake_is_answered_in_words(tmp_path, kind: str):
+    arguments, says = MISTAKES[kind]
+    written(tmp_path, "wrong.json", {"schedul": {}})
+    done = run(*arguments, cwd=tmp_path)
+    said = re.sub(r"[│╭╮╰╯─\s]+", " ", done.stdout + done.stderr)
+    assert done.returncode == 2, said
+    assert says in said
+    assert "Traceback" not in said
+
+
+def test_help_teaches(tmp_path):
+    done = run("train", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Examples" in done.stdout
+    assert re.search(r"^│ train ", run("--help", cwd=tmp_path).stdout, re.MULTILINE)
+
+
+def test_a_finished_run_is_shown_and_not_resumed(straight, tmp_path):
+    shown = run("show", str(straight[0]), cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "epoch 3/3: loss" in shown.stdout
+    assert straight[1].splitlines()[-2] in shown.stdout
+    again = run("train", "numpy", "--resume", str(straight[0]), cwd=tmp_path)
+    assert again.returncode == 2
+    assert "this run is finished" in again.stderr
+    report = run("report", str(straight[0]), cwd=tmp_path)
+    assert report.returncode == 2
+    assert "results of triptych train" in report.stderr
+
+
+@needs_torch
+def test_a_recipe_file_serves_every_command_and_options_override_it(tmp_path):
+    recipe = json.loads(run("show", "--recipe", "empty.json", cwd=written(tmp_path, "empty.json", {})).stdout)
+    recipe |= {"epochs": 2, "batch_size": 128, "validation": 0.2, "seed": 3, "callbacks": [{"name": "early-stopping", "patience": 1}]}
+    written(tmp_path, "mine.json", recipe)
+    trained = run("train", "torch", "--recipe", "mine.json", "--seed", "4", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    results = runs.read_results(folder_of(tmp_path), "train")["recipe"]
+    assert (results["batch_size"], results["seed"], results["validation"]) == (128, 4, 0.2)
+    compared = subprocess.Popen(command("compare", "--recipe", "mine.json"), cwd=tmp_path, env=environment(tmp_path), stdout=-1, text=True)
+    assert compared.stdout
+    said = [compared.stdout.readline() for _ in range(2)][1]  # it is said before anything is compared
+    compared.send_signal(signal.SIGINT)
+    compared.communicate(timeout=60)
+    assert said.startswith("Without validation and early-stopping: every row trains all epochs on the whole training split")
+    verified = run("verify", "--recipe", "mine.json", "--steps", "5", "--engines", "torch", cwd=tmp_path)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert "All 1 rows equal" in verified.stdout
+
+
+def written(cwd: Path, name: str, content: dict) -> Path:
+    (cwd / name).write_text(json.dumps(content))
+    return cwd

@@ -1,0 +1,78 @@
+"""A run that changes engines on its way: in mid-epoch, with slots, schedule, masks and order, and ends where NumPy's ends."""
+
+from functools import cache
+
+import pytest
+
+from triptych import data, engines, state, zoo
+from triptych.data.dataset import Split
+from triptych.engines import Engine
+from triptych.parity.compare import figures
+from triptych.plan import Schedule
+from triptych.recipe import SHORTHANDS, Recipe, optimizer
+from triptych.schedules import Cosine
+
+NETWORKS = ["custom"]
+NAMES = list(engines.entries())
+BEFORE, EPOCHS = 6, 3  # of 4 steps an epoch: it changes hands in the middle of the second
+
+needs_all = pytest.mark.skipif(
+    not all(e.installed for e in engines.entries().values()), reason="torch and tensorflow are not both installed"
+)
+
+
+@cache
+def digits() -> Split:
+    train = data.load("digits").train
+    return Split(train.images[:200], train.labels[:200])
+
+
+@cache
+def schedule(network: str, chosen: str) -> Schedule:
+    recipe = Recipe(EPOCHS, 64, optimizer(chosen), dtype="float64", schedule=Cosine(warmup=0.75, floor=0.05))
+    return Schedule(zoo.get(network), recipe, len(digits()), 2)
+
+
+def advance(engine: Engine, schedule: Schedule, start: state.State, first: int, end: int) -> state.State:
+    engine.load(start)
+    native, step = engine.put(digits()), first
+    while step < end:
+        span = next(schedule.within(*divmod(step, schedule.steps_per_epoch)))
+        span = (span[0], min(span[1], end - step), span[2])
+        engine.run(native, schedule.plan(*span))
+        step += span[1]
+    engine.sync()
+    return engine.state()
+
+
+@needs_all
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("chosen", list(SHORTHANDS))
+def test_in_every_direction_it_ends_where_numpy_alone_ends(network: str, chosen: str):
+    plans = schedule(network, chosen)
+    start = state.initial(plans.network, plans.recipe)
+    own = {name: engines.create(name, plans.network, plans.recipe) for name in NAMES}
+    alone = advance(own["numpy"], plans, start, 0, plans.steps)
+    halfway = {name: advance(own[name], plans, start, 0, BEFORE) for name in NAMES}
+    for before in NAMES:
+        for after in NAMES:
+            if before != after:
+                found = advance(own[after], plans, halfway[before], BEFORE, plans.steps)
+                apart = figures(alone, found)
+                assert max(apart.values()) <= 1e-11, (before, after, apart)
+
+
+@needs_all
+@pytest.mark.parametrize("lost", ["slots", "step"])
+def test_what_is_not_handed_over_is_missed(lost: str):
+    """The comparison has teeth: without Adam's slots, or without its count of steps, the end is another."""
+    plans = schedule("custom", "adam")
+    start = state.initial(plans.network, plans.recipe)
+    numpy, torch = (engines.create(name, plans.network, plans.recipe) for name in ("numpy", "torch"))
+    alone = advance(numpy, plans, start, 0, plans.steps)
+    halfway = advance(numpy, plans, start, 0, BEFORE)
+    for name in halfway:
+        if (lost == "step") == (name == "step") and state.kind(name) != "weights":
+            halfway[name] = start[name]
+    apart = figures(alone, advance(torch, plans, halfway, BEFORE, plans.steps))
+    assert max(apart.values()) > 1e-4

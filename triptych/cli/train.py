@@ -1,0 +1,153 @@
+"""``triptych train``: one network in one engine, with checkpoints, from which any engine goes on."""
+
+import os
+import signal
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import app
+from . import options as o
+
+if TYPE_CHECKING:
+    from ..loop import Training
+
+FIXED = ("network", "hidden", "dropout", "recipe", "epochs", "batch-size", "optimizer", "rate", "schedule", "warmup", "validation")
+
+
+@app.command("train")
+def train(
+    context: typer.Context,
+    engine: Annotated[str, typer.Argument(help="numpy, torch or tensorflow.", show_default=False)],
+    data: o.Data = None,
+    network: o.NetworkName = None,
+    hidden: o.Hidden = None,
+    dropout: o.DropoutRate = 0.0,
+    recipe_name: o.RecipeName = None,
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    optimizer: o.OptimizerName = None,
+    rate: o.Rate = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            "--schedule", metavar="NAME", help="constant, exponential, cosine or one-cycle; others in a recipe.", show_default=False
+        ),
+    ] = None,
+    warmup: Annotated[
+        float | None, typer.Option("--warmup", metavar="EPOCHS", help="The rate climbs over so many epochs.", show_default=False)
+    ] = None,
+    validation: Annotated[
+        float | None,
+        typer.Option("--validation", metavar="SHARE", help="Of the training images, set aside to be looked at.", show_default=False),
+    ] = None,
+    seed: o.Seed = None,
+    dtype: o.DType = None,
+    random: o.Randomness = None,
+    backend: Annotated[
+        str | None, typer.Option("--backend", metavar="NAME", help="How the engine runs. Default: its first.", show_default=False)
+    ] = None,
+    threads: o.Threads = 1,
+    device: o.Device = "cpu",
+    runs: o.Runs = Path("runs"),
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with a run that was stopped, in this engine or another.", show_default=False),
+    ] = None,
+) -> None:
+    """Train a network in one engine, test it once at the end, write a run folder.
+
+    Ctrl-C finishes the steps in flight and saves; --resume goes on from there without losing or repeating a step.
+
+    Examples:
+
+    triptych train torch --network custom --batch-size 64 --optimizer adam --epochs 5 --validation 0.1
+
+    triptych train numpy --batch-size 64 --schedule cosine --warmup 0.5
+
+    triptych train tensorflow --resume runs/20260101-120000-train
+    """
+    from ..bench import machine
+
+    # Before NumPy or any framework is imported: they read these once.
+    os.environ.update(machine.environment(threads, device))
+
+    from rich.console import Console
+
+    from .. import data as sources
+    from .. import engines, session, zoo
+    from .progress import TrainingProgress, tested_line
+
+    settings = session.Settings(engine, backend or engines.entry(engine).default_backend, device, threads)
+    saved = None
+    if resume is not None:
+        _refuse(context, FIXED + ("seed", "dtype", "random", "runs"))
+        saved = session.Saved.read(resume)
+        described, recipe, source = saved.network, saved.recipe, data or saved.source
+    else:
+        if recipe_name is None and hidden is None and network in zoo.RECIPES:
+            recipe_name = network
+        described = o.network_of(network, hidden, dropout, recipe_name)
+        recipe = o.recipe_of(
+            *(recipe_name, epochs, batch_size, optimizer, rate),
+            schedule=schedule,
+            warmup=warmup,
+            validation=validation,
+            seed=seed,
+            dtype=dtype,
+            random=random,
+        )
+        source = data or sources.default()
+    console = Console()
+    dataset = sources.load(source, recipe.seed)
+    if saved:
+        saved.check_same(dataset)
+    console.print(o.data_line(dataset), highlight=False, markup=False, soft_wrap=True)
+    running = session.Session(settings, described, recipe, dataset, source, runs, saved)
+    console.print(f"{running.label}: {running.title}", highlight=False, markup=False, soft_wrap=True)
+    for note in running.notes:
+        console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    result = None
+    with (
+        _signals(running.training),
+        TrainingProgress(console, recipe.epochs, running.schedule.steps_per_epoch, running.training.position.step) as progress,
+    ):
+        for event in running.events():
+            progress.see(event)
+            if event["type"] == "result":
+                result = event["result"]
+    folder = running.run.folder
+    if result is None:
+        step = running.training.position.step
+        print(f"triptych: stopped after step {step:,} of {running.schedule.steps:,}, and saved; go on with:", file=sys.stderr)
+        print(f"triptych train {engine} --resume {folder}", file=sys.stderr)
+        sys.exit(130)
+    console.print(tested_line(result), highlight=False, soft_wrap=True)
+    console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
+
+
+def _refuse(context: typer.Context, names: tuple[str, ...]) -> None:
+    for parameter in context.command.params:
+        option = parameter.opts[0].removeprefix("--")
+        given = context.get_parameter_source(parameter.name or "")
+        if option in names and given is not None and given.name == "COMMANDLINE":
+            raise typer.BadParameter("it comes from the run that goes on; leave it out", param_hint=f"--{option}")
+
+
+@contextmanager
+def _signals(training: "Training") -> Generator[None]:
+    """Let Ctrl-C and SIGTERM end the training after the steps in flight; once more changes nothing."""
+
+    def stop(*_: Any) -> None:
+        training.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
