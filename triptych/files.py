@@ -22,7 +22,7 @@ from .network import Network
 from .recipe import Recipe
 from .state import State, check
 
-FORMAT = 1
+FORMAT = 2  # 1 had other names for the optimizers' numbers
 
 
 def write(path: Path, content: bytes | str) -> None:

@@ -43,10 +43,10 @@ def check_number(name: str, field: str, value: Any, low: float = -inf, high: flo
         raise SpecError(f"{name}: {field} must be a number{at_least}{at_most}, not {value!r}")
 
 
-def check_whole(name: str, field: str, value: Any, least: int) -> None:
-    """Raise `SpecError` unless a value is a whole number of at least `least`."""
+def check_whole(name: str, field: str, value: Any, least: int, also: str = "") -> None:
+    """Raise `SpecError` unless a value is a whole number of at least `least`; `also` says what else it may be."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise SpecError(f"{name}: {field} must be a whole number of at least {least}, not {value!r}")
+        raise SpecError(f"{name}: {field} must be a whole number of at least {least}{also}, not {value!r}")
 
 
 def check_flag(name: str, field: str, value: Any) -> None:

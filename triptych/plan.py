@@ -73,6 +73,9 @@ class Schedule:
     samples: int
     block: int = 64
 
+    def __post_init__(self) -> None:
+        self.recipe.check_fits(self.network)
+
     @property
     def batch(self) -> int:
         return self.samples if self.recipe.batch_size == "full" else min(self.recipe.batch_size, self.samples)

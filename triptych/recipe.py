@@ -1,150 +1,25 @@
 """How it is trained: every number explicit, JSON in and out.
 
-The formulas are the specification's, and the NumPy engine is the specification. With g the gradient, η the rate:
-
-* SGD: w ← w − η·g; with momentum µ: v ← µ·v + g, w ← w − η·v; Nesterov: w ← w − η·(g + µ·v). The velocity
-  holds gradients, not steps (Sutskever et al. 2013, in PyTorch's form).
-* Adam (Kingma & Ba 2015, algorithm 1): m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g²,
-  w ← w − η·m̂/(√v̂ + ε) with m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ): epsilon after the bias correction.
-* RMSprop (Hinton 2012, lecture 6e): v ← ρv + (1−ρ)g², w ← w − η·g/(√v + ε): epsilon outside the root.
+The formulas stand in `triptych.optimizers`, `triptych.loss`, `triptych.schedules` and `triptych.augmentation`. They are the
+specification's, and the NumPy engine is the specification.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from math import isfinite
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 from .augmentation import Augmentation
 from .callbacks import CALLBACKS, Monitor
 from .errors import SpecError, suggest
-from .named import check_number, from_json, to_json
-from .network import check_keys
+from .loss import LIKE as LOSS_LIKE
+from .loss import Clip, Loss
+from .named import check_number, check_whole, from_json, to_json
+from .network import Network, check_keys
+from .optimizers import SGD, Optimizer, check_like, optimizer
 from .schedules import SCHEDULES, Constant, RateSchedule
 
 DType = Literal["float32", "float64"]
 Randomness = Literal["matched", "free"]
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """Base of every optimizer: its numbers, and the names of the arrays it keeps for each parameter."""
-
-    rate: float
-    name: ClassVar[str]
-
-    def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, bool) != (f.type is bool):
-                raise SpecError(f"{self.name}: {f.name} must be {'true or false' if f.type is bool else 'a number'}, not {value!r}")
-            if f.type is float and (not isinstance(value, (int, float)) or not isfinite(value)):
-                raise SpecError(f"{self.name}: {f.name} must be a finite number, not {value!r}")
-        if self.rate <= 0:
-            raise SpecError(f"{self.name}: the learning rate must be positive, not {self.rate}")
-
-    def _fraction(self, *names: str) -> None:
-        for name in names:
-            if not 0 <= getattr(self, name) < 1:
-                raise SpecError(f"{self.name}: {name} must be in [0, 1), not {getattr(self, name)}")
-
-    @property
-    def slots(self) -> tuple[str, ...]:
-        """Arrays kept for each parameter, of its shape."""
-        return ()
-
-    @property
-    def counts_steps(self) -> bool:
-        """Whether the update depends on how many came before it."""
-        return False
-
-
-@dataclass(frozen=True)
-class SGD(Optimizer):
-    rate: float = 0.1
-    momentum: float = 0.0
-    nesterov: bool = False
-    name: ClassVar[str] = "sgd"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._fraction("momentum")
-        if self.nesterov and not self.momentum:
-            raise SpecError("sgd: nesterov needs a momentum above 0")
-
-    @property
-    def slots(self) -> tuple[str, ...]:
-        return ("velocity",) if self.momentum else ()
-
-
-@dataclass(frozen=True)
-class Adam(Optimizer):
-    rate: float = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    name: ClassVar[str] = "adam"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._fraction("beta1", "beta2")
-        _positive_epsilon(self.name, self.epsilon)
-
-    @property
-    def slots(self) -> tuple[str, ...]:
-        return ("m", "v")
-
-    @property
-    def counts_steps(self) -> bool:
-        return True
-
-
-@dataclass(frozen=True)
-class RMSprop(Optimizer):
-    rate: float = 1e-3
-    decay: float = 0.9
-    epsilon: float = 1e-8
-    name: ClassVar[str] = "rmsprop"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._fraction("decay")
-        _positive_epsilon(self.name, self.epsilon)
-
-    @property
-    def slots(self) -> tuple[str, ...]:
-        return ("v",)
-
-
-OPTIMIZERS: dict[str, type[Optimizer]] = {cls.name: cls for cls in (SGD, Adam, RMSprop)}
-
-
-def optimizer(name: str, rate: float | None = None) -> Optimizer:
-    """Return an optimizer by the name that people type: sgd, momentum, nesterov, adam or rmsprop.
-
-    Parameters
-    ----------
-    name : str
-    rate : float, optional
-        Learning rate; otherwise the optimizer's own default.
-
-    Raises
-    ------
-    SpecError
-        Where there is none of that name.
-    """
-    if name not in SHORTHANDS:
-        raise SpecError(f"optimizer {name!r} is unknown; {suggest(name, SHORTHANDS)}")
-    values = SHORTHANDS[name] | ({} if rate is None else {"rate": rate})
-    return OPTIMIZERS.get(name, SGD)(**values)
-
-
-SHORTHANDS: dict[str, dict[str, Any]] = {
-    "sgd": {},
-    # rate/(1 - momentum) is what a step amounts to in the long run: 0.01 with 0.9 is the plain 0.1.
-    "momentum": {"rate": 0.01, "momentum": 0.9},
-    "nesterov": {"rate": 0.01, "momentum": 0.9, "nesterov": True},
-    "adam": {},
-    "rmsprop": {},
-}
 
 
 @dataclass(frozen=True)
@@ -162,6 +37,8 @@ class Recipe:
     dtype : "float32" or "float64"
     random : "matched" or "free"
         Matched: dropout masks are drawn once and fed to every engine. Free: each framework draws its own.
+    loss : Loss
+    clip : Clip
     augmentation : Augmentation
         What is done to training images; the same for every engine in either mode.
     schedule : RateSchedule
@@ -178,16 +55,18 @@ class Recipe:
     seed: int = 0
     dtype: DType = "float32"
     random: Randomness = "matched"
+    loss: Loss = field(default_factory=Loss)
+    clip: Clip = field(default_factory=Clip)
     augmentation: Augmentation = field(default_factory=Augmentation)
     schedule: RateSchedule = field(default_factory=Constant)
     validation: float = 0.0
     callbacks: tuple[Monitor, ...] = ()
 
     def __post_init__(self) -> None:
-        _whole("epochs", self.epochs, 1)
-        _whole("seed", self.seed, 0)
+        check_whole("recipe", "epochs", self.epochs, 1)
+        check_whole("recipe", "seed", self.seed, 0)
         if self.batch_size != "full":
-            _whole("batch_size", self.batch_size, 1, " or 'full'")
+            check_whole("recipe", "batch_size", self.batch_size, 1, " or 'full'")
         for name, choices in (("dtype", DType), ("random", Randomness)):
             if getattr(self, name) not in get_args(choices):
                 raise SpecError(
@@ -217,18 +96,24 @@ class Recipe:
     def from_json(cls, data: Any) -> "Recipe":
         """Read what `to_json` wrote, or a part of it: what is left out is at its default.
 
+        With a key ``like``, "torch" or "keras", the defaults and formulas of optimizer, loss and clipping are that framework's.
+
         Raises
         ------
         SpecError
             Naming the unknown key and its nearest valid one, or the number out of range.
         """
         known = {f.name for f in fields(cls)}
-        values = check_keys(data, known, "recipe", known)
+        values = check_keys(data, known | {"like"}, "recipe", known | {"like"})
+        like = values.pop("like", None)
+        if like is not None:
+            check_like(like)
+            values = {"optimizer": {"name": "sgd"}, "loss": {}, "clip": {}} | values
         if "optimizer" in values:
-            values["optimizer"] = from_json(values["optimizer"], OPTIMIZERS, "optimizer")
-        if "augmentation" in values:
-            known = {f.name for f in fields(Augmentation)}
-            values["augmentation"] = Augmentation(**check_keys(values["augmentation"], known, "augmentation", known))
+            values["optimizer"] = _optimizer(values["optimizer"], like)
+        for name, part in (("augmentation", Augmentation), ("loss", Loss), ("clip", Clip)):
+            if name in values:
+                values[name] = _part(part, name, values[name], LOSS_LIKE[like].get(name, {}) if like else {})
         if "schedule" in values:
             values["schedule"] = from_json(values["schedule"], SCHEDULES, "schedule")
         if "callbacks" in values:
@@ -237,12 +122,20 @@ class Recipe:
             values["callbacks"] = tuple(from_json(callback, CALLBACKS, "callback") for callback in values["callbacks"])
         return cls(**values)
 
+    def check_fits(self, network: Network) -> None:
+        """Raise `SpecError` where the network's images or logits cannot be treated so."""
+        self.loss.check_fits(network.classes)
+        self.augmentation.check_fits(network.input_shape)
 
-def _whole(name: str, value: Any, least: int, also: str = "") -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise SpecError(f"recipe: {name} must be a whole number of at least {least}{also}, not {value!r}")
+
+def _optimizer(data: Any, like: str | None) -> Optimizer:
+    numbers: dict[str, Any] = {"like": like} | dict(data) if isinstance(data, Mapping) else {}
+    if not isinstance(name := numbers.pop("name", None), str):
+        raise SpecError(f'recipe: optimizer must be an object with a name, such as {{"name": "adam", "rate": 0.001}}, not {data!r}')
+    return optimizer(name, **numbers)
 
 
-def _positive_epsilon(name: str, value: float) -> None:
-    if value <= 0:
-        raise SpecError(f"{name}: epsilon must be positive, not {value}")
+def _part(part: type[Any], what: str, data: Any, defaults: dict[str, Any]) -> Any:
+    known = {f.name for f in fields(part)}
+    values = defaults | check_keys(data, known, what, known)
+    return part(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

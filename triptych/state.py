@@ -31,7 +31,9 @@ def initial(network: Network, recipe: Recipe) -> State:
         {p.name: draw(p.initializer, p.shape, p.fan_in, p.fan_out, recipe.seed, p.name).astype(recipe.dtype) for p in part}
         for part in (network.parameters, network.buffers)
     )
-    slots = {f"{name}/{slot}": np.zeros_like(w) for slot in recipe.optimizer.slots for name, w in weights.items()}
+    slots = {
+        f"{name}/{slot}": np.full_like(w, recipe.optimizer.begin(slot)) for slot in recipe.optimizer.slots for name, w in weights.items()
+    }
     step = {"step": np.zeros((), np.int64)} if recipe.optimizer.counts_steps else {}
     return weights | buffers | slots | step
 

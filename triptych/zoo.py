@@ -1,12 +1,12 @@
 """The named networks, and any stack of dense layers by its widths."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from .errors import SpecError, suggest
 from .layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, GlobalAvgPool, MaxPool2D, ReLU, Residual
 from .network import Network
 from .placing import Layer, Shape
-from .recipe import Recipe
 
 GREY, COLOUR = (28, 28, 1), (32, 32, 3)
 
@@ -117,12 +117,38 @@ ZOO: dict[str, tuple[Shape, Callable[[Shape, int], Network]]] = {
 }
 
 
-# How some of them are trained well, by the same names.
-RECIPES: dict[str, Callable[[], Recipe]] = {}
+# How some of them are trained well, by the same names: what would stand in a recipe file.
+_ONE_CYCLE = {"name": "one-cycle", "curve": "linear"}
+RECIPES: dict[str, dict[str, Any]] = {
+    "fast": {
+        "epochs": 2,
+        "batch_size": 256,
+        "optimizer": {"name": "adamw", "rate": 0.01, "beta2": 0.99, "weight_decay": 0.0},
+        "schedule": _ONE_CYCLE | {"peak": 0.25},
+        "validation": 0.05,
+    },
+    "best": {
+        "epochs": 6,
+        "batch_size": 256,
+        "optimizer": {"name": "adamw", "rate": 0.01, "beta2": 0.99, "weight_decay": 0.01},
+        "schedule": _ONE_CYCLE | {"peak": 0.25},
+        "augmentation": {"shift": 2},
+        "loss": {"label_smoothing": 0.1},
+        "validation": 0.05,
+    },
+    "resnet20": {
+        "epochs": 160,
+        "batch_size": 128,
+        "optimizer": {"name": "sgd", "rate": 0.1, "momentum": 0.9, "weight_decay": 1e-4},
+        "schedule": {"name": "step", "milestones": [80, 120]},
+        "augmentation": {"crop": 4, "flip": True},
+        "validation": 0.1,
+    },
+}
 
 
-def recipe(name: str) -> Recipe:
-    """Return the named recipe.
+def recipe(name: str) -> dict[str, Any]:
+    """Return the named recipe, as `Recipe.from_json` reads it.
 
     Raises
     ------
@@ -130,9 +156,8 @@ def recipe(name: str) -> Recipe:
         Where there is none of that name.
     """
     if name not in RECIPES:
-        known = suggest(name, RECIPES) if RECIPES else "none has a name"
-        raise SpecError(f"recipe {name!r} is unknown; {known}. Any other: a .json file")
-    return RECIPES[name]()
+        raise SpecError(f"recipe {name!r} is unknown; {suggest(name, RECIPES)}. Any other: a .json file")
+    return RECIPES[name]
 
 
 def get(name: str, shape: Shape | None = None, classes: int = 10) -> Network:

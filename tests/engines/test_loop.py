@@ -13,7 +13,8 @@ from triptych.data.dataset import Split
 from triptych.errors import TriptychError
 from triptych.loop import Position, Training
 from triptych.plan import Schedule
-from triptych.recipe import SGD, Recipe, optimizer
+from triptych.optimizers import SGD, optimizer
+from triptych.recipe import Recipe
 from triptych.schedules import Cosine
 from triptych.scratch.loss import softmax_cross_entropy
 

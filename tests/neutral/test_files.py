@@ -11,7 +11,8 @@ import pytest
 
 from triptych import files, state, zoo
 from triptych.errors import TriptychError
-from triptych.recipe import Adam, Recipe
+from triptych.optimizers import Adam
+from triptych.recipe import Recipe
 
 NETWORK, RECIPE = zoo.get("classic"), Recipe(1, 64, Adam())
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triptych.errors import SpecError
-from triptych.recipe import SGD, SHORTHANDS, Adam, Recipe, RMSprop, optimizer
+from triptych.optimizers import SGD, SHORTHANDS, Adam, RMSprop, optimizer
+from triptych.recipe import Recipe
 
 fractions = st.floats(0, 0.999)
 positive = st.floats(1e-12, 10)

@@ -12,7 +12,8 @@ from triptych import zoo
 from triptych.errors import SpecError
 from triptych.named import from_json, to_json
 from triptych.plan import Schedule
-from triptych.recipe import SGD, Recipe
+from triptych.optimizers import SGD
+from triptych.recipe import Recipe
 from triptych.schedules import SCHEDULES, Constant, Cosine, Exponential, OneCycle, RateSchedule, Step, schedule
 
 PER_EPOCH, EPOCHS = 7, 6

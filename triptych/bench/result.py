@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import metrics
-from ..data.dataset import CLASSES
 from ..network import Network
 from ..parity.rounding import apart
 from ..recipe import Recipe
@@ -27,7 +26,7 @@ MEASURED = (
 
 def result(comparison: "Comparison") -> dict[str, Any]:
     """Return the result of one seed, as JSON."""
-    rows, labels = comparison.rows, comparison.dataset.test.labels
+    rows, labels, classes = comparison.rows, comparison.dataset.test.labels, len(comparison.dataset.classes)
     valid = valid_rounds(comparison.live)
     times = {row.spec.key: [b.seconds for b in row.blocks if b.round in valid] for row in comparison.live}
     reference = comparison.reference
@@ -41,7 +40,7 @@ def result(comparison: "Comparison") -> dict[str, Any]:
         low, high = metrics.wilson(right, len(labels))
         said[key] |= {
             "accuracy": {"value": right / len(labels), "right": right, "of": len(labels), "low": low, "high": high},
-            "confusion": metrics.confusion(row.predictions, labels, CLASSES).tolist(),
+            "confusion": metrics.confusion(row.predictions, labels, classes).tolist(),
             "differing_predictions": int((row.predictions != reference.predictions).sum()),
             "weights_apart": apart(comparison.states[reference.spec.key], comparison.states[key]),
             "loss": row.losses[-1],
@@ -73,17 +72,40 @@ def result(comparison: "Comparison") -> dict[str, Any]:
     }
 
 
+NAMES = {
+    **{"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "nadam": "Nadam"},
+    **{"rmsprop": "RMSprop", "adagrad": "Adagrad", "adadelta": "Adadelta"},
+}
+
+
 def title(network: Network, recipe: Recipe) -> str:
     """Return what was trained, in a line."""
-    o = recipe.optimizer
-    extras = "".join(f", {f.name} {getattr(o, f.name):g}" for f in fields(o) if f.name not in ("rate", "nesterov") and getattr(o, f.name))
-    kind = "Nesterov" if getattr(o, "nesterov", False) else {"sgd": "SGD", "adam": "Adam", "rmsprop": "RMSprop"}.get(o.name, o.name)
-    dropout = "".join(f", dropout {layer.rate:g}" for layer, _ in network.dropouts[:1])
-    batch = "full batch" if recipe.batch_size == "full" else f"batch {recipe.batch_size}"
-    plan = recipe.schedule
-    falling = "" if plan.name == "constant" else f", {plan.name}"
-    warmup = f", warm-up of {plan.warmup:g} epochs" if plan.warmup else ""
-    return f"{network.architecture}{dropout}: {kind} {o.rate:g}{extras}{falling}{warmup}, {batch}, {recipe.dtype}, seed {recipe.seed}"
+    o, plan, clip = recipe.optimizer, recipe.schedule, recipe.clip
+    parts = [
+        f"{network.architecture}{''.join(f', dropout {layer.rate:g}' for layer, _ in network.dropouts[:1])}: "
+        f"{'Nesterov' if getattr(o, 'nesterov', False) else NAMES[o.name]} {o.rate:g}",
+        *_said(o, ("rate", "nesterov", "" if o.weight_decay else "decoupled", "" if getattr(o, "momentum", 0) else "velocity")),
+        *([plan.name] if plan.name != "constant" else []),
+        *([f"warm-up of {plan.warmup:g} epochs"] if plan.warmup else []),
+        *_said(recipe.loss, () if recipe.loss.class_weights else ("weigh", "divide")),
+        *([f"clipped by {clip.by} {clip.limit:g}"] if clip.limit else []),
+        *_said(recipe.augmentation),
+        "full batch" if recipe.batch_size == "full" else f"batch {recipe.batch_size}",
+        recipe.dtype,
+        f"seed {recipe.seed}",
+    ]
+    return ", ".join(parts)
+
+
+def _said(part: Any, left_out: tuple[str, ...] = ()) -> list[str]:
+    """Return the numbers that are not 0, the switches that are on, and the words that are not the usual ones."""
+    said: list[str] = []
+    for f in fields(part):
+        name, value = f.name.replace("_", " "), getattr(part, f.name)
+        if f.name in left_out or not value or (isinstance(value, str) and value == f.default):
+            continue
+        said.append(name if value is True else f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}")
+    return said
 
 
 def milliseconds(seconds: float) -> str:

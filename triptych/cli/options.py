@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..data import Dataset
+    from ..data import Dataset, Options
     from ..network import Network
     from ..recipe import Recipe
 
@@ -19,11 +19,17 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="NAME|PATH",
-        help="digits, mnist, fashion-mnist, kmnist; or a .csv, .csv.gz, .npz or a folder of IDX files. "
+        help="digits, mnist, fashion-mnist, kmnist, cifar10; or a .csv, .csv.gz, .npz or .parquet; or a folder: IDX, CIFAR-10 binary, "
+        "Parquet (train*, test*), or image files in CLASS/ or in train/CLASS/ and test/CLASS/. "
         "By default: mnist_test.csv if it is here, else MNIST from the cache, else digits.",
         show_default=False,
     ),
 ]
+Size = Annotated[
+    str | None,
+    typer.Option("--size", metavar="N|HxW", help="Scale image files to so many pixels, for example 32 or 28x32.", show_default=False),
+]
+SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out image files that cannot be read, and name them.")]
 NetworkName = Annotated[
     str | None,
     typer.Option(
@@ -52,11 +58,25 @@ BatchSize = Annotated[
 ]
 OptimizerName = Annotated[
     str | None,
-    typer.Option("--optimizer", metavar="NAME", help="sgd, momentum, nesterov, adam or rmsprop. Default: sgd.", show_default=False),
+    typer.Option(
+        "--optimizer",
+        metavar="NAME",
+        help="sgd, momentum, nesterov, adam, adamw, nadam, rmsprop, adagrad or adadelta. Default: sgd.",
+        show_default=False,
+    ),
 ]
 Rate = Annotated[
     float | None,
-    typer.Option("--rate", help="Learning rate. Default: sgd 0.1, momentum and nesterov 0.01, adam and rmsprop 0.001.", show_default=False),
+    typer.Option("--rate", help="Learning rate. Default: the optimizer's own; sgd 0.1, adam 0.001.", show_default=False),
+]
+Like = Annotated[
+    str | None,
+    typer.Option(
+        "--like",
+        metavar="torch|keras",
+        help="Whose formulas and defaults hold, in every engine alike: optimizer, loss, clipping, layers.",
+        show_default=False,
+    ),
 ]
 Seed = Annotated[
     int | None,
@@ -87,23 +107,59 @@ Device = Annotated[str, typer.Option("--device", metavar="cpu|cuda|mps|auto", he
 Runs = Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where run folders are made.")]
 
 
-def network_of(name: str | None, hidden: str | None, dropout: float, recipe: str | None = None) -> "Network":
-    """Return the network that the options describe; where none is named, that of the recipe's name, or classic."""
+def reading_of(size: str | None, skip_unreadable: bool) -> "Options":
+    """Return how image files are to be read."""
+    from ..data import Options
+    from ..errors import DataError
+
+    if size is None:
+        return Options(None, skip_unreadable)
+    try:
+        h, w = map(int, size.lower().split("x")) if "x" in size.lower() else (int(size),) * 2
+    except ValueError:
+        raise DataError(f"--size {size!r}: give pixels, for example 32, or height and width, for example 28x32") from None
+    return Options((h, w), skip_unreadable)
+
+
+def network_of(
+    name: str | None,
+    hidden: str | None,
+    dropout: float,
+    recipe: str | None = None,
+    dataset: "Dataset | None" = None,
+    like: str | None = None,
+) -> "Network":
+    """Return the network that the options describe; where none is named, that of the recipe's name, or classic.
+
+    It is built for the images and classes of `dataset`, if one is given; a file's is what it is, and must fit them. `like`
+    gives its layers a framework's own numbers.
+    """
+    network = _network_of(name, hidden, dropout, recipe, dataset)
+    return network if like is None else network.like(like)
+
+
+def _network_of(name: str | None, hidden: str | None, dropout: float, recipe: str | None, dataset: "Dataset | None") -> "Network":
     from .. import zoo
     from ..errors import SpecError
     from ..network import Network
 
+    built_for: dict[str, Any] = {"shape": dataset.shape, "classes": len(dataset.classes)} if dataset else {}
     if hidden is not None:
         try:
             widths = [int(width) for width in hidden.split(",") if width.strip()]
         except ValueError:
             raise SpecError(f"--hidden {hidden!r}: give whole numbers with commas between them, for example 128,64") from None
-        return zoo.dense("-".join(map(str, ["dense", *widths])), widths, dropout)
+        return zoo.dense("-".join(map(str, ["dense", *widths])), widths, dropout, **built_for)
     if dropout:
         raise SpecError("--dropout needs --hidden, for example: --hidden 128,64 --dropout 0.2")
     if name is None:
         name = recipe if recipe in zoo.ZOO else "classic"
-    return Network.from_json(_json(Path(name))) if name.endswith(".json") else zoo.get(name)
+    if not name.endswith(".json"):
+        return zoo.get(name, **built_for)
+    network = Network.from_json(_json(Path(name)))
+    if dataset:
+        network.check_fits(dataset.shape, len(dataset.classes))
+    return network
 
 
 def recipe_of(
@@ -118,31 +174,32 @@ def recipe_of(
 ) -> "Recipe":
     """Return the recipe that the options describe: a named one, a file or the original's, with what was given in its place.
 
-    `others` are fields of the recipe by name; None stands for not given.
+    `others` are keys of a recipe file; None stands for not given.
     """
     from .. import zoo
     from ..errors import SpecError
+    from ..named import to_json
     from ..recipe import Recipe
-    from ..recipe import optimizer as named
-    from ..schedules import schedule as named_schedule
 
-    base = Recipe() if recipe is None else Recipe.from_json(_json(Path(recipe))) if recipe.endswith(".json") else zoo.recipe(recipe)
-    given = {name: value for name, value in others.items() if value is not None}
+    data: Any = {} if recipe is None else _json(Path(recipe)) if recipe.endswith(".json") else zoo.recipe(recipe)
+    base = Recipe.from_json(data)  # what is wrong with a file is said before anything is put in its place
+    data = dict(data) | {name: value for name, value in others.items() if value is not None}
     if batch_size is not None:
         try:
-            given["batch_size"] = "full" if batch_size == "full" else int(batch_size)
+            data["batch_size"] = "full" if batch_size == "full" else int(batch_size)
         except ValueError:
             raise SpecError(f"--batch-size {batch_size!r}: give a whole number, or full") from None
     if schedule is not None or warmup is not None:
-        begun = base.schedule if schedule is None else named_schedule(schedule)
-        given["schedule"] = begun if warmup is None else replace(begun, warmup=warmup)
-    if epochs is None and recipe is None:
-        epochs = DEFAULT_EPOCHS["mini" if given.get("batch_size", "full") != "full" else "full"]
-    if optimizer is not None:
-        given["optimizer"] = named(optimizer, rate)
-    elif rate is not None:
-        given["optimizer"] = replace(base.optimizer, rate=rate)
-    return replace(base, **given | ({} if epochs is None else {"epochs": epochs}))
+        begun = to_json(base.schedule) if schedule is None else {"name": schedule}
+        data["schedule"] = begun | ({} if warmup is None else {"warmup": warmup})
+    if optimizer is not None or rate is not None:
+        begun = data.get("optimizer", {"name": "sgd"}) if optimizer is None else {"name": optimizer}
+        data["optimizer"] = begun | ({} if rate is None else {"rate": rate})
+    if epochs is not None:
+        data["epochs"] = epochs
+    elif recipe is None:
+        data["epochs"] = DEFAULT_EPOCHS["mini" if data.get("batch_size", "full") != "full" else "full"]
+    return Recipe.from_json(data)
 
 
 def all_backends(backends: str) -> bool:
@@ -158,10 +215,12 @@ def engines_of(engines: str | None) -> list[str] | None:
 
 def data_line(dataset: "Dataset") -> str:
     """Return the one line that says which data, and how to get MNIST."""
-    h, w = dataset.train.images.shape[1:3]
-    counts = f"{len(dataset.train):,} training and {len(dataset.test):,} test images of {h}×{w}, 10 classes"
-    line = f"Data: {dataset.name}, {counts} ({dataset.source})."
-    if dataset.name != "mnist":
+    h, w, c = dataset.shape
+    counts = f"{len(dataset.train):,} training and {len(dataset.test):,} test images of {h}×{w}{f'×{c}' if c > 1 else ''}"
+    line = f"Data: {dataset.name}, {counts}, {len(dataset.classes)} classes ({dataset.source})."
+    if dataset.left_out:
+        line += f" {len(dataset.left_out):,} more cannot be read, and {'is' if len(dataset.left_out) == 1 else 'are'} left out."
+    if dataset.name in ("digits", "mnist_test"):
         line += " For the whole of MNIST: triptych data fetch mnist"
     return line
 

@@ -14,7 +14,7 @@ from ..scratch.augmentation import augment
 from ..scratch.build import build
 from ..scratch.layers import Chain, Training
 from ..scratch.loss import softmax_cross_entropy
-from ..scratch.optimizers import UPDATES
+from ..scratch.optimizers import prepare, update
 from ..state import State, check
 from . import AT_ONCE
 
@@ -93,7 +93,7 @@ class Engine:
         return x, y, masks
 
     def _gradients(self, x: Array, y: Array, masks: dict[str, Array], seen: State | None = None) -> tuple[Array, State]:
-        loss, dy = softmax_cross_entropy(self.chain.forward(x, Training(masks, seen)), y)
+        loss, dy = softmax_cross_entropy(self.chain.forward(x, Training(masks, seen)), y, self.recipe.loss)
         self.chain.backward(dy, into=False)
         return loss, {f"{layer.name}/{leaf}": g for layer in self.layers for leaf, g in layer.gradients.items()}
 
@@ -102,7 +102,7 @@ class Engine:
         if optimizer.counts_steps:
             self.arrays["step"] += 1
             step = int(self.arrays["step"])
-        update = UPDATES[type(optimizer)]
+        prepare(self.recipe, gradients, self.arrays)
         for name, gradient in gradients.items():
             slots = {slot: self.arrays[f"{name}/{slot}"] for slot in optimizer.slots}
             update(optimizer, self.arrays[name], gradient, slots, rate, step)

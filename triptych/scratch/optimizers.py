@@ -1,50 +1,151 @@
-"""The optimizers: each changes one weight array and its slots in place. Formulas in `triptych.recipe`.
+"""What happens between a gradient and the new weight. Formulas in `triptych.optimizers` and `triptych.loss`.
 
 Python floats do not promote float32 arrays (NEP 50), so nothing here is ever silently computed in float64.
 """
 
 from collections.abc import Callable
+from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import recipe
+from .. import optimizers as spec
+from ..recipe import Recipe
 
 Array = NDArray[Any]
 Slots = dict[str, Array]
 
+CHUNK = 8192  # numbers updated at a time, so that they, their slots and all in between stay in the processor's cache
 
-def sgd(o: recipe.SGD, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
+
+def prepare(recipe: Recipe, gradients: dict[str, Array], weights: dict[str, Array]) -> None:
+    """Add the penalty's part to the gradients and clip them, in place."""
+    if recipe.loss.l2:
+        for name, g in gradients.items():
+            if name.endswith("/kernel"):
+                g += recipe.loss.l2 * weights[name]
+    clip = recipe.clip
+    if clip.limit is None:
+        return
+    if clip.by == "value":
+        for g in gradients.values():
+            np.clip(g, -clip.limit, clip.limit, out=g)
+        return
+    norm = sqrt(sum(float(np.vdot(g, g)) for g in gradients.values())) + clip.epsilon
+    if norm > clip.limit:
+        for g in gradients.values():
+            g *= clip.limit / norm
+
+
+def update(o: spec.Optimizer, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
+    """Change one weight array and its slots in place.
+
+    Parameters
+    ----------
+    o : Optimizer
+    w, g : ndarray
+        A weight and its gradient, of one shape and dtype.
+    slots : dict of str to ndarray
+        Of the same shape.
+    rate : float
+    step : int
+        From 1.
+    """
+    w, g = w.reshape(-1), g.reshape(-1)
+    flat = {name: slot.reshape(-1) for name, slot in slots.items()}
+    for at in range(0, w.size, CHUNK):
+        part = slice(at, at + CHUNK)
+        _decayed(o, w[part], g[part], {name: slot[part] for name, slot in flat.items()}, rate, step)
+
+
+def _decayed(o: spec.Optimizer, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
+    if o.weight_decay and o.decoupled:
+        w *= 1 - rate * o.weight_decay
+    elif o.weight_decay:
+        g = g + o.weight_decay * w
+    UPDATES[type(o)](o, w, g, slots, rate, step)
+
+
+def sgd(o: spec.SGD, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
+    _move(o, w, g, slots, rate, o.nesterov)
+
+
+def _move(o: spec.Momentum, w: Array, g: Array, slots: Slots, rate: float, nesterov: bool = False) -> None:
+    """Go against `g`, through the velocity where there is one."""
     if o.momentum:
+        if o.velocity == "steps":
+            g, rate = rate * g, 1.0
         velocity = slots["velocity"]
         velocity *= o.momentum
         velocity += g
-        g = g + o.momentum * velocity if o.nesterov else velocity
+        g = g + o.momentum * velocity if nesterov else velocity
     w -= rate * g
 
 
-def adam(o: recipe.Adam, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
+def rmsprop(o: spec.RMSprop, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
+    v = slots["v"]
+    v *= o.rho
+    v += (1 - o.rho) * g**2
+    _move(o, w, g / _root(v, o.epsilon, o.epsilon_inside), slots, rate)
+
+
+def adagrad(o: spec.Adagrad, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
+    v = slots["v"]
+    v += g**2
+    w -= rate * g / _root(v, o.epsilon, o.epsilon_inside)
+
+
+def adadelta(o: spec.Adadelta, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
+    v, u = slots["v"], slots["u"]
+    v *= o.rho
+    v += (1 - o.rho) * g**2
+    delta = np.sqrt(u + o.epsilon) / np.sqrt(v + o.epsilon) * g
+    u *= o.rho
+    u += (1 - o.rho) * delta**2
+    w -= rate * delta
+
+
+def adam(o: spec.Adam, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
+    m, v = _moments(o, g, slots)
+    # 1 - βᵗ in double precision: in float32 it loses four digits.
+    of_m, of_v = 1 - o.beta1**step, 1 - o.beta2**step
+    if o.epsilon_first:
+        w -= (rate * sqrt(of_v) / of_m) * m / _root(v, o.epsilon)
+    else:
+        w -= (rate / of_m) * m / _root(v / of_v, o.epsilon)
+
+
+def nadam(o: spec.Nadam, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
+    m, v = _moments(o, g, slots)
+    ahead = o.mu(step + 1) / (1 - o.product(step + 1)) * m
+    ahead += (1 - o.mu(step)) / (1 - o.product(step)) * g
+    w -= rate * ahead / _root(v / (1 - o.beta2**step), o.epsilon)
+
+
+def _moments(o: spec.Moments, g: Array, slots: Slots) -> tuple[Array, Array]:
     m, v = slots["m"], slots["v"]
     m *= o.beta1
     m += (1 - o.beta1) * g
     v *= o.beta2
     v += (1 - o.beta2) * g**2
-    # m̂ and v̂ of the paper, its corrections in double precision: 1 - β₂ᵗ loses four digits in float32.
-    denominator = np.sqrt(v / (1 - o.beta2**step))
-    denominator += o.epsilon
-    w -= (rate / (1 - o.beta1**step)) * m / denominator
+    return m, v
 
 
-def rmsprop(o: recipe.RMSprop, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
-    v = slots["v"]
-    v *= o.decay
-    v += (1 - o.decay) * g**2
-    w -= rate * g / (np.sqrt(v) + o.epsilon)
+def _root(v: Array, epsilon: float, inside: bool = False) -> Array:
+    if inside:
+        return np.sqrt(v + epsilon)
+    root = np.sqrt(v)
+    root += epsilon
+    return root
 
 
-UPDATES: dict[type[recipe.Optimizer], Callable[[Any, Array, Array, Slots, float, int], None]] = {
-    recipe.SGD: sgd,
-    recipe.Adam: adam,
-    recipe.RMSprop: rmsprop,
+UPDATES: dict[type[spec.Optimizer], Callable[[Any, Array, Array, Slots, float, int], None]] = {
+    spec.SGD: sgd,
+    spec.Adam: adam,
+    spec.AdamW: adam,
+    spec.Nadam: nadam,
+    spec.RMSprop: rmsprop,
+    spec.Adagrad: adagrad,
+    spec.Adadelta: adadelta,
 }

@@ -18,6 +18,7 @@ from .. import AT_ONCE
 from .augmentation import augment
 from .fitting import Fitting
 from .layers import IMAGES, Network, Pass
+from .loss import cross_entropy
 from .optimizers import Optimizer
 
 LABEL = "TensorFlow"
@@ -51,10 +52,12 @@ class Engine:
             self.variables, self.buffers = (
                 {p.name: getattr(layers[p.layer], p.leaf) for p in part} for part in (network.parameters, network.buffers)
             )
-            self.optimizer = Optimizer(recipe.optimizer, recipe.dtype, list(self.variables.values()))
+            kernels = [p.leaf == "kernel" for p in network.parameters]
+            self.optimizer = Optimizer(recipe, list(self.variables.values()), kernels)
+        self.loss = cross_entropy(recipe.loss, network.classes, recipe.dtype)
         self.losses: list[tf.Tensor] = []
         if backend == "fit":
-            self.fitting = Fitting(self.network, self.optimizer, recipe)
+            self.fitting = Fitting(self.network, self.optimizer, recipe, self.loss)
         self._steps: Callable[..., tf.Tensor] = tf.function(self._loop, jit_compile=backend == "xla")
         self._logits: Callable[..., tf.Tensor] = tf.function(lambda x: self.network({IMAGES: x}))
         self._traced: Callable[..., Any] = tf.function(self._seen, jit_compile=backend == "xla")
@@ -127,7 +130,7 @@ class Engine:
         variables = [variable.value for variable in self.variables.values()]
         with tf.GradientTape() as tape:
             logits, going = self.network.forward(inputs, training=True)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits))
+            loss = self.loss(y, logits)
         return loss, tape.gradient(loss, variables), going
 
     def _moved(self, plan: Plan) -> Steps:

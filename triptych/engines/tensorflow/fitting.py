@@ -1,5 +1,6 @@
 """Keras's own fit, over the same batches."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,15 +14,15 @@ from .optimizers import Optimizer
 
 
 class Recorder(keras.losses.Loss):
-    """Softmax cross-entropy that also writes down the loss of each step: fit reports only running means (D83)."""
+    """A loss that also writes down what it is at each step: fit reports only running means (D83)."""
 
-    def __init__(self, dtype: str) -> None:
+    def __init__(self, inner: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], dtype: str) -> None:
         super().__init__(name="loss", dtype=dtype)
         self.written = tf.Variable(tf.zeros(0, dtype), shape=[None], trainable=False)
-        self.inner = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
+        self.inner = inner
 
     def __call__(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None) -> tf.Tensor:
-        loss = self.inner(y_true, y_pred, sample_weight)
+        loss = self.inner(y_true, y_pred)
         self.written.assign(tf.concat([self.written, loss[None]], 0))
         return loss
 
@@ -40,9 +41,11 @@ class Rates(keras.callbacks.Callback):
 class Fitting:
     """Keras's own training loop over the same batches: images and masks as inputs, trained on logits."""
 
-    def __init__(self, network: Network, optimizer: Optimizer, recipe: how.Recipe) -> None:
+    def __init__(
+        self, network: Network, optimizer: Optimizer, recipe: how.Recipe, loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    ) -> None:
         self.network, self.optimizer, self.recipe = network, optimizer, recipe
-        self.recorder = Recorder(recipe.dtype)
+        self.recorder = Recorder(loss, recipe.dtype)
         network.compile(optimizer, self.recorder)
 
     def run(self, x: tf.Tensor, y: tf.Tensor, steps: dict[str, Any]) -> tf.Tensor:

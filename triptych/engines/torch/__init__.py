@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ... import network as spec
 from ... import recipe as how
@@ -24,7 +23,8 @@ from ...state import State, check
 from .. import AT_ONCE
 from .augmentation import augment
 from .layers import BatchNorm, Chain
-from .optimizers import SLOTS, optimizer
+from .loss import cross_entropy
+from .optimizers import SLOTS, kept, optimizer, update
 
 LABEL = "PyTorch"
 REQUIRES = "torch"
@@ -62,28 +62,35 @@ class Engine:
         self.modules = self.network.named()
         self.norms = [module for module in self.modules.values() if isinstance(module, BatchNorm)]
         self.optimizer = optimizer(recipe.optimizer, list(self.network.parameters()))
+        self.kernels = [self._own(p) for p in network.parameters if p.leaf == "kernel"]
+        self.loss = cross_entropy(recipe.loss, network.classes, self.dtype, self.device)
+        self.step = 0
         # Compiling the module is what its users do; loss and optimizer stay eager.
         self.model = torch.compile(self.network) if backend == "compiled" else self.network
         self.losses: list[Tensor] = []
 
     def load(self, state: State) -> None:
         check(state, self.description, self.recipe)
+        self.step = int(state.get("step", 0))
         with torch.no_grad():
             for p in self.description.parameters:
                 weight = self._own(p)
                 weight.copy_(self._tensor(p, state[p.name]))
-                slots: dict[str, Tensor] = {theirs: self._tensor(p, state[f"{p.name}/{ours}"]) for ours, theirs in self._slots()}
-                if not isinstance(self.recipe.optimizer, how.SGD):  # theirs counts in float32 on the device
-                    slots["step"] = torch.tensor(float(state.get("step", 0)), device=self.device)
-                self.optimizer.state[weight] = slots
+                slots = {slot: self._tensor(p, state[f"{p.name}/{slot}"]) for slot in self.recipe.optimizer.slots}
+                self.optimizer.state[weight] = kept(self.recipe.optimizer, slots, self.step)
             for p in self.description.buffers:
                 self._own(p).copy_(self._tensor(p, state[p.name]))
 
     def state(self) -> State:
         parameters = self.description.parameters
         weights = {p.name: self._array(p, self._own(p)) for p in (*parameters, *self.description.buffers)}
-        slots = {f"{p.name}/{ours}": self._array(p, self._kept(p)[theirs]) for ours, theirs in self._slots() for p in parameters}
-        step = {"step": np.array(int(self._kept(parameters[0])["step"]))} if self.recipe.optimizer.counts_steps else {}
+        theirs = SLOTS[type(self.recipe.optimizer)]
+        slots = {
+            f"{p.name}/{slot}": self._array(p, self.optimizer.state[self._own(p)][theirs[slot]])
+            for slot in self.recipe.optimizer.slots
+            for p in parameters
+        }
+        step = {"step": np.array(self.step)} if self.recipe.optimizer.counts_steps else {}
         return weights | slots | step
 
     def put(self, split: Split) -> Native:
@@ -96,7 +103,8 @@ class Engine:
         with self._settings():
             for k, rate in enumerate(plan.rate):
                 loss = self._gradients(*self._batch(data, steps, k))
-                self._update(float(rate))
+                self.step += 1
+                update(self.recipe, self.optimizer, self.kernels, float(rate), self.step)
                 for norm in self.norms:
                     norm.advance()
                 self.losses.append(loss)
@@ -136,14 +144,9 @@ class Engine:
 
     def _gradients(self, x: Tensor, y: Tensor, keep: dict[str, Tensor]) -> Tensor:
         self.optimizer.zero_grad()
-        loss = F.cross_entropy(self.model(x, keep), y)
+        loss = self.loss(self.model(x, keep), y)
         loss.backward()
         return loss.detach()
-
-    def _update(self, rate: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
 
     def _moved(self, plan: Plan) -> Moved:
         """Return a plan's arrays on the device, masks in the layout of what they cover."""
@@ -180,15 +183,8 @@ class Engine:
         finally:
             matmul.fp32_precision = before
 
-    def _slots(self) -> list[tuple[str, str]]:
-        o = self.recipe.optimizer
-        return [(slot, SLOTS[type(o)][slot]) for slot in o.slots]
-
     def _own(self, p: Parameter) -> Tensor:
         return getattr(self.modules[p.layer], {"kernel": "weight", "gamma": "weight", "beta": "bias"}.get(p.leaf, p.leaf))
-
-    def _kept(self, p: Parameter) -> dict[str, Tensor]:
-        return self.optimizer.state[self._own(p)]
 
     def _tensor(self, p: Parameter, array: np.ndarray) -> Tensor:
         return torch.tensor(to_native("torch", p.role, array, p.sizes), device=self.device)
