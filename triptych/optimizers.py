@@ -264,7 +264,8 @@ def optimizer(name: str, rate: float | None = None, like: str | None = None, **n
     if like is not None:
         check_like(like)
         values |= LIKE[like].get(cls, {})
-    return cls(**values | numbers | ({} if rate is None else {"rate": rate}))
+    given: dict[str, Any] = numbers if rate is None else numbers | {"rate": rate}
+    return cls(**values | given)
 
 
 def check_like(like: Any) -> None:

@@ -108,7 +108,8 @@ class Recipe:
         like = values.pop("like", None)
         if like is not None:
             check_like(like)
-            values = {"optimizer": {"name": "sgd"}, "loss": {}, "clip": {}} | values
+            begun: dict[str, Any] = {"optimizer": {"name": "sgd"}, "loss": {}, "clip": {}}
+            values = begun | values
         if "optimizer" in values:
             values["optimizer"] = _optimizer(values["optimizer"], like)
         for name, part in (("augmentation", Augmentation), ("loss", Loss), ("clip", Clip)):

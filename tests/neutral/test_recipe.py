@@ -1,11 +1,13 @@
-from dataclasses import replace
+import json
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from triptych.errors import SpecError
-from triptych.optimizers import SGD, SHORTHANDS, Adam, RMSprop, optimizer
+from triptych.loss import Clip, Loss
+from triptych.optimizers import FRACTIONS, OPTIMIZERS, SGD, SHORTHANDS, Adagrad, Adam, Nadam, Optimizer, optimizer
 from triptych.recipe import Recipe
 
 fractions = st.floats(0, 0.999)
@@ -16,44 +18,90 @@ def test_the_defaults_are_the_originals():
     assert Recipe() == Recipe(500, "full", SGD(0.1, 0.0, False), 0, "float32", "matched")
 
 
+def drawn(cls: type[Optimizer]) -> st.SearchStrategy[Optimizer]:
+    """Any numbers that make sense, the velocity and both switches included."""
+    numbers: dict[str, st.SearchStrategy] = {}
+    for f in fields(cls):
+        if f.type is bool:
+            numbers[f.name] = st.booleans() if f.name != "nesterov" else st.just(False)
+        elif f.type is float:
+            numbers[f.name] = fractions if f.name in FRACTIONS else positive
+        else:
+            numbers[f.name] = st.sampled_from(["gradients", "steps"])
+    return st.builds(cls, **numbers)
+
+
+losses = st.builds(Loss, fractions, st.lists(positive, max_size=4).map(tuple), st.sampled_from(["terms", "samples"]), l2=fractions)
+clips = st.builds(Clip, st.none() | positive, st.sampled_from(["norm", "value"]), fractions)
+
+
 @given(
-    st.one_of(
-        st.builds(SGD, positive, fractions),
-        st.builds(Adam, positive, fractions, fractions, positive),
-        st.builds(RMSprop, positive, fractions, positive),
-    ),
+    st.one_of(*map(drawn, OPTIMIZERS.values())),
+    losses,
+    clips,
     st.integers(1, 9999),
     st.one_of(st.just("full"), st.integers(1, 99999)),
     st.sampled_from(["float32", "float64"]),
 )
-def test_json_gives_the_same_recipe_back(chosen, epochs: int, batch, dtype):
-    recipe = Recipe(epochs, batch, chosen, 3, dtype)
-    assert Recipe.from_json(recipe.to_json()) == recipe
+def test_json_gives_the_same_recipe_back(chosen, loss, clip, epochs: int, batch, dtype):
+    recipe = Recipe(epochs, batch, chosen, 3, dtype, loss=loss, clip=clip)
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
 def test_shorthands():
     assert optimizer("nesterov", 0.05) == SGD(0.05, 0.9, True)
     assert optimizer("adam").rate == 1e-3
-    assert set(SHORTHANDS) == {"sgd", "momentum", "nesterov", "adam", "rmsprop"}
-    assert [optimizer(name).slots for name in SHORTHANDS] == [(), ("velocity",), ("velocity",), ("m", "v"), ("v",)]
+    assert set(SHORTHANDS) == {"sgd", "momentum", "nesterov", "adam", "adamw", "nadam", "rmsprop", "adagrad", "adadelta"}
+    slots = {"sgd": (), "momentum": ("velocity",), "adam": ("m", "v"), "rmsprop": ("v",), "adadelta": ("v", "u")}
+    assert {name: optimizer(name).slots for name in slots} == slots
+    assert optimizer("rmsprop", momentum=0.5).slots == ("v", "velocity")
+
+
+def test_like_in_a_file_fills_in_what_is_left_out_and_nothing_else():
+    recipe = Recipe.from_json({"like": "keras", "optimizer": {"name": "adam", "beta1": 0.8}, "loss": {"l2": 0.1}, "clip": {"limit": 1.0}})
+    assert recipe.optimizer == Adam(1e-3, 0.8, 0.999, 1e-7, epsilon_first=True, decoupled=True)
+    assert (recipe.loss.weigh, recipe.loss.divide, recipe.loss.l2) == ("samples", "samples", 0.1)
+    assert recipe.clip.epsilon == 0
+    assert Recipe.from_json({"like": "torch"}).clip.epsilon == 1e-6
+    assert Recipe.from_json({"like": "torch"}).optimizer == SGD(1e-3)
+    mixed = Recipe.from_json({"like": "keras", "optimizer": {"name": "adagrad", "like": "torch"}})
+    assert mixed.optimizer == Adagrad()  # the optimizer's own word counts more
+
+
+def test_the_products_of_nadams_momenta():
+    for nadam in (Nadam(), Nadam(psi=1.0), Nadam(beta1=0.999)):
+        product = 1.0
+        for step in range(1, 400):
+            product *= 0.5 * nadam.beta1 * (2 - 0.96 ** (nadam.psi * step))
+            assert nadam.product(step) == pytest.approx(product, rel=1e-12, abs=1e-17)
+        assert nadam.product(10**9) == 0
 
 
 @pytest.mark.parametrize(
     ("build", "says"),
     [
         (lambda: optimizer("adamm"), "did you mean 'adam'"),
-        (lambda: SGD(float("nan")), "finite"),
-        (lambda: SGD(-1.0), "positive, not -1"),
+        (lambda: SGD(float("nan")), "rate must be a number above 0, not nan"),
+        (lambda: SGD(-1.0), "above 0, not -1"),
         (lambda: SGD(0.1, 1.0), r"momentum must be in \[0, 1\)"),
         (lambda: SGD(0.1, 0.0, True), "needs a momentum"),
-        (lambda: SGD("0.1"), "finite number, not '0.1'"),
-        (lambda: Adam(epsilon=0.0), "epsilon must be positive"),
+        (lambda: SGD("0.1"), "above 0, not '0.1'"),
+        (lambda: Adam(epsilon=0.0), "epsilon must be a number above 0"),
         (lambda: Recipe(epochs=0), "epochs must be a whole number of at least 1"),
         (lambda: Recipe(batch_size=2.5), "batch_size"),
         (lambda: Recipe(dtype="float16"), "known: float32, float64|did you mean"),
         (lambda: Recipe.from_json(Recipe().to_json() | {"epoch": 3}), "did you mean 'epochs'"),
         (lambda: Recipe.from_json(Recipe().to_json() | {"optimizer": {"name": "sdg"}}), "did you mean 'sgd'"),
-        (lambda: Recipe.from_json(Recipe().to_json() | {"optimizer": "sgd"}), "unknown"),
+        (lambda: Recipe.from_json(Recipe().to_json() | {"optimizer": "sgd"}), "must be an object with a name"),
+        (
+            lambda: Recipe.from_json({"optimizer": {"name": "adam", "beta_1": 0.5}}),
+            "unknown key 'beta_1'; did you mean 'beta1'",
+        ),
+        (lambda: Recipe.from_json({"like": "tensorflow"}), "like 'tensorflow' is unknown"),
+        (lambda: optimizer("adam", like="kears"), "did you mean 'keras'"),
+        (lambda: SGD(0.1, 0.9, velocity="step"), "did you mean 'steps'"),
+        (lambda: SGD(weight_decay=-1.0), "weight_decay must be a number of at least 0"),
+        (lambda: Adam(decoupled=1), "decoupled must be true or false"),
         (lambda: replace(Recipe(), seed=-1), "seed"),
     ],
 )

@@ -73,17 +73,23 @@ def result(comparison: "Comparison") -> dict[str, Any]:
 
 
 NAMES = {
-    **{"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "nadam": "Nadam"},
-    **{"rmsprop": "RMSprop", "adagrad": "Adagrad", "adadelta": "Adadelta"},
+    "sgd": "SGD",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "nadam": "Nadam",
+    "rmsprop": "RMSprop",
+    "adagrad": "Adagrad",
+    "adadelta": "Adadelta",
 }
 
 
 def title(network: Network, recipe: Recipe) -> str:
     """Return what was trained, in a line."""
     o, plan, clip = recipe.optimizer, recipe.schedule, recipe.clip
+    dropout = "".join(f", dropout {layer.rate:g}" for layer, _ in network.dropouts[:1])
+    name = "Nesterov" if getattr(o, "nesterov", False) else NAMES[o.name]
     parts = [
-        f"{network.architecture}{''.join(f', dropout {layer.rate:g}' for layer, _ in network.dropouts[:1])}: "
-        f"{'Nesterov' if getattr(o, 'nesterov', False) else NAMES[o.name]} {o.rate:g}",
+        f"{network.architecture}{dropout}: {name} {o.rate:g}",
         *_said(o, ("rate", "nesterov", "" if o.weight_decay else "decoupled", "" if getattr(o, "momentum", 0) else "velocity")),
         *([plan.name] if plan.name != "constant" else []),
         *([f"warm-up of {plan.warmup:g} epochs"] if plan.warmup else []),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-CLASSES = 10
+DIGITS = tuple("0123456789")
 
 
 @dataclass(frozen=True)
@@ -17,19 +17,21 @@ class Split:
 
     Attributes
     ----------
-    images : ndarray of uint8, shape (n, h, w, c)
-        Pixels as they are stored, 0–255, channels last.
+    images : ndarray of uint8 or floats, shape (n, h, w, c)
+        Pixels as they are stored, 0–255, channels last; or numbers that are taken as they are.
     labels : ndarray of int32, shape (n,)
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[Any]
     labels: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def pixels(self, dtype: str) -> NDArray[Any]:
-        """Return the images scaled to [0, 1] in `dtype`, each pixel/255 rounded once."""
+        """Return a copy in `dtype`: pixels scaled to [0, 1], each pixel/255 rounded once; floats as they are."""
+        if self.images.dtype.kind == "f":
+            return self.images.astype(dtype)
         return (np.arange(256) / 255).astype(dtype)[self.images]
 
     @cached_property
@@ -52,12 +54,23 @@ class Dataset:
     source : str
         Where it came from, for a person.
     train, test : Split
+    classes : tuple of str
+        What the labels 0, 1, 2 … stand for.
+    left_out : tuple of str
+        Which images could not be read, and why: a line each.
     """
 
     name: str
     source: str
     train: Split
     test: Split
+    classes: tuple[str, ...] = DIGITS
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one image, (h, w, c)."""
+        return self.train.images.shape[1:]
 
     def describe(self) -> dict[str, Any]:
         """Return what a result must say about its data, as JSON."""
@@ -66,8 +79,10 @@ class Dataset:
             "source": self.source,
             "train": len(self.train),
             "test": len(self.test),
-            "classes": CLASSES,
-            "image": list(self.train.images.shape[1:]),
+            "left_out": len(self.left_out),
+            "classes": len(self.classes),
+            "class_names": list(self.classes),
+            "image": list(self.shape),
             "train_sha256": self.train.digest,
             "test_sha256": self.test.digest,
         }
