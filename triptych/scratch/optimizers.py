@@ -16,7 +16,7 @@ from ..recipe import Recipe
 Array = NDArray[Any]
 Slots = dict[str, Array]
 
-CHUNK = 8192  # numbers updated at a time, so that they, their slots and all in between stay in the processor's cache
+CHUNK = 2**15  # numbers updated at a time, so that they, their slots and all in between stay in the processor's cache
 
 
 def prepare(recipe: Recipe, gradients: dict[str, Array], weights: dict[str, Array]) -> None:
