@@ -20,8 +20,9 @@ from . import data as sources
 from . import files, state, zoo
 from .cli.options import data_line
 from .errors import TriptychError
+from .optimizers import SGD
 from .plan import Schedule
-from .recipe import SGD, Recipe
+from .recipe import Recipe
 from .runs import Run
 
 Rows = NDArray[np.int32] | slice
@@ -92,6 +93,7 @@ def prepare(
 ) -> Lesson:
     """Return the lesson for a data set: the 784-10-10 network of the zoo, SGD 0.1."""
     network, recipe = zoo.get("classic"), Recipe(epochs, batch_size, SGD(0.1), seed, dtype)
+    network.check_fits(dataset.shape, len(dataset.classes))
     x_train, x_test = (split.pixels(dtype).reshape(len(split), -1) for split in (dataset.train, dataset.test))
     schedule = Schedule(network, recipe, len(dataset.train))
     return Lesson(x_train, dataset.train.labels, x_test, dataset.test.labels, state.initial(network, recipe), schedule, folder)

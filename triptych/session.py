@@ -12,7 +12,7 @@ from typing import Any
 from . import __version__, data, engines, files, metrics, state
 from .bench import machine
 from .bench.result import title
-from .data.dataset import CLASSES, Dataset
+from .data import PLAIN, Dataset, Options
 from .errors import TriptychError
 from .loop import Position, Training, watched_for_best
 from .monitor import Event
@@ -53,6 +53,7 @@ class Saved:
     position: Position
     best: State | None
     source: str
+    reading: Options
     data: dict[str, Any]
 
     @classmethod
@@ -77,7 +78,7 @@ class Saved:
         if path.exists():
             found, _, _, of = files.load_state(path)
             best = found if of["epoch"] == epoch else None  # a later one is met again
-        return cls(folder, network, recipe, kept, position, best, about["source"], about["data"])
+        return cls(folder, network, recipe, kept, position, best, about["source"], Options.from_json(about["reading"]), about["data"])
 
     def check_same(self, dataset: Dataset) -> None:
         """Raise `TriptychError` where the data is not what the run began with."""
@@ -105,12 +106,22 @@ class Session:
         Where the run folder is made.
     saved : Saved, optional
         The run that goes on, in its own folder.
+    reading : Options
+        What `load` was given with the source.
     """
 
     def __init__(
-        self, settings: Settings, network: Network, recipe: Recipe, dataset: Dataset, source: str, root: Path, saved: Saved | None = None
+        self,
+        settings: Settings,
+        network: Network,
+        recipe: Recipe,
+        dataset: Dataset,
+        source: str,
+        root: Path,
+        saved: Saved | None = None,
+        reading: Options = PLAIN,
     ) -> None:
-        network.check_fits(dataset.train.images.shape[1:])
+        network.check_fits(dataset.shape, len(dataset.classes))
         self.settings, self.network, self.recipe, self.dataset = settings, network, recipe, dataset
         train, validation = data.stratified(dataset.train, recipe.seed, recipe.validation) if recipe.validation else (dataset.train, None)
         self.engine = engines.create(settings.engine, network, recipe, device=settings.device, backend=settings.backend)
@@ -122,7 +133,7 @@ class Session:
         events = [e for e in read_events(saved.folder) if e.get("step", 0) <= saved.position.step] if saved else None
         self.run = Run(saved.folder, events) if saved else Run.create(root, "train")
         about = {"triptych": __version__, "data": dataset.describe(), "machine": machine.describe()}
-        checkpoint = Checkpoint(self.run.folder, self.training, about | {"source": source} | asdict(settings))
+        checkpoint = Checkpoint(self.run.folder, self.training, about | {"source": source, "reading": reading.to_json()} | asdict(settings))
         checkpoint.save()
         self.observers: list[Observer] = [checkpoint, CSVLog(self.run.folder, self.training.position.history)]
         if find_spec("tensorboardX"):
@@ -195,6 +206,6 @@ class Session:
                 "best_epoch": self.training.best_epoch,
                 "tested_epoch": epoch,
                 "accuracy": {"value": right / len(labels), "right": right, "of": len(labels), "low": low, "high": high},
-                "confusion": metrics.confusion(predicted, labels, CLASSES).tolist(),
+                "confusion": metrics.confusion(predicted, labels, len(self.dataset.classes)).tolist(),
             }
         )

@@ -3,7 +3,9 @@
 import gzip
 import hashlib
 import http.server
+import io
 import random
+import tarfile
 import threading
 from functools import partial
 
@@ -105,6 +107,59 @@ def test_when_every_mirror_fails_it_says_how(published, tmp_path):
     assert not list((tmp_path / "mnist").glob("*.gz"))
 
 
+def archive(members: dict[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as tar:
+        for name, member in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(member)
+            tar.addfile(info, io.BytesIO(member))
+    return content.getvalue()
+
+
+@pytest.fixture
+def packed(server, tmp_path, monkeypatch):
+    """Publish an archive of which x.bin and y.bin are wanted."""
+    monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path))
+
+    def publish(content: bytes) -> None:
+        monkeypatch.setitem(CONTENT, "c.tar.gz", content)
+        sums = {"c.tar.gz": hashlib.sha256(content).hexdigest()}
+        monkeypatch.setitem(fetch.PUBLISHED, "cifar10", fetch.Published((f"{server.url}/good/",), sums, members=("x.bin", "y.bin")))
+
+    return publish
+
+
+def test_of_an_archive_only_the_members_are_kept(server, packed, tmp_path):
+    packed(archive({"set/x.bin": b"x", "set/x": b"a pickle", "set/y.bin": b"y", "set/z.bin": b"z"}))
+    folder = fetch.fetch("cifar10")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"x.bin": b"x", "y.bin": b"y"}
+    assert [item.file for item in inventory.inventory() if item.name == "cifar10"] == [str(folder / "x.bin"), str(folder / "y.bin")]
+    server.log.clear()
+    fetch.fetch("cifar10")
+    assert server.log == []
+
+
+BAD_ARCHIVES = {
+    "a name that escapes": (archive({"../x.bin": b"x", "y.bin": b"y"}), "'../x.bin' would lie outside the folder"),
+    "an absolute name": (archive({"x.bin": b"x", "/tmp/y.bin": b"y"}), "'/tmp/y.bin' would lie outside"),
+    "a member that is missing": (archive({"x.bin": b"x"}), "holds no y.bin"),
+    "no archive": (b"x" * 1000, "cannot be unpacked"),
+    "a truncated archive": (archive({"x.bin": bytes(random.Random(0).randbytes(90_000)), "y.bin": b"y"})[:-5000], "cannot be unpacked"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_ARCHIVES)
+def test_a_bad_archive_gets_one_clear_line(packed, tmp_path, kind: str):
+    content, says = BAD_ARCHIVES[kind]
+    packed(content)
+    with pytest.raises(DataError) as error:
+        fetch.fetch("cifar10")
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+    assert {path.name for path in tmp_path.iterdir()} == {"cifar10"}
+
+
 def test_an_unknown_name():
     with pytest.raises(DataError, match="did you mean 'kmnist'"):
         fetch.fetch("kmnis")
@@ -123,6 +178,6 @@ def test_the_inventory_says_what_is_here(tmp_path, monkeypatch):
 
 def test_every_published_file_has_a_sum():
     for published in fetch.PUBLISHED.values():
-        assert len(published.sha256) == 4
-        assert len(published.mirrors) >= 2
+        assert published.count in (4, 6)
+        assert len(published.classes) == 10
         assert all(len(value) == 64 for value in published.sha256.values())

@@ -143,6 +143,15 @@ def test_idx_plain_and_gzipped(folder, table):
     assert np.array_equal(found.test.images.reshape(20, -1), table[40:, 1:])
 
 
+@pytest.mark.parametrize(("name", "last"), [("mnist", "9"), ("fashion-mnist", "ankle boot"), ("kmnist", "wo")])
+def test_idx_by_name(folder, tmp_path, monkeypatch, name: str, last: str):
+    monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / name).symlink_to(folder)
+    found = data.load(name)
+    assert (found.name, len(found.test), found.classes[9]) == (name, 20, last)
+
+
 BAD_IDX = {
     "wrong magic": (lambda b: b"\0\0\x0d\x03" + b[4:], "magic number 0x00000d03 where 0x00000803"),
     "truncated": (lambda b: b[:-100], "promises 15,680 bytes, the file holds 15,580; it is truncated"),

@@ -8,10 +8,10 @@ from triptych import data, engines, state, zoo
 from triptych.augmentation import Augmentation
 from triptych.data.dataset import Split
 from triptych.engines import Engine
+from triptych.optimizers import SHORTHANDS, optimizer
 from triptych.parity import lockstep
 from triptych.parity.compare import figures
 from triptych.plan import Schedule
-from triptych.optimizers import SHORTHANDS, optimizer
 from triptych.recipe import Recipe
 from triptych.schedules import Cosine
 

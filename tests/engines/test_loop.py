@@ -12,8 +12,8 @@ from triptych.callbacks import EarlyStopping, ReduceLROnPlateau
 from triptych.data.dataset import Split
 from triptych.errors import TriptychError
 from triptych.loop import Position, Training
-from triptych.plan import Schedule
 from triptych.optimizers import SGD, optimizer
+from triptych.plan import Schedule
 from triptych.recipe import Recipe
 from triptych.schedules import Cosine
 from triptych.scratch.loss import softmax_cross_entropy

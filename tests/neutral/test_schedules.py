@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from triptych import zoo
 from triptych.errors import SpecError
 from triptych.named import from_json, to_json
-from triptych.plan import Schedule
 from triptych.optimizers import SGD
+from triptych.plan import Schedule
 from triptych.recipe import Recipe
 from triptych.schedules import SCHEDULES, Constant, Cosine, Exponential, OneCycle, RateSchedule, Step, schedule
 

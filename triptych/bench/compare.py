@@ -54,7 +54,7 @@ class Comparison:
     """One seed's comparison. Iterate over `events`; `rows`, `states` and `result` are complete when it ends."""
 
     def __init__(self, dataset: Dataset, settings: Settings) -> None:
-        settings.network.check_fits(dataset.train.images.shape[1:])
+        settings.network.check_fits(dataset.shape, len(dataset.classes))
         self.dataset, self.settings = dataset, settings
         self.rows = [Row(spec) for spec in settings.rows]
         self.states: dict[str, State] = {}

@@ -21,7 +21,7 @@ COMPILED = 25.0  # seconds more for a row whose compiler runs
 
 def estimate(dataset: Dataset, settings: Settings) -> float:
     """Return the seconds that one seed's comparison will take, from two NumPy steps timed here and now."""
-    settings.network.check_fits(dataset.train.images.shape[1:])
+    settings.network.check_fits(dataset.shape, len(dataset.classes))
     recipe = replace(settings.recipe, random="matched")
     engine = engines.create("numpy", settings.network, recipe)
     engine.load(state.initial(settings.network, recipe))

@@ -15,6 +15,8 @@ LONG = 60  # seconds from which an estimate comes first
 @app.command("compare")
 def compare(
     data: o.Data = None,
+    size: o.Size = None,
+    skip_unreadable: o.SkipUnreadable = False,
     network: o.NetworkName = None,
     hidden: o.Hidden = None,
     dropout: o.DropoutRate = 0.0,
@@ -23,6 +25,7 @@ def compare(
     batch_size: o.BatchSize = None,
     optimizer: o.OptimizerName = None,
     rate: o.Rate = None,
+    like: o.Like = None,
     seed: o.Seed = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repeat over this many seeds and show the spread.")] = 1,
     dtype: o.DType = None,
@@ -53,15 +56,16 @@ def compare(
     from ..bench.estimate import estimate
     from ..bench.rows import specs
     from ..runs import Run
+    from .loading import load
     from .table import show, show_spread
     from .view import View
 
     console = Console()
     rows = specs(o.engines_of(engines), o.all_backends(backends))
-    recipe = o.recipe_of(recipe_name, epochs, batch_size, optimizer, rate, seed=seed, dtype=dtype, random=random)
-    settings = Settings(o.network_of(network, hidden, dropout, recipe_name), recipe, rows, threads, device)
-    dataset = sources.load(data, recipe.seed)
-    console.print(o.data_line(dataset), highlight=False, markup=False, soft_wrap=True)
+    recipe = o.recipe_of(recipe_name, epochs, batch_size, optimizer, rate, like=like, seed=seed, dtype=dtype, random=random)
+    reading = o.reading_of(size, skip_unreadable)
+    dataset = load(console, data, recipe.seed, reading)
+    settings = Settings(o.network_of(network, hidden, dropout, recipe_name, dataset, like), recipe, rows, threads, device)
     if left_out := [*(["validation"] if recipe.validation else []), *(callback.name for callback in recipe.callbacks)]:
         said = "every row trains all epochs on the whole training split, so that all make the same steps"
         console.print(f"Without {' and '.join(left_out)}: {said}.", highlight=False)
@@ -71,7 +75,7 @@ def compare(
     with Run.create(runs, "compare") as run:
         for number in range(recipe.seed, recipe.seed + seeds):
             seeded = replace(settings, recipe=replace(recipe, seed=number))
-            comparison = Comparison(dataset if number == recipe.seed else sources.load(data, number), seeded)
+            comparison = Comparison(dataset if number == recipe.seed else sources.load(data, number, reading), seeded)
             with View(console, {spec.key: spec.label for spec in rows}) as view:
                 for event in comparison.events():
                     run.log({"seed": number} | event)

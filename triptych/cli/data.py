@@ -6,13 +6,13 @@ import typer
 
 from . import app
 
-data_app = typer.Typer(help="List the data that is here, or fetch MNIST and its kin.", no_args_is_help=True)
+data_app = typer.Typer(help="List the data that is here, or fetch MNIST, its kin and CIFAR-10.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 
 @data_app.command("fetch")
-def fetch_command(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist or kmnist.")]) -> None:
-    """Download a data set into the cache: SHA-256 checked, several mirrors, resumed where it broke off.
+def fetch_command(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist, kmnist or cifar10.")]) -> None:
+    """Download a data set into the cache: SHA-256 checked, from several mirrors if there are, resumed where it broke off.
 
     The cache is $TRIPTYCH_DATA, or the user's cache folder.
     """
@@ -34,7 +34,7 @@ def fetch_command(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist
 
 @data_app.command("list")
 def list_command() -> None:
-    """Show every data set by name: whether it is here, its files, sizes and SHA-256."""
+    """Show every data set by name: whether it is here, its files, sizes and SHA-256; and the decoded images that are kept."""
     from rich.console import Console
     from rich.table import Table
 

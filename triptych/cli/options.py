@@ -1,7 +1,6 @@
 """The options that commands share, and what they stand for."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 

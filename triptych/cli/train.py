@@ -16,7 +16,7 @@ from . import options as o
 if TYPE_CHECKING:
     from ..loop import Training
 
-FIXED = ("network", "hidden", "dropout", "recipe", "epochs", "batch-size", "optimizer", "rate", "schedule", "warmup", "validation")
+FIXED = ("network", "hidden", "dropout", "recipe", "epochs", "batch-size", "optimizer", "rate", "like", "schedule", "warmup", "validation")
 
 
 @app.command("train")
@@ -24,6 +24,8 @@ def train(
     context: typer.Context,
     engine: Annotated[str, typer.Argument(help="numpy, torch or tensorflow.", show_default=False)],
     data: o.Data = None,
+    size: o.Size = None,
+    skip_unreadable: o.SkipUnreadable = False,
     network: o.NetworkName = None,
     hidden: o.Hidden = None,
     dropout: o.DropoutRate = 0.0,
@@ -32,6 +34,7 @@ def train(
     batch_size: o.BatchSize = None,
     optimizer: o.OptimizerName = None,
     rate: o.Rate = None,
+    like: o.Like = None,
     schedule: Annotated[
         str | None,
         typer.Option(
@@ -80,20 +83,21 @@ def train(
 
     from .. import data as sources
     from .. import engines, session, zoo
+    from .loading import load
     from .progress import TrainingProgress, tested_line
 
     settings = session.Settings(engine, backend or engines.entry(engine).default_backend, device, threads)
     saved = None
     if resume is not None:
-        _refuse(context, FIXED + ("seed", "dtype", "random", "runs"))
+        _refuse(context, FIXED + ("seed", "dtype", "random", "runs", "size", "skip-unreadable"))
         saved = session.Saved.read(resume)
-        described, recipe, source = saved.network, saved.recipe, data or saved.source
+        recipe, source, reading = saved.recipe, data or saved.source, saved.reading
     else:
         if recipe_name is None and hidden is None and network in zoo.RECIPES:
             recipe_name = network
-        described = o.network_of(network, hidden, dropout, recipe_name)
         recipe = o.recipe_of(
             *(recipe_name, epochs, batch_size, optimizer, rate),
+            like=like,
             schedule=schedule,
             warmup=warmup,
             validation=validation,
@@ -101,13 +105,13 @@ def train(
             dtype=dtype,
             random=random,
         )
-        source = data or sources.default()
+        source, reading = data or sources.default(), o.reading_of(size, skip_unreadable)
     console = Console()
-    dataset = sources.load(source, recipe.seed)
+    dataset = load(console, source, recipe.seed, reading)
     if saved:
         saved.check_same(dataset)
-    console.print(o.data_line(dataset), highlight=False, markup=False, soft_wrap=True)
-    running = session.Session(settings, described, recipe, dataset, source, runs, saved)
+    described = saved.network if saved else o.network_of(network, hidden, dropout, recipe_name, dataset, like)
+    running = session.Session(settings, described, recipe, dataset, source, runs, saved, reading)
     console.print(f"{running.label}: {running.title}", highlight=False, markup=False, soft_wrap=True)
     for note in running.notes:
         console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)

@@ -14,6 +14,8 @@ COLUMNS = ("network", "optimizer", "row", "steps", "weights", "slots", "gradient
 @app.command("verify")
 def verify(
     data: o.Data = None,
+    size: o.Size = None,
+    skip_unreadable: o.SkipUnreadable = False,
     network: Annotated[
         list[str] | None,
         typer.Option("--network", metavar="NAME|FILE", help="May be given several times. Default: classic.", show_default=False),
@@ -30,6 +32,7 @@ def verify(
         str | None, typer.Option("--batch-size", metavar="N|full", help="Samples a step, or full. Default: 64.", show_default=False)
     ] = None,
     rate: o.Rate = None,
+    like: o.Like = None,
     seed: o.Seed = None,
     dtype: o.DType = "float64",
     engines: o.Engines = None,
@@ -54,33 +57,32 @@ def verify(
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from .. import data as sources
     from .. import zoo
     from ..bench.rows import specs
+    from ..optimizers import SHORTHANDS
     from ..parity.verify import Case
     from ..parity.verify import verify as events
-    from ..recipe import SHORTHANDS
+    from .loading import load
 
     names = list(zoo.ZOO) if everything else network or [None]
     optimizers = list(SHORTHANDS) if everything else optimizer or ["sgd" if recipe_name is None else None]
     if everything and (network or recipe_name or optimizer or hidden is not None):
         raise typer.BadParameter("it stands for every network and optimizer; leave the others out", param_hint="--all")
-    networks = [o.network_of(name, hidden, dropout, recipe_name) for name in names]
-    size = batch_size or ("64" if recipe_name is None else None)
-    each = [o.recipe_of(recipe_name, None, size, name, rate, seed=seed, dtype=dtype, random="matched") for name in optimizers]
+    batch = batch_size or ("64" if recipe_name is None else None)
+    each = [o.recipe_of(recipe_name, None, batch, name, rate, like=like, seed=seed, dtype=dtype, random="matched") for name in optimizers]
     recipes = {name or recipe.optimizer.name: recipe for name, recipe in zip(optimizers, each, strict=True)}
-    cases = [Case(n, recipe, steps) for n in networks for recipe in recipes.values()]
-    titles = [(n.name, name) for n in networks for name in recipes]
     rows = specs(o.engines_of(engines), o.all_backends(backends))
     console = Console()
-    dataset = sources.load(data, each[0].seed)
-    console.print(o.data_line(dataset), highlight=False, markup=False, soft_wrap=True)
+    dataset = load(console, data, each[0].seed, o.reading_of(size, skip_unreadable))
+    networks = [o.network_of(name, hidden, dropout, recipe_name, dataset, like) for name in names]
+    cases = [Case(n, recipe, steps) for n in networks for recipe in recipes.values()]
+    titles = [(n.name, name) for n in networks for name in recipes]
     report = _Report(console, iter(titles))
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True
     ) as bars:
         task = bars.add_task("importing", total=None)
-        for event in events(dataset.train, cases, rows, threads=threads, device=device):
+        for event in events(dataset, cases, rows, threads=threads, device=device):
             if event["type"] == "walking":
                 bars.update(task, description=f"{report.title} {event['label']}", completed=event["done"], total=event["steps"])
             report.see(event)

@@ -1,31 +1,77 @@
 """Data: a name or a path in, whole pixels and labels out, every reader behind one door."""
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from .. import random
 from ..errors import DataError, suggest
-from . import csv, digits, fetch, idx, npz
-from .dataset import CLASSES, Dataset, Split
+from . import cifar, csv, digits, fetch, folder, idx, npz, parquet
+from .dataset import Dataset, Split
+from .reading import PLAIN, Found, Options, Progress
 
-__all__ = ["CLASSES", "Dataset", "Split", "load"]
+__all__ = ["PLAIN", "Dataset", "Options", "Split", "load"]
 
 NAMES = ("digits", *fetch.PUBLISHED)
 TEST_FRACTION = 0.1
 
 
-def load(source: str | None = None, seed: int = 0) -> Dataset:
+@dataclass(frozen=True)
+class Format:
+    """A kind of file or folder, and its reader.
+
+    Attributes
+    ----------
+    name : str
+    read : callable
+        Given the path, the options, and what to tell its progress.
+    files : tuple of str
+        How the names of its files end.
+    fits : callable, optional
+        Whether a folder holds it.
+    sign : str
+        What such a folder is recognised by, for a person.
+    decodes : bool
+        Whether the options mean something to it.
+    """
+
+    name: str
+    read: Callable[[Path, Options, Progress | None], Found]
+    files: tuple[str, ...] = ()
+    fits: Callable[[Path], bool] = lambda _: False
+    sign: str = ""
+    decodes: bool = False
+
+
+# A folder is what the first that fits says.
+FORMATS = (
+    Format("CSV", lambda path, _, __: Found(csv.read(path)), files=(".csv", ".csv.gz")),
+    Format("npz", lambda path, _, __: Found(*npz.read(path)), files=(".npz",)),
+    Format("IDX", lambda path, _, __: Found(*idx.read(path)), fits=lambda path: bool(idx.files(path)), sign="train-images-idx3-ubyte"),
+    Format("CIFAR-10 binary", lambda path, _, __: cifar.read(path), fits=cifar.fits, sign="data_batch_1.bin"),
+    Format("Parquet", parquet.read, (".parquet",), parquet.fits, "train*.parquet", decodes=True),
+    Format("image files", folder.read, fits=folder.fits, sign="folder of images for each class", decodes=True),
+)
+
+
+def load(source: str | None = None, seed: int = 0, options: Options = PLAIN, progress: Progress | None = None) -> Dataset:
     """Load a data set.
 
     Parameters
     ----------
     source : str, optional
-        ``digits``, ``mnist``, ``fashion-mnist``, ``kmnist``; or a path: a CSV (also .gz), an .npz, or a folder with
-        the four IDX files. Without it: ``mnist_test.csv`` in the working directory, else MNIST in the cache, else digits.
+        ``digits``, ``mnist``, ``fashion-mnist``, ``kmnist``, ``cifar10``; or a path: a CSV (also .gz), an .npz, a
+        .parquet, or a folder of the files of one format. Without it: ``mnist_test.csv`` in the working directory,
+        else MNIST in the cache, else digits.
     seed : int
-        Decides how a single file is shuffled and split 90/10, class by class.
+        Decides how a single set is shuffled and split 90/10, class by class.
+    options : Options
+        How image files are decoded.
+    progress : callable, optional
+        Told of images decoded, and how many there are.
 
     Raises
     ------
@@ -39,23 +85,12 @@ def load(source: str | None = None, seed: int = 0) -> Dataset:
         there = path.exists()
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"{source[:60]}: not a path ({error.strerror if isinstance(error, OSError) else error})") from None
-    if source in NAMES and not there:
-        return _named(source, seed)
-    if path.is_dir():
-        return Dataset(path.resolve().name, f"{source} (IDX)", *idx.read(path))
-    if not there:
-        near = suggest(source, NAMES) if os.sep not in source and "." not in source else "check the path"
-        raise DataError(f"{source}: no such file or data set; {near}")
-    if path.suffix == ".npz":
-        train, test = npz.read(path)
-        if test is not None:
-            return Dataset(path.stem, source, train, test)
-        whole = train
-    elif path.suffixes[-1:] == [".csv"] or path.suffixes[-2:] == [".csv", ".gz"]:
-        whole = csv.read(path)
-    else:
-        raise DataError(f"{source}: unknown kind of file; a .csv, .csv.gz, .npz or a folder of IDX files is needed")
-    return Dataset(path.name.split(".")[0], source, *stratified(whole, seed))
+    if there:
+        return _read(source, path, seed, options, progress)
+    if source in NAMES:
+        return _named(source, seed, options)
+    near = suggest(source, NAMES) if os.sep not in source and "." not in source else "check the path"
+    raise DataError(f"{source}: no such file or data set; {near}")
 
 
 def default() -> str:
@@ -86,10 +121,35 @@ def stratified(whole: Split, seed: int, fraction: float = TEST_FRACTION) -> tupl
     return train, test
 
 
-def _named(name: str, seed: int) -> Dataset:
+def _read(source: str, path: Path, seed: int, options: Options, progress: Progress | None) -> Dataset:
+    """Read a file or folder in the format that it is found to have."""
+    if path.is_dir():
+        name, kind = path.resolve().name, next((form for form in FORMATS if form.fits(path)), None)
+    else:
+        name, kind = path.name.split(".")[0], next((form for form in FORMATS if path.name.endswith(form.files)), None)
+    if kind is None and path.is_dir():
+        raise DataError(f"{source}: nothing in this folder that can be read: " + ", ".join(f"no {f.sign}" for f in FORMATS if f.sign))
+    if kind is None:
+        known = ", ".join(end for form in FORMATS for end in form.files)
+        raise DataError(f"{source}: unknown kind of file; one of {known} is needed, or a folder")
+    if not kind.decodes:
+        _refuse_size(source, options)
+    found = kind.read(path, options, progress)
+    train, test = (found.train, found.test) if found.test else stratified(found.train, seed)
+    said = f"{source} ({kind.name})" if path.is_dir() else source
+    return Dataset(name, said, train, test, found.classes, found.left_out)
+
+
+def _named(name: str, seed: int, options: Options) -> Dataset:
     if name == "digits":
+        _refuse_size(name, options)
         return Dataset("digits", "scikit-learn's 1,797 digits, scaled to 28×28", *stratified(digits.read(), seed))
-    folder = fetch.cache() / name
-    if len(idx.files(folder)) < 4:
-        raise DataError(f"{name} is not in {folder}; get it with: triptych data fetch {name}")
-    return Dataset(name, f"{folder} (IDX)", *idx.read(folder))
+    path, published = fetch.cache() / name, fetch.PUBLISHED[name]
+    if len(fetch.here(name)) < published.count:
+        raise DataError(f"{name} is not in {path}; get it with: triptych data fetch {name}")
+    return replace(_read(str(path), path, seed, options, None), name=name, classes=published.classes)
+
+
+def _refuse_size(source: str, options: Options) -> None:
+    if options.size:
+        raise DataError(f"{source}: its images have one size; --size is for image files and for Parquet")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .dataset import CLASSES, Split
+from .dataset import DIGITS, Split
 
 SIDE = 28
 PIXELS = SIDE * SIDE
@@ -69,15 +69,21 @@ def split_of(path: Path, images: NDArray[Any], labels: NDArray[Any]) -> Split:
         raise DataError(f"{path}: holds no samples")
     if images.reshape(len(images), -1).shape[1] != PIXELS:
         raise DataError(f"{path}: images of shape {images.shape[1:]} where {SIDE}×{SIDE} pixels are needed")
-    _whole(path, "label", labels.reshape(-1), CLASSES - 1)
-    _whole(path, "pixel", images.reshape(len(images), -1), 255)
-    found = np.unique(labels)
-    if len(found) == 1:
-        raise DataError(f"{path}: every label is {int(found[0])}; a classifier needs at least two classes")
+    check_whole(path, "label", labels.reshape(-1), len(DIGITS) - 1)
+    check_whole(path, "pixel", images.reshape(len(images), -1), 255)
+    check_varied(path, labels)
     return Split(images.astype(np.uint8).reshape(-1, SIDE, SIDE, 1), labels.astype(np.int32).reshape(-1))
 
 
-def _whole(path: Path, what: str, values: NDArray[Any], most: int) -> None:
+def check_varied(path: Path, labels: NDArray[Any], classes: tuple[str, ...] = DIGITS) -> None:
+    """Raise `DataError` unless at least two classes occur."""
+    found = np.unique(labels)
+    if len(found) == 1:
+        raise DataError(f"{path}: every label is {classes[int(found[0])]}; a classifier needs at least two classes")
+
+
+def check_whole(path: Path, what: str, values: NDArray[Any], most: int, each: str = "sample") -> None:
+    """Raise `DataError` for the first of `values` (n,) or (n, pixels) that is not a whole number from 0 to `most`."""
     if values.dtype.kind not in "uif":
         raise DataError(f"{path}: {what}s are of type {values.dtype}, not numbers")
     if values.dtype == np.uint8 and most == 255:
@@ -88,7 +94,7 @@ def _whole(path: Path, what: str, values: NDArray[Any], most: int) -> None:
             bad |= values != np.floor(values)
     if bad.any():
         at = np.unravel_index(int(np.argmax(bad)), bad.shape)
-        where = f"sample {at[0] + 1:,}" + (f", pixel {at[1] + 1}" if len(at) > 1 else "")
+        where = f"{each} {at[0] + 1:,}" + (f", pixel {at[1] + 1}" if len(at) > 1 else "")
         value = values[at]
         text = "NaN" if value != value else f"{value:g}"
         raise DataError(f"{path}: {where}: {what} {text} is not a whole number from 0 to {most}")

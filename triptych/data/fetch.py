@@ -1,22 +1,46 @@
-"""Downloads into the user's cache: several mirrors, SHA-256 of every file, resumed where they broke off."""
+"""Downloads into the user's cache: from mirrors, SHA-256 of every file, resumed where they broke off."""
 
 import os
+import tarfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from .. import files
 from ..errors import DataError, suggest
+from . import cifar, idx
+from .checks import LIMIT
+from .dataset import DIGITS
 
 Progress = Callable[[str, int, int], None]  # file, bytes so far, bytes in all
 
 
 @dataclass(frozen=True)
 class Published:
-    """A data set as its authors publish it: where, and the SHA-256 of each gzipped IDX file."""
+    """A data set as its authors publish it.
+
+    Attributes
+    ----------
+    mirrors : tuple of str
+        Where, best first.
+    sha256 : dict of str to str
+        Of each file to download: gzipped IDX, or one archive.
+    classes : tuple of str
+    members : tuple of str
+        The files that are taken out of the archive.
+    """
 
     mirrors: tuple[str, ...]
     sha256: dict[str, str]
+    classes: tuple[str, ...] = DIGITS
+    members: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many files it is, once it is here."""
+        return len(self.members or self.sha256)
 
 
 _NAMES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
@@ -54,6 +78,7 @@ PUBLISHED: dict[str, Published] = {
                 strict=True,
             )
         ),
+        ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
     ),
     "kmnist": Published(
         ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/", "https://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
@@ -69,6 +94,13 @@ PUBLISHED: dict[str, Published] = {
                 strict=True,
             )
         ),
+        ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    ),
+    "cifar10": Published(
+        ("https://www.cs.toronto.edu/~kriz/",),
+        {"cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"},
+        cifar.CLASSES,
+        (*cifar.TRAIN, *cifar.TEST),
     ),
 }
 
@@ -90,6 +122,14 @@ def cache() -> Path:
     return user_cache_path("triptych")
 
 
+def here(name: str) -> dict[str, Path]:
+    """Return the files of a data set that are in the cache, by stem (IDX) or by name."""
+    folder = cache() / name
+    if members := PUBLISHED[name].members:
+        return {member: folder / member for member in members if (folder / member).is_file()}
+    return idx.files(folder)
+
+
 def fetch(name: str, progress: Progress | None = None) -> Path:
     """Download a data set into the cache, file by file, and return its folder.
 
@@ -98,13 +138,15 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     Raises
     ------
     DataError
-        Where the name is unknown, or no mirror gave a file with the right SHA-256.
+        Where the name is unknown, no mirror gave a file with the right SHA-256, or its archive is not what it should be.
     """
     import pooch
 
     if name not in PUBLISHED:
         raise DataError(f"data set {name!r} is unknown; {suggest(name, PUBLISHED)}")
     folder, published = cache() / name, PUBLISHED[name]
+    if published.members and len(here(name)) == published.count:
+        return folder
     pooch.get_logger().setLevel("ERROR")
     for file, sha256 in published.sha256.items():
         failures: list[str] = []
@@ -117,7 +159,26 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
                 failures.append(f"  {mirror}: {_brief(error)}")
         else:
             raise DataError(f"{name}: no mirror gave a good {file}; what is here is kept, try again\n" + "\n".join(failures))
+        if published.members:
+            _unpack(folder / file, published.members)
     return folder
+
+
+def _unpack(archive: Path, members: tuple[str, ...]) -> None:
+    """Put the members, and nothing else of it, beside the archive, which is then deleted."""
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for info in tar:
+                path = PurePosixPath(info.name)
+                if path.is_absolute() or ".." in path.parts:
+                    raise DataError(f"{archive}: {info.name!r} would lie outside the folder; nothing of the kind is unpacked")
+                if path.name in members and info.isfile() and info.size <= LIMIT and (content := tar.extractfile(info)):
+                    files.write(archive.parent / path.name, content.read())
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise DataError(f"{archive}: cannot be unpacked ({error})") from None
+    if missing := [member for member in members if not (archive.parent / member).is_file()]:
+        raise DataError(f"{archive}: holds no {missing[0]}")
+    archive.unlink()
 
 
 class _Resuming:

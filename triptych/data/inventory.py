@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import fetch, idx
+from . import decoded, fetch
 from .checks import opened
 
 
@@ -20,16 +20,16 @@ class Item:
 
 
 def inventory() -> list[Item]:
-    """Return every data set that has a name, with the files of each that is here."""
+    """Return every data set that has a name, with the files of each that is here, and what is kept of decoded images."""
     items = [Item("digits", "inside scikit-learn", note="always here")]
     if Path("mnist_test.csv").is_file():
         items.append(_file("mnist_test.csv", Path("mnist_test.csv"), "used by default"))
-    for name in fetch.PUBLISHED:
-        found = idx.files(fetch.cache() / name)
-        items += [_file(name, path, _published(name, stem, path)) for stem, path in found.items()]
-        if len(found) < 4:
-            items.append(Item(name, f"{4 - len(found)} of 4 files missing", note=f"triptych data fetch {name}"))
-    return items
+    for name, published in fetch.PUBLISHED.items():
+        found = fetch.here(name)
+        items += [_file(name, path, "" if published.members else _published(name, stem, path)) for stem, path in found.items()]
+        if lacking := published.count - len(found):
+            items.append(Item(name, f"{lacking} of {published.count} files missing", note=f"triptych data fetch {name}"))
+    return items + [_file("(decoded images)", path, "may be deleted") for path in sorted(decoded.folder().glob("*.npz"))]
 
 
 def _file(name: str, path: Path, note: str) -> Item:

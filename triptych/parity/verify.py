@@ -8,7 +8,7 @@ from typing import Any
 from .. import state
 from ..bench.remote import Remote, RemoteEngine
 from ..bench.rows import Spec
-from ..data.dataset import Split
+from ..data.dataset import Dataset, Split
 from ..errors import EngineError
 from ..network import Network
 from ..plan import Schedule
@@ -36,13 +36,13 @@ class Case:
         return replace(one, recipe=replace(one.recipe, epochs=-(-self.steps // one.steps_per_epoch)))
 
 
-def verify(split: Split, cases: list[Case], rows: list[Spec], *, threads: int = 1, device: str = "cpu") -> Iterator[Event]:
+def verify(dataset: Dataset, cases: list[Case], rows: list[Spec], *, threads: int = 1, device: str = "cpu") -> Iterator[Event]:
     """Prove every row against NumPy in every case.
 
     Parameters
     ----------
-    split : Split
-        The training data.
+    dataset : Dataset
+        Of which the training split is used.
     cases : list of Case
         Where the dtype is float32, the shared-state verdict and the trajectory follow after the float64 walk.
     rows : list of Spec
@@ -56,7 +56,7 @@ def verify(split: Split, cases: list[Case], rows: list[Spec], *, threads: int = 
         With a ``type``: ``missing``, ``failed``, ``case``, ``walking``, ``walked``, ``rounding``, ``drift``.
     """
     for case in cases:
-        case.network.check_fits(split.images.shape[1:])
+        case.network.check_fits(dataset.shape, len(dataset.classes))
     remotes: dict[str, Remote] = {}
     numpy = Remote("numpy", "eager", threads=threads)
     try:
@@ -75,7 +75,7 @@ def verify(split: Split, cases: list[Case], rows: list[Spec], *, threads: int = 
             for spec in rows[1:]:
                 if spec.key in remotes:
                     try:
-                        yield from _prove(split, case, spec, numpy, remotes[spec.key])
+                        yield from _prove(dataset.train, case, spec, numpy, remotes[spec.key])
                     except EngineError as error:
                         yield {"type": "failed", "key": spec.key, "label": spec.label, "why": str(error)}
                         remotes.pop(spec.key).close()

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import files
 from ..bench.result import milliseconds
+from ..data.dataset import DIGITS
 from ..errors import TriptychError
 from ..layers import ReLU
 from ..network import Network
@@ -58,6 +59,7 @@ def write(folder: Path) -> Path:
         rows=rows,
         units=units,
         kinds=_kinds(rows),
+        classes=run["data"].get("class_names", DIGITS),
         headline=_headline(run),
         answers=answers(run),
         flips=_flips(flips, labels, network, run["data"]["train"]) if flips else None,
@@ -124,24 +126,24 @@ def _loss_note(steps: int) -> str:
 
 
 def _units(path: Path) -> tuple[list[str], int]:
-    """Return the first hidden units' weights as small PNGs, base64, and how many units there are."""
+    """Return the first hidden units' weights, or the first filters, as small PNGs, base64, and how many there are."""
     try:
         state, network, _, _ = files.load_state(path)
     except TriptychError:  # weights that are not finite: there is nothing to see
         return [], 0
     kernel = next(iter(state.values()))
-    h, w, c = network.input_shape if len(network.input_shape) == 3 else (1, *network.input_shape, 1)
+    image = network.input_shape if len(network.input_shape) == 3 else (1, *network.input_shape, 1)
+    pictures = kernel.reshape(*(kernel.shape[:3] if kernel.ndim == 4 else image), -1).mean(axis=2)
     from matplotlib import colormaps
     from PIL import Image
 
     images: list[str] = []
-    for unit in kernel.T[:UNITS]:
-        picture = unit.reshape(h, w, c).mean(axis=2)
+    for picture in np.moveaxis(pictures, -1, 0)[:UNITS]:
         scaled = 0.5 + 0.5 * picture / (np.abs(picture).max() or 1)
         buffer = io.BytesIO()
         Image.fromarray((colormaps["bwr"](scaled)[..., :3] * 255).astype(np.uint8)).quantize(64).save(buffer, "PNG", optimize=True)
         images.append(base64.b64encode(buffer.getvalue()).decode())
-    return images, kernel.shape[1]
+    return images, kernel.shape[-1]
 
 
 def _amount(count: int, line: list[int], right: bool) -> int:

@@ -1,0 +1,182 @@
+"""Data other than MNIST on the command line: the network follows it, and what is wrong with it is said."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+import triptych
+from triptych import data, engines, session, zoo
+from triptych.cli import loading, options
+from triptych.data import Options
+from triptych.errors import DataError, SpecError
+from triptych.recipe import Recipe
+
+ROOT = Path(triptych.__file__).parents[1]
+CIFAR = ROOT.parent / "shared" / "data" / "cifar10-jpeg"
+CLASSES = ("apple", "pear", "plum")
+needs_torch = pytest.mark.skipif(not engines.entries()["torch"].installed, reason="torch is not installed")
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "cache"), "COLUMNS": "160"}
+    return subprocess.run(
+        [sys.executable, "-m", "triptych", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=600
+    )
+
+
+@pytest.fixture
+def fruit(tmp_path, monkeypatch) -> Path:
+    """A working directory with the folder fruit: train and test, three classes of 12 and 4 colour images of 8×8."""
+    monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("test", 4)):
+        for channel, name in enumerate(CLASSES):
+            folder = tmp_path / "fruit" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                image = rng.integers(0, 120, (8, 8, 3), np.uint8)
+                image[..., channel] += 100
+                Image.fromarray(image).save(folder / f"{i}.png")
+    return tmp_path
+
+
+def test_the_network_follows_the_images_and_the_classes(fruit):
+    done = run(
+        "train", "numpy", "--data", "fruit", "--hidden", "16", "--batch-size", "8", "--epochs", "30", "--optimizer", "adam", cwd=fruit
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Data: fruit, 36 training and 12 test images of 8×8×3, 3 classes (fruit (image files))." in done.stdout
+    result = json.loads(next(fruit.glob("runs/*/results.json")).read_text())
+    assert result["network"]["input_shape"] == [8, 8, 3]
+    assert result["data"]["class_names"] == list(CLASSES)
+    assert np.array(result["confusion"]).shape == (3, 3)
+    assert result["accuracy"]["right"] == np.trace(result["confusion"]) > 8  # guessing gives 4 of 12
+
+
+@needs_torch
+def test_a_comparison_of_a_convolution_on_three_classes_has_a_report(fruit):
+    arguments = ("--data", "fruit", "--network", "cnn", "--batch-size", "12", "--epochs", "2", "--engines", "numpy,torch")
+    done = run("compare", *arguments, cwd=fruit)
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = next(fruit.glob("runs/*/report.html")).read_text()
+    assert [name for name in CLASSES if f"<tr><th>{name}</th>" not in page] == []
+
+
+@needs_torch
+def test_a_proof_on_three_classes(fruit):
+    done = run("verify", "--data", "fruit", "--size", "4x6", "--steps", "3", "--engines", "numpy,torch", cwd=fruit)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "images of 4×6×3, 3 classes" in done.stdout
+    assert "All 1 rows equal" in done.stdout
+
+
+def test_every_network_of_the_zoo_is_built_for_the_digits_in_grey(digits):
+    for name in zoo.ZOO:
+        options.network_of(name, None, 0.0, None, digits).check_fits(digits.shape, 10)
+    assert options.network_of("resnet20", None, 0.0).input_shape == (32, 32, 3)  # without data, what it is meant for
+
+
+def test_a_network_from_a_file_is_not_changed_to_fit(fruit, digits):
+    path = fruit / "mine.json"
+    path.write_text(json.dumps(zoo.dense("mine", [4]).to_json()))
+    assert options.network_of(str(path), None, 0.0, None, digits).classes == 10
+    images = data.load(str(fruit / "fruit"))
+    with pytest.raises(SpecError, match=r"takes inputs of shape \(28, 28, 1\), the images are \(8, 8, 3\)"):
+        options.network_of(str(path), None, 0.0, None, images)
+    path.write_text(json.dumps(zoo.dense("mine", [4], shape=(8, 8, 3)).to_json()))
+    with pytest.raises(SpecError, match="ends in 10 logits, the data has 3 classes"):
+        options.network_of(str(path), None, 0.0, None, images)
+
+
+@pytest.mark.parametrize("command", [["train", "numpy"], ["compare"], ["verify"]])
+def test_an_unreadable_image_ends_it_in_one_line(fruit, command: list[str]):
+    (fruit / "fruit" / "train" / "pear" / "3.png").write_bytes(b"")
+    done = run(*command, "--data", "fruit", cwd=fruit)
+    assert done.returncode == 2
+    assert re.fullmatch(r"triptych: fruit/train/pear/3\.png: no bytes where an image is needed;.*--skip-unreadable\n", done.stderr)
+
+
+def test_what_is_left_out_is_named(fruit):
+    for i in range(12):
+        (fruit / "fruit" / "train" / CLASSES[i % 3] / f"{i}.png").write_bytes(b"no image")
+    done = run("train", "numpy", "--data", "fruit", "--hidden", "4", "--epochs", "1", "--skip-unreadable", cwd=fruit)
+    assert done.returncode == 0, done.stderr
+    assert "24 training and 12 test images" in done.stdout
+    assert "12 more cannot be read, and are left out." in done.stdout
+    lines = [line for line in done.stdout.splitlines() if line.startswith("  left out: ")]
+    assert len(lines) == 11
+    assert lines[0] == "  left out: fruit/train/apple/0.png: not a PNG, JPEG, BMP, GIF or WebP image"
+    assert lines[-1] == "  left out: … and 2 more"
+
+
+def test_a_run_that_goes_on_reads_its_images_as_it_began(fruit):
+    (fruit / "fruit" / "train" / "pear" / "3.png").write_bytes(b"")
+    source, reading = str(fruit / "fruit"), Options((5, 4), True)
+    dataset = data.load(source, 0, reading)
+    network = options.network_of(None, "4", 0.0, None, dataset)
+    begun = session.Session(session.Settings("numpy", "eager"), network, Recipe(1), dataset, source, fruit / "runs", None, reading)
+    with closing(begun.events()) as events:
+        next(events)
+    saved = session.Saved.read(begun.run.folder)
+    assert (saved.source, saved.reading) == (source, reading)
+    saved.check_same(data.load(saved.source, 0, saved.reading))
+    done = run("train", "numpy", "--resume", str(begun.run.folder), "--size", "8", cwd=fruit)
+    assert done.returncode == 2
+    assert "it comes from the run that goes on" in done.stderr
+
+
+@pytest.mark.parametrize(("text", "size"), [("32", (32, 32)), ("28x32", (28, 32)), ("28X32", (28, 32))])
+def test_sizes(text: str, size: tuple[int, int]):
+    assert options.reading_of(text, False).size == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "3x", "3x4x5", "big", "2.5", "0", "-3", "5000"])
+def test_a_size_that_is_none(text: str):
+    with pytest.raises(DataError, match=r"^(--size '.*': give pixels|size .*: give whole numbers from 1 to 4096)"):
+        options.reading_of(text, False)
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
+@pytest.mark.parametrize("long", [-1, 60])
+def test_long_decoding_is_said(fruit, monkeypatch, terminal: bool, long: int):
+    monkeypatch.setattr(loading, "LONG", long)
+    said = io.StringIO()
+    loading.load(Console(file=said, force_terminal=terminal, width=120), str(fruit / "fruit"), 0, data.PLAIN)
+    assert ("decoding images" in said.getvalue().lower() or "Decoding 48 images" in said.getvalue()) == (long < 0)
+
+
+def test_the_list_tells_what_there_is(fruit):
+    before = run("data", "list", cwd=fruit).stdout
+    assert re.search(r"cifar10 +6 of 6 files missing .*triptych data fetch cifar10", before)
+    assert "decoded" not in before
+    data.load(str(fruit / "fruit"))
+    (fruit / "cache" / "cifar10").mkdir()
+    (fruit / "cache" / "cifar10" / "test_batch.bin").write_bytes(bytes(3073))
+    after = run("data", "list", cwd=fruit).stdout
+    assert re.search(r"cifar10 +5 of 6 files missing", after)
+    assert re.search(r"\(decoded images\) .*may be deleted", after)
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "verify"])
+def test_help_names_the_sources(fruit, command: str):
+    said = re.sub(r"[│\s]+", " ", run(command, "--help", cwd=fruit).stdout)
+    assert all(word in said for word in ("cifar10", "fashion-mnist", "kmnist", ".parquet", "train/CLASS/", "--size", "--skip-unreadable"))
+
+
+@pytest.mark.skipif(not CIFAR.is_dir(), reason="shared/data/cifar10-jpeg is not beside the repository")
+def test_cifar_from_hugging_face_in_one_command(tmp_path):
+    source = str(CIFAR / "test.parquet")
+    done = run("train", "numpy", "--network", "lenet", "--data", source, "--batch-size", "500", "--epochs", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Data: test, 9,000 training and 1,000 test images of 32×32×3, 10 classes" in done.stdout
+    assert "triptych data fetch mnist" not in done.stdout

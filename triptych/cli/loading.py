@@ -1,0 +1,53 @@
+"""Loading data for a command: a bar where decoding images takes long, and the line that says which data it is."""
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .. import data
+from .options import data_line
+
+if TYPE_CHECKING:
+    from ..data import Dataset, Options
+
+LONG = 2  # seconds after which it is said what is being waited for
+NAMED = 10  # images left out that are named
+
+
+def load(console: Console, source: str | None, seed: int, options: "Options") -> "Dataset":
+    """Load a data set, and say which it is and what was left out."""
+    with Decoding(console) as progress:
+        dataset = data.load(source, seed, options, progress.see)
+    console.print(data_line(dataset), highlight=False, markup=False, soft_wrap=True)
+    more = len(dataset.left_out) - NAMED
+    for line in [*dataset.left_out[:NAMED], *([f"… and {more:,} more"] if more > 0 else [])]:
+        console.print(f"  left out: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    return dataset
+
+
+class Decoding:
+    """A bar on a terminal, or one line into a pipe, once decoding has taken a while. A context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self._begun, self._shown = console, time.monotonic(), False
+        columns = (TextColumn("decoding images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("")
+
+    def __enter__(self) -> "Decoding":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            self._bar.stop()
+
+    def see(self, done: int, total: int) -> None:
+        """Take in how many images are decoded."""
+        if not self._shown and time.monotonic() - self._begun > LONG:
+            self._shown = True
+            self._bar.start()
+            if not self.console.is_terminal:
+                self.console.print(f"Decoding {total:,} images, once; the next time they are at hand.", highlight=False)
+        self._bar.update(self._task, completed=done, total=total)

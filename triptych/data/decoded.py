@@ -1,0 +1,73 @@
+"""Decoded images, kept in the cache folder, so that only the first run waits for them."""
+
+import io
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import files
+from . import fetch
+from .dataset import Split
+from .reading import Found, Options
+
+VERSION = 1  # raised when the same files would be decoded differently
+
+
+def folder() -> Path:
+    """Return where decoded images are kept."""
+    return fetch.cache() / "decoded"
+
+
+def kept(path: Path, options: Options, digest: str, decode: Callable[[], Found]) -> Found:
+    """Return what was decoded before, or decode it now and keep it.
+
+    Parameters
+    ----------
+    path : Path
+        The source. One file is kept for each and `options`, so that a source that changes leaves nothing behind.
+    options : Options
+    digest : str
+        Of the source's content; what was kept under another is decoded anew.
+    decode : callable
+    """
+    from PIL import __version__ as pillow
+
+    place = folder() / f"{path.resolve().name}-{_sha(str(path.resolve()), options)[:16]}.npz"
+    key = _sha(VERSION, pillow, digest)
+    with suppress(Exception):  # it is not there, or out of date, or damaged in whatever way
+        return _read(place, key)
+    found = decode()
+    with suppress(OSError):  # a full or read-only disk: it is decoded again next time
+        files.write(place, _written(found, key))
+    return found
+
+
+def _sha(*parts: Any) -> str:
+    return sha256(repr(parts).encode()).hexdigest()
+
+
+def _read(place: Path, key: str) -> Found:
+    with place.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        about = json.loads(archive["about"].tobytes())
+        if about["key"] != key:
+            raise ValueError("other content")
+        train, test = (Split(archive[f"{name}_images"], archive[f"{name}_labels"]) for name in ("train", "test"))
+    if [train.digest, test.digest] != about["sha256"]:
+        raise ValueError("damaged")
+    return Found(train, test if len(test) else None, tuple(about["classes"]), tuple(about["left_out"]))
+
+
+def _written(found: Found, key: str) -> bytes:
+    """Return the content of the .npz: images and labels of both splits, the test split perhaps empty, and JSON about them."""
+    train = found.train
+    test = found.test or Split(train.images[:0], train.labels[:0])
+    about = {"key": key, "sha256": [train.digest, test.digest], "classes": found.classes, "left_out": found.left_out}
+    arrays = {f"{name}_{what}": getattr(split, what) for name, split in (("train", train), ("test", test)) for what in ("images", "labels")}
+    content = io.BytesIO()
+    np.savez(content, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+    return content.getvalue()
