@@ -13,7 +13,7 @@ HAS_VENV := 'import ensurepip, venv; print("yes")'
 HOWTO = PYTHON=python3.12 make $(MAKECMDGOALS)
 
 .DEFAULT_GOAL := help
-.PHONY: help compare verify test lint types setup clean
+.PHONY: help compare verify bench test lint types setup clean
 
 help: ## show what there is
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ compare: $(VENV)/.runtime ## train the network in every engine, prove them equal
 
 verify: $(VENV)/.runtime ## prove every engine equal, step by step
 	@$(BIN)/triptych verify $(ARGS)
+
+bench: $(VENV)/.runtime ## time the engines against what people use instead
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 test: $(VENV)/.dev ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)

@@ -47,13 +47,15 @@ class Remote:
         Where the framework is not installed.
     """
 
+    worker = "triptych.bench.worker"  # what its process runs
+
     def __init__(self, engine: str, backend: str, *, threads: int = 1, device: str = "cpu") -> None:
         self.entry, self.backend, self.device = engines.entry(engine), backend, device
         if not self.entry.installed:
             raise EngineError(f"{self.entry.label} is not installed: {self.entry.install}")
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as the process; close() closes it
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "triptych.bench.worker", self.entry.requires],
+            [sys.executable, "-m", self.worker, self.entry.requires],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -8,13 +8,14 @@ import sys
 import time
 from importlib import import_module
 
+_before = time.perf_counter()
 if __name__ == "__main__":  # before anything of ours brings NumPy in: the framework's import is timed alone
-    _before = time.perf_counter()
     import_module(sys.argv[1])
-    IMPORT_SECONDS = time.perf_counter() - _before
+IMPORT_SECONDS = time.perf_counter() - _before
 
 import os
 import traceback
+from collections.abc import Callable
 from typing import IO, Any
 
 from .. import engines
@@ -26,12 +27,14 @@ from ..state import State
 from . import machine, wire
 
 Reply = tuple[wire.Message, State]
+Create = Callable[..., engines.Engine]  # as `engines.create`
 
 
 class Worker:
     """Holds the engines and splits it was sent; each public method answers one kind of message."""
 
-    def __init__(self) -> None:
+    def __init__(self, create: Create) -> None:
+        self.create = create
         self.engines: dict[str, engines.Engine] = {}
         self.splits: dict[str, Split] = {}
         # By dtype and split: all engines of a worker are of one framework on one device, so they can share their data.
@@ -40,7 +43,7 @@ class Worker:
 
     def build(self, arrays: State, key: str, engine: str, network: Any, recipe: Any, device: str, backend: str) -> Reply:
         before = time.perf_counter()
-        built = engines.create(engine, Network.from_json(network), Recipe.from_json(recipe), device=device, backend=backend)
+        built = self.create(engine, Network.from_json(network), Recipe.from_json(recipe), device=device, backend=backend)
         self.engines[key] = built
         self.dtypes[key] = recipe["dtype"]
         return {"build_s": time.perf_counter() - before, "device": built.device}, {}
@@ -94,9 +97,8 @@ class Worker:
         return {"peak_bytes": machine.peak_memory(), "blas": machine.blas()}, {}
 
 
-def serve(requests: IO[bytes], replies: IO[bytes], import_s: float) -> None:
+def serve(worker: Worker, requests: IO[bytes], replies: IO[bytes], import_s: float) -> None:
     """Greet with the time the framework's import took, then answer until the coordinator ends."""
-    worker = Worker()
     wire.send(replies, {"import_s": import_s})
     while True:
         try:
@@ -117,12 +119,12 @@ def _brief(error: Exception) -> str:
     return first if isinstance(error, TriptychError) else f"{type(error).__name__}: {first}"[:300]
 
 
-def main() -> None:
+def main(create: Create = engines.create) -> None:
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a framework prints goes to the log, not into the replies
     sys.stdin.close()
-    serve(requests, replies, IMPORT_SECONDS)
+    serve(Worker(create), requests, replies, IMPORT_SECONDS)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ def compare(
 
     console = Console()
     rows = specs(o.engines_of(engines), o.all_backends(backends))
+    recipe_name = o.recipe_named(recipe_name, network, hidden)
     recipe = o.recipe_of(recipe_name, epochs, batch_size, optimizer, rate, like=like, seed=seed, dtype=dtype, random=random)
     reading = o.reading_of(size, skip_unreadable)
     dataset = load(console, data, recipe.seed, reading)

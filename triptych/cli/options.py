@@ -161,6 +161,13 @@ def _network_of(name: str | None, hidden: str | None, dropout: float, recipe: st
     return network
 
 
+def recipe_named(recipe: str | None, network: str | None, hidden: str | None) -> str | None:
+    """Return the recipe that is asked for: by its name, or by that of a network for which there is one."""
+    from .. import zoo
+
+    return network if recipe is None and hidden is None and network in zoo.RECIPES else recipe
+
+
 def recipe_of(
     recipe: str | None,
     epochs: int | None = None,

@@ -82,7 +82,7 @@ def train(
     from rich.console import Console
 
     from .. import data as sources
-    from .. import engines, session, zoo
+    from .. import engines, session
     from .loading import load
     from .progress import TrainingProgress, tested_line
 
@@ -93,8 +93,7 @@ def train(
         saved = session.Saved.read(resume)
         recipe, source, reading = saved.recipe, data or saved.source, saved.reading
     else:
-        if recipe_name is None and hidden is None and network in zoo.RECIPES:
-            recipe_name = network
+        recipe_name = o.recipe_named(recipe_name, network, hidden)
         recipe = o.recipe_of(
             *(recipe_name, epochs, batch_size, optimizer, rate),
             like=like,

@@ -1,12 +1,15 @@
 """``triptych verify``: the proof, for whole runs."""
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import app
 from . import options as o
+
+if TYPE_CHECKING:
+    from ..network import Network
 
 COLUMNS = ("network", "optimizer", "row", "steps", "weights", "slots", "gradients", "outputs", "K at once", "")
 
@@ -26,7 +29,8 @@ def verify(
     optimizer: Annotated[
         list[str] | None, typer.Option("--optimizer", metavar="NAME", help="May be given several times. Default: sgd.", show_default=False)
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every network of the zoo with every optimizer.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Instead, small networks that hold every layer type with every option.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every network of the zoo, or of --layers, with every optimizer.")] = False,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps compared, each against NumPy's.")] = 500,
     batch_size: Annotated[
         str | None, typer.Option("--batch-size", metavar="N|full", help="Samples a step, or full. Default: 64.", show_default=False)
@@ -51,6 +55,8 @@ def verify(
 
     triptych verify --network custom --optimizer adam --dtype float32
 
+    triptych verify --layers --all --steps 200
+
     triptych verify --all --backends all
     """
     from rich.console import Console
@@ -60,6 +66,8 @@ def verify(
     from .. import zoo
     from ..bench.rows import specs
     from ..optimizers import SHORTHANDS
+    from ..parity.compare import BOUND
+    from ..parity.specimens import SPECIMENS
     from ..parity.verify import Case
     from ..parity.verify import verify as events
     from .loading import load
@@ -68,13 +76,19 @@ def verify(
     optimizers = list(SHORTHANDS) if everything else optimizer or ["sgd" if recipe_name is None else None]
     if everything and (network or recipe_name or optimizer or hidden is not None):
         raise typer.BadParameter("it stands for every network and optimizer; leave the others out", param_hint="--all")
+    if layers and (network or hidden is not None):
+        raise typer.BadParameter("it stands for networks of its own; leave --network and --hidden out", param_hint="--layers")
     batch = batch_size or ("64" if recipe_name is None else None)
     each = [o.recipe_of(recipe_name, None, batch, name, rate, like=like, seed=seed, dtype=dtype, random="matched") for name in optimizers]
     recipes = {name or recipe.optimizer.name: recipe for name, recipe in zip(optimizers, each, strict=True)}
     rows = specs(o.engines_of(engines), o.all_backends(backends))
     console = Console()
     dataset = load(console, data, each[0].seed, o.reading_of(size, skip_unreadable))
-    networks = [o.network_of(name, hidden, dropout, recipe_name, dataset, like) for name in names]
+    if layers:
+        networks = [make(dataset.shape, len(dataset.classes)) for make in SPECIMENS]
+        networks = networks if like is None else [n.like(like) for n in networks]
+    else:
+        networks = [o.network_of(name, hidden, dropout, recipe_name, dataset, like) for name in names]
     cases = [Case(n, recipe, steps) for n in networks for recipe in recipes.values()]
     titles = [(n.name, name) for n in networks for name in recipes]
     report = _Report(console, iter(titles))
@@ -89,6 +103,8 @@ def verify(
     if not report.compared:
         console.print("nothing was compared: no engine beside NumPy could run", highlight=False)
         sys.exit(2)
+    if layers:
+        report.by_layer(networks, list(recipes))
     if report.broken:
         console.print(f"{report.broken} of the rows could not be compared to the end; see above.", highlight=False)
     if report.divergences:
@@ -96,9 +112,11 @@ def verify(
         for line in report.divergences:
             console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
         sys.exit(1)
+    bound = "1e-11" if report.largest <= BOUND else "1e-11; of weights after a step from a shared state 1e-15·rate/epsilon"
     console.print(
-        f"All {report.compared} rows equal; the largest difference of any kind, at any step: {report.largest:.1e} (bound 1e-11).",
+        f"All {report.compared} rows equal; the largest difference of any kind, at any step: {report.largest:.1e} (bound {bound}).",
         highlight=False,
+        soft_wrap=True,
     )
     if report.broken:
         sys.exit(1)
@@ -111,10 +129,27 @@ class _Report:
         self.console, self._titles = console, titles
         self.title = ""
         self.names: tuple[str, str] = ("", "")
-        self.compared, self.largest, self.broken = 0, 0.0, 0
+        self.compared, self.broken = 0, 0
+        self.figures: dict[tuple[str, str], float] = {}
         self.divergences: list[str] = []
         self.differing: set[tuple[str, str]] = set()
         self._line(COLUMNS, style="bold")
+
+    @property
+    def largest(self) -> float:
+        return max(self.figures.values())
+
+    def by_layer(self, networks: list["Network"], optimizers: list[str]) -> None:
+        """Print, for each layer type and optimizer, the largest figure of all networks that hold the layer."""
+        from ..layers import LAYERS
+
+        held = {n.name: {type(place.layer).__name__ for place in n.places} for n in networks}
+        self.console.print("\nThe largest difference of any kind, in any network that holds the layer:", highlight=False)
+        self.console.print(f"{'':<14}" + "".join(f"{name:>10}" for name in optimizers), style="bold", highlight=False, soft_wrap=True)
+        for kind in LAYERS:
+            figures = [max((f for (n, o), f in self.figures.items() if o == name and kind in held[n]), default=None) for name in optimizers]
+            cells = "".join(f"{'' if figure is None else f'{figure:.1e}':>10}" for figure in figures)
+            self.console.print(f"{kind:<14}{cells}", highlight=False, soft_wrap=True)
 
     def see(self, event: dict[str, Any]) -> None:
         kind = event["type"]
@@ -151,7 +186,7 @@ class _Report:
     def _walked(self, event: dict[str, Any]) -> None:
         outcome, blocks = event["outcome"], event["blocks"]
         self.compared += 1
-        self.largest = max(self.largest, outcome.largest, blocks.largest)
+        self.figures[self.names] = max(self.figures.get(self.names, 0.0), outcome.largest, blocks.largest)
         named = ("weights", "gradients", "outputs", "loss")
         slots = max((figure for kind, figure in outcome.worst.items() if kind not in named), default=None)
         equal = outcome.equal and blocks.equal

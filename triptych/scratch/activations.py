@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layers import Layer, Training
+from .layers import Layer, Training, parts
 
 Array = NDArray[Any]
 
@@ -15,11 +15,14 @@ class ReLU(Layer):
     """max(x, 0); its derivative is 1 where x > 0 and 0 elsewhere, the kink at 0 included."""
 
     def forward(self, x: Array, training: Training | None = None) -> Array:
-        self.y = np.maximum(x, 0)
+        self.y = np.maximum(x, 0, out=self.room("y", x.shape, x, training is not None))
         return self.y
 
     def backward(self, dy: Array, into: bool = True) -> Array:
-        return dy * (self.y > 0)
+        dx = self.room("dx", dy.shape, dy)
+        for part in parts(len(dy), 4 * dy[0].size):
+            np.multiply(dy[part], self.y[part] > 0, out=dx[part])
+        return dx
 
 
 class LeakyReLU(Layer):

@@ -1,19 +1,23 @@
-"""Convolution and pooling of images (batch, h, w, c).
+"""Convolution and pooling of images (batch, h, w, c), a few images at a time, so that what is made of them stays in the cache.
 
-A convolution is a matrix product with the windows of the image laid out as rows (im2col). It is made one image at a time,
-so that the rows, size² as much as the image, never leave the processor's cache; the backward lays them out again instead of
-keeping them. With channels last, every row of a window is one contiguous piece of memory.
+A convolution is one matrix product with the windows laid out as rows (im2col). The backward lays them out again instead of
+keeping them: they are size² times as much as the images.
 """
 
+from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from .layers import Layer, Training
+from .layers import Layer, Training, parts
 
 Array = NDArray[Any]
+
+BUFFER = 2**10  # with NumPy's own 2**13, rows of some hundred numbers are copied into a buffer before they are added
+SHORT = 16  # numbers: less in one piece are slow to copy
 
 
 class Window(Layer):
@@ -25,38 +29,45 @@ class Window(Layer):
         super().__init__(name)
         self.size, self.stride, self.padding = size, stride, padding
 
+    def measure(self, x: Array) -> None:
+        """Remember the input, and how many windows fit, down and across."""
+        self.x = x
+        self.rows, self.columns = ((side + 2 * self.padding - self.size) // self.stride + 1 for side in x.shape[1:3])
+
+    def output(self, training: Training | None) -> Array:
+        """Return where an output with as many channels as the input is written."""
+        return self.room("y", (len(self.x), self.rows, self.columns, self.x.shape[-1]), self.x, training is not None)
+
     def padded(self, x: Array) -> Array:
-        """Return `x` with the padding around it; the interior is a view of the result."""
-        p = self.padding
+        """Return images with the padding around them."""
+        p, (m, h, w, c) = self.padding, x.shape
         if not p:
             return x
-        n, h, w, c = x.shape
-        wide = np.full((n, h + 2 * p, w + 2 * p, c), self.pad_value, x.dtype)
+        wide = np.full((m, h + 2 * p, w + 2 * p, c), self.pad_value, x.dtype)
         wide[:, p : p + h, p : p + w] = x
         return wide
+
+    def blank(self, images: int) -> Array:
+        """Return zeros of the size of padded images."""
+        (h, w, c), p = self.x.shape[1:], self.padding
+        return np.zeros((images, h + 2 * p, w + 2 * p, c), self.x.dtype)
 
     def cropped(self, wide: Array) -> Array:
         """Return the interior: the gradient of `padded`."""
         p = self.padding
-        return wide[:, p : wide.shape[1] - p, p : wide.shape[2] - p] if p else wide
-
-    def counts(self, wide: Array) -> tuple[int, int]:
-        """Return how many windows fit, down and across."""
-        return (wide.shape[1] - self.size) // self.stride + 1, (wide.shape[2] - self.size) // self.stride + 1
+        return wide[:, p : wide.shape[1] - p, p : wide.shape[2] - p]
 
     def taps(self, wide: Array) -> list[Array]:
-        """Return size² views, (batch, rows, columns, c): what each place of the window sees, in row-major order."""
-        rows, columns = self.counts(wide)
-        s = self.stride
-        return [
-            wide[:, i : i + s * (rows - 1) + 1 : s, j : j + s * (columns - 1) + 1 : s] for i in range(self.size) for j in range(self.size)
-        ]
+        """Return size² views, (m, rows, columns, c): what each place of the window sees, in row-major order."""
+        s, down, across = self.stride, self.stride * (self.rows - 1) + 1, self.stride * (self.columns - 1) + 1
+        return [wide[:, i : i + down : s, j : j + across : s] for i, j in product(range(self.size), repeat=2)]
 
 
 class Conv2D(Window):
     """y[p, q] = Σ x[p·stride + i, q·stride + j]·W[i, j] + b, summed over the window and the channels of the group.
 
-    With X the windows as rows: y = X·W, ∂W = Xᵀ·dy, ∂b = Σ dy, and ∂x adds dy·W[i, j]ᵀ to where tap (i, j) looked.
+    With X the windows as rows: y = X·W, ∂W = Xᵀ·dy, and ∂x adds dy·W[i, j]ᵀ to what tap (i, j) saw. The bias is one more row
+    of W, for which X has a column of ones.
     """
 
     learns = True
@@ -66,64 +77,68 @@ class Conv2D(Window):
         self.groups = groups
 
     def forward(self, x: Array, training: Training | None = None) -> Array:
-        self.wide = self.padded(x)
-        kernel = self.parameters["kernel"]
-        parts: list[Array] = []
-        for inputs, outputs in self._groups():
-            wide, weights = self.wide[..., inputs], np.ascontiguousarray(kernel[..., outputs])
-            y = np.empty((len(x), *self.counts(wide), weights.shape[-1]), x.dtype)
-            windows = self._rows(wide)
-            for i in range(len(x)):
-                np.matmul(self._lay(wide[i], windows), weights.reshape(-1, weights.shape[-1]), out=y[i].reshape(len(windows), -1))
-            parts.append(y)
-        y = parts[0] if self.groups == 1 else np.concatenate(parts, axis=-1)
-        if "bias" in self.parameters:
-            y += self.parameters["bias"]
+        self.measure(x)
+        weights = self._weights()
+        y = self.room("y", (len(x), self.rows, self.columns, self.groups * weights.shape[-1]), x, training is not None)
+        for part, windows in self._windows():
+            np.matmul(windows, weights, out=self._grouped(y[part]))
         return y
 
     def backward(self, dy: Array, into: bool = True) -> Array:
         kernel = self.parameters["kernel"]
-        self.gradients = {"kernel": np.empty_like(kernel)}
+        size, _, channels, _ = kernel.shape
+        turned = kernel.reshape(size**2, channels, self.groups, -1).transpose(0, 2, 3, 1).copy()
+        gradient = np.zeros_like(self._weights())
+        dx = self.room("dx", self.x.shape, dy) if into else dy
+        for part, windows in self._windows():
+            down = self._grouped(dy[part])
+            gradient += windows.swapaxes(1, 2) @ down
+            if into:
+                dx[part] = self._back(down, turned)
+        self.gradients = {"kernel": gradient[:, : size**2 * channels].swapaxes(0, 1).reshape(kernel.shape)}
         if "bias" in self.parameters:
-            self.gradients["bias"] = dy.sum(axis=(1, 2)).sum(axis=0)
-        into_wide = np.zeros_like(self.wide) if into else None
-        for inputs, outputs in self._groups():
-            wide, weights = self.wide[..., inputs], kernel[..., outputs]
-            *_, channels, filters = weights.shape
-            down = np.ascontiguousarray(dy[..., outputs]).reshape(len(dy), -1, filters)
-            windows = self._rows(wide)
-            gradient = np.zeros((windows.shape[1], filters), dy.dtype)
-            for i in range(len(dy)):
-                gradient += self._lay(wide[i], windows).T @ down[i]
-            self.gradients["kernel"][..., outputs] = gradient.reshape(weights.shape)
-            if into_wide is not None:
-                turned = np.ascontiguousarray(weights.transpose(0, 1, 3, 2)).reshape(-1, filters, channels)
-                seen = np.empty((len(turned), *down.shape[1:2], channels), dy.dtype)
-                taps = self.taps(into_wide[..., inputs])
-                for i in range(len(dy)):
-                    np.matmul(down[i], turned, out=seen)  # one product for each tap
-                    for tap, part in zip(taps, seen, strict=True):
-                        tap[i] += part.reshape(tap[i].shape)
-        return dy if into_wide is None else self.cropped(into_wide)
+            self.gradients["bias"] = gradient[:, -1].reshape(-1)
+        return dx
 
-    def _groups(self) -> list[tuple[slice, slice]]:
-        """Return the input channels and the filters of each group."""
-        *_, inputs, filters = self.parameters["kernel"].shape
-        each = filters // self.groups
-        return [(slice(g * inputs, (g + 1) * inputs), slice(g * each, (g + 1) * each)) for g in range(self.groups)]
+    def _back(self, down: Array, turned: Array) -> Array:
+        """Return the gradient with respect to some images, of (groups, windows, filters) and (size², groups, filters, channels)."""
+        wide = self.blank(down.shape[1] // (self.rows * self.columns))
+        with np.errstate():  # whose end also puts the size of NumPy's buffer back
+            np.setbufsize(BUFFER)
+            for tap, weights in zip(self.taps(wide), turned, strict=True):
+                tap += (down @ weights).swapaxes(0, 1).reshape(tap.shape)
+        return self.cropped(wide)
 
-    def _rows(self, wide: Array) -> Array:
-        """Return room for the windows of one image, (windows, size²·channels)."""
-        rows, columns = self.counts(wide)
-        return np.empty((rows * columns, self.size**2 * wide.shape[-1]), wide.dtype)
+    def _weights(self) -> Array:
+        """Return kernel and bias as one matrix for each group, (groups, size²·channels + 1, filters of the group)."""
+        arrays = [self.parameters[leaf] for leaf in ("kernel", "bias") if leaf in self.parameters]
+        matrices = [array.reshape(-1, self.groups, array.shape[-1] // self.groups) for array in arrays]
+        return np.concatenate(matrices).swapaxes(0, 1).copy()
 
-    def _lay(self, image: Array, rows: Array) -> Array:
-        """Lay the windows of one image out as rows."""
-        down, across, channel = image.strides
-        s, k, channels = self.stride, self.size, image.shape[-1]
-        shape = ((image.shape[0] - k) // s + 1, (image.shape[1] - k) // s + 1, k, k, channels)
-        np.copyto(rows.reshape(shape), as_strided(image, shape, (s * down, s * across, down, across, channel)))
-        return rows
+    def _grouped(self, y: Array) -> Array:
+        """View an output as (groups, windows, filters of the group)."""
+        return y.reshape(-1, self.groups, y.shape[-1] // self.groups).swapaxes(0, 1)
+
+    def _windows(self) -> Iterator[tuple[slice, Array]]:
+        """Yield parts of the batch with their windows as rows, (groups, windows, size²·channels and a 1 where there is a bias).
+
+        All are laid out in the same room.
+        """
+        g, k, s, channels = self.groups, self.size, self.stride, self.x.shape[-1] // self.groups
+        each, inputs, bias = self.rows * self.columns, k * k * channels, "bias" in self.parameters
+        slices = parts(len(self.x), g * each * inputs)
+        if k * channels < SHORT:  # memory runs along the windows
+            room = np.ones((g, inputs + bias, slices[0].stop * each), self.x.dtype).swapaxes(1, 2)
+        else:
+            room = np.ones((g, slices[0].stop * each, inputs + bias), self.x.dtype)
+        for part in slices:
+            images = self.padded(self.x[part])
+            n, down, across, one = images.strides
+            shape = (g, len(images), self.rows, self.columns, k, k, channels)
+            seen = as_strided(images, shape, (channels * one, n, s * down, s * across, down, across, one))
+            rows = room[:, : len(images) * each]
+            np.copyto(rows[..., :inputs].reshape(shape), seen)
+            yield part, rows
 
 
 class MaxPool2D(Window):
@@ -132,41 +147,51 @@ class MaxPool2D(Window):
     pad_value = -np.inf
 
     def forward(self, x: Array, training: Training | None = None) -> Array:
-        self.wide = self.padded(x)
-        first, *others = self.taps(self.wide)
-        self.y = first.copy()
-        for tap in others:
-            np.maximum(self.y, tap, out=self.y)
-        return self.y
+        self.measure(x)
+        y = self.output(training)
+        self.winner = np.zeros(y.shape, np.min_scalar_type(self.size**2))  # the number of the tap
+        for part in parts(len(x), 2 * x[0].size):
+            largest, winner = y[part], self.winner[part]
+            first, *others = self.taps(self.padded(x[part]))
+            largest[...] = first
+            for k, tap in enumerate(others, 1):
+                np.maximum(winner, np.multiply(tap > largest, k, dtype=winner.dtype), out=winner)
+                np.maximum(largest, tap, out=largest)
+        return y
 
     def backward(self, dy: Array, into: bool = True) -> Array:
-        into_wide = np.zeros_like(self.wide)
-        left = dy.copy()  # what has not found its maximum yet
-        for tap, target in zip(self.taps(self.wide), self.taps(into_wide), strict=True):
-            here = left * (tap == self.y)
-            target += here
-            left -= here
-        return self.cropped(into_wide)
+        dx = self.room("dx", self.x.shape, dy)
+        for part in parts(len(dy), 2 * dx[0].size):
+            wide = self.blank(len(dy[part]))
+            for k, target in enumerate(self.taps(wide)):
+                target += dy[part] * (self.winner[part] == k)
+            dx[part] = self.cropped(wide)
+        return dx
 
 
 class AvgPool2D(Window):
     """The sum of each window over size², padded zeros included."""
 
     def forward(self, x: Array, training: Training | None = None) -> Array:
-        wide = self.padded(x)
-        self.shape = wide.shape
-        first, *others = self.taps(wide)
-        y = first.copy()
-        for tap in others:
-            y += tap
-        return y / self.size**2
+        self.measure(x)
+        y = self.output(training)
+        for part in parts(len(x), 2 * x[0].size):
+            total = y[part]
+            first, *others = self.taps(self.padded(x[part]))
+            total[...] = first
+            for tap in others:
+                total += tap
+            total /= self.size**2
+        return y
 
     def backward(self, dy: Array, into: bool = True) -> Array:
-        into_wide = np.zeros(self.shape, dy.dtype)
-        share = dy / self.size**2
-        for target in self.taps(into_wide):
-            target += share
-        return self.cropped(into_wide)
+        dx = self.room("dx", self.x.shape, dy)
+        for part in parts(len(dy), 2 * dx[0].size):
+            wide, share = self.blank(len(dy[part])), dy[part] / self.size**2
+            for target in self.taps(wide):
+                target += share
+            dx[part] = self.cropped(wide)
+        return dx
 
 
 class GlobalAvgPool(Layer):

@@ -9,9 +9,18 @@ changes their dtype. Images are (batch, h, w, c).
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+
+CACHED = 2**18  # numbers that are worked on at once: 1 MB of float32, half of a common second-level cache
+
+
+def parts(count: int, numbers: int) -> list[slice]:
+    """Return slices of `count` images or rows, of as many as stay in the cache when one of them takes so many numbers."""
+    step = max(1, CACHED // numbers)
+    return [slice(first, min(first + step, count)) for first in range(0, count, step)]
 
 
 @dataclass
@@ -40,12 +49,25 @@ class Layer:
         self.parameters: dict[str, Array] = {}
         self.buffers: dict[str, Array] = {}
         self.gradients: dict[str, Array] = {}
+        self.rooms: dict[str, Array] = {}
 
     def forward(self, x: Array, training: Training | None = None) -> Array:
         return x
 
     def backward(self, dy: Array, into: bool = True) -> Array:
         return dy
+
+    def room(self, use: str, shape: tuple[int, ...], like: Array, keep: bool = True) -> Array:
+        """Return an array to write into, of the dtype of `like`: the one of the last step where it fits and we `keep` it.
+
+        Fresh memory costs a page fault every 4 kB. What stands in a room is gone with the layer's next step.
+        """
+        found = self.rooms.get(use)
+        if not keep or found is None or found.shape != shape or found.dtype != like.dtype:
+            found = np.empty(shape, like.dtype)
+        if keep:
+            self.rooms[use] = found
+        return found
 
     def advance(self) -> None:
         """Take over what the last training forward says about the buffers; called once a step."""
