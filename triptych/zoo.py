@@ -66,20 +66,21 @@ def cnn(shape: Shape, classes: int) -> Network:
     return Network("cnn", shape, (*features, Dense("hidden", 128), ReLU("relu3"), Dropout("dropout", 0.5), Dense("output", classes)))
 
 
-def _normed(n: int, filters: int, size: int, stride: int) -> tuple[Layer, ...]:
-    conv = Conv2D(f"conv{n}", filters, size, stride, size // 2, bias=False)
-    return conv, BatchNorm(f"norm{n}"), ReLU(f"relu{n}")
+def _normed(n: int, filters: int, size: int = 3, padding: int = 0, *, pool: bool = False) -> tuple[Layer, ...]:
+    # The maximum comes first, so that norm and ReLU have a quarter of the work.
+    pooled = (MaxPool2D(f"pool{n}"),) if pool else ()
+    return Conv2D(f"conv{n}", filters, size, padding=padding, bias=False), *pooled, BatchNorm(f"norm{n}"), ReLU(f"relu{n}")
 
 
 def fast(shape: Shape, classes: int) -> Network:
-    """Three strided convolutions with BatchNorm: 99 % of MNIST in seconds."""
-    features = (*_normed(1, 24, 5, 2), *_normed(2, 48, 3, 2), *_normed(3, 96, 3, 2))
+    """Three convolutions with BatchNorm, two of them pooled: 99 % of MNIST in one epoch."""
+    features = (*_normed(1, 8, 5, pool=True), *_normed(2, 32, pool=True), *_normed(3, 64))
     return Network("fast", shape, (*features, Flatten("flatten"), Dense("output", classes)))
 
 
 def best(shape: Shape, classes: int) -> Network:
-    """A strided and two pooled convolutions with BatchNorm: 99.5 % of MNIST with shifted images."""
-    features = (*_normed(1, 32, 5, 2), *_normed(2, 64, 3, 1), MaxPool2D("pool2"), *_normed(3, 128, 3, 1), MaxPool2D("pool3"))
+    """Four convolutions with BatchNorm, two of them pooled: 99.5 % of MNIST with shifted images."""
+    features = (*_normed(1, 12, 5, pool=True), *_normed(2, 32, padding=1), *_normed(3, 48, pool=True), *_normed(4, 96))
     return Network("best", shape, (*features, Flatten("flatten"), Dropout("dropout", 0.3), Dense("output", classes)))
 
 
@@ -118,32 +119,36 @@ ZOO: dict[str, tuple[Shape, Callable[[Shape, int], Network]]] = {
 
 
 # How some of them are trained well, by the same names: what would stand in a recipe file.
-_ONE_CYCLE = {"name": "one-cycle", "curve": "linear"}
+_TRIANGLE = {"name": "one-cycle", "curve": "linear", "peak": 0.25}
+_SMOOTHED = {"label_smoothing": 0.1}
+_RESIDUAL: dict[str, Any] = {
+    "epochs": 30,
+    "batch_size": 128,
+    "optimizer": {"name": "sgd", "rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+    "schedule": {"name": "one-cycle"},
+    "augmentation": {"crop": 4, "flip": True},
+    "validation": 0.02,
+}
 RECIPES: dict[str, dict[str, Any]] = {
     "fast": {
-        "epochs": 2,
-        "batch_size": 256,
-        "optimizer": {"name": "adamw", "rate": 0.01, "beta2": 0.99, "weight_decay": 0.0},
-        "schedule": _ONE_CYCLE | {"peak": 0.25},
-        "validation": 0.05,
+        "epochs": 1,
+        "batch_size": 64,
+        "optimizer": {"name": "adamw", "rate": 0.03, "beta2": 0.99, "weight_decay": 0.05},
+        "schedule": _TRIANGLE,
+        "loss": _SMOOTHED,
+        "validation": 0.02,
     },
     "best": {
-        "epochs": 6,
-        "batch_size": 256,
-        "optimizer": {"name": "adamw", "rate": 0.01, "beta2": 0.99, "weight_decay": 0.01},
-        "schedule": _ONE_CYCLE | {"peak": 0.25},
-        "augmentation": {"shift": 2},
-        "loss": {"label_smoothing": 0.1},
-        "validation": 0.05,
-    },
-    "resnet20": {
-        "epochs": 160,
+        "epochs": 7,
         "batch_size": 128,
-        "optimizer": {"name": "sgd", "rate": 0.1, "momentum": 0.9, "weight_decay": 1e-4},
-        "schedule": {"name": "step", "milestones": [80, 120]},
-        "augmentation": {"crop": 4, "flip": True},
-        "validation": 0.1,
+        "optimizer": {"name": "adamw", "rate": 0.02, "beta2": 0.99, "weight_decay": 0.05},
+        "schedule": _TRIANGLE,
+        "augmentation": {"shift": 2},
+        "loss": _SMOOTHED,
+        "validation": 0.02,
     },
+    **dict.fromkeys(("lenet", "lenet-bn", "cnn"), {"epochs": 5, "batch_size": 64, "optimizer": {"name": "adam"}}),
+    **dict.fromkeys(("resnet20", "resnet"), _RESIDUAL),
 }
 
 

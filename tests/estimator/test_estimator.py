@@ -252,7 +252,7 @@ def test_every_activation_learns(x: np.ndarray, y: np.ndarray, activation: str):
 
 def test_images_are_rows_with_a_shape(x: np.ndarray, y: np.ndarray):
     """A named network for them; and a dense one does not care."""
-    found = TriptychClassifier(network="fast", input_shape=(8, 8, 1), max_iter=10, batch_size=50, **FIXED).fit(x, y)
+    found = TriptychClassifier(network="cnn", input_shape=(8, 8, 1), max_iter=10, batch_size=50, **FIXED).fit(x, y)
     assert found.network_.input_shape == (8, 8, 1)
     assert found.score(x, y) > 0.95
     given = {"max_iter": 1, **FIXED}
