@@ -9,7 +9,7 @@ from math import prod
 from typing import Any
 
 from .errors import SpecError, suggest
-from .layers import LAYERS, LIKE, BatchNorm, Conv2D, Dense, Dropout, Residual
+from .layers import LAYERS, LIKE, BatchNorm, Conv2D, Dense, Dropout, LayerNorm, Residual
 from .placing import Layer, Parameter, Placed, Shape, chain, flat, is_int
 
 
@@ -93,8 +93,13 @@ class Network:
 
     @property
     def stepwise(self) -> bool:
-        """Whether it is proved step by step from shared states: with BatchNorm or Residual rounding itself is amplified."""
-        return any(isinstance(p.layer, BatchNorm | Residual) for p in self.places)
+        """Whether it is proved step by step from shared states, because training it amplifies rounding itself.
+
+        With BatchNorm or Residual; and with LayerNorm of images, where NumPy parts from its own one-ulp twin, too.
+        """
+        return any(
+            isinstance(p.layer, BatchNorm | Residual) or (isinstance(p.layer, LayerNorm) and p.role != "vector") for p in self.places
+        )
 
     @cached_property
     def rounding_only(self) -> frozenset[str]:

@@ -120,6 +120,7 @@ ZOO: dict[str, tuple[Shape, Callable[[Shape, int], Network]]] = {
 
 # How some of them are trained well, by the same names: what would stand in a recipe file.
 _TRIANGLE = {"name": "one-cycle", "curve": "linear", "peak": 0.25}
+_PLAIN: dict[str, Any] = {"epochs": 5, "batch_size": 64, "optimizer": {"name": "adam"}}
 _SMOOTHED = {"label_smoothing": 0.1}
 _RESIDUAL: dict[str, Any] = {
     "epochs": 30,
@@ -147,8 +148,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "loss": _SMOOTHED,
         "validation": 0.02,
     },
-    **dict.fromkeys(("lenet", "lenet-bn", "cnn"), {"epochs": 5, "batch_size": 64, "optimizer": {"name": "adam"}}),
-    **dict.fromkeys(("resnet20", "resnet"), _RESIDUAL),
+    "lenet": _PLAIN,
+    "lenet-bn": _PLAIN,
+    "cnn": _PLAIN,
+    "resnet20": _RESIDUAL,
+    "resnet": _RESIDUAL,
 }
 
 

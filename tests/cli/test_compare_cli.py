@@ -156,7 +156,7 @@ def test_figures_and_the_report_are_there_and_small(compared):
 def test_an_engine_that_follows_another_formula_gets_no_ratio(tmp_path):
     """A copy of the package with one mistake in PyTorch's update, and nothing else changed."""
     shutil.copytree(ROOT / "triptych", tmp_path / "triptych", ignore=shutil.ignore_patterns("__pycache__"))
-    path = tmp_path / "triptych" / "engines" / "torch" / "__init__.py"
+    path = tmp_path / "triptych" / "engines" / "torch" / "optimizers.py"
     source = path.read_text()
     assert 'group["lr"] = rate' in source
     path.write_text(source.replace('group["lr"] = rate', 'group["lr"] = 1.001 * rate'))
@@ -281,10 +281,14 @@ def test_all_backends_are_rows_of_their_own(tmp_path):
         *("--backends", "all"),
         cwd=tmp_path,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
     rows = runs.read_results(next((tmp_path / "runs").iterdir()))["runs"][0]["rows"]
     assert list(rows) == ["numpy", "torch", "torch-onednn", "torch-compiled", "tensorflow", "tensorflow-xla", "tensorflow-fit"]
-    assert all(row["proved"] and row["ratio"] for row in rows.values()), {k: (r["unproved"], r["failed"]) for k, r in rows.items()}
+    assert not any(row["failed"] or row["float64"]["divergence"] or row["blocks"]["divergence"] for row in rows.values())
+    found = {key: row["float32"]["verdict"] for key, row in rows.items()}
+    reduced = found["torch-onednn"] == "precision"  # on a processor with AMX its products are bfloat16's
+    assert found == dict.fromkeys(rows, "rounding") | ({"torch-onednn": "precision"} if reduced else {})
+    assert {key for key, row in rows.items() if not (row["proved"] and row["ratio"])} == ({"torch-onednn"} if reduced else set())
+    assert done.returncode == reduced, done.stdout + done.stderr
 
 
 @needs_all

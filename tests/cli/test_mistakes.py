@@ -33,17 +33,18 @@ MISTAKES = {
     "an unknown dtype": (["compare", "--dtype", "float16"], "dtype 'float16' is unknown"),
     "no batch": (["compare", "--batch-size", "many"], "give a whole number, or full"),
     "batch of none": (["compare", "--batch-size", "0"], "batch_size must be a whole number of at least 1"),
-    "a negative rate": (["compare", "--rate", "-1"], "the learning rate must be positive"),
+    "a negative rate": (["compare", "--rate", "-1"], "rate must be a number above 0, not -1.0"),
     "no widths": (["compare", "--hidden", "128;64"], "give whole numbers with commas"),
     "a width of none": (["compare", "--hidden", "0"], "units must be a whole number of at least 1"),
     "dropout alone": (["compare", "--dropout", "0.2"], "--dropout needs --hidden"),
-    "all dropped": (["compare", "--hidden", "8", "--dropout", "1"], "dropout rate must be in [0, 1)"),
+    "all dropped": (["compare", "--hidden", "8", "--dropout", "1"], "layer 'dropout': rate must be in [0, 1), not 1.0"),
     "a network file that is not there": (["compare", "--network", "my.json"], "my.json: cannot be read"),
     "no epochs": (["compare", "--epochs", "0"], "epochs must be a whole number of at least 1"),
     "a negative seed": (["verify", "--seed", "-1"], "seed must be a whole number"),
     "a device that is not here": (["compare", "--device", "cuda", "--epochs", "1"], "PyTorch sees no cuda device on this machine"),
     "a network for other images": (["compare", "--network", "other.json"], "takes inputs of shape (32, 32, 1)"),
     "everything and one": (["verify", "--all", "--network", "custom"], "it stands for every network"),
+    "layers and one network": (["verify", "--layers", "--network", "custom"], "it stands for networks of its own"),
     "more threads than processors": (["compare", "--threads", "9999", "--epochs", "1"], "9999 threads where this machine has"),
     "more threads than processors, to verify": (["verify", "--threads", "9999"], "9999 threads where this machine has"),
     "no run": (["report"], "no finished run"),
@@ -78,7 +79,7 @@ def test_every_command_has_help_that_teaches(tmp_path, command: list[str]):
 
 def test_show_prints_the_network_and_its_file_comes_back(tmp_path):
     done = run("show", "--hidden", "32,16", "--dropout", "0.1", cwd=tmp_path)
-    assert "Dropout(0.1)" in done.stdout
+    assert "Dropout(rate=0.1)" in done.stdout
     assert f"{784 * 32 + 32 + 32 * 16 + 16 + 16 * 10 + 10:,}" in done.stdout
     (tmp_path / "mine.json").write_text(run("show", "--network", "custom", "--as-json", cwd=tmp_path).stdout)
     assert "109,386" in run("show", "--network", "mine.json", cwd=tmp_path).stdout

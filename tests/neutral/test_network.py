@@ -35,7 +35,7 @@ def test_json_gives_the_same_network_back(hidden: list[int], dropout: float, sid
     ("build", "says"),
     [
         (lambda: zoo.get("clasic"), "did you mean 'classic'"),
-        (lambda: Network("n", (28, 28, 1), (Dense("output", 10),)), "put a Flatten before it"),
+        (lambda: Network("n", (28, 28, 1), (Dense("output", 10),)), "put a Flatten or GlobalAvgPool before it"),
         (lambda: Network("n", (784,), (Flatten("f"), Dense("output", 10))), "needs an image"),
         (lambda: Network("n", (784,), (Dense("a", 10), ReLU("a"), Dense("output", 10))), "two layers are called 'a'"),
         (lambda: Network("n", (784,), (Dense("a", 10), ReLU("r"))), "last layer must be a Dense"),

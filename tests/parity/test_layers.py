@@ -1,0 +1,95 @@
+"""Every layer type with every option, times every optimizer, in every engine: float64 steps over the small specimens."""
+
+from dataclasses import fields
+from functools import lru_cache
+from typing import Any
+
+import pytest
+from conftest import rows
+
+from triptych import engines, state, zoo
+from triptych.data.dataset import Split
+from triptych.engines import Engine
+from triptych.layers import LAYERS, BatchNorm, Dropout, LayerNorm
+from triptych.network import Network
+from triptych.optimizers import SHORTHANDS, optimizer
+from triptych.parity import lockstep
+from triptych.parity.compare import BOUND
+from triptych.parity.specimens import SPECIMENS
+from triptych.plan import Schedule
+from triptych.recipe import Recipe
+
+STEPS, STEPWISE, SHORT = 200, 100, 10  # of a trajectory, of steps that are judged each by itself, and in the other backends
+NETWORKS = {build.__name__: build(zoo.GREY, 10) for build in SPECIMENS}
+
+
+class Recorded:
+    """NumPy's side of a walk is the same beside every engine: computed once, told again from the second time on."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.said, self.at = engine, [], 0
+
+    def __getattr__(self, method: str) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            if self.at == len(self.said):
+                self.said.append(getattr(self.engine, method)(*arguments, **named))
+            self.at += 1
+            return self.said[self.at - 1]
+
+        return call
+
+
+@lru_cache(maxsize=1)
+def recorded(network: Network, recipe: Recipe) -> Recorded:
+    return Recorded(engines.create("numpy", network, recipe))
+
+
+# The other backends in one case each; all in all by ``triptych verify --layers --all --backends all``.
+OTHERS = {"torch-onednn": "normed", "torch-compiled": "edged", "tensorflow-xla": "edged", "tensorflow-fit": "normed"}
+
+
+def cases() -> list:
+    defaults = [row.id for row in rows(slow=False)]
+    return [
+        pytest.param(network, chosen, *row.values, id=f"{network}-{chosen}-{row.id}", marks=row.marks)
+        for network in NETWORKS
+        for chosen in SHORTHANDS
+        for row in rows(numpy=False)
+        if row.id in defaults or (chosen == "adam" and OTHERS[row.id] == network)
+    ]
+
+
+@pytest.mark.parametrize(("network", "chosen", "name", "backend"), cases())
+def test_every_layer_with_every_optimizer(network: str, chosen: str, name: str, backend: str, digits):
+    """Eight full batches and one of a single sample in turn; trajectories, and with BatchNorm and Residual step by step."""
+    few = Split(digits.train.images[:65], digits.train.labels[:65])
+    recipe = Recipe(40, 8, optimizer(chosen), dtype="float64")
+    specimen = NETWORKS[network]
+    steps = SHORT if backend != engines.entry(name).default_backend else STEPWISE if specimen.stepwise else STEPS
+    schedule, rule = Schedule(specimen, recipe, len(few), 3), lockstep.rule(specimen, recipe)
+    reference, candidate = recorded(specimen, recipe), engines.create(name, specimen, recipe, backend=backend)
+    reference.at = 0
+    start = state.initial(specimen, recipe)
+    *_, outcome = lockstep.walk(reference, candidate, few, schedule.proof(steps), start, rule)
+    assert outcome.divergence is None, str(outcome.divergence)
+    assert outcome.steps == steps
+    assert outcome.worst.keys() >= {"outputs", "loss", "gradients", "weights", *recipe.optimizer.slots}
+    assert max(figure for kind, figure in outcome.worst.items() if kind != "weights") <= BOUND
+    assert outcome.worst["weights"] <= rule.weights
+    if chosen == "momentum":
+        blocks = lockstep.blocks(candidate, few, schedule, start)
+        assert blocks.divergence is None, str(blocks.divergence)
+        assert blocks.steps == 3 + 2 + 1  # a whole block, the rest of the epoch, the single sample
+
+
+def test_the_specimens_hold_every_layer_type_with_every_option():
+    places = [place for network in NETWORKS.values() for place in network.places]
+    for kind in LAYERS.values():
+        own = [place.layer for place in places if type(place.layer) is kind]
+        assert own, kind
+        for field in fields(kind)[1:]:
+            if not field.name.endswith("initializer"):  # they decide how a state begins, and every engine is given that
+                assert len({getattr(layer, field.name) for layer in own}) > 1, (kind, field.name)
+    for kind in (BatchNorm, LayerNorm, Dropout):
+        assert {place.role for place in places if isinstance(place.layer, kind)} == {"image", "flat", "vector"}, kind
+    assert [network.stepwise for network in NETWORKS.values()] == [False, False, True]

@@ -1,0 +1,35 @@
+"""Whole networks with BatchNorm and residuals, step by step from the reference's state: a few steps, the last of one sample."""
+
+import numpy as np
+import pytest
+from conftest import rows
+
+from triptych import engines, state, zoo
+from triptych.data.dataset import Dataset, Split
+from triptych.optimizers import optimizer
+from triptych.parity import lockstep
+from triptych.parity.compare import BOUND
+from triptych.plan import Schedule
+from triptych.recipe import Recipe
+
+
+def coloured(split: Split) -> Split:
+    """The digits on 32×32, in three colours that lie apart."""
+    wide = np.pad(split.images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    return Split(np.concatenate([np.roll(wide, shift, axis) for shift, axis in ((0, 1), (2, 1), (-2, 2))], axis=-1), split.labels)
+
+
+@pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
+@pytest.mark.parametrize(("network", "samples"), [("lenet-bn", 41), ("resnet20", 9)])
+def test_each_step_is_equal(network: str, samples: int, name: str, backend: str, digits: Dataset):
+    few = Split(digits.train.images[:samples], digits.train.labels[:samples])
+    described, recipe = zoo.get(network), Recipe(1, 8, optimizer("nesterov"), dtype="float64")
+    few = few if described.input_shape == zoo.GREY else coloured(few)
+    rule = lockstep.rule(described, recipe)
+    assert rule.stepwise
+    reference, candidate = engines.create("numpy", described, recipe), engines.create(name, described, recipe, backend=backend)
+    schedule, start = Schedule(described, recipe, samples), state.initial(described, recipe)
+    *_, outcome = lockstep.walk(reference, candidate, few, schedule.singles(), start, rule)
+    assert outcome.divergence is None, str(outcome.divergence)
+    assert outcome.steps == schedule.steps
+    assert outcome.largest <= BOUND

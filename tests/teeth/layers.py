@@ -1,0 +1,91 @@
+"""Mistakes in dense layers, activations, dropout and residuals."""
+
+import numpy as np
+from teeth.planting import Tooth, with_layer
+
+from triptych.scratch.layers import Dense, Dropout, Residual
+
+
+def float32_inside(self, x, training=None):
+    """float64 on the outside, float32 within one layer."""
+    self.x = x
+    single = x.astype(np.float32) @ self.parameters["kernel"].astype(np.float32)
+    return single.astype(np.float64) + self.parameters["bias"]
+
+
+def bias_gradient_forgotten(self, dy, into=True):
+    dx = Dense.backward(self, dy, into)
+    self.gradients["bias"] = np.zeros_like(self.gradients["bias"])
+    return dx
+
+
+def leaking(self, dy, into=True):
+    return dy * np.where(self.y > 0, 1, 0.01)
+
+
+def unchanged(self, dy, into=True):
+    return dy
+
+
+def unscaled(self, x, training=None):
+    Dropout.forward(self, x, training)
+    self.scaled = self.scaled > 0
+    return x * self.scaled
+
+
+def always_open(self, x, training=None):
+    return Dropout.forward(self, x)
+
+
+def linear(self, dy, into=True):
+    """SiLU's derivative without the part that comes through the sigmoid."""
+    return dy * self.s
+
+
+def branch_alone(self, dy, into=True):
+    return self.branch.backward(dy, into)
+
+
+def shortcut_detached(self, x, keep, seen=None):
+    return self.branch(x, keep, seen) + self.projection(x.detach(), keep, seen)
+
+
+def cut_and_filled(self, x, training=None):
+    """He et al.'s option A: the shortcut is every other pixel, its new channels are zeros."""
+    right, projected = Residual.forward(self, x, training), self.projection.forward(x, training)
+    filled = np.zeros_like(projected)
+    filled[..., : x.shape[-1]] = x[:, ::2, ::2]
+    return right - projected + filled
+
+
+TEETH = [
+    Tooth("float32 inside one layer", with_layer("hidden", forward=float32_inside), "output", "hidden"),
+    Tooth(
+        "bias gradient forgotten",
+        with_layer("hidden", backward=bias_gradient_forgotten),
+        "gradient",
+        "hidden",
+        array="gradient/hidden/bias",
+    ),
+    Tooth("missing ReLU gradient", with_layer("relu", backward=unchanged), "gradient", "hidden"),
+    Tooth("missing ReLU gradient, deep", with_layer("relu1", backward=unchanged), "gradient", "hidden1", "custom"),
+    Tooth("ReLU that leaks going back", with_layer("relu", backward=leaking), "gradient", "hidden"),
+    Tooth("another slope of LeakyReLU, D26", with_layer("leaky1", slope=0.3), "output", "leaky1", "edged", "tensorflow"),
+    Tooth("tanh for erf in GELU, D28", with_layer("gelu1", approximate="tanh"), "output", "gelu1", "smooth", "torch"),
+    Tooth("erf for tanh in GELU, D28", with_layer("gelu2", form="erf"), "output", "gelu2", "smooth", "tensorflow"),
+    Tooth("half of SiLU's derivative", with_layer("silu", backward=linear), "gradient", "conv2", "smooth"),
+    Tooth("mask not rescaled", with_layer("dropout1", forward=unscaled), "output", "dropout1", "regularized"),
+    Tooth(
+        "mask not rescaled, PyTorch",
+        with_layer("dropout1", forward=lambda self, x, keep: x * keep),
+        "output",
+        "dropout1",
+        "smooth",
+        "torch",
+    ),
+    Tooth("dropout left in evaluation mode", with_layer("dropout2", forward=always_open), "output", "dropout2", "regularized"),
+    Tooth("mask not applied going back", with_layer("dropout2", backward=unchanged), "gradient", "hidden2", "regularized"),
+    Tooth("residual gradient without the shortcut", with_layer("plain", backward=branch_alone), "gradient", "norm1", "normed"),
+    Tooth("shortcut detached, PyTorch", with_layer("plain", forward=shortcut_detached), "gradient", "norm1", "normed", "torch"),
+    Tooth("projection not applied", with_layer("projected", forward=cut_and_filled), "output", "projected", "normed"),
+]

@@ -1,0 +1,82 @@
+"""Mistakes in BatchNorm and LayerNorm."""
+
+from teeth.planting import Tooth, with_layer
+
+from triptych import layers as spec
+from triptych.scratch.normalisation import BatchNorm
+
+
+def epsilon_outside(self, x, statistics=None):
+    mean, variance = statistics or (self.running_mean.value, self.running_variance.value)
+    return self.gamma.value * (x - mean) / (variance**0.5 + self.like.epsilon) + self.beta.value
+
+
+def statistics_of_evaluation(self, x):
+    """D22: a layer that is frozen in Keras."""
+    return self.running_mean.value, self.running_variance.value, self.running_variance.value
+
+
+def constant_statistics(self, dy, into=True):
+    BatchNorm.backward(self, dy, into)
+    return dy * (self.parameters["gamma"] * self.s)
+
+
+def statistics_without_gradient(self, x):
+    import tensorflow as tf
+
+    return tuple(map(tf.stop_gradient, type(self).measure(self, x)))
+
+
+def over_whole_images(self, x):
+    """nn.GroupNorm(1, c), which many take for a LayerNorm of images."""
+    from torch.nn import functional as F
+
+    return F.group_norm(x, 1, self.weight, self.bias, self.eps)
+
+
+def running(like: spec.BatchNorm):
+    return with_layer(like.name, like=like)
+
+
+VARIANCE, MEAN = {"array": "norm1/running_variance"}, {"array": "norm1/running_mean"}
+
+TEETH = [
+    Tooth("biased running variance, D20", with_layer("norm1", unbiased=False), "update", "norm1", "normed", **VARIANCE),
+    Tooth(
+        "biased running variance, PyTorch",
+        running(spec.BatchNorm("norm1", unbiased=False)),
+        "update",
+        "norm1",
+        "normed",
+        "torch",
+        **VARIANCE,
+    ),
+    Tooth(
+        "unbiased running variance, D20", with_layer("norm7", unbiased=True), "update", "norm7", "normed", array="norm7/running_variance"
+    ),
+    Tooth("momentum the wrong way round, D19", running(spec.BatchNorm("norm1", 0.9)), "update", "norm1", "normed", "torch", **MEAN),
+    Tooth(
+        "momentum the wrong way round, TensorFlow", running(spec.BatchNorm("norm1", 0.9)), "update", "norm1", "normed", "tensorflow", **MEAN
+    ),
+    Tooth("another epsilon, D18", running(spec.BatchNorm("norm1", epsilon=1e-3)), "output", "norm1", "normed", "torch"),
+    Tooth("epsilon outside the root", with_layer("norm1", call=epsilon_outside), "output", "norm1", "normed", "tensorflow"),
+    Tooth(
+        "statistics of evaluation in training, D22",
+        with_layer("norm1", measure=statistics_of_evaluation),
+        "output",
+        "norm1",
+        "normed",
+        "tensorflow",
+    ),
+    Tooth("mean and variance as constants", with_layer("norm7", backward=constant_statistics), "gradient", "hidden", "normed"),
+    Tooth(
+        "mean and variance as constants, TensorFlow",
+        with_layer("norm7", measure=statistics_without_gradient),
+        "gradient",
+        "hidden",
+        "normed",
+        "tensorflow",
+    ),
+    Tooth("LayerNorm over whole images", with_layer("norm4", forward=over_whole_images), "output", "norm4", "normed", "torch"),
+    Tooth("another epsilon of LayerNorm, D23", with_layer("norm", epsilon=1e-3), "output", "norm", "smooth"),
+]

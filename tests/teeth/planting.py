@@ -1,0 +1,185 @@
+"""How a mistake is planted, and what it is to catch it: the healthy engine passes a walk on which the other is stopped.
+
+A mistake makes an engine's class into one that has it.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from inspect import isfunction
+from itertools import islice
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from triptych import data, engines, state, zoo
+from triptych.data.dataset import Split
+from triptych.engines.numpy import Engine as Numpy
+from triptych.optimizers import optimizer
+from triptych.parity import lockstep
+from triptych.parity.specimens import SPECIMENS
+from triptych.plan import Plan, Schedule
+from triptych.recipe import Recipe
+from triptych.state import State
+
+Mistake = Callable[[Any], Any]
+
+NETWORKS = {name: zoo.get(name) for name in ("classic", "custom", "regularized")} | {
+    make.__name__: make(zoo.GREY, 10) for make in SPECIMENS
+}
+STEPS = 5  # three batches of 64, a smaller one of 8, and one of 64 again
+
+
+def trained(name: str = "sgd", **others: Any) -> Recipe:
+    """A float64 recipe with an optimizer by name."""
+    return replace(Recipe(2, 64, optimizer(name), dtype="float64"), **others)
+
+
+def as_it_is(anything: Any) -> Any:
+    return anything
+
+
+@dataclass(frozen=True)
+class Tooth:
+    """A mistake, and where it must be caught: `array` is a part of the array's name, `start` changes the first state."""
+
+    name: str
+    mistake: Mistake
+    stage: str
+    layer: str
+    network: str = "classic"
+    engine: str = "numpy"
+    recipe: Recipe = trained()  # noqa: RUF009 - frozen
+    step: int = 0
+    array: str = ""
+    start: Callable[[State], State] = as_it_is
+
+
+@cache
+def few() -> Split:
+    train = data.load("digits").train
+    return Split(train.images[:200], train.labels[:200])
+
+
+def engine_class(name: str) -> Any:
+    pytest.importorskip(engines.entry(name).requires)
+    engines.create(name, NETWORKS["classic"], Recipe())  # imports the module
+    return sys.modules[f"triptych.engines.{name}"].Engine
+
+
+@cache
+def walked(tooth: Tooth) -> lockstep.Outcome:
+    network, recipe = NETWORKS[tooth.network], tooth.recipe
+    schedule, start = Schedule(network, recipe, len(few())), tooth.start(state.initial(network, recipe))
+    reference, candidate = Numpy(network, recipe), tooth.mistake(engine_class(tooth.engine))(network, recipe)
+    *_, outcome = lockstep.walk(reference, candidate, few(), islice(schedule.singles(), STEPS), start, lockstep.rule(network, recipe))
+    return outcome
+
+
+def check(tooth: Tooth) -> None:
+    """Assert that the healthy engine passes, and that the mistake is caught where it must be."""
+    healthy = walked(replace(tooth, name="healthy", mistake=as_it_is, stage="", layer="", step=0, array=""))
+    assert healthy.equal, str(healthy.divergence)
+    assert healthy.steps == STEPS
+    found = walked(tooth)
+    assert found.divergence, "the mistake went unnoticed"
+    assert (found.divergence.stage, found.divergence.layer) == (tooth.stage, tooth.layer), str(found.divergence)
+    assert found.at == tooth.step
+    assert tooth.array in found.divergence.name
+    assert found.largest > 1e-11
+
+
+def with_layer(name: str, **changes: Any) -> Mistake:
+    """One layer has other methods or numbers, in the engine's own terms."""
+
+    def mistake(base: Any) -> Any:
+        class Wrong(base):
+            def __init__(self, *args, **kwargs):
+                super().__init__(*args, **kwargs)
+                layer = own_layers(self)[name]
+                for key, value in changes.items():
+                    setattr(layer, key, value.__get__(layer) if isfunction(value) else value)
+
+        return Wrong
+
+    return mistake
+
+
+def own_layers(engine: Any) -> dict[str, Any]:
+    """An engine's layers by name, in its own types."""
+    if hasattr(engine, "modules"):  # PyTorch's
+        return engine.modules
+    return {layer.name: layer for layer in (engine.layers if isinstance(engine, Numpy) else engine.network.flat)}
+
+
+def with_recipe(**changes: Any) -> Mistake:
+    """The engine is built for another recipe than it is told: what follows from its numbers differs, the plan does not."""
+
+    def mistake(base: Any) -> Any:
+        class Wrong(base):
+            def __init__(self, network, recipe):
+                super().__init__(network, replace(recipe, **changes))
+
+        return Wrong
+
+    return mistake
+
+
+def with_plan(change: Callable[[Plan], Plan]) -> Mistake:
+    def mistake(base: Any) -> Any:
+        class Wrong(base):
+            def run(self, data, plan):
+                super().run(data, change(plan))
+
+            def trace(self, data, plan, *, outputs=True):
+                return super().trace(data, change(plan), outputs=outputs)
+
+        return Wrong
+
+    return mistake
+
+
+def with_state(change: Callable[[State], State], back: Callable[[State], State] = as_it_is) -> Mistake:
+    """A state is changed on its way in, and back on its way out."""
+
+    def mistake(base: Any) -> Any:
+        class Wrong(base):
+            def load(self, state):
+                super().load(change(state))
+
+            def state(self):
+                return back(super().state())
+
+        return Wrong
+
+    return mistake
+
+
+def stored(name: str, turn: Callable[[np.ndarray], np.ndarray]) -> Mistake:
+    """An array is stored another way round, and turned back on its way out: invisible in the state. Twice `turn` is nothing."""
+
+    def turned(arrays: State) -> State:
+        return arrays | {name: np.ascontiguousarray(turn(arrays[name]))}
+
+    return with_state(turned, turned)
+
+
+def with_function(path: str, wrong: Any) -> Mistake:
+    """A function or a table, named by its module, is another while the engine computes."""
+
+    def mistake(base: Any) -> Any:
+        class Wrong(base):
+            def run(self, data, plan):
+                with mock.patch(path, wrong):
+                    super().run(data, plan)
+
+            def trace(self, data, plan, *, outputs=True):
+                with mock.patch(path, wrong):
+                    return super().trace(data, plan, outputs=outputs)
+
+        return Wrong
+
+    return mistake

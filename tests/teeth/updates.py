@@ -1,0 +1,195 @@
+"""Mistakes in the loss, in what is done to gradients, and in the update."""
+
+from dataclasses import replace
+
+import numpy as np
+from teeth.planting import Tooth, trained, with_function, with_recipe
+
+from triptych.loss import Clip, Loss
+from triptych.optimizers import optimizer
+from triptych.scratch import optimizers
+from triptych.scratch.loss import softmax_cross_entropy
+
+LOSS, PREPARE, CLIPPED = (
+    "triptych.engines.numpy.softmax_cross_entropy",
+    "triptych.engines.numpy.prepare",
+    "triptych.engines.tensorflow.optimizers.clipped",
+)
+
+
+def summed(logits, labels, loss):
+    value, gradient = softmax_cross_entropy(logits, labels, loss)
+    return value * len(labels), gradient * len(labels)
+
+
+def summed_gradient(logits, labels, loss):
+    value, gradient = softmax_cross_entropy(logits, labels, loss)
+    return value, gradient * len(labels)
+
+
+def softmax_twice(logits, labels, loss):
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return softmax_cross_entropy(exp / exp.sum(axis=1, keepdims=True), labels, loss)
+
+
+def by_nominal(logits, labels, loss):
+    """The mean over a smaller batch taken as if it were a whole one."""
+    value, gradient = softmax_cross_entropy(logits, labels, loss)
+    return value, gradient * (len(labels) / 64)
+
+
+def each_by_itself(gradients, how):
+    """D59: Keras's clipnorm."""
+    import tensorflow as tf
+
+    return [tf.clip_by_norm(g, how.limit) for g in gradients]
+
+
+def penalty_after_the_clip(recipe, gradients, weights):
+    optimizers.prepare(replace(recipe, loss=Loss()), gradients, weights)
+    optimizers.prepare(replace(recipe, clip=Clip()), gradients, weights)
+
+
+def update_with(rule):
+    """Another update rule: rule(o, w, g, slots, rate, step)."""
+    return with_function("triptych.scratch.optimizers.UPDATES", dict.fromkeys(optimizers.UPDATES, rule))
+
+
+def keras_epsilon(o, w, g, slots, rate, step):
+    """D47: Keras folds both corrections into the step, so that epsilon is added before them."""
+    optimizers.adam(replace(o, epsilon_first=True), w, g, slots, rate, step)
+
+
+def keras_rmsprop(o, w, g, slots, rate, step):
+    """D48: epsilon inside the root."""
+    optimizers.rmsprop(replace(o, epsilon_inside=True), w, g, slots, rate, step)
+
+
+def keras_momentum(o, w, g, slots, rate, step):
+    """D54: the velocity holds rate times gradient; at a constant rate the weights are the same, the velocity is not."""
+    optimizers.sgd(replace(o, velocity="steps"), w, g, slots, rate, step)
+
+
+def plain_instead_of_nesterov(o, w, g, slots, rate, step):
+    optimizers.sgd(replace(o, nesterov=False), w, g, slots, rate, step)
+
+
+def stuck_counter(o, w, g, slots, rate, step):
+    """P1 (d2l.ai, TensorFlow tab): the step counter never advances, so bias correction stays at step 1."""
+    optimizers.adam(o, w, g, slots, rate, 1)
+
+
+def decayed(o, w, g, slots, rate, step):
+    w -= rate * (g + 1e-4 * w)
+
+
+SMOOTHED, WEIGHED = Loss(label_smoothing=0.1), Loss(class_weights=tuple(1 + k / 9 for k in range(10)))
+
+TEETH = [
+    Tooth("sum instead of mean", with_function(LOSS, summed), "loss", "-"),
+    Tooth("sum instead of mean, gradient only", with_function(LOSS, summed_gradient), "gradient", "output"),
+    Tooth("softmax twice, D38", with_function(LOSS, softmax_twice), "loss", "-"),
+    Tooth("label smoothing forgotten", with_recipe(loss=Loss()), "loss", "-", engine="torch", recipe=trained(loss=SMOOTHED)),
+    Tooth(
+        "class weights divided by the number of samples, D40",
+        with_recipe(loss=replace(WEIGHED, divide="samples")),
+        "loss",
+        "-",
+        engine="tensorflow",
+        recipe=trained(loss=WEIGHED),
+    ),
+    Tooth(
+        "weights of terms for weights of samples, D40",
+        with_recipe(loss=replace(WEIGHED, label_smoothing=0.1, weigh="samples")),
+        "loss",
+        "-",
+        engine="torch",
+        recipe=trained(loss=replace(WEIGHED, label_smoothing=0.1)),
+    ),
+    Tooth(
+        "penalty with a factor of two, D58",
+        with_recipe(loss=Loss(l2=2e-3)),
+        "update",
+        "hidden",
+        engine="tensorflow",
+        recipe=trained(loss=Loss(l2=1e-3)),
+        array="hidden/kernel",
+    ),
+    Tooth(
+        "penalty after the clip",
+        with_function(PREPARE, penalty_after_the_clip),
+        "update",
+        "hidden",
+        recipe=trained(loss=Loss(l2=0.01), clip=Clip(0.1)),
+    ),
+    Tooth(
+        "clipped each by itself, D59",
+        with_function(CLIPPED, each_by_itself),
+        "update",
+        "hidden",
+        engine="tensorflow",
+        recipe=trained(clip=Clip(0.1)),
+    ),
+    Tooth(
+        "epsilon in the clip, D60",
+        with_recipe(clip=Clip(0.1, epsilon=1e-6)),
+        "update",
+        "hidden",
+        engine="torch",
+        recipe=trained(clip=Clip(0.1)),
+    ),
+    Tooth("epsilon misplaced, Adam", update_with(keras_epsilon), "update", "hidden", recipe=trained("adam")),
+    Tooth("epsilon misplaced, RMSprop", update_with(keras_rmsprop), "update", "hidden", recipe=trained("rmsprop")),
+    Tooth(
+        "momentum times rate", update_with(keras_momentum), "update", "hidden", recipe=trained("momentum"), array="hidden/kernel/velocity"
+    ),
+    Tooth(
+        "plain momentum for Nesterov",
+        update_with(plain_instead_of_nesterov),
+        "update",
+        "hidden",
+        recipe=trained("nesterov"),
+        array="hidden/kernel",
+    ),
+    Tooth("step counter that never advances", update_with(stuck_counter), "update", "hidden", recipe=trained("adam"), step=1),
+    Tooth("weight decay that nobody asked for", update_with(decayed), "update", "hidden"),
+    Tooth(
+        "decay coupled instead of decoupled, D56",
+        with_recipe(optimizer=optimizer("adamw", decoupled=False)),
+        "update",
+        "hidden",
+        engine="torch",
+        recipe=trained("adamw"),
+    ),
+    Tooth(
+        "decay coupled instead of decoupled, TensorFlow",
+        with_recipe(optimizer=optimizer("momentum", weight_decay=0.01)),
+        "update",
+        "hidden",
+        engine="tensorflow",
+        recipe=trained(optimizer=optimizer("momentum", weight_decay=0.01, decoupled=True)),
+    ),
+    Tooth(
+        "another exponent in Nadam's schedule, D52",
+        with_recipe(optimizer=optimizer("nadam", psi=1.0)),
+        "update",
+        "hidden",
+        recipe=trained("nadam"),
+    ),
+    Tooth(
+        "epsilon inside the root, Adagrad, D49",
+        with_recipe(optimizer=optimizer("adagrad", epsilon_inside=True)),
+        "update",
+        "hidden",
+        engine="torch",
+        recipe=trained("adagrad"),
+    ),
+    Tooth(
+        "another decay rate of Adadelta, D50",
+        with_recipe(optimizer=optimizer("adadelta", rho=0.95)),
+        "update",
+        "hidden",
+        engine="tensorflow",
+        recipe=trained("adadelta"),
+    ),
+]

@@ -1,0 +1,85 @@
+"""Mistakes that any engine can make, at the waist: in what it is given, and how it lays it out."""
+
+from dataclasses import replace
+
+import numpy as np
+from teeth.planting import NETWORKS, Tooth, stored, trained, with_plan, with_state
+
+from triptych.optimizers import optimizer
+from triptych.plan import Plan
+from triptych.state import State
+
+
+def one_nan(state: State) -> State:
+    bias = state["output/bias"].copy()
+    bias[4] = np.nan
+    return state | {"output/bias": bias}
+
+
+def slots_forgotten(state: State) -> State:
+    """Begun as the framework's own optimizer begins: with its slots at 0."""
+    return {name: np.zeros_like(a) if name.endswith(("/m", "/v", "/velocity")) else a for name, a in state.items()}
+
+
+def as_channels_first(plan: Plan) -> Plan:
+    """The mask of an image, drawn channels last, taken as if it were (c, h, w)."""
+    masks = {}
+    for layer, (h, w, c) in (pair for pair in NETWORKS["smooth"].dropouts if len(pair[1]) == 3):
+        mask = plan.keep[layer.name]
+        masks[layer.name] = np.moveaxis(mask.reshape(*mask.shape[:2], c, h, w), 2, -1)
+    return replace(plan, keep=plan.keep | masks)
+
+
+def flat_as_channels_first(plan: Plan) -> Plan:
+    """The mask after a flatten, whose order is (h, w, c), taken as if it were (c, h, w)."""
+    mask = plan.keep["dropout2"]
+    channels_first = mask.reshape(*mask.shape[:2], 4, 3, 3)  # 36 features of 3×3×4
+    return replace(plan, keep=plan.keep | {"dropout2": np.moveaxis(channels_first, 2, -1).reshape(mask.shape)})
+
+
+def folded_as(role: str, wrong: str):
+    """PyTorch's layer after a flatten stored by the row of the layout table for any other: its inputs are not permuted (D17)."""
+
+    def mistake(base):
+        class Wrong(base):
+            def _tensor(self, p, array):
+                return super()._tensor(replace(p, role=wrong, sizes=()) if p.role == role else p, array)
+
+            def _array(self, p, tensor):
+                return super()._array(replace(p, role=wrong, sizes=()) if p.role == role else p, tensor)
+
+        return Wrong
+
+    return mistake
+
+
+transposed = stored("output/kernel", lambda kernel: kernel.T)  # (in, out) read as (out, in)
+other_weights = with_state(lambda state: state | {"hidden/kernel": state["hidden/kernel"] * 1.001})
+other_order = with_plan(lambda plan: replace(plan, order=np.roll(plan.order, 1, axis=1)))
+float32_rate = with_plan(lambda plan: replace(plan, rate=plan.rate.astype(np.float32).astype(np.float64)))
+other_masks = with_plan(lambda plan: replace(plan, keep={name: np.roll(mask, 1, axis=1) for name, mask in plan.keep.items()}))
+
+TEETH = [
+    Tooth("transposed kernel, PyTorch", transposed, "output", "output", engine="torch"),
+    Tooth("transposed kernel, TensorFlow", transposed, "output", "output", engine="tensorflow"),
+    Tooth("other initial weights", other_weights, "initial state", "hidden", engine="torch"),
+    Tooth("one NaN", with_state(one_nan), "initial state", "output", engine="tensorflow", array="output/bias"),
+    Tooth(
+        "accumulator that begins at 0, D49",
+        with_state(slots_forgotten),
+        "initial state",
+        "hidden",
+        engine="torch",
+        recipe=trained(optimizer=optimizer("adagrad", like="keras")),
+        array="hidden/kernel/v",
+    ),
+    Tooth("other order", other_order, "output", "flatten", engine="torch"),
+    Tooth("other order, TensorFlow", other_order, "output", "flatten", engine="tensorflow"),
+    Tooth("float32 learning rate in a float64 run, D62", float32_rate, "update", "hidden", engine="torch"),
+    Tooth("float32 learning rate, TensorFlow", float32_rate, "update", "hidden", engine="tensorflow"),
+    Tooth("other masks", other_masks, "output", "dropout1", network="regularized", engine="torch"),
+    Tooth("mask of an image in another layout", with_plan(as_channels_first), "output", "dropout1", "smooth", "torch"),
+    Tooth("mask after a flatten in another layout", with_plan(flat_as_channels_first), "output", "dropout2", "smooth", "torch"),
+    Tooth("channel order at the flatten, D17", folded_as("folded", "dense"), "output", "hidden1", "smooth", "torch"),
+    Tooth("channel order of norms after a flatten", folded_as("folded_vector", "vector"), "gradient", "norm6", "normed", "torch"),
+]
