@@ -112,9 +112,9 @@ def test_hovering_reads_the_values(page):
     opened = page()
     chart = opened.locator("[data-lines=loss] svg")
     box = chart.bounding_box()
-    opened.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.5)
+    chart.hover(position={"x": box["width"] * 0.6, "y": box["height"] * 0.5})
     tip = opened.locator("[data-lines=loss] .tip")
-    assert tip.is_visible()
+    tip.wait_for(state="visible")
     assert "NumPy" in tip.inner_text()
     assert "step" in tip.inner_text()
 
