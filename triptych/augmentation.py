@@ -15,7 +15,6 @@ In this order, each only where it is asked for. With B images of h rows and w co
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from . import random
 from .errors import SpecError
+from .named import check_flag, check_number, check_whole
 
 Draws = dict[str, NDArray[Any]]
 
@@ -50,17 +50,13 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for name in ("crop", "shift", "cutout"):
-            value: Any = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 127:
-                raise SpecError(f"augmentation: {name} must be a whole number of pixels from 0 to 127, not {value!r}")
-        if (
-            isinstance(self.rotate, bool)
-            or not isinstance(self.rotate, int | float)
-            or not (isfinite(self.rotate) and 0 <= self.rotate <= 45)
-        ):
-            raise SpecError(f"augmentation: rotate must be a number of degrees from 0 to 45, not {self.rotate!r}")
-        if not isinstance(self.flip, bool):
-            raise SpecError(f"augmentation: flip must be true or false, not {self.flip!r}")
+            check_whole("augmentation", name, getattr(self, name), 0)
+            if getattr(self, name) > 127:
+                raise SpecError(f"augmentation: {name} must be at most 127 pixels, not {getattr(self, name)}")
+        check_number("augmentation", "rotate", self.rotate, 0, 45)
+        if self.rotate and not round(10 * self.rotate):
+            raise SpecError(f"augmentation: rotate is by tenths of a degree, and {self.rotate:g} is none")
+        check_flag("augmentation", "flip", self.flip)
 
     @property
     def active(self) -> tuple[str, ...]:
@@ -71,7 +67,11 @@ class Augmentation:
         """Raise `SpecError` where images of this shape cannot be treated so."""
         if self.active and len(image) != 3:
             raise SpecError(f"augmentation needs images (h, w, c), not {image}")
-        if self.crop >= min(image[:2], default=0) > 0:
+        least = min(image[:2], default=0)
+        for name, most in (("shift", least - 1), ("cutout", least)):
+            if getattr(self, name) > most >= 0:
+                raise SpecError(f"augmentation: a {name} of {getattr(self, name)} pixels is too much for images of {image[0]}×{image[1]}")
+        if self.crop >= least > 0:
             raise SpecError(f"augmentation: a crop of {self.crop} pixels cannot be mirrored in images of {image[0]}×{image[1]}")
 
     def draw(self, steps: int, batch: int, image: tuple[int, ...], *key: int | str, start: int = 0) -> Draws:

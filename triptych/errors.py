@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class TriptychError(Exception):
@@ -20,8 +21,8 @@ class EngineError(TriptychError):
     """An engine, backend or device that cannot be had here."""
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
+def suggest(word: Any, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` or the list of what is known, for the end of a message."""
     known = list(known)
-    close = get_close_matches(word, known, n=1)
+    close = get_close_matches(str(word), known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

@@ -165,7 +165,7 @@ class Training:
             if not np.isfinite(loss):
                 raise TriptychError(
                     f"the loss is {loss} at step {p.step + at} (epoch {p.step // per_epoch + 1}): the training diverged; "
-                    f"use a lower learning rate than {p.base_rate:g}"
+                    f"try a lower learning rate than {p.base_rate:g}, or clip gradients"
                 )
             p.loss_sum += loss * batch  # a smaller last batch weighs less (D82)
         p.step += steps

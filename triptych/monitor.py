@@ -83,6 +83,16 @@ class Monitor:
         if self.relative and self.threshold >= 1:
             raise SpecError(f"{self.name}: a relative threshold must be below 1, not {self.threshold}")
 
+    @classmethod
+    def like(cls, framework: str, **theirs: Any) -> "Monitor":
+        """Return a framework's own, from its own arguments; neither has this one.
+
+        Raises
+        ------
+        SpecError
+        """
+        raise SpecError(f"{cls.name}: no framework has it, so like {framework!r} means nothing")
+
     @property
     def rising(self) -> bool:
         """Whether higher is better."""

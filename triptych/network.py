@@ -1,16 +1,31 @@
 """What is trained: a network as plain data, its shapes computed once. No framework, no arithmetic."""
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
-from itertools import pairwise
 from math import prod
 from typing import Any
 
 from .errors import SpecError, suggest
-from .layers import LAYERS, LIKE, BatchNorm, Conv2D, Dense, Dropout, LayerNorm, Residual
+from .layers import (
+    LAYERS,
+    LIKE,
+    AvgPool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    LayerNorm,
+    MaxPool2D,
+    Residual,
+)
+from .named import check_keys
 from .placing import Layer, Parameter, Placed, Shape, chain, flat, is_int
+
+DEEPEST = 20  # residuals inside one another, in a file
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,8 @@ class Network:
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
+            raise SpecError(f"network: its name must be a few letters, not {self.name!r}")
         names = [layer.name for layer in flat(self.layers)]
         for name in names:
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", str(name)) or str(name) != name:
@@ -103,11 +120,11 @@ class Network:
 
     @cached_property
     def rounding_only(self) -> frozenset[str]:
-        """The biases right before a BatchNorm: their true gradient is zero, so what is computed of it is pure rounding."""
+        """What only shifts the channels that a BatchNorm sees: its true gradient is zero, so what is computed of it is pure rounding."""
         residuals = [layer for layer in flat(self.layers) if isinstance(layer, Residual)]
         chains = [self.layers, *(part for residual in residuals for part in (residual.branch, residual.projection))]
-        pairs = [pair for part in chains for pair in pairwise(part)]
-        return frozenset(f"{a.name}/bias" for a, b in pairs if isinstance(b, BatchNorm) and isinstance(a, Dense | Conv2D) and a.bias)
+        norms = [chain[:i] for chain in chains for i, layer in enumerate(chain) if isinstance(layer, BatchNorm)]
+        return frozenset(name for before in norms for name in _shifts(before))
 
     @property
     def architecture(self) -> str:
@@ -126,11 +143,10 @@ class Network:
         SpecError
             Where the framework is not ``torch`` or ``keras``.
         """
-        if framework not in LIKE:
-            raise SpecError(f"like {framework!r} is unknown; {suggest(framework, LIKE)}")
+        numbers = _like(framework)
 
         def changed(layer: Layer) -> Layer:
-            values: dict[str, Any] = dict(LIKE[framework].get(type(layer), {}))
+            values: dict[str, Any] = dict(numbers.get(type(layer), {}))
             if isinstance(layer, Residual):
                 values = {"branch": tuple(map(changed, layer.branch)), "projection": tuple(map(changed, layer.projection))}
             return replace(layer, **values)
@@ -156,30 +172,41 @@ class Network:
 
     @classmethod
     def from_json(cls, data: Any) -> "Network":
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote; with a key ``like`` what a layer leaves out is that framework's own.
 
         Raises
         ------
         SpecError
             Naming the unknown or missing key and its nearest valid one.
         """
-        data = check_keys(data, {"name", "input_shape", "layers"}, "network")
+        data = check_keys(data, {"name", "input_shape", "layers", "like"}, "network", {"like"})
+        numbers = _like(data["like"]) if "like" in data else {}
         if not isinstance(data["layers"], list) or not isinstance(data["input_shape"], list):
             raise SpecError("network: 'layers' and 'input_shape' must be lists")
-        return cls(str(data["name"]), tuple(data["input_shape"]), tuple(map(_layer_from_json, data["layers"])))
+        return cls(data["name"], tuple(data["input_shape"]), tuple(_layer_from_json(layer, numbers) for layer in data["layers"]))
 
 
-def check_keys(data: Any, known: set[str], what: str, optional: Set[str] = frozenset()) -> dict[str, Any]:
-    """Return `data` if it is a mapping with the `known` keys, of which those in `optional` may be missing; else raise `SpecError`."""
-    if not isinstance(data, Mapping):
-        raise SpecError(f"{what}: expected an object with the keys {', '.join(sorted(known))}")
-    keys: dict[str, Any] = {str(k): v for k, v in data.items()}
-    for key in keys:
-        if key not in known:
-            raise SpecError(f"{what}: unknown key {key!r}; {suggest(key, sorted(known))}")
-    if missing := known - set(optional) - set(keys):
-        raise SpecError(f"{what}: missing key {min(missing)!r}")
-    return keys
+def _shifts(chain: tuple[Layer, ...]) -> list[str]:
+    """Return the parameters that add a constant to each channel of a chain's output, and do nothing else."""
+    for layer in reversed(chain):
+        match layer:
+            case Dense(bias=True) | Conv2D(bias=True):
+                return [f"{layer.name}/bias"]
+            case BatchNorm() | LayerNorm():
+                return [f"{layer.name}/beta"]
+            case Residual():
+                return _shifts(layer.branch) + _shifts(layer.projection)
+            case MaxPool2D() | AvgPool2D(padding=0) | GlobalAvgPool() | Flatten():
+                continue  # a shift goes through
+            case _:
+                return []
+    return []
+
+
+def _like(framework: Any) -> dict[type[Layer], dict[str, Any]]:
+    if not isinstance(framework, str) or framework not in LIKE:
+        raise SpecError(f"like {framework!r} is unknown; {suggest(str(framework), LIKE)}")
+    return LIKE[framework]
 
 
 def _layer_to_json(layer: Layer) -> dict[str, Any]:
@@ -188,19 +215,21 @@ def _layer_to_json(layer: Layer) -> dict[str, Any]:
     return {"type": type(layer).__name__} | values | inner
 
 
-def _layer_from_json(data: Any) -> Layer:
+def _layer_from_json(data: Any, numbers: dict[type[Layer], dict[str, Any]], depth: int = 0) -> Layer:
+    if depth > DEEPEST:
+        raise SpecError(f"network: layers lie inside more than {DEEPEST} others; nest fewer")
     kind = data.get("type") if isinstance(data, Mapping) else None
     if not isinstance(kind, str) or kind not in LAYERS:
         raise SpecError(f"layer type {kind!r} is unknown; {suggest(str(kind), LAYERS)}")
     own = fields(LAYERS[kind])
     optional = {f.name for f in own if f.default is not MISSING}
     values = check_keys(data, {"type"} | {f.name for f in own}, f"layer {kind}", optional)
-    for key, value in values.items():
-        if isinstance(value, list):
-            values[key] = tuple(map(_layer_from_json, value))
-        elif key in ("branch", "projection"):
-            raise SpecError(f"layer {kind}: {key} must be a list of layers, not {value!r}")
-    return LAYERS[kind](**{k: v for k, v in values.items() if k != "type"})
+    for key in [key for key in ("branch", "projection") if key in values]:
+        if not isinstance(values[key], list):
+            raise SpecError(f"layer {kind}: {key} must be a list of layers, not {values[key]!r}")
+        values[key] = tuple(_layer_from_json(layer, numbers, depth + 1) for layer in values[key])
+    del values["type"]
+    return LAYERS[kind](**numbers.get(LAYERS[kind], {}) | values)
 
 
 def _title(layer: Layer) -> str:

@@ -192,6 +192,11 @@ class Nadam(Moments):
     psi: float = 0.004
     name: ClassVar[str] = "nadam"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.beta1 > 0.9999:  # nearer to 1 there would be millions of products that are not negligible
+            raise SpecError(f"nadam: beta1 must be at most 0.9999, not {self.beta1}")
+
     def mu(self, step: int) -> float:
         """Return µ of a step."""
         return self.beta1 * (1 - 0.5 * 0.96 ** (self.psi * step))
@@ -255,7 +260,7 @@ def optimizer(name: str, rate: float | None = None, like: str | None = None, **n
     SpecError
         Where there is none of that name, or a number makes no sense.
     """
-    if name not in SHORTHANDS:
+    if not isinstance(name, str) or name not in SHORTHANDS:
         raise SpecError(f"optimizer {name!r} is unknown; {suggest(name, SHORTHANDS)}")
     cls = OPTIMIZERS.get(name, SGD)
     if unknown := set(numbers) - {f.name for f in fields(cls)}:
@@ -270,5 +275,5 @@ def optimizer(name: str, rate: float | None = None, like: str | None = None, **n
 
 def check_like(like: Any) -> None:
     """Raise `SpecError` unless it names a framework whose conventions are known."""
-    if like not in LIKE:
+    if not isinstance(like, str) or like not in LIKE:
         raise SpecError(f"like {like!r} is unknown; {suggest(str(like), LIKE)}")

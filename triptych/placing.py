@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, ClassVar
 
 from .errors import SpecError, suggest
+from .named import is_number
 
 Shape = tuple[int, ...]
 Sizes = tuple[tuple[str, int], ...]  # axis lengths that a layout pattern cannot infer
+
+MOST = 10**12  # of any whole number: beyond it NumPy no longer speaks of memory
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class Layer:
             value: Any = getattr(self, field)
             if not is_int(value) or value < least:
                 self.refuse(f"{field} must be a whole number of at least {least}, not {value!r}")
+            if value > MOST:
+                self.refuse(f"{field} must be at most {MOST:,}")
 
     @property
     def inner(self) -> tuple["Layer", ...]:
@@ -99,8 +103,7 @@ class Layer:
     def number(self, field: str, low: float = 0, high: float = float("inf"), *, closed: bool = False) -> None:
         """Refuse a field that is not a finite number in (low, high), or in [low, high) where `closed`."""
         value: Any = getattr(self, field)
-        fits = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-        if not fits or not (low <= value if closed else low < value) or not value < high:
+        if not is_number(value) or not (low <= value if closed else low < value) or not value < high:
             bounds = f"{'[' if closed else '('}{low:g}, {high:g})"
             self.refuse(f"{field} must be in {bounds}, not {value!r}")
 

@@ -13,8 +13,8 @@ from .callbacks import CALLBACKS, Monitor
 from .errors import SpecError, suggest
 from .loss import LIKE as LOSS_LIKE
 from .loss import Clip, Loss
-from .named import check_number, check_whole, from_json, to_json
-from .network import Network, check_keys
+from .named import check_keys, check_number, check_whole, from_json, to_json
+from .network import Network
 from .optimizers import SGD, Optimizer, check_like, optimizer
 from .schedules import SCHEDULES, Constant, RateSchedule
 
@@ -65,6 +65,10 @@ class Recipe:
     def __post_init__(self) -> None:
         check_whole("recipe", "epochs", self.epochs, 1)
         check_whole("recipe", "seed", self.seed, 0)
+        if self.seed >= 2**63:
+            raise SpecError(f"recipe: seed must be below 2⁶³, not {self.seed}")
+        if self.schedule.warmup >= self.epochs:
+            raise SpecError(f"recipe: a warm-up of {self.schedule.warmup:g} epochs never ends in a run of {self.epochs}; give fewer")
         if self.batch_size != "full":
             check_whole("recipe", "batch_size", self.batch_size, 1, " or 'full'")
         for name, choices in (("dtype", DType), ("random", Randomness)):
@@ -120,7 +124,7 @@ class Recipe:
         if "callbacks" in values:
             if not isinstance(values["callbacks"], list):
                 raise SpecError(f"recipe: callbacks must be a list, not {values['callbacks']!r}")
-            values["callbacks"] = tuple(from_json(callback, CALLBACKS, "callback") for callback in values["callbacks"])
+            values["callbacks"] = tuple(map(_callback, values["callbacks"]))
         return cls(**values)
 
     def check_fits(self, network: Network) -> None:
@@ -134,6 +138,16 @@ def _optimizer(data: Any, like: str | None) -> Optimizer:
     if not isinstance(name := numbers.pop("name", None), str):
         raise SpecError(f'recipe: optimizer must be an object with a name, such as {{"name": "adam", "rate": 0.001}}, not {data!r}')
     return optimizer(name, **numbers)
+
+
+def _callback(data: Any) -> Monitor:
+    if not isinstance(data, Mapping) or "like" not in data:
+        return from_json(data, CALLBACKS, "callback")
+    numbers: dict[str, Any] = {str(key): value for key, value in data.items()}
+    name, framework = numbers.pop("name", None), numbers.pop("like")
+    if not isinstance(name, str) or name not in CALLBACKS:
+        raise SpecError(f"callback {name!r} is unknown; {suggest(str(name), CALLBACKS)}")
+    return CALLBACKS[name].like(str(framework), **numbers)
 
 
 def _part(part: type[Any], what: str, data: Any, defaults: dict[str, Any]) -> Any:

@@ -94,7 +94,7 @@ def read_results(folder: Path, kind: str | None = "compare") -> dict[str, Any]:
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
-    """Return a run folder's events; a last line that a kill cut off is left out.
+    """Return a run folder's events, up to the first line that is none, as a kill leaves a last one that is cut off.
 
     Raises
     ------
@@ -108,9 +108,12 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
     for line in lines:
         try:
-            events.append(json.loads(line))
+            event = json.loads(line)
         except ValueError:
+            event = None
+        if not isinstance(event, dict):
             break
+        events.append(event)
     return events
 
 

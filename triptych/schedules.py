@@ -11,7 +11,7 @@ shape whose `epochs` is None lasts to the end of the run. No factor is above 1: 
 
 from dataclasses import dataclass, field
 from math import cos, floor, pi
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from .errors import SpecError, suggest
 from .named import check_number
@@ -86,8 +86,10 @@ class Step(RateSchedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number(self.name, "factor", self.factor, 0, 1, above=True)
+        if not isinstance(self.milestones, tuple):
+            raise SpecError(f"step: milestones must be a list of numbers, in epochs, not {self.milestones!r}")
         if (self.every is None) == (not self.milestones):
-            raise SpecError("step: give either every, in epochs, or milestones")
+            raise SpecError("step: give either every, in epochs, or milestones, in a recipe file")
         if self.every is not None:
             check_number(self.name, "every", self.every, 0, above=True)
         for milestone in self.milestones:
@@ -210,16 +212,3 @@ class OneCycle(Timed):
 
 
 SCHEDULES: dict[str, type[RateSchedule]] = {cls.name: cls for cls in (Constant, Step, Exponential, Cosine, OneCycle)}
-
-
-def schedule(name: str, **numbers: Any) -> RateSchedule:
-    """Return a schedule by its name, with its defaults where nothing else is given.
-
-    Raises
-    ------
-    SpecError
-        Where there is none of that name, or a number makes no sense.
-    """
-    if name not in SCHEDULES:
-        raise SpecError(f"schedule {name!r} is unknown; {suggest(name, SCHEDULES)}")
-    return SCHEDULES[name](**numbers)

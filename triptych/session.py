@@ -9,6 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import __version__, data, engines, files, metrics, state
 from .bench import machine
 from .bench.result import title
@@ -75,9 +77,10 @@ class Saved:
             raise TriptychError(f"{last}: a state from which no run can go on; name a run folder of triptych train")
         position, best = Position.from_json(about["training"]), None
         path, epoch = folder / "best" / "state.safetensors", position.memories[watched_for_best(recipe).name].best_epoch
-        if path.exists():
-            found, _, _, of = files.load_state(path)
-            best = found if of["epoch"] == epoch else None  # a later one is met again
+        found, _, _, of = files.load_state(path) if path.exists() else (None, None, None, {"epoch": 0})
+        if of["epoch"] < epoch:
+            raise TriptychError(f"{path}: missing, or of epoch {of['epoch']}, where the run had its best in epoch {epoch}; restore it")
+        best = found if of["epoch"] == epoch else None  # a later one is met again
         return cls(folder, network, recipe, kept, position, best, about["source"], Options.from_json(about["reading"]), about["data"])
 
     def check_same(self, dataset: Dataset) -> None:
@@ -123,7 +126,9 @@ class Session:
     ) -> None:
         network.check_fits(dataset.shape, len(dataset.classes))
         self.settings, self.network, self.recipe, self.dataset = settings, network, recipe, dataset
-        train, validation = data.stratified(dataset.train, recipe.seed, recipe.validation) if recipe.validation else (dataset.train, None)
+        train, validation = dataset.train, None
+        if recipe.validation:
+            train, validation = data.stratified(train, recipe.seed, recipe.validation, "validation")
         self.engine = engines.create(settings.engine, network, recipe, device=settings.device, backend=settings.backend)
         self.engine.load(saved.state if saved else state.initial(network, recipe))
         self.schedule = Schedule(network, recipe, len(train))
@@ -181,7 +186,10 @@ class Session:
     def _result(self) -> dict[str, Any]:
         """Look at the test set, once."""
         epoch, position, labels = self.training.finish(), self.training.position, self.dataset.test.labels
-        predicted = metrics.predictions(self.engine.logits(self.engine.put(self.dataset.test)))
+        logits = self.engine.logits(self.engine.put(self.dataset.test))
+        if not np.isfinite(logits).all():
+            raise TriptychError(f"the weights after step {position.step:,} give no finite logits: the training diverged in its last steps")
+        predicted = metrics.predictions(logits)
         right = int((predicted == labels).sum())
         low, high = metrics.wilson(right, len(labels))
         return (

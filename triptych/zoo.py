@@ -165,7 +165,7 @@ def recipe(name: str) -> dict[str, Any]:
         Where there is none of that name.
     """
     if name not in RECIPES:
-        raise SpecError(f"recipe {name!r} is unknown; {suggest(name, RECIPES)}. Any other: a .json file")
+        raise SpecError(f"recipe {name!r} is unknown; {suggest(name, RECIPES)} (any other: a .json file)")
     return RECIPES[name]
 
 
@@ -184,7 +184,7 @@ def get(name: str, shape: Shape | None = None, classes: int = 10) -> Network:
     SpecError
         Where there is none of that name, or such images are too small for it.
     """
-    if name not in ZOO:
-        raise SpecError(f"network {name!r} is unknown; {suggest(name, ZOO)}. For other widths use --hidden 128,64")
+    if not isinstance(name, str) or name not in ZOO:
+        raise SpecError(f"network {name!r} is unknown; {suggest(name, ZOO)} (for other widths: --hidden 128,64)")
     usual, build = ZOO[name]
     return build(shape or usual, classes)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import triptych
-from triptych import engines, files, metrics, runs, state
+from triptych import engines, files, metrics, runs, state, zoo
 from triptych.data import stratified
 from triptych.data.dataset import Dataset
 
@@ -206,6 +206,12 @@ def test_a_kill_loses_no_more_than_since_the_last_checkpoint(straight, tmp_path)
     check_whole(folder)
 
 
+@pytest.mark.parametrize("line", ['{"type": "blo', "[1]", "3", "null"])
+def test_events_end_at_the_first_line_that_is_none(tmp_path, line: str):
+    (tmp_path / "events.jsonl").write_text(f'{{"type": "begin"}}\n{line}\n{{"type": "block"}}\n')
+    assert runs.read_events(tmp_path) == [{"type": "begin"}]
+
+
 @pytest.fixture
 def stopped(tmp_path) -> Path:
     """A small run that was stopped before its end."""
@@ -234,6 +240,13 @@ def test_what_a_resumed_run_refuses(stopped: Path, tmp_path, digits: Dataset):
         assert done.returncode == 2, options
         assert says in re.sub(r"[│╭╮╰╯─\s]+", " ", done.stdout + done.stderr)
         assert "Traceback" not in done.stderr
+    best = stopped / "best" / "state.safetensors"
+    if best.exists():
+        best.rename(stopped / "elsewhere")
+        done = run("train", "numpy", "--resume", str(stopped), cwd=tmp_path)
+        assert done.returncode == 2
+        assert "missing" in done.stderr
+        (stopped / "elsewhere").rename(best)
     blob = bytearray((stopped / "last" / "state.safetensors").read_bytes())
     at = blob.index(b"base_rate")
     digit = re.compile(rb"\d").search(blob, at)
@@ -248,9 +261,20 @@ def test_what_a_resumed_run_refuses(stopped: Path, tmp_path, digits: Dataset):
 MISTAKES = {
     "a misspelt engine": (["train", "nympy"], "did you mean 'numpy'"),
     "a misspelt schedule": (["train", "numpy", "--schedule", "cosin"], "did you mean 'cosine'"),
-    "a schedule that needs numbers": (["train", "numpy", "--schedule", "step"], "either every, in epochs, or milestones"),
+    "a schedule that needs numbers": (["train", "numpy", "--schedule", "step"], "or milestones, in a recipe file"),
     "a warm-up before the start": (["train", "numpy", "--warmup", "-1"], "warmup must be a number of at least 0"),
     "everything set aside": (["train", "numpy", "--validation", "1"], "validation must be below 1"),
+    "nearly everything set aside": (
+        ["train", "numpy", "--validation", "0.9999"],
+        "1617 samples are too few to split off a validation set: 0.9999 of them come to 1617, and 0 are left to train on",
+    ),
+    "next to nothing set aside": (
+        ["train", "numpy", "--validation", "0.0001"],
+        "1617 samples are too few to split off a validation set: 0.0001 of them come to 0, and 1617 are left",
+    ),
+    "data without a name": (["train", "numpy", "--data", ""], "the data has an empty name"),
+    "a recipe of brackets": (["train", "numpy", "--recipe", "deep.json"], "deep.json: brackets are nested too deeply"),
+    "a network that no memory holds": (["train", "numpy", "--network", "huge.json"], "not enough memory; make the network"),
     "an unknown recipe": (["train", "numpy", "--recipe", "nothing"], "recipe 'nothing' is unknown"),
     "a recipe that is not there": (["train", "numpy", "--recipe", "nothing.json"], "nothing.json: cannot be read"),
     "a recipe with a wrong key": (["train", "numpy", "--recipe", "wrong.json"], "did you mean 'schedule'"),
@@ -258,8 +282,9 @@ MISTAKES = {
     "no run to go on": (["train", "numpy", "--resume", "nowhere"], "holds no last/state.safetensors"),
     "a rate that diverges": (
         ["train", "numpy", "--batch-size", "64", "--rate", "1e30"],
-        "the training diverged; use a lower learning rate",
+        "the training diverged; try a lower learning rate",
     ),
+    "a run and a network to show": (["show", "nowhere", "--network", "custom"], "a run is shown as it was; leave the options out"),
     "no run to show": (["show", "nowhere"], "holds no results.json"),
 }
 
@@ -268,6 +293,8 @@ MISTAKES = {
 def test_a_mistake_is_answered_in_words(tmp_path, kind: str):
     arguments, says = MISTAKES[kind]
     written(tmp_path, "wrong.json", {"schedul": {}})
+    written(tmp_path, "huge.json", zoo.dense("huge", [10**11]).to_json())
+    (tmp_path / "deep.json").write_text("[" * 100_000)
     done = run(*arguments, cwd=tmp_path)
     said = re.sub(r"[│╭╮╰╯─\s]+", " ", done.stdout + done.stderr)
     assert done.returncode == 2, said

@@ -177,6 +177,14 @@ BAD_FOLDERS = {
     ),
     "too deep": (lambda r: (fill(r / "a" / "b", encoded()), fill(r / "c", encoded())), "/a/b: a folder inside a class"),
     "train without test": (lambda r: fill(r / "train" / "a", encoded()), "must hold CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS"),
+    "train and test without classes": (
+        lambda r: (fill(r / "train", encoded(), 20), fill(r / "test", encoded(), 20)),
+        "test and train are no classes, and not both hold folders of classes; it must hold CLASS/IMAGE, or train/CLASS/IMAGE and test",
+    ),
+    "classes for training only": (
+        lambda r: (fill(r / "train" / "a", encoded(), 20), fill(r / "test", encoded(), 20)),
+        "test and train are no classes, and not both hold folders of classes",
+    ),
     "a name that rings the bell": (lambda r: (fill(r / "a\a", encoded()), fill(r / "b", encoded())), "needs a name that can be printed"),
 }
 

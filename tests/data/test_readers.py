@@ -238,6 +238,7 @@ def test_what_is_not_there_or_unknown(tmp_path, monkeypatch):
         (str(tmp_path), "no train-images"),
         ("~nobody-of-this-name/x.csv", "not a path"),
         ("x" * 400, "not a path"),
+        ("", "the data has an empty name"),
     ):
         with pytest.raises(DataError, match=says):
             data.load(source)

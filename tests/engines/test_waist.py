@@ -7,6 +7,8 @@ from conftest import rows
 from triptych import engines, state, zoo
 from triptych.data.dataset import Split
 from triptych.errors import EngineError
+from triptych.layers import Conv2D, Dense, Dropout, Flatten
+from triptych.network import Network
 from triptych.optimizers import SHORTHANDS, optimizer
 from triptych.parity.compare import figures
 from triptych.parity.specimens import SPECIMENS
@@ -230,3 +232,18 @@ def test_devices_that_are_not_there(name: str, backend: str):
 def test_engines_are_found_by_their_files():
     assert list(engines.entries()) == ["numpy", "torch", "tensorflow"]
     assert engines.entry("torch").backends == {"eager": "eager", "onednn": "oneDNN", "compiled": "torch.compile"}
+
+
+@pytest.mark.parametrize(("name", "backend"), rows())
+def test_names_and_sizes_that_no_framework_stumbles_over(name: str, backend: str):
+    """An image smaller than the kernel before it is padded; names of methods, of arguments, and of keys inside the engines."""
+    layers = (Conv2D("values", 2, 3, padding=1), Dropout("images", 0.2), Flatten("type"), Dense("output", 3))
+    network, recipe = Network("my/net", (2, 2, 1), layers), Recipe(1, "full", dtype="float64", seed=2**62)
+    split = Split(np.arange(20, dtype=np.uint8).reshape(5, 2, 2, 1), np.array([0, 1, 2, 0, 1], np.int32))
+    plan, ends = Schedule(network, recipe, 5).plan(0, 1, 5), []
+    for engine in (engines.create("numpy", network, recipe), engines.create(name, network, recipe, backend=backend)):
+        engine.load(state.initial(network, recipe))
+        engine.run(engine.put(split), plan)
+        engine.sync()
+        ends.append(engine.state())
+    assert max(figures(*ends, "update").values()) < 1e-13

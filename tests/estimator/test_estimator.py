@@ -137,6 +137,16 @@ def test_passes_over_all_rows_are_epochs(x: np.ndarray, y: np.ndarray):
     assert whole.loss_curve_[-1] == whole.loss_ < 0.9 * whole.loss_curve_[0]
 
 
+def test_a_pass_with_another_optimizer_begins_with_slots_of_its_own(x: np.ndarray, y: np.ndarray):
+    """Adagrad's sum is no second moment: with it, Adam would not move."""
+    passed = TriptychClassifier("numpy", optimizer="adagrad", random_state=0).partial_fit(x, y, classes=range(10))
+    kept = passed.state_
+    assert kept["output/kernel/v"].any()
+    passed.set_params(optimizer="adam", batch_size="full").partial_fit(x, y)
+    moved = np.abs(passed.state_["output/kernel"] - kept["output/kernel"])
+    assert moved[kept["output/kernel/v"] > 0].max() == pytest.approx(1e-3, rel=1e-3)  # Adam's first step is its rate
+
+
 def test_a_pass_without_a_seed_keeps_the_one_it_drew(x: np.ndarray, y: np.ndarray):
     passed = TriptychClassifier(max_iter=1).partial_fit(x, y, classes=range(10))
     seed = passed.recipe_.seed
@@ -287,13 +297,20 @@ def test_floats_are_taken_as_they_are():
     ("given", "words"),
     [
         ({"engine": "nunpy"}, "engine 'nunpy' is unknown; did you mean 'numpy'?"),
+        ({"engine": 5}, "engine 5 is unknown; known: numpy, torch, tensorflow"),
+        ({"backend": ["eager"]}, "NumPy has no backend ['eager']"),
         ({"backend": "compiled"}, "NumPy has no backend 'compiled'"),
         ({"activation": "rellu"}, "activation 'rellu' is unknown; did you mean 'relu'?"),
+        ({"activation": ["relu"]}, "activation ['relu'] is unknown; did you mean 'relu'?"),
+        ({"optimizer": 5}, "optimizer 5 is unknown; known: sgd"),
+        ({"optimizer": ["adam"]}, "optimizer ['adam'] is unknown; did you mean 'adam'?"),
         ({"optimizer": "adamm"}, "'adamm' is unknown; did you mean 'adam"),
         ({"dtype": "float46"}, "dtype 'float46' is unknown; did you mean 'float64'?"),
         ({"network": "lenett"}, "network 'lenett' is unknown; did you mean 'lenet'?"),
+        ({"network": 5}, "network 5 is unknown; known: classic"),
         ({"network": "lenet"}, "does not fit into"),
         ({"network": CONVOLUTION, "input_shape": (8, 8, 1)}, "takes inputs of shape (4, 8, 2), the images are (8, 8, 1)"),
+        ({"input_shape": 5}, "input_shape must be (height, width, channels), not 5"),
         ({"input_shape": (8, 7, 1)}, "images of shape (8, 7, 1) are 56 numbers, a row of X is 64"),
         ({"hidden_layer_sizes": (10, 0)}, "units must be a whole number of at least 1, not 0"),
         ({"dropout": 1.0}, "rate must be in [0, 1), not 1.0"),
@@ -305,6 +322,7 @@ def test_floats_are_taken_as_they_are():
         ({"tol": -1}, "tol must be a number of at least 0"),
         ({"validation_fraction": 0.0}, "validation_fraction must be a number above 0"),
         ({"validation_fraction": 1.0, "early_stopping": True}, "validation must be below 1"),
+        ({"validation_fraction": 0.999, "early_stopping": True}, "0.999 of them come to 300, and 0 are left to train on"),
         ({"l2": -1.0}, "l2 must be"),
         ({"label_smoothing": 1.0}, "label_smoothing must be below 1"),
         ({"class_weight": {0: 0.0}}, "class weight must be a number above 0"),

@@ -251,6 +251,8 @@ def read(callbacks: Any, **changes: Any) -> Recipe:
         (lambda: read([{"name": "early-stoping"}]), "did you mean 'early-stopping'"),
         (lambda: read([{"name": "early-stopping", "patient": 3}]), "did you mean 'patience'"),
         (lambda: read({"name": "early-stopping"}), "callbacks must be a list"),
+        (lambda: read(["early-stopping"]), "callback must be an object with a name, such as .*, not 'early-stopping'"),
+        (lambda: read([{"name": 5}]), "callback must be an object with a name"),
         (lambda: read([{"name": "early-stopping"}]), "watches validation_loss, but nothing is set aside"),
         (lambda: read([{"name": "early-stopping", "monitor": "loss"}] * 2), "two callbacks are early-stopping"),
         (lambda: Recipe(validation=1.0), "validation must be below 1"),

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from triptych import zoo
 from triptych.errors import SpecError
-from triptych.layers import Dense, Dropout, Flatten, ReLU
+from triptych.layers import AvgPool2D, BatchNorm, Conv2D, Dense, Dropout, Flatten, LayerNorm, MaxPool2D, ReLU, Residual
 from triptych.network import Network
 
 
@@ -31,6 +31,49 @@ def test_json_gives_the_same_network_back(hidden: list[int], dropout: float, sid
     assert sum(count for *_, count in network.rows()) == network.parameter_count
 
 
+def test_like_in_a_file_fills_in_what_is_left_out_and_nothing_else():
+    own = [
+        {"type": "BatchNorm", "name": "a", "momentum": 0.5},
+        {"type": "Residual", "name": "r", "branch": [{"type": "LeakyReLU", "name": "b"}]},
+    ]
+    data = {"name": "n", "input_shape": [4], "layers": [*own, {"type": "Dense", "name": "c", "units": 3, "initializer": "he_normal"}]}
+    norm, residual, dense = Network.from_json(data | {"like": "keras"}).layers
+    assert (norm.momentum, norm.epsilon, norm.unbiased) == (0.5, 1e-3, False)
+    assert residual.branch[0].slope == 0.3
+    assert (dense.initializer, dense.bias_initializer) == ("he_normal", "zeros")
+    assert Network.from_json(data).layers[0].epsilon == 1e-5
+    with pytest.raises(SpecError, match="did you mean 'keras'"):
+        Network.from_json(data | {"like": "kears"})
+
+
+def test_what_only_shifts_a_batch_norms_channels_is_rounding():
+    """Through what lets a shift pass; not through a nonlinearity, and not where a shortcut bypasses the norm."""
+    branch = (Conv2D("c2", 4, 1), BatchNorm("n2"), Conv2D("c3", 4, 1))
+    layers = (
+        *(Conv2D("c1", 4, 1), MaxPool2D("p1"), BatchNorm("n1"), ReLU("r1"), Residual("r", branch), AvgPool2D("p2", 2, 1)),
+        *(BatchNorm("n3"), Conv2D("c4", 4, 1), AvgPool2D("p3", 3, 1, 1), BatchNorm("n4"), LayerNorm("l"), Flatten("f"), BatchNorm("n5")),
+        *(Dense("d", 4, bias=False), BatchNorm("n6"), Dense("out", 3)),
+    )
+    assert Network("n", (8, 8, 1), layers).rounding_only == {"c1/bias", "c2/bias", "c3/bias", "l/beta"}
+
+
+def alone(kind: str, **values: object) -> Network:
+    """Read a network of one layer of a file."""
+    return Network.from_json({"name": "n", "input_shape": [4], "layers": [{"type": kind, "name": "a"} | values]})
+
+
+def nested(depth: int) -> Network:
+    """Read residuals inside one another."""
+    layer = {"type": "ReLU", "name": "r"}
+    for i in range(depth):
+        layer = {"type": "Residual", "name": f"r{i}", "branch": [layer]}
+    return Network.from_json({"name": "n", "input_shape": [4], "layers": [layer, {"type": "Dense", "name": "output", "units": 3}]})
+
+
+def test_residuals_may_be_nested():
+    assert len(nested(20).places) == 22
+
+
 @pytest.mark.parametrize(
     ("build", "says"),
     [
@@ -46,11 +89,20 @@ def test_json_gives_the_same_network_back(hidden: list[int], dropout: float, sid
         (lambda: zoo.dense("n", [4], classes=5).check_fits((28, 28, 1)), "ends in 5 logits, the data has 10 classes"),
         (lambda: Dense("a", 0), "at least 1, not 0"),
         (lambda: Dense("a", True), "not True"),
+        (lambda: Dense("a", 10**21), "units must be at most"),
         (lambda: Dropout("a", 1.0), r"\[0, 1\), not 1.0"),
+        (lambda: Dropout("a", 10**400), r"\[0, 1\), not 1000"),
+        (lambda: zoo.get("lenet-b"), r"did you mean 'lenet-bn'\? \(for other widths: --hidden 128,64\)$"),
+        (lambda: alone("Dense", units=[10]), r"units must be a whole number of at least 1, not \[10\]"),
+        (lambda: alone("Dense", units=3, initializer=["he_uniform"]), r"initializer \['he_uniform'\] is unknown"),
+        (lambda: alone("Residual", branch=5), "branch must be a list of layers, not 5"),
+        (lambda: nested(21), "inside more than 20 others"),
+        (lambda: nested(300), "inside more than 20 others"),
         (lambda: Network.from_json({"name": "n", "input_shape": [4], "layers": [{"type": "Dence"}]}), "did you mean 'Dense'"),
         (lambda: Network.from_json({"name": "n", "input_shape": [4], "layers": [{"type": "Dense", "name": "a", "unit": 3}]}), "'units'"),
         (lambda: Network.from_json({"name": "n", "layers": []}), "missing key 'input_shape'"),
         (lambda: Network.from_json([1]), "expected an object"),
+        (lambda: Network.from_json({"name": ["n"], "input_shape": [4], "layers": []}), "its name must be a few letters"),
         (lambda: Network.from_json({"name": "n", "input_shape": [-4], "layers": []}), "positive whole numbers"),
     ],
 )

@@ -5,10 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from triptych.augmentation import Augmentation
+from triptych.callbacks import ReduceLROnPlateau
 from triptych.errors import SpecError
 from triptych.loss import Clip, Loss
 from triptych.optimizers import FRACTIONS, OPTIMIZERS, SGD, SHORTHANDS, Adagrad, Adam, Nadam, Optimizer, optimizer
 from triptych.recipe import Recipe
+from triptych.schedules import Cosine
 
 fractions = st.floats(0, 0.999)
 positive = st.floats(1e-12, 10)
@@ -68,6 +71,12 @@ def test_like_in_a_file_fills_in_what_is_left_out_and_nothing_else():
     assert mixed.optimizer == Adagrad()  # the optimizer's own word counts more
 
 
+def test_callbacks_of_a_framework_in_a_file():
+    recipe = Recipe.from_json({"callbacks": [{"name": "reduce-lr-on-plateau", "like": "torch", "monitor": "loss", "patience": 3}]})
+    assert recipe.callbacks == (ReduceLROnPlateau.like("torch", monitor="loss", patience=3),)
+    assert recipe.callbacks[0].patience == 4
+
+
 def test_the_products_of_nadams_momenta():
     for nadam in (Nadam(), Nadam(psi=1.0), Nadam(beta1=0.999)):
         product = 1.0
@@ -99,9 +108,25 @@ def test_the_products_of_nadams_momenta():
         ),
         (lambda: Recipe.from_json({"like": "tensorflow"}), "like 'tensorflow' is unknown"),
         (lambda: optimizer("adam", like="kears"), "did you mean 'keras'"),
+        (lambda: Recipe.from_json({"like": ["torch"]}), r"like \['torch'\] is unknown"),
+        (lambda: Recipe.from_json({"optimizer": {"name": "adam", "like": {}}}), "like {} is unknown; known: torch, keras"),
+        (lambda: Augmentation(rotate=10**400), "rotate must be a number of at least 0 and at most 45, not 1000"),
+        (lambda: Augmentation(crop=1.0), "crop must be a whole number of at least 0, not 1.0"),
+        (lambda: Augmentation(shift=128), "shift must be at most 127 pixels, not 128"),
+        (lambda: Augmentation(flip=1), "flip must be true or false, not 1"),
         (lambda: SGD(0.1, 0.9, velocity="step"), "did you mean 'steps'"),
         (lambda: SGD(weight_decay=-1.0), "weight_decay must be a number of at least 0"),
         (lambda: Adam(decoupled=1), "decoupled must be true or false"),
+        (lambda: Nadam(beta1=0.99999), "beta1 must be at most 0.9999"),
+        (lambda: Recipe(seed=2**63), "seed must be below 2⁶³"),
+        (lambda: Recipe(1, schedule=Cosine(warmup=1)), "a warm-up of 1 epochs never ends in a run of 1"),
+        (lambda: Recipe.from_json({"callbacks": [{"name": "early-stoping", "like": "keras"}]}), "did you mean 'early-stopping'"),
+        (lambda: Recipe.from_json({"callbacks": [{"name": "early-stopping", "like": "torch"}]}), "like 'torch' is unknown"),
+        (lambda: Recipe.from_json({"callbacks": [{"name": "early-stopping", "like": "keras", "patiense": 1}]}), "did you mean 'patience'"),
+        (lambda: Recipe.from_json({"callbacks": [{"name": ["x"], "like": "keras"}]}), "is unknown"),
+        (lambda: Augmentation(rotate=0.04), "rotate is by tenths of a degree"),
+        (lambda: Augmentation(shift=28).check_fits((28, 28, 1)), "a shift of 28 pixels is too much"),
+        (lambda: Augmentation(cutout=29).check_fits((28, 32, 1)), "a cutout of 29 pixels is too much"),
         (lambda: replace(Recipe(), seed=-1), "seed"),
     ],
 )

@@ -14,7 +14,7 @@ from triptych.named import from_json, to_json
 from triptych.optimizers import SGD
 from triptych.plan import Schedule
 from triptych.recipe import Recipe
-from triptych.schedules import SCHEDULES, Constant, Cosine, Exponential, OneCycle, RateSchedule, Step, schedule
+from triptych.schedules import SCHEDULES, Constant, Cosine, Exponential, OneCycle, RateSchedule, Step
 
 PER_EPOCH, EPOCHS = 7, 6
 STEPS = PER_EPOCH * EPOCHS
@@ -180,17 +180,18 @@ def test_within_an_epoch_every_place_has_the_same_future():
 @pytest.mark.parametrize(
     ("build", "says"),
     [
-        (lambda: schedule("cosin"), "did you mean 'cosine'"),
+        (lambda: Recipe.from_json({"schedule": {"name": "cosin"}}), "did you mean 'cosine'"),
         (
             lambda: Recipe.from_json({"schedule": {"name": "cosine", "warm": 1}}),
             "did you mean 'warmup'",
         ),
         (lambda: Recipe.from_json(Recipe().to_json() | {"schedule": {"name": "stp"}}), "did you mean 'step'"),
-        (lambda: Recipe.from_json(Recipe().to_json() | {"schedule": "cosine"}), "schedule None is unknown"),
+        (lambda: Recipe.from_json(Recipe().to_json() | {"schedule": "cosine"}), "object with a name, such as .*, not 'cosine'"),
         (lambda: Cosine(warmup=-1), "warmup must be a number of at least 0"),
         (lambda: Cosine(floor=1.5), "floor must be a number of at least 0 and at most 1"),
         (lambda: Cosine(epochs=0), "epochs must be a number above 0"),
-        (lambda: Step(), "either every, in epochs, or milestones"),
+        (lambda: Step(), "either every, in epochs, or milestones, in a recipe file"),
+        (lambda: Recipe.from_json({"schedule": {"name": "step", "milestones": 3}}), "milestones must be a list of numbers, .*, not 3"),
         (lambda: Step(every=1, milestones=(2,)), "either every, in epochs, or milestones"),
         (lambda: Step(milestones=(3, 2)), "must rise"),
         (lambda: Step(every=float("nan")), "every must be a number"),
@@ -198,6 +199,7 @@ def test_within_an_epoch_every_place_has_the_same_future():
         (lambda: OneCycle(peak=1), "a way down"),
         (lambda: OneCycle(curve="cosin"), "did you mean 'cosine'"),
         (lambda: Constant(warmup=True), "warmup must be a number"),
+        (lambda: Constant(warmup=10**400), "warmup must be a number of at least 0, not 1000"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_words(build, says: str):

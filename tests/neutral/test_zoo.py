@@ -53,5 +53,7 @@ def test_a_recipe_is_read_and_fits_the_network_of_its_name(name: str):
 def test_what_makes_no_sense_is_refused_in_words():
     with pytest.raises(SpecError, match="did you mean 'resnet20'"):
         zoo.recipe("resnet-20")
+    with pytest.raises(SpecError, match=r"did you mean 'lenet-bn'\? \(any other: a .json file\)$"):
+        zoo.recipe("lenet-b")
     with pytest.raises(SpecError, match=r"'conv2'.* does not fit into 2×2"):
         zoo.get("fast", (8, 8, 1))

@@ -42,6 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
+    except MemoryError as error:
+        print(f"triptych: not enough memory; make the network, the batch or the images smaller. {error}".rstrip(), file=sys.stderr)
+        sys.exit(2)
     except OSError as error:  # a full disk, say; files are written under a temporary name, so the old ones are whole
         print(f"triptych: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)

@@ -132,16 +132,23 @@ def network_of(
     """Return the network that the options describe; where none is named, that of the recipe's name, or classic.
 
     It is built for the images and classes of `dataset`, if one is given; a file's is what it is, and must fit them. `like`
-    gives its layers a framework's own numbers.
+    gives its layers a framework's own numbers, of a file's those that it leaves out.
     """
-    network = _network_of(name, hidden, dropout, recipe, dataset)
+    from ..network import Network
+
+    if hidden is None and not dropout and name is not None and name.endswith(".json"):
+        data = _json(Path(name))
+        network = Network.from_json({"like": like} | data if like is not None and isinstance(data, dict) else data)
+        if dataset:
+            network.check_fits(dataset.shape, len(dataset.classes))
+        return network
+    network = _built(name, hidden, dropout, recipe, dataset)
     return network if like is None else network.like(like)
 
 
-def _network_of(name: str | None, hidden: str | None, dropout: float, recipe: str | None, dataset: "Dataset | None") -> "Network":
+def _built(name: str | None, hidden: str | None, dropout: float, recipe: str | None, dataset: "Dataset | None") -> "Network":
     from .. import zoo
     from ..errors import SpecError
-    from ..network import Network
 
     built_for: dict[str, Any] = {"shape": dataset.shape, "classes": len(dataset.classes)} if dataset else {}
     if hidden is not None:
@@ -152,14 +159,7 @@ def _network_of(name: str | None, hidden: str | None, dropout: float, recipe: st
         return zoo.dense("-".join(map(str, ["dense", *widths])), widths, dropout, **built_for)
     if dropout:
         raise SpecError("--dropout needs --hidden, for example: --hidden 128,64 --dropout 0.2")
-    if name is None:
-        name = recipe if recipe in zoo.ZOO else "classic"
-    if not name.endswith(".json"):
-        return zoo.get(name, **built_for)
-    network = Network.from_json(_json(Path(name)))
-    if dataset:
-        network.check_fits(dataset.shape, len(dataset.classes))
-    return network
+    return zoo.get(name if name is not None else recipe if recipe in zoo.ZOO else "classic", **built_for)
 
 
 def recipe_named(recipe: str | None, network: str | None, hidden: str | None) -> str | None:
@@ -241,3 +241,5 @@ def _json(path: Path) -> Any:
         raise SpecError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise SpecError(f"{path}: not JSON ({error})") from None
+    except RecursionError:
+        raise SpecError(f"{path}: brackets are nested too deeply") from None

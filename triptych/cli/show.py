@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import app
-from .options import DropoutRate, Hidden, NetworkName, RecipeName, network_of, recipe_of
+from .options import DropoutRate, Hidden, Like, NetworkName, RecipeName, network_of, recipe_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +23,7 @@ def show(
     hidden: Hidden = None,
     dropout: DropoutRate = 0.0,
     recipe: RecipeName = None,
+    like: Like = None,
     as_json: bool = False,
 ) -> None:
     """Show a network layer by layer; with --as-json, as a file that --network reads. Or a run, or a recipe as a file.
@@ -31,15 +32,17 @@ def show(
     """
     from rich.console import Console
 
+    if run is not None and (network or hidden is not None or dropout or recipe or like or as_json):
+        raise typer.BadParameter("a run is shown as it was; leave the options out", param_hint="RUN")
     console = Console()
     if run is not None:
         _run(console, run)
     elif recipe is not None:
-        print(json.dumps(recipe_of(recipe).to_json(), indent=2))
+        print(json.dumps(recipe_of(recipe, like=like).to_json(), indent=2))
     elif as_json:
-        print(json.dumps(network_of(network, hidden, dropout).to_json(), indent=2))
+        print(json.dumps(network_of(network, hidden, dropout, like=like).to_json(), indent=2))
     else:
-        _network(console, network_of(network, hidden, dropout))
+        _network(console, network_of(network, hidden, dropout, like=like))
 
 
 def _network(console: "Console", described: Any) -> None:

@@ -91,7 +91,7 @@ def train(
     if resume is not None:
         _refuse(context, FIXED + ("seed", "dtype", "random", "runs", "size", "skip-unreadable"))
         saved = session.Saved.read(resume)
-        recipe, source, reading = saved.recipe, data or saved.source, saved.reading
+        recipe, source, reading = saved.recipe, saved.source if data is None else data, saved.reading
     else:
         recipe_name = o.recipe_named(recipe_name, network, hidden)
         recipe = o.recipe_of(
@@ -104,7 +104,7 @@ def train(
             dtype=dtype,
             random=random,
         )
-        source, reading = data or sources.default(), o.reading_of(size, skip_unreadable)
+        source, reading = sources.default() if data is None else data, o.reading_of(size, skip_unreadable)
     console = Console()
     dataset = load(console, source, recipe.seed, reading)
     if saved:
@@ -127,7 +127,9 @@ def train(
     if result is None:
         step = running.training.position.step
         print(f"triptych: stopped after step {step:,} of {running.schedule.steps:,}, and saved; go on with:", file=sys.stderr)
-        print(f"triptych train {engine} --resume {folder}", file=sys.stderr)
+        given = {"backend": backend, "threads": threads if threads != 1 else None, "device": device if device != "cpu" else None}
+        options = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
+        print(f"triptych train {engine} --resume {folder}{options}", file=sys.stderr)
         sys.exit(130)
     console.print(tested_line(result), highlight=False, soft_wrap=True)
     console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)

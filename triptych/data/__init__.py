@@ -80,6 +80,8 @@ def load(source: str | None = None, seed: int = 0, options: Options = PLAIN, pro
     """
     if source is None:
         source = default()
+    if not source:
+        raise DataError("the data has an empty name; give a name or a path, or leave it out for the default")
     try:
         path = Path(source).expanduser()
         there = path.exists()
@@ -100,10 +102,15 @@ def default() -> str:
     return "mnist" if len(idx.files(fetch.cache() / "mnist")) == 4 else "digits"
 
 
-def stratified(whole: Split, seed: int, fraction: float = TEST_FRACTION) -> tuple[Split, Split]:
-    """Shuffle by seed and split off `fraction` for testing, each class in proportion.
+def stratified(whole: Split, seed: int, fraction: float = TEST_FRACTION, what: str = "test") -> tuple[Split, Split]:
+    """Shuffle by seed and split off `fraction` as the `what` set, each class in proportion.
 
     Class sizes are rounded so that their sum is exact (largest remainders).
+
+    Raises
+    ------
+    DataError
+        Where nothing comes into one of the two.
     """
     order = random.permutation(len(whole), seed, "split")
     labels = whole.labels[order]
@@ -116,8 +123,11 @@ def stratified(whole: Split, seed: int, fraction: float = TEST_FRACTION) -> tupl
     for label, count in zip(classes, take, strict=True):
         testing[np.flatnonzero(labels == label)[:count]] = True
     train, test = (Split(whole.images[order[part]], labels[part]) for part in (~testing, testing))
-    if not len(test):
-        raise DataError(f"{len(whole)} samples are too few to split off a test set; at least 10 are needed")
+    if not (len(train) and len(test)):
+        raise DataError(
+            f"{len(whole)} samples are too few to split off a {what} set: {fraction} of them come to {len(test)}, "
+            f"and {len(train)} are left to train on; both must have some"
+        )
     return train, test
 
 

@@ -11,6 +11,7 @@ from . import decoded, images
 from .reading import Found, Options, Progress
 
 LITTER = ("thumbs.db", "desktop.ini", "__macosx")  # what systems leave in a folder; so do names that begin with a dot
+LAYOUT = "CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE"
 
 
 def fits(folder: Path) -> bool:
@@ -24,12 +25,14 @@ def read(root: Path, options: Options, progress: Progress | None) -> Found:
     Raises
     ------
     DataError
-        Naming the folder that is empty, or holds another, or the image that is in the way (see `images.found`).
+        Naming the folder that is empty, or holds another, or has no classes, or the image that is in the way (see `images.found`).
     """
     parts = [root / "train", root / "test"]
     if not all(part.is_dir() and _folders(part) for part in parts):
         parts = [root]
     classes = tuple(folder.name for folder in _folders(parts[0]))
+    if parts == [root] and classes == ("test", "train"):
+        raise DataError(f"{root}: test and train are no classes, and not both hold folders of classes; it must hold {LAYOUT}")
     paths: list[Path] = []
     labels: list[int] = []
     training = 0
@@ -68,7 +71,7 @@ def _images(folder: Path, root: Path) -> Iterator[Path]:
     path = None
     for path in _visible(folder):
         if path.is_dir():
-            raise DataError(f"{path}: a folder inside a class; {root} must hold CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE")
+            raise DataError(f"{path}: a folder inside a class; {root} must hold {LAYOUT}")
         yield path
     if path is None:
         raise DataError(f"{folder}: no images in this class")

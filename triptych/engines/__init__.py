@@ -123,7 +123,7 @@ def entry(name: str) -> Entry:
     EngineError
         Where there is none of that name.
     """
-    if name not in entries():
+    if not isinstance(name, str) or name not in entries():
         raise EngineError(f"engine {name!r} is unknown; {suggest(name, entries())}")
     return entries()[name]
 
@@ -148,7 +148,7 @@ def create(name: str, network: Network, recipe: Recipe, *, device: str = "cpu", 
     """
     known = entry(name)
     backend = backend or known.default_backend
-    if backend not in known.backends:
+    if not isinstance(backend, str) or backend not in known.backends:
         raise EngineError(f"{known.label} has no backend {backend!r}; {suggest(backend, known.backends)}")
     if not known.installed:
         raise EngineError(f"{known.label} is not installed: {known.install}")

@@ -144,7 +144,7 @@ class TriptychClassifier(ClassifierMixin, Parameters):
         if warm and not np.array_equal(classes, self.classes_):
             raise ValueError(f"warm_start needs the classes of the last fit, {self.classes_}; y has {classes}")
         self.classes_ = classes
-        kept = {name: a for name, a in self.state_.items() if state.kind(name) in ("weights", "buffers")} if warm else {}
+        kept = self._without_slots() if warm else {}
         training = self._begun(x, y, recipe, kept, 0)
         self._train(training)
         if training.position.stopped is None and self.n_iter_no_change != inf:
@@ -173,6 +173,8 @@ class TriptychClassifier(ClassifierMixin, Parameters):
             raise ValueError("class_weight 'balanced' needs all of y, which partial_fit does not see; give a dict")
         kept, curve, seed = ({}, [], _seed(self.random_state)) if first else (self.state_, self.loss_curve_, self.recipe_.seed)
         recipe = replace(self._recipe(seed), epochs=len(curve) + 1, validation=0.0, callbacks=())
+        if not first and replace(recipe.optimizer, rate=self.recipe_.optimizer.rate) != self.recipe_.optimizer:
+            kept = self._without_slots()  # those of another optimizer mean something else
         x, y = self._checked(X, y, recipe.dtype, reset=first)
         self._train(self._begun(x, y, recipe, kept, len(curve)), curve)
         return self
@@ -205,12 +207,15 @@ class TriptychClassifier(ClassifierMixin, Parameters):
             weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
             recipe = replace(recipe, loss=replace(recipe.loss, class_weights=tuple(weights.tolist())))
         whole = Split(x.reshape(-1, *network.input_shape), LabelEncoder().fit(self.classes_).transform(y).astype(np.int32))
-        train, validation = stratified(whole, recipe.seed, recipe.validation) if recipe.validation else (whole, None)
+        train, validation = stratified(whole, recipe.seed, recipe.validation, "validation") if recipe.validation else (whole, None)
         engine, start = self._engine(network, recipe), state.initial(network, recipe)
         engine.load(start | {name: array for name, array in state.cast(kept, recipe.dtype).items() if name in start})
         training = Training(engine, Schedule(network, recipe, len(train)), train, validation)
         training.position.step = made * training.schedule.steps_per_epoch
         return training
+
+    def _without_slots(self) -> State:
+        return {name: array for name, array in self.state_.items() if state.kind(name) in ("weights", "buffers")}
 
     def _train(self, training: Training, curve: Sequence[float] = ()) -> None:
         """Train to the end, and keep what comes of it; the curve is that of the epochs before."""

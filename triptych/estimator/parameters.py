@@ -115,6 +115,8 @@ class Parameters(BaseEstimator):
 
     def _network(self, features: int, classes: int) -> Network:
         """Return what is trained on rows of so many features, or raise `SpecError`."""
+        if self.input_shape is not None and not isinstance(self.input_shape, tuple | list):
+            raise SpecError(f"input_shape must be (height, width, channels), not {self.input_shape!r}")
         network, shape = self.network, tuple(self.input_shape or (1, 1, features))
         if isinstance(network, Network):
             network.check_fits(self.input_shape or network.input_shape, classes)
@@ -128,7 +130,7 @@ class Parameters(BaseEstimator):
 
     def _dense(self, shape: Shape, classes: int) -> Network:
         """Return dense layers with the activation after each."""
-        if self.activation not in ACTIVATIONS:
+        if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
             raise SpecError(f"activation {self.activation!r} is unknown; {suggest(str(self.activation), ACTIVATIONS)}")
         stack = zoo.dense("dense", np.atleast_1d(self.hidden_layer_sizes).tolist(), self._given["dropout"], shape=shape, classes=classes)
         kind = ACTIVATIONS[self.activation]

@@ -46,7 +46,7 @@ class Engine:
         self.device = find_device(device)
         with self._on_device():
             own = tf.random.Generator.from_seed(recipe.seed)
-            self.network = Network(network.name, network.layers, own, recipe.dtype)
+            self.network = Network(network.layers, own, recipe.dtype)
             self.network({IMAGES: tf.zeros((1, *network.input_shape), recipe.dtype)})  # builds the variables
             layers = {layer.name: layer for layer in self.network.flat}
             self.variables, self.buffers = (

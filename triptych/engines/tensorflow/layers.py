@@ -10,7 +10,7 @@ import tensorflow as tf
 from ... import layers as spec
 from ...placing import Layer
 
-IMAGES = "images"
+IMAGES = "/images"  # no layer can be called so
 
 
 class Pass:
@@ -48,6 +48,12 @@ class Conv2D(keras.layers.Conv2D):
     def __init__(self, c: spec.Conv2D, **kwargs: Any) -> None:
         super().__init__(c.filters, c.size, c.stride, groups=c.groups, use_bias=c.bias, **kwargs)
         self.like = c
+
+    def build(self, shape: Any) -> None:
+        """Without Keras's own, which refuses images that are smaller than the kernel before they are padded."""
+        size, filters = self.like.size, self.like.filters
+        self._kernel = self.add_weight(shape=(size, size, shape[-1] // self.like.groups, filters), name="kernel")
+        self.bias = self.add_weight(shape=(filters,), name="bias") if self.like.bias else None
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         x = padded(x, self.like.padding)
@@ -145,8 +151,8 @@ class Residual:
 class Network(keras.Model):
     """The layers in order. Inputs are a dict: the images, and a mask for each dropout that is dealt one."""
 
-    def __init__(self, name: str, layers: Iterable[Layer], own: tf.random.Generator, dtype: str) -> None:
-        super().__init__(name=name, dtype=dtype)
+    def __init__(self, layers: Iterable[Layer], own: tf.random.Generator, dtype: str) -> None:
+        super().__init__(dtype=dtype)
         self.stack = built(layers, own, dtype)
         self.flat = every(self.stack)  # where Keras finds them all
 

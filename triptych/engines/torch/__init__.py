@@ -1,7 +1,6 @@
 """PyTorch: nn.Module, autograd, torch.optim.
 
-The specification's formulas are PyTorch's own (velocity holds gradients, epsilon outside the root), so the optimizers
-are used as they come.
+torch.optim is used wherever its formula is the one asked for; `optimizers` has the rest.
 """
 
 from collections.abc import Generator

@@ -72,10 +72,12 @@ class Chain(nn.Module):
 
     def __init__(self, places: Iterable[Placed], own: torch.Generator) -> None:
         super().__init__()
-        self.stack = nn.ModuleDict({p.layer.name: module(p, own) for p in places})
+        places = list(places)
+        self.names = [p.layer.name for p in places]  # not a ModuleDict: it takes no key that is the name of a method
+        self.stack = nn.ModuleList(module(p, own) for p in places)
 
     def forward(self, x: Tensor, keep: dict[str, Tensor], seen: dict[str, Tensor] | None = None) -> Tensor:
-        for name, layer in self.stack.items():
+        for name, layer in zip(self.names, self.stack, strict=True):
             x = layer(x, keep, seen) if isinstance(layer, Residual) else layer(x, keep[name]) if name in keep else layer(x)
             if seen is not None:
                 seen[name] = x
@@ -84,7 +86,7 @@ class Chain(nn.Module):
     def named(self) -> dict[str, nn.Module]:
         """Return every module by its layer's name."""
         found: dict[str, nn.Module] = {}
-        for name, layer in self.stack.items():
+        for name, layer in zip(self.names, self.stack, strict=True):
             if isinstance(layer, Residual):
                 found |= layer.branch.named() | layer.projection.named()
             found[name] = layer
