@@ -101,8 +101,8 @@ each = pytest.mark.parametrize(("name", "backend"), rows(slow=False))
 @given(st.data(), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9), st.integers(1, 3), st.sampled_from(["float32", "float64"]))
 @settings(max_examples=25, deadline=None)
 def test_the_same_pixels_to_the_byte(name, backend, kind, data, batch: int, h: int, w: int, c: int, dtype: str):
-    assume(kind != "crop" or min(h, w) > 1)  # one pixel cannot be mirrored
-    most = data.draw(st.integers(1, min(h, w) - 1 if kind == "crop" else 12))
+    assume(kind in ("flip", "cutout") or min(h, w) > 1)  # one pixel can be neither mirrored nor shifted
+    most = data.draw(st.integers(1, min(h, w) - (kind in ("crop", "shift"))))
     how = Augmentation(**{kind: True if kind == "flip" else most})
     how.check_fits((h, w, c))
     seed = data.draw(st.integers(0, 2**31))
