@@ -13,6 +13,7 @@ parameters: g ← g·min(1, limit/(norm + epsilon)), with epsilon 0, or 1e-6 in 
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -77,10 +78,18 @@ class Loss:
         divisors : ndarray of float64, shape (classes,)
             What such a sample adds to D.
         """
-        weights = np.array(self.class_weights or (1.0,) * classes)
-        q = (1 - self.label_smoothing) * np.eye(classes) + self.label_smoothing / classes
-        targets = q * (weights if self.weigh == "terms" else weights[:, None])
-        return targets, weights if self.divide == "weights" else np.ones(classes)
+        return _tables(self, classes)
+
+
+@cache  # asked for in every step of the NumPy engine
+def _tables(loss: Loss, classes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    weights = np.array(loss.class_weights or (1.0,) * classes)
+    q = (1 - loss.label_smoothing) * np.eye(classes) + loss.label_smoothing / classes
+    targets = q * (weights if loss.weigh == "terms" else weights[:, None])
+    divisors = weights if loss.divide == "weights" else np.ones(classes)
+    for table in (targets, divisors):
+        table.setflags(write=False)  # all who ask share them
+    return targets, divisors
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
 from .errors import SpecError, suggest
-from .named import check_flag, check_number
+from .named import check_flag, check_keys, check_number
 
 Holds = Literal["gradients", "steps"]
 
@@ -263,8 +263,8 @@ def optimizer(name: str, rate: float | None = None, like: str | None = None, **n
     if not isinstance(name, str) or name not in SHORTHANDS:
         raise SpecError(f"optimizer {name!r} is unknown; {suggest(name, SHORTHANDS)}")
     cls = OPTIMIZERS.get(name, SGD)
-    if unknown := set(numbers) - {f.name for f in fields(cls)}:
-        raise SpecError(f"optimizer {name}: unknown key {min(unknown)!r}; {suggest(min(unknown), [f.name for f in fields(cls)])}")
+    known = {f.name for f in fields(cls)}
+    check_keys(numbers, known, f"optimizer {name}", known)
     values: dict[str, Any] = dict(SHORTHANDS[name])
     if like is not None:
         check_like(like)
