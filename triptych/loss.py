@@ -80,6 +80,12 @@ class Loss:
         """
         return _tables(self, classes)
 
+    def divisor(self, labels: NDArray[np.integer], classes: int) -> float:
+        """Return D of a batch."""
+        if not self.class_weights:
+            return float(len(labels))
+        return float(self.tables(classes)[1][labels].sum())
+
 
 @cache  # asked for in every step of the NumPy engine
 def _tables(loss: Loss, classes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -19,6 +19,7 @@ from triptych.plan import Plan
 from triptych.recipe import Recipe
 from triptych.scratch import layers
 from triptych.scratch.build import build
+from triptych.scratch.chain import Crew
 from triptych.scratch.layers import Training
 from triptych.scratch.loss import softmax_cross_entropy
 
@@ -59,7 +60,7 @@ def untied(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 def check(layer: placing.Layer, x: np.ndarray, rng: np.random.Generator, **training: Any) -> None:
     """Every gradient of a layer, parameters and input, against central differences of a random linear loss."""
     place = layer.place(x.shape[1:], ())
-    own = build(layer)
+    own = build(place, Crew())
     for part, placed in zip(own.every(), place.flat, strict=True):
         part.parameters = {p.leaf: rng.normal(size=p.shape) for p in placed.parameters}
         part.buffers = {p.leaf: np.ones(p.shape) for p in placed.buffers}
@@ -248,7 +249,7 @@ def test_what_an_engine_gave_away_stays_as_it_was_and_evaluation_leaves_no_trace
 
 
 def test_kinks_have_one_rule():
-    relu, leaky = build(spec.ReLU("r")), build(spec.LeakyReLU("l", 0.25))
+    relu, leaky = (build(layer.place((5,), ()), Crew()) for layer in (spec.ReLU("r"), spec.LeakyReLU("l", 0.25)))
     x = np.array([[-1.0, -0.0, 0.0, 1e-300, 2.0]])
     assert relu.forward(x).tolist() == [[0, 0, 0, 1e-300, 2]]
     assert relu.backward(np.full((1, 5), 7.0)).tolist() == [[0, 0, 0, 7, 7]]
@@ -257,7 +258,7 @@ def test_kinks_have_one_rule():
 
 
 def test_ties_go_to_the_first_in_row_major_order():
-    pool = build(spec.MaxPool2D("p", 2, 1, 1))
+    pool = build(spec.MaxPool2D("p", 2, 1, 1).place((2, 2, 1), ()), Crew())
     x = np.ones((1, 2, 2, 1))
     assert pool.forward(x).tolist() == np.ones((1, 3, 3, 1)).tolist()
     dy = np.arange(1.0, 10).reshape(1, 3, 3, 1)

@@ -17,7 +17,7 @@ def same_padding(self, x):
 
 def bias_gradient_averaged(self, dy, into=True):
     dx = Conv2D.backward(self, dy, into)
-    self.gradients["bias"] = dy.mean(axis=(1, 2)).sum(axis=0)
+    self.gradients["bias"][...] = dy.mean(axis=(1, 2)).sum(axis=0)
     return dx
 
 

@@ -3,19 +3,20 @@
 import numpy as np
 from teeth.planting import Tooth, with_layer
 
-from triptych.scratch.layers import Dense, Dropout, Residual
+from triptych.scratch.chain import Residual
+from triptych.scratch.layers import Dense, Dropout
 
 
 def float32_inside(self, x, training=None):
     """float64 on the outside, float32 within one layer."""
     self.x = x
-    single = x.astype(np.float32) @ self.parameters["kernel"].astype(np.float32)
+    single = x.astype(np.float32) @ self.parameters["kernel"][: x.shape[1]].astype(np.float32)
     return single.astype(np.float64) + self.parameters["bias"]
 
 
 def bias_gradient_forgotten(self, dy, into=True):
     dx = Dense.backward(self, dy, into)
-    self.gradients["bias"] = np.zeros_like(self.gradients["bias"])
+    self.gradients["bias"][...] = np.zeros_like(self.gradients["bias"])
     return dx
 
 

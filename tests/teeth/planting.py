@@ -101,7 +101,12 @@ def with_layer(name: str, **changes: Any) -> Mistake:
                 super().__init__(*args, **kwargs)
                 layer = own_layers(self)[name]
                 for key, value in changes.items():
-                    setattr(layer, key, value.__get__(layer) if isfunction(value) else value)
+                    if not isfunction(value):
+                        setattr(layer, key, value)
+                    elif isinstance(self, Numpy):  # whose layers have twins, which are to be as wrong
+                        layer.__class__ = type("Wrong", (type(layer),), {key: value})
+                    else:
+                        setattr(layer, key, value.__get__(layer))
 
         return Wrong
 

@@ -17,24 +17,24 @@ LOSS, PREPARE, CLIPPED = (
 )
 
 
-def summed(logits, labels, loss):
-    value, gradient = softmax_cross_entropy(logits, labels, loss)
+def summed(logits, labels, loss, divisor):
+    value, gradient = softmax_cross_entropy(logits, labels, loss, divisor)
     return value * len(labels), gradient * len(labels)
 
 
-def summed_gradient(logits, labels, loss):
-    value, gradient = softmax_cross_entropy(logits, labels, loss)
+def summed_gradient(logits, labels, loss, divisor):
+    value, gradient = softmax_cross_entropy(logits, labels, loss, divisor)
     return value, gradient * len(labels)
 
 
-def softmax_twice(logits, labels, loss):
+def softmax_twice(logits, labels, loss, divisor):
     exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return softmax_cross_entropy(exp / exp.sum(axis=1, keepdims=True), labels, loss)
+    return softmax_cross_entropy(exp / exp.sum(axis=1, keepdims=True), labels, loss, divisor)
 
 
-def by_nominal(logits, labels, loss):
+def by_nominal(logits, labels, loss, divisor):
     """The mean over a smaller batch taken as if it were a whole one."""
-    value, gradient = softmax_cross_entropy(logits, labels, loss)
+    value, gradient = softmax_cross_entropy(logits, labels, loss, divisor)
     return value, gradient * (len(labels) / 64)
 
 

@@ -1,18 +1,23 @@
 """NumPy: forward, backward and update by hand. This engine is the specification; the others are argued against it."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import layers as spec
 from ..data.dataset import Split
 from ..network import Network
 from ..plan import Plan
 from ..recipe import Recipe
 from ..scratch.augmentation import augment
-from ..scratch.build import build
-from ..scratch.layers import Chain, Training
+from ..scratch.build import chain
+from ..scratch.chain import Crew
+from ..scratch.layers import Training, shaped
 from ..scratch.loss import softmax_cross_entropy
 from ..scratch.optimizers import prepare, update
 from ..state import State, check
@@ -33,77 +38,149 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Native:
+    """A split.
+
+    Attributes
+    ----------
+    x : ndarray, shape (n, h, w, c), or (n, pixels) without those that are zero in every image
+    y : ndarray of int32, shape (n,)
+    order : ndarray of int or None
+        All pixels, the ones that x has first; None where x is the whole images.
+    """
+
     x: Array
     y: Array
+    order: Array | None = None
 
 
 class Engine:
+    """Weights, their gradients and each slot are one flat array, of which all else has views: an update is one sweep."""
+
     def __init__(self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "eager") -> None:
         self.device = "cpu"  # whatever is asked for: a comparison on a GPU still needs its reference
-        self.network, self.recipe = network, recipe
-        self.chain = Chain([build(layer) for layer in network.layers])
-        self.layers = [part for layer in self.chain.layers for part in layer.every()]
-        self.own = np.random.Generator(np.random.Philox(recipe.seed))  # masks in free mode
-        self.arrays: State = {}
+        self.network, self.recipe, self.crew = network, recipe, Crew()
+        self.chain = chain(network.chain, self.crew)
+        self.layers = self.chain.every()
+        self.own = np.random.Generator(np.random.SFC64(recipe.seed))  # masks in free mode
         self.losses: list[Array] = []
-
-    def load(self, state: State) -> None:
-        self.arrays = {name: array.copy() for name, array in check(state, self.network, self.recipe).items()}
-        for layer, place in zip(self.layers, self.network.places, strict=True):
+        kinds = ("weights", "gradients", *recipe.optimizer.slots)
+        self.flat = {kind: np.zeros(network.parameter_count, recipe.dtype) for kind in kinds}
+        weights, self.gradients, *slots = (self._views(flat) for flat in self.flat.values())
+        self.arrays = weights | {p.name: np.zeros(p.shape, recipe.dtype) for p in network.buffers}
+        for slot, views in zip(recipe.optimizer.slots, slots, strict=True):
+            self.arrays |= {f"{name}/{slot}": view for name, view in views.items()}
+        if recipe.optimizer.counts_steps:
+            self.arrays["step"] = np.zeros((), np.int64)
+        for layer, place in zip(self.layers, network.places, strict=True):
             layer.parameters = {p.leaf: self.arrays[p.name] for p in place.parameters}
             layer.buffers = {p.leaf: self.arrays[p.name] for p in place.buffers}
+        self.chain.bind(self.flat["gradients"])
+        # A pixel that is zero in every image changes nothing in a dense layer: its column is dropped, its weights lie last.
+        flat_first = [type(layer) for layer in network.layers[:2]] == [spec.Flatten, spec.Dense]
+        self.kernel = f"{network.layers[1].name}/kernel" if flat_first and not recipe.augmentation.active else None
+        self.order: Array | None = None  # in which the rows of that kernel lie now
+
+    def load(self, state: State) -> None:
+        check(state, self.network, self.recipe)
+        self._arrange(None)
+        for name, array in self.arrays.items():
+            array[...] = state[name]
 
     def state(self) -> State:
-        return {name: array.copy() for name, array in self.arrays.items()}
+        self._arrange(None)
+        return {name: np.array(array, order="C") for name, array in self.arrays.items()}
 
     def put(self, split: Split) -> Native:
-        return Native(split.pixels(self.recipe.dtype), split.labels)
+        if self.kernel is None:
+            return Native(split.pixels(self.recipe.dtype), split.labels)
+        rows = split.images.reshape(len(split), -1)
+        used = rows.any(axis=0)
+        order = np.argsort(~used, kind="stable")
+        x = np.empty((len(split), np.count_nonzero(used)), self.recipe.dtype)
+        for i in range(0, len(x), AT_ONCE):  # a copy of all pixels would be as large again
+            x[i : i + AT_ONCE] = Split(rows[i : i + AT_ONCE, order[: x.shape[1]]], split.labels).pixels(self.recipe.dtype)
+        return Native(x, split.labels, order)
 
     def run(self, data: Native, plan: Plan) -> None:
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # whoever reads the losses sees that it diverged
+        self._arrange(data.order)
+        with self._computing():
             for k, rate in enumerate(plan.rate):
-                loss, gradients = self._gradients(*self._batch(data, plan, k))
-                self._update(gradients, float(rate))
+                self.losses.append(self._gradients(*self._batch(data, plan, k)))
+                self._update(float(rate))
                 for layer in self.layers:
                     layer.advance()
-                self.losses.append(loss)
 
     def sync(self) -> np.ndarray:
         losses, self.losses = np.array(self.losses, self.recipe.dtype), []
         return losses
 
     def logits(self, data: Native) -> np.ndarray:
-        return np.concatenate([self.chain.forward(data.x[i : i + AT_ONCE]) for i in range(0, len(data.x), AT_ONCE)])
+        self._arrange(data.order)
+        logits = np.empty((len(data.x), self.network.classes), self.recipe.dtype)
+        with self._computing():
+            for i in range(0, len(logits), AT_ONCE):
+                logits[i : i + AT_ONCE] = self.chain.forward(data.x[i : i + AT_ONCE])
+        return logits
 
     def trace(self, data: Native, plan: Plan, *, outputs: bool = True) -> State:
-        seen: State = {}
-        loss, gradients = self._gradients(*self._batch(data, plan, 0), seen if outputs else None)
-        return seen | {"loss": loss} | {f"gradient/{name}": gradients[name] for name in self.network.backward}
+        x, y, masks = self._batch(data, plan, 0)
+        seen: State | None = {} if outputs else None
+        if outputs and data.order is not None:  # every pixel is wanted
+            whole = np.zeros((len(x), data.order.size), x.dtype)
+            whole[:, data.order[: x.shape[1]]] = x
+            x = whole
+        self._arrange(None if outputs else data.order)
+        with self._computing():
+            loss = self._gradients(x, y, masks, seen)
+        self._arrange(None)
+        return (
+            (seen or {})
+            | {"loss": loss}
+            | {f"gradient/{name}": np.array(self.gradients[name], order="C") for name in self.network.backward}
+        )
+
+    @contextmanager
+    def _computing(self) -> Generator[None]:
+        # Whoever reads the losses sees that it diverged.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"), self.crew.working():
+            yield
+
+    def _views(self, flat: Array) -> State:
+        """Return the parameters in a flat array."""
+        ends = np.cumsum([prod(p.shape) for p in self.network.parameters])
+        return {p.name: shaped(part, p.shape) for p, part in zip(self.network.parameters, np.split(flat, ends[:-1]), strict=True)}
+
+    def _arrange(self, order: Array | None) -> None:
+        """Bring the first kernel's rows, and those of its slots and gradient, into an order, or back into their own."""
+        if order is self.order or self.kernel is None:
+            return
+        back = slice(None) if self.order is None else np.argsort(self.order)
+        for name, array in [*self.arrays.items(), (self.kernel, self.gradients[self.kernel])]:
+            if name.startswith(self.kernel):
+                array[...] = array[back][slice(None) if order is None else order]
+        self.order = order
 
     def _batch(self, data: Native, plan: Plan, k: int) -> tuple[Array, Array, dict[str, Array]]:
         masks = {name: mask[k] for name, mask in plan.keep.items()}
-        if plan.order is None:
-            x, y = data.x, data.y
-        else:
-            x, y = data.x[plan.order[k]], data.y[plan.order[k]]
+        x, y = (data.x, data.y) if plan.order is None else (data.x.take(plan.order[k], axis=0), data.y[plan.order[k]])
         for layer, shape in self.network.dropouts:
             if layer.name not in masks:  # in free mode
-                masks[layer.name] = self.own.random((len(x), *shape)) >= layer.rate
+                masks[layer.name] = layer.rate <= self.own.random((*shape, len(x)), np.float32).T
         if plan.augment:
             x = augment(self.recipe.augmentation, x, {name: drawn[k] for name, drawn in plan.augment.items()})
         return x, y, masks
 
-    def _gradients(self, x: Array, y: Array, masks: dict[str, Array], seen: State | None = None) -> tuple[Array, State]:
-        loss, dy = softmax_cross_entropy(self.chain.forward(x, Training(masks, seen)), y, self.recipe.loss)
-        self.chain.backward(dy, into=False)
-        return loss, {f"{layer.name}/{leaf}": g for layer in self.layers for leaf, g in layer.gradients.items()}
+    def _gradients(self, x: Array, y: Array, masks: dict[str, Array], seen: State | None = None) -> Array:
+        """Compute all gradients and return the loss."""
+        how = self.recipe.loss
+        divisor = how.divisor(y, self.network.classes)
+        return self.chain.around(x, Training(y, masks, seen), lambda z, labels: softmax_cross_entropy(z, labels, how, divisor))
 
-    def _update(self, gradients: State, rate: float) -> None:
+    def _update(self, rate: float) -> None:
         optimizer, step = self.recipe.optimizer, 0
         if optimizer.counts_steps:
             self.arrays["step"] += 1
             step = int(self.arrays["step"])
-        prepare(self.recipe, gradients, self.arrays)
-        for name, gradient in gradients.items():
-            slots = {slot: self.arrays[f"{name}/{slot}"] for slot in optimizer.slots}
-            update(optimizer, self.arrays[name], gradient, slots, rate, step)
+        prepare(self.recipe, self.gradients, self.arrays)
+        slots = {slot: self.flat[slot] for slot in optimizer.slots}
+        update(optimizer, self.flat["weights"], self.flat["gradients"], slots, rate, step, self.crew)

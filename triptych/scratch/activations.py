@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layers import Layer, Training, parts
+from .layers import Layer, Training
 
 Array = NDArray[Any]
 
@@ -14,19 +14,20 @@ Array = NDArray[Any]
 class ReLU(Layer):
     """max(x, 0); its derivative is 1 where x > 0 and 0 elsewhere, the kink at 0 included."""
 
+    remembers = False
+
     def forward(self, x: Array, training: Training | None = None) -> Array:
-        self.y = np.maximum(x, 0, out=self.room("y", x.shape, x, training is not None))
+        self.y = np.maximum(x, 0, out=self.room("y", x))
         return self.y
 
     def backward(self, dy: Array, into: bool = True) -> Array:
-        dx = self.room("dx", dy.shape, dy)
-        for part in parts(len(dy), 4 * dy[0].size):
-            np.multiply(dy[part], self.y[part] > 0, out=dx[part])
-        return dx
+        return np.multiply(dy, self.y > 0, out=self.passing_room("dx", dy))
 
 
 class LeakyReLU(Layer):
     """x where x > 0, slope·x elsewhere; the derivative at 0 is the slope."""
+
+    remembers = False
 
     def __init__(self, name: str, slope: float) -> None:
         super().__init__(name)
@@ -43,6 +44,8 @@ class LeakyReLU(Layer):
 class Tanh(Layer):
     """tanh x, with derivative 1 - tanh² x."""
 
+    remembers = False
+
     def forward(self, x: Array, training: Training | None = None) -> Array:
         self.y = np.tanh(x)
         return self.y
@@ -53,6 +56,8 @@ class Tanh(Layer):
 
 class Sigmoid(Layer):
     """σ(x) = 1/(1 + exp(-x)), with derivative σ·(1 - σ)."""
+
+    remembers = False
 
     def forward(self, x: Array, training: Training | None = None) -> Array:
         self.y = sigmoid(x)

@@ -1,13 +1,15 @@
-"""From the description of a layer to the layer."""
+"""From the description of layers to the layers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import layers as spec
 from ..placing import Layer as Description
+from ..placing import Placed
 from .activations import GELU, GELUTanh, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
+from .chain import Chain, Crew, Line, Residual
 from .convolution import AvgPool2D, Conv2D, GlobalAvgPool, MaxPool2D
-from .layers import Dense, Dropout, Flatten, Layer, Residual
+from .layers import Dense, Dropout, Flatten, Layer
 from .normalisation import BatchNorm, LayerNorm
 
 LAYERS: dict[type[Description], Callable[[Any], Layer]] = {
@@ -19,7 +21,6 @@ LAYERS: dict[type[Description], Callable[[Any], Layer]] = {
     spec.GlobalAvgPool: lambda s: GlobalAvgPool(s.name),
     spec.BatchNorm: lambda s: BatchNorm(s.name, s.momentum, s.epsilon, s.unbiased),
     spec.LayerNorm: lambda s: LayerNorm(s.name, s.epsilon),
-    spec.Residual: lambda s: Residual(s.name, [*map(build, s.branch)], [*map(build, s.projection)]),
     spec.Dropout: lambda s: Dropout(s.name, s.rate),
     spec.ReLU: lambda s: ReLU(s.name),
     spec.LeakyReLU: lambda s: LeakyReLU(s.name, s.slope),
@@ -30,6 +31,17 @@ LAYERS: dict[type[Description], Callable[[Any], Layer]] = {
 }
 
 
-def build(layer: Description) -> Layer:
+def build(place: Placed, crew: Crew) -> Layer:
     """Return the layer that implements a description."""
-    return LAYERS[type(layer)](layer)
+    layer = place.layer
+    if not isinstance(layer, spec.Residual):
+        return LAYERS[type(layer)](layer)
+    parts = [chain(places, crew) for places in (place.branch, place.projection)]
+    if not any(inner.mixes for part in parts for inner in part.every()):
+        parts = [Line(part.layers) for part in parts]  # which the parts of a batch go through
+    return Residual(layer.name, *parts)
+
+
+def chain(places: Sequence[Placed], crew: Crew) -> Chain:
+    """Return layers in their places."""
+    return Chain([build(place, crew) for place in places], places, crew)

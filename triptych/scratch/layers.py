@@ -1,16 +1,23 @@
 """The layers: each forward beside its backward.
 
 ``forward(x, training)`` remembers what its own backward needs. ``backward(dy)`` takes the gradient of the loss with respect
-to the output, leaves the gradient of each parameter in ``gradients``, and returns the gradient with respect to the input,
+to the output, writes the gradient of each parameter to where `bind` said, and returns the gradient with respect to the input,
 unless nobody needs it (``into=False``). Parameters are the engine's arrays, updated in place; no layer copies them or
-changes their dtype. Images are (batch, h, w, c).
+changes their dtype.
+
+Images are (batch, h, w, c) and lie in memory so. Vectors are (batch, features), but lie in memory feature by feature: a batch
+is long and a row of ten logits short, and the processor works along memory (`Layer.room`).
 """
 
+import threading
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .products import cross_product, product
 
 Array = NDArray[Any]
 
@@ -29,27 +36,69 @@ class Training:
 
     Attributes
     ----------
+    labels : ndarray of int, shape (batch,)
     masks : dict of str to ndarray of bool
         Dropout masks by layer name.
     outputs : dict of str to ndarray, optional
         Where every layer's output is written down, for a trace.
     """
 
+    labels: Array = field(default_factory=lambda: np.zeros(0, np.int32))
     masks: dict[str, Array] = field(default_factory=dict[str, Array])
     outputs: dict[str, Array] | None = None
+
+    def __getitem__(self, rows: slice) -> "Training":
+        """Return what goes with a part of the batch."""
+        masks = {name: mask[rows] for name, mask in self.masks.items()}
+        return Training(self.labels[rows], masks, None if self.outputs is None else {})
+
+    def join(self, parts: list["Training"]) -> None:
+        """Take over the outputs of all parts of the batch, where they are wanted."""
+        if self.outputs is not None:
+            seen = [part.outputs or {} for part in parts]
+            self.outputs |= {name: np.concatenate([outputs[name] for outputs in seen]) for name in seen[0]}
+
+
+Order = Literal["C", "F"]
+
+
+def order(x: Array) -> Order:
+    """Return how an array lies in memory: the batch inmost, which is "F", or outmost."""
+    return "F" if x.ndim == 2 and x.strides[0] < x.strides[1] else "C"
+
+
+class Rooms(dict[str, Array]):
+    """Arrays to write into, kept from one step to the next: fresh memory costs a page fault every 4 kB."""
+
+    def get_room(self, use: str, shape: tuple[int, ...], dtype: Any, lies: Order | None = None, new: float = 0.0) -> Array:
+        """Return the array of the last step where it is large enough, or a new one, full of `new`."""
+        found = self.get(use)
+        if found is None or found.shape[1:] != shape[1:] or len(found) < shape[0] or found.dtype != dtype:
+            found = self[use] = np.full(shape, new, dtype, lies or ("F" if len(shape) == 2 else "C"))
+        return found[: shape[0]]
+
+
+class Passing(threading.local):
+    """Rooms of each thread, for what is used up before the next part of the batch comes."""
+
+    def __init__(self) -> None:
+        self.rooms = Rooms()
 
 
 class Layer:
     """Base of all: no parameters, no buffers."""
 
     learns = False
+    mixes = False  # whether the output of one sample depends on the others of its batch
+    remembers = True  # whether the backward needs the input, or the output may be the input
+    lasting = True  # whether somebody needs the output after the next layer's forward
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.parameters: dict[str, Array] = {}
         self.buffers: dict[str, Array] = {}
         self.gradients: dict[str, Array] = {}
-        self.rooms: dict[str, Array] = {}
+        self.rooms, self.passing = Rooms(), Passing()
 
     def forward(self, x: Array, training: Training | None = None) -> Array:
         return x
@@ -57,17 +106,23 @@ class Layer:
     def backward(self, dy: Array, into: bool = True) -> Array:
         return dy
 
-    def room(self, use: str, shape: tuple[int, ...], like: Array, keep: bool = True) -> Array:
-        """Return an array to write into, of the dtype of `like`: the one of the last step where it fits and we `keep` it.
+    def room(self, use: str, like: Array, shape: tuple[int, ...] | None = None) -> Array:
+        """Return an array of this layer's own, as large as `like` or as said: for what the backward needs."""
+        return self.rooms.get_room(use, shape or like.shape, like.dtype, None if shape else order(like))
 
-        Fresh memory costs a page fault every 4 kB. What stands in a room is gone with the layer's next step.
-        """
-        found = self.rooms.get(use)
-        if not keep or found is None or found.shape != shape or found.dtype != like.dtype:
-            found = np.empty(shape, like.dtype)
-        if keep:
-            self.rooms[use] = found
-        return found
+    def output(self, like: Array, shape: tuple[int, ...] | None = None) -> Array:
+        """Return where to write the output."""
+        return (self.room if self.lasting else self.passing_room)("y", like, shape)
+
+    def passing_room(self, use: str, like: Array, shape: tuple[int, ...] | None = None, lies: Order | None = None) -> Array:
+        """Return an array that its twins in this thread write into, too: it stays in the cache."""
+        return self.passing.rooms.get_room(use, shape or like.shape, like.dtype, lies or (None if shape else order(like)))
+
+    def gradient(self, leaf: str) -> Array:
+        """Return where the gradient of a parameter is written: what the engine gave, or an array of our own."""
+        if leaf not in self.gradients:
+            self.gradients[leaf] = np.empty_like(self.parameters[leaf])
+        return self.gradients[leaf]
 
     def advance(self) -> None:
         """Take over what the last training forward says about the buffers; called once a step."""
@@ -76,45 +131,23 @@ class Layer:
         """Return the layers inside it, and itself."""
         return [self]
 
+    def bind(self, gradient: Array) -> None:
+        """Write gradients into a flat array from now on."""
+        at = 0
+        for leaf, parameter in self.parameters.items():
+            self.gradients[leaf] = shaped(gradient[at : at + parameter.size], parameter.shape)
+            at += parameter.size
 
-class Chain:
-    """Layers one after the other."""
-
-    def __init__(self, layers: list[Layer]) -> None:
-        self.layers = layers
-        learns = [any(part.learns for part in layer.every()) for layer in layers]
-        self.first = learns.index(True) if True in learns else len(layers)  # nothing to learn before it
-
-    def forward(self, x: Array, training: Training | None = None) -> Array:
-        for layer in self.layers:
-            x = layer.forward(x, training)
-            if training and training.outputs is not None:
-                training.outputs[f"output/{layer.name}"] = x.copy()
-        return x
-
-    def backward(self, dy: Array, into: bool = True) -> Array:
-        for i, layer in reversed(list(enumerate(self.layers))):
-            if into or i >= self.first:
-                dy = layer.backward(dy, into or i > self.first)
-        return dy
+    def twin(self) -> "Layer":
+        """Return a layer with the same parameters that remembers a forward of its own."""
+        twin = copy(self)
+        twin.rooms, twin.gradients = Rooms(), {}
+        return twin
 
 
-class Residual(Layer):
-    """y = branch(x) + projection(x), the projection being the identity where there is none: ∂x is the sum of both."""
-
-    def __init__(self, name: str, branch: list[Layer], projection: list[Layer]) -> None:
-        super().__init__(name)
-        self.branch, self.projection = Chain(branch), Chain(projection)
-
-    def forward(self, x: Array, training: Training | None = None) -> Array:
-        return self.branch.forward(x, training) + self.projection.forward(x, training)
-
-    def backward(self, dy: Array, into: bool = True) -> Array:
-        around, through = self.projection.backward(dy, into), self.branch.backward(dy, into)
-        return around + through if into else dy
-
-    def every(self) -> list[Layer]:
-        return [part for layer in (*self.branch.layers, *self.projection.layers) for part in layer.every()] + [self]
+def shaped(flat: Array, shape: tuple[int, ...]) -> Array:
+    """View a flat array as a parameter. Matrices lie transposed, as (out, in): so the rows of their gradients are long."""
+    return flat.reshape(shape[::-1]).T if len(shape) == 2 else flat.reshape(shape)
 
 
 class Flatten(Layer):
@@ -127,22 +160,29 @@ class Flatten(Layer):
 
 
 class Dense(Layer):
-    """y = x·W + b. With x (batch, in) and dy (batch, out): ∂W = xᵀ·dy, ∂b = Σ dy, ∂x = dy·Wᵀ."""
+    """y = x·W + b. With x (batch, in) and dy (batch, out): ∂W = xᵀ·dy, ∂b = Σ dy, ∂x = dy·Wᵀ.
+
+    x may lack the last inputs, if they are zero in every sample (`Engine.put`): so are their part of x·W and of ∂W.
+    """
 
     learns = True
 
     def forward(self, x: Array, training: Training | None = None) -> Array:
-        self.x = x
-        y = x @ self.parameters["kernel"]
+        self.x, kernel = x, self.parameters["kernel"]
+        y = self.output(x, (len(x), kernel.shape[1]))
+        product(x, kernel[: x.shape[1]], y)
         if "bias" in self.parameters:
             y += self.parameters["bias"]
         return y
 
     def backward(self, dy: Array, into: bool = True) -> Array:
-        self.gradients = {"kernel": self.x.T @ dy}
+        kernel, gradient, there = self.parameters["kernel"], self.gradient("kernel"), self.x.shape[1]
+        cross_product(self.x, dy, gradient[:there])
+        gradient[there:] = 0
         if "bias" in self.parameters:
-            self.gradients["bias"] = dy.sum(axis=0)
-        return dy @ self.parameters["kernel"].T if into else dy
+            dy.sum(axis=0, out=self.gradient("bias"))
+        # What a Flatten made of images lies sample by sample, and so does its gradient.
+        return np.matmul(dy, kernel.T, out=self.passing_room("dx", dy, self.x.shape, order(self.x))) if into else dy
 
 
 class Dropout(Layer):
@@ -154,9 +194,12 @@ class Dropout(Layer):
 
     def forward(self, x: Array, training: Training | None = None) -> Array:
         keep = training.masks.get(self.name) if training else None
+        self.scaled = None
+        if keep is None:
+            return x
         # The scale is rounded to x's dtype first, so that float32 stays float32.
-        self.scaled = None if keep is None else keep * x.dtype.type(1 / (1 - self.rate))
-        return x if self.scaled is None else x * self.scaled
+        self.scaled = np.multiply(keep, x.dtype.type(1 / (1 - self.rate)), out=self.room("scaled", x))
+        return np.multiply(x, self.scaled, out=self.output(x))
 
     def backward(self, dy: Array, into: bool = True) -> Array:
-        return dy if self.scaled is None else dy * self.scaled
+        return dy if self.scaled is None else np.multiply(dy, self.scaled, out=self.passing_room("dx", dy))

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from ..loss import Loss
 
 
-def softmax_cross_entropy(logits: NDArray[Any], labels: NDArray[np.integer], loss: Loss | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the loss of a batch and its gradient with respect to the logits.
+def softmax_cross_entropy(
+    logits: NDArray[Any], labels: NDArray[np.integer], loss: Loss | None = None, divisor: float | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the loss of a batch, or its share in a larger one's, and its gradient with respect to the logits.
 
     With targets t and divisor D: loss = Σ t·(log Σ exp(z) - z) / D, and ∂loss/∂z = (softmax(z)·Σ_c t_c - t) / D.
 
@@ -19,6 +21,8 @@ def softmax_cross_entropy(logits: NDArray[Any], labels: NDArray[np.integer], los
     labels : ndarray of int, shape (batch,)
     loss : Loss, optional
         By default the plain mean: t = one_hot(label), D = batch.
+    divisor : float, optional
+        D of the larger batch that this is a part of.
 
     Returns
     -------
@@ -27,14 +31,14 @@ def softmax_cross_entropy(logits: NDArray[Any], labels: NDArray[np.integer], los
     """
     # Class-major: reductions over axis 0 run along memory, four times as fast as over rows of ten.
     z = np.array(logits.T, order="C")
-    targets, divisors = (loss or Loss()).tables(len(z))
-    t = targets.T.astype(z.dtype)[:, labels]
-    divisor = z.dtype.type(divisors[labels].sum())
+    loss = loss or Loss()
+    t = loss.tables(len(z))[0].T.astype(z.dtype).take(labels, axis=1)
+    d = z.dtype.type(loss.divisor(labels, len(z)) if divisor is None else divisor)
     z -= z.max(axis=0)  # softmax does not change, and exp cannot overflow
     exponentials = np.exp(z)
     total = exponentials.sum(axis=0)
-    value = (t * (np.log(total) - z)).sum() / divisor
+    value = (t * (np.log(total) - z)).sum() / d
     exponentials *= t.sum(axis=0) / total
     exponentials -= t
-    exponentials /= divisor
+    exponentials /= d
     return value, exponentials.T

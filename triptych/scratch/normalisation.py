@@ -19,6 +19,7 @@ class BatchNorm(Layer):
     """
 
     learns = True
+    mixes = True
 
     def __init__(self, name: str, momentum: float, epsilon: float, unbiased: bool) -> None:
         super().__init__(name)
@@ -33,7 +34,7 @@ class BatchNorm(Layer):
             mean = self.mean = self._sum(pieces(seen)) / self.count
             variance = self.variance = self._sum((piece - self._wide(mean)) ** 2 for piece in pieces(seen)) / self.count
         self.s = 1 / np.sqrt(variance + self.epsilon)
-        y = self.room("y", x.shape, x, training is not None)
+        y = self.output(x)
         centre, scale, beta = map(self._wide, (mean, self.parameters["gamma"] * self.s, self.parameters["beta"]))
         for piece, out in zip(pieces(seen), pieces(rows(y)), strict=True):
             np.subtract(piece, centre, out=out)
@@ -45,10 +46,11 @@ class BatchNorm(Layer):
         down, centre = rows(dy), self._wide(self.mean)
         level = self._sum(pieces(down)) / self.count
         along = self._sum(d * (seen - centre) for d, seen in zip(pieces(down), pieces(self.x), strict=True)) * self.s / self.count
-        self.gradients = {"gamma": along * self.count, "beta": level * self.count}
+        np.multiply(along, self.count, out=self.gradient("gamma"))
+        np.multiply(level, self.count, out=self.gradient("beta"))
         if not into:
             return dy
-        dx = self.room("dx", dy.shape, dy)
+        dx = self.passing_room("dx", dy)
         tilt, level, scale = map(self._wide, (along * self.s, level, self.parameters["gamma"] * self.s))
         for d, seen, out in zip(pieces(down), pieces(self.x), pieces(rows(dx)), strict=True):
             np.subtract(centre, seen, out=out)
@@ -80,6 +82,7 @@ class LayerNorm(Layer):
     """As BatchNorm in training, but over the last axis of each sample, and alike in evaluation."""
 
     learns = True
+    remembers = False
 
     def __init__(self, name: str, epsilon: float) -> None:
         super().__init__(name)
@@ -93,7 +96,8 @@ class LayerNorm(Layer):
 
     def backward(self, dy: Array, into: bool = True) -> Array:
         axes = tuple(range(dy.ndim - 1))
-        self.gradients = {"gamma": (dy * self.normal).sum(axis=axes), "beta": dy.sum(axis=axes)}
+        (dy * self.normal).sum(axis=axes, out=self.gradient("gamma"))
+        dy.sum(axis=axes, out=self.gradient("beta"))
         if not into:
             return dy
         d = dy * self.parameters["gamma"]

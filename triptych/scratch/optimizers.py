@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .. import optimizers as spec
 from ..recipe import Recipe
+from .chain import Crew
 
 Array = NDArray[Any]
 Slots = dict[str, Array]
@@ -38,25 +39,27 @@ def prepare(recipe: Recipe, gradients: dict[str, Array], weights: dict[str, Arra
             g *= clip.limit / norm
 
 
-def update(o: spec.Optimizer, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
-    """Change one weight array and its slots in place.
+def update(o: spec.Optimizer, w: Array, g: Array, slots: Slots, rate: float, step: int, crew: Crew) -> None:
+    """Change all weights and their slots in place.
 
     Parameters
     ----------
     o : Optimizer
-    w, g : ndarray
-        A weight and its gradient, of one shape and dtype.
-    slots : dict of str to ndarray
-        Of the same shape.
+    w, g : ndarray, shape (parameters,)
+        Weights and their gradients, of one dtype.
+    slots : dict of str to ndarray, shape (parameters,)
     rate : float
     step : int
         From 1.
+    crew : Crew
+        The threads that share the work.
     """
-    w, g = w.reshape(-1), g.reshape(-1)
-    flat = {name: slot.reshape(-1) for name, slot in slots.items()}
-    for at in range(0, w.size, CHUNK):
-        part = slice(at, at + CHUNK)
-        _decayed(o, w[part], g[part], {name: slot[part] for name, slot in flat.items()}, rate, step)
+
+    def work(k: int) -> None:
+        part = slice(k * CHUNK, (k + 1) * CHUNK)
+        _decayed(o, w[part], g[part], {name: slot[part] for name, slot in slots.items()}, rate, step)
+
+    crew.each(-(-w.size // CHUNK), work)
 
 
 def _decayed(o: spec.Optimizer, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
@@ -110,10 +113,11 @@ def adam(o: spec.Adam, w: Array, g: Array, slots: Slots, rate: float, step: int)
     m, v = _moments(o, g, slots)
     # 1 - βᵗ in double precision: in float32 it loses four digits.
     of_m, of_v = 1 - o.beta1**step, 1 - o.beta2**step
-    if o.epsilon_first:
-        w -= (rate * sqrt(of_v) / of_m) * m / _root(v, o.epsilon)
-    else:
-        w -= (rate / of_m) * m / _root(v / of_v, o.epsilon)
+    # m/(√(v/of_v) + ε) is √of_v·m/(√v + √of_v·ε): one sweep over v less. With ε first it is √of_v·m/(√v + ε).
+    change = _root(v, o.epsilon if o.epsilon_first else o.epsilon * sqrt(of_v))
+    np.divide(m, change, out=change)
+    change *= rate * sqrt(of_v) / of_m
+    w -= change
 
 
 def nadam(o: spec.Nadam, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
@@ -125,10 +129,13 @@ def nadam(o: spec.Nadam, w: Array, g: Array, slots: Slots, rate: float, step: in
 
 def _moments(o: spec.Moments, g: Array, slots: Slots) -> tuple[Array, Array]:
     m, v = slots["m"], slots["v"]
+    share = (1 - o.beta1) * g
     m *= o.beta1
-    m += (1 - o.beta1) * g
+    m += share
+    np.multiply(g, g, out=share)
+    share *= 1 - o.beta2
     v *= o.beta2
-    v += (1 - o.beta2) * g**2
+    v += share
     return m, v
 
 

@@ -1,0 +1,125 @@
+"""A batch in parts, on several threads, without the pixels that are always zero: always the numbers of the plain way."""
+
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from triptych import engines, state, zoo
+from triptych.data.dataset import Split
+from triptych.engines import numpy as engine_module
+from triptych.network import Network
+from triptych.optimizers import optimizer
+from triptych.parity.compare import first_divergence
+from triptych.parity.specimens import SPECIMENS
+from triptych.plan import Plan, Schedule
+from triptych.recipe import Recipe
+from triptych.scratch import chain
+from triptych.scratch.chain import Crew
+from triptych.scratch.products import cross_product, product
+
+NETWORKS = [zoo.get("classic"), zoo.get("regularized"), zoo.get("lenet"), zoo.get("lenet-bn"), *(make(zoo.GREY, 10) for make in SPECIMENS)]
+
+
+def images(count: int, shape: tuple[int, ...], seed: int = 0) -> Split:
+    """Random images whose border is black, and random labels."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
+    pixels[:, :2] = pixels[:, :, -1] = 0
+    return Split(pixels, rng.integers(0, 10, count).astype(np.int32))
+
+
+def trained(network: Network, recipe: Recipe, split: Split, steps: int = 3) -> dict[str, np.ndarray]:
+    """What an engine comes to, and what it says on the way."""
+    engine = engines.create("numpy", network, recipe)
+    engine.load(state.initial(network, recipe))
+    data, schedule = engine.put(split), Schedule(network, recipe, len(split), steps)
+    for plan in schedule.plans():
+        engine.run(data, plan)
+    seen = engine.trace(data, next(schedule.plans())[:1])
+    found = seen | engine.state() | {"losses": engine.sync(), "logits": engine.logits(data)}
+    return state.without(found, network.rounding_only)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
+def test_parts_and_threads_change_nothing(network: Network, lanes: int, monkeypatch):
+    recipe = Recipe(1, 24, optimizer("momentum"), dtype="float64")  # two batches of 24, and one of 12
+    split = images(60, network.input_shape)
+    monkeypatch.setattr(engine_module, "Crew", lambda: Crew(1))
+    monkeypatch.setattr(chain, "CACHED", 2**40)
+    whole = trained(network, recipe, split)
+    monkeypatch.setattr(engine_module, "Crew", lambda: Crew(lanes))
+    monkeypatch.setattr(chain, "CACHED", 1)
+    monkeypatch.setattr(chain, "SHARE", 1)
+    monkeypatch.setattr(chain, "least", lambda place: 1)
+    parted = trained(network, recipe, split)
+    assert first_divergence(whole, parted, 1e-10 if network.stepwise else 1e-12) is None
+
+
+def test_a_part_has_no_more_samples_than_stay_in_the_cache(monkeypatch):
+    network, recipe = zoo.get("classic"), Recipe(1, "full", optimizer("sgd"))
+    engine = engines.create("numpy", network, recipe)
+    engine.load(state.initial(network, recipe))
+    data = engine.put(images(5_000, network.input_shape))
+    tracemalloc.start()
+    engine.run(data, Plan(np.array([0.1])))
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    engine.run(data, Plan(np.array([0.1, 0.1])))
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert peak < 2**20  # the images are 14 MB, their hidden layer alone 200 kB at every step of the way
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "momentum"])
+def test_pixels_that_are_always_zero_need_no_work_and_learn_nothing(name: str):
+    network, recipe = zoo.get("classic"), Recipe(2, 16, optimizer(name), dtype="float64")
+    split = images(48, network.input_shape)
+    engine = engines.create("numpy", network, recipe)
+    start = state.initial(network, recipe)
+    engine.load(start)
+    data = engine.put(split)
+    dead = ~split.images.any(axis=0).ravel()
+    assert data.x.shape == (48, 784 - dead.sum())
+    gradient = engine.trace(data, next(Schedule(network, recipe, 48).plans()), outputs=False)["gradient/hidden/kernel"]
+    assert gradient.shape == (784, 10)
+    assert not gradient[dead].any()
+    assert gradient[~dead].any(axis=1).all()
+    for plan in Schedule(network, recipe, 48).plans():
+        engine.run(data, plan)
+    decay = (1 - recipe.optimizer.rate * recipe.optimizer.weight_decay) ** 6
+    reached = engine.state()["hidden/kernel"]
+    np.testing.assert_allclose(reached[dead], start["hidden/kernel"][dead] * decay, rtol=1e-14)
+    others = images(30, network.input_shape, 1)  # of which other pixels are zero
+    others.images[:, 20:] = 0
+    others.images[:, 0] = 255
+    hidden = np.maximum(others.pixels("float64").reshape(30, -1) @ reached + engine.state()["hidden/bias"], 0)
+    expected = hidden @ engine.state()["output/kernel"] + engine.state()["output/bias"]
+    np.testing.assert_allclose(engine.logits(engine.put(others)), expected, rtol=1e-12, atol=1e-12)
+    engine.run(engine.put(others), Plan(np.array([0.1]), np.arange(16, dtype=np.int32)[None]))
+    assert np.array_equal(engine.state()["hidden/kernel"].shape, reached.shape)
+
+
+def test_all_pixels_are_worked_with_where_images_are_shifted():
+    network = zoo.get("classic")
+    recipe = replace(Recipe(1, 16), augmentation=replace(Recipe(1, 16).augmentation, shift=2))
+    assert engines.create("numpy", network, recipe).put(images(16, network.input_shape)).x.shape == (16, 28, 28, 1)
+
+
+@given(st.integers(1, 700), st.integers(1, 60), st.integers(1, 40), st.booleans(), st.booleans(), st.integers(0, 2**31))
+@settings(max_examples=60, deadline=None)
+def test_products_in_blocks(n: int, i: int, o: int, turned: bool, across: bool, seed: int):
+    rng = np.random.default_rng(seed)
+    x, w, dy = rng.normal(size=(n, i)), rng.normal(size=(i, o)), rng.normal(size=(n, o))
+    if turned:
+        x, dy = np.asfortranarray(x), np.asfortranarray(dy)
+    order = "F" if across else "C"
+    y, g = np.full((n, o), np.nan, order=order), np.full((i, o), np.nan, order=order)
+    product(x, w, y)
+    cross_product(x, dy, g)
+    np.testing.assert_allclose(y, x @ w, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(g, x.T @ dy, rtol=1e-10, atol=1e-10)
