@@ -50,7 +50,7 @@ def main(
     threads: int = 1,
     runs: Path = Path("runs"),
 ) -> None:
-    print(f"| `{network}` | mean | min–max | training, s (median) | seeds 0–{seeds - 1} |\n|---|---|---|---|---|")
+    print(f"| `{network}` | mean | min–max | training, CPU-s (median) | seeds 0–{seeds - 1} |\n|---|---|---|---|---|")
     for engine in chosen.split(","):
         found: list[dict[str, Any]] = []
         for seed in range(seeds):
@@ -64,7 +64,7 @@ def main(
             assert results is not None
             found.append(results)
         values = [100 * results["accuracy"]["value"] for results in found]
-        each, seconds = " · ".join(f"{value:.2f}" for value in values), median(results["seconds"] for results in found)
+        each, seconds = " · ".join(f"{value:.2f}" for value in values), median(results["cpu_seconds"] for results in found)
         print(f"| {found[0]['label']} | {mean(values):.2f} % | {min(values):.2f}–{max(values):.2f} | {seconds:.1f} | {each} |", flush=True)
 
 

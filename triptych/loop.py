@@ -38,8 +38,8 @@ class Position:
         Steps made.
     base_rate : float
         What the schedule's factors are taken of: the optimizer's rate after all cuts.
-    loss_sum, seconds : float
-        Of the epoch so far: the sum of its samples' losses, and of training without evaluation.
+    loss_sum, seconds, cpu_seconds : float
+        Of the epoch so far: the sum of its samples' losses, and of training without evaluation, by the clock and on processors.
     memories : dict of str to Memory
         By callback.
     history : list of dict
@@ -52,6 +52,7 @@ class Position:
     base_rate: float = 0.0
     loss_sum: float = 0.0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     memories: dict[str, Memory] = field(default_factory=dict[str, Memory])
     history: list[Event] = field(default_factory=list[Event])
     stopped: str | None = None
@@ -153,13 +154,14 @@ class Training:
 
     def _block(self) -> Event:
         p, per_epoch = self.position, self.schedule.steps_per_epoch
-        before = time.perf_counter()
+        before, on_processors = time.perf_counter(), time.process_time()
         span = next(self.schedule.within(*divmod(p.step, per_epoch)))
         plan = self.schedule.plan(*span, rate=p.base_rate)
         drawn = time.perf_counter()
         self.engine.run(self._data, plan)
         losses = [float(loss) for loss in self.engine.sync()]
         now = time.perf_counter()
+        p.cpu_seconds += time.process_time() - on_processors
         _, steps, batch = span
         for at, loss in enumerate(losses, 1):
             if not np.isfinite(loss):
@@ -187,7 +189,7 @@ class Training:
         epoch: Event = {"type": "epoch", "epoch": number, "step": p.step, "loss": p.loss_sum / self.schedule.samples}
         if self.validation:
             epoch |= self._validate(self.validation)
-        epoch |= {"rate": rate, "base_rate": p.base_rate, "seconds": p.seconds}
+        epoch |= {"rate": rate, "base_rate": p.base_rate, "seconds": p.seconds, "cpu_seconds": p.cpu_seconds}
         actions: list[Event] = [{"step": p.step} | action for m in self.monitors for action in m.see(epoch, p.memories[m.name])]
         for action in actions:
             if action["type"] == "cut":
@@ -197,7 +199,7 @@ class Training:
         if self.best_epoch == number:
             self.best = self.engine.state()
         p.history.append(epoch)
-        p.loss_sum = p.seconds = 0.0
+        p.loss_sum = p.seconds = p.cpu_seconds = 0.0
         return [*actions, epoch]
 
     def _validate(self, split: Split) -> dict[str, float]:

@@ -209,7 +209,7 @@ class Session:
                 "device": self.engine.device,
                 "steps": position.step,
                 "history": position.history,
-                "seconds": sum(e["seconds"] for e in position.history),
+                **{part: sum(e.get(part, 0.0) for e in position.history) for part in ("seconds", "cpu_seconds")},
                 "stopped": position.stopped,
                 "best_epoch": self.training.best_epoch,
                 "tested_epoch": epoch,

@@ -34,7 +34,7 @@ NetworkName = Annotated[
     typer.Option(
         "--network",
         metavar="NAME|FILE",
-        help="classic (784-10-10, the default), custom (784-128-64-10), regularized, lenet, lenet-bn, cnn, fast (99 %), "
+        help="classic (784-10-10, the default), custom (784-128-64-10), regularized, mlp (98 %), lenet, lenet-bn, cnn, fast (99 %), "
         "best (99.5 %), resnet20, resnet; or a .json file. For convolutions there is a recipe of the same name.",
         show_default=False,
     ),
