@@ -24,7 +24,7 @@ compare: $(VENV)/.runtime ## train the network in every engine, prove them equal
 verify: $(VENV)/.runtime ## prove every engine equal, step by step
 	@$(BIN)/triptych verify $(ARGS)
 
-bench: $(VENV)/.runtime ## time the engines against what people use instead
+bench: $(VENV)/.runtime ## time the engines against what people use instead, and against the floor
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 test: $(VENV)/.dev ## run the tests

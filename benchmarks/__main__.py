@@ -1,63 +1,107 @@
-"""python -m benchmarks R3 [--threads N] [--rounds N] [--json FILE]"""
+"""python -m benchmarks [R1 R3 …] [--threads 1,2] [--rounds N] [--all-backends] [--data NAME|PATH] [--json FILE]"""
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from triptych.bench import machine
 from triptych.bench.rounds import ROUNDS
-from triptych.bench.rows import remote_of
-from triptych.bench.statistics import interval
-from triptych.errors import TriptychError, suggest
+from triptych.errors import EngineError, TriptychError, suggest
 from triptych.files import write
 
-from .race import Race
-from .workloads import WORKLOADS
+from .progress import progress
+from .rounds import others_now
+from .timing import Settings, Timing
+from .workloads import WORKLOADS, Measured
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks", description="Time Triptych's engines against what people use instead.")
-    parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}; all by default")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of each contestant; %(default)s by default")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="that were undisturbed; %(default)s by default")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the ratios")
-    options = parser.parse_args()
-    if min(options.threads, options.rounds) < 1:
-        parser.error("--threads and --rounds must be at least 1")
+    options = arguments()
     try:
-        if unknown := [name for name in options.workloads if name not in WORKLOADS]:
-            raise TriptychError(f"workload {unknown[0]!r} is unknown; {suggest(unknown[0], WORKLOADS)}")
-        found = [entry for name in options.workloads for entry in timed(name, options.threads, options.rounds)]
+        if not measure_all(options):
+            sys.exit("benchmarks: not everything was measured; the lines above say what, and why")
     except TriptychError as error:
         sys.exit(f"benchmarks: {error}")
-    if options.json:
-        write(options.json, json.dumps(found, indent=2) + "\n")
+    except KeyboardInterrupt:
+        sys.exit("benchmarks: stopped")
 
 
-def timed(name: str, threads: int, rounds: int) -> list[dict[str, Any]]:
-    """Prove and time one workload; print what was found, and return the ratios."""
-    race = Race(WORKLOADS[name](), threads)
+def measure_all(options: argparse.Namespace) -> bool:
+    """Print each block, and write the ratios so far, as soon as it is measured; return whether nothing was refused."""
+    if unknown := [name for name in options.workloads if name not in WORKLOADS]:
+        raise TriptychError(f"workload {unknown[0]!r} is unknown; {suggest(unknown[0], WORKLOADS)}")
+    for threads in options.threads:
+        machine.environment(threads, "cpu")  # refuses more than there are processors
+    found, ok = list[dict[str, Any]](), True
+    save(options.json, found)  # now, so that a name that cannot be written is known before an hour is spent
+    print(machine_line())
+    for name, settings in jobs(options):
+        try:
+            for measured in blocks(name, settings):
+                print("", *measured.text(), sep="\n", flush=True)
+                ok, found = ok and measured.ok, found + measured.entries()
+                save(options.json, found)
+        except EngineError as error:  # of this workload alone
+            print(f"\n{name}: not measured: {error}", flush=True)
+            ok = False
+    return ok
+
+
+def save(path: Path | None, ratios: list[dict[str, Any]]) -> None:
     try:
-        race.prove()
-        race.run(rounds)
-        about, forced = machine.describe(), [f"{variable}={value}" for variable, value in machine.kernel_settings().items()]
-        print(f"{name}: {race.workload.title}; float64 weights equal")
-        print(", ".join([about["processor"], f"load {about['load']}", f"{threads} threads", *forced]))
-        for row in race.rows:
-            blocks, blas = race.blocks(row), "; ".join(remote_of(row).ask("memory")[0]["blas"])
-            ms = interval([1e3 * block.seconds for block in blocks])
-            cpu = np.median([1e3 * block.seconds * block.cpu_share for block in blocks])
-            print(f"  {row.spec.key:12} {ms.median:7.2f} ms a step [{ms.low:.2f}, {ms.high:.2f}], {cpu:.2f} on a processor; {blas}")
-        found = list(race.ratios(name))
-        for entry in found:
-            print("  {engine} is {ratio:.2f} [{low:.2f}, {high:.2f}] times as fast as {peer}".format(**entry))
-        return found
-    finally:
-        race.close()
+        if path:
+            write(path, json.dumps(ratios, indent=2) + "\n")
+    except OSError as error:
+        raise TriptychError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def blocks(name: str, settings: Settings) -> Iterator[Measured]:
+    """Measure one workload, unless wall times are wanted of a machine that is plainly busy."""
+    progress(f"{name}, threads: {settings.threads}")
+    workload = WORKLOADS[name]
+    if workload.timed and not settings.processor_time:
+        refused = Timing(name, workload.title, settings, others=others_now())
+        if refused.busy:
+            return iter([refused])
+    return workload.measure(name, settings)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m benchmarks", description="Time Triptych's engines against what people use instead.")
+    parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}; all by default")
+    default = ",".join(str(n) for n in (1, 2) if n <= (os.cpu_count() or 1))
+    parser.add_argument("--threads", type=numbers, default=default, metavar="N,…", help="of each contestant; %(default)s by default")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="that were undisturbed; %(default)s by default")
+    parser.add_argument("--all-backends", action="store_true", help="also what compiles for up to a minute, and every backend of ours")
+    parser.add_argument("--data", metavar="NAME|PATH", help="images to train on; random ones by default")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the ratios")
+    options = parser.parse_args()
+    if min(options.threads + [options.rounds]) < 1:
+        parser.error("--threads and --rounds must be at least 1")
+    return options
+
+
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def jobs(options: argparse.Namespace) -> Iterator[tuple[str, Settings]]:
+    """Yield each workload with each number of threads."""
+    for name in options.workloads:
+        for threads in options.threads if WORKLOADS[name].timed else options.threads[:1]:
+            yield name, Settings(threads, options.rounds, options.all_backends, options.data)
+
+
+def machine_line() -> str:
+    about, set_here = machine.describe(), machine.kernel_settings()
+    waiting = {"OMP_WAIT_POLICY": machine.environment(1, "cpu")["OMP_WAIT_POLICY"]}
+    forced = [f"{variable}={value}" for variable, value in (set_here | waiting).items()]
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    return ", ".join([about["processor"], f"{about['cores']} cores", f"load {about['load']}", versions, *forced])
 
 
 if __name__ == "__main__":

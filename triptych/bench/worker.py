@@ -119,12 +119,12 @@ def _brief(error: Exception) -> str:
     return first if isinstance(error, TriptychError) else f"{type(error).__name__}: {first}"[:300]
 
 
-def main(create: Create = engines.create) -> None:
+def main(worker: Worker | None = None) -> None:
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a framework prints goes to the log, not into the replies
     sys.stdin.close()
-    serve(Worker(create), requests, replies, IMPORT_SECONDS)
+    serve(worker or Worker(engines.create), requests, replies, IMPORT_SECONDS)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ import numpy as np
 
 from ..layers import Dense, Flatten
 from ..placing import Placed
+from .activations import ReLU
+from .convolution import MaxPool2D
 from .layers import Array, Layer, Rooms, Training, order
 
 CACHED = 2**20  # numbers that a part of the batch may come to: 4 MB of float32
@@ -91,26 +93,42 @@ def least(place: Placed) -> int:
     return -(-inputs * outputs // (inputs + outputs))
 
 
+def quick(layers: Sequence[Layer]) -> list[Layer]:
+    """Return layers in the order in which they cost least: a maximum before the ReLU that it follows, which then has less to do.
+
+    The maximum of rectified values is the rectified maximum, and its gradient arrives at the same value: the first of the largest
+    can be another only where none is positive, and there the gradient is zero.
+    """
+    order = list(layers)
+    for i, (one, other) in enumerate(pairwise(layers)):
+        if isinstance(one, ReLU) and isinstance(other, MaxPool2D):
+            order[i : i + 2] = other, one
+    return order
+
+
 class Line:
     """Layers one after the other, and nothing more."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        self.layers = list(layers)
+        self.layers, self.quick = list(layers), quick(layers)
+        self.went = self.quick  # the order of the last forward
         learns = [any(part.learns for part in layer.every()) for layer in layers]
         self.first = learns.index(True) if True in learns else len(learns)  # nothing to learn before it
-        for layer, after in pairwise(layers):
+        for layer, after in pairwise(self.quick):
             layer.lasting = after.remembers
 
     def forward(self, x: Array, training: Training | None = None) -> Array:
-        for layer in self.layers:
+        seen = training.outputs if training else None
+        self.went = self.quick if seen is None else self.layers
+        for layer in self.went:
             x = layer.forward(x, training)
-            if training and training.outputs is not None:
-                training.outputs[f"output/{layer.name}"] = x.copy()
+            if seen is not None:
+                seen[f"output/{layer.name}"] = x.copy()
         return x
 
     def backward(self, dy: Array, into: bool = True) -> Array:
-        for i in range(len(self.layers) - 1, -1 if into else self.first - 1, -1):
-            dy = self.layers[i].backward(dy, into or i > self.first)
+        for i in range(len(self.went) - 1, -1 if into else self.first - 1, -1):
+            dy = self.went[i].backward(dy, into or i > self.first)
         return dy
 
     def every(self) -> list[Layer]:

@@ -1,0 +1,89 @@
+"""Inference: the logits of one image, again and again."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import repeat
+
+import numpy as np
+
+from triptych.bench.rows import Row, engine_of, remote_of
+from triptych.errors import EngineError
+from triptych.network import Network
+from triptych.parity.compare import BOUND, first_divergence
+from triptych.parity.rounding import FACTOR, judge
+from triptych.recipe import Recipe
+
+from .contestants import field, filled, opened
+from .floor import inference_work
+from .proof import Job, build
+from .rounds import compete
+from .timing import Settings, Timing
+from .training import images
+
+SAID = f"float64 logits equal to {BOUND:g}; float32 logits within {FACTOR:g} times NumPy's rounding"
+PROVED = 64  # images
+BLOCK_SECONDS = 0.05  # of everyone, so that nobody's clock is too coarse
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What is asked of each network, and who else answers."""
+
+    title: str
+    networks: tuple[Network, ...]
+    peers: tuple[str, ...]
+    timed = True
+
+    def measure(self, name: str, settings: Settings) -> Iterator[Timing]:
+        """Prove and time everyone, one network after the other."""
+        for network in self.networks:
+            job = Job(network, Recipe(), images(network, PROVED, settings.data))
+            with opened(field(self.peers, settings), settings.threads) as rows:
+                _prove(rows, job)
+                running = [row for row in rows if not row.failed]
+                one = replace(job, split=images(network, 1, settings.data))
+                times = {row.spec.key: _times(row, one) for row in running}
+                others = compete(running, settings, repeat(lambda row, times=times: _infer(row, times[row.spec.key])))
+                measured = Timing(f"{name} {network.name}", self.title, settings, others, proof=SAID, unit="an image")
+                yield filled(measured, rows, *inference_work(network, 1))
+
+
+def _infer(row: Row, times: int) -> tuple[float, float, int]:
+    answer, _ = remote_of(row).ask("infer", key=engine_of(row).key, name=row.train, times=times)
+    return answer["wall_s"], answer["cpu_s"], times
+
+
+def _times(row: Row, one: Job) -> int:
+    """Let a contestant hold one image; return how often it answers in a block."""
+    build(row, "timed", one)
+    _infer(row, 2)  # the first call compiles
+    wall, _, times = _infer(row, 10)
+    return max(1, round(BLOCK_SECONDS * times / wall))
+
+
+def _prove(rows: list[Row], job: Job) -> None:
+    """As in training, of logits."""
+    truths: dict[str, np.ndarray] = {}
+    own: list[float] = []
+    for row in rows:
+        try:
+            found = {dtype: _logits(row, replace(job, recipe=replace(job.recipe, dtype=dtype))) for dtype in ("float64", "float32")}
+            truths = truths or found
+            if difference := first_divergence({"logits": truths["float64"]}, {"logits": found["float64"]}, BOUND):
+                raise EngineError(f"{row.spec.label} computes something else: {difference}")
+            errors = [float(np.linalg.norm(found["float32"] - truths["float64"]))]
+            own = own or errors
+            row.rounding = judge(errors, own, proved=True)
+        except EngineError as error:
+            if row is rows[0]:
+                raise
+            row.failed = str(error)
+
+
+def _logits(row: Row, job: Job) -> np.ndarray:
+    engine = build(row, "proof", job)
+    found = engine.logits(row.train)
+    engine.drop()
+    if found.dtype != job.recipe.dtype:
+        raise EngineError(f"{row.spec.label} computes in {found.dtype} where {job.recipe.dtype} is asked for")
+    return found

@@ -1,0 +1,41 @@
+"""NumPy as the lesson at the root writes it, which is the original's way: a column is a digit, labels one-hot, every step all images."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import artificial_neural_network_MNIST as lesson
+from triptych.data.dataset import Split
+from triptych.network import Network
+from triptych.plan import Plan
+from triptych.recipe import Recipe
+from triptych.state import State
+
+RATE = 0.1
+
+
+class Engine:
+    """As much of an engine as a timing needs; its state is the weights alone."""
+
+    def __init__(self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "original") -> None:
+        self.device, self.recipe, self.shapes = device, recipe, {p.name: p.shape for p in network.parameters}
+        self.losses: list[float] = []
+
+    def load(self, state: State) -> None:
+        self.parameters = lesson.init_params({name: state[name] for name in self.shapes})
+
+    def state(self) -> State:
+        return {name: w.T.reshape(shape) for (name, shape), w in zip(self.shapes.items(), self.parameters, strict=True)}
+
+    def put(self, split: Split) -> tuple[NDArray[Any], NDArray[Any]]:
+        images = split.pixels(self.recipe.dtype).reshape(len(split), -1)
+        return images.T, lesson.one_hot(split.labels)
+
+    def run(self, data: tuple[NDArray[Any], NDArray[Any]], plan: Plan) -> None:
+        assert plan.order is None
+        self.losses += [lesson.train_step(self.parameters, *data, RATE) for _ in range(len(plan))]
+
+    def sync(self) -> np.ndarray:
+        losses, self.losses = np.array(self.losses), []
+        return losses

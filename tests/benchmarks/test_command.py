@@ -1,0 +1,92 @@
+"""python -m benchmarks: what it writes, and how it ends."""
+
+import json
+import sys
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks.timing import Line, Settings, Timing
+from benchmarks.workloads import WORKLOADS
+from triptych.errors import EngineError
+
+
+class Told:
+    """A workload that was measured before."""
+
+    title, timed = "a job", True
+
+    def measure(self, name: str, settings: Settings):
+        times = [Line("numpy", "", True, [1.0]), Line("torch-plain", "", False, [2.0])]
+        return iter([Timing(name, self.title, settings, 0.0, times, "equal", "a step")])
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """Run the command over one workload; return its exit status and words, its output, and the ratios it wrote."""
+    monkeypatch.setitem(WORKLOADS, "R1", Told())
+
+    def run(*arguments: str, others: float = 0.0):
+        monkeypatch.setattr(command, "others_now", lambda: others)
+        path = tmp_path / "ratios.json"
+        monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments, "--json", str(path)])
+        try:
+            command.main()
+            status = None
+        except SystemExit as ended:
+            status = ended.code
+        said = capsys.readouterr()
+        return status, said.out, said.err, json.loads(path.read_text()) if path.is_file() else None
+
+    return run
+
+
+def test_ratios_are_printed_and_written(run):
+    status, said, _, written = run("R1", "--threads", "1,2")
+    one = {"workload": "R1", "engine": "numpy", "peer": "torch-plain", "ratio": 2.0, "low": 2.0, "high": 2.0}
+    assert written == [one | {"threads": 1}, one | {"threads": 2}]
+    assert status is None
+    assert "2.00 [2.00, 2.00]" in said
+
+
+def test_a_busy_machine_has_no_wall_ratios(run):
+    status, said, _, written = run("R1", "--threads", "1,2", others=0.5)
+    assert [entry["threads"] for entry in written] == [1]
+    assert "2 threads, wall time; others used 50% of the machine" in said
+    assert "no ratio" in said
+    assert str(status).startswith("benchmarks: not everything was measured")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["R33"], "workload 'R33' is unknown; did you mean 'R3'?"),
+        (["--rounds", "0"], "must be at least 1"),
+        (["R1", "--threads", "two"], "--threads: invalid"),
+        (["R1", "--threads", "4096"], "4096 threads where this machine has"),
+        (["R2", "--data", "nowhere.csv"], "nowhere.csv: no such file"),
+    ],
+)
+def test_mistakes_are_answered_in_a_line(run, arguments, message):
+    status, _, error, _ = run(*arguments)
+    assert message in f"{status} {error}"
+
+
+def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(run, tmp_path):
+    (tmp_path / "ratios.json").mkdir()
+    status, said, _, _ = run("R1", "--threads", "1")
+    assert "ratios.json: cannot be written" in status
+    assert said == ""
+
+
+def test_a_workload_that_fails_leaves_the_others(run, monkeypatch):
+    def fails(name, settings):
+        raise EngineError("NumPy went home")
+
+    broken = Told()
+    broken.measure = fails
+    monkeypatch.setitem(WORKLOADS, "R2", broken)
+    status, said, _, written = run("R2", "R1", "--threads", "1")
+    assert "R2: not measured: NumPy went home" in said
+    assert [entry["workload"] for entry in written] == ["R1"]
+    assert status

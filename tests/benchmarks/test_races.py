@@ -1,0 +1,87 @@
+"""Races in miniature: who is proved, who is ranked, who is left out."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.contestants import opened, rank
+from benchmarks.inference import Inference
+from benchmarks.proof import Job, prove
+from benchmarks.timing import Settings, Timing
+from benchmarks.training import Training, images
+from benchmarks.workloads import WORKLOADS
+from triptych.bench.rows import Spec
+from triptych.optimizers import optimizer
+
+pytestmark = pytest.mark.usefixtures("numpy_alone")
+QUICK = Settings(threads=1, rounds=3)
+
+
+def small(name: str, *peers: str, **recipe) -> Training:
+    workload = WORKLOADS[name]
+    assert isinstance(workload, Training)
+    return replace(workload, recipe=replace(workload.recipe, **recipe), samples=24, steps=2, peers=peers)
+
+
+def only(workload, name: str = "R") -> Timing:
+    (found,) = workload.measure(name, QUICK)
+    return found
+
+
+def test_the_original_is_proved_and_ranked():
+    found = only(small("R1", "numpy-original"), "R1")
+    (entry,) = found.entries()
+    assert {key: entry[key] for key in ("workload", "engine", "peer", "threads")} == {
+        "workload": "R1", "engine": "numpy", "peer": "numpy-original", "threads": 1
+    }  # fmt: skip
+    assert 0 < entry["low"] <= entry["ratio"] <= entry["high"]
+    assert found.ok
+    assert any("float64 weights equal" in line for line in found.text())
+    assert any("× floor" in line for line in found.text())
+
+
+def test_who_cannot_be_fed_the_same_batches_is_timed_but_never_ranked():
+    pytest.importorskip("torch")
+    found = only(small("R2", "numpy-sklearn", "torch-loader", batch_size=4))
+    assert [(line.key, line.rank) for line in found.lines[1:]] == [("numpy-sklearn", "unproved"), ("torch-loader", "unproved")]
+    assert all(len(line.seconds) == 3 and min(line.seconds) > 0 for line in found.lines)
+    assert found.entries() == []
+    assert any("not proved" in line for line in found.text())
+
+
+def test_who_computes_something_else_is_left_out():
+    pytest.importorskip("torch")
+    found = only(small("R2", "torch-plain", batch_size=4, optimizer=optimizer("adam", 0.01)))  # the peer uses PyTorch's default, 0.001
+    assert [line.key for line in found.lines] == ["numpy"]
+    assert not found.ok
+    assert any("left out: torch-plain: PyTorch plain computes something else: update, layer hidden1" in line for line in found.text())
+
+
+def proved(name: str, *peers: Spec) -> list:
+    """Prove NumPy and some peers equal."""
+    workload = small(name, batch_size=4)
+    job = Job(workload.network, workload.recipe, images(workload.network, workload.samples, None))
+    with opened([Spec("numpy", "eager"), *peers], 1) as rows:
+        prove(rows, job)
+    return rows[1:]
+
+
+def test_reduced_precision_is_found_by_its_numbers():
+    pytest.importorskip("torch")
+    (bf16,) = proved("R3", Spec("torch", "plain-bf16"))
+    assert (bf16.failed, rank(bf16)) == (None, "reduced")
+
+
+def test_keras_is_proved_by_its_own_formulas():
+    pytest.importorskip("tensorflow")
+    (fit,) = proved("R2", Spec("tensorflow", "keras-fit"))
+    assert (fit.failed, rank(fit)) == (None, "ranked")
+
+
+def test_logits_are_proved_and_timed():
+    pytest.importorskip("torch")
+    workload = WORKLOADS["inference"]
+    assert isinstance(workload, Inference)
+    found = only(replace(workload, networks=workload.networks[:1], peers=("torch-plain",)), "inference")
+    assert [(entry["workload"], entry["peer"]) for entry in found.entries()] == [("inference R2", "torch-plain")]
+    assert any("an image" in line for line in found.text())
