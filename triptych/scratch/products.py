@@ -30,8 +30,10 @@ def across(x: Array) -> bool:
 
 def block(count: int, inner: int, outer: int, most: int) -> int:
     """Return how many of `count` rows to take at a time: equal blocks, or all where that is best."""
+    if outer > NARROW or count <= FEWEST:
+        return count
     most = min(most, SMALL // (inner * outer))
-    return count if outer > NARROW or most < FEWEST or count <= most else count // -(-count // most)
+    return count if most < FEWEST or count <= most else count // -(-count // most)
 
 
 def product(x: Array, w: Array, out: Array) -> None:
