@@ -27,8 +27,8 @@ verify: $(VENV)/.runtime ## prove every engine equal, step by step
 bench: $(VENV)/.runtime ## time the engines against what people use instead, and against the floor
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-test: $(VENV)/.dev ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev ## run the tests, two files at a time
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev ## style
 	@$(BIN)/ruff check .

@@ -2,13 +2,16 @@
 
 import os
 
+from triptych.bench import machine
+
 # One thread for every framework in this process, before the first import of any; and no start-up notices.
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-    os.environ[name] = "1"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.update(machine.environment(1, "cpu"))
+# XLA compiles five times as fast without its newer emitters and its optimisations, and most steps here are over in milliseconds.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import shutil
+from collections.abc import Iterator
 
 import pytest
 
@@ -26,6 +29,19 @@ def digits() -> Dataset:
 def few(digits: Dataset) -> Split:
     """200 of them: three batches of 64 and a smaller last one."""
     return Split(digits.train.images[:200], digits.train.labels[:200])
+
+
+@pytest.fixture(scope="module")
+def optimised() -> Iterator[None]:
+    """For tests whose steps take longer than compiling: float64 convolutions."""
+    if engines.entry("jax").installed:
+        import jax
+
+        jax.config.update("jax_disable_most_optimizations", False)
+        yield
+        jax.config.update("jax_disable_most_optimizations", True)
+    else:
+        yield
 
 
 def rows(*, numpy: bool = True, slow: bool = True) -> list:

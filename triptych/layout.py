@@ -20,6 +20,7 @@ TABLE: dict[str, dict[str, str]] = {
         "flat": "b (h w c) -> b (c h w)",
     },
     "tensorflow": {},
+    "jax": {},
 }
 
 

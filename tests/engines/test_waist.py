@@ -182,6 +182,10 @@ def test_no_global_of_the_framework_is_set(name, backend, few: Split):
         import keras
 
         look = lambda: (keras.config.floatx(), keras.config.epsilon(), str(keras.config.dtype_policy()))  # noqa: E731
+    elif name == "jax":
+        import jax
+
+        look = lambda: (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision, jax.config.jax_default_device)  # noqa: E731
     else:
         look = lambda: (np.geterr(), np.get_printoptions()["precision"])  # noqa: E731
     before = look()
@@ -207,6 +211,24 @@ def test_tensorflow_traces_once_for_each_shape(backend: str, few: Split):
     assert engine._steps.experimental_get_tracing_count() == len(schedule.kinds()) == 3
 
 
+def test_jax_traces_once_for_each_shape_whoever_asks(few: Split, monkeypatch):
+    pytest.importorskip("jax")
+    from triptych.engines import jax as module
+
+    traced, own = [], module.cross_entropy
+    monkeypatch.setattr(module, "cross_entropy", lambda *a: traced.append(a) or own(*a))
+    recipe = Recipe(4, 64, optimizer("adam", rate=0.00123), dtype="float64")  # of no other test
+    schedule, start = Schedule(NETWORK, recipe, 200, 2), state.initial(NETWORK, recipe)
+    for _ in range(2):
+        engine = engines.create("jax", NETWORK, recipe)
+        engine.load(start)
+        data = engine.put(few)
+        for plan in schedule.plans():
+            engine.run(data, plan)
+        engine.sync()
+    assert len(traced) == len(schedule.kinds()) == 3
+
+
 def test_what_cannot_be_had_is_said(monkeypatch):
     recipe = Recipe()
     assert engines.create("numpy", NETWORK, recipe, device="cuda").device == "cpu"  # the reference has no other
@@ -230,8 +252,8 @@ def test_devices_that_are_not_there(name: str, backend: str):
 
 
 def test_engines_are_found_by_their_files():
-    assert list(engines.entries()) == ["numpy", "torch", "tensorflow"]
-    assert engines.entry("torch").backends == {"eager": "eager", "onednn": "oneDNN", "compiled": "torch.compile"}
+    assert list(engines.entries()) == ["numpy", "torch", "tensorflow", "jax"]  # the optional one last
+    assert list(engines.entry("torch").backends) == ["eager", "onednn", "bf16", "compiled"]
 
 
 @pytest.mark.parametrize(("name", "backend"), rows())

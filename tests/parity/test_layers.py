@@ -45,7 +45,13 @@ def recorded(network: Network, recipe: Recipe) -> Recorded:
 
 
 # The other backends in one case each; all in all by ``triptych verify --layers --all --backends all``.
-OTHERS = {"torch-onednn": "normed", "torch-compiled": "edged", "tensorflow-xla": "edged", "tensorflow-fit": "normed"}
+OTHERS = {
+    "torch-onednn": "normed",
+    "torch-bf16": "edged",
+    "torch-compiled": "edged",
+    "tensorflow-xla": "edged",
+    "tensorflow-fit": "normed",
+}
 
 
 def cases() -> list:

@@ -12,6 +12,8 @@ from triptych.parity.compare import BOUND
 from triptych.plan import Schedule
 from triptych.recipe import Recipe
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 def coloured(split: Split) -> Split:
     """The digits on 32×32, in three colours that lie apart."""

@@ -72,6 +72,7 @@ TEETH = [
     Tooth("missing ReLU gradient, deep", with_layer("relu1", backward=unchanged), "gradient", "hidden1", "custom"),
     Tooth("ReLU that leaks going back", with_layer("relu", backward=leaking), "gradient", "hidden"),
     Tooth("another slope of LeakyReLU, D26", with_layer("leaky1", slope=0.3), "output", "leaky1", "edged", "tensorflow"),
+    Tooth("another slope of LeakyReLU, JAX", with_layer("leaky1", slope=0.3), "output", "leaky1", "edged", "jax"),
     Tooth("tanh for erf in GELU, D28", with_layer("gelu1", approximate="tanh"), "output", "gelu1", "smooth", "torch"),
     Tooth("erf for tanh in GELU, D28", with_layer("gelu2", form="erf"), "output", "gelu2", "smooth", "tensorflow"),
     Tooth("half of SiLU's derivative", with_layer("silu", backward=linear), "gradient", "conv2", "smooth"),

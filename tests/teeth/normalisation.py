@@ -58,6 +58,7 @@ TEETH = [
     Tooth(
         "momentum the wrong way round, TensorFlow", running(spec.BatchNorm("norm1", 0.9)), "update", "norm1", "normed", "tensorflow", **MEAN
     ),
+    Tooth("momentum the wrong way round, JAX", with_layer("norm1", momentum=0.9), "update", "norm1", "normed", "jax", **MEAN),
     Tooth("another epsilon, D18", running(spec.BatchNorm("norm1", epsilon=1e-3)), "output", "norm1", "normed", "torch"),
     Tooth("epsilon outside the root", with_layer("norm1", call=epsilon_outside), "output", "norm1", "normed", "tensorflow"),
     Tooth(

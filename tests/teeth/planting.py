@@ -99,6 +99,10 @@ def with_layer(name: str, **changes: Any) -> Mistake:
         class Wrong(base):
             def __init__(self, *args, **kwargs):
                 super().__init__(*args, **kwargs)
+                if hasattr(self, "task"):  # JAX's layers are the descriptions themselves
+                    layers = tuple(replace(own, **changes) if own.name == name else own for own in self.network.layers)
+                    self.task = self.task._replace(network=replace(self.network, layers=layers))
+                    return
                 layer = own_layers(self)[name]
                 for key, value in changes.items():
                     if not isfunction(value):

@@ -90,6 +90,7 @@ TEETH = [
     Tooth("sum instead of mean, gradient only", with_function(LOSS, summed_gradient), "gradient", "output"),
     Tooth("softmax twice, D38", with_function(LOSS, softmax_twice), "loss", "-"),
     Tooth("label smoothing forgotten", with_recipe(loss=Loss()), "loss", "-", engine="torch", recipe=trained(loss=SMOOTHED)),
+    Tooth("label smoothing forgotten, JAX", with_recipe(loss=Loss()), "loss", "-", engine="jax", recipe=trained(loss=SMOOTHED)),
     Tooth(
         "class weights divided by the number of samples, D40",
         with_recipe(loss=replace(WEIGHED, divide="samples")),
@@ -139,6 +140,14 @@ TEETH = [
         recipe=trained(clip=Clip(0.1)),
     ),
     Tooth("epsilon misplaced, Adam", update_with(keras_epsilon), "update", "hidden", recipe=trained("adam")),
+    Tooth(
+        "epsilon misplaced, JAX",
+        with_recipe(optimizer=optimizer("adam", epsilon_first=True)),
+        "update",
+        "hidden",
+        engine="jax",
+        recipe=trained("adam"),
+    ),
     Tooth("epsilon misplaced, RMSprop", update_with(keras_rmsprop), "update", "hidden", recipe=trained("rmsprop")),
     Tooth(
         "momentum times rate", update_with(keras_momentum), "update", "hidden", recipe=trained("momentum"), array="hidden/kernel/velocity"

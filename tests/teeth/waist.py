@@ -62,6 +62,7 @@ other_masks = with_plan(lambda plan: replace(plan, keep={name: np.roll(mask, 1, 
 TEETH = [
     Tooth("transposed kernel, PyTorch", transposed, "output", "output", engine="torch"),
     Tooth("transposed kernel, TensorFlow", transposed, "output", "output", engine="tensorflow"),
+    Tooth("transposed kernel, JAX", transposed, "output", "output", engine="jax"),
     Tooth("other initial weights", other_weights, "initial state", "hidden", engine="torch"),
     Tooth("one NaN", with_state(one_nan), "initial state", "output", engine="tensorflow", array="output/bias"),
     Tooth(
@@ -77,6 +78,7 @@ TEETH = [
     Tooth("other order, TensorFlow", other_order, "output", "flatten", engine="tensorflow"),
     Tooth("float32 learning rate in a float64 run, D62", float32_rate, "update", "hidden", engine="torch"),
     Tooth("float32 learning rate, TensorFlow", float32_rate, "update", "hidden", engine="tensorflow"),
+    Tooth("float32 learning rate, JAX", float32_rate, "update", "hidden", engine="jax"),
     Tooth("other masks", other_masks, "output", "dropout1", network="regularized", engine="torch"),
     Tooth("mask of an image in another layout", with_plan(as_channels_first), "output", "dropout1", "smooth", "torch"),
     Tooth("mask after a flatten in another layout", with_plan(flat_as_channels_first), "output", "dropout2", "smooth", "torch"),

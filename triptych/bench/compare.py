@@ -20,7 +20,8 @@ from ..state import State
 from . import machine, proof, rounds
 from .remote import Remote, WorkerDied
 from .result import result
-from .rows import Row, Spec, engine_of
+from .rows import Row, Spec, engine_of, remote_of
+from .workers import Workers
 
 Event = dict[str, Any]
 
@@ -51,15 +52,24 @@ class Settings:
 
 
 class Comparison:
-    """One seed's comparison. Iterate over `events`; `rows`, `states` and `result` are complete when it ends."""
+    """One seed's comparison. Iterate over `events`; `rows` and `states` are complete when it ends.
 
-    def __init__(self, dataset: Dataset, settings: Settings) -> None:
+    Parameters
+    ----------
+    dataset : Dataset
+    settings : Settings
+    workers : Workers, optional
+        Those of the rows where they were started before, while the data was read.
+    """
+
+    def __init__(self, dataset: Dataset, settings: Settings, workers: Workers | None = None) -> None:
         settings.network.check_fits(dataset.shape, len(dataset.classes))
         self.dataset, self.settings = dataset, settings
         self.rows = [Row(spec) for spec in settings.rows]
         self.states: dict[str, State] = {}
         self.drawing: list[float] = []
         self.start = state.initial(settings.network, settings.recipe)
+        self._workers = workers
         # What proves and what is drawn beside lives in a NumPy process of its own, in nobody's time and memory.
         self._witness: Remote | None = None
 
@@ -78,7 +88,8 @@ class Comparison:
         """
         yield {"type": "machine"} | machine.describe() | {"threads": self.settings.threads}
         try:
-            yield from self._open()
+            with self._workers or Workers(self.settings.rows, self.settings.threads, self.settings.device) as workers:
+                yield from self._open(workers)
             yield from self._first_steps()
             yield from proof.float64(self)
             if self.settings.recipe.dtype == "float32":
@@ -128,14 +139,18 @@ class Comparison:
         for row in self.live:
             yield from self.attempt(row, lambda row=row: action(row))
 
-    def _open(self) -> Iterator[Event]:
-        for row in self.rows:  # one after the other, so that each import is timed alone
+    def _open(self, workers: Workers) -> Iterator[Event]:
+        for row in self.rows:
             yield {"type": "importing", "row": row.spec.key}
 
+            def take(row: Row = row) -> None:
+                row.remote, row.timing["import"] = workers.take(row.spec)
+
+            yield from self.attempt(row, take)
+        for row in self.live:  # when all are imported, so that each is built alone
+
             def build(row: Row = row) -> None:
-                remote = row.remote = Remote(row.spec.engine, row.spec.backend, threads=self.settings.threads, device=self.settings.device)
-                row.timing["import"] = remote.greet()
-                row.engine = remote.build("timed", self.settings.network, self.settings.recipe)
+                row.engine = remote_of(row).build("timed", self.settings.network, self.settings.recipe)
                 row.timing["build"] = row.engine.build_s
                 row.test = row.engine.put(self.dataset.test)
                 row.train = row.engine.put(self.dataset.train)

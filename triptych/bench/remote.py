@@ -111,6 +111,10 @@ class Remote:
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it wrote nothing"
 
+    def kill(self) -> None:
+        """End the process at once, whatever it is doing; `close` is still to be called."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the process: politely, then not."""
         for stream in (self._process.stdin, self._process.stdout):

@@ -39,7 +39,7 @@ def specs(names: Iterable[str] | None = None, all_backends: bool = False) -> lis
     Parameters
     ----------
     names : iterable of str, optional
-        Engines, or ``engine/backend``; every engine by default.
+        Engines, or ``engine/backend``; by default every one, but of the optional ones those that are installed.
     all_backends : bool
         Each engine in all of its backends.
 
@@ -49,7 +49,8 @@ def specs(names: Iterable[str] | None = None, all_backends: bool = False) -> lis
         Where an engine or backend is unknown.
     """
     chosen: list[Spec] = []
-    for name in ["numpy", *(engines.entries() if names is None else names)]:
+    usual = [name for name, entry in engines.entries().items() if entry.installed or not entry.optional]
+    for name in ["numpy", *(usual if names is None else names)]:
         engine, _, backend = name.partition("/")
         entry = engines.entry(engine)
         if backend and backend not in entry.backends:

@@ -63,5 +63,5 @@ def _root(version: bool = typer.Option(False, "--version", callback=_version, is
     pass
 
 
-for _name in ("compare", "train", "verify", "report", "show", "data"):  # each file adds its command to the app
+for _name in ("compare", "train", "verify", "report", "show", "data", "map", "advise"):  # each file adds its command to the app
     import_module(f"{__name__}.{_name}")

@@ -55,6 +55,7 @@ def compare(
     from ..bench.compare import Comparison, Settings
     from ..bench.estimate import estimate
     from ..bench.rows import specs
+    from ..bench.workers import Workers
     from ..runs import Run
     from .loading import load
     from .table import show, show_spread
@@ -65,31 +66,35 @@ def compare(
     recipe_name = o.recipe_named(recipe_name, network, hidden)
     recipe = o.recipe_of(recipe_name, epochs, batch_size, optimizer, rate, like=like, seed=seed, dtype=dtype, random=random)
     reading = o.reading_of(size, skip_unreadable)
-    dataset = load(console, data, recipe.seed, reading)
-    settings = Settings(o.network_of(network, hidden, dropout, recipe_name, dataset, like), recipe, rows, threads, device)
-    if left_out := [*(["validation"] if recipe.validation else []), *(callback.name for callback in recipe.callbacks)]:
-        said = "every row trains all epochs on the whole training split, so that all make the same steps"
-        console.print(f"Without {' and '.join(left_out)}: {said}.", highlight=False)
-    if (guess := seeds * estimate(dataset, settings)) > LONG:
-        console.print(f"Estimate: about {guess / 60:.1f} minutes (Ctrl-C stops it; what is written stays whole).", highlight=False)
     results: list[dict[str, Any]] = []
-    with Run.create(runs, "compare") as run:
-        for number in range(recipe.seed, recipe.seed + seeds):
-            seeded = replace(settings, recipe=replace(recipe, seed=number))
-            comparison = Comparison(dataset if number == recipe.seed else sources.load(data, number, reading), seeded)
-            with View(console, {spec.key: spec.label for spec in rows}) as view:
-                for event in comparison.events():
-                    run.log({"seed": number} | event)
-                    view.see(event)
-                    if event["type"] == "result":
-                        results.append(event["result"])
-            show(console, results[-1])
-            outputs.save_states(run, comparison, f"seed-{number}/" if seeds > 1 else "")
-            outputs.save(run, settings, results)  # after each seed: what is finished is kept
-        if seeds > 1:
-            show_spread(console, results)
-        with console.status("drawing the report"):
-            missing = outputs.illustrate(run.folder)
+    with Workers(rows, threads, device) as workers:  # they import while the data is read
+        dataset = load(console, data, recipe.seed, reading)
+        settings = Settings(o.network_of(network, hidden, dropout, recipe_name, dataset, like), recipe, rows, threads, device)
+        if left_out := [*(["validation"] if recipe.validation else []), *(callback.name for callback in recipe.callbacks)]:
+            said = "every row trains all epochs on the whole training split, so that all make the same steps"
+            console.print(f"Without {' and '.join(left_out)}: {said}.", highlight=False)
+        if (guess := seeds * estimate(dataset, settings)) > LONG:
+            console.print(f"Estimate: about {guess / 60:.1f} minutes (Ctrl-C stops it; what is written stays whole).", highlight=False)
+        with Run.create(runs, "compare") as run:
+            for number in range(recipe.seed, recipe.seed + seeds):
+                seeded = replace(settings, recipe=replace(recipe, seed=number))
+                if number == recipe.seed:
+                    comparison = Comparison(dataset, seeded, workers)
+                else:
+                    comparison = Comparison(sources.load(data, number, reading), seeded)
+                with View(console, {spec.key: spec.label for spec in rows}) as view:
+                    for event in comparison.events():
+                        run.log({"seed": number} | event)
+                        view.see(event)
+                        if event["type"] == "result":
+                            results.append(event["result"])
+                show(console, results[-1])
+                outputs.save_states(run, comparison, f"seed-{number}/" if seeds > 1 else "")
+                outputs.save(run, settings, results)  # after each seed: what is finished is kept
+            if seeds > 1:
+                show_spread(console, results)
+            with console.status("drawing the report"):
+                missing = outputs.illustrate(run.folder)
     if missing:
         console.print(missing, style="yellow", highlight=False, markup=False)
     console.print(

@@ -100,10 +100,13 @@ Engines = Annotated[
     typer.Option("--engines", metavar="LIST", help="For example numpy,torch,tensorflow/xla. Default: all.", show_default=False),
 ]
 Backends = Annotated[
-    str, typer.Option("--backends", metavar="default|all", help="all: also oneDNN, compiled, XLA and Keras fit, each a row of its own.")
+    str,
+    typer.Option("--backends", metavar="default|all", help="all: oneDNN, bf16, compiled, XLA and Keras fit, too, each a row of its own."),
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of every engine.")]
-Device = Annotated[str, typer.Option("--device", metavar="cpu|cuda|mps|auto", help="Where PyTorch and TensorFlow run.")]
+Device = Annotated[
+    str, typer.Option("--device", metavar="cpu|cuda|mps|auto", help="Where the frameworks run; NumPy has the processor only.")
+]
 Runs = Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where run folders are made.")]
 
 

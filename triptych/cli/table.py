@@ -1,6 +1,6 @@
 """The result table of a comparison, for the terminal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rich import box
@@ -32,13 +32,19 @@ def show(console: Console, result: dict[str, Any]) -> None:
 
 
 def _table(console: Console, name: str, rows: list[Row], columns: dict[str, Callable[[Row], str]]) -> None:
+    table = empty(name, columns)
+    for row in rows:
+        table.add_row(row["label"], *(cell(row) for cell in columns.values()))
+    console.print(table)
+
+
+def empty(name: str, columns: Iterable[str]) -> Table:
+    """Return a table without rows yet: names on the left, figures on the right."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(name, style="bold")
     for title in columns:
         table.add_column(title, justify="right")
-    for row in rows:
-        table.add_row(row["label"], *(cell(row) for cell in columns.values()))
-    console.print(table)
+    return table
 
 
 def _range(interval: dict[str, float], scale: float) -> str:

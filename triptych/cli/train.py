@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..engines import entries
 from . import app
 from . import options as o
 
@@ -22,7 +23,7 @@ FIXED = ("network", "hidden", "dropout", "recipe", "epochs", "batch-size", "opti
 @app.command("train")
 def train(
     context: typer.Context,
-    engine: Annotated[str, typer.Argument(help="numpy, torch or tensorflow.", show_default=False)],
+    engine: Annotated[str, typer.Argument(help=f"One of {', '.join(entries())}.", show_default=False)],
     data: o.Data = None,
     size: o.Size = None,
     skip_unreadable: o.SkipUnreadable = False,

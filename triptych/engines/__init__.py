@@ -1,25 +1,27 @@
 """The narrow waist: NumPy arrays and plain data above, one framework each below.
 
 An engine is one file or folder here, found by its name and imported on first use. At its top it says what it is in plain
-literals (``LABEL``, ``REQUIRES``, ``INSTALL``, ``BACKENDS``, ``ARGUED``), which are read without importing anything.
+literals, the fields of an `Entry` in capitals, which are read without importing anything, NumPy included.
 """
 
 import ast
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
-from ..data.dataset import Split
 from ..errors import EngineError, suggest
-from ..network import Network
-from ..plan import Plan
-from ..recipe import Recipe
-from ..state import State
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..data.dataset import Split
+    from ..network import Network
+    from ..plan import Plan
+    from ..recipe import Recipe
+    from ..state import State
 
 Native = Any  # a split on an engine's device, in its own types
 AT_ONCE = 1_000  # samples evaluated at once: what a convolution makes of ten thousand does not fit into memory
@@ -34,31 +36,31 @@ class Engine(Protocol):
 
     device: str
 
-    def load(self, state: State) -> None:
+    def load(self, state: "State") -> None:
         """Take weights and optimizer slots in; ValueError names the first array that does not fit."""
         ...
 
-    def state(self) -> State:
+    def state(self) -> "State":
         """Give weights and optimizer slots out, as copies."""
         ...
 
-    def put(self, split: Split) -> Native:
+    def put(self, split: "Split") -> Native:
         """Move a whole split onto the device, once."""
         ...
 
-    def run(self, data: Native, plan: Plan) -> None:
+    def run(self, data: Native, plan: "Plan") -> None:
         """Make the plan's K training steps; they may still be in flight on return."""
         ...
 
-    def sync(self) -> np.ndarray:
+    def sync(self) -> "np.ndarray":
         """Wait, and return the losses since the last sync: this is where a stopwatch stops."""
         ...
 
-    def logits(self, data: Native) -> np.ndarray:
+    def logits(self, data: Native) -> "np.ndarray":
         """Return the logits of every sample in evaluation mode, shape (samples, classes)."""
         ...
 
-    def trace(self, data: Native, plan: Plan, *, outputs: bool = True) -> State:
+    def trace(self, data: Native, plan: "Plan", *, outputs: bool = True) -> "State":
         """Return what one training step (the plan's first) computes, in order, and change nothing.
 
         Keys are ``output/LAYER`` forward (left out without `outputs`), ``loss``, then ``gradient/LAYER/LEAF`` backward.
@@ -80,6 +82,12 @@ class Entry:
         Ways to run, each with a few words; the first is the default.
     argued : dict of str to str
         What a report says without having measured it: gpu, debugging, scalability.
+    packages : tuple of str
+        What else there is a version of, beside the module.
+    environment : dict of str to str
+        Variables of its process, read when it is imported; ``{threads}`` stands for how many it may use.
+    optional : bool
+        Nobody misses it where it is not installed, unless it is asked for.
     """
 
     name: str
@@ -88,6 +96,9 @@ class Entry:
     install: str
     backends: dict[str, str]
     argued: dict[str, str]
+    packages: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict[str, str])
+    optional: bool = False
 
     @property
     def installed(self) -> bool:
@@ -100,7 +111,7 @@ class Entry:
 
 @cache
 def entries() -> dict[str, Entry]:
-    """Return every engine by name: NumPy, the specification, first, then by label; nothing is imported."""
+    """Return every engine by name: NumPy, the specification, first, then by label, optional ones last; nothing is imported."""
     literals = [field.name.upper() for field in fields(Entry)[1:]]
     found: dict[str, Entry] = {}
     here = Path(__file__).parent
@@ -111,8 +122,8 @@ def entries() -> dict[str, Entry]:
             for node in ast.parse(path.read_text(encoding="utf-8")).body
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in literals
         }
-        found[name] = Entry(name, *(said[name] for name in literals))
-    return dict(sorted(found.items(), key=lambda item: (item[0] != "numpy", item[1].label.lower())))
+        found[name] = Entry(name, **{literal.lower(): value for literal, value in said.items()})
+    return dict(sorted(found.items(), key=lambda item: (item[0] != "numpy", item[1].optional, item[1].label.lower())))
 
 
 def entry(name: str) -> Entry:
@@ -128,7 +139,7 @@ def entry(name: str) -> Entry:
     return entries()[name]
 
 
-def create(name: str, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str | None = None) -> Engine:
+def create(name: str, network: "Network", recipe: "Recipe", *, device: str = "cpu", backend: str | None = None) -> Engine:
     """Import an engine and build it.
 
     Parameters

@@ -47,7 +47,7 @@ def value_errors() -> Generator[None]:
 
 
 class TriptychClassifier(ClassifierMixin, Parameters):
-    """A neural network for classification, trained by NumPy, PyTorch or TensorFlow with the same result.
+    """A neural network for classification, trained by NumPy, PyTorch, TensorFlow or JAX with the same result.
 
     X is taken as it is: put a ``StandardScaler`` before it. What has the name of a parameter or an attribute of
     scikit-learn's ``MLPClassifier`` means what it means there; docs/estimator.md has the fine print.
@@ -55,7 +55,7 @@ class TriptychClassifier(ClassifierMixin, Parameters):
     Parameters
     ----------
     engine : str
-        ``numpy``, ``torch`` or ``tensorflow``. It may be changed after `fit`, as `backend` and `device` may.
+        ``numpy``, ``torch``, ``tensorflow`` or ``jax``. It may be changed after `fit`, as `backend` and `device` may.
     hidden_layer_sizes : int or sequence of int
     activation : str
         After each hidden layer: ``relu``, ``tanh``, ``logistic``, ``leaky_relu``, ``gelu`` or ``silu``.

@@ -3,6 +3,7 @@
 //
 //   lines(element, {series: [{name, color, x, y, dash, faint}], x: "step", y: "loss", log: false})
 //   intervals(element, {rows: [{name, color, low, median, high, values}], x: "ms per step"})
+//   regions(element, {rows: {key: {name, color}}, x: "batch size", y: "width", xs, ys, fastest: [[[key, …]]], seconds: [[{key: s}]]})
 
 const NS = "http://www.w3.org/2000/svg";
 
@@ -178,4 +179,61 @@ export function intervals(element, spec) {
       svg(root, "line", { class: "median", x1: px(row.median), x2: px(row.median), y1: y - 9, y2: y + 9, style: `stroke:${row.color}` });
     });
   });
+}
+
+// Who is fastest where: a cell has the colour of the first of its `fastest`, and is hatched where there are others.
+export function regions(element, spec) {
+  const legend = html(element, "div", "legend");
+  for (const key of new Set(spec.fastest.flat().map((keys) => keys[0]))) {
+    html(legend, "span", "key", spec.rows[key].name).style.setProperty("--key", spec.rows[key].color);
+  }
+  html(legend, "span", "key hatched", "another may be as fast");
+  const area = html(element, "div", "plot");
+  const tip = html(area, "div", "tip");
+  tip.hidden = true;
+  responsive(area, (width) => drawRegions(area, tip, spec, width));
+}
+
+function drawRegions(area, tip, spec, width) {
+  area.querySelector("svg")?.remove();
+  const box = { left: 56, right: width - 12, top: 10, bottom: width * 0.6 - 38 };
+  const root = svg(area, "svg", { viewBox: `0 0 ${width} ${width * 0.6}`, role: "img", "aria-label": `who is fastest, ${spec.y} over ${spec.x}` });
+  const id = `hatch-${spec.y.replaceAll(" ", "-")}`;
+  const hatch = svg(svg(root, "defs"), "pattern", { id, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
+  svg(hatch, "line", { class: "hatch", x1: 0, x2: 0, y1: 0, y2: 6 });
+  const px = scale(0, spec.xs.length, box.left, box.right);
+  const py = scale(0, spec.ys.length, box.bottom, box.top);
+  spec.fastest.forEach((row, i) =>
+    row.forEach((keys, j) => {
+      const place = { x: px(j), y: py(i + 1), width: px(1) - px(0) + 0.5, height: py(0) - py(1) + 0.5 };
+      svg(root, "rect", { ...place, style: `fill:${spec.rows[keys[0]].color}` });
+      if (keys.length > 1) svg(root, "rect", { ...place, fill: `url(#${id})` });
+    }),
+  );
+  const ticks = (values, draw) => {
+    for (let tick = 1; tick <= values.at(-1); tick *= 4) {
+      const near = (i) => Math.abs(Math.log(values[i] / tick));
+      if (tick >= values[0]) draw(values.reduce((best, _, i) => (near(i) < near(best) ? i : best), 0) + 0.5, format(tick));
+    }
+  };
+  ticks(spec.xs, (at, text) => svg(root, "text", { class: "tick", x: px(at), y: box.bottom + 18, "text-anchor": "middle" }, text));
+  ticks(spec.ys, (at, text) => svg(root, "text", { class: "tick", x: box.left - 8, y: py(at) + 4, "text-anchor": "end" }, text));
+  svg(root, "text", { class: "axis", x: (box.left + box.right) / 2, y: width * 0.6 - 4, "text-anchor": "middle" }, spec.x);
+  svg(root, "text", { class: "axis", transform: `translate(12 ${(box.top + box.bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, spec.y);
+  root.onpointerleave = () => (tip.hidden = true);
+  root.onpointermove = (event) => {
+    const frame = root.getBoundingClientRect();
+    const at = (position, cells, from, to) => Math.floor(((position * width) / frame.width - from) / ((to - from) / cells));
+    const j = at(event.clientX - frame.left, spec.xs.length, box.left, box.right);
+    const i = at(event.clientY - frame.top, spec.ys.length, box.bottom, box.top);
+    const seconds = spec.seconds[i]?.[j];
+    tip.hidden = !seconds;
+    if (!seconds) return;
+    tip.replaceChildren();
+    html(tip, "b", "", `${spec.y} ${format(spec.ys[i])}, ${spec.x} ${format(spec.xs[j])}`);
+    for (const [key, time] of Object.entries(seconds)) {
+      html(tip, "div", "key", `${spec.rows[key].name}  ${format(time * 1e3)} ms`).style.setProperty("--key", spec.rows[key].color);
+    }
+    tip.style.left = `${Math.max(0, Math.min(width - tip.offsetWidth - 8, px(j + 1) + 12))}px`;
+  };
 }

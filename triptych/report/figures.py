@@ -8,7 +8,7 @@ from .. import files
 from ..runs import read_events, read_results
 from .curves import curves
 
-COLORS = ("#1f77c9", "#e0472b", "#b98300", "#2a9d63", "#8e5bd0", "#d0529b", "#4f6f8f")
+COLORS = ("#1f77c9", "#e0472b", "#b98300", "#2a9d63", "#8e5bd0", "#d0529b", "#4f6f8f", "#0f8a94", "#6b7d00")  # those of style.css
 
 
 def write(folder: Path) -> list[Path]:

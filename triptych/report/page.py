@@ -15,8 +15,10 @@ from ..layers import ReLU
 from ..network import Network
 from ..parity.rounding import PROBE_ROWS
 from ..runs import read_events, read_results
+from . import crossover
 from .answers import answers
 from .curves import curves
+from .figures import COLORS
 
 HERE = Path(__file__).parent
 UNITS = 16  # hidden units shown of each row
@@ -34,7 +36,7 @@ def write(folder: Path) -> Path:
 
     results = read_results(folder)
     run, network = results["runs"][0], Network.from_json(results["network"])
-    colors = {key: f"var(--c{i % 7})" for i, key in enumerate(run["rows"])}
+    colors = {key: f"var(--c{i % len(COLORS)})" for i, key in enumerate(run["rows"])}
     labels = {key: row["label"] for key, row in run["rows"].items()}
     drawn = curves((e for e in read_events(folder) if e["seed"] == run["seed"]), labels, colors)
     prefix = f"seed-{run['seed']}/" if len(results["runs"]) > 1 else ""
@@ -51,6 +53,7 @@ def write(folder: Path) -> Path:
         if run["rows"][key].get("step")
     ]
     flips = drawn.pop("flips")
+    known = crossover.of(results, {key: {"name": labels[key], "color": colors[key]} for key in labels})
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"ms": milliseconds, "sci": _scientific}
     page = environment.get_template("report.html").render(
@@ -65,9 +68,12 @@ def write(folder: Path) -> Path:
         flips=_flips(flips, labels, network, run["data"]["train"]) if flips else None,
         looks_for="what a hidden unit looks for" if len(network.parameters) > 2 else "what a class looks for",
         loss_note=_loss_note(run["steps"]),
+        map=known,
         style=_safe((HERE / "style.css").read_text(encoding="utf-8")),
         charts=_safe((HERE / "charts.js").read_text(encoding="utf-8").replace("export function", "function")),
-        data=_safe(files.to_json(drawn | {"step": {"x": "ms a step", "rows": step}}).replace("<", "\\u003c")),
+        data=_safe(
+            files.to_json(drawn | {"step": {"x": "ms a step", "rows": step}, "map": known and known["panels"]}).replace("<", "\\u003c")
+        ),
     )
     files.write(folder / "report.html", page)
     return folder / "report.html"

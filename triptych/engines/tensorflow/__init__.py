@@ -17,7 +17,7 @@ from ...state import State, check
 from .. import AT_ONCE
 from .augmentation import augment
 from .fitting import Fitting
-from .layers import IMAGES, Network, Pass
+from .layers import IMAGES, Network
 from .loss import cross_entropy
 from .optimizers import Optimizer
 
@@ -29,6 +29,13 @@ ARGUED = {
     "gpu": "cuda",
     "debugging": "inside tf.function a step is a graph: print becomes tf.print, and errors speak of generated code",
     "scalability": "from one device to clusters and TPUs, with tf.distribute",
+}
+PACKAGES = ("tensorflow-cpu", "keras")
+ENVIRONMENT = {
+    "TF_NUM_INTRAOP_THREADS": "{threads}",
+    "TF_NUM_INTEROP_THREADS": "{threads}",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
 }
 
 Steps = dict[str, Any]  # a plan on the device
@@ -58,9 +65,12 @@ class Engine:
         self.losses: list[tf.Tensor] = []
         if backend == "fit":
             self.fitting = Fitting(self.network, self.optimizer, recipe, self.loss)
-        self._steps: Callable[..., tf.Tensor] = tf.function(self._loop, jit_compile=backend == "xla")
-        self._logits: Callable[..., tf.Tensor] = tf.function(lambda x: self.network({IMAGES: x}))
-        self._traced: Callable[..., Any] = tf.function(self._seen, jit_compile=backend == "xla")
+        # A graph of one shape, then one of any K, then one of any batch size: no more, because each takes half a second to trace.
+        self._steps: Callable[..., tf.Tensor] = tf.function(self._loop, reduce_retracing=True)
+        self._logits: Callable[..., tf.Tensor] = tf.function(lambda x: self.network({IMAGES: x}), reduce_retracing=True)
+        self._traced: Callable[..., Any] = tf.function(self._seen)
+        # XLA has forward and backward, not the loop around them, in which its convolutions would take eighty times as long.
+        self._gradients: Callable[..., Any] = tf.function(self._computed, jit_compile=True) if backend == "xla" else self._computed
 
     def load(self, state: State) -> None:
         check(state, self.description, self.recipe)
@@ -106,18 +116,19 @@ class Engine:
 
     def _loop(self, x: tf.Tensor, y: tf.Tensor, steps: Steps) -> tf.Tensor:
         rate = steps["rate"]
-        losses = tf.TensorArray(rate.dtype, size=len(rate))
-        for k in tf.range(len(rate)):
-            loss, gradients, going = self._gradients(*self._batch(x, y, steps, k))
+        count = tf.shape(rate)[0]
+        losses = tf.TensorArray(rate.dtype, size=count)
+        for k in tf.range(count):
+            loss, gradients, statistics, _ = self._gradients(*self._batch(x, y, steps, k))
             self.optimizer.rate.assign(rate[k])
             self.optimizer.apply(gradients, list(self.variables.values()))
-            going.advance()
+            self.network.advance(statistics)
             losses = losses.write(k, loss)
         return losses.stack()
 
     def _seen(self, x: tf.Tensor, y: tf.Tensor, steps: Steps, outputs: bool) -> Any:
-        loss, gradients, going = self._gradients(*self._batch(x, y, steps, 0))
-        return going.outputs if outputs else {}, loss, gradients
+        loss, gradients, _, seen = self._gradients(*self._batch(x, y, steps, 0), outputs)
+        return seen, loss, gradients
 
     def _batch(self, x: tf.Tensor, y: tf.Tensor, steps: Steps, k: Any) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         if steps["order"] is not None:
@@ -126,12 +137,13 @@ class Engine:
             x = augment(self.recipe.augmentation, x, {name: drawn[k] for name, drawn in steps["drawn"].items()})
         return {IMAGES: x} | {name: mask[k] for name, mask in steps["keep"].items()}, y
 
-    def _gradients(self, inputs: dict[str, tf.Tensor], y: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor], Pass]:
+    def _computed(self, inputs: dict[str, tf.Tensor], y: tf.Tensor, outputs: bool = False) -> Any:
+        """Return the loss, the gradients, what every BatchNorm is to keep, and the outputs where they are asked for."""
         variables = [variable.value for variable in self.variables.values()]
         with tf.GradientTape() as tape:
             logits, going = self.network.forward(inputs, training=True)
             loss = self.loss(y, logits)
-        return loss, tape.gradient(loss, variables), going
+        return loss, tape.gradient(loss, variables), going.statistics, going.outputs if outputs else {}
 
     def _moved(self, plan: Plan) -> Steps:
         """Return a plan's arrays on the device."""

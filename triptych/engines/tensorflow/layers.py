@@ -19,12 +19,7 @@ class Pass:
     def __init__(self, training: bool, masks: dict[str, tf.Tensor]) -> None:
         self.training, self.masks = training, masks
         self.outputs: dict[str, tf.Tensor] = {}
-        self.statistics: list[tuple[BatchNorm, tf.Tensor, tf.Tensor]] = []
-
-    def advance(self) -> None:
-        """Let the running statistics move by one step."""
-        for norm, mean, variance in self.statistics:
-            norm.advance(mean, variance)
+        self.statistics: list[tuple[tf.Tensor, tf.Tensor]] = []  # of every BatchNorm, in order
 
 
 class Dropout(keras.layers.Layer):
@@ -40,6 +35,19 @@ class Dropout(keras.layers.Layer):
         if keep is None:
             keep = self.own.uniform(tf.shape(x)) >= self.rate
         return x * tf.cast(keep, x.dtype) / (1 - self.rate)
+
+
+class Dense(keras.layers.Dense):
+    """keras.layers.Dense, except that its gradient is (dyᵀ·x)ᵀ where a batch has more samples than inputs.
+
+    For 9,000 samples, 784 inputs and 10 units dyᵀ·x takes two thirds of the time of xᵀ·dy. To transpose the kernel costs little then.
+    """
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        if (x.shape[0] or 0) <= x.shape[1]:  # also where the number of samples is not known
+            return super().call(x)
+        y = tf.matmul(x, tf.transpose(self.kernel.value), transpose_b=True)
+        return tf.nn.bias_add(y, self.bias.value) if self.use_bias else y
 
 
 class Conv2D(keras.layers.Conv2D):
@@ -159,13 +167,20 @@ class Network(keras.Model):
     def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """One forward by itself, as Keras's fit makes it: in training the running statistics move."""
         x, going = self.forward(inputs, training)
-        going.advance()
+        if training:
+            self.advance(going.statistics)
         return x
 
     def forward(self, inputs: dict[str, tf.Tensor], training: bool) -> tuple[tf.Tensor, Pass]:
         """Return the logits, and the outputs and statistics of every layer."""
         going = Pass(training, inputs)
         return walk(self.stack, inputs[IMAGES], going), going
+
+    def advance(self, statistics: list[tuple[tf.Tensor, tf.Tensor]]) -> None:
+        """Let the running statistics of every BatchNorm move by one step."""
+        norms = [layer for layer in self.flat if isinstance(layer, BatchNorm)]
+        for norm, (mean, variance) in zip(norms, statistics, strict=True):
+            norm.advance(mean, variance)
 
 
 def walk(layers: list[Any], x: tf.Tensor, going: Pass) -> tf.Tensor:
@@ -177,7 +192,7 @@ def walk(layers: list[Any], x: tf.Tensor, going: Pass) -> tf.Tensor:
             x = layer(x, going.masks.get(layer.name), training=going.training)
         elif isinstance(layer, BatchNorm) and going.training:
             mean, variance, kept = layer.measure(x)
-            going.statistics.append((layer, mean, kept))
+            going.statistics.append((mean, kept))
             x = layer(x, (mean, variance))
         else:
             x = layer(x)
@@ -202,7 +217,7 @@ def build(layer: Layer, own: tf.random.Generator, dtype: str) -> Any:
         case spec.Flatten():
             return keras.layers.Flatten(**known)
         case spec.Dense(units=units, bias=bias):
-            return keras.layers.Dense(units, use_bias=bias, **known)
+            return Dense(units, use_bias=bias, **known)
         case spec.Conv2D():
             return Conv2D(layer, **known)
         case spec.MaxPool2D() | spec.AvgPool2D():

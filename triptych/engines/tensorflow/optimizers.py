@@ -30,6 +30,8 @@ class Optimizer(keras.optimizers.Optimizer):
             grads = [
                 g + self.l2 * w.value if kernel else g for g, w, kernel in zip(grads, self._trainable_variables, self.kernels, strict=True)
             ]
+        if isinstance(self.spec, spec.Moments):
+            self.of_m, self.of_v = self._corrections(self.spec)  # once a step, not once a variable
         super().apply(clipped(grads, self.clip), trainable_variables)
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: Any) -> None:
@@ -39,23 +41,42 @@ class Optimizer(keras.optimizers.Optimizer):
             self.assign(variable, variable * (1 - self.rate * decay))
         elif decay:
             gradient = gradient + decay * variable
-        self.assign_sub(variable, self._change(self.spec, gradient, slots))
+        if isinstance(self.spec, spec.Adam):
+            self._adam(self.spec, variable, gradient, slots)
+        else:
+            self.assign_sub(variable, self._change(self.spec, gradient, slots))
+
+    def _adam(self, o: spec.Adam, w: Any, g: tf.Tensor, slots: dict[str, Any]) -> None:
+        """Advance slots and weights by one kernel, where some twenty small ones take longer to start than to run.
+
+        Its formula is Keras's (D47). PyTorch's is the same with another epsilon: m / (√(v/c) + ε) = √c·m / (√v + √c·ε), where c
+        corrects the bias of v. Both corrections are made in float64, outside; powers of 0 turn off the kernel's own.
+        """
+        epsilon = tf.constant(o.epsilon, tf.float64) * (1.0 if o.epsilon_first else tf.sqrt(self.of_v))
+        tf.raw_ops.ResourceApplyAdam(
+            var=w.handle,
+            m=slots["m"].value.handle,
+            v=slots["v"].value.handle,
+            beta1_power=tf.constant(0, g.dtype),
+            beta2_power=tf.constant(0, g.dtype),
+            lr=self.rate * tf.cast(tf.sqrt(self.of_v) / self.of_m, g.dtype),
+            beta1=tf.constant(o.beta1, g.dtype),
+            beta2=tf.constant(o.beta2, g.dtype),
+            epsilon=tf.cast(epsilon, g.dtype),
+            grad=g,
+        )
 
     def _change(self, o: spec.Optimizer, g: tf.Tensor, slots: dict[str, Any]) -> tf.Tensor:
         """Advance the slots and return what is to be taken off the weights."""
         match o:
             case spec.SGD():
                 return self._through_velocity(o, g, slots, o.nesterov)
-            case spec.Adam():
-                m, v, of_m, of_v = self._moments(o, g, slots)
-                if o.epsilon_first:  # as Keras has it (D47)
-                    return self.rate * tf.sqrt(of_v) / of_m * m / (tf.sqrt(v) + o.epsilon)
-                return self.rate / of_m * m / (tf.sqrt(v / of_v) + o.epsilon)
             case spec.Nadam():
-                m, v, _, of_v = self._moments(o, g, slots)
+                m = self._keep(slots["m"], o.beta1 * slots["m"] + (1 - o.beta1) * g)
+                v = self._keep(slots["v"], o.beta2 * slots["v"] + (1 - o.beta2) * g**2)
                 now, ahead = self._schedule(o, 1, g.dtype), self._schedule(o, 2, g.dtype)
                 direction = ahead[0] / (1 - ahead[1]) * m + (1 - now[0]) / (1 - now[1]) * g
-                return self.rate * direction / (tf.sqrt(v / of_v) + o.epsilon)
+                return self.rate * direction / (tf.sqrt(v / tf.cast(self.of_v, g.dtype)) + o.epsilon)
             case spec.RMSprop():
                 v = self._keep(slots["v"], o.rho * slots["v"] + (1 - o.rho) * g**2)
                 return self._through_velocity(o, g / root(v, o), slots)
@@ -78,14 +99,11 @@ class Optimizer(keras.optimizers.Optimizer):
         ahead = g + o.momentum * velocity if nesterov else velocity
         return ahead if steps else self.rate * ahead
 
-    def _moments(self, o: spec.Moments, g: tf.Tensor, slots: dict[str, Any]) -> tuple[tf.Tensor, ...]:
-        """Return both moments, and what corrects their bias."""
-        m = self._keep(slots["m"], o.beta1 * slots["m"] + (1 - o.beta1) * g)
-        v = self._keep(slots["v"], o.beta2 * slots["v"] + (1 - o.beta2) * g**2)
-        # In float64, and by tf.constant: a cast of a Python float goes through float32 (D63).
+    def _corrections(self, o: spec.Moments) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return what corrects the bias of both moments, in float64."""
         t = tf.cast(self.iterations + 1, tf.float64)
-        of_m, of_v = (tf.cast(1 - tf.constant(beta, tf.float64) ** t, g.dtype) for beta in (o.beta1, o.beta2))
-        return m, v, of_m, of_v
+        of_m, of_v = (1 - tf.constant(beta, tf.float64) ** t for beta in (o.beta1, o.beta2))  # tf.cast goes through float32 (D63)
+        return of_m, of_v
 
     def _schedule(self, o: spec.Nadam, ahead: int, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
         """Return µ and Π of the step that lies `ahead` of those made."""

@@ -1,0 +1,125 @@
+"""What is planted in a calibration is what the advice says."""
+
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+from advise.planted import COMPILED, NUMPY, TORCH, calibrated, costs, seconds
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.advise import drawn
+from triptych import zoo
+from triptych.advise import model
+from triptych.advise.advice import Advice, Advisor
+from triptych.advise.arithmetic import arithmetic
+from triptych.advise.grid import cases
+from triptych.advise.stopwatch import Case
+from triptych.errors import TriptychError
+from triptych.layers import GELU
+
+SLOW_CALLS, SLOW_SUMS = costs(2e-4, 1e-10, 2e-12), costs(1e-5, 4e-10, 2e-11)  # who wins where networks are large, and where they are small
+BOTH = Advisor(calibrated({NUMPY: SLOW_SUMS, TORCH: SLOW_CALLS}))
+
+
+def asked(advisor: Advisor, case: Case) -> Advice:
+    return advisor.advise(arithmetic(case.network, case.recipe, case.batch))
+
+
+def test_planted_costs_foretell_networks_that_were_never_timed():
+    inside, misses = 0, list[float]()
+    for case in map(drawn, range(40)):
+        for estimate in asked(BOTH, case).estimates:
+            truth = seconds(case, SLOW_SUMS if estimate.key == "numpy" else SLOW_CALLS)
+            inside += estimate.low <= truth <= estimate.high
+            misses.append(abs(np.log(estimate.seconds / truth)))
+            assert sum(estimate.shares.values()) == pytest.approx(1)
+    assert np.median(misses) < 0.03  # the noise is 0.02
+    assert inside >= 0.8 * len(misses)
+
+
+def test_shares_are_the_planted_ones():
+    case = Case.of(zoo.get("custom"), 256, "adam")
+    amount = model.amounts(arithmetic(case.network, case.recipe, case.batch))
+    parts = SLOW_CALLS * amount
+    truth = {share: parts[[term.share == share for term in model.TERMS]].sum() / parts.sum() for share in model.SHARES}
+    (found,) = (e.shares for e in asked(BOTH, case).estimates if e.key == "torch")
+    assert all(found[share] == pytest.approx(truth[share], abs=0.05) for share in model.SHARES)
+
+
+def test_the_crossover_is_where_it_was_planted():
+    small, large = Case.of(zoo.dense("small", [10]), 1), Case.of(zoo.dense("large", [1024]), 4096)
+    assert asked(BOTH, small).fastest == ["numpy"]
+    assert asked(BOTH, large).fastest == ["torch"]
+
+
+def test_where_two_rows_differ_by_less_than_the_noise_both_may_be_the_fastest():
+    alike = Advisor(calibrated({NUMPY: SLOW_SUMS, TORCH: 1.01 * SLOW_SUMS}, noise=0.1))
+    assert set(asked(alike, Case.of(zoo.get("custom"), 64)).fastest) == {"numpy", "torch"}
+
+
+def test_a_row_that_is_not_proved_is_never_the_fastest():
+    advisor = Advisor(replace(calibrated({NUMPY: 2 * SLOW_SUMS, TORCH: SLOW_SUMS}), unproved={"torch": "computes something else"}))
+    advice = asked(advisor, Case.of(zoo.get("custom"), 64))
+    assert advice.fastest == ["numpy"]
+    assert [(e.key, e.barred) for e in advice.estimates] == [("torch", "computes something else"), ("numpy", None)]
+
+
+def test_a_row_of_which_too_little_is_known_is_never_the_fastest():
+    advisor = Advisor(calibrated({NUMPY: SLOW_SUMS}).joined(calibrated({TORCH: 0.5 * SLOW_SUMS}, noise=1.0)))
+    assert advisor.barred.keys() == {"torch"}
+    assert "too little is known" in advisor.barred["torch"]
+    assert asked(advisor, Case.of(zoo.get("custom"), 64)).fastest == ["numpy"]
+
+
+def test_what_a_row_had_no_time_for_is_taken_from_another_of_its_engine():
+    advisor = Advisor(calibrated({NUMPY: SLOW_SUMS, TORCH: SLOW_CALLS, COMPILED: 0.5 * SLOW_CALLS}, timed={COMPILED: 6}))
+    misses = [
+        np.log(estimate.seconds / seconds(case, 0.5 * SLOW_CALLS))
+        for case in map(drawn, range(30))
+        for estimate in asked(advisor, case).estimates
+        if estimate.key == "torch-compiled"
+    ]
+    assert np.median(np.abs(misses)) < 0.1
+
+
+def test_a_few_disturbed_times_do_not_matter():
+    rows = np.array([model.amounts(arithmetic(c.network, c.recipe, c.batch)) for c in islice(cases(), 60)])
+    truth = rows @ SLOW_SUMS
+    disturbed = truth.copy()
+    disturbed[::15] *= 5
+    fit = model.fit(rows, disturbed, np.ones(60))
+    assert np.quantile(np.abs(np.log(fit.seconds(rows) / truth)), 0.9) < 0.1
+    assert (fit.costs >= 0).all()
+    assert np.quantile(np.abs(model.left_out(rows, truth)), 0.8) < 1e-3  # without noise nothing is missed
+
+
+def test_what_the_sum_misses_is_learnt_from_networks_that_are_made_up_alike():
+    rows = np.array([model.amounts(arithmetic(c.network, c.recipe, c.batch)) for c in islice(cases(), 120)])
+    parts = rows * SLOW_CALLS
+    calls = parts[:, [term.share == "overhead" for term in model.TERMS]].sum(axis=1) / parts.sum(axis=1)
+    truth = parts.sum(axis=1) * np.exp(0.3 * np.sin(6 * calls))  # no sum of costs is that
+    fit = model.fit(rows, truth, np.ones(120))
+    sums, learnt = (np.abs(np.log(seconds / truth)).mean() for seconds in (rows @ fit.costs, fit.seconds(rows)))
+    assert learnt < 0.6 * sums
+    assert np.abs(model.left_out(rows, truth)).mean() < sums  # that has seen them
+
+
+@given(st.lists(st.floats(-3, 3), min_size=1, max_size=50), st.floats(0.05, 1))
+def test_a_quantile_covers_its_share(errors: list[float], share: float):
+    found = model.quantile(errors, share)
+    assert found in np.abs(errors)
+    assert np.mean(np.abs(errors) <= found) >= share - 1e-9
+
+
+def test_layers_that_were_never_timed_are_named():
+    network = zoo.dense("n", [8])
+    unheard = replace(network, layers=(*network.layers[:2], GELU("g"), network.layers[-1]))
+    step = arithmetic(unheard, Case.of(network, 1).recipe, 1)
+    assert BOTH.unknown(step) == ["GELU"]
+
+
+def test_too_little_is_no_calibration():
+    with pytest.raises(TriptychError, match="too little was timed to know any row; give triptych map more --minutes"):
+        Advisor(calibrated({NUMPY: SLOW_SUMS}, networks=3))

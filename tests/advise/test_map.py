@@ -1,0 +1,142 @@
+"""The map as data, as a picture and in a report; and both commands."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from advise.planted import COMPILED, NUMPY, TORCH, calibrated, costs
+
+from triptych import files, zoo
+from triptych.advise import calibration, chart
+from triptych.advise.advice import Advisor
+from triptych.bench import machine
+from triptych.cli import main
+from triptych.network import Network
+from triptych.optimizers import optimizer
+from triptych.recipe import Recipe
+from triptych.report import crossover
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHARTS = Path(crossover.__file__).with_name("charts.js").read_text(encoding="utf-8").replace("export function", "function")
+PLANTED = calibrated({NUMPY: costs(1e-5, 4e-10, 2e-11), TORCH: costs(2e-4, 1e-10, 2e-12), COMPILED: costs(3e-4, 2e-10, 2e-11)})
+
+
+@pytest.fixture(autouse=True)
+def _kept(tmp_path, monkeypatch):
+    """This machine is calibrated, for one thread."""
+    monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(chart, "CELLS", 9)
+    calibration.keep(PLANTED, calibration.path(1))
+
+
+def results(network: Network | None = None, **others) -> dict:
+    """As much of a comparison's results as the map needs."""
+    about = {"network": (network or zoo.get("classic")).to_json(), "recipe": Recipe(optimizer=optimizer("adam")).to_json(), "threads": 1}
+    return about | {"machine": {"processor": machine.processor()}} | others
+
+
+def said(capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    return f"{ended.value.code}: " + " ".join((printed.out + printed.err).split())
+
+
+def test_the_map_names_the_planted_winners():
+    dense, convolution = chart.panels(Advisor(PLANTED), zoo.GREY, optimizer("adam"))
+    for panel in (dense, convolution):
+        assert len(panel["fastest"]) == len(panel["ys"])
+        assert {len(row) for row in panel["fastest"]} == {len(panel["xs"])}
+        assert panel["xs"] == sorted(set(panel["xs"]))
+        assert panel["fastest"][0][0] == ["numpy"]
+        assert panel["fastest"][-1][-1] == ["torch"]
+        assert {len(keys) for row in panel["fastest"] for keys in row} >= {1, 2}  # on the way it cannot be told
+    assert set(dense["seconds"][0][0]) == {"numpy", "torch", "torch-compiled"}
+
+
+@pytest.mark.parametrize(("name", "begins"), [("map.png", b"\x89PNG"), ("map.svg", b"<?xml"), ("map.pdf", b"%PDF")])
+def test_show_prints_and_draws_without_timing(capsys, name: str, begins: bytes):
+    text = said(capsys, "map", "--show", "--out", name)
+    assert text.startswith("0: ")
+    assert "NumPy 60" in text
+    assert "PyTorch compiled 60" in text
+    assert "10 NumPy" in text  # the narrowest network: NumPy at the smallest batch
+    assert Path(name).read_bytes().startswith(begins)
+
+
+def test_advice_in_a_table_and_a_sentence(capsys):
+    text = said(capsys, "advise", "--hidden", "1024,1024", "--batch-size", "2048")
+    assert "batch 2,048" in text
+    assert "Fastest: PyTorch, expected to spend" in text
+    assert all(share in text for share in ("overhead", "memory", "arithmetic"))
+
+
+def test_advice_says_what_it_leaves_out(capsys):
+    assert "no network of the calibration had GlobalAvgPool, Residual" in said(capsys, "advise", "--network", "resnet20")
+    Path("r.json").write_text('{"dtype": "float64", "augmentation": {"shift": 1}, "batch_size": 8}')
+    text = said(capsys, "advise", "--recipe", "r.json")
+    assert "augmentation is not counted" in text
+    assert "calibrated in float32; in float64" in text
+
+
+MISTAKES = {
+    "threads that were never timed": (["advise", "--threads", "2"], "not calibrated for 2 threads; run: triptych map --threads 2"),
+    "a misspelt network": (["advise", "--network", "clasic"], "did you mean 'classic'"),
+    "a picture of no kind": (["map", "--show", "--out", "map.jpeg"], "map.jpeg: a picture ends in .png, .svg, .pdf"),
+    "a misspelt engine": (["map", "--engines", "pytorch"], "did you mean 'torch'"),
+    "no images": (["advise", "--images", "0"], "--images"),
+    "nothing to show": (["map", "--show", "--threads", "3"], "not calibrated for 3 threads"),
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_a_mistake_is_answered_in_words(capsys, kind: str):
+    arguments, says = MISTAKES[kind]
+    text = said(capsys, *arguments)
+    assert text.startswith("2: ")
+    assert says in text
+
+
+def test_a_report_has_the_map_of_its_own_images_and_optimizer():
+    rows = {"numpy": {"name": "NumPy", "color": "var(--c0)"}, "torch": {"name": "PyTorch", "color": "var(--c1)"}}
+    found = crossover.of(results(zoo.get("classic", (8, 8, 1))), rows)
+    assert found
+    assert found["networks"] == 60
+    assert found["note"] is None
+    assert [panel["title"] for panel in found["panels"]] == [
+        "One hidden layer, adam, images of 8×8×1",
+        "One 3×3 convolution, adam, images of 8×8×1",
+    ]
+    assert found["panels"][0]["rows"] == rows | {"torch-compiled": {"name": "PyTorch compiled", "color": "var(--c2)"}}
+
+
+def test_a_report_has_none_where_its_machine_is_not_calibrated():
+    assert crossover.of(results(threads=2), {}) is None
+    assert crossover.of(results(machine={"processor": "Acme"}), {}) is None
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt install chromium)")
+def test_the_map_in_a_browser_tells_times_where_it_is_pointed_at():
+    api = pytest.importorskip("playwright.sync_api")
+    rows = {key: {"name": PLANTED.label(key), "color": "red"} for key in ("numpy", "torch", "torch-compiled")}
+    found = crossover.of(results(), rows)
+    assert found
+    panel = found["panels"][0]
+    script = f"{CHARTS}; regions(document.getElementById('map'), {files.to_json(panel)})"
+    page = f"<div id='map' style='width: 500px'></div><script>{script}</script>"
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox", "--disable-gpu"])
+        opened = browser.new_page()
+        opened.set_content(page)
+        undecided = sum(len(keys) > 1 for row in panel["fastest"] for keys in row)
+        assert opened.locator("svg > rect").count() == len(panel["xs"]) * len(panel["ys"]) + undecided
+        box = opened.locator("svg").bounding_box()
+        assert box
+        opened.mouse.move(box["x"] + box["width"] - 14, box["y"] + 12)  # the last cell of the topmost row
+        expected = f"hidden units {panel['ys'][-1]:,}, batch size {panel['xs'][-1]:,}"
+        assert expected in opened.locator(".tip").inner_text()
+        assert opened.locator(".tip div").count() == 3
+        browser.close()

@@ -1,0 +1,1 @@
+"""Which engine is fastest for a network on this machine, and why: counted, calibrated, fitted (docs/map.md)."""

@@ -1,0 +1,193 @@
+"""A calibration: every row times as many of the grid's networks as its share of the time allows. And its file."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .. import __version__, files
+from ..bench import machine
+from ..bench.rows import Spec
+from ..data.fetch import cache
+from ..errors import TriptychError
+from .grid import cases
+from .proof import prove
+from .stopwatch import Case, Stopwatch
+
+FORMAT = 1
+MINUTES = 9.0  # by default; what is under way when they are over is finished
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One network and the seconds of a step in each row that timed it."""
+
+    case: Case
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was timed, on which machine.
+
+    Attributes
+    ----------
+    processor : str
+    threads : int
+        Of every row.
+    versions : dict of str to str
+        Of the libraries, and of Triptych itself.
+    created : str
+        When, UTC.
+    rows : tuple of Spec
+    unproved : dict of str to str
+        By row, why it is never called the fastest: its float32 steps are not what the others compute.
+    samples : tuple of Sample
+    """
+
+    processor: str
+    threads: int
+    versions: dict[str, str]
+    created: str
+    rows: tuple[Spec, ...]
+    unproved: dict[str, str]
+    samples: tuple[Sample, ...]
+
+    def label(self, key: str) -> str:
+        """Return what people call a row."""
+        return next(spec.label for spec in self.rows if spec.key == key)
+
+    def of(self, rows: list[Spec]) -> "Calibration":
+        """Return the part of it that is of some rows."""
+        keys = {spec.key for spec in rows}
+        samples = [replace(sample, seconds={k: s for k, s in sample.seconds.items() if k in keys}) for sample in self.samples]
+        unproved = {key: why for key, why in self.unproved.items() if key in keys}
+        return replace(self, rows=tuple(rows), unproved=unproved, samples=tuple(sample for sample in samples if sample.seconds))
+
+    def joined(self, newer: "Calibration") -> "Calibration":
+        """Return this one with the rows of a newer one in place of its own."""
+        kept, seconds = self.of([spec for spec in self.rows if spec not in newer.rows]), dict[Case, dict[str, float]]()
+        for sample in newer.samples + kept.samples:
+            seconds[sample.case] = seconds.get(sample.case, {}) | sample.seconds
+        samples = tuple(Sample(case, found) for case, found in seconds.items())
+        return replace(newer, rows=newer.rows + kept.rows, unproved=kept.unproved | newer.unproved, samples=samples)
+
+    def to_json(self) -> dict[str, Any]:
+        rows = [{"engine": spec.engine, "backend": spec.backend} for spec in self.rows]
+        samples = [sample.case.to_json() | {"seconds": sample.seconds} for sample in self.samples]
+        return {"format": FORMAT} | vars(self) | {"rows": rows, "samples": samples}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Calibration":
+        rows = tuple(Spec(row["engine"], row["backend"]) for row in data["rows"])
+        samples = tuple(Sample(Case.from_json(sample), dict(sample["seconds"])) for sample in data["samples"])
+        rest = {name: data[name] for name in ("processor", "threads", "versions", "created", "unproved")}
+        return cls(**rest, rows=rows, samples=samples)
+
+
+def calibrate(specs: list[Spec], threads: int = 1, minutes: float = MINUTES) -> Iterator[dict[str, Any]]:
+    """Prove every row, then time networks of the grid in all that have time left.
+
+    Parameters
+    ----------
+    specs : list of Spec
+        The first is the reference and sets the pace.
+    threads : int
+    minutes : float
+        In all; each row has its share, an engine's default backend twice as much as the others.
+
+    Yields
+    ------
+    dict
+        With a ``type``: ``proved`` (row, why not), ``timed`` (networks so far, part of the time that is over), ``failed`` (row, why), and
+        at the end ``calibration``.
+    """
+    begun, total, samples, unproved = time.perf_counter(), 60 * minutes, list[Sample](), dict[str, str]()
+    shares = [2 if spec.key == spec.engine else 1 for spec in specs]
+    with Stopwatch(specs, threads) as watch:
+        for timer, share in zip(watch.timers, shares, strict=True):
+            timer.allowance = total * share / sum(shares)
+        for key, why in prove(watch):
+            if why:
+                unproved[key] = why
+            yield {"type": "proved", "row": key, "why": why}
+        for case in cases():
+            seconds = watch.time(case)
+            part = (time.perf_counter() - begun) / total
+            if seconds:
+                samples.append(Sample(case, seconds))
+                yield {"type": "timed", "networks": len(samples), "part": part, "rows": list(seconds)}
+            if not seconds or part >= 1:
+                break
+        failed = {timer.spec.key: timer.failed for timer in watch.timers if timer.failed}
+    for key, why in failed.items():
+        yield {"type": "failed", "row": key, "why": why}
+    rows = tuple(spec for spec in specs if any(spec.key in sample.seconds for sample in samples))
+    created = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    yield {
+        "type": "calibration",
+        "calibration": Calibration(machine.processor(), threads, versions(), created, rows, unproved, tuple(samples)),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return what decides how fast an engine is, beside the machine."""
+    return {"triptych": __version__, **machine.describe()["versions"]}
+
+
+def path(threads: int) -> Path:
+    """Return where the calibration of this machine with so many threads is kept."""
+    name = re.sub(r"[^a-z0-9]+", "-", machine.processor().lower()).strip("-")
+    return cache() / "map" / f"{name}-{threads}.json"
+
+
+def keep(found: Calibration, file: Path) -> Calibration:
+    """Write a calibration, joined to what was found before of other rows with the same versions, and return the whole."""
+    try:
+        earlier = load(file, found.threads)
+    except TriptychError:  # there is none, or none that could be used
+        earlier = None
+    if earlier and not aged(earlier):
+        found = earlier.joined(found)
+    files.write(file, files.to_json(found.to_json()) + "\n")
+    return found
+
+
+def load(file: Path, threads: int) -> Calibration:
+    """Return the calibration in a file.
+
+    Raises
+    ------
+    TriptychError
+        Where there is none, or it is damaged, or was made on another machine or with another number of threads.
+    """
+    again = "run: triptych map" + (f" --threads {threads}" if threads != 1 else "")
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        if data["format"] != FORMAT:
+            raise TriptychError(f"{file}: written in format {data['format']}; this version reads format {FORMAT}; {again}")
+        found = Calibration.from_json(data)
+    except OSError:
+        raise TriptychError(f"this machine is not calibrated for {threads} thread{'s' if threads != 1 else ''}; {again}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise TriptychError(f"{file}: not a calibration, or damaged ({type(error).__name__}); {again}") from None
+    if found.processor != machine.processor():
+        raise TriptychError(f"{file}: made on another machine, {found.processor}, where this one is {machine.processor()}; {again}")
+    if found.threads != threads:
+        raise TriptychError(f"{file}: made with {found.threads} threads, not {threads}; {again}")
+    return found
+
+
+def aged(calibration: Calibration) -> str | None:
+    """Return what has changed since, or None."""
+    now = versions()
+    changed = [
+        f"{name} {calibration.versions.get(name, 'none')} then, {now.get(name, 'none')} now"
+        for name in sorted(now.keys() | calibration.versions.keys())
+        if calibration.versions.get(name) != now.get(name)
+    ]
+    return f"calibrated with other versions ({'; '.join(changed)}); run triptych map again" if changed else None

@@ -1,0 +1,115 @@
+"""The crossover map: who is fastest where, as plain data, and as a picture."""
+
+import io
+from collections.abc import Callable
+from importlib.util import find_spec
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import files, zoo
+from ..errors import TriptychError
+from ..network import Network
+from ..optimizers import Adam, Optimizer
+from ..placing import Shape
+from ..recipe import Recipe
+from ..report.figures import COLORS
+from .advice import Advisor
+from .arithmetic import arithmetic
+from .grid import convolutional
+
+CELLS = 27  # along each side
+TICKS = [4**power for power in range(8)]
+FORMATS = (".png", ".svg", ".pdf")
+
+Panel = dict[str, Any]
+Ends = tuple[int, int]
+
+
+def panels(advisor: Advisor, shape: Shape, optimizer: Optimizer) -> list[Panel]:
+    """Return two maps as JSON: ``fastest`` and ``seconds`` by row, one for each of ``ys``, and cell, one for each of ``xs``.
+
+    Parameters
+    ----------
+    advisor : Advisor
+    shape : tuple of int
+        Of one image.
+    optimizer : Optimizer
+    """
+
+    def dense(width: int) -> Network:
+        return zoo.dense("map", [width], shape=shape)
+
+    def convolution(filters: int) -> Network:
+        return convolutional([filters], 3, shape=shape)
+
+    of = f"{optimizer.name}, images of {'×'.join(map(str, shape))}"
+    return [
+        _panel(advisor, optimizer, dense, (10, 1024), (1, 8192)) | {"title": f"One hidden layer, {of}", "y": "hidden units"},
+        _panel(advisor, optimizer, convolution, (4, 64), (1, 512)) | {"title": f"One 3×3 convolution, {of}", "y": "filters"},
+    ]
+
+
+def _panel(advisor: Advisor, optimizer: Optimizer, build: Callable[[int], Network], ys: Ends, xs: Ends) -> Panel:
+    sizes, batches = (sorted({round(float(n)) for n in np.geomspace(*ends, CELLS)}) for ends in (ys, xs))
+    found = [
+        [advisor.advise(arithmetic(network, Recipe(1, batch, optimizer, random="free"), batch)) for batch in batches]
+        for network in map(build, sizes)
+    ]
+    fastest = [[advice.fastest for advice in row] for row in found]
+    seconds = [[{e.key: float(f"{e.seconds:.3g}") for e in advice.estimates} for advice in row] for row in found]
+    return {"x": "batch size", "xs": batches, "ys": sizes, "fastest": fastest, "seconds": seconds}
+
+
+def check(path: Path) -> None:
+    """Raise `TriptychError` where no picture can be drawn: the file's ending is none of one, or matplotlib is missing."""
+    if path.suffix not in FORMATS:
+        raise TriptychError(f"{path}: a picture ends in {', '.join(FORMATS)}")
+    if not find_spec("matplotlib"):
+        raise TriptychError("no picture without matplotlib: pip install 'triptych[report]'")
+
+
+def draw(advisor: Advisor, path: Path) -> None:
+    """Write the map as a picture, in the format of the file's ending.
+
+    Raises
+    ------
+    TriptychError
+        As `check`.
+    """
+    check(path)
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    drawn = panels(advisor, zoo.GREY, Adam())
+    colors: dict[str, str] = dict(zip(advisor.named, cycle(COLORS), strict=False))
+    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    for axes, panel in zip(figure.subplots(1, 2), drawn, strict=True):
+        _draw(axes, panel, colors)
+    seen = {cell[0] for panel in drawn for row in panel["fastest"] for cell in row}
+    handles = [Patch(color=color, label=advisor.calibration.label(key)) for key, color in colors.items() if key in seen]
+    handles.append(Patch(facecolor="#8b93a7", edgecolor="white", hatch="////", label="another may be as fast"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    found = advisor.calibration
+    figure.suptitle(f"Who is fastest where: {found.processor}, {found.threads} thread{'s' if found.threads != 1 else ''}", fontsize=12)
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix[1:], dpi=130)
+    files.write(path, content.getvalue())
+
+
+def _draw(axes: Any, panel: Panel, colors: dict[str, str]) -> None:
+    from matplotlib.colors import ListedColormap
+
+    order = list(colors)
+    winners = np.array([[order.index(cell[0]) for cell in row] for row in panel["fastest"]])
+    undecided = np.array([[len(cell) > 1 for cell in row] for row in panel["fastest"]])
+    axes.pcolormesh(panel["xs"], panel["ys"], winners, cmap=ListedColormap(list(colors.values())), vmin=-0.5, vmax=len(order) - 0.5)
+    hatched, clear = np.ma.masked_where(~undecided, undecided), ListedColormap([(1.0, 1.0, 1.0, 0.0)])
+    axes.pcolor(panel["xs"], panel["ys"], hatched, cmap=clear, hatch="////", edgecolor="#ffffff99", linewidth=0)
+    axes.set(xscale="log", yscale="log", xlabel=panel["x"], ylabel=panel["y"], title=panel["title"])
+    for axis, ends in ((axes.xaxis, panel["xs"]), (axes.yaxis, panel["ys"])):
+        ticks = [tick for tick in TICKS if ends[0] <= tick <= ends[-1]]
+        axis.set_ticks(ticks, [f"{tick:,}" for tick in ticks])
+        axis.set_ticks([], minor=True)

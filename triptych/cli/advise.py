@@ -1,0 +1,94 @@
+"""``triptych advise``: what one network's step takes in each engine here, which is the fastest, and why."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import app
+from . import options as o
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..advise.advice import Advice, Advisor
+    from ..advise.arithmetic import Arithmetic
+    from ..recipe import Recipe
+
+IMAGES = 9_000  # of the original's full batch
+
+
+@app.command("advise")
+def advise(
+    network: o.NetworkName = None,
+    hidden: o.Hidden = None,
+    dropout: o.DropoutRate = 0.0,
+    recipe_name: o.RecipeName = None,
+    batch_size: o.BatchSize = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="How many a full batch holds.")] = IMAGES,
+    optimizer: o.OptimizerName = None,
+    threads: o.Threads = 1,
+) -> None:
+    """Say what a training step is expected to take in every row, why, and which is the fastest; needs triptych map once.
+
+    Examples:
+
+    triptych advise --network custom --batch-size 64 --optimizer adam
+
+    triptych advise --hidden 256,128 --dropout 0.2 --batch-size 8
+    """
+    from rich.console import Console
+
+    from ..advise import calibration
+    from ..advise.advice import Advisor
+    from ..advise.arithmetic import arithmetic
+
+    console = Console()
+    recipe_name = o.recipe_named(recipe_name, network, hidden)
+    recipe = o.recipe_of(recipe_name, None, batch_size, optimizer)
+    described = o.network_of(network, hidden, dropout, recipe_name)
+    found = calibration.load(calibration.path(threads), threads)
+    advisor = Advisor(found)
+    batch = images if recipe.batch_size == "full" else recipe.batch_size
+    step = arithmetic(described, recipe, batch)
+    advice = advisor.advise(step)
+    _table(console, advice, batch)
+    console.print(_verdict(advice), highlight=False, soft_wrap=True)
+    for note in (calibration.aged(found), *_notes(advisor, step, recipe)):
+        if note:
+            console.print(f"note: {note}", style="yellow", highlight=False, soft_wrap=True)
+
+
+def _table(console: "Console", advice: "Advice", batch: int) -> None:
+    from ..advise.advice import COVERED
+    from ..advise.model import SHARES
+    from ..bench.result import milliseconds
+    from .table import empty
+
+    table = empty(f"batch {batch:,}", ["ms/step", f"{COVERED:.0%}", *SHARES])
+    for e in advice.estimates:
+        interval = f"{milliseconds(e.low)}–{milliseconds(e.high)}"
+        table.add_row(e.label, milliseconds(e.seconds), interval, *(f"{e.shares[share]:.0%}" for share in SHARES))
+    console.print(table)
+
+
+def _verdict(advice: "Advice") -> str:
+    """Return the sentence that it all comes down to."""
+    estimates = {e.key: e for e in advice.estimates}
+    first, *others = (estimates[key] for key in advice.fastest)
+    why = ", ".join(f"{part:.0%} {share}" for share, part in sorted(first.shares.items(), key=lambda item: -item[1]))
+    if others:
+        names = " or ".join(e.label for e in (first, *others))
+        return f"Fastest: {names}; the calibration cannot tell them apart here. {first.label} is expected to spend {why}."
+    return f"Fastest: {first.label}, expected to spend {why}."
+
+
+def _notes(advisor: "Advisor", step: "Arithmetic", recipe: "Recipe") -> list[str]:
+    """Return what the estimate leaves out."""
+    found = [f"{advisor.calibration.label(key)} is never called the fastest: {why}" for key, why in advisor.barred.items()]
+    if kinds := advisor.unknown(step):
+        found.append(f"no network of the calibration had {', '.join(kinds)}; taken for layers as cheap as others of their kind")
+    if recipe.augmentation.active:
+        found.append("augmentation is not counted")
+    if recipe.dtype != "float32":
+        found.append(f"calibrated in float32; in {recipe.dtype} bytes are counted, and operations taken to be as fast")
+    return found

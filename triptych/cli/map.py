@@ -1,0 +1,134 @@
+"""``triptych map``: who is fastest where on this machine."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import app
+from . import options as o
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..advise.advice import Advisor
+    from ..advise.calibration import Calibration
+    from ..bench.rows import Spec
+
+WIDTHS, BATCHES = (10, 32, 128, 512, 1024), (1, 16, 256, 4096)
+
+
+@app.command("map")
+def draw_map(
+    engines: o.Engines = None,
+    backends: o.Backends = "all",
+    threads: o.Threads = 1,
+    minutes: Annotated[float, typer.Option("--minutes", min=0.1, help="How long to time, in all; fewer make a rougher map.")] = 9.0,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The picture: .png, .svg or .pdf.")] = Path("map.png"),
+    show: Annotated[bool, typer.Option("--show", help="Time nothing; print and draw what was found before.")] = False,
+) -> None:
+    """Time every engine and backend on a grid of networks, fit what a step costs in each, and draw who is fastest where.
+
+    What was found is kept for triptych advise and for the report; rows that are left out keep what was found of them before.
+
+    Examples:
+
+    triptych map
+
+    triptych map --engines torch --minutes 2
+
+    triptych map --show --out map.svg
+    """
+    from rich.console import Console
+
+    from ..advise import calibration, chart
+    from ..advise.advice import Advisor
+    from ..bench.rows import specs
+
+    console = Console()
+    chart.check(out)
+    file = calibration.path(threads)
+    if show:
+        found = calibration.load(file, threads)
+    else:
+        found = _calibrated(console, specs(o.engines_of(engines), o.all_backends(backends)), threads, minutes)
+        Advisor(found)  # too little is refused before it takes the place of what was there
+        found = calibration.keep(found, file)
+    advisor = Advisor(found)
+    if note := calibration.aged(found):
+        console.print(note, style="yellow", highlight=False, soft_wrap=True)
+    _costs(console, advisor)
+    _fastest(console, advisor)
+    chart.draw(advisor, out)
+    console.print(f"Picture:     {out}\nCalibration: {file}", highlight=False, soft_wrap=True)
+
+
+def _calibrated(console: "Console", rows: "list[Spec]", threads: int, minutes: float) -> "Calibration":
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from ..advise.calibration import calibrate
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn(f"of {minutes:g} minutes"))
+    found: Any = None
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("proving every row", total=1)
+        for event in calibrate(rows, threads, minutes):
+            if event["type"] == "timed":
+                bar.update(task, completed=event["part"], description=f"{event['networks']} networks, {len(event['rows'])} rows")
+            elif event.get("why"):
+                said = (
+                    f"{event['row']} is timed, but never called the fastest" if event["type"] == "proved" else f"{event['row']} is left out"
+                )
+                console.print(f"{said}: {event['why']}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+            elif event["type"] == "calibration":
+                found = event["calibration"]
+    return found
+
+
+def _costs(console: "Console", advisor: "Advisor") -> None:
+    """Print what the fit came to, and how far off it is for networks that were left out."""
+    from math import exp, expm1
+
+    from .. import zoo
+    from ..advise.advice import COVERED
+    from ..advise.arithmetic import arithmetic
+    from ..advise.model import quantile
+    from ..advise.stopwatch import Case
+    from .table import empty
+
+    case = Case.of(zoo.get("custom"), 512, "adam")
+    example = arithmetic(case.network, case.recipe, case.batch)
+    table = empty("", ["networks", "miss", f"{COVERED:.0%}", "overhead", "GB/s", "GFLOP/s"])
+    for key, fitted in advisor.fitted.items():
+        errors = list(fitted.errors.values())
+        overhead, bandwidth, rate = advisor.rates(key, example)
+        missed = (f"{expm1(quantile(errors, 0.5)):.0%}", f"×{exp(quantile(errors, COVERED)):.2f}")
+        costs = (f"{overhead * 1e6:.0f} µs", *(f"{each / 1e9:.3g}" for each in (bandwidth, rate)))
+        table.add_row(advisor.calibration.label(key), str(advisor.timed(key)), *missed, *costs)
+    console.print(table)
+    said = f"Calls, bytes and operations of a step of {case.network.architecture}, batch {case.batch}, Adam."
+    console.print(f"{said} Misses are of networks left out of the fit.", highlight=False)
+    for key, why in advisor.barred.items():
+        console.print(
+            f"{advisor.calibration.label(key)} is never called the fastest: {why}", style="yellow", highlight=False, soft_wrap=True
+        )
+
+
+def _fastest(console: "Console", advisor: "Advisor") -> None:
+    """Print who is fastest where, for one hidden layer."""
+    from .. import zoo
+    from ..advise.arithmetic import arithmetic
+    from ..advise.stopwatch import Case
+    from .table import empty
+
+    table = empty("units", [f"batch {batch:,}" for batch in BATCHES])
+    for width in WIDTHS:
+        network = zoo.dense("map", [width])
+        names: list[str] = []
+        for batch in BATCHES:
+            case = Case.of(network, batch, "adam")
+            first, *others = advisor.advise(arithmetic(network, case.recipe, batch)).fastest
+            names.append(advisor.calibration.label(first) + (" ?" if others else ""))
+        table.add_row(f"{width:,}", *names)
+    console.print(table)
+    console.print("Fastest for 784 inputs, one hidden layer of so many units, Adam; with a ?, another may be as fast.\n", highlight=False)
