@@ -8,6 +8,7 @@ because safetensors itself accepts flipped bits. Where a run can go on from it, 
 import json
 import math
 import os
+import sys
 import tempfile
 from hashlib import sha256
 from pathlib import Path
@@ -109,3 +110,17 @@ def _digest(state: State, provenance: dict[str, Any]) -> str:
     if "training" in provenance:
         h.update(json.dumps(provenance["training"], sort_keys=True).encode())
     return h.hexdigest()
+
+
+def summary_writer(folder: Path) -> Any:
+    """Return a SummaryWriter for a folder, without the logs that are there: two in one folder would be drawn twice."""
+    modules: dict[str, Any] = sys.modules
+    hidden = modules.setdefault("torch", None) is None  # tensorboardX imports PyTorch if it can, for tensors: it takes over a second
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if hidden:
+            del modules["torch"]
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()
+    return SummaryWriter(str(folder))

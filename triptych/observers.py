@@ -108,11 +108,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, events: list[Event]) -> None:
-        from tensorboardX import SummaryWriter
-
-        for old in folder.glob("events.out.tfevents.*"):
-            old.unlink()  # two files in one folder would be drawn twice
-        self._writer = SummaryWriter(str(folder))
+        self._writer = files.summary_writer(folder)
         for event in events:
             self.see(event)
 

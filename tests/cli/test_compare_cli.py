@@ -16,6 +16,7 @@ import pytest
 import triptych
 from triptych import engines, files, runs, state
 from triptych.bench.rows import specs
+from triptych.bench.workers import Workers
 from triptych.plan import Schedule
 
 ROOT = Path(triptych.__file__).parents[1]
@@ -213,6 +214,20 @@ def wait_for(condition, seconds: float = 90) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.05)
+
+
+def test_workers_begin_by_themselves_and_end_with_whoever_began_them():
+    rows, own = specs([]), psutil.Process()
+    before = set(own.children())
+    with Workers(rows, 1, "cpu"):  # while the data is read: a mistake in it ends them
+        wait_for(lambda: set(own.children()) - before)
+    assert set(own.children()) == before
+    with Workers(rows, 1, "cpu") as workers:
+        remote, seconds = workers.take(rows[0])
+    assert seconds > 0
+    assert remote.ask("memory")[0]["peak_bytes"] > 1e6  # it is its taker's, and goes on
+    remote.close()
+    assert set(own.children()) == before
 
 
 @needs_all

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 
 from triptych import data
 from triptych.data import checks, digits, idx
@@ -270,6 +271,13 @@ def test_the_split_is_stratified_and_loses_nothing(labels: list[int], seed: int)
     assert sorted(both.tolist()) == list(range(len(labels)))
     for label in set(labels):
         assert abs((test.labels == label).sum() - 0.1 * labels.count(label)) < 1
+
+
+def test_digits_are_those_that_scikit_learn_loads():
+    images, labels = load_digits(return_X_y=True)
+    read = digits.read()
+    assert np.array_equal(read.images[..., 0], digits.enlarge(images.reshape(-1, 8, 8) / 16, 28))
+    assert np.array_equal(read.labels, labels)
 
 
 def test_digits_are_scaled_by_the_formula_that_stands_there():

@@ -85,10 +85,8 @@ class Arithmetic:
         Trained numbers.
     arrays : int
         Trained arrays.
-    slots : int
+    slots : tuple of str
         Of the optimizer, for each parameter.
-    rooted : bool
-        Whether it divides by the root of a second moment.
     itemsize : int
         Bytes of a number.
     """
@@ -100,8 +98,7 @@ class Arithmetic:
     updated: int
     parameters: int
     arrays: int
-    slots: int
-    rooted: bool
+    slots: tuple[str, ...]
     itemsize: int
 
     def products(self, kind: str) -> Iterator[Product]:
@@ -150,17 +147,15 @@ def arithmetic(network: Network, recipe: Recipe, batch: int) -> Arithmetic:
     batch : int
         Samples a step; the size of the training split where the recipe says full.
     """
-    slots = len(recipe.optimizer.slots)
     return Arithmetic(
         works=tuple(_works(network.chain, batch, False)),
         batch=batch,
         drawn=0 if recipe.batch_size == "full" else 2 * batch * prod(network.input_shape),
         loss=LOSS * batch * network.classes,
-        updated=(WEIGHT + SLOT * slots) * network.parameter_count,
+        updated=(WEIGHT + SLOT * len(recipe.optimizer.slots)) * network.parameter_count,
         parameters=network.parameter_count,
         arrays=len(network.parameters),
-        slots=slots,
-        rooted="v" in recipe.optimizer.slots,
+        slots=recipe.optimizer.slots,
         itemsize=np.dtype(recipe.dtype).itemsize,
     )
 

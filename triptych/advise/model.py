@@ -5,8 +5,8 @@ Operations are cheap in products of large matrices only. What small or narrow on
 read and packed, and by their outputs; few filters take as long as a whole `GROUP`. What does not fit into a processor's caches
 costs more by the byte, so bytes beyond `NEAR` and `FAR` count again.
 
-What the sum still misses is alike for networks whose time is made up alike: there the mean of what it missed is put right, more where more
-such networks were timed (a Gaussian process; Rasmussen & Williams 2006, equation 2.25).
+What the sum still misses is alike for networks of like size whose time is made up alike: there the mean of what it missed is put
+right, more where more such networks were timed (a Gaussian process; Rasmussen & Williams 2006, equation 2.25).
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,9 @@ NEAR, FAR = 2**20, 2**24  # bytes: a core's own cache, and what a core has of th
 GROUP = 32  # filters that are computed together, whether there are as many or not
 OUTLYING = 0.2  # a relative error from which a network counts by its size and no longer by its square (Huber 1964)
 ITERATIONS = 12
-MISSED, NOISE, REACH = 0.15, 0.1, 1 / 3  # errors that the sum makes, and a stopwatch; and how far networks are alike
+MISSED, NOISE = 0.15, 0.05  # relative errors that the sum makes, and that a stopwatch makes
+REACH = 0.5, 4.0  # how far networks are alike: in the shares of their terms, and in the logarithms of their sizes
+UPDATES = ("moments", "root", "velocity")  # beside plain steps: Adam's, RMSprop's, momentum's, and what is like them
 SHARES = ("overhead", "memory", "arithmetic")
 
 
@@ -51,17 +53,29 @@ def _far(a: Arithmetic) -> int:
 
 
 def _kept(a: Arithmetic) -> int:
-    return a.itemsize * a.parameters * (2 + a.slots)
+    return a.itemsize * a.parameters * (2 + len(a.slots))
+
+
+def _update(a: Arithmetic) -> str:
+    """Return which of `UPDATES` the optimizer makes: an engine may have one operation for all of Adam, and several for less."""
+    known = (("m", "moments"), ("v", "root"), ("velocity", "velocity"))
+    return next((name for slot, name in known if slot in a.slots), "")
+
+
+def _by(update: str, amount: Callable[[Arithmetic], int]) -> Callable[[Arithmetic], int]:
+    """Return an amount that is only there where an update is made so."""
+    return lambda a: amount(a) if _update(a) == update else 0
 
 
 TERMS = (
     Term("a step", "overhead", lambda a: 1),
     Term("a dense layer", "overhead", lambda a: a.calls("Dense")),
     Term("a convolution", "overhead", lambda a: a.calls("Conv2D")),
+    Term("its gradient images", "overhead", lambda a: sum(work.kind == "Conv2D" and len(work.products) == 3 for work in a.works)),
     Term("another layer", "overhead", lambda a: sum(not work.products and work.kind != "Flatten" for work in a.works)),
     Term("a normalisation", "overhead", lambda a: a.calls("BatchNorm") + a.calls("LayerNorm")),
     Term("an array to update", "overhead", lambda a: a.arrays),
-    Term("its slots", "overhead", lambda a: a.arrays * a.slots),
+    *(Term(f"an array's {update}", "overhead", _by(update, lambda a: a.arrays)) for update in UPDATES),
     Term("an image", "overhead", lambda a: a.batch),
     Term("an image in a convolution", "overhead", lambda a: a.batch * a.calls("Conv2D")),
     Term("a window of a convolution", "overhead", lambda a: sum(max(p.m, p.k) for p in a.products("Conv2D"))),
@@ -74,8 +88,7 @@ TERMS = (
     Term("a byte in normalisation", "memory", lambda a: _numbers(a, "BatchNorm", "LayerNorm")),
     Term("a byte in pooling", "memory", lambda a: _numbers(a, "MaxPool2D", "AvgPool2D", "GlobalAvgPool")),
     Term("a byte of parameters, updated", "memory", lambda a: a.itemsize * a.parameters),
-    Term("a byte of slots, updated", "memory", lambda a: a.itemsize * a.parameters * a.slots),
-    Term("a byte of parameters, by a root", "memory", lambda a: a.itemsize * a.parameters * a.rooted),
+    *(Term(f"a byte's {update}", "memory", _by(update, lambda a: a.itemsize * a.parameters)) for update in UPDATES),
     Term("updated beyond the near cache", "memory", lambda a: max(0, _kept(a) - NEAR)),
     Term("updated beyond the far cache", "memory", lambda a: max(0, _kept(a) - FAR)),
     Term("a byte of a dense product", "memory", lambda a: _operands(a, "Dense")),
@@ -92,6 +105,9 @@ TERMS = (
     ),
 )
 
+OF = {share: np.array([term.share == share for term in TERMS]) for share in SHARES}
+SIZES = [i for i, term in enumerate(TERMS) if term.what in ("an image", "a byte of parameters, updated", "a byte of activations")]
+
 
 def amounts(a: Arithmetic) -> Floats:
     """Return how much of each term one step is, shape (terms,)."""
@@ -106,24 +122,24 @@ class Fit:
     ----------
     costs : ndarray of float64, shape (terms,)
         Seconds for each unit of a term.
-    makeups : ndarray of float64, shape (networks, terms)
-        Of the networks that were timed, what share of the time each term is.
+    places : ndarray of float64, shape (networks, coordinates)
+        Of the networks that were timed: those that lie close to one another are alike.
     pulls : ndarray of float64, shape (networks,)
-        How strongly each of them corrects those that are made up alike.
+        How strongly each of them corrects those that are like it.
     """
 
     costs: Floats
-    makeups: Floats
+    places: Floats
     pulls: Floats
 
     def seconds(self, rows: Floats) -> Floats:
         """Return what steps with such amounts take, (networks, terms) to (networks,)."""
-        return rows @ self.costs * np.exp(_alike(_makeup(rows, self.costs), self.makeups) @ self.pulls)
+        return rows @ self.costs * np.exp(_alike(_places(rows, self.costs), self.places) @ self.pulls)
 
     def shares(self, amount: Floats) -> dict[str, float]:
         """Return how the time of one step divides into overhead, memory and arithmetic; they add up to 1."""
-        parts = _makeup(amount[None], self.costs)[0]
-        return {share: float(parts[[term.share == share for term in TERMS]].sum()) for share in SHARES}
+        parts = amount * self.costs
+        return {share: float(parts[OF[share]].sum() / parts.sum()) for share in SHARES}
 
 
 def fit(rows: Floats, seconds: Floats, weights: Floats) -> Fit:
@@ -137,10 +153,10 @@ def fit(rows: Floats, seconds: Floats, weights: Floats) -> Fit:
         What they took, and what they count.
     """
     costs = _costs(rows, seconds, weights)
-    makeups = _makeup(rows, costs)
+    places = _places(rows, costs)
     missed = np.clip(np.log(seconds / (rows @ costs)), -OUTLYING, OUTLYING)
-    pulls = np.linalg.solve(_alike(makeups, makeups) + np.diag(NOISE**2 / weights), missed)
-    return Fit(costs, makeups, np.asarray(pulls, np.float64))
+    pulls = np.linalg.solve(_alike(places, places) + np.diag(NOISE**2 / weights), missed)
+    return Fit(costs, places, np.asarray(pulls, np.float64))
 
 
 def _costs(rows: Floats, seconds: Floats, weights: Floats) -> Floats:
@@ -159,18 +175,20 @@ def _costs(rows: Floats, seconds: Floats, weights: Floats) -> Floats:
         # (predicted - seconds)·slope is the logarithm's error; near 0 the slope is 1/seconds.
         slope = np.divide(off, predicted - seconds, out=1 / seconds, where=np.abs(off) > 1e-6)
         by = slope * np.sqrt(weights * np.minimum(1, OUTLYING / np.maximum(np.abs(off), 1e-9)))
+    costs[0] = max(costs[0], 1e-9)  # no step takes no time
     return costs / scale
 
 
-def _makeup(rows: Floats, costs: Floats) -> Floats:
+def _places(rows: Floats, costs: Floats) -> Floats:
+    """Return coordinates: what share of the time each term is, and the logarithms of images, parameters, activations and operations."""
     parts = rows * costs
-    return parts / parts.sum(axis=1, keepdims=True)
+    sizes = np.column_stack([rows[:, SIZES], rows[:, OF["arithmetic"]].sum(axis=1)])
+    return np.concatenate([parts / parts.sum(axis=1, keepdims=True) / REACH[0], np.log(sizes) / REACH[1]], axis=1)
 
 
 def _alike(some: Floats, others: Floats) -> Floats:
-    """Return how alike what the sum misses of two networks is expected to be: a variance where they are made up the same."""
-    distance = ((some[:, None] - others) ** 2).sum(axis=-1)
-    return MISSED**2 * np.exp(-distance / (2 * REACH**2))
+    """Return how alike what the sum misses of two networks is expected to be: a variance, the largest where they lie at one place."""
+    return MISSED**2 * np.exp(-((some[:, None] - others) ** 2).sum(axis=-1) / 2)
 
 
 def left_out(rows: Floats, seconds: Floats, extra: tuple[Floats, Floats, Floats] | None = None, folds: int = 10) -> Floats:

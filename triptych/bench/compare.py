@@ -1,9 +1,9 @@
 """The comparison: it proves, then trains and times all rows in interleaved blocks. A generator of events, and no words.
 
-Order for each seed: workers, imports and first steps, each alone; the float64 walk and the K-step check; the float32
-verdict; then the training run itself, in rounds in which every row makes the same K steps in rotated order while the
-others have been idle for 50 ms. If the training is over before 15 rounds are timed, the rounds go on, and what they do to
-the weights is thrown away.
+Order for each seed: the workers' imports, while the data is read; building and first steps, each alone; the float64 walk
+and the K-step check; the float32 verdict; then the training run itself, in rounds in which every row makes the same K steps
+in rotated order while the others have been idle for 50 ms. If the training is over before 15 rounds are timed, the rounds go
+on, and what they do to the weights is thrown away.
 """
 
 from collections.abc import Callable, Iterator

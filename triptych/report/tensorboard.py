@@ -3,20 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+from ..files import summary_writer
+
 
 def write(folder: Path, events: list[dict[str, Any]]) -> None:
     """Write loss, accuracy and step time of every row of a run."""
-    from tensorboardX import SummaryWriter
-
     seeds = {event["seed"] for event in events}
     writers: dict[str, Any] = {}
 
     def writer(event: dict[str, Any], row: str) -> Any:
         name = f"seed-{event['seed']}/{row}" if len(seeds) > 1 else row
         if name not in writers:
-            for old in (folder / name).glob("events.out.tfevents.*"):
-                old.unlink()  # writing again replaces; two files in one folder would be drawn twice
-            writers[name] = SummaryWriter(str(folder / name))
+            writers[name] = summary_writer(folder / name)
         return writers[name]
 
     try:
