@@ -20,7 +20,7 @@ from .progress import progress
 from .timing import Settings
 
 NETWORKS, PASSES = 100, 2
-SEED = 2
+SEED = 5  # networks that nobody looked at while the terms were chosen
 NEAR = 1.05  # as good as the fastest
 WANTED, MISS = 0.95, 0.15  # of the networks, and in the median
 SIDES = (8, 12, 16, 20, 24, 28, 32)

@@ -8,6 +8,7 @@ from triptych import zoo
 from triptych.optimizers import SGD, optimizer
 from triptych.recipe import Recipe
 
+from .advise import Advise
 from .inference import Inference
 from .loading import Loading
 from .memory import Memory
@@ -85,4 +86,5 @@ WORKLOADS: dict[str, Workload] = {
         60_000,
     ),
     "inference": Inference("the logits of one image", (_R2, _R3), _INFERRING),
+    "advise": Advise("a hundred networks that were never timed"),
 }

@@ -32,11 +32,17 @@ def images(count: int, shape: tuple[int, ...], seed: int = 0) -> Split:
     return Split(pixels, rng.integers(0, 10, count).astype(np.int32))
 
 
-def trained(network: Network, recipe: Recipe, split: Split, steps: int = 3) -> dict[str, np.ndarray]:
-    """What an engine comes to, and what it says on the way."""
-    engine = engines.create("numpy", network, recipe)
+def created(network: Network, recipe: Recipe, lanes: int, monkeypatch) -> engine_module.Engine:
+    monkeypatch.setattr(engine_module, "Crew", lambda: Crew(lanes))
+    engine = engine_module.Engine(network, recipe)
     engine.load(state.initial(network, recipe))
-    data, schedule = engine.put(split), Schedule(network, recipe, len(split), steps)
+    return engine
+
+
+def trained(engine: engine_module.Engine, split: Split) -> dict[str, np.ndarray]:
+    """What an engine comes to, and what it says on the way."""
+    network, recipe = engine.network, engine.recipe
+    data, schedule = engine.put(split), Schedule(network, recipe, len(split), 3)
     for plan in schedule.plans():
         engine.run(data, plan)
     seen = engine.trace(data, next(schedule.plans())[:1])
@@ -49,14 +55,17 @@ def trained(network: Network, recipe: Recipe, split: Split, steps: int = 3) -> d
 def test_parts_and_threads_change_nothing(network: Network, lanes: int, monkeypatch):
     recipe = Recipe(1, 24, optimizer("momentum"), dtype="float64")  # two batches of 24, and one of 12
     split = images(60, network.input_shape)
-    monkeypatch.setattr(engine_module, "Crew", lambda: Crew(1))
+    one, other = created(network, recipe, 1, monkeypatch), created(network, recipe, lanes, monkeypatch)
+    stretches = [segment for segment in other.chain.segments if isinstance(segment, chain.Stretch)]
+    assert max(len(stretch.layers) for stretch in stretches) > 2
+    for stretch in stretches:
+        stretch.least = 1
     monkeypatch.setattr(chain, "CACHED", 2**40)
-    whole = trained(network, recipe, split)
-    monkeypatch.setattr(engine_module, "Crew", lambda: Crew(lanes))
+    whole = trained(one, split)
     monkeypatch.setattr(chain, "CACHED", 1)
     monkeypatch.setattr(chain, "SHARE", 1)
-    monkeypatch.setattr(chain, "least", lambda place: 1)
-    parted = trained(network, recipe, split)
+    parted = trained(other, split)
+    assert max(len(stretch.cuts[24]) for stretch in stretches) == 24
     assert first_divergence(whole, parted, 1e-10 if network.stepwise else 1e-12) is None
 
 

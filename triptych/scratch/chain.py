@@ -114,8 +114,8 @@ class Line:
         self.went = self.quick  # the order of the last forward
         learns = [any(part.learns for part in layer.every()) for layer in layers]
         self.first = learns.index(True) if True in learns else len(learns)  # nothing to learn before it
-        for layer, after in pairwise(self.quick):
-            layer.lasting = after.remembers
+        for layer in self.layers[:-1]:
+            layer.lasting = any(after.remembers for order in (self.layers, self.quick) for one, after in pairwise(order) if one is layer)
 
     def forward(self, x: Array, training: Training | None = None) -> Array:
         seen = training.outputs if training else None
