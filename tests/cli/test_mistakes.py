@@ -68,7 +68,9 @@ def test_a_mistake_is_answered_in_words(tmp_path, kind: str):
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("command", [[], ["compare"], ["verify"], ["report"], ["show"], ["data"], ["data", "fetch"], ["data", "list"], ["map"], ["advise"]])
+@pytest.mark.parametrize(
+    "command", [[], ["compare"], ["verify"], ["report"], ["show"], ["data"], ["data", "fetch"], ["data", "list"], ["map"], ["advise"]]
+)
 def test_every_command_has_help_that_teaches(tmp_path, command: list[str]):
     done = run(*command, "--help", cwd=tmp_path)
     assert done.returncode == 0

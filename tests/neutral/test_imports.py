@@ -65,7 +65,7 @@ def test_everything_above_the_waist_works_without_any_framework():
     modules_after(code)
 
 
-@pytest.mark.parametrize("folder", ["parity", "bench", "report"])
+@pytest.mark.parametrize("folder", ["parity", "bench", "advise", "report"])
 def test_no_harness_asks_which_engine_it_holds(folder: str):
     """Engines' names occur in the original's table of expectations and nowhere else."""
     for path in (PACKAGE / folder).rglob("*.py"):
