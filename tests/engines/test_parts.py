@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from triptych import engines, state, zoo
 from triptych.data.dataset import Split
 from triptych.engines import numpy as engine_module
+from triptych.layers import Conv2D, Dense, Dropout, Flatten
 from triptych.network import Network
 from triptych.optimizers import optimizer
 from triptych.parity.compare import first_divergence
@@ -111,6 +112,20 @@ def test_pixels_that_are_always_zero_need_no_work_and_learn_nothing(name: str):
     np.testing.assert_allclose(engine.logits(engine.put(others)), expected, rtol=1e-12, atol=1e-12)
     engine.run(engine.put(others), Plan(np.array([0.1]), np.arange(16, dtype=np.int32)[None]))
     assert np.array_equal(engine.state()["hidden/kernel"].shape, reached.shape)
+
+
+def test_images_are_dropped_out_of_in_free_mode():
+    """Height, width and channels all different, so that no other order of the axes fits."""
+    layers = (Conv2D("conv", 3), Dropout("dropout", 0.5), Flatten("flatten"), Dense("output", 10))
+    network, recipe = Network("n", (6, 9, 1), layers), Recipe(1, 8, random="free")
+    engine = engines.create("numpy", network, recipe)
+    engine.load(state.initial(network, recipe))
+    data, plan = engine.put(images(8, (6, 9, 1))), next(Schedule(network, recipe, 8).plans())
+    seen = engine.trace(data, plan)
+    kept = seen["output/dropout"] / seen["output/conv"]
+    assert kept.shape == (8, 4, 7, 3)
+    assert 0.4 < (kept == 2).mean() < 0.6
+    assert ((kept == 2) | (kept == 0)).all()
 
 
 def test_all_pixels_are_worked_with_where_images_are_shifted():

@@ -165,7 +165,7 @@ class Engine:
         x, y = (data.x, data.y) if plan.order is None else (data.x.take(plan.order[k], axis=0), data.y[plan.order[k]])
         for layer, shape in self.network.dropouts:
             if layer.name not in masks:  # in free mode
-                masks[layer.name] = layer.rate <= self.own.random((*shape, len(x)), np.float32).T
+                masks[layer.name] = np.moveaxis(self.own.random((*shape, len(x)), np.float32), -1, 0) >= layer.rate
         if plan.augment:
             x = augment(self.recipe.augmentation, x, {name: drawn[k] for name, drawn in plan.augment.items()})
         return x, y, masks
