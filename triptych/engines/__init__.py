@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..state import State
 
 Native = Any  # a split on an engine's device, in its own types
+DEVICES = ("cpu", "cuda", "mps")
 AT_ONCE = 1_000  # samples evaluated at once: what a convolution makes of ten thousand does not fit into memory
 
 
@@ -165,3 +166,31 @@ def create(name: str, network: "Network", recipe: "Recipe", *, device: str = "cp
         raise EngineError(f"{known.label} is not installed: {known.install}")
     module = import_module(f"{__name__}.{name}")
     return module.Engine(network, recipe, device=device, backend=backend)
+
+
+def find_device(label: str, name: str, here: dict[str, bool]) -> str:
+    """Return the device to use.
+
+    Parameters
+    ----------
+    label : str
+        What people call the framework.
+    name : str
+        A device, or ``auto`` for the first that is here.
+    here : dict of str to bool
+        Of each device that the framework knows, the fastest first, whether this machine has it.
+
+    Raises
+    ------
+    EngineError
+        Saying what is missing.
+    """
+    if name == "auto":
+        return next(device for device, found in here.items() if found)
+    if name not in here and name in DEVICES:
+        raise EngineError(f"{label} has no {name} device; use --device cpu or auto")
+    if name not in here:
+        raise EngineError(f"{label}: device {name!r} is unknown; known: auto, {', '.join(sorted(here))}")
+    if not here[name]:
+        raise EngineError(f"{label} sees no {name} device on this machine; use --device cpu or auto")
+    return name

@@ -19,14 +19,13 @@ from .. import layers as spec
 from .. import optimizers as opt
 from ..augmentation import Augmentation
 from ..data.dataset import Split
-from ..errors import EngineError
 from ..loss import Clip, Loss
 from ..network import Network
 from ..placing import Layer
 from ..plan import Plan
 from ..recipe import Recipe
 from ..state import State, check
-from . import AT_ONCE
+from . import AT_ONCE, find_device
 
 LABEL = "JAX"
 REQUIRES = "jax"
@@ -68,7 +67,7 @@ class Task(NamedTuple):
 class Engine:
     def __init__(self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "scan") -> None:
         self.network, self.recipe = network, recipe
-        self.device = find_device(device)
+        self.device = find_device(LABEL, device, {"cuda": sees_gpu(), "cpu": True})
         self.task = Task(network, recipe.loss, recipe.augmentation)
         with self._settings():
             self.key = jax.random.key(recipe.seed)  # masks in free mode
@@ -120,21 +119,11 @@ class Engine:
             yield
 
 
-def find_device(name: str) -> str:
-    """Return the device to use, or raise `EngineError` saying what is missing."""
+def sees_gpu() -> bool:
     try:
-        gpu = bool(jax.devices("cuda"))
+        return bool(jax.devices("cuda"))
     except RuntimeError:
-        gpu = False
-    if name == "auto":
-        return "cuda" if gpu else "cpu"
-    if name == "mps":
-        raise EngineError("JAX has no mps device; use --device cpu or auto")
-    if name not in ("cpu", "cuda"):
-        raise EngineError(f"JAX: device {name!r} is unknown; known: auto, cpu, cuda")
-    if name == "cuda" and not gpu:
-        raise EngineError("JAX sees no cuda device on this machine; use --device cpu or auto")
-    return name
+        return False
 
 
 # --- The step --------------------------------------------------------------------------------------------------------

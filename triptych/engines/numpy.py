@@ -3,7 +3,6 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from ..recipe import Recipe
 from ..scratch.augmentation import augment
 from ..scratch.build import chain
 from ..scratch.chain import Crew
-from ..scratch.layers import Training, shaped
+from ..scratch.layers import Training, views
 from ..scratch.loss import softmax_cross_entropy
 from ..scratch.optimizers import prepare, update
 from ..state import State, check
@@ -65,10 +64,11 @@ class Engine:
         self.losses: list[Array] = []
         kinds = ("weights", "gradients", *recipe.optimizer.slots)
         self.flat = {kind: np.zeros(network.parameter_count, recipe.dtype) for kind in kinds}
-        weights, self.gradients, *slots = (self._views(flat) for flat in self.flat.values())
+        shapes = {p.name: p.shape for p in network.parameters}
+        weights, self.gradients, *slots = (views(flat, shapes) for flat in self.flat.values())
         self.arrays = weights | {p.name: np.zeros(p.shape, recipe.dtype) for p in network.buffers}
-        for slot, views in zip(recipe.optimizer.slots, slots, strict=True):
-            self.arrays |= {f"{name}/{slot}": view for name, view in views.items()}
+        for slot, arrays in zip(recipe.optimizer.slots, slots, strict=True):
+            self.arrays |= {f"{name}/{slot}": array for name, array in arrays.items()}
         if recipe.optimizer.counts_steps:
             self.arrays["step"] = np.zeros((), np.int64)
         for layer, place in zip(self.layers, network.places, strict=True):
@@ -144,11 +144,6 @@ class Engine:
         # Whoever reads the losses sees that it diverged.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"), self.crew.working():
             yield
-
-    def _views(self, flat: Array) -> State:
-        """Return the parameters in a flat array."""
-        ends = np.cumsum([prod(p.shape) for p in self.network.parameters])
-        return {p.name: shaped(part, p.shape) for p, part in zip(self.network.parameters, np.split(flat, ends[:-1]), strict=True)}
 
     def _arrange(self, order: Array | None) -> None:
         """Bring the first kernel's rows, and those of its slots and gradient, into an order, or back into their own."""

@@ -78,6 +78,11 @@ def divided(flat: Array, owners: Sequence["Layer | Line | Stretch | Chain"]) -> 
     return np.split(flat, np.cumsum(sizes))[:-1]
 
 
+def first_to_learn(owners: Sequence["Layer | Line | Stretch"]) -> int:
+    """Return the place of the first that has something to learn: no gradient is needed before it."""
+    return next((i for i, owner in enumerate(owners) if any(layer.learns for layer in owner.every())), len(owners))
+
+
 def numbers(places: Sequence[Placed]) -> int:
     """Return how many numbers one sample comes to: what goes in, and what each layer makes of it, there and back."""
     made = sum(prod(place.output_shape) for place in places if not isinstance(place.layer, Flatten))
@@ -112,8 +117,7 @@ class Line:
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers, self.quick = list(layers), quick(layers)
         self.went = self.quick  # the order of the last forward
-        learns = [any(part.learns for part in layer.every()) for layer in layers]
-        self.first = learns.index(True) if True in learns else len(learns)  # nothing to learn before it
+        self.first = first_to_learn(layers)
         for layer in self.layers[:-1]:
             layer.lasting = any(after.remembers for order in (self.layers, self.quick) for one, after in pairwise(order) if one is layer)
 
@@ -278,8 +282,7 @@ class Chain:
         if start < len(layers):
             self.segments.append(Stretch(Line(layers[start:]), places[start:], crew))
         self.layers = list(layers)
-        learns = [any(layer.learns for layer in segment.every()) for segment in self.segments]
-        self.first = learns.index(True) if True in learns else len(learns)
+        self.first = first_to_learn(self.segments)
 
     def every(self) -> list[Layer]:
         return [layer for segment in self.segments for layer in segment.every()]

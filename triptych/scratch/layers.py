@@ -12,6 +12,7 @@ is long and a row of ten logits short, and the processor works along memory (`La
 import threading
 from copy import copy
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -133,10 +134,7 @@ class Layer:
 
     def bind(self, gradient: Array) -> None:
         """Write gradients into a flat array from now on."""
-        at = 0
-        for leaf, parameter in self.parameters.items():
-            self.gradients[leaf] = shaped(gradient[at : at + parameter.size], parameter.shape)
-            at += parameter.size
+        self.gradients = views(gradient, {leaf: parameter.shape for leaf, parameter in self.parameters.items()})
 
     def twin(self) -> "Layer":
         """Return a layer with the same parameters that remembers a forward of its own."""
@@ -145,9 +143,13 @@ class Layer:
         return twin
 
 
-def shaped(flat: Array, shape: tuple[int, ...]) -> Array:
-    """View a flat array as a parameter. Matrices lie transposed, as (out, in): so the rows of their gradients are long."""
-    return flat.reshape(shape[::-1]).T if len(shape) == 2 else flat.reshape(shape)
+def views(flat: Array, shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
+    """View a flat array as arrays by name. Matrices lie transposed, as (out, in): so the rows of their gradients are long."""
+    pieces = np.split(flat, np.cumsum([prod(shape) for shape in shapes.values()]))
+    found: dict[str, Array] = {}
+    for (name, shape), piece in zip(shapes.items(), pieces, strict=False):  # behind the last lies an empty piece
+        found[name] = piece.reshape(shape[::-1]).T if len(shape) == 2 else piece.reshape(shape)
+    return found
 
 
 class Flatten(Layer):

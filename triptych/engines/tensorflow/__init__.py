@@ -11,10 +11,9 @@ import tensorflow as tf
 from ... import network as spec
 from ... import recipe as how
 from ...data.dataset import Split
-from ...errors import EngineError
 from ...plan import Plan
 from ...state import State, check
-from .. import AT_ONCE
+from .. import AT_ONCE, find_device
 from .augmentation import augment
 from .fitting import Fitting
 from .layers import IMAGES, Network
@@ -50,7 +49,7 @@ class Native:
 class Engine:
     def __init__(self, network: spec.Network, recipe: how.Recipe, *, device: str = "cpu", backend: str = "compiled") -> None:
         self.description, self.recipe, self.backend = network, recipe, backend
-        self.device = find_device(device)
+        self.device = find_device(LABEL, device, {"cuda": bool(tf.config.list_physical_devices("GPU")), "cpu": True})
         with self._on_device():
             own = tf.random.Generator.from_seed(recipe.seed)
             self.network = Network(network.layers, own, recipe.dtype)
@@ -161,17 +160,3 @@ class Engine:
 def array(variable: keras.Variable) -> np.ndarray:
     """Return a copy of a Keras variable's value."""
     return np.array(variable.value.numpy())
-
-
-def find_device(name: str) -> str:
-    """Return the device to use, or raise `EngineError` saying what is missing."""
-    gpu = bool(tf.config.list_physical_devices("GPU"))
-    if name == "auto":
-        return "cuda" if gpu else "cpu"
-    if name == "mps":
-        raise EngineError("TensorFlow has no mps device; use --device cpu or auto")
-    if name not in ("cpu", "cuda"):
-        raise EngineError(f"TensorFlow: device {name!r} is unknown; known: auto, cpu, cuda")
-    if name == "cuda" and not gpu:
-        raise EngineError("TensorFlow sees no cuda device on this machine; use --device cpu or auto")
-    return name

@@ -18,7 +18,7 @@ from ...layout import to_canonical, to_native
 from ...placing import Parameter
 from ...plan import Plan
 from ...state import State, check
-from .. import AT_ONCE
+from .. import AT_ONCE, find_device
 from . import precision
 from .augmentation import augment
 from .layers import BatchNorm, Chain
@@ -59,7 +59,7 @@ class Moved:
 class Engine:
     def __init__(self, network: spec.Network, recipe: how.Recipe, *, device: str = "cpu", backend: str = "eager") -> None:
         self.description, self.recipe, self.backend = network, recipe, backend
-        self.device = find_device(device, recipe.dtype)
+        self.device = device_of(device, recipe.dtype)
         self.dtype: torch.dtype = getattr(torch, recipe.dtype)
         own = torch.Generator(self.device).manual_seed(recipe.seed)
         self.network = Chain(network.chain, own).to(self.device, self.dtype)
@@ -193,15 +193,9 @@ class Engine:
         return to_canonical("torch", p.role, tensor.detach().cpu().numpy(), p.sizes)
 
 
-def find_device(name: str, dtype: str) -> str:
-    """Return the device to use, or raise `EngineError` saying what is missing."""
-    have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return next(d for d in ("cuda", "mps", "cpu") if have[d] and (d != "mps" or dtype == "float32"))
-    if name not in have:
-        raise EngineError(f"PyTorch: device {name!r} is unknown; known: auto, {', '.join(have)}")
-    if not have[name]:
-        raise EngineError(f"PyTorch sees no {name} device on this machine; use --device cpu or auto")
-    if name == "mps" and dtype != "float32":
+def device_of(name: str, dtype: str) -> str:
+    """Return the device to use; Apple's has no float64."""
+    apple = torch.backends.mps.is_available()
+    if name == "mps" and apple and dtype != "float32":
         raise EngineError("PyTorch's mps device has no float64; use --dtype float32 or --device cpu")
-    return name
+    return find_device(LABEL, name, {"cuda": torch.cuda.is_available(), "mps": apple and dtype == "float32", "cpu": True})
