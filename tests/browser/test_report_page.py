@@ -45,7 +45,9 @@ def report(tmp_path_factory):
                 results.append(event["result"])
         outputs.save_states(run, comparison, "")
         outputs.save(run, settings, results)
-    assert outputs.illustrate(run.folder) is None
+    with pytest.MonkeyPatch.context() as patch:  # a machine that is not calibrated, whatever this one is
+        patch.setenv("TRIPTYCH_DATA", str(tmp_path_factory.mktemp("no-data")))
+        assert outputs.illustrate(run.folder) is None
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=run.folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/report.html"
