@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -160,10 +161,15 @@ class Engine:
         x, y = (data.x, data.y) if plan.order is None else (data.x.take(plan.order[k], axis=0), data.y[plan.order[k]])
         for layer, shape in self.network.dropouts:
             if layer.name not in masks:  # in free mode
-                masks[layer.name] = np.moveaxis(self.own.random((*shape, len(x)), np.float32), -1, 0) >= layer.rate
+                masks[layer.name] = np.moveaxis(self._kept(layer.rate, (*shape, len(x))), -1, 0)
         if plan.augment:
             x = augment(self.recipe.augmentation, x, {name: drawn[k] for name, drawn in plan.augment.items()})
         return x, y, masks
+
+    def _kept(self, rate: float, shape: tuple[int, ...]) -> Array:
+        """Draw what dropout keeps: 32 bits for each number, twice as fast as a random float."""
+        bits = self.own.bit_generator.random_raw(-(-prod(shape) // 2))
+        return (bits.view(np.uint32)[: prod(shape)] >= np.uint32(rate * 2**32)).reshape(shape)
 
     def _gradients(self, x: Array, y: Array, masks: dict[str, Array], seen: State | None = None) -> Array:
         """Compute all gradients and return the loss."""
