@@ -94,6 +94,7 @@ class Unasked:
 class Advise:
     title: str
     networks: int = NETWORKS
+    timed = True
 
     def measure(self, name: str, settings: Settings) -> Iterator[Score | Unasked]:
         """Time random networks in every row of this machine's calibration, or without `all_backends` in every engine's default."""

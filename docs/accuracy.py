@@ -13,24 +13,30 @@ from typing import Annotated, Any
 
 import typer
 
-from triptych import data, engines, files, zoo
+from triptych import data, files, zoo
+from triptych.bench.rows import Spec, specs
 from triptych.errors import TriptychError
 from triptych.recipe import Recipe
 from triptych.runs import read_results
 
 
-def expected(network: str, engine: str, threads: int, seed: int, source: str) -> dict[str, Any]:
+def expected(network: str, spec: Spec, threads: int, seed: int, source: str) -> dict[str, Any]:
     """Return what the results of one run must say of it, as JSON reads it."""
     dataset = data.load(source, seed)
     said = {
-        "engine": engine,
-        "backend": engines.entry(engine).default_backend,
+        "engine": spec.engine,
+        "backend": spec.backend,
         "threads": threads,
         "network": zoo.get(network, dataset.shape, len(dataset.classes)).to_json(),
         "recipe": Recipe.from_json(zoo.recipe(network) | {"seed": seed}).to_json(),
         "data": dataset.describe(),
     }
     return json.loads(files.to_json(said))
+
+
+def spec_of(name: str) -> Spec:
+    """Return the row of that name, for example torch or torch/bf16."""
+    return specs([name])[-1]
 
 
 def finished(root: Path, said: dict[str, Any]) -> dict[str, Any] | None:
@@ -45,27 +51,27 @@ def finished(root: Path, said: dict[str, Any]) -> dict[str, Any] | None:
 def main(
     network: Annotated[str, typer.Option(help="One that has a recipe of its name.")],
     source: Annotated[str, typer.Option("--data")],
-    chosen: Annotated[str, typer.Option("--engines")] = "numpy,torch,tensorflow",
+    chosen: Annotated[str, typer.Option("--engines", help="ENGINE or ENGINE/BACKEND, with commas between.")] = "numpy,torch,tensorflow",
     seeds: Annotated[int, typer.Option(min=1, help="How many, from 0.")] = 5,
     threads: int = 1,
     runs: Path = Path("runs"),
 ) -> None:
     print(f"| `{network}` | mean | min–max | training, CPU-s (median) | seeds 0–{seeds - 1} |\n|---|---|---|---|---|")
-    for engine in chosen.split(","):
+    for spec in map(spec_of, chosen.split(",")):
         found: list[dict[str, Any]] = []
         for seed in range(seeds):
-            said = expected(network, engine, threads, seed, source)
+            said = expected(network, spec, threads, seed, source)
             results = finished(runs, said)
             if results is None:
-                options = {"network": network, "data": source, "seed": seed, "threads": threads, "runs": runs}
+                options = {"backend": spec.backend, "network": network, "data": source, "seed": seed, "threads": threads, "runs": runs}
                 given = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-                subprocess.run([sys.executable, "-m", "triptych", "train", engine, *given], check=True, stdout=sys.stderr)
+                subprocess.run([sys.executable, "-m", "triptych", "train", spec.engine, *given], check=True, stdout=sys.stderr)
                 results = finished(runs, said)
             assert results is not None
             found.append(results)
         values = [100 * results["accuracy"]["value"] for results in found]
         each, seconds = " · ".join(f"{value:.2f}" for value in values), median(results["cpu_seconds"] for results in found)
-        print(f"| {found[0]['label']} | {mean(values):.2f} % | {min(values):.2f}–{max(values):.2f} | {seconds:.1f} | {each} |", flush=True)
+        print(f"| {spec.label} | {mean(values):.2f} % | {min(values):.2f}–{max(values):.2f} | {seconds:.1f} | {each} |", flush=True)
 
 
 try:

@@ -18,7 +18,8 @@ NUMPY, TORCH, COMPILED = Spec("numpy", "eager"), Spec("torch", "eager"), Spec("t
 def costs(overhead: float = 2e-5, memory: float = 1e-10, arithmetic: float = 1e-11) -> np.ndarray:
     """Seconds for each term: the same for all terms of a share."""
     each = {"overhead": overhead, "memory": memory, "arithmetic": arithmetic}
-    return np.array([each[term.share] if term.what not in ("an image", "a window of a convolution") else 0 for term in model.TERMS])
+    free = ("an image", "an image that is drawn", "a window of a convolution")
+    return np.array([each[term.share] if term.what not in free else 0 for term in model.TERMS])
 
 
 def seconds(case: Case, planted: np.ndarray) -> float:

@@ -90,3 +90,10 @@ def test_a_workload_that_fails_leaves_the_others(run, monkeypatch):
     assert "R2: not measured: NumPy went home" in said
     assert [entry["workload"] for entry in written] == ["R1"]
     assert status
+
+
+def test_every_workload_is_run_and_timed_ones_with_each_number_of_threads(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--threads", "1,2"])
+    jobs = [(name, settings.threads) for name, settings in command.jobs(command.arguments())]
+    assert jobs == [(name, threads) for name, workload in WORKLOADS.items() for threads in ((1, 2) if workload.timed else (1,))]
+    assert {name for name, threads in jobs if threads == 2} >= {"R1", "R2", "R3", "overhead", "inference", "advise"}

@@ -19,7 +19,7 @@ from triptych.plan import Plan
 from triptych.recipe import Recipe
 from triptych.scratch import layers
 from triptych.scratch.build import build
-from triptych.scratch.chain import Crew
+from triptych.scratch.crew import Crew
 from triptych.scratch.layers import Training
 from triptych.scratch.loss import softmax_cross_entropy
 

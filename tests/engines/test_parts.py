@@ -18,8 +18,8 @@ from triptych.parity.compare import first_divergence
 from triptych.parity.specimens import SPECIMENS
 from triptych.plan import Plan, Schedule
 from triptych.recipe import Recipe
-from triptych.scratch import chain
-from triptych.scratch.chain import Crew
+from triptych.scratch import stretch
+from triptych.scratch.crew import Crew
 from triptych.scratch.products import cross_product, product
 
 NETWORKS = [zoo.get("classic"), zoo.get("regularized"), zoo.get("lenet"), zoo.get("lenet-bn"), *(make(zoo.GREY, 10) for make in SPECIMENS)]
@@ -57,16 +57,16 @@ def test_parts_and_threads_change_nothing(network: Network, lanes: int, monkeypa
     recipe = Recipe(1, 24, optimizer("momentum"), dtype="float64")  # two batches of 24, and one of 12
     split = images(60, network.input_shape)
     one, other = created(network, recipe, 1, monkeypatch), created(network, recipe, lanes, monkeypatch)
-    stretches = [segment for segment in other.chain.segments if isinstance(segment, chain.Stretch)]
-    assert max(len(stretch.layers) for stretch in stretches) > 2
-    for stretch in stretches:
-        stretch.least = 1
-    monkeypatch.setattr(chain, "CACHED", 2**40)
+    stretches = [segment for segment in other.chain.segments if isinstance(segment, stretch.Stretch)]
+    assert max(len(each.layers) for each in stretches) > 2
+    for each in stretches:
+        each.least = 1
+    monkeypatch.setattr(stretch, "PART", 2**40)
     whole = trained(one, split)
-    monkeypatch.setattr(chain, "CACHED", 1)
-    monkeypatch.setattr(chain, "SHARE", 1)
+    monkeypatch.setattr(stretch, "PART", 1)
+    monkeypatch.setattr(stretch, "SHARE", 1)
     parted = trained(other, split)
-    assert max(len(stretch.cuts[24]) for stretch in stretches) == 24
+    assert max(len(each.cuts[24]) for each in stretches) == 24
     assert first_divergence(whole, parted, 1e-10 if network.stepwise else 1e-12) is None
 
 

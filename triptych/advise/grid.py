@@ -19,6 +19,7 @@ DEPTHS = (1, 1, 2, 3)
 BATCHES = (1, 2, 5, 16, 50, 128, 400, 1024, 3000, 8192)
 FILTERS = (3, 4, 6, 8, 13, 16, 25, 32, 50, 64)
 CONVOLUTIONS = (1, 2, 3)
+SIZES = (3, 3, 3, 5, 5, 1)
 FEW = (1, 3, 10, 32, 64, 130, 256, 500)  # images at a time, where there are convolutions
 LARGEST = 2 * 10**10  # operations of a step: half a second
 AXES = 9
@@ -63,7 +64,7 @@ def _convolutional(n: int) -> Case:
     at = int(first * len(FILTERS))
     filters = [FILTERS[min(at + i * int(growth * 3), len(FILTERS) - 1)] for i in range(_of(CONVOLUTIONS, number))]
     widths = [64] if hidden > 0.5 else []
-    network = convolutional(filters, _of((3, 3, 5, 1), size), norm=norm > 0.6, hidden=widths, shape=_of(SHAPES, shape))
+    network = convolutional(filters, _of(SIZES, size), norm=norm > 0.6, hidden=widths, shape=_of(SHAPES, shape))
     return Case.of(network, _of(FEW, batch), _of(OPTIMIZERS, name))
 
 

@@ -2,8 +2,8 @@
 
 The costs are at least 0, so that every term can be read: overhead by the piece, memory by the byte, arithmetic by the operation.
 Operations are cheap in products of large matrices only. What small or narrow ones take longer goes by their operands, which are
-read and packed, and by their outputs; few filters take as long as a whole `GROUP`. What does not fit into a processor's caches
-costs more by the byte, so bytes beyond `NEAR` and `FAR` count again.
+read and packed, and by their outputs; units count in whole `LANES`, and few filters take as long as a whole `GROUP`. What does
+not fit into a processor's caches costs more by the byte, so bytes beyond `NEAR` and `FAR` count again.
 
 What the sum still misses is alike for networks of like size whose time is made up alike: there the mean of what it missed is put
 right, more where more such networks were timed (a Gaussian process; Rasmussen & Williams 2006, equation 2.25).
@@ -21,6 +21,7 @@ from .arithmetic import Arithmetic
 Floats = NDArray[np.float64]
 
 NEAR, FAR = 2**20, 2**24  # bytes: a core's own cache, and what a core has of the shared one
+LANES = 16  # float32 numbers that a processor computes at once
 GROUP = 32  # filters that are computed together, whether there are as many or not
 OUTLYING = 0.2  # a relative error from which a network counts by its size and no longer by its square (Huber 1964)
 ITERATIONS = 12
@@ -46,6 +47,11 @@ def _numbers(a: Arithmetic, *kinds: str) -> int:
 
 def _operands(a: Arithmetic, kind: str) -> int:
     return a.itemsize * sum(product.numbers for product in a.products(kind))
+
+
+def _rounded(a: Arithmetic, kind: str, group: int) -> float:
+    """Operations of products whose columns are computed in whole groups."""
+    return sum(product.operations / product.n * group * ceil(product.n / group) for product in a.products(kind))
 
 
 def _far(a: Arithmetic) -> int:
@@ -77,6 +83,7 @@ TERMS = (
     Term("an array to update", "overhead", lambda a: a.arrays),
     *(Term(f"an array's {update}", "overhead", _by(update, lambda a: a.arrays)) for update in UPDATES),
     Term("an image", "overhead", lambda a: a.batch),
+    Term("an image that is drawn", "overhead", lambda a: a.batch if a.drawn else 0),
     Term("an image in a convolution", "overhead", lambda a: a.batch * a.calls("Conv2D")),
     Term("a window of a convolution", "overhead", lambda a: sum(max(p.m, p.k) for p in a.products("Conv2D"))),
     Term("a byte of a batch, drawn", "memory", lambda a: a.itemsize * a.drawn),
@@ -97,12 +104,9 @@ TERMS = (
     Term("a byte of its windows", "memory", lambda a: a.itemsize * sum(p.count * max(p.m * p.k, p.m * p.n) for p in a.products("Conv2D"))),
     Term("a byte of its kernel", "memory", lambda a: a.itemsize * sum(p.k * p.n for p in a.products("Conv2D"))),
     Term("a product's bytes beyond the far cache", "memory", _far),
-    Term("an operation of a dense product", "arithmetic", lambda a: a.dense),
-    Term(
-        "an operation of a convolution",
-        "arithmetic",
-        lambda a: sum(p.operations / p.n * GROUP * ceil(p.n / GROUP) for p in a.products("Conv2D")),
-    ),
+    Term("an operation of a dense product", "arithmetic", lambda a: _rounded(a, "Dense", LANES)),
+    Term("an operation of a convolution", "arithmetic", lambda a: a.convolution),
+    Term("an operation of a group of filters", "arithmetic", lambda a: _rounded(a, "Conv2D", GROUP)),
 )
 
 OF = {share: np.array([term.share == share for term in TERMS]) for share in SHARES}

@@ -125,6 +125,12 @@ class Row:
             return f"{what}: {self.rounding.factor:.1f} times NumPy's own float32 error (at most 4 is rounding)"
         return None
 
+    @property
+    def as_announced(self) -> bool:
+        """Whether it is unproved for its precision alone, and its backend never promised more."""
+        reduced = self.spec.backend in engines.entry(self.spec.engine).reduced
+        return reduced and bool(self.unproved) and bool(self.rounding) and self.rounding.verdict == "precision"
+
     def to_json(self) -> dict[str, Any]:
         """Return everything but the statistics over rounds, which need the other rows."""
         entry = engines.entry(self.spec.engine)
@@ -138,6 +144,7 @@ class Row:
             "failed": self.failed,
             "proved": self.unproved is None,
             "unproved": self.unproved,
+            "as_announced": self.as_announced,
             "float64": _outcome(self.walked),
             "blocks": _outcome(self.blocked),
             "float32": None if not self.rounding else vars(self.rounding) | {"factor": self.rounding.factor},

@@ -89,6 +89,8 @@ class Entry:
         Variables of its process, read when it is imported; ``{threads}`` stands for how many it may use.
     optional : bool
         Nobody misses it where it is not installed, unless it is asked for.
+    reduced : tuple of str
+        Backends that compute in less than the recipe's precision: that is what they are for.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Entry:
     packages: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict[str, str])
     optional: bool = False
+    reduced: tuple[str, ...] = ()
 
     @property
     def installed(self) -> bool:

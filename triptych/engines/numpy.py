@@ -16,7 +16,7 @@ from ..plan import Plan
 from ..recipe import Recipe
 from ..scratch.augmentation import augment
 from ..scratch.build import chain
-from ..scratch.chain import Crew
+from ..scratch.crew import Crew
 from ..scratch.layers import Training, views
 from ..scratch.loss import softmax_cross_entropy
 from ..scratch.optimizers import prepare, update

@@ -7,10 +7,12 @@ from .. import layers as spec
 from ..placing import Layer as Description
 from ..placing import Placed
 from .activations import GELU, GELUTanh, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
-from .chain import Chain, Crew, Line, Residual
+from .chain import Chain, Residual
 from .convolution import AvgPool2D, Conv2D, GlobalAvgPool, MaxPool2D
+from .crew import Crew
 from .layers import Dense, Dropout, Flatten, Layer
 from .normalisation import BatchNorm, LayerNorm
+from .stretch import Line
 
 LAYERS: dict[type[Description], Callable[[Any], Layer]] = {
     spec.Flatten: lambda s: Flatten(s.name),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .. import optimizers as spec
 from ..recipe import Recipe
-from .chain import Crew
+from .crew import Crew
 
 Array = NDArray[Any]
 Slots = dict[str, Array]

@@ -34,6 +34,7 @@ BACKENDS = {
     "bf16": "autocast to bfloat16, reduced precision",
     "compiled": "torch.compile",
 }
+REDUCED = ("bf16",)
 ARGUED = {
     "gpu": "cuda, and mps on Apple machines",
     "debugging": "a step runs line by line in Python's debugger; autograd names the operation that failed",

@@ -1,0 +1,51 @@
+"""The threads that share the work of a step, in place of those that BLAS would start for each product."""
+
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
+from functools import cache
+from typing import Any
+
+
+class Crew:
+    """The threads of an engine. While they work, each computes with one thread of BLAS."""
+
+    def __init__(self, lanes: int | None = None) -> None:
+        self.lanes = lanes or threads()
+        self.pool = ThreadPoolExecutor(self.lanes - 1) if self.lanes > 1 else None
+
+    def each(self, count: int, work: Callable[[int], None]) -> None:
+        """Do work(0) … work(count - 1), number k in lane k mod `lanes`, in ascending order within a lane."""
+
+        def lane(first: int) -> None:
+            for k in range(first, count, self.lanes):
+                work(k)
+
+        # Each in a copy of this context, where NumPy keeps its errstate.
+        others = [self.pool.submit(copy_context().run, lane, first) for first in range(1, min(self.lanes, count)) if self.pool]
+        lane(0)
+        for other in others:
+            other.result()
+
+    @contextmanager
+    def working(self) -> Generator[None]:
+        """Keep BLAS from starting threads of its own for as long as ours work."""
+        if self.pool is None:
+            yield
+            return
+        with blas().limit(limits=1, user_api="blas"):
+            yield
+
+
+@cache
+def blas() -> Any:
+    """Return the controller of this process's BLAS libraries."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def threads() -> int:
+    """Return the number of threads that BLAS has now."""
+    return max((library["num_threads"] for library in blas().info() if library["user_api"] == "blas"), default=1)
