@@ -4,7 +4,9 @@ A new layer is one frozen dataclass here and a few lines in each engine. Ties an
 ReLU′(0) = 0 and LeakyReLU′(0) is the slope; of equal values in a window the first in row-major order is the maximum.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Any, ClassVar
 
@@ -267,3 +269,16 @@ LIKE: dict[str, dict[type[Layer], dict[str, Any]]] = {
 def _per_channel(layer: Layer, shape: Shape, fold: Sizes, names: dict[str, str]) -> tuple[Parameter, ...]:
     role = "folded_vector" if fold else "vector"
     return tuple(Parameter(f"{layer.name}/{leaf}", shape[-1:], role, start, sizes=fold) for leaf, start in names.items())
+
+
+def quick(layers: Sequence[Layer]) -> list[int]:
+    """Return the order in which layers cost least: each maximum before the ReLU that it follows, which then has less to do.
+
+    The maximum of rectified values is the rectified maximum. Its gradient arrives at the same value: the first of the largest
+    can be another only where none is positive, and there the gradient is zero.
+    """
+    order = list(range(len(layers)))
+    for i, (one, other) in enumerate(pairwise(layers)):
+        if isinstance(one, ReLU) and isinstance(other, MaxPool2D):
+            order[i : i + 2] = i + 1, i
+    return order

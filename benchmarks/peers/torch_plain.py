@@ -99,6 +99,7 @@ class Engine:
         return losses
 
     def logits(self, data: Native) -> np.ndarray:
-        self.model.eval()
+        if self.model.training:
+            self.model.eval()
         with torch.inference_mode():
             return self.forward(data.x).numpy()

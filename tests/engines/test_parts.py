@@ -1,5 +1,6 @@
 """A batch in parts, on several threads, without the pixels that are always zero: always the numbers of the plain way."""
 
+import time
 import tracemalloc
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from triptych import engines, state, zoo
 from triptych.data.dataset import Split
 from triptych.engines import numpy as engine_module
-from triptych.layers import Conv2D, Dense, Dropout, Flatten
+from triptych.layers import Conv2D, Dense, Dropout, Flatten, ReLU, Residual
 from triptych.network import Network
 from triptych.optimizers import optimizer
 from triptych.parity.compare import first_divergence
@@ -19,10 +20,19 @@ from triptych.parity.specimens import SPECIMENS
 from triptych.plan import Plan, Schedule
 from triptych.recipe import Recipe
 from triptych.scratch import stretch
-from triptych.scratch.crew import Crew
+from triptych.scratch.crew import Crew, threads
 from triptych.scratch.products import cross_product, product
 
-NETWORKS = [zoo.get("classic"), zoo.get("regularized"), zoo.get("lenet"), zoo.get("lenet-bn"), *(make(zoo.GREY, 10) for make in SPECIMENS)]
+# A residual without a norm, whose convolutions the parts of a batch go through.
+RESIDUAL = Network(
+    "residual",
+    (12, 12, 1),
+    (
+        *(Conv2D("conv1", 3), ReLU("relu1"), Residual("sum", (Conv2D("conv2", 4, padding=1), ReLU("relu2")), (Conv2D("short", 4, 1),))),
+        *(Flatten("flatten"), Dense("output", 10)),
+    ),
+)
+NETWORKS = [*map(zoo.get, ("classic", "regularized", "lenet", "lenet-bn")), *(make(zoo.GREY, 10) for make in SPECIMENS), RESIDUAL]
 
 
 def images(count: int, shape: tuple[int, ...], seed: int = 0) -> Split:
@@ -54,11 +64,11 @@ def trained(engine: engine_module.Engine, split: Split) -> dict[str, np.ndarray]
 @pytest.mark.parametrize("lanes", [1, 2, 3])
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
 def test_parts_and_threads_change_nothing(network: Network, lanes: int, monkeypatch):
-    recipe = Recipe(1, 24, optimizer("momentum"), dtype="float64")  # two batches of 24, and one of 12
-    split = images(60, network.input_shape)
+    recipe = Recipe(1, 25, optimizer("momentum"), dtype="float64")  # two batches of 25, and one of 9
+    split = images(59, network.input_shape)
     one, other = created(network, recipe, 1, monkeypatch), created(network, recipe, lanes, monkeypatch)
     stretches = [segment for segment in other.chain.segments if isinstance(segment, stretch.Stretch)]
-    assert max(len(each.layers) for each in stretches) > 2
+    assert max(len(each.lines[0].layers) for each in stretches) > 2
     for each in stretches:
         each.least = 1
     monkeypatch.setattr(stretch, "PART", 2**40)
@@ -66,14 +76,13 @@ def test_parts_and_threads_change_nothing(network: Network, lanes: int, monkeypa
     monkeypatch.setattr(stretch, "PART", 1)
     monkeypatch.setattr(stretch, "SHARE", 1)
     parted = trained(other, split)
-    assert max(len(each.cuts[24]) for each in stretches) == 24
+    assert max(len(each.cuts[25]) for each in stretches) == 25
     assert first_divergence(whole, parted, 1e-10 if network.stepwise else 1e-12) is None
 
 
 def test_a_part_has_no_more_samples_than_stay_in_the_cache(monkeypatch):
     network, recipe = zoo.get("classic"), Recipe(1, "full", optimizer("sgd"))
-    engine = engines.create("numpy", network, recipe)
-    engine.load(state.initial(network, recipe))
+    engine = created(network, recipe, 1, monkeypatch)
     data = engine.put(images(5_000, network.input_shape))
     tracemalloc.start()
     engine.run(data, Plan(np.array([0.1])))
@@ -110,8 +119,40 @@ def test_pixels_that_are_always_zero_need_no_work_and_learn_nothing(name: str):
     hidden = np.maximum(others.pixels("float64").reshape(30, -1) @ reached + engine.state()["hidden/bias"], 0)
     expected = hidden @ engine.state()["output/kernel"] + engine.state()["output/bias"]
     np.testing.assert_allclose(engine.logits(engine.put(others)), expected, rtol=1e-12, atol=1e-12)
-    engine.run(engine.put(others), Plan(np.array([0.1]), np.arange(16, dtype=np.int32)[None]))
-    assert np.array_equal(engine.state()["hidden/kernel"].shape, reached.shape)
+    fresh = engines.create("numpy", network, recipe)
+    fresh.load(engine.state())
+    for each in (engine, fresh):
+        each.run(each.put(others), Plan(np.array([0.1]), np.arange(16, dtype=np.int32)[None]))
+    assert first_divergence(fresh.state(), engine.state(), 1e-14) is None
+    assert not np.array_equal(engine.state()["hidden/kernel"], reached)
+
+
+def test_images_without_a_pixel():
+    """Of which nothing is left to multiply: the biases alone answer."""
+    network, recipe = zoo.get("classic"), Recipe(1, "full", optimizer("sgd"), dtype="float64")
+    engine, black = engines.create("numpy", network, recipe), Split(np.zeros((40, *network.input_shape), np.uint8), np.zeros(40, np.int32))
+    start = state.initial(network, recipe)
+    engine.load(start)
+    np.testing.assert_allclose(engine.logits(engine.put(black)), np.tile(start["output/bias"], (40, 1)), atol=1e-15)
+    engine.run(engine.put(black), Plan(np.array([0.1])))
+    assert np.array_equal(engine.state()["hidden/kernel"], start["hidden/kernel"])
+    assert engine.state()["output/bias"].argmax() == 0
+
+
+def test_a_lane_that_fails_is_waited_for_and_blas_has_its_threads_again():
+    crew, before, late = Crew(2), threads(), list[int]()
+
+    def work(k: int) -> None:
+        if k == 0:
+            raise KeyboardInterrupt
+        assert threads() == 1
+        time.sleep(0.05)
+        late.append(k)
+
+    with pytest.raises(KeyboardInterrupt), crew.working():
+        crew.each(2, work)
+    assert late == [1]
+    assert threads() == before
 
 
 def test_images_are_dropped_out_of_in_free_mode():
@@ -134,7 +175,7 @@ def test_all_pixels_are_worked_with_where_images_are_shifted():
     assert engines.create("numpy", network, recipe).put(images(16, network.input_shape)).x.shape == (16, 28, 28, 1)
 
 
-@given(st.integers(1, 700), st.integers(1, 60), st.integers(1, 40), st.booleans(), st.booleans(), st.integers(0, 2**31))
+@given(st.integers(1, 700), st.integers(0, 60), st.integers(1, 40), st.booleans(), st.booleans(), st.integers(0, 2**31))
 @settings(max_examples=60, deadline=None)
 def test_products_in_blocks(n: int, i: int, o: int, turned: bool, across: bool, seed: int):
     rng = np.random.default_rng(seed)

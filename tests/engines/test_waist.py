@@ -14,6 +14,7 @@ from triptych.parity.compare import figures
 from triptych.parity.specimens import SPECIMENS
 from triptych.plan import Plan, Schedule
 from triptych.recipe import Recipe
+from triptych.scratch.crew import threads
 
 NETWORK = zoo.get("regularized")
 
@@ -173,7 +174,7 @@ def test_in_free_mode_each_draws_its_own_masks(name, backend, few: Split):
 
 
 @pytest.mark.parametrize(("name", "backend"), rows())
-def test_no_global_of_the_framework_is_set(name, backend, few: Split):
+def test_no_global_of_the_framework_is_left_changed(name, backend, few: Split):
     if name == "torch":
         import torch
 
@@ -187,7 +188,7 @@ def test_no_global_of_the_framework_is_set(name, backend, few: Split):
 
         look = lambda: (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision, jax.config.jax_default_device)  # noqa: E731
     else:
-        look = lambda: (np.geterr(), np.get_printoptions()["precision"])  # noqa: E731
+        look = lambda: (np.geterr(), np.get_printoptions()["precision"], threads())  # noqa: E731
     before = look()
     for dtype in ("float64", "float32"):
         engine, _, schedule = build(name, backend, dtype=dtype)

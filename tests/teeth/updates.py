@@ -45,9 +45,9 @@ def each_by_itself(gradients, how):
     return [tf.clip_by_norm(g, how.limit) for g in gradients]
 
 
-def penalty_after_the_clip(recipe, gradients, weights):
-    optimizers.prepare(replace(recipe, loss=Loss()), gradients, weights)
-    optimizers.prepare(replace(recipe, clip=Clip()), gradients, weights)
+def penalty_after_the_clip(recipe, gradients, weights, flat):
+    optimizers.prepare(replace(recipe, loss=Loss()), gradients, weights, flat)
+    optimizers.prepare(replace(recipe, clip=Clip()), gradients, weights, flat)
 
 
 def update_with(rule):

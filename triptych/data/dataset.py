@@ -29,10 +29,8 @@ class Split:
         return len(self.labels)
 
     def pixels(self, dtype: str) -> NDArray[Any]:
-        """Return a copy in `dtype`: pixels scaled to [0, 1], each pixel/255 rounded once; floats as they are."""
-        if self.images.dtype.kind == "f":
-            return self.images.astype(dtype)
-        return (np.arange(256) / 255).astype(dtype)[self.images]
+        """Return a copy of the images in `dtype`, scaled."""
+        return scaled(self.images, dtype)
 
     @cached_property
     def digest(self) -> str:
@@ -41,6 +39,13 @@ class Split:
         h.update(np.ascontiguousarray(self.images).data)
         h.update(np.ascontiguousarray(self.labels).data)
         return h.hexdigest()
+
+
+def scaled(pixels: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Return a copy in `dtype`: pixels scaled to [0, 1], each pixel/255 rounded once; floats as they are."""
+    if pixels.dtype.kind == "f":
+        return pixels.astype(dtype)
+    return (np.arange(256) / 255).astype(dtype)[pixels]
 
 
 @dataclass(frozen=True)

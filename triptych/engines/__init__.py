@@ -32,7 +32,7 @@ class Engine(Protocol):
     """What every engine does. ``Engine(network, recipe, device="cpu", backend=None)`` builds one.
 
     Arrays on this side are NumPy in the canonical layout and in ``recipe.dtype``. A loss is the mean data loss of a
-    step before its update. No engine sets a global of its framework, and two of different dtype live in one process.
+    step before its update. No engine leaves a global of its framework changed, and two of different dtype live in one process.
     """
 
     device: str

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import layers as spec
-from ..data.dataset import Split
+from ..data.dataset import Split, scaled
 from ..network import Network
 from ..plan import Plan
 from ..recipe import Recipe
@@ -30,7 +30,7 @@ BACKENDS = {"eager": "from scratch"}
 ARGUED = {
     "gpu": "none: processor only",
     "debugging": "every number is an array you can print; a wrong gradient is yours to find",
-    "scalability": "one process, the threads of its BLAS",
+    "scalability": "one process, with as many threads as its BLAS has",
 }
 
 Array = NDArray[Any]
@@ -99,7 +99,7 @@ class Engine:
         order = np.argsort(~used, kind="stable")
         x = np.empty((len(split), np.count_nonzero(used)), self.recipe.dtype)
         for i in range(0, len(x), AT_ONCE):  # a copy of all pixels would be as large again
-            x[i : i + AT_ONCE] = Split(rows[i : i + AT_ONCE, order[: x.shape[1]]], split.labels).pixels(self.recipe.dtype)
+            x[i : i + AT_ONCE] = scaled(rows[i : i + AT_ONCE, order[: x.shape[1]]], self.recipe.dtype)
         return Native(x, split.labels, order)
 
     def run(self, data: Native, plan: Plan) -> None:
@@ -182,6 +182,6 @@ class Engine:
         if optimizer.counts_steps:
             self.arrays["step"] += 1
             step = int(self.arrays["step"])
-        prepare(self.recipe, self.gradients, self.arrays)
+        prepare(self.recipe, self.gradients, self.arrays, self.flat["gradients"])
         slots = {slot: self.flat[slot] for slot in optimizer.slots}
         update(optimizer, self.flat["weights"], self.flat["gradients"], slots, rate, step, self.crew)

@@ -38,10 +38,11 @@ def build(place: Placed, crew: Crew) -> Layer:
     layer = place.layer
     if not isinstance(layer, spec.Residual):
         return LAYERS[type(layer)](layer)
-    parts = [chain(places, crew) for places in (place.branch, place.projection)]
-    if not any(inner.mixes for part in parts for inner in part.every()):
-        parts = [Line(part.layers) for part in parts]  # which the parts of a batch go through
-    return Residual(layer.name, *parts)
+    ways = (place.branch, place.projection)
+    branch, projection = ([build(inner, crew) for inner in places] for places in ways)
+    if any(inner.mixes for one in (*branch, *projection) for inner in one.every()):
+        return Residual(layer.name, Chain(branch, ways[0], crew), Chain(projection, ways[1], crew))
+    return Residual(layer.name, Line(branch, ways[0]), Line(projection, ways[1]))  # which parts of a batch go through
 
 
 def chain(places: Sequence[Placed], crew: Crew) -> Chain:

@@ -8,7 +8,7 @@ from .crew import Crew
 from .layers import Array, Layer, Training
 from .stretch import Line, Loss, Stretch, divided, first_to_learn, fitting, least
 
-PATIENCE = 4  # a layer that wants over so many times the samples that the layers before it take at a time begins anew
+PATIENCE = 4  # a layer that should take more than so many times the samples of the stretch before it begins a new one
 
 
 class Chain:
@@ -22,13 +22,13 @@ class Chain:
             made = any(not isinstance(place.layer, Flatten) for place in before)
             if layer.mixes or (made and PATIENCE * fitting(before) < least(places[i])):
                 if before:
-                    self.segments.append(Stretch(Line(layers[start:i]), before, crew))
+                    self.segments.append(Stretch(Line(layers[start:i], before), crew))
                 start = i
             if layer.mixes:
-                self.segments.append(Line([layer]))
+                self.segments.append(Line([layer], places[i : i + 1]))
                 start = i + 1
         if start < len(layers):
-            self.segments.append(Stretch(Line(layers[start:]), places[start:], crew))
+            self.segments.append(Stretch(Line(layers[start:], places[start:]), crew))
         self.layers = list(layers)
         self.first = first_to_learn(self.segments)
 

@@ -1,7 +1,7 @@
 """The threads that share the work of a step, in place of those that BLAS would start for each product."""
 
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
@@ -24,7 +24,10 @@ class Crew:
 
         # Each in a copy of this context, where NumPy keeps its errstate.
         others = [self.pool.submit(copy_context().run, lane, first) for first in range(1, min(self.lanes, count)) if self.pool]
-        lane(0)
+        try:
+            lane(0)
+        finally:  # whatever happened, nobody goes on while others write
+            wait(others)
         for other in others:
             other.result()
 

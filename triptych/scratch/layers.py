@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .products import cross_product, product
+from .products import across, cross_product, product
 
 Array = NDArray[Any]
 
@@ -65,7 +65,7 @@ Order = Literal["C", "F"]
 
 def order(x: Array) -> Order:
     """Return how an array lies in memory: the batch inmost, which is "F", or outmost."""
-    return "F" if x.ndim == 2 and x.strides[0] < x.strides[1] else "C"
+    return "F" if x.ndim == 2 and across(x) else "C"
 
 
 class Rooms(dict[str, Array]):

@@ -20,8 +20,8 @@ Slots = dict[str, Array]
 CHUNK = 2**15  # numbers updated at a time, so that they, their slots and all in between stay in the processor's cache
 
 
-def prepare(recipe: Recipe, gradients: dict[str, Array], weights: dict[str, Array]) -> None:
-    """Add the penalty's part to the gradients and clip them, in place."""
+def prepare(recipe: Recipe, gradients: dict[str, Array], weights: dict[str, Array], flat: Array) -> None:
+    """Add the penalty's part to the gradients and clip them, in place; they are views of a flat array."""
     if recipe.loss.l2:
         for name, g in gradients.items():
             if name.endswith("/kernel"):
@@ -30,13 +30,11 @@ def prepare(recipe: Recipe, gradients: dict[str, Array], weights: dict[str, Arra
     if clip.limit is None:
         return
     if clip.by == "value":
-        for g in gradients.values():
-            np.clip(g, -clip.limit, clip.limit, out=g)
+        np.clip(flat, -clip.limit, clip.limit, out=flat)
         return
-    norm = sqrt(sum(float(np.vdot(g, g)) for g in gradients.values())) + clip.epsilon
+    norm = sqrt(float(np.vdot(flat, flat))) + clip.epsilon
     if norm > clip.limit:
-        for g in gradients.values():
-            g *= clip.limit / norm
+        flat *= clip.limit / norm
 
 
 def update(o: spec.Optimizer, w: Array, g: Array, slots: Slots, rate: float, step: int, crew: Crew) -> None:

@@ -32,8 +32,13 @@ def block(count: int, inner: int, outer: int, most: int) -> int:
     """Return how many of `count` rows to take at a time: equal blocks, or all where that is best."""
     if outer > NARROW or count <= FEWEST:
         return count
-    most = min(most, SMALL // (inner * outer))
+    most = min(most, SMALL // max(1, inner * outer))
     return count if most < FEWEST or count <= most else count // -(-count // most)
+
+
+def _blocks(x: Array, rows: int) -> Array:
+    """View a matrix as a stack of blocks of so many rows."""
+    return x.reshape(len(x) // rows, rows, x.shape[1])
 
 
 def product(x: Array, w: Array, out: Array) -> None:
@@ -50,7 +55,7 @@ def product(x: Array, w: Array, out: Array) -> None:
     if rows == len(x):
         np.matmul(x, w, out=out)
         return
-    np.matmul(x[:done].reshape(-1, rows, x.shape[1]), w, out=out[:done].reshape(-1, rows, out.shape[1]))
+    np.matmul(_blocks(x[:done], rows), w, out=_blocks(out[:done], rows))
     if done < len(x):
         np.matmul(x[done:], w, out=out[done:])
 
@@ -71,7 +76,7 @@ def cross_product(x: Array, dy: Array, out: Array) -> None:
     if rows == len(x):
         np.matmul(x.T, dy, out=out)
         return
-    left, right = (part[:done].reshape(-1, rows, part.shape[1]) for part in (x, dy))
+    left, right = _blocks(x[:done], rows), _blocks(dy[:done], rows)
     each = (left.swapaxes(1, 2) @ right).reshape(len(left), -1)
     out[...] = (np.ones(len(each), each.dtype) @ each).reshape(out.shape)  # BLAS is faster at it than sum(axis=0)
     if done < len(x):

@@ -6,16 +6,15 @@ batch goes through all of them before the next, and threads share the parts.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from math import prod
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from ..layers import Dense, Flatten
+from ..layers import Dense, Flatten, quick
 from ..placing import Placed
-from .activations import ReLU
-from .convolution import MaxPool2D
 from .crew import Crew
 from .layers import Array, Layer, Rooms, Training, order
 
@@ -46,7 +45,7 @@ def first_to_learn(owners: Sequence[Owner]) -> int:
 
 def numbers(places: Sequence[Placed]) -> int:
     """Return how many numbers one sample comes to: what goes in, and what each layer makes of it, there and back."""
-    made = sum(prod(place.output_shape) for place in places if not isinstance(place.layer, Flatten))
+    made = sum(prod(inner.output_shape) for place in places for inner in place.flat if not isinstance(inner.layer, Flatten))
     return prod(places[0].input_shape) + 2 * made
 
 
@@ -64,28 +63,16 @@ def least(place: Placed) -> int:
     return -(-inputs * outputs // (inputs + outputs))
 
 
-def quick(layers: Sequence[Layer]) -> list[Layer]:
-    """Return layers in the order in which they cost least: a maximum before the ReLU that it follows, which then has less to do.
-
-    The maximum of rectified values is the rectified maximum, and its gradient arrives at the same value: the first of the largest
-    can be another only where none is positive, and there the gradient is zero.
-    """
-    order = list(layers)
-    for i, (one, other) in enumerate(pairwise(layers)):
-        if isinstance(one, ReLU) and isinstance(other, MaxPool2D):
-            order[i : i + 2] = other, one
-    return order
-
-
 class Line:
     """Layers one after the other, and nothing more."""
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        self.layers, self.quick = list(layers), quick(layers)
+    def __init__(self, layers: Sequence[Layer], places: Sequence[Placed]) -> None:
+        self.layers, self.places = list(layers), places
+        self.quick = [layers[i] for i in quick([place.layer for place in places])]
         self.went = self.quick  # the order of the last forward
         self.first = first_to_learn(layers)
         for layer in self.layers[:-1]:
-            layer.lasting = any(after.remembers for order in (self.layers, self.quick) for one, after in pairwise(order) if one is layer)
+            layer.lasting = any(after.remembers for way in (self.layers, self.quick) for one, after in pairwise(way) if one is layer)
 
     def forward(self, x: Array, training: Training | None = None) -> Array:
         seen = training.outputs if training else None
@@ -105,7 +92,7 @@ class Line:
         return [part for layer in self.layers for part in layer.every()]
 
     def twin(self) -> "Line":
-        return Line([layer.twin() for layer in self.layers])
+        return Line([layer.twin() for layer in self.layers], self.places)
 
     def bind(self, gradient: Array) -> None:
         """Let every layer write its gradients into a flat array, where they lie in order."""
@@ -120,17 +107,14 @@ class Stretch:
     of each lane writes its gradients to where they are summed, the others write theirs beside it, to be added.
     """
 
-    def __init__(self, line: Line, places: Sequence[Placed], crew: Crew) -> None:
-        self.lines, self.crew, self.first = [line], crew, line.first
+    def __init__(self, line: Line, crew: Crew) -> None:
+        places = line.places
+        self.lines, self.crew = [line], crew
         self.numbers, self.least = numbers(places), max(map(least, places))
         self.output = places[-1]
         self.long = len(places) > 2
         self.cuts: dict[int, list[slice]] = {}
         self.rooms = Rooms()
-
-    @property
-    def layers(self) -> list[Layer]:
-        return self.lines[0].layers
 
     def every(self) -> list[Layer]:
         return self.lines[0].every()
@@ -138,8 +122,8 @@ class Stretch:
     def bind(self, gradient: Array) -> None:
         """Take the flat array of the gradients of these layers."""
         lanes = range(self.crew.lanes)
-        self.sums = [gradient, *(np.zeros_like(gradient) for _ in lanes[1:])]
-        self.beside = [np.zeros_like(gradient) for _ in lanes]
+        zeros = partial(np.zeros, gradient.shape, gradient.dtype)  # which, unlike zeros_like, takes no memory before it is written
+        self.sums, self.beside = [gradient, *(zeros() for _ in lanes[1:])], [zeros() for _ in lanes]
         del self.lines[1:]
         self.lines[0].bind(gradient)
 
@@ -178,7 +162,8 @@ class Stretch:
         cuts, lanes = self._cuts(len(x)), self.crew.lanes
         lines = self._lines(min(len(cuts), 2 * lanes))  # a part is through when the next one comes
         pieces = [training[rows] for rows in cuts]
-        values, dx = [np.zeros(0)] * len(cuts), self._room_back(x) if into else x
+        values: list[Any] = [None] * len(cuts)
+        dx = self._room_back(x) if into else x
 
         def work(k: int) -> None:
             line = lines[k if k < lanes else lanes + k % lanes]
@@ -211,7 +196,7 @@ class Stretch:
             # One or two layers have little to hand on in the cache, and putting the parts together costs a copy.
             many = -(-count // max(PART // self.numbers, self.least)) if self.long else 1
             shares = max(1, min(self.crew.lanes, count // self.least, count * self.numbers // SHARE))
-            many = -(-many // shares) * shares
+            many = min(count, -(-many // shares) * shares)  # as many for each, and none empty
             self.cuts[count] = [slice(count * k // many, count * (k + 1) // many) for k in range(many)]
         return self.cuts[count]
 

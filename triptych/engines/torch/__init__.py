@@ -62,8 +62,8 @@ class Engine:
         self.description, self.recipe, self.backend = network, recipe, backend
         self.device = device_of(device, recipe.dtype)
         self.dtype: torch.dtype = getattr(torch, recipe.dtype)
-        own = torch.Generator(self.device).manual_seed(recipe.seed)
-        self.network = Chain(network.chain, own).to(self.device, self.dtype)
+        self.own = torch.Generator(self.device).manual_seed(recipe.seed)  # masks in free mode
+        self.network = Chain(network.chain, self.own).to(self.device, self.dtype)
         self.modules = self.network.named()
         self.norms = [module for module in self.modules.values() if isinstance(module, BatchNorm)]
         if not self.norms:
@@ -126,7 +126,8 @@ class Engine:
         return losses
 
     def logits(self, data: Native) -> np.ndarray:
-        self.model.eval()
+        if self.model.training:  # for one image the call would take as long as the answer
+            self.model.eval()
         with torch.inference_mode(), precision.step(self.backend):
             return torch.cat([self._forward(self.network, x, {}) for x in data.x.split(AT_ONCE)]).cpu().numpy()
 
@@ -136,8 +137,10 @@ class Engine:
         self.model.train()
         with precision.step(self.backend):
             # The compiled module first: it is the one that is timed, so its gradients are the ones shown.
+            drawn = self.own.get_state()
             loss = self._gradients(x, y, keep)
             if outputs:
+                self.own.set_state(drawn)  # the same masks again
                 with torch.no_grad():
                     self._forward(self.network, x, keep, seen)
         arrays = {name: y.to(self.dtype).cpu().numpy() for name, y in seen.items()}

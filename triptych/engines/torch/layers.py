@@ -1,7 +1,6 @@
 """The layers as nn.Modules. Images are (batch, c, h, w)."""
 
 from collections.abc import Iterable
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +75,7 @@ class Chain(nn.Module):
         places = list(places)
         self.names = [p.layer.name for p in places]  # not a ModuleDict: it takes no key that is the name of a method
         self.stack = nn.ModuleList(module(p, own) for p in places)
-        self.quick = quick(places)
+        self.quick = spec.quick([p.layer for p in places])
 
     def forward(self, x: Tensor, keep: dict[str, Tensor], seen: dict[str, Tensor] | None = None) -> Tensor:
         for i in self.quick if seen is None else range(len(self.stack)):
@@ -94,19 +93,6 @@ class Chain(nn.Module):
                 found |= layer.branch.named() | layer.projection.named()
             found[name] = layer
         return found
-
-
-def quick(places: list[Placed]) -> list[int]:
-    """Return the order in which the layers cost least: each maximum before the ReLU that it follows, which then has less to do.
-
-    The maximum of rectified values is the rectified maximum. Its gradient arrives at the same value: the first of the largest
-    can be another only where none is positive, and there the gradient is zero.
-    """
-    order = list(range(len(places)))
-    for i, (one, other) in enumerate(pairwise(places)):
-        if isinstance(one.layer, spec.ReLU) and isinstance(other.layer, spec.MaxPool2D):
-            order[i : i + 2] = i + 1, i
-    return order
 
 
 class Residual(nn.Module):
