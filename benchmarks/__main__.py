@@ -2,15 +2,15 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from triptych import data
 from triptych.bench import machine
 from triptych.bench.rounds import ROUNDS
-from triptych.errors import EngineError, TriptychError, suggest
+from triptych.errors import TriptychError, suggest
 from triptych.files import write
 
 from .progress import progress
@@ -37,6 +37,8 @@ def measure_all(options: argparse.Namespace) -> bool:
     for threads in options.threads:
         machine.environment(threads, "cpu")  # refuses more than there are processors
     found, ok = list[dict[str, Any]](), True
+    if options.data:
+        data.load(options.data)  # now, too: what cannot be read is the same mistake in every workload
     save(options.json, found)  # now, so that a name that cannot be written is known before an hour is spent
     print(machine_line())
     for name, settings in jobs(options):
@@ -45,7 +47,7 @@ def measure_all(options: argparse.Namespace) -> bool:
                 print("", *measured.text(), sep="\n", flush=True)
                 ok, found = ok and measured.ok, found + measured.entries()
                 save(options.json, found)
-        except EngineError as error:  # of this workload alone
+        except TriptychError as error:  # of this workload alone
             print(f"\n{name}: not measured: {error}", flush=True)
             ok = False
     return ok
@@ -73,7 +75,7 @@ def blocks(name: str, settings: Settings) -> Iterator[Measured]:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m benchmarks", description="Time Triptych's engines against what people use instead.")
     parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}; all by default")
-    default = ",".join(str(n) for n in (1, 2) if n <= (os.cpu_count() or 1))
+    default = ",".join(str(n) for n in (1, 2) if n <= machine.processors())
     parser.add_argument("--threads", type=numbers, default=default, metavar="N,…", help="of each contestant; %(default)s by default")
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="that were undisturbed; %(default)s by default")
     parser.add_argument("--all-backends", action="store_true", help="also what compiles for up to a minute, and every backend of ours")

@@ -14,13 +14,13 @@ from triptych.advise.calibration import Sample
 from triptych.advise.grid import LARGEST, convolutional
 from triptych.advise.stopwatch import Case, Stopwatch
 from triptych.bench.rows import Spec, specs
-from triptych.errors import TriptychError
+from triptych.errors import EngineError, TriptychError
 
 from .progress import progress
 from .timing import Settings
 
 NETWORKS, PASSES = 100, 2
-SEED = 5  # networks that nobody looked at while the terms were chosen
+SEED = 6  # of networks that were timed for the first time after the terms had been chosen
 NEAR = 1.05  # as good as the fastest
 WANTED, MISS = 0.95, 0.15  # of the networks, and in the median
 SIDES = (8, 12, 16, 20, 24, 28, 32)
@@ -44,6 +44,8 @@ class Score:
         By row, the median of |foretold/true - 1|.
     miss : float
         The same over all rows.
+    barred : dict of str to str
+        Rows that the advice never names, and why: they are not timed either.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Score:
     sure_right: int
     missed: dict[str, float]
     miss: float
+    barred: dict[str, str]
 
     @property
     def ok(self) -> bool:
@@ -66,6 +69,7 @@ class Score:
         yield f"  {'… where it says that no other may be':42} {self.sure_right} of {self.sure}"
         for key in self.missed:
             yield f"  {f'always {key}':42} {self.right[key]} of {self.networks}"
+        yield from (f"  not judged: {key}: {why}" for key, why in self.barred.items())
         each = ", ".join(f"{key} {miss:.1%}" for key, miss in self.missed.items())
         yield f"  {'median error of the foretold time':42} {self.miss:.1%} ({each}); at most {MISS:.0%} is wanted"
 
@@ -120,6 +124,8 @@ def timed(rows: Sequence[Spec], threads: int, networks: int) -> list[Sample]:
             seconds = watch.time(cases[number])
             found[number] = {key: min(value, found[number].get(key, value)) for key, value in seconds.items()}
             progress(f"advise: {done} of {PASSES * networks} timings", passing=True)
+            if failed := [f"{timer.spec.label}: {timer.failed}" for timer in watch.timers if timer.failed]:
+                raise EngineError(failed[0])
     return [Sample(case, seconds) for case, seconds in zip(cases, found, strict=True)]
 
 
@@ -140,7 +146,7 @@ def score(workload: Advise, name: str, threads: int, advisor: Advisor, samples: 
             errors[estimate.key].append(abs(estimate.seconds / sample.seconds[estimate.key] - 1))
     missed = {key: float(np.median(found)) for key, found in errors.items()}
     every = float(np.median(np.concatenate(list(errors.values()))))
-    return Score(name, workload.title, threads, len(samples), right, len(sure), sum(sure), missed, every)
+    return Score(name, workload.title, threads, len(samples), right, len(sure), sum(sure), missed, every, advisor.barred)
 
 
 def drawn(number: int) -> Case:

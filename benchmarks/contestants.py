@@ -1,12 +1,14 @@
 """Who takes part: our engines and the peers, each in a process of its own."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from triptych import engines
 from triptych.bench.remote import Remote
 from triptych.bench.rows import Row, Spec, remote_of, valid_rounds
+from triptych.errors import EngineError
 
 from .floor import Floor
 from .peers import PEERS
@@ -41,13 +43,29 @@ def opened(specs: list[Spec], threads: int) -> Generator[list[Row]]:
     progress(f"  starting {len(specs)} processes", passing=True)
     rows: list[Row] = []
     try:
-        rows += [Row(spec, Contestant(spec.engine, spec.backend, threads=threads)) for spec in specs]
-        for row in rows:
-            remote_of(row).greet()
+        rows.extend(Row(spec, Contestant(spec.engine, spec.backend, threads=threads)) for spec in specs)
+        attempt(rows, lambda row: remote_of(row).greet())
         yield rows
     finally:
         for row in rows:
             remote_of(row).close()
+
+
+def attempt(rows: list[Row], action: Callable[[Row], Any]) -> None:
+    """Do something for every row that is left; one that cannot says why, and is out.
+
+    Raises
+    ------
+    EngineError
+        Where it is the first, to which the others are compared.
+    """
+    for row in [row for row in rows if not row.failed]:
+        try:
+            action(row)
+        except EngineError as error:
+            if row is rows[0]:
+                raise
+            row.failed = str(error)
 
 
 def filled(timing: Timing, rows: list[Row], operations: int, size: int) -> Timing:

@@ -16,6 +16,7 @@ import numpy as np
 
 from triptych.advise.arithmetic import arithmetic
 from triptych.network import Network
+from triptych.plan import Schedule
 from triptych.recipe import Recipe
 
 SIZES = (256, 512, 1024, 2048)  # of the square products tried
@@ -59,7 +60,7 @@ def training_work(network: Network, recipe: Recipe, samples: int) -> tuple[int, 
     The operations are those of the products. The bytes are what must be moved even where everything else stays in a cache: the
     images once, and weights and optimizer slots read and written once.
     """
-    batch = samples if recipe.batch_size == "full" else recipe.batch_size
+    batch = Schedule(network, recipe, samples).batch
     images = batch * prod(network.input_shape)
     state = network.parameter_count * (1 + len(recipe.optimizer.slots))
     return arithmetic(network, recipe, batch).operations, np.dtype(recipe.dtype).itemsize * (images + 2 * state)

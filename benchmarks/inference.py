@@ -13,7 +13,7 @@ from triptych.parity.compare import BOUND, first_divergence
 from triptych.parity.rounding import FACTOR, judge
 from triptych.recipe import Recipe
 
-from .contestants import field, filled, opened
+from .contestants import attempt, field, filled, opened
 from .floor import inference_work
 from .proof import Job, build
 from .rounds import compete
@@ -37,12 +37,13 @@ class Inference:
     def measure(self, name: str, settings: Settings) -> Iterator[Timing]:
         """Prove and time everyone, one network after the other."""
         for network in self.networks:
-            job = Job(network, Recipe(), images(network, PROVED, settings.data))
+            # Of random pixels, none of which is zero in all: in a single image of a digit most are, and NumPy would leave them out.
+            job = Job(network, Recipe(), images(network, PROVED, None))
             with opened(field(self.peers, settings), settings.threads) as rows:
                 _prove(rows, job)
+                one, times = replace(job, split=images(network, 1, None)), dict[str, int]()
+                attempt(rows, lambda row, one=one, times=times: times.update({row.spec.key: _times(row, one)}))
                 running = [row for row in rows if not row.failed]
-                one = replace(job, split=images(network, 1, settings.data))
-                times = {row.spec.key: _times(row, one) for row in running}
                 others = compete(running, settings, repeat(lambda row, times=times: _infer(row, times[row.spec.key])))
                 measured = Timing(f"{name} {network.name}", self.title, settings, others, proof=SAID, unit="an image")
                 yield filled(measured, rows, *inference_work(network, 1))
@@ -65,19 +66,17 @@ def _prove(rows: list[Row], job: Job) -> None:
     """As in training, of logits."""
     truths: dict[str, np.ndarray] = {}
     own: list[float] = []
-    for row in rows:
-        try:
-            found = {dtype: _logits(row, replace(job, recipe=replace(job.recipe, dtype=dtype))) for dtype in ("float64", "float32")}
-            truths = truths or found
-            if difference := first_divergence({"logits": truths["float64"]}, {"logits": found["float64"]}, BOUND):
-                raise EngineError(f"{row.spec.label} computes something else: {difference}")
-            errors = [float(np.linalg.norm(found["float32"] - truths["float64"]))]
-            own = own or errors
-            row.rounding = judge(errors, own, proved=True)
-        except EngineError as error:
-            if row is rows[0]:
-                raise
-            row.failed = str(error)
+
+    def proof(row: Row) -> None:
+        found = {dtype: _logits(row, replace(job, recipe=replace(job.recipe, dtype=dtype))) for dtype in ("float64", "float32")}
+        truths.update({} if truths else found)
+        if difference := first_divergence({"logits": truths["float64"]}, {"logits": found["float64"]}, BOUND):
+            raise EngineError(f"{row.spec.label} computes something else: {difference}")
+        error = float(np.linalg.norm(found["float32"] - truths["float64"]))
+        own.append(error)
+        row.rounding = judge([error], own[:1], proved=True)
+
+    attempt(rows, proof)
 
 
 def _logits(row: Row, job: Job) -> np.ndarray:

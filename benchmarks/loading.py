@@ -1,6 +1,5 @@
 """CSV loading: the file that people download from Kaggle, as large as a sixth of MNIST."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,9 +47,8 @@ class Loading:
 
 
 def _command(key: str, path: Path) -> Command:
-    """Return what reads the file; what ours keeps for a second run lies beside it, and is there after the round to warm up."""
-    kept = {"TRIPTYCH_DATA": str(path.with_name(key))} if key == "triptych-again" else {"TRIPTYCH_DATA": os.devnull}
-    return Command(key, READERS[key].about, ("-m", "benchmarks.reading", key, str(path)), key.startswith("triptych"), kept)
+    """Return what reads the file."""
+    return Command(key, READERS[key].about, ("-m", "benchmarks.reading", key, str(path)), key == "triptych")
 
 
 def write_csv(path: Path, rows: int) -> None:

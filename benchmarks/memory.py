@@ -47,7 +47,7 @@ class Predicted:
 def predicted(network: Network, recipe: Recipe, samples: int) -> Predicted:
     """Return what arithmetic says of a training on `samples` images of one byte a pixel."""
     size, pixels = np.dtype(recipe.dtype).itemsize, samples * prod(network.input_shape)
-    batch = samples if recipe.batch_size == "full" else recipe.batch_size
+    batch = Schedule(network, recipe, samples).batch
     drawn = 0 if recipe.batch_size == "full" else batch * prod(network.input_shape)
     outputs = batch * sum(prod(place.output_shape) for place in network.places if not isinstance(place.layer, Flatten))
     numbers = network.parameter_count * (2 + len(recipe.optimizer.slots))

@@ -4,8 +4,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -43,15 +43,12 @@ class Command:
     arguments : tuple of str
         Of Python.
     ours : bool
-    environment : mapping of str to str
-        Beside that of every contestant.
     """
 
     key: str
     about: str
     arguments: tuple[str, ...]
     ours: bool = False
-    environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def run(self, threads: int) -> Ended:
         """Start it and wait.
@@ -63,7 +60,7 @@ class Command:
         """
         import resource  # which only Unix has
 
-        environment = machine.environment(threads, "cpu") | dict(self.environment)
+        environment = machine.environment(threads, "cpu") | {"POLARS_MAX_THREADS": str(threads)}
         before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         ended = subprocess.run([sys.executable, *self.arguments], capture_output=True, env=environment, check=False)
         wall, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)

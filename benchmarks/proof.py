@@ -21,6 +21,7 @@ from triptych.plan import Plan, Schedule
 from triptych.recipe import Recipe
 from triptych.state import State
 
+from .contestants import attempt
 from .peers import PEERS
 from .progress import progress
 
@@ -61,20 +62,18 @@ def prove(rows: list[Row], job: Job) -> None:
         Where the reference itself cannot run.
     """
     truths: dict[str, _Truth] = {}
-    for row in rows:
+
+    def proof(row: Row) -> None:
         peer = PEERS.get(row.spec.key)
         if peer and not peer.proved:
-            continue
+            return
         progress(f"  proving {row.spec.key}", passing=True)
         like = peer.like if peer else "torch"
         kept = _kept(job, like)
-        try:
-            truths[like] = truths.get(like) or _Truth(rows[0], kept)
-            _prove(row, kept, truths[like])
-        except EngineError as error:
-            if row is rows[0]:
-                raise
-            row.failed = str(error)
+        truths[like] = truths.get(like) or _Truth(rows[0], kept)
+        _prove(row, kept, truths[like])
+
+    attempt(rows, proof)
 
 
 def _kept(job: Job, like: str) -> Job:
@@ -110,10 +109,15 @@ def _prove(row: Row, job: Job, truth: _Truth) -> None:
 
 
 def walked(row: Row, job: Job) -> State:
-    """Return the weights after a few steps in float64."""
+    """Return the weights after a few steps in float64, made as those that are timed: in one call, where an epoch has so many."""
     job = replace(job, recipe=replace(job.recipe, dtype="float64"))
     engine = build(row, "proof", job)
-    engine.run_all(row.train, list(islice(job.plans(1), STEPS)))
+    plans = job.plans(STEPS)
+    made = 0
+    while made < STEPS:
+        plan = next(plans)
+        engine.run(row.train, plan)
+        made += len(plan)
     reached = state.weights(engine.state())
     engine.drop()
     return reached

@@ -13,7 +13,7 @@ from triptych.network import Network
 from triptych.plan import Plan
 from triptych.recipe import Recipe
 
-from .contestants import field, filled, opened
+from .contestants import attempt, field, filled, opened
 from .floor import training_work
 from .proof import SAID, Job, build, prove
 from .rounds import Act, compete
@@ -58,10 +58,8 @@ class Training:
         job = Job(self.network, self.recipe, images(self.network, self.samples, settings.data))
         with opened(field(self.peers, settings), settings.threads) as rows:
             prove(rows, job)
-            running = [row for row in rows if not row.failed]
-            for row in running:
-                build(row, "timed", job)
-            others = compete(running, settings, map(_act, job.plans(self.steps)))
+            attempt(rows, lambda row: build(row, "timed", job))
+            others = compete([row for row in rows if not row.failed], settings, map(_act, job.plans(self.steps)))
             measured = Timing(name, self.title, settings, others, proof=SAID, unit="a step")
             yield filled(measured, rows, *training_work(self.network, self.recipe, self.samples))
 

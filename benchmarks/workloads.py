@@ -70,7 +70,7 @@ WORKLOADS: dict[str, Workload] = {
     ),
     "R3": Training(
         "two convolutions, dropout 0.5, Adam, batch 64",
-        *(_R3, _ADAM, WHOLE, 4),
+        *(_R3, _ADAM, WHOLE, 28),
         ("torch-plain", "torch-plain-channels_last", "torch-plain-bf16", *_MINI[2:], *_KERAS),
     ),
     "overhead": Training(

@@ -32,11 +32,12 @@ class Engine:
         return split.pixels(self.recipe.dtype).reshape(len(split), -1), split.labels
 
     def run(self, data: tuple[NDArray[Any], NDArray[Any]], plan: Plan) -> None:
-        """Make an epoch of the plan's rows, which are as many batches; where every step sees all rows, an epoch for each step."""
+        """Make an epoch of as many rows as the plan has; where every step sees all rows, an epoch for each step."""
         x, y = data
         self.model.set_params(batch_size=len(y) if plan.order is None else plan.order.shape[1])
-        for rows in [slice(None)] * len(plan) if plan.order is None else [plan.order.ravel()]:
-            self.model.partial_fit(x[rows], y[rows], classes=self.classes)
+        count, epochs = (len(y), len(plan)) if plan.order is None else (plan.order.size, 1)
+        for _ in range(epochs):  # of as many rows: which, it decides by itself
+            self.model.partial_fit(x[:count], y[:count], classes=self.classes)
             self.losses.append(self.model.loss_)
 
     def sync(self) -> np.ndarray:

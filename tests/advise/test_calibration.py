@@ -68,7 +68,17 @@ def test_what_other_versions_found_is_not_kept(tmp_path):
     file, older = tmp_path / "c.json", replace(calibrated({TORCH: costs()}, networks=3), versions={"triptych": "0.0", "numpy": "1.0"})
     calibration.keep(older, file)
     assert "numpy 1.0 then" in (calibration.aged(calibration.load(file, 1)) or "")
-    assert calibration.keep(calibrated({NUMPY: costs()}, networks=3), file).rows == (NUMPY,)
+    newer = calibrated({NUMPY: costs()}, networks=3)
+    assert "of PyTorch is not kept: calibrated with other versions" in (calibration.discarded(file, newer) or "")
+    assert calibration.keep(newer, file).rows == (NUMPY,)
+
+
+def test_what_was_installed_since_changes_nothing(tmp_path):
+    file, found = tmp_path / "c.json", calibrated({TORCH: costs()}, networks=3)
+    calibration.keep(replace(found, versions={name: v for name, v in found.versions.items() if name != "tensorflow"}), file)
+    newer = calibrated({NUMPY: costs()}, networks=3)
+    assert calibration.discarded(file, newer) is None
+    assert set(calibration.keep(newer, file).rows) == {NUMPY, TORCH}
 
 
 def test_the_file_is_named_after_the_machine(monkeypatch, tmp_path):
@@ -90,6 +100,12 @@ REFUSED = {
     ),
     "other threads'": (lambda data: data.update(threads=3), "made with 3 threads, not 1"),
     "another format's": (lambda data: data.update(format=9), "written in format 9; this version reads format 1"),
+    "one with a time of nothing": (
+        lambda data: data["samples"][0]["seconds"].update(numpy=0),
+        r"not a calibration, or damaged \(ValueError\)",
+    ),
+    "one with no time": (lambda data: data["samples"][0]["seconds"].update(numpy=None), r"not a calibration, or damaged \(TypeError\)"),
+    "one without verdicts": (lambda data: data.update(unproved=None), r"not a calibration, or damaged \(AttributeError\)"),
     "one without samples": (lambda data: data.pop("samples"), r"not a calibration, or damaged \(KeyError\)"),
     "one of no network": (lambda data: data["samples"][0].update(network=3), "expected an object with the keys"),
 }

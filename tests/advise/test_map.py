@@ -34,7 +34,12 @@ def _kept(tmp_path, monkeypatch):
 def results(network: Network | None = None, **others) -> dict:
     """As much of a comparison's results as the map needs."""
     about = {"network": (network or zoo.get("classic")).to_json(), "recipe": Recipe(optimizer=optimizer("adam")).to_json(), "threads": 1}
-    return about | {"machine": {"processor": machine.processor()}} | others
+    return about | {"machine": {"processor": machine.processor()}, "runs": on("cpu")} | others
+
+
+def on(device: str) -> list[dict]:
+    """A run in which PyTorch was on a device."""
+    return [{"rows": {"numpy": {"device": "cpu"}, "torch": {"device": device}, "tensorflow": {"device": None}}}]
 
 
 def said(capsys, *arguments: str) -> str:
@@ -116,6 +121,7 @@ def test_a_report_has_the_map_of_its_own_images_and_optimizer():
 def test_a_report_has_none_where_its_machine_is_not_calibrated():
     assert crossover.of(results(threads=2), {}) is None
     assert crossover.of(results(machine={"processor": "Acme"}), {}) is None
+    assert crossover.of(results(runs=on("cuda")), {}) is None
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt install chromium)")

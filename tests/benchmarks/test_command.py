@@ -64,7 +64,7 @@ def test_a_busy_machine_has_no_wall_ratios(run):
         (["--rounds", "0"], "must be at least 1"),
         (["R1", "--threads", "two"], "--threads: invalid"),
         (["R1", "--threads", "4096"], "4096 threads where this machine has"),
-        (["R2", "--data", "nowhere.csv"], "nowhere.csv: no such file"),
+        (["R2", "--data", "nowhere.csv"], "benchmarks: nowhere.csv: no such file"),
     ],
 )
 def test_mistakes_are_answered_in_a_line(run, arguments, message):

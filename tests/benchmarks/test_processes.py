@@ -39,7 +39,7 @@ def test_who_reads_something_else_is_left_out(monkeypatch):
     (found,) = Loading("a CSV", 60).measure("csv", Settings())
     assert "pyarrow" not in [line.key for line in found.lines]
     assert found.failed == ["pyarrow: reads another table than numpy.loadtxt"]
-    assert {entry["engine"] for entry in found.entries()} == {"triptych", "triptych-again"}
+    assert {entry["engine"] for entry in found.entries()} == {"triptych"}
 
 
 def test_processes_are_started_in_turn():
@@ -47,7 +47,7 @@ def test_processes_are_started_in_turn():
     ended, others = alternate([say, Command("nothing", "", ("-c", ""))], Settings(rounds=2))
     assert [run.output for run in ended["say"]] == [b"1\n"] * 2
     assert all(run.seconds(Settings(threads=1)) == run.cpu > 0 and run.seconds(Settings(threads=2)) == run.wall for run in ended["nothing"])
-    assert others >= 0
+    assert 0 <= others < 1
 
 
 def test_a_process_that_ends_badly_is_said_in_a_line():

@@ -1,16 +1,19 @@
 """Races in miniature: who is proved, who is ranked, who is left out."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.contestants import opened, rank
+from benchmarks.contestants import attempt, opened, rank
 from benchmarks.inference import Inference
 from benchmarks.proof import Job, prove
 from benchmarks.timing import Settings, Timing
 from benchmarks.training import Training, images
 from benchmarks.workloads import WORKLOADS
-from triptych.bench.rows import Spec
+from triptych import engines
+from triptych.bench.rows import Row, Spec, remote_of
+from triptych.errors import EngineError
 from triptych.optimizers import optimizer
 
 pytestmark = pytest.mark.usefixtures("numpy_alone")
@@ -64,6 +67,39 @@ def proved(name: str, *peers: Spec) -> list:
     with opened([Spec("numpy", "eager"), *peers], 1) as rows:
         prove(rows, job)
     return rows[1:]
+
+
+class Shuffling:
+    """NumPy in this process, which deals the rows of a block anew: what a `fit` that shuffles does."""
+
+    def __init__(self, network, recipe):
+        self.engine = engines.create("numpy", network, recipe)
+        self.load, self.put, self.state = self.engine.load, self.engine.put, self.engine.state
+
+    def run(self, data, plan):
+        self.engine.run(data, replace(plan, order=plan.order.ravel()[::-1].reshape(plan.order.shape)))
+
+    def drop(self):
+        pass
+
+
+def test_batches_that_are_dealt_anew_within_a_block_are_found():
+    workload = small("R2", batch_size=4)
+    job = Job(workload.network, workload.recipe, images(workload.network, workload.samples, None))
+    with opened([Spec("numpy", "eager")], 1) as (row,):
+        other = Row(Spec("torch", "plain"), SimpleNamespace(build=lambda key, network, recipe: Shuffling(network, recipe)))
+        prove([row, other], job)
+    assert "PyTorch plain computes something else" in other.failed
+
+
+def test_a_process_that_ends_leaves_the_others_measured():
+    with opened([Spec("numpy", "eager"), Spec("numpy", "sklearn")], 1) as rows:
+        remote_of(rows[1]).kill()
+        attempt(rows, lambda row: remote_of(row).ask("kernel", module="numpy"))
+        assert (rows[0].failed, "worker ended" in rows[1].failed) == (None, True)
+        remote_of(rows[0]).kill()
+        with pytest.raises(EngineError, match="worker ended"):
+            attempt(rows, lambda row: remote_of(row).ask("kernel", module="numpy"))
 
 
 def test_reduced_precision_is_found_by_its_numbers():

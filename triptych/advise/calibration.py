@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,17 @@ class Calibration:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Calibration":
         rows = tuple(Spec(row["engine"], row["backend"]) for row in data["rows"])
-        samples = tuple(Sample(Case.from_json(sample), dict(sample["seconds"])) for sample in data["samples"])
-        rest = {name: data[name] for name in ("processor", "threads", "versions", "created", "unproved")}
-        return cls(**rest, rows=rows, samples=samples)
+        samples = tuple(Sample(Case.from_json(sample), _numbers(sample["seconds"])) for sample in data["samples"])
+        versions, unproved = ({str(key): str(value) for key, value in data[name].items()} for name in ("versions", "unproved"))
+        return cls(data["processor"], data["threads"], versions, data["created"], rows, unproved, samples)
+
+
+def _numbers(seconds: dict[str, Any]) -> dict[str, float]:
+    """Return times as they can be; ValueError where one cannot."""
+    found = {key: float(value) for key, value in seconds.items()}
+    if not all(0 < value < inf for value in found.values()):
+        raise ValueError("a step takes some time")
+    return found
 
 
 def calibrate(specs: list[Spec], threads: int = 1, minutes: float = MINUTES) -> Iterator[dict[str, Any]]:
@@ -147,14 +156,26 @@ def path(threads: int) -> Path:
 
 def keep(found: Calibration, file: Path) -> Calibration:
     """Write a calibration, joined to what was found before of other rows with the same versions, and return the whole."""
-    try:
-        earlier = load(file, found.threads)
-    except TriptychError:  # there is none, or none that could be used
-        earlier = None
+    earlier = _earlier(file, found.threads)
     if earlier and not aged(earlier):
         found = earlier.joined(found)
     files.write(file, files.to_json(found.to_json()) + "\n")
     return found
+
+
+def discarded(file: Path, found: Calibration) -> str | None:
+    """Return what `keep` will not keep of what was found before, and why, or None."""
+    earlier = _earlier(file, found.threads)
+    why = earlier and aged(earlier)
+    gone = [spec.label for spec in earlier.rows if spec not in found.rows] if earlier and why else []
+    return f"what was found before of {', '.join(gone)} is not kept: {why}" if gone else None
+
+
+def _earlier(file: Path, threads: int) -> Calibration | None:
+    try:
+        return load(file, threads)
+    except TriptychError:  # there is none, or none that could be used
+        return None
 
 
 def load(file: Path, threads: int) -> Calibration:
@@ -183,11 +204,7 @@ def load(file: Path, threads: int) -> Calibration:
 
 
 def aged(calibration: Calibration) -> str | None:
-    """Return what has changed since, or None."""
+    """Return what has changed since, or None. What was not there then has no part in what was timed."""
     now = versions()
-    changed = [
-        f"{name} {calibration.versions.get(name, 'none')} then, {now.get(name, 'none')} now"
-        for name in sorted(now.keys() | calibration.versions.keys())
-        if calibration.versions.get(name) != now.get(name)
-    ]
+    changed = [f"{name} {then} then, {now.get(name, 'none')} now" for name, then in calibration.versions.items() if then != now.get(name)]
     return f"calibrated with other versions ({'; '.join(changed)}); run triptych map again" if changed else None

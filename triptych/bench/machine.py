@@ -23,8 +23,8 @@ def environment(threads: int, device: str) -> dict[str, str]:
     EngineError
         Where there are fewer processors than threads: they would share, and the times would mean nothing.
     """
-    if threads > (os.cpu_count() or 1):
-        raise EngineError(f"{threads} threads where this machine has {os.cpu_count()} processors; use at most as many")
+    if threads > processors():
+        raise EngineError(f"{threads} threads where this machine has {processors()} processors; use at most as many")
     settings = {name: str(threads) for name in THREAD_VARIABLES} | {
         "OMP_WAIT_POLICY": "passive",
         "KMP_BLOCKTIME": "0",
@@ -36,6 +36,11 @@ def environment(threads: int, device: str) -> dict[str, str]:
     for entry in engines.entries().values():
         settings |= {name: value.format(threads=threads) for name, value in entry.environment.items()}
     return os.environ | settings | ({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {})
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def kernel_settings() -> dict[str, str]:

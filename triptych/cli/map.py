@@ -53,6 +53,8 @@ def draw_map(
     else:
         found = _calibrated(console, specs(o.engines_of(engines), o.all_backends(backends)), threads, minutes)
         Advisor(found)  # too little is refused before it takes the place of what was there
+        if note := calibration.discarded(file, found):
+            console.print(note, style="yellow", highlight=False, soft_wrap=True)
         found = calibration.keep(found, file)
     advisor = Advisor(found)
     if note := calibration.aged(found):
@@ -76,9 +78,7 @@ def _calibrated(console: "Console", rows: "list[Spec]", threads: int, minutes: f
             if event["type"] == "timed":
                 bar.update(task, completed=event["part"], description=f"{event['networks']} networks, {len(event['rows'])} rows")
             elif event.get("why"):
-                said = (
-                    f"{event['row']} is timed, but never called the fastest" if event["type"] == "proved" else f"{event['row']} is left out"
-                )
+                said = f"{event['row']} is timed, but never called the fastest" if event["type"] == "proved" else f"{event['row']} stopped"
                 console.print(f"{said}: {event['why']}", style="yellow", highlight=False, markup=False, soft_wrap=True)
             elif event["type"] == "calibration":
                 found = event["calibration"]

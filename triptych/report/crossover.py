@@ -27,7 +27,8 @@ def of(results: dict[str, Any], rows: Rows) -> dict[str, Any] | None:
         advisor = Advisor(found)
     except TriptychError:
         return None
-    if found.processor != results["machine"]["processor"] or len(shape) != 3:
+    devices = {row["device"] for run in results["runs"] for row in run["rows"].values()} - {None}
+    if found.processor != results["machine"]["processor"] or len(shape) != 3 or devices - {"cpu"}:
         return None
     others = [key for key in advisor.fitted if key not in rows]
     all_rows = rows | {key: {"name": found.label(key), "color": f"var(--c{i % len(COLORS)})"} for i, key in enumerate(others, len(rows))}
