@@ -1,5 +1,8 @@
 """JAX: pure functions over a dict of arrays, jax.value_and_grad, K steps in one jitted lax.scan.
 
+But not with convolutions on a processor: inside a loop XLA computes the gradient of a kernel without its fast routines (a step of the
+network ``cnn`` takes 6 s in place of 0.17), so each step is a call of its own.
+
 What a function depends on besides arrays is a static argument; equal ones are compiled once in a process, whoever asks.
 """
 
@@ -21,7 +24,7 @@ from ..augmentation import Augmentation
 from ..data.dataset import Split
 from ..loss import Clip, Loss
 from ..network import Network
-from ..placing import Layer
+from ..placing import Layer, flat
 from ..plan import Plan
 from ..recipe import Recipe
 from ..state import State, check
@@ -30,7 +33,7 @@ from . import AT_ONCE, find_device
 LABEL = "JAX"
 REQUIRES = "jax"
 INSTALL = "pip install 'triptych[jax]'"
-BACKENDS = {"scan": "jit, lax.scan"}
+BACKENDS = {"scan": "jit, lax.scan where it is fast"}
 ARGUED = {
     "gpu": "cuda",
     "debugging": "a jitted step is traced once: print becomes jax.debug.print, or jax.disable_jit runs it line by line",
@@ -41,6 +44,7 @@ ENVIRONMENT = {"PJRT_NPROC": "{threads}", "XLA_PYTHON_CLIENT_PREALLOCATE": "fals
 OPTIONAL = True
 
 Arrays = dict[str, Array]  # the state by its own names: weights, buffers, slots, step
+Carry = tuple[Arrays, Array]  # from step to step: the state, and the key
 Steps = dict[str, Any]  # a plan, or one step of it
 
 
@@ -69,6 +73,7 @@ class Engine:
         self.network, self.recipe = network, recipe
         self.device = find_device(LABEL, device, {"cuda": sees_gpu(), "cpu": True})
         self.task = Task(network, recipe.loss, recipe.augmentation)
+        self.loops = self.device != "cpu" or not any(isinstance(layer, spec.Conv2D) for layer in flat(network.layers))
         with self._settings():
             self.key = jax.random.key(recipe.seed)  # masks in free mode
         self.arrays: Arrays = {}
@@ -88,12 +93,18 @@ class Engine:
 
     def run(self, data: Native, plan: Plan) -> None:
         with self._settings():
-            how = (self.task, self.recipe.optimizer, self.recipe.clip)
-            self.arrays, self.key, losses = train(*how, self.arrays, self.key, data, self._steps(plan))
-        self.losses.append(losses)
+            how, carry, steps = (self.task, self.recipe.optimizer, self.recipe.clip, data), (self.arrays, self.key), self._steps(plan)
+            if self.loops:
+                carry, losses = train(*how, carry, steps)
+                self.losses.append(losses)
+            else:
+                for k in range(len(plan)):
+                    carry, loss = once(*how, carry, jax.tree.map(lambda array, k=k: array[k], steps))
+                    self.losses.append(loss)
+            self.arrays, self.key = carry
 
     def sync(self) -> np.ndarray:
-        losses = np.concatenate(self.losses) if self.losses else np.zeros(0, self.recipe.dtype)
+        losses = np.concatenate(list(map(np.atleast_1d, self.losses))) if self.losses else np.zeros(0, self.recipe.dtype)
         self.losses = []
         return losses
 
@@ -129,17 +140,20 @@ def sees_gpu() -> bool:
 # --- The step --------------------------------------------------------------------------------------------------------
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
-def train(task: Task, o: opt.Optimizer, clip: Clip, arrays: Arrays, key: Array, data: Native, steps: Steps) -> tuple[Arrays, Array, Array]:
+def step(task: Task, o: opt.Optimizer, clip: Clip, data: Native, carry: Carry, now: Steps) -> tuple[Carry, Array]:
+    """Return arrays and key after one step, and its loss."""
+    arrays, key = carry
+    loss, found, seen, key = gradients(task, arrays, key, data, now)
+    return (updated(task.loss, clip, o, arrays | seen.buffers, found, now["rate"]), key), loss
+
+
+once = jax.jit(step, static_argnums=(0, 1, 2), donate_argnums=4)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=4)
+def train(task: Task, o: opt.Optimizer, clip: Clip, data: Native, carry: Carry, steps: Steps) -> tuple[Carry, Array]:
     """Return arrays and key after K steps, and the K losses."""
-
-    def step(carry: tuple[Arrays, Array], now: Steps) -> tuple[tuple[Arrays, Array], Array]:
-        arrays, key = carry
-        loss, found, seen, key = gradients(task, arrays, key, data, now)
-        return (updated(task.loss, clip, o, arrays | seen.buffers, found, now["rate"]), key), loss
-
-    (arrays, key), losses = lax.scan(step, (arrays, key), steps)
-    return arrays, key, losses
+    return lax.scan(partial(step, task, o, clip, data), carry, steps)
 
 
 def gradients(task: Task, arrays: Arrays, key: Array, data: Native, now: Steps) -> tuple[Array, Arrays, Seen, Array]:
