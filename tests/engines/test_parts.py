@@ -149,7 +149,7 @@ def test_a_lane_that_fails_is_waited_for_and_blas_has_its_threads_again():
         time.sleep(0.05)
         late.append(k)
 
-    with pytest.raises(KeyboardInterrupt), crew.working():
+    with pytest.raises(KeyboardInterrupt):
         crew.each(2, work)
     assert late == [1]
     assert threads() == before

@@ -143,7 +143,7 @@ class Engine:
     @contextmanager
     def _computing(self) -> Generator[None]:
         # Whoever reads the losses sees that it diverged.
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"), self.crew.working():
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             yield
 
     def _arrange(self, order: Array | None) -> None:

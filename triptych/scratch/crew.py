@@ -1,15 +1,14 @@
 """The threads that share the work of a step, in place of those that BLAS would start for each product."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
 from typing import Any
 
 
 class Crew:
-    """The threads of an engine. While they work, each computes with one thread of BLAS."""
+    """The threads of an engine. While several of them work, each computes with one thread of BLAS."""
 
     def __init__(self, lanes: int | None = None) -> None:
         self.lanes = lanes or threads()
@@ -22,23 +21,18 @@ class Crew:
             for k in range(first, count, self.lanes):
                 work(k)
 
-        # Each in a copy of this context, where NumPy keeps its errstate.
-        others = [self.pool.submit(copy_context().run, lane, first) for first in range(1, min(self.lanes, count)) if self.pool]
-        try:
+        if self.pool is None or count < 2:
             lane(0)
-        finally:  # whatever happened, nobody goes on while others write
-            wait(others)
-        for other in others:
-            other.result()
-
-    @contextmanager
-    def working(self) -> Generator[None]:
-        """Keep BLAS from starting threads of its own for as long as ours work."""
-        if self.pool is None:
-            yield
             return
         with blas().limit(limits=1, user_api="blas"):
-            yield
+            # Each in a copy of this context, where NumPy keeps its errstate.
+            others = [self.pool.submit(copy_context().run, lane, first) for first in range(1, min(self.lanes, count))]
+            try:
+                lane(0)
+            finally:  # whatever happened, nobody goes on while others write
+                wait(others)
+        for other in others:
+            other.result()
 
 
 @cache

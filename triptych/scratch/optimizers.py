@@ -18,6 +18,7 @@ Array = NDArray[Any]
 Slots = dict[str, Array]
 
 CHUNK = 2**15  # numbers updated at a time, so that they, their slots and all in between stay in the processor's cache
+WORTH = 8  # chunks: for fewer, waking a thread takes longer than it saves
 
 
 def prepare(recipe: Recipe, gradients: dict[str, Array], weights: dict[str, Array], flat: Array) -> None:
@@ -57,7 +58,12 @@ def update(o: spec.Optimizer, w: Array, g: Array, slots: Slots, rate: float, ste
         part = slice(k * CHUNK, (k + 1) * CHUNK)
         _decayed(o, w[part], g[part], {name: slot[part] for name, slot in slots.items()}, rate, step)
 
-    crew.each(-(-w.size // CHUNK), work)
+    chunks = -(-w.size // CHUNK)
+    if chunks < WORTH:
+        for k in range(chunks):
+            work(k)
+    else:
+        crew.each(chunks, work)
 
 
 def _decayed(o: spec.Optimizer, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
