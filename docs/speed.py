@@ -66,7 +66,10 @@ def fill(ax: Axes, workload: str, panel: list[Entry]) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python docs/speed.py FILE, which python -m benchmarks --json FILE wrote")
-    ratios = [entry for entry in json.loads(Path(sys.argv[1]).read_text()) if "ratio" in entry]
+    try:
+        ratios = [entry for entry in json.loads(Path(sys.argv[1]).read_text()) if "ratio" in entry]
+    except (OSError, ValueError, TypeError) as error:
+        sys.exit(f"{sys.argv[1]}: not such a file ({error})")
     if not ratios:
         sys.exit(f"{sys.argv[1]}: no ratios in it")
     write(Path(__file__).with_name("speed.svg"), draw(ratios))

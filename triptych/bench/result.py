@@ -38,16 +38,15 @@ def result(comparison: "Comparison") -> dict[str, Any]:
             continue
         right = int((row.predictions == labels).sum())
         low, high = metrics.wilson(right, len(labels))
+        step = interval(times[key]) if times[key] else None
         said[key] |= {
             "accuracy": {"value": right / len(labels), "right": right, "of": len(labels), "low": low, "high": high},
             "confusion": metrics.confusion(row.predictions, labels, classes).tolist(),
             "differing_predictions": int((row.predictions != reference.predictions).sum()),
             "weights_apart": apart(comparison.states[reference.spec.key], comparison.states[key]),
             "loss": row.losses[-1],
-            "training_seconds": float(np.median(times[key])) * comparison.schedule.steps if times[key] else None,
-            "step": interval(times[key]).to_json() | {"unstable": interval(times[key]).unstable, "rounds": len(times[key])}
-            if times[key]
-            else None,
+            "training_seconds": float(np.median(times[key])) * comparison.schedule.steps if step else None,
+            "step": step.to_json() | {"unstable": step.unstable, "rounds": len(times[key])} if step else None,
             "warm_up": [block.seconds for block in row.warmups],
             "cpu_share": float(np.median([block.cpu_share for block in row.blocks])) if row.blocks else None,
             "ratio": ratio(times[key], times[reference.spec.key]).to_json()

@@ -23,7 +23,7 @@ def draw_map(
     engines: o.Engines = None,
     backends: o.Backends = "all",
     threads: o.Threads = 1,
-    minutes: Annotated[float, typer.Option("--minutes", min=0.1, help="How long to time, in all; fewer make a rougher map.")] = 9.0,
+    minutes: Annotated[float, typer.Option("--minutes", min=1, help="How long to time, in all; fewer make a rougher map.")] = 9.0,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The picture: .png, .svg or .pdf.")] = Path("map.png"),
     show: Annotated[bool, typer.Option("--show", help="Time nothing; print and draw what was found before.")] = False,
 ) -> None:
