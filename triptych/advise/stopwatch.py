@@ -19,9 +19,9 @@ from ..optimizers import optimizer
 from ..plan import Plan, Schedule
 from ..recipe import Recipe
 
-IMAGES = 2048  # of random pixels, from which batches are drawn: no time depends on what is in them
+IMAGES = 4096  # of random pixels, from which batches are drawn: no time depends on what is in them
 RATE = 1e-4  # with which nothing grows beyond what floats hold
-BLOCK_SECONDS = 0.03  # aimed at, with the first row's pace
+BLOCK_SECONDS = 0.05  # aimed at, with the first row's pace
 LEAST, MOST = 3, 12  # blocks: until the two shortest agree, or a row has been timed for so many seconds
 AGREED, PATIENCE = 1.02, 0.5
 COMPILED, MOST_COMPILED = 3.0, 6  # seconds of a first step, and how many a process may take: compilers give up after a few
