@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import repeat
 
 import numpy as np
@@ -37,12 +38,12 @@ class Inference:
     def measure(self, name: str, settings: Settings) -> Iterator[Timing]:
         """Prove and time everyone, one network after the other."""
         for network in self.networks:
-            # Of random pixels, none of which is zero in all: in a single image of a digit most are, and NumPy would leave them out.
+            # Of random pixels, few of which are zero: in a single image of a digit most are, and NumPy would leave them out.
             job = Job(network, Recipe(), images(network, PROVED, None))
             with opened(field(self.peers, settings), settings.threads) as rows:
                 _prove(rows, job)
                 one, times = replace(job, split=images(network, 1, None)), dict[str, int]()
-                attempt(rows, lambda row, one=one, times=times: times.update({row.spec.key: _times(row, one)}))
+                attempt(rows, partial(_ready, one, times))
                 running = [row for row in rows if not row.failed]
                 others = compete(running, settings, repeat(lambda row, times=times: _infer(row, times[row.spec.key])))
                 measured = Timing(f"{name} {network.name}", self.title, settings, others, proof=SAID, unit="an image")
@@ -54,12 +55,12 @@ def _infer(row: Row, times: int) -> tuple[float, float, int]:
     return answer["wall_s"], answer["cpu_s"], times
 
 
-def _times(row: Row, one: Job) -> int:
-    """Let a contestant hold one image; return how often it answers in a block."""
+def _ready(one: Job, times: dict[str, int], row: Row) -> None:
+    """Let a contestant hold one image, and note how often it answers in a block."""
     build(row, "timed", one)
     _infer(row, 2)  # the first call compiles
-    wall, _, times = _infer(row, 10)
-    return max(1, round(BLOCK_SECONDS * times / wall))
+    wall, _, answers = _infer(row, 10)
+    times[row.spec.key] = max(1, round(BLOCK_SECONDS * answers / wall))
 
 
 def _prove(rows: list[Row], job: Job) -> None:

@@ -1,5 +1,6 @@
 """The proof on real digits: whole float64 trajectories, K steps at once, and the float32 verdict."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from conftest import rows
 
 from triptych import engines, state, zoo
+from triptych.bench.rows import Row, Spec
 from triptych.data.dataset import Dataset
 from triptych.optimizers import SHORTHANDS, optimizer
 from triptych.parity import lockstep, rounding
@@ -128,3 +130,19 @@ def test_what_is_not_finite_is_not_judged():
     assert rounding.judge([0.0], [0.0], proved=True).verdict == "rounding"
     a = {"l/kernel": np.ones(3), "l/bias": np.array([np.nan])}
     assert np.isnan(rounding.apart(a, a))
+
+
+def test_only_a_backend_that_says_so_may_be_imprecise_and_in_nothing_else():
+    same, precision = lockstep.Outcome(3), rounding.Rounding("precision", 1e-3, 1e-7)
+    row = Row(Spec("torch", "bf16"), walked=same, blocked=same, rounding=precision)
+    assert row.as_announced
+    assert "computes in reduced precision" in (row.unproved or "")
+    for other in (
+        replace(row, spec=Spec("torch", "eager")),
+        replace(row, same_start=False),
+        replace(row, failed="it died"),
+        replace(row, blocked=None),
+        replace(row, rounding=rounding.Rounding("formula", 1e-3, 1e-7)),
+        replace(row, rounding=rounding.Rounding("rounding", 1e-7, 1e-7)),
+    ):
+        assert not other.as_announced

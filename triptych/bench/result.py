@@ -45,7 +45,7 @@ def result(comparison: "Comparison") -> dict[str, Any]:
             "differing_predictions": int((row.predictions != reference.predictions).sum()),
             "weights_apart": apart(comparison.states[reference.spec.key], comparison.states[key]),
             "loss": row.losses[-1],
-            "training_seconds": float(np.median(times[key])) * comparison.schedule.steps if step else None,
+            "training_seconds": step.median * comparison.schedule.steps if step else None,
             "step": step.to_json() | {"unstable": step.unstable, "rounds": len(times[key])} if step else None,
             "warm_up": [block.seconds for block in row.warmups],
             "cpu_share": float(np.median([block.cpu_share for block in row.blocks])) if row.blocks else None,

@@ -107,7 +107,8 @@ class Row:
     blas: list[str] = field(default_factory=list[str])
 
     @property
-    def unproved(self) -> str | None:
+    def unequal(self) -> str | None:
+        """Why it cannot be said that it computes by the same formulas from the same weights, whatever its precision."""
         if self.failed:
             return self.failed
         if not self.walked or not self.blocked:
@@ -118,6 +119,12 @@ class Row:
             return f"K steps in one run are not K runs of one step: {self.blocked.divergence}"
         if not self.same_start:
             return "did not begin with the same weights"
+        return None
+
+    @property
+    def unproved(self) -> str | None:
+        if self.unequal:
+            return self.unequal
         if self.rounding and self.rounding.verdict == "diverged":
             return "follows a training that diverges: its float64 steps are not finite, so there is nothing to judge by"
         if self.rounding and self.rounding.verdict != "rounding":
@@ -128,8 +135,8 @@ class Row:
     @property
     def as_announced(self) -> bool:
         """Whether it is unproved for its precision alone, and its backend never promised more."""
-        reduced = self.spec.backend in engines.entry(self.spec.engine).reduced
-        return reduced and bool(self.unproved) and bool(self.rounding) and self.rounding.verdict == "precision"
+        imprecise = not self.unequal and self.rounding is not None and self.rounding.verdict == "precision"
+        return imprecise and self.spec.backend in engines.entry(self.spec.engine).reduced
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the statistics over rounds, which need the other rows."""

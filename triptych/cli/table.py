@@ -110,5 +110,5 @@ def verdict(result: dict[str, Any]) -> str:
         else "Nothing was proved equal."
     )
     if (fastest := result["fastest"]) is None:
-        return f"{equal} No single one is the fastest here." if len(proved) > 1 else equal
+        return f"{equal} None is named the fastest." if len(proved) > 1 else equal
     return f"{equal} Fastest on this machine, here and now: {rows[fastest]['label']}."

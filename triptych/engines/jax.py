@@ -99,12 +99,12 @@ class Engine:
                 self.losses.append(losses)
             else:
                 for k in range(len(plan)):
-                    carry, loss = once(*how, carry, jax.tree.map(lambda array, k=k: array[k], steps))
+                    carry, loss = once(*how, carry, at(steps, k))
                     self.losses.append(loss)
             self.arrays, self.key = carry
 
     def sync(self) -> np.ndarray:
-        losses = np.concatenate(list(map(np.atleast_1d, self.losses))) if self.losses else np.zeros(0, self.recipe.dtype)
+        losses = np.hstack(self.losses) if self.losses else np.zeros(0, self.recipe.dtype)
         self.losses = []
         return losses
 
@@ -114,7 +114,7 @@ class Engine:
 
     def trace(self, data: Native, plan: Plan, *, outputs: bool = True) -> State:
         with self._settings():
-            step = jax.tree.map(lambda array: array[0], self._steps(plan))
+            step = at(self._steps(plan), 0)
             loss, found, seen, self.key = traced(self.task, self.arrays, self.key, data, step)
         forward = {f"output/{p.layer.name}": np.array(seen.outputs[p.layer.name]) for p in self.network.places if outputs}
         return forward | {"loss": np.array(loss)} | {f"gradient/{name}": np.array(found[name]) for name in self.network.backward}
@@ -128,6 +128,11 @@ class Engine:
         device = jax.devices(self.device)[0]
         with jax.enable_x64(True), jax.default_matmul_precision("highest"), jax.default_device(device):
             yield
+
+
+def at(steps: Steps, k: int) -> Steps:
+    """Return step k of a plan."""
+    return jax.tree.map(lambda array: array[k], steps)
 
 
 def sees_gpu() -> bool:

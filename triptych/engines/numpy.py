@@ -1,7 +1,5 @@
 """NumPy: forward, backward and update by hand. This engine is the specification; the others are argued against it."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -104,7 +102,7 @@ class Engine:
 
     def run(self, data: Native, plan: Plan) -> None:
         self._arrange(data.order)
-        with self._computing():
+        with computing():
             for k, rate in enumerate(plan.rate):
                 self.losses.append(self._gradients(*self._batch(data, plan, k)))
                 self._update(float(rate))
@@ -118,7 +116,7 @@ class Engine:
     def logits(self, data: Native) -> np.ndarray:
         self._arrange(data.order)
         logits = np.empty((len(data.x), self.network.classes), self.recipe.dtype)
-        with self._computing():
+        with computing():
             for i in range(0, len(logits), AT_ONCE):
                 logits[i : i + AT_ONCE] = self.chain.forward(data.x[i : i + AT_ONCE])
         return logits
@@ -131,7 +129,7 @@ class Engine:
             whole[:, data.order[: x.shape[1]]] = x
             x = whole
         self._arrange(None if outputs else data.order)
-        with self._computing():
+        with computing():
             loss = self._gradients(x, y, masks, seen)
         self._arrange(None)
         return (
@@ -139,12 +137,6 @@ class Engine:
             | {"loss": loss}
             | {f"gradient/{name}": np.array(self.gradients[name], order="C") for name in self.network.backward}
         )
-
-    @contextmanager
-    def _computing(self) -> Generator[None]:
-        # Whoever reads the losses sees that it diverged.
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            yield
 
     def _arrange(self, order: Array | None) -> None:
         """Bring the first kernel's rows, and those of its slots and gradient, into an order, or back into their own."""
@@ -185,3 +177,8 @@ class Engine:
         prepare(self.recipe, self.gradients, self.arrays, self.flat["gradients"])
         slots = {slot: self.flat[slot] for slot in optimizer.slots}
         update(optimizer, self.flat["weights"], self.flat["gradients"], slots, rate, step, self.crew)
+
+
+def computing() -> np.errstate:
+    """Return what steps run under: whoever reads the losses sees that they diverged."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")

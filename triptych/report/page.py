@@ -91,7 +91,7 @@ def _headline(run: dict[str, Any]) -> dict[str, Any]:
     steps = min((row["float64"]["steps"] for row in proved), default=0)
     largest = max((row["float64"]["largest"] for row in proved), default=0.0)
     fastest = run["rows"][run["fastest"]]["label"] if run["fastest"] else None
-    said = f"Fastest here: {fastest}; the interval of every paired ratio excludes 1." if fastest else "No single one is the fastest here."
+    said = f"Fastest here: {fastest}; the interval of every paired ratio excludes 1." if fastest else "None is named the fastest."
     if len(proved) == len(rows) > 1:
         small = f"is the largest difference of weights, gradients or slots, at any of {steps} float64 steps; 1e−11 would be allowed"
         return {"equal": True, "big": f"Equal to {_scientific(largest)}", "small": small, "fastest": said}

@@ -14,16 +14,17 @@ class Crew:
         self.lanes = lanes or threads()
         self.pool = ThreadPoolExecutor(self.lanes - 1) if self.lanes > 1 else None
 
-    def each(self, count: int, work: Callable[[int], None]) -> None:
-        """Do work(0) … work(count - 1), number k in lane k mod `lanes`, in ascending order within a lane."""
+    def each(self, count: int, work: Callable[[int], None], worth: int = 2) -> None:
+        """Do work(0) … work(count - 1), number k in lane k mod `lanes`, in ascending order within a lane; alone if less than `worth`."""
+        if self.pool is None or count < worth:
+            for k in range(count):
+                work(k)
+            return
 
         def lane(first: int) -> None:
             for k in range(first, count, self.lanes):
                 work(k)
 
-        if self.pool is None or count < 2:
-            lane(0)
-            return
         with blas().limit(limits=1, user_api="blas"):
             # Each in a copy of this context, where NumPy keeps its errstate.
             others = [self.pool.submit(copy_context().run, lane, first) for first in range(1, min(self.lanes, count))]

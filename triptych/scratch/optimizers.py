@@ -58,12 +58,7 @@ def update(o: spec.Optimizer, w: Array, g: Array, slots: Slots, rate: float, ste
         part = slice(k * CHUNK, (k + 1) * CHUNK)
         _decayed(o, w[part], g[part], {name: slot[part] for name, slot in slots.items()}, rate, step)
 
-    chunks = -(-w.size // CHUNK)
-    if chunks < WORTH:
-        for k in range(chunks):
-            work(k)
-    else:
-        crew.each(chunks, work)
+    crew.each(-(-w.size // CHUNK), work, WORTH)
 
 
 def _decayed(o: spec.Optimizer, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:

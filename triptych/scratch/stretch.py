@@ -194,7 +194,7 @@ class Stretch:
         """Return the parts of a batch, equally large: as many samples as stay in the cache, and a share for every thread."""
         if count not in self.cuts:
             # One or two layers have little to hand on in the cache, and putting the parts together costs a copy.
-            many = -(-count // max(PART // self.numbers, self.least)) if self.long else 1
+            many = -(-count // max(fitting(self.lines[0].places), self.least)) if self.long else 1
             shares = max(1, min(self.crew.lanes, count // self.least, count * self.numbers // SHARE))
             many = min(count, -(-many // shares) * shares)  # as many for each, and none empty
             self.cuts[count] = [slice(count * k // many, count * (k + 1) // many) for k in range(many)]
