@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 SMALL = 10**6  # multiplications: up to here OpenBLAS packs nothing (its gemm_small_matrix_permit)
-NARROW = 32  # columns: wider products are as fast in one piece
+NARROW = 64  # columns: wider products are about as fast in one piece
 FEWEST = 32  # rows: smaller blocks are not worth the trouble
 ACROSS = 100  # rows at most where the result lies column by column: above 120 they are slow again
 

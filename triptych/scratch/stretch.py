@@ -18,7 +18,7 @@ from ..placing import Placed
 from .crew import Crew
 from .layers import Array, Layer, Rooms, Training, order
 
-PART = 2**20  # numbers that a part of the batch may come to: 4 MB of float32
+PART = 5 * 2**18  # numbers that a part of the batch may come to: 5 MB of float32
 SHARE = 2**16  # numbers below which a thread is not worth waking
 
 Loss = Callable[[Array, Array], tuple[Array, Array]]  # of logits and labels: the loss, and its gradient with respect to the logits
