@@ -25,9 +25,13 @@ def main() -> None:
         if not measure_all(options):
             sys.exit("benchmarks: not everything was measured; the lines above say what, and why")
     except TriptychError as error:
-        sys.exit(f"benchmarks: {error}")
+        print(f"benchmarks: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(141)
     except KeyboardInterrupt:
-        sys.exit("benchmarks: stopped")
+        print("benchmarks: stopped", file=sys.stderr)
+        sys.exit(130)
 
 
 def measure_all(options: argparse.Namespace) -> bool:

@@ -29,6 +29,7 @@ MISTAKES = {
     "a misspelt network": (["compare", "--network", "clasic"], "did you mean 'classic'"),
     "a misspelt optimizer": (["compare", "--optimizer", "adamm"], "did you mean 'adam'"),
     "a misspelt engine": (["compare", "--engines", "pytorch"], "did you mean 'torch'"),
+    "a backend where an engine is asked for": (["train", "torch/onednn"], "triptych train torch --backend onednn"),
     "an unknown backend": (["compare", "--engines", "torch/fit"], "no backend 'fit'; known: eager, onednn, bf16, compiled"),
     "an unknown dtype": (["compare", "--dtype", "float16"], "dtype 'float16' is unknown"),
     "no batch": (["compare", "--batch-size", "many"], "give a whole number, or full"),

@@ -106,6 +106,9 @@ def _costs(console: "Console", advisor: "Advisor") -> None:
         costs = (f"{overhead * 1e6:.0f} µs", *(f"{each / 1e9:.3g}" for each in (bandwidth, rate)))
         table.add_row(advisor.calibration.label(key), str(advisor.timed(key)), *missed, *costs)
     console.print(table)
+    if few := [f"{spec.label} ({advisor.timed(spec.key)})" for spec in advisor.calibration.rows if spec.key not in advisor.fitted]:
+        said = f"Too few networks were timed to say anything of {', '.join(few)}; give triptych map more --minutes"
+        console.print(said, style="yellow", highlight=False, soft_wrap=True)
     said = f"Calls, bytes and operations of a step of {case.network.architecture}, batch {case.batch}, Adam."
     console.print(f"{said} Misses are of networks left out of the fit.", highlight=False)
     for key, why in advisor.barred.items():

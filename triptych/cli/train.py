@@ -84,9 +84,13 @@ def train(
 
     from .. import data as sources
     from .. import engines, session
+    from ..errors import EngineError
     from .loading import load
     from .progress import TrainingProgress, tested_line
 
+    if "/" in engine:
+        name, _, own = engine.partition("/")
+        raise EngineError(f"engine {engine!r} is unknown; here the backend has an option of its own: triptych train {name} --backend {own}")
     settings = session.Settings(engine, backend or engines.entry(engine).default_backend, device, threads)
     saved = None
     if resume is not None:

@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import layers as spec
 from ..data.dataset import Split, scaled
@@ -18,6 +16,7 @@ from ..scratch.crew import Crew
 from ..scratch.layers import Training, views
 from ..scratch.loss import softmax_cross_entropy
 from ..scratch.optimizers import prepare, update
+from ..scratch.products import Array
 from ..state import State, check
 from . import AT_ONCE
 
@@ -30,8 +29,6 @@ ARGUED = {
     "debugging": "every number is an array you can print; a wrong gradient is yours to find",
     "scalability": "one process, with as many threads as its BLAS has",
 }
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

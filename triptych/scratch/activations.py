@@ -1,14 +1,11 @@
 """Activations, with their derivatives; at the kink at 0 those of the left side."""
 
 from math import pi, sqrt
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .layers import Layer, Training
-
-Array = NDArray[Any]
+from .products import Array
 
 
 class ReLU(Layer):

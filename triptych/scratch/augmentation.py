@@ -4,11 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..augmentation import Augmentation, Draws
-
-Array = NDArray[Any]
+from .products import Array
 
 
 def augment(how: Augmentation, x: Array, drawn: Draws) -> Array:

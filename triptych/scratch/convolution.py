@@ -6,16 +6,12 @@ keeping them: they are size² times as much as the images.
 
 from collections.abc import Iterator
 from itertools import product as pairs
-from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
-from numpy.typing import NDArray
 
 from .layers import Layer, Training, parts
-from .products import SMALL, cross_product, largest_divisor, product
-
-Array = NDArray[Any]
+from .products import SMALL, Array, cross_product, largest_divisor, product
 
 SPARE = 6  # the share of its columns by which a grid may be widened
 SHORT = 16  # numbers: less in one piece are slow to copy

@@ -16,11 +16,8 @@ from math import prod
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .products import across, cross_product, product
-
-Array = NDArray[Any]
+from .products import Array, across, cross_product, product
 
 CACHED = 2**19  # numbers that are worked on at once: 2 MB of float32, about what a second-level cache holds
 

@@ -1,14 +1,11 @@
 """Normalisation of batches and of layers."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .layers import Layer, Training, parts
-
-Array = NDArray[Any]
+from .products import Array
 
 
 class BatchNorm(Layer):

@@ -8,13 +8,12 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import optimizers as spec
 from ..recipe import Recipe
 from .crew import Crew
+from .products import Array
 
-Array = NDArray[Any]
 Slots = dict[str, Array]
 
 CHUNK = 2**15  # numbers updated at a time, so that they, their slots and all in between stay in the processor's cache
