@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,8 @@ def main() -> None:
     except TriptychError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:
+    except BrokenPipeError:  # somebody has seen enough; what is left is not written at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except KeyboardInterrupt:
         print("benchmarks: stopped", file=sys.stderr)

@@ -19,7 +19,7 @@ from triptych.errors import EngineError, TriptychError
 from .progress import progress
 from .timing import Settings
 
-NETWORKS, PASSES, AGREED = 100, 2, 1.02  # timed more exactly than a calibration does
+NETWORKS, PASSES = 100, 2
 SEED = 6  # of networks that were timed for the first time after the terms had been chosen
 NEAR = 1.05  # as good as the fastest
 WANTED, MISS = 0.95, 0.15  # of the networks, and in the median
@@ -119,7 +119,7 @@ def timed(rows: Sequence[Spec], threads: int, networks: int) -> list[Sample]:
     """
     cases = list(map(drawn, range(networks)))
     found: list[dict[str, float]] = [{} for _ in cases]
-    with Stopwatch(list(rows), threads, AGREED) as watch:
+    with Stopwatch(list(rows), threads) as watch:
         for done, number in enumerate([*range(networks)] * PASSES, 1):
             seconds = watch.time(cases[number])
             found[number] = {key: min(value, found[number].get(key, value)) for key, value in seconds.items()}

@@ -1,6 +1,7 @@
 """The map as data, as a picture and in a report; and both commands."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,14 @@ def test_show_prints_and_draws_without_timing(capsys, name: str, begins: bytes):
     assert "PyTorch compiled 60" in text
     assert "10 NumPy" in text  # the narrowest network: NumPy at the smallest batch
     assert Path(name).read_bytes().startswith(begins)
+
+
+def test_a_row_that_timed_too_few_is_said_to_be_missing(capsys):
+    few = [replace(s, seconds=s.seconds if i < 3 else {"numpy": s.seconds["numpy"]}) for i, s in enumerate(PLANTED.samples)]
+    calibration.keep(replace(PLANTED, samples=tuple(few)), calibration.path(1))
+    text = said(capsys, "map", "--show")
+    assert text.startswith("0: ")
+    assert "Too few networks were timed to say anything of PyTorch (3), PyTorch compiled (3); give triptych map more --minutes" in text
 
 
 def test_advice_in_a_table_and_a_sentence(capsys):

@@ -11,7 +11,6 @@ from triptych.optimizers import optimizer
 from triptych.parity.compare import figures
 from triptych.plan import Plan, Schedule
 from triptych.recipe import Recipe
-from triptych.schedules import OneCycle
 
 
 def loaded(name: str, network: Network, recipe: Recipe, backend: str | None = None):
@@ -112,68 +111,3 @@ class TestTensorFlow:
     def test_more_samples_than_inputs_or_fewer_give_the_same_gradients(self, few: Split, bias: bool):
         layers = (Flatten("flatten"), Dense("wide", 300, bias), ReLU("relu"), Dense("hidden", 20, bias), Dropout("off", 0.0))
         assert apart(few, Network("n", (28, 28, 1), (*layers, Dense("output", 10, bias))), "tensorflow") < 1e-12
-
-
-class TestGraphs:
-    """A recorded step reads everything from where it was first: on a processor the recording is a call that makes the step."""
-
-    @pytest.fixture(autouse=True)
-    def called(self, monkeypatch):
-        pytest.importorskip("torch")
-        from triptych.engines.torch import graphs
-
-        monkeypatch.setattr(graphs, "record", lambda step, own: step)
-        monkeypatch.setattr(graphs, "beside", lambda step: step())
-
-    @pytest.mark.parametrize(
-        "o", [optimizer("adam"), optimizer("adamw"), optimizer("nesterov"), optimizer("momentum", weight_decay=0.1)], ids=repr
-    )
-    def test_replays_are_the_steps(self, few: Split, o):
-        """With another order, other masks and another rate at each step, and a smaller last batch; the rate is a float32 there."""
-        from triptych.engines.torch.graphs import Recorder
-
-        network, recipe = zoo.dense("n", [20], 0.3), Recipe(6, 64, o, schedule=OneCycle())
-        plain, recorded = loaded("torch", network, recipe), loaded("torch", network, recipe)
-        recorded.make = Recorder(recorded._step, recorded.optimizer, recorded.own)
-        for engine in (plain, recorded):
-            data = engine.put(few)
-            for plan in Schedule(network, recipe, len(few), 5).plans():
-                engine.run(data, plan)
-        assert len(recorded.make.known) == 2
-        np.testing.assert_allclose(recorded.sync(), plain.sync(), rtol=1e-6)
-        for name, array in plain.state().items():
-            np.testing.assert_allclose(recorded.state()[name], array, rtol=1e-6, atol=1e-7, err_msg=name)
-
-    @pytest.mark.parametrize(
-        ("recipe", "can"),
-        [
-            (Recipe(1), True),
-            (Recipe(1, dtype="float64"), False),
-            (Recipe(1, optimizer=optimizer("momentum", like="keras")), False),
-            (Recipe(1, optimizer=optimizer("adam", like="keras")), False),
-            (Recipe(1, optimizer=optimizer("nadam")), False),
-        ],
-    )
-    def test_only_what_fused_kernels_update_is_recorded(self, recipe: Recipe, can: bool):
-        from triptych.engines.torch.graphs import recordable
-
-        assert recordable(recipe) == can
-
-
-@pytest.mark.parametrize("name", ["adam", "momentum"])
-def test_graphs_on_a_device_make_the_same_steps(few: Split, name: str):
-    """The last batch of an epoch is smaller, and the rate another at each step."""
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    network, recipe = zoo.get("lenet-bn"), Recipe(6, 64, optimizer(name), schedule=OneCycle())
-    found = []
-    for backend in ("eager", "compiled"):
-        engine = engines.create("torch", network, recipe, device="cuda", backend=backend)
-        engine.load(state.initial(network, recipe))
-        data = engine.put(few)
-        for plan in Schedule(network, recipe, len(few), 5).plans():
-            engine.run(data, plan)
-        found.append((engine, engine.sync()))
-    assert len(found[1][0].make.known) == 2
-    np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-3)

@@ -107,7 +107,7 @@ def calibrate(specs: list[Spec], threads: int = 1, minutes: float = MINUTES) -> 
         The first is the reference and sets the pace.
     threads : int
     minutes : float
-        In all; each row has its share, the default backend of an engine that is not optional three times as much as the others.
+        In all; each row has its share, the default backend of an engine that is not optional twice as much as the others.
 
     Yields
     ------
@@ -116,7 +116,7 @@ def calibrate(specs: list[Spec], threads: int = 1, minutes: float = MINUTES) -> 
         at the end ``calibration``.
     """
     begun, total, samples, unproved = time.perf_counter(), 60 * minutes, list[Sample](), dict[str, str]()
-    shares = [3 if spec.key == spec.engine and not engines.entry(spec.engine).optional else 1 for spec in specs]
+    shares = [2 if spec.key == spec.engine and not engines.entry(spec.engine).optional else 1 for spec in specs]
     with Stopwatch(specs, threads) as watch:
         for timer, share in zip(watch.timers, shares, strict=True):
             timer.allowance = total * share / sum(shares)

@@ -23,7 +23,7 @@ IMAGES = 4096  # of random pixels, from which batches are drawn: no time depends
 RATE = 1e-4  # with which nothing grows beyond what floats hold
 BLOCK_SECONDS = 0.05  # aimed at, with the first row's pace
 LEAST, MOST = 3, 12  # blocks: until the two shortest agree, or a row has been timed for so many seconds
-AGREED, PATIENCE = 1.04, 0.5
+AGREED, PATIENCE = 1.02, 0.5
 COMPILED, MOST_COMPILED = 3.0, 6  # seconds of a first step, and how many a process may take: compilers give up after a few
 
 
@@ -63,7 +63,6 @@ class Timer:
 
     spec: Spec
     threads: int
-    agreed: float = AGREED  # from which ratio of the two shortest blocks on no more are made
     allowance: float = inf  # seconds
     spent: float = 0.0
     failed: str | None = None
@@ -104,7 +103,7 @@ class Timer:
     def settled(self, steps: int) -> bool:
         """Whether blocks of so many steps need not be repeated."""
         first, second = sorted(self.blocks)[:2] if len(self.blocks) >= LEAST else (0.0, 1.0)
-        return second <= self.agreed * first or (len(self.blocks) >= LEAST and sum(self.blocks) * steps > PATIENCE)
+        return second <= AGREED * first or (len(self.blocks) >= LEAST and sum(self.blocks) * steps > PATIENCE)
 
     @contextmanager
     def reckoned(self) -> Generator[None]:
@@ -133,12 +132,10 @@ class Stopwatch:
         The first sets the pace.
     threads : int
         Of every row.
-    agreed : float
-        The ratio of the two shortest blocks of a case from which on no more are made.
     """
 
-    def __init__(self, specs: list[Spec], threads: int = 1, agreed: float = AGREED) -> None:
-        self.timers = [Timer(spec, threads, agreed) for spec in specs]
+    def __init__(self, specs: list[Spec], threads: int = 1) -> None:
+        self.timers = [Timer(spec, threads) for spec in specs]
         self._last: Split | None = None
 
     def __enter__(self) -> "Stopwatch":

@@ -88,8 +88,8 @@ def train(
     from .loading import load
     from .progress import TrainingProgress, tested_line
 
-    if "/" in engine:
-        name, _, own = engine.partition("/")
+    name, _, own = engine.partition("/")
+    if own:
         raise EngineError(f"engine {engine!r} is unknown; here the backend has an option of its own: triptych train {name} --backend {own}")
     settings = session.Settings(engine, backend or engines.entry(engine).default_backend, device, threads)
     saved = None

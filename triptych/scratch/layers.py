@@ -19,7 +19,7 @@ import numpy as np
 
 from .products import Array, across, cross_product, product
 
-CACHED = 2**19  # numbers that are worked on at once: 2 MB of float32, about what a second-level cache holds
+CACHED = 2**19  # numbers that are worked on at once: 2 MB of float32; second-level caches hold 1 or 2
 
 
 def parts(count: int, numbers: int) -> list[slice]:

@@ -173,7 +173,7 @@ class Stretch:
         self.crew.each(len(cuts), work)
         self._sum(len(cuts))
         training.join(pieces)
-        return np.asarray(np.sum(values, dtype=values[0].dtype)), dx
+        return np.asarray(sum(values)), dx
 
     def _back(self, k: int, line: Line, dy: Array, dx: Array | None) -> None:
         """Go back with part k, and add its gradients to those of its lane."""

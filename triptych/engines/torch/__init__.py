@@ -21,7 +21,6 @@ from ...state import State, check
 from .. import AT_ONCE, find_device
 from . import precision
 from .augmentation import augment
-from .graphs import Drawn, Recorder, Step, recordable
 from .layers import BatchNorm, Chain
 from .loss import cross_entropy
 from .optimizers import SLOTS, kept, optimizer, update
@@ -49,6 +48,15 @@ class Native:
     y: Tensor
 
 
+@dataclass(frozen=True)
+class Moved:
+    """A plan on the device."""
+
+    order: Tensor | None
+    masks: dict[str, Tensor]
+    drawn: dict[str, Tensor]
+
+
 class Engine:
     def __init__(self, network: spec.Network, recipe: how.Recipe, *, device: str = "cpu", backend: str = "eager") -> None:
         self.description, self.recipe, self.backend = network, recipe, backend
@@ -66,9 +74,8 @@ class Engine:
         self.kernels = [self._own(p) for p in network.parameters if p.leaf == "kernel"]
         self.loss = cross_entropy(recipe.loss, network.classes, self.dtype, self.device)
         self.step = 0
-        # Compiling the module is what its users do; loss and optimizer stay eager, but for steps that are recorded (`graphs`).
+        # Compiling the module is what its users do; loss and optimizer stay eager.
         self.model = torch.compile(self.network) if backend == "compiled" else self.network
-        self.make: Step = self._step
         self.losses: list[Tensor] = []
 
     def load(self, state: State) -> None:
@@ -84,8 +91,6 @@ class Engine:
                 self.optimizer.state[weight] = kept(self.recipe.optimizer, slots, self.step)
             for p in self.description.buffers:
                 self._own(p).copy_(self._tensor(p, state[p.name]))
-        if self.backend == "compiled" and self.own.device.type == "cuda" and recordable(self.recipe):
-            self.make = Recorder(self._step, self.optimizer, self.own)  # a new one, because slots lie elsewhere now
 
     def state(self) -> State:
         parameters = self.description.parameters
@@ -104,12 +109,16 @@ class Engine:
         return Native(torch.from_numpy(x).to(self.device), torch.from_numpy(split.labels).to(self.device, torch.int64))
 
     def run(self, data: Native, plan: Plan) -> None:
-        drawn = self._drawn(plan)
+        steps = self._moved(plan)
         self.model.train()
         with precision.step(self.backend):
             for k, rate in enumerate(plan.rate):
+                loss = self._gradients(*self._batch(data, steps, k))
                 self.step += 1
-                self.losses.append(self.make(data.x, data.y, drawn[k], float(rate)))
+                update(self.recipe, self.optimizer, self.kernels, float(rate), self.step)
+                for norm in self.norms:
+                    norm.advance()
+                self.losses.append(loss)
 
     def sync(self) -> np.ndarray:
         losses = torch.stack(self.losses).cpu().numpy() if self.losses else np.zeros(0, self.recipe.dtype)
@@ -123,7 +132,7 @@ class Engine:
             return torch.cat([self._forward(self.network, x, {}) for x in data.x.split(AT_ONCE)]).cpu().numpy()
 
     def trace(self, data: Native, plan: Plan, *, outputs: bool = True) -> State:
-        x, y, keep = self._batch(data.x, data.y, self._drawn(plan)[0])
+        x, y, keep = self._batch(data, self._moved(plan), 0)
         seen: dict[str, Tensor] = {}
         self.model.train()
         with precision.step(self.backend):
@@ -148,13 +157,6 @@ class Engine:
             gradients[f"gradient/{name}"] = self._array(parameters[name], gradient)
         return forward | {"loss": loss.cpu().numpy()} | gradients
 
-    def _step(self, x: Tensor, y: Tensor, drawn: Drawn, rate: float | Tensor) -> Tensor:
-        loss = self._gradients(*self._batch(x, y, drawn))
-        update(self.recipe, self.optimizer, self.kernels, rate, self.step)
-        for norm in self.norms:
-            norm.advance()
-        return loss
-
     def _gradients(self, x: Tensor, y: Tensor, keep: dict[str, Tensor]) -> Tensor:
         self.optimizer.zero_grad()
         loss = self.loss(self._forward(self.model, x, keep), y)
@@ -165,7 +167,7 @@ class Engine:
         with precision.forward(self.backend, self.device):
             return model(x, keep, seen).to(self.dtype)
 
-    def _drawn(self, plan: Plan) -> Drawn:
+    def _moved(self, plan: Plan) -> Moved:
         """Return a plan's arrays on the device, masks in the layout of what they cover."""
         places = {p.layer.name: p for p in self.description.places}
         masks: dict[str, Tensor] = {}
@@ -174,15 +176,16 @@ class Engine:
             rows = mask.reshape(-1, *p.output_shape)  # K and B as one axis: the layout table knows samples only
             native = to_native("torch", p.role, rows, p.fold if p.role == "flat" else ())
             masks[name] = torch.from_numpy(native.reshape(*mask.shape[:2], *native.shape[1:])).to(self.device)
-        augmentation = {name: torch.from_numpy(array).to(self.device, torch.int64) for name, array in plan.augment.items()}
-        return Drawn(None if plan.order is None else torch.from_numpy(plan.order).to(self.device), masks, augmentation)
+        drawn = {name: torch.from_numpy(array).to(self.device, torch.int64) for name, array in plan.augment.items()}
+        return Moved(None if plan.order is None else torch.from_numpy(plan.order).to(self.device), masks, drawn)
 
-    def _batch(self, x: Tensor, y: Tensor, drawn: Drawn) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        if drawn.order is not None:  # x[order] takes three times as long as index_select
-            x, y = x.index_select(0, drawn.order), y.index_select(0, drawn.order)
-        if drawn.augmentation:
-            x = augment(self.recipe.augmentation, x, drawn.augmentation)
-        return x, y, drawn.masks
+    def _batch(self, data: Native, steps: Moved, k: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        x, y = data.x, data.y
+        if steps.order is not None:  # x[order] takes three times as long as index_select
+            x, y = x.index_select(0, steps.order[k]), y.index_select(0, steps.order[k])
+        if steps.drawn:
+            x = augment(self.recipe.augmentation, x, {name: drawn[k] for name, drawn in steps.drawn.items()})
+        return x, y, {name: mask[k] for name, mask in steps.masks.items()}
 
     def _own(self, p: Parameter) -> Tensor:
         return getattr(self.modules[p.layer], {"kernel": "weight", "gamma": "weight", "beta": "bias"}.get(p.leaf, p.leaf))

@@ -100,7 +100,7 @@ def kept(o: spec.Optimizer, slots: dict[str, Tensor], step: int) -> dict[str, Te
 
 
 @torch.no_grad()
-def update(recipe: Recipe, optimizer: torch.optim.Optimizer, kernels: list[nn.Parameter], rate: float | Tensor, step: int) -> None:
+def update(recipe: Recipe, optimizer: torch.optim.Optimizer, kernels: list[nn.Parameter], rate: float, step: int) -> None:
     """Turn gradients into new weights.
 
     Parameters
@@ -109,7 +109,7 @@ def update(recipe: Recipe, optimizer: torch.optim.Optimizer, kernels: list[nn.Pa
     optimizer : torch.optim.Optimizer
     kernels : list of nn.Parameter
         What the L2 penalty is on.
-    rate : float, or Tensor of shape () on the device
+    rate : float
     step : int
         The number of this step, from 1.
     """
