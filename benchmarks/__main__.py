@@ -21,6 +21,7 @@ from .workloads import WORKLOADS, Measured
 
 
 def main() -> None:
+    """Run the command line. Exit status: 0 fine, 1 not everything was measured, 2 a user's mistake, 130 stopped by Ctrl-C."""
     options = arguments()
     try:
         if not measure_all(options):

@@ -81,6 +81,26 @@ def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(run, 
     assert said == ""
 
 
+def test_ctrl_c_is_answered_in_a_word(run, monkeypatch):
+    def interrupted(name, settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(WORKLOADS["R1"], "measure", interrupted)
+    status, _, error, written = run("R1", "--threads", "1")
+    assert status == 130
+    assert error.endswith("benchmarks: stopped\n")
+    assert written == []
+
+
+def test_a_closed_pipe_ends_it_in_silence():
+    reading, writing = os.pipe()
+    os.close(reading)
+    command_line = [sys.executable, "-u", "-m", "benchmarks", "start-up", "--threads", "1"]
+    ended = subprocess.run(command_line, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
 def test_a_workload_that_fails_leaves_the_others(run, monkeypatch):
     def fails(name, settings):
         raise EngineError("NumPy went home")

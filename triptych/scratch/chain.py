@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from ..layers import Flatten
 from ..placing import Placed
 from .crew import Crew
-from .layers import Array, Layer, Training
+from .layers import Layer, Training
+from .products import Array
 from .stretch import Line, Loss, Stretch, divided, first_to_learn, fitting, least
 
 PATIENCE = 4  # a layer that should take more than so many times the samples of the stretch before it begins a new one

@@ -16,7 +16,8 @@ import numpy as np
 from ..layers import Dense, Flatten, quick
 from ..placing import Placed
 from .crew import Crew
-from .layers import Array, Layer, Rooms, Training, order
+from .layers import Layer, Rooms, Training, order
+from .products import Array
 
 PART = 5 * 2**18  # numbers that a part of the batch may come to: 5 MB of float32
 SHARE = 2**16  # numbers below which a thread is not worth waking
