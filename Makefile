@@ -13,10 +13,10 @@ HAS_VENV := 'import ensurepip, venv; print("yes")'
 HOWTO = PYTHON=python3.12 make $(MAKECMDGOALS)
 
 .DEFAULT_GOAL := help
-.PHONY: help compare verify bench test lint types setup clean
+.PHONY: help compare verify bench test test-slow certify lint types setup clean
 
 help: ## show what there is
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 compare: $(VENV)/.runtime ## train the network in every engine, prove them equal, time them, write a report
 	@$(BIN)/python compare_all_implementations.py $(ARGS)
@@ -28,7 +28,13 @@ bench: $(VENV)/.runtime ## time the engines against what people use instead, and
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 test: $(VENV)/.dev ## run the tests, two files at a time
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+
+test-slow: $(VENV)/.dev ## run the tests that take minutes each
+	@$(BIN)/python -m pytest -m slow -n 2 --dist load $(ARGS)
+
+certify: $(VENV)/.dev ## run what takes hours: full seeds, many kills, whole benchmarks; goes on where it was stopped
+	@$(BIN)/python tools/certify.py $(ARGS)
 
 lint: $(VENV)/.dev ## style
 	@$(BIN)/ruff check .

@@ -19,6 +19,17 @@ from triptych import data, engines
 from triptych.data.dataset import Dataset, Split
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--scale``, by which ``make certify`` asks the slow tests for more cases."""
+    parser.addoption("--scale", type=int, default=1, help="how many times as many random cases the slow tests try")
+
+
+@pytest.fixture(scope="session")
+def scale(request: pytest.FixtureRequest) -> int:
+    """How many times as many kills, mutants and random cases as usual a slow test shall try."""
+    return request.config.getoption("--scale")
+
+
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     """The 1,797 digits inside scikit-learn."""

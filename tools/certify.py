@@ -1,0 +1,135 @@
+"""Run what is too long for the tests: full seeds, many kills, thousands of mutants, whole benchmarks.
+
+    python tools/certify.py                 every stage that has not passed yet
+    python tools/certify.py --list          the stages, and which of them have passed
+    python tools/certify.py verify-all-0    only the named stages, passed or not
+
+A stage that has passed is not run again while the sources are the same, so a certification that was
+stopped goes on where it was. Results and logs are in ``.certify/``.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / ".certify"
+RESULTS = FOLDER / "results.json"
+SOURCES = ("*.py", "*.toml", "*.txt", "*.js", "*.html", "*.css")
+SEEDS = range(4)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command that must exit with 0.
+
+    Attributes
+    ----------
+    name : str
+    command : tuple of str
+        Arguments of this Python.
+    """
+
+    name: str
+    command: tuple[str, ...]
+
+
+def stages() -> list[Stage]:
+    """Return every stage, in the order in which they run."""
+    triptych = ("-P", "-m", "triptych")
+    layers = [
+        Stage(
+            f"verify-layers-{seed}",
+            (*triptych, "verify", "--layers", "--all", "--steps", "20", "--seed", str(seed)),
+        )
+        for seed in SEEDS
+    ]
+    whole = [Stage(f"verify-all-{seed}", (*triptych, "verify", "--all", "--seed", str(seed))) for seed in SEEDS]
+    tests = Stage("slow-tests", ("-m", "pytest", "-m", "slow", "--scale", "10"))
+    benchmarks = Stage("benchmarks", ("-m", "benchmarks"))
+    return [*layers, *whole, tests, benchmarks]
+
+
+def main() -> int:
+    """Run the stages; return 0 where all of them have passed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="STAGE", help="run only these")
+    parser.add_argument("--list", action="store_true", help="show the stages and stop")
+    chosen = parser.parse_args()
+    known = {stage.name: stage for stage in stages()}
+    for name in chosen.names:
+        if name not in known:
+            parser.error(f"no stage {name!r}; see --list")
+    passed = _passed()
+    if chosen.list:
+        for name in known:
+            print(f"{'passed' if name in passed else '      '}  {name}")
+        return 0
+    names = chosen.names or [name for name in known if name not in passed]
+    failed = [name for at, name in enumerate(names, 1) if not _run(known[name], at, len(names))]
+    print(f"{len(names) - len(failed)} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+def _run(stage: Stage, at: int, count: int) -> bool:
+    """Run one stage, record its result and return whether it passed."""
+    FOLDER.mkdir(exist_ok=True)
+    log = FOLDER / f"{stage.name}.log"
+    print(f"{at} of {count}: {stage.name} (log: {log.relative_to(ROOT)})", flush=True)
+    begun = time.monotonic()
+    with log.open("wb") as output:
+        status = subprocess.run(
+            [sys.executable, *stage.command],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ).returncode
+    seconds = time.monotonic() - begun
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
+    print(f"  {'passed' if status == 0 else f'FAILED with status {status}'} after {seconds:,.0f} s: {lines[-1]}")
+    _record(stage.name, {"status": status, "seconds": round(seconds, 1), "last_line": lines[-1]})
+    return status == 0
+
+
+def _record(name: str, result: dict[str, object]) -> None:
+    """Add a result to the file, under a temporary name first."""
+    kept = _results()
+    kept[name] = result
+    temporary = RESULTS.with_suffix(".tmp")
+    content = {"sources": _digest(), "stages": kept}
+    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    os.replace(temporary, RESULTS)
+
+
+def _passed() -> set[str]:
+    return {name for name, result in _results().items() if result["status"] == 0}
+
+
+def _results() -> dict[str, dict[str, object]]:
+    """Return the results that were found with these sources."""
+    try:
+        content = json.loads(RESULTS.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content["stages"] if content.get("sources") == _digest() else {}
+
+
+def _digest() -> str:
+    """Return a SHA-256 of every source file that git knows."""
+    listed = subprocess.run(["git", "ls-files", "-z", *SOURCES], cwd=ROOT, capture_output=True, check=True)
+    digest = hashlib.sha256()
+    for name in sorted(filter(None, listed.stdout.split(b"\0"))):
+        path = ROOT / os.fsdecode(name)
+        digest.update(name + b"\0" + (path.read_bytes() if path.is_file() else b""))
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
