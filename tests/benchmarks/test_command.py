@@ -1,7 +1,10 @@
 """python -m benchmarks: what it writes, and how it ends."""
 
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,8 @@ from benchmarks import __main__ as command
 from benchmarks.timing import Line, Settings, Timing
 from benchmarks.workloads import WORKLOADS
 from triptych.errors import EngineError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Told:
