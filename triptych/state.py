@@ -4,6 +4,8 @@ Names are ``"hidden/kernel"`` for a weight, ``"norm/running_mean"`` for a buffer
 ``"step"`` for the count of updates.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .initializers import draw
@@ -11,6 +13,29 @@ from .network import Network
 from .recipe import Recipe
 
 State = dict[str, np.ndarray]
+
+
+class ArrayType(NamedTuple):
+    """What an array of a state must be.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : dtype
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def arrays_of(network: Network, recipe: Recipe) -> dict[str, ArrayType]:
+    """Return what every array of a state must be, in order of computation; takes no memory for any of them."""
+    dtype = np.dtype(recipe.dtype)
+    weights = {p.name: ArrayType(tuple(p.shape), dtype) for p in network.parameters}
+    buffers = {p.name: ArrayType(tuple(p.shape), dtype) for p in network.buffers}
+    slots = {f"{name}/{slot}": array for slot in recipe.optimizer.slots for name, array in weights.items()}
+    step = {"step": ArrayType((), np.dtype(np.int64))} if recipe.optimizer.counts_steps else {}
+    return weights | buffers | slots | step
 
 
 def initial(network: Network, recipe: Recipe) -> State:
@@ -61,15 +86,23 @@ def cast(state: State, dtype: str) -> State:
     return {name: a.astype(dtype) if a.dtype.kind == "f" else a.copy() for name, a in state.items()}
 
 
-def check(state: State, network: Network, recipe: Recipe) -> State:
+def check(state: State, network: Network, recipe: Recipe, expected: dict[str, ArrayType] | None = None) -> State:
     """Return `state` if it has the names, shapes and dtypes of this run.
+
+    Parameters
+    ----------
+    state : dict of str to ndarray
+    network : Network
+    recipe : Recipe
+    expected : dict of str to ArrayType, optional
+        What `arrays_of` returns for them, where it is known already.
 
     Raises
     ------
     ValueError
         Naming the first array that does not fit, with both shapes or dtypes.
     """
-    expected = initial(network, recipe)
+    expected = expected or arrays_of(network, recipe)
     if missing := [name for name in expected if name not in state]:
         raise ValueError(f"state lacks {missing[0]!r}")
     if extra := [name for name in state if name not in expected]:
