@@ -7,7 +7,7 @@ engine or in another.
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from . import metrics
 from .callbacks import EarlyStopping
 from .data.dataset import Split
 from .engines import Engine
-from .errors import TriptychError
+from .errors import SpecError, TriptychError
 from .monitor import Event, Memory, Monitor
+from .named import check_keys, check_number, check_whole
 from .plan import Schedule
 from .recipe import Recipe
 from .scratch.loss import softmax_cross_entropy
@@ -61,9 +62,50 @@ class Position:
         return asdict(self) | {"memories": {name: memory.to_json() for name, memory in self.memories.items()}}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Position":
-        memories: Any = {name: Memory.from_json(memory) for name, memory in data["memories"].items()}
-        return cls(**data | {"memories": memories})
+    def from_json(cls, data: Any) -> "Position":
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        SpecError
+            Naming the key that is missing, unknown or of a wrong type.
+        """
+        optional = {"loss_sum", "seconds", "cpu_seconds", "stopped"}
+        values = check_keys(data, {f.name for f in fields(cls)}, "position", optional)
+        check_whole("position", "step", values["step"], 0)
+        for name in ("base_rate", "loss_sum", "seconds", "cpu_seconds"):
+            check_number("position", name, values.get(name, 0.0))
+        stopped = values.get("stopped")
+        if stopped is not None and not isinstance(stopped, str):
+            raise SpecError(f"position: stopped must be a text or null, not {stopped!r}")
+        if not isinstance(values["memories"], dict):
+            raise SpecError(f"position: memories must be an object, not {values['memories']!r}")
+        if not isinstance(values["history"], list):
+            raise SpecError(f"position: history must be a list, not {values['history']!r}")
+        for number, epoch in enumerate(values["history"], 1):
+            _check_epoch(epoch, number)
+        memories: Any = {str(name): Memory.from_json(memory) for name, memory in values["memories"].items()}
+        return cls(**values | {"memories": memories})
+
+
+def _check_epoch(epoch: Any, number: int) -> None:
+    """Raise `SpecError` unless a value is the ``epoch`` event of that number, from 1."""
+    name = f"position: epoch {number}"
+    if not isinstance(epoch, dict):
+        raise SpecError(f"{name} must be an object, not {epoch!r}")
+    if missing := {"epoch", "step", "loss", "rate", "base_rate", "seconds"} - set(epoch):
+        raise SpecError(f"{name}: missing key {min(missing)!r}")
+    if ("validation_loss" in epoch) != ("validation_accuracy" in epoch):
+        raise SpecError(f"{name}: has one of validation_loss and validation_accuracy only")
+    check_whole(name, "epoch", epoch["epoch"], number)
+    check_whole(name, "step", epoch["step"], number)
+    if epoch["epoch"] != number:
+        raise SpecError(f"{name} is numbered {epoch['epoch']!r}")
+    for key in ("rate", "base_rate", "seconds", "cpu_seconds", "validation_accuracy"):
+        check_number(name, key, epoch.get(key, 0.0))
+    for key in ("loss", "validation_loss"):  # the loss of validation images may be infinite
+        if not isinstance(epoch.get(key, 0.0), int | float):
+            raise SpecError(f"{name}: {key} must be a number, not {epoch[key]!r}")
 
 
 def watched_for_best(recipe: Recipe) -> Monitor:
@@ -72,6 +114,12 @@ def watched_for_best(recipe: Recipe) -> Monitor:
         if isinstance(callback, EarlyStopping):
             return callback
     return Monitor(monitor="validation_loss" if recipe.validation else "loss")
+
+
+def monitors_of(recipe: Recipe) -> list[Monitor]:
+    """Return everything that watches the epochs of a run: the callbacks, and what decides which epoch is the best."""
+    best_by = watched_for_best(recipe)
+    return [*recipe.callbacks] if best_by in recipe.callbacks else [*recipe.callbacks, best_by]
 
 
 class Training:
@@ -103,7 +151,7 @@ class Training:
         self.engine, self.schedule, self.validation = engine, replace(schedule, block=1), validation
         recipe = self.recipe = schedule.recipe
         self.best_by = watched_for_best(recipe)
-        self.monitors = [*recipe.callbacks] if self.best_by in recipe.callbacks else [*recipe.callbacks, self.best_by]
+        self.monitors = monitors_of(recipe)
         self.position = position or Position(base_rate=recipe.optimizer.rate, memories={m.name: Memory() for m in self.monitors})
         self.best = best
         self._asked_to_stop = False

@@ -10,12 +10,12 @@ that, either. With `first_is_best` the first value is the best whatever it is; w
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from math import inf, isfinite
 from typing import Any, ClassVar
 
 from .errors import SpecError, suggest
-from .named import check_flag, check_number
+from .named import check_flag, check_keys, check_number, check_whole
 
 Event = dict[str, Any]
 
@@ -48,8 +48,23 @@ class Memory:
         return asdict(self) | {"best": best}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Memory":
-        values: dict[str, Any] = data | {"best": None if data["best"] is None else float(data["best"])}
+    def from_json(cls, data: Any) -> "Memory":
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        SpecError
+            Naming the key that is missing, unknown or of a wrong type.
+        """
+        values = check_keys(data, {f.name for f in fields(cls)}, "memory of a callback")
+        for name in ("best_epoch", "wait", "cooling"):
+            check_whole("memory of a callback", name, values[name], 0)
+        best = values["best"]
+        if isinstance(best, str) and best in ("inf", "-inf", "nan"):
+            values["best"] = float(best)
+        elif best is not None:
+            check_number("memory of a callback", "best", best)
+            values["best"] = float(best)
         return cls(**values)
 
 

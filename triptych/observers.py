@@ -30,18 +30,29 @@ class Checkpoint:
     """Writes ``last/state.safetensors``, from which a run goes on, and ``best/state.safetensors``.
 
     The best is written first: where a kill comes between the two, the run goes on from before it, and meets it again.
+    The last names the best that belongs to it by epoch and SHA-256.
 
     Parameters
     ----------
     folder : Path
     training : Training
     provenance : dict
+    best : dict, optional
+        ``epoch`` and ``sha256`` of the best that is in the folder, of a run that goes on.
     """
 
-    def __init__(self, folder: Path, training: Training, provenance: dict[str, Any]) -> None:
-        self._folder, self._training, self._provenance = folder, training, provenance
+    def __init__(
+        self,
+        folder: Path,
+        training: Training,
+        provenance: dict[str, Any],
+        best: dict[str, Any] | None = None,
+    ) -> None:
+        self._folder = folder
+        self._training = training
+        self._provenance = provenance
+        self._best = best
         self._written = time.monotonic()
-        self._best = training.best_epoch  # what lies in the folder
 
     def see(self, event: Event) -> None:
         kind, waited = event["type"], time.monotonic() - self._written
@@ -54,15 +65,16 @@ class Checkpoint:
         """Write both, unless a weight is not finite: then the next loss says so, and the files before it stay."""
         training, state = self._training, self._training.engine.state()
         if all(np.isfinite(array).all() for array in state.values()):
-            if training.best is not None and training.best_epoch != self._best:
-                self._write("best", training.best, {"epoch": training.best_epoch})
-                self._best = training.best_epoch
-            self._write("last", state, {"training": training.position.to_json()})
+            epoch = training.best_epoch
+            if training.best is not None and (self._best is None or self._best["epoch"] != epoch):
+                self._best = {"epoch": epoch, "sha256": self._write("best", training.best, {"epoch": epoch})}
+            self._write("last", state, {"training": training.position.to_json(), "best": self._best})
         self._written = time.monotonic()
 
-    def _write(self, name: str, state: dict[str, np.ndarray], about: dict[str, Any]) -> None:
+    def _write(self, name: str, state: dict[str, np.ndarray], about: dict[str, Any]) -> str:
         network, recipe = self._training.schedule.network, self._training.recipe
-        files.save_state(self._folder / name / "state.safetensors", state, network, recipe, self._provenance | about)
+        path = self._folder / name / "state.safetensors"
+        return files.save_state(path, state, network, recipe, self._provenance | about)
 
     def close(self) -> None:
         pass
@@ -120,7 +132,7 @@ class TensorBoard:
             self._writer.add_scalar("ms_per_step", event["seconds"] * 1e3, event["step"])
         elif event["type"] == "epoch":
             for name in ("validation_loss", "validation_accuracy"):
-                if name in event:
+                if event.get(name) is not None:  # not measured, or not finite
                     self._writer.add_scalar(name, event[name], event["step"])
 
     def close(self) -> None:

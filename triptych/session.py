@@ -1,8 +1,8 @@
 """A training in its run folder: begun or taken up again, logged, saved, and tested once at the end."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from itertools import chain
@@ -15,14 +15,16 @@ from . import __version__, data, engines, files, metrics, state
 from .bench import machine
 from .bench.result import title
 from .data import PLAIN, Dataset, Options
-from .errors import TriptychError
-from .loop import Position, Training, watched_for_best
+from .errors import SpecError, TriptychError
+from .loop import Position, Training, monitors_of, watched_for_best
 from .monitor import Event
+from .named import check_whole
 from .network import Network
 from .observers import Checkpoint, CSVLog, Observer, TensorBoard
 from .plan import Schedule
 from .recipe import Recipe
-from .runs import Run, read_events
+from .runs import Run, read_events, read_results
+from .schedules import Timed
 from .state import State
 
 
@@ -46,7 +48,31 @@ class Settings:
 
 @dataclass(frozen=True)
 class Saved:
-    """What a run folder holds of a run that can go on."""
+    """What a run folder holds of a run that can go on.
+
+    Attributes
+    ----------
+    folder : Path
+    network : Network
+    recipe : Recipe
+    state : dict of str to ndarray
+        After the last step that was saved.
+    position : Position
+    best : dict of str to ndarray, or None
+        The state of the best epoch.
+    best_file : dict or None
+        ``epoch`` and ``sha256`` of the best state that belongs to the last one; a state of an older format names none.
+    source : str
+        What `triptych.data.load` was given.
+    reading : Options
+        What `load` was given with it.
+    data : dict
+        What `Dataset.describe` returned.
+    finished : bool
+        Whether results.json is of this recipe. It is not while a finished run is trained for more epochs.
+    planned : int
+        Epochs of the run when it was saved.
+    """
 
     folder: Path
     network: Network
@@ -54,9 +80,12 @@ class Saved:
     state: State
     position: Position
     best: State | None
+    best_file: dict[str, Any] | None
     source: str
     reading: Options
     data: dict[str, Any]
+    finished: bool
+    planned: int
 
     @classmethod
     def read(cls, folder: Path) -> "Saved":
@@ -65,23 +94,88 @@ class Saved:
         Raises
         ------
         TriptychError
-            Where it holds no checkpoint, or is finished.
+            Where it holds no checkpoint, or a damaged one.
         """
-        if (folder / "results.json").exists():
-            raise TriptychError(f"{folder}: this run is finished; begin a new one, or see it with triptych show {folder}")
         last = folder / "last" / "state.safetensors"
         if not last.exists():
-            raise TriptychError(f"{folder}: holds no last/{last.name}; name a run folder of triptych train")
-        kept, network, recipe, about = files.load_state(last)
+            raise TriptychError(f"{folder}: holds no last/{last.name}; {_why_no_checkpoint(folder)}")
+        found = files.read_state(last)
+        about = found.provenance
         if "training" not in about:
             raise TriptychError(f"{last}: a state from which no run can go on; name a run folder of triptych train")
-        position, best = Position.from_json(about["training"]), None
-        path, epoch = folder / "best" / "state.safetensors", position.memories[watched_for_best(recipe).name].best_epoch
-        found, _, _, of = files.load_state(path) if path.exists() else (None, None, None, {"epoch": 0})
-        if of["epoch"] < epoch:
-            raise TriptychError(f"{path}: missing, or of epoch {of['epoch']}, where the run had its best in epoch {epoch}; restore it")
-        best = found if of["epoch"] == epoch else None  # a later one is met again
-        return cls(folder, network, recipe, kept, position, best, about["source"], Options.from_json(about["reading"]), about["data"])
+        with files.refusing(last, "a checkpoint that triptych train wrote"):
+            position = Position.from_json(about["training"])
+            names = {monitor.name for monitor in monitors_of(found.recipe)}
+            if set(position.memories) != names:
+                raise SpecError(f"its position has memories of {sorted(position.memories)}, its recipe needs {sorted(names)}")
+            if bool(found.recipe.validation) != all("validation_loss" in epoch for epoch in position.history) and position.history:
+                raise SpecError("its history does not fit the validation of its recipe")
+            source = about["source"]
+            if not isinstance(source, str) or "\0" in source:
+                raise SpecError(f"its source must be a name or a path, not {source!r}")
+            reading = Options.from_json(about["reading"])
+            described = about["data"]
+            for key in ("source", "train_sha256", "test_sha256"):
+                if not isinstance(described[key], str):
+                    raise SpecError(f"its data: {key} must be a text, not {described[key]!r}")
+            epoch = position.memories[watched_for_best(found.recipe).name].best_epoch
+            best_file = about.get("best")
+            if best_file is not None and (best_file["epoch"], type(best_file["sha256"])) != (epoch, str):
+                raise SpecError(f"its best epoch is {epoch}, and it names a best state of epoch {best_file['epoch']!r}")
+        best = _best_state(folder, found, epoch, best_file)
+        finished = False
+        if (folder / "results.json").exists():
+            results = read_results(folder, "train")
+            with files.refusing(folder / "results.json", "results that triptych train wrote"):
+                finished = Recipe.from_json(results["recipe"]) == found.recipe
+        return cls(
+            folder,
+            found.network,
+            found.recipe,
+            found.state,
+            position,
+            best,
+            best_file,
+            source,
+            reading,
+            described,
+            finished,
+            found.recipe.epochs,
+        )
+
+    def going_on(self, epochs: int | None = None) -> "Saved":
+        """Return the run as it goes on: to the end of its recipe, or to another number of epochs.
+
+        Parameters
+        ----------
+        epochs : int, optional
+            How many epochs the whole run shall have.
+
+        Raises
+        ------
+        TriptychError
+            Where it is finished, was ended by a callback, or has begun more epochs than that.
+        """
+        done = len(self.position.history)
+        if epochs is None:
+            if self.finished:
+                raise TriptychError(
+                    f"{self.folder}: this run is finished after {done} epochs; train it further with --epochs N, "
+                    f"or see it with triptych show {self.folder}"
+                )
+            return self
+        if self.position.stopped is not None:
+            raise TriptychError(
+                f"{self.folder}: a callback ended this run after epoch {done} ({self.position.stopped}), "
+                "so more epochs would change nothing; begin a new run with another recipe"
+            )
+        last_step = self.position.history[-1]["step"] if self.position.history else 0
+        begun = done + (self.position.step > last_step)
+        if epochs < begun:
+            raise TriptychError(f"--epochs {epochs}: this run is in its epoch {begun} already; give at least {begun}")
+        if self.finished and epochs <= self.planned:
+            raise TriptychError(f"--epochs {epochs}: this run is finished after {self.planned} epochs; give more")
+        return replace(self, recipe=replace(self.recipe, epochs=epochs))
 
     def check_same(self, dataset: Dataset) -> None:
         """Raise `TriptychError` where the data is not what the run began with."""
@@ -92,6 +186,52 @@ class Saved:
                     f"{dataset.source}: not the data this run began with ({self.data['source']}): the {split}ing images or labels "
                     f"have SHA-256 {found[f'{split}_sha256'][:12]}…, not {self.data[f'{split}_sha256'][:12]}…; give the same with --data"
                 )
+
+
+def _why_no_checkpoint(folder: Path) -> str:
+    if (folder / "results.json").exists() or not (folder / "events.jsonl").exists():
+        return "name a run folder of triptych train"
+    return "the run was stopped before its first checkpoint, and nothing can go on from it; begin a new one"
+
+
+def _best_state(folder: Path, last: files.SavedState, epoch: int, recorded: dict[str, Any] | None) -> State | None:
+    """Return the state of the best epoch, or None where a kill came between a later best state and the last one.
+
+    The later one is met again, because every step is made again.
+
+    Raises
+    ------
+    TriptychError
+        Where the best state is missing, or is not of this run.
+    """
+    path = folder / "best" / "state.safetensors"
+    if not path.exists():
+        if epoch:
+            raise TriptychError(f"{path}: missing, where the run had its best in epoch {epoch}; restore it")
+        return None
+    found = files.read_state(path)
+    with files.refusing(path, "a best state that triptych train wrote"):
+        of = found.provenance["epoch"]
+        check_whole("its provenance", "epoch", of, 1)
+        # A run that is trained further keeps its best state of before, with fewer epochs in the recipe.
+        if (found.network, replace(found.recipe, epochs=last.recipe.epochs)) != (last.network, last.recipe):
+            raise TriptychError(f"{path}: of another network or recipe than last/{path.name}; restore the one of this run")
+        if of < epoch:
+            raise TriptychError(f"{path}: of epoch {of}, where the run had its best in epoch {epoch}; restore it")
+        if of > epoch:
+            return None
+        if recorded is not None and found.sha256 != recorded["sha256"]:
+            raise TriptychError(f"{path}: not the one that this run saved in epoch {epoch}; restore it")
+    return found.state
+
+
+def _events_until(saved: Saved) -> list[Event]:
+    """Return what the log says of the steps before the checkpoint; a log that cannot be read keeps no run from going on."""
+    try:
+        events = read_events(saved.folder)
+    except TriptychError:
+        return []
+    return [event for event in events if event.get("step", 0) <= saved.position.step]
 
 
 class Session:
@@ -132,22 +272,46 @@ class Session:
         self.engine = engines.create(settings.engine, network, recipe, device=settings.device, backend=settings.backend)
         self.engine.load(saved.state if saved else state.initial(network, recipe))
         self.schedule = Schedule(network, recipe, len(train))
-        position, best = (saved.position, saved.best) if saved else (None, None)
+        position = saved.position if saved else None
+        best = saved.best if saved else None
+        if position:
+            self._check_position(position)
         self.training = Training(self.engine, self.schedule, train, validation, position, best)
+        self._extended = saved is not None and saved.planned != recipe.epochs
         self.title, self.label = title(network, recipe), engines.entry(settings.engine).label
-        events = [e for e in read_events(saved.folder) if e.get("step", 0) <= saved.position.step] if saved else None
-        self.run = Run(saved.folder, events) if saved else Run.create(root, "train")
+        events = _events_until(saved) if saved else None
+        self.run = Run(saved.folder, events) if saved else Run.create(root, "train", settings.engine, network.name, dataset.name)
         about = {"triptych": __version__, "data": dataset.describe(), "machine": machine.describe()}
-        checkpoint = Checkpoint(self.run.folder, self.training, about | {"source": source, "reading": reading.to_json()} | asdict(settings))
+        about |= {"source": source, "reading": reading.to_json()} | asdict(settings)
+        checkpoint = Checkpoint(self.run.folder, self.training, about, saved.best_file if saved else None)
         checkpoint.save()
         self.observers: list[Observer] = [checkpoint, CSVLog(self.run.folder, self.training.position.history)]
         if find_spec("tensorboardX"):
             self.observers.append(TensorBoard(self.run.folder, events or []))
 
+    def _check_position(self, position: Position) -> None:
+        """Raise `TriptychError` where a position is none of this training."""
+        epochs = position.step // self.schedule.steps_per_epoch
+        if position.step > self.schedule.steps or len(position.history) != epochs:
+            raise TriptychError(
+                f"a position of {position.step:,} steps and {len(position.history)} epochs does not fit "
+                f"{self.schedule.steps_per_epoch:,} steps an epoch; the checkpoint is damaged"
+            )
+
     @property
     def notes(self) -> list[str]:
         """What to know before it begins."""
         found: list[str] = []
+        if (
+            self._extended
+            and self.training.position.step
+            and isinstance(self.recipe.schedule, Timed)
+            and self.recipe.schedule.epochs is None
+        ):
+            found.append(
+                f"The schedule {self.recipe.schedule.name} lasts to the end of the run, so its rates change from here on: "
+                f"the weights will not be those of {self.recipe.epochs} epochs from the beginning."
+            )
         if self.recipe.random == "free" and self.network.dropouts:
             found.append("Each engine draws its own masks (random free): a run that is stopped goes on with others.")
         if not find_spec("tensorboardX"):
@@ -155,7 +319,7 @@ class Session:
         return found
 
     def events(self) -> Iterator[Event]:
-        """Train on, and test at the end.
+        """Train on, and test at the end; results.json of before is replaced only then.
 
         Yields
         ------
@@ -165,9 +329,10 @@ class Session:
         Raises
         ------
         TriptychError
-            Where the training diverged.
+            Where the training diverged, or a file cannot be written.
         """
         with ExitStack() as stack:
+            stack.enter_context(self._writing())
             stack.enter_context(self.run)
             for observer in self.observers:
                 stack.enter_context(closing(observer))
@@ -182,6 +347,17 @@ class Session:
                 self.run.log({"type": "result", "result": result})
                 self.run.save_results(result)
                 yield {"type": "result", "result": result}
+
+    @contextmanager
+    def _writing(self) -> Generator[None]:
+        """Say which file a full disk kept from being written, and that nothing is lost."""
+        try:
+            yield
+        except OSError as error:
+            raise TriptychError(
+                f"{error.filename or self.run.folder}: {error.strerror or error}; what was saved before is whole; "
+                f"make room there, then go on with triptych train {self.settings.engine} --resume {self.run.folder}"
+            ) from None
 
     def _result(self) -> dict[str, Any]:
         """Look at the test set, once."""

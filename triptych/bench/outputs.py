@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..runs import Run, read_events
+from ..runs import Run
 from . import machine
 from .compare import Comparison, Settings
 from .result import spread
@@ -44,7 +44,7 @@ def illustrate(folder: Path) -> str | None:
         return INSTALL
     from ..report import figures, page, tensorboard
 
-    tensorboard.write(folder, read_events(folder))
+    tensorboard.write(folder)
     figures.write(folder)
     page.write(folder)
     return None

@@ -75,7 +75,7 @@ def compare(
             console.print(f"Without {' and '.join(left_out)}: {said}.", highlight=False)
         if (guess := seeds * estimate(dataset, settings)) > LONG:
             console.print(f"Estimate: about {guess / 60:.1f} minutes (Ctrl-C stops it; what is written stays whole).", highlight=False)
-        with Run.create(runs, "compare") as run:
+        with Run.create(runs, "compare", settings.network.name, dataset.name) as run:
             for number in range(recipe.seed, recipe.seed + seeds):
                 seeded = replace(settings, recipe=replace(recipe, seed=number))
                 if number == recipe.seed:

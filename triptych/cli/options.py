@@ -1,6 +1,9 @@
 """The options that commands share, and what they stand for."""
 
 import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -108,6 +111,11 @@ Device = Annotated[
     str, typer.Option("--device", metavar="cpu|cuda|mps|auto", help="Where the frameworks run; NumPy has the processor only.")
 ]
 Runs = Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where run folders are made.")]
+
+
+def quoted(*words: str) -> str:
+    """Return a command as it is typed into the shell of this system."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def reading_of(size: str | None, skip_unreadable: bool) -> "Options":

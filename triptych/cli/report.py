@@ -1,5 +1,6 @@
 """``triptych report``: make the report of a run folder anew."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,12 +16,19 @@ def report(
     runs: Runs = Path("runs"),
 ) -> None:
     """Draw figures, TensorBoard logs and report.html again, from what is in a run folder."""
+    from .. import files
     from ..bench.outputs import illustrate
     from ..errors import TriptychError
-    from ..runs import newest, read_results
+    from ..runs import newest, read_log, read_results
 
     folder = run or newest(runs)
     read_results(folder)
-    if missing := illustrate(folder):
+    _, damaged = read_log(folder)
+    # What is drawn is computed from results.json and the states; the log gives the curves.
+    with files.refusing(folder, "a run folder that triptych compare wrote"):
+        missing = illustrate(folder)
+    if missing:
         raise TriptychError(missing)
+    if damaged:
+        print(f"triptych: {folder / 'events.jsonl'}: {damaged} damaged lines are left out of the curves", file=sys.stderr)
     print(folder / "report.html")

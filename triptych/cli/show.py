@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import app
-from .options import DropoutRate, Hidden, Like, NetworkName, RecipeName, network_of, recipe_of
+from .options import DropoutRate, Hidden, Like, NetworkName, RecipeName, network_of, quoted, recipe_of
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from ..session import Saved
 
 LINES = 20  # of a training's epochs
 
@@ -59,21 +61,46 @@ def _network(console: "Console", described: Any) -> None:
 
 
 def _run(console: "Console", folder: Path) -> None:
+    from .. import files
     from ..runs import read_results
 
     if (folder / "last" / "state.safetensors").exists() and not (folder / "results.json").exists():
         _unfinished(console, folder)
         return
     results = read_results(folder, None)
+    with files.refusing(folder / "results.json", "results that triptych wrote"):
+        # Everything is drawn before anything is printed, so that a damaged file is one line and not half a table.
+        with console.capture() as captured:
+            _finished(console, results)
+        print(captured.get(), end="")
+    if results.get("kind") == "train":
+        _going_on(console, folder)
+
+
+def _finished(console: "Console", results: dict[str, Any]) -> None:
     if results.get("kind") == "train":
         _trained(console, results)
-    else:
-        from . import table
+        return
+    from . import table
 
-        for result in results["runs"]:
-            table.show(console, result)
-        if len(results["runs"]) > 1:
-            table.show_spread(console, results["runs"])
+    for result in results["runs"]:
+        table.show(console, result)
+    if len(results["runs"]) > 1:
+        table.show_spread(console, results["runs"])
+
+
+def _going_on(console: "Console", folder: Path) -> None:
+    """Say so where a finished run is being trained for more epochs."""
+    from ..errors import TriptychError
+    from ..session import Saved
+
+    try:
+        saved = Saved.read(folder)
+    except TriptychError as error:  # what it came to is known, whatever happened to the states
+        console.print(f"note: {error}", highlight=False, markup=False, soft_wrap=True)
+        return
+    if not saved.finished:
+        _how_far(console, saved)
 
 
 def _trained(console: "Console", results: dict[str, Any]) -> None:
@@ -95,13 +122,18 @@ def _unfinished(console: "Console", folder: Path) -> None:
 
     saved = Saved.read(folder)
     _epochs(console, saved.position.history, saved.recipe.epochs)
-    console.print(
-        f"Not finished: saved after step {saved.position.step:,}, in epoch {len(saved.position.history) + 1} of {saved.recipe.epochs}; "
-        f"go on with: triptych train ENGINE --resume {folder}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    _how_far(console, saved)
+
+
+def _how_far(console: "Console", saved: "Saved") -> None:
+    done = len(saved.position.history)
+    going_on = quoted("triptych", "train", "ENGINE", "--resume", str(saved.folder))
+    if done >= saved.recipe.epochs or saved.position.stopped is not None:
+        where = f"trained for {done} epochs, and not yet tested"
+    else:
+        where = f"saved after step {saved.position.step:,}, in epoch {done + 1} of {saved.recipe.epochs}"
+    line = f"Not finished: {where}; go on with: {going_on}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _epochs(console: "Console", history: list[dict[str, Any]], epochs: int) -> None:
@@ -110,4 +142,4 @@ def _epochs(console: "Console", history: list[dict[str, Any]], epochs: int) -> N
     every = -(-len(history) // LINES) or 1
     for epoch in history:
         if epoch["epoch"] % every == 0 or epoch is history[-1]:
-            console.print(epoch_line(epoch, epochs), highlight=False, soft_wrap=True)
+            console.print(epoch_line(epoch, epochs), highlight=False, markup=False, soft_wrap=True)

@@ -17,7 +17,7 @@ from . import options as o
 if TYPE_CHECKING:
     from ..loop import Training
 
-FIXED = ("network", "hidden", "dropout", "recipe", "epochs", "batch-size", "optimizer", "rate", "like", "schedule", "warmup", "validation")
+FIXED = ("network", "hidden", "dropout", "recipe", "batch-size", "optimizer", "rate", "like", "schedule", "warmup", "validation")
 
 
 @app.command("train")
@@ -66,6 +66,7 @@ def train(
     """Train a network in one engine, test it once at the end, write a run folder.
 
     Ctrl-C finishes the steps in flight and saves; --resume goes on from there without losing or repeating a step.
+    With --epochs, --resume trains a run for that many epochs in all, a finished one too.
 
     Examples:
 
@@ -73,7 +74,9 @@ def train(
 
     triptych train numpy --batch-size 64 --schedule cosine --warmup 0.5
 
-    triptych train tensorflow --resume runs/20260101-120000-train
+    triptych train tensorflow --resume runs/20260101-120000-train-torch-custom-digits
+
+    triptych train torch --resume runs/20260101-120000-train-torch-custom-digits --epochs 10
     """
     from ..bench import machine
 
@@ -83,7 +86,8 @@ def train(
     from rich.console import Console
 
     from .. import data as sources
-    from .. import engines, session
+    from .. import engines, files, session
+    from .. import runs as runs_module
     from ..errors import EngineError
     from .loading import load
     from .progress import TrainingProgress, tested_line
@@ -95,7 +99,10 @@ def train(
     saved = None
     if resume is not None:
         _refuse(context, FIXED + ("seed", "dtype", "random", "runs", "size", "skip-unreadable"))
-        saved = session.Saved.read(resume)
+        if (resume / "last").is_dir():
+            context.with_resource(runs_module.locked(resume))  # before anything is read that another process may write
+            files.sweep(resume)
+        saved = session.Saved.read(resume).going_on(epochs)
         recipe, source, reading = saved.recipe, saved.source if data is None else data, saved.reading
     else:
         recipe_name = o.recipe_named(recipe_name, network, hidden)
@@ -116,6 +123,8 @@ def train(
         saved.check_same(dataset)
     described = saved.network if saved else o.network_of(network, hidden, dropout, recipe_name, dataset, like)
     running = session.Session(settings, described, recipe, dataset, source, runs, saved, reading)
+    if not saved:
+        context.with_resource(runs_module.locked(running.run.folder))
     console.print(f"{running.label}: {running.title}", highlight=False, markup=False, soft_wrap=True)
     for note in running.notes:
         console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
@@ -133,11 +142,11 @@ def train(
         step = running.training.position.step
         print(f"triptych: stopped after step {step:,} of {running.schedule.steps:,}, and saved; go on with:", file=sys.stderr)
         given = {"backend": backend, "threads": threads if threads != 1 else None, "device": device if device != "cpu" else None}
-        options = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
-        print(f"triptych train {engine} --resume {folder}{options}", file=sys.stderr)
+        options = [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
+        print(o.quoted("triptych", "train", engine, "--resume", str(folder), *options), file=sys.stderr)
         sys.exit(130)
     console.print(tested_line(result), highlight=False, soft_wrap=True)
-    console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
+    console.print(f"Run folder: {folder}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _refuse(context: typer.Context, names: tuple[str, ...]) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..errors import DataError
+from ..errors import DataError, SpecError
+from ..named import check_flag, check_keys, check_whole
 from .dataset import DIGITS, Split
 
 LARGEST = 4096  # pixels of a side that images are scaled to
@@ -35,9 +36,24 @@ class Options:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Options":
-        """Read what `to_json` wrote."""
-        return cls(tuple(data["size"]) if data["size"] else None, data["skip_unreadable"])
+    def from_json(cls, data: Any) -> "Options":
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        SpecError
+            Naming the key that is missing, unknown or of a wrong type.
+        """
+        values = check_keys(data, {"size", "skip_unreadable"}, "reading")
+        check_flag("reading", "skip_unreadable", values["skip_unreadable"])
+        size = values["size"]
+        if size is None:
+            return cls(None, values["skip_unreadable"])
+        if not isinstance(size, list) or len(size) != 2:
+            raise SpecError(f"reading: size must be a list of height and width, or null, not {size!r}")
+        for side in size:
+            check_whole("reading", "size", side, 1)
+        return cls((size[0], size[1]), values["skip_unreadable"])
 
 
 PLAIN = Options()

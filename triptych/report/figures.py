@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import files
-from ..runs import read_events, read_results
+from ..runs import read_log, read_results
 from .curves import curves
 
 COLORS = ("#1f77c9", "#e0472b", "#b98300", "#2a9d63", "#8e5bd0", "#d0529b", "#4f6f8f", "#0f8a94", "#6b7d00")  # those of style.css
@@ -18,7 +18,7 @@ def write(folder: Path) -> list[Path]:
     run = read_results(folder)["runs"][0]
     colors = {key: COLORS[i % len(COLORS)] for i, key in enumerate(run["rows"])}
     labels = {key: row["label"] for key, row in run["rows"].items()}
-    drawn = curves((e for e in read_events(folder) if e["seed"] == run["seed"]), labels, colors)
+    drawn = curves((e for e in read_log(folder)[0] if e.get("seed") == run["seed"]), labels, colors)
     paths: list[Path] = []
 
     def save(figure: Any, name: str) -> None:

@@ -14,7 +14,7 @@ from ..errors import TriptychError
 from ..layers import ReLU
 from ..network import Network
 from ..parity.rounding import PROBE_ROWS
-from ..runs import read_events, read_results
+from ..runs import read_log, read_results
 from . import crossover
 from .answers import answers
 from .curves import curves
@@ -38,7 +38,7 @@ def write(folder: Path) -> Path:
     run, network = results["runs"][0], Network.from_json(results["network"])
     colors = {key: f"var(--c{i % len(COLORS)})" for i, key in enumerate(run["rows"])}
     labels = {key: row["label"] for key, row in run["rows"].items()}
-    drawn = curves((e for e in read_events(folder) if e["seed"] == run["seed"]), labels, colors)
+    drawn = curves((e for e in read_log(folder)[0] if e.get("seed") == run["seed"]), labels, colors)
     prefix = f"seed-{run['seed']}/" if len(results["runs"]) > 1 else ""
     rows, units = list[dict[str, Any]](), 0
     for key, row in run["rows"].items():
