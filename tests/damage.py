@@ -1,0 +1,160 @@
+"""Damaged and forged files for the tests: bits flipped, ends cut off, JSON changed, digests made anew."""
+
+import json
+import os
+import random
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from triptych import files
+
+BLANK = "0" * 64
+
+# What a key may not hold, and what may not make a reader fail: wrong types, limits of numbers, text that is no line.
+HOSTILE: tuple[Any, ...] = (
+    *(None, True, -1, 0, 3, 0.5, -1e308, 1e308, 10**400, 2**63, 10**12),
+    *("", "a", "x" * 10**5, "\x1b]0;title\x07\x1b[2J\nall is well", "../../elsewhere", "[/nope]", "$x^$", "\0"),
+    *([], {}, [[]], [None], {"a": 1}, [1, "a", {}]),
+)
+
+
+def about_of(content: bytes) -> dict[str, Any]:
+    """Return the metadata of a state."""
+    (length,) = struct.unpack("<Q", content[:8])
+    return json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["triptych"])
+
+
+def forged_state(content: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
+    """Return a state whose metadata is changed and whose digest is right."""
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    about = json.loads(header["__metadata__"]["triptych"])
+    change(about)
+    if isinstance(about, dict) and "sha256" in about:
+        about = {"sha256": BLANK} | {key: value for key, value in about.items() if key != "sha256"}
+    header["__metadata__"]["triptych"] = json.dumps(about)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return _sealed(struct.pack("<Q", len(text)) + text + content[8 + length :])
+
+
+def forged_results(content: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
+    """Return results that are changed and whose digest is right."""
+    results = json.loads(content)
+    results["sha256"] = BLANK
+    change(results)
+    return _sealed(json.dumps(results, indent=1).encode())
+
+
+def _sealed(content: bytes) -> bytes:
+    return files.seal(content)[0] if BLANK.encode() in content else content
+
+
+def flipped(content: bytes, rng: random.Random) -> bytes:
+    """Return the content with one bit flipped."""
+    broken = bytearray(content)
+    broken[rng.randrange(len(broken))] ^= 1 << rng.randrange(8)
+    return bytes(broken)
+
+
+def cut(content: bytes, rng: random.Random) -> bytes:
+    """Return the beginning of the content."""
+    return content[: rng.randrange(len(content))]
+
+
+def changed(value: Any, rng: random.Random) -> None:
+    """Change one place of a JSON value: delete it, or put something else there."""
+    places = list(_places(value))
+    holder, key = rng.choice(places)
+    if rng.random() < 0.25:
+        del holder[key]
+    else:
+        holder[key] = rng.choice(HOSTILE)
+
+
+def _places(value: Any) -> Any:
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in list(pairs):
+        yield value, key
+        if isinstance(item, dict | list):
+            yield from _places(item)
+
+
+# Runs commands in one process whose memory is limited, so that a thousand of them take seconds and none takes gigabytes.
+DRIVER = """
+import contextlib, io, json, sys, traceback
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+except ImportError:
+    pass
+from triptych import cli
+for line in sys.stdin:
+    said, errors, status, trace = io.StringIO(), io.StringIO(), 0, ""
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(errors):
+        try:
+            cli.main(json.loads(line))
+        except SystemExit as end:
+            status = end.code or 0
+        except BaseException:
+            trace = traceback.format_exc()
+    print(json.dumps([status, said.getvalue(), errors.getvalue(), trace]), flush=True)
+"""
+
+
+class Driver:
+    """A process that runs one command of triptych after another. A context manager."""
+
+    def __init__(self, cwd: Path) -> None:
+        root = Path(files.__file__).parents[1]
+        self._log = (cwd / "driver.log").open("w")
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", DRIVER],
+            cwd=cwd,
+            env=os.environ | {"PYTHONPATH": str(root), "TRIPTYCH_DATA": str(cwd / "no-data"), "COLUMNS": "200"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+
+    def __enter__(self) -> "Driver":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(timeout=60)
+        self._log.close()
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Run a command; return its status, what it said and what it said of errors. A traceback fails the test."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(arguments) + "\n")
+        self._process.stdin.flush()
+        status, said, errors, trace = json.loads(self._process.stdout.readline())
+        assert not trace, trace
+        assert "Traceback" not in errors, errors
+        return status, said, errors
+
+    def refused(self, *arguments: str) -> str | None:
+        """Run a command; return the one line with which it was refused, or None where it was not."""
+        status, said, errors = self.run(*arguments)
+        if status == 0:
+            return None
+        assert status == 2, (status, said, errors)
+        lines = [line for line in errors.splitlines() if line]
+        assert len(lines) == 1, errors
+        assert len(lines[0]) <= 520, lines[0]
+        assert "not enough memory" not in lines[0]
+        assert lines[0].isprintable()
+        return lines[0]
+
+
+def without_times(text: str) -> str:
+    """Return what a command said without the seconds it took."""
+    return re.sub(r"[\d.]+(e-\d+)? s\b", "", text)
