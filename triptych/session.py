@@ -354,8 +354,13 @@ class Session:
         try:
             yield
         except OSError as error:
+            # On a full disk closing the other files fails, too; the first failure knows which file it was.
+            first: BaseException = error
+            while isinstance(first.__context__, OSError):
+                first = first.__context__
+            name = getattr(first, "filename", None) or self.run.folder
             raise TriptychError(
-                f"{error.filename or self.run.folder}: {error.strerror or error}; what was saved before is whole; "
+                f"{name}: {error.strerror or error}; what was saved before is whole; "
                 f"make room there, then go on with triptych train {self.settings.engine} --resume {self.run.folder}"
             ) from None
 

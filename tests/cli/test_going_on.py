@@ -1,0 +1,406 @@
+"""Runs that go on: after a stop, for more epochs, beside another process, with damaged files around them."""
+
+import csv
+import errno
+import json
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import damage
+import numpy as np
+import pytest
+from damage import Driver
+
+from triptych import files, observers, runs, session, state, zoo
+from triptych.callbacks import EarlyStopping, ReduceLROnPlateau
+from triptych.data.dataset import Dataset
+from triptych.errors import TriptychError
+from triptych.optimizers import Adam
+from triptych.recipe import Recipe
+from triptych.schedules import Cosine, RateSchedule, Step
+
+NETWORK = zoo.dense("tiny", [4], 0.2)
+RECIPE = Recipe(3, 64, Adam(), validation=0.1)
+PER_EPOCH = 23  # ceil(1455 / 64)
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory) -> Iterator[Driver]:
+    with Driver(tmp_path_factory.mktemp("driver")) as started:
+        yield started
+
+
+def trained(root: Path, dataset: Dataset, recipe: Recipe = RECIPE, until: int | None = None, network=NETWORK) -> Path:
+    """Train in this process, to the end or until a step; return the run folder."""
+    settings = session.Settings("numpy", "eager")
+    running = session.Session(settings, network, recipe, dataset, "digits", root)
+    for event in running.events():
+        if until is not None and event["type"] == "block" and event["step"] >= until:
+            running.training.stop()
+    return running.run.folder
+
+
+def states(folder: Path) -> dict[str, dict[str, bytes]]:
+    """The bytes of every array."""
+    loaded = {name: files.load_state(folder / name / "state.safetensors")[0] for name in ("last", "best")}
+    return {name: {key: array.tobytes() for key, array in kept.items()} for name, kept in loaded.items()}
+
+
+def outcome(folder: Path) -> dict:
+    """What a finished run came to, without times."""
+    results = runs.read_results(folder, "train")
+    kept = {key: results[key] for key in ("steps", "stopped", "best_epoch", "tested_epoch", "accuracy", "confusion", "recipe")}
+    with (folder / "history.csv").open(newline="") as file:
+        kept["lines"] = [line[:-1] for line in csv.reader(file)]
+    kept["history"] = [{key: value for key, value in epoch.items() if "seconds" not in key} for epoch in results["history"]]
+    return kept
+
+
+def check_log(folder: Path, epochs: int) -> None:
+    """Every step and epoch is told once, in order."""
+    events = runs.read_events(folder)
+    assert len(events) == len((folder / "events.jsonl").read_text().splitlines())
+    spans = [(event["step"] - event["steps"], event["step"]) for event in events if event["type"] == "block"]
+    assert [first for first, _ in spans] == [0, *(after for _, after in spans[:-1])]
+    assert [event["epoch"] for event in events if event["type"] == "epoch"] == list(range(1, epochs + 1))
+
+
+RECIPES = {
+    "constant": RECIPE,
+    "a staircase": replace(RECIPE, schedule=Step(every=2.0, warmup=0.5)),
+    "a cosine of its own length": replace(RECIPE, schedule=Cosine(epochs=4.0)),
+    "cuts on a plateau": replace(RECIPE, callbacks=(ReduceLROnPlateau(threshold=0.9, factor=0.5, patience=1),)),
+    "early stopping that does not come": replace(RECIPE, callbacks=(EarlyStopping(patience=4),)),
+}
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_more_epochs_are_those_of_a_run_that_had_them_from_the_beginning(driver, tmp_path, digits, kind: str):
+    recipe = RECIPES[kind]
+    folder = trained(tmp_path / "three", digits, recipe)
+    assert outcome(folder)["recipe"]["epochs"] == 3
+    status, said, errors = driver.run("train", "numpy", "--resume", str(folder), "--epochs", "5")
+    assert status == 0, errors
+    assert "epoch 4/5" in said
+    assert "lasts to the end of the run" not in said
+    straight = trained(tmp_path / "five", digits, replace(recipe, epochs=5))
+    assert states(folder) == states(straight)
+    assert outcome(folder) == outcome(straight)
+    check_log(folder, 5)
+
+
+def test_a_run_that_was_stopped_is_lengthened_and_shortened(driver, tmp_path, digits):
+    for epochs in (2, 5):
+        folder = trained(tmp_path / f"{epochs}", digits, until=PER_EPOCH + 3)
+        assert not (folder / "results.json").exists()
+        assert driver.run("train", "numpy", "--resume", str(folder), "--epochs", str(epochs))[0] == 0
+        straight = trained(tmp_path / f"straight-{epochs}", digits, replace(RECIPE, epochs=epochs))
+        assert states(folder) == states(straight)
+        assert outcome(folder) == outcome(straight)
+        check_log(folder, epochs)
+
+
+def test_a_schedule_that_lasts_to_the_end_changes_its_rates_from_there_on(driver, tmp_path, digits):
+    schedule: RateSchedule = Cosine(floor=0.1)
+    folder = trained(tmp_path, digits, replace(RECIPE, schedule=schedule))
+    status, said, _ = driver.run("train", "numpy", "--resume", str(folder), "--epochs", "5")
+    assert status == 0
+    assert "The schedule cosine lasts to the end of the run, so its rates change from here on" in said
+    rates = [epoch["rate"] for epoch in outcome(folder)["history"]]
+    expected = [schedule.at(PER_EPOCH * n - 1, PER_EPOCH, 3 if n <= 3 else 5) * 0.001 for n in range(1, 6)]
+    assert rates == pytest.approx(expected, rel=1e-12)
+
+
+def test_epochs_that_make_no_sense_are_refused(driver, tmp_path, digits):
+    done, begun = trained(tmp_path / "done", digits), trained(tmp_path / "begun", digits, until=PER_EPOCH + 3)
+    before = (done / "results.json").read_bytes()
+    for folder, epochs, says in (
+        (done, 3, "--epochs 3: this run is finished after 3 epochs; give more"),
+        (done, 2, "--epochs 2: this run is in its epoch 3 already; give at least 3"),
+        (begun, 1, "--epochs 1: this run is in its epoch 2 already; give at least 2"),
+        (begun, -1, "--epochs -1: this run is in its epoch 2 already"),
+    ):
+        assert says in (driver.refused("train", "numpy", "--resume", str(folder), "--epochs", str(epochs)) or "")
+    assert "this run is finished after 3 epochs; train it further with --epochs N" in (
+        driver.refused("train", "numpy", "--resume", str(done)) or ""
+    )
+    assert (done / "results.json").read_bytes() == before
+
+
+def test_a_run_that_early_stopping_ended_is_not_lengthened(driver, tmp_path, digits):
+    recipe = replace(RECIPE, epochs=20, callbacks=(EarlyStopping(patience=1, threshold=5.0),))
+    folder = trained(tmp_path, digits, recipe)
+    assert outcome(folder)["stopped"]
+    message = driver.refused("train", "numpy", "--resume", str(folder), "--epochs", "30")
+    assert message
+    assert "a callback ended this run after epoch 2 (validation_loss was not better for 1 epochs)" in message
+
+
+def test_the_finished_result_stays_until_the_longer_run_is_finished(driver, tmp_path, digits):
+    folder = trained(tmp_path / "run", digits)
+    before = (folder / "results.json").read_bytes()
+    saved = session.Saved.read(folder).going_on(5)
+    settings = session.Settings("numpy", "eager")
+    running = session.Session(settings, saved.network, saved.recipe, digits, "digits", tmp_path, saved, saved.reading)
+    for event in running.events():
+        if event["step"] >= 4 * PER_EPOCH + 2:
+            running.training.stop()
+    assert (folder / "results.json").read_bytes() == before
+    status, said, _ = driver.run("show", str(folder))
+    assert status == 0
+    assert "Test accuracy, weights of epoch 3" in said
+    assert f"Not finished: saved after step {running.training.position.step}, in epoch 5 of 5; go on with: triptych train ENGINE" in said
+    assert driver.run("train", "numpy", "--resume", str(folder))[0] == 0
+    straight = trained(tmp_path / "five", digits, replace(RECIPE, epochs=5))
+    assert states(folder) == states(straight)
+    assert outcome(folder) == outcome(straight)
+
+
+def test_trained_and_killed_before_the_test(driver, tmp_path, digits):
+    folder = trained(tmp_path, digits)
+    before = outcome(folder)
+    (folder / "results.json").unlink()
+    assert "Not finished: trained for 3 epochs, and not yet tested" in driver.run("show", str(folder))[1]
+    assert driver.run("train", "numpy", "--resume", str(folder))[0] == 0
+    assert outcome(folder) == before
+
+
+def test_the_best_state_belongs_to_the_run(driver, tmp_path, digits):
+    recipe = replace(RECIPE, epochs=4, callbacks=(EarlyStopping(patience=3),))
+    folder = trained(tmp_path / "run", digits, recipe, until=3 * PER_EPOCH + 2)
+    path = folder / "best" / "state.safetensors"
+    whole = path.read_bytes()
+    kept, network, recipe, about = files.load_state(path)
+    other = zoo.dense("other", [5], 0.2)
+    wrong = {
+        "of another network or recipe": (state.initial(other, recipe), other, recipe, about),
+        "another network or recipe": (kept, network, replace(recipe, seed=1), about),
+        "not the one that this run saved in epoch": (state.initial(network, recipe), network, recipe, about),
+        "of epoch 1, where the run had its best in epoch": (kept, network, recipe, about | {"epoch": 1}),
+        "must be a whole number": (kept, network, recipe, about | {"epoch": "1"}),
+        "KeyError": (kept, network, recipe, {"engine": "numpy"}),
+    }
+    assert about["epoch"] == 3
+    for says, (arrays, of, by, provenance) in wrong.items():
+        files.save_state(path, arrays, of, by, provenance)
+        message = driver.refused("train", "numpy", "--resume", str(folder)) or ""
+        assert says in message
+        assert str(path) in message
+    path.unlink()
+    assert "missing, where the run had its best in epoch 3" in (driver.refused("train", "numpy", "--resume", str(folder)) or "")
+    path.write_bytes(whole)
+    assert driver.run("train", "numpy", "--resume", str(folder))[0] == 0
+    assert outcome(folder) == outcome(trained(tmp_path / "straight", digits, recipe))
+
+
+def test_a_later_best_state_is_met_again(driver, tmp_path, digits):
+    """A kill between best/ and last/."""
+    folder = trained(tmp_path / "run", digits, until=PER_EPOCH + 2)
+    later = trained(tmp_path / "later", digits, until=2 * PER_EPOCH + 2)
+    shutil.copy(later / "best" / "state.safetensors", folder / "best" / "state.safetensors")
+    assert driver.run("train", "numpy", "--resume", str(folder))[0] == 0
+    straight = trained(tmp_path / "straight", digits)
+    assert states(folder) == states(straight)
+    assert outcome(folder) == outcome(straight)
+
+
+def old_format(path: Path) -> None:
+    """Rewrite a state as format 2 had it: a digest of the arrays and the position, and no name of the best state."""
+    content = path.read_bytes()
+    kept = files.load_state(path)[0]
+    about = damage.about_of(content)
+    h = sha256()
+    for name, array in kept.items():
+        h.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        h.update(array.tobytes())
+    if "training" in about["provenance"]:
+        h.update(json.dumps(about["provenance"]["training"], sort_keys=True).encode())
+
+    def change(about: dict) -> None:
+        about["provenance"].pop("best", None)
+        about["format"] = 2
+        del about["sha256"]
+        about["SHA"] = h.hexdigest()
+
+    path.write_bytes(damage.forged_state(content, change).replace(b"SHA", b"sha256", 1))
+    blob = path.read_bytes()  # the name above is longer than its place: the header's length and end are put right
+    end = blob.index(b"}", blob.rindex(b"data_offsets")) + 2
+    arrays = blob[len(blob) - sum(array.nbytes for array in kept.values()) :]
+    header = blob[8:end]
+    header += b" " * (-len(header) % 8)
+    path.write_bytes(len(header).to_bytes(8, "little") + header + arrays)
+
+
+def test_a_run_of_the_format_before_goes_on(driver, tmp_path, digits):
+    folder = trained(tmp_path / "run", digits, until=PER_EPOCH + 3)
+    for name in ("last", "best"):
+        old_format(folder / name / "state.safetensors")
+        assert damage.about_of((folder / name / "state.safetensors").read_bytes())["format"] == 2
+    assert driver.run("show", str(folder))[0] == 0
+    assert driver.run("train", "numpy", "--resume", str(folder))[0] == 0
+    straight = trained(tmp_path / "straight", digits)
+    assert states(folder) == states(straight)
+    assert outcome(folder) == outcome(straight)
+    assert damage.about_of((folder / "best" / "state.safetensors").read_bytes())["format"] == 3
+
+
+def test_one_process_at_a_time(driver, tmp_path, digits):
+    folder = trained(tmp_path, digits, until=PER_EPOCH + 3)
+    with runs.locked(folder):
+        message = driver.refused("train", "numpy", "--resume", str(folder)) or ""
+    assert f"{folder}: another process is training in this run folder" in message
+    assert driver.run("train", "numpy", "--resume", str(folder))[0] == 0
+
+
+def test_what_a_kill_left_is_deleted(driver, tmp_path, digits):
+    folder = trained(tmp_path, digits, until=PER_EPOCH + 3)
+    left = folder / "last" / ".state.safetensors.0a1b2c3d"
+    left.write_bytes(b"half")
+    assert driver.run("train", "numpy", "--resume", str(folder))[0] == 0
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("log", ["", '{"type": "begin", "step": 0}\n'])
+def test_a_run_that_was_killed_before_its_first_checkpoint(driver, tmp_path, log: str):
+    folder = tmp_path / "20260101-000000-train-numpy"
+    folder.mkdir()
+    (folder / "events.jsonl").write_text(log)
+    for command in (("show", str(folder)), ("train", "numpy", "--resume", str(folder))):
+        message = driver.refused(*command) or ""
+        assert str(folder) in message
+        assert "nothing can go on from it; begin a new one" in message
+
+
+@pytest.mark.parametrize("kind", ["a byte", "brackets", "a step that is none", "no log", "nothing", "a pipe"])
+def test_a_damaged_log_keeps_no_run_from_going_on(driver, tmp_path, digits, kind: str):
+    folder = trained(tmp_path / "run", digits, until=PER_EPOCH + 3)
+    log = folder / "events.jsonl"
+    content = bytearray(log.read_bytes())
+    if kind == "a byte":
+        content[len(content) // 2] = 0xB0
+        log.write_bytes(content)
+    elif kind in ("brackets", "a step that is none"):
+        line = b"[" * 200_000 if kind == "brackets" else b'{"type": "x", "step": "a"}'
+        log.write_bytes(content + line + b"\n")
+    elif kind == "nothing":
+        log.write_bytes(b"")
+    else:
+        log.unlink()
+        if kind == "a pipe":
+            os.mkfifo(log)
+    assert driver.run("train", "numpy", "--resume", str(folder))[0] == 0
+    straight = trained(tmp_path / "straight", digits)
+    assert states(folder) == states(straight)
+    assert outcome(folder) == outcome(straight)
+
+
+def test_a_full_disk_names_the_file_and_the_way_on(tmp_path, digits, monkeypatch):
+    settings = session.Settings("numpy", "eager")
+    running = session.Session(settings, NETWORK, RECIPE, digits, "digits", tmp_path)
+    monkeypatch.setattr(observers, "RARELY", 0)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def train() -> None:
+        for event in running.events():
+            if event["step"] > PER_EPOCH:
+                monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.raises(TriptychError) as error:
+        train()
+    monkeypatch.undo()
+    message = str(error.value)
+    assert "best/state.safetensors: No space left on device" in message
+    assert f"go on with triptych train numpy --resume {running.run.folder}" in message
+    assert session.Saved.read(running.run.folder).position.step == PER_EPOCH
+
+
+def test_how_to_go_on_is_quoted_for_the_shell(driver, tmp_path, digits):
+    folder = trained(tmp_path / "my runs [b]", digits, until=3)
+    status, said, _ = driver.run("show", str(folder))
+    assert status == 0
+    assert f"--resume '{folder}'" in said
+
+
+FORGERIES = {
+    "no source": lambda about: about["provenance"].pop("source"),
+    "a source of another type": lambda about: about["provenance"].update(source=["digits"]),
+    "no digest of the data": lambda about: about["provenance"]["data"].pop("train_sha256"),
+    "no data": lambda about: about["provenance"].update(data=None),
+    "a size of one number": lambda about: about["provenance"].update(reading={"size": [1], "skip_unreadable": False}),
+    "a size of words": lambda about: about["provenance"].update(reading={"size": ["a", "b"], "skip_unreadable": False}),
+    "a step of another type": lambda about: about["provenance"]["training"].update(step="3"),
+    "a step that does not fit": lambda about: about["provenance"]["training"].update(step=10**6),
+    "no memories": lambda about: about["provenance"]["training"].update(memories={}),
+    "memories of another callback": lambda about: about["provenance"]["training"].update(memories={"early-stopping": {}}),
+    "a history of numbers": lambda about: about["provenance"]["training"].update(history=[1]),
+    "a history without losses": lambda about: about["provenance"]["training"]["history"][0].pop("loss"),
+    "a history in another order": lambda about: about["provenance"]["training"]["history"][0].update(epoch=7),
+    "a validation that is a word": lambda about: about["provenance"]["training"]["history"][0].update(validation_accuracy="high"),
+    "a rate that is none": lambda about: about["provenance"]["training"].update(base_rate=None),
+    "a best state of another epoch": lambda about: about["provenance"]["best"].update(epoch=9),
+    "a best state that is a word": lambda about: about["provenance"].update(best="yes"),
+    "provenance that is a list": lambda about: about.update(provenance=[]),
+    "an order that is a number": lambda about: about.update(order=3),
+    "validation that was none": lambda about: about["recipe"].update(validation=0),
+}
+
+
+@pytest.fixture(scope="module")
+def young(tmp_path_factory, digits) -> Path:
+    """A run that was stopped in its second epoch."""
+    return trained(tmp_path_factory.mktemp("young"), digits, until=PER_EPOCH + 3)
+
+
+@pytest.mark.parametrize("kind", FORGERIES)
+def test_a_forged_checkpoint_is_refused_in_one_line(driver, tmp_path, young, kind: str):
+    folder = tmp_path / "run"
+    shutil.copytree(young, folder)
+    path = folder / "last" / "state.safetensors"
+    path.write_bytes(damage.forged_state(path.read_bytes(), FORGERIES[kind]))
+    resumed = driver.refused("train", "numpy", "--resume", str(folder))
+    assert resumed
+    if kind != "a step that does not fit":  # only the data says how many steps an epoch has
+        assert str(path) in resumed
+        assert driver.refused("show", str(folder)) == resumed
+
+
+def test_mutants_of_every_file_are_refused_or_change_nothing(driver, tmp_path, young, digits):
+    rng = random.Random(1)
+    expected = outcome(trained(tmp_path / "straight", digits))
+    for number in range(12):
+        folder = tmp_path / str(number)
+        shutil.copytree(young, folder)
+        name = ("last/state.safetensors", "best/state.safetensors", "events.jsonl")[number % 3]
+        path = folder / name
+        change = damage.cut if number % 4 == 0 else damage.flipped
+        path.write_bytes(change(path.read_bytes(), rng))
+        refused = driver.refused("train", "numpy", "--resume", str(folder))
+        assert (refused is not None) == (name != "events.jsonl"), (number, refused)
+        if refused is None:
+            assert outcome(folder) == expected
+        else:
+            assert str(path) in refused
+
+
+def test_a_finished_run_is_shown_whatever_became_of_its_states(driver, tmp_path, digits):
+    folder = trained(tmp_path, digits)
+    (folder / "last" / "state.safetensors").write_bytes(b"nothing")
+    status, said, errors = driver.run("show", str(folder))
+    assert status == 0, errors
+    assert "Test accuracy" in said
+    assert "note:" in said
+
+
+def test_tensorboard_leaves_out_what_was_not_finite(tmp_path):
+    pytest.importorskip("tensorboardX")
+    with closing(observers.TensorBoard(tmp_path, [{"type": "epoch", "step": 1, "validation_loss": None, "validation_accuracy": 0.5}])):
+        pass
+    assert np.size(list(tmp_path.glob("events.out.tfevents.*"))) == 1
