@@ -4,9 +4,52 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
+LONGEST_MESSAGE = 500  # characters of any message
+LONGEST_PART = 300  # characters of what a message quotes from a file
+
+_BLANKS = {ord(character): " " for character in "\t\n\v\f\r\x85\u2028\u2029"}
+
+
+def one_line(text: Any, limit: int = LONGEST_PART) -> str:
+    """Return a text as one line that is safe to print and not too long.
+
+    Parameters
+    ----------
+    text : object
+        What `str` is taken of: a message, or a value from a file that is not trusted.
+    limit : int
+        The most characters that are returned, at least 3.
+
+    Returns
+    -------
+    str
+        Line breaks and tabs are spaces, other control characters are written as escapes. Of a text that is too long
+        the middle is left out, because messages begin with the file and end with what to do.
+    """
+    text = str(text)
+    head = limit * 2 // 3
+    tail = limit - head - 1
+    # The middle of a long text is cut off first, so that no time is spent on it.
+    long = len(text) > limit
+    if long:
+        text = text[:limit] + text[-limit:]
+    text = text.translate(_BLANKS)
+    if not text.isprintable():
+        text = "".join(map(_printable, text))
+    if long or len(text) > limit:
+        text = f"{text[:head]}…{text[-tail:]}"
+    return text
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]
+
 
 class TriptychError(Exception):
-    """Something the user can mend: says what was wrong, with which input, and what to do."""
+    """Something the user can mend: says what was wrong, with which input, and what to do, in one line."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(message, LONGEST_MESSAGE))
 
 
 class DataError(TriptychError):
