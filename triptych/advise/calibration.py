@@ -14,7 +14,7 @@ from .. import __version__, engines, files
 from ..bench import machine
 from ..bench.rows import Spec
 from ..data.fetch import cache
-from ..errors import TriptychError
+from ..errors import TriptychError, counted
 from .grid import cases
 from .proof import prove
 from .stopwatch import Case, Stopwatch
@@ -193,13 +193,13 @@ def load(file: Path, threads: int) -> Calibration:
             raise TriptychError(f"{file}: written in format {data['format']}; this version reads format {FORMAT}; {again}")
         found = Calibration.from_json(data)
     except OSError:
-        raise TriptychError(f"this machine is not calibrated for {threads} thread{'s' if threads != 1 else ''}; {again}") from None
+        raise TriptychError(f"this machine is not calibrated for {counted(threads, 'thread')}; {again}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TriptychError(f"{file}: not a calibration, or damaged ({type(error).__name__}); {again}") from None
     if found.processor != machine.processor():
         raise TriptychError(f"{file}: made on another machine, {found.processor}, where this one is {machine.processor()}; {again}")
     if found.threads != threads:
-        raise TriptychError(f"{file}: made with {found.threads} threads, not {threads}; {again}")
+        raise TriptychError(f"{file}: made with {counted(found.threads, 'thread')}, not {threads}; {again}")
     return found
 
 

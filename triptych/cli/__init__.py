@@ -59,8 +59,12 @@ def _version(asked: bool) -> None:
 
 
 @app.callback()
-def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit.")) -> None:
-    pass
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 for _name in ("compare", "train", "verify", "report", "show", "data", "map", "advise"):  # each file adds its command to the app
