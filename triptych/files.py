@@ -37,8 +37,10 @@ def write(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk does not say what was written
         raise
     if hasattr(os, "O_DIRECTORY"):  # the rename itself is on disk only when its folder is
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

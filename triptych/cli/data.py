@@ -6,8 +6,14 @@ import typer
 
 from . import app
 
-data_app = typer.Typer(help="List the data that is here, or fetch MNIST, its kin and CIFAR-10.", no_args_is_help=True)
+data_app = typer.Typer(help="List the data that is here, or fetch MNIST, its kin and CIFAR-10.", invoke_without_command=True)
 app.add_typer(data_app, name="data")
+
+
+@data_app.callback()
+def _help(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @data_app.command("fetch")

@@ -1,6 +1,7 @@
 """``triptych show``: a network's layers, shapes and parameters, or what a run came to."""
 
 import json
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -97,7 +98,7 @@ def _unfinished(console: "Console", folder: Path) -> None:
     _epochs(console, saved.position.history, saved.recipe.epochs)
     console.print(
         f"Not finished: saved after step {saved.position.step:,}, in epoch {len(saved.position.history) + 1} of {saved.recipe.epochs}; "
-        f"go on with: triptych train ENGINE --resume {folder}",
+        f"go on with: triptych train ENGINE --resume {shlex.quote(str(folder))}",
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -1,7 +1,10 @@
 """``triptych train``: one network in one engine, with checkpoints, from which any engine goes on."""
 
+import errno
 import os
+import shlex
 import signal
+import stat
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,7 +19,9 @@ from . import options as o
 
 if TYPE_CHECKING:
     from ..loop import Training
+    from .progress import TrainingProgress
 
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has none
 FIXED = ("network", "hidden", "dropout", "recipe", "epochs", "batch-size", "optimizer", "rate", "like", "schedule", "warmup", "validation")
 
 
@@ -65,7 +70,8 @@ def train(
 ) -> None:
     """Train a network in one engine, test it once at the end, write a run folder.
 
-    Ctrl-C finishes the steps in flight and saves; --resume goes on from there without losing or repeating a step.
+    Ctrl-C, SIGTERM and a closed terminal finish the steps in flight and save; --resume goes on from
+    there without losing or repeating a step.
 
     Examples:
 
@@ -84,7 +90,7 @@ def train(
 
     from .. import data as sources
     from .. import engines, session
-    from ..errors import EngineError
+    from ..errors import EngineError, TriptychError
     from .loading import load
     from .progress import TrainingProgress, tested_line
 
@@ -120,24 +126,31 @@ def train(
     for note in running.notes:
         console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     result = None
+    folder = running.run.folder
+    given = {"backend": backend, "threads": threads if threads != 1 else None, "device": device if device != "cpu" else None}
+    options = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+    again = shlex.join(["triptych", "train", engine, "--resume", str(folder), *options])
     with (
         _signals(running.training),
         TrainingProgress(console, recipe.epochs, running.schedule.steps_per_epoch, running.training.position.step) as progress,
     ):
-        for event in running.events():
-            progress.see(event)
-            if event["type"] == "result":
-                result = event["result"]
-    folder = running.run.folder
+        try:
+            for event in running.events():
+                _show(progress, event)
+                if event["type"] == "result":
+                    result = event["result"]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            what = f"{error.filename or folder}: {error.strerror or error}"
+            raise TriptychError(f"{what}; what was saved before is whole; mend it, and go on with: {again}") from None
     if result is None:
         step = running.training.position.step
         print(f"triptych: stopped after step {step:,} of {running.schedule.steps:,}, and saved; go on with:", file=sys.stderr)
-        given = {"backend": backend, "threads": threads if threads != 1 else None, "device": device if device != "cpu" else None}
-        options = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
-        print(f"triptych train {engine} --resume {folder}{options}", file=sys.stderr)
+        print(again, file=sys.stderr)
         sys.exit(130)
     console.print(tested_line(result), highlight=False, soft_wrap=True)
-    console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
+    console.print(f"Run folder: {folder}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _refuse(context: typer.Context, names: tuple[str, ...]) -> None:
@@ -148,14 +161,38 @@ def _refuse(context: typer.Context, names: tuple[str, ...]) -> None:
             raise typer.BadParameter("it comes from the run that goes on; leave it out", param_hint=f"--{option}")
 
 
+def _show(progress: "TrainingProgress", event: dict[str, Any]) -> None:
+    """Show an event. Where SIGHUP is ignored the terminal may be gone; then the training goes on unseen."""
+    try:
+        progress.see(event)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        _forget_the_terminal()
+
+
+def _forget_the_terminal() -> None:
+    """Send to nowhere what would be written to a terminal that is gone: writing to it would be an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        if stat.S_ISCHR(os.fstat(stream).st_mode):  # a file or a pipe is still there
+            os.dup2(nowhere, stream)
+    os.close(nowhere)
+
+
 @contextmanager
 def _signals(training: "Training") -> Generator[None]:
-    """Let Ctrl-C and SIGTERM end the training after the steps in flight; once more changes nothing."""
+    """Let Ctrl-C, SIGTERM and SIGHUP end the training after the steps in flight; once more changes nothing."""
 
-    def stop(*_: Any) -> None:
+    def stop(number: int, _: Any) -> None:
+        if number == HANGUP:
+            _forget_the_terminal()
         training.stop()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:  # nohup ignores it: then go on
+        wanted.append(HANGUP)
+    before = {number: signal.signal(number, stop) for number in wanted}
     try:
         yield
     finally:
