@@ -194,7 +194,7 @@ def load(file: Path, threads: int) -> Calibration:
         found = Calibration.from_json(data)
     except OSError:
         raise TriptychError(f"this machine is not calibrated for {counted(threads, 'thread')}; {again}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise TriptychError(f"{file}: not a calibration, or damaged ({type(error).__name__}); {again}") from None
     if found.processor != machine.processor():
         raise TriptychError(f"{file}: made on another machine, {found.processor}, where this one is {machine.processor()}; {again}")

@@ -42,6 +42,7 @@ def fetch_command(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist
 def list_command() -> None:
     """Show every data set by name: whether it is here, its files, sizes and SHA-256; and the decoded images that are kept."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from ..data import inventory
@@ -51,5 +52,5 @@ def list_command() -> None:
         table.add_column(column, justify="right" if column == "bytes" else "left")
     for item in inventory.inventory():
         size = "" if item.size is None else f"{item.size:,}"
-        table.add_row(item.name, item.file, size, item.sha256[:16], item.note)
-    Console().print(table)
+        table.add_row(*map(escape, (item.name, item.file, size, item.sha256[:16], item.note)))
+    Console(emoji=False).print(table)

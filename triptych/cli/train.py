@@ -95,8 +95,9 @@ def train(
     from .progress import TrainingProgress, tested_line
 
     name, _, own = engine.partition("/")
-    if own:
+    if own and name in entries():
         raise EngineError(f"engine {engine!r} is unknown; here the backend has an option of its own: triptych train {name} --backend {own}")
+    engines.check_device(device)
     settings = session.Settings(engine, backend or engines.entry(engine).default_backend, device, threads)
     saved = None
     if resume is not None:
@@ -116,7 +117,8 @@ def train(
             random=random,
         )
         source, reading = sources.default() if data is None else data, o.reading_of(size, skip_unreadable)
-    console = Console()
+        o.network_of(network, hidden, dropout, recipe_name, like=like)  # a mistake is said before data is read
+    console = Console(emoji=False)
     dataset = load(console, source, recipe.seed, reading)
     if saved:
         saved.check_same(dataset)
