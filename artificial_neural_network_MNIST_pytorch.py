@@ -5,7 +5,10 @@
 Lay this file beside its NumPy and its TensorFlow twin: the same sections, in the same order, on the same numbers.
 """
 
+import sys
 import time
+
+sys.path.append(sys.path.pop(0))  # last: no file in this folder is taken for an installed module
 
 import safetensors.torch as safetensors
 import torch

@@ -6,8 +6,10 @@ Lay this file beside its NumPy and its PyTorch twin: the same sections, in the s
 """
 
 import os
+import sys
 import time
 
+sys.path.append(sys.path.pop(0))  # last: no file in this folder is taken for an installed module
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notices
 
 import keras

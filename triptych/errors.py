@@ -6,6 +6,7 @@ from typing import Any
 
 LONGEST_MESSAGE = 500  # characters of any message
 LONGEST_PART = 300  # characters of what a message quotes from a file
+LONGEST_WORD = 100  # characters that are compared with what is known
 
 _BLANKS = {ord(character): " " for character in "\t\n\v\f\r\x85\u2028\u2029"}
 
@@ -67,5 +68,10 @@ class EngineError(TriptychError):
 def suggest(word: Any, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` or the list of what is known, for the end of a message."""
     known = list(known)
-    close = get_close_matches(str(word), known, n=1)
+    close = get_close_matches(str(word)[:LONGEST_WORD], known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, for example ``1 thread`` or ``2 threads``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

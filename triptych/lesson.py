@@ -3,11 +3,16 @@
 Arrays are as most textbooks of PyTorch and TensorFlow have them, a sample in each row; the NumPy script transposes.
 """
 
+import os
+import sys
+
+from .search_path import leave_out
+
+leave_out(os.path.dirname(sys.argv[0]) or os.curdir)  # of a script that was copied into a folder of other files
+
 import argparse
 import io
-import os
 import signal
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path

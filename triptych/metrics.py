@@ -1,10 +1,32 @@
 """What is measured on predictions."""
 
-from math import sqrt
+from math import log, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+SHORT = 100  # steps, after which a training that learns is better than guessing
+
+
+def unlearned(first: float, last: float, steps: int, classes: int) -> str | None:
+    """Return a sentence for a training whose loss ended above that of guessing, or None.
+
+    Parameters
+    ----------
+    first, last : float
+        Mean training losses at the beginning and at the end.
+    steps : int
+        A short training is not blamed for weights that are still close to the first ones.
+    classes : int
+    """
+    guessing = log(classes)
+    if last <= guessing or (steps < SHORT and last <= first):
+        return None
+    return (
+        f"the training did not learn: its last loss, {last:.4g}, is above {guessing:.4g}, that of guessing "
+        f"among {classes} classes; try a lower learning rate"
+    )
 
 
 def predictions(logits: NDArray[Any]) -> NDArray[np.int32]:

@@ -7,7 +7,7 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
-from .errors import SpecError, suggest
+from .errors import SpecError, counted, suggest
 from .layers import (
     LAYERS,
     LIKE,
@@ -133,7 +133,7 @@ class Network:
         widths = [prod(self.input_shape)] + [layer.units for layer in every if isinstance(layer, Dense)]
         if not (convolutions := sum(isinstance(layer, Conv2D) for layer in every)):
             return "-".join(map(str, widths))
-        return f"{convolutions} convolutions, dense {'-'.join(map(str, widths[1:]))}"
+        return f"{counted(convolutions, 'convolution')}, dense {'-'.join(map(str, widths[1:]))}"
 
     def like(self, framework: str) -> "Network":
         """Return the network with a framework's own default initializers, epsilons, momenta, slopes and forms.

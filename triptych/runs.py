@@ -85,8 +85,12 @@ class Run:
 
     def log(self, event: dict[str, Any]) -> None:
         """Append one event, a line of JSON, and hand it to the system at once."""
-        self._log.write(files.to_json(event) + "\n")
-        self._log.flush()
+        try:
+            self._log.write(files.to_json(event) + "\n")
+            self._log.flush()
+        except OSError as error:
+            error.filename = error.filename or self._log.name  # a full disk does not say what was written
+            raise
 
     def save_state(self, name: str, state: State, network: Network, recipe: Recipe, provenance: dict[str, Any]) -> None:
         files.save_state(self.folder / name / "state.safetensors", state, network, recipe, provenance)

@@ -193,6 +193,6 @@ def get(name: str, shape: Shape | None = None, classes: int = 10) -> Network:
         Where there is none of that name, or such images are too small for it.
     """
     if not isinstance(name, str) or name not in ZOO:
-        raise SpecError(f"network {name!r} is unknown; {suggest(name, ZOO)} (for other widths: --hidden 128,64)")
+        raise SpecError(f"network {name!r} is unknown; {suggest(name, ZOO)}")
     usual, build = ZOO[name]
     return build(shape or usual, classes)

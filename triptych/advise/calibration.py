@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from math import inf
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,15 @@ from .. import __version__, engines, files
 from ..bench import machine
 from ..bench.rows import Spec
 from ..data.fetch import cache
-from ..errors import TriptychError
+from ..errors import TriptychError, counted
+from ..named import check_whole
 from .grid import cases
 from .proof import prove
 from .stopwatch import Case, Stopwatch
 
 FORMAT = 1
+SHORTEST_STEP, LONGEST_STEP = 1e-9, 1e6  # seconds: what is outside of them is damage
+MOST_NUMBERS = 2**50  # in an array
 MINUTES = 9.0  # by default; what is under way when they are over is finished
 
 
@@ -85,7 +88,7 @@ class Calibration:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Calibration":
         rows = tuple(Spec(row["engine"], row["backend"]) for row in data["rows"])
-        samples = tuple(Sample(Case.from_json(sample), _numbers(sample["seconds"])) for sample in data["samples"])
+        samples = tuple(Sample(_timed(sample), _numbers(sample["seconds"])) for sample in data["samples"])
         versions, unproved = ({str(key): str(value) for key, value in data[name].items()} for name in ("versions", "unproved"))
         return cls(data["processor"], data["threads"], versions, data["created"], rows, unproved, samples)
 
@@ -93,9 +96,20 @@ class Calibration:
 def _numbers(seconds: dict[str, Any]) -> dict[str, float]:
     """Return times as they can be; ValueError where one cannot."""
     found = {key: float(value) for key, value in seconds.items()}
-    if not all(0 < value < inf for value in found.values()):
+    if not all(SHORTEST_STEP < value < LONGEST_STEP for value in found.values()):
         raise ValueError("a step takes some time")
     return found
+
+
+def _timed(sample: dict[str, Any]) -> Case:
+    """Return a case that a machine can have timed; ValueError where its batch or its arrays are too large for any."""
+    case = Case.from_json(sample)
+    check_whole("calibration", "batch", case.batch, 1)
+    sizes = [prod(place.output_shape) for place in case.network.places]
+    largest = max(case.network.parameter_count, prod(case.network.input_shape), *sizes)
+    if case.batch * largest > MOST_NUMBERS:
+        raise ValueError("no machine has timed arrays of this size")
+    return case
 
 
 def calibrate(specs: list[Spec], threads: int = 1, minutes: float = MINUTES) -> Iterator[dict[str, Any]]:
@@ -193,13 +207,13 @@ def load(file: Path, threads: int) -> Calibration:
             raise TriptychError(f"{file}: written in format {data['format']}; this version reads format {FORMAT}; {again}")
         found = Calibration.from_json(data)
     except OSError:
-        raise TriptychError(f"this machine is not calibrated for {threads} thread{'s' if threads != 1 else ''}; {again}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise TriptychError(f"this machine is not calibrated for {counted(threads, 'thread')}; {again}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise TriptychError(f"{file}: not a calibration, or damaged ({type(error).__name__}); {again}") from None
     if found.processor != machine.processor():
         raise TriptychError(f"{file}: made on another machine, {found.processor}, where this one is {machine.processor()}; {again}")
     if found.threads != threads:
-        raise TriptychError(f"{file}: made with {found.threads} threads, not {threads}; {again}")
+        raise TriptychError(f"{file}: made with {counted(found.threads, 'thread')}, not {threads}; {again}")
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import files, zoo
-from ..errors import TriptychError
+from ..errors import TriptychError, counted
 from ..network import Network
 from ..optimizers import Adam, Optimizer
 from ..placing import Shape
@@ -93,7 +93,7 @@ def draw(advisor: Advisor, path: Path) -> None:
     handles.append(Patch(facecolor="#8b93a7", edgecolor="white", hatch="////", label="another may be as fast"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     found = advisor.calibration
-    figure.suptitle(f"Who is fastest where: {found.processor}, {found.threads} thread{'s' if found.threads != 1 else ''}", fontsize=12)
+    figure.suptitle(f"Who is fastest where: {found.processor}, {counted(found.threads, 'thread')}", fontsize=12)
     content = io.BytesIO()
     figure.savefig(content, format=path.suffix[1:], dpi=130)
     files.write(path, content.getvalue())

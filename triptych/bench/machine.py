@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .. import engines
-from ..errors import EngineError
+from .. import engines, search_path
+from ..errors import EngineError, counted
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 KERNEL_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE", "ONEDNN_MAX_CPU_ISA")
@@ -24,15 +24,15 @@ def environment(threads: int, device: str) -> dict[str, str]:
         Where there are fewer processors than threads: they would share, and the times would mean nothing.
     """
     if threads > processors():
-        raise EngineError(f"{threads} threads where this machine has {processors()} processors; use at most as many")
+        here = counted(processors(), "processor")
+        raise EngineError(f"{threads} threads where this machine has {here}; use at most as many")
     settings = {name: str(threads) for name in THREAD_VARIABLES} | {
         "OMP_WAIT_POLICY": "passive",
         "KMP_BLOCKTIME": "0",
         "OPENBLAS_THREAD_TIMEOUT": "4",
         "PYTHONUNBUFFERED": "1",
-        # A worker finds this package wherever it was started from, installed or not.
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")))),
     }
+    settings |= search_path.for_children()  # a worker finds this package, installed or not
     for entry in engines.entries().values():
         settings |= {name: value.format(threads=threads) for name, value in entry.environment.items()}
     return os.environ | settings | ({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {})
@@ -75,11 +75,12 @@ def blas() -> list[str]:
     """Return each BLAS and OpenMP library loaded into this process, with its kernel and threads."""
     from threadpoolctl import threadpool_info
 
-    return [
-        " ".join(str(info[key]) for key in ("internal_api", "version", "architecture") if info.get(key))
-        + f", {info['num_threads']} threads"
-        for info in threadpool_info()
-    ]
+    found: list[str] = []
+    for info in threadpool_info():
+        parts = [str(info[key]) for key in ("internal_api", "version", "architecture") if info.get(key)]
+        threads = counted(info["num_threads"], "thread")
+        found.append(f"{' '.join(parts)}, {threads}")
+    return sorted(found)  # the system lists them in an order of its own
 
 
 def peak_memory() -> int | None:
@@ -120,6 +121,21 @@ def cpu_seconds(pid: int) -> float:
         except psutil.Error:
             return 0.0  # it has ended; the next message to it says so
         return times.user + times.system
+
+
+def tree_cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process and its children have used, in seconds; -1 where it has ended."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        times = [member.cpu_times() for member in family]
+    except psutil.Error:
+        return -1.0
+    # What a child used that has ended is in its parent's children's times.
+    ended = sum(getattr(t, "children_user", 0.0) + getattr(t, "children_system", 0.0) for t in times)
+    return round(ended + sum(t.user + t.system for t in times), 2)  # hundredths are what the system counts in
 
 
 def _version(name: str) -> str | None:

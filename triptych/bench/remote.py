@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,9 @@ from ..plan import Plan
 from ..recipe import Recipe
 from ..state import State
 from . import machine, wire
+
+SECONDS_BETWEEN_CHECKS = 15.0  # of a worker that is being waited for
+CHECKS_WITHOUT_WORK = 20  # in a row, after which a worker is taken for frozen: five minutes
 
 
 class WorkerDied(EngineError):
@@ -55,7 +59,7 @@ class Remote:
             raise EngineError(f"{self.entry.label} is not installed: {self.entry.install}")
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as the process; close() closes it
         self._process = subprocess.Popen(
-            [sys.executable, "-m", self.worker, self.entry.requires],
+            [sys.executable, "-P", "-m", self.worker, self.entry.requires],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -64,6 +68,10 @@ class Remote:
         )
         self.pid = self._process.pid
         self._splits: set[str] = set()
+        self._waiting = threading.Event()
+        self._closed = threading.Event()
+        self._frozen = False
+        threading.Thread(target=self._watch, daemon=True).start()
 
     def greet(self) -> float:
         """Wait until the framework is imported; return the seconds that its import took."""
@@ -86,11 +94,33 @@ class Remote:
 
     def _receive(self) -> tuple[wire.Message, State]:
         assert self._process.stdout
+        self._waiting.set()
         try:
             return wire.receive(self._process.stdout)
         except (EOFError, OSError, ValueError):
             code = self._process.wait()
-            raise WorkerDied(f"the {self.entry.label} worker ended with status {code}: {self.tail()}", self) from None
+            why = f"ended with status {code}: {self.tail()}"
+            if self._frozen:
+                minutes = SECONDS_BETWEEN_CHECKS * CHECKS_WITHOUT_WORK / 60
+                why = f"used no processor time for {minutes:.2g} minutes while it was waited for, so it was ended"
+            raise WorkerDied(f"the {self.entry.label} worker {why}", self) from None
+        finally:
+            self._waiting.clear()
+
+    def _watch(self) -> None:
+        """End the process if it is waited for and neither it nor a child of it, a compiler say, does anything.
+
+        Checks are counted and not seconds, because a computer may sleep meanwhile.
+        """
+        idle, before = 0, -1.0
+        while not self._closed.wait(SECONDS_BETWEEN_CHECKS):
+            used = machine.tree_cpu_seconds(self.pid) if self._waiting.is_set() else -1.0
+            idle = idle + 1 if used >= 0 and used == before else 0
+            before = used
+            if idle >= CHECKS_WITHOUT_WORK:
+                self._frozen = True
+                self._process.kill()
+                return
 
     def build(self, key: str, network: Network, recipe: Recipe) -> "RemoteEngine":
         """Build an engine in the worker and return its stand-in."""
@@ -117,6 +147,7 @@ class Remote:
 
     def close(self) -> None:
         """End the process: politely, then not."""
+        self._closed.set()
         for stream in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 if stream:

@@ -151,6 +151,9 @@ def notes(comparison: "Comparison", valid: set[int]) -> list[str]:
         found.append(f"only {len(valid)} rounds are left; with fewer than {FEWEST} no winner is named")
     if comparison.settings.recipe.random == "free":
         found.append("each engine drew its own dropout masks, and that is in its times; the proof was made with masks that were fed")
+    losses = comparison.reference.losses
+    if losses and (said := metrics.unlearned(losses[0], losses[-1], len(losses), comparison.settings.network.classes)):
+        found.append(said)
     for row in comparison.live:
         kept = [block for block in row.blocks if block.round in valid]
         if not kept:

@@ -115,6 +115,8 @@ def serve(worker: Worker, requests: IO[bytes], replies: IO[bytes], import_s: flo
 
 
 def _brief(error: Exception) -> str:
+    if engines.ran_out_of_memory(error):
+        return engines.OUT_OF_MEMORY
     first = next((line for line in str(error).splitlines() if line.strip()), "")
     return first if isinstance(error, TriptychError) else f"{type(error).__name__}: {first}"[:300]
 

@@ -42,7 +42,7 @@ def advise(
     from ..advise.advice import Advisor
     from ..advise.arithmetic import arithmetic
 
-    console = Console()
+    console = Console(emoji=False)
     recipe_name = o.recipe_named(recipe_name, network, hidden)
     recipe = o.recipe_of(recipe_name, None, batch_size, optimizer)
     described = o.network_of(network, hidden, dropout, recipe_name)
@@ -52,10 +52,10 @@ def advise(
     step = arithmetic(described, recipe, batch)
     advice = advisor.advise(step)
     _table(console, advice, batch)
-    console.print(_verdict(advice), highlight=False, soft_wrap=True)
+    console.print(_verdict(advice), highlight=False, markup=False, soft_wrap=True)
     for note in (calibration.aged(found), *_notes(advisor, step, recipe)):
         if note:
-            console.print(f"note: {note}", style="yellow", highlight=False, soft_wrap=True)
+            console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(console: "Console", advice: "Advice", batch: int) -> None:

@@ -56,16 +56,19 @@ def compare(
     from ..bench.estimate import estimate
     from ..bench.rows import specs
     from ..bench.workers import Workers
+    from ..engines import check_device
     from ..runs import Run
     from .loading import load
     from .table import show, show_spread
     from .view import View
 
-    console = Console()
+    console = Console(emoji=False)
     rows = specs(o.engines_of(engines), o.all_backends(backends))
     recipe_name = o.recipe_named(recipe_name, network, hidden)
     recipe = o.recipe_of(recipe_name, epochs, batch_size, optimizer, rate, like=like, seed=seed, dtype=dtype, random=random)
     reading = o.reading_of(size, skip_unreadable)
+    check_device(device)
+    o.network_of(network, hidden, dropout, recipe_name, like=like)  # a mistake is said before data is read
     results: list[dict[str, Any]] = []
     with Workers(rows, threads, device) as workers:  # they import while the data is read
         dataset = load(console, data, recipe.seed, reading)
@@ -98,7 +101,10 @@ def compare(
     if missing:
         console.print(missing, style="yellow", highlight=False, markup=False)
     console.print(
-        f"Run folder: {run.folder}" + ("" if missing else f"\nReport:     {run.folder / 'report.html'}"), highlight=False, soft_wrap=True
+        f"Run folder: {run.folder}" + ("" if missing else f"\nReport:     {run.folder / 'report.html'}"),
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
     outcomes = [row for result in results for row in result["rows"].values()]
     compared = min(sum(not row["failed"] for row in result["rows"].values()) for result in results)

@@ -6,8 +6,14 @@ import typer
 
 from . import app
 
-data_app = typer.Typer(help="List the data that is here, or fetch MNIST, its kin and CIFAR-10.", no_args_is_help=True)
+data_app = typer.Typer(help="List the data that is here, or fetch MNIST, its kin and CIFAR-10.", invoke_without_command=True)
 app.add_typer(data_app, name="data")
+
+
+@data_app.callback()
+def _help(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @data_app.command("fetch")
@@ -36,6 +42,7 @@ def fetch_command(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist
 def list_command() -> None:
     """Show every data set by name: whether it is here, its files, sizes and SHA-256; and the decoded images that are kept."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from ..data import inventory
@@ -45,5 +52,5 @@ def list_command() -> None:
         table.add_column(column, justify="right" if column == "bytes" else "left")
     for item in inventory.inventory():
         size = "" if item.size is None else f"{item.size:,}"
-        table.add_row(item.name, item.file, size, item.sha256[:16], item.note)
-    Console().print(table)
+        table.add_row(*map(escape, (item.name, item.file, size, item.sha256[:16], item.note)))
+    Console(emoji=False).print(table)

@@ -45,7 +45,7 @@ def draw_map(
     from ..advise.advice import Advisor
     from ..bench.rows import specs
 
-    console = Console()
+    console = Console(emoji=False)
     chart.check(out)
     file = calibration.path(threads)
     if show:
@@ -54,15 +54,15 @@ def draw_map(
         found = _calibrated(console, specs(o.engines_of(engines), o.all_backends(backends)), threads, minutes)
         Advisor(found)  # too little is refused before it takes the place of what was there
         if note := calibration.discarded(file, found):
-            console.print(note, style="yellow", highlight=False, soft_wrap=True)
+            console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
         found = calibration.keep(found, file)
     advisor = Advisor(found)
     if note := calibration.aged(found):
-        console.print(note, style="yellow", highlight=False, soft_wrap=True)
+        console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     _costs(console, advisor)
     _fastest(console, advisor)
     chart.draw(advisor, out)
-    console.print(f"Picture:     {out}\nCalibration: {file}", highlight=False, soft_wrap=True)
+    console.print(f"Picture:     {out}\nCalibration: {file}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _calibrated(console: "Console", rows: "list[Spec]", threads: int, minutes: float) -> "Calibration":
@@ -113,7 +113,11 @@ def _costs(console: "Console", advisor: "Advisor") -> None:
     console.print(f"{said} Misses are of networks left out of the fit.", highlight=False)
     for key, why in advisor.barred.items():
         console.print(
-            f"{advisor.calibration.label(key)} is never called the fastest: {why}", style="yellow", highlight=False, soft_wrap=True
+            f"{advisor.calibration.label(key)} is never called the fastest: {why}",
+            style="yellow",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
 
 

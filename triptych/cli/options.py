@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ..network import Network
     from ..recipe import Recipe
 
+LARGEST_JSON = 4 * 2**20  # bytes of a network or recipe; those of this package take a few thousand
 DEFAULT_EPOCHS = {"full": 500, "mini": 10}
 
 Data = Annotated[
@@ -159,8 +161,10 @@ def network_of(
 
 def _built(name: str | None, hidden: str | None, dropout: float, recipe: str | None, dataset: "Dataset | None") -> "Network":
     from .. import zoo
-    from ..errors import SpecError
+    from ..errors import SpecError, suggest
 
+    if name is not None and hidden is not None:
+        raise SpecError(f"--network {name} and --hidden {hidden} both say which network to train; leave one of them out")
     built_for: dict[str, Any] = {"shape": dataset.shape, "classes": len(dataset.classes)} if dataset else {}
     if hidden is not None:
         try:
@@ -170,7 +174,11 @@ def _built(name: str | None, hidden: str | None, dropout: float, recipe: str | N
         return zoo.dense("-".join(map(str, ["dense", *widths])), widths, dropout, **built_for)
     if dropout:
         raise SpecError("--dropout needs --hidden, for example: --hidden 128,64 --dropout 0.2")
-    return zoo.get(name if name is not None else recipe if recipe in zoo.ZOO else "classic", **built_for)
+    if name is not None and name not in zoo.ZOO:
+        raise SpecError(f"network {name!r} is unknown; {suggest(name, zoo.ZOO)} (for other widths: --hidden 128,64)")
+    if name is None:
+        name = recipe if recipe in zoo.ZOO else "classic"
+    return zoo.get(name, **built_for)
 
 
 def recipe_named(recipe: str | None, network: str | None, hidden: str | None) -> str | None:
@@ -207,6 +215,8 @@ def recipe_of(
             data["batch_size"] = "full" if batch_size == "full" else int(batch_size)
         except ValueError:
             raise SpecError(f"--batch-size {batch_size!r}: give a whole number, or full") from None
+    if warmup is not None and not 0 <= warmup < inf:
+        raise SpecError(f"--warmup {warmup:g}: give a number of epochs, 0 or more")
     if schedule is not None or warmup is not None:
         begun = to_json(base.schedule) if schedule is None else {"name": schedule}
         data["schedule"] = begun | ({} if warmup is None else {"warmup": warmup})
@@ -247,6 +257,11 @@ def _json(path: Path) -> Any:
     from ..errors import SpecError
 
     try:
+        size = path.stat().st_size
+        if not path.is_file() and not path.is_dir():
+            raise SpecError(f"{path}: not a regular file")
+        if size > LARGEST_JSON:
+            raise SpecError(f"{path}: a file of at most {LARGEST_JSON // 2**20} MiB is needed, and this one has {size:,} bytes")
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SpecError(f"{path}: cannot be read ({error.strerror})") from None

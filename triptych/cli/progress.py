@@ -5,6 +5,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..metrics import unlearned
+
 LINES = 50
 
 
@@ -67,8 +69,9 @@ def epoch_line(epoch: dict[str, Any], epochs: int) -> str:
 
 def tested_line(result: dict[str, Any]) -> str:
     """Return the last line of a training: the test accuracy and its interval."""
-    a = result["accuracy"]
+    a, history = result["accuracy"], result["history"]
+    said = unlearned(history[0]["loss"], history[-1]["loss"], result["steps"], len(result["confusion"]))
     return (
         f"Test accuracy, weights of epoch {result['tested_epoch']}: {a['value']:.2%} "
-        f"(95 %: {100 * a['low']:.2f}–{100 * a['high']:.2f}), {a['right']:,} of {a['of']:,} right."
+        f"(95 %: {100 * a['low']:.2f}–{100 * a['high']:.2f}), {a['right']:,} of {a['of']:,} right." + (f"\nnote: {said}" if said else "")
     )

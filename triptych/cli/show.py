@@ -36,7 +36,7 @@ def show(
 
     if run is not None and (network or hidden is not None or dropout or recipe or like or as_json):
         raise typer.BadParameter("a run is shown as it was; leave the options out", param_hint="RUN")
-    console = Console()
+    console = Console(emoji=False)
     if run is not None:
         _run(console, run)
     elif recipe is not None:
@@ -48,13 +48,14 @@ def show(
 
 
 def _network(console: "Console", described: Any) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{described.name}: {described.architecture}", box=None, title_justify="left")
+    table = Table(title=escape(f"{described.name}: {described.architecture}"), box=None, title_justify="left")
     for column in ("name", "layer", "output", "parameters"):
         table.add_column(column, justify="right" if column == "parameters" else "left")
     for name, layer, shape, count in described.rows():
-        table.add_row(name, layer, shape, f"{count:,}")
+        table.add_row(escape(name), escape(layer), escape(shape), f"{count:,}")
     table.add_section()
     table.add_row("", "", "", f"{described.parameter_count:,}")
     console.print(table)

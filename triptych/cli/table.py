@@ -16,25 +16,27 @@ Row = dict[str, Any]
 def show(console: Console, result: dict[str, Any]) -> None:
     """Print one seed's result: three tables of 80 columns, what was left out and why, and the verdict."""
     rows = [row for row in result["rows"].values() if not row["failed"]]
-    console.print(f"\n[bold]{result['title']}[/bold]: {result['parameters']:,} parameters, {result['steps']:,} steps", highlight=False)
+    console.print(
+        f"\n[bold]{escape(result['title'])}[/bold]: {result['parameters']:,} parameters, {result['steps']:,} steps", highlight=False
+    )
     for name, columns in TABLES.items():
         _table(console, name, rows, columns)
     for row in result["rows"].values():
         if row["failed"]:
-            console.print(f"{row['label']} is not in the table: {escape(row['failed'])}", highlight=False, soft_wrap=True)
+            console.print(f"{escape(row['label'])} is not in the table: {escape(row['failed'])}", highlight=False, soft_wrap=True)
         elif row["unproved"]:
             console.print(
-                f"[red]{row['label']}: no ratio without parity.[/red] It {escape(row['unproved'])}", highlight=False, soft_wrap=True
+                f"[red]{escape(row['label'])}: no ratio without parity.[/red] It {escape(row['unproved'])}", highlight=False, soft_wrap=True
             )
     for note in result["notes"]:
         console.print(f"note: {escape(note)}", style="yellow", highlight=False, soft_wrap=True)
-    console.print(verdict(result), highlight=False, soft_wrap=True)
+    console.print(verdict(result), highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(console: Console, name: str, rows: list[Row], columns: dict[str, Callable[[Row], str]]) -> None:
     table = empty(name, columns)
     for row in rows:
-        table.add_row(row["label"], *(cell(row) for cell in columns.values()))
+        table.add_row(escape(row["label"]), *(cell(row) for cell in columns.values()))
     console.print(table)
 
 
@@ -64,7 +66,7 @@ TABLES: dict[str, dict[str, Callable[[Row], str]]] = {
         "95 %": lambda row: _range(row["accuracy"], 100),
         "differ": lambda row: f"{row['differing_predictions']}",
         "float64": _float64,
-        "float32": lambda row: row["float32"]["verdict"] if row["float32"] else "",
+        "float32": lambda row: escape(row["float32"]["verdict"]) if row["float32"] else "",
         "weights apart": lambda row: f"{row['weights_apart']:.0e}" if row["weights_apart"] else "0",
     },
     "fast?": {
@@ -81,7 +83,7 @@ TABLES: dict[str, dict[str, Callable[[Row], str]]] = {
         "transfer": lambda row: f"{milliseconds(row['seconds']['transfer'])} ms",
         "peak memory": lambda row: f"{row['peak_bytes'] / 2**20:,.0f} MB" if row["peak_bytes"] else "?",
         "code": lambda row: f"{row['code_lines']} lines",
-        "device": lambda row: row["device"],
+        "device": lambda row: escape(row["device"]),
     },
 }
 
@@ -94,7 +96,7 @@ def show_spread(console: Console, results: list[dict[str, Any]]) -> None:
     for row in spread(results).values():
         ratio = f"{row['ratio']:.2f}×" if row["ratio"] else "withheld"
         accuracy = f"{row['mean']:.2%} ± {100 * row['deviation']:.2f}"
-        table.add_row(row["label"], accuracy, f"{row['lowest']:.2%}", f"{row['highest']:.2%}", milliseconds(row["step"]), ratio)
+        table.add_row(escape(row["label"]), accuracy, f"{row['lowest']:.2%}", f"{row['highest']:.2%}", milliseconds(row["step"]), ratio)
     console.print(table)
 
 

@@ -1,7 +1,9 @@
 """``triptych train``: one network in one engine, with checkpoints, from which any engine goes on."""
 
+import errno
 import os
 import signal
+import stat
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,7 +18,9 @@ from . import options as o
 
 if TYPE_CHECKING:
     from ..loop import Training
+    from .progress import TrainingProgress
 
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has none
 FIXED = ("network", "hidden", "dropout", "recipe", "batch-size", "optimizer", "rate", "like", "schedule", "warmup", "validation")
 
 
@@ -65,8 +69,9 @@ def train(
 ) -> None:
     """Train a network in one engine, test it once at the end, write a run folder.
 
-    Ctrl-C finishes the steps in flight and saves; --resume goes on from there without losing or repeating a step.
-    With --epochs, --resume trains a run for that many epochs in all, a finished one too.
+    Ctrl-C, SIGTERM and a closed terminal finish the steps in flight and save; --resume goes on from
+    there without losing or repeating a step. With --epochs, --resume trains a run for that many epochs
+    in all, a finished one too.
 
     Examples:
 
@@ -88,13 +93,14 @@ def train(
     from .. import data as sources
     from .. import engines, files, session
     from .. import runs as runs_module
-    from ..errors import EngineError
+    from ..errors import EngineError, TriptychError
     from .loading import load
     from .progress import TrainingProgress, tested_line
 
     name, _, own = engine.partition("/")
-    if own:
+    if own and name in entries():
         raise EngineError(f"engine {engine!r} is unknown; here the backend has an option of its own: triptych train {name} --backend {own}")
+    engines.check_device(device)
     settings = session.Settings(engine, backend or engines.entry(engine).default_backend, device, threads)
     saved = None
     if resume is not None:
@@ -117,7 +123,8 @@ def train(
             random=random,
         )
         source, reading = sources.default() if data is None else data, o.reading_of(size, skip_unreadable)
-    console = Console()
+        o.network_of(network, hidden, dropout, recipe_name, like=like)  # a mistake is said before data is read
+    console = Console(emoji=False)
     dataset = load(console, source, recipe.seed, reading)
     if saved:
         saved.check_same(dataset)
@@ -129,21 +136,28 @@ def train(
     for note in running.notes:
         console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     result = None
+    folder = running.run.folder
+    given = {"backend": backend, "threads": threads if threads != 1 else None, "device": device if device != "cpu" else None}
+    options = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+    again = o.quoted("triptych", "train", engine, "--resume", str(folder), *options)
     with (
         _signals(running.training),
         TrainingProgress(console, recipe.epochs, running.schedule.steps_per_epoch, running.training.position.step) as progress,
     ):
-        for event in running.events():
-            progress.see(event)
-            if event["type"] == "result":
-                result = event["result"]
-    folder = running.run.folder
+        try:
+            for event in running.events():
+                _show(progress, event)
+                if event["type"] == "result":
+                    result = event["result"]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            what = f"{error.filename or folder}: {error.strerror or error}"
+            raise TriptychError(f"{what}; what was saved before is whole; mend it, and go on with: {again}") from None
     if result is None:
         step = running.training.position.step
         print(f"triptych: stopped after step {step:,} of {running.schedule.steps:,}, and saved; go on with:", file=sys.stderr)
-        given = {"backend": backend, "threads": threads if threads != 1 else None, "device": device if device != "cpu" else None}
-        options = [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
-        print(o.quoted("triptych", "train", engine, "--resume", str(folder), *options), file=sys.stderr)
+        print(again, file=sys.stderr)
         sys.exit(130)
     console.print(tested_line(result), highlight=False, soft_wrap=True)
     console.print(f"Run folder: {folder}", highlight=False, markup=False, soft_wrap=True)
@@ -157,14 +171,38 @@ def _refuse(context: typer.Context, names: tuple[str, ...]) -> None:
             raise typer.BadParameter("it comes from the run that goes on; leave it out", param_hint=f"--{option}")
 
 
+def _show(progress: "TrainingProgress", event: dict[str, Any]) -> None:
+    """Show an event. Where SIGHUP is ignored the terminal may be gone; then the training goes on unseen."""
+    try:
+        progress.see(event)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        _forget_the_terminal()
+
+
+def _forget_the_terminal() -> None:
+    """Send to nowhere what would be written to a terminal that is gone: writing to it would be an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        if stat.S_ISCHR(os.fstat(stream).st_mode):  # a file or a pipe is still there
+            os.dup2(nowhere, stream)
+    os.close(nowhere)
+
+
 @contextmanager
 def _signals(training: "Training") -> Generator[None]:
-    """Let Ctrl-C and SIGTERM end the training after the steps in flight; once more changes nothing."""
+    """Let Ctrl-C, SIGTERM and SIGHUP end the training after the steps in flight; once more changes nothing."""
 
-    def stop(*_: Any) -> None:
+    def stop(number: int, _: Any) -> None:
+        if number == HANGUP:
+            _forget_the_terminal()
         training.stop()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:  # nohup ignores it: then go on
+        wanted.append(HANGUP)
+    before = {number: signal.signal(number, stop) for number in wanted}
     try:
         yield
     finally:

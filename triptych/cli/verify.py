@@ -65,6 +65,7 @@ def verify(
 
     from .. import zoo
     from ..bench.rows import specs
+    from ..engines import check_device
     from ..optimizers import SHORTHANDS
     from ..parity.compare import BOUND
     from ..parity.specimens import SPECIMENS
@@ -82,7 +83,11 @@ def verify(
     each = [o.recipe_of(recipe_name, None, batch, name, rate, like=like, seed=seed, dtype=dtype, random="matched") for name in optimizers]
     recipes = {name or recipe.optimizer.name: recipe for name, recipe in zip(optimizers, each, strict=True)}
     rows = specs(o.engines_of(engines), o.all_backends(backends))
-    console = Console()
+    check_device(device)
+    if not layers:
+        for name in names:  # a mistake is said before data is read
+            o.network_of(name, hidden, dropout, recipe_name, like=like)
+    console = Console(emoji=False)
     dataset = load(console, data, each[0].seed, o.reading_of(size, skip_unreadable))
     if layers:
         networks = [make(dataset.shape, len(dataset.classes)) for make in SPECIMENS]
@@ -98,7 +103,7 @@ def verify(
         task = bars.add_task("importing", total=None)
         for event in events(dataset, cases, rows, threads=threads, device=device):
             if event["type"] == "walking":
-                bars.update(task, description=f"{report.title} {event['label']}", completed=event["done"], total=event["steps"])
+                bars.update(task, description=escape(f"{report.title} {event['label']}"), completed=event["done"], total=event["steps"])
             report.see(event)
     if not report.compared:
         console.print("nothing was compared: no engine beside NumPy could run", highlight=False)
@@ -210,5 +215,9 @@ class _Report:
 
     def _line(self, cells: tuple[str, ...], style: str = "") -> None:
         widths = (12, 9, 26, 5, 8, 8, 9, 8, 9, 8)
-        text = " ".join(f"{cell:<{w}}" if i < 3 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(cells, widths, strict=True)))
+        from rich.markup import escape
+
+        padded = [f"{cell:<{w}}" if i < 3 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(cells, widths, strict=True))]
+        names = escape(" ".join(padded[:3]))  # a network's name is the user's
+        text = " ".join([names, *padded[3:]])
         self.console.print(text, style=style, highlight=False, soft_wrap=True)

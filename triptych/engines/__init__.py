@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 Native = Any  # a split on an engine's device, in its own types
 DEVICES = ("cpu", "cuda", "mps")
+MEANT = {"gpu": "cuda", "nvidia": "cuda", "metal": "mps"}  # what people type for a device, too
+OUT_OF_MEMORY = "not enough memory; make the network, the batch or the images smaller"
+# What the frameworks say in errors of classes that also stand for other failures.
+ALLOCATION_FAILED = ("DefaultCPUAllocator", "out of memory", "Out of memory", "OOM when allocating", "RESOURCE_EXHAUSTED")
 AT_ONCE = 1_000  # samples evaluated at once: what a convolution makes of ten thousand does not fit into memory
 
 
@@ -167,8 +171,18 @@ def create(name: str, network: "Network", recipe: "Recipe", *, device: str = "cp
         raise EngineError(f"{known.label} has no backend {backend!r}; {suggest(backend, known.backends)}")
     if not known.installed:
         raise EngineError(f"{known.label} is not installed: {known.install}")
+    check_device(device)
+    check_memory(network, recipe)
     module = import_module(f"{__name__}.{name}")
     return module.Engine(network, recipe, device=device, backend=backend)
+
+
+def check_device(name: Any) -> None:
+    """Raise `EngineError` for a device that no engine knows, with the one that was probably meant."""
+    known = ("auto", *DEVICES)
+    if name not in known:
+        word = str(name).lower()
+        raise EngineError(f"device {name!r} is unknown; {suggest(MEANT.get(word, word), known)}")
 
 
 def find_device(label: str, name: str, here: dict[str, bool]) -> str:
@@ -190,10 +204,40 @@ def find_device(label: str, name: str, here: dict[str, bool]) -> str:
     """
     if name == "auto":
         return next(device for device, found in here.items() if found)
-    if name not in here and name in DEVICES:
-        raise EngineError(f"{label} has no {name} device; use --device cpu or auto")
+    check_device(name)
     if name not in here:
-        raise EngineError(f"{label}: device {name!r} is unknown; known: auto, {', '.join(sorted(here))}")
+        raise EngineError(f"{label} has no {name} device; use the device cpu or auto")
     if not here[name]:
-        raise EngineError(f"{label} sees no {name} device on this machine; use --device cpu or auto")
+        raise EngineError(f"{label} sees no {name} device on this machine; use the device cpu or auto")
     return name
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of any framework, or of Python, says that memory is not enough."""
+    if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "ResourceExhaustedError"):
+        return True
+    return isinstance(error, RuntimeError | ValueError) and any(words in str(error) for words in ALLOCATION_FAILED)
+
+
+def check_memory(network: "Network", recipe: "Recipe") -> None:
+    """Refuse a network whose training cannot fit into the memory of this machine.
+
+    Weights, gradients and the optimizer's slots are counted once each, activations not at all, so
+    what passes may still be too large. Without this check the system may end other processes first.
+
+    Raises
+    ------
+    EngineError
+        Saying how much is needed, and how much there is.
+    """
+    import psutil
+
+    arrays = 2 + len(recipe.optimizer.slots)
+    size = {"float32": 4, "float64": 8}[recipe.dtype]
+    needed = network.parameter_count * size * arrays
+    there = psutil.virtual_memory().total
+    if needed > there:
+        raise EngineError(
+            f"{network.name}: {OUT_OF_MEMORY}: {network.parameter_count:,} parameters with their gradients "
+            f"and the optimizer's slots take {needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f} GiB"
+        )

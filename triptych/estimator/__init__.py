@@ -39,11 +39,15 @@ Array = NDArray[Any]
 
 @contextmanager
 def value_errors() -> Generator[None]:
-    """Raise a mistake as the ValueError that scikit-learn's own tools expect."""
+    """Raise a mistake as the ValueError that scikit-learn's own tools expect, and memory that is not enough as MemoryError."""
     try:
         yield
     except TriptychError as error:
         raise ValueError(str(error)) from None
+    except Exception as error:
+        if engines.ran_out_of_memory(error):
+            raise MemoryError(engines.OUT_OF_MEMORY) from error
+        raise
 
 
 class TriptychClassifier(ClassifierMixin, Parameters):

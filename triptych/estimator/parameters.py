@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from .. import zoo
 from ..callbacks import EarlyStopping
 from ..errors import SpecError, suggest
-from ..layers import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
+from ..layers import GELU, Conv2D, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from ..loss import Loss
 from ..named import check_number, check_whole
 from ..network import Network
@@ -123,6 +123,8 @@ class Parameters(BaseEstimator):
         elif network is None:
             network = self._dense(shape, classes)
         else:
+            if self.input_shape is None and _needs_images(network):
+                raise SpecError(f"network {network!r} has convolutions; give input_shape=(height, width, channels) of the images in X")
             network = zoo.get(network, shape, classes)
         if prod(network.input_shape) != features:
             raise SpecError(f"images of shape {network.input_shape} are {prod(network.input_shape)} numbers, a row of X is {features}")
@@ -136,3 +138,8 @@ class Parameters(BaseEstimator):
         kind = ACTIVATIONS[self.activation]
         named = (kind(layer.name.replace("relu", self.activation)) if isinstance(layer, ReLU) else layer for layer in stack.layers)
         return replace(stack, layers=tuple(named))
+
+
+def _needs_images(network: str) -> bool:
+    """Return whether a named network slides windows over rows and columns; raise `SpecError` where there is none of that name."""
+    return any(isinstance(place.layer, Conv2D) for place in zoo.get(network).places)

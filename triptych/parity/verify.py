@@ -9,6 +9,7 @@ from .. import state
 from ..bench.remote import Remote, RemoteEngine
 from ..bench.rows import Spec
 from ..data.dataset import Dataset, Split
+from ..engines import check_memory
 from ..errors import EngineError
 from ..network import Network
 from ..plan import Schedule
@@ -57,6 +58,7 @@ def verify(dataset: Dataset, cases: list[Case], rows: list[Spec], *, threads: in
     """
     for case in cases:
         case.network.check_fits(dataset.shape, len(dataset.classes))
+        check_memory(case.network, replace(case.recipe, dtype="float64"))
     remotes: dict[str, Remote] = {}
     numpy = Remote("numpy", "eager", threads=threads)
     try:

@@ -201,5 +201,5 @@ def device_of(name: str, dtype: str) -> str:
     """Return the device to use; Apple's has no float64."""
     apple = torch.backends.mps.is_available()
     if name == "mps" and apple and dtype != "float32":
-        raise EngineError("PyTorch's mps device has no float64; use --dtype float32 or --device cpu")
+        raise EngineError("PyTorch's mps device has no float64; use dtype float32, or the device cpu")
     return find_device(LABEL, name, {"cuda": torch.cuda.is_available(), "mps": apple and dtype == "float32", "cpu": True})
