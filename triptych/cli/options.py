@@ -29,6 +29,25 @@ Size = Annotated[
     typer.Option("--size", metavar="N|HxW", help="Scale image files to so many pixels, for example 32 or 28x32.", show_default=False),
 ]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out image files that cannot be read, and name them.")]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        "--label",
+        metavar="NAME",
+        help="The column with the labels; in a CSV without names, first or last. Default: label, class, target or y.",
+        show_default=False,
+    ),
+]
+Shape = Annotated[
+    str | None,
+    typer.Option(
+        "--shape",
+        metavar="HxW[xC]|table",
+        help="What a row of numbers in a CSV or .npz is: an image, for example 28x28 or 32x32x3 "
+        "(3x32x32: each colour a block of its own), or a table. Default: found out.",
+        show_default=False,
+    ),
+]
 NetworkName = Annotated[
     str | None,
     typer.Option(
@@ -110,18 +129,23 @@ Device = Annotated[
 Runs = Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where run folders are made.")]
 
 
-def reading_of(size: str | None, skip_unreadable: bool) -> "Options":
-    """Return how image files are to be read."""
+def reading_of(
+    size: str | None,
+    skip_unreadable: bool,
+    label: str | None = None,
+    shape: str | None = None,
+) -> "Options":
+    """Return how data is to be read."""
     from ..data import Options
     from ..errors import DataError
 
     if size is None:
-        return Options(None, skip_unreadable)
+        return Options(None, skip_unreadable, label, shape)
     try:
         h, w = map(int, size.lower().split("x")) if "x" in size.lower() else (int(size),) * 2
     except ValueError:
         raise DataError(f"--size {size!r}: give pixels, for example 32, or height and width, for example 28x32") from None
-    return Options((h, w), skip_unreadable)
+    return Options((h, w), skip_unreadable, label, shape)
 
 
 def network_of(

@@ -27,6 +27,8 @@ def train(
     data: o.Data = None,
     size: o.Size = None,
     skip_unreadable: o.SkipUnreadable = False,
+    label: o.Label = None,
+    shape: o.Shape = None,
     network: o.NetworkName = None,
     hidden: o.Hidden = None,
     dropout: o.DropoutRate = 0.0,
@@ -94,7 +96,7 @@ def train(
     settings = session.Settings(engine, backend or engines.entry(engine).default_backend, device, threads)
     saved = None
     if resume is not None:
-        _refuse(context, FIXED + ("seed", "dtype", "random", "runs", "size", "skip-unreadable"))
+        _refuse(context, FIXED + ("seed", "dtype", "random", "runs", "size", "skip-unreadable", "label", "shape"))
         saved = session.Saved.read(resume)
         recipe, source, reading = saved.recipe, saved.source if data is None else data, saved.reading
     else:
@@ -109,7 +111,7 @@ def train(
             dtype=dtype,
             random=random,
         )
-        source, reading = sources.default() if data is None else data, o.reading_of(size, skip_unreadable)
+        source, reading = sources.default() if data is None else data, o.reading_of(size, skip_unreadable, label, shape)
     console = Console()
     dataset = load(console, source, recipe.seed, reading)
     if saved:

@@ -19,6 +19,8 @@ def verify(
     data: o.Data = None,
     size: o.Size = None,
     skip_unreadable: o.SkipUnreadable = False,
+    label: o.Label = None,
+    shape: o.Shape = None,
     network: Annotated[
         list[str] | None,
         typer.Option("--network", metavar="NAME|FILE", help="May be given several times. Default: classic.", show_default=False),
@@ -83,7 +85,7 @@ def verify(
     recipes = {name or recipe.optimizer.name: recipe for name, recipe in zip(optimizers, each, strict=True)}
     rows = specs(o.engines_of(engines), o.all_backends(backends))
     console = Console()
-    dataset = load(console, data, each[0].seed, o.reading_of(size, skip_unreadable))
+    dataset = load(console, data, each[0].seed, o.reading_of(size, skip_unreadable, label, shape))
     if layers:
         networks = [make(dataset.shape, len(dataset.classes)) for make in SPECIMENS]
         networks = networks if like is None else [n.like(like) for n in networks]

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import random
 from ..errors import DataError, suggest
-from . import cifar, csv, digits, fetch, folder, idx, npz, parquet
+from . import checks, cifar, csv, digits, fetch, folder, idx, npz, parquet
 from .dataset import Dataset, Split
 from .reading import PLAIN, Found, Options, Progress
 
@@ -133,6 +133,8 @@ def stratified(whole: Split, seed: int, fraction: float = TEST_FRACTION, what: s
 
 def _read(source: str, path: Path, seed: int, options: Options, progress: Progress | None) -> Dataset:
     """Read a file or folder in the format that it is found to have."""
+    with checks.reading(path):
+        checks.refuse_special(path)
     if path.is_dir():
         name, kind = path.resolve().name, next((form for form in FORMATS if form.fits(path)), None)
     else:

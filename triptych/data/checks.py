@@ -1,8 +1,11 @@
 """What every reader shares: bounded decompression, and the checks that turn raw arrays into a split."""
 
 import gzip
+import lzma
+import stat
+import zipfile
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -10,36 +13,120 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, TriptychError
 from .dataset import DIGITS, Split
 
 SIDE = 28
 PIXELS = SIDE * SIDE
 LIMIT = 2 * 2**30  # bytes of one decompressed file; MNIST as CSV is 110 MB
+MESSAGE = 300  # characters of a message, its path left aside
+
+
+@contextmanager
+def reading(path: Path) -> Generator[None]:
+    """Turn whatever goes wrong while a file is read into a `DataError`. Every reader uses it.
+
+    The file must be a regular one: a named pipe or a device has no end, or waits for a writer.
+    A message has one line, no control characters, and at most `MESSAGE` characters after the path.
+
+    Parameters
+    ----------
+    path : Path
+        The file that an error is about. A folder is left to the reader inside.
+
+    Raises
+    ------
+    DataError
+        Naming the file, and the cause.
+    """
+    try:
+        refuse_special(path)
+        yield
+    except DataError as error:
+        raise DataError(one_line(str(error), MESSAGE + len(str(path)))) from None
+    except FileNotFoundError:
+        raise DataError(f"{_shown(path)}: no such file") from None
+    except IsADirectoryError:
+        raise DataError(f"{_shown(path)}: is a folder, not a file") from None
+    except EOFError:
+        raise DataError(f"{_shown(path)}: the compressed data is truncated; fetch the file again") from None
+    except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        why = f"the compressed data is damaged ({_brief(error)}); fetch the file again"
+        raise DataError(f"{_shown(path)}: {why}") from None
+    except MemoryError:
+        raise DataError(f"{_shown(path)}: does not fit into the memory that is free") from None
+    except OSError as error:
+        raise DataError(f"{_shown(path)}: cannot be read ({_brief(error)})") from None
+    except TriptychError:
+        raise
+    except Exception as error:
+        raise DataError(f"{_shown(path)}: damaged, or not what it seems ({_brief(error)})") from None
+
+
+def refuse_special(path: Path) -> None:
+    """Raise `DataError` where `path` is neither a regular file nor a folder, or links to such a thing.
+
+    Raises
+    ------
+    DataError
+        Naming the path and what it is.
+    OSError
+        Where nothing is there.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return
+    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    kind = kinds.get(stat.S_IFMT(mode), "a device")
+    raise DataError(f"{_shown(path)}: is {kind}; a regular file is needed, copy the data into one")
+
+
+def one_line(text: str, most: int = MESSAGE) -> str:
+    """Return `text` as one line of at most `most` characters, control characters escaped."""
+    line = " ".join(text.split())
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def listed(names: Iterable[str], most: int = 150) -> str:
+    """Return names for a message, with commas between them; of many, the first ones and the last."""
+    names = list(names)
+    if not names:
+        return "nothing"
+    shown = [one_line(name, 40) for name in names]
+    if len(", ".join(shown)) <= most:
+        return ", ".join(shown)
+    first: list[str] = []
+    for name in shown[:-1]:
+        if len(", ".join([*first, name, shown[-1]])) > most - 5:
+            break
+        first.append(name)
+    return ", ".join([*first, "…", shown[-1]])
+
+
+def _shown(path: Path) -> str:
+    """Return a path for a message."""
+    return one_line(str(path), 4096)
+
+
+def _brief(error: Exception) -> str:
+    """Return what an error of another library says."""
+    said = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    return one_line(said, 160)
 
 
 @contextmanager
 def opened(path: Path) -> Generator[IO[bytes]]:
-    """Open a file, through gzip where its first bytes say so, and turn what can go wrong into a `DataError`."""
-    try:
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            if zipped:
-                with gzip.open(raw) as stream:
-                    yield stream  # pyright: ignore[reportReturnType]
-            else:
-                yield raw
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: is a folder, not a file") from None
-    except EOFError:
-        raise DataError(f"{path}: the gzip data is truncated; fetch the file again") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: the gzip data is damaged ({error}); fetch the file again") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    """Open a file, through gzip where its first bytes say so; what goes wrong is a `DataError`."""
+    with reading(path), path.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        if zipped:
+            with gzip.open(raw) as stream:
+                yield stream  # pyright: ignore[reportReturnType]
+        else:
+            yield raw
 
 
 def read_exactly(stream: IO[bytes], size: int) -> bytes:

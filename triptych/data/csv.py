@@ -52,15 +52,16 @@ def read(path: Path) -> Split:
 def _table(path: Path, skip: int) -> NDArray[Any]:
     """Parse as whole bytes, the fast way; whatever does not fit is parsed again as float64, to accept 7.0 or to say why not."""
     for dtype in (np.uint8, np.float64):
-        try:
-            with opened(path) as stream, warnings.catch_warnings():
-                warnings.simplefilter("error")
-                return np.loadtxt(_lines(path, stream), dtype, delimiter=",", skiprows=skip, ndmin=2, comments=None, quotechar='"')
-        except UserWarning:
-            raise DataError(f"{path}: a header but no rows") from None
-        except (ValueError, DeprecationWarning, OverflowError) as error:
-            if dtype is np.float64:
-                raise DataError(f"{path}: {_explain(str(error))}") from None
+        with opened(path) as stream, warnings.catch_warnings():
+            warnings.simplefilter("error")
+            lines = _lines(path, stream)
+            try:
+                return np.loadtxt(lines, dtype, delimiter=",", skiprows=skip, ndmin=2, comments=None, quotechar='"')
+            except UserWarning:
+                raise DataError(f"{path}: a header but no rows") from None
+            except (ValueError, DeprecationWarning, OverflowError) as error:
+                if dtype is np.float64:
+                    raise DataError(f"{path}: {_explain(str(error))}") from None
     raise AssertionError("unreachable")
 
 

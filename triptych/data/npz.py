@@ -1,7 +1,6 @@
 """NumPy archives: x_train, y_train, x_test, y_test as Keras ships MNIST, or one pair x and y (images and labels)."""
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .checks import LIMIT, split_of
+from .checks import LIMIT, listed, reading, split_of
 from .dataset import Split
 
 PAIRS = (("x", "y"), ("X", "y"), ("images", "labels"))
@@ -24,21 +23,16 @@ def read(path: Path) -> tuple[Split, Split | None]:
     DataError
         Where the archive is damaged, lacks the arrays, or would need a pickle to be read.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
-            if {"x_train", "y_train", "x_test", "y_test"} <= names:
-                train, test = (split_of(path, _array(archive, f"x_{s}"), _array(archive, f"y_{s}")) for s in ("train", "test"))
-                return train, test
-            for images, labels in PAIRS:
-                if {images, labels} <= names:
-                    return split_of(path, _array(archive, images), _array(archive, labels)), None
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path}: not a readable .npz ({error})") from None
+    with reading(path), zipfile.ZipFile(path) as archive:
+        names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
+        if {"x_train", "y_train", "x_test", "y_test"} <= names:
+            train, test = (split_of(path, _array(archive, f"x_{s}"), _array(archive, f"y_{s}")) for s in ("train", "test"))
+            return train, test
+        for images, labels in PAIRS:
+            if {images, labels} <= names:
+                return split_of(path, _array(archive, images), _array(archive, labels)), None
     known = "x_train, y_train, x_test, y_test, or x and y"
-    raise DataError(f"{path}: holds {', '.join(sorted(names)) or 'nothing'}; needed are {known}")
+    raise DataError(f"{path}: holds {listed(sorted(names))}; needed are {known}")
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:

@@ -22,14 +22,23 @@ class Options:
         (h, w), to which every image is scaled; without it all must have one size.
     skip_unreadable : bool
         Leave out an image that cannot be read, instead of stopping there.
+    label : str, optional
+        The column that holds the labels; ``first`` and ``last`` count from the edges of a CSV.
+    shape : str, optional
+        What a row of numbers is: ``28x28`` (height × width), ``28x28x3`` (the colours of a pixel are
+        neighbours), ``3x28x28`` (each colour is a block of its own) or ``table`` (no image).
     """
 
     size: tuple[int, int] | None = None
     skip_unreadable: bool = False
+    label: str | None = None
+    shape: str | None = None
 
     def __post_init__(self) -> None:
         if self.size and not all(1 <= side <= LARGEST for side in self.size):
             raise DataError(f"size {self.size[0]}×{self.size[1]}: give whole numbers from 1 to {LARGEST}")
+        if self.shape is not None:
+            image_shape(self.shape)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -37,7 +46,37 @@ class Options:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Options":
         """Read what `to_json` wrote."""
-        return cls(tuple(data["size"]) if data["size"] else None, data["skip_unreadable"])
+        size = tuple(data["size"]) if data["size"] else None
+        return cls(size, data["skip_unreadable"], data.get("label"), data.get("shape"))
+
+
+def image_shape(text: str) -> tuple[tuple[int, int, int], bool] | None:
+    """Return what `Options.shape` says.
+
+    Returns
+    -------
+    tuple of (h, w, c) and bool, or None
+        The shape of an image, and whether each colour is a block of its own; None for a table.
+
+    Raises
+    ------
+    DataError
+        Where it is neither of these.
+    """
+    if text == "table":
+        return None
+    sides = text.lower().replace("×", "x").split("x")
+    numbers = [int(side) if side.isdecimal() else 0 for side in sides]
+    if not 2 <= len(numbers) <= 3 or not all(1 <= n <= LARGEST for n in numbers):
+        raise DataError(
+            f"--shape {text[:40]!r}: give height and width, for example 28x28, with colours 28x28x3 "
+            "(or 3x28x28 where each colour is a block of its own), or: table"
+        )
+    if len(numbers) == 2:
+        return (numbers[0], numbers[1], 1), False
+    if numbers[0] in (1, 3, 4) and numbers[2] not in (1, 3, 4):
+        return (numbers[1], numbers[2], numbers[0]), True
+    return (numbers[0], numbers[1], numbers[2]), False
 
 
 PLAIN = Options()
