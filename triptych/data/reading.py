@@ -91,11 +91,15 @@ class Found:
     train : Split
     test : Split, optional
         None where there is one set only, from which a test set is split off.
-    classes, left_out : tuple of str
+    classes, left_out, notes : tuple of str
         As in `Dataset`.
+    features : tuple of str
+        The names of the columns of a table, whose rows are not standardised yet; empty for images.
     """
 
     train: Split
     test: Split | None = None
     classes: tuple[str, ...] = DIGITS
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
