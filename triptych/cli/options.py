@@ -18,8 +18,9 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="NAME|PATH",
-        help="digits, mnist, fashion-mnist, kmnist, cifar10; or a .csv, .csv.gz, .npz or .parquet; or a folder: IDX, CIFAR-10 binary, "
-        "Parquet (train*, test*), or image files in CLASS/ or in train/CLASS/ and test/CLASS/. "
+        help="digits, mnist, fashion-mnist, kmnist, cifar10; or a .csv, .csv.gz, .npz or .parquet, of images or of a table; "
+        "or a folder: IDX, CIFAR-10 binary, CSV, .npz or Parquet (train*, test*), or image files in CLASS/ or in "
+        "train/CLASS/ and test/CLASS/. "
         "By default: mnist_test.csv if it is here, else MNIST from the cache, else digits.",
         show_default=False,
     ),
@@ -170,6 +171,8 @@ def network_of(
             network.check_fits(dataset.shape, len(dataset.classes))
         return network
     network = _built(name, hidden, dropout, recipe, dataset)
+    if dataset and dataset.table is not None:
+        _refuse_windows(network)
     return network if like is None else network.like(like)
 
 
@@ -186,7 +189,22 @@ def _built(name: str | None, hidden: str | None, dropout: float, recipe: str | N
         return zoo.dense("-".join(map(str, ["dense", *widths])), widths, dropout, **built_for)
     if dropout:
         raise SpecError("--dropout needs --hidden, for example: --hidden 128,64 --dropout 0.2")
-    return zoo.get(name if name is not None else recipe if recipe in zoo.ZOO else "classic", **built_for)
+    chosen = name if name is not None else recipe if recipe in zoo.ZOO else "classic"
+    if dataset and dataset.table is not None and chosen in zoo.ZOO:
+        _refuse_windows(zoo.get(chosen))
+    return zoo.get(chosen, **built_for)
+
+
+def _refuse_windows(network: "Network") -> None:
+    """Raise `SpecError` where a network looks at neighbouring pixels, which a table does not have."""
+    from ..errors import SpecError
+    from ..layers import AvgPool2D, Conv2D, MaxPool2D
+
+    if any(isinstance(place.layer, AvgPool2D | Conv2D | MaxPool2D) for place in network.places):
+        raise SpecError(
+            f"network {network.name!r} has convolutions or pooling, for images; the data is a table: "
+            "use --hidden 16, or --network mlp (a CSV of images: --shape HxW)"
+        )
 
 
 def recipe_named(recipe: str | None, network: str | None, hidden: str | None) -> str | None:
@@ -248,15 +266,26 @@ def engines_of(engines: str | None) -> list[str] | None:
 
 
 def data_line(dataset: "Dataset") -> str:
-    """Return the one line that says which data, and how to get MNIST."""
-    h, w, c = dataset.shape
-    counts = f"{len(dataset.train):,} training and {len(dataset.test):,} test images of {h}×{w}{f'×{c}' if c > 1 else ''}"
+    """Return the lines that say which data, how it was read where that needs a word, and what is in it."""
+    kind = _samples(dataset)
+    counts = f"{len(dataset.train):,} training and {len(dataset.test):,} test {kind}"
     line = f"Data: {dataset.name}, {counts}, {len(dataset.classes)} classes ({dataset.source})."
     if dataset.left_out:
-        line += f" {len(dataset.left_out):,} more cannot be read, and {'is' if len(dataset.left_out) == 1 else 'are'} left out."
+        verb = "is" if len(dataset.left_out) == 1 else "are"
+        line += f" {len(dataset.left_out):,} more cannot be read, and {verb} left out."
     if dataset.name in ("digits", "mnist_test"):
         line += " For the whole of MNIST: triptych data fetch mnist"
-    return line
+    if dataset.notes:
+        line += f"\n  As read: {'; '.join(dataset.notes)}."
+    return f"{line}\n  In it: {dataset.plausibility()}."
+
+
+def _samples(dataset: "Dataset") -> str:
+    """Return what the samples are, and their size."""
+    h, w, c = dataset.shape
+    if dataset.table is None:
+        return f"images of {h}×{w}{f'×{c}' if c > 1 else ''}"
+    return f"rows of {c:,} feature{'s' * (c > 1)}, standardised by the training rows"
 
 
 def _json(path: Path) -> Any:

@@ -13,6 +13,7 @@ from ..errors import DataError
 from .dataset import Split
 from .labels import Values, classes_of, codes_of, lone
 from .reading import Found, Options, image_shape
+from .text import listed
 
 LEAST_SIDE = 8  # pixels; a smaller square of unnamed columns is a table
 LOOKS_LIKE_PIXELS = 0.99  # of the values: whole numbers from 0 to 255
@@ -65,11 +66,14 @@ class Columns:
         Whether they are names of pixels, or certainly not; None: the names leave it open.
     shape : tuple of (h, w, c), optional
         Where the names are a grid.
+    gaps : bool
+        Whether the numbers in names of pixels leave some out, or occur twice.
     """
 
     names: tuple[str, ...] = ()
     pixels: bool | None = None
     shape: tuple[int, int, int] | None = None
+    gaps: bool = False
 
 
 @dataclass
@@ -203,6 +207,11 @@ def _shape(part: Samples, how: _Reading) -> tuple[tuple[int, int, int] | None, b
         return how.columns.shape, False
     if how.columns.pixels is False:
         return None, False
+    if how.columns.gaps:
+        raise DataError(
+            f"{part.path}: {count:,} columns of pixels, {listed(how.columns.names, 60)}: some of an image are left "
+            "out or there twice; give all, or --shape HEIGHTxWIDTH, or --shape table for a table of numbers"
+        )
     pixels = how.columns.pixels or _look_like_pixels(values)
     grey, colour = _side(count), _side(count // 3) if count % 3 == 0 else 0
     if pixels and (grey >= LEAST_SIDE or (grey and how.columns.pixels)):

@@ -5,9 +5,12 @@ import csv
 import io
 import re
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,16 +22,22 @@ from .arrays import Columns, Samples
 from .arrays import found as found_in_arrays
 from .checks import LIMIT, disguise, opened, reading
 from .headers import columns_of, is_pixel_name
+from .labels import Values
 from .reading import Found, Options
 from .text import listed, one_line
 
 LINE_LIMIT = 2**20  # characters; a row of 12,288 numbers with 18 decimals has about 300,000
 BLANK_LINES = 1000  # besides two for each row
+BLOCK = 2**20  # bytes that are read at once
 HEAD = 2**16  # bytes from which the encoding is found
-SAMPLE = 100  # rows from which the layout is found
+SAMPLE_CELLS = 8000  # from which the layout is found, but
+SAMPLE_ROWS = (12, 100)  # at least and at most so many rows
+PLAIN = bytes([*range(32, 127), *b"\t\r\n"])
+CONTROL = bytes(set(range(32)) - set(b"\t\r\n\f\x1a"))
 LABELS = ("label", "labels", "class", "classes", "target", "targets", "y")
 INDEXES = ("", "index", "id", "idx", "row", "row_id", "rownames", "imageid", "image_id", "sample_id")
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
+LEAST_COUNTED = 20  # rows
 MOST_ONE_HOT = 200  # columns
 NEARLY_ALL = 0.95  # of the rows: a few may be wrong
 MOST_OF_ONE = 0.6  # of the rows: a label that is more frequent may be a pixel
@@ -69,6 +78,27 @@ class Layout:
     columns: int
     rows: list[list[str]] = field(repr=False)
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def lower(self) -> tuple[str, ...]:
+        """The names of the columns in lower case."""
+        return tuple(name.lower() for name in self.header)
+
+    @cached_property
+    def words(self) -> frozenset[int]:
+        """The columns of whose first cells most are neither numbers nor empty."""
+        words = dict.fromkeys(range(self.columns), 0)
+        empty = dict(words)
+        for row in self.rows:
+            if _are_numbers(row):
+                continue
+            for at, cell in enumerate(row[: self.columns]):
+                if not _is_number(cell):
+                    known = cell.strip().lower() not in ("", "?", "na", "null")
+                    words[at] += known
+                    empty[at] += not known
+        filled = {at: len(self.rows) - empty[at] for at in words}
+        return frozenset(at for at, count in words.items() if count and 2 * count > filled[at])
 
     def name(self, column: int) -> str:
         """Return how a message calls a column."""
@@ -154,6 +184,10 @@ def parse(path: Path, options: Options) -> Parsed:
     if not used:
         raise DataError(f"{path}: no columns besides the labels, so there is nothing to learn from")
     labels, values = _table(path, layout, used, at)
+    if not layout.header and len(used) > 1 and _counts(values[:, 0]):
+        values = values[:, 1:]
+        used = used[1:]
+        notes.append("column 1 left out: it numbers the rows")
     if at is None:
         _refuse_one_hot(path, values)
         edge = _edge(path, values)
@@ -162,6 +196,8 @@ def parse(path: Path, options: Options) -> Parsed:
         labels = values[:, edge]
         values = np.ascontiguousarray(values[:, 1:] if edge == 0 else values[:, :-1])
         used.remove(at)
+    elif layout.header and options.label is None and layout.lower[at] not in LABELS:
+        notes.append(f"labels in {layout.name(at)}")
     columns, order = columns_of(tuple(layout.header[i] for i in used) if layout.header else ())
     if order is not None:
         values = np.ascontiguousarray(values[:, order])
@@ -176,7 +212,7 @@ def parse(path: Path, options: Options) -> Parsed:
         return f"{where(i)}, {layout.name(used_now[j])}"
 
     samples = Samples(path, values, labels, where, cell)
-    name = _normal(layout.header[label_at]) if layout.header else ""
+    name = layout.lower[label_at] if layout.header else ""
     edges = {used[0] - 1 if used[0] else used[-1] + 1: "first", layout.columns - 1: "last"}
     place = name or ("first" if label_at < used[0] else edges.get(label_at, "last"))
     return Parsed(samples, columns, tuple(notes), place)
@@ -185,33 +221,65 @@ def parse(path: Path, options: Options) -> Parsed:
 # ---------------------------------------------------------------- text
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Some lines of a file: the number of the first, all of them, and those that are not blank."""
+
+    number: int
+    every: list[str]
+    rows: list[str]
+
+
 @contextmanager
-def _text(path: Path, encoding: str) -> Generator[Iterator[tuple[int, str]]]:
-    """Open a file as numbered lines, from 1, without the blank ones."""
+def _text(path: Path, encoding: str, size: int = BLOCK) -> Generator[Iterator[_Block]]:
+    """Open a file as blocks of lines, of about `size` bytes each."""
     with opened(path, ".csv") as stream:
-        yield _lines(path, stream, encoding)
+        yield _blocks(path, stream, encoding, size)
 
 
-def _lines(path: Path, stream: IO[bytes], encoding: str) -> Iterator[tuple[int, str]]:
-    total, number, rows, blank = 0, 0, 0, 0
-    try:
-        with io.TextIOWrapper(stream, encoding=encoding) as text:
-            while line := text.readline(LINE_LIMIT):
-                number += 1
-                total += len(line)
-                if len(line) == LINE_LIMIT:
-                    raise DataError(f"{path}: line {number:,}: a line is too long for a CSV")
-                if total > LIMIT:
-                    raise DataError(f"{path}: over the limit of {LIMIT:,} characters")
-                if line.isspace():
-                    blank += 1
-                    if blank > BLANK_LINES + 2 * rows:
-                        raise DataError(f"{path}: line {number:,}: more blank lines than rows")
-                    continue
-                rows += 1
+def _blocks(path: Path, stream: IO[bytes], encoding: str, size: int) -> Iterator[_Block]:
+    """Yield the lines of a file, without their ends, as long as neither lines nor file are too long."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    decode = io.IncrementalNewlineDecoder(decoder, translate=True).decode
+    total, number, rows, blank = 0, 1, 0, 0
+    rest = ""
+    while True:
+        content = stream.read(size)
+        try:
+            every = (rest + decode(content, not content)).split("\n")
+        except UnicodeError:
+            raise DataError(f"{path}: after line {number:,}: not {encoding} text; save it as UTF-8") from None
+        rest = every.pop() if content else ""
+        block = _Block(number, every, [line for line in every if line and not line.isspace()])
+        total += len(content)
+        rows += len(block.rows)
+        blank += len(every) - len(block.rows)
+        number += len(every)
+        if max(len(rest), max(map(len, block.rows), default=0)) > LINE_LIMIT:
+            raise DataError(f"{path}: line {number:,}: a line is too long for a CSV")
+        if total > LIMIT:
+            raise DataError(f"{path}: over the limit of {LIMIT:,} bytes")
+        if blank > BLANK_LINES + 2 * rows:
+            raise DataError(f"{path}: line {number:,}: more blank lines than rows")
+        yield block
+        if not content:
+            return
+
+
+def _rows(blocks: Iterator[_Block], skipped: int) -> Iterator[str]:
+    """Yield the lines after the first `skipped` that are not blank."""
+    rows = chain.from_iterable(map(attrgetter("rows"), blocks))
+    for _ in range(skipped):
+        next(rows, None)
+    return rows
+
+
+def _numbered(blocks: Iterator[_Block]) -> Iterator[tuple[int, str]]:
+    """Yield the lines that are not blank, with their numbers in the file, from 1."""
+    for block in blocks:
+        for number, line in enumerate(block.every, block.number):
+            if line and not line.isspace():
                 yield number, line
-    except UnicodeError:
-        raise DataError(f"{path}: after line {number:,}: not {encoding} text; save it as UTF-8") from None
 
 
 def _encoding(path: Path, head: bytes) -> tuple[str, str]:
@@ -235,9 +303,10 @@ def _encoding(path: Path, head: bytes) -> tuple[str, str]:
         text = codecs.getincrementaldecoder(found[0])().decode(head)
     except UnicodeError:
         text = ""
-    plain = sum(" " <= c <= "~" or c in "\t\r\n" for c in text)
-    control = sum(c < " " and c not in "\t\r\n\f\x1a" for c in text)
-    if control or plain < 0.5 * len(text) or (head and not text):
+    coded = text.encode("utf-8", "replace")
+    plain = len(coded) - len(coded.translate(None, PLAIN))
+    control = len(coded) - len(coded.translate(None, CONTROL))
+    if control or 2 * plain < len(text) or (head and not text):
         raise DataError(f"{path}: not a text file")
     return found
 
@@ -256,10 +325,11 @@ def _layout(path: Path) -> Layout:
         raise DataError(f"{path}: not a CSV: {kind}")
     encoding, note = _encoding(path, head)
     lines: list[str] = []
-    with _text(path, encoding) as numbered:
-        for _, line in numbered:
-            lines.append(line.rstrip("\r\n"))
-            if len(lines) > SAMPLE:
+    with _text(path, encoding, HEAD) as blocks:
+        for line in _rows(blocks, 0):
+            lines.append(line)
+            cells = max(line.count(mark) for mark in (*SEPARATORS, " ")) + 1
+            if len(lines) > min(max(SAMPLE_CELLS // cells, SAMPLE_ROWS[0]), SAMPLE_ROWS[1]):
                 break
     if not lines:
         raise DataError(f"{path}: the file is empty")
@@ -289,7 +359,7 @@ def _layout(path: Path) -> Layout:
 
 def _separator(lines: list[str]) -> str | None:
     """Return what separates the cells of every line; None for blanks."""
-    bare = [re.sub(r'"[^"]*"', "", line) for line in lines[:20]]
+    bare = [re.sub(r'"[^"]*"', "", line) if '"' in line else line for line in lines[:20]]
     commas = min(line.count(",") for line in bare)
     for mark in SEPARATORS:
         least = min(line.count(mark) for line in bare)
@@ -336,11 +406,15 @@ def _with_header(path: Path, cells: list[list[str]], layout: Layout) -> Layout:
         names, header = ("", *names), True  # as R writes the names of rows
     else:
         header = _is_header(path, names, rows)
+    if not header and _is_summary(names, rows):
+        notes.append("line 1 left out: it counts the rows and names the classes")
+        skipped = layout.skipped + 1
+        return replace(layout, skipped=skipped, columns=width, rows=rows, notes=tuple(notes))
     if not header:
         return replace(layout, columns=len(first), rows=cells)
     if not rows:
         raise DataError(f"{path}: a header but no rows")
-    if all(map(_is_number, names)):
+    if _are_numbers(list(names)):
         notes.append("line 1 taken for a header")
     return replace(
         layout,
@@ -352,11 +426,20 @@ def _with_header(path: Path, cells: list[list[str]], layout: Layout) -> Layout:
     )
 
 
+def _is_summary(names: tuple[str, ...], rows: list[list[str]]) -> bool:
+    """Return whether the first line is the one of scikit-learn's own files: rows, features, names of classes."""
+    counts = [name for name in names[:2] if name.isdecimal()]
+    words = names[2:]
+    if len(counts) < 2 or len(words) < 2 or any(map(_is_number, words)) or not rows:
+        return False
+    return all(len(row) == int(counts[1]) + 1 for row in rows)
+
+
 def _is_header(path: Path, names: tuple[str, ...], rows: list[list[str]]) -> bool:
     """Return whether the first line has names and not data."""
-    numbers = [_is_number(name) for name in names]
-    if any(_normal(name) in LABELS for name in names):
+    if any(name.lower() in LABELS for name in names):
         return True
+    numbers = [_is_number(name) for name in names]
     if all(numbers):
         counting = [str(n) for n in range(len(names))]
         counting_from_1 = [str(n + 1) for n in range(len(names))]
@@ -389,34 +472,30 @@ def _numeric(rows: list[list[str]], column: int) -> bool:
 
 def _clean(name: str) -> str:
     """Return a name without quotes, a byte order mark, and the # that NumPy writes before a header."""
-    name = name.strip().lstrip("\ufeff").lstrip("#").strip()
-    return name.strip("\"'").strip()
-
-
-def _normal(name: str) -> str:
-    return _clean(name).lower()
+    return name.strip("\ufeff \t").lstrip("#").strip(" \t\"'")
 
 
 def _indexes(layout: Layout, notes: list[str]) -> set[int]:
     """Return the columns that only number the rows, or are empty."""
     dropped: set[int] = set()
-    for at in range(layout.columns):
-        cells = [row[at].strip() for row in layout.rows if len(row) > at]
-        name = _normal(layout.header[at]) if layout.header else None
-        if cells and not any(cells) and at == layout.columns - 1:
-            dropped.add(at)
-            notes.append("the lines end in a separator")
-        elif name is not None and (name in INDEXES or re.fullmatch(r"unnamed: \d+", name)):
-            if len(cells) == len(set(cells)):
+    for at, name in enumerate(layout.lower):
+        if name in INDEXES or name.startswith("unnamed: "):
+            cells = [row[at].strip() for row in layout.rows if len(row) > at]
+            if any(cells) and len(cells) == len(set(cells)):
                 dropped.add(at)
                 notes.append(f"column {at + 1} ({name or 'no name'}) left out: it numbers the rows")
-        elif name is None and at == 0 and len(cells) >= 10 and layout.columns > 3:
-            start = cells[0]
-            counted = [str(int(start) + i) for i in range(len(cells))] if start in ("0", "1") else []
-            if cells == counted:
-                dropped.add(at)
-                notes.append("column 1 left out: it numbers the rows")
+    last = layout.columns - 1
+    if not any(row[last].strip() for row in layout.rows if len(row) > last):
+        dropped.add(last)
+        notes.append("the lines end in a separator")
     return dropped
+
+
+def _counts(column: NDArray[Any]) -> bool:
+    """Return whether a column without a name numbers the rows, from 0 or from 1."""
+    if len(column) < LEAST_COUNTED or column[0] not in (0, 1):
+        return False
+    return bool((column == np.arange(len(column)) + column[0]).all())
 
 
 def _label_column(path: Path, layout: Layout, dropped: set[int], options: Options) -> int | None:
@@ -433,10 +512,10 @@ def _label_column(path: Path, layout: Layout, dropped: set[int], options: Option
     asked = options.label
     if asked is not None:
         return _asked(path, layout, left, asked)
-    words = [i for i in left if _is_words(layout, i)]
-    if not layout.header or all(map(_is_number, layout.header)):
+    words = [i for i in left if i in layout.words]
+    if not layout.header or _are_numbers(list(layout.header)):
         return words[0] if len(words) == 1 else None
-    names = {i: _normal(layout.header[i]) for i in left}
+    names = {i: layout.lower[i] for i in left}
     named = [i for i in left if names[i] in LABELS]
     if len(named) > 1:
         named = [i for i in named if names[i] != "y"]
@@ -462,7 +541,7 @@ def _asked(path: Path, layout: Layout, left: list[int], asked: str) -> int:
     """Return the column that --label names."""
     if layout.header:
         exact = [i for i in range(layout.columns) if layout.header[i] == asked]
-        alike = [i for i in range(layout.columns) if _normal(layout.header[i]) == asked.lower()]
+        alike = [i for i in range(layout.columns) if layout.lower[i] == asked.lower()]
         if found := exact or alike:
             return found[0]
     if asked.lower() in ("first", "last"):
@@ -477,18 +556,10 @@ def _suggestion(word: str, names: tuple[str, ...]) -> str:
     return said if said.startswith("did") else f"the columns are {listed(names)}"
 
 
-def _is_words(layout: Layout, column: int) -> bool:
-    """Return whether most cells of a column are neither numbers nor empty."""
-    cells = [row[column].strip() for row in layout.rows if len(row) > column]
-    filled = [cell for cell in cells if cell.lower() not in ("", "?", "na", "nan", "null")]
-    words = sum(not _is_number(cell) for cell in filled)
-    return words > 0 and 2 * words > len(filled)
-
-
 def _refuse_words(path: Path, layout: Layout, dropped: set[int], at: int | None) -> None:
     """Raise `DataError` for a column of words that is not the labels."""
     for column in range(layout.columns):
-        if column in dropped or column == at or not _is_words(layout, column):
+        if column in dropped or column == at or column not in layout.words:
             continue
         cells = [row[column].strip() for row in layout.rows if len(row) > column]
         if at is None and layout.columns < 3:
@@ -570,78 +641,104 @@ def _looks_like_labels(column: NDArray[Any]) -> _Spread | None:
 # ---------------------------------------------------------------- rows
 
 
-def _table(path: Path, layout: Layout, used: list[int], label: int | None) -> tuple[list[str], NDArray[Any]]:
-    """Return the labels as they are written (none where `label` is None) and the numbers of the used columns.
+def _table(path: Path, layout: Layout, used: list[int], label: int | None) -> tuple[Values, NDArray[Any]]:
+    """Return the labels (none where `label` is None) and the numbers of the used columns.
 
-    Whole bytes are tried first, the fast way; what does not fit is parsed again as float64.
+    Whole bytes are tried first, the fast way, labels included; then labels as text; what still does not
+    fit is parsed as float64.
     """
+    if label is not None:
+        every = sorted([*used, label])
+        values = _numbers(path, layout, every, None, np.uint8, [])
+        if values is not None:
+            at = every.index(label)
+            return values[:, at], np.delete(values, at, axis=1)
     for dtype in (np.uint8, np.float64):
         labels: list[str] = []
-        with _text(path, layout.encoding) as numbered, warnings.catch_warnings():
-            warnings.simplefilter("error")
-            lines, left = _prepared(numbered, layout, label, labels)
-            every = used == left
-            place = {column: at for at, column in enumerate(left)}
-            try:
-                values = np.loadtxt(
-                    lines,
-                    dtype,
-                    delimiter=layout.separator,
-                    ndmin=2,
-                    comments=None,
-                    quotechar='"',
-                    usecols=None if every else [place[i] for i in used],
-                )
-            except UserWarning:
-                raise DataError(f"{path}: a header but no rows") from None
-            except (ValueError, DeprecationWarning, OverflowError) as error:
-                if dtype is np.uint8:
-                    continue
-                raise DataError(f"{path}: {_wrong_cell(path, layout, used) or error}") from None
-        short = label is not None and len(labels) != len(values)
-        if short or values.shape[1] != len(used):
-            raise DataError(f"{path}: {_wrong_cell(path, layout, used) or 'rows differ in length'}")
-        return labels, values
-    raise AssertionError("unreachable")
+        values = _numbers(path, layout, used, label, dtype, labels)
+        if values is not None and (label is None or len(labels) == len(values)):
+            return labels, values
+    raise DataError(f"{path}: {_wrong_cell(path, layout, used) or 'rows differ in length'}")
 
 
-def _prepared(numbered: Iterator[tuple[int, str]], layout: Layout, label: int | None, labels: list[str]) -> tuple[Iterator[str], list[int]]:
-    """Return lines for NumPy without header and labels, and which columns they still have."""
+def _numbers(
+    path: Path, layout: Layout, used: list[int], label: int | None, dtype: type[np.generic], labels: list[str]
+) -> NDArray[Any] | None:
+    """Return the numbers of the used columns; None where a cell is none of `dtype`, or rows differ in length.
+
+    Parameters
+    ----------
+    path : Path
+    layout : Layout
+    used : list of int
+    label : int, optional
+        The column that is cut out of each line, and goes to `labels`.
+    dtype : type
+    labels : list of str
+    """
     left = [i for i in range(layout.columns) if i != label]
-    lines: Iterator[str] = (line for _, line in numbered)
-    for _ in range(layout.skipped):
-        next(lines, None)
-    if layout.decimal_comma:
-        lines = (line.replace(",", ".") for line in lines)
-    if label is None:
-        return lines, left
-    edge = layout.separator is not None and label in (0, layout.columns - 1)
-    take: Callable[..., Iterator[str]] = _without_edge if edge else _without
-    return take(lines, layout, label, labels), left
+    with _text(path, layout.encoding) as blocks, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lines = _rows(blocks, layout.skipped)
+        if label is not None:
+            edge = layout.separator is not None and label in (0, layout.columns - 1)
+            lines = (_without_edge if edge else _without)(lines, layout, label, labels)
+        if layout.decimal_comma:
+            lines = (line.replace(",", ".") for line in lines)
+        columns = None
+        if used != left:  # NumPy then takes rows of any length
+            place = {column: at for at, column in enumerate(left)}
+            columns = [place[i] for i in used]
+            lines = _of_length(lines, layout.separator, len(left))
+        try:
+            return np.loadtxt(
+                lines,
+                dtype,
+                delimiter=layout.separator,
+                ndmin=2,
+                comments=None,
+                quotechar='"',
+                usecols=columns,
+            )
+        except UserWarning:
+            raise DataError(f"{path}: a header but no rows") from None
+        except (ValueError, DeprecationWarning, OverflowError):
+            return None
 
 
-def _without_edge(lines: Iterable[str], layout: Layout, label: int, labels: list[str]) -> Iterator[str]:
+def _of_length(lines: Iterator[str], separator: str | None, columns: int) -> Iterator[str]:
+    """Yield lines as long as they have so many cells."""
+    for line in lines:
+        simple = separator is not None and '"' not in line
+        count = line.count(separator or "") + 1 if simple else len(_cells(line, separator))
+        if count != columns:
+            raise ValueError("rows differ in length")
+        yield line
+
+
+def _without_edge(lines: Iterator[str], layout: Layout, label: int, labels: list[str]) -> Iterator[str]:
     """Yield lines without their first or last cell, which goes to `labels`."""
     separator = layout.separator or ","
+    keep = labels.append
     for line in lines:
         if label == 0:
             cell, _, rest = line.partition(separator)
         else:
-            rest, _, cell = line.rstrip().rpartition(separator)
-        if '"' in cell and cell.strip().strip('"').count('"') + cell.count('"') % 2:
-            cells = _cells(line.rstrip("\r\n"), layout.separator)
+            rest, _, cell = line.rpartition(separator)
+        if '"' in cell and cell.count('"') % 2:  # a separator between quotes
+            cells = _cells(line, separator)
             cell = cells.pop(label)
             rest = separator.join(cells)
-        if not rest or rest.isspace():
+        if not rest:
             raise ValueError("a line with one cell")
-        labels.append(cell)
+        keep(cell)
         yield rest
 
 
-def _without(lines: Iterable[str], layout: Layout, label: int, labels: list[str]) -> Iterator[str]:
+def _without(lines: Iterator[str], layout: Layout, label: int, labels: list[str]) -> Iterator[str]:
     """Yield lines without the cell of the label, which goes to `labels`."""
     for line in lines:
-        cells = _cells(line.rstrip("\r\n"), layout.separator)
+        cells = _cells(line, layout.separator)
         if len(cells) != layout.columns:
             raise ValueError("rows differ in length")
         labels.append(cells.pop(label))
@@ -652,13 +749,13 @@ def _wrong_cell(path: Path, layout: Layout, used: list[int]) -> str:
     """Return what is wrong with the first row that is, by its line in the file; nothing where none is."""
     wanted = set(used)
     said = ""
-    with _text(path, layout.encoding) as numbered:
-        for at, (number, line) in enumerate(numbered):
+    with _text(path, layout.encoding) as blocks:
+        for at, (number, line) in enumerate(_numbered(blocks)):
             if said:  # more lines follow
                 return said
             if at < layout.skipped:
                 continue
-            cells = _cells(line.rstrip("\r\n"), layout.separator)
+            cells = _cells(line, layout.separator)
             if len(cells) != layout.columns:
                 said = f"line {number:,} has {len(cells):,} columns where line {_first(at, number, layout)} has {layout.columns:,}"
                 continue
@@ -682,11 +779,18 @@ def _cell(cell: str) -> str:
 
 def _line_of(path: Path, layout: Layout, row: int) -> int:
     """Return the line of the file on which a row is."""
-    with _text(path, layout.encoding) as numbered:
-        for at, (number, _) in enumerate(numbered):
+    with _text(path, layout.encoding) as blocks:
+        for at, (number, _) in enumerate(_numbered(blocks)):
             if at == layout.skipped + row:
                 return number
     return layout.skipped + row + 1
+
+
+def _are_numbers(cells: list[str]) -> bool:
+    try:
+        return bool(list(map(float, cells)))
+    except ValueError:
+        return False
 
 
 def _is_number(text: str) -> bool:
@@ -715,32 +819,30 @@ def _unpacked(path: Path, layout: Layout, packed: int, options: Options, notes: 
     pixels = packed - 1
     dropped = _indexes(layout, notes)
     left = [i for i in range(layout.columns) if i not in dropped and i != pixels]
-    numbered = [i for i in left if not _is_words(layout, i)]
+    numbered = [i for i in left if i not in layout.words]
     if options.label is not None:
         at = _asked(path, layout, left, options.label)
     elif len(numbered) == 1 or len(left) == 1:
         at = (numbered or left)[0]
     else:
-        named = [i for i in left if layout.header and _normal(layout.header[i]) in LABELS]
+        named = [i for i in left if layout.header and layout.lower[i] in LABELS]
         if len(named) != 1:
             raise NoLabels(f"{path}: which column has the labels? name it with --label NAME")
         at = named[0]
     notes += [f"{layout.name(column)} left out" for column in left if column != at]
     labels: list[str] = []
 
-    def strings(lines: Iterator[tuple[int, str]]) -> Iterator[str]:
-        for _ in range(layout.skipped):
-            next(lines, None)
-        for _, line in lines:
-            cells = _cells(line.rstrip("\r\n"), layout.separator)
+    def strings(lines: Iterator[str]) -> Iterator[str]:
+        for line in lines:
+            cells = _cells(line, layout.separator)
             if len(cells) != layout.columns:
                 raise ValueError("rows differ in length")
             labels.append(cells[at])
             yield cells[pixels]
 
-    with _text(path, layout.encoding) as lines:
+    with _text(path, layout.encoding) as blocks:
         try:
-            values = np.loadtxt(strings(lines), np.float64, ndmin=2, comments=None)
+            values = np.loadtxt(strings(_rows(blocks, layout.skipped)), np.float64, ndmin=2, comments=None)
         except ValueError as error:
             why = _wrong_cell(path, layout, []) or one_line(str(error), 120)
             raise DataError(f"{path}: {why}") from None
@@ -751,5 +853,5 @@ def _unpacked(path: Path, layout: Layout, packed: int, options: Options, notes: 
         return f"line {_line_of(path, layout, i):,}"
 
     samples = Samples(path, values, labels, where, lambda i, j: f"{where(i)}, pixel {j + 1}")
-    label = _normal(layout.header[at]) if layout.header else "first"
+    label = layout.lower[at] if layout.header else "first"
     return Parsed(samples, Columns(pixels=True), tuple(notes), label)

@@ -161,12 +161,12 @@ class Dataset:
         """
         if self.table is None:
             values = self.train.images
-            scale = "" if values.dtype.kind == "f" else " of 255"
+            scale = " of 255" if values.dtype == np.uint8 and values.max() < 255 else ""
             lowest, highest = float(values.min()), float(values.max())
             text = f"pixels {lowest:.4g} to {highest:.4g}{scale}, mean {float(values.mean()):.4g}; {self._constant()}"
         else:
             lowest, highest = self.table.lowest, self.table.highest
-            text = f"numbers {lowest:.4g} to {highest:.4g}, mean {float(self.table.mean.mean()):.4g}, standardised by the training rows"
+            text = f"numbers {lowest:.4g} to {highest:.4g} as written, mean {float(self.table.mean.mean()):.4g}"
             still = int((self.train.images == 0).all(axis=0).sum())
             if still:
                 text += f" ({still:,} constant column{'s' * (still > 1)})"

@@ -1,6 +1,7 @@
 """What the names of columns say: pixels, in which order, of images of which shape."""
 
 import re
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,23 +34,23 @@ def columns_of(names: tuple[str, ...]) -> tuple[Columns, NDArray[np.intp] | None
     """
     if not names:
         return Columns(), None
-    parts = [_parts(name) for name in names]
-    stems = {stem for stem, _ in parts}
-    lengths = {len(numbers) for _, numbers in parts}
-    if len(stems) > 1 or len(lengths) > 1 or lengths == {0}:
+    text = "\n".join(names).lower()
+    stems = set(re.sub(r"\d+", "#", text).split("\n"))
+    if len(stems) > 1 or "#" not in min(stems):
         plain = all(re.fullmatch(r"\d+(\.\d+)?", name.strip()) for name in names)
         return Columns(names, None if plain else False), None
-    stem, length = parts[0][0], lengths.pop()
-    numbers = np.array([numbers for _, numbers in parts])
+    stem, _ = _parts(names[0])
+    length = len(stem) - 1
     pixels = stem[0] in PIXELS or (length > 1 and _is_grid(stem))
     if not pixels and (length > 1 or stem[0] not in OPEN or stem[-1]):
         return Columns(names, False), None
+    numbers = np.array([int(digits[:15]) for digits in re.findall(r"\d+", text)]).reshape(-1, length)
     low, high = numbers.min(axis=0), numbers.max(axis=0)
     sides = tuple(int(side) for side in high - low + 1)
-    whole = int(np.prod(sides)) == len(names) and len(np.unique(numbers, axis=0)) == len(names)
-    if not whole or low.max() > 1:
-        return Columns(names, True if pixels else None), None
     order = np.lexsort(numbers.T[::-1])
+    steps = np.diff(np.ravel_multi_index(tuple((numbers - low)[order].T), sides)) if prod(sides) == len(names) else [0]
+    if low.max() > 1 or not np.all(np.asarray(steps) == 1):
+        return Columns(names, True if pixels else None, gaps=pixels), None
     moved = not np.array_equal(order, np.arange(len(names)))
     shape = None
     if length == 2:
