@@ -18,8 +18,10 @@ from triptych.errors import DataError
 
 @pytest.fixture(scope="module")
 def table(digits: data.Dataset) -> np.ndarray:
-    """60 rows: a label and 784 pixels."""
-    return np.concatenate([digits.train.labels[:60, None], digits.train.images[:60].reshape(60, -1)], axis=1)
+    """60 rows: a label and 784 pixels; every label is in the first 40 and in the last 20."""
+    rows = [np.flatnonzero(digits.train.labels == label)[:6] for label in range(10)]
+    order = np.array(rows).T.ravel()
+    return np.concatenate([digits.train.labels[order, None], digits.train.images[order].reshape(60, -1)], axis=1)
 
 
 def text(table: np.ndarray, header: str = "") -> str:
@@ -47,9 +49,9 @@ def test_csv_in_all_its_shapes(tmp_path, table, shape: str, zipped: bool):
     path = tmp_path / ("t.csv.gz" if zipped else "t.csv")
     content = WELCOME[shape](table).encode()
     path.write_bytes(gzip.compress(content) if zipped else content)
-    found = data.csv.read(path)
-    assert np.array_equal(found.labels, table[:, 0])
-    assert np.array_equal(found.images.reshape(60, -1), table[:, 1:])
+    found = data.csv.read(path, data.PLAIN)
+    assert np.array_equal(np.array(found.classes)[found.train.labels], table[:, 0].astype(str))
+    assert np.array_equal(found.train.images.reshape(60, -1), table[:, 1:])
 
 
 def changed(table: np.ndarray, row: int, column: int, cell: str) -> str:
@@ -61,21 +63,19 @@ def changed(table: np.ndarray, row: int, column: int, cell: str) -> str:
 BAD_CSV = {
     "empty": (lambda t: "", "the file is empty"),
     "header only": (lambda t: "label," + names("p{}") + "\n", "a header but no rows"),
-    "a text row": (lambda t: changed(t, 5, 0, "seven"), "row 6, column 1: 'seven' is not a number"),
-    "a text first row": (lambda t: changed(t, 0, 3, "x"), "row 1, column 4: 'x' is not a number"),
-    "an empty cell": (lambda t: changed(t, 5, 9, ""), "row 6, column 10: '' is not a number"),
-    "ragged rows": (lambda t: changed(t, 5, 784, "0,0"), "row 6 has 786 columns where the first has 785"),
-    "label out of range": (lambda t: changed(t, 5, 0, "11"), "sample 6: label 11 is not a whole number from 0 to 9"),
-    "negative label": (lambda t: changed(t, 5, 0, "-1"), "sample 6: label -1 is not"),
-    "fractional label": (lambda t: changed(t, 5, 0, "3.5"), "sample 6: label 3.5 is not a whole number"),
-    "pixel too large": (lambda t: changed(t, 5, 2, "256"), "sample 6, pixel 2: pixel 256 is not a whole number from 0 to 255"),
+    "a text row": (lambda t: changed(t, 5, 0, "seven"), "line 6, column 1: 'seven' is not a number"),
+    "a text first row": (lambda t: changed(t, 0, 3, "x"), "line 1, column 4: 'x' is not a number"),
+    "an empty cell": (lambda t: changed(t, 5, 9, ""), "line 6, column 10: '' is not a number"),
+    "ragged rows": (lambda t: changed(t, 5, 784, "0,0"), "line 6 has 786 columns where line 1 has 785"),
+    "fractional label": (lambda t: changed(t, 5, 0, "3.5"), "line 6: label 3.5 is not a whole number"),
+    "pixel too large": (lambda t: changed(t, 5, 2, "256"), "line 6, column 3: pixel 256 is not a whole number from 0 to 255"),
     "pixel negative": (lambda t: changed(t, 5, 2, "-3"), "pixel -3 is not"),
-    "pixel NaN": (lambda t: changed(t, 5, 2, "nan"), "sample 6, pixel 2: pixel NaN"),
+    "pixel NaN": (lambda t: changed(t, 5, 2, "nan"), "line 6, column 3: pixel NaN"),
     "pixel infinite": (lambda t: changed(t, 5, 2, "inf"), "pixel inf"),
-    "too few columns": (lambda t: text(t[:, :-1]), "784 columns; a label and 784 pixels make 785"),
+    "too few columns": (lambda t: text(t[:, :-1]), "783 columns of pixels make no square image; give --shape"),
     "no label column": (lambda t: text(t, names("p{}") + ",digit\n"), "names no 'label' column"),
     "one class only": (lambda t: text(np.where(np.arange(785) == 0, 3, t)), "every label is 3"),
-    "one endless line": (lambda t: "1," * 100_000, "a line is too long"),
+    "one endless line": (lambda t: "1," * 1_000_000, "a line is too long"),
     "not text": (lambda t: b"\xff\xfe\x00\x80" * 500, "not a text file"),
     "too few to split": (lambda t: text(t[:5]), "too few to split off a test set"),
 }
@@ -162,7 +162,10 @@ BAD_IDX = {
     "a header that lies": (lambda b: b[:4] + struct.pack(">3I", 2**31, 28, 28) + b[16:], "over the limit"),
     "a header that lies a little": (lambda b: b[:4] + struct.pack(">3I", 2_000_000, 28, 28) + b[16:], "it is truncated"),
     "images and labels of different length": (lambda b: encode(np.zeros((7, 28, 28), np.uint8)), "7 images but 20 labels"),
-    "other size of image": (lambda b: encode(np.zeros((20, 8, 8), np.uint8)), "where 28×28 pixels are needed"),
+    "other size of image": (
+        lambda b: encode(np.zeros((20, 8, 8), np.uint8)),
+        "test images of shape (8, 8), but training images of 28×28×1",
+    ),
 }
 
 
@@ -215,7 +218,7 @@ def test_npz(tmp_path, table):
     np.savez(tmp_path / "s.npz", x=np.array(3), y=np.array(3))
     with pytest.raises(DataError, match="single number"):
         data.load(str(tmp_path / "s.npz"))
-    np.savez(tmp_path / "f.npz", x=x / 255, y=y)
+    np.savez(tmp_path / "f.npz", x=x / 127.5, y=y)
     with pytest.raises(DataError, match="is not a whole number from 0 to 255"):
         data.load(str(tmp_path / "f.npz"))
 

@@ -17,6 +17,8 @@ def compare(
     data: o.Data = None,
     size: o.Size = None,
     skip_unreadable: o.SkipUnreadable = False,
+    label: o.Label = None,
+    shape: o.Shape = None,
     network: o.NetworkName = None,
     hidden: o.Hidden = None,
     dropout: o.DropoutRate = 0.0,
@@ -66,7 +68,7 @@ def compare(
     rows = specs(o.engines_of(engines), o.all_backends(backends))
     recipe_name = o.recipe_named(recipe_name, network, hidden)
     recipe = o.recipe_of(recipe_name, epochs, batch_size, optimizer, rate, like=like, seed=seed, dtype=dtype, random=random)
-    reading = o.reading_of(size, skip_unreadable)
+    reading = o.reading_of(size, skip_unreadable, label, shape)
     check_device(device)
     o.network_of(network, hidden, dropout, recipe_name, like=like)  # a mistake is said before data is read
     results: list[dict[str, Any]] = []

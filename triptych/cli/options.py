@@ -23,8 +23,9 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="NAME|PATH",
-        help="digits, mnist, fashion-mnist, kmnist, cifar10; or a .csv, .csv.gz, .npz or .parquet; or a folder: IDX, CIFAR-10 binary, "
-        "Parquet (train*, test*), or image files in CLASS/ or in train/CLASS/ and test/CLASS/. "
+        help="digits, mnist, fashion-mnist, kmnist, cifar10; or a .csv, .csv.gz, .npz or .parquet, of images or of a table; "
+        "or a folder: IDX, CIFAR-10 binary, CSV, .npz or Parquet (train*, test*), or image files in CLASS/ or in "
+        "train/CLASS/ and test/CLASS/. "
         "By default: mnist_test.csv if it is here, else MNIST from the cache, else digits.",
         show_default=False,
     ),
@@ -34,6 +35,25 @@ Size = Annotated[
     typer.Option("--size", metavar="N|HxW", help="Scale image files to so many pixels, for example 32 or 28x32.", show_default=False),
 ]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out image files that cannot be read, and name them.")]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        "--label",
+        metavar="NAME",
+        help="The column with the labels; in a CSV without names, first or last. Default: label, class, target or y.",
+        show_default=False,
+    ),
+]
+Shape = Annotated[
+    str | None,
+    typer.Option(
+        "--shape",
+        metavar="HxW[xC]|table",
+        help="What a row of numbers in a CSV or .npz is: an image, for example 28x28 or 32x32x3 "
+        "(3x32x32: each colour a block of its own), or a table. Default: found out.",
+        show_default=False,
+    ),
+]
 NetworkName = Annotated[
     str | None,
     typer.Option(
@@ -120,18 +140,23 @@ def quoted(*words: str) -> str:
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
-def reading_of(size: str | None, skip_unreadable: bool) -> "Options":
-    """Return how image files are to be read."""
+def reading_of(
+    size: str | None,
+    skip_unreadable: bool,
+    label: str | None = None,
+    shape: str | None = None,
+) -> "Options":
+    """Return how data is to be read."""
     from ..data import Options
     from ..errors import DataError
 
     if size is None:
-        return Options(None, skip_unreadable)
+        return Options(None, skip_unreadable, label, shape)
     try:
         h, w = map(int, size.lower().split("x")) if "x" in size.lower() else (int(size),) * 2
     except ValueError:
         raise DataError(f"--size {size!r}: give pixels, for example 32, or height and width, for example 28x32") from None
-    return Options((h, w), skip_unreadable)
+    return Options((h, w), skip_unreadable, label, shape)
 
 
 def network_of(
@@ -156,6 +181,8 @@ def network_of(
             network.check_fits(dataset.shape, len(dataset.classes))
         return network
     network = _built(name, hidden, dropout, recipe, dataset)
+    if dataset and dataset.table is not None:
+        _refuse_windows(network)
     return network if like is None else network.like(like)
 
 
@@ -178,7 +205,21 @@ def _built(name: str | None, hidden: str | None, dropout: float, recipe: str | N
         raise SpecError(f"network {name!r} is unknown; {suggest(name, zoo.ZOO)} (for other widths: --hidden 128,64)")
     if name is None:
         name = recipe if recipe in zoo.ZOO else "classic"
+    if dataset and dataset.table is not None:
+        _refuse_windows(zoo.get(name))
     return zoo.get(name, **built_for)
+
+
+def _refuse_windows(network: "Network") -> None:
+    """Raise `SpecError` where a network looks at neighbouring pixels, which a table does not have."""
+    from ..errors import SpecError
+    from ..layers import AvgPool2D, Conv2D, MaxPool2D
+
+    if any(isinstance(place.layer, AvgPool2D | Conv2D | MaxPool2D) for place in network.places):
+        raise SpecError(
+            f"network {network.name!r} has convolutions or pooling, for images; the data is a table: "
+            "use --hidden 16, or --network mlp (a CSV of images: --shape HxW)"
+        )
 
 
 def recipe_named(recipe: str | None, network: str | None, hidden: str | None) -> str | None:
@@ -242,15 +283,26 @@ def engines_of(engines: str | None) -> list[str] | None:
 
 
 def data_line(dataset: "Dataset") -> str:
-    """Return the one line that says which data, and how to get MNIST."""
-    h, w, c = dataset.shape
-    counts = f"{len(dataset.train):,} training and {len(dataset.test):,} test images of {h}×{w}{f'×{c}' if c > 1 else ''}"
+    """Return the lines that say which data, how it was read where that needs a word, and what is in it."""
+    kind = _samples(dataset)
+    counts = f"{len(dataset.train):,} training and {len(dataset.test):,} test {kind}"
     line = f"Data: {dataset.name}, {counts}, {len(dataset.classes)} classes ({dataset.source})."
     if dataset.left_out:
-        line += f" {len(dataset.left_out):,} more cannot be read, and {'is' if len(dataset.left_out) == 1 else 'are'} left out."
+        verb = "is" if len(dataset.left_out) == 1 else "are"
+        line += f" {len(dataset.left_out):,} more cannot be read, and {verb} left out."
     if dataset.name in ("digits", "mnist_test"):
         line += " For the whole of MNIST: triptych data fetch mnist"
-    return line
+    if dataset.notes:
+        line += f"\n  As read: {'; '.join(dataset.notes)}."
+    return f"{line}\n  In it: {dataset.plausibility()}."
+
+
+def _samples(dataset: "Dataset") -> str:
+    """Return what the samples are, and their size."""
+    h, w, c = dataset.shape
+    if dataset.table is None:
+        return f"images of {h}×{w}{f'×{c}' if c > 1 else ''}"
+    return f"rows of {c:,} feature{'s' * (c > 1)}, standardised by the training rows"
 
 
 def _json(path: Path) -> Any:

@@ -31,6 +31,8 @@ def train(
     data: o.Data = None,
     size: o.Size = None,
     skip_unreadable: o.SkipUnreadable = False,
+    label: o.Label = None,
+    shape: o.Shape = None,
     network: o.NetworkName = None,
     hidden: o.Hidden = None,
     dropout: o.DropoutRate = 0.0,
@@ -104,7 +106,7 @@ def train(
     settings = session.Settings(engine, backend or engines.entry(engine).default_backend, device, threads)
     saved = None
     if resume is not None:
-        _refuse(context, FIXED + ("seed", "dtype", "random", "runs", "size", "skip-unreadable"))
+        _refuse(context, FIXED + ("seed", "dtype", "random", "runs", "size", "skip-unreadable", "label", "shape"))
         if (resume / "last").is_dir():
             context.with_resource(runs_module.locked(resume))  # before anything is read that another process may write
             files.sweep(resume)
@@ -122,7 +124,7 @@ def train(
             dtype=dtype,
             random=random,
         )
-        source, reading = sources.default() if data is None else data, o.reading_of(size, skip_unreadable)
+        source, reading = sources.default() if data is None else data, o.reading_of(size, skip_unreadable, label, shape)
         o.network_of(network, hidden, dropout, recipe_name, like=like)  # a mistake is said before data is read
     console = Console(emoji=False)
     dataset = load(console, source, recipe.seed, reading)

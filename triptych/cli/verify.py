@@ -19,6 +19,8 @@ def verify(
     data: o.Data = None,
     size: o.Size = None,
     skip_unreadable: o.SkipUnreadable = False,
+    label: o.Label = None,
+    shape: o.Shape = None,
     network: Annotated[
         list[str] | None,
         typer.Option("--network", metavar="NAME|FILE", help="May be given several times. Default: classic.", show_default=False),
@@ -88,7 +90,7 @@ def verify(
         for name in names:  # a mistake is said before data is read
             o.network_of(name, hidden, dropout, recipe_name, like=like)
     console = Console(emoji=False)
-    dataset = load(console, data, each[0].seed, o.reading_of(size, skip_unreadable))
+    dataset = load(console, data, each[0].seed, o.reading_of(size, skip_unreadable, label, shape))
     if layers:
         networks = [make(dataset.shape, len(dataset.classes)) for make in SPECIMENS]
         networks = networks if like is None else [n.like(like) for n in networks]

@@ -9,8 +9,8 @@ import numpy as np
 
 from .. import random
 from ..errors import DataError, suggest
-from . import cifar, csv, digits, fetch, folder, idx, npz, parquet
-from .dataset import Dataset, Split
+from . import checks, cifar, csv, digits, fetch, folder, idx, npz, pairs, parquet
+from .dataset import Dataset, Split, Standardised
 from .reading import PLAIN, Found, Options, Progress
 
 __all__ = ["PLAIN", "Dataset", "Options", "Split", "load"]
@@ -48,11 +48,13 @@ class Format:
 
 # A folder is what the first that fits says.
 FORMATS = (
-    Format("CSV", lambda path, _, __: Found(csv.read(path)), files=(".csv", ".csv.gz")),
-    Format("npz", lambda path, _, __: Found(*npz.read(path)), files=(".npz",)),
-    Format("IDX", lambda path, _, __: Found(*idx.read(path)), fits=lambda path: bool(idx.files(path)), sign="train-images-idx3-ubyte"),
+    Format("CSV", lambda path, options, _: csv.read(path, options), files=(".csv", ".csv.gz", ".csv.zip")),
+    Format("npz", lambda path, options, _: npz.read(path, options), files=(".npz",)),
+    Format("IDX", lambda path, options, _: idx.read(path, options), fits=idx.fits, sign="train-images-idx3-ubyte"),
     Format("CIFAR-10 binary", lambda path, _, __: cifar.read(path), fits=cifar.fits, sign="data_batch_1.bin"),
     Format("Parquet", parquet.read, (".parquet",), parquet.fits, "train*.parquet", decodes=True),
+    Format("CSV files", pairs.read_csv, fits=pairs.csv_fits),
+    Format("npz files", pairs.read_npz, fits=pairs.npz_fits),
     Format("image files", folder.read, fits=folder.fits, sign="folder of images for each class", decodes=True),
 )
 
@@ -133,21 +135,35 @@ def stratified(whole: Split, seed: int, fraction: float = TEST_FRACTION, what: s
 
 def _read(source: str, path: Path, seed: int, options: Options, progress: Progress | None) -> Dataset:
     """Read a file or folder in the format that it is found to have."""
-    if path.is_dir():
-        name, kind = path.resolve().name, next((form for form in FORMATS if form.fits(path)), None)
+    with checks.reading(path):
+        folder = path.is_dir()
+    if folder:
+        name = path.resolve().name
+        kind = next((form for form in FORMATS if form.fits(path)), None)
     else:
-        name, kind = path.name.split(".")[0], next((form for form in FORMATS if path.name.endswith(form.files)), None)
-    if kind is None and path.is_dir():
-        raise DataError(f"{source}: nothing in this folder that can be read: " + ", ".join(f"no {f.sign}" for f in FORMATS if f.sign))
+        name = path.name.split(".")[0]
+        kind = next((form for form in FORMATS if path.name.lower().endswith(form.files)), None)
+    if kind is None and folder:
+        signs = ", ".join(f"no {form.sign}" for form in FORMATS if form.sign)
+        raise DataError(f"{source}: nothing in this folder that can be read: {signs}")
     if kind is None:
         known = ", ".join(end for form in FORMATS for end in form.files)
         raise DataError(f"{source}: unknown kind of file; one of {known} is needed, or a folder")
     if not kind.decodes:
         _refuse_size(source, options)
-    found = kind.read(path, options, progress)
+    said = f"{source} ({kind.name})" if folder else source
+    return _dataset(name, said, kind.read(path, options, progress), seed)
+
+
+def _dataset(name: str, source: str, found: Found, seed: int) -> Dataset:
+    """Return what was found, with a test set; the columns of a table standardised by the training rows."""
     train, test = (found.train, found.test) if found.test else stratified(found.train, seed)
-    said = f"{source} ({kind.name})" if path.is_dir() else source
-    return Dataset(name, said, train, test, found.classes, found.left_out)
+    table = None
+    if found.features:
+        table = Standardised.by(train, found.features)
+        train = table.applied(train)
+        test = table.applied(test)
+    return Dataset(name, source, train, test, found.classes, found.left_out, found.notes, table)
 
 
 def _named(name: str, seed: int, options: Options) -> Dataset:
@@ -157,7 +173,11 @@ def _named(name: str, seed: int, options: Options) -> Dataset:
     path, published = fetch.cache() / name, fetch.PUBLISHED[name]
     if len(fetch.here(name)) < published.count:
         raise DataError(f"{name} is not in {path}; get it with: triptych data fetch {name}")
-    return replace(_read(str(path), path, seed, options, None), name=name, classes=published.classes)
+    if published.members:
+        read = _read(str(path), path, seed, options, None)
+        return replace(read, name=name, classes=published.classes)
+    _refuse_size(name, options)
+    return _dataset(name, f"{path} (IDX)", idx.read(path, options, published.classes), seed)
 
 
 def _refuse_size(source: str, options: Options) -> None:

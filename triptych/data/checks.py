@@ -1,45 +1,156 @@
-"""What every reader shares: bounded decompression, and the checks that turn raw arrays into a split."""
+"""What every reader shares: one place for what goes wrong, bounded decompression, checks of labels."""
 
 import gzip
+import lzma
+import stat
+import zipfile
 import zlib
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
-from .dataset import DIGITS, Split
+from ..errors import DataError, TriptychError
+from .dataset import DIGITS
+from .text import MESSAGE, one_line
 
-SIDE = 28
-PIXELS = SIDE * SIDE
 LIMIT = 2 * 2**30  # bytes of one decompressed file; MNIST as CSV is 110 MB
 
 
 @contextmanager
-def opened(path: Path) -> Generator[IO[bytes]]:
-    """Open a file, through gzip where its first bytes say so, and turn what can go wrong into a `DataError`."""
+def reading(path: Path) -> Generator[None]:
+    """Turn whatever goes wrong while a file is read into a `DataError`. Every reader uses it.
+
+    The file must be a regular one: a named pipe or a device has no end, or waits for a writer.
+    A message has one line, no control characters, and at most `MESSAGE` characters after the path.
+
+    Parameters
+    ----------
+    path : Path
+        The file that an error is about. A folder is left to the reader inside.
+
+    Raises
+    ------
+    DataError
+        Naming the file, and the cause.
+    """
     try:
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            if zipped:
-                with gzip.open(raw) as stream:
-                    yield stream  # pyright: ignore[reportReturnType]
-            else:
-                yield raw
+        refuse_special(path)
+        yield
+    except DataError as error:
+        raise DataError(one_line(str(error), MESSAGE + len(str(path)))) from None
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+        raise DataError(f"{_shown(path)}: no such file") from None
     except IsADirectoryError:
-        raise DataError(f"{path}: is a folder, not a file") from None
+        raise DataError(f"{_shown(path)}: is a folder, not a file") from None
     except EOFError:
-        raise DataError(f"{path}: the gzip data is truncated; fetch the file again") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: the gzip data is damaged ({error}); fetch the file again") from None
+        raise DataError(f"{_shown(path)}: the compressed data is truncated; fetch the file again") from None
+    except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        why = f"the compressed data is damaged ({_brief(error)}); fetch the file again"
+        raise DataError(f"{_shown(path)}: {why}") from None
+    except MemoryError:
+        raise DataError(f"{_shown(path)}: does not fit into the memory that is free") from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise DataError(f"{_shown(path)}: cannot be read ({_brief(error)})") from None
+    except TriptychError:
+        raise
+    except Exception as error:
+        raise DataError(f"{_shown(path)}: damaged, or not what it seems ({_brief(error)})") from None
+
+
+def refuse_special(path: Path) -> None:
+    """Raise `DataError` where `path` is neither a regular file nor a folder, or links to such a thing.
+
+    Raises
+    ------
+    DataError
+        Naming the path and what it is.
+    OSError
+        Where nothing is there.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return
+    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    kind = kinds.get(stat.S_IFMT(mode), "a device")
+    raise DataError(f"{_shown(path)}: is {kind}; a regular file is needed, copy the data into one")
+
+
+def _shown(path: Path) -> str:
+    """Return a path for a message."""
+    return one_line(str(path), 4096)
+
+
+def _brief(error: Exception) -> str:
+    """Return what an error of another library says."""
+    said = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    return one_line(said, 160)
+
+
+DISGUISES = (
+    (b"PK\x03\x04", "a zip archive; unpack it, and name the file inside"),
+    (b"\x1f\x8b", "compressed with gzip twice; unpack it once"),
+    (b"BZh", "compressed with bzip2; unpack it"),
+    (b"\xfd7zXZ", "compressed with xz; unpack it"),
+    (b"7z\xbc\xaf", "a 7z archive; unpack it"),
+    (b"Rar!", "a rar archive; unpack it"),
+    (b"PAR1", "a Parquet file; its name must end in .parquet"),
+    (b"\x93NUMPY", "a NumPy array (.npy); save images and labels together: np.savez(file, x=x, y=y)"),
+    (b"\x89HDF", "an HDF5 file; convert it to .npz"),
+    (b"MATLAB", "a MATLAB file; convert it to .npz"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"%PDF", "a PDF document"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook; save it as CSV"),
+    (b"SQLite", "a database"),
+    (b"\x00\x00\x08", "an IDX file; name the folder with MNIST's four files"),
+    (b"version https://git-lfs", "a pointer of Git LFS and not the data; get the data with: git lfs pull"),
+    (b"<", "an HTML or XML page and not the data; fetch it again, logged in where that is needed"),
+    (b"@relation", "an ARFF file; convert it to CSV"),
+    (b"{", "JSON; convert it to CSV"),
+)
+
+
+def disguise(head: bytes) -> str | None:
+    """Return what a file is by its first bytes, and what to do, where it is none of our formats."""
+    start = head.lstrip()[:32]
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return "a pickle, which can run any code when it is read; save the data as .npz or CSV"
+    for sign, kind in DISGUISES:
+        if start.lower().startswith(sign.lower()) or head.startswith(sign):
+            return kind
+    return None
+
+
+@contextmanager
+def opened(path: Path, inside: str = "") -> Generator[IO[bytes]]:
+    """Open a file, through gzip where its first bytes say so; what goes wrong is a `DataError`.
+
+    Parameters
+    ----------
+    path : Path
+    inside : str
+        A zip archive is opened, too, where it holds one file whose name ends so.
+    """
+    with reading(path), ExitStack() as stack:
+        raw = stack.enter_context(path.open("rb"))
+        head = raw.read(4)
+        raw.seek(0)
+        if inside and head == b"PK\x03\x04":
+            archive = stack.enter_context(zipfile.ZipFile(raw))
+            names = [name for name in archive.namelist() if name.lower().endswith(inside)]
+            names = [name for name in names if not name.startswith("__MACOSX/")]
+            if len(names) == 1:
+                yield stack.enter_context(archive.open(names[0]))
+                return
+            raw.seek(0)
+        if head[:2] == b"\x1f\x8b":
+            yield stack.enter_context(gzip.open(raw))  # pyright: ignore[reportReturnType]
+            return
+        yield raw
 
 
 def read_exactly(stream: IO[bytes], size: int) -> bytes:
@@ -49,30 +160,6 @@ def read_exactly(stream: IO[bytes], size: int) -> bytes:
         pieces.append(piece)
         size -= len(piece)
     return b"".join(pieces)
-
-
-def split_of(path: Path, images: NDArray[Any], labels: NDArray[Any]) -> Split:
-    """Check images (n, …784 pixels…) and labels (n,) and return them as a split.
-
-    Raises
-    ------
-    DataError
-        Naming the file and the first sample whose label or pixel is not a whole number in range.
-    """
-    if not images.ndim or not labels.ndim:
-        raise DataError(f"{path}: images or labels are a single number")
-    if labels.size != len(labels):
-        raise DataError(f"{path}: labels of shape {labels.shape}; one whole number a sample is needed, not one-hot rows")
-    if len(images) != len(labels):
-        raise DataError(f"{path}: {len(images):,} images but {len(labels):,} labels; they must be as many")
-    if not len(labels):
-        raise DataError(f"{path}: holds no samples")
-    if images.reshape(len(images), -1).shape[1] != PIXELS:
-        raise DataError(f"{path}: images of shape {images.shape[1:]} where {SIDE}×{SIDE} pixels are needed")
-    check_whole(path, "label", labels.reshape(-1), len(DIGITS) - 1)
-    check_whole(path, "pixel", images.reshape(len(images), -1), 255)
-    check_varied(path, labels)
-    return Split(images.astype(np.uint8).reshape(-1, SIDE, SIDE, 1), labels.astype(np.int32).reshape(-1))
 
 
 def check_varied(path: Path, labels: NDArray[Any], classes: tuple[str, ...] = DIGITS) -> None:

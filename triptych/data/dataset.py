@@ -1,4 +1,4 @@
-"""Splits and datasets: whole pixels and labels, with digests."""
+"""Splits and datasets: pixels or numbers, and labels, with digests."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..errors import DataError
+from .text import one_line
 
 DIGITS = tuple("0123456789")
 
@@ -49,6 +52,56 @@ def scaled(pixels: NDArray[Any], dtype: str) -> NDArray[Any]:
 
 
 @dataclass(frozen=True)
+class Standardised:
+    """How the columns of a table were brought to a mean of 0 and a deviation of 1.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the columns.
+    mean, deviation : ndarray of float64, shape (features,)
+        Of the training split. The deviation of a constant column counts as 1.
+    lowest, highest : float
+        The range of all training values before.
+    """
+
+    names: tuple[str, ...]
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    lowest: float
+    highest: float
+
+    @classmethod
+    def by(cls, train: Split, names: tuple[str, ...]) -> "Standardised":
+        """Take mean and deviation of a training split, float64 of shape (n, 1, 1, features)."""
+        table = train.images.reshape(len(train), -1)
+        lowest, highest = table.min(axis=0), table.max(axis=0)
+        constant = lowest == highest
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = np.where(constant, lowest, table.mean(axis=0))
+            deviation = np.where(constant, 1.0, table.std(axis=0))
+        if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and deviation.all()):
+            at = int(np.argmin(np.isfinite(mean) & np.isfinite(deviation) & (deviation != 0)))
+            raise DataError(
+                f"column {one_line(names[at], 40)!r}: its numbers, {lowest[at]:g} to {highest[at]:g}, "
+                "have no mean or deviation in float64; scale them"
+            )
+        return cls(names, mean, deviation, float(lowest.min()), float(highest.max()))
+
+    def applied(self, split: Split) -> Split:
+        """Return a split with (x - mean) / deviation for each column."""
+        return Split((split.images - self.mean) / self.deviation, split.labels)
+
+    def describe(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "names": list(self.names),
+            "mean": self.mean.tolist(),
+            "deviation": self.deviation.tolist(),
+        }
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A training and a test split.
 
@@ -63,6 +116,10 @@ class Dataset:
         What the labels 0, 1, 2 … stand for.
     left_out : tuple of str
         Which images could not be read, and why: a line each.
+    notes : tuple of str
+        What a person should know of how the data was read.
+    table : Standardised, optional
+        Where the samples are rows of a table and not images.
     """
 
     name: str
@@ -71,14 +128,17 @@ class Dataset:
     test: Split
     classes: tuple[str, ...] = DIGITS
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    table: Standardised | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one image, (h, w, c)."""
+        """The shape of one sample: of an image (h, w, c), of a row of a table (1, 1, features)."""
         return self.train.images.shape[1:]
 
     def describe(self) -> dict[str, Any]:
         """Return what a result must say about its data, as JSON."""
+        table = {} if self.table is None else {"standardised": self.table.describe()}
         return {
             "name": self.name,
             "source": self.source,
@@ -90,4 +150,42 @@ class Dataset:
             "image": list(self.shape),
             "train_sha256": self.train.digest,
             "test_sha256": self.test.digest,
-        }
+            "notes": list(self.notes),
+        } | table
+
+    def plausibility(self) -> str:
+        """Return one line from which a person sees whether the data was read rightly.
+
+        It says the range and the mean of the training values, the share of samples that have one value
+        everywhere, and the sizes of the smallest and the largest class.
+        """
+        if self.table is None:
+            values = self.train.images
+            scale = " of 255" if values.dtype == np.uint8 and values.max() < 255 else ""
+            lowest, highest = float(values.min()), float(values.max())
+            text = f"pixels {lowest:.4g} to {highest:.4g}{scale}, mean {float(values.mean()):.4g}; {self._constant()}"
+        else:
+            lowest, highest = self.table.lowest, self.table.highest
+            text = f"numbers {lowest:.4g} to {highest:.4g} as written, mean {float(self.table.mean.mean()):.4g}"
+            still = int((self.train.images == 0).all(axis=0).sum())
+            if still:
+                text += f" ({still:,} constant column{'s' * (still > 1)})"
+        counts = np.bincount(self.train.labels, minlength=len(self.classes))
+        small, large = int(counts.argmin()), int(counts.argmax())
+        if counts[small] == counts[large]:
+            return f"{text}; {counts[small]:,} training samples of every class"
+        return f"{text}; training samples of a class: {self._size(counts, small)} to {self._size(counts, large)}"
+
+    def _size(self, counts: NDArray[np.intp], label: int) -> str:
+        return f"{counts[label]:,} ({one_line(self.classes[label], 24)})"
+
+    def _constant(self) -> str:
+        """Return how many training images have the same value everywhere."""
+        rows = self.train.images.reshape(len(self.train), -1)
+        constant = int((rows.max(axis=1) == rows.min(axis=1)).sum())
+        if not constant:
+            return "no image is blank"
+        if constant == len(rows):
+            return "every image is blank"
+        share = 100 * constant / len(rows)
+        return f"{constant:,} images are blank ({share:.2g} %)"

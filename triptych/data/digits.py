@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .checks import SIDE
 from .dataset import Split
+
+SIDE = 28
 
 
 def read() -> Split:

@@ -23,37 +23,96 @@ class Options:
         (h, w), to which every image is scaled; without it all must have one size.
     skip_unreadable : bool
         Leave out an image that cannot be read, instead of stopping there.
+    label : str, optional
+        The column that holds the labels; ``first`` and ``last`` count from the edges of a CSV.
+    shape : str, optional
+        What a row of numbers is: ``28x28`` (height × width), ``28x28x3`` (the colours of a pixel are
+        neighbours), ``3x28x28`` (each colour is a block of its own) or ``table`` (no image).
     """
 
     size: tuple[int, int] | None = None
     skip_unreadable: bool = False
+    label: str | None = None
+    shape: str | None = None
 
     def __post_init__(self) -> None:
         if self.size and not all(1 <= side <= LARGEST for side in self.size):
             raise DataError(f"size {self.size[0]}×{self.size[1]}: give whole numbers from 1 to {LARGEST}")
+        if self.shape is not None:
+            image_shape(self.shape)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Any) -> "Options":
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote; an older version wrote neither ``label`` nor ``shape``.
 
         Raises
         ------
         SpecError
             Naming the key that is missing, unknown or of a wrong type.
+        DataError
+            Where a shape is malformed.
         """
-        values = check_keys(data, {"size", "skip_unreadable"}, "reading")
+        optional = {"label", "shape"}
+        values = check_keys(data, {"size", "skip_unreadable"} | optional, "reading", optional)
         check_flag("reading", "skip_unreadable", values["skip_unreadable"])
-        size = values["size"]
-        if size is None:
-            return cls(None, values["skip_unreadable"])
-        if not isinstance(size, list) or len(size) != 2:
-            raise SpecError(f"reading: size must be a list of height and width, or null, not {size!r}")
-        for side in size:
-            check_whole("reading", "size", side, 1)
-        return cls((size[0], size[1]), values["skip_unreadable"])
+        for name in sorted(optional):
+            if not isinstance(values.get(name), str | None):
+                raise SpecError(f"reading: {name} must be a text, or null, not {values[name]!r}")
+        return cls(
+            _size(values["size"]),
+            values["skip_unreadable"],
+            values.get("label"),
+            values.get("shape"),
+        )
+
+
+def _size(value: Any) -> tuple[int, int] | None:
+    """Return the size that a file names.
+
+    Raises
+    ------
+    SpecError
+        Where it is neither null nor two whole numbers.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 2:
+        raise SpecError(f"reading: size must be a list of height and width, or null, not {value!r}")
+    for side in value:
+        check_whole("reading", "size", side, 1)
+    return value[0], value[1]
+
+
+def image_shape(text: str) -> tuple[tuple[int, int, int], bool] | None:
+    """Return what `Options.shape` says.
+
+    Returns
+    -------
+    tuple of (h, w, c) and bool, or None
+        The shape of an image, and whether each colour is a block of its own; None for a table.
+
+    Raises
+    ------
+    DataError
+        Where it is neither of these.
+    """
+    if text == "table":
+        return None
+    sides = text.lower().replace("×", "x").split("x")
+    numbers = [int(side) if side.isdecimal() else 0 for side in sides]
+    if not 2 <= len(numbers) <= 3 or not all(1 <= n <= LARGEST for n in numbers):
+        raise DataError(
+            f"--shape {text[:40]!r}: give height and width, for example 28x28, with colours 28x28x3 "
+            "(or 3x28x28 where each colour is a block of its own), or: table"
+        )
+    if len(numbers) == 2:
+        return (numbers[0], numbers[1], 1), False
+    if numbers[0] in (1, 3, 4) and numbers[2] not in (1, 3, 4):
+        return (numbers[1], numbers[2], numbers[0]), True
+    return (numbers[0], numbers[1], numbers[2]), False
 
 
 PLAIN = Options()
@@ -68,11 +127,15 @@ class Found:
     train : Split
     test : Split, optional
         None where there is one set only, from which a test set is split off.
-    classes, left_out : tuple of str
+    classes, left_out, notes : tuple of str
         As in `Dataset`.
+    features : tuple of str
+        The names of the columns of a table, whose rows are not standardised yet; empty for images.
     """
 
     train: Split
     test: Split | None = None
     classes: tuple[str, ...] = DIGITS
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
