@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import random
 from ..errors import DataError, suggest
-from . import cifar, csv, digits, fetch, folder, idx, npz, parquet
+from . import cifar, csv, digits, fetch, folder, hints, idx, npz, parquet
 from .dataset import Dataset, Split
 from .reading import PLAIN, Found, Options, Progress
 
@@ -52,6 +52,7 @@ FORMATS = (
     Format("npz", lambda path, _, __: Found(*npz.read(path)), files=(".npz",)),
     Format("IDX", lambda path, _, __: Found(*idx.read(path)), fits=lambda path: bool(idx.files(path)), sign="train-images-idx3-ubyte"),
     Format("CIFAR-10 binary", lambda path, _, __: cifar.read(path), fits=cifar.fits, sign="data_batch_1.bin"),
+    Format("CIFAR-100 binary", lambda path, options, _: cifar.read_100(path, options), fits=cifar.fits_100),
     Format("Parquet", parquet.read, (".parquet",), parquet.fits, "train*.parquet", decodes=True),
     Format("image files", folder.read, fits=folder.fits, sign="folder of images for each class", decodes=True),
 )
@@ -87,6 +88,9 @@ def load(source: str | None = None, seed: int = 0, options: Options = PLAIN, pro
         there = path.exists()
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"{source[:60]}: not a path ({error.strerror if isinstance(error, OSError) else error})") from None
+    if there and source in NAMES:
+        with hints.hidden(source, path):
+            return _read(source, path, seed, options, progress)
     if there:
         return _read(source, path, seed, options, progress)
     if source in NAMES:
@@ -136,15 +140,17 @@ def _read(source: str, path: Path, seed: int, options: Options, progress: Progre
     if path.is_dir():
         name, kind = path.resolve().name, next((form for form in FORMATS if form.fits(path)), None)
     else:
-        name, kind = path.name.split(".")[0], next((form for form in FORMATS if path.name.endswith(form.files)), None)
+        name, kind = path.name.split(".")[0], next((form for form in FORMATS if path.name.lower().endswith(form.files)), None)
     if kind is None and path.is_dir():
-        raise DataError(f"{source}: nothing in this folder that can be read: " + ", ".join(f"no {f.sign}" for f in FORMATS if f.sign))
+        raise DataError(hints.of_folder(path, [form.sign for form in FORMATS if form.sign]))
     if kind is None:
         known = ", ".join(end for form in FORMATS for end in form.files)
-        raise DataError(f"{source}: unknown kind of file; one of {known} is needed, or a folder")
+        raise DataError(hints.of_file(path, known))
     if not kind.decodes:
         _refuse_size(source, options)
     found = kind.read(path, options, progress)
+    if source in NAMES:
+        found = replace(found, notes=(*found.notes, hints.hiding(source, path)))
     train, test = (found.train, found.test) if found.test else stratified(found.train, seed)
     said = f"{source} ({kind.name})" if path.is_dir() else source
     return Dataset(name, said, train, test, found.classes, found.left_out)

@@ -22,10 +22,13 @@ class Options:
         (h, w), to which every image is scaled; without it all must have one size.
     skip_unreadable : bool
         Leave out an image that cannot be read, instead of stopping there.
+    label : str, optional
+        The column of labels, where a file has several or gives it another name.
     """
 
     size: tuple[int, int] | None = None
     skip_unreadable: bool = False
+    label: str | None = None
 
     def __post_init__(self) -> None:
         if self.size and not all(1 <= side <= LARGEST for side in self.size):
@@ -37,7 +40,8 @@ class Options:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Options":
         """Read what `to_json` wrote."""
-        return cls(tuple(data["size"]) if data["size"] else None, data["skip_unreadable"])
+        size = tuple(data["size"]) if data["size"] else None
+        return cls(size, data["skip_unreadable"], data.get("label"))
 
 
 PLAIN = Options()
@@ -54,9 +58,12 @@ class Found:
         None where there is one set only, from which a test set is split off.
     classes, left_out : tuple of str
         As in `Dataset`.
+    notes : tuple of str
+        What the reader decided by itself and a user has to know: a line each.
     """
 
     train: Split
     test: Split | None = None
     classes: tuple[str, ...] = DIGITS
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
