@@ -6,6 +6,8 @@ import typer
 
 from . import app
 
+LONGEST_LINE = 10_000  # characters of the list, whatever the width of the terminal
+
 data_app = typer.Typer(help="List the data that is here, or fetch MNIST, its kin and CIFAR-10.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
@@ -36,14 +38,18 @@ def fetch_command(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist
 def list_command() -> None:
     """Show every data set by name: whether it is here, its files, sizes and SHA-256; and the decoded images that are kept."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    from ..data import inventory
+    from ..data import fetch, inventory
+    from ..data.hints import shown
 
     table = Table(box=None, pad_edge=False)
     for column in ("data", "file", "bytes", "SHA-256", ""):
         table.add_column(column, justify="right" if column == "bytes" else "left")
     for item in inventory.inventory():
         size = "" if item.size is None else f"{item.size:,}"
-        table.add_row(item.name, item.file, size, item.sha256[:16], item.note)
-    Console().print(table)
+        table.add_row(item.name, escape(shown(item.file, LONGEST_LINE)), size, item.sha256[:16], item.note)
+    print(f"Cache folder: {fetch.cache()}")
+    width = Console(width=LONGEST_LINE).measure(table).maximum
+    Console(width=width, soft_wrap=True).print(table)  # wider than the terminal, if need be: a path cut off helps nobody

@@ -4,8 +4,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import random
 from ..errors import DataError, suggest
@@ -17,6 +19,7 @@ __all__ = ["PLAIN", "Dataset", "Options", "Split", "load"]
 
 NAMES = ("digits", *fetch.PUBLISHED)
 TEST_FRACTION = 0.1
+REORDERED_BYTES = 2**26  # that are copied at once where images are put in another order
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,17 @@ def default() -> str:
     return "mnist" if len(idx.files(fetch.cache() / "mnist")) == 4 else "digits"
 
 
-def stratified(whole: Split, seed: int, fraction: float = TEST_FRACTION, what: str = "test") -> tuple[Split, Split]:
+def stratified(
+    whole: Split,
+    seed: int,
+    fraction: float = TEST_FRACTION,
+    what: str = "test",
+    in_place: bool = False,
+) -> tuple[Split, Split]:
     """Shuffle by seed and split off `fraction` as the `what` set, each class in proportion.
 
-    Class sizes are rounded so that their sum is exact (largest remainders).
+    Class sizes are rounded so that their sum is exact (largest remainders). With `in_place` the images of `whole` are
+    themselves put in their new order, where they can be, so that large sets are not in memory twice.
 
     Raises
     ------
@@ -126,13 +136,25 @@ def stratified(whole: Split, seed: int, fraction: float = TEST_FRACTION, what: s
     testing = np.zeros(len(whole), bool)
     for label, count in zip(classes, take, strict=True):
         testing[np.flatnonzero(labels == label)[:count]] = True
-    train, test = (Split(whole.images[order[part]], labels[part]) for part in (~testing, testing))
-    if not (len(train) and len(test)):
+    count = int(testing.sum())
+    kept = len(whole) - count
+    if not (kept and count):
         raise DataError(
-            f"{len(whole)} samples are too few to split off a {what} set: {fraction} of them come to {len(test)}, "
-            f"and {len(train)} are left to train on; both must have some"
+            f"{len(whole)} samples are too few to split off a {what} set: {fraction} of them come to {count}, "
+            f"and {kept} are left to train on; both must have some"
         )
-    return train, test
+    if in_place and whole.images.flags.writeable and whole.images.flags.c_contiguous:
+        _reorder(whole.images, np.concatenate([order[~testing], order[testing]]))
+        return Split(whole.images[:kept], labels[~testing]), Split(whole.images[kept:], labels[testing])
+    return Split(whole.images[order[~testing]], labels[~testing]), Split(whole.images[order[testing]], labels[testing])
+
+
+def _reorder(images: NDArray[Any], order: NDArray[Any]) -> None:
+    """Put images (n, h, w, c) in the order of `order`, a part of each image at a time."""
+    flat = images.reshape(len(images), -1)
+    width = max(1, REORDERED_BYTES // (len(images) * images.itemsize))
+    for begin in range(0, flat.shape[1], width):
+        flat[:, begin : begin + width] = flat[order, begin : begin + width]
 
 
 def _read(source: str, path: Path, seed: int, options: Options, progress: Progress | None) -> Dataset:
@@ -151,7 +173,7 @@ def _read(source: str, path: Path, seed: int, options: Options, progress: Progre
     found = kind.read(path, options, progress)
     if source in NAMES:
         found = replace(found, notes=(*found.notes, hints.hiding(source, path)))
-    train, test = (found.train, found.test) if found.test else stratified(found.train, seed)
+    train, test = (found.train, found.test) if found.test else stratified(found.train, seed, in_place=True)
     said = f"{source} ({kind.name})" if path.is_dir() else source
     return Dataset(name, said, train, test, found.classes, found.left_out)
 

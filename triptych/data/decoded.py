@@ -72,7 +72,7 @@ def _write(place: Path, found: Found, key: str) -> None:
     test = found.test or Split(train.images[:0], train.labels[:0])
     about: dict[str, Any] = {"key": key, "sha256": [train.digest, test.digest]}
     about |= {name: getattr(found, name) for name in TEXTS}
-    arrays = {
+    arrays: dict[str, Any] = {
         "train_images": train.images,
         "train_labels": train.labels,
         "test_images": test.images,

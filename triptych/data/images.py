@@ -287,7 +287,7 @@ def _pixels(
             pixels = _whole_numbers(file, rules, seen)
         if size and pixels.shape[:2] != size:
             image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
-            pixels = np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))  # averages where it shrinks
+            pixels = np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))  # averages where it shrinks
         return np.atleast_3d(pixels)
     except _UnreadableError:
         raise
