@@ -310,6 +310,8 @@ def _image_columns(name: str, schema: Any, image: str) -> tuple[str, ...]:
         has_path = kind.get_field_index("path") >= 0 and types.is_string(kind.field("path").type)
         return (f"{image}.bytes", f"{image}.path") if has_path else (f"{image}.bytes",)
     why = ""
+    if types.is_struct(kind) and kind.get_field_index("path") >= 0:
+        why = ", only the paths of images and not the images themselves"
     if types.is_string(kind) or types.is_large_string(kind):
         why = ", text such as paths and not the images themselves"
     shape = shown(kind, 80)
