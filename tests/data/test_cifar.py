@@ -1,6 +1,8 @@
 """CIFAR-10's binary version: read as it is written down, refused where it is not that, and never from a pickle."""
 
 import gzip
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from triptych import data
-from triptych.data import cifar
+from triptych.data import Options, cifar
 from triptych.errors import DataError
 
 FILES = (*cifar.TRAIN, *cifar.TEST)
@@ -75,6 +77,66 @@ def test_what_is_missing_or_of_one_class_is_said(folder):
     for name in FILES:
         (folder / name).write_bytes(bytes([3]) * cifar.RECORD)
     with pytest.raises(DataError, match="every label is cat"):
+        data.load(str(folder))
+
+
+def hundred(folder: Path, count: int = 100) -> np.ndarray:
+    """Write CIFAR-100's two files, with random pixels, and return the training records."""
+    found = np.random.default_rng(9).integers(0, 256, (count, cifar.RECORD_100), np.uint8)
+    found[:, 0] = np.arange(count) // 5 % 20
+    found[:, 1] = np.arange(count) % 100
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train.bin").write_bytes(found.tobytes())
+    (folder / "test.bin").write_bytes(found[::-1].tobytes())
+    return found
+
+
+@pytest.mark.parametrize(("label", "at", "count"), [(None, 1, 100), ("fine_label", 1, 100), ("coarse_label", 0, 20)])
+def test_cifar_100(tmp_path, label: str | None, at: int, count: int):
+    written = hundred(tmp_path)
+    (tmp_path / "fine_label_names.txt").write_text("".join(f"fine {i}\n" for i in range(100)))
+    (tmp_path / "coarse_label_names.txt").write_text("".join(f"coarse {i}\n" for i in range(20)))
+    found = data.load(str(tmp_path), 0, Options(label=label))
+    assert (found.shape, len(found.classes)) == ((32, 32, 3), count)
+    assert found.classes[7] == ("fine 7" if at else "coarse 7")
+    assert found.train.labels.tolist() == written[:, at].tolist()
+    assert found.test.labels.tolist() == written[::-1, at].tolist()
+    assert np.array_equal(found.train.images, written[:, 2:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    notes = cifar.read_100(tmp_path, Options(label=label)).notes
+    assert notes == (() if label else ("the labels are the 100 fine ones; for the 20 coarse ones: --label coarse_label",))
+
+
+def test_cifar_100_without_names_or_with_another_label(tmp_path):
+    hundred(tmp_path)
+    assert data.load(str(tmp_path)).classes == tuple(map(str, range(100)))
+    with pytest.raises(DataError, match="no label grade in CIFAR-100; use --label coarse_label or --label fine_label"):
+        data.load(str(tmp_path), 0, Options(label="grade"))
+    (tmp_path / "train.bin").write_bytes(bytes([20, 0]) + bytes(3072))
+    with pytest.raises(DataError, match=r"train\.bin: sample 1: label 20 is not a whole number from 0 to 19"):
+        data.load(str(tmp_path), 0, Options(label="coarse_label"))
+
+
+def test_a_small_file_that_unpacks_without_end_is_left_at_the_limit(folder, monkeypatch):
+    monkeypatch.setattr(cifar, "BYTES", 200 * cifar.RECORD)
+    (folder / FILES[1]).write_bytes(gzip.compress(bytes(10_000 * cifar.RECORD)))
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"data_batch_2\.bin: over the limit of 614,600 bytes for all files"):
+        data.load(str(folder))
+    assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    tracemalloc.stop()
+
+
+def test_the_limit_is_for_all_files_together(folder, monkeypatch):
+    monkeypatch.setattr(cifar, "BYTES", 6 * 4 * cifar.RECORD)
+    assert len(data.load(str(folder)).train) == 20
+    monkeypatch.setattr(cifar, "BYTES", 6 * 4 * cifar.RECORD - 1)
+    with pytest.raises(DataError, match=r"test_batch\.bin: over the limit"):
+        data.load(str(folder))
+
+
+def test_a_page_in_the_place_of_records(folder):
+    (folder / FILES[0]).write_text("<html><body>404 Not Found</body></html>")
+    with pytest.raises(DataError, match=r"data_batch_1\.bin: not CIFAR's records, but an HTML page; fetch it again"):
         data.load(str(folder))
 
 

@@ -1,5 +1,6 @@
 """Downloads from a real server on this machine: checked, resumed, and from the next mirror where one fails."""
 
+import contextlib
 import gzip
 import hashlib
 import http.server
@@ -33,11 +34,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
             content = b"x" * len(content)
         asked = self.headers.get("Range")
         self.log.append((self.path, asked))
+        if self.path.startswith(("/endless/", "/bomb/")):
+            self.send_without_end(packed=self.path.startswith("/bomb/"))
+            return
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
         self.send_response(206 if asked else 200)
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         self.wfile.write(content[start : start + 100_000] if self.broken else content[start:])
+
+    def send_without_end(self, packed: bool) -> None:
+        """Send zeros until the other side has had enough, at most 64 MiB, so that a missing limit shows as a file."""
+        self.send_response(200)
+        if packed:
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        piece = gzip.compress(bytes(2**20)) if packed else bytes(2**20)
+        with contextlib.suppress(OSError):
+            for _ in range(64):
+                self.wfile.write(piece)
 
     def log_message(self, *_) -> None:
         pass
@@ -61,8 +76,9 @@ def published(server, tmp_path, monkeypatch):
     monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path))
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
 
-    def publish(*mirrors: str) -> None:
-        monkeypatch.setitem(fetch.PUBLISHED, "mnist", fetch.Published(tuple(f"{server.url}/{m}/" for m in mirrors), sums))
+    def publish(*mirrors: str, most: int = 2**20) -> None:
+        urls = tuple(m if "://" in m else f"{server.url}/{m}/" for m in mirrors)
+        monkeypatch.setitem(fetch.PUBLISHED, "mnist", fetch.Published(urls, sums, most=most))
 
     return publish
 
@@ -105,6 +121,57 @@ def test_when_every_mirror_fails_it_says_how(published, tmp_path):
     assert "404" in str(error.value)
     assert "SHA-256 is wrong" in str(error.value)
     assert not list((tmp_path / "mnist").glob("*.gz"))
+
+
+@pytest.mark.parametrize("mirror", ["endless", "bomb"])
+def test_a_mirror_without_end_is_left_at_the_limit(published, tmp_path, mirror: str):
+    published(mirror)
+    largest = []
+    with pytest.raises(DataError) as error:
+        fetch.fetch("mnist", lambda _, have, __: largest.append(have))
+    assert "it sends more than 1,048,576 bytes" in str(error.value)
+    assert max(largest) <= 2**20 + 2**16
+    assert not list((tmp_path / "mnist").iterdir())
+    published(mirror, "good")
+    fetch.fetch("mnist")
+    assert (tmp_path / "mnist" / "a.gz").read_bytes() == CONTENT["a.gz"]
+
+
+def test_what_is_left_of_an_endless_download_is_not_gone_on_with(published, tmp_path):
+    published("good", most=150_000)
+    with pytest.raises(DataError, match="it sends more than 150,000 bytes"):
+        fetch.fetch("mnist")
+    assert not list((tmp_path / "mnist").iterdir())
+
+
+def test_without_a_network_it_says_what_to_do(published, tmp_path):
+    published("http://127.0.0.1:9/", "http://127.0.0.1:1/")
+    with pytest.raises(DataError) as error:
+        fetch.fetch("mnist")
+    first, *mirrors, last = str(error.value).split("\n")
+    assert first.startswith("mnist: no mirror gave a good a.gz")
+    assert [line.split(":")[0] for line in mirrors] == ["  127.0.0.1", "  127.0.0.1"]
+    assert all(line.endswith("the connection is refused") for line in mirrors)
+    assert last == f"Without a network: put the four files into {tmp_path / 'mnist'}, or use --data FOLDER."
+
+
+def test_a_failure_is_one_short_line():
+    unresolved = OSError("HTTPSConnectionPool(host='x', port=443): Max retries (Caused by NameResolutionError(…))")
+    assert fetch._brief(unresolved) == "its name cannot be resolved: no network?"
+    assert len(fetch._brief(OSError("a\n\x1b[2J" * 500))) <= 100
+    assert fetch._brief(OSError("a\n\x1b[2J")).isprintable()
+
+
+def test_mirrors_that_are_encrypted_come_first():
+    for published in fetch.PUBLISHED.values():
+        plain = [mirror.startswith("http://") for mirror in published.mirrors]
+        assert plain == sorted(plain)
+
+
+def test_the_limit_leaves_room_for_every_published_file():
+    """MNIST's largest file has 9.9 MB, Fashion-MNIST's 26.4, KMNIST's 18.2, CIFAR-10's archive 170.1."""
+    for name, megabytes in {"mnist": 9.92, "fashion-mnist": 26.43, "kmnist": 18.17, "cifar10": 170.06}.items():
+        assert fetch.PUBLISHED[name].most > megabytes * 1e6
 
 
 def archive(members: dict[str, bytes]) -> bytes:
@@ -174,6 +241,14 @@ def test_the_inventory_says_what_is_here(tmp_path, monkeypatch):
     assert items["mnist", path].note == "not the published file"
     assert items["mnist", "3 of 4 files missing"].note == "triptych data fetch mnist"
     assert len(items["mnist", path].sha256) == 64
+
+
+def test_a_damaged_file_does_not_end_the_inventory(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path))
+    (tmp_path / "mnist").mkdir()
+    path = tmp_path / "mnist" / "train-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(CONTENT["a.gz"])[:-9000])
+    assert {item.file: item.note for item in inventory.inventory()}[str(path)] == "damaged"
 
 
 def test_every_published_file_has_a_sum():

@@ -120,10 +120,13 @@ def test_other_sizes_are_refused_unless_one_is_told(pictures):
         Options((0, 5))
 
 
+NOT_AN_IMAGE = "not a PNG, JPEG, BMP, GIF, WebP, PPM or TIFF image"
+REMEDIES = {"text": "remove it", "a page": "fetch it again"}
 BAD_IMAGES = {
     "nothing": (b"", "no bytes where an image is needed"),
-    "no image": (b"x" * 50, "not a PNG, JPEG, BMP, GIF or WebP image"),
-    "of another format": (encoded(kind="TIFF"), "not a PNG, JPEG, BMP, GIF or WebP image"),
+    "no image": (b"\1\2" * 50, f"{NOT_AN_IMAGE}; mend or"),
+    "text": (b"x" * 50, f"{NOT_AN_IMAGE}, but a text file; "),
+    "a page": (b"\n<!DOCTYPE html><html><body>403</body></html>", f"{NOT_AN_IMAGE}, but an HTML page; "),
     "truncated": (encoded(RNG.integers(0, 256, (90, 90, 3), np.uint8))[:9000], "cannot be read (image file is truncated"),
     "too large": (claiming(5000, 4000), "claims 4,000×5,000 pixels, over the limit of 16,777,216"),
     "a bomb of which Pillow warns": (claiming(10_000, 10_000), "claims 10,000×10,000 pixels"),
@@ -144,11 +147,12 @@ def test_an_unreadable_image_is_named_or_left_out(pictures, tmp_path, kind: str,
     with pytest.raises(DataError) as error:
         data.load(source)
     assert str(error.value).startswith(f"{bad}: {says}")
-    assert str(error.value).endswith("; mend or remove it, or leave such images out: --skip-unreadable")
+    remedy = REMEDIES.get(kind, "mend or remove it")
+    assert str(error.value).endswith(f"; {remedy}, or leave such images out: --skip-unreadable")
     assert "\n" not in str(error.value)
     found = data.load(source, 0, SKIP)
     assert len(found.left_out) == 1
-    assert found.left_out[0].startswith(f"{bad}: {says}")
+    assert found.left_out[0].startswith(f"{bad}: {says.partition(';')[0]}")
     assert found.describe()["left_out"] == 1
     assert np.concatenate([found.train.labels, found.test.labels]).tolist().count(1) == (3 if where == "folder" else 7)
 

@@ -1,6 +1,7 @@
 """Parquet of images as Hugging Face ships it, and what else may come in a file of that name."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pictures import encoded, error_of, table
+from pictures import SKIP, encoded, error_of, table
 from PIL import Image
 
 from triptych import data
-from triptych.data import parquet
+from triptych.data import PLAIN, Options, parquet
 from triptych.errors import DataError
 
 CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg"
@@ -44,6 +45,14 @@ def test_one_parquet_file_is_split_by_seed(tmp_path):
 
 
 TEN = [encoded()] * 10
+CELL = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def table_of(path: Path, **columns) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
 BAD_PARQUET = {
     "a label that is null": (lambda p: table(p, TEN, [0, 1, None, 1] + [0] * 6), "row 3: no label"),
     "a negative label": (lambda p: table(p, TEN, [0, 1, 0, -1] + [0] * 6), "row 4: label -1 is not a whole number from 0 to 9999"),
@@ -57,11 +66,42 @@ BAD_PARQUET = {
     "one image of a class": (lambda p: table(p, TEN, [0] * 9 + [1]), "class '1' has 1 training image"),
     "an image that is null": (lambda p: table(p, TEN[:9] + [None], [0, 1] * 5), "row 10: no bytes where an image is needed"),
     "bytes that are null": (lambda p: table(p, TEN[:9] + [None], [0, 1] * 5, bare=True), "row 10: no bytes where an image is needed"),
+    "labels from 1": (lambda p: table(p, TEN, [1, 2] * 5), "no training image has label 0; where no names are given"),
+    "labels from 1, what to do": (lambda p: table(p, TEN, [1, 2] * 5), "without a gap: subtract 1 from each"),
+    "no labels in a test set": (lambda p: table(p, TEN, [-1] * 10), "every label is -1: this set has no labels; give the training file"),
     "labels that are words": (lambda p: table(p, TEN, pa.array(["a", "b"] * 5)), "column label is of type string"),
+    "labels that are categories": (
+        lambda p: table(p, TEN, pa.array(["a", "b"] * 5).dictionary_encode()),
+        "whole numbers are needed; give each class a number, 0, 1, 2 …",
+    ),
     "labels that are fractions": (lambda p: table(p, TEN, pa.array([0.0, 1.0] * 5)), "column label is of type double"),
     "no rows": (lambda p: table(p, [], []), "holds no rows"),
     "other columns": (lambda p: pq.write_table(pa.table({"x": [1], "y": [2]}), p), "columns x, y; needed are img or image, and label"),
     "no bytes": (lambda p: pq.write_table(pa.table({"img": ["a.png"], "label": [2]}), p), "column img is of type string"),
+    "pixels": (
+        lambda p: pq.write_table(pa.table({"label": [1]} | {f"pixel{i}": [0] for i in range(784)}), p),
+        "columns label, pixel0, pixel1, pixel2, pixel3 … (785 in all); needed are img or image, and label",
+    ),
+    "pixels, what to do": (
+        lambda p: pq.write_table(pa.table({"label": [1]} | {f"pixel{i}": [0] for i in range(784)}), p),
+        "for a table of pixels write a CSV: pandas.read_parquet(FILE).to_csv('bad.csv', index=False)",
+    ),
+    "paths in a struct": (
+        lambda p: table_of(p, image=pa.array([{"path": f"images/{i}.png"} for i in range(10)], CELL), label=[0, 1] * 5),
+        "row 1: only the path of the image is in the file (images/0.png), not the image; write the file with the images in it",
+    ),
+    "paths in a struct without a column for bytes": (
+        lambda p: table_of(p, image=[{"bytes": None, "path": f"images/{i}.png"} for i in range(10)], label=[0, 1] * 5),
+        "only the paths of images and not the images themselves",
+    ),
+    "paths": (lambda p: table_of(p, image=["a.png"] * 10, label=[0, 1] * 5), "text such as paths and not the images themselves"),
+    "arrays": (lambda p: table_of(p, image=[[[1, 2], [3, 4]]] * 10, label=[0, 1] * 5), "column image is of type list<element: list<"),
+    "two kinds of labels": (
+        lambda p: table_of(p, img=TEN, fine_label=[0, 1] * 5, coarse_label=[0] * 10),
+        "none is called label: say which it is, --label fine_label or --label coarse_label",
+    ),
+    "a page": (lambda p: p.write_text("<html><body>404</body></html>"), "not a Parquet file, but an HTML page; fetch it again"),
+    "a pointer": (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\n"), "but a pointer of Git LFS; get the file itself"),
     "no Parquet": (lambda p: p.write_bytes(b"PAR1" + b"x" * 50 + b"PAR1"), "not a readable Parquet file"),
     "empty": (lambda p: p.write_bytes(b""), "not a readable Parquet file"),
     "truncated": (lambda p: p.write_bytes(table(p, TEN, [0, 1] * 5).read_bytes()[:-300]), "not a readable Parquet file"),
@@ -77,6 +117,7 @@ def test_a_bad_parquet_file_gets_one_clear_line(tmp_path, kind: str):
         data.load(str(path))
     assert says in str(error.value)
     assert str(error.value).startswith(str(path))
+    assert len(str(error.value)) < 500
     assert "\n" not in str(error.value)
 
 
@@ -96,7 +137,89 @@ def test_a_folder_of_parquet_that_lacks_or_mixes_something(root):
         data.load(str(root))
 
 
-@pytest.mark.parametrize("metadata", ["no JSON", "[]", '{"info": {"features": {"label": {"names": [1, 2]}}}}'])
+GREYS = [encoded(np.full((3, 4), 13 * i, np.uint8)) for i in range(20)]
+LAYOUTS = {
+    "the Hub's converted files": (("train/0000.parquet", "test/0000.parquet"), ()),
+    "of one configuration": (("default/train/0000.parquet", "default/test/0000.parquet"), ()),
+    "capitals": (("TRAIN.PARQUET", "Test.Parquet"), ()),
+    "validation for testing": (
+        ("data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet"),
+        ("validation-00000-of-00001.parquet is the test set: there is no test*.parquet",),
+    ),
+    "others besides": (
+        ("train.parquet", "test.parquet", "validation.parquet", "extra.parquet"),
+        ("extra.parquet, validation.parquet left out: neither training nor test set",),
+    ),
+    "others besides, converted": (
+        ("x/train/0000.parquet", "x/test/0000.parquet", "x/validation/0000.parquet"),
+        ("validation/0000.parquet left out: neither training nor test set",),
+    ),
+    "a file that is missing": (
+        ("train-00001-of-00003.parquet", "test-00000-of-00001.parquet"),
+        ("only 1 of the 3 files train-…-of-00003 are here",),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_the_layouts_of_a_folder(root, kind: str):
+    names, notes = LAYOUTS[kind]
+    table(root / names[0], GREYS[:10], [0, 1] * 5)
+    table(root / names[1], GREYS[10:], [1, 0] * 5)
+    for name in names[2:]:
+        table(root / name, GREYS[:3], [0, 1, 0])
+    found = parquet.read(root, PLAIN, None)
+    assert (found.train.images[:, 0, 0, 0] // 13).tolist() == list(range(10))
+    assert found.train.labels.tolist() == [0, 1] * 5
+    assert found.test is not None
+    assert (found.test.images[:, 0, 0, 0] // 13).tolist() == list(range(10, 20))
+    assert found.test.labels.tolist() == [1, 0] * 5
+    assert found.notes == notes
+
+
+COLUMNS = {
+    "capitals": ({"Image": GREYS, "Label": [0, 1] * 10}, None),
+    "plural": ({"image": GREYS, "labels": [0, 1] * 10}, None),
+    "by name": ({"img": GREYS, "fine_label": [0, 1] * 10, "coarse_label": [0] * 20}, "fine_label"),
+    "by name, though another is called label": ({"img": GREYS, "digit": [0, 1] * 10, "label": [0] * 20}, "digit"),
+    "the only one with images": ({"jpg": GREYS, "label": [0, 1] * 10, "url": ["x"] * 20}, None),
+}
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_the_columns(tmp_path, kind: str):
+    columns, label = COLUMNS[kind]
+    found = parquet.read(table_of(tmp_path / "c.parquet", **columns), Options(label=label), None)
+    assert (found.train.images[:, 0, 0, 0] // 13).tolist() == list(range(20))
+    assert found.train.labels.tolist() == [0, 1] * 10
+
+
+def test_the_names_of_the_column_that_is_asked_for(tmp_path):
+    path = table_of(tmp_path / "c.parquet", img=GREYS, fine_label=[0, 1] * 10, label=[0] * 20)
+    features = {"fine_label": {"names": ["apple", "bear"]}, "label": {"names": ["x"]}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
+    assert parquet.read(path, Options(label="fine_label"), None).classes == ("apple", "bear")
+
+
+def test_a_column_that_is_not_there(tmp_path):
+    path = table_of(tmp_path / "c.parquet", img=GREYS, fine_label=[0, 1] * 10, name=["x"] * 20)
+    assert error_of(path, Options(label="grade")) == f"{path}: no column grade; whole numbers are in: fine_label"
+
+
+def test_some_rows_with_a_path_only_are_left_out(tmp_path):
+    cells = [{"bytes": content, "path": f"{i}.png"} for i, content in enumerate(GREYS)]
+    cells[4]["bytes"] = None
+    path = table_of(tmp_path / "c.parquet", image=cells, label=[0, 1] * 10)
+    assert f"{path}: row 5: only the path of the image is in the file (4.png)" in error_of(path)
+    found = parquet.read(path, SKIP, None)
+    assert (found.train.images[:, 0, 0, 0] // 13).tolist() == [i for i in range(20) if i != 4]
+    assert len(found.left_out) == 1
+
+
+@pytest.mark.parametrize(
+    "metadata", ["[" * 100_000, '{"info": ' * 50_000, "no JSON", "[]", '{"info": {"features": {"label": {"names": [1, 2]}}}}']
+)
 def test_metadata_that_says_nothing_is_passed_over(tmp_path, metadata: str):
     path = table(tmp_path / "m.parquet", TEN, [0, 1] * 5)
     pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": metadata}), path)

@@ -6,6 +6,8 @@ import typer
 
 from . import app
 
+LONGEST_LINE = 10_000  # characters of the list, whatever the width of the terminal
+
 data_app = typer.Typer(help="List the data that is here, or fetch MNIST, its kin and CIFAR-10.", invoke_without_command=True)
 app.add_typer(data_app, name="data")
 
@@ -45,12 +47,17 @@ def list_command() -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from ..data import inventory
+    from ..data import fetch, inventory
+    from ..data.hints import shown
 
     table = Table(box=None, pad_edge=False)
     for column in ("data", "file", "bytes", "SHA-256", ""):
         table.add_column(column, justify="right" if column == "bytes" else "left")
     for item in inventory.inventory():
         size = "" if item.size is None else f"{item.size:,}"
-        table.add_row(*map(escape, (item.name, item.file, size, item.sha256[:16], item.note)))
-    Console(emoji=False).print(table)
+        shown_path = shown(item.file, LONGEST_LINE)
+        table.add_row(*map(escape, (item.name, shown_path, size, item.sha256[:16], item.note)))
+    print(f"Cache folder: {fetch.cache()}")
+    width = Console(width=LONGEST_LINE).measure(table).maximum
+    # Wider than the terminal, if need be: a path that is cut off is of no use.
+    Console(width=width, soft_wrap=True, emoji=False).print(table)

@@ -4,12 +4,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import random
 from ..errors import DataError, suggest
-from . import checks, cifar, csv, digits, fetch, folder, idx, npz, pairs, parquet
+from . import checks, cifar, csv, digits, fetch, folder, hints, idx, npz, pairs, parquet
 from .dataset import Dataset, Split, Standardised
 from .reading import PLAIN, Found, Options, Progress
 
@@ -17,6 +19,7 @@ __all__ = ["PLAIN", "Dataset", "Options", "Split", "load"]
 
 NAMES = ("digits", *fetch.PUBLISHED)
 TEST_FRACTION = 0.1
+REORDERED_BYTES = 2**26  # that are copied at once where images are put in another order
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ FORMATS = (
     Format("npz", lambda path, options, _: npz.read(path, options), files=(".npz",)),
     Format("IDX", lambda path, options, _: idx.read(path, options), fits=idx.fits, sign="train-images-idx3-ubyte"),
     Format("CIFAR-10 binary", lambda path, _, __: cifar.read(path), fits=cifar.fits, sign="data_batch_1.bin"),
+    Format("CIFAR-100 binary", lambda path, options, _: cifar.read_100(path, options), fits=cifar.fits_100),
     Format("Parquet", parquet.read, (".parquet",), parquet.fits, "train*.parquet", decodes=True),
     Format("CSV files", pairs.read_csv, fits=pairs.csv_fits),
     Format("npz files", pairs.read_npz, fits=pairs.npz_fits),
@@ -89,6 +93,9 @@ def load(source: str | None = None, seed: int = 0, options: Options = PLAIN, pro
         there = path.exists()
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"{source[:60]}: not a path ({error.strerror if isinstance(error, OSError) else error})") from None
+    if there and source in NAMES:
+        with hints.hidden(source, path):
+            return _read(source, path, seed, options, progress)
     if there:
         return _read(source, path, seed, options, progress)
     if source in NAMES:
@@ -104,10 +111,17 @@ def default() -> str:
     return "mnist" if len(idx.files(fetch.cache() / "mnist")) == 4 else "digits"
 
 
-def stratified(whole: Split, seed: int, fraction: float = TEST_FRACTION, what: str = "test") -> tuple[Split, Split]:
+def stratified(
+    whole: Split,
+    seed: int,
+    fraction: float = TEST_FRACTION,
+    what: str = "test",
+    in_place: bool = False,
+) -> tuple[Split, Split]:
     """Shuffle by seed and split off `fraction` as the `what` set, each class in proportion.
 
-    Class sizes are rounded so that their sum is exact (largest remainders).
+    Class sizes are rounded so that their sum is exact (largest remainders). With `in_place` the images of `whole` are
+    themselves put in their new order, where they can be, so that large sets are not in memory twice.
 
     Raises
     ------
@@ -124,13 +138,25 @@ def stratified(whole: Split, seed: int, fraction: float = TEST_FRACTION, what: s
     testing = np.zeros(len(whole), bool)
     for label, count in zip(classes, take, strict=True):
         testing[np.flatnonzero(labels == label)[:count]] = True
-    train, test = (Split(whole.images[order[part]], labels[part]) for part in (~testing, testing))
-    if not (len(train) and len(test)):
+    count = int(testing.sum())
+    kept = len(whole) - count
+    if not (kept and count):
         raise DataError(
-            f"{len(whole)} samples are too few to split off a {what} set: {fraction} of them come to {len(test)}, "
-            f"and {len(train)} are left to train on; both must have some"
+            f"{len(whole)} samples are too few to split off a {what} set: {fraction} of them come to {count}, "
+            f"and {kept} are left to train on; both must have some"
         )
-    return train, test
+    if in_place and whole.images.flags.writeable and whole.images.flags.c_contiguous:
+        _reorder(whole.images, np.concatenate([order[~testing], order[testing]]))
+        return Split(whole.images[:kept], labels[~testing]), Split(whole.images[kept:], labels[testing])
+    return Split(whole.images[order[~testing]], labels[~testing]), Split(whole.images[order[testing]], labels[testing])
+
+
+def _reorder(images: NDArray[Any], order: NDArray[Any]) -> None:
+    """Put images (n, h, w, c) in the order of `order`, a part of each image at a time."""
+    flat = images.reshape(len(images), -1)
+    width = max(1, REORDERED_BYTES // (len(images) * images.itemsize))
+    for begin in range(0, flat.shape[1], width):
+        flat[:, begin : begin + width] = flat[order, begin : begin + width]
 
 
 def _read(source: str, path: Path, seed: int, options: Options, progress: Progress | None) -> Dataset:
@@ -144,20 +170,24 @@ def _read(source: str, path: Path, seed: int, options: Options, progress: Progre
         name = path.name.split(".")[0]
         kind = next((form for form in FORMATS if path.name.lower().endswith(form.files)), None)
     if kind is None and folder:
-        signs = ", ".join(f"no {form.sign}" for form in FORMATS if form.sign)
-        raise DataError(f"{source}: nothing in this folder that can be read: {signs}")
+        raise DataError(hints.of_folder(path, [form.sign for form in FORMATS if form.sign]))
     if kind is None:
         known = ", ".join(end for form in FORMATS for end in form.files)
-        raise DataError(f"{source}: unknown kind of file; one of {known} is needed, or a folder")
+        raise DataError(hints.of_file(path, known))
     if not kind.decodes:
         _refuse_size(source, options)
+    found = kind.read(path, options, progress)
+    if source in NAMES:
+        found = replace(found, notes=(*found.notes, hints.hiding(source, path)))
     said = f"{source} ({kind.name})" if folder else source
-    return _dataset(name, said, kind.read(path, options, progress), seed)
+    return _dataset(name, said, found, seed)
 
 
 def _dataset(name: str, source: str, found: Found, seed: int) -> Dataset:
     """Return what was found, with a test set; the columns of a table standardised by the training rows."""
-    train, test = (found.train, found.test) if found.test else stratified(found.train, seed)
+    train, test = found.train, found.test
+    if test is None:
+        train, test = stratified(found.train, seed, in_place=True)
     table = None
     if found.features:
         table = Standardised.by(train, found.features)

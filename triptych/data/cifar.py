@@ -1,4 +1,4 @@
-"""CIFAR-10 in its binary version (Krizhevsky 2009): a folder with five training files and one for testing."""
+"""CIFAR-10 and CIFAR-100 in their binary version (Krizhevsky 2009): folders of records of 32×32 pixels in colour."""
 
 from pathlib import Path
 
@@ -6,14 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .checks import LIMIT, check_varied, check_whole, opened, read_exactly
+from . import hints
+from .checks import check_varied, check_whole, opened
 from .dataset import Split
-from .reading import Found
+from .hints import shown
+from .reading import PLAIN, Found, Options
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN, TEST = tuple(f"data_batch_{i}.bin" for i in range(1, 6)), ("test_batch.bin",)
+TRAIN_100, TEST_100 = ("train.bin",), ("test.bin",)
 SIDE = 32
-RECORD = 1 + 3 * SIDE * SIDE  # the label, then the red, the green and the blue plane, row by row
+PIXELS = 3 * SIDE * SIDE  # the red, the green and the blue plane, row by row
+RECORD = 1 + PIXELS  # the label first
+RECORD_100 = 2 + PIXELS  # the coarse label, then the fine one
+LABELS_100 = {"coarse_label": (0, 20), "fine_label": (1, 100)}  # at which byte, and how many classes
+BYTES = 2**30  # of all files of a folder, unpacked; CIFAR-10 has 184 MB
 
 
 def fits(folder: Path) -> bool:
@@ -21,8 +28,25 @@ def fits(folder: Path) -> bool:
     return any((folder / name).exists() for file in (*TRAIN, *TEST) for name in (file, file.removesuffix(".bin")))
 
 
+def fits_100(folder: Path) -> bool:
+    """Return whether the folder holds CIFAR-100's two files."""
+    return all((folder / name).is_file() for name in (*TRAIN_100, *TEST_100))
+
+
+def pickled(folder: Path) -> str | None:
+    """Return what is wrong with a folder of CIFAR-10's Python version, or None where it is another."""
+    for file in (*TRAIN, *TEST):
+        name = folder / file.removesuffix(".bin")
+        if name.exists() and not (folder / file).is_file():
+            return (
+                f"{shown(name)}: a pickle, which can run any code when it is read; needed is CIFAR-10's binary version, "
+                f"with {file}: triptych data fetch cifar10"
+            )
+    return None
+
+
 def read(folder: Path) -> Found:
-    """Read the training and the test split.
+    """Read the training and the test split of CIFAR-10.
 
     Raises
     ------
@@ -32,31 +56,90 @@ def read(folder: Path) -> Found:
     for file in (*TRAIN, *TEST):
         if (folder / file).is_file():
             continue
-        if (pickled := folder / file.removesuffix(".bin")).exists():
-            raise DataError(
-                f"{pickled}: a pickle, which can run any code when it is read; needed is CIFAR-10's binary version, "
-                f"with {file}: triptych data fetch cifar10"
-            )
-        raise DataError(f"{folder}: no {file} in this folder")
-    train, test = (_split(folder, files) for files in (TRAIN, TEST))
+        raise DataError(pickled(folder) or f"{shown(folder)}: no {file} in this folder")
+    train, test = _splits(folder, (TRAIN, TEST), RECORD, 0, len(CLASSES))
     check_varied(folder, train.labels, CLASSES)
     return Found(train, test, CLASSES)
 
 
-def _split(folder: Path, files: tuple[str, ...]) -> Split:
-    records = np.concatenate([_records(folder / file) for file in files])
-    planes = records[:, 1:].reshape(-1, 3, SIDE, SIDE)
-    return Split(np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), records[:, 0].astype(np.int32))
+def read_100(folder: Path, options: Options = PLAIN) -> Found:
+    """Read the training and the test split of CIFAR-100: its 100 classes, or with ``--label coarse_label`` the 20 above them.
+
+    Raises
+    ------
+    DataError
+        Naming the file that is truncated or holds a label that is too high.
+    """
+    label = options.label or "fine_label"
+    if label not in LABELS_100:
+        raise DataError(f"{shown(folder)}: no label {shown(label, 40)} in CIFAR-100; use --label {' or --label '.join(LABELS_100)}")
+    at, count = LABELS_100[label]
+    train, test = _splits(folder, (TRAIN_100, TEST_100), RECORD_100, at, count)
+    classes = _names(folder / f"{label}_names.txt", count)
+    check_varied(folder, train.labels, classes)
+    other = next(name for name in LABELS_100 if name != label)
+    notes = () if options.label else (f"the labels are the 100 fine ones; for the 20 coarse ones: --label {other}",)
+    return Found(train, test, classes, notes=notes)
 
 
-def _records(path: Path) -> NDArray[np.uint8]:
-    """Return a file's records, uint8 of shape (n, 3073)."""
+def _names(path: Path, count: int) -> tuple[str, ...]:
+    """Return the names of the classes, a line each; their numbers where the file is missing or another."""
+    lines = hints.head(path, 2**16).decode("utf-8", "replace").split("\n")
+    names = tuple(line.strip() for line in lines if line.strip())
+    good = len(names) == count == len(set(names)) and all(name.isprintable() for name in names)
+    return names if good else tuple(map(str, range(count)))
+
+
+def _splits(folder: Path, parts: tuple[tuple[str, ...], ...], record: int, label: int, count: int) -> list[Split]:
+    """Read the files of each part.
+
+    Parameters
+    ----------
+    folder : Path
+    parts : tuple of tuples of str
+        The names of the files of each split.
+    record : int
+        Bytes of a record.
+    label : int
+        At which of them the label is.
+    count : int
+        How many classes there are.
+    """
+    found: list[Split] = []
+    left = BYTES
+    for files in parts:
+        contents: list[NDArray[np.uint8]] = []
+        for file in files:
+            contents.append(_records(folder / file, record, left))
+            check_whole(folder / file, "label", contents[-1][:, label], count - 1)
+            left -= contents[-1].nbytes
+        labels = np.concatenate([records[:, label] for records in contents]).astype(np.int32)
+        images = np.empty((len(labels), SIDE, SIDE, 3), np.uint8)
+        at = 0
+        while contents:  # each is freed as soon as its pixels are in their places
+            records = contents.pop(0)
+            planes = records[:, -PIXELS:].reshape(-1, 3, SIDE, SIDE)
+            images[at : at + len(planes)] = planes.transpose(0, 2, 3, 1)
+            at += len(planes)
+            del records, planes
+        found.append(Split(images, labels))
+    return found
+
+
+def _records(path: Path, record: int, most: int) -> NDArray[np.uint8]:
+    """Return a file's records, uint8 of shape (n, record), of `most` bytes in all."""
+    data = bytearray()
     with opened(path) as stream:
-        data = read_exactly(stream, LIMIT + 1)
-    if len(data) > LIMIT:
-        raise DataError(f"{path}: over the limit of {LIMIT:,} bytes")
-    if not data or len(data) % RECORD:
-        raise DataError(f"{path}: {len(data):,} bytes are no whole number of images of {RECORD:,} bytes each; it is truncated")
-    records = np.frombuffer(data, np.uint8).reshape(-1, RECORD)
-    check_whole(path, "label", records[:, 0], len(CLASSES) - 1)
-    return records
+        while piece := stream.read(min(2**20, most + 1 - len(data))):
+            data += piece
+    name = shown(path)
+    if len(data) > most:
+        raise DataError(f"{name}: over the limit of {BYTES:,} bytes for all files of the folder")
+    if not data or len(data) % record:
+        found = hints.content(bytes(data[: hints.HEAD_BYTES]))
+        if found and found is not hints.TEXT:  # pixels may happen to be letters
+            raise DataError(f"{name}: not CIFAR's records, but {found.what}; fetch it again")
+        raise DataError(
+            f"{name}: {len(data):,} bytes are no whole number of images of {record:,} bytes each; it is truncated: fetch it again"
+        )
+    return np.frombuffer(data, np.uint8).reshape(-1, record)

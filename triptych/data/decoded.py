@@ -1,7 +1,7 @@
 """Decoded images, kept in the cache folder, so that only the first run waits for them."""
 
-import io
 import json
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import files
 from . import fetch
 from .dataset import Split
 from .reading import Found, Options
 
-VERSION = 1  # raised when the same files would be decoded differently
+VERSION = 2  # raised when the same files would be decoded differently
+TEXTS = ("classes", "left_out", "notes")  # the fields of `Found` that are lines, in its order
 
 
 def folder() -> Path:
@@ -43,7 +43,7 @@ def kept(path: Path, options: Options, digest: str, decode: Callable[[], Found])
         return _read(place, key)
     found = decode()
     with suppress(OSError):  # a full or read-only disk: it is decoded again next time
-        files.write(place, _written(found, key))
+        _write(place, found, key)
     return found
 
 
@@ -59,15 +59,31 @@ def _read(place: Path, key: str) -> Found:
         train, test = (Split(archive[f"{name}_images"], archive[f"{name}_labels"]) for name in ("train", "test"))
     if [train.digest, test.digest] != about["sha256"]:
         raise ValueError("damaged")
-    return Found(train, test if len(test) else None, tuple(about["classes"]), tuple(about["left_out"]))
+    texts = (tuple(about[name]) for name in TEXTS)
+    return Found(train, test if len(test) else None, *texts)
 
 
-def _written(found: Found, key: str) -> bytes:
-    """Return the content of the .npz: images and labels of both splits, the test split perhaps empty, and JSON about them."""
+def _write(place: Path, found: Found, key: str) -> None:
+    """Write an .npz: images and labels of both splits, the test split perhaps empty, and JSON about them.
+
+    It goes to the disk array by array, without a copy in memory. A file cut off by a crash fails its SHA-256.
+    """
     train = found.train
     test = found.test or Split(train.images[:0], train.labels[:0])
-    about = {"key": key, "sha256": [train.digest, test.digest], "classes": found.classes, "left_out": found.left_out}
-    arrays = {f"{name}_{what}": getattr(split, what) for name, split in (("train", train), ("test", test)) for what in ("images", "labels")}
-    content = io.BytesIO()
-    np.savez(content, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
-    return content.getvalue()
+    about: dict[str, Any] = {"key": key, "sha256": [train.digest, test.digest]}
+    about |= {name: getattr(found, name) for name in TEXTS}
+    arrays: dict[str, Any] = {
+        "train_images": train.images,
+        "train_labels": train.labels,
+        "test_images": test.images,
+        "test_labels": test.labels,
+    }
+    place.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = place.with_name(f".{os.getpid()}-{place.name}")
+    try:
+        with unfinished.open("wb") as file:
+            np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+        os.replace(unfinished, place)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise

@@ -7,12 +7,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from .. import files
 from ..errors import DataError, suggest
 from . import cifar, idx
 from .checks import LIMIT
 from .dataset import DIGITS
+from .hints import shown
+
+# What requests and urllib3 write about common failures, and the same in a few words.
+_REASONS = (
+    ("NameResolutionError", "its name cannot be resolved: no network?"),
+    ("getaddrinfo", "its name cannot be resolved: no network?"),
+    ("Connection refused", "the connection is refused"),
+    ("Network is unreachable", "no network"),
+    ("No route to host", "no network"),
+    ("timed out", "no answer in 30 seconds"),
+    ("ProxyError", "the proxy gives no connection"),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate cannot be verified"),
+    ("No space left", "no space left on the disk"),
+    ("IncompleteRead", "the connection broke off"),
+)
 
 Progress = Callable[[str, int, int], None]  # file, bytes so far, bytes in all
 
@@ -30,12 +46,15 @@ class Published:
     classes : tuple of str
     members : tuple of str
         The files that are taken out of the archive.
+    most : int
+        Bytes that a file to download may have.
     """
 
     mirrors: tuple[str, ...]
     sha256: dict[str, str]
     classes: tuple[str, ...] = DIGITS
     members: tuple[str, ...] = ()
+    most: int = 32 * 2**20
 
     @property
     def count(self) -> int:
@@ -63,8 +82,8 @@ PUBLISHED: dict[str, Published] = {
     ),
     "fashion-mnist": Published(
         (
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
             "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         ),
         dict(
             zip(
@@ -81,7 +100,7 @@ PUBLISHED: dict[str, Published] = {
         ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
     ),
     "kmnist": Published(
-        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/", "https://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
+        ("https://codh.rois.ac.jp/kmnist/dataset/kmnist/", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
         dict(
             zip(
                 _NAMES,
@@ -101,6 +120,7 @@ PUBLISHED: dict[str, Published] = {
         {"cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"},
         cifar.CLASSES,
         (*cifar.TRAIN, *cifar.TEST),
+        most=256 * 2**20,
     ),
 }
 
@@ -152,16 +172,28 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
         failures: list[str] = []
         for mirror in published.mirrors:
             try:
-                resuming: Any = _Resuming(folder / f"{file}.part", progress)
+                resuming: Any = _Resuming(folder / f"{file}.part", published.most, progress)
                 pooch.retrieve(mirror + file, f"sha256:{sha256}", file, folder, downloader=resuming)
                 break
             except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
-                failures.append(f"  {mirror}: {_brief(error)}")
+                failures.append(f"  {urlsplit(mirror).netloc}: {_brief(error)}")
         else:
-            raise DataError(f"{name}: no mirror gave a good {file}; what is here is kept, try again\n" + "\n".join(failures))
+            raise DataError(_failed(name, file, failures))
         if published.members:
             _unpack(folder / file, published.members)
     return folder
+
+
+def _failed(name: str, file: str, failures: list[str]) -> str:
+    """Return what went wrong at each mirror, a line each, and what to do."""
+    what = "its files" if PUBLISHED[name].members else "the four files"
+    return "\n".join(
+        [
+            f"{name}: no mirror gave a good {file}; what is here is kept, and the same command goes on from there",
+            *failures,
+            f"Without a network: put {what} into {cache() / name}, or use --data FOLDER.",
+        ]
+    )
 
 
 def _unpack(archive: Path, members: tuple[str, ...]) -> None:
@@ -171,11 +203,11 @@ def _unpack(archive: Path, members: tuple[str, ...]) -> None:
             for info in tar:
                 path = PurePosixPath(info.name)
                 if path.is_absolute() or ".." in path.parts:
-                    raise DataError(f"{archive}: {info.name!r} would lie outside the folder; nothing of the kind is unpacked")
+                    raise DataError(f"{archive}: '{shown(info.name, 80)}' would lie outside the folder; nothing of the kind is unpacked")
                 if path.name in members and info.isfile() and info.size <= LIMIT and (content := tar.extractfile(info)):
                     files.write(archive.parent / path.name, content.read())
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise DataError(f"{archive}: cannot be unpacked ({error})") from None
+        raise DataError(f"{archive}: cannot be unpacked ({shown(error, 100)})") from None
     if missing := [member for member in members if not (archive.parent / member).is_file()]:
         raise DataError(f"{archive}: holds no {missing[0]}")
     archive.unlink()
@@ -184,14 +216,16 @@ def _unpack(archive: Path, members: tuple[str, ...]) -> None:
 class _Resuming:
     """A pooch downloader that asks only for the bytes it lacks."""
 
-    def __init__(self, part: Path, progress: Progress | None) -> None:
-        self.part, self.progress = part, progress
+    def __init__(self, part: Path, most: int, progress: Progress | None) -> None:
+        self.part, self.most, self.progress = part, most, progress
 
     def __call__(self, url: str, output_file: Any, pooch: Any) -> None:
         import requests
 
         have = self.part.stat().st_size if self.part.exists() else 0
-        asked = {"Range": f"bytes={have}-"} if have else {}
+        asked = {"Accept-Encoding": "identity"}  # the files are compressed already
+        if have:
+            asked["Range"] = f"bytes={have}-"
         with requests.get(url, headers=asked, stream=True, timeout=30) as answer:
             if answer.status_code == 416:  # nothing beyond what is here: let the hash judge it
                 os.replace(self.part, output_file)
@@ -202,13 +236,24 @@ class _Resuming:
             total = have + int(answer.headers.get("Content-Length", 0))
             with self.part.open("ab" if have else "wb") as file:
                 for piece in answer.iter_content(2**16):
-                    file.write(piece)
                     have += len(piece)
+                    if have > self.most:
+                        break
+                    file.write(piece)
                     if self.progress:
                         self.progress(self.part.stem, have, total)
+        if have > self.most:  # whatever it sends, it is not the file
+            self.part.unlink()
+            raise ValueError(f"it sends more than {self.most:,} bytes")
         os.replace(self.part, output_file)
 
 
 def _brief(error: Exception) -> str:
+    """Return in one short line why a mirror failed."""
     text = str(error)
-    return "the file's SHA-256 is wrong" if "hash" in text else text.split("(Caused by")[-1][:160]
+    if "hash" in text:
+        return "the file's SHA-256 is wrong"
+    for sign, why in _REASONS:
+        if sign in text:
+            return why
+    return shown(" ".join(text.split("(Caused by")[-1].split()), 100)

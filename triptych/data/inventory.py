@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import DataError
 from . import decoded, fetch
 from .checks import opened
 
@@ -29,7 +30,8 @@ def inventory() -> list[Item]:
         items += [_file(name, path, "" if published.members else _published(name, stem, path)) for stem, path in found.items()]
         if lacking := published.count - len(found):
             items.append(Item(name, f"{lacking} of {published.count} files missing", note=f"triptych data fetch {name}"))
-    return items + [_file("(decoded images)", path, "may be deleted") for path in sorted(decoded.folder().glob("*.npz"))]
+    kept = [path for path in sorted(decoded.folder().glob("*.npz")) if path.is_file()]
+    return items + [_file("(decoded images)", path, "may be deleted") for path in kept]
 
 
 def _file(name: str, path: Path, note: str) -> Item:
@@ -39,10 +41,13 @@ def _file(name: str, path: Path, note: str) -> Item:
 def _published(name: str, stem: str, path: Path) -> str:
     if _sha256(path) == fetch.PUBLISHED[name].sha256.get(path.name):
         return "as published"
-    if name == "mnist":
+    try:
         with opened(path) as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() == fetch.MNIST_CONTENT[stem]:  # pyright: ignore[reportArgumentType]
-                return "as published, compressed anew"
+            content = hashlib.file_digest(stream, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
+    except DataError:
+        return "damaged"
+    if name == "mnist" and content == fetch.MNIST_CONTENT[stem]:
+        return "as published, compressed anew"
     return "not the published file"
 
 

@@ -1,6 +1,7 @@
 """Parquet as Hugging Face ships images: a column ``img`` or ``image`` of encoded files and a column ``label`` of whole numbers."""
 
 import json
+import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from . import decoded, images
+from . import decoded, hints, images
 from .checks import LIMIT, check_whole
+from .hints import shown
 from .reading import Found, Options, Progress
 
-IMAGES, LABEL = ("img", "image"), "label"
+IMAGES = ("img", "image", "images")
+LABELS = ("label", "labels")
+TRAIN = ("train", "training")
+TEST = ("test", "testing")
+VALIDATION = ("validation", "valid", "val")
+SPLITS = (*TRAIN, *TEST, *VALIDATION, "extra", "unsupervised")  # names of folders that hold one part
 ROWS = 10_000_000
 CLASSES = 10_000  # where the file names none
 BATCH = 2**28  # bytes that the images read at once may take
@@ -24,7 +31,7 @@ BATCH = 2**28  # bytes that the images read at once may take
 
 def fits(folder: Path) -> bool:
     """Return whether there are training files in it."""
-    return bool(_files(folder, "train"))
+    return bool(_files(folder, TRAIN))
 
 
 def read(path: Path, options: Options, progress: Progress | None) -> Found:
@@ -35,32 +42,101 @@ def read(path: Path, options: Options, progress: Progress | None) -> Found:
     DataError
         Naming the file and the row of the first label or image that is wrong.
     """
-    paths = [[path]] if path.is_file() else [_files(path, "train"), _files(path, "test")]
-    if not all(paths):
-        raise DataError(f"{path}: no test*.parquet beside {paths[0][0].name}; to have a test set split off, name one file")
-    for folders in ({file.parent for file in files} for files in paths):
-        if len(folders) > 1:
-            raise DataError(f"{path}: {' and '.join(sorted(folder.name for folder in folders))} both hold data; name one of them")
+    paths, notes = _parts(path) if path.is_dir() else ([[path]], ())
+    for file in (file for files in paths for file in files):
+        if not hints.regular(file):
+            raise DataError(f"{shown(file)}: not a regular file")
 
     def decode() -> Found:
-        train, *test = ([_Shard.open(file) for file in files] for files in paths)
+        train, *test = ([_Shard.open(file, options.label) for file in files] for files in paths)
         shards = [*train, *(shard for part in test for shard in part)]
         labels = np.concatenate([shard.labels for shard in shards])
         training = sum(len(shard.labels) for shard in train)
-        samples = (sample for shard in shards for sample in shard.samples())
-        return images.found(path, samples, labels, training, _classes(shards, labels[:training]), options, progress)
 
-    return decoded.kept(path, options, _digest([file for files in paths for file in files]), decode)
+        def samples() -> Iterator[images.Sample]:
+            return (sample for shard in shards for sample in shard.samples())
 
+        classes = _classes(shards, labels[:training])
+        return images.found(path, samples, labels, training, classes, options, progress, notes)
 
-def _files(folder: Path, split: str) -> list[Path]:
-    """Return the files of a split, those of the folder itself before those one folder deeper."""
-    deeper = (path for path in folder.glob(f"*/{split}*.parquet") if not path.parent.name.startswith("."))
-    return sorted(folder.glob(f"{split}*.parquet")) or sorted(deeper)
+    return decoded.kept(path, options, _digest([file for files in paths for file in files], notes), decode)
 
 
-def _digest(paths: list[Path]) -> str:
-    sums: list[str] = []
+def _parts(folder: Path) -> tuple[list[list[Path]], tuple[str, ...]]:
+    """Return the training and the test files of a folder, and what is left out or taken for something else."""
+    train, test = _files(folder, TRAIN), _files(folder, TEST)
+    notes: list[str] = []
+    if not test and (test := _files(folder, VALIDATION)):
+        notes.append(f"{_brief(test)} is the test set: there is no test*.parquet")
+    where = shown(folder)
+    if not test:
+        raise DataError(f"{where}: no test*.parquet beside {shown(train[0].name, 80)}; to have a test set split off, name one file")
+    homes = sorted({_home(file) for file in train} | {_home(file) for file in test})
+    if len(homes) > 1:
+        names = hints.brief([home.name for home in homes]).replace(", ", " and ")
+        raise DataError(f"{where}: {names} both hold data; name one of them")
+    used = {*train, *test}
+    around = [homes[0], *(path for path in _listed(homes[0]) if path.name.lower() in SPLITS)]
+    others = [file for place in around for file in _listed(place) if _is_parquet(file) and file not in used]
+    for files in (train, test):
+        notes += _shards_missing(files)
+    if others:
+        notes.append(f"{_brief(sorted(others))} left out: neither training nor test set")
+    return [train, test], tuple(notes)
+
+
+def _shards_missing(files: list[Path]) -> list[str]:
+    """Return a line where names such as ``train-00000-of-00002.parquet`` speak of more files than there are."""
+    numbered = [match for file in files if (match := re.search(r"(.*)-\d+-of-(\d+)\.parquet$", file.name, re.IGNORECASE))]
+    for name, count in sorted({(match[1], int(match[2])) for match in numbered}):
+        present = sum(match[1] == name and int(match[2]) == count for match in numbered)
+        if present < count:
+            return [f"only {present} of the {count:,} files {shown(name, 40)}-…-of-{count:05} are here"]
+    return []
+
+
+def _brief(files: list[Path]) -> str:
+    return hints.brief([f"{file.parent.name}/{file.name}" if _in_split(file) else file.name for file in files], 2)
+
+
+def _home(file: Path) -> Path:
+    """Return the folder of the data set of which a file is a part; the Hub's own is one above: ``train/0000.parquet``."""
+    return file.parent.parent if _in_split(file) else file.parent
+
+
+def _in_split(file: Path) -> bool:
+    return file.parent.name.lower() in SPLITS
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.name.lower().endswith(".parquet") and not path.is_dir()
+
+
+def _files(folder: Path, names: tuple[str, ...]) -> list[Path]:
+    """Return the files of a part: of the folder itself, of its folder of that name, or of those one folder deeper."""
+    for places in ([folder], [path for path in _listed(folder) if path.is_dir()]):
+        found: list[Path] = []
+        for place in places:
+            for path in _listed(place):
+                name = path.name.lower()
+                if name.startswith(names) and _is_parquet(path):
+                    found.append(path)
+                elif name in names and path.is_dir():
+                    found += [file for file in _listed(path) if _is_parquet(file)]
+        if found:
+            return sorted(found)
+    return []
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError:
+        return []
+
+
+def _digest(paths: list[Path], notes: tuple[str, ...]) -> str:
+    sums = [*notes]
     for path in paths:
         with _errors(path), path.open("rb") as file:
             sums.append(file_digest(file, "sha256").hexdigest())
@@ -70,12 +146,16 @@ def _digest(paths: list[Path]) -> str:
 @contextmanager
 def _errors(path: Path) -> Generator[None]:
     """Turn what a damaged file brings into a `DataError`."""
-    from pyarrow import ArrowException
-
     try:
         yield
-    except (ArrowException, OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: not a readable Parquet file ({' '.join(str(error).split())[:160]})") from None
+    except DataError:
+        raise
+    except Exception as error:  # a decoder that meets garbage may raise anything
+        found = hints.content(hints.head(path))
+        if found and not hints.head(path).startswith(b"PAR1"):
+            raise DataError(f"{shown(path)}: not a Parquet file, but {found.what}; {found.remedy}") from None
+        why = shown(" ".join(str(error).split()), 160)
+        raise DataError(f"{shown(path)}: not a readable Parquet file ({why}); fetch or write it again") from None
 
 
 @dataclass(frozen=True)
@@ -86,8 +166,8 @@ class _Shard:
     ----------
     path : Path
     file : pyarrow.parquet.ParquetFile
-    image : str
-        The column of encoded images, ``img`` or ``image``, or its field ``img.bytes``.
+    columns : tuple of str
+        The column of encoded images, or its field ``img.bytes``, and then ``img.path`` if there is one.
     labels : ndarray of int32, shape (n,)
     names : list of str, optional
         What the labels stand for, where the file says so.
@@ -95,71 +175,161 @@ class _Shard:
 
     path: Path
     file: Any
-    image: str
+    columns: tuple[str, ...]
     labels: NDArray[np.int32]
     names: list[str] | None
 
     @classmethod
-    def open(cls, path: Path) -> "_Shard":
-        """Read all but the images."""
+    def open(cls, path: Path, label: str | None = None) -> "_Shard":
+        """Read all but the images; the labels are in the column `label`, by default the one that is called so."""
         from pyarrow import types
         from pyarrow.parquet import ParquetFile
 
+        name = shown(path)
         with _errors(path):
             file = ParquetFile(path, page_checksum_verification=True)
             about, schema = file.metadata, file.schema_arrow
             rows = sum(about.row_group(i).num_rows for i in range(about.num_row_groups))
             if not 0 < rows <= ROWS:
-                raise DataError(f"{path}: {f'claims {rows:,} rows, over the limit of {ROWS:,}' if rows > 0 else 'holds no rows'}")
-            image = next((name for name in IMAGES if name in schema.names), None)
-            if image is None or LABEL not in schema.names:
-                raise DataError(f"{path}: columns {', '.join(schema.names) or 'none'}; needed are img or image, and label")
-            kind = schema.field(image).type
-            if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-                image, kind = f"{image}.bytes", kind.field("bytes").type
-            if not (types.is_binary(kind) or types.is_large_binary(kind)):
-                raise DataError(f"{path}: column {image} is of type {kind}; bytes of image files, or a struct with them, are needed")
-            if not types.is_integer(schema.field(LABEL).type):
-                raise DataError(f"{path}: column label is of type {schema.field(LABEL).type}; whole numbers are needed")
-            labels = file.read(columns=[LABEL]).column(LABEL)
+                raise DataError(f"{name}: {f'claims {rows:,} rows, over the limit of {ROWS:,}' if rows > 0 else 'holds no rows'}")
+            image = _called(schema.names, IMAGES) or _only_images(schema)
+            column = _label(name, schema, label, image)
+            if image is None or column is None:
+                raise DataError(f"{name}: {_lacking(path, schema, image)}")
+            columns = _image_columns(name, schema, image)
+            kind = schema.field(column).type
+            if not types.is_integer(kind):
+                text = types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind)
+                remedy = "; give each class a number, 0, 1, 2 …" if text else ""
+                raise DataError(f"{name}: column {shown(column, 40)} is of type {shown(kind, 60)}; whole numbers are needed{remedy}")
+            labels = file.read(columns=[column]).column(column)
             if labels.null_count:
-                raise DataError(f"{path}: row {labels.is_null().index(True).as_py() + 1:,}: no label")
-            names = _names(schema.metadata)
-            check_whole(path, "label", labels.to_numpy(), len(names or range(CLASSES)) - 1, "row")
-            return cls(path, file, image, labels.to_numpy().astype(np.int32), names)
+                raise DataError(f"{name}: row {labels.is_null().index(True).as_py() + 1:,}: no label")
+            values = labels.to_numpy()
+            if (values == -1).all():
+                raise DataError(f"{name}: every label is -1: this set has no labels; give the training file to have a test set split off")
+            names = _names(schema.metadata, column)
+            check_whole(path, "label", values, len(names or range(CLASSES)) - 1, "row")
+            return cls(path, file, columns, values.astype(np.int32), names)
 
     def samples(self) -> Iterator[images.Sample]:
         """Yield each row's name and encoded image, with no more at a time in memory than `BATCH`."""
         at = 0
+        name = shown(self.path)
         with _errors(self.path):
-            for batch in self.file.iter_batches(self._batch(), columns=[self.image]):
+            for batch in self.file.iter_batches(self._batch(), columns=list(self.columns)):
                 column = batch.column(0)
-                if "." in self.image:
-                    (column,) = column.flatten()  # null where the struct is
-                for content in column.to_pylist():
+                places: list[Any] = []
+                if "." in self.columns[0]:
+                    fields = dict(zip(column.type.names, column.flatten(), strict=True))  # null where the struct is
+                    column = fields["bytes"]
+                    if column.null_count and "path" in fields:
+                        places = fields["path"].to_pylist()
+                for i, content in enumerate(column.to_pylist()):
                     at += 1
                     if at > len(self.labels):
                         break
-                    yield f"{self.path}: row {at:,}", content
+                    if content is None and places and places[i]:
+                        yield f"{name}: row {at:,}", _only_a_path(places[i])
+                    else:
+                        yield f"{name}: row {at:,}", content
         if at != len(self.labels):
-            raise DataError(f"{self.path}: its columns differ in length; it is damaged")
+            raise DataError(f"{name}: its columns differ in length; it is damaged")
 
     def _batch(self) -> int:
         """Return how many rows to read at once: one image may be as large as its row group."""
         about = self.file.metadata
         groups = (about.row_group(i) for i in range(about.num_row_groups))
         chunks = (group.column(j) for group in groups for j in range(group.num_columns))
-        largest = max(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema == self.image)
+        largest = max(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in self.columns)
         if largest > LIMIT:
-            raise DataError(f"{self.path}: claims {largest:,} bytes of images in one row group, over the limit of {LIMIT:,}")
+            raise DataError(f"{shown(self.path)}: claims {largest:,} bytes of images in one row group, over the limit of {LIMIT:,}")
         return max(1, min(1000, BATCH // max(1, largest)))
 
 
-def _names(metadata: dict[bytes, bytes] | None) -> list[str] | None:
+def _called(names: list[str], wanted: tuple[str, ...]) -> str | None:
+    """Return the first of `wanted` that is among the columns' names, in letters of either size."""
+    known = {name.lower(): name for name in reversed(names)}
+    return next((known[name] for name in wanted if name in known), None)
+
+
+def _only_images(schema: Any) -> str | None:
+    """Return the only column that holds bytes, or a struct with them, whatever its name."""
+    found = [field.name for field in schema if _is_content(field.type)]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_content(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    return types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def _label(name: str, schema: Any, label: str | None, image: str | None) -> str | None:
+    """Return the column of labels: the one that was asked for, or that is called so.
+
+    Raises
+    ------
+    DataError
+        Where there is none, naming those that hold whole numbers.
+    """
+    from pyarrow import types
+
+    columns = schema.names
+    found = _called(columns, LABELS) if label is None else _called(columns, (label.lower(),))
+    if found is not None or image is None:
+        return found
+    whole = [column for column in dict.fromkeys(columns) if columns.count(column) == 1 and types.is_integer(schema.field(column).type)]
+    if label is not None:
+        raise DataError(f"{name}: no column {shown(label, 40)}; whole numbers are in: {hints.brief(whole) or 'none'}")
+    if whole:
+        choices = " or ".join(f"--label {shown(column, 40)}" for column in whole[:3])
+        raise DataError(f"{name}: columns {hints.brief(columns)}; none is called label: say which it is, {choices}")
+    return None
+
+
+def _lacking(path: Path, schema: Any, image: str | None) -> str:
+    """Return which columns there are where those that are needed are not."""
+    columns = f"columns {hints.brief(schema.names) or 'none'}; needed are img or image, and label"
+    if image is None and _called(schema.names, LABELS) and len(schema.names) > 50:
+        target = shown(path.with_suffix(".csv").name, 60)
+        return f"{columns}; for a table of pixels write a CSV: pandas.read_parquet(FILE).to_csv({target!r}, index=False)"
+    return columns
+
+
+def _image_columns(name: str, schema: Any, image: str) -> tuple[str, ...]:
+    """Return the columns to read for the images, or raise `DataError` where they are not the content of image files."""
+    from pyarrow import types
+
+    kind = schema.field(image).type
+    if _is_content(kind) and not types.is_struct(kind):
+        return (image,)
+    if _is_content(kind):
+        has_path = kind.get_field_index("path") >= 0 and types.is_string(kind.field("path").type)
+        return (f"{image}.bytes", f"{image}.path") if has_path else (f"{image}.bytes",)
+    why = ""
+    if types.is_struct(kind) and kind.get_field_index("path") >= 0:
+        why = ", only the paths of images and not the images themselves"
+    if types.is_string(kind) or types.is_large_string(kind):
+        why = ", text such as paths and not the images themselves"
+    shape = shown(kind, 80)
+    raise DataError(f"{name}: column {shown(image, 40)} is of type {shape}{why}; bytes of image files, or a struct with them, are needed")
+
+
+def _only_a_path(place: str) -> images.Missing:
+    return images.Missing(
+        f"only the path of the image is in the file ({shown(place, 60)}), not the image",
+        "write the file with the images in it, or give the folder of images",
+    )
+
+
+def _names(metadata: dict[bytes, bytes] | None, column: str) -> list[str] | None:
     """Return the names of a Hugging Face ``ClassLabel``, if there are."""
     try:
-        names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][LABEL]["names"]
-    except (KeyError, TypeError, ValueError):
+        names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][column]["names"]
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
     good = isinstance(names, list) and 0 < len(names) <= CLASSES and all(isinstance(n, str) and n.isprintable() for n in names)
     return names if good else None
@@ -170,14 +340,15 @@ def _classes(shards: list[_Shard], training: NDArray[np.int32]) -> tuple[str, ..
     names = shards[0].names
     for shard in shards:
         if shard.names != names:
-            raise DataError(f"{shard.path}: names its classes otherwise than {shards[0].path}")
+            raise DataError(f"{shown(shard.path)}: names its classes otherwise than {shown(shards[0].path)}")
     if names:
         return tuple(names)
     present = set(training.tolist())
     count = max(max(present), *(int(shard.labels.max()) for shard in shards)) + 1
     if absent := set(range(count)) - present:
+        remedy = "subtract 1 from each" if absent == {0} else "number them anew"
         raise DataError(
-            f"{shards[0].path}: labels go up to {count - 1}, but no training image has label {min(absent)}; "
-            "where no names are given, they must be 0, 1, 2 … without a gap"
+            f"{shown(shards[0].path)}: labels go up to {count - 1}, but no training image has label {min(absent)}; "
+            f"where no names are given, they must be 0, 1, 2 … without a gap: {remedy}"
         )
     return tuple(map(str, range(count)))

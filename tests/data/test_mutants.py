@@ -1,0 +1,164 @@
+"""Damaged files of every format of images: an answer in one line, in bounded time and memory, whatever the damage."""
+
+import io
+import json
+import random
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import encoded, table
+from PIL import Image
+
+MUTANTS = 100  # of each format
+SECONDS = 300  # for all of them, in a process of its own
+MEGABYTES = 2600  # that it may have at its peak: the limit of 2 GiB, and what the libraries take
+NOISE = np.random.default_rng(5).integers(0, 256, (40, 30, 3), np.uint8)
+
+FORMATS = {
+    "PNG": {"kind": "PNG"},
+    "PNG with a palette": {"kind": "PNG", "mode": "P"},
+    "PNG of 16 bits": {"kind": "PNG", "deep": True},
+    "JPEG": {"kind": "JPEG"},
+    "CMYK JPEG": {"kind": "JPEG", "mode": "CMYK"},
+    "BMP": {"kind": "BMP"},
+    "GIF": {"kind": "GIF"},
+    "WebP": {"kind": "WEBP"},
+    "PPM": {"kind": "PPM"},
+    "TIFF": {"kind": "TIFF"},
+    "TIFF, LZW": {"kind": "TIFF", "compression": "tiff_lzw"},
+    "TIFF, JPEG": {"kind": "TIFF", "compression": "jpeg"},
+    "TIFF, group 4": {"kind": "TIFF", "mode": "1", "compression": "group4"},
+}
+
+# Read in another process, so that its memory can be measured and a crash of a library does not end the tests.
+READER = textwrap.dedent(
+    """
+    import json, resource, sys
+    from triptych import data
+    from triptych.data import Options
+    from triptych.errors import DataError
+
+    answers = []
+    asked = json.loads(sys.stdin.read())
+    size = tuple(asked["size"]) if asked["size"] else None
+    for source in asked["sources"]:
+        for skip in (False, True):
+            try:
+                data.load(source, 0, Options(size, skip))
+                answers.append("")
+            except DataError as error:
+                answers.append(str(error))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"answers": answers, "peak": peak / (2**20 if sys.platform == "darwin" else 2**10)}))
+    """
+)
+
+
+def image(kind: str, mode: str | None = None, deep: bool = False, **options) -> bytes:
+    content = io.BytesIO()
+    whole = Image.fromarray(NOISE[..., 0].astype(np.uint16) * 257 if deep else NOISE)
+    (whole.convert(mode) if mode else whole).save(content, kind, **options)
+    return content.getvalue()
+
+
+def mutant(whole: bytes, rng: random.Random) -> bytes:
+    """Return a file with some bits flipped, bytes replaced, a part cut out or doubled, or its end missing."""
+    content = bytearray(whole)
+    early = rng.random() < 0.5  # where headers are
+    where = min(len(content), 100) if early else len(content)
+    damage = rng.choice(["bits", "bytes", "numbers", "cut", "double", "truncate"])
+    at = rng.randrange(where)
+    if damage == "bits":
+        for _ in range(rng.randint(1, 8)):
+            content[rng.randrange(where)] ^= 1 << rng.randrange(8)
+    elif damage == "bytes":
+        for _ in range(rng.randint(1, 8)):
+            content[rng.randrange(where)] = rng.choice([0, 1, 127, 128, 255, rng.randrange(256)])
+    elif damage == "numbers":
+        content[at : at + 4] = rng.choice([b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f"])
+    elif damage == "cut":
+        del content[at : at + rng.randint(1, 40)]
+    elif damage == "double":
+        content[at:at] = content[at : at + rng.randint(1, 40)]
+    else:
+        del content[rng.randrange(len(content)) :]
+    return bytes(content)
+
+
+def read(sources: list[Path], cache: Path, size: tuple[int, int] | None = (8, 8)) -> list[str]:
+    """Return the answer to each source, without and with leaving out what cannot be read."""
+    done = subprocess.run(
+        [sys.executable, "-c", READER],
+        input=json.dumps({"sources": [str(source) for source in sources], "size": size}),
+        env={"TRIPTYCH_DATA": str(cache), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout)
+    assert result["peak"] < MEGABYTES
+    assert len(result["answers"]) == 2 * len(sources)
+    for answer in result["answers"]:
+        assert answer.isprintable()
+        assert len(answer) < 600
+    return result["answers"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FORMATS)
+def test_damaged_images(tmp_path, scale: int, kind: str):
+    whole = image(**FORMATS[kind])
+    rng = random.Random(kind)
+    sources: list[Path] = []
+    for i in range(MUTANTS * scale):
+        root = tmp_path / str(i)
+        for name in ("a", "b"):
+            (root / "train" / name).mkdir(parents=True)
+            (root / "test" / name).mkdir(parents=True)
+            (root / "train" / name / "1.dat").write_bytes(whole)
+            (root / "test" / name / "1.dat").write_bytes(whole)
+        (root / "train" / "a" / "0.dat").write_bytes(mutant(whole, rng))
+        sources.append(root)
+    answers = read(sources, tmp_path / "cache")
+    assert any(answers[::2])  # some damage is seen
+    assert answers[1::2] == [""] * len(sources)  # and can be left out
+
+
+@pytest.mark.slow
+def test_damaged_parquet(tmp_path, scale: int):
+    whole = table(tmp_path / "whole.parquet", [encoded()] * 20, [0, 1] * 10, ["a", "b"]).read_bytes()
+    rng = random.Random("Parquet")
+    sources = [tmp_path / f"{i}.parquet" for i in range(MUTANTS * scale)]
+    for i, path in enumerate(sources):
+        # The footer, at the end, says where everything is.
+        path.write_bytes(mutant(whole[::-1], rng)[::-1] if i % 2 else mutant(whole, rng))
+    answers = read(sources, tmp_path / "cache")
+    assert any(answers)
+    assert all(not answer or answer.startswith(str(sources[i // 2])) for i, answer in enumerate(answers))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("record", [3073, 3074])
+def test_damaged_cifar(tmp_path, scale: int, record: int):
+    content = np.random.default_rng(0).integers(0, 256, (10, record), np.uint8)
+    content[:, : record - 3072] = np.arange(10)[:, None]
+    whole = content.tobytes()
+    names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"] if record == 3073 else ["train.bin", "test.bin"]
+    rng = random.Random(record)
+    sources: list[Path] = []
+    for i in range(MUTANTS * scale):
+        root = tmp_path / str(i)
+        root.mkdir()
+        for name in names:
+            (root / name).write_bytes(whole)
+        (root / rng.choice(names)).write_bytes(mutant(whole, rng))
+        sources.append(root)
+    answers = read(sources, tmp_path / "cache", None)
+    assert any(answers)  # some damage is seen
+    assert not all(answers)  # and some only changes pixels
