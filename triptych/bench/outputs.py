@@ -14,13 +14,13 @@ from . import machine
 from .compare import Comparison, Settings
 from .result import spread
 
-BEGUN = "proving"  # the first event after which a run folder is worth keeping
+BEGUN = "pace"  # the first event after which a run folder is worth keeping
 INSTALL = "No figures and no report: pip install 'triptych[report]', then: triptych report"
 
 
 @contextmanager
 def kept_if_begun(run: Run) -> Generator[Run]:
-    """Use a run, and remove its folder if a mistake ends the comparison before the proof begins.
+    """Use a run, and remove its folder if a mistake ends the comparison before its first steps are made.
 
     Parameters
     ----------

@@ -28,13 +28,15 @@ def float64(comparison: "Comparison") -> Iterator[dict[str, Any]]:
     def prove(row: Row) -> Iterator[dict[str, Any]]:
         engine = remote_of(row).build("exact", comparison.settings.network, recipe)
         for row.walked in lockstep.walk(reference, engine, comparison.dataset.train, steps, start, rule):
-            yield _progress(row, "float64", row.walked.steps, len(steps))
+            if steps:
+                yield _progress(row, "float64", row.walked.steps, len(steps))
         yield {"type": "checking", "row": row.spec.key, "steps": schedule.block_steps}
         row.blocked = lockstep.blocks(engine, comparison.dataset.train, schedule, start)
         engine.drop()
 
     for row in comparison.live:
-        yield {"type": "proving", "row": row.spec.key, "what": "float64"}
+        if steps:
+            yield {"type": "proving", "row": row.spec.key, "what": "float64"}
         yield from comparison.attempt_events(row, prove(row))
         if row.walked and row.blocked:
             figure = {"walk": row.walked.largest, "blocks": row.blocked.largest, "bound": BOUND, "steps": row.walked.steps}

@@ -183,7 +183,8 @@ def notes(comparison: "Comparison", valid: set[int], busy: str | None) -> list[s
     if len(valid) < undisturbed:
         found.append(f"{undisturbed - len(valid)} of {timed} rounds were left out: other programs used the machine meanwhile")
     if busy:
-        found.append(f"the machine was busy, so the times are not reliable and no row is named the fastest: {busy}")
+        consequence = " and no row is named the fastest" if len(comparison.live) > 1 else ""
+        found.append(f"the machine was busy, so the times are not reliable{consequence}: {busy}")
     if len(valid) < FEWEST:
         found.append(f"only {len(valid)} rounds are left; with fewer than {FEWEST} no winner is named")
     if comparison.settings.recipe.random == "free":

@@ -41,7 +41,8 @@ def show(console: Console, result: dict[str, Any]) -> None:
         say(console, line, "dim")
     for row in result["rows"].values():
         if row["failed"]:
-            say(console, f"{row['label']} is not in the table: {row['failed']}")
+            missing = row["failed"].startswith(row["label"])  # "PyTorch is not installed"
+            say(console, row["failed"] if missing else f"{row['label']} is not in the table: {row['failed']}")
         elif row["unproved"]:
             why = f"[red]{row['label']}: no ratio without proof of equality.[/red] It {escape(row['unproved'])}"
             say(console, why, markup=True)
@@ -84,7 +85,10 @@ def tables(result: dict[str, Any]) -> dict[str, Columns]:
         left_out |= set(OF_SEVERAL_ROWS)
     if len({row["device"] for row in rows}) < 2:
         left_out.add("device")
-    found = {name: {title: cell for title, cell in columns.items() if title not in left_out} for name, columns in TABLES.items()}
+    names = {"equal?": "accurate?"} if len(rows) < 2 else {}
+    found = {
+        names.get(name, name): {title: cell for title, cell in columns.items() if title not in left_out} for name, columns in TABLES.items()
+    }
     if result["busy"] and "NumPy = 1" in found["fast?"]:
         found["fast?"]["NumPy = 1"] = lambda row: _ratio(row) + (MARK if _uncertain(row) else "")
     return found
