@@ -62,7 +62,7 @@ def compare(
     from ..bench.workers import Workers
     from ..runs import Run
     from .loading import load
-    from .say import duration, say
+    from .say import announced, duration, say
     from .table import show, show_alone, show_spread
     from .view import View
 
@@ -80,7 +80,7 @@ def compare(
         if left_out := [*(["validation"] if recipe.validation else []), *(callback.name for callback in recipe.callbacks)]:
             said = "every row trains all epochs on the whole training split, so that all make the same steps"
             say(console, f"Without {' and '.join(left_out)}: {said}.")
-        with console.status("estimating how long it takes"):
+        with announced(console, "estimating how long it takes"):
             seconds = seeds * estimate(dataset, settings)
         if seconds > SECONDS_WITHOUT_ESTIMATE:
             say(console, f"Estimate: about {duration(seconds)}. Ctrl-C stops it; every file that is written stays whole.")
@@ -106,7 +106,7 @@ def compare(
                 show_alone(console, rows)
             if seeds > 1:
                 show_spread(console, results)
-            with console.status("drawing the report"):
+            with announced(console, "drawing the report"):
                 missing = outputs.illustrate(run.folder)
     if missing:
         say(console, missing, "yellow")

@@ -86,7 +86,8 @@ def train(
     from .. import engines, session
     from ..errors import EngineError
     from .loading import load
-    from .progress import TrainingProgress, tested_line
+    from .progress import TrainingProgress, loss_note, tested_line
+    from .say import say
 
     name, _, own = engine.partition("/")
     if own:
@@ -116,9 +117,11 @@ def train(
         saved.check_same(dataset)
     described = saved.network if saved else o.network_of(network, hidden, dropout, recipe_name, dataset, like)
     running = session.Session(settings, described, recipe, dataset, source, runs, saved, reading)
-    console.print(f"{running.label}: {running.title}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"{running.label}: {running.title}")
+    if (why := loss_note(recipe)) is not None:
+        say(console, why)
     for note in running.notes:
-        console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        say(console, note, "yellow")
     result = None
     with (
         _signals(running.training),
@@ -136,7 +139,7 @@ def train(
         options = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
         print(f"triptych train {engine} --resume {folder}{options}", file=sys.stderr)
         sys.exit(130)
-    console.print(tested_line(result), highlight=False, soft_wrap=True)
+    say(console, tested_line(result))
     console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
 
 
