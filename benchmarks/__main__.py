@@ -10,12 +10,12 @@ from typing import Any
 
 from triptych import data
 from triptych.bench import machine
+from triptych.bench.load import others_now
 from triptych.bench.rounds import ROUNDS
 from triptych.errors import TriptychError, suggest
 from triptych.files import write
 
 from .progress import progress
-from .rounds import others_now
 from .timing import Settings, Timing
 from .workloads import WORKLOADS, Measured
 

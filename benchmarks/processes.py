@@ -10,11 +10,11 @@ from importlib.util import find_spec
 from typing import Any
 
 from triptych.bench import machine
+from triptych.bench.load import Watch
 from triptych.bench.rounds import IDLE_SECONDS
 from triptych.errors import EngineError
 
 from .progress import progress
-from .rounds import Watch
 from .timing import Settings
 
 

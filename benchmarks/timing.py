@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from triptych.bench.load import BUSY
 from triptych.bench.rounds import ROUNDS
 from triptych.bench.statistics import interval, ratio
 
 from .floor import Floor
 
-BUSY = 0.05  # of the whole machine, used by others: then wall time says more about them than about us
 COLUMNS = 4  # of ratios beside each other
 
 Rank = Literal["ranked", "reduced", "unproved"]

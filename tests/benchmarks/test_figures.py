@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import rounds
 from benchmarks.floor import Floor, inference_work, training_work
 from benchmarks.memory import Memory, predicted
-from benchmarks.rounds import Watch
 from benchmarks.timing import Line, Settings, Timing
 from triptych import zoo
+from triptych.bench import load
+from triptych.bench.load import Watch
 from triptych.optimizers import SGD, optimizer
 from triptych.recipe import Recipe
 
@@ -52,10 +52,10 @@ def test_wall_times_of_a_busy_machine_are_refused():
 
 def test_what_others_use_is_the_machines_time_without_ours(monkeypatch):
     clock, machine, own = iter([0.0, 10.0]), iter([100.0, 109.0]), iter([5.0, 11.0])
-    monkeypatch.setattr(rounds.time, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(rounds, "_machine_seconds", lambda: next(machine))
+    monkeypatch.setattr(load.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(load, "_machine_seconds", lambda: next(machine))
     monkeypatch.setattr(Watch, "_own_seconds", lambda _: next(own))
-    monkeypatch.setattr(rounds.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(load.os, "cpu_count", lambda: 2)
     assert Watch().share() == pytest.approx((9 - 6) / (10 * 2))
 
 

@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .. import state
+from .. import engines, state
 from ..data.dataset import Dataset
 from ..errors import EngineError
 from ..network import Network
 from ..plan import Plan, Schedule
 from ..recipe import Recipe
 from ..state import State
-from . import machine, proof, rounds
+from . import load, machine, proof, rounds
 from .remote import Remote, WorkerDied
 from .result import result
-from .rows import Row, Spec, engine_of, remote_of
+from .rows import Row, Spec, described, engine_of, remote_of, valid_rounds
 from .workers import Workers
 
 Event = dict[str, Any]
@@ -42,6 +42,8 @@ class Settings:
     threads : int
         Of every worker.
     device : str
+    patience : float
+        How long to wait, in all, for a busy machine to become calm, in seconds.
     """
 
     network: Network
@@ -49,6 +51,7 @@ class Settings:
     rows: list[Spec]
     threads: int = 1
     device: str = "cpu"
+    patience: float = rounds.PATIENCE_SECONDS
 
 
 class Comparison:
@@ -68,6 +71,8 @@ class Comparison:
         self.rows = [Row(spec) for spec in settings.rows]
         self.states: dict[str, State] = {}
         self.drawing: list[float] = []
+        self.others: dict[int, float] = {}  # by round: the share of the machine that others used
+        self.patience = settings.patience
         self.start = state.initial(settings.network, settings.recipe)
         self._workers = workers
         # What proves and what is drawn beside lives in a NumPy process of its own, in nobody's time and memory.
@@ -92,7 +97,7 @@ class Comparison:
                 yield from self._open(workers)
             yield from self._first_steps()
             yield from proof.float64(self)
-            if self.settings.recipe.dtype == "float32":
+            if self.settings.recipe.dtype == "float32" and len(self.live) > 1:
                 yield from proof.float32(self)
             yield from rounds.train(self)
             yield {"type": "result", "result": result(self)}
@@ -104,6 +109,11 @@ class Comparison:
     @property
     def live(self) -> list[Row]:
         return [row for row in self.rows if not row.failed]
+
+    @property
+    def calm_rounds(self) -> set[int]:
+        """The valid rounds in which the machine was calm."""
+        return load.calm_rounds(self.live, valid_rounds(self.live), self.others)
 
     @property
     def reference(self) -> Row:
@@ -121,8 +131,24 @@ class Comparison:
 
     def attempt(self, row: Row, action: Callable[[], Any]) -> Iterator[Event]:
         """Do something for one row; a failure takes the row out and leaves the others."""
-        try:
+
+        def silently() -> Iterator[Event]:
             action()
+            yield from ()
+
+        yield from self.attempt_events(row, silently())
+
+    def attempt_events(self, row: Row, events: Iterator[Event]) -> Iterator[Event]:
+        """Do something for one row that tells how far it is; a failure is treated as by `attempt`.
+
+        Parameters
+        ----------
+        row : Row
+        events : iterator of dict
+            Does the work as it is iterated over.
+        """
+        try:
+            yield from events
         except EngineError as error:
             if isinstance(error, WorkerDied):
                 if error.remote is self._witness:
@@ -148,6 +174,7 @@ class Comparison:
 
             yield from self.attempt(row, take)
         for row in self.live:  # when all are imported, so that each is built alone
+            yield {"type": "building", "row": row.spec.key}
 
             def build(row: Row = row) -> None:
                 row.engine = remote_of(row).build("timed", self.settings.network, self.settings.recipe)
@@ -160,10 +187,10 @@ class Comparison:
             yield from self.attempt(row, build)
             if not row.failed and row.engine:
                 yield {"type": "ready", "row": row.spec.key, "device": row.engine.device, "seconds": dict(row.timing)}
-        if len(self.live) < 2:
-            raise EngineError(
-                "a comparison needs NumPy and one more engine; " + "; ".join(f"{r.spec.label}: {r.failed}" for r in self.rows[1:])
-            )
+        # Engines that are not installed leave NumPy alone. Engines that cannot run are a mistake.
+        broken = [row for row in self.rows[1:] if row.failed and engines.entry(row.spec.engine).installed]
+        if broken and len(self.live) < 2:
+            raise EngineError("no engine except NumPy could run; " + "; ".join(described(row) for row in broken))
 
     def _first_steps(self) -> Iterator[Event]:
         """Time the very first step of each process, compilation included, and choose K by the reference's pace."""

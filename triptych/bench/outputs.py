@@ -1,17 +1,40 @@
 """What a comparison leaves in its run folder, beside the events: results, states, TensorBoard logs, figures, the report."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..runs import Run
+from ..errors import TriptychError
+from ..runs import Run, read_events
 from . import machine
 from .compare import Comparison, Settings
 from .result import spread
 
+BEGUN = "pace"  # the first event after which a run folder is worth keeping
 INSTALL = "No figures and no report: pip install 'triptych[report]', then: triptych report"
+
+
+@contextmanager
+def kept_if_begun(run: Run) -> Generator[Run]:
+    """Use a run, and remove its folder if a mistake ends the comparison before its first steps are made.
+
+    Parameters
+    ----------
+    run : Run
+        Just made; its folder holds nothing but its events.
+    """
+    try:
+        with run:
+            yield run
+    except TriptychError:
+        if not any(event["type"] == BEGUN for event in read_events(run.folder)):
+            (run.folder / "events.jsonl").unlink()
+            run.folder.rmdir()
+        raise
 
 
 def save_states(run: Run, comparison: Comparison, prefix: str) -> None:

@@ -22,17 +22,22 @@ def float64(comparison: "Comparison") -> Iterator[dict[str, Any]]:
     schedule = replace(comparison.schedule, recipe=recipe)
     reference = comparison.witness.build("reference", comparison.settings.network, recipe)
     steps, rule = list(schedule.proof(PROOF_STEPS)), lockstep.rule(comparison.settings.network, recipe)
+    if len(comparison.live) < 2:
+        steps = []  # there is nothing to compare NumPy with; what is left is the check of K steps
+
+    def prove(row: Row) -> Iterator[dict[str, Any]]:
+        engine = remote_of(row).build("exact", comparison.settings.network, recipe)
+        for row.walked in lockstep.walk(reference, engine, comparison.dataset.train, steps, start, rule):
+            if steps:
+                yield _progress(row, "float64", row.walked.steps, len(steps))
+        yield {"type": "checking", "row": row.spec.key, "steps": schedule.block_steps}
+        row.blocked = lockstep.blocks(engine, comparison.dataset.train, schedule, start)
+        engine.drop()
+
     for row in comparison.live:
-
-        def prove(row: Row = row) -> None:
-            engine = remote_of(row).build("exact", comparison.settings.network, recipe)
-            for row.walked in lockstep.walk(reference, engine, comparison.dataset.train, steps, start, rule):
-                pass
-            row.blocked = lockstep.blocks(engine, comparison.dataset.train, schedule, start)
-            engine.drop()
-
-        yield {"type": "proving", "row": row.spec.key, "what": "float64"}
-        yield from comparison.attempt(row, prove)
+        if steps:
+            yield {"type": "proving", "row": row.spec.key, "what": "float64"}
+        yield from comparison.attempt_events(row, prove(row))
         if row.walked and row.blocked:
             figure = {"walk": row.walked.largest, "blocks": row.blocked.largest, "bound": BOUND, "steps": row.walked.steps}
             yield {"type": "float64", "row": row.spec.key, "unproved": row.unproved} | figure
@@ -47,16 +52,19 @@ def float32(comparison: "Comparison") -> Iterator[dict[str, Any]]:
     start, errors = state.initial(comparison.settings.network, recipe), dict[str, list[float]]()
     schedule = replace(comparison.schedule, recipe=recipe)
     free = comparison.settings.recipe.random == "free"  # then a second engine, fed its masks, stands for the one that is timed
+
+    def judge(row: Row) -> Iterator[dict[str, Any]]:
+        engine = remote_of(row).build("matched", comparison.settings.network, recipe) if free else engine_of(row)
+        errors[row.spec.key] = []
+        for error in rounding.each_shared_step(reference, exact, engine, comparison.dataset.train, schedule, start):
+            errors[row.spec.key].append(error)
+            yield _progress(row, "float32", len(errors[row.spec.key]), rounding.STEPS)
+        if free:
+            engine.drop()
+
     for row in comparison.live:
-
-        def judge(row: Row = row) -> None:
-            engine = remote_of(row).build("matched", comparison.settings.network, recipe) if free else engine_of(row)
-            errors[row.spec.key] = rounding.shared_steps(reference, exact, engine, comparison.dataset.train, schedule, start)
-            if free:
-                engine.drop()
-
         yield {"type": "proving", "row": row.spec.key, "what": "float32"}
-        yield from comparison.attempt(row, judge)
+        yield from comparison.attempt_events(row, judge(row))
         if not row.failed:
             proved = row.unproved is None
             row.rounding = rounding.judge(errors[row.spec.key], errors[comparison.reference.spec.key], proved)
@@ -64,3 +72,8 @@ def float32(comparison: "Comparison") -> Iterator[dict[str, Any]]:
             yield {"type": "float32", "row": row.spec.key, "errors": errors[row.spec.key]} | figures
     reference.drop()
     exact.drop()
+
+
+def _progress(row: Row, what: str, done: int, steps: int) -> dict[str, Any]:
+    """Return the event that says how many of the proof's steps are done."""
+    return {"type": "walking", "row": row.spec.key, "what": what, "done": done, "steps": steps}

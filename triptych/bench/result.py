@@ -9,8 +9,8 @@ from .. import metrics
 from ..network import Network
 from ..parity.rounding import apart
 from ..recipe import Recipe
-from . import machine
-from .rows import valid_rounds
+from . import load, machine
+from .rows import Row, valid_rounds
 from .statistics import fastest, interval, ratio
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ MEASURED = (
 def result(comparison: "Comparison") -> dict[str, Any]:
     """Return the result of one seed, as JSON."""
     rows, labels, classes = comparison.rows, comparison.dataset.test.labels, len(comparison.dataset.classes)
-    valid = valid_rounds(comparison.live)
+    valid, busy = counted_rounds(comparison)
     times = {row.spec.key: [b.seconds for b in row.blocks if b.round in valid] for row in comparison.live}
     reference = comparison.reference
     said: dict[str, Any] = {}
@@ -48,7 +48,7 @@ def result(comparison: "Comparison") -> dict[str, Any]:
             "training_seconds": step.median * comparison.schedule.steps if step else None,
             "step": step.to_json() | {"unstable": step.unstable, "rounds": len(times[key])} if step else None,
             "warm_up": [block.seconds for block in row.warmups],
-            "cpu_share": float(np.median([block.cpu_share for block in row.blocks])) if row.blocks else None,
+            "cpu_share": _cpu_share(row, valid),
             "ratio": ratio(times[key], times[reference.spec.key]).to_json()
             if times[key] and not row.unproved and not reference.unproved
             else None,
@@ -64,11 +64,34 @@ def result(comparison: "Comparison") -> dict[str, Any]:
         "block_steps": comparison.block_steps,
         "batch": schedule.batch,
         "drawing_seconds": float(np.median(comparison.drawing)),
-        "rounds": {"timed": len(reference.blocks), "valid": len(valid)},
-        "fastest": fastest(proved) if len(valid) >= FEWEST else None,
+        "rounds": {"timed": len(reference.blocks), "valid": len(valid), "calm": len(comparison.calm_rounds)},
+        "busy": busy,
+        "fastest": fastest(proved) if len(valid) >= FEWEST and not busy else None,
         "rows": said,
-        "notes": notes(comparison, valid),
+        "notes": notes(comparison, valid, busy),
     }
+
+
+def counted_rounds(comparison: "Comparison") -> tuple[set[int], str | None]:
+    """Return the rounds whose times count, and why the machine was too busy to name a winner.
+
+    Returns
+    -------
+    rounds : set of int
+        The calm ones, or all valid ones if the machine was busy.
+    busy : str or None
+        The reason, or None if enough rounds were calm.
+    """
+    valid = valid_rounds(comparison.live)
+    calm = comparison.calm_rounds
+    if len(calm) >= min(FEWEST, len(valid)):
+        return calm, None
+    return valid, load.reason(comparison.live, valid, comparison.others)
+
+
+def _cpu_share(row: Row, rounds: set[int]) -> float | None:
+    shares = [block.cpu_share for block in row.blocks if block.round in rounds]
+    return float(np.median(shares)) if shares else None
 
 
 NAMES = {
@@ -140,13 +163,28 @@ def spread(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def notes(comparison: "Comparison", valid: set[int]) -> list[str]:
-    """Return what a reader must know before believing the times."""
+def notes(comparison: "Comparison", valid: set[int], busy: str | None) -> list[str]:
+    """Return what a reader must know before believing the times.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    valid : set of int
+        The rounds whose times count.
+    busy : str or None
+        Why the machine was too busy.
+    """
     threads = comparison.settings.threads
     found = [f"{name}={value} is set: it decides which kernels are used" for name, value in machine.kernel_settings().items()]
     timed = max((len(row.blocks) for row in comparison.live), default=0)
-    if len(valid) < timed:
-        found.append(f"{timed - len(valid)} of {timed} rounds were left out: another worker used over 5 % of a processor meanwhile")
+    undisturbed = len(valid_rounds(comparison.live))
+    if undisturbed < timed:
+        found.append(f"{timed - undisturbed} of {timed} rounds were left out: another worker used over 5 % of a processor meanwhile")
+    if len(valid) < undisturbed:
+        found.append(f"{undisturbed - len(valid)} of {timed} rounds were left out: other programs used the machine meanwhile")
+    if busy:
+        consequence = " and no row is named the fastest" if len(comparison.live) > 1 else ""
+        found.append(f"the machine was busy, so the times are not reliable{consequence}: {busy}")
     if len(valid) < FEWEST:
         found.append(f"only {len(valid)} rounds are left; with fewer than {FEWEST} no winner is named")
     if comparison.settings.recipe.random == "free":
@@ -160,13 +198,11 @@ def notes(comparison: "Comparison", valid: set[int]) -> list[str]:
             continue
         step = interval([block.seconds for block in kept])
         block = comparison.block_steps * step.median
-        share = float(np.median([block.cpu_share for block in kept]))
+        share = _cpu_share(row, valid) or 0.0
         if step.unstable:
             found.append(f"{row.spec.label}: unstable, the interval of its step time is wider than 10 % of the median")
         if block < SHORTEST_BLOCK:
             found.append(f"{row.spec.label}: its blocks took only {block * 1e3:.0f} ms; at least 50 ms are wanted")
-        if share < 0.9:
-            found.append(f"{row.spec.label}: had a processor for only {share:.0%} of the time; the machine was busy")
         if share > 1.1 * threads:
             found.append(f"{row.spec.label}: used {share:.1f} processors where {threads} {'was' if threads == 1 else 'were'} allowed")
     return found

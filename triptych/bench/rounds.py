@@ -11,7 +11,7 @@ import numpy as np
 from .. import metrics
 from ..parity import rounding
 from ..plan import Plan, Schedule, Span
-from . import machine
+from . import load, machine
 from .remote import RemoteEngine
 from .rows import Block, Row, engine_of, remote_of, valid_rounds
 
@@ -22,6 +22,7 @@ Event = dict[str, Any]
 
 ROUNDS = 15  # that are valid; at most MOST_ROUNDS are added to reach them
 MOST_ROUNDS = 45
+PATIENCE_SECONDS = 60.0  # how long a comparison waits for a busy machine, by default
 IDLE_SECONDS = 0.05
 WHOLE = 0.8  # of a block's steps: what is shorter is not timed
 EVALUATIONS = 20
@@ -62,9 +63,46 @@ def train(comparison: "Comparison") -> Iterator[Event]:
     # The same K as in the run, because that is the K that was proved.
     endless = replace(comparison.schedule, block=comparison.schedule.block_steps, recipe=replace(recipe, epochs=10**9))
     for number, spans in enumerate(endless.groups(comparison.block_steps), len(groups)):
-        if len(valid_rounds(comparison.live)) >= ROUNDS or number >= len(groups) + MOST_ROUNDS:
+        if len(comparison.calm_rounds) >= ROUNDS or number >= len(groups) + MOST_ROUNDS:
+            break
+        enough = len(valid_rounds(comparison.live)) >= ROUNDS
+        if enough and not (yield from _calm(comparison, number - 1)):
             break
         yield from _round(comparison, number, endless, spans, done, seen, training=False)
+
+
+def _calm(comparison: "Comparison", last: int) -> Generator[Event, None, bool]:
+    """Wait until the machine is calm, and return whether it is.
+
+    The comparison has enough rounds already, but too few of them were calm. Without a second row
+    there is no ratio that a busy machine could make wrong, so there is nothing to wait for.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Its `patience` is the time left for waiting, in seconds; what is waited is subtracted.
+    last : int
+        The round before. If it was calm, nothing is waited for.
+
+    Yields
+    ------
+    dict
+        ``waiting``, once a second.
+    """
+    if len(comparison.live) < 2:
+        return False
+    if last in comparison.calm_rounds:
+        return True
+    pids = [comparison.witness.pid, *(remote_of(row).pid for row in comparison.live)]
+    others: float | None = None
+    while comparison.patience > 0:
+        yield {"type": "waiting", "others": others, "seconds": comparison.patience}
+        before = time.perf_counter()
+        others = load.others_now(min(load.SECONDS_OF_A_LOOK, comparison.patience), pids)
+        comparison.patience -= time.perf_counter() - before
+        if others <= load.BUSY:
+            return True
+    return False
 
 
 def _take(comparison: "Comparison", row: Row) -> None:
@@ -95,6 +133,7 @@ def _round(
     seen |= shapes
     live = comparison.live
     turn = number % len(live)
+    watch = load.Watch([comparison.witness.pid, *(remote_of(row).pid for row in live)])
     for row in live[turn:] + live[:turn]:
         time.sleep(IDLE_SECONDS)
         others = [comparison.witness.pid, *(remote_of(other).pid for other in comparison.live if other is not row)]
@@ -117,6 +156,16 @@ def _round(
         about = {"round": number, "step": done + steps, "steps": steps, "warm": warm, "timed": timed, "training": training}
         figures = {"seconds": block.seconds, "cpu_share": block.cpu_share, "disturbance": block.disturbance}
         yield {"type": "block", "row": row.spec.key} | about | figures | {"losses": losses}
+    comparison.others[number] = watch.share()
+    yield {
+        "type": "round",
+        "round": number,
+        "others": comparison.others[number],
+        "calm": number in comparison.calm_rounds,
+        "counted": len(comparison.calm_rounds),
+        "needed": ROUNDS,
+        "training": training,
+    }
     return plans
 
 

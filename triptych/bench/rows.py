@@ -60,6 +60,28 @@ def specs(names: Iterable[str] | None = None, all_backends: bool = False) -> lis
     return chosen
 
 
+def installed(rows: list[Spec], *, named: bool) -> list[Spec]:
+    """Return the rows whose framework is installed.
+
+    Parameters
+    ----------
+    rows : list of Spec
+        The first is NumPy.
+    named : bool
+        Whether the user asked for these engines by name.
+
+    Raises
+    ------
+    EngineError
+        If the user named engines and none of them except NumPy is installed.
+    """
+    found = [spec for spec in rows if engines.entry(spec.engine).installed]
+    missing = [engines.entry(spec.engine) for spec in rows if spec not in found]
+    if named and missing and len(found) < 2:
+        raise EngineError("; ".join(dict.fromkeys(f"{entry.label} is not installed: {entry.install}" for entry in missing)))
+    return found
+
+
 DISTURBED = 0.05  # of a block's wall time, used by the other workers meanwhile
 
 
@@ -160,6 +182,12 @@ class Row:
             "code_lines": engine_lines(self.spec.engine),
             "blas": self.blas,
         }
+
+
+def described(row: Row) -> str:
+    """Return why a row failed, with its name in front unless the reason begins with it."""
+    why = row.failed or ""
+    return why if why.startswith(row.spec.label) else f"{row.spec.label}: {why}"
 
 
 def _outcome(outcome: Outcome | None) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import typer
 from . import app
 from . import options as o
 
-LONG = 60  # seconds from which an estimate comes first
+SECONDS_WITHOUT_ESTIMATE = 60  # a longer comparison begins with its estimate
 
 
 @app.command("compare")
@@ -36,6 +36,10 @@ def compare(
     backends: o.Backends = "default",
     threads: o.Threads = 1,
     device: o.Device = "cpu",
+    wait: Annotated[
+        float,
+        typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for a busy machine to become calm before timing again."),
+    ] = 60,
     runs: o.Runs = Path("runs"),
 ) -> None:
     """Train one network in every engine on the same batches; prove them equal, time them fairly, write a report.
@@ -56,16 +60,19 @@ def compare(
     from ..bench import outputs
     from ..bench.compare import Comparison, Settings
     from ..bench.estimate import estimate
-    from ..bench.rows import specs
+    from ..bench.rows import installed, specs
     from ..bench.workers import Workers
     from ..engines import check_device
     from ..runs import Run
     from .loading import load
-    from .table import show, show_spread
+    from .say import announced, duration, say
+    from .table import show, show_alone, show_spread
     from .view import View
 
     console = Console(emoji=False)
-    rows = specs(o.engines_of(engines), o.all_backends(backends))
+    named = o.engines_of(engines)
+    rows = specs(named, o.all_backends(backends))
+    here = installed(rows, named=named is not None)
     recipe_name = o.recipe_named(recipe_name, network, hidden)
     recipe = o.recipe_of(recipe_name, epochs, batch_size, optimizer, rate, like=like, seed=seed, dtype=dtype, random=random)
     reading = o.reading_of(size, skip_unreadable, label, shape)
@@ -74,13 +81,17 @@ def compare(
     results: list[dict[str, Any]] = []
     with Workers(rows, threads, device) as workers:  # they import while the data is read
         dataset = load(console, data, recipe.seed, reading)
-        settings = Settings(o.network_of(network, hidden, dropout, recipe_name, dataset, like), recipe, rows, threads, device)
+        settings = Settings(o.network_of(network, hidden, dropout, recipe_name, dataset, like), recipe, rows, threads, device, wait)
         if left_out := [*(["validation"] if recipe.validation else []), *(callback.name for callback in recipe.callbacks)]:
             said = "every row trains all epochs on the whole training split, so that all make the same steps"
-            console.print(f"Without {' and '.join(left_out)}: {said}.", highlight=False)
-        if (guess := seeds * estimate(dataset, settings)) > LONG:
-            console.print(f"Estimate: about {guess / 60:.1f} minutes (Ctrl-C stops it; what is written stays whole).", highlight=False)
-        with Run.create(runs, "compare", settings.network.name, dataset.name) as run:
+            say(console, f"Without {' and '.join(left_out)}: {said}.")
+        with announced(console, "estimating how long it takes"):
+            seconds = seeds * estimate(dataset, settings)
+        if seconds > SECONDS_WITHOUT_ESTIMATE:
+            say(console, f"Estimate: about {duration(seconds)}. Ctrl-C stops it; every file that is written stays whole.")
+            say(console, "To shorten it: fewer --epochs, a smaller network, fewer images, or fewer --engines.")
+        run = Run.create(runs, "compare", settings.network.name, dataset.name)
+        with outputs.kept_if_begun(run):
             for number in range(recipe.seed, recipe.seed + seeds):
                 seeded = replace(settings, recipe=replace(recipe, seed=number))
                 if number == recipe.seed:
@@ -93,15 +104,18 @@ def compare(
                         view.see(event)
                         if event["type"] == "result":
                             results.append(event["result"])
+                settings = replace(settings, patience=comparison.patience)
                 show(console, results[-1])
                 outputs.save_states(run, comparison, f"seed-{number}/" if seeds > 1 else "")
                 outputs.save(run, settings, results)  # after each seed: what is finished is kept
+            if len(here) < 2:
+                show_alone(console, rows)
             if seeds > 1:
                 show_spread(console, results)
-            with console.status("drawing the report"):
+            with announced(console, "drawing the report"):
                 missing = outputs.illustrate(run.folder)
     if missing:
-        console.print(missing, style="yellow", highlight=False, markup=False)
+        say(console, missing, "yellow")
     console.print(
         f"Run folder: {run.folder}" + ("" if missing else f"\nReport:     {run.folder / 'report.html'}"),
         highlight=False,
@@ -110,5 +124,5 @@ def compare(
     )
     outcomes = [row for result in results for row in result["rows"].values()]
     compared = min(sum(not row["failed"] for row in result["rows"].values()) for result in results)
-    if compared < 2 or any(row["unproved"] and not (row["failed"] or row["as_announced"]) for row in outcomes):
+    if compared < min(2, len(here)) or any(row["unproved"] and not (row["failed"] or row["as_announced"]) for row in outcomes):
         sys.exit(1)

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .. import data
 from .options import data_line
+from .say import say
 
 if TYPE_CHECKING:
     from ..data import Dataset, Options
@@ -20,10 +21,10 @@ def load(console: Console, source: str | None, seed: int, options: "Options") ->
     """Load a data set, and say which it is and what was left out."""
     with Decoding(console) as progress:
         dataset = data.load(source, seed, options, progress.see)
-    console.print(data_line(dataset), highlight=False, markup=False, soft_wrap=True)
+    say(console, data_line(dataset))
     more = len(dataset.left_out) - NAMED
     for line in [*dataset.left_out[:NAMED], *([f"… and {more:,} more"] if more > 0 else [])]:
-        console.print(f"  left out: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"  left out: {line}", "yellow")
     return dataset
 
 

@@ -4,10 +4,16 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from ..metrics import unlearned
+from ..recipe import Recipe
+from .say import say
 
 LINES = 50
+LONGEST_BAR = 40
+SPEED_ESTIMATE_SECONDS = 300.0  # long enough for steps that take a minute
+SHORTEST_BAR = 5
 
 
 class TrainingProgress:
@@ -25,10 +31,22 @@ class TrainingProgress:
 
     def __init__(self, console: Console, epochs: int, steps: int, step: int = 0) -> None:
         self.console, self.epochs, self.steps = console, epochs, steps
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._bar_column = BarColumn(LONGEST_BAR)
+        columns = (
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            self._bar_column,
+            TextColumn("{task.fields[said]}", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        )
+        self._bar = Progress(
+            *columns,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            speed_estimate_period=SPEED_ESTIMATE_SECONDS,
+        )
         self._task = self._bar.add_task("first step", total=epochs * steps, completed=step, said="")
-        self._accuracy = ""
+        self._accuracy: list[str] = []
 
     def __enter__(self) -> "TrainingProgress":
         self._bar.start()
@@ -43,11 +61,12 @@ class TrainingProgress:
         if kind == "block":
             within = event["step"] - (event["epoch"] - 1) * self.steps
             description = f"epoch {event['epoch']}/{self.epochs}, step {within}/{self.steps}"
-            said = f"loss {event['losses'][-1]:.4f}{self._accuracy}, rate {event['rate']:.3g}"
+            figures = [f"loss {event['losses'][-1]:.4f}", *self._accuracy, f"rate {event['rate']:.3g}"]
+            said = self._fitting(description, figures)
             self._bar.update(self._task, description=description, completed=event["step"], said=said)
         elif kind == "epoch":
             if "validation_accuracy" in event:
-                self._accuracy = f", accuracy {event['validation_accuracy']:.2%}"
+                self._accuracy = [f"validation accuracy {event['validation_accuracy']:.2%}"]
             if event["epoch"] % max(1, self.epochs // LINES) == 0 or event["epoch"] == self.epochs:
                 self._say(epoch_line(event, self.epochs))
         elif kind == "cut":
@@ -55,16 +74,48 @@ class TrainingProgress:
         elif kind == "stop":
             self._say(f"epoch {event['epoch']}: stopped early, {event['why']}")
 
+    def _fitting(self, description: str, figures: list[str]) -> str:
+        """Return as many of the figures as fit into a line, and set the length of the bar.
+
+        The time left is never cut: figures are left out from the end, the rate first.
+
+        Parameters
+        ----------
+        description : str
+            What is at the left of the bar.
+        figures : list of str
+            The most important first.
+        """
+        hours = round(self._bar.tasks[0].time_remaining or 0.0) // 3600
+        time_width = len(f"{hours + 1}:00:00")  # one hour more, because the estimate still changes
+        free = self.console.width - len(description) - time_width - 3  # a space between two columns
+        figures = list(figures)
+        while figures and len(", ".join(figures)) > free - SHORTEST_BAR:
+            figures.pop()
+        said = ", ".join(figures)
+        self._bar_column.bar_width = max(SHORTEST_BAR, min(LONGEST_BAR, free - len(said)))
+        return said
+
     def _say(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(self.console, line)
 
 
 def epoch_line(epoch: dict[str, Any], epochs: int) -> str:
     """Return what an epoch came to."""
     looked = ""
     if "validation_loss" in epoch:
-        looked = f", validation loss {epoch['validation_loss']:.4f}, accuracy {epoch['validation_accuracy']:.2%}"
+        looked = f", validation loss {epoch['validation_loss']:.4f}, validation accuracy {epoch['validation_accuracy']:.2%}"
     return f"epoch {epoch['epoch']}/{epochs}: loss {epoch['loss']:.4f}{looked}, rate {epoch['rate']:.3g}, {epoch['seconds']:.3g} s"
+
+
+def loss_note(recipe: Recipe) -> str | None:
+    """Return why the training loss is larger than the validation loss, if the recipe makes it so; otherwise None."""
+    if not (recipe.validation and recipe.loss.label_smoothing):
+        return None
+    return (
+        f"Label smoothing {recipe.loss.label_smoothing:g} adds to the loss, but not to the validation loss, "
+        "so the loss remains the larger of the two."
+    )
 
 
 def tested_line(result: dict[str, Any]) -> str:

@@ -8,44 +8,149 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..bench.result import milliseconds, spread
+from ..bench.result import FEWEST, milliseconds, spread
+from ..bench.rows import Spec
+from ..engines import entries
+from .say import say
 
 Row = dict[str, Any]
+Columns = dict[str, Callable[[Row], str]]
+
+# Left out one after the other, until the table fits into a narrow terminal.
+EXPENDABLE = ("first step", "95 %", "(95 %)", "transfer", "build", "differ", "code", "training", "float32")
+OF_SEVERAL_ROWS = ("differ", "float64", "float32", "weights apart", "NumPy = 1", "(95 %)")
+UNLIMITED = 10_000  # columns
+APART = (
+    "differ, weights apart: predictions and weights after the whole float32 training, against NumPy's. "
+    "Rounding grows from step to step, so weights may end apart although the engines compute the same."
+)
+MARK = "*"  # of a ratio that was measured on a busy machine
 
 
 def show(console: Console, result: dict[str, Any]) -> None:
-    """Print one seed's result: three tables of 80 columns, what was left out and why, and the verdict."""
+    """Print one seed's result: three tables, what they mean, what was left out and why, and the verdict."""
     rows = [row for row in result["rows"].values() if not row["failed"]]
-    console.print(
-        f"\n[bold]{escape(result['title'])}[/bold]: {result['parameters']:,} parameters, {result['steps']:,} steps", highlight=False
+    say(
+        console,
+        f"\n[bold]{escape(result['title'])}[/bold]: {result['parameters']:,} parameters, {result['steps']:,} steps",
+        markup=True,
     )
-    for name, columns in TABLES.items():
+    for name, columns in tables(result).items():
         _table(console, name, rows, columns)
+    for line in legend(result):
+        say(console, line, "dim")
     for row in result["rows"].values():
         if row["failed"]:
-            console.print(f"{escape(row['label'])} is not in the table: {escape(row['failed'])}", highlight=False, soft_wrap=True)
+            missing = row["failed"].startswith(row["label"])  # "PyTorch is not installed"
+            say(console, row["failed"] if missing else f"{row['label']} is not in the table: {row['failed']}")
         elif row["unproved"]:
-            console.print(
-                f"[red]{escape(row['label'])}: no ratio without parity.[/red] It {escape(row['unproved'])}", highlight=False, soft_wrap=True
-            )
+            why = f"[red]{escape(row['label'])}: no ratio without proof of equality.[/red] It {escape(row['unproved'])}"
+            say(console, why, markup=True)
     for note in result["notes"]:
-        console.print(f"note: {escape(note)}", style="yellow", highlight=False, soft_wrap=True)
-    console.print(verdict(result), highlight=False, markup=False, soft_wrap=True)
+        say(console, f"note: {note}", "yellow")
+    say(console, verdict(result))
 
 
-def _table(console: Console, name: str, rows: list[Row], columns: dict[str, Callable[[Row], str]]) -> None:
-    table = empty(name, columns)
-    for row in rows:
-        table.add_row(escape(row["label"]), *(cell(row) for cell in columns.values()))
+def show_alone(console: Console, rows: list[Spec]) -> None:
+    """Print how to compare NumPy with others, after it was trained alone.
+
+    Parameters
+    ----------
+    console : Console
+    rows : list of Spec
+        What was asked for.
+    """
+    asked = {spec.engine for spec in rows}
+    others = [entry for name, entry in entries().items() if name != "numpy"]
+    for entry in others:
+        if not entry.installed and entry.name not in asked:
+            say(console, f"To compare it with {entry.label}: {entry.install}")
+    if present := [entry for entry in others if entry.installed]:
+        labels = ", ".join(entry.label for entry in present)
+        names = ",".join(entry.name for entry in present)
+        say(console, f"To compare it with {labels}: --engines {names}")
+
+
+def tables(result: dict[str, Any]) -> dict[str, Columns]:
+    """Return the three tables of a result: by name, the columns.
+
+    Parameters
+    ----------
+    result : dict
+        One of ``runs`` of results.json.
+    """
+    rows = [row for row in result["rows"].values() if not row["failed"]]
+    left_out: set[str] = set()
+    if len(rows) < 2:
+        left_out |= set(OF_SEVERAL_ROWS)
+    if len({row["device"] for row in rows}) < 2:
+        left_out.add("device")
+    names = {"equal?": "accurate?"} if len(rows) < 2 else {}
+    found = {
+        names.get(name, name): {title: cell for title, cell in columns.items() if title not in left_out} for name, columns in TABLES.items()
+    }
+    if result["busy"] and "NumPy = 1" in found["fast?"]:
+        found["fast?"]["NumPy = 1"] = lambda row: _ratio(row) + (MARK if _uncertain(row) else "")
+    return found
+
+
+def legend(result: dict[str, Any]) -> list[str]:
+    """Return what the columns of the tables mean, a sentence each."""
+    rows = [row for row in result["rows"].values() if not row["failed"]]
+    times = "ms/step: median of the timed rounds, with its 95 % interval."
+    if len(rows) < 2:
+        return [f"accuracy: on test images, with its 95 % interval. {times}"]
+    lines = [
+        "float64: the largest difference from NumPy in the proof; up to 1e-11 means equal.",
+        "float32: whether a single step differs from the exact one by no more than rounding.",
+        APART,
+        f"{times} NumPy = 1: its ratio to NumPy's time; below 1 is faster.",
+    ]
+    if result["busy"]:
+        lines.append(f"{MARK} The machine was busy, so this ratio is not reliable.")
+    return lines
+
+
+def _table(console: Console, name: str, rows: list[Row], columns: Columns) -> None:
+    """Print a table; on a narrow terminal with less space and then with fewer columns."""
+    columns = dict(columns)
+    for gap in (1, 0):
+        table = _filled(name, rows, columns, gap)
+        if _fits(console, table):
+            break
+    for title in EXPENDABLE:
+        if _fits(console, table):
+            break
+        columns.pop(title, None)
+        table = _filled(name, rows, columns, 0)
     console.print(table)
 
 
-def empty(name: str, columns: Iterable[str]) -> Table:
-    """Return a table without rows yet: names on the left, figures on the right."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(name, style="bold")
+def _fits(console: Console, table: Table) -> bool:
+    return console.measure(table, options=console.options.update(max_width=UNLIMITED)).maximum <= console.width
+
+
+def _filled(name: str, rows: list[Row], columns: Columns, gap: int) -> Table:
+    table = empty(name, columns, gap)
+    for row in rows:
+        table.add_row(escape(row["label"]), *(cell(row) for cell in columns.values()))
+    return table
+
+
+def empty(name: str, columns: Iterable[str], gap: int = 1) -> Table:
+    """Return a table without rows yet: names on the left, figures on the right; no cell is broken.
+
+    Parameters
+    ----------
+    name : str
+    columns : iterable of str
+    gap : int
+        Additional spaces between two columns.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, gap, 0, 0))
+    table.add_column(name, style="bold", no_wrap=True)
     for title in columns:
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     return table
 
 
@@ -60,7 +165,18 @@ def _float64(row: Row) -> str:
     return f"{walked['largest']:.0e}"
 
 
-TABLES: dict[str, dict[str, Callable[[Row], str]]] = {
+def _ratio(row: Row) -> str:
+    if row["ratio"]:
+        return f"{row['ratio']['median']:.2f}"
+    return "not measured" if row["proved"] else "withheld"
+
+
+def _uncertain(row: Row) -> bool:
+    """Return whether a row has a ratio that is not 1 by definition."""
+    return row["ratio"] is not None and row["ratio"]["low"] < row["ratio"]["high"]
+
+
+TABLES: dict[str, Columns] = {
     "equal?": {
         "accuracy": lambda row: f"{row['accuracy']['value']:.2%}",
         "95 %": lambda row: _range(row["accuracy"], 100),
@@ -72,8 +188,8 @@ TABLES: dict[str, dict[str, Callable[[Row], str]]] = {
     "fast?": {
         "ms/step": lambda row: milliseconds(row["step"]["median"]) if row["step"] else "",
         "95 %": lambda row: _range(row["step"], 1e3) if row["step"] else "",
-        "NumPy = 1": lambda row: f"{row['ratio']['median']:.2f}" if row["ratio"] else "not measured" if row["proved"] else "withheld",
-        "(95 %)": lambda row: _range(row["ratio"], 1) if row["ratio"] and row["ratio"]["low"] < row["ratio"]["high"] else "",
+        "NumPy = 1": lambda row: _ratio(row),
+        "(95 %)": lambda row: _range(row["ratio"], 1) if _uncertain(row) else "",
         "training": lambda row: f"{row['training_seconds']:.2f} s" if row["training_seconds"] else "",
         "first step": lambda row: f"{milliseconds(row['seconds']['first_step'])} ms",
     },
@@ -90,27 +206,48 @@ TABLES: dict[str, dict[str, Callable[[Row], str]]] = {
 
 def show_spread(console: Console, results: list[dict[str, Any]]) -> None:
     """Print each engine's spread over seeds."""
-    table = Table(title=f"Over {len(results)} seeds", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("", "accuracy ± deviation", "lowest", "highest", "ms/step", "vs NumPy"):
-        table.add_column(name, justify="left" if not name else "right")
-    for row in spread(results).values():
-        ratio = f"{row['ratio']:.2f}×" if row["ratio"] else "withheld"
-        accuracy = f"{row['mean']:.2%} ± {100 * row['deviation']:.2f}"
-        table.add_row(escape(row["label"]), accuracy, f"{row['lowest']:.2%}", f"{row['highest']:.2%}", milliseconds(row["step"]), ratio)
-    console.print(table)
+    busy = sum(result["busy"] is not None for result in results)
+    columns: Columns = {
+        "accuracy": lambda row: f"{row['mean']:.2%} ± {100 * row['deviation']:.2f}",
+        "lowest": lambda row: f"{row['lowest']:.2%}",
+        "highest": lambda row: f"{row['highest']:.2%}",
+        "ms/step": lambda row: milliseconds(row["step"]),
+        "NumPy = 1": lambda row: (f"{row['ratio']:.2f}" + (MARK if busy else "")) if row["ratio"] else "withheld",
+    }
+    rows = list(spread(results).values())
+    if len(rows) < 2:
+        del columns["NumPy = 1"]
+    _table(console, f"{len(results)} seeds", rows, columns)
+    lines = ["accuracy: mean ± sample standard deviation. ms/step: median over seeds."]
+    if len(rows) > 1:
+        lines.append("NumPy = 1: median over seeds of each seed's own ratio to NumPy, not the ratio of the two medians.")
+    if busy:
+        lines.append(f"{MARK} The machine was busy for {busy} of {len(results)} seeds, so this ratio is not reliable.")
+    for line in lines:
+        say(console, line, "dim")
 
 
 def verdict(result: dict[str, Any]) -> str:
     """Return the sentence that the whole comparison comes down to."""
     rows = result["rows"]
-    proved = [row["label"] for row in rows.values() if row["proved"]]
-    apart = max((row["float64"]["largest"] for row in rows.values() if row["proved"]), default=0)
-    steps = min((row["float64"]["steps"] for row in rows.values() if row["proved"]), default=0)
-    equal = (
-        f"Proved equal: {', '.join(proved)} (float64: {apart:.0e} at most, at each of {steps} steps)."
-        if len(proved) > 1
-        else "Nothing was proved equal."
-    )
-    if (fastest := result["fastest"]) is None:
-        return f"{equal} None is named the fastest." if len(proved) > 1 else equal
-    return f"{equal} Fastest on this machine, here and now: {rows[fastest]['label']}."
+    if sum(not row["failed"] for row in rows.values()) < 2:
+        label = next(row["label"] for row in rows.values() if not row["failed"])
+        return f"Nothing to compare with: {label} was trained and timed alone."
+    proved = [row for row in rows.values() if row["proved"]]
+    if len(proved) < 2:
+        return "Nothing was proved equal."
+    apart = max(row["float64"]["largest"] for row in proved)
+    steps = min(row["float64"]["steps"] for row in proved)
+    labels = ", ".join(row["label"] for row in proved)
+    equal = f"Proved equal: {labels} (float64: {apart:.0e} at most, at each of {steps} steps)."
+    return f"{equal} {_winner(result)}"
+
+
+def _winner(result: dict[str, Any]) -> str:
+    if result["fastest"] is not None:
+        return f"Fastest on this machine: {result['rows'][result['fastest']]['label']}."
+    if result["busy"]:
+        return "No engine is named the fastest, because the machine was busy during the timing."
+    if result["rounds"]["valid"] < FEWEST:
+        return f"No engine is named the fastest: fewer than {FEWEST} rounds could be timed."
+    return "No engine is significantly faster than the others."

@@ -97,7 +97,8 @@ def train(
     from .. import runs as runs_module
     from ..errors import EngineError, TriptychError
     from .loading import load
-    from .progress import TrainingProgress, tested_line
+    from .progress import TrainingProgress, loss_note, tested_line
+    from .say import say
 
     name, _, own = engine.partition("/")
     if own and name in entries():
@@ -134,9 +135,11 @@ def train(
     running = session.Session(settings, described, recipe, dataset, source, runs, saved, reading)
     if not saved:
         context.with_resource(runs_module.locked(running.run.folder))
-    console.print(f"{running.label}: {running.title}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"{running.label}: {running.title}")
+    if (why := loss_note(recipe)) is not None:
+        say(console, why)
     for note in running.notes:
-        console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        say(console, note, "yellow")
     result = None
     folder = running.run.folder
     given = {"backend": backend, "threads": threads if threads != 1 else None, "device": device if device != "cpu" else None}
@@ -161,7 +164,7 @@ def train(
         print(f"triptych: stopped after step {step:,} of {running.schedule.steps:,}, and saved; go on with:", file=sys.stderr)
         print(again, file=sys.stderr)
         sys.exit(130)
-    console.print(tested_line(result), highlight=False, soft_wrap=True)
+    say(console, tested_line(result))
     console.print(f"Run folder: {folder}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -73,9 +73,16 @@ def shared_steps(
     list of float
         ‖Δw - Δw₆₄‖ / ‖Δw₆₄‖ at each of the 16 steps.
     """
+    return list(each_shared_step(reference, exact, row, split, schedule, start, stride))
+
+
+def each_shared_step(
+    reference: Engine, exact: Engine, row: Engine, split: Split, schedule: Schedule, start: State, stride: int = 4
+) -> Iterator[float]:
+    """Yield the errors of `shared_steps` one after the other, as they are measured."""
     own, finely, data = reference.put(split), exact.put(split), row.put(split)
     reference.load(start)
-    steps, errors = cycle_of(schedule), list[float]()
+    steps = cycle_of(schedule)
     for _ in range(STEPS):
         step, here = next(steps), reference.state()
         exact.load(cast(here, "float64"))
@@ -83,12 +90,11 @@ def shared_steps(
         row.load(here)
         row.run(data, step)
         uncompared = schedule.network.rounding_only
-        errors.append(_error(_change(here, row.state(), uncompared), _change(here, exact.state(), uncompared)))
+        yield _error(_change(here, row.state(), uncompared), _change(here, exact.state(), uncompared))
         for onward in [step, *(next(steps) for _ in range(stride - 1))]:
             reference.run(own, onward)
     for engine in (reference, exact, row):
         engine.sync()
-    return errors
 
 
 def judge(errors: list[float], own: list[float], proved: bool) -> Rounding:

@@ -1,0 +1,71 @@
+"""Printing lines so that no word is broken on a terminal, and no line is broken in a pipe."""
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from rich.console import Console
+
+SECONDS_UNANNOUNCED = 2.0
+UNITS = (
+    ("second", 1.0, 100.0),
+    ("minute", 60.0, 90.0),
+    ("hour", 3600.0, 36.0),
+    ("day", 86_400.0, float("inf")),
+)
+
+
+def say(console: Console, line: str, style: str = "", *, markup: bool = False) -> None:
+    """Print one line of prose.
+
+    A terminal gets it with line breaks between words. A pipe gets one long line, so that it can be
+    searched.
+
+    Parameters
+    ----------
+    console : Console
+    line : str
+    style : str
+        As rich has it, for example ``yellow``.
+    markup : bool
+        Whether square brackets in the line are rich's markup.
+    """
+    console.print(line, style=style, highlight=False, markup=markup, soft_wrap=not console.is_terminal)
+
+
+@contextmanager
+def announced(console: Console, what: str) -> Generator[None]:
+    """Say what is being done, if it takes long.
+
+    Parameters
+    ----------
+    console : Console
+        A terminal shows it at once, and a pipe gets a line after two seconds.
+    what : str
+    """
+    if console.is_terminal:
+        with console.status(what):
+            yield
+        return
+    timer = threading.Timer(SECONDS_UNANNOUNCED, say, (console, what))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, in the unit that a person would choose: ``22 hours``."""
+    for unit, size, limit in UNITS:
+        count = round(seconds / size)
+        if count < limit:
+            return f"{count:,} {unit}{'' if count == 1 else 's'}"
+    raise AssertionError("the last unit has no limit")
+
+
+def clock_in(seconds: float) -> str:
+    """Return the local time of day after some seconds, such as ``15:43:10``."""
+    return f"{datetime.now() + timedelta(seconds=seconds):%H:%M:%S}"
