@@ -1,9 +1,9 @@
 """The crossover map: who is fastest where, as plain data, and as a picture."""
 
 import io
+import textwrap
 from collections.abc import Callable
 from importlib.util import find_spec
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from ..network import Network
 from ..optimizers import Adam, Optimizer
 from ..placing import Shape
 from ..recipe import Recipe
-from ..report.figures import COLORS
+from ..report.colors import style
 from .advice import Advisor
 from .arithmetic import arithmetic
 from .grid import convolutional
 
 CELLS = 27  # along each side
+LINE = 150  # characters of a line below the map
 TICKS = [4**power for power in range(8)]
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -84,8 +85,9 @@ def draw(advisor: Advisor, path: Path) -> None:
     from matplotlib.patches import Patch
 
     drawn = panels(advisor, zoo.GREY, Adam())
-    colors: dict[str, str] = dict(zip(advisor.named, cycle(COLORS), strict=False))
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    colors = {spec.key: style(spec.engine, spec.backend).light for spec in advisor.calibration.rows if spec.key in advisor.named}
+    absent = [textwrap.fill(f"Not on the map: {label} ({why}).", LINE) for label, why in advisor.absent().items()]
+    figure = Figure(figsize=(11, 5.2 + 0.2 * sum(text.count("\n") + 1 for text in absent)), layout="constrained")
     for axes, panel in zip(figure.subplots(1, 2), drawn, strict=True):
         _draw(axes, panel, colors)
     seen = {cell[0] for panel in drawn for row in panel["fastest"] for cell in row}
@@ -93,6 +95,8 @@ def draw(advisor: Advisor, path: Path) -> None:
     handles.append(Patch(facecolor="#8b93a7", edgecolor="white", hatch="////", label="another may be as fast"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     found = advisor.calibration
+    if absent:
+        figure.supxlabel("\n".join(absent), fontsize=9, x=0.01, ha="left", ma="left", color="#5a6178")
     figure.suptitle(f"Who is fastest where: {found.processor}, {found.threads} thread{'s' if found.threads != 1 else ''}", fontsize=12)
     content = io.BytesIO()
     figure.savefig(content, format=path.suffix[1:], dpi=130)

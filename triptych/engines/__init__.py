@@ -91,6 +91,8 @@ class Entry:
         Nobody misses it where it is not installed, unless it is asked for.
     reduced : tuple of str
         Backends that compute in less than the recipe's precision: that is what they are for.
+    color : tuple of str or None
+        In charts, on a light and on a dark page, each as ``#rrggbb``. Backends have shades of it.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Entry:
     environment: dict[str, str] = field(default_factory=dict[str, str])
     optional: bool = False
     reduced: tuple[str, ...] = ()
+    color: tuple[str, str] | None = None
 
     @property
     def installed(self) -> bool:
