@@ -324,7 +324,7 @@ def _mistakes(path: Path, rows: dict[str, Row], classes: list[str]) -> dict[str,
         found = mistakes.load(path)
     except TriptychError:
         return None
-    if found is None or not set(found.predictions) <= set(rows):
+    if found is None or not _fits(found, rows, classes):
         return None
     images: list[dict[str, Any]] = []
     for at, pixels in enumerate(found.images):
@@ -342,6 +342,12 @@ def _mistakes(path: Path, rows: dict[str, Row], classes: list[str]) -> dict[str,
         )
     differ = sum(len(image["said"]) > 1 for image in images)
     return {"images": images, "wrong": found.wrong, "differ": differ, "rows": len(found.predictions)}
+
+
+def _fits(found: mistakes.Mistakes, rows: dict[str, Row], classes: list[str]) -> bool:
+    """Return whether all rows and classes of the misclassified images are those of the run."""
+    labels = np.concatenate([found.labels, *found.predictions.values()])
+    return set(found.predictions) <= set(rows) and bool(((labels >= 0) & (labels < len(classes))).all())
 
 
 def _units(folder: Path, prefix: str, rows: list[Row]) -> list[dict[str, Any]]:
