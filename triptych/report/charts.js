@@ -135,7 +135,9 @@ function drawLines(area, tip, spec, series, width, height) {
     const thickness = s.faint ? 1.2 : 1.6 + Math.min(3.2, 9 / solid.length) * (solid.length - 1 - rank);
     const seen = path.filter(Boolean);
     if (seen.length === 1) seen.push("h0.01"); // a single point is drawn, too: round caps make it a dot
-    svg(root, "path", { class: "line", d: seen.join(""), style: `stroke:${s.color}`, "stroke-width": thickness, ...(s.dash && { "stroke-dasharray": s.dash }) });
+    const stretched = (dash) => dash.split(" ").map((length) => length * Math.max(1, thickness / 3)).join(" ");
+    const dashed = s.dash ? { "stroke-dasharray": stretched(s.dash), "stroke-linecap": "butt" } : {};
+    svg(root, "path", { class: "line", d: seen.join(""), style: `stroke:${s.color}`, "stroke-width": thickness, ...dashed });
   }
   const cursor = svg(root, "line", { class: "cursor", y1: box.top, y2: box.bottom, x1: -9, x2: -9 });
   const leave = () => {
@@ -168,7 +170,7 @@ export function intervals(element, spec) {
   const area = html(element, "div", "plot");
   responsive(area, () => spec.rows.length * 52 + 44, (width, height) => {
     area.querySelector("svg")?.remove();
-    const each = Math.min(90, (height - 44) / spec.rows.length);
+    const each = Math.min(130, (height - 44) / spec.rows.length);
     const root = svg(area, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": spec.x });
     const most = Math.max(...spec.rows.flatMap((r) => [r.high, ...r.values])) * 1.04;
     const px = scale(0, most, 10, width - 16);
@@ -178,12 +180,15 @@ export function intervals(element, spec) {
     }
     svg(root, "text", { class: "axis", x: width / 2, y: height - 4, "text-anchor": "middle" }, spec.x);
     spec.rows.forEach((row, i) => {
-      const y = i * each + each * 0.65;
+      const y = i * each + each / 2 + 4;
       const label = `${row.name}: ${format(row.median)} ms (${format(row.low)}–${format(row.high)})`;
       svg(root, "text", { class: "name", x: 12, y: y - 16 }, label);
       for (const v of row.values) svg(root, "circle", { class: "dot", cx: px(v), cy: y, r: 4, style: `fill:${row.color}` });
-      svg(root, "line", { class: "interval", x1: px(row.low), x2: px(row.high), y1: y, y2: y, style: `stroke:${row.color}` });
-      svg(root, "line", { class: "median", x1: px(row.median), x2: px(row.median), y1: y - 9, y2: y + 9, style: `stroke:${row.color}` });
+      const below = y + 11; // beside the dots, which would hide a short interval
+      const draw = (name, x1, x2, y1, y2) => svg(root, "line", { class: name, x1, x2, y1, y2, style: `stroke:${row.color}` });
+      draw("interval", px(row.low), px(row.high), below, below);
+      for (const end of [row.low, row.high]) draw("end", px(end), px(end), below - 4, below + 4);
+      draw("median", px(row.median), px(row.median), below - 6, below + 6);
     });
   });
 }
@@ -247,8 +252,11 @@ function drawRegions(area, tip, spec, width) {
 
 const LETTER = 6.6; // pixels, the mean width of a letter in the labels of a matrix
 
+// Both ends are kept: names in a folder often begin alike and end in a number.
 function shortened(name, letters) {
-  return name.length > letters ? `${name.slice(0, Math.max(1, letters - 1))}…` : name;
+  if (name.length <= letters) return name;
+  const end = Math.floor((letters - 1) / 2);
+  return `${name.slice(0, letters - 1 - end)}…${name.slice(name.length - end)}`;
 }
 
 // Counts by true class (down) and predicted class (across). Long names are cut and turned; the tip has them whole.
@@ -264,7 +272,7 @@ function matrixBox(spec, width) {
   const longest = Math.max(...spec.classes.map((name) => name.length));
   const letters = Math.min(longest, Math.max(4, Math.floor((width * 0.25) / LETTER)), 18);
   const left = letters * LETTER + 12;
-  const cell = Math.min(90, (width - left - 4) / count);
+  const cell = Math.min(Math.max(90, letters * LETTER + 8), (width - left - 4) / count);
   const high = Math.min(cell, 28);
   const turned = letters * LETTER > cell - 4;
   const top = turned ? letters * LETTER + 12 : 24;
@@ -277,15 +285,18 @@ function drawConfusion(area, tip, spec, width) {
   const height = bottom + 4;
   const root = svg(area, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "confusion matrix" });
   svg(root, "rect", { class: "matrix", x: left, y: top, width: right - left, height: bottom - top });
-  const label = (name, attributes) => svg(svg(root, "text", { class: "tick class", ...attributes }, shortened(name, letters)), "title", {}, name);
-  const every = (size) => Math.max(1, Math.ceil(12 / size)); // of many classes only some have room for their names
+  const label = (name, size, attributes) => {
+    const text = svg(root, "text", { class: "tick", style: `font-size:${Math.min(11, Math.max(9, size))}px`, ...attributes }, shortened(name, letters));
+    svg(text, "title", {}, name);
+  };
+  const every = (size) => Math.max(1, Math.ceil(9 / size)); // of very many classes only some have room for their names
   spec.classes.forEach((name, i) => {
     const x = left + (i + 0.5) * cell;
     const y = top + (i + 0.5) * high;
-    if (i % every(high) === 0) label(name, { x: left - 6, y: y + 4, "text-anchor": "end" });
+    if (i % every(high) === 0) label(name, high, { x: left - 6, y: y + 4, "text-anchor": "end" });
     if (i % every(cell) !== 0) return;
-    if (turned) label(name, { transform: `translate(${x + 4} ${top - 6}) rotate(-90)` });
-    else label(name, { x, y: top - 8, "text-anchor": "middle" });
+    if (turned) label(name, cell, { transform: `translate(${x + 4} ${top - 6}) rotate(-90)` });
+    else label(name, cell, { x, y: top - 8, "text-anchor": "middle" });
   });
   const changed = new Set(spec.changed.map(([i, j]) => `${i} ${j}`));
   spec.counts.forEach((line, i) => {

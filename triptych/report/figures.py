@@ -66,7 +66,8 @@ def draw_lines(axes: Any, spec: dict[str, Any], dashes: dict[str, Any]) -> None:
         if series.get("faint"):
             axes.plot(series["x"], values, label=series["name"], lw=1, color=GREY, ls="--")
             continue
-        width = 1.5 + 2.5 * (len(solid) - 1 - solid.index(series))  # thick to thin: equal curves are seen to coincide
+        thicker = min(2.5, 8 / len(solid))  # thick to thin: equal curves are seen to coincide
+        width = 1.5 + thicker * (len(solid) - 1 - solid.index(series))
         axes.plot(series["x"], values, label=series["name"], lw=width, color=series["color"], ls=dashes[series["key"]])
     positive = any(np.any(np.array(series["y"], float) > 0) for series in spec["series"])
     if spec.get("log") and positive:
@@ -77,7 +78,7 @@ def draw_lines(axes: Any, spec: dict[str, Any], dashes: dict[str, Any]) -> None:
     axes.set(xlabel=spec["x"], ylabel=spec["y"])
     axes.grid(alpha=0.3)
     if spec["series"]:
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, handlelength=3)
 
 
 def draw_times(axes: Any, times: dict[str, list[float]], rows: dict[str, dict[str, str]], steps: dict[str, Any]) -> None:

@@ -82,6 +82,7 @@ def write(folder: Path) -> Path:
         run=run,
         rows=rows,
         dtype=recipe.dtype,
+        many=sum(not row["failed"] for row in rows) > 1,
         heading=_heading(rows),
         headline=headline(run, recipe.dtype),
         fastest=fastest(run, busy),
