@@ -21,7 +21,10 @@ from .arithmetic import arithmetic
 from .grid import convolutional
 
 CELLS = 27  # along each side
-LINE = 150  # characters of a line below the map
+WIDTH = 11.0  # of the picture, in inches
+HEIGHT = 5.2  # of the maps and their legend, in inches
+LINE = 160  # characters of a line below the maps
+LINE_HEIGHT = 0.2  # of such a line, in inches
 TICKS = [4**power for power in range(8)]
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -86,8 +89,14 @@ def draw(advisor: Advisor, path: Path) -> None:
 
     drawn = panels(advisor, zoo.GREY, Adam())
     colors = {spec.key: style(spec.engine, spec.backend).light for spec in advisor.calibration.rows if spec.key in advisor.named}
-    absent = [textwrap.fill(f"Not on the map: {label} ({why}).", LINE) for label, why in advisor.absent().items()]
-    figure = Figure(figsize=(11, 5.2 + 0.2 * sum(text.count("\n") + 1 for text in absent)), layout="constrained")
+    absent = "\n".join(
+        textwrap.fill(f"Not on the map: {label} ({why}).", LINE, break_on_hyphens=False) for label, why in advisor.absent().items()
+    )
+    whole = Figure(figsize=(WIDTH, HEIGHT + LINE_HEIGHT * len(absent.splitlines())), layout="constrained")
+    figure = whole
+    if absent:
+        figure, below = whole.subfigures(2, 1, height_ratios=(HEIGHT, LINE_HEIGHT * len(absent.splitlines())))
+        below.text(0.01, 0.95, absent, fontsize=9, va="top", color="#5a6178")
     for axes, panel in zip(figure.subplots(1, 2), drawn, strict=True):
         _draw(axes, panel, colors)
     seen = {cell[0] for panel in drawn for row in panel["fastest"] for cell in row}
@@ -95,11 +104,9 @@ def draw(advisor: Advisor, path: Path) -> None:
     handles.append(Patch(facecolor="#8b93a7", edgecolor="white", hatch="////", label="another may be as fast"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     found = advisor.calibration
-    if absent:
-        figure.supxlabel("\n".join(absent), fontsize=9, x=0.01, ha="left", ma="left", color="#5a6178")
     figure.suptitle(f"Who is fastest where: {found.processor}, {found.threads} thread{'s' if found.threads != 1 else ''}", fontsize=12)
     content = io.BytesIO()
-    figure.savefig(content, format=path.suffix[1:], dpi=130)
+    whole.savefig(content, format=path.suffix[1:], dpi=130)
     files.write(path, content.getvalue())
 
 
