@@ -119,13 +119,20 @@ def test_the_originals_job_has_its_claims_without_a_judgement(recipe: Recipe, tm
     assert ">no<" not in section
 
 
-def test_a_busy_machine_names_no_winner_and_gives_no_factor(tmp_path):
-    rows = rows_of("numpy", "torch", cpu_share=0.5)
-    notes = ["NumPy: had a processor for only 50 % of the time; the machine was busy"]
-    text = written(tmp_path, made.results(rows, fastest=None, notes=notes))
+@pytest.mark.parametrize("signs", [{"busy": "other programs used 40% of it"}, {}])
+def test_a_busy_machine_names_no_winner_and_gives_no_factor(signs: dict[str, str], tmp_path):
+    """The result says that the machine was busy, or, in a result of an earlier version, the processor time does."""
+    rows = rows_of("numpy", "torch", cpu_share=1.0 if signs else 0.5)
+    text = written(tmp_path, made.results(rows, fastest=None, **signs))
     assert "No row is named the fastest: other programs used the machine" in text
     assert "times as" not in text
     assert "was the fastest" not in text
+
+
+def test_differences_within_the_uncertainty_name_no_winner_but_keep_the_factors(tmp_path):
+    text = written(tmp_path, made.results(rows_of("numpy", "torch"), fastest=None, busy=None))
+    assert "No row is named the fastest: the differences are not larger than the uncertainty" in text
+    assert "1.50 times as long as NumPy" in text
 
 
 def test_a_quiet_machine_names_the_winner_and_the_factor(tmp_path):

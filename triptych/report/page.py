@@ -203,11 +203,11 @@ def _missing(run: dict[str, Any]) -> str:
 
 
 def is_busy(run: dict[str, Any]) -> bool:
-    """Return whether no winner is named because other programs used the machine while the rows were timed."""
-    if run["fastest"]:
-        return False
+    """Return whether other programs used the machine so much that no winner is named."""
+    if "busy" in run:
+        return bool(run["busy"])
     shares = [row["cpu_share"] for row in run["rows"].values() if row.get("cpu_share") is not None]
-    return any("busy" in note for note in run["notes"]) or any(share < BUSY_SHARE for share in shares)
+    return not run["fastest"] and any(share < BUSY_SHARE for share in shares)
 
 
 def fastest(run: dict[str, Any], busy: bool) -> str:
