@@ -79,7 +79,9 @@ def test_a_row_that_timed_too_few_is_said_to_be_missing(capsys):
     calibration.keep(replace(PLANTED, samples=tuple(few)), calibration.path(1))
     text = said(capsys, "map", "--show")
     assert text.startswith("0: ")
-    assert "Too few networks were timed to say anything of PyTorch (3), PyTorch compiled (3); give triptych map more --minutes" in text
+    for label in ("PyTorch", "PyTorch compiled"):
+        assert f"Not on the map: {label} (only 3 networks timed; run triptych map with more --minutes)." in text
+    assert "Not on the map: JAX (never timed; " in text
 
 
 def test_advice_in_a_table_and_a_sentence(capsys):

@@ -117,7 +117,7 @@ class Advisor:
         timed = {spec.engine for spec in self.calibration.rows}
         for name, entry in engines.entries().items():
             if name not in timed:
-                how = f"triptych map --engines {name}" if entry.installed else f"not installed: {entry.install}"
+                how = f"run triptych map --engines {name}" if entry.installed else f"not installed: {entry.install}"
                 found[entry.label] = f"never timed; {how}"
         return found
 
