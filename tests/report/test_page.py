@@ -150,8 +150,23 @@ def test_a_comparison_of_one_row_is_a_report_that_says_what_to_install(nothing: 
     assert "Only NumPy ran" in text
     assert "pip install &#39;triptych[torch]&#39;" in text
     assert "pip install &#39;triptych[tensorflow]&#39;" in text
-    assert "The proof</h2>" not in text
+    assert "One network in NumPy" in text
+    assert "The proof" not in text
+    assert "Largest weight difference" not in text
+    assert "times as" not in text
     assert "equal</b>" not in text
+
+
+def test_where_all_others_failed_their_reasons_are_given(tmp_path):
+    why = "PyTorch is not installed: pip install 'triptych[torch]'"
+    nothing = dict.fromkeys(("float64", "float32", "blocks", "accuracy", "confusion", "step", "ratio", "training_seconds", "weights_apart"))
+    rows = rows_of("numpy") | rows_of("torch", failed=why, proved=False, **nothing)
+    found = page.headline(made.results(rows)["runs"][0], "float32")
+    assert found == {"equal": None, "big": "Only NumPy ran", "small": f"There was nothing to compare it with. {why}."}
+    text = written(tmp_path, made.results(rows, fastest=None, busy="other programs used 40% of it"))
+    assert "There was nothing to compare the time with." in text
+    assert "One network in NumPy" in text
+    assert "Confusion matrix</h2>" in text
 
 
 def colors_in(text: str) -> dict[str, str]:

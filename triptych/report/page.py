@@ -91,7 +91,7 @@ def write(folder: Path) -> Path:
         answers=answers(results),
         flips=_flips(flips, drawn_as, network, run["data"]["train"]) if flips else None,
         ulps=any(series.get("faint") for series in drawn["apart"]["series"]),
-        apart=bool(drawn["apart"]["series"]),
+        apart=not all(series.get("faint") for series in drawn["apart"]["series"]),
         classes=classes,
         confusions=confusions,
         mistakes=_mistakes(folder / f"{prefix}{mistakes.FILE}", run["rows"], classes),
@@ -115,9 +115,10 @@ def _safe(text: str) -> Any:
 
 
 def _heading(rows: list[Row]) -> str:
-    if len(rows) == 1:
-        return f"One network in {rows[0]['label']}"
-    return f"One network, {_number(len(rows))} implementations"
+    ran = [row for row in rows if not row["failed"]]
+    if len(ran) == 1:
+        return f"One network in {ran[0]['label']}"
+    return f"One network, {_number(len(ran))} implementations"
 
 
 def _number(count: int) -> str:
@@ -194,6 +195,9 @@ def _not_proved(broken: list[Row], compared: list[Row]) -> dict[str, str]:
 
 def _missing(run: dict[str, Any]) -> str:
     """Return what to do for a comparison of more than one engine."""
+    failed = [row["failed"].rstrip(".") for row in run["rows"].values() if row["failed"]]
+    if failed:
+        return f"{'. '.join(failed)}."
     present = {row["engine"] for row in run["rows"].values() if not row["failed"]}
     others = [entry for name, entry in engines.entries().items() if name not in present and not entry.optional]
     absent = [f"{entry.label} ({entry.install})" for entry in others if not entry.installed]
@@ -215,11 +219,11 @@ def fastest(run: dict[str, Any], busy: bool) -> str:
     if run["fastest"]:
         label = run["rows"][run["fastest"]]["label"]
         return f"{label} was the fastest here: the 95 % interval of its ratio to every other row excludes 1."
-    if busy:
-        return "No row is named the fastest: other programs used the machine during the measurement. Run it again on an idle machine."
     timed = [row for row in run["rows"].values() if row.get("step") and row["proved"]]
     if len(timed) < 2:
         return "There was nothing to compare the time with."
+    if busy:
+        return "No row is named the fastest: other programs used the machine during the measurement. Run it again on an idle machine."
     return "No row is named the fastest: the differences are not larger than the uncertainty of the measurement."
 
 
