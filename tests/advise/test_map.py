@@ -16,6 +16,7 @@ from triptych.network import Network
 from triptych.optimizers import optimizer
 from triptych.recipe import Recipe
 from triptych.report import crossover
+from triptych.report.colors import style
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHARTS = Path(crossover.__file__).with_name("charts.js").read_text(encoding="utf-8").replace("export function", "function")
@@ -78,7 +79,9 @@ def test_a_row_that_timed_too_few_is_said_to_be_missing(capsys):
     calibration.keep(replace(PLANTED, samples=tuple(few)), calibration.path(1))
     text = said(capsys, "map", "--show")
     assert text.startswith("0: ")
-    assert "Too few networks were timed to say anything of PyTorch (3), PyTorch compiled (3); give triptych map more --minutes" in text
+    for label in ("PyTorch", "PyTorch compiled"):
+        assert f"Not on the map: {label} (only 3 networks timed; run triptych map with more --minutes)." in text
+    assert "Not on the map: JAX (never timed; " in text
 
 
 def test_advice_in_a_table_and_a_sentence(capsys):
@@ -124,7 +127,99 @@ def test_a_report_has_the_map_of_its_own_images_and_optimizer():
         "One hidden layer, adam, images of 8×8×1",
         "One 3×3 convolution, adam, images of 8×8×1",
     ]
-    assert found["panels"][0]["rows"] == rows | {"torch-compiled": {"name": "PyTorch compiled", "color": "var(--c2)"}}
+    expected = {"name": "PyTorch compiled", "color": style("torch", "compiled").css}
+    assert found["panels"][0]["rows"] == rows | {"torch-compiled": expected}
+
+
+BARRED = replace(PLANTED, unproved={"torch": "it computes something else"})
+
+
+def drawn_words(advisor: Advisor, monkeypatch) -> str:
+    """All words of the picture of a map."""
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    seen: list[str] = []
+    save = Figure.savefig
+
+    def read(figure: Figure, *arguments, **options) -> None:
+        save(figure, *arguments, **options)
+        seen.extend(text.get_text() for text in figure.findobj(Text))
+
+    monkeypatch.setattr(Figure, "savefig", read)
+    chart.draw(advisor, Path("map.png"))
+    return " ".join(" ".join(seen).split())
+
+
+def test_the_picture_names_every_row_that_is_not_on_the_map(monkeypatch):
+    pytest.importorskip("matplotlib")
+    few = [replace(s, seconds={k: v for k, v in s.seconds.items() if k != "torch-compiled" or i < 1}) for i, s in enumerate(BARRED.samples)]
+    words = drawn_words(Advisor(replace(BARRED, samples=tuple(few))), monkeypatch)
+    assert "Not on the map: PyTorch (it computes something else)." in words
+    assert "Not on the map: PyTorch compiled (only 1 network timed; run triptych map with more --minutes)." in words
+    assert "Not on the map: TensorFlow (never timed; " in words
+    assert "Not on the map: JAX (never timed; " in words
+    assert "Not on the map: NumPy" not in words
+
+
+def test_every_row_of_the_map_has_the_colour_of_its_engine(monkeypatch):
+    pytest.importorskip("matplotlib")
+    colors: list[dict[str, str]] = []
+    monkeypatch.setattr(chart, "_draw", lambda axes, panel, found: colors.append(found))
+    for calibrated_rows in (PLANTED, PLANTED.of([COMPILED])):
+        chart.draw(Advisor(calibrated_rows), Path("map.png"))
+    assert colors[0] == {spec.key: style(spec.engine, spec.backend).light for spec in (NUMPY, TORCH, COMPILED)}
+    assert colors[-1].items() <= colors[0].items()
+
+
+def test_a_report_names_the_rows_that_are_not_on_its_map():
+    calibration.keep(BARRED, calibration.path(1))
+    found = crossover.of(results(), {})
+    assert found
+    assert found["absent"]["PyTorch"] == "it computes something else"
+    assert found["absent"]["JAX"].startswith("never timed; ")
+    assert "NumPy" not in found["absent"]
+
+
+def fastest(key: str | None) -> dict:
+    """Results of a run of one hidden layer of 10 units at batch 1, in which a row was the fastest."""
+    labels = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX"}
+    rows = {row: {"device": "cpu", "label": label} for row, label in labels.items()}
+    return results(zoo.dense("small", [10]), runs=[{"rows": rows, "fastest": key, "batch": 1}])
+
+
+REMARKS = {
+    "numpy": "the map expects NumPy; this comparison measured NumPy as the fastest.",
+    "torch": "the map expects NumPy, but this comparison measured PyTorch as the fastest. The measurement counts",
+    "jax": "This comparison measured JAX as the fastest; the map does not include it.",
+}
+
+
+@pytest.mark.parametrize("key", REMARKS)
+def test_a_report_explains_where_its_map_and_its_measurement_differ(key: str):
+    found = crossover.of(fastest(key), {})
+    assert found
+    assert REMARKS[key] in found["remark"]
+
+
+def test_a_report_that_names_no_winner_does_not_compare_it_with_the_map():
+    found = crossover.of(fastest(None), {})
+    assert found
+    assert found["remark"] is None
+
+
+def test_advice_lists_the_row_that_it_names_first_and_rows_that_are_not_ranked_last(capsys):
+    large = ("advise", "--hidden", "1024,1024", "--batch-size", "2048")
+    text = said(capsys, *large)
+    assert text.index("PyTorch ") < text.index("NumPy ")
+    calibration.keep(BARRED, calibration.path(1))
+    text = said(capsys, *large)
+    assert text.index("NumPy ") < text.index("(PyTorch)")
+    assert text.index("PyTorch compiled ") < text.index("(PyTorch)")
+    first = text.index("PyTorch compiled ") < text.index("NumPy ")
+    assert ("Fastest: PyTorch compiled" in text) == first
+    assert "(PyTorch) is not ranked: it computes something else" in text
+    assert "JAX is not in the table: never timed; " in text
 
 
 def test_a_report_has_none_where_its_machine_is_not_calibrated():

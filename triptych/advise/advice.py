@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import engines
 from ..errors import TriptychError
 from . import model
 from .arithmetic import Arithmetic, arithmetic
@@ -101,6 +102,25 @@ class Advisor:
         if not self.named:
             raise TriptychError("too little was timed to know any row; give triptych map more --minutes")
 
+    def absent(self) -> dict[str, str]:
+        """Return every row that the map cannot name, by its label, and why.
+
+        These are the rows that are barred, those that timed too few networks, and the engines that were
+        never timed on this machine.
+        """
+        label = self.calibration.label
+        found = {label(key): why for key, why in self.barred.items()}
+        for spec in self.calibration.rows:
+            if spec.key not in self.fitted and spec.key not in self.barred:
+                networks = self.timed(spec.key)
+                found[spec.label] = f"only {networks} network{'' if networks == 1 else 's'} timed; run triptych map with more --minutes"
+        timed = {spec.engine for spec in self.calibration.rows}
+        for name, entry in engines.entries().items():
+            if name not in timed:
+                how = f"run triptych map --engines {name}" if entry.installed else f"not installed: {entry.install}"
+                found[entry.label] = f"never timed; {how}"
+        return found
+
     def timed(self, key: str) -> int:
         """How many networks a row has timed."""
         return sum(key in sample.seconds for sample in self.calibration.samples)
@@ -138,8 +158,8 @@ class Advisor:
         for key, fitted in self.fitted.items():
             around = np.exp(model.quantile(list(fitted.errors.values()), COVERED))
             if around > VAGUE:
-                within = f"of networks left out, {COVERED:.0%} were foretold only within ×{around:.1f}"
-                found[key] = f"too little is known, {within}; give triptych map more --minutes"
+                within = f"of the networks left out of its fit, {COVERED:.0%} were predicted only within a factor of {around:.1f}"
+                found[key] = f"too little is known: {within}; run triptych map with more --minutes"
         return found
 
     def _margin(self, one: str, other: str, a: Arithmetic) -> float:

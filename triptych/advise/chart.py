@@ -1,9 +1,9 @@
 """The crossover map: who is fastest where, as plain data, and as a picture."""
 
 import io
+import textwrap
 from collections.abc import Callable
 from importlib.util import find_spec
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,16 @@ from ..network import Network
 from ..optimizers import Adam, Optimizer
 from ..placing import Shape
 from ..recipe import Recipe
-from ..report.figures import COLORS
+from ..report.colors import style
 from .advice import Advisor
 from .arithmetic import arithmetic
 from .grid import convolutional
 
 CELLS = 27  # along each side
+WIDTH = 11.0  # of the picture, in inches
+HEIGHT = 5.2  # of the maps and their legend, in inches
+LINE = 160  # characters of a line below the maps
+LINE_HEIGHT = 0.2  # of such a line, in inches
 TICKS = [4**power for power in range(8)]
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -84,8 +88,15 @@ def draw(advisor: Advisor, path: Path) -> None:
     from matplotlib.patches import Patch
 
     drawn = panels(advisor, zoo.GREY, Adam())
-    colors: dict[str, str] = dict(zip(advisor.named, cycle(COLORS), strict=False))
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    colors = {spec.key: style(spec.engine, spec.backend).light for spec in advisor.calibration.rows if spec.key in advisor.named}
+    absent = "\n".join(
+        textwrap.fill(f"Not on the map: {label} ({why}).", LINE, break_on_hyphens=False) for label, why in advisor.absent().items()
+    )
+    whole = Figure(figsize=(WIDTH, HEIGHT + LINE_HEIGHT * len(absent.splitlines())), layout="constrained")
+    figure = whole
+    if absent:
+        figure, below = whole.subfigures(2, 1, height_ratios=(HEIGHT, LINE_HEIGHT * len(absent.splitlines())))
+        below.text(0.01, 0.95, absent, fontsize=9, va="top", color="#5a6178")
     for axes, panel in zip(figure.subplots(1, 2), drawn, strict=True):
         _draw(axes, panel, colors)
     seen = {cell[0] for panel in drawn for row in panel["fastest"] for cell in row}
@@ -95,7 +106,7 @@ def draw(advisor: Advisor, path: Path) -> None:
     found = advisor.calibration
     figure.suptitle(f"Who is fastest where: {found.processor}, {counted(found.threads, 'thread')}", fontsize=12)
     content = io.BytesIO()
-    figure.savefig(content, format=path.suffix[1:], dpi=130)
+    whole.savefig(content, format=path.suffix[1:], dpi=130)
     files.write(path, content.getvalue())
 
 

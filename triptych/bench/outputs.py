@@ -10,7 +10,7 @@ from typing import Any
 from .. import __version__
 from ..errors import TriptychError
 from ..runs import Run, read_events
-from . import machine
+from . import machine, mistakes
 from .compare import Comparison, Settings
 from .result import spread
 
@@ -38,7 +38,9 @@ def kept_if_begun(run: Run) -> Generator[Run]:
 
 
 def save_states(run: Run, comparison: Comparison, prefix: str) -> None:
-    """Write the trained state of every row as ``<prefix><row>/state.safetensors``."""
+    """Write the trained state of every row as ``<prefix><row>/state.safetensors``, and the images that rows get wrong."""
+    predictions = {row.spec.key: row.predictions for row in comparison.live if row.predictions is not None}
+    mistakes.save(run.folder / f"{prefix}{mistakes.FILE}", comparison.dataset.test, predictions)
     recipe, network = comparison.settings.recipe, comparison.settings.network
     provenance = {"triptych": __version__, "data": comparison.dataset.describe(), "machine": machine.describe()}
     for row in comparison.live:

@@ -65,9 +65,11 @@ def _table(console: "Console", advice: "Advice", batch: int) -> None:
     from .table import empty
 
     table = empty(f"batch {batch:,}", ["ms/step", f"{COVERED:.0%}", *SHARES])
-    for e in advice.estimates:
+    # The first row is the one that is named the fastest, so rows that may not be named come last.
+    for e in sorted(advice.estimates, key=lambda e: e.barred is not None):
         interval = f"{milliseconds(e.low)}–{milliseconds(e.high)}"
-        table.add_row(e.label, milliseconds(e.seconds), interval, *(f"{e.shares[share]:.0%}" for share in SHARES))
+        name = f"({e.label})" if e.barred else e.label
+        table.add_row(name, milliseconds(e.seconds), interval, *(f"{e.shares[share]:.0%}" for share in SHARES))
     console.print(table)
 
 
@@ -84,7 +86,11 @@ def _verdict(advice: "Advice") -> str:
 
 def _notes(advisor: "Advisor", step: "Arithmetic", recipe: "Recipe") -> list[str]:
     """Return what the estimate leaves out."""
-    found = [f"{advisor.calibration.label(key)} is never called the fastest: {why}" for key, why in advisor.barred.items()]
+    listed = [advisor.calibration.label(key) for key in advisor.fitted]
+    found = [
+        f"({label}) is not ranked: {why}" if label in listed else f"{label} is not in the table: {why}"
+        for label, why in advisor.absent().items()
+    ]
     if kinds := advisor.unknown(step):
         found.append(f"no network of the calibration had {', '.join(kinds)}; taken for layers as cheap as others of their kind")
     if recipe.augmentation.active:

@@ -78,7 +78,7 @@ def _calibrated(console: "Console", rows: "list[Spec]", threads: int, minutes: f
             if event["type"] == "timed":
                 bar.update(task, completed=event["part"], description=f"{event['networks']} networks, {len(event['rows'])} rows")
             elif event.get("why"):
-                said = f"{event['row']} is timed, but never called the fastest" if event["type"] == "proved" else f"{event['row']} stopped"
+                said = f"{event['row']} is timed, but not ranked" if event["type"] == "proved" else f"{event['row']} stopped"
                 console.print(f"{said}: {event['why']}", style="yellow", highlight=False, markup=False, soft_wrap=True)
             elif event["type"] == "calibration":
                 found = event["calibration"]
@@ -106,19 +106,11 @@ def _costs(console: "Console", advisor: "Advisor") -> None:
         costs = (f"{overhead * 1e6:.0f} µs", *(f"{each / 1e9:.3g}" for each in (bandwidth, rate)))
         table.add_row(advisor.calibration.label(key), str(advisor.timed(key)), *missed, *costs)
     console.print(table)
-    if few := [f"{spec.label} ({advisor.timed(spec.key)})" for spec in advisor.calibration.rows if spec.key not in advisor.fitted]:
-        said = f"Too few networks were timed to say anything of {', '.join(few)}; give triptych map more --minutes"
-        console.print(said, style="yellow", highlight=False, soft_wrap=True)
-    said = f"Calls, bytes and operations of a step of {case.network.architecture}, batch {case.batch}, Adam."
-    console.print(f"{said} Misses are of networks left out of the fit.", highlight=False)
-    for key, why in advisor.barred.items():
-        console.print(
-            f"{advisor.calibration.label(key)} is never called the fastest: {why}",
-            style="yellow",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+    said = f"Overhead, GB/s and GFLOP/s are those of a step of {case.network.architecture} with batches of {case.batch} and Adam."
+    missed = f"Miss is the median error for networks left out of the fit; {COVERED:.0%} of these errors do not exceed the factor after it."
+    console.print(f"{said} {missed}", highlight=False)
+    for label, why in advisor.absent().items():
+        console.print(f"Not on the map: {label} ({why}).", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _fastest(console: "Console", advisor: "Advisor") -> None:
@@ -138,4 +130,6 @@ def _fastest(console: "Console", advisor: "Advisor") -> None:
             names.append(advisor.calibration.label(first) + (" ?" if others else ""))
         table.add_row(f"{width:,}", *names)
     console.print(table)
-    console.print("Fastest for 784 inputs, one hidden layer of so many units, Adam; with a ?, another may be as fast.\n", highlight=False)
+    console.print(
+        "The fastest row for 784 inputs, one hidden layer and Adam; a ? means that another row may be as fast.\n", highlight=False
+    )

@@ -101,6 +101,8 @@ class Entry:
         a user.
     reduced : tuple of str
         Backends that compute in less than the recipe's precision: that is what they are for.
+    color : tuple of str or None
+        In charts, on a light and on a dark page, each as ``#rrggbb``. Backends have shades of it.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Entry:
     optional: bool = False
     reduced: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    color: tuple[str, str] | None = None
 
     @property
     def installed(self) -> bool:

@@ -31,6 +31,7 @@ from ..state import State, check
 from . import AT_ONCE, find_device
 
 LABEL = "JAX"
+COLOR = ("#2a9d63", "#5fd39a")
 REQUIRES = "jax"
 INSTALL = "pip install 'triptych[jax]'"
 BACKENDS = {"scan": "jit, lax.scan where it is fast"}

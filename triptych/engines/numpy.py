@@ -21,6 +21,7 @@ from ..state import State, check
 from . import AT_ONCE
 
 LABEL = "NumPy"
+COLOR = ("#1f77c9", "#5aa9f2")
 REQUIRES = "numpy"
 INSTALL = "pip install numpy"
 BACKENDS = {"eager": "from scratch"}

@@ -3,6 +3,7 @@
 //
 //   lines(element, {series: [{name, color, x, y, dash, faint}], x: "step", y: "loss", log: false})
 //   intervals(element, {rows: [{name, color, low, median, high, values}], x: "ms per step"})
+//   confusion(element, {classes, counts, color, changed: [[i, j], …]})
 //   regions(element, {rows: {key: {name, color}}, x: "batch size", y: "width", xs, ys, fastest: [[[key, …]]], seconds: [[{key: s}]]})
 
 const NS = "http://www.w3.org/2000/svg";
@@ -57,12 +58,20 @@ function extent(series, key, log) {
   return values.length ? [Math.min(...values), Math.max(...values)] : [log ? 1e-9 : 0, 1];
 }
 
-// Redraw when the width changes, so that text keeps its size on a phone and on paper.
-function responsive(element, draw) {
-  let width = 0;
+// Redraw when the size changes, so that text keeps its size on a phone and on paper. The height is that of the
+// content, or more where the element grows with its card, so that two cards of a pair end at the same line.
+function responsive(element, content, draw) {
+  let drawn = "";
   const redraw = () => {
-    const now = Math.round(element.clientWidth);
-    if (now && now !== width) draw((width = now));
+    const width = Math.round(element.clientWidth);
+    if (!width) return;
+    const least = content(width);
+    element.style.minHeight = `${least}px`;
+    const grows = getComputedStyle(element).flexGrow === "1";
+    const height = grows ? Math.max(least, Math.floor(element.clientHeight)) : least;
+    if (`${width} ${height}` === drawn) return;
+    drawn = `${width} ${height}`;
+    draw(width, height);
   };
   new ResizeObserver(redraw).observe(element);
   redraw();
@@ -88,15 +97,14 @@ export function lines(element, spec) {
       redraw();
     };
   }
-  responsive(area, (width) => {
-    redraw = () => drawLines(area, tip, spec, spec.series.filter((s) => !hidden.has(s.name)), width);
+  responsive(area, (width) => Math.max(200, Math.min(300, width * 0.5)), (width, height) => {
+    redraw = () => drawLines(area, tip, spec, spec.series.filter((s) => !hidden.has(s.name)), width, height);
     redraw();
   });
 }
 
-function drawLines(area, tip, spec, series, width) {
+function drawLines(area, tip, spec, series, width, height) {
   area.querySelector("svg")?.remove();
-  const height = Math.max(200, Math.min(300, width * 0.5));
   const box = { left: 56, right: width - 12, top: 10, bottom: height - 38 };
   const root = svg(area, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${spec.y} over ${spec.x}` });
   const [x0, x1] = extent(spec.series, "x");
@@ -127,7 +135,9 @@ function drawLines(area, tip, spec, series, width) {
     const thickness = s.faint ? 1.2 : 1.6 + Math.min(3.2, 9 / solid.length) * (solid.length - 1 - rank);
     const seen = path.filter(Boolean);
     if (seen.length === 1) seen.push("h0.01"); // a single point is drawn, too: round caps make it a dot
-    svg(root, "path", { class: "line", d: seen.join(""), style: `stroke:${s.color}`, "stroke-width": thickness, ...(s.dash && { "stroke-dasharray": s.dash }) });
+    const stretched = (dash) => dash.split(" ").map((length) => length * Math.max(1, thickness / 3)).join(" ");
+    const dashed = s.dash ? { "stroke-dasharray": stretched(s.dash), "stroke-linecap": "butt" } : {};
+    svg(root, "path", { class: "line", d: seen.join(""), style: `stroke:${s.color}`, "stroke-width": thickness, ...dashed });
   }
   const cursor = svg(root, "line", { class: "cursor", y1: box.top, y2: box.bottom, x1: -9, x2: -9 });
   const leave = () => {
@@ -158,10 +168,9 @@ function drawLines(area, tip, spec, series, width) {
 
 export function intervals(element, spec) {
   const area = html(element, "div", "plot");
-  responsive(area, (width) => {
+  responsive(area, () => spec.rows.length * 52 + 44, (width, height) => {
     area.querySelector("svg")?.remove();
-    const each = 52;
-    const height = spec.rows.length * each + 44;
+    const each = Math.min(130, (height - 44) / spec.rows.length);
     const root = svg(area, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": spec.x });
     const most = Math.max(...spec.rows.flatMap((r) => [r.high, ...r.values])) * 1.04;
     const px = scale(0, most, 10, width - 16);
@@ -171,12 +180,15 @@ export function intervals(element, spec) {
     }
     svg(root, "text", { class: "axis", x: width / 2, y: height - 4, "text-anchor": "middle" }, spec.x);
     spec.rows.forEach((row, i) => {
-      const y = i * each + 34;
-      const label = `${row.name}   ${format(row.median)} (${format(row.low)}–${format(row.high)})`;
+      const y = i * each + each / 2 + 4;
+      const label = `${row.name}: ${format(row.median)} ms (${format(row.low)}–${format(row.high)})`;
       svg(root, "text", { class: "name", x: 12, y: y - 16 }, label);
       for (const v of row.values) svg(root, "circle", { class: "dot", cx: px(v), cy: y, r: 4, style: `fill:${row.color}` });
-      svg(root, "line", { class: "interval", x1: px(row.low), x2: px(row.high), y1: y, y2: y, style: `stroke:${row.color}` });
-      svg(root, "line", { class: "median", x1: px(row.median), x2: px(row.median), y1: y - 9, y2: y + 9, style: `stroke:${row.color}` });
+      const below = y + 11; // beside the dots, which would hide a short interval
+      const draw = (name, x1, x2, y1, y2) => svg(root, "line", { class: name, x1, x2, y1, y2, style: `stroke:${row.color}` });
+      draw("interval", px(row.low), px(row.high), below, below);
+      for (const end of [row.low, row.high]) draw("end", px(end), px(end), below - 4, below + 4);
+      draw("median", px(row.median), px(row.median), below - 6, below + 6);
     });
   });
 }
@@ -191,7 +203,7 @@ export function regions(element, spec) {
   const area = html(element, "div", "plot");
   const tip = html(area, "div", "tip");
   tip.hidden = true;
-  responsive(area, (width) => drawRegions(area, tip, spec, width));
+  responsive(area, (width) => width * 0.6, (width) => drawRegions(area, tip, spec, width));
 }
 
 function drawRegions(area, tip, spec, width) {
@@ -235,5 +247,82 @@ function drawRegions(area, tip, spec, width) {
       html(tip, "div", "key", `${spec.rows[key].name}  ${format(time * 1e3)} ms`).style.setProperty("--key", spec.rows[key].color);
     }
     tip.style.left = `${Math.max(0, Math.min(width - tip.offsetWidth - 8, px(j + 1) + 12))}px`;
+  };
+}
+
+const LETTER = 6.6; // pixels, the mean width of a letter in the labels of a matrix
+
+// Both ends are kept: names in a folder often begin alike and end in a number.
+function shortened(name, letters) {
+  if (name.length <= letters) return name;
+  const end = Math.floor((letters - 1) / 2);
+  return `${name.slice(0, letters - 1 - end)}…${name.slice(name.length - end)}`;
+}
+
+// Counts by true class (down) and predicted class (across). Long names are cut and turned; the tip has them whole.
+export function confusion(element, spec) {
+  const area = html(element, "div", "plot");
+  const tip = html(area, "div", "tip");
+  tip.hidden = true;
+  responsive(area, (width) => matrixBox(spec, width).bottom + 4, (width) => drawConfusion(area, tip, spec, width));
+}
+
+function matrixBox(spec, width) {
+  const count = spec.classes.length;
+  const longest = Math.max(...spec.classes.map((name) => name.length));
+  const letters = Math.min(longest, Math.max(4, Math.floor((width * 0.25) / LETTER)), 18);
+  const left = letters * LETTER + 12;
+  const cell = Math.min(Math.max(90, letters * LETTER + 8), (width - left - 4) / count);
+  const high = Math.min(cell, 28);
+  const turned = letters * LETTER > cell - 4;
+  const top = turned ? letters * LETTER + 12 : 24;
+  return { left, top, cell, high, turned, letters, right: left + count * cell, bottom: top + count * high };
+}
+
+function drawConfusion(area, tip, spec, width) {
+  area.querySelector("svg")?.remove();
+  const { left, top, cell, high, turned, letters, right, bottom } = matrixBox(spec, width);
+  const height = bottom + 4;
+  const root = svg(area, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "confusion matrix" });
+  svg(root, "rect", { class: "matrix", x: left, y: top, width: right - left, height: bottom - top });
+  const label = (name, size, attributes) => {
+    const text = svg(root, "text", { class: "tick", style: `font-size:${Math.min(11, Math.max(9, size))}px`, ...attributes }, shortened(name, letters));
+    svg(text, "title", {}, name);
+  };
+  const every = (size) => Math.max(1, Math.ceil(9 / size)); // of very many classes only some have room for their names
+  spec.classes.forEach((name, i) => {
+    const x = left + (i + 0.5) * cell;
+    const y = top + (i + 0.5) * high;
+    if (i % every(high) === 0) label(name, high, { x: left - 6, y: y + 4, "text-anchor": "end" });
+    if (i % every(cell) !== 0) return;
+    if (turned) label(name, cell, { transform: `translate(${x + 4} ${top - 6}) rotate(-90)` });
+    else label(name, cell, { x, y: top - 8, "text-anchor": "middle" });
+  });
+  const changed = new Set(spec.changed.map(([i, j]) => `${i} ${j}`));
+  spec.counts.forEach((line, i) => {
+    const total = Math.max(1, line.reduce((sum, n) => sum + n, 0));
+    line.forEach((n, j) => {
+      const place = { x: left + j * cell, y: top + i * high, width: cell - (cell > 8 ? 1 : 0), height: high - (high > 8 ? 1 : 0) };
+      if (n) {
+        const right = i === j;
+        const opacity = right ? 0.1 + (0.6 * n) / total : Math.min(0.8, 0.12 + (4 * n) / total);
+        svg(root, "rect", { ...place, class: "cell", style: `fill:${right ? spec.color : "var(--wrong)"}`, "fill-opacity": opacity });
+      }
+      if (changed.has(`${i} ${j}`)) svg(root, "rect", { ...place, class: "changed" });
+      const fits = high >= 14 && String(n).length * 7.5 <= cell - 2;
+      if (n && fits) svg(root, "text", { class: "count", x: place.x + cell / 2, y: place.y + high / 2 + 4, "text-anchor": "middle" }, String(n));
+    });
+  });
+  root.onpointerleave = () => (tip.hidden = true);
+  root.onpointermove = (event) => {
+    const frame = root.getBoundingClientRect();
+    const j = Math.floor((((event.clientX - frame.left) * width) / frame.width - left) / cell);
+    const i = Math.floor((((event.clientY - frame.top) * height) / frame.height - top) / high);
+    const n = spec.counts[i]?.[j];
+    tip.hidden = n === undefined;
+    if (n === undefined) return;
+    tip.textContent = `true: ${spec.classes[i]}\npredicted: ${spec.classes[j]}\n${n} test image${n === 1 ? "" : "s"}`;
+    tip.style.left = `${Math.max(0, Math.min(width - tip.offsetWidth - 8, left + (j + 1) * cell + 8))}px`;
+    tip.style.top = `${Math.max(0, Math.min(height - tip.offsetHeight, top + (i + 1) * high + 4))}px`;
   };
 }

@@ -4,22 +4,31 @@ from typing import Any
 
 from ..advise import calibration, chart
 from ..advise.advice import Advisor
+from ..advise.arithmetic import arithmetic
 from ..errors import TriptychError
+from ..network import Network
 from ..recipe import Recipe
-from .figures import COLORS
+from .colors import style
 
 Rows = dict[str, dict[str, str]]
 
 
 def of(results: dict[str, Any], rows: Rows) -> dict[str, Any] | None:
-    """Return both panels and from how many networks they are, or None where there is no calibration of the run's machine here.
+    """Return the map for a run, or None where there is no calibration of the run's machine here.
 
     Parameters
     ----------
     results : dict
         A run's.
     rows : dict of str to dict
-        Name and colour of each of its rows; other rows have colours of their own.
+        By row of the run: ``name`` and ``color``.
+
+    Returns
+    -------
+    dict or None
+        ``networks``, how many were timed; ``note``, what has changed since, or None; ``absent``, the rows
+        that the map cannot name, each with the reason; ``remark``, how the map compares with what the run
+        measured, or None; ``panels``.
     """
     shape = tuple(results["network"]["input_shape"])
     try:
@@ -30,7 +39,33 @@ def of(results: dict[str, Any], rows: Rows) -> dict[str, Any] | None:
     devices = {row["device"] for run in results["runs"] for row in run["rows"].values()} - {None}
     if found.processor != results["machine"]["processor"] or len(shape) != 3 or devices - {"cpu"}:
         return None
-    others = [key for key in advisor.fitted if key not in rows]
-    all_rows = rows | {key: {"name": found.label(key), "color": f"var(--c{i % len(COLORS)})"} for i, key in enumerate(others, len(rows))}
-    drawn = chart.panels(advisor, shape, Recipe.from_json(results["recipe"]).optimizer)
-    return {"networks": len(found.samples), "note": calibration.aged(found), "panels": [panel | {"rows": all_rows} for panel in drawn]}
+    others = [spec for spec in found.rows if spec.key in advisor.fitted and spec.key not in rows]
+    all_rows = rows | {spec.key: {"name": spec.label, "color": style(spec.engine, spec.backend).css} for spec in others}
+    recipe = Recipe.from_json(results["recipe"])
+    return {
+        "networks": len(found.samples),
+        "note": calibration.aged(found),
+        "absent": advisor.absent(),
+        "remark": _remark(results, recipe, advisor),
+        "panels": [panel | {"rows": all_rows} for panel in chart.panels(advisor, shape, recipe.optimizer)],
+    }
+
+
+def _remark(results: dict[str, Any], recipe: Recipe, advisor: Advisor) -> str | None:
+    """Return a sentence on the fastest row of the run and the row that the map expects, or None where the run names none."""
+    run = results["runs"][0]
+    fastest = run.get("fastest")
+    if not fastest:
+        return None
+    measured = run["rows"][fastest]["label"]
+    if fastest not in advisor.named:
+        return f"This comparison measured {measured} as the fastest; the map does not include it."
+    step = arithmetic(Network.from_json(results["network"]), recipe, run["batch"])
+    expected = advisor.advise(step).fastest
+    names = " or ".join(advisor.calibration.label(key) for key in expected)
+    if fastest in expected:
+        return f"For this run's own network the map expects {names}; this comparison measured {measured} as the fastest."
+    return (
+        f"For this run's own network the map expects {names}, but this comparison measured {measured} as the fastest. "
+        "The measurement counts: the map is an estimate from other networks."
+    )

@@ -8,21 +8,21 @@ import numpy as np
 POINTS = 400
 
 
-def curves(events: Iterable[dict[str, Any]], labels: dict[str, str], colors: dict[str, str]) -> dict[str, Any]:
+def curves(events: Iterable[dict[str, Any]], rows: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Return loss, accuracy, weight difference and step times as the chart module takes them.
 
     Parameters
     ----------
     events : iterable of dict
         Of one seed.
-    labels, colors : dict of str to str
-        By row; the order is that of drawing.
+    rows : dict of str to dict
+        By row, in the order of drawing: ``name``, ``color`` and ``dash`` of its lines.
     """
-    losses: dict[str, list[float]] = {key: [] for key in labels}
-    times: dict[str, list[float]] = {key: [] for key in labels}
+    losses: dict[str, list[float]] = {key: [] for key in rows}
+    times: dict[str, list[float]] = {key: [] for key in rows}
     looks: list[dict[str, Any]] = []
     for event in events:
-        if event["type"] == "block" and event["row"] in labels:
+        if event["type"] == "block" and event["row"] in rows:
             if event["training"]:
                 losses[event["row"]] += [_number(loss) for loss in event["losses"]]
             if event["timed"]:
@@ -30,24 +30,24 @@ def curves(events: Iterable[dict[str, Any]], labels: dict[str, str], colors: dic
         elif event["type"] == "evaluation":
             looks.append(event)
     steps = [look["step"] for look in looks]
-    present = [key for key in labels if losses[key]]
+    present = [key for key in rows if losses[key]]
 
     def line(key: str, x: list[float], y: list[float]) -> dict[str, Any]:
-        return {"name": labels[key], "color": colors[key], "x": x, "y": y}
+        return rows[key] | {"x": x, "y": y}
 
     def looked(key: str, what: str) -> list[float]:
         return [_number(look["rows"].get(key, {}).get(what)) for look in looks]
 
     twins = [
-        {"name": f"one-ulp twin {i + 1}", "color": "var(--twin)", "dash": "4 3", "faint": True}
+        {"name": f"{rows[present[0]]['name']} + 1 ulp ({i + 1})", "color": "var(--twin)", "dash": "4 3", "faint": True}
         | {"x": steps, "y": [look["twins"][i]["apart"] for look in looks]}
-        for i in range(len(looks[0]["twins"]) if looks else 0)
+        for i in range(len(looks[0]["twins"]) if looks and present else 0)
     ]
     apart = [line(key, steps, looked(key, "apart")) for key in present[1:]]
     return {
         "loss": {"x": "step", "y": "loss", "from": 0, "series": [line(key, *thinned(losses[key])) for key in present]},
         "accuracy": {"x": "step", "y": "accuracy", "series": [line(key, steps, looked(key, "accuracy")) for key in present]},
-        "apart": {"x": "step", "y": "weight difference", "log": True, "series": apart + twins},
+        "apart": {"x": "step", "y": "largest weight difference", "log": True, "series": apart + twins},
         "times": {key: values for key, values in times.items() if values},
         "flips": {
             "rows": {key: int(looks[-1]["rows"][key]["flips"]) for key in present[1:] if key in looks[-1]["rows"]},

@@ -21,6 +21,7 @@ from .loss import cross_entropy
 from .optimizers import Optimizer
 
 LABEL = "TensorFlow"
+COLOR = ("#b98300", "#e6b13a")
 REQUIRES = "tensorflow"
 INSTALL = "pip install 'triptych[tensorflow]'"
 BACKENDS = {"compiled": "tf.function", "xla": "XLA", "fit": "Keras fit"}

@@ -26,6 +26,7 @@ from .loss import cross_entropy
 from .optimizers import SLOTS, kept, optimizer, update
 
 LABEL = "PyTorch"
+COLOR = ("#e0472b", "#ff7c62")
 REQUIRES = "torch"
 INSTALL = "pip install 'triptych[torch]'"
 BACKENDS = {

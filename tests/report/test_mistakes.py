@@ -1,0 +1,129 @@
+"""The misclassified images that a comparison leaves, and the report shows."""
+
+import re
+
+import numpy as np
+import pytest
+from report import made
+
+from triptych.bench import mistakes
+from triptych.data.dataset import Split
+from triptych.errors import TriptychError
+from triptych.report import page
+
+
+@pytest.fixture
+def test_split() -> Split:
+    """100 images of 6×6 with random pixels, in five classes."""
+    rng = np.random.default_rng(0)
+    return Split(rng.integers(0, 256, (100, 6, 6, 1)).astype(np.uint8), rng.integers(0, 5, 100).astype(np.int32))
+
+
+def wrong_at(split: Split, **places: list[int]) -> dict[str, np.ndarray]:
+    """Predictions of rows that are right but at some places, where they say the next class."""
+    found = {}
+    for row, at in places.items():
+        found[row] = split.labels.copy()
+        found[row][at] = (found[row][at] + 1) % 5
+    return found
+
+
+def test_the_images_are_those_that_any_row_gets_wrong_and_disagreements_come_first(test_split):
+    found = mistakes.find(test_split, wrong_at(test_split, numpy=[3, 50, 70], torch=[3, 60, 70]))
+    assert found.index.tolist() == [50, 60, 3, 70]
+    assert found.wrong == 4
+    assert np.array_equal(found.images, test_split.images[[50, 60, 3, 70]])
+    assert found.labels.tolist() == test_split.labels[[50, 60, 3, 70]].tolist()
+    assert (found.predictions["numpy"] == found.labels).tolist() == [False, True, False, False]
+    assert (found.predictions["torch"] == found.labels).tolist() == [True, False, False, False]
+
+
+def test_of_many_mistakes_the_first_are_kept_and_all_are_counted(test_split):
+    found = mistakes.find(test_split, wrong_at(test_split, numpy=list(range(90)), torch=list(range(89))))
+    assert found.index.tolist() == [89, *range(mistakes.MOST_IMAGES - 1)]
+    assert found.wrong == 90
+
+
+def test_a_file_is_read_as_it_was_written(test_split, tmp_path):
+    predictions = wrong_at(test_split, numpy=[1, 2], torch=[2])
+    mistakes.save(tmp_path / mistakes.FILE, test_split, predictions)
+    found, expected = mistakes.load(tmp_path / mistakes.FILE), mistakes.find(test_split, predictions)
+    assert found
+    assert found.wrong == expected.wrong
+    assert list(found.predictions) == ["numpy", "torch"]
+    for name in ("images", "index", "labels"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name))
+    for row, values in expected.predictions.items():
+        assert np.array_equal(found.predictions[row], values)
+
+
+def test_without_mistakes_the_file_says_so(test_split, tmp_path):
+    mistakes.save(tmp_path / mistakes.FILE, test_split, wrong_at(test_split, numpy=[], torch=[]))
+    found = mistakes.load(tmp_path / mistakes.FILE)
+    assert found
+    assert (found.wrong, len(found.images)) == (0, 0)
+
+
+def test_rows_of_a_table_are_no_pictures(tmp_path):
+    split = Split(np.zeros((5, 1, 1, 4), np.float32), np.zeros(5, np.int32))
+    mistakes.save(tmp_path / mistakes.FILE, split, {"numpy": np.ones(5, np.int32)})
+    assert mistakes.load(tmp_path / mistakes.FILE) is None
+
+
+def test_large_images_are_thinned_and_floats_become_bytes():
+    images = np.linspace(-1, 3, 2 * 200 * 100 * 3).reshape(2, 200, 100, 3).astype(np.float32)
+    found = mistakes.find(Split(images, np.array([0, 1], np.int32)), {"numpy": np.array([1, 0], np.int32)})
+    assert found.images.shape == (2, 50, 25, 3)
+    assert found.images.dtype == np.uint8
+    assert found.images.min() == 0
+    assert found.images.max() >= 250
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped header", "empty"])
+def test_a_damaged_file_is_refused_in_words(test_split, tmp_path, damage: str):
+    path = tmp_path / mistakes.FILE
+    mistakes.save(path, test_split, wrong_at(test_split, numpy=[1]))
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[:-10], "flipped header": whole[:20] + b"\xff" + whole[21:], "empty": b""}[damage])
+    with pytest.raises(TriptychError, match="damaged"):
+        mistakes.load(path)
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path / "no-data"))
+    return made.results({name: made.row(name, backend) for name, backend in (("numpy", "eager"), ("torch", "eager"))})
+
+
+def test_the_report_shows_each_image_and_frames_those_that_rows_see_differently(results, test_split, tmp_path):
+    folder = made.folder(tmp_path, results)
+    mistakes.save(folder / mistakes.FILE, test_split, wrong_at(test_split, numpy=[3, 50, 70], torch=[3, 60, 70]))
+    text = page.write(folder).read_text(encoding="utf-8")
+    assert "4 of 180 test images are classified wrongly by at least one row." in text
+    assert re.findall(r'<figure class="(mistake[^"]*)"><img alt="test image (\d+)"', text) == [
+        ("mistake differs", "50"),
+        ("mistake differs", "60"),
+        ("mistake", "3"),
+        ("mistake", "70"),
+    ]
+    caption = re.search(r'alt="test image 50".*?</figcaption>', text, re.DOTALL)
+    assert caption
+    true = int(test_split.labels[50])
+    assert f"true: {true}" in caption.group()
+    assert f'title="NumPy">NumPy</span>: {(true + 1) % 5}' in caption.group()
+    assert f'title="PyTorch">PyTorch</span>: {true}' in caption.group()
+
+
+@pytest.mark.parametrize("content", [None, b"nothing"])
+def test_a_run_without_a_readable_file_has_a_report_without_images(results, tmp_path, content: bytes | None):
+    folder = made.folder(tmp_path, results)
+    if content:
+        (folder / mistakes.FILE).write_bytes(content)
+    assert "Misclassified" not in page.write(folder).read_text(encoding="utf-8")
+
+
+def test_labels_that_are_no_classes_of_the_run_are_not_shown(results, tmp_path):
+    folder = made.folder(tmp_path, results)
+    split = Split(np.zeros((2, 6, 6, 1), np.uint8), np.array([0, 12], np.int32))
+    mistakes.save(folder / mistakes.FILE, split, {"numpy": np.array([1, 1], np.int32)})
+    assert "Misclassified" not in page.write(folder).read_text(encoding="utf-8")

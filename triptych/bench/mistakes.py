@@ -1,0 +1,122 @@
+"""Test images that at least one row classifies wrongly, in a small file of the run folder."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from .. import files
+from ..data.dataset import Split
+from ..errors import TriptychError
+
+FILE = "misclassified.safetensors"
+MOST_IMAGES = 40
+CHANNELS = (1, 3)  # grey, and red, green, blue
+SMALLEST_SIDE = 4  # in pixels; what is smaller, a row of a table for example, is no picture
+LARGEST_SIDE = 64  # in pixels; of larger images every second, third … pixel is kept
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """Misclassified test images.
+
+    Attributes
+    ----------
+    images : ndarray of uint8, shape (n, h, w, c)
+        Those that the rows disagree on come first.
+    index : ndarray of int64, shape (n,)
+        The place of each image in the test split.
+    labels : ndarray of int32, shape (n,)
+        The true classes.
+    predictions : dict of str to ndarray of int32, shape (n,)
+        The predicted classes, by row.
+    wrong : int
+        How many test images at least one row got wrong, those that are not kept included.
+    """
+
+    images: NDArray[np.uint8]
+    index: NDArray[np.int64]
+    labels: NDArray[np.int32]
+    predictions: dict[str, NDArray[np.int32]]
+    wrong: int
+
+
+def find(test: Split, predictions: Mapping[str, NDArray[np.int32]]) -> Mistakes:
+    """Return the misclassified images of a test split, at most `MOST_IMAGES`.
+
+    Parameters
+    ----------
+    test : Split
+    predictions : mapping of str to ndarray of int32, shape (len(test),)
+        The predicted classes of every test image, by row.
+    """
+    rows = np.array(list(predictions.values()))
+    wrong = np.flatnonzero((rows != test.labels).any(axis=0))
+    disagree = (rows[:, wrong] != rows[0, wrong]).any(axis=0)
+    kept = np.concatenate([wrong[disagree], wrong[~disagree]])[:MOST_IMAGES]
+    images = test.images[kept]
+    every = -(-max(images.shape[1:3]) // LARGEST_SIDE)
+    shown = {key: predicted[kept] for key, predicted in predictions.items()}
+    return Mistakes(_bytes(images[:, ::every, ::every]), kept, test.labels[kept], shown, len(wrong))
+
+
+def _bytes(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return pixels as bytes; floats, which have no fixed range, are stretched to 0–255."""
+    if images.dtype == np.uint8 or not images.size:
+        return images.astype(np.uint8)
+    low, high = images.min(), images.max()
+    return (255 * (images - low) / ((high - low) or 1)).astype(np.uint8)
+
+
+def save(path: Path, test: Split, predictions: Mapping[str, NDArray[np.int32]]) -> None:
+    """Write the misclassified images of a test split; nothing where there are no pictures or no predictions."""
+    _, height, width, channels = test.images.shape
+    if not predictions or min(height, width) < SMALLEST_SIDE or channels not in CHANNELS:
+        return
+    found = find(test, predictions)
+    arrays = {"images": found.images, "index": found.index, "labels": found.labels}
+    arrays |= {f"predictions/{key}": predicted for key, predicted in found.predictions.items()}
+    about = {"rows": list(predictions), "wrong": found.wrong}
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    files.write(path, save_arrays(whole, {"triptych": json.dumps(about)}))
+
+
+def load(path: Path) -> Mistakes | None:
+    """Read what `save` wrote, or return None where there is no such file.
+
+    Raises
+    ------
+    TriptychError
+        Where the file is damaged.
+    """
+    try:
+        blob = path.read_bytes()
+        length = int.from_bytes(blob[:8], "little")
+        about = json.loads(json.loads(blob[8 : 8 + length])["__metadata__"]["triptych"])
+        arrays = load_arrays(blob)
+        predictions = {str(key): arrays[f"predictions/{key}"] for key in about["rows"]}
+        found = Mistakes(arrays["images"], arrays["index"], arrays["labels"], predictions, int(about["wrong"]))
+        _check(found)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise TriptychError(f"{path}: cannot be read ({error.strerror})") from None
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise TriptychError(f"{path}: damaged ({type(error).__name__}); delete it, then: triptych report") from None
+    return found
+
+
+def _check(found: Mistakes) -> None:
+    """Raise ValueError unless all arrays are of one length and of the right types."""
+    vectors = [found.index, found.labels, *found.predictions.values()]
+    if found.images.ndim != 4 or found.images.dtype != np.uint8 or found.images.shape[3] not in CHANNELS:
+        raise ValueError("images")
+    if any(vector.shape != found.images.shape[:1] or vector.dtype.kind != "i" for vector in vectors):
+        raise ValueError("vectors")
