@@ -164,12 +164,12 @@ def test_followed_to_the_letter_float32_stays_float32(followed, digits: Dataset,
     assert {array.dtype.name for array in (*params, *outputs, *gradients, loss)} == {"float32"}
 
 
-# On the digits after 10 epochs the deeper networks reach 0.79 to 0.93, the others more; a network that does not learn, 0.1.
-LOWEST_ACCURACY = 0.7
-FEW_EPOCHS = ("--data", "digits", "--batch-size", "64", "--epochs", "10")
+# Right networks reach 0.84 to 0.97 on the digits in 500 steps; a network that does not learn, 0.1.
+LOWEST_ACCURACY = 0.8
+TRAINING = ("--data", "digits", "--batch-size", "full", "--epochs", "500")
 
 
-@pytest.mark.parametrize("followed", [("deeper",), ("dropout",), ("deeper", "dropout")])
+@pytest.mark.parametrize("followed", [("deeper",), ("dropout",), pytest.param(("deeper", "dropout"), marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "engine",
     ["numpy", pytest.param("torch", marks=pytest.mark.slow), pytest.param("tensorflow", marks=pytest.mark.slow)],
@@ -178,7 +178,7 @@ def test_followed_to_the_letter_each_script_runs_and_its_seed_decides(engine: st
     pytest.importorskip(engines.entry(engine).requires)
     script = tmp_path / "followed.py"
     script.write_text(solved(engine, followed), encoding="utf-8")
-    first, again, other = (run(script, tmp_path, *FEW_EPOCHS, "--seed", seed).stdout for seed in ("4", "4", "5"))
+    first, again, other = (run(script, tmp_path, *TRAINING, "--seed", seed).stdout for seed in ("1", "1", "2"))
     epochs = exercises.epochs_printed(first)
     assert list(epochs.values())[-1][1] > LOWEST_ACCURACY
     assert epochs == exercises.epochs_printed(again)
@@ -197,7 +197,8 @@ def test_followed_to_the_letter_each_script_runs_and_its_seed_decides(engine: st
 def test_every_comment_of_an_exercise_becomes_code(engine: str, followed):
     text = solved(engine, followed)
     compile(text, engine, "exec")
-    left = re.findall(r"# (deeper|dropout|both),? (?:instead|add): ", text)
+    marked = map(exercises.MARK.match, text.splitlines())
+    left = [mark[2] for mark in marked if mark]
     if len(followed) == 2:
         # Only in NumPy do both exercises change one line; its group of comments offers three.
         assert left == (["deeper", "dropout"] if engine == "numpy" else [])
@@ -273,28 +274,17 @@ def test_without_matplotlib_the_result_is_printed_and_the_pictures_are_explained
     assert done.stderr == ""
 
 
-WINDOW = """
-import matplotlib.pyplot as plt
-
-plt.get_backend = lambda: "tkagg"
-plt.show = lambda: print("A WINDOW IS OPEN", plt.get_fignums(), flush=True)
-"""
-
-
-def test_windows_open_last_and_together(tmp_path, capsys, digits: Dataset):
+def test_windows_open_last_and_together(tmp_path, capsys, monkeypatch, digits: Dataset):
     """What a window would hold back is printed before it opens."""
     plt = pytest.importorskip("matplotlib.pyplot")
-    before = (plt.get_backend, plt.show)
-    exec(WINDOW)
-    try:
-        begun = lesson.prepare(digits, 1, "full", 0, folder=tmp_path)
-        history = {name: [1.0, 0.5] for name in ("loss", "val_loss", "accuracy", "val_accuracy")}
-        lesson.end(begun, begun.y_test, history)
-    finally:
-        plt.get_backend, plt.show = before
-    *_, close, window = capsys.readouterr().out.splitlines()
+    monkeypatch.setattr(plt, "get_backend", lambda: "tkagg")
+    monkeypatch.setattr(plt, "show", lambda: print("windows", plt.get_fignums()))
+    begun = lesson.prepare(digits, 1, "full", 0, folder=tmp_path)
+    history = {name: [1.0, 0.5] for name in ("loss", "val_loss", "accuracy", "val_accuracy")}
+    lesson.end(begun, begun.y_test, history)
+    *_, close, windows = capsys.readouterr().out.splitlines()
     assert close == "Close the windows to end."
-    assert window == "A WINDOW IS OPEN [1, 2]"
+    assert windows == "windows [1, 2]"
     assert not plt.get_fignums()
 
 
@@ -303,8 +293,8 @@ def test_notices_are_kept_from_the_terminal_and_nothing_else_is(capfd):
         os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n")
         os.write(2, b"I0000 00:00:1795880474.950005 8261 port.cc:153] oneDNN custom operations are on.\n")
         os.write(2, b"W0000 00:00:1795880474.950005 8261 x.cc:1] something is wrong\n")
-        print("Imports fail", file=sys.stderr)
-    assert capfd.readouterr().err == "W0000 00:00:1795880474.950005 8261 x.cc:1] something is wrong\nImports fail\n"
+        os.write(2, "Größe\n".encode())
+    assert capfd.readouterr().err == "W0000 00:00:1795880474.950005 8261 x.cc:1] something is wrong\nGröße\n"
 
 
 def test_where_an_import_fails_its_reason_is_printed(capfd):
@@ -313,7 +303,8 @@ def test_where_an_import_fails_its_reason_is_printed(capfd):
             os.write(2, b"a library is missing\n")
             raise ImportError
 
-    pytest.raises(ImportError, import_fails)
+    with pytest.raises(ImportError):
+        import_fails()
     assert capfd.readouterr().err == "a library is missing\n"
 
 
