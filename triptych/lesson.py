@@ -17,9 +17,8 @@ for _name, _value in machine.environment(1, "cuda").items():
 import argparse
 import io
 import signal
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,7 +29,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
 from . import data as sources
-from . import files, state, zoo
+from . import engines, files, notices, state, zoo
 from .cli.options import data_line
 from .errors import TriptychError
 from .optimizers import SGD
@@ -184,31 +183,9 @@ def training_line(lesson: Lesson) -> str:
     )
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep TensorFlow's start-up notices from the terminal; everything else that was written to it is printed at the end.
-
-    Its C++ code prints them before any setting that would prevent them is read, so the file descriptor is replaced.
-    """
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as caught:
-        os.dup2(caught.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(terminal, 2)
-            os.close(terminal)
-            caught.seek(0)
-            kept = [line for line in caught.read().decode(errors="replace").splitlines(True) if not _is_notice(line)]
-            sys.stderr.write("".join(kept))
-
-
-def _is_notice(line: str) -> bool:
-    # absl's log lines begin with their severity, I for information, then month and day: I0000 00:00:1795880474.9 …
-    informs = line[:1] == "I" and line[1:5].isdigit() and line[5:6] == " "
-    return informs or line.startswith("WARNING: All log messages before absl::InitializeLog()")
+def quiet() -> AbstractContextManager[None]:
+    """Return a context in which TensorFlow's start-up notices are left out of standard error."""
+    return notices.left_out(engines.entry("tensorflow").notices)
 
 
 def end(lesson: Lesson, predicted: NDArray[np.integer[Any]], history: dict[str, list[float]] | None = None) -> None:

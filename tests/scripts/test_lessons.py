@@ -288,26 +288,6 @@ def test_windows_open_last_and_together(tmp_path, capsys, monkeypatch, digits: D
     assert not plt.get_fignums()
 
 
-def test_notices_are_kept_from_the_terminal_and_nothing_else_is(capfd):
-    with lesson.quiet():
-        os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n")
-        os.write(2, b"I0000 00:00:1795880474.950005 8261 port.cc:153] oneDNN custom operations are on.\n")
-        os.write(2, b"W0000 00:00:1795880474.950005 8261 x.cc:1] something is wrong\n")
-        os.write(2, "Größe\n".encode())
-    assert capfd.readouterr().err == "W0000 00:00:1795880474.950005 8261 x.cc:1] something is wrong\nGröße\n"
-
-
-def test_where_an_import_fails_its_reason_is_printed(capfd):
-    def import_fails() -> None:
-        with lesson.quiet():
-            os.write(2, b"a library is missing\n")
-            raise ImportError
-
-    with pytest.raises(ImportError):
-        import_fails()
-    assert capfd.readouterr().err == "a library is missing\n"
-
-
 def test_a_mistake_gets_one_line(tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / f"{SCRIPTS['numpy']}.py"), "--data", "nope.csv"],

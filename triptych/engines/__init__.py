@@ -5,13 +5,16 @@ literals, the fields of an `Entry` in capitals, which are read without importing
 """
 
 import ast
+import os
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .. import notices
 from ..errors import EngineError, suggest
 
 if TYPE_CHECKING:
@@ -89,6 +92,9 @@ class Entry:
         Variables of its process, read when it is imported; ``{threads}`` stands for how many it may use.
     optional : bool
         Nobody misses it where it is not installed, unless it is asked for.
+    notices : tuple of str
+        Parts of lines that it writes to standard error when it is imported and that mean nothing to
+        a user.
     reduced : tuple of str
         Backends that compute in less than the recipe's precision: that is what they are for.
     """
@@ -103,6 +109,7 @@ class Entry:
     environment: dict[str, str] = field(default_factory=dict[str, str])
     optional: bool = False
     reduced: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @property
     def installed(self) -> bool:
@@ -167,8 +174,17 @@ def create(name: str, network: "Network", recipe: "Recipe", *, device: str = "cp
         raise EngineError(f"{known.label} has no backend {backend!r}; {suggest(backend, known.backends)}")
     if not known.installed:
         raise EngineError(f"{known.label} is not installed: {known.install}")
-    module = import_module(f"{__name__}.{name}")
+    module = _imported(known)
     return module.Engine(network, recipe, device=device, backend=backend)
+
+
+def _imported(entry: Entry) -> ModuleType:
+    """Import an engine, with its variables set before, and without its framework's start-up notices."""
+    for name, value in entry.environment.items():
+        if "{threads}" not in value:  # how many threads there are is the caller's decision
+            os.environ.setdefault(name, value)
+    with notices.left_out(entry.notices):
+        return import_module(f"{__name__}.{entry.name}")
 
 
 def find_device(label: str, name: str, here: dict[str, bool]) -> str:

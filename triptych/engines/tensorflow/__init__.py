@@ -36,6 +36,7 @@ ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
 }
+NOTICES = ("All log messages before absl::InitializeLog()", "oneDNN custom operations are on")
 
 Steps = dict[str, Any]  # a plan on the device
 
