@@ -1,5 +1,6 @@
 # make compare and make test do all their own set-up, and are instant about it the second time.
 # Another Python: PYTHON=python3.12 make compare
+# Options of the command: make compare ARGS="--epochs 20"
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,18 +8,30 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
-# Each prints yes, or nothing.
-IN_RANGE := 'import sys; print("yes" * ((3, 11) <= sys.version_info[:2] <= (3, 13)))'
-HAS_VENV := 'import ensurepip, venv; print("yes")'
-HOWTO = PYTHON=python3.12 make $(MAKECMDGOALS)
+# What this Python prints: its version, as in 3.12; yes, or nothing; and why it does not start.
+VERSION = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+HAS_VENV = $(shell $(PYTHON) -c 'import ensurepip, venv; print("yes")' 2>/dev/null)
+PROBLEM = $(shell $(PYTHON) -V 2>&1 | sed '/^Note/,$$d' | tr -s '\n ' '  ' | cut -c1-200)
+VERSIONS := 3.11 3.12 3.13
+HOWTO = PYTHON=/path/to/python3.12 make $(MAKECMDGOALS)
+PYENV = (with pyenv: PYENV_VERSION=3.12.1 make $(MAKECMDGOALS), with a version that 'pyenv versions' lists)
+
+# On Linux the default build of PyTorch brings CUDA. README.md has the command for the CPU build.
+SIZE := about 3 GB
+ifeq ($(shell uname -s),Linux)
+SIZE := about 7 GB, or 3 GB with the CPU build of PyTorch (README.md, "Install")
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help compare verify bench test test-slow certify lint types setup clean
 
 help: ## show what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo 'Options go into ARGS:    make compare ARGS="--epochs 20 --hidden 128,64"'
+	@echo 'Another Python:          PYTHON=python3.12 make compare'
 
-compare: $(VENV)/.runtime ## train the network in every engine, prove them equal, time them, write a report
+compare: $(VENV)/.runtime ## train the network in every engine, prove them equal, time them, write a report; about a minute
 	@$(BIN)/python compare_all_implementations.py $(ARGS)
 
 verify: $(VENV)/.runtime ## prove every engine equal, step by step
@@ -27,7 +40,7 @@ verify: $(VENV)/.runtime ## prove every engine equal, step by step
 bench: $(VENV)/.runtime ## time the engines against what people use instead, and against the floor
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-test: $(VENV)/.dev ## run the tests, two files at a time
+test: $(VENV)/.dev ## run the tests, two files at a time; about 20 minutes on two cores
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.dev ## run the tests that take minutes each
@@ -50,10 +63,11 @@ clean: ## remove the environment; data and runs stay
 
 # Installed again whenever a list of requirements has changed.
 $(VENV)/.runtime: requirements.txt pyproject.toml
-	$(if $(shell command -v $(PYTHON)),,$(error no '$(PYTHON)' here; install Python 3.11 to 3.13, or name one: $(HOWTO)))
-	$(if $(shell $(PYTHON) -c $(IN_RANGE)),,$(error $(PYTHON) is $(shell $(PYTHON) -V 2>&1); Python 3.11 to 3.13 is needed: $(HOWTO)))
-	$(if $(shell $(PYTHON) -c $(HAS_VENV) 2>/dev/null),,$(error $(PYTHON) has no venv; on Debian and Ubuntu: apt install python3-venv; or $(HOWTO)))
-	@test -x $(BIN)/pip || { echo "Setting up $(VENV), once: a few minutes and about 3 GB."; $(PYTHON) -m venv --clear $(VENV); }
+	$(if $(shell command -v $(firstword $(PYTHON))),,$(error there is no '$(PYTHON)'; install Python 3.11, 3.12 or 3.13, or name one: $(HOWTO)))
+	$(if $(VERSION),,$(error '$(PYTHON)' does not start: $(or $(strip $(PROBLEM)),it prints nothing). Name a Python that does: $(HOWTO) $(if $(findstring pyenv,$(PROBLEM)),$(PYENV))))
+	$(if $(filter $(VERSIONS),$(VERSION)),,$(error '$(PYTHON)' is Python $(VERSION); Python 3.11, 3.12 or 3.13 is needed: $(HOWTO)))
+	$(if $(HAS_VENV),,$(error '$(PYTHON)' has no venv; on Debian and Ubuntu: apt install python3-venv; or name another: $(HOWTO)))
+	@test -x $(BIN)/pip || { echo 'Setting up $(VENV), once: a few minutes and $(SIZE).'; $(PYTHON) -m venv --clear $(VENV); }
 	@$(PIP) install --quiet --upgrade pip setuptools
 	@$(PIP) install -r requirements.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .

@@ -10,19 +10,30 @@ from .search_path import leave_out
 
 leave_out(os.path.dirname(sys.argv[0]) or os.curdir)  # of a script that was copied into a folder of other files
 
+from .bench import machine
+
+# One thread, like each engine of `triptych compare`. A framework reads these variables once, when it is imported, so this
+# comes before NumPy. What is set already is kept: a worker of the benchmarks has its own number of threads. "cuda" leaves
+# a GPU visible.
+for _name, _value in machine.environment(1, "cuda").items():
+    os.environ.setdefault(_name, _value)
+
 import argparse
 import io
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_info
 
 from . import data as sources
-from . import files, state, zoo
+from . import engines, files, notices, state, zoo
 from .cli.options import data_line
 from .errors import TriptychError
 from .optimizers import SGD
@@ -95,50 +106,137 @@ def prepare(
     seed: int,
     dtype: Literal["float32", "float64"] = "float32",
     folder: Path = Path(),
+    hidden: Sequence[int] = (10,),
 ) -> Lesson:
-    """Return the lesson for a data set: the 784-10-10 network of the zoo, SGD 0.1."""
-    network, recipe = zoo.get("classic"), Recipe(epochs, batch_size, SGD(0.1), seed, dtype)
+    """Return the lesson for a data set: a dense network for 784 pixels and 10 classes, SGD 0.1.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Grey images of 28×28 pixels in 10 classes.
+    epochs : int
+        Passes over the training data.
+    batch_size : int or "full"
+        Samples a step.
+    seed : int
+        Decides the first weights and the order of the samples.
+    dtype : {"float32", "float64"}
+        Of pixels and weights.
+    folder : Path
+        Where a script leaves what it makes.
+    hidden : sequence of int
+        Units of each hidden layer.
+    """
+    network = zoo.dense("classic", hidden)
+    recipe = Recipe(epochs, batch_size, SGD(0.1), seed, dtype)
     network.check_fits(dataset.shape, len(dataset.classes))
     x_train, x_test = (split.pixels(dtype).reshape(len(split), -1) for split in (dataset.train, dataset.test))
     schedule = Schedule(network, recipe, len(dataset.train))
     return Lesson(x_train, dataset.train.labels, x_test, dataset.test.labels, state.initial(network, recipe), schedule, folder)
 
 
-def start(chosen: argparse.Namespace, kind: str) -> Lesson:
-    """Load the data, say which it is, make ``runs/<time>-<kind>``; a user's mistake ends the script with one line."""
+def start(chosen: argparse.Namespace, kind: str, hidden: Sequence[int] = (10,)) -> Lesson:
+    """Load the data, make a run folder, print which data and how much training; a user's mistake ends the script with one line.
+
+    The frameworks' own random numbers are seeded, too: whatever a student adds to a script is decided by ``--seed``.
+
+    Parameters
+    ----------
+    chosen : Namespace
+        What `arguments` returned.
+    kind : str
+        The last part of the run folder's name.
+    hidden : sequence of int
+        Units of each hidden layer.
+    """
     try:
         dataset = sources.load(chosen.data, chosen.seed)
-        lesson = prepare(dataset, chosen.epochs, chosen.batch_size, chosen.seed)
+        lesson = prepare(dataset, chosen.epochs, chosen.batch_size, chosen.seed, hidden=hidden)
         with Run.create(Path("runs"), kind) as run:
             lesson = replace(lesson, folder=run.folder)
     except TriptychError as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         sys.exit(2)
+    seed_frameworks(chosen.seed)
     print(data_line(dataset))
+    print(training_line(lesson))
     return lesson
 
 
-def show_digits(x: NDArray[Any], labels: NDArray[np.int32], predicted: NDArray[np.integer[Any]], path: Path) -> None:
-    """Draw test digits with prediction and label: a PNG, and a window where there is a display."""
+def seed_frameworks(seed: int) -> None:
+    """Seed the random numbers of NumPy and of each framework that a script has imported."""
+    seed = seed % 2**32  # NumPy's and Keras's limit
+    np.random.seed(seed)  # noqa: NPY002 - a student's np.random.rand draws from this one
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(seed)
+
+
+def training_line(lesson: Lesson) -> str:
+    """Return the one line that says how much training a script will do, and on how many threads."""
+    recipe = lesson.schedule.recipe
+    samples = len(lesson.x_train)
+    size = samples if recipe.batch_size == "full" else min(recipe.batch_size, samples)
+    batch = f"all {samples:,} digits" if size == samples else f"{size:,} digits"
+    steps = -(-samples // size) * recipe.epochs
+    threads = max((pool["num_threads"] for pool in threadpool_info()), default=1)
+    return (
+        f"Training: {recipe.epochs:,} epochs, {steps:,} steps, each on {batch}; "
+        f"{threads} thread{'s' if threads > 1 else ''}, seed {recipe.seed}"
+    )
+
+
+def quiet() -> AbstractContextManager[None]:
+    """Return a context in which TensorFlow's start-up notices are left out of standard error."""
+    return notices.left_out(engines.entry("tensorflow").notices)
+
+
+def end(lesson: Lesson, predicted: NDArray[np.integer[Any]], history: dict[str, list[float]] | None = None) -> None:
+    """End a script, after its result was printed: say how times are compared, then draw the pictures.
+
+    Parameters
+    ----------
+    lesson : Lesson
+    predicted : ndarray of int, shape (samples,)
+        The class that the network gave each test digit.
+    history : dict of str to list of float, optional
+        A Keras history: loss and accuracy of each epoch.
+    """
+    print("To compare times, run: triptych compare (same steps, same batches, in turn)")
+    if find_spec("matplotlib") is None:
+        print("The pictures need matplotlib: python -m pip install matplotlib")
+        return
     plt = _pyplot()
+    if history is not None:
+        _save(draw_history(plt, history), lesson.folder / "history.png")
+    _save(draw_digits(plt, lesson.x_test[:8], lesson.y_test[:8], predicted[:8]), lesson.folder / "predictions.png")
+    if plt.get_backend().lower() != "agg":
+        print("Close the window to end." if history is None else "Close the windows to end.", flush=True)
+        plt.show()
+    plt.close("all")
+
+
+def draw_digits(plt: Any, x: NDArray[Any], labels: NDArray[np.int32], predicted: NDArray[np.integer[Any]]) -> Any:
+    """Draw test digits, each with its prediction and its label; return the figure."""
     figure, axes = plt.subplots(1, len(x), figsize=(1.6 * len(x), 2.2), squeeze=False)
     for axis, image, label, prediction in zip(axes[0], x, labels, predicted, strict=True):
         axis.imshow(image.reshape(28, 28), cmap="gray")
         axis.set_title(f"{prediction} (is {label})", color="black" if prediction == label else "crimson")
         axis.axis("off")
-    _finish(plt, figure, path)
+    return figure
 
 
-def show_history(history: dict[str, list[float]], path: Path) -> None:
-    """Draw loss and accuracy over the epochs of a Keras history."""
-    plt = _pyplot()
+def draw_history(plt: Any, history: dict[str, list[float]]) -> Any:
+    """Draw loss and accuracy over the epochs of a Keras history; return the figure."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
     for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
         for key in (name, f"val_{name}"):
-            axis.plot(range(1, len(history[key]) + 1), history[key], label="validation" if key.startswith("val_") else "training")
+            label = "validation" if key.startswith("val_") else "training"
+            axis.plot(range(1, len(history[key]) + 1), history[key], label=label)
         axis.set(xlabel="epoch", ylabel=name)
         axis.legend()
-    _finish(plt, figure, path)
+    return figure
 
 
 def _pyplot() -> Any:
@@ -151,12 +249,9 @@ def _pyplot() -> Any:
     return plt
 
 
-def _finish(plt: Any, figure: Any, path: Path) -> None:
+def _save(figure: Any, path: Path) -> None:
     figure.tight_layout()
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120)
     files.write(path, content.getvalue())
     print(f"wrote {path}")
-    if plt.get_backend().lower() != "agg":
-        plt.show()
-    plt.close(figure)

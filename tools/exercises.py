@@ -1,0 +1,436 @@
+"""Check the exercises of docs/in-class.md: each command prints "Right: ..." or "Not yet: ...".
+
+    python tools/exercises.py break mine.py dW1 db1       the gradients that your mistake makes wrong
+    python tools/exercises.py deepen mine.py              the NumPy lesson with one more layer
+    python tools/exercises.py dropout mine.py             the NumPy lesson with dropout
+    python tools/exercises.py equal numpy.txt torch.txt   what two or three lessons printed
+    python tools/exercises.py sum 0.1 0.2 0.3             three numbers whose order of adding matters
+    python tools/exercises.py fastest runs/RUN NumPy      who is fastest; "none" where it cannot be told
+    python tools/exercises.py solve deeper SCRIPT         a lesson with its comments followed
+
+Exit status: 0 right, 1 not yet, 2 a wrong command line or a file that cannot be read.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # triptych is found even where it is not installed
+
+from triptych import lesson  # first, because it sets the number of threads
+
+import numpy as np
+
+from triptych import data
+from triptych.errors import TriptychError
+
+EXERCISES = ("deeper", "dropout")
+MARK = re.compile(r"^(\s*)# (deeper|dropout|both), (instead|add): (.+)$")
+DIGITS_CHECKED = 200
+ENTRIES_CHECKED = 12  # of each parameter
+STEP_OF_DIFFERENCES = 1e-6
+LARGEST_ERROR = 1e-4  # relative; a right gradient is below 1e-6, a wrong one above 1e-2
+LOWEST_ACCURACY = 0.8  # on the digits: right networks reach 0.88 to 0.98
+SECONDS_TO_RUN = 300
+DROPPED = (0.15, 0.25)  # share of units, for a rate of 0.2
+LOSS_DIFFERENCE = 0.0005  # of the first epoch: a printed loss has four decimals
+
+Params = list[np.ndarray]
+
+
+class NotYet(Exception):
+    """A solution that is not right, with the reason."""
+
+
+class Unreadable(Exception):
+    """A file that cannot be read or does not have what an exercise needs."""
+
+
+# --- Solutions: a lesson with its comments followed -----------------------------------------------
+
+
+def follow(text: str, exercises: Iterable[str]) -> str:
+    """Return a lesson's text with the comments of some exercises followed to the letter.
+
+    Parameters
+    ----------
+    text : str
+        The script.
+    exercises : iterable of str
+        ``deeper``, ``dropout``, or both.
+    """
+    lines: list[str] = []
+    group: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if MARK.match(line):
+            group.append(line)
+            continue
+        _follow_group(lines, group, set(exercises))
+        group = []
+        lines.append(line)
+    return "\n".join(lines[:-1]) + "\n"
+
+
+def _follow_group(lines: list[str], group: list[str], exercises: set[str]) -> None:
+    """Append a run of marked comments to `lines`, the chosen ones as code."""
+    marked = [MARK.match(line) for line in group]
+    labels = {mark[2] for mark in marked if mark}
+    chosen = {"both"} if "both" in labels and exercises == set(EXERCISES) else exercises
+    for line, mark in zip(group, marked, strict=True):
+        assert mark
+        indentation, label, verb, code = mark.groups()
+        if label not in chosen:
+            lines.append(line)
+        elif verb == "add":
+            lines.append(indentation + code)
+        else:
+            above = max(i for i, kept in enumerate(lines) if not kept.lstrip().startswith("#"))
+            before = lines[above]
+            lines[above] = before[: len(before) - len(before.lstrip())] + code
+
+
+# --- What a solution computes ---------------------------------------------------------------------
+
+
+def load(path: Path) -> ModuleType:
+    """Import a student's script without running its ``main``."""
+    spec = importlib.util.spec_from_file_location("students_script", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise Unreadable(f"{path}: no such Python file")
+    module = importlib.util.module_from_spec(spec)
+    _guarded(path, lambda: spec.loader.exec_module(module))
+    for name in ("init_params", "forward_prop", "back_prop", "train_step", "one_hot"):
+        if not hasattr(module, name):
+            raise Unreadable(f"{path}: no function {name}; start from artificial_neural_network_MNIST.py")
+    return module
+
+
+def _guarded(path: Path, call: Callable[[], Any]) -> Any:
+    """Call; turn an exception of a student's code into one line with its place."""
+    try:
+        return call()
+    except SyntaxError as error:
+        raise NotYet(f"{path}, line {error.lineno}: {error.msg}") from None
+    except Exception as error:
+        where = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        place = f"{path}, line {where[-1]}" if where else str(path)
+        raise NotYet(f"{place}: {type(error).__name__}: {error}") from None
+
+
+class Steps:
+    """Single training steps of a student's script, on the same digits each time.
+
+    Only ``train_step(params, X, Y, alpha)`` is called, whatever the signatures of the functions inside it. The random
+    numbers of NumPy are seeded before each step, so that dropout drops the same units each time.
+
+    Attributes
+    ----------
+    params : list of ndarray
+        The first parameters, W1, b1, W2, b2 and so on, with biases that are not zero.
+    """
+
+    def __init__(self, path: Path, dtype: str = "float64") -> None:
+        self.path = path
+        self.script = load(path)
+        code = self.script.forward_prop.__code__
+        names = code.co_varnames[: code.co_argcount]
+        self.layers = len([name for name in names if re.fullmatch(r"W\d+", name)])
+        if self.layers < 2:
+            raise NotYet(f"{path}: forward_prop has the weights {', '.join(names)}; W1, W2 and so on are needed")
+        hidden = (10,) * (self.layers - 1)
+        begun = lesson.prepare(data.load("digits"), 1, "full", 0, dtype, hidden=hidden)
+        self.params: Params = _guarded(path, lambda: self.script.init_params(begun.weights))
+        rng = np.random.default_rng(1)
+        for bias in self.params[1::2]:
+            bias += rng.normal(0, 0.1, bias.shape).astype(bias.dtype)
+        self.X = begun.x_train[:DIGITS_CHECKED].T
+        self.Y = self.script.one_hot(begun.y_train[:DIGITS_CHECKED]).astype(dtype)
+
+    def names(self) -> list[str]:
+        """Return dW1, db1, dW2, db2 and so on."""
+        return [f"d{kind}{i}" for i in range(1, self.layers + 1) for kind in ("W", "b")]
+
+    def step(self, params: Params, alpha: float) -> tuple[float, Params]:
+        """Return the loss and the parameters after one step from `params`, which stay as they are."""
+        moved = [p.copy() for p in params]
+        lesson.seed_frameworks(0)
+        loss = _guarded(self.path, lambda: self.script.train_step(moved, self.X, self.Y, alpha))
+        return float(loss), moved
+
+    def gradients(self) -> Params:
+        """Return what ``back_prop`` gives, as the difference that a step with rate 1 makes."""
+        moved = self.step(self.params, 1.0)[1]
+        return [before - after for before, after in zip(self.params, moved, strict=True)]
+
+    def wrong_gradients(self) -> dict[str, float]:
+        """Return the gradients that differ from finite differences, each with its largest relative error."""
+        if self.step(self.params, 0.0)[0] != self.step(self.params, 0.0)[0]:
+            raise NotYet("two equal steps have different losses; draw random numbers with np.random, which is seeded")
+        rng = np.random.default_rng(0)
+        wrong: dict[str, float] = {}
+        for i, (name, gradient) in enumerate(zip(self.names(), self.gradients(), strict=True)):
+            largest = np.abs(gradient).max()
+            # Entries that matter: the largest gradients, and some at random.
+            order = np.argsort(-np.abs(gradient), axis=None)[: ENTRIES_CHECKED // 2]
+            entries = [*order, *rng.integers(0, gradient.size, ENTRIES_CHECKED // 2)]
+            errors = [abs(self._difference(i, int(e)) - gradient.flat[e]) for e in entries]
+            differences = [abs(self._difference(i, int(e))) for e in entries]
+            error = max(errors) / max(largest, max(differences), 1e-12)
+            if not error <= LARGEST_ERROR:
+                wrong[name] = float(error)
+        return wrong
+
+    def _difference(self, parameter: int, entry: int) -> float:
+        """Return the slope of the loss along one entry, by two losses."""
+        losses = []
+        for h in (STEP_OF_DIFFERENCES, -STEP_OF_DIFFERENCES):
+            params = [p.copy() for p in self.params]
+            params[parameter].flat[entry] += h
+            losses.append(self.step(params, 0.0)[0])
+        return (losses[0] - losses[1]) / (2 * STEP_OF_DIFFERENCES)
+
+
+def run(path: Path, *arguments: str) -> str:
+    """Run a script on the digits in a process of its own; return what it printed."""
+    with tempfile.TemporaryDirectory() as folder:  # for the run folder that the script makes
+        try:
+            done = subprocess.run(
+                [sys.executable, str(path), "--data", "digits", *arguments],
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                env=os.environ | {"PYTHONUTF8": "1", "MPLBACKEND": "agg"},
+                cwd=folder,
+                timeout=SECONDS_TO_RUN,
+            )
+        except subprocess.TimeoutExpired:
+            raise NotYet(f"{path} still runs after {SECONDS_TO_RUN} seconds") from None
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise NotYet(f"{path} ends with: {last[0]}")
+    return done.stdout
+
+
+def epochs_printed(output: str) -> dict[int, tuple[float, float]]:
+    """Return the loss and the test accuracy of each epoch that a lesson printed."""
+    found = re.findall(r"^epoch +(\d+): loss ([\d.naif]+), test accuracy ([\d.]+)%", output, re.MULTILINE)
+    return {int(epoch): (float(loss), float(accuracy) / 100) for epoch, loss, accuracy in found}
+
+
+# --- The exercises --------------------------------------------------------------------------------
+
+
+def check_break(path: Path, named: list[str]) -> str:
+    """Compare the gradients that a student expects to be wrong with those that are."""
+    steps = Steps(path)
+    unknown = [name for name in named if name not in steps.names()]
+    if unknown:
+        raise NotYet(f"there is no gradient {unknown[0]}; here are {', '.join(steps.names())}")
+    wrong = steps.wrong_gradients()
+    if not wrong:
+        raise NotYet(f"every gradient of {path} is right; change a line of back_prop")
+    if not set(named) & set(wrong):
+        raise NotYet(f"right are, all the same, {', '.join(named)}; others are wrong")
+    if set(named) - set(wrong):
+        raise NotYet(f"of {', '.join(named)}, some are right")
+    if set(wrong) - set(named):
+        raise NotYet(f"{', '.join(named)}: wrong, but there are more")
+    listed = ", ".join(f"{name} (off by {error:.0%})" for name, error in wrong.items())
+    return f"{listed}; the others are right to {LARGEST_ERROR:g}"
+
+
+def check_network(path: Path) -> tuple[Steps, float]:
+    """Check what every solution in NumPy must have; return its steps and its accuracy."""
+    steps = Steps(path)
+    wrong = steps.wrong_gradients()
+    if wrong:
+        name, error = next(iter(wrong.items()))
+        raise NotYet(f"{name} differs from finite differences by {error:.0%} of the largest entry; see back_prop")
+    single = Steps(path, "float32")
+    kinds = {p.dtype.name for p in single.step(single.params, 0.1)[1]}
+    gradients = _guarded(path, lambda: single.script.forward_prop(*single.params, single.X))
+    kinds |= {a.dtype.name for a in gradients}
+    if kinds != {"float32"}:
+        raise NotYet(f"from float32 weights and pixels come {', '.join(sorted(kinds))}; keep float32")
+    first, again, other = (run(path, "--seed", seed) for seed in ("0", "0", "1"))
+    if epochs_printed(first) != epochs_printed(again):
+        raise NotYet("two runs with --seed 0 print different losses; draw random numbers with np.random")
+    if epochs_printed(first) == epochs_printed(other):
+        raise NotYet("--seed 0 and --seed 1 print the same losses; the seed must decide the weights")
+    loss, accuracy = list(epochs_printed(first).values())[-1]
+    if not accuracy >= LOWEST_ACCURACY:
+        raise NotYet(f"the test accuracy is {accuracy:.1%} (loss {loss}); at least {LOWEST_ACCURACY:.0%} is expected")
+    return steps, accuracy
+
+
+def check_deepen(path: Path) -> str:
+    """Check a network with one more layer."""
+    steps = Steps(path)
+    if steps.layers < 3:
+        raise NotYet(f"forward_prop of {path} has {steps.layers} weight matrices; a deeper network has 3 or more")
+    steps, accuracy = check_network(path)
+    return f"{steps.layers} weight matrices, every gradient equals finite differences, test accuracy {accuracy:.1%}"
+
+
+def check_dropout(path: Path) -> str:
+    """Check dropout: some units in training, none in predictions, and gradients of what was kept."""
+    steps = Steps(path)
+    forward = steps.script.forward_prop
+    seen: list[np.ndarray] = []
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        outputs = forward(*arguments, **named)
+        seen.append(outputs[1])
+        return outputs
+
+    steps.script.forward_prop = watched
+    steps.step(steps.params, 0.0)
+    trained = seen[-1]
+    whole = _guarded(path, lambda: forward(*steps.params, steps.X))[1]
+    repeated = _guarded(path, lambda: forward(*steps.params, steps.X))[1]
+    steps.script.forward_prop = forward
+    if not np.array_equal(whole, repeated):
+        raise NotYet("two predictions differ; forward_prop(*params, X) without a mask must keep every unit")
+    active = whole > 0
+    dropped = float((trained[active] == 0).mean())
+    if not DROPPED[0] <= dropped <= DROPPED[1]:
+        raise NotYet(f"a training step drops {dropped:.0%} of the active units in A1; the rate is 0.2, so 20 % are expected")
+    kept = trained[active & (trained != 0)] / whole[active & (trained != 0)]
+    if not np.allclose(kept, 1 / 0.8, rtol=1e-5):
+        raise NotYet(f"the units that are kept are multiplied by {kept.mean():.3f}; they must be divided by 0.8")
+    accuracy = check_network(path)[1]
+    return f"{dropped:.0%} of the units dropped in training, none in predictions, test accuracy {accuracy:.1%}"
+
+
+def check_equal(paths: list[Path]) -> str:
+    """Compare what two or more lessons printed."""
+    printed = {path: epochs_printed(_read(path)) for path in paths}
+    for path, epochs in printed.items():
+        if not epochs:
+            raise Unreadable(f"{path}: no line 'epoch N: loss ...'; save what a lesson prints: python SCRIPT > {path}")
+    first, *others = printed
+    apart = 0.0
+    for other in others:
+        if list(printed[first]) != list(printed[other]):
+            raise NotYet(f"{first} and {other} have different epochs; give both --batch-size 64 --epochs 20")
+        ours, theirs = (next(iter(printed[p].values()))[0] for p in (first, other))
+        if not abs(ours - theirs) <= LOSS_DIFFERENCE:
+            raise NotYet(f"after the first epoch the loss is {ours} and {theirs}; give both the same --seed and --batch-size")
+        apart = max(apart, *(abs(a[0] - b[0]) for a, b in zip(printed[first].values(), printed[other].values(), strict=True)))
+    return f"the same losses in {len(printed)} files; at most {apart:.4f} apart, in float32, over all printed epochs"
+
+
+def check_sum(given: list[str]) -> str:
+    """Add three float32 numbers in two orders."""
+    try:
+        numbers = [float(number) for number in given]
+    except ValueError as error:
+        raise NotYet(f"{error}") from None
+    if len(numbers) != 3:
+        raise NotYet(f"{len(numbers)} numbers; give three")
+    with np.errstate(over="ignore", invalid="ignore"):
+        a, b, c = np.array(numbers, np.float32)
+        left = (a + b) + c
+        right = a + (b + c)
+    if not np.isfinite([left, right]).all():
+        raise NotYet("a sum is not finite; take smaller numbers")
+    if left == right:
+        raise NotYet(f"both orders give {left:.9g}; take numbers of very different size")
+    return f"(a + b) + c = {left:.9g} and a + (b + c) = {right:.9g} in float32"
+
+
+def check_fastest(run_folder: Path, answer: str) -> str:
+    """Compare an answer with what a comparison measured."""
+    path = run_folder / "results.json"
+    try:
+        runs = json.loads(_read(path))["runs"]
+        rows = {key: row["label"] for key, row in runs[0]["rows"].items()}
+        winners = {r["fastest"] for r in runs}
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise Unreadable(f"{path}: not the results of triptych compare") from None
+    names = {label.lower(): key for key, label in rows.items()} | {key.lower(): key for key in rows}
+    if answer.lower() not in (*names, "none"):
+        raise NotYet(f"{answer!r} is not in this comparison; answer with {', '.join(rows.values())} or none")
+    winner = winners.pop() if len(winners) == 1 else None
+    if names.get(answer.lower()) != winner:
+        raise NotYet("that is not what was measured; look at the intervals of the ratios in the report")
+    if winner is None:
+        return "no engine is faster than every other one: an interval includes 1, or the machine was busy"
+    return f"{rows[winner]} is faster than every other engine here, and each interval excludes 1"
+
+
+def _read(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror}") from None
+    # PowerShell writes UTF-16 when output is redirected.
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    return content.decode(encoding, errors="replace")
+
+
+# --- The command line -----------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this command line."""
+    described = argparse.RawDescriptionHelpFormatter
+    result = argparse.ArgumentParser(description=__doc__, formatter_class=described)
+    commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in ("break", "deepen", "dropout"):
+        commands.add_parser(name).add_argument("script", type=Path)
+    commands.choices["break"].add_argument("gradients", nargs="+", metavar="GRADIENT")
+    commands.add_parser("equal").add_argument("outputs", type=Path, nargs="+")
+    # As text, because argparse takes -1e8 for an option.
+    commands.add_parser("sum").add_argument("numbers", nargs=argparse.REMAINDER, metavar="A B C")
+    fastest = commands.add_parser("fastest")
+    fastest.add_argument("run", type=Path)
+    fastest.add_argument("answer")
+    solve = commands.add_parser("solve")
+    solve.add_argument("exercise", choices=(*EXERCISES, "both"))
+    solve.add_argument("script", type=Path)
+    return result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    reader = parser()
+    chosen = reader.parse_args(arguments)
+    if chosen.command == "equal" and len(chosen.outputs) < 2:
+        reader.error("equal needs the output of two lessons or more")
+    checks: dict[str, Callable[[], str]] = {
+        "break": lambda: check_break(chosen.script.resolve(), chosen.gradients),
+        "deepen": lambda: check_deepen(chosen.script.resolve()),
+        "dropout": lambda: check_dropout(chosen.script.resolve()),
+        "equal": lambda: check_equal(chosen.outputs),
+        "sum": lambda: check_sum(chosen.numbers),
+        "fastest": lambda: check_fastest(chosen.run, chosen.answer),
+    }
+    try:
+        if chosen.command == "solve":
+            exercises = EXERCISES if chosen.exercise == "both" else (chosen.exercise,)
+            print(follow(_read(chosen.script), exercises), end="")
+            return 0
+        print(f"Right: {checks[chosen.command]()}.")
+    except NotYet as error:
+        print(f"Not yet: {error}.")
+        return 1
+    except (Unreadable, TriptychError) as error:
+        print(f"exercises.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
