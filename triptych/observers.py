@@ -127,7 +127,8 @@ class TensorBoard:
     def see(self, event: Event) -> None:
         if event["type"] == "block":
             for at, loss in enumerate(event["losses"], event["step"] - event["steps"] + 1):
-                self._writer.add_scalar("loss", loss, at)
+                if loss is not None:  # not finite
+                    self._writer.add_scalar("loss", loss, at)
             self._writer.add_scalar("rate", event["rate"], event["step"])
             self._writer.add_scalar("ms_per_step", event["seconds"] * 1e3, event["step"])
         elif event["type"] == "epoch":

@@ -267,7 +267,14 @@ def _are_twins(value: Any) -> bool:
     return isinstance(value, list) and all(_is_look(twin) and {"apart", "flips"} <= set(twin) for twin in value)
 
 
-_ANY: dict[str, Callable[[Any], bool]] = {"step": _is_whole, "seed": _is_whole, "row": _is_text, "epoch": _is_whole}
+_ANY: dict[str, Callable[[Any], bool]] = {
+    "step": _is_whole,
+    "seed": _is_whole,
+    "row": _is_text,
+    "epoch": _is_whole,
+    "validation_loss": _is_figure,
+    "validation_accuracy": _is_figure,
+}
 _OF_A_ROW = {"row": _is_text, "seed": _is_whole, "training": _is_flag, "timed": _is_flag}
 _KEYS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "block": {"step": _is_whole, "steps": _is_whole, "seconds": is_number, "losses": _are_figures},

@@ -13,7 +13,7 @@ from pathlib import Path
 import damage
 import pytest
 from damage import Driver
-from test_going_on import check_log, outcome, states, trained
+from trainings import check_log, outcome, states, trained
 
 from triptych import files, observers, zoo
 from triptych.callbacks import EarlyStopping, ReduceLROnPlateau
@@ -119,8 +119,11 @@ def test_forged_states_are_refused_or_trained(driver, tmp_path, young, scale: in
         shutil.copytree(young, folder)
         path = folder / ("best" if number % 5 == 0 else "last") / "state.safetensors"
         path.write_bytes(damage.forged_state(path.read_bytes(), lambda about: damage.changed(about, rng)))
-        if "10000000000" not in str(damage.about_of(path.read_bytes())["recipe"] if "recipe" in str(path.read_bytes()[: 2**14]) else ""):
-            driver.refused("show", str(folder))
+        driver.refused("show", str(folder))
+        recipe = damage.about_of((folder / "last" / "state.safetensors").read_bytes()).get("recipe")
+        if isinstance(recipe, dict) and recipe.get("epochs") in (2**63, 10**12, 10**400):
+            shutil.rmtree(folder)
+            continue  # that is a valid recipe, and would train for ever
         refused += driver.refused("train", "numpy", "--resume", str(folder)) is not None
         shutil.rmtree(folder)
     assert refused > MUTANTS * scale // 2

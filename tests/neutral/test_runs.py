@@ -105,6 +105,7 @@ NO_EVENTS = (
     *(json.dumps(EVALUATION | change).encode() for change in ({"rows": []}, {"rows": {"numpy": 3}}, {"twins": [{}]}, {"seed": "0"})),
     json.dumps(EVALUATION | {"rows": {"numpy": LOOK | {"flips": None}}}).encode(),
     json.dumps({"type": "x", "step": "a"}).encode(),
+    json.dumps({"type": "epoch", "epoch": 1, "step": 2, "loss": 1.0, "validation_loss": "low"}).encode(),
 )
 
 
