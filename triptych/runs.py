@@ -146,12 +146,10 @@ def read_results(folder: Path, kind: str | None = "compare") -> dict[str, Any]:
         if results["schema"] != 1:
             files.check_seal(content, results.get("sha256"))
         found = results.get("kind", "compare")
-        if kind not in (None, found):
-            raise TriptychError(
-                f"{folder}: results of triptych {found}, where those of triptych {kind} are needed; see triptych show {folder}"
-            )
         if found == "compare":
             _check_names(results)
+    if kind not in (None, found):
+        raise TriptychError(f"{folder}: results of triptych {found}, where those of triptych {kind} are needed; see triptych show {folder}")
     return results
 
 

@@ -72,7 +72,7 @@ def test_killed_runs_end_as_if_nothing_had_happened(tmp_path, digits, scale: int
                     files.load_state(folder / name / "state.safetensors")
             if not killed:
                 break
-        done = subprocess.run([*command[:3], *command[3:]], capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0 or "this run is finished" in done.stderr, done.stderr
         assert outcome(folder) == expected
         assert states(folder) == weights
@@ -161,9 +161,10 @@ def test_forged_logs_change_nothing(driver, tmp_path, young, expected, scale: in
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory) -> Path:
-    """The run folder of a small comparison: NumPy alone, so that it takes seconds."""
+    """The run folder of a small comparison."""
+    pytest.importorskip("torch")
     cwd = tmp_path_factory.mktemp("compared")
-    options = ("--data", "digits", "--engines", "numpy", "--hidden", "4", "--batch-size", "256", "--epochs", "2")
+    options = ("--data", "digits", "--engines", "numpy,torch", "--hidden", "4", "--batch-size", "256", "--epochs", "2")
     command = [sys.executable, "-P", "-m", "triptych", "compare", *options]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     folder = next((cwd / "runs").iterdir())
