@@ -91,7 +91,7 @@ class CSVLog:
     """
 
     def __init__(self, folder: Path, history: list[Event]) -> None:
-        path = folder / "history.csv"
+        path = self._path = folder / "history.csv"
         start = io.StringIO()
         writer: DictWriter[str] = DictWriter(start, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
@@ -102,8 +102,9 @@ class CSVLog:
 
     def see(self, event: Event) -> None:
         if event["type"] == "epoch":
-            self._writer.writerow(event)
-            self._file.flush()
+            with files.naming(self._path):
+                self._writer.writerow(event)
+                self._file.flush()
 
     def close(self) -> None:
         self._file.close()

@@ -85,8 +85,9 @@ class Run:
 
     def log(self, event: dict[str, Any]) -> None:
         """Append one event, a line of JSON, and hand it to the system at once."""
-        self._log.write(files.to_json(event) + "\n")
-        self._log.flush()
+        with files.naming(self.folder / "events.jsonl"):
+            self._log.write(files.to_json(event) + "\n")
+            self._log.flush()
 
     def save_state(self, name: str, state: State, network: Network, recipe: Recipe, provenance: dict[str, Any]) -> None:
         files.save_state(self.folder / name / "state.safetensors", state, network, recipe, provenance)
@@ -144,7 +145,7 @@ def read_results(folder: Path, kind: str | None = "compare") -> dict[str, Any]:
             known = " or ".join(map(str, SCHEMAS))
             raise TriptychError(f"{path}: not results of schema {known}; make it anew with triptych compare")
         if results["schema"] != 1:
-            files.check_seal(content, results.get("sha256"))
+            files.check_seal(path, content, results.get("sha256"))
         found = results.get("kind", "compare")
         if found == "compare":
             _check_names(results)
