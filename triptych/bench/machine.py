@@ -75,11 +75,11 @@ def blas() -> list[str]:
     """Return each BLAS and OpenMP library loaded into this process, with its kernel and threads."""
     from threadpoolctl import threadpool_info
 
-    return [
+    return sorted(
         " ".join(str(info[key]) for key in ("internal_api", "version", "architecture") if info.get(key))
         + f", {info['num_threads']} threads"
         for info in threadpool_info()
-    ]
+    )
 
 
 def peak_memory() -> int | None:
