@@ -13,7 +13,7 @@ import secrets
 import stat
 import sys
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from math import prod
 from pathlib import Path
@@ -43,24 +43,34 @@ def write(path: Path, content: bytes | str) -> None:
         content = content.encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with part.open("xb") as file:  # made with the permissions that the user's umask leaves
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException as error:
-        part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None:
-            error.filename = str(path)  # a full disk names no file, and a temporary name tells the user nothing
-            error.filename2 = None
-        raise
+    with naming(path):  # a temporary name tells the user nothing
+        try:
+            with part.open("xb") as file:  # made with the permissions that the user's umask leaves
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
     if hasattr(os, "O_DIRECTORY"):  # the rename itself is on disk only when its folder is
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextmanager
+def naming(path: Path) -> Generator[None]:
+    """Put a file's name into an `OSError`; that of a full disk has none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(path)
+            error.filename2 = None
+        raise
 
 
 def sweep(folder: Path) -> None:
@@ -169,8 +179,8 @@ def seal(content: bytes) -> tuple[bytes, str]:
     return b"".join((content[:at], digest.encode(), content[at + len(_BLANK) :])), digest
 
 
-def check_seal(content: bytes, digest: Any) -> None:
-    """Raise `TriptychError` unless `digest` is what `seal` put into this content."""
+def check_seal(path: Path, content: bytes, digest: Any) -> None:
+    """Raise `TriptychError` unless `digest` is what `seal` put into this content of a file."""
     if isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest):
         at = content.find(digest.encode())
         h = sha256(memoryview(content)[: max(at, 0)])
@@ -178,7 +188,7 @@ def check_seal(content: bytes, digest: Any) -> None:
         h.update(memoryview(content)[at + len(_BLANK) :])
         if at >= 0 and h.hexdigest() == digest:
             return
-    raise TriptychError("its SHA-256 does not match, so the file is damaged or was changed")
+    raise TriptychError(f"{path}: its SHA-256 does not match, so the file is damaged or was changed")
 
 
 def save_state(path: Path, state: State, network: Network, recipe: Recipe, provenance: dict[str, Any]) -> str:
@@ -261,9 +271,9 @@ def read_state(path: Path) -> SavedState:
         if len(arrays) != len(state):
             raise TriptychError(f"it has {len(arrays)} arrays and an order of {len(state)}")
         if written == FORMAT:
-            check_seal(content, about["sha256"])
+            check_seal(path, content, about["sha256"])
         elif about["sha256"] != _old_digest(written, state, about["provenance"]):
-            raise TriptychError("the SHA-256 of its arrays does not match, so the file is damaged")
+            raise TriptychError(f"{path}: the SHA-256 of its arrays does not match, so the file is damaged")
         if not all(np.isfinite(array).all() for array in state.values()):
             raise TriptychError(f"{path}: holds NaN or infinite weights")
         if not isinstance(about["provenance"], dict):
@@ -288,16 +298,50 @@ def _old_digest(written: int, state: State, provenance: Mapping[str, Any]) -> st
     return h.hexdigest()
 
 
+class _LogFile:
+    """A file of TensorBoard's, whose failures are passed over: a thread writes it, and a report or a resume makes it anew."""
+
+    def __init__(self, path: str) -> None:
+        self._file = open(path.removeprefix(_LOGS), "wb")  # noqa: SIM115 - tensorboardX closes it
+
+    def write(self, data: bytes) -> None:
+        with suppress(OSError):
+            self._file.write(data)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._file.close()
+
+
+class _LogFiles:
+    """What tensorboardX calls for paths that begin with `_LOGS`."""
+
+    def open(self, path: str) -> _LogFile:
+        return _LogFile(path)
+
+    def directory_check(self, path: str) -> None:
+        Path(path.removeprefix(_LOGS)).mkdir(parents=True, exist_ok=True)
+
+
+_LOGS = "triptych:"
+
+
 def summary_writer(folder: Path) -> Any:
     """Return a SummaryWriter for a folder, without the logs that are there: two in one folder would be drawn twice."""
     modules: dict[str, Any] = sys.modules
     hidden = modules.setdefault("torch", None) is None  # tensorboardX imports PyTorch if it can, for tensors: it takes over a second
     try:
         from tensorboardX import SummaryWriter
+        from tensorboardX.record_writer import register_writer_factory
     finally:
         if hidden:
             del modules["torch"]
     for old in folder.glob("events.out.tfevents.*"):
         if old.is_symlink() or old.is_file():
             old.unlink()
-    return SummaryWriter(str(folder))
+    register_writer_factory(_LOGS.rstrip(":"), _LogFiles())
+    return SummaryWriter(f"{_LOGS}{folder}")

@@ -1,6 +1,7 @@
 """What is trained: a network as plain data, its shapes computed once. No framework, no arithmetic."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
@@ -53,10 +54,11 @@ class Network:
         if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
             raise SpecError(f"network: its name must be a few letters, not {self.name!r}")
         names = [layer.name for layer in flat(self.layers)]
+        counts = Counter(map(str, names))  # counted once: a file may name a hundred thousand layers
         for name in names:
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", str(name)) or str(name) != name:
                 raise SpecError(f"layer name {name!r}: use letters, digits and _ only, a letter first")
-            if names.count(name) > 1:
+            if counts[name] > 1:
                 raise SpecError(f"two layers are called {name!r}; give each its own name")
         if not self.input_shape or not all(is_int(n) and n > 0 for n in self.input_shape):
             raise SpecError(f"network {self.name!r}: input shape must be positive whole numbers, not {self.input_shape}")

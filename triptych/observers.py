@@ -91,7 +91,7 @@ class CSVLog:
     """
 
     def __init__(self, folder: Path, history: list[Event]) -> None:
-        path = folder / "history.csv"
+        path = self._path = folder / "history.csv"
         start = io.StringIO()
         writer: DictWriter[str] = DictWriter(start, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
@@ -102,8 +102,9 @@ class CSVLog:
 
     def see(self, event: Event) -> None:
         if event["type"] == "epoch":
-            self._writer.writerow(event)
-            self._file.flush()
+            with files.naming(self._path):
+                self._writer.writerow(event)
+                self._file.flush()
 
     def close(self) -> None:
         self._file.close()
@@ -127,7 +128,8 @@ class TensorBoard:
     def see(self, event: Event) -> None:
         if event["type"] == "block":
             for at, loss in enumerate(event["losses"], event["step"] - event["steps"] + 1):
-                self._writer.add_scalar("loss", loss, at)
+                if loss is not None:  # not finite
+                    self._writer.add_scalar("loss", loss, at)
             self._writer.add_scalar("rate", event["rate"], event["step"])
             self._writer.add_scalar("ms_per_step", event["seconds"] * 1e3, event["step"])
         elif event["type"] == "epoch":

@@ -85,12 +85,9 @@ class Run:
 
     def log(self, event: dict[str, Any]) -> None:
         """Append one event, a line of JSON, and hand it to the system at once."""
-        try:
+        with files.naming(self.folder / "events.jsonl"):
             self._log.write(files.to_json(event) + "\n")
             self._log.flush()
-        except OSError as error:
-            error.filename = error.filename or self._log.name  # a full disk does not say what was written
-            raise
 
     def save_state(self, name: str, state: State, network: Network, recipe: Recipe, provenance: dict[str, Any]) -> None:
         files.save_state(self.folder / name / "state.safetensors", state, network, recipe, provenance)
@@ -148,14 +145,12 @@ def read_results(folder: Path, kind: str | None = "compare") -> dict[str, Any]:
             known = " or ".join(map(str, SCHEMAS))
             raise TriptychError(f"{path}: not results of schema {known}; make it anew with triptych compare")
         if results["schema"] != 1:
-            files.check_seal(content, results.get("sha256"))
+            files.check_seal(path, content, results.get("sha256"))
         found = results.get("kind", "compare")
-        if kind not in (None, found):
-            raise TriptychError(
-                f"{folder}: results of triptych {found}, where those of triptych {kind} are needed; see triptych show {folder}"
-            )
         if found == "compare":
             _check_names(results)
+    if kind not in (None, found):
+        raise TriptychError(f"{folder}: results of triptych {found}, where those of triptych {kind} are needed; see triptych show {folder}")
     return results
 
 
@@ -271,7 +266,14 @@ def _are_twins(value: Any) -> bool:
     return isinstance(value, list) and all(_is_look(twin) and {"apart", "flips"} <= set(twin) for twin in value)
 
 
-_ANY: dict[str, Callable[[Any], bool]] = {"step": _is_whole, "seed": _is_whole, "row": _is_text, "epoch": _is_whole}
+_ANY: dict[str, Callable[[Any], bool]] = {
+    "step": _is_whole,
+    "seed": _is_whole,
+    "row": _is_text,
+    "epoch": _is_whole,
+    "validation_loss": _is_figure,
+    "validation_accuracy": _is_figure,
+}
 _OF_A_ROW = {"row": _is_text, "seed": _is_whole, "training": _is_flag, "timed": _is_flag}
 _KEYS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "block": {"step": _is_whole, "steps": _is_whole, "seconds": is_number, "losses": _are_figures},

@@ -13,7 +13,7 @@ from pathlib import Path
 import damage
 import pytest
 from damage import Driver
-from test_going_on import check_log, outcome, states, trained
+from trainings import check_log, outcome, states, trained
 
 from triptych import files, observers, zoo
 from triptych.callbacks import EarlyStopping, ReduceLROnPlateau
@@ -72,7 +72,7 @@ def test_killed_runs_end_as_if_nothing_had_happened(tmp_path, digits, scale: int
                     files.load_state(folder / name / "state.safetensors")
             if not killed:
                 break
-        done = subprocess.run([*command[:3], *command[3:]], capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0 or "this run is finished" in done.stderr, done.stderr
         assert outcome(folder) == expected
         assert states(folder) == weights
@@ -119,8 +119,11 @@ def test_forged_states_are_refused_or_trained(driver, tmp_path, young, scale: in
         shutil.copytree(young, folder)
         path = folder / ("best" if number % 5 == 0 else "last") / "state.safetensors"
         path.write_bytes(damage.forged_state(path.read_bytes(), lambda about: damage.changed(about, rng)))
-        if "10000000000" not in str(damage.about_of(path.read_bytes())["recipe"] if "recipe" in str(path.read_bytes()[: 2**14]) else ""):
-            driver.refused("show", str(folder))
+        driver.refused("show", str(folder))
+        recipe = damage.about_of((folder / "last" / "state.safetensors").read_bytes()).get("recipe")
+        if isinstance(recipe, dict) and recipe.get("epochs") in (2**63, 10**12, 10**400):
+            shutil.rmtree(folder)
+            continue  # that is a valid recipe, and would train for ever
         refused += driver.refused("train", "numpy", "--resume", str(folder)) is not None
         shutil.rmtree(folder)
     assert refused > MUTANTS * scale // 2
@@ -158,9 +161,10 @@ def test_forged_logs_change_nothing(driver, tmp_path, young, expected, scale: in
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory) -> Path:
-    """The run folder of a small comparison: NumPy alone, so that it takes seconds."""
+    """The run folder of a small comparison."""
+    pytest.importorskip("torch")
     cwd = tmp_path_factory.mktemp("compared")
-    options = ("--data", "digits", "--engines", "numpy", "--hidden", "4", "--batch-size", "256", "--epochs", "2")
+    options = ("--data", "digits", "--engines", "numpy,torch", "--hidden", "4", "--batch-size", "256", "--epochs", "2")
     command = [sys.executable, "-P", "-m", "triptych", "compare", *options]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     folder = next((cwd / "runs").iterdir())
@@ -223,7 +227,7 @@ def test_a_report_of_a_damaged_log_says_so_and_keeps_its_figures(driver, tmp_pat
         status, said, errors = driver.run("report", str(folder))
         assert status == 0, errors
         assert str(folder / "report.html") in said
-        told += "damaged lines are left out of the curves" in errors
+        told += "left out of the curves" in errors
         if number % 4:
             assert drawn(folder) == expected
     assert told

@@ -259,3 +259,23 @@ def test_a_killed_write_leaves_a_name_that_is_swept(tmp_path, monkeypatch):
     assert len(list((tmp_path / "last").iterdir())) == 1
     files.sweep(tmp_path)
     assert list((tmp_path / "last").iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_log_of_tensorboard_that_cannot_be_written_ends_nothing():
+    log = files._LogFile("/dev/full")
+    log.write(b"x" * 10**6)
+    log.write(b"x")
+    log.flush()
+    log.close()
+
+
+def test_tensorboards_logs_are_where_they_belong_and_replace_those_of_before(tmp_path):
+    pytest.importorskip("tensorboardX")
+    folder = tmp_path / "a folder: with a colon"
+    for value in (1.0, 2.0):
+        writer = files.summary_writer(folder)
+        writer.add_scalar("loss", value, 1)
+        writer.close()
+    assert len(list(folder.iterdir())) == 1
+    assert next(iter(folder.iterdir())).stat().st_size > 40

@@ -30,5 +30,6 @@ def report(
     if missing:
         raise TriptychError(missing)
     if damaged:
-        print(f"triptych: {folder / 'events.jsonl'}: {damaged} damaged lines are left out of the curves", file=sys.stderr)
+        lines = "1 damaged line is" if damaged == 1 else f"{damaged:,} damaged lines are"
+        print(f"triptych: {folder / 'events.jsonl'}: {lines} left out of the curves", file=sys.stderr)
     print(folder / "report.html")
