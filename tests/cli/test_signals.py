@@ -167,10 +167,10 @@ def test_any_encoding_of_the_terminal(tmp_path, encoding: str):
 
 def test_a_path_is_printed_as_it_is(tmp_path):
     """No markup and no emoji of rich; and what is to be typed again is quoted for a shell."""
-    for name in ("q[/b]", "[bold]:smile:"):
-        done = run(tmp_path, "train", "numpy", *FEW, "--epochs", "1", "--runs", name)
-        assert done.returncode == 0, done.stderr
-        assert f"Run folder: {name}{os.sep}" in done.stdout
+    name = "q[/b] [bold]:smile:"
+    done = run(tmp_path, "train", "numpy", *FEW, "--epochs", "1", "--runs", name)
+    assert done.returncode == 0, done.stderr
+    assert f"Run folder: {name}{os.sep}" in done.stdout
     (tmp_path / "my [b] $HOME").mkdir()
     process = started(tmp_path, *LONG, "--runs", "my [b] $HOME/runs")
     wait_for_steps(tmp_path / "my [b] $HOME")
