@@ -39,7 +39,7 @@ def write(path: Path, content: bytes | str) -> None:
         os.replace(name, path)
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.errno and error.filename is None:
             error.filename = str(path)  # a full disk does not say what was written
         raise
     if hasattr(os, "O_DIRECTORY"):  # the rename itself is on disk only when its folder is

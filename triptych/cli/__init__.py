@@ -53,7 +53,7 @@ def _closed_pipes() -> Generator[None]:
         raise PipeClosed from None
 
 
-def _raise_again(_: Any) -> NoReturn:
+def _raise_again(self: Any) -> NoReturn:
     raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
