@@ -104,6 +104,15 @@ REFUSED = {
         lambda data: data["samples"][0]["seconds"].update(numpy=0),
         r"not a calibration, or damaged \(ValueError\)",
     ),
+    "one with a time beyond any float": (
+        lambda data: data["samples"][0]["seconds"].update(numpy=10**400),
+        r"not a calibration, or damaged \(OverflowError\)",
+    ),
+    "one with a batch beyond any memory": (
+        lambda data: data["samples"][0].update(batch=10**30),
+        r"not a calibration, or damaged \(ValueError\)",
+    ),
+    "one with a batch that is a word": (lambda data: data["samples"][0].update(batch="x"), "batch must be a whole number"),
     "one with no time": (lambda data: data["samples"][0]["seconds"].update(numpy=None), r"not a calibration, or damaged \(TypeError\)"),
     "one without verdicts": (lambda data: data.update(unproved=None), r"not a calibration, or damaged \(AttributeError\)"),
     "one without samples": (lambda data: data.pop("samples"), r"not a calibration, or damaged \(KeyError\)"),

@@ -43,6 +43,18 @@ MISTAKES = {
     "no epochs": (["compare", "--epochs", "0"], "epochs must be a whole number of at least 1"),
     "a negative seed": (["verify", "--seed", "-1"], "seed must be a whole number"),
     "a device that is not here": (["compare", "--device", "cuda", "--epochs", "1"], "PyTorch sees no cuda device on this machine"),
+    "a device by its other name": (["compare", "--device", "gpu"], "device 'gpu' is unknown; did you mean 'cuda'?"),
+    "such a device, to verify": (["verify", "--device", "GPU"], "did you mean 'cuda'?"),
+    "such a device, to train": (["train", "numpy", "--device", "gpu"], "did you mean 'cuda'?"),
+    "two networks": (["compare", "--network", "cnn", "--hidden", "64"], "--network cnn and --hidden 64 both say which network"),
+    "widths, before data is read": (["train", "numpy", "--hidden", "abc", "--data", "nope.csv"], "--hidden 'abc': give whole numbers"),
+    "a warm-up before the beginning": (["train", "numpy", "--warmup", "-1"], "--warmup -1: give a number of epochs, 0 or more"),
+    "a warm-up that is no number": (["train", "numpy", "--warmup", "nan"], "--warmup nan: give a number of epochs"),
+    "a network that is too large": (["train", "numpy", "--hidden", "1000000000", "--data", "digits"], "not enough memory"),
+    "a network file that is too large": (["show", "--network", "large.json"], "a file of at most 4 MiB is needed"),
+    "a network file with a long key": (["show", "--network", "long.json"], "unknown key 'kkkk"),
+    "markup in an argument": (["show", "[/b]"], "[/b]: holds no results.json"),
+    "markup in an engine": (["train", "[/b]"], "engine '[/b]' is unknown"),
     "a network for other images": (["compare", "--network", "other.json"], "takes inputs of shape (32, 32, 1)"),
     "everything and one": (["verify", "--all", "--network", "custom"], "it stands for every network"),
     "layers and one network": (["verify", "--layers", "--network", "custom"], "it stands for networks of its own"),
@@ -62,7 +74,10 @@ MISTAKES = {
 def test_a_mistake_is_answered_in_words(tmp_path, kind: str):
     arguments, says = MISTAKES[kind]
     (tmp_path / "other.json").write_text(json.dumps(zoo.dense("other", [4], shape=(32, 32, 1)).to_json()))
+    (tmp_path / "large.json").write_bytes(bytes(5 * 2**20))
+    (tmp_path / "long.json").write_text(json.dumps({"k" * 1_000_000: 1}))
     done = run(*arguments, cwd=tmp_path)
+    assert len(done.stdout + done.stderr) < 2_500
     said = re.sub(r"[│╭╮╰╯─\s]+", " ", done.stdout + done.stderr)
     assert done.returncode == 2, said
     assert says in said
@@ -78,6 +93,28 @@ def test_every_command_has_help_that_teaches(tmp_path, command: list[str]):
     assert "Usage" in done.stdout
     if command in (["compare"], ["verify"]):
         assert "Examples" in done.stdout
+
+
+@pytest.mark.parametrize("command", [[], ["data"]])
+def test_a_bare_command_shows_its_help(tmp_path, command: list[str]):
+    done = run(*command, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage" in done.stdout
+
+
+def test_the_launcher_shows_its_own_name(tmp_path):
+    command = [sys.executable, str(ROOT / "compare_all_implementations.py"), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert "Usage: compare_all_implementations.py [OPTIONS]" in done.stdout
+
+
+def test_a_name_with_markup_is_shown_as_it_is(tmp_path):
+    described = zoo.dense("a[/b]:smile:", [4]).to_json()
+    (tmp_path / "mine.json").write_text(json.dumps(described))
+    done = run("show", "--network", "mine.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "a[/b]:smile:: 784-4-10" in done.stdout
 
 
 def test_show_prints_the_network_and_its_file_comes_back(tmp_path):

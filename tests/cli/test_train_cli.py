@@ -263,7 +263,7 @@ MISTAKES = {
     "a misspelt engine": (["train", "nympy"], "did you mean 'numpy'"),
     "a misspelt schedule": (["train", "numpy", "--schedule", "cosin"], "did you mean 'cosine'"),
     "a schedule that needs numbers": (["train", "numpy", "--schedule", "step"], "or milestones, in a recipe file"),
-    "a warm-up before the start": (["train", "numpy", "--warmup", "-1"], "warmup must be a number of at least 0"),
+    "a warm-up before the start": (["train", "numpy", "--warmup", "-1"], "--warmup -1: give a number of epochs, 0 or more"),
     "everything set aside": (["train", "numpy", "--validation", "1"], "validation must be below 1"),
     "nearly everything set aside": (
         ["train", "numpy", "--validation", "0.9999"],

@@ -1,5 +1,6 @@
 """The command line: one small file a command, no logic. Nothing heavy is imported until a command runs."""
 
+import atexit
 import errno
 import os
 import signal
@@ -52,7 +53,7 @@ def _closed_pipes() -> Generator[None]:
         raise PipeClosed from None
 
 
-def _raise_again(_: Any) -> NoReturn:
+def _raise_again(self: Any) -> NoReturn:
     raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
@@ -99,7 +100,10 @@ def main(arguments: list[str] | None = None, name: str = "triptych") -> None:
         if hasattr(stream, "reconfigure"):  # what the terminal's encoding lacks becomes a question mark
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
     signal.signal(signal.SIGINT, _stop)
-    sys.exit(_status(arguments, name))
+    status = _status(arguments, name)
+    # The last word was said. What libraries add while the process ends, of the same full disk, is left out.
+    atexit.register(os.dup2, os.open(os.devnull, os.O_WRONLY), 2)
+    sys.exit(status)
 
 
 def _status(arguments: list[str] | None, name: str) -> int:

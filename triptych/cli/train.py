@@ -5,6 +5,7 @@ import os
 import signal
 import stat
 import sys
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,6 +141,7 @@ def train(
         say(console, why)
     for note in running.notes:
         say(console, note, "yellow")
+    threading.excepthook = _thread_failed
     result = None
     folder = running.run.folder
     given = {"backend": backend, "threads": threads if threads != 1 else None, "device": device if device != "cpu" else None}
@@ -159,6 +161,8 @@ def train(
         except OSError as error:
             what = f"{error.filename or folder}: {error.strerror or error}"
             raise TriptychError(f"{what}; what was saved before is whole; mend it, and go on with: {again}") from None
+        finally:
+            _forget_lost_terminal()
     if result is None:
         step = running.training.position.step
         print(f"triptych: stopped after step {step:,} of {running.schedule.steps:,}, and saved; go on with:", file=sys.stderr)
@@ -176,6 +180,17 @@ def _refuse(context: typer.Context, names: tuple[str, ...]) -> None:
             raise typer.BadParameter("it comes from the run that goes on; leave it out", param_hint=f"--{option}")
 
 
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    """Take in that one of two threads cannot write: that of the progress bar, or that of TensorBoard's log.
+
+    On a full disk the next line of events.jsonl cannot be written either, and this is said once.
+    """
+    if not isinstance(failed.exc_value, OSError):
+        threading.__excepthook__(failed)
+    elif failed.exc_value.errno == errno.EIO:
+        _forget_lost_terminal()
+
+
 def _show(progress: "TrainingProgress", event: dict[str, Any]) -> None:
     """Show an event. Where SIGHUP is ignored the terminal may be gone; then the training goes on unseen."""
     try:
@@ -183,14 +198,14 @@ def _show(progress: "TrainingProgress", event: dict[str, Any]) -> None:
     except OSError as error:
         if error.errno != errno.EIO:
             raise
-        _forget_the_terminal()
+        _forget_lost_terminal()
 
 
-def _forget_the_terminal() -> None:
+def _forget_lost_terminal() -> None:
     """Send to nowhere what would be written to a terminal that is gone: writing to it would be an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
-        if stat.S_ISCHR(os.fstat(stream).st_mode):  # a file or a pipe is still there
+        if stat.S_ISCHR(os.fstat(stream).st_mode) and not os.isatty(stream):
             os.dup2(nowhere, stream)
     os.close(nowhere)
 
@@ -199,9 +214,7 @@ def _forget_the_terminal() -> None:
 def _signals(training: "Training") -> Generator[None]:
     """Let Ctrl-C, SIGTERM and SIGHUP end the training after the steps in flight; once more changes nothing."""
 
-    def stop(number: int, _: Any) -> None:
-        if number == HANGUP:
-            _forget_the_terminal()
+    def stop(*_: Any) -> None:
         training.stop()
 
     wanted = [signal.SIGINT, signal.SIGTERM]
