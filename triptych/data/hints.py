@@ -333,7 +333,7 @@ def _format_of(folder: Path) -> str:
     for form in FORMATS:
         try:
             if form.name != "image files" and form.fits(folder):
-                return labels.get(form.name, f"{form.name} files")
+                return labels.get(form.name, form.name if form.name.endswith("files") else f"{form.name} files")
         except OSError:
             return ""
     return ""
