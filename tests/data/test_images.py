@@ -273,10 +273,23 @@ def test_colours_of_16_bits(root):
 
 
 def test_a_set_that_is_nearly_black_or_of_one_colour_is_said(root, tmp_path):
-    two_classes(root, [encoded((a > 99).astype(np.uint8)) for a in GREYS])
-    assert read(root).notes == ("no pixel is over 1 of 255: nearly black; save the images again with their whole range from 0 to 255",)
+    two_classes(root, [encoded(a // 16) for a in GREYS])
+    assert read(root).notes == ("no pixel is over 15 of 255: nearly black; save the images again with their whole range from 0 to 255",)
     flat = two_classes(tmp_path / "flat", [encoded(np.full((6, 5), 7, np.uint8))] * 4)
     assert read(flat).notes == ("every pixel of every image is 7: there is nothing to learn from",)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_masks_of_0_and_1_have_the_whole_contrast(root, dtype: type):
+    masks = [(a > 99).astype(dtype) for a in GREYS]
+    two_classes(root, [encoded(mask) for mask in masks])
+    found = read(root)
+    assert np.array_equal(found.train.images[..., 0], in_order(masks) * 255)
+    assert found.test is not None
+    assert found.test.images.max() == 255
+    eight = "pixels 0 and 1 read as 0 and 255"
+    how = eight if dtype is np.uint8 else "8 images have 16 bits a pixel, of which 1 is in use: 0 to 1 become 0 to 255"
+    assert found.notes == (how,)
 
 
 # ---------------------------------------------------------------- amounts

@@ -1,5 +1,6 @@
 """What a file or folder that cannot be read probably is, and what to do about it."""
 
+import os
 import re
 import shlex
 import stat
@@ -15,7 +16,8 @@ LONGEST_PATH = 180  # characters of a path in a message
 HEAD_BYTES = 1024  # of a file, from which its kind is told
 DEPTH = 3  # folders below the one that was given
 FOLDERS = 500  # looked into at most
-LITTER = ("thumbs.db", "desktop.ini", "__macosx")  # systems leave these, and names that begin with a dot
+# Systems leave these in folders, in letters of either size, and names that begin with a dot.
+LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r", "@eadir", "$recycle.bin")
 
 PICKLE = "a pickle, which can run any code when it is read"
 CONVERT = "convert it to PNG or JPEG"
@@ -298,19 +300,25 @@ def _visible(folder: Path) -> list[Path]:
 
 def _below(root: Path) -> Iterator[Path]:
     """Yield the folders below one, the nearest first, without following links."""
-    level, count = [root], 0
+    level, left = [root], FOLDERS
     for _ in range(DEPTH):
         deeper: list[Path] = []
         for folder in level:
-            deeper += [path for path in _visible(folder) if path.is_dir() and not path.is_symlink()]
-            if len(deeper) > FOLDERS:
-                break
-        for folder in deeper:
-            count += 1
-            if count > FOLDERS:
-                return
-            yield folder
-        level = deeper
+            if len(deeper) < left:
+                deeper += _folders(folder)
+        level = deeper[:left]
+        left -= len(level)
+        yield from level
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders in one; without a look at each file, of which there may be very many."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names) if not name.startswith(".") and name.lower() not in LITTER]
 
 
 def _inside(root: Path) -> Iterator[tuple[str, Path]]:

@@ -31,7 +31,7 @@ CONTRAST = 64  # by which a shape must differ from its ground, of 255
 
 SKIP = ", or leave such images out: --skip-unreadable"
 MEND = "mend or remove it"
-USUAL_BITS = (8, 10, 12, 14)  # in use by cameras and scanners that write 16
+USUAL_BITS = (1, 8, 10, 12, 14)  # in use by masks, cameras and scanners that write 16
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class _Seen:
         used = self.highest.bit_length()
         if not self.highest or used >= 15:
             return 16
-        if used < USUAL_BITS[0]:
+        if 1 < used < 8:
             raise DataError(f"{name}: images of 16 bits with no pixel over {self.highest}; save them with 8 bits, from 0 to 255")
         return next(bits for bits in USUAL_BITS if bits >= used)
 
@@ -141,7 +141,8 @@ class _Seen:
             found.append(f"{_images(dropped)} transparent pixels: the transparency is dropped")
         if rules.bits < 16:
             highest = 2**rules.bits - 1
-            found.append(f"{_images(self.deep)} 16 bits a pixel, of which {rules.bits} are in use: 0 to {highest:,} become 0 to 255")
+            use = "is in use" if rules.bits == 1 else "are in use"
+            found.append(f"{_images(self.deep)} 16 bits a pixel, of which {rules.bits} {use}: 0 to {highest:,} become 0 to 255")
         if self.pages:
             found.append(f"{_images(self.pages, 'file')} more than one picture: the first of each is read")
         return found
@@ -193,18 +194,26 @@ def found(
         del images
         images, kept, left_out = _decode(samples(), len(kept), options, progress, rules, _Seen())
     train, test = Split(images[:n], labels[:n]), Split(images[n:], labels[n:])
-    check_varied(path, train.labels, classes)
+    check_varied(Path(name), train.labels, classes)
     counts = np.bincount(train.labels, minlength=len(classes))
     for label in np.unique(labels):
         if counts[label] < 1 + whole:
             enough = "of which one could be set aside for testing; give at least 2" if whole else "but some in the test set"
             raise DataError(f"{name}: class {classes[label]!r} has {counts[label] or 'no'} training image{'s' * (not whole)}, {enough}")
-    notes = (*notes, *seen.notes(rules), *_plausible(images))
+    notes = (*notes, *seen.notes(rules), *_stretched(images), *_plausible(images))
     return Found(train, None if whole else test, classes, tuple(left_out), notes)
 
 
 def _images(count: int, what: str = "image") -> str:
     return f"1 {what} has" if count == 1 else f"{count:,} {what}s have"
+
+
+def _stretched(images: NDArray[np.uint8]) -> list[str]:
+    """Multiply masks by 255, in place: a set of which every pixel is 0 or 1. Return a line where it was one."""
+    if images[0].max() > 1 or images.max() != 1 or images.min() != 0:
+        return []
+    images *= 255
+    return ["pixels 0 and 1 read as 0 and 255"]
 
 
 def _plausible(images: NDArray[np.uint8]) -> list[str]:

@@ -209,7 +209,7 @@ class _Shard:
             if (values == -1).all():
                 raise DataError(f"{name}: every label is -1: this set has no labels; give the training file to have a test set split off")
             names = _names(schema.metadata, column)
-            check_whole(path, "label", values, len(names or range(CLASSES)) - 1, "row")
+            check_whole(Path(name), "label", values, len(names or range(CLASSES)) - 1, "row")
             return cls(path, file, columns, values.astype(np.int32), names)
 
     def samples(self) -> Iterator[images.Sample]:
