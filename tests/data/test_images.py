@@ -137,6 +137,20 @@ def test_good_data_of_another_format_is_not_to_be_thrown_away(root, kind: str):
     assert what in error_of(root, SKIP)
 
 
+@pytest.mark.parametrize("kind", ["TGA", "PCX", "ICO"])
+def test_other_formats_that_only_their_names_tell(root, kind: str):
+    two_classes(root, [written(COLOUR, kind)] * 4, kind.lower())
+    said = error_of(root)
+    assert f"TIFF image, but an image of the format {kind}; convert it to PNG or JPEG" in said
+    assert "--skip-unreadable" not in said
+
+
+@pytest.mark.parametrize(("suffix", "tags"), [("nef", {}), ("CR2", {}), ("tif", {50706: b"\1\4\0\0"})])
+def test_the_preview_of_a_raw_photograph_is_not_taken_for_it(root, suffix: str, tags: dict):
+    two_classes(root, [written(COLOUR, "TIFF", tiffinfo=tags)] * 4, suffix)
+    assert "a camera's raw file, of which only the preview can be read; convert it to PNG or JPEG" in error_of(root)
+
+
 PIXELS_WITHOUT_RANGE = {
     "fractions": (written(GREY.astype(np.float32), "TIFF"), "its pixels are fractions; save it with 8 or 16 bits"),
     "32 bits": (written(GREY.astype(np.int32) * 70_000, "TIFF"), "its pixels are not from 0 to 65535; save it with"),

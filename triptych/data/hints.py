@@ -108,11 +108,11 @@ _ENDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ((".gz", ".bz2", ".xz", ".zst"), "a compressed file", "unpack it"),
     ((".html", ".htm"), "an HTML page", FETCH_AGAIN),
 )
-_PICTURES = (
-    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-    + (".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff")
-    + (".heic", ".heif", ".avif", ".jp2", ".svg", ".ico")
-)
+_READ = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp")
+_READ += (".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tif", ".tiff")
+_PICTURES = (*_READ, ".heic", ".heif", ".avif", ".jp2", ".svg", ".ico", ".tga")
+# They are TIFF files inside, whose first picture is a small preview.
+RAW_PHOTOGRAPHS = (".nef", ".cr2", ".cr3", ".arw", ".dng", ".orf", ".pef", ".rw2", ".raf", ".srw")
 
 
 def shown(text: Any, most: int = LONGEST_PATH) -> str:
@@ -156,6 +156,20 @@ def content(head: bytes) -> Content | None:
     if start.startswith((b"<svg", b"<?xml")):
         return _SVG if b"<svg" in start else TEXT
     return TEXT if _is_text(head) else None
+
+
+def other_image(path: Path) -> Content | None:
+    """Return the format of an image that is not read here, by the end of its name, or None."""
+    from PIL import Image
+
+    end = path.suffix.lower()
+    if end in RAW_PHOTOGRAPHS:
+        return Content(f"a camera's raw file ({end})", CONVERT)
+    Image.init()
+    known = Image.registered_extensions().get(end)
+    if known is None or end in _READ:
+        return None
+    return Content(f"an image of the format {known}", CONVERT)
 
 
 def head(path: Path, count: int = HEAD_BYTES) -> bytes:
@@ -214,6 +228,8 @@ def of_folder(path: Path, signs: list[str]) -> str:
     pictures = [item for item in files if item.name.lower().endswith(_PICTURES)]
     if {"train", "test", "meta"} <= names:
         return f"{shown(path)}: CIFAR-100's Python version is {PICKLE}; needed is its binary version, with train.bin and test.bin"
+    if not _visible(path):
+        return f"{lacking}; it is empty"
     if pictures and len(pictures) * 2 > len(files):
         above = path.resolve().parent
         if _is_image_layout(above):

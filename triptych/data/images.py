@@ -22,6 +22,7 @@ FORMAT_NAMES = "PNG, JPEG, BMP, GIF, WebP, PPM or TIFF"
 GREY = ("1", "L", "LA", "La")  # Pillow's modes of one colour channel
 PALETTES = ("P", "PA")
 PAGED = ("GIF", "TIFF", "PNG", "WEBP")  # formats whose files can hold several pictures
+PHOTOMETRIC, DNG_VERSION = 262, 50706  # tags of TIFF
 PIXELS = 2**24  # of one image, before it is scaled
 EVERY = 50  # images between two reports of progress
 LIMIT = checks.LIMIT - 2**28  # bytes of the decoded images: one image and what decodes it come on top
@@ -291,6 +292,8 @@ def _pixels(
         if not (content.stat().st_size if isinstance(content, Path) else content):
             raise _UnreadableError("no bytes where an image is needed")
         with Image.open(content if isinstance(content, Path) else io.BytesIO(content or b""), formats=FORMATS) as file:
+            if file.format == "TIFF" and (_tag(file, DNG_VERSION) or _is_raw(content)):
+                raise _UnreadableError("a camera's raw file, of which only the preview can be read", hints.CONVERT, useful=True)
             if file.width * file.height > PIXELS:
                 raise _UnreadableError(f"claims {file.height:,}×{file.width:,} pixels, over the limit of {PIXELS:,}")
             pixels = _whole_numbers(file, rules, seen)
@@ -309,12 +312,23 @@ def _pixels(
         raise _UnreadableError(f"cannot be read ({hints.shown(' '.join(why.split()), 100)})") from None
 
 
+def _tag(file: Any, number: int) -> Any:
+    return file.tag_v2.get(number)
+
+
+def _is_raw(content: Path | bytes | None) -> bool:
+    return isinstance(content, Path) and content.suffix.lower() in hints.RAW_PHOTOGRAPHS
+
+
 def _unidentified(content: Path | bytes | None) -> _UnreadableError:
     """Return what a file is that is no image of a known format."""
     head = hints.head(content) if isinstance(content, Path) else (content or b"")[: hints.HEAD_BYTES]
-    found = hints.content(head)
+    damaged_png = b"IDAT" in head  # whatever its beginning looks like now
+    found = None if damaged_png else hints.content(head)
+    if not found and isinstance(content, Path) and head:
+        found = hints.other_image(content)
     needed = f"not a {FORMAT_NAMES} image"
-    if not found or b"IDAT" in head:  # a PNG whose beginning is damaged, whatever it looks like now
+    if not found:
         return _UnreadableError(needed)
     return _UnreadableError(f"{needed}, but {found.what}", found.remedy, found.useful)
 
@@ -384,7 +398,7 @@ def _deep(file: Any, raw: str, rules: _Rules, seen: _Seen) -> NDArray[np.uint8]:
     """
     if file.mode == "F":
         raise _UnreadableError("its pixels are fractions", "save it with 8 or 16 bits a pixel", useful=True)
-    if file.format == "TIFF" and file.tag_v2.get(262) == 0:
+    if file.format == "TIFF" and _tag(file, PHOTOMETRIC) == 0:
         raise _UnreadableError("16 bits a pixel with 0 for white", "save it as a PNG with 0 for black", useful=True)
     values = np.asarray(file)[..., None]
     if values.min() < 0 or values.max() > 65535:
