@@ -108,8 +108,9 @@ _ENDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ((".gz", ".bz2", ".xz", ".zst"), "a compressed file", "unpack it"),
     ((".html", ".htm"), "an HTML page", FETCH_AGAIN),
 )
-_READ = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp")
-_READ += (".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tif", ".tiff")
+_WEB = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp")
+_SCANS = (".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tif", ".tiff")
+_READ = (*_WEB, *_SCANS)
 _PICTURES = (*_READ, ".heic", ".heif", ".avif", ".jp2", ".svg", ".ico", ".tga")
 # They are TIFF files inside, whose first picture is a small preview.
 RAW_PHOTOGRAPHS = (".nef", ".cr2", ".cr3", ".arw", ".dng", ".orf", ".pef", ".rw2", ".raf", ".srw")
