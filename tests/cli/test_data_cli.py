@@ -115,7 +115,7 @@ def test_what_is_left_out_is_named(fruit):
     assert "12 more cannot be read, and are left out." in done.stdout
     lines = [line for line in done.stdout.splitlines() if line.startswith("  left out: ")]
     assert len(lines) == 11
-    assert lines[0] == "  left out: fruit/train/apple/0.png: not a PNG, JPEG, BMP, GIF or WebP image"
+    assert lines[0] == "  left out: fruit/train/apple/0.png: not a PNG, JPEG, BMP, GIF, WebP, PPM or TIFF image, but a text file"
     assert lines[-1] == "  left out: … and 2 more"
 
 

@@ -137,6 +137,20 @@ def test_good_data_of_another_format_is_not_to_be_thrown_away(root, kind: str):
     assert what in error_of(root, SKIP)
 
 
+@pytest.mark.parametrize("kind", ["TGA", "PCX", "ICO"])
+def test_other_formats_that_only_their_names_tell(root, kind: str):
+    two_classes(root, [written(COLOUR, kind)] * 4, kind.lower())
+    said = error_of(root)
+    assert f"TIFF image, but an image of the format {kind}; convert it to PNG or JPEG" in said
+    assert "--skip-unreadable" not in said
+
+
+@pytest.mark.parametrize(("suffix", "tags"), [("nef", {}), ("CR2", {}), ("tif", {50706: b"\1\4\0\0"})])
+def test_the_preview_of_a_raw_photograph_is_not_taken_for_it(root, suffix: str, tags: dict):
+    two_classes(root, [written(COLOUR, "TIFF", tiffinfo=tags)] * 4, suffix)
+    assert "a camera's raw file, of which only the preview can be read; convert it to PNG or JPEG" in error_of(root)
+
+
 PIXELS_WITHOUT_RANGE = {
     "fractions": (written(GREY.astype(np.float32), "TIFF"), "its pixels are fractions; save it with 8 or 16 bits"),
     "32 bits": (written(GREY.astype(np.int32) * 70_000, "TIFF"), "its pixels are not from 0 to 65535; save it with"),
@@ -273,10 +287,23 @@ def test_colours_of_16_bits(root):
 
 
 def test_a_set_that_is_nearly_black_or_of_one_colour_is_said(root, tmp_path):
-    two_classes(root, [encoded((a > 99).astype(np.uint8)) for a in GREYS])
-    assert read(root).notes == ("no pixel is over 1 of 255: nearly black; save the images again with their whole range from 0 to 255",)
+    two_classes(root, [encoded(a // 16) for a in GREYS])
+    assert read(root).notes == ("no pixel is over 15 of 255: nearly black; save the images again with their whole range from 0 to 255",)
     flat = two_classes(tmp_path / "flat", [encoded(np.full((6, 5), 7, np.uint8))] * 4)
     assert read(flat).notes == ("every pixel of every image is 7: there is nothing to learn from",)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_masks_of_0_and_1_have_the_whole_contrast(root, dtype: type):
+    masks = [(a > 99).astype(dtype) for a in GREYS]
+    two_classes(root, [encoded(mask) for mask in masks])
+    found = read(root)
+    assert np.array_equal(found.train.images[..., 0], in_order(masks) * 255)
+    assert found.test is not None
+    assert found.test.images.max() == 255
+    eight = "pixels 0 and 1 read as 0 and 255"
+    how = eight if dtype is np.uint8 else "8 images have 16 bits a pixel, of which 1 is in use: 0 to 1 become 0 to 255"
+    assert found.notes == (how,)
 
 
 # ---------------------------------------------------------------- amounts

@@ -72,7 +72,7 @@ BAD_PARQUET = {
     "labels that are words": (lambda p: table(p, TEN, pa.array(["a", "b"] * 5)), "column label is of type string"),
     "labels that are categories": (
         lambda p: table(p, TEN, pa.array(["a", "b"] * 5).dictionary_encode()),
-        "whole numbers are needed; give each class a number, 0, 1, 2 …",
+        "whole numbers are needed: give each class a number, 0, 1, 2 …",
     ),
     "labels that are fractions": (lambda p: table(p, TEN, pa.array([0.0, 1.0] * 5)), "column label is of type double"),
     "no rows": (lambda p: table(p, [], []), "holds no rows"),
@@ -205,6 +205,16 @@ def test_the_names_of_the_column_that_is_asked_for(tmp_path):
 def test_a_column_that_is_not_there(tmp_path):
     path = table_of(tmp_path / "c.parquet", img=GREYS, fine_label=[0, 1] * 10, name=["x"] * 20)
     assert error_of(path, Options(label="grade")) == f"{path}: no column grade; whole numbers are in: fine_label"
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()])
+@pytest.mark.parametrize("text", [pa.string(), pa.large_string(), pa.string_view()])
+def test_the_types_that_other_programs_write(tmp_path, kind: pa.DataType, text: pa.DataType):
+    cells = [{"bytes": content, "path": "x.png"} for content in GREYS]
+    columns = pa.array(cells, pa.struct([("bytes", kind), ("path", text)]))
+    path = table_of(tmp_path / "t.parquet", image=columns, label=pa.array([0, 1] * 10, pa.uint8()))
+    found = parquet.read(path, PLAIN, None)
+    assert (found.train.images[:, 0, 0, 0] // 13).tolist() == list(range(20))
 
 
 def test_some_rows_with_a_path_only_are_left_out(tmp_path):

@@ -58,7 +58,7 @@ def read(folder: Path) -> Found:
             continue
         raise DataError(pickled(folder) or f"{shown(folder)}: no {file} in this folder")
     train, test = _splits(folder, (TRAIN, TEST), RECORD, 0, len(CLASSES))
-    check_varied(folder, train.labels, CLASSES)
+    check_varied(Path(shown(folder)), train.labels, CLASSES)
     return Found(train, test, CLASSES)
 
 
@@ -76,7 +76,7 @@ def read_100(folder: Path, options: Options = PLAIN) -> Found:
     at, count = LABELS_100[label]
     train, test = _splits(folder, (TRAIN_100, TEST_100), RECORD_100, at, count)
     classes = _names(folder / f"{label}_names.txt", count)
-    check_varied(folder, train.labels, classes)
+    check_varied(Path(shown(folder)), train.labels, classes)
     other = next(name for name in LABELS_100 if name != label)
     notes = () if options.label else (f"the labels are the 100 fine ones; for the 20 coarse ones: --label {other}",)
     return Found(train, test, classes, notes=notes)
@@ -111,7 +111,7 @@ def _splits(folder: Path, parts: tuple[tuple[str, ...], ...], record: int, label
         contents: list[NDArray[np.uint8]] = []
         for file in files:
             contents.append(_records(folder / file, record, left))
-            check_whole(folder / file, "label", contents[-1][:, label], count - 1)
+            check_whole(Path(shown(folder / file)), "label", contents[-1][:, label], count - 1)
             left -= contents[-1].nbytes
         labels = np.concatenate([records[:, label] for records in contents]).astype(np.int32)
         images = np.empty((len(labels), SIDE, SIDE, 3), np.uint8)

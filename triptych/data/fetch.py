@@ -176,7 +176,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
                 pooch.retrieve(mirror + file, f"sha256:{sha256}", file, folder, downloader=resuming)
                 break
             except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
-                failures.append(f"  {urlsplit(mirror).netloc}: {_brief(error)}")
+                failures.append(f"{urlsplit(mirror).netloc}: {_brief(error)}")
         else:
             raise DataError(_failed(name, file, failures))
         if published.members:
@@ -185,14 +185,11 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
 
 
 def _failed(name: str, file: str, failures: list[str]) -> str:
-    """Return what went wrong at each mirror, a line each, and what to do."""
+    """Return what went wrong at each mirror, and what to do."""
     what = "its files" if PUBLISHED[name].members else "the four files"
-    return "\n".join(
-        [
-            f"{name}: no mirror gave a good {file}; what is here is kept, and the same command goes on from there",
-            *failures,
-            f"Without a network: put {what} into {cache() / name}, or use --data FOLDER.",
-        ]
+    return (
+        f"{name}: no mirror gave a good {file} ({'; '.join(failures)}); what is here is kept: try again, "
+        f"or without a network put {what} into {cache() / name}, or use --data FOLDER"
     )
 
 

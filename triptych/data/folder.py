@@ -80,6 +80,9 @@ def _read(root: Path, options: Options, progress: Progress | None) -> Found:
             labels += [classes.index(folder.name)] * len(inside)
         training = training or len(paths)
 
+    if len(classes) == 1:
+        raise _LayoutError(f"{shown(root)}: every label is {classes[0]}; a classifier needs at least two classes: {LAYOUT}")
+
     def samples() -> Iterator[images.Sample]:
         return ((shown(path), path) for path in paths)
 

@@ -1,5 +1,6 @@
 """What a file or folder that cannot be read probably is, and what to do about it."""
 
+import os
 import re
 import shlex
 import stat
@@ -15,7 +16,8 @@ LONGEST_PATH = 180  # characters of a path in a message
 HEAD_BYTES = 1024  # of a file, from which its kind is told
 DEPTH = 3  # folders below the one that was given
 FOLDERS = 500  # looked into at most
-LITTER = ("thumbs.db", "desktop.ini", "__macosx")  # systems leave these, and names that begin with a dot
+# Systems leave these in folders, in letters of either size, and names that begin with a dot.
+LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r", "@eadir", "$recycle.bin")
 
 PICKLE = "a pickle, which can run any code when it is read"
 CONVERT = "convert it to PNG or JPEG"
@@ -106,11 +108,12 @@ _ENDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ((".gz", ".bz2", ".xz", ".zst"), "a compressed file", "unpack it"),
     ((".html", ".htm"), "an HTML page", FETCH_AGAIN),
 )
-_PICTURES = (
-    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-    + (".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff")
-    + (".heic", ".heif", ".avif", ".jp2", ".svg", ".ico")
-)
+_WEB = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp")
+_SCANS = (".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tif", ".tiff")
+_READ = (*_WEB, *_SCANS)
+_PICTURES = (*_READ, ".heic", ".heif", ".avif", ".jp2", ".svg", ".ico", ".tga")
+# They are TIFF files inside, whose first picture is a small preview.
+RAW_PHOTOGRAPHS = (".nef", ".cr2", ".cr3", ".arw", ".dng", ".orf", ".pef", ".rw2", ".raf", ".srw")
 
 
 def shown(text: Any, most: int = LONGEST_PATH) -> str:
@@ -154,6 +157,20 @@ def content(head: bytes) -> Content | None:
     if start.startswith((b"<svg", b"<?xml")):
         return _SVG if b"<svg" in start else TEXT
     return TEXT if _is_text(head) else None
+
+
+def other_image(path: Path) -> Content | None:
+    """Return the format of an image that is not read here, by the end of its name, or None."""
+    from PIL import Image
+
+    end = path.suffix.lower()
+    if end in RAW_PHOTOGRAPHS:
+        return Content(f"a camera's raw file ({end})", CONVERT)
+    Image.init()
+    known = Image.registered_extensions().get(end)
+    if known is None or end in _READ:
+        return None
+    return Content(f"an image of the format {known}", CONVERT)
 
 
 def head(path: Path, count: int = HEAD_BYTES) -> bytes:
@@ -212,6 +229,8 @@ def of_folder(path: Path, signs: list[str]) -> str:
     pictures = [item for item in files if item.name.lower().endswith(_PICTURES)]
     if {"train", "test", "meta"} <= names:
         return f"{shown(path)}: CIFAR-100's Python version is {PICKLE}; needed is its binary version, with train.bin and test.bin"
+    if not _visible(path):
+        return f"{lacking}; it is empty"
     if pictures and len(pictures) * 2 > len(files):
         above = path.resolve().parent
         if _is_image_layout(above):
@@ -298,19 +317,25 @@ def _visible(folder: Path) -> list[Path]:
 
 def _below(root: Path) -> Iterator[Path]:
     """Yield the folders below one, the nearest first, without following links."""
-    level, count = [root], 0
+    level, left = [root], FOLDERS
     for _ in range(DEPTH):
         deeper: list[Path] = []
         for folder in level:
-            deeper += [path for path in _visible(folder) if path.is_dir() and not path.is_symlink()]
-            if len(deeper) > FOLDERS:
-                break
-        for folder in deeper:
-            count += 1
-            if count > FOLDERS:
-                return
-            yield folder
-        level = deeper
+            if len(deeper) < left:
+                deeper += _folders(folder)
+        level = deeper[:left]
+        left -= len(level)
+        yield from level
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders in one; without a look at each file, of which there may be very many."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names) if not name.startswith(".") and name.lower() not in LITTER]
 
 
 def _inside(root: Path) -> Iterator[tuple[str, Path]]:
@@ -333,7 +358,7 @@ def _format_of(folder: Path) -> str:
     for form in FORMATS:
         try:
             if form.name != "image files" and form.fits(folder):
-                return labels.get(form.name, f"{form.name} files")
+                return labels.get(form.name, form.name if form.name.endswith("files") else f"{form.name} files")
         except OSError:
             return ""
     return ""

@@ -22,6 +22,7 @@ FORMAT_NAMES = "PNG, JPEG, BMP, GIF, WebP, PPM or TIFF"
 GREY = ("1", "L", "LA", "La")  # Pillow's modes of one colour channel
 PALETTES = ("P", "PA")
 PAGED = ("GIF", "TIFF", "PNG", "WEBP")  # formats whose files can hold several pictures
+PHOTOMETRIC, DNG_VERSION = 262, 50706  # tags of TIFF
 PIXELS = 2**24  # of one image, before it is scaled
 EVERY = 50  # images between two reports of progress
 LIMIT = checks.LIMIT - 2**28  # bytes of the decoded images: one image and what decodes it come on top
@@ -31,7 +32,7 @@ CONTRAST = 64  # by which a shape must differ from its ground, of 255
 
 SKIP = ", or leave such images out: --skip-unreadable"
 MEND = "mend or remove it"
-USUAL_BITS = (8, 10, 12, 14)  # in use by cameras and scanners that write 16
+USUAL_BITS = (1, 8, 10, 12, 14)  # in use by masks, cameras and scanners that write 16
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class _Seen:
         used = self.highest.bit_length()
         if not self.highest or used >= 15:
             return 16
-        if used < USUAL_BITS[0]:
+        if 1 < used < 8:
             raise DataError(f"{name}: images of 16 bits with no pixel over {self.highest}; save them with 8 bits, from 0 to 255")
         return next(bits for bits in USUAL_BITS if bits >= used)
 
@@ -141,7 +142,8 @@ class _Seen:
             found.append(f"{_images(dropped)} transparent pixels: the transparency is dropped")
         if rules.bits < 16:
             highest = 2**rules.bits - 1
-            found.append(f"{_images(self.deep)} 16 bits a pixel, of which {rules.bits} are in use: 0 to {highest:,} become 0 to 255")
+            use = "is in use" if rules.bits == 1 else "are in use"
+            found.append(f"{_images(self.deep)} 16 bits a pixel, of which {rules.bits} {use}: 0 to {highest:,} become 0 to 255")
         if self.pages:
             found.append(f"{_images(self.pages, 'file')} more than one picture: the first of each is read")
         return found
@@ -193,18 +195,26 @@ def found(
         del images
         images, kept, left_out = _decode(samples(), len(kept), options, progress, rules, _Seen())
     train, test = Split(images[:n], labels[:n]), Split(images[n:], labels[n:])
-    check_varied(path, train.labels, classes)
+    check_varied(Path(name), train.labels, classes)
     counts = np.bincount(train.labels, minlength=len(classes))
     for label in np.unique(labels):
         if counts[label] < 1 + whole:
             enough = "of which one could be set aside for testing; give at least 2" if whole else "but some in the test set"
             raise DataError(f"{name}: class {classes[label]!r} has {counts[label] or 'no'} training image{'s' * (not whole)}, {enough}")
-    notes = (*notes, *seen.notes(rules), *_plausible(images))
+    notes = (*notes, *seen.notes(rules), *_stretched(images), *_plausible(images))
     return Found(train, None if whole else test, classes, tuple(left_out), notes)
 
 
 def _images(count: int, what: str = "image") -> str:
     return f"1 {what} has" if count == 1 else f"{count:,} {what}s have"
+
+
+def _stretched(images: NDArray[np.uint8]) -> list[str]:
+    """Multiply masks by 255, in place: a set of which every pixel is 0 or 1. Return a line where it was one."""
+    if images[0].max() > 1 or images.max() != 1 or images.min() != 0:
+        return []
+    images *= 255
+    return ["pixels 0 and 1 read as 0 and 255"]
 
 
 def _plausible(images: NDArray[np.uint8]) -> list[str]:
@@ -282,6 +292,8 @@ def _pixels(
         if not (content.stat().st_size if isinstance(content, Path) else content):
             raise _UnreadableError("no bytes where an image is needed")
         with Image.open(content if isinstance(content, Path) else io.BytesIO(content or b""), formats=FORMATS) as file:
+            if file.format == "TIFF" and (_tag(file, DNG_VERSION) or _is_raw(content)):
+                raise _UnreadableError("a camera's raw file, of which only the preview can be read", hints.CONVERT, useful=True)
             if file.width * file.height > PIXELS:
                 raise _UnreadableError(f"claims {file.height:,}×{file.width:,} pixels, over the limit of {PIXELS:,}")
             pixels = _whole_numbers(file, rules, seen)
@@ -300,12 +312,23 @@ def _pixels(
         raise _UnreadableError(f"cannot be read ({hints.shown(' '.join(why.split()), 100)})") from None
 
 
+def _tag(file: Any, number: int) -> Any:
+    return file.tag_v2.get(number)
+
+
+def _is_raw(content: Path | bytes | None) -> bool:
+    return isinstance(content, Path) and content.suffix.lower() in hints.RAW_PHOTOGRAPHS
+
+
 def _unidentified(content: Path | bytes | None) -> _UnreadableError:
     """Return what a file is that is no image of a known format."""
     head = hints.head(content) if isinstance(content, Path) else (content or b"")[: hints.HEAD_BYTES]
-    found = hints.content(head)
+    damaged_png = b"IDAT" in head  # whatever its beginning looks like now
+    found = None if damaged_png else hints.content(head)
+    if not found and isinstance(content, Path) and head:
+        found = hints.other_image(content)
     needed = f"not a {FORMAT_NAMES} image"
-    if not found or b"IDAT" in head:  # a PNG whose beginning is damaged, whatever it looks like now
+    if not found:
         return _UnreadableError(needed)
     return _UnreadableError(f"{needed}, but {found.what}", found.remedy, found.useful)
 
@@ -375,7 +398,7 @@ def _deep(file: Any, raw: str, rules: _Rules, seen: _Seen) -> NDArray[np.uint8]:
     """
     if file.mode == "F":
         raise _UnreadableError("its pixels are fractions", "save it with 8 or 16 bits a pixel", useful=True)
-    if file.format == "TIFF" and file.tag_v2.get(262) == 0:
+    if file.format == "TIFF" and _tag(file, PHOTOMETRIC) == 0:
         raise _UnreadableError("16 bits a pixel with 0 for white", "save it as a PNG with 0 for black", useful=True)
     values = np.asarray(file)[..., None]
     if values.min() < 0 or values.max() > 65535:

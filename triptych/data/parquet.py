@@ -199,9 +199,8 @@ class _Shard:
             columns = _image_columns(name, schema, image)
             kind = schema.field(column).type
             if not types.is_integer(kind):
-                text = types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind)
-                remedy = "; give each class a number, 0, 1, 2 …" if text else ""
-                raise DataError(f"{name}: column {shown(column, 40)} is of type {shown(kind, 60)}; whole numbers are needed{remedy}")
+                remedy = "write them as such" if types.is_floating(kind) else "give each class a number, 0, 1, 2 …"
+                raise DataError(f"{name}: column {shown(column, 40)} is of type {shown(kind, 60)}; whole numbers are needed: {remedy}")
             labels = file.read(columns=[column]).column(column)
             if labels.null_count:
                 raise DataError(f"{name}: row {labels.is_null().index(True).as_py() + 1:,}: no label")
@@ -209,7 +208,7 @@ class _Shard:
             if (values == -1).all():
                 raise DataError(f"{name}: every label is -1: this set has no labels; give the training file to have a test set split off")
             names = _names(schema.metadata, column)
-            check_whole(path, "label", values, len(names or range(CLASSES)) - 1, "row")
+            check_whole(Path(name), "label", values, len(names or range(CLASSES)) - 1, "row")
             return cls(path, file, columns, values.astype(np.int32), names)
 
     def samples(self) -> Iterator[images.Sample]:
@@ -264,7 +263,13 @@ def _is_content(kind: Any) -> bool:
 
     if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
-    return types.is_binary(kind) or types.is_large_binary(kind)
+    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
 def _label(name: str, schema: Any, label: str | None, image: str | None) -> str | None:
@@ -307,12 +312,12 @@ def _image_columns(name: str, schema: Any, image: str) -> tuple[str, ...]:
     if _is_content(kind) and not types.is_struct(kind):
         return (image,)
     if _is_content(kind):
-        has_path = kind.get_field_index("path") >= 0 and types.is_string(kind.field("path").type)
+        has_path = kind.get_field_index("path") >= 0 and _is_text(kind.field("path").type)
         return (f"{image}.bytes", f"{image}.path") if has_path else (f"{image}.bytes",)
     why = ""
     if types.is_struct(kind) and kind.get_field_index("path") >= 0:
         why = ", only the paths of images and not the images themselves"
-    if types.is_string(kind) or types.is_large_string(kind):
+    if _is_text(kind):
         why = ", text such as paths and not the images themselves"
     shape = shown(kind, 80)
     raise DataError(f"{name}: column {shown(image, 40)} is of type {shape}{why}; bytes of image files, or a struct with them, are needed")
