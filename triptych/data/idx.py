@@ -186,9 +186,8 @@ def _members(folder: Path) -> list[_File]:
         described = _described(path.name)
         if described is None:
             continue
-        inside = path / path.name if path.is_dir() else path
-        if inside.is_file():
-            found.append(_File(inside, *described))
+        inside = [path / path.name, path / f"{path.name}.gz"] if path.is_dir() else [path]
+        found += [_File(file, *described) for file in inside if file.is_file()]
     found.sort(key=lambda member: (member.path.suffix == ".gz", str(member.path)))
     return members + found
 
