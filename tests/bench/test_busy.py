@@ -5,9 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from triptych import engines, zoo
 from triptych.bench import load, rounds
+from triptych.bench.compare import Comparison, Settings
 from triptych.bench.result import FEWEST, counted_rounds, notes
-from triptych.bench.rows import Block, Row, Spec, valid_rounds
+from triptych.bench.rows import Block, Row, Spec, specs, valid_rounds
+from triptych.recipe import Recipe
 
 ROUNDS = 15
 
@@ -119,6 +122,25 @@ def test_it_does_not_wait_after_a_calm_round(monkeypatch):
 
 def test_one_row_has_no_ratio_to_wait_for(monkeypatch):
     assert waited(monkeypatch, comparison([row("numpy", [0.5] * ROUNDS)], {}), []) == ([], False)
+
+
+@pytest.mark.skipif(not engines.entry("torch").installed, reason="PyTorch is not installed")
+def test_a_comparison_on_a_busy_machine_names_no_winner(monkeypatch, digits):
+    """A whole comparison, in which the machine says that others use 62 % of it."""
+    monkeypatch.setattr(load.Watch, "share", lambda _: 0.62)
+    monkeypatch.setattr(load, "others_now", lambda *_: 0.62)
+    settings = Settings(zoo.get("classic"), Recipe(2), specs(["torch"]), patience=0.01)
+    busy = Comparison(digits, settings)
+    events = list(busy.events())
+    (result,) = (event["result"] for event in events if event["type"] == "result")
+    assert "other programs used 62% of it" in result["busy"]
+    assert result["fastest"] is None
+    assert result["rounds"]["calm"] == 0
+    assert result["rounds"]["valid"] >= FEWEST
+    assert result["rows"]["torch"]["ratio"]["median"] > 0  # shown, and marked
+    assert [event["others"] for event in events if event["type"] == "waiting"][:2] == [None, 0.62]
+    assert busy.patience <= 0
+    assert not any(event["calm"] for event in events if event["type"] == "round")
 
 
 def test_a_watch_sees_what_another_process_uses():

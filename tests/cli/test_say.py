@@ -17,6 +17,7 @@ LONG = "The machine was busy, so the times are not reliable and no row is named 
         (75, "75 seconds"),
         (100, "2 minutes"),
         (25 * 60, "25 minutes"),
+        (90 * 60, "90 minutes"),
         (79_446, "22 hours"),
         (40 * 3600, "2 days"),
         (2e7, "231 days"),

@@ -27,6 +27,8 @@ Event = dict[str, Any]
 
 BLOCK_SECONDS = 0.1  # aimed at with the reference's step time; at least 50 ms is wanted of the fastest row
 LONGEST_BLOCK = 1.0
+PACE_STEPS = 5  # from which the length of a block follows
+PACE_SECONDS = 10.0  # after so long fewer steps will do
 PIECES = 12  # of a training, at the least
 
 
@@ -201,8 +203,9 @@ class Comparison:
             if not row.failed:
                 yield {"type": "first", "row": row.spec.key, "seconds": row.timing["first_step"]}
         engine = engine_of(self.reference)
+        yield {"type": "pacing", "row": self.reference.spec.key}
         steps: list[float] = []
-        for _ in range(5):
+        while len(steps) < PACE_STEPS and sum(steps) < PACE_SECONDS:
             engine.run(self.reference.train, plan)
             steps.append(engine.wall_s)
         engine.sync()

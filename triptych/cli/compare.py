@@ -86,7 +86,7 @@ def compare(
             said = "every row trains all epochs on the whole training split, so that all make the same steps"
             say(console, f"Without {' and '.join(left_out)}: {said}.")
         with announced(console, "estimating how long it takes"):
-            seconds = seeds * estimate(dataset, settings)
+            seconds = seeds * estimate(dataset, replace(settings, rows=here))
         if seconds > SECONDS_WITHOUT_ESTIMATE:
             say(console, f"Estimate: about {duration(seconds)}. Ctrl-C stops it; every file that is written stays whole.")
             say(console, "To shorten it: fewer --epochs, a smaller network, fewer images, or fewer --engines.")

@@ -10,7 +10,7 @@ from rich.console import Console
 SECONDS_UNANNOUNCED = 2.0
 UNITS = (
     ("second", 1.0, 100.0),
-    ("minute", 60.0, 90.0),
+    ("minute", 60.0, 100.0),
     ("hour", 3600.0, 36.0),
     ("day", 86_400.0, float("inf")),
 )

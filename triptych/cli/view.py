@@ -23,7 +23,8 @@ STARTS = {
 }  # events that begin something; the line is printed
 QUIET_STARTS = {
     "building": "{label}: building the network and copying the data to it",
-    "checking": "{label}: checking that {steps} steps at once equal single steps",
+    "pacing": "{label}: timing a step, to choose how many make a block",
+    "checking": "{label}: checking that several steps at once equal single steps",
 }  # events that begin something short; into a pipe the line is printed only if it takes long
 TICK_SECONDS = 1.0
 QUIET_SECONDS = 10.0  # into a pipe: after so long without a line the status is repeated
