@@ -258,6 +258,18 @@ def test_equal_weights_are_drawn_once_and_others_get_their_own_pictures(tmp_path
     assert text.count('alt="unit 1"') == 2
 
 
+def test_a_table_of_numbers_has_samples_and_no_pictures(tmp_path):
+    results = made.results(rows_of("numpy", "torch"))
+    results["runs"][0]["data"]["image"] = [1, 1, 30]
+    folder = made.folder(tmp_path, results)
+    made.state(folder, "numpy")
+    text = page.write(folder).read_text(encoding="utf-8")
+    assert "1,617 training and 180 test samples" in text
+    assert "a cell counts test samples" in text
+    assert "hidden unit looks for" not in text
+    assert " images" not in text.split("<script")[0]
+
+
 def test_the_only_script_that_may_run_is_the_pages_own(tmp_path):
     import base64
     import hashlib

@@ -93,9 +93,10 @@ def draw(advisor: Advisor, path: Path) -> None:
         textwrap.fill(f"Not on the map: {label} ({why}).", LINE, break_on_hyphens=False) for label, why in advisor.absent().items()
     )
     whole = Figure(figsize=(WIDTH, HEIGHT + LINE_HEIGHT * len(absent.splitlines())), layout="constrained")
-    figure = whole
+    figure: Any = whole
     if absent:
-        figure, below = whole.subfigures(2, 1, height_ratios=(HEIGHT, LINE_HEIGHT * len(absent.splitlines())))
+        parts: Any = whole.subfigures(2, 1, height_ratios=(HEIGHT, LINE_HEIGHT * len(absent.splitlines())))
+        figure, below = parts
         below.text(0.01, 0.95, absent, fontsize=9, va="top", color="#5a6178")
     for axes, panel in zip(figure.subplots(1, 2), drawn, strict=True):
         _draw(axes, panel, colors)

@@ -1,7 +1,7 @@
 """Test images that at least one row classifies wrongly, in a small file of the run folder."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,12 @@ class Mistakes:
     wrong: int
 
 
+def are_pictures(shape: Sequence[int]) -> bool:
+    """Return whether samples of a shape (h, w, c) can be looked at: the rows of a table cannot."""
+    height, width, channels = shape
+    return min(height, width) >= SMALLEST_SIDE and channels in CHANNELS
+
+
 def find(test: Split, predictions: Mapping[str, NDArray[np.int32]]) -> Mistakes:
     """Return the misclassified images of a test split, at most `MOST_IMAGES`.
 
@@ -77,8 +83,7 @@ def _bytes(images: NDArray[Any]) -> NDArray[np.uint8]:
 
 def save(path: Path, test: Split, predictions: Mapping[str, NDArray[np.int32]]) -> None:
     """Write the misclassified images of a test split; nothing where there are no pictures or no predictions."""
-    _, height, width, channels = test.images.shape
-    if not predictions or min(height, width) < SMALLEST_SIDE or channels not in CHANNELS:
+    if not predictions or not are_pictures(test.images.shape[1:]):
         return
     found = find(test, predictions)
     arrays = {"images": found.images, "index": found.index, "labels": found.labels}

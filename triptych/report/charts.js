@@ -3,7 +3,7 @@
 //
 //   lines(element, {series: [{name, color, x, y, dash, faint}], x: "step", y: "loss", log: false})
 //   intervals(element, {rows: [{name, color, low, median, high, values}], x: "ms per step"})
-//   confusion(element, {classes, counts, color, changed: [[i, j], …]})
+//   confusion(element, {classes, samples: "image", counts, color, changed: [[i, j], …]})
 //   regions(element, {rows: {key: {name, color}}, x: "batch size", y: "width", xs, ys, fastest: [[[key, …]]], seconds: [[{key: s}]]})
 
 const NS = "http://www.w3.org/2000/svg";
@@ -321,7 +321,7 @@ function drawConfusion(area, tip, spec, width) {
     const n = spec.counts[i]?.[j];
     tip.hidden = n === undefined;
     if (n === undefined) return;
-    tip.textContent = `true: ${spec.classes[i]}\npredicted: ${spec.classes[j]}\n${n} test image${n === 1 ? "" : "s"}`;
+    tip.textContent = `true: ${spec.classes[i]}\npredicted: ${spec.classes[j]}\n${n} test ${spec.samples}${n === 1 ? "" : "s"}`;
     tip.style.left = `${Math.max(0, Math.min(width - tip.offsetWidth - 8, left + (j + 1) * cell + 8))}px`;
     tip.style.top = `${Math.max(0, Math.min(height - tip.offsetHeight, top + (i + 1) * high + 4))}px`;
   };

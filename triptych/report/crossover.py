@@ -5,6 +5,7 @@ from typing import Any
 from ..advise import calibration, chart
 from ..advise.advice import Advisor
 from ..advise.arithmetic import arithmetic
+from ..bench.mistakes import are_pictures
 from ..errors import TriptychError
 from ..network import Network
 from ..recipe import Recipe
@@ -14,7 +15,7 @@ Rows = dict[str, dict[str, str]]
 
 
 def of(results: dict[str, Any], rows: Rows) -> dict[str, Any] | None:
-    """Return the map for a run, or None where there is no calibration of the run's machine here.
+    """Return the map for a run of images, or None where there is no calibration of the run's machine here.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def of(results: dict[str, Any], rows: Rows) -> dict[str, Any] | None:
     except TriptychError:
         return None
     devices = {row["device"] for run in results["runs"] for row in run["rows"].values()} - {None}
-    if found.processor != results["machine"]["processor"] or len(shape) != 3 or devices - {"cpu"}:
+    if found.processor != results["machine"]["processor"] or len(shape) != 3 or not are_pictures(shape) or devices - {"cpu"}:
         return None
     others = [spec for spec in found.rows if spec.key in advisor.fitted and spec.key not in rows]
     all_rows = rows | {spec.key: {"name": spec.label, "color": style(spec.engine, spec.backend).css} for spec in others}

@@ -61,6 +61,8 @@ def write(folder: Path) -> Path:
     rows = [
         row | {"key": key, "color": styles[key].css, "speed": "" if busy else _speed(row, reference)} for key, row in run["rows"].items()
     ]
+    pictures = mistakes.are_pictures(run["data"]["image"])
+    samples = "image" if pictures else "sample"
     step = [_interval(run["rows"][key], drawn_as[key], times) for key, times in drawn.pop("times").items() if run["rows"][key].get("step")]
     kinds = _kinds(rows, recipe)
     for row in rows:
@@ -72,7 +74,10 @@ def write(folder: Path) -> Path:
     data = drawn | {
         "step": {"x": "ms a step", "rows": step},
         "map": known and known["panels"],
-        "confusion": [{"classes": classes} | {name: group[name] for name in ("counts", "color", "changed")} for group in confusions],
+        "confusion": [
+            {"classes": classes, "samples": samples} | {name: group[name] for name in ("counts", "color", "changed")}
+            for group in confusions
+        ],
     }
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"ms": milliseconds, "sci": _scientific}
@@ -96,7 +101,8 @@ def write(folder: Path) -> Path:
         classes=classes,
         confusions=confusions,
         mistakes=_mistakes(folder / f"{prefix}{mistakes.FILE}", run["rows"], classes),
-        units=_units(folder, prefix, rows),
+        samples=samples,
+        units=_units(folder, prefix, rows) if pictures else [],
         looks_for="what a hidden unit looks for" if len(network.parameters) > 2 else "what a class looks for",
         loss_note=_loss_note(run["steps"]),
         map=known,
