@@ -17,7 +17,7 @@ tool = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tool)
 
 RELU = ("dZ1 = W2.T @ dZ2 * (Z1 > 0)", "dZ1 = W2.T @ dZ2")
-TRANSPOSE = ("dZ1 = W2.T @", "dZ1 = W2 @")
+TRANSPOSE = ("dZ1 = W2.T @ dZ2 * (Z1 > 0)", "dZ1 = W2 @ dZ2 * (Z1 > 0)")
 MEAN = ("dZ2 = (A2 - Y) / m", "dZ2 = A2 - Y")
 ALL = ["dW1", "db1", "dW2", "db2"]
 
