@@ -31,7 +31,7 @@ help: ## show what there is
 	@echo 'Options go into ARGS:    make compare ARGS="--epochs 20 --hidden 128,64"'
 	@echo 'Another Python:          PYTHON=python3.12 make compare'
 
-compare: $(VENV)/.runtime ## train the network in every engine, prove them equal, time them, write a report; about a minute
+compare: $(VENV)/.runtime ## train the network in every engine, prove them equal, time them, write a report; one to two minutes
 	@$(BIN)/python compare_all_implementations.py $(ARGS)
 
 verify: $(VENV)/.runtime ## prove every engine equal, step by step

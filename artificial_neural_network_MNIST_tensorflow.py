@@ -171,7 +171,7 @@ def main():
     fit(by_fit, data.x_train, data.y_train, few.__getitem__, 1, 0.1)
     pairs = zip(by_hand.get_weights(), by_fit.get_weights(), strict=True)
     apart = max(np.abs(a - b).max() for a, b in pairs)
-    print(f"By hand against model.fit, {len(few[0])} steps: weights at most {apart:.0e} apart")
+    print(f"By hand against model.fit: weights at most {apart:.0e} apart, steps: {len(few[0])}")
     # dropout, add: print("With dropout they must differ: each model draws other units to drop.")
 
     advanced = advanced_model()

@@ -168,6 +168,25 @@ class Steps:
         loss = _guarded(self.path, lambda: self.script.train_step(moved, self.X, self.Y, alpha))
         return float(loss), moved
 
+    def trained(self) -> Params:
+        """Return the activations of a training step: Z1, A1 and so on."""
+        forward = self.script.forward_prop
+        seen: list[Params] = []
+
+        def watched(*arguments: Any, **named: Any) -> Any:
+            outputs = forward(*arguments, **named)
+            seen.append(list(outputs))
+            return outputs
+
+        self.script.forward_prop = watched
+        try:
+            self.step(self.params, 0.0)
+        finally:
+            self.script.forward_prop = forward
+        if not seen:
+            raise NotYet("train_step does not call forward_prop")
+        return seen[-1]
+
     def gradients(self) -> Params:
         """Return what ``back_prop`` gives, as the difference that a step with rate 1 makes."""
         moved = self.step(self.params, 1.0)[1]
@@ -259,8 +278,7 @@ def check_network(path: Path) -> tuple[Steps, float]:
         raise NotYet(f"{name} differs from finite differences by {error:.0%} of the largest entry; see back_prop")
     single = Steps(path, "float32")
     kinds = {p.dtype.name for p in single.step(single.params, 0.1)[1]}
-    gradients = _guarded(path, lambda: single.script.forward_prop(*single.params, single.X))
-    kinds |= {a.dtype.name for a in gradients}
+    kinds |= {a.dtype.name for a in single.trained()}
     if kinds != {"float32"}:
         raise NotYet(f"from float32 weights and pixels come {', '.join(sorted(kinds))}; keep float32")
     first, again, other = (run(path, "--seed", seed) for seed in ("0", "0", "1"))
@@ -287,19 +305,9 @@ def check_dropout(path: Path) -> str:
     """Check dropout: some units in training, none in predictions, and gradients of what was kept."""
     steps = Steps(path)
     forward = steps.script.forward_prop
-    seen: list[np.ndarray] = []
-
-    def watched(*arguments: Any, **named: Any) -> Any:
-        outputs = forward(*arguments, **named)
-        seen.append(outputs[1])
-        return outputs
-
-    steps.script.forward_prop = watched
-    steps.step(steps.params, 0.0)
-    trained = seen[-1]
+    trained = steps.trained()[1]
     whole = _guarded(path, lambda: forward(*steps.params, steps.X))[1]
     repeated = _guarded(path, lambda: forward(*steps.params, steps.X))[1]
-    steps.script.forward_prop = forward
     if not np.array_equal(whole, repeated):
         raise NotYet("two predictions differ; forward_prop(*params, X) without a mask must keep every unit")
     active = whole > 0

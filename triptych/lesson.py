@@ -57,6 +57,8 @@ def arguments(description: str, epochs: int, batch_size: int | Literal["full"]) 
     if chosen.seed < 0:
         parser.error(f"--seed {chosen.seed}: give a whole number of at least 0")
     signal.signal(signal.SIGINT, _stop)  # Ctrl-C: files are written at the end, or not at all
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in: python SCRIPT | head
     chosen.batch_size = "full" if chosen.batch_size == "full" else int(chosen.batch_size)
     return chosen
 
