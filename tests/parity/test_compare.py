@@ -57,6 +57,17 @@ def test_a_loss_is_an_array_without_axes():
     assert (found.stage, found.layer, found.index) == ("loss", "-", ())
 
 
+def test_the_bound_on_weights_is_theirs_and_that_of_arrays_by_name():
+    """A difference of 1e-9 in each array by itself, with a bound of 1e-7 on weights."""
+    own = STATE | {"norm/running_mean": np.ones(2), "other/running_mean": np.ones(2)}
+    shifted = frozenset({"norm/running_mean"})
+    for name in own:
+        changed = own | {name: own[name] * (1 + 1e-9) + 1e-9}
+        found = first_divergence(own, changed, 1e-11, "update", weights=1e-7, shifted=shifted)
+        widened = name in {"output/kernel", "output/bias", "norm/running_mean"}
+        assert (found is None) == widened, name
+
+
 def test_missing_and_extra_arrays_fail():
     less = {name: array for name, array in STATE.items() if name != "output/bias"}
     found = first_divergence(STATE, less, 1e-11, "update")

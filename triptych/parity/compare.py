@@ -70,7 +70,13 @@ def figures(reference: State, candidate: State, stage: str | None = None) -> dic
 
 
 def first_divergence(
-    reference: State, candidate: State, bound: float, stage: str | None = None, *, weights: float | None = None
+    reference: State,
+    candidate: State,
+    bound: float,
+    stage: str | None = None,
+    *,
+    weights: float | None = None,
+    shifted: frozenset[str] = frozenset(),
 ) -> Divergence | None:
     """Walk the reference in order; return the first array that is out of bound, or None.
 
@@ -85,6 +91,8 @@ def first_divergence(
         The stage that two *states* belong to; without it the arrays are *traces*, whose names tell.
     weights : float, optional
         The bound on weights, where it is another.
+    shifted : frozenset of str
+        Names of the arrays to which the bound on weights applies, too.
     """
     scales = _scales(reference, stage)
     for name in [*reference, *(name for name in candidate if name not in reference)]:
@@ -98,7 +106,8 @@ def first_divergence(
         if found.dtype != expected.dtype:
             return Divergence(own, layer, name, (), str(expected.dtype), str(found.dtype), np.inf, "dtype")
         error = _ratio(_gap(expected, found), scales[kind])
-        if not error <= (weights if weights is not None and kind == "weights" else bound):
+        widened = weights is not None and (kind == "weights" or name in shifted)
+        if not error <= (weights if widened else bound):
             with np.errstate(invalid="ignore"):
                 difference = np.abs(found.astype(np.float64) - expected)
             difference = np.where(np.isfinite(difference), difference, np.inf)
