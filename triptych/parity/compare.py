@@ -106,8 +106,10 @@ def first_divergence(
         if found.dtype != expected.dtype:
             return Divergence(own, layer, name, (), str(expected.dtype), str(found.dtype), np.inf, "dtype")
         error = _ratio(_gap(expected, found), scales[kind])
-        widened = weights is not None and (kind == "weights" or name in shifted)
-        if not error <= (weights if widened else bound):
+        limit = bound
+        if weights is not None and (kind == "weights" or name in shifted):
+            limit = weights
+        if not error <= limit:
             with np.errstate(invalid="ignore"):
                 difference = np.abs(found.astype(np.float64) - expected)
             difference = np.where(np.isfinite(difference), difference, np.inf)
