@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from math import prod
@@ -123,10 +123,21 @@ class Network:
     @cached_property
     def rounding_only(self) -> frozenset[str]:
         """What only shifts the channels that a BatchNorm sees: its true gradient is zero, so what is computed of it is pure rounding."""
+        return frozenset(name for _, names in self._before_norms() for name in names)
+
+    @cached_property
+    def shifted_means(self) -> frozenset[str]:
+        """The running means that contain a parameter of `rounding_only`, and with it its rounding."""
+        return frozenset(f"{norm.name}/running_mean" for norm, names in self._before_norms() if names)
+
+    def _before_norms(self) -> Iterator[tuple[BatchNorm, list[str]]]:
+        """Yield each BatchNorm with the parameters that only shift what it sees."""
         residuals = [layer for layer in flat(self.layers) if isinstance(layer, Residual)]
-        chains = [self.layers, *(part for residual in residuals for part in (residual.branch, residual.projection))]
-        norms = [chain[:i] for chain in chains for i, layer in enumerate(chain) if isinstance(layer, BatchNorm)]
-        return frozenset(name for before in norms for name in _shifts(before))
+        parts = [part for residual in residuals for part in (residual.branch, residual.projection)]
+        for layers in (self.layers, *parts):
+            for at, layer in enumerate(layers):
+                if isinstance(layer, BatchNorm):
+                    yield layer, _shifts(layers[:at])
 
     @property
     def architecture(self) -> str:

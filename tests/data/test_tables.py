@@ -209,7 +209,7 @@ IRIS_FILES = {
     "no header": csv_text(IRIS.data, SPECIES, last=True),
     "decimal commas": csv_text(IRIS.data, SPECIES, [*FEATURES, "species"], ";", True, lambda v: str(v).replace(".", ",")),
     "an Id": "\n".join(
-        f"{i if i else 'Id'},{line}" for i, line in enumerate(csv_text(IRIS.data, SPECIES, [*FEATURES, "Species"], last=True).splitlines())
+        f"{i or 'Id'},{line}" for i, line in enumerate(csv_text(IRIS.data, SPECIES, [*FEATURES, "Species"], last=True).splitlines())
     ),
 }
 

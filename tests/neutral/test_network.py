@@ -54,7 +54,10 @@ def test_what_only_shifts_a_batch_norms_channels_is_rounding():
         *(BatchNorm("n3"), Conv2D("c4", 4, 1), AvgPool2D("p3", 3, 1, 1), BatchNorm("n4"), LayerNorm("l"), Flatten("f"), BatchNorm("n5")),
         *(Dense("d", 4, bias=False), BatchNorm("n6"), Dense("out", 3)),
     )
-    assert Network("n", (8, 8, 1), layers).rounding_only == {"c1/bias", "c2/bias", "c3/bias", "l/beta"}
+    network = Network("n", (8, 8, 1), layers)
+    assert network.rounding_only == {"c1/bias", "c2/bias", "c3/bias", "l/beta"}
+    norms = ("n1", "n2", "n3", "n5")
+    assert network.shifted_means == {f"{name}/running_mean" for name in norms}
 
 
 def alone(kind: str, **values: object) -> Network:

@@ -1,8 +1,16 @@
 """The yardstick itself: what it calls equal, and what it says of what is not."""
 
 import numpy as np
+import pytest
 
+from triptych import engines, state, zoo
+from triptych.data.dataset import Split
+from triptych.optimizers import optimizer
+from triptych.parity import lockstep
 from triptych.parity.compare import figures, first_divergence
+from triptych.plan import Schedule
+from triptych.recipe import Recipe
+from triptych.state import State
 
 TRACE = {
     "output/hidden": np.array([[1.0, -2.0]]),
@@ -57,6 +65,17 @@ def test_a_loss_is_an_array_without_axes():
     assert (found.stage, found.layer, found.index) == ("loss", "-", ())
 
 
+def test_the_bound_on_weights_is_theirs_and_that_of_arrays_by_name():
+    """A difference of 1e-9 in each array by itself, with a bound of 1e-7 on weights."""
+    own = STATE | {"norm/running_mean": np.ones(2), "other/running_mean": np.ones(2)}
+    shifted = frozenset({"norm/running_mean"})
+    for name in own:
+        changed = own | {name: own[name] * (1 + 1e-9) + 1e-9}
+        found = first_divergence(own, changed, 1e-11, "update", weights=1e-7, shifted=shifted)
+        widened = name in {"output/kernel", "output/bias", "norm/running_mean"}
+        assert (found is None) == widened, name
+
+
 def test_missing_and_extra_arrays_fail():
     less = {name: array for name, array in STATE.items() if name != "output/bias"}
     found = first_divergence(STATE, less, 1e-11, "update")
@@ -72,6 +91,53 @@ def test_two_all_zero_kinds_are_equal_and_one_is_not():
     zero = {"a/bias": np.zeros(3)}
     assert first_divergence(zero, {"a/bias": np.zeros(3)}, 1e-11, "update") is None
     assert first_divergence(zero, {"a/bias": np.array([0, 1e-300, 0])}, 1e-11, "update")
+
+
+def gradients(*values: float) -> State:
+    return {"gradient/output/bias": np.array(values)}
+
+
+def test_gradients_that_are_rounding_as_a_whole_are_equal():
+    """Means of differences of probabilities, each known to one unit in the last place of 1."""
+    noise = gradients(8.7e-18, -5e-18)
+    assert first_divergence(noise, gradients(0.0, 3e-18), 1e-11) is None
+    assert first_divergence(gradients(0.0, 0.0), noise, 1e-11) is None
+    assert figures(noise, gradients(0.0, 3e-18))["gradients"] <= 1e-11
+    slots = {"output/bias/m": noise["gradient/output/bias"], "output/bias/v": np.array([7.6e-35, 2.5e-35])}
+    other = {"output/bias/m": np.zeros(2), "output/bias/v": np.array([0.0, 1e-33])}
+    assert first_divergence(slots, other, 1e-11, "update") is None
+
+
+def test_small_gradients_that_are_wrong_are_found():
+    """Of a size of 1e-6, by a hundred-millionth; a gradient that should be zero; a slot of squares."""
+    for right, wrong in (
+        (gradients(1e-6, 2e-7), gradients(1e-6, 2e-7 + 1e-14)),
+        (gradients(1e-9, 2e-9), gradients(1e-9, 2.001e-9)),
+        (gradients(0.0, 0.0), gradients(0.0, 3e-16)),
+    ):
+        assert first_divergence(right, wrong, 1e-11)
+        assert figures(right, wrong)["gradients"] > 1e-11
+    squares = {"output/bias/v": np.array([1e-12, 4e-14])}
+    assert first_divergence(squares, {"output/bias/v": np.array([1e-12, 4e-14 + 1e-21])}, 1e-11, "update")
+    # Weights and losses have no floor.
+    for name in ("output/bias", "output/bias/unknown"):
+        assert first_divergence({name: np.zeros(2)}, {name: np.array([0.0, 1e-18])}, 1e-11, "update")
+    assert first_divergence({"loss": np.array(0.0)}, {"loss": np.array(1e-18)}, 1e-11)
+
+
+@pytest.mark.parametrize("chosen", ["sgd", "momentum", "nesterov", "adadelta"])
+def test_images_without_a_pixel_in_equal_classes_are_proved_equal(chosen: str):
+    """The true gradient of every parameter is zero. The other optimizers divide it by something as small."""
+    pytest.importorskip("torch")
+    black = Split(np.zeros((20, 28, 28, 1), np.uint8), np.tile(np.arange(10, dtype=np.int32), 2))
+    network = zoo.get("classic")
+    recipe = Recipe(5, "full", optimizer(chosen), dtype="float64")
+    start = state.initial(network, recipe)
+    own, other = (engines.create(name, network, recipe) for name in ("numpy", "torch"))
+    steps = Schedule(network, recipe, len(black), 1).singles()
+    *_, outcome = lockstep.walk(own, other, black, steps, start, lockstep.rule(network, recipe))
+    assert outcome.equal, str(outcome.divergence)
+    assert outcome.steps == 5
 
 
 def test_a_reference_that_is_not_finite_is_equal_to_nothing():

@@ -1,15 +1,24 @@
 """``triptych verify``: the proof, for whole runs."""
 
 import sys
+import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import app
 from . import options as o
+from .say import duration
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..network import Network
+
+LONG = 60  # seconds from which the estimate is printed
+SECONDS_BETWEEN_LINES = 30  # of progress, where the output is not a terminal
+TRUST = 0.1  # the share of the estimate after which the measured pace counts as much as it
 
 COLUMNS = ("network", "optimizer", "row", "steps", "weights", "slots", "gradients", "outputs", "K at once", "")
 
@@ -63,7 +72,6 @@ def verify(
     """
     from rich.console import Console
     from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from .. import zoo
     from ..bench.rows import specs
@@ -99,16 +107,12 @@ def verify(
     cases = [Case(n, recipe, steps) for n in networks for recipe in recipes.values()]
     titles = [(n.name, name) for n in networks for name in recipes]
     report = _Report(console, iter(titles))
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True
-    ) as bars:
-        task = bars.add_task("importing", total=None)
+    with _Progress(console, titles) as progress:
         for event in events(dataset, cases, rows, threads=threads, device=device):
-            if event["type"] == "walking":
-                bars.update(task, description=escape(f"{report.title} {event['label']}"), completed=event["done"], total=event["steps"])
+            progress.see(event)
             report.see(event)
     if not report.compared:
-        console.print("nothing was compared: no engine beside NumPy could run", highlight=False)
+        console.print("nothing was compared: no engine other than NumPy could run", highlight=False)
         sys.exit(2)
     if layers:
         report.by_layer(networks, list(recipes))
@@ -119,7 +123,7 @@ def verify(
         for line in report.divergences:
             console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    bound = "1e-11" if report.largest <= BOUND else "1e-11; of weights after a step from a shared state 1e-15·rate/epsilon"
+    bound = "1e-11" if report.largest <= BOUND else "1e-11; of weights and running means after steps from a shared state 1e-15·rate/epsilon"
     console.print(
         f"All {report.compared} rows equal; the largest difference of any kind, at any step: {report.largest:.1e} (bound {bound}).",
         highlight=False,
@@ -129,38 +133,133 @@ def verify(
         sys.exit(1)
 
 
+class _Progress:
+    """Shows how far the proof is: a bar on a terminal, otherwise a line now and then.
+
+    Parameters
+    ----------
+    console : Console
+    titles : list of (str, str)
+        The network and the optimizer of each case.
+    """
+
+    def __init__(self, console: "Console", titles: list[tuple[str, str]]) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._console = console
+        self._titles = titles
+        self._seconds: list[float] = []  # the estimate of a row of each case
+        self._rows = 0  # of a case
+        self._case = -1
+        self._row = 0  # counted over all cases, from 1
+        self._label = ""
+        self._begun = self._spoke = time.monotonic()
+        columns = (BarColumn(12), TextColumn("{task.description}", markup=False))
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("starting", total=None)
+
+    def __enter__(self) -> "_Progress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def see(self, event: dict[str, Any]) -> None:
+        """Take in an event of `triptych.parity.verify`."""
+        kind = event["type"]
+        if kind == "importing":
+            self._bar.update(self._task, description=f"importing {event['label']}")
+        elif kind == "estimating":
+            self._bar.update(self._task, description="timing a step of each network")
+        elif kind == "estimate":
+            self._estimated(event)
+        elif kind == "case":
+            self._case += 1
+        elif kind == "row":
+            self._row += 1
+            self._label = event["label"]
+            self._show("building", 0.0)
+        elif kind == "walking":
+            self._show(f"step {event['done']} of {event['steps']}", event["done"] / event["steps"])
+        elif kind == "together":
+            self._show("K steps at once", 1.0)
+        elif kind == "drift":
+            self._show(f"float32, step {event['step']}", 1.0)
+
+    def _estimated(self, event: dict[str, Any]) -> None:
+        self._seconds = event["seconds"]
+        self._rows = event["rows"]
+        self._begun = self._spoke = time.monotonic()
+        total = self._rows * sum(self._seconds)
+        self._bar.update(self._task, total=total)
+        if total > LONG:
+            count = self._rows * len(self._seconds)
+            line = f"Estimate: about {duration(total)} for {count} rows (Ctrl-C stops it)."
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    def _show(self, doing: str, share: float) -> None:
+        """Show what is being done, `share` of the row being over."""
+        count = self._rows * len(self._seconds)
+        done = self._rows * sum(self._seconds[: self._case])
+        done += ((self._row - 1) % self._rows + min(share, 1.0)) * self._seconds[self._case]
+        total = self._rows * sum(self._seconds)
+        now = time.monotonic()
+        # At first the estimate counts, later the pace that was measured.
+        pace = (now - self._begun + TRUST * total) / (done + TRUST * total)
+        left = f"about {duration(pace * (total - done))} left"
+        title = " ".join((*self._titles[self._case], self._label))
+        text = f"row {self._row} of {count}, {left}: {title}, {doing}"
+        self._bar.update(self._task, description=text, completed=done)
+        if not self._console.is_terminal and now - self._spoke > SECONDS_BETWEEN_LINES:
+            self._spoke = now
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 class _Report:
     """Prints a row of the table as soon as it is known."""
 
-    def __init__(self, console: Any, titles: Any) -> None:
+    def __init__(self, console: "Console", titles: Iterator[tuple[str, str]]) -> None:
         self.console, self._titles = console, titles
         self.title = ""
         self.names: tuple[str, str] = ("", "")
         self.compared, self.broken = 0, 0
-        self.figures: dict[tuple[str, str], float] = {}
+        self.figures: dict[tuple[str, str], float] = {}  # of single steps
+        self.together: dict[tuple[str, str], float] = {}  # of K steps in one call
         self.divergences: list[str] = []
         self.differing: set[tuple[str, str]] = set()
-        self._line(COLUMNS, style="bold")
 
     @property
     def largest(self) -> float:
-        return max(self.figures.values())
+        return max(*self.figures.values(), *self.together.values())
 
     def by_layer(self, networks: list["Network"], optimizers: list[str]) -> None:
         """Print, for each layer type and optimizer, the largest figure of all networks that hold the layer."""
         from ..layers import LAYERS
 
         held = {n.name: {type(place.layer).__name__ for place in n.places} for n in networks}
-        self.console.print("\nThe largest difference of any kind, in any network that holds the layer:", highlight=False)
-        self.console.print(f"{'':<14}" + "".join(f"{name:>10}" for name in optimizers), style="bold", highlight=False, soft_wrap=True)
+
+        def line(name: str, cells: list[str], style: str = "") -> None:
+            text = f"{name:<14}" + "".join(f"{cell:>10}" for cell in cells)
+            self.console.print(text, style=style, highlight=False, soft_wrap=True)
+
+        def largest(figures: dict[tuple[str, str], float], optimizer: str, names: list[str]) -> str:
+            found = [figures[name, optimizer] for name in names if (name, optimizer) in figures]
+            return f"{max(found):.1e}" if found else ""
+
+        self.console.print("\nThe largest difference in a step, in any network that has the layer:", highlight=False)
+        line("", optimizers, "bold")
         for kind in LAYERS:
-            figures = [max((f for (n, o), f in self.figures.items() if o == name and kind in held[n]), default=None) for name in optimizers]
-            cells = "".join(f"{'' if figure is None else f'{figure:.1e}':>10}" for figure in figures)
-            self.console.print(f"{kind:<14}{cells}", highlight=False, soft_wrap=True)
+            names = [name for name, kinds in held.items() if kind in kinds]
+            line(kind, [largest(self.figures, optimizer, names) for optimizer in optimizers])
+        self.console.print("The largest difference between K steps in one call and K calls, of all networks:", highlight=False)
+        line("K at once", [largest(self.together, optimizer, list(held)) for optimizer in optimizers])
 
     def see(self, event: dict[str, Any]) -> None:
         kind = event["type"]
         if kind == "case":
+            if not self.title:
+                self._line(COLUMNS, style="bold")
             self.names = next(self._titles)
             self.title = " ".join(self.names)
         elif kind in ("failed", "missing"):
@@ -193,7 +292,8 @@ class _Report:
     def _walked(self, event: dict[str, Any]) -> None:
         outcome, blocks = event["outcome"], event["blocks"]
         self.compared += 1
-        self.figures[self.names] = max(self.figures.get(self.names, 0.0), outcome.largest, blocks.largest)
+        self.figures[self.names] = max(self.figures.get(self.names, 0.0), outcome.largest)
+        self.together[self.names] = max(self.together.get(self.names, 0.0), blocks.largest)
         named = ("weights", "gradients", "outputs", "loss")
         slots = max((figure for kind, figure in outcome.worst.items() if kind not in named), default=None)
         equal = outcome.equal and blocks.equal
@@ -209,7 +309,7 @@ class _Report:
         if outcome.divergence:
             self._differs(event, f"{self.title}, {event['label']}, step {outcome.at + 1}: {outcome.divergence}")
         elif blocks.divergence:
-            self._differs(event, f"{self.title}, {event['label']}, K steps in one run against one by one: {blocks.divergence}")
+            self._differs(event, f"{self.title}, {event['label']}, K steps in one call against K calls: {blocks.divergence}")
 
     def _differs(self, event: dict[str, Any], line: str) -> None:
         self.differing.add((self.title, event["label"]))

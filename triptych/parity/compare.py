@@ -1,7 +1,8 @@
 """Two sets of named arrays: how far apart they are, kind by kind, and where they first part.
 
 A figure is the largest |difference| over all arrays of a kind, over the largest |reference| of that kind. The kinds are
-weights, each slot by name, gradients, the loss, and each layer's output by itself.
+weights, each slot by name, gradients, the loss, and each layer's output by itself. Where a kind is rounding as a whole,
+it is measured against the smallest scale that means anything (`FLOORS`).
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,13 @@ from ..state import State
 from ..state import kind as state_kind
 
 BOUND = 1e-11  # float64, at every step of a whole run
+
+# A gradient at the logits is a mean of differences of probabilities, and a probability is known to
+# one unit in the last place of 1. If the true gradient is zero, what is computed is that rounding,
+# and two correct engines have nothing in common. So a difference of one unit counts as equal, in a
+# gradient and in the slots that are means or sums of gradients; of their squares, its square.
+ROUNDING = float(np.finfo(np.float64).eps)
+FLOORS = {"gradients": ROUNDING, "velocity": ROUNDING, "m": ROUNDING, "v": ROUNDING**2, "u": ROUNDING**2}
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,13 @@ def figures(reference: State, candidate: State, stage: str | None = None) -> dic
 
 
 def first_divergence(
-    reference: State, candidate: State, bound: float, stage: str | None = None, *, weights: float | None = None
+    reference: State,
+    candidate: State,
+    bound: float,
+    stage: str | None = None,
+    *,
+    weights: float | None = None,
+    shifted: frozenset[str] = frozenset(),
 ) -> Divergence | None:
     """Walk the reference in order; return the first array that is out of bound, or None.
 
@@ -85,6 +99,8 @@ def first_divergence(
         The stage that two *states* belong to; without it the arrays are *traces*, whose names tell.
     weights : float, optional
         The bound on weights, where it is another.
+    shifted : frozenset of str
+        Names of the arrays to which the bound on weights applies, too.
     """
     scales = _scales(reference, stage)
     for name in [*reference, *(name for name in candidate if name not in reference)]:
@@ -98,7 +114,10 @@ def first_divergence(
         if found.dtype != expected.dtype:
             return Divergence(own, layer, name, (), str(expected.dtype), str(found.dtype), np.inf, "dtype")
         error = _ratio(_gap(expected, found), scales[kind])
-        if not error <= (weights if weights is not None and kind == "weights" else bound):
+        limit = bound
+        if weights is not None and (kind == "weights" or name in shifted):
+            limit = weights
+        if not error <= limit:
             with np.errstate(invalid="ignore"):
                 difference = np.abs(found.astype(np.float64) - expected)
             difference = np.where(np.isfinite(difference), difference, np.inf)
@@ -124,7 +143,8 @@ def _scales(reference: State, stage: str | None) -> dict[str, float]:
     scales: dict[str, float] = {}
     for name, expected in reference.items():
         kind = _address(name, stage)[2]
-        scales[kind] = max(scales.get(kind, 0.0), float(np.abs(expected).max(initial=0)))
+        least = FLOORS.get(kind, 0.0) / BOUND
+        scales[kind] = max(scales.get(kind, least), float(np.abs(expected).max(initial=0)))
     return scales
 
 

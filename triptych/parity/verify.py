@@ -21,6 +21,14 @@ Event = dict[str, Any]
 LIGHT = 1_000_000  # multiplications a sample: what is heavier is made fewer steps at once
 LOOKS = 10  # how often a float32 trajectory is looked at
 
+# What the estimate is made of: seconds, where a name does not say otherwise.
+SECONDS_TO_BUILD = 3.0  # a row's engines, their first steps compiled
+SECONDS_PER_MEGABYTE = 0.004  # of arrays that are copied, sent to another process and compared
+SECONDS_PER_MESSAGE = 0.0005
+NUMPY_STEPS = 2  # of each step of the walk: its gradients are computed for the trace and for the run
+CANDIDATE_STEPS = 3  # the same in another engine, whose step is taken to be half as long again
+TWINS = 3
+
 
 @dataclass(frozen=True)
 class Case:
@@ -54,7 +62,10 @@ def verify(dataset: Dataset, cases: list[Case], rows: list[Spec], *, threads: in
     Yields
     ------
     dict
-        With a ``type``: ``missing``, ``failed``, ``case``, ``walking``, ``walked``, ``rounding``, ``drift``.
+        With a ``type``: ``importing``, ``missing``, ``estimating``, ``estimate``, ``case``, ``row``,
+        ``walking``, ``together``, ``walked``, ``failed``, ``rounding``, ``drift``. In ``estimate``,
+        `seconds` is a list with an entry for each case: what one row of it is expected to take.
+        A ``row`` comes before each row, also before one that cannot run any more.
     """
     for case in cases:
         case.network.check_fits(dataset.shape, len(dataset.classes))
@@ -72,18 +83,75 @@ def verify(dataset: Dataset, cases: list[Case], rows: list[Spec], *, threads: in
                 if spec.key in remotes:
                     remotes.pop(spec.key).close()
                 yield {"type": "missing", "key": spec.key, "label": spec.label, "why": str(error)}
+        candidates = [spec for spec in rows[1:] if spec.key in remotes]
+        if not candidates:
+            return
+        yield {"type": "estimating"}
+        yield {"type": "estimate", "seconds": estimate(dataset.train, cases, numpy), "rows": len(candidates)}
         for case in cases:
             yield {"type": "case", "network": case.network, "recipe": case.recipe, "steps": case.steps}
-            for spec in rows[1:]:
-                if spec.key in remotes:
-                    try:
-                        yield from _prove(dataset.train, case, spec, numpy, remotes[spec.key])
-                    except EngineError as error:
-                        yield {"type": "failed", "key": spec.key, "label": spec.label, "why": str(error)}
-                        remotes.pop(spec.key).close()
+            for spec in candidates:
+                yield {"type": "row", "key": spec.key, "label": spec.label}
+                if spec.key not in remotes:
+                    continue
+                try:
+                    yield from _prove(dataset.train, case, spec, numpy, remotes[spec.key])
+                except EngineError as error:
+                    yield {"type": "failed", "key": spec.key, "label": spec.label, "why": str(error)}
+                    remotes.pop(spec.key).close()
     finally:
         for remote in [numpy, *remotes.values()]:
             remote.close()
+
+
+def estimate(split: Split, cases: list[Case], numpy: Remote) -> list[float]:
+    """Return roughly how long one row of each case takes, from a NumPy step of each network.
+
+    Parameters
+    ----------
+    split : Split
+        The training data.
+    cases : list of Case
+    numpy : Remote
+        A worker in which each network makes a step or two.
+
+    Returns
+    -------
+    list of float
+        Seconds, an entry for each case.
+    """
+    step_of: dict[Network, float] = {}
+    found: list[float] = []
+    for case in cases:
+        network = case.network
+        if network not in step_of:
+            step_of[network] = _numpy_seconds(split, case, numpy)
+        step = step_of[network]
+        kinds = 1 + len(case.recipe.optimizer.slots)
+        megabytes = 8e-6 * network.parameter_count * kinds
+        one = (NUMPY_STEPS + CANDIDATE_STEPS) * step + 8 * SECONDS_PER_MESSAGE
+        one += 6 * megabytes * SECONDS_PER_MEGABYTE
+        if case.recipe.dtype == "float32":
+            one += (2 + TWINS) * step
+        found.append(SECONDS_TO_BUILD + case.steps * one)
+    return found
+
+
+def _numpy_seconds(split: Split, case: Case, numpy: Remote) -> float:
+    """Return the seconds of a NumPy step: of the second one where the first does not take long."""
+    schedule = case.schedule(len(split), "float64")
+    try:
+        engine = numpy.build("estimate", case.network, schedule.recipe)
+        engine.load(state.initial(case.network, schedule.recipe))
+        data = engine.put(split)
+        step = next(schedule.singles())
+        engine.run(data, step)
+        if case.network.multiplications < LIGHT:
+            engine.run(data, step)
+        engine.drop()
+    except EngineError:
+        return 0.0  # the same error comes again in each row of the case, which reports it
+    return engine.wall_s
 
 
 def _prove(split: Split, case: Case, spec: Spec, numpy: Remote, remote: Remote) -> Iterator[Event]:
@@ -93,7 +161,10 @@ def _prove(split: Split, case: Case, spec: Spec, numpy: Remote, remote: Remote) 
     reference, exact = (r.build("float64", case.network, schedule.recipe) for r in (numpy, remote))
     outcome = lockstep.Outcome()
     for outcome in lockstep.walk(reference, exact, split, schedule.proof(case.steps), start, lockstep.rule(case.network, schedule.recipe)):
-        yield {"type": "walking", "done": outcome.at + 1, "steps": case.steps} | said
+        done = outcome.at + 1
+        # The smaller last batch is one step more where the others did not reach it.
+        yield {"type": "walking", "done": done, "steps": max(done, case.steps)} | said
+    yield {"type": "together"} | said
     blocked = lockstep.blocks(exact, split, schedule, start)
     yield {"type": "walked", "outcome": outcome, "blocks": blocked} | said
     exact.drop()

@@ -1,0 +1,134 @@
+"""The proof as a user runs it: the documented commands, and what is shown meanwhile."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import triptych
+from triptych import engines, zoo
+from triptych.cli import verify
+from triptych.parity.compare import Divergence
+from triptych.parity.lockstep import Outcome
+from triptych.parity.specimens import SPECIMENS
+
+ROOT = Path(triptych.__file__).parents[1]
+ALL = all(entry.installed or entry.optional for entry in engines.entries().values())
+needs_all = pytest.mark.skipif(not ALL, reason="torch and tensorflow are not both installed")
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    own = {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "no-data"), "COLUMNS": "80"}
+    return subprocess.run(
+        [sys.executable, "-m", "triptych", *arguments],
+        cwd=cwd,
+        env=os.environ | own,
+        capture_output=True,
+        text=True,
+        timeout=3600,
+    )
+
+
+@needs_all
+@pytest.mark.slow
+@pytest.mark.parametrize(("options", "rows"), [((), 1), (("--layers",), len(SPECIMENS))])
+def test_the_documented_commands_prove_every_engine_equal(options: tuple[str, ...], rows: int, tmp_path: Path):
+    done = run("verify", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    here = sum(entry.installed for entry in engines.entries().values()) - 1
+    assert f"All {rows * here} rows equal" in done.stdout.splitlines()[-1]
+    assert "DIFFERS" not in done.stdout
+
+
+@pytest.mark.skipif(not engines.entry("torch").installed, reason="torch is not installed")
+def test_layers_with_one_optimizer(tmp_path: Path):
+    done = run("verify", "--layers", "--steps", "2", "--engines", "numpy,torch", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert "All 3 rows equal" in lines[-1]
+    assert re.fullmatch(r"K at once +\d\.\de[+-]\d\d", lines[-2])
+    # The header of the table is the first line after the data.
+    assert [line.split()[0] for line in lines[1:5]] == ["network", "smooth", "edged", "normed"]
+
+
+def shown(events: list[dict[str, Any]], titles: list[tuple[str, str]], clock: list[float], monkeypatch, terminal: bool = False) -> str:
+    """Return what is printed of some events that come at the times of a clock, in seconds."""
+    times = iter([0.0, *clock])
+    monkeypatch.setattr(verify.time, "monotonic", lambda: next(times))
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
+    progress = verify._Progress(console, titles)
+    for event in events:
+        progress.see(event)
+    return console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+TWO = [("classic", "sgd"), ("resnet20", "adam")]
+BEGUN = [
+    {"type": "importing", "label": "PyTorch"},
+    {"type": "estimating"},
+    {"type": "estimate", "seconds": [1000.0, 9000.0], "rows": 2},
+    {"type": "case"},
+    {"type": "row", "label": "PyTorch"},
+    {"type": "row", "label": "TensorFlow"},
+    {"type": "case"},
+    {"type": "row", "label": "PyTorch"},
+]
+
+
+def test_an_estimate_and_then_a_line_now_and_then(monkeypatch):
+    """The estimate is 20,000 s; 2,000 of them are over after the first case, and half of a row after the last event."""
+    steps = [{"type": "walking", "done": done, "steps": 500} for done in (1, 2, 250)]
+    printed = shown(BEGUN + steps, TWO, [0, 0, 5, 2000, 2000, 2001, 6500], monkeypatch)
+    assert printed.splitlines() == [
+        "Estimate: about 5 h 33 min for 4 rows (Ctrl-C stops it).",
+        "row 3 of 4, about 5 h 0 min left: resnet20 adam PyTorch, building",
+        "row 3 of 4, about 3 h 45 min left: resnet20 adam PyTorch, step 250 of 500",
+    ]
+
+
+def test_the_measured_pace_replaces_the_estimate(monkeypatch):
+    """Three times as slow as estimated: (6000 + 2000) / (2000 + 2000) of the 18,000 s that are left."""
+    printed = shown(BEGUN, TWO, [0, 0, 0, 6000], monkeypatch)
+    assert "row 3 of 4, about 10 h 0 min left: resnet20 adam PyTorch" in printed
+
+
+def test_a_short_proof_is_not_estimated(monkeypatch):
+    short = [{"type": "estimate", "seconds": [3.0], "rows": 2}, {"type": "case"}, {"type": "row", "label": "PyTorch"}]
+    assert shown(short, TWO[:1], [0, 1], monkeypatch) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (99.4, "99 s"), (100, "2 min"), (5900, "98 min"), (6000, "1 h 40 min"), (79_446, "22 h 4 min")],
+)
+def test_durations(seconds: float, text: str):
+    assert verify._duration(seconds) == text
+
+
+def test_a_difference_of_k_steps_at_once_is_not_a_layers():
+    """One network has it; the table of layers shows what single steps have."""
+    networks = [make(zoo.GREY, 10) for make in SPECIMENS]
+    console = Console(file=io.StringIO(), width=80)
+    report = verify._Report(console, iter([(network.name, "sgd") for network in networks]))
+    parted = Divergence("loss", "-", "loss", (7,), "1", "1.5", 0.5, "value")
+    for network in networks:
+        blocks = Outcome(26, {"loss": 0.5}, parted) if network.name == "normed" else Outcome(26, {"loss": 2e-16})
+        report.see({"type": "case"})
+        report.see({"type": "walked", "label": "PyTorch", "outcome": Outcome(5, {"weights": 3e-15}), "blocks": blocks})
+    report.by_layer(networks, ["sgd"])
+    lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
+    for line in lines:
+        if line.split()[:1] in (["Dense"], ["BatchNorm"], ["Residual"]):
+            assert line.split()[1] == "3.0e-15"
+    assert lines[-1].split() == ["K", "at", "once", "5.0e-01"]
+    assert report.largest == 0.5
+    (line,) = report.divergences
+    assert line == (
+        "normed sgd, PyTorch, K steps in one call against K calls: loss: loss[7] is 1.5, the reference has 1 (5.0e-01 of the largest)"
+    )
