@@ -209,7 +209,7 @@ IRIS_FILES = {
     "no header": csv_text(IRIS.data, SPECIES, last=True),
     "decimal commas": csv_text(IRIS.data, SPECIES, [*FEATURES, "species"], ";", True, lambda v: str(v).replace(".", ",")),
     "an Id": "\n".join(
-        f"{i if i else 'Id'},{line}" for i, line in enumerate(csv_text(IRIS.data, SPECIES, [*FEATURES, "Species"], last=True).splitlines())
+        f"{i or 'Id'},{line}" for i, line in enumerate(csv_text(IRIS.data, SPECIES, [*FEATURES, "Species"], last=True).splitlines())
     ),
 }
 
@@ -498,3 +498,18 @@ def test_what_is_in_it_is_said(tmp_path, sample):
 def test_a_shape_that_is_none(text: str):
     with pytest.raises(DataError, match="give height and width, for example 28x28"):
         Options(shape=text)
+
+
+@pytest.mark.parametrize(("option", "value"), [("label", "y"), ("shape", "28x28")])
+def test_an_option_that_means_nothing_is_refused(option: str, value: str):
+    with pytest.raises(DataError, match=f"digits: --{option} is for .*; leave it out"):
+        data.load("digits", 0, Options(**{option: value}))
+
+
+def test_a_gzip_that_is_too_large_is_refused_before_it_is_read(tmp_path):
+    blank = gzip.compress(b"label,a\n1,2\n0,1\n" + b"\n" * 10_000_000)
+    with pytest.raises(DataError, match="more blank lines than rows"):
+        load(tmp_path / "a.csv.gz", blank)
+    large = gzip.compress(b"label,a\n1,2\n0,1\n")[:-4] + struct.pack("<I", 3 * 2**30)
+    with pytest.raises(DataError, match="3,221,225,472 bytes, over the limit"):
+        load(tmp_path / "b.csv.gz", large)

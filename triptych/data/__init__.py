@@ -17,6 +17,8 @@ __all__ = ["PLAIN", "Dataset", "Options", "Split", "load"]
 
 NAMES = ("digits", *fetch.PUBLISHED)
 TEST_FRACTION = 0.1
+NO_ROWS = ("label", "shape")  # options for rows of numbers, and what they are for:
+MEANT_FOR = {"label": "a column of a CSV, an .npz or a Parquet file", "shape": "rows of numbers in a CSV or an .npz"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Format:
     sign : str
         What such a folder is recognised by, for a person.
     decodes : bool
-        Whether the options mean something to it.
+        Whether it takes `Options.size`.
+    ignores : tuple of str
+        Which of `Options.label` and `Options.shape` mean nothing to it.
     """
 
     name: str
@@ -44,18 +48,19 @@ class Format:
     fits: Callable[[Path], bool] = lambda _: False
     sign: str = ""
     decodes: bool = False
+    ignores: tuple[str, ...] = ()
 
 
 # A folder is what the first that fits says.
 FORMATS = (
     Format("CSV", lambda path, options, _: csv.read(path, options), files=(".csv", ".csv.gz", ".csv.zip")),
     Format("npz", lambda path, options, _: npz.read(path, options), files=(".npz",)),
-    Format("IDX", lambda path, options, _: idx.read(path, options), fits=idx.fits, sign="train-images-idx3-ubyte"),
-    Format("CIFAR-10 binary", lambda path, _, __: cifar.read(path), fits=cifar.fits, sign="data_batch_1.bin"),
-    Format("Parquet", parquet.read, (".parquet",), parquet.fits, "train*.parquet", decodes=True),
+    Format("IDX", lambda path, options, _: idx.read(path, options), fits=idx.fits, sign="train-images-idx3-ubyte", ignores=NO_ROWS),
+    Format("CIFAR-10 binary", lambda path, _, __: cifar.read(path), fits=cifar.fits, sign="data_batch_1.bin", ignores=NO_ROWS),
+    Format("Parquet", parquet.read, (".parquet",), parquet.fits, "train*.parquet", decodes=True, ignores=("shape",)),
     Format("CSV files", pairs.read_csv, fits=pairs.csv_fits),
     Format("npz files", pairs.read_npz, fits=pairs.npz_fits),
-    Format("image files", folder.read, fits=folder.fits, sign="folder of images for each class", decodes=True),
+    Format("image files", folder.read, fits=folder.fits, sign="folder of images for each class", decodes=True, ignores=NO_ROWS),
 )
 
 
@@ -151,6 +156,7 @@ def _read(source: str, path: Path, seed: int, options: Options, progress: Progre
         raise DataError(f"{source}: unknown kind of file; one of {known} is needed, or a folder")
     if not kind.decodes:
         _refuse_size(source, options)
+    _refuse_ignored(source, options, kind.ignores)
     said = f"{source} ({kind.name})" if folder else source
     return _dataset(name, said, kind.read(path, options, progress), seed)
 
@@ -169,6 +175,7 @@ def _dataset(name: str, source: str, found: Found, seed: int) -> Dataset:
 def _named(name: str, seed: int, options: Options) -> Dataset:
     if name == "digits":
         _refuse_size(name, options)
+        _refuse_ignored(name, options, NO_ROWS)
         return Dataset("digits", "scikit-learn's 1,797 digits, scaled to 28×28", *stratified(digits.read(), seed))
     path, published = fetch.cache() / name, fetch.PUBLISHED[name]
     if len(fetch.here(name)) < published.count:
@@ -177,9 +184,16 @@ def _named(name: str, seed: int, options: Options) -> Dataset:
         read = _read(str(path), path, seed, options, None)
         return replace(read, name=name, classes=published.classes)
     _refuse_size(name, options)
+    _refuse_ignored(name, options, NO_ROWS)
     return _dataset(name, f"{path} (IDX)", idx.read(path, options, published.classes), seed)
 
 
 def _refuse_size(source: str, options: Options) -> None:
     if options.size:
         raise DataError(f"{source}: its images have one size; --size is for image files and for Parquet")
+
+
+def _refuse_ignored(source: str, options: Options, ignored: tuple[str, ...]) -> None:
+    for option in ignored:
+        if getattr(options, option) is not None:
+            raise DataError(f"{source}: --{option} is for {MEANT_FOR[option]}; leave it out")

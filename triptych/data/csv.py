@@ -314,7 +314,7 @@ def _encoding(path: Path, head: bytes) -> tuple[str, str]:
 def _layout(path: Path) -> Layout:
     """Find out how a file is written, from its first lines."""
     with reading(path):
-        size = path.stat().st_size
+        size = _size(path)
     if size > LIMIT:
         raise DataError(f"{path}: {size:,} bytes, over the limit of {LIMIT:,}")
     with opened(path, ".csv") as stream:
@@ -355,6 +355,16 @@ def _layout(path: Path) -> Layout:
         notes.append("decimal commas")
         cells = [[cell.replace(",", ".") if _comma(cell) else cell for cell in row] for row in cells]
     return _with_header(path, cells, Layout(encoding, separator, comma, skipped, (), 0, [], tuple(notes)))
+
+
+def _size(path: Path) -> int:
+    """Return how large a file is, a gzipped one as it says itself at its end."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(2) != b"\x1f\x8b" or size < 18:
+            return size
+        file.seek(-4, io.SEEK_END)
+        return max(size, int.from_bytes(file.read(4), "little"))
 
 
 def _separator(lines: list[str]) -> str | None:
