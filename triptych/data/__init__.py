@@ -166,7 +166,7 @@ def _dataset(name: str, source: str, found: Found, seed: int) -> Dataset:
     train, test = (found.train, found.test) if found.test else stratified(found.train, seed)
     table = None
     if found.features:
-        table = Standardised.by(train, found.features)
+        table = Standardised.by(train, found.features, source)
         train = table.applied(train)
         test = table.applied(test)
     return Dataset(name, source, train, test, found.classes, found.left_out, found.notes, table)
