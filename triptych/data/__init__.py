@@ -1,4 +1,4 @@
-"""Data: a name or a path in, whole pixels and labels out, every reader behind one door."""
+"""Data: a name or a path in, pixels or the numbers of a table and labels out, every reader behind one door."""
 
 import os
 from collections.abc import Callable
@@ -71,12 +71,13 @@ def load(source: str | None = None, seed: int = 0, options: Options = PLAIN, pro
     ----------
     source : str, optional
         ``digits``, ``mnist``, ``fashion-mnist``, ``kmnist``, ``cifar10``; or a path: a CSV (also .gz), an .npz, a
-        .parquet, or a folder of the files of one format. Without it: ``mnist_test.csv`` in the working directory,
+        .parquet, or a folder of the files of one format; images, or the rows of a table. Without it:
+        ``mnist_test.csv`` in the working directory,
         else MNIST in the cache, else digits.
     seed : int
         Decides how a single set is shuffled and split 90/10, class by class.
     options : Options
-        How image files are decoded.
+        How image files are decoded, which column has the labels, and what a row of numbers is.
     progress : callable, optional
         Told of images decoded, and how many there are.
 
