@@ -394,6 +394,8 @@ REFUSED = {
     "text among numbers": (b"label,a,b\n" + b"1,2,3\n0,1,2\n" * 9 + b"1,2,red\n", "line 20, column 3 ('b'): 'red' is not a number"),
     "column of words": (b"label,a,sex\n" + b"1,2,male\n0,3,female\n" * 9, "column 3 ('sex') holds words, for example 'male'"),
     "two label columns": (b"label,class,a\n" + b"1,2,3\n0,1,2\n" * 9, "may both be the labels; name one with --label"),
+    "a header that is too short": (b"label,a\n" + b"1,2,3\n0,1,2\n" * 9, "line 2 has 3 columns where line 1 has 2"),
+    "a row that is too long": (b"label,a,b\n" + b"1,2,3\n0,1,2\n" * 9 + b"1,2,3,4\n", "line 20 has 4 columns where line 1 has 3"),
     "no number": (b"label,a,b\n" + b"1,2,3\n0,1,2\n" * 9 + b"1,nan,2\n", "line 20, column 2 ('a'): NaN is not a finite number"),
     "quantities": (b"a,b,y\n" + b"1,2,3.5\n0,1,2.25\n" * 9, "label 3.5 is not a whole number or a word"),
     "thousands or decimals": (b"a;label\n" + b"1,234;1\n2,345;0\n" * 9, "may be a decimal comma or a thousands separator"),
@@ -408,6 +410,21 @@ def test_a_refusal_names_the_cause_and_the_remedy(tmp_path, kind: str):
         load(tmp_path / "t.csv", content)
     assert says in str(error.value)
     assert str(error.value).startswith(str(tmp_path / "t.csv"))
+
+
+def test_pixels_packed_into_one_cell(tmp_path, sample):
+    x, y = sample
+    rows = [f"{label},{' '.join(map(str, image.ravel().tolist()))},Training" for image, label in zip(x, y, strict=True)]
+    found = load(tmp_path / "fer.csv", "\n".join(["emotion,pixels,Usage", *rows]))
+    assert pairs(found) == expected(x, y)
+    assert "column 3 ('Usage') left out" in found.notes
+
+
+def test_names_of_rows_as_r_writes_them(tmp_path, sample):
+    x, y = sample
+    rows = [f'"{i + 1}" {line}' for i, line in enumerate(csv_text(x, y, sep=" ").splitlines())]
+    found = load(tmp_path / "t.csv", "\n".join([" ".join(["label", *PIXELS]), *rows]))
+    assert pairs(found) == expected(x, y)
 
 
 def test_one_hot_columns_are_not_taken_for_pixels(tmp_path, sample):
@@ -498,3 +515,18 @@ def test_what_is_in_it_is_said(tmp_path, sample):
 def test_a_shape_that_is_none(text: str):
     with pytest.raises(DataError, match="give height and width, for example 28x28"):
         Options(shape=text)
+
+
+@pytest.mark.parametrize(("option", "value"), [("label", "y"), ("shape", "28x28")])
+def test_an_option_that_means_nothing_is_refused(option: str, value: str):
+    with pytest.raises(DataError, match=f"digits: --{option} is for .*; leave it out"):
+        data.load("digits", 0, Options(**{option: value}))
+
+
+def test_a_gzip_that_is_too_large_is_refused_before_it_is_read(tmp_path):
+    blank = gzip.compress(b"label,a\n1,2\n0,1\n" + b"\n" * 10_000_000)
+    with pytest.raises(DataError, match="more blank lines than rows"):
+        load(tmp_path / "a.csv.gz", blank)
+    large = gzip.compress(b"label,a\n1,2\n0,1\n")[:-4] + struct.pack("<I", 3 * 2**30)
+    with pytest.raises(DataError, match="3,221,225,472 bytes, over the limit"):
+        load(tmp_path / "b.csv.gz", large)

@@ -1,4 +1,4 @@
-"""Data: a name or a path in, whole pixels and labels out, every reader behind one door."""
+"""Data: a name or a path in, pixels or the numbers of a table and labels out, every reader behind one door."""
 
 import os
 from collections.abc import Callable
@@ -20,6 +20,8 @@ __all__ = ["PLAIN", "Dataset", "Options", "Split", "load"]
 NAMES = ("digits", *fetch.PUBLISHED)
 TEST_FRACTION = 0.1
 REORDERED_BYTES = 2**26  # that are copied at once where images are put in another order
+NO_ROWS = ("label", "shape")  # options for rows of numbers, and what they are for:
+MEANT_FOR = {"label": "a column of a CSV, an .npz or a Parquet file", "shape": "rows of numbers in a CSV or an .npz"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class Format:
     sign : str
         What such a folder is recognised by, for a person.
     decodes : bool
-        Whether the options mean something to it.
+        Whether it takes `Options.size`.
+    ignores : tuple of str
+        Which of `Options.label` and `Options.shape` mean nothing to it.
     """
 
     name: str
@@ -47,19 +51,20 @@ class Format:
     fits: Callable[[Path], bool] = lambda _: False
     sign: str = ""
     decodes: bool = False
+    ignores: tuple[str, ...] = ()
 
 
 # A folder is what the first that fits says.
 FORMATS = (
     Format("CSV", lambda path, options, _: csv.read(path, options), files=(".csv", ".csv.gz", ".csv.zip")),
     Format("npz", lambda path, options, _: npz.read(path, options), files=(".npz",)),
-    Format("IDX", lambda path, options, _: idx.read(path, options), fits=idx.fits, sign="train-images-idx3-ubyte"),
-    Format("CIFAR-10 binary", lambda path, _, __: cifar.read(path), fits=cifar.fits, sign="data_batch_1.bin"),
-    Format("CIFAR-100 binary", lambda path, options, _: cifar.read_100(path, options), fits=cifar.fits_100),
-    Format("Parquet", parquet.read, (".parquet",), parquet.fits, "train*.parquet", decodes=True),
+    Format("IDX", lambda path, options, _: idx.read(path, options), fits=idx.fits, sign="train-images-idx3-ubyte", ignores=NO_ROWS),
+    Format("CIFAR-10 binary", lambda path, _, __: cifar.read(path), fits=cifar.fits, sign="data_batch_1.bin", ignores=NO_ROWS),
+    Format("CIFAR-100 binary", lambda path, options, _: cifar.read_100(path, options), fits=cifar.fits_100, ignores=("shape",)),
+    Format("Parquet", parquet.read, (".parquet",), parquet.fits, "train*.parquet", decodes=True, ignores=("shape",)),
     Format("CSV files", pairs.read_csv, fits=pairs.csv_fits),
     Format("npz files", pairs.read_npz, fits=pairs.npz_fits),
-    Format("image files", folder.read, fits=folder.fits, sign="folder of images for each class", decodes=True),
+    Format("image files", folder.read, fits=folder.fits, sign="folder of images for each class", decodes=True, ignores=NO_ROWS),
 )
 
 
@@ -70,12 +75,13 @@ def load(source: str | None = None, seed: int = 0, options: Options = PLAIN, pro
     ----------
     source : str, optional
         ``digits``, ``mnist``, ``fashion-mnist``, ``kmnist``, ``cifar10``; or a path: a CSV (also .gz), an .npz, a
-        .parquet, or a folder of the files of one format. Without it: ``mnist_test.csv`` in the working directory,
+        .parquet, or a folder of the files of one format; images, or the rows of a table. Without it:
+        ``mnist_test.csv`` in the working directory,
         else MNIST in the cache, else digits.
     seed : int
         Decides how a single set is shuffled and split 90/10, class by class.
     options : Options
-        How image files are decoded.
+        How image files are decoded, which column has the labels, and what a row of numbers is.
     progress : callable, optional
         Told of images decoded, and how many there are.
 
@@ -176,6 +182,7 @@ def _read(source: str, path: Path, seed: int, options: Options, progress: Progre
         raise DataError(hints.of_file(path, known))
     if not kind.decodes:
         _refuse_size(source, options)
+    _refuse_ignored(source, options, kind.ignores)
     found = kind.read(path, options, progress)
     if source in NAMES:
         found = replace(found, notes=(*found.notes, hints.hiding(source, path)))
@@ -190,7 +197,7 @@ def _dataset(name: str, source: str, found: Found, seed: int) -> Dataset:
         train, test = stratified(found.train, seed, in_place=True)
     table = None
     if found.features:
-        table = Standardised.by(train, found.features)
+        table = Standardised.by(train, found.features, source)
         train = table.applied(train)
         test = table.applied(test)
     return Dataset(name, source, train, test, found.classes, found.left_out, found.notes, table)
@@ -199,6 +206,7 @@ def _dataset(name: str, source: str, found: Found, seed: int) -> Dataset:
 def _named(name: str, seed: int, options: Options) -> Dataset:
     if name == "digits":
         _refuse_size(name, options)
+        _refuse_ignored(name, options, NO_ROWS)
         return Dataset("digits", "scikit-learn's 1,797 digits, scaled to 28×28", *stratified(digits.read(), seed))
     path, published = fetch.cache() / name, fetch.PUBLISHED[name]
     if len(fetch.here(name)) < published.count:
@@ -207,9 +215,16 @@ def _named(name: str, seed: int, options: Options) -> Dataset:
         read = _read(str(path), path, seed, options, None)
         return replace(read, name=name, classes=published.classes)
     _refuse_size(name, options)
+    _refuse_ignored(name, options, NO_ROWS)
     return _dataset(name, f"{path} (IDX)", idx.read(path, options, published.classes), seed)
 
 
 def _refuse_size(source: str, options: Options) -> None:
     if options.size:
         raise DataError(f"{source}: its images have one size; --size is for image files and for Parquet")
+
+
+def _refuse_ignored(source: str, options: Options, ignored: tuple[str, ...]) -> None:
+    for option in ignored:
+        if getattr(options, option) is not None:
+            raise DataError(f"{source}: --{option} is for {MEANT_FOR[option]}; leave it out")

@@ -314,7 +314,7 @@ def _encoding(path: Path, head: bytes) -> tuple[str, str]:
 def _layout(path: Path) -> Layout:
     """Find out how a file is written, from its first lines."""
     with reading(path):
-        size = path.stat().st_size
+        size = _size(path)
     if size > LIMIT:
         raise DataError(f"{path}: {size:,} bytes, over the limit of {LIMIT:,}")
     with opened(path, ".csv") as stream:
@@ -355,6 +355,16 @@ def _layout(path: Path) -> Layout:
         notes.append("decimal commas")
         cells = [[cell.replace(",", ".") if _comma(cell) else cell for cell in row] for row in cells]
     return _with_header(path, cells, Layout(encoding, separator, comma, skipped, (), 0, [], tuple(notes)))
+
+
+def _size(path: Path) -> int:
+    """Return how large a file is, a gzipped one as it says itself at its end."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(2) != b"\x1f\x8b" or size < 18:
+            return size
+        file.seek(-4, io.SEEK_END)
+        return max(size, int.from_bytes(file.read(4), "little"))
 
 
 def _separator(lines: list[str]) -> str | None:
@@ -402,7 +412,7 @@ def _with_header(path: Path, cells: list[list[str]], layout: Layout) -> Layout:
     width = len(rows[0]) if rows else len(first)
     if rows and width == len(first) + 1 and all(not row[-1].strip() for row in rows if row):
         names, header = (*names, ""), True  # each line but the header ends in a separator
-    elif rows and width == len(first) + 1 and _is_header(path, names, [row[1:] for row in rows]):
+    elif rows and width == len(first) + 1 and _names_rows(rows) and _is_header(path, names, [row[1:] for row in rows]):
         names, header = ("", *names), True  # as R writes the names of rows
     else:
         header = _is_header(path, names, rows)
@@ -424,6 +434,13 @@ def _with_header(path: Path, cells: list[list[str]], layout: Layout) -> Layout:
         rows=rows,
         notes=tuple(notes),
     )
+
+
+def _names_rows(rows: list[list[str]]) -> bool:
+    """Return whether the first cells of the rows count them, or are words that are all different."""
+    cells = [_clean(row[0]) for row in rows if row]
+    counted = [str(int(cells[0]) + i) for i in range(len(cells))] if cells[0] in ("0", "1") else []
+    return cells == counted or (len(set(cells)) == len(cells) and not any(map(_is_number, cells)))
 
 
 def _is_summary(names: tuple[str, ...], rows: list[list[str]]) -> bool:
@@ -449,7 +466,7 @@ def _is_header(path: Path, names: tuple[str, ...], rows: list[list[str]]) -> boo
         whole = all(re.fullmatch(r"\d{1,3}(\.0)?", cell.strip()) for row in rows[:5] for cell in row)
         if rows and whole and mangled > len(names) // 2:
             raise DataError(
-                f"{path}: line 1 holds {names[1]}, {names[2]} … where other lines hold whole numbers: pandas "
+                f"{path}: line 1 holds {', '.join(names[1:3])} … where other lines hold whole numbers: pandas "
                 "took the first row for a header when it wrote this file; write it anew with header=None"
             )
         return False
@@ -691,7 +708,7 @@ def _numbers(
             columns = [place[i] for i in used]
             lines = _of_length(lines, layout.separator, len(left))
         try:
-            return np.loadtxt(
+            values = np.loadtxt(
                 lines,
                 dtype,
                 delimiter=layout.separator,
@@ -704,6 +721,7 @@ def _numbers(
             raise DataError(f"{path}: a header but no rows") from None
         except (ValueError, DeprecationWarning, OverflowError):
             return None
+    return values if values.shape[1] == len(used) else None
 
 
 def _of_length(lines: Iterator[str], separator: str | None, columns: int) -> Iterator[str]:
@@ -748,6 +766,7 @@ def _without(lines: Iterator[str], layout: Layout, label: int, labels: list[str]
 def _wrong_cell(path: Path, layout: Layout, used: list[int]) -> str:
     """Return what is wrong with the first row that is, by its line in the file; nothing where none is."""
     wanted = set(used)
+    cells: list[str] = []
     said = ""
     with _text(path, layout.encoding) as blocks:
         for at, (number, line) in enumerate(_numbered(blocks)):
@@ -763,7 +782,9 @@ def _wrong_cell(path: Path, layout: Layout, used: list[int]) -> str:
                 text = cell.replace(",", ".") if layout.decimal_comma else cell
                 if column in wanted and not _is_number(text.strip().strip('"')):
                     return f"line {number:,}, {layout.name(column)}: {_cell(cell)}"
-    return said + ", and it is the last line: the file is cut off, fetch it again" if said else ""
+    if said and len(cells) < layout.columns:
+        said += ", and it is the last line: the file is cut off, fetch it again"
+    return said
 
 
 def _first(at: int, number: int, layout: Layout) -> int:

@@ -72,8 +72,14 @@ class Standardised:
     highest: float
 
     @classmethod
-    def by(cls, train: Split, names: tuple[str, ...]) -> "Standardised":
-        """Take mean and deviation of a training split, float64 of shape (n, 1, 1, features)."""
+    def by(cls, train: Split, names: tuple[str, ...], source: str) -> "Standardised":
+        """Take mean and deviation of a training split, float64 of shape (n, 1, 1, features).
+
+        Raises
+        ------
+        DataError
+            Naming `source` and the column whose numbers are too large or too close to each other.
+        """
         table = train.images.reshape(len(train), -1)
         lowest, highest = table.min(axis=0), table.max(axis=0)
         constant = lowest == highest
@@ -83,7 +89,7 @@ class Standardised:
         if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and deviation.all()):
             at = int(np.argmin(np.isfinite(mean) & np.isfinite(deviation) & (deviation != 0)))
             raise DataError(
-                f"column {one_line(names[at], 40)!r}: its numbers, {lowest[at]:g} to {highest[at]:g}, "
+                f"{source}: column {one_line(names[at], 40)!r}: its numbers, {lowest[at]:g} to {highest[at]:g}, "
                 "have no mean or deviation in float64; scale them"
             )
         return cls(names, mean, deviation, float(lowest.min()), float(highest.max()))

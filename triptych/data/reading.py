@@ -15,7 +15,7 @@ Progress = Callable[[int, int], None]  # images so far, images in all
 
 @dataclass(frozen=True)
 class Options:
-    """How image files are turned into arrays.
+    """How files are turned into arrays.
 
     Attributes
     ----------
