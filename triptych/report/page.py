@@ -10,7 +10,6 @@ import numpy as np
 from .. import files
 from ..bench.result import milliseconds
 from ..data.dataset import DIGITS
-from ..errors import TriptychError
 from ..layers import ReLU
 from ..network import Network
 from ..parity.rounding import PROBE_ROWS
@@ -133,9 +132,11 @@ def _loss_note(steps: int) -> str:
 
 def _units(path: Path) -> tuple[list[str], int]:
     """Return the first hidden units' weights, or the first filters, as small PNGs, base64, and how many there are."""
+    if not path.exists():
+        return [], 0
     try:
         state, network, _, _ = files.load_state(path)
-    except TriptychError:  # weights that are not finite: there is nothing to see
+    except files.NotFiniteError:  # there is nothing to see
         return [], 0
     kernel = next(iter(state.values()))
     image = network.input_shape if len(network.input_shape) == 3 else (1, *network.input_shape, 1)
