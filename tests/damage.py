@@ -91,7 +91,7 @@ import contextlib, io, json, sys, traceback
 try:
     import resource
     resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
-except ImportError:
+except (ImportError, OSError, ValueError):
     pass
 from triptych import cli
 for line in sys.stdin:

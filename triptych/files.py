@@ -37,6 +37,10 @@ _BLANK = b"0" * 64  # where a file's digest is put
 _PART = re.compile(r"\.(state\.safetensors|events\.jsonl|history\.csv|results\.json)\.[a-z0-9_]{8}")
 
 
+class NotFiniteError(TriptychError):
+    """A state that is whole, of a training that diverged."""
+
+
 def write(path: Path, content: bytes | str) -> None:
     """Write a file so that a kill at any moment leaves the old one whole: temporary name, flush, rename."""
     if isinstance(content, str):
@@ -109,7 +113,7 @@ def refusing(path: Path, what: str) -> Generator[None]:
         message = str(error)
         if not message.startswith(one_line(path)):
             message = f"{path}: not {what}, or damaged ({message})"
-        raise TriptychError(one_line(message)) from None
+        raise type(error)(one_line(message)) from None
     except Exception as error:
         raise TriptychError(one_line(f"{path}: not {what}, or damaged ({type(error).__name__}: {one_line(error, 100)})")) from None
 
@@ -275,7 +279,7 @@ def read_state(path: Path) -> SavedState:
         elif about["sha256"] != _old_digest(written, state, about["provenance"]):
             raise TriptychError(f"{path}: the SHA-256 of its arrays does not match, so the file is damaged")
         if not all(np.isfinite(array).all() for array in state.values()):
-            raise TriptychError(f"{path}: holds NaN or infinite weights")
+            raise NotFiniteError(f"{path}: holds NaN or infinite weights")
         if not isinstance(about["provenance"], dict):
             raise TriptychError("its provenance is not an object")
         return SavedState(check(state, network, recipe, expected), network, recipe, about["provenance"], about["sha256"])

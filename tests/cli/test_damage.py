@@ -233,6 +233,19 @@ def test_a_report_of_a_damaged_log_says_so_and_keeps_its_figures(driver, tmp_pat
     assert told
 
 
+def test_a_report_of_a_damaged_state_is_refused(driver, tmp_path, compared, scale: int):
+    rng = random.Random(23)
+    folder = tmp_path / "run"
+    shutil.copytree(compared, folder)
+    path = folder / "torch" / "state.safetensors"
+    whole = path.read_bytes()
+    for number in range(10 * scale):
+        path.write_bytes((damage.cut if number % 4 == 0 else damage.flipped)(whole, rng))
+        assert str(path) in (driver.refused("report", str(folder)) or "")
+    path.unlink()
+    assert driver.refused("report", str(folder)) is None  # without it there are no pictures of its units
+
+
 def test_forged_networks_and_recipes_are_refused_or_shown(driver, tmp_path, scale: int):
     rng = random.Random(19)
     sources = [("--network", zoo.get(name).to_json()) for name in ("regularized", "lenet-bn", "resnet20")]

@@ -237,6 +237,8 @@ def test_a_run_that_was_killed_before_its_first_checkpoint(driver, tmp_path, log
 
 @pytest.mark.parametrize("kind", ["a byte", "brackets", "a step that is none", "no log", "nothing", "a pipe"])
 def test_a_damaged_log_keeps_no_run_from_going_on(driver, tmp_path, digits, kind: str):
+    if kind == "a pipe" and not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no named pipes")
     folder = trained(tmp_path / "run", digits, until=PER_EPOCH + 3)
     log = folder / "events.jsonl"
     content = bytearray(log.read_bytes())

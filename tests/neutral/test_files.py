@@ -185,7 +185,7 @@ def test_nan_weights_and_foreign_files_are_refused(tmp_path):
     start = state.initial(NETWORK, RECIPE)
     start["output/bias"][3] = np.nan
     files.save_state(tmp_path / "s", start, NETWORK, RECIPE, {})
-    with pytest.raises(TriptychError, match="NaN"):
+    with pytest.raises(files.NotFiniteError, match="NaN"):
         files.load_state(tmp_path / "s")
     with pytest.raises(TriptychError, match="cannot be read"):
         files.load_state(tmp_path / "nothing")

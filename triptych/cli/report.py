@@ -26,7 +26,10 @@ def report(
     _, damaged = read_log(folder)
     # What is drawn is computed from results.json and the states; the log gives the curves.
     with files.refusing(folder, "a run folder that triptych compare wrote"):
-        missing = illustrate(folder)
+        try:
+            missing = illustrate(folder)
+        except OSError as error:  # nothing is wrong with the run folder where a figure cannot be written
+            raise TriptychError(f"{error.filename or folder}: {error.strerror or error}") from None
     if missing:
         raise TriptychError(missing)
     if damaged:

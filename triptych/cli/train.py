@@ -67,7 +67,12 @@ def train(
     runs: o.Runs = Path("runs"),
     resume: Annotated[
         Path | None,
-        typer.Option("--resume", metavar="RUN", help="Go on with a run that was stopped, in this engine or another.", show_default=False),
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            help="Go on with a run that was stopped, in this engine or another; with --epochs, with a finished one, too.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Train a network in one engine, test it once at the end, write a run folder.

@@ -387,9 +387,11 @@ def _units(folder: Path, prefix: str, rows: list[Row]) -> list[dict[str, Any]]:
 
 def _weights(path: Path) -> NDArray[np.float64] | None:
     """Return each unit's weights over its own largest, in [-1, 1], shape (height, width, units), or None where there are none."""
+    if not path.exists():
+        return None
     try:
         state, network, _, _ = files.load_state(path)
-    except TriptychError:  # weights that are not finite: there is nothing to see
+    except files.NotFiniteError:  # there is nothing to see
         return None
     kernel = next(iter(state.values())).astype(np.float64)
     image = network.input_shape if len(network.input_shape) == 3 else (1, *network.input_shape, 1)
