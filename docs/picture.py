@@ -1,4 +1,9 @@
-"""Make the picture in the README: ``python docs/picture.py runs/<time>-compare`` (needs Chromium and make setup)."""
+"""Make the picture in the README: ``python docs/picture.py runs/<time>-compare`` (needs Chromium and make setup).
+
+The run is the original's job, on an idle machine, so that the report needs no warnings::
+
+    env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE triptych compare --engines torch,tensorflow --data mnist_test.csv
+"""
 
 import io
 import shutil

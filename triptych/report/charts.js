@@ -3,7 +3,7 @@
 //
 //   lines(element, {series: [{name, color, x, y, dash, faint}], x: "step", y: "loss", log: false})
 //   intervals(element, {rows: [{name, color, low, median, high, values}], x: "ms per step"})
-//   confusion(element, {classes, samples: "image", counts, color, changed: [[i, j], …]})
+//   confusion(element, {classes, samples: "image", counts, changed: [[i, j], …]})
 //   regions(element, {rows: {key: {name, color}}, x: "batch size", y: "width", xs, ys, fastest: [[[key, …]]], seconds: [[{key: s}]]})
 
 const NS = "http://www.w3.org/2000/svg";
@@ -306,7 +306,7 @@ function drawConfusion(area, tip, spec, width) {
       if (n) {
         const right = i === j;
         const opacity = right ? 0.1 + (0.6 * n) / total : Math.min(0.8, 0.12 + (4 * n) / total);
-        svg(root, "rect", { ...place, class: "cell", style: `fill:${right ? spec.color : "var(--wrong)"}`, "fill-opacity": opacity });
+        svg(root, "rect", { ...place, class: "cell", style: `fill:var(${right ? "--right" : "--wrong"})`, "fill-opacity": opacity });
       }
       if (changed.has(`${i} ${j}`)) svg(root, "rect", { ...place, class: "changed" });
       const fits = high >= 14 && String(n).length * 7.5 <= cell - 2;

@@ -75,8 +75,7 @@ def write(folder: Path) -> Path:
         "step": {"x": "ms a step", "rows": step},
         "map": known and known["panels"],
         "confusion": [
-            {"classes": classes, "samples": samples} | {name: group[name] for name in ("counts", "color", "changed")}
-            for group in confusions
+            {"classes": classes, "samples": samples} | {name: group[name] for name in ("counts", "changed")} for group in confusions
         ],
     }
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined)
@@ -324,7 +323,6 @@ def _confusions(rows: list[Row], classes: list[str]) -> list[dict[str, Any]]:
         order = np.argsort(-mistaken, axis=None, kind="stable")[:LISTED]
         places = [divmod(int(at), len(counts)) for at in order if mistaken.flat[at]]
         group["counts"] = group["value"]
-        group["color"] = group["rows"][0]["color"]
         group["changed"] = np.argwhere(counts != first).tolist()
         group["frequent"] = [f"{classes[i]} taken for {classes[j]} ({counts[i, j]})" for i, j in places]
     return groups
@@ -380,7 +378,6 @@ def _units(folder: Path, prefix: str, rows: list[Row]) -> list[dict[str, Any]]:
     groups = _grouped(shown, pictures, same)
     for group in groups:
         group["count"] = count
-        group["color"] = group["rows"][0]["color"]
         group["images"] = [_png(_blue_to_red(group["value"][..., unit])) for unit in range(group["value"].shape[-1])]
     return groups
 
