@@ -25,7 +25,7 @@ def one_hot(y):
 
 # --- 2. The network ------------------------------------------------------------------------------
 # Deeper, or with dropout: find the comments that begin with "deeper" (for dropout: "dropout").
-#     "# deeper, instead: CODE"   put CODE in place of the line above the comment
+#     "# deeper, instead: CODE"   put CODE in place of the line of code above the comment
 #     "# deeper, add: CODE"       remove "# deeper, add: ", so that CODE is a line of its own
 # For both at once, take both; where a comment says "both", take that one alone.
 

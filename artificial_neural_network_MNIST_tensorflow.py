@@ -29,7 +29,7 @@ def to_device(array):
 
 # --- 2. The network ------------------------------------------------------------------------------
 # Deeper, or with dropout: find the comments that begin with "deeper" (for dropout: "dropout").
-#     "# deeper, instead: CODE"   put CODE in place of the line above the comment
+#     "# deeper, instead: CODE"   put CODE in place of the line of code above the comment
 #     "# deeper, add: CODE"       remove "# deeper, add: ", so that CODE is a line of its own
 # For both at once, take both. Keras turns dropout off outside of training.
 
