@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from sklearn.datasets import load_iris
 
 import triptych
 from triptych import data, engines, session, zoo
 from triptych.cli import loading, options
 from triptych.data import Options
-from triptych.errors import DataError, SpecError
+from triptych.errors import DataError, SpecError, TriptychError
 from triptych.recipe import Recipe
 
 ROOT = Path(triptych.__file__).parents[1]
@@ -78,6 +79,49 @@ def test_a_proof_on_three_classes(fruit):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "images of 4×6×3, 3 classes" in done.stdout
     assert "All 1 rows equal" in done.stdout
+
+
+@pytest.fixture
+def flowers(tmp_path) -> Path:
+    """A working directory with iris.csv: four features and a column of three words."""
+    iris = load_iris()
+    rows = [",".join([*map(str, row), str(iris.target_names[y])]) for row, y in zip(iris.data.tolist(), iris.target, strict=True)]
+    (tmp_path / "iris.csv").write_text("\n".join(["a,b,c,d,species", *rows]))
+    return tmp_path
+
+
+def test_a_table_is_trained_and_its_mean_is_in_the_results(flowers):
+    done = run("train", "numpy", "--data", "iris.csv", "--hidden", "16", "--epochs", "200", cwd=flowers)
+    assert done.returncode == 0, done.stderr
+    first, how, *_ = done.stdout.splitlines()
+    assert first == "Data: iris, 135 training and 15 test rows of 4 features, standardised by the training rows, 3 classes (iris.csv)."
+    assert how == "  As read: labels in column 5 ('species')."
+    result = json.loads(next(flowers.glob("runs/*/results.json")).read_text())
+    assert result["data"]["class_names"] == ["setosa", "versicolor", "virginica"]
+    assert result["data"]["standardised"]["names"] == ["a", "b", "c", "d"]
+    assert np.abs(np.array(result["data"]["standardised"]["mean"]) - load_iris().data.mean(axis=0)).max() < 0.1
+    assert result["accuracy"]["right"] > 12  # guessing gives 5 of 15
+
+
+@pytest.mark.parametrize("network", ["cnn", "lenet", "resnet20"])
+def test_a_table_has_no_neighbouring_pixels(flowers, network: str):
+    table = data.load(str(flowers / "iris.csv"))
+    with pytest.raises(SpecError, match=f"network '{network}' has convolutions or pooling.*--hidden 16"):
+        options.network_of(network, None, 0.0, None, table)
+    assert options.network_of("mlp", None, 0.0, None, table).classes == 3
+
+
+def test_a_table_goes_on_with_the_same_numbers(flowers):
+    source, recipe = str(flowers / "iris.csv"), Recipe(1)
+    dataset = data.load(source, recipe.seed)
+    network = options.network_of(None, "4", 0.0, None, dataset)
+    begun = session.Session(session.Settings("numpy", "eager"), network, recipe, dataset, source, flowers / "runs")
+    with closing(begun.events()) as events:
+        next(events)
+    saved = session.Saved.read(begun.run.folder)
+    saved.check_same(data.load(saved.source, saved.recipe.seed, saved.reading))
+    with pytest.raises(TriptychError, match="not the data this run began with"):
+        saved.check_same(data.load(saved.source, 1, saved.reading))
 
 
 def test_every_network_of_the_zoo_is_built_for_the_digits_in_grey(digits):

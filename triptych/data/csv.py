@@ -213,8 +213,7 @@ def parse(path: Path, options: Options) -> Parsed:
 
     samples = Samples(path, values, labels, where, cell)
     name = layout.lower[label_at] if layout.header else ""
-    edges = {used[0] - 1 if used[0] else used[-1] + 1: "first", layout.columns - 1: "last"}
-    place = name or ("first" if label_at < used[0] else edges.get(label_at, "last"))
+    place = name or ("first" if label_at < min(used) else "last")
     return Parsed(samples, columns, tuple(notes), place)
 
 
@@ -745,6 +744,8 @@ def _without_edge(lines: Iterator[str], layout: Layout, label: int, labels: list
             rest, _, cell = line.rpartition(separator)
         if '"' in cell and cell.count('"') % 2:  # a separator between quotes
             cells = _cells(line, separator)
+            if len(cells) != layout.columns:
+                raise ValueError("rows differ in length")
             cell = cells.pop(label)
             rest = separator.join(cells)
         if not rest:
