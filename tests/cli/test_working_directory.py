@@ -136,7 +136,7 @@ def test_every_command_runs_none_of_them(traps):
             if backend != "compiled" or engine != "torch" or shutil.which("g++"):
                 done = command("train", engine, "--backend", backend, *NETWORK)
                 assert done.returncode == 0, (engine, backend, done.stderr)
-    assert command("compare", *NETWORK, "--backends", "all").returncode in (0, 1)
+    assert command("compare", *NETWORK).returncode == 0
     compared = next((traps / "runs").glob("*-compare"))
     assert (compared / "results.json").exists()
     assert command("show", str(compared)).returncode == 0
