@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-LONGEST_MESSAGE = 500  # characters of any message
+LONGEST_MESSAGE = 300  # characters of any message
 LONGEST_PART = 300  # characters of what a message quotes from a file
 LONGEST_WORD = 100  # characters that are compared with what is known
 

@@ -55,26 +55,20 @@ def table_of(path: Path, **columns) -> Path:
 
 BAD_PARQUET = {
     "a label that is null": (lambda p: table(p, TEN, [0, 1, None, 1] + [0] * 6), "row 3: no label"),
-    "a negative label": (lambda p: table(p, TEN, [0, 1, 0, -1] + [0] * 6), "row 4: label -1 is not a whole number from 0 to 9999"),
-    "a label without end": (lambda p: table(p, TEN, [0, 1, 2**60] + [0] * 7), "row 3: label 1.15292e+18 is not a whole number"),
+    "a label without end": (lambda p: table(p, TEN, [0, 1, 1, 2**60] + [0] * 6), "class '1152921504606846976' has 1 training image"),
     "a label beyond the names": (
         lambda p: table(p, TEN, [0, 1, 2] + [0] * 7, ["a", "b"]),
         "row 3: label 2 is not a whole number from 0 to 1",
     ),
-    "labels with a gap": (lambda p: table(p, TEN, [0, 1, 3] + [0] * 7), "labels go up to 3, but no training image has label 2"),
     "one class": (lambda p: table(p, TEN, [0] * 10), "every label is 0"),
     "one image of a class": (lambda p: table(p, TEN, [0] * 9 + [1]), "class '1' has 1 training image"),
     "an image that is null": (lambda p: table(p, TEN[:9] + [None], [0, 1] * 5), "row 10: no bytes where an image is needed"),
     "bytes that are null": (lambda p: table(p, TEN[:9] + [None], [0, 1] * 5, bare=True), "row 10: no bytes where an image is needed"),
-    "labels from 1": (lambda p: table(p, TEN, [1, 2] * 5), "no training image has label 0; where no names are given"),
-    "labels from 1, what to do": (lambda p: table(p, TEN, [1, 2] * 5), "without a gap: subtract 1 from each"),
     "no labels in a test set": (lambda p: table(p, TEN, [-1] * 10), "every label is -1: this set has no labels; give the training file"),
-    "labels that are words": (lambda p: table(p, TEN, pa.array(["a", "b"] * 5)), "column label is of type string"),
-    "labels that are categories": (
-        lambda p: table(p, TEN, pa.array(["a", "b"] * 5).dictionary_encode()),
-        "whole numbers are needed: give each class a number, 0, 1, 2 …",
-    ),
-    "labels that are fractions": (lambda p: table(p, TEN, pa.array([0.0, 1.0] * 5)), "column label is of type double"),
+    "labels that are quantities": (lambda p: table(p, TEN, pa.array([0.5, 1.5] * 5)), "label 0.5 is not a whole number or a word"),
+    "labels that are lists": (lambda p: table(p, TEN, pa.array([[0], [1]] * 5)), "column label is of type list<"),
+    "labels that hardly repeat": (lambda p: table(p, TEN * 4, list(range(40))), "these are no classes; is it the right column?"),
+    "a label that is blank": (lambda p: table(p, TEN, pa.array(["a", "b", " "] + ["a"] * 7)), "row 3: no label"),
     "no rows": (lambda p: table(p, [], []), "holds no rows"),
     "other columns": (lambda p: pq.write_table(pa.table({"x": [1], "y": [2]}), p), "columns x, y; needed are img or image, and label"),
     "no bytes": (lambda p: pq.write_table(pa.table({"img": ["a.png"], "label": [2]}), p), "column img is of type string"),
@@ -106,6 +100,38 @@ BAD_PARQUET = {
     "empty": (lambda p: p.write_bytes(b""), "not a readable Parquet file"),
     "truncated": (lambda p: p.write_bytes(table(p, TEN, [0, 1] * 5).read_bytes()[:-300]), "not a readable Parquet file"),
 }
+
+
+# Labels as they are written, the classes, and the class of each image.
+LABELS = {
+    "with a gap": ([0, 1, 3, 3, 0, 1, 3, 0, 1, 1], ("0", "1", "3"), [0, 1, 2, 2, 0, 1, 2, 0, 1, 1]),
+    "from 1": ([2, 1] * 5, ("1", "2"), [1, 0] * 5),
+    "below 0": ([-1, 1] * 5, ("-1", "1"), [0, 1] * 5),
+    "over 9": ([10, 9] * 5, ("9", "10"), [1, 0] * 5),
+    "words": (pa.array(["bird", "ape"] * 5), ("ape", "bird"), [1, 0] * 5),
+    "categories": (pa.array(["bird", "ape"] * 5).dictionary_encode(), ("ape", "bird"), [1, 0] * 5),
+    "whole floats": (pa.array([1.0, 0.0] * 5), ("0", "1"), [1, 0] * 5),
+    "true and false": (pa.array([True, False] * 5), ("False", "True"), [1, 0] * 5),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_of_any_kind_are_classes(root, kind: str):
+    written, classes, codes = LABELS[kind]
+    contents = [encoded(np.full((6, 5), 20 * i, np.uint8)) for i in range(10)]
+    for part in ("train", "test"):
+        table(root / f"{part}.parquet", contents, written)
+    found = data.load(str(root))
+    assert found.classes == classes
+    assert found.train.labels.tolist() == found.test.labels.tolist() == codes
+    assert found.train.images[:, 0, 0, 0].tolist() == [20 * i for i in range(10)]
+
+
+def test_a_test_label_needs_a_training_sample(root):
+    table(root / "train.parquet", TEN, pa.array(["a", "b"] * 5))
+    table(root / "test.parquet", TEN, pa.array(["a"] * 9 + ["c"]))
+    with pytest.raises(DataError, match="row 10: label c has no training sample; the training labels are a, b"):
+        data.load(str(root))
 
 
 @pytest.mark.parametrize("kind", BAD_PARQUET)

@@ -48,14 +48,14 @@ def list_command() -> None:
     from rich.table import Table
 
     from ..data import fetch, inventory
-    from ..data.hints import shown
+    from ..errors import one_line
 
     table = Table(box=None, pad_edge=False)
     for column in ("data", "file", "bytes", "SHA-256", ""):
         table.add_column(column, justify="right" if column == "bytes" else "left")
     for item in inventory.inventory():
         size = "" if item.size is None else f"{item.size:,}"
-        shown_path = shown(item.file, LONGEST_LINE)
+        shown_path = one_line(item.file, LONGEST_LINE)
         table.add_row(*map(escape, (item.name, shown_path, size, item.sha256[:16], item.note)))
     print(f"Cache folder: {fetch.cache()}")
     width = Console(width=LONGEST_LINE).measure(table).maximum

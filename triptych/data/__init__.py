@@ -183,6 +183,8 @@ def _read(source: str, path: Path, seed: int, options: Options, progress: Progre
     if not kind.decodes:
         _refuse_size(source, options)
     _refuse_ignored(source, options, kind.ignores)
+    if source in NAMES and kind.name == "IDX" and idx.is_deeper(path):
+        raise DataError(hints.of_folder(path, []))
     found = kind.read(path, options, progress)
     if source in NAMES:
         found = replace(found, notes=(*found.notes, hints.hiding(source, path)))

@@ -13,9 +13,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, TriptychError
+from ..errors import DataError, TriptychError, one_line
 from .dataset import DIGITS
-from .text import MESSAGE, one_line
 
 LIMIT = 2 * 2**30  # bytes of one decompressed file; MNIST as CSV is 110 MB
 
@@ -25,7 +24,6 @@ def reading(path: Path) -> Generator[None]:
     """Turn whatever goes wrong while a file is read into a `DataError`. Every reader uses it.
 
     The file must be a regular one: a named pipe or a device has no end, or waits for a writer.
-    A message has one line, no control characters, and at most `MESSAGE` characters after the path.
 
     Parameters
     ----------
@@ -40,25 +38,23 @@ def reading(path: Path) -> Generator[None]:
     try:
         refuse_special(path)
         yield
-    except DataError as error:
-        raise DataError(one_line(str(error), MESSAGE + len(str(path)))) from None
-    except FileNotFoundError:
-        raise DataError(f"{_shown(path)}: no such file") from None
-    except IsADirectoryError:
-        raise DataError(f"{_shown(path)}: is a folder, not a file") from None
-    except EOFError:
-        raise DataError(f"{_shown(path)}: the compressed data is truncated; fetch the file again") from None
-    except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
-        why = f"the compressed data is damaged ({_brief(error)}); fetch the file again"
-        raise DataError(f"{_shown(path)}: {why}") from None
-    except MemoryError:
-        raise DataError(f"{_shown(path)}: does not fit into the memory that is free") from None
-    except OSError as error:
-        raise DataError(f"{_shown(path)}: cannot be read ({_brief(error)})") from None
     except TriptychError:
         raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: is a folder, not a file") from None
+    except EOFError:
+        raise DataError(f"{path}: the compressed data is truncated; fetch the file again") from None
+    except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        why = f"the compressed data is damaged ({_brief(error)}); fetch the file again"
+        raise DataError(f"{path}: {why}") from None
+    except MemoryError:
+        raise DataError(f"{path}: does not fit into the memory that is free") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({_brief(error)})") from None
     except Exception as error:
-        raise DataError(f"{_shown(path)}: damaged, or not what it seems ({_brief(error)})") from None
+        raise DataError(f"{path}: damaged, or not what it seems ({_brief(error)})") from None
 
 
 def refuse_special(path: Path) -> None:
@@ -76,12 +72,7 @@ def refuse_special(path: Path) -> None:
         return
     kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
     kind = kinds.get(stat.S_IFMT(mode), "a device")
-    raise DataError(f"{_shown(path)}: is {kind}; a regular file is needed, copy the data into one")
-
-
-def _shown(path: Path) -> str:
-    """Return a path for a message."""
-    return one_line(str(path), 4096)
+    raise DataError(f"{path}: is {kind}; a regular file is needed, copy the data into one")
 
 
 def _brief(error: Exception) -> str:

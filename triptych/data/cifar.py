@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, one_line
 from . import hints
 from .checks import check_varied, check_whole, opened
 from .dataset import Split
-from .hints import shown
 from .reading import PLAIN, Found, Options
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -39,7 +38,7 @@ def pickled(folder: Path) -> str | None:
         name = folder / file.removesuffix(".bin")
         if name.exists() and not (folder / file).is_file():
             return (
-                f"{shown(name)}: a pickle, which can run any code when it is read; needed is CIFAR-10's binary version, "
+                f"{one_line(name)}: a pickle, which can run any code when it is read; needed is CIFAR-10's binary version, "
                 f"with {file}: triptych data fetch cifar10"
             )
     return None
@@ -56,9 +55,9 @@ def read(folder: Path) -> Found:
     for file in (*TRAIN, *TEST):
         if (folder / file).is_file():
             continue
-        raise DataError(pickled(folder) or f"{shown(folder)}: no {file} in this folder")
+        raise DataError(pickled(folder) or f"{one_line(folder)}: no {file} in this folder")
     train, test = _splits(folder, (TRAIN, TEST), RECORD, 0, len(CLASSES))
-    check_varied(Path(shown(folder)), train.labels, CLASSES)
+    check_varied(Path(one_line(folder)), train.labels, CLASSES)
     return Found(train, test, CLASSES)
 
 
@@ -72,11 +71,11 @@ def read_100(folder: Path, options: Options = PLAIN) -> Found:
     """
     label = options.label or "fine_label"
     if label not in LABELS_100:
-        raise DataError(f"{shown(folder)}: no label {shown(label, 40)} in CIFAR-100; use --label {' or --label '.join(LABELS_100)}")
+        raise DataError(f"{one_line(folder)}: no label {one_line(label, 40)} in CIFAR-100; use --label {' or --label '.join(LABELS_100)}")
     at, count = LABELS_100[label]
     train, test = _splits(folder, (TRAIN_100, TEST_100), RECORD_100, at, count)
     classes = _names(folder / f"{label}_names.txt", count)
-    check_varied(Path(shown(folder)), train.labels, classes)
+    check_varied(Path(one_line(folder)), train.labels, classes)
     other = next(name for name in LABELS_100 if name != label)
     notes = () if options.label else (f"the labels are the 100 fine ones; for the 20 coarse ones: --label {other}",)
     return Found(train, test, classes, notes=notes)
@@ -111,7 +110,7 @@ def _splits(folder: Path, parts: tuple[tuple[str, ...], ...], record: int, label
         contents: list[NDArray[np.uint8]] = []
         for file in files:
             contents.append(_records(folder / file, record, left))
-            check_whole(Path(shown(folder / file)), "label", contents[-1][:, label], count - 1)
+            check_whole(Path(one_line(folder / file)), "label", contents[-1][:, label], count - 1)
             left -= contents[-1].nbytes
         labels = np.concatenate([records[:, label] for records in contents]).astype(np.int32)
         images = np.empty((len(labels), SIDE, SIDE, 3), np.uint8)
@@ -132,7 +131,7 @@ def _records(path: Path, record: int, most: int) -> NDArray[np.uint8]:
     with opened(path) as stream:
         while piece := stream.read(min(2**20, most + 1 - len(data))):
             data += piece
-    name = shown(path)
+    name = one_line(path)
     if len(data) > most:
         raise DataError(f"{name}: over the limit of {BYTES:,} bytes for all files of the folder")
     if not data or len(data) % record:

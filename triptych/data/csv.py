@@ -17,14 +17,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, suggest
+from ..errors import DataError, one_line, suggest
 from .arrays import Columns, Samples
 from .arrays import found as found_in_arrays
 from .checks import LIMIT, disguise, opened, reading
 from .headers import columns_of, is_pixel_name
 from .labels import Values
 from .reading import Found, Options
-from .text import listed, one_line
+from .text import listed
 
 LINE_LIMIT = 2**20  # characters; a row of 12,288 numbers with 18 decimals has about 300,000
 BLANK_LINES = 1000  # besides two for each row

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
-from .text import one_line
+from ..errors import DataError, one_line
 
 DIGITS = tuple("0123456789")
 

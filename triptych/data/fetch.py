@@ -10,11 +10,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .. import files
-from ..errors import DataError, suggest
+from ..errors import DataError, one_line, suggest
 from . import cifar, idx
 from .checks import LIMIT
 from .dataset import DIGITS
-from .hints import shown
 
 # What requests and urllib3 write about common failures, and the same in a few words.
 _REASONS = (
@@ -200,11 +199,11 @@ def _unpack(archive: Path, members: tuple[str, ...]) -> None:
             for info in tar:
                 path = PurePosixPath(info.name)
                 if path.is_absolute() or ".." in path.parts:
-                    raise DataError(f"{archive}: '{shown(info.name, 80)}' would lie outside the folder; nothing of the kind is unpacked")
+                    raise DataError(f"{archive}: '{one_line(info.name, 80)}' would lie outside the folder; nothing of the kind is unpacked")
                 if path.name in members and info.isfile() and info.size <= LIMIT and (content := tar.extractfile(info)):
                     files.write(archive.parent / path.name, content.read())
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise DataError(f"{archive}: cannot be unpacked ({shown(error, 100)})") from None
+        raise DataError(f"{archive}: cannot be unpacked ({one_line(error, 100)})") from None
     if missing := [member for member in members if not (archive.parent / member).is_file()]:
         raise DataError(f"{archive}: holds no {missing[0]}")
     archive.unlink()
@@ -253,4 +252,4 @@ def _brief(error: Exception) -> str:
     for sign, why in _REASONS:
         if sign in text:
             return why
-    return shown(" ".join(text.split("(Caused by")[-1].split()), 100)
+    return one_line(" ".join(text.split("(Caused by")[-1].split()), 100)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, one_line
 from . import decoded, hints, images
-from .hints import shown
 from .reading import Found, Options, Progress
 
 LAYOUT = "CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE"
@@ -74,17 +73,17 @@ def _read(root: Path, options: Options, progress: Progress | None) -> Found:
     for part in layout.parts:
         for folder in _folders(part):
             if folder.name not in classes:
-                raise DataError(f"{shown(folder)}: a class that {shown(first)} has not; {SPLIT_OFF}, give {shown(first)}")
+                raise DataError(f"{one_line(folder)}: a class that {one_line(first)} has not; {SPLIT_OFF}, give {one_line(first)}")
             inside = list(_images(folder, root))
             paths += inside
             labels += [classes.index(folder.name)] * len(inside)
         training = training or len(paths)
 
     if len(classes) == 1:
-        raise _LayoutError(f"{shown(root)}: every label is {classes[0]}; a classifier needs at least two classes: {LAYOUT}")
+        raise _LayoutError(f"{one_line(root)}: every label is {classes[0]}; a classifier needs at least two classes: {LAYOUT}")
 
     def samples() -> Iterator[images.Sample]:
-        return ((shown(path), path) for path in paths)
+        return ((one_line(path), path) for path in paths)
 
     def decode() -> Found:
         whole = np.array(labels, np.int32)
@@ -105,7 +104,7 @@ def _layout(root: Path) -> _Layout:
         return _Layout((root,))  # where other classes are, one may be called train
     for kind in kinds:
         if len(kind) > 1:
-            raise _LayoutError(f"{shown(root)}: {_names(kind)} are the same part of a data set; keep one of them")
+            raise _LayoutError(f"{one_line(root)}: {_names(kind)} are the same part of a data set; keep one of them")
     second = test or validation
     if train and second and all(_folders(part) for part in (train[0], second[0])):
         notes = [] if test else [f"{second[0].name} is the test set: there is no folder test"]
@@ -118,8 +117,8 @@ def _layout(root: Path) -> _Layout:
         what = f"{parts[0].name} is no class, and there is no other folder"
     if train and _folders(train[0]):
         what = what if second else f"there is no test beside {train[0].name}"
-        raise DataError(f"{shown(root)}: {what}; {SPLIT_OFF}, give {shown(train[0])}; it must hold {LAYOUT}")
-    raise _LayoutError(f"{shown(root)}: {what}; it must hold {LAYOUT}")
+        raise DataError(f"{one_line(root)}: {what}; {SPLIT_OFF}, give {one_line(train[0])}; it must hold {LAYOUT}")
+    raise _LayoutError(f"{one_line(root)}: {what}; it must hold {LAYOUT}")
 
 
 def _called(names: tuple[str, ...], folders: list[Path]) -> list[Path]:
@@ -127,7 +126,7 @@ def _called(names: tuple[str, ...], folders: list[Path]) -> list[Path]:
 
 
 def _names(folders: list[Path]) -> str:
-    names = [shown(folder.name, 40) for folder in folders]
+    names = [one_line(folder.name, 40) for folder in folders]
     if len(names) > 5:
         return hints.brief(names)
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
@@ -137,7 +136,7 @@ def _visible(folder: Path) -> list[Path]:
     try:
         found = sorted(folder.iterdir())
     except OSError as error:
-        raise DataError(f"{shown(folder)}: cannot be read ({error.strerror})") from None
+        raise DataError(f"{one_line(folder)}: cannot be read ({error.strerror})") from None
     return [path for path in found if not path.name.startswith(".") and path.name.lower() not in hints.LITTER]
 
 
@@ -148,14 +147,14 @@ def _folders(folder: Path) -> list[Path]:
 def _images(folder: Path, root: Path) -> Iterator[Path]:
     """Yield the files of one class."""
     if not folder.name.isprintable():
-        raise DataError(f"{shown(folder)}: a class needs a name that can be printed")
+        raise DataError(f"{one_line(folder)}: a class needs a name that can be printed")
     path = None
     for path in _visible(folder):
         if path.is_dir():
-            raise _LayoutError(f"{shown(path)}: a folder inside a class; {shown(root)} must hold {LAYOUT}")
+            raise _LayoutError(f"{one_line(path)}: a folder inside a class; {one_line(root)} must hold {LAYOUT}")
         yield path
     if path is None:
-        raise _LayoutError(f"{shown(folder)}: no images in this class")
+        raise _LayoutError(f"{one_line(folder)}: no images in this class")
 
 
 def _digest(root: Path, paths: list[Path], notes: tuple[str, ...]) -> str:

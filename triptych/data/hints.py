@@ -8,11 +8,9 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..errors import DataError
+from ..errors import DataError, one_line
 
-LONGEST_PATH = 180  # characters of a path in a message
 HEAD_BYTES = 1024  # of a file, from which its kind is told
 DEPTH = 3  # folders below the one that was given
 FOLDERS = 500  # looked into at most
@@ -116,25 +114,9 @@ _PICTURES = (*_READ, ".heic", ".heif", ".avif", ".jp2", ".svg", ".ico", ".tga")
 RAW_PHOTOGRAPHS = (".nef", ".cr2", ".cr3", ".arw", ".dng", ".orf", ".pef", ".rw2", ".raf", ".srw")
 
 
-def shown(text: Any, most: int = LONGEST_PATH) -> str:
-    """Return a path or name for a message: one line, no control characters, its middle left out where it is long.
-
-    Parameters
-    ----------
-    text : Path or str
-    most : int
-        Characters.
-    """
-    plain = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in str(text))
-    if len(plain) <= most:
-        return plain
-    half = (most - 1) // 2
-    return f"{plain[:half]}…{plain[-half:]}"
-
-
 def brief(names: list[str], most: int = 5) -> str:
     """Return the first names with commas between them, and how many there are in all where there are more."""
-    text = ", ".join(shown(name, 40) for name in names[:most])
+    text = ", ".join(one_line(name, 40) for name in names[:most])
     return text if len(names) <= most else f"{text} … ({len(names):,} in all)"
 
 
@@ -194,22 +176,22 @@ def of_file(path: Path, known: str) -> str:
         The ends of names that are read, for a person.
     """
     if not regular(path):
-        return f"{shown(path)}: not a regular file; one of {known} is needed, or a folder"
+        return f"{one_line(path)}: not a regular file; one of {known} is needed, or a folder"
     name = path.name.lower()
     needed = f"unknown kind of file; one of {known} is needed, or a folder"
     if re.fullmatch(r".*idx\d-(ubyte|int)(\.gz)?", name):
-        return f"{shown(path)}: {needed}; this is one of MNIST's files: give their folder, {_quoted(path.parent)}"
+        return f"{one_line(path)}: {needed}; this is one of MNIST's files: give their folder, {_quoted(path.parent)}"
     if re.fullmatch(r"(data_batch_\d|test_batch)(\.bin)?", name):
-        return f"{shown(path)}: {needed}; this is one of CIFAR-10's files: give their folder, {_quoted(path.parent)}"
+        return f"{one_line(path)}: {needed}; this is one of CIFAR-10's files: give their folder, {_quoted(path.parent)}"
     if name.endswith(_PICTURES):
-        return f"{shown(path)}: {needed}; this is one image: give a folder with a folder of images for each class"
+        return f"{one_line(path)}: {needed}; this is one image: give a folder with a folder of images for each class"
     for ends, what, remedy in _ENDS:
         if name.endswith(ends):
-            return f"{shown(path)}: {needed}; this is {what}: {remedy}{_by_name(name)}"
+            return f"{one_line(path)}: {needed}; this is {what}: {remedy}{_by_name(name)}"
     if found := content(head(path)):
         remedy = "" if found is TEXT else f": {found.remedy}"
-        return f"{shown(path)}: {needed}; this is {found.what}{remedy}"
-    return f"{shown(path)}: {needed}"
+        return f"{one_line(path)}: {needed}; this is {found.what}{remedy}"
+    return f"{one_line(path)}: {needed}"
 
 
 def of_folder(path: Path, signs: list[str]) -> str:
@@ -223,14 +205,15 @@ def of_folder(path: Path, signs: list[str]) -> str:
     """
     if better := instead(path):
         return better
-    lacking = f"{shown(path)}: nothing in this folder that can be read: " + ", ".join(f"no {sign}" for sign in signs)
+    lacking = f"{one_line(path)}: nothing in this folder that can be read"
+    needed = ", ".join(f"no {sign}" for sign in signs)
     files = [item for item in _visible(path) if regular(item)]
     names = {item.name.lower() for item in files}
     pictures = [item for item in files if item.name.lower().endswith(_PICTURES)]
     if {"train", "test", "meta"} <= names:
-        return f"{shown(path)}: CIFAR-100's Python version is {PICKLE}; needed is its binary version, with train.bin and test.bin"
+        return f"{one_line(path)}: CIFAR-100's Python version is {PICKLE}; needed is its binary version, with train.bin and test.bin"
     if not _visible(path):
-        return f"{lacking}; it is empty"
+        return f"{lacking}: {needed}; it is empty"
     if pictures and len(pictures) * 2 > len(files):
         above = path.resolve().parent
         if _is_image_layout(above):
@@ -242,8 +225,8 @@ def of_folder(path: Path, signs: list[str]) -> str:
     for ends, what, remedy in _ENDS:
         if odd := next((item for item in files if item.name.lower().endswith(ends)), None):
             other = beside(path)
-            return f"{lacking}; {shown(odd.name, 60)} is {what}: {other or remedy}{'' if other else _by_name(odd.name)}"
-    return lacking
+            return f"{lacking}; {one_line(odd.name, 60)} is {what}: {other or remedy}{'' if other else _by_name(odd.name)}"
+    return f"{lacking}: {needed}"
 
 
 def hiding(name: str, path: Path) -> str:
@@ -251,7 +234,7 @@ def hiding(name: str, path: Path) -> str:
     from . import fetch
 
     what = "folder" if path.is_dir() else "file"
-    here = f"--data {name} means the {what} {shown(path)} in the working directory"
+    here = f"--data {name} means the {what} {one_line(path)} in the working directory"
     if name in fetch.PUBLISHED:
         first = "" if len(fetch.here(name)) == fetch.PUBLISHED[name].count else f"triptych data fetch {name}, then "
         return f"{here}; for the data set {name}: {first}--data {_quoted(fetch.cache() / name)}"
@@ -280,7 +263,7 @@ def instead(root: Path) -> str | None:
     """
     if (root / "dataset_dict.json").is_file() or (root / "state.json").is_file():
         return (
-            f"{shown(root)}: a data set as save_to_disk writes it, in Arrow files; write each split as Parquet: "
+            f"{one_line(root)}: a data set as save_to_disk writes it, in Arrow files; write each split as Parquet: "
             "load_from_disk(FOLDER)['train'].to_parquet('train.parquet'), and test.parquet likewise"
         )
     found = list(_inside(root))
@@ -288,16 +271,16 @@ def instead(root: Path) -> str | None:
         return None
     labels = list(dict.fromkeys(label for label, _ in found))
     folders = [folder for _, folder in found]
-    names = [shown(folder.relative_to(root), 60) for folder in folders]
+    names = [one_line(folder.relative_to(root), 60) for folder in folders]
     if len(folders) > 1 and all(re.search(r"idx\d-ubyte", folder.name) for folder in folders):
-        return f"{shown(root)}: MNIST's files are in folders of their own names ({brief(names, 2)}); move the four files into one folder"
+        return f"{one_line(root)}: MNIST's files are in folders of their own names ({brief(names, 2)}); move the four files into one folder"
     if len(folders) > 1:
-        return f"{shown(root)}: this folder holds {' and '.join(labels)} in {brief(names)}; give one of them to --data"
+        return f"{one_line(root)}: this folder holds {' and '.join(labels)} in {brief(names)}; give one of them to --data"
     from . import cifar
 
     if pickled := cifar.pickled(folders[0]):
         return pickled
-    return f"{shown(root)}: this folder holds {labels[0]} in {names[0]}; use --data {_quoted(folders[0])}"
+    return f"{one_line(root)}: this folder holds {labels[0]} in {names[0]}; use --data {_quoted(folders[0])}"
 
 
 def images_inside(root: Path) -> str | None:
@@ -405,4 +388,4 @@ def _by_name(name: str) -> str:
 
 
 def _quoted(path: Path) -> str:
-    return shown(shlex.quote(str(path)))
+    return one_line(shlex.quote(str(path)))

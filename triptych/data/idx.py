@@ -63,7 +63,12 @@ def files(folder: Path) -> dict[str, Path]:
 
 def fits(folder: Path) -> bool:
     """Return whether there are such files in it, or in one of its folders."""
-    return bool(files(folder) or _members(folder) or _homes(folder))
+    return not is_deeper(folder) or bool(_homes(folder))
+
+
+def is_deeper(folder: Path) -> bool:
+    """Return whether there are no such files in the folder itself, only perhaps in its folders."""
+    return not (files(folder) or _members(folder))
 
 
 def read(folder: Path, options: Options = PLAIN, classes: tuple[str, ...] = ()) -> Found:
@@ -81,7 +86,7 @@ def read(folder: Path, options: Options = PLAIN, classes: tuple[str, ...] = ()) 
     DataError
         Naming the file that is missing, truncated, too long or not IDX.
     """
-    homes = [folder] if files(folder) or _members(folder) else _homes(folder)
+    homes = _homes(folder) if is_deeper(folder) else [folder]
     if len(homes) > 1:
         raise DataError(f"{folder}: {listed([str(home.relative_to(folder)) for home in homes])} hold IDX files; name one of them")
     home = homes[0] if homes else folder

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, one_line
 from . import checks, hints
 from .checks import check_varied
 from .dataset import Split
@@ -108,7 +108,7 @@ class _Seen:
         return _Rules(self._bits(path), self._ground(path))
 
     def _bits(self, path: Path) -> int:
-        name = hints.shown(path)
+        name = one_line(path)
         if self.deep_colour and self.highest_colour < 64:
             raise DataError(
                 f"{name}: colours of 16 bits of which only the lower are in use; save the images with 8 bits a channel, from 0 to 255"
@@ -128,7 +128,7 @@ class _Seen:
         if self.on_black >= CONTRAST:
             return 0
         raise DataError(
-            f"{hints.shown(path)}: the shape of {self.hidden:,} images is only in their transparency, "
+            f"{one_line(path)}: the shape of {self.hidden:,} images is only in their transparency, "
             "and some are light, some dark; put all on one ground and save them without transparency"
         )
 
@@ -183,7 +183,7 @@ def found(
     DataError
         Naming the first image that cannot be read or has another size, or the class that has too few.
     """
-    name = hints.shown(path)
+    name = one_line(path)
     seen = _Seen()
     images, kept, left_out = _decode(samples(), len(labels), options, progress, _Rules(), seen)
     n, labels = int(kept[:training].sum()), labels[kept]
@@ -309,7 +309,7 @@ def _pixels(
         raise _UnreadableError(f"claims far more pixels than the limit of {PIXELS:,}") from None
     except Exception as error:  # a decoder that meets garbage may raise anything
         why = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-        raise _UnreadableError(f"cannot be read ({hints.shown(' '.join(why.split()), 100)})") from None
+        raise _UnreadableError(f"cannot be read ({one_line(' '.join(why.split()), 100)})") from None
 
 
 def _tag(file: Any, number: int) -> Any:

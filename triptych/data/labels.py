@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
-from .text import listed, one_line
+from ..errors import DataError, one_line
+from .text import listed
 
 MOST_CLASSES = 10_000
 LONGEST_NAME = 100  # characters

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, one_line
 from .arrays import Samples, found
 from .checks import LIMIT, disguise, reading
 from .reading import Found, Options
-from .text import listed, one_line
+from .text import listed
 
 IMAGES = ("x", "image", "images", "img", "imgs", "data", "feature", "features", "pixels", "input", "inputs")
 LABELS = ("y", "label", "labels", "target", "targets", "class", "classes")

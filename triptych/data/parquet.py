@@ -1,10 +1,11 @@
-"""Parquet as Hugging Face ships images: a column ``img`` or ``image`` of encoded files and a column ``label`` of whole numbers."""
+"""Parquet as Hugging Face ships images: a column ``img`` or ``image`` of encoded files and a column ``label``."""
 
 import json
 import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, one_line
 from . import decoded, hints, images
 from .checks import LIMIT, check_whole
-from .hints import shown
+from .labels import Values, classes_of, codes_of
 from .reading import Found, Options, Progress
 
 IMAGES = ("img", "image", "images")
@@ -25,7 +26,7 @@ TEST = ("test", "testing")
 VALIDATION = ("validation", "valid", "val")
 SPLITS = (*TRAIN, *TEST, *VALIDATION, "extra", "unsupervised")  # names of folders that hold one part
 ROWS = 10_000_000
-CLASSES = 10_000  # where the file names none
+CLASSES = 10_000  # that a file may name
 BATCH = 2**28  # bytes that the images read at once may take
 
 
@@ -45,19 +46,18 @@ def read(path: Path, options: Options, progress: Progress | None) -> Found:
     paths, notes = _parts(path) if path.is_dir() else ([[path]], ())
     for file in (file for files in paths for file in files):
         if not hints.regular(file):
-            raise DataError(f"{shown(file)}: not a regular file")
+            raise DataError(f"{one_line(file)}: not a regular file")
 
     def decode() -> Found:
         train, *test = ([_Shard.open(file, options.label) for file in files] for files in paths)
         shards = [*train, *(shard for part in test for shard in part)]
-        labels = np.concatenate([shard.labels for shard in shards])
         training = sum(len(shard.labels) for shard in train)
+        classes, codes = _classes(path, train, shards[len(train) :])
 
         def samples() -> Iterator[images.Sample]:
             return (sample for shard in shards for sample in shard.samples())
 
-        classes = _classes(shards, labels[:training])
-        return images.found(path, samples, labels, training, classes, options, progress, notes)
+        return images.found(path, samples, codes, training, classes, options, progress, notes)
 
     return decoded.kept(path, options, _digest([file for files in paths for file in files], notes), decode)
 
@@ -68,9 +68,9 @@ def _parts(folder: Path) -> tuple[list[list[Path]], tuple[str, ...]]:
     notes: list[str] = []
     if not test and (test := _files(folder, VALIDATION)):
         notes.append(f"{_brief(test)} is the test set: there is no test*.parquet")
-    where = shown(folder)
+    where = one_line(folder)
     if not test:
-        raise DataError(f"{where}: no test*.parquet beside {shown(train[0].name, 80)}; to have a test set split off, name one file")
+        raise DataError(f"{where}: no test*.parquet beside {one_line(train[0].name, 80)}; to have a test set split off, name one file")
     homes = sorted({_home(file) for file in train} | {_home(file) for file in test})
     if len(homes) > 1:
         names = hints.brief([home.name for home in homes]).replace(", ", " and ")
@@ -91,7 +91,7 @@ def _shards_missing(files: list[Path]) -> list[str]:
     for name, count in sorted({(match[1], int(match[2])) for match in numbered}):
         present = sum(match[1] == name and int(match[2]) == count for match in numbered)
         if present < count:
-            return [f"only {present} of the {count:,} files {shown(name, 40)}-…-of-{count:05} are here"]
+            return [f"only {present} of the {count:,} files {one_line(name, 40)}-…-of-{count:05} are here"]
     return []
 
 
@@ -153,9 +153,9 @@ def _errors(path: Path) -> Generator[None]:
     except Exception as error:  # a decoder that meets garbage may raise anything
         found = hints.content(hints.head(path))
         if found and not hints.head(path).startswith(b"PAR1"):
-            raise DataError(f"{shown(path)}: not a Parquet file, but {found.what}; {found.remedy}") from None
-        why = shown(" ".join(str(error).split()), 160)
-        raise DataError(f"{shown(path)}: not a readable Parquet file ({why}); fetch or write it again") from None
+            raise DataError(f"{one_line(path)}: not a Parquet file, but {found.what}; {found.remedy}") from None
+        why = one_line(" ".join(str(error).split()), 160)
+        raise DataError(f"{one_line(path)}: not a readable Parquet file ({why}); fetch or write it again") from None
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,8 @@ class _Shard:
     file : pyarrow.parquet.ParquetFile
     columns : tuple of str
         The column of encoded images, or its field ``img.bytes``, and then ``img.path`` if there is one.
-    labels : ndarray of int32, shape (n,)
+    labels : ndarray of whole numbers, floats or bool, shape (n,), or list of str
+        As they are written.
     names : list of str, optional
         What the labels stand for, where the file says so.
     """
@@ -176,16 +177,15 @@ class _Shard:
     path: Path
     file: Any
     columns: tuple[str, ...]
-    labels: NDArray[np.int32]
+    labels: Values
     names: list[str] | None
 
     @classmethod
     def open(cls, path: Path, label: str | None = None) -> "_Shard":
         """Read all but the images; the labels are in the column `label`, by default the one that is called so."""
-        from pyarrow import types
         from pyarrow.parquet import ParquetFile
 
-        name = shown(path)
+        name = one_line(path)
         with _errors(path):
             file = ParquetFile(path, page_checksum_verification=True)
             about, schema = file.metadata, file.schema_arrow
@@ -197,24 +197,18 @@ class _Shard:
             if image is None or column is None:
                 raise DataError(f"{name}: {_lacking(path, schema, image)}")
             columns = _image_columns(name, schema, image)
-            kind = schema.field(column).type
-            if not types.is_integer(kind):
-                remedy = "write them as such" if types.is_floating(kind) else "give each class a number, 0, 1, 2 …"
-                raise DataError(f"{name}: column {shown(column, 40)} is of type {shown(kind, 60)}; whole numbers are needed: {remedy}")
-            labels = file.read(columns=[column]).column(column)
-            if labels.null_count:
-                raise DataError(f"{name}: row {labels.is_null().index(True).as_py() + 1:,}: no label")
-            values = labels.to_numpy()
-            if (values == -1).all():
-                raise DataError(f"{name}: every label is -1: this set has no labels; give the training file to have a test set split off")
+            values = _values(name, file, column)
             names = _names(schema.metadata, column)
-            check_whole(Path(name), "label", values, len(names or range(CLASSES)) - 1, "row")
-            return cls(path, file, columns, values.astype(np.int32), names)
+            if isinstance(values, np.ndarray) and (values == -1).all():
+                raise DataError(f"{name}: every label is -1: this set has no labels; give the training file to have a test set split off")
+            if names:
+                check_whole(Path(name), "label", np.asarray(values), len(names) - 1, "row")
+            return cls(path, file, columns, values, names)
 
     def samples(self) -> Iterator[images.Sample]:
         """Yield each row's name and encoded image, with no more at a time in memory than `BATCH`."""
         at = 0
-        name = shown(self.path)
+        name = one_line(self.path)
         with _errors(self.path):
             for batch in self.file.iter_batches(self._batch(), columns=list(self.columns)):
                 column = batch.column(0)
@@ -242,7 +236,7 @@ class _Shard:
         chunks = (group.column(j) for group in groups for j in range(group.num_columns))
         largest = max(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in self.columns)
         if largest > LIMIT:
-            raise DataError(f"{shown(self.path)}: claims {largest:,} bytes of images in one row group, over the limit of {LIMIT:,}")
+            raise DataError(f"{one_line(self.path)}: claims {largest:,} bytes of images in one row group, over the limit of {LIMIT:,}")
         return max(1, min(1000, BATCH // max(1, largest)))
 
 
@@ -288,9 +282,9 @@ def _label(name: str, schema: Any, label: str | None, image: str | None) -> str 
         return found
     whole = [column for column in dict.fromkeys(columns) if columns.count(column) == 1 and types.is_integer(schema.field(column).type)]
     if label is not None:
-        raise DataError(f"{name}: no column {shown(label, 40)}; whole numbers are in: {hints.brief(whole) or 'none'}")
+        raise DataError(f"{name}: no column {one_line(label, 40)}; whole numbers are in: {hints.brief(whole) or 'none'}")
     if whole:
-        choices = " or ".join(f"--label {shown(column, 40)}" for column in whole[:3])
+        choices = " or ".join(f"--label {one_line(column, 40)}" for column in whole[:3])
         raise DataError(f"{name}: columns {hints.brief(columns)}; none is called label: say which it is, {choices}")
     return None
 
@@ -299,7 +293,7 @@ def _lacking(path: Path, schema: Any, image: str | None) -> str:
     """Return which columns there are where those that are needed are not."""
     columns = f"columns {hints.brief(schema.names) or 'none'}; needed are img or image, and label"
     if image is None and _called(schema.names, LABELS) and len(schema.names) > 50:
-        target = shown(path.with_suffix(".csv").name, 60)
+        target = one_line(path.with_suffix(".csv").name, 60)
         return f"{columns}; for a table of pixels write a CSV: pandas.read_parquet(FILE).to_csv({target!r}, index=False)"
     return columns
 
@@ -319,13 +313,14 @@ def _image_columns(name: str, schema: Any, image: str) -> tuple[str, ...]:
         why = ", only the paths of images and not the images themselves"
     if _is_text(kind):
         why = ", text such as paths and not the images themselves"
-    shape = shown(kind, 80)
-    raise DataError(f"{name}: column {shown(image, 40)} is of type {shape}{why}; bytes of image files, or a struct with them, are needed")
+    shape = one_line(kind, 80)
+    what = f"column {one_line(image, 40)} is of type {shape}{why}"
+    raise DataError(f"{name}: {what}; bytes of image files, or a struct with them, are needed")
 
 
 def _only_a_path(place: str) -> images.Missing:
     return images.Missing(
-        f"only the path of the image is in the file ({shown(place, 60)}), not the image",
+        f"only the path of the image is in the file ({one_line(place, 60)}), not the image",
         "write the file with the images in it, or give the folder of images",
     )
 
@@ -340,20 +335,60 @@ def _names(metadata: dict[bytes, bytes] | None, column: str) -> list[str] | None
     return names if good else None
 
 
-def _classes(shards: list[_Shard], training: NDArray[np.int32]) -> tuple[str, ...]:
-    """Return what the labels stand for: the names in the files, or the labels themselves, if they have no gap."""
-    names = shards[0].names
-    for shard in shards:
+def _values(name: str, file: Any, column: str) -> Values:
+    """Return the labels of a file as they are written.
+
+    Raises
+    ------
+    DataError
+        Where the column holds neither numbers nor text, or a label is missing.
+    """
+    from pyarrow import types
+
+    kind = file.schema_arrow.field(column).type
+    held = kind.value_type if types.is_dictionary(kind) else kind
+    if not (types.is_integer(held) or types.is_floating(held) or types.is_boolean(held) or _is_text(held)):
+        what = f"column {one_line(column, 40)} is of type {one_line(kind, 60)}"
+        raise DataError(f"{name}: {what}; a whole number or a word for each image is needed")
+    stored = file.read(columns=[column]).column(column)
+    if stored.null_count:
+        raise DataError(f"{name}: row {stored.is_null().index(True).as_py() + 1:,}: no label")
+    if types.is_dictionary(kind):
+        stored = stored.cast(held)
+    return stored.to_pylist() if _is_text(held) else stored.to_numpy()
+
+
+def _classes(path: Path, train: list[_Shard], test: list[_Shard]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+    """Return the classes, and which of them each label is, the training files first.
+
+    The classes are the names in the files, or otherwise the distinct labels of the training files.
+    """
+    names = train[0].names
+    for shard in (*train, *test):
         if shard.names != names:
-            raise DataError(f"{shown(shard.path)}: names its classes otherwise than {shown(shards[0].path)}")
+            raise DataError(f"{one_line(shard.path)}: names its classes otherwise than {one_line(train[0].path)}")
     if names:
-        return tuple(names)
-    present = set(training.tolist())
-    count = max(max(present), *(int(shard.labels.max()) for shard in shards)) + 1
-    if absent := set(range(count)) - present:
-        remedy = "subtract 1 from each" if absent == {0} else "number them anew"
-        raise DataError(
-            f"{shown(shards[0].path)}: labels go up to {count - 1}, but no training image has label {min(absent)}; "
-            f"where no names are given, they must be 0, 1, 2 … without a gap: {remedy}"
-        )
-    return tuple(map(str, range(count)))
+        return tuple(names), np.concatenate([np.asarray(shard.labels, np.int32) for shard in (*train, *test)])
+    about = Path(one_line(path))
+    classes, codes = classes_of(about, _joined(train), partial(_place, train))
+    if not test:
+        return classes, codes
+    return classes, np.concatenate([codes, codes_of(about, _joined(test), partial(_place, test), classes)])
+
+
+def _joined(shards: list[_Shard]) -> Values:
+    """Return the labels of several files one after the other."""
+    arrays = [shard.labels for shard in shards if isinstance(shard.labels, np.ndarray)]
+    if len(arrays) == len(shards):
+        return np.concatenate(arrays)
+    return [str(value) for shard in shards for value in shard.labels]
+
+
+def _place(shards: list[_Shard], at: int) -> str:
+    """Return where a label of several files is."""
+    for shard in shards:
+        if at < len(shard.labels):
+            row = f"row {at + 1:,}"
+            return row if len(shards) == 1 else f"{one_line(shard.path.name, 60)}, {row}"
+        at -= len(shard.labels)
+    raise AssertionError("the index is that of a label")

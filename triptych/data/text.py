@@ -1,16 +1,8 @@
-"""Text for messages: one line, bounded, without control characters."""
+"""Lists of names for messages."""
 
 from collections.abc import Iterable
 
-MESSAGE = 300  # characters of a message, its path left aside
-
-
-def one_line(text: str, most: int = MESSAGE) -> str:
-    """Return `text` as one line of at most `most` characters, control characters escaped."""
-    line = " ".join(text.split())
-    if not line.isprintable():
-        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    return line if len(line) <= most else line[: most - 1] + "…"
+from ..errors import one_line
 
 
 def listed(names: Iterable[str], most: int = 150) -> str:
