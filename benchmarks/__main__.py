@@ -80,7 +80,11 @@ def blocks(name: str, settings: Settings) -> Iterator[Measured]:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m benchmarks", description="Time Triptych's engines against what people use instead.")
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks",
+        description="Time Triptych's engines against what people use instead. Run it in a checkout only, "
+        "because Python imports modules from the folder in which it is started.",
+    )
     parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}; all by default")
     default = ",".join(str(n) for n in (1, 2) if n <= machine.processors())
     parser.add_argument("--threads", type=numbers, default=default, metavar="N,…", help="of each contestant; %(default)s by default")
