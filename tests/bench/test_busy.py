@@ -28,6 +28,7 @@ def comparison(rows: list[Row], others: dict[int, float], patience: float = 60.0
     """Return what the rules read of a comparison."""
     made = SimpleNamespace(rows=rows, live=rows, others=others, patience=patience, block_steps=1)
     made.settings = SimpleNamespace(threads=1, recipe=SimpleNamespace(random="matched"))
+    made.reference = rows[0]
     made.witness = SimpleNamespace(pid=2)
     made.calm_rounds = load.calm_rounds(rows, valid_rounds(rows), others)
     return made

@@ -323,7 +323,8 @@ def test_a_training_that_diverges_is_reported_and_not_judged(tmp_path):
 def test_over_seeds_there_is_a_spread(tmp_path):
     done = run("compare", "--engines", "torch", "--epochs", "3", "--seeds", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Over 2 seeds" in done.stdout
+    assert "2 seeds" in done.stdout
+    assert "NumPy = 1: median over seeds of each seed's own ratio" in done.stdout
     folder = next((tmp_path / "runs").iterdir())
     results = runs.read_results(folder)
     assert [result["seed"] for result in results["runs"]] == [0, 1]

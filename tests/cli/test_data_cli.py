@@ -70,7 +70,7 @@ def test_a_comparison_of_a_convolution_on_three_classes_has_a_report(fruit):
     done = run("compare", *arguments, cwd=fruit)
     assert done.returncode == 0, done.stdout + done.stderr
     page = next(fruit.glob("runs/*/report.html")).read_text()
-    assert [name for name in CLASSES if f"<tr><th>{name}</th>" not in page] == []
+    assert json.dumps(sorted(CLASSES)).replace(" ", "") in page.replace(" ", "")  # the names of the confusion matrix
 
 
 @needs_torch

@@ -38,6 +38,10 @@ def environment(cwd: Path, **more: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "cache"), "COLUMNS": "200"} | more
 
 
+# Another test of this process may have imported JAX, which warns of every fork; here the child runs another program at once.
+FORKS = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
+
+
 def started(cwd: Path, *arguments: str, **options) -> subprocess.Popen[bytes]:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment(cwd)} | options
     return subprocess.Popen([sys.executable, "-m", "triptych", *arguments], cwd=cwd, **pipes)
@@ -96,6 +100,7 @@ def test_a_signal_saves_what_was_done(tmp_path, name: str):
     assert steps_made(folder) == last_step(folder) > 0
 
 
+@FORKS
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no terminals")
 @pytest.mark.parametrize("ignored", [False, True])
@@ -179,6 +184,7 @@ def test_a_path_is_printed_as_it_is(tmp_path):
     assert b"--resume 'my [b] $HOME/runs/" in errors
 
 
+@FORKS
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of a file's size")
 def test_a_full_disk_names_the_file_and_how_to_go_on(tmp_path):
     import resource

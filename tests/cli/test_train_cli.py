@@ -334,7 +334,7 @@ def test_a_recipe_file_serves_every_command_and_options_override_it(tmp_path):
     assert (results["batch_size"], results["seed"], results["validation"]) == (128, 4, 0.2)
     compared = subprocess.Popen(command("compare", "--recipe", "mine.json"), cwd=tmp_path, env=environment(tmp_path), stdout=-1, text=True)
     assert compared.stdout
-    said = [compared.stdout.readline() for _ in range(2)][1]  # it is said before anything is compared
+    said = [compared.stdout.readline() for _ in range(3)][2]  # it is said before anything is compared
     compared.send_signal(signal.SIGINT)
     compared.communicate(timeout=60)
     assert said.startswith("Without validation and early-stopping: every row trains all epochs on the whole training split")

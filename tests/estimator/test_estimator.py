@@ -308,7 +308,7 @@ def test_floats_are_taken_as_they_are():
         ({"dtype": "float46"}, "dtype 'float46' is unknown; did you mean 'float64'?"),
         ({"network": "lenett"}, "network 'lenett' is unknown; did you mean 'lenet'?"),
         ({"network": 5}, "network 5 is unknown; known: classic"),
-        ({"network": "lenet"}, "does not fit into"),
+        ({"network": "lenet"}, "'lenet' has convolutions; give input_shape=(height, width, channels)"),
         ({"network": CONVOLUTION, "input_shape": (8, 8, 1)}, "takes inputs of shape (4, 8, 2), the images are (8, 8, 1)"),
         ({"input_shape": 5}, "input_shape must be (height, width, channels), not 5"),
         ({"input_shape": (8, 7, 1)}, "images of shape (8, 7, 1) are 56 numbers, a row of X is 64"),

@@ -235,10 +235,11 @@ def test_each_runs_with_no_more_than_what_is_here(engine: str, tmp_path):
     done = run(ROOT / f"{SCRIPTS[engine]}.py", tmp_path, "--epochs", "3")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("Data: digits, 1,617 training")
+    assert lines[1].startswith("  In it: pixels 0 to 255")
     if engine == "numpy":
-        assert lines[1] == "Training: 3 epochs, 3 steps, each on all 1,617 digits; 1 thread, seed 0"
+        assert lines[2] == "Training: 3 epochs, 3 steps, each on all 1,617 digits; 1 thread, seed 0"
     else:
-        assert lines[1] == "Training: 3 epochs, 78 steps, each on 64 digits; 1 thread, seed 0"
+        assert lines[2] == "Training: 3 epochs, 78 steps, each on 64 digits; 1 thread, seed 0"
     # The result comes before everything that can fail or wait: the pictures are the end.
     result = next(i for i, line in enumerate(lines) if re.search(r": test accuracy \d+\.\d+% after \d+\.\d s of training$", line))
     assert lines[result - 1].startswith("epoch    3:")
