@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from ..errors import DataError, one_line, suggest
 from .arrays import Columns, Samples
 from .arrays import found as found_in_arrays
-from .checks import LIMIT, disguise, opened, reading
+from .checks import LIMIT, opened, reading
+from .content import HEAD_BYTES, mismatch
 from .headers import columns_of, is_pixel_name
 from .labels import Values
 from .reading import Found, Options
@@ -320,8 +321,8 @@ def _layout(path: Path) -> Layout:
         head = stream.read(HEAD)
     if not head.strip():
         raise DataError(f"{path}: the file is empty")
-    if kind := disguise(head):
-        raise DataError(f"{path}: not a CSV: {kind}")
+    if wrong := mismatch(head[:HEAD_BYTES], "a CSV"):
+        raise DataError(f"{path}: {wrong}")
     encoding, note = _encoding(path, head)
     lines: list[str] = []
     with _text(path, encoding, HEAD) as blocks:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..errors import DataError, one_line
 from . import decoded, hints, images
 from .checks import LIMIT, check_whole
+from .content import content_of
 from .labels import Values, classes_of, codes_of
 from .reading import Found, Options, Progress
 
@@ -151,7 +152,7 @@ def _errors(path: Path) -> Generator[None]:
     except DataError:
         raise
     except Exception as error:  # a decoder that meets garbage may raise anything
-        found = hints.content(hints.head(path))
+        found = content_of(hints.head(path))
         if found and not hints.head(path).startswith(b"PAR1"):
             raise DataError(f"{one_line(path)}: not a Parquet file, but {found.what}; {found.remedy}") from None
         why = one_line(" ".join(str(error).split()), 160)
