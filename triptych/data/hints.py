@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import DataError, one_line
 from . import content as kinds
 from .content import HEAD_BYTES, Content, content_of
+from .text import listed
 
 DEPTH = 3  # folders below the one that was given
 FOLDERS = 500  # looked into at most
@@ -41,12 +42,6 @@ _READ = (*_WEB, *_SCANS)
 _PICTURES = (*_READ, ".heic", ".heif", ".avif", ".jp2", ".svg", ".ico", ".tga")
 # They are TIFF files inside, whose first picture is a small preview.
 RAW_PHOTOGRAPHS = (".nef", ".cr2", ".cr3", ".arw", ".dng", ".orf", ".pef", ".rw2", ".raf", ".srw")
-
-
-def brief(names: list[str], most: int = 5) -> str:
-    """Return the first names with commas between them, and how many there are in all where there are more."""
-    text = ", ".join(one_line(name, 40) for name in names[:most])
-    return text if len(names) <= most else f"{text} … ({len(names):,} in all)"
 
 
 def regular(path: Path) -> bool:
@@ -190,9 +185,10 @@ def instead(root: Path) -> str | None:
     folders = [folder for _, folder in found]
     names = [one_line(folder.relative_to(root), 60) for folder in folders]
     if len(folders) > 1 and all(re.search(r"idx\d-ubyte", folder.name) for folder in folders):
-        return f"{one_line(root)}: MNIST's files are in folders of their own names ({brief(names, 2)}); move the four files into one folder"
+        own = f"MNIST's files are in folders of their own names ({listed(names, 60)})"
+        return f"{one_line(root)}: {own}; move the four files into one folder"
     if len(folders) > 1:
-        return f"{one_line(root)}: this folder holds {' and '.join(labels)} in {brief(names)}; give one of them to --data"
+        return f"{one_line(root)}: this folder holds {' and '.join(labels)} in {listed(names)}; give one of them to --data"
     from . import cifar
 
     if pickled := cifar.pickled(folders[0]):
