@@ -52,10 +52,14 @@ def test_pickles_of_every_version(version: int, value: object):
     assert found.what.startswith("a pickle, which can run any code")
 
 
-@pytest.mark.parametrize("header", ["row,ftype,label", "row,ftypheic,label", "a" * 128 + "DICM,b,label"])
+HEADERS = ["row,ftype,label", "row,ftypheic,label", "a" * 128 + "DICM,b,label"]
+
+
+@pytest.mark.parametrize("header", HEADERS)
 def test_the_header_of_a_table_is_no_signature(tmp_path, header: str):
     assert content_of(header.encode()) is TEXT
-    (tmp_path / "t.csv").write_text(f"{header}\n" + "\n".join(f"{i},{i * 3},{i % 2}" for i in range(40)))
+    rows = [f"{i},{i * 3},{i % 2}" for i in range(40)]
+    (tmp_path / "t.csv").write_text("\n".join([header, *rows]))
     assert data.load(str(tmp_path / "t.csv")).classes == ("0", "1")
 
 
@@ -66,12 +70,16 @@ def test_a_file_that_is_compressed_twice(tmp_path, name: str):
         data.load(str(tmp_path / name))
 
 
-@pytest.mark.parametrize(("name", "needed"), [("t.csv", "a CSV"), ("t.npz", "an .npz"), ("t.parquet", "a Parquet file")])
-def test_every_reader_has_the_same_words(tmp_path, name: str, needed: str):
+NEEDED = {"t.csv": "a CSV", "t.npz": "an .npz", "t.parquet": "a Parquet file"}
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_every_reader_has_the_same_words(tmp_path, name: str):
     (tmp_path / name).write_bytes(b"%PDF-1.7\n%\xe2\xe3")
     with pytest.raises(DataError) as error:
         data.load(str(tmp_path / name))
-    assert str(error.value).endswith(f"{name}: not {needed}, but a PDF file; convert it to PNG or JPEG")
+    what = f"not {NEEDED[name]}, but a PDF file; convert it to PNG or JPEG"
+    assert str(error.value).endswith(f"{name}: {what}")
 
 
 def test_a_damaged_jpeg_is_not_called_another_format(tmp_path):

@@ -44,6 +44,7 @@ IDX = Content("a file of MNIST's IDX format", "give the folder with its four fil
 JPEG = Content("a JPEG image", GIVE_FOLDER)
 JPEG_2000 = Content("a JPEG 2000 image", CONVERT)
 JSON = Content("a JSON file", f"save it as a CSV, or {SAVE_NPZ}", useful=False)
+LFS = Content("a pointer of Git LFS", "get the file itself: git lfs pull")
 MATLAB = Content("a MATLAB file", f"read it with scipy.io.loadmat and {SAVE_NPZ}")
 MATLAB_HDF5 = Content("a MATLAB file of version 7.3", HDF5.remedy)
 PARQUET = Content("a Parquet file", "its name must end in .parquet; give it to --data by itself")
@@ -87,7 +88,7 @@ _SIGNATURES: tuple[tuple[int, bytes, Content], ...] = (
     (0, b"PAR1", PARQUET),
     (0, b"ARROW1", ARROW),
     (0, b"\xd0\xcf\x11\xe0", SPREADSHEET),
-    (0, b"version https://git-lfs", Content("a pointer of Git LFS", "get the file itself: git lfs pull")),
+    (0, b"version https://git-lfs", LFS),
     (0, b"PK\x03\x04", ARCHIVE),
     (0, b"Rar!", ARCHIVE),
     (0, b"7z\xbc\xaf", ARCHIVE),
