@@ -100,6 +100,7 @@ _SIGNATURES: tuple[tuple[int, bytes, Content], ...] = (
 )
 # The first instruction of a pickle, which follows the number of its version.
 _PICKLED = re.compile(rb"\x80(?:[\x02\x03][}\])(cXKJMNG\x8a]|[\x04\x05]\x95)")
+_BLANKS = dict.fromkeys(map(ord, "\t\r\n\f\ufeff"))  # that are left out of a text
 _PAGE = re.compile(rb"<(!doctype html|html|head|body|script)\b")
 
 
@@ -182,4 +183,4 @@ def _is_text(head: bytes) -> bool:
         if error.start < len(head) - 3:
             return False
         text = head[: error.start].decode()
-    return all(c.isprintable() or c in "\t\r\n\f\ufeff" for c in text)
+    return text.translate(_BLANKS).isprintable()
