@@ -14,6 +14,7 @@ from pictures import SKIP, encoded, error_of, fill, table
 
 from triptych import data
 from triptych.data import PLAIN, cifar, folder, hints
+from triptych.data.content import content_of
 from triptych.errors import DataError
 
 PICKLED = b"\x80\x04\x95\x0b\0\0\0\0\0\0\0]\x94(K\x01K\x02K\x03e."  # [1, 2, 3]
@@ -321,5 +322,5 @@ def test_a_training_set_alone_says_how_to_split_one_off(root):
 
 @given(st.binary(max_size=400))
 def test_any_first_bytes_may_come(head: bytes):
-    found = hints.content(head)
+    found = content_of(head)
     assert found is None or found.what.isprintable()

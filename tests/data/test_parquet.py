@@ -74,7 +74,7 @@ BAD_PARQUET = {
     "no bytes": (lambda p: pq.write_table(pa.table({"img": ["a.png"], "label": [2]}), p), "column img is of type string"),
     "pixels": (
         lambda p: pq.write_table(pa.table({"label": [1]} | {f"pixel{i}": [0] for i in range(784)}), p),
-        "columns label, pixel0, pixel1, pixel2, pixel3 … (785 in all); needed are img or image, and label",
+        "columns label, pixel0, pixel1, pixel2, pixel3, pixel4, …, pixel783 (785 in all); needed are img or image, and label",
     ),
     "pixels, what to do": (
         lambda p: pq.write_table(pa.table({"label": [1]} | {f"pixel{i}": [0] for i in range(784)}), p),

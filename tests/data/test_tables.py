@@ -384,7 +384,7 @@ def test_idx_of_other_sizes_and_classes(tmp_path, sample, kind: str, gz: bool):
 # ---------------------------------------------------------------- refusals
 
 REFUSED = {
-    "html": (b"<!DOCTYPE html><html><body>Sign in</body></html>", "an HTML or XML page and not the data; fetch it again"),
+    "html": (b"<!DOCTYPE html><html><body>Sign in</body></html>", "not a CSV, but an HTML page; fetch it again"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "git lfs pull"),
     "pickle": (b"\x80\x04\x95\x10" + bytes(40), "a pickle"),
     "parquet": (b"PAR1" + bytes(40), "name must end in .parquet"),

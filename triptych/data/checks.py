@@ -81,41 +81,6 @@ def _brief(error: Exception) -> str:
     return one_line(said, 160)
 
 
-DISGUISES = (
-    (b"PK\x03\x04", "a zip archive; unpack it, and name the file inside"),
-    (b"\x1f\x8b", "compressed with gzip twice; unpack it once"),
-    (b"BZh", "compressed with bzip2; unpack it"),
-    (b"\xfd7zXZ", "compressed with xz; unpack it"),
-    (b"7z\xbc\xaf", "a 7z archive; unpack it"),
-    (b"Rar!", "a rar archive; unpack it"),
-    (b"PAR1", "a Parquet file; its name must end in .parquet"),
-    (b"\x93NUMPY", "a NumPy array (.npy); save images and labels together: np.savez(file, x=x, y=y)"),
-    (b"\x89HDF", "an HDF5 file; convert it to .npz"),
-    (b"MATLAB", "a MATLAB file; convert it to .npz"),
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"%PDF", "a PDF document"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel workbook; save it as CSV"),
-    (b"SQLite", "a database"),
-    (b"\x00\x00\x08", "an IDX file; name the folder with MNIST's four files"),
-    (b"version https://git-lfs", "a pointer of Git LFS and not the data; get the data with: git lfs pull"),
-    (b"<", "an HTML or XML page and not the data; fetch it again, logged in where that is needed"),
-    (b"@relation", "an ARFF file; convert it to CSV"),
-    (b"{", "JSON; convert it to CSV"),
-)
-
-
-def disguise(head: bytes) -> str | None:
-    """Return what a file is by its first bytes, and what to do, where it is none of our formats."""
-    start = head.lstrip()[:32]
-    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "a pickle, which can run any code when it is read; save the data as .npz or CSV"
-    for sign, kind in DISGUISES:
-        if start.lower().startswith(sign.lower()) or head.startswith(sign):
-            return kind
-    return None
-
-
 @contextmanager
 def opened(path: Path, inside: str = "") -> Generator[IO[bytes]]:
     """Open a file, through gzip where its first bytes say so; what goes wrong is a `DataError`.
@@ -139,7 +104,10 @@ def opened(path: Path, inside: str = "") -> Generator[IO[bytes]]:
                 return
             raw.seek(0)
         if head[:2] == b"\x1f\x8b":
-            yield stack.enter_context(gzip.open(raw))  # pyright: ignore[reportReturnType]
+            unpacked = stack.enter_context(gzip.open(raw))
+            if unpacked.peek(2)[:2] == b"\x1f\x8b":
+                raise DataError(f"{path}: compressed with gzip twice; unpack it once")
+            yield unpacked  # pyright: ignore[reportReturnType]
             return
         yield raw
 

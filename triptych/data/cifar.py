@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ..errors import DataError, one_line
 from . import hints
 from .checks import check_varied, check_whole, opened
+from .content import HEAD_BYTES, mismatch
 from .dataset import Split
 from .reading import PLAIN, Found, Options
 
@@ -135,9 +136,8 @@ def _records(path: Path, record: int, most: int) -> NDArray[np.uint8]:
     if len(data) > most:
         raise DataError(f"{name}: over the limit of {BYTES:,} bytes for all files of the folder")
     if not data or len(data) % record:
-        found = hints.content(bytes(data[: hints.HEAD_BYTES]))
-        if found and found is not hints.TEXT:  # pixels may happen to be letters
-            raise DataError(f"{name}: not CIFAR's records, but {found.what}; fetch it again")
+        if wrong := mismatch(bytes(data[:HEAD_BYTES]), "CIFAR's records"):
+            raise DataError(f"{name}: {wrong}")
         raise DataError(
             f"{name}: {len(data):,} bytes are no whole number of images of {record:,} bytes each; it is truncated: fetch it again"
         )

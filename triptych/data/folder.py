@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import DataError, one_line
 from . import decoded, hints, images
 from .reading import Found, Options, Progress
+from .text import listed
 
 LAYOUT = "CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE"
 SPLIT_OFF = "to have a test set split off"
@@ -128,7 +129,7 @@ def _called(names: tuple[str, ...], folders: list[Path]) -> list[Path]:
 def _names(folders: list[Path]) -> str:
     names = [one_line(folder.name, 40) for folder in folders]
     if len(names) > 5:
-        return hints.brief(names)
+        return listed(folder.name for folder in folders)
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 

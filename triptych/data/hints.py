@@ -6,105 +6,35 @@ import shlex
 import stat
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataError, one_line
+from . import content as kinds
+from .content import HEAD_BYTES, Content, content_of
+from .text import listed
 
-HEAD_BYTES = 1024  # of a file, from which its kind is told
 DEPTH = 3  # folders below the one that was given
 FOLDERS = 500  # looked into at most
 # Systems leave these in folders, in letters of either size, and names that begin with a dot.
 LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r", "@eadir", "$recycle.bin")
 
-PICKLE = "a pickle, which can run any code when it is read"
-CONVERT = "convert it to PNG or JPEG"
-FETCH_AGAIN = "fetch it again"
-SAVE_NPZ = "save its arrays as an .npz with x_train, y_train, x_test, y_test"
-UNPACK = "unpack it and give the folder"
-
-
-@dataclass(frozen=True)
-class Content:
-    """What the first bytes of a file show.
-
-    Attributes
-    ----------
-    what : str
-        The kind of file, with its article.
-    remedy : str
-        What to do where an image, or a file of another kind, was needed.
-    useful : bool
-        Whether it is good data of another format, which must not be thrown away.
-    """
-
-    what: str
-    remedy: str
-    useful: bool = True
-
-
-_ARCHIVE = Content("an archive", UNPACK)
-_HEIC = Content("a HEIC photograph", CONVERT)
-_IDX = Content("a file of MNIST's IDX format", "give the folder with its four files to --data")
-# The first bytes, from which offset, and what they mean. All are long enough not to occur by chance.
-_SIGNATURES: tuple[tuple[int, bytes, Content], ...] = (
-    (4, b"ftypheic", _HEIC),
-    (4, b"ftypheix", _HEIC),
-    (4, b"ftyphevc", _HEIC),
-    (4, b"ftypmif1", _HEIC),
-    (4, b"ftypmsf1", _HEIC),
-    (4, b"ftypavif", Content("an AVIF image", CONVERT)),
-    (4, b"ftyp", Content("a video or another MP4 file", CONVERT)),
-    (0, b"\0\0\0\x0cjP  ", Content("a JPEG 2000 image", CONVERT)),
-    (0, b"\xff\x4f\xff\x51", Content("a JPEG 2000 image", CONVERT)),
-    (0, b"\0\0\0\x0cJXL ", Content("a JPEG XL image", CONVERT)),
-    (0, b"8BPS\0\1", Content("a Photoshop file", CONVERT)),
-    (0, b"\0\0\1\0\1\0", Content("an icon file", CONVERT)),
-    (0, b"\x76\x2f\x31\x01", Content("an OpenEXR image", CONVERT)),
-    (0, b"qoif", Content("a QOI image", CONVERT)),
-    (0, b"SIMPLE  =", Content("a FITS file", CONVERT)),
-    (128, b"DICM", Content("a DICOM file", CONVERT)),
-    (0, b"%PDF-", Content("a PDF file", CONVERT)),
-    (0, b"\0\0\x08\x03", _IDX),
-    (0, b"\0\0\x08\x01", _IDX),
-    (0, b"\x93NUMPY", Content("a NumPy array", SAVE_NPZ)),
-    (0, b"\x89HDF\r\n\x1a\n", Content("an HDF5 file", f"read it with h5py and {SAVE_NPZ}")),
-    (0, b"MATLAB 5.0", Content("a MATLAB file", f"read it with scipy.io.loadmat and {SAVE_NPZ}")),
-    (0, b"PAR1", Content("a Parquet file", "give it to --data by itself")),
-    (0, b"ARROW1", Content("an Arrow file", "write it as Parquet: Dataset.to_parquet")),
-    (0, b"version https://git-lfs", Content("a pointer of Git LFS", "get the file itself: git lfs pull")),
-    (0, b"PK\x03\x04", _ARCHIVE),
-    (0, b"Rar!\x1a\x07", _ARCHIVE),
-    (0, b"7z\xbc\xaf\x27\x1c", _ARCHIVE),
-    (257, b"ustar", _ARCHIVE),
-    (0, b"\x1f\x8b\x08", Content("a gzipped file", "gunzip it")),
-    (0, b"BZh9", Content("a bzip2 file", "unpack it")),
-    (0, b"\xfd7zXZ\0", Content("an xz file", "unpack it")),
-    (0, b"SQLite format 3\0", Content("an SQLite database", SAVE_NPZ)),
-    (0, b"\x80\x02}q", Content(PICKLE, SAVE_NPZ)),
-    (0, b"\x80\x04\x95", Content(PICKLE, SAVE_NPZ)),
-    (0, b"\x80\x05\x95", Content(PICKLE, SAVE_NPZ)),
-)
-_HTML = Content("an HTML page", FETCH_AGAIN, useful=False)
-_SVG = Content("an SVG drawing", CONVERT)
-TEXT = Content("a text file", "remove it", useful=False)
-
+SAVE_BOTH = "save images and labels in one .npz: numpy.savez(FILE, x=…, y=…)"
 # By the end of the name, where the content need not be looked at.
-_ENDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    ((".pkl.gz", ".pkl", ".pickle", ".joblib", ".pkl.bz2"), PICKLE, SAVE_NPZ),
-    ((".pt", ".pth", ".ckpt"), PICKLE, SAVE_NPZ),
-    ((".mat",), "a MATLAB file", f"read it with scipy.io.loadmat and {SAVE_NPZ}"),
-    ((".h5", ".hdf5"), "an HDF5 file", f"read it with h5py and {SAVE_NPZ}"),
-    ((".npy",), "one array without labels", "save images and labels in one .npz: numpy.savez(FILE, x=…, y=…)"),
-    ((".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz", ".zip", ".7z", ".rar"), "an archive", UNPACK),
-    ((".arrow", ".feather"), "an Arrow file", "write it as Parquet: Dataset.to_parquet"),
-    ((".arff",), "an ARFF file", "save it as a CSV with a column label"),
-    ((".tsv", ".tab"), "a table with tabs", "save it as a CSV with commas"),
-    ((".xls", ".xlsx", ".ods"), "a spreadsheet", "save it as a CSV"),
-    ((".json", ".jsonl"), "a JSON file", SAVE_NPZ),
-    ((".tfrecord", ".tfrecords"), "a TFRecord file", SAVE_NPZ),
-    ((".gz", ".bz2", ".xz", ".zst"), "a compressed file", "unpack it"),
-    ((".html", ".htm"), "an HTML page", FETCH_AGAIN),
+_ENDS: tuple[tuple[tuple[str, ...], Content], ...] = (
+    ((".pkl.gz", ".pkl", ".pickle", ".joblib", ".pkl.bz2"), kinds.PICKLED),
+    ((".pt", ".pth", ".ckpt"), kinds.PICKLED),
+    ((".mat",), kinds.MATLAB),
+    ((".h5", ".hdf5"), kinds.HDF5),
+    ((".npy",), Content("one array without labels", SAVE_BOTH)),
+    ((".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz", ".zip", ".7z", ".rar"), kinds.ARCHIVE),
+    ((".arrow", ".feather"), kinds.ARROW),
+    ((".arff",), kinds.ARFF),
+    ((".tsv", ".tab"), Content("a table with tabs", "save it as a CSV with commas")),
+    ((".xls", ".xlsx", ".ods"), kinds.SPREADSHEET),
+    ((".json", ".jsonl"), kinds.JSON),
+    ((".tfrecord", ".tfrecords"), Content("a TFRecord file", kinds.SAVE_NPZ)),
+    ((".gz", ".bz2", ".xz", ".zst"), Content("a compressed file", "unpack it")),
+    ((".html", ".htm"), kinds.HTML),
 )
 _WEB = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp")
 _SCANS = (".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tif", ".tiff")
@@ -112,12 +42,6 @@ _READ = (*_WEB, *_SCANS)
 _PICTURES = (*_READ, ".heic", ".heif", ".avif", ".jp2", ".svg", ".ico", ".tga")
 # They are TIFF files inside, whose first picture is a small preview.
 RAW_PHOTOGRAPHS = (".nef", ".cr2", ".cr3", ".arw", ".dng", ".orf", ".pef", ".rw2", ".raf", ".srw")
-
-
-def brief(names: list[str], most: int = 5) -> str:
-    """Return the first names with commas between them, and how many there are in all where there are more."""
-    text = ", ".join(one_line(name, 40) for name in names[:most])
-    return text if len(names) <= most else f"{text} … ({len(names):,} in all)"
 
 
 def regular(path: Path) -> bool:
@@ -128,31 +52,18 @@ def regular(path: Path) -> bool:
         return False
 
 
-def content(head: bytes) -> Content | None:
-    """Return what the first bytes of a file show, or None where that is unknown."""
-    for offset, signature, found in _SIGNATURES:
-        if head[offset : offset + len(signature)] == signature:
-            return found
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if re.match(rb"<(!doctype html|html|head|body|script)\b", start):
-        return _HTML
-    if start.startswith((b"<svg", b"<?xml")):
-        return _SVG if b"<svg" in start else TEXT
-    return TEXT if _is_text(head) else None
-
-
 def other_image(path: Path) -> Content | None:
     """Return the format of an image that is not read here, by the end of its name, or None."""
     from PIL import Image
 
     end = path.suffix.lower()
     if end in RAW_PHOTOGRAPHS:
-        return Content(f"a camera's raw file ({end})", CONVERT)
+        return Content(f"a camera's raw file ({end})", kinds.CONVERT)
     Image.init()
     known = Image.registered_extensions().get(end)
     if known is None or end in _READ:
         return None
-    return Content(f"an image of the format {known}", CONVERT)
+    return Content(f"an image of the format {known}", kinds.CONVERT)
 
 
 def head(path: Path, count: int = HEAD_BYTES) -> bytes:
@@ -185,11 +96,12 @@ def of_file(path: Path, known: str) -> str:
         return f"{one_line(path)}: {needed}; this is one of CIFAR-10's files: give their folder, {_quoted(path.parent)}"
     if name.endswith(_PICTURES):
         return f"{one_line(path)}: {needed}; this is one image: give a folder with a folder of images for each class"
-    for ends, what, remedy in _ENDS:
+    for ends, kind in _ENDS:
         if name.endswith(ends):
-            return f"{one_line(path)}: {needed}; this is {what}: {remedy}{_by_name(name)}"
-    if found := content(head(path)):
-        remedy = "" if found is TEXT else f": {found.remedy}"
+            this = f"this is {kind.what}: {kind.remedy}{_by_name(name)}"
+            return f"{one_line(path)}: {needed}; {this}"
+    if found := content_of(head(path)):
+        remedy = "" if found is kinds.TEXT else f": {found.remedy}"
         return f"{one_line(path)}: {needed}; this is {found.what}{remedy}"
     return f"{one_line(path)}: {needed}"
 
@@ -211,7 +123,7 @@ def of_folder(path: Path, signs: list[str]) -> str:
     names = {item.name.lower() for item in files}
     pictures = [item for item in files if item.name.lower().endswith(_PICTURES)]
     if {"train", "test", "meta"} <= names:
-        return f"{one_line(path)}: CIFAR-100's Python version is {PICKLE}; needed is its binary version, with train.bin and test.bin"
+        return f"{one_line(path)}: CIFAR-100's Python version is {kinds.PICKLE}; needed is its binary version, with train.bin and test.bin"
     if not _visible(path):
         return f"{lacking}: {needed}; it is empty"
     if pictures and len(pictures) * 2 > len(files):
@@ -222,10 +134,10 @@ def of_folder(path: Path, signs: list[str]) -> str:
         return f"{lacking}; its images must be in a folder for each class: CLASS/IMAGE"
     if any(name.endswith(".parquet") for name in names):
         return f"{lacking}; name one of its Parquet files, or the folder above if that holds the folders train and test"
-    for ends, what, remedy in _ENDS:
+    for ends, kind in _ENDS:
         if odd := next((item for item in files if item.name.lower().endswith(ends)), None):
-            other = beside(path)
-            return f"{lacking}; {one_line(odd.name, 60)} is {what}: {other or remedy}{'' if other else _by_name(odd.name)}"
+            remedy = beside(path) or f"{kind.remedy}{_by_name(odd.name)}"
+            return f"{lacking}; {one_line(odd.name, 60)} is {kind.what}: {remedy}"
     return f"{lacking}: {needed}"
 
 
@@ -273,9 +185,10 @@ def instead(root: Path) -> str | None:
     folders = [folder for _, folder in found]
     names = [one_line(folder.relative_to(root), 60) for folder in folders]
     if len(folders) > 1 and all(re.search(r"idx\d-ubyte", folder.name) for folder in folders):
-        return f"{one_line(root)}: MNIST's files are in folders of their own names ({brief(names, 2)}); move the four files into one folder"
+        own = f"MNIST's files are in folders of their own names ({listed(names, 60)})"
+        return f"{one_line(root)}: {own}; move the four files into one folder"
     if len(folders) > 1:
-        return f"{one_line(root)}: this folder holds {' and '.join(labels)} in {brief(names)}; give one of them to --data"
+        return f"{one_line(root)}: this folder holds {' and '.join(labels)} in {listed(names)}; give one of them to --data"
     from . import cifar
 
     if pickled := cifar.pickled(folders[0]):
@@ -362,18 +275,6 @@ def _is_image_layout(folder: Path) -> bool:
 
 def _begins_with_an_image(folder: Path) -> bool:
     return any(path.name.lower().endswith(_PICTURES) for path in _visible(folder)[:3])
-
-
-def _is_text(head: bytes) -> bool:
-    if not head or b"\0" in head:
-        return False
-    try:
-        text = head.decode()
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # not only the last character, cut off by the length of the head
-            return False
-        text = head[: error.start].decode()
-    return all(c.isprintable() or c in "\t\r\n\f\ufeff" for c in text)
 
 
 def _by_name(name: str) -> str:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from .arrays import Samples, found
-from .checks import LIMIT, disguise, opened, read_exactly
+from .checks import LIMIT, opened, read_exactly
+from .content import HEAD_BYTES, mismatch
 from .reading import PLAIN, Found, Options
 from .text import listed
 
@@ -122,9 +123,10 @@ def array(path: Path, dimensions: int, kind: int = 0x08) -> NDArray[Any]:
             raise DataError(f"{path}: {'empty' if not header else 'too short to be an IDX file'}")
         magic = kind << 8 | dimensions
         if header[:4] != struct.pack(">I", magic):
-            known = None if header[:3] == b"\0\0\x08" else disguise(header + read_exactly(stream, 64))
-            if known:
-                raise DataError(f"{path}: not an IDX file: {known}")
+            head = header + read_exactly(stream, HEAD_BYTES - size)
+            wrong = None if header[:3] == b"\0\0\x08" else mismatch(head, "an IDX file")
+            if wrong:
+                raise DataError(f"{path}: {wrong}")
             type_name = "unsigned bytes" if kind == 0x08 else dtype.name
             raise DataError(f"{path}: magic number 0x{header[:4].hex()} where 0x{magic:08x} ({type_name}, {dimensions}-D) is needed")
         if len(header) < size:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import DataError, one_line
 from . import checks, hints
 from .checks import check_varied
+from .content import CONVERT, HEAD_BYTES, JPEG, PNG, content_of
 from .dataset import Split
 from .reading import Found, Options, Progress
 
@@ -293,7 +294,7 @@ def _pixels(
             raise _UnreadableError("no bytes where an image is needed")
         with Image.open(content if isinstance(content, Path) else io.BytesIO(content or b""), formats=FORMATS) as file:
             if file.format == "TIFF" and (_tag(file, DNG_VERSION) or _is_raw(content)):
-                raise _UnreadableError("a camera's raw file, of which only the preview can be read", hints.CONVERT, useful=True)
+                raise _UnreadableError("a camera's raw file, of which only the preview can be read", CONVERT, useful=True)
             if file.width * file.height > PIXELS:
                 raise _UnreadableError(f"claims {file.height:,}×{file.width:,} pixels, over the limit of {PIXELS:,}")
             pixels = _whole_numbers(file, rules, seen)
@@ -322,9 +323,11 @@ def _is_raw(content: Path | bytes | None) -> bool:
 
 def _unidentified(content: Path | bytes | None) -> _UnreadableError:
     """Return what a file is that is no image of a known format."""
-    head = hints.head(content) if isinstance(content, Path) else (content or b"")[: hints.HEAD_BYTES]
+    head = hints.head(content) if isinstance(content, Path) else (content or b"")[:HEAD_BYTES]
     damaged_png = b"IDAT" in head  # whatever its beginning looks like now
-    found = None if damaged_png else hints.content(head)
+    found = None if damaged_png else content_of(head)
+    if found in (PNG, JPEG):  # damaged, as it cannot be read
+        found = None
     if not found and isinstance(content, Path) and head:
         found = hints.other_image(content)
     needed = f"not a {FORMAT_NAMES} image"

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, one_line
 from .arrays import Samples, found
-from .checks import LIMIT, disguise, reading
+from .checks import LIMIT, reading
+from .content import HEAD_BYTES, mismatch
 from .reading import Found, Options
 from .text import listed
 
@@ -137,10 +138,10 @@ def _whole(path: Path, part: str, options: Options) -> Samples:
 def _opened(path: Path) -> Generator[Archive]:
     with reading(path):
         with path.open("rb") as file:
-            head = file.read(64)
-        kind = None if head.startswith(b"PK") else disguise(head)
-        if kind:
-            raise DataError(f"{path}: not an .npz: {kind}")
+            head = file.read(HEAD_BYTES)
+        wrong = None if head.startswith(b"PK") else mismatch(head, "an .npz")
+        if wrong:
+            raise DataError(f"{path}: {wrong}")
         with zipfile.ZipFile(path) as opened:
             names = tuple(n.removesuffix(".npy") for n in opened.namelist() if n.endswith(".npy"))
             yield Archive(path, opened, names)

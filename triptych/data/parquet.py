@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from ..errors import DataError, one_line
 from . import decoded, hints, images
 from .checks import LIMIT, check_whole
+from .content import content_of
 from .labels import Values, classes_of, codes_of
 from .reading import Found, Options, Progress
+from .text import listed
 
 IMAGES = ("img", "image", "images")
 LABELS = ("label", "labels")
@@ -73,7 +75,7 @@ def _parts(folder: Path) -> tuple[list[list[Path]], tuple[str, ...]]:
         raise DataError(f"{where}: no test*.parquet beside {one_line(train[0].name, 80)}; to have a test set split off, name one file")
     homes = sorted({_home(file) for file in train} | {_home(file) for file in test})
     if len(homes) > 1:
-        names = hints.brief([home.name for home in homes]).replace(", ", " and ")
+        names = listed(home.name for home in homes).replace(", ", " and ")
         raise DataError(f"{where}: {names} both hold data; name one of them")
     used = {*train, *test}
     around = [homes[0], *(path for path in _listed(homes[0]) if path.name.lower() in SPLITS)]
@@ -96,7 +98,8 @@ def _shards_missing(files: list[Path]) -> list[str]:
 
 
 def _brief(files: list[Path]) -> str:
-    return hints.brief([f"{file.parent.name}/{file.name}" if _in_split(file) else file.name for file in files], 2)
+    names = [f"{file.parent.name}/{file.name}" if _in_split(file) else file.name for file in files]
+    return listed(names, 100)
 
 
 def _home(file: Path) -> Path:
@@ -151,7 +154,7 @@ def _errors(path: Path) -> Generator[None]:
     except DataError:
         raise
     except Exception as error:  # a decoder that meets garbage may raise anything
-        found = hints.content(hints.head(path))
+        found = content_of(hints.head(path))
         if found and not hints.head(path).startswith(b"PAR1"):
             raise DataError(f"{one_line(path)}: not a Parquet file, but {found.what}; {found.remedy}") from None
         why = one_line(" ".join(str(error).split()), 160)
@@ -282,16 +285,16 @@ def _label(name: str, schema: Any, label: str | None, image: str | None) -> str 
         return found
     whole = [column for column in dict.fromkeys(columns) if columns.count(column) == 1 and types.is_integer(schema.field(column).type)]
     if label is not None:
-        raise DataError(f"{name}: no column {one_line(label, 40)}; whole numbers are in: {hints.brief(whole) or 'none'}")
+        raise DataError(f"{name}: no column {one_line(label, 40)}; whole numbers are in: {listed(whole)}")
     if whole:
         choices = " or ".join(f"--label {one_line(column, 40)}" for column in whole[:3])
-        raise DataError(f"{name}: columns {hints.brief(columns)}; none is called label: say which it is, {choices}")
+        raise DataError(f"{name}: columns {listed(columns)}; none is called label: say which it is, {choices}")
     return None
 
 
 def _lacking(path: Path, schema: Any, image: str | None) -> str:
     """Return which columns there are where those that are needed are not."""
-    columns = f"columns {hints.brief(schema.names) or 'none'}; needed are img or image, and label"
+    columns = f"columns {listed(schema.names, 60)}; needed are img or image, and label"
     if image is None and _called(schema.names, LABELS) and len(schema.names) > 50:
         target = one_line(path.with_suffix(".csv").name, 60)
         return f"{columns}; for a table of pixels write a CSV: pandas.read_parquet(FILE).to_csv({target!r}, index=False)"
