@@ -71,6 +71,7 @@ $(VENV)/.runtime: requirements.txt pyproject.toml
 	@$(PIP) install --quiet --upgrade pip setuptools
 	@$(PIP) install -r requirements.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@echo 'Set up. For the commands python and triptych, once in each terminal: source $(BIN)/activate'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt

@@ -326,7 +326,7 @@ def check_equal(paths: list[Path]) -> str:
     printed = {path: epochs_printed(_read(path)) for path in paths}
     for path, epochs in printed.items():
         if not epochs:
-            raise Unreadable(f"{path}: no line 'epoch N: loss ...'; save what a lesson prints: python SCRIPT > {path}")
+            raise Unreadable(f"{path}: no line 'epoch N: loss ...'; save what a lesson prints into a new file: python SCRIPT > FILE.txt")
     first, *others = printed
     apart = 0.0
     for other in others:
@@ -400,8 +400,7 @@ def parser() -> argparse.ArgumentParser:
         commands.add_parser(name).add_argument("script", type=Path)
     commands.choices["break"].add_argument("gradients", nargs="+", metavar="GRADIENT")
     commands.add_parser("equal").add_argument("outputs", type=Path, nargs="+")
-    # As text, because argparse takes -1e8 for an option.
-    commands.add_parser("sum").add_argument("numbers", nargs=argparse.REMAINDER, metavar="A B C")
+    commands.add_parser("sum").add_argument("numbers", nargs="+", metavar="A B C")
     fastest = commands.add_parser("fastest")
     fastest.add_argument("run", type=Path)
     fastest.add_argument("answer")
@@ -414,7 +413,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status."""
     reader = parser()
-    chosen = reader.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["sum"] and words[1:2] not in (["-h"], ["--help"]):
+        words = ["sum", "--", *words[1:]]  # argparse takes -1e8 for an option
+    chosen = reader.parse_args(words)
     if chosen.command == "equal" and len(chosen.outputs) < 2:
         reader.error("equal needs the output of two lessons or more")
     checks: dict[str, Callable[[], str]] = {

@@ -4,9 +4,10 @@ The installed command never imports from the working directory. ``python -m`` do
 this file has run: use it in a checkout of your own, not in a folder of downloaded files.
 """
 
-from .search_path import leave_out
+from .search_path import leave_out, require_packages
 
 leave_out()
+require_packages()
 
 import os
 import signal

@@ -68,8 +68,9 @@ class EngineError(TriptychError):
 def suggest(word: Any, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` or the list of what is known, for the end of a message."""
     known = list(known)
-    close = get_close_matches(str(word)[:LONGEST_WORD], known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    written = {name.lower(): name for name in reversed(known)}
+    close = get_close_matches(str(word)[:LONGEST_WORD].lower(), written, n=1)
+    return f"did you mean {written[close[0]]!r}?" if close else f"known: {', '.join(known)}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -6,8 +6,9 @@ Arrays are as most textbooks of PyTorch and TensorFlow have them, a sample in ea
 import os
 import sys
 
-from .search_path import leave_out
+from .search_path import leave_out, require_packages
 
+require_packages()
 leave_out(os.path.dirname(sys.argv[0]) or os.curdir)  # of a script that was copied into a folder of other files
 
 from .bench import machine
@@ -35,6 +36,7 @@ from threadpoolctl import threadpool_info
 from . import data as sources
 from . import engines, files, notices, state, zoo
 from .cli.options import data_line
+from .data.dataset import DIGITS
 from .errors import TriptychError
 from .optimizers import SGD
 from .plan import Schedule
@@ -153,6 +155,9 @@ def start(chosen: argparse.Namespace, kind: str, hidden: Sequence[int] = (10,)) 
     """
     try:
         dataset = sources.load(chosen.data, chosen.seed)
+        if dataset.shape != zoo.GREY or len(dataset.classes) != len(DIGITS):
+            needed = "a lesson's network reads grey images of 28×28 in ten classes"
+            raise TriptychError(f"{dataset.source}: {needed}; for this data: triptych train numpy --data {chosen.data}")
         lesson = prepare(dataset, chosen.epochs, chosen.batch_size, chosen.seed, hidden=hidden)
         with Run.create(Path("runs"), kind) as run:
             lesson = replace(lesson, folder=run.folder)

@@ -159,6 +159,8 @@ def _why_no_results(folder: Path) -> str:
         return "name a finished run folder, runs/<time>-compare-…"
     if (folder / "last" / "state.safetensors").exists():
         return f"this run is not finished; go on with triptych train ENGINE --resume {folder}"
+    if "-lesson-" in folder.resolve().name:
+        return "it is the folder of a lesson, which holds pictures and perhaps a saved network, and no results"
     if (folder / "events.jsonl").exists():
         return "the run was stopped before its end, or before its first checkpoint, and nothing can go on from it; begin a new one"
     return "name a finished run folder, runs/<time>-compare-…"

@@ -24,6 +24,21 @@ def leave_out(folder: str = os.curdir) -> None:
     sys.path[:] = [entry for entry in sys.path if not _untrusted(entry, folder)]
 
 
+def require_packages() -> None:
+    """End a script with one line if this Python has not the packages that Triptych needs."""
+    from importlib.util import find_spec
+
+    if all(find_spec(name) for name in ("numpy", "typer", "threadpoolctl")):
+        return
+    script = os.path.basename(sys.argv[0])
+    activate = r".venv\Scripts\activate" if os.name == "nt" else "source .venv/bin/activate"
+    sys.stderr.write(
+        f"{script}: this Python ({sys.executable}) has not the packages that are needed; "
+        f"set them up with make setup (README.md, Install), then: {activate}\n"
+    )
+    sys.exit(2)
+
+
 def for_children() -> dict[str, str]:
     """Return the variables with which a child process finds this package, and leaves out its working directory.
 

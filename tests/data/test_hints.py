@@ -185,8 +185,11 @@ OTHER_FILES = {
     "x.mat": (b"MATLAB 5.0", "a MATLAB file: read it with scipy.io.loadmat and save its arrays as an .npz"),
     "x.H5": (b"\x89HDF\r\n\x1a\n", "an HDF5 file: read it with h5py and save its arrays as an .npz"),
     "x.npy": (b"\x93NUMPY", "one array without labels: save images and labels in one .npz"),
-    "cifar-10-binary.tar.gz": (gzip.compress(b"x"), "an archive: unpack it and give the folder; or: triptych data fetch cifar10"),
-    "archive.zip": (b"PK\3\4", "an archive: unpack it and give the folder"),
+    "cifar-10-binary.tar.gz": (
+        gzip.compress(b"x"),
+        "an archive: unpack it and give the file or folder inside; or: triptych data fetch cifar10",
+    ),
+    "archive.zip": (b"PK\3\4", "an archive: unpack it and give the file or folder inside"),
     "x.arff": (b"@RELATION x", "an ARFF file: save it as a CSV with a column label"),
     "x.tsv": (b"1\t2", "a table with tabs: save it as a CSV with commas"),
     "x.bz2": (b"BZh9", "a compressed file: unpack it"),

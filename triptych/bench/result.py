@@ -192,6 +192,7 @@ def notes(comparison: "Comparison", valid: set[int], busy: str | None) -> list[s
     losses = comparison.reference.losses
     if losses and (said := metrics.unlearned(losses[0], losses[-1], len(losses), comparison.settings.network.classes)):
         found.append(said)
+    unstable: list[str] = []
     for row in comparison.live:
         kept = [block for block in row.blocks if block.round in valid]
         if not kept:
@@ -200,9 +201,11 @@ def notes(comparison: "Comparison", valid: set[int], busy: str | None) -> list[s
         block = comparison.block_steps * step.median
         share = _cpu_share(row, valid) or 0.0
         if step.unstable:
-            found.append(f"{row.spec.label}: unstable, the interval of its step time is wider than 10 % of the median")
+            unstable.append(row.spec.label)
         if block < SHORTEST_BLOCK:
             found.append(f"{row.spec.label}: its blocks took only {block * 1e3:.0f} ms; at least 50 ms are wanted")
         if share > 1.1 * threads:
             found.append(f"{row.spec.label}: used {share:.1f} processors where {threads} {'was' if threads == 1 else 'were'} allowed")
+    if unstable:
+        found.append(f"unstable, the interval of the step time is wider than 10 % of the median: {', '.join(unstable)}")
     return found

@@ -93,6 +93,8 @@ def compare(
         run = Run.create(runs, "compare", settings.network.name, dataset.name)
         with outputs.kept_if_begun(run):
             for number in range(recipe.seed, recipe.seed + seeds):
+                if seeds > 1:
+                    say(console, f"Seed {number}, {number - recipe.seed + 1} of {seeds}:")
                 seeded = replace(settings, recipe=replace(recipe, seed=number))
                 if number == recipe.seed:
                     comparison = Comparison(dataset, seeded, workers)

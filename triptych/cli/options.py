@@ -195,7 +195,7 @@ def _built(name: str | None, hidden: str | None, dropout: float, recipe: str | N
     built_for: dict[str, Any] = {"shape": dataset.shape, "classes": len(dataset.classes)} if dataset else {}
     if hidden is not None:
         try:
-            widths = [int(width) for width in hidden.split(",") if width.strip()]
+            widths = [int(width) for width in hidden.split(",")] if hidden.strip() else []
         except ValueError:
             raise SpecError(f"--hidden {hidden!r}: give whole numbers with commas between them, for example 128,64") from None
         return zoo.dense("-".join(map(str, ["dense", *widths])), widths, dropout, **built_for)
@@ -279,7 +279,23 @@ def all_backends(backends: str) -> bool:
 
 
 def engines_of(engines: str | None) -> list[str] | None:
-    return None if engines is None else [name.strip() for name in engines.split(",") if name.strip()]
+    """Return the names of engines in an option.
+
+    Raises
+    ------
+    EngineError
+        Where there is none, or one twice.
+    """
+    from ..errors import EngineError
+
+    if engines is None:
+        return None
+    names = [name.strip() for name in engines.split(",")]
+    if not all(names):
+        raise EngineError(f"--engines {engines!r}: give names with commas between them, for example numpy,torch")
+    if len(set(names)) < len(names):
+        raise EngineError(f"--engines {engines!r}: names an engine twice")
+    return names
 
 
 def data_line(dataset: "Dataset") -> str:

@@ -110,6 +110,8 @@ def train(
     if own and name in entries():
         raise EngineError(f"engine {engine!r} is unknown; here the backend has an option of its own: triptych train {name} --backend {own}")
     engines.check_device(device)
+    if engine == "numpy" and device not in ("cpu", "auto"):
+        raise EngineError(f"NumPy runs on the processor only; leave out --device {device}")
     settings = session.Settings(engine, backend or engines.entry(engine).default_backend, device, threads)
     saved = None
     if resume is not None:

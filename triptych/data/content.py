@@ -32,7 +32,7 @@ class Content:
     useful: bool = True
 
 
-ARCHIVE = Content("an archive", "unpack it and give the folder")
+ARCHIVE = Content("an archive", "unpack it and give the file or folder inside")
 ARFF = Content("an ARFF file", SAVE_CSV)
 ARROW = Content("an Arrow file", "write it as Parquet: Dataset.to_parquet")
 BZIP2 = Content("a bzip2 file", "unpack it")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import DataError, one_line
 
 DIGITS = tuple("0123456789")
+DARK = 64  # a set with no pixel of this value or above is a quarter as bright as it could be, or less
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class Dataset:
             values = self.train.images
             scale = " of 255" if values.dtype == np.uint8 and values.max() < 255 else ""
             lowest, highest = float(values.min()), float(values.max())
-            text = f"pixels {lowest:.4g} to {highest:.4g}{scale}, mean {float(values.mean()):.4g}; {self._constant()}"
+            text = f"pixels {lowest:.4g} to {highest:.4g}{scale}, mean {float(values.mean()):.4g}; {self._constant()}{self._darkness()}"
         else:
             lowest, highest = self.table.lowest, self.table.highest
             text = f"numbers {lowest:.4g} to {highest:.4g} as written, mean {float(self.table.mean.mean()):.4g}"
@@ -183,6 +184,13 @@ class Dataset:
 
     def _size(self, counts: NDArray[np.intp], label: int) -> str:
         return f"{counts[label]:,} ({one_line(self.classes[label], 24)})"
+
+    def _darkness(self) -> str:
+        """Return what to do where no pixel is bright, because a network learns little from small numbers."""
+        highest = int(self.train.images.max())
+        if self.train.images.dtype != np.uint8 or not 0 < highest < DARK:
+            return ""
+        return f"; if {highest} is white, multiply every pixel by {255 / highest:.4g}, or read a CSV with --shape table"
 
     def _constant(self) -> str:
         """Return how many training images have the same value everywhere."""

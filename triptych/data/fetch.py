@@ -186,8 +186,10 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
 def _failed(name: str, file: str, failures: list[str]) -> str:
     """Return what went wrong at each mirror, and what to do."""
     what = "its files" if PUBLISHED[name].members else "the four files"
+    reasons = list(dict.fromkeys(failure.partition(": ")[2] for failure in failures))
+    why = reasons[0] if len(reasons) == 1 else "; ".join(failures)  # one reason is that of every mirror
     return (
-        f"{name}: no mirror gave a good {file} ({'; '.join(failures)}); what is here is kept: try again, "
+        f"{name}: no mirror gave a good {file} ({one_line(why, 100)}); what is here is kept: try again, "
         f"or without a network put {what} into {cache() / name}, or use --data FOLDER"
     )
 

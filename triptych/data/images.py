@@ -141,6 +141,8 @@ class _Seen:
             found.append(f"{_images(self.hidden)} a shape only in the transparency: put on a {ground} ground")
         if dropped := self.transparent - self.hidden:
             found.append(f"{_images(dropped)} transparent pixels: the transparency is dropped")
+        if self.deep and rules.bits == 16:
+            found.append(f"{_images(self.deep)} 16 bits a pixel: 0 to 65,535 become 0 to 255")
         if rules.bits < 16:
             highest = 2**rules.bits - 1
             use = "is in use" if rules.bits == 1 else "are in use"
