@@ -77,6 +77,13 @@ def naming(path: Path) -> Generator[None]:
         raise
 
 
+def refuse_links(folder: Path) -> None:
+    """Raise `TriptychError` where a folder of a run folder is a link, which may lead out of it."""
+    for name in ("last", "best"):
+        if (folder / name).is_symlink():
+            raise TriptychError(f"{folder / name}: a link, where a folder is needed; put the folder itself in its place")
+
+
 def sweep(folder: Path) -> None:
     """Delete what a kill in the middle of `write` left in a run folder; call it only when no other process writes there."""
     for inside in (folder, folder / "last", folder / "best"):

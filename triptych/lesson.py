@@ -6,7 +6,7 @@ Arrays are as most textbooks of PyTorch and TensorFlow have them, a sample in ea
 import os
 import sys
 
-from .search_path import leave_out, require_packages
+from .search_path import leave_out, load_matplotlib, require_packages
 
 require_packages()
 leave_out(os.path.dirname(sys.argv[0]) or os.curdir)  # of a script that was copied into a folder of other files
@@ -54,6 +54,8 @@ def arguments(description: str, epochs: int, batch_size: int | Literal["full"]) 
     parser.add_argument("--batch-size", default=str(batch_size), metavar="N|full", help=f"samples a step (default {batch_size})")
     parser.add_argument("--seed", type=int, default=0, help="decides weights, order and split (default 0)")
     chosen = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what the terminal's encoding lacks becomes a question mark
     if chosen.batch_size != "full" and not chosen.batch_size.isdigit():
         parser.error(f"--batch-size {chosen.batch_size!r}: give a whole number, or full")
     if chosen.seed < 0:
@@ -247,6 +249,7 @@ def draw_history(plt: Any, history: dict[str, list[float]]) -> Any:
 
 
 def _pyplot() -> Any:
+    load_matplotlib()
     import matplotlib as mpl
 
     if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform in ("win32", "darwin")):

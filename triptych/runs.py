@@ -27,6 +27,7 @@ SCHEMAS = (1, 2)  # 1 carries no digest
 
 LONGEST_PART_OF_NAME = 30  # characters
 LONGEST_LINE = 2**26  # bytes of an event
+LONGEST_TEXT = 10_000  # characters of a text in results that has control characters
 
 Event = dict[str, Any]
 
@@ -149,9 +150,21 @@ def read_results(folder: Path, kind: str | None = "compare") -> dict[str, Any]:
         found = results.get("kind", "compare")
         if found == "compare":
             _check_names(results)
+        results = _printable(results)
     if kind not in (None, found):
         raise TriptychError(f"{folder}: results of triptych {found}, where those of triptych {kind} are needed; see triptych show {folder}")
     return results
+
+
+def _printable(value: Any) -> Any:
+    """Return results with the control characters in their texts escaped, because the texts are printed."""
+    if isinstance(value, dict):
+        return {key: _printable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    if isinstance(value, str) and not value.isprintable():
+        return one_line(value, LONGEST_TEXT)
+    return value
 
 
 def _why_no_results(folder: Path) -> str:

@@ -24,6 +24,19 @@ def leave_out(folder: str = os.curdir) -> None:
     sys.path[:] = [entry for entry in sys.path if not _untrusted(entry, folder)]
 
 
+def load_matplotlib() -> None:
+    """Import matplotlib without the file ``matplotlibrc`` of the working directory, which it reads at its import.
+
+    Such a file may start LaTeX. The user's own settings are read.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    from contextlib import chdir
+
+    with chdir(os.path.dirname(os.path.abspath(__file__))):
+        import matplotlib  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+
 def require_packages() -> None:
     """End a script with one line if this Python has not the packages that Triptych needs."""
     from importlib.util import find_spec

@@ -114,12 +114,16 @@ def test_the_report_shows_each_image_and_frames_those_that_rows_see_differently(
     assert f'title="PyTorch">PyTorch</span>: {true}' in caption.group()
 
 
-@pytest.mark.parametrize("content", [None, b"nothing"])
-def test_a_run_without_a_readable_file_has_a_report_without_images(results, tmp_path, content: bytes | None):
+def test_a_run_without_the_file_has_a_report_without_images(results, tmp_path):
     folder = made.folder(tmp_path, results)
-    if content:
-        (folder / mistakes.FILE).write_bytes(content)
     assert "Misclassified" not in page.write(folder).read_text(encoding="utf-8")
+
+
+def test_a_damaged_file_is_named_by_the_report(results, tmp_path):
+    folder = made.folder(tmp_path, results)
+    (folder / mistakes.FILE).write_bytes(b"nothing")
+    with pytest.raises(TriptychError, match=f"{mistakes.FILE}: not misclassified images that triptych wrote, or damaged"):
+        page.write(folder)
 
 
 def test_labels_that_are_no_classes_of_the_run_are_not_shown(results, tmp_path):

@@ -16,6 +16,7 @@ from ..optimizers import Adam, Optimizer
 from ..placing import Shape
 from ..recipe import Recipe
 from ..report.colors import style
+from ..search_path import load_matplotlib
 from .advice import Advisor
 from .arithmetic import arithmetic
 from .grid import convolutional
@@ -84,6 +85,7 @@ def draw(advisor: Advisor, path: Path) -> None:
         As `check`.
     """
     check(path)
+    load_matplotlib()
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 

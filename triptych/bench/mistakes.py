@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from .. import files
 from ..data.dataset import Split
-from ..errors import TriptychError
 
 FILE = "misclassified.safetensors"
 MOST_IMAGES = 40
@@ -88,9 +86,10 @@ def save(path: Path, test: Split, predictions: Mapping[str, NDArray[np.int32]]) 
     found = find(test, predictions)
     arrays = {"images": found.images, "index": found.index, "labels": found.labels}
     arrays |= {f"predictions/{key}": predicted for key, predicted in found.predictions.items()}
-    about = {"rows": list(predictions), "wrong": found.wrong}
+    about = {"sha256": "0" * 64, "rows": list(predictions), "wrong": found.wrong}
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    files.write(path, save_arrays(whole, {"triptych": json.dumps(about)}))
+    content, _ = files.seal(save_arrays(whole, {"triptych": json.dumps(about)}))
+    files.write(path, content)
 
 
 def load(path: Path) -> Mistakes | None:
@@ -101,20 +100,17 @@ def load(path: Path) -> Mistakes | None:
     TriptychError
         Where the file is damaged.
     """
-    try:
-        blob = path.read_bytes()
+    if not path.exists():
+        return None
+    with files.refusing(path, "misclassified images that triptych wrote"):
+        blob = files.read_bytes(path)
         length = int.from_bytes(blob[:8], "little")
         about = json.loads(json.loads(blob[8 : 8 + length])["__metadata__"]["triptych"])
+        files.check_seal(path, blob, about["sha256"])
         arrays = load_arrays(blob)
         predictions = {str(key): arrays[f"predictions/{key}"] for key in about["rows"]}
         found = Mistakes(arrays["images"], arrays["index"], arrays["labels"], predictions, int(about["wrong"]))
         _check(found)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise TriptychError(f"{path}: cannot be read ({error.strerror})") from None
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise TriptychError(f"{path}: damaged ({type(error).__name__}); delete it, then: triptych report") from None
     return found
 
 

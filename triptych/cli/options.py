@@ -4,6 +4,8 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -176,7 +178,8 @@ def network_of(
 
     if hidden is None and not dropout and name is not None and name.endswith(".json"):
         data = _json(Path(name))
-        network = Network.from_json({"like": like} | data if like is not None and isinstance(data, dict) else data)
+        with _naming(name):
+            network = Network.from_json({"like": like} | data if like is not None and isinstance(data, dict) else data)
         if dataset:
             network.check_fits(dataset.shape, len(dataset.classes))
         return network
@@ -249,7 +252,8 @@ def recipe_of(
     from ..recipe import Recipe
 
     data: Any = {} if recipe is None else _json(Path(recipe)) if recipe.endswith(".json") else zoo.recipe(recipe)
-    base = Recipe.from_json(data)  # what is wrong with a file is said before anything is put in its place
+    with _naming(recipe):
+        base = Recipe.from_json(data)  # what is wrong with a file is said before anything is put in its place
     data = dict(data) | {name: value for name, value in others.items() if value is not None}
     if batch_size is not None:
         try:
@@ -269,6 +273,19 @@ def recipe_of(
     elif recipe is None:
         data["epochs"] = DEFAULT_EPOCHS["mini" if data.get("batch_size", "full") != "full" else "full"]
     return Recipe.from_json(data)
+
+
+@contextmanager
+def _naming(name: str | None) -> Generator[None]:
+    """Put the name of a file before what is wrong in it."""
+    from ..errors import SpecError, one_line
+
+    try:
+        yield
+    except SpecError as error:
+        if name is None or not name.endswith(".json"):
+            raise
+        raise SpecError(f"{one_line(name, 100)}: {error}") from None
 
 
 def all_backends(backends: str) -> bool:

@@ -69,11 +69,10 @@ def _run(console: "Console", folder: Path) -> None:
         _unfinished(console, folder)
         return
     results = read_results(folder, None)
-    with files.refusing(folder / "results.json", "results that triptych wrote"):
-        # Everything is drawn before anything is printed, so that a damaged file is one line and not half a table.
-        with console.capture() as captured:
-            _finished(console, results)
-        print(captured.get(), end="")
+    # Everything is drawn before anything is printed, so that a damaged file is one line and not half a table.
+    with files.refusing(folder / "results.json", "results that triptych wrote"), console.capture() as captured:
+        _finished(console, results)
+    print(captured.get(), end="")
     if results.get("kind") == "train":
         _going_on(console, folder)
 

@@ -116,6 +116,7 @@ def train(
     saved = None
     if resume is not None:
         _refuse(context, FIXED + ("seed", "dtype", "random", "runs", "size", "skip-unreadable", "label", "shape"))
+        files.refuse_links(resume)
         if (resume / "last").is_dir():
             context.with_resource(runs_module.locked(resume))  # before anything is read that another process may write
             files.sweep(resume)

@@ -199,7 +199,8 @@ def _numbers(
     columns = None if used == left else [places[i] for i in used]
     with open_blocks(path, layout.dialect.encoding) as blocks, warnings.catch_warnings():
         warnings.simplefilter("error")
-        lines = _lines_of_numbers(rows_of(blocks, layout.skipped), layout, label, labels)
+        rows = _without_open_quotes(rows_of(blocks, layout.skipped))
+        lines = _lines_of_numbers(rows, layout, label, labels)
         if columns is not None:  # NumPy then takes rows of any length
             lines = _of_length(lines, layout.dialect.separator, len(left))
         try:
@@ -217,6 +218,20 @@ def _numbers(
         except (ValueError, DeprecationWarning, OverflowError):
             return None
     return values if values.shape[1] == len(used) else None
+
+
+def _without_open_quotes(lines: Iterator[str]) -> Iterator[str]:
+    """Yield the lines, each of which is a row; NumPy would read a cell on to the end of the file.
+
+    Raises
+    ------
+    ValueError
+        A quote is not closed in its line.
+    """
+    for line in lines:
+        if '"' in line and line.count('"') % 2:
+            raise ValueError("a quote is not closed")
+        yield line
 
 
 def _lines_of_numbers(

@@ -141,8 +141,6 @@ class _Seen:
             found.append(f"{_images(self.hidden)} a shape only in the transparency: put on a {ground} ground")
         if dropped := self.transparent - self.hidden:
             found.append(f"{_images(dropped)} transparent pixels: the transparency is dropped")
-        if self.deep and rules.bits == 16:
-            found.append(f"{_images(self.deep)} 16 bits a pixel: 0 to 65,535 become 0 to 255")
         if rules.bits < 16:
             highest = 2**rules.bits - 1
             use = "is in use" if rules.bits == 1 else "are in use"
@@ -294,7 +292,10 @@ def _pixels(
     try:
         if not (content.stat().st_size if isinstance(content, Path) else content):
             raise _UnreadableError("no bytes where an image is needed")
-        with Image.open(content if isinstance(content, Path) else io.BytesIO(content or b""), formats=FORMATS) as file:
+        with _opened(content) as file:
+            if file.format == "PNG":
+                file.verify()  # its checksums, which reading the pixels passes over
+        with _opened(content) as file:
             if file.format == "TIFF" and (_tag(file, DNG_VERSION) or _is_raw(content)):
                 raise _UnreadableError("a camera's raw file, of which only the preview can be read", CONVERT, useful=True)
             if file.width * file.height > PIXELS:
@@ -313,6 +314,13 @@ def _pixels(
     except Exception as error:  # a decoder that meets garbage may raise anything
         why = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
         raise _UnreadableError(f"cannot be read ({one_line(' '.join(why.split()), 100)})") from None
+
+
+def _opened(content: Path | bytes | None) -> Any:
+    """Open an image file without reading its pixels yet."""
+    from PIL import Image
+
+    return Image.open(content if isinstance(content, Path) else io.BytesIO(content or b""), formats=FORMATS)
 
 
 def _tag(file: Any, number: int) -> Any:

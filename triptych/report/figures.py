@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import files
 from ..runs import read_log, read_results
+from ..search_path import load_matplotlib
 from .colors import style
 from .curves import curves
 
@@ -18,6 +19,7 @@ MARGIN = 0.75  # between the outermost rows and the frame, in rows
 
 def write(folder: Path) -> list[Path]:
     """Write loss.png, accuracy.png, difference.png and step-time.png into a run folder and return their paths."""
+    load_matplotlib()
     from matplotlib.figure import Figure
 
     run = read_results(folder)["runs"][0]

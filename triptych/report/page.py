@@ -14,12 +14,12 @@ from .. import engines, files
 from ..bench import mistakes
 from ..bench.result import milliseconds
 from ..data.dataset import DIGITS
-from ..errors import TriptychError
 from ..layers import ReLU
 from ..network import Network
 from ..parity.rounding import PROBE_ROWS
 from ..recipe import Recipe
 from ..runs import read_log, read_results
+from ..search_path import load_matplotlib
 from . import crossover, slots
 from .answers import answers
 from .colors import style
@@ -330,10 +330,7 @@ def _confusions(rows: list[Row], classes: list[str]) -> list[dict[str, Any]]:
 
 def _mistakes(path: Path, rows: dict[str, Row], classes: list[str]) -> dict[str, Any] | None:
     """Return the misclassified images with their captions, or None where the run folder has no readable file of them."""
-    try:
-        found = mistakes.load(path)
-    except TriptychError:
-        return None
+    found = mistakes.load(path)
     if found is None or not _fits(found, rows, classes):
         return None
     images: list[dict[str, Any]] = []
@@ -400,6 +397,7 @@ def _weights(path: Path) -> NDArray[np.float64] | None:
 
 
 def _blue_to_red(picture: NDArray[np.float64]) -> Picture:
+    load_matplotlib()
     from matplotlib import colormaps
 
     return (colormaps["bwr"](0.5 + 0.5 * picture)[..., :3] * 255).astype(np.uint8)
