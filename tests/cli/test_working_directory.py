@@ -137,7 +137,7 @@ def test_every_command_runs_none_of_them(traps):
                 done = command("train", engine, "--backend", backend, *NETWORK)
                 assert done.returncode == 0, (engine, backend, done.stderr)
     assert command("compare", *NETWORK).returncode == 0
-    compared = next((traps / "runs").glob("*-compare"))
+    compared = next((traps / "runs").glob("*-compare-*"))
     assert (compared / "results.json").exists()
     assert command("show", str(compared)).returncode == 0
     assert command("report", str(compared)).returncode == 0
