@@ -261,9 +261,11 @@ def test_a_damaged_log_keeps_no_run_from_going_on(driver, tmp_path, digits, kind
 
 
 def test_a_full_disk_names_the_file_and_the_way_on(tmp_path, digits, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     settings = session.Settings("numpy", "eager")
-    running = session.Session(settings, NETWORK, RECIPE, digits, "digits", tmp_path)
+    running = session.Session(settings, NETWORK, RECIPE, digits, "digits", Path("runs"))
     monkeypatch.setattr(observers, "RARELY", 0)
+    fsync = os.fsync
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -275,7 +277,7 @@ def test_a_full_disk_names_the_file_and_the_way_on(tmp_path, digits, monkeypatch
 
     with pytest.raises(TriptychError) as error:
         train()
-    monkeypatch.undo()
+    monkeypatch.setattr(os, "fsync", fsync)
     message = str(error.value)
     assert "best/state.safetensors: No space left on device" in message
     assert f"go on with triptych train numpy --resume {running.run.folder}" in message

@@ -293,14 +293,15 @@ def _pixels(
         if not (content.stat().st_size if isinstance(content, Path) else content):
             raise _UnreadableError("no bytes where an image is needed")
         with _opened(content) as file:
-            if file.format == "PNG":
-                file.verify()  # its checksums, which reading the pixels passes over
-        with _opened(content) as file:
             if file.format == "TIFF" and (_tag(file, DNG_VERSION) or _is_raw(content)):
                 raise _UnreadableError("a camera's raw file, of which only the preview can be read", CONVERT, useful=True)
             if file.width * file.height > PIXELS:
                 raise _UnreadableError(f"claims {file.height:,}×{file.width:,} pixels, over the limit of {PIXELS:,}")
             pixels = _whole_numbers(file, rules, seen)
+            checked = file.format == "PNG"
+        if checked:
+            with _opened(content) as file:
+                file.verify()  # the checksums, which reading the pixels passes over
         if size and pixels.shape[:2] != size:
             image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
             pixels = np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))  # averages where it shrinks
