@@ -125,6 +125,7 @@ def test_one_row_has_no_ratio_to_wait_for(monkeypatch):
     assert waited(monkeypatch, comparison([row("numpy", [0.5] * ROUNDS)], {}), []) == ([], False)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not engines.entry("torch").installed, reason="PyTorch is not installed")
 def test_a_comparison_on_a_busy_machine_names_no_winner(monkeypatch, digits):
     """A whole comparison, in which the machine says that others use 62 % of it."""

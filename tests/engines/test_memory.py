@@ -43,6 +43,7 @@ def test_what_is_needed_counts_every_array():
     engines.check_memory(zoo.get("best"), Recipe(1))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process so")
 @pytest.mark.parametrize("name", ["torch", "tensorflow"])
 def test_an_allocation_that_fails_is_recognised(name: str):
