@@ -168,14 +168,14 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
         return folder
     pooch.get_logger().setLevel("ERROR")
     for file, sha256 in published.sha256.items():
-        failures: list[str] = []
+        failures: list[tuple[str, str]] = []
         for mirror in published.mirrors:
             try:
                 resuming: Any = _Resuming(folder / f"{file}.part", published.most, progress)
                 pooch.retrieve(mirror + file, f"sha256:{sha256}", file, folder, downloader=resuming)
                 break
             except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
-                failures.append(f"{urlsplit(mirror).netloc}: {_brief(error)}")
+                failures.append((urlsplit(mirror).netloc, _brief(error)))
         else:
             raise DataError(_failed(name, file, failures))
         if published.members:
@@ -183,11 +183,13 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     return folder
 
 
-def _failed(name: str, file: str, failures: list[str]) -> str:
-    """Return what went wrong at each mirror, and what to do."""
+def _failed(name: str, file: str, failures: list[tuple[str, str]]) -> str:
+    """Return what went wrong at each mirror, by its host, and what to do."""
     what = "its files" if PUBLISHED[name].members else "the four files"
-    reasons = list(dict.fromkeys(failure.partition(": ")[2] for failure in failures))
-    why = reasons[0] if len(reasons) == 1 else "; ".join(failures)  # one reason is that of every mirror
+    reasons = {reason for _, reason in failures}
+    why = "; ".join(f"{host}: {reason}" for host, reason in failures)
+    if len(reasons) == 1:  # that of every mirror
+        (why,) = reasons
     return (
         f"{name}: no mirror gave a good {file} ({one_line(why, 100)}); what is here is kept: try again, "
         f"or without a network put {what} into {cache() / name}, or use --data FOLDER"
