@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from triptych import files
+from triptych.core import files
 
 # --- 1. Data: a row is a digit, X (m, 784); y are the labels, (m,) -------------------------------
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from triptych import data
-from triptych.bench import machine
 from triptych.bench.load import others_now
 from triptych.bench.rounds import ROUNDS
+from triptych.core.files import write
+from triptych.data import registry as data
 from triptych.errors import TriptychError, suggest
-from triptych.files import write
+from triptych.process import machine
 
 from .progress import progress
 from .timing import Settings, Timing

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from triptych import zoo
 from triptych.advise import calibration
 from triptych.advise.advice import Advisor
-from triptych.advise.arithmetic import arithmetic
 from triptych.advise.calibration import Sample
-from triptych.advise.grid import LARGEST, convolutional
-from triptych.advise.stopwatch import Case, Stopwatch
-from triptych.bench.rows import Spec, specs
+from triptych.advise.sampling import LARGEST, convolutional
+from triptych.advise.timer import Case, Stopwatch
+from triptych.advise.workload import arithmetic
+from triptych.bench.contestants import Spec, specs
 from triptych.errors import EngineError, TriptychError
+from triptych.spec import zoo
 
 from .progress import progress
 from .timing import Settings

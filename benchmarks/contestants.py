@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from triptych import engines
-from triptych.bench.remote import Remote
-from triptych.bench.rows import Row, Spec, remote_of, valid_rounds
+from triptych.bench.contestants import Row, Spec, remote_of, valid_rounds
+from triptych.core import registry
 from triptych.errors import EngineError
+from triptych.process.client import Remote
 
 from .floor import Floor
 from .peers import PEERS
@@ -26,7 +26,7 @@ class Contestant(Remote):
 
 def ours(all_backends: bool = False) -> list[Spec]:
     """Return our engines that are installed, NumPy, the reference, first."""
-    there = [entry for entry in engines.entries().values() if entry.installed]
+    there = [entry for entry in registry.entries().values() if entry.installed]
     every = [Spec(entry.name, backend) for entry in there for backend in entry.backends]
     return [spec for spec in every if all_backends or spec.key == spec.engine or spec in FURTHER]
 
@@ -34,7 +34,7 @@ def ours(all_backends: bool = False) -> list[Spec]:
 def field(peers: Iterable[str], settings: Settings) -> list[Spec]:
     """Return ours and those of the peers that are installed and wanted."""
     chosen = [PEERS[key] for key in peers if settings.all_backends or not PEERS[key].slow]
-    return ours(settings.all_backends) + [peer.spec for peer in chosen if engines.entry(peer.spec.engine).installed]
+    return ours(settings.all_backends) + [peer.spec for peer in chosen if registry.entry(peer.spec.engine).installed]
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def lines(rows: list[Row]) -> list[Line]:
 def about(row: Row) -> str:
     if peer := PEERS.get(row.spec.key):
         return peer.about
-    entry = engines.entry(row.spec.engine)
+    entry = registry.entry(row.spec.engine)
     return f"ours: {entry.label}, {entry.backends[row.spec.backend]}"
 
 

@@ -14,10 +14,10 @@ from math import prod
 
 import numpy as np
 
-from triptych.advise.arithmetic import arithmetic
-from triptych.network import Network
-from triptych.plan import Schedule
-from triptych.recipe import Recipe
+from triptych.advise.workload import arithmetic
+from triptych.core.plan import Schedule
+from triptych.spec.network import Network
+from triptych.spec.recipe import Recipe
 
 SIZES = (256, 512, 1024, 2048)  # of the square products tried
 LOOKS = 5  # of which the fastest counts

@@ -7,12 +7,12 @@ from itertools import repeat
 
 import numpy as np
 
-from triptych.bench.rows import Row, engine_of, remote_of
+from triptych.bench.contestants import Row, engine_of, remote_of
 from triptych.errors import EngineError
-from triptych.network import Network
-from triptych.parity.compare import BOUND, first_divergence
-from triptych.parity.rounding import FACTOR, judge
-from triptych.recipe import Recipe
+from triptych.parity.divergence import BOUND, first_divergence
+from triptych.parity.float32 import FACTOR, judge
+from triptych.spec.network import Network
+from triptych.spec.recipe import Recipe
 
 from .contestants import attempt, field, filled, opened
 from .floor import inference_work

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from triptych import random
+from triptych.core import rng
 
 from .processes import Command, alternate
 from .reading import READERS
@@ -53,9 +53,9 @@ def _command(key: str, path: Path) -> Command:
 
 def write_csv(path: Path, rows: int) -> None:
     """Write random digits with the header that Kaggle's files have."""
-    ink = random.uniform((rows, PIXELS), "ink") < INK
-    pixels = (ink * (1 + random.uniform((rows, PIXELS), "pixels") * 255)).astype(np.uint8)
-    labels = (random.uniform((rows, 1), "labels") * 10).astype(np.uint8)
+    ink = rng.uniform((rows, PIXELS), "ink") < INK
+    pixels = (ink * (1 + rng.uniform((rows, PIXELS), "pixels") * 255)).astype(np.uint8)
+    labels = (rng.uniform((rows, 1), "labels") * 10).astype(np.uint8)
     header = ",".join(["label", *(f"{1 + i // 28}x{1 + i % 28}" for i in range(PIXELS))])
     lines = (",".join(map(str, row)) for row in np.hstack([labels, pixels]).tolist())
     path.write_text("\n".join([header, *lines]) + "\n")

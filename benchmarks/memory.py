@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from triptych.bench.rows import Row, Spec, engine_of, remote_of
+from triptych.bench.contestants import Row, Spec, engine_of, remote_of
+from triptych.core.plan import Schedule
 from triptych.errors import EngineError
-from triptych.layers import Flatten
-from triptych.network import Network
-from triptych.plan import Schedule
-from triptych.recipe import Recipe
+from triptych.spec.layers import Flatten
+from triptych.spec.network import Network
+from triptych.spec.recipe import Recipe
 
 from .contestants import opened, ours
 from .progress import progress

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from triptych.bench import machine
 from triptych.bench.load import Watch
 from triptych.bench.rounds import IDLE_SECONDS
 from triptych.errors import EngineError
+from triptych.process import machine
 
 from .progress import progress
 from .timing import Settings

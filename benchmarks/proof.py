@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from triptych import state
-from triptych.bench.remote import RemoteEngine
-from triptych.bench.rows import Row, remote_of
+from triptych.bench.contestants import Row, remote_of
+from triptych.core import state
+from triptych.core.plan import Plan, Schedule
+from triptych.core.state import State
 from triptych.data.dataset import Split
 from triptych.errors import EngineError
-from triptych.layers import Dropout
-from triptych.network import Network
-from triptych.optimizers import Optimizer, optimizer
-from triptych.parity.compare import BOUND, first_divergence
-from triptych.parity.rounding import FACTOR, judge
-from triptych.plan import Plan, Schedule
-from triptych.recipe import Recipe
-from triptych.state import State
+from triptych.parity.divergence import BOUND, first_divergence
+from triptych.parity.float32 import FACTOR, judge
+from triptych.process.client import RemoteEngine
+from triptych.spec.layers import Dropout
+from triptych.spec.network import Network
+from triptych.spec.optimizers import Optimizer, optimizer
+from triptych.spec.recipe import Recipe
 
 from .contestants import attempt
 from .peers import PEERS

@@ -32,7 +32,7 @@ class Reader:
 
 
 def ours(path: Path) -> Table:
-    from triptych import data
+    from triptych.data import registry as data
 
     (form,) = [form for form in data.FORMATS if path.name.endswith(form.files)]
     split = form.read(path, data.PLAIN, None).train

@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Iterator
 
-from triptych.bench import machine
+from triptych.bench.contestants import Block, Row, remote_of, valid_rounds
 from triptych.bench.load import Watch
 from triptych.bench.rounds import IDLE_SECONDS, MOST_ROUNDS
-from triptych.bench.rows import Block, Row, remote_of, valid_rounds
 from triptych.errors import EngineError
+from triptych.process import machine
 
 from .progress import progress
 from .timing import Settings

@@ -33,7 +33,7 @@ class Settings:
     all_backends : bool
         Whether those that compile, and every backend of ours, take part.
     data : str, optional
-        What to train on, as `triptych.data.load` takes it; random images without it.
+        What to train on, as `triptych.data.registry.load` takes it; random images without it.
     """
 
     threads: int = 1

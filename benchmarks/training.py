@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from triptych import data, random
-from triptych.bench.rows import Row, engine_of
+from triptych.bench.contestants import Row, engine_of
+from triptych.core import rng
+from triptych.core.plan import Plan
+from triptych.data import registry as data
 from triptych.data.dataset import Split
 from triptych.errors import DataError
-from triptych.network import Network
-from triptych.plan import Plan
-from triptych.recipe import Recipe
+from triptych.spec.network import Network
+from triptych.spec.recipe import Recipe
 
 from .contestants import attempt, field, filled, opened
 from .floor import training_work
@@ -83,8 +84,8 @@ def images(network: Network, samples: int, source: str | None) -> Split:
         Where it cannot be read, or does not fit.
     """
     if source is None:
-        pixels = random.uniform((samples, *network.input_shape), "pixels") * 256
-        return Split(pixels.astype(np.uint8), (random.uniform((samples,), "labels") * network.classes).astype(np.int32))
+        pixels = rng.uniform((samples, *network.input_shape), "pixels") * 256
+        return Split(pixels.astype(np.uint8), (rng.uniform((samples,), "labels") * network.classes).astype(np.int32))
     found = data.load(source)
     network.check_fits(found.shape, len(found.classes))
     if len(found.train) < samples:

@@ -7,17 +7,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from triptych import engines
-from triptych.bench import machine, worker
-from triptych.network import Network
-from triptych.recipe import Recipe
-from triptych.state import State
+from triptych.core import registry
+from triptych.core.state import State
+from triptych.process import machine, server
+from triptych.spec.network import Network
+from triptych.spec.recipe import Recipe
 
 
 def create(engine: str, network: Network, recipe: Recipe, *, device: str, backend: str) -> Any:
     """Build an engine, or the peer of that name where the engine has no such backend."""
-    if backend in engines.entry(engine).backends:
-        return engines.create(engine, network, recipe, device=device, backend=backend)
+    if backend in registry.entry(engine).backends:
+        return registry.create(engine, network, recipe, device=device, backend=backend)
     module = import_module(f"benchmarks.peers.{engine}_{backend.partition('-')[0]}")
     return module.Engine(network, recipe, device=device, backend=backend)
 
@@ -30,8 +30,8 @@ def pin(threads: int) -> None:
             os.sched_setaffinity(int(task.name), cores)
 
 
-class Worker(worker.Worker):
-    def infer(self, arrays: State, key: str, name: str, times: int) -> worker.Reply:
+class Worker(server.Worker):
+    def infer(self, arrays: State, key: str, name: str, times: int) -> server.Reply:
         """Compute a split's logits so many times."""
         engine, native = self.engines[key], self._native(key, name)
         wall, cpu = time.perf_counter(), time.process_time()
@@ -39,7 +39,7 @@ class Worker(worker.Worker):
             engine.logits(native)
         return {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}, {}
 
-    def kernel(self, arrays: State, module: str) -> worker.Reply:
+    def kernel(self, arrays: State, module: str) -> server.Reply:
         """Say what this process computes products with, as far as its framework tells."""
         if module == "torch":
             import torch
@@ -48,12 +48,12 @@ class Worker(worker.Worker):
             return {"kernel": f"{library}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"}, {}
         return {"kernel": ", ".join(machine.blas())}, {}
 
-    def product_rate(self, arrays: State, module: str) -> worker.Reply:
+    def product_rate(self, arrays: State, module: str) -> server.Reply:
         from .floor import product_rate
 
         return {"rate": product_rate(module)}, {}
 
-    def copy_rate(self, arrays: State, size: int) -> worker.Reply:
+    def copy_rate(self, arrays: State, size: int) -> server.Reply:
         from .floor import copy_rate
 
         return {"rate": copy_rate(size)}, {}
@@ -62,4 +62,4 @@ class Worker(worker.Worker):
 if __name__ == "__main__":
     import_module(sys.argv[1])  # on any core, because many contestants import at the same time
     pin(int(os.environ["OMP_NUM_THREADS"]))
-    worker.main(Worker(create))
+    server.main(Worker(create))

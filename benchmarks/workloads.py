@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
-from triptych import zoo
-from triptych.optimizers import SGD, optimizer
-from triptych.recipe import Recipe
+from triptych.spec import zoo
+from triptych.spec.optimizers import SGD, optimizer
+from triptych.spec.recipe import Recipe
 
 from .advise import Advise
 from .inference import Inference

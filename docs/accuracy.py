@@ -13,11 +13,13 @@ from typing import Annotated, Any
 
 import typer
 
-from triptych import data, files, zoo
-from triptych.bench.rows import Spec, specs
+from triptych.bench.contestants import Spec, specs
+from triptych.core import files
+from triptych.data import registry as data
 from triptych.errors import TriptychError
-from triptych.recipe import Recipe
-from triptych.runs import read_results
+from triptych.spec import zoo
+from triptych.spec.recipe import Recipe
+from triptych.training.run_folder import read_results
 
 
 def expected(network: str, spec: Spec, threads: int, seed: int, source: str) -> dict[str, Any]:

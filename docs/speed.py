@@ -11,10 +11,10 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
-from triptych import engines
-from triptych.files import write
+from triptych.core import registry
+from triptych.core.files import write
 
-COLOURS = dict(zip(engines.entries(), ("#4c72b0", "#55a868", "#dd8452", "#8172b3"), strict=False))
+COLOURS = dict(zip(registry.entries(), ("#4c72b0", "#55a868", "#dd8452", "#8172b3"), strict=False))
 ROW, MARGIN = 0.3, 1.1  # inches
 Entry = dict[str, Any]
 
@@ -52,7 +52,7 @@ def fill(ax: Axes, workload: str, panel: list[Entry]) -> None:
         colour, inside = COLOURS[entry["engine"]], COLOURS[entry["engine"]] if entry["threads"] == 1 else "white"
         ax.errorbar(entry["ratio"], at, xerr=around, fmt="o", markersize=4, color=colour, markerfacecolor=inside, linewidth=1)
     for name in shown:
-        ax.plot([], [], "o", color=COLOURS[name], markersize=4, label=engines.entry(name).label)
+        ax.plot([], [], "o", color=COLOURS[name], markersize=4, label=registry.entry(name).label)
     ax.axvline(1, color="grey", linewidth=0.8)
     ax.set(title=workload, xscale="log", yticks=range(len(peers)), yticklabels=peers)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -2,7 +2,7 @@
 
 import os
 
-from triptych.bench import machine
+from triptych.process import machine
 
 # One thread for every framework in this process, before the first import of any; and no start-up notices.
 os.environ.update(machine.environment(1, "cpu"))
@@ -15,7 +15,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from triptych import data, engines
+from triptych.core import registry
+from triptych.data import registry as data
 from triptych.data.dataset import Dataset, Split
 
 
@@ -45,7 +46,7 @@ def few(digits: Dataset) -> Split:
 @pytest.fixture(scope="module")
 def optimised() -> Iterator[None]:
     """For tests whose steps take longer than compiling: float64 convolutions."""
-    if engines.entry("jax").installed:
+    if registry.entry("jax").installed:
         import jax
 
         jax.config.update("jax_disable_most_optimizations", False)
@@ -58,7 +59,7 @@ def optimised() -> Iterator[None]:
 def rows(*, numpy: bool = True, slow: bool = True) -> list:
     """Every engine and backend that can run here, as pytest parameters."""
     found = []
-    for name, entry in engines.entries().items():
+    for name, entry in registry.entries().items():
         for backend in entry.backends:
             if (name == "numpy" and not numpy) or (backend != entry.default_backend and not slow):
                 continue

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from triptych import files
+from triptych.core import files
 
 BLANK = "0" * 64
 

@@ -3,10 +3,12 @@
 import csv
 from pathlib import Path
 
-from triptych import files, runs, session, zoo
+from triptych.core import files
 from triptych.data.dataset import Dataset
-from triptych.optimizers import Adam
-from triptych.recipe import Recipe
+from triptych.spec import zoo
+from triptych.spec.optimizers import Adam
+from triptych.spec.recipe import Recipe
+from triptych.training import run, run_folder
 
 NETWORK = zoo.dense("tiny", [4], 0.2)
 RECIPE = Recipe(3, 64, Adam(), validation=0.1)
@@ -15,8 +17,8 @@ PER_EPOCH = 23  # ceil(1455 / 64)
 
 def trained(root: Path, dataset: Dataset, recipe: Recipe = RECIPE, until: int | None = None, network=NETWORK) -> Path:
     """Train in this process, to the end or until a step; return the run folder."""
-    settings = session.Settings("numpy", "eager")
-    running = session.Session(settings, network, recipe, dataset, "digits", root)
+    settings = run.Settings("numpy", "eager")
+    running = run.Session(settings, network, recipe, dataset, "digits", root)
     for event in running.events():
         if until is not None and event["type"] == "block" and event["step"] >= until:
             running.training.stop()
@@ -31,7 +33,7 @@ def states(folder: Path) -> dict[str, dict[str, bytes]]:
 
 def outcome(folder: Path) -> dict:
     """What a finished run came to, without times."""
-    results = runs.read_results(folder, "train")
+    results = run_folder.read_results(folder, "train")
     kept = {key: results[key] for key in ("steps", "stopped", "best_epoch", "tested_epoch", "accuracy", "confusion", "recipe")}
     with (folder / "history.csv").open(newline="") as file:
         kept["lines"] = [line[:-1] for line in csv.reader(file)]
@@ -41,7 +43,7 @@ def outcome(folder: Path) -> dict:
 
 def check_log(folder: Path, epochs: int) -> None:
     """Every step and epoch is told once, in order."""
-    events = runs.read_events(folder)
+    events = run_folder.read_events(folder)
     assert len(events) == len((folder / "events.jsonl").read_text().splitlines())
     spans = [(event["step"] - event["steps"], event["step"]) for event in events if event["type"] == "block"]
     assert [first for first, _ in spans] == [0, *(after for _, after in spans[:-1])]

@@ -18,8 +18,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from triptych.optimizers import SHORTHANDS
-from triptych.zoo import ZOO
+from triptych.spec.optimizers import SHORTHANDS
+from triptych.spec.zoo import ZOO
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".certify"

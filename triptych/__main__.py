@@ -4,7 +4,7 @@ The installed command never imports from the working directory. ``python -m`` do
 this file has run: use it in a checkout of your own, not in a folder of downloaded files.
 """
 
-from .search_path import leave_out, require_packages
+from .process.search_path import leave_out, require_packages
 
 leave_out()
 require_packages()
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None, name: str = "triptych") -> None:
         What help calls the program.
     """
     signal.signal(signal.SIGINT, _quit)
-    from .cli import main as run
+    from .cli.app import main as run
 
     run(arguments, name)
 

@@ -6,12 +6,12 @@ Arrays are as most textbooks of PyTorch and TensorFlow have them, a sample in ea
 import os
 import sys
 
-from .search_path import leave_out, load_matplotlib, require_packages
+from .process.search_path import leave_out, load_matplotlib, require_packages
 
 require_packages()
 leave_out(os.path.dirname(sys.argv[0]) or os.curdir)  # of a script that was copied into a folder of other files
 
-from .bench import machine
+from .process import machine
 
 # One thread, like each engine of `triptych compare`. A framework reads these variables once, when it is imported, so this
 # comes before NumPy. What is set already is kept: a worker of the benchmarks has its own number of threads. "cuda" leaves
@@ -33,15 +33,16 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
-from . import data as sources
-from . import engines, files, notices, state, zoo
 from .cli.options import data_line
+from .core import files, notices, registry, state
+from .core.plan import Schedule
+from .data import registry as sources
 from .data.dataset import DIGITS
 from .errors import TriptychError
-from .optimizers import SGD
-from .plan import Schedule
-from .recipe import Recipe
-from .runs import Run
+from .spec import zoo
+from .spec.optimizers import SGD
+from .spec.recipe import Recipe
+from .training.run_folder import Run
 
 Rows = NDArray[np.int32] | slice
 
@@ -198,7 +199,7 @@ def training_line(lesson: Lesson) -> str:
 
 def quiet() -> AbstractContextManager[None]:
     """Return a context in which TensorFlow's start-up notices are left out of standard error."""
-    return notices.left_out(engines.entry("tensorflow").notices)
+    return notices.left_out(registry.entry("tensorflow").notices)
 
 
 def end(lesson: Lesson, predicted: NDArray[np.integer[Any]], history: dict[str, list[float]] | None = None) -> None:

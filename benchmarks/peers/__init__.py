@@ -5,7 +5,7 @@ A peer is called ENGINE and BACKEND, and its file ENGINE_BACKEND.py; what follow
 
 from dataclasses import dataclass
 
-from triptych.bench.rows import Spec
+from triptych.bench.contestants import Spec
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Peer:
     proved : bool
         Whether it can be fed the same batches. What cannot is timed, but not ranked.
     like : str
-        Whose formulas its optimizer has by default, as in `triptych.optimizers`.
+        Whose formulas its optimizer has by default, as in `triptych.spec.optimizers`.
     slow : bool
         Whether it compiles first, which takes up to a minute: takes part only where asked.
     """

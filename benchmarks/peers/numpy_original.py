@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import artificial_neural_network_MNIST as lesson
+from triptych.core.plan import Plan
+from triptych.core.state import State
 from triptych.data.dataset import Split
-from triptych.network import Network
-from triptych.plan import Plan
-from triptych.recipe import Recipe
-from triptych.state import State
+from triptych.spec.network import Network
+from triptych.spec.recipe import Recipe
 
 RATE = 0.1
 

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier
 
+from triptych.core.plan import Plan
+from triptych.core.state import State
 from triptych.data.dataset import Split
-from triptych.layers import Dense
-from triptych.network import Network
-from triptych.plan import Plan
-from triptych.recipe import Recipe
-from triptych.state import State
+from triptych.spec.layers import Dense
+from triptych.spec.network import Network
+from triptych.spec.recipe import Recipe
 
 SOLVERS: dict[str, dict[str, Any]] = {"sgd": {"solver": "sgd", "learning_rate_init": 0.1, "momentum": 0}, "adam": {"solver": "adam"}}
 

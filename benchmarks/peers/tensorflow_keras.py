@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from triptych import network as spec
-from triptych import recipe as how
+from triptych.core.plan import Plan
+from triptych.core.state import State
 from triptych.data.dataset import Split
-from triptych.plan import Plan
-from triptych.state import State
+from triptych.spec import network as spec
+from triptych.spec import recipe as how
 
 
 def r1(rate: float) -> list[layers.Layer]:

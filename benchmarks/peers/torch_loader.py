@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from triptych.core.plan import Plan
 from triptych.data.dataset import Split
-from triptych.plan import Plan
 
 from . import torch_plain
 

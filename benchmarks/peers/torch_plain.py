@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from triptych import network as spec
-from triptych import recipe as how
+from triptych.core.layout import to_canonical, to_native
+from triptych.core.plan import Plan
+from triptych.core.state import State
 from triptych.data.dataset import Split
-from triptych.layout import to_canonical, to_native
-from triptych.plan import Plan
-from triptych.state import State
+from triptych.spec import network as spec
+from triptych.spec import recipe as how
 
 
 def r1(rate: float) -> nn.Module:

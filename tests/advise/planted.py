@@ -5,12 +5,12 @@ from itertools import islice
 import numpy as np
 
 from triptych.advise import calibration, model
-from triptych.advise.arithmetic import arithmetic
 from triptych.advise.calibration import Calibration, Sample
-from triptych.advise.grid import cases
-from triptych.advise.stopwatch import Case
-from triptych.bench import machine
-from triptych.bench.rows import Spec
+from triptych.advise.sampling import cases
+from triptych.advise.timer import Case
+from triptych.advise.workload import arithmetic
+from triptych.bench.contestants import Spec
+from triptych.process import machine
 
 NUMPY, TORCH, COMPILED = Spec("numpy", "eager"), Spec("torch", "eager"), Spec("torch", "compiled")
 

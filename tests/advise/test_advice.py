@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.advise import drawn
-from triptych import zoo
 from triptych.advise import model
 from triptych.advise.advice import Advice, Advisor
-from triptych.advise.arithmetic import arithmetic
-from triptych.advise.grid import cases
-from triptych.advise.stopwatch import Case
+from triptych.advise.sampling import cases
+from triptych.advise.timer import Case
+from triptych.advise.workload import arithmetic
 from triptych.errors import TriptychError
-from triptych.layers import GELU
+from triptych.spec import zoo
+from triptych.spec.layers import GELU
 
 SLOW_CALLS, SLOW_SUMS = costs(2e-4, 1e-10, 2e-12), costs(1e-5, 4e-10, 2e-11)  # who wins where networks are large, and where they are small
 BOTH = Advisor(calibrated({NUMPY: SLOW_SUMS, TORCH: SLOW_CALLS}))

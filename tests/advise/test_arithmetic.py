@@ -5,12 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triptych import zoo
-from triptych.advise.arithmetic import Product, arithmetic
-from triptych.layers import BatchNorm, Conv2D, Dense, Flatten, GlobalAvgPool, MaxPool2D, ReLU, Residual
-from triptych.network import Network
-from triptych.optimizers import optimizer
-from triptych.recipe import Recipe
+from triptych.advise.workload import Product, arithmetic
+from triptych.spec import zoo
+from triptych.spec.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Flatten,
+    GlobalAvgPool,
+    MaxPool2D,
+    ReLU,
+    Residual,
+)
+from triptych.spec.network import Network
+from triptych.spec.optimizers import optimizer
+from triptych.spec.recipe import Recipe
 
 
 def test_the_original_by_hand():

@@ -8,12 +8,12 @@ from advise.planted import NUMPY, TORCH, calibrated, costs
 
 from triptych.advise import calibration
 from triptych.advise.advice import Advisor
-from triptych.advise.arithmetic import arithmetic
-from triptych.advise.stopwatch import Case, Stopwatch
-from triptych.bench import machine
-from triptych.bench.rows import Spec
+from triptych.advise.timer import Case, Stopwatch
+from triptych.advise.workload import arithmetic
+from triptych.bench.contestants import Spec
 from triptych.errors import TriptychError
-from triptych.zoo import dense
+from triptych.process import machine
+from triptych.spec.zoo import dense
 
 
 def test_in_miniature(tmp_path, monkeypatch):

@@ -10,9 +10,9 @@ from benchmarks.advise import Advise, Score, drawn
 from benchmarks.timing import Settings
 from triptych.advise import calibration
 from triptych.advise.advice import Advisor
-from triptych.advise.arithmetic import arithmetic
 from triptych.advise.calibration import Sample
-from triptych.advise.grid import LARGEST
+from triptych.advise.sampling import LARGEST
+from triptych.advise.workload import arithmetic
 
 ROWS = {NUMPY: costs(1e-5, 4e-10, 2e-11), TORCH: costs(2e-4, 1e-10, 2e-12)}
 WORKLOAD = Advise("planted", networks=40)

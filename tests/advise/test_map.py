@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 from advise.planted import COMPILED, NUMPY, TORCH, calibrated, costs
 
-from triptych import files, zoo
-from triptych.advise import calibration, chart
+from triptych.advise import calibration, plot
 from triptych.advise.advice import Advisor
-from triptych.bench import machine
-from triptych.cli import main
-from triptych.network import Network
-from triptych.optimizers import optimizer
-from triptych.recipe import Recipe
+from triptych.cli.app import main
+from triptych.core import files
+from triptych.process import machine
 from triptych.report import crossover
 from triptych.report.colors import style
+from triptych.spec import zoo
+from triptych.spec.network import Network
+from triptych.spec.optimizers import optimizer
+from triptych.spec.recipe import Recipe
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHARTS = Path(crossover.__file__).with_name("charts.js").read_text(encoding="utf-8").replace("export function", "function")
@@ -29,7 +30,7 @@ def _kept(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(chart, "CELLS", 9)
+    monkeypatch.setattr(plot, "CELLS", 9)
     calibration.keep(PLANTED, calibration.path(1))
 
 
@@ -53,7 +54,7 @@ def said(capsys, *arguments: str) -> str:
 
 
 def test_the_map_names_the_planted_winners():
-    dense, convolution = chart.panels(Advisor(PLANTED), zoo.GREY, optimizer("adam"))
+    dense, convolution = plot.panels(Advisor(PLANTED), zoo.GREY, optimizer("adam"))
     for panel in (dense, convolution):
         assert len(panel["fastest"]) == len(panel["ys"])
         assert {len(row) for row in panel["fastest"]} == {len(panel["xs"])}
@@ -147,7 +148,7 @@ def drawn_words(advisor: Advisor, monkeypatch) -> str:
         seen.extend(text.get_text() for text in figure.findobj(Text))
 
     monkeypatch.setattr(Figure, "savefig", read)
-    chart.draw(advisor, Path("map.png"))
+    plot.draw(advisor, Path("map.png"))
     return " ".join(" ".join(seen).split())
 
 
@@ -165,9 +166,9 @@ def test_the_picture_names_every_row_that_is_not_on_the_map(monkeypatch):
 def test_every_row_of_the_map_has_the_colour_of_its_engine(monkeypatch):
     pytest.importorskip("matplotlib")
     colors: list[dict[str, str]] = []
-    monkeypatch.setattr(chart, "_draw", lambda axes, panel, found: colors.append(found))
+    monkeypatch.setattr(plot, "_draw", lambda axes, panel, found: colors.append(found))
     for calibrated_rows in (PLANTED, PLANTED.of([COMPILED])):
-        chart.draw(Advisor(calibrated_rows), Path("map.png"))
+        plot.draw(Advisor(calibrated_rows), Path("map.png"))
     assert colors[0] == {spec.key: style(spec.engine, spec.backend).light for spec in (NUMPY, TORCH, COMPILED)}
     assert colors[-1].items() <= colors[0].items()
 

@@ -5,12 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from triptych import engines, zoo
 from triptych.bench import load, rounds
-from triptych.bench.compare import Comparison, Settings
-from triptych.bench.result import FEWEST, counted_rounds, notes
-from triptych.bench.rows import Block, Row, Spec, specs, valid_rounds
-from triptych.recipe import Recipe
+from triptych.bench.comparison import Comparison, Settings
+from triptych.bench.contestants import Block, Row, Spec, specs, valid_rounds
+from triptych.bench.results import FEWEST, counted_rounds, notes
+from triptych.core import registry
+from triptych.spec import zoo
+from triptych.spec.recipe import Recipe
 
 ROUNDS = 15
 
@@ -126,7 +127,7 @@ def test_one_row_has_no_ratio_to_wait_for(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not engines.entry("torch").installed, reason="PyTorch is not installed")
+@pytest.mark.skipif(not registry.entry("torch").installed, reason="PyTorch is not installed")
 def test_a_comparison_on_a_busy_machine_names_no_winner(monkeypatch, digits):
     """A whole comparison, in which the machine says that others use 62 % of it."""
     monkeypatch.setattr(load.Watch, "share", lambda _: 0.62)

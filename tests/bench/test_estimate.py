@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from triptych.bench import estimate as estimates
-from triptych.bench.compare import Settings
+from triptych.bench.comparison import Settings
+from triptych.bench.contestants import specs
 from triptych.bench.estimate import estimate
-from triptych.bench.rows import specs
-from triptych.recipe import Recipe
-from triptych.zoo import dense
+from triptych.spec.recipe import Recipe
+from triptych.spec.zoo import dense
 
 
 class Clock:

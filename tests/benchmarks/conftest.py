@@ -2,7 +2,7 @@
 
 import pytest
 
-from triptych.bench.rows import Spec
+from triptych.bench.contestants import Spec
 
 
 @pytest.fixture
@@ -10,4 +10,4 @@ def numpy_alone(monkeypatch):
     """Of ours only NumPy takes part, and no round is thrown away on a busy machine."""
     monkeypatch.setattr("benchmarks.contestants.ours", lambda all_backends=False: [Spec("numpy", "eager")])
     monkeypatch.setattr("benchmarks.memory.ours", lambda: [Spec("numpy", "eager")])
-    monkeypatch.setattr("triptych.bench.rows.DISTURBED", 100.0)
+    monkeypatch.setattr("triptych.bench.contestants.DISTURBED", 100.0)

@@ -7,11 +7,11 @@ import pytest
 from benchmarks.floor import Floor, inference_work, training_work
 from benchmarks.memory import Memory, predicted
 from benchmarks.timing import Line, Settings, Timing
-from triptych import zoo
 from triptych.bench import load
 from triptych.bench.load import Watch
-from triptych.optimizers import SGD, optimizer
-from triptych.recipe import Recipe
+from triptych.spec import zoo
+from triptych.spec.optimizers import SGD, optimizer
+from triptych.spec.recipe import Recipe
 
 TIMES = [1.0, 1.1, 0.9]
 LINES = [

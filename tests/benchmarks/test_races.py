@@ -11,10 +11,10 @@ from benchmarks.proof import Job, prove
 from benchmarks.timing import Settings, Timing
 from benchmarks.training import Training, images
 from benchmarks.workloads import WORKLOADS
-from triptych import engines
-from triptych.bench.rows import Row, Spec, remote_of
+from triptych.bench.contestants import Row, Spec, remote_of
+from triptych.core import registry
 from triptych.errors import EngineError
-from triptych.optimizers import optimizer
+from triptych.spec.optimizers import optimizer
 
 pytestmark = pytest.mark.usefixtures("numpy_alone")
 QUICK = Settings(threads=1, rounds=3)
@@ -73,7 +73,7 @@ class Shuffling:
     """NumPy in this process, which deals the rows of a block anew: what a `fit` that shuffles does."""
 
     def __init__(self, network, recipe):
-        self.engine = engines.create("numpy", network, recipe)
+        self.engine = registry.create("numpy", network, recipe)
         self.load, self.put, self.state = self.engine.load, self.engine.put, self.engine.state
 
     def run(self, data, plan):

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from report import made
 
-from triptych import data, engines
-from triptych.bench import outputs
-from triptych.bench.compare import Comparison, Settings
-from triptych.bench.rows import specs
-from triptych.recipe import Recipe
+from triptych.bench import artifacts
+from triptych.bench.comparison import Comparison, Settings
+from triptych.bench.contestants import specs
+from triptych.core import registry
+from triptych.data import registry as data
 from triptych.report import page as report_page
-from triptych.runs import Run
-from triptych.zoo import get
+from triptych.spec.recipe import Recipe
+from triptych.spec.zoo import get
+from triptych.training.run_folder import Run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -26,7 +27,7 @@ FLAGS = [
 ]
 
 pytestmark = pytest.mark.skipif(
-    not CHROMIUM or not engines.entry("torch").installed, reason="needs Chromium (apt install chromium) and PyTorch"
+    not CHROMIUM or not registry.entry("torch").installed, reason="needs Chromium (apt install chromium) and PyTorch"
 )
 
 
@@ -46,11 +47,11 @@ def report(tmp_path_factory):
             run.log({"seed": 0} | event)
             if event["type"] == "result":
                 results.append(event["result"])
-        outputs.save_states(run, comparison, "")
-        outputs.save(run, settings, results)
+        artifacts.save_states(run, comparison, "")
+        artifacts.save(run, settings, results)
     with pytest.MonkeyPatch.context() as patch:  # a machine that is not calibrated, whatever this one is
         patch.setenv("TRIPTYCH_DATA", str(tmp_path_factory.mktemp("no-data")))
-        assert outputs.illustrate(run.folder) is None
+        assert artifacts.illustrate(run.folder) is None
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=run.folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/report.html"
@@ -199,7 +200,7 @@ def test_a_row_has_one_colour_in_every_chart_and_table(page, uncalibrated, color
     for names in (["numpy", "tensorflow"], list(every)):
         folder = made.folder(uncalibrated, made.results({name: every[name] for name in names}))
         opened = page(folder, color_scheme=color_scheme)
-        expected = engines.entry("tensorflow").color
+        expected = registry.entry("tensorflow").color
         assert expected
         wanted = "rgb({}, {}, {})".format(*bytes.fromhex(expected[which][1:]))
         at = names.index("tensorflow")

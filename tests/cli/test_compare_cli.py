@@ -14,13 +14,14 @@ import psutil
 import pytest
 
 import triptych
-from triptych import engines, files, runs, state
-from triptych.bench.rows import specs
-from triptych.bench.workers import Workers
-from triptych.plan import Schedule
+from triptych.bench.contestants import specs
+from triptych.core import files, registry, state
+from triptych.core.plan import Schedule
+from triptych.process.pool import Workers
+from triptych.training import run_folder
 
 ROOT = Path(triptych.__file__).parents[1]
-ALL = all(entry.installed or entry.optional for entry in engines.entries().values())
+ALL = all(entry.installed or entry.optional for entry in registry.entries().values())
 ROWS = {spec.key: spec.label for spec in specs()}  # of a comparison that is asked for none
 NO_WAIT = ("--wait", "0")  # these tests are right on a busy machine, too
 needs_all = pytest.mark.skipif(not ALL, reason="torch and tensorflow are not both installed")
@@ -71,7 +72,7 @@ def test_the_first_line_says_which_data_and_how_to_get_mnist(compared):
 
 def test_the_three_are_proved_equal_and_the_verdict_says_so(compared):
     assert f"Proved equal: {', '.join(ROWS.values())}" in compared[1].replace("\n", " ")
-    results = runs.read_results(compared[0])
+    results = run_folder.read_results(compared[0])
     rows = results["runs"][0]["rows"]
     assert list(rows) == list(ROWS)
     for row in rows.values():
@@ -99,7 +100,7 @@ def test_the_three_are_proved_equal_and_the_verdict_says_so(compared):
 
 
 def test_the_events_tell_the_whole_run(compared):
-    events = runs.read_events(compared[0])
+    events = run_folder.read_events(compared[0])
     types = [event["type"] for event in events]
     assert types[0] == "machine"
     assert types[-1] == "result"
@@ -120,7 +121,7 @@ def test_the_events_tell_the_whole_run(compared):
 
 
 def test_the_same_losses_in_every_engine(compared):
-    events = runs.read_events(compared[0])
+    events = run_folder.read_events(compared[0])
     losses = {key: [x for e in events if e["type"] == "block" and e["row"] == key and e["training"] for x in e["losses"]] for key in ROWS}
     assert losses["numpy"][0] > losses["numpy"][-1]
     assert all(np.allclose(losses["numpy"], found, rtol=1e-5) for found in losses.values())
@@ -130,7 +131,7 @@ def test_the_states_are_those_of_the_run(compared, digits):
     """NumPy's file is what the NumPy engine reaches by itself, to the bit: nothing of the timing rounds is in it."""
     found, network, recipe, provenance = files.load_state(compared[0] / "numpy" / "state.safetensors")
     assert provenance["data"]["train_sha256"] == digits.train.digest
-    engine = engines.create("numpy", network, recipe)
+    engine = registry.create("numpy", network, recipe)
     engine.load(state.initial(network, recipe))
     data = engine.put(digits.train)
     for plan in Schedule(network, recipe, len(digits.train)).plans():
@@ -179,7 +180,7 @@ def test_an_engine_that_follows_another_formula_gets_no_ratio(tmp_path):
     assert "no ratio without proof of equality" in done.stdout
     assert "differs in float64 at step 1: update, layer hidden: hidden/kernel" in done.stdout.replace("\n", " ")
     assert "withheld" in done.stdout
-    row = runs.read_results(next((tmp_path / "runs").iterdir()))["runs"][0]["rows"]["torch"]
+    row = run_folder.read_results(next((tmp_path / "runs").iterdir()))["runs"][0]["rows"]["torch"]
     assert (row["proved"], row["ratio"]) == (False, None)
     proof = run("verify", "--steps", "5", "--engines", "torch", cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert proof.returncode == 1
@@ -204,7 +205,7 @@ def test_without_any_framework_numpy_is_trained_and_timed_alone(tmp_path, engine
     (folder,) = (tmp_path / "runs").iterdir()
     assert (folder / "numpy" / "state.safetensors").exists()
     assert (folder / "report.html").exists()
-    result = runs.read_results(folder)["runs"][0]
+    result = run_folder.read_results(folder)["runs"][0]
     ran = [row for row in result["rows"].values() if not row["failed"]]
     assert [row["engine"] for row in ran] == ["numpy"]
     assert ran[0]["step"]["median"] > 0
@@ -251,7 +252,7 @@ def started(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def events_of(cwd: Path) -> list[dict]:
     found = list(cwd.glob("runs/*/events.jsonl"))
-    return runs.read_events(found[0].parent) if found else []
+    return run_folder.read_events(found[0].parent) if found else []
 
 
 def wait_for(condition, seconds: float = 90) -> None:
@@ -304,7 +305,7 @@ def test_a_worker_that_dies_takes_only_its_row_out(tmp_path):
     assert process.returncode == 1, said + errors  # NumPy alone is left: nothing was compared
     assert "Traceback" not in errors
     assert "PyTorch is not in the table: the PyTorch worker ended with status -9" in said.replace("\n", " ")
-    row = runs.read_results(next((tmp_path / "runs").iterdir()))["runs"][0]["rows"]["torch"]
+    row = run_folder.read_results(next((tmp_path / "runs").iterdir()))["runs"][0]["rows"]["torch"]
     assert "status -9" in row["failed"]
 
 
@@ -326,7 +327,7 @@ def test_over_seeds_there_is_a_spread(tmp_path):
     assert "2 seeds" in done.stdout
     assert "NumPy = 1: median over seeds of each seed's own ratio" in done.stdout
     folder = next((tmp_path / "runs").iterdir())
-    results = runs.read_results(folder)
+    results = run_folder.read_results(folder)
     assert [result["seed"] for result in results["runs"]] == [0, 1]
     assert len(results["spread"]["torch"]["accuracies"]) == 2
     assert (folder / "seed-1" / "torch" / "state.safetensors").exists()
@@ -341,7 +342,7 @@ def test_all_backends_are_rows_of_their_own(tmp_path):
         *("--backends", "all"),
         cwd=tmp_path,
     )
-    rows = runs.read_results(next((tmp_path / "runs").iterdir()))["runs"][0]["rows"]
+    rows = run_folder.read_results(next((tmp_path / "runs").iterdir()))["runs"][0]["rows"]
     assert list(rows) == [spec.key for spec in specs(all_backends=True)]
     assert not any(row["failed"] or row["float64"]["divergence"] or row["blocks"]["divergence"] for row in rows.values())
     found = {key: row["float32"]["verdict"] for key, row in rows.items()}
@@ -375,4 +376,4 @@ def test_free_randomness_runs_and_says_what_it_proved(tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert runs.read_results(next((tmp_path / "runs").iterdir()))["recipe"]["random"] == "free"
+    assert run_folder.read_results(next((tmp_path / "runs").iterdir()))["recipe"]["random"] == "free"

@@ -15,10 +15,12 @@ import pytest
 from damage import Driver
 from trainings import check_log, outcome, states, trained
 
-from triptych import files, observers, zoo
-from triptych.callbacks import EarlyStopping, ReduceLROnPlateau
-from triptych.optimizers import Adam
-from triptych.recipe import Recipe
+from triptych.core import files
+from triptych.spec import zoo
+from triptych.spec.callbacks import EarlyStopping, ReduceLROnPlateau
+from triptych.spec.optimizers import Adam
+from triptych.spec.recipe import Recipe
+from triptych.training import loggers
 
 pytestmark = pytest.mark.slow
 
@@ -43,8 +45,8 @@ def driver(tmp_path_factory) -> Iterator[Driver]:
 
 @pytest.fixture
 def every_block(monkeypatch) -> None:
-    monkeypatch.setattr(observers, "EVERY", 0.0)
-    monkeypatch.setattr(observers, "RARELY", 0.0)
+    monkeypatch.setattr(loggers, "EVERY", 0.0)
+    monkeypatch.setattr(loggers, "RARELY", 0.0)
 
 
 def test_killed_runs_end_as_if_nothing_had_happened(tmp_path, digits, scale: int, every_block):

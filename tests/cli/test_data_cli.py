@@ -16,16 +16,19 @@ from rich.console import Console
 from sklearn.datasets import load_iris
 
 import triptych
-from triptych import data, engines, session, zoo
 from triptych.cli import loading, options
-from triptych.data import Options
+from triptych.core import registry
+from triptych.data import registry as data
+from triptych.data.registry import Options
 from triptych.errors import DataError, SpecError, TriptychError
-from triptych.recipe import Recipe
+from triptych.spec import zoo
+from triptych.spec.recipe import Recipe
+from triptych.training.run import Saved, Session, Settings
 
 ROOT = Path(triptych.__file__).parents[1]
 CIFAR = ROOT.parent / "shared" / "data" / "cifar10-jpeg"
 CLASSES = ("apple", "pear", "plum")
-needs_torch = pytest.mark.skipif(not engines.entries()["torch"].installed, reason="torch is not installed")
+needs_torch = pytest.mark.skipif(not registry.entries()["torch"].installed, reason="torch is not installed")
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -115,10 +118,10 @@ def test_a_table_goes_on_with_the_same_numbers(flowers):
     source, recipe = str(flowers / "iris.csv"), Recipe(1)
     dataset = data.load(source, recipe.seed)
     network = options.network_of(None, "4", 0.0, None, dataset)
-    begun = session.Session(session.Settings("numpy", "eager"), network, recipe, dataset, source, flowers / "runs")
+    begun = Session(Settings("numpy", "eager"), network, recipe, dataset, source, flowers / "runs")
     with closing(begun.events()) as events:
         next(events)
-    saved = session.Saved.read(begun.run.folder)
+    saved = Saved.read(begun.run.folder)
     saved.check_same(data.load(saved.source, saved.recipe.seed, saved.reading))
     with pytest.raises(TriptychError, match="not the data this run began with"):
         saved.check_same(data.load(saved.source, 1, saved.reading))
@@ -168,10 +171,10 @@ def test_a_run_that_goes_on_reads_its_images_as_it_began(fruit):
     source, reading = str(fruit / "fruit"), Options((5, 4), True)
     dataset = data.load(source, 0, reading)
     network = options.network_of(None, "4", 0.0, None, dataset)
-    begun = session.Session(session.Settings("numpy", "eager"), network, Recipe(1), dataset, source, fruit / "runs", None, reading)
+    begun = Session(Settings("numpy", "eager"), network, Recipe(1), dataset, source, fruit / "runs", None, reading)
     with closing(begun.events()) as events:
         next(events)
-    saved = session.Saved.read(begun.run.folder)
+    saved = Saved.read(begun.run.folder)
     assert (saved.source, saved.reading) == (source, reading)
     saved.check_same(data.load(saved.source, 0, saved.reading))
     done = run("train", "numpy", "--resume", str(begun.run.folder), "--size", "8", cwd=fruit)

@@ -17,10 +17,12 @@ import pytest
 from damage import Driver
 from trainings import NETWORK, PER_EPOCH, RECIPE, check_log, outcome, states, trained
 
-from triptych import files, observers, runs, session, state, zoo
-from triptych.callbacks import EarlyStopping, ReduceLROnPlateau
+from triptych.core import files, state
 from triptych.errors import TriptychError
-from triptych.schedules import Cosine, RateSchedule, Step
+from triptych.spec import zoo
+from triptych.spec.callbacks import EarlyStopping, ReduceLROnPlateau
+from triptych.spec.schedules import Cosine, RateSchedule, Step
+from triptych.training import loggers, run, run_folder
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +105,9 @@ def test_a_run_that_early_stopping_ended_is_not_lengthened(driver, tmp_path, dig
 def test_the_finished_result_stays_until_the_longer_run_is_finished(driver, tmp_path, digits):
     folder = trained(tmp_path / "run", digits)
     before = (folder / "results.json").read_bytes()
-    saved = session.Saved.read(folder).going_on(5)
-    settings = session.Settings("numpy", "eager")
-    running = session.Session(settings, saved.network, saved.recipe, digits, "digits", tmp_path, saved, saved.reading)
+    saved = run.Saved.read(folder).going_on(5)
+    settings = run.Settings("numpy", "eager")
+    running = run.Session(settings, saved.network, saved.recipe, digits, "digits", tmp_path, saved, saved.reading)
     for event in running.events():
         if event["step"] >= 4 * PER_EPOCH + 2:
             running.training.stop()
@@ -210,7 +212,7 @@ def test_a_run_of_the_format_before_goes_on(driver, tmp_path, digits):
 
 def test_one_process_at_a_time(driver, tmp_path, digits):
     folder = trained(tmp_path, digits, until=PER_EPOCH + 3)
-    with runs.locked(folder):
+    with run_folder.locked(folder):
         message = driver.refused("train", "numpy", "--resume", str(folder)) or ""
     assert f"{folder}: another process is training in this run folder" in message
     assert driver.run("train", "numpy", "--resume", str(folder))[0] == 0
@@ -262,9 +264,9 @@ def test_a_damaged_log_keeps_no_run_from_going_on(driver, tmp_path, digits, kind
 
 def test_a_full_disk_names_the_file_and_the_way_on(tmp_path, digits, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = session.Settings("numpy", "eager")
-    running = session.Session(settings, NETWORK, RECIPE, digits, "digits", Path("runs"))
-    monkeypatch.setattr(observers, "RARELY", 0)
+    settings = run.Settings("numpy", "eager")
+    running = run.Session(settings, NETWORK, RECIPE, digits, "digits", Path("runs"))
+    monkeypatch.setattr(loggers, "RARELY", 0)
     fsync = os.fsync
 
     def full(_: int) -> None:
@@ -281,7 +283,7 @@ def test_a_full_disk_names_the_file_and_the_way_on(tmp_path, digits, monkeypatch
     message = str(error.value)
     assert "best/state.safetensors: No space left on device" in message
     assert f"go on with triptych train numpy --resume {running.run.folder}" in message
-    assert session.Saved.read(running.run.folder).position.step == PER_EPOCH
+    assert run.Saved.read(running.run.folder).position.step == PER_EPOCH
 
 
 def test_how_to_go_on_is_quoted_for_the_shell(driver, tmp_path, digits):
@@ -363,6 +365,6 @@ def test_a_finished_run_is_shown_whatever_became_of_its_states(driver, tmp_path,
 
 def test_tensorboard_leaves_out_what_was_not_finite(tmp_path):
     pytest.importorskip("tensorboardX")
-    with closing(observers.TensorBoard(tmp_path, [{"type": "epoch", "step": 1, "validation_loss": None, "validation_accuracy": 0.5}])):
+    with closing(loggers.TensorBoard(tmp_path, [{"type": "epoch", "step": 1, "validation_loss": None, "validation_accuracy": 0.5}])):
         pass
     assert np.size(list(tmp_path.glob("events.out.tfevents.*"))) == 1

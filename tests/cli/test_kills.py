@@ -12,11 +12,12 @@ import psutil
 import pytest
 
 import triptych
-from triptych import engines, runs
+from triptych.core import registry
+from triptych.training import run_folder
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not engines.entry("torch").installed, reason="PyTorch is not installed"),
+    pytest.mark.skipif(not registry.entry("torch").installed, reason="PyTorch is not installed"),
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals"),
 ]
 
@@ -46,7 +47,7 @@ def wait_for_block(cwd: Path) -> None:
     end = time.monotonic() + 200
     while time.monotonic() < end:
         for log in cwd.glob("runs/*/events.jsonl"):
-            if any(event["type"] == "block" for event in runs.read_events(log.parent)):
+            if any(event["type"] == "block" for event in run_folder.read_events(log.parent)):
                 return
         time.sleep(0.1)
     raise AssertionError("no block was timed in time")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import triptych
-from triptych import zoo
+from triptych.spec import zoo
 
 ROOT = Path(triptych.__file__).parents[1]
 

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from triptych.cli.progress import TrainingProgress, loss_note
 from triptych.cli.view import View
-from triptych.loss import Loss
-from triptych.recipe import Recipe
+from triptych.spec.losses import Loss
+from triptych.spec.recipe import Recipe
 
 LABELS = {"numpy": "NumPy", "torch-compiled": "PyTorch compiled"}
 

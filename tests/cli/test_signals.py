@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 import triptych
-from triptych.bench import remote as remotes
-from triptych.bench.remote import Remote, WorkerDied
+from triptych.process import client as remotes
+from triptych.process.client import Remote, WorkerDied
 
 ROOT = Path(triptych.__file__).parents[1]
 FEW = ("--data", "digits", "--hidden", "4", "--batch-size", "256")
@@ -66,13 +66,13 @@ def wait_for_steps(cwd: Path) -> Path:
 
 
 def steps_made(folder: Path) -> int:
-    from triptych.session import Saved
+    from triptych.training.run import Saved
 
     return Saved.read(folder).position.step
 
 
 def last_step(folder: Path) -> int:
-    from triptych.runs import read_events
+    from triptych.training.run_folder import read_events
 
     return max(event.get("step", 0) for event in read_events(folder))
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from triptych.bench.rows import specs
+from triptych.bench.contestants import specs
 from triptych.cli.table import show, show_spread, verdict
 
 LABELS = {

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 import triptych
-from triptych import engines, files, metrics, runs, state, zoo
-from triptych.data import stratified
+from triptych.core import files, metrics, registry, state
 from triptych.data.dataset import Dataset
+from triptych.data.registry import stratified
+from triptych.spec import zoo
+from triptych.training import run_folder
 
 ROOT = Path(triptych.__file__).parents[1]
-installed = {name: entry.installed for name, entry in engines.entries().items()}
+installed = {name: entry.installed for name, entry in registry.entries().items()}
 needs_torch = pytest.mark.skipif(not installed["torch"], reason="torch is not installed")
 
 # Wide enough that an epoch of 91 steps is several blocks long, so that a signal comes in its middle.
@@ -56,7 +58,7 @@ def wait_for_step(cwd: Path, step: int, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while True:
         found = list(cwd.glob("runs/*/events.jsonl"))
-        if found and any(e["type"] == "block" and e["step"] >= step for e in runs.read_events(found[0].parent)):
+        if found and any(e["type"] == "block" and e["step"] >= step for e in run_folder.read_events(found[0].parent)):
             return
         assert time.monotonic() < end, "it did not come so far in time"
         time.sleep(0.01)
@@ -100,7 +102,7 @@ def history(folder: Path) -> list[list[str]]:
 
 def check_whole(folder: Path) -> None:
     """Every step and every epoch is told once, in order."""
-    events = runs.read_events(folder)
+    events = run_folder.read_events(folder)
     assert len(events) == len((folder / "events.jsonl").read_text().splitlines())
     steps = [(e["step"] - e["steps"], e["step"]) for e in events if e["type"] == "block"]
     assert [first for first, _ in steps] == [0, *(after for _, after in steps[:-1])]
@@ -121,14 +123,14 @@ def straight(tmp_path_factory) -> tuple[Path, str]:
 def test_it_leaves_a_whole_run_folder(straight, digits: Dataset):
     folder, said = straight
     check_whole(folder)
-    results = runs.read_results(folder, "train")
+    results = run_folder.read_results(folder, "train")
     assert results["kind"] == "train"
     assert (results["engine"], results["steps"], results["tested_epoch"]) == ("numpy", 3 * PER_EPOCH, 3)
     assert results["recipe"]["schedule"] == {"name": "cosine", "warmup": 0.5, "epochs": None, "floor": 0.0}
     kept, network, recipe, about = files.load_state(folder / "last" / "state.safetensors")
     assert about["engine"] == "numpy"
     assert about["data"]["train_sha256"] == digits.train.digest
-    engine = engines.create("numpy", network, recipe)
+    engine = registry.create("numpy", network, recipe)
     engine.load(kept)
     predicted = metrics.predictions(engine.logits(engine.put(digits.test)))
     assert results["accuracy"]["right"] == (predicted == digits.test.labels).sum()
@@ -165,7 +167,7 @@ def test_ctrl_c_twice_and_resume_lose_and_repeat_nothing(straight, tmp_path):
     assert same(folder, straight[0])
     assert history(folder) == history(straight[0])
     check_whole(folder)
-    a, b = (runs.read_results(f, "train") for f in (folder, straight[0]))
+    a, b = (run_folder.read_results(f, "train") for f in (folder, straight[0]))
     assert (a["accuracy"], a["confusion"]) == (b["accuracy"], b["confusion"])
 
 
@@ -209,7 +211,7 @@ def test_a_kill_loses_no_more_than_since_the_last_checkpoint(straight, tmp_path)
 @pytest.mark.parametrize("line", ['{"type": "blo', "[1]", "3", "null"])
 def test_events_end_at_the_first_line_that_is_none(tmp_path, line: str):
     (tmp_path / "events.jsonl").write_text(f'{{"type": "begin"}}\n{line}\n{{"type": "block"}}\n')
-    assert runs.read_events(tmp_path) == [{"type": "begin"}]
+    assert run_folder.read_events(tmp_path) == [{"type": "begin"}]
 
 
 @pytest.fixture
@@ -330,7 +332,7 @@ def test_a_recipe_file_serves_every_command_and_options_override_it(tmp_path):
     written(tmp_path, "mine.json", recipe)
     trained = run("train", "torch", "--recipe", "mine.json", "--seed", "4", cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
-    results = runs.read_results(folder_of(tmp_path), "train")["recipe"]
+    results = run_folder.read_results(folder_of(tmp_path), "train")["recipe"]
     assert (results["batch_size"], results["seed"], results["validation"]) == (128, 4, 0.2)
     compared = subprocess.Popen(command("compare", "--recipe", "mine.json"), cwd=tmp_path, env=environment(tmp_path), stdout=-1, text=True)
     assert compared.stdout

@@ -12,14 +12,15 @@ import pytest
 from rich.console import Console
 
 import triptych
-from triptych import engines, zoo
 from triptych.cli import verify
-from triptych.parity.compare import Divergence
+from triptych.core import registry
+from triptych.parity.divergence import Divergence
 from triptych.parity.lockstep import Outcome
 from triptych.parity.specimens import SPECIMENS
+from triptych.spec import zoo
 
 ROOT = Path(triptych.__file__).parents[1]
-ALL = all(entry.installed or entry.optional for entry in engines.entries().values())
+ALL = all(entry.installed or entry.optional for entry in registry.entries().values())
 needs_all = pytest.mark.skipif(not ALL, reason="torch and tensorflow are not both installed")
 
 
@@ -41,12 +42,12 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_the_documented_commands_prove_every_engine_equal(options: tuple[str, ...], rows: int, tmp_path: Path):
     done = run("verify", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    here = sum(entry.installed for entry in engines.entries().values()) - 1
+    here = sum(entry.installed for entry in registry.entries().values()) - 1
     assert f"All {rows * here} rows equal" in done.stdout.splitlines()[-1]
     assert "DIFFERS" not in done.stdout
 
 
-@pytest.mark.skipif(not engines.entry("torch").installed, reason="torch is not installed")
+@pytest.mark.skipif(not registry.entry("torch").installed, reason="torch is not installed")
 def test_layers_with_one_optimizer(tmp_path: Path):
     done = run("verify", "--layers", "--steps", "2", "--engines", "numpy,torch", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

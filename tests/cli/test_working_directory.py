@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import triptych
-from triptych import engines, search_path
-from triptych.bench.remote import Remote
+from triptych.core import registry
+from triptych.process import search_path
+from triptych.process.client import Remote
 
 ROOT = Path(triptych.__file__).parents[1]
 TRAPS = (  # noqa: SIM905 - a list literal would be fifty lines
@@ -22,7 +23,7 @@ TRAPS = (  # noqa: SIM905 - a list literal would be fifty lines
 PACKAGES = ("triptych", "benchmarks", "google")
 SCRIPTS = ("", "_pytorch", "_tensorflow")
 NETWORK = ("--data", "digits", "--hidden", "4", "--batch-size", "256", "--epochs", "1")
-INSTALLED = [name for name, entry in engines.entries().items() if entry.installed]
+INSTALLED = [name for name, entry in registry.entries().items() if entry.installed]
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def run(traps: Path, *command: str, **more: str) -> subprocess.CompletedProcess[
 
 def test_the_traps_work(traps):
     """Without protection each of these runs a module of the folder: what the other tests assert can fail."""
-    run(traps, "-m", "triptych.bench.worker", "numpy")
+    run(traps, "-m", "triptych.process.server", "numpy")
     assert executed(traps)
     (traps.parent / "executed").unlink()
     run(traps, "-c", "import torch")
@@ -132,7 +133,7 @@ def test_every_command_runs_none_of_them(traps):
         return done
 
     for engine in INSTALLED:
-        for backend in engines.entry(engine).backends:
+        for backend in registry.entry(engine).backends:
             if backend != "compiled" or engine != "torch" or shutil.which("g++"):
                 done = command("train", engine, "--backend", backend, *NETWORK)
                 assert done.returncode == 0, (engine, backend, done.stderr)

@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from triptych import data
-from triptych.data.content import TEXT, content_of
+from triptych.data import registry as data
+from triptych.data.readers.content import TEXT, content_of
 from triptych.errors import DataError
 
 ROWS = "\n".join(f"{i % 2},{i},{i * i % 7}" for i in range(40))

@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictures import COLOUR, SKIP, encoded, table
 
-from triptych import data
-from triptych.data import PLAIN, Options, decoded, images
+from triptych.data import registry as data
+from triptych.data.readers import decoded, images
+from triptych.data.registry import PLAIN, Options
 
 TEN = [encoded()] * 10
 

@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 
-from triptych.data import fetch, inventory
+from triptych.data import download, inventory
 from triptych.errors import DataError
 
 CONTENT = {f"{name}.gz": random.Random(name).randbytes(200_000) for name in ("a", "b")}
@@ -78,7 +78,7 @@ def published(server, tmp_path, monkeypatch):
 
     def publish(*mirrors: str, most: int = 2**20) -> None:
         urls = tuple(m if "://" in m else f"{server.url}/{m}/" for m in mirrors)
-        monkeypatch.setitem(fetch.PUBLISHED, "mnist", fetch.Published(urls, sums, most=most))
+        monkeypatch.setitem(download.PUBLISHED, "mnist", download.Published(urls, sums, most=most))
 
     return publish
 
@@ -86,12 +86,12 @@ def published(server, tmp_path, monkeypatch):
 def test_files_arrive_whole_and_only_once(server, published, tmp_path):
     published("good")
     seen: list = []
-    folder = fetch.fetch("mnist", lambda *said: seen.append(said))
+    folder = download.fetch("mnist", lambda *said: seen.append(said))
     assert folder == tmp_path / "mnist"
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == CONTENT
     assert seen[-1] == ("b.gz", len(CONTENT["b.gz"]), len(CONTENT["b.gz"]))
     server.log.clear()
-    fetch.fetch("mnist")
+    download.fetch("mnist")
     assert server.log == []
 
 
@@ -99,25 +99,25 @@ def test_a_broken_download_goes_on_where_it_stopped(server, published, tmp_path)
     published("good")
     server.set_broken(True)
     with pytest.raises(DataError, match=r"no mirror gave a good a\.gz"):
-        fetch.fetch("mnist")
+        download.fetch("mnist")
     assert (tmp_path / "mnist" / "a.gz.part").stat().st_size == 2**16
     server.set_broken(False)
     server.log.clear()
-    fetch.fetch("mnist")
+    download.fetch("mnist")
     assert server.log[0] == ("/good/a.gz", "bytes=65536-")
     assert (tmp_path / "mnist" / "a.gz").read_bytes() == CONTENT["a.gz"]
 
 
 def test_the_next_mirror_is_asked_and_a_wrong_file_is_never_kept(published, tmp_path):
     published("gone", "wrong", "good")
-    fetch.fetch("mnist")
+    download.fetch("mnist")
     assert (tmp_path / "mnist" / "a.gz").read_bytes() == CONTENT["a.gz"]
 
 
 def test_when_every_mirror_fails_it_says_how(published, tmp_path):
     published("gone", "wrong")
     with pytest.raises(DataError) as error:
-        fetch.fetch("mnist")
+        download.fetch("mnist")
     assert "404" in str(error.value)
     assert "SHA-256 is wrong" in str(error.value)
     assert not list((tmp_path / "mnist").glob("*.gz"))
@@ -128,26 +128,26 @@ def test_a_mirror_without_end_is_left_at_the_limit(published, tmp_path, mirror: 
     published(mirror)
     largest = []
     with pytest.raises(DataError) as error:
-        fetch.fetch("mnist", lambda _, have, __: largest.append(have))
+        download.fetch("mnist", lambda _, have, __: largest.append(have))
     assert "it sends more than 1,048,576 bytes" in str(error.value)
     assert max(largest) <= 2**20 + 2**16
     assert not list((tmp_path / "mnist").iterdir())
     published(mirror, "good")
-    fetch.fetch("mnist")
+    download.fetch("mnist")
     assert (tmp_path / "mnist" / "a.gz").read_bytes() == CONTENT["a.gz"]
 
 
 def test_what_is_left_of_an_endless_download_is_not_gone_on_with(published, tmp_path):
     published("good", most=150_000)
     with pytest.raises(DataError, match="it sends more than 150,000 bytes"):
-        fetch.fetch("mnist")
+        download.fetch("mnist")
     assert not list((tmp_path / "mnist").iterdir())
 
 
 def test_without_a_network_it_says_what_to_do(published, tmp_path):
     published("http://127.0.0.1:9/", "http://127.0.0.1:1/")
     with pytest.raises(DataError) as error:
-        fetch.fetch("mnist")
+        download.fetch("mnist")
     assert str(error.value) == (
         "mnist: no mirror gave a good a.gz (the connection is refused); "
         f"what is here is kept: try again, or without a network put the four files into {tmp_path / 'mnist'}, or use --data FOLDER"
@@ -156,13 +156,13 @@ def test_without_a_network_it_says_what_to_do(published, tmp_path):
 
 def test_a_failure_is_one_short_line():
     unresolved = OSError("HTTPSConnectionPool(host='x', port=443): Max retries (Caused by NameResolutionError(…))")
-    assert fetch._brief(unresolved) == "its name cannot be resolved: no network?"
-    assert len(fetch._brief(OSError("a\n\x1b[2J" * 500))) <= 100
-    assert fetch._brief(OSError("a\n\x1b[2J")).isprintable()
+    assert download._brief(unresolved) == "its name cannot be resolved: no network?"
+    assert len(download._brief(OSError("a\n\x1b[2J" * 500))) <= 100
+    assert download._brief(OSError("a\n\x1b[2J")).isprintable()
 
 
 def test_mirrors_that_are_encrypted_come_first():
-    for published in fetch.PUBLISHED.values():
+    for published in download.PUBLISHED.values():
         plain = [mirror.startswith("http://") for mirror in published.mirrors]
         assert plain == sorted(plain)
 
@@ -170,7 +170,7 @@ def test_mirrors_that_are_encrypted_come_first():
 def test_the_limit_leaves_room_for_every_published_file():
     """MNIST's largest file has 9.9 MB, Fashion-MNIST's 26.4, KMNIST's 18.2, CIFAR-10's archive 170.1."""
     for name, megabytes in {"mnist": 9.92, "fashion-mnist": 26.43, "kmnist": 18.17, "cifar10": 170.06}.items():
-        assert fetch.PUBLISHED[name].most > megabytes * 1e6
+        assert download.PUBLISHED[name].most > megabytes * 1e6
 
 
 def archive(members: dict[str, bytes]) -> bytes:
@@ -191,18 +191,18 @@ def packed(server, tmp_path, monkeypatch):
     def publish(content: bytes) -> None:
         monkeypatch.setitem(CONTENT, "c.tar.gz", content)
         sums = {"c.tar.gz": hashlib.sha256(content).hexdigest()}
-        monkeypatch.setitem(fetch.PUBLISHED, "cifar10", fetch.Published((f"{server.url}/good/",), sums, members=("x.bin", "y.bin")))
+        monkeypatch.setitem(download.PUBLISHED, "cifar10", download.Published((f"{server.url}/good/",), sums, members=("x.bin", "y.bin")))
 
     return publish
 
 
 def test_of_an_archive_only_the_members_are_kept(server, packed, tmp_path):
     packed(archive({"set/x.bin": b"x", "set/x": b"a pickle", "set/y.bin": b"y", "set/z.bin": b"z"}))
-    folder = fetch.fetch("cifar10")
+    folder = download.fetch("cifar10")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"x.bin": b"x", "y.bin": b"y"}
     assert [item.file for item in inventory.inventory() if item.name == "cifar10"] == [str(folder / "x.bin"), str(folder / "y.bin")]
     server.log.clear()
-    fetch.fetch("cifar10")
+    download.fetch("cifar10")
     assert server.log == []
 
 
@@ -220,7 +220,7 @@ def test_a_bad_archive_gets_one_clear_line(packed, tmp_path, kind: str):
     content, says = BAD_ARCHIVES[kind]
     packed(content)
     with pytest.raises(DataError) as error:
-        fetch.fetch("cifar10")
+        download.fetch("cifar10")
     assert says in str(error.value)
     assert "\n" not in str(error.value)
     assert {path.name for path in tmp_path.iterdir()} == {"cifar10"}
@@ -228,7 +228,7 @@ def test_a_bad_archive_gets_one_clear_line(packed, tmp_path, kind: str):
 
 def test_an_unknown_name():
     with pytest.raises(DataError, match="did you mean 'kmnist'"):
-        fetch.fetch("kmnis")
+        download.fetch("kmnis")
 
 
 def test_the_inventory_says_what_is_here(tmp_path, monkeypatch):
@@ -251,7 +251,7 @@ def test_a_damaged_file_does_not_end_the_inventory(tmp_path, monkeypatch):
 
 
 def test_every_published_file_has_a_sum():
-    for published in fetch.PUBLISHED.values():
+    for published in download.PUBLISHED.values():
         assert published.count in (4, 6)
         assert len(published.classes) == 10
         assert all(len(value) == 64 for value in published.sha256.values())

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pictures import COLOUR, SKIP, claiming, encoded, error_of, fill, table
 from PIL import Image
 
-from triptych import data
-from triptych.data import Options, images
+from triptych.data import registry as data
+from triptych.data.readers import images
+from triptych.data.registry import Options
 from triptych.errors import DataError
 
 RNG = np.random.default_rng(1)

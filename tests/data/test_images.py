@@ -10,9 +10,10 @@ import pytest
 from pictures import COLOUR, SKIP, encoded, error_of, fill, table
 from PIL import Image
 
-from triptych import data
-from triptych.data import PLAIN, Options, decoded, folder, images, parquet
+from triptych.data import registry as data
+from triptych.data.readers import decoded, folder, images, parquet
 from triptych.data.reading import Found
+from triptych.data.registry import PLAIN, Options
 
 RNG = np.random.default_rng(2)
 GREY = RNG.integers(0, 256, (6, 5), np.uint8)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pictures import SKIP, encoded, error_of, table
 from PIL import Image
 
-from triptych import data
-from triptych.data import PLAIN, Options, parquet
+from triptych.data import registry as data
+from triptych.data.readers import parquet
+from triptych.data.registry import PLAIN, Options
 from triptych.errors import DataError
 
 CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg"

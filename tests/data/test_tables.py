@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_iris
 from sklearn.preprocessing import StandardScaler
 
-from triptych import data
 from triptych.cli.options import data_line
-from triptych.data import Options
+from triptych.data import registry as data
+from triptych.data.registry import Options
 from triptych.errors import DataError
 
 PIXELS = [f"pixel{i}" for i in range(784)]

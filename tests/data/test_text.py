@@ -2,7 +2,7 @@
 
 import pytest
 
-from triptych.data.text import listed
+from triptych.data.readers.text import listed
 
 LISTS = {
     "none": ([], 150, "nothing"),

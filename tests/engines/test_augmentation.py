@@ -12,13 +12,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from triptych import engines, state, zoo
-from triptych.augmentation import Augmentation, Draws
+from triptych.core import registry, state
+from triptych.core.plan import PLAN_BYTES, Schedule
 from triptych.data.dataset import Split
+from triptych.engines.numpy.scratch import augmentation as scratch
 from triptych.parity import lockstep
-from triptych.plan import PLAN_BYTES, Schedule
-from triptych.recipe import Recipe
-from triptych.scratch import augmentation as scratch
+from triptych.spec import zoo
+from triptych.spec.augmentation import Augmentation, Draws
+from triptych.spec.recipe import Recipe
 
 ALL = Augmentation(rotate=15, crop=3, shift=2, flip=True, cutout=4)
 
@@ -85,7 +86,7 @@ def augmented(name: str, how: Augmentation, x: np.ndarray, drawn: Draws) -> np.n
     if name == "jax":
         import jax
 
-        from triptych.engines.jax import augment
+        from triptych.engines.jax.engine import augment
 
         with jax.enable_x64(True):
             return np.array(jax.jit(augment, static_argnums=0)(how, x, drawn))
@@ -146,7 +147,7 @@ def test_an_engine_sees_what_was_drawn(name: str, backend: str, dtype: str, few:
     network = zoo.get("classic")
     for how in (ALL, replace(ALL, rotate=0)):
         recipe = Recipe(1, 64, dtype=dtype, augmentation=how)
-        engine = engines.create(name, network, recipe, backend=backend)
+        engine = registry.create(name, network, recipe, backend=backend)
         engine.load(state.initial(network, recipe))
         plan = next(Schedule(network, recipe, len(few)).plans())
         found = engine.trace(engine.put(few), plan)["output/flatten"]
@@ -160,7 +161,7 @@ def test_an_engine_sees_what_was_drawn(name: str, backend: str, dtype: str, few:
 
 def walked(name: str, backend: str, few: Split, how: Augmentation = ALL) -> lockstep.Outcome:
     network, recipe = zoo.get("classic"), Recipe(2, 64, dtype="float64", augmentation=how)
-    reference, candidate = engines.create("numpy", network, recipe), engines.create(name, network, recipe, backend=backend)
+    reference, candidate = registry.create("numpy", network, recipe), registry.create(name, network, recipe, backend=backend)
     schedule, start = Schedule(network, recipe, len(few)), state.initial(network, recipe)
     *_, outcome = lockstep.walk(reference, candidate, few, islice(schedule.singles(), 5), start)
     if outcome.equal:
@@ -176,9 +177,9 @@ def test_a_training_with_all_of_them_is_equal(name: str, backend: str, few: Spli
 
 @pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
 def test_a_shift_in_the_other_direction_is_caught(name: str, backend: str, few: Split, monkeypatch):
-    engines.create(name, zoo.get("classic"), Recipe())  # imports the module
+    registry.create(name, zoo.get("classic"), Recipe())  # imports the module
     of = f"triptych.engines.{name}"
-    own: Any = sys.modules.get(f"{of}.augmentation", sys.modules[of])  # an engine may be one file
+    own: Any = sys.modules.get(f"{of}.augmentation", sys.modules[f"{of}.engine"])  # an engine may be one file
     right = own.KINDS["shift"]
     monkeypatch.setitem(own.KINDS, "shift", lambda x, s, most: right(x, -s, most))
     how, x = Augmentation(shift=2), images(0, (1, 5, 5, 1), "float64")

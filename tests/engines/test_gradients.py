@@ -9,19 +9,20 @@ from conftest import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triptych import layers as spec
-from triptych import placing, state, zoo
+from triptych.core import state
+from triptych.core.plan import Plan
+from triptych.core.registry import create
 from triptych.data.dataset import Split
-from triptych.engines import create
-from triptych.network import Network
-from triptych.parity.compare import first_divergence
-from triptych.plan import Plan
-from triptych.recipe import Recipe
-from triptych.scratch import layers
-from triptych.scratch.build import build
-from triptych.scratch.crew import Crew
-from triptych.scratch.layers import Training
-from triptych.scratch.loss import softmax_cross_entropy
+from triptych.engines.numpy.scratch import layers
+from triptych.engines.numpy.scratch.build import build
+from triptych.engines.numpy.scratch.crew import Crew
+from triptych.engines.numpy.scratch.layers import Training
+from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
+from triptych.parity.divergence import first_divergence
+from triptych.spec import layers as spec
+from triptych.spec import placement, zoo
+from triptych.spec.network import Network
+from triptych.spec.recipe import Recipe
 
 H = 1e-5  # central differences: error of order H² and of rounding/H, both far below 1e-6
 KINK = 1e-3
@@ -57,7 +58,7 @@ def untied(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.permutation(np.arange(np.prod(shape), dtype=float)).reshape(shape) * 1e-2
 
 
-def check(layer: placing.Layer, x: np.ndarray, rng: np.random.Generator, **training: Any) -> None:
+def check(layer: placement.Layer, x: np.ndarray, rng: np.random.Generator, **training: Any) -> None:
     """Every gradient of a layer, parameters and input, against central differences of a random linear loss."""
     place = layer.place(x.shape[1:], ())
     own = build(place, Crew())
@@ -102,7 +103,7 @@ POINTWISE = [
 @pytest.mark.parametrize("layer", [*VECTORS, *POINTWISE], ids=repr)
 @given(st.integers(1, 5), st.integers(2, 6), seeds)
 @few
-def test_layers_of_vectors(layer: placing.Layer, batch: int, inputs: int, seed: int):
+def test_layers_of_vectors(layer: placement.Layer, batch: int, inputs: int, seed: int):
     rng = np.random.default_rng(seed)
     check(layer, away(rng.normal(size=(batch, inputs))), rng)
 
@@ -112,7 +113,7 @@ def test_layers_of_vectors(layer: placing.Layer, batch: int, inputs: int, seed: 
 )
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(2, 3), seeds)
 @few
-def test_layers_of_images(layer: placing.Layer, batch: int, h: int, w: int, c: int, seed: int):
+def test_layers_of_images(layer: placement.Layer, batch: int, h: int, w: int, c: int, seed: int):
     rng = np.random.default_rng(seed)
     check(layer, away(rng.normal(size=(batch, h, w, c))), rng)
 
@@ -153,7 +154,7 @@ PARTED = [spec.Conv2D("l", 4, 3, 1, 1, 2), spec.Conv2D("l", 3, 2, 2), spec.MaxPo
 
 
 @pytest.mark.parametrize("layer", [*PARTED, spec.BatchNorm("l"), spec.ReLU("l")], ids=repr)
-def test_a_batch_that_is_worked_off_in_parts(layer: placing.Layer, monkeypatch):
+def test_a_batch_that_is_worked_off_in_parts(layer: placement.Layer, monkeypatch):
     """Two images at a time and one left over, where a small batch otherwise fits into the cache whole."""
     rng = np.random.default_rng(0)
     monkeypatch.setattr(layers, "CACHED", 2 * 5 * 5 * 9 * 4)

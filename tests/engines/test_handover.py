@@ -4,19 +4,21 @@ from functools import cache
 
 import pytest
 
-from triptych import data, engines, state, zoo
-from triptych.augmentation import Augmentation
+from triptych.core import registry, state
+from triptych.core.plan import Schedule
+from triptych.core.registry import Engine
+from triptych.data import registry as data
 from triptych.data.dataset import Split
-from triptych.engines import Engine
-from triptych.optimizers import SHORTHANDS, optimizer
 from triptych.parity import lockstep
-from triptych.parity.compare import figures
-from triptych.plan import Schedule
-from triptych.recipe import Recipe
-from triptych.schedules import Cosine
+from triptych.parity.divergence import figures
+from triptych.spec import zoo
+from triptych.spec.augmentation import Augmentation
+from triptych.spec.optimizers import SHORTHANDS, optimizer
+from triptych.spec.recipe import Recipe
+from triptych.spec.schedules import Cosine
 
 NETWORKS = ["custom", "lenet"]
-NAMES = [name for name, entry in engines.entries().items() if entry.installed]
+NAMES = [name for name, entry in registry.entries().items() if entry.installed]
 BEFORE, EPOCHS = 5, 3  # of 3 steps an epoch: it changes hands in the middle of the second
 
 needs_two = pytest.mark.skipif(len(NAMES) < 2, reason="only NumPy is installed")
@@ -58,7 +60,7 @@ def advance(engine: Engine, schedule: Schedule, start: state.State, first: int, 
 def test_in_every_direction_it_ends_where_numpy_alone_ends(network: str, chosen: str):
     plans = schedule(network, chosen)
     start = state.initial(plans.network, plans.recipe)
-    own = {name: engines.create(name, plans.network, plans.recipe) for name in NAMES}
+    own = {name: registry.create(name, plans.network, plans.recipe) for name in NAMES}
     alone = advance(own["numpy"], plans, start, 0, plans.steps)
     halfway = {name: advance(own[name], plans, start, 0, BEFORE) for name in NAMES}
     for before in NAMES:
@@ -75,7 +77,7 @@ def test_with_batch_norm_the_step_after_the_hand_over_is_numpys(chosen: str):
     """With BatchNorm training amplifies rounding itself: one step is compared, from the state that was handed over."""
     plans = schedule("lenet-bn", chosen)
     start, rule = state.initial(plans.network, plans.recipe), lockstep.rule(plans.network, plans.recipe)
-    own = {name: engines.create(name, plans.network, plans.recipe) for name in NAMES}
+    own = {name: registry.create(name, plans.network, plans.recipe) for name in NAMES}
     for before in NAMES:
         halfway = advance(own[before], plans, start, 0, BEFORE)
         ends = {name: advance(own[name], plans, halfway, BEFORE, BEFORE + 1) for name in NAMES if name != before}
@@ -91,7 +93,7 @@ def test_what_is_not_handed_over_is_missed(lost: str):
     """The comparison has teeth: without Adam's slots, or without its count of steps, the end is another."""
     plans = schedule("custom", "adam")
     start = state.initial(plans.network, plans.recipe)
-    numpy, other = (engines.create(name, plans.network, plans.recipe) for name in NAMES[:2])
+    numpy, other = (registry.create(name, plans.network, plans.recipe) for name in NAMES[:2])
     alone = advance(numpy, plans, start, 0, plans.steps)
     halfway = advance(numpy, plans, start, 0, BEFORE)
     for name in halfway:

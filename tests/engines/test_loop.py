@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 from conftest import rows
 
-from triptych import data, engines, loop, metrics, state, zoo
-from triptych.callbacks import EarlyStopping, ReduceLROnPlateau
+from triptych.core import metrics, registry, state
+from triptych.core.plan import Schedule
+from triptych.data import registry as data
 from triptych.data.dataset import Split
+from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
 from triptych.errors import TriptychError
-from triptych.loop import Position, Training
-from triptych.optimizers import SGD, optimizer
-from triptych.plan import Schedule
-from triptych.recipe import Recipe
-from triptych.schedules import Cosine
-from triptych.scratch.loss import softmax_cross_entropy
+from triptych.spec import zoo
+from triptych.spec.callbacks import EarlyStopping, ReduceLROnPlateau
+from triptych.spec.optimizers import SGD, optimizer
+from triptych.spec.recipe import Recipe
+from triptych.spec.schedules import Cosine
+from triptych.training import loop
+from triptych.training.loop import Position, Training
 
 NETWORK = zoo.get("regularized")
 RECIPE = Recipe(
@@ -33,7 +36,7 @@ RECIPE = Recipe(
 
 def begun(split: Split, recipe: Recipe = RECIPE, name: str = "numpy", backend: str | None = None, network=NETWORK, **resumed) -> Training:
     train, validation = data.stratified(split, recipe.seed, recipe.validation) if recipe.validation else (split, None)
-    engine = engines.create(name, network, recipe, backend=backend)
+    engine = registry.create(name, network, recipe, backend=backend)
     engine.load(resumed.pop("start", None) or state.initial(network, recipe))
     return Training(engine, Schedule(network, recipe, len(train)), train, validation, **resumed)
 
@@ -61,7 +64,7 @@ def test_it_is_the_loop_that_one_would_write(few: Split, whole):
     train, validation = data.stratified(few, 0, 0.2)
     assert (len(train), len(validation)) == (160, 40)
     schedule = Schedule(NETWORK, RECIPE, 160)
-    engine = engines.create("numpy", NETWORK, RECIPE)
+    engine = registry.create("numpy", NETWORK, RECIPE)
     engine.load(state.initial(NETWORK, RECIPE))
     x, rate, best = engine.put(train), 0.01, 0.0
     found = [event for event in whole[1] if event["type"] == "epoch"]

@@ -9,16 +9,17 @@ from conftest import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triptych import state, zoo
+from triptych.core import state
+from triptych.core.plan import Plan, Schedule
+from triptych.core.registry import create
 from triptych.data.dataset import Split
-from triptych.engines import create
+from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
 from triptych.errors import SpecError
-from triptych.loss import Clip, Loss
-from triptych.optimizers import SGD
-from triptych.parity.compare import first_divergence
-from triptych.plan import Plan, Schedule
-from triptych.recipe import Recipe
-from triptych.scratch.loss import softmax_cross_entropy
+from triptych.parity.divergence import first_divergence
+from triptych.spec import zoo
+from triptych.spec.losses import Clip, Loss
+from triptych.spec.optimizers import SGD
+from triptych.spec.recipe import Recipe
 
 NETWORK = zoo.dense("n", [6], shape=(4, 4, 1), classes=3)
 WEIGHTS = (0.5, 2.0, 3.25)

@@ -6,9 +6,10 @@ import sys
 import pytest
 from conftest import rows
 
-from triptych import engines, zoo
+from triptych.core import registry
 from triptych.errors import EngineError
-from triptych.recipe import Recipe
+from triptych.spec import zoo
+from triptych.spec.recipe import Recipe
 
 # 1.2 thousand million weights: 4.7 GiB an array, where 5 GiB more than the imports took may be had.
 LIMITED = """
@@ -30,24 +31,24 @@ except BaseException as error:
 def test_it_is_refused_before_anything_is_allocated(name: str, backend: str):
     huge = zoo.dense("huge", [10**9])
     with pytest.raises(EngineError, match=r"huge: not enough memory; .*: 795,000,000,010 parameters .* take 5,923 GiB"):
-        engines.create(name, huge, Recipe(1), backend=backend)
+        registry.create(name, huge, Recipe(1), backend=backend)
 
 
 def test_what_is_needed_counts_every_array():
     """Weights, gradients and Adam's two slots, of 8 bytes each."""
-    from triptych.optimizers import Adam
+    from triptych.spec.optimizers import Adam
 
     huge = zoo.dense("huge", [10**9])
     with pytest.raises(EngineError, match=f"take {795_000_000_010 * 8 * 4 / 2**30:,.0f} GiB"):
-        engines.check_memory(huge, Recipe(1, optimizer=Adam(), dtype="float64"))
-    engines.check_memory(zoo.get("best"), Recipe(1))
+        registry.check_memory(huge, Recipe(1, optimizer=Adam(), dtype="float64"))
+    registry.check_memory(zoo.get("best"), Recipe(1))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process so")
 @pytest.mark.parametrize("name", ["torch", "tensorflow"])
 def test_an_allocation_that_fails_is_recognised(name: str):
-    if not engines.entry(name).installed:
+    if not registry.entry(name).installed:
         pytest.skip("not installed")
     done = subprocess.run([sys.executable, "-c", LIMITED, name], capture_output=True, text=True, timeout=200)
     assert done.stdout.endswith("True\n"), done.stdout + done.stderr
@@ -65,4 +66,4 @@ def test_an_allocation_that_fails_is_recognised(name: str):
     ],
 )
 def test_the_words_of_the_frameworks(error: Exception, says: bool):
-    assert engines.ran_out_of_memory(error) == says
+    assert registry.ran_out_of_memory(error) == says

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from conftest import rows
 
-from triptych import state, zoo
+from triptych.core import state
+from triptych.core.plan import Plan
+from triptych.core.registry import create
 from triptych.data.dataset import Split
-from triptych.engines import create
-from triptych.optimizers import SHORTHANDS, optimizer
-from triptych.plan import Plan
-from triptych.recipe import Recipe
+from triptych.spec import zoo
+from triptych.spec.optimizers import SHORTHANDS, optimizer
+from triptych.spec.recipe import Recipe
 
 STEPS = 200
 NETWORK = zoo.dense("n", [6], shape=(4, 4, 1), classes=3)

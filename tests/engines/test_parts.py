@@ -9,19 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triptych import engines, state, zoo
+from triptych.core import registry, state
+from triptych.core.plan import Plan, Schedule
 from triptych.data.dataset import Split
-from triptych.engines import numpy as engine_module
-from triptych.layers import Conv2D, Dense, Dropout, Flatten, ReLU, Residual
-from triptych.network import Network
-from triptych.optimizers import optimizer
-from triptych.parity.compare import first_divergence
+from triptych.engines.numpy import engine as engine_module
+from triptych.engines.numpy.scratch import stretch
+from triptych.engines.numpy.scratch.crew import Crew, threads
+from triptych.engines.numpy.scratch.products import cross_product, product
+from triptych.parity.divergence import first_divergence
 from triptych.parity.specimens import SPECIMENS
-from triptych.plan import Plan, Schedule
-from triptych.recipe import Recipe
-from triptych.scratch import stretch
-from triptych.scratch.crew import Crew, threads
-from triptych.scratch.products import cross_product, product
+from triptych.spec import zoo
+from triptych.spec.layers import Conv2D, Dense, Dropout, Flatten, ReLU, Residual
+from triptych.spec.network import Network
+from triptych.spec.optimizers import optimizer
+from triptych.spec.recipe import Recipe
 
 # A residual without a norm, whose convolutions the parts of a batch go through.
 RESIDUAL = Network(
@@ -98,7 +99,7 @@ def test_a_part_has_no_more_samples_than_stay_in_the_cache(monkeypatch):
 def test_pixels_that_are_always_zero_need_no_work_and_learn_nothing(name: str):
     network, recipe = zoo.get("classic"), Recipe(2, 16, optimizer(name), dtype="float64")
     split = images(48, network.input_shape)
-    engine = engines.create("numpy", network, recipe)
+    engine = registry.create("numpy", network, recipe)
     start = state.initial(network, recipe)
     engine.load(start)
     data = engine.put(split)
@@ -119,7 +120,7 @@ def test_pixels_that_are_always_zero_need_no_work_and_learn_nothing(name: str):
     hidden = np.maximum(others.pixels("float64").reshape(30, -1) @ reached + engine.state()["hidden/bias"], 0)
     expected = hidden @ engine.state()["output/kernel"] + engine.state()["output/bias"]
     np.testing.assert_allclose(engine.logits(engine.put(others)), expected, rtol=1e-12, atol=1e-12)
-    fresh = engines.create("numpy", network, recipe)
+    fresh = registry.create("numpy", network, recipe)
     fresh.load(engine.state())
     for each in (engine, fresh):
         each.run(each.put(others), Plan(np.array([0.1]), np.arange(16, dtype=np.int32)[None]))
@@ -130,7 +131,7 @@ def test_pixels_that_are_always_zero_need_no_work_and_learn_nothing(name: str):
 def test_images_without_a_pixel():
     """Of which nothing is left to multiply: the biases alone answer."""
     network, recipe = zoo.get("classic"), Recipe(1, "full", optimizer("sgd"), dtype="float64")
-    engine, black = engines.create("numpy", network, recipe), Split(np.zeros((40, *network.input_shape), np.uint8), np.zeros(40, np.int32))
+    engine, black = registry.create("numpy", network, recipe), Split(np.zeros((40, *network.input_shape), np.uint8), np.zeros(40, np.int32))
     start = state.initial(network, recipe)
     engine.load(start)
     np.testing.assert_allclose(engine.logits(engine.put(black)), np.tile(start["output/bias"], (40, 1)), atol=1e-15)
@@ -159,7 +160,7 @@ def test_images_are_dropped_out_of_in_free_mode():
     """Height, width and channels all different, so that no other order of the axes fits."""
     layers = (Conv2D("conv", 3), Dropout("dropout", 0.5), Flatten("flatten"), Dense("output", 10))
     network, recipe = Network("n", (6, 9, 1), layers), Recipe(1, 8, random="free")
-    engine = engines.create("numpy", network, recipe)
+    engine = registry.create("numpy", network, recipe)
     engine.load(state.initial(network, recipe))
     data, plan = engine.put(images(8, (6, 9, 1))), next(Schedule(network, recipe, 8).plans())
     seen = engine.trace(data, plan)
@@ -172,7 +173,7 @@ def test_images_are_dropped_out_of_in_free_mode():
 def test_all_pixels_are_worked_with_where_images_are_shifted():
     network = zoo.get("classic")
     recipe = replace(Recipe(1, 16), augmentation=replace(Recipe(1, 16).augmentation, shift=2))
-    assert engines.create("numpy", network, recipe).put(images(16, network.input_shape)).x.shape == (16, 28, 28, 1)
+    assert registry.create("numpy", network, recipe).put(images(16, network.input_shape)).x.shape == (16, 28, 28, 1)
 
 
 @given(st.integers(1, 700), st.integers(0, 60), st.integers(1, 40), st.booleans(), st.booleans(), st.integers(0, 2**31))

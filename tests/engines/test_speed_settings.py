@@ -3,18 +3,19 @@
 import numpy as np
 import pytest
 
-from triptych import engines, state, zoo
+from triptych.core import registry, state
+from triptych.core.plan import Plan, Schedule
 from triptych.data.dataset import Split
-from triptych.layers import Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
-from triptych.network import Network
-from triptych.optimizers import optimizer
-from triptych.parity.compare import figures
-from triptych.plan import Plan, Schedule
-from triptych.recipe import Recipe
+from triptych.parity.divergence import figures
+from triptych.spec import zoo
+from triptych.spec.layers import Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
+from triptych.spec.network import Network
+from triptych.spec.optimizers import optimizer
+from triptych.spec.recipe import Recipe
 
 
 def loaded(name: str, network: Network, recipe: Recipe, backend: str | None = None):
-    engine = engines.create(name, network, recipe, backend=backend)
+    engine = registry.create(name, network, recipe, backend=backend)
     engine.load(state.initial(network, recipe))
     return engine
 

@@ -4,24 +4,25 @@ import numpy as np
 import pytest
 from conftest import rows
 
-from triptych import engines, state, zoo
+from triptych.core import registry, state
+from triptych.core.plan import Plan, Schedule
 from triptych.data.dataset import Split
+from triptych.engines.numpy.scratch.crew import threads
 from triptych.errors import EngineError
-from triptych.layers import Conv2D, Dense, Dropout, Flatten
-from triptych.network import Network
-from triptych.optimizers import SHORTHANDS, optimizer
-from triptych.parity.compare import figures
+from triptych.parity.divergence import figures
 from triptych.parity.specimens import SPECIMENS
-from triptych.plan import Plan, Schedule
-from triptych.recipe import Recipe
-from triptych.scratch.crew import threads
+from triptych.spec import zoo
+from triptych.spec.layers import Conv2D, Dense, Dropout, Flatten
+from triptych.spec.network import Network
+from triptych.spec.optimizers import SHORTHANDS, optimizer
+from triptych.spec.recipe import Recipe
 
 NETWORK = zoo.get("regularized")
 
 
 def build(name: str, backend: str, optimizer_name: str = "adam", dtype="float64", **changes):
     recipe = Recipe(1, 64, optimizer(optimizer_name), dtype=dtype, **changes)
-    engine = engines.create(name, NETWORK, recipe, backend=backend)
+    engine = registry.create(name, NETWORK, recipe, backend=backend)
     start = state.initial(NETWORK, recipe)
     rng = np.random.default_rng(3)
     for array_name, array in start.items():  # slots of a run that is under way; second moments are never negative
@@ -70,10 +71,10 @@ def test_everything_is_in_the_recipes_dtype(name, backend, dtype, few: Split):
 @pytest.mark.parametrize(("make", "chosen"), [(SPECIMENS[i % len(SPECIMENS)], name) for i, name in enumerate(SHORTHANDS)])
 def test_numpy_computes_in_no_other_dtype(dtype, make, chosen, few: Split, monkeypatch):
     """Every array that a layer or an update makes, not only what comes out at the end."""
-    from triptych.scratch import layers, optimizers
+    from triptych.engines.numpy.scratch import layers, optimizers
 
     network, recipe = make(zoo.GREY, 10), Recipe(1, 64, optimizer(chosen), dtype=dtype)
-    engine = engines.create("numpy", network, recipe)
+    engine = registry.create("numpy", network, recipe)
     engine.load(state.initial(network, recipe))
     seen: set[str] = set()
     for cls in {kind for layer in engine.layers for kind in type(layer).__mro__ if issubclass(kind, layers.Layer)}:
@@ -214,14 +215,14 @@ def test_tensorflow_traces_once_for_each_shape(backend: str, few: Split):
 
 def test_jax_traces_once_for_each_shape_whoever_asks(few: Split, monkeypatch):
     pytest.importorskip("jax")
-    from triptych.engines import jax as module
+    from triptych.engines.jax import engine as module
 
     traced, own = [], module.cross_entropy
     monkeypatch.setattr(module, "cross_entropy", lambda *a: traced.append(a) or own(*a))
     recipe = Recipe(4, 64, optimizer("adam", rate=0.00123), dtype="float64")  # of no other test
     schedule, start = Schedule(NETWORK, recipe, 200, 2), state.initial(NETWORK, recipe)
     for _ in range(2):
-        engine = engines.create("jax", NETWORK, recipe)
+        engine = registry.create("jax", NETWORK, recipe)
         engine.load(start)
         data = engine.put(few)
         for plan in schedule.plans():
@@ -232,29 +233,29 @@ def test_jax_traces_once_for_each_shape_whoever_asks(few: Split, monkeypatch):
 
 def test_what_cannot_be_had_is_said(monkeypatch):
     recipe = Recipe()
-    assert engines.create("numpy", NETWORK, recipe, device="cuda").device == "cpu"  # the reference has no other
+    assert registry.create("numpy", NETWORK, recipe, device="cuda").device == "cpu"  # the reference has no other
     for call, says in (
-        (lambda: engines.create("pytorch", NETWORK, recipe), "did you mean 'torch'"),
-        (lambda: engines.create("numpy", NETWORK, recipe, backend="xla"), "no backend 'xla'"),
+        (lambda: registry.create("pytorch", NETWORK, recipe), "did you mean 'torch'"),
+        (lambda: registry.create("numpy", NETWORK, recipe, backend="xla"), "no backend 'xla'"),
     ):
         with pytest.raises(EngineError, match=says):
             call()
-    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
     with pytest.raises(EngineError, match=r"not installed: pip install 'triptych\[torch\]'"):
-        engines.create("torch", NETWORK, recipe)
+        registry.create("torch", NETWORK, recipe)
 
 
 @pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
 def test_devices_that_are_not_there(name: str, backend: str):
     for device, says in (("cuda", "sees no cuda device"), ("tpu", "unknown|known"), ("mps", "mps device")):
         with pytest.raises(EngineError, match=says):
-            engines.create(name, NETWORK, Recipe(), device=device, backend=backend)
-    assert engines.create(name, NETWORK, Recipe(), device="auto", backend=backend).device == "cpu"
+            registry.create(name, NETWORK, Recipe(), device=device, backend=backend)
+    assert registry.create(name, NETWORK, Recipe(), device="auto", backend=backend).device == "cpu"
 
 
 def test_engines_are_found_by_their_files():
-    assert list(engines.entries()) == ["numpy", "torch", "tensorflow", "jax"]  # the optional one last
-    assert list(engines.entry("torch").backends) == ["eager", "onednn", "bf16", "compiled"]
+    assert list(registry.entries()) == ["numpy", "torch", "tensorflow", "jax"]  # the optional one last
+    assert list(registry.entry("torch").backends) == ["eager", "onednn", "bf16", "compiled"]
 
 
 @pytest.mark.parametrize(("name", "backend"), rows())
@@ -264,7 +265,7 @@ def test_names_and_sizes_that_no_framework_stumbles_over(name: str, backend: str
     network, recipe = Network("my/net", (2, 2, 1), layers), Recipe(1, "full", dtype="float64", seed=2**62)
     split = Split(np.arange(20, dtype=np.uint8).reshape(5, 2, 2, 1), np.array([0, 1, 2, 0, 1], np.int32))
     plan, ends = Schedule(network, recipe, 5).plan(0, 1, 5), []
-    for engine in (engines.create("numpy", network, recipe), engines.create(name, network, recipe, backend=backend)):
+    for engine in (registry.create("numpy", network, recipe), registry.create(name, network, recipe, backend=backend)):
         engine.load(state.initial(network, recipe))
         engine.run(engine.put(split), plan)
         engine.sync()

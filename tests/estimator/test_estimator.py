@@ -18,11 +18,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from triptych import data, metrics, state
+from triptych.core import metrics, state
+from triptych.data import registry as data
 from triptych.data.dataset import Split
-from triptych.estimator import TriptychClassifier
-from triptych.layers import Conv2D, Dense, Dropout, Flatten, ReLU
-from triptych.network import Network
+from triptych.sklearn import TriptychClassifier
+from triptych.spec.layers import Conv2D, Dense, Dropout, Flatten, ReLU
+from triptych.spec.network import Network
 
 FIXED = {"n_iter_no_change": inf, "random_state": 3}  # so many epochs and no fewer, always the same
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triptych.callbacks import EarlyStopping, ReduceLROnPlateau
 from triptych.errors import SpecError
-from triptych.monitor import Memory, Monitor
-from triptych.recipe import Recipe
+from triptych.spec.callbacks import EarlyStopping, ReduceLROnPlateau
+from triptych.spec.monitor import Memory, Monitor
+from triptych.spec.recipe import Recipe
 
 SERIES = 1000
 MONITORS = ("validation_loss", "validation_accuracy")

@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
-from triptych import metrics
 from triptych.bench import statistics
-from triptych.bench.code import lines
+from triptych.bench.line_count import lines
+from triptych.core import metrics
 
 
 @pytest.mark.parametrize(("right", "count"), [(0, 10), (10, 10), (173, 180), (9087, 10_000)])

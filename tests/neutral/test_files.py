@@ -15,12 +15,13 @@ import damage
 import numpy as np
 import pytest
 
-from triptych import files, state, zoo
+from triptych.core import files, state
 from triptych.errors import TriptychError
-from triptych.loop import Position
-from triptych.monitor import Memory
-from triptych.optimizers import Adam, RMSprop
-from triptych.recipe import Recipe
+from triptych.spec import zoo
+from triptych.spec.monitor import Memory
+from triptych.spec.optimizers import Adam, RMSprop
+from triptych.spec.recipe import Recipe
+from triptych.training.loop import Position
 
 STATES = Path(__file__).parent / "states"
 NETWORK, RECIPE = zoo.get("classic"), Recipe(1, 64, Adam())
@@ -197,7 +198,7 @@ def test_nan_weights_and_foreign_files_are_refused(tmp_path):
 def test_a_kill_during_a_save_leaves_the_old_file_whole(saved):
     path, start = saved
     code = (
-        "import sys; from pathlib import Path; from triptych import files, state, zoo; from triptych.recipe import *\n"
+        "import sys; from pathlib import Path; from triptych.core import files, state; from triptych.spec import zoo; from triptych.spec.recipe import *\n"
         "n, r = zoo.get('classic'), Recipe(1, 64, Adam()); s = state.initial(n, r)\n"
         "print('go', flush=True)\nwhile True: files.save_state(Path(sys.argv[1]), s, n, r, {'engine': 'numpy'})"
     )

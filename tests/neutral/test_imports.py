@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 import triptych
-from triptych import engines
+from triptych.core import registry
 
 HEAVY = {"torch", "tensorflow", "keras", "jax", "sklearn", "matplotlib", "rich", "typer", "einops", "pooch", "safetensors"}
 HEAVY |= {"PIL", "pyarrow"}
 PACKAGE = Path(triptych.__file__).parent
 
-FRAMEWORKS = {entry.requires for name, entry in engines.entries().items() if name != "numpy"} | {"keras"}
+FRAMEWORKS = {entry.requires for name, entry in registry.entries().items() if name != "numpy"} | {"keras"}
 
 # None in sys.modules would do the same, if scipy did not look into what it finds there.
 ABSENT = f"""
@@ -50,7 +50,7 @@ def test_the_package_imports_nothing_heavy():
 )
 def test_a_command_imports_what_it_needs(command: str, needed: set[str], tmp_path: Path):
     """No framework that it does not use, in this process; verify and compare have theirs in processes of their own."""
-    code = f"from triptych.cli import main\ntry: main({command.split()})\nexcept SystemExit: pass"
+    code = f"from triptych.cli.app import main\ntry: main({command.split()})\nexcept SystemExit: pass"
     assert modules_after(code, tmp_path) & (HEAVY | {"numpy", "scipy"}) == needed
 
 

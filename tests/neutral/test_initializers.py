@@ -7,12 +7,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from triptych import initializers, state
+from triptych.core import state
 from triptych.errors import SpecError
-from triptych.initializers import CUT, KEPT, KERNELS, draw
-from triptych.layers import GELU, LIKE, AvgPool2D, BatchNorm, Conv2D, Dense, Flatten, LayerNorm, LeakyReLU, Residual
-from triptych.network import Network
-from triptych.recipe import Recipe
+from triptych.spec import initializers
+from triptych.spec.initializers import CUT, KEPT, KERNELS, draw
+from triptych.spec.layers import (
+    GELU,
+    LIKE,
+    AvgPool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Flatten,
+    LayerNorm,
+    LeakyReLU,
+    Residual,
+)
+from triptych.spec.network import Network
+from triptych.spec.recipe import Recipe
 
 SHAPE, FAN_IN, FAN_OUT = (500, 400), 500, 400  # 200,000 numbers: four standard errors of a deviation are at most 0.7 %
 VARIANCES = {"he": 2 / FAN_IN, "glorot": 2 / (FAN_IN + FAN_OUT), "lecun": 1 / FAN_IN, "torch": 1 / (3 * FAN_IN)}

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triptych import layout, zoo
-from triptych.engines import entries
+from triptych.core import layout
+from triptych.core.registry import entries
+from triptych.spec import zoo
 
 
 def test_every_engine_has_its_row():

@@ -4,7 +4,7 @@ from math import log
 
 import pytest
 
-from triptych.metrics import unlearned
+from triptych.core.metrics import unlearned
 
 
 @pytest.mark.parametrize(

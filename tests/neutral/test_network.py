@@ -2,10 +2,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triptych import zoo
 from triptych.errors import SpecError
-from triptych.layers import AvgPool2D, BatchNorm, Conv2D, Dense, Dropout, Flatten, LayerNorm, MaxPool2D, ReLU, Residual
-from triptych.network import Network
+from triptych.spec import zoo
+from triptych.spec.layers import (
+    AvgPool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    LayerNorm,
+    MaxPool2D,
+    ReLU,
+    Residual,
+)
+from triptych.spec.network import Network
 
 
 def test_the_zoo_has_the_parameters_that_arithmetic_gives():

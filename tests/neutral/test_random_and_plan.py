@@ -7,21 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triptych import random, state, zoo
-from triptych.optimizers import Adam
-from triptych.plan import PLAN_BYTES, Schedule
-from triptych.recipe import Recipe
+from triptych.core import rng, state
+from triptych.core.plan import PLAN_BYTES, Schedule
+from triptych.spec import zoo
+from triptych.spec.optimizers import Adam
+from triptych.spec.recipe import Recipe
 
 
 def test_the_numbers_never_change():
     """Pinned: a change here changes every published result."""
-    assert sha256(random.bits(1000, 7, "name", 3).astype("<u8").tobytes()).hexdigest()[:16] == "3c0ac5de3025a211"
+    assert sha256(rng.bits(1000, 7, "name", 3).astype("<u8").tobytes()).hexdigest()[:16] == "3c0ac5de3025a211"
     assert sha256(state.initial(zoo.get("classic"), Recipe())["hidden/kernel"].tobytes()).hexdigest()[:16] == "505920244b425b70"
-    assert random.permutation(8, 0, "order", 0).tolist() == [0, 1, 2, 3, 5, 6, 7, 4]
+    assert rng.permutation(8, 0, "order", 0).tolist() == [0, 1, 2, 3, 5, 6, 7, 4]
 
 
 def test_uniform_is_uniform_and_keys_are_independent():
-    a, b = random.uniform((100_000,), 1, "a"), random.uniform((100_000,), 1, "b")
+    a, b = rng.uniform((100_000,), 1, "a"), rng.uniform((100_000,), 1, "b")
     assert 0 <= a.min() < 1e-4
     assert 1 - 1e-4 < a.max() < 1
     assert abs(a.mean() - 0.5) < 0.004  # four standard errors
@@ -30,7 +31,7 @@ def test_uniform_is_uniform_and_keys_are_independent():
 
 @pytest.mark.parametrize("rate", [0.0, 0.2, 0.5, 0.99])
 def test_masks_keep_the_share_they_should(rate: float):
-    assert abs(random.keep((1000, 101), rate, 5, "drop", 0).mean() - (1 - rate)) < 0.006
+    assert abs(rng.keep((1000, 101), rate, 5, "drop", 0).mean() - (1 - rate)) < 0.006
 
 
 @given(st.integers(1, 400), st.one_of(st.just("full"), st.integers(1, 500)), st.integers(1, 5), st.integers(1, 50), st.integers(0, 9))

@@ -5,13 +5,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triptych.augmentation import Augmentation
-from triptych.callbacks import ReduceLROnPlateau
 from triptych.errors import SpecError
-from triptych.loss import Clip, Loss
-from triptych.optimizers import FRACTIONS, OPTIMIZERS, SGD, SHORTHANDS, Adagrad, Adam, Nadam, Optimizer, optimizer
-from triptych.recipe import Recipe
-from triptych.schedules import Cosine
+from triptych.spec.augmentation import Augmentation
+from triptych.spec.callbacks import ReduceLROnPlateau
+from triptych.spec.losses import Clip, Loss
+from triptych.spec.optimizers import (
+    FRACTIONS,
+    OPTIMIZERS,
+    SGD,
+    SHORTHANDS,
+    Adagrad,
+    Adam,
+    Nadam,
+    Optimizer,
+    optimizer,
+)
+from triptych.spec.recipe import Recipe
+from triptych.spec.schedules import Cosine
 
 fractions = st.floats(0, 0.999)
 positive = st.floats(1e-12, 10)

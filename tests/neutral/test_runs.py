@@ -12,9 +12,9 @@ import damage
 import numpy as np
 import pytest
 
-from triptych import runs
 from triptych.errors import TriptychError
 from triptych.report import tensorboard
+from triptych.training import run_folder
 
 RESULTS = {"kind": "train", "title": "784-10-10", "recipe": {"epochs": 3}, "rate": 1e-08, "history": [{"loss": 0.25}, {"loss": None}]}
 
@@ -22,13 +22,13 @@ RESULTS = {"kind": "train", "title": "784-10-10", "recipe": {"epochs": 3}, "rate
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A run folder with results of a training."""
-    with runs.Run(tmp_path / "run") as run:
+    with run_folder.Run(tmp_path / "run") as run:
         run.save_results(RESULTS)
     return tmp_path / "run"
 
 
 def test_results_come_back(folder: Path):
-    results = runs.read_results(folder, "train")
+    results = run_folder.read_results(folder, "train")
     assert {key: results[key] for key in RESULTS} == RESULTS
     assert results["schema"] == 2
     assert (folder / "results.json").read_text().count("\n") > 10
@@ -42,7 +42,7 @@ def test_every_flipped_bit_of_results_is_refused(folder: Path):
         broken[at // 8] ^= 1 << at % 8
         path.write_bytes(broken)
         with pytest.raises(TriptychError) as refused:
-            runs.read_results(folder, "train")
+            run_folder.read_results(folder, "train")
         message = str(refused.value)
         assert message.startswith(str(path)) or "results of triptych" in message
         assert message.isprintable()
@@ -53,35 +53,35 @@ def test_results_that_are_cut_off_are_refused(folder: Path, keep: int):
     path = folder / "results.json"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(TriptychError, match=r"results\.json: (not results|its SHA-256 does not match)"):
-        runs.read_results(folder, "train")
+        run_folder.read_results(folder, "train")
 
 
 def test_results_without_a_digest_are_those_of_schema_1(folder: Path):
     path = folder / "results.json"
     old = {"schema": 1, "triptych": "0.1.0"} | RESULTS
     path.write_text(json.dumps(old))
-    assert runs.read_results(folder, "train") == old
+    assert run_folder.read_results(folder, "train") == old
     path.write_text(json.dumps(old | {"schema": 2}))
     with pytest.raises(TriptychError, match="SHA-256 does not match"):
-        runs.read_results(folder, "train")
+        run_folder.read_results(folder, "train")
 
 
 @pytest.mark.parametrize("content", ["[" * 200_000, "[]", "null", "\ud800", '{"schema": []}', '{"schema": 2, "sha256": 7}', "1" * 5000])
 def test_what_is_no_results_is_refused(folder: Path, content: str):
     (folder / "results.json").write_bytes(content.encode(errors="surrogatepass"))
     with pytest.raises(TriptychError, match=r"results\.json"):
-        runs.read_results(folder, None)
+        run_folder.read_results(folder, None)
 
 
 def test_results_that_may_not_be_read_say_so(folder: Path, monkeypatch):
     monkeypatch.setattr(Path, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
     with pytest.raises(TriptychError, match=r"results\.json: cannot be read \(Permission denied\)"):
-        runs.read_results(folder, None)
+        run_folder.read_results(folder, None)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_pipes_and_devices_are_not_waited_for(folder: Path):
-    for name, read in (("results.json", runs.read_results), ("events.jsonl", runs.read_events)):
+    for name, read in (("results.json", run_folder.read_results), ("events.jsonl", run_folder.read_events)):
         (folder / name).unlink()
         os.mkfifo(folder / name)
         with pytest.raises(TriptychError, match="not a regular file"):
@@ -115,8 +115,8 @@ def test_a_line_that_is_no_event(tmp_path, line: bytes):
     good = [{"type": "begin"}, BLOCK, OF_A_ROW, EVALUATION]
     text = b"".join(json.dumps(event).encode() + b"\n" for event in good)
     (tmp_path / "events.jsonl").write_bytes(text + line + b"\n" + text)
-    assert runs.read_events(tmp_path) == good
-    assert runs.read_log(tmp_path) == (good + good, 1)
+    assert run_folder.read_events(tmp_path) == good
+    assert run_folder.read_log(tmp_path) == (good + good, 1)
 
 
 def test_one_flipped_bit_costs_one_line_at_most(tmp_path):
@@ -125,7 +125,7 @@ def test_one_flipped_bit_costs_one_line_at_most(tmp_path):
     text = b"".join(json.dumps(event).encode() + b"\n" for event in good)
     for _ in range(300):
         (tmp_path / "events.jsonl").write_bytes(damage.flipped(text, rng))
-        events, damaged = runs.read_log(tmp_path)
+        events, damaged = run_folder.read_log(tmp_path)
         assert len(events) + damaged in (len(good) - 1, len(good), len(good) + 1)  # a line break may go, or come
         assert len(events) >= len(good) - 2
         assert sum(event in events for event in good) >= len(good) - 2
@@ -133,7 +133,7 @@ def test_one_flipped_bit_costs_one_line_at_most(tmp_path):
 
 def written(folder: Path, results: dict, events: list[dict]) -> None:
     """A run folder of a comparison with no more than what the logs of TensorBoard need."""
-    with runs.Run(folder) as run:
+    with run_folder.Run(folder) as run:
         for event in events:
             run.log(event)
         run.save_results(results)
@@ -162,14 +162,14 @@ def test_a_report_touches_no_path_that_a_log_names(tmp_path):
 def test_results_that_name_a_path_as_a_row_are_refused(tmp_path, row: str):
     written(tmp_path / "run", {"runs": [{"seed": 0, "rows": {"numpy": {}, row: {}}}]}, [])
     with pytest.raises(TriptychError, match=r"results\.json.*is not a plain name"):
-        runs.read_results(tmp_path / "run")
+        run_folder.read_results(tmp_path / "run")
 
 
 @pytest.mark.parametrize("seed", ["../victim", "0", None, -1, 0.5, True, [], 2**63])
 def test_results_with_a_seed_that_is_no_whole_number_are_refused(tmp_path, seed):
     written(tmp_path / "run", {"runs": [{"seed": seed, "rows": {"numpy": {}}}]}, [])
     with pytest.raises(TriptychError, match=r"results\.json.*is not a whole number"):
-        runs.read_results(tmp_path / "run")
+        run_folder.read_results(tmp_path / "run")
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -188,7 +188,7 @@ def test_a_row_that_is_a_link_is_not_followed(tmp_path, seeds: int):
 
 
 def created(root: Path, *parts: str) -> Path:
-    with runs.Run.create(root, *parts) as run:
+    with run_folder.Run.create(root, *parts) as run:
         return run.folder
 
 
@@ -204,10 +204,10 @@ def test_the_newest_run_is_of_its_kind(tmp_path):
     for name in ("20260101-000000-compare", "20260102-000000-compare-mlp-digits", "20260103-000000-train-numpy-compare-digits"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text("{}")
-    assert runs.newest(tmp_path).name == "20260102-000000-compare-mlp-digits"
-    assert runs.newest(tmp_path, "train").name == "20260103-000000-train-numpy-compare-digits"
+    assert run_folder.newest(tmp_path).name == "20260102-000000-compare-mlp-digits"
+    assert run_folder.newest(tmp_path, "train").name == "20260103-000000-train-numpy-compare-digits"
     with pytest.raises(TriptychError, match="no finished run"):
-        runs.newest(tmp_path, "verify")
+        run_folder.newest(tmp_path, "verify")
 
 
 def test_many_runs_at_one_moment_have_folders_of_their_own(tmp_path):
@@ -244,9 +244,9 @@ def test_a_name_that_is_taken_between_look_and_make(tmp_path, monkeypatch):
 
 
 def test_a_run_folder_is_locked_against_other_processes(tmp_path):
-    code = "import sys; from pathlib import Path; from triptych import runs\nwith runs.locked(Path(sys.argv[1])): print('got it')"
+    code = "import sys; from pathlib import Path; from triptych.training import run_folder\nwith run_folder.locked(Path(sys.argv[1])): print('got it')"
     command = [sys.executable, "-c", code, str(tmp_path)]
-    with runs.locked(tmp_path):
+    with run_folder.locked(tmp_path):
         other = subprocess.run(command, capture_output=True, text=True, check=False)
         assert "TriptychError" in other.stderr
         assert "another process is training in this run folder" in other.stderr
@@ -255,6 +255,6 @@ def test_a_run_folder_is_locked_against_other_processes(tmp_path):
 
 def test_numbers_of_numpy_are_no_surprise(tmp_path):
     """Results hold what JSON has; a figure that is not finite is null."""
-    with runs.Run(tmp_path / "run") as run:
+    with run_folder.Run(tmp_path / "run") as run:
         run.save_results({"kind": "train", "value": float(np.float64(np.nan))})
-    assert runs.read_results(tmp_path / "run", "train")["value"] is None
+    assert run_folder.read_results(tmp_path / "run", "train")["value"] is None

@@ -8,13 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triptych import zoo
+from triptych.core.plan import Schedule
 from triptych.errors import SpecError
-from triptych.named import from_json, to_json
-from triptych.optimizers import SGD
-from triptych.plan import Schedule
-from triptych.recipe import Recipe
-from triptych.schedules import SCHEDULES, Constant, Cosine, Exponential, OneCycle, RateSchedule, Step
+from triptych.spec import zoo
+from triptych.spec.optimizers import SGD
+from triptych.spec.recipe import Recipe
+from triptych.spec.schedules import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    Exponential,
+    OneCycle,
+    RateSchedule,
+    Step,
+)
+from triptych.spec.serialization import from_json, to_json
 
 PER_EPOCH, EPOCHS = 7, 6
 STEPS = PER_EPOCH * EPOCHS

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triptych import zoo
-from triptych.bench import wire
-from triptych.plan import Schedule
-from triptych.recipe import Recipe
+from triptych.core.plan import Schedule
+from triptych.process import protocol
+from triptych.spec import zoo
+from triptych.spec.recipe import Recipe
 
 
 @given(
@@ -19,9 +19,9 @@ from triptych.recipe import Recipe
 def test_there_and_back(sizes: dict[str, int], kind: str):
     arrays = {name: np.ones((n, 3), kind).T for name, n in sizes.items()} | {"scalar": np.array(3)}
     stream = io.BytesIO()
-    wire.send(stream, {"do": "x", "n": 1}, arrays)
+    protocol.send(stream, {"do": "x", "n": 1}, arrays)
     stream.seek(0)
-    message, found = wire.receive(stream)
+    message, found = protocol.receive(stream)
     assert message == {"do": "x", "n": 1}
     assert list(found) == list(arrays)
     assert all(
@@ -31,20 +31,20 @@ def test_there_and_back(sizes: dict[str, int], kind: str):
 
 def test_plans_there_and_back():
     plans = list(Schedule(zoo.get("regularized"), Recipe(1, 64), 200, 2).plans())
-    found = wire.unpack_plans(wire.pack_plans(plans))
+    found = protocol.unpack_plans(protocol.pack_plans(plans))
     assert len(found) == len(plans) == 3
     for a, b in zip(plans, found, strict=True):
         assert np.array_equal(a.rate, b.rate)
         assert np.array_equal(a.order, b.order)
         assert all(np.array_equal(a.keep[name], b.keep[name]) for name in a.keep)
-    (full,) = wire.unpack_plans(wire.pack_plans([next(Schedule(zoo.get("classic"), Recipe(3), 200).plans())]))
+    (full,) = protocol.unpack_plans(protocol.pack_plans([next(Schedule(zoo.get("classic"), Recipe(3), 200).plans())]))
     assert full.order is None
 
 
 def test_a_message_that_was_cut_off_is_an_end():
     stream = io.BytesIO()
-    wire.send(stream, {"do": "x"}, {"a": np.ones(100)})
+    protocol.send(stream, {"do": "x"}, {"a": np.ones(100)})
     whole = stream.getvalue()
     for length in (0, 3, 8, 20, len(whole) - 1):
         with pytest.raises(EOFError):
-            wire.receive(io.BytesIO(whole[:length]))
+            protocol.receive(io.BytesIO(whole[:length]))

@@ -1,8 +1,8 @@
 import pytest
 
-from triptych import zoo
 from triptych.errors import SpecError
-from triptych.recipe import Recipe
+from triptych.spec import zoo
+from triptych.spec.recipe import Recipe
 
 
 def conv(size: int, inputs: int, filters: int) -> int:

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from triptych import engines, state, zoo
+from triptych.core import registry, state
+from triptych.core.plan import Schedule
+from triptych.core.state import State
 from triptych.data.dataset import Split
-from triptych.optimizers import optimizer
 from triptych.parity import lockstep
-from triptych.parity.compare import figures, first_divergence
-from triptych.plan import Schedule
-from triptych.recipe import Recipe
-from triptych.state import State
+from triptych.parity.divergence import figures, first_divergence
+from triptych.spec import zoo
+from triptych.spec.optimizers import optimizer
+from triptych.spec.recipe import Recipe
 
 TRACE = {
     "output/hidden": np.array([[1.0, -2.0]]),
@@ -133,7 +134,7 @@ def test_images_without_a_pixel_in_equal_classes_are_proved_equal(chosen: str):
     network = zoo.get("classic")
     recipe = Recipe(5, "full", optimizer(chosen), dtype="float64")
     start = state.initial(network, recipe)
-    own, other = (engines.create(name, network, recipe) for name in ("numpy", "torch"))
+    own, other = (registry.create(name, network, recipe) for name in ("numpy", "torch"))
     steps = Schedule(network, recipe, len(black), 1).singles()
     *_, outcome = lockstep.walk(own, other, black, steps, start, lockstep.rule(network, recipe))
     assert outcome.equal, str(outcome.divergence)

@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 from conftest import rows
 
-from triptych import engines, state, zoo
+from triptych.core import registry, state
+from triptych.core.plan import Schedule
+from triptych.core.registry import Engine
 from triptych.data.dataset import Split
-from triptych.engines import Engine
-from triptych.layers import LAYERS, BatchNorm, Dropout, LayerNorm
-from triptych.network import Network
-from triptych.optimizers import SHORTHANDS, optimizer
 from triptych.parity import lockstep
-from triptych.parity.compare import BOUND
+from triptych.parity.divergence import BOUND
 from triptych.parity.specimens import SPECIMENS
-from triptych.plan import Schedule
-from triptych.recipe import Recipe
+from triptych.spec import zoo
+from triptych.spec.layers import LAYERS, BatchNorm, Dropout, LayerNorm
+from triptych.spec.network import Network
+from triptych.spec.optimizers import SHORTHANDS, optimizer
+from triptych.spec.recipe import Recipe
 
 STEPS, STEPWISE, SHORT = 200, 100, 10  # of a trajectory, of steps that are judged each by itself, and in the other backends
 NETWORKS = {build.__name__: build(zoo.GREY, 10) for build in SPECIMENS}
@@ -41,7 +42,7 @@ class Recorded:
 
 @lru_cache(maxsize=1)
 def recorded(network: Network, recipe: Recipe) -> Recorded:
-    return Recorded(engines.create("numpy", network, recipe))
+    return Recorded(registry.create("numpy", network, recipe))
 
 
 # The other backends in one case each; all in all by ``triptych verify --layers --all --backends all``.
@@ -71,9 +72,9 @@ def test_every_layer_with_every_optimizer(network: str, chosen: str, name: str, 
     few = Split(digits.train.images[:65], digits.train.labels[:65])
     recipe = Recipe(40, 8, optimizer(chosen), dtype="float64")
     specimen = NETWORKS[network]
-    steps = SHORT if backend != engines.entry(name).default_backend else STEPWISE if specimen.stepwise else STEPS
+    steps = SHORT if backend != registry.entry(name).default_backend else STEPWISE if specimen.stepwise else STEPS
     schedule, rule = Schedule(specimen, recipe, len(few), 3), lockstep.rule(specimen, recipe)
-    reference, candidate = recorded(specimen, recipe), engines.create(name, specimen, recipe, backend=backend)
+    reference, candidate = recorded(specimen, recipe), registry.create(name, specimen, recipe, backend=backend)
     reference.at = 0
     start = state.initial(specimen, recipe)
     *_, outcome = lockstep.walk(reference, candidate, few, schedule.proof(steps), start, rule)

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from conftest import rows
 
-from triptych import engines, state, zoo
-from triptych.bench.rows import Row, Spec
+from triptych.bench.contestants import Row, Spec
+from triptych.core import registry, state
+from triptych.core.plan import Schedule
 from triptych.data.dataset import Dataset
-from triptych.optimizers import SHORTHANDS, optimizer
-from triptych.parity import lockstep, rounding
-from triptych.plan import Schedule
-from triptych.recipe import Recipe
+from triptych.parity import float32, lockstep
+from triptych.spec import zoo
+from triptych.spec.optimizers import SHORTHANDS, optimizer
+from triptych.spec.recipe import Recipe
 
 STEPS = 500
 SHORT = 40  # for the backends that are not the default: the same code steps, compiled in another way
@@ -22,7 +23,7 @@ SHORT = 40  # for the backends that are not the default: the same code steps, co
 def proof(name: str, backend: str, network, recipe, digits: Dataset, steps: int):
     start = state.initial(network, recipe)
     schedule = Schedule(network, recipe, len(digits.train), 11)
-    reference, candidate = (engines.create(n, network, recipe, backend=b) for n, b in (("numpy", "eager"), (name, backend)))
+    reference, candidate = (registry.create(n, network, recipe, backend=b) for n, b in (("numpy", "eager"), (name, backend)))
     plans = islice((step for plan in schedule.plans() for step in plan.single()), steps)
     *_, outcome = lockstep.walk(reference, candidate, digits.train, plans, start)
     return outcome, lockstep.blocks(candidate, digits.train, schedule, start)
@@ -46,7 +47,7 @@ def cases() -> list:
 @pytest.mark.parametrize(("network", "chosen", "name", "backend"), cases())
 def test_whole_trajectories_are_equal(network: str, chosen: str, name: str, backend: str, digits: Dataset):
     """Every engine; bound 1e-11 at every step, kind by kind."""
-    default = engines.entry(name).default_backend == backend
+    default = registry.entry(name).default_backend == backend
     recipe = Recipe(20, 64, optimizer(chosen), dtype="float64")
     steps = STEPS if default else SHORT
     outcome, blocks = proof(name, backend, zoo.get(network), recipe, digits, steps)
@@ -68,29 +69,29 @@ def test_with_and_without_masks_in_full_and_in_mini_batches(network: str, batch,
     assert blocks.equal, str(blocks.divergence)
 
 
-def verdict(candidate, digits: Dataset, network, chosen: str, proved: bool = True) -> rounding.Rounding:
+def verdict(candidate, digits: Dataset, network, chosen: str, proved: bool = True) -> float32.Rounding:
     recipe = Recipe(3, 64, optimizer(chosen))
     schedule, start = Schedule(network, recipe, len(digits.train)), state.initial(network, recipe)
-    reference, yardstick = (engines.create("numpy", network, recipe) for _ in range(2))
-    exact = engines.create("numpy", network, Recipe(3, 64, optimizer(chosen), dtype="float64"))
-    own = rounding.shared_steps(reference, exact, yardstick, digits.train, schedule, start)
-    errors = rounding.shared_steps(reference, exact, candidate, digits.train, schedule, start)
-    assert len(errors) == rounding.STEPS == 16
-    return rounding.judge(errors, own, proved)
+    reference, yardstick = (registry.create("numpy", network, recipe) for _ in range(2))
+    exact = registry.create("numpy", network, Recipe(3, 64, optimizer(chosen), dtype="float64"))
+    own = float32.shared_steps(reference, exact, yardstick, digits.train, schedule, start)
+    errors = float32.shared_steps(reference, exact, candidate, digits.train, schedule, start)
+    assert len(errors) == float32.STEPS == 16
+    return float32.judge(errors, own, proved)
 
 
 @pytest.mark.parametrize(("name", "backend"), rows(slow=False))
 @pytest.mark.parametrize(("network", "chosen"), [*(("classic", name) for name in SHORTHANDS), ("custom", "adam"), ("lenet", "momentum")])
 def test_a_correct_engine_is_only_rounding(name: str, backend: str, network: str, chosen: str, digits: Dataset):
     described = zoo.get(network)
-    found = verdict(engines.create(name, described, Recipe(3, 64, optimizer(chosen)), backend=backend), digits, described, chosen)
+    found = verdict(registry.create(name, described, Recipe(3, 64, optimizer(chosen)), backend=backend), digits, described, chosen)
     assert found.verdict == "rounding", found
     assert found.error < 1e-4
 
 
 def test_reduced_precision_is_told_from_rounding_and_from_a_formula(digits: Dataset):
     """Products of numbers cut to bfloat16's 8 bits: precision where the float64 proof holds, formula where it does not."""
-    from triptych.engines.numpy import Engine
+    from triptych.engines.numpy.engine import Engine
 
     network = zoo.get("custom")
 
@@ -107,7 +108,7 @@ def test_reduced_precision_is_told_from_rounding_and_from_a_formula(digits: Data
 def test_twins_are_one_unit_in_the_last_place_away():
     network, recipe = zoo.get("classic"), Recipe()
     start = state.initial(network, recipe)
-    twins = rounding.twins(start, 0)
+    twins = float32.twins(start, 0)
     assert len(twins) == 3
     for twin in twins:
         a, b = start["hidden/kernel"], twin["hidden/kernel"]
@@ -121,19 +122,19 @@ def test_sign_flips_are_counted():
     network = zoo.get("custom")
     a = {"output/relu1": np.array([0.0, 1.0, 2.0]), "output/relu2": np.array([0.0]), "output/hidden1": np.array([-1.0])}
     b = {"output/relu1": np.array([1e-9, 0.0, 3.0]), "output/relu2": np.array([0.0]), "output/hidden1": np.array([1.0])}
-    assert rounding.sign_flips(network, a, b) == 2
+    assert float32.sign_flips(network, a, b) == 2
 
 
 def test_what_is_not_finite_is_not_judged():
-    assert rounding.judge([1e-6], [np.inf], proved=False).verdict == "diverged"
-    assert rounding.judge([np.inf], [1e-6], proved=True).verdict == "precision"
-    assert rounding.judge([0.0], [0.0], proved=True).verdict == "rounding"
+    assert float32.judge([1e-6], [np.inf], proved=False).verdict == "diverged"
+    assert float32.judge([np.inf], [1e-6], proved=True).verdict == "precision"
+    assert float32.judge([0.0], [0.0], proved=True).verdict == "rounding"
     a = {"l/kernel": np.ones(3), "l/bias": np.array([np.nan])}
-    assert np.isnan(rounding.apart(a, a))
+    assert np.isnan(float32.apart(a, a))
 
 
 def test_only_a_backend_that_says_so_may_be_imprecise_and_in_nothing_else():
-    same, precision = lockstep.Outcome(3), rounding.Rounding("precision", 1e-3, 1e-7)
+    same, precision = lockstep.Outcome(3), float32.Rounding("precision", 1e-3, 1e-7)
     row = Row(Spec("torch", "bf16"), walked=same, blocked=same, rounding=precision)
     assert row.as_announced
     assert "computes in reduced precision" in (row.unproved or "")
@@ -142,7 +143,7 @@ def test_only_a_backend_that_says_so_may_be_imprecise_and_in_nothing_else():
         replace(row, same_start=False),
         replace(row, failed="it died"),
         replace(row, blocked=None),
-        replace(row, rounding=rounding.Rounding("formula", 1e-3, 1e-7)),
-        replace(row, rounding=rounding.Rounding("rounding", 1e-7, 1e-7)),
+        replace(row, rounding=float32.Rounding("formula", 1e-3, 1e-7)),
+        replace(row, rounding=float32.Rounding("rounding", 1e-7, 1e-7)),
     ):
         assert not other.as_announced

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from conftest import rows
 
-from triptych import engines, state, zoo
+from triptych.core import registry, state
+from triptych.core.plan import Schedule
 from triptych.data.dataset import Dataset, Split
-from triptych.optimizers import optimizer
 from triptych.parity import lockstep
-from triptych.parity.compare import BOUND
-from triptych.plan import Schedule
-from triptych.recipe import Recipe
+from triptych.parity.divergence import BOUND
+from triptych.spec import zoo
+from triptych.spec.optimizers import optimizer
+from triptych.spec.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
@@ -29,7 +30,7 @@ def test_each_step_is_equal(network: str, samples: int, name: str, backend: str,
     few = few if described.input_shape == zoo.GREY else coloured(few)
     rule = lockstep.rule(described, recipe)
     assert rule.stepwise
-    reference, candidate = engines.create("numpy", described, recipe), engines.create(name, described, recipe, backend=backend)
+    reference, candidate = registry.create("numpy", described, recipe), registry.create(name, described, recipe, backend=backend)
     schedule, start = Schedule(described, recipe, samples), state.initial(described, recipe)
     *_, outcome = lockstep.walk(reference, candidate, few, schedule.singles(), start, rule)
     assert outcome.divergence is None, str(outcome.divergence)

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from triptych import engines, files, zoo
-from triptych.optimizers import optimizer
-from triptych.recipe import Recipe
-from triptych.runs import Run
+from triptych.core import files, registry
+from triptych.spec import zoo
+from triptych.spec.optimizers import optimizer
+from triptych.spec.recipe import Recipe
+from triptych.training.run_folder import Run
 
 OUTCOME = {"steps": 50, "worst": {"outputs": 1e-15, "loss": 1e-15, "gradients": 2e-15, "weights": 3e-15}}
 STEPS = 40
@@ -17,7 +18,7 @@ BLOCKS = 15
 
 def row(engine: str, backend: str, **changes: Any) -> dict[str, Any]:
     """One row of results.json, proved equal, unless the changes say otherwise."""
-    entry = engines.entry(engine)
+    entry = registry.entry(engine)
     default = backend == entry.default_backend
     made = {
         "engine": engine,
@@ -53,13 +54,13 @@ def row(engine: str, backend: str, **changes: Any) -> dict[str, Any]:
 
 def key(engine: str, backend: str) -> str:
     """The key of a row in results.json."""
-    return engine if backend == engines.entry(engine).default_backend else f"{engine}-{backend}"
+    return engine if backend == registry.entry(engine).default_backend else f"{engine}-{backend}"
 
 
 def every_row() -> dict[str, dict[str, Any]]:
     """All engines in all backends; those of reduced precision are as announced."""
     rows: dict[str, dict[str, Any]] = {}
-    for name, entry in engines.entries().items():
+    for name, entry in registry.entries().items():
         for backend in entry.backends:
             rows[key(name, backend)] = row(name, backend)
             if backend in entry.reduced:
@@ -146,7 +147,7 @@ def folder(root: Path, made: dict[str, Any]) -> Path:
 
 def state(at: Path, name: str, scale: float = 1.0) -> None:
     """Write a row's state: the first weights of the classic network, times a factor."""
-    from triptych.state import initial
+    from triptych.core.state import initial
 
     network, recipe = zoo.get("classic"), Recipe()
     arrays = {name: (array * scale).astype(array.dtype) for name, array in initial(network, recipe).items()}

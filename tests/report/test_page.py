@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from report import made
 
-from triptych import engines
-from triptych.optimizers import SHORTHANDS, optimizer
-from triptych.recipe import Recipe
+from triptych.core import registry
 from triptych.report import page, slots
 from triptych.report.answers import answers
 from triptych.report.colors import style
-from triptych.zoo import get
+from triptych.spec.optimizers import SHORTHANDS, optimizer
+from triptych.spec.recipe import Recipe
+from triptych.spec.zoo import get
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
@@ -31,7 +31,7 @@ def _uncalibrated(tmp_path, monkeypatch):
 
 
 def rows_of(*names: str, **changes: Any) -> dict[str, dict[str, Any]]:
-    return {name: made.row(name, engines.entry(name).default_backend, **changes) for name in names}
+    return {name: made.row(name, registry.entry(name).default_backend, **changes) for name in names}
 
 
 def written(root: Path, results: dict[str, Any]) -> str:
@@ -143,9 +143,9 @@ def test_a_quiet_machine_names_the_winner_and_the_factor(tmp_path):
 
 @pytest.mark.parametrize("nothing", [{}, {"float64": None, "blocks": None, "float32": None, "ratio": None, "step": None}])
 def test_a_comparison_of_one_row_is_a_report_that_says_what_to_install(nothing: dict[str, Any], tmp_path, monkeypatch):
-    missing = {name: replace(entry, requires=f"no_module_{name}") for name, entry in engines.entries().items() if name != "numpy"}
-    known = {"numpy": engines.entry("numpy")} | missing
-    monkeypatch.setattr(engines, "entries", lambda: known)
+    missing = {name: replace(entry, requires=f"no_module_{name}") for name, entry in registry.entries().items() if name != "numpy"}
+    known = {"numpy": registry.entry("numpy")} | missing
+    monkeypatch.setattr(registry, "entries", lambda: known)
     text = written(tmp_path, made.results(rows_of("numpy", **nothing), fastest=None))
     assert "Only NumPy ran" in text
     assert "pip install &#39;triptych[torch]&#39;" in text
@@ -185,10 +185,10 @@ def test_a_row_has_the_same_colour_whichever_other_rows_there_are(tmp_path):
 
 
 def test_no_two_rows_look_the_same():
-    specs = [(name, backend) for name, entry in engines.entries().items() for backend in entry.backends]
+    specs = [(name, backend) for name, entry in registry.entries().items() for backend in entry.backends]
     looks = [style(*spec) for spec in specs]
     assert len({look.light for look in looks}) == len({look.dark for look in looks}) == len(specs)
-    for name, entry in engines.entries().items():
+    for name, entry in registry.entries().items():
         dashes = [style(name, backend).dash for backend in entry.backends]
         assert dashes[0] == ""
         assert len(set(dashes)) == len(dashes)

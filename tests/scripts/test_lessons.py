@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import triptych
-from triptych import engines, lesson, state
-from triptych.bench import machine
+from triptych import lesson
+from triptych.core import registry, state
+from triptych.core.plan import Schedule
 from triptych.data.dataset import Dataset
-from triptych.plan import Schedule
+from triptych.process import machine
 
 ROOT = Path(triptych.__file__).parents[1]
 SCRIPTS = {
@@ -45,7 +46,7 @@ def solved(engine: str, followed: tuple[str, ...]) -> str:
 
 def load(engine: str, folder: Path | None = None, followed: tuple[str, ...] = ()):
     """Import a lesson; with `followed`, a copy in `folder` whose comments were followed."""
-    pytest.importorskip(engines.entry(engine).requires)
+    pytest.importorskip(registry.entry(engine).requires)
     path = ROOT / f"{SCRIPTS[engine]}.py"
     if followed:
         assert folder
@@ -88,7 +89,7 @@ def test_each_equals_its_engine_to_1e_11_over_50_steps(engine: str, batch_size, 
         script.train(model, tf.constant(begun.x_train), tf.constant(begun.y_train), one_each.__getitem__, STEPS, 0.1, watch)
 
     network, recipe = begun.schedule.network, begun.schedule.recipe
-    own = engines.create(engine, network, recipe)
+    own = registry.create(engine, network, recipe)
     own.load(state.initial(network, recipe))
     data = own.put(digits.train)
     plans = (step for plan in Schedule(network, recipe, len(digits.train)).plans() for step in plan.single())
@@ -175,7 +176,7 @@ TRAINING = ("--data", "digits", "--batch-size", "full", "--epochs", "500")
     ["numpy", pytest.param("torch", marks=pytest.mark.slow), pytest.param("tensorflow", marks=pytest.mark.slow)],
 )
 def test_followed_to_the_letter_each_script_runs_and_its_seed_decides(engine: str, followed, tmp_path):
-    pytest.importorskip(engines.entry(engine).requires)
+    pytest.importorskip(registry.entry(engine).requires)
     script = tmp_path / "followed.py"
     script.write_text(solved(engine, followed), encoding="utf-8")
     first, again, other = (run(script, tmp_path, *TRAINING, "--seed", seed).stdout for seed in ("1", "1", "2"))
@@ -231,7 +232,7 @@ def run(script: Path, cwd: Path, *arguments: str, **environment: str) -> subproc
 
 @pytest.mark.parametrize("engine", SCRIPTS)
 def test_each_runs_with_no_more_than_what_is_here(engine: str, tmp_path):
-    pytest.importorskip(engines.entry(engine).requires)
+    pytest.importorskip(registry.entry(engine).requires)
     done = run(ROOT / f"{SCRIPTS[engine]}.py", tmp_path, "--epochs", "3")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("Data: digits, 1,617 training")

@@ -3,9 +3,9 @@
 import numpy as np
 from teeth.planting import Tooth, stored, with_layer
 
-from triptych.scratch.convolution import Conv2D, MaxPool2D
-from triptych.scratch.layers import Training
-from triptych.state import State
+from triptych.core.state import State
+from triptych.engines.numpy.scratch.convolution import Conv2D, MaxPool2D
+from triptych.engines.numpy.scratch.layers import Training
 
 
 def same_padding(self, x):

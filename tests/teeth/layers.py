@@ -3,8 +3,8 @@
 import numpy as np
 from teeth.planting import Tooth, with_layer
 
-from triptych.scratch.chain import Residual
-from triptych.scratch.layers import Dense, Dropout
+from triptych.engines.numpy.scratch.chain import Residual
+from triptych.engines.numpy.scratch.layers import Dense, Dropout
 
 
 def float32_inside(self, x, training=None):

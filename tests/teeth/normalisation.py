@@ -2,8 +2,8 @@
 
 from teeth.planting import Tooth, with_layer
 
-from triptych import layers as spec
-from triptych.scratch.normalisation import BatchNorm
+from triptych.engines.numpy.scratch.normalisation import BatchNorm
+from triptych.spec import layers as spec
 
 
 def epsilon_outside(self, x, statistics=None):

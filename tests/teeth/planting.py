@@ -15,15 +15,17 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from triptych import data, engines, state, zoo
+from triptych.core import registry, state
+from triptych.core.plan import Plan, Schedule
+from triptych.core.state import State
+from triptych.data import registry as data
 from triptych.data.dataset import Split
-from triptych.engines.numpy import Engine as Numpy
-from triptych.optimizers import optimizer
+from triptych.engines.numpy.engine import Engine as Numpy
 from triptych.parity import lockstep
 from triptych.parity.specimens import SPECIMENS
-from triptych.plan import Plan, Schedule
-from triptych.recipe import Recipe
-from triptych.state import State
+from triptych.spec import zoo
+from triptych.spec.optimizers import optimizer
+from triptych.spec.recipe import Recipe
 
 Mistake = Callable[[Any], Any]
 
@@ -65,9 +67,9 @@ def few() -> Split:
 
 
 def engine_class(name: str) -> Any:
-    pytest.importorskip(engines.entry(name).requires)
-    engines.create(name, NETWORKS["classic"], Recipe())  # imports the module
-    return sys.modules[f"triptych.engines.{name}"].Engine
+    pytest.importorskip(registry.entry(name).requires)
+    registry.create(name, NETWORKS["classic"], Recipe())  # imports the module
+    return sys.modules[f"triptych.engines.{name}.engine"].Engine
 
 
 @cache

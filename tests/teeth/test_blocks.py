@@ -14,14 +14,14 @@ import pytest
 from conftest import rows
 from teeth.planting import NETWORKS, engine_class, few
 
-from triptych import engines, state
+from triptych.core import registry, state
+from triptych.core.plan import Plan, Schedule
+from triptych.core.state import State
 from triptych.data.dataset import Dataset, Split
-from triptych.optimizers import SHORTHANDS, optimizer
-from triptych.parity import lockstep, rounding
-from triptych.parity.compare import figures
-from triptych.plan import Plan, Schedule
-from triptych.recipe import Recipe
-from triptych.state import State
+from triptych.parity import float32, lockstep
+from triptych.parity.divergence import figures
+from triptych.spec.optimizers import SHORTHANDS, optimizer
+from triptych.spec.recipe import Recipe
 
 NETWORK = NETWORKS["normed"]
 STEPS = 24  # of one plan; then comes a batch of 3
@@ -46,7 +46,7 @@ def checked(engine: Any, chosen: str) -> lockstep.Outcome:
 
 @cache
 def healthy(name: str, backend: str, chosen: str) -> Any:
-    return engines.create(name, NETWORK, trained(chosen), backend=backend)
+    return registry.create(name, NETWORK, trained(chosen), backend=backend)
 
 
 @cache
@@ -305,10 +305,10 @@ def test_rounding_grows_as_in_one_step(digits: Dataset):
     """A first kernel one unit in the last place away: at the plan's own rates the runs part, at gentle ones they do not."""
     recipe = Recipe(1, 64, optimizer("sgd"), dtype="float64")
     start = state.initial(NETWORK, recipe)
-    twin = rounding.twins(start, 0)[0]
+    twin = float32.twins(start, 0)[0]
     planner = Schedule(NETWORK, recipe, len(digits.train), 64)
     plans = [planner.plan(*span) for span in planner.kinds()]
-    engine = engines.create("numpy", NETWORK, recipe)
+    engine = registry.create("numpy", NETWORK, recipe)
     data = engine.put(digits.train)
 
     def after(plans: list[Plan], begin: State) -> State:
@@ -354,7 +354,7 @@ def test_only_networks_that_amplify_are_run_at_other_rates(network: str, own: bo
 
     described = NETWORKS[network]
     recipe = trained("sgd")
-    engine = Seen(engines.create("numpy", described, recipe), planned(lambda plan: plan))
+    engine = Seen(registry.create("numpy", described, recipe), planned(lambda plan: plan))
     planner = Schedule(described, recipe, len(split()), 64)
     assert lockstep.blocks(engine, split(), planner, state.initial(described, recipe)).equal
     assert np.array_equal(engine.rates, next(planner.plans()).rate) == own

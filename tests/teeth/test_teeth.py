@@ -12,11 +12,12 @@ import pytest
 from teeth import convolution, layers, normalisation, updates, waist
 from teeth.planting import Numpy, Tooth, as_it_is, check, few, with_function, with_plan, with_state
 
-from triptych import state, zoo
-from triptych.optimizers import optimizer
+from triptych.core import state
+from triptych.core.plan import Schedule
 from triptych.parity import lockstep
-from triptych.plan import Schedule
-from triptych.recipe import Recipe
+from triptych.spec import zoo
+from triptych.spec.optimizers import optimizer
+from triptych.spec.recipe import Recipe
 
 TEETH = [tooth for theme in (waist, layers, convolution, normalisation, updates) for tooth in theme.TEETH]
 

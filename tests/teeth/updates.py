@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 from teeth.planting import Tooth, trained, with_function, with_recipe
 
-from triptych.loss import Clip, Loss
-from triptych.optimizers import optimizer
-from triptych.scratch import optimizers
-from triptych.scratch.loss import softmax_cross_entropy
+from triptych.engines.numpy.scratch import optimizers
+from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
+from triptych.spec.losses import Clip, Loss
+from triptych.spec.optimizers import optimizer
 
 LOSS, PREPARE, CLIPPED = (
-    "triptych.engines.numpy.softmax_cross_entropy",
-    "triptych.engines.numpy.prepare",
+    "triptych.engines.numpy.engine.softmax_cross_entropy",
+    "triptych.engines.numpy.engine.prepare",
     "triptych.engines.tensorflow.optimizers.clipped",
 )
 
@@ -52,7 +52,7 @@ def penalty_after_the_clip(recipe, gradients, weights, flat):
 
 def update_with(rule):
     """Another update rule: rule(o, w, g, slots, rate, step)."""
-    return with_function("triptych.scratch.optimizers.UPDATES", dict.fromkeys(optimizers.UPDATES, rule))
+    return with_function("triptych.engines.numpy.scratch.optimizers.UPDATES", dict.fromkeys(optimizers.UPDATES, rule))
 
 
 def keras_epsilon(o, w, g, slots, rate, step):

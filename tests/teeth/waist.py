@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 from teeth.planting import NETWORKS, Tooth, stored, trained, with_plan, with_state
 
-from triptych.optimizers import optimizer
-from triptych.plan import Plan
-from triptych.state import State
+from triptych.core.plan import Plan
+from triptych.core.state import State
+from triptych.spec.optimizers import optimizer
 
 
 def one_nan(state: State) -> State:

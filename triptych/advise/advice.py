@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import engines
+from ..core import registry
 from ..errors import TriptychError
 from . import model
-from .arithmetic import Arithmetic, arithmetic
 from .calibration import Calibration
 from .model import Floats
+from .workload import Arithmetic, arithmetic
 
 Indices = NDArray[np.intp]  # of samples
 
@@ -115,7 +115,7 @@ class Advisor:
                 networks = self.timed(spec.key)
                 found[spec.label] = f"only {networks} network{'' if networks == 1 else 's'} timed; run triptych map with more --minutes"
         timed = {spec.engine for spec in self.calibration.rows}
-        for name, entry in engines.entries().items():
+        for name, entry in registry.entries().items():
             if name not in timed:
                 how = f"run triptych map --engines {name}" if entry.installed else f"not installed: {entry.install}"
                 found[entry.label] = f"never timed; {how}"

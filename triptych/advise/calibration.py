@@ -10,15 +10,16 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from .. import __version__, engines, files
-from ..bench import machine
-from ..bench.rows import Spec
-from ..data.fetch import cache
+from .. import __version__
+from ..bench.contestants import Spec
+from ..core import files, registry
+from ..data.download import cache
 from ..errors import TriptychError, counted
-from ..named import check_whole
-from .grid import cases
+from ..process import machine
+from ..spec.serialization import check_whole
 from .proof import prove
-from .stopwatch import Case, Stopwatch
+from .sampling import cases
+from .timer import Case, Stopwatch
 
 FORMAT = 1
 SHORTEST_STEP, LONGEST_STEP = 1e-9, 1e6  # seconds: what is outside of them is damage
@@ -130,7 +131,7 @@ def calibrate(specs: list[Spec], threads: int = 1, minutes: float = MINUTES) -> 
         at the end ``calibration``.
     """
     begun, total, samples, unproved = time.perf_counter(), 60 * minutes, list[Sample](), dict[str, str]()
-    shares = [2 if spec.key == spec.engine and not engines.entry(spec.engine).optional else 1 for spec in specs]
+    shares = [2 if spec.key == spec.engine and not registry.entry(spec.engine).optional else 1 for spec in specs]
     with Stopwatch(specs, threads) as watch:
         for timer, share in zip(watch.timers, shares, strict=True):
             timer.allowance = total * share / sum(shares)

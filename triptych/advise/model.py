@@ -16,7 +16,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from .arithmetic import Arithmetic
+from .workload import Arithmetic
 
 Floats = NDArray[np.float64]
 

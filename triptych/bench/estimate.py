@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from .. import engines, state
+from ..core import registry, state
+from ..core.plan import Plan, Schedule
 from ..data.dataset import Dataset, Split
-from ..parity.rounding import STEPS
-from ..plan import Plan, Schedule
-from .compare import Settings
+from ..parity.float32 import STEPS
+from .comparison import Settings
 from .proof import PROOF_STEPS
 
 FIXED = 15.0  # seconds: imports, first steps, idle times and the report
@@ -44,7 +44,7 @@ def _step_seconds(split: Split, schedule: Schedule) -> float:
     to the samples, and both follow from two steps with few samples.
     """
     network = schedule.network
-    engine = engines.create("numpy", network, schedule.recipe)
+    engine = registry.create("numpy", network, schedule.recipe)
     engine.load(state.initial(network, schedule.recipe))
     few = max(1, int(HEAVY / SMALL_SHARE / max(1, network.multiplications)))
     more = 4 * few
@@ -56,13 +56,13 @@ def _step_seconds(split: Split, schedule: Schedule) -> float:
     return longer + each * (schedule.batch - more)
 
 
-def _second_step_of(engine: engines.Engine, split: Split, schedule: Schedule, samples: int) -> float:
+def _second_step_of(engine: registry.Engine, split: Split, schedule: Schedule, samples: int) -> float:
     part = Split(split.images[:samples], split.labels[:samples])
     recipe = replace(schedule.recipe, batch_size="full", epochs=1)
     return _second_step(engine, part, next(Schedule(schedule.network, recipe, samples, 1).plans()))
 
 
-def _second_step(engine: engines.Engine, split: Split, plan: Plan) -> float:
+def _second_step(engine: registry.Engine, split: Split, plan: Plan) -> float:
     """Return the time of a plan's step in seconds; the first one also reserves memory."""
     data = engine.put(split)
     engine.run(data, plan)

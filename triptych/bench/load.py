@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 
-from . import machine
+from ..process import machine
 
 if TYPE_CHECKING:
-    from .rows import Row
+    from .contestants import Row
 
 BUSY = 0.05  # of the whole machine, used by others: then wall time says more about them than about us
 # Of a block's wall time for which a row must have had a processor. Windows counts processor time in

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from .. import files
+from ..core import files
 from ..data.dataset import Split
 
 FILE = "misclassified.safetensors"

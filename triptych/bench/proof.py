@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .. import state
-from ..parity import lockstep, rounding
-from ..parity.compare import BOUND
-from .rows import Row, engine_of, remote_of
+from ..core import state
+from ..parity import lockstep
+from ..parity.divergence import BOUND
+from ..parity.float32 import STEPS, each_shared_step, judge
+from .contestants import Row, engine_of, remote_of
 
 if TYPE_CHECKING:
-    from .compare import Comparison
+    from .comparison import Comparison
 
 PROOF_STEPS = 50
 
@@ -53,21 +54,21 @@ def float32(comparison: "Comparison") -> Iterator[dict[str, Any]]:
     schedule = replace(comparison.schedule, recipe=recipe)
     free = comparison.settings.recipe.random == "free"  # then a second engine, fed its masks, stands for the one that is timed
 
-    def judge(row: Row) -> Iterator[dict[str, Any]]:
+    def judge_row(row: Row) -> Iterator[dict[str, Any]]:
         engine = remote_of(row).build("matched", comparison.settings.network, recipe) if free else engine_of(row)
         errors[row.spec.key] = []
-        for error in rounding.each_shared_step(reference, exact, engine, comparison.dataset.train, schedule, start):
+        for error in each_shared_step(reference, exact, engine, comparison.dataset.train, schedule, start):
             errors[row.spec.key].append(error)
-            yield _progress(row, "float32", len(errors[row.spec.key]), rounding.STEPS)
+            yield _progress(row, "float32", len(errors[row.spec.key]), STEPS)
         if free:
             engine.drop()
 
     for row in comparison.live:
         yield {"type": "proving", "row": row.spec.key, "what": "float32"}
-        yield from comparison.attempt_events(row, judge(row))
+        yield from comparison.attempt_events(row, judge_row(row))
         if not row.failed:
             proved = row.unproved is None
-            row.rounding = rounding.judge(errors[row.spec.key], errors[comparison.reference.spec.key], proved)
+            row.rounding = judge(errors[row.spec.key], errors[comparison.reference.spec.key], proved)
             figures = vars(row.rounding) | {"factor": row.rounding.factor}
             yield {"type": "float32", "row": row.spec.key, "errors": errors[row.spec.key]} | figures
     reference.drop()

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import metrics
-from ..parity import rounding
-from ..plan import Plan, Schedule, Span
-from . import load, machine
-from .remote import RemoteEngine
-from .rows import Block, Row, engine_of, remote_of, valid_rounds
+from ..core import metrics
+from ..core.plan import Plan, Schedule, Span
+from ..parity import float32
+from ..process import machine
+from ..process.client import RemoteEngine
+from . import load
+from .contestants import Block, Row, engine_of, remote_of, valid_rounds
 
 if TYPE_CHECKING:
-    from .compare import Comparison
+    from .comparison import Comparison
 
 Event = dict[str, Any]
 
@@ -40,7 +41,7 @@ def train(comparison: "Comparison") -> Iterator[Event]:
     yield from comparison.each(begin)
     yield {"type": "start", "same": all(row.same_start for row in comparison.live), "parameters": network.parameter_count}
     # Twins show what one unit in the last place does. Where each engine draws its own masks there is nothing to show.
-    nudged = rounding.twins(comparison.start, recipe.seed) if recipe.random == "matched" else []
+    nudged = float32.twins(comparison.start, recipe.seed) if recipe.random == "matched" else []
     twins = [comparison.witness.build(f"twin{i}", network, recipe) for i in range(len(nudged))]
     for twin, weights in zip(twins, nudged, strict=True):
         twin.put(comparison.dataset.train)
@@ -171,18 +172,18 @@ def _round(
 
 def _evaluate(comparison: "Comparison", step: int, twins: list[RemoteEngine]) -> Iterator[Event]:
     network, train, labels = comparison.settings.network, comparison.dataset.train.digest, comparison.dataset.test.labels
-    probe = comparison.schedule.probe(rounding.PROBE_ROWS)
-    looks: dict[str, rounding.Look] = {}
+    probe = comparison.schedule.probe(float32.PROBE_ROWS)
+    looks: dict[str, float32.Look] = {}
     rows: dict[str, dict[str, float]] = {}
 
     def see(row: Row) -> None:
         predicted = metrics.predictions(engine_of(row).logits(row.test))
-        looks[row.spec.key] = rounding.look(engine_of(row), row.train, probe)
+        looks[row.spec.key] = float32.look(engine_of(row), row.train, probe)
         rows[row.spec.key] = {"accuracy": metrics.accuracy(predicted, labels)}
 
     yield from comparison.each(see)
     own = looks[comparison.reference.spec.key]
     for row in comparison.live[1:]:
-        rows[row.spec.key] |= rounding.drift(network, own, looks[row.spec.key])
-    beside = [rounding.drift(network, own, rounding.look(twin, train, probe)) for twin in twins]
+        rows[row.spec.key] |= float32.drift(network, own, looks[row.spec.key])
+    beside = [float32.drift(network, own, float32.look(twin, train, probe)) for twin in twins]
     yield {"type": "evaluation", "step": step, "rows": rows, "twins": beside}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..random import bits
+from ..core.rng import bits
 
 RESAMPLES = 4_000
 UNSTABLE = 0.10  # an interval wider than this share of its median is called unstable

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import app
 from . import options as o
+from .app import app
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..advise.advice import Advice, Advisor
-    from ..advise.arithmetic import Arithmetic
-    from ..recipe import Recipe
+    from ..advise.workload import Arithmetic
+    from ..spec.recipe import Recipe
 
 IMAGES = 9_000  # of the original's full batch
 
@@ -40,7 +40,7 @@ def advise(
 
     from ..advise import calibration
     from ..advise.advice import Advisor
-    from ..advise.arithmetic import arithmetic
+    from ..advise.workload import arithmetic
 
     console = Console(emoji=False)
     recipe_name = o.recipe_named(recipe_name, network, hidden)
@@ -61,7 +61,7 @@ def advise(
 def _table(console: "Console", advice: "Advice", batch: int) -> None:
     from ..advise.advice import COVERED
     from ..advise.model import SHARES
-    from ..bench.result import milliseconds
+    from ..bench.results import milliseconds
     from .table import empty
 
     table = empty(f"batch {batch:,}", ["ms/step", f"{COVERED:.0%}", *SHARES])

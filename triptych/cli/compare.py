@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from . import app
 from . import options as o
+from .app import app
 
 SECONDS_WITHOUT_ESTIMATE = 60  # a longer comparison begins with its estimate
 
@@ -56,14 +56,14 @@ def compare(
 
     from rich.console import Console
 
-    from .. import data as sources
-    from ..bench import outputs
-    from ..bench.compare import Comparison, Settings
+    from ..bench import artifacts
+    from ..bench.comparison import Comparison, Settings
+    from ..bench.contestants import installed, specs
     from ..bench.estimate import estimate
-    from ..bench.rows import installed, specs
-    from ..bench.workers import Workers
-    from ..engines import check_device
-    from ..runs import Run
+    from ..core.registry import check_device
+    from ..data import registry as sources
+    from ..process.pool import Workers
+    from ..training.run_folder import Run
     from .loading import load
     from .say import announced, duration, say
     from .table import show, show_alone, show_spread
@@ -91,7 +91,7 @@ def compare(
             say(console, f"Estimate: about {duration(seconds)}. Ctrl-C stops it; every file that is written stays whole.")
             say(console, "To shorten it: fewer --epochs, a smaller network, fewer images, or fewer --engines.")
         run = Run.create(runs, "compare", settings.network.name, dataset.name)
-        with outputs.kept_if_begun(run):
+        with artifacts.kept_if_begun(run):
             for number in range(recipe.seed, recipe.seed + seeds):
                 if seeds > 1:
                     say(console, f"Seed {number}, {number - recipe.seed + 1} of {seeds}:")
@@ -108,14 +108,14 @@ def compare(
                             results.append(event["result"])
                 settings = replace(settings, patience=comparison.patience)
                 show(console, results[-1])
-                outputs.save_states(run, comparison, f"seed-{number}/" if seeds > 1 else "")
-                outputs.save(run, settings, results)  # after each seed: what is finished is kept
+                artifacts.save_states(run, comparison, f"seed-{number}/" if seeds > 1 else "")
+                artifacts.save(run, settings, results)  # after each seed: what is finished is kept
             if len(here) < 2:
                 show_alone(console, rows)
             if seeds > 1:
                 show_spread(console, results)
             with announced(console, "drawing the report"):
-                missing = outputs.illustrate(run.folder)
+                missing = artifacts.illustrate(run.folder)
     if missing:
         say(console, missing, "yellow")
     console.print(

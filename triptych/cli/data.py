@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from . import app
+from .app import app
 
 LONGEST_LINE = 10_000  # characters of the list, whatever the width of the terminal
 
@@ -26,7 +26,7 @@ def fetch_command(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist
     """
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    from ..data import fetch
+    from ..data import download
 
     with Progress(TextColumn("{task.description:28}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()) as bars:
         tasks: dict[str, int] = {}
@@ -36,7 +36,7 @@ def fetch_command(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist
                 tasks[file] = bars.add_task(file, total=total)
             bars.update(tasks[file], completed=have, total=total)  # pyright: ignore[reportArgumentType]
 
-        folder = fetch.fetch(name, progress)
+        folder = download.fetch(name, progress)
     print(f"{name} is in {folder}; use it with --data {name}")
 
 
@@ -47,7 +47,7 @@ def list_command() -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from ..data import fetch, inventory
+    from ..data import download, inventory
     from ..errors import one_line
 
     table = Table(box=None, pad_edge=False)
@@ -57,7 +57,7 @@ def list_command() -> None:
         size = "" if item.size is None else f"{item.size:,}"
         shown_path = one_line(item.file, LONGEST_LINE)
         table.add_row(*map(escape, (item.name, shown_path, size, item.sha256[:16], item.note)))
-    print(f"Cache folder: {fetch.cache()}")
+    print(f"Cache folder: {download.cache()}")
     width = Console(width=LONGEST_LINE).measure(table).maximum
     # Wider than the terminal, if need be: a path that is cut off is of no use.
     Console(width=width, soft_wrap=True, emoji=False).print(table)

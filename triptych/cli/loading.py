@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .. import data
+from ..data import registry as data
 from .options import data_line
 from .say import say
 
 if TYPE_CHECKING:
-    from ..data import Dataset, Options
+    from ..data.registry import Dataset, Options
 
 LONG = 2  # seconds after which it is said what is being waited for
 NAMED = 10  # images left out that are named

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import app
 from . import options as o
+from .app import app
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..advise.advice import Advisor
     from ..advise.calibration import Calibration
-    from ..bench.rows import Spec
+    from ..bench.contestants import Spec
 
 WIDTHS, BATCHES = (10, 32, 128, 512, 1024), (1, 16, 256, 4096)
 
@@ -41,12 +41,12 @@ def draw_map(
     """
     from rich.console import Console
 
-    from ..advise import calibration, chart
+    from ..advise import calibration, plot
     from ..advise.advice import Advisor
-    from ..bench.rows import specs
+    from ..bench.contestants import specs
 
     console = Console(emoji=False)
-    chart.check(out)
+    plot.check(out)
     file = calibration.path(threads)
     if show:
         found = calibration.load(file, threads)
@@ -61,7 +61,7 @@ def draw_map(
         console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     _costs(console, advisor)
     _fastest(console, advisor)
-    chart.draw(advisor, out)
+    plot.draw(advisor, out)
     console.print(f"Picture:     {out}\nCalibration: {file}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -89,11 +89,11 @@ def _costs(console: "Console", advisor: "Advisor") -> None:
     """Print what the fit came to, and how far off it is for networks that were left out."""
     from math import exp, expm1
 
-    from .. import zoo
     from ..advise.advice import COVERED
-    from ..advise.arithmetic import arithmetic
     from ..advise.model import quantile
-    from ..advise.stopwatch import Case
+    from ..advise.timer import Case
+    from ..advise.workload import arithmetic
+    from ..spec import zoo
     from .table import empty
 
     case = Case.of(zoo.get("custom"), 512, "adam")
@@ -115,9 +115,9 @@ def _costs(console: "Console", advisor: "Advisor") -> None:
 
 def _fastest(console: "Console", advisor: "Advisor") -> None:
     """Print who is fastest where, for one hidden layer."""
-    from .. import zoo
-    from ..advise.arithmetic import arithmetic
-    from ..advise.stopwatch import Case
+    from ..advise.timer import Case
+    from ..advise.workload import arithmetic
+    from ..spec import zoo
     from .table import empty
 
     table = empty("units", [f"batch {batch:,}" for batch in BATCHES])

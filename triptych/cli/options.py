@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..data import Dataset, Options
-    from ..network import Network
-    from ..recipe import Recipe
+    from ..data.registry import Dataset, Options
+    from ..spec.network import Network
+    from ..spec.recipe import Recipe
 
 LARGEST_JSON = 4 * 2**20  # bytes of a network or recipe; those of this package take a few thousand
 DEFAULT_EPOCHS = {"full": 500, "mini": 10}
@@ -149,7 +149,7 @@ def reading_of(
     shape: str | None = None,
 ) -> "Options":
     """Return how data is to be read."""
-    from ..data import Options
+    from ..data.registry import Options
     from ..errors import DataError
 
     if size is None:
@@ -174,7 +174,7 @@ def network_of(
     It is built for the images and classes of `dataset`, if one is given; a file's is what it is, and must fit them. `like`
     gives its layers a framework's own numbers, of a file's those that it leaves out.
     """
-    from ..network import Network
+    from ..spec.network import Network
 
     if hidden is None and not dropout and name is not None and name.endswith(".json"):
         data = _json(Path(name))
@@ -190,8 +190,8 @@ def network_of(
 
 
 def _built(name: str | None, hidden: str | None, dropout: float, recipe: str | None, dataset: "Dataset | None") -> "Network":
-    from .. import zoo
     from ..errors import SpecError, suggest
+    from ..spec import zoo
 
     if name is not None and hidden is not None:
         raise SpecError(f"--network {name} and --hidden {hidden} both say which network to train; leave one of them out")
@@ -216,7 +216,7 @@ def _built(name: str | None, hidden: str | None, dropout: float, recipe: str | N
 def _refuse_windows(network: "Network") -> None:
     """Raise `SpecError` where a network looks at neighbouring pixels, which a table does not have."""
     from ..errors import SpecError
-    from ..layers import AvgPool2D, Conv2D, MaxPool2D
+    from ..spec.layers import AvgPool2D, Conv2D, MaxPool2D
 
     if any(isinstance(place.layer, AvgPool2D | Conv2D | MaxPool2D) for place in network.places):
         raise SpecError(
@@ -227,7 +227,7 @@ def _refuse_windows(network: "Network") -> None:
 
 def recipe_named(recipe: str | None, network: str | None, hidden: str | None) -> str | None:
     """Return the recipe that is asked for: by its name, or by that of a network for which there is one."""
-    from .. import zoo
+    from ..spec import zoo
 
     return network if recipe is None and hidden is None and network in zoo.RECIPES else recipe
 
@@ -246,10 +246,10 @@ def recipe_of(
 
     `others` are keys of a recipe file; None stands for not given.
     """
-    from .. import zoo
     from ..errors import SpecError
-    from ..named import to_json
-    from ..recipe import Recipe
+    from ..spec import zoo
+    from ..spec.recipe import Recipe
+    from ..spec.serialization import to_json
 
     data: Any = {} if recipe is None else _json(Path(recipe)) if recipe.endswith(".json") else zoo.recipe(recipe)
     with _naming(recipe):

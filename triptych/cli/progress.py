@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from ..metrics import unlearned
-from ..recipe import Recipe
+from ..core.metrics import unlearned
+from ..spec.recipe import Recipe
 from .say import say
 
 LINES = 50

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import app
+from .app import app
 from .options import Runs
 
 
@@ -16,10 +16,10 @@ def report(
     runs: Runs = Path("runs"),
 ) -> None:
     """Draw figures, TensorBoard logs and report.html again, from what is in a run folder."""
-    from .. import files
-    from ..bench.outputs import illustrate
+    from ..bench.artifacts import illustrate
+    from ..core import files
     from ..errors import TriptychError
-    from ..runs import newest, read_log, read_results
+    from ..training.run_folder import newest, read_log, read_results
 
     folder = run or newest(runs)
     read_results(folder)

@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import app
-from .options import DropoutRate, Hidden, Like, NetworkName, RecipeName, network_of, quoted, recipe_of
+from .app import app
+from .options import (
+    DropoutRate,
+    Hidden,
+    Like,
+    NetworkName,
+    RecipeName,
+    network_of,
+    quoted,
+    recipe_of,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..session import Saved
+    from ..training.run import Saved
 
 LINES = 20  # of a training's epochs
 
@@ -62,8 +71,8 @@ def _network(console: "Console", described: Any) -> None:
 
 
 def _run(console: "Console", folder: Path) -> None:
-    from .. import files
-    from ..runs import read_results
+    from ..core import files
+    from ..training.run_folder import read_results
 
     if (folder / "last" / "state.safetensors").exists() and not (folder / "results.json").exists():
         _unfinished(console, folder)
@@ -92,7 +101,7 @@ def _finished(console: "Console", results: dict[str, Any]) -> None:
 def _going_on(console: "Console", folder: Path) -> None:
     """Say so where a finished run is being trained for more epochs."""
     from ..errors import TriptychError
-    from ..session import Saved
+    from ..training.run import Saved
 
     try:
         saved = Saved.read(folder)
@@ -118,7 +127,7 @@ def _trained(console: "Console", results: dict[str, Any]) -> None:
 
 
 def _unfinished(console: "Console", folder: Path) -> None:
-    from ..session import Saved
+    from ..training.run import Saved
 
     saved = Saved.read(folder)
     _epochs(console, saved.position.history, saved.recipe.epochs)

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..bench.result import FEWEST, milliseconds, spread
-from ..bench.rows import Spec
-from ..engines import entries
+from ..bench.contestants import Spec
+from ..bench.results import FEWEST, milliseconds, spread
+from ..core.registry import entries
 from .say import say
 
 Row = dict[str, Any]

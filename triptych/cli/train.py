@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..engines import entries
-from . import app
+from ..core.registry import entries
 from . import options as o
+from .app import app
 
 if TYPE_CHECKING:
-    from ..loop import Training
+    from ..training.loop import Training
     from .progress import TrainingProgress
 
 HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has none
@@ -91,17 +91,18 @@ def train(
 
     triptych train torch --resume runs/20260101-120000-train-torch-custom-digits --epochs 10
     """
-    from ..bench import machine
+    from ..process import machine
 
     # Before NumPy or any framework is imported: they read these once.
     os.environ.update(machine.environment(threads, device))
 
     from rich.console import Console
 
-    from .. import data as sources
-    from .. import engines, files, session
-    from .. import runs as runs_module
+    from ..core import files, registry
+    from ..data import registry as sources
     from ..errors import EngineError, TriptychError
+    from ..training import run
+    from ..training import run_folder as runs_module
     from .loading import load
     from .progress import TrainingProgress, loss_note, tested_line
     from .say import say
@@ -109,10 +110,10 @@ def train(
     name, _, own = engine.partition("/")
     if own and name in entries():
         raise EngineError(f"engine {engine!r} is unknown; here the backend has an option of its own: triptych train {name} --backend {own}")
-    engines.check_device(device)
+    registry.check_device(device)
     if engine == "numpy" and device not in ("cpu", "auto"):
         raise EngineError(f"NumPy runs on the processor only; leave out --device {device}")
-    settings = session.Settings(engine, backend or engines.entry(engine).default_backend, device, threads)
+    settings = run.Settings(engine, backend or registry.entry(engine).default_backend, device, threads)
     saved = None
     if resume is not None:
         _refuse(context, FIXED + ("seed", "dtype", "random", "runs", "size", "skip-unreadable", "label", "shape"))
@@ -120,7 +121,7 @@ def train(
         if (resume / "last").is_dir():
             context.with_resource(runs_module.locked(resume))  # before anything is read that another process may write
             files.sweep(resume)
-        saved = session.Saved.read(resume).going_on(epochs)
+        saved = run.Saved.read(resume).going_on(epochs)
         recipe, source, reading = saved.recipe, saved.source if data is None else data, saved.reading
     else:
         recipe_name = o.recipe_named(recipe_name, network, hidden)
@@ -141,7 +142,7 @@ def train(
     if saved:
         saved.check_same(dataset)
     described = saved.network if saved else o.network_of(network, hidden, dropout, recipe_name, dataset, like)
-    running = session.Session(settings, described, recipe, dataset, source, runs, saved, reading)
+    running = run.Session(settings, described, recipe, dataset, source, runs, saved, reading)
     if not saved:
         context.with_resource(runs_module.locked(running.run.folder))
     say(console, f"{running.label}: {running.title}")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import app
 from . import options as o
+from .app import app
 from .say import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..network import Network
+    from ..spec.network import Network
 
 LONG = 60  # seconds from which the estimate is printed
 SECONDS_BETWEEN_LINES = 30  # of progress, where the output is not a terminal
@@ -73,14 +73,14 @@ def verify(
     from rich.console import Console
     from rich.markup import escape
 
-    from .. import zoo
-    from ..bench.rows import specs
-    from ..engines import check_device
-    from ..optimizers import SHORTHANDS
-    from ..parity.compare import BOUND
+    from ..bench.contestants import specs
+    from ..core.registry import check_device
+    from ..parity.divergence import BOUND
     from ..parity.specimens import SPECIMENS
     from ..parity.verify import Case
     from ..parity.verify import verify as events
+    from ..spec import zoo
+    from ..spec.optimizers import SHORTHANDS
     from .loading import load
 
     names = list(zoo.ZOO) if everything else network or [None]
@@ -235,7 +235,7 @@ class _Report:
 
     def by_layer(self, networks: list["Network"], optimizers: list[str]) -> None:
         """Print, for each layer type and optimizer, the largest figure of all networks that hold the layer."""
-        from ..layers import LAYERS
+        from ..spec.layers import LAYERS
 
         held = {n.name: {type(place.layer).__name__ for place in n.places} for n in networks}
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataError
-from . import decoded, fetch
+from . import download
 from .checks import opened
+from .readers import decoded
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ def inventory() -> list[Item]:
     items = [Item("digits", "inside scikit-learn", note="always here")]
     if Path("mnist_test.csv").is_file():
         items.append(_file("mnist_test.csv", Path("mnist_test.csv"), "used by default"))
-    for name, published in fetch.PUBLISHED.items():
-        found = fetch.here(name)
+    for name, published in download.PUBLISHED.items():
+        found = download.here(name)
         items += [_file(name, path, "" if published.members else _published(name, stem, path)) for stem, path in found.items()]
         if lacking := published.count - len(found):
             items.append(Item(name, f"{lacking} of {published.count} files missing", note=f"triptych data fetch {name}"))
@@ -39,14 +40,14 @@ def _file(name: str, path: Path, note: str) -> Item:
 
 
 def _published(name: str, stem: str, path: Path) -> str:
-    if _sha256(path) == fetch.PUBLISHED[name].sha256.get(path.name):
+    if _sha256(path) == download.PUBLISHED[name].sha256.get(path.name):
         return "as published"
     try:
         with opened(path) as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
     except DataError:
         return "damaged"
-    if name == "mnist" and content == fetch.MNIST_CONTENT[stem]:
+    if name == "mnist" and content == download.MNIST_CONTENT[stem]:
         return "as published, compressed anew"
     return "not the published file"
 

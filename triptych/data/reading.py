@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import DataError, SpecError
-from ..named import check_flag, check_keys, check_whole
+from ..spec.serialization import check_flag, check_keys, check_whole
 from .dataset import DIGITS, Split
 
 LARGEST = 4096  # pixels of a side that images are scaled to

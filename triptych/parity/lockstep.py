@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..core.plan import Plan, Schedule
+from ..core.registry import Engine
+from ..core.state import State, without
 from ..data.dataset import Split
-from ..engines import Engine
-from ..network import Network
-from ..plan import Plan, Schedule
-from ..recipe import Recipe
-from ..state import State, without
-from .compare import BOUND, Divergence, figures, first_divergence
+from ..spec.network import Network
+from ..spec.recipe import Recipe
+from .divergence import BOUND, Divergence, figures, first_divergence
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Each begins with a pool that makes its images a third as large, so that a step i
 as whole trajectories, ``normed`` step by step: a LayerNorm of images amplifies rounding as a BatchNorm does, so it stands there.
 """
 
-from ..layers import (
+from ..spec.layers import (
     GELU,
     AvgPool2D,
     BatchNorm,
@@ -22,8 +22,8 @@ from ..layers import (
     SiLU,
     Tanh,
 )
-from ..network import Network
-from ..placing import Shape
+from ..spec.network import Network
+from ..spec.placement import Shape
 
 
 def smooth(shape: Shape, classes: int) -> Network:

@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from .. import state
-from ..bench.remote import Remote, RemoteEngine
-from ..bench.rows import Spec
+from ..bench.contestants import Spec
+from ..core import state
+from ..core.plan import Schedule
+from ..core.registry import check_memory
 from ..data.dataset import Dataset, Split
-from ..engines import check_memory
 from ..errors import EngineError
-from ..network import Network
-from ..plan import Schedule
-from ..recipe import Recipe
-from . import lockstep, rounding
+from ..process.client import Remote, RemoteEngine
+from ..spec.network import Network
+from ..spec.recipe import Recipe
+from . import float32, lockstep
 
 Event = dict[str, Any]
 
@@ -180,14 +180,14 @@ def _float32(
     start = state.initial(case.network, schedule.recipe)
     reference, yardstick = (numpy.build(key, case.network, schedule.recipe) for key in ("float32", "yardstick"))
     row = remote.build("float32", case.network, schedule.recipe)
-    own, errors = (rounding.shared_steps(reference, exact, engine, split, schedule, start) for engine in (yardstick, row))
-    yield {"type": "rounding", "rounding": rounding.judge(errors, own, proved)} | said
+    own, errors = (float32.shared_steps(reference, exact, engine, split, schedule, start) for engine in (yardstick, row))
+    yield {"type": "rounding", "rounding": float32.judge(errors, own, proved)} | said
     # The trajectory, beside three one-ulp twins: drawn as evidence, never judged.
     twins = [numpy.build(f"twin{i}", case.network, schedule.recipe) for i in range(3)]
-    probe, engines = schedule.probe(rounding.PROBE_ROWS), {"row": row} | {f"twin{i}": twin for i, twin in enumerate(twins)}
+    probe, engines = schedule.probe(float32.PROBE_ROWS), {"row": row} | {f"twin{i}": twin for i, twin in enumerate(twins)}
     data = {name: engine.put(split) for name, engine in engines.items()}
     own = reference.put(split)
-    for engine, begin in zip([reference, row, *twins], [start, start, *rounding.twins(start, case.recipe.seed)], strict=True):
+    for engine, begin in zip([reference, row, *twins], [start, start, *float32.twins(start, case.recipe.seed)], strict=True):
         engine.load(begin)
     every = max(1, case.steps // LOOKS)
     for done, plan in enumerate(islice(schedule.singles(), case.steps), 1):
@@ -195,8 +195,8 @@ def _float32(
         for name, engine in engines.items():
             engine.run(data[name], plan)
         if done % every == 0 or done == case.steps:
-            seen = rounding.look(reference, own, probe)
-            found = {name: rounding.drift(case.network, seen, rounding.look(e, data[name], probe)) for name, e in engines.items()}
+            seen = float32.look(reference, own, probe)
+            found = {name: float32.drift(case.network, seen, float32.look(e, data[name], probe)) for name, e in engines.items()}
             yield {"type": "drift", "step": done} | said | found
             for engine in (reference, *engines.values()):
                 engine.sync()

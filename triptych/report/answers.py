@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..layers import Dense
-from ..network import Network
-from ..recipe import Recipe
-from ..zoo import get
+from ..spec.layers import Dense
+from ..spec.network import Network
+from ..spec.recipe import Recipe
+from ..spec.zoo import get
 
 # What the teaching project that this one grew from said would come out: percent, and seconds.
 ACCURACY = {"numpy": (85, 90), "torch": (87, 92), "tensorflow": (88, 93)}
@@ -39,7 +39,7 @@ def is_original(results: dict[str, Any]) -> bool:
     Parameters
     ----------
     results : dict
-        What `triptych.runs.read_results` returns.
+        What `triptych.training.run_folder.read_results` returns.
     """
     recipe = Recipe.from_json(results["recipe"])
     data = results["runs"][0]["data"]

@@ -7,7 +7,7 @@ figure and map, whichever other rows there are.
 from dataclasses import dataclass
 from zlib import crc32
 
-from .. import engines
+from ..core import registry
 
 # For engines whose file names no colour: (on a light page, on a dark page).
 SPARE = (
@@ -63,7 +63,7 @@ def style(engine: str, backend: str) -> Style:
     -------
     Style
     """
-    entry = engines.entries().get(engine)
+    entry = registry.entries().get(engine)
     if entry and entry.color:
         light, dark = entry.color
     else:

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from ..advise import calibration, chart
+from ..advise import calibration, plot
 from ..advise.advice import Advisor
-from ..advise.arithmetic import arithmetic
+from ..advise.workload import arithmetic
 from ..bench.mistakes import are_pictures
 from ..errors import TriptychError
-from ..network import Network
-from ..recipe import Recipe
+from ..spec.network import Network
+from ..spec.recipe import Recipe
 from .colors import style
 
 Rows = dict[str, dict[str, str]]
@@ -48,7 +48,7 @@ def of(results: dict[str, Any], rows: Rows) -> dict[str, Any] | None:
         "note": calibration.aged(found),
         "absent": advisor.absent(),
         "remark": _remark(results, recipe, advisor),
-        "panels": [panel | {"rows": all_rows} for panel in chart.panels(advisor, shape, recipe.optimizer)],
+        "panels": [panel | {"rows": all_rows} for panel in plot.panels(advisor, shape, recipe.optimizer)],
     }
 
 

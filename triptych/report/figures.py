@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import files
-from ..runs import read_log, read_results
-from ..search_path import load_matplotlib
+from ..core import files
+from ..process.search_path import load_matplotlib
+from ..training.run_folder import read_log, read_results
 from .colors import style
 from .curves import curves
 

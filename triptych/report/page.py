@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import engines, files
 from ..bench import mistakes
-from ..bench.result import milliseconds
+from ..bench.results import milliseconds
+from ..core import files, registry
 from ..data.dataset import DIGITS
-from ..layers import ReLU
-from ..network import Network
-from ..parity.rounding import PROBE_ROWS
-from ..recipe import Recipe
-from ..runs import read_log, read_results
-from ..search_path import load_matplotlib
+from ..parity.float32 import PROBE_ROWS
+from ..process.search_path import load_matplotlib
+from ..spec.layers import ReLU
+from ..spec.network import Network
+from ..spec.recipe import Recipe
+from ..training.run_folder import read_log, read_results
 from . import crossover, slots
 from .answers import answers
 from .colors import style
 from .curves import POINTS, curves
 
-HERE = Path(__file__).parent
+ASSETS = Path(__file__).parent / "assets"
 UNITS = 16  # hidden units shown of each row
 INVISIBLE = 1 / 64  # a smaller difference of two weights, over the largest weight, is not seen in a picture
 FEW_NAMES = 3  # as many rows are listed by name in a heading
@@ -78,10 +78,10 @@ def write(folder: Path) -> Path:
             {"classes": classes, "samples": samples} | {name: group[name] for name in ("counts", "changed")} for group in confusions
         ],
     }
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"ms": milliseconds, "sci": _scientific}
-    charts = (HERE / "charts.js").read_text(encoding="utf-8").replace("export function", "function")
-    script = f"\n{charts}\n{(HERE / 'page.js').read_text(encoding='utf-8')}"
+    charts = (ASSETS / "charts.js").read_text(encoding="utf-8").replace("export function", "function")
+    script = f"\n{charts}\n{(ASSETS / 'page.js').read_text(encoding='utf-8')}"
     page = environment.get_template("report.html").render(
         results=results,
         run=run,
@@ -105,7 +105,7 @@ def write(folder: Path) -> Path:
         looks_for="what a hidden unit looks for" if len(network.parameters) > 2 else "what a class looks for",
         loss_note=_loss_note(run["steps"]),
         map=known,
-        style=_safe((HERE / "style.css").read_text(encoding="utf-8")),
+        style=_safe((ASSETS / "style.css").read_text(encoding="utf-8")),
         script=_safe(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         data=_safe(files.to_json(data).replace("<", "\\u003c")),
@@ -205,7 +205,7 @@ def _missing(run: dict[str, Any]) -> str:
     if failed:
         return f"{'. '.join(failed)}."
     present = {row["engine"] for row in run["rows"].values() if not row["failed"]}
-    others = [entry for name, entry in engines.entries().items() if name not in present and not entry.optional]
+    others = [entry for name, entry in registry.entries().items() if name not in present and not entry.optional]
     absent = [f"{entry.label} ({entry.install})" for entry in others if not entry.installed]
     if absent:
         return f"Install {' or '.join(absent)}, then run triptych compare again."

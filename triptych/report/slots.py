@@ -1,6 +1,6 @@
 """What an optimizer keeps from step to step, in words."""
 
-from ..optimizers import Optimizer
+from ..spec.optimizers import Optimizer
 
 OTHERWISE = "an array that the optimizer keeps for each parameter"
 STEP = "the number of steps so far"

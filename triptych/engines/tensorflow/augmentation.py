@@ -1,4 +1,4 @@
-"""Augmentation in TensorFlow, on the device. What each does, and the formulas, stands in `triptych.augmentation`."""
+"""Augmentation in TensorFlow, on the device. What each does, and the formulas, stands in `triptych.spec.augmentation`."""
 
 from collections.abc import Callable
 from math import pi
@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ...augmentation import Augmentation
+from ...spec.augmentation import Augmentation
 
 
 def augment(how: Augmentation, x: tf.Tensor, drawn: dict[str, tf.Tensor]) -> tf.Tensor:

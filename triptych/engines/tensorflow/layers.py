@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ... import layers as spec
-from ...placing import Layer
+from ...spec import layers as spec
+from ...spec.placement import Layer
 
 IMAGES = "/images"  # no layer can be called so
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from ...loss import Loss
+from ...spec.losses import Loss
 
 
 def cross_entropy(loss: Loss, classes: int, dtype: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:

@@ -5,9 +5,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ... import optimizers as spec
-from ...loss import Clip
-from ...recipe import Recipe
+from ...spec import optimizers as spec
+from ...spec.losses import Clip
+from ...spec.recipe import Recipe
 
 
 class Optimizer(keras.optimizers.Optimizer):

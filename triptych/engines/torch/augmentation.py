@@ -1,4 +1,4 @@
-"""Augmentation in PyTorch, on the device. What each does, and the formulas, stands in `triptych.augmentation`."""
+"""Augmentation in PyTorch, on the device. What each does, and the formulas, stands in `triptych.spec.augmentation`."""
 
 from collections.abc import Callable
 from math import pi
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...augmentation import Augmentation
+from ...spec.augmentation import Augmentation
 
 
 def augment(how: Augmentation, x: Tensor, drawn: dict[str, Tensor]) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ... import layers as spec
-from ...placing import Placed
+from ...spec import layers as spec
+from ...spec.placement import Placed
 
 
 class Dropout(nn.Module):

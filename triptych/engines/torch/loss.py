@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...loss import Loss
+from ...spec.losses import Loss
 
 
 def cross_entropy(loss: Loss, classes: int, dtype: torch.dtype, device: str) -> Callable[[Tensor, Tensor], Tensor]:

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ... import optimizers as spec
-from ...loss import Clip
-from ...recipe import Recipe
+from ...spec import optimizers as spec
+from ...spec.losses import Clip
+from ...spec.recipe import Recipe
 
 # What torch.optim calls the specification's slots.
 SLOTS: dict[type[spec.Optimizer], dict[str, str]] = {

@@ -1,0 +1,166 @@
+"""The command line: one small file a command, no logic. Nothing heavy is imported until a command runs."""
+
+import atexit
+import errno
+import os
+import signal
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from ..errors import TriptychError, one_line
+
+CLOSED_PIPE = 141  # what a shell reports of a process that SIGPIPE ended
+LAUNCHER = "compare_all_implementations.py"  # another name for compare, which its help then shows
+
+
+class Stopped(BaseException):
+    """Ctrl-C, under a name that typer does not swallow into an exit status of 1."""
+
+
+class PipeClosed(BaseException):
+    """The reader of the output has ended, as ``head`` does; typer would end with status 1."""
+
+
+class Commands(TyperGroup):
+    """The commands, in which a closed pipe is not taken for a divergence."""
+
+    def make_context(self, *arguments: Any, **values: Any) -> Any:
+        with _closed_pipes():
+            return super().make_context(*arguments, **values)
+
+    def invoke(self, *arguments: Any, **values: Any) -> Any:
+        with _closed_pipes():
+            return super().invoke(*arguments, **values)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return super().get_command(ctx, "compare" if cmd_name == LAUNCHER else cmd_name)
+
+
+@contextmanager
+def _closed_pipes() -> Generator[None]:
+    from rich.console import Console
+
+    Console.on_broken_pipe = _raise_again  # rich's own method ends the process with status 1
+    try:
+        yield
+    except BrokenPipeError:
+        raise PipeClosed from None
+
+
+def _raise_again(self: Any) -> NoReturn:
+    raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+app = typer.Typer(
+    name="triptych",
+    cls=Commands,
+    help="One network, three implementations (NumPy from scratch, PyTorch, TensorFlow): proved equal, then compared fairly.\n\n"
+    "Begin with [bold]triptych compare[/bold]; it works offline, on the digits inside scikit-learn.",
+    invoke_without_command=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _stop(*_: Any) -> NoReturn:
+    _ignore_ctrl_c()  # once is enough: what follows is closing files and ending workers
+    raise Stopped
+
+
+def _ignore_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, _nothing)  # and not SIG_IGN, which processes started later would inherit
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None, name: str = "triptych") -> None:
+    """Run the command line.
+
+    Exit status: 0 fine, 1 a divergence was found, 2 a user's mistake, 130 stopped by Ctrl-C, 141 the
+    reader of the output has ended.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Those of the process by default.
+    name : str
+        What help calls the program.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what the terminal's encoding lacks becomes a question mark
+            stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
+    signal.signal(signal.SIGINT, _stop)
+    status = _status(arguments, name)
+    # The last word was said. What libraries add while the process ends, of the same full disk, is left out.
+    atexit.register(os.dup2, os.open(os.devnull, os.O_WRONLY), 2)
+    sys.exit(status)
+
+
+def _status(arguments: list[str] | None, name: str) -> int:
+    """Run the command line, and return the exit status of what went wrong in a way that was foreseen."""
+    try:
+        try:
+            app(args=arguments, prog_name=name)
+        finally:
+            _ignore_ctrl_c()
+    except TriptychError as error:
+        return _complain(str(error))
+    except Stopped:
+        print("\ntriptych: stopped; every file is whole, and an unfinished run folder keeps its events", file=sys.stderr)
+        return 130
+    except PipeClosed:
+        for stream in (1, 2):  # what is left in the buffers must not be written at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        return CLOSED_PIPE
+    except Exception as error:
+        if (message := _foreseen(error)) is None:
+            raise
+        return _complain(message)
+    return 0
+
+
+def _complain(message: str) -> int:
+    print(f"triptych: {message}", file=sys.stderr)
+    return 2
+
+
+def _foreseen(error: Exception) -> str | None:
+    """Return what to say of an error that is not the program's own, or None."""
+    from ..core.registry import OUT_OF_MEMORY, ran_out_of_memory
+
+    if ran_out_of_memory(error):
+        return OUT_OF_MEMORY
+    if isinstance(error, OSError):  # files are renamed when they are whole, so the old ones are
+        return one_line(f"{error.filename or 'a file'}: {error.strerror or error}")
+    return None
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from .. import __version__
+
+        print(f"triptych {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+for _name in ("compare", "train", "verify", "report", "show", "data", "map", "advise"):  # each file adds its command to the app
+    import_module(f"triptych.cli.{_name}")

@@ -1,0 +1,89 @@
+"""Decoded images, kept in the cache folder, so that only the first run waits for them."""
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import download
+from ..dataset import Split
+from ..reading import Found, Options
+
+VERSION = 2  # raised when the same files would be decoded differently
+TEXTS = ("classes", "left_out", "notes")  # the fields of `Found` that are lines, in its order
+
+
+def folder() -> Path:
+    """Return where decoded images are kept."""
+    return download.cache() / "decoded"
+
+
+def kept(path: Path, options: Options, digest: str, decode: Callable[[], Found]) -> Found:
+    """Return what was decoded before, or decode it now and keep it.
+
+    Parameters
+    ----------
+    path : Path
+        The source. One file is kept for each and `options`, so that a source that changes leaves nothing behind.
+    options : Options
+    digest : str
+        Of the source's content; what was kept under another is decoded anew.
+    decode : callable
+    """
+    from PIL import __version__ as pillow
+
+    place = folder() / f"{path.resolve().name}-{_sha(str(path.resolve()), options)[:16]}.npz"
+    key = _sha(VERSION, pillow, digest)
+    with suppress(Exception):  # it is not there, or out of date, or damaged in whatever way
+        return _read(place, key)
+    found = decode()
+    with suppress(OSError):  # a full or read-only disk: it is decoded again next time
+        _write(place, found, key)
+    return found
+
+
+def _sha(*parts: Any) -> str:
+    return sha256(repr(parts).encode()).hexdigest()
+
+
+def _read(place: Path, key: str) -> Found:
+    with place.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        about = json.loads(archive["about"].tobytes())
+        if about["key"] != key:
+            raise ValueError("other content")
+        train, test = (Split(archive[f"{name}_images"], archive[f"{name}_labels"]) for name in ("train", "test"))
+    if [train.digest, test.digest] != about["sha256"]:
+        raise ValueError("damaged")
+    texts = (tuple(about[name]) for name in TEXTS)
+    return Found(train, test if len(test) else None, *texts)
+
+
+def _write(place: Path, found: Found, key: str) -> None:
+    """Write an .npz: images and labels of both splits, the test split perhaps empty, and JSON about them.
+
+    It goes to the disk array by array, without a copy in memory. A file cut off by a crash fails its SHA-256.
+    """
+    train = found.train
+    test = found.test or Split(train.images[:0], train.labels[:0])
+    about: dict[str, Any] = {"key": key, "sha256": [train.digest, test.digest]}
+    about |= {name: getattr(found, name) for name in TEXTS}
+    arrays: dict[str, Any] = {
+        "train_images": train.images,
+        "train_labels": train.labels,
+        "test_images": test.images,
+        "test_labels": test.labels,
+    }
+    place.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = place.with_name(f".{os.getpid()}-{place.name}")
+    try:
+        with unfinished.open("wb") as file:
+            np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+        os.replace(unfinished, place)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
