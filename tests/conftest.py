@@ -10,7 +10,6 @@ os.environ.update(machine.environment(1, "cpu"))
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -54,19 +53,3 @@ def optimised() -> Iterator[None]:
         jax.config.update("jax_disable_most_optimizations", True)
     else:
         yield
-
-
-def rows(*, numpy: bool = True, slow: bool = True) -> list:
-    """Every engine and backend that can run here, as pytest parameters."""
-    found = []
-    for name, entry in registry.entries().items():
-        for backend in entry.backends:
-            if (name == "numpy" and not numpy) or (backend != entry.default_backend and not slow):
-                continue
-            marks = []
-            if not entry.installed:
-                marks.append(pytest.mark.skip(reason=f"{entry.label} is not installed"))
-            elif (name, backend) == ("torch", "compiled") and not shutil.which("g++"):
-                marks.append(pytest.mark.skip(reason="torch.compile needs g++"))
-            found.append(pytest.param(name, backend, id=f"{name}-{backend}", marks=marks))
-    return found

@@ -5,9 +5,9 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from advise.planted import COMPILED, NUMPY, TORCH, calibrated, costs, seconds
 from hypothesis import given
 from hypothesis import strategies as st
+from support.planted import COMPILED, NUMPY, TORCH, calibrated, costs, seconds
 
 from benchmarks.advise import drawn
 from triptych.advise import model

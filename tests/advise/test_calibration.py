@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from advise.planted import NUMPY, TORCH, calibrated, costs
+from support.planted import NUMPY, TORCH, calibrated, costs
 
 from triptych.advise import calibration
 from triptych.advise.advice import Advisor

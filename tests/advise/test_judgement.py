@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from advise.planted import NUMPY, TORCH, calibrated, costs, seconds
+from support.planted import NUMPY, TORCH, calibrated, costs, seconds
 
 from benchmarks import advise
 from benchmarks.advise import Advise, Score, drawn

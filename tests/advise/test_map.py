@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from advise.planted import COMPILED, NUMPY, TORCH, calibrated, costs
+from support.planted import COMPILED, NUMPY, TORCH, calibrated, costs
 
 from triptych.advise import calibration, plot
 from triptych.advise.advice import Advisor
@@ -20,7 +20,7 @@ from triptych.spec.optimizers import optimizer
 from triptych.spec.recipe import Recipe
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CHARTS = Path(crossover.__file__).with_name("charts.js").read_text(encoding="utf-8").replace("export function", "function")
+CHARTS = (Path(crossover.__file__).parent / "assets" / "charts.js").read_text(encoding="utf-8").replace("export function", "function")
 PLANTED = calibrated({NUMPY: costs(1e-5, 4e-10, 2e-11), TORCH: costs(2e-4, 1e-10, 2e-12), COMPILED: costs(3e-4, 2e-10, 2e-11)})
 
 

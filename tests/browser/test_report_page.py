@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report import made
+from support import made
 
 from triptych.bench import artifacts
 from triptych.bench.comparison import Comparison, Settings

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import damage
 import pytest
-from damage import Driver
-from trainings import check_log, outcome, states, trained
+from support import damage
+from support.damage import Driver
+from support.trainings import check_log, outcome, states, trained
 
 from triptych.core import files
 from triptych.spec import zoo

@@ -11,11 +11,11 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-import damage
 import numpy as np
 import pytest
-from damage import Driver
-from trainings import NETWORK, PER_EPOCH, RECIPE, check_log, outcome, states, trained
+from support import damage
+from support.damage import Driver
+from support.trainings import NETWORK, PER_EPOCH, RECIPE, check_log, outcome, states, trained
 
 from triptych.core import files, state
 from triptych.errors import TriptychError

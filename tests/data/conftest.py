@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from pictures import encoded, fill
+from support.pictures import encoded, fill
 
 
 @pytest.fixture(autouse=True)

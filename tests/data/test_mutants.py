@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import encoded, table
 from PIL import Image
+from support.pictures import encoded, table
 
 MUTANTS = 100  # of each format
 SECONDS = 300  # for all of them, in a process of its own

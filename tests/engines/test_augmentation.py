@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import rows
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from support.engines import rows
 
 from triptych.core import registry, state
 from triptych.core.plan import PLAN_BYTES, Schedule

@@ -5,9 +5,9 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from conftest import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.engines import rows
 
 from triptych.core import state
 from triptych.core.plan import Plan, Schedule

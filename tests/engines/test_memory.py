@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import rows
+from support.engines import rows
 
 from triptych.core import registry
 from triptych.errors import EngineError

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import rows
+from support.engines import rows
 
 from triptych.core import state
 from triptych.core.plan import Plan

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 import pytest
-from conftest import rows
+from support.engines import rows
 
 from triptych.core import registry, state
 from triptych.core.plan import Schedule

@@ -5,7 +5,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from conftest import rows
+from support.engines import rows
 
 from triptych.bench.contestants import Row, Spec
 from triptych.core import registry, state

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import rows
+from support.engines import rows
 
 from triptych.core import registry, state
 from triptych.core.plan import Schedule

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from report import made
+from support import made
 
 from triptych.report import figures
 from triptych.report.colors import style

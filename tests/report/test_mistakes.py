@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from report import made
+from support import made
 
 from triptych.bench import mistakes
 from triptych.data.dataset import Split

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report import made
+from support import made
 
 from triptych.core import registry
 from triptych.report import page, slots

@@ -111,7 +111,7 @@ class Driver:
     """A process that runs one command of triptych after another. A context manager."""
 
     def __init__(self, cwd: Path) -> None:
-        root = Path(files.__file__).parents[1]
+        root = Path(files.__file__).parents[2]
         self._log = (cwd / "driver.log").open("w")
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", DRIVER],

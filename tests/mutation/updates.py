@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from teeth.planting import Tooth, trained, with_function, with_recipe
+from mutation.planting import Tooth, trained, with_function, with_recipe
 
 from triptych.engines.numpy.scratch import optimizers
 from triptych.engines.numpy.scratch.loss import softmax_cross_entropy

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from teeth.planting import NETWORKS, Tooth, stored, trained, with_plan, with_state
+from mutation.planting import NETWORKS, Tooth, stored, trained, with_plan, with_state
 
 from triptych.core.plan import Plan
 from triptych.core.state import State

@@ -1,6 +1,6 @@
 """Mistakes in BatchNorm and LayerNorm."""
 
-from teeth.planting import Tooth, with_layer
+from mutation.planting import Tooth, with_layer
 
 from triptych.engines.numpy.scratch.normalisation import BatchNorm
 from triptych.spec import layers as spec

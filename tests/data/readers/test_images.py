@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import COLOUR, SKIP, encoded, error_of, fill, table
 from PIL import Image
+from support.pictures import COLOUR, SKIP, encoded, error_of, fill, table
 
 from triptych.data import registry as data
 from triptych.data.readers import decoded, folder, images, parquet

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import rows
 from scipy.sparse import csc_array, csr_matrix
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
@@ -17,6 +16,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from support.engines import rows
 
 from triptych.core import metrics, state
 from triptych.data import registry as data
@@ -280,7 +280,7 @@ def test_progress_is_a_line_an_epoch(x: np.ndarray, y: np.ndarray, capsys: pytes
 
 def test_the_page_says_what_happens():
     pytest.importorskip("torch")
-    page = Path(__file__).parents[2] / "docs" / "estimator.md"
+    page = Path(__file__).parents[1] / "docs" / "estimator.md"
     result = doctest.testfile(str(page), module_relative=False)
     assert result.attempted
     assert not result.failed

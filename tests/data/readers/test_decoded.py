@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pictures import COLOUR, SKIP, encoded, table
+from support.pictures import COLOUR, SKIP, encoded, table
 
 from triptych.data import registry as data
 from triptych.data.readers import decoded, images

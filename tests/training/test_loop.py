@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import rows
+from support.engines import rows
 
 from triptych.core import metrics, registry, state
 from triptych.core.plan import Schedule

@@ -1,7 +1,7 @@
 """Mistakes in dense layers, activations, dropout and residuals."""
 
 import numpy as np
-from teeth.planting import Tooth, with_layer
+from mutation.planting import Tooth, with_layer
 
 from triptych.engines.numpy.scratch.chain import Residual
 from triptych.engines.numpy.scratch.layers import Dense, Dropout

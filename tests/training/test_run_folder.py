@@ -8,9 +8,9 @@ import sys
 import threading
 from pathlib import Path
 
-import damage
 import numpy as np
 import pytest
+from support import damage
 
 from triptych.errors import TriptychError
 from triptych.report import tensorboard
@@ -244,7 +244,10 @@ def test_a_name_that_is_taken_between_look_and_make(tmp_path, monkeypatch):
 
 
 def test_a_run_folder_is_locked_against_other_processes(tmp_path):
-    code = "import sys; from pathlib import Path; from triptych.training import run_folder\nwith run_folder.locked(Path(sys.argv[1])): print('got it')"
+    code = (
+        "import sys; from pathlib import Path; from triptych.training import run_folder\n"
+        "with run_folder.locked(Path(sys.argv[1])): print('got it')"
+    )
     command = [sys.executable, "-c", code, str(tmp_path)]
     with run_folder.locked(tmp_path):
         other = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pictures import COLOUR, SKIP, claiming, encoded, error_of, fill, table
 from PIL import Image
+from support.pictures import COLOUR, SKIP, claiming, encoded, error_of, fill, table
 
 from triptych.data import registry as data
 from triptych.data.readers import images

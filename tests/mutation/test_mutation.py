@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from teeth import convolution, layers, normalisation, updates, waist
-from teeth.planting import Numpy, Tooth, as_it_is, check, few, with_function, with_plan, with_state
+from mutation import convolution, layers, normalisation, updates, waist
+from mutation.planting import Numpy, Tooth, as_it_is, check, few, with_function, with_plan, with_state
 
 from triptych.core import state
 from triptych.core.plan import Schedule

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import SKIP, encoded, error_of, fill, table
+from support.pictures import SKIP, encoded, error_of, fill, table
 
 from triptych.data import registry as data
 from triptych.data.readers import cifar, folder, hints

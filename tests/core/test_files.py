@@ -11,9 +11,9 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-import damage
 import numpy as np
 import pytest
+from support import damage
 
 from triptych.core import files, state
 from triptych.errors import TriptychError
@@ -198,7 +198,8 @@ def test_nan_weights_and_foreign_files_are_refused(tmp_path):
 def test_a_kill_during_a_save_leaves_the_old_file_whole(saved):
     path, start = saved
     code = (
-        "import sys; from pathlib import Path; from triptych.core import files, state; from triptych.spec import zoo; from triptych.spec.recipe import *\n"
+        "import sys; from pathlib import Path; from triptych.core import files, state\n"
+        "from triptych.spec import zoo; from triptych.spec.recipe import *\n"
         "n, r = zoo.get('classic'), Recipe(1, 64, Adam()); s = state.initial(n, r)\n"
         "print('go', flush=True)\nwhile True: files.save_state(Path(sys.argv[1]), s, n, r, {'engine': 'numpy'})"
     )

@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pictures import SKIP, encoded, error_of, table
 from PIL import Image
+from support.pictures import SKIP, encoded, error_of, table
 
 from triptych.data import registry as data
 from triptych.data.readers import parquet
 from triptych.data.registry import PLAIN, Options
 from triptych.errors import DataError
 
-CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg"
+CIFAR = Path(__file__).parents[4] / "shared" / "data" / "cifar10-jpeg"
 
 
 @pytest.mark.parametrize("where", ["train.parquet", "train-00000-of-00002.parquet", "plain_text/train-00000-of-00001.parquet"])

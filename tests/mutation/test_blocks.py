@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import rows
-from teeth.planting import NETWORKS, engine_class, few
+from mutation.planting import NETWORKS, engine_class, few
+from support.engines import rows
 
 from triptych.core import registry, state
 from triptych.core.plan import Plan, Schedule

@@ -1,7 +1,7 @@
 """Mistakes in convolution and pooling."""
 
 import numpy as np
-from teeth.planting import Tooth, stored, with_layer
+from mutation.planting import Tooth, stored, with_layer
 
 from triptych.core.state import State
 from triptych.engines.numpy.scratch.convolution import Conv2D, MaxPool2D

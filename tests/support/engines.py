@@ -1,0 +1,23 @@
+"""The engines that can run here, as pytest parameters."""
+
+import shutil
+
+import pytest
+
+from triptych.core import registry
+
+
+def rows(*, numpy: bool = True, slow: bool = True) -> list:
+    """Every engine and backend that can run here, as pytest parameters."""
+    found = []
+    for name, entry in registry.entries().items():
+        for backend in entry.backends:
+            if (name == "numpy" and not numpy) or (backend != entry.default_backend and not slow):
+                continue
+            marks = []
+            if not entry.installed:
+                marks.append(pytest.mark.skip(reason=f"{entry.label} is not installed"))
+            elif (name, backend) == ("torch", "compiled") and not shutil.which("g++"):
+                marks.append(pytest.mark.skip(reason="torch.compile needs g++"))
+            found.append(pytest.param(name, backend, id=f"{name}-{backend}", marks=marks))
+    return found
