@@ -15,7 +15,7 @@ from math import prod
 import numpy as np
 
 from triptych.advise.workload import arithmetic
-from triptych.core.plan import Schedule
+from triptych.core.planner import BatchPlanner
 from triptych.spec.network import Network
 from triptych.spec.recipe import Recipe
 
@@ -60,7 +60,7 @@ def training_work(network: Network, recipe: Recipe, samples: int) -> tuple[int, 
     The operations are those of the products. The bytes are what must be moved even where everything else stays in a cache: the
     images once, and weights and optimizer slots read and written once.
     """
-    batch = Schedule(network, recipe, samples).batch
+    batch = BatchPlanner(network, recipe, samples).batch
     images = batch * prod(network.input_shape)
     state = network.parameter_count * (1 + len(recipe.optimizer.slots))
     return arithmetic(network, recipe, batch).operations, np.dtype(recipe.dtype).itemsize * (images + 2 * state)

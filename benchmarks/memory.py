@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from triptych.bench.contestants import Row, Spec, engine_of, remote_of
-from triptych.core.plan import Schedule
+from triptych.core.planner import BatchPlanner
 from triptych.errors import EngineError
 from triptych.spec.layers import Flatten
 from triptych.spec.network import Network
@@ -47,7 +47,7 @@ class Predicted:
 def predicted(network: Network, recipe: Recipe, samples: int) -> Predicted:
     """Return what arithmetic says of a training on `samples` images of one byte a pixel."""
     size, pixels = np.dtype(recipe.dtype).itemsize, samples * prod(network.input_shape)
-    batch = Schedule(network, recipe, samples).batch
+    batch = BatchPlanner(network, recipe, samples).batch
     drawn = 0 if recipe.batch_size == "full" else batch * prod(network.input_shape)
     outputs = batch * sum(prod(place.output_shape) for place in network.places if not isinstance(place.layer, Flatten))
     numbers = network.parameter_count * (2 + len(recipe.optimizer.slots))
@@ -117,7 +117,7 @@ def _trained(spec: Spec, job: Job, settings: Settings) -> Used:
         start = _peak(row)
         build(row, "timed", job)
         loading, epochs = _peak(row), list[int]()
-        schedule = Schedule(job.network, job.recipe, len(job.split))
+        schedule = BatchPlanner(job.network, job.recipe, len(job.split))
         for epoch in range(EPOCHS):
             engine_of(row).run_all(row.train, list(schedule.epoch(epoch)))
             epochs.append(_peak(row) - start)

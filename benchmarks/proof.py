@@ -9,7 +9,8 @@ import numpy as np
 
 from triptych.bench.contestants import Row, remote_of
 from triptych.core import state
-from triptych.core.plan import Plan, Schedule
+from triptych.core.plan import Plan
+from triptych.core.planner import BatchPlanner
 from triptych.core.state import State
 from triptych.data.dataset import Split
 from triptych.errors import EngineError
@@ -39,14 +40,14 @@ class Job:
 
     def plans(self, steps: int) -> Iterator[Plan]:
         """Yield plans of so many steps, practically without end."""
-        return Schedule(self.network, replace(self.recipe, epochs=10**9), len(self.split), steps).plans()
+        return BatchPlanner(self.network, replace(self.recipe, epochs=10**9), len(self.split), steps).plans()
 
 
 def build(row: Row, key: str, job: Job) -> RemoteEngine:
     """Let a contestant begin from the first weights, as the engine that its row holds from now on."""
     row.engine = remote_of(row).build(key, job.network, job.recipe)
     row.engine.load(state.initial(job.network, job.recipe))
-    row.train = row.engine.put(job.split)
+    row.train = row.engine.upload(job.split)
     return row.engine
 
 

@@ -69,7 +69,7 @@ def _act(plan: Plan) -> Act:
     def act(row: Row) -> tuple[float, float, int]:
         engine = engine_of(row)
         engine.run(row.train, plan)
-        engine.sync()
+        engine.wait()
         return engine.wall_s, engine.cpu_s, len(plan)
 
     return act

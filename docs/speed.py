@@ -16,16 +16,16 @@ from triptych.core.files import write
 
 COLOURS = dict(zip(registry.entries(), ("#4c72b0", "#55a868", "#dd8452", "#8172b3"), strict=False))
 ROW, MARGIN = 0.3, 1.1  # inches
-Entry = dict[str, Any]
+EngineInfo = dict[str, Any]
 
 
-def draw(entries: list[Entry]) -> str:
+def draw(entries: list[EngineInfo]) -> str:
     """Return an SVG: for each workload a panel, for each peer a row, for each of our engines a dot with its interval.
 
     One thread is a filled dot, more are hollow.
     """
     ours = {entry["engine"] for entry in entries}
-    panels: dict[str, list[Entry]] = {}
+    panels: dict[str, list[EngineInfo]] = {}
     for entry in entries:
         if entry["engine"] in COLOURS and entry["peer"] not in ours:
             panels.setdefault(entry["workload"], []).append(entry)
@@ -42,7 +42,7 @@ def draw(entries: list[Entry]) -> str:
     return content.getvalue()
 
 
-def fill(ax: Axes, workload: str, panel: list[Entry]) -> None:
+def fill(ax: Axes, workload: str, panel: list[EngineInfo]) -> None:
     """Draw one workload."""
     peers = list(dict.fromkeys(entry["peer"] for entry in panel))
     shown = [name for name in COLOURS if any(entry["engine"] == name for entry in panel)]

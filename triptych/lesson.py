@@ -35,7 +35,7 @@ from threadpoolctl import threadpool_info
 
 from .cli.options import data_line
 from .core import files, notices, registry, state
-from .core.plan import Schedule
+from .core.planner import BatchPlanner
 from .data import registry as sources
 from .data.dataset import DIGITS
 from .errors import TriptychError
@@ -83,7 +83,7 @@ class Lesson:
     y_train, y_test : ndarray of int32, shape (samples,)
     weights : dict of str to ndarray
         ``hidden/kernel`` (784, 10), ``hidden/bias`` (10,), ``output/kernel`` (10, 10), ``output/bias`` (10,).
-    schedule : Schedule
+    schedule : BatchPlanner
     folder : Path
         Where a script leaves what it makes.
     """
@@ -93,7 +93,7 @@ class Lesson:
     x_test: NDArray[Any]
     y_test: NDArray[np.int32]
     weights: dict[str, NDArray[Any]]
-    schedule: Schedule
+    schedule: BatchPlanner
     folder: Path
 
     @property
@@ -103,7 +103,7 @@ class Lesson:
     def batches(self, epoch: int) -> Iterator[Rows]:
         """Yield the rows of each batch of an epoch; in full batch, all rows as they lie."""
         for plan in self.schedule.epoch(epoch):
-            yield from [slice(None)] * len(plan) if plan.order is None else plan.order
+            yield from [slice(None)] * len(plan) if plan.indices is None else plan.indices
 
 
 def prepare(
@@ -138,7 +138,7 @@ def prepare(
     recipe = Recipe(epochs, batch_size, SGD(0.1), seed, dtype)
     network.check_fits(dataset.shape, len(dataset.classes))
     x_train, x_test = (split.pixels(dtype).reshape(len(split), -1) for split in (dataset.train, dataset.test))
-    schedule = Schedule(network, recipe, len(dataset.train))
+    schedule = BatchPlanner(network, recipe, len(dataset.train))
     return Lesson(x_train, dataset.train.labels, x_test, dataset.test.labels, state.initial(network, recipe), schedule, folder)
 
 

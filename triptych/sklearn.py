@@ -24,7 +24,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classi
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .core import metrics, registry, state
-from .core.plan import Schedule
+from .core.planner import BatchPlanner
 from .core.state import State
 from .data.dataset import Split
 from .data.registry import stratified
@@ -214,7 +214,7 @@ class TriptychClassifier(ClassifierMixin, Parameters):
         train, validation = stratified(whole, recipe.seed, recipe.validation, "validation") if recipe.validation else (whole, None)
         engine, start = self._engine(network, recipe), state.initial(network, recipe)
         engine.load(start | {name: array for name, array in state.cast(kept, recipe.dtype).items() if name in start})
-        training = Training(engine, Schedule(network, recipe, len(train)), train, validation)
+        training = Training(engine, BatchPlanner(network, recipe, len(train)), train, validation)
         training.position.step = made * training.schedule.steps_per_epoch
         return training
 
@@ -243,7 +243,7 @@ class TriptychClassifier(ClassifierMixin, Parameters):
         x = _rows(validate_data(self, X, accept_sparse="csr", dtype=self.recipe_.dtype, reset=False))
         engine = self._engine(self.network_, self.recipe_)
         engine.load(self.state_)
-        return engine.logits(engine.put(Split(x.reshape(-1, *self.network_.input_shape), np.zeros(len(x), np.int32))))
+        return engine.logits(engine.upload(Split(x.reshape(-1, *self.network_.input_shape), np.zeros(len(x), np.int32))))
 
 
 def _rows(rows: Any) -> Array:

@@ -28,14 +28,14 @@ class Engine:
     def state(self) -> State:
         return {name: w.T.reshape(shape) for (name, shape), w in zip(self.shapes.items(), self.parameters, strict=True)}
 
-    def put(self, split: Split) -> tuple[NDArray[Any], NDArray[Any]]:
+    def upload(self, split: Split) -> tuple[NDArray[Any], NDArray[Any]]:
         images = split.pixels(self.recipe.dtype).reshape(len(split), -1)
         return images.T, lesson.one_hot(split.labels)
 
     def run(self, data: tuple[NDArray[Any], NDArray[Any]], plan: Plan) -> None:
-        assert plan.order is None
+        assert plan.indices is None
         self.losses += [lesson.train_step(self.parameters, *data, RATE) for _ in range(len(plan))]
 
-    def sync(self) -> np.ndarray:
+    def wait(self) -> np.ndarray:
         losses, self.losses = np.array(self.losses), []
         return losses

@@ -28,18 +28,18 @@ class Engine:
         self.model = MLPClassifier(self.hidden, alpha=0, **SOLVERS[self.recipe.optimizer.name])
         self.losses: list[float] = []
 
-    def put(self, split: Split) -> tuple[NDArray[Any], NDArray[Any]]:
+    def upload(self, split: Split) -> tuple[NDArray[Any], NDArray[Any]]:
         return split.pixels(self.recipe.dtype).reshape(len(split), -1), split.labels
 
     def run(self, data: tuple[NDArray[Any], NDArray[Any]], plan: Plan) -> None:
         """Make an epoch of as many rows as the plan has; where every step sees all rows, an epoch for each step."""
         x, y = data
-        self.model.set_params(batch_size=len(y) if plan.order is None else plan.order.shape[1])
-        count, epochs = (len(y), len(plan)) if plan.order is None else (plan.order.size, 1)
+        self.model.set_params(batch_size=len(y) if plan.indices is None else plan.indices.shape[1])
+        count, epochs = (len(y), len(plan)) if plan.indices is None else (plan.indices.size, 1)
         for _ in range(epochs):  # of as many rows: which, it decides by itself
             self.model.partial_fit(x[:count], y[:count], classes=self.classes)
             self.losses.append(self.model.loss_)
 
-    def sync(self) -> np.ndarray:
+    def wait(self) -> np.ndarray:
         losses, self.losses = np.array(self.losses), []
         return losses

@@ -43,7 +43,7 @@ OPTIMIZERS: dict[str, Callable[[Any], keras.optimizers.Optimizer]] = {
 
 
 @dataclass(frozen=True)
-class Native:
+class DeviceSplit:
     """NumPy's arrays for fit, tensors for a loop of one's own."""
 
     x: Any
@@ -71,24 +71,24 @@ class Engine:
     def state(self) -> State:
         return dict(zip(self.names, self.model.get_weights(), strict=True))
 
-    def put(self, split: Split) -> Native:
+    def upload(self, split: Split) -> DeviceSplit:
         x, y = split.pixels(self.recipe.dtype), split.labels
-        return Native(x, y) if self.variant == "fit" else Native(tf.constant(x), tf.constant(y))
+        return DeviceSplit(x, y) if self.variant == "fit" else DeviceSplit(tf.constant(x), tf.constant(y))
 
-    def run(self, data: Native, plan: Plan) -> None:
+    def run(self, data: DeviceSplit, plan: Plan) -> None:
         if self.variant == "fit":
             self._fit(data, plan)
             return
         for k in range(len(plan)):
-            x, y = (data.x, data.y) if plan.order is None else (tf.gather(data.x, plan.order[k]), tf.gather(data.y, plan.order[k]))
+            x, y = (data.x, data.y) if plan.indices is None else (tf.gather(data.x, plan.indices[k]), tf.gather(data.y, plan.indices[k]))
             self.losses.append(self.step(x, y))
 
-    def _fit(self, data: Native, plan: Plan) -> None:
+    def _fit(self, data: DeviceSplit, plan: Plan) -> None:
         """An epoch over the plan's rows as they lie; where every step sees all rows, an epoch for each step."""
-        if plan.order is None:
+        if plan.indices is None:
             x, y, batch, epochs = data.x, data.y, len(data.y), len(plan)
         else:
-            x, y, batch, epochs = data.x[plan.order.ravel()], data.y[plan.order.ravel()], plan.order.shape[1], 1
+            x, y, batch, epochs = data.x[plan.indices.ravel()], data.y[plan.indices.ravel()], plan.indices.shape[1], 1
         self.losses += self.model.fit(x, y, batch, epochs, verbose=0, shuffle=False).history["loss"]
 
     def _step(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -98,9 +98,9 @@ class Engine:
         self.model.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return loss
 
-    def sync(self) -> np.ndarray:
+    def wait(self) -> np.ndarray:
         losses, self.losses = np.array([float(loss) for loss in self.losses]), []
         return losses
 
-    def logits(self, data: Native) -> np.ndarray:
+    def logits(self, data: DeviceSplit) -> np.ndarray:
         return np.asarray(self.model.predict(data.x, verbose=0) if self.variant == "fit" else self.model(data.x))

@@ -44,7 +44,7 @@ OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
 
 
 @dataclass(frozen=True)
-class Native:
+class DeviceSplit:
     x: Tensor
     y: Tensor
 
@@ -75,11 +75,11 @@ class Engine:
         arrays = [weight.detach().numpy() for weight in self.model.parameters()]
         return {p.name: to_canonical("torch", p.role, array, p.sizes) for p, array in zip(self.parameters, arrays, strict=True)}
 
-    def put(self, split: Split) -> Native:
+    def upload(self, split: Split) -> DeviceSplit:
         x = torch.from_numpy(to_native("torch", "image", split.pixels(self.recipe.dtype)))
-        return Native(x.contiguous(memory_format=self.format), torch.from_numpy(split.labels).long())
+        return DeviceSplit(x.contiguous(memory_format=self.format), torch.from_numpy(split.labels).long())
 
-    def run(self, data: Native, plan: Plan) -> None:
+    def run(self, data: DeviceSplit, plan: Plan) -> None:
         self.model.train()
         for x, y in self.batches(data, plan):
             self.optimizer.zero_grad()
@@ -89,16 +89,16 @@ class Engine:
             self.optimizer.step()
             self.losses.append(loss.detach())
 
-    def batches(self, data: Native, plan: Plan) -> Iterable[tuple[Tensor, Tensor]]:
-        if plan.order is None:
+    def batches(self, data: DeviceSplit, plan: Plan) -> Iterable[tuple[Tensor, Tensor]]:
+        if plan.indices is None:
             return [(data.x, data.y)] * len(plan)
-        return ((data.x[rows], data.y[rows]) for rows in torch.from_numpy(plan.order))
+        return ((data.x[rows], data.y[rows]) for rows in torch.from_numpy(plan.indices))
 
-    def sync(self) -> np.ndarray:
+    def wait(self) -> np.ndarray:
         losses, self.losses = torch.stack(self.losses).numpy(), []
         return losses
 
-    def logits(self, data: Native) -> np.ndarray:
+    def logits(self, data: DeviceSplit) -> np.ndarray:
         if self.model.training:
             self.model.eval()
         with torch.inference_mode():

@@ -25,7 +25,7 @@ class Clock:
 
     def load(self, state) -> None: ...
 
-    def put(self, split):
+    def upload(self, split):
         return split
 
 

@@ -77,7 +77,7 @@ class Shuffling:
         self.load, self.put, self.state = self.engine.load, self.engine.put, self.engine.state
 
     def run(self, data, plan):
-        self.engine.run(data, replace(plan, order=plan.order.ravel()[::-1].reshape(plan.order.shape)))
+        self.engine.run(data, replace(plan, indices=plan.indices.ravel()[::-1].reshape(plan.indices.shape)))
 
     def drop(self):
         pass

@@ -16,7 +16,7 @@ import pytest
 import triptych
 from triptych.bench.contestants import specs
 from triptych.core import files, registry, state
-from triptych.core.plan import Schedule
+from triptych.core.planner import BatchPlanner
 from triptych.process.pool import Workers
 from triptych.training import run_folder
 
@@ -133,8 +133,8 @@ def test_the_states_are_those_of_the_run(compared, digits):
     assert provenance["data"]["train_sha256"] == digits.train.digest
     engine = registry.create("numpy", network, recipe)
     engine.load(state.initial(network, recipe))
-    data = engine.put(digits.train)
-    for plan in Schedule(network, recipe, len(digits.train)).plans():
+    data = engine.upload(digits.train)
+    for plan in BatchPlanner(network, recipe, len(digits.train)).plans():
         engine.run(data, plan)
     assert all(np.allclose(engine.state()[name], array, rtol=0, atol=1e-6) for name, array in found.items())
 

@@ -132,7 +132,7 @@ def test_it_leaves_a_whole_run_folder(straight, digits: Dataset):
     assert about["data"]["train_sha256"] == digits.train.digest
     engine = registry.create("numpy", network, recipe)
     engine.load(kept)
-    predicted = metrics.predictions(engine.logits(engine.put(digits.test)))
+    predicted = metrics.predictions(engine.logits(engine.upload(digits.test)))
     assert results["accuracy"]["right"] == (predicted == digits.test.labels).sum()
     low, high = metrics.wilson(results["accuracy"]["right"], 180)
     assert said.splitlines()[-2] == (
@@ -140,7 +140,7 @@ def test_it_leaves_a_whole_run_folder(straight, digits: Dataset):
         f"{results['accuracy']['right']} of 180 right."
     )
     _, validation = stratified(digits.train, 0, 0.1)
-    validated = metrics.accuracy(metrics.predictions(engine.logits(engine.put(validation))), validation.labels)
+    validated = metrics.accuracy(metrics.predictions(engine.logits(engine.upload(validation))), validation.labels)
     assert results["history"][-1]["validation_accuracy"] == validated
     assert files.load_state(folder / "best" / "state.safetensors")[3]["epoch"] == results["best_epoch"]
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triptych.core import rng, state
-from triptych.core.plan import PLAN_BYTES, Schedule
+from triptych.core.planner import PLAN_BYTES, BatchPlanner
 from triptych.spec import zoo
 from triptych.spec.optimizers import Adam
 from triptych.spec.recipe import Recipe
@@ -37,7 +37,7 @@ def test_masks_keep_the_share_they_should(rate: float):
 @given(st.integers(1, 400), st.one_of(st.just("full"), st.integers(1, 500)), st.integers(1, 5), st.integers(1, 50), st.integers(0, 9))
 @settings(max_examples=80)
 def test_every_epoch_sees_every_sample_once_in_at_most_three_shapes(samples: int, batch, epochs: int, block: int, seed: int):
-    schedule = Schedule(zoo.get("classic"), Recipe(epochs, batch, seed=seed), samples, block)
+    schedule = BatchPlanner(zoo.get("classic"), Recipe(epochs, batch, seed=seed), samples, block)
     plans = list(schedule.plans())
     assert sum(map(len, plans)) == schedule.steps
     assert len({(len(p), None if p.order is None else p.order.shape[1]) for p in plans}) <= 3
@@ -55,31 +55,35 @@ def test_every_epoch_sees_every_sample_once_in_at_most_three_shapes(samples: int
 @settings(max_examples=25)
 def test_how_a_run_is_cut_into_blocks_changes_nothing(one: int, other: int):
     def steps(block: int):
-        schedule = Schedule(zoo.get("regularized"), Recipe(2, 32, Adam()), 150, block)
+        schedule = BatchPlanner(zoo.get("regularized"), Recipe(2, 32, Adam()), 150, block)
         return [step for plan in schedule.plans() for step in plan.single()]
 
     for a, b in zip(steps(one), steps(other), strict=True):
-        assert np.array_equal(a.order, b.order)
-        assert a.rate == b.rate
-        assert all(np.array_equal(a.keep[name], b.keep[name]) for name in ("dropout1", "dropout2"))
+        assert np.array_equal(a.indices, b.indices)
+        assert a.rates == b.rates
+        assert all(np.array_equal(a.dropout_masks[name], b.dropout_masks[name]) for name in ("dropout1", "dropout2"))
 
 
 def test_a_plan_stays_under_its_bound():
     wide = zoo.dense("wide", [4096], 0.5)
     for batch in ("full", 128):
-        schedule = Schedule(wide, Recipe(50, batch), 2000, 10_000)
+        schedule = BatchPlanner(wide, Recipe(50, batch), 2000, 10_000)
         plan = schedule.plan(*next(schedule.spans()))
-        size = plan.rate.nbytes + sum(mask.nbytes for mask in plan.keep.values()) + (0 if plan.order is None else plan.order.nbytes)
+        size = (
+            plan.rates.nbytes
+            + sum(mask.nbytes for mask in plan.dropout_masks.values())
+            + (0 if plan.indices is None else plan.indices.nbytes)
+        )
         assert size <= PLAN_BYTES
         assert batch != "full" or size > PLAN_BYTES / 2
 
 
 def test_epochs_one_by_one_are_the_run():
-    schedule = Schedule(zoo.get("classic"), Recipe(3, 64), 200, 2)
-    whole = [plan.order for plan in schedule.plans()]
-    by_epoch = [plan.order for epoch in range(3) for plan in schedule.epoch(epoch)]
+    schedule = BatchPlanner(zoo.get("classic"), Recipe(3, 64), 200, 2)
+    whole = [plan.indices for plan in schedule.plans()]
+    by_epoch = [plan.indices for epoch in range(3) for plan in schedule.epoch(epoch)]
     assert all(np.array_equal(a, b) for a, b in zip(whole, by_epoch, strict=True))
 
 
 def test_free_mode_has_no_masks():
-    assert next(Schedule(zoo.get("regularized"), Recipe(1, 32, random="free"), 100).plans()).keep == {}
+    assert next(BatchPlanner(zoo.get("regularized"), Recipe(1, 32, random="free"), 100).plans()).dropout_masks == {}

@@ -13,7 +13,7 @@ from scipy import ndimage
 from support.engines import rows
 
 from triptych.core import registry, state
-from triptych.core.plan import PLAN_BYTES, Schedule
+from triptych.core.planner import PLAN_BYTES, BatchPlanner
 from triptych.data.dataset import Split
 from triptych.engines.numpy.scratch import augmentation as scratch
 from triptych.parity import lockstep
@@ -149,10 +149,10 @@ def test_an_engine_sees_what_was_drawn(name: str, backend: str, dtype: str, few:
         recipe = Recipe(1, 64, dtype=dtype, augmentation=how)
         engine = registry.create(name, network, recipe, backend=backend)
         engine.load(state.initial(network, recipe))
-        plan = next(Schedule(network, recipe, len(few)).plans())
-        found = engine.trace(engine.put(few), plan)["output/flatten"]
-        here = {key: array[0] for key, array in plan.augment.items()}
-        expected = oracle(how, few.pixels(dtype)[plan.order[0]], here).reshape(found.shape)
+        plan = next(BatchPlanner(network, recipe, len(few)).plans())
+        found = engine.trace(engine.upload(few), plan)["output/flatten"]
+        here = {key: array[0] for key, array in plan.augmentations.items()}
+        expected = oracle(how, few.pixels(dtype)[plan.indices[0]], here).reshape(found.shape)
         if how.rotate:
             assert np.abs(found - expected).max() <= (1e-12 if dtype == "float64" else 1e-4)
         else:
@@ -162,7 +162,7 @@ def test_an_engine_sees_what_was_drawn(name: str, backend: str, dtype: str, few:
 def walked(name: str, backend: str, few: Split, how: Augmentation = ALL) -> lockstep.Outcome:
     network, recipe = zoo.get("classic"), Recipe(2, 64, dtype="float64", augmentation=how)
     reference, candidate = registry.create("numpy", network, recipe), registry.create(name, network, recipe, backend=backend)
-    schedule, start = Schedule(network, recipe, len(few)), state.initial(network, recipe)
+    schedule, start = BatchPlanner(network, recipe, len(few)), state.initial(network, recipe)
     *_, outcome = lockstep.walk(reference, candidate, few, islice(schedule.singles(), 5), start)
     if outcome.equal:
         outcome = lockstep.blocks(candidate, few, schedule, start)
@@ -219,8 +219,8 @@ def test_draws_are_a_pure_function_of_seed_and_step(start: int, steps: int, seed
 
 
 def test_a_plan_with_draws_stays_under_its_bound():
-    schedule = Schedule(zoo.get("classic"), Recipe(1, 1000, augmentation=ALL), 2_000_000, 10_000)
+    schedule = BatchPlanner(zoo.get("classic"), Recipe(1, 1000, augmentation=ALL), 2_000_000, 10_000)
     plan = schedule.plan(*next(schedule.spans()))
-    size = plan.rate.nbytes + plan.order.nbytes + sum(array.nbytes for array in plan.augment.values())
+    size = plan.rates.nbytes + plan.indices.nbytes + sum(array.nbytes for array in plan.augmentations.values())
     assert PLAN_BYTES / 2 < size <= PLAN_BYTES
     assert len(plan) < 2000  # the bound it is, and not the end of the epoch

@@ -5,7 +5,8 @@ import pytest
 from support.engines import rows
 
 from triptych.core import registry, state
-from triptych.core.plan import Plan, Schedule
+from triptych.core.plan import Plan
+from triptych.core.planner import BatchPlanner
 from triptych.data.dataset import Split
 from triptych.engines.numpy.scratch.crew import threads
 from triptych.errors import EngineError
@@ -31,7 +32,7 @@ def build(name: str, backend: str, optimizer_name: str = "adam", dtype="float64"
     if "step" in start:
         start["step"] = np.array(7)
     engine.load(start)
-    return engine, start, Schedule(NETWORK, recipe, 200, 3)
+    return engine, start, BatchPlanner(NETWORK, recipe, 200, 3)
 
 
 @pytest.mark.parametrize(("name", "backend"), rows())
@@ -54,15 +55,15 @@ def test_a_state_goes_in_and_comes_out_to_the_bit(name, backend, dtype, chosen):
 def test_everything_is_in_the_recipes_dtype(name, backend, dtype, few: Split):
     """A stray upcast in float32 hides rounding and costs time; a stray downcast in float64 breaks the proof."""
     engine, _, schedule = build(name, backend, dtype=dtype)
-    data = engine.put(few)
+    data = engine.upload(few)
     plan = next(schedule.plans())
     for key, array in engine.trace(data, plan).items():
         assert array.dtype == dtype, key
     engine.run(data, plan)
-    losses = engine.sync()
+    losses = engine.wait()
     assert losses.dtype == dtype
     assert losses.shape == (3,)
-    assert engine.sync().shape == (0,)
+    assert engine.wait().shape == (0,)
     assert engine.logits(data).dtype == dtype
     assert all(array.dtype == dtype for key, array in engine.state().items() if key != "step")
 
@@ -96,14 +97,14 @@ def test_numpy_computes_in_no_other_dtype(dtype, make, chosen, few: Split, monke
         seen.update(str(a.dtype) for a in (w, g, *slots.values()))
 
     monkeypatch.setitem(optimizers.UPDATES, kinds, updating)
-    engine.run(engine.put(few), next(Schedule(network, recipe, 200, 3).plans()))
+    engine.run(engine.upload(few), next(BatchPlanner(network, recipe, 200, 3).plans()))
     assert seen == {dtype}
 
 
 @pytest.mark.parametrize(("name", "backend"), rows())
 def test_a_trace_is_ordered_and_changes_nothing(name, backend, few: Split):
     engine, start, schedule = build(name, backend)
-    data = engine.put(few)
+    data = engine.upload(few)
     plan = next(schedule.plans())
     seen = engine.trace(data, plan)
     outputs = [f"output/{layer.name}" for layer in NETWORK.layers]
@@ -111,16 +112,16 @@ def test_a_trace_is_ordered_and_changes_nothing(name, backend, few: Split):
     assert [key.split("/")[1] for key in seen if key.startswith("gradient/")] == ["output"] * 2 + ["hidden2"] * 2 + ["hidden1"] * 2
     assert list(engine.trace(data, plan, outputs=False)) == list(seen)[len(outputs) :]
     assert all(np.array_equal(array, start[key]) for key, array in engine.state().items())
-    assert engine.sync().shape == (0,)
+    assert engine.wait().shape == (0,)
 
 
 @pytest.mark.parametrize(("name", "backend"), rows())
 def test_the_loss_is_that_of_the_step_before_its_update(name, backend, few: Split):
     engine, _, schedule = build(name, backend)
-    data, plan = engine.put(few), next(schedule.plans())
+    data, plan = engine.upload(few), next(schedule.plans())
     before = engine.trace(data, plan)["loss"]
     engine.run(data, plan[:1])
-    assert engine.sync()[0] == pytest.approx(before, rel=1e-14)
+    assert engine.wait()[0] == pytest.approx(before, rel=1e-14)
 
 
 @pytest.mark.parametrize(("name", "backend"), rows())
@@ -130,19 +131,19 @@ def test_evaluation_drops_nothing(name, backend, few: Split):
     for n in ("hidden1", "hidden2"):
         x = np.maximum(x @ start[f"{n}/kernel"] + start[f"{n}/bias"], 0)
     expected = x @ start["output/kernel"] + start["output/bias"]
-    assert np.allclose(engine.logits(engine.put(few)), expected, rtol=0, atol=1e-12)
+    assert np.allclose(engine.logits(engine.upload(few)), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("name", "backend"), rows())
 def test_the_rate_of_each_step_is_obeyed(name, backend, few: Split):
     engine, start, schedule = build(name, backend, "sgd")
-    data, plan = engine.put(few), next(schedule.plans())
-    engine.run(data, Plan(np.array([0.0, 0.0, 0.0]), plan.order, plan.keep))
+    data, plan = engine.upload(few), next(schedule.plans())
+    engine.run(data, Plan(np.array([0.0, 0.0, 0.0]), plan.indices, plan.dropout_masks))
     assert all(np.array_equal(array, start[key]) for key, array in engine.state().items())
-    changing = Plan(np.array([0.3, 0.1, 0.7]), plan.order, plan.keep)
+    changing = Plan(np.array([0.3, 0.1, 0.7]), plan.indices, plan.dropout_masks)
     engine.run(data, changing)
     reference, _, _ = build("numpy", "eager", "sgd")
-    reference.run(reference.put(few), changing)
+    reference.run(reference.upload(few), changing)
     assert max(figures(reference.state(), engine.state(), "update").values()) < 1e-13
 
 
@@ -163,14 +164,14 @@ def test_a_state_that_does_not_fit_is_refused_by_name(name, backend):
 def test_in_free_mode_each_draws_its_own_masks(name, backend, few: Split):
     engine, start, schedule = build(name, backend, "sgd", "float32", random="free")
     plan = next(schedule.plans())
-    assert plan.keep == {}
-    data = engine.put(few)
+    assert plan.dropout_masks == {}
+    data = engine.upload(few)
     traces = [engine.trace(data, plan) for _ in range(2)]
     share = (traces[0]["output/dropout1"] == 0).mean() - (traces[0]["output/relu1"] == 0).mean()
     assert 0.03 < share < 0.25  # a fifth of what ReLU left open
     assert not np.array_equal(traces[0]["output/dropout1"], traces[1]["output/dropout1"])
     engine.run(data, plan)
-    assert np.isfinite(engine.sync()).all()
+    assert np.isfinite(engine.wait()).all()
     assert not np.array_equal(engine.state()["output/bias"], start["output/bias"])
 
 
@@ -193,9 +194,9 @@ def test_no_global_of_the_framework_is_left_changed(name, backend, few: Split):
     before = look()
     for dtype in ("float64", "float32"):
         engine, _, schedule = build(name, backend, dtype=dtype)
-        data = engine.put(few)
+        data = engine.upload(few)
         engine.run(data, next(schedule.plans()))
-        engine.sync()
+        engine.wait()
         engine.logits(data)
         engine.trace(data, next(schedule.plans()))
     assert look() == before
@@ -205,11 +206,11 @@ def test_no_global_of_the_framework_is_left_changed(name, backend, few: Split):
 def test_tensorflow_traces_once_for_each_shape(backend: str, few: Split):
     pytest.importorskip("tensorflow")
     engine, _, _ = build("tensorflow", backend)
-    data = engine.put(few)
-    schedule = Schedule(NETWORK, Recipe(4, 64, optimizer("adam"), dtype="float64"), 200, 2)
+    data = engine.upload(few)
+    schedule = BatchPlanner(NETWORK, Recipe(4, 64, optimizer("adam"), dtype="float64"), 200, 2)
     for plan in schedule.plans():
         engine.run(data, plan)
-    engine.sync()
+    engine.wait()
     assert engine._steps.experimental_get_tracing_count() == len(schedule.kinds()) == 3
 
 
@@ -220,14 +221,14 @@ def test_jax_traces_once_for_each_shape_whoever_asks(few: Split, monkeypatch):
     traced, own = [], module.cross_entropy
     monkeypatch.setattr(module, "cross_entropy", lambda *a: traced.append(a) or own(*a))
     recipe = Recipe(4, 64, optimizer("adam", rate=0.00123), dtype="float64")  # of no other test
-    schedule, start = Schedule(NETWORK, recipe, 200, 2), state.initial(NETWORK, recipe)
+    schedule, start = BatchPlanner(NETWORK, recipe, 200, 2), state.initial(NETWORK, recipe)
     for _ in range(2):
         engine = registry.create("jax", NETWORK, recipe)
         engine.load(start)
-        data = engine.put(few)
+        data = engine.upload(few)
         for plan in schedule.plans():
             engine.run(data, plan)
-        engine.sync()
+        engine.wait()
     assert len(traced) == len(schedule.kinds()) == 3
 
 
@@ -264,10 +265,10 @@ def test_names_and_sizes_that_no_framework_stumbles_over(name: str, backend: str
     layers = (Conv2D("values", 2, 3, padding=1), Dropout("images", 0.2), Flatten("type"), Dense("output", 3))
     network, recipe = Network("my/net", (2, 2, 1), layers), Recipe(1, "full", dtype="float64", seed=2**62)
     split = Split(np.arange(20, dtype=np.uint8).reshape(5, 2, 2, 1), np.array([0, 1, 2, 0, 1], np.int32))
-    plan, ends = Schedule(network, recipe, 5).plan(0, 1, 5), []
+    plan, ends = BatchPlanner(network, recipe, 5).plan(0, 1, 5), []
     for engine in (registry.create("numpy", network, recipe), registry.create(name, network, recipe, backend=backend)):
         engine.load(state.initial(network, recipe))
-        engine.run(engine.put(split), plan)
-        engine.sync()
+        engine.run(engine.upload(split), plan)
+        engine.wait()
         ends.append(engine.state())
     assert max(figures(*ends, "update").values()) < 1e-13

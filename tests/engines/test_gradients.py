@@ -210,7 +210,7 @@ def test_whole_networks(hidden: list[int], batch: int, dropout: bool, seed: int)
     plan = Plan(np.array([0.1]), np.arange(batch, dtype=np.int32)[None], keep)
     engine = create("numpy", network, recipe)
     engine.load({name: a + 0.3 * rng.normal(size=a.shape) for name, a in state.initial(network, recipe).items()})
-    data = engine.put(split)
+    data = engine.upload(split)
     seen = engine.trace(data, plan)
     pre = np.concatenate([seen[f"output/{p.layer.name}"].ravel() for p in network.places if isinstance(p.layer, spec.Dense)])
     if np.abs(pre).min() < KINK:
@@ -235,7 +235,7 @@ def test_what_an_engine_gave_away_stays_as_it_was_and_evaluation_leaves_no_trace
     looked, alone = (create("numpy", network, recipe) for _ in range(2))
     for engine in (looked, alone):
         engine.load(state.initial(network, recipe))
-    data = looked.put(split)
+    data = looked.upload(split)
     for plan in plans:
         given_away = [looked.state(), looked.trace(data, plan), {"logits": looked.logits(data)}]
         kept = [{name: array.copy() for name, array in part.items()} for part in given_away]
@@ -284,6 +284,6 @@ def test_every_engine_keeps_the_rules_of_ties_and_kinks(name: str, backend: str)
     seen = []
     for engine in (create("numpy", network, recipe), create(name, network, recipe, backend=backend)):
         engine.load(start)
-        seen.append(engine.trace(engine.put(split), plan))
+        seen.append(engine.trace(engine.upload(split), plan))
     assert (seen[0]["output/conv"] == 0).sum() > 20
     assert first_divergence(*seen, 1e-13) is None

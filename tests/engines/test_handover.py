@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 
 from triptych.core import registry, state
-from triptych.core.plan import Schedule
+from triptych.core.planner import BatchPlanner
 from triptych.core.registry import Engine
 from triptych.data import registry as data
 from triptych.data.dataset import Split
@@ -32,25 +32,25 @@ def digits() -> Split:
 
 
 @cache
-def schedule(network: str, chosen: str) -> Schedule:
+def schedule(network: str, chosen: str) -> BatchPlanner:
     recipe = Recipe(
         *(EPOCHS, 64, optimizer(chosen)),
         dtype="float64",
         schedule=Cosine(warmup=0.75, floor=0.05),
         augmentation=Augmentation(shift=1) if network != "custom" else Augmentation(),
     )
-    return Schedule(zoo.get(network), recipe, len(digits()), 2)
+    return BatchPlanner(zoo.get(network), recipe, len(digits()), 2)
 
 
-def advance(engine: Engine, schedule: Schedule, start: state.State, first: int, end: int) -> state.State:
+def advance(engine: Engine, schedule: BatchPlanner, start: state.State, first: int, end: int) -> state.State:
     engine.load(start)
-    native, step = engine.put(digits()), first
+    native, step = engine.upload(digits()), first
     while step < end:
         span = next(schedule.within(*divmod(step, schedule.steps_per_epoch)))
         span = (span[0], min(span[1], end - step), span[2])
         engine.run(native, schedule.plan(*span))
         step += span[1]
-    engine.sync()
+    engine.wait()
     return engine.state()
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from support.engines import rows
 
 from triptych.core import state
-from triptych.core.plan import Plan, Schedule
+from triptych.core.plan import Plan
+from triptych.core.planner import BatchPlanner
 from triptych.core.registry import create
 from triptych.data.dataset import Split
 from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
@@ -51,10 +52,10 @@ def stepped(name: str, backend: str, recipe: Recipe, split: Split, steps: int = 
     start = state.initial(NETWORK, recipe)
     start["output/kernel"] = start["output/kernel"] * 5  # so that the classes are told apart, some of them wrongly
     engine.load(start)
-    data, plan = engine.put(split), Plan(np.full(steps, 0.3))
+    data, plan = engine.upload(split), Plan(np.full(steps, 0.3))
     seen = engine.trace(data, plan)
     engine.run(data, plan)
-    return seen, {"losses": engine.sync()} | engine.state()
+    return seen, {"losses": engine.wait()} | engine.state()
 
 
 @pytest.mark.parametrize(("name", "backend"), rows())
@@ -174,7 +175,7 @@ def test_a_gradient_below_the_limit_is_left_alone_to_the_bit(split: Split):
         (lambda: Clip(1.0, "norms"), "did you mean 'norm'"),
         (lambda: Recipe.from_json({"loss": {"label_smothing": 0.1}}), "did you mean 'label_smoothing'"),
         (lambda: Recipe.from_json({"clip": {"limits": 1}}), "did you mean 'limit'"),
-        (lambda: Schedule(NETWORK, Recipe(loss=Loss(0.0, (1.0, 2.0))), 10), "2 class weights where the network ends in 3 logits"),
+        (lambda: BatchPlanner(NETWORK, Recipe(loss=Loss(0.0, (1.0, 2.0))), 10), "2 class weights where the network ends in 3 logits"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_words(build, says: str):

@@ -120,7 +120,7 @@ def followed(name: str, backend: str, chosen: str, like: str, steps: int = STEPS
         assert o.rate == pytest.approx(native.rate, rel=1e-7)
     engine = create(name, NETWORK, recipe, backend=backend)
     engine.load(start)
-    data, apart = engine.put(few()), 0.0
+    data, apart = engine.upload(few()), 0.0
     for rate in rates(o.rate, steps):
         plan = Plan(np.array([rate]))
         seen = engine.trace(data, plan, outputs=False)
@@ -171,6 +171,6 @@ def test_the_other_frameworks_formula_is_told_apart(chosen: str):
         recipe = Recipe(40, "full", o, dtype="float64")
         engine = create("numpy", NETWORK, recipe)
         engine.load(state.initial(NETWORK, recipe))
-        engine.run(engine.put(few()), Plan(rates(o.rate, 40)))
+        engine.run(engine.upload(few()), Plan(rates(o.rate, 40)))
         ends.append(engine.state()["hidden/kernel"])
     assert np.abs(ends[0] - ends[1]).max() > 1e-9

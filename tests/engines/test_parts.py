@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triptych.core import registry, state
-from triptych.core.plan import Plan, Schedule
+from triptych.core.plan import Plan
+from triptych.core.planner import BatchPlanner
 from triptych.data.dataset import Split
 from triptych.engines.numpy import engine as engine_module
 from triptych.engines.numpy.scratch import stretch
@@ -54,12 +55,12 @@ def created(network: Network, recipe: Recipe, lanes: int, monkeypatch) -> engine
 def trained(engine: engine_module.Engine, split: Split) -> dict[str, np.ndarray]:
     """What an engine comes to, and what it says on the way."""
     network, recipe = engine.network, engine.recipe
-    data, schedule = engine.put(split), Schedule(network, recipe, len(split), 3)
+    data, schedule = engine.upload(split), BatchPlanner(network, recipe, len(split), 3)
     for plan in schedule.plans():
         engine.run(data, plan)
     seen = engine.trace(data, next(schedule.plans())[:1])
-    found = seen | engine.state() | {"losses": engine.sync(), "logits": engine.logits(data)}
-    return state.without(found, network.rounding_only)
+    found = seen | engine.state() | {"losses": engine.wait(), "logits": engine.logits(data)}
+    return state.without(found, network.zero_gradient_parameters)
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3])
@@ -78,13 +79,13 @@ def test_parts_and_threads_change_nothing(network: Network, lanes: int, monkeypa
     monkeypatch.setattr(stretch, "SHARE", 1)
     parted = trained(other, split)
     assert max(len(each.cuts[25]) for each in stretches) == 25
-    assert first_divergence(whole, parted, 1e-10 if network.stepwise else 1e-12) is None
+    assert first_divergence(whole, parted, 1e-10 if network.amplifies_rounding else 1e-12) is None
 
 
 def test_a_part_has_no_more_samples_than_stay_in_the_cache(monkeypatch):
     network, recipe = zoo.get("classic"), Recipe(1, "full", optimizer("sgd"))
     engine = created(network, recipe, 1, monkeypatch)
-    data = engine.put(images(5_000, network.input_shape))
+    data = engine.upload(images(5_000, network.input_shape))
     tracemalloc.start()
     engine.run(data, Plan(np.array([0.1])))
     tracemalloc.reset_peak()
@@ -102,14 +103,14 @@ def test_pixels_that_are_always_zero_need_no_work_and_learn_nothing(name: str):
     engine = registry.create("numpy", network, recipe)
     start = state.initial(network, recipe)
     engine.load(start)
-    data = engine.put(split)
+    data = engine.upload(split)
     dead = ~split.images.any(axis=0).ravel()
     assert data.x.shape == (48, 784 - dead.sum())
-    gradient = engine.trace(data, next(Schedule(network, recipe, 48).plans()), outputs=False)["gradient/hidden/kernel"]
+    gradient = engine.trace(data, next(BatchPlanner(network, recipe, 48).plans()), outputs=False)["gradient/hidden/kernel"]
     assert gradient.shape == (784, 10)
     assert not gradient[dead].any()
     assert gradient[~dead].any(axis=1).all()
-    for plan in Schedule(network, recipe, 48).plans():
+    for plan in BatchPlanner(network, recipe, 48).plans():
         engine.run(data, plan)
     decay = (1 - recipe.optimizer.rate * recipe.optimizer.weight_decay) ** 6
     reached = engine.state()["hidden/kernel"]
@@ -119,11 +120,11 @@ def test_pixels_that_are_always_zero_need_no_work_and_learn_nothing(name: str):
     others.images[:, 0] = 255
     hidden = np.maximum(others.pixels("float64").reshape(30, -1) @ reached + engine.state()["hidden/bias"], 0)
     expected = hidden @ engine.state()["output/kernel"] + engine.state()["output/bias"]
-    np.testing.assert_allclose(engine.logits(engine.put(others)), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(engine.logits(engine.upload(others)), expected, rtol=1e-12, atol=1e-12)
     fresh = registry.create("numpy", network, recipe)
     fresh.load(engine.state())
     for each in (engine, fresh):
-        each.run(each.put(others), Plan(np.array([0.1]), np.arange(16, dtype=np.int32)[None]))
+        each.run(each.upload(others), Plan(np.array([0.1]), np.arange(16, dtype=np.int32)[None]))
     assert first_divergence(fresh.state(), engine.state(), 1e-14) is None
     assert not np.array_equal(engine.state()["hidden/kernel"], reached)
 
@@ -134,8 +135,8 @@ def test_images_without_a_pixel():
     engine, black = registry.create("numpy", network, recipe), Split(np.zeros((40, *network.input_shape), np.uint8), np.zeros(40, np.int32))
     start = state.initial(network, recipe)
     engine.load(start)
-    np.testing.assert_allclose(engine.logits(engine.put(black)), np.tile(start["output/bias"], (40, 1)), atol=1e-15)
-    engine.run(engine.put(black), Plan(np.array([0.1])))
+    np.testing.assert_allclose(engine.logits(engine.upload(black)), np.tile(start["output/bias"], (40, 1)), atol=1e-15)
+    engine.run(engine.upload(black), Plan(np.array([0.1])))
     assert np.array_equal(engine.state()["hidden/kernel"], start["hidden/kernel"])
     assert engine.state()["output/bias"].argmax() == 0
 
@@ -162,7 +163,7 @@ def test_images_are_dropped_out_of_in_free_mode():
     network, recipe = Network("n", (6, 9, 1), layers), Recipe(1, 8, random="free")
     engine = registry.create("numpy", network, recipe)
     engine.load(state.initial(network, recipe))
-    data, plan = engine.put(images(8, (6, 9, 1))), next(Schedule(network, recipe, 8).plans())
+    data, plan = engine.upload(images(8, (6, 9, 1))), next(BatchPlanner(network, recipe, 8).plans())
     seen = engine.trace(data, plan)
     kept = seen["output/dropout"] / seen["output/conv"]
     assert kept.shape == (8, 4, 7, 3)
@@ -173,7 +174,7 @@ def test_images_are_dropped_out_of_in_free_mode():
 def test_all_pixels_are_worked_with_where_images_are_shifted():
     network = zoo.get("classic")
     recipe = replace(Recipe(1, 16), augmentation=replace(Recipe(1, 16).augmentation, shift=2))
-    assert registry.create("numpy", network, recipe).put(images(16, network.input_shape)).x.shape == (16, 28, 28, 1)
+    assert registry.create("numpy", network, recipe).upload(images(16, network.input_shape)).x.shape == (16, 28, 28, 1)
 
 
 @given(st.integers(1, 700), st.integers(0, 60), st.integers(1, 40), st.booleans(), st.booleans(), st.integers(0, 2**31))

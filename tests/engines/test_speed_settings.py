@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from triptych.core import registry, state
-from triptych.core.plan import Plan, Schedule
+from triptych.core.plan import Plan
+from triptych.core.planner import BatchPlanner
 from triptych.data.dataset import Split
 from triptych.parity.divergence import figures
 from triptych.spec import zoo
@@ -22,7 +23,7 @@ def loaded(name: str, network: Network, recipe: Recipe, backend: str | None = No
 
 def traced(name: str, split: Split, network: Network, recipe: Recipe, backend: str | None = None) -> state.State:
     engine = loaded(name, network, recipe, backend)
-    return engine.trace(engine.put(split), Schedule(network, recipe, len(split)).plan(0, 1, len(split)), outputs=False)
+    return engine.trace(engine.upload(split), BatchPlanner(network, recipe, len(split)).plan(0, 1, len(split)), outputs=False)
 
 
 def apart(split: Split, network: Network, name: str, backend: str | None = None, dtype="float64") -> float:
@@ -44,8 +45,8 @@ class TestTorch:
         recipe = Recipe(1, dtype="float64")
         engine = loaded("torch", network, recipe)
         assert engine.network.quick == [0, 2, 1, 3, 4]
-        plan = Schedule(network, recipe, len(few)).plan(0, 1, len(few))
-        seen = engine.trace(engine.put(few), plan)
+        plan = BatchPlanner(network, recipe, len(few)).plan(0, 1, len(few))
+        seen = engine.trace(engine.upload(few), plan)
         assert [key for key in seen if key.startswith("output/")] == [f"output/{layer.name}" for layer in network.layers]
         assert 0.1 < (seen["output/pool"] == 0).mean() < 0.9
         assert seen["output/relu"].shape[1:] == (26, 26, 4)
@@ -80,7 +81,7 @@ class TestTorch:
         engine = loaded("torch", zoo.get("classic"), Recipe(1), "onednn")
         said, before = [], torch.backends.mkldnn.matmul.fp32_precision
         engine.network.register_forward_hook(lambda *_: said.append(torch.backends.mkldnn.matmul.fp32_precision))
-        engine.run(engine.put(few), Plan(np.array([0.1])))
+        engine.run(engine.upload(few), Plan(np.array([0.1])))
         assert said == [during]
         assert torch.backends.mkldnn.matmul.fp32_precision == before
 
@@ -93,19 +94,19 @@ class TestTensorFlow:
     def test_a_training_traces_three_graphs_at_most_and_then_none(self, few: Split):
         """The five pairs (K, B) that a training has: single steps, blocks that grow, the rest of an epoch, its smaller batch."""
         network, recipe = zoo.get("classic"), Recipe(2, 32)
-        engine, schedule = loaded("tensorflow", network, recipe), Schedule(network, recipe, len(few))
-        data, counts = engine.put(few), []
+        engine, schedule = loaded("tensorflow", network, recipe), BatchPlanner(network, recipe, len(few))
+        data, counts = engine.upload(few), []
         for _ in range(2):
             for start, steps, batch in ((0, 1, 32), (1, 2, 32), (3, 3, 32), (6, 1, 8), (7, 4, 32), (11, 1, 32)):
                 engine.run(data, schedule.plan(start, steps, batch))
-            assert len(engine.sync()) == 12
+            assert len(engine.wait()) == 12
             counts.append(engine._steps.experimental_get_tracing_count())
         assert counts == [3, 3]
 
     def test_evaluation_traces_two_graphs_at_most(self, few: Split):
         engine = loaded("tensorflow", zoo.get("classic"), Recipe(1))
         for rows in (200, 150, 50, 7):
-            assert len(engine.logits(engine.put(Split(few.images[:rows], few.labels[:rows])))) == rows
+            assert len(engine.logits(engine.upload(Split(few.images[:rows], few.labels[:rows])))) == rows
         assert engine._logits.experimental_get_tracing_count() == 2
 
     @pytest.mark.parametrize("bias", [True, False])

@@ -1,7 +1,7 @@
 """Mistakes in convolution and pooling."""
 
 import numpy as np
-from mutation.planting import Tooth, stored, with_layer
+from mutation.planting import Mutation, stored, with_layer
 
 from triptych.core.state import State
 from triptych.engines.numpy.scratch.convolution import Conv2D, MaxPool2D
@@ -68,9 +68,9 @@ def without_padding_in_the_count(self, x):
 
 
 TEETH = [
-    Tooth("convolution for cross-correlation", stored("conv1/kernel", flipped), "output", "conv1", "edged", "torch"),
-    Tooth("convolution for cross-correlation, TensorFlow", stored("conv1/kernel", flipped), "output", "conv1", "edged", "tensorflow"),
-    Tooth(
+    Mutation("convolution for cross-correlation", stored("conv1/kernel", flipped), "output", "conv1", "edged", "torch"),
+    Mutation("convolution for cross-correlation, TensorFlow", stored("conv1/kernel", flipped), "output", "conv1", "edged", "tensorflow"),
+    Mutation(
         "kernel with inputs and outputs exchanged, D13",
         stored("conv2/kernel", lambda kernel: kernel.swapaxes(2, 3)),
         "output",
@@ -78,7 +78,7 @@ TEETH = [
         "normed",
         "torch",
     ),
-    Tooth(
+    Mutation(
         "kernel with rows and columns exchanged",
         stored("conv2/kernel", lambda kernel: kernel.swapaxes(0, 1)),
         "output",
@@ -86,9 +86,9 @@ TEETH = [
         "smooth",
         "tensorflow",
     ),
-    Tooth("asymmetric padding at stride 2, D70", with_layer("conv1", call=same_padding), "output", "conv1", "smooth", "tensorflow"),
-    Tooth("groups interleaved", stored("conv2/kernel", interleaved), "output", "conv2", "edged", "tensorflow"),
-    Tooth(
+    Mutation("asymmetric padding at stride 2, D70", with_layer("conv1", call=same_padding), "output", "conv1", "smooth", "tensorflow"),
+    Mutation("groups interleaved", stored("conv2/kernel", interleaved), "output", "conv2", "edged", "tensorflow"),
+    Mutation(
         "bias gradient averaged over space",
         with_layer("conv1", backward=bias_gradient_averaged),
         "gradient",
@@ -96,11 +96,11 @@ TEETH = [
         "edged",
         array="conv1/bias",
     ),
-    Tooth("stride ignored going back", with_layer("conv3", backward=stride_ignored), "gradient", "norm2", "normed"),
-    Tooth("ties to the last maximum", with_layer("pool2", backward=to_the_last), "gradient", "conv2", "edged", start=whole),
-    Tooth("padding that wins a maximum", with_layer("pool1", call=zeros_win), "output", "pool1", "edged", "tensorflow"),
-    Tooth("padding left out of a mean, D72", with_layer("pool", count_include_pad=False), "output", "pool", "smooth", "torch"),
-    Tooth(
+    Mutation("stride ignored going back", with_layer("conv3", backward=stride_ignored), "gradient", "norm2", "normed"),
+    Mutation("ties to the last maximum", with_layer("pool2", backward=to_the_last), "gradient", "conv2", "edged", start=whole),
+    Mutation("padding that wins a maximum", with_layer("pool1", call=zeros_win), "output", "pool1", "edged", "tensorflow"),
+    Mutation("padding left out of a mean, D72", with_layer("pool", count_include_pad=False), "output", "pool", "smooth", "torch"),
+    Mutation(
         "padding left out of a mean, TensorFlow",
         with_layer("pool", call=without_padding_in_the_count),
         "output",

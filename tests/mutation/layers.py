@@ -1,7 +1,7 @@
 """Mistakes in dense layers, activations, dropout and residuals."""
 
 import numpy as np
-from mutation.planting import Tooth, with_layer
+from mutation.planting import Mutation, with_layer
 
 from triptych.engines.numpy.scratch.chain import Residual
 from triptych.engines.numpy.scratch.layers import Dense, Dropout
@@ -60,24 +60,24 @@ def cut_and_filled(self, x, training=None):
 
 
 TEETH = [
-    Tooth("float32 inside one layer", with_layer("hidden", forward=float32_inside), "output", "hidden"),
-    Tooth(
+    Mutation("float32 inside one layer", with_layer("hidden", forward=float32_inside), "output", "hidden"),
+    Mutation(
         "bias gradient forgotten",
         with_layer("hidden", backward=bias_gradient_forgotten),
         "gradient",
         "hidden",
         array="gradient/hidden/bias",
     ),
-    Tooth("missing ReLU gradient", with_layer("relu", backward=unchanged), "gradient", "hidden"),
-    Tooth("missing ReLU gradient, deep", with_layer("relu1", backward=unchanged), "gradient", "hidden1", "custom"),
-    Tooth("ReLU that leaks going back", with_layer("relu", backward=leaking), "gradient", "hidden"),
-    Tooth("another slope of LeakyReLU, D26", with_layer("leaky1", slope=0.3), "output", "leaky1", "edged", "tensorflow"),
-    Tooth("another slope of LeakyReLU, JAX", with_layer("leaky1", slope=0.3), "output", "leaky1", "edged", "jax"),
-    Tooth("tanh for erf in GELU, D28", with_layer("gelu1", approximate="tanh"), "output", "gelu1", "smooth", "torch"),
-    Tooth("erf for tanh in GELU, D28", with_layer("gelu2", form="erf"), "output", "gelu2", "smooth", "tensorflow"),
-    Tooth("half of SiLU's derivative", with_layer("silu", backward=linear), "gradient", "conv2", "smooth"),
-    Tooth("mask not rescaled", with_layer("dropout1", forward=unscaled), "output", "dropout1", "regularized"),
-    Tooth(
+    Mutation("missing ReLU gradient", with_layer("relu", backward=unchanged), "gradient", "hidden"),
+    Mutation("missing ReLU gradient, deep", with_layer("relu1", backward=unchanged), "gradient", "hidden1", "custom"),
+    Mutation("ReLU that leaks going back", with_layer("relu", backward=leaking), "gradient", "hidden"),
+    Mutation("another slope of LeakyReLU, D26", with_layer("leaky1", slope=0.3), "output", "leaky1", "edged", "tensorflow"),
+    Mutation("another slope of LeakyReLU, JAX", with_layer("leaky1", slope=0.3), "output", "leaky1", "edged", "jax"),
+    Mutation("tanh for erf in GELU, D28", with_layer("gelu1", approximate="tanh"), "output", "gelu1", "smooth", "torch"),
+    Mutation("erf for tanh in GELU, D28", with_layer("gelu2", form="erf"), "output", "gelu2", "smooth", "tensorflow"),
+    Mutation("half of SiLU's derivative", with_layer("silu", backward=linear), "gradient", "conv2", "smooth"),
+    Mutation("mask not rescaled", with_layer("dropout1", forward=unscaled), "output", "dropout1", "regularized"),
+    Mutation(
         "mask not rescaled, PyTorch",
         with_layer("dropout1", forward=lambda self, x, keep: x * keep),
         "output",
@@ -85,9 +85,9 @@ TEETH = [
         "smooth",
         "torch",
     ),
-    Tooth("dropout left in evaluation mode", with_layer("dropout2", forward=always_open), "output", "dropout2", "regularized"),
-    Tooth("mask not applied going back", with_layer("dropout2", backward=unchanged), "gradient", "hidden2", "regularized"),
-    Tooth("residual gradient without the shortcut", with_layer("plain", backward=branch_alone), "gradient", "norm1", "normed"),
-    Tooth("shortcut detached, PyTorch", with_layer("plain", forward=shortcut_detached), "gradient", "norm1", "normed", "torch"),
-    Tooth("projection not applied", with_layer("projected", forward=cut_and_filled), "output", "projected", "normed"),
+    Mutation("dropout left in evaluation mode", with_layer("dropout2", forward=always_open), "output", "dropout2", "regularized"),
+    Mutation("mask not applied going back", with_layer("dropout2", backward=unchanged), "gradient", "hidden2", "regularized"),
+    Mutation("residual gradient without the shortcut", with_layer("plain", backward=branch_alone), "gradient", "norm1", "normed"),
+    Mutation("shortcut detached, PyTorch", with_layer("plain", forward=shortcut_detached), "gradient", "norm1", "normed", "torch"),
+    Mutation("projection not applied", with_layer("projected", forward=cut_and_filled), "output", "projected", "normed"),
 ]

@@ -1,6 +1,6 @@
 """Mistakes in BatchNorm and LayerNorm."""
 
-from mutation.planting import Tooth, with_layer
+from mutation.planting import Mutation, with_layer
 
 from triptych.engines.numpy.scratch.normalisation import BatchNorm
 from triptych.spec import layers as spec
@@ -41,8 +41,8 @@ def running(like: spec.BatchNorm):
 VARIANCE, MEAN = {"array": "norm1/running_variance"}, {"array": "norm1/running_mean"}
 
 TEETH = [
-    Tooth("biased running variance, D20", with_layer("norm1", unbiased=False), "update", "norm1", "normed", **VARIANCE),
-    Tooth(
+    Mutation("biased running variance, D20", with_layer("norm1", unbiased=False), "update", "norm1", "normed", **VARIANCE),
+    Mutation(
         "biased running variance, PyTorch",
         running(spec.BatchNorm("norm1", unbiased=False)),
         "update",
@@ -51,17 +51,17 @@ TEETH = [
         "torch",
         **VARIANCE,
     ),
-    Tooth(
+    Mutation(
         "unbiased running variance, D20", with_layer("norm7", unbiased=True), "update", "norm7", "normed", array="norm7/running_variance"
     ),
-    Tooth("momentum the wrong way round, D19", running(spec.BatchNorm("norm1", 0.9)), "update", "norm1", "normed", "torch", **MEAN),
-    Tooth(
+    Mutation("momentum the wrong way round, D19", running(spec.BatchNorm("norm1", 0.9)), "update", "norm1", "normed", "torch", **MEAN),
+    Mutation(
         "momentum the wrong way round, TensorFlow", running(spec.BatchNorm("norm1", 0.9)), "update", "norm1", "normed", "tensorflow", **MEAN
     ),
-    Tooth("momentum the wrong way round, JAX", with_layer("norm1", momentum=0.9), "update", "norm1", "normed", "jax", **MEAN),
-    Tooth("another epsilon, D18", running(spec.BatchNorm("norm1", epsilon=1e-3)), "output", "norm1", "normed", "torch"),
-    Tooth("epsilon outside the root", with_layer("norm1", call=epsilon_outside), "output", "norm1", "normed", "tensorflow"),
-    Tooth(
+    Mutation("momentum the wrong way round, JAX", with_layer("norm1", momentum=0.9), "update", "norm1", "normed", "jax", **MEAN),
+    Mutation("another epsilon, D18", running(spec.BatchNorm("norm1", epsilon=1e-3)), "output", "norm1", "normed", "torch"),
+    Mutation("epsilon outside the root", with_layer("norm1", call=epsilon_outside), "output", "norm1", "normed", "tensorflow"),
+    Mutation(
         "statistics of evaluation in training, D22",
         with_layer("norm1", measure=statistics_of_evaluation),
         "output",
@@ -69,8 +69,8 @@ TEETH = [
         "normed",
         "tensorflow",
     ),
-    Tooth("mean and variance as constants", with_layer("norm7", backward=constant_statistics), "gradient", "hidden", "normed"),
-    Tooth(
+    Mutation("mean and variance as constants", with_layer("norm7", backward=constant_statistics), "gradient", "hidden", "normed"),
+    Mutation(
         "mean and variance as constants, TensorFlow",
         with_layer("norm7", measure=statistics_without_gradient),
         "gradient",
@@ -78,6 +78,6 @@ TEETH = [
         "normed",
         "tensorflow",
     ),
-    Tooth("LayerNorm over whole images", with_layer("norm4", forward=over_whole_images), "output", "norm4", "normed", "torch"),
-    Tooth("another epsilon of LayerNorm, D23", with_layer("norm", epsilon=1e-3), "output", "norm", "smooth"),
+    Mutation("LayerNorm over whole images", with_layer("norm4", forward=over_whole_images), "output", "norm4", "normed", "torch"),
+    Mutation("another epsilon of LayerNorm, D23", with_layer("norm", epsilon=1e-3), "output", "norm", "smooth"),
 ]

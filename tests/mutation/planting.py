@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from triptych.core import registry, state
-from triptych.core.plan import Plan, Schedule
+from triptych.core.plan import Plan
+from triptych.core.planner import BatchPlanner
 from triptych.core.state import State
 from triptych.data import registry as data
 from triptych.data.dataset import Split
@@ -45,7 +46,7 @@ def as_it_is(anything: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Tooth:
+class Mutation:
     """A mistake, and where it must be caught: `array` is a part of the array's name, `start` changes the first state."""
 
     name: str
@@ -73,15 +74,15 @@ def engine_class(name: str) -> Any:
 
 
 @cache
-def walked(tooth: Tooth) -> lockstep.Outcome:
+def walked(tooth: Mutation) -> lockstep.Outcome:
     network, recipe = NETWORKS[tooth.network], tooth.recipe
-    schedule, start = Schedule(network, recipe, len(few())), tooth.start(state.initial(network, recipe))
+    schedule, start = BatchPlanner(network, recipe, len(few())), tooth.start(state.initial(network, recipe))
     reference, candidate = Numpy(network, recipe), tooth.mistake(engine_class(tooth.engine))(network, recipe)
     *_, outcome = lockstep.walk(reference, candidate, few(), islice(schedule.singles(), STEPS), start, lockstep.rule(network, recipe))
     return outcome
 
 
-def check(tooth: Tooth) -> None:
+def check(tooth: Mutation) -> None:
     """Assert that the healthy engine passes, and that the mistake is caught where it must be."""
     healthy = walked(replace(tooth, name="healthy", mistake=as_it_is, stage="", layer="", step=0, array=""))
     assert healthy.equal, str(healthy.divergence)

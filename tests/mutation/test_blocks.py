@@ -15,7 +15,8 @@ from mutation.planting import NETWORKS, engine_class, few
 from support.engines import rows
 
 from triptych.core import registry, state
-from triptych.core.plan import Plan, Schedule
+from triptych.core.plan import Plan
+from triptych.core.planner import BatchPlanner
 from triptych.core.state import State
 from triptych.data.dataset import Dataset, Split
 from triptych.parity import float32, lockstep
@@ -35,8 +36,8 @@ def trained(chosen: str) -> Recipe:
     return Recipe(1, 8, optimizer(chosen), dtype="float64")
 
 
-def schedule(chosen: str) -> Schedule:
-    return Schedule(NETWORK, trained(chosen), len(split()), 64)
+def schedule(chosen: str) -> BatchPlanner:
+    return BatchPlanner(NETWORK, trained(chosen), len(split()), 64)
 
 
 def checked(engine: Any, chosen: str) -> lockstep.Outcome:
@@ -78,9 +79,9 @@ class Mistaken:
             self.losses.append(self.wrong(self.engine, data, plan))
         else:
             self.engine.run(data, plan)
-            self.losses.append(self.engine.sync())
+            self.losses.append(self.engine.wait())
 
-    def sync(self) -> np.ndarray:
+    def wait(self) -> np.ndarray:
         losses = np.concatenate(self.losses)
         self.losses = []
         return losses
@@ -94,7 +95,7 @@ def planned(change: Callable[[Plan], Plan]) -> Callable[[Any, Any, Plan], np.nda
 
     def wrong(engine: Any, data: Any, plan: Plan) -> np.ndarray:
         engine.run(data, change(plan))
-        return engine.sync()
+        return engine.wait()
 
     return wrong
 
@@ -108,7 +109,7 @@ def carried(change: Callable[[State, State], State], last: bool = True) -> Calla
             engine.run(data, step)
             if last or k < len(plan) - 1:
                 engine.load(change(engine.state(), before))
-        return engine.sync()
+        return engine.wait()
 
     return wrong
 
@@ -119,43 +120,43 @@ def before(array: np.ndarray) -> np.ndarray:
 
 
 def shifted_masks(plan: Plan) -> Plan:
-    return replace(plan, keep={name: before(mask) for name, mask in plan.keep.items()})
+    return replace(plan, dropout_masks={name: before(mask) for name, mask in plan.dropout_masks.items()})
 
 
 def stale_masks(plan: Plan) -> Plan:
-    return replace(plan, keep={name: mask[:1].repeat(len(plan), axis=0) for name, mask in plan.keep.items()})
+    return replace(plan, dropout_masks={name: mask[:1].repeat(len(plan), axis=0) for name, mask in plan.dropout_masks.items()})
 
 
 def one_rate(at: int, factor: float) -> Callable[[Plan], Plan]:
     """A single rate is another."""
-    return lambda plan: replace(plan, rate=plan.rate * np.where(np.arange(len(plan)) == at, factor, 1.0))
+    return lambda plan: replace(plan, rates=plan.rates * np.where(np.arange(len(plan)) == at, factor, 1.0))
 
 
 def one_sample(plan: Plan) -> Plan:
     """A single sample of a single step is another."""
-    assert plan.order is not None
-    order = plan.order.copy()
+    assert plan.indices is not None
+    order = plan.indices.copy()
     order[STEPS // 2, 0] = order[0, 0]
-    return replace(plan, order=order)
+    return replace(plan, indices=order)
 
 
 def one_mask(plan: Plan) -> Plan:
     """A single number of a single mask is another."""
-    keep = {name: mask.copy() for name, mask in plan.keep.items()}
+    keep = {name: mask.copy() for name, mask in plan.dropout_masks.items()}
     for mask in keep.values():
         mask[STEPS // 2, 0].flat[0] ^= True
-    return replace(plan, keep=keep)
+    return replace(plan, dropout_masks=keep)
 
 
 def losses_of_the_step_before(engine: Any, data: Any, plan: Plan) -> np.ndarray:
     engine.run(data, plan)
-    return before(engine.sync())
+    return before(engine.wait())
 
 
 def last_step_dropped(engine: Any, data: Any, plan: Plan) -> np.ndarray:
     """All losses are right: the last one is computed, and its update is not made."""
     engine.run(data, plan[:-1])
-    losses = engine.sync()
+    losses = engine.wait()
     loss = engine.trace(data, plan[len(plan) - 1 :], outputs=False)["loss"]
     return np.append(losses, loss)
 
@@ -170,14 +171,14 @@ def in_float32(after: State, earlier: State) -> State:
 
 
 PLANNED = {
-    "the rate of the step before": planned(lambda plan: replace(plan, rate=before(plan.rate))),
-    "the first rate in every step": planned(lambda plan: replace(plan, rate=plan.rate[:1].repeat(len(plan)))),
-    "rates too large by a millionth": planned(lambda plan: replace(plan, rate=plan.rate * (1 + 1e-6))),
+    "the rate of the step before": planned(lambda plan: replace(plan, rates=before(plan.rates))),
+    "the first rate in every step": planned(lambda plan: replace(plan, rates=plan.rates[:1].repeat(len(plan)))),
+    "rates too large by a millionth": planned(lambda plan: replace(plan, rates=plan.rates * (1 + 1e-6))),
     "the last rate too large by a millionth": planned(one_rate(STEPS - 1, 1 + 1e-6)),
     "the middle rate too large by a millionth": planned(one_rate(STEPS // 2, 1 + 1e-6)),
-    "rates in float32": planned(lambda plan: replace(plan, rate=plan.rate.astype(np.float32).astype(np.float64))),
+    "rates in float32": planned(lambda plan: replace(plan, rates=plan.rates.astype(np.float32).astype(np.float64))),
     "one update left out": planned(one_rate(STEPS // 2, 0.0)),
-    "the samples of the step before": planned(lambda plan: replace(plan, order=before(plan.order))),  # pyright: ignore
+    "the samples of the step before": planned(lambda plan: replace(plan, indices=before(plan.indices))),  # pyright: ignore
     "one sample of one step": planned(one_sample),
     "the masks of the step before": planned(shifted_masks),
     "the first masks in every step": planned(stale_masks),
@@ -194,7 +195,7 @@ def counted_at_the_end(engine: Any, data: Any, plan: Plan) -> np.ndarray:
         engine.load(engine.state() | {"step": start})
         engine.run(data, step)
     engine.load(engine.state() | {"step": start + len(plan)})
-    return engine.sync()
+    return engine.wait()
 
 
 CARRIED = {
@@ -263,7 +264,7 @@ def test_only_means_that_contain_rounding_have_the_wider_bound(leaf: str):
         largest = max(np.abs(a).max() for n, a in arrays.items() if state.kind(n) == "buffers")
         arrays[f"{norm}/{leaf}"][0] += 1e-9 * largest
         engine.load(arrays)
-        return engine.sync()
+        return engine.wait()
 
     assert f"{norm}/running_mean" in NETWORK.shifted_means
     found = checked(Mistaken(healthy("numpy", "eager", "adagrad"), wrong), "adagrad")
@@ -306,17 +307,17 @@ def test_rounding_grows_as_in_one_step(digits: Dataset):
     recipe = Recipe(1, 64, optimizer("sgd"), dtype="float64")
     start = state.initial(NETWORK, recipe)
     twin = float32.twins(start, 0)[0]
-    planner = Schedule(NETWORK, recipe, len(digits.train), 64)
+    planner = BatchPlanner(NETWORK, recipe, len(digits.train), 64)
     plans = [planner.plan(*span) for span in planner.kinds()]
     engine = registry.create("numpy", NETWORK, recipe)
-    data = engine.put(digits.train)
+    data = engine.upload(digits.train)
 
     def after(plans: list[Plan], begin: State) -> State:
         engine.load(begin)
         for plan in plans:
             engine.run(data, plan)
-        engine.sync()
-        return state.without(engine.state(), NETWORK.rounding_only)
+        engine.wait()
+        return state.without(engine.state(), NETWORK.zero_gradient_parameters)
 
     def apart(plans: list[Plan]) -> float:
         return max(figures(after(plans, start), after(plans, twin), "update").values())
@@ -331,15 +332,15 @@ def test_gentle_plans_are_the_same_steps_with_other_rates():
     plans = [own.plan(*span) for span in own.kinds()]
     changed = lockstep.gentle(plans)
     for plan, other in zip(plans, changed, strict=True):
-        assert other.order is plan.order
-        assert other.keep is plan.keep
-        assert other.augment is plan.augment
-    factors = np.concatenate([b.rate / a.rate for a, b in zip(plans, changed, strict=True)])
+        assert other.indices is plan.indices
+        assert other.dropout_masks is plan.dropout_masks
+        assert other.augmentations is plan.augmentations
+    factors = np.concatenate([b.rates / a.rates for a, b in zip(plans, changed, strict=True)])
     assert np.allclose(factors, np.arange(1, STEPS + 2) / (STEPS + 1) ** 2, rtol=1e-15)
     assert len(set(factors)) == STEPS + 1
     assert 0.5 < factors.sum() <= 1
     (alone,) = lockstep.gentle([plans[0][:1]])
-    assert alone.rate == plans[0].rate[0]
+    assert alone.rates == plans[0].rates[0]
 
 
 @pytest.mark.parametrize(("network", "own"), [("classic", True), ("smooth", True), ("normed", False)])
@@ -349,12 +350,12 @@ def test_only_networks_that_amplify_are_run_at_other_rates(network: str, own: bo
 
         def run(self, data: Any, plan: Plan) -> None:
             if len(plan) > 1:
-                self.rates = plan.rate
+                self.rates = plan.rates
             super().run(data, plan)
 
     described = NETWORKS[network]
     recipe = trained("sgd")
     engine = Seen(registry.create("numpy", described, recipe), planned(lambda plan: plan))
-    planner = Schedule(described, recipe, len(split()), 64)
+    planner = BatchPlanner(described, recipe, len(split()), 64)
     assert lockstep.blocks(engine, split(), planner, state.initial(described, recipe)).equal
-    assert np.array_equal(engine.rates, next(planner.plans()).rate) == own
+    assert np.array_equal(engine.rates, next(planner.plans()).rates) == own

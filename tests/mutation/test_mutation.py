@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from mutation import convolution, layers, normalisation, updates, waist
-from mutation.planting import Numpy, Tooth, as_it_is, check, few, with_function, with_plan, with_state
+from mutation.planting import Mutation, Numpy, as_it_is, check, few, with_function, with_plan, with_state
 
 from triptych.core import state
-from triptych.core.plan import Schedule
+from triptych.core.planner import BatchPlanner
 from triptych.parity import lockstep
 from triptych.spec import zoo
 from triptych.spec.optimizers import optimizer
@@ -23,7 +23,7 @@ TEETH = [tooth for theme in (waist, layers, convolution, normalisation, updates)
 
 
 @pytest.mark.parametrize("tooth", TEETH, ids=lambda tooth: tooth.name)
-def test_the_mistake_is_caught_at_the_right_place(tooth: Tooth):
+def test_the_mistake_is_caught_at_the_right_place(tooth: Mutation):
     check(tooth)
 
 
@@ -37,7 +37,7 @@ def test_a_resumed_run_without_its_slots_is_caught():
     network, recipe = zoo.get("classic"), Recipe(2, 64, optimizer("momentum"), dtype="float64")
     start = state.initial(network, recipe)
     start["hidden/kernel/velocity"] += 0.5
-    plans = [next(Schedule(network, recipe, len(few()), 1).plans())]
+    plans = [next(BatchPlanner(network, recipe, len(few()), 1).plans())]
     wrong = with_state(waist.slots_forgotten)(Numpy)
     *_, outcome = lockstep.walk(Numpy(network, recipe), wrong(network, recipe), few(), plans, start)
     assert outcome.divergence
@@ -47,7 +47,7 @@ def test_a_resumed_run_without_its_slots_is_caught():
 def test_a_smaller_last_batch_divided_by_the_usual_size_is_caught():
     """The first steps of a proof are whole batches and right; the one after them is the smaller one."""
     network, recipe = zoo.get("classic"), Recipe(1, 64, dtype="float64")
-    schedule, start = Schedule(network, recipe, len(few())), state.initial(network, recipe)
+    schedule, start = BatchPlanner(network, recipe, len(few())), state.initial(network, recipe)
     for mistake, equal in ((as_it_is, True), (with_function(updates.LOSS, updates.by_nominal), False)):
         *_, found = lockstep.walk(Numpy(network, recipe), mistake(Numpy)(network, recipe), few(), schedule.proof(2), start)
         assert found.equal == equal
@@ -68,15 +68,17 @@ def last_step_dropped(base: Any) -> Any:
     return Wrong
 
 
-first_rate_for_all = with_plan(lambda plan: replace(plan, rate=plan.rate * np.linspace(1, 1.1, len(plan))))
+first_rate_for_all = with_plan(lambda plan: replace(plan, rates=plan.rates * np.linspace(1, 1.1, len(plan))))
 # A dropout mask kept from the first step of a block.
-stale_mask = with_plan(lambda plan: replace(plan, keep={name: mask[:1].repeat(len(plan), axis=0) for name, mask in plan.keep.items()}))
+stale_mask = with_plan(
+    lambda plan: replace(plan, dropout_masks={name: mask[:1].repeat(len(plan), axis=0) for name, mask in plan.dropout_masks.items()})
+)
 
 
 @pytest.mark.parametrize("mistake", [first_rate_for_all, last_step_dropped, stale_mask])
 def test_k_steps_at_once_that_are_not_k_single_steps(mistake):
     network, recipe = zoo.get("regularized"), Recipe(1, 64, optimizer("sgd"), dtype="float64")
-    schedule, start = Schedule(network, recipe, len(few()), 3), state.initial(network, recipe)
+    schedule, start = BatchPlanner(network, recipe, len(few()), 3), state.initial(network, recipe)
     assert lockstep.blocks(Numpy(network, recipe), few(), schedule, start).equal
     found = lockstep.blocks(mistake(Numpy)(network, recipe), few(), schedule, start)
     assert found.divergence

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from mutation.planting import Tooth, trained, with_function, with_recipe
+from mutation.planting import Mutation, trained, with_function, with_recipe
 
 from triptych.engines.numpy.scratch import optimizers
 from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
@@ -86,12 +86,12 @@ def decayed(o, w, g, slots, rate, step):
 SMOOTHED, WEIGHED = Loss(label_smoothing=0.1), Loss(class_weights=tuple(1 + k / 9 for k in range(10)))
 
 TEETH = [
-    Tooth("sum instead of mean", with_function(LOSS, summed), "loss", "-"),
-    Tooth("sum instead of mean, gradient only", with_function(LOSS, summed_gradient), "gradient", "output"),
-    Tooth("softmax twice, D38", with_function(LOSS, softmax_twice), "loss", "-"),
-    Tooth("label smoothing forgotten", with_recipe(loss=Loss()), "loss", "-", engine="torch", recipe=trained(loss=SMOOTHED)),
-    Tooth("label smoothing forgotten, JAX", with_recipe(loss=Loss()), "loss", "-", engine="jax", recipe=trained(loss=SMOOTHED)),
-    Tooth(
+    Mutation("sum instead of mean", with_function(LOSS, summed), "loss", "-"),
+    Mutation("sum instead of mean, gradient only", with_function(LOSS, summed_gradient), "gradient", "output"),
+    Mutation("softmax twice, D38", with_function(LOSS, softmax_twice), "loss", "-"),
+    Mutation("label smoothing forgotten", with_recipe(loss=Loss()), "loss", "-", engine="torch", recipe=trained(loss=SMOOTHED)),
+    Mutation("label smoothing forgotten, JAX", with_recipe(loss=Loss()), "loss", "-", engine="jax", recipe=trained(loss=SMOOTHED)),
+    Mutation(
         "class weights divided by the number of samples, D40",
         with_recipe(loss=replace(WEIGHED, divide="samples")),
         "loss",
@@ -99,7 +99,7 @@ TEETH = [
         engine="tensorflow",
         recipe=trained(loss=WEIGHED),
     ),
-    Tooth(
+    Mutation(
         "weights of terms for weights of samples, D40",
         with_recipe(loss=replace(WEIGHED, label_smoothing=0.1, weigh="samples")),
         "loss",
@@ -107,7 +107,7 @@ TEETH = [
         engine="torch",
         recipe=trained(loss=replace(WEIGHED, label_smoothing=0.1)),
     ),
-    Tooth(
+    Mutation(
         "penalty with a factor of two, D58",
         with_recipe(loss=Loss(l2=2e-3)),
         "update",
@@ -116,14 +116,14 @@ TEETH = [
         recipe=trained(loss=Loss(l2=1e-3)),
         array="hidden/kernel",
     ),
-    Tooth(
+    Mutation(
         "penalty after the clip",
         with_function(PREPARE, penalty_after_the_clip),
         "update",
         "hidden",
         recipe=trained(loss=Loss(l2=0.01), clip=Clip(0.1)),
     ),
-    Tooth(
+    Mutation(
         "clipped each by itself, D59",
         with_function(CLIPPED, each_by_itself),
         "update",
@@ -131,7 +131,7 @@ TEETH = [
         engine="tensorflow",
         recipe=trained(clip=Clip(0.1)),
     ),
-    Tooth(
+    Mutation(
         "epsilon in the clip, D60",
         with_recipe(clip=Clip(0.1, epsilon=1e-6)),
         "update",
@@ -139,8 +139,8 @@ TEETH = [
         engine="torch",
         recipe=trained(clip=Clip(0.1)),
     ),
-    Tooth("epsilon misplaced, Adam", update_with(keras_epsilon), "update", "hidden", recipe=trained("adam")),
-    Tooth(
+    Mutation("epsilon misplaced, Adam", update_with(keras_epsilon), "update", "hidden", recipe=trained("adam")),
+    Mutation(
         "epsilon misplaced, JAX",
         with_recipe(optimizer=optimizer("adam", epsilon_first=True)),
         "update",
@@ -148,11 +148,11 @@ TEETH = [
         engine="jax",
         recipe=trained("adam"),
     ),
-    Tooth("epsilon misplaced, RMSprop", update_with(keras_rmsprop), "update", "hidden", recipe=trained("rmsprop")),
-    Tooth(
+    Mutation("epsilon misplaced, RMSprop", update_with(keras_rmsprop), "update", "hidden", recipe=trained("rmsprop")),
+    Mutation(
         "momentum times rate", update_with(keras_momentum), "update", "hidden", recipe=trained("momentum"), array="hidden/kernel/velocity"
     ),
-    Tooth(
+    Mutation(
         "plain momentum for Nesterov",
         update_with(plain_instead_of_nesterov),
         "update",
@@ -160,9 +160,9 @@ TEETH = [
         recipe=trained("nesterov"),
         array="hidden/kernel",
     ),
-    Tooth("step counter that never advances", update_with(stuck_counter), "update", "hidden", recipe=trained("adam"), step=1),
-    Tooth("weight decay that nobody asked for", update_with(decayed), "update", "hidden"),
-    Tooth(
+    Mutation("step counter that never advances", update_with(stuck_counter), "update", "hidden", recipe=trained("adam"), step=1),
+    Mutation("weight decay that nobody asked for", update_with(decayed), "update", "hidden"),
+    Mutation(
         "decay coupled instead of decoupled, D56",
         with_recipe(optimizer=optimizer("adamw", decoupled=False)),
         "update",
@@ -170,7 +170,7 @@ TEETH = [
         engine="torch",
         recipe=trained("adamw"),
     ),
-    Tooth(
+    Mutation(
         "decay coupled instead of decoupled, TensorFlow",
         with_recipe(optimizer=optimizer("momentum", weight_decay=0.01)),
         "update",
@@ -178,14 +178,14 @@ TEETH = [
         engine="tensorflow",
         recipe=trained(optimizer=optimizer("momentum", weight_decay=0.01, decoupled=True)),
     ),
-    Tooth(
+    Mutation(
         "another exponent in Nadam's schedule, D52",
         with_recipe(optimizer=optimizer("nadam", psi=1.0)),
         "update",
         "hidden",
         recipe=trained("nadam"),
     ),
-    Tooth(
+    Mutation(
         "epsilon inside the root, Adagrad, D49",
         with_recipe(optimizer=optimizer("adagrad", epsilon_inside=True)),
         "update",
@@ -193,7 +193,7 @@ TEETH = [
         engine="torch",
         recipe=trained("adagrad"),
     ),
-    Tooth(
+    Mutation(
         "another decay rate of Adadelta, D50",
         with_recipe(optimizer=optimizer("adadelta", rho=0.95)),
         "update",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from triptych.core import registry, state
-from triptych.core.plan import Schedule
+from triptych.core.planner import BatchPlanner
 from triptych.core.state import State
 from triptych.data.dataset import Split
 from triptych.parity import lockstep
@@ -135,7 +135,7 @@ def test_images_without_a_pixel_in_equal_classes_are_proved_equal(chosen: str):
     recipe = Recipe(5, "full", optimizer(chosen), dtype="float64")
     start = state.initial(network, recipe)
     own, other = (registry.create(name, network, recipe) for name in ("numpy", "torch"))
-    steps = Schedule(network, recipe, len(black), 1).singles()
+    steps = BatchPlanner(network, recipe, len(black), 1).singles()
     *_, outcome = lockstep.walk(own, other, black, steps, start, lockstep.rule(network, recipe))
     assert outcome.equal, str(outcome.divergence)
     assert outcome.steps == 5

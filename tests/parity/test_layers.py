@@ -8,7 +8,7 @@ import pytest
 from support.engines import rows
 
 from triptych.core import registry, state
-from triptych.core.plan import Schedule
+from triptych.core.planner import BatchPlanner
 from triptych.core.registry import Engine
 from triptych.data.dataset import Split
 from triptych.parity import lockstep
@@ -72,8 +72,8 @@ def test_every_layer_with_every_optimizer(network: str, chosen: str, name: str, 
     few = Split(digits.train.images[:65], digits.train.labels[:65])
     recipe = Recipe(40, 8, optimizer(chosen), dtype="float64")
     specimen = NETWORKS[network]
-    steps = SHORT if backend != registry.entry(name).default_backend else STEPWISE if specimen.stepwise else STEPS
-    schedule, rule = Schedule(specimen, recipe, len(few), 3), lockstep.rule(specimen, recipe)
+    steps = SHORT if backend != registry.entry(name).default_backend else STEPWISE if specimen.amplifies_rounding else STEPS
+    schedule, rule = BatchPlanner(specimen, recipe, len(few), 3), lockstep.rule(specimen, recipe)
     reference, candidate = recorded(specimen, recipe), registry.create(name, specimen, recipe, backend=backend)
     reference.at = 0
     start = state.initial(specimen, recipe)
@@ -99,4 +99,4 @@ def test_the_specimens_hold_every_layer_type_with_every_option():
                 assert len({getattr(layer, field.name) for layer in own}) > 1, (kind, field.name)
     for kind in (BatchNorm, LayerNorm, Dropout):
         assert {place.role for place in places if isinstance(place.layer, kind)} == {"image", "flat", "vector"}, kind
-    assert [network.stepwise for network in NETWORKS.values()] == [False, False, True]
+    assert [network.amplifies_rounding for network in NETWORKS.values()] == [False, False, True]

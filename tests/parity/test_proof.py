@@ -9,7 +9,7 @@ from support.engines import rows
 
 from triptych.bench.contestants import Row, Spec
 from triptych.core import registry, state
-from triptych.core.plan import Schedule
+from triptych.core.planner import BatchPlanner
 from triptych.data.dataset import Dataset
 from triptych.parity import float32, lockstep
 from triptych.spec import zoo
@@ -22,7 +22,7 @@ SHORT = 40  # for the backends that are not the default: the same code steps, co
 
 def proof(name: str, backend: str, network, recipe, digits: Dataset, steps: int):
     start = state.initial(network, recipe)
-    schedule = Schedule(network, recipe, len(digits.train), 11)
+    schedule = BatchPlanner(network, recipe, len(digits.train), 11)
     reference, candidate = (registry.create(n, network, recipe, backend=b) for n, b in (("numpy", "eager"), (name, backend)))
     plans = islice((step for plan in schedule.plans() for step in plan.single()), steps)
     *_, outcome = lockstep.walk(reference, candidate, digits.train, plans, start)
@@ -71,7 +71,7 @@ def test_with_and_without_masks_in_full_and_in_mini_batches(network: str, batch,
 
 def verdict(candidate, digits: Dataset, network, chosen: str, proved: bool = True) -> float32.Rounding:
     recipe = Recipe(3, 64, optimizer(chosen))
-    schedule, start = Schedule(network, recipe, len(digits.train)), state.initial(network, recipe)
+    schedule, start = BatchPlanner(network, recipe, len(digits.train)), state.initial(network, recipe)
     reference, yardstick = (registry.create("numpy", network, recipe) for _ in range(2))
     exact = registry.create("numpy", network, Recipe(3, 64, optimizer(chosen), dtype="float64"))
     own = float32.shared_steps(reference, exact, yardstick, digits.train, schedule, start)

@@ -5,7 +5,7 @@ import pytest
 from support.engines import rows
 
 from triptych.core import registry, state
-from triptych.core.plan import Schedule
+from triptych.core.planner import BatchPlanner
 from triptych.data.dataset import Dataset, Split
 from triptych.parity import lockstep
 from triptych.parity.divergence import BOUND
@@ -29,9 +29,9 @@ def test_each_step_is_equal(network: str, samples: int, name: str, backend: str,
     described, recipe = zoo.get(network), Recipe(1, 8, optimizer("nesterov"), dtype="float64")
     few = few if described.input_shape == zoo.GREY else coloured(few)
     rule = lockstep.rule(described, recipe)
-    assert rule.stepwise
+    assert rule.amplifies_rounding
     reference, candidate = registry.create("numpy", described, recipe), registry.create(name, described, recipe, backend=backend)
-    schedule, start = Schedule(described, recipe, samples), state.initial(described, recipe)
+    schedule, start = BatchPlanner(described, recipe, samples), state.initial(described, recipe)
     *_, outcome = lockstep.walk(reference, candidate, few, schedule.singles(), start, rule)
     assert outcome.divergence is None, str(outcome.divergence)
     assert outcome.steps == schedule.steps

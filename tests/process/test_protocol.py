@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triptych.core.plan import Schedule
+from triptych.core.planner import BatchPlanner
 from triptych.process import protocol
 from triptych.spec import zoo
 from triptych.spec.recipe import Recipe
@@ -30,15 +30,15 @@ def test_there_and_back(sizes: dict[str, int], kind: str):
 
 
 def test_plans_there_and_back():
-    plans = list(Schedule(zoo.get("regularized"), Recipe(1, 64), 200, 2).plans())
+    plans = list(BatchPlanner(zoo.get("regularized"), Recipe(1, 64), 200, 2).plans())
     found = protocol.unpack_plans(protocol.pack_plans(plans))
     assert len(found) == len(plans) == 3
     for a, b in zip(plans, found, strict=True):
-        assert np.array_equal(a.rate, b.rate)
-        assert np.array_equal(a.order, b.order)
-        assert all(np.array_equal(a.keep[name], b.keep[name]) for name in a.keep)
-    (full,) = protocol.unpack_plans(protocol.pack_plans([next(Schedule(zoo.get("classic"), Recipe(3), 200).plans())]))
-    assert full.order is None
+        assert np.array_equal(a.rates, b.rates)
+        assert np.array_equal(a.indices, b.indices)
+        assert all(np.array_equal(a.dropout_masks[name], b.dropout_masks[name]) for name in a.dropout_masks)
+    (full,) = protocol.unpack_plans(protocol.pack_plans([next(BatchPlanner(zoo.get("classic"), Recipe(3), 200).plans())]))
+    assert full.indices is None
 
 
 def test_a_message_that_was_cut_off_is_an_end():

@@ -14,7 +14,7 @@ import pytest
 import triptych
 from triptych import lesson
 from triptych.core import registry, state
-from triptych.core.plan import Schedule
+from triptych.core.planner import BatchPlanner
 from triptych.data.dataset import Dataset
 from triptych.process import machine
 
@@ -91,11 +91,11 @@ def test_each_equals_its_engine_to_1e_11_over_50_steps(engine: str, batch_size, 
     network, recipe = begun.schedule.network, begun.schedule.recipe
     own = registry.create(engine, network, recipe)
     own.load(state.initial(network, recipe))
-    data = own.put(digits.train)
-    plans = (step for plan in Schedule(network, recipe, len(digits.train)).plans() for step in plan.single())
+    data = own.upload(digits.train)
+    plans = (step for plan in BatchPlanner(network, recipe, len(digits.train)).plans() for step in plan.single())
     for (found, loss), plan in zip(steps, plans, strict=False):
         own.run(data, plan)
-        assert own.sync()[0] == pytest.approx(loss, rel=1e-11)
+        assert own.wait()[0] == pytest.approx(loss, rel=1e-11)
         for array, expected in zip(found, own.state().values(), strict=True):
             assert array.shape == expected.shape
             assert np.abs(array - expected).max() <= 1e-11 * np.abs(expected).max()

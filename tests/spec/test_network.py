@@ -66,7 +66,7 @@ def test_what_only_shifts_a_batch_norms_channels_is_rounding():
         *(Dense("d", 4, bias=False), BatchNorm("n6"), Dense("out", 3)),
     )
     network = Network("n", (8, 8, 1), layers)
-    assert network.rounding_only == {"c1/bias", "c2/bias", "c3/bias", "l/beta"}
+    assert network.zero_gradient_parameters == {"c1/bias", "c2/bias", "c3/bias", "l/beta"}
     norms = ("n1", "n2", "n3", "n5")
     assert network.shifted_means == {f"{name}/running_mean" for name in norms}
 

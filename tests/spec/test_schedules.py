@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triptych.core.plan import Schedule
+from triptych.core.planner import BatchPlanner
 from triptych.errors import SpecError
 from triptych.spec import zoo
 from triptych.spec.optimizers import SGD
@@ -166,23 +166,23 @@ def test_json_gives_the_same_schedule_back(chosen: RateSchedule):
 
 def test_plans_carry_the_rates_and_a_constant_one_to_the_bit():
     network = zoo.get("classic")
-    cosine = Schedule(network, Recipe(3, 64, SGD(0.3), schedule=Cosine(warmup=0.5)), 200, 3)
-    found = np.concatenate([plan.rate for plan in cosine.plans()])
+    cosine = BatchPlanner(network, Recipe(3, 64, SGD(0.3), schedule=Cosine(warmup=0.5)), 200, 3)
+    found = np.concatenate([plan.rates for plan in cosine.plans()])
     assert found.tolist() == [0.3 * Cosine(warmup=0.5).at(step, 4, 3) for step in range(12)]
-    constant = Schedule(network, Recipe(3, 64, SGD(0.3)), 200, 3)
-    assert all((plan.rate == 0.3).all() and plan.rate.dtype == np.float64 for plan in constant.plans())
+    constant = BatchPlanner(network, Recipe(3, 64, SGD(0.3)), 200, 3)
+    assert all((plan.rates == 0.3).all() and plan.rates.dtype == np.float64 for plan in constant.plans())
     assert (constant.plan(0, 2, 64, rate=0.07).rate == 0.07).all()
 
 
 def test_within_an_epoch_every_place_has_the_same_future():
-    schedule = Schedule(zoo.get("regularized"), Recipe(2, 32), 150, 3)  # 4 whole batches and a smaller one
+    schedule = BatchPlanner(zoo.get("regularized"), Recipe(2, 32), 150, 3)  # 4 whole batches and a smaller one
     whole = [step for plan in schedule.epoch(1) for step in plan.single()]
     for done in range(6):
         rest = [step for span in schedule.within(1, done) for step in schedule.plan(*span).single()]
         assert len(rest) == 5 - done
         for a, b in zip(whole[done:], rest, strict=True):
-            assert np.array_equal(a.order, b.order)
-            assert all(np.array_equal(a.keep[name], b.keep[name]) for name in a.keep)
+            assert np.array_equal(a.indices, b.indices)
+            assert all(np.array_equal(a.dropout_masks[name], b.dropout_masks[name]) for name in a.dropout_masks)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from support.engines import rows
 
 from triptych.core import metrics, registry, state
-from triptych.core.plan import Schedule
+from triptych.core.planner import BatchPlanner
 from triptych.data import registry as data
 from triptych.data.dataset import Split
 from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
@@ -38,7 +38,7 @@ def begun(split: Split, recipe: Recipe = RECIPE, name: str = "numpy", backend: s
     train, validation = data.stratified(split, recipe.seed, recipe.validation) if recipe.validation else (split, None)
     engine = registry.create(name, network, recipe, backend=backend)
     engine.load(resumed.pop("start", None) or state.initial(network, recipe))
-    return Training(engine, Schedule(network, recipe, len(train)), train, validation, **resumed)
+    return Training(engine, BatchPlanner(network, recipe, len(train)), train, validation, **resumed)
 
 
 def same(a: state.State, b: state.State) -> bool:
@@ -63,19 +63,19 @@ def whole(few: Split) -> tuple[Training, list[dict]]:
 def test_it_is_the_loop_that_one_would_write(few: Split, whole):
     train, validation = data.stratified(few, 0, 0.2)
     assert (len(train), len(validation)) == (160, 40)
-    schedule = Schedule(NETWORK, RECIPE, 160)
+    schedule = BatchPlanner(NETWORK, RECIPE, 160)
     engine = registry.create("numpy", NETWORK, RECIPE)
     engine.load(state.initial(NETWORK, RECIPE))
-    x, rate, best = engine.put(train), 0.01, 0.0
+    x, rate, best = engine.upload(train), 0.01, 0.0
     found = [event for event in whole[1] if event["type"] == "epoch"]
     assert [event["epoch"] for event in found] == [1, 2, 3, 4]
     for number, event in enumerate(found):
         total = 0.0
         for plan in schedule.epoch(number):
             for step in plan.single():
-                engine.run(x, replace(step, rate=step.rate / 0.01 * rate))
-                total += float(engine.sync()[0]) * step.order.shape[1]
-        logits = engine.logits(engine.put(validation))
+                engine.run(x, replace(step, rates=step.rates / 0.01 * rate))
+                total += float(engine.wait()[0]) * step.indices.shape[1]
+        logits = engine.logits(engine.upload(validation))
         assert event["loss"] == pytest.approx(total / 160, rel=1e-12)
         assert event["validation_loss"] == pytest.approx(softmax_cross_entropy(logits, validation.labels)[0], rel=1e-12)
         accuracy = metrics.accuracy(metrics.predictions(logits), validation.labels)
@@ -113,7 +113,7 @@ def test_unequal_batches_weigh_by_their_size(few: Split):
     """D82: 200 samples in batches of 64 and one of 8."""
     training = begun(few, Recipe(1, 64, SGD(1e-12), dtype="float64"), network=zoo.get("classic"))
     *_, epoch, _ = training.events()
-    logits = training.engine.logits(training.engine.put(few))
+    logits = training.engine.logits(training.engine.upload(few))
     assert epoch["loss"] == pytest.approx(softmax_cross_entropy(logits, few.labels)[0], abs=1e-9)
 
 

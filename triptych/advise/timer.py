@@ -11,7 +11,8 @@ import numpy as np
 
 from ..bench.contestants import Spec
 from ..core import rng, state
-from ..core.plan import Plan, Schedule
+from ..core.plan import Plan
+from ..core.planner import BatchPlanner
 from ..data.dataset import Split
 from ..errors import EngineError
 from ..process.client import Remote, RemoteEngine
@@ -53,8 +54,8 @@ class Case:
         """How many the split has that the batches are drawn of."""
         return self.batch if self.recipe.batch_size == "full" else max(self.batch, IMAGES)
 
-    def schedule(self, block: int) -> Schedule:
-        return Schedule(self.network, replace(self.recipe, epochs=10**9), self.images, block)
+    def schedule(self, block: int) -> BatchPlanner:
+        return BatchPlanner(self.network, replace(self.recipe, epochs=10**9), self.images, block)
 
 
 @dataclass
@@ -86,7 +87,7 @@ class Timer:
     def first(self, case: Case, data: Split, plan: Plan) -> None:
         """Build the engine and let it make its first steps, compilation included."""
         engine = self.build(case)
-        engine.put(data)
+        engine.upload(data)
         engine.load(state.initial(case.network, case.recipe))
         engine.run(data.digest, plan)
         self.compiled += engine.wall_s > COMPILED
@@ -96,7 +97,7 @@ class Timer:
         """Make some steps and return the seconds of one; of a single thread those that it had a processor for, so that others may run."""
         assert self.engine
         self.engine.run_all(name, plans)
-        self.engine.sync()
+        self.engine.wait()
         seconds = self.engine.cpu_s if self.threads == 1 else self.engine.wall_s
         return seconds / sum(map(len, plans))
 

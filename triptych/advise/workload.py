@@ -32,7 +32,7 @@ from ..spec.layers import (
     Residual,
 )
 from ..spec.network import Network
-from ..spec.placement import Layer, Placed
+from ..spec.placement import Layer, PlacedLayer
 from ..spec.recipe import Recipe
 
 LOSS = 5
@@ -170,7 +170,7 @@ def arithmetic(network: Network, recipe: Recipe, batch: int) -> Arithmetic:
     )
 
 
-def _works(places: Iterable[Placed], batch: int, into: bool) -> Iterator[Work]:
+def _works(places: Iterable[PlacedLayer], batch: int, into: bool) -> Iterator[Work]:
     """Yield the work of layers one after the other; `into` says whether something before them learns."""
     for place in places:
         for part in (place.branch, place.projection):
@@ -179,7 +179,7 @@ def _works(places: Iterable[Placed], batch: int, into: bool) -> Iterator[Work]:
         into = into or any(inner.parameters for inner in place.flat)
 
 
-def _work(place: Placed, batch: int, into: bool) -> Work:
+def _work(place: PlacedLayer, batch: int, into: bool) -> Work:
     layer, inputs, outputs = place.layer, batch * prod(place.input_shape), batch * prod(place.output_shape)
     kind = type(layer).__name__
     if isinstance(layer, Dense | Conv2D):
@@ -191,7 +191,7 @@ def _work(place: Placed, batch: int, into: bool) -> Work:
     return Work(layer.name, kind, (), outputs * (forward + (backward if needed else 0)))
 
 
-def _products(place: Placed, batch: int, into: bool) -> tuple[Product, ...]:
+def _products(place: PlacedLayer, batch: int, into: bool) -> tuple[Product, ...]:
     """Return y = x·W, ∂W = xᵀ·dy and, where it is needed, ∂x = dy·Wᵀ."""
     layer, kernel = place.layer, place.parameters[0].shape
     groups = layer.groups if isinstance(layer, Conv2D) else 1

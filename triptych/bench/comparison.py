@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core import registry, state
-from ..core.plan import Plan, Schedule
+from ..core.plan import Plan
+from ..core.planner import BatchPlanner
 from ..core.state import State
 from ..data.dataset import Dataset
 from ..errors import EngineError
@@ -129,8 +130,8 @@ class Comparison:
             self._witness.greet()
         return self._witness
 
-    def _schedule(self, block: int, **changes: Any) -> Schedule:
-        return Schedule(self.settings.network, replace(self.settings.recipe, **changes), len(self.dataset.train), block)
+    def _schedule(self, block: int, **changes: Any) -> BatchPlanner:
+        return BatchPlanner(self.settings.network, replace(self.settings.recipe, **changes), len(self.dataset.train), block)
 
     def attempt(self, row: Row, action: Callable[[], Any]) -> Iterator[Event]:
         """Do something for one row; a failure takes the row out and leaves the others."""
@@ -182,9 +183,9 @@ class Comparison:
             def build(row: Row = row) -> None:
                 row.engine = remote_of(row).build("timed", self.settings.network, self.settings.recipe)
                 row.timing["build"] = row.engine.build_s
-                row.test = row.engine.put(self.dataset.test)
-                row.train = row.engine.put(self.dataset.train)
-                row.timing["transfer"] = row.engine.put_s
+                row.test = row.engine.upload(self.dataset.test)
+                row.train = row.engine.upload(self.dataset.train)
+                row.timing["transfer"] = row.engine.upload_s
                 row.engine.load(self.start)
 
             yield from self.attempt(row, build)
@@ -209,7 +210,7 @@ class Comparison:
         while len(steps) < PACE_STEPS and sum(steps) < PACE_SECONDS:
             engine.run(self.reference.train, plan)
             steps.append(engine.wall_s)
-        engine.sync()
+        engine.wait()
         pace = min(steps)
         whole = pace * self._schedule(1).steps
         target = min(max(BLOCK_SECONDS, whole / 100), LONGEST_BLOCK)
@@ -222,5 +223,5 @@ class Comparison:
     def _first(self, row: Row, plan: Plan) -> None:
         engine = engine_of(row)
         engine.run(row.train, plan)
-        engine.sync()
+        engine.wait()
         row.timing["first_step"] = engine.wall_s

@@ -7,7 +7,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..core import registry, state
-from ..core.plan import Plan, Schedule
+from ..core.plan import Plan
+from ..core.planner import BatchPlanner
 from ..data.dataset import Dataset, Split
 from ..parity.float32 import STEPS
 from .comparison import Settings
@@ -27,7 +28,7 @@ def estimate(dataset: Dataset, settings: Settings) -> float:
     """Return the seconds that one seed's comparison will take, from NumPy steps that are timed now."""
     settings.network.check_fits(dataset.shape, len(dataset.classes))
     recipe = replace(settings.recipe, random="matched")
-    schedule = Schedule(settings.network, recipe, len(dataset.train), 1)
+    schedule = BatchPlanner(settings.network, recipe, len(dataset.train), 1)
     with threadpool_limits(settings.threads), np.errstate(all="ignore"):
         step = _step_seconds(dataset.train, schedule)
     others = (len(settings.rows) - 1) * SLOWER
@@ -37,7 +38,7 @@ def estimate(dataset: Dataset, settings: Settings) -> float:
     return FIXED + step * (training + proof) + compilers
 
 
-def _step_seconds(split: Split, schedule: Schedule) -> float:
+def _step_seconds(split: Split, schedule: BatchPlanner) -> float:
     """Return the time of one step of NumPy, in seconds.
 
     A heavy step is not made. Its time is a constant for the weights plus a part that is proportional
@@ -56,15 +57,15 @@ def _step_seconds(split: Split, schedule: Schedule) -> float:
     return longer + each * (schedule.batch - more)
 
 
-def _second_step_of(engine: registry.Engine, split: Split, schedule: Schedule, samples: int) -> float:
+def _second_step_of(engine: registry.Engine, split: Split, schedule: BatchPlanner, samples: int) -> float:
     part = Split(split.images[:samples], split.labels[:samples])
     recipe = replace(schedule.recipe, batch_size="full", epochs=1)
-    return _second_step(engine, part, next(Schedule(schedule.network, recipe, samples, 1).plans()))
+    return _second_step(engine, part, next(BatchPlanner(schedule.network, recipe, samples, 1).plans()))
 
 
 def _second_step(engine: registry.Engine, split: Split, plan: Plan) -> float:
     """Return the time of a plan's step in seconds; the first one also reserves memory."""
-    data = engine.put(split)
+    data = engine.upload(split)
     engine.run(data, plan)
     before = time.perf_counter()
     engine.run(data, plan)

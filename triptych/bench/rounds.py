@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core import metrics
-from ..core.plan import Plan, Schedule, Span
+from ..core.plan import Plan
+from ..core.planner import BatchPlanner, Span
 from ..parity import float32
 from ..process import machine
 from ..process.client import RemoteEngine
@@ -44,7 +45,7 @@ def train(comparison: "Comparison") -> Iterator[Event]:
     nudged = float32.twins(comparison.start, recipe.seed) if recipe.random == "matched" else []
     twins = [comparison.witness.build(f"twin{i}", network, recipe) for i in range(len(nudged))]
     for twin, weights in zip(twins, nudged, strict=True):
-        twin.put(comparison.dataset.train)
+        twin.upload(comparison.dataset.train)
         twin.load(weights)
     yield from comparison.each(lambda row: remote_of(row).ask("reset_memory"))
     groups = list(comparison.schedule.groups(comparison.piece_steps))
@@ -55,7 +56,7 @@ def train(comparison: "Comparison") -> Iterator[Event]:
         done += sum(map(len, plans))
         for twin in twins:
             twin.run_all(comparison.dataset.train.digest, plans)
-            twin.sync()
+            twin.wait()
         if number % every == every - 1 or number == len(groups) - 1:
             yield from _evaluate(comparison, done, twins)
     yield from comparison.each(partial(_take, comparison))
@@ -117,7 +118,7 @@ def _take(comparison: "Comparison", row: Row) -> None:
 def _round(
     comparison: "Comparison",
     number: int,
-    schedule: Schedule,
+    schedule: BatchPlanner,
     spans: list[Span],
     done: int,
     seen: set[tuple[int, int]],
@@ -145,7 +146,7 @@ def _round(
             continue
         engine = engine_of(row)
         used = sum(map(machine.cpu_seconds, others)) - used
-        losses = [float(f"{loss:.7g}") for loss in engine.sync()]
+        losses = [float(f"{loss:.7g}") for loss in engine.wait()]
         block = Block(number, engine.wall_s / steps, engine.cpu_s / engine.wall_s, used / engine.wall_s)
         if training:
             row.losses += losses

@@ -1,22 +1,13 @@
-"""What K steps shall do, as small arrays: which samples, which rates, which masks. Drawn here, obeyed by every engine."""
+"""What K training steps do, as small arrays: which samples, which rates, which masks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..spec.augmentation import Draws
-from ..spec.network import Network
-from ..spec.recipe import Recipe
-from . import rng
-
-Span = tuple[int, int, int]  # first step, number of steps, batch size
-
-PLAN_BYTES = 32 * 2**20  # the largest a plan may be
-PROBED = 16 * 2**20  # numbers that a probe may come to
 
 
 @dataclass(frozen=True)
@@ -25,171 +16,33 @@ class Plan:
 
     Attributes
     ----------
-    rate : ndarray of float64, shape (K,)
+    rates : ndarray of float64, shape (K,)
         Learning rates.
-    order : ndarray of int32, shape (K, B), or None
-        Sample indices; None means all rows as they lie, with no copy.
-    keep : dict of str to ndarray of bool, shape (K, B, …)
-        Dropout masks by layer name; empty where each framework draws its own.
-    augment : dict of str to ndarray, shape (K, B, …)
-        What `triptych.spec.augmentation` drew; empty where images stay as they are.
+    indices : ndarray of int32, shape (K, B), or None
+        Sample indices; None means all rows in their order, with no copy.
+    dropout_masks : dict of str to ndarray of bool, shape (K, B, …)
+        True where a value is kept, by layer name; empty where each framework draws its own.
+    augmentations : dict of str to ndarray, shape (K, B, …)
+        What `triptych.spec.augmentation` drew; empty where images are not changed.
     """
 
-    rate: NDArray[np.float64]
-    order: NDArray[np.int32] | None = None
-    keep: dict[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
-    augment: Draws = field(default_factory=dict[str, NDArray[Any]])
+    rates: NDArray[np.float64]
+    indices: NDArray[np.int32] | None = None
+    dropout_masks: dict[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
+    augmentations: Draws = field(default_factory=dict[str, NDArray[Any]])
 
     def __len__(self) -> int:
-        return len(self.rate)
+        return len(self.rates)
 
     def __getitem__(self, steps: slice) -> "Plan":
         """Return the plan of some of the steps."""
-        order = None if self.order is None else self.order[steps]
-        keep, augment = ({name: drawn[steps] for name, drawn in part.items()} for part in (self.keep, self.augment))
-        return Plan(self.rate[steps], order, keep, augment)
+        return Plan(
+            self.rates[steps],
+            None if self.indices is None else self.indices[steps],
+            {name: masks[steps] for name, masks in self.dropout_masks.items()},
+            {name: drawn[steps] for name, drawn in self.augmentations.items()},
+        )
 
     def single(self) -> Iterator["Plan"]:
         """Yield the same steps one by one."""
         return (self[k : k + 1] for k in range(len(self)))
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Every plan of a whole training run, in order, each drawn when it is asked for.
-
-    Attributes
-    ----------
-    network, recipe
-    samples : int
-        Size of the training split.
-    block : int
-        The K that is wanted; bounded so that a plan stays under 32 MB. At most three pairs (K, B) occur in a run:
-        whole blocks, the rest of an epoch, and the smaller last batch.
-    """
-
-    network: Network
-    recipe: Recipe
-    samples: int
-    block: int = 64
-
-    def __post_init__(self) -> None:
-        self.recipe.check_fits(self.network)
-
-    @property
-    def batch(self) -> int:
-        return self.samples if self.recipe.batch_size == "full" else min(self.recipe.batch_size, self.samples)
-
-    @property
-    def full(self) -> bool:
-        """Whether every step sees all rows as they lie."""
-        return self.recipe.batch_size == "full"
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return -(-self.samples // self.batch)
-
-    @property
-    def steps(self) -> int:
-        return self.recipe.epochs * self.steps_per_epoch
-
-    @property
-    def block_steps(self) -> int:
-        """K of a whole block, after the bound on a plan's size."""
-        masks = 0 if self.recipe.random == "free" else sum(int(np.prod(shape)) for _, shape in self.network.dropouts)
-        per_step = 8 + self.batch * ((0 if self.full else 4) + masks + 4 * len(self.recipe.augmentation.active))
-        longest = self.recipe.epochs if self.full else max(self.samples // self.batch, 1)
-        return max(1, min(self.block, PLAN_BYTES // per_step, longest))
-
-    def spans(self) -> Iterator[Span]:
-        """Yield (first step, number of steps, batch size) of each plan of the run."""
-        if self.full:  # every step is an epoch, and a plan may hold many
-            k = self.block_steps
-            yield from ((start, min(k, self.steps - start), self.batch) for start in range(0, self.steps, k))
-            return
-        for epoch in range(self.recipe.epochs):
-            yield from self._epoch(epoch * self.steps_per_epoch)
-
-    def singles(self) -> Iterator[Plan]:
-        """Yield every step of the run as a plan of its own."""
-        return (step for plan in self.plans() for step in plan.single())
-
-    def proof(self, steps: int) -> Iterator[Plan]:
-        """Yield the first `steps` steps one by one, and then the smaller last batch where they did not reach it."""
-        yield from islice(self.singles(), steps)
-        *_, (start, count, batch) = self.kinds()
-        if batch != self.batch and start >= steps:
-            yield self.plan(start, count, batch)
-
-    def groups(self, steps: int) -> Iterator[list[Span]]:
-        """Yield the spans of the run in groups of at least `steps` steps, the last one excepted."""
-        group: list[Span] = []
-        for span in self.spans():
-            group.append(span)
-            if sum(k for _, k, _ in group) >= steps:
-                yield group
-                group = []
-        if group:
-            yield group
-
-    def kinds(self) -> list[Span]:
-        """Return the first span of each pair (K, B): with these, every shape of the run has been seen."""
-        first: dict[tuple[int, int], Span] = {}
-        spans = self.spans() if self.full else self._epoch(0)
-        for span in spans:
-            first.setdefault(span[1:], span)
-        return list(first.values())
-
-    def _epoch(self, start: int, done: int = 0) -> Iterator[Span]:
-        k, (whole, rest) = self.block_steps, divmod(self.samples, self.batch)
-        yield from ((start + at, min(k, whole - at), self.batch) for at in range(done, whole, k))
-        if rest:
-            yield start + whole, 1, rest
-
-    def within(self, epoch: int, done: int = 0) -> Iterator[Span]:
-        """Yield the spans of one epoch, counted from 0, after its first `done` steps."""
-        start = epoch * self.steps_per_epoch
-        if done < self.steps_per_epoch:
-            yield from [(start, 1, self.batch)] if self.full else self._epoch(start, done)
-
-    def plans(self) -> Iterator[Plan]:
-        """Yield every plan of the run."""
-        return (self.plan(*span) for span in self.spans())
-
-    def epoch(self, number: int) -> Iterator[Plan]:
-        """Yield the plans of one epoch, counted from 0."""
-        return (self.plan(*span) for span in self.within(number))
-
-    def plan(self, start: int, steps: int, batch: int, rate: float | None = None) -> Plan:
-        """Draw the plan of `steps` steps from step `start`, none of which may cross the end of an epoch in mini-batches.
-
-        `rate` is what the schedule's factors are taken of; the optimizer's own where nothing has cut it.
-        """
-        base = self.recipe.optimizer.rate if rate is None else rate
-        factors = [self.recipe.schedule.at(step, self.steps_per_epoch, self.recipe.epochs) for step in range(start, start + steps)]
-        order = None
-        if not self.full:
-            epoch, at = divmod(start, self.steps_per_epoch)
-            rows = rng.permutation(self.samples, self.recipe.seed, "order", epoch)
-            order = rows[at * self.batch :][: steps * batch].reshape(steps, batch)
-        keep = {} if self.recipe.random == "free" else self._masks(start, steps, batch)
-        augment = self.recipe.augmentation.draw(steps, batch, self.network.input_shape, self.recipe.seed, "augment", start=start)
-        return Plan(base * np.array(factors), order, keep, augment)
-
-    def _masks(self, start: int, steps: int, batch: int) -> dict[str, NDArray[np.bool_]]:
-        masks = {layer.name: np.empty((steps, batch, *shape), np.bool_) for layer, shape in self.network.dropouts}
-        for layer, shape in self.network.dropouts:
-            for k in range(steps):
-                masks[layer.name][k] = rng.keep((batch, *shape), layer.rate, self.recipe.seed, layer.name, start + k)
-        return masks
-
-    def probe(self, rows: int) -> Plan:
-        """Return a one-step plan over the first `rows` samples, all masks open, as they are: for looking, not for training.
-
-        Fewer where the outputs of all layers would be more than 16 million numbers.
-        """
-        outputs = sum(int(np.prod(place.output_shape)) for place in self.network.places)
-        rows = min(rows, self.samples, max(16, PROBED // outputs))
-        order = np.arange(rows, dtype=np.int32)[None]
-        keep = {layer.name: np.ones((1, rows, *shape), np.bool_) for layer, shape in self.network.dropouts}
-        return Plan(np.zeros(1), order, keep)

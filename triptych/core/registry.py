@@ -1,7 +1,7 @@
 """The narrow waist: NumPy arrays and plain data above, one framework each below.
 
 An engine is one file or folder here, found by its name and imported on first use. At its top it says what it is in plain
-literals, the fields of an `Entry` in capitals, which are read without importing anything, NumPy included.
+literals, the fields of an `EngineInfo` in capitals, which are read without importing anything, NumPy included.
 """
 
 import ast
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .state import State
 
-Native = Any  # a split on an engine's device, in its own types
+DeviceSplit = Any  # a split on an engine's device, in its own types
 DEVICES = ("cpu", "cuda", "mps")
 MEANT = {"gpu": "cuda", "nvidia": "cuda", "metal": "mps"}  # what people type for a device, too
 OUT_OF_MEMORY = "not enough memory; make the network, the batch or the images smaller"
@@ -52,23 +52,23 @@ class Engine(Protocol):
         """Give weights and optimizer slots out, as copies."""
         ...
 
-    def put(self, split: "Split") -> Native:
+    def upload(self, split: "Split") -> DeviceSplit:
         """Move a whole split onto the device, once."""
         ...
 
-    def run(self, data: Native, plan: "Plan") -> None:
+    def run(self, data: DeviceSplit, plan: "Plan") -> None:
         """Make the plan's K training steps; they may still be in flight on return."""
         ...
 
-    def sync(self) -> "np.ndarray":
-        """Wait, and return the losses since the last sync: this is where a stopwatch stops."""
+    def wait(self) -> "np.ndarray":
+        """Wait, and return the losses since the last wait: this is where a stopwatch stops."""
         ...
 
-    def logits(self, data: Native) -> "np.ndarray":
+    def logits(self, data: DeviceSplit) -> "np.ndarray":
         """Return the logits of every sample in evaluation mode, shape (samples, classes)."""
         ...
 
-    def trace(self, data: Native, plan: "Plan", *, outputs: bool = True) -> "State":
+    def trace(self, data: DeviceSplit, plan: "Plan", *, outputs: bool = True) -> "State":
         """Return what one training step (the plan's first) computes, in order, and change nothing.
 
         Keys are ``output/LAYER`` forward (left out without `outputs`), ``loss``, then ``gradient/LAYER/LEAF`` backward.
@@ -77,7 +77,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class Entry:
+class EngineInfo:
     """What an engine's file says of itself.
 
     Attributes
@@ -128,10 +128,10 @@ class Entry:
 
 
 @cache
-def entries() -> dict[str, Entry]:
+def entries() -> dict[str, EngineInfo]:
     """Return every engine by name: NumPy, the specification, first, then by label, optional ones last; nothing is imported."""
-    literals = [field.name.upper() for field in fields(Entry)[1:]]
-    found: dict[str, Entry] = {}
+    literals = [field.name.upper() for field in fields(EngineInfo)[1:]]
+    found: dict[str, EngineInfo] = {}
     engines = Path(__file__).parents[1] / "engines"
     for path in sorted(engines.glob("[!_]*/engine.py")):
         name = path.parent.name
@@ -140,11 +140,11 @@ def entries() -> dict[str, Entry]:
             for node in ast.parse(path.read_text(encoding="utf-8")).body
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in literals
         }
-        found[name] = Entry(name, **{literal.lower(): value for literal, value in said.items()})
+        found[name] = EngineInfo(name, **{literal.lower(): value for literal, value in said.items()})
     return dict(sorted(found.items(), key=lambda item: (item[0] != "numpy", item[1].optional, item[1].label.lower())))
 
 
-def entry(name: str) -> Entry:
+def entry(name: str) -> EngineInfo:
     """Return one engine's entry.
 
     Raises
@@ -187,7 +187,7 @@ def create(name: str, network: "Network", recipe: "Recipe", *, device: str = "cp
     return module.Engine(network, recipe, device=device, backend=backend)
 
 
-def _imported(entry: Entry) -> ModuleType:
+def _imported(entry: EngineInfo) -> ModuleType:
     """Import an engine, with its variables set before, and without its framework's start-up notices."""
     for name, value in entry.environment.items():
         if "{threads}" not in value:  # how many threads there are is the caller's decision

@@ -11,8 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.plan import Plan, Schedule
-from ..core.registry import Engine, Native
+from ..core.plan import Plan
+from ..core.planner import BatchPlanner
+from ..core.registry import DeviceSplit, Engine
 from ..core.rng import bits
 from ..core.state import State, cast, weights, without
 from ..data.dataset import Split
@@ -51,7 +52,7 @@ class Rounding:
 
 
 def shared_steps(
-    reference: Engine, exact: Engine, row: Engine, split: Split, schedule: Schedule, start: State, stride: int = 4
+    reference: Engine, exact: Engine, row: Engine, split: Split, schedule: BatchPlanner, start: State, stride: int = 4
 ) -> list[float]:
     """Follow the reference's own float32 run; at 16 steps of it let the row make one step from its state.
 
@@ -62,7 +63,7 @@ def shared_steps(
     row : Engine
         In float32; may be another NumPy engine, whose errors are the yardstick.
     split : Split
-    schedule : Schedule
+    schedule : BatchPlanner
         Of the float32 recipe; begins again where the run is shorter than 16 strides.
     start : State
     stride : int
@@ -77,10 +78,10 @@ def shared_steps(
 
 
 def each_shared_step(
-    reference: Engine, exact: Engine, row: Engine, split: Split, schedule: Schedule, start: State, stride: int = 4
+    reference: Engine, exact: Engine, row: Engine, split: Split, schedule: BatchPlanner, start: State, stride: int = 4
 ) -> Iterator[float]:
     """Yield the errors of `shared_steps` one after the other, as they are measured."""
-    own, finely, data = reference.put(split), exact.put(split), row.put(split)
+    own, finely, data = reference.upload(split), exact.upload(split), row.upload(split)
     reference.load(start)
     steps = cycle_of(schedule)
     for _ in range(STEPS):
@@ -89,12 +90,12 @@ def each_shared_step(
         exact.run(finely, step)
         row.load(here)
         row.run(data, step)
-        uncompared = schedule.network.rounding_only
+        uncompared = schedule.network.zero_gradient_parameters
         yield _error(_change(here, row.state(), uncompared), _change(here, exact.state(), uncompared))
         for onward in [step, *(next(steps) for _ in range(stride - 1))]:
             reference.run(own, onward)
     for engine in (reference, exact, row):
-        engine.sync()
+        engine.wait()
 
 
 def judge(errors: list[float], own: list[float], proved: bool) -> Rounding:
@@ -122,7 +123,7 @@ class Look:
     trace: State
 
 
-def look(engine: Engine, data: Native, probe: Plan) -> Look:
+def look(engine: Engine, data: DeviceSplit, probe: Plan) -> Look:
     """Return an engine's weights and what it computes of the probe."""
     return Look(engine.state(), engine.trace(data, probe))
 
@@ -164,7 +165,7 @@ def _error(found: NDArray[Any], truth: NDArray[Any]) -> float:
     return 0.0 if gap == 0 else gap / size if size else np.inf
 
 
-def cycle_of(schedule: Schedule) -> Iterator[Plan]:
+def cycle_of(schedule: BatchPlanner) -> Iterator[Plan]:
     """Yield the steps of a run one by one, again and again."""
     while True:
         yield from schedule.singles()

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..core.plan import Plan, Schedule
+from ..core.plan import Plan
+from ..core.planner import BatchPlanner
 from ..core.registry import Engine
 from ..core.state import State, without
 from ..data.dataset import Split
@@ -24,7 +25,7 @@ class Rule:
 
     Attributes
     ----------
-    stepwise : bool
+    amplifies_rounding : bool
         Whether each step begins from the reference's state, and not from where the candidate itself had come to.
     uncompared : frozenset of str
         Parameters whose gradient is rounding and nothing else.
@@ -38,7 +39,7 @@ class Rule:
         rounding of the parameters that are not compared.
     """
 
-    stepwise: bool = False
+    amplifies_rounding: bool = False
     uncompared: frozenset[str] = frozenset()
     weights: float = BOUND
     bound: float = BOUND
@@ -47,11 +48,11 @@ class Rule:
 
 def rule(network: Network, recipe: Recipe) -> Rule:
     """Return how a network is proved with a recipe."""
-    if not network.stepwise:
-        return Rule(uncompared=network.rounding_only)
+    if not network.amplifies_rounding:
+        return Rule(uncompared=network.zero_gradient_parameters)
     epsilon: float | None = getattr(recipe.optimizer, "epsilon", None)
     widened = 1e-15 * recipe.optimizer.rate / epsilon if epsilon else 0.0
-    return Rule(True, network.rounding_only, max(BOUND, widened))
+    return Rule(True, network.zero_gradient_parameters, max(BOUND, widened))
 
 
 @dataclass
@@ -118,7 +119,7 @@ def walk(
         Once after loading and after each step, the same object; the walk ends at the first divergence.
     """
     outcome, rule = Outcome(), rule or Rule()
-    data, own = candidate.put(split), reference.put(split)
+    data, own = candidate.upload(split), reference.upload(split)
     reference.load(start)
     candidate.load(start)
     outcome.see(reference.state(), candidate.state(), rule, "initial state")
@@ -128,18 +129,18 @@ def walk(
             break
         outcome.at = at
         first = at == 0
-        if rule.stepwise:
+        if rule.amplifies_rounding:
             candidate.load(reference.state())
         if outcome.see(reference.trace(own, step, outputs=first), candidate.trace(data, step, outputs=first), rule):
             reference.run(own, step)
             candidate.run(data, step)
-            if outcome.see({"loss": reference.sync()[0]}, {"loss": candidate.sync()[0]}, rule):
+            if outcome.see({"loss": reference.wait()[0]}, {"loss": candidate.wait()[0]}, rule):
                 outcome.see(reference.state(), candidate.state(), rule, "update")
         outcome.steps += outcome.equal
         yield outcome
 
 
-def blocks(engine: Engine, split: Split, schedule: Schedule, start: State) -> Outcome:
+def blocks(engine: Engine, split: Split, schedule: BatchPlanner, start: State) -> Outcome:
     """Check that `run` with K steps equals K calls with one step, the smaller last batch included.
 
     The step that is timed (K at once) is thereby the step that was proved (one at a time).
@@ -150,7 +151,7 @@ def blocks(engine: Engine, split: Split, schedule: Schedule, start: State) -> Ou
         It is compared with itself.
     split : Split
         The training data.
-    schedule : Schedule
+    schedule : BatchPlanner
         Its first plan of each pair (K, B) is run. Where the network amplifies rounding, the plan's
         rates are replaced as `gentle` says.
     start : State
@@ -163,17 +164,17 @@ def blocks(engine: Engine, split: Split, schedule: Schedule, start: State) -> Ou
     """
     plans = [schedule.plan(*span) for span in schedule.kinds()]
     bounds = rule(schedule.network, schedule.recipe)
-    if bounds.stepwise:
+    if bounds.amplifies_rounding:
         plans = gentle(plans)
         bounds = replace(bounds, shifted=schedule.network.shifted_means)
-    data = engine.put(split)
+    data = engine.upload(split)
     outcome = Outcome()
 
     def after(run: Callable[[Plan], None]) -> State:
         engine.load(start)
         for plan in plans:
             run(plan)
-        return {"losses": engine.sync()} | engine.state()
+        return {"losses": engine.wait()} | engine.state()
 
     def one_by_one(plan: Plan) -> None:
         for step in plan.single():
@@ -215,6 +216,6 @@ def gentle(plans: list[Plan]) -> list[Plan]:
     first = 0
     for plan in plans:
         last = first + len(plan)
-        changed.append(replace(plan, rate=plan.rate * factors[first:last]))
+        changed.append(replace(plan, rates=plan.rates * factors[first:last]))
         first = last
     return changed

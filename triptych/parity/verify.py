@@ -7,7 +7,7 @@ from typing import Any
 
 from ..bench.contestants import Spec
 from ..core import state
-from ..core.plan import Schedule
+from ..core.planner import BatchPlanner
 from ..core.registry import check_memory
 from ..data.dataset import Dataset, Split
 from ..errors import EngineError
@@ -38,10 +38,10 @@ class Case:
     recipe: Recipe
     steps: int
 
-    def schedule(self, samples: int, dtype: str) -> Schedule:
+    def schedule(self, samples: int, dtype: str) -> BatchPlanner:
         """Return a schedule that is long enough for the steps."""
         block = 64 if self.network.multiplications < LIGHT else 4
-        one = Schedule(self.network, replace(self.recipe, dtype=dtype, epochs=1, random="matched"), samples, block)
+        one = BatchPlanner(self.network, replace(self.recipe, dtype=dtype, epochs=1, random="matched"), samples, block)
         return replace(one, recipe=replace(one.recipe, epochs=-(-self.steps // one.steps_per_epoch)))
 
 
@@ -143,7 +143,7 @@ def _numpy_seconds(split: Split, case: Case, numpy: Remote) -> float:
     try:
         engine = numpy.build("estimate", case.network, schedule.recipe)
         engine.load(state.initial(case.network, schedule.recipe))
-        data = engine.put(split)
+        data = engine.upload(split)
         step = next(schedule.singles())
         engine.run(data, step)
         if case.network.multiplications < LIGHT:
@@ -185,8 +185,8 @@ def _float32(
     # The trajectory, beside three one-ulp twins: drawn as evidence, never judged.
     twins = [numpy.build(f"twin{i}", case.network, schedule.recipe) for i in range(3)]
     probe, engines = schedule.probe(float32.PROBE_ROWS), {"row": row} | {f"twin{i}": twin for i, twin in enumerate(twins)}
-    data = {name: engine.put(split) for name, engine in engines.items()}
-    own = reference.put(split)
+    data = {name: engine.upload(split) for name, engine in engines.items()}
+    own = reference.upload(split)
     for engine, begin in zip([reference, row, *twins], [start, start, *float32.twins(start, case.recipe.seed)], strict=True):
         engine.load(begin)
     every = max(1, case.steps // LOOKS)
@@ -199,6 +199,6 @@ def _float32(
             found = {name: float32.drift(case.network, seen, float32.look(e, data[name], probe)) for name, e in engines.items()}
             yield {"type": "drift", "step": done} | said | found
             for engine in (reference, *engines.values()):
-                engine.sync()
+                engine.wait()
     for engine in (reference, yardstick, row, *twins):
         engine.drop()

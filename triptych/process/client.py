@@ -165,7 +165,7 @@ class RemoteEngine:
 
     def __init__(self, remote: Remote, key: str, device: str, build_s: float) -> None:
         self.remote, self.key, self.device, self.build_s = remote, key, device, build_s
-        self.put_s = self.wall_s = self.cpu_s = 0.0
+        self.upload_s = self.wall_s = self.cpu_s = 0.0
         self._losses: list[np.ndarray] = []
 
     def load(self, state: State) -> None:
@@ -174,9 +174,9 @@ class RemoteEngine:
     def state(self) -> State:
         return self.remote.ask("state", key=self.key)[1]
 
-    def put(self, split: Split) -> str:
+    def upload(self, split: Split) -> str:
         name = self.remote.send_split(split)
-        self.put_s = self.remote.ask("put", key=self.key, name=name)[0]["put_s"]
+        self.upload_s = self.remote.ask("upload", key=self.key, name=name)[0]["upload_s"]
         return name
 
     def run(self, data: str, plan: Plan) -> None:
@@ -188,7 +188,7 @@ class RemoteEngine:
         self.wall_s, self.cpu_s = answer["wall_s"], answer["cpu_s"]
         self._losses.append(result["losses"])
 
-    def sync(self) -> np.ndarray:
+    def wait(self) -> np.ndarray:
         losses, self._losses = np.concatenate(self._losses) if self._losses else np.zeros(0), []
         return losses
 

@@ -50,11 +50,11 @@ def pack_plans(plans: Sequence[Plan]) -> State:
     """Return plans as named arrays."""
     arrays: State = {}
     for i, plan in enumerate(plans):
-        arrays[f"{i}/rate"] = plan.rate
-        if plan.order is not None:
-            arrays[f"{i}/order"] = plan.order
-        arrays |= {f"{i}/keep/{name}": mask for name, mask in plan.keep.items()}
-        arrays |= {f"{i}/augment/{name}": drawn for name, drawn in plan.augment.items()}
+        arrays[f"{i}/rate"] = plan.rates
+        if plan.indices is not None:
+            arrays[f"{i}/order"] = plan.indices
+        arrays |= {f"{i}/keep/{name}": mask for name, mask in plan.dropout_masks.items()}
+        arrays |= {f"{i}/augment/{name}": drawn for name, drawn in plan.augmentations.items()}
     return arrays
 
 

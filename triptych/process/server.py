@@ -1,6 +1,6 @@
 """One engine's own process: ``python -m triptych.process.server``, started and spoken to by `triptych.process.client`.
 
-It answers one message at a time on its standard streams. The stopwatch is here, around `run` and `sync` alone, so that
+It answers one message at a time on its standard streams. The stopwatch is here, around `run` and `wait` alone, so that
 no message is ever inside a measurement.
 """
 
@@ -38,7 +38,7 @@ class Worker:
         self.engines: dict[str, registry.Engine] = {}
         self.splits: dict[str, Split] = {}
         # By dtype and split: all engines of a worker are of one framework on one device, so they can share their data.
-        self.natives: dict[tuple[str, str], registry.Native] = {}
+        self.natives: dict[tuple[str, str], registry.DeviceSplit] = {}
         self.dtypes: dict[str, str] = {}
 
     def build(self, arrays: State, key: str, engine: str, network: Any, recipe: Any, device: str, backend: str) -> Reply:
@@ -57,11 +57,11 @@ class Worker:
         self.splits[name] = Split(arrays["images"], arrays["labels"])
         return {}, {}
 
-    def put(self, arrays: State, key: str, name: str) -> Reply:
+    def upload(self, arrays: State, key: str, name: str) -> Reply:
         before = time.perf_counter()
         if (self.dtypes[key], name) not in self.natives:
-            self.natives[self.dtypes[key], name] = self.engines[key].put(self.splits[name])
-        return {"put_s": time.perf_counter() - before}, {}
+            self.natives[self.dtypes[key], name] = self.engines[key].upload(self.splits[name])
+        return {"upload_s": time.perf_counter() - before}, {}
 
     def load(self, arrays: State, key: str) -> Reply:
         self.engines[key].load(arrays)
@@ -75,7 +75,7 @@ class Worker:
         wall, cpu = time.perf_counter(), time.process_time()
         for plan in plans:
             engine.run(native, plan)
-        losses = engine.sync()
+        losses = engine.wait()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         return {"wall_s": wall, "cpu_s": cpu}, {"losses": losses}
 
@@ -86,7 +86,7 @@ class Worker:
         (plan,) = protocol.unpack_plans(arrays)
         return {}, self.engines[key].trace(self._native(key, name), plan, outputs=outputs)
 
-    def _native(self, key: str, name: str) -> registry.Native:
+    def _native(self, key: str, name: str) -> registry.DeviceSplit:
         return self.natives[self.dtypes[key], name]
 
     def reset_memory(self, arrays: State) -> Reply:

@@ -11,7 +11,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from .initializers import BIASES, KERNELS
-from .placement import Layer, Parameter, Placed, Shape, Sizes, chain
+from .placement import Layer, Parameter, PlacedLayer, Shape, Sizes, chain
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Weighted(Layer):
 class Flatten(Layer):
     """(h, w, c) becomes (h·w·c,), channels last: row by row, pixel by pixel."""
 
-    def place(self, shape: Shape, fold: Sizes) -> Placed:
+    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
         h, w, _ = self.image(shape)
-        return Placed(self, shape, (prod(shape),), fold=(("h", h), ("w", w)))
+        return PlacedLayer(self, shape, (prod(shape),), fold=(("h", h), ("w", w)))
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Dense(Weighted):
         super().__post_init__()
         self.check_weights()
 
-    def place(self, shape: Shape, fold: Sizes) -> Placed:
+    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
         if len(shape) != 1:
             self.refuse(f"Dense needs a vector, not {shape}; put a Flatten or GlobalAvgPool before it")
         own = self.weights((shape[0], self.units), "folded" if fold else "dense", shape[0], self.units, fold)
-        return Placed(self, shape, (self.units,), own)
+        return PlacedLayer(self, shape, (self.units,), own)
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ class Conv2D(Weighted):
         if self.filters % self.groups:
             self.refuse(f"{self.filters} filters do not divide into {self.groups} groups")
 
-    def place(self, shape: Shape, fold: Sizes) -> Placed:
+    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
         rows, columns = self.window(shape, self.size, self.stride, self.padding)
         if shape[2] % self.groups:
             self.refuse(f"{shape[2]} channels of its input {shape} do not divide into {self.groups} groups")
         inputs, area = shape[2] // self.groups, self.size**2
         kernel = (self.size, self.size, inputs, self.filters)
-        return Placed(self, shape, (rows, columns, self.filters), self.weights(kernel, "conv", area * inputs, area * self.filters))
+        return PlacedLayer(self, shape, (rows, columns, self.filters), self.weights(kernel, "conv", area * inputs, area * self.filters))
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,10 @@ class Pool(Layer):
     padding: int = 0
     least: ClassVar = {"size": 1, "stride": 1, "padding": 0}
 
-    def place(self, shape: Shape, fold: Sizes) -> Placed:
+    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
         if self.padding > self.size // 2:
             self.refuse(f"a padding of {self.padding} is more than half of its window of {self.size}")
-        return Placed(self, shape, (*self.window(shape, self.size, self.stride, self.padding), shape[2]))
+        return PlacedLayer(self, shape, (*self.window(shape, self.size, self.stride, self.padding), shape[2]))
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ class AvgPool2D(Pool):
 class GlobalAvgPool(Layer):
     """The mean of each channel: (h, w, c) becomes (c,)."""
 
-    def place(self, shape: Shape, fold: Sizes) -> Placed:
-        return Placed(self, shape, self.image(shape)[2:])
+    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
+        return PlacedLayer(self, shape, self.image(shape)[2:])
 
 
 @dataclass(frozen=True)
@@ -142,10 +142,10 @@ class BatchNorm(Layer):
         if not isinstance(self.unbiased, bool):
             self.refuse("unbiased must be true or false")
 
-    def place(self, shape: Shape, fold: Sizes) -> Placed:
+    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
         names = {"gamma": "ones", "beta": "zeros", "running_mean": "zeros", "running_variance": "ones"}
         gamma, beta, *running = _per_channel(self, shape, fold, names)
-        return Placed(self, shape, shape, (gamma, beta), tuple(running), fold=fold)
+        return PlacedLayer(self, shape, shape, (gamma, beta), tuple(running), fold=fold)
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ class LayerNorm(Layer):
     def __post_init__(self) -> None:
         self.number("epsilon")
 
-    def place(self, shape: Shape, fold: Sizes) -> Placed:
-        return Placed(self, shape, shape, _per_channel(self, shape, fold, {"gamma": "ones", "beta": "zeros"}), fold=fold)
+    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
+        return PlacedLayer(self, shape, shape, _per_channel(self, shape, fold, {"gamma": "ones", "beta": "zeros"}), fold=fold)
 
 
 @dataclass(frozen=True)
@@ -226,13 +226,13 @@ class Residual(Layer):
     def inner(self) -> tuple[Layer, ...]:
         return (*self.branch, *self.projection)
 
-    def place(self, shape: Shape, fold: Sizes) -> Placed:
+    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
         branch, projection = chain(self.branch, shape, fold), chain(self.projection, shape, fold)
         ends = [(part[-1].output_shape, part[-1].fold) if part else (shape, fold) for part in (branch, projection)]
         if ends[0] != ends[1]:
             what = "its projection" if projection else "its input (give it a projection)"
             self.refuse(f"the branch ends in shape {ends[0][0]}, {what} in {ends[1][0]}")
-        return Placed(self, shape, ends[0][0], fold=ends[0][1], branch=branch, projection=projection)
+        return PlacedLayer(self, shape, ends[0][0], fold=ends[0][1], branch=branch, projection=projection)
 
 
 LAYERS: dict[str, type[Layer]] = {

@@ -23,7 +23,7 @@ from .layers import (
     MaxPool2D,
     Residual,
 )
-from .placement import Layer, Parameter, Placed, Shape, chain, flat, is_int
+from .placement import Layer, Parameter, PlacedLayer, Shape, chain, flat, is_int
 from .serialization import check_keys
 
 DEEPEST = 20  # residuals inside one another, in a file
@@ -67,12 +67,12 @@ class Network:
         self.chain  # noqa: B018 - shapes that do not fit are refused here, not in the middle of a run
 
     @cached_property
-    def chain(self) -> tuple[Placed, ...]:
+    def chain(self) -> tuple[PlacedLayer, ...]:
         """The layers in their places, a residual as one: the one place that infers shapes."""
         return chain(self.layers, self.input_shape)
 
     @cached_property
-    def places(self) -> tuple[Placed, ...]:
+    def places(self) -> tuple[PlacedLayer, ...]:
         """Every layer in its place, in order of computation; what a residual contains stands before it."""
         return tuple(inner for place in self.chain for inner in place.flat)
 
@@ -111,7 +111,7 @@ class Network:
         return tuple((p.layer, p.output_shape) for p in self.places if isinstance(p.layer, Dropout) and p.layer.rate > 0)
 
     @property
-    def stepwise(self) -> bool:
+    def amplifies_rounding(self) -> bool:
         """Whether it is proved step by step from shared states, because training it amplifies rounding itself.
 
         With BatchNorm or Residual; and with LayerNorm of images, where NumPy parts from its own one-ulp twin, too.
@@ -121,13 +121,13 @@ class Network:
         )
 
     @cached_property
-    def rounding_only(self) -> frozenset[str]:
+    def zero_gradient_parameters(self) -> frozenset[str]:
         """What only shifts the channels that a BatchNorm sees: its true gradient is zero, so what is computed of it is pure rounding."""
         return frozenset(name for _, names in self._before_norms() for name in names)
 
     @cached_property
     def shifted_means(self) -> frozenset[str]:
-        """The running means that contain a parameter of `rounding_only`, and with it its rounding."""
+        """The running means that contain a parameter of `zero_gradient_parameters`, and with it its rounding."""
         return frozenset(f"{norm.name}/running_mean" for norm, names in self._before_norms() if names)
 
     def _before_norms(self) -> Iterator[tuple[BatchNorm, list[str]]]:

@@ -51,7 +51,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedLayer:
     """A layer in its place: what goes in, what comes out, what it owns, and for a residual what it contains."""
 
     layer: "Layer"
@@ -60,8 +60,8 @@ class Placed:
     parameters: tuple[Parameter, ...] = ()
     buffers: tuple[Parameter, ...] = ()  # kept with the weights, but not trained
     fold: Sizes = ()  # (h, w) of the image that a flat output still stands for
-    branch: tuple["Placed", ...] = ()
-    projection: tuple["Placed", ...] = ()
+    branch: tuple["PlacedLayer", ...] = ()
+    projection: tuple["PlacedLayer", ...] = ()
 
     @property
     def role(self) -> str:
@@ -69,7 +69,7 @@ class Placed:
         return "image" if len(self.output_shape) == 3 else "flat" if self.fold else "vector"
 
     @property
-    def flat(self) -> tuple["Placed", ...]:
+    def flat(self) -> tuple["PlacedLayer", ...]:
         """What it contains, and then itself: the order of computation."""
         return tuple(inner for place in (*self.branch, *self.projection) for inner in place.flat) + (self,)
 
@@ -94,8 +94,8 @@ class Layer:
         """The layers inside it."""
         return ()
 
-    def place(self, shape: Shape, fold: Sizes) -> Placed:
-        return Placed(self, shape, shape, fold=fold)
+    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
+        return PlacedLayer(self, shape, shape, fold=fold)
 
     def refuse(self, why: str) -> None:
         raise SpecError(f"layer {self.name!r}: {why}")
@@ -125,9 +125,9 @@ class Layer:
         return (h + 2 * padding - size) // stride + 1, (w + 2 * padding - size) // stride + 1
 
 
-def chain(layers: Iterable[Layer], shape: Shape, fold: Sizes = ()) -> tuple[Placed, ...]:
+def chain(layers: Iterable[Layer], shape: Shape, fold: Sizes = ()) -> tuple[PlacedLayer, ...]:
     """Place layers one after the other."""
-    places: list[Placed] = []
+    places: list[PlacedLayer] = []
     for layer in layers:
         places.append(layer.place(shape, fold))
         shape, fold = places[-1].output_shape, places[-1].fold

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core import metrics
-from ..core.plan import Schedule
+from ..core.planner import BatchPlanner
 from ..core.registry import Engine
 from ..core.state import State
 from ..data.dataset import Split
@@ -129,7 +129,7 @@ class Training:
     ----------
     engine : Engine
         With the state of `position` loaded.
-    schedule : Schedule
+    schedule : BatchPlanner
     train : Split
     validation : Split or None
         Looked at after each epoch.
@@ -142,7 +142,7 @@ class Training:
     def __init__(
         self,
         engine: Engine,
-        schedule: Schedule,
+        schedule: BatchPlanner,
         train: Split,
         validation: Split | None = None,
         position: Position | None = None,
@@ -156,8 +156,8 @@ class Training:
         self.best = best
         self._asked_to_stop = False
         self._paces: list[float] = []
-        self._data = engine.put(train)
-        self._watched = engine.put(validation) if validation else None
+        self._data = engine.upload(train)
+        self._watched = engine.upload(validation) if validation else None
 
     @property
     def best_epoch(self) -> int:
@@ -207,7 +207,7 @@ class Training:
         plan = self.schedule.plan(*span, rate=p.base_rate)
         drawn = time.perf_counter()
         self.engine.run(self._data, plan)
-        losses = [float(loss) for loss in self.engine.sync()]
+        losses = [float(loss) for loss in self.engine.wait()]
         now = time.perf_counter()
         p.cpu_seconds += time.process_time() - on_processors
         _, steps, batch = span
@@ -221,7 +221,7 @@ class Training:
         p.step += steps
         p.seconds += now - before
         self._choose_block((now - drawn) / steps)
-        about = {"epoch": (p.step - 1) // per_epoch + 1, "step": p.step, "steps": steps, "rate": float(plan.rate[-1])}
+        about = {"epoch": (p.step - 1) // per_epoch + 1, "step": p.step, "steps": steps, "rate": float(plan.rates[-1])}
         return {"type": "block"} | about | {"seconds": (now - before) / steps, "losses": [float(f"{loss:.7g}") for loss in losses]}
 
     def _choose_block(self, pace: float) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from .. import __version__
 from ..bench.results import title
 from ..core import files, metrics, registry, state
-from ..core.plan import Schedule
+from ..core.planner import BatchPlanner
 from ..core.state import State
 from ..data import registry as data
 from ..data.registry import PLAIN, Dataset, Options
@@ -273,7 +273,7 @@ class Session:
             train, validation = data.stratified(train, recipe.seed, recipe.validation, "validation")
         self.engine = registry.create(settings.engine, network, recipe, device=settings.device, backend=settings.backend)
         self.engine.load(saved.state if saved else state.initial(network, recipe))
-        self.schedule = Schedule(network, recipe, len(train))
+        self.schedule = BatchPlanner(network, recipe, len(train))
         position = saved.position if saved else None
         best = saved.best if saved else None
         if position:
@@ -369,7 +369,7 @@ class Session:
     def _result(self) -> dict[str, Any]:
         """Look at the test set, once."""
         epoch, position, labels = self.training.finish(), self.training.position, self.dataset.test.labels
-        logits = self.engine.logits(self.engine.put(self.dataset.test))
+        logits = self.engine.logits(self.engine.upload(self.dataset.test))
         if not np.isfinite(logits).all():
             raise TriptychError(f"the weights after step {position.step:,} give no finite logits: the training diverged in its last steps")
         predicted = metrics.predictions(logits)

@@ -49,7 +49,7 @@ Carry = tuple[Arrays, Array]  # from step to step: the state, and the key
 Steps = dict[str, Any]  # a plan, or one step of it
 
 
-class Native(NamedTuple):
+class DeviceSplit(NamedTuple):
     x: Array
     y: Array
 
@@ -88,11 +88,11 @@ class Engine:
     def state(self) -> State:
         return {name: np.array(self.arrays[name]) for name in self.names}
 
-    def put(self, split: Split) -> Native:
+    def upload(self, split: Split) -> DeviceSplit:
         with self._settings():
-            return Native(jnp.asarray(split.pixels(self.recipe.dtype)), jnp.asarray(split.labels))
+            return DeviceSplit(jnp.asarray(split.pixels(self.recipe.dtype)), jnp.asarray(split.labels))
 
-    def run(self, data: Native, plan: Plan) -> None:
+    def run(self, data: DeviceSplit, plan: Plan) -> None:
         with self._settings():
             how, carry, steps = (self.task, self.recipe.optimizer, self.recipe.clip, data), (self.arrays, self.key), self._steps(plan)
             if self.loops:
@@ -104,16 +104,16 @@ class Engine:
                     self.losses.append(loss)
             self.arrays, self.key = carry
 
-    def sync(self) -> np.ndarray:
+    def wait(self) -> np.ndarray:
         losses = np.hstack(self.losses) if self.losses else np.zeros(0, self.recipe.dtype)
         self.losses = []
         return losses
 
-    def logits(self, data: Native) -> np.ndarray:
+    def logits(self, data: DeviceSplit) -> np.ndarray:
         with self._settings():
             return np.concatenate([evaluate(self.network, self.arrays, data.x[i : i + AT_ONCE]) for i in range(0, len(data.x), AT_ONCE)])
 
-    def trace(self, data: Native, plan: Plan, *, outputs: bool = True) -> State:
+    def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         with self._settings():
             step = at(self._steps(plan), 0)
             loss, found, seen, self.key = traced(self.task, self.arrays, self.key, data, step)
@@ -121,7 +121,12 @@ class Engine:
         return forward | {"loss": np.array(loss)} | {f"gradient/{name}": np.array(found[name]) for name in self.network.backward}
 
     def _steps(self, plan: Plan) -> Steps:
-        return {"order": plan.order, "rate": plan.rate.astype(self.recipe.dtype), "keep": plan.keep, "drawn": plan.augment}
+        return {
+            "order": plan.indices,
+            "rate": plan.rates.astype(self.recipe.dtype),
+            "keep": plan.dropout_masks,
+            "drawn": plan.augmentations,
+        }
 
     @contextmanager
     def _settings(self) -> Generator[None]:
@@ -146,7 +151,7 @@ def sees_gpu() -> bool:
 # --- The step --------------------------------------------------------------------------------------------------------
 
 
-def step(task: Task, o: opt.Optimizer, clip: Clip, data: Native, carry: Carry, now: Steps) -> tuple[Carry, Array]:
+def step(task: Task, o: opt.Optimizer, clip: Clip, data: DeviceSplit, carry: Carry, now: Steps) -> tuple[Carry, Array]:
     """Return arrays and key after one step, and its loss."""
     arrays, key = carry
     loss, found, seen, key = gradients(task, arrays, key, data, now)
@@ -157,12 +162,12 @@ once = jax.jit(step, static_argnums=(0, 1, 2), donate_argnums=4)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=4)
-def train(task: Task, o: opt.Optimizer, clip: Clip, data: Native, carry: Carry, steps: Steps) -> tuple[Carry, Array]:
+def train(task: Task, o: opt.Optimizer, clip: Clip, data: DeviceSplit, carry: Carry, steps: Steps) -> tuple[Carry, Array]:
     """Return arrays and key after K steps, and the K losses."""
     return lax.scan(partial(step, task, o, clip, data), carry, steps)
 
 
-def gradients(task: Task, arrays: Arrays, key: Array, data: Native, now: Steps) -> tuple[Array, Arrays, Seen, Array]:
+def gradients(task: Task, arrays: Arrays, key: Array, data: DeviceSplit, now: Steps) -> tuple[Array, Arrays, Seen, Array]:
     """Return a step's loss, its gradients by name, what the forward left behind, and the next step's key."""
     x, y = data if now["order"] is None else (data.x[now["order"]], data.y[now["order"]])
     x, masks = augment(task.augmentation, x, now["drawn"]) if now["drawn"] else x, dict(now["keep"])

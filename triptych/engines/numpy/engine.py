@@ -33,7 +33,7 @@ ARGUED = {
 
 
 @dataclass(frozen=True)
-class Native:
+class DeviceSplit:
     """A split.
 
     Attributes
@@ -87,31 +87,31 @@ class Engine:
         self._arrange(None)
         return {name: np.array(array, order="C") for name, array in self.arrays.items()}
 
-    def put(self, split: Split) -> Native:
+    def upload(self, split: Split) -> DeviceSplit:
         if self.kernel is None:
-            return Native(split.pixels(self.recipe.dtype), split.labels)
+            return DeviceSplit(split.pixels(self.recipe.dtype), split.labels)
         rows = split.images.reshape(len(split), -1)
         used = rows.any(axis=0)
         order = np.argsort(~used, kind="stable")
         x = np.empty((len(split), np.count_nonzero(used)), self.recipe.dtype)
         for i in range(0, len(x), AT_ONCE):  # a copy of all pixels would be as large again
             x[i : i + AT_ONCE] = scaled(rows[i : i + AT_ONCE, order[: x.shape[1]]], self.recipe.dtype)
-        return Native(x, split.labels, order)
+        return DeviceSplit(x, split.labels, order)
 
-    def run(self, data: Native, plan: Plan) -> None:
+    def run(self, data: DeviceSplit, plan: Plan) -> None:
         self._arrange(data.order)
         with computing():
-            for k, rate in enumerate(plan.rate):
+            for k, rate in enumerate(plan.rates):
                 self.losses.append(self._gradients(*self._batch(data, plan, k)))
                 self._update(float(rate))
                 for layer in self.layers:
                     layer.advance()
 
-    def sync(self) -> np.ndarray:
+    def wait(self) -> np.ndarray:
         losses, self.losses = np.array(self.losses, self.recipe.dtype), []
         return losses
 
-    def logits(self, data: Native) -> np.ndarray:
+    def logits(self, data: DeviceSplit) -> np.ndarray:
         self._arrange(data.order)
         logits = np.empty((len(data.x), self.network.classes), self.recipe.dtype)
         with computing():
@@ -119,7 +119,7 @@ class Engine:
                 logits[i : i + AT_ONCE] = self.chain.forward(data.x[i : i + AT_ONCE])
         return logits
 
-    def trace(self, data: Native, plan: Plan, *, outputs: bool = True) -> State:
+    def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         x, y, masks = self._batch(data, plan, 0)
         seen: State | None = {} if outputs else None
         if outputs and data.order is not None:  # every pixel is wanted
@@ -146,14 +146,14 @@ class Engine:
                 array[...] = array[back][slice(None) if order is None else order]
         self.order = order
 
-    def _batch(self, data: Native, plan: Plan, k: int) -> tuple[Array, Array, dict[str, Array]]:
-        masks = {name: mask[k] for name, mask in plan.keep.items()}
-        x, y = (data.x, data.y) if plan.order is None else (data.x.take(plan.order[k], axis=0), data.y[plan.order[k]])
+    def _batch(self, data: DeviceSplit, plan: Plan, k: int) -> tuple[Array, Array, dict[str, Array]]:
+        masks = {name: mask[k] for name, mask in plan.dropout_masks.items()}
+        x, y = (data.x, data.y) if plan.indices is None else (data.x.take(plan.indices[k], axis=0), data.y[plan.indices[k]])
         for layer, shape in self.network.dropouts:
             if layer.name not in masks:  # in free mode
                 masks[layer.name] = np.moveaxis(self._kept(layer.rate, (*shape, len(x))), -1, 0)
-        if plan.augment:
-            x = augment(self.recipe.augmentation, x, {name: drawn[k] for name, drawn in plan.augment.items()})
+        if plan.augmentations:
+            x = augment(self.recipe.augmentation, x, {name: drawn[k] for name, drawn in plan.augmentations.items()})
         return x, y, masks
 
     def _kept(self, rate: float, shape: tuple[int, ...]) -> Array:

@@ -43,7 +43,7 @@ Steps = dict[str, Any]  # a plan on the device
 
 
 @dataclass(frozen=True)
-class Native:
+class DeviceSplit:
     x: tf.Tensor
     y: tf.Tensor
 
@@ -89,25 +89,25 @@ class Engine:
         step = {"step": array(self.optimizer.iterations).astype(np.int64)} if self.recipe.optimizer.counts_steps else {}
         return weights | slots | step
 
-    def put(self, split: Split) -> Native:
+    def upload(self, split: Split) -> DeviceSplit:
         with self._on_device():
-            return Native(tf.constant(split.pixels(self.recipe.dtype)), tf.constant(split.labels))
+            return DeviceSplit(tf.constant(split.pixels(self.recipe.dtype)), tf.constant(split.labels))
 
-    def run(self, data: Native, plan: Plan) -> None:
+    def run(self, data: DeviceSplit, plan: Plan) -> None:
         with self._on_device():
             steps = self.fitting.run if self.backend == "fit" else self._steps
             self.losses.append(steps(data.x, data.y, self._moved(plan)))
 
-    def sync(self) -> np.ndarray:
+    def wait(self) -> np.ndarray:
         losses = np.concatenate([part.numpy() for part in self.losses]) if self.losses else np.zeros(0, self.recipe.dtype)
         self.losses = []
         return losses
 
-    def logits(self, data: Native) -> np.ndarray:
+    def logits(self, data: DeviceSplit) -> np.ndarray:
         with self._on_device():
             return np.concatenate([self._logits(data.x[i : i + AT_ONCE]).numpy() for i in range(0, len(data.x), AT_ONCE)])
 
-    def trace(self, data: Native, plan: Plan, *, outputs: bool = True) -> State:
+    def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         with self._on_device():
             seen, loss, gradients = self._traced(data.x, data.y, self._moved(plan), outputs)
         forward = {f"output/{p.layer.name}": seen[p.layer.name].numpy() for p in self.description.places if outputs}
@@ -149,10 +149,10 @@ class Engine:
     def _moved(self, plan: Plan) -> Steps:
         """Return a plan's arrays on the device."""
         return {
-            "order": None if plan.order is None else tf.constant(plan.order),
-            "rate": tf.constant(plan.rate, self.recipe.dtype),
-            "keep": {name: tf.constant(mask) for name, mask in plan.keep.items()},
-            "drawn": {name: tf.constant(array) for name, array in plan.augment.items()},
+            "order": None if plan.indices is None else tf.constant(plan.indices),
+            "rate": tf.constant(plan.rates, self.recipe.dtype),
+            "keep": {name: tf.constant(mask) for name, mask in plan.dropout_masks.items()},
+            "drawn": {name: tf.constant(array) for name, array in plan.augmentations.items()},
         }
 
     def _on_device(self) -> Any:

@@ -44,7 +44,7 @@ ARGUED = {
 
 
 @dataclass(frozen=True)
-class Native:
+class DeviceSplit:
     x: Tensor
     y: Tensor
 
@@ -105,15 +105,15 @@ class Engine:
         step = {"step": np.array(self.step)} if self.recipe.optimizer.counts_steps else {}
         return weights | slots | step
 
-    def put(self, split: Split) -> Native:
+    def upload(self, split: Split) -> DeviceSplit:
         x = to_native("torch", "image", split.pixels(self.recipe.dtype))
-        return Native(torch.from_numpy(x).to(self.device), torch.from_numpy(split.labels).to(self.device, torch.int64))
+        return DeviceSplit(torch.from_numpy(x).to(self.device), torch.from_numpy(split.labels).to(self.device, torch.int64))
 
-    def run(self, data: Native, plan: Plan) -> None:
+    def run(self, data: DeviceSplit, plan: Plan) -> None:
         steps = self._moved(plan)
         self.model.train()
         with precision.step(self.backend):
-            for k, rate in enumerate(plan.rate):
+            for k, rate in enumerate(plan.rates):
                 loss = self._gradients(*self._batch(data, steps, k))
                 self.step += 1
                 update(self.recipe, self.optimizer, self.kernels, float(rate), self.step)
@@ -121,18 +121,18 @@ class Engine:
                     norm.advance()
                 self.losses.append(loss)
 
-    def sync(self) -> np.ndarray:
+    def wait(self) -> np.ndarray:
         losses = torch.stack(self.losses).cpu().numpy() if self.losses else np.zeros(0, self.recipe.dtype)
         self.losses = []
         return losses
 
-    def logits(self, data: Native) -> np.ndarray:
+    def logits(self, data: DeviceSplit) -> np.ndarray:
         if self.model.training:  # for one image the call would take as long as the answer
             self.model.eval()
         with torch.inference_mode(), precision.step(self.backend):
             return torch.cat([self._forward(self.network, x, {}) for x in data.x.split(AT_ONCE)]).cpu().numpy()
 
-    def trace(self, data: Native, plan: Plan, *, outputs: bool = True) -> State:
+    def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         x, y, keep = self._batch(data, self._moved(plan), 0)
         seen: dict[str, Tensor] = {}
         self.model.train()
@@ -172,15 +172,15 @@ class Engine:
         """Return a plan's arrays on the device, masks in the layout of what they cover."""
         places = {p.layer.name: p for p in self.description.places}
         masks: dict[str, Tensor] = {}
-        for name, mask in plan.keep.items():
+        for name, mask in plan.dropout_masks.items():
             p = places[name]
             rows = mask.reshape(-1, *p.output_shape)  # K and B as one axis: the layout table knows samples only
             native = to_native("torch", p.role, rows, p.fold if p.role == "flat" else ())
             masks[name] = torch.from_numpy(native.reshape(*mask.shape[:2], *native.shape[1:])).to(self.device)
-        drawn = {name: torch.from_numpy(array).to(self.device, torch.int64) for name, array in plan.augment.items()}
-        return Moved(None if plan.order is None else torch.from_numpy(plan.order).to(self.device), masks, drawn)
+        drawn = {name: torch.from_numpy(array).to(self.device, torch.int64) for name, array in plan.augmentations.items()}
+        return Moved(None if plan.indices is None else torch.from_numpy(plan.indices).to(self.device), masks, drawn)
 
-    def _batch(self, data: Native, steps: Moved, k: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def _batch(self, data: DeviceSplit, steps: Moved, k: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         x, y = data.x, data.y
         if steps.order is not None:  # x[order] takes three times as long as index_select
             x, y = x.index_select(0, steps.order[k]), y.index_select(0, steps.order[k])

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...spec import layers as spec
-from ...spec.placement import Placed
+from ...spec.placement import PlacedLayer
 
 
 class Dropout(nn.Module):
@@ -70,7 +70,7 @@ class LayerNorm(nn.LayerNorm):
 class Chain(nn.Module):
     """Modules one after the other; a mask to those that are dealt one."""
 
-    def __init__(self, places: Iterable[Placed], own: torch.Generator) -> None:
+    def __init__(self, places: Iterable[PlacedLayer], own: torch.Generator) -> None:
         super().__init__()
         places = list(places)
         self.names = [p.layer.name for p in places]  # not a ModuleDict: it takes no key that is the name of a method
@@ -96,7 +96,7 @@ class Chain(nn.Module):
 
 
 class Residual(nn.Module):
-    def __init__(self, place: Placed, own: torch.Generator) -> None:
+    def __init__(self, place: PlacedLayer, own: torch.Generator) -> None:
         super().__init__()
         self.branch, self.projection = Chain(place.branch, own), Chain(place.projection, own)
 
@@ -104,7 +104,7 @@ class Residual(nn.Module):
         return self.branch(x, keep, seen) + self.projection(x, keep, seen)
 
 
-def module(place: Placed, own: torch.Generator) -> nn.Module:
+def module(place: PlacedLayer, own: torch.Generator) -> nn.Module:
     channels = place.input_shape[-1]
     match place.layer:
         case spec.Flatten():

@@ -5,7 +5,7 @@ from typing import Any
 
 from ....spec import layers as spec
 from ....spec.placement import Layer as Description
-from ....spec.placement import Placed
+from ....spec.placement import PlacedLayer
 from .activations import GELU, GELUTanh, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from .chain import Chain, Residual
 from .convolution import AvgPool2D, Conv2D, GlobalAvgPool, MaxPool2D
@@ -33,7 +33,7 @@ LAYERS: dict[type[Description], Callable[[Any], Layer]] = {
 }
 
 
-def build(place: Placed, crew: Crew) -> Layer:
+def build(place: PlacedLayer, crew: Crew) -> Layer:
     """Return the layer that implements a description."""
     layer = place.layer
     if not isinstance(layer, spec.Residual):
@@ -45,6 +45,6 @@ def build(place: Placed, crew: Crew) -> Layer:
     return Residual(layer.name, Line(branch, ways[0]), Line(projection, ways[1]))  # which parts of a batch go through
 
 
-def chain(places: Sequence[Placed], crew: Crew) -> Chain:
+def chain(places: Sequence[PlacedLayer], crew: Crew) -> Chain:
     """Return layers in their places."""
     return Chain([build(place, crew) for place in places], places, crew)

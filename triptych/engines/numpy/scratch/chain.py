@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ....spec.layers import Flatten
-from ....spec.placement import Placed
+from ....spec.placement import PlacedLayer
 from .crew import Crew
 from .layers import Layer, Training
 from .products import Array
@@ -15,7 +15,7 @@ PATIENCE = 4  # a layer that should take more than so many times the samples of 
 class Chain:
     """Stretches, with the layers that mix samples between them. A whole network ends in a stretch, and the loss belongs to it."""
 
-    def __init__(self, layers: Sequence[Layer], places: Sequence[Placed], crew: Crew) -> None:
+    def __init__(self, layers: Sequence[Layer], places: Sequence[PlacedLayer], crew: Crew) -> None:
         self.segments: list[Stretch | Line] = []
         start = 0
         for i, layer in enumerate(layers):

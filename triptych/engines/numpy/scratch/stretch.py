@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ....spec.layers import Dense, Flatten, quick
-from ....spec.placement import Placed
+from ....spec.placement import PlacedLayer
 from .crew import Crew
 from .layers import Layer, Rooms, Training, order
 from .products import Array
@@ -44,18 +44,18 @@ def first_to_learn(owners: Sequence[Owner]) -> int:
     return next((i for i, owner in enumerate(owners) if any(layer.learns for layer in owner.every())), len(owners))
 
 
-def numbers(places: Sequence[Placed]) -> int:
+def numbers(places: Sequence[PlacedLayer]) -> int:
     """Return how many numbers one sample comes to: what goes in, and what each layer makes of it, there and back."""
     made = sum(prod(inner.output_shape) for place in places for inner in place.flat if not isinstance(inner.layer, Flatten))
     return prod(places[0].input_shape) + 2 * made
 
 
-def fitting(places: Sequence[Placed]) -> int:
+def fitting(places: Sequence[PlacedLayer]) -> int:
     """Return how many samples stay in the cache."""
     return PART // numbers(places)
 
 
-def least(place: Placed) -> int:
+def least(place: PlacedLayer) -> int:
     """Return the fewest samples to take at a time: with fewer, reading a kernel costs more than reading samples."""
     inside = max(map(least, (*place.branch, *place.projection)), default=1)
     if not isinstance(place.layer, Dense):
@@ -67,7 +67,7 @@ def least(place: Placed) -> int:
 class Line:
     """Layers one after the other, and nothing more."""
 
-    def __init__(self, layers: Sequence[Layer], places: Sequence[Placed]) -> None:
+    def __init__(self, layers: Sequence[Layer], places: Sequence[PlacedLayer]) -> None:
         self.layers, self.places = list(layers), places
         self.quick = [layers[i] for i in quick([place.layer for place in places])]
         self.went = self.quick  # the order of the last forward
