@@ -45,8 +45,12 @@ def measure_all(options: argparse.Namespace) -> bool:
         machine.environment(threads, "cpu")  # refuses more than there are processors
     found, ok = list[dict[str, Any]](), True
     if options.data:
-        data.load(options.data)  # now, too: what cannot be read is the same mistake in every workload
-    save(options.json, found)  # now, so that a name that cannot be written is known before an hour is spent
+        data.load(
+            options.data
+        )  # now, too: what cannot be read is the same mistake in every workload
+    save(
+        options.json, found
+    )  # now, so that a name that cannot be written is known before an hour is spent
     print(machine_line())
     for name, settings in jobs(options):
         try:
@@ -85,12 +89,36 @@ def arguments() -> argparse.Namespace:
         description="Time Triptych's engines against what people use instead. Run it in a checkout only, "
         "because Python imports modules from the folder in which it is started.",
     )
-    parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}; all by default")
+    parser.add_argument(
+        "workloads",
+        nargs="*",
+        default=list(WORKLOADS),
+        metavar="WORKLOAD",
+        help=f"{', '.join(WORKLOADS)}; all by default",
+    )
     default = ",".join(str(n) for n in (1, 2) if n <= machine.processors())
-    parser.add_argument("--threads", type=numbers, default=default, metavar="N,…", help="of each contestant; %(default)s by default")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="that were undisturbed; %(default)s by default")
-    parser.add_argument("--all-backends", action="store_true", help="also what compiles for up to a minute, and every backend of ours")
-    parser.add_argument("--data", metavar="NAME|PATH", help="images to train on; random ones by default")
+    parser.add_argument(
+        "--threads",
+        type=numbers,
+        default=default,
+        metavar="N,…",
+        help="of each contestant; %(default)s by default",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=ROUNDS,
+        metavar="N",
+        help="that were undisturbed; %(default)s by default",
+    )
+    parser.add_argument(
+        "--all-backends",
+        action="store_true",
+        help="also what compiles for up to a minute, and every backend of ours",
+    )
+    parser.add_argument(
+        "--data", metavar="NAME|PATH", help="images to train on; random ones by default"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the ratios")
     options = parser.parse_args()
     if min(options.threads + [options.rounds]) < 1:
@@ -114,7 +142,9 @@ def machine_line() -> str:
     waiting = {"OMP_WAIT_POLICY": machine.environment(1, "cpu")["OMP_WAIT_POLICY"]}
     forced = [f"{variable}={value}" for variable, value in (set_here | waiting).items()]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    return ", ".join([about["processor"], f"{about['cores']} cores", f"load {about['load']}", versions, *forced])
+    return ", ".join(
+        [about["processor"], f"{about['cores']} cores", f"load {about['load']}", versions, *forced]
+    )
 
 
 if __name__ == "__main__":

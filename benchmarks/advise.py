@@ -75,7 +75,9 @@ class Score:
 
     def entries(self) -> list[dict[str, Any]]:
         return [
-            {"workload": self.name} | {key: value for key, value in vars(self).items() if key not in ("name", "title")} | {"ok": self.ok}
+            {"workload": self.name}
+            | {key: value for key, value in vars(self).items() if key not in ("name", "title")}
+            | {"ok": self.ok}
         ]
 
 
@@ -104,12 +106,18 @@ class Advise:
         """Time random networks in every row of this machine's calibration, or without `all_backends` in every engine's default."""
         try:
             found = calibration.load(calibration.path(settings.threads), settings.threads)
-            advisor = Advisor(found.of([spec for spec in specs(None, settings.all_backends) if spec in found.rows]))
+            advisor = Advisor(
+                found.of(
+                    [spec for spec in specs(None, settings.all_backends) if spec in found.rows]
+                )
+            )
         except TriptychError as error:
             yield Unasked(name, str(error))
             return
         rows = [spec for spec in advisor.calibration.rows if spec.key in advisor.named]
-        yield score(self, name, settings.threads, advisor, timed(rows, settings.threads, self.networks))
+        yield score(
+            self, name, settings.threads, advisor, timed(rows, settings.threads, self.networks)
+        )
 
 
 def timed(rows: Sequence[Spec], threads: int, networks: int) -> list[Sample]:
@@ -122,19 +130,32 @@ def timed(rows: Sequence[Spec], threads: int, networks: int) -> list[Sample]:
     with Stopwatch(list(rows), threads) as watch:
         for done, number in enumerate([*range(networks)] * PASSES, 1):
             seconds = watch.time(cases[number])
-            found[number] = {key: min(value, found[number].get(key, value)) for key, value in seconds.items()}
+            found[number] = {
+                key: min(value, found[number].get(key, value)) for key, value in seconds.items()
+            }
             progress(f"advise: {done} of {PASSES * networks} timings", passing=True)
-            if failed := [f"{timer.spec.label}: {timer.failed}" for timer in watch.timers if timer.failed]:
+            if failed := [
+                f"{timer.spec.label}: {timer.failed}" for timer in watch.timers if timer.failed
+            ]:
                 raise EngineError(failed[0])
     return [Sample(case, seconds) for case, seconds in zip(cases, found, strict=True)]
 
 
-def score(workload: Advise, name: str, threads: int, advisor: Advisor, samples: Sequence[Sample]) -> Score:
+def score(
+    workload: Advise, name: str, threads: int, advisor: Advisor, samples: Sequence[Sample]
+) -> Score:
     """Compare what the advisor says with what was timed."""
     keys = advisor.named
-    right, sure, errors = dict.fromkeys(["advise", *keys], 0), list[bool](), {key: list[float]() for key in keys}
+    right, sure, errors = (
+        dict.fromkeys(["advise", *keys], 0),
+        list[bool](),
+        {key: list[float]() for key in keys},
+    )
     for sample in samples:
-        step, best = arithmetic(sample.case.network, sample.case.recipe, sample.case.batch), min(sample.seconds.values())
+        step, best = (
+            arithmetic(sample.case.network, sample.case.recipe, sample.case.batch),
+            min(sample.seconds.values()),
+        )
         near = {key: sample.seconds[key] <= NEAR * best for key in keys}
         advice = advisor.advise(step)
         first, *others = advice.fastest
@@ -146,7 +167,18 @@ def score(workload: Advise, name: str, threads: int, advisor: Advisor, samples: 
             errors[estimate.key].append(abs(estimate.seconds / sample.seconds[estimate.key] - 1))
     missed = {key: float(np.median(found)) for key, found in errors.items()}
     every = float(np.median(np.concatenate(list(errors.values()))))
-    return Score(name, workload.title, threads, len(samples), right, len(sure), sum(sure), missed, every, advisor.barred)
+    return Score(
+        name,
+        workload.title,
+        threads,
+        len(samples),
+        right,
+        len(sure),
+        sum(sure),
+        missed,
+        every,
+        advisor.barred,
+    )
 
 
 def drawn(number: int) -> Case:
@@ -166,7 +198,13 @@ def drawn(number: int) -> Case:
         else:
             filters = [between(3, 64) for _ in range(rng.integers(1, 4))]
             hidden = [between(16, 256)] if rng.random() < 0.5 else []
-            network = convolutional(filters, int(rng.choice([3, 3, 5])), norm=rng.random() < 0.3, hidden=hidden, shape=shape)
+            network = convolutional(
+                filters,
+                int(rng.choice([3, 3, 5])),
+                norm=rng.random() < 0.3,
+                hidden=hidden,
+                shape=shape,
+            )
             case = Case.of(network, between(1, 512), name)
         if arithmetic(network, case.recipe, case.batch).operations <= LARGEST:
             return case

@@ -34,7 +34,9 @@ def ours(all_backends: bool = False) -> list[Spec]:
 def field(peers: Iterable[str], settings: Settings) -> list[Spec]:
     """Return ours and those of the peers that are installed and wanted."""
     chosen = [PEERS[key] for key in peers if settings.all_backends or not PEERS[key].slow]
-    return ours(settings.all_backends) + [peer.spec for peer in chosen if registry.entry(peer.spec.engine).installed]
+    return ours(settings.all_backends) + [
+        peer.spec for peer in chosen if registry.entry(peer.spec.engine).installed
+    ]
 
 
 @contextmanager
@@ -43,7 +45,9 @@ def opened(specs: list[Spec], threads: int) -> Generator[list[Row]]:
     progress(f"  starting {len(specs)} processes", passing=True)
     rows: list[Row] = []
     try:
-        rows.extend(Row(spec, Contestant(spec.engine, spec.backend, threads=threads)) for spec in specs)
+        rows.extend(
+            Row(spec, Contestant(spec.engine, spec.backend, threads=threads)) for spec in specs
+        )
         attempt(rows, lambda row: remote_of(row).greet())
         yield rows
     finally:
@@ -73,14 +77,22 @@ def filled(timing: Timing, rows: list[Row], operations: int, size: int) -> Timin
     running = [row for row in rows if not row.failed]
     failed = [f"{row.spec.key}: {row.failed}" for row in rows if row.failed]
     floor = measured_floor(running, operations, size)
-    return replace(timing, lines=lines(running), floor=floor, kernels=kernels(running), failed=failed)
+    return replace(
+        timing, lines=lines(running), floor=floor, kernels=kernels(running), failed=failed
+    )
 
 
 def lines(rows: list[Row]) -> list[Line]:
     """Return what was timed, in the rounds that are valid for everyone."""
     valid = valid_rounds(rows)
     return [
-        Line(row.spec.key, about(row), row.spec.key not in PEERS, [b.seconds for b in row.blocks if b.round in valid], rank(row))
+        Line(
+            row.spec.key,
+            about(row),
+            row.spec.key not in PEERS,
+            [b.seconds for b in row.blocks if b.round in valid],
+            rank(row),
+        )
         for row in rows
     ]
 
@@ -93,19 +105,32 @@ def about(row: Row) -> str:
 
 
 def rank(row: Row) -> Rank:
-    return "unproved" if row.rounding is None else "ranked" if row.rounding.verdict == "rounding" else "reduced"
+    return (
+        "unproved"
+        if row.rounding is None
+        else "ranked"
+        if row.rounding.verdict == "rounding"
+        else "reduced"
+    )
 
 
 def kernels(rows: list[Row]) -> str:
     """Return what NumPy and PyTorch compute products with, and their threads."""
-    return "; ".join(f"{remote.entry.label}: {remote.ask('kernel', module=name)[0]['kernel']}" for name, remote in telling(rows).items())
+    return "; ".join(
+        f"{remote.entry.label}: {remote.ask('kernel', module=name)[0]['kernel']}"
+        for name, remote in telling(rows).items()
+    )
 
 
 def measured_floor(rows: list[Row], operations: int, size: int) -> Floor:
     """Measure the peak in those processes that can: of products the fastest of NumPy and PyTorch, of copies NumPy's."""
     remotes = telling(rows)
-    products = [remote.ask("product_rate", module=name)[0]["rate"] for name, remote in remotes.items()]
-    return Floor(operations, size, max(products), remotes["numpy"].ask("copy_rate", size=size)[0]["rate"])
+    products = [
+        remote.ask("product_rate", module=name)[0]["rate"] for name, remote in remotes.items()
+    ]
+    return Floor(
+        operations, size, max(products), remotes["numpy"].ask("copy_rate", size=size)[0]["rate"]
+    )
 
 
 def telling(rows: list[Row]) -> dict[str, Remote]:

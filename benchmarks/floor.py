@@ -63,12 +63,16 @@ def training_work(network: Network, recipe: Recipe, samples: int) -> tuple[int, 
     batch = BatchPlanner(network, recipe, samples).batch
     images = batch * prod(network.input_shape)
     state = network.parameter_count * (1 + len(recipe.optimizer.slots))
-    return arithmetic(network, recipe, batch).operations, np.dtype(recipe.dtype).itemsize * (images + 2 * state)
+    return arithmetic(network, recipe, batch).operations, np.dtype(recipe.dtype).itemsize * (
+        images + 2 * state
+    )
 
 
 def inference_work(network: Network, samples: int) -> tuple[int, int]:
     """Return (operations, bytes) of the logits of so many images: the forward products; images and weights read once."""
-    return 2 * samples * network.multiplications, 4 * (samples * prod(network.input_shape) + network.parameter_count)
+    return 2 * samples * network.multiplications, 4 * (
+        samples * prod(network.input_shape) + network.parameter_count
+    )
 
 
 def product_rate(module: str) -> float:
@@ -82,7 +86,12 @@ def _products(module: str) -> Iterator[tuple[int, Callable[[], object]]]:
         if module == "torch":
             import torch
 
-            yield size, partial(torch.mm, torch.from_numpy(a), torch.from_numpy(a), out=torch.from_numpy(out))
+            yield (
+                size,
+                partial(
+                    torch.mm, torch.from_numpy(a), torch.from_numpy(a), out=torch.from_numpy(out)
+                ),
+            )
         else:
             yield size, partial(np.matmul, a, a, out=out)
 
@@ -92,7 +101,10 @@ def copy_rate(size: int) -> float:
 
     It is the rate of the smallest cache that holds them: what lies in one from step to step need not come from memory.
     """
-    count, threads = max(1, size // 8), _threads()  # of float32, half of the bytes read and half written
+    count, threads = (
+        max(1, size // 8),
+        _threads(),
+    )  # of float32, half of the bytes read and half written
     source, target = np.ones(count, np.float32), np.ones(count, np.float32)
     parts = list(zip(np.array_split(source, threads), np.array_split(target, threads), strict=True))
     times = max(1, 2**22 // size)

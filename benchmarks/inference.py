@@ -45,8 +45,19 @@ class Inference:
                 one, times = replace(job, split=images(network, 1, None)), dict[str, int]()
                 attempt(rows, partial(_ready, one, times))
                 running = [row for row in rows if not row.failed]
-                others = compete(running, settings, repeat(lambda row, times=times: _infer(row, times[row.spec.key])))
-                measured = Timing(f"{name} {network.name}", self.title, settings, others, proof=SAID, unit="an image")
+                others = compete(
+                    running,
+                    settings,
+                    repeat(lambda row, times=times: _infer(row, times[row.spec.key])),
+                )
+                measured = Timing(
+                    f"{name} {network.name}",
+                    self.title,
+                    settings,
+                    others,
+                    proof=SAID,
+                    unit="an image",
+                )
                 yield filled(measured, rows, *inference_work(network, 1))
 
 
@@ -69,9 +80,14 @@ def _prove(rows: list[Row], job: Job) -> None:
     own: list[float] = []
 
     def proof(row: Row) -> None:
-        found = {dtype: _logits(row, replace(job, recipe=replace(job.recipe, dtype=dtype))) for dtype in ("float64", "float32")}
+        found = {
+            dtype: _logits(row, replace(job, recipe=replace(job.recipe, dtype=dtype)))
+            for dtype in ("float64", "float32")
+        }
         truths.update({} if truths else found)
-        if difference := first_divergence({"logits": truths["float64"]}, {"logits": found["float64"]}, BOUND):
+        if difference := first_divergence(
+            {"logits": truths["float64"]}, {"logits": found["float64"]}, BOUND
+        ):
             raise EngineError(f"{row.spec.label} computes something else: {difference}")
         error = float(np.linalg.norm(found["float32"] - truths["float64"]))
         own.append(error)
@@ -85,5 +101,7 @@ def _logits(row: Row, job: Job) -> np.ndarray:
     found = engine.logits(row.train)
     engine.drop()
     if found.dtype != job.recipe.dtype:
-        raise EngineError(f"{row.spec.label} computes in {found.dtype} where {job.recipe.dtype} is asked for")
+        raise EngineError(
+            f"{row.spec.label} computes in {found.dtype} where {job.recipe.dtype} is asked for"
+        )
     return found

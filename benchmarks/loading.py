@@ -33,22 +33,41 @@ class Loading:
             path = Path(folder) / "digits.csv"
             write_csv(path, self.rows)
             write_csv(path.with_name("few.csv"), FEW)
-            wanted = {key: r for key, r in READERS.items() if find_spec(r.requires) and (settings.all_backends or not r.slow)}
+            wanted = {
+                key: r
+                for key, r in READERS.items()
+                if find_spec(r.requires) and (settings.all_backends or not r.slow)
+            }
             commands = [_command(key, path) for key in wanted]
             ended, others = alternate(commands, settings)
         read = {key: [run.json() for run in runs] for key, runs in ended.items()}
         truth = read["loadtxt"][0]["digest"]
         wrong = [key for key, runs in read.items() if any(run["digest"] != truth for run in runs)]
         clock = "cpu" if settings.processor_time else "wall"
-        lines = [Line(c.key, wanted[c.key].about, c.ours, [run[clock] for run in read[c.key]]) for c in commands if c.key not in wrong]
+        lines = [
+            Line(c.key, wanted[c.key].about, c.ours, [run[clock] for run in read[c.key]])
+            for c in commands
+            if c.key not in wrong
+        ]
         failed = [f"{key}: reads another table than numpy.loadtxt" for key in wrong]
         title = f"{self.title}, {self.rows:,} rows"
-        yield Timing(name, title, settings, others, lines, "equal tables, by SHA-256", "a file", failed=failed)
+        yield Timing(
+            name,
+            title,
+            settings,
+            others,
+            lines,
+            "equal tables, by SHA-256",
+            "a file",
+            failed=failed,
+        )
 
 
 def _command(key: str, path: Path) -> Command:
     """Return what reads the file."""
-    return Command(key, READERS[key].about, ("-m", "benchmarks.reading", key, str(path)), key == "triptych")
+    return Command(
+        key, READERS[key].about, ("-m", "benchmarks.reading", key, str(path)), key == "triptych"
+    )
 
 
 def write_csv(path: Path, rows: int) -> None:

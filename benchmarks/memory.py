@@ -40,7 +40,12 @@ class Predicted:
         return self.images + self.activations
 
     def __str__(self) -> str:
-        parts = {"images": self.images, "pixels as they were sent": self.stored, "activations": self.activations, "state": self.state}
+        parts = {
+            "images": self.images,
+            "pixels as they were sent": self.stored,
+            "activations": self.activations,
+            "state": self.state,
+        }
         return " + ".join(f"{size / MB:.1f} MB of {what}" for what, size in parts.items())
 
 
@@ -49,7 +54,9 @@ def predicted(network: Network, recipe: Recipe, samples: int) -> Predicted:
     size, pixels = np.dtype(recipe.dtype).itemsize, samples * prod(network.input_shape)
     batch = BatchPlanner(network, recipe, samples).batch
     drawn = 0 if recipe.batch_size == "full" else batch * prod(network.input_shape)
-    outputs = batch * sum(prod(place.output_shape) for place in network.places if not isinstance(place.layer, Flatten))
+    outputs = batch * sum(
+        prod(place.output_shape) for place in network.places if not isinstance(place.layer, Flatten)
+    )
     numbers = network.parameter_count * (2 + len(recipe.optimizer.slots))
     return Predicted(size * pixels, pixels, size * (drawn + 2 * outputs), size * numbers)
 
@@ -86,10 +93,18 @@ class Usage:
         yield f"  predicted: {self.predicted}"
         columns = ("at start", "loading", *(f"epoch {n}" for n in range(1, EPOCHS + 1)), "peak")
         of = f"  peak / (images + activations); NumPy's goal is at most {GOAL:g}"
-        yield f"  {'MB, above that at start':26}" + "".join(f"{column:>10}" for column in columns) + of
+        yield (
+            f"  {'MB, above that at start':26}"
+            + "".join(f"{column:>10}" for column in columns)
+            + of
+        )
         for used in self.used:
             sizes = [used.start, used.loading, *used.epochs, used.peak]
-            yield f"  {used.key:26}" + "".join(f"{size / MB:10.1f}" for size in sizes) + f"{used.peak / self.predicted.needed:10.2f}"
+            yield (
+                f"  {used.key:26}"
+                + "".join(f"{size / MB:10.1f}" for size in sizes)
+                + f"{used.peak / self.predicted.needed:10.2f}"
+            )
 
 
 @dataclass(frozen=True)

@@ -62,16 +62,22 @@ class Command:
 
         environment = machine.environment(threads, "cpu") | {"POLARS_MAX_THREADS": str(threads)}
         before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        ended = subprocess.run([sys.executable, *self.arguments], capture_output=True, env=environment, check=False)
+        ended = subprocess.run(
+            [sys.executable, *self.arguments], capture_output=True, env=environment, check=False
+        )
         wall, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
         if ended.returncode:
-            last = (ended.stderr.decode(errors="replace").strip().splitlines() or ["it wrote nothing"])[-1]
+            last = (
+                ended.stderr.decode(errors="replace").strip().splitlines() or ["it wrote nothing"]
+            )[-1]
             raise EngineError(f"{self.key} ended with status {ended.returncode}: {last}")
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return Ended(wall, cpu, ended.stdout)
 
 
-def alternate(commands: Sequence[Command], settings: Settings) -> tuple[dict[str, list[Ended]], float]:
+def alternate(
+    commands: Sequence[Command], settings: Settings
+) -> tuple[dict[str, list[Ended]], float]:
     """Start every command in each round, in rotated order, after one round to warm the disk's cache.
 
     Raises
@@ -86,7 +92,9 @@ def alternate(commands: Sequence[Command], settings: Settings) -> tuple[dict[str
         The share of the machine that others used meanwhile.
     """
     if not find_spec("resource"):
-        raise EngineError("this system does not tell what a child process used; leave out what starts processes")
+        raise EngineError(
+            "this system does not tell what a child process used; leave out what starts processes"
+        )
     ended: dict[str, list[Ended]] = {command.key: [] for command in commands}
     watch = Watch()
     for number in range(1 + settings.rounds):

@@ -26,7 +26,9 @@ from .contestants import attempt
 from .peers import PEERS
 from .progress import progress
 
-STEPS = 3  # made one after the other in float64; and as many, each from the first weights, in float32
+STEPS = (
+    3  # made one after the other in float64; and as many, each from the first weights, in float32
+)
 SAID = f"float64 weights equal to {BOUND:g} after {STEPS} steps, nothing dropped; float32 steps within {FACTOR:g} times NumPy's rounding"
 
 
@@ -40,7 +42,9 @@ class Job:
 
     def plans(self, steps: int) -> Iterator[Plan]:
         """Yield plans of so many steps, practically without end."""
-        return BatchPlanner(self.network, replace(self.recipe, epochs=10**9), len(self.split), steps).plans()
+        return BatchPlanner(
+            self.network, replace(self.recipe, epochs=10**9), len(self.split), steps
+        ).plans()
 
 
 def build(row: Row, key: str, job: Job) -> RemoteEngine:
@@ -79,14 +83,25 @@ def prove(rows: list[Row], job: Job) -> None:
 
 def _kept(job: Job, like: str) -> Job:
     """Return the job with nothing dropped and, where they are a framework's own, other formulas in its optimizer."""
-    layers = tuple(replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer for layer in job.network.layers)
-    recipe = job.recipe if like == "torch" else replace(job.recipe, optimizer=_as_keras(job.recipe.optimizer))
+    layers = tuple(
+        replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer
+        for layer in job.network.layers
+    )
+    recipe = (
+        job.recipe
+        if like == "torch"
+        else replace(job.recipe, optimizer=_as_keras(job.recipe.optimizer))
+    )
     return replace(job, network=replace(job.network, layers=layers), recipe=recipe)
 
 
 def _as_keras(own: Optimizer) -> Optimizer:
     """Return an optimizer with Keras's formulas, and with betas that float32 holds exactly: Keras takes them through it (D63)."""
-    betas = {f.name: float(np.float32(getattr(own, f.name))) for f in fields(own) if f.name.startswith("beta")}
+    betas = {
+        f.name: float(np.float32(getattr(own, f.name)))
+        for f in fields(own)
+        if f.name.startswith("beta")
+    }
     return optimizer(own.name, own.rate, "keras", **betas)
 
 
@@ -100,7 +115,10 @@ class _Truth:
 
     def errors(self, changes: list[np.ndarray]) -> list[float]:
         """Return ‖Δw - Δw₆₄‖/‖Δw₆₄‖ of each step."""
-        return [float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in zip(changes, self.changes, strict=True)]
+        return [
+            float(np.linalg.norm(a - b) / np.linalg.norm(b))
+            for a, b in zip(changes, self.changes, strict=True)
+        ]
 
 
 def _prove(row: Row, job: Job, truth: _Truth) -> None:
@@ -134,7 +152,16 @@ def changes(row: Row, job: Job, dtype: Any) -> list[np.ndarray]:
         engine.run(row.train, plan)
         after = state.weights(engine.state())
         if other := {str(array.dtype) for array in after.values()} - {dtype}:
-            raise EngineError(f"{row.spec.label} computes in {other.pop()} where {dtype} is asked for")
-        found.append(np.concatenate([(after[name] - start[name].astype(np.float64)).ravel() for name in state.weights(start)]))
+            raise EngineError(
+                f"{row.spec.label} computes in {other.pop()} where {dtype} is asked for"
+            )
+        found.append(
+            np.concatenate(
+                [
+                    (after[name] - start[name].astype(np.float64)).ravel()
+                    for name in state.weights(start)
+                ]
+            )
+        )
     engine.drop()
     return found

@@ -62,7 +62,9 @@ def polars(path: Path) -> Table:
 def pyarrow(path: Path) -> Table:
     from pyarrow import csv
 
-    return np.column_stack([column.to_numpy() for column in csv.read_csv(path).columns]).astype(np.uint8)
+    return np.column_stack([column.to_numpy() for column in csv.read_csv(path).columns]).astype(
+        np.uint8
+    )
 
 
 READERS: dict[str, Reader] = {
@@ -81,7 +83,9 @@ def main(name: str, path: Path) -> None:
     wall, cpu = time.perf_counter(), time.process_time()
     table = READERS[name].read(path)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    digest = sha256(repr((table.shape, str(table.dtype))).encode() + np.ascontiguousarray(table).tobytes()).hexdigest()
+    digest = sha256(
+        repr((table.shape, str(table.dtype))).encode() + np.ascontiguousarray(table).tobytes()
+    ).hexdigest()
     print(json.dumps({"wall": wall, "cpu": cpu, "digest": digest}))
 
 

@@ -12,7 +12,9 @@ from triptych.process import machine
 from .progress import progress
 from .timing import Settings
 
-Act = Callable[[Row], tuple[float, float, int]]  # lets a row make a block; returns its wall and processor seconds, and its steps
+Act = Callable[
+    [Row], tuple[float, float, int]
+]  # lets a row make a block; returns its wall and processor seconds, and its steps
 
 
 def compete(rows: list[Row], settings: Settings, acts: Iterator[Act]) -> float:
@@ -44,12 +46,16 @@ def compete(rows: list[Row], settings: Settings, acts: Iterator[Act]) -> float:
             watch = Watch(pids)
         act, turn = next(acts), number % len(rows)
         for row in rows[turn:] + rows[:turn]:
-            (row.blocks if number else row.warmups).append(_block(row, rows, number, act, settings.processor_time))
+            (row.blocks if number else row.warmups).append(
+                _block(row, rows, number, act, settings.processor_time)
+            )
         done = len(valid_rounds(rows))
         progress(f"  {done} of {rounds} rounds", passing=True)
         if done >= rounds:
             return watch.share()
-    raise EngineError(f"fewer than {rounds} of {rounds + MOST_ROUNDS} rounds were undisturbed; let the machine come to rest")
+    raise EngineError(
+        f"fewer than {rounds} of {rounds + MOST_ROUNDS} rounds were undisturbed; let the machine come to rest"
+    )
 
 
 def _block(row: Row, rows: list[Row], number: int, act: Act, processor_time: bool) -> Block:

@@ -110,12 +110,21 @@ class Timing:
         for own in [line for line in lines if line.ours]:
             for other in [line for line in lines if line is not own]:
                 found = ratio(other.seconds, own.seconds)
-                about = {"workload": workload, "engine": own.key, "peer": other.key, "threads": self.settings.threads}
+                about = {
+                    "workload": workload,
+                    "engine": own.key,
+                    "peer": other.key,
+                    "threads": self.settings.threads,
+                }
                 yield about | {"ratio": found.median, "low": found.low, "high": found.high}
 
     def text(self) -> Iterator[str]:
         """Yield the block that a person reads, line by line."""
-        threads = "1 thread, processor time" if self.settings.processor_time else f"{self.settings.threads} threads, wall time"
+        threads = (
+            "1 thread, processor time"
+            if self.settings.processor_time
+            else f"{self.settings.threads} threads, wall time"
+        )
         yield f"{self.name}: {self.title} ({threads}; others used {self.others:.0%} of the machine)"
         if self.busy:
             yield f"  no ratio: others used more than {BUSY:.0%}, so wall times mean nothing; let the machine come to rest"
@@ -133,7 +142,9 @@ class Timing:
     def _times(self, rank: Rank, lines: list[Line]) -> Iterator[str]:
         floor = self.floor if rank != "reduced" else None  # which is of float32
         scale, unit = _scale(min(min(line.seconds) for line in lines))
-        yield f"  {'':26}{f'{unit} {self.unit}':>12}  {'95 % interval':22}" + ("× floor" if floor else "")
+        yield f"  {'':26}{f'{unit} {self.unit}':>12}  {'95 % interval':22}" + (
+            "× floor" if floor else ""
+        )
         for line in lines:
             t = interval([scale * seconds for seconds in line.seconds])
             above = f"{t.median / scale / floor.seconds:7.1f}  " if floor else ""
@@ -141,11 +152,21 @@ class Timing:
 
     def _table(self, rank: Rank, lines: list[Line]) -> Iterator[str]:
         """Yield the ratios: a column for each of ours, so many beside each other, and a row for each of the others."""
-        cells = {(entry["engine"], entry["peer"]): "{ratio:.2f} [{low:.2f}, {high:.2f}]".format(**entry) for entry in self._ratios(rank)}
+        cells = {
+            (entry["engine"], entry["peer"]): "{ratio:.2f} [{low:.2f}, {high:.2f}]".format(**entry)
+            for entry in self._ratios(rank)
+        }
         columns = [line.key for line in lines if line.ours and cells and rank != "unproved"]
         for beside in (columns[i : i + COLUMNS] for i in range(0, len(columns), COLUMNS)):
-            yield from ["", f"  {'ours, times as fast as':26}" + "".join(f"{key:>24}" for key in beside)]
-            yield from (f"  {row.key:26}" + "".join(f"{cells.get((key, row.key), '–'):>24}" for key in beside) for row in lines)
+            yield from [
+                "",
+                f"  {'ours, times as fast as':26}" + "".join(f"{key:>24}" for key in beside),
+            ]
+            yield from (
+                f"  {row.key:26}"
+                + "".join(f"{cells.get((key, row.key), '–'):>24}" for key in beside)
+                for row in lines
+            )
 
 
 def _scale(seconds: float) -> tuple[float, str]:

@@ -60,7 +60,9 @@ class Training:
         with opened(field(self.peers, settings), settings.threads) as rows:
             prove(rows, job)
             attempt(rows, lambda row: build(row, "timed", job))
-            others = compete([row for row in rows if not row.failed], settings, map(_act, job.plans(self.steps)))
+            others = compete(
+                [row for row in rows if not row.failed], settings, map(_act, job.plans(self.steps))
+            )
             measured = Timing(name, self.title, settings, others, proof=SAID, unit="a step")
             yield filled(measured, rows, *training_work(self.network, self.recipe, self.samples))
 
@@ -85,9 +87,14 @@ def images(network: Network, samples: int, source: str | None) -> Split:
     """
     if source is None:
         pixels = rng.uniform((samples, *network.input_shape), "pixels") * 256
-        return Split(pixels.astype(np.uint8), (rng.uniform((samples,), "labels") * network.classes).astype(np.int32))
+        return Split(
+            pixels.astype(np.uint8),
+            (rng.uniform((samples,), "labels") * network.classes).astype(np.int32),
+        )
     found = data.load(source)
     network.check_fits(found.shape, len(found.classes))
     if len(found.train) < samples:
-        raise DataError(f"{source}: {len(found.train):,} training images are too few; {samples:,} are needed")
+        raise DataError(
+            f"{source}: {len(found.train):,} training images are too few; {samples:,} are needed"
+        )
     return Split(found.train.images[:samples], found.train.labels[:samples])

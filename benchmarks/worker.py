@@ -45,7 +45,9 @@ class Worker(server.Worker):
             import torch
 
             library = "MKL" if torch.backends.mkl.is_available() else "no MKL"
-            return {"kernel": f"{library}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"}, {}
+            return {
+                "kernel": f"{library}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+            }, {}
         return {"kernel": ", ".join(machine.blas())}, {}
 
     def product_rate(self, arrays: State, module: str) -> server.Reply:

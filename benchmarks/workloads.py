@@ -52,7 +52,13 @@ class Workload(Protocol):
 
 _MINI = ("torch-plain", "torch-plain-onednn", "torch-plain-compiled", "torch-loader")
 _KERAS = ("tensorflow-keras-fit", "tensorflow-keras-function", "tensorflow-keras-xla")
-_INFERRING = ("torch-plain", "torch-plain-channels_last", "torch-plain-compiled", "tensorflow-keras-fit", "tensorflow-keras-function")
+_INFERRING = (
+    "torch-plain",
+    "torch-plain-channels_last",
+    "torch-plain-compiled",
+    "tensorflow-keras-fit",
+    "tensorflow-keras-function",
+)
 _R1, _R2 = zoo.dense("R1", [10]), zoo.dense("R2", [128, 64], 0.2)
 _R3 = replace(zoo.get("cnn"), name="R3")
 _ADAM = Recipe(1, 64, optimizer("adam"), random="free")

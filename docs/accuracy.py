@@ -53,27 +53,50 @@ def finished(root: Path, said: dict[str, Any]) -> dict[str, Any] | None:
 def main(
     network: Annotated[str, typer.Option(help="One that has a recipe of its name.")],
     source: Annotated[str, typer.Option("--data")],
-    chosen: Annotated[str, typer.Option("--engines", help="ENGINE or ENGINE/BACKEND, with commas between.")] = "numpy,torch,tensorflow",
+    chosen: Annotated[
+        str, typer.Option("--engines", help="ENGINE or ENGINE/BACKEND, with commas between.")
+    ] = "numpy,torch,tensorflow",
     seeds: Annotated[int, typer.Option(min=1, help="How many, from 0.")] = 5,
     threads: int = 1,
     runs: Path = Path("runs"),
 ) -> None:
-    print(f"| `{network}` | mean | min–max | training, CPU-s (median) | seeds 0–{seeds - 1} |\n|---|---|---|---|---|")
+    print(
+        f"| `{network}` | mean | min–max | training, CPU-s (median) | seeds 0–{seeds - 1} |\n|---|---|---|---|---|"
+    )
     for spec in map(spec_of, chosen.split(",")):
         found: list[dict[str, Any]] = []
         for seed in range(seeds):
             said = expected(network, spec, threads, seed, source)
             results = finished(runs, said)
             if results is None:
-                options = {"backend": spec.backend, "network": network, "data": source, "seed": seed, "threads": threads, "runs": runs}
-                given = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-                subprocess.run([sys.executable, "-m", "triptych", "train", spec.engine, *given], check=True, stdout=sys.stderr)
+                options = {
+                    "backend": spec.backend,
+                    "network": network,
+                    "data": source,
+                    "seed": seed,
+                    "threads": threads,
+                    "runs": runs,
+                }
+                given = [
+                    part for name, value in options.items() for part in (f"--{name}", str(value))
+                ]
+                subprocess.run(
+                    [sys.executable, "-m", "triptych", "train", spec.engine, *given],
+                    check=True,
+                    stdout=sys.stderr,
+                )
                 results = finished(runs, said)
             assert results is not None
             found.append(results)
         values = [100 * results["accuracy"]["value"] for results in found]
-        each, seconds = " · ".join(f"{value:.2f}" for value in values), median(results["cpu_seconds"] for results in found)
-        print(f"| {spec.label} | {mean(values):.2f} % | {min(values):.2f}–{max(values):.2f} | {seconds:.1f} | {each} |", flush=True)
+        each, seconds = (
+            " · ".join(f"{value:.2f}" for value in values),
+            median(results["cpu_seconds"] for results in found),
+        )
+        print(
+            f"| {spec.label} | {mean(values):.2f} % | {min(values):.2f}–{max(values):.2f} | {seconds:.1f} | {each} |",
+            flush=True,
+        )
 
 
 try:

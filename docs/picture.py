@@ -18,7 +18,12 @@ HEIGHT = 1080
 with sync_playwright() as playwright:
     browser = playwright.chromium.launch(
         executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
-        args=["--headless", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"],
+        args=[
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+        ],
     )
     page = browser.new_page(viewport={"width": 1200, "height": HEIGHT}, color_scheme="light")
     page.goto((Path(sys.argv[1]) / "report.html").resolve().as_uri())

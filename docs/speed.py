@@ -32,7 +32,11 @@ def draw(entries: list[EngineInfo]) -> str:
     heights = [len({entry["peer"] for entry in panel}) * ROW + MARGIN for panel in panels.values()]
     matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "triptych", "font.size": 9}
     figure, axes = pyplot.subplots(
-        len(panels), figsize=(8, sum(heights)), squeeze=False, layout="constrained", gridspec_kw={"height_ratios": heights}
+        len(panels),
+        figsize=(8, sum(heights)),
+        squeeze=False,
+        layout="constrained",
+        gridspec_kw={"height_ratios": heights},
     )
     for ax, (workload, panel) in zip(axes[:, 0], panels.items(), strict=True):
         fill(ax, workload, panel)
@@ -47,10 +51,24 @@ def fill(ax: Axes, workload: str, panel: list[EngineInfo]) -> None:
     peers = list(dict.fromkeys(entry["peer"] for entry in panel))
     shown = [name for name in COLOURS if any(entry["engine"] == name for entry in panel)]
     for entry in panel:
-        at = peers.index(entry["peer"]) + 0.18 * (shown.index(entry["engine"]) - (len(shown) - 1) / 2)
+        at = peers.index(entry["peer"]) + 0.18 * (
+            shown.index(entry["engine"]) - (len(shown) - 1) / 2
+        )
         around = [[entry["ratio"] - entry["low"]], [entry["high"] - entry["ratio"]]]
-        colour, inside = COLOURS[entry["engine"]], COLOURS[entry["engine"]] if entry["threads"] == 1 else "white"
-        ax.errorbar(entry["ratio"], at, xerr=around, fmt="o", markersize=4, color=colour, markerfacecolor=inside, linewidth=1)
+        colour, inside = (
+            COLOURS[entry["engine"]],
+            COLOURS[entry["engine"]] if entry["threads"] == 1 else "white",
+        )
+        ax.errorbar(
+            entry["ratio"],
+            at,
+            xerr=around,
+            fmt="o",
+            markersize=4,
+            color=colour,
+            markerfacecolor=inside,
+            linewidth=1,
+        )
     for name in shown:
         ax.plot([], [], "o", color=COLOURS[name], markersize=4, label=registry.entry(name).label)
     ax.axvline(1, color="grey", linewidth=0.8)

@@ -21,7 +21,12 @@ from triptych.data.dataset import Dataset, Split
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--scale``, by which ``make certify`` asks the slow tests for more cases."""
-    parser.addoption("--scale", type=int, default=1, help="how many times as many random cases the slow tests try")
+    parser.addoption(
+        "--scale",
+        type=int,
+        default=1,
+        help="how many times as many random cases the slow tests try",
+    )
 
 
 @pytest.fixture(scope="session")

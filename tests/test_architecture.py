@@ -9,11 +9,25 @@ import pytest
 import triptych
 from triptych.core import registry
 
-HEAVY = {"torch", "tensorflow", "keras", "jax", "sklearn", "matplotlib", "rich", "typer", "einops", "pooch", "safetensors"}
+HEAVY = {
+    "torch",
+    "tensorflow",
+    "keras",
+    "jax",
+    "sklearn",
+    "matplotlib",
+    "rich",
+    "typer",
+    "einops",
+    "pooch",
+    "safetensors",
+}
 HEAVY |= {"PIL", "pyarrow"}
 PACKAGE = Path(triptych.__file__).parent
 
-FRAMEWORKS = {entry.requires for name, entry in registry.entries().items() if name != "numpy"} | {"keras"}
+FRAMEWORKS = {entry.requires for name, entry in registry.entries().items() if name != "numpy"} | {
+    "keras"
+}
 
 # None in sys.modules would do the same, if scipy did not look into what it finds there.
 ABSENT = f"""
@@ -29,7 +43,9 @@ sys.meta_path.insert(0, Absent)
 
 def modules_after(code: str, cwd: Path | None = None) -> set[str]:
     code = f"{code}\nimport sys; print('loaded', *sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=cwd)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=cwd
+    )
     return {name.partition(".")[0] for name in done.stdout.rpartition("loaded")[2].split()}
 
 
@@ -45,12 +61,17 @@ def test_the_package_imports_nothing_heavy():
         ("show --network fast", {"numpy", "rich", "typer"}),
         ("data list", {"numpy", "rich", "typer", "safetensors"}),
         ("train numpy --data digits --epochs 2", {"numpy", "rich", "typer", "safetensors"}),
-        ("verify --data digits --engines torch --steps 2", {"numpy", "rich", "typer", "safetensors"}),
+        (
+            "verify --data digits --engines torch --steps 2",
+            {"numpy", "rich", "typer", "safetensors"},
+        ),
     ],
 )
 def test_a_command_imports_what_it_needs(command: str, needed: set[str], tmp_path: Path):
     """No framework that it does not use, in this process; verify and compare have theirs in processes of their own."""
-    code = f"from triptych.cli.app import main\ntry: main({command.split()})\nexcept SystemExit: pass"
+    code = (
+        f"from triptych.cli.app import main\ntry: main({command.split()})\nexcept SystemExit: pass"
+    )
     assert modules_after(code, tmp_path) & (HEAVY | {"numpy", "scipy"}) == needed
 
 

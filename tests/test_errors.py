@@ -21,7 +21,9 @@ def test_one_line_has_no_control_characters(text: object, line: str):
     assert one_line(text) == line
 
 
-@pytest.mark.parametrize("text", ["x" * 301, "x" * 10**6, "\x1b" * 300, "\n" * 10**5, "head" + "\x00" * 10**5 + "tail"])
+@pytest.mark.parametrize(
+    "text", ["x" * 301, "x" * 10**6, "\x1b" * 300, "\n" * 10**5, "head" + "\x00" * 10**5 + "tail"]
+)
 def test_a_long_text_loses_its_middle(text: str):
     line = one_line(text)
     assert len(line) == 300

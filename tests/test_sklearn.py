@@ -54,7 +54,9 @@ def y() -> np.ndarray:
 
 
 def same(a: TriptychClassifier, b: TriptychClassifier) -> bool:
-    return list(a.state_) == list(b.state_) and all(np.array_equal(a.state_[name], b.state_[name]) for name in a.state_)
+    return list(a.state_) == list(b.state_) and all(
+        np.array_equal(a.state_[name], b.state_[name]) for name in a.state_
+    )
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -64,8 +66,12 @@ def test_scikit_learn_finds_nothing_to_object_to(estimator: TriptychClassifier, 
 
 
 def test_a_pipeline_learns_the_digits():
-    train, test, labels, truth = train_test_split(*load_digits(return_X_y=True), test_size=0.25, random_state=0)
-    pipeline = make_pipeline(StandardScaler(), TriptychClassifier(max_iter=40, **FIXED)).fit(train, labels)
+    train, test, labels, truth = train_test_split(
+        *load_digits(return_X_y=True), test_size=0.25, random_state=0
+    )
+    pipeline = make_pipeline(StandardScaler(), TriptychClassifier(max_iter=40, **FIXED)).fit(
+        train, labels
+    )
     assert pipeline.score(test, truth) >= 0.96
 
 
@@ -73,7 +79,10 @@ def test_a_pipeline_learns_the_digits():
 def test_a_grid_is_searched(x: np.ndarray, y: np.ndarray, jobs: int):
     """A rate at which nothing is learnt loses; NumPy's numbers are numbers."""
     pipeline = make_pipeline(StandardScaler(), TriptychClassifier(max_iter=15, **FIXED))
-    grid = {"triptychclassifier__learning_rate_init": np.array([1e-6, 1e-2], np.float32), "triptychclassifier__max_iter": np.array([15])}
+    grid = {
+        "triptychclassifier__learning_rate_init": np.array([1e-6, 1e-2], np.float32),
+        "triptychclassifier__max_iter": np.array([15]),
+    }
     search = GridSearchCV(pipeline, grid, cv=2, n_jobs=jobs, error_score="raise").fit(x, y)
     assert search.best_params_["triptychclassifier__learning_rate_init"] == np.float32(1e-2)
     assert search.best_score_ > 0.85
@@ -84,19 +93,41 @@ def test_a_grid_is_searched(x: np.ndarray, y: np.ndarray, jobs: int):
 def test_full_batch_descent_is_mlpclassifiers(x: np.ndarray, y: np.ndarray, activation: str):
     """From our first weights, with the penalty: scikit-learn divides alpha by the size of a batch."""
     ours = TriptychClassifier(
-        "numpy", (20, 15), activation, optimizer="sgd", learning_rate_init=0.3, l2=0.01, batch_size="full", max_iter=8, **FIXED
+        "numpy",
+        (20, 15),
+        activation,
+        optimizer="sgd",
+        learning_rate_init=0.3,
+        l2=0.01,
+        batch_size="full",
+        max_iter=8,
+        **FIXED,
     ).fit(x, y)
     first = state.initial(ours.network_, ours.recipe_)
     theirs = MLPClassifier(
-        (20, 15), activation, solver="sgd", momentum=0, learning_rate_init=0.3, alpha=0.01 * len(x), batch_size=len(x), shuffle=False
+        (20, 15),
+        activation,
+        solver="sgd",
+        momentum=0,
+        learning_rate_init=0.3,
+        alpha=0.01 * len(x),
+        batch_size=len(x),
+        shuffle=False,
     )
     theirs.partial_fit(x, y, classes=np.unique(y))  # makes the arrays
     theirs.coefs_ = [first[f"{name}/kernel"] for name in ("hidden1", "hidden2", "output")]
     theirs.intercepts_ = [first[f"{name}/bias"] for name in ("hidden1", "hidden2", "output")]
     for _ in range(8):
         theirs.partial_fit(x, y)
-    assert np.abs(theirs.coefs_[0] - state.initial(ours.network_, ours.recipe_)["hidden1/kernel"]).max() > 1e-2
-    for kernel, bias, name in zip(theirs.coefs_, theirs.intercepts_, ("hidden1", "hidden2", "output"), strict=True):
+    assert (
+        np.abs(
+            theirs.coefs_[0] - state.initial(ours.network_, ours.recipe_)["hidden1/kernel"]
+        ).max()
+        > 1e-2
+    )
+    for kernel, bias, name in zip(
+        theirs.coefs_, theirs.intercepts_, ("hidden1", "hidden2", "output"), strict=True
+    ):
         np.testing.assert_allclose(ours.state_[f"{name}/kernel"], kernel, rtol=0, atol=1e-12)
         np.testing.assert_allclose(ours.state_[f"{name}/bias"], bias, rtol=0, atol=1e-12)
     np.testing.assert_allclose(ours.predict_proba(x), theirs.predict_proba(x), rtol=0, atol=1e-12)
@@ -105,30 +136,54 @@ def test_full_batch_descent_is_mlpclassifiers(x: np.ndarray, y: np.ndarray, acti
 @pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
 def test_every_engine_fits_alike(x: np.ndarray, y: np.ndarray, name: str, backend: str):
     """A convolution on images of two channels, masks, slots, a fraction set aside, one more pass; and from each other's weights."""
-    given = {"network": CONVOLUTION, "max_iter": 3, "batch_size": 50, "early_stopping": True, **FIXED}
-    numpy, other = (TriptychClassifier(engine, **given).fit(x, y).partial_fit(x[:70], y[:70]) for engine in ("numpy", name))
+    given = {
+        "network": CONVOLUTION,
+        "max_iter": 3,
+        "batch_size": 50,
+        "early_stopping": True,
+        **FIXED,
+    }
+    numpy, other = (
+        TriptychClassifier(engine, **given).fit(x, y).partial_fit(x[:70], y[:70])
+        for engine in ("numpy", name)
+    )
     assert numpy.validation_scores_ == other.validation_scores_
     assert list(numpy.state_) == list(other.state_)
     for array, reference in zip(other.state_.values(), numpy.state_.values(), strict=True):
-        np.testing.assert_allclose(array, reference, rtol=0, atol=1e-11 * max(np.abs(reference).max(), 1))
+        np.testing.assert_allclose(
+            array, reference, rtol=0, atol=1e-11 * max(np.abs(reference).max(), 1)
+        )
     np.testing.assert_allclose(other.loss_curve_, numpy.loss_curve_, rtol=1e-11)
     np.testing.assert_allclose(other.predict_proba(x), numpy.predict_proba(x), rtol=0, atol=1e-11)
-    np.testing.assert_allclose(numpy.set_params(engine=name, backend=backend).predict_log_proba(x), other.predict_log_proba(x), atol=1e-10)
+    np.testing.assert_allclose(
+        numpy.set_params(engine=name, backend=backend).predict_log_proba(x),
+        other.predict_log_proba(x),
+        atol=1e-10,
+    )
 
 
 def test_a_fitted_classifier_holds_arrays_and_plain_data(x: np.ndarray, y: np.ndarray):
     pytest.importorskip("torch")
     fitted = TriptychClassifier("torch", max_iter=1, **FIXED).fit(x, y)
     held = [*vars(fitted).values(), *fitted.state_.values(), *fitted.loss_curve_]
-    assert {type(value).__module__.partition(".")[0] for value in held} <= {"builtins", "numpy", "triptych"}
-    assert np.array_equal(pickle.loads(pickle.dumps(fitted)).predict_proba(x), fitted.predict_proba(x))
+    assert {type(value).__module__.partition(".")[0] for value in held} <= {
+        "builtins",
+        "numpy",
+        "triptych",
+    }
+    assert np.array_equal(
+        pickle.loads(pickle.dumps(fitted)).predict_proba(x), fitted.predict_proba(x)
+    )
 
 
 def test_passes_over_all_rows_are_epochs(x: np.ndarray, y: np.ndarray):
     """Slots, masks and order go on: to the bit what `fit` does, and from `fit`, too."""
     given = {"dropout": 0.2, "batch_size": 64, "learning_rate_init": 0.01, **FIXED}
     whole = TriptychClassifier(max_iter=4, **given).fit(x, y)
-    by_hand, from_fit = TriptychClassifier(**given), TriptychClassifier(max_iter=2, **given).fit(x, y)
+    by_hand, from_fit = (
+        TriptychClassifier(**given),
+        TriptychClassifier(max_iter=2, **given).fit(x, y),
+    )
     for _ in range(4):
         by_hand.partial_fit(x, y, classes=range(10))
     assert same(by_hand, whole)
@@ -140,12 +195,16 @@ def test_passes_over_all_rows_are_epochs(x: np.ndarray, y: np.ndarray):
 
 def test_a_pass_with_another_optimizer_begins_with_slots_of_its_own(x: np.ndarray, y: np.ndarray):
     """Adagrad's sum is no second moment: with it, Adam would not move."""
-    passed = TriptychClassifier("numpy", optimizer="adagrad", random_state=0).partial_fit(x, y, classes=range(10))
+    passed = TriptychClassifier("numpy", optimizer="adagrad", random_state=0).partial_fit(
+        x, y, classes=range(10)
+    )
     kept = passed.state_
     assert kept["output/kernel/v"].any()
     passed.set_params(optimizer="adam", batch_size="full").partial_fit(x, y)
     moved = np.abs(passed.state_["output/kernel"] - kept["output/kernel"])
-    assert moved[kept["output/kernel/v"] > 0].max() == pytest.approx(1e-3, rel=1e-3)  # Adam's first step is its rate
+    assert moved[kept["output/kernel/v"] > 0].max() == pytest.approx(
+        1e-3, rel=1e-3
+    )  # Adam's first step is its rate
 
 
 def test_a_pass_without_a_seed_keeps_the_one_it_drew(x: np.ndarray, y: np.ndarray):
@@ -187,7 +246,13 @@ def test_a_warm_start_begins_with_the_last_weights(x: np.ndarray, y: np.ndarray)
 
 def test_early_stopping_goes_back_to_the_best_epoch(x: np.ndarray, y: np.ndarray):
     """The same share by the same seed is set aside as in a run of triptych train."""
-    found = TriptychClassifier(early_stopping=True, validation_fraction=0.2, n_iter_no_change=4, learning_rate_init=0.01, random_state=1)
+    found = TriptychClassifier(
+        early_stopping=True,
+        validation_fraction=0.2,
+        n_iter_no_change=4,
+        learning_rate_init=0.01,
+        random_state=1,
+    )
     found.fit(x, y)
     scores = found.validation_scores_
     assert found.n_iter_ == len(scores) == int(np.argmax(scores)) + 1 + 4 < 200
@@ -210,7 +275,11 @@ def test_without_it_the_training_loss_decides(x: np.ndarray, y: np.ndarray):
         TriptychClassifier(max_iter=3).fit(x, y)
 
 
-@pytest.mark.parametrize("names", [np.array([42, 7, 3]), np.array(["ham", "eggs", "spam"]), np.array([True, False, True])], ids=str)
+@pytest.mark.parametrize(
+    "names",
+    [np.array([42, 7, 3]), np.array(["ham", "eggs", "spam"]), np.array([True, False, True])],
+    ids=str,
+)
 def test_labels_may_be_anything(x: np.ndarray, y: np.ndarray, names: np.ndarray):
     """Three classes, then two: two logits, and two columns."""
     for labels in (names[y % 3], names[y % 2]):
@@ -228,7 +297,11 @@ def test_class_weights_go_by_label(x: np.ndarray, y: np.ndarray):
     names = np.array([42, 7, 3])[y % 3]
     weighed = TriptychClassifier(max_iter=1, class_weight={42: 5.0}, **FIXED).fit(x, names)
     assert weighed.recipe_.loss.class_weights == (1.0, 1.0, 5.0)
-    balanced = TriptychClassifier(max_iter=1, class_weight="balanced", **FIXED).fit(x, names).recipe_.loss.class_weights
+    balanced = (
+        TriptychClassifier(max_iter=1, class_weight="balanced", **FIXED)
+        .fit(x, names)
+        .recipe_.loss.class_weights
+    )
     assert balanced == tuple(len(x) / 3 / (names == label).sum() for label in (3, 7, 42))
 
 
@@ -242,7 +315,11 @@ def test_sparse_rows_are_the_same_rows(x: np.ndarray, y: np.ndarray, kind: type)
 
 def test_a_seed_is_the_recipes(x: np.ndarray, y: np.ndarray):
     def seed(random_state) -> int:
-        return TriptychClassifier(max_iter=1, n_iter_no_change=inf, random_state=random_state).fit(x, y).recipe_.seed
+        return (
+            TriptychClassifier(max_iter=1, n_iter_no_change=inf, random_state=random_state)
+            .fit(x, y)
+            .recipe_.seed
+        )
 
     assert seed(7) == seed(np.int64(7)) == 7
     assert seed(np.random.RandomState(7)) == seed(np.random.RandomState(7))
@@ -253,21 +330,30 @@ def test_a_seed_is_the_recipes(x: np.ndarray, y: np.ndarray):
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "leaky_relu", "gelu", "silu"])
 def test_every_activation_learns(x: np.ndarray, y: np.ndarray, activation: str):
-    found = TriptychClassifier(activation=activation, learning_rate_init=0.01, dtype="float32", max_iter=40, **FIXED).fit(x, y)
+    found = TriptychClassifier(
+        activation=activation, learning_rate_init=0.01, dtype="float32", max_iter=40, **FIXED
+    ).fit(x, y)
     assert found.network_.layers[2].name == activation
     assert found.score(x, y) > 0.95
     assert (
-        {array.dtype for name, array in found.state_.items() if name != "step"} == {found.predict_proba(x).dtype} == {np.dtype("float32")}
+        {array.dtype for name, array in found.state_.items() if name != "step"}
+        == {found.predict_proba(x).dtype}
+        == {np.dtype("float32")}
     )
 
 
 def test_images_are_rows_with_a_shape(x: np.ndarray, y: np.ndarray):
     """A named network for them; and a dense one does not care."""
-    found = TriptychClassifier(network="cnn", input_shape=(8, 8, 1), max_iter=10, batch_size=50, **FIXED).fit(x, y)
+    found = TriptychClassifier(
+        network="cnn", input_shape=(8, 8, 1), max_iter=10, batch_size=50, **FIXED
+    ).fit(x, y)
     assert found.network_.input_shape == (8, 8, 1)
     assert found.score(x, y) > 0.95
     given = {"max_iter": 1, **FIXED}
-    assert same(TriptychClassifier(input_shape=[8, 8, 1], **given).fit(x, y), TriptychClassifier(**given).fit(x, y))
+    assert same(
+        TriptychClassifier(input_shape=[8, 8, 1], **given).fit(x, y),
+        TriptychClassifier(**given).fit(x, y),
+    )
 
 
 def test_progress_is_a_line_an_epoch(x: np.ndarray, y: np.ndarray, capsys: pytest.CaptureFixture):
@@ -309,21 +395,33 @@ def test_floats_are_taken_as_they_are():
         ({"dtype": "float46"}, "dtype 'float46' is unknown; did you mean 'float64'?"),
         ({"network": "lenett"}, "network 'lenett' is unknown; did you mean 'lenet'?"),
         ({"network": 5}, "network 5 is unknown; known: classic"),
-        ({"network": "lenet"}, "'lenet' has convolutions; give input_shape=(height, width, channels)"),
-        ({"network": CONVOLUTION, "input_shape": (8, 8, 1)}, "takes inputs of shape (4, 8, 2), the images are (8, 8, 1)"),
+        (
+            {"network": "lenet"},
+            "'lenet' has convolutions; give input_shape=(height, width, channels)",
+        ),
+        (
+            {"network": CONVOLUTION, "input_shape": (8, 8, 1)},
+            "takes inputs of shape (4, 8, 2), the images are (8, 8, 1)",
+        ),
         ({"input_shape": 5}, "input_shape must be (height, width, channels), not 5"),
         ({"input_shape": (8, 7, 1)}, "images of shape (8, 7, 1) are 56 numbers, a row of X is 64"),
         ({"hidden_layer_sizes": (10, 0)}, "units must be a whole number of at least 1, not 0"),
         ({"dropout": 1.0}, "rate must be in [0, 1), not 1.0"),
         ({"learning_rate_init": 0}, "rate must be"),
         ({"learning_rate_init": 1e300}, "the training diverged"),
-        ({"batch_size": "ful"}, "batch_size must be a whole number of at least 1 or 'full', not 'ful'"),
+        (
+            {"batch_size": "ful"},
+            "batch_size must be a whole number of at least 1 or 'full', not 'ful'",
+        ),
         ({"max_iter": 0}, "max_iter must be a whole number of at least 1, not 0"),
         ({"n_iter_no_change": 0.5}, "n_iter_no_change must be a whole number"),
         ({"tol": -1}, "tol must be a number of at least 0"),
         ({"validation_fraction": 0.0}, "validation_fraction must be a number above 0"),
         ({"validation_fraction": 1.0, "early_stopping": True}, "validation must be below 1"),
-        ({"validation_fraction": 0.999, "early_stopping": True}, "0.999 of them come to 300, and 0 are left to train on"),
+        (
+            {"validation_fraction": 0.999, "early_stopping": True},
+            "0.999 of them come to 300, and 0 are left to train on",
+        ),
         ({"l2": -1.0}, "l2 must be"),
         ({"label_smoothing": 1.0}, "label_smoothing must be below 1"),
         ({"class_weight": {0: 0.0}}, "class weight must be a number above 0"),
@@ -335,7 +433,9 @@ def test_floats_are_taken_as_they_are():
     ids=str,
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of what diverges
-def test_mistakes_are_value_errors_of_one_line(x: np.ndarray, y: np.ndarray, given: dict, words: str):
+def test_mistakes_are_value_errors_of_one_line(
+    x: np.ndarray, y: np.ndarray, given: dict, words: str
+):
     with pytest.raises(ValueError, match=re.escape(words)) as caught:
         TriptychClassifier(**given).fit(x, y)
     assert "\n" not in str(caught.value)

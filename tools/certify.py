@@ -49,7 +49,13 @@ class Stage:
 def stages() -> list[Stage]:
     """Return every stage, in the order in which they run."""
     verify = ("-P", "-m", "triptych", "verify")
-    layers = [Stage(f"verify-layers-{seed}", (*verify, "--layers", "--all", "--steps", "20", "--seed", str(seed))) for seed in SEEDS]
+    layers = [
+        Stage(
+            f"verify-layers-{seed}",
+            (*verify, "--layers", "--all", "--steps", "20", "--seed", str(seed)),
+        )
+        for seed in SEEDS
+    ]
     tests = Stage("slow-tests", ("-m", "pytest", "-m", "slow", "--scale", "10"))
     benchmarks = Stage("benchmarks", ("-m", "benchmarks"))
     light = [name for name in ZOO if name not in HEAVY]
@@ -66,7 +72,9 @@ def _whole(network: str, seed: int) -> Stage:
 
 def main() -> int:
     """Run the stages; return 0 where all of them have passed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="STAGE", help="run only these")
     parser.add_argument("--list", action="store_true", help="show the stages and stop")
     chosen = parser.parse_args()
@@ -101,7 +109,9 @@ def _run(stage: Stage, at: int, count: int) -> bool:
         ).returncode
     seconds = time.monotonic() - begun
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
-    print(f"  {'passed' if status == 0 else f'FAILED with status {status}'} after {seconds:,.0f} s: {lines[-1]}")
+    print(
+        f"  {'passed' if status == 0 else f'FAILED with status {status}'} after {seconds:,.0f} s: {lines[-1]}"
+    )
     _record(stage.name, {"status": status, "seconds": round(seconds, 1), "last_line": lines[-1]})
     return status == 0
 
@@ -131,7 +141,9 @@ def _results() -> dict[str, dict[str, object]]:
 
 def _digest() -> str:
     """Return a SHA-256 of every source file that git knows."""
-    listed = subprocess.run(["git", "ls-files", "-z", *SOURCES], cwd=ROOT, capture_output=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", *SOURCES], cwd=ROOT, capture_output=True, check=True
+    )
     digest = hashlib.sha256()
     for name in sorted(filter(None, listed.stdout.split(b"\0"))):
         path = ROOT / os.fsdecode(name)

@@ -110,7 +110,9 @@ def _unmet(by: str, requirement: Requirement, versions: dict[str, Version]) -> I
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the lists, or check a folder; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("system", nargs="?", choices=SYSTEMS)
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--python", default="3.12", metavar="VERSION")

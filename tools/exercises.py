@@ -112,7 +112,9 @@ def load(path: Path) -> ModuleType:
     _guarded(path, lambda: spec.loader.exec_module(module))
     for name in ("init_params", "forward_prop", "back_prop", "train_step", "one_hot"):
         if not hasattr(module, name):
-            raise Unreadable(f"{path}: no function {name}; start from artificial_neural_network_MNIST.py")
+            raise Unreadable(
+                f"{path}: no function {name}; start from artificial_neural_network_MNIST.py"
+            )
     return module
 
 
@@ -123,7 +125,9 @@ def _guarded(path: Path, call: Callable[[], Any]) -> Any:
     except SyntaxError as error:
         raise NotYet(f"{path}, line {error.lineno}: {error.msg}") from None
     except Exception as error:
-        where = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        where = [
+            f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
+        ]
         place = f"{path}, line {where[-1]}" if where else str(path)
         raise NotYet(f"{place}: {type(error).__name__}: {error}") from None
 
@@ -147,7 +151,9 @@ class Steps:
         names = code.co_varnames[: code.co_argcount]
         self.layers = len([name for name in names if re.fullmatch(r"W\d+", name)])
         if self.layers < 2:
-            raise NotYet(f"{path}: forward_prop has the weights {', '.join(names)}; W1, W2 and so on are needed")
+            raise NotYet(
+                f"{path}: forward_prop has the weights {', '.join(names)}; W1, W2 and so on are needed"
+            )
         hidden = (10,) * (self.layers - 1)
         begun = lesson.prepare(data.load("digits"), 1, "full", 0, dtype, hidden=hidden)
         self.params: Params = _guarded(path, lambda: self.script.init_params(begun.weights))
@@ -195,7 +201,9 @@ class Steps:
     def wrong_gradients(self) -> dict[str, float]:
         """Return the gradients that differ from finite differences, each with its largest relative error."""
         if self.step(self.params, 0.0)[0] != self.step(self.params, 0.0)[0]:
-            raise NotYet("two equal steps have different losses; draw random numbers with np.random, which is seeded")
+            raise NotYet(
+                "two equal steps have different losses; draw random numbers with np.random, which is seeded"
+            )
         rng = np.random.default_rng(0)
         wrong: dict[str, float] = {}
         for i, (name, gradient) in enumerate(zip(self.names(), self.gradients(), strict=True)):
@@ -243,7 +251,9 @@ def run(path: Path, *arguments: str) -> str:
 
 def epochs_printed(output: str) -> dict[int, tuple[float, float]]:
     """Return the loss and the test accuracy of each epoch that a lesson printed."""
-    found = re.findall(r"^epoch +(\d+): loss ([\d.naif]+), test accuracy ([\d.]+)%", output, re.MULTILINE)
+    found = re.findall(
+        r"^epoch +(\d+): loss ([\d.naif]+), test accuracy ([\d.]+)%", output, re.MULTILINE
+    )
     return {int(epoch): (float(loss), float(accuracy) / 100) for epoch, loss, accuracy in found}
 
 
@@ -275,20 +285,30 @@ def check_network(path: Path) -> tuple[Steps, float]:
     wrong = steps.wrong_gradients()
     if wrong:
         name, error = next(iter(wrong.items()))
-        raise NotYet(f"{name} differs from finite differences by {error:.0%} of the largest entry; see back_prop")
+        raise NotYet(
+            f"{name} differs from finite differences by {error:.0%} of the largest entry; see back_prop"
+        )
     single = Steps(path, "float32")
     kinds = {p.dtype.name for p in single.step(single.params, 0.1)[1]}
     kinds |= {a.dtype.name for a in single.trained()}
     if kinds != {"float32"}:
-        raise NotYet(f"from float32 weights and pixels come {', '.join(sorted(kinds))}; keep float32")
+        raise NotYet(
+            f"from float32 weights and pixels come {', '.join(sorted(kinds))}; keep float32"
+        )
     first, again, other = (run(path, "--seed", seed) for seed in ("0", "0", "1"))
     if epochs_printed(first) != epochs_printed(again):
-        raise NotYet("two runs with --seed 0 print different losses; draw random numbers with np.random")
+        raise NotYet(
+            "two runs with --seed 0 print different losses; draw random numbers with np.random"
+        )
     if epochs_printed(first) == epochs_printed(other):
-        raise NotYet("--seed 0 and --seed 1 print the same losses; the seed must decide the weights")
+        raise NotYet(
+            "--seed 0 and --seed 1 print the same losses; the seed must decide the weights"
+        )
     loss, accuracy = list(epochs_printed(first).values())[-1]
     if not accuracy >= LOWEST_ACCURACY:
-        raise NotYet(f"the test accuracy is {accuracy:.1%} (loss {loss}); at least {LOWEST_ACCURACY:.0%} is expected")
+        raise NotYet(
+            f"the test accuracy is {accuracy:.1%} (loss {loss}); at least {LOWEST_ACCURACY:.0%} is expected"
+        )
     return steps, accuracy
 
 
@@ -296,7 +316,9 @@ def check_deepen(path: Path) -> str:
     """Check a network with one more layer."""
     steps = Steps(path)
     if steps.layers < 3:
-        raise NotYet(f"forward_prop of {path} has {steps.layers} weight matrices; a deeper network has 3 or more")
+        raise NotYet(
+            f"forward_prop of {path} has {steps.layers} weight matrices; a deeper network has 3 or more"
+        )
     steps, accuracy = check_network(path)
     return f"{steps.layers} weight matrices, every gradient equals finite differences, test accuracy {accuracy:.1%}"
 
@@ -309,14 +331,20 @@ def check_dropout(path: Path) -> str:
     whole = _guarded(path, lambda: forward(*steps.params, steps.X))[1]
     repeated = _guarded(path, lambda: forward(*steps.params, steps.X))[1]
     if not np.array_equal(whole, repeated):
-        raise NotYet("two predictions differ; forward_prop(*params, X) without a mask must keep every unit")
+        raise NotYet(
+            "two predictions differ; forward_prop(*params, X) without a mask must keep every unit"
+        )
     active = whole > 0
     dropped = float((trained[active] == 0).mean())
     if not DROPPED[0] <= dropped <= DROPPED[1]:
-        raise NotYet(f"a training step drops {dropped:.0%} of the active units in A1; the rate is 0.2, so 20 % are expected")
+        raise NotYet(
+            f"a training step drops {dropped:.0%} of the active units in A1; the rate is 0.2, so 20 % are expected"
+        )
     kept = trained[active & (trained != 0)] / whole[active & (trained != 0)]
     if not np.allclose(kept, 1 / 0.8, rtol=1e-5):
-        raise NotYet(f"the units that are kept are multiplied by {kept.mean():.3f}; they must be divided by 0.8")
+        raise NotYet(
+            f"the units that are kept are multiplied by {kept.mean():.3f}; they must be divided by 0.8"
+        )
     accuracy = check_network(path)[1]
     return f"{dropped:.0%} of the units dropped in training, none in predictions, test accuracy {accuracy:.1%}"
 
@@ -326,16 +354,28 @@ def check_equal(paths: list[Path]) -> str:
     printed = {path: epochs_printed(_read(path)) for path in paths}
     for path, epochs in printed.items():
         if not epochs:
-            raise Unreadable(f"{path}: no line 'epoch N: loss ...'; save what a lesson prints into a new file: python SCRIPT > FILE.txt")
+            raise Unreadable(
+                f"{path}: no line 'epoch N: loss ...'; save what a lesson prints into a new file: python SCRIPT > FILE.txt"
+            )
     first, *others = printed
     apart = 0.0
     for other in others:
         if list(printed[first]) != list(printed[other]):
-            raise NotYet(f"{first} and {other} have different epochs; give both --batch-size 64 --epochs 20")
+            raise NotYet(
+                f"{first} and {other} have different epochs; give both --batch-size 64 --epochs 20"
+            )
         ours, theirs = (next(iter(printed[p].values()))[0] for p in (first, other))
         if not abs(ours - theirs) <= LOSS_DIFFERENCE:
-            raise NotYet(f"after the first epoch the loss is {ours} and {theirs}; give both the same --seed and --batch-size")
-        apart = max(apart, *(abs(a[0] - b[0]) for a, b in zip(printed[first].values(), printed[other].values(), strict=True)))
+            raise NotYet(
+                f"after the first epoch the loss is {ours} and {theirs}; give both the same --seed and --batch-size"
+            )
+        apart = max(
+            apart,
+            *(
+                abs(a[0] - b[0])
+                for a, b in zip(printed[first].values(), printed[other].values(), strict=True)
+            ),
+        )
     return f"the same losses in {len(printed)} files; at most {apart:.4f} apart, in float32, over all printed epochs"
 
 
@@ -369,10 +409,14 @@ def check_fastest(run_folder: Path, answer: str) -> str:
         raise Unreadable(f"{path}: not the results of triptych compare") from None
     names = {label.lower(): key for key, label in rows.items()} | {key.lower(): key for key in rows}
     if answer.lower() not in (*names, "none"):
-        raise NotYet(f"{answer!r} is not in this comparison; answer with {', '.join(rows.values())} or none")
+        raise NotYet(
+            f"{answer!r} is not in this comparison; answer with {', '.join(rows.values())} or none"
+        )
     winner = winners.pop() if len(winners) == 1 else None
     if names.get(answer.lower()) != winner:
-        raise NotYet("that is not what was measured; look at the intervals of the ratios in the report")
+        raise NotYet(
+            "that is not what was measured; look at the intervals of the ratios in the report"
+        )
     if winner is None:
         return "no engine is faster than every other one: an interval includes 1, or the machine was busy"
     return f"{rows[winner]} is faster than every other engine here, and each interval excludes 1"

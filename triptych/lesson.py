@@ -9,7 +9,9 @@ import sys
 from .process.search_path import leave_out, load_matplotlib, require_packages
 
 require_packages()
-leave_out(os.path.dirname(sys.argv[0]) or os.curdir)  # of a script that was copied into a folder of other files
+leave_out(
+    os.path.dirname(sys.argv[0]) or os.curdir
+)  # of a script that was copied into a folder of other files
 
 from .process import machine
 
@@ -47,16 +49,38 @@ from .training.run_folder import Run
 Rows = NDArray[np.int32] | slice
 
 
-def arguments(description: str, epochs: int, batch_size: int | Literal["full"]) -> argparse.Namespace:
+def arguments(
+    description: str, epochs: int, batch_size: int | Literal["full"]
+) -> argparse.Namespace:
     """Parse ``--data``, ``--epochs``, ``--batch-size`` and ``--seed``; without any of them a script runs on what is here."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", metavar="NAME|PATH", help="digits, mnist, a CSV, an .npz or a folder (default: what is here)")
-    parser.add_argument("--epochs", type=int, default=epochs, help=f"passes over the training data (default {epochs})")
-    parser.add_argument("--batch-size", default=str(batch_size), metavar="N|full", help=f"samples a step (default {batch_size})")
-    parser.add_argument("--seed", type=int, default=0, help="decides weights, order and split (default 0)")
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        metavar="NAME|PATH",
+        help="digits, mnist, a CSV, an .npz or a folder (default: what is here)",
+    )
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        default=epochs,
+        help=f"passes over the training data (default {epochs})",
+    )
+    parser.add_argument(
+        "--batch-size",
+        default=str(batch_size),
+        metavar="N|full",
+        help=f"samples a step (default {batch_size})",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="decides weights, order and split (default 0)"
+    )
     chosen = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # what the terminal's encoding lacks becomes a question mark
+        sys.stdout.reconfigure(
+            errors="replace"
+        )  # what the terminal's encoding lacks becomes a question mark
     if chosen.batch_size != "full" and not chosen.batch_size.isdigit():
         parser.error(f"--batch-size {chosen.batch_size!r}: give a whole number, or full")
     if chosen.seed < 0:
@@ -137,9 +161,19 @@ def prepare(
     network = zoo.dense("classic", hidden)
     recipe = Recipe(epochs, batch_size, SGD(0.1), seed, dtype)
     network.check_fits(dataset.shape, len(dataset.classes))
-    x_train, x_test = (split.pixels(dtype).reshape(len(split), -1) for split in (dataset.train, dataset.test))
+    x_train, x_test = (
+        split.pixels(dtype).reshape(len(split), -1) for split in (dataset.train, dataset.test)
+    )
     schedule = BatchPlanner(network, recipe, len(dataset.train))
-    return Lesson(x_train, dataset.train.labels, x_test, dataset.test.labels, state.initial(network, recipe), schedule, folder)
+    return Lesson(
+        x_train,
+        dataset.train.labels,
+        x_test,
+        dataset.test.labels,
+        state.initial(network, recipe),
+        schedule,
+        folder,
+    )
 
 
 def start(chosen: argparse.Namespace, kind: str, hidden: Sequence[int] = (10,)) -> Lesson:
@@ -160,7 +194,9 @@ def start(chosen: argparse.Namespace, kind: str, hidden: Sequence[int] = (10,)) 
         dataset = sources.load(chosen.data, chosen.seed)
         if dataset.shape != zoo.GREY or len(dataset.classes) != len(DIGITS):
             needed = "a lesson's network reads grey images of 28×28 in ten classes"
-            raise TriptychError(f"{dataset.source}: {needed}; for this data: triptych train numpy --data {chosen.data}")
+            raise TriptychError(
+                f"{dataset.source}: {needed}; for this data: triptych train numpy --data {chosen.data}"
+            )
         lesson = prepare(dataset, chosen.epochs, chosen.batch_size, chosen.seed, hidden=hidden)
         with Run.create(Path("runs"), kind) as run:
             lesson = replace(lesson, folder=run.folder)
@@ -202,7 +238,11 @@ def quiet() -> AbstractContextManager[None]:
     return notices.left_out(registry.entry("tensorflow").notices)
 
 
-def end(lesson: Lesson, predicted: NDArray[np.integer[Any]], history: dict[str, list[float]] | None = None) -> None:
+def end(
+    lesson: Lesson,
+    predicted: NDArray[np.integer[Any]],
+    history: dict[str, list[float]] | None = None,
+) -> None:
     """End a script, after its result was printed: say how times are compared, then draw the pictures.
 
     Parameters
@@ -220,19 +260,29 @@ def end(lesson: Lesson, predicted: NDArray[np.integer[Any]], history: dict[str, 
     plt = _pyplot()
     if history is not None:
         _save(draw_history(plt, history), lesson.folder / "history.png")
-    _save(draw_digits(plt, lesson.x_test[:8], lesson.y_test[:8], predicted[:8]), lesson.folder / "predictions.png")
+    _save(
+        draw_digits(plt, lesson.x_test[:8], lesson.y_test[:8], predicted[:8]),
+        lesson.folder / "predictions.png",
+    )
     if plt.get_backend().lower() != "agg":
-        print("Close the window to end." if history is None else "Close the windows to end.", flush=True)
+        print(
+            "Close the window to end." if history is None else "Close the windows to end.",
+            flush=True,
+        )
         plt.show()
     plt.close("all")
 
 
-def draw_digits(plt: Any, x: NDArray[Any], labels: NDArray[np.int32], predicted: NDArray[np.integer[Any]]) -> Any:
+def draw_digits(
+    plt: Any, x: NDArray[Any], labels: NDArray[np.int32], predicted: NDArray[np.integer[Any]]
+) -> Any:
     """Draw test digits, each with its prediction and its label; return the figure."""
     figure, axes = plt.subplots(1, len(x), figsize=(1.6 * len(x), 2.2), squeeze=False)
     for axis, image, label, prediction in zip(axes[0], x, labels, predicted, strict=True):
         axis.imshow(image.reshape(28, 28), cmap="gray")
-        axis.set_title(f"{prediction} (is {label})", color="black" if prediction == label else "crimson")
+        axis.set_title(
+            f"{prediction} (is {label})", color="black" if prediction == label else "crimson"
+        )
         axis.axis("off")
     return figure
 
@@ -253,7 +303,11 @@ def _pyplot() -> Any:
     load_matplotlib()
     import matplotlib as mpl
 
-    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform in ("win32", "darwin")):
+    if not (
+        os.environ.get("DISPLAY")
+        or os.environ.get("WAYLAND_DISPLAY")
+        or sys.platform in ("win32", "darwin")
+    ):
         mpl.use("agg")
     import matplotlib.pyplot as plt
 

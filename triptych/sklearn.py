@@ -20,7 +20,11 @@ from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import check_random_state, compute_class_weight
-from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets, unique_labels
+from sklearn.utils.multiclass import (
+    _check_partial_fit_first_call,
+    check_classification_targets,
+    unique_labels,
+)
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .core import metrics, registry, state
@@ -146,13 +150,19 @@ class TriptychClassifier(ClassifierMixin, Parameters):
         x, y = self._checked(X, y, recipe.dtype, reset=not warm)
         classes = unique_labels(y)
         if warm and not np.array_equal(classes, self.classes_):
-            raise ValueError(f"warm_start needs the classes of the last fit, {self.classes_}; y has {classes}")
+            raise ValueError(
+                f"warm_start needs the classes of the last fit, {self.classes_}; y has {classes}"
+            )
         self.classes_ = classes
         kept = self._without_slots() if warm else {}
         training = self._begun(x, y, recipe, kept, 0)
         self._train(training)
         if training.position.stopped is None and self.n_iter_no_change != inf:
-            warn(f"max_iter={self.max_iter} epochs were made and the training has not converged yet", ConvergenceWarning, stacklevel=3)
+            warn(
+                f"max_iter={self.max_iter} epochs were made and the training has not converged yet",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
         return self
 
     @value_errors()
@@ -174,10 +184,20 @@ class TriptychClassifier(ClassifierMixin, Parameters):
         first = not hasattr(self, "state_")
         _check_partial_fit_first_call(self, classes)
         if self.class_weight == "balanced":
-            raise ValueError("class_weight 'balanced' needs all of y, which partial_fit does not see; give a dict")
-        kept, curve, seed = ({}, [], _seed(self.random_state)) if first else (self.state_, self.loss_curve_, self.recipe_.seed)
+            raise ValueError(
+                "class_weight 'balanced' needs all of y, which partial_fit does not see; give a dict"
+            )
+        kept, curve, seed = (
+            ({}, [], _seed(self.random_state))
+            if first
+            else (self.state_, self.loss_curve_, self.recipe_.seed)
+        )
         recipe = replace(self._recipe(seed), epochs=len(curve) + 1, validation=0.0, callbacks=())
-        if not first and replace(recipe.optimizer, rate=self.recipe_.optimizer.rate) != self.recipe_.optimizer:
+        if (
+            not first
+            and replace(recipe.optimizer, rate=self.recipe_.optimizer.rate)
+            != self.recipe_.optimizer
+        ):
             kept = self._without_slots()  # those of another optimizer mean something else
         x, y = self._checked(X, y, recipe.dtype, reset=first)
         self._train(self._begun(x, y, recipe, kept, len(curve)), curve)
@@ -206,44 +226,86 @@ class TriptychClassifier(ClassifierMixin, Parameters):
         """Return a training that goes on from what is `kept` of a state, after so many epochs."""
         network = self._network(x.shape[1], len(self.classes_))
         if kept and network != self.network_:
-            raise SpecError("this network is not the one that was fitted, so it cannot go on; fit with warm_start=False first")
+            raise SpecError(
+                "this network is not the one that was fitted, so it cannot go on; fit with warm_start=False first"
+            )
         if self.class_weight is not None:
             weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-            recipe = replace(recipe, loss=replace(recipe.loss, class_weights=tuple(weights.tolist())))
-        whole = Split(x.reshape(-1, *network.input_shape), LabelEncoder().fit(self.classes_).transform(y).astype(np.int32))
-        train, validation = stratified(whole, recipe.seed, recipe.validation, "validation") if recipe.validation else (whole, None)
+            recipe = replace(
+                recipe, loss=replace(recipe.loss, class_weights=tuple(weights.tolist()))
+            )
+        whole = Split(
+            x.reshape(-1, *network.input_shape),
+            LabelEncoder().fit(self.classes_).transform(y).astype(np.int32),
+        )
+        train, validation = (
+            stratified(whole, recipe.seed, recipe.validation, "validation")
+            if recipe.validation
+            else (whole, None)
+        )
         engine, start = self._engine(network, recipe), state.initial(network, recipe)
-        engine.load(start | {name: array for name, array in state.cast(kept, recipe.dtype).items() if name in start})
+        engine.load(
+            start
+            | {
+                name: array
+                for name, array in state.cast(kept, recipe.dtype).items()
+                if name in start
+            }
+        )
         training = Training(engine, BatchPlanner(network, recipe, len(train)), train, validation)
         training.position.step = made * training.schedule.steps_per_epoch
         return training
 
     def _without_slots(self) -> State:
-        return {name: array for name, array in self.state_.items() if state.kind(name) in ("weights", "buffers")}
+        return {
+            name: array
+            for name, array in self.state_.items()
+            if state.kind(name) in ("weights", "buffers")
+        }
 
     def _train(self, training: Training, curve: Sequence[float] = ()) -> None:
         """Train to the end, and keep what comes of it; the curve is that of the epochs before."""
         for event in training.events():
             if self.verbose and event["type"] == "epoch":
-                print(", ".join(f"{name} {event[name]:.6g}" for name in ("epoch", "loss", "validation_accuracy") if name in event))
+                print(
+                    ", ".join(
+                        f"{name} {event[name]:.6g}"
+                        for name in ("epoch", "loss", "validation_accuracy")
+                        if name in event
+                    )
+                )
         training.finish()
         history = training.position.history
-        self.network_, self.recipe_, self.state_ = training.schedule.network, training.recipe, training.engine.state()
+        self.network_, self.recipe_, self.state_ = (
+            training.schedule.network,
+            training.recipe,
+            training.engine.state(),
+        )
         self.loss_curve_ = [*curve, *(epoch["loss"] for epoch in history)]
         self.loss_, self.n_iter_ = self.loss_curve_[-1], len(self.loss_curve_)
-        self.validation_scores_ = [epoch["validation_accuracy"] for epoch in history] if training.validation else None
+        self.validation_scores_ = (
+            [epoch["validation_accuracy"] for epoch in history] if training.validation else None
+        )
 
     def _engine(self, network: Network, recipe: Recipe) -> registry.Engine:
-        return registry.create(self.engine, network, recipe, device=self.device, backend=self.backend)
+        return registry.create(
+            self.engine, network, recipe, device=self.device, backend=self.backend
+        )
 
     @value_errors()
     def _logits(self, X: Any) -> Array:
         """Return the logits of each row, shape (n_samples, n_classes)."""
         check_is_fitted(self, "state_")
-        x = _rows(validate_data(self, X, accept_sparse="csr", dtype=self.recipe_.dtype, reset=False))
+        x = _rows(
+            validate_data(self, X, accept_sparse="csr", dtype=self.recipe_.dtype, reset=False)
+        )
         engine = self._engine(self.network_, self.recipe_)
         engine.load(self.state_)
-        return engine.logits(engine.upload(Split(x.reshape(-1, *self.network_.input_shape), np.zeros(len(x), np.int32))))
+        return engine.logits(
+            engine.upload(
+                Split(x.reshape(-1, *self.network_.input_shape), np.zeros(len(x), np.int32))
+            )
+        )
 
 
 def _rows(rows: Any) -> Array:
@@ -251,4 +313,8 @@ def _rows(rows: Any) -> Array:
 
 
 def _seed(random_state: Any) -> int:
-    return int(random_state if isinstance(random_state, Integral) else check_random_state(random_state).randint(2**31 - 1))
+    return int(
+        random_state
+        if isinstance(random_state, Integral)
+        else check_random_state(random_state).randint(2**31 - 1)
+    )

@@ -85,7 +85,10 @@ class Parameters(BaseEstimator):
     @property
     def _given(self) -> dict[str, Any]:
         """The parameters, with Python's numbers for NumPy's, which come out of a grid."""
-        return {name: value.item() if isinstance(value, np.generic) else value for name, value in self.get_params().items()}
+        return {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in self.get_params().items()
+        }
 
     def _recipe(self, seed: int) -> Recipe:
         """Return how `fit` trains, but for class weights, which take labels to know; or raise `SpecError`."""
@@ -99,7 +102,9 @@ class Parameters(BaseEstimator):
         stopping = EarlyStopping(
             monitor="validation_accuracy" if early else "loss",
             threshold=given["tol"],
-            patience=min(given["n_iter_no_change"], given["max_iter"]),  # max_iter is never reached: the first epoch does not count
+            patience=min(
+                given["n_iter_no_change"], given["max_iter"]
+            ),  # max_iter is never reached: the first epoch does not count
             restore_best=early,
         )
         return Recipe(
@@ -116,7 +121,9 @@ class Parameters(BaseEstimator):
     def _network(self, features: int, classes: int) -> Network:
         """Return what is trained on rows of so many features, or raise `SpecError`."""
         if self.input_shape is not None and not isinstance(self.input_shape, tuple | list):
-            raise SpecError(f"input_shape must be (height, width, channels), not {self.input_shape!r}")
+            raise SpecError(
+                f"input_shape must be (height, width, channels), not {self.input_shape!r}"
+            )
         network, shape = self.network, tuple(self.input_shape or (1, 1, features))
         if isinstance(network, Network):
             network.check_fits(self.input_shape or network.input_shape, classes)
@@ -124,19 +131,34 @@ class Parameters(BaseEstimator):
             network = self._dense(shape, classes)
         else:
             if self.input_shape is None and _needs_images(network):
-                raise SpecError(f"network {network!r} has convolutions; give input_shape=(height, width, channels) of the images in X")
+                raise SpecError(
+                    f"network {network!r} has convolutions; give input_shape=(height, width, channels) of the images in X"
+                )
             network = zoo.get(network, shape, classes)
         if prod(network.input_shape) != features:
-            raise SpecError(f"images of shape {network.input_shape} are {prod(network.input_shape)} numbers, a row of X is {features}")
+            raise SpecError(
+                f"images of shape {network.input_shape} are {prod(network.input_shape)} numbers, a row of X is {features}"
+            )
         return network
 
     def _dense(self, shape: Shape, classes: int) -> Network:
         """Return dense layers with the activation after each."""
         if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
-            raise SpecError(f"activation {self.activation!r} is unknown; {suggest(str(self.activation), ACTIVATIONS)}")
-        stack = zoo.dense("dense", np.atleast_1d(self.hidden_layer_sizes).tolist(), self._given["dropout"], shape=shape, classes=classes)
+            raise SpecError(
+                f"activation {self.activation!r} is unknown; {suggest(str(self.activation), ACTIVATIONS)}"
+            )
+        stack = zoo.dense(
+            "dense",
+            np.atleast_1d(self.hidden_layer_sizes).tolist(),
+            self._given["dropout"],
+            shape=shape,
+            classes=classes,
+        )
         kind = ACTIVATIONS[self.activation]
-        named = (kind(layer.name.replace("relu", self.activation)) if isinstance(layer, ReLU) else layer for layer in stack.layers)
+        named = (
+            kind(layer.name.replace("relu", self.activation)) if isinstance(layer, ReLU) else layer
+            for layer in stack.layers
+        )
         return replace(stack, layers=tuple(named))
 
 

@@ -34,8 +34,14 @@ class Peer:
 
 
 _ALL = (
-    Peer(Spec("numpy", "original"), "NumPy as the lesson writes it: column-major, one-hot, float32"),
-    Peer(Spec("numpy", "sklearn"), "scikit-learn's MLPClassifier: shuffles by itself, drops nothing", proved=False),
+    Peer(
+        Spec("numpy", "original"), "NumPy as the lesson writes it: column-major, one-hot, float32"
+    ),
+    Peer(
+        Spec("numpy", "sklearn"),
+        "scikit-learn's MLPClassifier: shuffles by itself, drops nothing",
+        proved=False,
+    ),
     Peer(Spec("torch", "plain"), "PyTorch: nn.Sequential, eager, tensors in memory"),
     Peer(Spec("torch", "plain-onednn"), "PyTorch, products through oneDNN"),
     Peer(Spec("torch", "plain-channels_last"), "PyTorch, images channels last"),
@@ -43,8 +49,17 @@ _ALL = (
     Peer(Spec("torch", "plain-compiled"), "PyTorch, channels last, torch.compile", slow=True),
     Peer(Spec("torch", "loader"), "PyTorch, batches from a DataLoader that shuffles", proved=False),
     Peer(Spec("tensorflow", "keras-fit"), "Keras Sequential: fit, predict", like="keras"),
-    Peer(Spec("tensorflow", "keras-function"), "Keras Sequential: a tf.function for each step, direct calls", like="keras"),
-    Peer(Spec("tensorflow", "keras-xla"), "Keras Sequential: such a tf.function compiled by XLA", like="keras", slow=True),
+    Peer(
+        Spec("tensorflow", "keras-function"),
+        "Keras Sequential: a tf.function for each step, direct calls",
+        like="keras",
+    ),
+    Peer(
+        Spec("tensorflow", "keras-xla"),
+        "Keras Sequential: such a tf.function compiled by XLA",
+        like="keras",
+        slow=True,
+    ),
 )
 
 PEERS: dict[str, Peer] = {peer.spec.key: peer for peer in _ALL}

@@ -18,15 +18,24 @@ RATE = 0.1
 class Engine:
     """As much of an engine as a timing needs; its state is the weights alone."""
 
-    def __init__(self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "original") -> None:
-        self.device, self.recipe, self.shapes = device, recipe, {p.name: p.shape for p in network.parameters}
+    def __init__(
+        self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "original"
+    ) -> None:
+        self.device, self.recipe, self.shapes = (
+            device,
+            recipe,
+            {p.name: p.shape for p in network.parameters},
+        )
         self.losses: list[float] = []
 
     def load(self, state: State) -> None:
         self.parameters = lesson.init_params({name: state[name] for name in self.shapes})
 
     def state(self) -> State:
-        return {name: w.T.reshape(shape) for (name, shape), w in zip(self.shapes.items(), self.parameters, strict=True)}
+        return {
+            name: w.T.reshape(shape)
+            for (name, shape), w in zip(self.shapes.items(), self.parameters, strict=True)
+        }
 
     def upload(self, split: Split) -> tuple[NDArray[Any], NDArray[Any]]:
         images = split.pixels(self.recipe.dtype).reshape(len(split), -1)

@@ -13,13 +13,18 @@ from triptych.spec.layers import Dense
 from triptych.spec.network import Network
 from triptych.spec.recipe import Recipe
 
-SOLVERS: dict[str, dict[str, Any]] = {"sgd": {"solver": "sgd", "learning_rate_init": 0.1, "momentum": 0}, "adam": {"solver": "adam"}}
+SOLVERS: dict[str, dict[str, Any]] = {
+    "sgd": {"solver": "sgd", "learning_rate_init": 0.1, "momentum": 0},
+    "adam": {"solver": "adam"},
+}
 
 
 class Engine:
     """As much of an engine as a timing needs. Its first weights are its own: nothing it computes is compared."""
 
-    def __init__(self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "sklearn") -> None:
+    def __init__(
+        self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "sklearn"
+    ) -> None:
         self.device, self.recipe = device, recipe
         widths = [layer.units for layer in network.layers if isinstance(layer, Dense)]
         self.classes, self.hidden = np.arange(widths[-1]), widths[:-1]

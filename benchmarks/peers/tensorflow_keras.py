@@ -29,7 +29,12 @@ def r2(rate: float) -> list[layers.Layer]:
 
 def r3(rate: float) -> list[layers.Layer]:
     return [
-        *(layers.Conv2D(32, 3, activation="relu"), layers.Conv2D(64, 3, activation="relu"), layers.MaxPooling2D(), layers.Flatten()),
+        *(
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+        ),
         *(layers.Dense(128, activation="relu"), layers.Dropout(rate), layers.Dense(10)),
     ]
 
@@ -53,12 +58,26 @@ class DeviceSplit:
 class Engine:
     """As much of an engine as a timing needs; its state is the weights alone, and `load` begins anew."""
 
-    def __init__(self, network: spec.Network, recipe: how.Recipe, *, device: str = "cpu", backend: str = "keras-fit") -> None:
+    def __init__(
+        self,
+        network: spec.Network,
+        recipe: how.Recipe,
+        *,
+        device: str = "cpu",
+        backend: str = "keras-fit",
+    ) -> None:
         keras.config.set_floatx(recipe.dtype)  # the process is its own
         keras.config.set_dtype_policy(recipe.dtype)  # it would stay what the first layer had
-        self.device, self.recipe, self.names, self.variant = device, recipe, [p.name for p in network.parameters], backend.partition("-")[2]
+        self.device, self.recipe, self.names, self.variant = (
+            device,
+            recipe,
+            [p.name for p in network.parameters],
+            backend.partition("-")[2],
+        )
         rate = max((layer.rate for layer, _ in network.dropouts), default=0.0)
-        self.model: Any = keras.Sequential([keras.Input(network.input_shape), *MODELS[network.name](rate)])
+        self.model: Any = keras.Sequential(
+            [keras.Input(network.input_shape), *MODELS[network.name](rate)]
+        )
         self.loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.losses: list[float] = []
 
@@ -73,14 +92,22 @@ class Engine:
 
     def upload(self, split: Split) -> DeviceSplit:
         x, y = split.pixels(self.recipe.dtype), split.labels
-        return DeviceSplit(x, y) if self.variant == "fit" else DeviceSplit(tf.constant(x), tf.constant(y))
+        return (
+            DeviceSplit(x, y)
+            if self.variant == "fit"
+            else DeviceSplit(tf.constant(x), tf.constant(y))
+        )
 
     def run(self, data: DeviceSplit, plan: Plan) -> None:
         if self.variant == "fit":
             self._fit(data, plan)
             return
         for k in range(len(plan)):
-            x, y = (data.x, data.y) if plan.indices is None else (tf.gather(data.x, plan.indices[k]), tf.gather(data.y, plan.indices[k]))
+            x, y = (
+                (data.x, data.y)
+                if plan.indices is None
+                else (tf.gather(data.x, plan.indices[k]), tf.gather(data.y, plan.indices[k]))
+            )
             self.losses.append(self.step(x, y))
 
     def _fit(self, data: DeviceSplit, plan: Plan) -> None:
@@ -88,14 +115,21 @@ class Engine:
         if plan.indices is None:
             x, y, batch, epochs = data.x, data.y, len(data.y), len(plan)
         else:
-            x, y, batch, epochs = data.x[plan.indices.ravel()], data.y[plan.indices.ravel()], plan.indices.shape[1], 1
+            x, y, batch, epochs = (
+                data.x[plan.indices.ravel()],
+                data.y[plan.indices.ravel()],
+                plan.indices.shape[1],
+                1,
+            )
         self.losses += self.model.fit(x, y, batch, epochs, verbose=0, shuffle=False).history["loss"]
 
     def _step(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = self.loss(y, self.model(x, training=True))
         variables = self.model.trainable_variables
-        self.model.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        self.model.optimizer.apply_gradients(
+            zip(tape.gradient(loss, variables), variables, strict=True)
+        )
         return loss
 
     def wait(self) -> np.ndarray:
@@ -103,4 +137,6 @@ class Engine:
         return losses
 
     def logits(self, data: DeviceSplit) -> np.ndarray:
-        return np.asarray(self.model.predict(data.x, verbose=0) if self.variant == "fit" else self.model(data.x))
+        return np.asarray(
+            self.model.predict(data.x, verbose=0) if self.variant == "fit" else self.model(data.x)
+        )

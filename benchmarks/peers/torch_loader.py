@@ -16,7 +16,13 @@ from . import torch_plain
 class Engine(torch_plain.Engine):
     def upload(self, split: Split) -> Any:
         native = super().upload(split)
-        return chain.from_iterable(repeat(DataLoader(TensorDataset(native.x, native.y), int(self.recipe.batch_size), shuffle=True)))
+        return chain.from_iterable(
+            repeat(
+                DataLoader(
+                    TensorDataset(native.x, native.y), int(self.recipe.batch_size), shuffle=True
+                )
+            )
+        )
 
     def batches(self, data: Any, plan: Plan) -> Iterable[tuple[Tensor, Tensor]]:
         return islice(data, len(plan))

@@ -31,7 +31,14 @@ def r2(rate: float) -> nn.Module:
 
 def r3(rate: float) -> nn.Module:
     return nn.Sequential(
-        *(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        *(
+            nn.Conv2d(1, 32, 3),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+        ),
         *(nn.Linear(64 * 12 * 12, 128), nn.ReLU(), nn.Dropout(rate), nn.Linear(128, 10)),
     )
 
@@ -52,8 +59,20 @@ class DeviceSplit:
 class Engine:
     """As much of an engine as a timing needs; its state is the weights alone, and `load` begins anew."""
 
-    def __init__(self, network: spec.Network, recipe: how.Recipe, *, device: str = "cpu", backend: str = "plain") -> None:
-        self.device, self.recipe, self.parameters, self.variant = device, recipe, network.parameters, backend.partition("-")[2]
+    def __init__(
+        self,
+        network: spec.Network,
+        recipe: how.Recipe,
+        *,
+        device: str = "cpu",
+        backend: str = "plain",
+    ) -> None:
+        self.device, self.recipe, self.parameters, self.variant = (
+            device,
+            recipe,
+            network.parameters,
+            backend.partition("-")[2],
+        )
         rate = max((layer.rate for layer, _ in network.dropouts), default=0.0)
         self.model: Any = MODELS[network.name](rate).to(getattr(torch, recipe.dtype))
         # Compiled, PyTorch 2.13 computes no gradient for what lies before a MaxPool and a Flatten where channels come first.
@@ -73,11 +92,16 @@ class Engine:
 
     def state(self) -> State:
         arrays = [weight.detach().numpy() for weight in self.model.parameters()]
-        return {p.name: to_canonical("torch", p.role, array, p.sizes) for p, array in zip(self.parameters, arrays, strict=True)}
+        return {
+            p.name: to_canonical("torch", p.role, array, p.sizes)
+            for p, array in zip(self.parameters, arrays, strict=True)
+        }
 
     def upload(self, split: Split) -> DeviceSplit:
         x = torch.from_numpy(to_native("torch", "image", split.pixels(self.recipe.dtype)))
-        return DeviceSplit(x.contiguous(memory_format=self.format), torch.from_numpy(split.labels).long())
+        return DeviceSplit(
+            x.contiguous(memory_format=self.format), torch.from_numpy(split.labels).long()
+        )
 
     def run(self, data: DeviceSplit, plan: Plan) -> None:
         self.model.train()

@@ -19,7 +19,10 @@ from triptych.errors import TriptychError
 from triptych.spec import zoo
 from triptych.spec.layers import GELU
 
-SLOW_CALLS, SLOW_SUMS = costs(2e-4, 1e-10, 2e-12), costs(1e-5, 4e-10, 2e-11)  # who wins where networks are large, and where they are small
+SLOW_CALLS, SLOW_SUMS = (
+    costs(2e-4, 1e-10, 2e-12),
+    costs(1e-5, 4e-10, 2e-11),
+)  # who wins where networks are large, and where they are small
 BOTH = Advisor(calibrated({NUMPY: SLOW_SUMS, TORCH: SLOW_CALLS}))
 
 
@@ -43,7 +46,10 @@ def test_shares_are_the_planted_ones():
     case = Case.of(zoo.get("custom"), 256, "adam")
     amount = model.amounts(arithmetic(case.network, case.recipe, case.batch))
     parts = SLOW_CALLS * amount
-    truth = {share: parts[[term.share == share for term in model.TERMS]].sum() / parts.sum() for share in model.SHARES}
+    truth = {
+        share: parts[[term.share == share for term in model.TERMS]].sum() / parts.sum()
+        for share in model.SHARES
+    }
     (found,) = (e.shares for e in asked(BOTH, case).estimates if e.key == "torch")
     assert all(found[share] == pytest.approx(truth[share], abs=0.05) for share in model.SHARES)
 
@@ -60,21 +66,35 @@ def test_where_two_rows_differ_by_less_than_the_noise_both_may_be_the_fastest():
 
 
 def test_a_row_that_is_not_proved_is_never_the_fastest():
-    advisor = Advisor(replace(calibrated({NUMPY: 2 * SLOW_SUMS, TORCH: SLOW_SUMS}), unproved={"torch": "computes something else"}))
+    advisor = Advisor(
+        replace(
+            calibrated({NUMPY: 2 * SLOW_SUMS, TORCH: SLOW_SUMS}),
+            unproved={"torch": "computes something else"},
+        )
+    )
     advice = asked(advisor, Case.of(zoo.get("custom"), 64))
     assert advice.fastest == ["numpy"]
-    assert [(e.key, e.barred) for e in advice.estimates] == [("torch", "computes something else"), ("numpy", None)]
+    assert [(e.key, e.barred) for e in advice.estimates] == [
+        ("torch", "computes something else"),
+        ("numpy", None),
+    ]
 
 
 def test_a_row_of_which_too_little_is_known_is_never_the_fastest():
-    advisor = Advisor(calibrated({NUMPY: SLOW_SUMS}).joined(calibrated({TORCH: 0.5 * SLOW_SUMS}, noise=1.0)))
+    advisor = Advisor(
+        calibrated({NUMPY: SLOW_SUMS}).joined(calibrated({TORCH: 0.5 * SLOW_SUMS}, noise=1.0))
+    )
     assert advisor.barred.keys() == {"torch"}
     assert "too little is known" in advisor.barred["torch"]
     assert asked(advisor, Case.of(zoo.get("custom"), 64)).fastest == ["numpy"]
 
 
 def test_what_a_row_had_no_time_for_is_taken_from_another_of_its_engine():
-    advisor = Advisor(calibrated({NUMPY: SLOW_SUMS, TORCH: SLOW_CALLS, COMPILED: 0.5 * SLOW_CALLS}, timed={COMPILED: 6}))
+    advisor = Advisor(
+        calibrated(
+            {NUMPY: SLOW_SUMS, TORCH: SLOW_CALLS, COMPILED: 0.5 * SLOW_CALLS}, timed={COMPILED: 6}
+        )
+    )
     misses = [
         np.log(estimate.seconds / seconds(case, 0.5 * SLOW_CALLS))
         for case in map(drawn, range(30))
@@ -85,23 +105,33 @@ def test_what_a_row_had_no_time_for_is_taken_from_another_of_its_engine():
 
 
 def test_a_few_disturbed_times_do_not_matter():
-    rows = np.array([model.amounts(arithmetic(c.network, c.recipe, c.batch)) for c in islice(cases(), 60)])
+    rows = np.array(
+        [model.amounts(arithmetic(c.network, c.recipe, c.batch)) for c in islice(cases(), 60)]
+    )
     truth = rows @ SLOW_SUMS
     disturbed = truth.copy()
     disturbed[::15] *= 5
     fit = model.fit(rows, disturbed, np.ones(60))
     assert np.quantile(np.abs(np.log(fit.seconds(rows) / truth)), 0.9) < 0.1
     assert (fit.costs >= 0).all()
-    assert np.quantile(np.abs(model.left_out(rows, truth)), 0.8) < 1e-3  # without noise nothing is missed
+    assert (
+        np.quantile(np.abs(model.left_out(rows, truth)), 0.8) < 1e-3
+    )  # without noise nothing is missed
 
 
 def test_what_the_sum_misses_is_learnt_from_networks_that_are_made_up_alike():
-    rows = np.array([model.amounts(arithmetic(c.network, c.recipe, c.batch)) for c in islice(cases(), 120)])
+    rows = np.array(
+        [model.amounts(arithmetic(c.network, c.recipe, c.batch)) for c in islice(cases(), 120)]
+    )
     parts = rows * SLOW_CALLS
-    calls = parts[:, [term.share == "overhead" for term in model.TERMS]].sum(axis=1) / parts.sum(axis=1)
+    calls = parts[:, [term.share == "overhead" for term in model.TERMS]].sum(axis=1) / parts.sum(
+        axis=1
+    )
     truth = parts.sum(axis=1) * np.exp(0.3 * np.sin(6 * calls))  # no sum of costs is that
     fit = model.fit(rows, truth, np.ones(120))
-    sums, learnt = (np.abs(np.log(seconds / truth)).mean() for seconds in (rows @ fit.costs, fit.seconds(rows)))
+    sums, learnt = (
+        np.abs(np.log(seconds / truth)).mean() for seconds in (rows @ fit.costs, fit.seconds(rows))
+    )
     assert learnt < 0.6 * sums
     assert np.abs(model.left_out(rows, truth)).mean() < sums  # that has seen them
 
@@ -121,5 +151,8 @@ def test_layers_that_were_never_timed_are_named():
 
 
 def test_too_little_is_no_calibration():
-    with pytest.raises(TriptychError, match="too little was timed to know any row; give triptych map more --minutes"):
+    with pytest.raises(
+        TriptychError,
+        match="too little was timed to know any row; give triptych map more --minutes",
+    ):
         Advisor(calibrated({NUMPY: SLOW_SUMS}, networks=3))

@@ -27,8 +27,15 @@ def test_the_original_by_hand():
     first = 9000 * 784 + 7840 + 9000 * 10
     second = 9000 * 10 + 100 + 9000 * 10
     hidden, relu, output = (found.works[i] for i in (1, 2, 3))
-    assert hidden.products == (Product(9000, 784, 10, first), Product(784, 9000, 10, first))  # nobody needs the pixels' gradient
-    assert output.products == (Product(9000, 10, 10, second), Product(10, 9000, 10, second), Product(9000, 10, 10, second))
+    assert hidden.products == (
+        Product(9000, 784, 10, first),
+        Product(784, 9000, 10, first),
+    )  # nobody needs the pixels' gradient
+    assert output.products == (
+        Product(9000, 10, 10, second),
+        Product(10, 9000, 10, second),
+        Product(9000, 10, 10, second),
+    )
     assert (hidden.numbers, relu.numbers, output.numbers) == (3 * 90_000, 5 * 90_000, 3 * 90_000)
     assert found.operations == found.dense == 2 * 2 * 9000 * 7840 + 3 * 2 * 9000 * 100
     assert (found.drawn, found.loss, found.updated) == (0, 5 * 90_000, 3 * 7960)
@@ -44,14 +51,22 @@ def test_a_convolution_in_groups_and_what_pools_by_hand():
         GlobalAvgPool("m"),
         Dense("o", 3),
     )
-    found = arithmetic(Network("n", (8, 8, 4), layers), Recipe(batch_size=5, optimizer=optimizer("adam"), dtype="float64"), 5)
+    found = arithmetic(
+        Network("n", (8, 8, 4), layers),
+        Recipe(batch_size=5, optimizer=optimizer("adam"), dtype="float64"),
+        5,
+    )
     windows = 5 * 4 * 4
     numbers = 5 * 8 * 8 * 4 + 3 * 3 * 2 * 6 + 5 * 4 * 4 * 6
     c, p, d, m, o = found.works
     assert c.products == (Product(windows, 18, 3, numbers, 2), Product(18, windows, 3, numbers, 2))
     assert c.numbers == 3 * windows * 6
     assert p.numbers == 2 * (5 * 4 * 4 * 6 + 5 * 2 * 2 * 6)
-    assert [(product.m, product.k, product.n) for product in d.products] == [(20, 6, 4), (6, 20, 4), (20, 4, 6)]
+    assert [(product.m, product.k, product.n) for product in d.products] == [
+        (20, 6, 4),
+        (6, 20, 4),
+        (20, 4, 6),
+    ]
     assert (d.numbers, m.numbers, o.numbers) == (0, 2 * (5 * 16 + 5 * 4), 3 * 15)
     assert found.convolution == 2 * 2 * 2 * windows * 18 * 3 + 3 * 2 * 20 * 6 * 4
     assert (found.calls("Conv2D"), found.calls("Dense"), found.arrays) == (2, 1, 5)
@@ -61,15 +76,26 @@ def test_a_convolution_in_groups_and_what_pools_by_hand():
 
 def test_a_residual_counts_what_it_contains_and_its_sum():
     branch, projection = (Conv2D("a", 4, padding=1), BatchNorm("b")), (Conv2D("s", 4, 1),)
-    network = Network("n", (6, 6, 2), (Residual("r", branch, projection), ReLU("t"), Flatten("f"), Dense("o", 2)))
+    network = Network(
+        "n", (6, 6, 2), (Residual("r", branch, projection), ReLU("t"), Flatten("f"), Dense("o", 2))
+    )
     works = {work.layer: work for work in arithmetic(network, Recipe(batch_size=3), 3).works}
     out = 3 * 6 * 6 * 4
     assert len(works["a"].products) == len(works["s"].products) == 2  # both see the images
-    assert (works["b"].numbers, works["r"].numbers, works["t"].numbers, works["f"].numbers) == (8 * out, 6 * out, 5 * out, 0)
+    assert (works["b"].numbers, works["r"].numbers, works["t"].numbers, works["f"].numbers) == (
+        8 * out,
+        6 * out,
+        5 * out,
+        0,
+    )
 
 
 def test_what_lies_before_the_first_weights_has_no_backward():
-    works = arithmetic(Network("n", (4, 4, 1), (ReLU("r"), MaxPool2D("p"), Flatten("f"), Dense("o", 2))), Recipe(), 7).works
+    works = arithmetic(
+        Network("n", (4, 4, 1), (ReLU("r"), MaxPool2D("p"), Flatten("f"), Dense("o", 2))),
+        Recipe(),
+        7,
+    ).works
     assert [work.numbers for work in works] == [2 * 7 * 16, 7 * 20, 0, 3 * 14]
 
 
@@ -77,7 +103,10 @@ def test_what_lies_before_the_first_weights_has_no_backward():
 def test_forward_products_are_the_networks_multiplications(name: str, batch: int):
     network = zoo.get(name)
     works = arithmetic(network, Recipe(), batch).works
-    assert sum(work.products[0].operations for work in works if work.products) == 2 * batch * network.multiplications
+    assert (
+        sum(work.products[0].operations for work in works if work.products)
+        == 2 * batch * network.multiplications
+    )
 
 
 @pytest.mark.parametrize("name", ["classic", "resnet20"])

@@ -17,7 +17,11 @@ from triptych.spec.zoo import dense
 
 
 def test_in_miniature(tmp_path, monkeypatch):
-    few = [Case.of(dense("n", [width], shape=(8, 8, 1)), batch) for width in (4, 40) for batch in (1, 30, 200)]
+    few = [
+        Case.of(dense("n", [width], shape=(8, 8, 1)), batch)
+        for width in (4, 40)
+        for batch in (1, 30, 200)
+    ]
     monkeypatch.setattr(calibration, "cases", lambda: iter(few))
     *events, last = calibration.calibrate([NUMPY, Spec("numpy", "absent")])
     found = last["calibration"]
@@ -32,7 +36,11 @@ def test_in_miniature(tmp_path, monkeypatch):
     advisor = Advisor(found)
     case = Case.of(dense("n", [16]), 8)
     assert advisor.advise(arithmetic(case.network, case.recipe, case.batch)).fastest == ["numpy"]
-    assert calibration.keep(found, tmp_path / "c.json") == found == calibration.load(tmp_path / "c.json", 1)
+    assert (
+        calibration.keep(found, tmp_path / "c.json")
+        == found
+        == calibration.load(tmp_path / "c.json", 1)
+    )
 
 
 def test_every_row_has_its_allowance():
@@ -59,23 +67,41 @@ def test_rows_that_are_timed_again_replace_their_own_alone(tmp_path):
     joined = calibration.keep(newer, file)
     assert set(joined.rows) == {NUMPY, TORCH}
     assert joined.unproved == {"numpy": "is new"}
-    assert [s.seconds["numpy"] for s in joined.samples if "numpy" in s.seconds] == [s.seconds["numpy"] for s in newer.samples]
-    assert [s.seconds["torch"] for s in joined.samples if "torch" in s.seconds] == [s.seconds["torch"] for s in both.samples]
-    assert [list(s.seconds) for s in joined.samples] == [["numpy", "torch"]] * 3 + [["torch"]] * 2  # one network is one sample
+    assert [s.seconds["numpy"] for s in joined.samples if "numpy" in s.seconds] == [
+        s.seconds["numpy"] for s in newer.samples
+    ]
+    assert [s.seconds["torch"] for s in joined.samples if "torch" in s.seconds] == [
+        s.seconds["torch"] for s in both.samples
+    ]
+    assert [list(s.seconds) for s in joined.samples] == [["numpy", "torch"]] * 3 + [
+        ["torch"]
+    ] * 2  # one network is one sample
 
 
 def test_what_other_versions_found_is_not_kept(tmp_path):
-    file, older = tmp_path / "c.json", replace(calibrated({TORCH: costs()}, networks=3), versions={"triptych": "0.0", "numpy": "1.0"})
+    file, older = (
+        tmp_path / "c.json",
+        replace(
+            calibrated({TORCH: costs()}, networks=3), versions={"triptych": "0.0", "numpy": "1.0"}
+        ),
+    )
     calibration.keep(older, file)
     assert "numpy 1.0 then" in (calibration.aged(calibration.load(file, 1)) or "")
     newer = calibrated({NUMPY: costs()}, networks=3)
-    assert "of PyTorch is not kept: calibrated with other versions" in (calibration.discarded(file, newer) or "")
+    assert "of PyTorch is not kept: calibrated with other versions" in (
+        calibration.discarded(file, newer) or ""
+    )
     assert calibration.keep(newer, file).rows == (NUMPY,)
 
 
 def test_what_was_installed_since_changes_nothing(tmp_path):
     file, found = tmp_path / "c.json", calibrated({TORCH: costs()}, networks=3)
-    calibration.keep(replace(found, versions={name: v for name, v in found.versions.items() if name != "tensorflow"}), file)
+    calibration.keep(
+        replace(
+            found, versions={name: v for name, v in found.versions.items() if name != "tensorflow"}
+        ),
+        file,
+    )
     newer = calibrated({NUMPY: costs()}, networks=3)
     assert calibration.discarded(file, newer) is None
     assert set(calibration.keep(newer, file).rows) == {NUMPY, TORCH}
@@ -99,7 +125,10 @@ REFUSED = {
         "made on another machine, Acme, where this one is .*; run: triptych map",
     ),
     "other threads'": (lambda data: data.update(threads=3), "made with 3 threads, not 1"),
-    "another format's": (lambda data: data.update(format=9), "written in format 9; this version reads format 1"),
+    "another format's": (
+        lambda data: data.update(format=9),
+        "written in format 9; this version reads format 1",
+    ),
     "one with a time of nothing": (
         lambda data: data["samples"][0]["seconds"].update(numpy=0),
         r"not a calibration, or damaged \(ValueError\)",
@@ -112,11 +141,26 @@ REFUSED = {
         lambda data: data["samples"][0].update(batch=10**30),
         r"not a calibration, or damaged \(ValueError\)",
     ),
-    "one with a batch that is a word": (lambda data: data["samples"][0].update(batch="x"), "batch must be a whole number"),
-    "one with no time": (lambda data: data["samples"][0]["seconds"].update(numpy=None), r"not a calibration, or damaged \(TypeError\)"),
-    "one without verdicts": (lambda data: data.update(unproved=None), r"not a calibration, or damaged \(AttributeError\)"),
-    "one without samples": (lambda data: data.pop("samples"), r"not a calibration, or damaged \(KeyError\)"),
-    "one of no network": (lambda data: data["samples"][0].update(network=3), "expected an object with the keys"),
+    "one with a batch that is a word": (
+        lambda data: data["samples"][0].update(batch="x"),
+        "batch must be a whole number",
+    ),
+    "one with no time": (
+        lambda data: data["samples"][0]["seconds"].update(numpy=None),
+        r"not a calibration, or damaged \(TypeError\)",
+    ),
+    "one without verdicts": (
+        lambda data: data.update(unproved=None),
+        r"not a calibration, or damaged \(AttributeError\)",
+    ),
+    "one without samples": (
+        lambda data: data.pop("samples"),
+        r"not a calibration, or damaged \(KeyError\)",
+    ),
+    "one of no network": (
+        lambda data: data["samples"][0].update(network=3),
+        "expected an object with the keys",
+    ),
 }
 
 
@@ -126,9 +170,13 @@ def test_a_calibration_that_does_not_belong_here_is_refused(tmp_path, kind: str)
     written(tmp_path, change)
     with pytest.raises(TriptychError, match=says):
         calibration.load(tmp_path / "c.json", 1)
-    assert calibration.keep(calibrated({NUMPY: costs()}, networks=3), tmp_path / "c.json").rows == (NUMPY,)
+    assert calibration.keep(calibrated({NUMPY: costs()}, networks=3), tmp_path / "c.json").rows == (
+        NUMPY,
+    )
 
 
 def test_without_one_it_says_how_to_get_one(tmp_path):
-    with pytest.raises(TriptychError, match="not calibrated for 2 threads; run: triptych map --threads 2"):
+    with pytest.raises(
+        TriptychError, match="not calibrated for 2 threads; run: triptych map --threads 2"
+    ):
         calibration.load(tmp_path / "none.json", 2)

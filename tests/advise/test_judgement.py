@@ -19,7 +19,10 @@ WORKLOAD = Advise("planted", networks=40)
 
 
 def judged(truth: dict) -> Score:
-    samples = [Sample(case, {spec.key: seconds(case, planted) for spec, planted in truth.items()}) for case in map(drawn, range(40))]
+    samples = [
+        Sample(case, {spec.key: seconds(case, planted) for spec, planted in truth.items()})
+        for case in map(drawn, range(40))
+    ]
     return advise.score(WORKLOAD, "advise", 1, Advisor(calibrated(ROWS)), samples)
 
 
@@ -50,7 +53,11 @@ def test_only_proved_default_rows_are_asked(monkeypatch, tmp_path):
     calibration.keep(replace(calibrated(ROWS), unproved={"torch": "reduced"}), calibration.path(1))
     asked = []
     monkeypatch.setattr(
-        advise, "timed", lambda rows, threads, networks: asked.append((rows, threads)) or [Sample(drawn(0), {"numpy": 1.0})]
+        advise,
+        "timed",
+        lambda rows, threads, networks: (
+            asked.append((rows, threads)) or [Sample(drawn(0), {"numpy": 1.0})]
+        ),
     )
     (score,) = WORKLOAD.measure("advise", Settings())
     assert asked == [([NUMPY], 1)]
@@ -61,7 +68,9 @@ def test_without_a_calibration_it_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path))
     (answer,) = WORKLOAD.measure("advise", Settings(threads=2))
     assert not answer.ok
-    assert list(answer.text()) == ["advise: this machine is not calibrated for 2 threads; run: triptych map --threads 2"]
+    assert list(answer.text()) == [
+        "advise: this machine is not calibrated for 2 threads; run: triptych map --threads 2"
+    ]
     assert answer.entries() == []
 
 

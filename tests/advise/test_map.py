@@ -19,9 +19,21 @@ from triptych.spec.network import Network
 from triptych.spec.optimizers import optimizer
 from triptych.spec.recipe import Recipe
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CHARTS = (Path(crossover.__file__).parent / "assets" / "charts.js").read_text(encoding="utf-8").replace("export function", "function")
-PLANTED = calibrated({NUMPY: costs(1e-5, 4e-10, 2e-11), TORCH: costs(2e-4, 1e-10, 2e-12), COMPILED: costs(3e-4, 2e-10, 2e-11)})
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+CHARTS = (
+    (Path(crossover.__file__).parent / "assets" / "charts.js")
+    .read_text(encoding="utf-8")
+    .replace("export function", "function")
+)
+PLANTED = calibrated(
+    {
+        NUMPY: costs(1e-5, 4e-10, 2e-11),
+        TORCH: costs(2e-4, 1e-10, 2e-12),
+        COMPILED: costs(3e-4, 2e-10, 2e-11),
+    }
+)
 
 
 @pytest.fixture(autouse=True)
@@ -36,13 +48,25 @@ def _kept(tmp_path, monkeypatch):
 
 def results(network: Network | None = None, **others) -> dict:
     """As much of a comparison's results as the map needs."""
-    about = {"network": (network or zoo.get("classic")).to_json(), "recipe": Recipe(optimizer=optimizer("adam")).to_json(), "threads": 1}
+    about = {
+        "network": (network or zoo.get("classic")).to_json(),
+        "recipe": Recipe(optimizer=optimizer("adam")).to_json(),
+        "threads": 1,
+    }
     return about | {"machine": {"processor": machine.processor()}, "runs": on("cpu")} | others
 
 
 def on(device: str) -> list[dict]:
     """A run in which PyTorch was on a device."""
-    return [{"rows": {"numpy": {"device": "cpu"}, "torch": {"device": device}, "tensorflow": {"device": None}}}]
+    return [
+        {
+            "rows": {
+                "numpy": {"device": "cpu"},
+                "torch": {"device": device},
+                "tensorflow": {"device": None},
+            }
+        }
+    ]
 
 
 def said(capsys, *arguments: str) -> str:
@@ -61,11 +85,16 @@ def test_the_map_names_the_planted_winners():
         assert panel["xs"] == sorted(set(panel["xs"]))
         assert panel["fastest"][0][0] == ["numpy"]
         assert panel["fastest"][-1][-1] == ["torch"]
-        assert {len(keys) for row in panel["fastest"] for keys in row} >= {1, 2}  # on the way it cannot be told
+        assert {len(keys) for row in panel["fastest"] for keys in row} >= {
+            1,
+            2,
+        }  # on the way it cannot be told
     assert set(dense["seconds"][0][0]) == {"numpy", "torch", "torch-compiled"}
 
 
-@pytest.mark.parametrize(("name", "begins"), [("map.png", b"\x89PNG"), ("map.svg", b"<?xml"), ("map.pdf", b"%PDF")])
+@pytest.mark.parametrize(
+    ("name", "begins"), [("map.png", b"\x89PNG"), ("map.svg", b"<?xml"), ("map.pdf", b"%PDF")]
+)
 def test_show_prints_and_draws_without_timing(capsys, name: str, begins: bytes):
     text = said(capsys, "map", "--show", "--out", name)
     assert text.startswith("0: ")
@@ -76,12 +105,18 @@ def test_show_prints_and_draws_without_timing(capsys, name: str, begins: bytes):
 
 
 def test_a_row_that_timed_too_few_is_said_to_be_missing(capsys):
-    few = [replace(s, seconds=s.seconds if i < 3 else {"numpy": s.seconds["numpy"]}) for i, s in enumerate(PLANTED.samples)]
+    few = [
+        replace(s, seconds=s.seconds if i < 3 else {"numpy": s.seconds["numpy"]})
+        for i, s in enumerate(PLANTED.samples)
+    ]
     calibration.keep(replace(PLANTED, samples=tuple(few)), calibration.path(1))
     text = said(capsys, "map", "--show")
     assert text.startswith("0: ")
     for label in ("PyTorch", "PyTorch compiled"):
-        assert f"Not on the map: {label} (only 3 networks timed; run triptych map with more --minutes)." in text
+        assert (
+            f"Not on the map: {label} (only 3 networks timed; run triptych map with more --minutes)."
+            in text
+        )
     assert "Not on the map: JAX (never timed; " in text
 
 
@@ -93,7 +128,9 @@ def test_advice_in_a_table_and_a_sentence(capsys):
 
 
 def test_advice_says_what_it_leaves_out(capsys):
-    assert "no network of the calibration had GlobalAvgPool, Residual" in said(capsys, "advise", "--network", "resnet20")
+    assert "no network of the calibration had GlobalAvgPool, Residual" in said(
+        capsys, "advise", "--network", "resnet20"
+    )
     Path("r.json").write_text('{"dtype": "float64", "augmentation": {"shift": 1}, "batch_size": 8}')
     text = said(capsys, "advise", "--recipe", "r.json")
     assert "augmentation is not counted" in text
@@ -101,9 +138,15 @@ def test_advice_says_what_it_leaves_out(capsys):
 
 
 MISTAKES = {
-    "threads that were never timed": (["advise", "--threads", "2"], "not calibrated for 2 threads; run: triptych map --threads 2"),
+    "threads that were never timed": (
+        ["advise", "--threads", "2"],
+        "not calibrated for 2 threads; run: triptych map --threads 2",
+    ),
     "a misspelt network": (["advise", "--network", "clasic"], "did you mean 'classic'"),
-    "a picture of no kind": (["map", "--show", "--out", "map.jpeg"], "map.jpeg: a picture ends in .png, .svg, .pdf"),
+    "a picture of no kind": (
+        ["map", "--show", "--out", "map.jpeg"],
+        "map.jpeg: a picture ends in .png, .svg, .pdf",
+    ),
     "a misspelt engine": (["map", "--engines", "pytorch"], "did you mean 'torch'"),
     "no images": (["advise", "--images", "0"], "--images"),
     "nothing to show": (["map", "--show", "--threads", "3"], "not calibrated for 3 threads"),
@@ -119,7 +162,10 @@ def test_a_mistake_is_answered_in_words(capsys, kind: str):
 
 
 def test_a_report_has_the_map_of_its_own_images_and_optimizer():
-    rows = {"numpy": {"name": "NumPy", "color": "var(--c0)"}, "torch": {"name": "PyTorch", "color": "var(--c1)"}}
+    rows = {
+        "numpy": {"name": "NumPy", "color": "var(--c0)"},
+        "torch": {"name": "PyTorch", "color": "var(--c1)"},
+    }
     found = crossover.of(results(zoo.get("classic", (8, 8, 1))), rows)
     assert found
     assert found["networks"] == 60
@@ -154,10 +200,16 @@ def drawn_words(advisor: Advisor, monkeypatch) -> str:
 
 def test_the_picture_names_every_row_that_is_not_on_the_map(monkeypatch):
     pytest.importorskip("matplotlib")
-    few = [replace(s, seconds={k: v for k, v in s.seconds.items() if k != "torch-compiled" or i < 1}) for i, s in enumerate(BARRED.samples)]
+    few = [
+        replace(s, seconds={k: v for k, v in s.seconds.items() if k != "torch-compiled" or i < 1})
+        for i, s in enumerate(BARRED.samples)
+    ]
     words = drawn_words(Advisor(replace(BARRED, samples=tuple(few))), monkeypatch)
     assert "Not on the map: PyTorch (it computes something else)." in words
-    assert "Not on the map: PyTorch compiled (only 1 network timed; run triptych map with more --minutes)." in words
+    assert (
+        "Not on the map: PyTorch compiled (only 1 network timed; run triptych map with more --minutes)."
+        in words
+    )
     assert "Not on the map: TensorFlow (never timed; " in words
     assert "Not on the map: JAX (never timed; " in words
     assert "Not on the map: NumPy" not in words
@@ -169,7 +221,9 @@ def test_every_row_of_the_map_has_the_colour_of_its_engine(monkeypatch):
     monkeypatch.setattr(plot, "_draw", lambda axes, panel, found: colors.append(found))
     for calibrated_rows in (PLANTED, PLANTED.of([COMPILED])):
         plot.draw(Advisor(calibrated_rows), Path("map.png"))
-    assert colors[0] == {spec.key: style(spec.engine, spec.backend).light for spec in (NUMPY, TORCH, COMPILED)}
+    assert colors[0] == {
+        spec.key: style(spec.engine, spec.backend).light for spec in (NUMPY, TORCH, COMPILED)
+    }
     assert colors[-1].items() <= colors[0].items()
 
 
@@ -232,21 +286,30 @@ def test_a_report_has_none_where_its_machine_is_not_calibrated():
 @pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt install chromium)")
 def test_the_map_in_a_browser_tells_times_where_it_is_pointed_at():
     api = pytest.importorskip("playwright.sync_api")
-    rows = {key: {"name": PLANTED.label(key), "color": "red"} for key in ("numpy", "torch", "torch-compiled")}
+    rows = {
+        key: {"name": PLANTED.label(key), "color": "red"}
+        for key in ("numpy", "torch", "torch-compiled")
+    }
     found = crossover.of(results(), rows)
     assert found
     panel = found["panels"][0]
     script = f"{CHARTS}; regions(document.getElementById('map'), {files.to_json(panel)})"
     page = f"<div id='map' style='width: 500px'></div><script>{script}</script>"
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--headless", "--no-sandbox", "--disable-gpu"]
+        )
         opened = browser.new_page()
         opened.set_content(page)
         undecided = sum(len(keys) > 1 for row in panel["fastest"] for keys in row)
-        assert opened.locator("svg > rect").count() == len(panel["xs"]) * len(panel["ys"]) + undecided
+        assert (
+            opened.locator("svg > rect").count() == len(panel["xs"]) * len(panel["ys"]) + undecided
+        )
         box = opened.locator("svg").bounding_box()
         assert box
-        opened.mouse.move(box["x"] + box["width"] - 14, box["y"] + 12)  # the last cell of the topmost row
+        opened.mouse.move(
+            box["x"] + box["width"] - 14, box["y"] + 12
+        )  # the last cell of the topmost row
         expected = f"hidden units {panel['ys'][-1]:,}, batch size {panel['xs'][-1]:,}"
         assert expected in opened.locator(".tip").inner_text()
         assert opened.locator(".tip div").count() == 3

@@ -57,5 +57,7 @@ def test_more_epochs_and_rows_take_longer(clock, digits):
     one = settings(digits)
     step = 2 + 0.1 * len(digits.train)
     longer = replace(one, recipe=replace(one.recipe, epochs=300))
-    assert estimate(digits, longer) - estimate(digits, one) == pytest.approx(200 * step * (1 + estimates.TWINS))
+    assert estimate(digits, longer) - estimate(digits, one) == pytest.approx(
+        200 * step * (1 + estimates.TWINS)
+    )
     assert estimate(digits, replace(one, rows=specs(["torch"]))) > estimate(digits, one)

@@ -25,7 +25,9 @@ def row(engine: str, shares: list[float], device: str = "cpu", disturbance: floa
     return made
 
 
-def comparison(rows: list[Row], others: dict[int, float], patience: float = 60.0) -> SimpleNamespace:
+def comparison(
+    rows: list[Row], others: dict[int, float], patience: float = 60.0
+) -> SimpleNamespace:
     """Return what the rules read of a comparison."""
     made = SimpleNamespace(rows=rows, live=rows, others=others, patience=patience, block_steps=1)
     made.settings = SimpleNamespace(threads=1, recipe=SimpleNamespace(random="matched"))
@@ -36,7 +38,10 @@ def comparison(rows: list[Row], others: dict[int, float], patience: float = 60.0
 
 
 def test_a_calm_machine_counts_every_round():
-    calm = comparison([row("numpy", [1.0] * ROUNDS), row("torch", [0.95] * ROUNDS)], dict.fromkeys(range(ROUNDS), 0.05))
+    calm = comparison(
+        [row("numpy", [1.0] * ROUNDS), row("torch", [0.95] * ROUNDS)],
+        dict.fromkeys(range(ROUNDS), 0.05),
+    )
     assert counted_rounds(calm) == (set(range(ROUNDS)), None)
 
 
@@ -45,14 +50,21 @@ def test_a_calm_machine_counts_every_round():
     [
         (0.49, 0.0, "share of the time with a processor: PyTorch 49%"),
         (1.0, 0.62, "other programs used 62% of it"),
-        (0.49, 0.62, "other programs used 62% of it; share of the time with a processor: PyTorch 49%"),
+        (
+            0.49,
+            0.62,
+            "other programs used 62% of it; share of the time with a processor: PyTorch 49%",
+        ),
     ],
 )
 def test_a_busy_machine_has_a_reason(share: float, others: float, said: str):
     rows = [row("numpy", [1.0] * ROUNDS), row("torch", [share] * ROUNDS)]
     busy = comparison(rows, dict.fromkeys(range(ROUNDS), others))
     assert counted_rounds(busy) == (set(range(ROUNDS)), said)
-    assert any(said in note and "no row is named the fastest" in note for note in notes(busy, *counted_rounds(busy)))
+    assert any(
+        said in note and "no row is named the fastest" in note
+        for note in notes(busy, *counted_rounds(busy))
+    )
 
 
 def test_only_calm_rounds_count_where_there_are_enough():
@@ -60,8 +72,9 @@ def test_only_calm_rounds_count_where_there_are_enough():
     rows = [row("numpy", [1.0] * ROUNDS), row("torch", [1.0] * ROUNDS)]
     some = comparison(rows, others)
     assert counted_rounds(some) == (set(range(ROUNDS - FEWEST, ROUNDS)), None)
-    assert f"{ROUNDS - FEWEST} of {ROUNDS} rounds were left out: other programs used the machine meanwhile" in notes(
-        some, *counted_rounds(some)
+    assert (
+        f"{ROUNDS - FEWEST} of {ROUNDS} rounds were left out: other programs used the machine meanwhile"
+        in notes(some, *counted_rounds(some))
     )
     one_more = others | {ROUNDS - 1: 0.5}
     assert counted_rounds(comparison(rows, one_more))[1] == "other programs used 50% of it"
@@ -78,7 +91,9 @@ def test_a_disturbed_round_is_not_valid_however_calm():
     assert counted_rounds(comparison(rows, {})) == (set(), None)
 
 
-def waited(monkeypatch: pytest.MonkeyPatch, busy: comparison, looks: list[float]) -> tuple[list[dict], bool]:
+def waited(
+    monkeypatch: pytest.MonkeyPatch, busy: comparison, looks: list[float]
+) -> tuple[list[dict], bool]:
     """Let a busy comparison wait, on a clock that only the looks move; return its events and whether calm came."""
     now = [0.0]
 
@@ -109,7 +124,9 @@ def test_it_waits_until_the_machine_is_calm(monkeypatch):
 
 
 def test_it_waits_no_longer_than_it_may(monkeypatch):
-    busy = comparison([row("numpy", [0.5] * ROUNDS), row("torch", [0.5] * ROUNDS)], {}, patience=2.5)
+    busy = comparison(
+        [row("numpy", [0.5] * ROUNDS), row("torch", [0.5] * ROUNDS)], {}, patience=2.5
+    )
     events, calm = waited(monkeypatch, busy, [0.9, 0.9, 0.9])
     assert not calm
     assert len(events) == 3

@@ -19,7 +19,10 @@ def test_wilson_is_scipys(right: int, count: int):
 def test_confusion_is_sklearns():
     rng = np.random.default_rng(1)
     labels, predicted = rng.integers(0, 10, (2, 500)).astype(np.int32)
-    assert np.array_equal(metrics.confusion(predicted, labels, 10), confusion_matrix(labels, predicted, labels=range(10)))
+    assert np.array_equal(
+        metrics.confusion(predicted, labels, 10),
+        confusion_matrix(labels, predicted, labels=range(10)),
+    )
     assert metrics.accuracy(predicted, labels) == (labels == predicted).mean()
 
 
@@ -50,5 +53,7 @@ def test_a_winner_is_named_only_where_there_is_one():
 
 def test_code_is_counted_without_comments_and_docstrings(tmp_path):
     file = tmp_path / "a.py"
-    file.write_text('"""Doc\nstring."""\n\n# comment\nx = """two\nlines"""\n\n\ndef f():\n    """Doc."""\n    return 1  # why\n')
+    file.write_text(
+        '"""Doc\nstring."""\n\n# comment\nx = """two\nlines"""\n\n\ndef f():\n    """Doc."""\n    return 1  # why\n'
+    )
     assert lines(file) == 4

@@ -48,7 +48,14 @@ def run(monkeypatch, tmp_path, capsys):
 
 def test_ratios_are_printed_and_written(run):
     status, said, _, written = run("R1", "--threads", "1,2")
-    one = {"workload": "R1", "engine": "numpy", "peer": "torch-plain", "ratio": 2.0, "low": 2.0, "high": 2.0}
+    one = {
+        "workload": "R1",
+        "engine": "numpy",
+        "peer": "torch-plain",
+        "ratio": 2.0,
+        "low": 2.0,
+        "high": 2.0,
+    }
     assert written == [one | {"threads": 1}, one | {"threads": 2}]
     assert status is None
     assert "2.00 [2.00, 2.00]" in said
@@ -101,7 +108,9 @@ def test_a_closed_pipe_ends_it_in_silence():
     reading, writing = os.pipe()
     os.close(reading)
     command_line = [sys.executable, "-u", "-m", "benchmarks", "start-up", "--threads", "1"]
-    ended = subprocess.run(command_line, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120)
+    ended = subprocess.run(
+        command_line, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120
+    )
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (141, "")
 
@@ -122,5 +131,16 @@ def test_a_workload_that_fails_leaves_the_others(run, monkeypatch):
 def test_every_workload_is_run_and_timed_ones_with_each_number_of_threads(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["benchmarks", "--threads", "1,2"])
     jobs = [(name, settings.threads) for name, settings in command.jobs(command.arguments())]
-    assert jobs == [(name, threads) for name, workload in WORKLOADS.items() for threads in ((1, 2) if workload.timed else (1,))]
-    assert {name for name, threads in jobs if threads == 2} >= {"R1", "R2", "R3", "overhead", "inference", "advise"}
+    assert jobs == [
+        (name, threads)
+        for name, workload in WORKLOADS.items()
+        for threads in ((1, 2) if workload.timed else (1,))
+    ]
+    assert {name for name, threads in jobs if threads == 2} >= {
+        "R1",
+        "R2",
+        "R3",
+        "overhead",
+        "inference",
+        "advise",
+    }

@@ -21,7 +21,9 @@ LINES = [
     Line("torch-plain-bf16", "", False, [3.0, 3.3, 2.7], "reduced"),
     Line("numpy-sklearn", "", False, TIMES, "unproved"),
 ]
-TIMING = Timing("R1", "a job", Settings(threads=1), 0.5, LINES, "equal", "a step", Floor(10, 10, 100.0, 1000.0))
+TIMING = Timing(
+    "R1", "a job", Settings(threads=1), 0.5, LINES, "equal", "a step", Floor(10, 10, 100.0, 1000.0)
+)
 
 
 def test_ratios_are_of_the_same_rank_and_the_peers_time_over_ours():
@@ -29,12 +31,19 @@ def test_ratios_are_of_the_same_rank_and_the_peers_time_over_ours():
         ("R1", "numpy", "torch-plain", pytest.approx(2)),
         ("R1 reduced", "torch-bf16", "torch-plain-bf16", pytest.approx(3)),
     ]
-    assert all(set(e) == {"workload", "engine", "peer", "threads", "ratio", "low", "high"} for e in TIMING.entries())
+    assert all(
+        set(e) == {"workload", "engine", "peer", "threads", "ratio", "low", "high"}
+        for e in TIMING.entries()
+    )
 
 
 def test_each_rank_has_a_table_of_its_own():
     said = "\n".join(TIMING.text())
-    ranked, reduced, unproved = said.split("\n\n  in reduced")[0], said.split("in reduced")[1], said.split("not proved")[1]
+    ranked, reduced, unproved = (
+        said.split("\n\n  in reduced")[0],
+        said.split("in reduced")[1],
+        said.split("not proved")[1],
+    )
     assert "torch-plain-bf16" not in ranked
     assert "2.00 [2.00, 2.00]" in ranked
     assert "3.00 [3.00, 3.00]" in reduced
@@ -45,7 +54,9 @@ def test_each_rank_has_a_table_of_its_own():
 def test_wall_times_of_a_busy_machine_are_refused():
     busy = replace(TIMING, settings=Settings(threads=2))
     assert (busy.ok, busy.entries()) == (False, [])
-    assert list(busy.text())[1:] == ["  no ratio: others used more than 5%, so wall times mean nothing; let the machine come to rest"]
+    assert list(busy.text())[1:] == [
+        "  no ratio: others used more than 5%, so wall times mean nothing; let the machine come to rest"
+    ]
     quiet = replace(busy, others=0.01)
     assert (quiet.ok, len(quiet.entries())) == (True, 2)
 
@@ -59,7 +70,9 @@ def test_what_others_use_is_the_machines_time_without_ours(monkeypatch):
     assert Watch().share() == pytest.approx((9 - 6) / (10 * 2))
 
 
-NETWORK = zoo.dense("tiny", [3], shape=(2, 2, 1), classes=2)  # 4-3-2: 12 + 3 + 6 + 2 = 23 parameters
+NETWORK = zoo.dense(
+    "tiny", [3], shape=(2, 2, 1), classes=2
+)  # 4-3-2: 12 + 3 + 6 + 2 = 23 parameters
 
 
 def test_the_floor_of_a_training_step_by_hand():
@@ -88,7 +101,9 @@ def test_memory_by_hand():
 
 @pytest.mark.usefixtures("numpy_alone")
 def test_memory_is_flat_over_epochs():
-    workload = Memory("few images", {"R1": (zoo.dense("R1", [10]), Recipe(1, "full", SGD(0.1)))}, 4_000)
+    workload = Memory(
+        "few images", {"R1": (zoo.dense("R1", [10]), Recipe(1, "full", SGD(0.1)))}, 4_000
+    )
     (found,) = workload.measure("memory", Settings())
     (used,) = found.used
     assert used.peak >= found.predicted.images

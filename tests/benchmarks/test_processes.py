@@ -15,7 +15,10 @@ from triptych.errors import EngineError
 
 def test_readers_read_the_same(tmp_path):
     write_csv(tmp_path / "digits.csv", 60)
-    tables = {key: READERS[key].read(tmp_path / "digits.csv") for key in ("triptych", "loadtxt", "genfromtxt", "pyarrow")}
+    tables = {
+        key: READERS[key].read(tmp_path / "digits.csv")
+        for key in ("triptych", "loadtxt", "genfromtxt", "pyarrow")
+    }
     for table in tables.values():
         assert (table.shape, table.dtype) == ((60, 785), np.uint8)
         np.testing.assert_array_equal(table, tables["loadtxt"])
@@ -32,8 +35,13 @@ def test_a_reader_prints_what_it_took_and_read(tmp_path, capsys):
 
 def test_who_reads_something_else_is_left_out(monkeypatch):
     def read(commands, settings):
-        digests = {command.key: "other" if command.key == "pyarrow" else "same" for command in commands}
-        return {key: [Ended(1, 1, json.dumps({"wall": 1, "cpu": 1, "digest": d}).encode())] for key, d in digests.items()}, 0.0
+        digests = {
+            command.key: "other" if command.key == "pyarrow" else "same" for command in commands
+        }
+        return {
+            key: [Ended(1, 1, json.dumps({"wall": 1, "cpu": 1, "digest": d}).encode())]
+            for key, d in digests.items()
+        }, 0.0
 
     monkeypatch.setattr(loading, "alternate", read)
     (found,) = Loading("a CSV", 60).measure("csv", Settings())
@@ -46,7 +54,11 @@ def test_processes_are_started_in_turn():
     say = Command("say", "", ("-c", "print(1)"))
     ended, others = alternate([say, Command("nothing", "", ("-c", ""))], Settings(rounds=2))
     assert [run.output for run in ended["say"]] == [b"1\n"] * 2
-    assert all(run.seconds(Settings(threads=1)) == run.cpu > 0 and run.seconds(Settings(threads=2)) == run.wall for run in ended["nothing"])
+    assert all(
+        run.seconds(Settings(threads=1)) == run.cpu > 0
+        and run.seconds(Settings(threads=2)) == run.wall
+        for run in ended["nothing"]
+    )
     assert 0 <= others < 1
 
 

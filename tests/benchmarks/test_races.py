@@ -23,7 +23,9 @@ QUICK = Settings(threads=1, rounds=3)
 def small(name: str, *peers: str, **recipe) -> Training:
     workload = WORKLOADS[name]
     assert isinstance(workload, Training)
-    return replace(workload, recipe=replace(workload.recipe, **recipe), samples=24, steps=2, peers=peers)
+    return replace(
+        workload, recipe=replace(workload.recipe, **recipe), samples=24, steps=2, peers=peers
+    )
 
 
 def only(workload, name: str = "R") -> Timing:
@@ -46,7 +48,10 @@ def test_the_original_is_proved_and_ranked():
 def test_who_cannot_be_fed_the_same_batches_is_timed_but_never_ranked():
     pytest.importorskip("torch")
     found = only(small("R2", "numpy-sklearn", "torch-loader", batch_size=4))
-    assert [(line.key, line.rank) for line in found.lines[1:]] == [("numpy-sklearn", "unproved"), ("torch-loader", "unproved")]
+    assert [(line.key, line.rank) for line in found.lines[1:]] == [
+        ("numpy-sklearn", "unproved"),
+        ("torch-loader", "unproved"),
+    ]
     assert all(len(line.seconds) == 3 and min(line.seconds) > 0 for line in found.lines)
     assert found.entries() == []
     assert any("not proved" in line for line in found.text())
@@ -54,10 +59,16 @@ def test_who_cannot_be_fed_the_same_batches_is_timed_but_never_ranked():
 
 def test_who_computes_something_else_is_left_out():
     pytest.importorskip("torch")
-    found = only(small("R2", "torch-plain", batch_size=4, optimizer=optimizer("adam", 0.01)))  # the peer uses PyTorch's default, 0.001
+    found = only(
+        small("R2", "torch-plain", batch_size=4, optimizer=optimizer("adam", 0.01))
+    )  # the peer uses PyTorch's default, 0.001
     assert [line.key for line in found.lines] == ["numpy"]
     assert not found.ok
-    assert any("left out: torch-plain: PyTorch plain computes something else: update, layer hidden1" in line for line in found.text())
+    assert any(
+        "left out: torch-plain: PyTorch plain computes something else: update, layer hidden1"
+        in line
+        for line in found.text()
+    )
 
 
 def proved(name: str, *peers: Spec) -> list:
@@ -77,7 +88,9 @@ class Shuffling:
         self.load, self.put, self.state = self.engine.load, self.engine.put, self.engine.state
 
     def run(self, data, plan):
-        self.engine.run(data, replace(plan, indices=plan.indices.ravel()[::-1].reshape(plan.indices.shape)))
+        self.engine.run(
+            data, replace(plan, indices=plan.indices.ravel()[::-1].reshape(plan.indices.shape))
+        )
 
     def drop(self):
         pass
@@ -87,7 +100,10 @@ def test_batches_that_are_dealt_anew_within_a_block_are_found():
     workload = small("R2", batch_size=4)
     job = Job(workload.network, workload.recipe, images(workload.network, workload.samples, None))
     with opened([Spec("numpy", "eager")], 1) as (row,):
-        other = Row(Spec("torch", "plain"), SimpleNamespace(build=lambda key, network, recipe: Shuffling(network, recipe)))
+        other = Row(
+            Spec("torch", "plain"),
+            SimpleNamespace(build=lambda key, network, recipe: Shuffling(network, recipe)),
+        )
         prove([row, other], job)
     assert "PyTorch plain computes something else" in other.failed
 
@@ -118,6 +134,10 @@ def test_logits_are_proved_and_timed():
     pytest.importorskip("torch")
     workload = WORKLOADS["inference"]
     assert isinstance(workload, Inference)
-    found = only(replace(workload, networks=workload.networks[:1], peers=("torch-plain",)), "inference")
-    assert [(entry["workload"], entry["peer"]) for entry in found.entries()] == [("inference R2", "torch-plain")]
+    found = only(
+        replace(workload, networks=workload.networks[:1], peers=("torch-plain",)), "inference"
+    )
+    assert [(entry["workload"], entry["peer"]) for entry in found.entries()] == [
+        ("inference R2", "torch-plain")
+    ]
     assert any("an image" in line for line in found.text())

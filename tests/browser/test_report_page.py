@@ -20,14 +20,28 @@ from triptych.spec.recipe import Recipe
 from triptych.spec.zoo import get
 from triptych.training.run_folder import Run
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"),
+    *(
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+    ),
+    *(
+        "--disable-component-update",
+        "--disable-sync",
+        "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+    ),
 ]
 
 pytestmark = pytest.mark.skipif(
-    not CHROMIUM or not registry.entry("torch").installed, reason="needs Chromium (apt install chromium) and PyTorch"
+    not CHROMIUM or not registry.entry("torch").installed,
+    reason="needs Chromium (apt install chromium) and PyTorch",
 )
 
 
@@ -49,7 +63,9 @@ def report(tmp_path_factory):
                 results.append(event["result"])
         artifacts.save_states(run, comparison, "")
         artifacts.save(run, settings, results)
-    with pytest.MonkeyPatch.context() as patch:  # a machine that is not calibrated, whatever this one is
+    with (
+        pytest.MonkeyPatch.context() as patch
+    ):  # a machine that is not calibrated, whatever this one is
         patch.setenv("TRIPTYCH_DATA", str(tmp_path_factory.mktemp("no-data")))
         assert artifacts.illustrate(run.folder) is None
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=run.folder)) as server:
@@ -76,7 +92,12 @@ def page(browser, request):
         opened.asked, opened.wrong = [], []
         opened.on("request", lambda request: opened.asked.append(request.url))
         opened.on("pageerror", lambda error: opened.wrong.append(str(error)))
-        opened.on("console", lambda message: opened.wrong.append(message.text) if message.type in ("error", "warning") else None)
+        opened.on(
+            "console",
+            lambda message: (
+                opened.wrong.append(message.text) if message.type in ("error", "warning") else None
+            ),
+        )
         if folder is None:
             opened.goto(request.getfixturevalue("report"))
         else:
@@ -173,18 +194,28 @@ OUTSIDE = """[...document.querySelectorAll(".outcome")].filter((cell) => {
 @pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "nadam", "adadelta"])
 def test_no_table_is_wider_than_its_column_with_any_optimizer(page, uncalibrated, name: str):
     rows, recipe = made.with_optimizer(made.every_row(), name)
-    opened = page(made.folder(uncalibrated, made.results(rows, recipe)), viewport={"width": 1200, "height": 800})
+    opened = page(
+        made.folder(uncalibrated, made.results(rows, recipe)),
+        viewport={"width": 1200, "height": 800},
+    )
     opened.locator("details").evaluate_all("all => all.forEach((one) => (one.open = true))")
     assert opened.locator("table.proof tbody tr").count() == len(rows)
     assert opened.evaluate(WIDER) == []
     assert opened.evaluate(OUTSIDE) == []
-    assert not opened.locator(".hint").evaluate_all("all => all.some((one) => one.checkVisibility())")
+    assert not opened.locator(".hint").evaluate_all(
+        "all => all.some((one) => one.checkVisibility())"
+    )
 
 
 @pytest.mark.parametrize("name", ["adam", "nadam", "adadelta"])
-def test_on_a_phone_the_verdict_is_seen_without_scrolling_and_wide_tables_say_that_they_scroll(page, uncalibrated, name: str):
+def test_on_a_phone_the_verdict_is_seen_without_scrolling_and_wide_tables_say_that_they_scroll(
+    page, uncalibrated, name: str
+):
     rows, recipe = made.with_optimizer(made.every_row(), name)
-    opened = page(made.folder(uncalibrated, made.results(rows, recipe)), viewport={"width": 390, "height": 800})
+    opened = page(
+        made.folder(uncalibrated, made.results(rows, recipe)),
+        viewport={"width": 390, "height": 800},
+    )
     assert opened.evaluate("document.documentElement.scrollWidth") <= 390
     assert opened.evaluate(OUTSIDE) == []
     unsaid = """[...document.querySelectorAll(".scroll")]
@@ -195,7 +226,9 @@ def test_on_a_phone_the_verdict_is_seen_without_scrolling_and_wide_tables_say_th
 
 
 @pytest.mark.parametrize(("color_scheme", "which"), [("light", 0), ("dark", 1)])
-def test_a_row_has_one_colour_in_every_chart_and_table(page, uncalibrated, color_scheme: str, which: int):
+def test_a_row_has_one_colour_in_every_chart_and_table(
+    page, uncalibrated, color_scheme: str, which: int
+):
     every = made.every_row()
     for names in (["numpy", "tensorflow"], list(every)):
         folder = made.folder(uncalibrated, made.results({name: every[name] for name in names}))
@@ -205,19 +238,34 @@ def test_a_row_has_one_colour_in_every_chart_and_table(page, uncalibrated, color
         wanted = "rgb({}, {}, {})".format(*bytes.fromhex(expected[which][1:]))
         at = names.index("tensorflow")
         seen = {
-            "card": opened.locator(".card.engine").nth(at).evaluate("e => getComputedStyle(e).borderTopColor"),
-            "swatch": opened.locator("table.results .swatch").nth(at).evaluate("e => getComputedStyle(e).backgroundColor"),
-            "line": opened.locator("[data-lines=loss] path.line").nth(at).evaluate("e => getComputedStyle(e).stroke"),
-            "interval": opened.locator("[data-intervals] line.interval").nth(at).evaluate("e => getComputedStyle(e).stroke"),
+            "card": opened.locator(".card.engine")
+            .nth(at)
+            .evaluate("e => getComputedStyle(e).borderTopColor"),
+            "swatch": opened.locator("table.results .swatch")
+            .nth(at)
+            .evaluate("e => getComputedStyle(e).backgroundColor"),
+            "line": opened.locator("[data-lines=loss] path.line")
+            .nth(at)
+            .evaluate("e => getComputedStyle(e).stroke"),
+            "interval": opened.locator("[data-intervals] line.interval")
+            .nth(at)
+            .evaluate("e => getComputedStyle(e).stroke"),
         }
         assert seen == dict.fromkeys(seen, wanted)
 
 
 @pytest.mark.parametrize("width", [1200, 390])
 @pytest.mark.parametrize("count", [2, 10, 26, 100])
-def test_a_confusion_matrix_is_readable_with_any_number_of_classes(page, uncalibrated, count: int, width: int):
+def test_a_confusion_matrix_is_readable_with_any_number_of_classes(
+    page, uncalibrated, count: int, width: int
+):
     names = [f"a_long_name_of_class_{i}" for i in range(count)]
-    results = made.results({name: made.row(name, backend) for name, backend in (("numpy", "eager"), ("torch", "eager"))})
+    results = made.results(
+        {
+            name: made.row(name, backend)
+            for name, backend in (("numpy", "eager"), ("torch", "eager"))
+        }
+    )
     run = results["runs"][0]
     run["data"]["class_names"] = names
     for row in run["rows"].values():
@@ -236,8 +284,12 @@ def test_a_confusion_matrix_is_readable_with_any_number_of_classes(page, uncalib
     assert (beside | above).all(), "a label is drawn over the cells"
     for some, start in ((labels[beside & ~above], 1), (labels[above & ~beside], 0)):
         assert len(some) >= min(count, 10)
-        assert (np.diff((some[:, start] + some[:, start + 2]) / 2) >= 7).all(), "labels are drawn over each other"
-    texts = chart.locator("text.tick").evaluate_all("all => all.map((e) => e.firstChild.textContent)")
+        assert (np.diff((some[:, start] + some[:, start + 2]) / 2) >= 7).all(), (
+            "labels are drawn over each other"
+        )
+    texts = chart.locator("text.tick").evaluate_all(
+        "all => all.map((e) => e.firstChild.textContent)"
+    )
     assert len(set(texts)) >= beside.sum(), "names that differ are cut to the same letters"
     titles = set(chart.locator("text.tick title").all_text_contents())
     assert titles <= set(names)
@@ -252,7 +304,9 @@ def test_cards_of_a_pair_end_at_the_same_line_and_so_do_their_charts(page):
     opened = page(viewport={"width": 1200, "height": 800})
     for i in range(2):
         pair = opened.locator("section.pair").nth(i)
-        cards = pair.locator(".plotted").evaluate_all("all => all.map((e) => e.getBoundingClientRect().bottom)")
+        cards = pair.locator(".plotted").evaluate_all(
+            "all => all.map((e) => e.getBoundingClientRect().bottom)"
+        )
         assert len(cards) == 2
         assert cards[0] == pytest.approx(cards[1], abs=1)
         below = "all => all.map((e) => e.closest('.card').getBoundingClientRect().bottom - e.getBoundingClientRect().bottom)"
@@ -266,8 +320,15 @@ def test_no_card_of_a_row_is_alone_in_a_line_that_has_room(page, uncalibrated):
     every = made.every_row()
     for count in (2, 4, 5, 9):
         rows = dict(list(every.items())[:count])
-        opened = page(made.folder(uncalibrated, made.results(rows)), viewport={"width": 1200, "height": 800})
-        boxes = opened.locator(".cards .card").evaluate_all("all => all.map((e) => e.getBoundingClientRect().toJSON())")
-        rights = {box["top"]: max(other["right"] for other in boxes if other["top"] == box["top"]) for box in boxes}
+        opened = page(
+            made.folder(uncalibrated, made.results(rows)), viewport={"width": 1200, "height": 800}
+        )
+        boxes = opened.locator(".cards .card").evaluate_all(
+            "all => all.map((e) => e.getBoundingClientRect().toJSON())"
+        )
+        rights = {
+            box["top"]: max(other["right"] for other in boxes if other["top"] == box["top"])
+            for box in boxes
+        }
         assert max(rights.values()) - min(rights.values()) < 1
         opened.close()

@@ -32,7 +32,9 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     return subprocess.run(
         [sys.executable, "-m", "triptych", *arguments, *patience],
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "no-data"), "COLUMNS": "100"} | environment,
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "no-data"), "COLUMNS": "100"}
+        | environment,
         capture_output=True,
         text=True,
         timeout=300,
@@ -89,7 +91,9 @@ def test_the_three_are_proved_equal_and_the_verdict_says_so(compared):
         assert row["accuracy"]["low"] < row["accuracy"]["value"] < row["accuracy"]["high"]
         assert np.sum(row["confusion"]) == 180
         assert row["differing_predictions"] <= 1
-    assert rows["numpy"]["seconds"]["import"] > 0.01  # measured, before anything of ours brought NumPy in
+    assert (
+        rows["numpy"]["seconds"]["import"] > 0.01
+    )  # measured, before anything of ours brought NumPy in
     result = results["runs"][0]
     assert result["rounds"]["timed"] >= 15
     assert 0 <= result["rounds"]["calm"] <= result["rounds"]["timed"]
@@ -112,31 +116,55 @@ def test_the_events_tell_the_whole_run(compared):
     rounds = [e for e in events if e["type"] == "round"]
     assert [e["round"] for e in rounds] == list(range(len(rounds)))
     assert all(0 <= e["others"] <= 2 for e in rounds)
-    walked = [(e["what"], e["done"], e["steps"]) for e in events if e["type"] == "walking" and e["row"] == "torch"]
-    assert walked == [*(("float64", n, 50) for n in range(51)), *(("float32", n, 16) for n in range(1, 17))]
-    orders = {tuple(e["row"] for e in events if e["type"] == "block" and e["round"] == n) for n in range(6)}
+    walked = [
+        (e["what"], e["done"], e["steps"])
+        for e in events
+        if e["type"] == "walking" and e["row"] == "torch"
+    ]
+    assert walked == [
+        *(("float64", n, 50) for n in range(51)),
+        *(("float32", n, 16) for n in range(1, 17)),
+    ]
+    orders = {
+        tuple(e["row"] for e in events if e["type"] == "block" and e["round"] == n)
+        for n in range(6)
+    }
     assert len(orders) == len(ROWS), "the order of the rows must rotate"
-    by_round = [{e["row"] for e in events if e["type"] == "block" and e["round"] == n} for n in range(6)]
+    by_round = [
+        {e["row"] for e in events if e["type"] == "block" and e["round"] == n} for n in range(6)
+    ]
     assert all(found == set(ROWS) for found in by_round)
 
 
 def test_the_same_losses_in_every_engine(compared):
     events = run_folder.read_events(compared[0])
-    losses = {key: [x for e in events if e["type"] == "block" and e["row"] == key and e["training"] for x in e["losses"]] for key in ROWS}
+    losses = {
+        key: [
+            x
+            for e in events
+            if e["type"] == "block" and e["row"] == key and e["training"]
+            for x in e["losses"]
+        ]
+        for key in ROWS
+    }
     assert losses["numpy"][0] > losses["numpy"][-1]
     assert all(np.allclose(losses["numpy"], found, rtol=1e-5) for found in losses.values())
 
 
 def test_the_states_are_those_of_the_run(compared, digits):
     """NumPy's file is what the NumPy engine reaches by itself, to the bit: nothing of the timing rounds is in it."""
-    found, network, recipe, provenance = files.load_state(compared[0] / "numpy" / "state.safetensors")
+    found, network, recipe, provenance = files.load_state(
+        compared[0] / "numpy" / "state.safetensors"
+    )
     assert provenance["data"]["train_sha256"] == digits.train.digest
     engine = registry.create("numpy", network, recipe)
     engine.load(state.initial(network, recipe))
     data = engine.upload(digits.train)
     for plan in BatchPlanner(network, recipe, len(digits.train)).plans():
         engine.run(data, plan)
-    assert all(np.allclose(engine.state()[name], array, rtol=0, atol=1e-6) for name, array in found.items())
+    assert all(
+        np.allclose(engine.state()[name], array, rtol=0, atol=1e-6) for name, array in found.items()
+    )
 
 
 def test_tensorboard_sees_three_overlaid_runs(compared):
@@ -169,7 +197,9 @@ def test_figures_and_the_report_are_there_and_small(compared):
 @needs_all
 def test_an_engine_that_follows_another_formula_gets_no_ratio(tmp_path):
     """A copy of the package with one mistake in PyTorch's update, and nothing else changed."""
-    shutil.copytree(ROOT / "triptych", tmp_path / "triptych", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "triptych", tmp_path / "triptych", ignore=shutil.ignore_patterns("__pycache__")
+    )
     path = tmp_path / "triptych" / "engines" / "torch" / "optimizers.py"
     source = path.read_text()
     assert 'group["lr"] = rate' in source
@@ -178,11 +208,16 @@ def test_an_engine_that_follows_another_formula_gets_no_ratio(tmp_path):
     done = run("compare", *options, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "no ratio without proof of equality" in done.stdout
-    assert "differs in float64 at step 1: update, layer hidden: hidden/kernel" in done.stdout.replace("\n", " ")
+    assert (
+        "differs in float64 at step 1: update, layer hidden: hidden/kernel"
+        in done.stdout.replace("\n", " ")
+    )
     assert "withheld" in done.stdout
     row = run_folder.read_results(next((tmp_path / "runs").iterdir()))["runs"][0]["rows"]["torch"]
     assert (row["proved"], row["ratio"]) == (False, None)
-    proof = run("verify", "--steps", "5", "--engines", "torch", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    proof = run(
+        "verify", "--steps", "5", "--engines", "torch", cwd=tmp_path, PYTHONPATH=str(tmp_path)
+    )
     assert proof.returncode == 1
     assert "classic sgd, PyTorch, step 1: update, layer hidden: hidden/kernel[" in proof.stdout
     assert "the reference has" in proof.stdout
@@ -190,7 +225,9 @@ def test_an_engine_that_follows_another_formula_gets_no_ratio(tmp_path):
 
 def without_frameworks(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     hide(cwd, "torch", "tensorflow", "jax")
-    return run("compare", "--epochs", "5", *arguments, cwd=cwd, PYTHONPATH=f"{cwd}{os.pathsep}{ROOT}")
+    return run(
+        "compare", "--epochs", "5", *arguments, cwd=cwd, PYTHONPATH=f"{cwd}{os.pathsep}{ROOT}"
+    )
 
 
 @pytest.mark.parametrize("engines_asked", [(), ("--engines", "numpy")])
@@ -235,7 +272,9 @@ def test_one_missing_framework_leaves_the_others_compared(tmp_path):
     hide(tmp_path, "tensorflow")
     done = run("compare", "--epochs", "5", cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "TensorFlow is not installed: pip install 'triptych[tensorflow]'" in done.stdout.replace("\n", " ")
+    assert "TensorFlow is not installed: pip install 'triptych[tensorflow]'" in done.stdout.replace(
+        "\n", " "
+    )
     assert "Proved equal: NumPy, PyTorch" in done.stdout
 
 
@@ -304,7 +343,9 @@ def test_a_worker_that_dies_takes_only_its_row_out(tmp_path):
     said, errors = process.communicate(timeout=200)
     assert process.returncode == 1, said + errors  # NumPy alone is left: nothing was compared
     assert "Traceback" not in errors
-    assert "PyTorch is not in the table: the PyTorch worker ended with status -9" in said.replace("\n", " ")
+    assert "PyTorch is not in the table: the PyTorch worker ended with status -9" in said.replace(
+        "\n", " "
+    )
     row = run_folder.read_results(next((tmp_path / "runs").iterdir()))["runs"][0]["rows"]["torch"]
     assert "status -9" in row["failed"]
 
@@ -338,17 +379,37 @@ def test_over_seeds_there_is_a_spread(tmp_path):
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++")
 def test_all_backends_are_rows_of_their_own(tmp_path):
     done = run(
-        *("compare", "--hidden", "16,8", "--dropout", "0.2", "--batch-size", "64", "--optimizer", "adam", "--epochs", "1"),
+        *(
+            "compare",
+            "--hidden",
+            "16,8",
+            "--dropout",
+            "0.2",
+            "--batch-size",
+            "64",
+            "--optimizer",
+            "adam",
+            "--epochs",
+            "1",
+        ),
         *("--backends", "all"),
         cwd=tmp_path,
     )
     rows = run_folder.read_results(next((tmp_path / "runs").iterdir()))["runs"][0]["rows"]
     assert list(rows) == [spec.key for spec in specs(all_backends=True)]
-    assert not any(row["failed"] or row["float64"]["divergence"] or row["blocks"]["divergence"] for row in rows.values())
+    assert not any(
+        row["failed"] or row["float64"]["divergence"] or row["blocks"]["divergence"]
+        for row in rows.values()
+    )
     found = {key: row["float32"]["verdict"] for key, row in rows.items()}
     assert found == dict.fromkeys(rows, "rounding") | {"torch-bf16": "precision"}
-    assert {key for key, row in rows.items() if not (row["proved"] and row["ratio"])} == {"torch-bf16"}
-    assert "PyTorch bf16: no ratio without proof of equality. It computes in reduced precision" in done.stdout.replace("\n", " ")
+    assert {key for key, row in rows.items() if not (row["proved"] and row["ratio"])} == {
+        "torch-bf16"
+    }
+    assert (
+        "PyTorch bf16: no ratio without proof of equality. It computes in reduced precision"
+        in done.stdout.replace("\n", " ")
+    )
     assert done.returncode == 0, done.stdout + done.stderr  # it never promised more
 
 
@@ -372,8 +433,24 @@ def test_a_row_whose_compiler_is_missing_says_so(tmp_path):
 @needs_all
 def test_free_randomness_runs_and_says_what_it_proved(tmp_path):
     done = run(
-        *("compare", "--engines", "torch", "--hidden", "8", "--dropout", "0.3", "--batch-size", "128", "--epochs", "2", "--random", "free"),
+        *(
+            "compare",
+            "--engines",
+            "torch",
+            "--hidden",
+            "8",
+            "--dropout",
+            "0.3",
+            "--batch-size",
+            "128",
+            "--epochs",
+            "2",
+            "--random",
+            "free",
+        ),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert run_folder.read_results(next((tmp_path / "runs").iterdir()))["recipe"]["random"] == "free"
+    assert (
+        run_folder.read_results(next((tmp_path / "runs").iterdir()))["recipe"]["random"] == "free"
+    )

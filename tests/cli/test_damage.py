@@ -24,7 +24,13 @@ from triptych.training import loggers
 
 pytestmark = pytest.mark.slow
 
-RECIPE = Recipe(6, 64, Adam(), validation=0.1, callbacks=(EarlyStopping(patience=4), ReduceLROnPlateau(threshold=0.5, patience=1)))
+RECIPE = Recipe(
+    6,
+    64,
+    Adam(),
+    validation=0.1,
+    callbacks=(EarlyStopping(patience=4), ReduceLROnPlateau(threshold=0.5, patience=1)),
+)
 NETWORK = zoo.dense("tiny", [32], 0.2)
 MUTANTS = 100
 
@@ -56,13 +62,20 @@ def test_killed_runs_end_as_if_nothing_had_happened(tmp_path, digits, scale: int
     expected, weights = outcome(straight), states(straight)
     kills = 0
     while kills < 20 * scale:
-        folder = trained(tmp_path / f"{kills}", digits, RECIPE, until=rng.randrange(1, 40), network=NETWORK)
+        folder = trained(
+            tmp_path / f"{kills}", digits, RECIPE, until=rng.randrange(1, 40), network=NETWORK
+        )
         for _ in range(rng.randrange(1, 4)):
             command = [sys.executable, "-c", TRAIN, "train", "numpy", "--resume", str(folder)]
-            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            with subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            ) as process:
                 # From the moment at which it writes on: before that a kill changes nothing.
                 before = (folder / "last" / "state.safetensors").stat().st_mtime_ns
-                while process.poll() is None and (folder / "last" / "state.safetensors").stat().st_mtime_ns == before:
+                while (
+                    process.poll() is None
+                    and (folder / "last" / "state.safetensors").stat().st_mtime_ns == before
+                ):
                     time.sleep(0.001)
                 time.sleep(rng.random() * 0.3)
                 killed = process.poll() is None
@@ -96,7 +109,9 @@ def expected(tmp_path_factory, digits) -> dict:
 
 @pytest.mark.parametrize("name", ["last", "best"])
 @pytest.mark.parametrize("change", [damage.flipped, damage.cut])
-def test_damaged_states_are_refused(driver, tmp_path, young, scale: int, name: str, change: Callable):
+def test_damaged_states_are_refused(
+    driver, tmp_path, young, scale: int, name: str, change: Callable
+):
     """In training; and of the last, in showing the run."""
     rng = random.Random(f"{name} {change}")
     folder = tmp_path / "run"
@@ -120,7 +135,9 @@ def test_forged_states_are_refused_or_trained(driver, tmp_path, young, scale: in
         folder = tmp_path / "run"
         shutil.copytree(young, folder)
         path = folder / ("best" if number % 5 == 0 else "last") / "state.safetensors"
-        path.write_bytes(damage.forged_state(path.read_bytes(), lambda about: damage.changed(about, rng)))
+        path.write_bytes(
+            damage.forged_state(path.read_bytes(), lambda about: damage.changed(about, rng))
+        )
         driver.refused("show", str(folder))
         recipe = damage.about_of((folder / "last" / "state.safetensors").read_bytes()).get("recipe")
         if isinstance(recipe, dict) and recipe.get("epochs") in (2**63, 10**12, 10**400):
@@ -132,7 +149,9 @@ def test_forged_states_are_refused_or_trained(driver, tmp_path, young, scale: in
 
 
 @pytest.mark.parametrize("change", [damage.flipped, damage.cut])
-def test_a_damaged_log_changes_nothing(driver, tmp_path, young, expected, scale: int, change: Callable):
+def test_a_damaged_log_changes_nothing(
+    driver, tmp_path, young, expected, scale: int, change: Callable
+):
     rng = random.Random(f"{change}")
     for _ in range(MUTANTS * scale // 4):
         folder = tmp_path / "run"
@@ -166,7 +185,18 @@ def compared(tmp_path_factory) -> Path:
     """The run folder of a small comparison."""
     pytest.importorskip("torch")
     cwd = tmp_path_factory.mktemp("compared")
-    options = ("--data", "digits", "--engines", "numpy,torch", "--hidden", "4", "--batch-size", "256", "--epochs", "2")
+    options = (
+        "--data",
+        "digits",
+        "--engines",
+        "numpy,torch",
+        "--hidden",
+        "4",
+        "--batch-size",
+        "256",
+        "--epochs",
+        "2",
+    )
     command = [sys.executable, "-P", "-m", "triptych", "compare", *options]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     folder = next((cwd / "runs").iterdir())
@@ -208,14 +238,20 @@ def test_forged_results_are_refused_or_shown(driver, tmp_path, compared, young, 
         path = folder / "results.json"
         whole = path.read_bytes()
         for _ in range(MUTANTS * scale // 2):
-            path.write_bytes(damage.forged_results(whole, lambda results: damage.changed(results, rng)))
+            path.write_bytes(
+                damage.forged_results(whole, lambda results: damage.changed(results, rng))
+            )
             driver.refused("show", str(folder))
             driver.refused("report", str(folder))
-            assert not [place for place in tmp_path.iterdir() if place.name not in ("finished", "run")]
+            assert not [
+                place for place in tmp_path.iterdir() if place.name not in ("finished", "run")
+            ]
         shutil.rmtree(folder)
 
 
-def test_a_report_of_a_damaged_log_says_so_and_keeps_its_figures(driver, tmp_path, compared, scale: int):
+def test_a_report_of_a_damaged_log_says_so_and_keeps_its_figures(
+    driver, tmp_path, compared, scale: int
+):
     rng = random.Random(17)
     folder = tmp_path / "run"
     shutil.copytree(compared, folder)
@@ -245,12 +281,16 @@ def test_a_report_of_a_damaged_state_is_refused(driver, tmp_path, compared, scal
         path.write_bytes((damage.cut if number % 4 == 0 else damage.flipped)(whole, rng))
         assert str(path) in (driver.refused("report", str(folder)) or "")
     path.unlink()
-    assert driver.refused("report", str(folder)) is None  # without it there are no pictures of its units
+    assert (
+        driver.refused("report", str(folder)) is None
+    )  # without it there are no pictures of its units
 
 
 def test_forged_networks_and_recipes_are_refused_or_shown(driver, tmp_path, scale: int):
     rng = random.Random(19)
-    sources = [("--network", zoo.get(name).to_json()) for name in ("regularized", "lenet-bn", "resnet20")]
+    sources = [
+        ("--network", zoo.get(name).to_json()) for name in ("regularized", "lenet-bn", "resnet20")
+    ]
     sources += [("--recipe", RECIPE.to_json()), ("--recipe", zoo.recipe("fast"))]
     for number in range(MUTANTS * scale):
         option, content = sources[number % len(sources)]

@@ -28,13 +28,24 @@ from triptych.training.run import Saved, Session, Settings
 ROOT = Path(triptych.__file__).parents[1]
 CIFAR = ROOT.parent / "shared" / "data" / "cifar10-jpeg"
 CLASSES = ("apple", "pear", "plum")
-needs_torch = pytest.mark.skipif(not registry.entries()["torch"].installed, reason="torch is not installed")
+needs_torch = pytest.mark.skipif(
+    not registry.entries()["torch"].installed, reason="torch is not installed"
+)
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "cache"), "COLUMNS": "160"}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "TRIPTYCH_DATA": str(cwd / "cache"),
+        "COLUMNS": "160",
+    }
     return subprocess.run(
-        [sys.executable, "-m", "triptych", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=600
+        [sys.executable, "-m", "triptych", *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
 
 
@@ -56,29 +67,70 @@ def fruit(tmp_path, monkeypatch) -> Path:
 
 def test_the_network_follows_the_images_and_the_classes(fruit):
     done = run(
-        "train", "numpy", "--data", "fruit", "--hidden", "16", "--batch-size", "8", "--epochs", "30", "--optimizer", "adam", cwd=fruit
+        "train",
+        "numpy",
+        "--data",
+        "fruit",
+        "--hidden",
+        "16",
+        "--batch-size",
+        "8",
+        "--epochs",
+        "30",
+        "--optimizer",
+        "adam",
+        cwd=fruit,
     )
     assert done.returncode == 0, done.stderr
-    assert "Data: fruit, 36 training and 12 test images of 8×8×3, 3 classes (fruit (image files))." in done.stdout
+    assert (
+        "Data: fruit, 36 training and 12 test images of 8×8×3, 3 classes (fruit (image files))."
+        in done.stdout
+    )
     result = json.loads(next(fruit.glob("runs/*/results.json")).read_text())
     assert result["network"]["input_shape"] == [8, 8, 3]
     assert result["data"]["class_names"] == list(CLASSES)
     assert np.array(result["confusion"]).shape == (3, 3)
-    assert result["accuracy"]["right"] == np.trace(result["confusion"]) > 8  # guessing gives 4 of 12
+    assert (
+        result["accuracy"]["right"] == np.trace(result["confusion"]) > 8
+    )  # guessing gives 4 of 12
 
 
 @needs_torch
 def test_a_comparison_of_a_convolution_on_three_classes_has_a_report(fruit):
-    arguments = ("--data", "fruit", "--network", "cnn", "--batch-size", "12", "--epochs", "2", "--engines", "numpy,torch")
+    arguments = (
+        "--data",
+        "fruit",
+        "--network",
+        "cnn",
+        "--batch-size",
+        "12",
+        "--epochs",
+        "2",
+        "--engines",
+        "numpy,torch",
+    )
     done = run("compare", *arguments, cwd=fruit)
     assert done.returncode == 0, done.stdout + done.stderr
     page = next(fruit.glob("runs/*/report.html")).read_text()
-    assert json.dumps(sorted(CLASSES)).replace(" ", "") in page.replace(" ", "")  # the names of the confusion matrix
+    assert json.dumps(sorted(CLASSES)).replace(" ", "") in page.replace(
+        " ", ""
+    )  # the names of the confusion matrix
 
 
 @needs_torch
 def test_a_proof_on_three_classes(fruit):
-    done = run("verify", "--data", "fruit", "--size", "4x6", "--steps", "3", "--engines", "numpy,torch", cwd=fruit)
+    done = run(
+        "verify",
+        "--data",
+        "fruit",
+        "--size",
+        "4x6",
+        "--steps",
+        "3",
+        "--engines",
+        "numpy,torch",
+        cwd=fruit,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "images of 4×6×3, 3 classes" in done.stdout
     assert "All 1 rows equal" in done.stdout
@@ -88,28 +140,43 @@ def test_a_proof_on_three_classes(fruit):
 def flowers(tmp_path) -> Path:
     """A working directory with iris.csv: four features and a column of three words."""
     iris = load_iris()
-    rows = [",".join([*map(str, row), str(iris.target_names[y])]) for row, y in zip(iris.data.tolist(), iris.target, strict=True)]
+    rows = [
+        ",".join([*map(str, row), str(iris.target_names[y])])
+        for row, y in zip(iris.data.tolist(), iris.target, strict=True)
+    ]
     (tmp_path / "iris.csv").write_text("\n".join(["a,b,c,d,species", *rows]))
     return tmp_path
 
 
 def test_a_table_is_trained_and_its_mean_is_in_the_results(flowers):
-    done = run("train", "numpy", "--data", "iris.csv", "--hidden", "16", "--epochs", "200", cwd=flowers)
+    done = run(
+        "train", "numpy", "--data", "iris.csv", "--hidden", "16", "--epochs", "200", cwd=flowers
+    )
     assert done.returncode == 0, done.stderr
     first, how, *_ = done.stdout.splitlines()
-    assert first == "Data: iris, 135 training and 15 test rows of 4 features, standardised by the training rows, 3 classes (iris.csv)."
+    assert (
+        first
+        == "Data: iris, 135 training and 15 test rows of 4 features, standardised by the training rows, 3 classes (iris.csv)."
+    )
     assert how == "  As read: labels in column 5 ('species')."
     result = json.loads(next(flowers.glob("runs/*/results.json")).read_text())
     assert result["data"]["class_names"] == ["setosa", "versicolor", "virginica"]
     assert result["data"]["standardised"]["names"] == ["a", "b", "c", "d"]
-    assert np.abs(np.array(result["data"]["standardised"]["mean"]) - load_iris().data.mean(axis=0)).max() < 0.1
+    assert (
+        np.abs(
+            np.array(result["data"]["standardised"]["mean"]) - load_iris().data.mean(axis=0)
+        ).max()
+        < 0.1
+    )
     assert result["accuracy"]["right"] > 12  # guessing gives 5 of 15
 
 
 @pytest.mark.parametrize("network", ["cnn", "lenet", "resnet20"])
 def test_a_table_has_no_neighbouring_pixels(flowers, network: str):
     table = data.load(str(flowers / "iris.csv"))
-    with pytest.raises(SpecError, match=f"network '{network}' has convolutions or pooling.*--hidden 16"):
+    with pytest.raises(
+        SpecError, match=f"network '{network}' has convolutions or pooling.*--hidden 16"
+    ):
         options.network_of(network, None, 0.0, None, table)
     assert options.network_of("mlp", None, 0.0, None, table).classes == 3
 
@@ -130,7 +197,11 @@ def test_a_table_goes_on_with_the_same_numbers(flowers):
 def test_every_network_of_the_zoo_is_built_for_the_digits_in_grey(digits):
     for name in zoo.ZOO:
         options.network_of(name, None, 0.0, None, digits).check_fits(digits.shape, 10)
-    assert options.network_of("resnet20", None, 0.0).input_shape == (32, 32, 3)  # without data, what it is meant for
+    assert options.network_of("resnet20", None, 0.0).input_shape == (
+        32,
+        32,
+        3,
+    )  # without data, what it is meant for
 
 
 def test_a_network_from_a_file_is_not_changed_to_fit(fruit, digits):
@@ -138,7 +209,9 @@ def test_a_network_from_a_file_is_not_changed_to_fit(fruit, digits):
     path.write_text(json.dumps(zoo.dense("mine", [4]).to_json()))
     assert options.network_of(str(path), None, 0.0, None, digits).classes == 10
     images = data.load(str(fruit / "fruit"))
-    with pytest.raises(SpecError, match=r"takes inputs of shape \(28, 28, 1\), the images are \(8, 8, 3\)"):
+    with pytest.raises(
+        SpecError, match=r"takes inputs of shape \(28, 28, 1\), the images are \(8, 8, 3\)"
+    ):
         options.network_of(str(path), None, 0.0, None, images)
     path.write_text(json.dumps(zoo.dense("mine", [4], shape=(8, 8, 3)).to_json()))
     with pytest.raises(SpecError, match="ends in 10 logits, the data has 3 classes"):
@@ -150,19 +223,36 @@ def test_an_unreadable_image_ends_it_in_one_line(fruit, command: list[str]):
     (fruit / "fruit" / "train" / "pear" / "3.png").write_bytes(b"")
     done = run(*command, "--data", "fruit", cwd=fruit)
     assert done.returncode == 2
-    assert re.fullmatch(r"triptych: fruit/train/pear/3\.png: no bytes where an image is needed;.*--skip-unreadable\n", done.stderr)
+    assert re.fullmatch(
+        r"triptych: fruit/train/pear/3\.png: no bytes where an image is needed;.*--skip-unreadable\n",
+        done.stderr,
+    )
 
 
 def test_what_is_left_out_is_named(fruit):
     for i in range(12):
         (fruit / "fruit" / "train" / CLASSES[i % 3] / f"{i}.png").write_bytes(b"no image")
-    done = run("train", "numpy", "--data", "fruit", "--hidden", "4", "--epochs", "1", "--skip-unreadable", cwd=fruit)
+    done = run(
+        "train",
+        "numpy",
+        "--data",
+        "fruit",
+        "--hidden",
+        "4",
+        "--epochs",
+        "1",
+        "--skip-unreadable",
+        cwd=fruit,
+    )
     assert done.returncode == 0, done.stderr
     assert "24 training and 12 test images" in done.stdout
     assert "12 more cannot be read, and are left out." in done.stdout
     lines = [line for line in done.stdout.splitlines() if line.startswith("  left out: ")]
     assert len(lines) == 11
-    assert lines[0] == "  left out: fruit/train/apple/0.png: not a PNG, JPEG, BMP, GIF, WebP, PPM or TIFF image, but a text file"
+    assert (
+        lines[0]
+        == "  left out: fruit/train/apple/0.png: not a PNG, JPEG, BMP, GIF, WebP, PPM or TIFF image, but a text file"
+    )
     assert lines[-1] == "  left out: … and 2 more"
 
 
@@ -171,7 +261,16 @@ def test_a_run_that_goes_on_reads_its_images_as_it_began(fruit):
     source, reading = str(fruit / "fruit"), Options((5, 4), True)
     dataset = data.load(source, 0, reading)
     network = options.network_of(None, "4", 0.0, None, dataset)
-    begun = Session(Settings("numpy", "eager"), network, Recipe(1), dataset, source, fruit / "runs", None, reading)
+    begun = Session(
+        Settings("numpy", "eager"),
+        network,
+        Recipe(1),
+        dataset,
+        source,
+        fruit / "runs",
+        None,
+        reading,
+    )
     with closing(begun.events()) as events:
         next(events)
     saved = Saved.read(begun.run.folder)
@@ -182,14 +281,18 @@ def test_a_run_that_goes_on_reads_its_images_as_it_began(fruit):
     assert "it comes from the run that goes on" in done.stderr
 
 
-@pytest.mark.parametrize(("text", "size"), [("32", (32, 32)), ("28x32", (28, 32)), ("28X32", (28, 32))])
+@pytest.mark.parametrize(
+    ("text", "size"), [("32", (32, 32)), ("28x32", (28, 32)), ("28X32", (28, 32))]
+)
 def test_sizes(text: str, size: tuple[int, int]):
     assert options.reading_of(text, False).size == size
 
 
 @pytest.mark.parametrize("text", ["", "x", "3x", "3x4x5", "big", "2.5", "0", "-3", "5000"])
 def test_a_size_that_is_none(text: str):
-    with pytest.raises(DataError, match=r"^(--size '.*': give pixels|size .*: give whole numbers from 1 to 4096)"):
+    with pytest.raises(
+        DataError, match=r"^(--size '.*': give pixels|size .*: give whole numbers from 1 to 4096)"
+    ):
         options.reading_of(text, False)
 
 
@@ -198,8 +301,12 @@ def test_a_size_that_is_none(text: str):
 def test_long_decoding_is_said(fruit, monkeypatch, terminal: bool, long: int):
     monkeypatch.setattr(loading, "LONG", long)
     said = io.StringIO()
-    loading.load(Console(file=said, force_terminal=terminal, width=120), str(fruit / "fruit"), 0, data.PLAIN)
-    assert ("decoding images" in said.getvalue().lower() or "Decoding 48 images" in said.getvalue()) == (long < 0)
+    loading.load(
+        Console(file=said, force_terminal=terminal, width=120), str(fruit / "fruit"), 0, data.PLAIN
+    )
+    assert (
+        "decoding images" in said.getvalue().lower() or "Decoding 48 images" in said.getvalue()
+    ) == (long < 0)
 
 
 def test_the_list_tells_what_there_is(fruit):
@@ -217,13 +324,38 @@ def test_the_list_tells_what_there_is(fruit):
 @pytest.mark.parametrize("command", ["train", "compare", "verify"])
 def test_help_names_the_sources(fruit, command: str):
     said = re.sub(r"[│\s]+", " ", run(command, "--help", cwd=fruit).stdout)
-    assert all(word in said for word in ("cifar10", "fashion-mnist", "kmnist", ".parquet", "train/CLASS/", "--size", "--skip-unreadable"))
+    assert all(
+        word in said
+        for word in (
+            "cifar10",
+            "fashion-mnist",
+            "kmnist",
+            ".parquet",
+            "train/CLASS/",
+            "--size",
+            "--skip-unreadable",
+        )
+    )
 
 
-@pytest.mark.skipif(not CIFAR.is_dir(), reason="shared/data/cifar10-jpeg is not beside the repository")
+@pytest.mark.skipif(
+    not CIFAR.is_dir(), reason="shared/data/cifar10-jpeg is not beside the repository"
+)
 def test_cifar_from_hugging_face_in_one_command(tmp_path):
     source = str(CIFAR / "test.parquet")
-    done = run("train", "numpy", "--network", "lenet", "--data", source, "--batch-size", "500", "--epochs", "1", cwd=tmp_path)
+    done = run(
+        "train",
+        "numpy",
+        "--network",
+        "lenet",
+        "--data",
+        source,
+        "--batch-size",
+        "500",
+        "--epochs",
+        "1",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert "Data: test, 9,000 training and 1,000 test images of 32×32×3, 10 classes" in done.stdout
     assert "triptych data fetch mnist" not in done.stdout

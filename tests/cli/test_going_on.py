@@ -35,13 +35,17 @@ RECIPES = {
     "constant": RECIPE,
     "a staircase": replace(RECIPE, schedule=Step(every=2.0, warmup=0.5)),
     "a cosine of its own length": replace(RECIPE, schedule=Cosine(epochs=4.0)),
-    "cuts on a plateau": replace(RECIPE, callbacks=(ReduceLROnPlateau(threshold=0.9, factor=0.5, patience=1),)),
+    "cuts on a plateau": replace(
+        RECIPE, callbacks=(ReduceLROnPlateau(threshold=0.9, factor=0.5, patience=1),)
+    ),
     "early stopping that does not come": replace(RECIPE, callbacks=(EarlyStopping(patience=4),)),
 }
 
 
 @pytest.mark.parametrize("kind", RECIPES)
-def test_more_epochs_are_those_of_a_run_that_had_them_from_the_beginning(driver, tmp_path, digits, kind: str):
+def test_more_epochs_are_those_of_a_run_that_had_them_from_the_beginning(
+    driver, tmp_path, digits, kind: str
+):
     recipe = RECIPES[kind]
     folder = trained(tmp_path / "three", digits, recipe)
     assert outcome(folder)["recipe"]["epochs"] == 3
@@ -59,7 +63,9 @@ def test_a_run_that_was_stopped_is_lengthened_and_shortened(driver, tmp_path, di
     for epochs in (2, 5):
         folder = trained(tmp_path / f"{epochs}", digits, until=PER_EPOCH + 3)
         assert not (folder / "results.json").exists()
-        assert driver.run("train", "numpy", "--resume", str(folder), "--epochs", str(epochs))[0] == 0
+        assert (
+            driver.run("train", "numpy", "--resume", str(folder), "--epochs", str(epochs))[0] == 0
+        )
         straight = trained(tmp_path / f"straight-{epochs}", digits, replace(RECIPE, epochs=epochs))
         assert states(folder) == states(straight)
         assert outcome(folder) == outcome(straight)
@@ -71,14 +77,21 @@ def test_a_schedule_that_lasts_to_the_end_changes_its_rates_from_there_on(driver
     folder = trained(tmp_path, digits, replace(RECIPE, schedule=schedule))
     status, said, _ = driver.run("train", "numpy", "--resume", str(folder), "--epochs", "5")
     assert status == 0
-    assert "The schedule cosine lasts to the end of the run, so its rates change from here on" in said
+    assert (
+        "The schedule cosine lasts to the end of the run, so its rates change from here on" in said
+    )
     rates = [epoch["rate"] for epoch in outcome(folder)["history"]]
-    expected = [schedule.at(PER_EPOCH * n - 1, PER_EPOCH, 3 if n <= 3 else 5) * 0.001 for n in range(1, 6)]
+    expected = [
+        schedule.at(PER_EPOCH * n - 1, PER_EPOCH, 3 if n <= 3 else 5) * 0.001 for n in range(1, 6)
+    ]
     assert rates == pytest.approx(expected, rel=1e-12)
 
 
 def test_epochs_that_make_no_sense_are_refused(driver, tmp_path, digits):
-    done, begun = trained(tmp_path / "done", digits), trained(tmp_path / "begun", digits, until=PER_EPOCH + 3)
+    done, begun = (
+        trained(tmp_path / "done", digits),
+        trained(tmp_path / "begun", digits, until=PER_EPOCH + 3),
+    )
     before = (done / "results.json").read_bytes()
     for folder, epochs, says in (
         (done, 3, "--epochs 3: this run is finished after 3 epochs; give more"),
@@ -86,7 +99,9 @@ def test_epochs_that_make_no_sense_are_refused(driver, tmp_path, digits):
         (begun, 1, "--epochs 1: this run is in its epoch 2 already; give at least 2"),
         (begun, -1, "--epochs -1: this run is in its epoch 2 already"),
     ):
-        assert says in (driver.refused("train", "numpy", "--resume", str(folder), "--epochs", str(epochs)) or "")
+        assert says in (
+            driver.refused("train", "numpy", "--resume", str(folder), "--epochs", str(epochs)) or ""
+        )
     assert "this run is finished after 3 epochs; train it further with --epochs N" in (
         driver.refused("train", "numpy", "--resume", str(done)) or ""
     )
@@ -99,7 +114,10 @@ def test_a_run_that_early_stopping_ended_is_not_lengthened(driver, tmp_path, dig
     assert outcome(folder)["stopped"]
     message = driver.refused("train", "numpy", "--resume", str(folder), "--epochs", "30")
     assert message
-    assert "a callback ended this run after epoch 2 (validation_loss was not better for 1 epochs)" in message
+    assert (
+        "a callback ended this run after epoch 2 (validation_loss was not better for 1 epochs)"
+        in message
+    )
 
 
 def test_the_finished_result_stays_until_the_longer_run_is_finished(driver, tmp_path, digits):
@@ -107,7 +125,9 @@ def test_the_finished_result_stays_until_the_longer_run_is_finished(driver, tmp_
     before = (folder / "results.json").read_bytes()
     saved = run.Saved.read(folder).going_on(5)
     settings = run.Settings("numpy", "eager")
-    running = run.Session(settings, saved.network, saved.recipe, digits, "digits", tmp_path, saved, saved.reading)
+    running = run.Session(
+        settings, saved.network, saved.recipe, digits, "digits", tmp_path, saved, saved.reading
+    )
     for event in running.events():
         if event["step"] >= 4 * PER_EPOCH + 2:
             running.training.stop()
@@ -115,7 +135,10 @@ def test_the_finished_result_stays_until_the_longer_run_is_finished(driver, tmp_
     status, said, _ = driver.run("show", str(folder))
     assert status == 0
     assert "Test accuracy, weights of epoch 3" in said
-    assert f"Not finished: saved after step {running.training.position.step}, in epoch 5 of 5; go on with: triptych train ENGINE" in said
+    assert (
+        f"Not finished: saved after step {running.training.position.step}, in epoch 5 of 5; go on with: triptych train ENGINE"
+        in said
+    )
     assert driver.run("train", "numpy", "--resume", str(folder))[0] == 0
     straight = trained(tmp_path / "five", digits, replace(RECIPE, epochs=5))
     assert states(folder) == states(straight)
@@ -126,7 +149,10 @@ def test_trained_and_killed_before_the_test(driver, tmp_path, digits):
     folder = trained(tmp_path, digits)
     before = outcome(folder)
     (folder / "results.json").unlink()
-    assert "Not finished: trained for 3 epochs, and not yet tested" in driver.run("show", str(folder))[1]
+    assert (
+        "Not finished: trained for 3 epochs, and not yet tested"
+        in driver.run("show", str(folder))[1]
+    )
     assert driver.run("train", "numpy", "--resume", str(folder))[0] == 0
     assert outcome(folder) == before
 
@@ -141,8 +167,18 @@ def test_the_best_state_belongs_to_the_run(driver, tmp_path, digits):
     wrong = {
         "of another network or recipe": (state.initial(other, recipe), other, recipe, about),
         "another network or recipe": (kept, network, replace(recipe, seed=1), about),
-        "not the one that this run saved in epoch": (state.initial(network, recipe), network, recipe, about),
-        "of epoch 1, where the run had its best in epoch": (kept, network, recipe, about | {"epoch": 1}),
+        "not the one that this run saved in epoch": (
+            state.initial(network, recipe),
+            network,
+            recipe,
+            about,
+        ),
+        "of epoch 1, where the run had its best in epoch": (
+            kept,
+            network,
+            recipe,
+            about | {"epoch": 1},
+        ),
         "must be a whole number": (kept, network, recipe, about | {"epoch": "1"}),
         "KeyError": (kept, network, recipe, {"engine": "numpy"}),
     }
@@ -153,7 +189,9 @@ def test_the_best_state_belongs_to_the_run(driver, tmp_path, digits):
         assert says in message
         assert str(path) in message
     path.unlink()
-    assert "missing, where the run had its best in epoch 3" in (driver.refused("train", "numpy", "--resume", str(folder)) or "")
+    assert "missing, where the run had its best in epoch 3" in (
+        driver.refused("train", "numpy", "--resume", str(folder)) or ""
+    )
     path.write_bytes(whole)
     assert driver.run("train", "numpy", "--resume", str(folder))[0] == 0
     assert outcome(folder) == outcome(trained(tmp_path / "straight", digits, recipe))
@@ -189,7 +227,9 @@ def old_format(path: Path) -> None:
         about["SHA"] = h.hexdigest()
 
     path.write_bytes(damage.forged_state(content, change).replace(b"SHA", b"sha256", 1))
-    blob = path.read_bytes()  # the name above is longer than its place: the header's length and end are put right
+    blob = (
+        path.read_bytes()
+    )  # the name above is longer than its place: the header's length and end are put right
     end = blob.index(b"}", blob.rindex(b"data_offsets")) + 2
     arrays = blob[len(blob) - sum(array.nbytes for array in kept.values()) :]
     header = blob[8:end]
@@ -237,7 +277,9 @@ def test_a_run_that_was_killed_before_its_first_checkpoint(driver, tmp_path, log
         assert "nothing can go on from it; begin a new one" in message
 
 
-@pytest.mark.parametrize("kind", ["a byte", "brackets", "a step that is none", "no log", "nothing", "a pipe"])
+@pytest.mark.parametrize(
+    "kind", ["a byte", "brackets", "a step that is none", "no log", "nothing", "a pipe"]
+)
 def test_a_damaged_log_keeps_no_run_from_going_on(driver, tmp_path, digits, kind: str):
     if kind == "a pipe" and not hasattr(os, "mkfifo"):
         pytest.skip("this system has no named pipes")
@@ -298,16 +340,28 @@ FORGERIES = {
     "a source of another type": lambda about: about["provenance"].update(source=["digits"]),
     "no digest of the data": lambda about: about["provenance"]["data"].pop("train_sha256"),
     "no data": lambda about: about["provenance"].update(data=None),
-    "a size of one number": lambda about: about["provenance"].update(reading={"size": [1], "skip_unreadable": False}),
-    "a size of words": lambda about: about["provenance"].update(reading={"size": ["a", "b"], "skip_unreadable": False}),
+    "a size of one number": lambda about: about["provenance"].update(
+        reading={"size": [1], "skip_unreadable": False}
+    ),
+    "a size of words": lambda about: about["provenance"].update(
+        reading={"size": ["a", "b"], "skip_unreadable": False}
+    ),
     "a step of another type": lambda about: about["provenance"]["training"].update(step="3"),
     "a step that does not fit": lambda about: about["provenance"]["training"].update(step=10**6),
     "no memories": lambda about: about["provenance"]["training"].update(memories={}),
-    "memories of another callback": lambda about: about["provenance"]["training"].update(memories={"early-stopping": {}}),
+    "memories of another callback": lambda about: about["provenance"]["training"].update(
+        memories={"early-stopping": {}}
+    ),
     "a history of numbers": lambda about: about["provenance"]["training"].update(history=[1]),
-    "a history without losses": lambda about: about["provenance"]["training"]["history"][0].pop("loss"),
-    "a history in another order": lambda about: about["provenance"]["training"]["history"][0].update(epoch=7),
-    "a validation that is a word": lambda about: about["provenance"]["training"]["history"][0].update(validation_accuracy="high"),
+    "a history without losses": lambda about: about["provenance"]["training"]["history"][0].pop(
+        "loss"
+    ),
+    "a history in another order": lambda about: about["provenance"]["training"]["history"][
+        0
+    ].update(epoch=7),
+    "a validation that is a word": lambda about: about["provenance"]["training"]["history"][
+        0
+    ].update(validation_accuracy="high"),
     "a rate that is none": lambda about: about["provenance"]["training"].update(base_rate=None),
     "a best state of another epoch": lambda about: about["provenance"]["best"].update(epoch=9),
     "a best state that is a word": lambda about: about["provenance"].update(best="yes"),
@@ -365,6 +419,11 @@ def test_a_finished_run_is_shown_whatever_became_of_its_states(driver, tmp_path,
 
 def test_tensorboard_leaves_out_what_was_not_finite(tmp_path):
     pytest.importorskip("tensorboardX")
-    with closing(loggers.TensorBoard(tmp_path, [{"type": "epoch", "step": 1, "validation_loss": None, "validation_accuracy": 0.5}])):
+    with closing(
+        loggers.TensorBoard(
+            tmp_path,
+            [{"type": "epoch", "step": 1, "validation_loss": None, "validation_accuracy": 0.5}],
+        )
+    ):
         pass
     assert np.size(list(tmp_path.glob("events.out.tfevents.*"))) == 1

@@ -17,7 +17,9 @@ TRAINED = ("--data", "digits", "--hidden", "8", "--batch-size", "256", "--epochs
 def run(cwd: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     own = {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "no-data"), "COLUMNS": "120"} | more
     command = [sys.executable, "-m", "triptych", *arguments]
-    return subprocess.run(command, cwd=cwd, env=os.environ | own, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, cwd=cwd, env=os.environ | own, capture_output=True, text=True, timeout=300
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,9 @@ def test_show_into_a_closed_pipe_blames_no_file(compared):
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "triptych", "show", str(compared)]
-    done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120)
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120
+    )
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
 
@@ -51,7 +55,9 @@ def test_show_into_a_closed_pipe_blames_no_file(compared):
 def test_control_characters_of_results_are_escaped(compared, tmp_path):
     """Schema 1 has no digest, so that anybody can write such a file."""
     text = (compared / "results.json").read_text()
-    forged = text.replace('"schema": 2', '"schema": 1').replace('"label": "NumPy"', '"label": "\\u001b[2JNumPy\\u0007"')
+    forged = text.replace('"schema": 2', '"schema": 1').replace(
+        '"label": "NumPy"', '"label": "\\u001b[2JNumPy\\u0007"'
+    )
     assert forged != text
     (tmp_path / "results.json").write_text(forged)
     done = run(tmp_path, "show", str(tmp_path))
@@ -68,7 +74,9 @@ def test_damaged_pictures_are_refused(compared, tmp_path, damage: str):
     for name in ("results.json", "events.jsonl"):
         (run_folder / name).write_bytes((compared / name).read_bytes())
     (run_folder / "numpy").mkdir()
-    (run_folder / "numpy" / "state.safetensors").write_bytes((compared / "numpy" / "state.safetensors").read_bytes())
+    (run_folder / "numpy" / "state.safetensors").write_bytes(
+        (compared / "numpy" / "state.safetensors").read_bytes()
+    )
     path = run_folder / "misclassified.safetensors"
     if damage == "a named pipe":
         os.mkfifo(path)
@@ -115,7 +123,12 @@ def test_a_quote_that_is_never_closed_costs_little(tmp_path):
         "print(machine.peak_memory() or 0)\n"
     ).replace("data.DataError", "Exception")
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     said, peak_bytes = done.stdout.splitlines()
     assert said.startswith("q.csv.gz: line 2")

@@ -22,7 +22,17 @@ pytestmark = [
 ]
 
 ROOT = Path(triptych.__file__).parents[1]
-COMPARE = ("compare", "--data", "digits", "--hidden", "4", "--batch-size", "64", "--engines", "numpy,torch")
+COMPARE = (
+    "compare",
+    "--data",
+    "digits",
+    "--hidden",
+    "4",
+    "--batch-size",
+    "64",
+    "--engines",
+    "numpy,torch",
+)
 
 
 def started(cwd: Path, epochs: int) -> subprocess.Popen[str]:

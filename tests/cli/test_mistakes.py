@@ -16,9 +16,18 @@ ROOT = Path(triptych.__file__).parents[1]
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "none"), "COLUMNS": "120"}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "TRIPTYCH_DATA": str(cwd / "none"),
+        "COLUMNS": "120",
+    }
     return subprocess.run(
-        [sys.executable, "-m", "triptych", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "triptych", *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
@@ -29,37 +38,91 @@ MISTAKES = {
     "a misspelt network": (["compare", "--network", "clasic"], "did you mean 'classic'"),
     "a misspelt optimizer": (["compare", "--optimizer", "adamm"], "did you mean 'adam'"),
     "a misspelt engine": (["compare", "--engines", "pytorch"], "did you mean 'torch'"),
-    "a backend where an engine is asked for": (["train", "torch/onednn"], "triptych train torch --backend onednn"),
-    "an unknown backend": (["compare", "--engines", "torch/fit"], "no backend 'fit'; known: eager, onednn, bf16, compiled"),
+    "a backend where an engine is asked for": (
+        ["train", "torch/onednn"],
+        "triptych train torch --backend onednn",
+    ),
+    "an unknown backend": (
+        ["compare", "--engines", "torch/fit"],
+        "no backend 'fit'; known: eager, onednn, bf16, compiled",
+    ),
     "an unknown dtype": (["compare", "--dtype", "float16"], "dtype 'float16' is unknown"),
     "no batch": (["compare", "--batch-size", "many"], "give a whole number, or full"),
-    "batch of none": (["compare", "--batch-size", "0"], "batch_size must be a whole number of at least 1"),
+    "batch of none": (
+        ["compare", "--batch-size", "0"],
+        "batch_size must be a whole number of at least 1",
+    ),
     "a negative rate": (["compare", "--rate", "-1"], "rate must be a number above 0, not -1.0"),
     "no widths": (["compare", "--hidden", "128;64"], "give whole numbers with commas"),
     "a width of none": (["compare", "--hidden", "0"], "units must be a whole number of at least 1"),
     "dropout alone": (["compare", "--dropout", "0.2"], "--dropout needs --hidden"),
-    "all dropped": (["compare", "--hidden", "8", "--dropout", "1"], "layer 'dropout': rate must be in [0, 1), not 1.0"),
-    "a network file that is not there": (["compare", "--network", "my.json"], "my.json: cannot be read"),
+    "all dropped": (
+        ["compare", "--hidden", "8", "--dropout", "1"],
+        "layer 'dropout': rate must be in [0, 1), not 1.0",
+    ),
+    "a network file that is not there": (
+        ["compare", "--network", "my.json"],
+        "my.json: cannot be read",
+    ),
     "no epochs": (["compare", "--epochs", "0"], "epochs must be a whole number of at least 1"),
     "a negative seed": (["verify", "--seed", "-1"], "seed must be a whole number"),
-    "a device that is not here": (["compare", "--device", "cuda", "--epochs", "1"], "PyTorch sees no cuda device on this machine"),
-    "a device by its other name": (["compare", "--device", "gpu"], "device 'gpu' is unknown; did you mean 'cuda'?"),
+    "a device that is not here": (
+        ["compare", "--device", "cuda", "--epochs", "1"],
+        "PyTorch sees no cuda device on this machine",
+    ),
+    "a device by its other name": (
+        ["compare", "--device", "gpu"],
+        "device 'gpu' is unknown; did you mean 'cuda'?",
+    ),
     "such a device, to verify": (["verify", "--device", "GPU"], "did you mean 'cuda'?"),
     "such a device, to train": (["train", "numpy", "--device", "gpu"], "did you mean 'cuda'?"),
-    "two networks": (["compare", "--network", "cnn", "--hidden", "64"], "--network cnn and --hidden 64 both say which network"),
-    "widths, before data is read": (["train", "numpy", "--hidden", "abc", "--data", "nope.csv"], "--hidden 'abc': give whole numbers"),
-    "a warm-up before the beginning": (["train", "numpy", "--warmup", "-1"], "--warmup -1: give a number of epochs, 0 or more"),
-    "a warm-up that is no number": (["train", "numpy", "--warmup", "nan"], "--warmup nan: give a number of epochs"),
-    "a network that is too large": (["train", "numpy", "--hidden", "1000000000", "--data", "digits"], "not enough memory"),
-    "a network file that is too large": (["show", "--network", "large.json"], "a file of at most 4 MiB is needed"),
+    "two networks": (
+        ["compare", "--network", "cnn", "--hidden", "64"],
+        "--network cnn and --hidden 64 both say which network",
+    ),
+    "widths, before data is read": (
+        ["train", "numpy", "--hidden", "abc", "--data", "nope.csv"],
+        "--hidden 'abc': give whole numbers",
+    ),
+    "a warm-up before the beginning": (
+        ["train", "numpy", "--warmup", "-1"],
+        "--warmup -1: give a number of epochs, 0 or more",
+    ),
+    "a warm-up that is no number": (
+        ["train", "numpy", "--warmup", "nan"],
+        "--warmup nan: give a number of epochs",
+    ),
+    "a network that is too large": (
+        ["train", "numpy", "--hidden", "1000000000", "--data", "digits"],
+        "not enough memory",
+    ),
+    "a network file that is too large": (
+        ["show", "--network", "large.json"],
+        "a file of at most 4 MiB is needed",
+    ),
     "a network file with a long key": (["show", "--network", "long.json"], "unknown key 'kkkk"),
     "markup in an argument": (["show", "[/b]"], "[/b]: holds no results.json"),
     "markup in an engine": (["train", "[/b]"], "engine '[/b]' is unknown"),
-    "a network for other images": (["compare", "--network", "other.json"], "takes inputs of shape (32, 32, 1)"),
-    "everything and one": (["verify", "--all", "--network", "custom"], "it stands for every network"),
-    "layers and one network": (["verify", "--layers", "--network", "custom"], "it stands for networks of its own"),
-    "more threads than processors": (["compare", "--threads", "9999", "--epochs", "1"], "9999 threads where this machine has"),
-    "more threads than processors, to verify": (["verify", "--threads", "9999"], "9999 threads where this machine has"),
+    "a network for other images": (
+        ["compare", "--network", "other.json"],
+        "takes inputs of shape (32, 32, 1)",
+    ),
+    "everything and one": (
+        ["verify", "--all", "--network", "custom"],
+        "it stands for every network",
+    ),
+    "layers and one network": (
+        ["verify", "--layers", "--network", "custom"],
+        "it stands for networks of its own",
+    ),
+    "more threads than processors": (
+        ["compare", "--threads", "9999", "--epochs", "1"],
+        "9999 threads where this machine has",
+    ),
+    "more threads than processors, to verify": (
+        ["verify", "--threads", "9999"],
+        "9999 threads where this machine has",
+    ),
     "no run": (["report"], "no finished run"),
     "not a run": (["report", "."], "holds no results.json"),
     "a misspelt fetch": (["data", "fetch", "mnis"], "did you mean 'mnist'"),
@@ -73,7 +136,9 @@ MISTAKES = {
 @pytest.mark.parametrize("kind", MISTAKES)
 def test_a_mistake_is_answered_in_words(tmp_path, kind: str):
     arguments, says = MISTAKES[kind]
-    (tmp_path / "other.json").write_text(json.dumps(zoo.dense("other", [4], shape=(32, 32, 1)).to_json()))
+    (tmp_path / "other.json").write_text(
+        json.dumps(zoo.dense("other", [4], shape=(32, 32, 1)).to_json())
+    )
     (tmp_path / "large.json").write_bytes(bytes(5 * 2**20))
     (tmp_path / "long.json").write_text(json.dumps({"k" * 1_000_000: 1}))
     done = run(*arguments, cwd=tmp_path)
@@ -85,7 +150,19 @@ def test_a_mistake_is_answered_in_words(tmp_path, kind: str):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["compare"], ["verify"], ["report"], ["show"], ["data"], ["data", "fetch"], ["data", "list"], ["map"], ["advise"]]
+    "command",
+    [
+        [],
+        ["compare"],
+        ["verify"],
+        ["report"],
+        ["show"],
+        ["data"],
+        ["data", "fetch"],
+        ["data", "list"],
+        ["map"],
+        ["advise"],
+    ],
 )
 def test_every_command_has_help_that_teaches(tmp_path, command: list[str]):
     done = run(*command, "--help", cwd=tmp_path)
@@ -121,7 +198,9 @@ def test_show_prints_the_network_and_its_file_comes_back(tmp_path):
     done = run("show", "--hidden", "32,16", "--dropout", "0.1", cwd=tmp_path)
     assert "Dropout(rate=0.1)" in done.stdout
     assert f"{784 * 32 + 32 + 32 * 16 + 16 + 16 * 10 + 10:,}" in done.stdout
-    (tmp_path / "mine.json").write_text(run("show", "--network", "custom", "--as-json", cwd=tmp_path).stdout)
+    (tmp_path / "mine.json").write_text(
+        run("show", "--network", "custom", "--as-json", cwd=tmp_path).stdout
+    )
     assert "109,386" in run("show", "--network", "mine.json", cwd=tmp_path).stdout
 
 

@@ -24,8 +24,13 @@ def rendered(console: Console, thing) -> list[str]:
     return capture.get().splitlines()
 
 
-@pytest.mark.parametrize(("width", "shown"), [(60, "loss"), (80, "validation accuracy"), (120, "rate")])
-@pytest.mark.parametrize(("seconds", "left"), [(83, r"0:01:\d\d"), (80_000, r"22:\d\d:\d\d"), (500_000, r"13\d:\d\d:\d\d")])
+@pytest.mark.parametrize(
+    ("width", "shown"), [(60, "loss"), (80, "validation accuracy"), (120, "rate")]
+)
+@pytest.mark.parametrize(
+    ("seconds", "left"),
+    [(83, r"0:01:\d\d"), (80_000, r"22:\d\d:\d\d"), (500_000, r"13\d:\d\d:\d\d")],
+)
 def test_the_time_left_is_never_cut(width: int, shown: str, seconds: float, left: str, monkeypatch):
     """The rate goes first, then the accuracy."""
     console = terminal(width)
@@ -36,9 +41,20 @@ def test_the_time_left_is_never_cut(width: int, shown: str, seconds: float, left
     each = seconds / (13_000 - 24)
     for step in range(1, 25):
         now[0] += each
-        progress.see({"type": "block", "epoch": 1, "step": step, "losses": [0.6412], "rate": 0.00339})
+        progress.see(
+            {"type": "block", "epoch": 1, "step": step, "losses": [0.6412], "rate": 0.00339}
+        )
         if step == 2:
-            progress.see({"type": "epoch", "epoch": 1, "loss": 0.6, "validation_loss": 0.1571, "validation_accuracy": 0.985} | RATES)
+            progress.see(
+                {
+                    "type": "epoch",
+                    "epoch": 1,
+                    "loss": 0.6,
+                    "validation_loss": 0.1571,
+                    "validation_accuracy": 0.985,
+                }
+                | RATES
+            )
     (line,) = rendered(console, progress._bar.get_renderable())
     assert len(line.rstrip()) <= width
     assert re.search(rf"{left} *$", line), line
@@ -53,20 +69,39 @@ RATES = {"rate": 0.00339, "seconds": 1.0}
 def test_an_epochs_line_names_the_validation_accuracy():
     out = io.StringIO()
     progress = TrainingProgress(Console(file=out, width=60), 5, 26)
-    progress.see({"type": "epoch", "epoch": 1, "loss": 0.6412, "validation_loss": 0.1571, "validation_accuracy": 0.985} | RATES)
+    progress.see(
+        {
+            "type": "epoch",
+            "epoch": 1,
+            "loss": 0.6412,
+            "validation_loss": 0.1571,
+            "validation_accuracy": 0.985,
+        }
+        | RATES
+    )
     said = "epoch 1/5: loss 0.6412, validation loss 0.1571, validation accuracy 98.50%, rate 0.00339, 1 s\n"
     assert out.getvalue() == said
 
 
 def test_label_smoothing_is_explained_where_both_losses_are_seen():
     smoothed = Recipe(5, 64, loss=Loss(label_smoothing=0.1), validation=0.1)
-    assert "Label smoothing 0.1 adds to the loss, but not to the validation loss" in loss_note(smoothed)
+    assert "Label smoothing 0.1 adds to the loss, but not to the validation loss" in loss_note(
+        smoothed
+    )
     assert loss_note(Recipe(5, 64, validation=0.1)) is None
     assert loss_note(Recipe(5, 64, loss=Loss(label_smoothing=0.1))) is None
 
 
 def block(row: str, step: int, number: int, *, training: bool) -> dict:
-    return {"type": "block", "row": row, "seconds": 0.0012, "training": training, "step": step, "losses": [0.5], "round": number}
+    return {
+        "type": "block",
+        "row": row,
+        "seconds": 0.0012,
+        "training": training,
+        "step": step,
+        "losses": [0.5],
+        "round": number,
+    }
 
 
 def after_training(number: int, counted: int) -> dict:
@@ -81,13 +116,20 @@ def test_the_view_fits_and_breaks_no_name(width: int):
     for row in LABELS:
         view.see(block(row, 400, 0, training=True))
     view.see({"type": "round", "round": 0, "training": True, "counted": 0, "needed": 15})
-    view.see({"type": "evaluation", "step": 400, "rows": {row: {"accuracy": 0.985} for row in LABELS}})
+    view.see(
+        {"type": "evaluation", "step": 400, "rows": {row: {"accuracy": 0.985} for row in LABELS}}
+    )
     view.see(after_training(12, 9))
     lines = rendered(console, view)
     assert max(len(line.rstrip()) for line in lines) <= width
-    assert any(line.startswith("PyTorch compiled ") and "98.50%" in line and "1.2" in line for line in lines)
+    assert any(
+        line.startswith("PyTorch compiled ") and "98.50%" in line and "1.2" in line
+        for line in lines
+    )
     said = " ".join(line.strip() for line in lines)
-    assert "trained; timing goes on, round 12 of at most 45: 9 of 15 needed rounds are timed" in said
+    assert (
+        "trained; timing goes on, round 12 of at most 45: 9 of 15 needed rounds are timed" in said
+    )
 
 
 def piped(*events: dict) -> list[str]:
@@ -99,20 +141,29 @@ def piped(*events: dict) -> list[str]:
 
 
 def test_a_wait_says_until_when_once():
-    waits = [{"type": "waiting", "others": others, "seconds": seconds} for others, seconds in ((None, 60), (0.62, 59))]
+    waits = [
+        {"type": "waiting", "others": others, "seconds": seconds}
+        for others, seconds in ((None, 60), (0.62, 59))
+    ]
     (line,) = piped(*waits)
-    assert re.fullmatch(r"the machine is busy: waiting until \d\d:\d\d:\d\d at the latest, .*; Ctrl-C stops", line)
+    assert re.fullmatch(
+        r"the machine is busy: waiting until \d\d:\d\d:\d\d at the latest, .*; Ctrl-C stops", line
+    )
     console = terminal(80)
     view = View(console, LABELS)
     view.see(waits[1])
-    assert "the machine is busy (others use 62% of it): waiting until" in " ".join(rendered(console, view))
+    assert "the machine is busy (others use 62% of it): waiting until" in " ".join(
+        rendered(console, view)
+    )
 
 
 def test_a_missing_engine_is_named_once():
     why = "PyTorch is not installed: pip install 'triptych[torch]'"
     view_labels = {"torch": "PyTorch"}
     out = io.StringIO()
-    View(Console(file=out, width=80), view_labels).see({"type": "failed", "row": "torch", "why": why})
+    View(Console(file=out, width=80), view_labels).see(
+        {"type": "failed", "row": "torch", "why": why}
+    )
     assert out.getvalue() == why + "\n"
 
 

@@ -35,7 +35,11 @@ main()
 
 
 def environment(cwd: Path, **more: str) -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "cache"), "COLUMNS": "200"} | more
+    return (
+        os.environ
+        | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "cache"), "COLUMNS": "200"}
+        | more
+    )
 
 
 # Another test of this process may have imported JAX, which warns of every fork; here the child runs another program at once.
@@ -43,14 +47,23 @@ FORKS = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarni
 
 
 def started(cwd: Path, *arguments: str, **options) -> subprocess.Popen[bytes]:
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment(cwd)} | options
+    pipes = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "env": environment(cwd),
+    } | options
     return subprocess.Popen([sys.executable, "-m", "triptych", *arguments], cwd=cwd, **pipes)
 
 
 def run(cwd: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "triptych", *arguments]
     return subprocess.run(
-        command, cwd=cwd, env=environment(cwd, **more), capture_output=True, timeout=300, encoding=more.get("PYTHONIOENCODING", "utf-8")
+        command,
+        cwd=cwd,
+        env=environment(cwd, **more),
+        capture_output=True,
+        timeout=300,
+        encoding=more.get("PYTHONIOENCODING", "utf-8"),
     )
 
 
@@ -77,10 +90,19 @@ def last_step(folder: Path) -> int:
     return max(event.get("step", 0) for event in read_events(folder))
 
 
-@pytest.mark.parametrize("at", [1, 60, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 150, 300))])
+@pytest.mark.parametrize(
+    "at", [1, 60, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 150, 300))]
+)
 def test_ctrl_c_while_modules_are_imported_is_no_traceback(tmp_path, at: int):
     command = [sys.executable, "-c", EARLY, str(at), *LONG]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 130, done.stderr
     assert "stopped" in done.stderr
     assert "Traceback" not in done.stderr
@@ -88,7 +110,12 @@ def test_ctrl_c_while_modules_are_imported_is_no_traceback(tmp_path, at: int):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
 @pytest.mark.parametrize(
-    "name", ["SIGHUP", pytest.param("SIGTERM", marks=pytest.mark.slow), pytest.param("SIGINT", marks=pytest.mark.slow)]
+    "name",
+    [
+        "SIGHUP",
+        pytest.param("SIGTERM", marks=pytest.mark.slow),
+        pytest.param("SIGINT", marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_saves_what_was_done(tmp_path, name: str):
     process = started(tmp_path, *LONG)
@@ -147,11 +174,16 @@ def test_ctrl_c_many_times_changes_nothing(tmp_path):
         time.sleep(0.002)
     _, errors = process.communicate(timeout=60)
     assert b"Traceback" not in errors
-    assert process.returncode in (130, -signal.SIGINT)  # the last one may meet an interpreter that has ended
+    assert process.returncode in (
+        130,
+        -signal.SIGINT,
+    )  # the last one may meet an interpreter that has ended
     assert steps_made(folder) > 0
 
 
-@pytest.mark.parametrize("command", [("--help",), (*LONG,), pytest.param(("train", "--help"), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "command", [("--help",), (*LONG,), pytest.param(("train", "--help"), marks=pytest.mark.slow)]
+)
 def test_a_reader_that_ends_is_not_a_divergence(tmp_path, command: tuple[str, ...]):
     read, write = os.pipe()
     os.close(read)
@@ -162,7 +194,13 @@ def test_a_reader_that_ends_is_not_a_divergence(tmp_path, command: tuple[str, ..
     assert errors == b""
 
 
-@pytest.mark.parametrize("encoding", ["ascii", *(pytest.param(name, marks=pytest.mark.slow) for name in ("latin-1", "cp437", "utf-8"))])
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        "ascii",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("latin-1", "cp437", "utf-8")),
+    ],
+)
 def test_any_encoding_of_the_terminal(tmp_path, encoding: str):
     done = run(tmp_path, "train", "numpy", *FEW, "--epochs", "1", PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr
@@ -212,7 +250,9 @@ def test_a_frozen_worker_is_ended_and_a_busy_one_is_not(monkeypatch):
         time.sleep(2)  # not waited for: it may be idle for as long as it likes
         assert remote.ask("memory")[0]["peak_bytes"] > 0
         os.kill(remote.pid, signal.SIGSTOP)
-        with pytest.raises(WorkerDied, match=r"used no processor time for .* minutes while it was waited for"):
+        with pytest.raises(
+            WorkerDied, match=r"used no processor time for .* minutes while it was waited for"
+        ):
             remote.ask("memory")
     finally:
         remote.close()

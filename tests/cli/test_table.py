@@ -34,7 +34,9 @@ def row(label: str, ratio: float | None = 1.66, **changes: Any) -> dict[str, Any
         "float32": {"verdict": "precision"},
         "weights_apart": 0.21,
         "step": {"median": 0.00338, "low": 0.00305, "high": 0.00358},
-        "ratio": {"median": 1.0, "low": 1.0, "high": 1.0} if first else {"median": ratio, "low": 0.978, "high": 1.83},
+        "ratio": {"median": 1.0, "low": 1.0, "high": 1.0}
+        if first
+        else {"median": ratio, "low": 0.978, "high": 1.83},
         "training_seconds": 1234.5,
         "seconds": {"first_step": 10.08, "import": 12.3, "build": 3.472, "transfer": 1.234},
         "peak_bytes": 2**31,
@@ -70,8 +72,18 @@ def test_no_line_is_too_long_and_no_name_is_broken(width: int):
     assert max(len(line.rstrip()) for line in lines) <= width
     assert "…" not in text
     for label in LABELS.values():
-        assert sum(re.match(rf" {label} +\d", line) is not None for line in lines) == 3, label  # in each table
-    for column in ("accuracy", "float64", "weights apart", "ms/step", "NumPy = 1", "import", "peak memory"):
+        assert sum(re.match(rf" {label} +\d", line) is not None for line in lines) == 3, (
+            label
+        )  # in each table
+    for column in (
+        "accuracy",
+        "float64",
+        "weights apart",
+        "ms/step",
+        "NumPy = 1",
+        "import",
+        "peak memory",
+    ):
         assert f" {column} " in text.replace("\n", " \n"), column
 
 
@@ -88,7 +100,10 @@ def test_ratios_of_a_busy_machine_are_marked_and_explained():
     assert " 1.66* " in busy
     assert " 1.00 " in busy  # NumPy is 1 by definition
     assert "* The machine was busy, so this ratio is not reliable." in busy
-    assert "No engine is named the fastest, because the machine was busy during the timing." in " ".join(busy.split())
+    assert (
+        "No engine is named the fastest, because the machine was busy during the timing."
+        in " ".join(busy.split())
+    )
     calm = shown(result(keys), 100)
     assert " 1.66 " in calm
     assert "*" not in calm
@@ -105,13 +120,22 @@ def test_weights_that_end_apart_are_explained():
     [
         ({"fastest": "torch"}, "Fastest on this machine: PyTorch."),
         ({}, "No engine is significantly faster than the others."),
-        ({"busy": "other programs used 62% of it"}, "No engine is named the fastest, because the machine was busy during the timing."),
-        ({"rounds": {"timed": 15, "valid": 3, "calm": 3}}, "No engine is named the fastest: fewer than 6 rounds could be timed."),
+        (
+            {"busy": "other programs used 62% of it"},
+            "No engine is named the fastest, because the machine was busy during the timing.",
+        ),
+        (
+            {"rounds": {"timed": 15, "valid": 3, "calm": 3}},
+            "No engine is named the fastest: fewer than 6 rounds could be timed.",
+        ),
     ],
 )
 def test_the_verdict_on_speed(changes: dict[str, Any], said: str):
     found = verdict(result(["numpy", "torch"], **changes))
-    assert found == f"Proved equal: NumPy, PyTorch (float64: 4e-15 at most, at each of 50 steps). {said}"
+    assert (
+        found
+        == f"Proved equal: NumPy, PyTorch (float64: 4e-15 at most, at each of 50 steps). {said}"
+    )
 
 
 def test_numpy_alone_has_nothing_that_compares():
@@ -136,7 +160,10 @@ def test_over_seeds_the_ratio_is_the_median_of_each_seeds_own():
     show_spread(Console(file=out, width=100, force_terminal=True, color_system=None), seeds)
     text = " ".join(out.getvalue().split())
     assert "1.66*" in text
-    assert "NumPy = 1: median over seeds of each seed's own ratio to NumPy, not the ratio of the two medians." in text
+    assert (
+        "NumPy = 1: median over seeds of each seed's own ratio to NumPy, not the ratio of the two medians."
+        in text
+    )
     assert "* The machine was busy for 1 of 3 seeds" in text
     assert "vs NumPy" not in text
 

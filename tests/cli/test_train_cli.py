@@ -26,7 +26,18 @@ needs_torch = pytest.mark.skipif(not installed["torch"], reason="torch is not in
 
 # Wide enough that an epoch of 91 steps is several blocks long, so that a signal comes in its middle.
 OPTIONS = (
-    *("--hidden", "1024,512", "--dropout", "0.1", "--batch-size", "16", "--optimizer", "adam", "--dtype", "float64"),
+    *(
+        "--hidden",
+        "1024,512",
+        "--dropout",
+        "0.1",
+        "--batch-size",
+        "16",
+        "--optimizer",
+        "adam",
+        "--dtype",
+        "float64",
+    ),
     *("--epochs", "3", "--validation", "0.1", "--schedule", "cosine", "--warmup", "0.5"),
 )
 PER_EPOCH = 91  # ceil(1455 / 16)
@@ -37,16 +48,32 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment(cwd: Path) -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "no-data"), "COLUMNS": "160"}
+    return os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "TRIPTYCH_DATA": str(cwd / "no-data"),
+        "COLUMNS": "160",
+    }
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), cwd=cwd, env=environment(cwd), capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command(*arguments),
+        cwd=cwd,
+        env=environment(cwd),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def started(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command("train", *arguments), cwd=cwd, env=environment(cwd), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command("train", *arguments),
+        cwd=cwd,
+        env=environment(cwd),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -58,7 +85,10 @@ def wait_for_step(cwd: Path, step: int, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while True:
         found = list(cwd.glob("runs/*/events.jsonl"))
-        if found and any(e["type"] == "block" and e["step"] >= step for e in run_folder.read_events(found[0].parent)):
+        if found and any(
+            e["type"] == "block" and e["step"] >= step
+            for e in run_folder.read_events(found[0].parent)
+        ):
             return
         assert time.monotonic() < end, "it did not come so far in time"
         time.sleep(0.01)
@@ -125,8 +155,17 @@ def test_it_leaves_a_whole_run_folder(straight, digits: Dataset):
     check_whole(folder)
     results = run_folder.read_results(folder, "train")
     assert results["kind"] == "train"
-    assert (results["engine"], results["steps"], results["tested_epoch"]) == ("numpy", 3 * PER_EPOCH, 3)
-    assert results["recipe"]["schedule"] == {"name": "cosine", "warmup": 0.5, "epochs": None, "floor": 0.0}
+    assert (results["engine"], results["steps"], results["tested_epoch"]) == (
+        "numpy",
+        3 * PER_EPOCH,
+        3,
+    )
+    assert results["recipe"]["schedule"] == {
+        "name": "cosine",
+        "warmup": 0.5,
+        "epochs": None,
+        "floor": 0.0,
+    }
     kept, network, recipe, about = files.load_state(folder / "last" / "state.safetensors")
     assert about["engine"] == "numpy"
     assert about["data"]["train_sha256"] == digits.train.digest
@@ -140,9 +179,13 @@ def test_it_leaves_a_whole_run_folder(straight, digits: Dataset):
         f"{results['accuracy']['right']} of 180 right."
     )
     _, validation = stratified(digits.train, 0, 0.1)
-    validated = metrics.accuracy(metrics.predictions(engine.logits(engine.upload(validation))), validation.labels)
+    validated = metrics.accuracy(
+        metrics.predictions(engine.logits(engine.upload(validation))), validation.labels
+    )
     assert results["history"][-1]["validation_accuracy"] == validated
-    assert files.load_state(folder / "best" / "state.safetensors")[3]["epoch"] == results["best_epoch"]
+    assert (
+        files.load_state(folder / "best" / "state.safetensors")[3]["epoch"] == results["best_epoch"]
+    )
 
 
 def test_tensorboard_reads_its_logs(straight):
@@ -217,7 +260,9 @@ def test_events_end_at_the_first_line_that_is_none(tmp_path, line: str):
 @pytest.fixture
 def stopped(tmp_path) -> Path:
     """A small run that was stopped before its end."""
-    process = started(tmp_path, "numpy", "--hidden", "1024,512", "--batch-size", "16", "--epochs", "50")
+    process = started(
+        tmp_path, "numpy", "--hidden", "1024,512", "--batch-size", "16", "--epochs", "50"
+    )
     wait_for_step(tmp_path, 1)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
@@ -264,8 +309,14 @@ def test_what_a_resumed_run_refuses(stopped: Path, tmp_path, digits: Dataset):
 MISTAKES = {
     "a misspelt engine": (["train", "nympy"], "did you mean 'numpy'"),
     "a misspelt schedule": (["train", "numpy", "--schedule", "cosin"], "did you mean 'cosine'"),
-    "a schedule that needs numbers": (["train", "numpy", "--schedule", "step"], "or milestones, in a recipe file"),
-    "a warm-up before the start": (["train", "numpy", "--warmup", "-1"], "--warmup -1: give a number of epochs, 0 or more"),
+    "a schedule that needs numbers": (
+        ["train", "numpy", "--schedule", "step"],
+        "or milestones, in a recipe file",
+    ),
+    "a warm-up before the start": (
+        ["train", "numpy", "--warmup", "-1"],
+        "--warmup -1: give a number of epochs, 0 or more",
+    ),
     "everything set aside": (["train", "numpy", "--validation", "1"], "validation must be below 1"),
     "nearly everything set aside": (
         ["train", "numpy", "--validation", "0.9999"],
@@ -276,18 +327,36 @@ MISTAKES = {
         "1617 samples are too few to split off a validation set: 0.0001 of them come to 0, and 1617 are left",
     ),
     "data without a name": (["train", "numpy", "--data", ""], "the data has an empty name"),
-    "a recipe of brackets": (["train", "numpy", "--recipe", "deep.json"], "deep.json: brackets are nested too deeply"),
-    "a network that no memory holds": (["train", "numpy", "--network", "huge.json"], "not enough memory; make the network"),
+    "a recipe of brackets": (
+        ["train", "numpy", "--recipe", "deep.json"],
+        "deep.json: brackets are nested too deeply",
+    ),
+    "a network that no memory holds": (
+        ["train", "numpy", "--network", "huge.json"],
+        "not enough memory; make the network",
+    ),
     "an unknown recipe": (["train", "numpy", "--recipe", "nothing"], "recipe 'nothing' is unknown"),
-    "a recipe that is not there": (["train", "numpy", "--recipe", "nothing.json"], "nothing.json: cannot be read"),
-    "a recipe with a wrong key": (["train", "numpy", "--recipe", "wrong.json"], "did you mean 'schedule'"),
+    "a recipe that is not there": (
+        ["train", "numpy", "--recipe", "nothing.json"],
+        "nothing.json: cannot be read",
+    ),
+    "a recipe with a wrong key": (
+        ["train", "numpy", "--recipe", "wrong.json"],
+        "did you mean 'schedule'",
+    ),
     "a backend of another": (["train", "numpy", "--backend", "xla"], "no backend 'xla'"),
-    "no run to go on": (["train", "numpy", "--resume", "nowhere"], "holds no last/state.safetensors"),
+    "no run to go on": (
+        ["train", "numpy", "--resume", "nowhere"],
+        "holds no last/state.safetensors",
+    ),
     "a rate that diverges": (
         ["train", "numpy", "--batch-size", "64", "--rate", "1e30"],
         "the training diverged; try a lower learning rate",
     ),
-    "a run and a network to show": (["show", "nowhere", "--network", "custom"], "a run is shown as it was; leave the options out"),
+    "a run and a network to show": (
+        ["show", "nowhere", "--network", "custom"],
+        "a run is shown as it was; leave the options out",
+    ),
     "no run to show": (["show", "nowhere"], "holds no results.json"),
 }
 
@@ -327,20 +396,40 @@ def test_a_finished_run_is_shown_and_not_resumed(straight, tmp_path):
 
 @needs_torch
 def test_a_recipe_file_serves_every_command_and_options_override_it(tmp_path):
-    recipe = json.loads(run("show", "--recipe", "empty.json", cwd=written(tmp_path, "empty.json", {})).stdout)
-    recipe |= {"epochs": 2, "batch_size": 128, "validation": 0.2, "seed": 3, "callbacks": [{"name": "early-stopping", "patience": 1}]}
+    recipe = json.loads(
+        run("show", "--recipe", "empty.json", cwd=written(tmp_path, "empty.json", {})).stdout
+    )
+    recipe |= {
+        "epochs": 2,
+        "batch_size": 128,
+        "validation": 0.2,
+        "seed": 3,
+        "callbacks": [{"name": "early-stopping", "patience": 1}],
+    }
     written(tmp_path, "mine.json", recipe)
     trained = run("train", "torch", "--recipe", "mine.json", "--seed", "4", cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     results = run_folder.read_results(folder_of(tmp_path), "train")["recipe"]
     assert (results["batch_size"], results["seed"], results["validation"]) == (128, 4, 0.2)
-    compared = subprocess.Popen(command("compare", "--recipe", "mine.json"), cwd=tmp_path, env=environment(tmp_path), stdout=-1, text=True)
+    compared = subprocess.Popen(
+        command("compare", "--recipe", "mine.json"),
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=-1,
+        text=True,
+    )
     assert compared.stdout
-    said = [compared.stdout.readline() for _ in range(3)][2]  # it is said before anything is compared
+    said = [compared.stdout.readline() for _ in range(3)][
+        2
+    ]  # it is said before anything is compared
     compared.send_signal(signal.SIGINT)
     compared.communicate(timeout=60)
-    assert said.startswith("Without validation and early-stopping: every row trains all epochs on the whole training split")
-    verified = run("verify", "--recipe", "mine.json", "--steps", "5", "--engines", "torch", cwd=tmp_path)
+    assert said.startswith(
+        "Without validation and early-stopping: every row trains all epochs on the whole training split"
+    )
+    verified = run(
+        "verify", "--recipe", "mine.json", "--steps", "5", "--engines", "torch", cwd=tmp_path
+    )
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert "All 1 rows equal" in verified.stdout
 

@@ -39,7 +39,9 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @needs_all
 @pytest.mark.slow
 @pytest.mark.parametrize(("options", "rows"), [((), 1), (("--layers",), len(SPECIMENS))])
-def test_the_documented_commands_prove_every_engine_equal(options: tuple[str, ...], rows: int, tmp_path: Path):
+def test_the_documented_commands_prove_every_engine_equal(
+    options: tuple[str, ...], rows: int, tmp_path: Path
+):
     done = run("verify", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     here = sum(entry.installed for entry in registry.entries().values()) - 1
@@ -58,7 +60,13 @@ def test_layers_with_one_optimizer(tmp_path: Path):
     assert [line.split()[0] for line in lines[2:6]] == ["network", "smooth", "edged", "normed"]
 
 
-def shown(events: list[dict[str, Any]], titles: list[tuple[str, str]], clock: list[float], monkeypatch, terminal: bool = False) -> str:
+def shown(
+    events: list[dict[str, Any]],
+    titles: list[tuple[str, str]],
+    clock: list[float],
+    monkeypatch,
+    terminal: bool = False,
+) -> str:
     """Return what is printed of some events that come at the times of a clock, in seconds."""
     times = iter([0.0, *clock])
     monkeypatch.setattr(verify.time, "monotonic", lambda: next(times))
@@ -100,7 +108,11 @@ def test_the_measured_pace_replaces_the_estimate(monkeypatch):
 
 
 def test_a_short_proof_is_not_estimated(monkeypatch):
-    short = [{"type": "estimate", "seconds": [3.0], "rows": 2}, {"type": "case"}, {"type": "row", "label": "PyTorch"}]
+    short = [
+        {"type": "estimate", "seconds": [3.0], "rows": 2},
+        {"type": "case"},
+        {"type": "row", "label": "PyTorch"},
+    ]
     assert shown(short, TWO[:1], [0, 1], monkeypatch) == ""
 
 
@@ -111,9 +123,20 @@ def test_a_difference_of_k_steps_at_once_is_not_a_layers():
     report = verify._Report(console, iter([(network.name, "sgd") for network in networks]))
     parted = Divergence("loss", "-", "loss", (7,), "1", "1.5", 0.5, "value")
     for network in networks:
-        blocks = Outcome(26, {"loss": 0.5}, parted) if network.name == "normed" else Outcome(26, {"loss": 2e-16})
+        blocks = (
+            Outcome(26, {"loss": 0.5}, parted)
+            if network.name == "normed"
+            else Outcome(26, {"loss": 2e-16})
+        )
         report.see({"type": "case"})
-        report.see({"type": "walked", "label": "PyTorch", "outcome": Outcome(5, {"weights": 3e-15}), "blocks": blocks})
+        report.see(
+            {
+                "type": "walked",
+                "label": "PyTorch",
+                "outcome": Outcome(5, {"weights": 3e-15}),
+                "blocks": blocks,
+            }
+        )
     report.by_layer(networks, ["sgd"])
     lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
     for line in lines:

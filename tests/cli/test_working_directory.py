@@ -33,11 +33,16 @@ def traps(tmp_path: Path) -> Path:
     for name in PACKAGES:
         (folder / name).mkdir(parents=True)
     trap = f"open({str(tmp_path / 'executed')!r}, 'a').write(__file__ + chr(10))\nraise ImportError('a trap')\n"
-    for path in [*(folder / f"{name}.py" for name in TRAPS), *(folder / name / "__init__.py" for name in PACKAGES)]:
+    for path in [
+        *(folder / f"{name}.py" for name in TRAPS),
+        *(folder / name / "__init__.py" for name in PACKAGES),
+    ]:
         path.write_text(trap)
     # What is installed: a file in a folder of its own, as pip makes it.
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "triptych").write_text("import sys\nfrom triptych.__main__ import main\nsys.exit(main())\n")
+    (tmp_path / "bin" / "triptych").write_text(
+        "import sys\nfrom triptych.__main__ import main\nsys.exit(main())\n"
+    )
     return folder
 
 
@@ -57,7 +62,14 @@ def clean(traps: Path, **more: str) -> dict[str, str]:
 
 
 def run(traps: Path, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *command], cwd=traps, env=clean(traps, **more), capture_output=True, text=True, timeout=500)
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=traps,
+        env=clean(traps, **more),
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
 
 
 def test_the_traps_work(traps):
@@ -144,7 +156,9 @@ def test_every_command_runs_none_of_them(traps):
     assert command("report", str(compared)).returncode == 0
     assert command("verify", "--data", "digits", "--hidden", "4", "--steps", "3").returncode == 0
     assert command("data", "list").returncode == 0
-    assert command("map", "--engines", "numpy", "--backends", "default", "--minutes", "1").returncode in (0, 2)
+    assert command(
+        "map", "--engines", "numpy", "--backends", "default", "--minutes", "1"
+    ).returncode in (0, 2)
     assert command("advise").returncode in (0, 2)
 
 

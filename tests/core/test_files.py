@@ -39,15 +39,22 @@ def test_what_was_saved_comes_back(saved):
     path, start = saved
     found, network, recipe, provenance = files.load_state(path)
     assert list(found) == list(start)
-    assert all(np.array_equal(found[name], start[name]) and found[name].dtype == start[name].dtype for name in start)
+    assert all(
+        np.array_equal(found[name], start[name]) and found[name].dtype == start[name].dtype
+        for name in start
+    )
     assert (network, recipe, provenance) == (NETWORK, RECIPE, {"engine": "numpy"})
 
 
 def test_arrays_that_are_not_contiguous_are_saved_right(tmp_path):
     start = state.initial(NETWORK, RECIPE)
-    start["hidden/kernel"] = np.asfortranarray(np.random.default_rng(0).normal(size=(784, 10)).astype(np.float32))
+    start["hidden/kernel"] = np.asfortranarray(
+        np.random.default_rng(0).normal(size=(784, 10)).astype(np.float32)
+    )
     files.save_state(tmp_path / "s", start, NETWORK, RECIPE, {})
-    assert np.array_equal(files.load_state(tmp_path / "s")[0]["hidden/kernel"], start["hidden/kernel"])
+    assert np.array_equal(
+        files.load_state(tmp_path / "s")[0]["hidden/kernel"], start["hidden/kernel"]
+    )
 
 
 def test_any_flipped_bit_is_refused(saved):
@@ -56,7 +63,15 @@ def test_any_flipped_bit_is_refused(saved):
     whole = path.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
     rng = np.random.default_rng(0)
-    for at in [0, 8, 9, header, len(whole) - 1, *rng.integers(0, header, 300), *rng.integers(header, len(whole), 30)]:
+    for at in [
+        0,
+        8,
+        9,
+        header,
+        len(whole) - 1,
+        *rng.integers(0, header, 300),
+        *rng.integers(header, len(whole), 30),
+    ]:
         broken = bytearray(whole)
         broken[at] ^= 1 << int(rng.integers(0, 8))
         path.write_bytes(broken)
@@ -106,7 +121,9 @@ def test_states_of_older_formats_are_read():
     kept, network, recipe, about = files.load_state(STATES / "format-1.safetensors")
     assert network == tiny
     assert recipe == Recipe(1, 64, RMSprop(rho=0.9))
-    assert all(np.array_equal(kept[name], array) for name, array in state.initial(tiny, recipe).items())
+    assert all(
+        np.array_equal(kept[name], array) for name, array in state.initial(tiny, recipe).items()
+    )
     assert about == {"engine": "numpy"}
     kept, network, recipe, about = files.load_state(STATES / "format-2.safetensors")
     assert (network, recipe) == (tiny, Recipe(3, 64, Adam()))
@@ -117,17 +134,25 @@ def test_states_of_older_formats_are_read():
 @pytest.mark.parametrize("name", ["format-1", "format-2"])
 def test_older_formats_keep_their_own_digest(tmp_path, name: str):
     blob = bytearray((STATES / f"{name}.safetensors").read_bytes())
-    at = len(blob) - 1 if name == "format-1" else blob.index(b"base_rate") + len(b'base_rate\\": 0.00')
+    at = (
+        len(blob) - 1
+        if name == "format-1"
+        else blob.index(b"base_rate") + len(b'base_rate\\": 0.00')
+    )
     blob[at] ^= 2
     (tmp_path / "s").write_bytes(blob)
     with pytest.raises(TriptychError, match="SHA-256 of its arrays does not match"):
         files.load_state(tmp_path / "s")
 
 
-@pytest.mark.parametrize("written", [4, 0, -1, True, None, [], "\x1b]0;title\x07\nall is well", "x" * 10**5])
+@pytest.mark.parametrize(
+    "written", [4, 0, -1, True, None, [], "\x1b]0;title\x07\nall is well", "x" * 10**5]
+)
 def test_an_unknown_format_is_refused_in_one_bounded_line(saved, written):
     path, _ = saved
-    path.write_bytes(damage.forged_state(path.read_bytes(), lambda about: about.update(format=written)))
+    path.write_bytes(
+        damage.forged_state(path.read_bytes(), lambda about: about.update(format=written))
+    )
     with pytest.raises(TriptychError) as refused:
         files.load_state(path)
     assert str(refused.value).isprintable()
@@ -171,7 +196,9 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
 def test_a_link_to_a_state_is_followed(saved, tmp_path):
     path, start = saved
     (tmp_path / "link").symlink_to(path)
-    assert np.array_equal(files.load_state(tmp_path / "link")[0]["hidden/kernel"], start["hidden/kernel"])
+    assert np.array_equal(
+        files.load_state(tmp_path / "link")[0]["hidden/kernel"], start["hidden/kernel"]
+    )
 
 
 @pytest.mark.parametrize("keep", [0, 4, 8, 100, 5000, -1])
@@ -204,7 +231,9 @@ def test_a_kill_during_a_save_leaves_the_old_file_whole(saved):
         "print('go', flush=True)\nwhile True: files.save_state(Path(sys.argv[1]), s, n, r, {'engine': 'numpy'})"
     )
     for pause in (0.0, 0.002, 0.005, 0.01, 0.02):
-        with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE
+        ) as process:
             assert process.stdout
             process.stdout.readline()
             time.sleep(pause)
@@ -244,13 +273,27 @@ def test_the_umask_is_honoured(tmp_path, umask: int, mode: int):
 
 
 def test_what_a_kill_left_is_swept_and_nothing_else(tmp_path):
-    kept = ["last/state.safetensors", "events.jsonl", ".lock", ".hidden", "numpy/.state.safetensors.0123abcd", ".notes.txt.0123abcd"]
-    left = ["last/.state.safetensors.0123abcd", "best/.state.safetensors.a_b_c_d_", ".events.jsonl.00000000", ".results.json.ffffffff"]
+    kept = [
+        "last/state.safetensors",
+        "events.jsonl",
+        ".lock",
+        ".hidden",
+        "numpy/.state.safetensors.0123abcd",
+        ".notes.txt.0123abcd",
+    ]
+    left = [
+        "last/.state.safetensors.0123abcd",
+        "best/.state.safetensors.a_b_c_d_",
+        ".events.jsonl.00000000",
+        ".results.json.ffffffff",
+    ]
     for name in kept + left:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     files.sweep(tmp_path)
-    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == set(kept)
+    assert {
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()
+    } == set(kept)
 
 
 def test_a_killed_write_leaves_a_name_that_is_swept(tmp_path, monkeypatch):

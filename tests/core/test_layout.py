@@ -27,7 +27,9 @@ def test_there_and_back_is_the_identity(engine: str, sizes: tuple[int, int, int,
         array = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
         native = layout.to_native(engine, role, array, known)
         back = layout.to_canonical(engine, role, native, known)
-        if native is not array:  # also where an axis has length 1, whose stride says nothing: PyTorch reads it as a layout
+        if (
+            native is not array
+        ):  # also where an axis has length 1, whose stride says nothing: PyTorch reads it as a layout
             assert native.strides == np.empty(native.shape).strides
         assert back.flags.c_contiguous
         assert np.array_equal(back, array)

@@ -17,7 +17,9 @@ from triptych.core.metrics import unlearned
         (2.5, 1e5, 5, True),
     ],
 )
-def test_a_training_that_is_worse_than_guessing_is_named(first: float, last: float, steps: int, said: bool):
+def test_a_training_that_is_worse_than_guessing_is_named(
+    first: float, last: float, steps: int, said: bool
+):
     found = unlearned(first, last, steps, 10)
     assert (found is not None) == said
     if found:

@@ -22,7 +22,12 @@ print("after", file=sys.stderr)
 
 
 def errors(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(triptych.__file__).parents[1])
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=Path(triptych.__file__).parents[1],
+    )
 
 
 def test_only_notices_are_left_out():
@@ -36,7 +41,9 @@ def test_what_was_written_before_an_exception_is_shown():
     assert done.stderr.splitlines() == ["native: an error", "python: a warning", "stopped"]
 
 
-@pytest.mark.skipif(not registry.entry("tensorflow").installed, reason="TensorFlow is not installed")
+@pytest.mark.skipif(
+    not registry.entry("tensorflow").installed, reason="TensorFlow is not installed"
+)
 def test_the_first_step_of_tensorflow_writes_nothing():
     """In a process in which no variable is set, as in a notebook; in float64, as the estimator's default."""
     code = (

@@ -16,8 +16,16 @@ from triptych.spec.recipe import Recipe
 
 def test_the_numbers_never_change():
     """Pinned: a change here changes every published result."""
-    assert sha256(rng.bits(1000, 7, "name", 3).astype("<u8").tobytes()).hexdigest()[:16] == "3c0ac5de3025a211"
-    assert sha256(state.initial(zoo.get("classic"), Recipe())["hidden/kernel"].tobytes()).hexdigest()[:16] == "505920244b425b70"
+    assert (
+        sha256(rng.bits(1000, 7, "name", 3).astype("<u8").tobytes()).hexdigest()[:16]
+        == "3c0ac5de3025a211"
+    )
+    assert (
+        sha256(state.initial(zoo.get("classic"), Recipe())["hidden/kernel"].tobytes()).hexdigest()[
+            :16
+        ]
+        == "505920244b425b70"
+    )
     assert rng.permutation(8, 0, "order", 0).tolist() == [0, 1, 2, 3, 5, 6, 7, 4]
 
 
@@ -34,9 +42,17 @@ def test_masks_keep_the_share_they_should(rate: float):
     assert abs(rng.keep((1000, 101), rate, 5, "drop", 0).mean() - (1 - rate)) < 0.006
 
 
-@given(st.integers(1, 400), st.one_of(st.just("full"), st.integers(1, 500)), st.integers(1, 5), st.integers(1, 50), st.integers(0, 9))
+@given(
+    st.integers(1, 400),
+    st.one_of(st.just("full"), st.integers(1, 500)),
+    st.integers(1, 5),
+    st.integers(1, 50),
+    st.integers(0, 9),
+)
 @settings(max_examples=80)
-def test_every_epoch_sees_every_sample_once_in_at_most_three_shapes(samples: int, batch, epochs: int, block: int, seed: int):
+def test_every_epoch_sees_every_sample_once_in_at_most_three_shapes(
+    samples: int, batch, epochs: int, block: int, seed: int
+):
     schedule = BatchPlanner(zoo.get("classic"), Recipe(epochs, batch, seed=seed), samples, block)
     plans = list(schedule.plans())
     assert sum(map(len, plans)) == schedule.steps
@@ -61,7 +77,10 @@ def test_how_a_run_is_cut_into_blocks_changes_nothing(one: int, other: int):
     for a, b in zip(steps(one), steps(other), strict=True):
         assert np.array_equal(a.indices, b.indices)
         assert a.rates == b.rates
-        assert all(np.array_equal(a.dropout_masks[name], b.dropout_masks[name]) for name in ("dropout1", "dropout2"))
+        assert all(
+            np.array_equal(a.dropout_masks[name], b.dropout_masks[name])
+            for name in ("dropout1", "dropout2")
+        )
 
 
 def test_a_plan_stays_under_its_bound():
@@ -86,4 +105,9 @@ def test_epochs_one_by_one_are_the_run():
 
 
 def test_free_mode_has_no_masks():
-    assert next(BatchPlanner(zoo.get("regularized"), Recipe(1, 32, random="free"), 100).plans()).dropout_masks == {}
+    assert (
+        next(
+            BatchPlanner(zoo.get("regularized"), Recipe(1, 32, random="free"), 100).plans()
+        ).dropout_masks
+        == {}
+    )

@@ -155,7 +155,9 @@ def test_without_a_network_it_says_what_to_do(published, tmp_path):
 
 
 def test_a_failure_is_one_short_line():
-    unresolved = OSError("HTTPSConnectionPool(host='x', port=443): Max retries (Caused by NameResolutionError(…))")
+    unresolved = OSError(
+        "HTTPSConnectionPool(host='x', port=443): Max retries (Caused by NameResolutionError(…))"
+    )
     assert download._brief(unresolved) == "its name cannot be resolved: no network?"
     assert len(download._brief(OSError("a\n\x1b[2J" * 500))) <= 100
     assert download._brief(OSError("a\n\x1b[2J")).isprintable()
@@ -169,7 +171,12 @@ def test_mirrors_that_are_encrypted_come_first():
 
 def test_the_limit_leaves_room_for_every_published_file():
     """MNIST's largest file has 9.9 MB, Fashion-MNIST's 26.4, KMNIST's 18.2, CIFAR-10's archive 170.1."""
-    for name, megabytes in {"mnist": 9.92, "fashion-mnist": 26.43, "kmnist": 18.17, "cifar10": 170.06}.items():
+    for name, megabytes in {
+        "mnist": 9.92,
+        "fashion-mnist": 26.43,
+        "kmnist": 18.17,
+        "cifar10": 170.06,
+    }.items():
         assert download.PUBLISHED[name].most > megabytes * 1e6
 
 
@@ -191,7 +198,11 @@ def packed(server, tmp_path, monkeypatch):
     def publish(content: bytes) -> None:
         monkeypatch.setitem(CONTENT, "c.tar.gz", content)
         sums = {"c.tar.gz": hashlib.sha256(content).hexdigest()}
-        monkeypatch.setitem(download.PUBLISHED, "cifar10", download.Published((f"{server.url}/good/",), sums, members=("x.bin", "y.bin")))
+        monkeypatch.setitem(
+            download.PUBLISHED,
+            "cifar10",
+            download.Published((f"{server.url}/good/",), sums, members=("x.bin", "y.bin")),
+        )
 
     return publish
 
@@ -199,19 +210,34 @@ def packed(server, tmp_path, monkeypatch):
 def test_of_an_archive_only_the_members_are_kept(server, packed, tmp_path):
     packed(archive({"set/x.bin": b"x", "set/x": b"a pickle", "set/y.bin": b"y", "set/z.bin": b"z"}))
     folder = download.fetch("cifar10")
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"x.bin": b"x", "y.bin": b"y"}
-    assert [item.file for item in inventory.inventory() if item.name == "cifar10"] == [str(folder / "x.bin"), str(folder / "y.bin")]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        "x.bin": b"x",
+        "y.bin": b"y",
+    }
+    assert [item.file for item in inventory.inventory() if item.name == "cifar10"] == [
+        str(folder / "x.bin"),
+        str(folder / "y.bin"),
+    ]
     server.log.clear()
     download.fetch("cifar10")
     assert server.log == []
 
 
 BAD_ARCHIVES = {
-    "a name that escapes": (archive({"../x.bin": b"x", "y.bin": b"y"}), "'../x.bin' would lie outside the folder"),
-    "an absolute name": (archive({"x.bin": b"x", "/tmp/y.bin": b"y"}), "'/tmp/y.bin' would lie outside"),
+    "a name that escapes": (
+        archive({"../x.bin": b"x", "y.bin": b"y"}),
+        "'../x.bin' would lie outside the folder",
+    ),
+    "an absolute name": (
+        archive({"x.bin": b"x", "/tmp/y.bin": b"y"}),
+        "'/tmp/y.bin' would lie outside",
+    ),
     "a member that is missing": (archive({"x.bin": b"x"}), "holds no y.bin"),
     "no archive": (b"x" * 1000, "cannot be unpacked"),
-    "a truncated archive": (archive({"x.bin": bytes(random.Random(0).randbytes(90_000)), "y.bin": b"y"})[:-5000], "cannot be unpacked"),
+    "a truncated archive": (
+        archive({"x.bin": bytes(random.Random(0).randbytes(90_000)), "y.bin": b"y"})[:-5000],
+        "cannot be unpacked",
+    ),
 }
 
 
@@ -234,7 +260,9 @@ def test_an_unknown_name():
 def test_the_inventory_says_what_is_here(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path))
     (tmp_path / "mnist").mkdir()
-    (tmp_path / "mnist" / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"not the labels"))
+    (tmp_path / "mnist" / "train-labels-idx1-ubyte.gz").write_bytes(
+        gzip.compress(b"not the labels")
+    )
     items = {(item.name, item.file): item for item in inventory.inventory()}
     path = str(tmp_path / "mnist" / "train-labels-idx1-ubyte.gz")
     assert items["mnist", path].note == "not the published file"

@@ -79,7 +79,9 @@ def mutant(whole: bytes, rng: random.Random) -> bytes:
         for _ in range(rng.randint(1, 8)):
             content[rng.randrange(where)] = rng.choice([0, 1, 127, 128, 255, rng.randrange(256)])
     elif damage == "numbers":
-        content[at : at + 4] = rng.choice([b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f"])
+        content[at : at + 4] = rng.choice(
+            [b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f"]
+        )
     elif damage == "cut":
         del content[at : at + rng.randint(1, 40)]
     elif damage == "double":
@@ -132,7 +134,9 @@ def test_damaged_images(tmp_path, scale: int, kind: str):
 
 @pytest.mark.slow
 def test_damaged_parquet(tmp_path, scale: int):
-    whole = table(tmp_path / "whole.parquet", [encoded()] * 20, [0, 1] * 10, ["a", "b"]).read_bytes()
+    whole = table(
+        tmp_path / "whole.parquet", [encoded()] * 20, [0, 1] * 10, ["a", "b"]
+    ).read_bytes()
     rng = random.Random("Parquet")
     sources = [tmp_path / f"{i}.parquet" for i in range(MUTANTS * scale)]
     for i, path in enumerate(sources):
@@ -140,7 +144,9 @@ def test_damaged_parquet(tmp_path, scale: int):
         path.write_bytes(mutant(whole[::-1], rng)[::-1] if i % 2 else mutant(whole, rng))
     answers = read(sources, tmp_path / "cache")
     assert any(answers)
-    assert all(not answer or answer.startswith(str(sources[i // 2])) for i, answer in enumerate(answers))
+    assert all(
+        not answer or answer.startswith(str(sources[i // 2])) for i, answer in enumerate(answers)
+    )
 
 
 @pytest.mark.slow
@@ -149,7 +155,11 @@ def test_damaged_cifar(tmp_path, scale: int, record: int):
     content = np.random.default_rng(0).integers(0, 256, (10, record), np.uint8)
     content[:, : record - 3072] = np.arange(10)[:, None]
     whole = content.tobytes()
-    names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"] if record == 3073 else ["train.bin", "test.bin"]
+    names = (
+        [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
+        if record == 3073
+        else ["train.bin", "test.bin"]
+    )
     rng = random.Random(record)
     sources: list[Path] = []
     for i in range(MUTANTS * scale):

@@ -34,7 +34,10 @@ def oracle(how: Augmentation, images: np.ndarray, drawn: Draws) -> np.ndarray:
 
 def rotated(image: np.ndarray, s: int, most: float) -> np.ndarray:
     channels = np.moveaxis(image, -1, 0)
-    return np.stack([ndimage.rotate(c, s / 10, reshape=False, order=1, mode="grid-constant") for c in channels], axis=-1)
+    return np.stack(
+        [ndimage.rotate(c, s / 10, reshape=False, order=1, mode="grid-constant") for c in channels],
+        axis=-1,
+    )
 
 
 def cropped(image: np.ndarray, s: np.ndarray, most: int) -> np.ndarray:
@@ -81,7 +84,9 @@ def augmented(name: str, how: Augmentation, x: np.ndarray, drawn: Draws) -> np.n
         from triptych.engines.torch.augmentation import augment
 
         first = torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
-        found = augment(how, first, {key: torch.from_numpy(array).long() for key, array in drawn.items()})
+        found = augment(
+            how, first, {key: torch.from_numpy(array).long() for key, array in drawn.items()}
+        )
         return np.moveaxis(found.numpy(), 1, -1)
     if name == "jax":
         import jax
@@ -94,7 +99,9 @@ def augmented(name: str, how: Augmentation, x: np.ndarray, drawn: Draws) -> np.n
 
     from triptych.engines.tensorflow.augmentation import augment
 
-    return augment(how, tf.constant(x), {key: tf.constant(array) for key, array in drawn.items()}).numpy()
+    return augment(
+        how, tf.constant(x), {key: tf.constant(array) for key, array in drawn.items()}
+    ).numpy()
 
 
 def images(seed: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -106,10 +113,21 @@ each = pytest.mark.parametrize(("name", "backend"), rows(slow=False))
 
 @each
 @pytest.mark.parametrize("kind", ["crop", "shift", "flip", "cutout"])
-@given(st.data(), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9), st.integers(1, 3), st.sampled_from(["float32", "float64"]))
+@given(
+    st.data(),
+    st.integers(1, 4),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.integers(1, 3),
+    st.sampled_from(["float32", "float64"]),
+)
 @settings(max_examples=25, deadline=None)
-def test_the_same_pixels_to_the_byte(name, backend, kind, data, batch: int, h: int, w: int, c: int, dtype: str):
-    assume(kind in ("flip", "cutout") or min(h, w) > 1)  # one pixel can be neither mirrored nor shifted
+def test_the_same_pixels_to_the_byte(
+    name, backend, kind, data, batch: int, h: int, w: int, c: int, dtype: str
+):
+    assume(
+        kind in ("flip", "cutout") or min(h, w) > 1
+    )  # one pixel can be neither mirrored nor shifted
     most = data.draw(st.integers(1, min(h, w) - (kind in ("crop", "shift"))))
     how = Augmentation(**{kind: True if kind == "flip" else most})
     how.check_fits((h, w, c))
@@ -122,11 +140,20 @@ def test_the_same_pixels_to_the_byte(name, backend, kind, data, batch: int, h: i
 
 
 @each
-@given(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9), st.integers(1, 3), st.integers(0, 2**31))
+@given(
+    st.integers(1, 4),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.integers(1, 3),
+    st.integers(0, 2**31),
+)
 @settings(max_examples=25, deadline=None)
 def test_the_same_rotation(name: str, backend: str, batch: int, h: int, w: int, c: int, seed: int):
     how = Augmentation(rotate=45)
-    x, drawn = images(seed, (batch, h, w, c), "float64"), {"rotate": how.draw(1, batch, (h, w, c), seed)["rotate"][0]}
+    x, drawn = (
+        images(seed, (batch, h, w, c), "float64"),
+        {"rotate": how.draw(1, batch, (h, w, c), seed)["rotate"][0]},
+    )
     assert np.abs(augmented(name, how, x, drawn) - oracle(how, x, drawn)).max() <= 1e-12
 
 
@@ -136,7 +163,10 @@ def test_a_rotation_is_counter_clockwise_and_none_is_none(name: str, backend: st
     x[0, 4, 8] = 1.0
     how = Augmentation(rotate=45)
     turned = augmented(name, how, x, {"rotate": np.array([450], np.int16)})[0, :, :, 0]
-    assert np.unravel_index(turned.argmax(), turned.shape) == (1, 7)  # what was on the right is on the upper right
+    assert np.unravel_index(turned.argmax(), turned.shape) == (
+        1,
+        7,
+    )  # what was on the right is on the upper right
     assert np.array_equal(augmented(name, how, x, {"rotate": np.array([0], np.int16)}), x)
 
 
@@ -161,7 +191,10 @@ def test_an_engine_sees_what_was_drawn(name: str, backend: str, dtype: str, few:
 
 def walked(name: str, backend: str, few: Split, how: Augmentation = ALL) -> lockstep.Outcome:
     network, recipe = zoo.get("classic"), Recipe(2, 64, dtype="float64", augmentation=how)
-    reference, candidate = registry.create("numpy", network, recipe), registry.create(name, network, recipe, backend=backend)
+    reference, candidate = (
+        registry.create("numpy", network, recipe),
+        registry.create(name, network, recipe, backend=backend),
+    )
     schedule, start = BatchPlanner(network, recipe, len(few)), state.initial(network, recipe)
     *_, outcome = lockstep.walk(reference, candidate, few, islice(schedule.singles(), 5), start)
     if outcome.equal:
@@ -179,13 +212,17 @@ def test_a_training_with_all_of_them_is_equal(name: str, backend: str, few: Spli
 def test_a_shift_in_the_other_direction_is_caught(name: str, backend: str, few: Split, monkeypatch):
     registry.create(name, zoo.get("classic"), Recipe())  # imports the module
     of = f"triptych.engines.{name}"
-    own: Any = sys.modules.get(f"{of}.augmentation", sys.modules[f"{of}.engine"])  # an engine may be one file
+    own: Any = sys.modules.get(
+        f"{of}.augmentation", sys.modules[f"{of}.engine"]
+    )  # an engine may be one file
     right = own.KINDS["shift"]
     monkeypatch.setitem(own.KINDS, "shift", lambda x, s, most: right(x, -s, most))
     how, x = Augmentation(shift=2), images(0, (1, 5, 5, 1), "float64")
     drawn = {"shift": np.array([[1, 0]], np.int16)}
     assert not np.array_equal(augmented(name, how, x, drawn), oracle(how, x, drawn))
-    divergence = walked(name, backend, few, replace(ALL, shift=3)).divergence  # of no other test: JAX compiles equal ones once
+    divergence = walked(
+        name, backend, few, replace(ALL, shift=3)
+    ).divergence  # of no other test: JAX compiles equal ones once
     assert divergence
     assert (divergence.stage, divergence.layer) == ("output", "flatten")
 
@@ -196,7 +233,10 @@ RANGES = {"rotate": (-150, 150), "crop": (0, 6), "shift": (-2, 2), "flip": (0, 1
 def test_draws_are_in_range_and_even():
     drawn = ALL.draw(40, 1000, (28, 20, 1), 7)
     assert list(drawn) == list(ALL.active)
-    columns = {"cutout rows": (drawn["cutout"][..., 0], 0, 27), "cutout columns": (drawn["cutout"][..., 1], 0, 19)}
+    columns = {
+        "cutout rows": (drawn["cutout"][..., 0], 0, 27),
+        "cutout columns": (drawn["cutout"][..., 1], 0, 19),
+    }
     columns |= {name: (drawn[name], *RANGES[name]) for name in RANGES}
     for name, (values, low, high) in columns.items():
         counts = np.bincount(values.ravel().astype(int) - low, minlength=high - low + 1)
@@ -204,7 +244,9 @@ def test_draws_are_in_range_and_even():
         assert len(counts) == high - low + 1, name
         assert np.abs(counts - expected).max() < 5 * expected**0.5, name
     for name in ("crop", "shift", "cutout"):  # the two axes have nothing to do with each other
-        assert abs(np.corrcoef(drawn[name][..., 0].ravel(), drawn[name][..., 1].ravel())[0, 1]) < 0.025
+        assert (
+            abs(np.corrcoef(drawn[name][..., 0].ravel(), drawn[name][..., 1].ravel())[0, 1]) < 0.025
+        )
 
 
 @given(st.integers(0, 50), st.integers(1, 6), st.integers(0, 9))
@@ -219,8 +261,14 @@ def test_draws_are_a_pure_function_of_seed_and_step(start: int, steps: int, seed
 
 
 def test_a_plan_with_draws_stays_under_its_bound():
-    schedule = BatchPlanner(zoo.get("classic"), Recipe(1, 1000, augmentation=ALL), 2_000_000, 10_000)
+    schedule = BatchPlanner(
+        zoo.get("classic"), Recipe(1, 1000, augmentation=ALL), 2_000_000, 10_000
+    )
     plan = schedule.plan(*next(schedule.spans()))
-    size = plan.rates.nbytes + plan.indices.nbytes + sum(array.nbytes for array in plan.augmentations.values())
+    size = (
+        plan.rates.nbytes
+        + plan.indices.nbytes
+        + sum(array.nbytes for array in plan.augmentations.values())
+    )
     assert PLAN_BYTES / 2 < size <= PLAN_BYTES
     assert len(plan) < 2000  # the bound it is, and not the end of the epoch

@@ -26,7 +26,10 @@ def build(name: str, backend: str, optimizer_name: str = "adam", dtype="float64"
     engine = registry.create(name, NETWORK, recipe, backend=backend)
     start = state.initial(NETWORK, recipe)
     rng = np.random.default_rng(3)
-    for array_name, array in start.items():  # slots of a run that is under way; second moments are never negative
+    for (
+        array_name,
+        array,
+    ) in start.items():  # slots of a run that is under way; second moments are never negative
         if array.dtype.kind == "f" and state.kind(array_name) != "weights":
             start[array_name] = np.abs(rng.normal(size=array.shape)).astype(array.dtype)
     if "step" in start:
@@ -69,7 +72,9 @@ def test_everything_is_in_the_recipes_dtype(name, backend, dtype, few: Split):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("make", "chosen"), [(SPECIMENS[i % len(SPECIMENS)], name) for i, name in enumerate(SHORTHANDS)])
+@pytest.mark.parametrize(
+    ("make", "chosen"), [(SPECIMENS[i % len(SPECIMENS)], name) for i, name in enumerate(SHORTHANDS)]
+)
 def test_numpy_computes_in_no_other_dtype(dtype, make, chosen, few: Split, monkeypatch):
     """Every array that a layer or an update makes, not only what comes out at the end."""
     from triptych.engines.numpy.scratch import layers, optimizers
@@ -78,14 +83,27 @@ def test_numpy_computes_in_no_other_dtype(dtype, make, chosen, few: Split, monke
     engine = registry.create("numpy", network, recipe)
     engine.load(state.initial(network, recipe))
     seen: set[str] = set()
-    for cls in {kind for layer in engine.layers for kind in type(layer).__mro__ if issubclass(kind, layers.Layer)}:
+    for cls in {
+        kind
+        for layer in engine.layers
+        for kind in type(layer).__mro__
+        if issubclass(kind, layers.Layer)
+    }:
         for method in {"forward", "backward", "advance"} & set(vars(cls)):
             original = getattr(cls, method)
 
             def watched(self, *arguments, original=original):
                 y = original(self, *arguments)
-                kept = (*arguments[:1], y, *vars(self).values(), *self.gradients.values(), *self.buffers.values())
-                seen.update(str(a.dtype) for a in kept if isinstance(a, np.ndarray) and a.dtype.kind == "f")
+                kept = (
+                    *arguments[:1],
+                    y,
+                    *vars(self).values(),
+                    *self.gradients.values(),
+                    *self.buffers.values(),
+                )
+                seen.update(
+                    str(a.dtype) for a in kept if isinstance(a, np.ndarray) and a.dtype.kind == "f"
+                )
                 return y
 
             monkeypatch.setattr(cls, method, watched)
@@ -109,7 +127,9 @@ def test_a_trace_is_ordered_and_changes_nothing(name, backend, few: Split):
     seen = engine.trace(data, plan)
     outputs = [f"output/{layer.name}" for layer in NETWORK.layers]
     assert list(seen)[: len(outputs) + 1] == [*outputs, "loss"]
-    assert [key.split("/")[1] for key in seen if key.startswith("gradient/")] == ["output"] * 2 + ["hidden2"] * 2 + ["hidden1"] * 2
+    assert [key.split("/")[1] for key in seen if key.startswith("gradient/")] == ["output"] * 2 + [
+        "hidden2"
+    ] * 2 + ["hidden1"] * 2
     assert list(engine.trace(data, plan, outputs=False)) == list(seen)[len(outputs) :]
     assert all(np.array_equal(array, start[key]) for key, array in engine.state().items())
     assert engine.wait().shape == (0,)
@@ -152,8 +172,14 @@ def test_a_state_that_does_not_fit_is_refused_by_name(name, backend):
     engine, start, _ = build(name, backend)
     for broken, says in (
         ({k: v for k, v in start.items() if k != "hidden2/bias/m"}, "lacks 'hidden2/bias/m'"),
-        (start | {"hidden1/kernel": start["hidden1/kernel"].T}, r"hidden1/kernel: shape \(128, 784\)"),
-        (start | {"output/bias": start["output/bias"].astype(np.float32)}, "output/bias: dtype float32"),
+        (
+            start | {"hidden1/kernel": start["hidden1/kernel"].T},
+            r"hidden1/kernel: shape \(128, 784\)",
+        ),
+        (
+            start | {"output/bias": start["output/bias"].astype(np.float32)},
+            "output/bias: dtype float32",
+        ),
         (start | {"other": np.zeros(1)}, "has 'other'"),
     ):
         with pytest.raises(ValueError, match=says):
@@ -180,15 +206,27 @@ def test_no_global_of_the_framework_is_left_changed(name, backend, few: Split):
     if name == "torch":
         import torch
 
-        look = lambda: (torch.get_default_dtype(), torch.backends.mkldnn.matmul.fp32_precision, torch.is_grad_enabled())  # noqa: E731
+        look = lambda: (
+            torch.get_default_dtype(),
+            torch.backends.mkldnn.matmul.fp32_precision,
+            torch.is_grad_enabled(),
+        )
     elif name == "tensorflow":
         import keras
 
-        look = lambda: (keras.config.floatx(), keras.config.epsilon(), str(keras.config.dtype_policy()))  # noqa: E731
+        look = lambda: (
+            keras.config.floatx(),
+            keras.config.epsilon(),
+            str(keras.config.dtype_policy()),
+        )
     elif name == "jax":
         import jax
 
-        look = lambda: (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision, jax.config.jax_default_device)  # noqa: E731
+        look = lambda: (
+            jax.config.jax_enable_x64,
+            jax.config.jax_default_matmul_precision,
+            jax.config.jax_default_device,
+        )
     else:
         look = lambda: (np.geterr(), np.get_printoptions()["precision"], threads())  # noqa: E731
     before = look()
@@ -234,7 +272,9 @@ def test_jax_traces_once_for_each_shape_whoever_asks(few: Split, monkeypatch):
 
 def test_what_cannot_be_had_is_said(monkeypatch):
     recipe = Recipe()
-    assert registry.create("numpy", NETWORK, recipe, device="cuda").device == "cpu"  # the reference has no other
+    assert (
+        registry.create("numpy", NETWORK, recipe, device="cuda").device == "cpu"
+    )  # the reference has no other
     for call, says in (
         (lambda: registry.create("pytorch", NETWORK, recipe), "did you mean 'torch'"),
         (lambda: registry.create("numpy", NETWORK, recipe, backend="xla"), "no backend 'xla'"),
@@ -248,25 +288,47 @@ def test_what_cannot_be_had_is_said(monkeypatch):
 
 @pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
 def test_devices_that_are_not_there(name: str, backend: str):
-    for device, says in (("cuda", "sees no cuda device"), ("tpu", "unknown|known"), ("mps", "mps device")):
+    for device, says in (
+        ("cuda", "sees no cuda device"),
+        ("tpu", "unknown|known"),
+        ("mps", "mps device"),
+    ):
         with pytest.raises(EngineError, match=says):
             registry.create(name, NETWORK, Recipe(), device=device, backend=backend)
     assert registry.create(name, NETWORK, Recipe(), device="auto", backend=backend).device == "cpu"
 
 
 def test_engines_are_found_by_their_files():
-    assert list(registry.entries()) == ["numpy", "torch", "tensorflow", "jax"]  # the optional one last
+    assert list(registry.entries()) == [
+        "numpy",
+        "torch",
+        "tensorflow",
+        "jax",
+    ]  # the optional one last
     assert list(registry.entry("torch").backends) == ["eager", "onednn", "bf16", "compiled"]
 
 
 @pytest.mark.parametrize(("name", "backend"), rows())
 def test_names_and_sizes_that_no_framework_stumbles_over(name: str, backend: str):
     """An image smaller than the kernel before it is padded; names of methods, of arguments, and of keys inside the engines."""
-    layers = (Conv2D("values", 2, 3, padding=1), Dropout("images", 0.2), Flatten("type"), Dense("output", 3))
-    network, recipe = Network("my/net", (2, 2, 1), layers), Recipe(1, "full", dtype="float64", seed=2**62)
-    split = Split(np.arange(20, dtype=np.uint8).reshape(5, 2, 2, 1), np.array([0, 1, 2, 0, 1], np.int32))
+    layers = (
+        Conv2D("values", 2, 3, padding=1),
+        Dropout("images", 0.2),
+        Flatten("type"),
+        Dense("output", 3),
+    )
+    network, recipe = (
+        Network("my/net", (2, 2, 1), layers),
+        Recipe(1, "full", dtype="float64", seed=2**62),
+    )
+    split = Split(
+        np.arange(20, dtype=np.uint8).reshape(5, 2, 2, 1), np.array([0, 1, 2, 0, 1], np.int32)
+    )
     plan, ends = BatchPlanner(network, recipe, 5).plan(0, 1, 5), []
-    for engine in (registry.create("numpy", network, recipe), registry.create(name, network, recipe, backend=backend)):
+    for engine in (
+        registry.create("numpy", network, recipe),
+        registry.create(name, network, recipe, backend=backend),
+    ):
         engine.load(state.initial(network, recipe))
         engine.run(engine.upload(split), plan)
         engine.wait()

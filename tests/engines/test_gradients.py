@@ -80,15 +80,26 @@ def check(layer: placement.Layer, x: np.ndarray, rng: np.random.Generator, **tra
         for leaf, gradient in part.gradients.items():
             agree(gradient, numerical(loss, part.parameters[leaf]))
     loss()
-    kept = {(part.name, leaf): g.copy() for part in own.every() for leaf, g in part.gradients.items()}
+    kept = {
+        (part.name, leaf): g.copy() for part in own.every() for leaf, g in part.gradients.items()
+    }
     own.backward(weight, into=False)
-    assert all(np.array_equal(part.gradients[leaf], kept[part.name, leaf]) for part in own.every() for leaf in part.gradients)
+    assert all(
+        np.array_equal(part.gradients[leaf], kept[part.name, leaf])
+        for part in own.every()
+        for leaf in part.gradients
+    )
 
 
 seeds = st.integers(0, 2**31)
 few = settings(max_examples=15, deadline=None)
 # With a smaller epsilon, two values close together would make the variance smaller than the differences can bear.
-VECTORS = [spec.Dense("l", 3), spec.Dense("l", 2, bias=False), spec.LayerNorm("l", 1e-2), spec.LayerNorm("l", 0.1)]
+VECTORS = [
+    spec.Dense("l", 3),
+    spec.Dense("l", 2, bias=False),
+    spec.LayerNorm("l", 1e-2),
+    spec.LayerNorm("l", 0.1),
+]
 POINTWISE = [
     spec.ReLU("l"),
     spec.LeakyReLU("l", 0.2),
@@ -109,7 +120,15 @@ def test_layers_of_vectors(layer: placement.Layer, batch: int, inputs: int, seed
 
 
 @pytest.mark.parametrize(
-    "layer", [spec.Flatten("l"), spec.GlobalAvgPool("l"), spec.LayerNorm("l", 1e-2), spec.ReLU("l"), spec.SiLU("l")], ids=repr
+    "layer",
+    [
+        spec.Flatten("l"),
+        spec.GlobalAvgPool("l"),
+        spec.LayerNorm("l", 1e-2),
+        spec.ReLU("l"),
+        spec.SiLU("l"),
+    ],
+    ids=repr,
 )
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(2, 3), seeds)
 @few
@@ -119,10 +138,19 @@ def test_layers_of_images(layer: placement.Layer, batch: int, h: int, w: int, c:
 
 
 @given(
-    st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), st.integers(1, 2), st.booleans(), seeds
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(0, 2),
+    st.integers(1, 2),
+    st.booleans(),
+    seeds,
 )
 @settings(max_examples=60, deadline=None)
-def test_convolutions(batch: int, groups: int, size: int, stride: int, padding: int, each: int, bias: bool, seed: int):
+def test_convolutions(
+    batch: int, groups: int, size: int, stride: int, padding: int, each: int, bias: bool, seed: int
+):
     rng = np.random.default_rng(seed)
     layer = spec.Conv2D("l", groups * each, size, stride, padding, groups, bias)
     h, w = rng.integers(max(1, size - 2 * padding), 6, 2)
@@ -150,7 +178,12 @@ def test_batch_norm(unbiased: bool, batch: int, image: bool, side: int, seed: in
     check(spec.BatchNorm("l", 0.1, 1e-2, unbiased), 3 * rng.normal(size=shape), rng)
 
 
-PARTED = [spec.Conv2D("l", 4, 3, 1, 1, 2), spec.Conv2D("l", 3, 2, 2), spec.MaxPool2D("l", 3, 2, 1), spec.AvgPool2D("l", 2)]
+PARTED = [
+    spec.Conv2D("l", 4, 3, 1, 1, 2),
+    spec.Conv2D("l", 3, 2, 2),
+    spec.MaxPool2D("l", 3, 2, 1),
+    spec.AvgPool2D("l", 2),
+]
 
 
 @pytest.mark.parametrize("layer", [*PARTED, spec.BatchNorm("l"), spec.ReLU("l")], ids=repr)
@@ -165,7 +198,11 @@ def test_a_batch_that_is_worked_off_in_parts(layer: placement.Layer, monkeypatch
 @few
 def test_residuals(batch: int, projected: bool, seed: int):
     rng = np.random.default_rng(seed)
-    branch = (spec.Conv2D("a", 4 if projected else 2, 3, 1, 1), spec.Tanh("b"), spec.Residual("r", (spec.SiLU("s"),)))
+    branch = (
+        spec.Conv2D("a", 4 if projected else 2, 3, 1, 1),
+        spec.Tanh("b"),
+        spec.Residual("r", (spec.SiLU("s"),)),
+    )
     layer = spec.Residual("l", branch, (spec.Conv2D("p", 4, 1),) if projected else ())
     check(layer, rng.normal(size=(batch, 3, 4, 2)), rng)
 
@@ -174,7 +211,12 @@ def test_residuals(batch: int, projected: bool, seed: int):
 @few
 def test_dropout(batch: int, inputs: int, seed: int):
     rng = np.random.default_rng(seed)
-    check(spec.Dropout("l", 0.3), rng.normal(size=(batch, inputs)), rng, masks={"l": rng.random((batch, inputs)) >= 0.3})
+    check(
+        spec.Dropout("l", 0.3),
+        rng.normal(size=(batch, inputs)),
+        rng,
+        masks={"l": rng.random((batch, inputs)) >= 0.3},
+    )
 
 
 def test_every_layer_is_checked_here():
@@ -188,7 +230,9 @@ def test_softmax_cross_entropy(batch: int, classes: int, seed: int):
     rng = np.random.default_rng(seed)
     logits, labels = 3 * rng.normal(size=(batch, classes)), rng.integers(0, classes, batch)
     loss, gradient = softmax_cross_entropy(logits, labels)
-    direct = -np.log(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))[np.arange(batch), labels].mean()
+    direct = -np.log(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))[
+        np.arange(batch), labels
+    ].mean()
     assert loss == pytest.approx(direct, rel=1e-12)
     agree(gradient, numerical(lambda: softmax_cross_entropy(logits, labels)[0], logits))
 
@@ -199,24 +243,45 @@ def test_softmax_cross_entropy_is_stable():
     assert gradient.tolist() == [[1.0, -1.0, 0.0]]
 
 
-@given(st.lists(st.integers(1, 6), min_size=1, max_size=3), st.integers(1, 5), st.booleans(), st.integers(0, 2**31))
+@given(
+    st.lists(st.integers(1, 6), min_size=1, max_size=3),
+    st.integers(1, 5),
+    st.booleans(),
+    st.integers(0, 2**31),
+)
 @settings(max_examples=25, deadline=None)
 def test_whole_networks(hidden: list[int], batch: int, dropout: bool, seed: int):
     network = zoo.dense("n", hidden, 0.25 if dropout else 0.0, shape=(2, 3, 1), classes=4)
     recipe = Recipe(1, batch, dtype="float64")
     rng = np.random.default_rng(seed)
-    split = Split(rng.integers(1, 256, (batch, 2, 3, 1), dtype=np.uint8), rng.integers(0, 4, batch).astype(np.int32))
+    split = Split(
+        rng.integers(1, 256, (batch, 2, 3, 1), dtype=np.uint8),
+        rng.integers(0, 4, batch).astype(np.int32),
+    )
     keep = {d.name: rng.random((1, batch, *shape)) >= d.rate for d, shape in network.dropouts}
     plan = Plan(np.array([0.1]), np.arange(batch, dtype=np.int32)[None], keep)
     engine = create("numpy", network, recipe)
-    engine.load({name: a + 0.3 * rng.normal(size=a.shape) for name, a in state.initial(network, recipe).items()})
+    engine.load(
+        {
+            name: a + 0.3 * rng.normal(size=a.shape)
+            for name, a in state.initial(network, recipe).items()
+        }
+    )
     data = engine.upload(split)
     seen = engine.trace(data, plan)
-    pre = np.concatenate([seen[f"output/{p.layer.name}"].ravel() for p in network.places if isinstance(p.layer, spec.Dense)])
+    pre = np.concatenate(
+        [
+            seen[f"output/{p.layer.name}"].ravel()
+            for p in network.places
+            if isinstance(p.layer, spec.Dense)
+        ]
+    )
     if np.abs(pre).min() < KINK:
         return  # too near a kink for differences to mean anything
     for p in network.parameters:
-        numeric = numerical(lambda: float(engine.trace(data, plan, outputs=False)["loss"]), engine.arrays[p.name])
+        numeric = numerical(
+            lambda: float(engine.trace(data, plan, outputs=False)["loss"]), engine.arrays[p.name]
+        )
         agree(seen[f"gradient/{p.name}"], numeric)
 
 
@@ -224,14 +289,29 @@ def test_what_an_engine_gave_away_stays_as_it_was_and_evaluation_leaves_no_trace
     """Layers write into the same arrays at every step: no one outside may see that, whatever batch sizes follow one another."""
     branch = (spec.Conv2D("conv2", 4, 3, 1, 1, 2), spec.BatchNorm("norm2"), spec.ReLU("relu2"))
     layers = (
-        *(spec.Conv2D("conv1", 4), spec.BatchNorm("norm1"), spec.ReLU("relu1"), spec.Residual("residual", branch)),
-        *(spec.MaxPool2D("largest"), spec.AvgPool2D("mean", 2, 1), spec.Flatten("flatten"), spec.Dense("output", 3)),
+        *(
+            spec.Conv2D("conv1", 4),
+            spec.BatchNorm("norm1"),
+            spec.ReLU("relu1"),
+            spec.Residual("residual", branch),
+        ),
+        *(
+            spec.MaxPool2D("largest"),
+            spec.AvgPool2D("mean", 2, 1),
+            spec.Flatten("flatten"),
+            spec.Dense("output", 3),
+        ),
     )
     network = Network("rooms", (8, 8, 1), layers)
     recipe = Recipe(1, 4, dtype="float32")
     rng = np.random.default_rng(0)
-    split = Split(rng.integers(0, 256, (12, 8, 8, 1), dtype=np.uint8), rng.integers(0, 3, 12).astype(np.int32))
-    plans = [Plan(np.array([0.1]), rng.integers(0, 12, (1, batch), dtype=np.int32)) for batch in (4, 4, 3, 4)]
+    split = Split(
+        rng.integers(0, 256, (12, 8, 8, 1), dtype=np.uint8), rng.integers(0, 3, 12).astype(np.int32)
+    )
+    plans = [
+        Plan(np.array([0.1]), rng.integers(0, 12, (1, batch), dtype=np.int32))
+        for batch in (4, 4, 3, 4)
+    ]
     looked, alone = (create("numpy", network, recipe) for _ in range(2))
     for engine in (looked, alone):
         engine.load(state.initial(network, recipe))
@@ -244,13 +324,20 @@ def test_what_an_engine_gave_away_stays_as_it_was_and_evaluation_leaves_no_trace
         looked.trace(data, plan)
         looked.logits(data)
         assert all(
-            np.array_equal(part[name], array) for part, copies in zip(given_away, kept, strict=True) for name, array in copies.items()
+            np.array_equal(part[name], array)
+            for part, copies in zip(given_away, kept, strict=True)
+            for name, array in copies.items()
         )
-        assert all(np.array_equal(array, alone.state()[name]) for name, array in looked.state().items())
+        assert all(
+            np.array_equal(array, alone.state()[name]) for name, array in looked.state().items()
+        )
 
 
 def test_kinks_have_one_rule():
-    relu, leaky = (build(layer.place((5,), ()), Crew()) for layer in (spec.ReLU("r"), spec.LeakyReLU("l", 0.25)))
+    relu, leaky = (
+        build(layer.place((5,), ()), Crew())
+        for layer in (spec.ReLU("r"), spec.LeakyReLU("l", 0.25))
+    )
     x = np.array([[-1.0, -0.0, 0.0, 1e-300, 2.0]])
     assert relu.forward(x).tolist() == [[0, 0, 0, 1e-300, 2]]
     assert relu.backward(np.full((1, 5), 7.0)).tolist() == [[0, 0, 0, 7, 7]]
@@ -271,18 +358,32 @@ def test_ties_go_to_the_first_in_row_major_order():
 def test_every_engine_keeps_the_rules_of_ties_and_kinks(name: str, backend: str):
     """Whole numbers everywhere: exact zeros at every ReLU, ties in every window, and one answer."""
     layers = (
-        *(spec.Conv2D("conv", 2, 1), spec.ReLU("relu"), spec.MaxPool2D("pool", 3, 2, 1), spec.LeakyReLU("leaky")),
+        *(
+            spec.Conv2D("conv", 2, 1),
+            spec.ReLU("relu"),
+            spec.MaxPool2D("pool", 3, 2, 1),
+            spec.LeakyReLU("leaky"),
+        ),
         *(spec.Flatten("flatten"), spec.Dense("output", 3)),
     )
     network = Network("ties", (5, 5, 1), layers)
     recipe = Recipe(1, 4, dtype="float64")
     rng = np.random.default_rng(0)
-    start = {n: rng.integers(-1, 2, a.shape).astype(float) for n, a in state.initial(network, recipe).items()}
+    start = {
+        n: rng.integers(-1, 2, a.shape).astype(float)
+        for n, a in state.initial(network, recipe).items()
+    }
     start["conv/bias"][:] = 0
-    split = Split(rng.integers(0, 2, (4, 5, 5, 1), dtype=np.uint8) * np.uint8(255), np.array([0, 1, 2, 0], np.int32))
+    split = Split(
+        rng.integers(0, 2, (4, 5, 5, 1), dtype=np.uint8) * np.uint8(255),
+        np.array([0, 1, 2, 0], np.int32),
+    )
     plan = Plan(np.array([0.1]), np.arange(4, dtype=np.int32)[None])
     seen = []
-    for engine in (create("numpy", network, recipe), create(name, network, recipe, backend=backend)):
+    for engine in (
+        create("numpy", network, recipe),
+        create(name, network, recipe, backend=backend),
+    ):
         engine.load(start)
         seen.append(engine.trace(engine.upload(split), plan))
     assert (seen[0]["output/conv"] == 0).sum() > 20

@@ -42,7 +42,9 @@ def schedule(network: str, chosen: str) -> BatchPlanner:
     return BatchPlanner(zoo.get(network), recipe, len(digits()), 2)
 
 
-def advance(engine: Engine, schedule: BatchPlanner, start: state.State, first: int, end: int) -> state.State:
+def advance(
+    engine: Engine, schedule: BatchPlanner, start: state.State, first: int, end: int
+) -> state.State:
     engine.load(start)
     native, step = engine.upload(digits()), first
     while step < end:
@@ -76,15 +78,26 @@ def test_in_every_direction_it_ends_where_numpy_alone_ends(network: str, chosen:
 def test_with_batch_norm_the_step_after_the_hand_over_is_numpys(chosen: str):
     """With BatchNorm training amplifies rounding itself: one step is compared, from the state that was handed over."""
     plans = schedule("lenet-bn", chosen)
-    start, rule = state.initial(plans.network, plans.recipe), lockstep.rule(plans.network, plans.recipe)
+    start, rule = (
+        state.initial(plans.network, plans.recipe),
+        lockstep.rule(plans.network, plans.recipe),
+    )
     own = {name: registry.create(name, plans.network, plans.recipe) for name in NAMES}
     for before in NAMES:
         halfway = advance(own[before], plans, start, 0, BEFORE)
-        ends = {name: advance(own[name], plans, halfway, BEFORE, BEFORE + 1) for name in NAMES if name != before}
+        ends = {
+            name: advance(own[name], plans, halfway, BEFORE, BEFORE + 1)
+            for name in NAMES
+            if name != before
+        }
         ends["numpy"] = advance(own["numpy"], plans, halfway, BEFORE, BEFORE + 1)
         for after, found in ends.items():
             outcome = lockstep.Outcome()
-            assert outcome.see(ends["numpy"], found, rule, "update"), (before, after, str(outcome.divergence))
+            assert outcome.see(ends["numpy"], found, rule, "update"), (
+                before,
+                after,
+                str(outcome.divergence),
+            )
 
 
 @needs_two

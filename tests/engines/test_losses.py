@@ -44,13 +44,19 @@ CLIPS = {
 @pytest.fixture(scope="module")
 def split() -> Split:
     rng = np.random.default_rng(0)
-    return Split(rng.integers(0, 256, (12, 4, 4, 1), dtype=np.uint8), rng.integers(0, 3, 12).astype(np.int32))
+    return Split(
+        rng.integers(0, 256, (12, 4, 4, 1), dtype=np.uint8), rng.integers(0, 3, 12).astype(np.int32)
+    )
 
 
-def stepped(name: str, backend: str, recipe: Recipe, split: Split, steps: int = 3) -> tuple[state.State, state.State]:
+def stepped(
+    name: str, backend: str, recipe: Recipe, split: Split, steps: int = 3
+) -> tuple[state.State, state.State]:
     engine = create(name, NETWORK, recipe, backend=backend)
     start = state.initial(NETWORK, recipe)
-    start["output/kernel"] = start["output/kernel"] * 5  # so that the classes are told apart, some of them wrongly
+    start["output/kernel"] = (
+        start["output/kernel"] * 5
+    )  # so that the classes are told apart, some of them wrongly
     engine.load(start)
     data, plan = engine.upload(split), Plan(np.full(steps, 0.3))
     seen = engine.trace(data, plan)
@@ -80,7 +86,11 @@ seeds = st.integers(0, 2**31)
 
 def drawn(seed: int, batch: int, classes: int) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
     rng = np.random.default_rng(seed)
-    return 3 * rng.normal(size=(batch, classes)), rng.integers(0, classes, batch), tuple(rng.uniform(0.1, 4, classes))
+    return (
+        3 * rng.normal(size=(batch, classes)),
+        rng.integers(0, classes, batch),
+        tuple(rng.uniform(0.1, 4, classes)),
+    )
 
 
 @given(st.integers(1, 7), st.integers(2, 6), st.floats(0, 0.9), st.booleans(), seeds)
@@ -88,9 +98,13 @@ def drawn(seed: int, batch: int, classes: int) -> tuple[np.ndarray, np.ndarray, 
 def test_as_pytorch_has_it(batch: int, classes: int, smoothing: float, weighted: bool, seed: int):
     torch = pytest.importorskip("torch")
     logits, labels, weights = drawn(seed, batch, classes)
-    value, gradient = softmax_cross_entropy(logits, labels, Loss(smoothing, weights if weighted else ()))
+    value, gradient = softmax_cross_entropy(
+        logits, labels, Loss(smoothing, weights if weighted else ())
+    )
     z = torch.tensor(logits, requires_grad=True)
-    own = torch.nn.CrossEntropyLoss(torch.tensor(weights) if weighted else None, label_smoothing=smoothing).double()
+    own = torch.nn.CrossEntropyLoss(
+        torch.tensor(weights) if weighted else None, label_smoothing=smoothing
+    ).double()
     loss = own(z, torch.tensor(labels))
     loss.backward()
     assert value == pytest.approx(loss.item(), rel=1e-12)
@@ -103,22 +117,37 @@ def test_as_keras_has_it(batch: int, classes: int, smoothing: float, seed: int):
     """Class weights as `fit(class_weight=…)` passes them on: each sample's loss times its label's weight, over their number."""
     keras = pytest.importorskip("keras")
     logits, labels, weights = drawn(seed, batch, classes)
-    own = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=np.float64(smoothing), dtype="float64")
+    own = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=np.float64(smoothing), dtype="float64"
+    )
     theirs = own(np.eye(classes)[labels], logits, sample_weight=np.array(weights)[labels])
     value, _ = softmax_cross_entropy(logits, labels, Loss(smoothing, weights, "samples", "samples"))
-    assert value == pytest.approx(float(theirs), rel=1e-6)  # its smoothing goes through float32 (D63)
+    assert value == pytest.approx(
+        float(theirs), rel=1e-6
+    )  # its smoothing goes through float32 (D63)
 
 
 def test_the_example_in_which_the_frameworks_differ():
     """D40: the ratio of both losses is the mean weight."""
     logits, labels, weights = drawn(1, 8, 3)
-    torch, keras = (softmax_cross_entropy(logits, labels, loss)[0] for loss in (Loss(0, weights), Loss(0, weights, "samples", "samples")))
+    torch, keras = (
+        softmax_cross_entropy(logits, labels, loss)[0]
+        for loss in (Loss(0, weights), Loss(0, weights, "samples", "samples"))
+    )
     assert keras / torch == pytest.approx(np.mean(np.array(weights)[labels]), rel=1e-12)
 
 
-@given(st.integers(1, 5), st.integers(2, 5), st.floats(0, 0.9), st.sampled_from(["terms", "samples"]), seeds)
+@given(
+    st.integers(1, 5),
+    st.integers(2, 5),
+    st.floats(0, 0.9),
+    st.sampled_from(["terms", "samples"]),
+    seeds,
+)
 @settings(max_examples=30, deadline=None)
-def test_the_gradient_is_that_of_the_loss(batch: int, classes: int, smoothing: float, weigh: str, seed: int):
+def test_the_gradient_is_that_of_the_loss(
+    batch: int, classes: int, smoothing: float, weigh: str, seed: int
+):
     logits, labels, weights = drawn(seed, batch, classes)
     loss, h = Loss(smoothing, weights, weigh), 1e-5
     _, gradient = softmax_cross_entropy(logits, labels, loss)
@@ -133,16 +162,25 @@ def test_the_gradient_is_that_of_the_loss(batch: int, classes: int, smoothing: f
 
 def test_the_penalty_has_the_gradient_of_half_its_square(split: Split):
     """D58: λ·kernel, not 2·λ·kernel; biases are left alone; the loss that is reported is without it."""
-    plain, penalised = (stepped("numpy", "eager", Recipe(1, "full", dtype="float64", loss=Loss(l2=l2)), split, 1)[1] for l2 in (0.0, 0.1))
+    plain, penalised = (
+        stepped("numpy", "eager", Recipe(1, "full", dtype="float64", loss=Loss(l2=l2)), split, 1)[1]
+        for l2 in (0.0, 0.1)
+    )
     start = state.initial(NETWORK, Recipe(dtype="float64"))["hidden/kernel"]
-    assert np.allclose(plain["hidden/kernel"] - penalised["hidden/kernel"], 0.3 * 0.1 * start, rtol=0, atol=1e-16)
+    assert np.allclose(
+        plain["hidden/kernel"] - penalised["hidden/kernel"], 0.3 * 0.1 * start, rtol=0, atol=1e-16
+    )
     assert np.array_equal(plain["hidden/bias"], penalised["hidden/bias"])
     assert plain["losses"][0] == penalised["losses"][0]
 
 
 def test_clipping_by_norm_is_over_all_parameters(split: Split):
     """D59, D60: after it, the norm of all gradients together is the limit, or a trace below it with PyTorch's epsilon."""
-    for clip, norm in ((Clip(0.05), 0.05), (Clip(0.05, epsilon=1e-2), None), (Clip(0.002, "value"), None)):
+    for clip, norm in (
+        (Clip(0.05), 0.05),
+        (Clip(0.05, epsilon=1e-2), None),
+        (Clip(0.002, "value"), None),
+    ):
         recipe = Recipe(1, "full", SGD(1.0), dtype="float64", clip=clip)
         seen, end = stepped("numpy", "eager", recipe, split, 1)
         start = state.initial(NETWORK, recipe)
@@ -151,14 +189,22 @@ def test_clipping_by_norm_is_over_all_parameters(split: Split):
         whole = sqrt(sum((seen[f"gradient/{n}"] ** 2).sum() for n in start))
         assert whole > 0.1
         if clip.by == "value":
-            assert all(np.allclose(moved[n], seen[f"gradient/{n}"].clip(-0.002, 0.002), rtol=0, atol=1e-15) for n in start)
+            assert all(
+                np.allclose(moved[n], seen[f"gradient/{n}"].clip(-0.002, 0.002), rtol=0, atol=1e-15)
+                for n in start
+            )
         else:
             expected = norm or 0.05 * whole / (whole + 1e-2)
-            assert sqrt(sum((m**2).sum() for m in moved.values())) == pytest.approx(expected, rel=1e-12)
+            assert sqrt(sum((m**2).sum() for m in moved.values())) == pytest.approx(
+                expected, rel=1e-12
+            )
 
 
 def test_a_gradient_below_the_limit_is_left_alone_to_the_bit(split: Split):
-    ends = [stepped("numpy", "eager", Recipe(1, "full", clip=clip), split)[1] for clip in (Clip(), Clip(1e3))]
+    ends = [
+        stepped("numpy", "eager", Recipe(1, "full", clip=clip), split)[1]
+        for clip in (Clip(), Clip(1e3))
+    ]
     assert all(np.array_equal(ends[0][n], ends[1][n]) for n in ends[0])
 
 
@@ -173,9 +219,15 @@ def test_a_gradient_below_the_limit_is_left_alone_to_the_bit(split: Split):
         (lambda: Loss(l2=float("inf")), "l2 must be a number"),
         (lambda: Clip(0.0), "limit must be a number above 0"),
         (lambda: Clip(1.0, "norms"), "did you mean 'norm'"),
-        (lambda: Recipe.from_json({"loss": {"label_smothing": 0.1}}), "did you mean 'label_smoothing'"),
+        (
+            lambda: Recipe.from_json({"loss": {"label_smothing": 0.1}}),
+            "did you mean 'label_smoothing'",
+        ),
         (lambda: Recipe.from_json({"clip": {"limits": 1}}), "did you mean 'limit'"),
-        (lambda: BatchPlanner(NETWORK, Recipe(loss=Loss(0.0, (1.0, 2.0))), 10), "2 class weights where the network ends in 3 logits"),
+        (
+            lambda: BatchPlanner(NETWORK, Recipe(loss=Loss(0.0, (1.0, 2.0))), 10),
+            "2 class weights where the network ends in 3 logits",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_words(build, says: str):

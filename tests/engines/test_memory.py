@@ -30,7 +30,10 @@ except BaseException as error:
 @pytest.mark.parametrize(("name", "backend"), rows(slow=False))
 def test_it_is_refused_before_anything_is_allocated(name: str, backend: str):
     huge = zoo.dense("huge", [10**9])
-    with pytest.raises(EngineError, match=r"huge: not enough memory; .*: 795,000,000,010 parameters .* take 5,923 GiB"):
+    with pytest.raises(
+        EngineError,
+        match=r"huge: not enough memory; .*: 795,000,000,010 parameters .* take 5,923 GiB",
+    ):
         registry.create(name, huge, Recipe(1), backend=backend)
 
 
@@ -50,7 +53,9 @@ def test_what_is_needed_counts_every_array():
 def test_an_allocation_that_fails_is_recognised(name: str):
     if not registry.entry(name).installed:
         pytest.skip("not installed")
-    done = subprocess.run([sys.executable, "-c", LIMITED, name], capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, name], capture_output=True, text=True, timeout=200
+    )
     assert done.stdout.endswith("True\n"), done.stdout + done.stderr
 
 

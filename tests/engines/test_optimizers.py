@@ -18,7 +18,14 @@ from triptych.spec.recipe import Recipe
 STEPS = 200
 NETWORK = zoo.dense("n", [6], shape=(4, 4, 1), classes=3)
 
-CLASSES = {"sgd": "SGD", "momentum": "SGD", "nesterov": "SGD", "adam": "Adam", "adamw": "AdamW", "nadam": "NAdam"} | {
+CLASSES = {
+    "sgd": "SGD",
+    "momentum": "SGD",
+    "nesterov": "SGD",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "nadam": "NAdam",
+} | {
     "rmsprop": "RMSprop",
     "adagrad": "Adagrad",
     "adadelta": "Adadelta",
@@ -28,7 +35,9 @@ CLASSES = {"sgd": "SGD", "momentum": "SGD", "nesterov": "SGD", "adam": "Adam", "
 @cache
 def few() -> Split:
     rng = np.random.default_rng(0)
-    return Split(rng.integers(0, 256, (12, 4, 4, 1), dtype=np.uint8), rng.integers(0, 3, 12).astype(np.int32))
+    return Split(
+        rng.integers(0, 256, (12, 4, 4, 1), dtype=np.uint8), rng.integers(0, 3, 12).astype(np.int32)
+    )
 
 
 def rates(base: float, steps: int) -> np.ndarray:
@@ -83,7 +92,11 @@ class Keras:
         if chosen := self.own.weight_decay:
             self.own.weight_decay = tf.constant(chosen, tf.float64)
         for accumulator in getattr(self.own, "_accumulators", []):
-            accumulator.assign(tf.fill(accumulator.shape, tf.constant(self.own.initial_accumulator_value, tf.float64)))
+            accumulator.assign(
+                tf.fill(
+                    accumulator.shape, tf.constant(self.own.initial_accumulator_value, tf.float64)
+                )
+            )
 
     def step(self, gradients: list[np.ndarray], rate: float) -> None:
         import tensorflow as tf
@@ -107,7 +120,9 @@ class Keras:
 NATIVE = {"torch": Torch, "keras": Keras}
 
 
-def followed(name: str, backend: str, chosen: str, like: str, steps: int = STEPS, **numbers: float) -> float:
+def followed(
+    name: str, backend: str, chosen: str, like: str, steps: int = STEPS, **numbers: float
+) -> float:
     """Feed the framework's class the gradients that the engine sees; return how far their weights ever part."""
     pytest.importorskip({"torch": "torch", "keras": "tensorflow"}[like])
     o = optimizer(chosen, like=like, **numbers)
@@ -128,8 +143,16 @@ def followed(name: str, backend: str, chosen: str, like: str, steps: int = STEPS
         engine.run(data, plan)
         found, theirs = engine.state(), native.weights()
         scale = max(float(np.abs(w).max()) for w in theirs)
-        apart = max(apart, *(float(np.abs(found[n] - w).max()) / scale for n, w in zip(names, theirs, strict=True)))
-    assert max(float(np.abs(found[n] - start[n]).max()) for n in names) > 1e-6 * steps  # it went somewhere
+        apart = max(
+            apart,
+            *(
+                float(np.abs(found[n] - w).max()) / scale
+                for n, w in zip(names, theirs, strict=True)
+            ),
+        )
+    assert (
+        max(float(np.abs(found[n] - start[n]).max()) for n in names) > 1e-6 * steps
+    )  # it went somewhere
     return apart
 
 
@@ -146,7 +169,9 @@ def test_as_the_framework_itself_has_it(name: str, backend: str, chosen: str, li
 @pytest.mark.parametrize(("name", "backend"), rows(slow=False))
 @LIKE
 @pytest.mark.parametrize("chosen", list(SHORTHANDS))
-def test_weight_decay_as_the_framework_itself_has_it(name: str, backend: str, chosen: str, like: str):
+def test_weight_decay_as_the_framework_itself_has_it(
+    name: str, backend: str, chosen: str, like: str
+):
     """Coupled in PyTorch, but in AdamW; decoupled in Keras (D56)."""
     assert followed(name, backend, chosen, like, 40, weight_decay=0.25) <= 1e-11
 
@@ -158,14 +183,20 @@ def test_rmsprop_with_momentum(name: str, backend: str, like: str):
     assert followed(name, backend, "rmsprop", like, 40, momentum=0.875) <= 1e-11
 
 
-@pytest.mark.parametrize("chosen", ["momentum", "nesterov", "adam", "adamw", "nadam", "rmsprop", "adagrad"])
+@pytest.mark.parametrize(
+    "chosen", ["momentum", "nesterov", "adam", "adamw", "nadam", "rmsprop", "adagrad"]
+)
 def test_the_other_frameworks_formula_is_told_apart(chosen: str):
     """The comparison has teeth: PyTorch's optimizer with Keras's formula, all numbers alike, is another."""
     pytest.importorskip("torch")
     kept = {"rate", "epsilon", "weight_decay", "rho", "initial"}
     theirs = optimizer(chosen, like="torch")
     numbers = {key: getattr(theirs, key) for key in kept if hasattr(theirs, key)}
-    mixed = optimizer(chosen, like="keras", **numbers) if chosen != "adamw" else optimizer("adamw", like="torch", decoupled=False)
+    mixed = (
+        optimizer(chosen, like="keras", **numbers)
+        if chosen != "adamw"
+        else optimizer("adamw", like="torch", decoupled=False)
+    )
     ends = []
     for o in (theirs, mixed):
         recipe = Recipe(40, "full", o, dtype="float64")

@@ -30,11 +30,21 @@ RESIDUAL = Network(
     "residual",
     (12, 12, 1),
     (
-        *(Conv2D("conv1", 3), ReLU("relu1"), Residual("sum", (Conv2D("conv2", 4, padding=1), ReLU("relu2")), (Conv2D("short", 4, 1),))),
+        *(
+            Conv2D("conv1", 3),
+            ReLU("relu1"),
+            Residual(
+                "sum", (Conv2D("conv2", 4, padding=1), ReLU("relu2")), (Conv2D("short", 4, 1),)
+            ),
+        ),
         *(Flatten("flatten"), Dense("output", 10)),
     ),
 )
-NETWORKS = [*map(zoo.get, ("classic", "regularized", "lenet", "lenet-bn")), *(make(zoo.GREY, 10) for make in SPECIMENS), RESIDUAL]
+NETWORKS = [
+    *map(zoo.get, ("classic", "regularized", "lenet", "lenet-bn")),
+    *(make(zoo.GREY, 10) for make in SPECIMENS),
+    RESIDUAL,
+]
 
 
 def images(count: int, shape: tuple[int, ...], seed: int = 0) -> Split:
@@ -66,10 +76,17 @@ def trained(engine: engine_module.Engine, split: Split) -> dict[str, np.ndarray]
 @pytest.mark.parametrize("lanes", [1, 2, 3])
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
 def test_parts_and_threads_change_nothing(network: Network, lanes: int, monkeypatch):
-    recipe = Recipe(1, 25, optimizer("momentum"), dtype="float64")  # two batches of 25, and one of 9
+    recipe = Recipe(
+        1, 25, optimizer("momentum"), dtype="float64"
+    )  # two batches of 25, and one of 9
     split = images(59, network.input_shape)
-    one, other = created(network, recipe, 1, monkeypatch), created(network, recipe, lanes, monkeypatch)
-    stretches = [segment for segment in other.chain.segments if isinstance(segment, stretch.Stretch)]
+    one, other = (
+        created(network, recipe, 1, monkeypatch),
+        created(network, recipe, lanes, monkeypatch),
+    )
+    stretches = [
+        segment for segment in other.chain.segments if isinstance(segment, stretch.Stretch)
+    ]
     assert max(len(each.lines[0].layers) for each in stretches) > 2
     for each in stretches:
         each.least = 1
@@ -93,7 +110,9 @@ def test_a_part_has_no_more_samples_than_stay_in_the_cache(monkeypatch):
     engine.run(data, Plan(np.array([0.1, 0.1])))
     peak = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
-    assert peak < 2**20  # the images are 14 MB, their hidden layer alone 200 kB at every step of the way
+    assert (
+        peak < 2**20
+    )  # the images are 14 MB, their hidden layer alone 200 kB at every step of the way
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "momentum"])
@@ -106,7 +125,9 @@ def test_pixels_that_are_always_zero_need_no_work_and_learn_nothing(name: str):
     data = engine.upload(split)
     dead = ~split.images.any(axis=0).ravel()
     assert data.x.shape == (48, 784 - dead.sum())
-    gradient = engine.trace(data, next(BatchPlanner(network, recipe, 48).plans()), outputs=False)["gradient/hidden/kernel"]
+    gradient = engine.trace(data, next(BatchPlanner(network, recipe, 48).plans()), outputs=False)[
+        "gradient/hidden/kernel"
+    ]
     assert gradient.shape == (784, 10)
     assert not gradient[dead].any()
     assert gradient[~dead].any(axis=1).all()
@@ -118,9 +139,13 @@ def test_pixels_that_are_always_zero_need_no_work_and_learn_nothing(name: str):
     others = images(30, network.input_shape, 1)  # of which other pixels are zero
     others.images[:, 20:] = 0
     others.images[:, 0] = 255
-    hidden = np.maximum(others.pixels("float64").reshape(30, -1) @ reached + engine.state()["hidden/bias"], 0)
+    hidden = np.maximum(
+        others.pixels("float64").reshape(30, -1) @ reached + engine.state()["hidden/bias"], 0
+    )
     expected = hidden @ engine.state()["output/kernel"] + engine.state()["output/bias"]
-    np.testing.assert_allclose(engine.logits(engine.upload(others)), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        engine.logits(engine.upload(others)), expected, rtol=1e-12, atol=1e-12
+    )
     fresh = registry.create("numpy", network, recipe)
     fresh.load(engine.state())
     for each in (engine, fresh):
@@ -132,10 +157,15 @@ def test_pixels_that_are_always_zero_need_no_work_and_learn_nothing(name: str):
 def test_images_without_a_pixel():
     """Of which nothing is left to multiply: the biases alone answer."""
     network, recipe = zoo.get("classic"), Recipe(1, "full", optimizer("sgd"), dtype="float64")
-    engine, black = registry.create("numpy", network, recipe), Split(np.zeros((40, *network.input_shape), np.uint8), np.zeros(40, np.int32))
+    engine, black = (
+        registry.create("numpy", network, recipe),
+        Split(np.zeros((40, *network.input_shape), np.uint8), np.zeros(40, np.int32)),
+    )
     start = state.initial(network, recipe)
     engine.load(start)
-    np.testing.assert_allclose(engine.logits(engine.upload(black)), np.tile(start["output/bias"], (40, 1)), atol=1e-15)
+    np.testing.assert_allclose(
+        engine.logits(engine.upload(black)), np.tile(start["output/bias"], (40, 1)), atol=1e-15
+    )
     engine.run(engine.upload(black), Plan(np.array([0.1])))
     assert np.array_equal(engine.state()["hidden/kernel"], start["hidden/kernel"])
     assert engine.state()["output/bias"].argmax() == 0
@@ -174,10 +204,19 @@ def test_images_are_dropped_out_of_in_free_mode():
 def test_all_pixels_are_worked_with_where_images_are_shifted():
     network = zoo.get("classic")
     recipe = replace(Recipe(1, 16), augmentation=replace(Recipe(1, 16).augmentation, shift=2))
-    assert registry.create("numpy", network, recipe).upload(images(16, network.input_shape)).x.shape == (16, 28, 28, 1)
+    assert registry.create("numpy", network, recipe).upload(
+        images(16, network.input_shape)
+    ).x.shape == (16, 28, 28, 1)
 
 
-@given(st.integers(1, 700), st.integers(0, 60), st.integers(1, 40), st.booleans(), st.booleans(), st.integers(0, 2**31))
+@given(
+    st.integers(1, 700),
+    st.integers(0, 60),
+    st.integers(1, 40),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 2**31),
+)
 @settings(max_examples=60, deadline=None)
 def test_products_in_blocks(n: int, i: int, o: int, turned: bool, across: bool, seed: int):
     rng = np.random.default_rng(seed)

@@ -21,12 +21,20 @@ def loaded(name: str, network: Network, recipe: Recipe, backend: str | None = No
     return engine
 
 
-def traced(name: str, split: Split, network: Network, recipe: Recipe, backend: str | None = None) -> state.State:
+def traced(
+    name: str, split: Split, network: Network, recipe: Recipe, backend: str | None = None
+) -> state.State:
     engine = loaded(name, network, recipe, backend)
-    return engine.trace(engine.upload(split), BatchPlanner(network, recipe, len(split)).plan(0, 1, len(split)), outputs=False)
+    return engine.trace(
+        engine.upload(split),
+        BatchPlanner(network, recipe, len(split)).plan(0, 1, len(split)),
+        outputs=False,
+    )
 
 
-def apart(split: Split, network: Network, name: str, backend: str | None = None, dtype="float64") -> float:
+def apart(
+    split: Split, network: Network, name: str, backend: str | None = None, dtype="float64"
+) -> float:
     """Return how far loss and gradients of a full batch are from NumPy's in float64, relative to the largest."""
     exact, other = (Recipe(1, dtype=d, seed=5) for d in ("float64", dtype))
     found = state.cast(traced(name, split, network, other, backend), "float64")
@@ -38,16 +46,26 @@ class TestTorch:
     def installed(self):
         pytest.importorskip("torch")
 
-    @pytest.mark.parametrize("pool", [MaxPool2D("pool"), MaxPool2D("pool", 3, 2, 1), MaxPool2D("pool", 2, 1)], ids=repr)
-    def test_a_maximum_comes_before_its_relu_and_is_shown_as_written(self, few: Split, pool: MaxPool2D):
+    @pytest.mark.parametrize(
+        "pool", [MaxPool2D("pool"), MaxPool2D("pool", 3, 2, 1), MaxPool2D("pool", 2, 1)], ids=repr
+    )
+    def test_a_maximum_comes_before_its_relu_and_is_shown_as_written(
+        self, few: Split, pool: MaxPool2D
+    ):
         """With half of the windows negative throughout, where each order finds another place of the maximum."""
-        network = Network("n", (28, 28, 1), (Conv2D("conv", 4), ReLU("relu"), pool, Flatten("flatten"), Dense("output", 10)))
+        network = Network(
+            "n",
+            (28, 28, 1),
+            (Conv2D("conv", 4), ReLU("relu"), pool, Flatten("flatten"), Dense("output", 10)),
+        )
         recipe = Recipe(1, dtype="float64")
         engine = loaded("torch", network, recipe)
         assert engine.network.quick == [0, 2, 1, 3, 4]
         plan = BatchPlanner(network, recipe, len(few)).plan(0, 1, len(few))
         seen = engine.trace(engine.upload(few), plan)
-        assert [key for key in seen if key.startswith("output/")] == [f"output/{layer.name}" for layer in network.layers]
+        assert [key for key in seen if key.startswith("output/")] == [
+            f"output/{layer.name}" for layer in network.layers
+        ]
         assert 0.1 < (seen["output/pool"] == 0).mean() < 0.9
         assert seen["output/relu"].shape[1:] == (26, 26, 4)
         assert apart(few, network, "torch") < 1e-12
@@ -60,7 +78,9 @@ class TestTorch:
         engine = loaded("torch", zoo.get(name), Recipe(1, 64, optimizer("adam")))
         kernel = engine.modules["conv2"].weight
         assert kernel.is_contiguous(memory_format=torch.channels_last) == last
-        assert [engine.optimizer.state[kernel][slot].stride() for slot in ("exp_avg", "exp_avg_sq")] == [kernel.stride()] * 2
+        assert [
+            engine.optimizer.state[kernel][slot].stride() for slot in ("exp_avg", "exp_avg_sq")
+        ] == [kernel.stride()] * 2
 
     def test_bf16_is_reduced_in_float32_and_nothing_in_float64(self, few: Split):
         network = zoo.get("lenet")
@@ -72,7 +92,9 @@ class TestTorch:
         assert apart(few, zoo.get("custom"), "torch", "onednn", "float32") < 1e-5
 
     @pytest.mark.parametrize(("exact", "during"), [(True, "bf16"), (False, "none")])
-    def test_onednn_is_in_force_where_it_is_exact_and_no_longer_than_a_step(self, few: Split, monkeypatch, exact: bool, during: str):
+    def test_onednn_is_in_force_where_it_is_exact_and_no_longer_than_a_step(
+        self, few: Split, monkeypatch, exact: bool, during: str
+    ):
         import torch
 
         from triptych.engines.torch import precision
@@ -80,7 +102,9 @@ class TestTorch:
         monkeypatch.setattr(precision, "exact", lambda: exact)
         engine = loaded("torch", zoo.get("classic"), Recipe(1), "onednn")
         said, before = [], torch.backends.mkldnn.matmul.fp32_precision
-        engine.network.register_forward_hook(lambda *_: said.append(torch.backends.mkldnn.matmul.fp32_precision))
+        engine.network.register_forward_hook(
+            lambda *_: said.append(torch.backends.mkldnn.matmul.fp32_precision)
+        )
         engine.run(engine.upload(few), Plan(np.array([0.1])))
         assert said == [during]
         assert torch.backends.mkldnn.matmul.fp32_precision == before
@@ -94,10 +118,20 @@ class TestTensorFlow:
     def test_a_training_traces_three_graphs_at_most_and_then_none(self, few: Split):
         """The five pairs (K, B) that a training has: single steps, blocks that grow, the rest of an epoch, its smaller batch."""
         network, recipe = zoo.get("classic"), Recipe(2, 32)
-        engine, schedule = loaded("tensorflow", network, recipe), BatchPlanner(network, recipe, len(few))
+        engine, schedule = (
+            loaded("tensorflow", network, recipe),
+            BatchPlanner(network, recipe, len(few)),
+        )
         data, counts = engine.upload(few), []
         for _ in range(2):
-            for start, steps, batch in ((0, 1, 32), (1, 2, 32), (3, 3, 32), (6, 1, 8), (7, 4, 32), (11, 1, 32)):
+            for start, steps, batch in (
+                (0, 1, 32),
+                (1, 2, 32),
+                (3, 3, 32),
+                (6, 1, 8),
+                (7, 4, 32),
+                (11, 1, 32),
+            ):
                 engine.run(data, schedule.plan(start, steps, batch))
             assert len(engine.wait()) == 12
             counts.append(engine._steps.experimental_get_tracing_count())
@@ -106,10 +140,26 @@ class TestTensorFlow:
     def test_evaluation_traces_two_graphs_at_most(self, few: Split):
         engine = loaded("tensorflow", zoo.get("classic"), Recipe(1))
         for rows in (200, 150, 50, 7):
-            assert len(engine.logits(engine.upload(Split(few.images[:rows], few.labels[:rows])))) == rows
+            assert (
+                len(engine.logits(engine.upload(Split(few.images[:rows], few.labels[:rows]))))
+                == rows
+            )
         assert engine._logits.experimental_get_tracing_count() == 2
 
     @pytest.mark.parametrize("bias", [True, False])
-    def test_more_samples_than_inputs_or_fewer_give_the_same_gradients(self, few: Split, bias: bool):
-        layers = (Flatten("flatten"), Dense("wide", 300, bias), ReLU("relu"), Dense("hidden", 20, bias), Dropout("off", 0.0))
-        assert apart(few, Network("n", (28, 28, 1), (*layers, Dense("output", 10, bias))), "tensorflow") < 1e-12
+    def test_more_samples_than_inputs_or_fewer_give_the_same_gradients(
+        self, few: Split, bias: bool
+    ):
+        layers = (
+            Flatten("flatten"),
+            Dense("wide", 300, bias),
+            ReLU("relu"),
+            Dense("hidden", 20, bias),
+            Dropout("off", 0.0),
+        )
+        assert (
+            apart(
+                few, Network("n", (28, 28, 1), (*layers, Dense("output", 10, bias))), "tensorflow"
+            )
+            < 1e-12
+        )

@@ -12,7 +12,9 @@ def same_padding(self, x):
     """D70: what "same" means to TensorFlow; at stride 2 on an even side there is nothing to the left."""
     import tensorflow as tf
 
-    return tf.nn.bias_add(tf.nn.conv2d(x, self.kernel.value, self.like.stride, "SAME"), self.bias.value)
+    return tf.nn.bias_add(
+        tf.nn.conv2d(x, self.kernel.value, self.like.stride, "SAME"), self.bias.value
+    )
 
 
 def bias_gradient_averaged(self, dy, into=True):
@@ -43,12 +45,17 @@ def zeros_win(self, x):
     import tensorflow as tf
 
     p = self.like.padding
-    return tf.nn.max_pool2d(tf.pad(x, ((0, 0), (p, p), (p, p), (0, 0))), self.like.size, self.like.stride, "VALID")
+    return tf.nn.max_pool2d(
+        tf.pad(x, ((0, 0), (p, p), (p, p), (0, 0))), self.like.size, self.like.stride, "VALID"
+    )
 
 
 def whole(start: State) -> State:
     """Kernels of -1, 0 and 1, so that there are ties."""
-    return {name: np.rint(1.5 * a / np.abs(a).max()) if name.endswith("kernel") else a for name, a in start.items()}
+    return {
+        name: np.rint(1.5 * a / np.abs(a).max()) if name.endswith("kernel") else a
+        for name, a in start.items()
+    }
 
 
 def interleaved(kernel: np.ndarray) -> np.ndarray:
@@ -68,8 +75,22 @@ def without_padding_in_the_count(self, x):
 
 
 TEETH = [
-    Mutation("convolution for cross-correlation", stored("conv1/kernel", flipped), "output", "conv1", "edged", "torch"),
-    Mutation("convolution for cross-correlation, TensorFlow", stored("conv1/kernel", flipped), "output", "conv1", "edged", "tensorflow"),
+    Mutation(
+        "convolution for cross-correlation",
+        stored("conv1/kernel", flipped),
+        "output",
+        "conv1",
+        "edged",
+        "torch",
+    ),
+    Mutation(
+        "convolution for cross-correlation, TensorFlow",
+        stored("conv1/kernel", flipped),
+        "output",
+        "conv1",
+        "edged",
+        "tensorflow",
+    ),
     Mutation(
         "kernel with inputs and outputs exchanged, D13",
         stored("conv2/kernel", lambda kernel: kernel.swapaxes(2, 3)),
@@ -86,8 +107,22 @@ TEETH = [
         "smooth",
         "tensorflow",
     ),
-    Mutation("asymmetric padding at stride 2, D70", with_layer("conv1", call=same_padding), "output", "conv1", "smooth", "tensorflow"),
-    Mutation("groups interleaved", stored("conv2/kernel", interleaved), "output", "conv2", "edged", "tensorflow"),
+    Mutation(
+        "asymmetric padding at stride 2, D70",
+        with_layer("conv1", call=same_padding),
+        "output",
+        "conv1",
+        "smooth",
+        "tensorflow",
+    ),
+    Mutation(
+        "groups interleaved",
+        stored("conv2/kernel", interleaved),
+        "output",
+        "conv2",
+        "edged",
+        "tensorflow",
+    ),
     Mutation(
         "bias gradient averaged over space",
         with_layer("conv1", backward=bias_gradient_averaged),
@@ -96,10 +131,37 @@ TEETH = [
         "edged",
         array="conv1/bias",
     ),
-    Mutation("stride ignored going back", with_layer("conv3", backward=stride_ignored), "gradient", "norm2", "normed"),
-    Mutation("ties to the last maximum", with_layer("pool2", backward=to_the_last), "gradient", "conv2", "edged", start=whole),
-    Mutation("padding that wins a maximum", with_layer("pool1", call=zeros_win), "output", "pool1", "edged", "tensorflow"),
-    Mutation("padding left out of a mean, D72", with_layer("pool", count_include_pad=False), "output", "pool", "smooth", "torch"),
+    Mutation(
+        "stride ignored going back",
+        with_layer("conv3", backward=stride_ignored),
+        "gradient",
+        "norm2",
+        "normed",
+    ),
+    Mutation(
+        "ties to the last maximum",
+        with_layer("pool2", backward=to_the_last),
+        "gradient",
+        "conv2",
+        "edged",
+        start=whole,
+    ),
+    Mutation(
+        "padding that wins a maximum",
+        with_layer("pool1", call=zeros_win),
+        "output",
+        "pool1",
+        "edged",
+        "tensorflow",
+    ),
+    Mutation(
+        "padding left out of a mean, D72",
+        with_layer("pool", count_include_pad=False),
+        "output",
+        "pool",
+        "smooth",
+        "torch",
+    ),
     Mutation(
         "padding left out of a mean, TensorFlow",
         with_layer("pool", call=without_padding_in_the_count),

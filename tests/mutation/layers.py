@@ -60,7 +60,9 @@ def cut_and_filled(self, x, training=None):
 
 
 TEETH = [
-    Mutation("float32 inside one layer", with_layer("hidden", forward=float32_inside), "output", "hidden"),
+    Mutation(
+        "float32 inside one layer", with_layer("hidden", forward=float32_inside), "output", "hidden"
+    ),
     Mutation(
         "bias gradient forgotten",
         with_layer("hidden", backward=bias_gradient_forgotten),
@@ -69,14 +71,62 @@ TEETH = [
         array="gradient/hidden/bias",
     ),
     Mutation("missing ReLU gradient", with_layer("relu", backward=unchanged), "gradient", "hidden"),
-    Mutation("missing ReLU gradient, deep", with_layer("relu1", backward=unchanged), "gradient", "hidden1", "custom"),
-    Mutation("ReLU that leaks going back", with_layer("relu", backward=leaking), "gradient", "hidden"),
-    Mutation("another slope of LeakyReLU, D26", with_layer("leaky1", slope=0.3), "output", "leaky1", "edged", "tensorflow"),
-    Mutation("another slope of LeakyReLU, JAX", with_layer("leaky1", slope=0.3), "output", "leaky1", "edged", "jax"),
-    Mutation("tanh for erf in GELU, D28", with_layer("gelu1", approximate="tanh"), "output", "gelu1", "smooth", "torch"),
-    Mutation("erf for tanh in GELU, D28", with_layer("gelu2", form="erf"), "output", "gelu2", "smooth", "tensorflow"),
-    Mutation("half of SiLU's derivative", with_layer("silu", backward=linear), "gradient", "conv2", "smooth"),
-    Mutation("mask not rescaled", with_layer("dropout1", forward=unscaled), "output", "dropout1", "regularized"),
+    Mutation(
+        "missing ReLU gradient, deep",
+        with_layer("relu1", backward=unchanged),
+        "gradient",
+        "hidden1",
+        "custom",
+    ),
+    Mutation(
+        "ReLU that leaks going back", with_layer("relu", backward=leaking), "gradient", "hidden"
+    ),
+    Mutation(
+        "another slope of LeakyReLU, D26",
+        with_layer("leaky1", slope=0.3),
+        "output",
+        "leaky1",
+        "edged",
+        "tensorflow",
+    ),
+    Mutation(
+        "another slope of LeakyReLU, JAX",
+        with_layer("leaky1", slope=0.3),
+        "output",
+        "leaky1",
+        "edged",
+        "jax",
+    ),
+    Mutation(
+        "tanh for erf in GELU, D28",
+        with_layer("gelu1", approximate="tanh"),
+        "output",
+        "gelu1",
+        "smooth",
+        "torch",
+    ),
+    Mutation(
+        "erf for tanh in GELU, D28",
+        with_layer("gelu2", form="erf"),
+        "output",
+        "gelu2",
+        "smooth",
+        "tensorflow",
+    ),
+    Mutation(
+        "half of SiLU's derivative",
+        with_layer("silu", backward=linear),
+        "gradient",
+        "conv2",
+        "smooth",
+    ),
+    Mutation(
+        "mask not rescaled",
+        with_layer("dropout1", forward=unscaled),
+        "output",
+        "dropout1",
+        "regularized",
+    ),
     Mutation(
         "mask not rescaled, PyTorch",
         with_layer("dropout1", forward=lambda self, x, keep: x * keep),
@@ -85,9 +135,40 @@ TEETH = [
         "smooth",
         "torch",
     ),
-    Mutation("dropout left in evaluation mode", with_layer("dropout2", forward=always_open), "output", "dropout2", "regularized"),
-    Mutation("mask not applied going back", with_layer("dropout2", backward=unchanged), "gradient", "hidden2", "regularized"),
-    Mutation("residual gradient without the shortcut", with_layer("plain", backward=branch_alone), "gradient", "norm1", "normed"),
-    Mutation("shortcut detached, PyTorch", with_layer("plain", forward=shortcut_detached), "gradient", "norm1", "normed", "torch"),
-    Mutation("projection not applied", with_layer("projected", forward=cut_and_filled), "output", "projected", "normed"),
+    Mutation(
+        "dropout left in evaluation mode",
+        with_layer("dropout2", forward=always_open),
+        "output",
+        "dropout2",
+        "regularized",
+    ),
+    Mutation(
+        "mask not applied going back",
+        with_layer("dropout2", backward=unchanged),
+        "gradient",
+        "hidden2",
+        "regularized",
+    ),
+    Mutation(
+        "residual gradient without the shortcut",
+        with_layer("plain", backward=branch_alone),
+        "gradient",
+        "norm1",
+        "normed",
+    ),
+    Mutation(
+        "shortcut detached, PyTorch",
+        with_layer("plain", forward=shortcut_detached),
+        "gradient",
+        "norm1",
+        "normed",
+        "torch",
+    ),
+    Mutation(
+        "projection not applied",
+        with_layer("projected", forward=cut_and_filled),
+        "output",
+        "projected",
+        "normed",
+    ),
 ]

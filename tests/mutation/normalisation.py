@@ -41,7 +41,14 @@ def running(like: spec.BatchNorm):
 VARIANCE, MEAN = {"array": "norm1/running_variance"}, {"array": "norm1/running_mean"}
 
 TEETH = [
-    Mutation("biased running variance, D20", with_layer("norm1", unbiased=False), "update", "norm1", "normed", **VARIANCE),
+    Mutation(
+        "biased running variance, D20",
+        with_layer("norm1", unbiased=False),
+        "update",
+        "norm1",
+        "normed",
+        **VARIANCE,
+    ),
     Mutation(
         "biased running variance, PyTorch",
         running(spec.BatchNorm("norm1", unbiased=False)),
@@ -52,15 +59,56 @@ TEETH = [
         **VARIANCE,
     ),
     Mutation(
-        "unbiased running variance, D20", with_layer("norm7", unbiased=True), "update", "norm7", "normed", array="norm7/running_variance"
+        "unbiased running variance, D20",
+        with_layer("norm7", unbiased=True),
+        "update",
+        "norm7",
+        "normed",
+        array="norm7/running_variance",
     ),
-    Mutation("momentum the wrong way round, D19", running(spec.BatchNorm("norm1", 0.9)), "update", "norm1", "normed", "torch", **MEAN),
     Mutation(
-        "momentum the wrong way round, TensorFlow", running(spec.BatchNorm("norm1", 0.9)), "update", "norm1", "normed", "tensorflow", **MEAN
+        "momentum the wrong way round, D19",
+        running(spec.BatchNorm("norm1", 0.9)),
+        "update",
+        "norm1",
+        "normed",
+        "torch",
+        **MEAN,
     ),
-    Mutation("momentum the wrong way round, JAX", with_layer("norm1", momentum=0.9), "update", "norm1", "normed", "jax", **MEAN),
-    Mutation("another epsilon, D18", running(spec.BatchNorm("norm1", epsilon=1e-3)), "output", "norm1", "normed", "torch"),
-    Mutation("epsilon outside the root", with_layer("norm1", call=epsilon_outside), "output", "norm1", "normed", "tensorflow"),
+    Mutation(
+        "momentum the wrong way round, TensorFlow",
+        running(spec.BatchNorm("norm1", 0.9)),
+        "update",
+        "norm1",
+        "normed",
+        "tensorflow",
+        **MEAN,
+    ),
+    Mutation(
+        "momentum the wrong way round, JAX",
+        with_layer("norm1", momentum=0.9),
+        "update",
+        "norm1",
+        "normed",
+        "jax",
+        **MEAN,
+    ),
+    Mutation(
+        "another epsilon, D18",
+        running(spec.BatchNorm("norm1", epsilon=1e-3)),
+        "output",
+        "norm1",
+        "normed",
+        "torch",
+    ),
+    Mutation(
+        "epsilon outside the root",
+        with_layer("norm1", call=epsilon_outside),
+        "output",
+        "norm1",
+        "normed",
+        "tensorflow",
+    ),
     Mutation(
         "statistics of evaluation in training, D22",
         with_layer("norm1", measure=statistics_of_evaluation),
@@ -69,7 +117,13 @@ TEETH = [
         "normed",
         "tensorflow",
     ),
-    Mutation("mean and variance as constants", with_layer("norm7", backward=constant_statistics), "gradient", "hidden", "normed"),
+    Mutation(
+        "mean and variance as constants",
+        with_layer("norm7", backward=constant_statistics),
+        "gradient",
+        "hidden",
+        "normed",
+    ),
     Mutation(
         "mean and variance as constants, TensorFlow",
         with_layer("norm7", measure=statistics_without_gradient),
@@ -78,6 +132,19 @@ TEETH = [
         "normed",
         "tensorflow",
     ),
-    Mutation("LayerNorm over whole images", with_layer("norm4", forward=over_whole_images), "output", "norm4", "normed", "torch"),
-    Mutation("another epsilon of LayerNorm, D23", with_layer("norm", epsilon=1e-3), "output", "norm", "smooth"),
+    Mutation(
+        "LayerNorm over whole images",
+        with_layer("norm4", forward=over_whole_images),
+        "output",
+        "norm4",
+        "normed",
+        "torch",
+    ),
+    Mutation(
+        "another epsilon of LayerNorm, D23",
+        with_layer("norm", epsilon=1e-3),
+        "output",
+        "norm",
+        "smooth",
+    ),
 ]

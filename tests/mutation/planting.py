@@ -76,20 +76,37 @@ def engine_class(name: str) -> Any:
 @cache
 def walked(tooth: Mutation) -> lockstep.Outcome:
     network, recipe = NETWORKS[tooth.network], tooth.recipe
-    schedule, start = BatchPlanner(network, recipe, len(few())), tooth.start(state.initial(network, recipe))
-    reference, candidate = Numpy(network, recipe), tooth.mistake(engine_class(tooth.engine))(network, recipe)
-    *_, outcome = lockstep.walk(reference, candidate, few(), islice(schedule.singles(), STEPS), start, lockstep.rule(network, recipe))
+    schedule, start = (
+        BatchPlanner(network, recipe, len(few())),
+        tooth.start(state.initial(network, recipe)),
+    )
+    reference, candidate = (
+        Numpy(network, recipe),
+        tooth.mistake(engine_class(tooth.engine))(network, recipe),
+    )
+    *_, outcome = lockstep.walk(
+        reference,
+        candidate,
+        few(),
+        islice(schedule.singles(), STEPS),
+        start,
+        lockstep.rule(network, recipe),
+    )
     return outcome
 
 
 def check(tooth: Mutation) -> None:
     """Assert that the healthy engine passes, and that the mistake is caught where it must be."""
-    healthy = walked(replace(tooth, name="healthy", mistake=as_it_is, stage="", layer="", step=0, array=""))
+    healthy = walked(
+        replace(tooth, name="healthy", mistake=as_it_is, stage="", layer="", step=0, array="")
+    )
     assert healthy.equal, str(healthy.divergence)
     assert healthy.steps == STEPS
     found = walked(tooth)
     assert found.divergence, "the mistake went unnoticed"
-    assert (found.divergence.stage, found.divergence.layer) == (tooth.stage, tooth.layer), str(found.divergence)
+    assert (found.divergence.stage, found.divergence.layer) == (tooth.stage, tooth.layer), str(
+        found.divergence
+    )
     assert found.at == tooth.step
     assert tooth.array in found.divergence.name
     assert found.largest > 1e-11
@@ -103,14 +120,19 @@ def with_layer(name: str, **changes: Any) -> Mistake:
             def __init__(self, *args, **kwargs):
                 super().__init__(*args, **kwargs)
                 if hasattr(self, "task"):  # JAX's layers are the descriptions themselves
-                    layers = tuple(replace(own, **changes) if own.name == name else own for own in self.network.layers)
+                    layers = tuple(
+                        replace(own, **changes) if own.name == name else own
+                        for own in self.network.layers
+                    )
                     self.task = self.task._replace(network=replace(self.network, layers=layers))
                     return
                 layer = own_layers(self)[name]
                 for key, value in changes.items():
                     if not isfunction(value):
                         setattr(layer, key, value)
-                    elif isinstance(self, Numpy):  # whose layers have twins, which are to be as wrong
+                    elif isinstance(
+                        self, Numpy
+                    ):  # whose layers have twins, which are to be as wrong
                         layer.__class__ = type("Wrong", (type(layer),), {key: value})
                     else:
                         setattr(layer, key, value.__get__(layer))
@@ -124,7 +146,10 @@ def own_layers(engine: Any) -> dict[str, Any]:
     """An engine's layers by name, in its own types."""
     if hasattr(engine, "modules"):  # PyTorch's
         return engine.modules
-    return {layer.name: layer for layer in (engine.layers if isinstance(engine, Numpy) else engine.network.flat)}
+    return {
+        layer.name: layer
+        for layer in (engine.layers if isinstance(engine, Numpy) else engine.network.flat)
+    }
 
 
 def with_recipe(**changes: Any) -> Mistake:
@@ -154,7 +179,9 @@ def with_plan(change: Callable[[Plan], Plan]) -> Mistake:
     return mistake
 
 
-def with_state(change: Callable[[State], State], back: Callable[[State], State] = as_it_is) -> Mistake:
+def with_state(
+    change: Callable[[State], State], back: Callable[[State], State] = as_it_is
+) -> Mistake:
     """A state is changed on its way in, and back on its way out."""
 
     def mistake(base: Any) -> Any:

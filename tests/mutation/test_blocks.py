@@ -100,7 +100,9 @@ def planned(change: Callable[[Plan], Plan]) -> Callable[[Any, Any, Plan], np.nda
     return wrong
 
 
-def carried(change: Callable[[State, State], State], last: bool = True) -> Callable[[Any, Any, Plan], np.ndarray]:
+def carried(
+    change: Callable[[State, State], State], last: bool = True
+) -> Callable[[Any, Any, Plan], np.ndarray]:
     """From step to step another state is carried: a change of the new state, the one before it at hand."""
 
     def wrong(engine: Any, data: Any, plan: Plan) -> np.ndarray:
@@ -120,16 +122,25 @@ def before(array: np.ndarray) -> np.ndarray:
 
 
 def shifted_masks(plan: Plan) -> Plan:
-    return replace(plan, dropout_masks={name: before(mask) for name, mask in plan.dropout_masks.items()})
+    return replace(
+        plan, dropout_masks={name: before(mask) for name, mask in plan.dropout_masks.items()}
+    )
 
 
 def stale_masks(plan: Plan) -> Plan:
-    return replace(plan, dropout_masks={name: mask[:1].repeat(len(plan), axis=0) for name, mask in plan.dropout_masks.items()})
+    return replace(
+        plan,
+        dropout_masks={
+            name: mask[:1].repeat(len(plan), axis=0) for name, mask in plan.dropout_masks.items()
+        },
+    )
 
 
 def one_rate(at: int, factor: float) -> Callable[[Plan], Plan]:
     """A single rate is another."""
-    return lambda plan: replace(plan, rates=plan.rates * np.where(np.arange(len(plan)) == at, factor, 1.0))
+    return lambda plan: replace(
+        plan, rates=plan.rates * np.where(np.arange(len(plan)) == at, factor, 1.0)
+    )
 
 
 def one_sample(plan: Plan) -> Plan:
@@ -163,22 +174,35 @@ def last_step_dropped(engine: Any, data: Any, plan: Plan) -> np.ndarray:
 
 def of_kind(kind: str) -> Callable[[State, State], State]:
     """Arrays of one kind stay what they were before the step."""
-    return lambda after, earlier: {n: earlier[n] if state.kind(n) == kind else a for n, a in after.items()}
+    return lambda after, earlier: {
+        n: earlier[n] if state.kind(n) == kind else a for n, a in after.items()
+    }
 
 
 def in_float32(after: State, earlier: State) -> State:
-    return {n: a.astype(np.float32).astype(a.dtype) if a.dtype.kind == "f" else a for n, a in after.items()}
+    return {
+        n: a.astype(np.float32).astype(a.dtype) if a.dtype.kind == "f" else a
+        for n, a in after.items()
+    }
 
 
 PLANNED = {
     "the rate of the step before": planned(lambda plan: replace(plan, rates=before(plan.rates))),
-    "the first rate in every step": planned(lambda plan: replace(plan, rates=plan.rates[:1].repeat(len(plan)))),
-    "rates too large by a millionth": planned(lambda plan: replace(plan, rates=plan.rates * (1 + 1e-6))),
+    "the first rate in every step": planned(
+        lambda plan: replace(plan, rates=plan.rates[:1].repeat(len(plan)))
+    ),
+    "rates too large by a millionth": planned(
+        lambda plan: replace(plan, rates=plan.rates * (1 + 1e-6))
+    ),
     "the last rate too large by a millionth": planned(one_rate(STEPS - 1, 1 + 1e-6)),
     "the middle rate too large by a millionth": planned(one_rate(STEPS // 2, 1 + 1e-6)),
-    "rates in float32": planned(lambda plan: replace(plan, rates=plan.rates.astype(np.float32).astype(np.float64))),
+    "rates in float32": planned(
+        lambda plan: replace(plan, rates=plan.rates.astype(np.float32).astype(np.float64))
+    ),
     "one update left out": planned(one_rate(STEPS // 2, 0.0)),
-    "the samples of the step before": planned(lambda plan: replace(plan, indices=before(plan.indices))),  # pyright: ignore
+    "the samples of the step before": planned(
+        lambda plan: replace(plan, indices=before(plan.indices))
+    ),  # pyright: ignore
     "one sample of one step": planned(one_sample),
     "the masks of the step before": planned(shifted_masks),
     "the first masks in every step": planned(stale_masks),
@@ -343,7 +367,9 @@ def test_gentle_plans_are_the_same_steps_with_other_rates():
     assert alone.rates == plans[0].rates[0]
 
 
-@pytest.mark.parametrize(("network", "own"), [("classic", True), ("smooth", True), ("normed", False)])
+@pytest.mark.parametrize(
+    ("network", "own"), [("classic", True), ("smooth", True), ("normed", False)]
+)
 def test_only_networks_that_amplify_are_run_at_other_rates(network: str, own: bool):
     class Seen(Mistaken):
         rates = np.zeros(0)

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from mutation import convolution, layers, normalisation, updates, waist
-from mutation.planting import Mutation, Numpy, as_it_is, check, few, with_function, with_plan, with_state
+from mutation.planting import (
+    Mutation,
+    Numpy,
+    as_it_is,
+    check,
+    few,
+    with_function,
+    with_plan,
+    with_state,
+)
 
 from triptych.core import state
 from triptych.core.planner import BatchPlanner
@@ -19,7 +28,9 @@ from triptych.spec import zoo
 from triptych.spec.optimizers import optimizer
 from triptych.spec.recipe import Recipe
 
-TEETH = [tooth for theme in (waist, layers, convolution, normalisation, updates) for tooth in theme.TEETH]
+TEETH = [
+    tooth for theme in (waist, layers, convolution, normalisation, updates) for tooth in theme.TEETH
+]
 
 
 @pytest.mark.parametrize("tooth", TEETH, ids=lambda tooth: tooth.name)
@@ -29,8 +40,20 @@ def test_the_mistake_is_caught_at_the_right_place(tooth: Mutation):
 
 def test_there_are_teeth_enough():
     assert len({tooth.name for tooth in TEETH}) == len(TEETH) >= 60
-    assert {tooth.stage for tooth in TEETH} == {"initial state", "output", "loss", "gradient", "update"}
-    assert min(Counter(tooth.engine for tooth in TEETH)[name] for name in ("numpy", "torch", "tensorflow")) >= 15
+    assert {tooth.stage for tooth in TEETH} == {
+        "initial state",
+        "output",
+        "loss",
+        "gradient",
+        "update",
+    }
+    assert (
+        min(
+            Counter(tooth.engine for tooth in TEETH)[name]
+            for name in ("numpy", "torch", "tensorflow")
+        )
+        >= 15
+    )
 
 
 def test_a_resumed_run_without_its_slots_is_caught():
@@ -41,15 +64,23 @@ def test_a_resumed_run_without_its_slots_is_caught():
     wrong = with_state(waist.slots_forgotten)(Numpy)
     *_, outcome = lockstep.walk(Numpy(network, recipe), wrong(network, recipe), few(), plans, start)
     assert outcome.divergence
-    assert (outcome.divergence.stage, outcome.divergence.name) == ("initial state", "hidden/kernel/velocity")
+    assert (outcome.divergence.stage, outcome.divergence.name) == (
+        "initial state",
+        "hidden/kernel/velocity",
+    )
 
 
 def test_a_smaller_last_batch_divided_by_the_usual_size_is_caught():
     """The first steps of a proof are whole batches and right; the one after them is the smaller one."""
     network, recipe = zoo.get("classic"), Recipe(1, 64, dtype="float64")
     schedule, start = BatchPlanner(network, recipe, len(few())), state.initial(network, recipe)
-    for mistake, equal in ((as_it_is, True), (with_function(updates.LOSS, updates.by_nominal), False)):
-        *_, found = lockstep.walk(Numpy(network, recipe), mistake(Numpy)(network, recipe), few(), schedule.proof(2), start)
+    for mistake, equal in (
+        (as_it_is, True),
+        (with_function(updates.LOSS, updates.by_nominal), False),
+    ):
+        *_, found = lockstep.walk(
+            Numpy(network, recipe), mistake(Numpy)(network, recipe), few(), schedule.proof(2), start
+        )
         assert found.equal == equal
     assert found.divergence
     assert (found.divergence.stage, found.at, found.steps) == ("gradient", 2, 2)
@@ -68,10 +99,17 @@ def last_step_dropped(base: Any) -> Any:
     return Wrong
 
 
-first_rate_for_all = with_plan(lambda plan: replace(plan, rates=plan.rates * np.linspace(1, 1.1, len(plan))))
+first_rate_for_all = with_plan(
+    lambda plan: replace(plan, rates=plan.rates * np.linspace(1, 1.1, len(plan)))
+)
 # A dropout mask kept from the first step of a block.
 stale_mask = with_plan(
-    lambda plan: replace(plan, dropout_masks={name: mask[:1].repeat(len(plan), axis=0) for name, mask in plan.dropout_masks.items()})
+    lambda plan: replace(
+        plan,
+        dropout_masks={
+            name: mask[:1].repeat(len(plan), axis=0) for name, mask in plan.dropout_masks.items()
+        },
+    )
 )
 
 

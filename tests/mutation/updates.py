@@ -52,7 +52,9 @@ def penalty_after_the_clip(recipe, gradients, weights, flat):
 
 def update_with(rule):
     """Another update rule: rule(o, w, g, slots, rate, step)."""
-    return with_function("triptych.engines.numpy.scratch.optimizers.UPDATES", dict.fromkeys(optimizers.UPDATES, rule))
+    return with_function(
+        "triptych.engines.numpy.scratch.optimizers.UPDATES", dict.fromkeys(optimizers.UPDATES, rule)
+    )
 
 
 def keras_epsilon(o, w, g, slots, rate, step):
@@ -83,14 +85,36 @@ def decayed(o, w, g, slots, rate, step):
     w -= rate * (g + 1e-4 * w)
 
 
-SMOOTHED, WEIGHED = Loss(label_smoothing=0.1), Loss(class_weights=tuple(1 + k / 9 for k in range(10)))
+SMOOTHED, WEIGHED = (
+    Loss(label_smoothing=0.1),
+    Loss(class_weights=tuple(1 + k / 9 for k in range(10))),
+)
 
 TEETH = [
     Mutation("sum instead of mean", with_function(LOSS, summed), "loss", "-"),
-    Mutation("sum instead of mean, gradient only", with_function(LOSS, summed_gradient), "gradient", "output"),
+    Mutation(
+        "sum instead of mean, gradient only",
+        with_function(LOSS, summed_gradient),
+        "gradient",
+        "output",
+    ),
     Mutation("softmax twice, D38", with_function(LOSS, softmax_twice), "loss", "-"),
-    Mutation("label smoothing forgotten", with_recipe(loss=Loss()), "loss", "-", engine="torch", recipe=trained(loss=SMOOTHED)),
-    Mutation("label smoothing forgotten, JAX", with_recipe(loss=Loss()), "loss", "-", engine="jax", recipe=trained(loss=SMOOTHED)),
+    Mutation(
+        "label smoothing forgotten",
+        with_recipe(loss=Loss()),
+        "loss",
+        "-",
+        engine="torch",
+        recipe=trained(loss=SMOOTHED),
+    ),
+    Mutation(
+        "label smoothing forgotten, JAX",
+        with_recipe(loss=Loss()),
+        "loss",
+        "-",
+        engine="jax",
+        recipe=trained(loss=SMOOTHED),
+    ),
     Mutation(
         "class weights divided by the number of samples, D40",
         with_recipe(loss=replace(WEIGHED, divide="samples")),
@@ -139,7 +163,13 @@ TEETH = [
         engine="torch",
         recipe=trained(clip=Clip(0.1)),
     ),
-    Mutation("epsilon misplaced, Adam", update_with(keras_epsilon), "update", "hidden", recipe=trained("adam")),
+    Mutation(
+        "epsilon misplaced, Adam",
+        update_with(keras_epsilon),
+        "update",
+        "hidden",
+        recipe=trained("adam"),
+    ),
     Mutation(
         "epsilon misplaced, JAX",
         with_recipe(optimizer=optimizer("adam", epsilon_first=True)),
@@ -148,9 +178,20 @@ TEETH = [
         engine="jax",
         recipe=trained("adam"),
     ),
-    Mutation("epsilon misplaced, RMSprop", update_with(keras_rmsprop), "update", "hidden", recipe=trained("rmsprop")),
     Mutation(
-        "momentum times rate", update_with(keras_momentum), "update", "hidden", recipe=trained("momentum"), array="hidden/kernel/velocity"
+        "epsilon misplaced, RMSprop",
+        update_with(keras_rmsprop),
+        "update",
+        "hidden",
+        recipe=trained("rmsprop"),
+    ),
+    Mutation(
+        "momentum times rate",
+        update_with(keras_momentum),
+        "update",
+        "hidden",
+        recipe=trained("momentum"),
+        array="hidden/kernel/velocity",
     ),
     Mutation(
         "plain momentum for Nesterov",
@@ -160,7 +201,14 @@ TEETH = [
         recipe=trained("nesterov"),
         array="hidden/kernel",
     ),
-    Mutation("step counter that never advances", update_with(stuck_counter), "update", "hidden", recipe=trained("adam"), step=1),
+    Mutation(
+        "step counter that never advances",
+        update_with(stuck_counter),
+        "update",
+        "hidden",
+        recipe=trained("adam"),
+        step=1,
+    ),
     Mutation("weight decay that nobody asked for", update_with(decayed), "update", "hidden"),
     Mutation(
         "decay coupled instead of decoupled, D56",

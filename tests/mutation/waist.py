@@ -18,7 +18,10 @@ def one_nan(state: State) -> State:
 
 def slots_forgotten(state: State) -> State:
     """Begun as the framework's own optimizer begins: with its slots at 0."""
-    return {name: np.zeros_like(a) if name.endswith(("/m", "/v", "/velocity")) else a for name, a in state.items()}
+    return {
+        name: np.zeros_like(a) if name.endswith(("/m", "/v", "/velocity")) else a
+        for name, a in state.items()
+    }
 
 
 def as_channels_first(plan: Plan) -> Plan:
@@ -34,7 +37,11 @@ def flat_as_channels_first(plan: Plan) -> Plan:
     """The mask after a flatten, whose order is (h, w, c), taken as if it were (c, h, w)."""
     mask = plan.dropout_masks["dropout2"]
     channels_first = mask.reshape(*mask.shape[:2], 4, 3, 3)  # 36 features of 3×3×4
-    return replace(plan, dropout_masks=plan.dropout_masks | {"dropout2": np.moveaxis(channels_first, 2, -1).reshape(mask.shape)})
+    return replace(
+        plan,
+        dropout_masks=plan.dropout_masks
+        | {"dropout2": np.moveaxis(channels_first, 2, -1).reshape(mask.shape)},
+    )
 
 
 def folded_as(role: str, wrong: str):
@@ -43,10 +50,14 @@ def folded_as(role: str, wrong: str):
     def mistake(base):
         class Wrong(base):
             def _tensor(self, p, array):
-                return super()._tensor(replace(p, role=wrong, sizes=()) if p.role == role else p, array)
+                return super()._tensor(
+                    replace(p, role=wrong, sizes=()) if p.role == role else p, array
+                )
 
             def _array(self, p, tensor):
-                return super()._array(replace(p, role=wrong, sizes=()) if p.role == role else p, tensor)
+                return super()._array(
+                    replace(p, role=wrong, sizes=()) if p.role == role else p, tensor
+                )
 
         return Wrong
 
@@ -56,9 +67,14 @@ def folded_as(role: str, wrong: str):
 transposed = stored("output/kernel", lambda kernel: kernel.T)  # (in, out) read as (out, in)
 other_weights = with_state(lambda state: state | {"hidden/kernel": state["hidden/kernel"] * 1.001})
 other_order = with_plan(lambda plan: replace(plan, indices=np.roll(plan.indices, 1, axis=1)))
-float32_rate = with_plan(lambda plan: replace(plan, rates=plan.rates.astype(np.float32).astype(np.float64)))
+float32_rate = with_plan(
+    lambda plan: replace(plan, rates=plan.rates.astype(np.float32).astype(np.float64))
+)
 other_masks = with_plan(
-    lambda plan: replace(plan, dropout_masks={name: np.roll(mask, 1, axis=1) for name, mask in plan.dropout_masks.items()})
+    lambda plan: replace(
+        plan,
+        dropout_masks={name: np.roll(mask, 1, axis=1) for name, mask in plan.dropout_masks.items()},
+    )
 )
 
 TEETH = [
@@ -66,7 +82,14 @@ TEETH = [
     Mutation("transposed kernel, TensorFlow", transposed, "output", "output", engine="tensorflow"),
     Mutation("transposed kernel, JAX", transposed, "output", "output", engine="jax"),
     Mutation("other initial weights", other_weights, "initial state", "hidden", engine="torch"),
-    Mutation("one NaN", with_state(one_nan), "initial state", "output", engine="tensorflow", array="output/bias"),
+    Mutation(
+        "one NaN",
+        with_state(one_nan),
+        "initial state",
+        "output",
+        engine="tensorflow",
+        array="output/bias",
+    ),
     Mutation(
         "accumulator that begins at 0, D49",
         with_state(slots_forgotten),
@@ -78,12 +101,50 @@ TEETH = [
     ),
     Mutation("other order", other_order, "output", "flatten", engine="torch"),
     Mutation("other order, TensorFlow", other_order, "output", "flatten", engine="tensorflow"),
-    Mutation("float32 learning rate in a float64 run, D62", float32_rate, "update", "hidden", engine="torch"),
-    Mutation("float32 learning rate, TensorFlow", float32_rate, "update", "hidden", engine="tensorflow"),
+    Mutation(
+        "float32 learning rate in a float64 run, D62",
+        float32_rate,
+        "update",
+        "hidden",
+        engine="torch",
+    ),
+    Mutation(
+        "float32 learning rate, TensorFlow", float32_rate, "update", "hidden", engine="tensorflow"
+    ),
     Mutation("float32 learning rate, JAX", float32_rate, "update", "hidden", engine="jax"),
-    Mutation("other masks", other_masks, "output", "dropout1", network="regularized", engine="torch"),
-    Mutation("mask of an image in another layout", with_plan(as_channels_first), "output", "dropout1", "smooth", "torch"),
-    Mutation("mask after a flatten in another layout", with_plan(flat_as_channels_first), "output", "dropout2", "smooth", "torch"),
-    Mutation("channel order at the flatten, D17", folded_as("folded", "dense"), "output", "hidden1", "smooth", "torch"),
-    Mutation("channel order of norms after a flatten", folded_as("folded_vector", "vector"), "gradient", "norm6", "normed", "torch"),
+    Mutation(
+        "other masks", other_masks, "output", "dropout1", network="regularized", engine="torch"
+    ),
+    Mutation(
+        "mask of an image in another layout",
+        with_plan(as_channels_first),
+        "output",
+        "dropout1",
+        "smooth",
+        "torch",
+    ),
+    Mutation(
+        "mask after a flatten in another layout",
+        with_plan(flat_as_channels_first),
+        "output",
+        "dropout2",
+        "smooth",
+        "torch",
+    ),
+    Mutation(
+        "channel order at the flatten, D17",
+        folded_as("folded", "dense"),
+        "output",
+        "hidden1",
+        "smooth",
+        "torch",
+    ),
+    Mutation(
+        "channel order of norms after a flatten",
+        folded_as("folded_vector", "vector"),
+        "gradient",
+        "norm6",
+        "normed",
+        "torch",
+    ),
 ]

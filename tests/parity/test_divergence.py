@@ -30,19 +30,37 @@ STATE = {
 
 def test_a_figure_is_over_the_largest_of_its_kind():
     other = TRACE | {"gradient/hidden/kernel": np.array([1e-3, 2e-3 + 1e-6])}
-    assert figures(TRACE, other)["gradients"] == np.abs(other["gradient/hidden/kernel"][1] - 2e-3) / 10.0
-    assert figures(TRACE, TRACE) == {"output/hidden": 0, "output/output": 0, "loss": 0, "gradients": 0}
+    assert (
+        figures(TRACE, other)["gradients"]
+        == np.abs(other["gradient/hidden/kernel"][1] - 2e-3) / 10.0
+    )
+    assert figures(TRACE, TRACE) == {
+        "output/hidden": 0,
+        "output/output": 0,
+        "loss": 0,
+        "gradients": 0,
+    }
     # a layer that is called "output" is not the stage of that name
     assert figures(STATE, STATE, "update") == {"weights": 0, "m": 0, "step": 0}
 
 
 def test_the_first_divergence_is_the_first_in_order_of_computation():
-    wrong = TRACE | {"gradient/output/kernel": np.array([10.0, 2.0]), "output/output": np.array([[4.0, 8.1]])}
+    wrong = TRACE | {
+        "gradient/output/kernel": np.array([10.0, 2.0]),
+        "output/output": np.array([[4.0, 8.1]]),
+    }
     found = first_divergence(TRACE, wrong, 1e-11)
     assert found
-    assert (found.stage, found.layer, found.index, found.why) == ("output", "output", (0, 1), "value")
+    assert (found.stage, found.layer, found.index, found.why) == (
+        "output",
+        "output",
+        (0, 1),
+        "value",
+    )
     assert (found.reference, found.candidate) == ("8", "8.0999999999999996")
-    assert "layer output: output/output[0, 1] is 8.0999999999999996, the reference has 8" in str(found)
+    assert "layer output: output/output[0, 1] is 8.0999999999999996, the reference has 8" in str(
+        found
+    )
     assert first_divergence(TRACE, TRACE, 0.0) is None
 
 
@@ -104,7 +122,10 @@ def test_gradients_that_are_rounding_as_a_whole_are_equal():
     assert first_divergence(noise, gradients(0.0, 3e-18), 1e-11) is None
     assert first_divergence(gradients(0.0, 0.0), noise, 1e-11) is None
     assert figures(noise, gradients(0.0, 3e-18))["gradients"] <= 1e-11
-    slots = {"output/bias/m": noise["gradient/output/bias"], "output/bias/v": np.array([7.6e-35, 2.5e-35])}
+    slots = {
+        "output/bias/m": noise["gradient/output/bias"],
+        "output/bias/v": np.array([7.6e-35, 2.5e-35]),
+    }
     other = {"output/bias/m": np.zeros(2), "output/bias/v": np.array([0.0, 1e-33])}
     assert first_divergence(slots, other, 1e-11, "update") is None
 
@@ -119,10 +140,14 @@ def test_small_gradients_that_are_wrong_are_found():
         assert first_divergence(right, wrong, 1e-11)
         assert figures(right, wrong)["gradients"] > 1e-11
     squares = {"output/bias/v": np.array([1e-12, 4e-14])}
-    assert first_divergence(squares, {"output/bias/v": np.array([1e-12, 4e-14 + 1e-21])}, 1e-11, "update")
+    assert first_divergence(
+        squares, {"output/bias/v": np.array([1e-12, 4e-14 + 1e-21])}, 1e-11, "update"
+    )
     # Weights and losses have no floor.
     for name in ("output/bias", "output/bias/unknown"):
-        assert first_divergence({name: np.zeros(2)}, {name: np.array([0.0, 1e-18])}, 1e-11, "update")
+        assert first_divergence(
+            {name: np.zeros(2)}, {name: np.array([0.0, 1e-18])}, 1e-11, "update"
+        )
     assert first_divergence({"loss": np.array(0.0)}, {"loss": np.array(1e-18)}, 1e-11)
 
 

@@ -20,7 +20,11 @@ from triptych.spec.network import Network
 from triptych.spec.optimizers import SHORTHANDS, optimizer
 from triptych.spec.recipe import Recipe
 
-STEPS, STEPWISE, SHORT = 200, 100, 10  # of a trajectory, of steps that are judged each by itself, and in the other backends
+STEPS, STEPWISE, SHORT = (
+    200,
+    100,
+    10,
+)  # of a trajectory, of steps that are judged each by itself, and in the other backends
 NETWORKS = {build.__name__: build(zoo.GREY, 10) for build in SPECIMENS}
 
 
@@ -58,7 +62,9 @@ OTHERS = {
 def cases() -> list:
     defaults = [row.id for row in rows(slow=False)]
     return [
-        pytest.param(network, chosen, *row.values, id=f"{network}-{chosen}-{row.id}", marks=row.marks)
+        pytest.param(
+            network, chosen, *row.values, id=f"{network}-{chosen}-{row.id}", marks=row.marks
+        )
         for network in NETWORKS
         for chosen in SHORTHANDS
         for row in rows(numpy=False)
@@ -67,20 +73,37 @@ def cases() -> list:
 
 
 @pytest.mark.parametrize(("network", "chosen", "name", "backend"), cases())
-def test_every_layer_with_every_optimizer(network: str, chosen: str, name: str, backend: str, digits):
+def test_every_layer_with_every_optimizer(
+    network: str, chosen: str, name: str, backend: str, digits
+):
     """Eight full batches and one of a single sample in turn; trajectories, and with BatchNorm and Residual step by step."""
     few = Split(digits.train.images[:65], digits.train.labels[:65])
     recipe = Recipe(40, 8, optimizer(chosen), dtype="float64")
     specimen = NETWORKS[network]
-    steps = SHORT if backend != registry.entry(name).default_backend else STEPWISE if specimen.amplifies_rounding else STEPS
+    steps = (
+        SHORT
+        if backend != registry.entry(name).default_backend
+        else STEPWISE
+        if specimen.amplifies_rounding
+        else STEPS
+    )
     schedule, rule = BatchPlanner(specimen, recipe, len(few), 3), lockstep.rule(specimen, recipe)
-    reference, candidate = recorded(specimen, recipe), registry.create(name, specimen, recipe, backend=backend)
+    reference, candidate = (
+        recorded(specimen, recipe),
+        registry.create(name, specimen, recipe, backend=backend),
+    )
     reference.at = 0
     start = state.initial(specimen, recipe)
     *_, outcome = lockstep.walk(reference, candidate, few, schedule.proof(steps), start, rule)
     assert outcome.divergence is None, str(outcome.divergence)
     assert outcome.steps == steps
-    assert outcome.worst.keys() >= {"outputs", "loss", "gradients", "weights", *recipe.optimizer.slots}
+    assert outcome.worst.keys() >= {
+        "outputs",
+        "loss",
+        "gradients",
+        "weights",
+        *recipe.optimizer.slots,
+    }
     assert max(figure for kind, figure in outcome.worst.items() if kind != "weights") <= BOUND
     assert outcome.worst["weights"] <= rule.weights
     if chosen == "momentum":
@@ -95,8 +118,14 @@ def test_the_specimens_hold_every_layer_type_with_every_option():
         own = [place.layer for place in places if type(place.layer) is kind]
         assert own, kind
         for field in fields(kind)[1:]:
-            if not field.name.endswith("initializer"):  # they decide how a state begins, and every engine is given that
+            if not field.name.endswith(
+                "initializer"
+            ):  # they decide how a state begins, and every engine is given that
                 assert len({getattr(layer, field.name) for layer in own}) > 1, (kind, field.name)
     for kind in (BatchNorm, LayerNorm, Dropout):
-        assert {place.role for place in places if isinstance(place.layer, kind)} == {"image", "flat", "vector"}, kind
+        assert {place.role for place in places if isinstance(place.layer, kind)} == {
+            "image",
+            "flat",
+            "vector",
+        }, kind
     assert [network.amplifies_rounding for network in NETWORKS.values()] == [False, False, True]

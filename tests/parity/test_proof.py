@@ -17,13 +17,18 @@ from triptych.spec.optimizers import SHORTHANDS, optimizer
 from triptych.spec.recipe import Recipe
 
 STEPS = 500
-SHORT = 40  # for the backends that are not the default: the same code steps, compiled in another way
+SHORT = (
+    40  # for the backends that are not the default: the same code steps, compiled in another way
+)
 
 
 def proof(name: str, backend: str, network, recipe, digits: Dataset, steps: int):
     start = state.initial(network, recipe)
     schedule = BatchPlanner(network, recipe, len(digits.train), 11)
-    reference, candidate = (registry.create(n, network, recipe, backend=b) for n, b in (("numpy", "eager"), (name, backend)))
+    reference, candidate = (
+        registry.create(n, network, recipe, backend=b)
+        for n, b in (("numpy", "eager"), (name, backend))
+    )
     plans = islice((step for plan in schedule.plans() for step in plan.single()), steps)
     *_, outcome = lockstep.walk(reference, candidate, digits.train, plans, start)
     return outcome, lockstep.blocks(candidate, digits.train, schedule, start)
@@ -45,7 +50,9 @@ def cases() -> list:
 
 
 @pytest.mark.parametrize(("network", "chosen", "name", "backend"), cases())
-def test_whole_trajectories_are_equal(network: str, chosen: str, name: str, backend: str, digits: Dataset):
+def test_whole_trajectories_are_equal(
+    network: str, chosen: str, name: str, backend: str, digits: Dataset
+):
     """Every engine; bound 1e-11 at every step, kind by kind."""
     default = registry.entry(name).default_backend == backend
     recipe = Recipe(20, 64, optimizer(chosen), dtype="float64")
@@ -54,24 +61,42 @@ def test_whole_trajectories_are_equal(network: str, chosen: str, name: str, back
     assert outcome.divergence is None, str(outcome.divergence)
     assert outcome.steps == steps
     counted = ["step"] if recipe.optimizer.counts_steps else []
-    assert set(outcome.worst) == {"outputs", "loss", "gradients", "weights", *recipe.optimizer.slots, *counted}
+    assert set(outcome.worst) == {
+        "outputs",
+        "loss",
+        "gradients",
+        "weights",
+        *recipe.optimizer.slots,
+        *counted,
+    }
     assert outcome.largest <= 1e-11
     assert blocks.divergence is None, str(blocks.divergence)
-    assert blocks.steps == 11 + 3 + 1  # a whole block, the rest of the epoch, the smaller last batch
+    assert (
+        blocks.steps == 11 + 3 + 1
+    )  # a whole block, the rest of the epoch, the smaller last batch
 
 
 @pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
 @pytest.mark.parametrize("network", ["classic", "regularized"])
 @pytest.mark.parametrize("batch", ["full", 128])
-def test_with_and_without_masks_in_full_and_in_mini_batches(network: str, batch, name: str, backend: str, digits: Dataset):
-    outcome, blocks = proof(name, backend, zoo.get(network), Recipe(12, batch, dtype="float64"), digits, 12)
+def test_with_and_without_masks_in_full_and_in_mini_batches(
+    network: str, batch, name: str, backend: str, digits: Dataset
+):
+    outcome, blocks = proof(
+        name, backend, zoo.get(network), Recipe(12, batch, dtype="float64"), digits, 12
+    )
     assert outcome.equal, str(outcome.divergence)
     assert blocks.equal, str(blocks.divergence)
 
 
-def verdict(candidate, digits: Dataset, network, chosen: str, proved: bool = True) -> float32.Rounding:
+def verdict(
+    candidate, digits: Dataset, network, chosen: str, proved: bool = True
+) -> float32.Rounding:
     recipe = Recipe(3, 64, optimizer(chosen))
-    schedule, start = BatchPlanner(network, recipe, len(digits.train)), state.initial(network, recipe)
+    schedule, start = (
+        BatchPlanner(network, recipe, len(digits.train)),
+        state.initial(network, recipe),
+    )
     reference, yardstick = (registry.create("numpy", network, recipe) for _ in range(2))
     exact = registry.create("numpy", network, Recipe(3, 64, optimizer(chosen), dtype="float64"))
     own = float32.shared_steps(reference, exact, yardstick, digits.train, schedule, start)
@@ -81,10 +106,20 @@ def verdict(candidate, digits: Dataset, network, chosen: str, proved: bool = Tru
 
 
 @pytest.mark.parametrize(("name", "backend"), rows(slow=False))
-@pytest.mark.parametrize(("network", "chosen"), [*(("classic", name) for name in SHORTHANDS), ("custom", "adam"), ("lenet", "momentum")])
-def test_a_correct_engine_is_only_rounding(name: str, backend: str, network: str, chosen: str, digits: Dataset):
+@pytest.mark.parametrize(
+    ("network", "chosen"),
+    [*(("classic", name) for name in SHORTHANDS), ("custom", "adam"), ("lenet", "momentum")],
+)
+def test_a_correct_engine_is_only_rounding(
+    name: str, backend: str, network: str, chosen: str, digits: Dataset
+):
     described = zoo.get(network)
-    found = verdict(registry.create(name, described, Recipe(3, 64, optimizer(chosen)), backend=backend), digits, described, chosen)
+    found = verdict(
+        registry.create(name, described, Recipe(3, 64, optimizer(chosen)), backend=backend),
+        digits,
+        described,
+        chosen,
+    )
     assert found.verdict == "rounding", found
     assert found.error < 1e-4
 
@@ -115,13 +150,23 @@ def test_twins_are_one_unit_in_the_last_place_away():
         assert b.dtype == np.float32
         assert (a != b).all()
         assert np.array_equal(np.nextafter(a, b), b)
-        assert all(np.array_equal(twin[name], start[name]) for name in start if name != "hidden/kernel")
+        assert all(
+            np.array_equal(twin[name], start[name]) for name in start if name != "hidden/kernel"
+        )
 
 
 def test_sign_flips_are_counted():
     network = zoo.get("custom")
-    a = {"output/relu1": np.array([0.0, 1.0, 2.0]), "output/relu2": np.array([0.0]), "output/hidden1": np.array([-1.0])}
-    b = {"output/relu1": np.array([1e-9, 0.0, 3.0]), "output/relu2": np.array([0.0]), "output/hidden1": np.array([1.0])}
+    a = {
+        "output/relu1": np.array([0.0, 1.0, 2.0]),
+        "output/relu2": np.array([0.0]),
+        "output/hidden1": np.array([-1.0]),
+    }
+    b = {
+        "output/relu1": np.array([1e-9, 0.0, 3.0]),
+        "output/relu2": np.array([0.0]),
+        "output/hidden1": np.array([1.0]),
+    }
     assert float32.sign_flips(network, a, b) == 2
 
 

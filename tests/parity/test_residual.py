@@ -19,7 +19,12 @@ pytestmark = pytest.mark.usefixtures("optimised")
 def coloured(split: Split) -> Split:
     """The digits on 32×32, in three colours that lie apart."""
     wide = np.pad(split.images, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    return Split(np.concatenate([np.roll(wide, shift, axis) for shift, axis in ((0, 1), (2, 1), (-2, 2))], axis=-1), split.labels)
+    return Split(
+        np.concatenate(
+            [np.roll(wide, shift, axis) for shift, axis in ((0, 1), (2, 1), (-2, 2))], axis=-1
+        ),
+        split.labels,
+    )
 
 
 @pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
@@ -30,7 +35,10 @@ def test_each_step_is_equal(network: str, samples: int, name: str, backend: str,
     few = few if described.input_shape == zoo.GREY else coloured(few)
     rule = lockstep.rule(described, recipe)
     assert rule.amplifies_rounding
-    reference, candidate = registry.create("numpy", described, recipe), registry.create(name, described, recipe, backend=backend)
+    reference, candidate = (
+        registry.create("numpy", described, recipe),
+        registry.create(name, described, recipe, backend=backend),
+    )
     schedule, start = BatchPlanner(described, recipe, samples), state.initial(described, recipe)
     *_, outcome = lockstep.walk(reference, candidate, few, schedule.singles(), start, rule)
     assert outcome.divergence is None, str(outcome.divergence)

@@ -14,7 +14,10 @@ from triptych.spec.recipe import Recipe
 
 
 @given(
-    st.dictionaries(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1), st.integers(0, 5)), st.sampled_from("?iqdfB")
+    st.dictionaries(
+        st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1), st.integers(0, 5)
+    ),
+    st.sampled_from("?iqdfB"),
 )
 def test_there_and_back(sizes: dict[str, int], kind: str):
     arrays = {name: np.ones((n, 3), kind).T for name, n in sizes.items()} | {"scalar": np.array(3)}
@@ -25,7 +28,10 @@ def test_there_and_back(sizes: dict[str, int], kind: str):
     assert message == {"do": "x", "n": 1}
     assert list(found) == list(arrays)
     assert all(
-        np.array_equal(found[name], a) and found[name].dtype == a.dtype and found[name].shape == a.shape for name, a in arrays.items()
+        np.array_equal(found[name], a)
+        and found[name].dtype == a.dtype
+        and found[name].shape == a.shape
+        for name, a in arrays.items()
     )
 
 
@@ -36,8 +42,12 @@ def test_plans_there_and_back():
     for a, b in zip(plans, found, strict=True):
         assert np.array_equal(a.rates, b.rates)
         assert np.array_equal(a.indices, b.indices)
-        assert all(np.array_equal(a.dropout_masks[name], b.dropout_masks[name]) for name in a.dropout_masks)
-    (full,) = protocol.unpack_plans(protocol.pack_plans([next(BatchPlanner(zoo.get("classic"), Recipe(3), 200).plans())]))
+        assert all(
+            np.array_equal(a.dropout_masks[name], b.dropout_masks[name]) for name in a.dropout_masks
+        )
+    (full,) = protocol.unpack_plans(
+        protocol.pack_plans([next(BatchPlanner(zoo.get("classic"), Recipe(3), 200).plans())])
+    )
     assert full.indices is None
 
 

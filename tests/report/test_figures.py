@@ -18,7 +18,13 @@ def axes():
 
 
 def series(name: str, values: list[float | None], **others) -> dict:
-    return {"key": name, "name": name, "color": "#112233", "x": list(range(len(values))), "y": values} | others
+    return {
+        "key": name,
+        "name": name,
+        "color": "#112233",
+        "x": list(range(len(values))),
+        "y": values,
+    } | others
 
 
 def spec(*found: dict, log: bool = True) -> dict:
@@ -71,14 +77,23 @@ def test_the_figures_have_the_colours_of_the_engines(tmp_path, monkeypatch):
 
     def remember(axes, spec, dashes) -> None:
         real(axes, spec, dashes)
-        seen.update({line.get_label(): (line.get_color(), line.is_dashed()) for line in axes.get_lines()})
+        seen.update(
+            {line.get_label(): (line.get_color(), line.is_dashed()) for line in axes.get_lines()}
+        )
 
     monkeypatch.setattr(figures, "draw_lines", remember)
     every = made.every_row()
     for names in (["numpy", "tensorflow"], list(every)):
         seen.clear()
-        paths = figures.write(made.folder(tmp_path, made.results({name: every[name] for name in names})))
-        assert [path.name for path in paths] == ["loss.png", "accuracy.png", "difference.png", "step-time.png"]
+        paths = figures.write(
+            made.folder(tmp_path, made.results({name: every[name] for name in names}))
+        )
+        assert [path.name for path in paths] == [
+            "loss.png",
+            "accuracy.png",
+            "difference.png",
+            "step-time.png",
+        ]
         for name in names:
             row = every[name]
             look = style(row["engine"], row["backend"])

@@ -16,7 +16,10 @@ from triptych.report import page
 def test_split() -> Split:
     """100 images of 6×6 with random pixels, in five classes."""
     rng = np.random.default_rng(0)
-    return Split(rng.integers(0, 256, (100, 6, 6, 1)).astype(np.uint8), rng.integers(0, 5, 100).astype(np.int32))
+    return Split(
+        rng.integers(0, 256, (100, 6, 6, 1)).astype(np.uint8),
+        rng.integers(0, 5, 100).astype(np.int32),
+    )
 
 
 def wrong_at(split: Split, **places: list[int]) -> dict[str, np.ndarray]:
@@ -39,7 +42,9 @@ def test_the_images_are_those_that_any_row_gets_wrong_and_disagreements_come_fir
 
 
 def test_of_many_mistakes_the_first_are_kept_and_all_are_counted(test_split):
-    found = mistakes.find(test_split, wrong_at(test_split, numpy=list(range(90)), torch=list(range(89))))
+    found = mistakes.find(
+        test_split, wrong_at(test_split, numpy=list(range(90)), torch=list(range(89)))
+    )
     assert found.index.tolist() == [89, *range(mistakes.MOST_IMAGES - 1)]
     assert found.wrong == 90
 
@@ -47,7 +52,10 @@ def test_of_many_mistakes_the_first_are_kept_and_all_are_counted(test_split):
 def test_a_file_is_read_as_it_was_written(test_split, tmp_path):
     predictions = wrong_at(test_split, numpy=[1, 2], torch=[2])
     mistakes.save(tmp_path / mistakes.FILE, test_split, predictions)
-    found, expected = mistakes.load(tmp_path / mistakes.FILE), mistakes.find(test_split, predictions)
+    found, expected = (
+        mistakes.load(tmp_path / mistakes.FILE),
+        mistakes.find(test_split, predictions),
+    )
     assert found
     assert found.wrong == expected.wrong
     assert list(found.predictions) == ["numpy", "torch"]
@@ -72,7 +80,9 @@ def test_rows_of_a_table_are_no_pictures(tmp_path):
 
 def test_large_images_are_thinned_and_floats_become_bytes():
     images = np.linspace(-1, 3, 2 * 200 * 100 * 3).reshape(2, 200, 100, 3).astype(np.float32)
-    found = mistakes.find(Split(images, np.array([0, 1], np.int32)), {"numpy": np.array([1, 0], np.int32)})
+    found = mistakes.find(
+        Split(images, np.array([0, 1], np.int32)), {"numpy": np.array([1, 0], np.int32)}
+    )
     assert found.images.shape == (2, 50, 25, 3)
     assert found.images.dtype == np.uint8
     assert found.images.min() == 0
@@ -84,7 +94,11 @@ def test_a_damaged_file_is_refused_in_words(test_split, tmp_path, damage: str):
     path = tmp_path / mistakes.FILE
     mistakes.save(path, test_split, wrong_at(test_split, numpy=[1]))
     whole = path.read_bytes()
-    path.write_bytes({"cut": whole[:-10], "flipped header": whole[:20] + b"\xff" + whole[21:], "empty": b""}[damage])
+    path.write_bytes(
+        {"cut": whole[:-10], "flipped header": whole[:20] + b"\xff" + whole[21:], "empty": b""}[
+            damage
+        ]
+    )
     with pytest.raises(TriptychError, match="damaged"):
         mistakes.load(path)
 
@@ -92,12 +106,23 @@ def test_a_damaged_file_is_refused_in_words(test_split, tmp_path, damage: str):
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path / "no-data"))
-    return made.results({name: made.row(name, backend) for name, backend in (("numpy", "eager"), ("torch", "eager"))})
+    return made.results(
+        {
+            name: made.row(name, backend)
+            for name, backend in (("numpy", "eager"), ("torch", "eager"))
+        }
+    )
 
 
-def test_the_report_shows_each_image_and_frames_those_that_rows_see_differently(results, test_split, tmp_path):
+def test_the_report_shows_each_image_and_frames_those_that_rows_see_differently(
+    results, test_split, tmp_path
+):
     folder = made.folder(tmp_path, results)
-    mistakes.save(folder / mistakes.FILE, test_split, wrong_at(test_split, numpy=[3, 50, 70], torch=[3, 60, 70]))
+    mistakes.save(
+        folder / mistakes.FILE,
+        test_split,
+        wrong_at(test_split, numpy=[3, 50, 70], torch=[3, 60, 70]),
+    )
     text = page.write(folder).read_text(encoding="utf-8")
     assert "4 of 180 test images are classified wrongly by at least one row." in text
     assert re.findall(r'<figure class="(mistake[^"]*)"><img alt="test image (\d+)"', text) == [
@@ -122,7 +147,10 @@ def test_a_run_without_the_file_has_a_report_without_images(results, tmp_path):
 def test_a_damaged_file_is_named_by_the_report(results, tmp_path):
     folder = made.folder(tmp_path, results)
     (folder / mistakes.FILE).write_bytes(b"nothing")
-    with pytest.raises(TriptychError, match=f"{mistakes.FILE}: not misclassified images that triptych wrote, or damaged"):
+    with pytest.raises(
+        TriptychError,
+        match=f"{mistakes.FILE}: not misclassified images that triptych wrote, or damaged",
+    ):
         page.write(folder)
 
 

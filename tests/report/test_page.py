@@ -68,7 +68,9 @@ def test_the_headline_gives_the_largest_difference_and_the_fewest_steps():
 
 
 def test_rows_that_did_not_run_are_named_in_the_headline():
-    rows = rows_of("numpy", "torch") | rows_of("tensorflow", failed="TensorFlow is not installed", proved=False, float64=None)
+    rows = rows_of("numpy", "torch") | rows_of(
+        "tensorflow", failed="TensorFlow is not installed", proved=False, float64=None
+    )
     found = page.headline(made.results(rows)["runs"][0], "float32")
     assert found["equal"] is True
     assert found["big"] == "Both engines are equal"
@@ -131,7 +133,9 @@ def test_a_busy_machine_names_no_winner_and_gives_no_factor(signs: dict[str, str
 
 def test_differences_within_the_uncertainty_name_no_winner_but_keep_the_factors(tmp_path):
     text = written(tmp_path, made.results(rows_of("numpy", "torch"), fastest=None, busy=None))
-    assert "No row is named the fastest: the differences are not larger than the uncertainty" in text
+    assert (
+        "No row is named the fastest: the differences are not larger than the uncertainty" in text
+    )
     assert "1.50 times as long as NumPy" in text
 
 
@@ -141,9 +145,17 @@ def test_a_quiet_machine_names_the_winner_and_the_factor(tmp_path):
     assert "1.50 times as long as NumPy" in text
 
 
-@pytest.mark.parametrize("nothing", [{}, {"float64": None, "blocks": None, "float32": None, "ratio": None, "step": None}])
-def test_a_comparison_of_one_row_is_a_report_that_says_what_to_install(nothing: dict[str, Any], tmp_path, monkeypatch):
-    missing = {name: replace(entry, requires=f"no_module_{name}") for name, entry in registry.entries().items() if name != "numpy"}
+@pytest.mark.parametrize(
+    "nothing", [{}, {"float64": None, "blocks": None, "float32": None, "ratio": None, "step": None}]
+)
+def test_a_comparison_of_one_row_is_a_report_that_says_what_to_install(
+    nothing: dict[str, Any], tmp_path, monkeypatch
+):
+    missing = {
+        name: replace(entry, requires=f"no_module_{name}")
+        for name, entry in registry.entries().items()
+        if name != "numpy"
+    }
     known = {"numpy": registry.entry("numpy")} | missing
     monkeypatch.setattr(registry, "entries", lambda: known)
     text = written(tmp_path, made.results(rows_of("numpy", **nothing), fastest=None))
@@ -159,10 +171,26 @@ def test_a_comparison_of_one_row_is_a_report_that_says_what_to_install(nothing: 
 
 def test_where_all_others_failed_their_reasons_are_given(tmp_path):
     why = "PyTorch is not installed: pip install 'triptych[torch]'"
-    nothing = dict.fromkeys(("float64", "float32", "blocks", "accuracy", "confusion", "step", "ratio", "training_seconds", "weights_apart"))
+    nothing = dict.fromkeys(
+        (
+            "float64",
+            "float32",
+            "blocks",
+            "accuracy",
+            "confusion",
+            "step",
+            "ratio",
+            "training_seconds",
+            "weights_apart",
+        )
+    )
     rows = rows_of("numpy") | rows_of("torch", failed=why, proved=False, **nothing)
     found = page.headline(made.results(rows)["runs"][0], "float32")
-    assert found == {"equal": None, "big": "Only NumPy ran", "small": f"There was nothing to compare it with. {why}."}
+    assert found == {
+        "equal": None,
+        "big": "Only NumPy ran",
+        "small": f"There was nothing to compare it with. {why}.",
+    }
     text = written(tmp_path, made.results(rows, fastest=None, busy="other programs used 40% of it"))
     assert "There was nothing to compare the time with." in text
     assert "One network in NumPy" in text
@@ -171,13 +199,26 @@ def test_where_all_others_failed_their_reasons_are_given(tmp_path):
 
 def colors_in(text: str) -> dict[str, str]:
     """The colour of each row's card, by its label."""
-    return {label: color for color, label in re.findall(r'class="card engine" style="--key: ([^"]+)">\s*<small>([^<]+)</small>', text)}
+    return {
+        label: color
+        for color, label in re.findall(
+            r'class="card engine" style="--key: ([^"]+)">\s*<small>([^<]+)</small>', text
+        )
+    }
 
 
 def test_a_row_has_the_same_colour_whichever_other_rows_there_are(tmp_path):
     every = made.every_row()
-    sets = [list(every), ["numpy", "tensorflow"], ["numpy", "jax", "torch"], ["tensorflow-fit", "torch-compiled", "jax"]]
-    found = [colors_in(written(tmp_path, made.results({name: every[name] for name in names}))) for names in sets]
+    sets = [
+        list(every),
+        ["numpy", "tensorflow"],
+        ["numpy", "jax", "torch"],
+        ["tensorflow-fit", "torch-compiled", "jax"],
+    ]
+    found = [
+        colors_in(written(tmp_path, made.results({name: every[name] for name in names})))
+        for names in sets
+    ]
     assert len(found[0]) == len(every)
     for names, colors in zip(sets, found, strict=True):
         assert len(colors) == len(names)
@@ -185,7 +226,9 @@ def test_a_row_has_the_same_colour_whichever_other_rows_there_are(tmp_path):
 
 
 def test_no_two_rows_look_the_same():
-    specs = [(name, backend) for name, entry in registry.entries().items() for backend in entry.backends]
+    specs = [
+        (name, backend) for name, entry in registry.entries().items() for backend in entry.backends
+    ]
     looks = [style(*spec) for spec in specs]
     assert len({look.light for look in looks}) == len({look.dark for look in looks}) == len(specs)
     for name, entry in registry.entries().items():
@@ -281,4 +324,6 @@ def test_the_only_script_that_may_run_is_the_pages_own(tmp_path):
     assert script
     digest = base64.b64encode(hashlib.sha256(script.group(1).encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}';" in policy.group(1)
-    assert "<script" not in text.replace('<script type="module">', "").replace('<script type="application/json" id="data">', "")
+    assert "<script" not in text.replace('<script type="module">', "").replace(
+        '<script type="application/json" id="data">', ""
+    )

@@ -10,7 +10,9 @@ from packaging.requirements import Requirement
 import triptych
 
 ROOT = Path(triptych.__file__).parents[1]
-spec = importlib.util.spec_from_file_location("class_requirements", ROOT / "tools" / "class_requirements.py")
+spec = importlib.util.spec_from_file_location(
+    "class_requirements", ROOT / "tools" / "class_requirements.py"
+)
 assert spec
 assert spec.loader
 tool = importlib.util.module_from_spec(spec)
@@ -21,18 +23,25 @@ spec.loader.exec_module(tool)
 def test_the_committed_lists_are_those_of_requirements_txt(system: str):
     committed = (ROOT / "docs" / "in-class" / f"{system}.txt").read_text(encoding="utf-8")
     assert committed == tool.without_markers((ROOT / "requirements.txt").read_text(), system)
-    requirements = [Requirement(line) for line in committed.splitlines() if not line.startswith("#")]
+    requirements = [
+        Requirement(line) for line in committed.splitlines() if not line.startswith("#")
+    ]
     assert all(r.marker is None for r in requirements)
     names = {r.name for r in requirements}
     assert {"numpy", "torch", "keras", "matplotlib", "wheel", "setuptools"} <= names
-    assert ("tensorflow-cpu" in names, "tensorflow" in names) == (system != "macos", system == "macos")
+    assert ("tensorflow-cpu" in names, "tensorflow" in names) == (
+        system != "macos",
+        system == "macos",
+    )
     assert ("colorama" in names) == (system == "windows")
 
 
 def wheel(folder: Path, name: str, version: str, *requires: str) -> None:
     metadata = "".join(f"Requires-Dist: {line}\n" for line in requires)
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
-        archive.writestr(f"{name}-{version}.dist-info/METADATA", f"Name: {name}\nVersion: {version}\n{metadata}")
+        archive.writestr(
+            f"{name}-{version}.dist-info/METADATA", f"Name: {name}\nVersion: {version}\n{metadata}"
+        )
 
 
 def test_the_check_finds_what_a_wheel_needs_on_its_system_alone(tmp_path, monkeypatch, capsys):

@@ -76,7 +76,10 @@ def test_nothing_is_broken(checked):
     ("text", "why"),
     [
         ("def f(:\n", "mine.py, line 1: invalid syntax"),
-        (changed(LESSON, ("Z1 = W1 @ X + b1\n", "Z1 = W1 @ X + b9\n")), "NameError: name 'b9' is not defined"),
+        (
+            changed(LESSON, ("Z1 = W1 @ X + b1\n", "Z1 = W1 @ X + b9\n")),
+            "NameError: name 'b9' is not defined",
+        ),
         (changed(LESSON, ("return dW1, db1, dW2, db2\n", "return dW1, db1\n")), "ValueError"),
     ],
 )
@@ -131,10 +134,16 @@ def test_a_network_that_is_not_deeper_does_not_pass(checked):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ((">= 0.2) / np.float32(0.8)", ">= 0.5) / np.float32(0.5)"), "% of the active units in A1; the rate is 0.2"),
+        (
+            (">= 0.2) / np.float32(0.8)", ">= 0.5) / np.float32(0.5)"),
+            "% of the active units in A1; the rate is 0.2",
+        ),
         ((">= 0.2) / np.float32(0.8)", ">= 0.2)"), "they must be divided by 0.8"),
         (("dZ2 * (A1 > 0) / 0.8", "dZ2 * (Z1 > 0)"), "dW1 differs from finite differences"),
-        (("A1 = A1 * keep", "A1 = A1 * (np.random.rand(10, X.shape[1]) >= 0.2)"), "two predictions differ"),
+        (
+            ("A1 = A1 * keep", "A1 = A1 * (np.random.rand(10, X.shape[1]) >= 0.2)"),
+            "two predictions differ",
+        ),
         (("np.random.rand(10, X", "np.random.default_rng().random((10, X"), "Not yet"),
         (("/ np.float32(0.8)", "/ 0.8"), "float64"),
     ],
@@ -155,7 +164,10 @@ def test_no_dropout_does_not_pass(checked):
 
 @pytest.mark.slow  # trains three times
 def test_a_seed_that_decides_nothing_does_not_pass(checked):
-    same = ('data = lesson.start(args, "lesson-numpy", hidden=(10, 10))', 'args.seed = 3; data = lesson.start(args, "x", hidden=(10, 10))')
+    same = (
+        'data = lesson.start(args, "lesson-numpy", hidden=(10, 10))',
+        'args.seed = 3; data = lesson.start(args, "x", hidden=(10, 10))',
+    )
     status, said = checked("deepen", changed(DEEPER, same))
     assert status == 1
     assert "--seed 0 and --seed 1 print the same losses" in said
@@ -181,7 +193,10 @@ def test_equal_losses(tmp_path, capsys):
     assert equal(tmp_path, ours, PRINTED.format("0.8066"), ours) == 0
     assert "same losses in 3 files; at most 0.0001 apart" in capsys.readouterr().out
     assert equal(tmp_path, ours, ours.replace("1.6298", "1.8467")) == 1
-    assert "the loss is 1.6298 and 1.8467; give both the same --seed and --batch-size" in capsys.readouterr().out
+    assert (
+        "the loss is 1.6298 and 1.8467; give both the same --seed and --batch-size"
+        in capsys.readouterr().out
+    )
     assert equal(tmp_path, ours, ours.replace("epoch    3", "epoch   51")) == 1
     assert "have different epochs" in capsys.readouterr().out
     assert equal(tmp_path, ours, ours, "nothing") == 2
@@ -215,8 +230,14 @@ def test_sums_in_two_orders(numbers: list[str], status: int, capsys):
 
 
 def results(folder: Path, *fastest: str | None) -> str:
-    rows = {"numpy": {"label": "NumPy"}, "torch": {"label": "PyTorch"}, "tensorflow": {"label": "TensorFlow"}}
-    (folder / "results.json").write_text(json.dumps({"runs": [{"fastest": f, "rows": rows} for f in fastest]}))
+    rows = {
+        "numpy": {"label": "NumPy"},
+        "torch": {"label": "PyTorch"},
+        "tensorflow": {"label": "TensorFlow"},
+    }
+    (folder / "results.json").write_text(
+        json.dumps({"runs": [{"fastest": f, "rows": rows} for f in fastest]})
+    )
     return str(folder)
 
 
@@ -250,7 +271,15 @@ def test_a_folder_without_results(tmp_path, capsys):
 
 def test_the_page_has_each_exercise_and_its_check():
     page = (ROOT / "docs" / "in-class.md").read_text(encoding="utf-8")
-    for command in ("break mine.py", "deepen mine.py", "dropout mine.py", "equal numpy.txt", "sum 1 2 3", "fastest runs/", "solve deeper"):
+    for command in (
+        "break mine.py",
+        "deepen mine.py",
+        "dropout mine.py",
+        "equal numpy.txt",
+        "sum 1 2 3",
+        "fastest runs/",
+        "solve deeper",
+    ):
         assert f"tools/exercises.py {command}" in page
     for system in ("windows", "macos", "linux"):
         assert f"tools/class_requirements.py {system} wheels/{system}" in page

@@ -56,8 +56,12 @@ def load(engine: str, folder: Path | None = None, followed: tuple[str, ...] = ()
 
 
 @pytest.mark.parametrize("engine", SCRIPTS)
-@pytest.mark.parametrize(("batch_size", "followed"), [(64, ()), ("full", ()), (64, ("deeper",)), ("full", ("deeper",))])
-def test_each_equals_its_engine_to_1e_11_over_50_steps(engine: str, batch_size, followed, digits: Dataset, tmp_path):
+@pytest.mark.parametrize(
+    ("batch_size", "followed"), [(64, ()), ("full", ()), (64, ("deeper",)), ("full", ("deeper",))]
+)
+def test_each_equals_its_engine_to_1e_11_over_50_steps(
+    engine: str, batch_size, followed, digits: Dataset, tmp_path
+):
     script = load(engine, tmp_path, followed)
     hidden = (10, 10) if followed else (10,)
     begun = lesson.prepare(digits, 50, batch_size, 3, "float64", hidden=hidden)
@@ -67,11 +71,21 @@ def test_each_equals_its_engine_to_1e_11_over_50_steps(engine: str, batch_size, 
     def watch(epoch, loss) -> None:
         steps.append((weights(), float(loss)))
 
-    one_each = [[rows] for rows in batches]  # an epoch of one batch each, so that every step is watched
+    one_each = [
+        [rows] for rows in batches
+    ]  # an epoch of one batch each, so that every step is watched
     if engine == "numpy":
         params = script.init_params(begun.weights)
         weights = lambda: [p.T.copy() if p.shape[1] > 1 else p[:, 0].copy() for p in params]  # noqa: E731
-        script.train(params, begun.x_train.T, script.one_hot(begun.y_train), one_each.__getitem__, STEPS, 0.1, watch)
+        script.train(
+            params,
+            begun.x_train.T,
+            script.one_hot(begun.y_train),
+            one_each.__getitem__,
+            STEPS,
+            0.1,
+            watch,
+        )
     elif engine == "torch":
         import torch
 
@@ -86,13 +100,25 @@ def test_each_equals_its_engine_to_1e_11_over_50_steps(engine: str, batch_size, 
         model = script.simple_model("float64")
         script.init_params(model, begun.weights)
         weights = lambda: [w.copy() for w in model.get_weights()]  # noqa: E731
-        script.train(model, tf.constant(begun.x_train), tf.constant(begun.y_train), one_each.__getitem__, STEPS, 0.1, watch)
+        script.train(
+            model,
+            tf.constant(begun.x_train),
+            tf.constant(begun.y_train),
+            one_each.__getitem__,
+            STEPS,
+            0.1,
+            watch,
+        )
 
     network, recipe = begun.schedule.network, begun.schedule.recipe
     own = registry.create(engine, network, recipe)
     own.load(state.initial(network, recipe))
     data = own.upload(digits.train)
-    plans = (step for plan in BatchPlanner(network, recipe, len(digits.train)).plans() for step in plan.single())
+    plans = (
+        step
+        for plan in BatchPlanner(network, recipe, len(digits.train)).plans()
+        for step in plan.single()
+    )
     for (found, loss), plan in zip(steps, plans, strict=False):
         own.run(data, plan)
         assert own.wait()[0] == pytest.approx(loss, rel=1e-11)
@@ -106,7 +132,12 @@ def test_each_equals_its_engine_to_1e_11_over_50_steps(engine: str, batch_size, 
 def test_back_prop_is_the_gradient_in_the_originals_orientation():
     script = load("numpy")
     rng = np.random.default_rng(0)
-    W1, b1, W2, b2 = rng.normal(size=(10, 784)) / 28, rng.normal(size=(10, 1)), rng.normal(size=(10, 10)), rng.normal(size=(10, 1))
+    W1, b1, W2, b2 = (
+        rng.normal(size=(10, 784)) / 28,
+        rng.normal(size=(10, 1)),
+        rng.normal(size=(10, 10)),
+        rng.normal(size=(10, 1)),
+    )
     X, Y = rng.random((784, 5)), np.eye(10)[:, rng.integers(0, 10, 5)]
     Z1, A1, Z2, A2 = script.forward_prop(W1, b1, W2, b2, X)
     assert (Z1.shape, A1.shape, Z2.shape, A2.shape) == ((10, 5),) * 4
@@ -148,7 +179,9 @@ def test_followed_to_the_letter_back_prop_is_the_gradient(followed, digits: Data
                 outputs = script.forward_prop(*params, X, *mask)
                 losses.append(script.cross_entropy(outputs[-1], Y))
             parameter.flat[index] = before
-            assert (losses[0] - losses[1]) / 2e-6 == pytest.approx(gradient.flat[index], rel=1e-5, abs=1e-8)
+            assert (losses[0] - losses[1]) / 2e-6 == pytest.approx(
+                gradient.flat[index], rel=1e-5, abs=1e-8
+            )
 
 
 @pytest.mark.parametrize("followed", [("deeper",), ("dropout",), ("deeper", "dropout")])
@@ -170,22 +203,35 @@ LOWEST_ACCURACY = 0.8
 TRAINING = ("--data", "digits", "--batch-size", "full", "--epochs", "500")
 
 
-@pytest.mark.parametrize("followed", [("deeper",), ("dropout",), pytest.param(("deeper", "dropout"), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "followed",
+    [("deeper",), ("dropout",), pytest.param(("deeper", "dropout"), marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize(
     "engine",
-    ["numpy", pytest.param("torch", marks=pytest.mark.slow), pytest.param("tensorflow", marks=pytest.mark.slow)],
+    [
+        "numpy",
+        pytest.param("torch", marks=pytest.mark.slow),
+        pytest.param("tensorflow", marks=pytest.mark.slow),
+    ],
 )
-def test_followed_to_the_letter_each_script_runs_and_its_seed_decides(engine: str, followed, tmp_path):
+def test_followed_to_the_letter_each_script_runs_and_its_seed_decides(
+    engine: str, followed, tmp_path
+):
     pytest.importorskip(registry.entry(engine).requires)
     script = tmp_path / "followed.py"
     script.write_text(solved(engine, followed), encoding="utf-8")
-    first, again, other = (run(script, tmp_path, *TRAINING, "--seed", seed).stdout for seed in ("1", "1", "2"))
+    first, again, other = (
+        run(script, tmp_path, *TRAINING, "--seed", seed).stdout for seed in ("1", "1", "2")
+    )
     epochs = exercises.epochs_printed(first)
     assert list(epochs.values())[-1][1] > LOWEST_ACCURACY
     assert epochs == exercises.epochs_printed(again)
     assert epochs != exercises.epochs_printed(other)
     if engine == "tensorflow":
-        apart = re.search(r"By hand against model.fit: weights at most (\S+) apart, steps: 1\n(.*)", first)
+        apart = re.search(
+            r"By hand against model.fit: weights at most (\S+) apart, steps: 1\n(.*)", first
+        )
         assert apart
         if "dropout" in followed:
             assert apart[2].startswith("With dropout they must differ")
@@ -209,19 +255,35 @@ def test_every_comment_of_an_exercise_becomes_code(engine: str, followed):
 
 
 def test_a_comment_replaces_the_line_above_it_and_takes_its_indentation():
-    text = "def f(x):\n    # deeper, instead: def f(x, y):\n    # dropout, add: x = 2\n    return x\n"
-    assert exercises.follow(text, ["deeper"]) == "def f(x, y):\n    # dropout, add: x = 2\n    return x\n"
-    assert exercises.follow(text, ["dropout"]) == "def f(x):\n    # deeper, instead: def f(x, y):\n    x = 2\n    return x\n"
+    text = (
+        "def f(x):\n    # deeper, instead: def f(x, y):\n    # dropout, add: x = 2\n    return x\n"
+    )
+    assert (
+        exercises.follow(text, ["deeper"])
+        == "def f(x, y):\n    # dropout, add: x = 2\n    return x\n"
+    )
+    assert (
+        exercises.follow(text, ["dropout"])
+        == "def f(x):\n    # deeper, instead: def f(x, y):\n    x = 2\n    return x\n"
+    )
 
 
-def run(script: Path, cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    script: Path, cwd: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run a script as a user does, from an environment without this test's threads."""
     ours = machine.environment(1, "cpu")
-    inherited = {name: value for name, value in os.environ.items() if ours.get(name) != value or name in ("PATH", "HOME")}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if ours.get(name) != value or name in ("PATH", "HOME")
+    }
     done = subprocess.run(
         [sys.executable, str(script), *arguments],
         cwd=cwd,
-        env=inherited | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd), "PYTHONUTF8": "1"} | environment,
+        env=inherited
+        | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd), "PYTHONUTF8": "1"}
+        | environment,
         capture_output=True,
         encoding="utf-8",
         timeout=300,
@@ -242,7 +304,11 @@ def test_each_runs_with_no_more_than_what_is_here(engine: str, tmp_path):
     else:
         assert lines[2] == "Training: 3 epochs, 78 steps, each on 64 digits; 1 thread, seed 0"
     # The result comes before everything that can fail or wait: the pictures are the end.
-    result = next(i for i, line in enumerate(lines) if re.search(r": test accuracy \d+\.\d+% after \d+\.\d s of training$", line))
+    result = next(
+        i
+        for i, line in enumerate(lines)
+        if re.search(r": test accuracy \d+\.\d+% after \d+\.\d s of training$", line)
+    )
     assert lines[result - 1].startswith("epoch    3:")
     pictures = [i for i, line in enumerate(lines) if line.endswith(".png")]
     assert pictures == list(range(len(lines) - len(pictures), len(lines)))
@@ -254,7 +320,9 @@ def test_each_runs_with_no_more_than_what_is_here(engine: str, tmp_path):
         assert "it predicts the same" in done.stdout
         assert (folder / "mnist_net.safetensors").exists()
     if engine == "tensorflow":
-        apart = re.search(r"By hand against model.fit: weights at most (\S+) apart, steps: 20", done.stdout)
+        apart = re.search(
+            r"By hand against model.fit: weights at most (\S+) apart, steps: 20", done.stdout
+        )
         assert apart
         assert float(apart[1]) < 1e-5
         assert (folder / "history.png").exists()
@@ -299,7 +367,10 @@ def test_a_mistake_gets_one_line(tmp_path):
         timeout=60,
     )
     assert done.returncode == 2
-    assert done.stderr == "artificial_neural_network_MNIST.py: nope.csv: no such file or data set; check the path\n"
+    assert (
+        done.stderr
+        == "artificial_neural_network_MNIST.py: nope.csv: no such file or data set; check the path\n"
+    )
 
 
 def test_laid_side_by_side_the_sections_are_the_same():
@@ -309,6 +380,14 @@ def test_laid_side_by_side_the_sections_are_the_same():
         text = (ROOT / f"{name}.py").read_text()
         found[engine] = re.findall(r"^# --- (\d\. [A-Za-z ]+)", text, re.MULTILINE)
         functions = set(re.findall(r"^def (\w+)", text, re.MULTILINE))
-        assert {"init_params", "back_prop", "train_step", "train", "get_predictions", "get_accuracy", "main"} <= functions
+        assert {
+            "init_params",
+            "back_prop",
+            "train_step",
+            "train",
+            "get_predictions",
+            "get_accuracy",
+            "main",
+        } <= functions
     assert found["numpy"] == found["tensorflow"]
     assert [s.split()[0:2] for s in found["numpy"]] == [s.split()[0:2] for s in found["torch"]]

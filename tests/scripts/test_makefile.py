@@ -24,7 +24,9 @@ exit 127
 """
 
 
-def make(folder: Path, *arguments: str, python: str | None = None) -> subprocess.CompletedProcess[str]:
+def make(
+    folder: Path, *arguments: str, python: str | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run make without doing anything, in a folder that has not been set up."""
     for name in ("Makefile", "requirements.txt", "requirements-dev.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
@@ -32,7 +34,9 @@ def make(folder: Path, *arguments: str, python: str | None = None) -> subprocess
     if python is not None:
         environment["PYTHON"] = python
     command = ["make", "-n", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60
+    )
 
 
 def fake(folder: Path, text: str) -> str:

@@ -26,10 +26,17 @@ def series(rng: np.random.Generator) -> list[float]:
     steps = rng.choice([-3, -1, -1, 0, 0, 0, 1, 2], size=int(rng.integers(3, 40)))
     values = ((rng.integers(GRID, 4 * GRID) + np.cumsum(steps)).clip(1) / GRID).tolist()
     odd = rng.choice([0.0, 0.05, 0.3])
-    return [float(rng.choice([math.nan, math.inf, -math.inf], p=[0.8, 0.1, 0.1])) if rng.random() < odd else v for v in values]
+    return [
+        float(rng.choice([math.nan, math.inf, -math.inf], p=[0.8, 0.1, 0.1]))
+        if rng.random() < odd
+        else v
+        for v in values
+    ]
 
 
-def ours(callback: Monitor, values: list[float], rate: float = 1.0) -> tuple[list[tuple[Any, ...]], Memory]:
+def ours(
+    callback: Monitor, values: list[float], rate: float = 1.0
+) -> tuple[list[tuple[Any, ...]], Memory]:
     """What our callback asks for, its memory through JSON after each epoch; and what it remembers."""
     memory, events = Memory(), list[tuple[Any, ...]]()
     for epoch, value in enumerate(values, 1):
@@ -61,7 +68,12 @@ class Model:
 
 def keras_callback(kind: str, monitor: str, **arguments: Any) -> tuple[Any, Model]:
     keras = pytest.importorskip("keras")
-    callback, model = getattr(keras.callbacks, kind)(monitor="m", mode="max" if "accuracy" in monitor else "min", **arguments), Model()
+    callback, model = (
+        getattr(keras.callbacks, kind)(
+            monitor="m", mode="max" if "accuracy" in monitor else "min", **arguments
+        ),
+        Model(),
+    )
     callback.set_model(model)
     callback.on_train_begin()
     return callback, model
@@ -94,7 +106,9 @@ def torch_cuts(monitor: str, values: list[float], **arguments: Any) -> list[tupl
 
 def some(rng: np.random.Generator, **choices: list[Any]) -> dict[str, Any]:
     """Some of the arguments, each one of its choices; what is left out is at its default."""
-    return {name: of[int(rng.integers(len(of)))] for name, of in choices.items() if rng.random() < 0.8}
+    return {
+        name: of[int(rng.integers(len(of)))] for name, of in choices.items() if rng.random() < 0.8
+    }
 
 
 def test_cuts_as_keras_makes_them():
@@ -110,7 +124,9 @@ def test_cuts_as_keras_makes_them():
             min_lr=[0.0, 0.25],
         )
         theirs = keras_cuts(monitor, values, **given)
-        assert ours(ReduceLROnPlateau.like("keras", monitor=monitor, **given), values)[0] == theirs, (monitor, values, given)
+        assert (
+            ours(ReduceLROnPlateau.like("keras", monitor=monitor, **given), values)[0] == theirs
+        ), (monitor, values, given)
         seen += len(theirs)
     assert seen > SERIES  # there was something to compare
 
@@ -130,7 +146,9 @@ def test_cuts_as_pytorch_makes_them():
             eps=[0.0, 1e-8, 0.2],
         )
         theirs = torch_cuts(monitor, values, **given)
-        assert ours(ReduceLROnPlateau.like("torch", monitor=monitor, **given), values)[0] == theirs, (monitor, values, given)
+        assert (
+            ours(ReduceLROnPlateau.like("torch", monitor=monitor, **given), values)[0] == theirs
+        ), (monitor, values, given)
         seen += len(theirs)
     assert seen > SERIES
 
@@ -161,7 +179,11 @@ def test_stops_as_keras_does_and_at_the_best_epoch():
         assert found == theirs, (monitor, values, given)
         if memory.best_epoch:
             assert memory.best_epoch == callback.best_epoch + 1, (monitor, values, given)
-        assert model.weights == (memory.best_epoch or last if spec.restore_best else last), (monitor, values, given)
+        assert model.weights == (memory.best_epoch or last if spec.restore_best else last), (
+            monitor,
+            values,
+            given,
+        )
         stops, ends = stops + len(theirs), ends + (not theirs)
     assert min(stops, ends) > SERIES / 10
 
@@ -181,9 +203,15 @@ def test_the_example_of_the_thresholds():
 
 
 def test_like_gives_each_frameworks_defaults_as_numbers():
-    assert ReduceLROnPlateau.like("keras") == ReduceLROnPlateau(threshold=1e-4, first_is_best=True, patience=10)
-    assert ReduceLROnPlateau.like("torch") == ReduceLROnPlateau(threshold=1e-4, relative=True, patience=11, min_change=1e-8)
-    assert EarlyStopping.like("keras") == EarlyStopping(first_is_best=True, patience=1, restore_best=False)
+    assert ReduceLROnPlateau.like("keras") == ReduceLROnPlateau(
+        threshold=1e-4, first_is_best=True, patience=10
+    )
+    assert ReduceLROnPlateau.like("torch") == ReduceLROnPlateau(
+        threshold=1e-4, relative=True, patience=11, min_change=1e-8
+    )
+    assert EarlyStopping.like("keras") == EarlyStopping(
+        first_is_best=True, patience=1, restore_best=False
+    )
 
 
 def test_nan_is_better_than_nothing_not_even_than_that():
@@ -196,7 +224,9 @@ def test_nan_is_better_than_nothing_not_even_than_that():
 
 
 def test_a_tie_is_not_better():
-    _, memory = ours(EarlyStopping(monitor="validation_accuracy", patience=9), [0.5, 0.75, 0.75, 0.75])
+    _, memory = ours(
+        EarlyStopping(monitor="validation_accuracy", patience=9), [0.5, 0.75, 0.75, 0.75]
+    )
     assert (memory.best_epoch, memory.wait) == (2, 2)
 
 
@@ -205,7 +235,9 @@ def test_a_wrong_count_would_be_noticed():
     flat = [1.0] * 12
     right = ReduceLROnPlateau.like("torch", patience=3)
     assert ours(right, flat)[0] == torch_cuts("validation_loss", flat, patience=3)
-    assert ours(replace(right, patience=3), flat)[0] != torch_cuts("validation_loss", flat, patience=3)
+    assert ours(replace(right, patience=3), flat)[0] != torch_cuts(
+        "validation_loss", flat, patience=3
+    )
 
 
 numbers = st.floats(0, 1e6)
@@ -220,9 +252,23 @@ numbers = st.floats(0, 1e6)
     st.none() | numbers,
     st.floats(0.01, 0.99),
 )
-def test_json_gives_the_same_callbacks_back(monitor, threshold, relative, first, patience, baseline, factor):
-    watch = {"monitor": monitor, "threshold": threshold, "relative": relative, "first_is_best": first, "patience": patience}
-    recipe = Recipe(validation=0.1, callbacks=(EarlyStopping(**watch, baseline=baseline), ReduceLROnPlateau(**watch, factor=factor)))
+def test_json_gives_the_same_callbacks_back(
+    monitor, threshold, relative, first, patience, baseline, factor
+):
+    watch = {
+        "monitor": monitor,
+        "threshold": threshold,
+        "relative": relative,
+        "first_is_best": first,
+        "patience": patience,
+    }
+    recipe = Recipe(
+        validation=0.1,
+        callbacks=(
+            EarlyStopping(**watch, baseline=baseline),
+            ReduceLROnPlateau(**watch, factor=factor),
+        ),
+    )
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
@@ -251,10 +297,19 @@ def read(callbacks: Any, **changes: Any) -> Recipe:
         (lambda: read([{"name": "early-stoping"}]), "did you mean 'early-stopping'"),
         (lambda: read([{"name": "early-stopping", "patient": 3}]), "did you mean 'patience'"),
         (lambda: read({"name": "early-stopping"}), "callbacks must be a list"),
-        (lambda: read(["early-stopping"]), "callback must be an object with a name, such as .*, not 'early-stopping'"),
+        (
+            lambda: read(["early-stopping"]),
+            "callback must be an object with a name, such as .*, not 'early-stopping'",
+        ),
         (lambda: read([{"name": 5}]), "callback must be an object with a name"),
-        (lambda: read([{"name": "early-stopping"}]), "watches validation_loss, but nothing is set aside"),
-        (lambda: read([{"name": "early-stopping", "monitor": "loss"}] * 2), "two callbacks are early-stopping"),
+        (
+            lambda: read([{"name": "early-stopping"}]),
+            "watches validation_loss, but nothing is set aside",
+        ),
+        (
+            lambda: read([{"name": "early-stopping", "monitor": "loss"}] * 2),
+            "two callbacks are early-stopping",
+        ),
         (lambda: Recipe(validation=1.0), "validation must be below 1"),
         (lambda: Recipe(validation=-0.1), "validation must be a number of at least 0"),
     ],

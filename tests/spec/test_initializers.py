@@ -26,8 +26,17 @@ from triptych.spec.layers import (
 from triptych.spec.network import Network
 from triptych.spec.recipe import Recipe
 
-SHAPE, FAN_IN, FAN_OUT = (500, 400), 500, 400  # 200,000 numbers: four standard errors of a deviation are at most 0.7 %
-VARIANCES = {"he": 2 / FAN_IN, "glorot": 2 / (FAN_IN + FAN_OUT), "lecun": 1 / FAN_IN, "torch": 1 / (3 * FAN_IN)}
+SHAPE, FAN_IN, FAN_OUT = (
+    (500, 400),
+    500,
+    400,
+)  # 200,000 numbers: four standard errors of a deviation are at most 0.7 %
+VARIANCES = {
+    "he": 2 / FAN_IN,
+    "glorot": 2 / (FAN_IN + FAN_OUT),
+    "lecun": 1 / FAN_IN,
+    "torch": 1 / (3 * FAN_IN),
+}
 BOUNDS = {"uniform": sqrt(3), "truncated": CUT / KEPT}  # in standard deviations
 
 
@@ -93,7 +102,10 @@ def alike(ours: np.ndarray, theirs: np.ndarray) -> None:
 @pytest.mark.parametrize(("name", "own"), KERAS.items())
 def test_as_keras_draws(name: str, own: str):
     keras = pytest.importorskip("keras")
-    alike(draw(name, SHAPE, FAN_IN, FAN_OUT, 0, "w"), np.asarray(getattr(keras.initializers, own)(seed=0)(SHAPE)))
+    alike(
+        draw(name, SHAPE, FAN_IN, FAN_OUT, 0, "w"),
+        np.asarray(getattr(keras.initializers, own)(seed=0)(SHAPE)),
+    )
 
 
 @pytest.mark.parametrize(("name", "own"), TORCH.items())
@@ -108,7 +120,9 @@ def test_as_torch_draws(name: str, own: str):
 def test_a_truncated_normal_is_drawn_again_until_nothing_is_outside(monkeypatch):
     calls = []
     once = initializers._normal
-    monkeypatch.setattr(initializers, "_normal", lambda shape, *rest: calls.append(shape) or once(shape, *rest))
+    monkeypatch.setattr(
+        initializers, "_normal", lambda shape, *rest: calls.append(shape) or once(shape, *rest)
+    )
     draw("he_truncated", (100, 100), 100, 100, 0, "w")
     assert calls[0] == (100, 100)
     assert len(calls) > 1
@@ -121,8 +135,19 @@ WIDE = Network(
     "wide",
     (9, 9, 64),
     (
-        *(Conv2D("conv", 96, 3), BatchNorm("batch", 0.3, 0.3), LeakyReLU("leaky", 0.5), GELU("gelu", "tanh"), LayerNorm("layer", 0.3)),
-        *(Conv2D("grouped", 96, 3, groups=4), Residual("residual", (Conv2D("inner", 96, 1),)), AvgPool2D("pool"), Flatten("flatten")),
+        *(
+            Conv2D("conv", 96, 3),
+            BatchNorm("batch", 0.3, 0.3),
+            LeakyReLU("leaky", 0.5),
+            GELU("gelu", "tanh"),
+            LayerNorm("layer", 0.3),
+        ),
+        *(
+            Conv2D("grouped", 96, 3, groups=4),
+            Residual("residual", (Conv2D("inner", 96, 1),)),
+            AvgPool2D("pool"),
+            Flatten("flatten"),
+        ),
         *(Dense("hidden", 300), Dense("output", 10)),
     ),
 )
@@ -136,20 +161,39 @@ def own_layers(framework: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            made: dict[str, Any] = {"conv": nn.Conv2d(64, 96, 3), "grouped": nn.Conv2d(96, 96, 3, groups=4)}
-            made |= {"inner": nn.Conv2d(96, 96, 1), "hidden": nn.Linear(384, 300), "output": nn.Linear(300, 10)}
-        return {name: (layer.weight.detach().numpy(), layer.bias.detach().numpy()) for name, layer in made.items()}
+            made: dict[str, Any] = {
+                "conv": nn.Conv2d(64, 96, 3),
+                "grouped": nn.Conv2d(96, 96, 3, groups=4),
+            }
+            made |= {
+                "inner": nn.Conv2d(96, 96, 1),
+                "hidden": nn.Linear(384, 300),
+                "output": nn.Linear(300, 10),
+            }
+        return {
+            name: (layer.weight.detach().numpy(), layer.bias.detach().numpy())
+            for name, layer in made.items()
+        }
     import keras
 
-    keras.utils.set_random_seed(0)  # each layer draws a seed of its own: now and then one is further off than the bounds below
+    keras.utils.set_random_seed(
+        0
+    )  # each layer draws a seed of its own: now and then one is further off than the bounds below
     layer = keras.layers
-    made = {"conv": (layer.Conv2D(96, 3), 64), "grouped": (layer.Conv2D(96, 3, groups=4), 96), "inner": (layer.Conv2D(96, 1), 96)}
+    made = {
+        "conv": (layer.Conv2D(96, 3), 64),
+        "grouped": (layer.Conv2D(96, 3, groups=4), 96),
+        "inner": (layer.Conv2D(96, 1), 96),
+    }
     for one, channels in made.values():
         one.build((None, 9, 9, channels))
     dense = {"hidden": (layer.Dense(300), 384), "output": (layer.Dense(10), 300)}
     for one, inputs in dense.values():
         one.build((None, inputs))
-    return {name: (np.asarray(one.kernel), np.asarray(one.bias)) for name, (one, _) in (made | dense).items()}
+    return {
+        name: (np.asarray(one.kernel), np.asarray(one.bias))
+        for name, (one, _) in (made | dense).items()
+    }
 
 
 @pytest.mark.parametrize("framework", list(LIKE))
@@ -165,7 +209,9 @@ def test_like_a_framework_begins_as_its_layers_do(framework: str):
         assert bool(begun[f"{name}/bias"].any()) == bool(bias.any()) == (framework == "torch"), name
         assert np.abs(begun[f"{name}/bias"]).max() <= np.abs(kernel).max() * 1.01, name
         assert np.abs(bias).max() <= np.abs(kernel).max() * 1.01, name
-    assert state.initial(WIDE, Recipe())["hidden/kernel"].std() != pytest.approx(begun["hidden/kernel"].std(), rel=0.03)
+    assert state.initial(WIDE, Recipe())["hidden/kernel"].std() != pytest.approx(
+        begun["hidden/kernel"].std(), rel=0.03
+    )
 
 
 def test_like_torch_computes_with_its_layers_numbers():
@@ -174,7 +220,9 @@ def test_like_torch_computes_with_its_layers_numbers():
     batch = torch.nn.BatchNorm1d(1)
     batch(torch.tensor([[0.0], [2.0]]))
     stored = (batch.running_var.item() - 0.9) / 0.1  # of the values 0 and 2: 1, or unbiased 2
-    assert layers["batch"] == BatchNorm("batch", batch.momentum, batch.eps, stored == pytest.approx(2, rel=1e-5))
+    assert layers["batch"] == BatchNorm(
+        "batch", batch.momentum, batch.eps, stored == pytest.approx(2, rel=1e-5)
+    )
     assert layers["layer"] == LayerNorm("layer", torch.nn.LayerNorm(1).eps)
     assert layers["leaky"] == LeakyReLU("leaky", torch.nn.LeakyReLU().negative_slope)
     assert layers["gelu"] == GELU("gelu", {"none": "erf"}[torch.nn.GELU().approximate])
@@ -186,13 +234,20 @@ def test_like_keras_computes_with_its_layers_numbers():
     batch = own.BatchNormalization()
     batch(np.array([[0.0], [2.0]]), training=True)
     stored = (np.asarray(batch.moving_variance)[0] - 0.99) / 0.01
-    assert layers["batch"] == BatchNorm("batch", round(1 - batch.momentum, 12), batch.epsilon, bool(stored == pytest.approx(2, rel=1e-3)))
+    assert layers["batch"] == BatchNorm(
+        "batch",
+        round(1 - batch.momentum, 12),
+        batch.epsilon,
+        bool(stored == pytest.approx(2, rel=1e-3)),
+    )
     assert stored == pytest.approx(1, rel=1e-3)
     assert layers["layer"] == LayerNorm("layer", own.LayerNormalization().epsilon)
     assert layers["leaky"] == LeakyReLU("leaky", round(float(own.LeakyReLU().negative_slope), 7))
     x = np.linspace(-3, 3, 13)
     exact = [v / 2 * (1 + erf(v / sqrt(2))) for v in x]
-    assert np.allclose(np.asarray(own.Activation("gelu")(x)), exact, rtol=0, atol=1e-5)  # the approximation is up to 5e-4 off
+    assert np.allclose(
+        np.asarray(own.Activation("gelu")(x)), exact, rtol=0, atol=1e-5
+    )  # the approximation is up to 5e-4 off
     assert layers["gelu"] == GELU("gelu", "erf")
 
 

@@ -44,7 +44,13 @@ def drawn(cls: type[Optimizer]) -> st.SearchStrategy[Optimizer]:
     return st.builds(cls, **numbers)
 
 
-losses = st.builds(Loss, fractions, st.lists(positive, max_size=4).map(tuple), st.sampled_from(["terms", "samples"]), l2=fractions)
+losses = st.builds(
+    Loss,
+    fractions,
+    st.lists(positive, max_size=4).map(tuple),
+    st.sampled_from(["terms", "samples"]),
+    l2=fractions,
+)
 clips = st.builds(Clip, st.none() | positive, st.sampled_from(["norm", "value"]), fractions)
 
 
@@ -64,14 +70,37 @@ def test_json_gives_the_same_recipe_back(chosen, loss, clip, epochs: int, batch,
 def test_shorthands():
     assert optimizer("nesterov", 0.05) == SGD(0.05, 0.9, True)
     assert optimizer("adam").rate == 1e-3
-    assert set(SHORTHANDS) == {"sgd", "momentum", "nesterov", "adam", "adamw", "nadam", "rmsprop", "adagrad", "adadelta"}
-    slots = {"sgd": (), "momentum": ("velocity",), "adam": ("m", "v"), "rmsprop": ("v",), "adadelta": ("v", "u")}
+    assert set(SHORTHANDS) == {
+        "sgd",
+        "momentum",
+        "nesterov",
+        "adam",
+        "adamw",
+        "nadam",
+        "rmsprop",
+        "adagrad",
+        "adadelta",
+    }
+    slots = {
+        "sgd": (),
+        "momentum": ("velocity",),
+        "adam": ("m", "v"),
+        "rmsprop": ("v",),
+        "adadelta": ("v", "u"),
+    }
     assert {name: optimizer(name).slots for name in slots} == slots
     assert optimizer("rmsprop", momentum=0.5).slots == ("v", "velocity")
 
 
 def test_like_in_a_file_fills_in_what_is_left_out_and_nothing_else():
-    recipe = Recipe.from_json({"like": "keras", "optimizer": {"name": "adam", "beta1": 0.8}, "loss": {"l2": 0.1}, "clip": {"limit": 1.0}})
+    recipe = Recipe.from_json(
+        {
+            "like": "keras",
+            "optimizer": {"name": "adam", "beta1": 0.8},
+            "loss": {"l2": 0.1},
+            "clip": {"limit": 1.0},
+        }
+    )
     assert recipe.optimizer == Adam(1e-3, 0.8, 0.999, 1e-7, epsilon_first=True, decoupled=True)
     assert (recipe.loss.weigh, recipe.loss.divide, recipe.loss.l2) == ("samples", "samples", 0.1)
     assert recipe.clip.epsilon == 0
@@ -82,7 +111,13 @@ def test_like_in_a_file_fills_in_what_is_left_out_and_nothing_else():
 
 
 def test_callbacks_of_a_framework_in_a_file():
-    recipe = Recipe.from_json({"callbacks": [{"name": "reduce-lr-on-plateau", "like": "torch", "monitor": "loss", "patience": 3}]})
+    recipe = Recipe.from_json(
+        {
+            "callbacks": [
+                {"name": "reduce-lr-on-plateau", "like": "torch", "monitor": "loss", "patience": 3}
+            ]
+        }
+    )
     assert recipe.callbacks == (ReduceLROnPlateau.like("torch", monitor="loss", patience=3),)
     assert recipe.callbacks[0].patience == 4
 
@@ -110,8 +145,14 @@ def test_the_products_of_nadams_momenta():
         (lambda: Recipe(batch_size=2.5), "batch_size"),
         (lambda: Recipe(dtype="float16"), "known: float32, float64|did you mean"),
         (lambda: Recipe.from_json(Recipe().to_json() | {"epoch": 3}), "did you mean 'epochs'"),
-        (lambda: Recipe.from_json(Recipe().to_json() | {"optimizer": {"name": "sdg"}}), "did you mean 'sgd'"),
-        (lambda: Recipe.from_json(Recipe().to_json() | {"optimizer": "sgd"}), "must be an object with a name"),
+        (
+            lambda: Recipe.from_json(Recipe().to_json() | {"optimizer": {"name": "sdg"}}),
+            "did you mean 'sgd'",
+        ),
+        (
+            lambda: Recipe.from_json(Recipe().to_json() | {"optimizer": "sgd"}),
+            "must be an object with a name",
+        ),
         (
             lambda: Recipe.from_json({"optimizer": {"name": "adam", "beta_1": 0.5}}),
             "unknown key 'beta_1'; did you mean 'beta1'",
@@ -119,8 +160,14 @@ def test_the_products_of_nadams_momenta():
         (lambda: Recipe.from_json({"like": "tensorflow"}), "like 'tensorflow' is unknown"),
         (lambda: optimizer("adam", like="kears"), "did you mean 'keras'"),
         (lambda: Recipe.from_json({"like": ["torch"]}), r"like \['torch'\] is unknown"),
-        (lambda: Recipe.from_json({"optimizer": {"name": "adam", "like": {}}}), "like {} is unknown; known: torch, keras"),
-        (lambda: Augmentation(rotate=10**400), "rotate must be a number of at least 0 and at most 45, not 1000"),
+        (
+            lambda: Recipe.from_json({"optimizer": {"name": "adam", "like": {}}}),
+            "like {} is unknown; known: torch, keras",
+        ),
+        (
+            lambda: Augmentation(rotate=10**400),
+            "rotate must be a number of at least 0 and at most 45, not 1000",
+        ),
         (lambda: Augmentation(crop=1.0), "crop must be a whole number of at least 0, not 1.0"),
         (lambda: Augmentation(shift=128), "shift must be at most 127 pixels, not 128"),
         (lambda: Augmentation(flip=1), "flip must be true or false, not 1"),
@@ -129,14 +176,34 @@ def test_the_products_of_nadams_momenta():
         (lambda: Adam(decoupled=1), "decoupled must be true or false"),
         (lambda: Nadam(beta1=0.99999), "beta1 must be at most 0.9999"),
         (lambda: Recipe(seed=2**63), "seed must be below 2⁶³"),
-        (lambda: Recipe(1, schedule=Cosine(warmup=1)), "a warm-up of 1 epochs never ends in a run of 1"),
-        (lambda: Recipe.from_json({"callbacks": [{"name": "early-stoping", "like": "keras"}]}), "did you mean 'early-stopping'"),
-        (lambda: Recipe.from_json({"callbacks": [{"name": "early-stopping", "like": "torch"}]}), "like 'torch' is unknown"),
-        (lambda: Recipe.from_json({"callbacks": [{"name": "early-stopping", "like": "keras", "patiense": 1}]}), "did you mean 'patience'"),
+        (
+            lambda: Recipe(1, schedule=Cosine(warmup=1)),
+            "a warm-up of 1 epochs never ends in a run of 1",
+        ),
+        (
+            lambda: Recipe.from_json({"callbacks": [{"name": "early-stoping", "like": "keras"}]}),
+            "did you mean 'early-stopping'",
+        ),
+        (
+            lambda: Recipe.from_json({"callbacks": [{"name": "early-stopping", "like": "torch"}]}),
+            "like 'torch' is unknown",
+        ),
+        (
+            lambda: Recipe.from_json(
+                {"callbacks": [{"name": "early-stopping", "like": "keras", "patiense": 1}]}
+            ),
+            "did you mean 'patience'",
+        ),
         (lambda: Recipe.from_json({"callbacks": [{"name": ["x"], "like": "keras"}]}), "is unknown"),
         (lambda: Augmentation(rotate=0.04), "rotate is by tenths of a degree"),
-        (lambda: Augmentation(shift=28).check_fits((28, 28, 1)), "a shift of 28 pixels is too much"),
-        (lambda: Augmentation(cutout=29).check_fits((28, 32, 1)), "a cutout of 29 pixels is too much"),
+        (
+            lambda: Augmentation(shift=28).check_fits((28, 28, 1)),
+            "a shift of 28 pixels is too much",
+        ),
+        (
+            lambda: Augmentation(cutout=29).check_fits((28, 32, 1)),
+            "a cutout of 29 pixels is too much",
+        ),
         (lambda: replace(Recipe(), seed=-1), "seed"),
     ],
 )

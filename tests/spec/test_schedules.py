@@ -41,7 +41,9 @@ def torch_rates(build, steps: int = STEPS) -> np.ndarray:
         found.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # SequentialLR calls its own deprecated argument
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # SequentialLR calls its own deprecated argument
             scheduler.step()
     return np.array(found)
 
@@ -58,7 +60,10 @@ TORCH = {
     "constant": (Constant(), lambda s, o: s.ConstantLR(o, 1.0)),
     "step": (Step(every=2, factor=0.3), lambda s, o: s.StepLR(o, 2 * PER_EPOCH, 0.3)),
     "milestones": (Step(milestones=(1, 2.0, 5)), lambda s, o: s.MultiStepLR(o, [7, 14, 35], 0.1)),
-    "exponential": (Exponential(factor=0.8), lambda s, o: s.ExponentialLR(o, 0.8 ** (1 / PER_EPOCH))),
+    "exponential": (
+        Exponential(factor=0.8),
+        lambda s, o: s.ExponentialLR(o, 0.8 ** (1 / PER_EPOCH)),
+    ),
     "cosine": (Cosine(floor=0.1), lambda s, o: s.CosineAnnealingLR(o, STEPS, 0.1)),
     "one-cycle": (
         # PyTorch's ends at the last step, ours at the end of the run, one step later; its first phase ends a step early.
@@ -66,21 +71,50 @@ TORCH = {
         lambda s, o: s.OneCycleLR(o, 1.0, STEPS, pct_start=0.25, cycle_momentum=False),
     ),
     "one-cycle, linear": (
-        OneCycle(epochs=(STEPS - 1) / PER_EPOCH, peak=(0.4 * STEPS - 1) / (STEPS - 1), start=0.1, end=0.01, curve="linear"),
+        OneCycle(
+            epochs=(STEPS - 1) / PER_EPOCH,
+            peak=(0.4 * STEPS - 1) / (STEPS - 1),
+            start=0.1,
+            end=0.01,
+            curve="linear",
+        ),
         lambda s, o: s.OneCycleLR(
-            o, 1.0, STEPS, pct_start=0.4, anneal_strategy="linear", cycle_momentum=False, div_factor=10, final_div_factor=10
+            o,
+            1.0,
+            STEPS,
+            pct_start=0.4,
+            anneal_strategy="linear",
+            cycle_momentum=False,
+            div_factor=10,
+            final_div_factor=10,
         ),
     ),
     "warm-up": (
         Cosine(warmup=2),
-        lambda s, o: s.SequentialLR(o, [s.LinearLR(o, 1 / 14, total_iters=13), s.CosineAnnealingLR(o, STEPS - 14)], milestones=[14]),
+        lambda s, o: s.SequentialLR(
+            o,
+            [s.LinearLR(o, 1 / 14, total_iters=13), s.CosineAnnealingLR(o, STEPS - 14)],
+            milestones=[14],
+        ),
     ),
 }
 KERAS = {
-    "step": (Step(every=2, factor=0.25), lambda s: s.ExponentialDecay(ONE, 2 * PER_EPOCH, 0.25, staircase=True)),
-    "milestones": (Step(milestones=(1, 3), factor=0.5), lambda s: s.PiecewiseConstantDecay([6, 20], [1.0, 0.5, 0.25])),
-    "exponential": (Exponential(factor=0.5, every=3), lambda s: s.ExponentialDecay(ONE, 3 * PER_EPOCH, 0.5)),
-    "cosine, beyond its end": (Cosine(epochs=4, floor=0.2), lambda s: s.CosineDecay(ONE, 4 * PER_EPOCH, 0.2)),
+    "step": (
+        Step(every=2, factor=0.25),
+        lambda s: s.ExponentialDecay(ONE, 2 * PER_EPOCH, 0.25, staircase=True),
+    ),
+    "milestones": (
+        Step(milestones=(1, 3), factor=0.5),
+        lambda s: s.PiecewiseConstantDecay([6, 20], [1.0, 0.5, 0.25]),
+    ),
+    "exponential": (
+        Exponential(factor=0.5, every=3),
+        lambda s: s.ExponentialDecay(ONE, 3 * PER_EPOCH, 0.5),
+    ),
+    "cosine, beyond its end": (
+        Cosine(epochs=4, floor=0.2),
+        lambda s: s.CosineDecay(ONE, 4 * PER_EPOCH, 0.2),
+    ),
 }
 
 
@@ -136,7 +170,12 @@ warmups = st.floats(0, 5)
 KINDS = st.one_of(
     st.builds(Constant, warmup=warmups),
     st.builds(Step, warmup=warmups, factor=st.floats(0.01, 1), every=durations),
-    st.builds(Step, milestones=st.lists(durations, min_size=1, max_size=4, unique=True).map(lambda m: tuple(sorted(m)))),
+    st.builds(
+        Step,
+        milestones=st.lists(durations, min_size=1, max_size=4, unique=True).map(
+            lambda m: tuple(sorted(m))
+        ),
+    ),
     st.builds(Exponential, warmup=warmups, factor=st.floats(0.01, 1), every=durations),
     st.builds(Cosine, warmup=warmups, epochs=st.none() | durations, floor=shares),
     st.builds(
@@ -153,7 +192,9 @@ KINDS = st.one_of(
 
 @given(KINDS, st.integers(0, 2000), st.integers(1, 100), st.integers(1, 40))
 @settings(max_examples=300)
-def test_a_factor_is_always_between_nothing_and_one(chosen: RateSchedule, step: int, per_epoch: int, epochs: int):
+def test_a_factor_is_always_between_nothing_and_one(
+    chosen: RateSchedule, step: int, per_epoch: int, epochs: int
+):
     assert 0 <= chosen.at(step, per_epoch, epochs) <= 1 + 1e-15
 
 
@@ -170,19 +211,26 @@ def test_plans_carry_the_rates_and_a_constant_one_to_the_bit():
     found = np.concatenate([plan.rates for plan in cosine.plans()])
     assert found.tolist() == [0.3 * Cosine(warmup=0.5).at(step, 4, 3) for step in range(12)]
     constant = BatchPlanner(network, Recipe(3, 64, SGD(0.3)), 200, 3)
-    assert all((plan.rates == 0.3).all() and plan.rates.dtype == np.float64 for plan in constant.plans())
+    assert all(
+        (plan.rates == 0.3).all() and plan.rates.dtype == np.float64 for plan in constant.plans()
+    )
     assert (constant.plan(0, 2, 64, rate=0.07).rate == 0.07).all()
 
 
 def test_within_an_epoch_every_place_has_the_same_future():
-    schedule = BatchPlanner(zoo.get("regularized"), Recipe(2, 32), 150, 3)  # 4 whole batches and a smaller one
+    schedule = BatchPlanner(
+        zoo.get("regularized"), Recipe(2, 32), 150, 3
+    )  # 4 whole batches and a smaller one
     whole = [step for plan in schedule.epoch(1) for step in plan.single()]
     for done in range(6):
         rest = [step for span in schedule.within(1, done) for step in schedule.plan(*span).single()]
         assert len(rest) == 5 - done
         for a, b in zip(whole[done:], rest, strict=True):
             assert np.array_equal(a.indices, b.indices)
-            assert all(np.array_equal(a.dropout_masks[name], b.dropout_masks[name]) for name in a.dropout_masks)
+            assert all(
+                np.array_equal(a.dropout_masks[name], b.dropout_masks[name])
+                for name in a.dropout_masks
+            )
 
 
 @pytest.mark.parametrize(
@@ -193,13 +241,22 @@ def test_within_an_epoch_every_place_has_the_same_future():
             lambda: Recipe.from_json({"schedule": {"name": "cosine", "warm": 1}}),
             "did you mean 'warmup'",
         ),
-        (lambda: Recipe.from_json(Recipe().to_json() | {"schedule": {"name": "stp"}}), "did you mean 'step'"),
-        (lambda: Recipe.from_json(Recipe().to_json() | {"schedule": "cosine"}), "object with a name, such as .*, not 'cosine'"),
+        (
+            lambda: Recipe.from_json(Recipe().to_json() | {"schedule": {"name": "stp"}}),
+            "did you mean 'step'",
+        ),
+        (
+            lambda: Recipe.from_json(Recipe().to_json() | {"schedule": "cosine"}),
+            "object with a name, such as .*, not 'cosine'",
+        ),
         (lambda: Cosine(warmup=-1), "warmup must be a number of at least 0"),
         (lambda: Cosine(floor=1.5), "floor must be a number of at least 0 and at most 1"),
         (lambda: Cosine(epochs=0), "epochs must be a number above 0"),
         (lambda: Step(), "either every, in epochs, or milestones, in a recipe file"),
-        (lambda: Recipe.from_json({"schedule": {"name": "step", "milestones": 3}}), "milestones must be a list of numbers, .*, not 3"),
+        (
+            lambda: Recipe.from_json({"schedule": {"name": "step", "milestones": 3}}),
+            "milestones must be a list of numbers, .*, not 3",
+        ),
         (lambda: Step(every=1, milestones=(2,)), "either every, in epochs, or milestones"),
         (lambda: Step(milestones=(3, 2)), "must rise"),
         (lambda: Step(every=float("nan")), "every must be a number"),

@@ -25,11 +25,32 @@ def residual(blocks: int, width: int) -> int:
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("lenet", (25 * 6 + 6) + (25 * 6 * 16 + 16) + dense(16 * 5 * 5, 120) + dense(120, 84) + dense(84, 10)),
-        ("lenet-bn", conv(5, 1, 6) + conv(5, 6, 16) + (400 * 120 + 2 * 120) + (120 * 84 + 2 * 84) + dense(84, 10)),
+        (
+            "lenet",
+            (25 * 6 + 6)
+            + (25 * 6 * 16 + 16)
+            + dense(16 * 5 * 5, 120)
+            + dense(120, 84)
+            + dense(84, 10),
+        ),
+        (
+            "lenet-bn",
+            conv(5, 1, 6)
+            + conv(5, 6, 16)
+            + (400 * 120 + 2 * 120)
+            + (120 * 84 + 2 * 84)
+            + dense(84, 10),
+        ),
         ("cnn", (9 * 32 + 32) + (9 * 32 * 64 + 64) + dense(64 * 12 * 12, 128) + dense(128, 10)),
         ("fast", conv(5, 1, 8) + conv(3, 8, 32) + conv(3, 32, 64) + dense(64 * 3 * 3, 10)),
-        ("best", conv(5, 1, 12) + conv(3, 12, 32) + conv(3, 32, 48) + conv(3, 48, 96) + dense(96 * 3 * 3, 10)),
+        (
+            "best",
+            conv(5, 1, 12)
+            + conv(3, 12, 32)
+            + conv(3, 32, 48)
+            + conv(3, 48, 96)
+            + dense(96 * 3 * 3, 10),
+        ),
         ("resnet20", residual(3, 16)),
         ("resnet", residual(2, 32)),
     ],

@@ -18,7 +18,16 @@ BLANK = "0" * 64
 # What a key may not hold, and what may not make a reader fail: wrong types, limits of numbers, text that is no line.
 HOSTILE: tuple[Any, ...] = (
     *(None, True, -1, 0, 3, 0.5, -1e308, 1e308, 10**400, 2**63, 10**12),
-    *("", "a", "x" * 10**5, "\x1b]0;title\x07\x1b[2J\nall is well", "../../elsewhere", "[/nope]", "$x^$", "\0"),
+    *(
+        "",
+        "a",
+        "x" * 10**5,
+        "\x1b]0;title\x07\x1b[2J\nall is well",
+        "../../elsewhere",
+        "[/nope]",
+        "$x^$",
+        "\0",
+    ),
     *([], {}, [[]], [None], {"a": 1}, [1, "a", {}]),
 )
 
@@ -116,7 +125,8 @@ class Driver:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", DRIVER],
             cwd=cwd,
-            env=os.environ | {"PYTHONPATH": str(root), "TRIPTYCH_DATA": str(cwd / "no-data"), "COLUMNS": "200"},
+            env=os.environ
+            | {"PYTHONPATH": str(root), "TRIPTYCH_DATA": str(cwd / "no-data"), "COLUMNS": "200"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

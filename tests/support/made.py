@@ -11,7 +11,10 @@ from triptych.spec.optimizers import optimizer
 from triptych.spec.recipe import Recipe
 from triptych.training.run_folder import Run
 
-OUTCOME = {"steps": 50, "worst": {"outputs": 1e-15, "loss": 1e-15, "gradients": 2e-15, "weights": 3e-15}}
+OUTCOME = {
+    "steps": 50,
+    "worst": {"outputs": 1e-15, "loss": 1e-15, "gradients": 2e-15, "weights": 3e-15},
+}
 STEPS = 40
 BLOCKS = 15
 
@@ -44,7 +47,13 @@ def row(engine: str, backend: str, **changes: Any) -> dict[str, Any]:
         "weights_apart": 4.8e-7,
         "loss": 0.1,
         "training_seconds": 0.5,
-        "step": {"median": 0.001, "low": 0.00098, "high": 0.00103, "unstable": False, "rounds": BLOCKS},
+        "step": {
+            "median": 0.001,
+            "low": 0.00098,
+            "high": 0.00103,
+            "unstable": False,
+            "rounds": BLOCKS,
+        },
         "warm_up": [0.002],
         "cpu_share": 1.0,
         "ratio": {"median": 1.5, "low": 1.4, "high": 1.6},
@@ -65,11 +74,18 @@ def every_row() -> dict[str, dict[str, Any]]:
             rows[key(name, backend)] = row(name, backend)
             if backend in entry.reduced:
                 unproved = "computes in reduced precision: 1661.8 times NumPy's own float32 error (at most 4 is rounding)"
-                rows[key(name, backend)] |= {"proved": False, "unproved": unproved, "as_announced": True, "ratio": None}
+                rows[key(name, backend)] |= {
+                    "proved": False,
+                    "unproved": unproved,
+                    "as_announced": True,
+                    "ratio": None,
+                }
     return rows
 
 
-def results(rows: dict[str, dict[str, Any]], recipe: Recipe | None = None, **changes: Any) -> dict[str, Any]:
+def results(
+    rows: dict[str, dict[str, Any]], recipe: Recipe | None = None, **changes: Any
+) -> dict[str, Any]:
     """results.json of a run with these rows; the changes are to its only seed."""
     network = zoo.get("classic")
     recipe = recipe or Recipe()
@@ -98,7 +114,14 @@ def results(rows: dict[str, dict[str, Any]], recipe: Recipe | None = None, **cha
         "rows": rows,
         "notes": [],
     }
-    machine = {"processor": "Acme", "cores": 2, "system": "Linux", "python": "3.11", "load": 0.1, "versions": {"numpy": "2"}}
+    machine = {
+        "processor": "Acme",
+        "cores": 2,
+        "system": "Linux",
+        "python": "3.11",
+        "load": 0.1,
+        "versions": {"numpy": "2"},
+    }
     return {
         "created": "2026-01-01T00:00:00Z",
         "machine": machine,
@@ -110,12 +133,17 @@ def results(rows: dict[str, dict[str, Any]], recipe: Recipe | None = None, **cha
     }
 
 
-def with_optimizer(rows: dict[str, dict[str, Any]], name: str) -> tuple[dict[str, dict[str, Any]], Recipe]:
+def with_optimizer(
+    rows: dict[str, dict[str, Any]], name: str
+) -> tuple[dict[str, dict[str, Any]], Recipe]:
     """The rows of a run with an optimizer: each of its slots has a figure of its own."""
     recipe = Recipe(optimizer=optimizer(name))
     own = [*recipe.optimizer.slots, *(["step"] if recipe.optimizer.counts_steps else [])]
     figures = {slot: (i + 1) * 1e-16 for i, slot in enumerate(own)}
-    return {each: found | {"float64": found["float64"] | {"worst": OUTCOME["worst"] | figures}} for each, found in rows.items()}, recipe
+    return {
+        each: found | {"float64": found["float64"] | {"worst": OUTCOME["worst"] | figures}}
+        for each, found in rows.items()
+    }, recipe
 
 
 def events(rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -123,8 +151,23 @@ def events(rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for number in range(BLOCKS):
         for each in rows:
-            block = {"type": "block", "seed": 0, "row": each, "round": number, "step": number, "steps": 1}
-            found.append(block | {"training": True, "timed": True, "seconds": 0.001 + 1e-5 * number, "losses": [2.0 / (number + 1)]})
+            block = {
+                "type": "block",
+                "seed": 0,
+                "row": each,
+                "round": number,
+                "step": number,
+                "steps": 1,
+            }
+            found.append(
+                block
+                | {
+                    "training": True,
+                    "timed": True,
+                    "seconds": 0.001 + 1e-5 * number,
+                    "losses": [2.0 / (number + 1)],
+                }
+            )
     others = list(rows)[1:]
     for step, apart in ((0, 0.0), (20, 1e-7), (STEPS, 2e-7)):
         looks = {each: {"accuracy": 0.9} for each in rows}
@@ -150,5 +193,8 @@ def state(at: Path, name: str, scale: float = 1.0) -> None:
     from triptych.core.state import initial
 
     network, recipe = zoo.get("classic"), Recipe()
-    arrays = {name: (array * scale).astype(array.dtype) for name, array in initial(network, recipe).items()}
+    arrays = {
+        name: (array * scale).astype(array.dtype)
+        for name, array in initial(network, recipe).items()
+    }
     files.save_state(at / name / "state.safetensors", arrays, network, recipe, {})

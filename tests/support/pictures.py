@@ -28,7 +28,13 @@ def encoded(array: np.ndarray = COLOUR, kind: str = "PNG", **options) -> bytes:
 def claiming(width: int, height: int) -> bytes:
     """A PNG whose header promises more than is there."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IDAT"
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + header
+        + struct.pack(">I", zlib.crc32(header))
+        + b"\0\0\0\0IDAT"
+    )
 
 
 def fill(folder: Path, content: bytes, count: int = 1, suffix: str = "png") -> None:
@@ -37,14 +43,28 @@ def fill(folder: Path, content: bytes, count: int = 1, suffix: str = "png") -> N
         (folder / f"{i}.{suffix}").write_bytes(content)
 
 
-def table(path: Path, contents: list, labels, names: list[str] | None = None, column: str = "img", bare: bool = False) -> Path:
+def table(
+    path: Path,
+    contents: list,
+    labels,
+    names: list[str] | None = None,
+    column: str = "img",
+    bare: bool = False,
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = pa.binary() if bare else pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    cells = contents if bare else [None if c is None else {"bytes": c, "path": None} for c in contents]
+    cells = (
+        contents if bare else [None if c is None else {"bytes": c, "path": None} for c in contents]
+    )
     labels = labels if isinstance(labels, pa.Array) else pa.array(labels, pa.int64())
     found = pa.table({column: pa.array(cells, kind), "label": labels})
     if names is not None:
-        features = {"features": {"label": {"names": names, "_type": "ClassLabel"}, column: {"_type": "Image"}}}
+        features = {
+            "features": {
+                "label": {"names": names, "_type": "ClassLabel"},
+                column: {"_type": "Image"},
+            }
+        }
         found = found.replace_schema_metadata({"huggingface": json.dumps({"info": features})})
     pq.write_table(found, path, row_group_size=5)
     return path

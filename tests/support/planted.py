@@ -26,10 +26,35 @@ def seconds(case: Case, planted: np.ndarray) -> float:
     return float(model.amounts(arithmetic(case.network, case.recipe, case.batch)) @ planted)
 
 
-def calibrated(rows: dict[Spec, np.ndarray], noise: float = 0.02, networks: int = 60, timed: dict[Spec, int] | None = None) -> Calibration:
+def calibrated(
+    rows: dict[Spec, np.ndarray],
+    noise: float = 0.02,
+    networks: int = 60,
+    timed: dict[Spec, int] | None = None,
+) -> Calibration:
     """Return a calibration of this machine, in which a row has timed all networks, or the first of them."""
     rng, samples = np.random.default_rng(1), list[Sample]()
     for number, case in enumerate(islice(cases(), networks)):
-        there = {spec: planted for spec, planted in rows.items() if number < (timed or {}).get(spec, networks)}
-        samples.append(Sample(case, {spec.key: seconds(case, planted) * rng.lognormal(0, noise) for spec, planted in there.items()}))
-    return Calibration(machine.processor(), 1, calibration.versions(), "2026-01-01T00:00:00Z", tuple(rows), {}, tuple(samples))
+        there = {
+            spec: planted
+            for spec, planted in rows.items()
+            if number < (timed or {}).get(spec, networks)
+        }
+        samples.append(
+            Sample(
+                case,
+                {
+                    spec.key: seconds(case, planted) * rng.lognormal(0, noise)
+                    for spec, planted in there.items()
+                },
+            )
+        )
+    return Calibration(
+        machine.processor(),
+        1,
+        calibration.versions(),
+        "2026-01-01T00:00:00Z",
+        tuple(rows),
+        {},
+        tuple(samples),
+    )

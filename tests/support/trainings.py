@@ -15,7 +15,9 @@ RECIPE = Recipe(3, 64, Adam(), validation=0.1)
 PER_EPOCH = 23  # ceil(1455 / 64)
 
 
-def trained(root: Path, dataset: Dataset, recipe: Recipe = RECIPE, until: int | None = None, network=NETWORK) -> Path:
+def trained(
+    root: Path, dataset: Dataset, recipe: Recipe = RECIPE, until: int | None = None, network=NETWORK
+) -> Path:
     """Train in this process, to the end or until a step; return the run folder."""
     settings = run.Settings("numpy", "eager")
     running = run.Session(settings, network, recipe, dataset, "digits", root)
@@ -27,17 +29,35 @@ def trained(root: Path, dataset: Dataset, recipe: Recipe = RECIPE, until: int | 
 
 def states(folder: Path) -> dict[str, dict[str, bytes]]:
     """The bytes of every array."""
-    loaded = {name: files.load_state(folder / name / "state.safetensors")[0] for name in ("last", "best")}
-    return {name: {key: array.tobytes() for key, array in kept.items()} for name, kept in loaded.items()}
+    loaded = {
+        name: files.load_state(folder / name / "state.safetensors")[0] for name in ("last", "best")
+    }
+    return {
+        name: {key: array.tobytes() for key, array in kept.items()} for name, kept in loaded.items()
+    }
 
 
 def outcome(folder: Path) -> dict:
     """What a finished run came to, without times."""
     results = run_folder.read_results(folder, "train")
-    kept = {key: results[key] for key in ("steps", "stopped", "best_epoch", "tested_epoch", "accuracy", "confusion", "recipe")}
+    kept = {
+        key: results[key]
+        for key in (
+            "steps",
+            "stopped",
+            "best_epoch",
+            "tested_epoch",
+            "accuracy",
+            "confusion",
+            "recipe",
+        )
+    }
     with (folder / "history.csv").open(newline="") as file:
         kept["lines"] = [line[:-1] for line in csv.reader(file)]
-    kept["history"] = [{key: value for key, value in epoch.items() if "seconds" not in key} for epoch in results["history"]]
+    kept["history"] = [
+        {key: value for key, value in epoch.items() if "seconds" not in key}
+        for epoch in results["history"]
+    ]
     return kept
 
 
@@ -45,6 +65,12 @@ def check_log(folder: Path, epochs: int) -> None:
     """Every step and epoch is told once, in order."""
     events = run_folder.read_events(folder)
     assert len(events) == len((folder / "events.jsonl").read_text().splitlines())
-    spans = [(event["step"] - event["steps"], event["step"]) for event in events if event["type"] == "block"]
+    spans = [
+        (event["step"] - event["steps"], event["step"])
+        for event in events
+        if event["type"] == "block"
+    ]
     assert [first for first, _ in spans] == [0, *(after for _, after in spans[:-1])]
-    assert [event["epoch"] for event in events if event["type"] == "epoch"] == list(range(1, epochs + 1))
+    assert [event["epoch"] for event in events if event["type"] == "epoch"] == list(
+        range(1, epochs + 1)
+    )

@@ -34,8 +34,19 @@ RECIPE = Recipe(
 )
 
 
-def begun(split: Split, recipe: Recipe = RECIPE, name: str = "numpy", backend: str | None = None, network=NETWORK, **resumed) -> Training:
-    train, validation = data.stratified(split, recipe.seed, recipe.validation) if recipe.validation else (split, None)
+def begun(
+    split: Split,
+    recipe: Recipe = RECIPE,
+    name: str = "numpy",
+    backend: str | None = None,
+    network=NETWORK,
+    **resumed,
+) -> Training:
+    train, validation = (
+        data.stratified(split, recipe.seed, recipe.validation)
+        if recipe.validation
+        else (split, None)
+    )
     engine = registry.create(name, network, recipe, backend=backend)
     engine.load(resumed.pop("start", None) or state.initial(network, recipe))
     return Training(engine, BatchPlanner(network, recipe, len(train)), train, validation, **resumed)
@@ -77,18 +88,25 @@ def test_it_is_the_loop_that_one_would_write(few: Split, whole):
                 total += float(engine.wait()[0]) * step.indices.shape[1]
         logits = engine.logits(engine.upload(validation))
         assert event["loss"] == pytest.approx(total / 160, rel=1e-12)
-        assert event["validation_loss"] == pytest.approx(softmax_cross_entropy(logits, validation.labels)[0], rel=1e-12)
+        assert event["validation_loss"] == pytest.approx(
+            softmax_cross_entropy(logits, validation.labels)[0], rel=1e-12
+        )
         accuracy = metrics.accuracy(metrics.predictions(logits), validation.labels)
         assert event["validation_accuracy"] == accuracy
         assert event["base_rate"] == rate
-        assert event["rate"] == pytest.approx(rate * Cosine(warmup=0.5, floor=0.1).at(number * 5 + 4, 5, 4), rel=1e-15)
+        assert event["rate"] == pytest.approx(
+            rate * Cosine(warmup=0.5, floor=0.1).at(number * 5 + 4, 5, 4), rel=1e-15
+        )
         assert event["seconds"] > 0
         if accuracy > best + 0.9:
             best = accuracy
         elif number:
             rate = rate * 0.5
         best = best or accuracy
-    assert all(np.allclose(a, whole[0].engine.state()[name], rtol=0, atol=1e-14) for name, a in engine.state().items())
+    assert all(
+        np.allclose(a, whole[0].engine.state()[name], rtol=0, atol=1e-14)
+        for name, a in engine.state().items()
+    )
 
 
 def test_the_order_of_events_and_what_they_say(whole):
@@ -122,10 +140,22 @@ def test_a_run_taken_up_again_is_the_same_to_the_bit(few: Split, name: str, back
     """From between any two events, in mid-epoch too; the position through JSON, the engine new."""
     straight, kept = begun(few, name=name, backend=backend), {}
     for at, event in enumerate(straight.events()):
-        kept[at] = event["step"], json.dumps(straight.position.to_json(), allow_nan=False), straight.engine.state(), straight.best
+        kept[at] = (
+            event["step"],
+            json.dumps(straight.position.to_json(), allow_nan=False),
+            straight.engine.state(),
+            straight.best,
+        )
     for at in (0, 8, 10, len(kept) - 2) if name != "numpy" else range(len(kept) - 1):
         step, position, weights, best = kept[at]
-        again = begun(few, name=name, backend=backend, start=weights, position=Position.from_json(json.loads(position)), best=best)
+        again = begun(
+            few,
+            name=name,
+            backend=backend,
+            start=weights,
+            position=Position.from_json(json.loads(position)),
+            best=best,
+        )
         assert again.position.step == step
         list(again.events())
         assert same(again.engine.state(), straight.engine.state()), at
@@ -143,11 +173,20 @@ def test_asked_to_stop_it_ends_after_the_block_in_flight(few: Split):
             training.stop()
     assert events[-1] == {"type": "interrupted", "step": 7, "best_epoch": 1}
     assert not training.done
-    assert [event["type"] for event in begun(few, position=training.position).events()].count("epoch") == 3
+    assert [event["type"] for event in begun(few, position=training.position).events()].count(
+        "epoch"
+    ) == 3
 
 
 def test_early_stopping_ends_it_with_the_weights_of_the_best_epoch(few: Split):
-    recipe = Recipe(50, 32, SGD(0.1), dtype="float64", validation=0.2, callbacks=(EarlyStopping(patience=2, threshold=0.5),))
+    recipe = Recipe(
+        50,
+        32,
+        SGD(0.1),
+        dtype="float64",
+        validation=0.2,
+        callbacks=(EarlyStopping(patience=2, threshold=0.5),),
+    )
     training = begun(few, recipe)
     states = [training.engine.state() for event in training.events() if event["type"] == "epoch"]
     assert len(states) < 50
@@ -178,7 +217,10 @@ def test_a_loss_that_is_not_finite_ends_it_in_words(few: Split):
     training = begun(few, Recipe(50, 32, SGD(1e6)))
     with (
         np.errstate(all="ignore"),
-        pytest.raises(TriptychError, match=r"the loss is (nan|inf) at step \d+ \(epoch \d+\): the training diverged"),
+        pytest.raises(
+            TriptychError,
+            match=r"the loss is (nan|inf) at step \d+ \(epoch \d+\): the training diverged",
+        ),
     ):
         list(training.events())
 

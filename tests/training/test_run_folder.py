@@ -16,7 +16,13 @@ from triptych.errors import TriptychError
 from triptych.report import tensorboard
 from triptych.training import run_folder
 
-RESULTS = {"kind": "train", "title": "784-10-10", "recipe": {"epochs": 3}, "rate": 1e-08, "history": [{"loss": 0.25}, {"loss": None}]}
+RESULTS = {
+    "kind": "train",
+    "title": "784-10-10",
+    "recipe": {"epochs": 3},
+    "rate": 1e-08,
+    "history": [{"loss": 0.25}, {"loss": None}],
+}
 
 
 @pytest.fixture
@@ -52,7 +58,9 @@ def test_every_flipped_bit_of_results_is_refused(folder: Path):
 def test_results_that_are_cut_off_are_refused(folder: Path, keep: int):
     path = folder / "results.json"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(TriptychError, match=r"results\.json: (not results|its SHA-256 does not match)"):
+    with pytest.raises(
+        TriptychError, match=r"results\.json: (not results|its SHA-256 does not match)"
+    ):
         run_folder.read_results(folder, "train")
 
 
@@ -66,7 +74,18 @@ def test_results_without_a_digest_are_those_of_schema_1(folder: Path):
         run_folder.read_results(folder, "train")
 
 
-@pytest.mark.parametrize("content", ["[" * 200_000, "[]", "null", "\ud800", '{"schema": []}', '{"schema": 2, "sha256": 7}', "1" * 5000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 200_000,
+        "[]",
+        "null",
+        "\ud800",
+        '{"schema": []}',
+        '{"schema": 2, "sha256": 7}',
+        "1" * 5000,
+    ],
+)
 def test_what_is_no_results_is_refused(folder: Path, content: str):
     (folder / "results.json").write_bytes(content.encode(errors="surrogatepass"))
     with pytest.raises(TriptychError, match=r"results\.json"):
@@ -74,14 +93,19 @@ def test_what_is_no_results_is_refused(folder: Path, content: str):
 
 
 def test_results_that_may_not_be_read_say_so(folder: Path, monkeypatch):
-    monkeypatch.setattr(Path, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr(
+        Path, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+    )
     with pytest.raises(TriptychError, match=r"results\.json: cannot be read \(Permission denied\)"):
         run_folder.read_results(folder, None)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_pipes_and_devices_are_not_waited_for(folder: Path):
-    for name, read in (("results.json", run_folder.read_results), ("events.jsonl", run_folder.read_events)):
+    for name, read in (
+        ("results.json", run_folder.read_results),
+        ("events.jsonl", run_folder.read_events),
+    ):
         (folder / name).unlink()
         os.mkfifo(folder / name)
         with pytest.raises(TriptychError, match="not a regular file"):
@@ -92,20 +116,56 @@ def test_pipes_and_devices_are_not_waited_for(folder: Path):
             read(folder)
 
 
-BLOCK = {"type": "block", "epoch": 1, "step": 2, "steps": 2, "rate": 0.1, "seconds": 0.5, "losses": [2.0, 1.0]}
+BLOCK = {
+    "type": "block",
+    "epoch": 1,
+    "step": 2,
+    "steps": 2,
+    "rate": 0.1,
+    "seconds": 0.5,
+    "losses": [2.0, 1.0],
+}
 OF_A_ROW = BLOCK | {"row": "numpy", "seed": 0, "training": True, "timed": True}
 LOOK = {"accuracy": 0.5, "apart": 0.0, "flips": 3}
 EVALUATION = {"type": "evaluation", "seed": 0, "step": 2, "rows": {"numpy": LOOK}, "twins": [LOOK]}
 NO_EVENTS = (
-    *(b"\xb0", b"[" * 100_000, b"[1]", b"3", b"null", b'{"type": "blo', b"", b"{}", b'{"type": 3}', b"1" * 5000),
-    *(json.dumps(BLOCK | change).encode() for change in ({"step": "a"}, {"step": True}, {"step": 10**400}, {"losses": 3})),
-    *(json.dumps(BLOCK | change).encode() for change in ({"losses": ["a"]}, {"seconds": None}, {"steps": -1}, {"rate": []})),
-    *(json.dumps({k: v for k, v in BLOCK.items() if k != name}).encode() for name in ("epoch", "step", "steps", "rate", "losses")),
-    *(json.dumps({k: v for k, v in OF_A_ROW.items() if k != name}).encode() for name in ("row", "seed", "training", "timed")),
-    *(json.dumps(EVALUATION | change).encode() for change in ({"rows": []}, {"rows": {"numpy": 3}}, {"twins": [{}]}, {"seed": "0"})),
+    *(
+        b"\xb0",
+        b"[" * 100_000,
+        b"[1]",
+        b"3",
+        b"null",
+        b'{"type": "blo',
+        b"",
+        b"{}",
+        b'{"type": 3}',
+        b"1" * 5000,
+    ),
+    *(
+        json.dumps(BLOCK | change).encode()
+        for change in ({"step": "a"}, {"step": True}, {"step": 10**400}, {"losses": 3})
+    ),
+    *(
+        json.dumps(BLOCK | change).encode()
+        for change in ({"losses": ["a"]}, {"seconds": None}, {"steps": -1}, {"rate": []})
+    ),
+    *(
+        json.dumps({k: v for k, v in BLOCK.items() if k != name}).encode()
+        for name in ("epoch", "step", "steps", "rate", "losses")
+    ),
+    *(
+        json.dumps({k: v for k, v in OF_A_ROW.items() if k != name}).encode()
+        for name in ("row", "seed", "training", "timed")
+    ),
+    *(
+        json.dumps(EVALUATION | change).encode()
+        for change in ({"rows": []}, {"rows": {"numpy": 3}}, {"twins": [{}]}, {"seed": "0"})
+    ),
     json.dumps(EVALUATION | {"rows": {"numpy": LOOK | {"flips": None}}}).encode(),
     json.dumps({"type": "x", "step": "a"}).encode(),
-    json.dumps({"type": "epoch", "epoch": 1, "step": 2, "loss": 1.0, "validation_loss": "low"}).encode(),
+    json.dumps(
+        {"type": "epoch", "epoch": 1, "step": 2, "loss": 1.0, "validation_loss": "low"}
+    ).encode(),
 )
 
 
@@ -126,7 +186,11 @@ def test_one_flipped_bit_costs_one_line_at_most(tmp_path):
     for _ in range(300):
         (tmp_path / "events.jsonl").write_bytes(damage.flipped(text, rng))
         events, damaged = run_folder.read_log(tmp_path)
-        assert len(events) + damaged in (len(good) - 1, len(good), len(good) + 1)  # a line break may go, or come
+        assert len(events) + damaged in (
+            len(good) - 1,
+            len(good),
+            len(good) + 1,
+        )  # a line break may go, or come
         assert len(events) >= len(good) - 2
         assert sum(event in events for event in good) >= len(good) - 2
 
@@ -140,7 +204,9 @@ def written(folder: Path, results: dict, events: list[dict]) -> None:
 
 
 def all_files(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()
+    }
 
 
 def test_a_report_touches_no_path_that_a_log_names(tmp_path):
@@ -148,17 +214,35 @@ def test_a_report_touches_no_path_that_a_log_names(tmp_path):
     victim = tmp_path / "victim"
     victim.mkdir()
     (victim / "events.out.tfevents.1.host").write_text("precious")
-    names = [str(victim), "../victim", "../victim/new", "torch", "", ".", "..", ".hidden", "numpy/../../victim", "numpy"]
+    names = [
+        str(victim),
+        "../victim",
+        "../victim/new",
+        "torch",
+        "",
+        ".",
+        "..",
+        ".hidden",
+        "numpy/../../victim",
+        "numpy",
+    ]
     events = [OF_A_ROW | {"row": name} for name in names] + [OF_A_ROW | {"seed": 7}]
     events += [EVALUATION | {"rows": dict.fromkeys(names, LOOK)}]
     written(tmp_path / "run", {"runs": [{"seed": 0, "rows": {"numpy": {}}}]}, events)
     tensorboard.write(tmp_path / "run")
     assert all_files(victim) == {"events.out.tfevents.1.host": b"precious"}
     assert {path.name for path in tmp_path.iterdir()} == {"victim", "run"}
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"events.jsonl", "results.json", "numpy"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "events.jsonl",
+        "results.json",
+        "numpy",
+    }
 
 
-@pytest.mark.parametrize("row", ["../victim", "/victim", "..", ".numpy", "", "a/b", "a\\b", "a\nb", "a" * 101, "nümpy", "C:"])
+@pytest.mark.parametrize(
+    "row",
+    ["../victim", "/victim", "..", ".numpy", "", "a/b", "a\\b", "a\nb", "a" * 101, "nümpy", "C:"],
+)
 def test_results_that_name_a_path_as_a_row_are_refused(tmp_path, row: str):
     written(tmp_path / "run", {"runs": [{"seed": 0, "rows": {"numpy": {}, row: {}}}]}, [])
     with pytest.raises(TriptychError, match=r"results\.json.*is not a plain name"):
@@ -180,7 +264,11 @@ def test_a_row_that_is_a_link_is_not_followed(tmp_path, seeds: int):
     for place in (victim, victim / "numpy"):
         (place / "events.out.tfevents.1.host").write_text("precious")
     before = all_files(victim)
-    written(tmp_path / "run", {"runs": [{"seed": n, "rows": {"numpy": {}}} for n in range(seeds)]}, [OF_A_ROW])
+    written(
+        tmp_path / "run",
+        {"runs": [{"seed": n, "rows": {"numpy": {}}} for n in range(seeds)]},
+        [OF_A_ROW],
+    )
     (tmp_path / "run" / ("numpy" if seeds == 1 else "seed-0")).symlink_to(victim)
     with pytest.raises(TriptychError, match="a link, where the folder of a row is needed"):
         tensorboard.write(tmp_path / "run")
@@ -193,7 +281,9 @@ def created(root: Path, *parts: str) -> Path:
 
 
 def test_the_name_of_a_run_says_what_it_holds(tmp_path):
-    time, _, rest = created(tmp_path, "train", "torch", "784-10-10", "my data/ünï [b]").name.partition("-train-")
+    time, _, rest = created(
+        tmp_path, "train", "torch", "784-10-10", "my data/ünï [b]"
+    ).name.partition("-train-")
     assert rest == "torch-784-10-10-my-data-n-b"
     assert len(time) == len("20261128-133209")
     name = created(tmp_path, "compare", "x" * 1000, "../..", "").name
@@ -201,7 +291,11 @@ def test_the_name_of_a_run_says_what_it_holds(tmp_path):
 
 
 def test_the_newest_run_is_of_its_kind(tmp_path):
-    for name in ("20260101-000000-compare", "20260102-000000-compare-mlp-digits", "20260103-000000-train-numpy-compare-digits"):
+    for name in (
+        "20260101-000000-compare",
+        "20260102-000000-compare-mlp-digits",
+        "20260103-000000-train-numpy-compare-digits",
+    ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text("{}")
     assert run_folder.newest(tmp_path).name == "20260102-000000-compare-mlp-digits"

@@ -89,18 +89,29 @@ class Advisor:
 
     def __init__(self, calibration: Calibration) -> None:
         self.calibration = calibration
-        counted = [arithmetic(sample.case.network, sample.case.recipe, sample.case.batch) for sample in calibration.samples]
+        counted = [
+            arithmetic(sample.case.network, sample.case.recipe, sample.case.batch)
+            for sample in calibration.samples
+        ]
         self._rows = np.array([model.amounts(a) for a in counted])
         self._kinds = {work.kind for a in counted for work in a.works}
         self._convolves = np.array([a.convolution > 0 for a in counted])
         self.fitted: dict[str, Fitted] = {}
-        for key in sorted((spec.key for spec in calibration.rows), key=lambda key: -self.timed(key)):
+        for key in sorted(
+            (spec.key for spec in calibration.rows), key=lambda key: -self.timed(key)
+        ):
             if self.timed(key) >= FEWEST:
                 self.fitted[key] = self._fit(key)
         self.barred = self._vague() | calibration.unproved
-        self.named = [spec.key for spec in calibration.rows if spec.key in self.fitted and spec.key not in self.barred]
+        self.named = [
+            spec.key
+            for spec in calibration.rows
+            if spec.key in self.fitted and spec.key not in self.barred
+        ]
         if not self.named:
-            raise TriptychError("too little was timed to know any row; give triptych map more --minutes")
+            raise TriptychError(
+                "too little was timed to know any row; give triptych map more --minutes"
+            )
 
     def absent(self) -> dict[str, str]:
         """Return every row that the map cannot name, by its label, and why.
@@ -113,11 +124,17 @@ class Advisor:
         for spec in self.calibration.rows:
             if spec.key not in self.fitted and spec.key not in self.barred:
                 networks = self.timed(spec.key)
-                found[spec.label] = f"only {networks} network{'' if networks == 1 else 's'} timed; run triptych map with more --minutes"
+                found[spec.label] = (
+                    f"only {networks} network{'' if networks == 1 else 's'} timed; run triptych map with more --minutes"
+                )
         timed = {spec.engine for spec in self.calibration.rows}
         for name, entry in registry.entries().items():
             if name not in timed:
-                how = f"run triptych map --engines {name}" if entry.installed else f"not installed: {entry.install}"
+                how = (
+                    f"run triptych map --engines {name}"
+                    if entry.installed
+                    else f"not installed: {entry.install}"
+                )
                 found[entry.label] = f"never timed; {how}"
         return found
 
@@ -130,7 +147,11 @@ class Advisor:
         amount, fit = model.amounts(a), self.fitted[key].fit
         shares, seconds = fit.shares(amount), float(fit.seconds(amount[None])[0])
         memory, arithmetic = (seconds * shares[share] for share in ("memory", "arithmetic"))
-        return seconds * shares["overhead"], a.bytes / memory if memory else np.inf, a.operations / arithmetic if arithmetic else np.inf
+        return (
+            seconds * shares["overhead"],
+            a.bytes / memory if memory else np.inf,
+            a.operations / arithmetic if arithmetic else np.inf,
+        )
 
     def unknown(self, a: Arithmetic) -> list[str]:
         """Return the kinds of layers that none of the timed networks had."""
@@ -146,10 +167,24 @@ class Advisor:
             seconds = float(fitted.fit.seconds(amount[None])[0])
             around = np.exp(model.quantile(self._alike(fitted.errors, a), COVERED))
             shares, why = fitted.fit.shares(amount), self.barred.get(key)
-            found.append(Estimate(key, self.calibration.label(key), seconds, seconds / around, seconds * around, shares, why))
+            found.append(
+                Estimate(
+                    key,
+                    self.calibration.label(key),
+                    seconds,
+                    seconds / around,
+                    seconds * around,
+                    shares,
+                    why,
+                )
+            )
         found.sort(key=lambda estimate: estimate.seconds)
         first, *others = (estimate for estimate in found if not estimate.barred)
-        near = [other.key for other in others if np.log(other.seconds / first.seconds) <= self._margin(first.key, other.key, a)]
+        near = [
+            other.key
+            for other in others
+            if np.log(other.seconds / first.seconds) <= self._margin(first.key, other.key, a)
+        ]
         return Advice(found, [first.key, *near])
 
     def _vague(self) -> dict[str, str]:
@@ -164,7 +199,9 @@ class Advisor:
 
     def _margin(self, one: str, other: str, a: Arithmetic) -> float:
         mine, theirs = self.fitted[one].errors, self.fitted[other].errors
-        return model.quantile(self._alike({i: mine[i] - theirs[i] for i in mine.keys() & theirs.keys()}, a), COVERED)
+        return model.quantile(
+            self._alike({i: mine[i] - theirs[i] for i in mine.keys() & theirs.keys()}, a), COVERED
+        )
 
     def _alike(self, errors: dict[int, float], a: Arithmetic) -> list[float]:
         """Return the errors of networks that have convolutions as `a` does, or have none; all where those are few."""
@@ -172,7 +209,9 @@ class Advisor:
         return alike if len(alike) >= FEWEST else list(errors.values()) or [np.inf]
 
     def _fit(self, key: str) -> Fitted:
-        at = np.array([i for i, sample in enumerate(self.calibration.samples) if key in sample.seconds])
+        at = np.array(
+            [i for i, sample in enumerate(self.calibration.samples) if key in sample.seconds]
+        )
         seconds = self._seconds(key, at)
         extra = self._borrowed(key, at) if len(at) < ENOUGH else None
         errors = model.left_out(self._rows[at], seconds, extra)

@@ -69,17 +69,33 @@ class Calibration:
     def of(self, rows: list[Spec]) -> "Calibration":
         """Return the part of it that is of some rows."""
         keys = {spec.key for spec in rows}
-        samples = [replace(sample, seconds={k: s for k, s in sample.seconds.items() if k in keys}) for sample in self.samples]
+        samples = [
+            replace(sample, seconds={k: s for k, s in sample.seconds.items() if k in keys})
+            for sample in self.samples
+        ]
         unproved = {key: why for key, why in self.unproved.items() if key in keys}
-        return replace(self, rows=tuple(rows), unproved=unproved, samples=tuple(sample for sample in samples if sample.seconds))
+        return replace(
+            self,
+            rows=tuple(rows),
+            unproved=unproved,
+            samples=tuple(sample for sample in samples if sample.seconds),
+        )
 
     def joined(self, newer: "Calibration") -> "Calibration":
         """Return this one with the rows of a newer one in place of its own."""
-        kept, seconds = self.of([spec for spec in self.rows if spec not in newer.rows]), dict[Case, dict[str, float]]()
+        kept, seconds = (
+            self.of([spec for spec in self.rows if spec not in newer.rows]),
+            dict[Case, dict[str, float]](),
+        )
         for sample in newer.samples + kept.samples:
             seconds[sample.case] = seconds.get(sample.case, {}) | sample.seconds
         samples = tuple(Sample(case, found) for case, found in seconds.items())
-        return replace(newer, rows=newer.rows + kept.rows, unproved=kept.unproved | newer.unproved, samples=samples)
+        return replace(
+            newer,
+            rows=newer.rows + kept.rows,
+            unproved=kept.unproved | newer.unproved,
+            samples=samples,
+        )
 
     def to_json(self) -> dict[str, Any]:
         rows = [{"engine": spec.engine, "backend": spec.backend} for spec in self.rows]
@@ -89,9 +105,16 @@ class Calibration:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Calibration":
         rows = tuple(Spec(row["engine"], row["backend"]) for row in data["rows"])
-        samples = tuple(Sample(_timed(sample), _numbers(sample["seconds"])) for sample in data["samples"])
-        versions, unproved = ({str(key): str(value) for key, value in data[name].items()} for name in ("versions", "unproved"))
-        return cls(data["processor"], data["threads"], versions, data["created"], rows, unproved, samples)
+        samples = tuple(
+            Sample(_timed(sample), _numbers(sample["seconds"])) for sample in data["samples"]
+        )
+        versions, unproved = (
+            {str(key): str(value) for key, value in data[name].items()}
+            for name in ("versions", "unproved")
+        )
+        return cls(
+            data["processor"], data["threads"], versions, data["created"], rows, unproved, samples
+        )
 
 
 def _numbers(seconds: dict[str, Any]) -> dict[str, float]:
@@ -113,7 +136,9 @@ def _timed(sample: dict[str, Any]) -> Case:
     return case
 
 
-def calibrate(specs: list[Spec], threads: int = 1, minutes: float = MINUTES) -> Iterator[dict[str, Any]]:
+def calibrate(
+    specs: list[Spec], threads: int = 1, minutes: float = MINUTES
+) -> Iterator[dict[str, Any]]:
     """Prove every row, then time networks of the grid in all that have time left.
 
     Parameters
@@ -130,8 +155,16 @@ def calibrate(specs: list[Spec], threads: int = 1, minutes: float = MINUTES) -> 
         With a ``type``: ``proved`` (row, why not), ``timed`` (networks so far, part of the time that is over), ``failed`` (row, why), and
         at the end ``calibration``.
     """
-    begun, total, samples, unproved = time.perf_counter(), 60 * minutes, list[Sample](), dict[str, str]()
-    shares = [2 if spec.key == spec.engine and not registry.entry(spec.engine).optional else 1 for spec in specs]
+    begun, total, samples, unproved = (
+        time.perf_counter(),
+        60 * minutes,
+        list[Sample](),
+        dict[str, str](),
+    )
+    shares = [
+        2 if spec.key == spec.engine and not registry.entry(spec.engine).optional else 1
+        for spec in specs
+    ]
     with Stopwatch(specs, threads) as watch:
         for timer, share in zip(watch.timers, shares, strict=True):
             timer.allowance = total * share / sum(shares)
@@ -144,7 +177,12 @@ def calibrate(specs: list[Spec], threads: int = 1, minutes: float = MINUTES) -> 
             part = (time.perf_counter() - begun) / total
             if seconds:
                 samples.append(Sample(case, seconds))
-                yield {"type": "timed", "networks": len(samples), "part": part, "rows": list(seconds)}
+                yield {
+                    "type": "timed",
+                    "networks": len(samples),
+                    "part": part,
+                    "rows": list(seconds),
+                }
             if not seconds or part >= 1:
                 break
         failed = {timer.spec.key: timer.failed for timer in watch.timers if timer.failed}
@@ -154,7 +192,9 @@ def calibrate(specs: list[Spec], threads: int = 1, minutes: float = MINUTES) -> 
     created = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     yield {
         "type": "calibration",
-        "calibration": Calibration(machine.processor(), threads, versions(), created, rows, unproved, tuple(samples)),
+        "calibration": Calibration(
+            machine.processor(), threads, versions(), created, rows, unproved, tuple(samples)
+        ),
     }
 
 
@@ -182,7 +222,9 @@ def discarded(file: Path, found: Calibration) -> str | None:
     """Return what `keep` will not keep of what was found before, and why, or None."""
     earlier = _earlier(file, found.threads)
     why = earlier and aged(earlier)
-    gone = [spec.label for spec in earlier.rows if spec not in found.rows] if earlier and why else []
+    gone = (
+        [spec.label for spec in earlier.rows if spec not in found.rows] if earlier and why else []
+    )
     return f"what was found before of {', '.join(gone)} is not kept: {why}" if gone else None
 
 
@@ -205,21 +247,46 @@ def load(file: Path, threads: int) -> Calibration:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
         if data["format"] != FORMAT:
-            raise TriptychError(f"{file}: written in format {data['format']}; this version reads format {FORMAT}; {again}")
+            raise TriptychError(
+                f"{file}: written in format {data['format']}; this version reads format {FORMAT}; {again}"
+            )
         found = Calibration.from_json(data)
     except OSError:
-        raise TriptychError(f"this machine is not calibrated for {counted(threads, 'thread')}; {again}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise TriptychError(f"{file}: not a calibration, or damaged ({type(error).__name__}); {again}") from None
+        raise TriptychError(
+            f"this machine is not calibrated for {counted(threads, 'thread')}; {again}"
+        ) from None
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
+        raise TriptychError(
+            f"{file}: not a calibration, or damaged ({type(error).__name__}); {again}"
+        ) from None
     if found.processor != machine.processor():
-        raise TriptychError(f"{file}: made on another machine, {found.processor}, where this one is {machine.processor()}; {again}")
+        raise TriptychError(
+            f"{file}: made on another machine, {found.processor}, where this one is {machine.processor()}; {again}"
+        )
     if found.threads != threads:
-        raise TriptychError(f"{file}: made with {counted(found.threads, 'thread')}, not {threads}; {again}")
+        raise TriptychError(
+            f"{file}: made with {counted(found.threads, 'thread')}, not {threads}; {again}"
+        )
     return found
 
 
 def aged(calibration: Calibration) -> str | None:
     """Return what has changed since, or None. What was not there then has no part in what was timed."""
     now = versions()
-    changed = [f"{name} {then} then, {now.get(name, 'none')} now" for name, then in calibration.versions.items() if then != now.get(name)]
-    return f"calibrated with other versions ({'; '.join(changed)}); run triptych map again" if changed else None
+    changed = [
+        f"{name} {then} then, {now.get(name, 'none')} now"
+        for name, then in calibration.versions.items()
+        if then != now.get(name)
+    ]
+    return (
+        f"calibrated with other versions ({'; '.join(changed)}); run triptych map again"
+        if changed
+        else None
+    )

@@ -26,8 +26,15 @@ GROUP = 32  # filters that are computed together, whether there are as many or n
 OUTLYING = 0.2  # a relative error from which a network counts by its size and no longer by its square (Huber 1964)
 ITERATIONS = 12
 MISSED, NOISE = 0.15, 0.05  # relative errors that the sum makes, and that a stopwatch makes
-REACH = 0.5, 4.0  # how far networks are alike: in the shares of their terms, and in the logarithms of their sizes
-UPDATES = ("moments", "root", "velocity")  # beside plain steps: Adam's, RMSprop's, momentum's, and what is like them
+REACH = (
+    0.5,
+    4.0,
+)  # how far networks are alike: in the shares of their terms, and in the logarithms of their sizes
+UPDATES = (
+    "moments",
+    "root",
+    "velocity",
+)  # beside plain steps: Adam's, RMSprop's, momentum's, and what is like them
 SHARES = ("overhead", "memory", "arithmetic")
 
 
@@ -42,7 +49,9 @@ class Term:
 
 def _numbers(a: Arithmetic, *kinds: str) -> int:
     """Bytes read and written one by one, of some kinds of layers; of all but those with products where none is named."""
-    return a.itemsize * sum(work.numbers for work in a.works if (work.kind in kinds if kinds else not work.products))
+    return a.itemsize * sum(
+        work.numbers for work in a.works if (work.kind in kinds if kinds else not work.products)
+    )
 
 
 def _operands(a: Arithmetic, kind: str) -> int:
@@ -51,11 +60,16 @@ def _operands(a: Arithmetic, kind: str) -> int:
 
 def _rounded(a: Arithmetic, kind: str, group: int) -> float:
     """Operations of products whose columns are computed in whole groups."""
-    return sum(product.operations / product.n * group * ceil(product.n / group) for product in a.products(kind))
+    return sum(
+        product.operations / product.n * group * ceil(product.n / group)
+        for product in a.products(kind)
+    )
 
 
 def _far(a: Arithmetic) -> int:
-    return sum(max(0, a.itemsize * product.numbers - FAR) for work in a.works for product in work.products)
+    return sum(
+        max(0, a.itemsize * product.numbers - FAR) for work in a.works for product in work.products
+    )
 
 
 def _kept(a: Arithmetic) -> int:
@@ -77,15 +91,30 @@ TERMS = (
     Term("a step", "overhead", lambda a: 1),
     Term("a dense layer", "overhead", lambda a: a.calls("Dense")),
     Term("a convolution", "overhead", lambda a: a.calls("Conv2D")),
-    Term("its gradient images", "overhead", lambda a: sum(work.kind == "Conv2D" and len(work.products) == 3 for work in a.works)),
-    Term("another layer", "overhead", lambda a: sum(not work.products and work.kind != "Flatten" for work in a.works)),
+    Term(
+        "its gradient images",
+        "overhead",
+        lambda a: sum(work.kind == "Conv2D" and len(work.products) == 3 for work in a.works),
+    ),
+    Term(
+        "another layer",
+        "overhead",
+        lambda a: sum(not work.products and work.kind != "Flatten" for work in a.works),
+    ),
     Term("a normalisation", "overhead", lambda a: a.calls("BatchNorm") + a.calls("LayerNorm")),
     Term("an array to update", "overhead", lambda a: a.arrays),
-    *(Term(f"an array's {update}", "overhead", _by(update, lambda a: a.arrays)) for update in UPDATES),
+    *(
+        Term(f"an array's {update}", "overhead", _by(update, lambda a: a.arrays))
+        for update in UPDATES
+    ),
     Term("an image", "overhead", lambda a: a.batch),
     Term("an image that is drawn", "overhead", lambda a: a.batch if a.drawn else 0),
     Term("an image in a convolution", "overhead", lambda a: a.batch * a.calls("Conv2D")),
-    Term("a window of a convolution", "overhead", lambda a: sum(max(p.m, p.k) for p in a.products("Conv2D"))),
+    Term(
+        "a window of a convolution",
+        "overhead",
+        lambda a: sum(max(p.m, p.k) for p in a.products("Conv2D")),
+    ),
     Term("a byte of a batch, drawn", "memory", lambda a: a.itemsize * a.drawn),
     Term("drawn beyond the far cache", "memory", lambda a: max(0, a.itemsize * a.drawn - FAR)),
     Term("a byte of activations", "memory", lambda a: _numbers(a) + a.itemsize * a.loss),
@@ -93,24 +122,51 @@ TERMS = (
     Term("beyond the far cache", "memory", lambda a: max(0, _numbers(a) - FAR)),
     Term("a byte in dropout", "memory", lambda a: _numbers(a, "Dropout")),
     Term("a byte in normalisation", "memory", lambda a: _numbers(a, "BatchNorm", "LayerNorm")),
-    Term("a byte in pooling", "memory", lambda a: _numbers(a, "MaxPool2D", "AvgPool2D", "GlobalAvgPool")),
+    Term(
+        "a byte in pooling",
+        "memory",
+        lambda a: _numbers(a, "MaxPool2D", "AvgPool2D", "GlobalAvgPool"),
+    ),
     Term("a byte of parameters, updated", "memory", lambda a: a.itemsize * a.parameters),
-    *(Term(f"a byte's {update}", "memory", _by(update, lambda a: a.itemsize * a.parameters)) for update in UPDATES),
+    *(
+        Term(f"a byte's {update}", "memory", _by(update, lambda a: a.itemsize * a.parameters))
+        for update in UPDATES
+    ),
     Term("updated beyond the near cache", "memory", lambda a: max(0, _kept(a) - NEAR)),
     Term("updated beyond the far cache", "memory", lambda a: max(0, _kept(a) - FAR)),
     Term("a byte of a dense product", "memory", lambda a: _operands(a, "Dense")),
-    Term("a byte of its output", "memory", lambda a: a.itemsize * sum(p.m * p.n for p in a.products("Dense"))),
+    Term(
+        "a byte of its output",
+        "memory",
+        lambda a: a.itemsize * sum(p.m * p.n for p in a.products("Dense")),
+    ),
     Term("a byte of a convolution", "memory", lambda a: _operands(a, "Conv2D")),
-    Term("a byte of its windows", "memory", lambda a: a.itemsize * sum(p.count * max(p.m * p.k, p.m * p.n) for p in a.products("Conv2D"))),
-    Term("a byte of its kernel", "memory", lambda a: a.itemsize * sum(p.k * p.n for p in a.products("Conv2D"))),
+    Term(
+        "a byte of its windows",
+        "memory",
+        lambda a: (
+            a.itemsize * sum(p.count * max(p.m * p.k, p.m * p.n) for p in a.products("Conv2D"))
+        ),
+    ),
+    Term(
+        "a byte of its kernel",
+        "memory",
+        lambda a: a.itemsize * sum(p.k * p.n for p in a.products("Conv2D")),
+    ),
     Term("a product's bytes beyond the far cache", "memory", _far),
     Term("an operation of a dense product", "arithmetic", lambda a: _rounded(a, "Dense", LANES)),
     Term("an operation of a convolution", "arithmetic", lambda a: a.convolution),
-    Term("an operation of a group of filters", "arithmetic", lambda a: _rounded(a, "Conv2D", GROUP)),
+    Term(
+        "an operation of a group of filters", "arithmetic", lambda a: _rounded(a, "Conv2D", GROUP)
+    ),
 )
 
 OF = {share: np.array([term.share == share for term in TERMS]) for share in SHARES}
-SIZES = [i for i, term in enumerate(TERMS) if term.what in ("an image", "a byte of parameters, updated", "a byte of activations")]
+SIZES = [
+    i
+    for i, term in enumerate(TERMS)
+    if term.what in ("an image", "a byte of parameters, updated", "a byte of activations")
+]
 
 
 def amounts(a: Arithmetic) -> Floats:
@@ -138,7 +194,9 @@ class Fit:
 
     def seconds(self, rows: Floats) -> Floats:
         """Return what steps with such amounts take, (networks, terms) to (networks,)."""
-        return rows @ self.costs * np.exp(_alike(_places(rows, self.costs), self.places) @ self.pulls)
+        return (
+            rows @ self.costs * np.exp(_alike(_places(rows, self.costs), self.places) @ self.pulls)
+        )
 
     def shares(self, amount: Floats) -> dict[str, float]:
         """Return how the time of one step divides into overhead, memory and arithmetic; they add up to 1."""
@@ -187,7 +245,9 @@ def _places(rows: Floats, costs: Floats) -> Floats:
     """Return coordinates: what share of the time each term is, and the logarithms of images, parameters, activations and operations."""
     parts = rows * costs
     sizes = np.column_stack([rows[:, SIZES], rows[:, OF["arithmetic"]].sum(axis=1)])
-    return np.concatenate([parts / parts.sum(axis=1, keepdims=True) / REACH[0], np.log(sizes) / REACH[1]], axis=1)
+    return np.concatenate(
+        [parts / parts.sum(axis=1, keepdims=True) / REACH[0], np.log(sizes) / REACH[1]], axis=1
+    )
 
 
 def _alike(some: Floats, others: Floats) -> Floats:
@@ -195,7 +255,12 @@ def _alike(some: Floats, others: Floats) -> Floats:
     return MISSED**2 * np.exp(-((some[:, None] - others) ** 2).sum(axis=-1) / 2)
 
 
-def left_out(rows: Floats, seconds: Floats, extra: tuple[Floats, Floats, Floats] | None = None, folds: int = 10) -> Floats:
+def left_out(
+    rows: Floats,
+    seconds: Floats,
+    extra: tuple[Floats, Floats, Floats] | None = None,
+    folds: int = 10,
+) -> Floats:
     """Return log(seconds/predicted) of every network, predicted from the others without its fold.
 
     `extra` are networks that are never left out: amounts, seconds and weights.
@@ -203,14 +268,22 @@ def left_out(rows: Floats, seconds: Floats, extra: tuple[Floats, Floats, Floats]
     errors, folds = np.zeros(len(seconds)), min(folds, len(seconds))
     for fold in range(folds):
         out = np.arange(len(seconds)) % folds == fold
-        errors[out] = np.log(seconds[out] / fit(*with_extra(rows[~out], seconds[~out], extra)).seconds(rows[out]))
+        errors[out] = np.log(
+            seconds[out] / fit(*with_extra(rows[~out], seconds[~out], extra)).seconds(rows[out])
+        )
     return errors
 
 
-def with_extra(rows: Floats, seconds: Floats, extra: tuple[Floats, Floats, Floats] | None) -> tuple[Floats, Floats, Floats]:
+def with_extra(
+    rows: Floats, seconds: Floats, extra: tuple[Floats, Floats, Floats] | None
+) -> tuple[Floats, Floats, Floats]:
     """Return amounts, seconds and weights of networks that count 1, and of `extra` behind them."""
     own = (rows, seconds, np.ones(len(seconds)))
-    return own if extra is None else tuple(np.concatenate(pair) for pair in zip(own, extra, strict=True))  # pyright: ignore[reportReturnType]
+    return (
+        own
+        if extra is None
+        else tuple(np.concatenate(pair) for pair in zip(own, extra, strict=True))
+    )  # pyright: ignore[reportReturnType]
 
 
 def quantile(errors: Sequence[float] | Floats, share: float) -> float:

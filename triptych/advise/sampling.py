@@ -27,14 +27,23 @@ AXES = 9
 
 def cases() -> Iterator[Case]:
     """Yield cases without end: of five, three are dense and two have convolutions."""
-    dense, convolutions = filter(_fits, map(_dense, count(1))), filter(_fits, map(_convolutional, count(1)))
+    dense, convolutions = (
+        filter(_fits, map(_dense, count(1))),
+        filter(_fits, map(_convolutional, count(1))),
+    )
     while True:
         for kind in (dense, convolutions, dense, convolutions, dense):
             yield next(kind)
 
 
 def convolutional(
-    filters: Sequence[int], size: int, *, norm: bool = False, hidden: Sequence[int] = (), shape: Shape = zoo.GREY, classes: int = 10
+    filters: Sequence[int],
+    size: int,
+    *,
+    norm: bool = False,
+    hidden: Sequence[int] = (),
+    shape: Shape = zoo.GREY,
+    classes: int = 10,
 ) -> Network:
     """Build (Conv2D, [BatchNorm,] ReLU) for each number of filters, a MaxPool2D after every one that leaves room, and dense layers."""
     layers: list[Layer] = []
@@ -62,9 +71,14 @@ def _dense(n: int) -> Case:
 def _convolutional(n: int) -> Case:
     shape, first, number, batch, name, size, norm, hidden, growth = _coordinates(n)
     at = int(first * len(FILTERS))
-    filters = [FILTERS[min(at + i * int(growth * 3), len(FILTERS) - 1)] for i in range(_of(CONVOLUTIONS, number))]
+    filters = [
+        FILTERS[min(at + i * int(growth * 3), len(FILTERS) - 1)]
+        for i in range(_of(CONVOLUTIONS, number))
+    ]
     widths = [64] if hidden > 0.5 else []
-    network = convolutional(filters, _of(SIZES, size), norm=norm > 0.6, hidden=widths, shape=_of(SHAPES, shape))
+    network = convolutional(
+        filters, _of(SIZES, size), norm=norm > 0.6, hidden=widths, shape=_of(SHAPES, shape)
+    )
     return Case.of(network, _of(FEW, batch), _of(OPTIMIZERS, name))
 
 

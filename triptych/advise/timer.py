@@ -23,9 +23,15 @@ from ..spec.recipe import Recipe
 IMAGES = 4096  # of random pixels, from which batches are drawn: no time depends on what is in them
 RATE = 1e-4  # with which nothing grows beyond what floats hold
 BLOCK_SECONDS = 0.05  # aimed at, with the first row's pace
-LEAST, MOST = 3, 12  # blocks: until the two shortest agree, or a row has been timed for so many seconds
+LEAST, MOST = (
+    3,
+    12,
+)  # blocks: until the two shortest agree, or a row has been timed for so many seconds
 AGREED, PATIENCE = 1.02, 0.5
-COMPILED, MOST_COMPILED = 3.0, 6  # seconds of a first step, and how many a process may take: compilers give up after a few
+COMPILED, MOST_COMPILED = (
+    3.0,
+    6,
+)  # seconds of a first step, and how many a process may take: compilers give up after a few
 
 
 @dataclass(frozen=True)
@@ -39,15 +45,23 @@ class Case:
     @classmethod
     def of(cls, network: Network, batch: int, name: str = "sgd", *, full: bool = False) -> "Case":
         """Return a case with an optimizer of that name; `full` sees all images as they lie in every step."""
-        recipe = Recipe(1, "full" if full else batch, replace(optimizer(name), rate=RATE), random="free")
+        recipe = Recipe(
+            1, "full" if full else batch, replace(optimizer(name), rate=RATE), random="free"
+        )
         return cls(network, recipe, batch)
 
     def to_json(self) -> dict[str, Any]:
-        return {"network": self.network.to_json(), "recipe": self.recipe.to_json(), "batch": self.batch}
+        return {
+            "network": self.network.to_json(),
+            "recipe": self.recipe.to_json(),
+            "batch": self.batch,
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Case":
-        return cls(Network.from_json(data["network"]), Recipe.from_json(data["recipe"]), data["batch"])
+        return cls(
+            Network.from_json(data["network"]), Recipe.from_json(data["recipe"]), data["batch"]
+        )
 
     @property
     def images(self) -> int:
@@ -79,7 +93,10 @@ class Timer:
         if self.engine:
             self.engine.drop()
         if self.remote is None:
-            self.remote, self.compiled = Remote(self.spec.engine, self.spec.backend, threads=self.threads), 0
+            self.remote, self.compiled = (
+                Remote(self.spec.engine, self.spec.backend, threads=self.threads),
+                0,
+            )
             self.remote.greet()
         self.engine = self.remote.build("timed", case.network, case.recipe)
         return self.engine
@@ -104,7 +121,9 @@ class Timer:
     def settled(self, steps: int) -> bool:
         """Whether blocks of so many steps need not be repeated."""
         first, second = sorted(self.blocks)[:2] if len(self.blocks) >= LEAST else (0.0, 1.0)
-        return second <= AGREED * first or (len(self.blocks) >= LEAST and sum(self.blocks) * steps > PATIENCE)
+        return second <= AGREED * first or (
+            len(self.blocks) >= LEAST and sum(self.blocks) * steps > PATIENCE
+        )
 
     @contextmanager
     def reckoned(self) -> Generator[None]:
@@ -152,7 +171,9 @@ class Stopwatch:
         Rows that failed before, or have spent their allowance, are left out.
         """
         data, one, plans = self.split(case), case.schedule(1).plan(0, 1, case.batch), list[Plan]()
-        taking_part = [timer for timer in self.timers if not timer.failed and timer.spent < timer.allowance]
+        taking_part = [
+            timer for timer in self.timers if not timer.failed and timer.spent < timer.allowance
+        ]
         for timer in taking_part:
             with timer.reckoned():
                 timer.first(case, data, plans[0] if plans else one)
@@ -172,7 +193,9 @@ class Stopwatch:
         """Return random images and labels of which a case draws its batches."""
         shape = (case.images, *case.network.input_shape)
         if self._last is None or self._last.images.shape != shape:
-            pixels = rng.bits(-(-int(np.prod(shape)) // 8), "pixels").view(np.uint8)[: int(np.prod(shape))]
+            pixels = rng.bits(-(-int(np.prod(shape)) // 8), "pixels").view(np.uint8)[
+                : int(np.prod(shape))
+            ]
             labels = (rng.uniform(shape[:1], "labels") * case.network.classes).astype(np.int32)
             self._last = Split(pixels.reshape(shape), labels)
         return self._last

@@ -38,7 +38,13 @@ from ..spec.recipe import Recipe
 LOSS = 5
 WEIGHT, SLOT = 3, 2
 # Of each output, forward and backward.
-NUMBERWISE: dict[type[Layer], tuple[int, int]] = {Dropout: (3, 3), BatchNorm: (3, 5), LayerNorm: (3, 5), Residual: (3, 3), Flatten: (0, 0)}
+NUMBERWISE: dict[type[Layer], tuple[int, int]] = {
+    Dropout: (3, 3),
+    BatchNorm: (3, 5),
+    LayerNorm: (3, 5),
+    Residual: (3, 3),
+    Flatten: (0, 0),
+}
 ACTIVATION = (2, 3)
 
 
@@ -180,10 +186,16 @@ def _works(places: Iterable[PlacedLayer], batch: int, into: bool) -> Iterator[Wo
 
 
 def _work(place: PlacedLayer, batch: int, into: bool) -> Work:
-    layer, inputs, outputs = place.layer, batch * prod(place.input_shape), batch * prod(place.output_shape)
+    layer, inputs, outputs = (
+        place.layer,
+        batch * prod(place.input_shape),
+        batch * prod(place.output_shape),
+    )
     kind = type(layer).__name__
     if isinstance(layer, Dense | Conv2D):
-        return Work(layer.name, kind, _products(place, batch, into), 3 * outputs if layer.bias else 0)
+        return Work(
+            layer.name, kind, _products(place, batch, into), 3 * outputs if layer.bias else 0
+        )
     if isinstance(layer, Pool | GlobalAvgPool):
         return Work(layer.name, kind, (), (inputs + outputs) * (1 + into))
     forward, backward = NUMBERWISE.get(type(layer), ACTIVATION)

@@ -40,13 +40,25 @@ def kept_if_begun(run: Run) -> Generator[Run]:
 
 def save_states(run: Run, comparison: Comparison, prefix: str) -> None:
     """Write the trained state of every row as ``<prefix><row>/state.safetensors``, and the images that rows get wrong."""
-    predictions = {row.spec.key: row.predictions for row in comparison.live if row.predictions is not None}
+    predictions = {
+        row.spec.key: row.predictions for row in comparison.live if row.predictions is not None
+    }
     mistakes.save(run.folder / f"{prefix}{mistakes.FILE}", comparison.dataset.test, predictions)
     recipe, network = comparison.settings.recipe, comparison.settings.network
-    provenance = {"triptych": __version__, "data": comparison.dataset.describe(), "machine": machine.describe()}
+    provenance = {
+        "triptych": __version__,
+        "data": comparison.dataset.describe(),
+        "machine": machine.describe(),
+    }
     for row in comparison.live:
         made_by = {"engine": row.spec.engine, "backend": row.spec.backend}
-        run.save_state(prefix + row.spec.key, comparison.states[row.spec.key], network, recipe, provenance | made_by)
+        run.save_state(
+            prefix + row.spec.key,
+            comparison.states[row.spec.key],
+            network,
+            recipe,
+            provenance | made_by,
+        )
 
 
 def save(run: Run, settings: Settings, results: list[dict[str, Any]]) -> None:

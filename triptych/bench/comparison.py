@@ -27,7 +27,9 @@ from .results import result
 
 Event = dict[str, Any]
 
-BLOCK_SECONDS = 0.1  # aimed at with the reference's step time; at least 50 ms is wanted of the fastest row
+BLOCK_SECONDS = (
+    0.1  # aimed at with the reference's step time; at least 50 ms is wanted of the fastest row
+)
 LONGEST_BLOCK = 1.0
 PACE_STEPS = 5  # from which the length of a block follows
 PACE_SECONDS = 10.0  # after so long fewer steps will do
@@ -69,7 +71,9 @@ class Comparison:
         Those of the rows where they were started before, while the data was read.
     """
 
-    def __init__(self, dataset: Dataset, settings: Settings, workers: Workers | None = None) -> None:
+    def __init__(
+        self, dataset: Dataset, settings: Settings, workers: Workers | None = None
+    ) -> None:
         settings.network.check_fits(dataset.shape, len(dataset.classes))
         self.dataset, self.settings = dataset, settings
         self.rows = [Row(spec) for spec in settings.rows]
@@ -97,7 +101,9 @@ class Comparison:
         """
         yield {"type": "machine"} | machine.describe() | {"threads": self.settings.threads}
         try:
-            with self._workers or Workers(self.settings.rows, self.settings.threads, self.settings.device) as workers:
+            with self._workers or Workers(
+                self.settings.rows, self.settings.threads, self.settings.device
+            ) as workers:
                 yield from self._open(workers)
             yield from self._first_steps()
             yield from proof.float64(self)
@@ -131,7 +137,12 @@ class Comparison:
         return self._witness
 
     def _schedule(self, block: int, **changes: Any) -> BatchPlanner:
-        return BatchPlanner(self.settings.network, replace(self.settings.recipe, **changes), len(self.dataset.train), block)
+        return BatchPlanner(
+            self.settings.network,
+            replace(self.settings.recipe, **changes),
+            len(self.dataset.train),
+            block,
+        )
 
     def attempt(self, row: Row, action: Callable[[], Any]) -> Iterator[Event]:
         """Do something for one row; a failure takes the row out and leaves the others."""
@@ -181,7 +192,9 @@ class Comparison:
             yield {"type": "building", "row": row.spec.key}
 
             def build(row: Row = row) -> None:
-                row.engine = remote_of(row).build("timed", self.settings.network, self.settings.recipe)
+                row.engine = remote_of(row).build(
+                    "timed", self.settings.network, self.settings.recipe
+                )
                 row.timing["build"] = row.engine.build_s
                 row.test = row.engine.upload(self.dataset.test)
                 row.train = row.engine.upload(self.dataset.train)
@@ -190,11 +203,20 @@ class Comparison:
 
             yield from self.attempt(row, build)
             if not row.failed and row.engine:
-                yield {"type": "ready", "row": row.spec.key, "device": row.engine.device, "seconds": dict(row.timing)}
+                yield {
+                    "type": "ready",
+                    "row": row.spec.key,
+                    "device": row.engine.device,
+                    "seconds": dict(row.timing),
+                }
         # Engines that are not installed leave NumPy alone. Engines that cannot run are a mistake.
-        broken = [row for row in self.rows[1:] if row.failed and registry.entry(row.spec.engine).installed]
+        broken = [
+            row for row in self.rows[1:] if row.failed and registry.entry(row.spec.engine).installed
+        ]
         if broken and len(self.live) < 2:
-            raise EngineError("no engine except NumPy could run; " + "; ".join(described(row) for row in broken))
+            raise EngineError(
+                "no engine except NumPy could run; " + "; ".join(described(row) for row in broken)
+            )
 
     def _first_steps(self) -> Iterator[Event]:
         """Time the very first step of each process, compilation included, and choose K by the reference's pace."""
@@ -218,7 +240,12 @@ class Comparison:
         # A short training is cut into smaller pieces, so that there is a curve to see; the timed blocks stay as long.
         self.piece_steps = min(self.block_steps, -(-self._schedule(1).steps // PIECES))
         self.schedule = self._schedule(self.piece_steps)
-        yield {"type": "pace", "seconds": pace, "block": self.block_steps, "steps": self.schedule.steps}
+        yield {
+            "type": "pace",
+            "seconds": pace,
+            "block": self.block_steps,
+            "steps": self.schedule.steps,
+        }
 
     def _first(self, row: Row, plan: Plan) -> None:
         engine = engine_of(row)

@@ -30,7 +30,11 @@ class Spec:
     @property
     def label(self) -> str:
         entry = registry.entry(self.engine)
-        return entry.label if self.backend == entry.default_backend else f"{entry.label} {self.backend}"
+        return (
+            entry.label
+            if self.backend == entry.default_backend
+            else f"{entry.label} {self.backend}"
+        )
 
 
 def specs(names: Iterable[str] | None = None, all_backends: bool = False) -> list[Spec]:
@@ -49,13 +53,23 @@ def specs(names: Iterable[str] | None = None, all_backends: bool = False) -> lis
         Where an engine or backend is unknown.
     """
     chosen: list[Spec] = []
-    usual = [name for name, entry in registry.entries().items() if entry.installed or not entry.optional]
+    usual = [
+        name for name, entry in registry.entries().items() if entry.installed or not entry.optional
+    ]
     for name in ["numpy", *(usual if names is None else names)]:
         engine, _, backend = name.partition("/")
         entry = registry.entry(engine)
         if backend and backend not in entry.backends:
-            raise EngineError(f"{entry.label} has no backend {backend!r}; known: {', '.join(entry.backends)}")
-        wanted = [backend] if backend else list(entry.backends) if all_backends else [entry.default_backend]
+            raise EngineError(
+                f"{entry.label} has no backend {backend!r}; known: {', '.join(entry.backends)}"
+            )
+        wanted = (
+            [backend]
+            if backend
+            else list(entry.backends)
+            if all_backends
+            else [entry.default_backend]
+        )
         chosen += [Spec(engine, b) for b in wanted if Spec(engine, b) not in chosen]
     return chosen
 
@@ -78,7 +92,13 @@ def installed(rows: list[Spec], *, named: bool) -> list[Spec]:
     found = [spec for spec in rows if registry.entry(spec.engine).installed]
     missing = [registry.entry(spec.engine) for spec in rows if spec not in found]
     if named and missing and len(found) < 2:
-        raise EngineError("; ".join(dict.fromkeys(f"{entry.label} is not installed: {entry.install}" for entry in missing)))
+        raise EngineError(
+            "; ".join(
+                dict.fromkeys(
+                    f"{entry.label} is not installed: {entry.install}" for entry in missing
+                )
+            )
+        )
     return found
 
 
@@ -150,14 +170,20 @@ class Row:
         if self.rounding and self.rounding.verdict == "diverged":
             return "follows a training that diverges: its float64 steps are not finite, so there is nothing to judge by"
         if self.rounding and self.rounding.verdict != "rounding":
-            what = "computes in reduced precision" if self.rounding.verdict == "precision" else "follows another formula in float32"
+            what = (
+                "computes in reduced precision"
+                if self.rounding.verdict == "precision"
+                else "follows another formula in float32"
+            )
             return f"{what}: {self.rounding.factor:.1f} times NumPy's own float32 error (at most 4 is rounding)"
         return None
 
     @property
     def as_announced(self) -> bool:
         """Whether it is unproved for its precision alone, and its backend never promised more."""
-        imprecise = not self.unequal and self.rounding is not None and self.rounding.verdict == "precision"
+        imprecise = (
+            not self.unequal and self.rounding is not None and self.rounding.verdict == "precision"
+        )
         return imprecise and self.spec.backend in registry.entry(self.spec.engine).reduced
 
     def to_json(self) -> dict[str, Any]:
@@ -176,7 +202,9 @@ class Row:
             "as_announced": self.as_announced,
             "float64": _outcome(self.walked),
             "blocks": _outcome(self.blocked),
-            "float32": None if not self.rounding else vars(self.rounding) | {"factor": self.rounding.factor},
+            "float32": None
+            if not self.rounding
+            else vars(self.rounding) | {"factor": self.rounding.factor},
             "seconds": self.timing,
             "peak_bytes": self.peak_bytes,
             "code_lines": engine_lines(self.spec.engine),
@@ -194,14 +222,23 @@ def _outcome(outcome: Outcome | None) -> dict[str, Any] | None:
     if outcome is None:
         return None
     divergence = (
-        None if outcome.divergence is None else vars(outcome.divergence) | {"step": outcome.at + 1, "text": str(outcome.divergence)}
+        None
+        if outcome.divergence is None
+        else vars(outcome.divergence) | {"step": outcome.at + 1, "text": str(outcome.divergence)}
     )
-    return {"steps": outcome.steps, "worst": outcome.worst, "largest": outcome.largest, "divergence": divergence}
+    return {
+        "steps": outcome.steps,
+        "worst": outcome.worst,
+        "largest": outcome.largest,
+        "divergence": divergence,
+    }
 
 
 def valid_rounds(rows: list[Row]) -> set[int]:
     """Return the rounds in which every row was timed and none was disturbed by the others for more than 5 %."""
-    rounds = [{block.round for block in row.blocks if block.disturbance <= DISTURBED} for row in rows]
+    rounds = [
+        {block.round for block in row.blocks if block.disturbance <= DISTURBED} for row in rows
+    ]
     return set.intersection(*rounds) if rounds else set()
 
 

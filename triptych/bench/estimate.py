@@ -20,7 +20,9 @@ SLOWER = 1.5  # what another row's step is reckoned at, in steps of NumPy's
 COMPILED = 25.0  # seconds more for a row whose compiler runs
 
 
-HEAVY = 2e10  # multiplications of a step: the time of a heavier one is estimated from two smaller ones
+HEAVY = (
+    2e10  # multiplications of a step: the time of a heavier one is estimated from two smaller ones
+)
 SMALL_SHARE = 8  # of `HEAVY`: the work of the smaller of the two
 
 
@@ -33,8 +35,12 @@ def estimate(dataset: Dataset, settings: Settings) -> float:
         step = _step_seconds(dataset.train, schedule)
     others = (len(settings.rows) - 1) * SLOWER
     training = schedule.steps * (1 + TWINS + others)
-    proof = 8 * (PROOF_STEPS + STEPS) * (1 + others)  # in float64, both sides of each pair, with traces
-    compilers = COMPILED * sum(spec.backend == "compiled" and spec.engine == "torch" for spec in settings.rows)
+    proof = (
+        8 * (PROOF_STEPS + STEPS) * (1 + others)
+    )  # in float64, both sides of each pair, with traces
+    compilers = COMPILED * sum(
+        spec.backend == "compiled" and spec.engine == "torch" for spec in settings.rows
+    )
     return FIXED + step * (training + proof) + compilers
 
 
@@ -57,10 +63,14 @@ def _step_seconds(split: Split, schedule: BatchPlanner) -> float:
     return longer + each * (schedule.batch - more)
 
 
-def _second_step_of(engine: registry.Engine, split: Split, schedule: BatchPlanner, samples: int) -> float:
+def _second_step_of(
+    engine: registry.Engine, split: Split, schedule: BatchPlanner, samples: int
+) -> float:
     part = Split(split.images[:samples], split.labels[:samples])
     recipe = replace(schedule.recipe, batch_size="full", epochs=1)
-    return _second_step(engine, part, next(BatchPlanner(schedule.network, recipe, samples, 1).plans()))
+    return _second_step(
+        engine, part, next(BatchPlanner(schedule.network, recipe, samples, 1).plans())
+    )
 
 
 def _second_step(engine: registry.Engine, split: Split, plan: Plan) -> float:

@@ -23,11 +23,15 @@ from ..process import machine
 if TYPE_CHECKING:
     from .contestants import Row
 
-BUSY = 0.05  # of the whole machine, used by others: then wall time says more about them than about us
+BUSY = (
+    0.05  # of the whole machine, used by others: then wall time says more about them than about us
+)
 # Of a block's wall time for which a row must have had a processor. Windows counts processor time in
 # ticks of 16 ms, a third of the shortest block, so there one block cannot be judged as finely.
 SHARE = 0.6 if os.name == "nt" else 0.9
-SECONDS_OF_A_LOOK = 1.0  # long enough for the system's counters, which tick a hundred times a second
+SECONDS_OF_A_LOOK = (
+    1.0  # long enough for the system's counters, which tick a hundred times a second
+)
 
 
 class Watch:
@@ -60,7 +64,9 @@ class Watch:
 def _machine_seconds() -> float:
     """Return the processor time used on this machine by anyone, the host of a virtual one included."""
     times = psutil.cpu_times()
-    return sum(getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq", "steal"))
+    return sum(
+        getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq", "steal")
+    )
 
 
 def others_now(seconds: float = SECONDS_OF_A_LOOK, pids: Iterable[int] = ()) -> float:
@@ -95,7 +101,9 @@ def starved(row: "Row", rounds: Collection[int]) -> float | None:
     return share if share < SHARE else None
 
 
-def calm_rounds(rows: Iterable["Row"], rounds: Iterable[int], others: Mapping[int, float]) -> set[int]:
+def calm_rounds(
+    rows: Iterable["Row"], rounds: Iterable[int], others: Mapping[int, float]
+) -> set[int]:
     """Return those of some rounds in which the machine was calm.
 
     Parameters
@@ -107,7 +115,11 @@ def calm_rounds(rows: Iterable["Row"], rounds: Iterable[int], others: Mapping[in
         By round, the share of the machine that others used.
     """
     rows = list(rows)
-    return {number for number in rounds if others.get(number, 0.0) <= BUSY and all(starved(row, {number}) is None for row in rows)}
+    return {
+        number
+        for number in rounds
+        if others.get(number, 0.0) <= BUSY and all(starved(row, {number}) is None for row in rows)
+    }
 
 
 def reason(rows: Iterable["Row"], rounds: Collection[int], others: Mapping[int, float]) -> str:

@@ -109,7 +109,9 @@ def load(path: Path) -> Mistakes | None:
         files.check_seal(path, blob, about["sha256"])
         arrays = load_arrays(blob)
         predictions = {str(key): arrays[f"predictions/{key}"] for key in about["rows"]}
-        found = Mistakes(arrays["images"], arrays["index"], arrays["labels"], predictions, int(about["wrong"]))
+        found = Mistakes(
+            arrays["images"], arrays["index"], arrays["labels"], predictions, int(about["wrong"])
+        )
         _check(found)
     return found
 
@@ -117,7 +119,13 @@ def load(path: Path) -> Mistakes | None:
 def _check(found: Mistakes) -> None:
     """Raise ValueError unless all arrays are of one length and of the right types."""
     vectors = [found.index, found.labels, *found.predictions.values()]
-    if found.images.ndim != 4 or found.images.dtype != np.uint8 or found.images.shape[3] not in CHANNELS:
+    if (
+        found.images.ndim != 4
+        or found.images.dtype != np.uint8
+        or found.images.shape[3] not in CHANNELS
+    ):
         raise ValueError("images")
-    if any(vector.shape != found.images.shape[:1] or vector.dtype.kind != "i" for vector in vectors):
+    if any(
+        vector.shape != found.images.shape[:1] or vector.dtype.kind != "i" for vector in vectors
+    ):
         raise ValueError("vectors")

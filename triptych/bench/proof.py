@@ -22,13 +22,18 @@ def float64(comparison: "Comparison") -> Iterator[dict[str, Any]]:
     start = state.initial(comparison.settings.network, recipe)
     schedule = replace(comparison.schedule, recipe=recipe)
     reference = comparison.witness.build("reference", comparison.settings.network, recipe)
-    steps, rule = list(schedule.proof(PROOF_STEPS)), lockstep.rule(comparison.settings.network, recipe)
+    steps, rule = (
+        list(schedule.proof(PROOF_STEPS)),
+        lockstep.rule(comparison.settings.network, recipe),
+    )
     if len(comparison.live) < 2:
         steps = []  # there is nothing to compare NumPy with; what is left is the check of K steps
 
     def prove(row: Row) -> Iterator[dict[str, Any]]:
         engine = remote_of(row).build("exact", comparison.settings.network, recipe)
-        for row.walked in lockstep.walk(reference, engine, comparison.dataset.train, steps, start, rule):
+        for row.walked in lockstep.walk(
+            reference, engine, comparison.dataset.train, steps, start, rule
+        ):
             if steps:
                 yield _progress(row, "float64", row.walked.steps, len(steps))
         yield {"type": "checking", "row": row.spec.key, "steps": schedule.block_steps}
@@ -40,7 +45,12 @@ def float64(comparison: "Comparison") -> Iterator[dict[str, Any]]:
             yield {"type": "proving", "row": row.spec.key, "what": "float64"}
         yield from comparison.attempt_events(row, prove(row))
         if row.walked and row.blocked:
-            figure = {"walk": row.walked.largest, "blocks": row.blocked.largest, "bound": BOUND, "steps": row.walked.steps}
+            figure = {
+                "walk": row.walked.largest,
+                "blocks": row.blocked.largest,
+                "bound": BOUND,
+                "steps": row.walked.steps,
+            }
             yield {"type": "float64", "row": row.spec.key, "unproved": row.unproved} | figure
     reference.drop()
 
@@ -49,15 +59,25 @@ def float32(comparison: "Comparison") -> Iterator[dict[str, Any]]:
     """Judge one float32 step of every row at a time, from the witness's own states."""
     recipe = replace(comparison.settings.recipe, random="matched")
     reference = comparison.witness.build("reference", comparison.settings.network, recipe)
-    exact = comparison.witness.build("exact", comparison.settings.network, replace(recipe, dtype="float64"))
+    exact = comparison.witness.build(
+        "exact", comparison.settings.network, replace(recipe, dtype="float64")
+    )
     start, errors = state.initial(comparison.settings.network, recipe), dict[str, list[float]]()
     schedule = replace(comparison.schedule, recipe=recipe)
-    free = comparison.settings.recipe.random == "free"  # then a second engine, fed its masks, stands for the one that is timed
+    free = (
+        comparison.settings.recipe.random == "free"
+    )  # then a second engine, fed its masks, stands for the one that is timed
 
     def judge_row(row: Row) -> Iterator[dict[str, Any]]:
-        engine = remote_of(row).build("matched", comparison.settings.network, recipe) if free else engine_of(row)
+        engine = (
+            remote_of(row).build("matched", comparison.settings.network, recipe)
+            if free
+            else engine_of(row)
+        )
         errors[row.spec.key] = []
-        for error in each_shared_step(reference, exact, engine, comparison.dataset.train, schedule, start):
+        for error in each_shared_step(
+            reference, exact, engine, comparison.dataset.train, schedule, start
+        ):
             errors[row.spec.key].append(error)
             yield _progress(row, "float32", len(errors[row.spec.key]), STEPS)
         if free:
@@ -68,7 +88,9 @@ def float32(comparison: "Comparison") -> Iterator[dict[str, Any]]:
         yield from comparison.attempt_events(row, judge_row(row))
         if not row.failed:
             proved = row.unproved is None
-            row.rounding = judge(errors[row.spec.key], errors[comparison.reference.spec.key], proved)
+            row.rounding = judge(
+                errors[row.spec.key], errors[comparison.reference.spec.key], proved
+            )
             figures = vars(row.rounding) | {"factor": row.rounding.factor}
             yield {"type": "float32", "row": row.spec.key, "errors": errors[row.spec.key]} | figures
     reference.drop()

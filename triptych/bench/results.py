@@ -27,9 +27,15 @@ MEASURED = (
 
 def result(comparison: "Comparison") -> dict[str, Any]:
     """Return the result of one seed, as JSON."""
-    rows, labels, classes = comparison.rows, comparison.dataset.test.labels, len(comparison.dataset.classes)
+    rows, labels, classes = (
+        comparison.rows,
+        comparison.dataset.test.labels,
+        len(comparison.dataset.classes),
+    )
     valid, busy = counted_rounds(comparison)
-    times = {row.spec.key: [b.seconds for b in row.blocks if b.round in valid] for row in comparison.live}
+    times = {
+        row.spec.key: [b.seconds for b in row.blocks if b.round in valid] for row in comparison.live
+    }
     reference = comparison.reference
     said: dict[str, Any] = {}
     for row in rows:
@@ -41,20 +47,32 @@ def result(comparison: "Comparison") -> dict[str, Any]:
         low, high = metrics.wilson(right, len(labels))
         step = interval(times[key]) if times[key] else None
         said[key] |= {
-            "accuracy": {"value": right / len(labels), "right": right, "of": len(labels), "low": low, "high": high},
+            "accuracy": {
+                "value": right / len(labels),
+                "right": right,
+                "of": len(labels),
+                "low": low,
+                "high": high,
+            },
             "confusion": metrics.confusion(row.predictions, labels, classes).tolist(),
             "differing_predictions": int((row.predictions != reference.predictions).sum()),
             "weights_apart": apart(comparison.states[reference.spec.key], comparison.states[key]),
             "loss": row.losses[-1],
             "training_seconds": step.median * comparison.schedule.steps if step else None,
-            "step": step.to_json() | {"unstable": step.unstable, "rounds": len(times[key])} if step else None,
+            "step": step.to_json() | {"unstable": step.unstable, "rounds": len(times[key])}
+            if step
+            else None,
             "warm_up": [block.seconds for block in row.warmups],
             "cpu_share": _cpu_share(row, valid),
             "ratio": ratio(times[key], times[reference.spec.key]).to_json()
             if times[key] and not row.unproved and not reference.unproved
             else None,
         }
-    proved = {row.spec.key: times[row.spec.key] for row in comparison.live if not row.unproved and times[row.spec.key]}
+    proved = {
+        row.spec.key: times[row.spec.key]
+        for row in comparison.live
+        if not row.unproved and times[row.spec.key]
+    }
     schedule = comparison.schedule
     return {
         "seed": comparison.settings.recipe.seed,
@@ -65,7 +83,11 @@ def result(comparison: "Comparison") -> dict[str, Any]:
         "block_steps": comparison.block_steps,
         "batch": schedule.batch,
         "drawing_seconds": float(np.median(comparison.drawing)),
-        "rounds": {"timed": len(reference.blocks), "valid": len(valid), "calm": len(comparison.calm_rounds)},
+        "rounds": {
+            "timed": len(reference.blocks),
+            "valid": len(valid),
+            "calm": len(comparison.calm_rounds),
+        },
         "busy": busy,
         "fastest": fastest(proved) if len(valid) >= FEWEST and not busy else None,
         "rows": said,
@@ -113,7 +135,15 @@ def title(network: Network, recipe: Recipe) -> str:
     name = "Nesterov" if getattr(o, "nesterov", False) else NAMES[o.name]
     parts = [
         f"{network.architecture}{dropout}: {name} {o.rate:g}",
-        *_said(o, ("rate", "nesterov", "" if o.weight_decay else "decoupled", "" if getattr(o, "momentum", 0) else "velocity")),
+        *_said(
+            o,
+            (
+                "rate",
+                "nesterov",
+                "" if o.weight_decay else "decoupled",
+                "" if getattr(o, "momentum", 0) else "velocity",
+            ),
+        ),
         *([plan.name] if plan.name != "constant" else []),
         *([f"warm-up of {plan.warmup:g} epochs"] if plan.warmup else []),
         *_said(recipe.loss, () if recipe.loss.class_weights else ("weigh", "divide")),
@@ -133,7 +163,13 @@ def _said(part: Any, left_out: tuple[str, ...] = ()) -> list[str]:
         name, value = f.name.replace("_", " "), getattr(part, f.name)
         if f.name in left_out or not value or (isinstance(value, str) and value == f.default):
             continue
-        said.append(name if value is True else f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}")
+        said.append(
+            name
+            if value is True
+            else f"{name} {value:g}"
+            if isinstance(value, int | float)
+            else f"{name} {value}"
+        )
     return said
 
 
@@ -176,22 +212,37 @@ def notes(comparison: "Comparison", valid: set[int], busy: str | None) -> list[s
         Why the machine was too busy.
     """
     threads = comparison.settings.threads
-    found = [f"{name}={value} is set: it decides which kernels are used" for name, value in machine.kernel_settings().items()]
+    found = [
+        f"{name}={value} is set: it decides which kernels are used"
+        for name, value in machine.kernel_settings().items()
+    ]
     timed = max((len(row.blocks) for row in comparison.live), default=0)
     undisturbed = len(valid_rounds(comparison.live))
     if undisturbed < timed:
-        found.append(f"{timed - undisturbed} of {timed} rounds were left out: another worker used over 5 % of a processor meanwhile")
+        found.append(
+            f"{timed - undisturbed} of {timed} rounds were left out: another worker used over 5 % of a processor meanwhile"
+        )
     if len(valid) < undisturbed:
-        found.append(f"{undisturbed - len(valid)} of {timed} rounds were left out: other programs used the machine meanwhile")
+        found.append(
+            f"{undisturbed - len(valid)} of {timed} rounds were left out: other programs used the machine meanwhile"
+        )
     if busy:
         consequence = " and no row is named the fastest" if len(comparison.live) > 1 else ""
         found.append(f"the machine was busy, so the times are not reliable{consequence}: {busy}")
     if len(valid) < FEWEST:
-        found.append(f"only {len(valid)} rounds are left; with fewer than {FEWEST} no winner is named")
+        found.append(
+            f"only {len(valid)} rounds are left; with fewer than {FEWEST} no winner is named"
+        )
     if comparison.settings.recipe.random == "free":
-        found.append("each engine drew its own dropout masks, and that is in its times; the proof was made with masks that were fed")
+        found.append(
+            "each engine drew its own dropout masks, and that is in its times; the proof was made with masks that were fed"
+        )
     losses = comparison.reference.losses
-    if losses and (said := metrics.unlearned(losses[0], losses[-1], len(losses), comparison.settings.network.classes)):
+    if losses and (
+        said := metrics.unlearned(
+            losses[0], losses[-1], len(losses), comparison.settings.network.classes
+        )
+    ):
         found.append(said)
     unstable: list[str] = []
     for row in comparison.live:
@@ -204,9 +255,15 @@ def notes(comparison: "Comparison", valid: set[int], busy: str | None) -> list[s
         if step.unstable:
             unstable.append(row.spec.label)
         if block < SHORTEST_BLOCK:
-            found.append(f"{row.spec.label}: its blocks took only {block * 1e3:.0f} ms; at least 50 ms are wanted")
+            found.append(
+                f"{row.spec.label}: its blocks took only {block * 1e3:.0f} ms; at least 50 ms are wanted"
+            )
         if share > 1.1 * threads:
-            found.append(f"{row.spec.label}: used {share:.1f} processors where {threads} {'was' if threads == 1 else 'were'} allowed")
+            found.append(
+                f"{row.spec.label}: used {share:.1f} processors where {threads} {'was' if threads == 1 else 'were'} allowed"
+            )
     if unstable:
-        found.append(f"unstable, the interval of the step time is wider than 10 % of the median: {', '.join(unstable)}")
+        found.append(
+            f"unstable, the interval of the step time is wider than 10 % of the median: {', '.join(unstable)}"
+        )
     return found

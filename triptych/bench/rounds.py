@@ -37,10 +37,16 @@ def train(comparison: "Comparison") -> Iterator[Event]:
     def begin(row: Row) -> None:
         engine_of(row).load(comparison.start)
         begun = engine_of(row).state()
-        row.same_start = all(np.array_equal(begun[name], array) for name, array in comparison.start.items())
+        row.same_start = all(
+            np.array_equal(begun[name], array) for name, array in comparison.start.items()
+        )
 
     yield from comparison.each(begin)
-    yield {"type": "start", "same": all(row.same_start for row in comparison.live), "parameters": network.parameter_count}
+    yield {
+        "type": "start",
+        "same": all(row.same_start for row in comparison.live),
+        "parameters": network.parameter_count,
+    }
     # Twins show what one unit in the last place does. Where each engine draws its own masks there is nothing to show.
     nudged = float32.twins(comparison.start, recipe.seed) if recipe.random == "matched" else []
     twins = [comparison.witness.build(f"twin{i}", network, recipe) for i in range(len(nudged))]
@@ -63,7 +69,11 @@ def train(comparison: "Comparison") -> Iterator[Event]:
     for twin in twins:
         twin.drop()
     # The same K as in the run, because that is the K that was proved.
-    endless = replace(comparison.schedule, block=comparison.schedule.block_steps, recipe=replace(recipe, epochs=10**9))
+    endless = replace(
+        comparison.schedule,
+        block=comparison.schedule.block_steps,
+        recipe=replace(recipe, epochs=10**9),
+    )
     for number, spans in enumerate(endless.groups(comparison.block_steps), len(groups)):
         if len(comparison.calm_rounds) >= ROUNDS or number >= len(groups) + MOST_ROUNDS:
             break
@@ -138,25 +148,45 @@ def _round(
     watch = load.Watch([comparison.witness.pid, *(remote_of(row).pid for row in live)])
     for row in live[turn:] + live[:turn]:
         time.sleep(IDLE_SECONDS)
-        others = [comparison.witness.pid, *(remote_of(other).pid for other in comparison.live if other is not row)]
+        others = [
+            comparison.witness.pid,
+            *(remote_of(other).pid for other in comparison.live if other is not row),
+        ]
         used = sum(map(machine.cpu_seconds, others))
-        failures = list(comparison.attempt(row, lambda row=row: engine_of(row).run_all(row.train, plans)))
+        failures = list(
+            comparison.attempt(row, lambda row=row: engine_of(row).run_all(row.train, plans))
+        )
         yield from failures
         if failures:
             continue
         engine = engine_of(row)
         used = sum(map(machine.cpu_seconds, others)) - used
         losses = [float(f"{loss:.7g}") for loss in engine.wait()]
-        block = Block(number, engine.wall_s / steps, engine.cpu_s / engine.wall_s, used / engine.wall_s)
+        block = Block(
+            number, engine.wall_s / steps, engine.cpu_s / engine.wall_s, used / engine.wall_s
+        )
         if training:
             row.losses += losses
-        timed = not warm and steps >= WHOLE * comparison.block_steps  # a piece of a short training does not count
+        timed = (
+            not warm and steps >= WHOLE * comparison.block_steps
+        )  # a piece of a short training does not count
         if warm:
             row.warmups.append(block)
         elif timed:
             row.blocks.append(block)
-        about = {"round": number, "step": done + steps, "steps": steps, "warm": warm, "timed": timed, "training": training}
-        figures = {"seconds": block.seconds, "cpu_share": block.cpu_share, "disturbance": block.disturbance}
+        about = {
+            "round": number,
+            "step": done + steps,
+            "steps": steps,
+            "warm": warm,
+            "timed": timed,
+            "training": training,
+        }
+        figures = {
+            "seconds": block.seconds,
+            "cpu_share": block.cpu_share,
+            "disturbance": block.disturbance,
+        }
         yield {"type": "block", "row": row.spec.key} | about | figures | {"losses": losses}
     comparison.others[number] = watch.share()
     yield {
@@ -172,7 +202,11 @@ def _round(
 
 
 def _evaluate(comparison: "Comparison", step: int, twins: list[RemoteEngine]) -> Iterator[Event]:
-    network, train, labels = comparison.settings.network, comparison.dataset.train.digest, comparison.dataset.test.labels
+    network, train, labels = (
+        comparison.settings.network,
+        comparison.dataset.train.digest,
+        comparison.dataset.test.labels,
+    )
     probe = comparison.schedule.probe(float32.PROBE_ROWS)
     looks: dict[str, float32.Look] = {}
     rows: dict[str, dict[str, float]] = {}

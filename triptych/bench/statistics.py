@@ -31,7 +31,11 @@ class Interval:
 def interval(values: Sequence[float]) -> Interval:
     """Return the median of some measurements with its interval; the resampling is seeded, so it repeats."""
     data = np.asarray(values, np.float64)
-    picks = (bits(RESAMPLES * len(data), "bootstrap") % np.uint64(len(data))).astype(np.intp).reshape(RESAMPLES, len(data))
+    picks = (
+        (bits(RESAMPLES * len(data), "bootstrap") % np.uint64(len(data)))
+        .astype(np.intp)
+        .reshape(RESAMPLES, len(data))
+    )
     medians = np.median(data[picks], axis=1)
     low, high = np.quantile(medians, [0.025, 0.975])
     return Interval(float(np.median(data)), float(low), float(high))

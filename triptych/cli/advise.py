@@ -24,7 +24,9 @@ def advise(
     dropout: o.DropoutRate = 0.0,
     recipe_name: o.RecipeName = None,
     batch_size: o.BatchSize = None,
-    images: Annotated[int, typer.Option("--images", min=1, help="How many a full batch holds.")] = IMAGES,
+    images: Annotated[
+        int, typer.Option("--images", min=1, help="How many a full batch holds.")
+    ] = IMAGES,
     optimizer: o.OptimizerName = None,
     threads: o.Threads = 1,
 ) -> None:
@@ -55,7 +57,9 @@ def advise(
     console.print(_verdict(advice), highlight=False, markup=False, soft_wrap=True)
     for note in (calibration.aged(found), *_notes(advisor, step, recipe)):
         if note:
-            console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+            console.print(
+                f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True
+            )
 
 
 def _table(console: "Console", advice: "Advice", batch: int) -> None:
@@ -69,7 +73,9 @@ def _table(console: "Console", advice: "Advice", batch: int) -> None:
     for e in sorted(advice.estimates, key=lambda e: e.barred is not None):
         interval = f"{milliseconds(e.low)}–{milliseconds(e.high)}"
         name = f"({e.label})" if e.barred else e.label
-        table.add_row(name, milliseconds(e.seconds), interval, *(f"{e.shares[share]:.0%}" for share in SHARES))
+        table.add_row(
+            name, milliseconds(e.seconds), interval, *(f"{e.shares[share]:.0%}" for share in SHARES)
+        )
     console.print(table)
 
 
@@ -77,7 +83,10 @@ def _verdict(advice: "Advice") -> str:
     """Return the sentence that it all comes down to."""
     estimates = {e.key: e for e in advice.estimates}
     first, *others = (estimates[key] for key in advice.fastest)
-    why = ", ".join(f"{part:.0%} {share}" for share, part in sorted(first.shares.items(), key=lambda item: -item[1]))
+    why = ", ".join(
+        f"{part:.0%} {share}"
+        for share, part in sorted(first.shares.items(), key=lambda item: -item[1])
+    )
     if others:
         names = " or ".join(e.label for e in (first, *others))
         return f"Fastest: {names}; the calibration cannot tell them apart here. {first.label} is expected to spend {why}."
@@ -88,13 +97,19 @@ def _notes(advisor: "Advisor", step: "Arithmetic", recipe: "Recipe") -> list[str
     """Return what the estimate leaves out."""
     listed = [advisor.calibration.label(key) for key in advisor.fitted]
     found = [
-        f"({label}) is not ranked: {why}" if label in listed else f"{label} is not in the table: {why}"
+        f"({label}) is not ranked: {why}"
+        if label in listed
+        else f"{label} is not in the table: {why}"
         for label, why in advisor.absent().items()
     ]
     if kinds := advisor.unknown(step):
-        found.append(f"no network of the calibration had {', '.join(kinds)}; taken for layers as cheap as others of their kind")
+        found.append(
+            f"no network of the calibration had {', '.join(kinds)}; taken for layers as cheap as others of their kind"
+        )
     if recipe.augmentation.active:
         found.append("augmentation is not counted")
     if recipe.dtype != "float32":
-        found.append(f"calibrated in float32; in {recipe.dtype} bytes are counted, and operations taken to be as fast")
+        found.append(
+            f"calibrated in float32; in {recipe.dtype} bytes are counted, and operations taken to be as fast"
+        )
     return found

@@ -76,7 +76,9 @@ def _stop(*_: Any) -> NoReturn:
 
 
 def _ignore_ctrl_c() -> None:
-    signal.signal(signal.SIGINT, _nothing)  # and not SIG_IGN, which processes started later would inherit
+    signal.signal(
+        signal.SIGINT, _nothing
+    )  # and not SIG_IGN, which processes started later would inherit
 
 
 def _nothing(*_: Any) -> None:
@@ -97,7 +99,9 @@ def main(arguments: list[str] | None = None, name: str = "triptych") -> None:
         What help calls the program.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # what the terminal's encoding lacks becomes a question mark
+        if hasattr(
+            stream, "reconfigure"
+        ):  # what the terminal's encoding lacks becomes a question mark
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
     signal.signal(signal.SIGINT, _stop)
     status = _status(arguments, name)
@@ -116,7 +120,10 @@ def _status(arguments: list[str] | None, name: str) -> int:
     except TriptychError as error:
         return _complain(str(error))
     except Stopped:
-        print("\ntriptych: stopped; every file is whole, and an unfinished run folder keeps its events", file=sys.stderr)
+        print(
+            "\ntriptych: stopped; every file is whole, and an unfinished run folder keeps its events",
+            file=sys.stderr,
+        )
         return 130
     except PipeClosed:
         for stream in (1, 2):  # what is left in the buffers must not be written at exit
@@ -156,11 +163,22 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _root(
     context: typer.Context,
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
 ) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
 
 
-for _name in ("compare", "train", "verify", "report", "show", "data", "map", "advise"):  # each file adds its command to the app
+for _name in (
+    "compare",
+    "train",
+    "verify",
+    "report",
+    "show",
+    "data",
+    "map",
+    "advise",
+):  # each file adds its command to the app
     import_module(f"triptych.cli.{_name}")

@@ -29,7 +29,9 @@ def compare(
     rate: o.Rate = None,
     like: o.Like = None,
     seed: o.Seed = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repeat over this many seeds and show the spread.")] = 1,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Repeat over this many seeds and show the spread.")
+    ] = 1,
     dtype: o.DType = None,
     random: o.Randomness = None,
     engines: o.Engines = None,
@@ -38,7 +40,12 @@ def compare(
     device: o.Device = "cpu",
     wait: Annotated[
         float,
-        typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for a busy machine to become calm before timing again."),
+        typer.Option(
+            "--wait",
+            metavar="SECONDS",
+            min=0,
+            help="How long to wait for a busy machine to become calm before timing again.",
+        ),
     ] = 60,
     runs: o.Runs = Path("runs"),
 ) -> None:
@@ -74,22 +81,50 @@ def compare(
     rows = specs(named, o.all_backends(backends))
     here = installed(rows, named=named is not None)
     recipe_name = o.recipe_named(recipe_name, network, hidden)
-    recipe = o.recipe_of(recipe_name, epochs, batch_size, optimizer, rate, like=like, seed=seed, dtype=dtype, random=random)
+    recipe = o.recipe_of(
+        recipe_name,
+        epochs,
+        batch_size,
+        optimizer,
+        rate,
+        like=like,
+        seed=seed,
+        dtype=dtype,
+        random=random,
+    )
     reading = o.reading_of(size, skip_unreadable, label, shape)
     check_device(device)
-    o.network_of(network, hidden, dropout, recipe_name, like=like)  # a mistake is said before data is read
+    o.network_of(
+        network, hidden, dropout, recipe_name, like=like
+    )  # a mistake is said before data is read
     results: list[dict[str, Any]] = []
     with Workers(rows, threads, device) as workers:  # they import while the data is read
         dataset = load(console, data, recipe.seed, reading)
-        settings = Settings(o.network_of(network, hidden, dropout, recipe_name, dataset, like), recipe, rows, threads, device, wait)
-        if left_out := [*(["validation"] if recipe.validation else []), *(callback.name for callback in recipe.callbacks)]:
+        settings = Settings(
+            o.network_of(network, hidden, dropout, recipe_name, dataset, like),
+            recipe,
+            rows,
+            threads,
+            device,
+            wait,
+        )
+        if left_out := [
+            *(["validation"] if recipe.validation else []),
+            *(callback.name for callback in recipe.callbacks),
+        ]:
             said = "every row trains all epochs on the whole training split, so that all make the same steps"
             say(console, f"Without {' and '.join(left_out)}: {said}.")
         with announced(console, "estimating how long it takes"):
             seconds = seeds * estimate(dataset, replace(settings, rows=here))
         if seconds > SECONDS_WITHOUT_ESTIMATE:
-            say(console, f"Estimate: about {duration(seconds)}. Ctrl-C stops it; every file that is written stays whole.")
-            say(console, "To shorten it: fewer --epochs, a smaller network, fewer images, or fewer --engines.")
+            say(
+                console,
+                f"Estimate: about {duration(seconds)}. Ctrl-C stops it; every file that is written stays whole.",
+            )
+            say(
+                console,
+                "To shorten it: fewer --epochs, a smaller network, fewer images, or fewer --engines.",
+            )
         run = Run.create(runs, "compare", settings.network.name, dataset.name)
         with artifacts.kept_if_begun(run):
             for number in range(recipe.seed, recipe.seed + seeds):
@@ -119,12 +154,15 @@ def compare(
     if missing:
         say(console, missing, "yellow")
     console.print(
-        f"Run folder: {run.folder}" + ("" if missing else f"\nReport:     {run.folder / 'report.html'}"),
+        f"Run folder: {run.folder}"
+        + ("" if missing else f"\nReport:     {run.folder / 'report.html'}"),
         highlight=False,
         markup=False,
         soft_wrap=True,
     )
     outcomes = [row for result in results for row in result["rows"].values()]
     compared = min(sum(not row["failed"] for row in result["rows"].values()) for result in results)
-    if compared < min(2, len(here)) or any(row["unproved"] and not (row["failed"] or row["as_announced"]) for row in outcomes):
+    if compared < min(2, len(here)) or any(
+        row["unproved"] and not (row["failed"] or row["as_announced"]) for row in outcomes
+    ):
         sys.exit(1)

@@ -8,7 +8,10 @@ from .app import app
 
 LONGEST_LINE = 10_000  # characters of the list, whatever the width of the terminal
 
-data_app = typer.Typer(help="List the data that is here, or fetch MNIST, its kin and CIFAR-10.", invoke_without_command=True)
+data_app = typer.Typer(
+    help="List the data that is here, or fetch MNIST, its kin and CIFAR-10.",
+    invoke_without_command=True,
+)
 app.add_typer(data_app, name="data")
 
 
@@ -19,7 +22,9 @@ def _help(context: typer.Context) -> None:
 
 
 @data_app.command("fetch")
-def fetch_command(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist, kmnist or cifar10.")]) -> None:
+def fetch_command(
+    name: Annotated[str, typer.Argument(help="mnist, fashion-mnist, kmnist or cifar10.")],
+) -> None:
     """Download a data set into the cache: SHA-256 checked, from several mirrors if there are, resumed where it broke off.
 
     The cache is $TRIPTYCH_DATA, or the user's cache folder.
@@ -28,7 +33,9 @@ def fetch_command(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist
 
     from ..data import download
 
-    with Progress(TextColumn("{task.description:28}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()) as bars:
+    with Progress(
+        TextColumn("{task.description:28}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    ) as bars:
         tasks: dict[str, int] = {}
 
         def progress(file: str, have: int, total: int) -> None:

@@ -33,8 +33,15 @@ class Decoding:
 
     def __init__(self, console: Console) -> None:
         self.console, self._begun, self._shown = console, time.monotonic(), False
-        columns = (TextColumn("decoding images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        columns = (
+            TextColumn("decoding images"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        )
         self._task = self._bar.add_task("")
 
     def __enter__(self) -> "Decoding":
@@ -50,5 +57,8 @@ class Decoding:
             self._shown = True
             self._bar.start()
             if not self.console.is_terminal:
-                self.console.print(f"Decoding {total:,} images, once; the next time they are at hand.", highlight=False)
+                self.console.print(
+                    f"Decoding {total:,} images, once; the next time they are at hand.",
+                    highlight=False,
+                )
         self._bar.update(self._task, completed=done, total=total)

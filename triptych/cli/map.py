@@ -23,9 +23,18 @@ def draw_map(
     engines: o.Engines = None,
     backends: o.Backends = "all",
     threads: o.Threads = 1,
-    minutes: Annotated[float, typer.Option("--minutes", min=1, help="How long to time, in all; fewer make a rougher map.")] = 9.0,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The picture: .png, .svg or .pdf.")] = Path("map.png"),
-    show: Annotated[bool, typer.Option("--show", help="Time nothing; print and draw what was found before.")] = False,
+    minutes: Annotated[
+        float,
+        typer.Option(
+            "--minutes", min=1, help="How long to time, in all; fewer make a rougher map."
+        ),
+    ] = 9.0,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The picture: .png, .svg or .pdf.")
+    ] = Path("map.png"),
+    show: Annotated[
+        bool, typer.Option("--show", help="Time nothing; print and draw what was found before.")
+    ] = False,
 ) -> None:
     """Time every engine and backend on a grid of networks, fit what a step costs in each, and draw who is fastest where.
 
@@ -51,7 +60,9 @@ def draw_map(
     if show:
         found = calibration.load(file, threads)
     else:
-        found = _calibrated(console, specs(o.engines_of(engines), o.all_backends(backends)), threads, minutes)
+        found = _calibrated(
+            console, specs(o.engines_of(engines), o.all_backends(backends)), threads, minutes
+        )
         Advisor(found)  # too little is refused before it takes the place of what was there
         if note := calibration.discarded(file, found):
             console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
@@ -62,24 +73,49 @@ def draw_map(
     _costs(console, advisor)
     _fastest(console, advisor)
     plot.draw(advisor, out)
-    console.print(f"Picture:     {out}\nCalibration: {file}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"Picture:     {out}\nCalibration: {file}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
-def _calibrated(console: "Console", rows: "list[Spec]", threads: int, minutes: float) -> "Calibration":
+def _calibrated(
+    console: "Console", rows: "list[Spec]", threads: int, minutes: float
+) -> "Calibration":
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from ..advise.calibration import calibrate
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn(f"of {minutes:g} minutes"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn(f"of {minutes:g} minutes"),
+    )
     found: Any = None
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task("proving every row", total=1)
         for event in calibrate(rows, threads, minutes):
             if event["type"] == "timed":
-                bar.update(task, completed=event["part"], description=f"{event['networks']} networks, {len(event['rows'])} rows")
+                bar.update(
+                    task,
+                    completed=event["part"],
+                    description=f"{event['networks']} networks, {len(event['rows'])} rows",
+                )
             elif event.get("why"):
-                said = f"{event['row']} is timed, but not ranked" if event["type"] == "proved" else f"{event['row']} stopped"
-                console.print(f"{said}: {event['why']}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+                said = (
+                    f"{event['row']} is timed, but not ranked"
+                    if event["type"] == "proved"
+                    else f"{event['row']} stopped"
+                )
+                console.print(
+                    f"{said}: {event['why']}",
+                    style="yellow",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
             elif event["type"] == "calibration":
                 found = event["calibration"]
     return found
@@ -110,7 +146,13 @@ def _costs(console: "Console", advisor: "Advisor") -> None:
     missed = f"Miss is the median error for networks left out of the fit; {COVERED:.0%} of these errors do not exceed the factor after it."
     console.print(f"{said} {missed}", highlight=False)
     for label, why in advisor.absent().items():
-        console.print(f"Not on the map: {label} ({why}).", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            f"Not on the map: {label} ({why}).",
+            style="yellow",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _fastest(console: "Console", advisor: "Advisor") -> None:
@@ -131,5 +173,6 @@ def _fastest(console: "Console", advisor: "Advisor") -> None:
         table.add_row(f"{width:,}", *names)
     console.print(table)
     console.print(
-        "The fastest row for 784 inputs, one hidden layer and Adam; a ? means that another row may be as fast.\n", highlight=False
+        "The fastest row for 784 inputs, one hidden layer and Adam; a ? means that another row may be as fast.\n",
+        highlight=False,
     )

@@ -34,9 +34,19 @@ Data = Annotated[
 ]
 Size = Annotated[
     str | None,
-    typer.Option("--size", metavar="N|HxW", help="Scale image files to so many pixels, for example 32 or 28x32.", show_default=False),
+    typer.Option(
+        "--size",
+        metavar="N|HxW",
+        help="Scale image files to so many pixels, for example 32 or 28x32.",
+        show_default=False,
+    ),
 ]
-SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out image files that cannot be read, and name them.")]
+SkipUnreadable = Annotated[
+    bool,
+    typer.Option(
+        "--skip-unreadable", help="Leave out image files that cannot be read, and name them."
+    ),
+]
 Label = Annotated[
     str | None,
     typer.Option(
@@ -68,20 +78,41 @@ NetworkName = Annotated[
 ]
 Hidden = Annotated[
     str | None,
-    typer.Option("--hidden", metavar="128,64", help="Units of each hidden layer, instead of --network.", show_default=False),
+    typer.Option(
+        "--hidden",
+        metavar="128,64",
+        help="Units of each hidden layer, instead of --network.",
+        show_default=False,
+    ),
 ]
-DropoutRate = Annotated[float, typer.Option("--dropout", help="Dropout rate after each hidden layer; needs --hidden.")]
+DropoutRate = Annotated[
+    float, typer.Option("--dropout", help="Dropout rate after each hidden layer; needs --hidden.")
+]
 RecipeName = Annotated[
     str | None,
     typer.Option(
-        "--recipe", metavar="NAME|FILE", help="How to train: a name, or a .json file. Other options override it.", show_default=False
+        "--recipe",
+        metavar="NAME|FILE",
+        help="How to train: a name, or a .json file. Other options override it.",
+        show_default=False,
     ),
 ]
 Epochs = Annotated[
-    int | None, typer.Option("--epochs", help="Default: 500 in full batch, as the original has it; 10 in mini-batches.", show_default=False)
+    int | None,
+    typer.Option(
+        "--epochs",
+        help="Default: 500 in full batch, as the original has it; 10 in mini-batches.",
+        show_default=False,
+    ),
 ]
 BatchSize = Annotated[
-    str | None, typer.Option("--batch-size", metavar="N|full", help="Samples a step, or full. Default: full.", show_default=False)
+    str | None,
+    typer.Option(
+        "--batch-size",
+        metavar="N|full",
+        help="Samples a step, or full. Default: full.",
+        show_default=False,
+    ),
 ]
 OptimizerName = Annotated[
     str | None,
@@ -94,7 +125,11 @@ OptimizerName = Annotated[
 ]
 Rate = Annotated[
     float | None,
-    typer.Option("--rate", help="Learning rate. Default: the optimizer's own; sgd 0.1, adam 0.001.", show_default=False),
+    typer.Option(
+        "--rate",
+        help="Learning rate. Default: the optimizer's own; sgd 0.1, adam 0.001.",
+        show_default=False,
+    ),
 ]
 Like = Annotated[
     str | None,
@@ -107,11 +142,20 @@ Like = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", help="Decides weights, order, masks, and the split of a single file. Default: 0.", show_default=False),
+    typer.Option(
+        "--seed",
+        help="Decides weights, order, masks, and the split of a single file. Default: 0.",
+        show_default=False,
+    ),
 ]
 DType = Annotated[
     str | None,
-    typer.Option("--dtype", metavar="float32|float64", help="Precision. Default: float32 (verify: float64).", show_default=False),
+    typer.Option(
+        "--dtype",
+        metavar="float32|float64",
+        help="Precision. Default: float32 (verify: float64).",
+        show_default=False,
+    ),
 ]
 Randomness = Annotated[
     str | None,
@@ -124,15 +168,29 @@ Randomness = Annotated[
 ]
 Engines = Annotated[
     str | None,
-    typer.Option("--engines", metavar="LIST", help="For example numpy,torch,tensorflow/xla. Default: all.", show_default=False),
+    typer.Option(
+        "--engines",
+        metavar="LIST",
+        help="For example numpy,torch,tensorflow/xla. Default: all.",
+        show_default=False,
+    ),
 ]
 Backends = Annotated[
     str,
-    typer.Option("--backends", metavar="default|all", help="all: oneDNN, bf16, compiled, XLA and Keras fit, too, each a row of its own."),
+    typer.Option(
+        "--backends",
+        metavar="default|all",
+        help="all: oneDNN, bf16, compiled, XLA and Keras fit, too, each a row of its own.",
+    ),
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of every engine.")]
 Device = Annotated[
-    str, typer.Option("--device", metavar="cpu|cuda|mps|auto", help="Where the frameworks run; NumPy has the processor only.")
+    str,
+    typer.Option(
+        "--device",
+        metavar="cpu|cuda|mps|auto",
+        help="Where the frameworks run; NumPy has the processor only.",
+    ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where run folders are made.")]
 
@@ -157,7 +215,9 @@ def reading_of(
     try:
         h, w = map(int, size.lower().split("x")) if "x" in size.lower() else (int(size),) * 2
     except ValueError:
-        raise DataError(f"--size {size!r}: give pixels, for example 32, or height and width, for example 28x32") from None
+        raise DataError(
+            f"--size {size!r}: give pixels, for example 32, or height and width, for example 28x32"
+        ) from None
     return Options((h, w), skip_unreadable, label, shape)
 
 
@@ -179,7 +239,9 @@ def network_of(
     if hidden is None and not dropout and name is not None and name.endswith(".json"):
         data = _json(Path(name))
         with _naming(name):
-            network = Network.from_json({"like": like} | data if like is not None and isinstance(data, dict) else data)
+            network = Network.from_json(
+                {"like": like} | data if like is not None and isinstance(data, dict) else data
+            )
         if dataset:
             network.check_fits(dataset.shape, len(dataset.classes))
         return network
@@ -189,23 +251,37 @@ def network_of(
     return network if like is None else network.like(like)
 
 
-def _built(name: str | None, hidden: str | None, dropout: float, recipe: str | None, dataset: "Dataset | None") -> "Network":
+def _built(
+    name: str | None,
+    hidden: str | None,
+    dropout: float,
+    recipe: str | None,
+    dataset: "Dataset | None",
+) -> "Network":
     from ..errors import SpecError, suggest
     from ..spec import zoo
 
     if name is not None and hidden is not None:
-        raise SpecError(f"--network {name} and --hidden {hidden} both say which network to train; leave one of them out")
-    built_for: dict[str, Any] = {"shape": dataset.shape, "classes": len(dataset.classes)} if dataset else {}
+        raise SpecError(
+            f"--network {name} and --hidden {hidden} both say which network to train; leave one of them out"
+        )
+    built_for: dict[str, Any] = (
+        {"shape": dataset.shape, "classes": len(dataset.classes)} if dataset else {}
+    )
     if hidden is not None:
         try:
             widths = [int(width) for width in hidden.split(",")] if hidden.strip() else []
         except ValueError:
-            raise SpecError(f"--hidden {hidden!r}: give whole numbers with commas between them, for example 128,64") from None
+            raise SpecError(
+                f"--hidden {hidden!r}: give whole numbers with commas between them, for example 128,64"
+            ) from None
         return zoo.dense("-".join(map(str, ["dense", *widths])), widths, dropout, **built_for)
     if dropout:
         raise SpecError("--dropout needs --hidden, for example: --hidden 128,64 --dropout 0.2")
     if name is not None and name not in zoo.ZOO:
-        raise SpecError(f"network {name!r} is unknown; {suggest(name, zoo.ZOO)} (for other widths: --hidden 128,64)")
+        raise SpecError(
+            f"network {name!r} is unknown; {suggest(name, zoo.ZOO)} (for other widths: --hidden 128,64)"
+        )
     if name is None:
         name = recipe if recipe in zoo.ZOO else "classic"
     if dataset and dataset.table is not None:
@@ -251,9 +327,17 @@ def recipe_of(
     from ..spec.recipe import Recipe
     from ..spec.serialization import to_json
 
-    data: Any = {} if recipe is None else _json(Path(recipe)) if recipe.endswith(".json") else zoo.recipe(recipe)
+    data: Any = (
+        {}
+        if recipe is None
+        else _json(Path(recipe))
+        if recipe.endswith(".json")
+        else zoo.recipe(recipe)
+    )
     with _naming(recipe):
-        base = Recipe.from_json(data)  # what is wrong with a file is said before anything is put in its place
+        base = Recipe.from_json(
+            data
+        )  # what is wrong with a file is said before anything is put in its place
     data = dict(data) | {name: value for name, value in others.items() if value is not None}
     if batch_size is not None:
         try:
@@ -271,7 +355,9 @@ def recipe_of(
     if epochs is not None:
         data["epochs"] = epochs
     elif recipe is None:
-        data["epochs"] = DEFAULT_EPOCHS["mini" if data.get("batch_size", "full") != "full" else "full"]
+        data["epochs"] = DEFAULT_EPOCHS[
+            "mini" if data.get("batch_size", "full") != "full" else "full"
+        ]
     return Recipe.from_json(data)
 
 
@@ -309,7 +395,9 @@ def engines_of(engines: str | None) -> list[str] | None:
         return None
     names = [name.strip() for name in engines.split(",")]
     if not all(names):
-        raise EngineError(f"--engines {engines!r}: give names with commas between them, for example numpy,torch")
+        raise EngineError(
+            f"--engines {engines!r}: give names with commas between them, for example numpy,torch"
+        )
     if len(set(names)) < len(names):
         raise EngineError(f"--engines {engines!r}: names an engine twice")
     return names
@@ -346,7 +434,9 @@ def _json(path: Path) -> Any:
         if not path.is_file() and not path.is_dir():
             raise SpecError(f"{path}: not a regular file")
         if size > LARGEST_JSON:
-            raise SpecError(f"{path}: a file of at most {LARGEST_JSON // 2**20} MiB is needed, and this one has {size:,} bytes")
+            raise SpecError(
+                f"{path}: a file of at most {LARGEST_JSON // 2**20} MiB is needed, and this one has {size:,} bytes"
+            )
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SpecError(f"{path}: cannot be read ({error.strerror})") from None

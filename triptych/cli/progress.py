@@ -61,16 +61,24 @@ class TrainingProgress:
         if kind == "block":
             within = event["step"] - (event["epoch"] - 1) * self.steps
             description = f"epoch {event['epoch']}/{self.epochs}, step {within}/{self.steps}"
-            figures = [f"loss {event['losses'][-1]:.4f}", *self._accuracy, f"rate {event['rate']:.3g}"]
+            figures = [
+                f"loss {event['losses'][-1]:.4f}",
+                *self._accuracy,
+                f"rate {event['rate']:.3g}",
+            ]
             said = self._fitting(description, figures)
-            self._bar.update(self._task, description=description, completed=event["step"], said=said)
+            self._bar.update(
+                self._task, description=description, completed=event["step"], said=said
+            )
         elif kind == "epoch":
             if "validation_accuracy" in event:
                 self._accuracy = [f"validation accuracy {event['validation_accuracy']:.2%}"]
             if event["epoch"] % max(1, self.epochs // LINES) == 0 or event["epoch"] == self.epochs:
                 self._say(epoch_line(event, self.epochs))
         elif kind == "cut":
-            self._say(f"epoch {event['epoch']}: the learning rate is cut to {event['base_rate']:.3g}")
+            self._say(
+                f"epoch {event['epoch']}: the learning rate is cut to {event['base_rate']:.3g}"
+            )
         elif kind == "stop":
             self._say(f"epoch {event['epoch']}: stopped early, {event['why']}")
 
@@ -121,8 +129,11 @@ def loss_note(recipe: Recipe) -> str | None:
 def tested_line(result: dict[str, Any]) -> str:
     """Return the last line of a training: the test accuracy and its interval."""
     a, history = result["accuracy"], result["history"]
-    said = unlearned(history[0]["loss"], history[-1]["loss"], result["steps"], len(result["confusion"]))
+    said = unlearned(
+        history[0]["loss"], history[-1]["loss"], result["steps"], len(result["confusion"])
+    )
     return (
         f"Test accuracy, weights of epoch {result['tested_epoch']}: {a['value']:.2%} "
-        f"(95 %: {100 * a['low']:.2f}–{100 * a['high']:.2f}), {a['right']:,} of {a['of']:,} right." + (f"\nnote: {said}" if said else "")
+        f"(95 %: {100 * a['low']:.2f}–{100 * a['high']:.2f}), {a['right']:,} of {a['of']:,} right."
+        + (f"\nnote: {said}" if said else "")
     )

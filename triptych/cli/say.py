@@ -31,7 +31,9 @@ def say(console: Console, line: str, style: str = "", *, markup: bool = False) -
     markup : bool
         Whether square brackets in the line are rich's markup.
     """
-    console.print(line, style=style, highlight=False, markup=markup, soft_wrap=not console.is_terminal)
+    console.print(
+        line, style=style, highlight=False, markup=markup, soft_wrap=not console.is_terminal
+    )
 
 
 @contextmanager

@@ -29,7 +29,10 @@ LINES = 20  # of a training's epochs
 
 @app.command("show")
 def show(
-    run: Annotated[Path | None, typer.Argument(help="A run folder, to show what it came to.", show_default=False)] = None,
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="A run folder, to show what it came to.", show_default=False),
+    ] = None,
     network: NetworkName = None,
     hidden: Hidden = None,
     dropout: DropoutRate = 0.0,
@@ -44,7 +47,9 @@ def show(
     from rich.console import Console
 
     if run is not None and (network or hidden is not None or dropout or recipe or like or as_json):
-        raise typer.BadParameter("a run is shown as it was; leave the options out", param_hint="RUN")
+        raise typer.BadParameter(
+            "a run is shown as it was; leave the options out", param_hint="RUN"
+        )
     console = Console(emoji=False)
     if run is not None:
         _run(console, run)
@@ -60,7 +65,9 @@ def _network(console: "Console", described: Any) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(f"{described.name}: {described.architecture}"), box=None, title_justify="left")
+    table = Table(
+        title=escape(f"{described.name}: {described.architecture}"), box=None, title_justify="left"
+    )
     for column in ("name", "layer", "output", "parameters"):
         table.add_column(column, justify="right" if column == "parameters" else "left")
     for name, layer, shape, count in described.rows():
@@ -79,7 +86,10 @@ def _run(console: "Console", folder: Path) -> None:
         return
     results = read_results(folder, None)
     # Everything is drawn before anything is printed, so that a damaged file is one line and not half a table.
-    with files.refusing(folder / "results.json", "results that triptych wrote"), console.capture() as captured:
+    with (
+        files.refusing(folder / "results.json", "results that triptych wrote"),
+        console.capture() as captured,
+    ):
         _finished(console, results)
     print(captured.get(), end="")
     if results.get("kind") == "train":
@@ -118,7 +128,9 @@ def _trained(console: "Console", results: dict[str, Any]) -> None:
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     data = results["data"]
     say(f"{results['label']}, {results['backend']}, on {results['device']}: {results['title']}")
-    say(f"{data['name']}: {data['train']:,} training and {data['test']:,} test images ({data['source']})")
+    say(
+        f"{data['name']}: {data['train']:,} training and {data['test']:,} test images ({data['source']})"
+    )
     _epochs(console, results["history"], results["recipe"]["epochs"])
     if results["stopped"]:
         say(f"Stopped early: {results['stopped']}; the best epoch was {results['best_epoch']}.")

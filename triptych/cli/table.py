@@ -17,7 +17,17 @@ Row = dict[str, Any]
 Columns = dict[str, Callable[[Row], str]]
 
 # Left out one after the other, until the table fits into a narrow terminal.
-EXPENDABLE = ("first step", "95 %", "(95 %)", "transfer", "build", "differ", "code", "training", "float32")
+EXPENDABLE = (
+    "first step",
+    "95 %",
+    "(95 %)",
+    "transfer",
+    "build",
+    "differ",
+    "code",
+    "training",
+    "float32",
+)
 OF_SEVERAL_ROWS = ("differ", "float64", "float32", "weights apart", "NumPy = 1", "(95 %)")
 UNLIMITED = 10_000  # columns
 APART = (
@@ -42,7 +52,12 @@ def show(console: Console, result: dict[str, Any]) -> None:
     for row in result["rows"].values():
         if row["failed"]:
             missing = row["failed"].startswith(row["label"])  # "PyTorch is not installed"
-            say(console, row["failed"] if missing else f"{row['label']} is not in the table: {row['failed']}")
+            say(
+                console,
+                row["failed"]
+                if missing
+                else f"{row['label']} is not in the table: {row['failed']}",
+            )
         elif row["unproved"]:
             why = f"[red]{escape(row['label'])}: no ratio without proof of equality.[/red] It {escape(row['unproved'])}"
             say(console, why, markup=True)
@@ -87,7 +102,10 @@ def tables(result: dict[str, Any]) -> dict[str, Columns]:
         left_out.add("device")
     names = {"equal?": "accurate?"} if len(rows) < 2 else {}
     found = {
-        names.get(name, name): {title: cell for title, cell in columns.items() if title not in left_out} for name, columns in TABLES.items()
+        names.get(name, name): {
+            title: cell for title, cell in columns.items() if title not in left_out
+        }
+        for name, columns in TABLES.items()
     }
     if result["busy"] and "NumPy = 1" in found["fast?"]:
         found["fast?"]["NumPy = 1"] = lambda row: _ratio(row) + (MARK if _uncertain(row) else "")
@@ -127,7 +145,10 @@ def _table(console: Console, name: str, rows: list[Row], columns: Columns) -> No
 
 
 def _fits(console: Console, table: Table) -> bool:
-    return console.measure(table, options=console.options.update(max_width=UNLIMITED)).maximum <= console.width
+    return (
+        console.measure(table, options=console.options.update(max_width=UNLIMITED)).maximum
+        <= console.width
+    )
 
 
 def _filled(name: str, rows: list[Row], columns: Columns, gap: int) -> Table:
@@ -190,14 +211,18 @@ TABLES: dict[str, Columns] = {
         "95 %": lambda row: _range(row["step"], 1e3) if row["step"] else "",
         "NumPy = 1": lambda row: _ratio(row),
         "(95 %)": lambda row: _range(row["ratio"], 1) if _uncertain(row) else "",
-        "training": lambda row: f"{row['training_seconds']:.2f} s" if row["training_seconds"] else "",
+        "training": lambda row: (
+            f"{row['training_seconds']:.2f} s" if row["training_seconds"] else ""
+        ),
         "first step": lambda row: f"{milliseconds(row['seconds']['first_step'])} ms",
     },
     "cost?": {
         "import": lambda row: f"{row['seconds']['import']:.2f} s",
         "build": lambda row: f"{milliseconds(row['seconds']['build'])} ms",
         "transfer": lambda row: f"{milliseconds(row['seconds']['transfer'])} ms",
-        "peak memory": lambda row: f"{row['peak_bytes'] / 2**20:,.0f} MB" if row["peak_bytes"] else "?",
+        "peak memory": lambda row: (
+            f"{row['peak_bytes'] / 2**20:,.0f} MB" if row["peak_bytes"] else "?"
+        ),
         "code": lambda row: f"{row['code_lines']} lines",
         "device": lambda row: escape(row["device"]),
     },
@@ -212,7 +237,9 @@ def show_spread(console: Console, results: list[dict[str, Any]]) -> None:
         "lowest": lambda row: f"{row['lowest']:.2%}",
         "highest": lambda row: f"{row['highest']:.2%}",
         "ms/step": lambda row: milliseconds(row["step"]),
-        "NumPy = 1": lambda row: (f"{row['ratio']:.2f}" + (MARK if busy else "")) if row["ratio"] else "withheld",
+        "NumPy = 1": lambda row: (
+            (f"{row['ratio']:.2f}" + (MARK if busy else "")) if row["ratio"] else "withheld"
+        ),
     }
     rows = list(spread(results).values())
     if len(rows) < 2:
@@ -220,9 +247,13 @@ def show_spread(console: Console, results: list[dict[str, Any]]) -> None:
     _table(console, f"{len(results)} seeds", rows, columns)
     lines = ["accuracy: mean ± sample standard deviation. ms/step: median over seeds."]
     if len(rows) > 1:
-        lines.append("NumPy = 1: median over seeds of each seed's own ratio to NumPy, not the ratio of the two medians.")
+        lines.append(
+            "NumPy = 1: median over seeds of each seed's own ratio to NumPy, not the ratio of the two medians."
+        )
     if busy:
-        lines.append(f"{MARK} The machine was busy for {busy} of {len(results)} seeds, so this ratio is not reliable.")
+        lines.append(
+            f"{MARK} The machine was busy for {busy} of {len(results)} seeds, so this ratio is not reliable."
+        )
     for line in lines:
         say(console, line, "dim")
 

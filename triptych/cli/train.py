@@ -21,14 +21,30 @@ if TYPE_CHECKING:
     from ..training.loop import Training
     from .progress import TrainingProgress
 
-HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has none
-FIXED = ("network", "hidden", "dropout", "recipe", "batch-size", "optimizer", "rate", "like", "schedule", "warmup", "validation")
+HANGUP: signal.Signals | None = getattr(
+    signal, "SIGHUP", None
+)  # the terminal was closed; Windows has none
+FIXED = (
+    "network",
+    "hidden",
+    "dropout",
+    "recipe",
+    "batch-size",
+    "optimizer",
+    "rate",
+    "like",
+    "schedule",
+    "warmup",
+    "validation",
+)
 
 
 @app.command("train")
 def train(
     context: typer.Context,
-    engine: Annotated[str, typer.Argument(help=f"One of {', '.join(entries())}.", show_default=False)],
+    engine: Annotated[
+        str, typer.Argument(help=f"One of {', '.join(entries())}.", show_default=False)
+    ],
     data: o.Data = None,
     size: o.Size = None,
     skip_unreadable: o.SkipUnreadable = False,
@@ -46,21 +62,41 @@ def train(
     schedule: Annotated[
         str | None,
         typer.Option(
-            "--schedule", metavar="NAME", help="constant, exponential, cosine or one-cycle; others in a recipe.", show_default=False
+            "--schedule",
+            metavar="NAME",
+            help="constant, exponential, cosine or one-cycle; others in a recipe.",
+            show_default=False,
         ),
     ] = None,
     warmup: Annotated[
-        float | None, typer.Option("--warmup", metavar="EPOCHS", help="The rate climbs over so many epochs.", show_default=False)
+        float | None,
+        typer.Option(
+            "--warmup",
+            metavar="EPOCHS",
+            help="The rate climbs over so many epochs.",
+            show_default=False,
+        ),
     ] = None,
     validation: Annotated[
         float | None,
-        typer.Option("--validation", metavar="SHARE", help="Of the training images, set aside to be looked at.", show_default=False),
+        typer.Option(
+            "--validation",
+            metavar="SHARE",
+            help="Of the training images, set aside to be looked at.",
+            show_default=False,
+        ),
     ] = None,
     seed: o.Seed = None,
     dtype: o.DType = None,
     random: o.Randomness = None,
     backend: Annotated[
-        str | None, typer.Option("--backend", metavar="NAME", help="How the engine runs. Default: its first.", show_default=False)
+        str | None,
+        typer.Option(
+            "--backend",
+            metavar="NAME",
+            help="How the engine runs. Default: its first.",
+            show_default=False,
+        ),
     ] = None,
     threads: o.Threads = 1,
     device: o.Device = "cpu",
@@ -109,20 +145,34 @@ def train(
 
     name, _, own = engine.partition("/")
     if own and name in entries():
-        raise EngineError(f"engine {engine!r} is unknown; here the backend has an option of its own: triptych train {name} --backend {own}")
+        raise EngineError(
+            f"engine {engine!r} is unknown; here the backend has an option of its own: triptych train {name} --backend {own}"
+        )
     registry.check_device(device)
     if engine == "numpy" and device not in ("cpu", "auto"):
         raise EngineError(f"NumPy runs on the processor only; leave out --device {device}")
-    settings = run.Settings(engine, backend or registry.entry(engine).default_backend, device, threads)
+    settings = run.Settings(
+        engine, backend or registry.entry(engine).default_backend, device, threads
+    )
     saved = None
     if resume is not None:
-        _refuse(context, FIXED + ("seed", "dtype", "random", "runs", "size", "skip-unreadable", "label", "shape"))
+        _refuse(
+            context,
+            FIXED
+            + ("seed", "dtype", "random", "runs", "size", "skip-unreadable", "label", "shape"),
+        )
         files.refuse_links(resume)
         if (resume / "last").is_dir():
-            context.with_resource(runs_module.locked(resume))  # before anything is read that another process may write
+            context.with_resource(
+                runs_module.locked(resume)
+            )  # before anything is read that another process may write
             files.sweep(resume)
         saved = run.Saved.read(resume).going_on(epochs)
-        recipe, source, reading = saved.recipe, saved.source if data is None else data, saved.reading
+        recipe, source, reading = (
+            saved.recipe,
+            saved.source if data is None else data,
+            saved.reading,
+        )
     else:
         recipe_name = o.recipe_named(recipe_name, network, hidden)
         recipe = o.recipe_of(
@@ -135,13 +185,22 @@ def train(
             dtype=dtype,
             random=random,
         )
-        source, reading = sources.default() if data is None else data, o.reading_of(size, skip_unreadable, label, shape)
-        o.network_of(network, hidden, dropout, recipe_name, like=like)  # a mistake is said before data is read
+        source, reading = (
+            sources.default() if data is None else data,
+            o.reading_of(size, skip_unreadable, label, shape),
+        )
+        o.network_of(
+            network, hidden, dropout, recipe_name, like=like
+        )  # a mistake is said before data is read
     console = Console(emoji=False)
     dataset = load(console, source, recipe.seed, reading)
     if saved:
         saved.check_same(dataset)
-    described = saved.network if saved else o.network_of(network, hidden, dropout, recipe_name, dataset, like)
+    described = (
+        saved.network
+        if saved
+        else o.network_of(network, hidden, dropout, recipe_name, dataset, like)
+    )
     running = run.Session(settings, described, recipe, dataset, source, runs, saved, reading)
     if not saved:
         context.with_resource(runs_module.locked(running.run.folder))
@@ -153,12 +212,23 @@ def train(
     threading.excepthook = _thread_failed
     result = None
     folder = running.run.folder
-    given = {"backend": backend, "threads": threads if threads != 1 else None, "device": device if device != "cpu" else None}
-    options = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+    given = {
+        "backend": backend,
+        "threads": threads if threads != 1 else None,
+        "device": device if device != "cpu" else None,
+    }
+    options = [
+        word
+        for name, value in given.items()
+        if value is not None
+        for word in (f"--{name}", str(value))
+    ]
     again = o.quoted("triptych", "train", engine, "--resume", str(folder), *options)
     with (
         _signals(running.training),
-        TrainingProgress(console, recipe.epochs, running.schedule.steps_per_epoch, running.training.position.step) as progress,
+        TrainingProgress(
+            console, recipe.epochs, running.schedule.steps_per_epoch, running.training.position.step
+        ) as progress,
     ):
         try:
             for event in running.events():
@@ -169,12 +239,17 @@ def train(
             raise
         except OSError as error:
             what = f"{error.filename or folder}: {error.strerror or error}"
-            raise TriptychError(f"{what}; what was saved before is whole; mend it, and go on with: {again}") from None
+            raise TriptychError(
+                f"{what}; what was saved before is whole; mend it, and go on with: {again}"
+            ) from None
         finally:
             _forget_lost_terminal()
     if result is None:
         step = running.training.position.step
-        print(f"triptych: stopped after step {step:,} of {running.schedule.steps:,}, and saved; go on with:", file=sys.stderr)
+        print(
+            f"triptych: stopped after step {step:,} of {running.schedule.steps:,}, and saved; go on with:",
+            file=sys.stderr,
+        )
         print(again, file=sys.stderr)
         sys.exit(130)
     say(console, tested_line(result))
@@ -186,7 +261,9 @@ def _refuse(context: typer.Context, names: tuple[str, ...]) -> None:
         option = parameter.opts[0].removeprefix("--")
         given = context.get_parameter_source(parameter.name or "")
         if option in names and given is not None and given.name == "COMMANDLINE":
-            raise typer.BadParameter("it comes from the run that goes on; leave it out", param_hint=f"--{option}")
+            raise typer.BadParameter(
+                "it comes from the run that goes on; leave it out", param_hint=f"--{option}"
+            )
 
 
 def _thread_failed(failed: threading.ExceptHookArgs) -> None:
@@ -227,7 +304,9 @@ def _signals(training: "Training") -> Generator[None]:
         training.stop()
 
     wanted = [signal.SIGINT, signal.SIGTERM]
-    if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:  # nohup ignores it: then go on
+    if (
+        HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN
+    ):  # nohup ignores it: then go on
         wanted.append(HANGUP)
     before = {number: signal.signal(number, stop) for number in wanted}
     try:

@@ -20,7 +20,18 @@ LONG = 60  # seconds from which the estimate is printed
 SECONDS_BETWEEN_LINES = 30  # of progress, where the output is not a terminal
 TRUST = 0.1  # the share of the estimate after which the measured pace counts as much as it
 
-COLUMNS = ("network", "optimizer", "row", "steps", "weights", "slots", "gradients", "outputs", "K at once", "")
+COLUMNS = (
+    "network",
+    "optimizer",
+    "row",
+    "steps",
+    "weights",
+    "slots",
+    "gradients",
+    "outputs",
+    "K at once",
+    "",
+)
 
 
 @app.command("verify")
@@ -32,19 +43,48 @@ def verify(
     shape: o.Shape = None,
     network: Annotated[
         list[str] | None,
-        typer.Option("--network", metavar="NAME|FILE", help="May be given several times. Default: classic.", show_default=False),
+        typer.Option(
+            "--network",
+            metavar="NAME|FILE",
+            help="May be given several times. Default: classic.",
+            show_default=False,
+        ),
     ] = None,
     hidden: o.Hidden = None,
     dropout: o.DropoutRate = 0.0,
     recipe_name: o.RecipeName = None,
     optimizer: Annotated[
-        list[str] | None, typer.Option("--optimizer", metavar="NAME", help="May be given several times. Default: sgd.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--optimizer",
+            metavar="NAME",
+            help="May be given several times. Default: sgd.",
+            show_default=False,
+        ),
     ] = None,
-    layers: Annotated[bool, typer.Option("--layers", help="Instead, small networks that hold every layer type with every option.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Every network of the zoo, or of --layers, with every optimizer.")] = False,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps compared, each against NumPy's.")] = 500,
+    layers: Annotated[
+        bool,
+        typer.Option(
+            "--layers", help="Instead, small networks that hold every layer type with every option."
+        ),
+    ] = False,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Every network of the zoo, or of --layers, with every optimizer."
+        ),
+    ] = False,
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, help="Steps compared, each against NumPy's.")
+    ] = 500,
     batch_size: Annotated[
-        str | None, typer.Option("--batch-size", metavar="N|full", help="Samples a step, or full. Default: 64.", show_default=False)
+        str | None,
+        typer.Option(
+            "--batch-size",
+            metavar="N|full",
+            help="Samples a step, or full. Default: 64.",
+            show_default=False,
+        ),
     ] = None,
     rate: o.Rate = None,
     like: o.Like = None,
@@ -84,14 +124,36 @@ def verify(
     from .loading import load
 
     names = list(zoo.ZOO) if everything else network or [None]
-    optimizers = list(SHORTHANDS) if everything else optimizer or ["sgd" if recipe_name is None else None]
+    optimizers = (
+        list(SHORTHANDS) if everything else optimizer or ["sgd" if recipe_name is None else None]
+    )
     if everything and (network or recipe_name or optimizer or hidden is not None):
-        raise typer.BadParameter("it stands for every network and optimizer; leave the others out", param_hint="--all")
+        raise typer.BadParameter(
+            "it stands for every network and optimizer; leave the others out", param_hint="--all"
+        )
     if layers and (network or hidden is not None):
-        raise typer.BadParameter("it stands for networks of its own; leave --network and --hidden out", param_hint="--layers")
+        raise typer.BadParameter(
+            "it stands for networks of its own; leave --network and --hidden out",
+            param_hint="--layers",
+        )
     batch = batch_size or ("64" if recipe_name is None else None)
-    each = [o.recipe_of(recipe_name, None, batch, name, rate, like=like, seed=seed, dtype=dtype, random="matched") for name in optimizers]
-    recipes = {name or recipe.optimizer.name: recipe for name, recipe in zip(optimizers, each, strict=True)}
+    each = [
+        o.recipe_of(
+            recipe_name,
+            None,
+            batch,
+            name,
+            rate,
+            like=like,
+            seed=seed,
+            dtype=dtype,
+            random="matched",
+        )
+        for name in optimizers
+    ]
+    recipes = {
+        name or recipe.optimizer.name: recipe for name, recipe in zip(optimizers, each, strict=True)
+    }
     rows = specs(o.engines_of(engines), o.all_backends(backends))
     check_device(device)
     if not layers:
@@ -103,7 +165,9 @@ def verify(
         networks = [make(dataset.shape, len(dataset.classes)) for make in SPECIMENS]
         networks = networks if like is None else [n.like(like) for n in networks]
     else:
-        networks = [o.network_of(name, hidden, dropout, recipe_name, dataset, like) for name in names]
+        networks = [
+            o.network_of(name, hidden, dropout, recipe_name, dataset, like) for name in names
+        ]
     cases = [Case(n, recipe, steps) for n in networks for recipe in recipes.values()]
     titles = [(n.name, name) for n in networks for name in recipes]
     report = _Report(console, iter(titles))
@@ -117,13 +181,23 @@ def verify(
     if layers:
         report.by_layer(networks, list(recipes))
     if report.broken:
-        console.print(f"{report.broken} of the rows could not be compared to the end; see above.", highlight=False)
+        console.print(
+            f"{report.broken} of the rows could not be compared to the end; see above.",
+            highlight=False,
+        )
     if report.divergences:
-        console.print(f"[red]{len(report.differing)} of {report.compared} rows differ[/red]; where each began to:", highlight=False)
+        console.print(
+            f"[red]{len(report.differing)} of {report.compared} rows differ[/red]; where each began to:",
+            highlight=False,
+        )
         for line in report.divergences:
             console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    bound = "1e-11" if report.largest <= BOUND else "1e-11; of weights and running means after steps from a shared state 1e-15·rate/epsilon"
+    bound = (
+        "1e-11"
+        if report.largest <= BOUND
+        else "1e-11; of weights and running means after steps from a shared state 1e-15·rate/epsilon"
+    )
     console.print(
         f"All {report.compared} rows equal; the largest difference of any kind, at any step: {report.largest:.1e} (bound {bound}).",
         highlight=False,
@@ -155,7 +229,9 @@ class _Progress:
         self._label = ""
         self._begun = self._spoke = time.monotonic()
         columns = (BarColumn(12), TextColumn("{task.description}", markup=False))
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._bar = Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        )
         self._task = self._bar.add_task("starting", total=None)
 
     def __enter__(self) -> "_Progress":
@@ -247,13 +323,21 @@ class _Report:
             found = [figures[name, optimizer] for name in names if (name, optimizer) in figures]
             return f"{max(found):.1e}" if found else ""
 
-        self.console.print("\nThe largest difference in a step, in any network that has the layer:", highlight=False)
+        self.console.print(
+            "\nThe largest difference in a step, in any network that has the layer:",
+            highlight=False,
+        )
         line("", optimizers, "bold")
         for kind in LAYERS:
             names = [name for name, kinds in held.items() if kind in kinds]
             line(kind, [largest(self.figures, optimizer, names) for optimizer in optimizers])
-        self.console.print("The largest difference between K steps in one call and K calls, of all networks:", highlight=False)
-        line("K at once", [largest(self.together, optimizer, list(held)) for optimizer in optimizers])
+        self.console.print(
+            "The largest difference between K steps in one call and K calls, of all networks:",
+            highlight=False,
+        )
+        line(
+            "K at once", [largest(self.together, optimizer, list(held)) for optimizer in optimizers]
+        )
 
     def see(self, event: dict[str, Any]) -> None:
         kind = event["type"]
@@ -266,7 +350,11 @@ class _Report:
             self.broken += kind == "failed"
             from rich.markup import escape
 
-            self.console.print(f"{event['label']}: not compared, {escape(event['why'])}", highlight=False, soft_wrap=True)
+            self.console.print(
+                f"{event['label']}: not compared, {escape(event['why'])}",
+                highlight=False,
+                soft_wrap=True,
+            )
         elif kind == "walked":
             self._walked(event)
         elif kind == "rounding":
@@ -276,7 +364,10 @@ class _Report:
                 highlight=False,
             )
             if r.verdict != "rounding":
-                self._differs(event, f"{self.title}, {event['label']}: float32 verdict {r.verdict}, {r.factor:.1f} times NumPy's own error")
+                self._differs(
+                    event,
+                    f"{self.title}, {event['label']}: float32 verdict {r.verdict}, {r.factor:.1f} times NumPy's own error",
+                )
         elif kind == "drift":
             twins = [event[f"twin{i}"] for i in range(3)]
             apart = ", ".join(f"{twin['apart']:.1e}" for twin in twins)
@@ -295,21 +386,32 @@ class _Report:
         self.figures[self.names] = max(self.figures.get(self.names, 0.0), outcome.largest)
         self.together[self.names] = max(self.together.get(self.names, 0.0), blocks.largest)
         named = ("weights", "gradients", "outputs", "loss")
-        slots = max((figure for kind, figure in outcome.worst.items() if kind not in named), default=None)
+        slots = max(
+            (figure for kind, figure in outcome.worst.items() if kind not in named), default=None
+        )
         equal = outcome.equal and blocks.equal
         worst = outcome.worst
         cells = [
             f"{outcome.steps}",
-            *(f"{figure:.1e}" if figure is not None else "" for figure in (worst.get("weights"), slots, worst.get("gradients"))),
+            *(
+                f"{figure:.1e}" if figure is not None else ""
+                for figure in (worst.get("weights"), slots, worst.get("gradients"))
+            ),
             f"{max(worst.get('outputs', 0.0), worst.get('loss', 0.0)):.1e}",
             f"{blocks.largest:.1e}",
             "[green]equal[/green]" if equal else "[red]DIFFERS[/red]",
         ]
         self._line((*self.names, event["label"], *cells))
         if outcome.divergence:
-            self._differs(event, f"{self.title}, {event['label']}, step {outcome.at + 1}: {outcome.divergence}")
+            self._differs(
+                event,
+                f"{self.title}, {event['label']}, step {outcome.at + 1}: {outcome.divergence}",
+            )
         elif blocks.divergence:
-            self._differs(event, f"{self.title}, {event['label']}, K steps in one call against K calls: {blocks.divergence}")
+            self._differs(
+                event,
+                f"{self.title}, {event['label']}, K steps in one call against K calls: {blocks.divergence}",
+            )
 
     def _differs(self, event: dict[str, Any], line: str) -> None:
         self.differing.add((self.title, event["label"]))
@@ -319,7 +421,10 @@ class _Report:
         widths = (12, 9, 26, 5, 8, 8, 9, 8, 9, 8)
         from rich.markup import escape
 
-        padded = [f"{cell:<{w}}" if i < 3 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(cells, widths, strict=True))]
+        padded = [
+            f"{cell:<{w}}" if i < 3 else f"{cell:>{w}}"
+            for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+        ]
         names = escape(" ".join(padded[:3]))  # a network's name is the user's
         text = " ".join([names, *padded[3:]])
         self.console.print(text, style=style, highlight=False, soft_wrap=True)

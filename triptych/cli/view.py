@@ -50,7 +50,9 @@ class View:
     def __init__(self, console: Console, labels: dict[str, str]) -> None:
         self.console = console
         self.labels = labels
-        self.rows: dict[str, dict[str, Any]] = {key: {"step": 0, "state": "waiting"} for key in labels}
+        self.rows: dict[str, dict[str, Any]] = {
+            key: {"step": 0, "state": "waiting"} for key in labels
+        }
         self.steps = 1
         self.status = "starting"
         self.timing = False
@@ -61,7 +63,11 @@ class View:
         self._last_line = time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)
-        self._live = Live(self, console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live = (
+            Live(self, console=console, auto_refresh=False, transient=True)
+            if console.is_terminal
+            else None
+        )
 
     def __enter__(self) -> "View":
         if self._live:
@@ -119,14 +125,18 @@ class View:
             self._say(f"[red]{name}{escape(event['why'])}[/red]")
         elif kind == "ready":
             row["state"] = "ready"
-            self._say(f"{label}: imported in {event['seconds']['import']:.1f} s, on {event['device']}")
+            self._say(
+                f"{label}: imported in {event['seconds']['import']:.1f} s, on {event['device']}"
+            )
         elif kind == "first":
             self._say(f"{label}: first step after {_duration(event['seconds'])}")
         elif kind == "float64":
             self._say(f"{label}: {_proof(event)}")
         elif kind == "float32":
             row["state"] = "proved" if event["verdict"] == "rounding" else "[red]unproved[/red]"
-            self._say(f"{label}: float32 verdict [bold]{event['verdict']}[/bold], {event['factor']:.2f} times NumPy's own error")
+            self._say(
+                f"{label}: float32 verdict [bold]{event['verdict']}[/bold], {event['factor']:.2f} times NumPy's own error"
+            )
 
     def _block(self, event: dict[str, Any], row: dict[str, Any]) -> None:
         self.timing = True
@@ -159,7 +169,10 @@ class View:
         for key, found in event["rows"].items():
             self.rows[key] |= found
         if not self._live:
-            accuracies = ", ".join(f"{self.labels[key]} {found['accuracy']:.2%}" for key, found in event["rows"].items())
+            accuracies = ", ".join(
+                f"{self.labels[key]} {found['accuracy']:.2%}"
+                for key, found in event["rows"].items()
+            )
             self._say(f"step {event['step']:,} of {self.steps:,}: test accuracy {accuracies}")
 
     def _say(self, line: str) -> None:
@@ -173,7 +186,9 @@ class View:
                 self._live.refresh()
             quiet = QUIET_TRAINING_SECONDS if self.timing else QUIET_SECONDS
             if not self._live and time.monotonic() - self._last_line >= quiet:
-                with suppress(OSError):  # the pipe is closed: the main thread's next line ends the program
+                with suppress(
+                    OSError
+                ):  # the pipe is closed: the main thread's next line ends the program
                     self._say(escape(self._status()))
 
     def _status(self) -> str:

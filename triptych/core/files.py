@@ -81,7 +81,9 @@ def refuse_links(folder: Path) -> None:
     """Raise `TriptychError` where a folder of a run folder is a link, which may lead out of it."""
     for name in ("last", "best"):
         if (folder / name).is_symlink():
-            raise TriptychError(f"{folder / name}: a link, where a folder is needed; put the folder itself in its place")
+            raise TriptychError(
+                f"{folder / name}: a link, where a folder is needed; put the folder itself in its place"
+            )
 
 
 def sweep(folder: Path) -> None:
@@ -113,16 +115,24 @@ def refusing(path: Path, what: str) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise TriptychError(one_line(f"{path}: cannot be read ({error.strerror or error})")) from None
+        raise TriptychError(
+            one_line(f"{path}: cannot be read ({error.strerror or error})")
+        ) from None
     except MemoryError:
-        raise TriptychError(one_line(f"{path}: does not fit into the memory of this machine")) from None
+        raise TriptychError(
+            one_line(f"{path}: does not fit into the memory of this machine")
+        ) from None
     except TriptychError as error:
         message = str(error)
         if not message.startswith(one_line(path)):
             message = f"{path}: not {what}, or damaged ({message})"
         raise type(error)(one_line(message)) from None
     except Exception as error:
-        raise TriptychError(one_line(f"{path}: not {what}, or damaged ({type(error).__name__}: {one_line(error, 100)})")) from None
+        raise TriptychError(
+            one_line(
+                f"{path}: not {what}, or damaged ({type(error).__name__}: {one_line(error, 100)})"
+            )
+        ) from None
 
 
 @contextmanager
@@ -155,7 +165,9 @@ def read_bytes(path: Path) -> bytes:
     """
     with opened(path) as file:
         if (size := os.fstat(file.fileno()).st_size) > LARGEST_TEXT:
-            raise TriptychError(f"{path}: has {size:,} bytes, where at most {LARGEST_TEXT:,} are read")
+            raise TriptychError(
+                f"{path}: has {size:,} bytes, where at most {LARGEST_TEXT:,} are read"
+            )
         return file.read(LARGEST_TEXT)
 
 
@@ -199,10 +211,14 @@ def check_seal(path: Path, content: bytes, digest: Any) -> None:
         h.update(memoryview(content)[at + len(_BLANK) :])
         if at >= 0 and h.hexdigest() == digest:
             return
-    raise TriptychError(f"{path}: its SHA-256 does not match, so the file is damaged or was changed")
+    raise TriptychError(
+        f"{path}: its SHA-256 does not match, so the file is damaged or was changed"
+    )
 
 
-def save_state(path: Path, state: State, network: Network, recipe: Recipe, provenance: dict[str, Any]) -> str:
+def save_state(
+    path: Path, state: State, network: Network, recipe: Recipe, provenance: dict[str, Any]
+) -> str:
     """Write weights and slots with all that is needed to use them; return the SHA-256 that the file carries."""
     about = {
         "sha256": _BLANK.decode(),  # first, so that nothing of the user's comes before it
@@ -262,19 +278,29 @@ def read_state(path: Path) -> SavedState:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length <= min(LONGEST_HEADER, size - 8):
-            raise TriptychError(f"its header of {length:,} bytes does not fit into a file of {size:,}")
+            raise TriptychError(
+                f"its header of {length:,} bytes does not fit into a file of {size:,}"
+            )
         about = json.loads(json.loads(file.read(length))["__metadata__"]["triptych"])
         written = about["format"]
         if written not in FORMATS or isinstance(written, bool):
             known = ", ".join(map(str, FORMATS))
-            raise TriptychError(f"{path}: written in format {one_line(written, 40)}; this version reads formats {known}")
+            raise TriptychError(
+                f"{path}: written in format {one_line(written, 40)}; this version reads formats {known}"
+            )
         network = Network.from_json(about["network"])
         recipe = Recipe.from_json(_renamed(about["recipe"]) if written == 1 else about["recipe"])
         # Before any memory is taken for the arrays: a small file may name a network that no memory holds.
         expected = arrays_of(network, recipe)
-        needed = 8 + length + sum(prod(array.shape) * array.dtype.itemsize for array in expected.values())
+        needed = (
+            8
+            + length
+            + sum(prod(array.shape) * array.dtype.itemsize for array in expected.values())
+        )
         if size != needed:
-            raise TriptychError(f"it has {size:,} bytes, where its network and optimizer need {needed:,}")
+            raise TriptychError(
+                f"it has {size:,} bytes, where its network and optimizer need {needed:,}"
+            )
         file.seek(0)
         content = file.read(size)
         arrays = load(content)
@@ -284,17 +310,27 @@ def read_state(path: Path) -> SavedState:
         if written == FORMAT:
             check_seal(path, content, about["sha256"])
         elif about["sha256"] != _old_digest(written, state, about["provenance"]):
-            raise TriptychError(f"{path}: the SHA-256 of its arrays does not match, so the file is damaged")
+            raise TriptychError(
+                f"{path}: the SHA-256 of its arrays does not match, so the file is damaged"
+            )
         if not all(np.isfinite(array).all() for array in state.values()):
             raise NotFiniteError(f"{path}: holds NaN or infinite weights")
         if not isinstance(about["provenance"], dict):
             raise TriptychError("its provenance is not an object")
-        return SavedState(check(state, network, recipe, expected), network, recipe, about["provenance"], about["sha256"])
+        return SavedState(
+            check(state, network, recipe, expected),
+            network,
+            recipe,
+            about["provenance"],
+            about["sha256"],
+        )
 
 
 def _renamed(recipe: dict[str, Any]) -> dict[str, Any]:
     """Return a recipe of format 1 with the names of today."""
-    optimizer = {"rho" if key == "decay" else key: value for key, value in recipe["optimizer"].items()}
+    optimizer = {
+        "rho" if key == "decay" else key: value for key, value in recipe["optimizer"].items()
+    }
     return recipe | {"optimizer": optimizer}
 
 
@@ -344,7 +380,9 @@ _LOGS = "triptych:"
 def summary_writer(folder: Path) -> Any:
     """Return a SummaryWriter for a folder, without the logs that are there: two in one folder would be drawn twice."""
     modules: dict[str, Any] = sys.modules
-    hidden = modules.setdefault("torch", None) is None  # tensorboardX imports PyTorch if it can, for tensors: it takes over a second
+    hidden = (
+        modules.setdefault("torch", None) is None
+    )  # tensorboardX imports PyTorch if it can, for tensors: it takes over a second
     try:
         from tensorboardX import SummaryWriter
         from tensorboardX.record_writer import register_writer_factory

@@ -29,7 +29,11 @@ def to_native(engine: str, role: str, array: np.ndarray, sizes: Sizes = ()) -> n
     pattern = TABLE[engine].get(role)
     # A copy, so that strides are canonical: those of an axis of length 1 are otherwise left as they were, and PyTorch would
     # take images of one channel for channels last, where its BatchNorm on a processor is a hundred times less exact.
-    return np.array(rearrange(array, pattern, **dict(sizes)), order="C") if pattern else np.ascontiguousarray(array)
+    return (
+        np.array(rearrange(array, pattern, **dict(sizes)), order="C")
+        if pattern
+        else np.ascontiguousarray(array)
+    )
 
 
 def to_canonical(engine: str, role: str, array: np.ndarray, sizes: Sizes = ()) -> np.ndarray:

@@ -28,7 +28,9 @@ class Plan:
 
     rates: NDArray[np.float64]
     indices: NDArray[np.int32] | None = None
-    dropout_masks: dict[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
+    dropout_masks: dict[str, NDArray[np.bool_]] = field(
+        default_factory=dict[str, NDArray[np.bool_]]
+    )
     augmentations: Draws = field(default_factory=dict[str, NDArray[Any]])
 
     def __len__(self) -> int:

@@ -42,7 +42,11 @@ class BatchPlanner:
 
     @property
     def batch(self) -> int:
-        return self.samples if self.recipe.batch_size == "full" else min(self.recipe.batch_size, self.samples)
+        return (
+            self.samples
+            if self.recipe.batch_size == "full"
+            else min(self.recipe.batch_size, self.samples)
+        )
 
     @property
     def full(self) -> bool:
@@ -60,8 +64,14 @@ class BatchPlanner:
     @property
     def block_steps(self) -> int:
         """K of a whole block, after the bound on a plan's size."""
-        masks = 0 if self.recipe.random == "free" else sum(int(np.prod(shape)) for _, shape in self.network.dropouts)
-        per_step = 8 + self.batch * ((0 if self.full else 4) + masks + 4 * len(self.recipe.augmentation.active))
+        masks = (
+            0
+            if self.recipe.random == "free"
+            else sum(int(np.prod(shape)) for _, shape in self.network.dropouts)
+        )
+        per_step = 8 + self.batch * (
+            (0 if self.full else 4) + masks + 4 * len(self.recipe.augmentation.active)
+        )
         longest = self.recipe.epochs if self.full else max(self.samples // self.batch, 1)
         return max(1, min(self.block, PLAN_BYTES // per_step, longest))
 
@@ -69,7 +79,9 @@ class BatchPlanner:
         """Yield (first step, number of steps, batch size) of each plan of the run."""
         if self.full:  # every step is an epoch, and a plan may hold many
             k = self.block_steps
-            yield from ((start, min(k, self.steps - start), self.batch) for start in range(0, self.steps, k))
+            yield from (
+                (start, min(k, self.steps - start), self.batch) for start in range(0, self.steps, k)
+            )
             return
         for epoch in range(self.recipe.epochs):
             yield from self._epoch(epoch * self.steps_per_epoch)
@@ -130,21 +142,31 @@ class BatchPlanner:
         `rate` is what the schedule's factors are taken of; the optimizer's own where nothing has cut it.
         """
         base = self.recipe.optimizer.rate if rate is None else rate
-        factors = [self.recipe.schedule.at(step, self.steps_per_epoch, self.recipe.epochs) for step in range(start, start + steps)]
+        factors = [
+            self.recipe.schedule.at(step, self.steps_per_epoch, self.recipe.epochs)
+            for step in range(start, start + steps)
+        ]
         indices = None
         if not self.full:
             epoch, at = divmod(start, self.steps_per_epoch)
             rows = rng.permutation(self.samples, self.recipe.seed, "order", epoch)
             indices = rows[at * self.batch :][: steps * batch].reshape(steps, batch)
         masks = {} if self.recipe.random == "free" else self._masks(start, steps, batch)
-        drawn = self.recipe.augmentation.draw(steps, batch, self.network.input_shape, self.recipe.seed, "augment", start=start)
+        drawn = self.recipe.augmentation.draw(
+            steps, batch, self.network.input_shape, self.recipe.seed, "augment", start=start
+        )
         return Plan(base * np.array(factors), indices, masks, drawn)
 
     def _masks(self, start: int, steps: int, batch: int) -> dict[str, NDArray[np.bool_]]:
-        masks = {layer.name: np.empty((steps, batch, *shape), np.bool_) for layer, shape in self.network.dropouts}
+        masks = {
+            layer.name: np.empty((steps, batch, *shape), np.bool_)
+            for layer, shape in self.network.dropouts
+        }
         for layer, shape in self.network.dropouts:
             for k in range(steps):
-                masks[layer.name][k] = rng.keep((batch, *shape), layer.rate, self.recipe.seed, layer.name, start + k)
+                masks[layer.name][k] = rng.keep(
+                    (batch, *shape), layer.rate, self.recipe.seed, layer.name, start + k
+                )
         return masks
 
     def probe(self, rows: int) -> Plan:
@@ -155,5 +177,8 @@ class BatchPlanner:
         outputs = sum(int(np.prod(place.output_shape)) for place in self.network.places)
         rows = min(rows, self.samples, max(16, PROBED // outputs))
         indices = np.arange(rows, dtype=np.int32)[None]
-        masks = {layer.name: np.ones((1, rows, *shape), np.bool_) for layer, shape in self.network.dropouts}
+        masks = {
+            layer.name: np.ones((1, rows, *shape), np.bool_)
+            for layer, shape in self.network.dropouts
+        }
         return Plan(np.zeros(1), indices, masks)

@@ -31,7 +31,13 @@ DEVICES = ("cpu", "cuda", "mps")
 MEANT = {"gpu": "cuda", "nvidia": "cuda", "metal": "mps"}  # what people type for a device, too
 OUT_OF_MEMORY = "not enough memory; make the network, the batch or the images smaller"
 # What the frameworks say in errors of classes that also stand for other failures.
-ALLOCATION_FAILED = ("DefaultCPUAllocator", "out of memory", "Out of memory", "OOM when allocating", "RESOURCE_EXHAUSTED")
+ALLOCATION_FAILED = (
+    "DefaultCPUAllocator",
+    "out of memory",
+    "Out of memory",
+    "OOM when allocating",
+    "RESOURCE_EXHAUSTED",
+)
 AT_ONCE = 1_000  # samples evaluated at once: what a convolution makes of ten thousand does not fit into memory
 
 
@@ -138,10 +144,19 @@ def entries() -> dict[str, EngineInfo]:
         said = {
             node.targets[0].id: ast.literal_eval(node.value)
             for node in ast.parse(path.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in literals
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id in literals
         }
-        found[name] = EngineInfo(name, **{literal.lower(): value for literal, value in said.items()})
-    return dict(sorted(found.items(), key=lambda item: (item[0] != "numpy", item[1].optional, item[1].label.lower())))
+        found[name] = EngineInfo(
+            name, **{literal.lower(): value for literal, value in said.items()}
+        )
+    return dict(
+        sorted(
+            found.items(),
+            key=lambda item: (item[0] != "numpy", item[1].optional, item[1].label.lower()),
+        )
+    )
 
 
 def entry(name: str) -> EngineInfo:
@@ -157,7 +172,14 @@ def entry(name: str) -> EngineInfo:
     return entries()[name]
 
 
-def create(name: str, network: "Network", recipe: "Recipe", *, device: str = "cpu", backend: str | None = None) -> Engine:
+def create(
+    name: str,
+    network: "Network",
+    recipe: "Recipe",
+    *,
+    device: str = "cpu",
+    backend: str | None = None,
+) -> Engine:
     """Import an engine and build it.
 
     Parameters
@@ -178,7 +200,9 @@ def create(name: str, network: "Network", recipe: "Recipe", *, device: str = "cp
     known = entry(name)
     backend = backend or known.default_backend
     if not isinstance(backend, str) or backend not in known.backends:
-        raise EngineError(f"{known.label} has no backend {backend!r}; {suggest(backend, known.backends)}")
+        raise EngineError(
+            f"{known.label} has no backend {backend!r}; {suggest(backend, known.backends)}"
+        )
     if not known.installed:
         raise EngineError(f"{known.label} is not installed: {known.install}")
     check_device(device)
@@ -227,15 +251,22 @@ def find_device(label: str, name: str, here: dict[str, bool]) -> str:
     if name not in here:
         raise EngineError(f"{label} has no {name} device; use the device cpu or auto")
     if not here[name]:
-        raise EngineError(f"{label} sees no {name} device on this machine; use the device cpu or auto")
+        raise EngineError(
+            f"{label} sees no {name} device on this machine; use the device cpu or auto"
+        )
     return name
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """Return whether an error of any framework, or of Python, says that memory is not enough."""
-    if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "ResourceExhaustedError"):
+    if isinstance(error, MemoryError) or type(error).__name__ in (
+        "OutOfMemoryError",
+        "ResourceExhaustedError",
+    ):
         return True
-    return isinstance(error, RuntimeError | ValueError) and any(words in str(error) for words in ALLOCATION_FAILED)
+    return isinstance(error, RuntimeError | ValueError) and any(
+        words in str(error) for words in ALLOCATION_FAILED
+    )
 
 
 def check_memory(network: "Network", recipe: "Recipe") -> None:

@@ -20,7 +20,9 @@ def bits(count: int, *key: int | str) -> NDArray[np.uint64]:
 
 def uniform(shape: Shape, *key: int | str) -> NDArray[np.float64]:
     """Return numbers in [0, 1), float64, 53 random bits each."""
-    return ((bits(int(np.prod(shape)), *key) >> np.uint64(11)).astype(np.float64) * 2.0**-53).reshape(shape)
+    return (
+        (bits(int(np.prod(shape)), *key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    ).reshape(shape)
 
 
 def permutation(count: int, *key: int | str) -> NDArray[np.int32]:

@@ -33,7 +33,11 @@ def arrays_of(network: Network, recipe: Recipe) -> dict[str, ArrayType]:
     dtype = np.dtype(recipe.dtype)
     weights = {p.name: ArrayType(tuple(p.shape), dtype) for p in network.parameters}
     buffers = {p.name: ArrayType(tuple(p.shape), dtype) for p in network.buffers}
-    slots = {f"{name}/{slot}": array for slot in recipe.optimizer.slots for name, array in weights.items()}
+    slots = {
+        f"{name}/{slot}": array
+        for slot in recipe.optimizer.slots
+        for name, array in weights.items()
+    }
     step = {"step": ArrayType((), np.dtype(np.int64))} if recipe.optimizer.counts_steps else {}
     return weights | buffers | slots | step
 
@@ -53,11 +57,18 @@ def initial(network: Network, recipe: Recipe) -> State:
         In order of computation: weights, buffers, then each slot kind, then ``step`` (int64, shape ()) where the optimizer counts.
     """
     weights, buffers = (
-        {p.name: draw(p.initializer, p.shape, p.fan_in, p.fan_out, recipe.seed, p.name).astype(recipe.dtype) for p in part}
+        {
+            p.name: draw(p.initializer, p.shape, p.fan_in, p.fan_out, recipe.seed, p.name).astype(
+                recipe.dtype
+            )
+            for p in part
+        }
         for part in (network.parameters, network.buffers)
     )
     slots = {
-        f"{name}/{slot}": np.full_like(w, recipe.optimizer.begin(slot)) for slot in recipe.optimizer.slots for name, w in weights.items()
+        f"{name}/{slot}": np.full_like(w, recipe.optimizer.begin(slot))
+        for slot in recipe.optimizer.slots
+        for name, w in weights.items()
     }
     step = {"step": np.zeros((), np.int64)} if recipe.optimizer.counts_steps else {}
     return weights | buffers | slots | step
@@ -78,7 +89,11 @@ def weights(state: State) -> State:
 
 def without(arrays: State, parameters: frozenset[str]) -> State:
     """Return a state or a trace without some parameters, their slots and their gradients."""
-    return {k: a for k, a in arrays.items() if "/".join(k.removeprefix("gradient/").split("/")[:2]) not in parameters}
+    return {
+        k: a
+        for k, a in arrays.items()
+        if "/".join(k.removeprefix("gradient/").split("/")[:2]) not in parameters
+    }
 
 
 def cast(state: State, dtype: str) -> State:
@@ -86,7 +101,9 @@ def cast(state: State, dtype: str) -> State:
     return {name: a.astype(dtype) if a.dtype.kind == "f" else a.copy() for name, a in state.items()}
 
 
-def check(state: State, network: Network, recipe: Recipe, expected: dict[str, ArrayType] | None = None) -> State:
+def check(
+    state: State, network: Network, recipe: Recipe, expected: dict[str, ArrayType] | None = None
+) -> State:
     """Return `state` if it has the names, shapes and dtypes of this run.
 
     Parameters

@@ -125,10 +125,14 @@ def check_varied(path: Path, labels: NDArray[Any], classes: tuple[str, ...] = DI
     """Raise `DataError` unless at least two classes occur."""
     found = np.unique(labels)
     if len(found) == 1:
-        raise DataError(f"{path}: every label is {classes[int(found[0])]}; a classifier needs at least two classes")
+        raise DataError(
+            f"{path}: every label is {classes[int(found[0])]}; a classifier needs at least two classes"
+        )
 
 
-def check_whole(path: Path, what: str, values: NDArray[Any], most: int, each: str = "sample") -> None:
+def check_whole(
+    path: Path, what: str, values: NDArray[Any], most: int, each: str = "sample"
+) -> None:
     """Raise `DataError` for the first of `values` (n,) or (n, pixels) that is not a whole number from 0 to `most`."""
     if values.dtype.kind not in "uif":
         raise DataError(f"{path}: {what}s are of type {values.dtype}, not numbers")

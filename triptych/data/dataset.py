@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from ..errors import DataError, one_line
 
 DIGITS = tuple("0123456789")
-DARK = 64  # a set with no pixel of this value or above is a quarter as bright as it could be, or less
+DARK = (
+    64  # a set with no pixel of this value or above is a quarter as bright as it could be, or less
+)
 
 
 @dataclass(frozen=True)

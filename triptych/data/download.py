@@ -61,11 +61,19 @@ class Published:
         return len(self.members or self.sha256)
 
 
-_NAMES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+_NAMES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
 
 PUBLISHED: dict[str, Published] = {
     "mnist": Published(
-        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
+        (
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
         dict(
             zip(
                 _NAMES,
@@ -96,10 +104,24 @@ PUBLISHED: dict[str, Published] = {
                 strict=True,
             )
         ),
-        ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
+        (
+            "T-shirt/top",
+            "trouser",
+            "pullover",
+            "dress",
+            "coat",
+            "sandal",
+            "shirt",
+            "sneaker",
+            "bag",
+            "ankle boot",
+        ),
     ),
     "kmnist": Published(
-        ("https://codh.rois.ac.jp/kmnist/dataset/kmnist/", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
+        (
+            "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+            "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+        ),
         dict(
             zip(
                 _NAMES,
@@ -116,7 +138,9 @@ PUBLISHED: dict[str, Published] = {
     ),
     "cifar10": Published(
         ("https://www.cs.toronto.edu/~kriz/",),
-        {"cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"},
+        {
+            "cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+        },
         cifar.CLASSES,
         (*cifar.TRAIN, *cifar.TEST),
         most=256 * 2**20,
@@ -174,7 +198,10 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
                 resuming: Any = _Resuming(folder / f"{file}.part", published.most, progress)
                 pooch.retrieve(mirror + file, f"sha256:{sha256}", file, folder, downloader=resuming)
                 break
-            except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
+            except (
+                OSError,
+                ValueError,
+            ) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
                 failures.append((urlsplit(mirror).netloc, _brief(error)))
         else:
             raise DataError(_failed(name, file, failures))
@@ -203,8 +230,15 @@ def _unpack(archive: Path, members: tuple[str, ...]) -> None:
             for info in tar:
                 path = PurePosixPath(info.name)
                 if path.is_absolute() or ".." in path.parts:
-                    raise DataError(f"{archive}: '{one_line(info.name, 80)}' would lie outside the folder; nothing of the kind is unpacked")
-                if path.name in members and info.isfile() and info.size <= LIMIT and (content := tar.extractfile(info)):
+                    raise DataError(
+                        f"{archive}: '{one_line(info.name, 80)}' would lie outside the folder; nothing of the kind is unpacked"
+                    )
+                if (
+                    path.name in members
+                    and info.isfile()
+                    and info.size <= LIMIT
+                    and (content := tar.extractfile(info))
+                ):
                     files.write(archive.parent / path.name, content.read())
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise DataError(f"{archive}: cannot be unpacked ({one_line(error, 100)})") from None

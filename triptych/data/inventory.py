@@ -28,9 +28,18 @@ def inventory() -> list[Item]:
         items.append(_file("mnist_test.csv", Path("mnist_test.csv"), "used by default"))
     for name, published in download.PUBLISHED.items():
         found = download.here(name)
-        items += [_file(name, path, "" if published.members else _published(name, stem, path)) for stem, path in found.items()]
+        items += [
+            _file(name, path, "" if published.members else _published(name, stem, path))
+            for stem, path in found.items()
+        ]
         if lacking := published.count - len(found):
-            items.append(Item(name, f"{lacking} of {published.count} files missing", note=f"triptych data fetch {name}"))
+            items.append(
+                Item(
+                    name,
+                    f"{lacking} of {published.count} files missing",
+                    note=f"triptych data fetch {name}",
+                )
+            )
     kept = [path for path in sorted(decoded.folder().glob("*.npz")) if path.is_file()]
     return items + [_file("(decoded images)", path, "may be deleted") for path in kept]
 

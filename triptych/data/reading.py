@@ -37,7 +37,9 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.size and not all(1 <= side <= LARGEST for side in self.size):
-            raise DataError(f"size {self.size[0]}×{self.size[1]}: give whole numbers from 1 to {LARGEST}")
+            raise DataError(
+                f"size {self.size[0]}×{self.size[1]}: give whole numbers from 1 to {LARGEST}"
+            )
         if self.shape is not None:
             image_shape(self.shape)
 

@@ -22,7 +22,10 @@ NAMES = ("digits", *download.PUBLISHED)
 TEST_FRACTION = 0.1
 REORDERED_BYTES = 2**26  # that are copied at once where images are put in another order
 NO_ROWS = ("label", "shape")  # options for rows of numbers, and what they are for:
-MEANT_FOR = {"label": "a column of a CSV, an .npz or a Parquet file", "shape": "rows of numbers in a CSV or an .npz"}
+MEANT_FOR = {
+    "label": "a column of a CSV, an .npz or a Parquet file",
+    "shape": "rows of numbers in a CSV or an .npz",
+}
 
 
 @dataclass(frozen=True)
@@ -57,19 +60,60 @@ class Format:
 
 # A folder is what the first that fits says.
 FORMATS = (
-    Format("CSV", lambda path, options, _: csv.read(path, options), files=(".csv", ".csv.gz", ".csv.zip")),
+    Format(
+        "CSV",
+        lambda path, options, _: csv.read(path, options),
+        files=(".csv", ".csv.gz", ".csv.zip"),
+    ),
     Format("npz", lambda path, options, _: npz.read(path, options), files=(".npz",)),
-    Format("IDX", lambda path, options, _: idx.read(path, options), fits=idx.fits, sign="train-images-idx3-ubyte", ignores=NO_ROWS),
-    Format("CIFAR-10 binary", lambda path, _, __: cifar.read(path), fits=cifar.fits, sign="data_batch_1.bin", ignores=NO_ROWS),
-    Format("CIFAR-100 binary", lambda path, options, _: cifar.read_100(path, options), fits=cifar.fits_100, ignores=("shape",)),
-    Format("Parquet", parquet.read, (".parquet",), parquet.fits, "train*.parquet", decodes=True, ignores=("shape",)),
+    Format(
+        "IDX",
+        lambda path, options, _: idx.read(path, options),
+        fits=idx.fits,
+        sign="train-images-idx3-ubyte",
+        ignores=NO_ROWS,
+    ),
+    Format(
+        "CIFAR-10 binary",
+        lambda path, _, __: cifar.read(path),
+        fits=cifar.fits,
+        sign="data_batch_1.bin",
+        ignores=NO_ROWS,
+    ),
+    Format(
+        "CIFAR-100 binary",
+        lambda path, options, _: cifar.read_100(path, options),
+        fits=cifar.fits_100,
+        ignores=("shape",),
+    ),
+    Format(
+        "Parquet",
+        parquet.read,
+        (".parquet",),
+        parquet.fits,
+        "train*.parquet",
+        decodes=True,
+        ignores=("shape",),
+    ),
     Format("CSV files", pairs.read_csv, fits=pairs.csv_fits),
     Format("npz files", pairs.read_npz, fits=pairs.npz_fits),
-    Format("image files", folder.read, fits=folder.fits, sign="folder of images for each class", decodes=True, ignores=NO_ROWS),
+    Format(
+        "image files",
+        folder.read,
+        fits=folder.fits,
+        sign="folder of images for each class",
+        decodes=True,
+        ignores=NO_ROWS,
+    ),
 )
 
 
-def load(source: str | None = None, seed: int = 0, options: Options = PLAIN, progress: Progress | None = None) -> Dataset:
+def load(
+    source: str | None = None,
+    seed: int = 0,
+    options: Options = PLAIN,
+    progress: Progress | None = None,
+) -> Dataset:
     """Load a data set.
 
     Parameters
@@ -94,12 +138,16 @@ def load(source: str | None = None, seed: int = 0, options: Options = PLAIN, pro
     if source is None:
         source = default()
     if not source:
-        raise DataError("the data has an empty name; give a name or a path, or leave it out for the default")
+        raise DataError(
+            "the data has an empty name; give a name or a path, or leave it out for the default"
+        )
     try:
         path = Path(source).expanduser()
         there = path.exists()
     except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"{source[:60]}: not a path ({error.strerror if isinstance(error, OSError) else error})") from None
+        raise DataError(
+            f"{source[:60]}: not a path ({error.strerror if isinstance(error, OSError) else error})"
+        ) from None
     if there and source in NAMES:
         with hints.hidden(source, path):
             return _read(source, path, seed, options, progress)
@@ -107,7 +155,9 @@ def load(source: str | None = None, seed: int = 0, options: Options = PLAIN, pro
         return _read(source, path, seed, options, progress)
     if source in NAMES:
         return _named(source, seed, options)
-    near = suggest(source, NAMES) if os.sep not in source and "." not in source else "check the path"
+    near = (
+        suggest(source, NAMES) if os.sep not in source and "." not in source else "check the path"
+    )
     raise DataError(f"{source}: no such file or data set; {near}")
 
 
@@ -154,8 +204,12 @@ def stratified(
         )
     if in_place and whole.images.flags.writeable and whole.images.flags.c_contiguous:
         _reorder(whole.images, np.concatenate([order[~testing], order[testing]]))
-        return Split(whole.images[:kept], labels[~testing]), Split(whole.images[kept:], labels[testing])
-    return Split(whole.images[order[~testing]], labels[~testing]), Split(whole.images[order[testing]], labels[testing])
+        return Split(whole.images[:kept], labels[~testing]), Split(
+            whole.images[kept:], labels[testing]
+        )
+    return Split(whole.images[order[~testing]], labels[~testing]), Split(
+        whole.images[order[testing]], labels[testing]
+    )
 
 
 def _reorder(images: NDArray[Any], order: NDArray[Any]) -> None:
@@ -166,7 +220,9 @@ def _reorder(images: NDArray[Any], order: NDArray[Any]) -> None:
         flat[:, begin : begin + width] = flat[order, begin : begin + width]
 
 
-def _read(source: str, path: Path, seed: int, options: Options, progress: Progress | None) -> Dataset:
+def _read(
+    source: str, path: Path, seed: int, options: Options, progress: Progress | None
+) -> Dataset:
     """Read a file or folder in the format that it is found to have."""
     with checks.reading(path):
         folder = path.is_dir()
@@ -210,7 +266,11 @@ def _named(name: str, seed: int, options: Options) -> Dataset:
     if name == "digits":
         _refuse_size(name, options)
         _refuse_ignored(name, options, NO_ROWS)
-        return Dataset("digits", "scikit-learn's 1,797 digits, scaled to 28×28", *stratified(digits.read(), seed))
+        return Dataset(
+            "digits",
+            "scikit-learn's 1,797 digits, scaled to 28×28",
+            *stratified(digits.read(), seed),
+        )
     path, published = download.cache() / name, download.PUBLISHED[name]
     if len(download.here(name)) < published.count:
         raise DataError(f"{name} is not in {path}; get it with: triptych data fetch {name}")
@@ -224,7 +284,9 @@ def _named(name: str, seed: int, options: Options) -> Dataset:
 
 def _refuse_size(source: str, options: Options) -> None:
     if options.size:
-        raise DataError(f"{source}: its images have one size; --size is for image files and for Parquet")
+        raise DataError(
+            f"{source}: its images have one size; --size is for image files and for Parquet"
+        )
 
 
 def _refuse_ignored(source: str, options: Options, ignored: tuple[str, ...]) -> None:

@@ -19,7 +19,13 @@ BOUND = 1e-11  # float64, at every step of a whole run
 # and two correct engines have nothing in common. So a difference of one unit counts as equal, in a
 # gradient and in the slots that are means or sums of gradients; of their squares, its square.
 ROUNDING = float(np.finfo(np.float64).eps)
-FLOORS = {"gradients": ROUNDING, "velocity": ROUNDING, "m": ROUNDING, "v": ROUNDING**2, "u": ROUNDING**2}
+FLOORS = {
+    "gradients": ROUNDING,
+    "velocity": ROUNDING,
+    "m": ROUNDING,
+    "v": ROUNDING**2,
+    "u": ROUNDING**2,
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,9 @@ class Divergence:
         at = f"[{', '.join(map(str, self.index))}]" if self.index else ""
         of = f" ({self.error:.1e} of the largest)" if self.why == "value" else f" ({self.why})"
         where = f"{self.stage}, layer {self.layer}" if self.layer != "-" else self.stage
-        return f"{where}: {self.name}{at} is {self.candidate}, the reference has {self.reference}{of}"
+        return (
+            f"{where}: {self.name}{at} is {self.candidate}, the reference has {self.reference}{of}"
+        )
 
 
 def figures(reference: State, candidate: State, stage: str | None = None) -> dict[str, float]:
@@ -110,9 +118,13 @@ def first_divergence(
             shapes = ["not there" if a is None else str(a.shape) for a in (expected, found)]
             return Divergence(own, layer, name, (), shapes[0], shapes[1], np.inf, "missing")
         if found.shape != expected.shape:
-            return Divergence(own, layer, name, (), str(expected.shape), str(found.shape), np.inf, "shape")
+            return Divergence(
+                own, layer, name, (), str(expected.shape), str(found.shape), np.inf, "shape"
+            )
         if found.dtype != expected.dtype:
-            return Divergence(own, layer, name, (), str(expected.dtype), str(found.dtype), np.inf, "dtype")
+            return Divergence(
+                own, layer, name, (), str(expected.dtype), str(found.dtype), np.inf, "dtype"
+            )
         error = _ratio(_gap(expected, found), scales[kind])
         limit = bound
         if weights is not None and (kind == "weights" or name in shifted):
@@ -121,9 +133,20 @@ def first_divergence(
             with np.errstate(invalid="ignore"):
                 difference = np.abs(found.astype(np.float64) - expected)
             difference = np.where(np.isfinite(difference), difference, np.inf)
-            index = tuple(int(i) for i in np.unravel_index(int(np.argmax(difference)), difference.shape))
+            index = tuple(
+                int(i) for i in np.unravel_index(int(np.argmax(difference)), difference.shape)
+            )
             why = "value" if np.isfinite(error) else "not finite"
-            return Divergence(own, layer, name, index, f"{expected[index]:.17g}", f"{found[index]:.17g}", error, why)
+            return Divergence(
+                own,
+                layer,
+                name,
+                index,
+                f"{expected[index]:.17g}",
+                f"{found[index]:.17g}",
+                error,
+                why,
+            )
     return None
 
 

@@ -52,7 +52,13 @@ class Rounding:
 
 
 def shared_steps(
-    reference: Engine, exact: Engine, row: Engine, split: Split, schedule: BatchPlanner, start: State, stride: int = 4
+    reference: Engine,
+    exact: Engine,
+    row: Engine,
+    split: Split,
+    schedule: BatchPlanner,
+    start: State,
+    stride: int = 4,
 ) -> list[float]:
     """Follow the reference's own float32 run; at 16 steps of it let the row make one step from its state.
 
@@ -78,7 +84,13 @@ def shared_steps(
 
 
 def each_shared_step(
-    reference: Engine, exact: Engine, row: Engine, split: Split, schedule: BatchPlanner, start: State, stride: int = 4
+    reference: Engine,
+    exact: Engine,
+    row: Engine,
+    split: Split,
+    schedule: BatchPlanner,
+    start: State,
+    stride: int = 4,
 ) -> Iterator[float]:
     """Yield the errors of `shared_steps` one after the other, as they are measured."""
     own, finely, data = reference.upload(split), exact.upload(split), row.upload(split)
@@ -91,7 +103,9 @@ def each_shared_step(
         row.load(here)
         row.run(data, step)
         uncompared = schedule.network.zero_gradient_parameters
-        yield _error(_change(here, row.state(), uncompared), _change(here, exact.state(), uncompared))
+        yield _error(
+            _change(here, row.state(), uncompared), _change(here, exact.state(), uncompared)
+        )
         for onward in [step, *(next(steps) for _ in range(stride - 1))]:
             reference.run(own, onward)
     for engine in (reference, exact, row):
@@ -103,7 +117,9 @@ def judge(errors: list[float], own: list[float], proved: bool) -> Rounding:
     mine, numpy = float(np.median(errors)), float(np.median(own))
     if not np.isfinite(numpy):
         return Rounding("diverged", mine, numpy)
-    return Rounding("rounding" if mine <= FACTOR * numpy else "precision" if proved else "formula", mine, numpy)
+    return Rounding(
+        "rounding" if mine <= FACTOR * numpy else "precision" if proved else "formula", mine, numpy
+    )
 
 
 def twins(start: State, seed: int) -> list[State]:
@@ -112,7 +128,10 @@ def twins(start: State, seed: int) -> list[State]:
     kernel = start[first]
     mixed = (bits(kernel.size, seed, "twins") & np.uint64(1)).astype(bool).reshape(kernel.shape)
     targets = (np.inf, -np.inf, np.where(mixed, np.inf, -np.inf))
-    return [start | {first: np.nextafter(kernel, np.asarray(target, kernel.dtype))} for target in targets]
+    return [
+        start | {first: np.nextafter(kernel, np.asarray(target, kernel.dtype))}
+        for target in targets
+    ]
 
 
 @dataclass(frozen=True)
@@ -137,24 +156,33 @@ def drift(network: Network, reference: Look, other: Look) -> dict[str, float]:
         ``apart``, the largest |difference| of a weight, and ``flips``, how many ReLU outputs of the probe are on the
         other side of zero.
     """
-    return {"apart": apart(reference.state, other.state), "flips": sign_flips(network, reference.trace, other.trace)}
+    return {
+        "apart": apart(reference.state, other.state),
+        "flips": sign_flips(network, reference.trace, other.trace),
+    }
 
 
 def apart(a: State, b: State) -> float:
     """Return the largest |difference| of any weight."""
     mine, other = weights(a), weights(b)
-    return float(np.max([np.abs(mine[name] - other[name]).max() for name in mine]))  # NaN where any is
+    return float(
+        np.max([np.abs(mine[name] - other[name]).max() for name in mine])
+    )  # NaN where any is
 
 
 def sign_flips(network: Network, a: State, b: State) -> int:
     """Return how many ReLU outputs of two traces are on different sides of zero."""
-    relus = [f"output/{place.layer.name}" for place in network.places if isinstance(place.layer, ReLU)]
+    relus = [
+        f"output/{place.layer.name}" for place in network.places if isinstance(place.layer, ReLU)
+    ]
     return sum(int(((a[name] > 0) != (b[name] > 0)).sum()) for name in relus)
 
 
 def _change(before: State, after: State, uncompared: frozenset[str]) -> NDArray[Any]:
     old = without(weights(before), uncompared)
-    return np.concatenate([(after[name].astype(np.float64) - old[name].astype(np.float64)).ravel() for name in old])
+    return np.concatenate(
+        [(after[name].astype(np.float64) - old[name].astype(np.float64)).ravel() for name in old]
+    )
 
 
 def _error(found: NDArray[Any], truth: NDArray[Any]) -> float:

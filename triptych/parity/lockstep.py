@@ -86,16 +86,25 @@ class Outcome:
 
     def see(self, reference: State, candidate: State, rule: Rule, stage: str | None = None) -> bool:
         """Compare, remember, and return whether the row is still in bound."""
-        reference, candidate = (without(arrays, rule.uncompared) for arrays in (reference, candidate))
+        reference, candidate = (
+            without(arrays, rule.uncompared) for arrays in (reference, candidate)
+        )
         for kind, figure in figures(reference, candidate, stage).items():
             kind = "outputs" if kind.startswith("output/") else kind
             self.worst[kind] = max(self.worst.get(kind, 0.0), figure)
-        self.divergence = first_divergence(reference, candidate, rule.bound, stage, weights=rule.weights, shifted=rule.shifted)
+        self.divergence = first_divergence(
+            reference, candidate, rule.bound, stage, weights=rule.weights, shifted=rule.shifted
+        )
         return self.divergence is None
 
 
 def walk(
-    reference: Engine, candidate: Engine, split: Split, steps: Iterable[Plan], start: State, rule: Rule | None = None
+    reference: Engine,
+    candidate: Engine,
+    split: Split,
+    steps: Iterable[Plan],
+    start: State,
+    rule: Rule | None = None,
 ) -> Iterator[Outcome]:
     """Take both engines through the same steps and compare everything at each.
 
@@ -131,7 +140,11 @@ def walk(
         first = at == 0
         if rule.amplifies_rounding:
             candidate.load(reference.state())
-        if outcome.see(reference.trace(own, step, outputs=first), candidate.trace(data, step, outputs=first), rule):
+        if outcome.see(
+            reference.trace(own, step, outputs=first),
+            candidate.trace(data, step, outputs=first),
+            rule,
+        ):
             reference.run(own, step)
             candidate.run(data, step)
             if outcome.see({"loss": reference.wait()[0]}, {"loss": candidate.wait()[0]}, rule):

@@ -25,7 +25,9 @@ LOOKS = 10  # how often a float32 trajectory is looked at
 SECONDS_TO_BUILD = 3.0  # a row's engines, their first steps compiled
 SECONDS_PER_MEGABYTE = 0.004  # of arrays that are copied, sent to another process and compared
 SECONDS_PER_MESSAGE = 0.0005
-NUMPY_STEPS = 2  # of each step of the walk: its gradients are computed for the trace and for the run
+NUMPY_STEPS = (
+    2  # of each step of the walk: its gradients are computed for the trace and for the run
+)
 CANDIDATE_STEPS = 3  # the same in another engine, whose step is taken to be half as long again
 TWINS = 3
 
@@ -41,11 +43,20 @@ class Case:
     def schedule(self, samples: int, dtype: str) -> BatchPlanner:
         """Return a schedule that is long enough for the steps."""
         block = 64 if self.network.multiplications < LIGHT else 4
-        one = BatchPlanner(self.network, replace(self.recipe, dtype=dtype, epochs=1, random="matched"), samples, block)
-        return replace(one, recipe=replace(one.recipe, epochs=-(-self.steps // one.steps_per_epoch)))
+        one = BatchPlanner(
+            self.network,
+            replace(self.recipe, dtype=dtype, epochs=1, random="matched"),
+            samples,
+            block,
+        )
+        return replace(
+            one, recipe=replace(one.recipe, epochs=-(-self.steps // one.steps_per_epoch))
+        )
 
 
-def verify(dataset: Dataset, cases: list[Case], rows: list[Spec], *, threads: int = 1, device: str = "cpu") -> Iterator[Event]:
+def verify(
+    dataset: Dataset, cases: list[Case], rows: list[Spec], *, threads: int = 1, device: str = "cpu"
+) -> Iterator[Event]:
     """Prove every row against NumPy in every case.
 
     Parameters
@@ -77,7 +88,9 @@ def verify(dataset: Dataset, cases: list[Case], rows: list[Spec], *, threads: in
         for spec in rows[1:]:
             yield {"type": "importing", "key": spec.key, "label": spec.label}
             try:
-                remotes[spec.key] = Remote(spec.engine, spec.backend, threads=threads, device=device)
+                remotes[spec.key] = Remote(
+                    spec.engine, spec.backend, threads=threads, device=device
+                )
                 remotes[spec.key].greet()
             except EngineError as error:
                 if spec.key in remotes:
@@ -87,9 +100,18 @@ def verify(dataset: Dataset, cases: list[Case], rows: list[Spec], *, threads: in
         if not candidates:
             return
         yield {"type": "estimating"}
-        yield {"type": "estimate", "seconds": estimate(dataset.train, cases, numpy), "rows": len(candidates)}
+        yield {
+            "type": "estimate",
+            "seconds": estimate(dataset.train, cases, numpy),
+            "rows": len(candidates),
+        }
         for case in cases:
-            yield {"type": "case", "network": case.network, "recipe": case.recipe, "steps": case.steps}
+            yield {
+                "type": "case",
+                "network": case.network,
+                "recipe": case.recipe,
+                "steps": case.steps,
+            }
             for spec in candidates:
                 yield {"type": "row", "key": spec.key, "label": spec.label}
                 if spec.key not in remotes:
@@ -97,7 +119,12 @@ def verify(dataset: Dataset, cases: list[Case], rows: list[Spec], *, threads: in
                 try:
                     yield from _prove(dataset.train, case, spec, numpy, remotes[spec.key])
                 except EngineError as error:
-                    yield {"type": "failed", "key": spec.key, "label": spec.label, "why": str(error)}
+                    yield {
+                        "type": "failed",
+                        "key": spec.key,
+                        "label": spec.label,
+                        "why": str(error),
+                    }
                     remotes.pop(spec.key).close()
     finally:
         for remote in [numpy, *remotes.values()]:
@@ -160,7 +187,14 @@ def _prove(split: Split, case: Case, spec: Spec, numpy: Remote, remote: Remote) 
     start = state.initial(case.network, schedule.recipe)
     reference, exact = (r.build("float64", case.network, schedule.recipe) for r in (numpy, remote))
     outcome = lockstep.Outcome()
-    for outcome in lockstep.walk(reference, exact, split, schedule.proof(case.steps), start, lockstep.rule(case.network, schedule.recipe)):
+    for outcome in lockstep.walk(
+        reference,
+        exact,
+        split,
+        schedule.proof(case.steps),
+        start,
+        lockstep.rule(case.network, schedule.recipe),
+    ):
         done = outcome.at + 1
         # The smaller last batch is one step more where the others did not reach it.
         yield {"type": "walking", "done": done, "steps": max(done, case.steps)} | said
@@ -169,25 +203,45 @@ def _prove(split: Split, case: Case, spec: Spec, numpy: Remote, remote: Remote) 
     yield {"type": "walked", "outcome": outcome, "blocks": blocked} | said
     exact.drop()
     if case.recipe.dtype == "float32":
-        yield from _float32(split, case, numpy, remote, reference, outcome.equal and blocked.equal, said)
+        yield from _float32(
+            split, case, numpy, remote, reference, outcome.equal and blocked.equal, said
+        )
     reference.drop()
 
 
 def _float32(
-    split: Split, case: Case, numpy: Remote, remote: Remote, exact: RemoteEngine, proved: bool, said: dict[str, Any]
+    split: Split,
+    case: Case,
+    numpy: Remote,
+    remote: Remote,
+    exact: RemoteEngine,
+    proved: bool,
+    said: dict[str, Any],
 ) -> Iterator[Event]:
     schedule = case.schedule(len(split), "float32")
     start = state.initial(case.network, schedule.recipe)
-    reference, yardstick = (numpy.build(key, case.network, schedule.recipe) for key in ("float32", "yardstick"))
+    reference, yardstick = (
+        numpy.build(key, case.network, schedule.recipe) for key in ("float32", "yardstick")
+    )
     row = remote.build("float32", case.network, schedule.recipe)
-    own, errors = (float32.shared_steps(reference, exact, engine, split, schedule, start) for engine in (yardstick, row))
+    own, errors = (
+        float32.shared_steps(reference, exact, engine, split, schedule, start)
+        for engine in (yardstick, row)
+    )
     yield {"type": "rounding", "rounding": float32.judge(errors, own, proved)} | said
     # The trajectory, beside three one-ulp twins: drawn as evidence, never judged.
     twins = [numpy.build(f"twin{i}", case.network, schedule.recipe) for i in range(3)]
-    probe, engines = schedule.probe(float32.PROBE_ROWS), {"row": row} | {f"twin{i}": twin for i, twin in enumerate(twins)}
+    probe, engines = (
+        schedule.probe(float32.PROBE_ROWS),
+        {"row": row} | {f"twin{i}": twin for i, twin in enumerate(twins)},
+    )
     data = {name: engine.upload(split) for name, engine in engines.items()}
     own = reference.upload(split)
-    for engine, begin in zip([reference, row, *twins], [start, start, *float32.twins(start, case.recipe.seed)], strict=True):
+    for engine, begin in zip(
+        [reference, row, *twins],
+        [start, start, *float32.twins(start, case.recipe.seed)],
+        strict=True,
+    ):
         engine.load(begin)
     every = max(1, case.steps // LOOKS)
     for done, plan in enumerate(islice(schedule.singles(), case.steps), 1):
@@ -196,7 +250,10 @@ def _float32(
             engine.run(data[name], plan)
         if done % every == 0 or done == case.steps:
             seen = float32.look(reference, own, probe)
-            found = {name: float32.drift(case.network, seen, float32.look(e, data[name], probe)) for name, e in engines.items()}
+            found = {
+                name: float32.drift(case.network, seen, float32.look(e, data[name], probe))
+                for name, e in engines.items()
+            }
             yield {"type": "drift", "step": done} | said | found
             for engine in (reference, *engines.values()):
                 engine.wait()

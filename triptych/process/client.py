@@ -77,7 +77,9 @@ class Remote:
         """Wait until the framework is imported; return the seconds that its import took."""
         return self._receive()[0]["import_s"]
 
-    def ask(self, do: str, arrays: State | None = None, **values: Any) -> tuple[protocol.Message, State]:
+    def ask(
+        self, do: str, arrays: State | None = None, **values: Any
+    ) -> tuple[protocol.Message, State]:
         """Send one message and wait for its answer.
 
         Raises
@@ -124,8 +126,14 @@ class Remote:
 
     def build(self, key: str, network: Network, recipe: Recipe) -> "RemoteEngine":
         """Build an engine in the worker and return its stand-in."""
-        about: dict[str, Any] = {"engine": self.entry.name, "backend": self.backend, "device": self.device}
-        answer, _ = self.ask("build", key=key, network=network.to_json(), recipe=recipe.to_json(), **about)
+        about: dict[str, Any] = {
+            "engine": self.entry.name,
+            "backend": self.backend,
+            "device": self.device,
+        }
+        answer, _ = self.ask(
+            "build", key=key, network=network.to_json(), recipe=recipe.to_json(), **about
+        )
         return RemoteEngine(self, key, answer["device"], answer["build_s"])
 
     def send_split(self, split: Split) -> str:
@@ -196,7 +204,9 @@ class RemoteEngine:
         return self.remote.ask("logits", key=self.key, name=data)[1]["logits"]
 
     def trace(self, data: str, plan: Plan, *, outputs: bool = True) -> State:
-        return self.remote.ask("trace", protocol.pack_plans([plan]), key=self.key, name=data, outputs=outputs)[1]
+        return self.remote.ask(
+            "trace", protocol.pack_plans([plan]), key=self.key, name=data, outputs=outputs
+        )[1]
 
     def drop(self) -> None:
         """Let the worker forget this engine and its data."""

@@ -12,8 +12,19 @@ from ..core import registry
 from ..errors import EngineError, counted
 from . import search_path
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-KERNEL_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE", "ONEDNN_MAX_CPU_ISA")
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+KERNEL_VARIABLES = (
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_DEBUG_CPU_TYPE",
+    "ONEDNN_MAX_CPU_ISA",
+)
 
 
 def environment(threads: int, device: str) -> dict[str, str]:
@@ -35,7 +46,9 @@ def environment(threads: int, device: str) -> dict[str, str]:
     }
     settings |= search_path.for_children()  # a worker finds this package, installed or not
     for entry in registry.entries().values():
-        settings |= {name: value.format(threads=threads) for name, value in entry.environment.items()}
+        settings |= {
+            name: value.format(threads=threads) for name, value in entry.environment.items()
+        }
     return os.environ | settings | ({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {})
 
 
@@ -57,7 +70,12 @@ def describe() -> dict[str, Any]:
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "versions": {name: v for e in registry.entries().values() for name in (e.requires, *e.packages) if (v := _version(name))},
+        "versions": {
+            name: v
+            for e in registry.entries().values()
+            for name in (e.requires, *e.packages)
+            if (v := _version(name))
+        },
     }
 
 
@@ -78,7 +96,9 @@ def blas() -> list[str]:
 
     found: list[str] = []
     for info in threadpool_info():
-        parts = [str(info[key]) for key in ("internal_api", "version", "architecture") if info.get(key)]
+        parts = [
+            str(info[key]) for key in ("internal_api", "version", "architecture") if info.get(key)
+        ]
         threads = counted(info["num_threads"], "thread")
         found.append(f"{' '.join(parts)}, {threads}")
     return sorted(found)  # the system lists them in an order of its own
@@ -135,8 +155,12 @@ def tree_cpu_seconds(pid: int) -> float:
     except psutil.Error:
         return -1.0
     # What a child used that has ended is in its parent's children's times.
-    ended = sum(getattr(t, "children_user", 0.0) + getattr(t, "children_system", 0.0) for t in times)
-    return round(ended + sum(t.user + t.system for t in times), 2)  # hundredths are what the system counts in
+    ended = sum(
+        getattr(t, "children_user", 0.0) + getattr(t, "children_system", 0.0) for t in times
+    )
+    return round(
+        ended + sum(t.user + t.system for t in times), 2
+    )  # hundredths are what the system counts in
 
 
 def _version(name: str) -> str | None:

@@ -50,5 +50,7 @@ class Workers:
         return begun
 
     def _begin(self, spec: Spec) -> tuple[Remote, float]:
-        remote = self._untaken[spec.key] = Remote(spec.engine, spec.backend, threads=self.threads, device=self.device)
+        remote = self._untaken[spec.key] = Remote(
+            spec.engine, spec.backend, threads=self.threads, device=self.device
+        )
         return remote, remote.greet()

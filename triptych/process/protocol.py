@@ -43,7 +43,9 @@ def receive(stream: IO[bytes]) -> tuple[Message, State]:
     (length,) = struct.unpack_from("<Q", blob)
     header = json.loads(blob[8 : 8 + length])["__metadata__"]
     arrays = load(blob)
-    return json.loads(header["message"]), {name: arrays[name] for name in json.loads(header["order"])}
+    return json.loads(header["message"]), {
+        name: arrays[name] for name in json.loads(header["order"])
+    }
 
 
 def pack_plans(plans: Sequence[Plan]) -> State:
@@ -63,7 +65,11 @@ def unpack_plans(arrays: State) -> list[Plan]:
     plans: list[Plan] = []
     while (start := f"{len(plans)}/") + "rate" in arrays:
         keep, augment = (
-            {name.removeprefix(part): drawn for name, drawn in arrays.items() if name.startswith(part)}
+            {
+                name.removeprefix(part): drawn
+                for name, drawn in arrays.items()
+                if name.startswith(part)
+            }
             for part in (f"{start}keep/", f"{start}augment/")
         )
         plans.append(Plan(arrays[f"{start}rate"], arrays.get(f"{start}order"), keep, augment))

@@ -62,7 +62,9 @@ def for_children() -> dict[str, str]:
         ``PYTHONPATH``: the folder of this package, then the inherited entries; and ``PYTHONSAFEPATH``.
     """
     inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    kept = [os.path.abspath(entry) for entry in inherited if entry and not _untrusted(entry, os.curdir)]
+    kept = [
+        os.path.abspath(entry) for entry in inherited if entry and not _untrusted(entry, os.curdir)
+    ]
     return {"PYTHONPATH": os.pathsep.join([ROOT, *kept]), "PYTHONSAFEPATH": "1"}
 
 

@@ -9,7 +9,9 @@ import time
 from importlib import import_module
 
 _before = time.perf_counter()
-if __name__ == "__main__":  # before anything of ours brings NumPy in: the framework's import is timed alone
+if (
+    __name__ == "__main__"
+):  # before anything of ours brings NumPy in: the framework's import is timed alone
     import_module(sys.argv[1])
 IMPORT_SECONDS = time.perf_counter() - _before
 
@@ -41,16 +43,33 @@ class Worker:
         self.natives: dict[tuple[str, str], registry.DeviceSplit] = {}
         self.dtypes: dict[str, str] = {}
 
-    def build(self, arrays: State, key: str, engine: str, network: Any, recipe: Any, device: str, backend: str) -> Reply:
+    def build(
+        self,
+        arrays: State,
+        key: str,
+        engine: str,
+        network: Any,
+        recipe: Any,
+        device: str,
+        backend: str,
+    ) -> Reply:
         before = time.perf_counter()
-        built = self.create(engine, Network.from_json(network), Recipe.from_json(recipe), device=device, backend=backend)
+        built = self.create(
+            engine,
+            Network.from_json(network),
+            Recipe.from_json(recipe),
+            device=device,
+            backend=backend,
+        )
         self.engines[key] = built
         self.dtypes[key] = recipe["dtype"]
         return {"build_s": time.perf_counter() - before, "device": built.device}, {}
 
     def drop(self, arrays: State, key: str) -> Reply:
         del self.engines[key], self.dtypes[key]
-        self.natives = {k: native for k, native in self.natives.items() if k[0] in self.dtypes.values()}
+        self.natives = {
+            k: native for k, native in self.natives.items() if k[0] in self.dtypes.values()
+        }
         return {}, {}
 
     def split(self, arrays: State, name: str) -> Reply:
@@ -71,7 +90,11 @@ class Worker:
         return {}, self.engines[key].state()
 
     def run(self, arrays: State, key: str, name: str) -> Reply:
-        engine, native, plans = self.engines[key], self._native(key, name), protocol.unpack_plans(arrays)
+        engine, native, plans = (
+            self.engines[key],
+            self._native(key, name),
+            protocol.unpack_plans(arrays),
+        )
         wall, cpu = time.perf_counter(), time.process_time()
         for plan in plans:
             engine.run(native, plan)

@@ -45,7 +45,11 @@ def is_original(results: dict[str, Any]) -> bool:
     data = results["runs"][0]["data"]
     same_recipe = replace(recipe, seed=0, dtype="float32", random="matched") == Recipe()
     same_data = (data["name"], data["train"], data["test"]) == (DATA, TRAINING_IMAGES, TEST_IMAGES)
-    return same_recipe and same_data and _shape(Network.from_json(results["network"])) == _shape(get("classic"))
+    return (
+        same_recipe
+        and same_data
+        and _shape(Network.from_json(results["network"])) == _shape(get("classic"))
+    )
 
 
 def _shape(network: Network) -> tuple[Any, ...]:
@@ -62,7 +66,11 @@ def answers(results: dict[str, Any]) -> list[Answer]:
     if not is_original(results):
         return []
     run = results["runs"][0]
-    rows: dict[str, Row] = {row["engine"]: row for key, row in run["rows"].items() if key == row["engine"] and row["accuracy"]}
+    rows: dict[str, Row] = {
+        row["engine"]: row
+        for key, row in run["rows"].items()
+        if key == row["engine"] and row["accuracy"]
+    }
     timed = {engine: row for engine, row in rows.items() if row["training_seconds"]}
     found = [
         Answer(
@@ -73,7 +81,10 @@ def answers(results: dict[str, Any]) -> list[Answer]:
         if engine in rows
     ]
     found += [
-        Answer(f"{timed[engine]['label']} trains in {low}–{high} s", f"{timed[engine]['training_seconds']:.2f} s")
+        Answer(
+            f"{timed[engine]['label']} trains in {low}–{high} s",
+            f"{timed[engine]['training_seconds']:.2f} s",
+        )
         for engine, (low, high) in SECONDS.items()
         if engine in timed
     ]
@@ -96,8 +107,15 @@ def answers(results: dict[str, Any]) -> list[Answer]:
 
 def _from_numpy_to_tensorflow(numpy: Row, tensorflow: Row) -> list[Answer]:
     gain = 100 * (tensorflow["accuracy"]["value"] - numpy["accuracy"]["value"])
-    differ = f"{tensorflow['differing_predictions']} of {numpy['accuracy']['of']:,} predictions differ"
-    found = [Answer(f"TensorFlow is {BETTER[0]}–{BETTER[1]} % more accurate than NumPy", f"{gain:+.2f} percentage points; {differ}")]
+    differ = (
+        f"{tensorflow['differing_predictions']} of {numpy['accuracy']['of']:,} predictions differ"
+    )
+    found = [
+        Answer(
+            f"TensorFlow is {BETTER[0]}–{BETTER[1]} % more accurate than NumPy",
+            f"{gain:+.2f} percentage points; {differ}",
+        )
+    ]
     if ratio := tensorflow["ratio"]:
         times = f"{1 / ratio['median']:.2f} times as fast"
         found.append(Answer(f"TensorFlow is {FASTER[0]}–{FASTER[1]} times as fast as NumPy", times))
@@ -110,7 +128,11 @@ def _in_words(subject: str, rows: dict[str, Row], describe: Callable[[Row], str]
 
 
 def _memory(row: Row) -> str:
-    return f"peak of {row['peak_bytes'] / 2**20:,.0f} MB" if row["peak_bytes"] else "not available on this system"
+    return (
+        f"peak of {row['peak_bytes'] / 2**20:,.0f} MB"
+        if row["peak_bytes"]
+        else "not available on this system"
+    )
 
 
 def _code(row: Row) -> str:

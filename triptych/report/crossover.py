@@ -38,17 +38,27 @@ def of(results: dict[str, Any], rows: Rows) -> dict[str, Any] | None:
     except TriptychError:
         return None
     devices = {row["device"] for run in results["runs"] for row in run["rows"].values()} - {None}
-    if found.processor != results["machine"]["processor"] or len(shape) != 3 or not are_pictures(shape) or devices - {"cpu"}:
+    if (
+        found.processor != results["machine"]["processor"]
+        or len(shape) != 3
+        or not are_pictures(shape)
+        or devices - {"cpu"}
+    ):
         return None
     others = [spec for spec in found.rows if spec.key in advisor.fitted and spec.key not in rows]
-    all_rows = rows | {spec.key: {"name": spec.label, "color": style(spec.engine, spec.backend).css} for spec in others}
+    all_rows = rows | {
+        spec.key: {"name": spec.label, "color": style(spec.engine, spec.backend).css}
+        for spec in others
+    }
     recipe = Recipe.from_json(results["recipe"])
     return {
         "networks": len(found.samples),
         "note": calibration.aged(found),
         "absent": advisor.absent(),
         "remark": _remark(results, recipe, advisor),
-        "panels": [panel | {"rows": all_rows} for panel in plot.panels(advisor, shape, recipe.optimizer)],
+        "panels": [
+            panel | {"rows": all_rows} for panel in plot.panels(advisor, shape, recipe.optimizer)
+        ],
     }
 
 

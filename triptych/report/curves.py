@@ -39,18 +39,41 @@ def curves(events: Iterable[dict[str, Any]], rows: dict[str, dict[str, str]]) ->
         return [_number(look["rows"].get(key, {}).get(what)) for look in looks]
 
     twins = [
-        {"name": f"{rows[present[0]]['name']} + 1 ulp ({i + 1})", "color": "var(--twin)", "dash": "4 3", "faint": True}
+        {
+            "name": f"{rows[present[0]]['name']} + 1 ulp ({i + 1})",
+            "color": "var(--twin)",
+            "dash": "4 3",
+            "faint": True,
+        }
         | {"x": steps, "y": [look["twins"][i]["apart"] for look in looks]}
         for i in range(len(looks[0]["twins"]) if looks and present else 0)
     ]
     apart = [line(key, steps, looked(key, "apart")) for key in present[1:]]
     return {
-        "loss": {"x": "step", "y": "loss", "from": 0, "series": [line(key, *thinned(losses[key])) for key in present]},
-        "accuracy": {"x": "step", "y": "accuracy", "series": [line(key, steps, looked(key, "accuracy")) for key in present]},
-        "apart": {"x": "step", "y": "largest weight difference", "log": True, "series": apart + twins},
+        "loss": {
+            "x": "step",
+            "y": "loss",
+            "from": 0,
+            "series": [line(key, *thinned(losses[key])) for key in present],
+        },
+        "accuracy": {
+            "x": "step",
+            "y": "accuracy",
+            "series": [line(key, steps, looked(key, "accuracy")) for key in present],
+        },
+        "apart": {
+            "x": "step",
+            "y": "largest weight difference",
+            "log": True,
+            "series": apart + twins,
+        },
         "times": {key: values for key, values in times.items() if values},
         "flips": {
-            "rows": {key: int(looks[-1]["rows"][key]["flips"]) for key in present[1:] if key in looks[-1]["rows"]},
+            "rows": {
+                key: int(looks[-1]["rows"][key]["flips"])
+                for key in present[1:]
+                if key in looks[-1]["rows"]
+            },
             "twins": [int(twin["flips"]) for twin in looks[-1]["twins"]],
         }
         if looks

@@ -24,7 +24,10 @@ def write(folder: Path) -> list[Path]:
 
     run = read_results(folder)["runs"][0]
     styles = {key: style(row["engine"], row["backend"]) for key, row in run["rows"].items()}
-    rows = {key: {"name": row["label"], "color": styles[key].light, "key": key} for key, row in run["rows"].items()}
+    rows = {
+        key: {"name": row["label"], "color": styles[key].light, "key": key}
+        for key, row in run["rows"].items()
+    }
     drawn = curves((e for e in read_log(folder)[0] if e.get("seed") == run["seed"]), rows)
     paths: list[Path] = []
 
@@ -43,7 +46,9 @@ def write(folder: Path) -> list[Path]:
         save(figure, name)
     figure = Figure(figsize=(6.4, 0.7 * len(drawn["times"]) + 1.6))
     axes = figure.subplots()
-    draw_times(axes, drawn["times"], rows, {key: row.get("step") for key, row in run["rows"].items()})
+    draw_times(
+        axes, drawn["times"], rows, {key: row.get("step") for key, row in run["rows"].items()}
+    )
     axes.set_title(run["title"], wrap=True, fontsize=10)
     save(figure, "step-time")
     return paths
@@ -70,7 +75,14 @@ def draw_lines(axes: Any, spec: dict[str, Any], dashes: dict[str, Any]) -> None:
             continue
         thicker = min(2.5, 8 / len(solid))  # thick to thin: equal curves are seen to coincide
         width = 1.5 + thicker * (len(solid) - 1 - solid.index(series))
-        axes.plot(series["x"], values, label=series["name"], lw=width, color=series["color"], ls=dashes[series["key"]])
+        axes.plot(
+            series["x"],
+            values,
+            label=series["name"],
+            lw=width,
+            color=series["color"],
+            ls=dashes[series["key"]],
+        )
     positive = any(np.any(np.array(series["y"], float) > 0) for series in spec["series"])
     if spec.get("log") and positive:
         axes.set_yscale("log")
@@ -83,7 +95,9 @@ def draw_lines(axes: Any, spec: dict[str, Any], dashes: dict[str, Any]) -> None:
         axes.legend(fontsize=8, handlelength=3)
 
 
-def draw_times(axes: Any, times: dict[str, list[float]], rows: dict[str, dict[str, str]], steps: dict[str, Any]) -> None:
+def draw_times(
+    axes: Any, times: dict[str, list[float]], rows: dict[str, dict[str, str]], steps: dict[str, Any]
+) -> None:
     """Draw the time of each block as a dot, and below the dots the interval of their median.
 
     Parameters
@@ -97,13 +111,20 @@ def draw_times(axes: Any, times: dict[str, list[float]], rows: dict[str, dict[st
         By row: ``low``, ``median`` and ``high``, in seconds.
     """
     for i, (key, values) in enumerate(times.items()):
-        axes.plot(values, [i] * len(values), "o", alpha=0.3, color=rows[key]["color"], gid=f"{key}-dots")
+        axes.plot(
+            values, [i] * len(values), "o", alpha=0.3, color=rows[key]["color"], gid=f"{key}-dots"
+        )
         if step := steps[key]:
             low, median, high = (step[name] * 1e3 for name in ("low", "median", "high"))
             errors = [[median - low], [high - median]]
             color = rows[key]["color"]
-            axes.errorbar(median, i + BAR, xerr=errors, fmt="|", ms=9, mew=2, lw=2.5, capsize=4, color=color)
+            axes.errorbar(
+                median, i + BAR, xerr=errors, fmt="|", ms=9, mew=2, lw=2.5, capsize=4, color=color
+            )
     axes.set_yticks(range(len(times)), [rows[key]["name"] for key in times])
     axes.set_ylim(max(len(times), 1) - 1 + MARGIN, -MARGIN)  # the first row is on top
-    axes.set(xlim=(0, None), xlabel="ms a step: a dot is a block, the bar is the 95 % interval of the median")
+    axes.set(
+        xlim=(0, None),
+        xlabel="ms a step: a dot is a block, the bar is the 95 % interval of the median",
+    )
     axes.grid(axis="x", alpha=0.3)

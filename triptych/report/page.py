@@ -27,11 +27,27 @@ from .curves import POINTS, curves
 
 ASSETS = Path(__file__).parent / "assets"
 UNITS = 16  # hidden units shown of each row
-INVISIBLE = 1 / 64  # a smaller difference of two weights, over the largest weight, is not seen in a picture
+INVISIBLE = (
+    1 / 64
+)  # a smaller difference of two weights, over the largest weight, is not seen in a picture
 FEW_NAMES = 3  # as many rows are listed by name in a heading
 LISTED = 5  # of the most frequent confusions
 BUSY_SHARE = 0.9  # of the wall time: with less processor time a row had to wait
-NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+NUMBERS = (
+    "none",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+)
 
 Row = dict[str, Any]
 Picture = NDArray[np.uint8]
@@ -52,35 +68,57 @@ def write(folder: Path) -> Path:
     network = Network.from_json(results["network"])
     recipe = Recipe.from_json(results["recipe"])
     styles = {key: style(row["engine"], row["backend"]) for key, row in run["rows"].items()}
-    drawn_as = {key: {"name": row["label"], "color": styles[key].css, "dash": styles[key].dash} for key, row in run["rows"].items()}
+    drawn_as = {
+        key: {"name": row["label"], "color": styles[key].css, "dash": styles[key].dash}
+        for key, row in run["rows"].items()
+    }
     events = (event for event in read_log(folder)[0] if event.get("seed") == run["seed"])
     drawn = curves(events, drawn_as)
     prefix = f"seed-{run['seed']}/" if len(results["runs"]) > 1 else ""
     busy = is_busy(run)
     reference = next(iter(run["rows"].values()))
     rows = [
-        row | {"key": key, "color": styles[key].css, "speed": "" if busy else _speed(row, reference)} for key, row in run["rows"].items()
+        row
+        | {"key": key, "color": styles[key].css, "speed": "" if busy else _speed(row, reference)}
+        for key, row in run["rows"].items()
     ]
     pictures = mistakes.are_pictures(run["data"]["image"])
     samples = "image" if pictures else "sample"
-    step = [_interval(run["rows"][key], drawn_as[key], times) for key, times in drawn.pop("times").items() if run["rows"][key].get("step")]
+    step = [
+        _interval(run["rows"][key], drawn_as[key], times)
+        for key, times in drawn.pop("times").items()
+        if run["rows"][key].get("step")
+    ]
     kinds = _kinds(rows, recipe)
     for row in rows:
-        row["state"] = _largest([row["float64"]["worst"].get(kind, 0) for kind in kinds["own"]]) if row["float64"] else None
+        row["state"] = (
+            _largest([row["float64"]["worst"].get(kind, 0) for kind in kinds["own"]])
+            if row["float64"]
+            else None
+        )
     flips = drawn.pop("flips")
     classes = run["data"].get("class_names", DIGITS)
     confusions = _confusions(rows, classes)
-    known = crossover.of(results, {key: {name: line[name] for name in ("name", "color")} for key, line in drawn_as.items()})
+    known = crossover.of(
+        results,
+        {key: {name: line[name] for name in ("name", "color")} for key, line in drawn_as.items()},
+    )
     data = drawn | {
         "step": {"x": "ms a step", "rows": step},
         "map": known and known["panels"],
         "confusion": [
-            {"classes": classes, "samples": samples} | {name: group[name] for name in ("counts", "changed")} for group in confusions
+            {"classes": classes, "samples": samples}
+            | {name: group[name] for name in ("counts", "changed")}
+            for group in confusions
         ],
     }
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, undefined=jinja2.StrictUndefined
+    )
     environment.filters |= {"ms": milliseconds, "sci": _scientific}
-    charts = (ASSETS / "charts.js").read_text(encoding="utf-8").replace("export function", "function")
+    charts = (
+        (ASSETS / "charts.js").read_text(encoding="utf-8").replace("export function", "function")
+    )
     script = f"\n{charts}\n{(ASSETS / 'page.js').read_text(encoding='utf-8')}"
     page = environment.get_template("report.html").render(
         results=results,
@@ -102,7 +140,9 @@ def write(folder: Path) -> Path:
         mistakes=_mistakes(folder / f"{prefix}{mistakes.FILE}", run["rows"], classes),
         samples=samples,
         units=_units(folder, prefix, rows) if pictures else [],
-        looks_for="what a hidden unit looks for" if len(network.parameters) > 2 else "what a class looks for",
+        looks_for="what a hidden unit looks for"
+        if len(network.parameters) > 2
+        else "what a class looks for",
         loss_note=_loss_note(run["steps"]),
         map=known,
         style=_safe((ASSETS / "style.css").read_text(encoding="utf-8")),
@@ -162,7 +202,11 @@ def headline(run: dict[str, Any], dtype: str) -> dict[str, Any]:
     broken = [row for row in compared if not row["proved"]]
     if len(ran) < 2:
         name = _names([row["label"] for row in ran])
-        return {"equal": None, "big": f"Only {name} ran", "small": f"There was nothing to compare it with. {_missing(run)}"}
+        return {
+            "equal": None,
+            "big": f"Only {name} ran",
+            "small": f"There was nothing to compare it with. {_missing(run)}",
+        }
     if broken:
         return {"equal": False} | _not_proved(broken, compared)
     checked = [row["float64"] for row in compared if row["float64"]]
@@ -173,10 +217,16 @@ def headline(run: dict[str, Any], dtype: str) -> dict[str, Any]:
         f"by more than {_scientific(largest)} of the largest value of its kind. Differences up to 1e−11 count as equal."
     )
     noun = "engines" if _all_default(run) else "rows"
-    big = f"All {_number(len(compared))} {noun} are equal" if len(compared) > 2 else f"Both {noun} are equal"
+    big = (
+        f"All {_number(len(compared))} {noun} are equal"
+        if len(compared) > 2
+        else f"Both {noun} are equal"
+    )
     if announced:
         big = f"{len(compared)} of {len(compared)} {dtype} rows are equal"
-        small += f" {_names(announced)} {'rounds' if len(announced) == 1 else 'round'} more by design."
+        small += (
+            f" {_names(announced)} {'rounds' if len(announced) == 1 else 'round'} more by design."
+        )
     if failed:
         small += f" {_names(failed)} did not run."
     return {"equal": True, "big": big, "small": small}
@@ -190,7 +240,10 @@ def _all_default(run: dict[str, Any]) -> bool:
 def _not_proved(broken: list[Row], compared: list[Row]) -> dict[str, str]:
     labels = [row["label"] for row in broken]
     if len(broken) == len(compared):
-        return {"big": "Nothing is proved equal", "small": "The reasons are below the table “The proof”. No speeds are compared."}
+        return {
+            "big": "Nothing is proved equal",
+            "small": "The reasons are below the table “The proof”. No speeds are compared.",
+        }
     names = _names(labels) if len(labels) <= FEW_NAMES else f"{len(broken)} of {len(compared)} rows"
     verb = "is" if len(labels) == 1 else "are"
     return {
@@ -205,7 +258,11 @@ def _missing(run: dict[str, Any]) -> str:
     if failed:
         return f"{'. '.join(failed)}."
     present = {row["engine"] for row in run["rows"].values() if not row["failed"]}
-    others = [entry for name, entry in registry.entries().items() if name not in present and not entry.optional]
+    others = [
+        entry
+        for name, entry in registry.entries().items()
+        if name not in present and not entry.optional
+    ]
     absent = [f"{entry.label} ({entry.install})" for entry in others if not entry.installed]
     if absent:
         return f"Install {' or '.join(absent)}, then run triptych compare again."
@@ -251,12 +308,18 @@ def _speed(row: Row, reference: Row) -> str:
 def _interval(row: Row, line: dict[str, str], times: list[float]) -> dict[str, Any]:
     """Return one row of the chart of step times, in milliseconds."""
     figures = {name: row["step"][name] * 1e3 for name in ("low", "median", "high")}
-    return {"name": line["name"], "color": line["color"], "values": [float(f"{time:.4g}") for time in times]} | figures
+    return {
+        "name": line["name"],
+        "color": line["color"],
+        "values": [float(f"{time:.4g}") for time in times],
+    } | figures
 
 
 def _kinds(rows: list[Row], recipe: Recipe) -> dict[str, list[str]]:
     """Return the kinds of arrays that were compared in float64: ``shared`` by all optimizers, and the optimizer's ``own``."""
-    found = list(dict.fromkeys(kind for row in rows if row["float64"] for kind in row["float64"]["worst"]))
+    found = list(
+        dict.fromkeys(kind for row in rows if row["float64"] for kind in row["float64"]["worst"])
+    )
     own = [kind for kind in found if kind in slots.described(recipe.optimizer)]
     return {"shared": sorted((kind for kind in found if kind not in own), key=_order), "own": own}
 
@@ -273,8 +336,12 @@ def _order(kind: str) -> int:
     return order.index(kind) if kind in order else len(order)
 
 
-def _flips(flips: dict[str, Any], rows: dict[str, dict[str, str]], network: Network, samples: int) -> dict[str, Any] | None:
-    of = min(PROBE_ROWS, samples) * sum(int(np.prod(p.output_shape)) for p in network.places if isinstance(p.layer, ReLU))
+def _flips(
+    flips: dict[str, Any], rows: dict[str, dict[str, str]], network: Network, samples: int
+) -> dict[str, Any] | None:
+    of = min(PROBE_ROWS, samples) * sum(
+        int(np.prod(p.output_shape)) for p in network.places if isinstance(p.layer, ReLU)
+    )
     if not of or not flips["rows"]:
         return None
     text = ", ".join(f"{rows[key]['name']} {n:,}" for key, n in flips["rows"].items())
@@ -288,7 +355,9 @@ def _loss_note(steps: int) -> str:
     return "Each point is a step."
 
 
-def _grouped(rows: list[Row], values: list[Any], same: Callable[[Any, Any], bool]) -> list[dict[str, Any]]:
+def _grouped(
+    rows: list[Row], values: list[Any], same: Callable[[Any, Any], bool]
+) -> list[dict[str, Any]]:
     """Return the rows in groups of equal values, each with its ``title``, its ``value`` and its ``first`` row."""
     groups: list[dict[str, Any]] = []
     for row, value in zip(rows, values, strict=True):
@@ -306,7 +375,9 @@ def _grouped(rows: list[Row], values: list[Any], same: Callable[[Any, Any], bool
 def _group_title(members: list[str], others: list[str]) -> str:
     """Return the words for a group of rows among others, by their labels."""
     if not others and len(members) > 1:
-        return "the same in both" if len(members) == 2 else f"the same in all {_number(len(members))}"
+        return (
+            "the same in both" if len(members) == 2 else f"the same in all {_number(len(members))}"
+        )
     if len(members) > FEW_NAMES >= len(others):
         return f"the same in all but {_names(others)}"
     return _names(members)
@@ -324,7 +395,9 @@ def _confusions(rows: list[Row], classes: list[str]) -> list[dict[str, Any]]:
         places = [divmod(int(at), len(counts)) for at in order if mistaken.flat[at]]
         group["counts"] = group["value"]
         group["changed"] = np.argwhere(counts != first).tolist()
-        group["frequent"] = [f"{classes[i]} taken for {classes[j]} ({counts[i, j]})" for i, j in places]
+        group["frequent"] = [
+            f"{classes[i]} taken for {classes[j]} ({counts[i, j]})" for i, j in places
+        ]
     return groups
 
 
@@ -348,13 +421,20 @@ def _mistakes(path: Path, rows: dict[str, Row], classes: list[str]) -> dict[str,
             }
         )
     differ = sum(len(image["said"]) > 1 for image in images)
-    return {"images": images, "wrong": found.wrong, "differ": differ, "rows": len(found.predictions)}
+    return {
+        "images": images,
+        "wrong": found.wrong,
+        "differ": differ,
+        "rows": len(found.predictions),
+    }
 
 
 def _fits(found: mistakes.Mistakes, rows: dict[str, Row], classes: list[str]) -> bool:
     """Return whether all rows and classes of the misclassified images are those of the run."""
     labels = np.concatenate([found.labels, *found.predictions.values()])
-    return set(found.predictions) <= set(rows) and bool(((labels >= 0) & (labels < len(classes))).all())
+    return set(found.predictions) <= set(rows) and bool(
+        ((labels >= 0) & (labels < len(classes))).all()
+    )
 
 
 def _units(folder: Path, prefix: str, rows: list[Row]) -> list[dict[str, Any]]:
@@ -363,7 +443,11 @@ def _units(folder: Path, prefix: str, rows: list[Row]) -> list[dict[str, Any]]:
     pictures: list[NDArray[np.float64]] = []
     count = 0
     for row in rows:
-        found = None if row["failed"] else _weights(folder / f"{prefix}{row['key']}" / "state.safetensors")
+        found = (
+            None
+            if row["failed"]
+            else _weights(folder / f"{prefix}{row['key']}" / "state.safetensors")
+        )
         if found is not None:
             shown.append(row)
             count = found.shape[-1]
@@ -375,7 +459,10 @@ def _units(folder: Path, prefix: str, rows: list[Row]) -> list[dict[str, Any]]:
     groups = _grouped(shown, pictures, same)
     for group in groups:
         group["count"] = count
-        group["images"] = [_png(_blue_to_red(group["value"][..., unit])) for unit in range(group["value"].shape[-1])]
+        group["images"] = [
+            _png(_blue_to_red(group["value"][..., unit]))
+            for unit in range(group["value"].shape[-1])
+        ]
     return groups
 
 

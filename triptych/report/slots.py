@@ -22,5 +22,7 @@ def described(optimizer: Optimizer) -> dict[str, str]:
     update depends on it.
     """
     usual = {slot: MEANINGS.get(slot, OTHERWISE) for slot in optimizer.slots}
-    found = {slot: OTHER_MEANINGS.get((optimizer.name, slot), words) for slot, words in usual.items()}
+    found = {
+        slot: OTHER_MEANINGS.get((optimizer.name, slot), words) for slot, words in usual.items()
+    }
     return found | ({"step": STEP} if optimizer.counts_steps else {})

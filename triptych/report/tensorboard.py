@@ -27,8 +27,12 @@ def write(folder: Path) -> None:
             place = folder
             for part in parts:
                 place = place / part
-                if place.is_symlink():  # it may lead out of the run folder, where nothing may be deleted or written
-                    raise TriptychError(f"{place}: a link, where the folder of a row is needed; remove it")
+                if (
+                    place.is_symlink()
+                ):  # it may lead out of the run folder, where nothing may be deleted or written
+                    raise TriptychError(
+                        f"{place}: a link, where the folder of a row is needed; remove it"
+                    )
             writers[name] = summary_writer(place)
         return writers[name]
 
@@ -36,13 +40,19 @@ def write(folder: Path) -> None:
     try:
         for event in events:
             seed: Any = event.get("seed")
-            if event["type"] == "block" and event.get("row") in rows.get(seed, ()) and event["training"]:
+            if (
+                event["type"] == "block"
+                and event.get("row") in rows.get(seed, ())
+                and event["training"]
+            ):
                 first = event["step"] - event["steps"] + 1
                 for i, loss in enumerate(event["losses"]):
                     if loss is None:  # not finite
                         continue
                     writer(seed, event["row"]).add_scalar("loss", loss, first + i)
-                writer(seed, event["row"]).add_scalar("ms_per_step", event["seconds"] * 1e3, event["step"])
+                writer(seed, event["row"]).add_scalar(
+                    "ms_per_step", event["seconds"] * 1e3, event["step"]
+                )
             elif event["type"] == "evaluation":
                 for row, found in event["rows"].items():
                     if row in rows.get(seed, ()) and found.get("accuracy") is not None:

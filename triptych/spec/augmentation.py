@@ -52,10 +52,14 @@ class Augmentation:
         for name in ("crop", "shift", "cutout"):
             check_whole("augmentation", name, getattr(self, name), 0)
             if getattr(self, name) > 127:
-                raise SpecError(f"augmentation: {name} must be at most 127 pixels, not {getattr(self, name)}")
+                raise SpecError(
+                    f"augmentation: {name} must be at most 127 pixels, not {getattr(self, name)}"
+                )
         check_number("augmentation", "rotate", self.rotate, 0, 45)
         if self.rotate and not round(10 * self.rotate):
-            raise SpecError(f"augmentation: rotate is by tenths of a degree, and {self.rotate:g} is none")
+            raise SpecError(
+                f"augmentation: rotate is by tenths of a degree, and {self.rotate:g} is none"
+            )
         check_flag("augmentation", "flip", self.flip)
 
     @property
@@ -70,11 +74,17 @@ class Augmentation:
         least = min(image[:2], default=0)
         for name, most in (("shift", least - 1), ("cutout", least)):
             if getattr(self, name) > most >= 0:
-                raise SpecError(f"augmentation: a {name} of {getattr(self, name)} pixels is too much for images of {image[0]}×{image[1]}")
+                raise SpecError(
+                    f"augmentation: a {name} of {getattr(self, name)} pixels is too much for images of {image[0]}×{image[1]}"
+                )
         if self.crop >= least > 0:
-            raise SpecError(f"augmentation: a crop of {self.crop} pixels cannot be mirrored in images of {image[0]}×{image[1]}")
+            raise SpecError(
+                f"augmentation: a crop of {self.crop} pixels cannot be mirrored in images of {image[0]}×{image[1]}"
+            )
 
-    def draw(self, steps: int, batch: int, image: tuple[int, ...], *key: int | str, start: int = 0) -> Draws:
+    def draw(
+        self, steps: int, batch: int, image: tuple[int, ...], *key: int | str, start: int = 0
+    ) -> Draws:
         """Draw what K steps do to their batches, each step's a pure function of the key and its number.
 
         Returns
@@ -87,15 +97,26 @@ class Augmentation:
         degrees = round(10 * self.rotate)
         kinds: dict[str, Callable[..., NDArray[Any]]] = {
             "rotate": lambda *k: _between(batch, -degrees, degrees, *k),
-            "crop": lambda *k: np.stack([_between(batch, 0, 2 * self.crop, *k, axis) for axis in (0, 1)], axis=-1),
-            "shift": lambda *k: np.stack([_between(batch, -self.shift, self.shift, *k, axis) for axis in (0, 1)], axis=-1),
+            "crop": lambda *k: np.stack(
+                [_between(batch, 0, 2 * self.crop, *k, axis) for axis in (0, 1)], axis=-1
+            ),
+            "shift": lambda *k: np.stack(
+                [_between(batch, -self.shift, self.shift, *k, axis) for axis in (0, 1)], axis=-1
+            ),
             "flip": lambda *k: _between(batch, 0, 1, *k) == 1,
-            "cutout": lambda *k: np.stack([_between(batch, 0, n - 1, *k, axis) for axis, n in ((0, h), (1, w))], axis=-1),
+            "cutout": lambda *k: np.stack(
+                [_between(batch, 0, n - 1, *k, axis) for axis, n in ((0, h), (1, w))], axis=-1
+            ),
         }
-        return {name: np.stack([kinds[name](*key, name, start + k) for k in range(steps)]) for name in self.active}
+        return {
+            name: np.stack([kinds[name](*key, name, start + k) for k in range(steps)])
+            for name in self.active
+        }
 
 
 def _between(count: int, low: int, high: int, *key: int | str) -> NDArray[np.int16]:
     """Return whole numbers from `low` to `high`, both included; even to within 2⁻³²."""
     words = rng.bits(count, *key) >> np.uint64(32)
-    return (low + ((words * np.uint64(high - low + 1)) >> np.uint64(32)).astype(np.int64)).astype(np.int16)
+    return (low + ((words * np.uint64(high - low + 1)) >> np.uint64(32)).astype(np.int64)).astype(
+        np.int16
+    )

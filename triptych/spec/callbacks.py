@@ -76,7 +76,11 @@ class EarlyStopping(Monitor):
             if self.baseline is None or self.better(value, self.baseline):
                 memory.wait = 0
         elif memory.wait >= self.patience:
-            yield {"type": "stop", "epoch": epoch["epoch"], "why": f"{self.monitor} was not better for {memory.wait} epochs"}
+            yield {
+                "type": "stop",
+                "epoch": epoch["epoch"],
+                "why": f"{self.monitor} was not better for {memory.wait} epochs",
+            }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,21 +157,41 @@ CALLBACKS: dict[str, type[Monitor]] = {cls.name: cls for cls in (EarlyStopping, 
 _WATCHED = {"monitor": "validation_loss"}
 _THEIRS: dict[str, dict[str, dict[str, Any]]] = {
     "early-stopping": {
-        "keras": _WATCHED | {"min_delta": 0, "patience": 0, "baseline": None, "restore_best_weights": False, "start_from_epoch": 0},
+        "keras": _WATCHED
+        | {
+            "min_delta": 0,
+            "patience": 0,
+            "baseline": None,
+            "restore_best_weights": False,
+            "start_from_epoch": 0,
+        },
     },
     "reduce-lr-on-plateau": {
-        "keras": _WATCHED | {"factor": 0.1, "patience": 10, "min_delta": 1e-4, "cooldown": 0, "min_lr": 0.0},
+        "keras": _WATCHED
+        | {"factor": 0.1, "patience": 10, "min_delta": 1e-4, "cooldown": 0, "min_lr": 0.0},
         "torch": _WATCHED
-        | {"factor": 0.1, "patience": 10, "threshold": 1e-4, "threshold_mode": "rel", "cooldown": 0, "min_lr": 0.0, "eps": 1e-8},
+        | {
+            "factor": 0.1,
+            "patience": 10,
+            "threshold": 1e-4,
+            "threshold_mode": "rel",
+            "cooldown": 0,
+            "min_lr": 0.0,
+            "eps": 1e-8,
+        },
     },
 }
 
 
 def _arguments(name: str, framework: str, given: dict[str, Any]) -> dict[str, Any]:
     if framework not in _THEIRS[name]:
-        raise SpecError(f"{name}: like {framework!r} is unknown; {suggest(framework, _THEIRS[name])}")
+        raise SpecError(
+            f"{name}: like {framework!r} is unknown; {suggest(framework, _THEIRS[name])}"
+        )
     known = _THEIRS[name][framework]
     for argument in given:
         if argument not in known:
-            raise SpecError(f"{name} like {framework}: unknown argument {argument!r}; {suggest(argument, known)}")
+            raise SpecError(
+                f"{name} like {framework}: unknown argument {argument!r}; {suggest(argument, known)}"
+            )
     return known | given

@@ -24,10 +24,16 @@ class Weighted(Layer):
         if not isinstance(self.bias, bool):  # pyright: ignore[reportAttributeAccessIssue]
             self.refuse("bias must be true or false")
 
-    def weights(self, shape: Shape, role: str, fan_in: int, fan_out: int, fold: Sizes = ()) -> tuple[Parameter, ...]:
+    def weights(
+        self, shape: Shape, role: str, fan_in: int, fan_out: int, fold: Sizes = ()
+    ) -> tuple[Parameter, ...]:
         own: Any = self
-        kernel = Parameter(f"{self.name}/kernel", shape, role, own.initializer, fan_in, fan_out, fold)
-        bias = Parameter(f"{self.name}/bias", shape[-1:], "vector", own.bias_initializer, fan_in, fan_out)
+        kernel = Parameter(
+            f"{self.name}/kernel", shape, role, own.initializer, fan_in, fan_out, fold
+        )
+        bias = Parameter(
+            f"{self.name}/bias", shape[-1:], "vector", own.bias_initializer, fan_in, fan_out
+        )
         return (kernel, bias) if own.bias else (kernel,)
 
 
@@ -56,8 +62,12 @@ class Dense(Weighted):
 
     def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
         if len(shape) != 1:
-            self.refuse(f"Dense needs a vector, not {shape}; put a Flatten or GlobalAvgPool before it")
-        own = self.weights((shape[0], self.units), "folded" if fold else "dense", shape[0], self.units, fold)
+            self.refuse(
+                f"Dense needs a vector, not {shape}; put a Flatten or GlobalAvgPool before it"
+            )
+        own = self.weights(
+            (shape[0], self.units), "folded" if fold else "dense", shape[0], self.units, fold
+        )
         return PlacedLayer(self, shape, (self.units,), own)
 
 
@@ -84,10 +94,17 @@ class Conv2D(Weighted):
     def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
         rows, columns = self.window(shape, self.size, self.stride, self.padding)
         if shape[2] % self.groups:
-            self.refuse(f"{shape[2]} channels of its input {shape} do not divide into {self.groups} groups")
+            self.refuse(
+                f"{shape[2]} channels of its input {shape} do not divide into {self.groups} groups"
+            )
         inputs, area = shape[2] // self.groups, self.size**2
         kernel = (self.size, self.size, inputs, self.filters)
-        return PlacedLayer(self, shape, (rows, columns, self.filters), self.weights(kernel, "conv", area * inputs, area * self.filters))
+        return PlacedLayer(
+            self,
+            shape,
+            (rows, columns, self.filters),
+            self.weights(kernel, "conv", area * inputs, area * self.filters),
+        )
 
 
 @dataclass(frozen=True)
@@ -101,8 +118,12 @@ class Pool(Layer):
 
     def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
         if self.padding > self.size // 2:
-            self.refuse(f"a padding of {self.padding} is more than half of its window of {self.size}")
-        return PlacedLayer(self, shape, (*self.window(shape, self.size, self.stride, self.padding), shape[2]))
+            self.refuse(
+                f"a padding of {self.padding} is more than half of its window of {self.size}"
+            )
+        return PlacedLayer(
+            self, shape, (*self.window(shape, self.size, self.stride, self.padding), shape[2])
+        )
 
 
 @dataclass(frozen=True)
@@ -143,7 +164,12 @@ class BatchNorm(Layer):
             self.refuse("unbiased must be true or false")
 
     def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
-        names = {"gamma": "ones", "beta": "zeros", "running_mean": "zeros", "running_variance": "ones"}
+        names = {
+            "gamma": "ones",
+            "beta": "zeros",
+            "running_mean": "zeros",
+            "running_variance": "ones",
+        }
         gamma, beta, *running = _per_channel(self, shape, fold, names)
         return PlacedLayer(self, shape, shape, (gamma, beta), tuple(running), fold=fold)
 
@@ -158,7 +184,13 @@ class LayerNorm(Layer):
         self.number("epsilon")
 
     def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
-        return PlacedLayer(self, shape, shape, _per_channel(self, shape, fold, {"gamma": "ones", "beta": "zeros"}), fold=fold)
+        return PlacedLayer(
+            self,
+            shape,
+            shape,
+            _per_channel(self, shape, fold, {"gamma": "ones", "beta": "zeros"}),
+            fold=fold,
+        )
 
 
 @dataclass(frozen=True)
@@ -228,17 +260,33 @@ class Residual(Layer):
 
     def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
         branch, projection = chain(self.branch, shape, fold), chain(self.projection, shape, fold)
-        ends = [(part[-1].output_shape, part[-1].fold) if part else (shape, fold) for part in (branch, projection)]
+        ends = [
+            (part[-1].output_shape, part[-1].fold) if part else (shape, fold)
+            for part in (branch, projection)
+        ]
         if ends[0] != ends[1]:
             what = "its projection" if projection else "its input (give it a projection)"
             self.refuse(f"the branch ends in shape {ends[0][0]}, {what} in {ends[1][0]}")
-        return PlacedLayer(self, shape, ends[0][0], fold=ends[0][1], branch=branch, projection=projection)
+        return PlacedLayer(
+            self, shape, ends[0][0], fold=ends[0][1], branch=branch, projection=projection
+        )
 
 
 LAYERS: dict[str, type[Layer]] = {
     cls.__name__: cls
     for cls in (
-        *(Flatten, Dense, Conv2D, MaxPool2D, AvgPool2D, GlobalAvgPool, BatchNorm, LayerNorm, Residual, Dropout),
+        *(
+            Flatten,
+            Dense,
+            Conv2D,
+            MaxPool2D,
+            AvgPool2D,
+            GlobalAvgPool,
+            BatchNorm,
+            LayerNorm,
+            Residual,
+            Dropout,
+        ),
         *(ReLU, LeakyReLU, GELU, SiLU, Tanh, Sigmoid),
     )
 }
@@ -266,9 +314,14 @@ LIKE: dict[str, dict[type[Layer], dict[str, Any]]] = {
 }
 
 
-def _per_channel(layer: Layer, shape: Shape, fold: Sizes, names: dict[str, str]) -> tuple[Parameter, ...]:
+def _per_channel(
+    layer: Layer, shape: Shape, fold: Sizes, names: dict[str, str]
+) -> tuple[Parameter, ...]:
     role = "folded_vector" if fold else "vector"
-    return tuple(Parameter(f"{layer.name}/{leaf}", shape[-1:], role, start, sizes=fold) for leaf, start in names.items())
+    return tuple(
+        Parameter(f"{layer.name}/{leaf}", shape[-1:], role, start, sizes=fold)
+        for leaf, start in names.items()
+    )
 
 
 def quick(layers: Sequence[Layer]) -> list[int]:

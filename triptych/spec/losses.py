@@ -56,17 +56,25 @@ class Loss:
             raise SpecError("loss: label_smoothing must be below 1, so that the label still counts")
         check_number("loss", "l2", self.l2, 0)
         if not isinstance(self.class_weights, tuple):
-            raise SpecError(f"loss: class_weights must be a list of numbers, one for each class, not {self.class_weights!r}")
+            raise SpecError(
+                f"loss: class_weights must be a list of numbers, one for each class, not {self.class_weights!r}"
+            )
         for weight in self.class_weights:
-            check_number("loss", "a class weight", weight, 0, above=True)  # of 0 alone a batch would be divided by 0
+            check_number(
+                "loss", "a class weight", weight, 0, above=True
+            )  # of 0 alone a batch would be divided by 0
         for name, known in (("weigh", get_args(Weigh)), ("divide", get_args(Divide))):
             if getattr(self, name) not in known:
-                raise SpecError(f"loss: {name} {getattr(self, name)!r} is unknown; {suggest(str(getattr(self, name)), known)}")
+                raise SpecError(
+                    f"loss: {name} {getattr(self, name)!r} is unknown; {suggest(str(getattr(self, name)), known)}"
+                )
 
     def check_fits(self, classes: int) -> None:
         """Raise `SpecError` where there are class weights for another number of classes."""
         if self.class_weights and len(self.class_weights) != classes:
-            raise SpecError(f"loss: {len(self.class_weights)} class weights where the network ends in {classes} logits")
+            raise SpecError(
+                f"loss: {len(self.class_weights)} class weights where the network ends in {classes} logits"
+            )
 
     def tables(self, classes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return what follows from a label.
@@ -120,7 +128,9 @@ class Clip:
             check_number("clip", "limit", self.limit, 0, above=True)
         check_number("clip", "epsilon", self.epsilon, 0)
         if self.by not in get_args(ClipBy):
-            raise SpecError(f"clip: by {self.by!r} is unknown; {suggest(str(self.by), get_args(ClipBy))}")
+            raise SpecError(
+                f"clip: by {self.by!r} is unknown; {suggest(str(self.by), get_args(ClipBy))}"
+            )
 
 
 # Where the frameworks' own losses and clipping differ from the defaults above.

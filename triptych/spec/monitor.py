@@ -44,7 +44,9 @@ class Memory:
     cooling: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        best = self.best if self.best is None or isfinite(self.best) else repr(self.best)  # JSON knows no NaN
+        best = (
+            self.best if self.best is None or isfinite(self.best) else repr(self.best)
+        )  # JSON knows no NaN
         return asdict(self) | {"best": best}
 
     @classmethod
@@ -91,12 +93,16 @@ class Monitor:
 
     def __post_init__(self) -> None:
         if self.monitor not in MONITORS:
-            raise SpecError(f"{self.name}: monitor {self.monitor!r} is unknown; {suggest(str(self.monitor), MONITORS)}")
+            raise SpecError(
+                f"{self.name}: monitor {self.monitor!r} is unknown; {suggest(str(self.monitor), MONITORS)}"
+            )
         check_number(self.name, "threshold", self.threshold, 0)
         for name in ("relative", "first_is_best"):
             check_flag(self.name, name, getattr(self, name))
         if self.relative and self.threshold >= 1:
-            raise SpecError(f"{self.name}: a relative threshold must be below 1, not {self.threshold}")
+            raise SpecError(
+                f"{self.name}: a relative threshold must be below 1, not {self.threshold}"
+            )
 
     @classmethod
     def like(cls, framework: str, **theirs: Any) -> "Monitor":
@@ -120,7 +126,9 @@ class Monitor:
                 return True
             best = -inf if self.rising else inf
         if self.rising:
-            return value > (best * (1.0 + self.threshold) if self.relative else best + self.threshold)
+            return value > (
+                best * (1.0 + self.threshold) if self.relative else best + self.threshold
+            )
         return value < (best * (1.0 - self.threshold) if self.relative else best - self.threshold)
 
     def see(self, epoch: Event, memory: Memory) -> Iterator[Event]:

@@ -57,13 +57,19 @@ class Network:
         counts = Counter(map(str, names))  # counted once: a file may name a hundred thousand layers
         for name in names:
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", str(name)) or str(name) != name:
-                raise SpecError(f"layer name {name!r}: use letters, digits and _ only, a letter first")
+                raise SpecError(
+                    f"layer name {name!r}: use letters, digits and _ only, a letter first"
+                )
             if counts[name] > 1:
                 raise SpecError(f"two layers are called {name!r}; give each its own name")
         if not self.input_shape or not all(is_int(n) and n > 0 for n in self.input_shape):
-            raise SpecError(f"network {self.name!r}: input shape must be positive whole numbers, not {self.input_shape}")
+            raise SpecError(
+                f"network {self.name!r}: input shape must be positive whole numbers, not {self.input_shape}"
+            )
         if not self.layers or not isinstance(self.layers[-1], Dense):
-            raise SpecError(f"network {self.name!r}: the last layer must be a Dense that gives the logits")
+            raise SpecError(
+                f"network {self.name!r}: the last layer must be a Dense that gives the logits"
+            )
         self.chain  # noqa: B018 - shapes that do not fit are refused here, not in the middle of a run
 
     @cached_property
@@ -98,7 +104,9 @@ class Network:
     @property
     def multiplications(self) -> int:
         """How many multiplications the kernels need for one sample, forward: the measure of its work."""
-        kernels = [(place, p) for place in self.places for p in place.parameters if p.leaf == "kernel"]
+        kernels = [
+            (place, p) for place in self.places for p in place.parameters if p.leaf == "kernel"
+        ]
         return sum(prod(p.shape) * prod(place.output_shape[:-1]) for place, p in kernels)
 
     @property
@@ -108,7 +116,11 @@ class Network:
     @property
     def dropouts(self) -> tuple[tuple[Dropout, Shape], ...]:
         """The layers that need a mask in training, each with the shape of one sample's mask."""
-        return tuple((p.layer, p.output_shape) for p in self.places if isinstance(p.layer, Dropout) and p.layer.rate > 0)
+        return tuple(
+            (p.layer, p.output_shape)
+            for p in self.places
+            if isinstance(p.layer, Dropout) and p.layer.rate > 0
+        )
 
     @property
     def amplifies_rounding(self) -> bool:
@@ -117,7 +129,9 @@ class Network:
         With BatchNorm or Residual; and with LayerNorm of images, where NumPy parts from its own one-ulp twin, too.
         """
         return any(
-            isinstance(p.layer, BatchNorm | Residual) or (isinstance(p.layer, LayerNorm) and p.role != "vector") for p in self.places
+            isinstance(p.layer, BatchNorm | Residual)
+            or (isinstance(p.layer, LayerNorm) and p.role != "vector")
+            for p in self.places
         )
 
     @cached_property
@@ -128,7 +142,9 @@ class Network:
     @cached_property
     def shifted_means(self) -> frozenset[str]:
         """The running means that contain a parameter of `zero_gradient_parameters`, and with it its rounding."""
-        return frozenset(f"{norm.name}/running_mean" for norm, names in self._before_norms() if names)
+        return frozenset(
+            f"{norm.name}/running_mean" for norm, names in self._before_norms() if names
+        )
 
     def _before_norms(self) -> Iterator[tuple[BatchNorm, list[str]]]:
         """Yield each BatchNorm with the parameters that only shift what it sees."""
@@ -143,7 +159,9 @@ class Network:
     def architecture(self) -> str:
         """The widths, as people write them: ``784-128-64-10``; of convolutions and residuals the count."""
         every = flat(self.layers)
-        widths = [prod(self.input_shape)] + [layer.units for layer in every if isinstance(layer, Dense)]
+        widths = [prod(self.input_shape)] + [
+            layer.units for layer in every if isinstance(layer, Dense)
+        ]
         if not (convolutions := sum(isinstance(layer, Conv2D) for layer in every)):
             return "-".join(map(str, widths))
         return f"{counted(convolutions, 'convolution')}, dense {'-'.join(map(str, widths[1:]))}"
@@ -161,7 +179,10 @@ class Network:
         def changed(layer: Layer) -> Layer:
             values: dict[str, Any] = dict(numbers.get(type(layer), {}))
             if isinstance(layer, Residual):
-                values = {"branch": tuple(map(changed, layer.branch)), "projection": tuple(map(changed, layer.projection))}
+                values = {
+                    "branch": tuple(map(changed, layer.branch)),
+                    "projection": tuple(map(changed, layer.projection)),
+                }
             return replace(layer, **values)
 
         return replace(self, layers=tuple(map(changed, self.layers)))
@@ -169,19 +190,32 @@ class Network:
     def check_fits(self, image: Shape, classes: int = 10) -> None:
         """Raise `SpecError` unless the network takes such images and gives that many logits."""
         if self.input_shape != tuple(image):
-            raise SpecError(f"network {self.name!r} takes inputs of shape {self.input_shape}, the images are {tuple(image)}")
+            raise SpecError(
+                f"network {self.name!r} takes inputs of shape {self.input_shape}, the images are {tuple(image)}"
+            )
         if self.classes != classes:
-            raise SpecError(f"network {self.name!r} ends in {self.classes} logits, the data has {classes} classes")
+            raise SpecError(
+                f"network {self.name!r} ends in {self.classes} logits, the data has {classes} classes"
+            )
 
     def rows(self) -> list[tuple[str, str, str, int]]:
         """Return (name, layer, output shape, parameter count) of each layer, for a summary table."""
         return [
-            (p.layer.name, _title(p.layer), " × ".join(map(str, p.output_shape)), sum(prod(q.shape) for q in p.parameters))
+            (
+                p.layer.name,
+                _title(p.layer),
+                " × ".join(map(str, p.output_shape)),
+                sum(prod(q.shape) for q in p.parameters),
+            )
             for p in self.places
         ]
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "input_shape": list(self.input_shape), "layers": [_layer_to_json(layer) for layer in self.layers]}
+        return {
+            "name": self.name,
+            "input_shape": list(self.input_shape),
+            "layers": [_layer_to_json(layer) for layer in self.layers],
+        }
 
     @classmethod
     def from_json(cls, data: Any) -> "Network":
@@ -196,7 +230,11 @@ class Network:
         numbers = _like(data["like"]) if "like" in data else {}
         if not isinstance(data["layers"], list) or not isinstance(data["input_shape"], list):
             raise SpecError("network: 'layers' and 'input_shape' must be lists")
-        return cls(data["name"], tuple(data["input_shape"]), tuple(_layer_from_json(layer, numbers) for layer in data["layers"]))
+        return cls(
+            data["name"],
+            tuple(data["input_shape"]),
+            tuple(_layer_from_json(layer, numbers) for layer in data["layers"]),
+        )
 
 
 def _shifts(chain: tuple[Layer, ...]) -> list[str]:
@@ -224,11 +262,17 @@ def _like(framework: Any) -> dict[type[Layer], dict[str, Any]]:
 
 def _layer_to_json(layer: Layer) -> dict[str, Any]:
     values = {f.name: getattr(layer, f.name) for f in fields(layer)}
-    inner = {key: [_layer_to_json(part) for part in value] for key, value in values.items() if isinstance(value, tuple)}
+    inner = {
+        key: [_layer_to_json(part) for part in value]
+        for key, value in values.items()
+        if isinstance(value, tuple)
+    }
     return {"type": type(layer).__name__} | values | inner
 
 
-def _layer_from_json(data: Any, numbers: dict[type[Layer], dict[str, Any]], depth: int = 0) -> Layer:
+def _layer_from_json(
+    data: Any, numbers: dict[type[Layer], dict[str, Any]], depth: int = 0
+) -> Layer:
     if depth > DEEPEST:
         raise SpecError(f"network: layers lie inside more than {DEEPEST} others; nest fewer")
     kind = data.get("type") if isinstance(data, Mapping) else None
@@ -248,7 +292,9 @@ def _layer_from_json(data: Any, numbers: dict[type[Layer], dict[str, Any]], dept
 def _title(layer: Layer) -> str:
     """``Conv2D(32, size=5)``: the numbers without a default, and those that differ from it."""
     said = [
-        f"{f.name}={getattr(layer, f.name)}" if f.default is not MISSING else f"{getattr(layer, f.name)}"
+        f"{f.name}={getattr(layer, f.name)}"
+        if f.default is not MISSING
+        else f"{getattr(layer, f.name)}"
         for f in fields(layer)[1:]
         if not isinstance(f.default, tuple) and getattr(layer, f.name) != f.default
     ]

@@ -54,9 +54,13 @@ class Optimizer:
             if f.type is bool:
                 check_flag(self.name, f.name, getattr(self, f.name))
             elif f.type is float:
-                check_number(self.name, f.name, getattr(self, f.name), 0, above=f.name in ("rate", "epsilon"))
+                check_number(
+                    self.name, f.name, getattr(self, f.name), 0, above=f.name in ("rate", "epsilon")
+                )
             if f.name in FRACTIONS and getattr(self, f.name) >= 1:
-                raise SpecError(f"{self.name}: {f.name} must be in [0, 1), not {getattr(self, f.name)}")
+                raise SpecError(
+                    f"{self.name}: {f.name} must be in [0, 1), not {getattr(self, f.name)}"
+                )
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -94,7 +98,9 @@ class Momentum(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.velocity not in get_args(Holds):
-            raise SpecError(f"{self.name}: velocity {self.velocity!r} is unknown; {suggest(str(self.velocity), get_args(Holds))}")
+            raise SpecError(
+                f"{self.name}: velocity {self.velocity!r} is unknown; {suggest(str(self.velocity), get_args(Holds))}"
+            )
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -194,7 +200,9 @@ class Nadam(Moments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.beta1 > 0.9999:  # nearer to 1 there would be millions of products that are not negligible
+        if (
+            self.beta1 > 0.9999
+        ):  # nearer to 1 there would be millions of products that are not negligible
             raise SpecError(f"nadam: beta1 must be at most 0.9999, not {self.beta1}")
 
     def mu(self, step: int) -> float:
@@ -214,7 +222,9 @@ class Nadam(Moments):
         return self.products[min(step, len(self.products) - 1)]
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {cls.name: cls for cls in (SGD, Adam, AdamW, Nadam, RMSprop, Adagrad, Adadelta)}
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    cls.name: cls for cls in (SGD, Adam, AdamW, Nadam, RMSprop, Adagrad, Adadelta)
+}
 
 # The short names that people type, and what each adds to its class.
 # rate/(1 - momentum) is what a step amounts to in the long run: 0.01 with 0.9 is the plain 0.1.
@@ -235,13 +245,21 @@ LIKE: dict[str, dict[type[Optimizer], dict[str, Any]]] = {
         AdamW: {"epsilon": 1e-7, "epsilon_first": True, "weight_decay": 4e-3},
         Nadam: {"rate": 1e-3, "epsilon": 1e-7, "psi": 1.0, "decoupled": True},
         RMSprop: {"epsilon": 1e-7, "epsilon_inside": True, "velocity": "steps", "decoupled": True},
-        Adagrad: {"rate": 1e-3, "epsilon": 1e-7, "epsilon_inside": True, "initial": 0.1, "decoupled": True},
+        Adagrad: {
+            "rate": 1e-3,
+            "epsilon": 1e-7,
+            "epsilon_inside": True,
+            "initial": 0.1,
+            "decoupled": True,
+        },
         Adadelta: {"rate": 1e-3, "rho": 0.95, "epsilon": 1e-7, "decoupled": True},
     },
 }
 
 
-def optimizer(name: str, rate: float | None = None, like: str | None = None, **numbers: Any) -> Optimizer:
+def optimizer(
+    name: str, rate: float | None = None, like: str | None = None, **numbers: Any
+) -> Optimizer:
     """Return an optimizer by the name that people type.
 
     Parameters

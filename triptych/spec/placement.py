@@ -71,7 +71,9 @@ class PlacedLayer:
     @property
     def flat(self) -> tuple["PlacedLayer", ...]:
         """What it contains, and then itself: the order of computation."""
-        return tuple(inner for place in (*self.branch, *self.projection) for inner in place.flat) + (self,)
+        return tuple(
+            inner for place in (*self.branch, *self.projection) for inner in place.flat
+        ) + (self,)
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,16 @@ class Layer:
     def refuse(self, why: str) -> None:
         raise SpecError(f"layer {self.name!r}: {why}")
 
-    def number(self, field: str, low: float = 0, high: float = float("inf"), *, closed: bool = False) -> None:
+    def number(
+        self, field: str, low: float = 0, high: float = float("inf"), *, closed: bool = False
+    ) -> None:
         """Refuse a field that is not a finite number in (low, high), or in [low, high) where `closed`."""
         value: Any = getattr(self, field)
-        if not is_number(value) or not (low <= value if closed else low < value) or not value < high:
+        if (
+            not is_number(value)
+            or not (low <= value if closed else low < value)
+            or not value < high
+        ):
             bounds = f"{'[' if closed else '('}{low:g}, {high:g})"
             self.refuse(f"{field} must be in {bounds}, not {value!r}")
 
@@ -121,7 +129,9 @@ class Layer:
         """Return the rows and columns that a window of `size` gives: ⌊(n + 2·padding - size)/stride⌋ + 1."""
         h, w, _ = self.image(shape)
         if min(h, w) + 2 * padding < size:
-            self.refuse(f"its window of {size}×{size} does not fit into {h}×{w} with a padding of {padding} (input shape {shape})")
+            self.refuse(
+                f"its window of {size}×{size} does not fit into {h}×{w} with a padding of {padding} (input shape {shape})"
+            )
         return (h + 2 * padding - size) // stride + 1, (w + 2 * padding - size) // stride + 1
 
 

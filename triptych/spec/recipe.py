@@ -68,7 +68,9 @@ class Recipe:
         if self.seed >= 2**63:
             raise SpecError(f"recipe: seed must be below 2⁶³, not {self.seed}")
         if self.schedule.warmup >= self.epochs:
-            raise SpecError(f"recipe: a warm-up of {self.schedule.warmup:g} epochs never ends in a run of {self.epochs}; give fewer")
+            raise SpecError(
+                f"recipe: a warm-up of {self.schedule.warmup:g} epochs never ends in a run of {self.epochs}; give fewer"
+            )
         if self.batch_size != "full":
             check_whole("recipe", "batch_size", self.batch_size, 1, " or 'full'")
         for name, choices in (("dtype", DType), ("random", Randomness)):
@@ -79,10 +81,14 @@ class Recipe:
 
         check_number("recipe", "validation", self.validation, 0, 1)
         if self.validation == 1:
-            raise SpecError("recipe: validation must be below 1, so that something is left to train on")
+            raise SpecError(
+                "recipe: validation must be below 1, so that something is left to train on"
+            )
         for callback in self.callbacks:
             if [other.name for other in self.callbacks].count(callback.name) > 1:
-                raise SpecError(f"recipe: two callbacks are {callback.name}; one of a kind is possible")
+                raise SpecError(
+                    f"recipe: two callbacks are {callback.name}; one of a kind is possible"
+                )
             if callback.monitor.startswith("validation") and not self.validation:
                 raise SpecError(
                     f"recipe: {callback.name} watches {callback.monitor}, but nothing is set aside; give validation, 0.1 say, or watch loss"
@@ -118,7 +124,9 @@ class Recipe:
             values["optimizer"] = _optimizer(values["optimizer"], like)
         for name, part in (("augmentation", Augmentation), ("loss", Loss), ("clip", Clip)):
             if name in values:
-                values[name] = _part(part, name, values[name], LOSS_LIKE[like].get(name, {}) if like else {})
+                values[name] = _part(
+                    part, name, values[name], LOSS_LIKE[like].get(name, {}) if like else {}
+                )
         if "schedule" in values:
             values["schedule"] = from_json(values["schedule"], SCHEDULES, "schedule")
         if "callbacks" in values:
@@ -136,7 +144,9 @@ class Recipe:
 def _optimizer(data: Any, like: str | None) -> Optimizer:
     numbers: dict[str, Any] = {"like": like} | dict(data) if isinstance(data, Mapping) else {}
     if not isinstance(name := numbers.pop("name", None), str):
-        raise SpecError(f'recipe: optimizer must be an object with a name, such as {{"name": "adam", "rate": 0.001}}, not {data!r}')
+        raise SpecError(
+            f'recipe: optimizer must be an object with a name, such as {{"name": "adam", "rate": 0.001}}, not {data!r}'
+        )
     return optimizer(name, **numbers)
 
 
@@ -153,4 +163,6 @@ def _callback(data: Any) -> Monitor:
 def _part(part: type[Any], what: str, data: Any, defaults: dict[str, Any]) -> Any:
     known = {f.name for f in fields(part)}
     values = defaults | check_keys(data, known, what, known)
-    return part(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    return part(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    )

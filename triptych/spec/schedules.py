@@ -50,7 +50,9 @@ class RateSchedule:
         """
         climb = self.warmup * steps_per_epoch
         rising = min(1.0, (step + 1) / climb) if climb else 1.0
-        return rising * self.shape(max(0.0, step / steps_per_epoch - self.warmup), epochs - self.warmup)
+        return rising * self.shape(
+            max(0.0, step / steps_per_epoch - self.warmup), epochs - self.warmup
+        )
 
     def shape(self, t: float, rest: float) -> float:
         """Return the factor `t` epochs after the warm-up, where `rest` epochs follow it in all."""
@@ -87,7 +89,9 @@ class Step(RateSchedule):
         super().__post_init__()
         check_number(self.name, "factor", self.factor, 0, 1, above=True)
         if not isinstance(self.milestones, tuple):
-            raise SpecError(f"step: milestones must be a list of numbers, in epochs, not {self.milestones!r}")
+            raise SpecError(
+                f"step: milestones must be a list of numbers, in epochs, not {self.milestones!r}"
+            )
         if (self.every is None) == (not self.milestones):
             raise SpecError("step: give either every, in epochs, or milestones, in a recipe file")
         if self.every is not None:
@@ -202,13 +206,21 @@ class OneCycle(Timed):
         if self.peak == 1:
             raise SpecError("one-cycle: peak must be below 1, so that there is a way down")
         if self.curve not in get_args(Curve):
-            raise SpecError(f"one-cycle: curve {self.curve!r} is unknown; {suggest(str(self.curve), get_args(Curve))}")
+            raise SpecError(
+                f"one-cycle: curve {self.curve!r} is unknown; {suggest(str(self.curve), get_args(Curve))}"
+            )
 
     def shape(self, t: float, rest: float) -> float:
         done = self.done(t, rest)
-        low, way = (self.start, 1 - done / self.peak) if done < self.peak else (self.end, (done - self.peak) / (1 - self.peak))
+        low, way = (
+            (self.start, 1 - done / self.peak)
+            if done < self.peak
+            else (self.end, (done - self.peak) / (1 - self.peak))
+        )
         high = (1 + cos(pi * way)) / 2 if self.curve == "cosine" else 1 - way
         return low + (1 - low) * high
 
 
-SCHEDULES: dict[str, type[RateSchedule]] = {cls.name: cls for cls in (Constant, Step, Exponential, Cosine, OneCycle)}
+SCHEDULES: dict[str, type[RateSchedule]] = {
+    cls.name: cls for cls in (Constant, Step, Exponential, Cosine, OneCycle)
+}

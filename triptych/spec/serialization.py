@@ -24,17 +24,23 @@ def from_json(data: Any, kinds: Mapping[str, type[T]], what: str) -> T:
         Where there is no name; or naming the unknown name, or the unknown or missing key, and its nearest valid one.
     """
     if not isinstance(data, Mapping) or not isinstance(name := data.get("name"), str):
-        raise SpecError(f'{what} must be an object with a name, such as {{"name": "{next(iter(kinds))}"}}, not {data!r}')
+        raise SpecError(
+            f'{what} must be an object with a name, such as {{"name": "{next(iter(kinds))}"}}, not {data!r}'
+        )
     if name not in kinds:
         raise SpecError(f"{what} {name!r} is unknown; {suggest(name, kinds)}")
     own: tuple[Any, ...] = fields(kinds[name])  # pyright: ignore[reportArgumentType]
     optional = {f.name for f in own if f.default is not MISSING}
     values = check_keys(data, {"name"} | {f.name for f in own}, f"{what} {name}", optional)
     del values["name"]
-    return kinds[name](**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    return kinds[name](
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    )
 
 
-def check_keys(data: Any, known: set[str], what: str, optional: Set[str] = frozenset()) -> dict[str, Any]:
+def check_keys(
+    data: Any, known: set[str], what: str, optional: Set[str] = frozenset()
+) -> dict[str, Any]:
     """Return `data` if it is a mapping with the `known` keys, of which those in `optional` may be missing; else raise `SpecError`."""
     if not isinstance(data, Mapping):
         raise SpecError(f"{what}: expected an object with the keys {', '.join(sorted(known))}")
@@ -55,7 +61,9 @@ def is_number(value: Any) -> bool:
         return False
 
 
-def check_number(name: str, field: str, value: Any, low: float = -inf, high: float = inf, *, above: bool = False) -> None:
+def check_number(
+    name: str, field: str, value: Any, low: float = -inf, high: float = inf, *, above: bool = False
+) -> None:
     """Raise `SpecError` unless a value is a finite number from `low`, or above it, to `high`."""
     if not is_number(value) or not low <= value <= high or (above and value == low):
         at_least = "" if low == -inf else f" above {low:g}" if above else f" of at least {low:g}"
@@ -66,7 +74,9 @@ def check_number(name: str, field: str, value: Any, low: float = -inf, high: flo
 def check_whole(name: str, field: str, value: Any, least: int, also: str = "") -> None:
     """Raise `SpecError` unless a value is a whole number of at least `least`; `also` says what else it may be."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise SpecError(f"{name}: {field} must be a whole number of at least {least}{also}, not {value!r}")
+        raise SpecError(
+            f"{name}: {field} must be a whole number of at least {least}{also}, not {value!r}"
+        )
 
 
 def check_flag(name: str, field: str, value: Any) -> None:

@@ -21,7 +21,14 @@ from .placement import Layer, Shape
 GREY, COLOUR = (28, 28, 1), (32, 32, 3)
 
 
-def dense(name: str, hidden: Sequence[int], dropout: float = 0.0, *, shape: Shape = GREY, classes: int = 10) -> Network:
+def dense(
+    name: str,
+    hidden: Sequence[int],
+    dropout: float = 0.0,
+    *,
+    shape: Shape = GREY,
+    classes: int = 10,
+) -> Network:
     """Build Flatten, then (Dense, ReLU, Dropout) for each hidden width, then the logits.
 
     Parameters
@@ -36,7 +43,9 @@ def dense(name: str, hidden: Sequence[int], dropout: float = 0.0, *, shape: Shap
     classes : int
     """
     if dropout and not hidden:
-        raise SpecError("dropout comes after a hidden layer, and there is none; give at least one width")
+        raise SpecError(
+            "dropout comes after a hidden layer, and there is none; give at least one width"
+        )
     layers: list[Layer] = [Flatten("flatten")]
     for i, units in enumerate(hidden, 1):
         n = str(i) if len(hidden) > 1 else ""
@@ -64,7 +73,9 @@ def lenet_bn(shape: Shape, classes: int) -> Network:
     return Network("lenet-bn", shape, (*layers, Dense("output", classes)))
 
 
-def _lenet(block: Callable[[int, Layer], tuple[Layer, ...]], bias: bool = True) -> tuple[Layer, ...]:
+def _lenet(
+    block: Callable[[int, Layer], tuple[Layer, ...]], bias: bool = True
+) -> tuple[Layer, ...]:
     return (
         *block(1, Conv2D("conv1", 6, 5, padding=2, bias=bias)),
         MaxPool2D("pool1"),
@@ -78,14 +89,38 @@ def _lenet(block: Callable[[int, Layer], tuple[Layer, ...]], bias: bool = True) 
 
 def cnn(shape: Shape, classes: int) -> Network:
     """Two convolutions, one maximum, two dense layers: the network of both frameworks' MNIST examples."""
-    features = (Conv2D("conv1", 32), ReLU("relu1"), Conv2D("conv2", 64), ReLU("relu2"), MaxPool2D("pool"), Flatten("flatten"))
-    return Network("cnn", shape, (*features, Dense("hidden", 128), ReLU("relu3"), Dropout("dropout", 0.5), Dense("output", classes)))
+    features = (
+        Conv2D("conv1", 32),
+        ReLU("relu1"),
+        Conv2D("conv2", 64),
+        ReLU("relu2"),
+        MaxPool2D("pool"),
+        Flatten("flatten"),
+    )
+    return Network(
+        "cnn",
+        shape,
+        (
+            *features,
+            Dense("hidden", 128),
+            ReLU("relu3"),
+            Dropout("dropout", 0.5),
+            Dense("output", classes),
+        ),
+    )
 
 
-def _normed(n: int, filters: int, size: int = 3, padding: int = 0, *, pool: bool = False) -> tuple[Layer, ...]:
+def _normed(
+    n: int, filters: int, size: int = 3, padding: int = 0, *, pool: bool = False
+) -> tuple[Layer, ...]:
     # The maximum comes first, so that norm and ReLU have a quarter of the work.
     pooled = (MaxPool2D(f"pool{n}"),) if pool else ()
-    return Conv2D(f"conv{n}", filters, size, padding=padding, bias=False), *pooled, BatchNorm(f"norm{n}"), ReLU(f"relu{n}")
+    return (
+        Conv2D(f"conv{n}", filters, size, padding=padding, bias=False),
+        *pooled,
+        BatchNorm(f"norm{n}"),
+        ReLU(f"relu{n}"),
+    )
 
 
 def fast(shape: Shape, classes: int) -> Network:
@@ -96,8 +131,17 @@ def fast(shape: Shape, classes: int) -> Network:
 
 def best(shape: Shape, classes: int) -> Network:
     """Four convolutions with BatchNorm, two of them pooled: 99.5 % of MNIST with shifted images."""
-    features = (*_normed(1, 12, 5, pool=True), *_normed(2, 32, padding=1), *_normed(3, 48, pool=True), *_normed(4, 96))
-    return Network("best", shape, (*features, Flatten("flatten"), Dropout("dropout", 0.3), Dense("output", classes)))
+    features = (
+        *_normed(1, 12, 5, pool=True),
+        *_normed(2, 32, padding=1),
+        *_normed(3, 48, pool=True),
+        *_normed(4, 96),
+    )
+    return Network(
+        "best",
+        shape,
+        (*features, Flatten("flatten"), Dropout("dropout", 0.3), Dense("output", classes)),
+    )
 
 
 def residual(name: str, blocks: int, width: int, shape: Shape, classes: int) -> Network:
@@ -105,16 +149,28 @@ def residual(name: str, blocks: int, width: int, shape: Shape, classes: int) -> 
 
     Where a stage begins, the shortcut is a strided 1×1 convolution with BatchNorm (their option B).
     """
-    layers: list[Layer] = [Conv2D("conv0", width, padding=1, bias=False), BatchNorm("norm0"), ReLU("relu0")]
+    layers: list[Layer] = [
+        Conv2D("conv0", width, padding=1, bias=False),
+        BatchNorm("norm0"),
+        ReLU("relu0"),
+    ]
     for stage, filters in enumerate((width, 2 * width, 4 * width), 1):
         for block in range(1, blocks + 1):
             n = f"{stage}_{block}"
             stride = 2 if stage > 1 and block == 1 else 1
             branch = (
-                *(Conv2D(f"conv{n}a", filters, 3, stride, 1, bias=False), BatchNorm(f"norm{n}a"), ReLU(f"relu{n}a")),
+                *(
+                    Conv2D(f"conv{n}a", filters, 3, stride, 1, bias=False),
+                    BatchNorm(f"norm{n}a"),
+                    ReLU(f"relu{n}a"),
+                ),
                 *(Conv2D(f"conv{n}b", filters, 3, 1, 1, bias=False), BatchNorm(f"norm{n}b")),
             )
-            shortcut = (Conv2D(f"short{n}", filters, 1, stride, bias=False), BatchNorm(f"norm{n}s")) if stride > 1 else ()
+            shortcut = (
+                (Conv2D(f"short{n}", filters, 1, stride, bias=False), BatchNorm(f"norm{n}s"))
+                if stride > 1
+                else ()
+            )
             layers += [Residual(f"block{n}", branch, shortcut), ReLU(f"relu{n}")]
     return Network(name, shape, (*layers, GlobalAvgPool("mean"), Dense("output", classes)))
 
@@ -122,8 +178,14 @@ def residual(name: str, blocks: int, width: int, shape: Shape, classes: int) -> 
 # Each with the images it is meant for; `get` builds it for others.
 ZOO: dict[str, tuple[Shape, Callable[[Shape, int], Network]]] = {
     "classic": (GREY, lambda shape, classes: dense("classic", [10], shape=shape, classes=classes)),
-    "custom": (GREY, lambda shape, classes: dense("custom", [128, 64], shape=shape, classes=classes)),
-    "regularized": (GREY, lambda shape, classes: dense("regularized", [128, 64], 0.2, shape=shape, classes=classes)),
+    "custom": (
+        GREY,
+        lambda shape, classes: dense("custom", [128, 64], shape=shape, classes=classes),
+    ),
+    "regularized": (
+        GREY,
+        lambda shape, classes: dense("regularized", [128, 64], 0.2, shape=shape, classes=classes),
+    ),
     "mlp": (GREY, mlp),
     "lenet": (GREY, lenet),
     "lenet-bn": (GREY, lenet_bn),
@@ -142,13 +204,25 @@ _SMOOTHED = {"label_smoothing": 0.1}
 _RESIDUAL: dict[str, Any] = {
     "epochs": 30,
     "batch_size": 128,
-    "optimizer": {"name": "sgd", "rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+    "optimizer": {
+        "name": "sgd",
+        "rate": 0.1,
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": 5e-4,
+    },
     "schedule": {"name": "one-cycle"},
     "augmentation": {"crop": 4, "flip": True},
     "validation": 0.02,
 }
 RECIPES: dict[str, dict[str, Any]] = {
-    "mlp": {"epochs": 4, "batch_size": 256, "optimizer": {"name": "adam", "rate": 0.03}, "schedule": _TRIANGLE, "validation": 0.02},
+    "mlp": {
+        "epochs": 4,
+        "batch_size": 256,
+        "optimizer": {"name": "adam", "rate": 0.03},
+        "schedule": _TRIANGLE,
+        "validation": 0.02,
+    },
     "fast": {
         "epochs": 1,
         "batch_size": 64,
@@ -183,7 +257,9 @@ def recipe(name: str) -> dict[str, Any]:
         Where there is none of that name.
     """
     if name not in RECIPES:
-        raise SpecError(f"recipe {name!r} is unknown; {suggest(name, RECIPES)} (any other: a .json file)")
+        raise SpecError(
+            f"recipe {name!r} is unknown; {suggest(name, RECIPES)} (any other: a .json file)"
+        )
     return RECIPES[name]
 
 

@@ -58,7 +58,11 @@ class Checkpoint:
         kind, waited = event["type"], time.monotonic() - self._written
         # The last block of an epoch is not yet its end: what the epoch came to is still to be logged.
         within = kind == "block" and event["step"] % self._training.schedule.steps_per_epoch
-        if kind in ("trained", "interrupted") or (within and waited > EVERY) or (kind == "epoch" and waited > RARELY):
+        if (
+            kind in ("trained", "interrupted")
+            or (within and waited > EVERY)
+            or (kind == "epoch" and waited > RARELY)
+        ):
             self.save()
 
     def save(self) -> None:
@@ -67,8 +71,13 @@ class Checkpoint:
         if all(np.isfinite(array).all() for array in state.values()):
             epoch = training.best_epoch
             if training.best is not None and (self._best is None or self._best["epoch"] != epoch):
-                self._best = {"epoch": epoch, "sha256": self._write("best", training.best, {"epoch": epoch})}
-            self._write("last", state, {"training": training.position.to_json(), "best": self._best})
+                self._best = {
+                    "epoch": epoch,
+                    "sha256": self._write("best", training.best, {"epoch": epoch}),
+                }
+            self._write(
+                "last", state, {"training": training.position.to_json(), "best": self._best}
+            )
         self._written = time.monotonic()
 
     def _write(self, name: str, state: dict[str, np.ndarray], about: dict[str, Any]) -> str:
@@ -93,12 +102,16 @@ class CSVLog:
     def __init__(self, folder: Path, history: list[Event]) -> None:
         path = self._path = folder / "history.csv"
         start = io.StringIO()
-        writer: DictWriter[str] = DictWriter(start, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer: DictWriter[str] = DictWriter(
+            start, COLUMNS, extrasaction="ignore", lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows(history)
         files.write(path, start.getvalue())
         self._file = path.open("a", encoding="utf-8", newline="")
-        self._writer: DictWriter[str] = DictWriter(self._file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        self._writer: DictWriter[str] = DictWriter(
+            self._file, COLUMNS, extrasaction="ignore", lineterminator="\n"
+        )
 
     def see(self, event: Event) -> None:
         if event["type"] == "epoch":

@@ -59,7 +59,9 @@ class Position:
     stopped: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"memories": {name: memory.to_json() for name, memory in self.memories.items()}}
+        return asdict(self) | {
+            "memories": {name: memory.to_json() for name, memory in self.memories.items()}
+        }
 
     @classmethod
     def from_json(cls, data: Any) -> "Position":
@@ -84,7 +86,9 @@ class Position:
             raise SpecError(f"position: history must be a list, not {values['history']!r}")
         for number, epoch in enumerate(values["history"], 1):
             _check_epoch(epoch, number)
-        memories: Any = {str(name): Memory.from_json(memory) for name, memory in values["memories"].items()}
+        memories: Any = {
+            str(name): Memory.from_json(memory) for name, memory in values["memories"].items()
+        }
         return cls(**values | {"memories": memories})
 
 
@@ -152,7 +156,9 @@ class Training:
         recipe = self.recipe = schedule.recipe
         self.best_by = watched_for_best(recipe)
         self.monitors = monitors_of(recipe)
-        self.position = position or Position(base_rate=recipe.optimizer.rate, memories={m.name: Memory() for m in self.monitors})
+        self.position = position or Position(
+            base_rate=recipe.optimizer.rate, memories={m.name: Memory() for m in self.monitors}
+        )
         self.best = best
         self._asked_to_stop = False
         self._paces: list[float] = []
@@ -188,14 +194,26 @@ class Training:
         """
         while not self.done and not self._asked_to_stop:
             block = self._block()
-            ended = [] if self.position.step % self.schedule.steps_per_epoch else self._end_epoch(block["rate"])
+            ended = (
+                []
+                if self.position.step % self.schedule.steps_per_epoch
+                else self._end_epoch(block["rate"])
+            )
             yield block
             yield from ended
-        yield {"type": "trained" if self.done else "interrupted", "step": self.position.step, "best_epoch": self.best_epoch}
+        yield {
+            "type": "trained" if self.done else "interrupted",
+            "step": self.position.step,
+            "best_epoch": self.best_epoch,
+        }
 
     def finish(self) -> int:
         """Load the weights that the recipe wants at the end; return the epoch they are of, from 1."""
-        if self.best is not None and isinstance(self.best_by, EarlyStopping) and self.best_by.restore_best:
+        if (
+            self.best is not None
+            and isinstance(self.best_by, EarlyStopping)
+            and self.best_by.restore_best
+        ):
             self.engine.load(self.best)
             return self.best_epoch
         return len(self.position.history)
@@ -221,8 +239,20 @@ class Training:
         p.step += steps
         p.seconds += now - before
         self._choose_block((now - drawn) / steps)
-        about = {"epoch": (p.step - 1) // per_epoch + 1, "step": p.step, "steps": steps, "rate": float(plan.rates[-1])}
-        return {"type": "block"} | about | {"seconds": (now - before) / steps, "losses": [float(f"{loss:.7g}") for loss in losses]}
+        about = {
+            "epoch": (p.step - 1) // per_epoch + 1,
+            "step": p.step,
+            "steps": steps,
+            "rate": float(plan.rates[-1]),
+        }
+        return (
+            {"type": "block"}
+            | about
+            | {
+                "seconds": (now - before) / steps,
+                "losses": [float(f"{loss:.7g}") for loss in losses],
+            }
+        )
 
     def _choose_block(self, pace: float) -> None:
         if len(self._paces) < PACED:
@@ -234,11 +264,25 @@ class Training:
     def _end_epoch(self, rate: float) -> list[Event]:
         p = self.position
         number = p.step // self.schedule.steps_per_epoch
-        epoch: Event = {"type": "epoch", "epoch": number, "step": p.step, "loss": p.loss_sum / self.schedule.samples}
+        epoch: Event = {
+            "type": "epoch",
+            "epoch": number,
+            "step": p.step,
+            "loss": p.loss_sum / self.schedule.samples,
+        }
         if self.validation:
             epoch |= self._validate(self.validation)
-        epoch |= {"rate": rate, "base_rate": p.base_rate, "seconds": p.seconds, "cpu_seconds": p.cpu_seconds}
-        actions: list[Event] = [{"step": p.step} | action for m in self.monitors for action in m.see(epoch, p.memories[m.name])]
+        epoch |= {
+            "rate": rate,
+            "base_rate": p.base_rate,
+            "seconds": p.seconds,
+            "cpu_seconds": p.cpu_seconds,
+        }
+        actions: list[Event] = [
+            {"step": p.step} | action
+            for m in self.monitors
+            for action in m.see(epoch, p.memories[m.name])
+        ]
         for action in actions:
             if action["type"] == "cut":
                 p.base_rate = action["base_rate"]
@@ -254,6 +298,8 @@ class Training:
         logits = self.engine.logits(self._watched)
         predicted = metrics.predictions(logits)
         return {
-            "validation_loss": float(softmax_cross_entropy(logits.astype(np.float64), split.labels)[0]),
+            "validation_loss": float(
+                softmax_cross_entropy(logits.astype(np.float64), split.labels)[0]
+            ),
             "validation_accuracy": metrics.accuracy(predicted, split.labels),
         }

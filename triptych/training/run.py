@@ -100,17 +100,27 @@ class Saved:
         """
         last = folder / "last" / "state.safetensors"
         if not last.exists():
-            raise TriptychError(f"{folder}: holds no last/{last.name}; {_why_no_checkpoint(folder)}")
+            raise TriptychError(
+                f"{folder}: holds no last/{last.name}; {_why_no_checkpoint(folder)}"
+            )
         found = files.read_state(last)
         about = found.provenance
         if "training" not in about:
-            raise TriptychError(f"{last}: a state from which no run can go on; name a run folder of triptych train")
+            raise TriptychError(
+                f"{last}: a state from which no run can go on; name a run folder of triptych train"
+            )
         with files.refusing(last, "a checkpoint that triptych train wrote"):
             position = Position.from_json(about["training"])
             names = {monitor.name for monitor in monitors_of(found.recipe)}
             if set(position.memories) != names:
-                raise SpecError(f"its position has memories of {sorted(position.memories)}, its recipe needs {sorted(names)}")
-            if bool(found.recipe.validation) != all("validation_loss" in epoch for epoch in position.history) and position.history:
+                raise SpecError(
+                    f"its position has memories of {sorted(position.memories)}, its recipe needs {sorted(names)}"
+                )
+            if (
+                bool(found.recipe.validation)
+                != all("validation_loss" in epoch for epoch in position.history)
+                and position.history
+            ):
                 raise SpecError("its history does not fit the validation of its recipe")
             source = about["source"]
             if not isinstance(source, str) or "\0" in source:
@@ -122,8 +132,13 @@ class Saved:
                     raise SpecError(f"its data: {key} must be a text, not {described[key]!r}")
             epoch = position.memories[watched_for_best(found.recipe).name].best_epoch
             best_file = about.get("best")
-            if best_file is not None and (best_file["epoch"], type(best_file["sha256"])) != (epoch, str):
-                raise SpecError(f"its best epoch is {epoch}, and it names a best state of epoch {best_file['epoch']!r}")
+            if best_file is not None and (best_file["epoch"], type(best_file["sha256"])) != (
+                epoch,
+                str,
+            ):
+                raise SpecError(
+                    f"its best epoch is {epoch}, and it names a best state of epoch {best_file['epoch']!r}"
+                )
         best = _best_state(folder, found, epoch, best_file)
         finished = False
         if (folder / "results.json").exists():
@@ -174,9 +189,13 @@ class Saved:
         last_step = self.position.history[-1]["step"] if self.position.history else 0
         begun = done + (self.position.step > last_step)
         if epochs < begun:
-            raise TriptychError(f"--epochs {epochs}: this run is in its epoch {begun} already; give at least {begun}")
+            raise TriptychError(
+                f"--epochs {epochs}: this run is in its epoch {begun} already; give at least {begun}"
+            )
         if self.finished and epochs <= self.planned:
-            raise TriptychError(f"--epochs {epochs}: this run is finished after {self.planned} epochs; give more")
+            raise TriptychError(
+                f"--epochs {epochs}: this run is finished after {self.planned} epochs; give more"
+            )
         return replace(self, recipe=replace(self.recipe, epochs=epochs))
 
     def check_same(self, dataset: Dataset) -> None:
@@ -196,7 +215,9 @@ def _why_no_checkpoint(folder: Path) -> str:
     return "the run was stopped before its first checkpoint, and nothing can go on from it; begin a new one"
 
 
-def _best_state(folder: Path, last: files.SavedState, epoch: int, recorded: dict[str, Any] | None) -> State | None:
+def _best_state(
+    folder: Path, last: files.SavedState, epoch: int, recorded: dict[str, Any] | None
+) -> State | None:
     """Return the state of the best epoch, or None where a kill came between a later best state and the last one.
 
     The later one is met again, because every step is made again.
@@ -209,21 +230,32 @@ def _best_state(folder: Path, last: files.SavedState, epoch: int, recorded: dict
     path = folder / "best" / "state.safetensors"
     if not path.exists():
         if epoch:
-            raise TriptychError(f"{path}: missing, where the run had its best in epoch {epoch}; restore it")
+            raise TriptychError(
+                f"{path}: missing, where the run had its best in epoch {epoch}; restore it"
+            )
         return None
     found = files.read_state(path)
     with files.refusing(path, "a best state that triptych train wrote"):
         of = found.provenance["epoch"]
         check_whole("its provenance", "epoch", of, 1)
         # A run that is trained further keeps its best state of before, with fewer epochs in the recipe.
-        if (found.network, replace(found.recipe, epochs=last.recipe.epochs)) != (last.network, last.recipe):
-            raise TriptychError(f"{path}: of another network or recipe than last/{path.name}; restore the one of this run")
+        if (found.network, replace(found.recipe, epochs=last.recipe.epochs)) != (
+            last.network,
+            last.recipe,
+        ):
+            raise TriptychError(
+                f"{path}: of another network or recipe than last/{path.name}; restore the one of this run"
+            )
         if of < epoch:
-            raise TriptychError(f"{path}: of epoch {of}, where the run had its best in epoch {epoch}; restore it")
+            raise TriptychError(
+                f"{path}: of epoch {of}, where the run had its best in epoch {epoch}; restore it"
+            )
         if of > epoch:
             return None
         if recorded is not None and found.sha256 != recorded["sha256"]:
-            raise TriptychError(f"{path}: not the one that this run saved in epoch {epoch}; restore it")
+            raise TriptychError(
+                f"{path}: not the one that this run saved in epoch {epoch}; restore it"
+            )
     return found.state
 
 
@@ -271,7 +303,9 @@ class Session:
         train, validation = dataset.train, None
         if recipe.validation:
             train, validation = data.stratified(train, recipe.seed, recipe.validation, "validation")
-        self.engine = registry.create(settings.engine, network, recipe, device=settings.device, backend=settings.backend)
+        self.engine = registry.create(
+            settings.engine, network, recipe, device=settings.device, backend=settings.backend
+        )
         self.engine.load(saved.state if saved else state.initial(network, recipe))
         self.schedule = BatchPlanner(network, recipe, len(train))
         position = saved.position if saved else None
@@ -282,12 +316,21 @@ class Session:
         self._extended = saved is not None and saved.planned != recipe.epochs
         self.title, self.label = title(network, recipe), registry.entry(settings.engine).label
         events = _events_until(saved) if saved else None
-        self.run = Run(saved.folder, events) if saved else Run.create(root, "train", settings.engine, network.name, dataset.name)
+        self.run = (
+            Run(saved.folder, events)
+            if saved
+            else Run.create(root, "train", settings.engine, network.name, dataset.name)
+        )
         about = {"triptych": __version__, "data": dataset.describe(), "machine": machine.describe()}
         about |= {"source": source, "reading": reading.to_json()} | asdict(settings)
-        checkpoint = Checkpoint(self.run.folder, self.training, about, saved.best_file if saved else None)
+        checkpoint = Checkpoint(
+            self.run.folder, self.training, about, saved.best_file if saved else None
+        )
         checkpoint.save()
-        self.observers: list[Observer] = [checkpoint, CSVLog(self.run.folder, self.training.position.history)]
+        self.observers: list[Observer] = [
+            checkpoint,
+            CSVLog(self.run.folder, self.training.position.history),
+        ]
         if find_spec("tensorboardX"):
             self.observers.append(TensorBoard(self.run.folder, events or []))
 
@@ -315,7 +358,9 @@ class Session:
                 f"the weights will not be those of {self.recipe.epochs} epochs from the beginning."
             )
         if self.recipe.random == "free" and self.network.dropouts:
-            found.append("Each engine draws its own masks (random free): a run that is stopped goes on with others.")
+            found.append(
+                "Each engine draws its own masks (random free): a run that is stopped goes on with others."
+            )
         if not find_spec("tensorboardX"):
             found.append("No TensorBoard logs: pip install 'triptych[report]'")
         return found
@@ -338,7 +383,11 @@ class Session:
             stack.enter_context(self.run)
             for observer in self.observers:
                 stack.enter_context(closing(observer))
-            about = {"type": "begin", "step": self.training.position.step, "machine": machine.describe()}
+            about = {
+                "type": "begin",
+                "step": self.training.position.step,
+                "machine": machine.describe(),
+            }
             for event in chain([about | asdict(self.settings)], self.training.events()):
                 self.run.log(event)
                 for observer in self.observers:
@@ -368,10 +417,16 @@ class Session:
 
     def _result(self) -> dict[str, Any]:
         """Look at the test set, once."""
-        epoch, position, labels = self.training.finish(), self.training.position, self.dataset.test.labels
+        epoch, position, labels = (
+            self.training.finish(),
+            self.training.position,
+            self.dataset.test.labels,
+        )
         logits = self.engine.logits(self.engine.upload(self.dataset.test))
         if not np.isfinite(logits).all():
-            raise TriptychError(f"the weights after step {position.step:,} give no finite logits: the training diverged in its last steps")
+            raise TriptychError(
+                f"the weights after step {position.step:,} give no finite logits: the training diverged in its last steps"
+            )
         predicted = metrics.predictions(logits)
         right = int((predicted == labels).sum())
         low, high = metrics.wilson(right, len(labels))
@@ -392,11 +447,22 @@ class Session:
                 "device": self.engine.device,
                 "steps": position.step,
                 "history": position.history,
-                **{part: sum(e.get(part, 0.0) for e in position.history) for part in ("seconds", "cpu_seconds")},
+                **{
+                    part: sum(e.get(part, 0.0) for e in position.history)
+                    for part in ("seconds", "cpu_seconds")
+                },
                 "stopped": position.stopped,
                 "best_epoch": self.training.best_epoch,
                 "tested_epoch": epoch,
-                "accuracy": {"value": right / len(labels), "right": right, "of": len(labels), "low": low, "high": high},
-                "confusion": metrics.confusion(predicted, labels, len(self.dataset.classes)).tolist(),
+                "accuracy": {
+                    "value": right / len(labels),
+                    "right": right,
+                    "of": len(labels),
+                    "low": low,
+                    "high": high,
+                },
+                "confusion": metrics.confusion(
+                    predicted, labels, len(self.dataset.classes)
+                ).tolist(),
             }
         )

@@ -23,7 +23,9 @@ from ..spec.network import Network
 from ..spec.recipe import Recipe
 from ..spec.serialization import is_number
 
-RESULTS_SCHEMA = 2  # docs/results.md describes it; raised whenever a key changes its meaning or goes
+RESULTS_SCHEMA = (
+    2  # docs/results.md describes it; raised whenever a key changes its meaning or goes
+)
 SCHEMAS = (1, 2)  # 1 carries no digest
 
 LONGEST_PART_OF_NAME = 30  # characters
@@ -48,7 +50,9 @@ class Run:
         if events is None:
             folder.mkdir(parents=True)
         else:
-            files.write(folder / "events.jsonl", "".join(files.to_json(event) + "\n" for event in events))
+            files.write(
+                folder / "events.jsonl", "".join(files.to_json(event) + "\n" for event in events)
+            )
         self._log = (folder / "events.jsonl").open("a", encoding="utf-8")
 
     @classmethod
@@ -69,20 +73,29 @@ class Run:
         TriptychError
             Where the folder cannot be written.
         """
-        name = "-".join([f"{datetime.now():%Y%m%d-%H%M%S}", kind, *filter(None, map(_plain, parts))])
+        name = "-".join(
+            [f"{datetime.now():%Y%m%d-%H%M%S}", kind, *filter(None, map(_plain, parts))]
+        )
         for suffix in ("", *(f"-{n}" for n in range(2, 100))):
             try:
                 return cls(root / f"{name}{suffix}")
             except FileExistsError:
                 continue  # another process took the name
             except OSError as error:
-                raise TriptychError(f"{root}: no run folder can be made there ({error.strerror})") from None
+                raise TriptychError(
+                    f"{root}: no run folder can be made there ({error.strerror})"
+                ) from None
         raise TriptychError(f"{root / name}: a hundred runs in this second")
 
     def __enter__(self) -> "Run":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._log.close()
 
     def log(self, event: dict[str, Any]) -> None:
@@ -91,8 +104,12 @@ class Run:
             self._log.write(files.to_json(event) + "\n")
             self._log.flush()
 
-    def save_state(self, name: str, state: State, network: Network, recipe: Recipe, provenance: dict[str, Any]) -> None:
-        files.save_state(self.folder / name / "state.safetensors", state, network, recipe, provenance)
+    def save_state(
+        self, name: str, state: State, network: Network, recipe: Recipe, provenance: dict[str, Any]
+    ) -> None:
+        files.save_state(
+            self.folder / name / "state.safetensors", state, network, recipe, provenance
+        )
 
     def save_results(self, results: dict[str, Any]) -> None:
         header = {"schema": RESULTS_SCHEMA, "triptych": __version__, "sha256": "0" * 64}
@@ -120,7 +137,9 @@ def locked(folder: Path) -> Generator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise TriptychError(f"{folder}: another process is training in this run folder; wait until it has ended, or stop it") from None
+        raise TriptychError(
+            f"{folder}: another process is training in this run folder; wait until it has ended, or stop it"
+        ) from None
     except OSError as error:
         raise TriptychError(f"{folder}: cannot be written to ({error.strerror or error})") from None
     try:
@@ -145,7 +164,9 @@ def read_results(folder: Path, kind: str | None = "compare") -> dict[str, Any]:
         results = json.loads(content)
         if not isinstance(results, dict) or results.get("schema") not in SCHEMAS:
             known = " or ".join(map(str, SCHEMAS))
-            raise TriptychError(f"{path}: not results of schema {known}; make it anew with triptych compare")
+            raise TriptychError(
+                f"{path}: not results of schema {known}; make it anew with triptych compare"
+            )
         if results["schema"] != 1:
             files.check_seal(path, content, results.get("sha256"))
         found = results.get("kind", "compare")
@@ -153,7 +174,9 @@ def read_results(folder: Path, kind: str | None = "compare") -> dict[str, Any]:
             _check_names(results)
         results = _printable(results)
     if kind not in (None, found):
-        raise TriptychError(f"{folder}: results of triptych {found}, where those of triptych {kind} are needed; see triptych show {folder}")
+        raise TriptychError(
+            f"{folder}: results of triptych {found}, where those of triptych {kind} are needed; see triptych show {folder}"
+        )
     return results
 
 
@@ -198,7 +221,11 @@ def read_events(folder: Path) -> list[Event]:
     TriptychError
         Where there are none.
     """
-    return [event for event in takewhile(lambda event: event is not None, _lines(folder)) if event is not None]
+    return [
+        event
+        for event in takewhile(lambda event: event is not None, _lines(folder))
+        if event is not None
+    ]
 
 
 def read_log(folder: Path) -> tuple[list[Event], int]:
@@ -222,7 +249,9 @@ def _lines(folder: Path) -> Iterator[Event | None]:
             while line := file.readline(LONGEST_LINE):
                 yield _event(line)
     except OSError as error:
-        raise TriptychError(f"{folder}: its events.jsonl cannot be read ({error.strerror})") from None
+        raise TriptychError(
+            f"{folder}: its events.jsonl cannot be read ({error.strerror})"
+        ) from None
 
 
 def _event(line: bytes) -> Event | None:
@@ -240,7 +269,11 @@ def _is_event(event: Any) -> bool:
     needed = dict(_KEYS.get(kind, {}))
     if kind == "block":
         # One of a comparison belongs to a row, one of a training to an epoch.
-        needed |= _OF_A_ROW if "row" in event or "seed" in event else {"epoch": _is_whole, "rate": is_number}
+        needed |= (
+            _OF_A_ROW
+            if "row" in event or "seed" in event
+            else {"epoch": _is_whole, "rate": is_number}
+        )
     if any(name not in event for name in needed):
         return False
     checks = _ANY | needed
@@ -279,7 +312,9 @@ def _are_rows(value: Any) -> bool:
 
 
 def _are_twins(value: Any) -> bool:
-    return isinstance(value, list) and all(_is_look(twin) and {"apart", "flips"} <= set(twin) for twin in value)
+    return isinstance(value, list) and all(
+        _is_look(twin) and {"apart", "flips"} <= set(twin) for twin in value
+    )
 
 
 _ANY: dict[str, Callable[[Any], bool]] = {
@@ -307,7 +342,9 @@ def newest(root: Path, kind: str = "compare") -> Path:
         Where there is none.
     """
     name = re.compile(rf"\d{{8}}-\d{{6}}-{kind}(-.*)?")
-    found = [path for path in root.glob(f"*-{kind}*/results.json") if name.fullmatch(path.parent.name)]
+    found = [
+        path for path in root.glob(f"*-{kind}*/results.json") if name.fullmatch(path.parent.name)
+    ]
     if not found:
         raise TriptychError(f"{root}{os.sep}: no finished run; make one with: triptych {kind}")
     # The name begins with the second in which a run began; of two in one second the later one counts.

@@ -45,8 +45,12 @@ def test_planes_become_channels(folder):
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=3), st.integers(-3, 3), st.booleans())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_whole_records_are_read_and_nothing_else(folder, labels: list[int], extra: int, zipped: bool):
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+def test_whole_records_are_read_and_nothing_else(
+    folder, labels: list[int], extra: int, zipped: bool
+):
     content = b"".join(bytes([label]) + bytes([label]) * 3072 for label in labels)
     content = content[: len(content) + extra] if extra < 0 else content + b"\0" * extra
     (folder / FILES[2]).write_bytes(gzip.compress(content) if zipped else content)
@@ -57,11 +61,17 @@ def test_whole_records_are_read_and_nothing_else(folder, labels: list[int], extr
     else:
         with pytest.raises(DataError, match=FILES[2]) as error:
             data.load(str(folder))
-        assert ("truncated" if extra else f"label {next(n for n in labels if n > 9)} is not a whole number from 0 to 9") in str(error.value)
+        assert (
+            "truncated"
+            if extra
+            else f"label {next(n for n in labels if n > 9)} is not a whole number from 0 to 9"
+        ) in str(error.value)
 
 
 @given(st.binary(max_size=4000))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 def test_no_bytes_whatever_bring_a_traceback(folder, junk: bytes):
     (folder / FILES[5]).write_bytes(junk)
     if len(junk) == cifar.RECORD and junk[0] < 10:
@@ -92,7 +102,9 @@ def hundred(folder: Path, count: int = 100) -> np.ndarray:
     return found
 
 
-@pytest.mark.parametrize(("label", "at", "count"), [(None, 1, 100), ("fine_label", 1, 100), ("coarse_label", 0, 20)])
+@pytest.mark.parametrize(
+    ("label", "at", "count"), [(None, 1, 100), ("fine_label", 1, 100), ("coarse_label", 0, 20)]
+)
 def test_cifar_100(tmp_path, label: str | None, at: int, count: int):
     written = hundred(tmp_path)
     (tmp_path / "fine_label_names.txt").write_text("".join(f"fine {i}\n" for i in range(100)))
@@ -102,18 +114,29 @@ def test_cifar_100(tmp_path, label: str | None, at: int, count: int):
     assert found.classes[7] == ("fine 7" if at else "coarse 7")
     assert found.train.labels.tolist() == written[:, at].tolist()
     assert found.test.labels.tolist() == written[::-1, at].tolist()
-    assert np.array_equal(found.train.images, written[:, 2:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    assert np.array_equal(
+        found.train.images, written[:, 2:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    )
     notes = cifar.read_100(tmp_path, Options(label=label)).notes
-    assert notes == (() if label else ("the labels are the 100 fine ones; for the 20 coarse ones: --label coarse_label",))
+    assert notes == (
+        ()
+        if label
+        else ("the labels are the 100 fine ones; for the 20 coarse ones: --label coarse_label",)
+    )
 
 
 def test_cifar_100_without_names_or_with_another_label(tmp_path):
     hundred(tmp_path)
     assert data.load(str(tmp_path)).classes == tuple(map(str, range(100)))
-    with pytest.raises(DataError, match="no label grade in CIFAR-100; use --label coarse_label or --label fine_label"):
+    with pytest.raises(
+        DataError,
+        match="no label grade in CIFAR-100; use --label coarse_label or --label fine_label",
+    ):
         data.load(str(tmp_path), 0, Options(label="grade"))
     (tmp_path / "train.bin").write_bytes(bytes([20, 0]) + bytes(3072))
-    with pytest.raises(DataError, match=r"train\.bin: sample 1: label 20 is not a whole number from 0 to 19"):
+    with pytest.raises(
+        DataError, match=r"train\.bin: sample 1: label 20 is not a whole number from 0 to 19"
+    ):
         data.load(str(tmp_path), 0, Options(label="coarse_label"))
 
 
@@ -121,7 +144,9 @@ def test_a_small_file_that_unpacks_without_end_is_left_at_the_limit(folder, monk
     monkeypatch.setattr(cifar, "BYTES", 200 * cifar.RECORD)
     (folder / FILES[1]).write_bytes(gzip.compress(bytes(10_000 * cifar.RECORD)))
     tracemalloc.start()
-    with pytest.raises(DataError, match=r"data_batch_2\.bin: over the limit of 614,600 bytes for all files"):
+    with pytest.raises(
+        DataError, match=r"data_batch_2\.bin: over the limit of 614,600 bytes for all files"
+    ):
         data.load(str(folder))
     assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
     tracemalloc.stop()
@@ -137,14 +162,21 @@ def test_the_limit_is_for_all_files_together(folder, monkeypatch):
 
 def test_a_page_in_the_place_of_records(folder):
     (folder / FILES[0]).write_text("<html><body>404 Not Found</body></html>")
-    with pytest.raises(DataError, match=r"data_batch_1\.bin: not CIFAR's records, but an HTML page; fetch it again"):
+    with pytest.raises(
+        DataError, match=r"data_batch_1\.bin: not CIFAR's records, but an HTML page; fetch it again"
+    ):
         data.load(str(folder))
 
 
 def test_the_pickles_are_refused_unread(tmp_path):
     for name in FILES:  # whoever unpickles this opens a file
-        (tmp_path / name.removesuffix(".bin")).write_text(f"cbuiltins\nopen\n(S'{tmp_path / 'run'}'\nS'w'\ntR.")
-    with pytest.raises(DataError, match=r"a pickle, which can run any code.*binary version.*triptych data fetch cifar10") as error:
+        (tmp_path / name.removesuffix(".bin")).write_text(
+            f"cbuiltins\nopen\n(S'{tmp_path / 'run'}'\nS'w'\ntR."
+        )
+    with pytest.raises(
+        DataError,
+        match=r"a pickle, which can run any code.*binary version.*triptych data fetch cifar10",
+    ) as error:
         data.load(str(tmp_path))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()

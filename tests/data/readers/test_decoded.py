@@ -22,8 +22,14 @@ def counted(monkeypatch) -> list:
 
 
 @pytest.mark.parametrize("kind", ["folder", "Parquet"])
-def test_what_was_decoded_is_kept_until_the_source_changes(pictures, tmp_path, monkeypatch, kind: str):
-    source = pictures if kind == "folder" else table(tmp_path / "k.parquet", TEN * 2, [0, 1] * 10, ["p", "q"])
+def test_what_was_decoded_is_kept_until_the_source_changes(
+    pictures, tmp_path, monkeypatch, kind: str
+):
+    source = (
+        pictures
+        if kind == "folder"
+        else table(tmp_path / "k.parquet", TEN * 2, [0, 1] * 10, ["p", "q"])
+    )
     calls = counted(monkeypatch)
     first = data.load(str(source))
     decoded_once = len(calls)
@@ -37,11 +43,15 @@ def test_what_was_decoded_is_kept_until_the_source_changes(pictures, tmp_path, m
     else:
         table(source, TEN * 2, [1, 0] * 10, ["p", "q"])
     assert data.load(str(source)).train.digest != first.train.digest
-    assert len(list(decoded.folder().iterdir())) == 2  # one for each of the options, and nothing of the old
+    assert (
+        len(list(decoded.folder().iterdir())) == 2
+    )  # one for each of the options, and nothing of the old
 
 
 @given(st.data())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 def test_a_damaged_cache_is_decoded_anew_and_rewritten(pictures, drawn):
     (pictures / "train" / "ape" / "1.png").write_bytes(b"")
     whole = data.load(str(pictures), 0, SKIP)

@@ -47,16 +47,29 @@ def test_one_set_is_split_by_seed_class_by_class(root):
     assert one.train.digest == same.train.digest != other.train.digest
 
 
-@given(st.dictionaries(st.text("abcXYZ 09_-", min_size=1, max_size=6), st.integers(2, 9), min_size=2, max_size=4))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.dictionaries(
+        st.text("abcXYZ 09_-", min_size=1, max_size=6), st.integers(2, 9), min_size=2, max_size=4
+    )
+)
+@settings(
+    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 def test_no_image_is_lost_or_labelled_otherwise(tmp_path_factory, counts: dict[str, int]):
     root = tmp_path_factory.mktemp("folders")
     classes = sorted(counts)
     for name, count in counts.items():
-        fill(root / name, encoded(np.full((3, 2), classes.index(name) * 20, np.uint8), "BMP"), count, "bmp")
+        fill(
+            root / name,
+            encoded(np.full((3, 2), classes.index(name) * 20, np.uint8), "BMP"),
+            count,
+            "bmp",
+        )
     if sum(counts.values()) < 10:
         counts[classes[0]] += 10
-        fill(root / classes[0], encoded(np.zeros((3, 2), np.uint8), "BMP"), counts[classes[0]], "bmp")
+        fill(
+            root / classes[0], encoded(np.zeros((3, 2), np.uint8), "BMP"), counts[classes[0]], "bmp"
+        )
     found = data.load(str(root))
     assert found.classes == tuple(classes)
     labels = np.concatenate([found.train.labels, found.test.labels])
@@ -77,7 +90,10 @@ COLOURS = {
     "grey JPEG": (encoded(np.full((6, 5), 77, np.uint8), "JPEG"), np.full((6, 5, 1), 77)),
     "black and white": (encoded(GREY > 99), (GREY > 99)[..., None] * 255),
     "16 bits": (encoded(GREY.astype(np.uint16) * 257), GREY[..., None]),
-    "palette": (encoded(np.full((6, 5, 3), (255, 0, 0), np.uint8), "GIF"), np.full((6, 5, 3), (255, 0, 0))),
+    "palette": (
+        encoded(np.full((6, 5, 3), (255, 0, 0), np.uint8), "GIF"),
+        np.full((6, 5, 3), (255, 0, 0)),
+    ),
 }
 
 
@@ -112,7 +128,10 @@ def test_other_sizes_are_refused_unless_one_is_told(pictures):
     with pytest.raises(DataError) as error:
         data.load(str(pictures))
     first = pictures / "train" / "ape" / "0.png"
-    assert str(error.value) == f"{odd}: an image of 12×10, where {first} has 6×5; scale all to one size, as with --size 6x5"
+    assert (
+        str(error.value)
+        == f"{odd}: an image of 12×10, where {first} has 6×5; scale all to one size, as with --size 6x5"
+    )
     found = data.load(str(pictures), 0, Options((6, 5)))
     assert found.shape == (6, 5, 3)
     assert np.array_equal(found.train.images[0], COLOUR)  # of that size already
@@ -127,11 +146,20 @@ BAD_IMAGES = {
     "nothing": (b"", "no bytes where an image is needed"),
     "no image": (b"\1\2" * 50, f"{NOT_AN_IMAGE}; mend or"),
     "text": (b"x" * 50, f"{NOT_AN_IMAGE}, but a text file; "),
-    "a page": (b"\n<!DOCTYPE html><html><body>403</body></html>", f"{NOT_AN_IMAGE}, but an HTML page; "),
-    "truncated": (encoded(RNG.integers(0, 256, (90, 90, 3), np.uint8))[:9000], "cannot be read (image file is truncated"),
+    "a page": (
+        b"\n<!DOCTYPE html><html><body>403</body></html>",
+        f"{NOT_AN_IMAGE}, but an HTML page; ",
+    ),
+    "truncated": (
+        encoded(RNG.integers(0, 256, (90, 90, 3), np.uint8))[:9000],
+        "cannot be read (image file is truncated",
+    ),
     "too large": (claiming(5000, 4000), "claims 4,000×5,000 pixels, over the limit of 16,777,216"),
     "a bomb of which Pillow warns": (claiming(10_000, 10_000), "claims 10,000×10,000 pixels"),
-    "a bomb that Pillow refuses": (claiming(60_000, 60_000), "claims far more pixels than the limit"),
+    "a bomb that Pillow refuses": (
+        claiming(60_000, 60_000),
+        "claims far more pixels than the limit",
+    ),
 }
 
 
@@ -143,7 +171,9 @@ def test_an_unreadable_image_is_named_or_left_out(pictures, tmp_path, kind: str,
         bad, source = pictures / "train" / "bird" / "1.png", str(pictures)
         bad.write_bytes(content)
     else:
-        source = str(table(tmp_path / "t.parquet", [encoded()] * 7 + [content] + [encoded()] * 8, [0, 1] * 8))
+        source = str(
+            table(tmp_path / "t.parquet", [encoded()] * 7 + [content] + [encoded()] * 8, [0, 1] * 8)
+        )
         bad = f"{source}: row 8"
     with pytest.raises(DataError) as error:
         data.load(source)
@@ -155,11 +185,15 @@ def test_an_unreadable_image_is_named_or_left_out(pictures, tmp_path, kind: str,
     assert len(found.left_out) == 1
     assert found.left_out[0].startswith(f"{bad}: {says.partition(';')[0]}")
     assert found.describe()["left_out"] == 1
-    assert np.concatenate([found.train.labels, found.test.labels]).tolist().count(1) == (3 if where == "folder" else 7)
+    assert np.concatenate([found.train.labels, found.test.labels]).tolist().count(1) == (
+        3 if where == "folder" else 7
+    )
 
 
 @given(st.binary(max_size=300), st.integers(0, 200))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 def test_no_bytes_whatever_bring_a_traceback(pictures, junk: bytes, at: int):
     whole = encoded()
     (pictures / "train" / "bird" / "1.png").write_bytes(whole[:at] + junk + whole[at + len(junk) :])
@@ -168,20 +202,42 @@ def test_no_bytes_whatever_bring_a_traceback(pictures, junk: bytes, at: int):
 
 
 BAD_FOLDERS = {
-    "empty": (lambda r: None, "no train-images-idx3-ubyte, no data_batch_1.bin, no train*.parquet, no folder of images for each class"),
-    "an empty class": (lambda r: (fill(r / "a", encoded(), 5), (r / "b").mkdir()), "/b: no images in this class"),
-    "one class only": (lambda r: fill(r / "cat", encoded(), 20), "every label is cat; a classifier needs at least two classes"),
+    "empty": (
+        lambda r: None,
+        "no train-images-idx3-ubyte, no data_batch_1.bin, no train*.parquet, no folder of images for each class",
+    ),
+    "an empty class": (
+        lambda r: (fill(r / "a", encoded(), 5), (r / "b").mkdir()),
+        "/b: no images in this class",
+    ),
+    "one class only": (
+        lambda r: fill(r / "cat", encoded(), 20),
+        "every label is cat; a classifier needs at least two classes",
+    ),
     "one image of a class": (
         lambda r: (fill(r / "a", encoded(), 20), fill(r / "b", encoded())),
         "class 'b' has 1 training image, of which",
     ),
-    "too few": (lambda r: (fill(r / "a", encoded(), 2), fill(r / "b", encoded(), 2)), "4 samples are too few"),
+    "too few": (
+        lambda r: (fill(r / "a", encoded(), 2), fill(r / "b", encoded(), 2)),
+        "4 samples are too few",
+    ),
     "a class for testing only": (
-        lambda r: (fill(r / "train" / "a", encoded()), fill(r / "test" / "a", encoded()), fill(r / "test" / "b", encoded())),
+        lambda r: (
+            fill(r / "train" / "a", encoded()),
+            fill(r / "test" / "a", encoded()),
+            fill(r / "test" / "b", encoded()),
+        ),
         "/test/b: a class that",
     ),
-    "too deep": (lambda r: (fill(r / "a" / "b", encoded()), fill(r / "c", encoded())), "/a/b: a folder inside a class"),
-    "train without test": (lambda r: fill(r / "train" / "a", encoded()), "must hold CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS"),
+    "too deep": (
+        lambda r: (fill(r / "a" / "b", encoded()), fill(r / "c", encoded())),
+        "/a/b: a folder inside a class",
+    ),
+    "train without test": (
+        lambda r: fill(r / "train" / "a", encoded()),
+        "must hold CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS",
+    ),
     "train and test without classes": (
         lambda r: (fill(r / "train", encoded(), 20), fill(r / "test", encoded(), 20)),
         "test and train are no classes, and not both hold folders of classes; it must hold CLASS/IMAGE, or train/CLASS/IMAGE and test",
@@ -190,7 +246,10 @@ BAD_FOLDERS = {
         lambda r: (fill(r / "train" / "a", encoded(), 20), fill(r / "test", encoded(), 20)),
         "test and train are no classes, and not both hold folders of classes",
     ),
-    "a name that rings the bell": (lambda r: (fill(r / "a\a", encoded()), fill(r / "b", encoded())), "needs a name that can be printed"),
+    "a name that rings the bell": (
+        lambda r: (fill(r / "a\a", encoded()), fill(r / "b", encoded())),
+        "needs a name that can be printed",
+    ),
 }
 
 
@@ -206,10 +265,22 @@ def test_a_bad_folder_gets_one_clear_line(root, kind: str):
 
 
 LINKS = {
-    "to itself": (lambda r: (r / "loop.png").symlink_to("loop.png"), "/loop.png: cannot be read (Too many levels of symbolic links)"),
-    "to nothing": (lambda r: (r / "gone.png").symlink_to("none.png"), "/gone.png: cannot be read (No such file or directory)"),
-    "to its own folder": (lambda r: (r / "loop").symlink_to(r.resolve()), "/loop: a folder inside a class"),
-    "to a pipe": (lambda r: os.mkfifo(r / "pipe.png"), "/pipe.png: no bytes where an image is needed"),
+    "to itself": (
+        lambda r: (r / "loop.png").symlink_to("loop.png"),
+        "/loop.png: cannot be read (Too many levels of symbolic links)",
+    ),
+    "to nothing": (
+        lambda r: (r / "gone.png").symlink_to("none.png"),
+        "/gone.png: cannot be read (No such file or directory)",
+    ),
+    "to its own folder": (
+        lambda r: (r / "loop").symlink_to(r.resolve()),
+        "/loop: a folder inside a class",
+    ),
+    "to a pipe": (
+        lambda r: os.mkfifo(r / "pipe.png"),
+        "/pipe.png: no bytes where an image is needed",
+    ),
 }
 
 
@@ -240,7 +311,10 @@ def test_when_all_of_a_split_are_left_out_that_is_said(pictures):
 
 def test_more_than_fits_is_refused_before_it_is_decoded(pictures, monkeypatch):
     monkeypatch.setattr(images, "LIMIT", 500)
-    with pytest.raises(DataError, match="8 images of 6×5 take 720 bytes, over the limit of 500; give a smaller --size"):
+    with pytest.raises(
+        DataError,
+        match="8 images of 6×5 take 720 bytes, over the limit of 500; give a smaller --size",
+    ):
         data.load(str(pictures))
 
 

@@ -22,7 +22,9 @@ def table(digits: data.Dataset) -> np.ndarray:
     """60 rows: a label and 784 pixels; every label is in the first 40 and in the last 20."""
     rows = [np.flatnonzero(digits.train.labels == label)[:6] for label in range(10)]
     order = np.array(rows).T.ravel()
-    return np.concatenate([digits.train.labels[order, None], digits.train.images[order].reshape(60, -1)], axis=1)
+    return np.concatenate(
+        [digits.train.labels[order, None], digits.train.images[order].reshape(60, -1)], axis=1
+    )
 
 
 def text(table: np.ndarray, header: str = "") -> str:
@@ -34,11 +36,15 @@ def names(pattern: str) -> str:
 
 
 WELCOME = {
-    "kaggle mnist-in-csv": lambda t: text(t, "label," + ",".join(f"{r}x{c}" for r in range(1, 29) for c in range(1, 29)) + "\n"),
+    "kaggle mnist-in-csv": lambda t: text(
+        t, "label," + ",".join(f"{r}x{c}" for r in range(1, 29) for c in range(1, 29)) + "\n"
+    ),
     "kaggle digit-recognizer": lambda t: text(t, "label," + names("pixel{}") + "\n"),
     "no header": text,
     "label last": lambda t: text(np.roll(t, -1, axis=1), names("pixel{}") + ",label\n"),
-    "quoted header, CRLF, blank line": lambda t: text(t, '"label",' + names('"p{}"') + "\n").replace("\n", "\r\n") + "\r\n",
+    "quoted header, CRLF, blank line": lambda t: (
+        text(t, '"label",' + names('"p{}"') + "\n").replace("\n", "\r\n") + "\r\n"
+    ),
     "whole numbers as floats": lambda t: text(t.astype(float)),
     "byte order mark": lambda t: "\ufeff" + text(t, "label," + names("pixel{}") + "\n"),
 }
@@ -64,16 +70,31 @@ def changed(table: np.ndarray, row: int, column: int, cell: str) -> str:
 BAD_CSV = {
     "empty": (lambda t: "", "the file is empty"),
     "header only": (lambda t: "label," + names("p{}") + "\n", "a header but no rows"),
-    "a text row": (lambda t: changed(t, 5, 0, "seven"), "line 6, column 1: 'seven' is not a number"),
+    "a text row": (
+        lambda t: changed(t, 5, 0, "seven"),
+        "line 6, column 1: 'seven' is not a number",
+    ),
     "a text first row": (lambda t: changed(t, 0, 3, "x"), "line 1, column 4: 'x' is not a number"),
     "an empty cell": (lambda t: changed(t, 5, 9, ""), "line 6, column 10: '' is not a number"),
-    "ragged rows": (lambda t: changed(t, 5, 784, "0,0"), "line 6 has 786 columns where line 1 has 785"),
-    "fractional label": (lambda t: changed(t, 5, 0, "3.5"), "line 6: label 3.5 is not a whole number"),
-    "pixel too large": (lambda t: changed(t, 5, 2, "256"), "line 6, column 3: pixel 256 is not a whole number from 0 to 255"),
+    "ragged rows": (
+        lambda t: changed(t, 5, 784, "0,0"),
+        "line 6 has 786 columns where line 1 has 785",
+    ),
+    "fractional label": (
+        lambda t: changed(t, 5, 0, "3.5"),
+        "line 6: label 3.5 is not a whole number",
+    ),
+    "pixel too large": (
+        lambda t: changed(t, 5, 2, "256"),
+        "line 6, column 3: pixel 256 is not a whole number from 0 to 255",
+    ),
     "pixel negative": (lambda t: changed(t, 5, 2, "-3"), "pixel -3 is not"),
     "pixel NaN": (lambda t: changed(t, 5, 2, "nan"), "line 6, column 3: pixel NaN"),
     "pixel infinite": (lambda t: changed(t, 5, 2, "inf"), "pixel inf"),
-    "too few columns": (lambda t: text(t[:, :-1]), "783 columns of pixels make no square image; give --shape"),
+    "too few columns": (
+        lambda t: text(t[:, :-1]),
+        "783 columns of pixels make no square image; give --shape",
+    ),
     "no label column": (lambda t: text(t, names("p{}") + ",digit\n"), "names no 'label' column"),
     "one class only": (lambda t: text(np.where(np.arange(785) == 0, 3, t)), "every label is 3"),
     "one endless line": (lambda t: "1," * 1_000_000, "a line is too long"),
@@ -107,15 +128,27 @@ def test_damaged_and_truncated_gzip(tmp_path, table):
 
 
 @given(st.binary(max_size=400))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 def test_no_bytes_whatever_bring_a_traceback(tmp_path, junk: bytes):
-    for name, content in (("j.csv", junk), ("j.csv.gz", gzip.compress(junk)), ("k.csv.gz", b"\x1f\x8b" + junk), ("j.npz", junk)):
+    for name, content in (
+        ("j.csv", junk),
+        ("j.csv.gz", gzip.compress(junk)),
+        ("k.csv.gz", b"\x1f\x8b" + junk),
+        ("j.npz", junk),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError):
             data.load(str(tmp_path / name))
     folder = tmp_path / "idx"
     folder.mkdir(exist_ok=True)
-    for stem, n in (("train-images", 3), ("train-labels", 1), ("t10k-images", 3), ("t10k-labels", 1)):
+    for stem, n in (
+        ("train-images", 3),
+        ("train-labels", 1),
+        ("t10k-images", 3),
+        ("t10k-labels", 1),
+    ):
         (folder / f"{stem}-idx{n}-ubyte").write_bytes(junk)
     with pytest.raises(DataError):
         data.load(str(folder))
@@ -145,7 +178,9 @@ def test_idx_plain_and_gzipped(folder, table):
     assert np.array_equal(found.test.images.reshape(20, -1), table[40:, 1:])
 
 
-@pytest.mark.parametrize(("name", "last"), [("mnist", "9"), ("fashion-mnist", "ankle boot"), ("kmnist", "wo")])
+@pytest.mark.parametrize(
+    ("name", "last"), [("mnist", "9"), ("fashion-mnist", "ankle boot"), ("kmnist", "wo")]
+)
 def test_idx_by_name(folder, tmp_path, monkeypatch, name: str, last: str):
     monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
@@ -156,13 +191,25 @@ def test_idx_by_name(folder, tmp_path, monkeypatch, name: str, last: str):
 
 BAD_IDX = {
     "wrong magic": (lambda b: b"\0\0\x0d\x03" + b[4:], "magic number 0x00000d03 where 0x00000803"),
-    "truncated": (lambda b: b[:-100], "promises 15,680 bytes, the file holds 15,580; it is truncated"),
+    "truncated": (
+        lambda b: b[:-100],
+        "promises 15,680 bytes, the file holds 15,580; it is truncated",
+    ),
     "truncated header": (lambda b: b[:9], "truncated inside its header"),
     "empty": (lambda b: b"", "empty"),
     "too long": (lambda b: b + b"x", "more bytes than the 15,680"),
-    "a header that lies": (lambda b: b[:4] + struct.pack(">3I", 2**31, 28, 28) + b[16:], "over the limit"),
-    "a header that lies a little": (lambda b: b[:4] + struct.pack(">3I", 2_000_000, 28, 28) + b[16:], "it is truncated"),
-    "images and labels of different length": (lambda b: encode(np.zeros((7, 28, 28), np.uint8)), "7 images but 20 labels"),
+    "a header that lies": (
+        lambda b: b[:4] + struct.pack(">3I", 2**31, 28, 28) + b[16:],
+        "over the limit",
+    ),
+    "a header that lies a little": (
+        lambda b: b[:4] + struct.pack(">3I", 2_000_000, 28, 28) + b[16:],
+        "it is truncated",
+    ),
+    "images and labels of different length": (
+        lambda b: encode(np.zeros((7, 28, 28), np.uint8)),
+        "7 images but 20 labels",
+    ),
     "other size of image": (
         lambda b: encode(np.zeros((20, 8, 8), np.uint8)),
         "test images of shape (8, 8), but training images of 28×28×1",
@@ -265,13 +312,20 @@ def test_what_is_used_without_a_name(tmp_path, monkeypatch, folder, table):
     assert data.load().name == "mnist_test"
 
 
-@given(st.lists(st.integers(0, 9), min_size=10, max_size=300).filter(lambda x: len(set(x)) > 1), st.integers(0, 5))
+@given(
+    st.lists(st.integers(0, 9), min_size=10, max_size=300).filter(lambda x: len(set(x)) > 1),
+    st.integers(0, 5),
+)
 @settings(max_examples=40)
 def test_the_split_is_stratified_and_loses_nothing(labels: list[int], seed: int):
-    images = np.arange(len(labels), dtype=np.uint32).view(np.uint8).reshape(-1, 2, 2, 1)  # each its own number
+    images = (
+        np.arange(len(labels), dtype=np.uint32).view(np.uint8).reshape(-1, 2, 2, 1)
+    )  # each its own number
     train, test = data.stratified(Split(images, np.array(labels, np.int32)), seed)
     assert len(test) == round(len(labels) * 0.1)
-    both = np.concatenate([train.images, test.images]).reshape(len(labels), 4).view(np.uint32).ravel()
+    both = (
+        np.concatenate([train.images, test.images]).reshape(len(labels), 4).view(np.uint32).ravel()
+    )
     assert sorted(both.tolist()) == list(range(len(labels)))
     for label in set(labels):
         assert abs((test.labels == label).sum() - 0.1 * labels.count(label)) < 1

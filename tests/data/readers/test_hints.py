@@ -85,7 +85,11 @@ ASTRAY: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "processed",
         "training.pt is a pickle, which can run any code when it is read: use --data ROOT/raw",
     ),
-    "one of MNIST's files": (four, "train-images-idx3-ubyte", "this is one of MNIST's files: give their folder, ROOT"),
+    "one of MNIST's files": (
+        four,
+        "train-images-idx3-ubyte",
+        "this is one of MNIST's files: give their folder, ROOT",
+    ),
     "above CIFAR-10": (
         lambda r: records(r / "cifar-10-batches-bin"),
         "",
@@ -96,35 +100,74 @@ ASTRAY: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "",
         "ROOT/cifar-10-batches-py/data_batch_1: a pickle, which can run any code when it is read; needed is CIFAR-10's binary version",
     ),
-    "one of CIFAR-10's files": (records, "data_batch_1.bin", "this is one of CIFAR-10's files: give their folder, ROOT"),
+    "one of CIFAR-10's files": (
+        records,
+        "data_batch_1.bin",
+        "this is one of CIFAR-10's files: give their folder, ROOT",
+    ),
     "CIFAR-100's pickles": (
         lambda r: files(r / "cifar-100-python", train=b"\x80\2", test=b"\x80\2", meta=b"\x80\2"),
         "cifar-100-python",
         "CIFAR-100's Python version is a pickle, which can run any code when it is read; needed is its binary version",
     ),
-    "the Hub's cache": (hub_cache, "", "this folder holds Parquet files in snapshots/0a1b2c; use --data ROOT/snapshots/0a1b2c"),
+    "the Hub's cache": (
+        hub_cache,
+        "",
+        "this folder holds Parquet files in snapshots/0a1b2c; use --data ROOT/snapshots/0a1b2c",
+    ),
     "the Hub's converted files": (
         lambda r: table(r / "train" / "0000.parquet", [encoded()] * 10, [0, 1] * 5),
         "train",
         "name one of its Parquet files, or the folder above if that holds the folders train and test",
     ),
-    "save_to_disk": (saved_to_disk, "", "a data set as save_to_disk writes it, in Arrow files; write each split as Parquet"),
+    "save_to_disk": (
+        saved_to_disk,
+        "",
+        "a data set as save_to_disk writes it, in Arrow files; write each split as Parquet",
+    ),
     "save_to_disk of one split": (
         saved_to_disk,
         "train",
         "a data set as save_to_disk writes it, in Arrow files; write each split as Parquet",
     ),
-    "wrapped once more": (lambda r: split(r / "mnist_png", "train", "test"), "", "a folder inside a class; ROOT must hold CLASS/IMAGE, or"),
-    "wrapped once more, where": (lambda r: split(r / "mnist_png", "train", "test"), "", "; use --data ROOT/mnist_png"),
+    "wrapped once more": (
+        lambda r: split(r / "mnist_png", "train", "test"),
+        "",
+        "a folder inside a class; ROOT must hold CLASS/IMAGE, or",
+    ),
+    "wrapped once more, where": (
+        lambda r: split(r / "mnist_png", "train", "test"),
+        "",
+        "; use --data ROOT/mnist_png",
+    ),
     "wrapped twice, with a test set without classes": (
-        lambda r: (split(r / "trainingSet", "trainingSet"), fill(r / "testSet" / "testSet", encoded(), 9)),
+        lambda r: (
+            split(r / "trainingSet", "trainingSet"),
+            fill(r / "testSet" / "testSet", encoded(), 9),
+        ),
         "",
         "; use --data ROOT/trainingSet/trainingSet",
     ),
-    "images in no folder": (lambda r: fill(r, encoded(), 9), "", "its images must be in a folder for each class: CLASS/IMAGE"),
-    "the folder of one class": (lambda r: split(r, "train", "test"), "train/ape", "this is the folder of one class: use --data ROOT"),
-    "the folder of one class of a set to split": (lambda r: split(r, "."), "ape", "this is the folder of one class: use --data ROOT"),
-    "one image": (lambda r: split(r, "."), "ape/0.png", "this is one image: give a folder with a folder of images for each class"),
+    "images in no folder": (
+        lambda r: fill(r, encoded(), 9),
+        "",
+        "its images must be in a folder for each class: CLASS/IMAGE",
+    ),
+    "the folder of one class": (
+        lambda r: split(r, "train", "test"),
+        "train/ape",
+        "this is the folder of one class: use --data ROOT",
+    ),
+    "the folder of one class of a set to split": (
+        lambda r: split(r, "."),
+        "ape",
+        "this is the folder of one class: use --data ROOT",
+    ),
+    "one image": (
+        lambda r: split(r, "."),
+        "ape/0.png",
+        "this is one image: give a folder with a folder of images for each class",
+    ),
     "only arrays of MATLAB": (
         lambda r: files(r, train_32x32__mat=b"MATLAB 5.0"),
         "",
@@ -150,7 +193,11 @@ def test_data_that_is_somewhere_else_is_found(root, kind: str, skip: bool):
 # MNIST's files somewhere below the folder that is given: read from there, or their place is named.
 BELOW: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "torchvision's root": (lambda r: four(r / "MNIST" / "raw"), "", "use --data ROOT/MNIST/raw"),
-    "torchvision's MNIST": (lambda r: four(r / "MNIST" / "raw"), "MNIST", "use --data ROOT/MNIST/raw"),
+    "torchvision's MNIST": (
+        lambda r: four(r / "MNIST" / "raw"),
+        "MNIST",
+        "use --data ROOT/MNIST/raw",
+    ),
     "in folders of their names": (
         lambda r: four(r, "{0}-{1}-idx{2}-ubyte/{0}-{1}-idx{2}-ubyte"),
         "",
@@ -181,10 +228,22 @@ def test_two_data_sets_below_a_folder_are_named(root):
 
 
 OTHER_FILES = {
-    "x.pt": (b"PK\3\4", "a pickle, which can run any code when it is read: save its arrays as an .npz"),
-    "mnist.pkl.gz": (gzip.compress(b"x"), "a pickle, which can run any code when it is read: save its arrays as an .npz"),
-    "x.mat": (b"MATLAB 5.0", "a MATLAB file: read it with scipy.io.loadmat and save its arrays as an .npz"),
-    "x.H5": (b"\x89HDF\r\n\x1a\n", "an HDF5 file: read it with h5py and save its arrays as an .npz"),
+    "x.pt": (
+        b"PK\3\4",
+        "a pickle, which can run any code when it is read: save its arrays as an .npz",
+    ),
+    "mnist.pkl.gz": (
+        gzip.compress(b"x"),
+        "a pickle, which can run any code when it is read: save its arrays as an .npz",
+    ),
+    "x.mat": (
+        b"MATLAB 5.0",
+        "a MATLAB file: read it with scipy.io.loadmat and save its arrays as an .npz",
+    ),
+    "x.H5": (
+        b"\x89HDF\r\n\x1a\n",
+        "an HDF5 file: read it with h5py and save its arrays as an .npz",
+    ),
     "x.npy": (b"\x93NUMPY", "one array without labels: save images and labels in one .npz"),
     "cifar-10-binary.tar.gz": (
         gzip.compress(b"x"),
@@ -198,7 +257,10 @@ OTHER_FILES = {
     "page": (b"<!doctype html>\n<p>", "an HTML page: fetch it again"),
     "hdf": (b"\x89HDF\r\n\x1a\n", "an HDF5 file: read it with h5py"),
     "pickled": (PICKLED, "a pickle, which can run any code when it is read"),
-    "pointer": (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS: get the file itself: git lfs pull"),
+    "pointer": (
+        b"version https://git-lfs.github.com/spec/v1\n",
+        "a pointer of Git LFS: get the file itself: git lfs pull",
+    ),
     "notes.txt": (b"hello", "a text file"),
 }
 
@@ -247,18 +309,25 @@ def test_a_folder_that_hides_a_name_is_said(tmp_path, monkeypatch, cache):
     with pytest.raises(DataError, match="a folder inside a class") as error:
         data.load("mnist")
     assert str(error.value).endswith(f"then --data {cache / 'mnist'}")
-    assert hints.hiding("mnist", Path("mnist")) == f"{here}triptych data fetch mnist, then --data {cache / 'mnist'}"
+    assert (
+        hints.hiding("mnist", Path("mnist"))
+        == f"{here}triptych data fetch mnist, then --data {cache / 'mnist'}"
+    )
     four(cache / "mnist")
     assert hints.hiding("mnist", Path("mnist")) == f"{here}--data {cache / 'mnist'}"
     (tmp_path / "digits").write_text("x")
-    with pytest.raises(DataError, match="for the data set digits rename the file or work in another folder"):
+    with pytest.raises(
+        DataError, match="for the data set digits rename the file or work in another folder"
+    ):
         data.load("digits")
     assert "means" not in error_of(tmp_path / "mnist")
 
 
 def test_a_folder_that_hides_a_name_and_can_be_read_is_noted(tmp_path):
     line = hints.hiding("cifar10", tmp_path)
-    assert line.startswith(f"--data cifar10 means the folder {tmp_path} in the working directory; for the data set cifar10: ")
+    assert line.startswith(
+        f"--data cifar10 means the folder {tmp_path} in the working directory; for the data set cifar10: "
+    )
 
 
 # What is made below a folder of images, and the notes or the refusal.
@@ -267,8 +336,14 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "training and testing": (("training", "testing"), ()),
     "capitals": (("Train", "TEST"), ()),
     "train and val": (("train", "val"), ("val is the test set: there is no folder test",)),
-    "training and validation": (("training", "Validation"), ("Validation is the test set: there is no folder test",)),
-    "all three": (("train", "valid", "test"), ("valid is left out: neither training nor test set",)),
+    "training and validation": (
+        ("training", "Validation"),
+        ("Validation is the test set: there is no folder test",),
+    ),
+    "all three": (
+        ("train", "valid", "test"),
+        ("valid is left out: neither training nor test set",),
+    ),
     "and others": (
         ("train", "val", "test", "extra"),
         ("extra and val are left out: neither training nor test set",),
@@ -294,12 +369,18 @@ def test_the_parts_of_a_data_set(root, kind: str):
 
 
 NO_CLASSES = {
-    "train and val": (("train", "val"), "train and val are no classes, and not both hold folders of classes"),
+    "train and val": (
+        ("train", "val"),
+        "train and val are no classes, and not both hold folders of classes",
+    ),
     "training and testing": (("training", "testing"), "testing and training are no classes"),
     "three parts": (("train", "valid", "test"), "test, train and valid are no classes"),
     "parts and a class": (("train", "test", "bus"), "test and train are no classes"),
     "one part": (("train",), "train is no class, and there is no other folder"),
-    "one part twice": (("train", "Training"), "Training and train are the same part of a data set; keep one of them"),
+    "one part twice": (
+        ("train", "Training"),
+        "Training and train are the same part of a data set; keep one of them",
+    ),
 }
 
 
@@ -319,7 +400,10 @@ def test_a_class_may_be_called_train(root):
 
 def test_a_training_set_alone_says_how_to_split_one_off(root):
     split(root, "train")
-    assert f"there is no test beside train; to have a test set split off, give {root / 'train'}; it must hold" in error_of(root)
+    assert (
+        f"there is no test beside train; to have a test set split off, give {root / 'train'}; it must hold"
+        in error_of(root)
+    )
     fill(root / "test" / "unknown", encoded(), 2)
     assert f"to have a test set split off, give {root / 'train'}" in error_of(root)
 

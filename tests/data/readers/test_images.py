@@ -31,8 +31,16 @@ def raw_png(array: np.ndarray, depth: int, kind: int, *chunks: tuple[bytes, byte
     h, w = array.shape[:2]
     samples = array.reshape(h, -1).astype(">u2" if depth == 16 else np.uint8)
     body = b"".join(b"\0" + row.tobytes() for row in samples)
-    parts = [(b"IHDR", struct.pack(">2I5B", w, h, depth, kind, 0, 0, 0)), *chunks, (b"IDAT", zlib.compress(body)), (b"IEND", b"")]
-    framed = [struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part)) for name, part in parts]
+    parts = [
+        (b"IHDR", struct.pack(">2I5B", w, h, depth, kind, 0, 0, 0)),
+        *chunks,
+        (b"IDAT", zlib.compress(body)),
+        (b"IEND", b""),
+    ]
+    framed = [
+        struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part))
+        for name, part in parts
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
 
 
@@ -51,7 +59,11 @@ def read(root: Path, options: Options = PLAIN) -> Found:
     """Read a folder as the command line does, twice: what was kept must be the same."""
     first = folder.read(root, options, None)
     again = folder.read(root, options, None)
-    assert (again.train.digest, again.notes, again.classes) == (first.train.digest, first.notes, first.classes)
+    assert (again.train.digest, again.notes, again.classes) == (
+        first.train.digest,
+        first.notes,
+        first.classes,
+    )
     return first
 
 
@@ -66,24 +78,40 @@ def in_order(arrays: list[np.ndarray]) -> np.ndarray:
 FORMATS = {
     "PPM": (written(COLOUR, "PPM"), COLOUR),
     "PGM": (written(GREY, "PPM"), GREY[..., None]),
-    "plain PGM": (f"P2 5 6 255 {' '.join(map(str, GREY.ravel().tolist()))}\n".encode(), GREY[..., None]),
+    "plain PGM": (
+        f"P2 5 6 255 {' '.join(map(str, GREY.ravel().tolist()))}\n".encode(),
+        GREY[..., None],
+    ),
     "PGM of 16 bits": (b"P5 5 6 65535 " + (GREY.astype(">u2") * 257).tobytes(), GREY[..., None]),
-    "PGM that names 12 bits": (b"P5 5 6 4095 " + (GREY.astype(np.uint32) * 4095 // 255).astype(">u2").tobytes(), GREY[..., None]),
+    "PGM that names 12 bits": (
+        b"P5 5 6 4095 " + (GREY.astype(np.uint32) * 4095 // 255).astype(">u2").tobytes(),
+        GREY[..., None],
+    ),
     "PBM": (written(GREY > 99, "PPM"), (GREY > 99)[..., None] * 255),
     "TIFF": (written(GREY, "TIFF"), GREY[..., None]),
     "TIFF in colour": (written(COLOUR, "TIFF"), COLOUR),
     "TIFF, LZW": (written(COLOUR, "TIFF", compression="tiff_lzw"), COLOUR),
     "TIFF, deflated": (written(GREY, "TIFF", compression="tiff_adobe_deflate"), GREY[..., None]),
     "TIFF of 16 bits": (written(GREY.astype(np.uint16) * 257, "TIFF"), GREY[..., None]),
-    "TIFF of one bit": (written(GREY > 99, "TIFF", compression="group4"), (GREY > 99)[..., None] * 255),
+    "TIFF of one bit": (
+        written(GREY > 99, "TIFF", compression="group4"),
+        (GREY > 99)[..., None] * 255,
+    ),
     "grey palette": (written(GREY, "PNG", "P"), GREY[..., None]),
     "grey GIF": (written(GREY, "GIF"), GREY[..., None]),
     "16-bit grey with alpha": (
-        raw_png(np.stack([GREY.astype(np.uint16) * 257, np.full(GREY.shape, 65535, np.uint16)], -1), 16, 4),
+        raw_png(
+            np.stack([GREY.astype(np.uint16) * 257, np.full(GREY.shape, 65535, np.uint16)], -1),
+            16,
+            4,
+        ),
         GREY[..., None],
     ),
     "RGB with equal channels": (written(GREY, "PNG", "RGB"), np.dstack([GREY] * 3)),
-    "RGBA with equal channels": (written(np.dstack([GREY] * 3 + [np.full_like(GREY, 255)]), "PNG"), np.dstack([GREY] * 3)),
+    "RGBA with equal channels": (
+        written(np.dstack([GREY] * 3 + [np.full_like(GREY, 255)]), "PNG"),
+        np.dstack([GREY] * 3),
+    ),
 }
 
 
@@ -97,7 +125,11 @@ def test_the_pixels_of_a_format(root, kind: str):
 
 
 def test_a_palette_in_colour_makes_all_rgb(root):
-    two_classes(root, [written(GREY, "GIF"), written(np.full((6, 5, 3), (255, 0, 0), np.uint8), "GIF")] * 2, "gif")
+    two_classes(
+        root,
+        [written(GREY, "GIF"), written(np.full((6, 5, 3), (255, 0, 0), np.uint8), "GIF")] * 2,
+        "gif",
+    )
     found = read(root)
     assert np.array_equal(found.train.images[0], np.dstack([GREY] * 3))
     assert found.train.images[2, 0, 0].tolist() == [255, 0, 0]
@@ -123,7 +155,10 @@ OTHER_FORMATS = {
     "SVG": (b'<?xml version="1.0"?>\n<svg xmlns="x"/>', "an SVG drawing"),
     "Photoshop": (b"8BPS\0\1" + bytes(200), "a Photoshop file"),
     "NumPy": (b"\x93NUMPY\1\0v\0" + bytes(200), "a NumPy array"),
-    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "a pointer of Git LFS"),
+    "Git LFS": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+        "a pointer of Git LFS",
+    ),
 }
 
 
@@ -146,17 +181,34 @@ def test_other_formats_that_only_their_names_tell(root, kind: str):
     assert "--skip-unreadable" not in said
 
 
-@pytest.mark.parametrize(("suffix", "tags"), [("nef", {}), ("CR2", {}), ("tif", {50706: b"\1\4\0\0"})])
+@pytest.mark.parametrize(
+    ("suffix", "tags"), [("nef", {}), ("CR2", {}), ("tif", {50706: b"\1\4\0\0"})]
+)
 def test_the_preview_of_a_raw_photograph_is_not_taken_for_it(root, suffix: str, tags: dict):
     two_classes(root, [written(COLOUR, "TIFF", tiffinfo=tags)] * 4, suffix)
-    assert "a camera's raw file, of which only the preview can be read; convert it to PNG or JPEG" in error_of(root)
+    assert (
+        "a camera's raw file, of which only the preview can be read; convert it to PNG or JPEG"
+        in error_of(root)
+    )
 
 
 PIXELS_WITHOUT_RANGE = {
-    "fractions": (written(GREY.astype(np.float32), "TIFF"), "its pixels are fractions; save it with 8 or 16 bits"),
-    "32 bits": (written(GREY.astype(np.int32) * 70_000, "TIFF"), "its pixels are not from 0 to 65535; save it with"),
-    "negative": (written(-GREY.astype(np.int32), "TIFF"), "its pixels are not from 0 to 65535; save it with"),
-    "white is 0": (written(GREY.astype(np.uint16) * 257, "TIFF", tiffinfo={262: 0}), "16 bits a pixel with 0 for white; save it"),
+    "fractions": (
+        written(GREY.astype(np.float32), "TIFF"),
+        "its pixels are fractions; save it with 8 or 16 bits",
+    ),
+    "32 bits": (
+        written(GREY.astype(np.int32) * 70_000, "TIFF"),
+        "its pixels are not from 0 to 65535; save it with",
+    ),
+    "negative": (
+        written(-GREY.astype(np.int32), "TIFF"),
+        "its pixels are not from 0 to 65535; save it with",
+    ),
+    "white is 0": (
+        written(GREY.astype(np.uint16) * 257, "TIFF", tiffinfo={262: 0}),
+        "16 bits a pixel with 0 for white; save it",
+    ),
 }
 
 
@@ -184,7 +236,11 @@ GREYS = [RNG.integers(0, 256, (6, 5), np.uint8) for _ in range(6)]
 STENCILS = {
     "black": ([stencil((0, 0, 0), a) for a in GREYS], [255 - a[..., None] for a in GREYS], "white"),
     "white": ([stencil((255, 255, 255), a) for a in GREYS], [a[..., None] for a in GREYS], "black"),
-    "grey and alpha": ([encoded(np.dstack([np.zeros_like(a), a])) for a in GREYS], [255 - a[..., None] for a in GREYS], "white"),
+    "grey and alpha": (
+        [encoded(np.dstack([np.zeros_like(a), a])) for a in GREYS],
+        [255 - a[..., None] for a in GREYS],
+        "white",
+    ),
     "palette": (
         [indexed([255, 102, 0], a % 3) for a in GREYS],
         [np.array([0, 153, 255], np.uint8)[a % 3][..., None] for a in GREYS],
@@ -204,7 +260,9 @@ def test_a_shape_only_in_the_transparency_is_seen(root, kind: str):
     two_classes(root, contents)
     found = read(root)
     assert np.array_equal(found.train.images, in_order(pixels))
-    assert found.notes == (f"8 images have a shape only in the transparency: put on a {ground} ground",)
+    assert found.notes == (
+        f"8 images have a shape only in the transparency: put on a {ground} ground",
+    )
 
 
 def test_the_same_in_parquet(tmp_path):
@@ -212,13 +270,17 @@ def test_the_same_in_parquet(tmp_path):
     path = table(tmp_path / "t.parquet", contents * 2, [0, 1] * 6)
     found = parquet.read(path, PLAIN, None)
     assert np.array_equal(found.train.images, np.stack(pixels * 2))
-    assert found.notes == ("12 images have a shape only in the transparency: put on a white ground",)
+    assert found.notes == (
+        "12 images have a shape only in the transparency: put on a white ground",
+    )
 
 
 def test_light_and_dark_shapes_have_no_common_ground(root):
     two_classes(root, [stencil((0, 0, 0)), stencil((255, 255, 255))] * 2)
     said = error_of(root)
-    assert "the shape of 6 images is only in their transparency, and some are light, some dark" in said
+    assert (
+        "the shape of 6 images is only in their transparency, and some are light, some dark" in said
+    )
 
 
 def test_transparency_that_is_dropped_is_said(root):
@@ -240,14 +302,19 @@ def sixteen(bits: int, highest: int | None = None) -> tuple[list[np.ndarray], li
     return values, [encoded(v.astype(np.uint16)) for v in values]
 
 
-@pytest.mark.parametrize(("highest", "bits"), [(255, 8), (128, 8), (700, 10), (1023, 10), (4095, 12), (2500, 12), (9000, 14)])
+@pytest.mark.parametrize(
+    ("highest", "bits"),
+    [(255, 8), (128, 8), (700, 10), (1023, 10), (4095, 12), (2500, 12), (9000, 14)],
+)
 def test_the_bits_in_use_by_the_whole_set_are_scaled(root, highest: int, bits: int):
     values, contents = sixteen(bits, highest)
     two_classes(root, contents)
     found = read(root)
     right = in_order(values)[..., None] * 255 / (2**bits - 1)
     assert np.abs(found.train.images - right).max() <= 0.5
-    assert found.notes == (f"8 images have 16 bits a pixel, of which {bits} are in use: 0 to {2**bits - 1:,} become 0 to 255",)
+    assert found.notes == (
+        f"8 images have 16 bits a pixel, of which {bits} are in use: 0 to {2**bits - 1:,} become 0 to 255",
+    )
 
 
 @pytest.mark.parametrize("highest", [65535, 40_000, 20_000])
@@ -271,14 +338,24 @@ def test_the_test_set_counts_too(root):
 def test_a_range_that_nothing_tells_is_refused(root):
     _, contents = sixteen(4)
     two_classes(root, contents)
-    assert "images of 16 bits with no pixel over 15; save them with 8 bits, from 0 to 255" in error_of(root)
+    assert (
+        "images of 16 bits with no pixel over 15; save them with 8 bits, from 0 to 255"
+        in error_of(root)
+    )
 
 
 @pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)])
 @pytest.mark.parametrize("most", [255, 4095])
-def test_colours_of_16_bits_with_only_the_lower_in_use_are_refused(root, kind: int, channels: int, most: int):
-    two_classes(root, [raw_png(RNG.integers(0, most + 1, (6, 5, channels)), 16, kind) for _ in range(4)])
-    assert "colours of 16 bits of which only the lower are in use; save the images with 8 bits a channel" in error_of(root)
+def test_colours_of_16_bits_with_only_the_lower_in_use_are_refused(
+    root, kind: int, channels: int, most: int
+):
+    two_classes(
+        root, [raw_png(RNG.integers(0, most + 1, (6, 5, channels)), 16, kind) for _ in range(4)]
+    )
+    assert (
+        "colours of 16 bits of which only the lower are in use; save the images with 8 bits a channel"
+        in error_of(root)
+    )
 
 
 def test_colours_of_16_bits(root):
@@ -289,7 +366,9 @@ def test_colours_of_16_bits(root):
 
 def test_a_set_that_is_nearly_black_or_of_one_colour_is_said(root, tmp_path):
     two_classes(root, [encoded(a // 16) for a in GREYS])
-    assert read(root).notes == ("no pixel is over 15 of 255: nearly black; save the images again with their whole range from 0 to 255",)
+    assert read(root).notes == (
+        "no pixel is over 15 of 255: nearly black; save the images again with their whole range from 0 to 255",
+    )
     flat = two_classes(tmp_path / "flat", [encoded(np.full((6, 5), 7, np.uint8))] * 4)
     assert read(flat).notes == ("every pixel of every image is 7: there is nothing to learn from",)
 
@@ -303,7 +382,11 @@ def test_masks_of_0_and_1_have_the_whole_contrast(root, dtype: type):
     assert found.test is not None
     assert found.test.images.max() == 255
     eight = "pixels 0 and 1 read as 0 and 255"
-    how = eight if dtype is np.uint8 else "8 images have 16 bits a pixel, of which 1 is in use: 0 to 1 become 0 to 255"
+    how = (
+        eight
+        if dtype is np.uint8
+        else "8 images have 16 bits a pixel, of which 1 is in use: 0 to 1 become 0 to 255"
+    )
     assert found.notes == (how,)
 
 
@@ -318,7 +401,11 @@ def test_skipping_leaves_out_no_more_than_its_limit(root, monkeypatch):
 
 @pytest.mark.parametrize("where", ["folder", "Parquet"])
 def test_where_nothing_can_be_read_skipping_says_so(root, tmp_path, where: str):
-    source = two_classes(root, [b"\1\2"] * 4) if where == "folder" else table(tmp_path / "t.parquet", [b""] * 20, [0, 1] * 10)
+    source = (
+        two_classes(root, [b"\1\2"] * 4)
+        if where == "folder"
+        else table(tmp_path / "t.parquet", [b""] * 20, [0, 1] * 10)
+    )
     said = error_of(source, SKIP)
     assert said.startswith(f"{source}: no training image is left; ")
     assert "\n" not in said

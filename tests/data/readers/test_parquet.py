@@ -21,26 +21,47 @@ from triptych.errors import DataError
 CIFAR = Path(__file__).parents[4] / "shared" / "data" / "cifar10-jpeg"
 
 
-@pytest.mark.parametrize("where", ["train.parquet", "train-00000-of-00002.parquet", "plain_text/train-00000-of-00001.parquet"])
+@pytest.mark.parametrize(
+    "where",
+    ["train.parquet", "train-00000-of-00002.parquet", "plain_text/train-00000-of-00001.parquet"],
+)
 @pytest.mark.parametrize(("column", "bare"), [("img", False), ("image", False), ("image", True)])
 def test_a_folder_of_parquet(root, where: str, column: str, bare: bool):
     greys = [encoded(np.full((3, 4), i, np.uint8)) for i in range(14)]
     table(root / where, greys[:6], [0, 1, 2] * 2, ["x", "y", "z"], column, bare)
     if "00002" in where:
-        table(root / where.replace("00000", "00001"), greys[6:12], [2, 1, 0] * 2, ["x", "y", "z"], column, bare)
+        table(
+            root / where.replace("00000", "00001"),
+            greys[6:12],
+            [2, 1, 0] * 2,
+            ["x", "y", "z"],
+            column,
+            bare,
+        )
     table(root / where.replace("train", "test"), greys[12:], [1, 2], ["x", "y", "z"], column, bare)
     found = data.load(str(root))
     assert found.classes == ("x", "y", "z")
     assert found.train.images[:, 0, 0, 0].tolist() == list(range(12 if "00002" in where else 6))
-    assert found.train.labels[3:9].tolist() == ([0, 1, 2, 2, 1, 0] if "00002" in where else [0, 1, 2])
+    assert found.train.labels[3:9].tolist() == (
+        [0, 1, 2, 2, 1, 0] if "00002" in where else [0, 1, 2]
+    )
     assert found.test.images[:, 2, 3, 0].tolist() == [12, 13]
     assert found.test.labels.tolist() == [1, 2]
 
 
 def test_one_parquet_file_is_split_by_seed(tmp_path):
-    path = table(tmp_path / "one.parquet", [encoded(np.full((2, 2), i, np.uint8)) for i in range(40)], [0, 1, 2, 3] * 10)
+    path = table(
+        tmp_path / "one.parquet",
+        [encoded(np.full((2, 2), i, np.uint8)) for i in range(40)],
+        [0, 1, 2, 3] * 10,
+    )
     found = data.load(str(path))
-    assert (found.name, found.classes, len(found.train), len(found.test)) == ("one", ("0", "1", "2", "3"), 36, 4)
+    assert (found.name, found.classes, len(found.train), len(found.test)) == (
+        "one",
+        ("0", "1", "2", "3"),
+        36,
+        4,
+    )
     for split in (found.train, found.test):
         assert (split.images[:, 0, 0, 0] % 4 == split.labels).all()
 
@@ -56,50 +77,113 @@ def table_of(path: Path, **columns) -> Path:
 
 BAD_PARQUET = {
     "a label that is null": (lambda p: table(p, TEN, [0, 1, None, 1] + [0] * 6), "row 3: no label"),
-    "a label without end": (lambda p: table(p, TEN, [0, 1, 1, 2**60] + [0] * 6), "class '1152921504606846976' has 1 training image"),
+    "a label without end": (
+        lambda p: table(p, TEN, [0, 1, 1, 2**60] + [0] * 6),
+        "class '1152921504606846976' has 1 training image",
+    ),
     "a label beyond the names": (
         lambda p: table(p, TEN, [0, 1, 2] + [0] * 7, ["a", "b"]),
         "row 3: label 2 is not a whole number from 0 to 1",
     ),
     "one class": (lambda p: table(p, TEN, [0] * 10), "every label is 0"),
-    "one image of a class": (lambda p: table(p, TEN, [0] * 9 + [1]), "class '1' has 1 training image"),
-    "an image that is null": (lambda p: table(p, TEN[:9] + [None], [0, 1] * 5), "row 10: no bytes where an image is needed"),
-    "bytes that are null": (lambda p: table(p, TEN[:9] + [None], [0, 1] * 5, bare=True), "row 10: no bytes where an image is needed"),
-    "no labels in a test set": (lambda p: table(p, TEN, [-1] * 10), "every label is -1: this set has no labels; give the training file"),
-    "labels that are quantities": (lambda p: table(p, TEN, pa.array([0.5, 1.5] * 5)), "label 0.5 is not a whole number or a word"),
-    "labels that are lists": (lambda p: table(p, TEN, pa.array([[0], [1]] * 5)), "column label is of type list<"),
-    "labels that hardly repeat": (lambda p: table(p, TEN * 4, list(range(40))), "these are no classes; is it the right column?"),
-    "a label that is blank": (lambda p: table(p, TEN, pa.array(["a", "b", " "] + ["a"] * 7)), "row 3: no label"),
+    "one image of a class": (
+        lambda p: table(p, TEN, [0] * 9 + [1]),
+        "class '1' has 1 training image",
+    ),
+    "an image that is null": (
+        lambda p: table(p, TEN[:9] + [None], [0, 1] * 5),
+        "row 10: no bytes where an image is needed",
+    ),
+    "bytes that are null": (
+        lambda p: table(p, TEN[:9] + [None], [0, 1] * 5, bare=True),
+        "row 10: no bytes where an image is needed",
+    ),
+    "no labels in a test set": (
+        lambda p: table(p, TEN, [-1] * 10),
+        "every label is -1: this set has no labels; give the training file",
+    ),
+    "labels that are quantities": (
+        lambda p: table(p, TEN, pa.array([0.5, 1.5] * 5)),
+        "label 0.5 is not a whole number or a word",
+    ),
+    "labels that are lists": (
+        lambda p: table(p, TEN, pa.array([[0], [1]] * 5)),
+        "column label is of type list<",
+    ),
+    "labels that hardly repeat": (
+        lambda p: table(p, TEN * 4, list(range(40))),
+        "these are no classes; is it the right column?",
+    ),
+    "a label that is blank": (
+        lambda p: table(p, TEN, pa.array(["a", "b", " "] + ["a"] * 7)),
+        "row 3: no label",
+    ),
     "no rows": (lambda p: table(p, [], []), "holds no rows"),
-    "other columns": (lambda p: pq.write_table(pa.table({"x": [1], "y": [2]}), p), "columns x, y; needed are img or image, and label"),
-    "no bytes": (lambda p: pq.write_table(pa.table({"img": ["a.png"], "label": [2]}), p), "column img is of type string"),
+    "other columns": (
+        lambda p: pq.write_table(pa.table({"x": [1], "y": [2]}), p),
+        "columns x, y; needed are img or image, and label",
+    ),
+    "no bytes": (
+        lambda p: pq.write_table(pa.table({"img": ["a.png"], "label": [2]}), p),
+        "column img is of type string",
+    ),
     "pixels": (
-        lambda p: pq.write_table(pa.table({"label": [1]} | {f"pixel{i}": [0] for i in range(784)}), p),
+        lambda p: pq.write_table(
+            pa.table({"label": [1]} | {f"pixel{i}": [0] for i in range(784)}), p
+        ),
         "columns label, pixel0, pixel1, pixel2, pixel3, pixel4, …, pixel783 (785 in all); needed are img or image, and label",
     ),
     "pixels, what to do": (
-        lambda p: pq.write_table(pa.table({"label": [1]} | {f"pixel{i}": [0] for i in range(784)}), p),
+        lambda p: pq.write_table(
+            pa.table({"label": [1]} | {f"pixel{i}": [0] for i in range(784)}), p
+        ),
         "for a table of pixels write a CSV: pandas.read_parquet(FILE).to_csv('bad.csv', index=False)",
     ),
     "paths in a struct": (
-        lambda p: table_of(p, image=pa.array([{"path": f"images/{i}.png"} for i in range(10)], CELL), label=[0, 1] * 5),
+        lambda p: table_of(
+            p,
+            image=pa.array([{"path": f"images/{i}.png"} for i in range(10)], CELL),
+            label=[0, 1] * 5,
+        ),
         "row 1: only the path of the image is in the file (images/0.png), not the image; write the file with the images in it",
     ),
     "paths in a struct without a column for bytes": (
-        lambda p: table_of(p, image=[{"bytes": None, "path": f"images/{i}.png"} for i in range(10)], label=[0, 1] * 5),
+        lambda p: table_of(
+            p,
+            image=[{"bytes": None, "path": f"images/{i}.png"} for i in range(10)],
+            label=[0, 1] * 5,
+        ),
         "only the paths of images and not the images themselves",
     ),
-    "paths": (lambda p: table_of(p, image=["a.png"] * 10, label=[0, 1] * 5), "text such as paths and not the images themselves"),
-    "arrays": (lambda p: table_of(p, image=[[[1, 2], [3, 4]]] * 10, label=[0, 1] * 5), "column image is of type list<element: list<"),
+    "paths": (
+        lambda p: table_of(p, image=["a.png"] * 10, label=[0, 1] * 5),
+        "text such as paths and not the images themselves",
+    ),
+    "arrays": (
+        lambda p: table_of(p, image=[[[1, 2], [3, 4]]] * 10, label=[0, 1] * 5),
+        "column image is of type list<element: list<",
+    ),
     "two kinds of labels": (
         lambda p: table_of(p, img=TEN, fine_label=[0, 1] * 5, coarse_label=[0] * 10),
         "none is called label: say which it is, --label fine_label or --label coarse_label",
     ),
-    "a page": (lambda p: p.write_text("<html><body>404</body></html>"), "not a Parquet file, but an HTML page; fetch it again"),
-    "a pointer": (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\n"), "but a pointer of Git LFS; get the file itself"),
-    "no Parquet": (lambda p: p.write_bytes(b"PAR1" + b"x" * 50 + b"PAR1"), "not a readable Parquet file"),
+    "a page": (
+        lambda p: p.write_text("<html><body>404</body></html>"),
+        "not a Parquet file, but an HTML page; fetch it again",
+    ),
+    "a pointer": (
+        lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\n"),
+        "but a pointer of Git LFS; get the file itself",
+    ),
+    "no Parquet": (
+        lambda p: p.write_bytes(b"PAR1" + b"x" * 50 + b"PAR1"),
+        "not a readable Parquet file",
+    ),
     "empty": (lambda p: p.write_bytes(b""), "not a readable Parquet file"),
-    "truncated": (lambda p: p.write_bytes(table(p, TEN, [0, 1] * 5).read_bytes()[:-300]), "not a readable Parquet file"),
+    "truncated": (
+        lambda p: p.write_bytes(table(p, TEN, [0, 1] * 5).read_bytes()[:-300]),
+        "not a readable Parquet file",
+    ),
 }
 
 
@@ -131,7 +215,9 @@ def test_labels_of_any_kind_are_classes(root, kind: str):
 def test_a_test_label_needs_a_training_sample(root):
     table(root / "train.parquet", TEN, pa.array(["a", "b"] * 5))
     table(root / "test.parquet", TEN, pa.array(["a"] * 9 + ["c"]))
-    with pytest.raises(DataError, match="row 10: label c has no training sample; the training labels are a, b"):
+    with pytest.raises(
+        DataError, match="row 10: label c has no training sample; the training labels are a, b"
+    ):
         data.load(str(root))
 
 
@@ -153,7 +239,9 @@ def test_a_folder_of_parquet_that_lacks_or_mixes_something(root):
     with pytest.raises(DataError, match=r"no test\*\.parquet beside train\.parquet"):
         data.load(str(root))
     table(root / "test.parquet", TEN, [0, 1] * 5, ["b", "a"])
-    with pytest.raises(DataError, match=r"test\.parquet: names its classes otherwise than .*train\.parquet"):
+    with pytest.raises(
+        DataError, match=r"test\.parquet: names its classes otherwise than .*train\.parquet"
+    ):
         data.load(str(root))
     for path in (root / "train.parquet", root / "test.parquet"):
         path.unlink()
@@ -208,7 +296,10 @@ COLUMNS = {
     "capitals": ({"Image": GREYS, "Label": [0, 1] * 10}, None),
     "plural": ({"image": GREYS, "labels": [0, 1] * 10}, None),
     "by name": ({"img": GREYS, "fine_label": [0, 1] * 10, "coarse_label": [0] * 20}, "fine_label"),
-    "by name, though another is called label": ({"img": GREYS, "digit": [0, 1] * 10, "label": [0] * 20}, "digit"),
+    "by name, though another is called label": (
+        {"img": GREYS, "digit": [0, 1] * 10, "label": [0] * 20},
+        "digit",
+    ),
     "the only one with images": ({"jpg": GREYS, "label": [0, 1] * 10, "url": ["x"] * 20}, None),
 }
 
@@ -231,7 +322,10 @@ def test_the_names_of_the_column_that_is_asked_for(tmp_path):
 
 def test_a_column_that_is_not_there(tmp_path):
     path = table_of(tmp_path / "c.parquet", img=GREYS, fine_label=[0, 1] * 10, name=["x"] * 20)
-    assert error_of(path, Options(label="grade")) == f"{path}: no column grade; whole numbers are in: fine_label"
+    assert (
+        error_of(path, Options(label="grade"))
+        == f"{path}: no column grade; whole numbers are in: fine_label"
+    )
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()])
@@ -255,7 +349,14 @@ def test_some_rows_with_a_path_only_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "metadata", ["[" * 100_000, '{"info": ' * 50_000, "no JSON", "[]", '{"info": {"features": {"label": {"names": [1, 2]}}}}']
+    "metadata",
+    [
+        "[" * 100_000,
+        '{"info": ' * 50_000,
+        "no JSON",
+        "[]",
+        '{"info": {"features": {"label": {"names": [1, 2]}}}}',
+    ],
 )
 def test_metadata_that_says_nothing_is_passed_over(tmp_path, metadata: str):
     path = table(tmp_path / "m.parquet", TEN, [0, 1] * 5)
@@ -270,14 +371,18 @@ def test_a_parquet_file_that_claims_too_much(tmp_path, monkeypatch):
         data.load(str(path))
     monkeypatch.undo()
     monkeypatch.setattr(parquet, "LIMIT", 100)
-    with pytest.raises(DataError, match=r"claims \d+ bytes of images in one row group, over the limit of 100"):
+    with pytest.raises(
+        DataError, match=r"claims \d+ bytes of images in one row group, over the limit of 100"
+    ):
         data.load(str(path))
 
 
 def test_few_large_images_are_read_at_a_time(tmp_path, monkeypatch):
     """Many rows of one image take next to nothing in the file, and each its whole size in memory."""
     path = tmp_path / "bomb.parquet"
-    pq.write_table(pa.table({"img": pa.array([encoded()] * 500, pa.binary()), "label": [0, 1] * 250}), path)
+    pq.write_table(
+        pa.table({"img": pa.array([encoded()] * 500, pa.binary()), "label": [0, 1] * 250}), path
+    )
     monkeypatch.setattr(parquet, "BATCH", 1000)
     shard = parquet._Shard.open(path)
     assert 1 <= shard._batch() <= 1000 // len(encoded())
@@ -285,7 +390,9 @@ def test_few_large_images_are_read_at_a_time(tmp_path, monkeypatch):
 
 
 @given(st.data())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 def test_a_damaged_parquet_file_brings_no_traceback(tmp_path, drawn):
     path = table(tmp_path / "damaged.parquet", TEN, [0, 1] * 5)
     content = bytearray(path.read_bytes())
@@ -296,14 +403,24 @@ def test_a_damaged_parquet_file_brings_no_traceback(tmp_path, drawn):
     assert not said or (str(path) in said and "\n" not in said)
 
 
-@pytest.mark.skipif(not CIFAR.is_dir(), reason="shared/data/cifar10-jpeg is not beside the repository")
+@pytest.mark.skipif(
+    not CIFAR.is_dir(), reason="shared/data/cifar10-jpeg is not beside the repository"
+)
 def test_cifar_as_hugging_face_ships_it():
     found = data.load(str(CIFAR / "test.parquet"), 3)
     assert (found.shape, found.classes) == ((32, 32, 3), tuple("0123456789"))
     assert (len(found.train), len(found.test)) == (9000, 1000)
     assert np.bincount(found.test.labels).tolist() == [100] * 10
     rows = pq.read_table(CIFAR / "test.parquet", columns=["img", "label"]).slice(0, 50).to_pylist()
-    whole = {image.tobytes(): label for image, label in zip(found.train.images, found.train.labels.tolist(), strict=True)}
-    whole |= {image.tobytes(): label for image, label in zip(found.test.images, found.test.labels.tolist(), strict=True)}
+    whole = {
+        image.tobytes(): label
+        for image, label in zip(found.train.images, found.train.labels.tolist(), strict=True)
+    }
+    whole |= {
+        image.tobytes(): label
+        for image, label in zip(found.test.images, found.test.labels.tolist(), strict=True)
+    }
     for row in rows:
-        assert whole[np.asarray(Image.open(io.BytesIO(row["img"]["bytes"]))).tobytes()] == row["label"]
+        assert (
+            whole[np.asarray(Image.open(io.BytesIO(row["img"]["bytes"]))).tobytes()] == row["label"]
+        )

@@ -44,13 +44,18 @@ def pairs(dataset: data.Dataset) -> list[tuple[bytes, str]]:
     found = []
     for split in (dataset.train, dataset.test):
         names = np.array(dataset.classes)[split.labels]
-        found += [(np.ascontiguousarray(i).tobytes(), str(n)) for i, n in zip(split.images, names, strict=True)]
+        found += [
+            (np.ascontiguousarray(i).tobytes(), str(n))
+            for i, n in zip(split.images, names, strict=True)
+        ]
     return sorted(found)
 
 
 def expected(images, labels) -> list[tuple[bytes, str]]:
     images = np.ascontiguousarray(images, np.uint8)
-    return sorted((image.tobytes(), str(label)) for image, label in zip(images, labels, strict=True))
+    return sorted(
+        (image.tobytes(), str(label)) for image, label in zip(images, labels, strict=True)
+    )
 
 
 def load(path: Path, content: str | bytes, **options) -> data.Dataset:
@@ -74,30 +79,61 @@ def sorted_columns(x, y) -> str:
 
 def numbered_rows(x, y) -> str:
     body = csv_text(x, y).splitlines()
-    return "\n".join([",".join(["", "label", *PIXELS]), *(f"{i},{line}" for i, line in enumerate(body))])
+    return "\n".join(
+        [",".join(["", "label", *PIXELS]), *(f"{i},{line}" for i, line in enumerate(body))]
+    )
 
 
 READ = {
-    "class last, quoted": (lambda x, y: csv_text(x, y, [f'"{n}"' for n in [*PIXELS, "class"]], last=True), ""),
+    "class last, quoted": (
+        lambda x, y: csv_text(x, y, [f'"{n}"' for n in [*PIXELS, "class"]], last=True),
+        "",
+    ),
     "label, then numbers": (lambda x, y: csv_text(x, y, ["label", *map(str, range(784))]), ""),
-    "numbers, then label": (lambda x, y: csv_text(x, y, [*map(str, range(784)), "label"], last=True), ""),
-    "a header of numbers": (lambda x, y: csv_text(x, y, list(map(str, range(785)))), "line 1 taken for a header"),
+    "numbers, then label": (
+        lambda x, y: csv_text(x, y, [*map(str, range(784)), "label"], last=True),
+        "",
+    ),
+    "a header of numbers": (
+        lambda x, y: csv_text(x, y, list(map(str, range(785)))),
+        "line 1 taken for a header",
+    ),
     "# before the header": (lambda x, y: csv_text(x, y, ["# label", *PIXELS]), ""),
     "an index column": (numbered_rows, "column 1 (no name) left out: it numbers the rows"),
-    "semicolons": (lambda x, y: csv_text(x, y, ["label", *PIXELS], sep=";"), "separated by semicolons"),
-    "Excel's sep line": (lambda x, y: "sep=;\n" + csv_text(x, y, ["label", *PIXELS], sep=";"), "semicolons"),
+    "semicolons": (
+        lambda x, y: csv_text(x, y, ["label", *PIXELS], sep=";"),
+        "separated by semicolons",
+    ),
+    "Excel's sep line": (
+        lambda x, y: "sep=;\n" + csv_text(x, y, ["label", *PIXELS], sep=";"),
+        "semicolons",
+    ),
     "tabs": (lambda x, y: csv_text(x, y, ["label", *PIXELS], sep="\t"), "separated by tabs"),
     "blanks": (lambda x, y: csv_text(x, y, sep=" "), "separated by blanks"),
     "UTF-16": (lambda x, y: csv_text(x, y, ["label", *PIXELS]).encode("utf-16"), "UTF-16"),
-    "quoted labels": (lambda x, y: csv_text(x, [f"'{n}'" for n in y], [*PIXELS, "class"], last=True), ""),
-    "labels as floats": (lambda x, y: csv_text(x, [f"{n}.0" for n in y], ["label", *PIXELS], form=lambda v: f"{v:.1f}"), ""),
+    "quoted labels": (
+        lambda x, y: csv_text(x, [f"'{n}'" for n in y], [*PIXELS, "class"], last=True),
+        "",
+    ),
+    "labels as floats": (
+        lambda x, y: csv_text(
+            x, [f"{n}.0" for n in y], ["label", *PIXELS], form=lambda v: f"{v:.1f}"
+        ),
+        "",
+    ),
     "pixels from 0 to 1": (
         lambda x, y: csv_text(x, y, ["label", *PIXELS], form=lambda v: f"{v / 255:.4g}"),
         "pixels from 0 to 1 read times 255",
     ),
-    "commas at the ends": (lambda x, y: csv_text(x, y, ["label", *PIXELS], end=",\n"), "the lines end in a separator"),
+    "commas at the ends": (
+        lambda x, y: csv_text(x, y, ["label", *PIXELS], end=",\n"),
+        "the lines end in a separator",
+    ),
     "label last, no header": (lambda x, y: csv_text(x, y, last=True), "labels in the last column"),
-    "columns sorted by name": (sorted_columns, "columns put in the order of the numbers in their names"),
+    "columns sorted by name": (
+        sorted_columns,
+        "columns put in the order of the numbers in their names",
+    ),
     "a zip named csv": (lambda x, y: zipped("train.csv", csv_text(x, y, ["label", *PIXELS])), ""),
     "carriage returns only": (lambda x, y: csv_text(x, y, ["label", *PIXELS], end="\r"), ""),
 }
@@ -117,7 +153,10 @@ def test_a_csv_as_programs_write_it_is_read_exactly(tmp_path, sample, kind: str)
 def test_pixels_0_and_1_are_black_and_white(tmp_path, sample):
     x, y = sample
     ones = (x > 127).astype(int)
-    for content in (csv_text(ones, y, ["label", *PIXELS]), csv_text(ones.astype(float), y, ["label", *PIXELS])):
+    for content in (
+        csv_text(ones, y, ["label", *PIXELS]),
+        csv_text(ones.astype(float), y, ["label", *PIXELS]),
+    ):
         found = load(tmp_path / "t.csv", content)
         assert pairs(found) == expected(ones * 255, y)
         assert "pixels 0 and 1 read as 0 and 255" in found.notes
@@ -138,7 +177,10 @@ def test_a_corner_pixel_does_not_become_the_label(tmp_path, sample):
 def test_two_columns_that_may_be_labels_are_asked_about(tmp_path, sample):
     x, y = sample[0].copy(), sample[1]
     x[:, -1, -1] = (y + 1) % 10
-    with pytest.raises(DataError, match=r"first column \(10 values\) or in the last \(10\); say which: --label first"):
+    with pytest.raises(
+        DataError,
+        match=r"first column \(10 values\) or in the last \(10\); say which: --label first",
+    ):
         load(tmp_path / "t.csv", csv_text(x, y))
     assert pairs(load(tmp_path / "t.csv", csv_text(x, y), label="first")) == expected(x, y)
 
@@ -169,7 +211,10 @@ def test_images_of_any_size_and_colour(tmp_path):
     y = np.arange(60) % 3
     for shape in ((8, 8, 1), (32, 32, 1), (28, 28, 3)):
         x = rng.integers(0, 256, (60, *shape), np.uint8)
-        found = load(tmp_path / "t.csv", csv_text(x, y, ["label", *(f"pixel{i:04d}" for i in range(x[0].size))]))
+        found = load(
+            tmp_path / "t.csv",
+            csv_text(x, y, ["label", *(f"pixel{i:04d}" for i in range(x[0].size))]),
+        )
         assert found.shape == shape
         assert pairs(found) == expected(x, y)
     x = rng.integers(0, 256, (60, 5, 7), np.uint8)
@@ -184,7 +229,11 @@ def test_the_order_of_colours_is_found_from_real_neighbours_or_asked_for(tmp_pat
     rng = np.random.default_rng(0)
     ramp = np.linspace(0, 1, 32)
     slopes = rng.uniform(-120, 120, (60, 2, 3))
-    x = 128 + slopes[:, 0, None, None] * ramp[:, None, None] + slopes[:, 1, None, None] * ramp[None, :, None]
+    x = (
+        128
+        + slopes[:, 0, None, None] * ramp[:, None, None]
+        + slopes[:, 1, None, None] * ramp[None, :, None]
+    )
     x = np.clip(x / 2 + rng.uniform(0, 120, (60, 1, 1, 3)), 0, 255).astype(np.uint8)
     y = np.arange(60) % 3
     header = ["label", *(f"pixel{i}" for i in range(3072))]
@@ -207,9 +256,14 @@ SPECIES = [str(IRIS.target_names[label]) for label in IRIS.target]
 IRIS_FILES = {
     "names": csv_text(IRIS.data, SPECIES, [*FEATURES, "species"], last=True),
     "no header": csv_text(IRIS.data, SPECIES, last=True),
-    "decimal commas": csv_text(IRIS.data, SPECIES, [*FEATURES, "species"], ";", True, lambda v: str(v).replace(".", ",")),
+    "decimal commas": csv_text(
+        IRIS.data, SPECIES, [*FEATURES, "species"], ";", True, lambda v: str(v).replace(".", ",")
+    ),
     "an Id": "\n".join(
-        f"{i or 'Id'},{line}" for i, line in enumerate(csv_text(IRIS.data, SPECIES, [*FEATURES, "Species"], last=True).splitlines())
+        f"{i or 'Id'},{line}"
+        for i, line in enumerate(
+            csv_text(IRIS.data, SPECIES, [*FEATURES, "Species"], last=True).splitlines()
+        )
     ),
 }
 
@@ -228,19 +282,26 @@ def test_a_table_is_standardised_by_its_training_rows(tmp_path, kind: str):
     assert np.abs(theirs.transform(back[0]) - train).max() < 1e-12
     assert np.abs(theirs.transform(back[1]) - test).max() < 1e-12
     assert found.describe()["standardised"]["mean"] == table.mean.tolist()
-    assert "135 training and 15 test rows of 4 features, standardised by the training rows" in data_line(found)
+    assert (
+        "135 training and 15 test rows of 4 features, standardised by the training rows"
+        in data_line(found)
+    )
 
 
 def test_constant_columns_and_other_numbers_of_a_table(tmp_path):
     rng = np.random.default_rng(0)
     table = rng.normal(size=(40, 3)) * 1e6 + 1e9
     table[:, 1] = 0.1
-    found = load(tmp_path / "t.csv", csv_text(table, np.arange(40) % 2, ["y", "a", "b", "c"], form=repr))
+    found = load(
+        tmp_path / "t.csv", csv_text(table, np.arange(40) % 2, ["y", "a", "b", "c"], form=repr)
+    )
     assert (found.train.images[..., 1] == 0).all()
     assert np.isfinite(found.train.images).all()
     assert "1 constant column" in data_line(found)
     bad = csv_text(table, np.arange(40) % 2, ["y", "a", "b", "c"], form=repr).replace("0.1", "", 1)
-    with pytest.raises(DataError, match=r"line 2, column 3 \('b'\): '' is not a number; fill it in"):
+    with pytest.raises(
+        DataError, match=r"line 2, column 3 \('b'\): '' is not a number; fill it in"
+    ):
         load(tmp_path / "t.csv", bad)
 
 
@@ -257,14 +318,24 @@ def test_labels_of_a_table_are_named_where_they_are_not_known(tmp_path):
 
 
 @given(
-    st.lists(st.lists(st.floats(-1e6, 1e6, allow_nan=False).map(lambda v: round(v, 3)), min_size=2, max_size=2), min_size=20, max_size=40),
+    st.lists(
+        st.lists(
+            st.floats(-1e6, 1e6, allow_nan=False).map(lambda v: round(v, 3)), min_size=2, max_size=2
+        ),
+        min_size=20,
+        max_size=40,
+    ),
     st.sampled_from([",", ";", "\t", "|"]),
     st.sampled_from([("a", "b"), ("1", "2"), ("x y", "z")]),
     st.booleans(),
     st.sampled_from(["\n", "\r\n"]),
 )
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_what_is_written_is_read(tmp_path, rows, sep: str, names: tuple[str, str], last: bool, end: str):
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+def test_what_is_written_is_read(
+    tmp_path, rows, sep: str, names: tuple[str, str], last: bool, end: str
+):
     labels = [names[i % 2] for i in range(len(rows))]
     header = ["u", "v", "class"] if last else ["class", "u", "v"]
     found = load(tmp_path / "t.csv", csv_text(rows, labels, header, sep, last, repr, end))
@@ -274,10 +345,15 @@ def test_what_is_written_is_read(tmp_path, rows, sep: str, names: tuple[str, str
     back = []
     for split in (found.train, found.test):
         values = split.images.reshape(-1, 2) * table.deviation + table.mean
-        back += [(found.classes[label], *row) for label, row in zip(split.labels, values.tolist(), strict=True)]
+        back += [
+            (found.classes[label], *row)
+            for label, row in zip(split.labels, values.tolist(), strict=True)
+        ]
     wanted = sorted((label, *row) for label, row in zip(labels, rows, strict=True))
     got = np.array(sorted(row[1] + 3 * row[2] for row in back))
-    assert np.abs(got - np.array(sorted(row[1] + 3 * row[2] for row in wanted))).max() < 1e-9 * spread
+    assert (
+        np.abs(got - np.array(sorted(row[1] + 3 * row[2] for row in wanted))).max() < 1e-9 * spread
+    )
     assert sorted(row[0] for row in back) == sorted(labels)
 
 
@@ -299,11 +375,15 @@ def test_a_folder_with_a_training_and_a_test_file(tmp_path, sample):
 def test_an_unlabelled_test_file_is_said_and_not_used(tmp_path, sample):
     x, y = sample
     (tmp_path / "train.csv").write_text(csv_text(x, y, ["label", *PIXELS]))
-    (tmp_path / "test.csv").write_text("\n".join([",".join(PIXELS), *(",".join(map(str, r.ravel().tolist())) for r in x)]))
+    (tmp_path / "test.csv").write_text(
+        "\n".join([",".join(PIXELS), *(",".join(map(str, r.ravel().tolist())) for r in x)])
+    )
     found = data.load(str(tmp_path))
     assert (len(found.train), len(found.test)) == (90, 10)
     assert "test.csv has no labels and is not used" in found.notes
-    with pytest.raises(DataError, match="no label column; a test file of a competition has no labels"):
+    with pytest.raises(
+        DataError, match="no label column; a test file of a competition has no labels"
+    ):
         data.load(str(tmp_path / "test.csv"))
 
 
@@ -311,7 +391,10 @@ def test_a_test_label_that_training_lacks(tmp_path, sample):
     x, y = sample
     (tmp_path / "train.csv").write_text(csv_text(x[y < 9], y[y < 9], ["label", *PIXELS]))
     (tmp_path / "test.csv").write_text(csv_text(x[y > 7], y[y > 7], ["label", *PIXELS]))
-    with pytest.raises(DataError, match=r"test\.csv: line \d+: label 9 has no training sample; the training labels are 0, 1"):
+    with pytest.raises(
+        DataError,
+        match=r"test\.csv: line \d+: label 9 has no training sample; the training labels are 0, 1",
+    ):
         data.load(str(tmp_path))
 
 
@@ -326,7 +409,12 @@ NAMES = {
 def test_an_npz_under_other_names(tmp_path, sample, kind: str):
     x, y = sample
     arrays = (x[:80], y[:80, None], x[80:], y[80:, None])
-    np.savez(tmp_path / "t.npz", **dict(zip(NAMES[kind], arrays, strict=True)), val_images=x[:9], val_labels=y[:9])
+    np.savez(
+        tmp_path / "t.npz",
+        **dict(zip(NAMES[kind], arrays, strict=True)),
+        val_images=x[:9],
+        val_labels=y[:9],
+    )
     found = data.load(str(tmp_path / "t.npz"))
     assert pairs(found) == expected(x, y)
     assert "val_images and val_labels left out" in found.notes
@@ -358,7 +446,11 @@ IDX = {
     "MNIST": ("{}-{}-idx{}-ubyte", ("train", "t10k"), ("images", "labels")),
     "EMNIST": ("emnist-letters-{}-{}-idx{}-ubyte", ("train", "test"), ("images", "labels")),
     "Kannada": ("{1}_kannada_MNIST_{0}-idx{2}-ubyte", ("train", "test"), ("X", "y")),
-    "folders of their names": ("{0}-{1}-idx{2}-ubyte/{0}-{1}-idx{2}-ubyte", ("train", "t10k"), ("images", "labels")),
+    "folders of their names": (
+        "{0}-{1}-idx{2}-ubyte/{0}-{1}-idx{2}-ubyte",
+        ("train", "t10k"),
+        ("images", "labels"),
+    ),
     "one folder too high": ("MNIST/raw/{}-{}-idx{}-ubyte", ("train", "t10k"), ("images", "labels")),
 }
 
@@ -384,22 +476,55 @@ def test_idx_of_other_sizes_and_classes(tmp_path, sample, kind: str, gz: bool):
 # ---------------------------------------------------------------- refusals
 
 REFUSED = {
-    "html": (b"<!DOCTYPE html><html><body>Sign in</body></html>", "not a CSV, but an HTML page; fetch it again"),
+    "html": (
+        b"<!DOCTYPE html><html><body>Sign in</body></html>",
+        "not a CSV, but an HTML page; fetch it again",
+    ),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "git lfs pull"),
     "pickle": (b"\x80\x04\x95\x10" + bytes(40), "a pickle"),
     "parquet": (b"PAR1" + bytes(40), "name must end in .parquet"),
     "one column": (b"5\n4\n3\n", "one column only"),
     "blank lines": (b"label,a\n1,2\n" + b"\n" * 5000, "more blank lines than rows"),
-    "cut off": (b"label,a,b\n1,2,3\n0,2,3\n1,2", "line 4 has 2 columns where line 1 has 3, and it is the last line: the file is cut off"),
-    "text among numbers": (b"label,a,b\n" + b"1,2,3\n0,1,2\n" * 9 + b"1,2,red\n", "line 20, column 3 ('b'): 'red' is not a number"),
-    "column of words": (b"label,a,sex\n" + b"1,2,male\n0,3,female\n" * 9, "column 3 ('sex') holds words, for example 'male'"),
-    "two label columns": (b"label,class,a\n" + b"1,2,3\n0,1,2\n" * 9, "may both be the labels; name one with --label"),
-    "a header that is too short": (b"label,a\n" + b"1,2,3\n0,1,2\n" * 9, "line 2 has 3 columns where line 1 has 2"),
-    "a row that is too long": (b"label,a,b\n" + b"1,2,3\n0,1,2\n" * 9 + b"1,2,3,4\n", "line 20 has 4 columns where line 1 has 3"),
-    "no number": (b"label,a,b\n" + b"1,2,3\n0,1,2\n" * 9 + b"1,nan,2\n", "line 20, column 2 ('a'): NaN is not a finite number"),
-    "quantities": (b"a,b,y\n" + b"1,2,3.5\n0,1,2.25\n" * 9, "label 3.5 is not a whole number or a word"),
-    "thousands or decimals": (b"a;label\n" + b"1,234;1\n2,345;0\n" * 9, "may be a decimal comma or a thousands separator"),
-    "pixels with gaps": (b"label,pixel0,pixel2,pixel3\n" + b"1,2,3,4\n0,1,2,3\n" * 9, "some of an image are left out"),
+    "cut off": (
+        b"label,a,b\n1,2,3\n0,2,3\n1,2",
+        "line 4 has 2 columns where line 1 has 3, and it is the last line: the file is cut off",
+    ),
+    "text among numbers": (
+        b"label,a,b\n" + b"1,2,3\n0,1,2\n" * 9 + b"1,2,red\n",
+        "line 20, column 3 ('b'): 'red' is not a number",
+    ),
+    "column of words": (
+        b"label,a,sex\n" + b"1,2,male\n0,3,female\n" * 9,
+        "column 3 ('sex') holds words, for example 'male'",
+    ),
+    "two label columns": (
+        b"label,class,a\n" + b"1,2,3\n0,1,2\n" * 9,
+        "may both be the labels; name one with --label",
+    ),
+    "a header that is too short": (
+        b"label,a\n" + b"1,2,3\n0,1,2\n" * 9,
+        "line 2 has 3 columns where line 1 has 2",
+    ),
+    "a row that is too long": (
+        b"label,a,b\n" + b"1,2,3\n0,1,2\n" * 9 + b"1,2,3,4\n",
+        "line 20 has 4 columns where line 1 has 3",
+    ),
+    "no number": (
+        b"label,a,b\n" + b"1,2,3\n0,1,2\n" * 9 + b"1,nan,2\n",
+        "line 20, column 2 ('a'): NaN is not a finite number",
+    ),
+    "quantities": (
+        b"a,b,y\n" + b"1,2,3.5\n0,1,2.25\n" * 9,
+        "label 3.5 is not a whole number or a word",
+    ),
+    "thousands or decimals": (
+        b"a;label\n" + b"1,234;1\n2,345;0\n" * 9,
+        "may be a decimal comma or a thousands separator",
+    ),
+    "pixels with gaps": (
+        b"label,pixel0,pixel2,pixel3\n" + b"1,2,3,4\n0,1,2,3\n" * 9,
+        "some of an image are left out",
+    ),
 }
 
 
@@ -414,7 +539,10 @@ def test_a_refusal_names_the_cause_and_the_remedy(tmp_path, kind: str):
 
 def test_pixels_packed_into_one_cell(tmp_path, sample):
     x, y = sample
-    rows = [f"{label},{' '.join(map(str, image.ravel().tolist()))},Training" for image, label in zip(x, y, strict=True)]
+    rows = [
+        f"{label},{' '.join(map(str, image.ravel().tolist()))},Training"
+        for image, label in zip(x, y, strict=True)
+    ]
     found = load(tmp_path / "fer.csv", "\n".join(["emotion,pixels,Usage", *rows]))
     assert pairs(found) == expected(x, y)
     assert "column 3 ('Usage') left out" in found.notes
@@ -508,7 +636,10 @@ def test_what_is_in_it_is_said(tmp_path, sample):
     np.savez(tmp_path / "t.npz", x_train=x[:-1], y_train=y[:-1], x_test=x, y_test=y)
     said = data_line(data.load(str(tmp_path / "t.npz")))
     mean = f"{x[:-1].mean():.4g}"
-    assert f"In it: pixels 0 to 255, mean {mean}; 10 images are blank (10 %); training samples of a class: 9 (9) to 10 (0)." in said
+    assert (
+        f"In it: pixels 0 to 255, mean {mean}; 10 images are blank (10 %); training samples of a class: 9 (9) to 10 (0)."
+        in said
+    )
 
 
 @pytest.mark.parametrize("text", ["28", "0x28", "28x28x3x3", "axb", "-1x5", ""])

@@ -125,7 +125,9 @@ def found(
         tables = [_features(part, values) for part, values in _pairs(train, test, parts)]
         if test is not None and tables[0].shape[1:] != tables[1].shape[1:]:
             counts = [f"{table.shape[-1]:,}" for table in tables]
-            raise DataError(f"{test.path}: {counts[1]} features, but {train.path.name} has {counts[0]}")
+            raise DataError(
+                f"{test.path}: {counts[1]} features, but {train.path.name} has {counts[0]}"
+            )
         return Found(
             Split(tables[0], labels),
             None if test is None else Split(tables[1], test_labels),
@@ -133,7 +135,9 @@ def found(
             notes=tuple(how.notes),
             features=how.columns.names or tuple(str(i + 1) for i in range(tables[0].shape[-1])),
         )
-    parts = [_arranged(part.path, values, shape, planes) for part, values in _pairs(train, test, parts)]
+    parts = [
+        _arranged(part.path, values, shape, planes) for part, values in _pairs(train, test, parts)
+    ]
     parts = _pixels(_pairs(train, test, parts), how)
     return Found(
         Split(parts[0], labels),
@@ -143,7 +147,9 @@ def found(
     )
 
 
-def _pairs(train: Samples, test: Samples | None, arrays: list[NDArray[Any]]) -> list[tuple[Samples, NDArray[Any]]]:
+def _pairs(
+    train: Samples, test: Samples | None, arrays: list[NDArray[Any]]
+) -> list[tuple[Samples, NDArray[Any]]]:
     return list(zip([train] if test is None else [train, test], arrays, strict=True))
 
 
@@ -162,7 +168,9 @@ def _check_counts(part: Samples) -> None:
             order = ", ".join(map(str, [values.ndim - 1, *range(values.ndim - 1)]))
             advice = f"the samples are the last axis of {values.shape}: x.transpose({order})"
         also = "" if part.labels_path is None else f" in {part.labels_path.name}"
-        raise DataError(f"{part.path}: {len(values):,} images but {len(labels):,} labels{also}; {advice}")
+        raise DataError(
+            f"{part.path}: {len(values):,} images but {len(labels):,} labels{also}; {advice}"
+        )
     if not len(labels):
         raise DataError(f"{part.path}: holds no samples")
     if values.dtype.kind not in "uifb":
@@ -171,7 +179,9 @@ def _check_counts(part: Samples) -> None:
         raise DataError(f"{part.path}: one number a sample; images or rows of a table are needed")
 
 
-def _labels(train: Samples, test: Samples | None, classes: tuple[str, ...]) -> tuple[tuple[str, ...], NDArray[np.int32], Any]:
+def _labels(
+    train: Samples, test: Samples | None, classes: tuple[str, ...]
+) -> tuple[tuple[str, ...], NDArray[np.int32], Any]:
     """Return the classes, and the labels of both sets as indices into them."""
     labels = train.labels
     labels = labels.reshape(-1) if isinstance(labels, np.ndarray) else labels
@@ -201,7 +211,9 @@ def _shape(part: Samples, how: _Reading) -> tuple[tuple[int, int, int] | None, b
             return None, False
         shape, planes = given
         if int(np.prod(shape)) != count:
-            raise DataError(f"{part.path}: {count:,} numbers in each row; --shape {asked} needs {int(np.prod(shape)):,}")
+            raise DataError(
+                f"{part.path}: {count:,} numbers in each row; --shape {asked} needs {int(np.prod(shape)):,}"
+            )
         return shape, planes
     if how.columns.shape is not None:
         return how.columns.shape, False
@@ -271,14 +283,18 @@ def _planes(part: Samples, side: int, how: _Reading) -> bool:
         how.notes.append(f"colours in blocks, as they fit together (or --shape {shape})")
         return True
     if blocks > SMOOTHER * pixels:
-        how.notes.append(f"the colours of a pixel side by side, as they fit together (or --shape 3x{side}x{side})")
+        how.notes.append(
+            f"the colours of a pixel side by side, as they fit together (or --shape 3x{side}x{side})"
+        )
         return False
     if values.shape[1] == AMBIGUOUS:
         raise DataError(
             f"{part.path}: {AMBIGUOUS:,} numbers in each row; give --shape {shape} where the colours of a "
             f"pixel are side by side, or --shape 3x{side}x{side} where each colour is a block of its own"
         )
-    how.notes.append(f"taken as {side}×{side} with the colours of a pixel side by side (or --shape 3x{side}x{side})")
+    how.notes.append(
+        f"taken as {side}×{side} with the colours of a pixel side by side (or --shape 3x{side}x{side})"
+    )
     return False
 
 
@@ -302,17 +318,23 @@ def _of_images(part: Samples, how: _Reading) -> tuple[tuple[int, int, int], bool
     if how.options.shape is not None:
         given = image_shape(how.options.shape)
         if given is None or given[0] != shape:
-            raise DataError(f"{part.path}: its images have the shape {inner}; leave --shape out, it is for rows of numbers")
+            raise DataError(
+                f"{part.path}: its images have the shape {inner}; leave --shape out, it is for rows of numbers"
+            )
     if planes and shape[2] > 1:
         how.notes.append("channels first in the file")
     return shape, planes
 
 
-def _arranged(path: Path, values: NDArray[Any], shape: tuple[int, int, int], planes: bool) -> NDArray[Any]:
+def _arranged(
+    path: Path, values: NDArray[Any], shape: tuple[int, int, int], planes: bool
+) -> NDArray[Any]:
     """Return values as images (n, h, w, c)."""
     h, w, c = shape
     if int(np.prod(values.shape[1:])) != h * w * c:
-        raise DataError(f"{path}: test images of shape {values.shape[1:]}, but training images of {h}×{w}×{c}")
+        raise DataError(
+            f"{path}: test images of shape {values.shape[1:]}, but training images of {h}×{w}×{c}"
+        )
     if planes:
         return values.reshape(-1, c, h, w).transpose(0, 2, 3, 1)
     return values.reshape(-1, h, w, c)
@@ -331,7 +353,9 @@ def _pixels(parts: list[tuple[Samples, NDArray[Any]]], how: _Reading) -> list[ND
         least = min(float(array.min()) for array in arrays)
         most = max(float(array.max()) for array in arrays)
     if least >= 0 and most == 1:
-        ones = all(array.dtype.kind != "f" or bool(np.isin(array, (0, 1)).all()) for array in arrays)
+        ones = all(
+            array.dtype.kind != "f" or bool(np.isin(array, (0, 1)).all()) for array in arrays
+        )
         if ones:
             how.notes.append("pixels 0 and 1 read as 0 and 255")
             return [_whole(array) * np.uint8(255) for array in arrays]
@@ -389,5 +413,7 @@ def _features(part: Samples, values: NDArray[Any]) -> NDArray[np.float64]:
     if not good.all():
         i, j = np.unravel_index(int(np.argmin(good)), good.shape)
         text = "NaN" if np.isnan(table[i, j]) else f"{table[i, j]:g}"
-        raise DataError(f"{part.path}: {part.cell(int(i), int(j))}: {text} is not a finite number; fill it in, or remove the row")
+        raise DataError(
+            f"{part.path}: {part.cell(int(i), int(j))}: {text} is not a finite number; fill it in, or remove the row"
+        )
     return table.reshape(len(table), 1, 1, -1)

@@ -19,13 +19,20 @@ SIDE = 32
 PIXELS = 3 * SIDE * SIDE  # the red, the green and the blue plane, row by row
 RECORD = 1 + PIXELS  # the label first
 RECORD_100 = 2 + PIXELS  # the coarse label, then the fine one
-LABELS_100 = {"coarse_label": (0, 20), "fine_label": (1, 100)}  # at which byte, and how many classes
+LABELS_100 = {
+    "coarse_label": (0, 20),
+    "fine_label": (1, 100),
+}  # at which byte, and how many classes
 BYTES = 2**30  # of all files of a folder, unpacked; CIFAR-10 has 184 MB
 
 
 def fits(folder: Path) -> bool:
     """Return whether the folder holds any of the files, in this version or in the pickled one."""
-    return any((folder / name).exists() for file in (*TRAIN, *TEST) for name in (file, file.removesuffix(".bin")))
+    return any(
+        (folder / name).exists()
+        for file in (*TRAIN, *TEST)
+        for name in (file, file.removesuffix(".bin"))
+    )
 
 
 def fits_100(folder: Path) -> bool:
@@ -72,13 +79,19 @@ def read_100(folder: Path, options: Options = PLAIN) -> Found:
     """
     label = options.label or "fine_label"
     if label not in LABELS_100:
-        raise DataError(f"{one_line(folder)}: no label {one_line(label, 40)} in CIFAR-100; use --label {' or --label '.join(LABELS_100)}")
+        raise DataError(
+            f"{one_line(folder)}: no label {one_line(label, 40)} in CIFAR-100; use --label {' or --label '.join(LABELS_100)}"
+        )
     at, count = LABELS_100[label]
     train, test = _splits(folder, (TRAIN_100, TEST_100), RECORD_100, at, count)
     classes = _names(folder / f"{label}_names.txt", count)
     check_varied(Path(one_line(folder)), train.labels, classes)
     other = next(name for name in LABELS_100 if name != label)
-    notes = () if options.label else (f"the labels are the 100 fine ones; for the 20 coarse ones: --label {other}",)
+    notes = (
+        ()
+        if options.label
+        else (f"the labels are the 100 fine ones; for the 20 coarse ones: --label {other}",)
+    )
     return Found(train, test, classes, notes=notes)
 
 
@@ -90,7 +103,9 @@ def _names(path: Path, count: int) -> tuple[str, ...]:
     return names if good else tuple(map(str, range(count)))
 
 
-def _splits(folder: Path, parts: tuple[tuple[str, ...], ...], record: int, label: int, count: int) -> list[Split]:
+def _splits(
+    folder: Path, parts: tuple[tuple[str, ...], ...], record: int, label: int, count: int
+) -> list[Split]:
     """Read the files of each part.
 
     Parameters

@@ -56,7 +56,10 @@ def _read(place: Path, key: str) -> Found:
         about = json.loads(archive["about"].tobytes())
         if about["key"] != key:
             raise ValueError("other content")
-        train, test = (Split(archive[f"{name}_images"], archive[f"{name}_labels"]) for name in ("train", "test"))
+        train, test = (
+            Split(archive[f"{name}_images"], archive[f"{name}_labels"])
+            for name in ("train", "test")
+        )
     if [train.digest, test.digest] != about["sha256"]:
         raise ValueError("damaged")
     texts = (tuple(about[name]) for name in TEXTS)

@@ -24,9 +24,16 @@ def read() -> Split:
     """
     found = find_spec("sklearn")
     if found is None or found.origin is None:
-        raise DataError("digits: they come inside scikit-learn, which is not installed; get it with: pip install scikit-learn")
-    table = np.loadtxt(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
-    return Split(enlarge(table[:, :-1].reshape(-1, 8, 8) / 16, SIDE)[..., None], table[:, -1].astype(np.int32))
+        raise DataError(
+            "digits: they come inside scikit-learn, which is not installed; get it with: pip install scikit-learn"
+        )
+    table = np.loadtxt(
+        Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=","
+    )
+    return Split(
+        enlarge(table[:, :-1].reshape(-1, 8, 8) / 16, SIDE)[..., None],
+        table[:, -1].astype(np.int32),
+    )
 
 
 def enlarge(images: NDArray[np.float64], side: int) -> NDArray[np.uint8]:

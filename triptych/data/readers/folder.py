@@ -74,21 +74,27 @@ def _read(root: Path, options: Options, progress: Progress | None) -> Found:
     for part in layout.parts:
         for folder in _folders(part):
             if folder.name not in classes:
-                raise DataError(f"{one_line(folder)}: a class that {one_line(first)} has not; {SPLIT_OFF}, give {one_line(first)}")
+                raise DataError(
+                    f"{one_line(folder)}: a class that {one_line(first)} has not; {SPLIT_OFF}, give {one_line(first)}"
+                )
             inside = list(_images(folder, root))
             paths += inside
             labels += [classes.index(folder.name)] * len(inside)
         training = training or len(paths)
 
     if len(classes) == 1:
-        raise _LayoutError(f"{one_line(root)}: every label is {classes[0]}; a classifier needs at least two classes: {LAYOUT}")
+        raise _LayoutError(
+            f"{one_line(root)}: every label is {classes[0]}; a classifier needs at least two classes: {LAYOUT}"
+        )
 
     def samples() -> Iterator[images.Sample]:
         return ((one_line(path), path) for path in paths)
 
     def decode() -> Found:
         whole = np.array(labels, np.int32)
-        return images.found(root, samples, whole, training, classes, options, progress, layout.notes)
+        return images.found(
+            root, samples, whole, training, classes, options, progress, layout.notes
+        )
 
     return decoded.kept(root, options, _digest(root, paths, layout.notes), decode)
 
@@ -105,12 +111,16 @@ def _layout(root: Path) -> _Layout:
         return _Layout((root,))  # where other classes are, one may be called train
     for kind in kinds:
         if len(kind) > 1:
-            raise _LayoutError(f"{one_line(root)}: {_names(kind)} are the same part of a data set; keep one of them")
+            raise _LayoutError(
+                f"{one_line(root)}: {_names(kind)} are the same part of a data set; keep one of them"
+            )
     second = test or validation
     if train and second and all(_folders(part) for part in (train[0], second[0])):
         notes = [] if test else [f"{second[0].name} is the test set: there is no folder test"]
         if others := [folder for folder in folders if folder not in (train[0], second[0])]:
-            notes.append(f"{_names(others)} {'is' if len(others) == 1 else 'are'} left out: neither training nor test set")
+            notes.append(
+                f"{_names(others)} {'is' if len(others) == 1 else 'are'} left out: neither training nor test set"
+            )
         return _Layout((train[0], second[0]), tuple(notes))
     parts = _called(PARTS, folders)
     what = f"{_names(parts)} are no classes, and not both hold folders of classes"
@@ -118,7 +128,9 @@ def _layout(root: Path) -> _Layout:
         what = f"{parts[0].name} is no class, and there is no other folder"
     if train and _folders(train[0]):
         what = what if second else f"there is no test beside {train[0].name}"
-        raise DataError(f"{one_line(root)}: {what}; {SPLIT_OFF}, give {one_line(train[0])}; it must hold {LAYOUT}")
+        raise DataError(
+            f"{one_line(root)}: {what}; {SPLIT_OFF}, give {one_line(train[0])}; it must hold {LAYOUT}"
+        )
     raise _LayoutError(f"{one_line(root)}: {what}; it must hold {LAYOUT}")
 
 
@@ -138,7 +150,11 @@ def _visible(folder: Path) -> list[Path]:
         found = sorted(folder.iterdir())
     except OSError as error:
         raise DataError(f"{one_line(folder)}: cannot be read ({error.strerror})") from None
-    return [path for path in found if not path.name.startswith(".") and path.name.lower() not in hints.LITTER]
+    return [
+        path
+        for path in found
+        if not path.name.startswith(".") and path.name.lower() not in hints.LITTER
+    ]
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -152,7 +168,9 @@ def _images(folder: Path, root: Path) -> Iterator[Path]:
     path = None
     for path in _visible(folder):
         if path.is_dir():
-            raise _LayoutError(f"{one_line(path)}: a folder inside a class; {one_line(root)} must hold {LAYOUT}")
+            raise _LayoutError(
+                f"{one_line(path)}: a folder inside a class; {one_line(root)} must hold {LAYOUT}"
+            )
         yield path
     if path is None:
         raise _LayoutError(f"{one_line(folder)}: no images in this class")

@@ -9,7 +9,24 @@ from numpy.typing import NDArray
 from .arrays import Columns
 
 PIXELS = ("pixel", "pixels", "px", "pix", "p", "img", "image")
-OPEN = ("", "x", "v", "c", "f", "a", "i", "col", "column", "feature", "features", "attr", "attribute", "att", "var", "dim")
+OPEN = (
+    "",
+    "x",
+    "v",
+    "c",
+    "f",
+    "a",
+    "i",
+    "col",
+    "column",
+    "feature",
+    "features",
+    "attr",
+    "attribute",
+    "att",
+    "var",
+    "dim",
+)
 
 
 def is_pixel_name(name: str) -> bool:
@@ -44,11 +61,17 @@ def columns_of(names: tuple[str, ...]) -> tuple[Columns, NDArray[np.intp] | None
     pixels = stem[0] in PIXELS or (length > 1 and _is_grid(stem))
     if not pixels and (length > 1 or stem[0] not in OPEN or stem[-1]):
         return Columns(names, False), None
-    numbers = np.array([int(digits[:15]) for digits in re.findall(r"\d+", text)]).reshape(-1, length)
+    numbers = np.array([int(digits[:15]) for digits in re.findall(r"\d+", text)]).reshape(
+        -1, length
+    )
     low, high = numbers.min(axis=0), numbers.max(axis=0)
     sides = tuple(int(side) for side in high - low + 1)
     order = np.lexsort(numbers.T[::-1])
-    steps = np.diff(np.ravel_multi_index(tuple((numbers - low)[order].T), sides)) if prod(sides) == len(names) else [0]
+    steps = (
+        np.diff(np.ravel_multi_index(tuple((numbers - low)[order].T), sides))
+        if prod(sides) == len(names)
+        else [0]
+    )
     if low.max() > 1 or not np.all(np.asarray(steps) == 1):
         return Columns(names, True if pixels else None, gaps=pixels), None
     moved = not np.array_equal(order, np.arange(len(names)))

@@ -148,7 +148,11 @@ def hiding(name: str, path: Path) -> str:
     what = "folder" if path.is_dir() else "file"
     here = f"--data {name} means the {what} {one_line(path)} in the working directory"
     if name in download.PUBLISHED:
-        first = "" if len(download.here(name)) == download.PUBLISHED[name].count else f"triptych data fetch {name}, then "
+        first = (
+            ""
+            if len(download.here(name)) == download.PUBLISHED[name].count
+            else f"triptych data fetch {name}, then "
+        )
         return f"{here}; for the data set {name}: {first}--data {_quoted(download.cache() / name)}"
     return f"{here}; for the data set {name} rename the {what} or work in another folder"
 
@@ -208,7 +212,9 @@ def _visible(folder: Path) -> list[Path]:
         found = sorted(folder.iterdir())
     except OSError:
         return []
-    return [path for path in found if not path.name.startswith(".") and path.name.lower() not in LITTER]
+    return [
+        path for path in found if not path.name.startswith(".") and path.name.lower() not in LITTER
+    ]
 
 
 def _below(root: Path) -> Iterator[Path]:
@@ -231,7 +237,11 @@ def _folders(folder: Path) -> list[Path]:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-    return [folder / name for name in sorted(names) if not name.startswith(".") and name.lower() not in LITTER]
+    return [
+        folder / name
+        for name in sorted(names)
+        if not name.startswith(".") and name.lower() not in LITTER
+    ]
 
 
 def _inside(root: Path) -> Iterator[tuple[str, Path]]:
@@ -254,7 +264,9 @@ def _format_of(folder: Path) -> str:
     for form in FORMATS:
         try:
             if form.name != "image files" and form.fits(folder):
-                return labels.get(form.name, form.name if form.name.endswith("files") else f"{form.name} files")
+                return labels.get(
+                    form.name, form.name if form.name.endswith("files") else f"{form.name} files"
+                )
         except OSError:
             return ""
     return ""
@@ -270,7 +282,9 @@ def _is_image_layout(folder: Path) -> bool:
     deeper = [[path for path in _visible(part) if path.is_dir()][:2] for part in inside]
     names = {path.name.lower() for path in inside}
     parts = names <= {"train", "training", "test", "testing", "val", "valid", "validation"}
-    return parts and all(classes and all(_begins_with_an_image(path) for path in classes) for classes in deeper)
+    return parts and all(
+        classes and all(_begins_with_an_image(path) for path in classes) for classes in deeper
+    )
 
 
 def _begins_with_an_image(folder: Path) -> bool:

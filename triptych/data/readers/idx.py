@@ -89,10 +89,14 @@ def read(folder: Path, options: Options = PLAIN, classes: tuple[str, ...] = ()) 
     """
     homes = _homes(folder) if is_deeper(folder) else [folder]
     if len(homes) > 1:
-        raise DataError(f"{folder}: {listed([str(home.relative_to(folder)) for home in homes])} hold IDX files; name one of them")
+        raise DataError(
+            f"{folder}: {listed([str(home.relative_to(folder)) for home in homes])} hold IDX files; name one of them"
+        )
     home = homes[0] if homes else folder
     chosen = _chosen(home)
-    train, test = (_samples(chosen[part, "images"], chosen[part, "labels"]) for part in ("train", "test"))
+    train, test = (
+        _samples(chosen[part, "images"], chosen[part, "labels"]) for part in ("train", "test")
+    )
     notes = () if home == folder else (f"found in {home.relative_to(folder)}",)
     return found(train, test, options, notes=notes, classes=classes)
 
@@ -128,16 +132,22 @@ def array(path: Path, dimensions: int, kind: int = 0x08) -> NDArray[Any]:
             if wrong:
                 raise DataError(f"{path}: {wrong}")
             type_name = "unsigned bytes" if kind == 0x08 else dtype.name
-            raise DataError(f"{path}: magic number 0x{header[:4].hex()} where 0x{magic:08x} ({type_name}, {dimensions}-D) is needed")
+            raise DataError(
+                f"{path}: magic number 0x{header[:4].hex()} where 0x{magic:08x} ({type_name}, {dimensions}-D) is needed"
+            )
         if len(header) < size:
             raise DataError(f"{path}: truncated inside its header")
         shape = struct.unpack(f">{dimensions}I", header[4:])
         promised = prod(shape) * dtype.itemsize
         if promised > LIMIT:
-            raise DataError(f"{path}: its header promises {promised:,} bytes, over the limit of {LIMIT:,}")
+            raise DataError(
+                f"{path}: its header promises {promised:,} bytes, over the limit of {LIMIT:,}"
+            )
         data = read_exactly(stream, promised + 1)
     if len(data) < promised:
-        raise DataError(f"{path}: its header promises {promised:,} bytes, the file holds {len(data):,}; it is truncated")
+        raise DataError(
+            f"{path}: its header promises {promised:,} bytes, the file holds {len(data):,}; it is truncated"
+        )
     if len(data) > promised:
         raise DataError(f"{path}: more bytes than the {promised:,} its header promises")
     return np.frombuffer(data, dtype).reshape(shape)
@@ -165,7 +175,9 @@ def _chosen(home: Path) -> dict[tuple[str, str], _File]:
     if plain:
         members = plain
     elif len(groups) > 1:
-        raise DataError(f"{home}: files of several data sets, {listed(groups)}; put those of one into a folder of their own")
+        raise DataError(
+            f"{home}: files of several data sets, {listed(groups)}; put those of one into a folder of their own"
+        )
     chosen: dict[tuple[str, str], _File] = {}
     for member in members:
         chosen.setdefault((member.part, member.what), member)
@@ -177,7 +189,9 @@ def _chosen(home: Path) -> dict[tuple[str, str], _File]:
             name = f"{stem}-idx{DIMENSIONS[what]}-ubyte(.gz)"
             if members and not files(home):
                 like = members[0].path.name
-                raise DataError(f"{home}: no {what} of the {part} set in this folder beside {like}, as {name} is")
+                raise DataError(
+                    f"{home}: no {what} of the {part} set in this folder beside {like}, as {name} is"
+                )
             raise DataError(f"{home}: no {name} in this folder")
     return chosen
 

@@ -27,7 +27,9 @@ PAGED = ("GIF", "TIFF", "PNG", "WEBP")  # formats whose files can hold several p
 PHOTOMETRIC, DNG_VERSION = 262, 50706  # tags of TIFF
 PIXELS = 2**24  # of one image, before it is scaled
 EVERY = 50  # images between two reports of progress
-LIMIT = checks.LIMIT - 2**28  # bytes of the decoded images: one image and what decodes it come on top
+LIMIT = (
+    checks.LIMIT - 2**28
+)  # bytes of the decoded images: one image and what decodes it come on top
 MOST_LEFT_OUT = 100_000  # images that --skip-unreadable may leave out
 DARK = 32  # the highest pixel of a set that is taken for a mistake in its range
 CONTRAST = 64  # by which a shape must differ from its ground, of 255
@@ -119,7 +121,9 @@ class _Seen:
         if not self.highest or used >= 15:
             return 16
         if 1 < used < 8:
-            raise DataError(f"{name}: images of 16 bits with no pixel over {self.highest}; save them with 8 bits, from 0 to 255")
+            raise DataError(
+                f"{name}: images of 16 bits with no pixel over {self.highest}; save them with 8 bits, from 0 to 255"
+            )
         return next(bits for bits in USUAL_BITS if bits >= used)
 
     def _ground(self, path: Path) -> int | None:
@@ -139,15 +143,21 @@ class _Seen:
         found: list[str] = []
         if self.hidden:
             ground = "white" if rules.ground else "black"
-            found.append(f"{_images(self.hidden)} a shape only in the transparency: put on a {ground} ground")
+            found.append(
+                f"{_images(self.hidden)} a shape only in the transparency: put on a {ground} ground"
+            )
         if dropped := self.transparent - self.hidden:
             found.append(f"{_images(dropped)} transparent pixels: the transparency is dropped")
         if rules.bits < 16:
             highest = 2**rules.bits - 1
             use = "is in use" if rules.bits == 1 else "are in use"
-            found.append(f"{_images(self.deep)} 16 bits a pixel, of which {rules.bits} {use}: 0 to {highest:,} become 0 to 255")
+            found.append(
+                f"{_images(self.deep)} 16 bits a pixel, of which {rules.bits} {use}: 0 to {highest:,} become 0 to 255"
+            )
         if self.pages:
-            found.append(f"{_images(self.pages, 'file')} more than one picture: the first of each is read")
+            found.append(
+                f"{_images(self.pages, 'file')} more than one picture: the first of each is read"
+            )
         return found
 
 
@@ -201,8 +211,14 @@ def found(
     counts = np.bincount(train.labels, minlength=len(classes))
     for label in np.unique(labels):
         if counts[label] < 1 + whole:
-            enough = "of which one could be set aside for testing; give at least 2" if whole else "but some in the test set"
-            raise DataError(f"{name}: class {classes[label]!r} has {counts[label] or 'no'} training image{'s' * (not whole)}, {enough}")
+            enough = (
+                "of which one could be set aside for testing; give at least 2"
+                if whole
+                else "but some in the test set"
+            )
+            raise DataError(
+                f"{name}: class {classes[label]!r} has {counts[label] or 'no'} training image{'s' * (not whole)}, {enough}"
+            )
     notes = (*notes, *seen.notes(rules), *_stretched(images), *_plausible(images))
     return Found(train, None if whole else test, classes, tuple(left_out), notes)
 
@@ -223,9 +239,13 @@ def _plausible(images: NDArray[np.uint8]) -> list[str]:
     """Return a line where every pixel of every image has one colour, or all are nearly black."""
     first = images[0, 0, 0]
     if not (images[0] != first).any() and not (images != first).any():
-        return [f"every pixel of every image is {' '.join(map(str, first.tolist()))}: there is nothing to learn from"]
+        return [
+            f"every pixel of every image is {' '.join(map(str, first.tolist()))}: there is nothing to learn from"
+        ]
     if (highest := int(images.max())) < DARK:
-        return [f"no pixel is over {highest} of 255: nearly black; save the images again with their whole range from 0 to 255"]
+        return [
+            f"no pixel is over {highest} of 255: nearly black; save the images again with their whole range from 0 to 255"
+        ]
     return []
 
 
@@ -242,7 +262,9 @@ def _decode(
     kept = np.zeros(count, bool)
     left_out: list[str] = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, about metadata; too many pixels are refused below
+        warnings.simplefilter(
+            "ignore"
+        )  # Pillow's, about metadata; too many pixels are refused below
         for at, (where, content) in enumerate(samples):
             if progress and at % EVERY == 0:
                 progress(at, count)
@@ -253,15 +275,21 @@ def _decode(
                     raise DataError(f"{where}: {error}; {error.advice}") from None
                 left_out.append(f"{where}: {error}" + (f"; {error.remedy}" if error.useful else ""))
                 if len(left_out) > MOST_LEFT_OUT:
-                    raise DataError(f"{left_out[0]}; over {MOST_LEFT_OUT:,} images cannot be read") from None
+                    raise DataError(
+                        f"{left_out[0]}; over {MOST_LEFT_OUT:,} images cannot be read"
+                    ) from None
                 continue
             if not first:
                 images, first = np.empty(_bounded(where, (count, *pixels.shape)), np.uint8), where
             h, w = images.shape[1:3]
             if pixels.shape[:2] != (h, w):
                 size = "×".join(map(str, pixels.shape[:2]))
-                raise DataError(f"{where}: an image of {size}, where {first} has {h}×{w}; scale all to one size, as with --size {h}x{w}")
-            if pixels.shape[2] > images.shape[3]:  # the first in colour: those before become RGB, too
+                raise DataError(
+                    f"{where}: an image of {size}, where {first} has {h}×{w}; scale all to one size, as with --size {h}x{w}"
+                )
+            if (
+                pixels.shape[2] > images.shape[3]
+            ):  # the first in colour: those before become RGB, too
                 grey = images[:k]
                 images = np.empty(_bounded(where, (count, *pixels.shape)), np.uint8)
                 images[:k] = grey
@@ -275,7 +303,9 @@ def _bounded(where: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return `shape` if so many bytes are within the limit."""
     if (size := int(np.prod(shape, dtype=object))) > LIMIT:
         n, h, w, _ = shape
-        raise DataError(f"{where}: {n:,} images of {h}×{w} take {size:,} bytes, over the limit of {LIMIT:,}; give a smaller --size")
+        raise DataError(
+            f"{where}: {n:,} images of {h}×{w} take {size:,} bytes, over the limit of {LIMIT:,}; give a smaller --size"
+        )
     return shape
 
 
@@ -295,9 +325,15 @@ def _pixels(
             raise _UnreadableError("no bytes where an image is needed")
         with _opened(content) as file:
             if file.format == "TIFF" and (_tag(file, DNG_VERSION) or _is_raw(content)):
-                raise _UnreadableError("a camera's raw file, of which only the preview can be read", CONVERT, useful=True)
+                raise _UnreadableError(
+                    "a camera's raw file, of which only the preview can be read",
+                    CONVERT,
+                    useful=True,
+                )
             if file.width * file.height > PIXELS:
-                raise _UnreadableError(f"claims {file.height:,}×{file.width:,} pixels, over the limit of {PIXELS:,}")
+                raise _UnreadableError(
+                    f"claims {file.height:,}×{file.width:,} pixels, over the limit of {PIXELS:,}"
+                )
             pixels = _whole_numbers(file, rules, seen)
             checked = file.format == "PNG"
         if checked:
@@ -305,7 +341,9 @@ def _pixels(
                 file.verify()  # the checksums, which reading the pixels passes over
         if size and pixels.shape[:2] != size:
             image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
-            pixels = np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))  # averages where it shrinks
+            pixels = np.asarray(
+                image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+            )  # averages where it shrinks
         return np.atleast_3d(pixels)
     except _UnreadableError:
         raise
@@ -322,7 +360,9 @@ def _opened(content: Path | bytes | None) -> Any:
     """Open an image file without reading its pixels yet."""
     from PIL import Image
 
-    return Image.open(content if isinstance(content, Path) else io.BytesIO(content or b""), formats=FORMATS)
+    return Image.open(
+        content if isinstance(content, Path) else io.BytesIO(content or b""), formats=FORMATS
+    )
 
 
 def _tag(file: Any, number: int) -> Any:
@@ -396,7 +436,9 @@ def _coloured(file: Any, mode: str, raw: str, rules: _Rules, seen: _Seen) -> NDA
     return pixels
 
 
-def _on_ground(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8], ground: int) -> NDArray[np.uint8]:
+def _on_ground(
+    pixels: NDArray[np.uint8], alpha: NDArray[np.uint8], ground: int
+) -> NDArray[np.uint8]:
     """Return pixels (h, w, 3) over a grey: (pixel·alpha + ground·(255 - alpha))/255, rounded."""
     over = alpha[..., None].astype(np.uint32)
     return ((pixels * over + ground * (255 - over) + 127) // 255).astype(np.uint8)
@@ -412,16 +454,24 @@ def _deep(file: Any, raw: str, rules: _Rules, seen: _Seen) -> NDArray[np.uint8]:
     Pillow's own way clips. A PPM file and a TIFF file of 12 bits name their range; of any other the whole set decides.
     """
     if file.mode == "F":
-        raise _UnreadableError("its pixels are fractions", "save it with 8 or 16 bits a pixel", useful=True)
+        raise _UnreadableError(
+            "its pixels are fractions", "save it with 8 or 16 bits a pixel", useful=True
+        )
     if file.format == "TIFF" and _tag(file, PHOTOMETRIC) == 0:
-        raise _UnreadableError("16 bits a pixel with 0 for white", "save it as a PNG with 0 for black", useful=True)
+        raise _UnreadableError(
+            "16 bits a pixel with 0 for white", "save it as a PNG with 0 for black", useful=True
+        )
     values = np.asarray(file)[..., None]
     if values.min() < 0 or values.max() > 65535:
-        raise _UnreadableError("its pixels are not from 0 to 65535", "save it with 8 or 16 bits a pixel", useful=True)
+        raise _UnreadableError(
+            "its pixels are not from 0 to 65535", "save it with 8 or 16 bits a pixel", useful=True
+        )
     bits = rules.bits
     if raw == "I;12":
         bits = 12
-    elif file.format == "PPM" and raw != "I;16B":  # scaled to 16 bits by the range that the file names
+    elif (
+        file.format == "PPM" and raw != "I;16B"
+    ):  # scaled to 16 bits by the range that the file names
         bits = 16
     else:
         seen.deep += 1

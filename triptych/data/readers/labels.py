@@ -66,7 +66,9 @@ def classes_of(
     place = {name: at for at, name in enumerate(ordered)}
     codes = np.array([place[name] for name in names], np.int32)[inverse]
     if len(ordered) == 1:
-        raise DataError(f"{path}: every label is {one_line(ordered[0], 40)}; a classifier needs at least two classes")
+        raise DataError(
+            f"{path}: every label is {one_line(ordered[0], 40)}; a classifier needs at least two classes"
+        )
     return tuple(ordered), codes
 
 
@@ -92,7 +94,9 @@ def codes_of(
         name = name if number is None else str(number)
         if name not in place:
             shown = one_line(name, 40) or "nothing"
-            raise DataError(f"{path}: {where(at)}: label {shown} has no training sample; the training labels are {listed(classes)}")
+            raise DataError(
+                f"{path}: {where(at)}: label {shown} has no training sample; the training labels are {listed(classes)}"
+            )
         codes.append(place[name])
     return np.array(codes, np.int32)[inverse]
 
@@ -112,12 +116,16 @@ def _distinct(path: Path, labels: Values) -> tuple[list[Any], NDArray[np.intp], 
     """Return the distinct values, which of them each label is, and where each occurs first."""
     if isinstance(labels, np.ndarray):
         if labels.dtype.kind not in "uifbUS":
-            raise DataError(f"{path}: labels are of type {labels.dtype}; whole numbers or words are needed")
+            raise DataError(
+                f"{path}: labels are of type {labels.dtype}; whole numbers or words are needed"
+            )
         values, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
         found = values.tolist()
         return found, inverse.reshape(-1), first.tolist()
     place: dict[str, int] = {}
-    inverse = np.fromiter((place.setdefault(label, len(place)) for label in labels), np.intp, len(labels))
+    inverse = np.fromiter(
+        (place.setdefault(label, len(place)) for label in labels), np.intp, len(labels)
+    )
     _, first = np.unique(inverse, return_index=True)
     return list(place), inverse, first.tolist()
 

@@ -19,7 +19,19 @@ from .arrays import Samples, found
 from .content import HEAD_BYTES, mismatch
 from .text import listed
 
-IMAGES = ("x", "image", "images", "img", "imgs", "data", "feature", "features", "pixels", "input", "inputs")
+IMAGES = (
+    "x",
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "data",
+    "feature",
+    "features",
+    "pixels",
+    "input",
+    "inputs",
+)
 LABELS = ("y", "label", "labels", "target", "targets", "class", "classes")
 PARTS = {
     "train": "train",
@@ -70,7 +82,9 @@ class Archive:
         """Return the array of this part and kind."""
         found = [name for name in self.names if _split(name) == (part, kind)]
         if len(found) > 1:
-            raise DataError(f"{self.path}: {listed(found)} may all be the {kind} of {part or 'the'} set; needed are {KNOWN}")
+            raise DataError(
+                f"{self.path}: {listed(found)} may all be the {kind} of {part or 'the'} set; needed are {KNOWN}"
+            )
         return found[0] if found else None
 
     def array(self, name: str) -> NDArray[Any]:
@@ -152,7 +166,9 @@ def _found(archive: Archive, options: Options) -> Found:
     train, test, whole = parts["train"], parts["test"], parts[""]
     notes: list[str] = []
     if train and whole:
-        raise DataError(f"{archive.path}: holds {listed(sorted((*train, *whole)))}, a training set and another one; needed are {KNOWN}")
+        raise DataError(
+            f"{archive.path}: holds {listed(sorted((*train, *whole)))}, a training set and another one; needed are {KNOWN}"
+        )
     if train and not test and parts["val"]:
         test = parts["val"]
         notes.append(f"{test[0]} and {test[1]} are the test set")
@@ -185,7 +201,9 @@ def _split(name: str, label: str = "") -> tuple[str, str]:
     """
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     words = [word for word in re.split(r"[\s_\-./]+", spaced.lower()) if word]
-    if len(words) == 1 and (glued := re.fullmatch(r"([xy])(train|test|val)|(train|test|val)([xy])", words[0])):
+    if len(words) == 1 and (
+        glued := re.fullmatch(r"([xy])(train|test|val)|(train|test|val)([xy])", words[0])
+    ):
         words = [piece for piece in glued.groups() if piece]
     parts = [PARTS[word] for word in words if word in PARTS]
     kinds = [word for word in words if word not in PARTS]

@@ -122,7 +122,9 @@ def _chosen(folder: Path, endings: tuple[str, ...]) -> tuple[_Files, list[str]]:
     """
     files = _listed(folder, endings)
     if not files.train and len(files.every) > 1:
-        raise DataError(f"{folder}: {listed(path.name for path in files.every)}: name one file, or have train and test in the names of two")
+        raise DataError(
+            f"{folder}: {listed(path.name for path in files.every)}: name one file, or have train and test in the names of two"
+        )
     if not files.train:
         only = files.every[0]
         return _Files([only], [], [], []), [f"the only file: {only.name}"]

@@ -26,7 +26,13 @@ LABELS = ("label", "labels")
 TRAIN = ("train", "training")
 TEST = ("test", "testing")
 VALIDATION = ("validation", "valid", "val")
-SPLITS = (*TRAIN, *TEST, *VALIDATION, "extra", "unsupervised")  # names of folders that hold one part
+SPLITS = (
+    *TRAIN,
+    *TEST,
+    *VALIDATION,
+    "extra",
+    "unsupervised",
+)  # names of folders that hold one part
 ROWS = 10_000_000
 CLASSES = 10_000  # that a file may name
 BATCH = 2**28  # bytes that the images read at once may take
@@ -61,7 +67,9 @@ def read(path: Path, options: Options, progress: Progress | None) -> Found:
 
         return images.found(path, samples, codes, training, classes, options, progress, notes)
 
-    return decoded.kept(path, options, _digest([file for files in paths for file in files], notes), decode)
+    return decoded.kept(
+        path, options, _digest([file for files in paths for file in files], notes), decode
+    )
 
 
 def _parts(folder: Path) -> tuple[list[list[Path]], tuple[str, ...]]:
@@ -72,14 +80,21 @@ def _parts(folder: Path) -> tuple[list[list[Path]], tuple[str, ...]]:
         notes.append(f"{_brief(test)} is the test set: there is no test*.parquet")
     where = one_line(folder)
     if not test:
-        raise DataError(f"{where}: no test*.parquet beside {one_line(train[0].name, 80)}; to have a test set split off, name one file")
+        raise DataError(
+            f"{where}: no test*.parquet beside {one_line(train[0].name, 80)}; to have a test set split off, name one file"
+        )
     homes = sorted({_home(file) for file in train} | {_home(file) for file in test})
     if len(homes) > 1:
         names = listed(home.name for home in homes).replace(", ", " and ")
         raise DataError(f"{where}: {names} both hold data; name one of them")
     used = {*train, *test}
     around = [homes[0], *(path for path in _listed(homes[0]) if path.name.lower() in SPLITS)]
-    others = [file for place in around for file in _listed(place) if _is_parquet(file) and file not in used]
+    others = [
+        file
+        for place in around
+        for file in _listed(place)
+        if _is_parquet(file) and file not in used
+    ]
     for files in (train, test):
         notes += _shards_missing(files)
     if others:
@@ -89,11 +104,17 @@ def _parts(folder: Path) -> tuple[list[list[Path]], tuple[str, ...]]:
 
 def _shards_missing(files: list[Path]) -> list[str]:
     """Return a line where names such as ``train-00000-of-00002.parquet`` speak of more files than there are."""
-    numbered = [match for file in files if (match := re.search(r"(.*)-\d+-of-(\d+)\.parquet$", file.name, re.IGNORECASE))]
+    numbered = [
+        match
+        for file in files
+        if (match := re.search(r"(.*)-\d+-of-(\d+)\.parquet$", file.name, re.IGNORECASE))
+    ]
     for name, count in sorted({(match[1], int(match[2])) for match in numbered}):
         present = sum(match[1] == name and int(match[2]) == count for match in numbered)
         if present < count:
-            return [f"only {present} of the {count:,} files {one_line(name, 40)}-…-of-{count:05} are here"]
+            return [
+                f"only {present} of the {count:,} files {one_line(name, 40)}-…-of-{count:05} are here"
+            ]
     return []
 
 
@@ -156,9 +177,13 @@ def _errors(path: Path) -> Generator[None]:
     except Exception as error:  # a decoder that meets garbage may raise anything
         found = content_of(hints.head(path))
         if found and not hints.head(path).startswith(b"PAR1"):
-            raise DataError(f"{one_line(path)}: not a Parquet file, but {found.what}; {found.remedy}") from None
+            raise DataError(
+                f"{one_line(path)}: not a Parquet file, but {found.what}; {found.remedy}"
+            ) from None
         why = one_line(" ".join(str(error).split()), 160)
-        raise DataError(f"{one_line(path)}: not a readable Parquet file ({why}); fetch or write it again") from None
+        raise DataError(
+            f"{one_line(path)}: not a readable Parquet file ({why}); fetch or write it again"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -194,7 +219,9 @@ class _Shard:
             about, schema = file.metadata, file.schema_arrow
             rows = sum(about.row_group(i).num_rows for i in range(about.num_row_groups))
             if not 0 < rows <= ROWS:
-                raise DataError(f"{name}: {f'claims {rows:,} rows, over the limit of {ROWS:,}' if rows > 0 else 'holds no rows'}")
+                raise DataError(
+                    f"{name}: {f'claims {rows:,} rows, over the limit of {ROWS:,}' if rows > 0 else 'holds no rows'}"
+                )
             image = _called(schema.names, IMAGES) or _only_images(schema)
             column = _label(name, schema, label, image)
             if image is None or column is None:
@@ -203,7 +230,9 @@ class _Shard:
             values = _values(name, file, column)
             names = _names(schema.metadata, column)
             if isinstance(values, np.ndarray) and (values == -1).all():
-                raise DataError(f"{name}: every label is -1: this set has no labels; give the training file to have a test set split off")
+                raise DataError(
+                    f"{name}: every label is -1: this set has no labels; give the training file to have a test set split off"
+                )
             if names:
                 check_whole(Path(name), "label", np.asarray(values), len(names) - 1, "row")
             return cls(path, file, columns, values, names)
@@ -217,7 +246,9 @@ class _Shard:
                 column = batch.column(0)
                 places: list[Any] = []
                 if "." in self.columns[0]:
-                    fields = dict(zip(column.type.names, column.flatten(), strict=True))  # null where the struct is
+                    fields = dict(
+                        zip(column.type.names, column.flatten(), strict=True)
+                    )  # null where the struct is
                     column = fields["bytes"]
                     if column.null_count and "path" in fields:
                         places = fields["path"].to_pylist()
@@ -237,9 +268,15 @@ class _Shard:
         about = self.file.metadata
         groups = (about.row_group(i) for i in range(about.num_row_groups))
         chunks = (group.column(j) for group in groups for j in range(group.num_columns))
-        largest = max(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in self.columns)
+        largest = max(
+            chunk.total_uncompressed_size
+            for chunk in chunks
+            if chunk.path_in_schema in self.columns
+        )
         if largest > LIMIT:
-            raise DataError(f"{one_line(self.path)}: claims {largest:,} bytes of images in one row group, over the limit of {LIMIT:,}")
+            raise DataError(
+                f"{one_line(self.path)}: claims {largest:,} bytes of images in one row group, over the limit of {LIMIT:,}"
+            )
         return max(1, min(1000, BATCH // max(1, largest)))
 
 
@@ -283,12 +320,20 @@ def _label(name: str, schema: Any, label: str | None, image: str | None) -> str 
     found = _called(columns, LABELS) if label is None else _called(columns, (label.lower(),))
     if found is not None or image is None:
         return found
-    whole = [column for column in dict.fromkeys(columns) if columns.count(column) == 1 and types.is_integer(schema.field(column).type)]
+    whole = [
+        column
+        for column in dict.fromkeys(columns)
+        if columns.count(column) == 1 and types.is_integer(schema.field(column).type)
+    ]
     if label is not None:
-        raise DataError(f"{name}: no column {one_line(label, 40)}; whole numbers are in: {listed(whole)}")
+        raise DataError(
+            f"{name}: no column {one_line(label, 40)}; whole numbers are in: {listed(whole)}"
+        )
     if whole:
         choices = " or ".join(f"--label {one_line(column, 40)}" for column in whole[:3])
-        raise DataError(f"{name}: columns {listed(columns)}; none is called label: say which it is, {choices}")
+        raise DataError(
+            f"{name}: columns {listed(columns)}; none is called label: say which it is, {choices}"
+        )
     return None
 
 
@@ -334,7 +379,11 @@ def _names(metadata: dict[bytes, bytes] | None, column: str) -> list[str] | None
         names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][column]["names"]
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
-    good = isinstance(names, list) and 0 < len(names) <= CLASSES and all(isinstance(n, str) and n.isprintable() for n in names)
+    good = (
+        isinstance(names, list)
+        and 0 < len(names) <= CLASSES
+        and all(isinstance(n, str) and n.isprintable() for n in names)
+    )
     return names if good else None
 
 
@@ -350,7 +399,12 @@ def _values(name: str, file: Any, column: str) -> Values:
 
     kind = file.schema_arrow.field(column).type
     held = kind.value_type if types.is_dictionary(kind) else kind
-    if not (types.is_integer(held) or types.is_floating(held) or types.is_boolean(held) or _is_text(held)):
+    if not (
+        types.is_integer(held)
+        or types.is_floating(held)
+        or types.is_boolean(held)
+        or _is_text(held)
+    ):
         what = f"column {one_line(column, 40)} is of type {one_line(kind, 60)}"
         raise DataError(f"{name}: {what}; a whole number or a word for each image is needed")
     stored = file.read(columns=[column]).column(column)
@@ -361,7 +415,9 @@ def _values(name: str, file: Any, column: str) -> Values:
     return stored.to_pylist() if _is_text(held) else stored.to_numpy()
 
 
-def _classes(path: Path, train: list[_Shard], test: list[_Shard]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+def _classes(
+    path: Path, train: list[_Shard], test: list[_Shard]
+) -> tuple[tuple[str, ...], NDArray[np.int32]]:
     """Return the classes, and which of them each label is, the training files first.
 
     The classes are the names in the files, or otherwise the distinct labels of the training files.
@@ -369,14 +425,20 @@ def _classes(path: Path, train: list[_Shard], test: list[_Shard]) -> tuple[tuple
     names = train[0].names
     for shard in (*train, *test):
         if shard.names != names:
-            raise DataError(f"{one_line(shard.path)}: names its classes otherwise than {one_line(train[0].path)}")
+            raise DataError(
+                f"{one_line(shard.path)}: names its classes otherwise than {one_line(train[0].path)}"
+            )
     if names:
-        return tuple(names), np.concatenate([np.asarray(shard.labels, np.int32) for shard in (*train, *test)])
+        return tuple(names), np.concatenate(
+            [np.asarray(shard.labels, np.int32) for shard in (*train, *test)]
+        )
     about = Path(one_line(path))
     classes, codes = classes_of(about, _joined(train), partial(_place, train))
     if not test:
         return classes, codes
-    return classes, np.concatenate([codes, codes_of(about, _joined(test), partial(_place, test), classes)])
+    return classes, np.concatenate(
+        [codes, codes_of(about, _joined(test), partial(_place, test), classes)]
+    )
 
 
 def _joined(shards: list[_Shard]) -> Values:

@@ -52,8 +52,12 @@ class DeviceSplit:
 class Engine:
     """Weights, their gradients and each slot are one flat array, of which all else has views: an update is one sweep."""
 
-    def __init__(self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "eager") -> None:
-        self.device = "cpu"  # whatever is asked for: a comparison on a GPU still needs its reference
+    def __init__(
+        self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "eager"
+    ) -> None:
+        self.device = (
+            "cpu"  # whatever is asked for: a comparison on a GPU still needs its reference
+        )
         self.network, self.recipe, self.crew = network, recipe, Crew()
         self.chain = chain(network.chain, self.crew)
         self.layers = self.chain.every()
@@ -74,7 +78,11 @@ class Engine:
         self.chain.bind(self.flat["gradients"])
         # A pixel that is zero in every image changes nothing in a dense layer: its column is dropped, its weights lie last.
         flat_first = [type(layer) for layer in network.layers[:2]] == [spec.Flatten, spec.Dense]
-        self.kernel = f"{network.layers[1].name}/kernel" if flat_first and not recipe.augmentation.active else None
+        self.kernel = (
+            f"{network.layers[1].name}/kernel"
+            if flat_first and not recipe.augmentation.active
+            else None
+        )
         self.order: Array | None = None  # in which the rows of that kernel lie now
 
     def load(self, state: State) -> None:
@@ -95,7 +103,9 @@ class Engine:
         order = np.argsort(~used, kind="stable")
         x = np.empty((len(split), np.count_nonzero(used)), self.recipe.dtype)
         for i in range(0, len(x), AT_ONCE):  # a copy of all pixels would be as large again
-            x[i : i + AT_ONCE] = scaled(rows[i : i + AT_ONCE, order[: x.shape[1]]], self.recipe.dtype)
+            x[i : i + AT_ONCE] = scaled(
+                rows[i : i + AT_ONCE, order[: x.shape[1]]], self.recipe.dtype
+            )
         return DeviceSplit(x, split.labels, order)
 
     def run(self, data: DeviceSplit, plan: Plan) -> None:
@@ -133,7 +143,10 @@ class Engine:
         return (
             (seen or {})
             | {"loss": loss}
-            | {f"gradient/{name}": np.array(self.gradients[name], order="C") for name in self.network.backward}
+            | {
+                f"gradient/{name}": np.array(self.gradients[name], order="C")
+                for name in self.network.backward
+            }
         )
 
     def _arrange(self, order: Array | None) -> None:
@@ -146,14 +159,24 @@ class Engine:
                 array[...] = array[back][slice(None) if order is None else order]
         self.order = order
 
-    def _batch(self, data: DeviceSplit, plan: Plan, k: int) -> tuple[Array, Array, dict[str, Array]]:
+    def _batch(
+        self, data: DeviceSplit, plan: Plan, k: int
+    ) -> tuple[Array, Array, dict[str, Array]]:
         masks = {name: mask[k] for name, mask in plan.dropout_masks.items()}
-        x, y = (data.x, data.y) if plan.indices is None else (data.x.take(plan.indices[k], axis=0), data.y[plan.indices[k]])
+        x, y = (
+            (data.x, data.y)
+            if plan.indices is None
+            else (data.x.take(plan.indices[k], axis=0), data.y[plan.indices[k]])
+        )
         for layer, shape in self.network.dropouts:
             if layer.name not in masks:  # in free mode
                 masks[layer.name] = np.moveaxis(self._kept(layer.rate, (*shape, len(x))), -1, 0)
         if plan.augmentations:
-            x = augment(self.recipe.augmentation, x, {name: drawn[k] for name, drawn in plan.augmentations.items()})
+            x = augment(
+                self.recipe.augmentation,
+                x,
+                {name: drawn[k] for name, drawn in plan.augmentations.items()},
+            )
         return x, y, masks
 
     def _kept(self, rate: float, shape: tuple[int, ...]) -> Array:
@@ -161,11 +184,17 @@ class Engine:
         bits = self.own.bit_generator.random_raw(-(-prod(shape) // 2))
         return (bits.view(np.uint32)[: prod(shape)] >= np.uint32(rate * 2**32)).reshape(shape)
 
-    def _gradients(self, x: Array, y: Array, masks: dict[str, Array], seen: State | None = None) -> Array:
+    def _gradients(
+        self, x: Array, y: Array, masks: dict[str, Array], seen: State | None = None
+    ) -> Array:
         """Compute all gradients and return the loss."""
         how = self.recipe.loss
         divisor = how.divisor(y, self.network.classes)
-        return self.chain.around(x, Training(y, masks, seen), lambda z, labels: softmax_cross_entropy(z, labels, how, divisor))
+        return self.chain.around(
+            x,
+            Training(y, masks, seen),
+            lambda z, labels: softmax_cross_entropy(z, labels, how, divisor),
+        )
 
     def _update(self, rate: float) -> None:
         optimizer, step = self.recipe.optimizer, 0
@@ -174,7 +203,9 @@ class Engine:
             step = int(self.arrays["step"])
         prepare(self.recipe, self.gradients, self.arrays, self.flat["gradients"])
         slots = {slot: self.flat[slot] for slot in optimizer.slots}
-        update(optimizer, self.flat["weights"], self.flat["gradients"], slots, rate, step, self.crew)
+        update(
+            optimizer, self.flat["weights"], self.flat["gradients"], slots, rate, step, self.crew
+        )
 
 
 def computing() -> np.errstate:

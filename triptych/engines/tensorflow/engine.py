@@ -49,16 +49,28 @@ class DeviceSplit:
 
 
 class Engine:
-    def __init__(self, network: spec.Network, recipe: how.Recipe, *, device: str = "cpu", backend: str = "compiled") -> None:
+    def __init__(
+        self,
+        network: spec.Network,
+        recipe: how.Recipe,
+        *,
+        device: str = "cpu",
+        backend: str = "compiled",
+    ) -> None:
         self.description, self.recipe, self.backend = network, recipe, backend
-        self.device = find_device(LABEL, device, {"cuda": bool(tf.config.list_physical_devices("GPU")), "cpu": True})
+        self.device = find_device(
+            LABEL, device, {"cuda": bool(tf.config.list_physical_devices("GPU")), "cpu": True}
+        )
         with self._on_device():
             own = tf.random.Generator.from_seed(recipe.seed)
             self.network = Network(network.layers, own, recipe.dtype)
-            self.network({IMAGES: tf.zeros((1, *network.input_shape), recipe.dtype)})  # builds the variables
+            self.network(
+                {IMAGES: tf.zeros((1, *network.input_shape), recipe.dtype)}
+            )  # builds the variables
             layers = {layer.name: layer for layer in self.network.flat}
             self.variables, self.buffers = (
-                {p.name: getattr(layers[p.layer], p.leaf) for p in part} for part in (network.parameters, network.buffers)
+                {p.name: getattr(layers[p.layer], p.leaf) for p in part}
+                for part in (network.parameters, network.buffers)
             )
             kernels = [p.leaf == "kernel" for p in network.parameters]
             self.optimizer = Optimizer(recipe, list(self.variables.values()), kernels)
@@ -68,10 +80,14 @@ class Engine:
             self.fitting = Fitting(self.network, self.optimizer, recipe, self.loss)
         # A graph of one shape, then one of any K, then one of any batch size: no more, because each takes half a second to trace.
         self._steps: Callable[..., tf.Tensor] = tf.function(self._loop, reduce_retracing=True)
-        self._logits: Callable[..., tf.Tensor] = tf.function(lambda x: self.network({IMAGES: x}), reduce_retracing=True)
+        self._logits: Callable[..., tf.Tensor] = tf.function(
+            lambda x: self.network({IMAGES: x}), reduce_retracing=True
+        )
         self._traced: Callable[..., Any] = tf.function(self._seen)
         # XLA has forward and backward, not the loop around them, in which its convolutions would take eighty times as long.
-        self._gradients: Callable[..., Any] = tf.function(self._computed, jit_compile=True) if backend == "xla" else self._computed
+        self._gradients: Callable[..., Any] = (
+            tf.function(self._computed, jit_compile=True) if backend == "xla" else self._computed
+        )
 
     def load(self, state: State) -> None:
         check(state, self.description, self.recipe)
@@ -84,14 +100,26 @@ class Engine:
         self.optimizer.iterations.assign(int(state.get("step", 0)))
 
     def state(self) -> State:
-        weights = {name: array(variable) for name, variable in (self.variables | self.buffers).items()}
-        slots = {f"{name}/{slot}": array(kept[i]) for slot, kept in self.optimizer.slots.items() for i, name in enumerate(self.variables)}
-        step = {"step": array(self.optimizer.iterations).astype(np.int64)} if self.recipe.optimizer.counts_steps else {}
+        weights = {
+            name: array(variable) for name, variable in (self.variables | self.buffers).items()
+        }
+        slots = {
+            f"{name}/{slot}": array(kept[i])
+            for slot, kept in self.optimizer.slots.items()
+            for i, name in enumerate(self.variables)
+        }
+        step = (
+            {"step": array(self.optimizer.iterations).astype(np.int64)}
+            if self.recipe.optimizer.counts_steps
+            else {}
+        )
         return weights | slots | step
 
     def upload(self, split: Split) -> DeviceSplit:
         with self._on_device():
-            return DeviceSplit(tf.constant(split.pixels(self.recipe.dtype)), tf.constant(split.labels))
+            return DeviceSplit(
+                tf.constant(split.pixels(self.recipe.dtype)), tf.constant(split.labels)
+            )
 
     def run(self, data: DeviceSplit, plan: Plan) -> None:
         with self._on_device():
@@ -99,18 +127,31 @@ class Engine:
             self.losses.append(steps(data.x, data.y, self._moved(plan)))
 
     def wait(self) -> np.ndarray:
-        losses = np.concatenate([part.numpy() for part in self.losses]) if self.losses else np.zeros(0, self.recipe.dtype)
+        losses = (
+            np.concatenate([part.numpy() for part in self.losses])
+            if self.losses
+            else np.zeros(0, self.recipe.dtype)
+        )
         self.losses = []
         return losses
 
     def logits(self, data: DeviceSplit) -> np.ndarray:
         with self._on_device():
-            return np.concatenate([self._logits(data.x[i : i + AT_ONCE]).numpy() for i in range(0, len(data.x), AT_ONCE)])
+            return np.concatenate(
+                [
+                    self._logits(data.x[i : i + AT_ONCE]).numpy()
+                    for i in range(0, len(data.x), AT_ONCE)
+                ]
+            )
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         with self._on_device():
             seen, loss, gradients = self._traced(data.x, data.y, self._moved(plan), outputs)
-        forward = {f"output/{p.layer.name}": seen[p.layer.name].numpy() for p in self.description.places if outputs}
+        forward = {
+            f"output/{p.layer.name}": seen[p.layer.name].numpy()
+            for p in self.description.places
+            if outputs
+        }
         by_name = dict(zip(self.variables, gradients, strict=True))
         backward = {f"gradient/{name}": by_name[name].numpy() for name in self.description.backward}
         return forward | {"loss": np.asarray(loss.numpy())} | backward
@@ -131,11 +172,17 @@ class Engine:
         loss, gradients, _, seen = self._gradients(*self._batch(x, y, steps, 0), outputs)
         return seen, loss, gradients
 
-    def _batch(self, x: tf.Tensor, y: tf.Tensor, steps: Steps, k: Any) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def _batch(
+        self, x: tf.Tensor, y: tf.Tensor, steps: Steps, k: Any
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         if steps["order"] is not None:
             x, y = tf.gather(x, steps["order"][k]), tf.gather(y, steps["order"][k])
         if steps["drawn"]:
-            x = augment(self.recipe.augmentation, x, {name: drawn[k] for name, drawn in steps["drawn"].items()})
+            x = augment(
+                self.recipe.augmentation,
+                x,
+                {name: drawn[k] for name, drawn in steps["drawn"].items()},
+            )
         return {IMAGES: x} | {name: mask[k] for name, mask in steps["keep"].items()}, y
 
     def _computed(self, inputs: dict[str, tf.Tensor], y: tf.Tensor, outputs: bool = False) -> Any:
@@ -144,7 +191,12 @@ class Engine:
         with tf.GradientTape() as tape:
             logits, going = self.network.forward(inputs, training=True)
             loss = self.loss(y, logits)
-        return loss, tape.gradient(loss, variables), going.statistics, going.outputs if outputs else {}
+        return (
+            loss,
+            tape.gradient(loss, variables),
+            going.statistics,
+            going.outputs if outputs else {},
+        )
 
     def _moved(self, plan: Plan) -> Steps:
         """Return a plan's arrays on the device."""

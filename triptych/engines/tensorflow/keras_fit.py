@@ -21,7 +21,9 @@ class Recorder(keras.losses.Loss):
         self.written = tf.Variable(tf.zeros(0, dtype), shape=[None], trainable=False)
         self.inner = inner
 
-    def __call__(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None) -> tf.Tensor:
+    def __call__(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None
+    ) -> tf.Tensor:
         loss = self.inner(y_true, y_pred)
         self.written.assign(tf.concat([self.written, loss[None]], 0))
         return loss
@@ -42,7 +44,11 @@ class Fitting:
     """Keras's own training loop over the same batches: images and masks as inputs, trained on logits."""
 
     def __init__(
-        self, network: Network, optimizer: Optimizer, recipe: how.Recipe, loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+        self,
+        network: Network,
+        optimizer: Optimizer,
+        recipe: how.Recipe,
+        loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
     ) -> None:
         self.network, self.optimizer, self.recipe = network, optimizer, recipe
         self.recorder = Recorder(loss, recipe.dtype)
@@ -57,7 +63,9 @@ class Fitting:
             batches = tf.data.Dataset.from_tensor_slices((tf.gather(x, order), tf.gather(y, order)))
         beside = {name: steps[name] for name in ("keep", "drawn") if steps[name]}
         if beside:
-            batches = tf.data.Dataset.zip(batches, tf.data.Dataset.from_tensor_slices(beside)).map(self._inputs)
+            batches = tf.data.Dataset.zip(batches, tf.data.Dataset.from_tensor_slices(beside)).map(
+                self._inputs
+            )
         else:
             batches = batches.map(lambda x, y: ({IMAGES: x}, y))
         self.recorder.written.assign(tf.zeros(0, rates.dtype))

@@ -29,7 +29,9 @@ class Dropout(keras.layers.Layer):
         super().__init__(**kwargs)
         self.rate, self.own = rate, own
 
-    def call(self, x: tf.Tensor, keep: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
+    def call(
+        self, x: tf.Tensor, keep: tf.Tensor | None = None, training: bool = False
+    ) -> tf.Tensor:
         if not training or self.rate == 0:
             return x
         if keep is None:
@@ -60,14 +62,22 @@ class Conv2D(keras.layers.Conv2D):
     def build(self, shape: Any) -> None:
         """Without Keras's own, which refuses images that are smaller than the kernel before they are padded."""
         size, filters = self.like.size, self.like.filters
-        self._kernel = self.add_weight(shape=(size, size, shape[-1] // self.like.groups, filters), name="kernel")
+        self._kernel = self.add_weight(
+            shape=(size, size, shape[-1] // self.like.groups, filters), name="kernel"
+        )
         self.bias = self.add_weight(shape=(filters,), name="bias") if self.like.bias else None
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         x = padded(x, self.like.padding)
         # TensorFlow has no gradient for grouped convolutions on a processor: each group is one of its own.
-        inputs, kernels = tf.split(x, self.like.groups, axis=-1), tf.split(self.kernel.value, self.like.groups, axis=-1)
-        parts = [tf.nn.conv2d(part, kernel, self.like.stride, "VALID") for part, kernel in zip(inputs, kernels, strict=True)]
+        inputs, kernels = (
+            tf.split(x, self.like.groups, axis=-1),
+            tf.split(self.kernel.value, self.like.groups, axis=-1),
+        )
+        parts = [
+            tf.nn.conv2d(part, kernel, self.like.stride, "VALID")
+            for part, kernel in zip(inputs, kernels, strict=True)
+        ]
         y = parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
         return tf.nn.bias_add(y, self.bias.value) if self.like.bias else y
 
@@ -87,7 +97,11 @@ class Pool(keras.layers.Layer):
 
 
 def padded(x: tf.Tensor, by: int, value: float = 0.0) -> tf.Tensor:
-    return tf.pad(x, ((0, 0), (by, by), (by, by), (0, 0)), constant_values=tf.constant(value, x.dtype)) if by else x
+    return (
+        tf.pad(x, ((0, 0), (by, by), (by, by), (0, 0)), constant_values=tf.constant(value, x.dtype))
+        if by
+        else x
+    )
 
 
 class BatchNorm(keras.layers.Layer):
@@ -103,12 +117,20 @@ class BatchNorm(keras.layers.Layer):
     def build(self, shape: Any) -> None:
         self.gamma = self.add_weight(shape=shape[-1:], initializer="ones", name="gamma")
         self.beta = self.add_weight(shape=shape[-1:], initializer="zeros", name="beta")
-        self.running_mean = self.add_weight(shape=shape[-1:], initializer="zeros", name="running_mean", trainable=False)
-        self.running_variance = self.add_weight(shape=shape[-1:], initializer="ones", name="running_variance", trainable=False)
+        self.running_mean = self.add_weight(
+            shape=shape[-1:], initializer="zeros", name="running_mean", trainable=False
+        )
+        self.running_variance = self.add_weight(
+            shape=shape[-1:], initializer="ones", name="running_variance", trainable=False
+        )
 
-    def call(self, x: tf.Tensor, statistics: tuple[tf.Tensor, tf.Tensor] | None = None) -> tf.Tensor:
+    def call(
+        self, x: tf.Tensor, statistics: tuple[tf.Tensor, tf.Tensor] | None = None
+    ) -> tf.Tensor:
         mean, variance = statistics or (self.running_mean.value, self.running_variance.value)
-        return tf.nn.batch_normalization(x, mean, variance, self.beta.value, self.gamma.value, self.like.epsilon)
+        return tf.nn.batch_normalization(
+            x, mean, variance, self.beta.value, self.gamma.value, self.like.epsilon
+        )
 
     def measure(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return the batch's mean and variance, and the variance as the running one takes it."""
@@ -145,7 +167,16 @@ class GELU(keras.layers.Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         if self.form == "erf":
             return 0.5 * x * (1 + tf.math.erf(x * tf.constant(sqrt(0.5), x.dtype)))
-        return 0.5 * x * (1 + tf.tanh(tf.constant(sqrt(2 / pi), x.dtype) * (x + tf.constant(0.044715, x.dtype) * x**3)))
+        return (
+            0.5
+            * x
+            * (
+                1
+                + tf.tanh(
+                    tf.constant(sqrt(2 / pi), x.dtype) * (x + tf.constant(0.044715, x.dtype) * x**3)
+                )
+            )
+        )
 
 
 class Residual:
@@ -203,7 +234,13 @@ def walk(layers: list[Any], x: tf.Tensor, going: Pass) -> tf.Tensor:
 def every(layers: list[Any]) -> list[keras.layers.Layer]:
     """Return the Keras layers, those inside residuals among them."""
     return [
-        part for layer in layers for part in (every(layer.branch) + every(layer.projection) if isinstance(layer, Residual) else [layer])
+        part
+        for layer in layers
+        for part in (
+            every(layer.branch) + every(layer.projection)
+            if isinstance(layer, Residual)
+            else [layer]
+        )
     ]
 
 

@@ -7,7 +7,9 @@ import tensorflow as tf
 from ...spec.losses import Loss
 
 
-def cross_entropy(loss: Loss, classes: int, dtype: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+def cross_entropy(
+    loss: Loss, classes: int, dtype: str
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return the loss of a batch as a function of labels and logits."""
     if not loss.class_weights and not loss.label_smoothing:
         return lambda y, z: tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, z))

@@ -17,18 +17,23 @@ class Optimizer(keras.optimizers.Optimizer):
     is 0.1000000015 (D62).
     """
 
-    def __init__(self, recipe: Recipe, variables: list[keras.Variable], kernels: list[bool]) -> None:
+    def __init__(
+        self, recipe: Recipe, variables: list[keras.Variable], kernels: list[bool]
+    ) -> None:
         o = recipe.optimizer
         super().__init__(learning_rate=o.rate)
         self.spec, self.l2, self.clip, self.kernels = o, recipe.loss.l2, recipe.clip, kernels
         self.build(variables)
         self.rate = tf.Variable(o.rate, dtype=recipe.dtype, trainable=False)
-        self.slots: dict[str, list[Any]] = {slot: self.add_optimizer_variables(variables, slot) for slot in o.slots}
+        self.slots: dict[str, list[Any]] = {
+            slot: self.add_optimizer_variables(variables, slot) for slot in o.slots
+        }
 
     def apply(self, grads: list[tf.Tensor], trainable_variables: Any = None) -> None:
         if self.l2:
             grads = [
-                g + self.l2 * w.value if kernel else g for g, w, kernel in zip(grads, self._trainable_variables, self.kernels, strict=True)
+                g + self.l2 * w.value if kernel else g
+                for g, w, kernel in zip(grads, self._trainable_variables, self.kernels, strict=True)
             ]
         if isinstance(self.spec, spec.Moments):
             self.of_m, self.of_v = self._corrections(self.spec)  # once a step, not once a variable
@@ -52,7 +57,9 @@ class Optimizer(keras.optimizers.Optimizer):
         Its formula is Keras's (D47). PyTorch's is the same with another epsilon: m / (√(v/c) + ε) = √c·m / (√v + √c·ε), where c
         corrects the bias of v. Both corrections are made in float64, outside; powers of 0 turn off the kernel's own.
         """
-        epsilon = tf.constant(o.epsilon, tf.float64) * (1.0 if o.epsilon_first else tf.sqrt(self.of_v))
+        epsilon = tf.constant(o.epsilon, tf.float64) * (
+            1.0 if o.epsilon_first else tf.sqrt(self.of_v)
+        )
         tf.raw_ops.ResourceApplyAdam(
             var=w.handle,
             m=slots["m"].value.handle,
@@ -76,7 +83,9 @@ class Optimizer(keras.optimizers.Optimizer):
                 v = self._keep(slots["v"], o.beta2 * slots["v"] + (1 - o.beta2) * g**2)
                 now, ahead = self._schedule(o, 1, g.dtype), self._schedule(o, 2, g.dtype)
                 direction = ahead[0] / (1 - ahead[1]) * m + (1 - now[0]) / (1 - now[1]) * g
-                return self.rate * direction / (tf.sqrt(v / tf.cast(self.of_v, g.dtype)) + o.epsilon)
+                return (
+                    self.rate * direction / (tf.sqrt(v / tf.cast(self.of_v, g.dtype)) + o.epsilon)
+                )
             case spec.RMSprop():
                 v = self._keep(slots["v"], o.rho * slots["v"] + (1 - o.rho) * g**2)
                 return self._through_velocity(o, g / root(v, o), slots)
@@ -90,7 +99,9 @@ class Optimizer(keras.optimizers.Optimizer):
             case other:
                 raise TypeError(f"TensorFlow: no update for {other}")
 
-    def _through_velocity(self, o: spec.Momentum, g: tf.Tensor, slots: dict[str, Any], nesterov: bool = False) -> tf.Tensor:
+    def _through_velocity(
+        self, o: spec.Momentum, g: tf.Tensor, slots: dict[str, Any], nesterov: bool = False
+    ) -> tf.Tensor:
         if not o.momentum:
             return self.rate * g
         steps = o.velocity == "steps"  # as Keras has it, with the other sign (D54)
@@ -102,14 +113,21 @@ class Optimizer(keras.optimizers.Optimizer):
     def _corrections(self, o: spec.Moments) -> tuple[tf.Tensor, tf.Tensor]:
         """Return what corrects the bias of both moments, in float64."""
         t = tf.cast(self.iterations + 1, tf.float64)
-        of_m, of_v = (1 - tf.constant(beta, tf.float64) ** t for beta in (o.beta1, o.beta2))  # tf.cast goes through float32 (D63)
+        of_m, of_v = (
+            1 - tf.constant(beta, tf.float64) ** t for beta in (o.beta1, o.beta2)
+        )  # tf.cast goes through float32 (D63)
         return of_m, of_v
 
     def _schedule(self, o: spec.Nadam, ahead: int, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
         """Return µ and Π of the step that lies `ahead` of those made."""
         step = self.iterations + ahead
-        power = tf.constant(0.96, tf.float64) ** (tf.constant(o.psi, tf.float64) * tf.cast(step, tf.float64))
-        product = tf.gather(tf.constant(o.products, tf.float64), tf.minimum(tf.cast(step, tf.int32), len(o.products) - 1))
+        power = tf.constant(0.96, tf.float64) ** (
+            tf.constant(o.psi, tf.float64) * tf.cast(step, tf.float64)
+        )
+        product = tf.gather(
+            tf.constant(o.products, tf.float64),
+            tf.minimum(tf.cast(step, tf.int32), len(o.products) - 1),
+        )
         return tf.cast(o.beta1 * (1 - 0.5 * power), dtype), tf.cast(product, dtype)
 
     def _keep(self, slot: Any, value: tf.Tensor) -> tf.Tensor:

@@ -23,14 +23,25 @@ def rotate(x: Tensor, s: Tensor, most: float) -> Tensor:
     angle = (s.to(x.dtype) * (pi / 1800))[:, None, None]
     i = (torch.arange(h, dtype=x.dtype, device=x.device) - (h - 1) / 2)[:, None]
     j = torch.arange(w, dtype=x.dtype, device=x.device) - (w - 1) / 2
-    up, left = (h - 1) / 2 + angle.cos() * i + angle.sin() * j, (w - 1) / 2 - angle.sin() * i + angle.cos() * j
-    top, west, images, y = up.floor(), left.floor(), torch.arange(n, device=x.device)[:, None, None], torch.zeros_like(x)
+    up, left = (
+        (h - 1) / 2 + angle.cos() * i + angle.sin() * j,
+        (w - 1) / 2 - angle.sin() * i + angle.cos() * j,
+    )
+    top, west, images, y = (
+        up.floor(),
+        left.floor(),
+        torch.arange(n, device=x.device)[:, None, None],
+        torch.zeros_like(x),
+    )
     for down in (0, 1):
         for right in (0, 1):
             row, column = (top + down).long(), (west + right).long()
             near = (1 - (up - row).abs()) * (1 - (left - column).abs())
             near = near * ((row >= 0) & (row < h) & (column >= 0) & (column < w))
-            y += x[images, :, row.clamp(0, h - 1), column.clamp(0, w - 1)].movedim(-1, 1) * near[:, None]
+            y += (
+                x[images, :, row.clamp(0, h - 1), column.clamp(0, w - 1)].movedim(-1, 1)
+                * near[:, None]
+            )
     return y
 
 
@@ -56,10 +67,17 @@ def flip(x: Tensor, s: Tensor, on: bool) -> Tensor:
 def cutout(x: Tensor, s: Tensor, side: int) -> Tensor:
     first = s - side // 2
     rows, columns = (
-        (torch.arange(n, device=x.device) >= first[:, axis, None]) & (torch.arange(n, device=x.device) < first[:, axis, None] + side)
+        (torch.arange(n, device=x.device) >= first[:, axis, None])
+        & (torch.arange(n, device=x.device) < first[:, axis, None] + side)
         for axis, n in enumerate(x.shape[2:])
     )
     return x.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
 
 
-KINDS: dict[str, Callable[[Tensor, Tensor, Any], Tensor]] = {"rotate": rotate, "crop": crop, "shift": shift, "flip": flip, "cutout": cutout}
+KINDS: dict[str, Callable[[Tensor, Tensor, Any], Tensor]] = {
+    "rotate": rotate,
+    "crop": crop,
+    "shift": shift,
+    "flip": flip,
+    "cutout": cutout,
+}

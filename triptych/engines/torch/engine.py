@@ -59,7 +59,14 @@ class Moved:
 
 
 class Engine:
-    def __init__(self, network: spec.Network, recipe: how.Recipe, *, device: str = "cpu", backend: str = "eager") -> None:
+    def __init__(
+        self,
+        network: spec.Network,
+        recipe: how.Recipe,
+        *,
+        device: str = "cpu",
+        backend: str = "eager",
+    ) -> None:
         self.description, self.recipe, self.backend = network, recipe, backend
         self.device = device_of(device, recipe.dtype)
         self.dtype: torch.dtype = getattr(torch, recipe.dtype)
@@ -86,16 +93,23 @@ class Engine:
             for p in self.description.parameters:
                 weight = self._own(p)
                 weight.copy_(self._tensor(p, state[p.name]))
-                own = {slot: self._tensor(p, state[f"{p.name}/{slot}"]) for slot in self.recipe.optimizer.slots}
+                own = {
+                    slot: self._tensor(p, state[f"{p.name}/{slot}"])
+                    for slot in self.recipe.optimizer.slots
+                }
                 # With the weight's strides: fused kernels go through memory as it lies.
-                slots = {slot: torch.empty_like(weight).copy_(tensor) for slot, tensor in own.items()}
+                slots = {
+                    slot: torch.empty_like(weight).copy_(tensor) for slot, tensor in own.items()
+                }
                 self.optimizer.state[weight] = kept(self.recipe.optimizer, slots, self.step)
             for p in self.description.buffers:
                 self._own(p).copy_(self._tensor(p, state[p.name]))
 
     def state(self) -> State:
         parameters = self.description.parameters
-        weights = {p.name: self._array(p, self._own(p)) for p in (*parameters, *self.description.buffers)}
+        weights = {
+            p.name: self._array(p, self._own(p)) for p in (*parameters, *self.description.buffers)
+        }
         theirs = SLOTS[type(self.recipe.optimizer)]
         slots = {
             f"{p.name}/{slot}": self._array(p, self.optimizer.state[self._own(p)][theirs[slot]])
@@ -107,7 +121,10 @@ class Engine:
 
     def upload(self, split: Split) -> DeviceSplit:
         x = to_native("torch", "image", split.pixels(self.recipe.dtype))
-        return DeviceSplit(torch.from_numpy(x).to(self.device), torch.from_numpy(split.labels).to(self.device, torch.int64))
+        return DeviceSplit(
+            torch.from_numpy(x).to(self.device),
+            torch.from_numpy(split.labels).to(self.device, torch.int64),
+        )
 
     def run(self, data: DeviceSplit, plan: Plan) -> None:
         steps = self._moved(plan)
@@ -122,7 +139,11 @@ class Engine:
                 self.losses.append(loss)
 
     def wait(self) -> np.ndarray:
-        losses = torch.stack(self.losses).cpu().numpy() if self.losses else np.zeros(0, self.recipe.dtype)
+        losses = (
+            torch.stack(self.losses).cpu().numpy()
+            if self.losses
+            else np.zeros(0, self.recipe.dtype)
+        )
         self.losses = []
         return losses
 
@@ -130,7 +151,11 @@ class Engine:
         if self.model.training:  # for one image the call would take as long as the answer
             self.model.eval()
         with torch.inference_mode(), precision.step(self.backend):
-            return torch.cat([self._forward(self.network, x, {}) for x in data.x.split(AT_ONCE)]).cpu().numpy()
+            return (
+                torch.cat([self._forward(self.network, x, {}) for x in data.x.split(AT_ONCE)])
+                .cpu()
+                .numpy()
+            )
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         x, y, keep = self._batch(data, self._moved(plan), 0)
@@ -146,7 +171,9 @@ class Engine:
                     self._forward(self.network, x, keep, seen)
         arrays = {name: y.to(self.dtype).cpu().numpy() for name, y in seen.items()}
         forward = {
-            f"output/{p.layer.name}": to_canonical("torch", p.role, arrays[p.layer.name], p.fold if p.role == "flat" else ())
+            f"output/{p.layer.name}": to_canonical(
+                "torch", p.role, arrays[p.layer.name], p.fold if p.role == "flat" else ()
+            )
             for p in self.description.places
             if outputs
         }
@@ -164,7 +191,9 @@ class Engine:
         loss.backward()
         return loss.detach()
 
-    def _forward(self, model: Any, x: Tensor, keep: dict[str, Tensor], seen: dict[str, Tensor] | None = None) -> Tensor:
+    def _forward(
+        self, model: Any, x: Tensor, keep: dict[str, Tensor], seen: dict[str, Tensor] | None = None
+    ) -> Tensor:
         with precision.forward(self.backend, self.device):
             return model(x, keep, seen).to(self.dtype)
 
@@ -174,22 +203,40 @@ class Engine:
         masks: dict[str, Tensor] = {}
         for name, mask in plan.dropout_masks.items():
             p = places[name]
-            rows = mask.reshape(-1, *p.output_shape)  # K and B as one axis: the layout table knows samples only
+            rows = mask.reshape(
+                -1, *p.output_shape
+            )  # K and B as one axis: the layout table knows samples only
             native = to_native("torch", p.role, rows, p.fold if p.role == "flat" else ())
-            masks[name] = torch.from_numpy(native.reshape(*mask.shape[:2], *native.shape[1:])).to(self.device)
-        drawn = {name: torch.from_numpy(array).to(self.device, torch.int64) for name, array in plan.augmentations.items()}
-        return Moved(None if plan.indices is None else torch.from_numpy(plan.indices).to(self.device), masks, drawn)
+            masks[name] = torch.from_numpy(native.reshape(*mask.shape[:2], *native.shape[1:])).to(
+                self.device
+            )
+        drawn = {
+            name: torch.from_numpy(array).to(self.device, torch.int64)
+            for name, array in plan.augmentations.items()
+        }
+        return Moved(
+            None if plan.indices is None else torch.from_numpy(plan.indices).to(self.device),
+            masks,
+            drawn,
+        )
 
-    def _batch(self, data: DeviceSplit, steps: Moved, k: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def _batch(
+        self, data: DeviceSplit, steps: Moved, k: int
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         x, y = data.x, data.y
         if steps.order is not None:  # x[order] takes three times as long as index_select
             x, y = x.index_select(0, steps.order[k]), y.index_select(0, steps.order[k])
         if steps.drawn:
-            x = augment(self.recipe.augmentation, x, {name: drawn[k] for name, drawn in steps.drawn.items()})
+            x = augment(
+                self.recipe.augmentation, x, {name: drawn[k] for name, drawn in steps.drawn.items()}
+            )
         return x, y, {name: mask[k] for name, mask in steps.masks.items()}
 
     def _own(self, p: Parameter) -> Tensor:
-        return getattr(self.modules[p.layer], {"kernel": "weight", "gamma": "weight", "beta": "bias"}.get(p.leaf, p.leaf))
+        return getattr(
+            self.modules[p.layer],
+            {"kernel": "weight", "gamma": "weight", "beta": "bias"}.get(p.leaf, p.leaf),
+        )
 
     def _tensor(self, p: Parameter, array: np.ndarray) -> Tensor:
         return torch.tensor(to_native("torch", p.role, array, p.sizes), device=self.device)
@@ -202,5 +249,11 @@ def device_of(name: str, dtype: str) -> str:
     """Return the device to use; Apple's has no float64."""
     apple = torch.backends.mps.is_available()
     if name == "mps" and apple and dtype != "float32":
-        raise EngineError("PyTorch's mps device has no float64; use dtype float32, or the device cpu")
-    return find_device(LABEL, name, {"cuda": torch.cuda.is_available(), "mps": apple and dtype == "float32", "cpu": True})
+        raise EngineError(
+            "PyTorch's mps device has no float64; use dtype float32, or the device cpu"
+        )
+    return find_device(
+        LABEL,
+        name,
+        {"cuda": torch.cuda.is_available(), "mps": apple and dtype == "float32", "cpu": True},
+    )

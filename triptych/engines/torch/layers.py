@@ -44,18 +44,31 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_variance, self.weight, self.bias, False, 0, self.like.epsilon)
+            return F.batch_norm(
+                x,
+                self.running_mean,
+                self.running_variance,
+                self.weight,
+                self.bias,
+                False,
+                0,
+                self.like.epsilon,
+            )
         self.count = x.numel() // x.shape[1]
         if self.count == 1:
             self.mean.copy_(x.detach().flatten())
             self.variance.zero_()
             shape = (1, -1, *[1] * (x.dim() - 2))
             return (x - x) * self.weight.view(shape) + self.bias.view(shape)
-        return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, True, 1.0, self.like.epsilon)
+        return F.batch_norm(
+            x, self.mean, self.variance, self.weight, self.bias, True, 1.0, self.like.epsilon
+        )
 
     @torch.no_grad()
     def advance(self) -> None:
-        variance = self.variance if self.like.unbiased else self.variance * ((self.count - 1) / self.count)
+        variance = (
+            self.variance if self.like.unbiased else self.variance * ((self.count - 1) / self.count)
+        )
         self.running_mean.lerp_(self.mean, self.like.momentum)
         self.running_variance.lerp_(variance, self.like.momentum)
 
@@ -64,7 +77,9 @@ class LayerNorm(nn.LayerNorm):
     """nn.LayerNorm over the channels, which come first in an image."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) if x.dim() == 2 else super().forward(x.movedim(1, -1)).movedim(-1, 1)
+        return (
+            super().forward(x) if x.dim() == 2 else super().forward(x.movedim(1, -1)).movedim(-1, 1)
+        )
 
 
 class Chain(nn.Module):
@@ -73,14 +88,24 @@ class Chain(nn.Module):
     def __init__(self, places: Iterable[PlacedLayer], own: torch.Generator) -> None:
         super().__init__()
         places = list(places)
-        self.names = [p.layer.name for p in places]  # not a ModuleDict: it takes no key that is the name of a method
+        self.names = [
+            p.layer.name for p in places
+        ]  # not a ModuleDict: it takes no key that is the name of a method
         self.stack = nn.ModuleList(module(p, own) for p in places)
         self.quick = spec.quick([p.layer for p in places])
 
-    def forward(self, x: Tensor, keep: dict[str, Tensor], seen: dict[str, Tensor] | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, keep: dict[str, Tensor], seen: dict[str, Tensor] | None = None
+    ) -> Tensor:
         for i in self.quick if seen is None else range(len(self.stack)):
             name, layer = self.names[i], self.stack[i]
-            x = layer(x, keep, seen) if isinstance(layer, Residual) else layer(x, keep[name]) if name in keep else layer(x)
+            x = (
+                layer(x, keep, seen)
+                if isinstance(layer, Residual)
+                else layer(x, keep[name])
+                if name in keep
+                else layer(x)
+            )
             if seen is not None:
                 seen[name] = x
         return x
@@ -100,7 +125,9 @@ class Residual(nn.Module):
         super().__init__()
         self.branch, self.projection = Chain(place.branch, own), Chain(place.projection, own)
 
-    def forward(self, x: Tensor, keep: dict[str, Tensor], seen: dict[str, Tensor] | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, keep: dict[str, Tensor], seen: dict[str, Tensor] | None = None
+    ) -> Tensor:
         return self.branch(x, keep, seen) + self.projection(x, keep, seen)
 
 
@@ -112,11 +139,15 @@ def module(place: PlacedLayer, own: torch.Generator) -> nn.Module:
         case spec.Dense(units=units, bias=bias):
             return nn.Linear(channels, units, bias)
         case spec.Conv2D() as c:
-            return nn.Conv2d(channels, c.filters, c.size, c.stride, c.padding, groups=c.groups, bias=c.bias)
+            return nn.Conv2d(
+                channels, c.filters, c.size, c.stride, c.padding, groups=c.groups, bias=c.bias
+            )
         case spec.MaxPool2D(size=size, stride=stride, padding=padding):
             return nn.MaxPool2d(size, stride, padding)
         case spec.AvgPool2D(size=size, stride=stride, padding=padding):
-            return nn.AvgPool2d(size, stride, padding)  # it counts the padding (D72), as the specification does
+            return nn.AvgPool2d(
+                size, stride, padding
+            )  # it counts the padding (D72), as the specification does
         case spec.GlobalAvgPool():
             return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         case spec.BatchNorm() as norm:

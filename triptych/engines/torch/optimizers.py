@@ -26,17 +26,30 @@ SLOTS: dict[type[spec.Optimizer], dict[str, str]] = {
 def optimizer(o: spec.Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     # One fused kernel per step, where there is one: the results are the same to the bit (D93).
     fused = parameters[0].device.type in ("cpu", "cuda", "mps")
-    decay = 0.0 if o.decoupled else o.weight_decay  # decoupled decay is taken off before the step, but by AdamW itself
+    decay = (
+        0.0 if o.decoupled else o.weight_decay
+    )  # decoupled decay is taken off before the step, but by AdamW itself
     match o:
         case spec.SGD(momentum=0) | spec.SGD(velocity="gradients"):
-            return torch.optim.SGD(parameters, o.rate, o.momentum, weight_decay=decay, nesterov=o.nesterov, fused=fused)
+            return torch.optim.SGD(
+                parameters, o.rate, o.momentum, weight_decay=decay, nesterov=o.nesterov, fused=fused
+            )
         case spec.AdamW(decoupled=True):
-            return torch.optim.AdamW(parameters, o.rate, (o.beta1, o.beta2), o.epsilon, o.weight_decay, fused=fused)
+            return torch.optim.AdamW(
+                parameters, o.rate, (o.beta1, o.beta2), o.epsilon, o.weight_decay, fused=fused
+            )
         case spec.Adam():
-            return torch.optim.Adam(parameters, o.rate, (o.beta1, o.beta2), o.epsilon, decay, fused=fused)
+            return torch.optim.Adam(
+                parameters, o.rate, (o.beta1, o.beta2), o.epsilon, decay, fused=fused
+            )
         case spec.Nadam():
-            return torch.optim.NAdam(parameters, o.rate, (o.beta1, o.beta2), o.epsilon, decay, o.psi)
-        case spec.RMSprop(epsilon_inside=False, momentum=0) | spec.RMSprop(epsilon_inside=False, velocity="gradients"):
+            return torch.optim.NAdam(
+                parameters, o.rate, (o.beta1, o.beta2), o.epsilon, decay, o.psi
+            )
+        case (
+            spec.RMSprop(epsilon_inside=False, momentum=0)
+            | spec.RMSprop(epsilon_inside=False, velocity="gradients")
+        ):
             return torch.optim.RMSprop(parameters, o.rate, o.rho, o.epsilon, decay, o.momentum)
         case spec.Adagrad(epsilon_inside=False):
             return torch.optim.Adagrad(parameters, o.rate, 0, decay, o.initial, o.epsilon)
@@ -62,7 +75,9 @@ class Other(torch.optim.Optimizer):
                 g = w.grad.add(w, alpha=self.decay) if self.decay else w.grad
                 w.sub_(self._change(self.spec, g, self.state[w], group["lr"]))
 
-    def _change(self, o: spec.Optimizer, g: Tensor, state: dict[str, Tensor], rate: float) -> Tensor:
+    def _change(
+        self, o: spec.Optimizer, g: Tensor, state: dict[str, Tensor], rate: float
+    ) -> Tensor:
         match o:
             case spec.SGD():
                 return self._velocity(o, g, state, rate, o.nesterov)
@@ -74,7 +89,14 @@ class Other(torch.optim.Optimizer):
             case other:
                 raise TypeError(f"PyTorch: no update for {other}")
 
-    def _velocity(self, o: spec.Momentum, g: Tensor, state: dict[str, Tensor], rate: float, nesterov: bool = False) -> Tensor:
+    def _velocity(
+        self,
+        o: spec.Momentum,
+        g: Tensor,
+        state: dict[str, Tensor],
+        rate: float,
+        nesterov: bool = False,
+    ) -> Tensor:
         if not o.momentum:
             return rate * g
         if o.velocity == "steps":
@@ -100,7 +122,13 @@ def kept(o: spec.Optimizer, slots: dict[str, Tensor], step: int) -> dict[str, Te
 
 
 @torch.no_grad()
-def update(recipe: Recipe, optimizer: torch.optim.Optimizer, kernels: list[nn.Parameter], rate: float, step: int) -> None:
+def update(
+    recipe: Recipe,
+    optimizer: torch.optim.Optimizer,
+    kernels: list[nn.Parameter],
+    rate: float,
+    step: int,
+) -> None:
     """Turn gradients into new weights.
 
     Parameters
@@ -122,7 +150,9 @@ def update(recipe: Recipe, optimizer: torch.optim.Optimizer, kernels: list[nn.Pa
         torch._foreach_mul_(parameters, 1 - rate * o.weight_decay)
     for group in optimizer.param_groups:
         group["lr"] = rate
-        if isinstance(o, spec.Adam) and o.epsilon_first:  # theirs comes after the bias correction (D47)
+        if (
+            isinstance(o, spec.Adam) and o.epsilon_first
+        ):  # theirs comes after the bias correction (D47)
             group["eps"] = o.epsilon / math.sqrt(1 - o.beta2**step)
     optimizer.step()
 
