@@ -12,7 +12,7 @@ from triptych.advise.calibration import Sample
 from triptych.advise.sampling import LARGEST, convolutional
 from triptych.advise.timer import Case, Stopwatch
 from triptych.advise.workload import arithmetic
-from triptych.bench.contestants import Spec, specs
+from triptych.core.selection import EngineSpec, specs
 from triptych.errors import EngineError, TriptychError
 from triptych.spec import zoo
 
@@ -120,7 +120,7 @@ class Advise:
         )
 
 
-def timed(rows: Sequence[Spec], threads: int, networks: int) -> list[Sample]:
+def timed(rows: Sequence[EngineSpec], threads: int, networks: int) -> list[Sample]:
     """Return random networks, the same in every run, with the seconds that a step of theirs takes in every row.
 
     All are timed, and then all again, and the shorter time counts: what disturbs one seldom disturbs it twice.

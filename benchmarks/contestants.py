@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from triptych.bench.contestants import Row, Spec, remote_of, valid_rounds
+from triptych.bench.contestants import Row, remote_of, valid_rounds
 from triptych.core import registry
+from triptych.core.selection import EngineSpec
 from triptych.errors import EngineError
 from triptych.process.client import Remote
 
@@ -15,7 +16,7 @@ from .peers import PEERS
 from .progress import progress
 from .timing import Line, Rank, Settings, Timing
 
-FURTHER = (Spec("torch", "onednn"),)  # of ours, beside each engine's first backend
+FURTHER = (EngineSpec("torch", "onednn"),)  # of ours, beside each engine's first backend
 
 
 class Contestant(Remote):
@@ -24,14 +25,14 @@ class Contestant(Remote):
     worker = "benchmarks.worker"
 
 
-def ours(all_backends: bool = False) -> list[Spec]:
+def ours(all_backends: bool = False) -> list[EngineSpec]:
     """Return our engines that are installed, NumPy, the reference, first."""
     there = [entry for entry in registry.entries().values() if entry.installed]
-    every = [Spec(entry.name, backend) for entry in there for backend in entry.backends]
+    every = [EngineSpec(entry.name, backend) for entry in there for backend in entry.backends]
     return [spec for spec in every if all_backends or spec.key == spec.engine or spec in FURTHER]
 
 
-def field(peers: Iterable[str], settings: Settings) -> list[Spec]:
+def field(peers: Iterable[str], settings: Settings) -> list[EngineSpec]:
     """Return ours and those of the peers that are installed and wanted."""
     chosen = [PEERS[key] for key in peers if settings.all_backends or not PEERS[key].slow]
     return ours(settings.all_backends) + [
@@ -40,7 +41,7 @@ def field(peers: Iterable[str], settings: Settings) -> list[Spec]:
 
 
 @contextmanager
-def opened(specs: list[Spec], threads: int) -> Generator[list[Row]]:
+def opened(specs: list[EngineSpec], threads: int) -> Generator[list[Row]]:
     """Start a process for each, all at once, and end them afterwards."""
     progress(f"  starting {len(specs)} processes", passing=True)
     rows: list[Row] = []

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from triptych.bench.contestants import Row, Spec, engine_of, remote_of
+from triptych.bench.contestants import Row, engine_of, remote_of
 from triptych.core.planner import BatchPlanner
+from triptych.core.selection import EngineSpec
 from triptych.errors import EngineError
 from triptych.spec.layers import Flatten
 from triptych.spec.network import Network
@@ -124,7 +125,7 @@ class Memory:
             yield Usage(f"{name} {key}", self.title, predicted(network, recipe, self.samples), used)
 
 
-def _trained(spec: Spec, job: Job, settings: Settings) -> Used:
+def _trained(spec: EngineSpec, job: Job, settings: Settings) -> Used:
     """Let one engine load and train, its peak set back before each part."""
     progress(f"  {spec.key}", passing=True)
     with opened([spec], settings.threads) as (row,):

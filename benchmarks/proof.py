@@ -11,8 +11,8 @@ from triptych.bench.contestants import Row, remote_of
 from triptych.core import state
 from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
+from triptych.core.split import Split
 from triptych.core.state import State
-from triptych.data.dataset import Split
 from triptych.errors import EngineError
 from triptych.parity.divergence import BOUND, first_divergence
 from triptych.parity.float32 import FACTOR, judge

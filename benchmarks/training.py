@@ -8,8 +8,8 @@ import numpy as np
 from triptych.bench.contestants import Row, engine_of
 from triptych.core import rng
 from triptych.core.plan import Plan
+from triptych.core.split import Split
 from triptych.data import registry as data
-from triptych.data.dataset import Split
 from triptych.errors import DataError
 from triptych.spec.network import Network
 from triptych.spec.recipe import Recipe

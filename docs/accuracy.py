@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from triptych.bench.contestants import Spec, specs
 from triptych.core import files
+from triptych.core.selection import EngineSpec, specs
 from triptych.data import registry as data
 from triptych.errors import TriptychError
 from triptych.spec import zoo
@@ -22,7 +22,9 @@ from triptych.spec.recipe import Recipe
 from triptych.training.run_folder import read_results
 
 
-def expected(network: str, spec: Spec, threads: int, seed: int, source: str) -> dict[str, Any]:
+def expected(
+    network: str, spec: EngineSpec, threads: int, seed: int, source: str
+) -> dict[str, Any]:
     """Return what the results of one run must say of it, as JSON reads it."""
     dataset = data.load(source, seed)
     said = {
@@ -36,7 +38,7 @@ def expected(network: str, spec: Spec, threads: int, seed: int, source: str) -> 
     return json.loads(files.to_json(said))
 
 
-def spec_of(name: str) -> Spec:
+def spec_of(name: str) -> EngineSpec:
     """Return the row of that name, for example torch or torch/bf16."""
     return specs([name])[-1]
 

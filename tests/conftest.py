@@ -15,8 +15,9 @@ from collections.abc import Iterator
 import pytest
 
 from triptych.core import registry
+from triptych.core.split import Split
 from triptych.data import registry as data
-from triptych.data.dataset import Dataset, Split
+from triptych.data.dataset import Dataset
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -19,8 +19,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from support.engines import rows
 
 from triptych.core import metrics, state
+from triptych.core.split import Split
 from triptych.data import registry as data
-from triptych.data.dataset import Split
 from triptych.sklearn import TriptychClassifier
 from triptych.spec.layers import Conv2D, Dense, Dropout, Flatten, ReLU
 from triptych.spec.network import Network

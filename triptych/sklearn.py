@@ -27,10 +27,11 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .core import metrics, registry, state
+from .core import memory, metrics, registry, state
+from .core.engine import Engine
 from .core.planner import BatchPlanner
+from .core.split import Split
 from .core.state import State
-from .data.dataset import Split
 from .data.registry import stratified
 from .errors import SpecError, TriptychError
 from .sklearn_parameters import Parameters
@@ -49,8 +50,8 @@ def value_errors() -> Generator[None]:
     except TriptychError as error:
         raise ValueError(str(error)) from None
     except Exception as error:
-        if registry.ran_out_of_memory(error):
-            raise MemoryError(registry.OUT_OF_MEMORY) from error
+        if memory.ran_out_of_memory(error):
+            raise MemoryError(memory.OUT_OF_MEMORY) from error
         raise
 
 
@@ -287,7 +288,7 @@ class TriptychClassifier(ClassifierMixin, Parameters):
             [epoch["validation_accuracy"] for epoch in history] if training.validation else None
         )
 
-    def _engine(self, network: Network, recipe: Recipe) -> registry.Engine:
+    def _engine(self, network: Network, recipe: Recipe) -> Engine:
         return registry.create(
             self.engine, network, recipe, device=self.device, backend=self.backend
         )

@@ -15,7 +15,7 @@ from .spec.losses import Loss
 from .spec.network import Network
 from .spec.placement import Layer, Shape
 from .spec.recipe import Recipe, optimizer
-from .spec.serialization import check_number, check_whole
+from .spec.validation import check_number, check_whole
 
 ACTIVATIONS: dict[str, type[Layer]] = {
     "relu": ReLU,

@@ -5,7 +5,7 @@ A peer is called ENGINE and BACKEND, and its file ENGINE_BACKEND.py; what follow
 
 from dataclasses import dataclass
 
-from triptych.bench.contestants import Spec
+from triptych.core.selection import EngineSpec
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Peer:
         Whether it compiles first, which takes up to a minute: takes part only where asked.
     """
 
-    spec: Spec
+    spec: EngineSpec
     about: str
     proved: bool = True
     like: str = "torch"
@@ -35,27 +35,32 @@ class Peer:
 
 _ALL = (
     Peer(
-        Spec("numpy", "original"), "NumPy as the lesson writes it: column-major, one-hot, float32"
+        EngineSpec("numpy", "original"),
+        "NumPy as the lesson writes it: column-major, one-hot, float32",
     ),
     Peer(
-        Spec("numpy", "sklearn"),
+        EngineSpec("numpy", "sklearn"),
         "scikit-learn's MLPClassifier: shuffles by itself, drops nothing",
         proved=False,
     ),
-    Peer(Spec("torch", "plain"), "PyTorch: nn.Sequential, eager, tensors in memory"),
-    Peer(Spec("torch", "plain-onednn"), "PyTorch, products through oneDNN"),
-    Peer(Spec("torch", "plain-channels_last"), "PyTorch, images channels last"),
-    Peer(Spec("torch", "plain-bf16"), "PyTorch, channels last, under bf16 autocast"),
-    Peer(Spec("torch", "plain-compiled"), "PyTorch, channels last, torch.compile", slow=True),
-    Peer(Spec("torch", "loader"), "PyTorch, batches from a DataLoader that shuffles", proved=False),
-    Peer(Spec("tensorflow", "keras-fit"), "Keras Sequential: fit, predict", like="keras"),
+    Peer(EngineSpec("torch", "plain"), "PyTorch: nn.Sequential, eager, tensors in memory"),
+    Peer(EngineSpec("torch", "plain-onednn"), "PyTorch, products through oneDNN"),
+    Peer(EngineSpec("torch", "plain-channels_last"), "PyTorch, images channels last"),
+    Peer(EngineSpec("torch", "plain-bf16"), "PyTorch, channels last, under bf16 autocast"),
+    Peer(EngineSpec("torch", "plain-compiled"), "PyTorch, channels last, torch.compile", slow=True),
     Peer(
-        Spec("tensorflow", "keras-function"),
+        EngineSpec("torch", "loader"),
+        "PyTorch, batches from a DataLoader that shuffles",
+        proved=False,
+    ),
+    Peer(EngineSpec("tensorflow", "keras-fit"), "Keras Sequential: fit, predict", like="keras"),
+    Peer(
+        EngineSpec("tensorflow", "keras-function"),
         "Keras Sequential: a tf.function for each step, direct calls",
         like="keras",
     ),
     Peer(
-        Spec("tensorflow", "keras-xla"),
+        EngineSpec("tensorflow", "keras-xla"),
         "Keras Sequential: such a tf.function compiled by XLA",
         like="keras",
         slow=True,

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 import artificial_neural_network_MNIST as lesson
 from triptych.core.plan import Plan
+from triptych.core.split import Split
 from triptych.core.state import State
-from triptych.data.dataset import Split
 from triptych.spec.network import Network
 from triptych.spec.recipe import Recipe
 

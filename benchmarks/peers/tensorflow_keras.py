@@ -10,8 +10,8 @@ import tensorflow as tf
 from keras import layers
 
 from triptych.core.plan import Plan
+from triptych.core.split import Split
 from triptych.core.state import State
-from triptych.data.dataset import Split
 from triptych.spec import network as spec
 from triptych.spec import recipe as how
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from triptych.core.plan import Plan
-from triptych.data.dataset import Split
+from triptych.core.split import Split
 
 from . import torch_plain
 

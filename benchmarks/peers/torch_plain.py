@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from triptych.core.layout import to_canonical, to_native
 from triptych.core.plan import Plan
+from triptych.core.split import Split
 from triptych.core.state import State
-from triptych.data.dataset import Split
+from triptych.engines.torch.info import INFO
 from triptych.spec import network as spec
 from triptych.spec import recipe as how
 
@@ -87,18 +88,20 @@ class Engine:
     def load(self, state: State) -> None:
         with torch.no_grad():
             for p, weight in zip(self.parameters, self.model.parameters(), strict=True):
-                weight.copy_(torch.from_numpy(to_native("torch", p.role, state[p.name], p.sizes)))
+                weight.copy_(
+                    torch.from_numpy(to_native(INFO.layout, p.role, state[p.name], p.sizes))
+                )
         self.optimizer = OPTIMIZERS[self.recipe.optimizer.name](self.model.parameters())
 
     def state(self) -> State:
         arrays = [weight.detach().numpy() for weight in self.model.parameters()]
         return {
-            p.name: to_canonical("torch", p.role, array, p.sizes)
+            p.name: to_canonical(INFO.layout, p.role, array, p.sizes)
             for p, array in zip(self.parameters, arrays, strict=True)
         }
 
     def upload(self, split: Split) -> DeviceSplit:
-        x = torch.from_numpy(to_native("torch", "image", split.pixels(self.recipe.dtype)))
+        x = torch.from_numpy(to_native(INFO.layout, "image", split.pixels(self.recipe.dtype)))
         return DeviceSplit(
             x.contiguous(memory_format=self.format), torch.from_numpy(split.labels).long()
         )

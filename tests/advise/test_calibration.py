@@ -10,7 +10,7 @@ from triptych.advise import calibration
 from triptych.advise.advice import Advisor
 from triptych.advise.timer import Case, Stopwatch
 from triptych.advise.workload import arithmetic
-from triptych.bench.contestants import Spec
+from triptych.core.selection import EngineSpec
 from triptych.errors import TriptychError
 from triptych.process import machine
 from triptych.spec.zoo import dense
@@ -23,7 +23,7 @@ def test_in_miniature(tmp_path, monkeypatch):
         for batch in (1, 30, 200)
     ]
     monkeypatch.setattr(calibration, "cases", lambda: iter(few))
-    *events, last = calibration.calibrate([NUMPY, Spec("numpy", "absent")])
+    *events, last = calibration.calibrate([NUMPY, EngineSpec("numpy", "absent")])
     found = last["calibration"]
     assert [(e["row"], e["why"]) for e in events if e["type"] == "proved"] == [("numpy", None)]
     assert [(e["row"], e["why"].split(";")[0]) for e in events if e["type"] == "failed"] == [

@@ -6,8 +6,8 @@ import pytest
 
 from triptych.bench import estimate as estimates
 from triptych.bench.comparison import Settings
-from triptych.bench.contestants import specs
 from triptych.bench.estimate import estimate
+from triptych.core.selection import specs
 from triptych.spec.recipe import Recipe
 from triptych.spec.zoo import dense
 
@@ -32,7 +32,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(estimates.engines, "create", lambda *_: made)
+    monkeypatch.setattr(estimates.registry, "create", lambda *_: made)
     monkeypatch.setattr(estimates.time, "perf_counter", lambda: made.now)
     return made
 

@@ -7,9 +7,10 @@ import pytest
 
 from triptych.bench import load, rounds
 from triptych.bench.comparison import Comparison, Settings
-from triptych.bench.contestants import Block, Row, Spec, specs, valid_rounds
+from triptych.bench.contestants import Block, Row, valid_rounds
 from triptych.bench.results import FEWEST, counted_rounds, notes
 from triptych.core import registry
+from triptych.core.selection import EngineSpec, specs
 from triptych.spec import zoo
 from triptych.spec.recipe import Recipe
 
@@ -18,7 +19,7 @@ ROUNDS = 15
 
 def row(engine: str, shares: list[float], device: str = "cpu", disturbance: float = 0.0) -> Row:
     """Return a row with a block of each round, of a tenth of a second."""
-    made = Row(Spec(engine, "eager"))
+    made = Row(EngineSpec(engine, "eager"))
     made.engine = SimpleNamespace(device=device)
     made.remote = SimpleNamespace(pid=1)
     made.blocks = [Block(number, 0.1, share, disturbance) for number, share in enumerate(shares)]

@@ -2,14 +2,14 @@
 
 import pytest
 
-from triptych.bench.contestants import Spec
+from triptych.core.selection import EngineSpec
 
 
 @pytest.fixture
 def numpy_alone(monkeypatch):
     """Of ours only NumPy takes part, and no round is thrown away on a busy machine."""
     monkeypatch.setattr(
-        "benchmarks.contestants.ours", lambda all_backends=False: [Spec("numpy", "eager")]
+        "benchmarks.contestants.ours", lambda all_backends=False: [EngineSpec("numpy", "eager")]
     )
-    monkeypatch.setattr("benchmarks.memory.ours", lambda: [Spec("numpy", "eager")])
+    monkeypatch.setattr("benchmarks.memory.ours", lambda: [EngineSpec("numpy", "eager")])
     monkeypatch.setattr("triptych.bench.contestants.DISTURBED", 100.0)

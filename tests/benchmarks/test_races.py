@@ -11,8 +11,9 @@ from benchmarks.proof import Job, prove
 from benchmarks.timing import Settings, Timing
 from benchmarks.training import Training, images
 from benchmarks.workloads import WORKLOADS
-from triptych.bench.contestants import Row, Spec, remote_of
+from triptych.bench.contestants import Row, remote_of
 from triptych.core import registry
+from triptych.core.selection import EngineSpec
 from triptych.errors import EngineError
 from triptych.spec.optimizers import optimizer
 
@@ -71,11 +72,11 @@ def test_who_computes_something_else_is_left_out():
     )
 
 
-def proved(name: str, *peers: Spec) -> list:
+def proved(name: str, *peers: EngineSpec) -> list:
     """Prove NumPy and some peers equal."""
     workload = small(name, batch_size=4)
     job = Job(workload.network, workload.recipe, images(workload.network, workload.samples, None))
-    with opened([Spec("numpy", "eager"), *peers], 1) as rows:
+    with opened([EngineSpec("numpy", "eager"), *peers], 1) as rows:
         prove(rows, job)
     return rows[1:]
 
@@ -99,9 +100,9 @@ class Shuffling:
 def test_batches_that_are_dealt_anew_within_a_block_are_found():
     workload = small("R2", batch_size=4)
     job = Job(workload.network, workload.recipe, images(workload.network, workload.samples, None))
-    with opened([Spec("numpy", "eager")], 1) as (row,):
+    with opened([EngineSpec("numpy", "eager")], 1) as (row,):
         other = Row(
-            Spec("torch", "plain"),
+            EngineSpec("torch", "plain"),
             SimpleNamespace(build=lambda key, network, recipe: Shuffling(network, recipe)),
         )
         prove([row, other], job)
@@ -109,7 +110,7 @@ def test_batches_that_are_dealt_anew_within_a_block_are_found():
 
 
 def test_a_process_that_ends_leaves_the_others_measured():
-    with opened([Spec("numpy", "eager"), Spec("numpy", "sklearn")], 1) as rows:
+    with opened([EngineSpec("numpy", "eager"), EngineSpec("numpy", "sklearn")], 1) as rows:
         remote_of(rows[1]).kill()
         attempt(rows, lambda row: remote_of(row).ask("kernel", module="numpy"))
         assert (rows[0].failed, "worker ended" in rows[1].failed) == (None, True)
@@ -120,13 +121,13 @@ def test_a_process_that_ends_leaves_the_others_measured():
 
 def test_reduced_precision_is_found_by_its_numbers():
     pytest.importorskip("torch")
-    (bf16,) = proved("R3", Spec("torch", "plain-bf16"))
+    (bf16,) = proved("R3", EngineSpec("torch", "plain-bf16"))
     assert (bf16.failed, rank(bf16)) == (None, "reduced")
 
 
 def test_keras_is_proved_by_its_own_formulas():
     pytest.importorskip("tensorflow")
-    (fit,) = proved("R2", Spec("tensorflow", "keras-fit"))
+    (fit,) = proved("R2", EngineSpec("tensorflow", "keras-fit"))
     assert (fit.failed, rank(fit)) == (None, "ranked")
 
 

@@ -12,8 +12,8 @@ from support import made
 
 from triptych.bench import artifacts
 from triptych.bench.comparison import Comparison, Settings
-from triptych.bench.contestants import specs
 from triptych.core import registry
+from triptych.core.selection import specs
 from triptych.data import registry as data
 from triptych.report import page as report_page
 from triptych.spec.recipe import Recipe

@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 import triptych
-from triptych.bench.contestants import specs
-from triptych.core import files, registry, state
+from triptych.core import registry, state
 from triptych.core.planner import BatchPlanner
+from triptych.core.selection import specs
 from triptych.process.pool import Workers
-from triptych.training import run_folder
+from triptych.training import checkpoint, run_folder
 
 ROOT = Path(triptych.__file__).parents[1]
 ALL = all(entry.installed or entry.optional for entry in registry.entries().values())
@@ -153,7 +153,7 @@ def test_the_same_losses_in_every_engine(compared):
 
 def test_the_states_are_those_of_the_run(compared, digits):
     """NumPy's file is what the NumPy engine reaches by itself, to the bit: nothing of the timing rounds is in it."""
-    found, network, recipe, provenance = files.load_state(
+    found, network, recipe, provenance = checkpoint.load_state(
         compared[0] / "numpy" / "state.safetensors"
     )
     assert provenance["data"]["train_sha256"] == digits.train.digest

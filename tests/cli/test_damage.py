@@ -15,12 +15,11 @@ from support import damage
 from support.damage import Driver
 from support.trainings import check_log, outcome, states, trained
 
-from triptych.core import files
 from triptych.spec import zoo
 from triptych.spec.callbacks import EarlyStopping, ReduceLROnPlateau
 from triptych.spec.optimizers import Adam
 from triptych.spec.recipe import Recipe
-from triptych.training import loggers
+from triptych.training import checkpoint, loggers
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +83,7 @@ def test_killed_runs_end_as_if_nothing_had_happened(tmp_path, digits, scale: int
             kills += killed
             for name in ("last", "best"):
                 if (folder / name / "state.safetensors").exists():
-                    files.load_state(folder / name / "state.safetensors")
+                    checkpoint.load_state(folder / name / "state.safetensors")
             if not killed:
                 break
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -17,12 +17,12 @@ from support import damage
 from support.damage import Driver
 from support.trainings import NETWORK, PER_EPOCH, RECIPE, check_log, outcome, states, trained
 
-from triptych.core import files, state
+from triptych.core import state
 from triptych.errors import TriptychError
 from triptych.spec import zoo
 from triptych.spec.callbacks import EarlyStopping, ReduceLROnPlateau
 from triptych.spec.schedules import Cosine, RateSchedule, Step
-from triptych.training import loggers, run, run_folder
+from triptych.training import checkpoint, loggers, run, run_folder
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_the_best_state_belongs_to_the_run(driver, tmp_path, digits):
     folder = trained(tmp_path / "run", digits, recipe, until=3 * PER_EPOCH + 2)
     path = folder / "best" / "state.safetensors"
     whole = path.read_bytes()
-    kept, network, recipe, about = files.load_state(path)
+    kept, network, recipe, about = checkpoint.load_state(path)
     other = zoo.dense("other", [5], 0.2)
     wrong = {
         "of another network or recipe": (state.initial(other, recipe), other, recipe, about),
@@ -184,7 +184,7 @@ def test_the_best_state_belongs_to_the_run(driver, tmp_path, digits):
     }
     assert about["epoch"] == 3
     for says, (arrays, of, by, provenance) in wrong.items():
-        files.save_state(path, arrays, of, by, provenance)
+        checkpoint.save_state(path, arrays, of, by, provenance)
         message = driver.refused("train", "numpy", "--resume", str(folder)) or ""
         assert says in message
         assert str(path) in message
@@ -211,7 +211,7 @@ def test_a_later_best_state_is_met_again(driver, tmp_path, digits):
 def old_format(path: Path) -> None:
     """Rewrite a state as format 2 had it: a digest of the arrays and the position, and no name of the best state."""
     content = path.read_bytes()
-    kept = files.load_state(path)[0]
+    kept = checkpoint.load_state(path)[0]
     about = damage.about_of(content)
     h = sha256()
     for name, array in kept.items():

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from triptych.bench.contestants import specs
 from triptych.cli.table import show, show_spread, verdict
+from triptych.core.selection import specs
 
 LABELS = {
     "numpy": "NumPy",

@@ -18,7 +18,7 @@ from triptych.core import files, metrics, registry, state
 from triptych.data.dataset import Dataset
 from triptych.data.registry import stratified
 from triptych.spec import zoo
-from triptych.training import run_folder
+from triptych.training import checkpoint, run_folder
 
 ROOT = Path(triptych.__file__).parents[1]
 installed = {name: entry.installed for name, entry in registry.entries().items()}
@@ -112,11 +112,11 @@ def stopped_midway(cwd: Path, engine: str, step: int, *signals: signal.Signals) 
 
 
 def position_of(folder: Path) -> int:
-    return files.load_state(folder / "last" / "state.safetensors")[3]["training"]["step"]
+    return checkpoint.load_state(folder / "last" / "state.safetensors")[3]["training"]["step"]
 
 
 def last(folder: Path) -> state.State:
-    return files.load_state(folder / "last" / "state.safetensors")[0]
+    return checkpoint.load_state(folder / "last" / "state.safetensors")[0]
 
 
 def same(a: Path, b: Path) -> bool:
@@ -166,7 +166,7 @@ def test_it_leaves_a_whole_run_folder(straight, digits: Dataset):
         "epochs": None,
         "floor": 0.0,
     }
-    kept, network, recipe, about = files.load_state(folder / "last" / "state.safetensors")
+    kept, network, recipe, about = checkpoint.load_state(folder / "last" / "state.safetensors")
     assert about["engine"] == "numpy"
     assert about["data"]["train_sha256"] == digits.train.digest
     engine = registry.create("numpy", network, recipe)
@@ -184,7 +184,8 @@ def test_it_leaves_a_whole_run_folder(straight, digits: Dataset):
     )
     assert results["history"][-1]["validation_accuracy"] == validated
     assert (
-        files.load_state(folder / "best" / "state.safetensors")[3]["epoch"] == results["best_epoch"]
+        checkpoint.load_state(folder / "best" / "state.safetensors")[3]["epoch"]
+        == results["best_epoch"]
     )
 
 

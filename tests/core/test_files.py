@@ -21,6 +21,7 @@ from triptych.spec import zoo
 from triptych.spec.monitor import Memory
 from triptych.spec.optimizers import Adam, RMSprop
 from triptych.spec.recipe import Recipe
+from triptych.training import checkpoint, tensorboard
 from triptych.training.loop import Position
 
 STATES = Path(__file__).parent / "states"
@@ -31,13 +32,13 @@ NETWORK, RECIPE = zoo.get("classic"), Recipe(1, 64, Adam())
 def saved(tmp_path):
     path = tmp_path / "state.safetensors"
     start = state.initial(NETWORK, RECIPE)
-    files.save_state(path, start, NETWORK, RECIPE, {"engine": "numpy"})
+    checkpoint.save_state(path, start, NETWORK, RECIPE, {"engine": "numpy"})
     return path, start
 
 
 def test_what_was_saved_comes_back(saved):
     path, start = saved
-    found, network, recipe, provenance = files.load_state(path)
+    found, network, recipe, provenance = checkpoint.load_state(path)
     assert list(found) == list(start)
     assert all(
         np.array_equal(found[name], start[name]) and found[name].dtype == start[name].dtype
@@ -51,9 +52,9 @@ def test_arrays_that_are_not_contiguous_are_saved_right(tmp_path):
     start["hidden/kernel"] = np.asfortranarray(
         np.random.default_rng(0).normal(size=(784, 10)).astype(np.float32)
     )
-    files.save_state(tmp_path / "s", start, NETWORK, RECIPE, {})
+    checkpoint.save_state(tmp_path / "s", start, NETWORK, RECIPE, {})
     assert np.array_equal(
-        files.load_state(tmp_path / "s")[0]["hidden/kernel"], start["hidden/kernel"]
+        checkpoint.load_state(tmp_path / "s")[0]["hidden/kernel"], start["hidden/kernel"]
     )
 
 
@@ -76,7 +77,7 @@ def test_any_flipped_bit_is_refused(saved):
         broken[at] ^= 1 << int(rng.integers(0, 8))
         path.write_bytes(broken)
         with pytest.raises(TriptychError) as refused:
-            files.load_state(path)
+            checkpoint.load_state(path)
         message = str(refused.value)
         assert message.startswith(str(path))
         assert len(message) <= 300
@@ -99,33 +100,33 @@ def test_a_changed_word_of_the_metadata_is_refused(tmp_path, before: str, after:
     path = tmp_path / "state.safetensors"
     recipe = replace(RECIPE, epochs=5)
     provenance = {"data": {"train_sha256": "4711"}, "source": "digits", "backend": "eager"}
-    files.save_state(path, state.initial(NETWORK, recipe), NETWORK, recipe, provenance)
+    checkpoint.save_state(path, state.initial(NETWORK, recipe), NETWORK, recipe, provenance)
     whole = path.read_bytes()
     assert before.encode() in whole
     path.write_bytes(whole.replace(before.encode(), after.encode(), 1))
     with pytest.raises(TriptychError, match="SHA-256 does not match"):
-        files.load_state(path)
+        checkpoint.load_state(path)
 
 
 def test_the_digest_is_of_the_file_with_zeros_in_its_place(saved):
     path, _ = saved
     content = path.read_bytes()
     digest = damage.about_of(content)["sha256"]
-    assert files.read_state(path).sha256 == digest
+    assert checkpoint.read_state(path).sha256 == digest
     assert sha256(content.replace(digest.encode(), b"0" * 64)).hexdigest() == digest
 
 
 def test_states_of_older_formats_are_read():
     """Two files that older versions wrote, of a network of 4-2-3."""
     tiny = zoo.dense("tiny", [2], shape=(2, 2, 1), classes=3)
-    kept, network, recipe, about = files.load_state(STATES / "format-1.safetensors")
+    kept, network, recipe, about = checkpoint.load_state(STATES / "format-1.safetensors")
     assert network == tiny
     assert recipe == Recipe(1, 64, RMSprop(rho=0.9))
     assert all(
         np.array_equal(kept[name], array) for name, array in state.initial(tiny, recipe).items()
     )
     assert about == {"engine": "numpy"}
-    kept, network, recipe, about = files.load_state(STATES / "format-2.safetensors")
+    kept, network, recipe, about = checkpoint.load_state(STATES / "format-2.safetensors")
     assert (network, recipe) == (tiny, Recipe(3, 64, Adam()))
     assert list(kept) == list(state.initial(tiny, recipe))
     assert Position.from_json(about["training"]).memories == {"best": Memory(0.5, 1)}
@@ -142,7 +143,7 @@ def test_older_formats_keep_their_own_digest(tmp_path, name: str):
     blob[at] ^= 2
     (tmp_path / "s").write_bytes(blob)
     with pytest.raises(TriptychError, match="SHA-256 of its arrays does not match"):
-        files.load_state(tmp_path / "s")
+        checkpoint.load_state(tmp_path / "s")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_an_unknown_format_is_refused_in_one_bounded_line(saved, written):
         damage.forged_state(path.read_bytes(), lambda about: about.update(format=written))
     )
     with pytest.raises(TriptychError) as refused:
-        files.load_state(path)
+        checkpoint.load_state(path)
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) <= 300
     assert "this version reads formats 1, 2, 3" in str(refused.value)
@@ -170,7 +171,7 @@ def test_a_small_file_that_names_a_large_network_takes_no_memory(saved, units: i
     path.write_bytes(damage.forged_state(path.read_bytes(), change))
     tracemalloc.start()
     with pytest.raises(TriptychError, match="its network and optimizer need"):
-        files.load_state(path)
+        checkpoint.load_state(path)
     assert tracemalloc.get_traced_memory()[1] < 2**22
     tracemalloc.stop()
 
@@ -180,7 +181,7 @@ def test_a_header_longer_than_the_file_is_not_read(tmp_path):
     path.write_bytes((2**26).to_bytes(8, "little") + b"{}")
     os.truncate(path, 10**13)  # sparse: it takes no room
     with pytest.raises(TriptychError, match="not a state that triptych wrote"):
-        files.load_state(path)
+        checkpoint.load_state(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
@@ -190,14 +191,14 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
     (tmp_path / "folder").mkdir()
     for name in ("pipe", "zeros", "folder"):
         with pytest.raises(TriptychError, match=f"{name}: not a regular file"):
-            files.load_state(tmp_path / name)
+            checkpoint.load_state(tmp_path / name)
 
 
 def test_a_link_to_a_state_is_followed(saved, tmp_path):
     path, start = saved
     (tmp_path / "link").symlink_to(path)
     assert np.array_equal(
-        files.load_state(tmp_path / "link")[0]["hidden/kernel"], start["hidden/kernel"]
+        checkpoint.load_state(tmp_path / "link")[0]["hidden/kernel"], start["hidden/kernel"]
     )
 
 
@@ -206,29 +207,30 @@ def test_a_truncated_file_is_refused(saved, keep: int):
     path, _ = saved
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(TriptychError, match="not a state that triptych wrote"):
-        files.load_state(path)
+        checkpoint.load_state(path)
 
 
 def test_nan_weights_and_foreign_files_are_refused(tmp_path):
     start = state.initial(NETWORK, RECIPE)
     start["output/bias"][3] = np.nan
-    files.save_state(tmp_path / "s", start, NETWORK, RECIPE, {})
-    with pytest.raises(files.NotFiniteError, match="NaN"):
-        files.load_state(tmp_path / "s")
+    checkpoint.save_state(tmp_path / "s", start, NETWORK, RECIPE, {})
+    with pytest.raises(checkpoint.NotFiniteError, match="NaN"):
+        checkpoint.load_state(tmp_path / "s")
     with pytest.raises(TriptychError, match="cannot be read"):
-        files.load_state(tmp_path / "nothing")
+        checkpoint.load_state(tmp_path / "nothing")
     (tmp_path / "huge").write_bytes((2**60).to_bytes(8, "little") + b"{}")
     with pytest.raises(TriptychError, match="damaged"):
-        files.load_state(tmp_path / "huge")
+        checkpoint.load_state(tmp_path / "huge")
 
 
 def test_a_kill_during_a_save_leaves_the_old_file_whole(saved):
     path, start = saved
     code = (
-        "import sys; from pathlib import Path; from triptych.core import files, state\n"
+        "import sys; from pathlib import Path\n"
+        "from triptych.core import state; from triptych.training import checkpoint\n"
         "from triptych.spec import zoo; from triptych.spec.recipe import *\n"
         "n, r = zoo.get('classic'), Recipe(1, 64, Adam()); s = state.initial(n, r)\n"
-        "print('go', flush=True)\nwhile True: files.save_state(Path(sys.argv[1]), s, n, r, {'engine': 'numpy'})"
+        "print('go', flush=True)\nwhile True: checkpoint.save_state(Path(sys.argv[1]), s, n, r, {'engine': 'numpy'})"
     )
     for pause in (0.0, 0.002, 0.005, 0.01, 0.02):
         with subprocess.Popen(
@@ -238,7 +240,9 @@ def test_a_kill_during_a_save_leaves_the_old_file_whole(saved):
             process.stdout.readline()
             time.sleep(pause)
             process.send_signal(signal.SIGKILL)
-        assert np.array_equal(files.load_state(path)[0]["hidden/kernel"], start["hidden/kernel"])
+        assert np.array_equal(
+            checkpoint.load_state(path)[0]["hidden/kernel"], start["hidden/kernel"]
+        )
 
 
 def test_a_write_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -308,7 +312,7 @@ def test_a_killed_write_leaves_a_name_that_is_swept(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_log_of_tensorboard_that_cannot_be_written_ends_nothing():
-    log = files._LogFile("/dev/full")
+    log = tensorboard._LogFile("/dev/full")
     log.write(b"x" * 10**6)
     log.write(b"x")
     log.flush()
@@ -319,7 +323,7 @@ def test_tensorboards_logs_are_where_they_belong_and_replace_those_of_before(tmp
     pytest.importorskip("tensorboardX")
     folder = tmp_path / "a folder: with a colon"
     for value in (1.0, 2.0):
-        writer = files.summary_writer(folder)
+        writer = tensorboard.summary_writer(folder)
         writer.add_scalar("loss", value, 1)
         writer.close()
     assert len(list(folder.iterdir())) == 1

@@ -13,12 +13,13 @@ from scipy import ndimage
 from support.engines import rows
 
 from triptych.core import registry, state
+from triptych.core.augmentation import Draws
 from triptych.core.planner import PLAN_BYTES, BatchPlanner
-from triptych.data.dataset import Split
+from triptych.core.split import Split
 from triptych.engines.numpy.scratch import augmentation as scratch
 from triptych.parity import lockstep
 from triptych.spec import zoo
-from triptych.spec.augmentation import Augmentation, Draws
+from triptych.spec.augmentation import Augmentation
 from triptych.spec.recipe import Recipe
 
 ALL = Augmentation(rotate=15, crop=3, shift=2, flip=True, cutout=4)

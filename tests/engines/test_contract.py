@@ -7,7 +7,7 @@ from support.engines import rows
 from triptych.core import registry, state
 from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
-from triptych.data.dataset import Split
+from triptych.core.split import Split
 from triptych.engines.numpy.scratch.crew import threads
 from triptych.errors import EngineError
 from triptych.parity.divergence import figures
@@ -206,7 +206,7 @@ def test_no_global_of_the_framework_is_left_changed(name, backend, few: Split):
     if name == "torch":
         import torch
 
-        look = lambda: (
+        look = lambda: (  # noqa: E731
             torch.get_default_dtype(),
             torch.backends.mkldnn.matmul.fp32_precision,
             torch.is_grad_enabled(),
@@ -214,7 +214,7 @@ def test_no_global_of_the_framework_is_left_changed(name, backend, few: Split):
     elif name == "tensorflow":
         import keras
 
-        look = lambda: (
+        look = lambda: (  # noqa: E731
             keras.config.floatx(),
             keras.config.epsilon(),
             str(keras.config.dtype_policy()),
@@ -222,7 +222,7 @@ def test_no_global_of_the_framework_is_left_changed(name, backend, few: Split):
     elif name == "jax":
         import jax
 
-        look = lambda: (
+        look = lambda: (  # noqa: E731
             jax.config.jax_enable_x64,
             jax.config.jax_default_matmul_precision,
             jax.config.jax_default_device,
@@ -281,7 +281,7 @@ def test_what_cannot_be_had_is_said(monkeypatch):
     ):
         with pytest.raises(EngineError, match=says):
             call()
-    monkeypatch.setattr(registry, "find_spec", lambda name: None)
+    monkeypatch.setattr("triptych.core.engine.find_spec", lambda name: None)
     with pytest.raises(EngineError, match=r"not installed: pip install 'triptych\[torch\]'"):
         registry.create("torch", NETWORK, recipe)
 

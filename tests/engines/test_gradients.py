@@ -12,7 +12,7 @@ from support.engines import rows
 from triptych.core import state
 from triptych.core.plan import Plan
 from triptych.core.registry import create
-from triptych.data.dataset import Split
+from triptych.core.split import Split
 from triptych.engines.numpy.scratch import layers
 from triptych.engines.numpy.scratch.build import build
 from triptych.engines.numpy.scratch.crew import Crew

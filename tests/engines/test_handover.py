@@ -5,10 +5,10 @@ from functools import cache
 import pytest
 
 from triptych.core import registry, state
+from triptych.core.engine import Engine
 from triptych.core.planner import BatchPlanner
-from triptych.core.registry import Engine
+from triptych.core.split import Split
 from triptych.data import registry as data
-from triptych.data.dataset import Split
 from triptych.parity import lockstep
 from triptych.parity.divergence import figures
 from triptych.spec import zoo

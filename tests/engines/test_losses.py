@@ -13,7 +13,7 @@ from triptych.core import state
 from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
 from triptych.core.registry import create
-from triptych.data.dataset import Split
+from triptych.core.split import Split
 from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
 from triptych.errors import SpecError
 from triptych.parity.divergence import first_divergence

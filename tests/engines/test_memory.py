@@ -6,7 +6,7 @@ import sys
 import pytest
 from support.engines import rows
 
-from triptych.core import registry
+from triptych.core import memory, registry
 from triptych.errors import EngineError
 from triptych.spec import zoo
 from triptych.spec.recipe import Recipe
@@ -14,16 +14,17 @@ from triptych.spec.recipe import Recipe
 # 1.2 thousand million weights: 4.7 GiB an array, where 5 GiB more than the imports took may be had.
 LIMITED = """
 import resource, sys
-from triptych import engines, zoo
-from triptych.recipe import Recipe
-engines.create(sys.argv[1], zoo.get("classic"), Recipe(1))
-engines.check_memory = lambda *_: None
+from triptych.core import memory, registry
+from triptych.spec import zoo
+from triptych.spec.recipe import Recipe
+registry.create(sys.argv[1], zoo.get("classic"), Recipe(1))
+registry.check_memory = lambda *_: None
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2 * 2**30, -1))
 try:
-    engines.create(sys.argv[1], zoo.dense("large", [1_500_000]), Recipe(1))
+    registry.create(sys.argv[1], zoo.dense("large", [1_500_000]), Recipe(1))
 except BaseException as error:
-    print(type(error).__name__, engines.ran_out_of_memory(error))
+    print(type(error).__name__, memory.ran_out_of_memory(error))
 """
 
 
@@ -43,8 +44,8 @@ def test_what_is_needed_counts_every_array():
 
     huge = zoo.dense("huge", [10**9])
     with pytest.raises(EngineError, match=f"take {795_000_000_010 * 8 * 4 / 2**30:,.0f} GiB"):
-        registry.check_memory(huge, Recipe(1, optimizer=Adam(), dtype="float64"))
-    registry.check_memory(zoo.get("best"), Recipe(1))
+        memory.check_memory(huge, Recipe(1, optimizer=Adam(), dtype="float64"))
+    memory.check_memory(zoo.get("best"), Recipe(1))
 
 
 @pytest.mark.slow
@@ -71,4 +72,4 @@ def test_an_allocation_that_fails_is_recognised(name: str):
     ],
 )
 def test_the_words_of_the_frameworks(error: Exception, says: bool):
-    assert registry.ran_out_of_memory(error) == says
+    assert memory.ran_out_of_memory(error) == says

@@ -10,7 +10,7 @@ from support.engines import rows
 from triptych.core import state
 from triptych.core.plan import Plan
 from triptych.core.registry import create
-from triptych.data.dataset import Split
+from triptych.core.split import Split
 from triptych.spec import zoo
 from triptych.spec.optimizers import SHORTHANDS, optimizer
 from triptych.spec.recipe import Recipe

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from triptych.core import registry, state
 from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
-from triptych.data.dataset import Split
+from triptych.core.split import Split
 from triptych.engines.numpy import engine as engine_module
 from triptych.engines.numpy.scratch import stretch
 from triptych.engines.numpy.scratch.crew import Crew, threads

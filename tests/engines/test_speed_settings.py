@@ -6,7 +6,7 @@ import pytest
 from triptych.core import registry, state
 from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
-from triptych.data.dataset import Split
+from triptych.core.split import Split
 from triptych.parity.divergence import figures
 from triptych.spec import zoo
 from triptych.spec.layers import Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU

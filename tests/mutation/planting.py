@@ -18,9 +18,9 @@ import pytest
 from triptych.core import registry, state
 from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
+from triptych.core.split import Split
 from triptych.core.state import State
 from triptych.data import registry as data
-from triptych.data.dataset import Split
 from triptych.engines.numpy.engine import Engine as Numpy
 from triptych.parity import lockstep
 from triptych.parity.specimens import SPECIMENS

@@ -17,8 +17,9 @@ from support.engines import rows
 from triptych.core import registry, state
 from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
+from triptych.core.split import Split
 from triptych.core.state import State
-from triptych.data.dataset import Dataset, Split
+from triptych.data.dataset import Dataset
 from triptych.parity import float32, lockstep
 from triptych.parity.divergence import figures
 from triptych.spec.optimizers import SHORTHANDS, optimizer

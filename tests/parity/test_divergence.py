@@ -5,8 +5,8 @@ import pytest
 
 from triptych.core import registry, state
 from triptych.core.planner import BatchPlanner
+from triptych.core.split import Split
 from triptych.core.state import State
-from triptych.data.dataset import Split
 from triptych.parity import lockstep
 from triptych.parity.divergence import figures, first_divergence
 from triptych.spec import zoo

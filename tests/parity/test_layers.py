@@ -8,9 +8,9 @@ import pytest
 from support.engines import rows
 
 from triptych.core import registry, state
+from triptych.core.engine import Engine
 from triptych.core.planner import BatchPlanner
-from triptych.core.registry import Engine
-from triptych.data.dataset import Split
+from triptych.core.split import Split
 from triptych.parity import lockstep
 from triptych.parity.divergence import BOUND
 from triptych.parity.specimens import SPECIMENS

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from support.engines import rows
 
-from triptych.bench.contestants import Row, Spec
+from triptych.bench.contestants import Row
 from triptych.core import registry, state
 from triptych.core.planner import BatchPlanner
+from triptych.core.selection import EngineSpec
 from triptych.data.dataset import Dataset
 from triptych.parity import float32, lockstep
 from triptych.spec import zoo
@@ -180,11 +181,11 @@ def test_what_is_not_finite_is_not_judged():
 
 def test_only_a_backend_that_says_so_may_be_imprecise_and_in_nothing_else():
     same, precision = lockstep.Outcome(3), float32.Rounding("precision", 1e-3, 1e-7)
-    row = Row(Spec("torch", "bf16"), walked=same, blocked=same, rounding=precision)
+    row = Row(EngineSpec("torch", "bf16"), walked=same, blocked=same, rounding=precision)
     assert row.as_announced
     assert "computes in reduced precision" in (row.unproved or "")
     for other in (
-        replace(row, spec=Spec("torch", "eager")),
+        replace(row, spec=EngineSpec("torch", "eager")),
         replace(row, same_start=False),
         replace(row, failed="it died"),
         replace(row, blocked=None),

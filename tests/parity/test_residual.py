@@ -6,7 +6,8 @@ from support.engines import rows
 
 from triptych.core import registry, state
 from triptych.core.planner import BatchPlanner
-from triptych.data.dataset import Dataset, Split
+from triptych.core.split import Split
+from triptych.data.dataset import Dataset
 from triptych.parity import lockstep
 from triptych.parity.divergence import BOUND
 from triptych.spec import zoo

@@ -7,7 +7,7 @@ import pytest
 from support import made
 
 from triptych.bench import mistakes
-from triptych.data.dataset import Split
+from triptych.core.split import Split
 from triptych.errors import TriptychError
 from triptych.report import page
 

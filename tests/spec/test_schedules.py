@@ -214,7 +214,7 @@ def test_plans_carry_the_rates_and_a_constant_one_to_the_bit():
     assert all(
         (plan.rates == 0.3).all() and plan.rates.dtype == np.float64 for plan in constant.plans()
     )
-    assert (constant.plan(0, 2, 64, rate=0.07).rate == 0.07).all()
+    assert (constant.plan(0, 2, 64, rate=0.07).rates == 0.07).all()
 
 
 def test_within_an_epoch_every_place_has_the_same_future():

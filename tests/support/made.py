@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from triptych.core import files, registry
+from triptych.core import registry
 from triptych.spec import zoo
 from triptych.spec.optimizers import optimizer
 from triptych.spec.recipe import Recipe
+from triptych.training import checkpoint
 from triptych.training.run_folder import Run
 
 OUTCOME = {
@@ -197,4 +198,4 @@ def state(at: Path, name: str, scale: float = 1.0) -> None:
         name: (array * scale).astype(array.dtype)
         for name, array in initial(network, recipe).items()
     }
-    files.save_state(at / name / "state.safetensors", arrays, network, recipe, {})
+    checkpoint.save_state(at / name / "state.safetensors", arrays, network, recipe, {})

@@ -9,10 +9,14 @@ from triptych.advise.calibration import Calibration, Sample
 from triptych.advise.sampling import cases
 from triptych.advise.timer import Case
 from triptych.advise.workload import arithmetic
-from triptych.bench.contestants import Spec
+from triptych.core.selection import EngineSpec
 from triptych.process import machine
 
-NUMPY, TORCH, COMPILED = Spec("numpy", "eager"), Spec("torch", "eager"), Spec("torch", "compiled")
+NUMPY, TORCH, COMPILED = (
+    EngineSpec("numpy", "eager"),
+    EngineSpec("torch", "eager"),
+    EngineSpec("torch", "compiled"),
+)
 
 
 def costs(overhead: float = 2e-5, memory: float = 1e-10, arithmetic: float = 1e-11) -> np.ndarray:
@@ -27,10 +31,10 @@ def seconds(case: Case, planted: np.ndarray) -> float:
 
 
 def calibrated(
-    rows: dict[Spec, np.ndarray],
+    rows: dict[EngineSpec, np.ndarray],
     noise: float = 0.02,
     networks: int = 60,
-    timed: dict[Spec, int] | None = None,
+    timed: dict[EngineSpec, int] | None = None,
 ) -> Calibration:
     """Return a calibration of this machine, in which a row has timed all networks, or the first of them."""
     rng, samples = np.random.default_rng(1), list[Sample]()

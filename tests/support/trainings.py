@@ -3,12 +3,11 @@
 import csv
 from pathlib import Path
 
-from triptych.core import files
 from triptych.data.dataset import Dataset
 from triptych.spec import zoo
 from triptych.spec.optimizers import Adam
 from triptych.spec.recipe import Recipe
-from triptych.training import run, run_folder
+from triptych.training import checkpoint, run, run_folder
 
 NETWORK = zoo.dense("tiny", [4], 0.2)
 RECIPE = Recipe(3, 64, Adam(), validation=0.1)
@@ -30,7 +29,8 @@ def trained(
 def states(folder: Path) -> dict[str, dict[str, bytes]]:
     """The bytes of every array."""
     loaded = {
-        name: files.load_state(folder / name / "state.safetensors")[0] for name in ("last", "best")
+        name: checkpoint.load_state(folder / name / "state.safetensors")[0]
+        for name in ("last", "best")
     }
     return {
         name: {key: array.tobytes() for key, array in kept.items()} for name, kept in loaded.items()

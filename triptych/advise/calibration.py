@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..bench.contestants import Spec
 from ..core import files, registry
-from ..data.download import cache
+from ..core.selection import EngineSpec
+from ..data.cache import cache_folder
 from ..errors import TriptychError, counted
 from ..process import machine
-from ..spec.serialization import check_whole
+from ..spec.validation import check_whole
 from .proof import prove
 from .sampling import cases
 from .timer import Case, Stopwatch
@@ -58,7 +58,7 @@ class Calibration:
     threads: int
     versions: dict[str, str]
     created: str
-    rows: tuple[Spec, ...]
+    rows: tuple[EngineSpec, ...]
     unproved: dict[str, str]
     samples: tuple[Sample, ...]
 
@@ -66,7 +66,7 @@ class Calibration:
         """Return what people call a row."""
         return next(spec.label for spec in self.rows if spec.key == key)
 
-    def of(self, rows: list[Spec]) -> "Calibration":
+    def of(self, rows: list[EngineSpec]) -> "Calibration":
         """Return the part of it that is of some rows."""
         keys = {spec.key for spec in rows}
         samples = [
@@ -104,7 +104,7 @@ class Calibration:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Calibration":
-        rows = tuple(Spec(row["engine"], row["backend"]) for row in data["rows"])
+        rows = tuple(EngineSpec(row["engine"], row["backend"]) for row in data["rows"])
         samples = tuple(
             Sample(_timed(sample), _numbers(sample["seconds"])) for sample in data["samples"]
         )
@@ -137,7 +137,7 @@ def _timed(sample: dict[str, Any]) -> Case:
 
 
 def calibrate(
-    specs: list[Spec], threads: int = 1, minutes: float = MINUTES
+    specs: list[EngineSpec], threads: int = 1, minutes: float = MINUTES
 ) -> Iterator[dict[str, Any]]:
     """Prove every row, then time networks of the grid in all that have time left.
 
@@ -206,7 +206,7 @@ def versions() -> dict[str, str]:
 def path(threads: int) -> Path:
     """Return where the calibration of this machine with so many threads is kept."""
     name = re.sub(r"[^a-z0-9]+", "-", machine.processor().lower()).strip("-")
-    return cache() / "map" / f"{name}-{threads}.json"
+    return cache_folder() / "map" / f"{name}-{threads}.json"
 
 
 def keep(found: Calibration, file: Path) -> Calibration:

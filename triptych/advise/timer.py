@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..bench.contestants import Spec
 from ..core import rng, state
 from ..core.plan import Plan
 from ..core.planner import BatchPlanner
-from ..data.dataset import Split
+from ..core.selection import EngineSpec
+from ..core.split import Split
 from ..errors import EngineError
 from ..process.client import Remote, RemoteEngine
 from ..spec.network import Network
@@ -76,7 +76,7 @@ class Case:
 class Timer:
     """A row, its process, and what it has taken so far."""
 
-    spec: Spec
+    spec: EngineSpec
     threads: int
     allowance: float = inf  # seconds
     spent: float = 0.0
@@ -154,7 +154,7 @@ class Stopwatch:
         Of every row.
     """
 
-    def __init__(self, specs: list[Spec], threads: int = 1) -> None:
+    def __init__(self, specs: list[EngineSpec], threads: int = 1) -> None:
         self.timers = [Timer(spec, threads) for spec in specs]
         self._last: Split | None = None
 

@@ -13,6 +13,7 @@ from typing import Any
 from ..core import registry, state
 from ..core.plan import Plan
 from ..core.planner import BatchPlanner
+from ..core.selection import EngineSpec
 from ..core.state import State
 from ..data.dataset import Dataset
 from ..errors import EngineError
@@ -22,7 +23,13 @@ from ..process.pool import Workers
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from . import load, proof, rounds
-from .contestants import Row, Spec, described, engine_of, remote_of, valid_rounds
+from .contestants import (
+    Row,
+    described,
+    engine_of,
+    remote_of,
+    valid_rounds,
+)
 from .results import result
 
 Event = dict[str, Any]
@@ -54,7 +61,7 @@ class Settings:
 
     network: Network
     recipe: Recipe
-    rows: list[Spec]
+    rows: list[EngineSpec]
     threads: int = 1
     device: str = "cpu"
     patience: float = rounds.PATIENCE_SECONDS

@@ -1,106 +1,16 @@
 """One row of a comparison: an engine with a backend, its worker, and what was found out about it."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..core import registry
-from ..errors import EngineError
+from ..core.selection import EngineSpec
 from ..parity.float32 import Rounding
 from ..parity.lockstep import Outcome
 from ..process.client import Remote, RemoteEngine
 from .line_count import engine_lines
-
-
-@dataclass(frozen=True)
-class Spec:
-    """Which engine and backend a row stands for."""
-
-    engine: str
-    backend: str
-
-    @property
-    def key(self) -> str:
-        """Short name, also of its folder: ``torch``, or ``torch-compiled`` where it is not the default backend."""
-        default = registry.entry(self.engine).default_backend
-        return self.engine if self.backend == default else f"{self.engine}-{self.backend}"
-
-    @property
-    def label(self) -> str:
-        entry = registry.entry(self.engine)
-        return (
-            entry.label
-            if self.backend == entry.default_backend
-            else f"{entry.label} {self.backend}"
-        )
-
-
-def specs(names: Iterable[str] | None = None, all_backends: bool = False) -> list[Spec]:
-    """Return the rows that a user asked for; NumPy, the reference, always comes first.
-
-    Parameters
-    ----------
-    names : iterable of str, optional
-        Engines, or ``engine/backend``; by default every one, but of the optional ones those that are installed.
-    all_backends : bool
-        Each engine in all of its backends.
-
-    Raises
-    ------
-    EngineError
-        Where an engine or backend is unknown.
-    """
-    chosen: list[Spec] = []
-    usual = [
-        name for name, entry in registry.entries().items() if entry.installed or not entry.optional
-    ]
-    for name in ["numpy", *(usual if names is None else names)]:
-        engine, _, backend = name.partition("/")
-        entry = registry.entry(engine)
-        if backend and backend not in entry.backends:
-            raise EngineError(
-                f"{entry.label} has no backend {backend!r}; known: {', '.join(entry.backends)}"
-            )
-        wanted = (
-            [backend]
-            if backend
-            else list(entry.backends)
-            if all_backends
-            else [entry.default_backend]
-        )
-        chosen += [Spec(engine, b) for b in wanted if Spec(engine, b) not in chosen]
-    return chosen
-
-
-def installed(rows: list[Spec], *, named: bool) -> list[Spec]:
-    """Return the rows whose framework is installed.
-
-    Parameters
-    ----------
-    rows : list of Spec
-        The first is NumPy.
-    named : bool
-        Whether the user asked for these engines by name.
-
-    Raises
-    ------
-    EngineError
-        If the user named engines and none of them except NumPy is installed.
-    """
-    found = [spec for spec in rows if registry.entry(spec.engine).installed]
-    missing = [registry.entry(spec.engine) for spec in rows if spec not in found]
-    if named and missing and len(found) < 2:
-        raise EngineError(
-            "; ".join(
-                dict.fromkeys(
-                    f"{entry.label} is not installed: {entry.install}" for entry in missing
-                )
-            )
-        )
-    return found
-
 
 DISTURBED = 0.05  # of a block's wall time, used by the other workers meanwhile
 
@@ -130,7 +40,7 @@ class Block:
 class Row:
     """A row in the making. `failed` says why it is out of the comparison; `unproved` why its ratios are withheld."""
 
-    spec: Spec
+    spec: EngineSpec
     remote: Remote | None = None
     engine: RemoteEngine | None = None
     train: str = ""

@@ -7,9 +7,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..core import registry, state
+from ..core.engine import Engine
 from ..core.plan import Plan
 from ..core.planner import BatchPlanner
-from ..data.dataset import Dataset, Split
+from ..core.split import Split
+from ..data.dataset import Dataset
 from ..parity.float32 import STEPS
 from .comparison import Settings
 from .proof import PROOF_STEPS
@@ -63,9 +65,7 @@ def _step_seconds(split: Split, schedule: BatchPlanner) -> float:
     return longer + each * (schedule.batch - more)
 
 
-def _second_step_of(
-    engine: registry.Engine, split: Split, schedule: BatchPlanner, samples: int
-) -> float:
+def _second_step_of(engine: Engine, split: Split, schedule: BatchPlanner, samples: int) -> float:
     part = Split(split.images[:samples], split.labels[:samples])
     recipe = replace(schedule.recipe, batch_size="full", epochs=1)
     return _second_step(
@@ -73,7 +73,7 @@ def _second_step_of(
     )
 
 
-def _second_step(engine: registry.Engine, split: Split, plan: Plan) -> float:
+def _second_step(engine: Engine, split: Split, plan: Plan) -> float:
     """Return the time of a plan's step in seconds; the first one also reserves memory."""
     data = engine.upload(split)
     engine.run(data, plan)

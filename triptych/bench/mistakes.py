@@ -12,7 +12,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from ..core import files
-from ..data.dataset import Split
+from ..core.split import Split
 
 FILE = "misclassified.safetensors"
 MOST_IMAGES = 40

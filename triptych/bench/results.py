@@ -1,6 +1,5 @@
 """From rows to figures: what stands in results.json for one seed. No ratio without parity."""
 
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,8 +7,7 @@ import numpy as np
 from ..core import metrics
 from ..parity.float32 import apart
 from ..process import machine
-from ..spec.network import Network
-from ..spec.recipe import Recipe
+from ..spec.titles import title
 from . import load
 from .contestants import Row, valid_rounds
 from .statistics import fastest, interval, ratio
@@ -115,62 +113,6 @@ def counted_rounds(comparison: "Comparison") -> tuple[set[int], str | None]:
 def _cpu_share(row: Row, rounds: set[int]) -> float | None:
     shares = [block.cpu_share for block in row.blocks if block.round in rounds]
     return float(np.median(shares)) if shares else None
-
-
-NAMES = {
-    "sgd": "SGD",
-    "adam": "Adam",
-    "adamw": "AdamW",
-    "nadam": "Nadam",
-    "rmsprop": "RMSprop",
-    "adagrad": "Adagrad",
-    "adadelta": "Adadelta",
-}
-
-
-def title(network: Network, recipe: Recipe) -> str:
-    """Return what was trained, in a line."""
-    o, plan, clip = recipe.optimizer, recipe.schedule, recipe.clip
-    dropout = "".join(f", dropout {layer.rate:g}" for layer, _ in network.dropouts[:1])
-    name = "Nesterov" if getattr(o, "nesterov", False) else NAMES[o.name]
-    parts = [
-        f"{network.architecture}{dropout}: {name} {o.rate:g}",
-        *_said(
-            o,
-            (
-                "rate",
-                "nesterov",
-                "" if o.weight_decay else "decoupled",
-                "" if getattr(o, "momentum", 0) else "velocity",
-            ),
-        ),
-        *([plan.name] if plan.name != "constant" else []),
-        *([f"warm-up of {plan.warmup:g} epochs"] if plan.warmup else []),
-        *_said(recipe.loss, () if recipe.loss.class_weights else ("weigh", "divide")),
-        *([f"clipped by {clip.by} {clip.limit:g}"] if clip.limit else []),
-        *_said(recipe.augmentation),
-        "full batch" if recipe.batch_size == "full" else f"batch {recipe.batch_size}",
-        recipe.dtype,
-        f"seed {recipe.seed}",
-    ]
-    return ", ".join(parts)
-
-
-def _said(part: Any, left_out: tuple[str, ...] = ()) -> list[str]:
-    """Return the numbers that are not 0, the switches that are on, and the words that are not the usual ones."""
-    said: list[str] = []
-    for f in fields(part):
-        name, value = f.name.replace("_", " "), getattr(part, f.name)
-        if f.name in left_out or not value or (isinstance(value, str) and value == f.default):
-            continue
-        said.append(
-            name
-            if value is True
-            else f"{name} {value:g}"
-            if isinstance(value, int | float)
-            else f"{name} {value}"
-        )
-    return said
 
 
 def milliseconds(seconds: float) -> str:

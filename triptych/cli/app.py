@@ -143,7 +143,7 @@ def _complain(message: str) -> int:
 
 def _foreseen(error: Exception) -> str | None:
     """Return what to say of an error that is not the program's own, or None."""
-    from ..core.registry import OUT_OF_MEMORY, ran_out_of_memory
+    from ..core.memory import OUT_OF_MEMORY, ran_out_of_memory
 
     if ran_out_of_memory(error):
         return OUT_OF_MEMORY

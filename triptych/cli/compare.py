@@ -65,9 +65,9 @@ def compare(
 
     from ..bench import artifacts
     from ..bench.comparison import Comparison, Settings
-    from ..bench.contestants import installed, specs
     from ..bench.estimate import estimate
-    from ..core.registry import check_device
+    from ..core.devices import check_device
+    from ..core.selection import installed, specs
     from ..data import registry as sources
     from ..process.pool import Workers
     from ..training.run_folder import Run

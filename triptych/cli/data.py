@@ -54,7 +54,8 @@ def list_command() -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from ..data import download, inventory
+    from ..data import inventory
+    from ..data.cache import cache_folder
     from ..errors import one_line
 
     table = Table(box=None, pad_edge=False)
@@ -64,7 +65,7 @@ def list_command() -> None:
         size = "" if item.size is None else f"{item.size:,}"
         shown_path = one_line(item.file, LONGEST_LINE)
         table.add_row(*map(escape, (item.name, shown_path, size, item.sha256[:16], item.note)))
-    print(f"Cache folder: {download.cache()}")
+    print(f"Cache folder: {cache_folder()}")
     width = Console(width=LONGEST_LINE).measure(table).maximum
     # Wider than the terminal, if need be: a path that is cut off is of no use.
     Console(width=width, soft_wrap=True, emoji=False).print(table)

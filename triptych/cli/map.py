@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..advise.advice import Advisor
     from ..advise.calibration import Calibration
-    from ..bench.contestants import Spec
+    from ..core.selection import EngineSpec
 
 WIDTHS, BATCHES = (10, 32, 128, 512, 1024), (1, 16, 256, 4096)
 
@@ -52,7 +52,7 @@ def draw_map(
 
     from ..advise import calibration, plot
     from ..advise.advice import Advisor
-    from ..bench.contestants import specs
+    from ..core.selection import specs
 
     console = Console(emoji=False)
     plot.check(out)
@@ -79,7 +79,7 @@ def draw_map(
 
 
 def _calibrated(
-    console: "Console", rows: "list[Spec]", threads: int, minutes: float
+    console: "Console", rows: "list[EngineSpec]", threads: int, minutes: float
 ) -> "Calibration":
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

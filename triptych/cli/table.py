@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..bench.contestants import Spec
 from ..bench.results import FEWEST, milliseconds, spread
 from ..core.registry import entries
+from ..core.selection import EngineSpec
 from .say import say
 
 Row = dict[str, Any]
@@ -66,7 +66,7 @@ def show(console: Console, result: dict[str, Any]) -> None:
     say(console, verdict(result))
 
 
-def show_alone(console: Console, rows: list[Spec]) -> None:
+def show_alone(console: Console, rows: list[EngineSpec]) -> None:
     """Print how to compare NumPy with others, after it was trained alone.
 
     Parameters

@@ -134,7 +134,7 @@ def train(
 
     from rich.console import Console
 
-    from ..core import files, registry
+    from ..core import devices, files, registry
     from ..data import registry as sources
     from ..errors import EngineError, TriptychError
     from ..training import run
@@ -148,7 +148,7 @@ def train(
         raise EngineError(
             f"engine {engine!r} is unknown; here the backend has an option of its own: triptych train {name} --backend {own}"
         )
-    registry.check_device(device)
+    devices.check_device(device)
     if engine == "numpy" and device not in ("cpu", "auto"):
         raise EngineError(f"NumPy runs on the processor only; leave out --device {device}")
     settings = run.Settings(

@@ -113,8 +113,8 @@ def verify(
     from rich.console import Console
     from rich.markup import escape
 
-    from ..bench.contestants import specs
-    from ..core.registry import check_device
+    from ..core.devices import check_device
+    from ..core.selection import specs
     from ..parity.divergence import BOUND
     from ..parity.specimens import SPECIMENS
     from ..parity.verify import Case

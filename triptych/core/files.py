@@ -1,9 +1,4 @@
-"""Files that leave the program: whole or not at all, and no pickle; and files that come back, which may be damaged.
-
-A state is one safetensors file with the network, recipe and provenance as JSON metadata. safetensors itself accepts
-flipped bits, so the file carries a SHA-256 of all its bytes but the digest itself. Where a run can go on from a state,
-its provenance holds the position under ``training``.
-"""
+"""Files that leave the program, whole or not at all; and files that come back, which may be damaged."""
 
 import json
 import math
@@ -11,34 +6,18 @@ import os
 import re
 import secrets
 import stat
-import sys
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Generator
+from contextlib import contextmanager
 from hashlib import sha256
-from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
-
-import numpy as np
-from safetensors.numpy import load, save
+from typing import Any, BinaryIO
 
 from ..errors import TriptychError, one_line
-from ..spec.network import Network
-from ..spec.recipe import Recipe
-from .state import State, arrays_of, check
 
-FORMAT = 3  # 2: its digest is of the arrays and the position alone; 1: that, and rmsprop's rho is called decay
-FORMATS = (1, 2, 3)
-
-LONGEST_HEADER = 100_000_000  # bytes of JSON in a state, as safetensors itself has it
 LARGEST_TEXT = 2**30  # bytes of any other file that is read as a whole
 
-_BLANK = b"0" * 64  # where a file's digest is put
+BLANK_DIGEST = b"0" * 64  # where a file's digest is put
 _PART = re.compile(r"\.(state\.safetensors|events\.jsonl|history\.csv|results\.json)\.[a-z0-9_]{8}")
-
-
-class NotFiniteError(TriptychError):
-    """A state that is whole, of a training that diverged."""
 
 
 def write(path: Path, content: bytes | str) -> None:
@@ -197,9 +176,9 @@ def seal(content: bytes) -> tuple[bytes, str]:
     tuple of (bytes, str)
         The content, and the digest in hexadecimal digits: of all bytes, with the zeros where it is put.
     """
-    at = content.index(_BLANK)
+    at = content.index(BLANK_DIGEST)
     digest = sha256(content).hexdigest()
-    return b"".join((content[:at], digest.encode(), content[at + len(_BLANK) :])), digest
+    return b"".join((content[:at], digest.encode(), content[at + len(BLANK_DIGEST) :])), digest
 
 
 def check_seal(path: Path, content: bytes, digest: Any) -> None:
@@ -207,190 +186,10 @@ def check_seal(path: Path, content: bytes, digest: Any) -> None:
     if isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest):
         at = content.find(digest.encode())
         h = sha256(memoryview(content)[: max(at, 0)])
-        h.update(_BLANK)
-        h.update(memoryview(content)[at + len(_BLANK) :])
+        h.update(BLANK_DIGEST)
+        h.update(memoryview(content)[at + len(BLANK_DIGEST) :])
         if at >= 0 and h.hexdigest() == digest:
             return
     raise TriptychError(
         f"{path}: its SHA-256 does not match, so the file is damaged or was changed"
     )
-
-
-def save_state(
-    path: Path, state: State, network: Network, recipe: Recipe, provenance: dict[str, Any]
-) -> str:
-    """Write weights and slots with all that is needed to use them; return the SHA-256 that the file carries."""
-    about = {
-        "sha256": _BLANK.decode(),  # first, so that nothing of the user's comes before it
-        "format": FORMAT,
-        "order": list(state),
-        "network": network.to_json(),
-        "recipe": recipe.to_json(),
-        "provenance": provenance,
-    }
-    arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
-    content, digest = seal(save(arrays, {"triptych": json.dumps(about)}))
-    write(path, content)
-    return digest
-
-
-class SavedState(NamedTuple):
-    """What a state file holds.
-
-    Attributes
-    ----------
-    state : dict of str to ndarray
-    network : Network
-    recipe : Recipe
-    provenance : dict
-        What it came from.
-    sha256 : str
-        The digest that the file carries, in hexadecimal digits.
-    """
-
-    state: State
-    network: Network
-    recipe: Recipe
-    provenance: dict[str, Any]
-    sha256: str
-
-
-def load_state(path: Path) -> tuple[State, Network, Recipe, dict[str, Any]]:
-    """Read what `save_state` wrote: (state, network, recipe, provenance).
-
-    Raises
-    ------
-    TriptychError
-        Where the file is missing, damaged, not ours, or does not fit the network it names.
-    """
-    return read_state(path)[:4]
-
-
-def read_state(path: Path) -> SavedState:
-    """Read what `save_state` wrote, in this format or an older one.
-
-    Raises
-    ------
-    TriptychError
-        Where the file is missing, damaged, not ours, or does not fit the network it names.
-    """
-    with refusing(path, "a state that triptych wrote"), opened(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        length = int.from_bytes(file.read(8), "little")
-        if not 0 < length <= min(LONGEST_HEADER, size - 8):
-            raise TriptychError(
-                f"its header of {length:,} bytes does not fit into a file of {size:,}"
-            )
-        about = json.loads(json.loads(file.read(length))["__metadata__"]["triptych"])
-        written = about["format"]
-        if written not in FORMATS or isinstance(written, bool):
-            known = ", ".join(map(str, FORMATS))
-            raise TriptychError(
-                f"{path}: written in format {one_line(written, 40)}; this version reads formats {known}"
-            )
-        network = Network.from_json(about["network"])
-        recipe = Recipe.from_json(_renamed(about["recipe"]) if written == 1 else about["recipe"])
-        # Before any memory is taken for the arrays: a small file may name a network that no memory holds.
-        expected = arrays_of(network, recipe)
-        needed = (
-            8
-            + length
-            + sum(prod(array.shape) * array.dtype.itemsize for array in expected.values())
-        )
-        if size != needed:
-            raise TriptychError(
-                f"it has {size:,} bytes, where its network and optimizer need {needed:,}"
-            )
-        file.seek(0)
-        content = file.read(size)
-        arrays = load(content)
-        state = {name: arrays[name] for name in about["order"]}
-        if len(arrays) != len(state):
-            raise TriptychError(f"it has {len(arrays)} arrays and an order of {len(state)}")
-        if written == FORMAT:
-            check_seal(path, content, about["sha256"])
-        elif about["sha256"] != _old_digest(written, state, about["provenance"]):
-            raise TriptychError(
-                f"{path}: the SHA-256 of its arrays does not match, so the file is damaged"
-            )
-        if not all(np.isfinite(array).all() for array in state.values()):
-            raise NotFiniteError(f"{path}: holds NaN or infinite weights")
-        if not isinstance(about["provenance"], dict):
-            raise TriptychError("its provenance is not an object")
-        return SavedState(
-            check(state, network, recipe, expected),
-            network,
-            recipe,
-            about["provenance"],
-            about["sha256"],
-        )
-
-
-def _renamed(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Return a recipe of format 1 with the names of today."""
-    optimizer = {
-        "rho" if key == "decay" else key: value for key, value in recipe["optimizer"].items()
-    }
-    return recipe | {"optimizer": optimizer}
-
-
-def _old_digest(written: int, state: State, provenance: Mapping[str, Any]) -> str:
-    """Return the digest of formats 1 and 2: of the arrays, and in format 2 of the position."""
-    h = sha256()
-    for name, array in state.items():
-        h.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        h.update(np.asarray(array, order="C").tobytes())
-    if written > 1 and "training" in provenance:
-        h.update(json.dumps(provenance["training"], sort_keys=True).encode())
-    return h.hexdigest()
-
-
-class _LogFile:
-    """A file of TensorBoard's, whose failures are passed over: a thread writes it, and a report or a resume makes it anew."""
-
-    def __init__(self, path: str) -> None:
-        self._file = open(path.removeprefix(_LOGS), "wb")  # noqa: SIM115 - tensorboardX closes it
-
-    def write(self, data: bytes) -> None:
-        with suppress(OSError):
-            self._file.write(data)
-
-    def flush(self) -> None:
-        with suppress(OSError):
-            self._file.flush()
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._file.close()
-
-
-class _LogFiles:
-    """What tensorboardX calls for paths that begin with `_LOGS`."""
-
-    def open(self, path: str) -> _LogFile:
-        return _LogFile(path)
-
-    def directory_check(self, path: str) -> None:
-        Path(path.removeprefix(_LOGS)).mkdir(parents=True, exist_ok=True)
-
-
-_LOGS = "triptych:"
-
-
-def summary_writer(folder: Path) -> Any:
-    """Return a SummaryWriter for a folder, without the logs that are there: two in one folder would be drawn twice."""
-    modules: dict[str, Any] = sys.modules
-    hidden = (
-        modules.setdefault("torch", None) is None
-    )  # tensorboardX imports PyTorch if it can, for tensors: it takes over a second
-    try:
-        from tensorboardX import SummaryWriter
-        from tensorboardX.record_writer import register_writer_factory
-    finally:
-        if hidden:
-            del modules["torch"]
-    for old in folder.glob("events.out.tfevents.*"):
-        if old.is_symlink() or old.is_file():
-            old.unlink()
-    register_writer_factory(_LOGS.rstrip(":"), _LogFiles())
-    return SummaryWriter(f"{_LOGS}{folder}")

@@ -9,24 +9,12 @@ from einops import rearrange
 
 from ..spec.placement import Sizes
 
-TABLE: dict[str, dict[str, str]] = {
-    "numpy": {},
-    "torch": {
-        "dense": "i o -> o i",  # Linear keeps (out, in)
-        "folded": "(h w c) o -> o (c h w)",  # the dense layer after a flatten: its inputs are permuted, too
-        "folded_vector": "(h w c) -> (c h w)",  # what a normalisation after a flatten keeps of each feature
-        "conv": "h w i o -> o i h w",
-        "image": "b h w c -> b c h w",
-        "flat": "b (h w c) -> b (c h w)",
-    },
-    "tensorflow": {},
-    "jax": {},
-}
+Layout = dict[str, str]  # einops patterns from canonical to native, by role
 
 
-def to_native(engine: str, role: str, array: np.ndarray, sizes: Sizes = ()) -> np.ndarray:
+def to_native(layout: Layout, role: str, array: np.ndarray, sizes: Sizes = ()) -> np.ndarray:
     """Return a contiguous array in the engine's own layout."""
-    pattern = TABLE[engine].get(role)
+    pattern = layout.get(role)
     # A copy, so that strides are canonical: those of an axis of length 1 are otherwise left as they were, and PyTorch would
     # take images of one channel for channels last, where its BatchNorm on a processor is a hundred times less exact.
     return (
@@ -36,9 +24,9 @@ def to_native(engine: str, role: str, array: np.ndarray, sizes: Sizes = ()) -> n
     )
 
 
-def to_canonical(engine: str, role: str, array: np.ndarray, sizes: Sizes = ()) -> np.ndarray:
+def to_canonical(layout: Layout, role: str, array: np.ndarray, sizes: Sizes = ()) -> np.ndarray:
     """Return a contiguous copy in the canonical layout."""
-    pattern = TABLE[engine].get(role)
+    pattern = layout.get(role)
     if pattern:
         left, right = pattern.split(" -> ")
         array = rearrange(array, f"{right} -> {left}", **dict(sizes))

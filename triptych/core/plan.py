@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..spec.augmentation import Draws
+from .augmentation import Draws
 
 
 @dataclass(frozen=True)

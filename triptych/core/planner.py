@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..spec.network import Network
 from ..spec.recipe import Recipe
-from . import rng
+from . import augmentation, rng
 from .plan import Plan
 
 Span = tuple[int, int, int]  # first step, number of steps, batch size
@@ -152,8 +152,14 @@ class BatchPlanner:
             rows = rng.permutation(self.samples, self.recipe.seed, "order", epoch)
             indices = rows[at * self.batch :][: steps * batch].reshape(steps, batch)
         masks = {} if self.recipe.random == "free" else self._masks(start, steps, batch)
-        drawn = self.recipe.augmentation.draw(
-            steps, batch, self.network.input_shape, self.recipe.seed, "augment", start=start
+        drawn = augmentation.draw(
+            self.recipe.augmentation,
+            steps,
+            batch,
+            self.network.input_shape,
+            self.recipe.seed,
+            "augment",
+            start=start,
         )
         return Plan(base * np.array(factors), indices, masks, drawn)
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..spec.initializers import draw
 from ..spec.network import Network
 from ..spec.recipe import Recipe
+from .initialization import draw
 
 State = dict[str, np.ndarray]
 

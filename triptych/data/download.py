@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ..core import files
 from ..errors import DataError, one_line, suggest
+from .cache import cache_folder
 from .checks import LIMIT
 from .dataset import DIGITS
 from .readers import cifar, idx
@@ -156,18 +157,9 @@ MNIST_CONTENT = {
 }
 
 
-def cache() -> Path:
-    """Return where downloads live: ``$TRIPTYCH_DATA``, or the user's cache folder."""
-    if set_by_user := os.environ.get("TRIPTYCH_DATA"):
-        return Path(set_by_user)
-    from platformdirs import user_cache_path
-
-    return user_cache_path("triptych")
-
-
 def here(name: str) -> dict[str, Path]:
     """Return the files of a data set that are in the cache, by stem (IDX) or by name."""
-    folder = cache() / name
+    folder = cache_folder() / name
     if members := PUBLISHED[name].members:
         return {member: folder / member for member in members if (folder / member).is_file()}
     return idx.files(folder)
@@ -187,7 +179,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
 
     if name not in PUBLISHED:
         raise DataError(f"data set {name!r} is unknown; {suggest(name, PUBLISHED)}")
-    folder, published = cache() / name, PUBLISHED[name]
+    folder, published = cache_folder() / name, PUBLISHED[name]
     if published.members and len(here(name)) == published.count:
         return folder
     pooch.get_logger().setLevel("ERROR")
@@ -219,7 +211,7 @@ def _failed(name: str, file: str, failures: list[tuple[str, str]]) -> str:
         (why,) = reasons
     return (
         f"{name}: no mirror gave a good {file} ({one_line(why, 100)}); what is here is kept: try again, "
-        f"or without a network put {what} into {cache() / name}, or use --data FOLDER"
+        f"or without a network put {what} into {cache_folder() / name}, or use --data FOLDER"
     )
 
 

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..core.split import Split
 from ..errors import DataError, SpecError
-from ..spec.serialization import check_flag, check_keys, check_whole
-from .dataset import DIGITS, Split
+from ..spec.validation import check_flag, check_keys, check_whole
+from .dataset import DIGITS
 
 LARGEST = 4096  # pixels of a side that images are scaled to
 

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import rng
+from ..core.split import Split
 from ..errors import DataError, suggest
 from . import checks, download
-from .dataset import Dataset, Split, Standardised
+from .cache import cache_folder
+from .dataset import Dataset, Standardised
 from .readers import cifar, csv, digits, folder, hints, idx, npz, pairs, parquet
 from .reading import PLAIN, Found, Options, Progress
 
@@ -165,7 +167,7 @@ def default() -> str:
     """Return the source that is used when none is named."""
     if Path("mnist_test.csv").is_file():
         return "mnist_test.csv"
-    return "mnist" if len(idx.files(download.cache() / "mnist")) == 4 else "digits"
+    return "mnist" if len(idx.files(cache_folder() / "mnist")) == 4 else "digits"
 
 
 def stratified(
@@ -271,7 +273,7 @@ def _named(name: str, seed: int, options: Options) -> Dataset:
             "scikit-learn's 1,797 digits, scaled to 28×28",
             *stratified(digits.read(), seed),
         )
-    path, published = download.cache() / name, download.PUBLISHED[name]
+    path, published = cache_folder() / name, download.PUBLISHED[name]
     if len(download.here(name)) < published.count:
         raise DataError(f"{name} is not in {path}; get it with: triptych data fetch {name}")
     if published.members:

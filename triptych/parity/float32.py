@@ -11,12 +11,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.engine import DeviceSplit, Engine
 from ..core.plan import Plan
 from ..core.planner import BatchPlanner
-from ..core.registry import DeviceSplit, Engine
 from ..core.rng import bits
+from ..core.split import Split
 from ..core.state import State, cast, weights, without
-from ..data.dataset import Split
 from ..spec.layers import ReLU
 from ..spec.network import Network
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..core.engine import Engine
 from ..core.plan import Plan
 from ..core.planner import BatchPlanner
-from ..core.registry import Engine
+from ..core.split import Split
 from ..core.state import State, without
-from ..data.dataset import Split
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from .divergence import BOUND, Divergence, figures, first_divergence

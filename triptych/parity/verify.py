@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from ..bench.contestants import Spec
 from ..core import state
+from ..core.memory import check_memory
 from ..core.planner import BatchPlanner
-from ..core.registry import check_memory
-from ..data.dataset import Dataset, Split
+from ..core.selection import EngineSpec
+from ..core.split import Split
+from ..data.dataset import Dataset
 from ..errors import EngineError
 from ..process.client import Remote, RemoteEngine
 from ..spec.network import Network
@@ -55,7 +56,12 @@ class Case:
 
 
 def verify(
-    dataset: Dataset, cases: list[Case], rows: list[Spec], *, threads: int = 1, device: str = "cpu"
+    dataset: Dataset,
+    cases: list[Case],
+    rows: list[EngineSpec],
+    *,
+    threads: int = 1,
+    device: str = "cpu",
 ) -> Iterator[Event]:
     """Prove every row against NumPy in every case.
 
@@ -181,7 +187,9 @@ def _numpy_seconds(split: Split, case: Case, numpy: Remote) -> float:
     return engine.wall_s
 
 
-def _prove(split: Split, case: Case, spec: Spec, numpy: Remote, remote: Remote) -> Iterator[Event]:
+def _prove(
+    split: Split, case: Case, spec: EngineSpec, numpy: Remote, remote: Remote
+) -> Iterator[Event]:
     schedule = case.schedule(len(split), "float64")
     said = {"key": spec.key, "label": spec.label}
     start = state.initial(case.network, schedule.recipe)

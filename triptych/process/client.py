@@ -12,8 +12,8 @@ import numpy as np
 
 from ..core import registry
 from ..core.plan import Plan
+from ..core.split import Split
 from ..core.state import State
-from ..data.dataset import Split
 from ..errors import EngineError
 from ..spec.network import Network
 from ..spec.recipe import Recipe

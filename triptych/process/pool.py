@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from ..bench.contestants import Spec
+from ..core.selection import EngineSpec
 from .client import Remote
 
 
@@ -18,7 +18,7 @@ class Workers:
     device : str
     """
 
-    def __init__(self, rows: Iterable[Spec], threads: int, device: str) -> None:
+    def __init__(self, rows: Iterable[EngineSpec], threads: int, device: str) -> None:
         self.threads, self.device = threads, device
         self._untaken: dict[str, Remote] = {}
         self._pool = ThreadPoolExecutor(1)
@@ -37,7 +37,7 @@ class Workers:
         for remote in self._untaken.values():
             remote.close()
 
-    def take(self, spec: Spec) -> tuple[Remote, float]:
+    def take(self, spec: EngineSpec) -> tuple[Remote, float]:
         """Wait for the worker of a row; return it and the seconds that its import took. Whoever takes it closes it.
 
         Raises
@@ -49,7 +49,7 @@ class Workers:
         del self._untaken[spec.key]
         return begun
 
-    def _begin(self, spec: Spec) -> tuple[Remote, float]:
+    def _begin(self, spec: EngineSpec) -> tuple[Remote, float]:
         remote = self._untaken[spec.key] = Remote(
             spec.engine, spec.backend, threads=self.threads, device=self.device
         )

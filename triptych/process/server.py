@@ -21,7 +21,9 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from ..core import registry
-from ..data.dataset import Split
+from ..core.engine import DeviceSplit, Engine
+from ..core import memory
+from ..core.split import Split
 from ..errors import TriptychError
 from ..spec.network import Network
 from ..spec.recipe import Recipe
@@ -29,7 +31,7 @@ from ..core.state import State
 from . import machine, protocol
 
 Reply = tuple[protocol.Message, State]
-Create = Callable[..., registry.Engine]  # as `engines.create`
+Create = Callable[..., Engine]  # as `engines.create`
 
 
 class Worker:
@@ -37,10 +39,10 @@ class Worker:
 
     def __init__(self, create: Create) -> None:
         self.create = create
-        self.engines: dict[str, registry.Engine] = {}
+        self.engines: dict[str, Engine] = {}
         self.splits: dict[str, Split] = {}
         # By dtype and split: all engines of a worker are of one framework on one device, so they can share their data.
-        self.natives: dict[tuple[str, str], registry.DeviceSplit] = {}
+        self.natives: dict[tuple[str, str], DeviceSplit] = {}
         self.dtypes: dict[str, str] = {}
 
     def build(
@@ -109,7 +111,7 @@ class Worker:
         (plan,) = protocol.unpack_plans(arrays)
         return {}, self.engines[key].trace(self._native(key, name), plan, outputs=outputs)
 
-    def _native(self, key: str, name: str) -> registry.DeviceSplit:
+    def _native(self, key: str, name: str) -> DeviceSplit:
         return self.natives[self.dtypes[key], name]
 
     def reset_memory(self, arrays: State) -> Reply:
@@ -138,8 +140,8 @@ def serve(worker: Worker, requests: IO[bytes], replies: IO[bytes], import_s: flo
 
 
 def _brief(error: Exception) -> str:
-    if registry.ran_out_of_memory(error):
-        return registry.OUT_OF_MEMORY
+    if memory.ran_out_of_memory(error):
+        return memory.OUT_OF_MEMORY
     first = next((line for line in str(error).splitlines() if line.strip()), "")
     return first if isinstance(error, TriptychError) else f"{type(error).__name__}: {first}"[:300]
 

@@ -19,6 +19,7 @@ from ..process.search_path import load_matplotlib
 from ..spec.layers import ReLU
 from ..spec.network import Network
 from ..spec.recipe import Recipe
+from ..training import checkpoint
 from ..training.run_folder import read_log, read_results
 from . import crossover, slots
 from .answers import answers
@@ -471,8 +472,8 @@ def _weights(path: Path) -> NDArray[np.float64] | None:
     if not path.exists():
         return None
     try:
-        state, network, _, _ = files.load_state(path)
-    except files.NotFiniteError:  # there is nothing to see
+        state, network, _, _ = checkpoint.load_state(path)
+    except checkpoint.NotFiniteError:  # there is nothing to see
         return None
     kernel = next(iter(state.values())).astype(np.float64)
     image = network.input_shape if len(network.input_shape) == 3 else (1, *network.input_shape, 1)

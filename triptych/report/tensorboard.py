@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from ..core.files import summary_writer
 from ..errors import TriptychError
 from ..training.run_folder import read_log, read_results
+from ..training.tensorboard import summary_writer
 
 
 def write(folder: Path) -> None:

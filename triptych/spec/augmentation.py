@@ -13,18 +13,10 @@ In this order, each only where it is asked for. With B images of h rows and w co
   column s₁, clipped at the border (DeVries & Taylor 2017).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..core import rng
 from ..errors import SpecError
-from .serialization import check_flag, check_number, check_whole
-
-Draws = dict[str, NDArray[Any]]
+from .validation import check_flag, check_number, check_whole
 
 
 @dataclass(frozen=True)
@@ -81,42 +73,3 @@ class Augmentation:
             raise SpecError(
                 f"augmentation: a crop of {self.crop} pixels cannot be mirrored in images of {image[0]}×{image[1]}"
             )
-
-    def draw(
-        self, steps: int, batch: int, image: tuple[int, ...], *key: int | str, start: int = 0
-    ) -> Draws:
-        """Draw what K steps do to their batches, each step's a pure function of the key and its number.
-
-        Returns
-        -------
-        dict of str to ndarray
-            ``rotate`` int16 (K, B), ``crop`` int16 (K, B, 2), ``shift`` int16 (K, B, 2), ``flip`` bool (K, B), ``cutout``
-            int16 (K, B, 2); only those that are asked for.
-        """
-        h, w = image[:2] if self.active else (0, 0)
-        degrees = round(10 * self.rotate)
-        kinds: dict[str, Callable[..., NDArray[Any]]] = {
-            "rotate": lambda *k: _between(batch, -degrees, degrees, *k),
-            "crop": lambda *k: np.stack(
-                [_between(batch, 0, 2 * self.crop, *k, axis) for axis in (0, 1)], axis=-1
-            ),
-            "shift": lambda *k: np.stack(
-                [_between(batch, -self.shift, self.shift, *k, axis) for axis in (0, 1)], axis=-1
-            ),
-            "flip": lambda *k: _between(batch, 0, 1, *k) == 1,
-            "cutout": lambda *k: np.stack(
-                [_between(batch, 0, n - 1, *k, axis) for axis, n in ((0, h), (1, w))], axis=-1
-            ),
-        }
-        return {
-            name: np.stack([kinds[name](*key, name, start + k) for k in range(steps)])
-            for name in self.active
-        }
-
-
-def _between(count: int, low: int, high: int, *key: int | str) -> NDArray[np.int16]:
-    """Return whole numbers from `low` to `high`, both included; even to within 2⁻³²."""
-    words = rng.bits(count, *key) >> np.uint64(32)
-    return (low + ((words * np.uint64(high - low + 1)) >> np.uint64(32)).astype(np.int64)).astype(
-        np.int16
-    )

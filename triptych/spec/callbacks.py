@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from ..errors import SpecError, suggest
 from .monitor import Event, Memory, Monitor
-from .serialization import check_flag, check_number, check_whole
+from .validation import check_flag, check_number, check_whole
 
 
 @dataclass(frozen=True, kw_only=True)

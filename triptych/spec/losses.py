@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SpecError, suggest
-from .serialization import check_number
+from .validation import check_number
 
 Weigh = Literal["terms", "samples"]
 Divide = Literal["weights", "samples"]

@@ -15,7 +15,12 @@ from math import inf, isfinite
 from typing import Any, ClassVar
 
 from ..errors import SpecError, suggest
-from .serialization import check_flag, check_keys, check_number, check_whole
+from .validation import (
+    check_flag,
+    check_keys,
+    check_number,
+    check_whole,
+)
 
 Event = dict[str, Any]
 

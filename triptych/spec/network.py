@@ -24,7 +24,7 @@ from .layers import (
     Residual,
 )
 from .placement import Layer, Parameter, PlacedLayer, Shape, chain, flat, is_int
-from .serialization import check_keys
+from .validation import check_keys
 
 DEEPEST = 20  # residuals inside one another, in a file
 

@@ -24,7 +24,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
 from ..errors import SpecError, suggest
-from .serialization import check_flag, check_keys, check_number
+from .validation import check_flag, check_keys, check_number
 
 Holds = Literal["gradients", "steps"]
 
@@ -48,6 +48,7 @@ class Optimizer:
     weight_decay: float = field(default=0.0, kw_only=True)
     decoupled: bool = field(default=False, kw_only=True)
     name: ClassVar[str]
+    label: ClassVar[str]
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -113,6 +114,7 @@ class SGD(Momentum):
     momentum: float = 0.0
     nesterov: bool = False
     name: ClassVar[str] = "sgd"
+    label: ClassVar[str] = "SGD"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -127,6 +129,7 @@ class RMSprop(Momentum):
     epsilon: float = 1e-8
     epsilon_inside: bool = False
     name: ClassVar[str] = "rmsprop"
+    label: ClassVar[str] = "RMSprop"
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -140,6 +143,7 @@ class Adagrad(Optimizer):
     epsilon_inside: bool = False
     initial: float = 0.0
     name: ClassVar[str] = "adagrad"
+    label: ClassVar[str] = "Adagrad"
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -155,6 +159,7 @@ class Adadelta(Optimizer):
     rho: float = 0.9
     epsilon: float = 1e-6
     name: ClassVar[str] = "adadelta"
+    label: ClassVar[str] = "Adadelta"
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -183,6 +188,7 @@ class Moments(Optimizer):
 class Adam(Moments):
     epsilon_first: bool = False  # before the bias correction
     name: ClassVar[str] = "adam"
+    label: ClassVar[str] = "Adam"
 
 
 @dataclass(frozen=True)
@@ -190,6 +196,7 @@ class AdamW(Adam):
     weight_decay: float = field(default=0.01, kw_only=True)
     decoupled: bool = field(default=True, kw_only=True)
     name: ClassVar[str] = "adamw"
+    label: ClassVar[str] = "AdamW"
 
 
 @dataclass(frozen=True)
@@ -197,6 +204,7 @@ class Nadam(Moments):
     rate: float = 2e-3
     psi: float = 0.004
     name: ClassVar[str] = "nadam"
+    label: ClassVar[str] = "Nadam"
 
     def __post_init__(self) -> None:
         super().__post_init__()

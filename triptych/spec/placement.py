@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..errors import SpecError, suggest
-from .serialization import is_number
+from .validation import is_number
 
 Shape = tuple[int, ...]
 Sizes = tuple[tuple[str, int], ...]  # axis lengths that a layout pattern cannot infer

@@ -16,7 +16,8 @@ from .losses import Clip, Loss
 from .network import Network
 from .optimizers import SGD, Optimizer, check_like, optimizer
 from .schedules import SCHEDULES, Constant, RateSchedule
-from .serialization import check_keys, check_number, check_whole, from_json, to_json
+from .serialization import from_json, to_json
+from .validation import check_keys, check_number, check_whole
 
 DType = Literal["float32", "float64"]
 Randomness = Literal["matched", "free"]

@@ -14,7 +14,7 @@ from math import cos, floor, pi
 from typing import ClassVar, Literal, get_args
 
 from ..errors import SpecError, suggest
-from .serialization import check_number
+from .validation import check_number
 
 Curve = Literal["cosine", "linear"]
 

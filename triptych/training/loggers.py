@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core import files
 from ..spec.monitor import Event
+from . import checkpoint, tensorboard
 from .loop import Training
 
 COLUMNS = ("epoch", "step", "loss", "validation_loss", "validation_accuracy", "rate", "seconds")
@@ -83,7 +84,7 @@ class Checkpoint:
     def _write(self, name: str, state: dict[str, np.ndarray], about: dict[str, Any]) -> str:
         network, recipe = self._training.schedule.network, self._training.recipe
         path = self._folder / name / "state.safetensors"
-        return files.save_state(path, state, network, recipe, self._provenance | about)
+        return checkpoint.save_state(path, state, network, recipe, self._provenance | about)
 
     def close(self) -> None:
         pass
@@ -134,7 +135,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, events: list[Event]) -> None:
-        self._writer = files.summary_writer(folder)
+        self._writer = tensorboard.summary_writer(folder)
         for event in events:
             self.see(event)
 

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from ..core import metrics
+from ..core.engine import Engine
 from ..core.planner import BatchPlanner
-from ..core.registry import Engine
+from ..core.split import Split
 from ..core.state import State
-from ..data.dataset import Split
 from ..engines.numpy.scratch.loss import softmax_cross_entropy
 from ..errors import SpecError, TriptychError
 from ..spec.callbacks import EarlyStopping
 from ..spec.monitor import Event, Memory, Monitor
 from ..spec.recipe import Recipe
-from ..spec.serialization import check_keys, check_number, check_whole
+from ..spec.validation import check_keys, check_number, check_whole
 
 BLOCK_SECONDS = 0.25  # about how long a stop request waits
 LONGEST_BLOCK = 1024

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..bench.results import title
 from ..core import files, metrics, registry, state
 from ..core.planner import BatchPlanner
 from ..core.state import State
@@ -24,7 +23,9 @@ from ..spec.monitor import Event
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from ..spec.schedules import Timed
-from ..spec.serialization import check_whole
+from ..spec.titles import title
+from ..spec.validation import check_whole
+from . import checkpoint
 from .loggers import Checkpoint, CSVLog, Observer, TensorBoard
 from .loop import Position, Training, monitors_of, watched_for_best
 from .run_folder import Run, read_events, read_results
@@ -103,7 +104,7 @@ class Saved:
             raise TriptychError(
                 f"{folder}: holds no last/{last.name}; {_why_no_checkpoint(folder)}"
             )
-        found = files.read_state(last)
+        found = checkpoint.read_state(last)
         about = found.provenance
         if "training" not in about:
             raise TriptychError(
@@ -216,7 +217,7 @@ def _why_no_checkpoint(folder: Path) -> str:
 
 
 def _best_state(
-    folder: Path, last: files.SavedState, epoch: int, recorded: dict[str, Any] | None
+    folder: Path, last: checkpoint.SavedState, epoch: int, recorded: dict[str, Any] | None
 ) -> State | None:
     """Return the state of the best epoch, or None where a kill came between a later best state and the last one.
 
@@ -234,7 +235,7 @@ def _best_state(
                 f"{path}: missing, where the run had its best in epoch {epoch}; restore it"
             )
         return None
-    found = files.read_state(path)
+    found = checkpoint.read_state(path)
     with files.refusing(path, "a best state that triptych train wrote"):
         of = found.provenance["epoch"]
         check_whole("its provenance", "epoch", of, 1)

@@ -21,7 +21,8 @@ from ..core.state import State
 from ..errors import TriptychError, one_line
 from ..spec.network import Network
 from ..spec.recipe import Recipe
-from ..spec.serialization import is_number
+from ..spec.validation import is_number
+from . import checkpoint
 
 RESULTS_SCHEMA = (
     2  # docs/results.md describes it; raised whenever a key changes its meaning or goes
@@ -107,7 +108,7 @@ class Run:
     def save_state(
         self, name: str, state: State, network: Network, recipe: Recipe, provenance: dict[str, Any]
     ) -> None:
-        files.save_state(
+        checkpoint.save_state(
             self.folder / name / "state.safetensors", state, network, recipe, provenance
         )
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
+from triptych.core.split import Split
 from triptych.data import checks
 from triptych.data import registry as data
-from triptych.data.dataset import Split
 from triptych.data.readers import digits, idx
 from triptych.errors import DataError
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.split import Split
 from ...errors import DataError
-from ..dataset import Split
 from ..reading import Found, Options, image_shape
 from .labels import Values, classes_of, codes_of, lone
 from .text import listed

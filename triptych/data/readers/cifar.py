@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.split import Split
 from ...errors import DataError, one_line
 from ..checks import check_varied, check_whole, opened
-from ..dataset import Split
 from ..reading import PLAIN, Found, Options
 from . import hints
 from .content import HEAD_BYTES, mismatch

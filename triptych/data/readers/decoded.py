@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import download
-from ..dataset import Split
+from ...core.split import Split
+from ..cache import cache_folder
 from ..reading import Found, Options
 
 VERSION = 2  # raised when the same files would be decoded differently
@@ -20,7 +20,7 @@ TEXTS = ("classes", "left_out", "notes")  # the fields of `Found` that are lines
 
 def folder() -> Path:
     """Return where decoded images are kept."""
-    return download.cache() / "decoded"
+    return cache_folder() / "decoded"
 
 
 def kept(path: Path, options: Options, digest: str, decode: Callable[[], Found]) -> Found:

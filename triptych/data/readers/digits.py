@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.split import Split
 from ...errors import DataError
-from ..dataset import Split
 
 SIDE = 28
 

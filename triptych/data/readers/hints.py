@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import DataError, one_line
+from ..cache import cache_folder
 from . import content as kinds
 from .content import HEAD_BYTES, Content, content_of
 from .text import listed
@@ -153,7 +154,7 @@ def hiding(name: str, path: Path) -> str:
             if len(download.here(name)) == download.PUBLISHED[name].count
             else f"triptych data fetch {name}, then "
         )
-        return f"{here}; for the data set {name}: {first}--data {_quoted(download.cache() / name)}"
+        return f"{here}; for the data set {name}: {first}--data {_quoted(cache_folder() / name)}"
     return f"{here}; for the data set {name} rename the {what} or work in another folder"
 
 

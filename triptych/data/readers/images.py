@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.split import Split
 from ...errors import DataError, one_line
 from .. import checks
 from ..checks import check_varied
-from ..dataset import Split
 from ..reading import Found, Options, Progress
 from . import hints
 from .content import CONVERT, HEAD_BYTES, JPEG, PNG, content_of

@@ -18,10 +18,11 @@ import numpy as np
 from jax import Array, lax
 from jax.scipy.ndimage import map_coordinates
 
+from ...core.devices import find_device
+from ...core.engine import SAMPLES_EVALUATED_AT_ONCE
 from ...core.plan import Plan
-from ...core.registry import AT_ONCE, find_device
+from ...core.split import Split
 from ...core.state import State, check
-from ...data.dataset import Split
 from ...spec import layers as spec
 from ...spec import optimizers as opt
 from ...spec.augmentation import Augmentation
@@ -29,20 +30,7 @@ from ...spec.losses import Clip, Loss
 from ...spec.network import Network
 from ...spec.placement import Layer, flat
 from ...spec.recipe import Recipe
-
-LABEL = "JAX"
-COLOR = ("#2a9d63", "#5fd39a")
-REQUIRES = "jax"
-INSTALL = "pip install 'triptych[jax]'"
-BACKENDS = {"scan": "jit, lax.scan where it is fast"}
-ARGUED = {
-    "gpu": "cuda",
-    "debugging": "a jitted step is traced once: print becomes jax.debug.print, or jax.disable_jit runs it line by line",
-    "scalability": "from one device to clusters and TPUs, by sharding arrays under the same jit",
-}
-PACKAGES = ("jaxlib",)
-ENVIRONMENT = {"PJRT_NPROC": "{threads}", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-OPTIONAL = True
+from .info import INFO
 
 Arrays = dict[str, Array]  # the state by its own names: weights, buffers, slots, step
 Carry = tuple[Arrays, Array]  # from step to step: the state, and the key
@@ -74,7 +62,7 @@ class Engine:
         self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "scan"
     ) -> None:
         self.network, self.recipe = network, recipe
-        self.device = find_device(LABEL, device, {"cuda": sees_gpu(), "cpu": True})
+        self.device = find_device(INFO.label, device, {"cuda": sees_gpu(), "cpu": True})
         self.task = Task(network, recipe.loss, recipe.augmentation)
         self.loops = self.device != "cpu" or not any(
             isinstance(layer, spec.Conv2D) for layer in flat(network.layers)
@@ -125,8 +113,8 @@ class Engine:
         with self._settings():
             return np.concatenate(
                 [
-                    evaluate(self.network, self.arrays, data.x[i : i + AT_ONCE])
-                    for i in range(0, len(data.x), AT_ONCE)
+                    evaluate(self.network, self.arrays, data.x[i : i + SAMPLES_EVALUATED_AT_ONCE])
+                    for i in range(0, len(data.x), SAMPLES_EVALUATED_AT_ONCE)
                 ]
             )
 

@@ -5,10 +5,10 @@ from math import prod
 
 import numpy as np
 
+from ...core.engine import SAMPLES_EVALUATED_AT_ONCE
 from ...core.plan import Plan
-from ...core.registry import AT_ONCE
+from ...core.split import Split, scaled
 from ...core.state import State, check
-from ...data.dataset import Split, scaled
 from ...spec import layers as spec
 from ...spec.network import Network
 from ...spec.recipe import Recipe
@@ -19,17 +19,6 @@ from .scratch.layers import Training, views
 from .scratch.loss import softmax_cross_entropy
 from .scratch.optimizers import prepare, update
 from .scratch.products import Array
-
-LABEL = "NumPy"
-COLOR = ("#1f77c9", "#5aa9f2")
-REQUIRES = "numpy"
-INSTALL = "pip install numpy"
-BACKENDS = {"eager": "from scratch"}
-ARGUED = {
-    "gpu": "none: processor only",
-    "debugging": "every number is an array you can print; a wrong gradient is yours to find",
-    "scalability": "one process, with as many threads as its BLAS has",
-}
 
 
 @dataclass(frozen=True)
@@ -102,9 +91,11 @@ class Engine:
         used = rows.any(axis=0)
         order = np.argsort(~used, kind="stable")
         x = np.empty((len(split), np.count_nonzero(used)), self.recipe.dtype)
-        for i in range(0, len(x), AT_ONCE):  # a copy of all pixels would be as large again
-            x[i : i + AT_ONCE] = scaled(
-                rows[i : i + AT_ONCE, order[: x.shape[1]]], self.recipe.dtype
+        for i in range(
+            0, len(x), SAMPLES_EVALUATED_AT_ONCE
+        ):  # a copy of all pixels would be as large again
+            x[i : i + SAMPLES_EVALUATED_AT_ONCE] = scaled(
+                rows[i : i + SAMPLES_EVALUATED_AT_ONCE, order[: x.shape[1]]], self.recipe.dtype
             )
         return DeviceSplit(x, split.labels, order)
 
@@ -125,8 +116,10 @@ class Engine:
         self._arrange(data.order)
         logits = np.empty((len(data.x), self.network.classes), self.recipe.dtype)
         with computing():
-            for i in range(0, len(logits), AT_ONCE):
-                logits[i : i + AT_ONCE] = self.chain.forward(data.x[i : i + AT_ONCE])
+            for i in range(0, len(logits), SAMPLES_EVALUATED_AT_ONCE):
+                logits[i : i + SAMPLES_EVALUATED_AT_ONCE] = self.chain.forward(
+                    data.x[i : i + SAMPLES_EVALUATED_AT_ONCE]
+                )
         return logits
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:

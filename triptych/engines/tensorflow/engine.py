@@ -8,36 +8,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ...core.devices import find_device
+from ...core.engine import SAMPLES_EVALUATED_AT_ONCE
 from ...core.plan import Plan
-from ...core.registry import AT_ONCE, find_device
+from ...core.split import Split
 from ...core.state import State, check
-from ...data.dataset import Split
 from ...spec import network as spec
 from ...spec import recipe as how
 from .augmentation import augment
+from .info import INFO
 from .keras_fit import Fitting
 from .layers import IMAGES, Network
 from .loss import cross_entropy
 from .optimizers import Optimizer
-
-LABEL = "TensorFlow"
-COLOR = ("#b98300", "#e6b13a")
-REQUIRES = "tensorflow"
-INSTALL = "pip install 'triptych[tensorflow]'"
-BACKENDS = {"compiled": "tf.function", "xla": "XLA", "fit": "Keras fit"}
-ARGUED = {
-    "gpu": "cuda",
-    "debugging": "inside tf.function a step is a graph: print becomes tf.print, and errors speak of generated code",
-    "scalability": "from one device to clusters and TPUs, with tf.distribute",
-}
-PACKAGES = ("tensorflow-cpu", "keras")
-ENVIRONMENT = {
-    "TF_NUM_INTRAOP_THREADS": "{threads}",
-    "TF_NUM_INTEROP_THREADS": "{threads}",
-    "TF_CPP_MIN_LOG_LEVEL": "2",
-    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-}
-NOTICES = ("All log messages before absl::InitializeLog()", "oneDNN custom operations are on")
 
 Steps = dict[str, Any]  # a plan on the device
 
@@ -59,7 +42,7 @@ class Engine:
     ) -> None:
         self.description, self.recipe, self.backend = network, recipe, backend
         self.device = find_device(
-            LABEL, device, {"cuda": bool(tf.config.list_physical_devices("GPU")), "cpu": True}
+            INFO.label, device, {"cuda": bool(tf.config.list_physical_devices("GPU")), "cpu": True}
         )
         with self._on_device():
             own = tf.random.Generator.from_seed(recipe.seed)
@@ -139,8 +122,8 @@ class Engine:
         with self._on_device():
             return np.concatenate(
                 [
-                    self._logits(data.x[i : i + AT_ONCE]).numpy()
-                    for i in range(0, len(data.x), AT_ONCE)
+                    self._logits(data.x[i : i + SAMPLES_EVALUATED_AT_ONCE]).numpy()
+                    for i in range(0, len(data.x), SAMPLES_EVALUATED_AT_ONCE)
                 ]
             )
 

@@ -10,37 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...core.devices import find_device
+from ...core.engine import SAMPLES_EVALUATED_AT_ONCE
 from ...core.layout import to_canonical, to_native
 from ...core.plan import Plan
-from ...core.registry import AT_ONCE, find_device
+from ...core.split import Split
 from ...core.state import State, check
-from ...data.dataset import Split
 from ...errors import EngineError
 from ...spec import network as spec
 from ...spec import recipe as how
 from ...spec.placement import Parameter
 from . import precision
 from .augmentation import augment
+from .info import INFO
 from .layers import BatchNorm, Chain
 from .loss import cross_entropy
 from .optimizers import SLOTS, kept, optimizer, update
-
-LABEL = "PyTorch"
-COLOR = ("#e0472b", "#ff7c62")
-REQUIRES = "torch"
-INSTALL = "pip install 'triptych[torch]'"
-BACKENDS = {
-    "eager": "eager",
-    "onednn": "oneDNN's products where they are float32's",
-    "bf16": "autocast to bfloat16, reduced precision",
-    "compiled": "torch.compile",
-}
-REDUCED = ("bf16",)
-ARGUED = {
-    "gpu": "cuda, and mps on Apple machines",
-    "debugging": "a step runs line by line in Python's debugger; autograd names the operation that failed",
-    "scalability": "from one device to clusters, with torch.distributed",
-}
 
 
 @dataclass(frozen=True)
@@ -120,7 +105,7 @@ class Engine:
         return weights | slots | step
 
     def upload(self, split: Split) -> DeviceSplit:
-        x = to_native("torch", "image", split.pixels(self.recipe.dtype))
+        x = to_native(INFO.layout, "image", split.pixels(self.recipe.dtype))
         return DeviceSplit(
             torch.from_numpy(x).to(self.device),
             torch.from_numpy(split.labels).to(self.device, torch.int64),
@@ -152,7 +137,12 @@ class Engine:
             self.model.eval()
         with torch.inference_mode(), precision.step(self.backend):
             return (
-                torch.cat([self._forward(self.network, x, {}) for x in data.x.split(AT_ONCE)])
+                torch.cat(
+                    [
+                        self._forward(self.network, x, {})
+                        for x in data.x.split(SAMPLES_EVALUATED_AT_ONCE)
+                    ]
+                )
                 .cpu()
                 .numpy()
             )
@@ -172,7 +162,7 @@ class Engine:
         arrays = {name: y.to(self.dtype).cpu().numpy() for name, y in seen.items()}
         forward = {
             f"output/{p.layer.name}": to_canonical(
-                "torch", p.role, arrays[p.layer.name], p.fold if p.role == "flat" else ()
+                INFO.layout, p.role, arrays[p.layer.name], p.fold if p.role == "flat" else ()
             )
             for p in self.description.places
             if outputs
@@ -206,7 +196,7 @@ class Engine:
             rows = mask.reshape(
                 -1, *p.output_shape
             )  # K and B as one axis: the layout table knows samples only
-            native = to_native("torch", p.role, rows, p.fold if p.role == "flat" else ())
+            native = to_native(INFO.layout, p.role, rows, p.fold if p.role == "flat" else ())
             masks[name] = torch.from_numpy(native.reshape(*mask.shape[:2], *native.shape[1:])).to(
                 self.device
             )
@@ -239,10 +229,10 @@ class Engine:
         )
 
     def _tensor(self, p: Parameter, array: np.ndarray) -> Tensor:
-        return torch.tensor(to_native("torch", p.role, array, p.sizes), device=self.device)
+        return torch.tensor(to_native(INFO.layout, p.role, array, p.sizes), device=self.device)
 
     def _array(self, p: Parameter, tensor: Tensor) -> np.ndarray:
-        return to_canonical("torch", p.role, tensor.detach().cpu().numpy(), p.sizes)
+        return to_canonical(INFO.layout, p.role, tensor.detach().cpu().numpy(), p.sizes)
 
 
 def device_of(name: str, dtype: str) -> str:
@@ -253,7 +243,7 @@ def device_of(name: str, dtype: str) -> str:
             "PyTorch's mps device has no float64; use dtype float32, or the device cpu"
         )
     return find_device(
-        LABEL,
+        INFO.label,
         name,
         {"cuda": torch.cuda.is_available(), "mps": apple and dtype == "float32", "cpu": True},
     )

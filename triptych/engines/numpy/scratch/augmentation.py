@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ....spec.augmentation import Augmentation, Draws
+from ....core.augmentation import Draws
+from ....spec.augmentation import Augmentation
 from .products import Array
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from triptych.core import state
+from triptych.core import initialization, state
+from triptych.core.initialization import CUT, KEPT, draw
 from triptych.errors import SpecError
-from triptych.spec import initializers
-from triptych.spec.initializers import CUT, KEPT, KERNELS, draw
+from triptych.spec.initializers import KERNELS
 from triptych.spec.layers import (
     GELU,
     LIKE,
@@ -119,9 +119,9 @@ def test_as_torch_draws(name: str, own: str):
 
 def test_a_truncated_normal_is_drawn_again_until_nothing_is_outside(monkeypatch):
     calls = []
-    once = initializers._normal
+    once = initialization._normal
     monkeypatch.setattr(
-        initializers, "_normal", lambda shape, *rest: calls.append(shape) or once(shape, *rest)
+        initialization, "_normal", lambda shape, *rest: calls.append(shape) or once(shape, *rest)
     )
     draw("he_truncated", (100, 100), 100, 100, 0, "w")
     assert calls[0] == (100, 100)
