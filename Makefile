@@ -49,9 +49,10 @@ test-slow: $(VENV)/.dev ## run the tests that take minutes each
 certify: $(VENV)/.dev ## run what takes hours: full seeds, many kills, whole benchmarks; goes on where it was stopped
 	@$(BIN)/python tools/certify.py $(ARGS)
 
-lint: $(VENV)/.dev ## style
+lint: $(VENV)/.dev ## style, and which module may import which
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache
 
 types: $(VENV)/.dev ## types, strict above the waist
 	@$(BIN)/pyright

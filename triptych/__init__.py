@@ -1,3 +1,5 @@
 """One network, three engines, proved equal and compared fairly."""
 
-__version__ = "0.1.0"
+from .version import __version__
+
+__all__ = ["__version__"]

@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
+from ..version import __version__
 from ..core import files, registry
 from ..core.selection import EngineSpec
 from ..data.cache import cache_folder

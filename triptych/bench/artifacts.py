@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
+from ..version import __version__
 from ..errors import TriptychError
 from ..process import machine
 from ..training.run_folder import Run, read_events

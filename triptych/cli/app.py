@@ -154,7 +154,7 @@ def _foreseen(error: Exception) -> str | None:
 
 def _version(asked: bool) -> None:
     if asked:
-        from .. import __version__
+        from ..version import __version__
 
         print(f"triptych {__version__}")
         raise typer.Exit

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
+from ..version import __version__
 from ..core import files, metrics, registry, state
 from ..core.planner import BatchPlanner
 from ..core.state import State

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .. import __version__
+from ..version import __version__
 from ..core import files
 from ..core.state import State
 from ..errors import TriptychError, one_line
