@@ -36,7 +36,8 @@ MUTANTS = 100
 # A checkpoint after every block, so that a kill often comes in the middle of a write.
 TRAIN = """
 import sys
-from triptych import cli, observers
+from triptych.cli import app as cli
+from triptych.training import loggers as observers
 observers.EVERY = observers.RARELY = 0.0
 cli.main(sys.argv[1:])
 """

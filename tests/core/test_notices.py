@@ -11,7 +11,7 @@ from triptych.core import registry
 
 WRITES = """
 import os, sys
-from triptych import notices
+from triptych.core import notices
 with notices.left_out(("a notice",)):
     os.write(2, b"native: a notice, once\\nnative: an error\\n")
     print("python: a notice", file=sys.stderr)

@@ -56,12 +56,12 @@ def test_every_epoch_sees_every_sample_once_in_at_most_three_shapes(
     schedule = BatchPlanner(zoo.get("classic"), Recipe(epochs, batch, seed=seed), samples, block)
     plans = list(schedule.plans())
     assert sum(map(len, plans)) == schedule.steps
-    assert len({(len(p), None if p.order is None else p.order.shape[1]) for p in plans}) <= 3
-    assert {(len(p), None if p.order is None else p.order.shape[1]) for p in plans} == {
+    assert len({(len(p), None if p.indices is None else p.indices.shape[1]) for p in plans}) <= 3
+    assert {(len(p), None if p.indices is None else p.indices.shape[1]) for p in plans} == {
         (k, None if batch == "full" else b) for _, k, b in schedule.kinds()
     }
     if batch != "full":
-        rows = np.concatenate([p.order.ravel() for p in plans if p.order is not None])
+        rows = np.concatenate([p.indices.ravel() for p in plans if p.indices is not None])
         assert rows.dtype == np.int32
         for epoch in range(epochs):
             assert sorted(rows[epoch * samples : (epoch + 1) * samples]) == list(range(samples))

@@ -38,8 +38,8 @@ FORMATS = {
 READER = textwrap.dedent(
     """
     import json, resource, sys
-    from triptych import data
-    from triptych.data import Options
+    from triptych.data import registry as data
+    from triptych.data.reading import Options
     from triptych.errors import DataError
 
     answers = []

@@ -281,7 +281,7 @@ def test_what_cannot_be_had_is_said(monkeypatch):
     ):
         with pytest.raises(EngineError, match=says):
             call()
-    monkeypatch.setattr("triptych.core.engine.find_spec", lambda name: None)
+    monkeypatch.setattr("triptych.core.engine_info.find_spec", lambda name: None)
     with pytest.raises(EngineError, match=r"not installed: pip install 'triptych\[torch\]'"):
         registry.create("torch", NETWORK, recipe)
 

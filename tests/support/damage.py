@@ -102,7 +102,7 @@ try:
     resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
 except (ImportError, OSError, ValueError):
     pass
-from triptych import cli
+from triptych.cli import app as cli
 for line in sys.stdin:
     said, errors, status, trace = io.StringIO(), io.StringIO(), 0, ""
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(errors):

@@ -10,13 +10,13 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ..version import __version__
 from ..core import files, registry
 from ..core.selection import EngineSpec
 from ..data.cache import cache_folder
 from ..errors import TriptychError, counted
 from ..process import machine
 from ..spec.validation import check_whole
+from ..version import __version__
 from .proof import prove
 from .sampling import cases
 from .timer import Case, Stopwatch

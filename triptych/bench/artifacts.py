@@ -7,10 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..version import __version__
 from ..errors import TriptychError
 from ..process import machine
 from ..training.run_folder import Run, read_events
+from ..version import __version__
 from . import mistakes
 from .comparison import Comparison, Settings
 from .results import spread

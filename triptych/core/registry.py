@@ -10,14 +10,17 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ..errors import EngineError, suggest
-from ..spec.network import Network
-from ..spec.recipe import Recipe
 from . import notices
 from .devices import check_device
-from .engine import Engine, EngineInfo
-from .memory import check_memory
+from .engine_info import EngineInfo
+
+if TYPE_CHECKING:
+    from ..spec.network import Network
+    from ..spec.recipe import Recipe
+    from .engine import Engine
 
 BUILT_IN = ("numpy", "torch", "tensorflow", "jax")
 ENTRY_POINTS = "triptych.engines"
@@ -53,12 +56,12 @@ def entry(name: str) -> EngineInfo:
 
 def create(
     name: str,
-    network: Network,
-    recipe: Recipe,
+    network: "Network",
+    recipe: "Recipe",
     *,
     device: str = "cpu",
     backend: str | None = None,
-) -> Engine:
+) -> "Engine":
     """Import an engine and build it.
 
     Parameters
@@ -84,6 +87,8 @@ def create(
         )
     if not known.installed:
         raise EngineError(f"{known.label} is not installed: {known.install}")
+    from .memory import check_memory
+
     check_device(device)
     check_memory(network, recipe)
     module = _import_engine(known)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ..version import __version__
 from ..core import files, metrics, registry, state
 from ..core.planner import BatchPlanner
 from ..core.state import State
@@ -25,6 +24,7 @@ from ..spec.recipe import Recipe
 from ..spec.schedules import Timed
 from ..spec.titles import title
 from ..spec.validation import check_whole
+from ..version import __version__
 from . import checkpoint
 from .loggers import Checkpoint, CSVLog, Observer, TensorBoard
 from .loop import Position, Training, monitors_of, watched_for_best

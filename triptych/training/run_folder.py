@@ -15,13 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..version import __version__
 from ..core import files
 from ..core.state import State
 from ..errors import TriptychError, one_line
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from ..spec.validation import is_number
+from ..version import __version__
 from . import checkpoint
 
 RESULTS_SCHEMA = (

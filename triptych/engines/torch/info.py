@@ -1,6 +1,6 @@
 """What is known of the PyTorch engine before PyTorch is imported."""
 
-from ...core.engine import EngineInfo
+from ...core.engine_info import EngineInfo
 
 INFO = EngineInfo(
     name="torch",
