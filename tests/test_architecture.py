@@ -58,8 +58,8 @@ def test_the_package_imports_nothing_heavy():
     [
         ("--help", {"rich", "typer"}),
         ("train --help", {"rich", "typer"}),
-        ("show --network fast", {"numpy", "rich", "typer"}),
-        ("data list", {"numpy", "rich", "typer", "safetensors"}),
+        ("show --network fast", {"rich", "typer"}),
+        ("data list", {"numpy", "rich", "typer"}),
         ("train numpy --data digits --epochs 2", {"numpy", "rich", "typer", "safetensors"}),
         (
             "verify --data digits --engines torch --steps 2",
