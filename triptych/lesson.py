@@ -35,7 +35,6 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
-from .cli.options import data_line
 from .core import files, notices, registry, state
 from .core.planner import BatchPlanner
 from .data import registry as sources
@@ -204,7 +203,7 @@ def start(chosen: argparse.Namespace, kind: str, hidden: Sequence[int] = (10,)) 
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         sys.exit(2)
     seed_frameworks(chosen.seed)
-    print(data_line(dataset))
+    print(dataset.summary())
     print(training_line(lesson))
     return lesson
 

@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..data import registry as data
-from .options import data_line
 from .say import say
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ def load(console: Console, source: str | None, seed: int, options: "Options") ->
     """Load a data set, and say which it is and what was left out."""
     with Decoding(console) as progress:
         dataset = data.load(source, seed, options, progress.see)
-    say(console, data_line(dataset))
+    say(console, dataset.summary())
     more = len(dataset.left_out) - NAMED
     for line in [*dataset.left_out[:NAMED], *([f"… and {more:,} more"] if more > 0 else [])]:
         say(console, f"  left out: {line}", "yellow")

@@ -403,29 +403,6 @@ def engines_of(engines: str | None) -> list[str] | None:
     return names
 
 
-def data_line(dataset: "Dataset") -> str:
-    """Return the lines that say which data, how it was read where that needs a word, and what is in it."""
-    kind = _samples(dataset)
-    counts = f"{len(dataset.train):,} training and {len(dataset.test):,} test {kind}"
-    line = f"Data: {dataset.name}, {counts}, {len(dataset.classes)} classes ({dataset.source})."
-    if dataset.left_out:
-        verb = "is" if len(dataset.left_out) == 1 else "are"
-        line += f" {len(dataset.left_out):,} more cannot be read, and {verb} left out."
-    if dataset.name in ("digits", "mnist_test"):
-        line += " For the whole of MNIST: triptych data fetch mnist"
-    if dataset.notes:
-        line += f"\n  As read: {'; '.join(dataset.notes)}."
-    return f"{line}\n  In it: {dataset.plausibility()}."
-
-
-def _samples(dataset: "Dataset") -> str:
-    """Return what the samples are, and their size."""
-    h, w, c = dataset.shape
-    if dataset.table is None:
-        return f"images of {h}×{w}{f'×{c}' if c > 1 else ''}"
-    return f"rows of {c:,} feature{'s' * (c > 1)}, standardised by the training rows"
-
-
 def _json(path: Path) -> Any:
     from ..errors import SpecError
 

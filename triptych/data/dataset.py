@@ -123,6 +123,33 @@ class Dataset:
             "notes": list(self.notes),
         } | table
 
+    def summary(self) -> str:
+        """Return lines for a person: which data it is, how it was read, and what is in it."""
+        counts = f"{len(self.train):,} training and {len(self.test):,} test {self._samples()}"
+        line = f"Data: {self.name}, {counts}, {len(self.classes)} classes ({self.source})."
+        if self.left_out:
+            verb = "is" if len(self.left_out) == 1 else "are"
+            line += f" {len(self.left_out):,} more cannot be read, and {verb} left out."
+        if self.name in ("digits", "mnist_test"):
+            line += " For the whole of MNIST: triptych data fetch mnist"
+        if self.notes:
+            line += f"\n  As read: {'; '.join(self.notes)}."
+        return f"{line}\n  In it: {self.plausibility()}."
+
+    @property
+    def kind(self) -> str:
+        """What one sample is, in the plural: ``images``, or ``rows`` of a table."""
+        return "images" if self.table is None else "rows"
+
+    def _samples(self) -> str:
+        """Return what the samples are, and their size."""
+        height, width, channels = self.shape
+        if self.table is not None:
+            plural = "s" if channels > 1 else ""
+            return f"rows of {channels:,} feature{plural}, standardised by the training rows"
+        depth = f"×{channels}" if channels > 1 else ""
+        return f"images of {height}×{width}{depth}"
+
     def plausibility(self) -> str:
         """Return one line from which a person sees whether the data was read rightly.
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_iris
 from sklearn.preprocessing import StandardScaler
 
-from triptych.cli.options import data_line
 from triptych.data import registry as data
 from triptych.data.registry import Options
 from triptych.errors import DataError
@@ -284,7 +283,7 @@ def test_a_table_is_standardised_by_its_training_rows(tmp_path, kind: str):
     assert found.describe()["standardised"]["mean"] == table.mean.tolist()
     assert (
         "135 training and 15 test rows of 4 features, standardised by the training rows"
-        in data_line(found)
+        in found.summary()
     )
 
 
@@ -297,7 +296,7 @@ def test_constant_columns_and_other_numbers_of_a_table(tmp_path):
     )
     assert (found.train.images[..., 1] == 0).all()
     assert np.isfinite(found.train.images).all()
-    assert "1 constant column" in data_line(found)
+    assert "1 constant column" in found.summary()
     bad = csv_text(table, np.arange(40) % 2, ["y", "a", "b", "c"], form=repr).replace("0.1", "", 1)
     with pytest.raises(
         DataError, match=r"line 2, column 3 \('b'\): '' is not a number; fill it in"
@@ -634,7 +633,7 @@ def test_what_is_in_it_is_said(tmp_path, sample):
     x, y = sample[0].copy(), sample[1]
     x[y == 3] = 9
     np.savez(tmp_path / "t.npz", x_train=x[:-1], y_train=y[:-1], x_test=x, y_test=y)
-    said = data_line(data.load(str(tmp_path / "t.npz")))
+    said = data.load(str(tmp_path / "t.npz")).summary()
     mean = f"{x[:-1].mean():.4g}"
     assert (
         f"In it: pixels 0 to 255, mean {mean}; 10 images are blank (10 %); training samples of a class: 9 (9) to 10 (0)."
