@@ -16,6 +16,7 @@ from triptych.core import registry
 from triptych.core.selection import specs
 from triptych.data import registry as data
 from triptych.report import page as report_page
+from triptych.report.artifacts import illustrate
 from triptych.spec.recipe import Recipe
 from triptych.spec.zoo import get
 from triptych.training.run_folder import Run
@@ -67,7 +68,7 @@ def report(tmp_path_factory):
         pytest.MonkeyPatch.context() as patch
     ):  # a machine that is not calibrated, whatever this one is
         patch.setenv("TRIPTYCH_DATA", str(tmp_path_factory.mktemp("no-data")))
-        assert artifacts.illustrate(run.folder) is None
+        assert illustrate(run.folder) is None
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=run.folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/report.html"

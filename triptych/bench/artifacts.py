@@ -1,22 +1,19 @@
-"""What a comparison leaves in its run folder, beside the events: results, states, TensorBoard logs, figures, the report."""
+"""What a comparison writes into its run folder, in addition to the events: results, states, misclassified images."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from ..errors import TriptychError
 from ..process import machine
+from ..training import misclassified
 from ..training.run_folder import Run, read_events
 from ..version import __version__
-from . import mistakes
 from .comparison import Comparison, Settings
 from .results import spread
 
 BEGUN = "pace"  # the first event after which a run folder is worth keeping
-INSTALL = "No figures and no report: pip install 'triptych[report]', then: triptych report"
 
 
 @contextmanager
@@ -43,7 +40,9 @@ def save_states(run: Run, comparison: Comparison, prefix: str) -> None:
     predictions = {
         row.spec.key: row.predictions for row in comparison.live if row.predictions is not None
     }
-    mistakes.save(run.folder / f"{prefix}{mistakes.FILE}", comparison.dataset.test, predictions)
+    misclassified.save(
+        run.folder / f"{prefix}{misclassified.FILE}", comparison.dataset.test, predictions
+    )
     recipe, network = comparison.settings.recipe, comparison.settings.network
     provenance = {
         "triptych": __version__,
@@ -74,15 +73,3 @@ def save(run: Run, settings: Settings, results: list[dict[str, Any]]) -> None:
             "spread": spread(results) if len(results) > 1 else None,
         }
     )
-
-
-def illustrate(folder: Path) -> str | None:
-    """Write TensorBoard logs, figures and report.html from what is in a run folder; return what to install where that cannot be."""
-    if not all(map(find_spec, ("jinja2", "matplotlib", "tensorboardX"))):
-        return INSTALL
-    from ..report import figures, page, tensorboard
-
-    tensorboard.write(folder)
-    figures.write(folder)
-    page.write(folder)
-    return None

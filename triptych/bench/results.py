@@ -115,11 +115,6 @@ def _cpu_share(row: Row, rounds: set[int]) -> float | None:
     return float(np.median(shares)) if shares else None
 
 
-def milliseconds(seconds: float) -> str:
-    """Return a time in milliseconds, three digits, for a table."""
-    return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:,.0f}"
-
-
 def spread(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return each row's accuracy and speed over seeds: sample standard deviation, medians of medians."""
     found: dict[str, dict[str, Any]] = {}

@@ -65,7 +65,7 @@ def advise(
 def _table(console: "Console", advice: "Advice", batch: int) -> None:
     from ..advise.advice import COVERED
     from ..advise.model import SHARES
-    from ..bench.results import milliseconds
+    from ..report.units import milliseconds
     from .table import empty
 
     table = empty(f"batch {batch:,}", ["ms/step", f"{COVERED:.0%}", *SHARES])

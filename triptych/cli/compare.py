@@ -70,6 +70,7 @@ def compare(
     from ..core.selection import installed, specs
     from ..data import registry as sources
     from ..process.pool import Workers
+    from ..report.artifacts import illustrate
     from ..training.run_folder import Run
     from .loading import load
     from .say import announced, duration, say
@@ -150,7 +151,7 @@ def compare(
             if seeds > 1:
                 show_spread(console, results)
             with announced(console, "drawing the report"):
-                missing = artifacts.illustrate(run.folder)
+                missing = illustrate(run.folder)
     if missing:
         say(console, missing, "yellow")
     console.print(

@@ -19,9 +19,9 @@ def report(
     runs: Runs = Path("runs"),
 ) -> None:
     """Draw figures, TensorBoard logs and report.html again, from what is in a run folder."""
-    from ..bench.artifacts import illustrate
     from ..core import files
     from ..errors import TriptychError
+    from ..report.artifacts import illustrate
     from ..training.run_folder import newest, read_log, read_results
 
     folder = run or newest(runs)

@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..bench.results import FEWEST, milliseconds, spread
+from ..bench.results import FEWEST, spread
 from ..core.registry import entries
 from ..core.selection import EngineSpec
+from ..report.units import milliseconds
 from .say import say
 
 Row = dict[str, Any]

@@ -5,10 +5,10 @@ from typing import Any
 from ..advise import calibration, plot
 from ..advise.advice import Advisor
 from ..advise.workload import arithmetic
-from ..bench.mistakes import are_pictures
 from ..errors import TriptychError
 from ..spec.network import Network
 from ..spec.recipe import Recipe
+from ..training.misclassified import are_pictures
 from .colors import style
 
 Rows = dict[str, dict[str, str]]

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bench import mistakes
-from ..bench.results import milliseconds
 from ..core import files, registry
 from ..data.dataset import DIGITS
 from ..parity.float32 import PROBE_ROWS
@@ -19,12 +17,13 @@ from ..process.search_path import load_matplotlib
 from ..spec.layers import ReLU
 from ..spec.network import Network
 from ..spec.recipe import Recipe
-from ..training import checkpoint
+from ..training import checkpoint, misclassified
 from ..training.run_folder import read_log, read_results
 from . import crossover, slots
 from .answers import answers
 from .colors import style
 from .curves import POINTS, curves
+from .units import milliseconds
 
 ASSETS = Path(__file__).parent / "assets"
 UNITS = 16  # hidden units shown of each row
@@ -83,7 +82,7 @@ def write(folder: Path) -> Path:
         | {"key": key, "color": styles[key].css, "speed": "" if busy else _speed(row, reference)}
         for key, row in run["rows"].items()
     ]
-    pictures = mistakes.are_pictures(run["data"]["image"])
+    pictures = misclassified.are_pictures(run["data"]["image"])
     samples = "image" if pictures else "sample"
     step = [
         _interval(run["rows"][key], drawn_as[key], times)
@@ -138,7 +137,7 @@ def write(folder: Path) -> Path:
         apart=not all(series.get("faint") for series in drawn["apart"]["series"]),
         classes=classes,
         confusions=confusions,
-        mistakes=_mistakes(folder / f"{prefix}{mistakes.FILE}", run["rows"], classes),
+        mistakes=_mistakes(folder / f"{prefix}{misclassified.FILE}", run["rows"], classes),
         samples=samples,
         units=_units(folder, prefix, rows) if pictures else [],
         looks_for="what a hidden unit looks for"
@@ -404,7 +403,7 @@ def _confusions(rows: list[Row], classes: list[str]) -> list[dict[str, Any]]:
 
 def _mistakes(path: Path, rows: dict[str, Row], classes: list[str]) -> dict[str, Any] | None:
     """Return the misclassified images with their captions, or None where the run folder has no readable file of them."""
-    found = mistakes.load(path)
+    found = misclassified.load(path)
     if found is None or not _fits(found, rows, classes):
         return None
     images: list[dict[str, Any]] = []
@@ -430,7 +429,7 @@ def _mistakes(path: Path, rows: dict[str, Row], classes: list[str]) -> dict[str,
     }
 
 
-def _fits(found: mistakes.Mistakes, rows: dict[str, Row], classes: list[str]) -> bool:
+def _fits(found: misclassified.Mistakes, rows: dict[str, Row], classes: list[str]) -> bool:
     """Return whether all rows and classes of the misclassified images are those of the run."""
     labels = np.concatenate([found.labels, *found.predictions.values()])
     return set(found.predictions) <= set(rows) and bool(

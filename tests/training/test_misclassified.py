@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from support import made
 
-from triptych.bench import mistakes
 from triptych.core.split import Split
 from triptych.errors import TriptychError
 from triptych.report import page
+from triptych.training import misclassified
 
 
 @pytest.fixture
@@ -32,7 +32,9 @@ def wrong_at(split: Split, **places: list[int]) -> dict[str, np.ndarray]:
 
 
 def test_the_images_are_those_that_any_row_gets_wrong_and_disagreements_come_first(test_split):
-    found = mistakes.find(test_split, wrong_at(test_split, numpy=[3, 50, 70], torch=[3, 60, 70]))
+    found = misclassified.find(
+        test_split, wrong_at(test_split, numpy=[3, 50, 70], torch=[3, 60, 70])
+    )
     assert found.index.tolist() == [50, 60, 3, 70]
     assert found.wrong == 4
     assert np.array_equal(found.images, test_split.images[[50, 60, 3, 70]])
@@ -42,19 +44,19 @@ def test_the_images_are_those_that_any_row_gets_wrong_and_disagreements_come_fir
 
 
 def test_of_many_mistakes_the_first_are_kept_and_all_are_counted(test_split):
-    found = mistakes.find(
+    found = misclassified.find(
         test_split, wrong_at(test_split, numpy=list(range(90)), torch=list(range(89)))
     )
-    assert found.index.tolist() == [89, *range(mistakes.MOST_IMAGES - 1)]
+    assert found.index.tolist() == [89, *range(misclassified.MOST_IMAGES - 1)]
     assert found.wrong == 90
 
 
 def test_a_file_is_read_as_it_was_written(test_split, tmp_path):
     predictions = wrong_at(test_split, numpy=[1, 2], torch=[2])
-    mistakes.save(tmp_path / mistakes.FILE, test_split, predictions)
+    misclassified.save(tmp_path / misclassified.FILE, test_split, predictions)
     found, expected = (
-        mistakes.load(tmp_path / mistakes.FILE),
-        mistakes.find(test_split, predictions),
+        misclassified.load(tmp_path / misclassified.FILE),
+        misclassified.find(test_split, predictions),
     )
     assert found
     assert found.wrong == expected.wrong
@@ -66,21 +68,23 @@ def test_a_file_is_read_as_it_was_written(test_split, tmp_path):
 
 
 def test_without_mistakes_the_file_says_so(test_split, tmp_path):
-    mistakes.save(tmp_path / mistakes.FILE, test_split, wrong_at(test_split, numpy=[], torch=[]))
-    found = mistakes.load(tmp_path / mistakes.FILE)
+    misclassified.save(
+        tmp_path / misclassified.FILE, test_split, wrong_at(test_split, numpy=[], torch=[])
+    )
+    found = misclassified.load(tmp_path / misclassified.FILE)
     assert found
     assert (found.wrong, len(found.images)) == (0, 0)
 
 
 def test_rows_of_a_table_are_no_pictures(tmp_path):
     split = Split(np.zeros((5, 1, 1, 4), np.float32), np.zeros(5, np.int32))
-    mistakes.save(tmp_path / mistakes.FILE, split, {"numpy": np.ones(5, np.int32)})
-    assert mistakes.load(tmp_path / mistakes.FILE) is None
+    misclassified.save(tmp_path / misclassified.FILE, split, {"numpy": np.ones(5, np.int32)})
+    assert misclassified.load(tmp_path / misclassified.FILE) is None
 
 
 def test_large_images_are_thinned_and_floats_become_bytes():
     images = np.linspace(-1, 3, 2 * 200 * 100 * 3).reshape(2, 200, 100, 3).astype(np.float32)
-    found = mistakes.find(
+    found = misclassified.find(
         Split(images, np.array([0, 1], np.int32)), {"numpy": np.array([1, 0], np.int32)}
     )
     assert found.images.shape == (2, 50, 25, 3)
@@ -91,8 +95,8 @@ def test_large_images_are_thinned_and_floats_become_bytes():
 
 @pytest.mark.parametrize("damage", ["cut", "flipped header", "empty"])
 def test_a_damaged_file_is_refused_in_words(test_split, tmp_path, damage: str):
-    path = tmp_path / mistakes.FILE
-    mistakes.save(path, test_split, wrong_at(test_split, numpy=[1]))
+    path = tmp_path / misclassified.FILE
+    misclassified.save(path, test_split, wrong_at(test_split, numpy=[1]))
     whole = path.read_bytes()
     path.write_bytes(
         {"cut": whole[:-10], "flipped header": whole[:20] + b"\xff" + whole[21:], "empty": b""}[
@@ -100,7 +104,7 @@ def test_a_damaged_file_is_refused_in_words(test_split, tmp_path, damage: str):
         ]
     )
     with pytest.raises(TriptychError, match="damaged"):
-        mistakes.load(path)
+        misclassified.load(path)
 
 
 @pytest.fixture
@@ -118,8 +122,8 @@ def test_the_report_shows_each_image_and_frames_those_that_rows_see_differently(
     results, test_split, tmp_path
 ):
     folder = made.folder(tmp_path, results)
-    mistakes.save(
-        folder / mistakes.FILE,
+    misclassified.save(
+        folder / misclassified.FILE,
         test_split,
         wrong_at(test_split, numpy=[3, 50, 70], torch=[3, 60, 70]),
     )
@@ -146,10 +150,10 @@ def test_a_run_without_the_file_has_a_report_without_images(results, tmp_path):
 
 def test_a_damaged_file_is_named_by_the_report(results, tmp_path):
     folder = made.folder(tmp_path, results)
-    (folder / mistakes.FILE).write_bytes(b"nothing")
+    (folder / misclassified.FILE).write_bytes(b"nothing")
     with pytest.raises(
         TriptychError,
-        match=f"{mistakes.FILE}: not misclassified images that triptych wrote, or damaged",
+        match=f"{misclassified.FILE}: not misclassified images that triptych wrote, or damaged",
     ):
         page.write(folder)
 
@@ -157,5 +161,5 @@ def test_a_damaged_file_is_named_by_the_report(results, tmp_path):
 def test_labels_that_are_no_classes_of_the_run_are_not_shown(results, tmp_path):
     folder = made.folder(tmp_path, results)
     split = Split(np.zeros((2, 6, 6, 1), np.uint8), np.array([0, 12], np.int32))
-    mistakes.save(folder / mistakes.FILE, split, {"numpy": np.array([1, 1], np.int32)})
+    misclassified.save(folder / misclassified.FILE, split, {"numpy": np.array([1, 1], np.int32)})
     assert "Misclassified" not in page.write(folder).read_text(encoding="utf-8")
