@@ -6,7 +6,6 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
 from triptych.bench import statistics
-from triptych.bench.line_count import lines
 from triptych.core import metrics
 
 
@@ -49,11 +48,3 @@ def test_a_winner_is_named_only_where_there_is_one():
     same = drift * rng.normal(1, 0.05, 20)
     assert statistics.fastest({"a": a.tolist(), "b": same.tolist()}) is None
     assert statistics.fastest({"a": a.tolist()}) is None
-
-
-def test_code_is_counted_without_comments_and_docstrings(tmp_path):
-    file = tmp_path / "a.py"
-    file.write_text(
-        '"""Doc\nstring."""\n\n# comment\nx = """two\nlines"""\n\n\ndef f():\n    """Doc."""\n    return 1  # why\n'
-    )
-    assert lines(file) == 4

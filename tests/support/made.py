@@ -40,7 +40,6 @@ def row(engine: str, backend: str, **changes: Any) -> dict[str, Any]:
         "float32": {"verdict": "rounding", "error": 8.9e-7, "own": 8.7e-7, "factor": 1.01},
         "seconds": {"import": 1.0, "build": 0.2, "transfer": 0.01, "first_step": 1.5},
         "peak_bytes": 400 * 2**20,
-        "code_lines": 400,
         "blas": ["openblas 0.3.31 Haswell, 1 threads"],
         "accuracy": {"value": 0.95, "right": 171, "of": 180, "low": 0.91, "high": 0.97},
         "confusion": (18 * np.eye(10, dtype=int)).tolist(),

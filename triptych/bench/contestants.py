@@ -10,7 +10,6 @@ from ..core.selection import EngineSpec
 from ..parity.float32 import Rounding
 from ..parity.lockstep import Outcome
 from ..process.client import Remote, RemoteEngine
-from .line_count import engine_lines
 
 DISTURBED = 0.05  # of a block's wall time, used by the other workers meanwhile
 
@@ -117,7 +116,6 @@ class Row:
             else vars(self.rounding) | {"factor": self.rounding.factor},
             "seconds": self.timing,
             "peak_bytes": self.peak_bytes,
-            "code_lines": engine_lines(self.spec.engine),
             "blas": self.blas,
         }
 

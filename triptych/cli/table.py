@@ -25,7 +25,6 @@ EXPENDABLE = (
     "transfer",
     "build",
     "differ",
-    "code",
     "training",
     "float32",
 )
@@ -224,7 +223,6 @@ TABLES: dict[str, Columns] = {
         "peak memory": lambda row: (
             f"{row['peak_bytes'] / 2**20:,.0f} MB" if row["peak_bytes"] else "?"
         ),
-        "code": lambda row: f"{row['code_lines']} lines",
         "device": lambda row: escape(row["device"]),
     },
 }

@@ -97,7 +97,6 @@ def answers(results: dict[str, Any]) -> list[Answer]:
         found.append(Answer("NumPy runs pure Python loops", measured))
     found += [
         _in_words("Memory use (described in words)", rows, _memory),
-        _in_words("Ease of use (described in words)", rows, _code),
         _in_words("GPU support (not measured)", rows, _argued("gpu")),
         _in_words("Debugging (not measured)", rows, _argued("debugging")),
         _in_words("Scalability (not measured)", rows, _argued("scalability")),
@@ -133,10 +132,6 @@ def _memory(row: Row) -> str:
         if row["peak_bytes"]
         else "not available on this system"
     )
-
-
-def _code(row: Row) -> str:
-    return f"{row['code_lines']:,} lines of engine code"
 
 
 def _argued(key: str) -> Callable[[Row], str]:
