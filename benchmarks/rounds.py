@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Iterator
 
-from triptych.bench.contestants import Block, Row, remote_of, valid_rounds
+from triptych.bench.contestants import Row, remote_of, valid_rounds
 from triptych.bench.load import Watch
-from triptych.bench.rounds import IDLE_SECONDS, MOST_ROUNDS
+from triptych.bench.rounds import IDLE_SECONDS, MOST_ROUNDS, Block
 from triptych.errors import EngineError
 from triptych.process import machine
 

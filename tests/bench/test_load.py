@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from triptych.bench import load, rounds
+from triptych.bench import load, timing
 from triptych.bench.comparison import Comparison, Settings
-from triptych.bench.contestants import Block, Row, valid_rounds
+from triptych.bench.contestants import Row, valid_rounds
 from triptych.bench.results import FEWEST, counted_rounds, notes
+from triptych.bench.rounds import Block
 from triptych.core import registry
 from triptych.core.selection import EngineSpec, specs
 from triptych.spec import zoo
@@ -103,10 +104,10 @@ def waited(
         now[0] += seconds
         return looks.pop(0)
 
-    monkeypatch.setattr(rounds.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(load, "others_now", look)
     events = []
-    going = rounds._calm(busy, ROUNDS - 1)
+    going = timing._calm(busy, ROUNDS - 1)
     while True:
         try:
             events.append(next(going))

@@ -12,4 +12,4 @@ def numpy_alone(monkeypatch):
         "benchmarks.contestants.ours", lambda all_backends=False: [EngineSpec("numpy", "eager")]
     )
     monkeypatch.setattr("benchmarks.memory.ours", lambda: [EngineSpec("numpy", "eager")])
-    monkeypatch.setattr("triptych.bench.contestants.DISTURBED", 100.0)
+    monkeypatch.setattr("triptych.bench.rounds.LARGEST_DISTURBANCE", 100.0)

@@ -22,7 +22,7 @@ from ..process.client import Remote, WorkerDied
 from ..process.pool import Workers
 from ..spec.network import Network
 from ..spec.recipe import Recipe
-from . import load, proof, rounds
+from . import load, proof, timing
 from .contestants import (
     Row,
     described,
@@ -64,7 +64,7 @@ class Settings:
     rows: list[EngineSpec]
     threads: int = 1
     device: str = "cpu"
-    patience: float = rounds.PATIENCE_SECONDS
+    patience: float = timing.PATIENCE_SECONDS
 
 
 class Comparison:
@@ -116,7 +116,7 @@ class Comparison:
             yield from proof.float64(self)
             if self.settings.recipe.dtype == "float32" and len(self.live) > 1:
                 yield from proof.float32(self)
-            yield from rounds.train(self)
+            yield from timing.train(self)
             yield {"type": "result", "result": result(self)}
         finally:
             for remote in [self._witness, *(row.remote for row in self.rows)]:

@@ -10,29 +10,8 @@ from ..core.selection import EngineSpec
 from ..parity.float32 import Rounding
 from ..parity.lockstep import Outcome
 from ..process.client import Remote, RemoteEngine
-
-DISTURBED = 0.05  # of a block's wall time, used by the other workers meanwhile
-
-
-@dataclass(frozen=True)
-class Block:
-    """One timed block.
-
-    Attributes
-    ----------
-    round : int
-    seconds : float
-        Wall time of one step, in seconds.
-    cpu_share : float
-        Processor time over wall time: about 1 for one thread that was not kept waiting.
-    disturbance : float
-        Processor time the other workers used meanwhile, over the block's wall time.
-    """
-
-    round: int
-    seconds: float
-    cpu_share: float
-    disturbance: float
+from . import rounds
+from .rounds import Block
 
 
 @dataclass
@@ -143,11 +122,8 @@ def _outcome(outcome: Outcome | None) -> dict[str, Any] | None:
 
 
 def valid_rounds(rows: list[Row]) -> set[int]:
-    """Return the rounds in which every row was timed and none was disturbed by the others for more than 5 %."""
-    rounds = [
-        {block.round for block in row.blocks if block.disturbance <= DISTURBED} for row in rows
-    ]
-    return set.intersection(*rounds) if rounds else set()
+    """Return the rounds in which every row was timed and none was disturbed by another one."""
+    return rounds.valid_rounds({row.spec.key: row.blocks for row in rows})
 
 
 def engine_of(row: Row) -> RemoteEngine:
