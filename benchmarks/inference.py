@@ -10,7 +10,7 @@ import numpy as np
 from triptych.bench.contestants import Row, engine_of, remote_of
 from triptych.errors import EngineError
 from triptych.parity.divergence import BOUND, first_divergence
-from triptych.parity.float32 import FACTOR, judge
+from triptych.parity.float32 import LARGEST_FACTOR, StepErrors, judge_float32
 from triptych.spec.network import Network
 from triptych.spec.recipe import Recipe
 
@@ -21,7 +21,7 @@ from .rounds import compete
 from .timing import Settings, Timing
 from .training import images
 
-SAID = f"float64 logits equal to {BOUND:g}; float32 logits within {FACTOR:g} times NumPy's rounding"
+SAID = f"float64 logits equal to {BOUND:g}; float32 logits within {LARGEST_FACTOR:g} times NumPy's rounding"
 PROVED = 64  # images
 BLOCK_SECONDS = 0.05  # of everyone, so that nobody's clock is too coarse
 
@@ -91,7 +91,7 @@ def _prove(rows: list[Row], job: Job) -> None:
             raise EngineError(f"{row.spec.label} computes something else: {difference}")
         error = float(np.linalg.norm(found["float32"] - truths["float64"]))
         own.append(error)
-        row.rounding = judge([error], own[:1], proved=True)
+        row.rounding = judge_float32([StepErrors(error, own[0])], proved=True)
 
     attempt(rows, proof)
 

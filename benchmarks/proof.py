@@ -15,7 +15,7 @@ from triptych.core.split import Split
 from triptych.core.state import State
 from triptych.errors import EngineError
 from triptych.parity.divergence import BOUND, first_divergence
-from triptych.parity.float32 import FACTOR, judge
+from triptych.parity.float32 import LARGEST_FACTOR, StepErrors, judge_float32
 from triptych.process.client import RemoteEngine
 from triptych.spec.layers import Dropout
 from triptych.spec.network import Network
@@ -29,7 +29,10 @@ from .progress import progress
 STEPS = (
     3  # made one after the other in float64; and as many, each from the first weights, in float32
 )
-SAID = f"float64 weights equal to {BOUND:g} after {STEPS} steps, nothing dropped; float32 steps within {FACTOR:g} times NumPy's rounding"
+SAID = (
+    f"float64 weights equal to {BOUND:g} after {STEPS} steps, nothing dropped; "
+    f"float32 steps within {LARGEST_FACTOR:g} times NumPy's rounding"
+)
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,8 @@ class _Truth:
 def _prove(row: Row, job: Job, truth: _Truth) -> None:
     if difference := first_divergence(truth.reached, walked(row, job), BOUND, "update"):
         raise EngineError(f"{row.spec.label} computes something else: {difference}")
-    row.rounding = judge(truth.errors(changes(row, job, "float32")), truth.own, proved=True)
+    errors = truth.errors(changes(row, job, "float32"))
+    row.rounding = judge_float32(map(StepErrors, errors, truth.own), proved=True)
 
 
 def walked(row: Row, job: Job) -> State:

@@ -199,7 +199,7 @@ def walked(name: str, backend: str, few: Split, how: Augmentation = ALL) -> lock
     schedule, start = BatchPlanner(network, recipe, len(few)), state.initial(network, recipe)
     *_, outcome = lockstep.walk(reference, candidate, few, islice(schedule.singles(), 5), start)
     if outcome.equal:
-        outcome = lockstep.blocks(candidate, few, schedule, start)
+        outcome = lockstep.check_blocks_equal_single_steps(candidate, few, schedule, start)
     return outcome
 
 

@@ -10,7 +10,7 @@ from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
 from triptych.engines.numpy.scratch.crew import threads
 from triptych.errors import EngineError
-from triptych.parity.divergence import figures
+from triptych.parity.divergence import relative_errors
 from triptych.parity.specimens import SPECIMENS
 from triptych.spec import zoo
 from triptych.spec.layers import Conv2D, Dense, Dropout, Flatten
@@ -164,7 +164,7 @@ def test_the_rate_of_each_step_is_obeyed(name, backend, few: Split):
     engine.run(data, changing)
     reference, _, _ = build("numpy", "eager", "sgd")
     reference.run(reference.upload(few), changing)
-    assert max(figures(reference.state(), engine.state(), "update").values()) < 1e-13
+    assert max(relative_errors(reference.state(), engine.state(), "update").values()) < 1e-13
 
 
 @pytest.mark.parametrize(("name", "backend"), rows())
@@ -333,4 +333,4 @@ def test_names_and_sizes_that_no_framework_stumbles_over(name: str, backend: str
         engine.run(engine.upload(split), plan)
         engine.wait()
         ends.append(engine.state())
-    assert max(figures(*ends, "update").values()) < 1e-13
+    assert max(relative_errors(*ends, "update").values()) < 1e-13

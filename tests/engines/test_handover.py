@@ -10,7 +10,7 @@ from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
 from triptych.data import registry as data
 from triptych.parity import lockstep
-from triptych.parity.divergence import figures
+from triptych.parity.divergence import relative_errors
 from triptych.spec import zoo
 from triptych.spec.augmentation import Augmentation
 from triptych.spec.optimizers import SHORTHANDS, optimizer
@@ -69,7 +69,7 @@ def test_in_every_direction_it_ends_where_numpy_alone_ends(network: str, chosen:
         for after in NAMES:
             if before != after:
                 found = advance(own[after], plans, halfway[before], BEFORE, plans.steps)
-                apart = figures(alone, found)
+                apart = relative_errors(alone, found)
                 assert max(apart.values()) <= 1e-11, (before, after, apart)
 
 
@@ -80,7 +80,7 @@ def test_with_batch_norm_the_step_after_the_hand_over_is_numpys(chosen: str):
     plans = schedule("lenet-bn", chosen)
     start, rule = (
         state.initial(plans.network, plans.recipe),
-        lockstep.rule(plans.network, plans.recipe),
+        lockstep.Tolerances.of(plans.network, plans.recipe),
     )
     own = {name: registry.create(name, plans.network, plans.recipe) for name in NAMES}
     for before in NAMES:
@@ -93,7 +93,7 @@ def test_with_batch_norm_the_step_after_the_hand_over_is_numpys(chosen: str):
         ends["numpy"] = advance(own["numpy"], plans, halfway, BEFORE, BEFORE + 1)
         for after, found in ends.items():
             outcome = lockstep.Outcome()
-            assert outcome.see(ends["numpy"], found, rule, "update"), (
+            assert outcome.compare(ends["numpy"], found, rule, "update"), (
                 before,
                 after,
                 str(outcome.divergence),
@@ -112,5 +112,5 @@ def test_what_is_not_handed_over_is_missed(lost: str):
     for name in halfway:
         if (lost == "step") == (name == "step") and state.kind(name) != "weights":
             halfway[name] = start[name]
-    apart = figures(alone, advance(other, plans, halfway, BEFORE, plans.steps))
+    apart = relative_errors(alone, advance(other, plans, halfway, BEFORE, plans.steps))
     assert max(apart.values()) > 1e-4

@@ -7,7 +7,7 @@ from triptych.core import registry, state
 from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
-from triptych.parity.divergence import figures
+from triptych.parity.divergence import relative_errors
 from triptych.spec import zoo
 from triptych.spec.layers import Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
 from triptych.spec.network import Network
@@ -38,7 +38,7 @@ def apart(
     """Return how far loss and gradients of a full batch are from NumPy's in float64, relative to the largest."""
     exact, other = (Recipe(1, dtype=d, seed=5) for d in ("float64", dtype))
     found = state.cast(traced(name, split, network, other, backend), "float64")
-    return max(figures(traced("numpy", split, network, exact), found).values())
+    return max(relative_errors(traced("numpy", split, network, exact), found).values())
 
 
 class TestTorch:

@@ -90,7 +90,7 @@ def walked(tooth: Mutation) -> lockstep.Outcome:
         few(),
         islice(schedule.singles(), STEPS),
         start,
-        lockstep.rule(network, recipe),
+        lockstep.Tolerances.of(network, recipe),
     )
     return outcome
 

@@ -21,7 +21,7 @@ from triptych.core.split import Split
 from triptych.core.state import State
 from triptych.data.dataset import Dataset
 from triptych.parity import float32, lockstep
-from triptych.parity.divergence import figures
+from triptych.parity.divergence import relative_errors
 from triptych.spec.optimizers import SHORTHANDS, optimizer
 from triptych.spec.recipe import Recipe
 
@@ -43,7 +43,7 @@ def schedule(chosen: str) -> BatchPlanner:
 
 def checked(engine: Any, chosen: str) -> lockstep.Outcome:
     start = state.initial(NETWORK, trained(chosen))
-    return lockstep.blocks(engine, split(), schedule(chosen), start)
+    return lockstep.check_blocks_equal_single_steps(engine, split(), schedule(chosen), start)
 
 
 @cache
@@ -331,7 +331,7 @@ def test_rounding_grows_as_in_one_step(digits: Dataset):
     """A first kernel one unit in the last place away: at the plan's own rates the runs part, at gentle ones they do not."""
     recipe = Recipe(1, 64, optimizer("sgd"), dtype="float64")
     start = state.initial(NETWORK, recipe)
-    twin = float32.twins(start, 0)[0]
+    twin = float32.perturbed_starts(start, 0)[0]
     planner = BatchPlanner(NETWORK, recipe, len(digits.train), 64)
     plans = [planner.plan(*span) for span in planner.kinds()]
     engine = registry.create("numpy", NETWORK, recipe)
@@ -345,7 +345,7 @@ def test_rounding_grows_as_in_one_step(digits: Dataset):
         return state.without(engine.state(), NETWORK.zero_gradient_parameters)
 
     def apart(plans: list[Plan]) -> float:
-        return max(figures(after(plans, start), after(plans, twin), "update").values())
+        return max(relative_errors(after(plans, start), after(plans, twin), "update").values())
 
     one = apart([plans[0][:1]])
     assert apart(lockstep.gentle(plans)) < 10 * one
@@ -384,5 +384,7 @@ def test_only_networks_that_amplify_are_run_at_other_rates(network: str, own: bo
     recipe = trained("sgd")
     engine = Seen(registry.create("numpy", described, recipe), planned(lambda plan: plan))
     planner = BatchPlanner(described, recipe, len(split()), 64)
-    assert lockstep.blocks(engine, split(), planner, state.initial(described, recipe)).equal
+    assert lockstep.check_blocks_equal_single_steps(
+        engine, split(), planner, state.initial(described, recipe)
+    ).equal
     assert np.array_equal(engine.rates, next(planner.plans()).rates) == own

@@ -79,7 +79,11 @@ def test_a_smaller_last_batch_divided_by_the_usual_size_is_caught():
         (with_function(updates.LOSS, updates.by_nominal), False),
     ):
         *_, found = lockstep.walk(
-            Numpy(network, recipe), mistake(Numpy)(network, recipe), few(), schedule.proof(2), start
+            Numpy(network, recipe),
+            mistake(Numpy)(network, recipe),
+            few(),
+            lockstep.proof_plans(schedule, 2),
+            start,
         )
         assert found.equal == equal
     assert found.divergence
@@ -117,7 +121,11 @@ stale_mask = with_plan(
 def test_k_steps_at_once_that_are_not_k_single_steps(mistake):
     network, recipe = zoo.get("regularized"), Recipe(1, 64, optimizer("sgd"), dtype="float64")
     schedule, start = BatchPlanner(network, recipe, len(few()), 3), state.initial(network, recipe)
-    assert lockstep.blocks(Numpy(network, recipe), few(), schedule, start).equal
-    found = lockstep.blocks(mistake(Numpy)(network, recipe), few(), schedule, start)
+    assert lockstep.check_blocks_equal_single_steps(
+        Numpy(network, recipe), few(), schedule, start
+    ).equal
+    found = lockstep.check_blocks_equal_single_steps(
+        mistake(Numpy)(network, recipe), few(), schedule, start
+    )
     assert found.divergence
     assert found.largest > 1e-11

@@ -8,7 +8,7 @@ from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
 from triptych.core.state import State
 from triptych.parity import lockstep
-from triptych.parity.divergence import figures, first_divergence
+from triptych.parity.divergence import first_divergence, relative_errors
 from triptych.spec import zoo
 from triptych.spec.optimizers import optimizer
 from triptych.spec.recipe import Recipe
@@ -31,17 +31,17 @@ STATE = {
 def test_a_figure_is_over_the_largest_of_its_kind():
     other = TRACE | {"gradient/hidden/kernel": np.array([1e-3, 2e-3 + 1e-6])}
     assert (
-        figures(TRACE, other)["gradients"]
+        relative_errors(TRACE, other)["gradients"]
         == np.abs(other["gradient/hidden/kernel"][1] - 2e-3) / 10.0
     )
-    assert figures(TRACE, TRACE) == {
+    assert relative_errors(TRACE, TRACE) == {
         "output/hidden": 0,
         "output/output": 0,
         "loss": 0,
         "gradients": 0,
     }
     # a layer that is called "output" is not the stage of that name
-    assert figures(STATE, STATE, "update") == {"weights": 0, "m": 0, "step": 0}
+    assert relative_errors(STATE, STATE, "update") == {"weights": 0, "m": 0, "step": 0}
 
 
 def test_the_first_divergence_is_the_first_in_order_of_computation():
@@ -75,7 +75,9 @@ def test_shape_then_dtype_then_value():
         found = first_divergence(STATE, STATE | {"output/kernel": changed}, 1e-11, "update")
         assert found
         assert (found.why, found.stage, found.layer) == (why, "update", "output")
-        assert figures(STATE, STATE | {"output/kernel": changed}, "update")["weights"] > 1e-11
+        assert (
+            relative_errors(STATE, STATE | {"output/kernel": changed}, "update")["weights"] > 1e-11
+        )
 
 
 def test_a_loss_is_an_array_without_axes():
@@ -100,7 +102,7 @@ def test_missing_and_extra_arrays_fail():
     found = first_divergence(STATE, less, 1e-11, "update")
     assert found
     assert (found.name, found.why) == ("output/bias", "missing")
-    assert figures(STATE, less, "update")["weights"] == np.inf
+    assert relative_errors(STATE, less, "update")["weights"] == np.inf
     found = first_divergence(less, STATE, 1e-11, "update")
     assert found
     assert (found.name, found.why) == ("output/bias", "missing")
@@ -121,7 +123,7 @@ def test_gradients_that_are_rounding_as_a_whole_are_equal():
     noise = gradients(8.7e-18, -5e-18)
     assert first_divergence(noise, gradients(0.0, 3e-18), 1e-11) is None
     assert first_divergence(gradients(0.0, 0.0), noise, 1e-11) is None
-    assert figures(noise, gradients(0.0, 3e-18))["gradients"] <= 1e-11
+    assert relative_errors(noise, gradients(0.0, 3e-18))["gradients"] <= 1e-11
     slots = {
         "output/bias/m": noise["gradient/output/bias"],
         "output/bias/v": np.array([7.6e-35, 2.5e-35]),
@@ -138,7 +140,7 @@ def test_small_gradients_that_are_wrong_are_found():
         (gradients(0.0, 0.0), gradients(0.0, 3e-16)),
     ):
         assert first_divergence(right, wrong, 1e-11)
-        assert figures(right, wrong)["gradients"] > 1e-11
+        assert relative_errors(right, wrong)["gradients"] > 1e-11
     squares = {"output/bias/v": np.array([1e-12, 4e-14])}
     assert first_divergence(
         squares, {"output/bias/v": np.array([1e-12, 4e-14 + 1e-21])}, 1e-11, "update"
@@ -161,7 +163,9 @@ def test_images_without_a_pixel_in_equal_classes_are_proved_equal(chosen: str):
     start = state.initial(network, recipe)
     own, other = (registry.create(name, network, recipe) for name in ("numpy", "torch"))
     steps = BatchPlanner(network, recipe, len(black), 1).singles()
-    *_, outcome = lockstep.walk(own, other, black, steps, start, lockstep.rule(network, recipe))
+    *_, outcome = lockstep.walk(
+        own, other, black, steps, start, lockstep.Tolerances.of(network, recipe)
+    )
     assert outcome.equal, str(outcome.divergence)
     assert outcome.steps == 5
 
@@ -173,4 +177,4 @@ def test_a_reference_that_is_not_finite_is_equal_to_nothing():
             found = first_divergence(reference, candidate, 1e-11)
             assert found
             assert found.why == "not finite"
-            assert figures(reference, candidate)["output/output"] == np.inf
+            assert relative_errors(reference, candidate)["output/output"] == np.inf

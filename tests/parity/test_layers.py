@@ -87,14 +87,19 @@ def test_every_layer_with_every_optimizer(
         if specimen.amplifies_rounding
         else STEPS
     )
-    schedule, rule = BatchPlanner(specimen, recipe, len(few), 3), lockstep.rule(specimen, recipe)
+    schedule, rule = (
+        BatchPlanner(specimen, recipe, len(few), 3),
+        lockstep.Tolerances.of(specimen, recipe),
+    )
     reference, candidate = (
         recorded(specimen, recipe),
         registry.create(name, specimen, recipe, backend=backend),
     )
     reference.at = 0
     start = state.initial(specimen, recipe)
-    *_, outcome = lockstep.walk(reference, candidate, few, schedule.proof(steps), start, rule)
+    *_, outcome = lockstep.walk(
+        reference, candidate, few, lockstep.proof_plans(schedule, steps), start, rule
+    )
     assert outcome.divergence is None, str(outcome.divergence)
     assert outcome.steps == steps
     assert outcome.worst.keys() >= {
@@ -107,7 +112,7 @@ def test_every_layer_with_every_optimizer(
     assert max(figure for kind, figure in outcome.worst.items() if kind != "weights") <= BOUND
     assert outcome.worst["weights"] <= rule.weights
     if chosen == "momentum":
-        blocks = lockstep.blocks(candidate, few, schedule, start)
+        blocks = lockstep.check_blocks_equal_single_steps(candidate, few, schedule, start)
         assert blocks.divergence is None, str(blocks.divergence)
         assert blocks.steps == 3 + 2 + 1  # a whole block, the rest of the epoch, the single sample
 

@@ -32,7 +32,9 @@ def proof(name: str, backend: str, network, recipe, digits: Dataset, steps: int)
     )
     plans = islice((step for plan in schedule.plans() for step in plan.single()), steps)
     *_, outcome = lockstep.walk(reference, candidate, digits.train, plans, start)
-    return outcome, lockstep.blocks(candidate, digits.train, schedule, start)
+    return outcome, lockstep.check_blocks_equal_single_steps(
+        candidate, digits.train, schedule, start
+    )
 
 
 CASES = [
@@ -98,12 +100,11 @@ def verdict(
         BatchPlanner(network, recipe, len(digits.train)),
         state.initial(network, recipe),
     )
-    reference, yardstick = (registry.create("numpy", network, recipe) for _ in range(2))
+    reference = registry.create("numpy", network, recipe)
     exact = registry.create("numpy", network, Recipe(3, 64, optimizer(chosen), dtype="float64"))
-    own = float32.shared_steps(reference, exact, yardstick, digits.train, schedule, start)
-    errors = float32.shared_steps(reference, exact, candidate, digits.train, schedule, start)
+    errors = list(float32.step_errors(reference, exact, candidate, digits.train, schedule, start))
     assert len(errors) == float32.STEPS == 16
-    return float32.judge(errors, own, proved)
+    return float32.judge_float32(errors, proved=proved)
 
 
 @pytest.mark.parametrize(("name", "backend"), rows(slow=False))
@@ -141,10 +142,27 @@ def test_reduced_precision_is_told_from_rounding_and_from_a_formula(digits: Data
     assert verdict(Cut(network, recipe), digits, network, "adam", proved=False).verdict == "formula"
 
 
+def test_the_reference_follows_its_run_as_a_second_numpy_engine_steps_from_its_states(
+    digits: Dataset,
+):
+    """The reference's own next step is NumPy's float32 step from the state that is shared."""
+    network = zoo.get("custom")
+    recipe = Recipe(3, 64, optimizer("adam"))
+    planner = BatchPlanner(network, recipe, len(digits.train))
+    start = state.initial(network, recipe)
+    reference, second = (registry.create("numpy", network, recipe) for _ in range(2))
+    exact = registry.create("numpy", network, replace(recipe, dtype="float64"))
+    for stride in (0, 1, 4):
+        for step in float32.step_errors(
+            reference, exact, second, digits.train, planner, start, steps=5, stride=stride
+        ):
+            assert step.row == step.reference > 0
+
+
 def test_twins_are_one_unit_in_the_last_place_away():
     network, recipe = zoo.get("classic"), Recipe()
     start = state.initial(network, recipe)
-    twins = float32.twins(start, 0)
+    twins = float32.perturbed_starts(start, 0)
     assert len(twins) == 3
     for twin in twins:
         a, b = start["hidden/kernel"], twin["hidden/kernel"]
@@ -172,11 +190,15 @@ def test_sign_flips_are_counted():
 
 
 def test_what_is_not_finite_is_not_judged():
-    assert float32.judge([1e-6], [np.inf], proved=False).verdict == "diverged"
-    assert float32.judge([np.inf], [1e-6], proved=True).verdict == "precision"
-    assert float32.judge([0.0], [0.0], proved=True).verdict == "rounding"
+    def verdict_on(row: float, reference: float, *, proved: bool) -> str:
+        errors = [float32.StepErrors(row, reference)]
+        return float32.judge_float32(errors, proved=proved).verdict
+
+    assert verdict_on(1e-6, np.inf, proved=False) == "diverged"
+    assert verdict_on(np.inf, 1e-6, proved=True) == "precision"
+    assert verdict_on(0.0, 0.0, proved=True) == "rounding"
     a = {"l/kernel": np.ones(3), "l/bias": np.array([np.nan])}
-    assert np.isnan(float32.apart(a, a))
+    assert np.isnan(float32.largest_weight_difference(a, a))
 
 
 def test_only_a_backend_that_says_so_may_be_imprecise_and_in_nothing_else():

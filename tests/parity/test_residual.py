@@ -34,7 +34,7 @@ def test_each_step_is_equal(network: str, samples: int, name: str, backend: str,
     few = Split(digits.train.images[:samples], digits.train.labels[:samples])
     described, recipe = zoo.get(network), Recipe(1, 8, optimizer("nesterov"), dtype="float64")
     few = few if described.input_shape == zoo.GREY else coloured(few)
-    rule = lockstep.rule(described, recipe)
+    rule = lockstep.Tolerances.of(described, recipe)
     assert rule.amplifies_rounding
     reference, candidate = (
         registry.create("numpy", described, recipe),

@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from ..core import state
-from ..parity import float32
+from ..parity.float32 import LARGEST_FACTOR, Rounding, judge_float32, step_errors
 from ..process.client import Remote
 from ..spec import zoo
 from .timer import Case, Stopwatch
@@ -14,26 +14,35 @@ CASE = Case.of(zoo.dense("proof", [128, 64]), 64)
 
 
 def prove(watch: Stopwatch) -> Iterator[tuple[str, str | None]]:
-    """Judge every row's steps by `triptych.parity.float32`; yield its key, and why it is not proved, or None."""
-    split, schedule, start = (
-        watch.split(CASE),
-        CASE.schedule(1),
-        state.initial(CASE.network, CASE.recipe),
-    )
+    """Judge the float32 steps of every row.
+
+    Yields
+    ------
+    tuple of (str, str or None)
+        The key of the row, and why it is not proved, or None if it is.
+    """
+    split = watch.split(CASE)
+    planner = CASE.schedule(1)
+    start = state.initial(CASE.network, CASE.recipe)
     with closing(Remote("numpy", "eager")) as numpy:
         numpy.greet()
-        reference, own = (
-            numpy.build(name, CASE.network, CASE.recipe) for name in ("reference", "own")
-        )
+        reference = numpy.build("reference", CASE.network, CASE.recipe)
         exact = numpy.build("exact", CASE.network, replace(CASE.recipe, dtype="float64"))
-        yardstick = float32.shared_steps(reference, exact, own, split, schedule, start)
         for timer in watch.timers:
-            errors: list[float] | None = None
+            rounding: Rounding | None = None
             with timer.reckoned():
-                errors = float32.shared_steps(
-                    reference, exact, timer.build(CASE), split, schedule, start
-                )
-            if errors:
-                found = float32.judge(errors, yardstick, True)
-                far = f"its float32 steps are {found.factor:.1f} times as far from the exact ones as NumPy's own; at most 4 is rounding"
-                yield timer.spec.key, None if found.verdict == "rounding" else far
+                engine = timer.build(CASE)
+                errors = step_errors(reference, exact, engine, split, planner, start)
+                rounding = judge_float32(errors, proved=True)
+            if rounding:
+                yield timer.spec.key, _reason(rounding)
+
+
+def _reason(rounding: Rounding) -> str | None:
+    """Return why a row is not proved, or None if it is."""
+    if rounding.verdict == "rounding":
+        return None
+    return (
+        f"the error of its float32 steps is {rounding.factor:.1f} times NumPy's; "
+        f"at most {LARGEST_FACTOR:g} is rounding"
+    )

@@ -90,9 +90,7 @@ class Row:
             "as_announced": self.as_announced,
             "float64": _outcome(self.walked),
             "blocks": _outcome(self.blocked),
-            "float32": None
-            if not self.rounding
-            else vars(self.rounding) | {"factor": self.rounding.factor},
+            "float32": self.rounding.to_json() if self.rounding else None,
             "seconds": self.timing,
             "peak_bytes": self.peak_bytes,
             "blas": self.blas,

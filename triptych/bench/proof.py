@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..core import state
 from ..parity import lockstep
 from ..parity.divergence import BOUND
-from ..parity.float32 import STEPS, each_shared_step, judge
+from ..parity.float32 import STEPS, StepErrors, judge_float32, step_errors
 from .contestants import Row, engine_of, remote_of
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ def float64(comparison: "Comparison") -> Iterator[dict[str, Any]]:
     start = state.initial(comparison.settings.network, recipe)
     schedule = replace(comparison.schedule, recipe=recipe)
     reference = comparison.witness.build("reference", comparison.settings.network, recipe)
-    steps, rule = (
-        list(schedule.proof(PROOF_STEPS)),
-        lockstep.rule(comparison.settings.network, recipe),
+    steps, tolerances = (
+        list(lockstep.proof_plans(schedule, PROOF_STEPS)),
+        lockstep.Tolerances.of(comparison.settings.network, recipe),
     )
     if len(comparison.live) < 2:
         steps = []  # there is nothing to compare NumPy with; what is left is the check of K steps
@@ -32,12 +32,14 @@ def float64(comparison: "Comparison") -> Iterator[dict[str, Any]]:
     def prove(row: Row) -> Iterator[dict[str, Any]]:
         engine = remote_of(row).build("exact", comparison.settings.network, recipe)
         for row.walked in lockstep.walk(
-            reference, engine, comparison.dataset.train, steps, start, rule
+            reference, engine, comparison.dataset.train, steps, start, tolerances
         ):
             if steps:
                 yield _progress(row, "float64", row.walked.steps, len(steps))
         yield {"type": "checking", "row": row.spec.key, "steps": schedule.block_steps}
-        row.blocked = lockstep.blocks(engine, comparison.dataset.train, schedule, start)
+        row.blocked = lockstep.check_blocks_equal_single_steps(
+            engine, comparison.dataset.train, schedule, start
+        )
         engine.drop()
 
     for row in comparison.live:
@@ -62,7 +64,8 @@ def float32(comparison: "Comparison") -> Iterator[dict[str, Any]]:
     exact = comparison.witness.build(
         "exact", comparison.settings.network, replace(recipe, dtype="float64")
     )
-    start, errors = state.initial(comparison.settings.network, recipe), dict[str, list[float]]()
+    start = state.initial(comparison.settings.network, recipe)
+    errors: dict[str, list[StepErrors]] = {}
     schedule = replace(comparison.schedule, recipe=recipe)
     free = (
         comparison.settings.recipe.random == "free"
@@ -75,10 +78,10 @@ def float32(comparison: "Comparison") -> Iterator[dict[str, Any]]:
             else engine_of(row)
         )
         errors[row.spec.key] = []
-        for error in each_shared_step(
+        for step in step_errors(
             reference, exact, engine, comparison.dataset.train, schedule, start
         ):
-            errors[row.spec.key].append(error)
+            errors[row.spec.key].append(step)
             yield _progress(row, "float32", len(errors[row.spec.key]), STEPS)
         if free:
             engine.drop()
@@ -88,11 +91,10 @@ def float32(comparison: "Comparison") -> Iterator[dict[str, Any]]:
         yield from comparison.attempt_events(row, judge_row(row))
         if not row.failed:
             proved = row.unproved is None
-            row.rounding = judge(
-                errors[row.spec.key], errors[comparison.reference.spec.key], proved
-            )
-            figures = vars(row.rounding) | {"factor": row.rounding.factor}
-            yield {"type": "float32", "row": row.spec.key, "errors": errors[row.spec.key]} | figures
+            steps = errors[row.spec.key]
+            row.rounding = judge_float32(steps, proved=proved)
+            figures = {"errors": [step.row for step in steps]} | row.rounding.to_json()
+            yield {"type": "float32", "row": row.spec.key} | figures
     reference.drop()
     exact.drop()
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core import metrics
-from ..parity.float32 import apart
+from ..parity.float32 import largest_weight_difference
 from ..process import machine
 from ..spec.titles import title
 from . import load
@@ -54,7 +54,9 @@ def result(comparison: "Comparison") -> dict[str, Any]:
             },
             "confusion": metrics.confusion(row.predictions, labels, classes).tolist(),
             "differing_predictions": int((row.predictions != reference.predictions).sum()),
-            "weights_apart": apart(comparison.states[reference.spec.key], comparison.states[key]),
+            "weights_apart": largest_weight_difference(
+                comparison.states[reference.spec.key], comparison.states[key]
+            ),
             "loss": row.losses[-1],
             "training_seconds": step.median * comparison.schedule.steps if step else None,
             "step": step.to_json() | {"unstable": step.unstable, "rounds": len(times[key])}

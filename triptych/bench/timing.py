@@ -46,7 +46,11 @@ def train(comparison: "Comparison") -> Iterator[Event]:
         "parameters": network.parameter_count,
     }
     # Twins show what one unit in the last place does. Where each engine draws its own masks there is nothing to show.
-    nudged = float32.twins(comparison.start, recipe.seed) if recipe.random == "matched" else []
+    nudged = (
+        float32.perturbed_starts(comparison.start, recipe.seed)
+        if recipe.random == "matched"
+        else []
+    )
     twins = [comparison.witness.build(f"twin{i}", network, recipe) for i in range(len(nudged))]
     for twin, weights in zip(twins, nudged, strict=True):
         twin.upload(comparison.dataset.train)
@@ -205,18 +209,20 @@ def _evaluate(comparison: "Comparison", step: int, twins: list[RemoteEngine]) ->
         comparison.dataset.train.digest,
         comparison.dataset.test.labels,
     )
-    probe = comparison.schedule.probe(float32.PROBE_ROWS)
-    looks: dict[str, float32.Look] = {}
+    probe = float32.probe_plan(comparison.schedule)
+    looks: dict[str, float32.Snapshot] = {}
     rows: dict[str, dict[str, float]] = {}
 
     def see(row: Row) -> None:
         predicted = metrics.predictions(engine_of(row).logits(row.test))
-        looks[row.spec.key] = float32.look(engine_of(row), row.train, probe)
+        looks[row.spec.key] = float32.take_snapshot(engine_of(row), row.train, probe)
         rows[row.spec.key] = {"accuracy": metrics.accuracy(predicted, labels)}
 
     yield from comparison.each(see)
     own = looks[comparison.reference.spec.key]
     for row in comparison.live[1:]:
-        rows[row.spec.key] |= float32.drift(network, own, looks[row.spec.key])
-    beside = [float32.drift(network, own, float32.look(twin, train, probe)) for twin in twins]
+        drift = float32.measure_drift(network, own, looks[row.spec.key])
+        rows[row.spec.key] |= drift.to_json()
+    snapshots = [float32.take_snapshot(twin, train, probe) for twin in twins]
+    beside = [float32.measure_drift(network, own, twin).to_json() for twin in snapshots]
     yield {"type": "evaluation", "step": step, "rows": rows, "twins": beside}

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from .plan import Plan
 Span = tuple[int, int, int]  # first step, number of steps, batch size
 
 PLAN_BYTES = 32 * 2**20  # the largest a plan may be
-PROBED = 16 * 2**20  # numbers that a probe may come to
 
 
 @dataclass(frozen=True)
@@ -89,13 +87,6 @@ class BatchPlanner:
     def singles(self) -> Iterator[Plan]:
         """Yield every step of the run as a plan of its own."""
         return (step for plan in self.plans() for step in plan.single())
-
-    def proof(self, steps: int) -> Iterator[Plan]:
-        """Yield the first `steps` steps one by one, and then the smaller last batch where they did not reach it."""
-        yield from islice(self.singles(), steps)
-        *_, (start, count, batch) = self.kinds()
-        if batch != self.batch and start >= steps:
-            yield self.plan(start, count, batch)
 
     def groups(self, steps: int) -> Iterator[list[Span]]:
         """Yield the spans of the run in groups of at least `steps` steps, the last one excepted."""
@@ -174,17 +165,3 @@ class BatchPlanner:
                     (batch, *shape), layer.rate, self.recipe.seed, layer.name, start + k
                 )
         return masks
-
-    def probe(self, rows: int) -> Plan:
-        """Return a one-step plan over the first `rows` samples, all masks open, as they are: for looking, not for training.
-
-        Fewer where the outputs of all layers would be more than 16 million numbers.
-        """
-        outputs = sum(int(np.prod(place.output_shape)) for place in self.network.places)
-        rows = min(rows, self.samples, max(16, PROBED // outputs))
-        indices = np.arange(rows, dtype=np.int32)[None]
-        masks = {
-            layer.name: np.ones((1, rows, *shape), np.bool_)
-            for layer, shape in self.network.dropouts
-        }
-        return Plan(np.zeros(1), indices, masks)

@@ -1,18 +1,21 @@
-"""Two sets of named arrays: how far apart they are, kind by kind, and where they first part.
+"""Compare two sets of named arrays: how much they differ, kind by kind, and where they first differ.
 
-A figure is the largest |difference| over all arrays of a kind, over the largest |reference| of that kind. The kinds are
-weights, each slot by name, gradients, the loss, and each layer's output by itself. Where a kind is rounding as a whole,
-it is measured against the smallest scale that means anything (`FLOORS`).
+The relative error of a kind is the largest |difference| over all of its arrays, divided by the
+largest |reference value| of that kind. The kinds are the weights, each optimizer slot by name, the
+gradients, the loss, and the output of each single layer. A kind that consists of rounding only is
+measured against the smallest scale that is meaningful for it (`FLOORS`).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from ..core.state import State
 from ..core.state import kind as state_kind
 
-BOUND = 1e-11  # float64, at every step of a whole run
+BOUND = 1e-11  # on relative errors in float64, at every step of a whole run
 
 # A gradient at the logits is a mean of differences of probabilities, and a probability is known to
 # one unit in the last place of 1. If the true gradient is zero, what is computed is that rounding,
@@ -30,22 +33,22 @@ FLOORS = {
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where two implementations first part.
+    """The first array in which two implementations differ.
 
     Attributes
     ----------
     stage : str
-        ``initial state``, ``output``, ``loss``, ``gradient`` or ``update``: the part of the step.
+        The part of the step: ``initial state``, ``output``, ``loss``, ``gradient`` or ``update``.
     layer : str
-        The layer, or ``-`` where it is none's.
+        The layer that the array belongs to, or ``-`` if it belongs to none.
     name : str
-        The array.
+        The name of the array.
     index : tuple of int
-        The element that differs most; empty where shape or dtype differ.
+        The element that differs most; empty if the shapes or dtypes differ.
     reference, candidate : str
         Both values, or both shapes or dtypes.
     error : float
-        The relative difference; inf for NaN, infinity, or a missing array.
+        The relative error; inf for NaN, infinity, or a missing array.
     why : str
         ``missing``, ``shape``, ``dtype``, ``not finite`` or ``value``.
     """
@@ -60,29 +63,69 @@ class Divergence:
     why: str
 
     def __str__(self) -> str:
-        at = f"[{', '.join(map(str, self.index))}]" if self.index else ""
-        of = f" ({self.error:.1e} of the largest)" if self.why == "value" else f" ({self.why})"
-        where = f"{self.stage}, layer {self.layer}" if self.layer != "-" else self.stage
+        where = self.stage if self.layer == "-" else f"{self.stage}, layer {self.layer}"
+        element = f"[{', '.join(map(str, self.index))}]" if self.index else ""
+        reason = f"{self.error:.1e} of the largest" if self.why == "value" else self.why
         return (
-            f"{where}: {self.name}{at} is {self.candidate}, the reference has {self.reference}{of}"
+            f"{where}: {self.name}{element} is {self.candidate}, "
+            f"the reference has {self.reference} ({reason})"
         )
 
 
-def figures(reference: State, candidate: State, stage: str | None = None) -> dict[str, float]:
-    """Return the figure of every kind; inf where an array is missing, misshapen or not finite.
+class ArrayError(NamedTuple):
+    """How much one array differs.
+
+    Attributes
+    ----------
+    name : str
+        The name of the array.
+    kind : str
+        The kind that the array belongs to.
+    error : float
+        The array's largest |difference| over the largest |reference value| of its kind; inf if the
+        array is missing, has another shape or dtype, or is not finite.
+    """
+
+    name: str
+    kind: str
+    error: float
+
+
+def array_errors(
+    reference: State, candidate: State, stage: str | None = None
+) -> Iterator[ArrayError]:
+    """Yield the relative error of every array of the reference, in order.
 
     Parameters
     ----------
     reference, candidate : dict of str to ndarray
+        Two states or two traces.
     stage : str, optional
         As in `first_divergence`.
     """
     scales = _scales(reference, stage)
-    gaps = dict.fromkeys(scales, 0.0)
     for name, expected in reference.items():
-        kind = _address(name, stage)[2]
-        gaps[kind] = max(gaps[kind], _gap(expected, candidate.get(name)))
-    return {kind: _ratio(gap, scales[kind]) for kind, gap in gaps.items()}
+        kind = _locate(name, stage).kind
+        gap = _largest_difference(expected, candidate.get(name))
+        yield ArrayError(name, kind, _ratio(gap, scales[kind]))
+
+
+def relative_errors(
+    reference: State, candidate: State, stage: str | None = None
+) -> dict[str, float]:
+    """Return the relative error of every kind.
+
+    Parameters
+    ----------
+    reference, candidate : dict of str to ndarray
+        Two states or two traces.
+    stage : str, optional
+        As in `first_divergence`.
+    """
+    errors: dict[str, float] = {}
+    for _, kind, error in array_errors(reference, candidate, stage):
+        errors[kind] = max(error, errors.get(kind, 0.0))
+    return errors
 
 
 def first_divergence(
@@ -94,92 +137,126 @@ def first_divergence(
     weights: float | None = None,
     shifted: frozenset[str] = frozenset(),
 ) -> Divergence | None:
-    """Walk the reference in order; return the first array that is out of bound, or None.
+    """Compare the arrays in order and return the first that exceeds its bound, or None.
 
-    Each comparison asserts shape, then dtype, then value.
+    Each array is compared in shape, then in dtype, then in value.
 
     Parameters
     ----------
     reference, candidate : dict of str to ndarray
+        Two states or two traces.
     bound : float
-        On the figure of the array's kind.
+        The bound on the relative error.
     stage : str, optional
-        The stage that two *states* belong to; without it the arrays are *traces*, whose names tell.
+        The stage that two *states* belong to. If it is None, the arrays are *traces*, whose names
+        contain the stage.
     weights : float, optional
-        The bound on weights, where it is another.
+        The bound on weights, if it differs from `bound`.
     shifted : frozenset of str
-        Names of the arrays to which the bound on weights applies, too.
+        Names of further arrays to which the bound on weights applies.
     """
     scales = _scales(reference, stage)
-    for name in [*reference, *(name for name in candidate if name not in reference)]:
-        expected, found = reference.get(name), candidate.get(name)
-        own, layer, kind = _address(name, stage)
-        if expected is None or found is None:
-            shapes = ["not there" if a is None else str(a.shape) for a in (expected, found)]
-            return Divergence(own, layer, name, (), shapes[0], shapes[1], np.inf, "missing")
-        if found.shape != expected.shape:
-            return Divergence(
-                own, layer, name, (), str(expected.shape), str(found.shape), np.inf, "shape"
-            )
-        if found.dtype != expected.dtype:
-            return Divergence(
-                own, layer, name, (), str(expected.dtype), str(found.dtype), np.inf, "dtype"
-            )
-        error = _ratio(_gap(expected, found), scales[kind])
+    added = [name for name in candidate if name not in reference]
+    for name in [*reference, *added]:
+        place = _locate(name, stage)
         limit = bound
-        if weights is not None and (kind == "weights" or name in shifted):
+        if weights is not None and (place.kind == "weights" or name in shifted):
             limit = weights
+        expected = reference.get(name)
+        actual = candidate.get(name)
+        divergence = _compare_types(place, name, expected, actual)
+        if divergence:
+            return divergence
+        assert expected is not None
+        assert actual is not None
+        error = _ratio(_largest_difference(expected, actual), scales[place.kind])
         if not error <= limit:
-            with np.errstate(invalid="ignore"):
-                difference = np.abs(found.astype(np.float64) - expected)
-            difference = np.where(np.isfinite(difference), difference, np.inf)
-            index = tuple(
-                int(i) for i in np.unravel_index(int(np.argmax(difference)), difference.shape)
-            )
-            why = "value" if np.isfinite(error) else "not finite"
-            return Divergence(
-                own,
-                layer,
-                name,
-                index,
-                f"{expected[index]:.17g}",
-                f"{found[index]:.17g}",
-                error,
-                why,
-            )
+            return _value_divergence(place, name, expected, actual, error)
     return None
 
 
-def _address(name: str, stage: str | None) -> tuple[str, str, str]:
-    """Return (stage, layer, kind) of an array: of a state where a stage is given, of a trace otherwise."""
+class _Place(NamedTuple):
+    """The part of a step that an array belongs to."""
+
+    stage: str
+    layer: str
+    kind: str
+
+
+def _locate(name: str, stage: str | None) -> _Place:
+    """Return the place of an array of a state (if a stage is given) or of a trace."""
     head, _, rest = name.partition("/")
     if stage:
-        return stage, head if rest else "-", state_kind(name)
+        return _Place(stage, head if rest else "-", state_kind(name))
     if head == "output":
-        return "output", rest, name
+        return _Place("output", rest, name)
     if head == "gradient":
-        return "gradient", rest.partition("/")[0], "gradients"
-    return name, "-", name
+        return _Place("gradient", rest.partition("/")[0], "gradients")
+    return _Place(name, "-", name)
+
+
+def _compare_types(
+    place: _Place, name: str, expected: np.ndarray | None, actual: np.ndarray | None
+) -> Divergence | None:
+    """Return the divergence of two arrays whose presence, shape or dtype differs, or None."""
+
+    def divergence(reference: str, candidate: str, why: str) -> Divergence:
+        return Divergence(place.stage, place.layer, name, (), reference, candidate, np.inf, why)
+
+    if expected is None or actual is None:
+        shapes = ["not there" if a is None else str(a.shape) for a in (expected, actual)]
+        return divergence(shapes[0], shapes[1], "missing")
+    if actual.shape != expected.shape:
+        return divergence(str(expected.shape), str(actual.shape), "shape")
+    if actual.dtype != expected.dtype:
+        return divergence(str(expected.dtype), str(actual.dtype), "dtype")
+    return None
+
+
+def _value_divergence(
+    place: _Place, name: str, expected: np.ndarray, actual: np.ndarray, error: float
+) -> Divergence:
+    """Return the divergence of two arrays of one shape and dtype, at the element that differs most."""
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(actual.astype(np.float64) - expected)
+    difference = np.where(np.isfinite(difference), difference, np.inf)
+    largest = np.unravel_index(int(np.argmax(difference)), difference.shape)
+    index = tuple(int(i) for i in largest)
+    return Divergence(
+        place.stage,
+        place.layer,
+        name,
+        index,
+        f"{expected[index]:.17g}",
+        f"{actual[index]:.17g}",
+        error,
+        "value" if np.isfinite(error) else "not finite",
+    )
 
 
 def _scales(reference: State, stage: str | None) -> dict[str, float]:
+    """Return the number by which the differences of each kind are divided."""
     scales: dict[str, float] = {}
     for name, expected in reference.items():
-        kind = _address(name, stage)[2]
+        kind = _locate(name, stage).kind
         least = FLOORS.get(kind, 0.0) / BOUND
         scales[kind] = max(scales.get(kind, least), float(np.abs(expected).max(initial=0)))
     return scales
 
 
-def _gap(expected: np.ndarray, found: np.ndarray | None) -> float:
-    if found is None or found.shape != expected.shape or found.dtype != expected.dtype:
+def _largest_difference(expected: np.ndarray, actual: np.ndarray | None) -> float:
+    """Return the largest |difference|; inf if the arrays cannot be compared or are not finite."""
+    if actual is None or actual.shape != expected.shape or actual.dtype != expected.dtype:
         return np.inf
-    if not (np.isfinite(found).all() and np.isfinite(expected).all()):
+    if not (np.isfinite(actual).all() and np.isfinite(expected).all()):
         return np.inf
-    return float(np.abs(found.astype(np.float64) - expected).max(initial=0))
+    return float(np.abs(actual.astype(np.float64) - expected).max(initial=0))
 
 
-def _ratio(gap: float, scale: float) -> float:
-    if not np.isfinite(gap):
+def _ratio(difference: float, scale: float) -> float:
+    """Return difference/scale; 0 for 0/0."""
+    if difference == 0:
+        return 0.0
+    if scale == 0 or not np.isfinite(difference):
         return np.inf
-    return 0.0 if gap == 0 else gap / scale if scale > 0 else np.inf
+    return difference / scale

@@ -1,12 +1,15 @@
-"""The float32 verdict: one step at a time from a shared state, judged against the float64 step.
+"""The float32 verdict: single steps from shared states, judged against the same steps in float64.
 
-Whole float32 trajectories may part through a single ReLU sign flip, so no tolerance on them means anything. From a
-shared state nothing accumulates: the error of a step is ‖Δw - Δw₆₄‖ / ‖Δw₆₄‖, with Δw₆₄ the NumPy engine's float64 step.
+Whole float32 trajectories may diverge through the flip of a single ReLU sign, so a tolerance on them
+has no meaning. From a shared state nothing accumulates: the error of a step is
+‖Δw - Δw₆₄‖ / ‖Δw₆₄‖, where Δw is the change of the weights and Δw₆₄ the change in NumPy's float64
+step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,114 +23,197 @@ from ..core.state import State, cast, weights, without
 from ..spec.layers import ReLU
 from ..spec.network import Network
 
-STEPS = 16
-FACTOR = 4.0  # how much worse than NumPy's own float32 error a correct engine may be
+STEPS = 16  # that are judged
+STRIDE = 4  # steps of the reference from one judged step to the next
+LARGEST_FACTOR = 4.0  # between the error of a correct engine and NumPy's float32 error
 
 PROBE_ROWS = 1_000  # samples on which ReLU signs are compared
+LARGEST_PROBE = 16 * 2**20  # numbers, in the outputs of all layers together
 
 Verdict = Literal["rounding", "precision", "formula", "diverged"]
 
 
+class StepErrors(NamedTuple):
+    """The errors of one judged step.
+
+    Attributes
+    ----------
+    row : float
+        ‖Δw - Δw₆₄‖ / ‖Δw₆₄‖ of the engine that is judged.
+    reference : float
+        The same of NumPy's float32 engine.
+    """
+
+    row: float
+    reference: float
+
+
 @dataclass(frozen=True)
 class Rounding:
-    """One row's float32 verdict.
+    """The float32 verdict on one row.
 
     Attributes
     ----------
     verdict : str
-        ``rounding``: the median error is at most 4 times the NumPy float32 engine's own. Otherwise ``precision`` where
-        the row's float64 proof holds (TF32, bf16), ``formula`` where it does not. ``diverged``: the float64 steps are not
-        finite, so that there is nothing to judge by.
-    error, own : float
-        Median error of the row, and of the NumPy float32 engine, over 16 steps.
+        ``rounding``: the median error is at most 4 times that of the NumPy float32 engine.
+        Otherwise ``precision`` if the row's float64 proof holds (the row computes in TF32 or
+        bfloat16), ``formula`` if it does not. ``diverged``: the float64 steps are not finite, so
+        that there is nothing to judge by.
+    error : float
+        The row's median error over the judged steps.
+    reference_error : float
+        The median error of the NumPy float32 engine.
     """
 
     verdict: Verdict
     error: float
-    own: float
+    reference_error: float
 
     @property
     def factor(self) -> float:
-        return 1.0 if self.error == self.own else self.error / self.own if self.own else np.inf
+        """The row's median error over NumPy's."""
+        if self.error == self.reference_error:
+            return 1.0
+        return self.error / self.reference_error if self.reference_error else np.inf
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict under the names that it has in run folders."""
+        return {
+            "verdict": self.verdict,
+            "error": self.error,
+            "own": self.reference_error,
+            "factor": self.factor,
+        }
 
 
-def shared_steps(
+def judge_float32(errors: Iterable[StepErrors], *, proved: bool) -> Rounding:
+    """Return the verdict on one row.
+
+    Parameters
+    ----------
+    errors : iterable of StepErrors
+        From `step_errors`.
+    proved : bool
+        Whether the row's float64 proof holds.
+    """
+    rows, references = zip(*errors, strict=True)
+    error = float(np.median(rows))
+    reference_error = float(np.median(references))
+    if not np.isfinite(reference_error):
+        return Rounding("diverged", error, reference_error)
+    if error <= LARGEST_FACTOR * reference_error:
+        return Rounding("rounding", error, reference_error)
+    return Rounding("precision" if proved else "formula", error, reference_error)
+
+
+def step_errors(
     reference: Engine,
     exact: Engine,
     row: Engine,
     split: Split,
-    schedule: BatchPlanner,
+    planner: BatchPlanner,
     start: State,
-    stride: int = 4,
-) -> list[float]:
-    """Follow the reference's own float32 run; at 16 steps of it let the row make one step from its state.
+    *,
+    steps: int = STEPS,
+    stride: int = STRIDE,
+) -> Iterator[StepErrors]:
+    """Follow the reference's float32 run and let the row make single steps from its states.
 
     Parameters
     ----------
     reference, exact : Engine
         The NumPy engine in float32 and in float64.
     row : Engine
-        In float32; may be another NumPy engine, whose errors are the yardstick.
+        The engine that is judged, in float32.
     split : Split
-    schedule : BatchPlanner
-        Of the float32 recipe; begins again where the run is shorter than 16 strides.
+        The training data.
+    planner : BatchPlanner
+        The planner of the float32 run. The run is repeated if it is too short.
     start : State
+        The state before the first step, in float32.
+    steps : int
+        The number of steps that are judged.
     stride : int
-        Steps of the reference between two looks.
+        Steps of the reference from one judged step to the next. If it is 0, every judged step
+        starts from `start`.
 
-    Returns
-    -------
-    list of float
-        ‖Δw - Δw₆₄‖ / ‖Δw₆₄‖ at each of the 16 steps.
+    Yields
+    ------
+    StepErrors
+        As soon as each step is judged.
     """
-    return list(each_shared_step(reference, exact, row, split, schedule, start, stride))
-
-
-def each_shared_step(
-    reference: Engine,
-    exact: Engine,
-    row: Engine,
-    split: Split,
-    schedule: BatchPlanner,
-    start: State,
-    stride: int = 4,
-) -> Iterator[float]:
-    """Yield the errors of `shared_steps` one after the other, as they are measured."""
-    own, finely, data = reference.upload(split), exact.upload(split), row.upload(split)
+    reference_data = reference.upload(split)
+    exact_data = exact.upload(split)
+    row_data = row.upload(split)
+    uncompared = planner.network.zero_gradient_parameters
+    plans = _repeated_steps(planner)
     reference.load(start)
-    steps = cycle_of(schedule)
-    for _ in range(STEPS):
-        step, here = next(steps), reference.state()
-        exact.load(cast(here, "float64"))
-        exact.run(finely, step)
-        row.load(here)
-        row.run(data, step)
-        uncompared = schedule.network.zero_gradient_parameters
-        yield _error(
-            _change(here, row.state(), uncompared), _change(here, exact.state(), uncompared)
+    for _ in range(steps):
+        before = reference.state()
+        plan = next(plans)
+        exact.load(cast(before, "float64"))
+        exact.run(exact_data, plan)
+        row.load(before)
+        row.run(row_data, plan)
+        # The reference's own next step is the step of NumPy's float32 engine from this state.
+        reference.run(reference_data, plan)
+        truth = _change(before, exact.state(), uncompared)
+        yield StepErrors(
+            _error(_change(before, row.state(), uncompared), truth),
+            _error(_change(before, reference.state(), uncompared), truth),
         )
-        for onward in [step, *(next(steps) for _ in range(stride - 1))]:
-            reference.run(own, onward)
+        if stride == 0:
+            reference.load(start)
+        for onward in islice(plans, max(0, stride - 1)):
+            reference.run(reference_data, onward)
     for engine in (reference, exact, row):
         engine.wait()
 
 
-def judge(errors: list[float], own: list[float], proved: bool) -> Rounding:
-    """Return the verdict on one row from its errors, NumPy's own, and whether its float64 proof holds."""
-    mine, numpy = float(np.median(errors)), float(np.median(own))
-    if not np.isfinite(numpy):
-        return Rounding("diverged", mine, numpy)
-    return Rounding(
-        "rounding" if mine <= FACTOR * numpy else "precision" if proved else "formula", mine, numpy
-    )
+def _repeated_steps(planner: BatchPlanner) -> Iterator[Plan]:
+    """Yield the steps of a run one by one, again and again."""
+    while True:
+        yield from planner.singles()
 
 
-def twins(start: State, seed: int) -> list[State]:
-    """Return three copies of a state whose first kernel is one unit in the last place away: up, down, and mixed."""
+def _change(before: State, after: State, uncompared: frozenset[str]) -> NDArray[np.float64]:
+    """Return the change of all compared weights as one vector."""
+    old = without(weights(before), uncompared)
+    changes = [
+        (after[name].astype(np.float64) - array.astype(np.float64)).ravel()
+        for name, array in old.items()
+    ]
+    return np.concatenate(changes)
+
+
+def _error(change: NDArray[Any], truth: NDArray[Any]) -> float:
+    """Return ‖change - truth‖/‖truth‖: 0 if both are zero, inf if either is not finite."""
+    difference = float(np.linalg.norm(change - truth))
+    size = float(np.linalg.norm(truth))
+    if not (np.isfinite(difference) and np.isfinite(size)):
+        return np.inf
+    if difference == 0:
+        return 0.0
+    return difference / size if size else np.inf
+
+
+def perturbed_starts(start: State, seed: int) -> list[State]:
+    """Return three copies of a state whose first kernel is moved by one unit in the last place.
+
+    It is moved up, down, and in a random direction for each element.
+
+    Parameters
+    ----------
+    start : State
+        The state to perturb.
+    seed : int
+        Decides the random directions.
+    """
     first = next(iter(start))
     kernel = start[first]
-    mixed = (bits(kernel.size, seed, "twins") & np.uint64(1)).astype(bool).reshape(kernel.shape)
-    targets = (np.inf, -np.inf, np.where(mixed, np.inf, -np.inf))
+    # The key is part of the recorded results of earlier versions.
+    upward = (bits(kernel.size, seed, "twins") & np.uint64(1)).astype(bool).reshape(kernel.shape)
+    targets = (np.inf, -np.inf, np.where(upward, np.inf, -np.inf))
     return [
         start | {first: np.nextafter(kernel, np.asarray(target, kernel.dtype))}
         for target in targets
@@ -135,65 +221,81 @@ def twins(start: State, seed: int) -> list[State]:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is compared of an engine between two steps: its weights, and the ReLU outputs of a probe."""
+class Snapshot:
+    """What is compared of an engine between two steps of a run.
+
+    Attributes
+    ----------
+    state : State
+        The engine's state.
+    trace : State
+        What it computes of the probe (`probe_plan`).
+    """
 
     state: State
     trace: State
 
 
-def look(engine: Engine, data: DeviceSplit, probe: Plan) -> Look:
-    """Return an engine's weights and what it computes of the probe."""
-    return Look(engine.state(), engine.trace(data, probe))
+class Drift(NamedTuple):
+    """How far an engine is from the reference at one step of a free run.
 
-
-def drift(network: Network, reference: Look, other: Look) -> dict[str, float]:
-    """Return how far an engine is from the reference now.
-
-    Returns
-    -------
-    dict
-        ``apart``, the largest |difference| of a weight, and ``flips``, how many ReLU outputs of the probe are on the
-        other side of zero.
+    Attributes
+    ----------
+    weights : float
+        The largest |difference| of any weight.
+    sign_flips : int
+        The number of ReLU outputs of the probe that are on the other side of zero.
     """
-    return {
-        "apart": apart(reference.state, other.state),
-        "flips": sign_flips(network, reference.trace, other.trace),
-    }
+
+    weights: float
+    sign_flips: int
+
+    def to_json(self) -> dict[str, float]:
+        """Return the drift under the names that it has in run folders."""
+        return {"apart": self.weights, "flips": self.sign_flips}
 
 
-def apart(a: State, b: State) -> float:
-    """Return the largest |difference| of any weight."""
-    mine, other = weights(a), weights(b)
-    return float(
-        np.max([np.abs(mine[name] - other[name]).max() for name in mine])
-    )  # NaN where any is
+def probe_plan(planner: BatchPlanner, rows: int = PROBE_ROWS) -> Plan:
+    """Return a plan for tracing, not for training: one step with all dropout masks open.
+
+    Parameters
+    ----------
+    planner : BatchPlanner
+        The planner of the run.
+    rows : int
+        The number of samples, the first of the split. Fewer are used if the outputs of all layers
+        would be more than 16 million numbers.
+    """
+    network = planner.network
+    outputs = sum(int(np.prod(place.output_shape)) for place in network.places)
+    rows = min(rows, planner.samples, max(16, LARGEST_PROBE // outputs))
+    indices = np.arange(rows, dtype=np.int32)[None]
+    masks = {layer.name: np.ones((1, rows, *shape), np.bool_) for layer, shape in network.dropouts}
+    return Plan(np.zeros(1), indices, masks)
 
 
-def sign_flips(network: Network, a: State, b: State) -> int:
-    """Return how many ReLU outputs of two traces are on different sides of zero."""
-    relus = [
-        f"output/{place.layer.name}" for place in network.places if isinstance(place.layer, ReLU)
-    ]
-    return sum(int(((a[name] > 0) != (b[name] > 0)).sum()) for name in relus)
+def take_snapshot(engine: Engine, data: DeviceSplit, probe: Plan) -> Snapshot:
+    """Return an engine's state and what it computes of the probe."""
+    return Snapshot(engine.state(), engine.trace(data, probe))
 
 
-def _change(before: State, after: State, uncompared: frozenset[str]) -> NDArray[Any]:
-    old = without(weights(before), uncompared)
-    return np.concatenate(
-        [(after[name].astype(np.float64) - old[name].astype(np.float64)).ravel() for name in old]
+def measure_drift(network: Network, reference: Snapshot, other: Snapshot) -> Drift:
+    """Return how far an engine is from the reference."""
+    return Drift(
+        largest_weight_difference(reference.state, other.state),
+        sign_flips(network, reference.trace, other.trace),
     )
 
 
-def _error(found: NDArray[Any], truth: NDArray[Any]) -> float:
-    """Return ‖found - truth‖/‖truth‖: 0 where both are zero, infinite where either is not finite."""
-    gap, size = float(np.linalg.norm(found - truth)), float(np.linalg.norm(truth))
-    if not (np.isfinite(gap) and np.isfinite(size)):
-        return np.inf
-    return 0.0 if gap == 0 else gap / size if size else np.inf
+def largest_weight_difference(one: State, other: State) -> float:
+    """Return the largest |difference| of any weight; NaN if any weight is NaN."""
+    expected = weights(one)
+    actual = weights(other)
+    return float(np.max([np.abs(expected[name] - actual[name]).max() for name in expected]))
 
 
-def cycle_of(schedule: BatchPlanner) -> Iterator[Plan]:
-    """Yield the steps of a run one by one, again and again."""
-    while True:
-        yield from schedule.singles()
+def sign_flips(network: Network, one: State, other: State) -> int:
+    """Return how many ReLU outputs of two traces are on different sides of zero."""
+    relus = [place.layer.name for place in network.places if isinstance(place.layer, ReLU)]
+    names = [f"output/{name}" for name in relus]
+    return sum(int(((one[name] > 0) != (other[name] > 0)).sum()) for name in names)

@@ -1,11 +1,13 @@
-"""In lockstep: a reference and a candidate take the same steps, compared at every one.
+"""The float64 proof: a reference and a candidate make the same steps and are compared at each.
 
-Networks without BatchNorm and Residual are walked as whole trajectories. With them training amplifies rounding itself, so
-at each step the candidate is loaded with the reference's state and makes one step from there.
+Networks without BatchNorm, Residual or LayerNorm of images are compared over whole trajectories.
+Training with these layers amplifies rounding. There, the candidate is loaded with the reference's
+state before each step and makes one step from it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 
@@ -16,24 +18,24 @@ from ..core.split import Split
 from ..core.state import State, without
 from ..spec.network import Network
 from ..spec.recipe import Recipe
-from .divergence import BOUND, Divergence, figures, first_divergence
+from .divergence import BOUND, ArrayError, Divergence, array_errors, first_divergence
 
 
 @dataclass(frozen=True)
-class Rule:
-    """How a network is proved.
+class Tolerances:
+    """What is compared of two engines, and how much it may differ.
 
     Attributes
     ----------
     amplifies_rounding : bool
-        Whether each step begins from the reference's state, and not from where the candidate itself had come to.
+        Whether the candidate starts each step from the reference's state instead of its own.
     uncompared : frozenset of str
-        Parameters whose gradient is rounding and nothing else.
+        Parameters that are not compared, because their gradient is nothing but rounding.
     weights : float
-        The bound on weights: from one state, an adaptive optimizer may turn a gradient's rounding of 1e-15 into a
-        difference of rate·1e-15/epsilon.
+        The bound on weights. From a shared state, an adaptive optimizer may turn a rounding of
+        1e-15 in a gradient into a difference of 1e-15·rate/epsilon in a weight.
     bound : float
-        On every other kind.
+        The bound on every other kind.
     shifted : frozenset of str
         Running means to which the bound on weights applies: over several steps they contain the
         rounding of the parameters that are not compared.
@@ -45,36 +47,64 @@ class Rule:
     bound: float = BOUND
     shifted: frozenset[str] = frozenset()
 
+    @classmethod
+    def of(cls, network: Network, recipe: Recipe) -> "Tolerances":
+        """Return the tolerances for a network that is trained with a recipe."""
+        if not network.amplifies_rounding:
+            return cls(uncompared=network.zero_gradient_parameters)
+        epsilon: float | None = getattr(recipe.optimizer, "epsilon", None)
+        widened = 1e-15 * recipe.optimizer.rate / epsilon if epsilon else 0.0
+        return cls(True, network.zero_gradient_parameters, max(BOUND, widened))
 
-def rule(network: Network, recipe: Recipe) -> Rule:
-    """Return how a network is proved with a recipe."""
-    if not network.amplifies_rounding:
-        return Rule(uncompared=network.zero_gradient_parameters)
-    epsilon: float | None = getattr(recipe.optimizer, "epsilon", None)
-    widened = 1e-15 * recipe.optimizer.rate / epsilon if epsilon else 0.0
-    return Rule(True, network.zero_gradient_parameters, max(BOUND, widened))
+    def limit(self, array: ArrayError) -> float:
+        """Return the bound that applies to an array."""
+        widened = array.kind == "weights" or array.name in self.shifted
+        return self.weights if widened else self.bound
+
+
+@dataclass(frozen=True)
+class Margin:
+    """The comparison that came closest to its bound.
+
+    Attributes
+    ----------
+    error : float
+        The relative error of an array.
+    bound : float
+        The bound that applies to this array.
+    """
+
+    error: float = 0.0
+    bound: float = BOUND
+
+    @property
+    def ratio(self) -> float:
+        return self.error / self.bound
 
 
 @dataclass
 class Outcome:
-    """What the walk of one row found.
+    """The result of comparing a candidate with the reference.
 
     Attributes
     ----------
     steps : int
-        How many were compared.
+        The number of steps that were compared and equal.
     worst : dict of str to float
-        The largest figure of each kind over all of them.
+        The largest relative error of each kind over all steps.
     divergence : Divergence or None
-        Where the row first parted; the walk of that row ends there.
+        The first difference; the comparison ends there.
     at : int
-        The step of the divergence, from 0.
+        The step of the divergence, counted from 0.
+    margin : Margin
+        The error that came closest to the bound on it.
     """
 
     steps: int = 0
     worst: dict[str, float] = field(default_factory=dict[str, float])
     divergence: Divergence | None = None
     at: int = 0
+    margin: Margin = field(default_factory=Margin)
 
     @property
     def equal(self) -> bool:
@@ -84,18 +114,58 @@ class Outcome:
     def largest(self) -> float:
         return max(self.worst.values(), default=0.0)
 
-    def see(self, reference: State, candidate: State, rule: Rule, stage: str | None = None) -> bool:
-        """Compare, remember, and return whether the row is still in bound."""
-        reference, candidate = (
-            without(arrays, rule.uncompared) for arrays in (reference, candidate)
-        )
-        for kind, figure in figures(reference, candidate, stage).items():
-            kind = "outputs" if kind.startswith("output/") else kind
-            self.worst[kind] = max(self.worst.get(kind, 0.0), figure)
+    def compare(
+        self,
+        reference: State,
+        candidate: State,
+        tolerances: Tolerances,
+        stage: str | None = None,
+    ) -> bool:
+        """Compare two states or traces, record the errors, and return whether they are equal.
+
+        Parameters
+        ----------
+        reference, candidate : dict of str to ndarray
+            Two states or two traces.
+        tolerances : Tolerances
+            What is compared, and the bounds.
+        stage : str, optional
+            As in `first_divergence`.
+        """
+        reference = without(reference, tolerances.uncompared)
+        candidate = without(candidate, tolerances.uncompared)
+        for array in array_errors(reference, candidate, stage):
+            kind = "outputs" if array.kind.startswith("output/") else array.kind
+            self.worst[kind] = max(self.worst.get(kind, 0.0), array.error)
+            margin = Margin(array.error, tolerances.limit(array))
+            if margin.ratio > self.margin.ratio:
+                self.margin = margin
         self.divergence = first_divergence(
-            reference, candidate, rule.bound, stage, weights=rule.weights, shifted=rule.shifted
+            reference,
+            candidate,
+            tolerances.bound,
+            stage,
+            weights=tolerances.weights,
+            shifted=tolerances.shifted,
         )
         return self.divergence is None
+
+
+def proof_plans(planner: BatchPlanner, steps: int) -> Iterator[Plan]:
+    """Yield the plans of a walk, one step each.
+
+    Parameters
+    ----------
+    planner : BatchPlanner
+        The planner of the run.
+    steps : int
+        The number of steps from the beginning of the run. If none of them is the smaller last
+        batch of an epoch, that batch follows as one further step.
+    """
+    yield from islice(planner.singles(), steps)
+    start, count, batch = planner.kinds()[-1]
+    if batch != planner.batch and start >= steps:
+        yield planner.plan(start, count, batch)
 
 
 def walk(
@@ -104,56 +174,70 @@ def walk(
     split: Split,
     steps: Iterable[Plan],
     start: State,
-    rule: Rule | None = None,
+    tolerances: Tolerances | None = None,
 ) -> Iterator[Outcome]:
-    """Take both engines through the same steps and compare everything at each.
+    """Let both engines make the same steps and compare them at each.
 
-    The order is that of the computation: the state that was loaded, outputs forward, the loss, gradients backward, the
-    update. Outputs are compared at the first step only; the loss, gradients and new state at every one.
+    The order of the comparisons is the order of the computation: the loaded state, the outputs
+    forward, the loss, the gradients backward, the update. Outputs are compared at the first step
+    only; loss, gradients and new state at every step.
 
     Parameters
     ----------
     reference, candidate : Engine
+        The two engines, built for the same network and recipe.
     split : Split
         The training data.
     steps : iterable of Plan
         One step each.
     start : State
-    rule : Rule, optional
-        By default a whole trajectory, everything compared.
+        The state before the first step.
+    tolerances : Tolerances, optional
+        By default everything is compared over a whole trajectory.
 
     Yields
     ------
     Outcome
-        Once after loading and after each step, the same object; the walk ends at the first divergence.
+        The same object after loading and after each step; the walk ends at the first divergence.
     """
-    outcome, rule = Outcome(), rule or Rule()
-    data, own = candidate.upload(split), reference.upload(split)
+    outcome = Outcome()
+    tolerances = tolerances or Tolerances()
+    reference_data = reference.upload(split)
+    candidate_data = candidate.upload(split)
     reference.load(start)
     candidate.load(start)
-    outcome.see(reference.state(), candidate.state(), rule, "initial state")
+    outcome.compare(reference.state(), candidate.state(), tolerances, "initial state")
     yield outcome
     for at, step in enumerate(steps):
         if not outcome.equal:
             break
         outcome.at = at
-        first = at == 0
-        if rule.amplifies_rounding:
+        if tolerances.amplifies_rounding:
             candidate.load(reference.state())
-        if outcome.see(
-            reference.trace(own, step, outputs=first),
-            candidate.trace(data, step, outputs=first),
-            rule,
-        ):
-            reference.run(own, step)
-            candidate.run(data, step)
-            if outcome.see({"loss": reference.wait()[0]}, {"loss": candidate.wait()[0]}, rule):
-                outcome.see(reference.state(), candidate.state(), rule, "update")
+        traces = (
+            reference.trace(reference_data, step, outputs=at == 0),
+            candidate.trace(candidate_data, step, outputs=at == 0),
+        )
+        if outcome.compare(*traces, tolerances):
+            reference.run(reference_data, step)
+            candidate.run(candidate_data, step)
+            _compare_ends(outcome, reference, candidate, tolerances)
         outcome.steps += outcome.equal
         yield outcome
 
 
-def blocks(engine: Engine, split: Split, schedule: BatchPlanner, start: State) -> Outcome:
+def _compare_ends(
+    outcome: Outcome, reference: Engine, candidate: Engine, tolerances: Tolerances
+) -> None:
+    """Compare the losses and the states of two engines after a step."""
+    losses = {"loss": reference.wait()[0]}, {"loss": candidate.wait()[0]}
+    if outcome.compare(*losses, tolerances):
+        outcome.compare(reference.state(), candidate.state(), tolerances, "update")
+
+
+def check_blocks_equal_single_steps(
+    engine: Engine, split: Split, planner: BatchPlanner, start: State
+) -> Outcome:
     """Check that `run` with K steps equals K calls with one step, the smaller last batch included.
 
     The step that is timed (K at once) is thereby the step that was proved (one at a time).
@@ -164,41 +248,43 @@ def blocks(engine: Engine, split: Split, schedule: BatchPlanner, start: State) -
         It is compared with itself.
     split : Split
         The training data.
-    schedule : BatchPlanner
-        Its first plan of each pair (K, B) is run. Where the network amplifies rounding, the plan's
-        rates are replaced as `gentle` says.
+    planner : BatchPlanner
+        Its first plan of each pair (K, B) is run. If the network amplifies rounding, the plan's
+        rates are replaced as `gentle` describes.
     start : State
-        Both runs begin from it.
+        The state before both runs.
 
     Returns
     -------
     Outcome
         `steps` is the number of steps of all plans together.
     """
-    plans = [schedule.plan(*span) for span in schedule.kinds()]
-    bounds = rule(schedule.network, schedule.recipe)
-    if bounds.amplifies_rounding:
+    plans = [planner.plan(*span) for span in planner.kinds()]
+    tolerances = Tolerances.of(planner.network, planner.recipe)
+    if tolerances.amplifies_rounding:
         plans = gentle(plans)
-        bounds = replace(bounds, shifted=schedule.network.shifted_means)
+        tolerances = replace(tolerances, shifted=planner.network.shifted_means)
     data = engine.upload(split)
-    outcome = Outcome()
 
-    def after(run: Callable[[Plan], None]) -> State:
-        engine.load(start)
-        for plan in plans:
-            run(plan)
-        return {"losses": engine.wait()} | engine.state()
+    def run_together(plan: Plan) -> None:
+        engine.run(data, plan)
 
-    def one_by_one(plan: Plan) -> None:
+    def run_one_by_one(plan: Plan) -> None:
         for step in plan.single():
             engine.run(data, step)
 
-    single = after(one_by_one)
-    together = after(lambda plan: engine.run(data, plan))
-    outcome.steps = sum(map(len, plans))
-    # The losses of a block are compared as one array, called "loss" as in a trace.
-    if outcome.see({"loss": single.pop("losses")}, {"loss": together.pop("losses")}, bounds):
-        outcome.see(single, together, bounds, "update")
+    def end_of(run: Callable[[Plan], None]) -> tuple[State, State]:
+        engine.load(start)
+        for plan in plans:
+            run(plan)
+        # The losses of a block are compared as one array, called "loss" as in a trace.
+        return {"loss": engine.wait()}, engine.state()
+
+    single_losses, single_state = end_of(run_one_by_one)
+    block_losses, block_state = end_of(run_together)
+    outcome = Outcome(steps=sum(map(len, plans)))
+    if outcome.compare(single_losses, block_losses, tolerances):
+        outcome.compare(single_state, block_state, tolerances, "update")
     return outcome
 
 
@@ -206,9 +292,10 @@ def gentle(plans: list[Plan]) -> list[Plan]:
     """Return the same steps with rates that together are at most one step's.
 
     K free steps of a network that amplifies rounding multiply a difference K times, so that correct
-    runs part. Every optimizer's update is proportional to the rate. With rates that add up to about
-    one step's, the weights move as far in all steps as in one step of `walk`, and the difference
-    grows as in that one step. So the bounds of one step from a shared state apply unchanged.
+    runs diverge. Every optimizer's update is proportional to the rate. With rates that add up to
+    about one step's, the weights move as far in all steps as in one step of `walk`, and the
+    difference grows as in that one step. So the bounds of one step from a shared state apply
+    unchanged.
 
     Step k of n has the factor k/n². The factors add up to (n + 1)/(2n), which is at most 1. No two
     are the same, so that a rate that belongs to another step shows even where the rate is constant.

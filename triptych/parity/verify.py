@@ -199,15 +199,15 @@ def _prove(
         reference,
         exact,
         split,
-        schedule.proof(case.steps),
+        lockstep.proof_plans(schedule, case.steps),
         start,
-        lockstep.rule(case.network, schedule.recipe),
+        lockstep.Tolerances.of(case.network, schedule.recipe),
     ):
         done = outcome.at + 1
         # The smaller last batch is one step more where the others did not reach it.
         yield {"type": "walking", "done": done, "steps": max(done, case.steps)} | said
     yield {"type": "together"} | said
-    blocked = lockstep.blocks(exact, split, schedule, start)
+    blocked = lockstep.check_blocks_equal_single_steps(exact, split, schedule, start)
     yield {"type": "walked", "outcome": outcome, "blocks": blocked} | said
     exact.drop()
     if case.recipe.dtype == "float32":
@@ -228,26 +228,21 @@ def _float32(
 ) -> Iterator[Event]:
     schedule = case.schedule(len(split), "float32")
     start = state.initial(case.network, schedule.recipe)
-    reference, yardstick = (
-        numpy.build(key, case.network, schedule.recipe) for key in ("float32", "yardstick")
-    )
+    reference = numpy.build("float32", case.network, schedule.recipe)
     row = remote.build("float32", case.network, schedule.recipe)
-    own, errors = (
-        float32.shared_steps(reference, exact, engine, split, schedule, start)
-        for engine in (yardstick, row)
-    )
-    yield {"type": "rounding", "rounding": float32.judge(errors, own, proved)} | said
-    # The trajectory, beside three one-ulp twins: drawn as evidence, never judged.
+    errors = float32.step_errors(reference, exact, row, split, schedule, start)
+    yield {"type": "rounding", "rounding": float32.judge_float32(errors, proved=proved)} | said
+    # The trajectory, next to three perturbed ones: drawn as evidence, never judged.
     twins = [numpy.build(f"twin{i}", case.network, schedule.recipe) for i in range(3)]
     probe, engines = (
-        schedule.probe(float32.PROBE_ROWS),
+        float32.probe_plan(schedule),
         {"row": row} | {f"twin{i}": twin for i, twin in enumerate(twins)},
     )
     data = {name: engine.upload(split) for name, engine in engines.items()}
     own = reference.upload(split)
     for engine, begin in zip(
         [reference, row, *twins],
-        [start, start, *float32.twins(start, case.recipe.seed)],
+        [start, start, *float32.perturbed_starts(start, case.recipe.seed)],
         strict=True,
     ):
         engine.load(begin)
@@ -257,13 +252,13 @@ def _float32(
         for name, engine in engines.items():
             engine.run(data[name], plan)
         if done % every == 0 or done == case.steps:
-            seen = float32.look(reference, own, probe)
-            found = {
-                name: float32.drift(case.network, seen, float32.look(e, data[name], probe))
-                for name, e in engines.items()
-            }
+            seen = float32.take_snapshot(reference, own, probe)
+            found: dict[str, Any] = {}
+            for name, engine in engines.items():
+                snapshot = float32.take_snapshot(engine, data[name], probe)
+                found[name] = float32.measure_drift(case.network, seen, snapshot).to_json()
             yield {"type": "drift", "step": done} | said | found
             for engine in (reference, *engines.values()):
                 engine.wait()
-    for engine in (reference, yardstick, row, *twins):
+    for engine in (reference, row, *twins):
         engine.drop()
