@@ -11,7 +11,7 @@ from .errors import SpecError, suggest
 from .spec import zoo
 from .spec.callbacks import EarlyStopping
 from .spec.layers import GELU, Conv2D, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
-from .spec.losses import Loss
+from .spec.losses import SoftmaxCrossEntropy
 from .spec.network import Network
 from .spec.placement import Layer, Shape
 from .spec.recipe import Recipe, optimizer
@@ -113,7 +113,7 @@ class Parameters(BaseEstimator):
             optimizer(given["optimizer"], given["learning_rate_init"]),
             seed,
             given["dtype"],
-            loss=Loss(given["label_smoothing"], l2=given["l2"]),
+            loss=SoftmaxCrossEntropy(given["label_smoothing"], l2=given["l2"]),
             validation=given["validation_fraction"] if early else 0.0,
             callbacks=(stopping,),
         )

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from triptych.cli.progress import TrainingProgress, loss_note
 from triptych.cli.view import View
-from triptych.spec.losses import Loss
+from triptych.spec.losses import SoftmaxCrossEntropy
 from triptych.spec.recipe import Recipe
 
 LABELS = {"numpy": "NumPy", "torch-compiled": "PyTorch compiled"}
@@ -84,12 +84,12 @@ def test_an_epochs_line_names_the_validation_accuracy():
 
 
 def test_label_smoothing_is_explained_where_both_losses_are_seen():
-    smoothed = Recipe(5, 64, loss=Loss(label_smoothing=0.1), validation=0.1)
+    smoothed = Recipe(5, 64, loss=SoftmaxCrossEntropy(label_smoothing=0.1), validation=0.1)
     assert "Label smoothing 0.1 adds to the loss, but not to the validation loss" in loss_note(
         smoothed
     )
     assert loss_note(Recipe(5, 64, validation=0.1)) is None
-    assert loss_note(Recipe(5, 64, loss=Loss(label_smoothing=0.1))) is None
+    assert loss_note(Recipe(5, 64, loss=SoftmaxCrossEntropy(label_smoothing=0.1))) is None
 
 
 def block(row: str, step: int, number: int, *, training: bool) -> dict:

@@ -18,20 +18,20 @@ from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
 from triptych.errors import SpecError
 from triptych.parity.divergence import first_divergence
 from triptych.spec import zoo
-from triptych.spec.losses import Clip, Loss
+from triptych.spec.losses import Clip, SoftmaxCrossEntropy
 from triptych.spec.optimizers import SGD
 from triptych.spec.recipe import Recipe
 
 NETWORK = zoo.dense("n", [6], shape=(4, 4, 1), classes=3)
 WEIGHTS = (0.5, 2.0, 3.25)
 LOSSES = {
-    "plain": Loss(),
-    "smoothed": Loss(0.1),
-    "weighted": Loss(0.0, WEIGHTS),
-    "smoothed and weighted": Loss(0.1, WEIGHTS),
-    "weighted, Keras": Loss(0.0, WEIGHTS, "samples", "samples"),
-    "smoothed and weighted, Keras": Loss(0.1, WEIGHTS, "samples", "samples"),
-    "by samples over the sum of weights": Loss(0.2, WEIGHTS, "samples", "weights"),
+    "plain": SoftmaxCrossEntropy(),
+    "smoothed": SoftmaxCrossEntropy(0.1),
+    "weighted": SoftmaxCrossEntropy(0.0, WEIGHTS),
+    "smoothed and weighted": SoftmaxCrossEntropy(0.1, WEIGHTS),
+    "weighted, Keras": SoftmaxCrossEntropy(0.0, WEIGHTS, "samples", "samples"),
+    "smoothed and weighted, Keras": SoftmaxCrossEntropy(0.1, WEIGHTS, "samples", "samples"),
+    "by samples over the sum of weights": SoftmaxCrossEntropy(0.2, WEIGHTS, "samples", "weights"),
 }
 CLIPS = {
     "open": Clip(1e3),
@@ -76,7 +76,14 @@ def test_every_loss_is_one_loss_in_all_engines(name: str, backend: str, loss: st
 @pytest.mark.parametrize(("name", "backend"), rows())
 @pytest.mark.parametrize("clip", CLIPS)
 def test_every_clip_is_one_clip_in_all_engines(name: str, backend: str, clip: str, split: Split):
-    recipe = Recipe(1, "full", SGD(0.1, 0.9), dtype="float64", clip=CLIPS[clip], loss=Loss(l2=0.02))
+    recipe = Recipe(
+        1,
+        "full",
+        SGD(0.1, 0.9),
+        dtype="float64",
+        clip=CLIPS[clip],
+        loss=SoftmaxCrossEntropy(l2=0.02),
+    )
     own, found = (stepped(*row, recipe, split) for row in (("numpy", "eager"), (name, backend)))
     assert first_divergence(own[1], found[1], 1e-13, "update") is None
 
@@ -99,7 +106,7 @@ def test_as_pytorch_has_it(batch: int, classes: int, smoothing: float, weighted:
     torch = pytest.importorskip("torch")
     logits, labels, weights = drawn(seed, batch, classes)
     value, gradient = softmax_cross_entropy(
-        logits, labels, Loss(smoothing, weights if weighted else ())
+        logits, labels, SoftmaxCrossEntropy(smoothing, weights if weighted else ())
     )
     z = torch.tensor(logits, requires_grad=True)
     own = torch.nn.CrossEntropyLoss(
@@ -121,7 +128,9 @@ def test_as_keras_has_it(batch: int, classes: int, smoothing: float, seed: int):
         from_logits=True, label_smoothing=np.float64(smoothing), dtype="float64"
     )
     theirs = own(np.eye(classes)[labels], logits, sample_weight=np.array(weights)[labels])
-    value, _ = softmax_cross_entropy(logits, labels, Loss(smoothing, weights, "samples", "samples"))
+    value, _ = softmax_cross_entropy(
+        logits, labels, SoftmaxCrossEntropy(smoothing, weights, "samples", "samples")
+    )
     assert value == pytest.approx(
         float(theirs), rel=1e-6
     )  # its smoothing goes through float32 (D63)
@@ -132,7 +141,10 @@ def test_the_example_in_which_the_frameworks_differ():
     logits, labels, weights = drawn(1, 8, 3)
     torch, keras = (
         softmax_cross_entropy(logits, labels, loss)[0]
-        for loss in (Loss(0, weights), Loss(0, weights, "samples", "samples"))
+        for loss in (
+            SoftmaxCrossEntropy(0, weights),
+            SoftmaxCrossEntropy(0, weights, "samples", "samples"),
+        )
     )
     assert keras / torch == pytest.approx(np.mean(np.array(weights)[labels]), rel=1e-12)
 
@@ -149,7 +161,7 @@ def test_the_gradient_is_that_of_the_loss(
     batch: int, classes: int, smoothing: float, weigh: str, seed: int
 ):
     logits, labels, weights = drawn(seed, batch, classes)
-    loss, h = Loss(smoothing, weights, weigh), 1e-5
+    loss, h = SoftmaxCrossEntropy(smoothing, weights, weigh), 1e-5
     _, gradient = softmax_cross_entropy(logits, labels, loss)
     for index in np.ndindex(*logits.shape):
         ends = []
@@ -163,7 +175,13 @@ def test_the_gradient_is_that_of_the_loss(
 def test_the_penalty_has_the_gradient_of_half_its_square(split: Split):
     """D58: λ·kernel, not 2·λ·kernel; biases are left alone; the loss that is reported is without it."""
     plain, penalised = (
-        stepped("numpy", "eager", Recipe(1, "full", dtype="float64", loss=Loss(l2=l2)), split, 1)[1]
+        stepped(
+            "numpy",
+            "eager",
+            Recipe(1, "full", dtype="float64", loss=SoftmaxCrossEntropy(l2=l2)),
+            split,
+            1,
+        )[1]
         for l2 in (0.0, 0.1)
     )
     start = state.initial(NETWORK, Recipe(dtype="float64"))["hidden/kernel"]
@@ -211,12 +229,12 @@ def test_a_gradient_below_the_limit_is_left_alone_to_the_bit(split: Split):
 @pytest.mark.parametrize(
     ("build", "says"),
     [
-        (lambda: Loss(1.0), "label_smoothing must be below 1"),
-        (lambda: Loss(-0.1), "label_smoothing must be a number of at least 0"),
-        (lambda: Loss(0.0, (1.0, 0.0)), "class weight must be a number above 0"),
-        (lambda: Loss(0.0, "123"), "class_weights must be a list"),
-        (lambda: Loss(weigh="term"), "did you mean 'terms'"),
-        (lambda: Loss(l2=float("inf")), "l2 must be a number"),
+        (lambda: SoftmaxCrossEntropy(1.0), "label_smoothing must be below 1"),
+        (lambda: SoftmaxCrossEntropy(-0.1), "label_smoothing must be a number of at least 0"),
+        (lambda: SoftmaxCrossEntropy(0.0, (1.0, 0.0)), "class weight must be a number above 0"),
+        (lambda: SoftmaxCrossEntropy(0.0, "123"), "class_weights must be a list"),
+        (lambda: SoftmaxCrossEntropy(weigh="term"), "did you mean 'terms'"),
+        (lambda: SoftmaxCrossEntropy(l2=float("inf")), "l2 must be a number"),
         (lambda: Clip(0.0), "limit must be a number above 0"),
         (lambda: Clip(1.0, "norms"), "did you mean 'norm'"),
         (
@@ -225,7 +243,7 @@ def test_a_gradient_below_the_limit_is_left_alone_to_the_bit(split: Split):
         ),
         (lambda: Recipe.from_json({"clip": {"limits": 1}}), "did you mean 'limit'"),
         (
-            lambda: BatchPlanner(NETWORK, Recipe(loss=Loss(0.0, (1.0, 2.0))), 10),
+            lambda: BatchPlanner(NETWORK, Recipe(loss=SoftmaxCrossEntropy(0.0, (1.0, 2.0))), 10),
             "2 class weights where the network ends in 3 logits",
         ),
     ],

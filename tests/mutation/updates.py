@@ -7,7 +7,7 @@ from mutation.planting import Mutation, trained, with_function, with_recipe
 
 from triptych.engines.numpy.scratch import optimizers
 from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
-from triptych.spec.losses import Clip, Loss
+from triptych.spec.losses import Clip, SoftmaxCrossEntropy
 from triptych.spec.optimizers import optimizer
 
 LOSS, PREPARE, CLIPPED = (
@@ -46,7 +46,7 @@ def each_by_itself(gradients, how):
 
 
 def penalty_after_the_clip(recipe, gradients, weights, flat):
-    optimizers.prepare(replace(recipe, loss=Loss()), gradients, weights, flat)
+    optimizers.prepare(replace(recipe, loss=SoftmaxCrossEntropy()), gradients, weights, flat)
     optimizers.prepare(replace(recipe, clip=Clip()), gradients, weights, flat)
 
 
@@ -86,8 +86,8 @@ def decayed(o, w, g, slots, rate, step):
 
 
 SMOOTHED, WEIGHED = (
-    Loss(label_smoothing=0.1),
-    Loss(class_weights=tuple(1 + k / 9 for k in range(10))),
+    SoftmaxCrossEntropy(label_smoothing=0.1),
+    SoftmaxCrossEntropy(class_weights=tuple(1 + k / 9 for k in range(10))),
 )
 
 TEETH = [
@@ -101,7 +101,7 @@ TEETH = [
     Mutation("softmax twice, D38", with_function(LOSS, softmax_twice), "loss", "-"),
     Mutation(
         "label smoothing forgotten",
-        with_recipe(loss=Loss()),
+        with_recipe(loss=SoftmaxCrossEntropy()),
         "loss",
         "-",
         engine="torch",
@@ -109,7 +109,7 @@ TEETH = [
     ),
     Mutation(
         "label smoothing forgotten, JAX",
-        with_recipe(loss=Loss()),
+        with_recipe(loss=SoftmaxCrossEntropy()),
         "loss",
         "-",
         engine="jax",
@@ -133,11 +133,11 @@ TEETH = [
     ),
     Mutation(
         "penalty with a factor of two, D58",
-        with_recipe(loss=Loss(l2=2e-3)),
+        with_recipe(loss=SoftmaxCrossEntropy(l2=2e-3)),
         "update",
         "hidden",
         engine="tensorflow",
-        recipe=trained(loss=Loss(l2=1e-3)),
+        recipe=trained(loss=SoftmaxCrossEntropy(l2=1e-3)),
         array="hidden/kernel",
     ),
     Mutation(
@@ -145,7 +145,7 @@ TEETH = [
         with_function(PREPARE, penalty_after_the_clip),
         "update",
         "hidden",
-        recipe=trained(loss=Loss(l2=0.01), clip=Clip(0.1)),
+        recipe=trained(loss=SoftmaxCrossEntropy(l2=0.01), clip=Clip(0.1)),
     ),
     Mutation(
         "clipped each by itself, D59",

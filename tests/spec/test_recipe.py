@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from triptych.errors import SpecError
 from triptych.spec.augmentation import Augmentation
 from triptych.spec.callbacks import ReduceLROnPlateau
-from triptych.spec.losses import Clip, Loss
+from triptych.spec.losses import Clip, SoftmaxCrossEntropy
 from triptych.spec.optimizers import (
     FRACTIONS,
     OPTIMIZERS,
@@ -45,7 +45,7 @@ def drawn(cls: type[Optimizer]) -> st.SearchStrategy[Optimizer]:
 
 
 losses = st.builds(
-    Loss,
+    SoftmaxCrossEntropy,
     fractions,
     st.lists(positive, max_size=4).map(tuple),
     st.sampled_from(["terms", "samples"]),

@@ -118,10 +118,11 @@ def epoch_line(epoch: dict[str, Any], epochs: int) -> str:
 
 def loss_note(recipe: Recipe) -> str | None:
     """Return why the training loss is larger than the validation loss, if the recipe makes it so; otherwise None."""
-    if not (recipe.validation and recipe.loss.label_smoothing):
+    smoothing = getattr(recipe.loss, "label_smoothing", 0.0)
+    if not (recipe.validation and smoothing):
         return None
     return (
-        f"Label smoothing {recipe.loss.label_smoothing:g} adds to the loss, but not to the validation loss, "
+        f"Label smoothing {smoothing:g} adds to the loss, but not to the validation loss, "
         "so the loss remains the larger of the two."
     )
 

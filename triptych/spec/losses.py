@@ -1,20 +1,27 @@
-"""The loss as plain data: softmax cross-entropy with label smoothing and class weights; and what happens to its gradients.
+"""The losses as plain data, and what happens to their gradients: an L2 penalty and a bound.
 
-With p the softmax of a sample's logits, y its label, C classes, s the smoothing, w the class weights (1 where there are none):
+With z the logits of a batch of B samples, C classes, y the labels and p = softmax(z):
 
-    q = (1 - s)·one_hot(y) + s/C                       (Szegedy et al. 2016, section 7)
-    loss of a sample = Σ_c t_c·(-log p_c)              t_c = q_c·w_c by terms, q_c·w_y by samples
-    loss of a batch = Σ loss of a sample / D           D = Σ w_y, or the number of samples
+* softmax_cross_entropy, with label smoothing s and class weights w (1 without):
+  q = (1 - s)·one_hot(y) + s/C                       (Szegedy et al. 2016, section 7)
+  loss of a sample = Σ_c t_c·(-log p_c)              t_c = q_c·w_c by terms, q_c·w_y by samples
+  loss of a batch = Σ loss of a sample / D           D = Σ w_y, or the number of samples
+  PyTorch weighs terms and divides by the sum of weights; Keras weighs samples and divides by
+  their number (D40). Without weights they agree (D41).
+* mean_squared_error: Σ_b Σ_c (z_bc - one_hot(y_b)_c)² / (B·C), the mean over samples and classes,
+  without a factor ½. Its gradient is 2·(z - one_hot(y)) / (B·C). It is PyTorch's `MSELoss` and
+  Keras's `MeanSquaredError`, each with its default reduction.
 
-PyTorch weighs terms and divides by the sum of weights, Keras weighs samples and divides by their number (D40); without
-weights they agree (D41). The L2 penalty is ½·λ·Σ kernel², so that its gradient is λ·kernel (D58: Keras's L2(c) is c = λ/2);
-it has no part in the loss that is reported. After it, gradients are clipped, by value or by their global norm over all
-parameters: g ← g·min(1, limit/(norm + epsilon)), with epsilon 0, or 1e-6 in PyTorch (D59, D60).
+The L2 penalty is ½·λ·Σ kernel², so that its gradient is λ·kernel (D58: Keras's L2(c) is c = λ/2). It
+is not part of the loss that is reported. After the penalty, gradients are clipped, by value or by
+their global norm over all parameters: g ← g·min(1, limit/(norm + epsilon)), with epsilon 0, or 1e-6
+in PyTorch (D59, D60).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal, get_args
+from math import log
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +36,45 @@ ClipBy = Literal["norm", "value"]
 
 @dataclass(frozen=True)
 class Loss:
-    """Softmax cross-entropy, and the penalty.
+    """Base of every loss: a function of logits and labels, and the penalty on kernels.
+
+    Attributes
+    ----------
+    l2 : float
+        λ of the penalty on all kernels, at least 0.
+    """
+
+    l2: float = field(default=0.0, kw_only=True)
+    name: ClassVar[str]  # in recipes
+    label: ClassVar[str]  # in titles
+
+    def __post_init__(self) -> None:
+        check_number("loss", "l2", self.l2, 0)
+
+    def check_fits(self, classes: int) -> None:
+        """Raise `SpecError` if the loss is not defined for this number of classes."""
+
+    def evaluate(self, logits: NDArray[Any], labels: NDArray[np.integer]) -> float:
+        """Return the loss of samples that are not trained on, in float64.
+
+        Settings that only shape the training, such as label smoothing and class weights, are left
+        out: the value tells how well the network predicts.
+
+        Parameters
+        ----------
+        logits : ndarray, shape (samples, classes)
+        labels : ndarray of int, shape (samples,)
+        """
+        raise NotImplementedError
+
+    def of_guessing(self, classes: int) -> float:
+        """Return what `evaluate` gives for a network that considers all classes equally likely."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class SoftmaxCrossEntropy(Loss):
+    """Softmax cross-entropy with label smoothing and class weights; the default.
 
     Attributes
     ----------
@@ -38,43 +83,52 @@ class Loss:
     class_weights : tuple of float
         One for each class, above 0; empty for none.
     weigh : "terms" or "samples"
+        What a class weight multiplies.
     divide : "weights" or "samples"
         What the sum is divided by.
-    l2 : float
-        λ of the penalty on all kernels, at least 0.
     """
 
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] = ()
     weigh: Weigh = "terms"
     divide: Divide = "weights"
-    l2: float = 0.0
+    name: ClassVar[str] = "softmax_cross_entropy"
+    label: ClassVar[str] = "softmax cross-entropy"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("loss", "label_smoothing", self.label_smoothing, 0, 1)
         if self.label_smoothing == 1:
             raise SpecError("loss: label_smoothing must be below 1, so that the label still counts")
-        check_number("loss", "l2", self.l2, 0)
         if not isinstance(self.class_weights, tuple):
             raise SpecError(
-                f"loss: class_weights must be a list of numbers, one for each class, not {self.class_weights!r}"
+                "loss: class_weights must be a list of numbers, one for each class, "
+                f"not {self.class_weights!r}"
             )
-        for weight in self.class_weights:
-            check_number(
-                "loss", "a class weight", weight, 0, above=True
-            )  # of 0 alone a batch would be divided by 0
+        for weight in self.class_weights:  # a batch of classes of weight 0 would be divided by 0
+            check_number("loss", "a class weight", weight, 0, above=True)
         for name, known in (("weigh", get_args(Weigh)), ("divide", get_args(Divide))):
-            if getattr(self, name) not in known:
-                raise SpecError(
-                    f"loss: {name} {getattr(self, name)!r} is unknown; {suggest(str(getattr(self, name)), known)}"
-                )
+            value = getattr(self, name)
+            if value not in known:
+                raise SpecError(f"loss: {name} {value!r} is unknown; {suggest(str(value), known)}")
 
     def check_fits(self, classes: int) -> None:
-        """Raise `SpecError` where there are class weights for another number of classes."""
         if self.class_weights and len(self.class_weights) != classes:
             raise SpecError(
-                f"loss: {len(self.class_weights)} class weights where the network ends in {classes} logits"
+                f"loss: {len(self.class_weights)} class weights where the network ends in "
+                f"{classes} logits"
             )
+
+    def evaluate(self, logits: NDArray[Any], labels: NDArray[np.integer]) -> float:
+        """Return Σ_b (log Σ_c exp(z_bc) - z_by) / B; see the base class."""
+        z = logits.astype(np.float64)
+        z -= z.max(axis=1, keepdims=True)  # the loss does not change, and exp cannot overflow
+        right = z[np.arange(len(z)), labels]
+        return float((np.log(np.exp(z).sum(axis=1)) - right).mean())
+
+    def of_guessing(self, classes: int) -> float:
+        """Return log C."""
+        return log(classes)
 
     def tables(self, classes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return what follows from a label.
@@ -84,7 +138,7 @@ class Loss:
         targets : ndarray of float64, shape (classes, classes)
             Row y holds t of a sample with label y.
         divisors : ndarray of float64, shape (classes,)
-            What such a sample adds to D.
+            What a sample with label y adds to D.
         """
         return _tables(self, classes)
 
@@ -95,15 +149,38 @@ class Loss:
         return float(self.tables(classes)[1][labels].sum())
 
 
-@cache  # asked for in every step of the NumPy engine
-def _tables(loss: Loss, classes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+@cache  # needed in every step of the NumPy engine
+def _tables(
+    loss: SoftmaxCrossEntropy, classes: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     weights = np.array(loss.class_weights or (1.0,) * classes)
     q = (1 - loss.label_smoothing) * np.eye(classes) + loss.label_smoothing / classes
     targets = q * (weights if loss.weigh == "terms" else weights[:, None])
     divisors = weights if loss.divide == "weights" else np.ones(classes)
     for table in (targets, divisors):
-        table.setflags(write=False)  # all who ask share them
+        table.setflags(write=False)  # all callers share them
     return targets, divisors
+
+
+@dataclass(frozen=True)
+class MeanSquaredError(Loss):
+    """The mean, over samples and classes, of (logit - one_hot(label))²."""
+
+    name: ClassVar[str] = "mean_squared_error"
+    label: ClassVar[str] = "mean squared error"
+
+    def evaluate(self, logits: NDArray[Any], labels: NDArray[np.integer]) -> float:
+        """Return Σ_b Σ_c (z_bc - one_hot(y_b)_c)² / (B·C); see the base class."""
+        difference = logits.astype(np.float64)
+        difference[np.arange(len(difference)), labels] -= 1
+        return float((difference**2).mean())
+
+    def of_guessing(self, classes: int) -> float:
+        """Return (C - 1)/C², the loss of logits that are all 1/C."""
+        return (classes - 1) / classes**2
+
+
+LOSSES: dict[str, type[Loss]] = {cls.name: cls for cls in (SoftmaxCrossEntropy, MeanSquaredError)}
 
 
 @dataclass(frozen=True)
@@ -135,6 +212,6 @@ class Clip:
 
 # Where the frameworks' own losses and clipping differ from the defaults above.
 LIKE: dict[str, dict[str, dict[str, Any]]] = {
-    "torch": {"loss": {}, "clip": {"epsilon": 1e-6}},
-    "keras": {"loss": {"weigh": "samples", "divide": "samples"}, "clip": {}},
+    "torch": {"clip": {"epsilon": 1e-6}},
+    "keras": {"softmax_cross_entropy": {"weigh": "samples", "divide": "samples"}},
 }

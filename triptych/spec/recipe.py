@@ -12,7 +12,7 @@ from ..errors import SpecError, suggest
 from .augmentation import Augmentation
 from .callbacks import CALLBACKS, Monitor
 from .losses import LIKE as LOSS_LIKE
-from .losses import Clip, Loss
+from .losses import LOSSES, Clip, Loss, SoftmaxCrossEntropy
 from .network import Network
 from .optimizers import SGD, Optimizer, check_like, optimizer
 from .schedules import SCHEDULES, Constant, RateSchedule
@@ -56,7 +56,7 @@ class Recipe:
     seed: int = 0
     dtype: DType = "float32"
     random: Randomness = "matched"
-    loss: Loss = field(default_factory=Loss)
+    loss: Loss = field(default_factory=SoftmaxCrossEntropy)
     clip: Clip = field(default_factory=Clip)
     augmentation: Augmentation = field(default_factory=Augmentation)
     schedule: RateSchedule = field(default_factory=Constant)
@@ -98,6 +98,7 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         chosen = {
             "optimizer": to_json(self.optimizer),
+            "loss": to_json(self.loss),
             "schedule": to_json(self.schedule),
             "callbacks": [to_json(callback) for callback in self.callbacks],
         }
@@ -123,7 +124,9 @@ class Recipe:
             values = begun | values
         if "optimizer" in values:
             values["optimizer"] = _optimizer(values["optimizer"], like)
-        for name, part in (("augmentation", Augmentation), ("loss", Loss), ("clip", Clip)):
+        if "loss" in values:
+            values["loss"] = _loss(values["loss"], like)
+        for name, part in (("augmentation", Augmentation), ("clip", Clip)):
             if name in values:
                 values[name] = _part(
                     part, name, values[name], LOSS_LIKE[like].get(name, {}) if like else {}
@@ -149,6 +152,18 @@ def _optimizer(data: Any, like: str | None) -> Optimizer:
             f'recipe: optimizer must be an object with a name, such as {{"name": "adam", "rate": 0.001}}, not {data!r}'
         )
     return optimizer(name, **numbers)
+
+
+def _loss(data: Any, like: str | None) -> Loss:
+    """Read a loss; one without a name, as version 1 wrote it, is softmax cross-entropy."""
+    if not isinstance(data, Mapping):
+        return _part(SoftmaxCrossEntropy, "loss", data, {})
+    values: dict[str, Any] = {str(key): value for key, value in data.items()}
+    name = values.pop("name", SoftmaxCrossEntropy.name)
+    if not isinstance(name, str) or name not in LOSSES:
+        raise SpecError(f"loss {name!r} is unknown; {suggest(str(name), LOSSES)}")
+    defaults = LOSS_LIKE[like].get(name, {}) if like else {}
+    return _part(LOSSES[name], "loss", values, defaults)
 
 
 def _callback(data: Any) -> Monitor:

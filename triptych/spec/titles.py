@@ -25,7 +25,9 @@ def title(network: Network, recipe: Recipe) -> str:
         ),
         *([plan.name] if plan.name != "constant" else []),
         *([f"warm-up of {plan.warmup:g} epochs"] if plan.warmup else []),
-        *_said(recipe.loss, () if recipe.loss.class_weights else ("weigh", "divide")),
+        *_said(
+            recipe.loss, () if getattr(recipe.loss, "class_weights", ()) else ("weigh", "divide")
+        ),
         *([f"clipped by {clip.by} {clip.limit:g}"] if clip.limit else []),
         *_said(recipe.augmentation),
         "full batch" if recipe.batch_size == "full" else f"batch {recipe.batch_size}",

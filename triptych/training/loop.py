@@ -17,7 +17,6 @@ from ..core.engine import Engine
 from ..core.planner import BatchPlanner
 from ..core.split import Split
 from ..core.state import State
-from ..engines.numpy.scratch.loss import softmax_cross_entropy
 from ..errors import SpecError, TriptychError
 from ..spec.callbacks import EarlyStopping
 from ..spec.monitor import Event, Memory, Monitor
@@ -298,8 +297,6 @@ class Training:
         logits = self.engine.logits(self._watched)
         predicted = metrics.predictions(logits)
         return {
-            "validation_loss": float(
-                softmax_cross_entropy(logits.astype(np.float64), split.labels)[0]
-            ),
+            "validation_loss": self.recipe.loss.evaluate(logits, split.labels),
             "validation_accuracy": metrics.accuracy(predicted, split.labels),
         }

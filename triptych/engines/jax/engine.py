@@ -26,7 +26,7 @@ from ...core.state import State, check
 from ...spec import layers as spec
 from ...spec import optimizers as opt
 from ...spec.augmentation import Augmentation
-from ...spec.losses import Clip, Loss
+from ...spec.losses import Clip, SoftmaxCrossEntropy
 from ...spec.network import Network
 from ...spec.placement import Layer, flat
 from ...spec.recipe import Recipe
@@ -53,7 +53,7 @@ class Task(NamedTuple):
     """What a step's gradients depend on, besides arrays."""
 
     network: Network
-    loss: Loss
+    loss: SoftmaxCrossEntropy
     augmentation: Augmentation
 
 
@@ -219,7 +219,7 @@ def evaluate(network: Network, arrays: Arrays, x: Array) -> Array:
     return walk(network.layers, x, arrays, Seen({}, {}))
 
 
-def cross_entropy(loss: Loss, z: Array, y: Array) -> Array:
+def cross_entropy(loss: SoftmaxCrossEntropy, z: Array, y: Array) -> Array:
     targets, divisors = (jnp.asarray(table, z.dtype) for table in loss.tables(z.shape[-1]))
     return -(targets[y] * jax.nn.log_softmax(z)).sum() / divisors[y].sum()
 
@@ -322,7 +322,12 @@ def normal(x: Array, mean: Array, variance: Array, own: Arrays, epsilon: float) 
 
 
 def updated(
-    loss: Loss, clip: Clip, o: opt.Optimizer, arrays: Arrays, found: Arrays, rate: Array
+    loss: SoftmaxCrossEntropy,
+    clip: Clip,
+    o: opt.Optimizer,
+    arrays: Arrays,
+    found: Arrays,
+    rate: Array,
 ) -> Arrays:
     """Return the arrays after one update."""
     arrays = dict(arrays)

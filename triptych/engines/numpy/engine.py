@@ -12,11 +12,11 @@ from ...core.state import State, check
 from ...spec import layers as spec
 from ...spec.network import Network
 from ...spec.recipe import Recipe
+from .loss import build_loss
 from .scratch.augmentation import augment
 from .scratch.build import chain
 from .scratch.crew import Crew
 from .scratch.layers import Training, views
-from .scratch.loss import softmax_cross_entropy
 from .scratch.optimizers import prepare, update
 from .scratch.products import Array
 
@@ -51,6 +51,7 @@ class Engine:
         self.chain = chain(network.chain, self.crew)
         self.layers = self.chain.every()
         self.own = np.random.Generator(np.random.SFC64(recipe.seed))  # masks in free mode
+        self.loss = build_loss(recipe.loss)
         self.losses: list[Array] = []
         kinds = ("weights", "gradients", *recipe.optimizer.slots)
         self.flat = {kind: np.zeros(network.parameter_count, recipe.dtype) for kind in kinds}
@@ -181,12 +182,8 @@ class Engine:
         self, x: Array, y: Array, masks: dict[str, Array], seen: State | None = None
     ) -> Array:
         """Compute all gradients and return the loss."""
-        how = self.recipe.loss
-        divisor = how.divisor(y, self.network.classes)
         return self.chain.around(
-            x,
-            Training(y, masks, seen),
-            lambda z, labels: softmax_cross_entropy(z, labels, how, divisor),
+            x, Training(y, masks, seen), lambda z, labels: self.loss(z, labels, y)
         )
 
     def _update(self, rate: float) -> None:

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from ...spec.losses import Loss
+from ...spec.losses import SoftmaxCrossEntropy
 
 
 def cross_entropy(
-    loss: Loss, classes: int, dtype: str
+    loss: SoftmaxCrossEntropy, classes: int, dtype: str
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return the loss of a batch as a function of labels and logits."""
     if not loss.class_weights and not loss.label_smoothing:

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...spec.losses import Loss
+from ...spec.losses import SoftmaxCrossEntropy
 
 
 def cross_entropy(
-    loss: Loss, classes: int, dtype: torch.dtype, device: str
+    loss: SoftmaxCrossEntropy, classes: int, dtype: torch.dtype, device: str
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the loss of a batch as a function of logits and labels."""
     if not loss.class_weights or (loss.weigh, loss.divide) == ("terms", "weights"):

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ....spec.losses import Loss
+from ....spec.losses import SoftmaxCrossEntropy
 
 
 def softmax_cross_entropy(
-    logits: NDArray[Any], labels: NDArray[np.integer], loss: Loss | None = None, divisor: float | None = None
+    logits: NDArray[Any], labels: NDArray[np.integer], loss: SoftmaxCrossEntropy | None = None, divisor: float | None = None
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the loss of a batch, or its share in a larger one's, and its gradient with respect to the logits.
 
@@ -19,7 +19,7 @@ def softmax_cross_entropy(
     ----------
     logits : ndarray, shape (batch, classes)
     labels : ndarray of int, shape (batch,)
-    loss : Loss, optional
+    loss : SoftmaxCrossEntropy, optional
         By default the plain mean: t = one_hot(label), D = batch.
     divisor : float, optional
         D of the larger batch that this is a part of.
@@ -29,7 +29,7 @@ def softmax_cross_entropy(
     loss : ndarray, shape (), of the logits' dtype
     gradient : ndarray, shape (batch, classes)
     """
-    loss = loss or Loss()
+    loss = loss or SoftmaxCrossEntropy()
     # Class-major: reductions over axis 0 run along memory, four times as fast as over rows of ten.
     z = np.array(logits.T, order="C")
     shares = loss.tables(len(z))[0] / (loss.divisor(labels, len(z)) if divisor is None else divisor)
