@@ -11,7 +11,7 @@ from typing import Any
 from triptych.bench.load import others_now
 from triptych.bench.rounds import ROUNDS
 from triptych.core.files import write
-from triptych.data import registry as data
+from triptych.data import loading as data
 from triptych.errors import TriptychError, suggest
 from triptych.process import machine
 

@@ -32,10 +32,12 @@ class Reader:
 
 
 def ours(path: Path) -> Table:
-    from triptych.data import registry as data
+    from triptych.data.reading import PLAIN
+    from triptych.data.registry import format_of_file
 
-    (form,) = [form for form in data.FORMATS if path.name.endswith(form.files)]
-    split = form.read(path, data.PLAIN, None).train
+    known = format_of_file(path)
+    assert known is not None
+    split = known.read(path, PLAIN, None).train
     return np.column_stack([split.labels.astype(np.uint8), split.images.reshape(len(split), -1)])
 
 

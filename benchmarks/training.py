@@ -9,7 +9,7 @@ from triptych.bench.contestants import Row, engine_of
 from triptych.core import rng
 from triptych.core.plan import Plan
 from triptych.core.split import Split
-from triptych.data import registry as data
+from triptych.data import loading as data
 from triptych.errors import DataError
 from triptych.spec.network import Network
 from triptych.spec.recipe import Recipe

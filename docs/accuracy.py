@@ -15,7 +15,7 @@ import typer
 
 from triptych.core import files
 from triptych.core.selection import EngineSpec, specs
-from triptych.data import registry as data
+from triptych.data import loading as data
 from triptych.errors import TriptychError
 from triptych.spec import zoo
 from triptych.spec.recipe import Recipe

@@ -16,7 +16,7 @@ import pytest
 
 from triptych.core import registry
 from triptych.core.split import Split
-from triptych.data import registry as data
+from triptych.data import loading as data
 from triptych.data.dataset import Dataset
 
 

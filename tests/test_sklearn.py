@@ -20,7 +20,7 @@ from support.engines import rows
 
 from triptych.core import metrics, state
 from triptych.core.split import Split
-from triptych.data import registry as data
+from triptych.data import loading as data
 from triptych.sklearn import TriptychClassifier
 from triptych.spec.layers import Conv2D, Dense, Dropout, Flatten, ReLU
 from triptych.spec.network import Network

@@ -32,7 +32,7 @@ from triptych import lesson  # first, because it sets the number of threads
 
 import numpy as np
 
-from triptych.data import registry as data
+from triptych.data import loading as data
 from triptych.errors import TriptychError
 
 EXERCISES = ("deeper", "dropout")

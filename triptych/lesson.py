@@ -37,7 +37,7 @@ from threadpoolctl import threadpool_info
 
 from .core import files, notices, registry, state
 from .core.planner import BatchPlanner
-from .data import registry as sources
+from .data import loading as sources
 from .data.dataset import DIGITS
 from .errors import TriptychError
 from .spec import zoo

@@ -32,7 +32,7 @@ from .core.engine import Engine
 from .core.planner import BatchPlanner
 from .core.split import Split
 from .core.state import State
-from .data.registry import stratified
+from .data.loading import stratified
 from .errors import SpecError, TriptychError
 from .sklearn_parameters import Parameters
 from .spec.network import Network

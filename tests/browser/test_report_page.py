@@ -14,7 +14,7 @@ from triptych.bench import artifacts
 from triptych.bench.comparison import Comparison, Settings
 from triptych.core import registry
 from triptych.core.selection import specs
-from triptych.data import registry as data
+from triptych.data import loading as data
 from triptych.report import page as report_page
 from triptych.report.artifacts import illustrate
 from triptych.spec.recipe import Recipe

@@ -18,8 +18,8 @@ from sklearn.datasets import load_iris
 import triptych
 from triptych.cli import loading, options
 from triptych.core import registry
-from triptych.data import registry as data
-from triptych.data.registry import Options
+from triptych.data import loading as data
+from triptych.data.reading import PLAIN, Options
 from triptych.errors import DataError, SpecError, TriptychError
 from triptych.spec import zoo
 from triptych.spec.recipe import Recipe
@@ -302,7 +302,7 @@ def test_long_decoding_is_said(fruit, monkeypatch, terminal: bool, long: int):
     monkeypatch.setattr(loading, "LONG", long)
     said = io.StringIO()
     loading.load(
-        Console(file=said, force_terminal=terminal, width=120), str(fruit / "fruit"), 0, data.PLAIN
+        Console(file=said, force_terminal=terminal, width=120), str(fruit / "fruit"), 0, PLAIN
     )
     assert (
         "decoding images" in said.getvalue().lower() or "Decoding 48 images" in said.getvalue()

@@ -116,7 +116,7 @@ def test_a_quote_that_is_never_closed_costs_little(tmp_path):
         file.write(b'label,a,b\n1,2,"' + b"x\n" * 25 * 2**20)
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
-        "from triptych.data import registry as data\n"
+        "from triptych.data import loading as data\n"
         "from triptych.process import machine\n"
         "try:\n    data.load('q.csv.gz')\n"
         "except data.DataError as error:\n    print(error)\n"

@@ -16,7 +16,7 @@ import pytest
 import triptych
 from triptych.core import files, metrics, registry, state
 from triptych.data.dataset import Dataset
-from triptych.data.registry import stratified
+from triptych.data.loading import stratified
 from triptych.spec import zoo
 from triptych.training import checkpoint, run_folder
 

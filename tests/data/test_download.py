@@ -12,7 +12,8 @@ from functools import partial
 
 import pytest
 
-from triptych.data import download, inventory
+from triptych.data import download
+from triptych.data.published import PUBLISHED, Published, inventory
 from triptych.errors import DataError
 
 CONTENT = {f"{name}.gz": random.Random(name).randbytes(200_000) for name in ("a", "b")}
@@ -78,7 +79,7 @@ def published(server, tmp_path, monkeypatch):
 
     def publish(*mirrors: str, most: int = 2**20) -> None:
         urls = tuple(m if "://" in m else f"{server.url}/{m}/" for m in mirrors)
-        monkeypatch.setitem(download.PUBLISHED, "mnist", download.Published(urls, sums, most=most))
+        monkeypatch.setitem(PUBLISHED, "mnist", Published(urls, sums, most=most))
 
     return publish
 
@@ -164,7 +165,7 @@ def test_a_failure_is_one_short_line():
 
 
 def test_mirrors_that_are_encrypted_come_first():
-    for published in download.PUBLISHED.values():
+    for published in PUBLISHED.values():
         plain = [mirror.startswith("http://") for mirror in published.mirrors]
         assert plain == sorted(plain)
 
@@ -177,7 +178,7 @@ def test_the_limit_leaves_room_for_every_published_file():
         "kmnist": 18.17,
         "cifar10": 170.06,
     }.items():
-        assert download.PUBLISHED[name].most > megabytes * 1e6
+        assert PUBLISHED[name].most > megabytes * 1e6
 
 
 def archive(members: dict[str, bytes]) -> bytes:
@@ -199,9 +200,9 @@ def packed(server, tmp_path, monkeypatch):
         monkeypatch.setitem(CONTENT, "c.tar.gz", content)
         sums = {"c.tar.gz": hashlib.sha256(content).hexdigest()}
         monkeypatch.setitem(
-            download.PUBLISHED,
+            PUBLISHED,
             "cifar10",
-            download.Published((f"{server.url}/good/",), sums, members=("x.bin", "y.bin")),
+            Published((f"{server.url}/good/",), sums, members=("x.bin", "y.bin")),
         )
 
     return publish
@@ -279,7 +280,7 @@ def test_a_damaged_file_does_not_end_the_inventory(tmp_path, monkeypatch):
 
 
 def test_every_published_file_has_a_sum():
-    for published in download.PUBLISHED.values():
+    for published in PUBLISHED.values():
         assert published.count in (4, 6)
         assert len(published.classes) == 10
         assert all(len(value) == 64 for value in published.sha256.values())

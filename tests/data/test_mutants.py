@@ -38,7 +38,7 @@ FORMATS = {
 READER = textwrap.dedent(
     """
     import json, resource, sys
-    from triptych.data import registry as data
+    from triptych.data import loading as data
     from triptych.data.reading import Options
     from triptych.errors import DataError
 

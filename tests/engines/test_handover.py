@@ -8,7 +8,7 @@ from triptych.core import registry, state
 from triptych.core.engine import Engine
 from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
-from triptych.data import registry as data
+from triptych.data import loading as data
 from triptych.parity import lockstep
 from triptych.parity.divergence import relative_errors
 from triptych.spec import zoo

@@ -20,7 +20,7 @@ from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
 from triptych.core.state import State
-from triptych.data import registry as data
+from triptych.data import loading as data
 from triptych.engines.numpy.engine import Engine as Numpy
 from triptych.parity import lockstep
 from triptych.parity.specimens import SPECIMENS

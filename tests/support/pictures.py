@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from triptych.data import registry as data
-from triptych.data.registry import PLAIN, Options
+from triptych.data import loading as data
+from triptych.data.reading import PLAIN, Options
 from triptych.errors import DataError
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)

@@ -10,7 +10,7 @@ from support.engines import rows
 from triptych.core import metrics, registry, state
 from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
-from triptych.data import registry as data
+from triptych.data import loading as data
 from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
 from triptych.errors import TriptychError
 from triptych.spec import zoo

@@ -68,7 +68,7 @@ def compare(
     from ..bench.estimate import estimate
     from ..core.devices import check_device
     from ..core.selection import installed, specs
-    from ..data import registry as sources
+    from ..data import loading as sources
     from ..process.pool import Workers
     from ..report.artifacts import illustrate
     from ..training.run_folder import Run

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..data import registry as data
+from ..data import loading as data
 from .say import say
 
 if TYPE_CHECKING:
-    from ..data.registry import Dataset, Options
+    from ..data.dataset import Dataset
+    from ..data.reading import Options
 
 LONG = 2  # seconds after which it is said what is being waited for
 NAMED = 10  # images left out that are named

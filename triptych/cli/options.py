@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..data.registry import Dataset, Options
+    from ..data.dataset import Dataset
+    from ..data.reading import Options
     from ..spec.network import Network
     from ..spec.recipe import Recipe
 
@@ -207,7 +208,7 @@ def reading_of(
     shape: str | None = None,
 ) -> "Options":
     """Return how data is to be read."""
-    from ..data.registry import Options
+    from ..data.reading import Options
     from ..errors import DataError
 
     if size is None:

@@ -135,7 +135,7 @@ def train(
     from rich.console import Console
 
     from ..core import devices, files, registry
-    from ..data import registry as sources
+    from ..data import loading as sources
     from ..errors import EngineError, TriptychError
     from ..training import run
     from ..training import run_folder as runs_module

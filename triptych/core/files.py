@@ -17,6 +17,7 @@ from ..errors import TriptychError, one_line
 LARGEST_TEXT = 2**30  # bytes of any other file that is read as a whole
 
 BLANK_DIGEST = b"0" * 64  # where a file's digest is put
+_SPECIAL = {stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
 _PART = re.compile(r"\.(state\.safetensors|events\.jsonl|history\.csv|results\.json)\.[a-z0-9_]{8}")
 
 
@@ -114,6 +115,30 @@ def refusing(path: Path, what: str) -> Generator[None]:
         ) from None
 
 
+def kind_of(path: Path) -> str:
+    """Return what a path leads to: ``file``, ``folder``, ``named pipe``, ``socket`` or ``device``.
+
+    Raises
+    ------
+    OSError
+        The path leads to nothing, or may not be looked at.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return _SPECIAL.get(stat.S_IFMT(mode), "device")
+
+
+def is_regular(path: Path) -> bool:
+    """Return whether a path leads to a regular file: to no folder, pipe or device, and not to nothing."""
+    try:
+        return kind_of(path) == "file"
+    except (OSError, ValueError):
+        return False
+
+
 @contextmanager
 def opened(path: Path) -> Generator[BinaryIO]:
     """Open a regular file for reading; a pipe or a device, which may never end, is refused.
@@ -126,7 +151,7 @@ def opened(path: Path) -> Generator[BinaryIO]:
         Where it is no regular file.
     """
     # It is looked at before it is opened, because opening a pipe waits for somebody to write into it.
-    if not stat.S_ISREG(path.stat().st_mode):
+    if kind_of(path) != "file":
         raise TriptychError(f"{path}: not a regular file")
     with path.open("rb") as file:
         yield file

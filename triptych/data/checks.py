@@ -2,7 +2,6 @@
 
 import gzip
 import lzma
-import stat
 import zipfile
 import zlib
 from collections.abc import Generator
@@ -13,8 +12,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.files import kind_of
 from ..errors import DataError, TriptychError, one_line
-from .dataset import DIGITS
+from .published import DIGITS
 
 LIMIT = 2 * 2**30  # bytes of one decompressed file; MNIST as CSV is 110 MB
 
@@ -67,12 +67,9 @@ def refuse_special(path: Path) -> None:
     OSError
         Where nothing is there.
     """
-    mode = path.stat().st_mode
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-        return
-    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
-    kind = kinds.get(stat.S_IFMT(mode), "a device")
-    raise DataError(f"{path}: is {kind}; a regular file is needed, copy the data into one")
+    kind = kind_of(path)
+    if kind not in ("file", "folder"):
+        raise DataError(f"{path}: is a {kind}; a regular file is needed, copy the data into one")
 
 
 def _brief(error: Exception) -> str:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ..core.split import Split
 from ..errors import DataError, one_line
+from .published import DIGITS
 
-DIGITS = tuple("0123456789")
 DARK = (
     64  # a set with no pixel of this value or above is a quarter as bright as it could be, or less
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..errors import DataError
 from . import download
 from .checks import opened
+from .published import MNIST_CONTENT, PUBLISHED
 from .readers import decoded
 
 
@@ -26,8 +27,8 @@ def inventory() -> list[Item]:
     items = [Item("digits", "inside scikit-learn", note="always here")]
     if Path("mnist_test.csv").is_file():
         items.append(_file("mnist_test.csv", Path("mnist_test.csv"), "used by default"))
-    for name, published in download.PUBLISHED.items():
-        found = download.here(name)
+    for name, published in PUBLISHED.items():
+        found = download.files_present(name)
         items += [
             _file(name, path, "" if published.members else _published(name, stem, path))
             for stem, path in found.items()
@@ -49,14 +50,14 @@ def _file(name: str, path: Path, note: str) -> Item:
 
 
 def _published(name: str, stem: str, path: Path) -> str:
-    if _sha256(path) == download.PUBLISHED[name].sha256.get(path.name):
+    if _sha256(path) == PUBLISHED[name].sha256.get(path.name):
         return "as published"
     try:
         with opened(path) as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
     except DataError:
         return "damaged"
-    if name == "mnist" and content == download.MNIST_CONTENT[stem]:
+    if name == "mnist" and content == MNIST_CONTENT[stem]:
         return "as published, compressed anew"
     return "not the published file"
 

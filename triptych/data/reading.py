@@ -7,7 +7,7 @@ from typing import Any
 from ..core.split import Split
 from ..errors import DataError, SpecError
 from ..spec.validation import check_flag, check_keys, check_whole
-from .dataset import DIGITS
+from .published import DIGITS
 
 LARGEST = 4096  # pixels of a side that images are scaled to
 

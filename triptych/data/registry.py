@@ -1,297 +1,229 @@
-"""Data: a name or a path in, pixels or the numbers of a table and labels out, every reader behind one door."""
+"""The table of formats: which kinds of file and folder are read, and by which function.
 
-import os
+No reader is imported before it is used, so that the help of a command can show the table. Another package adds
+a format with `register_format`.
+"""
+
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from ..errors import DataError
 
-from ..core import rng
-from ..core.split import Split
-from ..errors import DataError, suggest
-from . import checks, download
-from .cache import cache_folder
-from .dataset import Dataset, Standardised
-from .readers import cifar, csv, digits, folder, hints, idx, npz, pairs, parquet
-from .reading import PLAIN, Found, Options, Progress
+if TYPE_CHECKING:
+    from .reading import Found, Options, Progress
 
-__all__ = ["PLAIN", "Dataset", "Options", "Split", "load"]
+    Reader = Callable[[Path, Options, Progress | None], Found]
 
-NAMES = ("digits", *download.PUBLISHED)
-TEST_FRACTION = 0.1
-REORDERED_BYTES = 2**26  # that are copied at once where images are put in another order
-NO_ROWS = ("label", "shape")  # options for rows of numbers, and what they are for:
-MEANT_FOR = {
-    "label": "a column of a CSV, an .npz or a Parquet file",
-    "shape": "rows of numbers in a CSV or an .npz",
-}
+FOR_ROWS = ("label", "shape")  # the options for numbers that a file holds as an array
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file or folder, and its reader.
+    """A kind of file or folder, and the function that reads it.
 
     Attributes
     ----------
     name : str
+        What a message calls the format.
     read : callable
-        Given the path, the options, and what to tell its progress.
-    files : tuple of str
-        How the names of its files end.
-    fits : callable, optional
-        Whether a folder holds it.
+        Takes the path, the `Options`, and a function that is told of decoded images, or None; returns a `Found`.
+    help : str
+        What such a file or folder holds, for the documentation.
+    suffixes : tuple of str
+        How the names of its files end, in small letters. Empty for a format of folders.
+    is_in_folder : callable, optional
+        Takes a folder; returns whether the folder holds data of this format. None for a format of single files.
     sign : str
-        What such a folder is recognised by, for a person.
-    decodes : bool
-        Whether it takes `Options.size`.
+        The file or folder by which such a folder is recognised, for messages and for the help.
+    content : str
+        What a message says that such a folder holds. By default, files of the format's name.
+    resizes : bool
+        Whether the reader follows `Options.size`.
     ignores : tuple of str
-        Which of `Options.label` and `Options.shape` mean nothing to it.
+        The options among `FOR_ROWS` that the reader does not follow. A user who sets one is told.
+    is_last_resort : bool
+        Whether nearly every folder seems to be of this format. When it cannot be read, other causes are looked for.
     """
 
     name: str
-    read: Callable[[Path, Options, Progress | None], Found]
-    files: tuple[str, ...] = ()
-    fits: Callable[[Path], bool] = lambda _: False
+    read: "Reader"
+    help: str
+    suffixes: tuple[str, ...] = ()
+    is_in_folder: Callable[[Path], bool] | None = None
     sign: str = ""
-    decodes: bool = False
+    content: str = ""
+    resizes: bool = False
     ignores: tuple[str, ...] = ()
+    is_last_resort: bool = False
+
+    @property
+    def folder_content(self) -> str:
+        """What a message says that a folder of this format holds."""
+        return self.content or f"{self.name} files"
 
 
-# A folder is what the first that fits says.
-FORMATS = (
-    Format(
-        "CSV",
-        lambda path, options, _: csv.read(path, options),
-        files=(".csv", ".csv.gz", ".csv.zip"),
-    ),
-    Format("npz", lambda path, options, _: npz.read(path, options), files=(".npz",)),
-    Format(
-        "IDX",
-        lambda path, options, _: idx.read(path, options),
-        fits=idx.fits,
-        sign="train-images-idx3-ubyte",
-        ignores=NO_ROWS,
-    ),
-    Format(
-        "CIFAR-10 binary",
-        lambda path, _, __: cifar.read(path),
-        fits=cifar.fits,
-        sign="data_batch_1.bin",
-        ignores=NO_ROWS,
-    ),
-    Format(
-        "CIFAR-100 binary",
-        lambda path, options, _: cifar.read_100(path, options),
-        fits=cifar.fits_100,
-        ignores=("shape",),
-    ),
-    Format(
-        "Parquet",
-        parquet.read,
-        (".parquet",),
-        parquet.fits,
-        "train*.parquet",
-        decodes=True,
-        ignores=("shape",),
-    ),
-    Format("CSV files", pairs.read_csv, fits=pairs.csv_fits),
-    Format("npz files", pairs.read_npz, fits=pairs.npz_fits),
-    Format(
-        "image files",
-        folder.read,
-        fits=folder.fits,
-        sign="folder of images for each class",
-        decodes=True,
-        ignores=NO_ROWS,
-    ),
-)
-
-
-def load(
-    source: str | None = None,
-    seed: int = 0,
-    options: Options = PLAIN,
-    progress: Progress | None = None,
-) -> Dataset:
-    """Load a data set.
+def _function(name: str) -> Callable[..., Any]:
+    """Return a function that imports a reader's function at its first call.
 
     Parameters
     ----------
-    source : str, optional
-        ``digits``, ``mnist``, ``fashion-mnist``, ``kmnist``, ``cifar10``; or a path: a CSV (also .gz), an .npz, a
-        .parquet, or a folder of the files of one format; images, or the rows of a table. Without it:
-        ``mnist_test.csv`` in the working directory,
-        else MNIST in the cache, else digits.
-    seed : int
-        Decides how a single set is shuffled and split 90/10, class by class.
-    options : Options
-        How image files are decoded, which column has the labels, and what a row of numbers is.
-    progress : callable, optional
-        Told of images decoded, and how many there are.
+    name : str
+        Module and function below ``triptych.data.readers``: ``csv:read``.
+    """
+
+    def call(*arguments: Any) -> Any:
+        function = resolve_name(f"triptych.data.readers.{name}")
+        return function(*arguments)
+
+    return call
+
+
+# The first format that fits a folder reads it.
+_FORMATS = [
+    Format(
+        name="CSV",
+        read=_function("csv:read"),
+        help="a label and the pixels of an image, or the features of a table, in each line",
+        suffixes=(".csv", ".csv.gz", ".csv.zip"),
+    ),
+    Format(
+        name="npz",
+        read=_function("npz:read"),
+        help="NumPy arrays of images, or of the rows of a table, and of labels",
+        suffixes=(".npz",),
+    ),
+    Format(
+        name="IDX",
+        read=_function("idx:read"),
+        help="MNIST's own four files, plain or gzipped",
+        is_in_folder=_function("idx:fits"),
+        sign="train-images-idx3-ubyte",
+        content="MNIST's own files",
+        ignores=FOR_ROWS,
+    ),
+    Format(
+        name="CIFAR-10 binary",
+        read=_function("cifar:read"),
+        help="records of a label and 32×32 pixels in colour",
+        is_in_folder=_function("cifar:fits"),
+        sign="data_batch_1.bin",
+        ignores=FOR_ROWS,
+    ),
+    Format(
+        name="CIFAR-100 binary",
+        read=_function("cifar:read_100"),
+        help="records of two labels and 32×32 pixels in colour",
+        is_in_folder=_function("cifar:fits_100"),
+        ignores=("shape",),
+    ),
+    Format(
+        name="Parquet",
+        read=_function("parquet:read"),
+        help="encoded images and labels, as Hugging Face ships them",
+        suffixes=(".parquet",),
+        is_in_folder=_function("parquet:fits"),
+        sign="train*.parquet",
+        content="Parquet files",
+        resizes=True,
+        ignores=("shape",),
+    ),
+    Format(
+        name="CSV files",
+        read=_function("pairs:read_csv"),
+        help="train*.csv and test*.csv, or one CSV",
+        is_in_folder=_function("pairs:csv_fits"),
+        content="CSV files",
+    ),
+    Format(
+        name="npz files",
+        read=_function("pairs:read_npz"),
+        help="train*.npz and test*.npz, or one .npz",
+        is_in_folder=_function("pairs:npz_fits"),
+        content="npz files",
+    ),
+    Format(
+        name="image files",
+        read=_function("folder:read"),
+        help="images in CLASS/, or in train/CLASS/ and test/CLASS/",
+        is_in_folder=_function("folder:fits"),
+        sign="folder of images for each class",
+        content="image files",
+        resizes=True,
+        ignores=FOR_ROWS,
+        is_last_resort=True,
+    ),
+]
+
+
+def formats() -> tuple[Format, ...]:
+    """Return the formats that are read, in the order in which a folder is tried with them."""
+    return tuple(_FORMATS)
+
+
+def register_format(new: Format) -> None:
+    """Add a format. It is tried before the formats that are known so far.
+
+    Parameters
+    ----------
+    new : Format
 
     Raises
     ------
     DataError
-        Saying what was wrong, in which file, and where.
+        The name or a suffix is one of a known format.
     """
-    if source is None:
-        source = default()
-    if not source:
-        raise DataError(
-            "the data has an empty name; give a name or a path, or leave it out for the default"
-        )
-    try:
-        path = Path(source).expanduser()
-        there = path.exists()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(
-            f"{source[:60]}: not a path ({error.strerror if isinstance(error, OSError) else error})"
-        ) from None
-    if there and source in NAMES:
-        with hints.hidden(source, path):
-            return _read(source, path, seed, options, progress)
-    if there:
-        return _read(source, path, seed, options, progress)
-    if source in NAMES:
-        return _named(source, seed, options)
-    near = (
-        suggest(source, NAMES) if os.sep not in source and "." not in source else "check the path"
-    )
-    raise DataError(f"{source}: no such file or data set; {near}")
+    for known in _FORMATS:
+        if known.name == new.name:
+            raise DataError(f"there is already a format {new.name!r}")
+        for suffix in new.suffixes:
+            if suffix in known.suffixes:
+                raise DataError(f"{suffix} is already a suffix of the format {known.name!r}")
+    _FORMATS.insert(0, new)
 
 
-def default() -> str:
-    """Return the source that is used when none is named."""
-    if Path("mnist_test.csv").is_file():
-        return "mnist_test.csv"
-    return "mnist" if len(idx.files(cache_folder() / "mnist")) == 4 else "digits"
+def unregister_format(name: str) -> None:
+    """Remove a format, for example at the end of a test.
 
-
-def stratified(
-    whole: Split,
-    seed: int,
-    fraction: float = TEST_FRACTION,
-    what: str = "test",
-    in_place: bool = False,
-) -> tuple[Split, Split]:
-    """Shuffle by seed and split off `fraction` as the `what` set, each class in proportion.
-
-    Class sizes are rounded so that their sum is exact (largest remainders). With `in_place` the images of `whole` are
-    themselves put in their new order, where they can be, so that large sets are not in memory twice.
-
-    Raises
-    ------
-    DataError
-        Where nothing comes into one of the two.
+    Parameters
+    ----------
+    name : str
     """
-    order = rng.permutation(len(whole), seed, "split")
-    labels = whole.labels[order]
-    classes, counts = np.unique(labels, return_counts=True)
-    wanted = counts * fraction
-    take = np.floor(wanted).astype(int)
-    most_short = np.argsort(take - wanted, kind="stable")
-    take[most_short[: round(len(whole) * fraction) - int(take.sum())]] += 1
-    testing = np.zeros(len(whole), bool)
-    for label, count in zip(classes, take, strict=True):
-        testing[np.flatnonzero(labels == label)[:count]] = True
-    count = int(testing.sum())
-    kept = len(whole) - count
-    if not (kept and count):
-        raise DataError(
-            f"{len(whole)} samples are too few to split off a {what} set: {fraction} of them come to {count}, "
-            f"and {kept} are left to train on; both must have some"
-        )
-    if in_place and whole.images.flags.writeable and whole.images.flags.c_contiguous:
-        _reorder(whole.images, np.concatenate([order[~testing], order[testing]]))
-        return Split(whole.images[:kept], labels[~testing]), Split(
-            whole.images[kept:], labels[testing]
-        )
-    return Split(whole.images[order[~testing]], labels[~testing]), Split(
-        whole.images[order[testing]], labels[testing]
-    )
+    _FORMATS[:] = [known for known in _FORMATS if known.name != name]
 
 
-def _reorder(images: NDArray[Any], order: NDArray[Any]) -> None:
-    """Put images (n, h, w, c) in the order of `order`, a part of each image at a time."""
-    flat = images.reshape(len(images), -1)
-    width = max(1, REORDERED_BYTES // (len(images) * images.itemsize))
-    for begin in range(0, flat.shape[1], width):
-        flat[:, begin : begin + width] = flat[order, begin : begin + width]
+def format_of_file(path: Path) -> Format | None:
+    """Return the format whose suffix the name of a file has, in letters of either size; None without one."""
+    name = path.name.lower()
+    for known in _FORMATS:
+        if name.endswith(known.suffixes):
+            return known
+    return None
 
 
-def _read(
-    source: str, path: Path, seed: int, options: Options, progress: Progress | None
-) -> Dataset:
-    """Read a file or folder in the format that it is found to have."""
-    with checks.reading(path):
-        folder = path.is_dir()
-    if folder:
-        name = path.resolve().name
-        kind = next((form for form in FORMATS if form.fits(path)), None)
-    else:
-        name = path.name.split(".")[0]
-        kind = next((form for form in FORMATS if path.name.lower().endswith(form.files)), None)
-    if kind is None and folder:
-        raise DataError(hints.of_folder(path, [form.sign for form in FORMATS if form.sign]))
-    if kind is None:
-        known = ", ".join(end for form in FORMATS for end in form.files)
-        raise DataError(hints.of_file(path, known))
-    if not kind.decodes:
-        _refuse_size(source, options)
-    _refuse_ignored(source, options, kind.ignores)
-    if source in NAMES and kind.name == "IDX" and idx.is_deeper(path):
-        raise DataError(hints.of_folder(path, []))
-    found = kind.read(path, options, progress)
-    if source in NAMES:
-        found = replace(found, notes=(*found.notes, hints.hiding(source, path)))
-    said = f"{source} ({kind.name})" if folder else source
-    return _dataset(name, said, found, seed)
+def format_of_folder(path: Path) -> Format | None:
+    """Return the first format that a folder holds; None where it holds none."""
+    for known in _FORMATS:
+        if known.is_in_folder is not None and known.is_in_folder(path):
+            return known
+    return None
 
 
-def _dataset(name: str, source: str, found: Found, seed: int) -> Dataset:
-    """Return what was found, with a test set; the columns of a table standardised by the training rows."""
-    train, test = found.train, found.test
-    if test is None:
-        train, test = stratified(found.train, seed, in_place=True)
-    table = None
-    if found.features:
-        table = Standardised.by(train, found.features, source)
-        train = table.applied(train)
-        test = table.applied(test)
-    return Dataset(name, source, train, test, found.classes, found.left_out, found.notes, table)
+def suffixes() -> list[str]:
+    """Return how the names of all files end that are read."""
+    return [suffix for known in _FORMATS for suffix in known.suffixes]
 
 
-def _named(name: str, seed: int, options: Options) -> Dataset:
-    if name == "digits":
-        _refuse_size(name, options)
-        _refuse_ignored(name, options, NO_ROWS)
-        return Dataset(
-            "digits",
-            "scikit-learn's 1,797 digits, scaled to 28×28",
-            *stratified(digits.read(), seed),
-        )
-    path, published = cache_folder() / name, download.PUBLISHED[name]
-    if len(download.here(name)) < published.count:
-        raise DataError(f"{name} is not in {path}; get it with: triptych data fetch {name}")
-    if published.members:
-        read = _read(str(path), path, seed, options, None)
-        return replace(read, name=name, classes=published.classes)
-    _refuse_size(name, options)
-    _refuse_ignored(name, options, NO_ROWS)
-    return _dataset(name, f"{path} (IDX)", idx.read(path, options, published.classes), seed)
+def signs() -> list[str]:
+    """Return by what folders are recognised."""
+    return [known.sign for known in _FORMATS if known.sign]
 
 
-def _refuse_size(source: str, options: Options) -> None:
-    if options.size:
-        raise DataError(
-            f"{source}: its images have one size; --size is for image files and for Parquet"
-        )
-
-
-def _refuse_ignored(source: str, options: Options, ignored: tuple[str, ...]) -> None:
-    for option in ignored:
-        if getattr(options, option) is not None:
-            raise DataError(f"{source}: --{option} is for {MEANT_FOR[option]}; leave it out")
+def sources_help() -> str:
+    """Return in one sentence which files and folders are read, for the help of an option."""
+    files = ", ".join(suffixes())
+    folders = [known.name for known in _FORMATS if known.is_in_folder and not known.is_last_resort]
+    last = [known.help for known in _FORMATS if known.is_last_resort]
+    return f"a file ({files}); or a folder of {', '.join(folders)}, or {' or '.join(last)}"

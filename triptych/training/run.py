@@ -14,8 +14,9 @@ import numpy as np
 from ..core import files, metrics, registry, state
 from ..core.planner import BatchPlanner
 from ..core.state import State
-from ..data import registry as data
-from ..data.registry import PLAIN, Dataset, Options
+from ..data import loading as data
+from ..data.dataset import Dataset
+from ..data.reading import PLAIN, Options
 from ..errors import SpecError, TriptychError
 from ..process import machine
 from ..spec.monitor import Event

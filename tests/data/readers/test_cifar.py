@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from triptych.data import registry as data
+from triptych.data import loading as data
 from triptych.data.readers import cifar
-from triptych.data.registry import Options
+from triptych.data.reading import Options
 from triptych.errors import DataError
 
 FILES = (*cifar.TRAIN, *cifar.TEST)

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from triptych.data import registry as data
+from triptych.data import loading as data
 from triptych.data.readers.content import TEXT, content_of
 from triptych.errors import DataError
 

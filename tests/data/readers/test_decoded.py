@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.pictures import COLOUR, SKIP, encoded, table
 
-from triptych.data import registry as data
+from triptych.data import loading as data
 from triptych.data.readers import decoded, images
-from triptych.data.registry import PLAIN, Options
+from triptych.data.reading import PLAIN, Options
 
 TEN = [encoded()] * 10
 

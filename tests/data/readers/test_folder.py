@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.pictures import COLOUR, SKIP, claiming, encoded, error_of, fill, table
 
-from triptych.data import registry as data
+from triptych.data import loading as data
 from triptych.data.readers import images
-from triptych.data.registry import Options
+from triptych.data.reading import Options
 from triptych.errors import DataError
 
 RNG = np.random.default_rng(1)

@@ -12,13 +12,15 @@ from sklearn.datasets import load_digits
 
 from triptych.core.split import Split
 from triptych.data import checks
-from triptych.data import registry as data
-from triptych.data.readers import digits, idx
+from triptych.data import loading as data
+from triptych.data.dataset import Dataset
+from triptych.data.readers import csv, digits, idx
+from triptych.data.reading import PLAIN
 from triptych.errors import DataError
 
 
 @pytest.fixture(scope="module")
-def table(digits: data.Dataset) -> np.ndarray:
+def table(digits: Dataset) -> np.ndarray:
     """60 rows: a label and 784 pixels; every label is in the first 40 and in the last 20."""
     rows = [np.flatnonzero(digits.train.labels == label)[:6] for label in range(10)]
     order = np.array(rows).T.ravel()
@@ -56,7 +58,7 @@ def test_csv_in_all_its_shapes(tmp_path, table, shape: str, zipped: bool):
     path = tmp_path / ("t.csv.gz" if zipped else "t.csv")
     content = WELCOME[shape](table).encode()
     path.write_bytes(gzip.compress(content) if zipped else content)
-    found = data.csv.read(path, data.PLAIN)
+    found = csv.read(path, PLAIN)
     assert np.array_equal(np.array(found.classes)[found.train.labels], table[:, 0].astype(str))
     assert np.array_equal(found.train.images.reshape(60, -1), table[:, 1:])
 
@@ -302,13 +304,13 @@ def test_what_is_not_there_or_unknown(tmp_path, monkeypatch):
 def test_what_is_used_without_a_name(tmp_path, monkeypatch, folder, table):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path / "cache"))
-    assert data.default() == "digits"
+    assert data.default_source() == "digits"
     (tmp_path / "cache" / "mnist").mkdir(parents=True)
     for path in idx.files(folder).values():
         (tmp_path / "cache" / "mnist" / path.name).write_bytes(path.read_bytes())
-    assert data.default() == "mnist"
+    assert data.default_source() == "mnist"
     (tmp_path / "mnist_test.csv").write_text(text(table))
-    assert data.default() == "mnist_test.csv"
+    assert data.default_source() == "mnist_test.csv"
     assert data.load().name == "mnist_test"
 
 

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.pictures import SKIP, encoded, error_of, fill, table
 
-from triptych.data import registry as data
-from triptych.data.readers import cifar, folder, hints
+from triptych.data import hints
+from triptych.data import loading as data
+from triptych.data.readers import cifar, folder
 from triptych.data.readers.content import content_of
-from triptych.data.registry import PLAIN
+from triptych.data.reading import PLAIN
 from triptych.errors import DataError
 
 PICKLED = b"\x80\x04\x95\x0b\0\0\0\0\0\0\0]\x94(K\x01K\x02K\x03e."  # [1, 2, 3]

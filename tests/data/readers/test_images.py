@@ -10,10 +10,9 @@ import pytest
 from PIL import Image
 from support.pictures import COLOUR, SKIP, encoded, error_of, fill, table
 
-from triptych.data import registry as data
+from triptych.data import loading as data
 from triptych.data.readers import decoded, folder, images, parquet
-from triptych.data.reading import Found
-from triptych.data.registry import PLAIN, Options
+from triptych.data.reading import PLAIN, Found, Options
 
 RNG = np.random.default_rng(2)
 GREY = RNG.integers(0, 256, (6, 5), np.uint8)

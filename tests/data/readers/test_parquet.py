@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.pictures import SKIP, encoded, error_of, table
 
-from triptych.data import registry as data
+from triptych.data import loading as data
 from triptych.data.readers import parquet
-from triptych.data.registry import PLAIN, Options
+from triptych.data.reading import PLAIN, Options
 from triptych.errors import DataError
 
 CIFAR = Path(__file__).parents[4] / "shared" / "data" / "cifar10-jpeg"

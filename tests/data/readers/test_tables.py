@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_iris
 from sklearn.preprocessing import StandardScaler
 
-from triptych.data import registry as data
-from triptych.data.registry import Options
+from triptych.data import loading as data
+from triptych.data.dataset import Dataset
+from triptych.data.reading import Options
 from triptych.errors import DataError
 
 PIXELS = [f"pixel{i}" for i in range(784)]
 
 
 @pytest.fixture(scope="module")
-def sample(digits: data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+def sample(digits: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Images (100, 28, 28) and labels (100,), ten of each digit in mixed order."""
     rows = np.array([np.flatnonzero(digits.train.labels == label)[:10] for label in range(10)])
     order = rows.T.ravel()
@@ -38,7 +39,7 @@ def csv_text(images, labels, header=None, sep=",", last=False, form=str, end="\n
     return end.join(lines) + end
 
 
-def pairs(dataset: data.Dataset) -> list[tuple[bytes, str]]:
+def pairs(dataset: Dataset) -> list[tuple[bytes, str]]:
     """Return every sample of both splits with the name of its class, sorted."""
     found = []
     for split in (dataset.train, dataset.test):
@@ -57,7 +58,7 @@ def expected(images, labels) -> list[tuple[bytes, str]]:
     )
 
 
-def load(path: Path, content: str | bytes, **options) -> data.Dataset:
+def load(path: Path, content: str | bytes, **options) -> Dataset:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return data.load(str(path), 0, Options(**options))
 

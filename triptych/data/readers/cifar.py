@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from ...core.split import Split
 from ...errors import DataError, one_line
 from ..checks import check_varied, check_whole, opened
-from ..reading import PLAIN, Found, Options
-from . import hints
-from .content import HEAD_BYTES, mismatch
+from ..published import CIFAR10_CLASSES as CLASSES
+from ..published import CIFAR10_TEST as TEST
+from ..published import CIFAR10_TRAIN as TRAIN
+from ..reading import PLAIN, Found, Options, Progress
+from .content import HEAD_BYTES, mismatch, read_head
 
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-TRAIN, TEST = tuple(f"data_batch_{i}.bin" for i in range(1, 6)), ("test_batch.bin",)
 TRAIN_100, TEST_100 = ("train.bin",), ("test.bin",)
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE  # the red, the green and the blue plane, row by row
@@ -52,7 +52,7 @@ def pickled(folder: Path) -> str | None:
     return None
 
 
-def read(folder: Path) -> Found:
+def read(folder: Path, _options: Options = PLAIN, _progress: Progress | None = None) -> Found:
     """Read the training and the test split of CIFAR-10.
 
     Raises
@@ -69,7 +69,7 @@ def read(folder: Path) -> Found:
     return Found(train, test, CLASSES)
 
 
-def read_100(folder: Path, options: Options = PLAIN) -> Found:
+def read_100(folder: Path, options: Options = PLAIN, _progress: Progress | None = None) -> Found:
     """Read the training and the test split of CIFAR-100: its 100 classes, or with ``--label coarse_label`` the 20 above them.
 
     Raises
@@ -97,7 +97,7 @@ def read_100(folder: Path, options: Options = PLAIN) -> Found:
 
 def _names(path: Path, count: int) -> tuple[str, ...]:
     """Return the names of the classes, a line each; their numbers where the file is missing or another."""
-    lines = hints.head(path, 2**16).decode("utf-8", "replace").split("\n")
+    lines = read_head(path, 2**16).decode("utf-8", "replace").split("\n")
     names = tuple(line.strip() for line in lines if line.strip())
     good = len(names) == count == len(set(names)) and all(name.isprintable() for name in names)
     return names if good else tuple(map(str, range(count)))

@@ -2,6 +2,9 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
+
+from ...core.files import is_regular
 
 HEAD_BYTES = 1024  # of a file, from which its kind is found
 
@@ -127,6 +130,17 @@ def content_of(head: bytes) -> Content | None:
         return PICKLED
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return _marked(start, text) or (TEXT if text else None)
+
+
+def read_head(path: Path, count: int = HEAD_BYTES) -> bytes:
+    """Return the first bytes of a regular file; nothing of anything else, or where it cannot be read."""
+    if not is_regular(path):
+        return b""
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError:
+        return b""
 
 
 def mismatch(head: bytes, needed: str) -> str | None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, one_line
-from ..reading import Found, Options
+from ..reading import Found, Options, Progress
 from .arrays import Columns, Samples
 from .arrays import found as found_in_arrays
 from .csv_labels import (
@@ -51,7 +51,7 @@ class Parsed:
     label: str
 
 
-def read(path: Path, options: Options) -> Found:
+def read(path: Path, options: Options, _progress: Progress | None = None) -> Found:
     """Read one CSV file, from which a test set is still to be split off.
 
     Parameters

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...errors import DataError, one_line
 from ..reading import Found, Options, Progress
-from . import decoded, hints, images
+from . import decoded, images
+from .listing import visible
 from .text import listed
 
 LAYOUT = "CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE"
@@ -26,25 +27,7 @@ def fits(folder: Path) -> bool:
     return bool(_folders(folder))
 
 
-def read(root: Path, options: Options, progress: Progress | None) -> Found:
-    """Read every image; the classes are the folders' names, sorted.
-
-    Raises
-    ------
-    DataError
-        Naming the folder that is empty, or holds another, or has no classes, or the image that is in the way (see `images.found`).
-    """
-    try:
-        return _read(root, options, progress)
-    except DataError as error:
-        if better := hints.instead(root):
-            raise DataError(better) from None
-        if isinstance(error, _LayoutError) and (place := hints.images_inside(root)):
-            raise DataError(f"{error}; {place}") from None
-        raise
-
-
-class _LayoutError(DataError):
+class LayoutError(DataError):
     """Folders where they should not be, or none where they should."""
 
 
@@ -64,7 +47,14 @@ class _Layout:
     notes: tuple[str, ...] = ()
 
 
-def _read(root: Path, options: Options, progress: Progress | None) -> Found:
+def read(root: Path, options: Options, progress: Progress | None) -> Found:
+    """Read every image; the classes are the folders' names, sorted.
+
+    Raises
+    ------
+    DataError
+        Naming the folder that is empty, or holds another, or has no classes, or the image that is in the way (see `images.found`).
+    """
     layout = _layout(root)
     first = layout.parts[0]
     classes = tuple(folder.name for folder in _folders(first))
@@ -83,7 +73,7 @@ def _read(root: Path, options: Options, progress: Progress | None) -> Found:
         training = training or len(paths)
 
     if len(classes) == 1:
-        raise _LayoutError(
+        raise LayoutError(
             f"{one_line(root)}: every label is {classes[0]}; a classifier needs at least two classes: {LAYOUT}"
         )
 
@@ -100,7 +90,7 @@ def _read(root: Path, options: Options, progress: Progress | None) -> Found:
 
 
 def _layout(root: Path) -> _Layout:
-    """Return which folders hold the classes, or raise `_LayoutError` where they are the parts of a data set without classes."""
+    """Return which folders hold the classes, or raise `LayoutError` where they are the parts of a data set without classes."""
     folders = _folders(root)
     train = _called(TRAIN, folders)
     test = _called(TEST, folders)
@@ -111,7 +101,7 @@ def _layout(root: Path) -> _Layout:
         return _Layout((root,))  # where other classes are, one may be called train
     for kind in kinds:
         if len(kind) > 1:
-            raise _LayoutError(
+            raise LayoutError(
                 f"{one_line(root)}: {_names(kind)} are the same part of a data set; keep one of them"
             )
     second = test or validation
@@ -131,7 +121,7 @@ def _layout(root: Path) -> _Layout:
         raise DataError(
             f"{one_line(root)}: {what}; {SPLIT_OFF}, give {one_line(train[0])}; it must hold {LAYOUT}"
         )
-    raise _LayoutError(f"{one_line(root)}: {what}; it must hold {LAYOUT}")
+    raise LayoutError(f"{one_line(root)}: {what}; it must hold {LAYOUT}")
 
 
 def _called(names: tuple[str, ...], folders: list[Path]) -> list[Path]:
@@ -147,14 +137,9 @@ def _names(folders: list[Path]) -> str:
 
 def _visible(folder: Path) -> list[Path]:
     try:
-        found = sorted(folder.iterdir())
+        return visible(folder)
     except OSError as error:
         raise DataError(f"{one_line(folder)}: cannot be read ({error.strerror})") from None
-    return [
-        path
-        for path in found
-        if not path.name.startswith(".") and path.name.lower() not in hints.LITTER
-    ]
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -168,12 +153,12 @@ def _images(folder: Path, root: Path) -> Iterator[Path]:
     path = None
     for path in _visible(folder):
         if path.is_dir():
-            raise _LayoutError(
+            raise LayoutError(
                 f"{one_line(path)}: a folder inside a class; {one_line(root)} must hold {LAYOUT}"
             )
         yield path
     if path is None:
-        raise _LayoutError(f"{one_line(folder)}: no images in this class")
+        raise LayoutError(f"{one_line(folder)}: no images in this class")
 
 
 def _digest(root: Path, paths: list[Path], notes: tuple[str, ...]) -> str:

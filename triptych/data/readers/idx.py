@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 from ..checks import LIMIT, opened, read_exactly
-from ..reading import PLAIN, Found, Options
+from ..reading import PLAIN, Found, Options, Progress
 from .arrays import Samples, found
 from .content import HEAD_BYTES, mismatch
 from .text import listed
@@ -72,7 +72,12 @@ def is_deeper(folder: Path) -> bool:
     return not (files(folder) or _members(folder))
 
 
-def read(folder: Path, options: Options = PLAIN, classes: tuple[str, ...] = ()) -> Found:
+def read(
+    folder: Path,
+    options: Options = PLAIN,
+    _progress: Progress | None = None,
+    classes: tuple[str, ...] = (),
+) -> Found:
     """Read the training and the test split.
 
     Parameters

@@ -16,8 +16,7 @@ from ...errors import DataError, one_line
 from .. import checks
 from ..checks import check_varied
 from ..reading import Found, Options, Progress
-from . import hints
-from .content import CONVERT, HEAD_BYTES, JPEG, PNG, content_of
+from .content import CONVERT, HEAD_BYTES, JPEG, PNG, Content, content_of, read_head
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
 FORMAT_NAMES = "PNG, JPEG, BMP, GIF, WebP, PPM or TIFF"
@@ -33,6 +32,14 @@ LIMIT = (
 MOST_LEFT_OUT = 100_000  # images that --skip-unreadable may leave out
 DARK = 32  # the highest pixel of a set that is taken for a mistake in its range
 CONTRAST = 64  # by which a shape must differ from its ground, of 255
+
+# How the names of files end that this reader reads, in small letters.
+ENDINGS_READ = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tif", ".tiff"),
+)
+# Cameras' raw files are TIFF files inside, whose first picture is a small preview.
+RAW_PHOTOGRAPHS = (".nef", ".cr2", ".cr3", ".arw", ".dng", ".orf", ".pef", ".rw2", ".raf", ".srw")
 
 SKIP = ", or leave such images out: --skip-unreadable"
 MEND = "mend or remove it"
@@ -370,22 +377,36 @@ def _tag(file: Any, number: int) -> Any:
 
 
 def _is_raw(content: Path | bytes | None) -> bool:
-    return isinstance(content, Path) and content.suffix.lower() in hints.RAW_PHOTOGRAPHS
+    return isinstance(content, Path) and content.suffix.lower() in RAW_PHOTOGRAPHS
 
 
 def _unidentified(content: Path | bytes | None) -> _UnreadableError:
     """Return what a file is that is no image of a known format."""
-    head = hints.head(content) if isinstance(content, Path) else (content or b"")[:HEAD_BYTES]
+    head = read_head(content) if isinstance(content, Path) else (content or b"")[:HEAD_BYTES]
     damaged_png = b"IDAT" in head  # whatever its beginning looks like now
     found = None if damaged_png else content_of(head)
     if found in (PNG, JPEG):  # damaged, as it cannot be read
         found = None
     if not found and isinstance(content, Path) and head:
-        found = hints.other_image(content)
+        found = _other_image(content)
     needed = f"not a {FORMAT_NAMES} image"
     if not found:
         return _UnreadableError(needed)
     return _UnreadableError(f"{needed}, but {found.what}", found.remedy, found.useful)
+
+
+def _other_image(path: Path) -> Content | None:
+    """Return the format of an image that is not read here, by the end of its name, or None."""
+    from PIL import Image
+
+    suffix = path.suffix.lower()
+    if suffix in RAW_PHOTOGRAPHS:
+        return Content(f"a camera's raw file ({suffix})", CONVERT)
+    Image.init()
+    known = Image.registered_extensions().get(suffix)
+    if known is None or suffix in ENDINGS_READ:
+        return None
+    return Content(f"an image of the format {known}", CONVERT)
 
 
 def _whole_numbers(file: Any, rules: _Rules, seen: _Seen) -> NDArray[np.uint8]:

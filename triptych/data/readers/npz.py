@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, one_line
 from ..checks import LIMIT, reading
-from ..reading import Found, Options
+from ..reading import Found, Options, Progress
 from .arrays import Samples, found
 from .content import HEAD_BYTES, mismatch
 from .text import listed
@@ -111,7 +111,7 @@ class Archive:
         return Samples(self.path, self.array(names[0]), self.array(names[1]))
 
 
-def read(path: Path, options: Options) -> Found:
+def read(path: Path, options: Options, _progress: Progress | None = None) -> Found:
     """Read the training and, where the archive has one, the test split.
 
     Raises

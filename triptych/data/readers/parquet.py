@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.files import is_regular
 from ...errors import DataError, one_line
 from ..checks import LIMIT, check_whole
 from ..reading import Found, Options, Progress
-from . import decoded, hints, images
-from .content import content_of
+from . import decoded, images
+from .content import content_of, read_head
 from .labels import Values, classes_of, codes_of
 from .text import listed
 
@@ -53,7 +54,7 @@ def read(path: Path, options: Options, progress: Progress | None) -> Found:
     """
     paths, notes = _parts(path) if path.is_dir() else ([[path]], ())
     for file in (file for files in paths for file in files):
-        if not hints.regular(file):
+        if not is_regular(file):
             raise DataError(f"{one_line(file)}: not a regular file")
 
     def decode() -> Found:
@@ -175,8 +176,8 @@ def _errors(path: Path) -> Generator[None]:
     except DataError:
         raise
     except Exception as error:  # a decoder that meets garbage may raise anything
-        found = content_of(hints.head(path))
-        if found and not hints.head(path).startswith(b"PAR1"):
+        found = content_of(read_head(path))
+        if found and not read_head(path).startswith(b"PAR1"):
             raise DataError(
                 f"{one_line(path)}: not a Parquet file, but {found.what}; {found.remedy}"
             ) from None

@@ -1,0 +1,263 @@
+"""Loading: the name of a data set or a path in; pixels or the numbers of a table, and labels, out."""
+
+import os
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core import rng
+from ..core.split import Split
+from ..errors import DataError, counted, suggest
+from . import checks, hints
+from .cache import cache_folder
+from .dataset import Dataset, Standardised
+from .download import files_present
+from .published import NAMES, PUBLISHED
+from .readers import digits, idx
+from .reading import PLAIN, Found, Options, Progress
+from .registry import FOR_ROWS, Format, format_of_file, format_of_folder
+
+TEST_FRACTION = 0.1
+BYTES_REORDERED_AT_ONCE = 2**26
+# What an option is for, where a format does not follow it.
+PURPOSES = {
+    "label": "a column of a CSV, an .npz or a Parquet file",
+    "shape": "rows of numbers in a CSV or an .npz",
+}
+
+
+def load(
+    source: str | None = None,
+    seed: int = 0,
+    options: Options = PLAIN,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Load a data set.
+
+    Parameters
+    ----------
+    source : str, optional
+        The name of a data set, such as ``mnist``, or the path of a file or folder in one of the formats of
+        `registry`. Without it: ``mnist_test.csv`` in the working directory, else MNIST in the cache, else digits.
+    seed : int
+        Decides how a single set is shuffled and split 90/10, class by class.
+    options : Options
+        How image files are decoded, which column has the labels, and what a row of numbers is.
+    progress : callable, optional
+        Called with the number of images decoded so far and of all images.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    DataError
+        Saying what is wrong, in which file, and where.
+    """
+    if source is None:
+        source = default_source()
+    path = _existing(source)
+    if path is not None and source in NAMES:
+        with hints.hidden(source, path):
+            return _read(source, path, seed, options, progress)
+    if path is not None:
+        return _read(source, path, seed, options, progress)
+    if source in NAMES:
+        return _named(source, seed, options)
+    looks_like_path = os.sep in source or "." in source
+    advice = "check the path" if looks_like_path else suggest(source, NAMES)
+    raise DataError(f"{source}: no such file or data set; {advice}")
+
+
+def default_source() -> str:
+    """Return the source that is used when none is named."""
+    if Path("mnist_test.csv").is_file():
+        return "mnist_test.csv"
+    return "mnist" if len(idx.files(cache_folder() / "mnist")) == 4 else "digits"
+
+
+def _existing(source: str) -> Path | None:
+    """Return the path that a source is; None where nothing is there.
+
+    Raises
+    ------
+    DataError
+        The source is empty, or cannot be a path.
+    """
+    if not source:
+        advice = "give a name or a path, or leave it out for the default"
+        raise DataError(f"the data has an empty name; {advice}")
+    try:
+        path = Path(source).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{source[:60]}: not a path ({reason})") from None
+
+
+def stratified(
+    whole: Split,
+    seed: int,
+    fraction: float = TEST_FRACTION,
+    what: str = "test",
+    in_place: bool = False,
+) -> tuple[Split, Split]:
+    """Shuffle by seed and split off a part, each class in proportion.
+
+    Class sizes are rounded so that their sum is exact (largest remainders).
+
+    Parameters
+    ----------
+    whole : Split
+    seed : int
+    fraction : float
+        The share of the samples to split off.
+    what : str
+        What the part is called in a message: ``test`` or ``validation``.
+    in_place : bool
+        Whether the images of `whole` may be put into their new order themselves, so that a large set is not in
+        memory twice.
+
+    Returns
+    -------
+    tuple of (Split, Split)
+        What is left, and the part.
+
+    Raises
+    ------
+    DataError
+        One of the two would be empty.
+    """
+    order = rng.permutation(len(whole), seed, "split")
+    labels = whole.labels[order]
+    is_split_off = _first_of_each_class(labels, _proportional_counts(labels, fraction))
+    count = int(is_split_off.sum())
+    left = len(whole) - count
+    if not left or not count:
+        samples = counted(len(whole), "sample")
+        raise DataError(
+            f"{samples}: too few to split off a {what} set of {100 * fraction:g} %, "
+            f"which would take {count} and leave {left} to train on; give more samples"
+        )
+    rest = order[~is_split_off]
+    part = order[is_split_off]
+    rest_labels = labels[~is_split_off]
+    part_labels = labels[is_split_off]
+    images = whole.images
+    if in_place and images.flags.writeable and images.flags.c_contiguous:
+        _reorder(images, np.concatenate([rest, part]))
+        return Split(images[:left], rest_labels), Split(images[left:], part_labels)
+    return Split(images[rest], rest_labels), Split(images[part], part_labels)
+
+
+def _proportional_counts(labels: NDArray[np.int32], fraction: float) -> dict[int, int]:
+    """Return how many samples of each class to split off.
+
+    Parameters
+    ----------
+    labels : ndarray of int32, shape (n,)
+    fraction : float
+        Of all samples; the counts are rounded so that their sum is `fraction` · n, rounded.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    exact = counts * fraction
+    rounded = np.floor(exact).astype(int)
+    missing = round(len(labels) * fraction) - int(rounded.sum())
+    largest_remainders = np.argsort(rounded - exact, kind="stable")[:missing]
+    rounded[largest_remainders] += 1
+    return dict(zip(classes.tolist(), rounded.tolist(), strict=True))
+
+
+def _first_of_each_class(labels: NDArray[np.int32], counts: dict[int, int]) -> NDArray[np.bool_]:
+    """Return where the first `counts[label]` samples of each class are, bool of shape (n,)."""
+    chosen = np.zeros(len(labels), bool)
+    for label, count in counts.items():
+        chosen[np.flatnonzero(labels == label)[:count]] = True
+    return chosen
+
+
+def _reorder(images: NDArray[Any], order: NDArray[Any]) -> None:
+    """Put images (n, h, w, c) into another order, in place, a part of each image at a time."""
+    flat = images.reshape(len(images), -1)
+    width = max(1, BYTES_REORDERED_AT_ONCE // (len(images) * images.itemsize))
+    for begin in range(0, flat.shape[1], width):
+        flat[:, begin : begin + width] = flat[order, begin : begin + width]
+
+
+def _read(
+    source: str,
+    path: Path,
+    seed: int,
+    options: Options,
+    progress: Progress | None,
+) -> Dataset:
+    """Read a file or folder that exists, in the format that it has."""
+    with checks.reading(path):
+        is_folder = path.is_dir()
+    known = format_of_folder(path) if is_folder else format_of_file(path)
+    if known is None:
+        raise DataError(hints.about_folder(path) if is_folder else hints.about_file(path))
+    _refuse_ignored(source, options, known)
+    if source in NAMES and known.name == "IDX" and idx.is_deeper(path):
+        raise DataError(hints.about_folder(path))
+    with hints.explained(path) if known.is_last_resort else nullcontext():
+        found = known.read(path, options, progress)
+    if source in NAMES:
+        found = replace(found, notes=(*found.notes, hints.hiding(source, path)))
+    if is_folder:
+        return _dataset(path.resolve().name, f"{source} ({known.name})", found, seed)
+    return _dataset(path.name.split(".")[0], source, found, seed)
+
+
+def _dataset(name: str, source: str, found: Found, seed: int) -> Dataset:
+    """Return a dataset, with a test set split off where there is none.
+
+    The columns of a table are standardised by the training rows.
+    """
+    train = found.train
+    test = found.test
+    if test is None:
+        train, test = stratified(found.train, seed, in_place=True)
+    table = None
+    if found.features:
+        table = Standardised.by(train, found.features, source)
+        train = table.applied(train)
+        test = table.applied(test)
+    return Dataset(name, source, train, test, found.classes, found.left_out, found.notes, table)
+
+
+def _named(name: str, seed: int, options: Options) -> Dataset:
+    """Load a data set by its name, from the cache or from scikit-learn."""
+    if name == "digits":
+        _refuse(name, options, resizes=False, ignores=FOR_ROWS)
+        train, test = stratified(digits.read(), seed)
+        return Dataset(name, "scikit-learn's 1,797 digits, scaled to 28×28", train, test)
+    path = cache_folder() / name
+    published = PUBLISHED[name]
+    if len(files_present(name)) < published.count:
+        raise DataError(f"{name} is not in {path}; get it with: triptych data fetch {name}")
+    if published.members:
+        dataset = _read(str(path), path, seed, options, None)
+        return replace(dataset, name=name, classes=published.classes)
+    _refuse(name, options, resizes=False, ignores=FOR_ROWS)
+    found = idx.read(path, options, classes=published.classes)
+    return _dataset(name, f"{path} (IDX)", found, seed)
+
+
+def _refuse_ignored(source: str, options: Options, known: Format) -> None:
+    """Raise `DataError` for an option that is set and that the format does not follow."""
+    _refuse(source, options, known.resizes, known.ignores)
+
+
+def _refuse(source: str, options: Options, resizes: bool, ignores: tuple[str, ...]) -> None:
+    if options.size and not resizes:
+        reason = "its images have one size; --size is for image files and for Parquet"
+        raise DataError(f"{source}: {reason}")
+    for option in ignores:
+        if getattr(options, option) is not None:
+            raise DataError(f"{source}: --{option} is for {PURPOSES[option]}; leave it out")
