@@ -321,11 +321,11 @@ MISTAKES = {
     "everything set aside": (["train", "numpy", "--validation", "1"], "validation must be below 1"),
     "nearly everything set aside": (
         ["train", "numpy", "--validation", "0.9999"],
-        "1617 samples are too few to split off a validation set: 0.9999 of them come to 1617, and 0 are left to train on",
+        "1617 samples are too few to split off a validation set: 99.99 % of them would leave none to train on",
     ),
     "next to nothing set aside": (
         ["train", "numpy", "--validation", "0.0001"],
-        "1617 samples are too few to split off a validation set: 0.0001 of them come to 0, and 1617 are left",
+        "1617 samples are too few to split off a validation set: 0.01 % of them is less than one",
     ),
     "data without a name": (["train", "numpy", "--data", ""], "the data has an empty name"),
     "a recipe of brackets": (

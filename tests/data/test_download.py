@@ -12,8 +12,8 @@ from functools import partial
 
 import pytest
 
-from triptych.data import download
-from triptych.data.published import PUBLISHED, Published, inventory
+from triptych.data import download, inventory
+from triptych.data.published import PUBLISHED, Published
 from triptych.errors import DataError
 
 CONTENT = {f"{name}.gz": random.Random(name).randbytes(200_000) for name in ("a", "b")}

@@ -186,7 +186,7 @@ def train(
             random=random,
         )
         source, reading = (
-            sources.default() if data is None else data,
+            sources.default_source() if data is None else data,
             o.reading_of(size, skip_unreadable, label, shape),
         )
         o.network_of(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..core import rng
 from ..core.split import Split
-from ..errors import DataError, counted, suggest
+from ..errors import DataError, suggest
 from . import checks, hints
 from .cache import cache_folder
 from .dataset import Dataset, Standardised
@@ -139,10 +139,11 @@ def stratified(
     count = int(is_split_off.sum())
     left = len(whole) - count
     if not left or not count:
-        samples = counted(len(whole), "sample")
+        share = f"{100 * fraction:g} % of them"
+        reason = f"{share} would leave none to train on" if count else f"{share} is less than one"
+        advice = "give more samples" if what == "test" else "give more samples, or another share"
         raise DataError(
-            f"{samples}: too few to split off a {what} set of {100 * fraction:g} %, "
-            f"which would take {count} and leave {left} to train on; give more samples"
+            f"{len(whole)} samples are too few to split off a {what} set: {reason}; {advice}"
         )
     rest = order[~is_split_off]
     part = order[is_split_off]
