@@ -29,6 +29,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .core import memory, metrics, registry, state
 from .core.engine import Engine
+from .core.events import EpochEnded
 from .core.planner import BatchPlanner
 from .core.split import Split
 from .core.state import State
@@ -254,7 +255,7 @@ class TriptychClassifier(ClassifierMixin, Parameters):
             }
         )
         training = Training(engine, BatchPlanner(network, recipe, len(train)), train, validation)
-        training.position.step = made * training.schedule.steps_per_epoch
+        training.position.step = made * training.planner.steps_per_epoch
         return training
 
     def _without_slots(self) -> State:
@@ -267,18 +268,12 @@ class TriptychClassifier(ClassifierMixin, Parameters):
     def _train(self, training: Training, curve: Sequence[float] = ()) -> None:
         """Train to the end, and keep what comes of it; the curve is that of the epochs before."""
         for event in training.events():
-            if self.verbose and event["type"] == "epoch":
-                print(
-                    ", ".join(
-                        f"{name} {event[name]:.6g}"
-                        for name in ("epoch", "loss", "validation_accuracy")
-                        if name in event
-                    )
-                )
+            if self.verbose and isinstance(event, EpochEnded):
+                print(_epoch_line(event))
         training.finish()
         history = training.position.history
         self.network_, self.recipe_, self.state_ = (
-            training.schedule.network,
+            training.planner.network,
             training.recipe,
             training.engine.state(),
         )
@@ -307,6 +302,13 @@ class TriptychClassifier(ClassifierMixin, Parameters):
                 Split(x.reshape(-1, *self.network_.input_shape), np.zeros(len(x), np.int32))
             )
         )
+
+
+def _epoch_line(epoch: EpochEnded) -> str:
+    line = f"epoch {epoch.epoch}, loss {epoch.loss:.6g}"
+    if epoch.validation_accuracy is not None:
+        line += f", validation_accuracy {epoch.validation_accuracy:.6g}"
+    return line
 
 
 def _rows(rows: Any) -> Array:

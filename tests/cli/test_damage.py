@@ -38,7 +38,8 @@ TRAIN = """
 import sys
 from triptych.cli import app as cli
 from triptych.training import loggers as observers
-observers.EVERY = observers.RARELY = 0.0
+observers.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+observers.SECONDS_BETWEEN_EPOCHS_SAVED = 0.0
 cli.main(sys.argv[1:])
 """
 
@@ -51,8 +52,8 @@ def driver(tmp_path_factory) -> Iterator[Driver]:
 
 @pytest.fixture
 def every_block(monkeypatch) -> None:
-    monkeypatch.setattr(loggers, "EVERY", 0.0)
-    monkeypatch.setattr(loggers, "RARELY", 0.0)
+    monkeypatch.setattr(loggers, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(loggers, "SECONDS_BETWEEN_EPOCHS_SAVED", 0.0)
 
 
 def test_killed_runs_end_as_if_nothing_had_happened(tmp_path, digits, scale: int, every_block):

@@ -23,7 +23,8 @@ from triptych.data.reading import PLAIN, Options
 from triptych.errors import DataError, SpecError, TriptychError
 from triptych.spec import zoo
 from triptych.spec.recipe import Recipe
-from triptych.training.run import Saved, Session, Settings
+from triptych.training.saved import SavedRun
+from triptych.training.session import Session, Settings
 
 ROOT = Path(triptych.__file__).parents[1]
 CIFAR = ROOT.parent / "shared" / "data" / "cifar10-jpeg"
@@ -185,10 +186,10 @@ def test_a_table_goes_on_with_the_same_numbers(flowers):
     source, recipe = str(flowers / "iris.csv"), Recipe(1)
     dataset = data.load(source, recipe.seed)
     network = options.network_of(None, "4", 0.0, None, dataset)
-    begun = Session(Settings("numpy", "eager"), network, recipe, dataset, source, flowers / "runs")
+    begun = Session(Settings("numpy", "eager"), network, recipe, dataset, flowers / "runs")
     with closing(begun.events()) as events:
         next(events)
-    saved = Saved.read(begun.run.folder)
+    saved = SavedRun.read(begun.folder)
     saved.check_same(data.load(saved.source, saved.recipe.seed, saved.reading))
     with pytest.raises(TriptychError, match="not the data this run began with"):
         saved.check_same(data.load(saved.source, 1, saved.reading))
@@ -266,17 +267,14 @@ def test_a_run_that_goes_on_reads_its_images_as_it_began(fruit):
         network,
         Recipe(1),
         dataset,
-        source,
         fruit / "runs",
-        None,
-        reading,
     )
     with closing(begun.events()) as events:
         next(events)
-    saved = Saved.read(begun.run.folder)
+    saved = SavedRun.read(begun.folder)
     assert (saved.source, saved.reading) == (source, reading)
     saved.check_same(data.load(saved.source, 0, saved.reading))
-    done = run("train", "numpy", "--resume", str(begun.run.folder), "--size", "8", cwd=fruit)
+    done = run("train", "numpy", "--resume", str(begun.folder), "--size", "8", cwd=fruit)
     assert done.returncode == 2
     assert "it comes from the run that goes on" in done.stderr
 

@@ -22,7 +22,9 @@ from triptych.errors import TriptychError
 from triptych.spec import zoo
 from triptych.spec.callbacks import EarlyStopping, ReduceLROnPlateau
 from triptych.spec.schedules import Cosine, RateSchedule, Step
-from triptych.training import checkpoint, loggers, run, run_folder
+from triptych.training import checkpoint, loggers, run_folder
+from triptych.training.saved import SavedRun
+from triptych.training.session import Session, Settings
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +96,21 @@ def test_epochs_that_make_no_sense_are_refused(driver, tmp_path, digits):
     )
     before = (done / "results.json").read_bytes()
     for folder, epochs, says in (
-        (done, 3, "--epochs 3: this run is finished after 3 epochs; give more"),
-        (done, 2, "--epochs 2: this run is in its epoch 3 already; give at least 3"),
-        (begun, 1, "--epochs 1: this run is in its epoch 2 already; give at least 2"),
+        (
+            done,
+            3,
+            "--epochs 3: this run is finished after 3 epochs, and --epochs is the total; give 4 or more",
+        ),
+        (
+            done,
+            2,
+            "--epochs 2: this run is finished after 3 epochs, and --epochs is the total; give 4 or more",
+        ),
+        (
+            begun,
+            1,
+            "--epochs 1: this run is in its epoch 2 already, and --epochs is the total; give 2 or more",
+        ),
         (begun, -1, "--epochs -1: this run is in its epoch 2 already"),
     ):
         assert says in (
@@ -123,13 +137,11 @@ def test_a_run_that_early_stopping_ended_is_not_lengthened(driver, tmp_path, dig
 def test_the_finished_result_stays_until_the_longer_run_is_finished(driver, tmp_path, digits):
     folder = trained(tmp_path / "run", digits)
     before = (folder / "results.json").read_bytes()
-    saved = run.Saved.read(folder).going_on(5)
-    settings = run.Settings("numpy", "eager")
-    running = run.Session(
-        settings, saved.network, saved.recipe, digits, "digits", tmp_path, saved, saved.reading
-    )
+    saved = SavedRun.read(folder).extended(5)
+    settings = Settings("numpy", "eager")
+    running = Session(settings, saved.network, saved.recipe, digits, tmp_path, saved)
     for event in running.events():
-        if event["step"] >= 4 * PER_EPOCH + 2:
+        if getattr(event, "step", 0) >= 4 * PER_EPOCH + 2:
             running.training.stop()
     assert (folder / "results.json").read_bytes() == before
     status, said, _ = driver.run("show", str(folder))
@@ -306,9 +318,9 @@ def test_a_damaged_log_keeps_no_run_from_going_on(driver, tmp_path, digits, kind
 
 def test_a_full_disk_names_the_file_and_the_way_on(tmp_path, digits, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = run.Settings("numpy", "eager")
-    running = run.Session(settings, NETWORK, RECIPE, digits, "digits", Path("runs"))
-    monkeypatch.setattr(loggers, "RARELY", 0)
+    settings = Settings("numpy", "eager")
+    running = Session(settings, NETWORK, RECIPE, digits, Path("runs"))
+    monkeypatch.setattr(loggers, "SECONDS_BETWEEN_EPOCHS_SAVED", 0)
     fsync = os.fsync
 
     def full(_: int) -> None:
@@ -316,7 +328,7 @@ def test_a_full_disk_names_the_file_and_the_way_on(tmp_path, digits, monkeypatch
 
     def train() -> None:
         for event in running.events():
-            if event["step"] > PER_EPOCH:
+            if getattr(event, "step", 0) > PER_EPOCH:
                 monkeypatch.setattr(os, "fsync", full)
 
     with pytest.raises(TriptychError) as error:
@@ -324,8 +336,8 @@ def test_a_full_disk_names_the_file_and_the_way_on(tmp_path, digits, monkeypatch
     monkeypatch.setattr(os, "fsync", fsync)
     message = str(error.value)
     assert "best/state.safetensors: No space left on device" in message
-    assert f"go on with triptych train numpy --resume {running.run.folder}" in message
-    assert run.Saved.read(running.run.folder).position.step == PER_EPOCH
+    assert f"go on with triptych train numpy --resume {running.folder}" in message
+    assert SavedRun.read(running.folder).position.step == PER_EPOCH
 
 
 def test_how_to_go_on_is_quoted_for_the_shell(driver, tmp_path, digits):

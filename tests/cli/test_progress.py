@@ -8,6 +8,7 @@ from rich.console import Console
 
 from triptych.cli.progress import TrainingProgress, loss_note
 from triptych.cli.view import View
+from triptych.core.events import BlockTrained, EpochEnded
 from triptych.spec.losses import SoftmaxCrossEntropy
 from triptych.spec.recipe import Recipe
 
@@ -41,20 +42,9 @@ def test_the_time_left_is_never_cut(width: int, shown: str, seconds: float, left
     each = seconds / (13_000 - 24)
     for step in range(1, 25):
         now[0] += each
-        progress.see(
-            {"type": "block", "epoch": 1, "step": step, "losses": [0.6412], "rate": 0.00339}
-        )
+        progress.on_event(BlockTrained(1, step, 1, 0.00339, 1.0, [0.6412]))
         if step == 2:
-            progress.see(
-                {
-                    "type": "epoch",
-                    "epoch": 1,
-                    "loss": 0.6,
-                    "validation_loss": 0.1571,
-                    "validation_accuracy": 0.985,
-                }
-                | RATES
-            )
+            progress.on_event(epoch_ended(0.6))
     (line,) = rendered(console, progress._bar.get_renderable())
     assert len(line.rstrip()) <= width
     assert re.search(rf"{left} *$", line), line
@@ -63,22 +53,14 @@ def test_the_time_left_is_never_cut(width: int, shown: str, seconds: float, left
     assert ("rate" in line) == (width == 120)
 
 
-RATES = {"rate": 0.00339, "seconds": 1.0}
+def epoch_ended(loss: float) -> EpochEnded:
+    return EpochEnded(1, 26, loss, 0.00339, 0.00339, 1.0, 1.0, 0.1571, 0.985)
 
 
 def test_an_epochs_line_names_the_validation_accuracy():
     out = io.StringIO()
     progress = TrainingProgress(Console(file=out, width=60), 5, 26)
-    progress.see(
-        {
-            "type": "epoch",
-            "epoch": 1,
-            "loss": 0.6412,
-            "validation_loss": 0.1571,
-            "validation_accuracy": 0.985,
-        }
-        | RATES
-    )
+    progress.on_event(epoch_ended(0.6412))
     said = "epoch 1/5: loss 0.6412, validation loss 0.1571, validation accuracy 98.50%, rate 0.00339, 1 s\n"
     assert out.getvalue() == said
 

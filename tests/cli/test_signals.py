@@ -79,9 +79,9 @@ def wait_for_steps(cwd: Path) -> Path:
 
 
 def steps_made(folder: Path) -> int:
-    from triptych.training.run import Saved
+    from triptych.training.saved import SavedRun
 
-    return Saved.read(folder).position.step
+    return SavedRun.read(folder).position.step
 
 
 def last_step(folder: Path) -> int:

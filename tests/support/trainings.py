@@ -3,11 +3,13 @@
 import csv
 from pathlib import Path
 
+from triptych.core.events import BlockTrained
 from triptych.data.dataset import Dataset
 from triptych.spec import zoo
 from triptych.spec.optimizers import Adam
 from triptych.spec.recipe import Recipe
-from triptych.training import checkpoint, run, run_folder
+from triptych.training import checkpoint, run_folder
+from triptych.training.session import Session, Settings
 
 NETWORK = zoo.dense("tiny", [4], 0.2)
 RECIPE = Recipe(3, 64, Adam(), validation=0.1)
@@ -18,12 +20,13 @@ def trained(
     root: Path, dataset: Dataset, recipe: Recipe = RECIPE, until: int | None = None, network=NETWORK
 ) -> Path:
     """Train in this process, to the end or until a step; return the run folder."""
-    settings = run.Settings("numpy", "eager")
-    running = run.Session(settings, network, recipe, dataset, "digits", root)
+    settings = Settings("numpy", "eager")
+    running = Session(settings, network, recipe, dataset, root)
     for event in running.events():
-        if until is not None and event["type"] == "block" and event["step"] >= until:
+        if until is not None and isinstance(event, BlockTrained) and event.step >= until:
             running.training.stop()
-    return running.run.folder
+    assert running.folder
+    return running.folder
 
 
 def states(folder: Path) -> dict[str, dict[str, bytes]]:

@@ -8,6 +8,7 @@ import pytest
 from support.engines import rows
 
 from triptych.core import metrics, registry, state
+from triptych.core.events import BlockTrained, EpochEnded, TrainingInterrupted
 from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
 from triptych.data import loading as data
@@ -19,7 +20,8 @@ from triptych.spec.optimizers import SGD, optimizer
 from triptych.spec.recipe import Recipe
 from triptych.spec.schedules import Cosine
 from triptych.training import loop
-from triptych.training.loop import Position, Training
+from triptych.training.loop import Training
+from triptych.training.position import Position
 
 NETWORK = zoo.get("regularized")
 RECIPE = Recipe(
@@ -68,7 +70,7 @@ def short_blocks():
 def whole(few: Split) -> tuple[Training, list[dict]]:
     """A run that nothing interrupts, in NumPy."""
     training = begun(few)
-    return training, list(training.events())
+    return training, [event.to_json() for event in training.events()]
 
 
 def test_it_is_the_loop_that_one_would_write(few: Split, whole):
@@ -131,8 +133,9 @@ def test_unequal_batches_weigh_by_their_size(few: Split):
     """D82: 200 samples in batches of 64 and one of 8."""
     training = begun(few, Recipe(1, 64, SGD(1e-12), dtype="float64"), network=zoo.get("classic"))
     *_, epoch, _ = training.events()
+    assert isinstance(epoch, EpochEnded)
     logits = training.engine.logits(training.engine.upload(few))
-    assert epoch["loss"] == pytest.approx(softmax_cross_entropy(logits, few.labels)[0], abs=1e-9)
+    assert epoch.loss == pytest.approx(softmax_cross_entropy(logits, few.labels)[0], abs=1e-9)
 
 
 @pytest.mark.parametrize(("name", "backend"), rows(slow=False))
@@ -141,7 +144,7 @@ def test_a_run_taken_up_again_is_the_same_to_the_bit(few: Split, name: str, back
     straight, kept = begun(few, name=name, backend=backend), {}
     for at, event in enumerate(straight.events()):
         kept[at] = (
-            event["step"],
+            event.to_json()["step"],
             json.dumps(straight.position.to_json(), allow_nan=False),
             straight.engine.state(),
             straight.best,
@@ -169,11 +172,11 @@ def test_asked_to_stop_it_ends_after_the_block_in_flight(few: Split):
     training, events = begun(few), []
     for event in training.events():
         events.append(event)
-        if event["step"] == 7:
+        if getattr(event, "step", None) == 7:
             training.stop()
-    assert events[-1] == {"type": "interrupted", "step": 7, "best_epoch": 1}
+    assert events[-1] == TrainingInterrupted(step=7, best_epoch=1)
     assert not training.done
-    assert [event["type"] for event in begun(few, position=training.position).events()].count(
+    assert [event.type for event in begun(few, position=training.position).events()].count(
         "epoch"
     ) == 3
 
@@ -188,7 +191,7 @@ def test_early_stopping_ends_it_with_the_weights_of_the_best_epoch(few: Split):
         callbacks=(EarlyStopping(patience=2, threshold=0.5),),
     )
     training = begun(few, recipe)
-    states = [training.engine.state() for event in training.events() if event["type"] == "epoch"]
+    states = [training.engine.state() for event in training.events() if event.type == "epoch"]
     assert len(states) < 50
     assert training.position.stopped == "validation_loss was not better for 2 epochs"
     assert training.best_epoch == len(states) - 2
@@ -209,8 +212,11 @@ def test_without_early_stopping_the_last_weights_stay(few: Split):
 def test_every_full_batch_is_an_epoch(few: Split):
     training = begun(few, Recipe(5, "full", SGD(0.1), dtype="float64", validation=0.2))
     events = list(training.events())
-    assert [event["type"] for event in events] == ["block", "epoch"] * 5 + ["trained"]
-    assert events[1]["loss"] == pytest.approx(events[0]["losses"][0], rel=1e-6)
+    assert [event.type for event in events] == ["block", "epoch"] * 5 + ["trained"]
+    first, epoch = events[:2]
+    assert isinstance(first, BlockTrained)
+    assert isinstance(epoch, EpochEnded)
+    assert epoch.loss == pytest.approx(first.losses[0], rel=1e-6)
 
 
 def test_a_loss_that_is_not_finite_ends_it_in_words(few: Split):
@@ -227,5 +233,5 @@ def test_a_loss_that_is_not_finite_ends_it_in_words(few: Split):
 
 def test_blocks_grow_but_never_past_an_epoch(few: Split):
     training = begun(few, Recipe(3, 8, SGD(0.1)), network=zoo.get("classic"))
-    lengths = [event["steps"] for event in training.events() if event["type"] == "block"]
+    lengths = [event.steps for event in training.events() if isinstance(event, BlockTrained)]
     assert lengths == [1] * 4 + [2] * 10 + [1] + ([2] * 12 + [1]) * 2

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from ..core.events import BlockTrained, EpochEnded, Event, RateCut, StoppedEarly
 from ..core.metrics import unlearned
 from ..spec.recipe import Recipe
 from .say import say
@@ -55,32 +56,26 @@ class TrainingProgress:
     def __exit__(self, *_: Any) -> None:
         self._bar.stop()
 
-    def see(self, event: dict[str, Any]) -> None:
-        """Take an event in."""
-        kind = event["type"]
-        if kind == "block":
-            within = event["step"] - (event["epoch"] - 1) * self.steps
-            description = f"epoch {event['epoch']}/{self.epochs}, step {within}/{self.steps}"
-            figures = [
-                f"loss {event['losses'][-1]:.4f}",
-                *self._accuracy,
-                f"rate {event['rate']:.3g}",
-            ]
-            said = self._fitting(description, figures)
-            self._bar.update(
-                self._task, description=description, completed=event["step"], said=said
-            )
-        elif kind == "epoch":
-            if "validation_accuracy" in event:
-                self._accuracy = [f"validation accuracy {event['validation_accuracy']:.2%}"]
-            if event["epoch"] % max(1, self.epochs // LINES) == 0 or event["epoch"] == self.epochs:
-                self._say(epoch_line(event, self.epochs))
-        elif kind == "cut":
-            self._say(
-                f"epoch {event['epoch']}: the learning rate is cut to {event['base_rate']:.3g}"
-            )
-        elif kind == "stop":
-            self._say(f"epoch {event['epoch']}: stopped early, {event['why']}")
+    def on_event(self, event: Event) -> None:
+        """Show what happened in a training."""
+        if isinstance(event, BlockTrained):
+            self._show_block(event)
+        elif isinstance(event, EpochEnded):
+            if event.validation_accuracy is not None:
+                self._accuracy = [f"validation accuracy {event.validation_accuracy:.2%}"]
+            if event.epoch % max(1, self.epochs // LINES) == 0 or event.epoch == self.epochs:
+                self._say(epoch_line(event.to_json(), self.epochs))
+        elif isinstance(event, RateCut):
+            self._say(f"epoch {event.epoch}: the learning rate is cut to {event.base_rate:.3g}")
+        elif isinstance(event, StoppedEarly):
+            self._say(f"epoch {event.epoch}: stopped early, {event.why}")
+
+    def _show_block(self, block: BlockTrained) -> None:
+        within = block.step - (block.epoch - 1) * self.steps
+        description = f"epoch {block.epoch}/{self.epochs}, step {within}/{self.steps}"
+        figures = [f"loss {block.losses[-1]:.4f}", *self._accuracy, f"rate {block.rate:.3g}"]
+        said = self._fitting(description, figures)
+        self._bar.update(self._task, description=description, completed=block.step, said=said)
 
     def _fitting(self, description: str, figures: list[str]) -> str:
         """Return as many of the figures as fit into a line, and set the length of the bar.

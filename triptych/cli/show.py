@@ -22,7 +22,7 @@ from .options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..training.run import Saved
+    from ..training.saved import SavedRun
 
 LINES = 20  # of a training's epochs
 
@@ -111,10 +111,10 @@ def _finished(console: "Console", results: dict[str, Any]) -> None:
 def _going_on(console: "Console", folder: Path) -> None:
     """Say so where a finished run is being trained for more epochs."""
     from ..errors import TriptychError
-    from ..training.run import Saved
+    from ..training.saved import SavedRun
 
     try:
-        saved = Saved.read(folder)
+        saved = SavedRun.read(folder)
     except TriptychError as error:  # what it came to is known, whatever happened to the states
         console.print(f"note: {error}", highlight=False, markup=False, soft_wrap=True)
         return
@@ -139,14 +139,14 @@ def _trained(console: "Console", results: dict[str, Any]) -> None:
 
 
 def _unfinished(console: "Console", folder: Path) -> None:
-    from ..training.run import Saved
+    from ..training.saved import SavedRun
 
-    saved = Saved.read(folder)
+    saved = SavedRun.read(folder)
     _epochs(console, saved.position.history, saved.recipe.epochs)
     _how_far(console, saved)
 
 
-def _how_far(console: "Console", saved: "Saved") -> None:
+def _how_far(console: "Console", saved: "SavedRun") -> None:
     done = len(saved.position.history)
     going_on = quoted("triptych", "train", "ENGINE", "--resume", str(saved.folder))
     if done >= saved.recipe.epochs or saved.position.stopped is not None:

@@ -18,6 +18,7 @@ from . import options as o
 from .app import app
 
 if TYPE_CHECKING:
+    from ..core.events import Event
     from ..training.loop import Training
     from .progress import TrainingProgress
 
@@ -134,11 +135,12 @@ def train(
 
     from rich.console import Console
 
-    from ..core import devices, files, registry
+    from ..core import devices, registry
+    from ..core.events import ResultReady
     from ..data import loading as sources
     from ..errors import EngineError, TriptychError
-    from ..training import run
-    from ..training import run_folder as runs_module
+    from ..training.saved import resumable
+    from ..training.session import Session, Settings
     from .loading import load
     from .progress import TrainingProgress, loss_note, tested_line
     from .say import say
@@ -151,9 +153,7 @@ def train(
     devices.check_device(device)
     if engine == "numpy" and device not in ("cpu", "auto"):
         raise EngineError(f"NumPy runs on the processor only; leave out --device {device}")
-    settings = run.Settings(
-        engine, backend or registry.entry(engine).default_backend, device, threads
-    )
+    settings = Settings(engine, backend or registry.entry(engine).default_backend, device, threads)
     saved = None
     if resume is not None:
         _refuse(
@@ -161,13 +161,7 @@ def train(
             FIXED
             + ("seed", "dtype", "random", "runs", "size", "skip-unreadable", "label", "shape"),
         )
-        files.refuse_links(resume)
-        if (resume / "last").is_dir():
-            context.with_resource(
-                runs_module.locked(resume)
-            )  # before anything is read that another process may write
-            files.sweep(resume)
-        saved = run.Saved.read(resume).going_on(epochs)
+        saved = context.with_resource(resumable(resume)).extended(epochs)
         recipe, source, reading = (
             saved.recipe,
             saved.source if data is None else data,
@@ -201,9 +195,7 @@ def train(
         if saved
         else o.network_of(network, hidden, dropout, recipe_name, dataset, like)
     )
-    running = run.Session(settings, described, recipe, dataset, source, runs, saved, reading)
-    if not saved:
-        context.with_resource(runs_module.locked(running.run.folder))
+    running = Session(settings, described, recipe, dataset, runs, saved)
     say(console, f"{running.label}: {running.title}")
     if (why := loss_note(recipe)) is not None:
         say(console, why)
@@ -211,7 +203,7 @@ def train(
         say(console, note, "yellow")
     threading.excepthook = _thread_failed
     result = None
-    folder = running.run.folder
+    folder = running.folder
     given = {
         "backend": backend,
         "threads": threads if threads != 1 else None,
@@ -227,14 +219,17 @@ def train(
     with (
         _signals(running.training),
         TrainingProgress(
-            console, recipe.epochs, running.schedule.steps_per_epoch, running.training.position.step
+            console,
+            recipe.epochs,
+            running.training.planner.steps_per_epoch,
+            running.training.position.step,
         ) as progress,
     ):
         try:
             for event in running.events():
                 _show(progress, event)
-                if event["type"] == "result":
-                    result = event["result"]
+                if isinstance(event, ResultReady):
+                    result = event.result
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -247,7 +242,7 @@ def train(
     if result is None:
         step = running.training.position.step
         print(
-            f"triptych: stopped after step {step:,} of {running.schedule.steps:,}, and saved; go on with:",
+            f"triptych: stopped after step {step:,} of {running.training.planner.steps:,}, and saved; go on with:",
             file=sys.stderr,
         )
         print(again, file=sys.stderr)
@@ -277,10 +272,10 @@ def _thread_failed(failed: threading.ExceptHookArgs) -> None:
         _forget_lost_terminal()
 
 
-def _show(progress: "TrainingProgress", event: dict[str, Any]) -> None:
+def _show(progress: "TrainingProgress", event: "Event") -> None:
     """Show an event. Where SIGHUP is ignored the terminal may be gone; then the training goes on unseen."""
     try:
-        progress.see(event)
+        progress.on_event(event)
     except OSError as error:
         if error.errno != errno.EIO:
             raise

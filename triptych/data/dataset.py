@@ -72,6 +72,22 @@ class Standardised:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """How a data set was loaded, so that it can be loaded again.
+
+    Attributes
+    ----------
+    source : str
+        The name or path that `triptych.data.registry.load` was given.
+    reading : dict
+        The options that it was given, as JSON.
+    """
+
+    source: str
+    reading: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A training and a test split.
 
@@ -90,6 +106,8 @@ class Dataset:
         What a person should know of how the data was read.
     table : Standardised, optional
         Where the samples are rows of a table and not images.
+    origin : Origin, optional
+        How it was loaded; None for a data set that was made from arrays.
     """
 
     name: str
@@ -100,6 +118,7 @@ class Dataset:
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     table: Standardised | None = None
+    origin: Origin | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from ..core.split import Split
 from ..errors import DataError, suggest
 from . import checks, hints
 from .cache import cache_folder
-from .dataset import Dataset, Standardised
+from .dataset import Dataset, Origin, Standardised
 from .download import files_present
 from .published import NAMES, PUBLISHED
 from .readers import digits, idx
@@ -61,6 +61,12 @@ def load(
     """
     if source is None:
         source = default_source()
+    dataset = _load(source, seed, options, progress)
+    return replace(dataset, origin=Origin(source, options.to_json()))
+
+
+def _load(source: str, seed: int, options: Options, progress: Progress | None) -> Dataset:
+    """Read what a name or path means."""
     path = _existing(source)
     if path is not None and source in NAMES:
         with hints.hidden(source, path):

@@ -1,4 +1,7 @@
-"""What is written down while a training goes on: checkpoints, history.csv, TensorBoard logs. Each sees the events of the loop."""
+"""What is written during a training: checkpoints, history.csv, TensorBoard logs.
+
+Each is an `Observer`: `Session.events` shows it every event of the training.
+"""
 
 import io
 import time
@@ -9,37 +12,52 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..core import files
-from ..spec.monitor import Event
+from ..core.events import (
+    BlockTrained,
+    EpochEnded,
+    Event,
+    TrainingCompleted,
+    TrainingInterrupted,
+)
+from ..core.state import State
 from . import checkpoint, tensorboard
 from .loop import Training
 
 COLUMNS = ("epoch", "step", "loss", "validation_loss", "validation_accuracy", "rate", "seconds")
 
-EVERY = 10.0  # seconds between checkpoints: a kill loses no more than that and a block
-RARELY = 1.0  # seconds that lie between two ends of epochs that are both written down, at the least
+SECONDS_BETWEEN_CHECKPOINTS = 10.0  # a kill loses no more than that and a block
+SECONDS_BETWEEN_EPOCHS_SAVED = 1.0  # at the end of an epoch, a checkpoint is written after this
 
 
 class Observer(Protocol):
-    """Sees what happens, and changes nothing."""
+    """Is shown every event, and changes nothing in the training."""
 
-    def see(self, event: Event) -> None: ...
+    def on_event(self, event: Event) -> None:
+        """Take an event in."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close its file."""
+        ...
 
 
 class Checkpoint:
     """Writes ``last/state.safetensors``, from which a run goes on, and ``best/state.safetensors``.
 
-    The best is written first: where a kill comes between the two, the run goes on from before it, and meets it again.
-    The last names the best that belongs to it by epoch and SHA-256.
+    The best state is written first. If the process is killed between the two, the run goes on from
+    the step before, and computes the best state again. The last state names the best one that
+    belongs to it, by epoch and SHA-256.
 
     Parameters
     ----------
     folder : Path
+        The run folder.
     training : Training
+        Whose state and position are written.
     provenance : dict
+        What the states record of their origin.
     best : dict, optional
-        ``epoch`` and ``sha256`` of the best that is in the folder, of a run that goes on.
+        ``epoch`` and ``sha256`` of the best state in the folder, of a run that goes on.
     """
 
     def __init__(
@@ -53,55 +71,69 @@ class Checkpoint:
         self._training = training
         self._provenance = provenance
         self._best = best
-        self._written = time.monotonic()
+        self._saved_at = time.monotonic()
 
-    def see(self, event: Event) -> None:
-        kind, waited = event["type"], time.monotonic() - self._written
-        # The last block of an epoch is not yet its end: what the epoch came to is still to be logged.
-        within = kind == "block" and event["step"] % self._training.schedule.steps_per_epoch
-        if (
-            kind in ("trained", "interrupted")
-            or (within and waited > EVERY)
-            or (kind == "epoch" and waited > RARELY)
-        ):
+    def on_event(self, event: Event) -> None:
+        """Write a checkpoint at the end, and after some time within an epoch or at its end."""
+        if self._is_due(event):
             self.save()
 
-    def save(self) -> None:
-        """Write both, unless a weight is not finite: then the next loss says so, and the files before it stay."""
-        training, state = self._training, self._training.engine.state()
-        if all(np.isfinite(array).all() for array in state.values()):
-            epoch = training.best_epoch
-            if training.best is not None and (self._best is None or self._best["epoch"] != epoch):
-                self._best = {
-                    "epoch": epoch,
-                    "sha256": self._write("best", training.best, {"epoch": epoch}),
-                }
-            self._write(
-                "last", state, {"training": training.position.to_json(), "best": self._best}
-            )
-        self._written = time.monotonic()
+    def _is_due(self, event: Event) -> bool:
+        seconds = time.monotonic() - self._saved_at
+        if isinstance(event, TrainingCompleted | TrainingInterrupted):
+            return True
+        if isinstance(event, EpochEnded):
+            return seconds > SECONDS_BETWEEN_EPOCHS_SAVED
+        if isinstance(event, BlockTrained):
+            # After the last block of an epoch, the epoch's own event is still to come.
+            within_epoch = event.step % self._training.planner.steps_per_epoch != 0
+            return within_epoch and seconds > SECONDS_BETWEEN_CHECKPOINTS
+        return False
 
-    def _write(self, name: str, state: dict[str, np.ndarray], about: dict[str, Any]) -> str:
-        network, recipe = self._training.schedule.network, self._training.recipe
+    def save(self) -> None:
+        """Write both states, unless a weight is not finite.
+
+        In that case the next loss is not finite either and ends the training; the older files stay.
+        """
+        training = self._training
+        state = training.engine.state()
+        if all(np.isfinite(array).all() for array in state.values()):
+            self._save_best()
+            position = training.position.to_json()
+            self._write("last", state, {"training": position, "best": self._best})
+        self._saved_at = time.monotonic()
+
+    def _save_best(self) -> None:
+        epoch = self._training.best_epoch
+        is_saved = self._best is not None and self._best["epoch"] == epoch
+        if self._training.best is not None and not is_saved:
+            digest = self._write("best", self._training.best, {"epoch": epoch})
+            self._best = {"epoch": epoch, "sha256": digest}
+
+    def _write(self, name: str, state: State, details: dict[str, Any]) -> str:
+        """Write a state with its provenance; return its SHA-256."""
+        network = self._training.planner.network
+        recipe = self._training.recipe
         path = self._folder / name / "state.safetensors"
-        return checkpoint.save_state(path, state, network, recipe, self._provenance | about)
+        return checkpoint.save_state(path, state, network, recipe, self._provenance | details)
 
     def close(self) -> None:
-        pass
+        """Do nothing: no file is open."""
 
 
 class CSVLog:
-    """Writes history.csv, a line an epoch; what was not measured is empty.
+    """Writes history.csv, one line for each epoch; what was not measured is empty.
 
     Parameters
     ----------
     folder : Path
+        The run folder.
     history : list of dict
         The ``epoch`` events so far, of a run that goes on.
     """
 
-    def __init__(self, folder: Path, history: list[Event]) -> None:
-        path = self._path = folder / "history.csv"
+    def __init__(self, folder: Path, history: list[dict[str, Any]]) -> None:
+        self._path = path = folder / "history.csv"
         start = io.StringIO()
         writer: DictWriter[str] = DictWriter(
             start, COLUMNS, extrasaction="ignore", lineterminator="\n"
@@ -114,42 +146,54 @@ class CSVLog:
             self._file, COLUMNS, extrasaction="ignore", lineterminator="\n"
         )
 
-    def see(self, event: Event) -> None:
-        if event["type"] == "epoch":
+    def on_event(self, event: Event) -> None:
+        """Write the line of an epoch at its end."""
+        if isinstance(event, EpochEnded):
             with files.naming(self._path):
-                self._writer.writerow(event)
+                self._writer.writerow(event.to_json())
                 self._file.flush()
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
 
 class TensorBoard:
-    """Writes TensorBoard logs into the run folder: loss, rate and time of each step, what was looked at after each epoch.
+    """Writes TensorBoard logs: loss, rate and time of each step, validation after each epoch.
 
     Parameters
     ----------
     folder : Path
+        The run folder.
     events : list of dict
-        So far, of a run that goes on.
+        The logged events so far, of a run that goes on.
     """
 
-    def __init__(self, folder: Path, events: list[Event]) -> None:
+    def __init__(self, folder: Path, events: list[dict[str, Any]]) -> None:
         self._writer = tensorboard.summary_writer(folder)
         for event in events:
-            self.see(event)
+            self._write(event)
 
-    def see(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
+        """Write the figures of an event."""
+        self._write(event.to_json())
+
+    def _write(self, event: dict[str, Any]) -> None:
         if event["type"] == "block":
-            for at, loss in enumerate(event["losses"], event["step"] - event["steps"] + 1):
-                if loss is not None:  # not finite
-                    self._writer.add_scalar("loss", loss, at)
-            self._writer.add_scalar("rate", event["rate"], event["step"])
-            self._writer.add_scalar("ms_per_step", event["seconds"] * 1e3, event["step"])
+            self._write_block(event)
         elif event["type"] == "epoch":
             for name in ("validation_loss", "validation_accuracy"):
                 if event.get(name) is not None:  # not measured, or not finite
                     self._writer.add_scalar(name, event[name], event["step"])
 
+    def _write_block(self, block: dict[str, Any]) -> None:
+        first_step = block["step"] - block["steps"] + 1
+        for step, loss in enumerate(block["losses"], first_step):
+            if loss is not None:  # None if it was not finite
+                self._writer.add_scalar("loss", loss, step)
+        self._writer.add_scalar("rate", block["rate"], block["step"])
+        self._writer.add_scalar("ms_per_step", block["seconds"] * 1e3, block["step"])
+
     def close(self) -> None:
+        """Close the log."""
         self._writer.close()

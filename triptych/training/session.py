@@ -1,0 +1,319 @@
+"""A training from its first step, or from a checkpoint, to its test: logged and saved, if wanted."""
+
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core import metrics, registry, state
+from ..core.events import Event, ResultReady, TrainingStarted
+from ..core.planner import BatchPlanner
+from ..data.dataset import Dataset
+from ..data.loading import stratified
+from ..data.reading import PLAIN
+from ..errors import TriptychError
+from ..process import machine
+from ..spec.network import Network
+from ..spec.recipe import Recipe
+from ..spec.schedules import Timed
+from ..spec.titles import title
+from ..version import __version__
+from .loggers import Checkpoint, CSVLog, Observer, TensorBoard
+from .loop import Training
+from .position import Position
+from .run_folder import Run, locked, read_events
+from .saved import SavedRun
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a training runs.
+
+    Attributes
+    ----------
+    engine, backend : str
+        Names in the registry of engines.
+    device : str
+        ``cpu``, ``cuda``, ``mps`` or ``auto``.
+    threads : int
+        Threads of the engine, as they were set before its framework was imported.
+    """
+
+    engine: str
+    backend: str
+    device: str = "cpu"
+    threads: int = 1
+
+
+class Session:
+    """A training and its run folder. Iterate over `events` once.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where it runs.
+    network : Network
+        What is trained.
+    recipe : Recipe
+        How it is trained.
+    dataset : Dataset
+        What it is trained and tested on.
+    runs : Path or None
+        Where the run folder is made; None writes nothing.
+    saved : SavedRun, optional
+        The run that goes on, in its own folder.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        network: Network,
+        recipe: Recipe,
+        dataset: Dataset,
+        runs: Path | None,
+        saved: SavedRun | None = None,
+    ) -> None:
+        network.check_fits(dataset.shape, len(dataset.classes))
+        self.settings = settings
+        self.network = network
+        self.recipe = recipe
+        self.dataset = dataset
+        self.training = self._create_training(saved)
+        self._first_step = self.training.position.step
+        self.title = title(network, recipe)
+        self.label = registry.entry(settings.engine).label
+        self.is_extended = saved is not None and saved.planned != recipe.epochs
+        self.run: Run | None = None
+        self.observers: list[Observer] = []
+        self._earlier: list[Json] = []  # events before the checkpoint
+        self._lock = ExitStack()
+        if saved:
+            self._earlier = _events_until(saved)
+            self._open_folder(Run(saved.folder, self._earlier), saved.best_file)
+        elif runs is not None:
+            run = Run.create(runs, "train", settings.engine, network.name, dataset.name)
+            self._lock.enter_context(locked(run.folder))
+            self._open_folder(run, None)
+
+    @property
+    def folder(self) -> Path | None:
+        """The run folder, or None."""
+        return self.run.folder if self.run else None
+
+    def _create_training(self, saved: SavedRun | None) -> Training:
+        recipe = self.recipe
+        train = self.dataset.train
+        validation = None
+        if recipe.validation:
+            train, validation = stratified(train, recipe.seed, recipe.validation, "validation")
+        engine = registry.create(
+            self.settings.engine,
+            self.network,
+            recipe,
+            device=self.settings.device,
+            backend=self.settings.backend,
+        )
+        planner = BatchPlanner(self.network, recipe, len(train))
+        if saved is None:
+            engine.load(state.initial(self.network, recipe))
+            return Training(engine, planner, train, validation)
+        engine.load(saved.state)
+        _check_position(saved.position, planner)
+        return Training(engine, planner, train, validation, saved.position, saved.best)
+
+    def _open_folder(self, run: Run, best_file: Json | None) -> None:
+        """Write the first checkpoint, and open what is written during the training."""
+        self.run = run
+        first = Checkpoint(run.folder, self.training, self._provenance(), best_file)
+        first.save()
+        self.observers = [first, CSVLog(run.folder, self.training.position.history)]
+        if find_spec("tensorboardX"):
+            self.observers.append(TensorBoard(run.folder, self._earlier))
+
+    def _provenance(self) -> Json:
+        origin = self.dataset.origin
+        return {
+            "triptych": __version__,
+            "data": self.dataset.describe(),
+            "machine": machine.describe(),
+            "source": origin.source if origin else "",
+            "reading": origin.reading if origin else PLAIN.to_json(),
+        } | asdict(self.settings)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know before the training begins, a sentence each."""
+        notes: list[str] = []
+        schedule = self.recipe.schedule
+        lasts_to_the_end = isinstance(schedule, Timed) and schedule.epochs is None
+        if self.is_extended and self.training.position.step and lasts_to_the_end:
+            notes.append(
+                f"The schedule {schedule.name} lasts to the end of the run, so its rates change "
+                f"from here on: the weights will not be those of {self.recipe.epochs} epochs from "
+                "the beginning."
+            )
+        if self.recipe.random == "free" and self.network.dropouts:
+            notes.append(
+                "Each engine draws its own masks (random free): "
+                "a run that is stopped goes on with others."
+            )
+        if self.run and not find_spec("tensorboardX"):
+            notes.append("No TensorBoard logs: pip install 'triptych[report]'")
+        return notes
+
+    def events(self) -> Iterator[Event]:
+        """Train to the end, and test there; an older results.json is replaced only then.
+
+        Yields
+        ------
+        Event
+            `TrainingStarted`, the events of `Training`, and `ResultReady` at the end, unless the
+            training was interrupted.
+
+        Raises
+        ------
+        TriptychError
+            If the training diverges, or a file cannot be written.
+        """
+        started = TrainingStarted(
+            self.training.position.step, machine.describe(), **asdict(self.settings)
+        )
+        with ExitStack() as stack:
+            stack.enter_context(self._lock)
+            stack.enter_context(self._naming_full_disk())
+            if self.run:
+                stack.enter_context(self.run)
+            for observer in self.observers:
+                stack.enter_context(closing(observer))
+            for event in chain([started], self.training.events()):
+                self._log(event)
+                for observer in self.observers:
+                    observer.on_event(event)
+                yield event
+            if self.training.done:
+                ready = ResultReady(self._result())
+                self._log(ready)
+                if self.run:
+                    self.run.save_results(ready.result)
+                yield ready
+
+    def _log(self, event: Event) -> None:
+        if self.run:
+            self.run.log(event.to_json())
+
+    @contextmanager
+    def _naming_full_disk(self) -> Generator[None]:
+        """Report which file could not be written, and that nothing is lost."""
+        try:
+            yield
+        except OSError as error:
+            # On a full disk closing the other files fails, too; the first failure names its file.
+            first: BaseException = error
+            while isinstance(first.__context__, OSError):
+                first = first.__context__
+            name = getattr(first, "filename", None) or self.folder
+            raise TriptychError(
+                f"{name}: {error.strerror or error}; what was saved before is whole; make room "
+                f"there, then go on with triptych train {self.settings.engine} "
+                f"--resume {self.folder}"
+            ) from None
+
+    def _result(self) -> Json:
+        """Evaluate the test split, once, and return all that results.json holds."""
+        epoch = self.training.finish()
+        position = self.training.position
+        engine = self.training.engine
+        return {
+            "kind": "train",
+            "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "machine": machine.describe(),
+            "title": self.title,
+            "network": self.network.to_json(),
+            "recipe": self.recipe.to_json(),
+            "parameters": self.network.parameter_count,
+            "data": self.dataset.describe(),
+            "label": self.label,
+            **asdict(self.settings),
+            "device": engine.device,
+            "engines": self._engines(),
+            "steps": position.step,
+            "history": position.history,
+            "seconds": _total(position, "seconds"),
+            "cpu_seconds": _total(position, "cpu_seconds"),
+            "stopped": position.stopped,
+            "best_epoch": self.training.best_epoch,
+            "tested_epoch": epoch,
+            **self._test(),
+        }
+
+    def _test(self) -> Json:
+        """Return accuracy and confusion matrix of the test split."""
+        labels = self.dataset.test.labels
+        logits = self.training.engine.logits(self.training.engine.upload(self.dataset.test))
+        if not np.isfinite(logits).all():
+            raise TriptychError(
+                f"the weights after step {self.training.position.step:,} give no finite logits: "
+                "the training diverged in its last steps"
+            )
+        predicted = metrics.predictions(logits)
+        right = int((predicted == labels).sum())
+        low, high = metrics.wilson(right, len(labels))
+        accuracy = {
+            "value": right / len(labels),
+            "right": right,
+            "of": len(labels),
+            "low": low,
+            "high": high,
+        }
+        confusion = metrics.confusion(predicted, labels, len(self.dataset.classes))
+        return {"accuracy": accuracy, "confusion": confusion.tolist()}
+
+    def _engines(self) -> list[Json]:
+        """Return which engine trained from which step on, in order."""
+        logged = [event for event in self._earlier if event["type"] == "begin"]
+        here = {"step": self._first_step} | asdict(self.settings)
+        stages: list[Json] = []
+        for event in [*logged, here]:
+            stage = {key: event.get(key) for key in ("step", "engine", "backend")}
+            if stage["engine"] not in registry.entries() or not isinstance(stage["step"], int):
+                continue  # a line of a log that was changed
+            while stages and stages[-1]["step"] >= stage["step"]:
+                stages.pop()  # no step of it was saved
+            if stages and stages[-1]["engine"] == stage["engine"]:
+                continue
+            stages.append(stage)
+        return stages
+
+
+def _total(position: Position, key: str) -> float:
+    return sum(epoch.get(key, 0.0) for epoch in position.history)
+
+
+def _check_position(position: Position, planner: BatchPlanner) -> None:
+    """Raise `TriptychError` if a position cannot be one of this training."""
+    epochs = position.step // planner.steps_per_epoch
+    if position.step > planner.steps or len(position.history) != epochs:
+        raise TriptychError(
+            f"a position of {position.step:,} steps and {len(position.history)} epochs does not "
+            f"fit {planner.steps_per_epoch:,} steps an epoch; the checkpoint is damaged"
+        )
+
+
+def _events_until(saved: SavedRun) -> list[Json]:
+    """Return the logged events of the steps before the checkpoint.
+
+    A log that cannot be read does not keep a run from going on.
+    """
+    try:
+        events = read_events(saved.folder)
+    except TriptychError:
+        return []
+    return [event for event in events if event.get("step", 0) <= saved.position.step]
