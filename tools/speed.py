@@ -1,4 +1,8 @@
-"""Draw how far ahead of each peer we are: ``python docs/speed.py speed.json``, of ``python -m benchmarks --json speed.json``."""
+"""Draw docs/speed.svg: how many times as long as our engines each peer takes.
+
+python -m benchmarks --json speed.json
+python tools/speed.py speed.json
+"""
 
 import io
 import json
@@ -14,22 +18,29 @@ from matplotlib.ticker import LogLocator
 from triptych.core import registry
 from triptych.core.files import write
 
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 COLOURS = dict(zip(registry.entries(), ("#4c72b0", "#55a868", "#dd8452", "#8172b3"), strict=False))
-ROW, MARGIN = 0.3, 1.1  # inches
-EngineInfo = dict[str, Any]
+ROW_INCHES = 0.3
+MARGIN_INCHES = 1.1
+ENGINE_OFFSET = 0.18  # rows between two of our engines against the same peer
+
+Ratio = dict[str, Any]  # an entry of the JSON: workload, peer, engine, threads, ratio, low, high
 
 
-def draw(entries: list[EngineInfo]) -> str:
-    """Return an SVG: for each workload a panel, for each peer a row, for each of our engines a dot with its interval.
+def draw(entries: list[Ratio]) -> str:
+    """Return an SVG with a panel for each workload and a row for each peer.
 
-    One thread is a filled dot, more are hollow.
+    A dot with its 95 % interval is one of our engines; it is hollow for more than one thread.
     """
     ours = {entry["engine"] for entry in entries}
-    panels: dict[str, list[EngineInfo]] = {}
+    panels: dict[str, list[Ratio]] = {}
     for entry in entries:
         if entry["engine"] in COLOURS and entry["peer"] not in ours:
             panels.setdefault(entry["workload"], []).append(entry)
-    heights = [len({entry["peer"] for entry in panel}) * ROW + MARGIN for panel in panels.values()]
+    heights = [
+        len({entry["peer"] for entry in panel}) * ROW_INCHES + MARGIN_INCHES
+        for panel in panels.values()
+    ]
     matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "triptych", "font.size": 9}
     figure, axes = pyplot.subplots(
         len(panels),
@@ -46,27 +57,24 @@ def draw(entries: list[EngineInfo]) -> str:
     return content.getvalue()
 
 
-def fill(ax: Axes, workload: str, panel: list[EngineInfo]) -> None:
+def fill(ax: Axes, workload: str, panel: list[Ratio]) -> None:
     """Draw one workload."""
     peers = list(dict.fromkeys(entry["peer"] for entry in panel))
     shown = [name for name in COLOURS if any(entry["engine"] == name for entry in panel)]
+    middle = (len(shown) - 1) / 2
     for entry in panel:
-        at = peers.index(entry["peer"]) + 0.18 * (
-            shown.index(entry["engine"]) - (len(shown) - 1) / 2
-        )
-        around = [[entry["ratio"] - entry["low"]], [entry["high"] - entry["ratio"]]]
-        colour, inside = (
-            COLOURS[entry["engine"]],
-            COLOURS[entry["engine"]] if entry["threads"] == 1 else "white",
-        )
+        offset = shown.index(entry["engine"]) - middle
+        below = entry["ratio"] - entry["low"]
+        above = entry["high"] - entry["ratio"]
+        colour = COLOURS[entry["engine"]]
         ax.errorbar(
             entry["ratio"],
-            at,
-            xerr=around,
+            peers.index(entry["peer"]) + ENGINE_OFFSET * offset,
+            xerr=[[below], [above]],
             fmt="o",
             markersize=4,
             color=colour,
-            markerfacecolor=inside,
+            markerfacecolor=colour if entry["threads"] == 1 else "white",
             linewidth=1,
         )
     for name in shown:
@@ -81,13 +89,20 @@ def fill(ax: Axes, workload: str, panel: list[EngineInfo]) -> None:
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Read the file of the command line and write the picture."""
     if len(sys.argv) != 2:
-        sys.exit("usage: python docs/speed.py FILE, which python -m benchmarks --json FILE wrote")
+        sys.exit("usage: python tools/speed.py FILE, which python -m benchmarks --json FILE wrote")
+    path = Path(sys.argv[1])
     try:
-        ratios = [entry for entry in json.loads(Path(sys.argv[1]).read_text()) if "ratio" in entry]
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        ratios = [entry for entry in entries if "ratio" in entry]
     except (OSError, ValueError, TypeError) as error:
-        sys.exit(f"{sys.argv[1]}: not such a file ({error})")
+        sys.exit(f"{path}: not a file of python -m benchmarks --json ({error})")
     if not ratios:
-        sys.exit(f"{sys.argv[1]}: no ratios in it")
-    write(Path(__file__).with_name("speed.svg"), draw(ratios))
+        sys.exit(f"{path}: it contains no ratios")
+    write(DOCS / "speed.svg", draw(ratios))
+
+
+if __name__ == "__main__":
+    main()

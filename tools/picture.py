@@ -1,6 +1,6 @@
-"""Make the picture in the README: ``python docs/picture.py runs/<time>-compare`` (needs Chromium and make setup).
+"""Make the picture in the README: ``python tools/picture.py runs/<time>-compare`` (needs Chromium and make setup).
 
-The run is the original's job, on an idle machine, so that the report needs no warnings::
+The run is the comparison that the README describes, on an idle machine, so that the report has no warnings::
 
     env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE triptych compare --engines torch,tensorflow --data mnist_test.csv
 """
@@ -13,7 +13,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-HEIGHT = 1080
+HEIGHT = 1080  # pixels
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 with sync_playwright() as playwright:
     browser = playwright.chromium.launch(
@@ -32,4 +33,4 @@ with sync_playwright() as playwright:
     browser.close()
 
 picture = Image.open(io.BytesIO(shot)).convert("RGB").quantize(128)
-picture.save(Path(__file__).with_name("report.png"), optimize=True)
+picture.save(DOCS / "report.png", optimize=True)
