@@ -36,7 +36,9 @@ from triptych.data import loading as data
 from triptych.errors import TriptychError
 
 EXERCISES = ("deeper", "dropout")
-MARK = re.compile(r"^(\s*)# (deeper|dropout|both), (instead|add): (.+)$")
+MARK = re.compile(
+    r"^(?P<indentation>\s*)# (?P<exercise>deeper|dropout), (?P<verb>instead|add): (?P<code>.+)$"
+)
 DIGITS_CHECKED = 200
 ENTRIES_CHECKED = 12  # of each parameter
 STEP_OF_DIFFERENCES = 1e-6
@@ -61,7 +63,7 @@ class Unreadable(Exception):
 
 
 def follow(text: str, exercises: Iterable[str]) -> str:
-    """Return a lesson's text with the comments of some exercises followed to the letter.
+    """Return a lesson's text with the comments of some exercises followed literally.
 
     Parameters
     ----------
@@ -69,35 +71,30 @@ def follow(text: str, exercises: Iterable[str]) -> str:
         The script.
     exercises : iterable of str
         ``deeper``, ``dropout``, or both.
+
+    Returns
+    -------
+    str
+        The script, in which ``# EXERCISE, add: CODE`` is the line CODE, and the next line of code after
+        ``# EXERCISE, instead: CODE`` is CODE.
     """
+    chosen = set(exercises)
     lines: list[str] = []
-    group: list[str] = []
-    for line in [*text.splitlines(), ""]:
-        if MARK.match(line):
-            group.append(line)
-            continue
-        _follow_group(lines, group, set(exercises))
-        group = []
-        lines.append(line)
-    return "\n".join(lines[:-1]) + "\n"
-
-
-def _follow_group(lines: list[str], group: list[str], exercises: set[str]) -> None:
-    """Append a run of marked comments to `lines`, the chosen ones as code."""
-    marked = [MARK.match(line) for line in group]
-    labels = {mark[2] for mark in marked if mark}
-    chosen = {"both"} if "both" in labels and exercises == set(EXERCISES) else exercises
-    for line, mark in zip(group, marked, strict=True):
-        assert mark
-        indentation, label, verb, code = mark.groups()
-        if label not in chosen:
+    replacement: str | None = None
+    for line in text.splitlines():
+        mark = MARK.match(line)
+        if mark and mark["exercise"] in chosen:
+            code = mark["indentation"] + mark["code"]
+            if mark["verb"] == "add":
+                lines.append(code)
+            else:
+                replacement = code
+        elif replacement is None or line.lstrip().startswith("#"):
             lines.append(line)
-        elif verb == "add":
-            lines.append(indentation + code)
         else:
-            above = max(i for i, kept in enumerate(lines) if not kept.lstrip().startswith("#"))
-            before = lines[above]
-            lines[above] = before[: len(before) - len(before.lstrip())] + code
+            lines.append(replacement)
+            replacement = None
+    return "\n".join(lines) + "\n"
 
 
 # --- What a solution computes ---------------------------------------------------------------------
@@ -110,7 +107,7 @@ def load(path: Path) -> ModuleType:
         raise Unreadable(f"{path}: no such Python file")
     module = importlib.util.module_from_spec(spec)
     _guarded(path, lambda: spec.loader.exec_module(module))
-    for name in ("init_params", "forward_prop", "back_prop", "train_step", "one_hot"):
+    for name in ("init_params", "forward_prop", "back_prop", "train_step"):
         if not hasattr(module, name):
             raise Unreadable(
                 f"{path}: no function {name}; start from artificial_neural_network_MNIST.py"
@@ -135,33 +132,46 @@ def _guarded(path: Path, call: Callable[[], Any]) -> Any:
 class Steps:
     """Single training steps of a student's script, on the same digits each time.
 
-    Only ``train_step(params, X, Y, alpha)`` is called, whatever the signatures of the functions inside it. The random
-    numbers of NumPy are seeded before each step, so that dropout drops the same units each time.
+    Only ``train_step(model, X, y, alpha)`` and ``forward_prop(model, X)`` are called. The random numbers of
+    NumPy are seeded before each step, so that dropout drops the same units each time.
+
+    Parameters
+    ----------
+    path : Path
+        The script.
+    dtype : str
+        ``float64`` or ``float32``: of the weights and the pixels.
 
     Attributes
     ----------
     params : list of ndarray
         The first parameters, W1, b1, W2, b2 and so on, with biases that are not zero.
+    layers : int
+        How many weight matrices there are.
     """
 
     def __init__(self, path: Path, dtype: str = "float64") -> None:
         self.path = path
         self.script = load(path)
-        code = self.script.forward_prop.__code__
-        names = code.co_varnames[: code.co_argcount]
-        self.layers = len([name for name in names if re.fullmatch(r"W\d+", name)])
-        if self.layers < 2:
-            raise NotYet(
-                f"{path}: forward_prop has the weights {', '.join(names)}; W1, W2 and so on are needed"
-            )
+        self.layers = self._count_layers()
+        digits = data.load("digits")
+        settings = argparse.Namespace(epochs=1, batch_size="full", seed=0)
         hidden = (10,) * (self.layers - 1)
-        begun = lesson.prepare(data.load("digits"), 1, "full", 0, dtype, hidden=hidden)
-        self.params: Params = _guarded(path, lambda: self.script.init_params(begun.weights))
+        material = lesson.Lesson(digits, settings, hidden, dtype)
+        self.params: Params = _guarded(path, lambda: self.script.init_params(material.weights))
         rng = np.random.default_rng(1)
         for bias in self.params[1::2]:
             bias += rng.normal(0, 0.1, bias.shape).astype(bias.dtype)
-        self.X = begun.x_train[:DIGITS_CHECKED].T
-        self.Y = self.script.one_hot(begun.y_train[:DIGITS_CHECKED]).astype(dtype)
+        self.X = material.x_train[:DIGITS_CHECKED].T
+        self.y = material.y_train[:DIGITS_CHECKED]
+
+    def _count_layers(self) -> int:
+        """Return how many variables of ``forward_prop`` are named W1, W2 and so on."""
+        variables = self.script.forward_prop.__code__.co_varnames
+        weights = [name for name in variables if re.fullmatch(r"W\d+", name)]
+        if len(weights) < 2:
+            raise NotYet(f"forward_prop of {self.path} has no variables W1 and W2 for the weights")
+        return len(weights)
 
     def names(self) -> list[str]:
         """Return dW1, db1, dW2, db2 and so on."""
@@ -170,8 +180,8 @@ class Steps:
     def step(self, params: Params, alpha: float) -> tuple[float, Params]:
         """Return the loss and the parameters after one step from `params`, which stay as they are."""
         moved = [p.copy() for p in params]
-        lesson.seed_frameworks(0)
-        loss = _guarded(self.path, lambda: self.script.train_step(moved, self.X, self.Y, alpha))
+        np.random.seed(0)  # noqa: NPY002 - dropout in a student's script draws from it
+        loss = _guarded(self.path, lambda: self.script.train_step(moved, self.X, self.y, alpha))
         return float(loss), moved
 
     def trained(self) -> Params:
@@ -261,20 +271,27 @@ def epochs_printed(output: str) -> dict[int, tuple[float, float]]:
 
 
 def check_break(path: Path, named: list[str]) -> str:
-    """Compare the gradients that a student expects to be wrong with those that are."""
+    """Compare the gradients that a student expects to be wrong with those that are.
+
+    A wrong answer is told what kind of mistake it has, not which gradients are wrong.
+    """
     steps = Steps(path)
     unknown = [name for name in named if name not in steps.names()]
     if unknown:
-        raise NotYet(f"there is no gradient {unknown[0]}; here are {', '.join(steps.names())}")
+        known = ", ".join(steps.names())
+        raise NotYet(f"there is no gradient {unknown[0]}; the gradients are {known}")
     wrong = steps.wrong_gradients()
     if not wrong:
         raise NotYet(f"every gradient of {path} is right; change a line of back_prop")
-    if not set(named) & set(wrong):
-        raise NotYet(f"right are, all the same, {', '.join(named)}; others are wrong")
-    if set(named) - set(wrong):
-        raise NotYet(f"of {', '.join(named)}, some are right")
+    right = [name for name in named if name not in wrong]
+    if right and len(named) == 1:
+        raise NotYet(f"{named[0]} is right; another gradient is wrong")
+    if len(right) == len(named):
+        raise NotYet(f"all of {', '.join(named)} are right; other gradients are wrong")
+    if right:
+        raise NotYet(f"at least one of {', '.join(named)} is right")
     if set(wrong) - set(named):
-        raise NotYet(f"{', '.join(named)}: wrong, but there are more")
+        raise NotYet(f"{', '.join(named)}: right answer so far, but other gradients are wrong, too")
     listed = ", ".join(f"{name} (off by {error:.0%})" for name, error in wrong.items())
     return f"{listed}; the others are right to {LARGEST_ERROR:g}"
 
@@ -328,11 +345,11 @@ def check_dropout(path: Path) -> str:
     steps = Steps(path)
     forward = steps.script.forward_prop
     trained = steps.trained()[1]
-    whole = _guarded(path, lambda: forward(*steps.params, steps.X))[1]
-    repeated = _guarded(path, lambda: forward(*steps.params, steps.X))[1]
+    whole = _guarded(path, lambda: forward(steps.params, steps.X))[1]
+    repeated = _guarded(path, lambda: forward(steps.params, steps.X))[1]
     if not np.array_equal(whole, repeated):
         raise NotYet(
-            "two predictions differ; forward_prop(*params, X) without a mask must keep every unit"
+            "two predictions differ; forward_prop(model, X) must keep every unit unless training=True"
         )
     active = whole > 0
     dropped = float((trained[active] == 0).mean())
@@ -381,12 +398,14 @@ def check_equal(paths: list[Path]) -> str:
 
 def check_sum(given: list[str]) -> str:
     """Add three float32 numbers in two orders."""
-    try:
-        numbers = [float(number) for number in given]
-    except ValueError as error:
-        raise NotYet(f"{error}") from None
-    if len(numbers) != 3:
-        raise NotYet(f"{len(numbers)} numbers; give three")
+    if len(given) != 3:
+        raise NotYet(f"{len(given)} numbers were given, and three are needed, such as 1 2 3")
+    numbers: list[float] = []
+    for text in given:
+        try:
+            numbers.append(float(text))
+        except ValueError:
+            raise NotYet(f"{text!r} is not a number; give three numbers, such as 1 2 3") from None
     with np.errstate(over="ignore", invalid="ignore"):
         a, b, c = np.array(numbers, np.float32)
         left = (a + b) + c

@@ -73,6 +73,13 @@ class BatchPlanner:
         longest = self.recipe.epochs if self.full else max(self.samples // self.batch, 1)
         return max(1, min(self.block, PLAN_BYTES // per_step, longest))
 
+    def summary(self) -> str:
+        """Return for a person how many epochs and steps the run has, and how many samples a step."""
+        size = f"{self.batch:,}"
+        if self.batch == self.samples:
+            size = f"all {size}"
+        return f"{self.recipe.epochs:,} epochs, {self.steps:,} steps, each on {size} samples"
+
     def spans(self) -> Iterator[Span]:
         """Yield (first step, number of steps, batch size) of each plan of the run."""
         if self.full:  # every step is an epoch, and a plan may hold many
