@@ -92,7 +92,7 @@ TEETH = [
         "tensorflow",
     ),
     Mutation(
-        "kernel with inputs and outputs exchanged, D13",
+        "kernel with inputs and outputs exchanged",
         stored("conv2/kernel", lambda kernel: kernel.swapaxes(2, 3)),
         "output",
         "conv2",

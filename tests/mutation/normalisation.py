@@ -12,7 +12,7 @@ def epsilon_outside(self, x, statistics=None):
 
 
 def statistics_of_evaluation(self, x):
-    """D22: a layer that is frozen in Keras."""
+    """A layer that is frozen in Keras uses the statistics of evaluation in training."""
     return self.running_mean.value, self.running_variance.value, self.running_variance.value
 
 
@@ -110,7 +110,7 @@ TEETH = [
         "tensorflow",
     ),
     Mutation(
-        "statistics of evaluation in training, D22",
+        "statistics of evaluation in training",
         with_layer("norm1", measure=statistics_of_evaluation),
         "output",
         "norm1",

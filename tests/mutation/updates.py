@@ -77,7 +77,7 @@ def plain_instead_of_nesterov(o, w, g, slots, rate, step):
 
 
 def stuck_counter(o, w, g, slots, rate, step):
-    """P1 (d2l.ai, TensorFlow tab): the step counter never advances, so bias correction stays at step 1."""
+    """As in the TensorFlow version of a textbook (d2l.ai): the step counter never advances, so bias correction stays at step 1."""
     optimizers.adam(o, w, g, slots, rate, 1)
 
 
@@ -98,7 +98,7 @@ TEETH = [
         "gradient",
         "output",
     ),
-    Mutation("softmax twice, D38", with_function(LOSS, softmax_twice), "loss", "-"),
+    Mutation("softmax twice", with_function(LOSS, softmax_twice), "loss", "-"),
     Mutation(
         "label smoothing forgotten",
         with_recipe(loss=SoftmaxCrossEntropy()),

@@ -45,7 +45,7 @@ def flat_as_channels_first(plan: Plan) -> Plan:
 
 
 def folded_as(role: str, wrong: str):
-    """PyTorch's layer after a flatten stored by the row of the layout table for any other: its inputs are not permuted (D17)."""
+    """PyTorch's layer after a flatten stored by the row of the layout table for any other: its inputs are not permuted."""
 
     def mistake(base):
         class Wrong(base):
@@ -132,7 +132,7 @@ TEETH = [
         "torch",
     ),
     Mutation(
-        "channel order at the flatten, D17",
+        "channel order at the flatten",
         folded_as("folded", "dense"),
         "output",
         "hidden1",
