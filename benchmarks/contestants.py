@@ -1,140 +1,249 @@
 """Who takes part: our engines and the peers, each in a process of its own."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
-from triptych.bench.contestants import Row, remote_of, valid_rounds
-from triptych.core import registry
+from triptych.bench.load import Watch
+from triptych.bench.rounds import MOST_ROUNDS, Block, Dropout, Elapsed, Turn, race, valid_rounds
+from triptych.core import registry, state
 from triptych.core.selection import EngineSpec
 from triptych.errors import EngineError
-from triptych.process.client import Remote
+from triptych.process.client import Remote, RemoteEngine
 
-from .floor import Floor
-from .peers import PEERS
+from .job import Job
+from .peers.registry import PEERS
 from .progress import progress
-from .timing import Line, Rank, Settings, Timing
+from .timing import Settings
 
-FURTHER = (EngineSpec("torch", "onednn"),)  # of ours, beside each engine's first backend
+R = TypeVar("R")
+J = TypeVar("J")
+
+# Backends of ours that take part in addition to each engine's first one.
+FURTHER_BACKENDS = (EngineSpec("torch", "onednn"),)
 
 
-class Contestant(Remote):
-    """An engine or a peer in a process of its own."""
+class ContestantProcess(Remote):
+    """The process of an engine or a peer."""
 
     worker = "benchmarks.worker"
 
 
+@dataclass
+class Contestant:
+    """An engine or a peer.
+
+    Attributes
+    ----------
+    spec : EngineSpec
+        The framework and the backend, or the peer's name in place of a backend.
+    remote : Remote
+        Its process.
+    failure : str, optional
+        Why it takes no further part.
+    """
+
+    spec: EngineSpec
+    remote: Remote
+    failure: str | None = None
+
+    @property
+    def key(self) -> str:
+        return self.spec.key
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An engine that holds the first weights and a split.
+
+    Attributes
+    ----------
+    engine : RemoteEngine
+    data : str
+        The name of the split in the process.
+    """
+
+    engine: RemoteEngine
+    data: str
+
+
+@dataclass(frozen=True)
+class Raced:
+    """What was timed.
+
+    Attributes
+    ----------
+    blocks : dict of str to list of Block
+        By contestant; only of those that did not fail. The first round is left out.
+    others : float
+        The share of the machine that other programs used meanwhile, from 0 to 1.
+    """
+
+    blocks: dict[str, list[Block]]
+    others: float
+
+    def seconds(self, key: str) -> list[float]:
+        """Return a contestant's seconds for one step in the rounds that count."""
+        valid = valid_rounds(self.blocks)
+        return [block.seconds for block in self.blocks[key] if block.round in valid]
+
+
 def ours(all_backends: bool = False) -> list[EngineSpec]:
     """Return our engines that are installed, NumPy, the reference, first."""
-    there = [entry for entry in registry.entries().values() if entry.installed]
-    every = [EngineSpec(entry.name, backend) for entry in there for backend in entry.backends]
-    return [spec for spec in every if all_backends or spec.key == spec.engine or spec in FURTHER]
+    every = [
+        EngineSpec(entry.name, backend)
+        for entry in registry.entries().values()
+        for backend in entry.backends
+        if entry.installed
+    ]
+    if all_backends:
+        return every
+    return [spec for spec in every if spec.key == spec.engine or spec in FURTHER_BACKENDS]
 
 
 def field(peers: Iterable[str], settings: Settings) -> list[EngineSpec]:
-    """Return ours and those of the peers that are installed and wanted."""
-    chosen = [PEERS[key] for key in peers if settings.all_backends or not PEERS[key].slow]
-    return ours(settings.all_backends) + [
-        peer.spec for peer in chosen if registry.entry(peer.spec.engine).installed
-    ]
+    """Return our engines and the given peers, of those that are installed and wanted."""
+    specs = ours(settings.all_backends)
+    for key in peers:
+        peer = PEERS[key]
+        wanted = settings.all_backends or not peer.slow
+        if wanted and registry.entry(peer.spec.engine).installed:
+            specs.append(peer.spec)
+    return specs
 
 
 @contextmanager
-def opened(specs: list[EngineSpec], threads: int) -> Generator[list[Row]]:
-    """Start a process for each, all at once, and end them afterwards."""
+def opened(specs: list[EngineSpec], threads: int) -> Generator[list[Contestant]]:
+    """Start a process for each contestant, all at once, and end them afterwards."""
     progress(f"  starting {len(specs)} processes", passing=True)
-    rows: list[Row] = []
+    contestants: list[Contestant] = []
     try:
-        rows.extend(
-            Row(spec, Contestant(spec.engine, spec.backend, threads=threads)) for spec in specs
-        )
-        attempt(rows, lambda row: remote_of(row).greet())
-        yield rows
+        for spec in specs:
+            remote = ContestantProcess(spec.engine, spec.backend, threads=threads)
+            contestants.append(Contestant(spec, remote))
+        attempt(contestants, lambda contestant: contestant.remote.greet())
+        yield contestants
     finally:
-        for row in rows:
-            remote_of(row).close()
+        for contestant in contestants:
+            contestant.remote.close()
 
 
-def attempt(rows: list[Row], action: Callable[[Row], Any]) -> None:
-    """Do something for every row that is left; one that cannot says why, and is out.
+def running(contestants: Iterable[Contestant]) -> list[Contestant]:
+    """Return those that have not failed."""
+    return [contestant for contestant in contestants if not contestant.failure]
+
+
+def attempt(contestants: list[Contestant], action: Callable[[Contestant], R]) -> dict[str, R]:
+    """Do something for every contestant that has not failed; one that cannot gets its `failure`.
+
+    Parameters
+    ----------
+    contestants : list of Contestant
+        The first is the reference.
+    action : callable
+        May raise an EngineError.
+
+    Returns
+    -------
+    dict
+        By key, what the action returned.
 
     Raises
     ------
     EngineError
-        Where it is the first, to which the others are compared.
+        If it is the reference that cannot.
     """
-    for row in [row for row in rows if not row.failed]:
+    results: dict[str, R] = {}
+    for contestant in running(contestants):
         try:
-            action(row)
+            results[contestant.key] = action(contestant)
         except EngineError as error:
-            if row is rows[0]:
-                raise
-            row.failed = str(error)
+            fail(contestants, contestant, error)
+    return results
 
 
-def filled(timing: Timing, rows: list[Row], operations: int, size: int) -> Timing:
-    """Return a timing with what was measured of those that did not fail, and the floor of so many operations and bytes."""
-    running = [row for row in rows if not row.failed]
-    failed = [f"{row.spec.key}: {row.failed}" for row in rows if row.failed]
-    floor = measured_floor(running, operations, size)
-    return replace(
-        timing, lines=lines(running), floor=floor, kernels=kernels(running), failed=failed
+def fail(contestants: list[Contestant], contestant: Contestant, error: EngineError) -> None:
+    """Take a contestant out, or raise the error if it is the reference."""
+    if contestant is contestants[0]:
+        raise error
+    contestant.failure = str(error)
+
+
+def load(contestant: Contestant, key: str, job: Job) -> Loaded:
+    """Build an engine that is named `key` in its process, with the first weights and the images of a job."""
+    engine = contestant.remote.build(key, job.network, job.recipe)
+    engine.load(state.initial(job.network, job.recipe))
+    return Loaded(engine, engine.upload(job.split))
+
+
+def compete(
+    contestants: list[Contestant],
+    settings: Settings,
+    act: Callable[[Contestant, J], Elapsed],
+    rounds: Iterator[J],
+) -> Raced:
+    """Time rounds until enough of them were undisturbed, after one to warm up.
+
+    Parameters
+    ----------
+    contestants : list of Contestant
+        Those that fail meanwhile get their `failure`.
+    settings : Settings
+    act : callable
+        Lets a contestant do what a round asks for.
+    rounds : iterator
+        What is to be done in each round; at least `MOST_ROUNDS` more than are wanted.
+
+    Raises
+    ------
+    EngineError
+        If the reference fails, or too many rounds were disturbed by the other contestants.
+    """
+    blocks: dict[str, list[Block]] = {contestant.key: [] for contestant in running(contestants)}
+    most = settings.rounds + MOST_ROUNDS
+    watch = Watch()
+    timed = race(
+        running(contestants),
+        act,
+        islice(rounds, 1 + most),
+        pid=lambda contestant: contestant.remote.pid,
+        processor_time=settings.processor_time,
+    )
+    for item in timed:
+        if isinstance(item, Turn):
+            if item.block.round > 0:
+                blocks[item.contestant.key].append(item.block)
+        elif isinstance(item, Dropout):
+            fail(contestants, item.contestant, item.error)
+            del blocks[item.contestant.key]
+        elif item.number == 0:
+            # From now on: a compiler that ran before in a process of its own is no other program.
+            watch = Watch(contestant.remote.pid for contestant in running(contestants))
+        else:
+            done = len(valid_rounds(blocks))
+            progress(f"  {done} of {settings.rounds} rounds", passing=True)
+            if done >= settings.rounds:
+                return Raced(blocks, watch.share())
+    raise EngineError(
+        f"fewer than {settings.rounds} of {most} rounds were undisturbed; "
+        "let the machine come to rest"
     )
 
 
-def lines(rows: list[Row]) -> list[Line]:
-    """Return what was timed, in the rounds that are valid for everyone."""
-    valid = valid_rounds(rows)
-    return [
-        Line(
-            row.spec.key,
-            about(row),
-            row.spec.key not in PEERS,
-            [b.seconds for b in row.blocks if b.round in valid],
-            rank(row),
-        )
-        for row in rows
-    ]
+def described(spec: EngineSpec) -> str:
+    """Return a few words on a contestant."""
+    if peer := PEERS.get(spec.key):
+        return peer.description
+    entry = registry.entry(spec.engine)
+    return f"ours: {entry.label}, {entry.backends[spec.backend]}"
 
 
-def about(row: Row) -> str:
-    if peer := PEERS.get(row.spec.key):
-        return peer.about
-    entry = registry.entry(row.spec.engine)
-    return f"ours: {entry.label}, {entry.backends[row.spec.backend]}"
-
-
-def rank(row: Row) -> Rank:
-    return (
-        "unproved"
-        if row.rounding is None
-        else "ranked"
-        if row.rounding.verdict == "rounding"
-        else "reduced"
-    )
-
-
-def kernels(rows: list[Row]) -> str:
-    """Return what NumPy and PyTorch compute products with, and their threads."""
-    return "; ".join(
-        f"{remote.entry.label}: {remote.ask('kernel', module=name)[0]['kernel']}"
-        for name, remote in telling(rows).items()
-    )
-
-
-def measured_floor(rows: list[Row], operations: int, size: int) -> Floor:
-    """Measure the peak in those processes that can: of products the fastest of NumPy and PyTorch, of copies NumPy's."""
-    remotes = telling(rows)
-    products = [
-        remote.ask("product_rate", module=name)[0]["rate"] for name, remote in remotes.items()
-    ]
-    return Floor(
-        operations, size, max(products), remotes["numpy"].ask("copy_rate", size=size)[0]["rate"]
-    )
-
-
-def telling(rows: list[Row]) -> dict[str, Remote]:
-    """Return a process of NumPy's and one of PyTorch's, of those that are there."""
-    first = {row.spec.engine: remote_of(row) for row in reversed(rows)}
-    return {name: first[name] for name in ("numpy", "torch") if name in first}
+def processes_that_tell(contestants: Iterable[Contestant]) -> Mapping[str, Remote]:
+    """Return one process of NumPy and one of PyTorch, if they run: they tell their library and its speed."""
+    processes: dict[str, Remote] = {}
+    for contestant in running(contestants):
+        if contestant.spec.engine in ("numpy", "torch"):
+            processes.setdefault(contestant.spec.engine, contestant.remote)
+    return processes

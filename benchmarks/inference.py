@@ -2,33 +2,37 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import repeat
 
 import numpy as np
 
-from triptych.bench.contestants import Row, engine_of, remote_of
+from triptych.bench.rounds import Elapsed
 from triptych.errors import EngineError
 from triptych.parity.divergence import BOUND, first_divergence
-from triptych.parity.float32 import LARGEST_FACTOR, StepErrors, judge_float32
+from triptych.parity.float32 import LARGEST_FACTOR, Rounding, StepErrors, judge_float32
 from triptych.spec.network import Network
 from triptych.spec.recipe import Recipe
 
-from .contestants import attempt, field, filled, opened
+from .contestants import Contestant, Loaded, attempt, compete, field, load, opened
 from .floor import inference_work
-from .proof import Job, build
-from .rounds import compete
+from .job import Job
+from .measured import timing_of
+from .proof import check_dtype, in_dtype
 from .timing import Settings, Timing
 from .training import images
 
-SAID = f"float64 logits equal to {BOUND:g}; float32 logits within {LARGEST_FACTOR:g} times NumPy's rounding"
-PROVED = 64  # images
-BLOCK_SECONDS = 0.05  # of everyone, so that nobody's clock is too coarse
+PROVED = (
+    f"float64 logits equal to {BOUND:g}; "
+    f"float32 logits within {LARGEST_FACTOR:g} times NumPy's rounding"
+)
+PROVED_IMAGES = 64
+BLOCK_SECONDS = 0.05  # of every contestant, so that no clock is too coarse
+ANSWERS_THAT_SET_THE_PACE = 10
 
 
 @dataclass(frozen=True)
 class Inference:
-    """What is asked of each network, and who else answers."""
+    """Some networks whose logits are computed, and the peers that do it too."""
 
     title: str
     networks: tuple[Network, ...]
@@ -36,72 +40,65 @@ class Inference:
     timed = True
 
     def measure(self, name: str, settings: Settings) -> Iterator[Timing]:
-        """Prove and time everyone, one network after the other."""
+        """Prove and time everybody, one network after the other."""
         for network in self.networks:
-            # Of random pixels, few of which are zero: in a single image of a digit most are, and NumPy would leave them out.
-            job = Job(network, Recipe(), images(network, PROVED, None))
-            with opened(field(self.peers, settings), settings.threads) as rows:
-                _prove(rows, job)
-                one, times = replace(job, split=images(network, 1, None)), dict[str, int]()
-                attempt(rows, partial(_ready, one, times))
-                running = [row for row in rows if not row.failed]
-                others = compete(
-                    running,
-                    settings,
-                    repeat(lambda row, times=times: _infer(row, times[row.spec.key])),
-                )
-                measured = Timing(
-                    f"{name} {network.name}",
-                    self.title,
-                    settings,
-                    others,
-                    proof=SAID,
-                    unit="an image",
-                )
-                yield filled(measured, rows, *inference_work(network, 1))
+            yield self._measure(f"{name} {network.name}", network, settings)
+
+    def _measure(self, name: str, network: Network, settings: Settings) -> Timing:
+        # Random pixels, few of which are zero. In a single image of a digit most are, and NumPy would
+        # leave them out.
+        job = Job(network, Recipe(), images(network, PROVED_IMAGES, None))
+        single = replace(job, split=images(network, 1, None))
+        with opened(field(self.peers, settings), settings.threads) as contestants:
+            roundings = _prove(contestants, job)
+            loaded = attempt(contestants, lambda contestant: load(contestant, "timed", single))
+            times = attempt(contestants, lambda contestant: _times(loaded[contestant.key]))
+
+            def answer(contestant: Contestant, _: None) -> Elapsed:
+                return _infer(loaded[contestant.key], times[contestant.key])
+
+            raced = compete(contestants, settings, answer, repeat(None))
+            empty = Timing(name, self.title, settings, raced.others, proof=PROVED, unit="an image")
+            return timing_of(empty, contestants, raced, roundings, inference_work(network, 1))
 
 
-def _infer(row: Row, times: int) -> tuple[float, float, int]:
-    answer, _ = remote_of(row).ask("infer", key=engine_of(row).key, name=row.train, times=times)
-    return answer["wall_s"], answer["cpu_s"], times
+def _infer(loaded: Loaded, times: int) -> Elapsed:
+    """Let a contestant compute the logits of its images so many times."""
+    engine = loaded.engine
+    answer, _ = engine.remote.ask("infer", key=engine.key, name=loaded.data, times=times)
+    return Elapsed(answer["wall_s"], answer["cpu_s"], times)
 
 
-def _ready(one: Job, times: dict[str, int], row: Row) -> None:
-    """Let a contestant hold one image, and note how often it answers in a block."""
-    build(row, "timed", one)
-    _infer(row, 2)  # the first call compiles
-    wall, _, answers = _infer(row, 10)
-    times[row.spec.key] = max(1, round(BLOCK_SECONDS * answers / wall))
+def _times(loaded: Loaded) -> int:
+    """Return how many times a contestant must compute the logits to fill a block."""
+    _infer(loaded, 2)  # the first call compiles
+    elapsed = _infer(loaded, ANSWERS_THAT_SET_THE_PACE)
+    return max(1, round(BLOCK_SECONDS * elapsed.steps / elapsed.wall_seconds))
 
 
-def _prove(rows: list[Row], job: Job) -> None:
-    """As in training, of logits."""
-    truths: dict[str, np.ndarray] = {}
-    own: list[float] = []
+def _prove(contestants: list[Contestant], job: Job) -> dict[str, Rounding]:
+    """Compare everybody's logits with the reference's, as in `benchmarks.proof.prove`."""
+    reference = contestants[0]
+    truth = _logits(reference, in_dtype(job, "float64"))
+    rounding_of_reference = _error(_logits(reference, in_dtype(job, "float32")), truth)
 
-    def proof(row: Row) -> None:
-        found = {
-            dtype: _logits(row, replace(job, recipe=replace(job.recipe, dtype=dtype)))
-            for dtype in ("float64", "float32")
-        }
-        truths.update({} if truths else found)
-        if difference := first_divergence(
-            {"logits": truths["float64"]}, {"logits": found["float64"]}, BOUND
-        ):
-            raise EngineError(f"{row.spec.label} computes something else: {difference}")
-        error = float(np.linalg.norm(found["float32"] - truths["float64"]))
-        own.append(error)
-        row.rounding = judge_float32([StepErrors(error, own[0])], proved=True)
+    def prove_one(contestant: Contestant) -> Rounding:
+        exact = _logits(contestant, in_dtype(job, "float64"))
+        if difference := first_divergence({"logits": truth}, {"logits": exact}, BOUND):
+            raise EngineError(f"{contestant.spec.label} computes something else: {difference}")
+        error = _error(_logits(contestant, in_dtype(job, "float32")), truth)
+        return judge_float32([StepErrors(error, rounding_of_reference)], proved=True)
 
-    attempt(rows, proof)
+    return attempt(contestants, prove_one)
 
 
-def _logits(row: Row, job: Job) -> np.ndarray:
-    engine = build(row, "proof", job)
-    found = engine.logits(row.train)
-    engine.drop()
-    if found.dtype != job.recipe.dtype:
-        raise EngineError(
-            f"{row.spec.label} computes in {found.dtype} where {job.recipe.dtype} is asked for"
-        )
-    return found
+def _logits(contestant: Contestant, job: Job) -> np.ndarray:
+    loaded = load(contestant, "proof", job)
+    logits = loaded.engine.logits(loaded.data)
+    loaded.engine.drop()
+    check_dtype(contestant, {str(logits.dtype)}, job.recipe.dtype)
+    return logits
+
+
+def _error(logits: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.linalg.norm(logits - truth))

@@ -1,4 +1,4 @@
-"""CSV loading: the file that people download from Kaggle, as large as a sixth of MNIST."""
+"""CSV loading: the file that people download from Kaggle, with a sixth of MNIST's rows."""
 
 import tempfile
 from collections.abc import Iterator
@@ -11,12 +11,14 @@ import numpy as np
 from triptych.core import rng
 
 from .processes import Command, alternate
-from .reading import READERS
+from .reading import READERS, WARM_UP_FILE
 from .timing import Line, Settings, Timing
 
-PIXELS = 784
-FEW = 50  # rows of what is read before the stopwatch starts
-INK = 0.2  # of the pixels are not zero, as in MNIST: what a number takes depends on how long it is
+SIDE = 28  # pixels of an image
+PIXELS = SIDE * SIDE
+WARM_UP_ROWS = 50  # of a file that is read before the clock starts
+INK = 0.2  # of the pixels are not zero, as in MNIST: the time for a number depends on its length
+REFERENCE = "loadtxt"
 
 
 @dataclass(frozen=True)
@@ -28,53 +30,57 @@ class Loading:
     timed = True
 
     def measure(self, name: str, settings: Settings) -> Iterator[Timing]:
-        """Let every reader read the same file in turn; who reads something else is left out."""
+        """Let every reader read the same file, in turn; a reader of something else is left out."""
+        readers = {
+            key: reader
+            for key, reader in READERS.items()
+            if find_spec(reader.requires) and (settings.all_backends or not reader.slow)
+        }
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "digits.csv"
             write_csv(path, self.rows)
-            write_csv(path.with_name("few.csv"), FEW)
-            wanted = {
-                key: r
-                for key, r in READERS.items()
-                if find_spec(r.requires) and (settings.all_backends or not r.slow)
-            }
-            commands = [_command(key, path) for key in wanted]
-            ended, others = alternate(commands, settings)
-        read = {key: [run.json() for run in runs] for key, runs in ended.items()}
-        truth = read["loadtxt"][0]["digest"]
-        wrong = [key for key, runs in read.items() if any(run["digest"] != truth for run in runs)]
+            write_csv(path.with_name(WARM_UP_FILE), WARM_UP_ROWS)
+            ended, others = alternate([_command(key, path) for key in readers], settings)
+        answers = {key: [process.json() for process in ended[key]] for key in readers}
+        digest = answers[REFERENCE][0]["digest"]
+        wrong = [
+            key for key in readers if any(answer["digest"] != digest for answer in answers[key])
+        ]
         clock = "cpu" if settings.processor_time else "wall"
         lines = [
-            Line(c.key, wanted[c.key].about, c.ours, [run[clock] for run in read[c.key]])
-            for c in commands
-            if c.key not in wrong
+            Line(
+                key,
+                reader.description,
+                key == "triptych",
+                [answer[clock] for answer in answers[key]],
+            )
+            for key, reader in readers.items()
+            if key not in wrong
         ]
-        failed = [f"{key}: reads another table than numpy.loadtxt" for key in wrong]
-        title = f"{self.title}, {self.rows:,} rows"
         yield Timing(
             name,
-            title,
+            f"{self.title}, {self.rows:,} rows",
             settings,
             others,
             lines,
-            "equal tables, by SHA-256",
-            "a file",
-            failed=failed,
+            proof="equal tables, by SHA-256",
+            unit="a file",
+            failed=[f"{key}: reads another table than numpy.{REFERENCE}" for key in wrong],
         )
 
 
 def _command(key: str, path: Path) -> Command:
-    """Return what reads the file."""
-    return Command(
-        key, READERS[key].about, ("-m", "benchmarks.reading", key, str(path)), key == "triptych"
-    )
+    """Return the command that reads a file with one reader."""
+    arguments = ("-m", "benchmarks.reading", key, str(path))
+    return Command(key, READERS[key].description, arguments, ours=key == "triptych")
 
 
 def write_csv(path: Path, rows: int) -> None:
-    """Write random digits with the header that Kaggle's files have."""
+    """Write random digits with the header of Kaggle's files."""
     ink = rng.uniform((rows, PIXELS), "ink") < INK
     pixels = (ink * (1 + rng.uniform((rows, PIXELS), "pixels") * 255)).astype(np.uint8)
     labels = (rng.uniform((rows, 1), "labels") * 10).astype(np.uint8)
-    header = ",".join(["label", *(f"{1 + i // 28}x{1 + i % 28}" for i in range(PIXELS))])
-    lines = (",".join(map(str, row)) for row in np.hstack([labels, pixels]).tolist())
-    path.write_text("\n".join([header, *lines]) + "\n")
+    names = [f"{1 + pixel // SIDE}x{1 + pixel % SIDE}" for pixel in range(PIXELS)]
+    lines = [",".join(["label", *names])]
+    lines += [",".join(map(str, row)) for row in np.hstack([labels, pixels]).tolist()]
+    path.write_text("\n".join(lines) + "\n")

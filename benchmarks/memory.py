@@ -1,4 +1,4 @@
-"""Memory: the largest size of each engine's process while it trains, beside what arithmetic predicts."""
+"""Memory: the largest size of each engine's process while it trains, and what arithmetic predicts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,37 +7,49 @@ from typing import Any
 
 import numpy as np
 
-from triptych.bench.contestants import Row, engine_of, remote_of
 from triptych.core.planner import BatchPlanner
 from triptych.core.selection import EngineSpec
 from triptych.errors import EngineError
+from triptych.process.client import Remote
 from triptych.spec.layers import Flatten
 from triptych.spec.network import Network
 from triptych.spec.recipe import Recipe
 
-from .contestants import opened, ours
+from .contestants import load, opened, ours
+from .job import Job
 from .progress import progress
-from .proof import Job, build
 from .timing import Settings
 from .training import images
 
-MB = 1e6
+BYTES_PER_MB = 1e6
 EPOCHS = 3
-GOAL = 1.5  # times images and activations, of NumPy
+GOAL = 1.5  # times images and activations, for NumPy
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a training must hold, in bytes."""
+    """What a training must hold, in bytes.
 
-    images: int  # as the numbers that are trained on
-    stored: int  # as the whole pixels that they came from
-    activations: int  # of one batch, drawn, with its outputs and their gradients
-    state: int  # weights, slots and gradients
+    Attributes
+    ----------
+    images : int
+        The images as the numbers that are trained on.
+    stored : int
+        The whole pixels that they are made of.
+    activations : int
+        One drawn batch with all outputs and their gradients.
+    state : int
+        Weights, slots and gradients.
+    """
+
+    images: int
+    stored: int
+    activations: int
+    state: int
 
     @property
     def needed(self) -> int:
-        """What nobody can do without: what peaks are measured by."""
+        """What no engine can do without; peaks are divided by it."""
         return self.images + self.activations
 
     def __str__(self) -> str:
@@ -47,12 +59,13 @@ class Predicted:
             "activations": self.activations,
             "state": self.state,
         }
-        return " + ".join(f"{size / MB:.1f} MB of {what}" for what, size in parts.items())
+        return " + ".join(f"{size / BYTES_PER_MB:.1f} MB of {what}" for what, size in parts.items())
 
 
 def predicted(network: Network, recipe: Recipe, samples: int) -> Predicted:
-    """Return what arithmetic says of a training on `samples` images of one byte a pixel."""
-    size, pixels = np.dtype(recipe.dtype).itemsize, samples * prod(network.input_shape)
+    """Return what a training on `samples` images of one byte a pixel must hold."""
+    size = np.dtype(recipe.dtype).itemsize
+    pixels = samples * prod(network.input_shape)
     batch = BatchPlanner(network, recipe, samples).batch
     drawn = 0 if recipe.batch_size == "full" else batch * prod(network.input_shape)
     outputs = batch * sum(
@@ -64,7 +77,19 @@ def predicted(network: Network, recipe: Recipe, samples: int) -> Predicted:
 
 @dataclass(frozen=True)
 class Used:
-    """One engine's peaks, in bytes above the size it had before it was given anything."""
+    """One engine's peaks, in bytes.
+
+    Attributes
+    ----------
+    key : str
+        The engine.
+    start : int
+        Before it was given anything. The others are above this.
+    loading : int
+        While it loaded the images.
+    epochs : list of int
+        In each epoch.
+    """
 
     key: str
     start: int
@@ -78,7 +103,7 @@ class Used:
 
 @dataclass(frozen=True)
 class Usage:
-    """One workload's memory. It has no ratios of times."""
+    """The memory of one workload. It has no ratios of times."""
 
     name: str
     title: str
@@ -87,25 +112,21 @@ class Usage:
     ok = True
 
     def entries(self) -> list[dict[str, Any]]:
+        """Return no ratios."""
         return []
 
     def text(self) -> Iterator[str]:
+        """Yield the table that a person reads, line by line."""
         yield f"{self.name}: {self.title}"
         yield f"  predicted: {self.predicted}"
         columns = ("at start", "loading", *(f"epoch {n}" for n in range(1, EPOCHS + 1)), "peak")
-        of = f"  peak / (images + activations); NumPy's goal is at most {GOAL:g}"
-        yield (
-            f"  {'MB, above that at start':26}"
-            + "".join(f"{column:>10}" for column in columns)
-            + of
-        )
+        heading = "".join(f"{column:>10}" for column in columns)
+        last = f"  peak / (images + activations); NumPy's goal is at most {GOAL:g}"
+        yield f"  {'MB, above that at start':26}{heading}{last}"
         for used in self.used:
             sizes = [used.start, used.loading, *used.epochs, used.peak]
-            yield (
-                f"  {used.key:26}"
-                + "".join(f"{size / MB:10.1f}" for size in sizes)
-                + f"{used.peak / self.predicted.needed:10.2f}"
-            )
+            cells = "".join(f"{size / BYTES_PER_MB:10.1f}" for size in sizes)
+            yield f"  {used.key:26}{cells}{used.peak / self.predicted.needed:10.2f}"
 
 
 @dataclass(frozen=True)
@@ -118,38 +139,40 @@ class Memory:
     timed = False
 
     def measure(self, name: str, settings: Settings) -> Iterator[Usage]:
-        """Train each engine in turn, each in a process of its own."""
+        """Train in each engine with its default backend, each in a process of its own."""
         for key, (network, recipe) in self.trained.items():
             job = Job(network, recipe, images(network, self.samples, settings.data))
-            used = [_trained(spec, job, settings) for spec in ours() if spec.key == spec.engine]
+            used = [_train(spec, job, settings) for spec in ours() if spec.key == spec.engine]
             yield Usage(f"{name} {key}", self.title, predicted(network, recipe, self.samples), used)
 
 
-def _trained(spec: EngineSpec, job: Job, settings: Settings) -> Used:
-    """Let one engine load and train, its peak set back before each part."""
+def _train(spec: EngineSpec, job: Job, settings: Settings) -> Used:
+    """Let one engine load and train; its peak is reset before each part."""
     progress(f"  {spec.key}", passing=True)
-    with opened([spec], settings.threads) as (row,):
-        remote_of(row).ask("reset_memory")  # an import's peak is not what is asked
-        start = _peak(row)
-        build(row, "timed", job)
-        loading, epochs = _peak(row), list[int]()
-        schedule = BatchPlanner(job.network, job.recipe, len(job.split))
+    with opened([spec], settings.threads) as (contestant,):
+        remote = contestant.remote
+        remote.ask("reset_memory")  # the import has a peak of its own
+        start = _peak(remote)
+        loaded = load(contestant, "timed", job)
+        loading = _peak(remote)
+        planner = BatchPlanner(job.network, job.recipe, len(job.split))
+        epochs: list[int] = []
         for epoch in range(EPOCHS):
-            engine_of(row).run_all(row.train, list(schedule.epoch(epoch)))
-            epochs.append(_peak(row) - start)
+            loaded.engine.run_all(loaded.data, list(planner.epoch(epoch)))
+            epochs.append(_peak(remote) - start)
         return Used(spec.key, start, loading - start, epochs)
 
 
-def _peak(row: Row) -> int:
-    """Return the largest size of the process since this was last asked.
+def _peak(remote: Remote) -> int:
+    """Return the largest size of a process since this was last asked, in bytes.
 
     Raises
     ------
     EngineError
-        Where the system does not tell.
+        If the system does not tell it.
     """
-    answer, _ = remote_of(row).ask("memory")
-    remote_of(row).ask("reset_memory")
+    answer, _ = remote.ask("memory")
+    remote.ask("reset_memory")
     if answer["peak_bytes"] is None:
         raise EngineError("memory: this system does not tell how large a process was; leave it out")
     return answer["peak_bytes"]

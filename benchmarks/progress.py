@@ -4,7 +4,14 @@ import sys
 
 
 def progress(text: str, *, passing: bool = False) -> None:
-    """Say what is being done; what is `passing` is overwritten by what comes next, and left out where nobody looks."""
+    """Print what is being done.
+
+    Parameters
+    ----------
+    text : str
+    passing : bool
+        Whether the next text overwrites this one. Such a text is printed only to a terminal.
+    """
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="" if passing else "\n", file=sys.stderr, flush=True)
     elif not passing:

@@ -1,171 +1,156 @@
-"""Contestants are proved equal before they are timed: in float64 by their weights, in float32 by the size of their rounding."""
+"""Contestants are proved equal before they are timed: in float64 by their weights, in float32 by their rounding."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-from itertools import islice
-from typing import Any
+from dataclasses import fields, replace
 
 import numpy as np
 
-from triptych.bench.contestants import Row, remote_of
 from triptych.core import state
-from triptych.core.plan import Plan
-from triptych.core.planner import BatchPlanner
-from triptych.core.split import Split
 from triptych.core.state import State
 from triptych.errors import EngineError
 from triptych.parity.divergence import BOUND, first_divergence
-from triptych.parity.float32 import LARGEST_FACTOR, StepErrors, judge_float32
-from triptych.process.client import RemoteEngine
+from triptych.parity.float32 import LARGEST_FACTOR, Rounding, judge_float32, step_errors
 from triptych.spec.layers import Dropout
-from triptych.spec.network import Network
 from triptych.spec.optimizers import Optimizer, optimizer
 from triptych.spec.recipe import Recipe
 
-from .contestants import attempt
-from .peers import PEERS
+from .contestants import Contestant, attempt, load
+from .job import Job
+from .peers.registry import PEERS
 from .progress import progress
 
-STEPS = (
-    3  # made one after the other in float64; and as many, each from the first weights, in float32
-)
-SAID = (
+STEPS = 3  # one after the other in float64; as many, each from the first weights, in float32
+PROVED = (
     f"float64 weights equal to {BOUND:g} after {STEPS} steps, nothing dropped; "
     f"float32 steps within {LARGEST_FACTOR:g} times NumPy's rounding"
 )
 
 
-@dataclass(frozen=True)
-class Job:
-    """What everyone trains, and on what."""
+def prove(contestants: list[Contestant], job: Job) -> dict[str, Rounding]:
+    """Let everybody who can make the same few steps, and compare them with the reference's.
 
-    network: Network
-    recipe: Recipe
-    split: Split
-
-    def plans(self, steps: int) -> Iterator[Plan]:
-        """Yield plans of so many steps, practically without end."""
-        return BatchPlanner(
-            self.network, replace(self.recipe, epochs=10**9), len(self.split), steps
-        ).plans()
-
-
-def build(row: Row, key: str, job: Job) -> RemoteEngine:
-    """Let a contestant begin from the first weights, as the engine that its row holds from now on."""
-    row.engine = remote_of(row).build(key, job.network, job.recipe)
-    row.engine.load(state.initial(job.network, job.recipe))
-    row.train = row.engine.upload(job.split)
-    return row.engine
-
-
-def prove(rows: list[Row], job: Job) -> None:
-    """Let everyone who can make the same few steps; what differs in float64 is `failed`, the rest has a float32 `rounding`.
-
-    The first row is the reference, and has to be able to compute by every formula. Nothing is dropped, because peers draw
+    The reference can compute by every framework's formulas. Nothing is dropped, because peers draw
     their own masks.
+
+    Parameters
+    ----------
+    contestants : list of Contestant
+        The first is the reference. Those that differ in float64 get their `failure`.
+    job : Job
+        What is trained.
+
+    Returns
+    -------
+    dict of str to Rounding
+        By key, the float32 verdict. Peers that cannot be fed the same batches are left out.
 
     Raises
     ------
     EngineError
-        Where the reference itself cannot run.
+        If the reference cannot run.
     """
-    truths: dict[str, _Truth] = {}
+    reference = contestants[0]
+    truths: dict[str, State] = {}
 
-    def proof(row: Row) -> None:
-        peer = PEERS.get(row.spec.key)
+    def prove_one(contestant: Contestant) -> Rounding | None:
+        peer = PEERS.get(contestant.key)
         if peer and not peer.proved:
-            return
-        progress(f"  proving {row.spec.key}", passing=True)
+            return None
+        progress(f"  proving {contestant.key}", passing=True)
         like = peer.like if peer else "torch"
-        kept = _kept(job, like)
-        truths[like] = truths.get(like) or _Truth(rows[0], kept)
-        _prove(row, kept, truths[like])
+        job_of_proof = without_dropout(job, like)
+        if like not in truths:
+            truths[like] = weights_after_steps(reference, job_of_proof)
+        reached = weights_after_steps(contestant, job_of_proof)
+        if difference := first_divergence(truths[like], reached, BOUND, "update"):
+            raise EngineError(f"{contestant.spec.label} computes something else: {difference}")
+        return judge_steps(reference, contestant, job_of_proof)
 
-    attempt(rows, proof)
+    verdicts = attempt(contestants, prove_one)
+    return {key: rounding for key, rounding in verdicts.items() if rounding}
 
 
-def _kept(job: Job, like: str) -> Job:
-    """Return the job with nothing dropped and, where they are a framework's own, other formulas in its optimizer."""
+def without_dropout(job: Job, like: str) -> Job:
+    """Return the job with nothing dropped, and with the optimizer's formulas of a framework.
+
+    Parameters
+    ----------
+    job : Job
+    like : str
+        ``torch`` or ``keras``.
+    """
     layers = tuple(
         replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer
         for layer in job.network.layers
     )
-    recipe = (
-        job.recipe
-        if like == "torch"
-        else replace(job.recipe, optimizer=_as_keras(job.recipe.optimizer))
-    )
+    recipe = job.recipe
+    if like == "keras":
+        recipe = replace(recipe, optimizer=_like_keras(recipe.optimizer))
     return replace(job, network=replace(job.network, layers=layers), recipe=recipe)
 
 
-def _as_keras(own: Optimizer) -> Optimizer:
-    """Return an optimizer with Keras's formulas, and with betas that float32 holds exactly: Keras takes them through it (D63)."""
+def _like_keras(original: Optimizer) -> Optimizer:
+    """Return an optimizer with Keras's formulas, and with betas that float32 holds exactly.
+
+    Keras converts betas to float32, in a float64 training too.
+    """
     betas = {
-        f.name: float(np.float32(getattr(own, f.name)))
-        for f in fields(own)
-        if f.name.startswith("beta")
+        field.name: float(np.float32(getattr(original, field.name)))
+        for field in fields(original)
+        if field.name.startswith("beta")
     }
-    return optimizer(own.name, own.rate, "keras", **betas)
+    return optimizer(original.name, original.rate, "keras", **betas)
 
 
-class _Truth:
-    """What the reference computes: its weights after some steps in float64, and the change of each of its first steps."""
+def weights_after_steps(contestant: Contestant, job: Job) -> State:
+    """Return the weights after a few float64 steps, made as those that are timed.
 
-    def __init__(self, row: Row, job: Job) -> None:
-        self.reached = walked(row, job)
-        self.changes = changes(row, job, "float64")
-        self.own = self.errors(changes(row, job, "float32"))
-
-    def errors(self, changes: list[np.ndarray]) -> list[float]:
-        """Return ‖Δw - Δw₆₄‖/‖Δw₆₄‖ of each step."""
-        return [
-            float(np.linalg.norm(a - b) / np.linalg.norm(b))
-            for a, b in zip(changes, self.changes, strict=True)
-        ]
-
-
-def _prove(row: Row, job: Job, truth: _Truth) -> None:
-    if difference := first_divergence(truth.reached, walked(row, job), BOUND, "update"):
-        raise EngineError(f"{row.spec.label} computes something else: {difference}")
-    errors = truth.errors(changes(row, job, "float32"))
-    row.rounding = judge_float32(map(StepErrors, errors, truth.own), proved=True)
-
-
-def walked(row: Row, job: Job) -> State:
-    """Return the weights after a few steps in float64, made as those that are timed: in one call, where an epoch has so many."""
-    job = replace(job, recipe=replace(job.recipe, dtype="float64"))
-    engine = build(row, "proof", job)
+    That is in one call, if an epoch has so many.
+    """
+    loaded = load(contestant, "proof", in_dtype(job, "float64"))
     plans = job.plans(STEPS)
     made = 0
     while made < STEPS:
         plan = next(plans)
-        engine.run(row.train, plan)
+        loaded.engine.run(loaded.data, plan)
         made += len(plan)
-    reached = state.weights(engine.state())
-    engine.drop()
+    reached = state.weights(loaded.engine.state())
+    loaded.engine.drop()
     return reached
 
 
-def changes(row: Row, job: Job, dtype: Any) -> list[np.ndarray]:
-    """Return what each of a few steps, all from the same float32 weights, does to them, as one vector."""
-    start = state.cast(state.initial(job.network, job.recipe), dtype)
-    engine = build(row, "proof", replace(job, recipe=replace(job.recipe, dtype=dtype)))
-    found: list[np.ndarray] = []
-    for plan in islice(job.plans(1), STEPS):
-        engine.load(start)
-        engine.run(row.train, plan)
-        after = state.weights(engine.state())
-        if other := {str(array.dtype) for array in after.values()} - {dtype}:
-            raise EngineError(
-                f"{row.spec.label} computes in {other.pop()} where {dtype} is asked for"
-            )
-        found.append(
-            np.concatenate(
-                [
-                    (after[name] - start[name].astype(np.float64)).ravel()
-                    for name in state.weights(start)
-                ]
-            )
+def judge_steps(reference: Contestant, contestant: Contestant, job: Job) -> Rounding:
+    """Return the verdict on a few float32 steps, each from the first weights.
+
+    Raises
+    ------
+    EngineError
+        If the contestant computes in another precision.
+    """
+    job = in_dtype(job, "float32")
+    exact = load(reference, "exact", in_dtype(job, "float64")).engine
+    yardstick = load(reference, "reference", job).engine
+    engine = load(contestant, "proof", job).engine
+    start = state.initial(job.network, job.recipe)
+    planner = job.planner(1)
+    errors = list(
+        step_errors(yardstick, exact, engine, job.split, planner, start, steps=STEPS, stride=0)
+    )
+    weights = state.weights(engine.state())
+    for built in (exact, yardstick, engine):
+        built.drop()
+    check_dtype(contestant, {str(array.dtype) for array in weights.values()}, "float32")
+    return judge_float32(errors, proved=True)
+
+
+def in_dtype(job: Job, dtype: str) -> Job:
+    """Return the job in another precision."""
+    recipe: Recipe = replace(job.recipe, dtype=dtype)
+    return replace(job, recipe=recipe)
+
+
+def check_dtype(contestant: Contestant, dtypes: set[str], wanted: str) -> None:
+    """Raise an EngineError if arrays of a contestant are in another dtype than wanted."""
+    for dtype in dtypes - {wanted}:
+        raise EngineError(
+            f"{contestant.spec.label} computes in {dtype} where {wanted} is asked for"
         )
-    engine.drop()
-    return found

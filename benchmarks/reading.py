@@ -1,6 +1,6 @@
 """One reader of a CSV of the Kaggle shape, in a process of its own: ``python -m benchmarks.reading READER FILE``.
 
-Prints what it took once everything was imported, in seconds, and a digest of the table that it read.
+It prints the seconds that the reader took after everything was imported, and a digest of the table.
 """
 
 import json
@@ -18,20 +18,35 @@ from numpy.typing import NDArray
 
 from .worker import pin
 
-Table = NDArray[Any]  # (rows, 785): labels, then pixels
+WARM_UP_FILE = "few.csv"  # in the same folder; it is read before the clock starts
+
+Table = NDArray[Any]  # shape (rows, 785): labels, then pixels
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A way to read, the module that it needs, and whether it takes so long that it must be asked for."""
+    """A way to read a CSV.
 
-    about: str
+    Attributes
+    ----------
+    description : str
+        A few words.
+    read : callable
+        Returns the table of a file.
+    requires : str
+        The module that must be installed.
+    slow : bool
+        Whether it takes so long that it takes part only with ``--all-backends``.
+    """
+
+    description: str
     read: Callable[[Path], Table]
     requires: str = "numpy"
     slow: bool = False
 
 
 def ours(path: Path) -> Table:
+    """Read with this project's reader, which checks every cell."""
     from triptych.data.reading import PLAIN
     from triptych.data.registry import format_of_file
 
@@ -42,31 +57,35 @@ def ours(path: Path) -> Table:
 
 
 def loadtxt(path: Path) -> Table:
+    """Read with NumPy."""
     return np.loadtxt(path, np.uint8, delimiter=",", skiprows=1)
 
 
 def genfromtxt(path: Path) -> Table:
+    """Read with NumPy's reader for files with gaps."""
     return np.genfromtxt(path, np.uint8, delimiter=",", skip_header=1)
 
 
 def pandas(path: Path) -> Table:
-    import pandas  # pyright: ignore[reportMissingImports] - where it is installed
+    """Read with pandas."""
+    import pandas  # pyright: ignore[reportMissingImports] - optional
 
     return pandas.read_csv(path, dtype=np.uint8).to_numpy()
 
 
 def polars(path: Path) -> Table:
-    import polars  # pyright: ignore[reportMissingImports] - where it is installed
+    """Read with polars."""
+    import polars  # pyright: ignore[reportMissingImports] - optional
 
     return polars.read_csv(path).to_numpy().astype(np.uint8)
 
 
 def pyarrow(path: Path) -> Table:
+    """Read with PyArrow."""
     from pyarrow import csv
 
-    return np.column_stack([column.to_numpy() for column in csv.read_csv(path).columns]).astype(
-        np.uint8
-    )
+    columns = [column.to_numpy() for column in csv.read_csv(path).columns]
+    return np.column_stack(columns).astype(np.uint8)
 
 
 READERS: dict[str, Reader] = {
@@ -80,14 +99,17 @@ READERS: dict[str, Reader] = {
 
 
 def main(name: str, path: Path) -> None:
-    READERS[name].read(path.with_name("few.csv"))  # imports whatever it needs
+    """Read a file with one reader, and print what it took."""
+    read = READERS[name].read
+    read(path.with_name(WARM_UP_FILE))  # imports all that the reader needs
     pin(int(os.environ["OMP_NUM_THREADS"]))
-    wall, cpu = time.perf_counter(), time.process_time()
-    table = READERS[name].read(path)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    digest = sha256(
-        repr((table.shape, str(table.dtype))).encode() + np.ascontiguousarray(table).tobytes()
-    ).hexdigest()
+    wall = time.perf_counter()
+    cpu = time.process_time()
+    table = read(path)
+    wall = time.perf_counter() - wall
+    cpu = time.process_time() - cpu
+    header = repr((table.shape, str(table.dtype))).encode()
+    digest = sha256(header + np.ascontiguousarray(table).tobytes()).hexdigest()
     print(json.dumps({"wall": wall, "cpu": cpu, "digest": digest}))
 
 

@@ -1,4 +1,4 @@
-"""Import and start-up: whole processes of Python, from nothing to their end."""
+"""Import and start-up: whole processes of Python, from their start to their end."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,32 +22,30 @@ IMPORTED = ("numpy", "sklearn", "jax", "torch", "tensorflow", "keras")
 
 @dataclass(frozen=True)
 class Starting:
-    """Processes that start, and end."""
+    """Processes that start and end."""
 
     title: str
     timed = True
 
     def measure(self, name: str, settings: Settings) -> Iterator[Timing]:
         """Start our commands, and the import of every framework that is installed."""
-        there = [module for module in IMPORTED if find_spec(module)]
-        commands = [
-            *OURS,
-            *(
-                Command(f"import-{module}", f"import {module}", ("-c", f"import {module}"))
-                for module in there
-            ),
+        imports = [
+            Command(f"import-{module}", f"import {module}", ("-c", f"import {module}"))
+            for module in IMPORTED
+            if find_spec(module)
         ]
+        commands = [*OURS, *imports]
         ended, others = alternate(commands, settings)
-        lines = [
-            Line(c.key, c.about, c.ours, [run.seconds(settings) for run in ended[c.key]])
-            for c in commands
-        ]
+        lines: list[Line] = []
+        for command in commands:
+            seconds = [process.seconds(settings) for process in ended[command.key]]
+            lines.append(Line(command.key, command.description, command.ours, seconds))
         yield Timing(
             name,
             self.title,
             settings,
             others,
             lines,
-            "every process ended with status 0",
-            "a start",
+            proof="every process ended with status 0",
+            unit="a start",
         )

@@ -1,16 +1,16 @@
-"""What was measured of one workload, and how it is said: times, what stands beside them, and ratios."""
+"""What was measured of one workload, and how it is printed: times, ratios and the floor."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from triptych.bench.load import BUSY
+from triptych.bench.load import LARGEST_SHARE_OF_OTHERS
 from triptych.bench.rounds import ROUNDS
 from triptych.bench.statistics import interval, ratio
 
 from .floor import Floor
 
-COLUMNS = 4  # of ratios beside each other
+COLUMNS = 4  # of ratios, next to each other
 
 Rank = Literal["ranked", "reduced", "unproved"]
 HEADINGS: dict[Rank, str] = {
@@ -27,13 +27,13 @@ class Settings:
     Attributes
     ----------
     threads : int
-        Of each contestant.
+        Threads of each contestant.
     rounds : int
-        That count.
+        How many must count.
     all_backends : bool
-        Whether those that compile, and every backend of ours, take part.
+        Whether contestants that compile, and every backend of ours, take part.
     data : str, optional
-        What to train on, as `triptych.data.registry.load` takes it; random images without it.
+        What to train on, as `triptych.data.registry.load` takes it; random images by default.
     """
 
     threads: int = 1
@@ -43,16 +43,28 @@ class Settings:
 
     @property
     def processor_time(self) -> bool:
-        """Whether processor time counts: with one thread it does, because it is the same on a busy machine."""
+        """Whether processor time counts: with one thread, because it is the same on a busy machine."""
         return self.threads == 1
 
 
 @dataclass(frozen=True)
 class Line:
-    """One contestant: its seconds in each round, paired with everyone else's."""
+    """One contestant.
+
+    Attributes
+    ----------
+    key, description : str
+        Its name, and a few words.
+    ours : bool
+        Whether it is an engine of this project.
+    seconds : list of float
+        Its time for one step in each round; the rounds are the same for everybody.
+    rank : str
+        With whom it is compared.
+    """
 
     key: str
-    about: str
+    description: str
     ours: bool
     seconds: list[float]
     rank: Rank = "ranked"
@@ -65,19 +77,20 @@ class Timing:
     Attributes
     ----------
     name, title : str
+        Its key, and a few words.
     settings : Settings
     others : float
-        The share of the machine that others used meanwhile.
+        The share of the machine that other programs used meanwhile, from 0 to 1.
     lines : list of Line
     proof : str
-        What was found equal before anything was timed.
+        What was proved equal before anything was timed.
     unit : str
-        Of what the seconds are: a step, an image.
+        What the seconds are for: a step, an image.
     floor : Floor, optional
     kernels : str
         What products are computed with.
     failed : list of str
-        Who was left out, and why.
+        Which contestants were left out, and why.
     """
 
     name: str
@@ -94,80 +107,103 @@ class Timing:
     @property
     def busy(self) -> bool:
         """Whether wall times mean nothing: then there are no ratios."""
-        return not self.settings.processor_time and self.others > BUSY
+        return not self.settings.processor_time and self.others > LARGEST_SHARE_OF_OTHERS
 
     @property
     def ok(self) -> bool:
+        """Whether everything was measured."""
         return not self.busy and not self.failed
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return, for each of ours and everyone else of its rank, how many times longer the other takes, with a 95 % interval."""
-        return [entry for rank in ("ranked", "reduced") for entry in self._ratios(rank)]
+        """Return the ratios of each of ours with every other of its rank.
+
+        A ratio is the other's time over ours, with a 95 % interval.
+        """
+        return [*self._ratios("ranked"), *self._ratios("reduced")]
 
     def _ratios(self, rank: Rank) -> Iterator[dict[str, Any]]:
         lines = [line for line in self.lines if line.rank == rank and not self.busy]
         workload = self.name if rank == "ranked" else f"{self.name} {rank}"
-        for own in [line for line in lines if line.ours]:
-            for other in [line for line in lines if line is not own]:
-                found = ratio(other.seconds, own.seconds)
-                about = {
+        for line in lines:
+            if not line.ours:
+                continue
+            for other in lines:
+                if other is line:
+                    continue
+                times = ratio(other.seconds, line.seconds)
+                yield {
                     "workload": workload,
-                    "engine": own.key,
+                    "engine": line.key,
                     "peer": other.key,
                     "threads": self.settings.threads,
+                    "ratio": times.median,
+                    "low": times.low,
+                    "high": times.high,
                 }
-                yield about | {"ratio": found.median, "low": found.low, "high": found.high}
 
     def text(self) -> Iterator[str]:
         """Yield the block that a person reads, line by line."""
-        threads = (
-            "1 thread, processor time"
-            if self.settings.processor_time
-            else f"{self.settings.threads} threads, wall time"
-        )
-        yield f"{self.name}: {self.title} ({threads}; others used {self.others:.0%} of the machine)"
+        clock = "1 thread, processor time"
+        if not self.settings.processor_time:
+            clock = f"{self.settings.threads} threads, wall time"
+        yield f"{self.name}: {self.title} ({clock}; others used {self.others:.0%} of the machine)"
         if self.busy:
-            yield f"  no ratio: others used more than {BUSY:.0%}, so wall times mean nothing; let the machine come to rest"
+            yield (
+                f"  no ratio: others used more than {LARGEST_SHARE_OF_OTHERS:.0%}, "
+                "so wall times mean nothing; let the machine come to rest"
+            )
             return
         yield f"  proved first: {self.proof}"
-        yield from (f"  left out: {reason}" for reason in self.failed)
-        yield from [f"  floor: {self.floor}"] if self.floor else []
-        yield from [f"  kernels: {self.kernels}"] if self.kernels else []
+        for reason in self.failed:
+            yield f"  left out: {reason}"
+        if self.floor:
+            yield f"  floor: {self.floor}"
+        if self.kernels:
+            yield f"  kernels: {self.kernels}"
         for rank, heading in HEADINGS.items():
-            if lines := [line for line in self.lines if line.rank == rank]:
-                yield from ["", f"  {heading}"] if heading else [""]
-                yield from self._times(rank, lines)
-                yield from self._table(rank, lines)
+            lines = [line for line in self.lines if line.rank == rank]
+            if not lines:
+                continue
+            yield ""
+            if heading:
+                yield f"  {heading}"
+            yield from self._times(rank, lines)
+            yield from self._table(rank, lines)
 
     def _times(self, rank: Rank, lines: list[Line]) -> Iterator[str]:
-        floor = self.floor if rank != "reduced" else None  # which is of float32
+        """Yield the times: a row for each contestant."""
+        floor = self.floor if rank != "reduced" else None  # the floor is for float32
         scale, unit = _scale(min(min(line.seconds) for line in lines))
-        yield f"  {'':26}{f'{unit} {self.unit}':>12}  {'95 % interval':22}" + (
-            "× floor" if floor else ""
-        )
+        last = "× floor" if floor else ""
+        yield f"  {'':26}{f'{unit} {self.unit}':>12}  {'95 % interval':22}{last}"
         for line in lines:
-            t = interval([scale * seconds for seconds in line.seconds])
-            above = f"{t.median / scale / floor.seconds:7.1f}  " if floor else ""
-            yield f"  {line.key:26}{t.median:12.3f}  {f'[{t.low:.3f}, {t.high:.3f}]':22}{above}{line.about}"
+            time = interval([scale * seconds for seconds in line.seconds])
+            above = f"{time.median / scale / floor.seconds:7.1f}  " if floor else ""
+            limits = f"[{time.low:.3f}, {time.high:.3f}]"
+            yield f"  {line.key:26}{time.median:12.3f}  {limits:22}{above}{line.description}"
 
     def _table(self, rank: Rank, lines: list[Line]) -> Iterator[str]:
-        """Yield the ratios: a column for each of ours, so many beside each other, and a row for each of the others."""
-        cells = {
-            (entry["engine"], entry["peer"]): "{ratio:.2f} [{low:.2f}, {high:.2f}]".format(**entry)
-            for entry in self._ratios(rank)
-        }
-        columns = [line.key for line in lines if line.ours and cells and rank != "unproved"]
-        for beside in (columns[i : i + COLUMNS] for i in range(0, len(columns), COLUMNS)):
-            yield from [
-                "",
-                f"  {'ours, times as fast as':26}" + "".join(f"{key:>24}" for key in beside),
-            ]
-            yield from (
-                f"  {row.key:26}"
-                + "".join(f"{cells.get((key, row.key), '–'):>24}" for key in beside)
-                for row in lines
-            )
+        """Yield the ratios: a column for each of ours and a row for everybody, `COLUMNS` at once."""
+        cells: dict[tuple[str, str], str] = {}
+        for entry in self._ratios(rank):
+            text = "{ratio:.2f} [{low:.2f}, {high:.2f}]".format(**entry)
+            cells[entry["engine"], entry["peer"]] = text
+        if not cells or rank == "unproved":
+            return
+        columns = [line.key for line in lines if line.ours]
+        for first in range(0, len(columns), COLUMNS):
+            shown = columns[first : first + COLUMNS]
+            yield ""
+            yield f"  {'ours, times as fast as':26}" + "".join(f"{key:>24}" for key in shown)
+            for line in lines:
+                ratios = [cells.get((key, line.key), "–") for key in shown]
+                yield f"  {line.key:26}" + "".join(f"{text:>24}" for text in ratios)
 
 
 def _scale(seconds: float) -> tuple[float, str]:
-    return (1.0, "s") if seconds >= 1 else (1e3, "ms") if seconds >= 1e-3 else (1e6, "µs")
+    """Return the factor and the name of the unit in which a time is readable."""
+    if seconds >= 1:
+        return 1.0, "s"
+    if seconds >= 1e-3:
+        return 1e3, "ms"
+    return 1e6, "µs"

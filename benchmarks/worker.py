@@ -1,4 +1,4 @@
-"""A contestant's own process: the worker of `triptych.bench`, which here builds peers too, is pinned, and can do a few things more."""
+"""A contestant's own process: the worker of `triptych.process`, which also builds peers and is pinned."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from triptych.spec.recipe import Recipe
 
 
 def create(engine: str, network: Network, recipe: Recipe, *, device: str, backend: str) -> Any:
-    """Build an engine, or the peer of that name where the engine has no such backend."""
+    """Build an engine, or the peer of that name if the engine has no such backend."""
     if backend in registry.entry(engine).backends:
         return registry.create(engine, network, recipe, device=device, backend=backend)
     module = import_module(f"benchmarks.peers.{engine}_{backend.partition('-')[0]}")
@@ -23,7 +23,7 @@ def create(engine: str, network: Network, recipe: Recipe, *, device: str, backen
 
 
 def pin(threads: int) -> None:
-    """Keep this process, with the threads that it has by now, on the last cores, one for each of `threads`, where the system can."""
+    """Keep all threads of this process on the last `threads` cores, if the system can."""
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))[-threads:]
         for task in Path("/proc/self/task").iterdir():
@@ -31,31 +31,39 @@ def pin(threads: int) -> None:
 
 
 class Worker(server.Worker):
+    """Answers a few more messages than the worker of a comparison."""
+
     def infer(self, arrays: State, key: str, name: str, times: int) -> server.Reply:
-        """Compute a split's logits so many times."""
-        engine, native = self.engines[key], self._native(key, name)
-        wall, cpu = time.perf_counter(), time.process_time()
+        """Compute the logits of a split so many times."""
+        engine = self.engines[key]
+        data = self._native(key, name)
+        wall = time.perf_counter()
+        cpu = time.process_time()
         for _ in range(times):
-            engine.logits(native)
-        return {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}, {}
+            engine.logits(data)
+        wall = time.perf_counter() - wall
+        cpu = time.process_time() - cpu
+        return {"wall_s": wall, "cpu_s": cpu}, {}
 
     def kernel(self, arrays: State, module: str) -> server.Reply:
-        """Say what this process computes products with, as far as its framework tells."""
-        if module == "torch":
-            import torch
+        """Return what this process computes products with, as far as its framework tells."""
+        if module != "torch":
+            return {"kernel": ", ".join(machine.blas())}, {}
+        import torch
 
-            library = "MKL" if torch.backends.mkl.is_available() else "no MKL"
-            return {
-                "kernel": f"{library}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
-            }, {}
-        return {"kernel": ", ".join(machine.blas())}, {}
+        library = "MKL" if torch.backends.mkl.is_available() else "no MKL"
+        instructions = torch.backends.cpu.get_cpu_capability()
+        kernel = f"{library}, {instructions}, {torch.get_num_threads()} threads"
+        return {"kernel": kernel}, {}
 
     def product_rate(self, arrays: State, module: str) -> server.Reply:
+        """Measure the rate of products."""
         from .floor import product_rate
 
         return {"rate": product_rate(module)}, {}
 
     def copy_rate(self, arrays: State, size: int) -> server.Reply:
+        """Measure the rate of copies of so many bytes."""
         from .floor import copy_rate
 
         return {"rate": copy_rate(size)}, {}

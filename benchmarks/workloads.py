@@ -16,16 +16,16 @@ from .starting import Starting
 from .timing import Settings
 from .training import Training
 
-ORIGINAL = 9_000  # images: what the original trained on
-WHOLE = 8_960  # the same in whole batches of 32, 64 and 128
+ORIGINAL_IMAGES = 9_000  # what the original trained on
+IMAGES = 8_960  # the same in whole batches of 32, 64 and 128
 
 
 class Measured(Protocol):
-    """What a workload came to."""
+    """What was measured of a workload."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was refused."""
+        """Whether everything was measured."""
         ...
 
     def text(self) -> Iterator[str]:
@@ -38,7 +38,15 @@ class Measured(Protocol):
 
 
 class Workload(Protocol):
-    """What can be measured; `timed` says whether of time, so that a busy machine matters and threads make a difference."""
+    """What can be measured.
+
+    Attributes
+    ----------
+    title : str
+        A few words.
+    timed : bool
+        Whether times are measured, so that a busy machine matters and threads make a difference.
+    """
 
     @property
     def title(self) -> str: ...
@@ -50,47 +58,73 @@ class Workload(Protocol):
         ...
 
 
-_MINI = ("torch-plain", "torch-plain-onednn", "torch-plain-compiled", "torch-loader")
-_KERAS = ("tensorflow-keras-fit", "tensorflow-keras-function", "tensorflow-keras-xla")
-_INFERRING = (
+PLAIN_TORCH = ("torch-plain", "torch-plain-onednn", "torch-plain-compiled")
+KERAS = ("tensorflow-keras-fit", "tensorflow-keras-function", "tensorflow-keras-xla")
+PEERS_OF_R1 = ("numpy-original", "numpy-sklearn", *PLAIN_TORCH, *KERAS)
+PEERS_OF_MINI_BATCHES = ("numpy-sklearn", *PLAIN_TORCH, "torch-loader", *KERAS)
+PEERS_OF_R3 = (
+    "torch-plain",
+    "torch-plain-channels_last",
+    "torch-plain-bf16",
+    "torch-plain-compiled",
+    "torch-loader",
+    *KERAS,
+)
+PEERS_OF_INFERENCE = (
     "torch-plain",
     "torch-plain-channels_last",
     "torch-plain-compiled",
     "tensorflow-keras-fit",
     "tensorflow-keras-function",
 )
-_R1, _R2 = zoo.dense("R1", [10]), zoo.dense("R2", [128, 64], 0.2)
-_R3 = replace(zoo.get("cnn"), name="R3")
-_ADAM = Recipe(1, 64, optimizer("adam"), random="free")
+
+R1 = zoo.dense("R1", [10])
+R2 = zoo.dense("R2", [128, 64], 0.2)
+R3 = replace(zoo.get("cnn"), name="R3")
+FULL_BATCHES = Recipe(1, "full", SGD(0.1))
+ADAM = Recipe(1, 64, optimizer("adam"), random="free")
+ADAM_128 = replace(ADAM, batch_size=128)
 
 WORKLOADS: dict[str, Workload] = {
     "R1": Training(
         "784-10-10, every step all 9,000 images, SGD: the original's job",
-        *(_R1, Recipe(1, "full", SGD(0.1)), ORIGINAL, 20),
-        ("numpy-original", "numpy-sklearn", *_MINI[:3], *_KERAS),
+        network=R1,
+        recipe=FULL_BATCHES,
+        samples=ORIGINAL_IMAGES,
+        steps=20,
+        peers=PEERS_OF_R1,
     ),
     "R2": Training(
         "784-128-64-10, dropout 0.2, Adam, batch 128",
-        *(_R2, replace(_ADAM, batch_size=128), WHOLE, 70),
-        ("numpy-sklearn", *_MINI, *_KERAS),
+        network=R2,
+        recipe=ADAM_128,
+        samples=IMAGES,
+        steps=70,
+        peers=PEERS_OF_MINI_BATCHES,
     ),
     "R3": Training(
         "two convolutions, dropout 0.5, Adam, batch 64",
-        *(_R3, _ADAM, WHOLE, 28),
-        ("torch-plain", "torch-plain-channels_last", "torch-plain-bf16", *_MINI[2:], *_KERAS),
+        network=R3,
+        recipe=ADAM,
+        samples=IMAGES,
+        steps=28,
+        peers=PEERS_OF_R3,
     ),
     "overhead": Training(
-        "784-10-10, SGD, batch 32: what a step costs where there is little to compute",
-        *(_R1, Recipe(1, 32, SGD(0.1)), WHOLE, 280),
-        ("numpy-sklearn", *_MINI, *_KERAS),
+        "784-10-10, SGD, batch 32: the cost of a step with little to compute",
+        network=R1,
+        recipe=Recipe(1, 32, SGD(0.1)),
+        samples=IMAGES,
+        steps=280,
+        peers=PEERS_OF_MINI_BATCHES,
     ),
     "csv": Loading("a CSV of the Kaggle shape", 10_000),
     "start-up": Starting("whole processes, import and all"),
     "memory": Memory(
         "60,000 images of MNIST's size, peak of the process",
-        {"R1": (_R1, Recipe(1, "full", SGD(0.1))), "R2": (_R2, replace(_ADAM, batch_size=128))},
+        {"R1": (R1, FULL_BATCHES), "R2": (R2, ADAM_128)},
         60_000,
     ),
-    "inference": Inference("the logits of one image", (_R2, _R3), _INFERRING),
+    "inference": Inference("the logits of one image", (R2, R3), PEERS_OF_INFERENCE),
     "advise": Advise("a hundred networks that were never timed"),
 }

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from triptych.bench import estimate as estimates
-from triptych.bench.comparison import Settings
+from triptych.bench.contestants import Settings
 from triptych.bench.estimate import estimate
 from triptych.core.selection import specs
 from triptych.spec.recipe import Recipe
@@ -48,7 +48,7 @@ def test_a_heavy_step_is_not_made_and_its_time_is_right(clock, digits, monkeypat
     assert max(clock.samples) == len(digits.train)
     clock.samples.clear()
     network = settings(digits).network
-    monkeypatch.setattr(estimates, "HEAVY", 8 * 20 * network.multiplications)
+    monkeypatch.setattr(estimates, "HEAVY_MULTIPLICATIONS", 8 * 20 * network.multiplications)
     assert estimate(digits, settings(digits)) == pytest.approx(whole)
     assert clock.samples == [20, 20, 80, 80]
 

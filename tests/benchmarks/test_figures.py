@@ -65,7 +65,7 @@ def test_what_others_use_is_the_machines_time_without_ours(monkeypatch):
     clock, machine, own = iter([0.0, 10.0]), iter([100.0, 109.0]), iter([5.0, 11.0])
     monkeypatch.setattr(load.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(load, "_machine_seconds", lambda: next(machine))
-    monkeypatch.setattr(Watch, "_own_seconds", lambda _: next(own))
+    monkeypatch.setattr(Watch, "_our_seconds", lambda _: next(own))
     monkeypatch.setattr(load.os, "cpu_count", lambda: 2)
     assert Watch().share() == pytest.approx((9 - 6) / (10 * 2))
 

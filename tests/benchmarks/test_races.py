@@ -5,13 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.contestants import attempt, opened, rank
+from benchmarks.contestants import Contestant, attempt, opened
 from benchmarks.inference import Inference
-from benchmarks.proof import Job, prove
+from benchmarks.job import Job
+from benchmarks.measured import rank
+from benchmarks.proof import prove
 from benchmarks.timing import Settings, Timing
 from benchmarks.training import Training, images
 from benchmarks.workloads import WORKLOADS
-from triptych.bench.contestants import Row, remote_of
 from triptych.core import registry
 from triptych.core.selection import EngineSpec
 from triptych.errors import EngineError
@@ -72,13 +73,13 @@ def test_who_computes_something_else_is_left_out():
     )
 
 
-def proved(name: str, *peers: EngineSpec) -> list:
-    """Prove NumPy and some peers equal."""
+def proved(name: str, peer: EngineSpec) -> tuple[str | None, str]:
+    """Prove NumPy and a peer equal; return the peer's failure and rank."""
     workload = small(name, batch_size=4)
     job = Job(workload.network, workload.recipe, images(workload.network, workload.samples, None))
-    with opened([EngineSpec("numpy", "eager"), *peers], 1) as rows:
-        prove(rows, job)
-    return rows[1:]
+    with opened([EngineSpec("numpy", "eager"), peer], 1) as contestants:
+        roundings = prove(contestants, job)
+    return contestants[1].failure, rank(roundings.get(peer.key))
 
 
 class Shuffling:
@@ -86,7 +87,7 @@ class Shuffling:
 
     def __init__(self, network, recipe):
         self.engine = registry.create("numpy", network, recipe)
-        self.load, self.put, self.state = self.engine.load, self.engine.put, self.engine.state
+        self.load, self.upload, self.state = self.engine.load, self.engine.upload, self.engine.state
 
     def run(self, data, plan):
         self.engine.run(
@@ -100,35 +101,33 @@ class Shuffling:
 def test_batches_that_are_dealt_anew_within_a_block_are_found():
     workload = small("R2", batch_size=4)
     job = Job(workload.network, workload.recipe, images(workload.network, workload.samples, None))
-    with opened([EngineSpec("numpy", "eager")], 1) as (row,):
-        other = Row(
+    with opened([EngineSpec("numpy", "eager")], 1) as (reference,):
+        other = Contestant(
             EngineSpec("torch", "plain"),
             SimpleNamespace(build=lambda key, network, recipe: Shuffling(network, recipe)),
         )
-        prove([row, other], job)
-    assert "PyTorch plain computes something else" in other.failed
+        prove([reference, other], job)
+    assert "PyTorch plain computes something else" in other.failure
 
 
 def test_a_process_that_ends_leaves_the_others_measured():
     with opened([EngineSpec("numpy", "eager"), EngineSpec("numpy", "sklearn")], 1) as rows:
-        remote_of(rows[1]).kill()
-        attempt(rows, lambda row: remote_of(row).ask("kernel", module="numpy"))
-        assert (rows[0].failed, "worker ended" in rows[1].failed) == (None, True)
-        remote_of(rows[0]).kill()
+        rows[1].remote.kill()
+        attempt(rows, lambda row: row.remote.ask("kernel", module="numpy"))
+        assert (rows[0].failure, "worker ended" in rows[1].failure) == (None, True)
+        rows[0].remote.kill()
         with pytest.raises(EngineError, match="worker ended"):
-            attempt(rows, lambda row: remote_of(row).ask("kernel", module="numpy"))
+            attempt(rows, lambda row: row.remote.ask("kernel", module="numpy"))
 
 
 def test_reduced_precision_is_found_by_its_numbers():
     pytest.importorskip("torch")
-    (bf16,) = proved("R3", EngineSpec("torch", "plain-bf16"))
-    assert (bf16.failed, rank(bf16)) == (None, "reduced")
+    assert proved("R3", EngineSpec("torch", "plain-bf16")) == (None, "reduced")
 
 
 def test_keras_is_proved_by_its_own_formulas():
     pytest.importorskip("tensorflow")
-    (fit,) = proved("R2", EngineSpec("tensorflow", "keras-fit"))
-    assert (fit.failed, rank(fit)) == (None, "ranked")
+    assert proved("R2", EngineSpec("tensorflow", "keras-fit")) == (None, "ranked")
 
 
 def test_logits_are_proved_and_timed():

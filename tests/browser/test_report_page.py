@@ -11,7 +11,9 @@ import pytest
 from support import made
 
 from triptych.bench import artifacts
-from triptych.bench.comparison import Comparison, Settings
+from triptych.bench.comparison import compare_rows
+from triptych.bench.contestants import Settings
+from triptych.bench.results import result
 from triptych.core import registry
 from triptych.core.selection import specs
 from triptych.data import loading as data
@@ -55,15 +57,20 @@ class Quiet(SimpleHTTPRequestHandler):
 def report(tmp_path_factory):
     """The report of a short comparison of NumPy and PyTorch, served on this machine alone."""
     settings = Settings(get("classic"), Recipe(30), specs(["torch"]))
-    comparison = Comparison(data.load("digits"), settings)
-    results = []
     with Run.create(tmp_path_factory.mktemp("runs"), "compare") as run:
-        for event in comparison.events():
-            run.log({"seed": 0} | event)
-            if event["type"] == "result":
-                results.append(event["result"])
+
+        def logged():
+            """Run the comparison, and return it as `compare_rows` does."""
+            events = compare_rows(data.load("digits"), settings)
+            while True:
+                try:
+                    run.log({"seed": 0} | next(events).to_json())
+                except StopIteration as end:
+                    return end.value
+
+        comparison = logged()
         artifacts.save_states(run, comparison, "")
-        artifacts.save(run, settings, results)
+        artifacts.save(run, settings, [result(comparison)])
     with (
         pytest.MonkeyPatch.context() as patch
     ):  # a machine that is not calibrated, whatever this one is

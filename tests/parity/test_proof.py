@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support.engines import rows
 
-from triptych.bench.contestants import Row
+from triptych.bench.proof import Proof, Standing
 from triptych.core import registry, state
 from triptych.core.planner import BatchPlanner
 from triptych.core.selection import EngineSpec
@@ -203,15 +203,18 @@ def test_what_is_not_finite_is_not_judged():
 
 def test_only_a_backend_that_says_so_may_be_imprecise_and_in_nothing_else():
     same, precision = lockstep.Outcome(3), float32.Rounding("precision", 1e-3, 1e-7)
-    row = Row(EngineSpec("torch", "bf16"), walked=same, blocked=same, rounding=precision)
+    proof = Proof(lockstep=same, blocks=same, rounding=precision)
+    row = Standing(EngineSpec("torch", "bf16"), proof)
     assert row.as_announced
     assert "computes in reduced precision" in (row.unproved or "")
+    formula = float32.Rounding("formula", 1e-3, 1e-7)
+    rounding = float32.Rounding("rounding", 1e-7, 1e-7)
     for other in (
         replace(row, spec=EngineSpec("torch", "eager")),
         replace(row, same_start=False),
-        replace(row, failed="it died"),
-        replace(row, blocked=None),
-        replace(row, rounding=float32.Rounding("formula", 1e-3, 1e-7)),
-        replace(row, rounding=float32.Rounding("rounding", 1e-7, 1e-7)),
+        replace(row, failure="it died"),
+        replace(row, proof=None),
+        replace(row, proof=replace(proof, rounding=formula)),
+        replace(row, proof=replace(proof, rounding=rounding)),
     ):
         assert not other.as_announced

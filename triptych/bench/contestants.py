@@ -1,136 +1,150 @@
-"""One row of a comparison: an engine with a backend, its worker, and what was found out about it."""
+"""Who takes part in a comparison, and what happens if a row fails."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Collection, Generator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
 
-import numpy as np
-
-from ..core import registry
+from ..core.events import Event, RowFailed
 from ..core.selection import EngineSpec
-from ..parity.float32 import Rounding
-from ..parity.lockstep import Outcome
-from ..process.client import Remote, RemoteEngine
-from . import rounds
-from .rounds import Block
+from ..errors import EngineError
+from ..process.client import Remote, RemoteEngine, WorkerDied
+from ..spec.network import Network
+from ..spec.recipe import Recipe
+
+T = TypeVar("T")
+
+SECONDS_OF_PATIENCE = 60.0
 
 
-@dataclass
-class Row:
-    """A row in the making. `failed` says why it is out of the comparison; `unproved` why its ratios are withheld."""
+@dataclass(frozen=True)
+class Settings:
+    """What is compared.
+
+    Attributes
+    ----------
+    network : Network
+        What every row trains.
+    recipe : Recipe
+        How it is trained.
+    rows : list of EngineSpec
+        The first is NumPy, the reference.
+    threads : int
+        Threads of every worker.
+    device : str
+        On which the engines compute, for example ``cpu``.
+    patience : float
+        How long the comparison waits, in all, for a busy machine to become calm, in seconds.
+    """
+
+    network: Network
+    recipe: Recipe
+    rows: list[EngineSpec]
+    threads: int = 1
+    device: str = "cpu"
+    patience: float = SECONDS_OF_PATIENCE
+
+
+@dataclass(frozen=True)
+class RunningRow:
+    """A row whose worker runs and whose engine is built.
+
+    Attributes
+    ----------
+    spec : EngineSpec
+        The engine and its backend.
+    remote : Remote
+        The worker process.
+    engine : RemoteEngine
+        The engine that is timed.
+    train, test : str
+        The names of the two splits in the worker.
+    """
 
     spec: EngineSpec
-    remote: Remote | None = None
-    engine: RemoteEngine | None = None
-    train: str = ""
-    test: str = ""
-    failed: str | None = None
-    same_start: bool = True
-    timing: dict[str, float] = field(default_factory=dict[str, float])
-    walked: Outcome | None = None
-    blocked: Outcome | None = None
-    rounding: Rounding | None = None
-    warmups: list[Block] = field(default_factory=list[Block])
-    blocks: list[Block] = field(default_factory=list[Block])
-    losses: list[float] = field(default_factory=list[float])
-    predictions: np.ndarray | None = None
-    peak_bytes: int | None = None
-    blas: list[str] = field(default_factory=list[str])
+    remote: Remote
+    engine: RemoteEngine
+    train: str
+    test: str
 
     @property
-    def unequal(self) -> str | None:
-        """Why it cannot be said that it computes by the same formulas from the same weights, whatever its precision."""
-        if self.failed:
-            return self.failed
-        if not self.walked or not self.blocked:
-            return "not proved"
-        if self.walked.divergence:
-            return f"differs in float64 at step {self.walked.at + 1}: {self.walked.divergence}"
-        if self.blocked.divergence:
-            return f"K steps in one run are not K runs of one step: {self.blocked.divergence}"
-        if not self.same_start:
-            return "did not begin with the same weights"
-        return None
-
-    @property
-    def unproved(self) -> str | None:
-        if self.unequal:
-            return self.unequal
-        if self.rounding and self.rounding.verdict == "diverged":
-            return "follows a training that diverges: its float64 steps are not finite, so there is nothing to judge by"
-        if self.rounding and self.rounding.verdict != "rounding":
-            what = (
-                "computes in reduced precision"
-                if self.rounding.verdict == "precision"
-                else "follows another formula in float32"
-            )
-            return f"{what}: {self.rounding.factor:.1f} times NumPy's own float32 error (at most 4 is rounding)"
-        return None
-
-    @property
-    def as_announced(self) -> bool:
-        """Whether it is unproved for its precision alone, and its backend never promised more."""
-        imprecise = (
-            not self.unequal and self.rounding is not None and self.rounding.verdict == "precision"
-        )
-        return imprecise and self.spec.backend in registry.entry(self.spec.engine).reduced
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything but the statistics over rounds, which need the other rows."""
-        entry = registry.entry(self.spec.engine)
-        return {
-            "engine": self.spec.engine,
-            "backend": self.spec.backend,
-            "label": self.spec.label,
-            "mode": entry.backends[self.spec.backend],
-            "argued": entry.argued,
-            "device": self.engine.device if self.engine else None,
-            "failed": self.failed,
-            "proved": self.unproved is None,
-            "unproved": self.unproved,
-            "as_announced": self.as_announced,
-            "float64": _outcome(self.walked),
-            "blocks": _outcome(self.blocked),
-            "float32": self.rounding.to_json() if self.rounding else None,
-            "seconds": self.timing,
-            "peak_bytes": self.peak_bytes,
-            "blas": self.blas,
-        }
+    def key(self) -> str:
+        return self.spec.key
 
 
-def described(row: Row) -> str:
-    """Return why a row failed, with its name in front unless the reason begins with it."""
-    why = row.failed or ""
-    return why if why.startswith(row.spec.label) else f"{row.spec.label}: {why}"
+@dataclass(frozen=True)
+class Failure:
+    """Why a row takes no further part."""
+
+    why: str
 
 
-def _outcome(outcome: Outcome | None) -> dict[str, Any] | None:
-    if outcome is None:
-        return None
-    divergence = (
-        None
-        if outcome.divergence is None
-        else vars(outcome.divergence) | {"step": outcome.at + 1, "text": str(outcome.divergence)}
-    )
-    return {
-        "steps": outcome.steps,
-        "worst": outcome.worst,
-        "largest": outcome.largest,
-        "divergence": divergence,
-    }
+def remaining(rows: Mapping[str, RunningRow], failures: Collection[str]) -> list[RunningRow]:
+    """Return the rows that have not failed, in their order."""
+    return [row for key, row in rows.items() if key not in failures]
 
 
-def valid_rounds(rows: list[Row]) -> set[int]:
-    """Return the rounds in which every row was timed and none was disturbed by another one."""
-    return rounds.valid_rounds({row.spec.key: row.blocks for row in rows})
+def attempt(
+    spec: EngineSpec,
+    action: Callable[[], T],
+    *,
+    required: bool,
+    witness: Remote | None = None,
+) -> Generator[Event, None, T | Failure]:
+    """Do something for one row; a failure ends the row's part and leaves the other rows.
+
+    Parameters
+    ----------
+    spec : EngineSpec
+        The row.
+    action : callable
+        Does the work. It may raise an EngineError.
+    required : bool
+        Whether the comparison is impossible without this row, because it is the reference.
+    witness : Remote, optional
+        The worker of the proof, which belongs to no row.
+
+    Returns
+    -------
+    Failure, or what the action returned
+
+    Raises
+    ------
+    EngineError
+        If a required row failed.
+    WorkerDied
+        If the witness ended.
+    """
+    work = _without_events(action)
+    return (yield from attempt_events(spec, work, required=required, witness=witness))
 
 
-def engine_of(row: Row) -> RemoteEngine:
-    """Return the engine of a row that has one."""
-    assert row.engine
-    return row.engine
+def _without_events(action: Callable[[], T]) -> Generator[Event, None, T]:
+    yield from ()
+    return action()
 
 
-def remote_of(row: Row) -> Remote:
-    """Return the worker of a row that has one."""
-    assert row.remote
-    return row.remote
+def attempt_events(
+    spec: EngineSpec,
+    work: Generator[Event, None, T],
+    *,
+    required: bool,
+    witness: Remote | None = None,
+) -> Generator[Event, None, T | Failure]:
+    """Do as `attempt` does with work that yields events while it advances."""
+    try:
+        return (yield from work)
+    except EngineError as error:
+        failure = failed(error, witness)
+        yield RowFailed(spec.key, failure.why)
+        if required:
+            raise EngineError(f"the reference cannot run: {failure.why}") from error
+        return failure
+
+
+def failed(error: EngineError, witness: Remote | None = None) -> Failure:
+    """Return the failure of a row, after closing its worker if that has ended."""
+    if isinstance(error, WorkerDied):
+        if error.remote is witness:
+            raise error
+        error.remote.close()
+    return Failure(str(error))

@@ -1,104 +1,301 @@
-"""The proof inside a comparison: float64 in lockstep with the witness, K steps at once, and the float32 verdict."""
+"""The second phase of a comparison: every row is proved equal to NumPy before it is timed.
 
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+In float64 every row makes the same steps as the *witness*, a NumPy engine in a worker of its own that is
+never timed, and many steps in one call are compared with as many calls. In float32 single steps of every
+row are judged.
+"""
 
-from ..core import state
-from ..parity import lockstep
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..core import events, registry, state
+from ..core.events import Event
+from ..core.plan import Plan
+from ..core.planner import BatchPlanner
+from ..core.selection import EngineSpec
+from ..core.split import Split
+from ..data.dataset import Dataset
 from ..parity.divergence import BOUND
-from ..parity.float32 import STEPS, StepErrors, judge_float32, step_errors
-from .contestants import Row, engine_of, remote_of
-
-if TYPE_CHECKING:
-    from .comparison import Comparison
+from ..parity.float32 import (
+    LARGEST_FACTOR,
+    STEPS,
+    Rounding,
+    StepErrors,
+    judge_float32,
+    step_errors,
+)
+from ..parity.lockstep import (
+    Outcome,
+    Tolerances,
+    check_blocks_equal_single_steps,
+    proof_plans,
+    walk,
+)
+from ..process.client import Remote, RemoteEngine
+from .contestants import Failure, RunningRow, Settings, attempt_events, remaining
+from .starting import Started
 
 PROOF_STEPS = 50
 
 
-def float64(comparison: "Comparison") -> Iterator[dict[str, Any]]:
-    """Walk every row beside the witness, and check that K steps at once are K single steps."""
-    recipe = replace(comparison.settings.recipe, dtype="float64", random="matched")
-    start = state.initial(comparison.settings.network, recipe)
-    schedule = replace(comparison.schedule, recipe=recipe)
-    reference = comparison.witness.build("reference", comparison.settings.network, recipe)
-    steps, tolerances = (
-        list(lockstep.proof_plans(schedule, PROOF_STEPS)),
-        lockstep.Tolerances.of(comparison.settings.network, recipe),
-    )
-    if len(comparison.live) < 2:
-        steps = []  # there is nothing to compare NumPy with; what is left is the check of K steps
+@dataclass(frozen=True)
+class Proof:
+    """What the proof of one row found.
 
-    def prove(row: Row) -> Iterator[dict[str, Any]]:
-        engine = remote_of(row).build("exact", comparison.settings.network, recipe)
-        for row.walked in lockstep.walk(
-            reference, engine, comparison.dataset.train, steps, start, tolerances
-        ):
-            if steps:
-                yield _progress(row, "float64", row.walked.steps, len(steps))
-        yield {"type": "checking", "row": row.spec.key, "steps": schedule.block_steps}
-        row.blocked = lockstep.check_blocks_equal_single_steps(
-            engine, comparison.dataset.train, schedule, start
+    Attributes
+    ----------
+    lockstep : Outcome
+        Of the float64 steps that were compared one by one.
+    blocks : Outcome
+        Of many steps in one call against as many calls.
+    rounding : Rounding, optional
+        The float32 verdict; None if the training itself is in float64, or only one row runs.
+    """
+
+    lockstep: Outcome
+    blocks: Outcome
+    rounding: Rounding | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether the times of a row may be compared.
+
+    Attributes
+    ----------
+    spec : EngineSpec
+        The row.
+    proof : Proof, optional
+        None if the row failed before.
+    failure : str, optional
+        Why the row takes no further part.
+    same_start : bool
+        Whether it began with the same weights as all others, to the bit.
+    """
+
+    spec: EngineSpec
+    proof: Proof | None
+    failure: str | None = None
+    same_start: bool = True
+
+    @property
+    def unequal(self) -> str | None:
+        """Why the row does not compute by the same formulas from the same weights, or None."""
+        if self.failure:
+            return self.failure
+        if self.proof is None:
+            return "not proved"
+        if difference := self.proof.lockstep.divergence:
+            return f"differs in float64 at step {self.proof.lockstep.at + 1}: {difference}"
+        if difference := self.proof.blocks.divergence:
+            return f"K steps in one run are not K runs of one step: {difference}"
+        if not self.same_start:
+            return "did not begin with the same weights"
+        return None
+
+    @property
+    def unproved(self) -> str | None:
+        """Why no ratio of the row's times is given, or None if it is proved equal."""
+        return self.unequal or _imprecise(self.proof.rounding if self.proof else None)
+
+    @property
+    def as_announced(self) -> bool:
+        """Whether it is unproved only for a reduced precision that its backend announces."""
+        if self.unequal or self.proof is None or self.proof.rounding is None:
+            return False
+        reduced = registry.entry(self.spec.engine).reduced
+        return self.proof.rounding.verdict == "precision" and self.spec.backend in reduced
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entries of results.json on the proof of the row."""
+        proof = self.proof
+        return {
+            "failed": self.failure,
+            "proved": self.unproved is None,
+            "unproved": self.unproved,
+            "as_announced": self.as_announced,
+            "float64": _outcome_to_json(proof.lockstep) if proof else None,
+            "blocks": _outcome_to_json(proof.blocks) if proof else None,
+            "float32": proof.rounding.to_json() if proof and proof.rounding else None,
+        }
+
+
+def _imprecise(rounding: Rounding | None) -> str | None:
+    """Return why float32 steps are not equal up to rounding, or None if they are."""
+    if rounding is None or rounding.verdict == "rounding":
+        return None
+    if rounding.verdict == "diverged":
+        return (
+            "follows a training that diverges: its float64 steps are not finite, "
+            "so there is nothing to judge by"
         )
-        engine.drop()
+    reason = "follows another formula in float32"
+    if rounding.verdict == "precision":
+        reason = "computes in reduced precision"
+    return (
+        f"{reason}: {rounding.factor:.1f} times NumPy's own float32 error "
+        f"(at most {LARGEST_FACTOR:g} is rounding)"
+    )
 
-    for row in comparison.live:
-        if steps:
-            yield {"type": "proving", "row": row.spec.key, "what": "float64"}
-        yield from comparison.attempt_events(row, prove(row))
-        if row.walked and row.blocked:
-            figure = {
-                "walk": row.walked.largest,
-                "blocks": row.blocked.largest,
-                "bound": BOUND,
-                "steps": row.walked.steps,
-            }
-            yield {"type": "float64", "row": row.spec.key, "unproved": row.unproved} | figure
+
+def _outcome_to_json(outcome: Outcome) -> dict[str, Any]:
+    divergence = outcome.divergence
+    return {
+        "steps": outcome.steps,
+        "worst": outcome.worst,
+        "largest": outcome.largest,
+        "divergence": divergence
+        and vars(divergence) | {"step": outcome.at + 1, "text": str(divergence)},
+    }
+
+
+@dataclass(frozen=True)
+class Proved:
+    """The rows after the second phase.
+
+    Attributes
+    ----------
+    proofs : dict of str to Proof
+        By key, of the rows that did not fail.
+    failures : dict of str to str
+        By key, why a row takes no further part, since the beginning.
+    """
+
+    proofs: dict[str, Proof]
+    failures: dict[str, str]
+
+
+def prove(
+    dataset: Dataset, settings: Settings, started: Started, witness: Remote
+) -> Generator[Event, None, Proved]:
+    """Prove every row that runs.
+
+    Raises
+    ------
+    EngineError
+        If the reference or the witness cannot go on.
+    """
+    proved = yield from _prove_float64(dataset.train, settings, started, witness)
+    several = len(remaining(started.rows, proved.failures)) > 1
+    if settings.recipe.dtype == "float32" and several:
+        proved = yield from _judge_float32(dataset.train, settings, started, proved, witness)
+    return proved
+
+
+def _prove_float64(
+    split: Split, settings: Settings, started: Started, witness: Remote
+) -> Generator[Event, None, Proved]:
+    network = settings.network
+    recipe = replace(settings.recipe, dtype="float64", random="matched")
+    planner = replace(started.pace.planner, recipe=recipe)
+    reference = witness.build("reference", network, recipe)
+    failures = dict(started.failures)
+    rows = remaining(started.rows, failures)
+    plans: list[Plan] = []
+    if len(rows) > 1:  # without another row only the check of many steps at once is left
+        plans = list(proof_plans(planner, PROOF_STEPS))
+
+    proofs: dict[str, Proof] = {}
+    for row in rows:
+        if plans:
+            yield events.ProofStarted(row.key, "float64")
+        proof = yield from attempt_events(
+            row.spec,
+            _compare_with(reference, row, split, plans, planner),
+            required=row.spec == settings.rows[0],
+            witness=witness,
+        )
+        if isinstance(proof, Failure):
+            failures[row.key] = proof.why
+            continue
+        proofs[row.key] = proof
+        yield events.Float64Judged(
+            row.key,
+            Standing(row.spec, proof).unproved,
+            walk=proof.lockstep.largest,
+            blocks=proof.blocks.largest,
+            bound=BOUND,
+            steps=proof.lockstep.steps,
+        )
     reference.drop()
+    return Proved(proofs, failures)
 
 
-def float32(comparison: "Comparison") -> Iterator[dict[str, Any]]:
-    """Judge one float32 step of every row at a time, from the witness's own states."""
-    recipe = replace(comparison.settings.recipe, random="matched")
-    reference = comparison.witness.build("reference", comparison.settings.network, recipe)
-    exact = comparison.witness.build(
-        "exact", comparison.settings.network, replace(recipe, dtype="float64")
-    )
-    start = state.initial(comparison.settings.network, recipe)
-    errors: dict[str, list[StepErrors]] = {}
-    schedule = replace(comparison.schedule, recipe=recipe)
-    free = (
-        comparison.settings.recipe.random == "free"
-    )  # then a second engine, fed its masks, stands for the one that is timed
+def _compare_with(
+    reference: RemoteEngine, row: RunningRow, split: Split, plans: list[Plan], planner: BatchPlanner
+) -> Generator[Event, None, Proof]:
+    """Compare a row with the witness step by step, then many of its steps with single ones."""
+    weights = state.initial(planner.network, planner.recipe)
+    tolerances = Tolerances.of(planner.network, planner.recipe)
+    engine = row.remote.build("exact", planner.network, planner.recipe)
+    lockstep = Outcome()
+    for lockstep in walk(reference, engine, split, plans, weights, tolerances):
+        if plans:
+            yield events.ProofStep(row.key, "float64", lockstep.steps, len(plans))
+    yield events.BlockCheckStarted(row.key, planner.block_steps)
+    blocks = check_blocks_equal_single_steps(engine, split, planner, weights)
+    engine.drop()
+    return Proof(lockstep, blocks)
 
-    def judge_row(row: Row) -> Iterator[dict[str, Any]]:
-        engine = (
-            remote_of(row).build("matched", comparison.settings.network, recipe)
-            if free
-            else engine_of(row)
+
+def _judge_float32(
+    split: Split, settings: Settings, started: Started, proved: Proved, witness: Remote
+) -> Generator[Event, None, Proved]:
+    network = settings.network
+    recipe = replace(settings.recipe, random="matched")
+    planner = replace(started.pace.planner, recipe=recipe)
+    reference = witness.build("reference", network, recipe)
+    exact = witness.build("exact", network, replace(recipe, dtype="float64"))
+    # An engine that draws its own masks cannot be fed ours, so another engine is judged for it.
+    substitute = settings.recipe.random == "free"
+
+    failures = dict(proved.failures)
+    proofs = dict(proved.proofs)
+    for row in remaining(started.rows, failures):
+        yield events.ProofStarted(row.key, "float32")
+        errors = yield from attempt_events(
+            row.spec,
+            _step_errors(reference, exact, row, split, planner, substitute=substitute),
+            required=row.spec == settings.rows[0],
+            witness=witness,
         )
-        errors[row.spec.key] = []
-        for step in step_errors(
-            reference, exact, engine, comparison.dataset.train, schedule, start
-        ):
-            errors[row.spec.key].append(step)
-            yield _progress(row, "float32", len(errors[row.spec.key]), STEPS)
-        if free:
-            engine.drop()
-
-    for row in comparison.live:
-        yield {"type": "proving", "row": row.spec.key, "what": "float32"}
-        yield from comparison.attempt_events(row, judge_row(row))
-        if not row.failed:
-            proved = row.unproved is None
-            steps = errors[row.spec.key]
-            row.rounding = judge_float32(steps, proved=proved)
-            figures = {"errors": [step.row for step in steps]} | row.rounding.to_json()
-            yield {"type": "float32", "row": row.spec.key} | figures
+        if isinstance(errors, Failure):
+            failures[row.key] = errors.why
+            continue
+        equal = Standing(row.spec, proofs[row.key]).unequal is None
+        rounding = judge_float32(errors, proved=equal)
+        proofs[row.key] = replace(proofs[row.key], rounding=rounding)
+        yield events.Float32Judged(
+            row.key,
+            [step.row for step in errors],
+            rounding.verdict,
+            rounding.error,
+            reference_error=rounding.reference_error,
+            factor=rounding.factor,
+        )
     reference.drop()
     exact.drop()
+    return Proved(proofs, failures)
 
 
-def _progress(row: Row, what: str, done: int, steps: int) -> dict[str, Any]:
-    """Return the event that says how many of the proof's steps are done."""
-    return {"type": "walking", "row": row.spec.key, "what": what, "done": done, "steps": steps}
+def _step_errors(
+    reference: RemoteEngine,
+    exact: RemoteEngine,
+    row: RunningRow,
+    split: Split,
+    planner: BatchPlanner,
+    *,
+    substitute: bool,
+) -> Generator[Event, None, list[StepErrors]]:
+    engine = row.engine
+    if substitute:
+        engine = row.remote.build("matched", planner.network, planner.recipe)
+    weights = state.initial(planner.network, planner.recipe)
+    errors: list[StepErrors] = []
+    for step in step_errors(reference, exact, engine, split, planner, weights):
+        errors.append(step)
+        yield events.ProofStep(row.key, "float32", len(errors), STEPS)
+    if substitute:
+        engine.drop()
+    return errors

@@ -1,208 +1,279 @@
-"""From rows to figures: what stands in results.json for one seed. No ratio without parity."""
+"""The result of a comparison: from what was measured to the figures in results.json. No ratio without parity."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ..core import metrics
+from ..core import metrics, registry
+from ..core.selection import EngineSpec
+from ..data.dataset import Dataset
 from ..parity.float32 import largest_weight_difference
 from ..process import machine
 from ..spec.titles import title
-from . import load
-from .contestants import Row, valid_rounds
-from .statistics import fastest, interval, ratio
+from .contestants import Settings
+from .proof import Proved, Standing
+from .starting import Started
+from .statistics import Interval, fastest, interval, ratio
+from .timing import Timed, Trained
+from .validity import FEWEST_ROUNDS, Rounds, RowBlocks
 
-if TYPE_CHECKING:
-    from .comparison import Comparison
+SHORTEST_BLOCK_SECONDS = 0.05
+LARGEST_CPU_SHARE = 1.1  # for each thread that a row may use
 
-SHORTEST_BLOCK = 0.05
-FEWEST = 6  # valid rounds: with five, the interval of a median is as wide as the range
+# The entries that are None in a row that failed.
 MEASURED = (
-    *("accuracy", "confusion", "differing_predictions", "weights_apart", "loss"),
-    *("training_seconds", "step", "warm_up", "cpu_share", "ratio"),
-)  # None in a row that failed
+    "accuracy",
+    "confusion",
+    "differing_predictions",
+    "weights_apart",
+    "loss",
+    "training_seconds",
+    "step",
+    "warm_up",
+    "cpu_share",
+    "ratio",
+)
 
 
-def result(comparison: "Comparison") -> dict[str, Any]:
-    """Return the result of one seed, as JSON."""
-    rows, labels, classes = (
-        comparison.rows,
-        comparison.dataset.test.labels,
-        len(comparison.dataset.classes),
-    )
-    valid, busy = counted_rounds(comparison)
-    times = {
-        row.spec.key: [b.seconds for b in row.blocks if b.round in valid] for row in comparison.live
-    }
-    reference = comparison.reference
-    said: dict[str, Any] = {}
-    for row in rows:
-        key = row.spec.key
-        said[key] = row.to_json() | dict.fromkeys(MEASURED)
-        if row.failed or row.predictions is None or reference.predictions is None:
-            continue
-        right = int((row.predictions == labels).sum())
-        low, high = metrics.wilson(right, len(labels))
-        step = interval(times[key]) if times[key] else None
-        said[key] |= {
-            "accuracy": {
-                "value": right / len(labels),
-                "right": right,
-                "of": len(labels),
-                "low": low,
-                "high": high,
-            },
-            "confusion": metrics.confusion(row.predictions, labels, classes).tolist(),
-            "differing_predictions": int((row.predictions != reference.predictions).sum()),
-            "weights_apart": largest_weight_difference(
-                comparison.states[reference.spec.key], comparison.states[key]
-            ),
-            "loss": row.losses[-1],
-            "training_seconds": step.median * comparison.schedule.steps if step else None,
-            "step": step.to_json() | {"unstable": step.unstable, "rounds": len(times[key])}
-            if step
-            else None,
-            "warm_up": [block.seconds for block in row.warmups],
-            "cpu_share": _cpu_share(row, valid),
-            "ratio": ratio(times[key], times[reference.spec.key]).to_json()
-            if times[key] and not row.unproved and not reference.unproved
-            else None,
-        }
+@dataclass(frozen=True)
+class Comparison:
+    """One seed's comparison, complete: what was compared, and what each phase returned."""
+
+    dataset: Dataset
+    settings: Settings
+    started: Started
+    proved: Proved
+    timed: Timed
+
+    @property
+    def live(self) -> list[EngineSpec]:
+        """The rows that did not fail, the reference first."""
+        return [spec for spec in self.settings.rows if spec.key not in self.timed.failures]
+
+    @property
+    def reference(self) -> EngineSpec:
+        return self.settings.rows[0]
+
+    def standing(self, spec: EngineSpec) -> Standing:
+        """Return whether the times of a row may be compared."""
+        return Standing(
+            spec,
+            self.proved.proofs.get(spec.key),
+            self.timed.failures.get(spec.key),
+            self.timed.same_start.get(spec.key, True),
+        )
+
+    def counted_seconds(self, spec: EngineSpec) -> list[float]:
+        """Return a row's seconds for one step in the rounds that count."""
+        rounds = self.timed.rounds
+        return [block.seconds for block in rounds.rows[spec.key].counted(rounds.counted)]
+
+
+def result(comparison: Comparison) -> dict[str, Any]:
+    """Return the result of one seed, an entry of ``runs`` in results.json."""
+    settings = comparison.settings
+    pace = comparison.started.pace
+    rounds = comparison.timed.rounds
+    seconds = {spec.key: comparison.counted_seconds(spec) for spec in comparison.live}
     proved = {
-        row.spec.key: times[row.spec.key]
-        for row in comparison.live
-        if not row.unproved and times[row.spec.key]
+        spec.key: seconds[spec.key]
+        for spec in comparison.live
+        if seconds[spec.key] and not comparison.standing(spec).unproved
     }
-    schedule = comparison.schedule
+    enough = len(rounds.counted) >= FEWEST_ROUNDS and not rounds.busy
     return {
-        "seed": comparison.settings.recipe.seed,
-        "title": title(comparison.settings.network, comparison.settings.recipe),
-        "parameters": comparison.settings.network.parameter_count,
+        "seed": settings.recipe.seed,
+        "title": title(settings.network, settings.recipe),
+        "parameters": settings.network.parameter_count,
         "data": comparison.dataset.describe(),
-        "steps": schedule.steps,
-        "block_steps": comparison.block_steps,
-        "batch": schedule.batch,
-        "drawing_seconds": float(np.median(comparison.drawing)),
+        "steps": pace.planner.steps,
+        "block_steps": pace.block_steps,
+        "batch": pace.planner.batch,
+        "drawing_seconds": float(np.median(comparison.timed.drawing_seconds)),
         "rounds": {
-            "timed": len(reference.blocks),
-            "valid": len(valid),
-            "calm": len(comparison.calm_rounds),
+            "timed": len(rounds.rows[comparison.reference.key].blocks),
+            "valid": len(rounds.counted),
+            "calm": len(rounds.calm),
         },
-        "busy": busy,
-        "fastest": fastest(proved) if len(valid) >= FEWEST and not busy else None,
-        "rows": said,
-        "notes": notes(comparison, valid, busy),
+        "busy": rounds.busy,
+        "fastest": fastest(proved) if enough else None,
+        "rows": {spec.key: _row(comparison, spec) for spec in settings.rows},
+        "notes": notes(comparison),
     }
 
 
-def counted_rounds(comparison: "Comparison") -> tuple[set[int], str | None]:
-    """Return the rounds whose times count, and why the machine was too busy to name a winner.
+def _row(comparison: Comparison, spec: EngineSpec) -> dict[str, Any]:
+    """Return everything about one row."""
+    entry = registry.entry(spec.engine)
+    started = comparison.started
+    trained = comparison.timed.trained.get(spec.key)
+    row: dict[str, Any] = {
+        "engine": spec.engine,
+        "backend": spec.backend,
+        "label": spec.label,
+        "mode": entry.backends[spec.backend],
+        "argued": entry.argued,
+        "device": started.rows[spec.key].engine.device if spec.key in started.rows else None,
+        "seconds": started.seconds[spec.key],
+        "peak_bytes": trained.peak_bytes if trained else None,
+        "blas": trained.blas if trained else [],
+    }
+    row |= comparison.standing(spec).to_json() | dict.fromkeys(MEASURED)
+    if trained:
+        row |= _learned(comparison, spec, trained) | _times(comparison, spec)
+    return row
 
-    Returns
-    -------
-    rounds : set of int
-        The calm ones, or all valid ones if the machine was busy.
-    busy : str or None
-        The reason, or None if enough rounds were calm.
-    """
-    valid = valid_rounds(comparison.live)
-    calm = comparison.calm_rounds
-    if len(calm) >= min(FEWEST, len(valid)):
-        return calm, None
-    return valid, load.reason(comparison.live, valid, comparison.others)
+
+def _learned(comparison: Comparison, spec: EngineSpec, trained: Trained) -> dict[str, Any]:
+    """Return what a row learned, and how far that is from what the reference learned."""
+    labels = comparison.dataset.test.labels
+    reference = comparison.timed.trained[comparison.reference.key]
+    right = int((trained.predictions == labels).sum())
+    low, high = metrics.wilson(right, len(labels))
+    confusion = metrics.confusion(trained.predictions, labels, len(comparison.dataset.classes))
+    return {
+        "accuracy": {
+            "value": right / len(labels),
+            "right": right,
+            "of": len(labels),
+            "low": low,
+            "high": high,
+        },
+        "confusion": confusion.tolist(),
+        "differing_predictions": int((trained.predictions != reference.predictions).sum()),
+        "weights_apart": largest_weight_difference(reference.state, trained.state),
+        "loss": comparison.timed.losses[spec.key][-1],
+    }
 
 
-def _cpu_share(row: Row, rounds: set[int]) -> float | None:
-    shares = [block.cpu_share for block in row.blocks if block.round in rounds]
-    return float(np.median(shares)) if shares else None
+def _times(comparison: Comparison, spec: EngineSpec) -> dict[str, Any]:
+    """Return the times of a row; without a block that counts, most are None."""
+    rounds = comparison.timed.rounds
+    blocks = rounds.rows[spec.key]
+    times: dict[str, Any] = {
+        "warm_up": [block.seconds for block in blocks.warmups],
+        "cpu_share": blocks.cpu_share(rounds.counted),
+    }
+    seconds = comparison.counted_seconds(spec)
+    if not seconds:
+        return times
+    step = interval(seconds)
+    times["step"] = step.to_json() | {"unstable": step.unstable, "rounds": len(seconds)}
+    times["training_seconds"] = step.median * comparison.started.pace.planner.steps
+    pair = [comparison.standing(spec), comparison.standing(comparison.reference)]
+    if not any(standing.unproved for standing in pair):
+        times["ratio"] = ratio(seconds, comparison.counted_seconds(comparison.reference)).to_json()
+    return times
 
 
 def spread(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return each row's accuracy and speed over seeds: sample standard deviation, medians of medians."""
-    found: dict[str, dict[str, Any]] = {}
+    """Return each row's accuracy and speed over seeds.
+
+    Parameters
+    ----------
+    results : list of dict
+        What `result` returned for each seed.
+
+    Returns
+    -------
+    dict of str to dict
+        By row, of those that failed with no seed: accuracies with their sample standard deviation,
+        and the median over seeds of the median step and ratio.
+    """
+    rows: dict[str, dict[str, Any]] = {}
     for key in results[0]["rows"]:
-        rows = [result["rows"][key] for result in results]
-        if any(row["failed"] for row in rows):
+        of_seeds = [result["rows"][key] for result in results]
+        if any(row["failed"] for row in of_seeds):
             continue
-        accuracies = [row["accuracy"]["value"] for row in rows]
-        ratios = [row["ratio"]["median"] for row in rows if row["ratio"]]
-        found[key] = {
-            "label": rows[0]["label"],
+        accuracies = [row["accuracy"]["value"] for row in of_seeds]
+        ratios = [row["ratio"]["median"] for row in of_seeds if row["ratio"]]
+        rows[key] = {
+            "label": of_seeds[0]["label"],
             "accuracies": accuracies,
             "mean": float(np.mean(accuracies)),
             "deviation": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0,
             "lowest": min(accuracies),
             "highest": max(accuracies),
-            "step": float(np.median([row["step"]["median"] for row in rows if row["step"]])),
-            "ratio": float(np.median(ratios)) if len(ratios) == len(rows) else None,
+            "step": float(np.median([row["step"]["median"] for row in of_seeds if row["step"]])),
+            "ratio": float(np.median(ratios)) if len(ratios) == len(of_seeds) else None,
         }
-    return found
+    return rows
 
 
-def notes(comparison: "Comparison", valid: set[int], busy: str | None) -> list[str]:
-    """Return what a reader must know before believing the times.
-
-    Parameters
-    ----------
-    comparison : Comparison
-    valid : set of int
-        The rounds whose times count.
-    busy : str or None
-        Why the machine was too busy.
-    """
-    threads = comparison.settings.threads
+def notes(comparison: Comparison) -> list[str]:
+    """Return what a reader must know before believing the times."""
     found = [
         f"{name}={value} is set: it decides which kernels are used"
         for name, value in machine.kernel_settings().items()
     ]
-    timed = max((len(row.blocks) for row in comparison.live), default=0)
-    undisturbed = len(valid_rounds(comparison.live))
-    if undisturbed < timed:
-        found.append(
-            f"{timed - undisturbed} of {timed} rounds were left out: another worker used over 5 % of a processor meanwhile"
-        )
-    if len(valid) < undisturbed:
-        found.append(
-            f"{undisturbed - len(valid)} of {timed} rounds were left out: other programs used the machine meanwhile"
-        )
-    if busy:
-        consequence = " and no row is named the fastest" if len(comparison.live) > 1 else ""
-        found.append(f"the machine was busy, so the times are not reliable{consequence}: {busy}")
-    if len(valid) < FEWEST:
-        found.append(
-            f"only {len(valid)} rounds are left; with fewer than {FEWEST} no winner is named"
-        )
+    found += notes_on_rounds(comparison.timed.rounds)
     if comparison.settings.recipe.random == "free":
         found.append(
-            "each engine drew its own dropout masks, and that is in its times; the proof was made with masks that were fed"
+            "each engine drew its own dropout masks, and that is in its times; "
+            "the proof was made with masks that were fed"
         )
-    losses = comparison.reference.losses
-    if losses and (
-        said := metrics.unlearned(
-            losses[0], losses[-1], len(losses), comparison.settings.network.classes
-        )
-    ):
-        found.append(said)
-    unstable: list[str] = []
-    for row in comparison.live:
-        kept = [block for block in row.blocks if block.round in valid]
-        if not kept:
-            continue
-        step = interval([block.seconds for block in kept])
-        block = comparison.block_steps * step.median
-        share = _cpu_share(row, valid) or 0.0
-        if step.unstable:
-            unstable.append(row.spec.label)
-        if block < SHORTEST_BLOCK:
-            found.append(
-                f"{row.spec.label}: its blocks took only {block * 1e3:.0f} ms; at least 50 ms are wanted"
-            )
-        if share > 1.1 * threads:
-            found.append(
-                f"{row.spec.label}: used {share:.1f} processors where {threads} {'was' if threads == 1 else 'were'} allowed"
-            )
-    if unstable:
+    losses = comparison.timed.losses[comparison.reference.key]
+    if losses:
+        classes = comparison.settings.network.classes
+        failure = metrics.unlearned(losses[0], losses[-1], len(losses), classes)
+        found += [failure] if failure else []
+    return found + _notes_on_rows(comparison)
+
+
+def notes_on_rounds(rounds: Rounds) -> list[str]:
+    """Return how many rounds do not count, and why."""
+    valid = len(rounds.valid)
+    counted = len(rounds.counted)
+    found: list[str] = []
+    if valid < rounds.timed:
         found.append(
-            f"unstable, the interval of the step time is wider than 10 % of the median: {', '.join(unstable)}"
+            f"{rounds.timed - valid} of {rounds.timed} rounds were left out: "
+            "another worker used over 5 % of a processor meanwhile"
+        )
+    if counted < valid:
+        found.append(
+            f"{valid - counted} of {rounds.timed} rounds were left out: "
+            "other programs used the machine meanwhile"
+        )
+    if rounds.busy:
+        consequence = " and no row is named the fastest" if len(rounds.rows) > 1 else ""
+        found.append(
+            f"the machine was busy, so the times are not reliable{consequence}: {rounds.busy}"
+        )
+    if counted < FEWEST_ROUNDS:
+        found.append(
+            f"only {counted} rounds are left; with fewer than {FEWEST_ROUNDS} no winner is named"
         )
     return found
+
+
+def _notes_on_rows(comparison: Comparison) -> list[str]:
+    """Return which rows had blocks too short, too many processors, or unstable times."""
+    rounds = comparison.timed.rounds
+    timed = [row for row in rounds.rows.values() if row.counted(rounds.counted)]
+    found: list[str] = []
+    for row in timed:
+        block_seconds = comparison.started.pace.block_steps * _step(row, rounds.counted).median
+        if block_seconds < SHORTEST_BLOCK_SECONDS:
+            found.append(
+                f"{row.label}: its blocks took only {block_seconds * 1e3:.0f} ms; "
+                "at least 50 ms are wanted"
+            )
+        threads = comparison.settings.threads
+        share = row.cpu_share(rounds.counted) or 0.0
+        if share > LARGEST_CPU_SHARE * threads:
+            allowed = "1 was allowed" if threads == 1 else f"{threads} were allowed"
+            found.append(f"{row.label}: used {share:.1f} processors where {allowed}")
+    unstable = [row.label for row in timed if _step(row, rounds.counted).unstable]
+    if unstable:
+        found.append(
+            "unstable, the interval of the step time is wider than 10 % of the median: "
+            f"{', '.join(unstable)}"
+        )
+    return found
+
+
+def _step(row: RowBlocks, rounds: Collection[int]) -> Interval:
+    return interval([block.seconds for block in row.counted(rounds)])

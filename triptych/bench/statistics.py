@@ -9,7 +9,7 @@ import numpy as np
 from ..core.rng import bits
 
 RESAMPLES = 4_000
-UNSTABLE = 0.10  # an interval wider than this share of its median is called unstable
+UNSTABLE_WIDTH = 0.10  # of an interval, as a share of its median
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Interval:
 
     @property
     def unstable(self) -> bool:
-        return self.high - self.low > UNSTABLE * self.median
+        return self.high - self.low > UNSTABLE_WIDTH * self.median
 
     def to_json(self) -> dict[str, Any]:
         return {"median": self.median, "low": self.low, "high": self.high}

@@ -2,12 +2,20 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import options as o
 from .app import app
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ..bench.results import Comparison
+    from ..core.events import Event
+    from ..training.run_folder import Run
+    from .view import View
 
 SECONDS_WITHOUT_ESTIMATE = 60  # a longer comparison begins with its estimate
 
@@ -64,7 +72,8 @@ def compare(
     from rich.console import Console
 
     from ..bench import artifacts
-    from ..bench.comparison import Comparison, Settings
+    from ..bench.comparison import compare_rows
+    from ..bench.contestants import Settings
     from ..bench.estimate import estimate
     from ..core.devices import check_device
     from ..core.selection import installed, specs
@@ -133,16 +142,13 @@ def compare(
                     say(console, f"Seed {number}, {number - recipe.seed + 1} of {seeds}:")
                 seeded = replace(settings, recipe=replace(recipe, seed=number))
                 if number == recipe.seed:
-                    comparison = Comparison(dataset, seeded, workers)
+                    events = compare_rows(dataset, seeded, workers)
                 else:
-                    comparison = Comparison(sources.load(data, number, reading), seeded)
+                    events = compare_rows(sources.load(data, number, reading), seeded)
                 with View(console, {spec.key: spec.label for spec in rows}) as view:
-                    for event in comparison.events():
-                        run.log({"seed": number} | event)
-                        view.see(event)
-                        if event["type"] == "result":
-                            results.append(event["result"])
-                settings = replace(settings, patience=comparison.patience)
+                    comparison, result = _watched(events, run, number, view)
+                results.append(result)
+                settings = replace(settings, patience=comparison.timed.patience)
                 show(console, results[-1])
                 artifacts.save_states(run, comparison, f"seed-{number}/" if seeds > 1 else "")
                 artifacts.save(run, settings, results)  # after each seed: what is finished is kept
@@ -167,3 +173,21 @@ def compare(
         row["unproved"] and not (row["failed"] or row["as_announced"]) for row in outcomes
     ):
         sys.exit(1)
+
+
+def _watched(
+    events: "Generator[Event, None, Comparison]", run: "Run", seed: int, view: "View"
+) -> "tuple[Comparison, dict[str, Any]]":
+    """Log and show the events of one seed; return the comparison and its result."""
+    from ..core.events import ResultReady
+
+    result: dict[str, Any] = {}
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            return end.value, result
+        run.log({"seed": seed} | event.to_json())
+        view.see(event.to_json())
+        if isinstance(event, ResultReady):
+            result = event.result

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..bench.results import FEWEST, spread
+from ..bench.results import spread
+from ..bench.validity import FEWEST_ROUNDS
 from ..core.registry import entries
 from ..core.selection import EngineSpec
 from ..report.units import milliseconds
@@ -278,6 +279,6 @@ def _winner(result: dict[str, Any]) -> str:
         return f"Fastest on this machine: {result['rows'][result['fastest']]['label']}."
     if result["busy"]:
         return "No engine is named the fastest, because the machine was busy during the timing."
-    if result["rounds"]["valid"] < FEWEST:
-        return f"No engine is named the fastest: fewer than {FEWEST} rounds could be timed."
+    if result["rounds"]["valid"] < FEWEST_ROUNDS:
+        return f"No engine is named the fastest: fewer than {FEWEST_ROUNDS} rounds could be timed."
     return "No engine is significantly faster than the others."

@@ -34,6 +34,8 @@ class EngineInfo:
         a user.
     reduced : tuple of str
         Backends that compute in less than the recipe's precision: that is what they are for.
+    compile_seconds : dict of str to float
+        Backends whose compiler takes long, with about so many seconds; for estimates.
     color : tuple of str or None
         In charts, on a light and on a dark page, each as ``#rrggbb``. Backends have shades of it.
     layout : dict of str to str
@@ -54,6 +56,7 @@ class EngineInfo:
     optional: bool = False
     reduced: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    compile_seconds: dict[str, float] = field(default_factory=dict[str, float])
     color: tuple[str, str] | None = None
     layout: dict[str, str] = field(default_factory=dict[str, str])
     module: str = ""

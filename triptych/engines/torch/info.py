@@ -15,6 +15,7 @@ INFO = EngineInfo(
         "compiled": "torch.compile",
     },
     reduced=("bf16",),
+    compile_seconds={"compiled": 25.0},
     argued={
         "gpu": "cuda, and mps on Apple machines",
         "debugging": "a step runs line by line in Python's debugger; autograd names the operation that failed",
