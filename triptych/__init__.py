@@ -1,5 +1,78 @@
-"""One network, three engines, proved equal and compared fairly."""
+"""One network in NumPy, PyTorch, TensorFlow and JAX: proved equal, then compared fairly.
+
+``import triptych`` imports nothing else; a name is imported on first use (PEP 562).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from .api import dense, iter_train, load_data, predict, resume, train
+    from .data.dataset import Dataset
+    from .errors import TriptychError
+    from .results import ComparisonResult, Prediction, TrainingResult, VerificationResult
+    from .sklearn import TriptychClassifier
+    from .spec import callbacks, layers, losses, optimizers, schedules, zoo
+    from .spec.augmentation import Augmentation
+    from .spec.network import Network
+    from .spec.recipe import Recipe
+
+__all__ = [
+    "Augmentation",
+    "ComparisonResult",
+    "Dataset",
+    "Network",
+    "Prediction",
+    "Recipe",
+    "TrainingResult",
+    "TriptychClassifier",
+    "TriptychError",
+    "VerificationResult",
+    "__version__",
+    "callbacks",
+    "dense",
+    "iter_train",
+    "layers",
+    "load_data",
+    "losses",
+    "optimizers",
+    "predict",
+    "resume",
+    "schedules",
+    "train",
+    "zoo",
+]
+
+# In which module each public name is; a name without an entry is a module of `triptych.spec`.
+_MODULES = {
+    "Augmentation": "spec.augmentation",
+    "ComparisonResult": "results",
+    "Dataset": "data.dataset",
+    "Network": "spec.network",
+    "Prediction": "results",
+    "Recipe": "spec.recipe",
+    "TrainingResult": "results",
+    "TriptychClassifier": "sklearn",
+    "TriptychError": "errors",
+    "VerificationResult": "results",
+    "dense": "api",
+    "iter_train": "api",
+    "load_data": "api",
+    "predict": "api",
+    "resume": "api",
+    "train": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'triptych' has no attribute {name!r}")
+    if name not in _MODULES:
+        return import_module(f".spec.{name}", __name__)
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

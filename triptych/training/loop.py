@@ -28,8 +28,7 @@ from ..core.planner import BatchPlanner
 from ..core.split import Split
 from ..core.state import State
 from ..errors import TriptychError
-from ..spec.callbacks import EarlyStopping
-from .position import Position, best_monitor, monitors_of
+from .position import Position, best_monitor, monitors_of, restores_best
 
 SECONDS_OF_A_BLOCK = 0.25  # about the longest time before a request to stop takes effect
 LONGEST_BLOCK = 1024  # steps
@@ -118,8 +117,7 @@ class Training:
 
     def finish(self) -> int:
         """Load the weights that the recipe wants at the end; return their epoch, from 1."""
-        wants_best = isinstance(self.best_by, EarlyStopping) and self.best_by.restore_best
-        if wants_best and self.best is not None:
+        if restores_best(self.recipe) and self.best is not None:
             self.engine.load(self.best)
             return self.best_epoch
         return len(self.position.history)

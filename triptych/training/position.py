@@ -117,3 +117,9 @@ def monitors_of(recipe: Recipe) -> list[Monitor]:
     if best not in monitors:
         monitors.append(best)
     return monitors
+
+
+def restores_best(recipe: Recipe) -> bool:
+    """Return whether a training ends with the weights of its best epoch."""
+    monitor = best_monitor(recipe)
+    return isinstance(monitor, EarlyStopping) and monitor.restore_best

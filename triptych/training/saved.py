@@ -15,7 +15,7 @@ from ..spec.network import Network
 from ..spec.recipe import Recipe
 from ..spec.validation import check_whole
 from . import checkpoint, run_folder
-from .position import Position, best_monitor, monitors_of
+from .position import Position, best_monitor, monitors_of, restores_best
 
 STATE = "state.safetensors"
 
@@ -291,3 +291,31 @@ def _best_state(
                 f"{path}: not the one that this run saved in epoch {epoch}; restore it"
             )
     return best.state
+
+
+def read_trained(path: Path) -> checkpoint.SavedState:
+    """Read the state that predictions are made with.
+
+    Parameters
+    ----------
+    path : Path
+        A state file, a folder that holds one, or a run folder of ``triptych train``. Of a run with
+        early stopping that restores the best weights, the best state is read; otherwise the last.
+
+    Raises
+    ------
+    TriptychError
+        If there is no such state, or it is damaged.
+    """
+    if path.is_file():
+        return checkpoint.read_state(path)
+    if (path / STATE).exists():
+        return checkpoint.read_state(path / STATE)
+    last = path / "last" / STATE
+    if not last.exists():
+        raise TriptychError(f"{path}: holds no {STATE}; name a run folder or a state file")
+    saved = checkpoint.read_state(last)
+    best = path / "best" / STATE
+    if restores_best(saved.recipe) and best.exists():
+        return checkpoint.read_state(best)
+    return saved

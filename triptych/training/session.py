@@ -91,6 +91,7 @@ class Session:
         self.title = title(network, recipe)
         self.label = registry.entry(settings.engine).label
         self.is_extended = saved is not None and saved.planned != recipe.epochs
+        self.result: Json | None = None  # what results.json holds, once the training was tested
         self.run: Run | None = None
         self.observers: list[Observer] = []
         self._earlier: list[Json] = []  # events before the checkpoint
@@ -199,10 +200,11 @@ class Session:
                     observer.on_event(event)
                 yield event
             if self.training.done:
-                ready = ResultReady(self._result())
+                self.result = self._result()
+                ready = ResultReady(self.result)
                 self._log(ready)
                 if self.run:
-                    self.run.save_results(ready.result)
+                    self.run.save_results(self.result)
                 yield ready
 
     def _log(self, event: Event) -> None:

@@ -1,0 +1,142 @@
+"""The public Python API: what the README and docs/api.md show."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import triptych as tt
+from triptych.core import events
+from triptych.errors import EngineError, SpecError
+from triptych.training import run_folder
+
+NETWORK = tt.dense(784, 16, 10, dropout=0.2)
+RECIPE = tt.Recipe(epochs=2, batch_size=64, optimizer=tt.optimizers.Adam(), validation=0.1)
+
+
+@pytest.fixture(scope="module")
+def data() -> tt.Dataset:
+    return tt.load_data("digits")
+
+
+@pytest.fixture(scope="module")
+def run(data: tt.Dataset, tmp_path_factory: pytest.TempPathFactory) -> tt.TrainingResult:
+    return tt.train("numpy", NETWORK, RECIPE, data, runs=tmp_path_factory.mktemp("runs"))
+
+
+def test_every_public_name_is_there():
+    for name in tt.__all__:
+        assert getattr(tt, name) is not None
+    assert set(dir(tt)) == set(tt.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = tt.nothing
+
+
+def test_importing_it_imports_nothing_else():
+    code = "import sys, triptych; print(sorted({'numpy', 'rich', 'typer', 'torch'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_training_returns_what_its_folder_holds(run: tt.TrainingResult):
+    assert run.folder
+    results = run_folder.read_results(run.folder, "train")
+    assert run.accuracy == results["accuracy"]["value"]
+    assert run.history == results["history"]
+    assert [epoch["epoch"] for epoch in run.history] == [1, 2]
+    assert list(run.state)[:2] == ["hidden/kernel", "hidden/bias"]
+    assert repr(run) == (f"<784-16-10 in NumPy: test accuracy {run.accuracy:.2%} after 2 epochs>")
+
+
+def test_events_are_those_of_the_log(data: tt.Dataset, run: tt.TrainingResult):
+    assert run.folder
+    seen = list(tt.iter_train("numpy", NETWORK, RECIPE, data, runs=None))
+    logged = run_folder.read_events(run.folder)
+    assert [event.type for event in seen if event.type != "block"] == [
+        event["type"] for event in logged if event["type"] != "block"
+    ]
+    assert isinstance(seen[-1], events.ResultReady)
+    assert seen[-1].result["accuracy"]["value"] == run.accuracy
+
+
+def test_nothing_is_written_or_printed_unless_asked(
+    data: tt.Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(tmp_path)
+    seen: list[str] = []
+    quiet = tt.train(
+        "numpy", NETWORK, RECIPE, data, runs=None, on_event=lambda event: seen.append(event.type)
+    )
+    assert quiet.folder is None
+    assert not list(tmp_path.iterdir())
+    assert capsys.readouterr().out == ""
+    assert seen[0] == "begin"
+    assert seen[-1] == "result"
+    tt.train("numpy", NETWORK, RECIPE, data, runs=None, progress=True)
+    assert capsys.readouterr().out.startswith("epoch 1/2: loss ")
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(
+    data: tt.Dataset, run: tt.TrainingResult, tmp_path: Path
+):
+    half = tt.train("numpy", NETWORK, RECIPE, data, runs=tmp_path, should_stop=lambda: True)
+    assert half.folder
+    assert half.accuracy is None
+    assert "interrupted" in repr(half)
+    done = tt.resume(half.folder)
+    assert done.accuracy == run.accuracy
+    for name, array in run.state.items():
+        assert np.array_equal(array, done.state[name]), name
+    longer = tt.resume(half.folder, epochs=3, data=data)
+    assert len(longer.history) == 3
+
+
+def test_a_prediction_comes_from_a_result_a_folder_or_a_file(
+    data: tt.Dataset, run: tt.TrainingResult
+):
+    assert run.folder
+    images = data.test.images
+    prediction = tt.predict(run, images)
+    assert prediction.classes.shape == (len(images),)
+    assert prediction.probabilities.shape == (len(images), 10)
+    assert prediction.probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert (prediction.classes == data.test.labels).mean() == run.accuracy
+    for stored in (run.folder, str(run.folder), run.folder / "last" / "state.safetensors"):
+        assert np.array_equal(tt.predict(stored, images).classes, prediction.classes)
+
+
+@pytest.mark.parametrize("engine", ["torch", "jax"])
+def test_a_prediction_is_made_in_any_engine(data: tt.Dataset, run: tt.TrainingResult, engine: str):
+    pytest.importorskip(engine)
+    expected = tt.predict(run, data.test.images).probabilities
+    found = tt.predict(run, data.test.images, engine=engine).probabilities
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_mistakes_are_triptych_errors(data: tt.Dataset, run: tt.TrainingResult, tmp_path: Path):
+    with pytest.raises(tt.TriptychError, match=r"images must be uint8, 0–255, or floats"):
+        tt.predict(run, np.zeros((3, 28, 28, 1), int))
+    with pytest.raises(SpecError, match=r"takes inputs of shape \(28, 28, 1\)"):
+        tt.predict(run, np.zeros((3, 8, 8, 1)))
+    with pytest.raises(tt.TriptychError, match=r"holds no state\.safetensors"):
+        tt.predict(tmp_path, data.test.images)
+    with pytest.raises(EngineError, match="engine 'keras' is unknown"):
+        tt.train("keras", NETWORK, RECIPE, data, runs=None)
+    with pytest.raises(SpecError, match="the images are"):
+        tt.train("numpy", tt.dense(4, 3), RECIPE, data, runs=None)
+    with pytest.raises(tt.TriptychError, match="give the numbers of a sample and the classes"):
+        tt.dense(10)
+
+
+def test_dense_knows_images_by_their_size():
+    assert tt.dense(784, 10).input_shape == (28, 28, 1)
+    assert tt.dense(3072, 10).input_shape == (32, 32, 3)
+    assert tt.dense(4, 8, 3).input_shape == (1, 1, 4)
+    assert tt.dense(64, 8, 3, shape=(8, 8, 1)).input_shape == (8, 8, 1)
+    with pytest.raises(tt.TriptychError, match="are not 65 numbers"):
+        tt.dense(65, 3, shape=(8, 8, 1))

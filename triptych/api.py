@@ -1,0 +1,379 @@
+"""The public Python API: load data, train, compare, verify, predict.
+
+The commands and the scikit-learn classifier call these functions. None of them prints anything,
+unless ``progress=True``; errors of the user are `triptych.errors.TriptychError`.
+"""
+
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .core import devices, metrics, registry
+from .core.events import Event
+from .core.state import State
+from .data import loading
+from .data.dataset import Dataset
+from .data.reading import Options, Progress
+from .errors import EngineError, TriptychError
+from .process import machine
+from .progress import line_of
+from .results import Prediction, TrainingResult
+from .spec import zoo
+from .spec.network import Network
+from .spec.placement import Shape
+from .spec.recipe import Recipe
+from .training import inference
+from .training.saved import SavedRun, read_trained, resumable
+from .training.session import Session, Settings
+
+OnEvent = Callable[[Event], Any]
+ShouldStop = Callable[[], bool]
+IMAGE_SHAPES: dict[int, Shape] = {784: (28, 28, 1), 3072: (32, 32, 3)}
+
+
+def load_data(
+    source: str | Path | None = None,
+    *,
+    seed: int = 0,
+    size: tuple[int, int] | None = None,
+    label: str | None = None,
+    shape: str | None = None,
+    skip_unreadable: bool = False,
+    on_progress: Progress | None = None,
+) -> Dataset:
+    """Load a data set by name, or from a file or folder.
+
+    Parameters
+    ----------
+    source : str or Path, optional
+        ``digits``, ``mnist``, ``fashion-mnist``, ``kmnist``, ``cifar10``, or a path (docs/data.md).
+        By default ``mnist_test.csv`` in the working directory, else MNIST in the cache, else digits.
+    seed : int
+        Decides how a single set is shuffled and split into training and test data.
+    size : tuple of int, optional
+        (height, width), in pixels, to which image files are scaled.
+    label : str, optional
+        The column that holds the labels.
+    shape : str, optional
+        What a row of numbers is: ``28x28`` for example, or ``table``.
+    skip_unreadable : bool
+        Whether images that cannot be read are left out.
+    on_progress : callable, optional
+        Called with the number of images decoded so far and of all images.
+
+    Raises
+    ------
+    DataError
+        The message names the file and what is wrong in it.
+    """
+    options = Options(size, skip_unreadable, label, shape)
+    name = None if source is None else str(source)
+    return loading.load(name, seed, options, on_progress)
+
+
+def dense(*widths: int, dropout: float = 0.0, shape: Shape | None = None) -> Network:
+    """Build a network of dense layers with ReLU between them.
+
+    Parameters
+    ----------
+    *widths : int
+        Numbers of one sample, units of each hidden layer, classes: ``dense(784, 128, 64, 10)``.
+    dropout : float
+        Dropout rate after each hidden layer, in [0, 1).
+    shape : tuple of int, optional
+        The shape of one sample, (height, width, channels). By default 784 numbers are an image of
+        28×28 and 3,072 a colour image of 32×32; any other number is a row of a table.
+
+    Raises
+    ------
+    SpecError
+        If the widths or the dropout rate make no sense.
+    """
+    if len(widths) < 2:
+        raise TriptychError(f"dense{widths}: give the numbers of a sample and the classes")
+    inputs, *hidden, classes = widths
+    shape = shape or IMAGE_SHAPES.get(inputs, (1, 1, inputs))
+    name = "-".join(str(width) for width in widths)
+    network = zoo.dense(name, hidden, dropout, shape=shape, classes=classes)
+    if int(np.prod(shape)) != inputs:
+        raise TriptychError(f"dense{widths}: samples of shape {shape} are not {inputs} numbers")
+    return network
+
+
+def training_session(
+    engine: str,
+    network: Network,
+    recipe: Recipe,
+    data: Dataset,
+    *,
+    backend: str | None = None,
+    device: str = "cpu",
+    runs: str | Path | None = "runs",
+    saved: SavedRun | None = None,
+) -> Session:
+    """Prepare a training; its `Session.events` trains. `train` and `iter_train` are simpler.
+
+    Parameters
+    ----------
+    engine, network, recipe, data, backend, device, runs
+        As of `train`.
+    saved : SavedRun, optional
+        The run that goes on, in its own folder.
+    """
+    check_engine(engine, device)
+    backend = backend or registry.entry(engine).default_backend
+    settings = Settings(engine, backend, device, _threads())
+    folder = None if runs is None else Path(runs)
+    return Session(settings, network, recipe, data, folder, saved)
+
+
+def check_engine(engine: str, device: str) -> None:
+    """Raise `EngineError` if an engine or a device is unknown, or the one cannot use the other."""
+    name, _, backend = engine.partition("/")
+    if backend and name in registry.entries():
+        raise EngineError(
+            f"engine {engine!r} is unknown; the backend is an option of its own: engine {name}, "
+            f"--backend {backend}"
+        )
+    registry.entry(engine)
+    devices.check_device(device)
+    if engine == "numpy" and device not in ("cpu", "auto"):
+        raise EngineError(f"NumPy runs on the processor only; leave out --device {device}")
+
+
+def iter_train(
+    engine: str,
+    network: Network,
+    recipe: Recipe,
+    data: Dataset,
+    *,
+    backend: str | None = None,
+    device: str = "cpu",
+    runs: str | Path | None = "runs",
+    should_stop: ShouldStop | None = None,
+) -> Iterator[Event]:
+    """Train a network, and yield the events of the training (`triptych.core.events`).
+
+    The parameters are those of `train`. If the iteration ends early, the run folder holds the
+    training up to its last checkpoint.
+    """
+    session = training_session(
+        engine, network, recipe, data, backend=backend, device=device, runs=runs
+    )
+    return _session_events(session, should_stop)
+
+
+def train(
+    engine: str,
+    network: Network,
+    recipe: Recipe,
+    data: Dataset,
+    *,
+    backend: str | None = None,
+    device: str = "cpu",
+    runs: str | Path | None = "runs",
+    should_stop: ShouldStop | None = None,
+    on_event: OnEvent | None = None,
+    progress: bool = False,
+) -> TrainingResult:
+    """Train a network in one engine, in this process, and test it once at the end.
+
+    Parameters
+    ----------
+    engine : str
+        ``numpy``, ``torch``, ``tensorflow`` or ``jax``.
+    network : Network
+        What is trained.
+    recipe : Recipe
+        How it is trained.
+    data : Dataset
+        What it is trained and tested on.
+    backend : str, optional
+        One of the engine's own; its first by default.
+    device : str
+        ``cpu``, ``cuda``, ``mps`` or ``auto``.
+    runs : str, Path or None
+        The folder in which the run folder is made; None writes nothing.
+    should_stop : callable, optional
+        Asked after each block of steps; if it returns True, the training is saved and ends.
+    on_event : callable, optional
+        Called with each event.
+    progress : bool
+        Whether to print a line for each epoch.
+
+    Raises
+    ------
+    TriptychError
+        If something does not fit together, the training diverges, or a file cannot be written.
+    """
+    session = training_session(
+        engine, network, recipe, data, backend=backend, device=device, runs=runs
+    )
+    return _finish(session, should_stop, on_event, progress)
+
+
+def resume(
+    folder: str | Path,
+    engine: str | None = None,
+    *,
+    epochs: int | None = None,
+    data: Dataset | None = None,
+    backend: str | None = None,
+    device: str = "cpu",
+    should_stop: ShouldStop | None = None,
+    on_event: OnEvent | None = None,
+    progress: bool = False,
+) -> TrainingResult:
+    """Go on with a training that was stopped, or train a finished one further.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The run folder.
+    engine : str, optional
+        The engine that goes on; by default the one that trained last.
+    epochs : int, optional
+        Epochs of the whole run, those before included.
+    data : Dataset, optional
+        The data of the run; by default it is loaded again from where it came.
+    backend, device, should_stop, on_event, progress
+        As of `train`.
+
+    Raises
+    ------
+    TriptychError
+        If the folder holds no such run, or the data is not the same.
+    """
+    with resumable(Path(folder)) as saved:
+        saved = saved.extended(epochs)
+        dataset = data or loading.load(saved.source, saved.recipe.seed, saved.reading)
+        session = resumed_session(saved, engine, dataset, backend=backend, device=device)
+        return _finish(session, should_stop, on_event, progress)
+
+
+def resumed_session(
+    saved: SavedRun,
+    engine: str | None,
+    data: Dataset,
+    *,
+    backend: str | None = None,
+    device: str = "cpu",
+) -> Session:
+    """Prepare to go on with a run; `resume` is simpler. The parameters are those of `resume`."""
+    saved.check_same(data)
+    if engine is None:
+        engine = saved.engine or "numpy"
+        backend = backend or saved.backend
+    return training_session(
+        engine,
+        saved.network,
+        saved.recipe,
+        data,
+        backend=backend,
+        device=device,
+        runs=saved.folder.parent,
+        saved=saved,
+    )
+
+
+def predict(
+    trained: TrainingResult | str | Path,
+    images: NDArray[Any],
+    *,
+    engine: str = "numpy",
+    backend: str | None = None,
+    device: str = "cpu",
+) -> Prediction:
+    """Classify images with a trained network, in any engine.
+
+    Parameters
+    ----------
+    trained : TrainingResult, str or Path
+        What `train` returned, or a run folder, or a state file.
+    images : ndarray of uint8 or floats, shape (n, h, w, c)
+        Pixels 0–255 as uint8, or numbers that are taken as they are.
+    engine : str
+        The engine that computes.
+    backend : str, optional
+        One of the engine's own; its first by default.
+    device : str
+        ``cpu``, ``cuda``, ``mps`` or ``auto``.
+
+    Raises
+    ------
+    TriptychError
+        If the images do not fit the network, or there is no trained state.
+    """
+    network, recipe, state = _trained(trained)
+    logits = inference.compute_logits(
+        network, recipe, state, images, engine=engine, backend=backend, device=device
+    )
+    return Prediction(metrics.predictions(logits), inference.softmax(logits))
+
+
+def watched(
+    events: Iterable[Event], on_event: OnEvent | None, progress: bool, epochs: int
+) -> Iterator[Event]:
+    """Yield events, after they were shown to whoever wants to see them.
+
+    Parameters
+    ----------
+    events : iterable of Event
+        What happens.
+    on_event : callable or None
+        Called with each event.
+    progress : bool
+        Whether to print a line for the important ones.
+    epochs : int
+        Epochs of the recipe.
+    """
+    for event in events:
+        if on_event is not None:
+            on_event(event)
+        line = line_of(event, epochs) if progress else None
+        if line is not None:
+            print(line, flush=True)
+        yield event
+
+
+def _threads() -> int:
+    """Return the threads that libraries of this process use by default."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return int(threads) if threads.isdecimal() else machine.processors()
+
+
+def _session_events(session: Session, should_stop: ShouldStop | None) -> Generator[Event]:
+    for event in session.events():
+        yield event
+        if should_stop is not None and should_stop():
+            session.training.stop()
+
+
+def _finish(
+    session: Session, should_stop: ShouldStop | None, on_event: OnEvent | None, progress: bool
+) -> TrainingResult:
+    """Train to the end, and return what came of it."""
+    with closing(_session_events(session, should_stop)) as events:
+        for _ in watched(events, on_event, progress, session.recipe.epochs):
+            pass
+    return TrainingResult(
+        engine=session.settings.engine,
+        network=session.network,
+        recipe=session.recipe,
+        state=session.training.engine.state(),
+        history=session.training.position.history,
+        folder=session.folder,
+        details=session.result,
+    )
+
+
+def _trained(trained: TrainingResult | str | Path) -> tuple[Network, Recipe, State]:
+    if isinstance(trained, TrainingResult):
+        return trained.network, trained.recipe, trained.state
+    saved = read_trained(Path(trained))
+    return saved.network, saved.recipe, saved.state

@@ -1,0 +1,73 @@
+"""Events in one line each, for ``progress=True``."""
+
+from .core import events
+from .core.events import Event
+
+
+def epoch_line(epoch: events.EpochEnded, epochs: int) -> str:
+    """Return the figures of an epoch.
+
+    Parameters
+    ----------
+    epoch : EpochEnded
+        The epoch.
+    epochs : int
+        Epochs of the whole training.
+    """
+    validation = ""
+    if epoch.validation_loss is not None:
+        validation = f", validation loss {epoch.validation_loss:.4f}"
+        validation += f", validation accuracy {epoch.validation_accuracy:.2%}"
+    return (
+        f"epoch {epoch.epoch}/{epochs}: loss {epoch.loss:.4f}{validation}, rate {epoch.rate:.3g}, "
+        f"{epoch.seconds:.3g} s"
+    )
+
+
+def line_of(event: Event, epochs: int) -> str | None:
+    """Return what an event of a training, comparison or verification means, or None for details.
+
+    Parameters
+    ----------
+    event : Event
+        The event.
+    epochs : int
+        Epochs of the recipe.
+    """
+    match event:
+        case events.EpochEnded():
+            return epoch_line(event, epochs)
+        case events.RateCut():
+            return f"epoch {event.epoch}: the learning rate is cut to {event.base_rate:.3g}"
+        case events.StoppedEarly():
+            return f"epoch {event.epoch}: stopped early, {event.why}"
+        case events.SeedStarted(seeds=1):
+            return None
+        case events.SeedStarted():
+            return f"seed {event.seed}, {event.number} of {event.seeds}"
+        case events.Evaluated():
+            return f"step {event.step:,}: test accuracy {_accuracies(event)}"
+        case _:
+            return _row_line(event)
+
+
+def _row_line(event: Event) -> str | None:
+    """Return what an event of one row means."""
+    match event:
+        case events.WorkerImporting():
+            return f"{event.row}: importing"
+        case events.RowFailed() | events.RowMissing():
+            return f"{event.row}: {event.why}"
+        case events.Float64Judged():
+            return f"{event.row}: {event.unproved or 'equal in float64'}"
+        case events.Float32Judged() | events.RoundingJudged():
+            return f"{event.row}: float32 verdict {event.verdict}"
+        case events.RowCompared():
+            difference = event.divergence or event.block_divergence
+            return f"{event.row}: {difference or f'equal, {event.largest:.0e} at most'}"
+        case _:
+            return None
+
+
+def _accuracies(event: events.Evaluated) -> str:
+    return ", ".join(f"{key} {row['accuracy']:.2%}" for key, row in event.rows.items())

@@ -1,0 +1,82 @@
+"""A comparison as HTML for a notebook: the verdict, a table, and charts."""
+
+import io
+from html import escape
+from importlib.util import find_spec
+from typing import Any
+
+from .colors import style
+from .curves import curves
+from .figures import draw_lines, draw_times
+from .page import fastest, headline, is_busy
+from .units import milliseconds
+
+Row = dict[str, Any]
+COLUMNS = ("", "test accuracy", "largest float64 difference", "ms a step", "NumPy = 1")
+
+
+def comparison_html(result: Row, events: list[Row]) -> str:
+    """Return the verdict on one seed, a table with a line for each row, and charts as SVG.
+
+    Parameters
+    ----------
+    result : dict
+        One of ``runs`` in results.json.
+    events : list of dict
+        The ``block`` and ``evaluation`` events of that seed.
+
+    Returns
+    -------
+    str
+        HTML; without charts if matplotlib is not installed.
+    """
+    verdict = headline(result, "float32")
+    lines = [verdict["big"], verdict["small"], fastest(result, is_busy(result))]
+    first, *others = [escape(str(line)) for line in lines if line]
+    paragraphs = "".join(f"<p>{line}</p>" for line in others)
+    head = "".join(f"<th>{title}</th>" for title in COLUMNS)
+    body = "".join(_line(row) for row in result["rows"].values())
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    charts = _charts(result, events) if events and find_spec("matplotlib") else ""
+    return f"<h4>{first}</h4>{table}{paragraphs}{charts}"
+
+
+def _line(row: Row) -> str:
+    """Return one line of the table."""
+    label = f"<th>{escape(row['label'])}</th>"
+    if row["failed"]:
+        return f'<tr>{label}<td colspan="4">{escape(row["failed"])}</td></tr>'
+    cells = [
+        f"{row['accuracy']['value']:.2%}" if row["accuracy"] else "",
+        f"{row['float64']['largest']:.0e}" if row["float64"] else "",
+        milliseconds(row["step"]["median"]) if row["step"] else "",
+        f"{row['ratio']['median']:.2f}" if row["ratio"] else "",
+    ]
+    return f"<tr>{label}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _charts(result: Row, events: list[Row]) -> str:
+    """Return loss, accuracy and step times as SVG."""
+    from ..process.search_path import load_matplotlib
+
+    load_matplotlib()
+    from matplotlib.figure import Figure
+
+    rows = result["rows"]
+    styles = {key: style(row["engine"], row["backend"]) for key, row in rows.items()}
+    lines = {
+        key: {"name": row["label"], "color": styles[key].light, "key": key}
+        for key, row in rows.items()
+    }
+    drawn = curves(events, lines)
+    figure = Figure(figsize=(12, 3.4))
+    loss, accuracy, times = figure.subplots(1, 3)
+    dashes = {key: each.matplotlib_dash for key, each in styles.items()}
+    draw_lines(loss, drawn["loss"], dashes)
+    draw_lines(accuracy, drawn["accuracy"], dashes)
+    draw_times(times, drawn["times"], lines, {key: row.get("step") for key, row in rows.items()})
+    figure.tight_layout()
+    content = io.StringIO()
+    figure.savefig(content, format="svg")
+    svg = content.getvalue()
+    return svg[svg.index("<svg") :]

@@ -1,0 +1,181 @@
+"""What the functions of the Python API return."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .core import registry
+from .core.events import RoundingJudged, RowCompared, RowFailed, RowMissing
+from .core.state import State
+from .spec.network import Network
+from .spec.recipe import Recipe
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, repr=False)
+class TrainingResult:
+    """A trained network, and how it was trained.
+
+    Attributes
+    ----------
+    engine : str
+        The engine that trained it last.
+    network : Network
+        What was trained.
+    recipe : Recipe
+        How it was trained.
+    state : dict of str to ndarray
+        Weights, buffers and optimizer slots, in the canonical layout.
+    history : list of dict
+        For each epoch ``epoch``, ``step``, ``loss``, ``rate``, ``seconds``, and ``validation_loss``
+        and ``validation_accuracy`` if the recipe sets data aside.
+    folder : Path or None
+        The run folder.
+    details : dict or None
+        What results.json holds (docs/results.md); None if the training was interrupted.
+    """
+
+    engine: str
+    network: Network
+    recipe: Recipe
+    state: State
+    history: list[Json]
+    folder: Path | None
+    details: Json | None
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of test samples that are classified correctly; None if it was interrupted."""
+        return self.details["accuracy"]["value"] if self.details else None
+
+    def __repr__(self) -> str:
+        label = registry.entry(self.engine).label
+        if self.accuracy is None:
+            outcome = f"interrupted after {len(self.history)} epochs"
+        else:
+            outcome = f"test accuracy {self.accuracy:.2%} after {len(self.history)} epochs"
+        return f"<{self.network.name} in {label}: {outcome}>"
+
+
+@dataclass(frozen=True, repr=False)
+class ComparisonResult:
+    """The same training in several engines. In Jupyter it shows itself as a table and charts.
+
+    Attributes
+    ----------
+    network : Network
+        What was trained.
+    recipe : Recipe
+        How it was trained, with the first seed.
+    seeds : list of dict
+        The result of each seed, as in ``runs`` of results.json (docs/results.md).
+    folder : Path or None
+        The run folder; it holds report.html if the packages for it are installed.
+    events : list of dict
+        The blocks and evaluations of the first seed, from which the charts are drawn.
+    note : str or None
+        Which package is missing to draw a report.
+    """
+
+    network: Network
+    recipe: Recipe
+    seeds: list[Json]
+    folder: Path | None
+    events: list[Json] = field(default_factory=list[Json])
+    note: str | None = None
+
+    @property
+    def rows(self) -> dict[str, Json]:
+        """The rows of the first seed by key: engine, or engine and backend."""
+        return self.seeds[0]["rows"]
+
+    @property
+    def equal(self) -> bool:
+        """Whether at least two rows ran, and all that ran are proved equal, with every seed."""
+        return all(self._is_equal(seed["rows"]) for seed in self.seeds)
+
+    @staticmethod
+    def _is_equal(rows: Mapping[str, Json]) -> bool:
+        ran = [row for row in rows.values() if not row["failed"]]
+        return len(ran) > 1 and all(row["proved"] or row["as_announced"] for row in ran)
+
+    @property
+    def accuracy(self) -> dict[str, float]:
+        """Test accuracy of each row that ran, with the first seed."""
+        ran = {key: row for key, row in self.rows.items() if row["accuracy"]}
+        return {key: row["accuracy"]["value"] for key, row in ran.items()}
+
+    @property
+    def fastest(self) -> str | None:
+        """The row that is significantly faster than all others, with the first seed; or None."""
+        return self.seeds[0]["fastest"]
+
+    def __repr__(self) -> str:
+        verdict = "equal" if self.equal else "not proved equal"
+        labels = ", ".join(row["label"] for row in self.rows.values() if not row["failed"])
+        return f"<{self.network.name} in {labels}: {verdict}>"
+
+    def _repr_html_(self) -> str:
+        from .report.notebook import comparison_html
+
+        return comparison_html(self.seeds[0], self.events)
+
+
+@dataclass(frozen=True)
+class VerificationResult:
+    """The proof, step by step, for several networks, recipes and engines.
+
+    Attributes
+    ----------
+    compared : list of RowCompared
+        Each row of each case that was compared with NumPy in float64.
+    verdicts : list of RoundingJudged
+        The float32 verdicts, for recipes in float32.
+    failed : list of RowFailed or RowMissing
+        Rows that could not be compared, and why.
+    """
+
+    compared: list[RowCompared]
+    verdicts: list[RoundingJudged]
+    failed: list[RowFailed | RowMissing]
+
+    @property
+    def equal(self) -> bool:
+        """Whether something was compared, nothing failed on the way, and no row differs."""
+        broken = any(isinstance(event, RowFailed) for event in self.failed)
+        rounded = all(event.verdict == "rounding" for event in self.verdicts)
+        same = all(event.equal for event in self.compared)
+        return bool(self.compared) and not broken and rounded and same
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of any kind at any step, relative to its kind."""
+        figures = [max(event.largest, event.block_worst) for event in self.compared]
+        return max(figures, default=0.0)
+
+    @property
+    def divergences(self) -> list[str]:
+        """Where each row that differs began to, in a sentence."""
+        sentences = [event.divergence or event.block_divergence for event in self.compared]
+        return [sentence for sentence in sentences if sentence]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network predicts.
+
+    Attributes
+    ----------
+    classes : ndarray of int32, shape (n,)
+        The class with the largest probability.
+    probabilities : ndarray of floats, shape (n, classes)
+        They sum to 1 in each row.
+    """
+
+    classes: NDArray[np.int32]
+    probabilities: NDArray[Any]
