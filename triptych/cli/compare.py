@@ -27,6 +27,7 @@ def compare(
     skip_unreadable: o.SkipUnreadable = False,
     label: o.Label = None,
     shape: o.Shape = None,
+    white: o.White = None,
     network: o.NetworkName = None,
     hidden: o.Hidden = None,
     dropout: o.DropoutRate = 0.0,
@@ -102,7 +103,7 @@ def compare(
         dtype=dtype,
         random=random,
     )
-    reading = o.reading_of(size, skip_unreadable, label, shape)
+    reading = o.reading_of(size, skip_unreadable, label, shape, white)
     check_device(device)
     o.network_of(
         network, hidden, dropout, recipe_name, like=like

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..data.published import NAMES
+from ..data.registry import sources_help
+
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
     from ..data.reading import Options
@@ -26,9 +29,7 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="NAME|PATH",
-        help="digits, mnist, fashion-mnist, kmnist, cifar10; or a .csv, .csv.gz, .npz or .parquet, of images or of a table; "
-        "or a folder: IDX, CIFAR-10 binary, CSV, .npz or Parquet (train*, test*), or image files in CLASS/ or in "
-        "train/CLASS/ and test/CLASS/. "
+        help=f"{', '.join(NAMES)}; or {sources_help()}. "
         "By default: mnist_test.csv if it is here, else MNIST from the cache, else digits.",
         show_default=False,
     ),
@@ -64,6 +65,16 @@ Shape = Annotated[
         metavar="HxW[xC]|table",
         help="What a row of numbers in a CSV or .npz is: an image, for example 28x28 or 32x32x3 "
         "(3x32x32: each colour a block of its own), or a table. Default: found out.",
+        show_default=False,
+    ),
+]
+White = Annotated[
+    int | None,
+    typer.Option(
+        "--white",
+        metavar="N",
+        help="Which number is white in the pixels of a CSV, .npz or IDX file, for example 16. "
+        "Default: found out; 255, 1, 15 or 16.",
         show_default=False,
     ),
 ]
@@ -206,20 +217,21 @@ def reading_of(
     skip_unreadable: bool,
     label: str | None = None,
     shape: str | None = None,
+    white: int | None = None,
 ) -> "Options":
     """Return how data is to be read."""
     from ..data.reading import Options
     from ..errors import DataError
 
     if size is None:
-        return Options(None, skip_unreadable, label, shape)
+        return Options(None, skip_unreadable, label, shape, white)
     try:
         h, w = map(int, size.lower().split("x")) if "x" in size.lower() else (int(size),) * 2
     except ValueError:
         raise DataError(
             f"--size {size!r}: give pixels, for example 32, or height and width, for example 28x32"
         ) from None
-    return Options((h, w), skip_unreadable, label, shape)
+    return Options((h, w), skip_unreadable, label, shape, white)
 
 
 def network_of(

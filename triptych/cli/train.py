@@ -51,6 +51,7 @@ def train(
     skip_unreadable: o.SkipUnreadable = False,
     label: o.Label = None,
     shape: o.Shape = None,
+    white: o.White = None,
     network: o.NetworkName = None,
     hidden: o.Hidden = None,
     dropout: o.DropoutRate = 0.0,
@@ -159,7 +160,17 @@ def train(
         _refuse(
             context,
             FIXED
-            + ("seed", "dtype", "random", "runs", "size", "skip-unreadable", "label", "shape"),
+            + (
+                "seed",
+                "dtype",
+                "random",
+                "runs",
+                "size",
+                "skip-unreadable",
+                "label",
+                "shape",
+                "white",
+            ),
         )
         saved = context.with_resource(resumable(resume)).extended(epochs)
         recipe, source, reading = (
@@ -181,7 +192,7 @@ def train(
         )
         source, reading = (
             sources.default_source() if data is None else data,
-            o.reading_of(size, skip_unreadable, label, shape),
+            o.reading_of(size, skip_unreadable, label, shape, white),
         )
         o.network_of(
             network, hidden, dropout, recipe_name, like=like

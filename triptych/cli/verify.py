@@ -41,6 +41,7 @@ def verify(
     skip_unreadable: o.SkipUnreadable = False,
     label: o.Label = None,
     shape: o.Shape = None,
+    white: o.White = None,
     network: Annotated[
         list[str] | None,
         typer.Option(
@@ -160,7 +161,9 @@ def verify(
         for name in names:  # a mistake is said before data is read
             o.network_of(name, hidden, dropout, recipe_name, like=like)
     console = Console(emoji=False)
-    dataset = load(console, data, each[0].seed, o.reading_of(size, skip_unreadable, label, shape))
+    dataset = load(
+        console, data, each[0].seed, o.reading_of(size, skip_unreadable, label, shape, white)
+    )
     if layers:
         networks = [make(dataset.shape, len(dataset.classes)) for make in SPECIMENS]
         networks = networks if like is None else [n.like(like) for n in networks]

@@ -99,6 +99,8 @@ def opened(path: Path, inside: str = "") -> Generator[IO[bytes]]:
             if len(names) == 1:
                 yield stack.enter_context(archive.open(names[0]))
                 return
+            if len(names) > 1:
+                raise DataError(f"{path}: an archive with {_several(names, inside)}")
             raw.seek(0)
         if head[:2] == b"\x1f\x8b":
             unpacked = stack.enter_context(gzip.open(raw))
@@ -107,6 +109,13 @@ def opened(path: Path, inside: str = "") -> Generator[IO[bytes]]:
             yield unpacked  # pyright: ignore[reportReturnType]
             return
         yield raw
+
+
+def _several(names: list[str], ending: str) -> str:
+    """Return what to do with the files of an archive that end alike, for a message."""
+    first, second = (one_line(name, 40) for name in names[:2])
+    files = f"{len(names):,} {ending} files, such as {first} and {second}"
+    return f"{files}; unpack it and give one of them, or their folder"
 
 
 def read_exactly(stream: IO[bytes], size: int) -> bytes:

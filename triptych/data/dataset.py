@@ -10,10 +10,6 @@ from ..core.split import Split
 from ..errors import DataError, one_line
 from .published import DIGITS
 
-DARK = (
-    64  # a set with no pixel of this value or above is a quarter as bright as it could be, or less
-)
-
 
 @dataclass(frozen=True)
 class Standardised:
@@ -104,6 +100,8 @@ class Dataset:
         Which images could not be read, and why: a line each.
     notes : tuple of str
         What a person should know of how the data was read.
+    warnings : tuple of str
+        What is probably wrong with the data, and what to do about it.
     table : Standardised, optional
         Where the samples are rows of a table and not images.
     origin : Origin, optional
@@ -117,6 +115,7 @@ class Dataset:
     classes: tuple[str, ...] = DIGITS
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     table: Standardised | None = None
     origin: Origin | None = None
 
@@ -139,7 +138,7 @@ class Dataset:
             "image": list(self.shape),
             "train_sha256": self.train.digest,
             "test_sha256": self.test.digest,
-            "notes": list(self.notes),
+            "notes": [*self.notes, *self.warnings],
         } | table
 
     def summary(self) -> str:
@@ -153,7 +152,10 @@ class Dataset:
             line += " For the whole of MNIST: triptych data fetch mnist"
         if self.notes:
             line += f"\n  As read: {'; '.join(self.notes)}."
-        return f"{line}\n  In it: {self.plausibility()}."
+        line += f"\n  In it: {self.plausibility()}."
+        for warning in self.warnings:
+            line += f"\n  Warning: {warning}."
+        return line
 
     @property
     def kind(self) -> str:
@@ -179,7 +181,7 @@ class Dataset:
             values = self.train.images
             scale = " of 255" if values.dtype == np.uint8 and values.max() < 255 else ""
             lowest, highest = float(values.min()), float(values.max())
-            text = f"pixels {lowest:.4g} to {highest:.4g}{scale}, mean {float(values.mean()):.4g}; {self._constant()}{self._darkness()}"
+            text = f"pixels {lowest:.4g} to {highest:.4g}{scale}, mean {float(values.mean()):.4g}; {self._constant()}"
         else:
             lowest, highest = self.table.lowest, self.table.highest
             text = f"numbers {lowest:.4g} to {highest:.4g} as written, mean {float(self.table.mean.mean()):.4g}"
@@ -194,13 +196,6 @@ class Dataset:
 
     def _size(self, counts: NDArray[np.intp], label: int) -> str:
         return f"{counts[label]:,} ({one_line(self.classes[label], 24)})"
-
-    def _darkness(self) -> str:
-        """Return what to do where no pixel is bright, because a network learns little from small numbers."""
-        highest = int(self.train.images.max())
-        if self.train.images.dtype != np.uint8 or not 0 < highest < DARK:
-            return ""
-        return f"; if {highest} is white, multiply every pixel by {255 / highest:.4g}, or read a CSV with --shape table"
 
     def _constant(self) -> str:
         """Return how many training images have the same value everywhere."""

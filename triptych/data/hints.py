@@ -16,7 +16,7 @@ from .readers import content as kinds
 from .readers.content import Content, content_of, read_head
 from .readers.folder import LayoutError
 from .readers.text import listed
-from .registry import signs, suffixes
+from .registry import main_suffixes, signs
 from .searching import (
     PICTURE_ENDINGS,
     content_of_folder,
@@ -37,7 +37,7 @@ CONTENT_BY_ENDING: tuple[tuple[tuple[str, ...], Content], ...] = (
     ((".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz", ".zip", ".7z", ".rar"), kinds.ARCHIVE),
     ((".arrow", ".feather"), kinds.ARROW),
     ((".arff",), kinds.ARFF),
-    ((".tsv", ".tab"), Content("a table with tabs", "save it as a CSV with commas")),
+    ((".tsv", ".tab"), Content("a table with tabs", "give the file itself to --data")),
     ((".xls", ".xlsx", ".ods"), kinds.SPREADSHEET),
     ((".json", ".jsonl"), kinds.JSON),
     ((".tfrecord", ".tfrecords"), Content("a TFRecord file", kinds.SAVE_NPZ)),
@@ -48,7 +48,7 @@ CONTENT_BY_ENDING: tuple[tuple[tuple[str, ...], Content], ...] = (
 
 def about_file(path: Path) -> str:
     """Return what is wrong with a file that no reader knows, and what to do."""
-    known = ", ".join(suffixes())
+    known = ", ".join(main_suffixes())
     if not is_regular(path):
         return f"{one_line(path)}: not a regular file; one of {known} is needed, or a folder"
     reason = f"{one_line(path)}: unknown kind of file; one of {known} is needed, or a folder"

@@ -27,6 +27,7 @@ BYTES_REORDERED_AT_ONCE = 2**26
 PURPOSES = {
     "label": "a column of a CSV, an .npz or a Parquet file",
     "shape": "rows of numbers in a CSV or an .npz",
+    "white": "pixels that are numbers in a CSV, an .npz or IDX files",
 }
 
 
@@ -235,7 +236,17 @@ def _dataset(name: str, source: str, found: Found, seed: int) -> Dataset:
         table = Standardised.by(train, found.features, source)
         train = table.applied(train)
         test = table.applied(test)
-    return Dataset(name, source, train, test, found.classes, found.left_out, found.notes, table)
+    return Dataset(
+        name=name,
+        source=source,
+        train=train,
+        test=test,
+        classes=found.classes,
+        left_out=found.left_out,
+        notes=found.notes,
+        warnings=found.warnings,
+        table=table,
+    )
 
 
 def _named(name: str, seed: int, options: Options) -> Dataset:

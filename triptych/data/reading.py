@@ -10,6 +10,7 @@ from ..spec.validation import check_flag, check_keys, check_whole
 from .published import DIGITS
 
 LARGEST = 4096  # pixels of a side that images are scaled to
+HIGHEST_WHITE = 65_535  # of 16 bits
 
 Progress = Callable[[int, int], None]  # images so far, images in all
 
@@ -29,12 +30,16 @@ class Options:
     shape : str, optional
         What a row of numbers is: ``28x28`` (height × width), ``28x28x3`` (the colours of a pixel are
         neighbours), ``3x28x28`` (each colour is a block of its own) or ``table`` (no image).
+    white : int, optional
+        The number that is white in an array of pixels, from 1 to 65,535. Without it, it is found from the numbers:
+        255, or 1, or for data of 4 bits 15 or 16.
     """
 
     size: tuple[int, int] | None = None
     skip_unreadable: bool = False
     label: str | None = None
     shape: str | None = None
+    white: int | None = None
 
     def __post_init__(self) -> None:
         if self.size and not all(1 <= side <= LARGEST for side in self.size):
@@ -43,13 +48,15 @@ class Options:
             )
         if self.shape is not None:
             image_shape(self.shape)
+        if self.white is not None and not 1 <= self.white <= HIGHEST_WHITE:
+            raise DataError(f"white {self.white}: give a whole number from 1 to {HIGHEST_WHITE:,}")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Any) -> "Options":
-        """Read what `to_json` wrote; an older version wrote neither ``label`` nor ``shape``.
+        """Read what `to_json` wrote. Older versions did not write ``label``, ``shape`` and ``white``.
 
         Raises
         ------
@@ -58,17 +65,21 @@ class Options:
         DataError
             Where a shape is malformed.
         """
-        optional = {"label", "shape"}
+        optional = {"label", "shape", "white"}
         values = check_keys(data, {"size", "skip_unreadable"} | optional, "reading", optional)
         check_flag("reading", "skip_unreadable", values["skip_unreadable"])
-        for name in sorted(optional):
+        for name in ("label", "shape"):
             if not isinstance(values.get(name), str | None):
                 raise SpecError(f"reading: {name} must be a text, or null, not {values[name]!r}")
+        white = values.get("white")
+        if white is not None:
+            check_whole("reading", "white", white, 1)
         return cls(
-            _size(values["size"]),
-            values["skip_unreadable"],
-            values.get("label"),
-            values.get("shape"),
+            size=_size(values["size"]),
+            skip_unreadable=values["skip_unreadable"],
+            label=values.get("label"),
+            shape=values.get("shape"),
+            white=white,
         )
 
 
@@ -130,7 +141,7 @@ class Found:
     train : Split
     test : Split, optional
         None where there is one set only, from which a test set is split off.
-    classes, left_out, notes : tuple of str
+    classes, left_out, notes, warnings : tuple of str
         As in `Dataset`.
     features : tuple of str
         The names of the columns of a table, whose rows are not standardised yet; empty for images.
@@ -142,3 +153,4 @@ class Found:
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Reader = Callable[[Path, Options, Progress | None], Found]
 
-FOR_ROWS = ("label", "shape")  # the options for numbers that a file holds as an array
+FOR_ROWS = ("label", "shape", "white")  # the options for numbers that a file holds as an array
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ _FORMATS = [
         name="CSV",
         read=_function("csv:read"),
         help="a label and the pixels of an image, or the features of a table, in each line",
-        suffixes=(".csv", ".csv.gz", ".csv.zip"),
+        suffixes=(".csv", ".csv.gz", ".zip", ".tsv", ".tab", ".txt", ".data"),
     ),
     Format(
         name="npz",
@@ -102,7 +102,7 @@ _FORMATS = [
         is_in_folder=_function("idx:fits"),
         sign="train-images-idx3-ubyte",
         content="MNIST's own files",
-        ignores=FOR_ROWS,
+        ignores=("label", "shape"),
     ),
     Format(
         name="CIFAR-10 binary",
@@ -117,7 +117,8 @@ _FORMATS = [
         read=_function("cifar:read_100"),
         help="records of two labels and 32×32 pixels in colour",
         is_in_folder=_function("cifar:fits_100"),
-        ignores=("shape",),
+        sign="train.bin and test.bin",
+        ignores=("shape", "white"),
     ),
     Format(
         name="Parquet",
@@ -128,26 +129,28 @@ _FORMATS = [
         sign="train*.parquet",
         content="Parquet files",
         resizes=True,
-        ignores=("shape",),
+        ignores=("shape", "white"),
     ),
     Format(
         name="CSV files",
         read=_function("pairs:read_csv"),
-        help="train*.csv and test*.csv, or one CSV",
+        help="a training and a test file, or one file, as above",
+        sign="train*.csv",
         is_in_folder=_function("pairs:csv_fits"),
         content="CSV files",
     ),
     Format(
         name="npz files",
         read=_function("pairs:read_npz"),
-        help="train*.npz and test*.npz, or one .npz",
+        help="a training and a test file, or one file, as above",
+        sign="train*.npz",
         is_in_folder=_function("pairs:npz_fits"),
         content="npz files",
     ),
     Format(
         name="image files",
         read=_function("folder:read"),
-        help="images in CLASS/, or in train/CLASS/ and test/CLASS/",
+        help="PNG, JPEG and others, in CLASS/, or in train/CLASS/ and test/CLASS/",
         is_in_folder=_function("folder:fits"),
         sign="folder of images for each class",
         content="image files",
@@ -211,9 +214,9 @@ def format_of_folder(path: Path) -> Format | None:
     return None
 
 
-def suffixes() -> list[str]:
-    """Return how the names of all files end that are read."""
-    return [suffix for known in _FORMATS for suffix in known.suffixes]
+def main_suffixes() -> list[str]:
+    """Return how the names of files usually end, one suffix for each format of files."""
+    return [known.suffixes[0] for known in _FORMATS if known.suffixes]
 
 
 def signs() -> list[str]:
@@ -221,9 +224,21 @@ def signs() -> list[str]:
     return [known.sign for known in _FORMATS if known.sign]
 
 
+def markdown_table() -> str:
+    """Return the formats as a table for the documentation."""
+    lines = [
+        "| Format | A file that ends in | A folder with | What it holds |",
+        "|---|---|---|---|",
+    ]
+    for known in _FORMATS:
+        endings = ", ".join(f"`{suffix}`" for suffix in known.suffixes)
+        lines.append(f"| {known.name} | {endings} | {known.sign} | {known.help} |")
+    return "\n".join(lines)
+
+
 def sources_help() -> str:
-    """Return in one sentence which files and folders are read, for the help of an option."""
-    files = ", ".join(suffixes())
-    folders = [known.name for known in _FORMATS if known.is_in_folder and not known.is_last_resort]
-    last = [known.help for known in _FORMATS if known.is_last_resort]
-    return f"a file ({files}); or a folder of {', '.join(folders)}, or {' or '.join(last)}"
+    """Return which files and folders are read, for the help of an option."""
+    files = ", ".join(suffix for known in _FORMATS for suffix in known.suffixes)
+    folders = ", ".join(known.name for known in _FORMATS if known.is_in_folder)
+    places = "in CLASS/, or in train/CLASS/ and test/CLASS/"
+    return f"a file ({files}); or a folder: {folders} ({places})"

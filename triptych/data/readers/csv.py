@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, one_line
 from ..reading import Found, Options, Progress
-from .arrays import Columns, Samples
 from .arrays import found as found_in_arrays
 from .csv_labels import (
     NoLabels,
@@ -28,6 +27,7 @@ from .csv_layout import LABELS, Layout, counts_rows, find_layout, index_columns,
 from .csv_table import line_of, read_packed, read_table
 from .headers import columns_of
 from .labels import Values
+from .samples import Columns, Samples
 
 
 @dataclass(frozen=True)

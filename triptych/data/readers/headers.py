@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Columns
+from .samples import Columns
 
 PIXELS = ("pixel", "pixels", "px", "pix", "p", "img", "image")
 OPEN = (

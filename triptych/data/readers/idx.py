@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from ...errors import DataError
 from ..checks import LIMIT, opened, read_exactly
 from ..reading import PLAIN, Found, Options, Progress
-from .arrays import Samples, found
+from .arrays import found
 from .content import HEAD_BYTES, mismatch
+from .samples import Samples
 from .text import listed
 
 STEMS = {"train": ("train-images", "train-labels"), "test": ("t10k-images", "t10k-labels")}

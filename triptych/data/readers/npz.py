@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from ...errors import DataError, one_line
 from ..checks import LIMIT, reading
 from ..reading import Found, Options, Progress
-from .arrays import Samples, found
+from .arrays import found
 from .content import HEAD_BYTES, mismatch
+from .samples import Samples
 from .text import listed
 
 IMAGES = (
