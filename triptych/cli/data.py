@@ -1,5 +1,6 @@
 """``triptych data``: what data is here, and fetching more."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -58,14 +59,20 @@ def list_command() -> None:
     from ..data.cache import cache_folder
     from ..errors import one_line
 
+    cache = str(cache_folder()) + os.sep
     table = Table(box=None, pad_edge=False)
-    for column in ("data", "file", "bytes", "SHA-256", ""):
-        table.add_column(column, justify="right" if column == "bytes" else "left")
+    table.add_column("data", overflow="fold")
+    table.add_column("file", overflow="fold")
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("SHA-256", no_wrap=True)
+    table.add_column("", overflow="fold")
     for item in inventory.inventory():
         size = "" if item.size is None else f"{item.size:,}"
-        shown_path = one_line(item.file, LONGEST_LINE)
+        shown_path = one_line(item.file.removeprefix(cache), LONGEST_LINE)
         table.add_row(*map(escape, (item.name, shown_path, size, item.sha256[:16], item.note)))
     print(f"Cache folder: {cache_folder()}")
-    width = Console(width=LONGEST_LINE).measure(table).maximum
-    # Wider than the terminal, if need be: a path that is cut off is of no use.
-    Console(width=width, soft_wrap=True, emoji=False).print(table)
+    console = Console(emoji=False)
+    if not console.is_terminal:  # a line for each file, whatever its length
+        width = Console(width=LONGEST_LINE).measure(table).maximum
+        console = Console(width=width, soft_wrap=True, emoji=False)
+    console.print(table)
