@@ -4,11 +4,13 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from math import inf
 from typing import Any
 
 import numpy as np
 
+from ..bench.rounds import Dropout, Elapsed, Turn, race
 from ..core import rng, state
 from ..core.plan import Plan
 from ..core.planner import BatchPlanner
@@ -28,6 +30,7 @@ LEAST, MOST = (
     12,
 )  # blocks: until the two shortest agree, or a row has been timed for so many seconds
 AGREED, PATIENCE = 1.02, 0.5
+STEPS_THAT_SET_THE_PACE = 3
 COMPILED, MOST_COMPILED = (
     3.0,
     6,
@@ -110,13 +113,12 @@ class Timer:
         self.compiled += engine.wall_s > COMPILED
         self.blocks = []
 
-    def block(self, name: str, plans: list[Plan]) -> float:
-        """Make some steps and return the seconds of one; of a single thread those that it had a processor for, so that others may run."""
+    def block(self, name: str, plans: list[Plan]) -> Elapsed:
+        """Make some steps."""
         assert self.engine
         self.engine.run_all(name, plans)
         self.engine.wait()
-        seconds = self.engine.cpu_s if self.threads == 1 else self.engine.wall_s
-        return seconds / sum(map(len, plans))
+        return Elapsed(self.engine.wall_s, self.engine.cpu_s, sum(map(len, plans)))
 
     def settled(self, steps: int) -> bool:
         """Whether blocks of so many steps need not be repeated."""
@@ -128,14 +130,25 @@ class Timer:
     @contextmanager
     def reckoned(self) -> Generator[None]:
         """Reckon the time that is spent inside; a failure there takes the row out."""
+        try:
+            with self.spending():
+                yield
+        except EngineError as error:
+            self.fail(error)
+
+    @contextmanager
+    def spending(self) -> Generator[None]:
+        """Add the time that is spent inside to what the row has spent."""
         before = time.perf_counter()
         try:
             yield
-        except EngineError as error:
-            self.failed = str(error)
-            self.close()
         finally:
             self.spent += time.perf_counter() - before
+
+    def fail(self, error: EngineError) -> None:
+        """Take the row out."""
+        self.failed = str(error)
+        self.close()
 
     def close(self) -> None:
         if self.remote:
@@ -156,6 +169,8 @@ class Stopwatch:
 
     def __init__(self, specs: list[EngineSpec], threads: int = 1) -> None:
         self.timers = [Timer(spec, threads) for spec in specs]
+        # Processor time of a single thread is the same if other programs run, too.
+        self.processor_time = threads == 1
         self._last: Split | None = None
 
     def __enter__(self) -> "Stopwatch":
@@ -170,24 +185,57 @@ class Stopwatch:
 
         Rows that failed before, or have spent their allowance, are left out.
         """
-        data, one, plans = self.split(case), case.schedule(1).plan(0, 1, case.batch), list[Plan]()
+        data = self.split(case)
+        plans: list[Plan] = []
         taking_part = [
             timer for timer in self.timers if not timer.failed and timer.spent < timer.allowance
         ]
         for timer in taking_part:
             with timer.reckoned():
-                timer.first(case, data, plans[0] if plans else one)
+                single = case.schedule(1).plan(0, 1, case.batch)
+                timer.first(case, data, plans[0] if plans else single)
                 if not plans:  # every other row makes as many steps in a block as this one
-                    pace = min(timer.block(data.digest, [one]) for _ in range(3))
+                    pace = self._pace(timer, data.digest, single)
                     plans = _block(case, max(1, round(BLOCK_SECONDS / pace)))
-        steps = sum(map(len, plans))
-        for number in range(MOST):
-            turn = number % max(1, len(taking_part))
-            for timer in taking_part[turn:] + taking_part[:turn]:
-                if not timer.failed and not timer.settled(steps):
-                    with timer.reckoned():
-                        timer.blocks.append(timer.block(data.digest, plans))
+        self._race([timer for timer in taking_part if not timer.failed], data.digest, plans)
         return {timer.spec.key: min(timer.blocks) for timer in taking_part if not timer.failed}
+
+    def _pace(self, timer: Timer, name: str, plan: Plan) -> float:
+        """Return the seconds of a step, from the shortest of three."""
+        seconds: list[float] = []
+        for _ in range(STEPS_THAT_SET_THE_PACE):
+            elapsed = timer.block(name, [plan])
+            seconds.append(elapsed.cpu_seconds if self.processor_time else elapsed.wall_seconds)
+        return min(seconds)
+
+    def _race(self, timers: list[Timer], name: str, plans: list[Plan]) -> None:
+        """Fill the blocks of the rows, until each is settled or has made as many as it may."""
+        steps = sum(map(len, plans))
+
+        def make_block(timer: Timer, plans: list[Plan]) -> Elapsed:
+            with timer.spending():
+                return timer.block(name, plans)
+
+        def is_settled(timer: Timer) -> bool:
+            return bool(timer.failed) or timer.settled(steps)
+
+        # The least of a row's blocks counts, so nothing is gained by waiting before each.
+        timed = race(
+            timers,
+            make_block,
+            repeat(plans, MOST),
+            pid=lambda timer: timer.remote.pid if timer.remote else None,
+            processor_time=self.processor_time,
+            idle_seconds=0.0,
+            resting=is_settled,
+        )
+        for item in timed:
+            if isinstance(item, Turn):
+                item.contestant.blocks.append(item.block.seconds)
+            elif isinstance(item, Dropout):
+                item.contestant.fail(item.error)
+            elif all(map(is_settled, timers)):
+                return
 
     def split(self, case: Case) -> Split:
         """Return random images and labels of which a case draws its batches."""
