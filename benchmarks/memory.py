@@ -151,7 +151,7 @@ def _train(spec: EngineSpec, job: Job, settings: Settings) -> Used:
     progress(f"  {spec.key}", passing=True)
     with opened([spec], settings.threads) as (contestant,):
         remote = contestant.remote
-        remote.ask("reset_memory")  # the import has a peak of its own
+        remote.reset_peak_memory()  # the import has a peak of its own
         start = _peak(remote)
         loaded = load(contestant, "timed", job)
         loading = _peak(remote)
@@ -171,8 +171,8 @@ def _peak(remote: Remote) -> int:
     EngineError
         If the system does not tell it.
     """
-    answer, _ = remote.ask("memory")
-    remote.ask("reset_memory")
-    if answer["peak_bytes"] is None:
+    peak_bytes = remote.memory().peak_bytes
+    remote.reset_peak_memory()
+    if peak_bytes is None:
         raise EngineError("memory: this system does not tell how large a process was; leave it out")
-    return answer["peak_bytes"]
+    return peak_bytes

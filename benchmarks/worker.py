@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from triptych.core import registry
-from triptych.core.state import State
 from triptych.process import machine, server
+from triptych.process.protocol import Message
 from triptych.spec.network import Network
 from triptych.spec.recipe import Recipe
 
@@ -33,43 +33,54 @@ def pin(threads: int) -> None:
 class Worker(server.Worker):
     """Answers a few more messages than the worker of a comparison."""
 
-    def infer(self, arrays: State, key: str, name: str, times: int) -> server.Reply:
-        """Compute the logits of a split so many times."""
-        engine = self.engines[key]
-        data = self._native(key, name)
-        wall = time.perf_counter()
-        cpu = time.process_time()
-        for _ in range(times):
+    def __init__(self) -> None:
+        super().__init__(create)
+        self.handlers |= {
+            "infer": self.infer,
+            "kernel": self.kernel,
+            "product_rate": self.product_rate,
+            "copy_rate": self.copy_rate,
+        }
+
+    def infer(self, request: Message) -> Message:
+        """Compute the logits of the split ``name`` in the engine ``key``, ``times`` times."""
+        engine = self._engine(request)
+        data = self._device_split(request)
+        wall_before = time.perf_counter()
+        cpu_before = time.process_time()
+        for _ in range(request.values["times"]):
             engine.logits(data)
-        wall = time.perf_counter() - wall
-        cpu = time.process_time() - cpu
-        return {"wall_s": wall, "cpu_s": cpu}, {}
+        wall_seconds = time.perf_counter() - wall_before
+        cpu_seconds = time.process_time() - cpu_before
+        return Message({"wall_s": wall_seconds, "cpu_s": cpu_seconds}, {})
 
-    def kernel(self, arrays: State, module: str) -> server.Reply:
+    def kernel(self, request: Message) -> Message:
         """Return what this process computes products with, as far as its framework tells."""
-        if module != "torch":
-            return {"kernel": ", ".join(machine.blas())}, {}
-        import torch
+        return Message({"kernel": self._kernel(request.values["module"])}, {})
 
-        library = "MKL" if torch.backends.mkl.is_available() else "no MKL"
-        instructions = torch.backends.cpu.get_cpu_capability()
-        kernel = f"{library}, {instructions}, {torch.get_num_threads()} threads"
-        return {"kernel": kernel}, {}
+    def _kernel(self, module: str) -> str:
+        if module == "torch":
+            import torch
 
-    def product_rate(self, arrays: State, module: str) -> server.Reply:
-        """Measure the rate of products."""
+            library = "MKL" if torch.backends.mkl.is_available() else "no MKL"
+            capability = torch.backends.cpu.get_cpu_capability()
+            return f"{library}, {capability}, {torch.get_num_threads()} threads"
+        return ", ".join(machine.blas())
+
+    def product_rate(self, request: Message) -> Message:
+        """Return how fast large products are, in operations per second."""
         from .floor import product_rate
 
-        return {"rate": product_rate(module)}, {}
+        return Message({"rate": product_rate(request.values["module"])}, {})
 
-    def copy_rate(self, arrays: State, size: int) -> server.Reply:
-        """Measure the rate of copies of so many bytes."""
+    def copy_rate(self, request: Message) -> Message:
+        """Return how fast memory is copied, in bytes per second."""
         from .floor import copy_rate
 
-        return {"rate": copy_rate(size)}, {}
+        return Message({"rate": copy_rate(request.values["size"])}, {})
 
 
 if __name__ == "__main__":
     import_module(sys.argv[1])  # on any core, because many contestants import at the same time
     pin(int(os.environ["OMP_NUM_THREADS"]))
-    server.main(Worker(create))
+    server.main(Worker())

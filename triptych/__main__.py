@@ -7,11 +7,23 @@ this file has run: use it in a checkout of your own, not in a folder of download
 from .process.search_path import leave_out, require_packages
 
 leave_out()
-require_packages()
 
 import os
 import signal
+import sys
 from typing import Any, NoReturn
+
+
+def _quit(*_: Any) -> NoReturn:
+    """End at once: while modules are imported, there is nothing to save and nothing to close."""
+    os.write(2, b"\ntriptych: stopped\n")
+    os._exit(130)
+
+
+if __name__ == "__main__" or os.path.basename(sys.argv[0]).startswith("triptych"):
+    # Before the slower imports, so that an early Ctrl-C does not end in a traceback.
+    signal.signal(signal.SIGINT, _quit)
+require_packages()
 
 
 def main(arguments: list[str] | None = None, name: str = "triptych") -> None:
@@ -28,12 +40,6 @@ def main(arguments: list[str] | None = None, name: str = "triptych") -> None:
     from .cli.app import main as run
 
     run(arguments, name)
-
-
-def _quit(*_: Any) -> NoReturn:
-    """End at once: as long as modules are imported there is nothing to save and nothing to close."""
-    os.write(2, b"\ntriptych: stopped\n")
-    os._exit(130)
 
 
 if __name__ == "__main__":

@@ -178,3 +178,16 @@ def test_the_four_scripts_run_none_of_them(traps, copied: bool):
     done = run(traps, str(path), *NETWORK, "--engines", "numpy,torch")
     assert done.returncode == 0, done.stderr
     assert executed(traps) == []
+
+
+def test_matplotlib_is_loaded_from_a_working_directory_that_was_deleted(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = (
+        "import os, sys; os.rmdir(os.getcwd());"
+        "from triptych.process.search_path import load_matplotlib; load_matplotlib();"
+        "print('matplotlib' in sys.modules)"
+    )
+    path = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+    done = run(gone, "-P", "-c", code, PYTHONPATH=path)
+    assert done.stdout.strip() == "True", done.stderr

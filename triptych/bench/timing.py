@@ -170,7 +170,7 @@ class _Phase:
         if self.settings.recipe.random == "matched":
             self.twins = self._build_twins()
         for row in self.live:
-            yield from self._attempt(row, partial(row.remote.ask, "reset_memory"))
+            yield from self._attempt(row, row.remote.reset_peak_memory)
 
     def finished(self) -> Timed:
         """Return what was found, of the rows that did not fail."""
@@ -409,8 +409,8 @@ def _make_steps(row: RunningRow, job: Round) -> Elapsed:
 def _take_trained(row: RunningRow) -> Trained:
     state = row.engine.state()
     predictions = metrics.predictions(row.engine.logits(row.test))
-    answer, _ = row.remote.ask("memory")
-    return Trained(state, predictions, answer["peak_bytes"], answer["blas"])
+    used = row.remote.memory()
+    return Trained(state, predictions, used.peak_bytes, used.blas)
 
 
 def wait_for_calm(

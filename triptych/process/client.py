@@ -1,4 +1,4 @@
-"""The coordinator's side of a worker: an engine in a process of its own, behind the same waist as one in this process."""
+"""The coordinator's side of a worker: an engine in another process, with the interface of one."""
 
 import subprocess
 import sys
@@ -18,13 +18,16 @@ from ..errors import EngineError
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from . import machine, protocol
+from .machine import MemoryUse
+from .protocol import Message
 
 SECONDS_BETWEEN_CHECKS = 15.0  # of a worker that is being waited for
-CHECKS_WITHOUT_WORK = 20  # in a row, after which a worker is taken for frozen: five minutes
+CHECKS_WITHOUT_WORK = 20  # in a row, after which a worker counts as frozen: five minutes
+SECONDS_TO_END = 5.0  # for a worker whose streams are closed; then it is killed
 
 
 class WorkerDied(EngineError):
-    """A worker process that ended by itself; the message holds the last line it wrote."""
+    """A worker process ended by itself; the message contains the last line that it wrote."""
 
     def __init__(self, message: str, remote: "Remote") -> None:
         super().__init__(message)
@@ -32,39 +35,44 @@ class WorkerDied(EngineError):
 
 
 class RowFailed(EngineError):
-    """A worker that could not do what it was asked: a missing compiler, say. The process lives on."""
+    """A worker could not do what it was asked, for example without a compiler. It still runs."""
 
 
 class Remote:
-    """One worker process and its engine.
+    """One worker process.
 
     Parameters
     ----------
-    engine : str
-    backend : str
+    engine, backend : str
+        The engine that the worker builds, and its backend.
     threads : int
+        The number of threads that the worker may use.
     device : str
+        The device of its engines.
 
     Raises
     ------
     EngineError
-        Where the framework is not installed.
+        If the framework is not installed.
     """
 
-    worker = "triptych.process.server"  # what its process runs
+    worker = "triptych.process.server"  # the module that the process runs
 
     def __init__(self, engine: str, backend: str, *, threads: int = 1, device: str = "cpu") -> None:
-        self.entry, self.backend, self.device = registry.entry(engine), backend, device
+        self.entry = registry.entry(engine)
+        self.backend = backend
+        self.device = device
         if not self.entry.installed:
             raise EngineError(f"{self.entry.label} is not installed: {self.entry.install}")
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as the process; close() closes it
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", self.worker, self.entry.requires],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             env=machine.environment(threads, device),
-            start_new_session=True,  # Ctrl-C is the coordinator's to handle; it ends its workers in order
+            # Ctrl-C must not reach the worker: the coordinator handles it and ends its workers.
+            start_new_session=True,
         )
         self.pid = self._process.pid
         self._splits: set[str] = set()
@@ -75,93 +83,132 @@ class Remote:
 
     def greet(self) -> float:
         """Wait until the framework is imported; return the seconds that its import took."""
-        return self._receive()[0]["import_s"]
+        return self._receive().values["import_s"]
 
-    def ask(
-        self, do: str, arrays: State | None = None, **values: Any
-    ) -> tuple[protocol.Message, State]:
-        """Send one message and wait for its answer.
+    def ask(self, do: str, arrays: State | None = None, **values: Any) -> Message:
+        """Send one request and wait for the reply.
+
+        Parameters
+        ----------
+        do : str
+            What the worker has to do: a key of `triptych.process.server.Worker.handlers`.
+        arrays : dict of str to ndarray, optional
+            Arrays that belong to the request.
+        values
+            Further entries of the request, of types that JSON can hold.
 
         Raises
         ------
-        WorkerDied, RowFailed
+        WorkerDied, RowFailed, EngineError
         """
         assert self._process.stdin
-        with suppress(OSError, ValueError):  # the worker is gone, or was closed: receiving says so
+        # If the worker has ended or was closed, sending fails, and receiving reports the reason.
+        with suppress(OSError, ValueError):
             protocol.send(self._process.stdin, {"do": do} | values, arrays)
-        answer, result = self._receive()
-        if "error" in answer:
-            raise (EngineError if answer["kind"] == "user" else RowFailed)(answer["error"])
-        return answer, result
+        reply = self._receive()
+        if "error" in reply.values:
+            error = EngineError if reply.values["kind"] == "user" else RowFailed
+            raise error(reply.values["error"])
+        return reply
 
-    def _receive(self) -> tuple[protocol.Message, State]:
+    def _receive(self) -> Message:
         assert self._process.stdout
         self._waiting.set()
         try:
             return protocol.receive(self._process.stdout)
         except (EOFError, OSError, ValueError):
-            code = self._process.wait()
-            why = f"ended with status {code}: {self.tail()}"
-            if self._frozen:
-                minutes = SECONDS_BETWEEN_CHECKS * CHECKS_WITHOUT_WORK / 60
-                why = f"used no processor time for {minutes:.2g} minutes while it was waited for, so it was ended"
-            raise WorkerDied(f"the {self.entry.label} worker {why}", self) from None
+            raise WorkerDied(f"the {self.entry.label} worker {self._end()}", self) from None
         finally:
             self._waiting.clear()
 
-    def _watch(self) -> None:
-        """End the process if it is waited for and neither it nor a child of it, a compiler say, does anything.
+    def _end(self) -> str:
+        """Wait for the end of the process and return its reason."""
+        code = self._process.wait()
+        if self._frozen:
+            minutes = SECONDS_BETWEEN_CHECKS * CHECKS_WITHOUT_WORK / 60
+            return (
+                f"used no processor time for {minutes:.2g} minutes while it was waited for, "
+                "so it was ended"
+            )
+        return f"ended with status {code}: {self.tail()}"
 
-        Checks are counted and not seconds, because a computer may sleep meanwhile.
+    def _watch(self) -> None:
+        """End the process if it is waited for and neither it nor a child of it does anything.
+
+        Checks are counted instead of seconds, because a computer may sleep meanwhile. A
+        child may be a compiler.
         """
-        idle, before = 0, -1.0
+        idle_checks = 0
+        before = -1.0
         while not self._closed.wait(SECONDS_BETWEEN_CHECKS):
             used = machine.tree_cpu_seconds(self.pid) if self._waiting.is_set() else -1.0
-            idle = idle + 1 if used >= 0 and used == before else 0
+            if used >= 0 and used == before:
+                idle_checks += 1
+            else:
+                idle_checks = 0
             before = used
-            if idle >= CHECKS_WITHOUT_WORK:
+            if idle_checks >= CHECKS_WITHOUT_WORK:
                 self._frozen = True
                 self._process.kill()
                 return
 
     def build(self, key: str, network: Network, recipe: Recipe) -> "RemoteEngine":
-        """Build an engine in the worker and return its stand-in."""
-        about: dict[str, Any] = {
-            "engine": self.entry.name,
-            "backend": self.backend,
-            "device": self.device,
-        }
-        answer, _ = self.ask(
-            "build", key=key, network=network.to_json(), recipe=recipe.to_json(), **about
+        """Build an engine in the worker and return its stand-in.
+
+        Parameters
+        ----------
+        key : str
+            The name of the engine in the worker; an engine of the same name is replaced.
+        network : Network
+            The network that it trains.
+        recipe : Recipe
+            How it trains.
+        """
+        reply = self.ask(
+            "build",
+            key=key,
+            engine=self.entry.name,
+            backend=self.backend,
+            device=self.device,
+            network=network.to_json(),
+            recipe=recipe.to_json(),
         )
-        return RemoteEngine(self, key, answer["device"], answer["build_s"])
+        return RemoteEngine(self, key, reply.values["device"], reply.values["build_s"])
 
     def send_split(self, split: Split) -> str:
-        """Send a split once; return the name it has in the worker."""
+        """Send a split unless the worker has it already; return its name in the worker."""
         if split.digest not in self._splits:
             self.ask("split", {"images": split.images, "labels": split.labels}, name=split.digest)
             self._splits.add(split.digest)
         return split.digest
 
+    def memory(self) -> MemoryUse:
+        """Return the peak of the worker's memory, and its BLAS libraries."""
+        return MemoryUse(**self.ask("memory").values)
+
+    def reset_peak_memory(self) -> None:
+        """Start the peak of the worker's memory anew."""
+        self.ask("reset_memory")
+
     def tail(self) -> str:
-        """Return the last line the worker wrote to its standard error."""
+        """Return the last line that the worker wrote to its standard error."""
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it wrote nothing"
 
     def kill(self) -> None:
-        """End the process at once, whatever it is doing; `close` is still to be called."""
+        """End the process at once; `close` must still be called."""
         self._process.kill()
 
     def close(self) -> None:
-        """End the process: politely, then not."""
+        """End the process: by the end of its input, or by force if that does not help."""
         self._closed.set()
         for stream in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 if stream:
                     stream.close()
         try:
-            self._process.wait(5)
+            self._process.wait(SECONDS_TO_END)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -169,44 +216,71 @@ class Remote:
 
 
 class RemoteEngine:
-    """An engine in a worker. It is an `Engine`; `wall_s` and `cpu_s` are of its last `run`, taken inside the worker."""
+    """An engine in a worker, with the interface of `triptych.core.engine.Engine`.
+
+    Attributes
+    ----------
+    remote : Remote
+        The worker.
+    key : str
+        The name of the engine in the worker.
+    device : str
+        The device that it runs on.
+    build_s, upload_s : float
+        Seconds that building it and its last upload took, measured in the worker.
+    wall_s, cpu_s : float
+        Wall and processor time of its last `run`, in seconds, measured in the worker.
+    """
 
     def __init__(self, remote: Remote, key: str, device: str, build_s: float) -> None:
-        self.remote, self.key, self.device, self.build_s = remote, key, device, build_s
-        self.upload_s = self.wall_s = self.cpu_s = 0.0
+        self.remote = remote
+        self.key = key
+        self.device = device
+        self.build_s = build_s
+        self.upload_s = 0.0
+        self.wall_s = 0.0
+        self.cpu_s = 0.0
         self._losses: list[np.ndarray] = []
 
     def load(self, state: State) -> None:
+        """Take weights and optimizer slots in."""
         self.remote.ask("load", state, key=self.key)
 
     def state(self) -> State:
-        return self.remote.ask("state", key=self.key)[1]
+        """Return weights and optimizer slots, as copies."""
+        return self.remote.ask("state", key=self.key).arrays
 
     def upload(self, split: Split) -> str:
+        """Copy a split to the worker's device; return its name in the worker."""
         name = self.remote.send_split(split)
-        self.upload_s = self.remote.ask("upload", key=self.key, name=name)[0]["upload_s"]
+        self.upload_s = self.remote.ask("upload", key=self.key, name=name).values["upload_s"]
         return name
 
     def run(self, data: str, plan: Plan) -> None:
+        """Make the plan's training steps with the split `data`, and time them."""
         self.run_all(data, [plan])
 
     def run_all(self, data: str, plans: Sequence[Plan]) -> None:
-        """Run several plans, one after the other, as one block on the stopwatch."""
-        answer, result = self.remote.ask("run", protocol.pack_plans(plans), key=self.key, name=data)
-        self.wall_s, self.cpu_s = answer["wall_s"], answer["cpu_s"]
-        self._losses.append(result["losses"])
+        """Run several plans, one after the other, and time them together."""
+        reply = self.remote.ask("run", protocol.pack_plans(plans), key=self.key, name=data)
+        self.wall_s = reply.values["wall_s"]
+        self.cpu_s = reply.values["cpu_s"]
+        self._losses.append(reply.arrays["losses"])
 
     def wait(self) -> np.ndarray:
-        losses, self._losses = np.concatenate(self._losses) if self._losses else np.zeros(0), []
+        """Return the losses since the last call, shape (steps,)."""
+        losses = np.concatenate(self._losses) if self._losses else np.zeros(0)
+        self._losses = []
         return losses
 
     def logits(self, data: str) -> np.ndarray:
-        return self.remote.ask("logits", key=self.key, name=data)[1]["logits"]
+        """Return the logits of the split `data`, shape (samples, classes)."""
+        return self.remote.ask("logits", key=self.key, name=data).arrays["logits"]
 
     def trace(self, data: str, plan: Plan, *, outputs: bool = True) -> State:
-        return self.remote.ask(
-            "trace", protocol.pack_plans([plan]), key=self.key, name=data, outputs=outputs
-        )[1]
+        """Return what the plan's first step computes, and change nothing."""
+        packed = protocol.pack_plans([plan])
+        return self.remote.ask("trace", packed, key=self.key, name=data, outputs=outputs).arrays
 
     def drop(self) -> None:
         """Let the worker forget this engine and its data."""

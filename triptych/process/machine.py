@@ -1,9 +1,10 @@
-"""What a measurement stands on: processor, BLAS kernel, threads, load, memory and library versions."""
+"""The conditions of a measurement: processor, BLAS kernel, threads, memory, library versions."""
 
 import os
 import platform
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,36 +26,68 @@ KERNEL_VARIABLES = (
     "MKL_DEBUG_CPU_TYPE",
     "ONEDNN_MAX_CPU_ISA",
 )
+# Threads without work sleep at once, so that they take no time from the other workers.
+SLEEP_VARIABLES = {
+    "OMP_WAIT_POLICY": "passive",
+    "KMP_BLOCKTIME": "0",
+    "OPENBLAS_THREAD_TIMEOUT": "4",
+}
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """What a process holds.
+
+    Attributes
+    ----------
+    peak_bytes : int or None
+        The largest resident size so far, in bytes; None if the system does not tell.
+    blas : list of str
+        Its BLAS and OpenMP libraries, each with its kernel and threads.
+    """
+
+    peak_bytes: int | None
+    blas: list[str]
 
 
 def environment(threads: int, device: str) -> dict[str, str]:
-    """Return the environment of a worker: equal threads, idle threads that sleep, no device but the one asked for.
+    """Return the environment of a worker.
+
+    Parameters
+    ----------
+    threads : int
+        The number of threads of each library in the worker.
+    device : str
+        The device that is used; no other one is visible.
 
     Raises
     ------
     EngineError
-        Where there are fewer processors than threads: they would share, and the times would mean nothing.
+        If there are fewer processors than threads: they would share, and times would mean nothing.
     """
     if threads > processors():
-        here = counted(processors(), "processor")
-        raise EngineError(f"{threads} threads where this machine has {here}; use at most as many")
-    settings = {name: str(threads) for name in THREAD_VARIABLES} | {
-        "OMP_WAIT_POLICY": "passive",
-        "KMP_BLOCKTIME": "0",
-        "OPENBLAS_THREAD_TIMEOUT": "4",
-        "PYTHONUNBUFFERED": "1",
-    }
+        available = counted(processors(), "processor")
+        raise EngineError(
+            f"{threads} threads where this machine has {available}; use at most as many"
+        )
+    settings = dict(os.environ)
+    settings |= dict.fromkeys(THREAD_VARIABLES, str(threads))
+    settings |= SLEEP_VARIABLES
+    settings["PYTHONUNBUFFERED"] = "1"
     settings |= search_path.for_children()  # a worker finds this package, installed or not
     for entry in registry.entries().values():
-        settings |= {
-            name: value.format(threads=threads) for name, value in entry.environment.items()
-        }
-    return os.environ | settings | ({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {})
+        for name, value in entry.environment.items():
+            settings[name] = value.format(threads=threads)
+    if device == "cpu":
+        settings["CUDA_VISIBLE_DEVICES"] = ""
+    return settings
 
 
 def processors() -> int:
     """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def kernel_settings() -> dict[str, str]:
@@ -64,29 +97,28 @@ def kernel_settings() -> dict[str, str]:
 
 def describe() -> dict[str, Any]:
     """Return the machine and the libraries, as JSON; nothing heavy is imported."""
+    versions: dict[str, str] = {}
+    for entry in registry.entries().values():
+        for name in (entry.requires, *entry.packages):
+            installed = _version(name)
+            if installed:
+                versions[name] = installed
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "versions": {
-            name: v
-            for e in registry.entries().values()
-            for name in (e.requires, *e.packages)
-            if (v := _version(name))
-        },
+        "versions": versions,
     }
 
 
 def processor() -> str:
-    """Return the processor's name as it calls itself."""
-    try:
+    """Return the name of the processor."""
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     return platform.processor() or platform.machine()
 
 
@@ -94,45 +126,47 @@ def blas() -> list[str]:
     """Return each BLAS and OpenMP library loaded into this process, with its kernel and threads."""
     from threadpoolctl import threadpool_info
 
-    found: list[str] = []
+    libraries: list[str] = []
     for info in threadpool_info():
-        parts = [
-            str(info[key]) for key in ("internal_api", "version", "architecture") if info.get(key)
-        ]
+        keys = ("internal_api", "version", "architecture")
+        parts = [str(info[key]) for key in keys if info.get(key)]
         threads = counted(info["num_threads"], "thread")
-        found.append(f"{' '.join(parts)}, {threads}")
-    return sorted(found)  # the system lists them in an order of its own
+        libraries.append(f"{' '.join(parts)}, {threads}")
+    return sorted(libraries)  # because the order of the system changes
+
+
+def memory_use() -> MemoryUse:
+    """Return the peak of this process's memory, and its BLAS libraries."""
+    return MemoryUse(peak_memory(), blas())
 
 
 def peak_memory() -> int | None:
-    """Return the largest resident size of this process so far, in bytes, or None where the system does not tell.
+    """Return the largest resident size of this process so far, in bytes, or None if it is unknown.
 
-    VmHWM and not ``ru_maxrss``, which a child inherits from its parent.
+    It is VmHWM and not ``ru_maxrss``, which a child inherits from its parent.
     """
-    try:
+    with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
+    with suppress(OSError):
         import psutil
 
         return getattr(psutil.Process().memory_info(), "peak_wset", None)  # Windows
-    except OSError:
-        return None
+    return None
 
 
 def reset_peak_memory() -> None:
-    """Start the peak anew from the present size (Linux: 5 to clear_refs; elsewhere the peak stays that of the process)."""
+    """Start the peak anew from the present size, on Linux; elsewhere the peak does not change."""
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5")  # 5 resets the peak: see proc(5)
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time another process has used, without waking it."""
+    """Return the processor time that another process has used, in seconds, without waking it."""
     try:
-        # On Linux the CPU clock of any process has an id made of its number (clock_getcpuclockid(3)): nanoseconds.
+        # On Linux the CPU clock of any process has an id that is made of its number
+        # (clock_getcpuclockid(3)). Its resolution is nanoseconds.
         return time.clock_gettime((~pid << 3) | 2)
     except (AttributeError, OSError):
         import psutil
@@ -140,12 +174,12 @@ def cpu_seconds(pid: int) -> float:
         try:
             times = psutil.Process(pid).cpu_times()  # hundredths of a second
         except psutil.Error:
-            return 0.0  # it has ended; the next message to it says so
+            return 0.0  # it has ended; the next message to it reports that
         return times.user + times.system
 
 
 def tree_cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process and its children have used, in seconds; -1 where it has ended."""
+    """Return the processor time of a process and its children, in seconds; -1 if it has ended."""
     import psutil
 
     try:
@@ -154,13 +188,11 @@ def tree_cpu_seconds(pid: int) -> float:
         times = [member.cpu_times() for member in family]
     except psutil.Error:
         return -1.0
-    # What a child used that has ended is in its parent's children's times.
-    ended = sum(
-        getattr(t, "children_user", 0.0) + getattr(t, "children_system", 0.0) for t in times
-    )
-    return round(
-        ended + sum(t.user + t.system for t in times), 2
-    )  # hundredths are what the system counts in
+    total = sum(t.user + t.system for t in times)
+    for t in times:
+        # The time of a child that has ended is part of its parent's children's times.
+        total += getattr(t, "children_user", 0.0) + getattr(t, "children_system", 0.0)
+    return round(total, 2)  # the system counts in hundredths
 
 
 def _version(name: str) -> str | None:

@@ -1,9 +1,12 @@
-"""Messages between coordinator and worker: a JSON object and named arrays, as one safetensors blob. No pickle."""
+"""Messages between the coordinator and a worker: a JSON object and named arrays. No pickle.
+
+A message is one safetensors blob after its length, which is an unsigned integer of 8 bytes.
+"""
 
 import json
 import struct
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -11,66 +14,94 @@ from safetensors.numpy import load, save
 from ..core.plan import Plan
 from ..core.state import State
 
-Message = dict[str, Any]
+Values = dict[str, Any]  # what JSON can hold
 
 
-def send(stream: IO[bytes], message: Message, arrays: State | None = None) -> None:
+class Message(NamedTuple):
+    """What one side sends to the other.
+
+    Attributes
+    ----------
+    values : dict
+        A JSON object.
+    arrays : dict of str to ndarray
+        Named arrays.
+    """
+
+    values: Values
+    arrays: State
+
+
+def send(stream: IO[bytes], values: Values, arrays: State | None = None) -> None:
     """Write one message and flush."""
     arrays = arrays or {}
-    # safetensors sorts its tensors and stores what lies in memory: keep the order, and make it contiguous.
-    header = {"message": json.dumps(message), "order": json.dumps(list(arrays))}
-    blob = save({name: np.asarray(a, order="C") for name, a in arrays.items()}, header)
+    # safetensors sorts its tensors by name and stores memory as it is: so the order is sent, too,
+    # and the arrays are made contiguous.
+    header = {"message": json.dumps(values), "order": json.dumps(list(arrays))}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    blob = save(contiguous, header)
     stream.write(struct.pack("<Q", len(blob)))
     stream.write(blob)
     stream.flush()
 
 
-def receive(stream: IO[bytes]) -> tuple[Message, State]:
+def receive(stream: IO[bytes]) -> Message:
     """Read one message.
 
     Raises
     ------
     EOFError
-        Where the other side has ended.
+        If the other side has ended.
     """
-    prefix = stream.read(8)
-    if len(prefix) < 8:
-        raise EOFError
-    size = struct.unpack("<Q", prefix)[0]
-    blob = stream.read(size)
-    if len(blob) < size:
-        raise EOFError
+    (size,) = struct.unpack("<Q", _read(stream, 8))
+    blob = _read(stream, size)
     (length,) = struct.unpack_from("<Q", blob)
     header = json.loads(blob[8 : 8 + length])["__metadata__"]
     arrays = load(blob)
-    return json.loads(header["message"]), {
-        name: arrays[name] for name in json.loads(header["order"])
-    }
+    names = json.loads(header["order"])
+    return Message(json.loads(header["message"]), {name: arrays[name] for name in names})
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
 
 
 def pack_plans(plans: Sequence[Plan]) -> State:
     """Return plans as named arrays."""
     arrays: State = {}
-    for i, plan in enumerate(plans):
-        arrays[f"{i}/rate"] = plan.rates
+    for number, plan in enumerate(plans):
+        arrays[f"{number}/rates"] = plan.rates
         if plan.indices is not None:
-            arrays[f"{i}/order"] = plan.indices
-        arrays |= {f"{i}/keep/{name}": mask for name, mask in plan.dropout_masks.items()}
-        arrays |= {f"{i}/augment/{name}": drawn for name, drawn in plan.augmentations.items()}
+            arrays[f"{number}/indices"] = plan.indices
+        for name, mask in plan.dropout_masks.items():
+            arrays[f"{number}/mask/{name}"] = mask
+        for name, drawn in plan.augmentations.items():
+            arrays[f"{number}/augmentation/{name}"] = drawn
     return arrays
 
 
 def unpack_plans(arrays: State) -> list[Plan]:
     """Return the plans that `pack_plans` packed."""
     plans: list[Plan] = []
-    while (start := f"{len(plans)}/") + "rate" in arrays:
-        keep, augment = (
-            {
-                name.removeprefix(part): drawn
-                for name, drawn in arrays.items()
-                if name.startswith(part)
-            }
-            for part in (f"{start}keep/", f"{start}augment/")
+    while f"{len(plans)}/rates" in arrays:
+        number = len(plans)
+        plan = Plan(
+            arrays[f"{number}/rates"],
+            arrays.get(f"{number}/indices"),
+            _below(arrays, f"{number}/mask/"),
+            _below(arrays, f"{number}/augmentation/"),
         )
-        plans.append(Plan(arrays[f"{start}rate"], arrays.get(f"{start}order"), keep, augment))
+        plans.append(plan)
     return plans
+
+
+def _below(arrays: State, prefix: str) -> State:
+    """Return the arrays whose names begin with a prefix, without the prefix."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }

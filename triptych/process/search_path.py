@@ -1,7 +1,8 @@
 """Where Python looks for modules: not in the working directory.
 
-A folder of downloaded data may hold a file named ``torch.py``. It must never run in place of PyTorch.
-Only modules that every interpreter has loaded before its first line of code are imported here.
+A folder of downloaded data may hold a file named ``torch.py``. It must never run in place of
+PyTorch. At the top of this file only modules are imported that every interpreter has loaded before
+its first line of code.
 """
 
 import os
@@ -26,20 +27,23 @@ def leave_out(folder: str = os.curdir) -> None:
 
 
 def load_matplotlib() -> None:
-    """Import matplotlib without the file ``matplotlibrc`` of the working directory, which it reads at its import.
+    """Import matplotlib without the file ``matplotlibrc`` of the working directory.
 
-    Such a file may start LaTeX. The user's own settings are read.
+    Matplotlib reads it at its import, and such a file may start LaTeX. The user's own settings are
+    read.
     """
     if "matplotlib" in sys.modules:
         return
-    from contextlib import chdir
+    from contextlib import chdir, nullcontext
 
-    with chdir(os.path.dirname(os.path.abspath(__file__))):
+    # A working directory that was deleted holds no such file, and nothing can return to it.
+    elsewhere = chdir(os.path.dirname(os.path.abspath(__file__)))
+    with elsewhere if os.path.exists(os.curdir) else nullcontext():
         import matplotlib  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 
 def require_packages() -> None:
-    """End a script with one line if this Python has not the packages that Triptych needs."""
+    """End a script with one line if this Python lacks the packages that Triptych needs."""
     from importlib.util import find_spec
 
     if all(find_spec(name) for name in ("numpy", "typer", "threadpoolctl")):
@@ -47,25 +51,25 @@ def require_packages() -> None:
     script = os.path.basename(sys.argv[0])
     activate = r".venv\Scripts\activate" if os.name == "nt" else "source .venv/bin/activate"
     sys.stderr.write(
-        f"{script}: this Python ({sys.executable}) has not the packages that are needed; "
+        f"{script}: this Python ({sys.executable}) lacks the packages that are needed; "
         f"set them up with make setup (README.md, Install), then: {activate}\n"
     )
     sys.exit(2)
 
 
 def for_children() -> dict[str, str]:
-    """Return the variables with which a child process finds this package, and leaves out its working directory.
+    """Return the environment variables with which a child process finds this package.
 
     Returns
     -------
     dict of str to str
-        ``PYTHONPATH``: the folder of this package, then the inherited entries; and ``PYTHONSAFEPATH``.
+        ``PYTHONPATH``: the folder of this package, then the inherited entries except the working
+        directory. ``PYTHONSAFEPATH``: the child does not add its working directory.
     """
     inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    kept = [
-        os.path.abspath(entry) for entry in inherited if entry and not _untrusted(entry, os.curdir)
-    ]
-    return {"PYTHONPATH": os.pathsep.join([ROOT, *kept]), "PYTHONSAFEPATH": "1"}
+    trusted = [entry for entry in inherited if entry and not _untrusted(entry, os.curdir)]
+    folders = [ROOT, *map(os.path.abspath, trusted)]
+    return {"PYTHONPATH": os.pathsep.join(folders), "PYTHONSAFEPATH": "1"}
 
 
 def _untrusted(entry: str, folder: str) -> bool:

@@ -1,7 +1,7 @@
-"""One engine's own process: ``python -m triptych.process.server``, started and spoken to by `triptych.process.client`.
+"""The worker process, ``python -m triptych.process.server MODULE``: see `triptych.process.client`.
 
-It answers one message at a time on its standard streams. The stopwatch is here, around `run` and `wait` alone, so that
-no message is ever inside a measurement.
+It holds the engines of one framework and answers one message at a time on its standard streams.
+Times are taken here, around `run` and `wait` alone, so that no measurement contains a message.
 """
 
 import sys
@@ -9,147 +9,203 @@ import time
 from importlib import import_module
 
 _before = time.perf_counter()
-if (
-    __name__ == "__main__"
-):  # before anything of ours brings NumPy in: the framework's import is timed alone
+if __name__ == "__main__":
+    # The framework comes first, so that the time of its import does not contain anything of ours.
     import_module(sys.argv[1])
 IMPORT_SECONDS = time.perf_counter() - _before
 
 import os
 import traceback
 from collections.abc import Callable
-from typing import IO, Any
+from dataclasses import asdict
+from typing import IO
 
-from ..core import registry
+from ..core import memory, registry
 from ..core.engine import DeviceSplit, Engine
-from ..core import memory
 from ..core.split import Split
 from ..errors import TriptychError
 from ..spec.network import Network
 from ..spec.recipe import Recipe
-from ..core.state import State
 from . import machine, protocol
+from .protocol import Message
 
-Reply = tuple[protocol.Message, State]
-Create = Callable[..., Engine]  # as `engines.create`
+CreateEngine = Callable[..., Engine]  # with the parameters of `registry.create`
+Handler = Callable[[Message], Message]
+
+LONGEST_ERROR = 300  # characters of an unforeseen error that are sent to the coordinator
 
 
 class Worker:
-    """Holds the engines and splits it was sent; each public method answers one kind of message."""
+    """Holds the engines and the splits that it was sent.
 
-    def __init__(self, create: Create) -> None:
+    Parameters
+    ----------
+    create : callable
+        Builds an engine: `triptych.core.registry.create`, or a function with its parameters.
+
+    Attributes
+    ----------
+    handlers : dict of str to callable
+        The function that answers each kind of request, by the request's entry ``do``.
+    """
+
+    def __init__(self, create: CreateEngine) -> None:
         self.create = create
         self.engines: dict[str, Engine] = {}
         self.splits: dict[str, Split] = {}
-        # By dtype and split: all engines of a worker are of one framework on one device, so they can share their data.
-        self.natives: dict[tuple[str, str], DeviceSplit] = {}
-        self.dtypes: dict[str, str] = {}
-
-    def build(
-        self,
-        arrays: State,
-        key: str,
-        engine: str,
-        network: Any,
-        recipe: Any,
-        device: str,
-        backend: str,
-    ) -> Reply:
-        before = time.perf_counter()
-        built = self.create(
-            engine,
-            Network.from_json(network),
-            Recipe.from_json(recipe),
-            device=device,
-            backend=backend,
-        )
-        self.engines[key] = built
-        self.dtypes[key] = recipe["dtype"]
-        return {"build_s": time.perf_counter() - before, "device": built.device}, {}
-
-    def drop(self, arrays: State, key: str) -> Reply:
-        del self.engines[key], self.dtypes[key]
-        self.natives = {
-            k: native for k, native in self.natives.items() if k[0] in self.dtypes.values()
+        self.dtypes: dict[str, str] = {}  # by the key of the engine
+        # All engines of a worker are of one framework on one device, so those of one dtype share
+        # the data on the device: by dtype and name of the split.
+        self.device_splits: dict[tuple[str, str], DeviceSplit] = {}
+        self.handlers: dict[str, Handler] = {
+            "build": self.build,
+            "drop": self.drop,
+            "split": self.take_split,
+            "upload": self.upload,
+            "load": self.load,
+            "state": self.state,
+            "run": self.run,
+            "logits": self.logits,
+            "trace": self.trace,
+            "memory": self.memory,
+            "reset_memory": self.reset_memory,
         }
-        return {}, {}
 
-    def split(self, arrays: State, name: str) -> Reply:
-        self.splits[name] = Split(arrays["images"], arrays["labels"])
-        return {}, {}
+    def answer(self, request: Message) -> Message:
+        """Answer one request."""
+        return self.handlers[request.values["do"]](request)
 
-    def upload(self, arrays: State, key: str, name: str) -> Reply:
+    def build(self, request: Message) -> Message:
+        """Build an engine from ``engine``, ``backend``, ``device``, ``network`` and ``recipe``."""
+        values = request.values
         before = time.perf_counter()
-        if (self.dtypes[key], name) not in self.natives:
-            self.natives[self.dtypes[key], name] = self.engines[key].upload(self.splits[name])
-        return {"upload_s": time.perf_counter() - before}, {}
-
-    def load(self, arrays: State, key: str) -> Reply:
-        self.engines[key].load(arrays)
-        return {}, {}
-
-    def state(self, arrays: State, key: str) -> Reply:
-        return {}, self.engines[key].state()
-
-    def run(self, arrays: State, key: str, name: str) -> Reply:
-        engine, native, plans = (
-            self.engines[key],
-            self._native(key, name),
-            protocol.unpack_plans(arrays),
+        engine = self.create(
+            values["engine"],
+            Network.from_json(values["network"]),
+            Recipe.from_json(values["recipe"]),
+            device=values["device"],
+            backend=values["backend"],
         )
-        wall, cpu = time.perf_counter(), time.process_time()
+        seconds = time.perf_counter() - before
+        self.engines[values["key"]] = engine
+        self.dtypes[values["key"]] = values["recipe"]["dtype"]
+        return Message({"build_s": seconds, "device": engine.device}, {})
+
+    def drop(self, request: Message) -> Message:
+        """Forget the engine ``key``, and the data that no other engine uses."""
+        key = request.values["key"]
+        del self.engines[key]
+        del self.dtypes[key]
+        used = set(self.dtypes.values())
+        for dtype, name in list(self.device_splits):
+            if dtype not in used:
+                del self.device_splits[dtype, name]
+        return Message({}, {})
+
+    def take_split(self, request: Message) -> Message:
+        """Keep the split ``name``."""
+        images = request.arrays["images"]
+        self.splits[request.values["name"]] = Split(images, request.arrays["labels"])
+        return Message({}, {})
+
+    def upload(self, request: Message) -> Message:
+        """Copy the split ``name`` to the device, in the dtype of the engine ``key``."""
+        key = request.values["key"]
+        name = request.values["name"]
+        before = time.perf_counter()
+        if (self.dtypes[key], name) not in self.device_splits:
+            uploaded = self.engines[key].upload(self.splits[name])
+            self.device_splits[self.dtypes[key], name] = uploaded
+        return Message({"upload_s": time.perf_counter() - before}, {})
+
+    def load(self, request: Message) -> Message:
+        """Load a state into the engine ``key``."""
+        self._engine(request).load(request.arrays)
+        return Message({}, {})
+
+    def state(self, request: Message) -> Message:
+        """Return the state of the engine ``key``."""
+        return Message({}, self._engine(request).state())
+
+    def run(self, request: Message) -> Message:
+        """Run plans in the engine ``key`` with the split ``name``, and time them."""
+        engine = self._engine(request)
+        data = self._device_split(request)
+        plans = protocol.unpack_plans(request.arrays)
+        wall_before = time.perf_counter()
+        cpu_before = time.process_time()
         for plan in plans:
-            engine.run(native, plan)
+            engine.run(data, plan)
         losses = engine.wait()
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        return {"wall_s": wall, "cpu_s": cpu}, {"losses": losses}
+        wall_seconds = time.perf_counter() - wall_before
+        cpu_seconds = time.process_time() - cpu_before
+        return Message({"wall_s": wall_seconds, "cpu_s": cpu_seconds}, {"losses": losses})
 
-    def logits(self, arrays: State, key: str, name: str) -> Reply:
-        return {}, {"logits": self.engines[key].logits(self._native(key, name))}
+    def logits(self, request: Message) -> Message:
+        """Return the logits of the split ``name`` in the engine ``key``."""
+        logits = self._engine(request).logits(self._device_split(request))
+        return Message({}, {"logits": logits})
 
-    def trace(self, arrays: State, key: str, name: str, outputs: bool) -> Reply:
-        (plan,) = protocol.unpack_plans(arrays)
-        return {}, self.engines[key].trace(self._native(key, name), plan, outputs=outputs)
+    def trace(self, request: Message) -> Message:
+        """Return the trace of one step, with the outputs of the layers if ``outputs`` is true."""
+        (plan,) = protocol.unpack_plans(request.arrays)
+        data = self._device_split(request)
+        outputs = request.values["outputs"]
+        return Message({}, self._engine(request).trace(data, plan, outputs=outputs))
 
-    def _native(self, key: str, name: str) -> DeviceSplit:
-        return self.natives[self.dtypes[key], name]
+    def memory(self, request: Message) -> Message:
+        """Return the peak of this process's memory, and its BLAS libraries."""
+        del request
+        return Message(asdict(machine.memory_use()), {})
 
-    def reset_memory(self, arrays: State) -> Reply:
+    def reset_memory(self, request: Message) -> Message:
+        """Start the peak anew."""
+        del request
         machine.reset_peak_memory()
-        return {}, {}
+        return Message({}, {})
 
-    def memory(self, arrays: State) -> Reply:
-        return {"peak_bytes": machine.peak_memory(), "blas": machine.blas()}, {}
+    def _engine(self, request: Message) -> Engine:
+        return self.engines[request.values["key"]]
+
+    def _device_split(self, request: Message) -> DeviceSplit:
+        dtype = self.dtypes[request.values["key"]]
+        return self.device_splits[dtype, request.values["name"]]
 
 
-def serve(worker: Worker, requests: IO[bytes], replies: IO[bytes], import_s: float) -> None:
-    """Greet with the time the framework's import took, then answer until the coordinator ends."""
-    protocol.send(replies, {"import_s": import_s})
+def serve(worker: Worker, requests: IO[bytes], replies: IO[bytes], import_seconds: float) -> None:
+    """Send the time that the framework's import took, then answer until the coordinator ends."""
+    protocol.send(replies, {"import_s": import_seconds})
     while True:
         try:
-            message, arrays = protocol.receive(requests)
+            request = protocol.receive(requests)
         except EOFError:
             return
         try:
-            answer, result = getattr(worker, message.pop("do"))(arrays, **message)
-        except Exception as error:  # every failure is reported to the coordinator, which decides what it means for the row
+            reply = worker.answer(request)
+        except Exception as error:
+            # Every failure is reported to the coordinator, which decides what it means for the row.
             kind = "user" if isinstance(error, TriptychError) else "crash"
-            answer, result = {"error": _brief(error), "kind": kind}, {}
+            reply = Message({"error": _describe(error), "kind": kind}, {})
             traceback.print_exc()
-        protocol.send(replies, answer, result)
+        protocol.send(replies, reply.values, reply.arrays)
 
 
-def _brief(error: Exception) -> str:
+def _describe(error: Exception) -> str:
+    """Return one line about an error."""
     if memory.ran_out_of_memory(error):
         return memory.OUT_OF_MEMORY
-    first = next((line for line in str(error).splitlines() if line.strip()), "")
-    return first if isinstance(error, TriptychError) else f"{type(error).__name__}: {first}"[:300]
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    first = lines[0] if lines else ""
+    if isinstance(error, TriptychError):
+        return first
+    return f"{type(error).__name__}: {first}"[:LONGEST_ERROR]
 
 
 def main(worker: Worker | None = None) -> None:
+    """Serve on the standard streams."""
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a framework prints goes to the log, not into the replies
+    os.dup2(2, 1)  # what a framework prints goes to the log, not into the replies
     sys.stdin.close()
     serve(worker or Worker(registry.create), requests, replies, IMPORT_SECONDS)
 
