@@ -66,7 +66,7 @@ def stages() -> list[Stage]:
 def _whole(network: str, seed: int) -> Stage:
     """Return the part of ``triptych verify --all`` that proves one network with every optimizer."""
     optimizers = [f"--optimizer={name}" for name in SHORTHANDS]
-    options = (f"--network={network}", *optimizers, "--seed", str(seed))
+    options = (f"--network={network}", *optimizers, "--steps", "500", "--seed", str(seed))
     return Stage(f"verify-all-{network}-{seed}", ("-P", "-m", "triptych", "verify", *options))
 
 

@@ -6,17 +6,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
 import triptych
 from triptych.cli import verify
-from triptych.core import registry
+from triptych.core import events, registry
+from triptych.core.events import Event
 from triptych.parity.divergence import Divergence
-from triptych.parity.lockstep import Outcome
 from triptych.parity.specimens import SPECIMENS
+from triptych.parity.verify import default_steps
 from triptych.spec import zoo
 
 ROOT = Path(triptych.__file__).parents[1]
@@ -61,7 +61,7 @@ def test_layers_with_one_optimizer(tmp_path: Path):
 
 
 def shown(
-    events: list[dict[str, Any]],
+    happened: list[Event],
     titles: list[tuple[str, str]],
     clock: list[float],
     monkeypatch,
@@ -71,28 +71,29 @@ def shown(
     times = iter([0.0, *clock])
     monkeypatch.setattr(verify.time, "monotonic", lambda: next(times))
     console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
-    progress = verify._Progress(console, titles)
-    for event in events:
-        progress.see(event)
+    progress = verify._Progress(console, titles, LABELS)
+    for event in happened:
+        progress.on_event(event)
     return console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
 
 
+LABELS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 TWO = [("classic", "sgd"), ("resnet20", "adam")]
 BEGUN = [
-    {"type": "importing", "label": "PyTorch"},
-    {"type": "estimating"},
-    {"type": "estimate", "seconds": [1000.0, 9000.0], "rows": 2},
-    {"type": "case"},
-    {"type": "row", "label": "PyTorch"},
-    {"type": "row", "label": "TensorFlow"},
-    {"type": "case"},
-    {"type": "row", "label": "PyTorch"},
+    events.WorkerImporting("torch"),
+    events.VerificationEstimateStarted(),
+    events.VerificationEstimated([1000.0, 9000.0], rows=2),
+    events.CaseStarted("classic", "sgd", 500),
+    events.RowStarted("torch"),
+    events.RowStarted("tensorflow"),
+    events.CaseStarted("resnet20", "adam", 500),
+    events.RowStarted("torch"),
 ]
 
 
 def test_an_estimate_and_then_a_line_now_and_then(monkeypatch):
     """The estimate is 20,000 s; 2,000 of them are over after the first case, and half of a row after the last event."""
-    steps = [{"type": "walking", "done": done, "steps": 500} for done in (1, 2, 250)]
+    steps = [events.ProofStep("torch", "float64", done, 500) for done in (1, 2, 250)]
     printed = shown(BEGUN + steps, TWO, [0, 0, 5, 2000, 2000, 2001, 6500], monkeypatch)
     assert printed.splitlines() == [
         "Estimate: about 6 hours for 4 rows (Ctrl-C stops it).",
@@ -109,33 +110,64 @@ def test_the_measured_pace_replaces_the_estimate(monkeypatch):
 
 def test_a_short_proof_is_not_estimated(monkeypatch):
     short = [
-        {"type": "estimate", "seconds": [3.0], "rows": 2},
-        {"type": "case"},
-        {"type": "row", "label": "PyTorch"},
+        events.VerificationEstimated([3.0], rows=2),
+        events.CaseStarted("classic", "sgd", 500),
+        events.RowStarted("torch"),
     ]
     assert shown(short, TWO[:1], [0, 1], monkeypatch) == ""
+
+
+def compared(
+    steps: int,
+    worst: dict[str, float],
+    block_worst: float = 0.0,
+    block_divergence: str | None = None,
+    closest: tuple[float, float] = (0.0, 1e-11),
+) -> events.RowCompared:
+    return events.RowCompared(
+        "torch", steps, worst, None, None, block_worst, block_divergence, *closest
+    )
+
+
+def test_the_summary_names_the_difference_that_is_closest_to_its_own_bound():
+    """A large difference under a wide bound is not the one to worry about."""
+    console = Console(file=io.StringIO(), width=80)
+    report = verify._Report(console, TWO, LABELS)
+    for steps, closest in ((500, (4e-10, 1e-9)), (501, (9e-12, 1e-11))):
+        report.on_event(events.CaseStarted("any", "any", 500))
+        report.on_event(compared(steps, {"weights": closest[0]}, closest=closest))
+    lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
+    assert [line.split()[3] for line in lines[1:]] == ["500", "500+1"]
+    assert list(report.summary()) == [
+        "+1: the smaller last batch of an epoch, which the other steps did not reach.",
+        "All 2 rows equal. The difference that is closest to its bound is 9.0e-12 (bound 1.0e-11).",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("network", "steps"), [("classic", 500), ("fast", 500), ("best", 205), ("resnet", 10)]
+)
+def test_heavy_networks_are_compared_over_fewer_steps(network: str, steps: int):
+    assert default_steps(zoo.get(network)) == steps
 
 
 def test_a_difference_of_k_steps_at_once_is_not_a_layers():
     """One network has it; the table of layers shows what single steps have."""
     networks = [make(zoo.GREY, 10) for make in SPECIMENS]
     console = Console(file=io.StringIO(), width=80)
-    report = verify._Report(console, iter([(network.name, "sgd") for network in networks]))
-    parted = Divergence("loss", "-", "loss", (7,), "1", "1.5", 0.5, "value")
+    titles = [(network.name, "sgd") for network in networks]
+    report = verify._Report(console, titles, LABELS)
+    parted = str(Divergence("loss", "-", "loss", (7,), "1", "1.5", 0.5, "value"))
     for network in networks:
-        blocks = (
-            Outcome(26, {"loss": 0.5}, parted)
-            if network.name == "normed"
-            else Outcome(26, {"loss": 2e-16})
-        )
-        report.see({"type": "case"})
-        report.see(
-            {
-                "type": "walked",
-                "label": "PyTorch",
-                "outcome": Outcome(5, {"weights": 3e-15}),
-                "blocks": blocks,
-            }
+        wrong = network.name == "normed"
+        report.on_event(events.CaseStarted(network.name, "sgd", 5))
+        report.on_event(
+            compared(
+                steps=5,
+                worst={"weights": 3e-15},
+                block_worst=0.5 if wrong else 2e-16,
+                block_divergence=parted if wrong else None,
+            )
         )
     report.by_layer(networks, ["sgd"])
     lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]

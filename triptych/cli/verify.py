@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from .say import duration
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..core import events
     from ..spec.network import Network
 
 LONG = 60  # seconds from which the estimate is printed
@@ -32,6 +33,7 @@ COLUMNS = (
     "K at once",
     "",
 )
+WIDTHS = ("<12", "<9", "<26", ">5", ">8", ">8", ">9", ">8", ">9", ">8")  # < aligns to the left
 
 
 @app.command("verify")
@@ -76,8 +78,15 @@ def verify(
         ),
     ] = False,
     steps: Annotated[
-        int, typer.Option("--steps", min=1, help="Steps compared, each against NumPy's.")
-    ] = 500,
+        int | None,
+        typer.Option(
+            "--steps",
+            min=1,
+            help="Steps compared, each against NumPy's. Default: 500; fewer, but at least 10, for "
+            "networks of more than 1,000,000 multiplications a sample.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[
         str | None,
         typer.Option(
@@ -98,8 +107,9 @@ def verify(
 ) -> None:
     """Prove the engines equal, step by step: outputs, loss, gradients, updates, in float64 to 1e-11.
 
-    Exit status 1 where they differ, with the first stage, layer, index and both values. With --dtype float32 the
-    rounding verdict and the trajectory beside three one-ulp twins follow.
+    Exit status 1 if they differ, with the first stage, layer, index and both values. With --dtype float32 the
+    rounding verdict follows, and the trajectory next to three NumPy runs whose first weights are moved by one
+    unit in the last place (ulp).
 
     Examples:
 
@@ -116,10 +126,9 @@ def verify(
 
     from ..core.devices import check_device
     from ..core.selection import specs
-    from ..parity.divergence import BOUND
     from ..parity.specimens import SPECIMENS
-    from ..parity.verify import Case
-    from ..parity.verify import verify as events
+    from ..parity.verify import STEPS, Case, default_steps
+    from ..parity.verify import verify as iter_verify
     from ..spec import zoo
     from ..spec.optimizers import SHORTHANDS
     from .loading import load
@@ -171,13 +180,16 @@ def verify(
         networks = [
             o.network_of(name, hidden, dropout, recipe_name, dataset, like) for name in names
         ]
-    cases = [Case(n, recipe, steps) for n in networks for recipe in recipes.values()]
+    cases = [
+        Case(n, recipe, steps or default_steps(n)) for n in networks for recipe in recipes.values()
+    ]
     titles = [(n.name, name) for n in networks for name in recipes]
-    report = _Report(console, iter(titles))
-    with _Progress(console, titles) as progress:
-        for event in events(dataset, cases, rows, threads=threads, device=device):
-            progress.see(event)
-            report.see(event)
+    labels = {spec.key: spec.label for spec in rows}
+    report = _Report(console, titles, labels)
+    with _Progress(console, titles, labels) as progress:
+        for event in iter_verify(dataset, cases, rows, threads=threads, device=device):
+            progress.on_event(event)
+            report.on_event(event)
     if not report.compared:
         console.print("nothing was compared: no engine other than NumPy could run", highlight=False)
         sys.exit(2)
@@ -196,16 +208,15 @@ def verify(
         for line in report.divergences:
             console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    bound = (
-        "1e-11"
-        if report.largest <= BOUND
-        else "1e-11; of weights and running means after steps from a shared state 1e-15·rate/epsilon"
-    )
-    console.print(
-        f"All {report.compared} rows equal; the largest difference of any kind, at any step: {report.largest:.1e} (bound {bound}).",
-        highlight=False,
-        soft_wrap=True,
-    )
+    if steps is None and any(case.steps < STEPS for case in cases):
+        console.print(
+            f"Of networks of more than 1,000,000 multiplications a sample, fewer than {STEPS} steps "
+            "were compared; --steps sets their number.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for line in report.summary():
+        console.print(line, highlight=False, soft_wrap=True)
     if report.broken:
         sys.exit(1)
 
@@ -216,15 +227,21 @@ class _Progress:
     Parameters
     ----------
     console : Console
+        Where it is shown.
     titles : list of (str, str)
         The network and the optimizer of each case.
+    labels : dict of str to str
+        The label of each row, by its key.
     """
 
-    def __init__(self, console: "Console", titles: list[tuple[str, str]]) -> None:
+    def __init__(
+        self, console: "Console", titles: list[tuple[str, str]], labels: dict[str, str]
+    ) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
 
         self._console = console
         self._titles = titles
+        self._labels = labels
         self._seconds: list[float] = []  # the estimate of a row of each case
         self._rows = 0  # of a case
         self._case = -1
@@ -244,31 +261,37 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def see(self, event: dict[str, Any]) -> None:
-        """Take in an event of `triptych.parity.verify`."""
-        kind = event["type"]
-        if kind == "importing":
-            self._bar.update(self._task, description=f"importing {event['label']}")
-        elif kind == "estimating":
-            self._bar.update(self._task, description="timing a step of each network")
-        elif kind == "estimate":
-            self._estimated(event)
-        elif kind == "case":
-            self._case += 1
-        elif kind == "row":
-            self._row += 1
-            self._label = event["label"]
-            self._show("building", 0.0)
-        elif kind == "walking":
-            self._show(f"step {event['done']} of {event['steps']}", event["done"] / event["steps"])
-        elif kind == "together":
-            self._show("K steps at once", 1.0)
-        elif kind == "drift":
-            self._show(f"float32, step {event['step']}", 1.0)
+    def on_event(self, event: "events.Event") -> None:
+        """Show an event of `triptych.parity.verify`."""
+        from ..core import events
 
-    def _estimated(self, event: dict[str, Any]) -> None:
-        self._seconds = event["seconds"]
-        self._rows = event["rows"]
+        match event:
+            case events.WorkerImporting():
+                self._bar.update(self._task, description=f"importing {self._labels[event.row]}")
+            case events.VerificationEstimateStarted():
+                self._bar.update(self._task, description="timing a step of each network")
+            case events.VerificationEstimated():
+                self._estimated(event)
+            case events.CaseStarted():
+                self._case += 1
+            case events.RowStarted():
+                self._row += 1
+                self._label = self._labels[event.row]
+                self._show("building", 0.0)
+            case events.ProofStep(what="float64"):
+                self._show(f"step {event.done} of {event.steps}", event.done / event.steps)
+            case events.BlockCheckStarted():
+                self._show("K steps at once", 1.0)
+            case events.ProofStep():
+                self._show(f"float32 verdict, step {event.done} of {event.steps}", 1.0)
+            case events.DriftMeasured():
+                self._show(f"float32, step {event.step}", 1.0)
+            case _:
+                pass
+
+    def _estimated(self, event: "events.VerificationEstimated") -> None:
+        self._seconds = event.seconds
+        self._rows = event.rows
         self._begun = self._spoke = time.monotonic()
         total = self._rows * sum(self._seconds)
         self._bar.update(self._task, total=total)
@@ -278,7 +301,7 @@ class _Progress:
             self._console.print(line, highlight=False, soft_wrap=True)
 
     def _show(self, doing: str, share: float) -> None:
-        """Show what is being done, `share` of the row being over."""
+        """Show what is being done, when `share` of the row is over."""
         count = self._rows * len(self._seconds)
         done = self._rows * sum(self._seconds[: self._case])
         done += ((self._row - 1) % self._rows + min(share, 1.0)) * self._seconds[self._case]
@@ -296,35 +319,64 @@ class _Progress:
 
 
 class _Report:
-    """Prints a row of the table as soon as it is known."""
+    """Prints a row of the table as soon as it is known.
 
-    def __init__(self, console: "Console", titles: Iterator[tuple[str, str]]) -> None:
-        self.console, self._titles = console, titles
+    Parameters
+    ----------
+    console : Console
+        Where it is printed.
+    titles : list of (str, str)
+        The network and the optimizer of each case.
+    labels : dict of str to str
+        The label of each row, by its key.
+    """
+
+    def __init__(
+        self, console: "Console", titles: list[tuple[str, str]], labels: dict[str, str]
+    ) -> None:
+        self.console = console
+        self._titles = iter(titles)
+        self._labels = labels
         self.title = ""
         self.names: tuple[str, str] = ("", "")
-        self.compared, self.broken = 0, 0
+        self.compared = 0
+        self.broken = 0
         self.figures: dict[tuple[str, str], float] = {}  # of single steps
         self.together: dict[tuple[str, str], float] = {}  # of K steps in one call
         self.divergences: list[str] = []
         self.differing: set[tuple[str, str]] = set()
+        self._steps = 0  # asked for, in the present case
+        self._last_batches = False  # whether a smaller last batch was compared in addition
+        self._closest = (0.0, 1.0)  # of all comparisons: an error, and the bound on it
 
     @property
     def largest(self) -> float:
+        """The largest figure of all rows."""
         return max(*self.figures.values(), *self.together.values())
 
+    def summary(self) -> Iterator[str]:
+        """Yield the lines after the table, if all rows are equal."""
+        if self._last_batches:
+            yield "+1: the smaller last batch of an epoch, which the other steps did not reach."
+        error, bound = self._closest
+        yield (
+            f"All {self.compared} rows equal. The difference that is closest to its bound is "
+            f"{error:.1e} (bound {bound:.1e})."
+        )
+
     def by_layer(self, networks: list["Network"], optimizers: list[str]) -> None:
-        """Print, for each layer type and optimizer, the largest figure of all networks that hold the layer."""
+        """Print the largest figure of all networks with a layer, for each layer and optimizer."""
         from ..spec.layers import LAYERS
 
-        held = {n.name: {type(place.layer).__name__ for place in n.places} for n in networks}
+        layers = {n.name: {type(place.layer).__name__ for place in n.places} for n in networks}
 
         def line(name: str, cells: list[str], style: str = "") -> None:
             text = f"{name:<14}" + "".join(f"{cell:>10}" for cell in cells)
             self.console.print(text, style=style, highlight=False, soft_wrap=True)
 
         def largest(figures: dict[tuple[str, str], float], optimizer: str, names: list[str]) -> str:
-            found = [figures[name, optimizer] for name in names if (name, optimizer) in figures]
-            return f"{max(found):.1e}" if found else ""
+            values = [figures[name, optimizer] for name in names if (name, optimizer) in figures]
+            return f"{max(values):.1e}" if values else ""
 
         self.console.print(
             "\nThe largest difference in a step, in any network that has the layer:",
@@ -332,102 +384,108 @@ class _Report:
         )
         line("", optimizers, "bold")
         for kind in LAYERS:
-            names = [name for name, kinds in held.items() if kind in kinds]
+            names = [name for name, kinds in layers.items() if kind in kinds]
             line(kind, [largest(self.figures, optimizer, names) for optimizer in optimizers])
         self.console.print(
             "The largest difference between K steps in one call and K calls, of all networks:",
             highlight=False,
         )
-        line(
-            "K at once", [largest(self.together, optimizer, list(held)) for optimizer in optimizers]
-        )
+        cells = [largest(self.together, optimizer, list(layers)) for optimizer in optimizers]
+        line("K at once", cells)
 
-    def see(self, event: dict[str, Any]) -> None:
-        kind = event["type"]
-        if kind == "case":
-            if not self.title:
-                self._line(COLUMNS, style="bold")
-            self.names = next(self._titles)
-            self.title = " ".join(self.names)
-        elif kind in ("failed", "missing"):
-            self.broken += kind == "failed"
-            from rich.markup import escape
+    def on_event(self, event: "events.Event") -> None:
+        """Print an event of `triptych.parity.verify`."""
+        from ..core import events
 
-            self.console.print(
-                f"{event['label']}: not compared, {escape(event['why'])}",
-                highlight=False,
-                soft_wrap=True,
-            )
-        elif kind == "walked":
-            self._walked(event)
-        elif kind == "rounding":
-            r = event["rounding"]
-            self.console.print(
-                f"  float32: [bold]{r.verdict}[/bold], median error of a step {r.error:.2e}, {r.factor:.2f} times NumPy's own",
-                highlight=False,
-            )
-            if r.verdict != "rounding":
-                self._differs(
-                    event,
-                    f"{self.title}, {event['label']}: float32 verdict {r.verdict}, {r.factor:.1f} times NumPy's own error",
-                )
-        elif kind == "drift":
-            twins = [event[f"twin{i}"] for i in range(3)]
-            apart = ", ".join(f"{twin['apart']:.1e}" for twin in twins)
-            flips = ", ".join(f"{twin['flips']}" for twin in twins)
-            row = event["row"]
-            self.console.print(
-                f"  after {event['step']:>6,} steps: {row['apart']:.1e} apart, {row['flips']} ReLU signs flipped; "
-                f"one-ulp twins: {apart} apart, {flips} flipped",
-                highlight=False,
-                soft_wrap=True,
-            )
+        match event:
+            case events.CaseStarted():
+                if not self.title:
+                    self._line(COLUMNS, style="bold")
+                self.names = next(self._titles)
+                self.title = " ".join(self.names)
+                self._steps = event.steps
+            case events.RowFailed() | events.RowMissing():
+                self._failed(event)
+            case events.RowCompared():
+                self._compared(event)
+            case events.RoundingJudged():
+                self._judged(event)
+            case events.DriftMeasured():
+                self._drifted(event)
+            case _:
+                pass
 
-    def _walked(self, event: dict[str, Any]) -> None:
-        outcome, blocks = event["outcome"], event["blocks"]
-        self.compared += 1
-        self.figures[self.names] = max(self.figures.get(self.names, 0.0), outcome.largest)
-        self.together[self.names] = max(self.together.get(self.names, 0.0), blocks.largest)
-        named = ("weights", "gradients", "outputs", "loss")
-        slots = max(
-            (figure for kind, figure in outcome.worst.items() if kind not in named), default=None
-        )
-        equal = outcome.equal and blocks.equal
-        worst = outcome.worst
-        cells = [
-            f"{outcome.steps}",
-            *(
-                f"{figure:.1e}" if figure is not None else ""
-                for figure in (worst.get("weights"), slots, worst.get("gradients"))
-            ),
-            f"{max(worst.get('outputs', 0.0), worst.get('loss', 0.0)):.1e}",
-            f"{blocks.largest:.1e}",
-            "[green]equal[/green]" if equal else "[red]DIFFERS[/red]",
-        ]
-        self._line((*self.names, event["label"], *cells))
-        if outcome.divergence:
-            self._differs(
-                event,
-                f"{self.title}, {event['label']}, step {outcome.at + 1}: {outcome.divergence}",
-            )
-        elif blocks.divergence:
-            self._differs(
-                event,
-                f"{self.title}, {event['label']}, K steps in one call against K calls: {blocks.divergence}",
-            )
-
-    def _differs(self, event: dict[str, Any], line: str) -> None:
-        self.differing.add((self.title, event["label"]))
-        self.divergences.append(line)
-
-    def _line(self, cells: tuple[str, ...], style: str = "") -> None:
-        widths = (12, 9, 26, 5, 8, 8, 9, 8, 9, 8)
+    def _failed(self, event: "events.RowFailed | events.RowMissing") -> None:
         from rich.markup import escape
 
-        padded = [
-            f"{cell:<{w}}" if i < 3 else f"{cell:>{w}}"
-            for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+        self.broken += event.type == "failed"
+        line = f"{self._labels[event.row]}: not compared, {escape(event.why)}"
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+    def _judged(self, event: "events.RoundingJudged") -> None:
+        self.console.print(
+            f"  float32: [bold]{event.verdict}[/bold], median error of a step {event.error:.2e}, "
+            f"{event.factor:.2f} times NumPy's",
+            highlight=False,
+        )
+        if event.verdict != "rounding":
+            verdict = f"float32 verdict {event.verdict}, {event.factor:.1f} times NumPy's error"
+            self._differs(event.row, verdict)
+
+    def _drifted(self, event: "events.DriftMeasured") -> None:
+        differences = ", ".join(f"{run['apart']:.1e}" for run in event.twins)
+        flips = ", ".join(f"{run['flips']}" for run in event.twins)
+        self.console.print(
+            f"  after {event.step:>6,} steps: weights differ by {event.apart:.1e}, "
+            f"{event.flips} ReLU signs flipped; "
+            f"NumPy runs moved by one ulp: {differences}; {flips} flipped",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _compared(self, event: "events.RowCompared") -> None:
+        self.compared += 1
+        self.figures[self.names] = max(self.figures.get(self.names, 0.0), event.largest)
+        self.together[self.names] = max(self.together.get(self.names, 0.0), event.block_worst)
+        error, bound = self._closest
+        if event.closest_error / event.closest_bound > error / bound:
+            self._closest = (event.closest_error, event.closest_bound)
+        self._line((*self.names, self._labels[event.row], *self._cells(event)))
+        if event.divergence:
+            self._differs(event.row, f"step {event.diverged_at}: {event.divergence}")
+        elif event.block_divergence:
+            self._differs(
+                event.row, f"K steps in one call against K calls: {event.block_divergence}"
+            )
+
+    def _cells(self, event: "events.RowCompared") -> list[str]:
+        """Return the cells of a row behind its names."""
+        worst = event.worst
+        named = ("weights", "gradients", "outputs", "loss")
+        slots = [figure for kind, figure in worst.items() if kind not in named]
+        steps = str(event.steps)
+        if event.steps == self._steps + 1:
+            self._last_batches = True
+            steps = f"{self._steps}+1"
+        return [
+            steps,
+            f"{worst['weights']:.1e}" if "weights" in worst else "",
+            f"{max(slots):.1e}" if slots else "",
+            f"{worst['gradients']:.1e}" if "gradients" in worst else "",
+            f"{max(worst.get('outputs', 0.0), worst.get('loss', 0.0)):.1e}",
+            f"{event.block_worst:.1e}",
+            "[green]equal[/green]" if event.equal else "[red]DIFFERS[/red]",
         ]
+
+    def _differs(self, row: str, reason: str) -> None:
+        label = self._labels[row]
+        self.differing.add((self.title, label))
+        self.divergences.append(f"{self.title}, {label}, {reason}")
+
+    def _line(self, cells: tuple[str, ...], style: str = "") -> None:
+        from rich.markup import escape
+
+        padded = [f"{cell:{width}}" for cell, width in zip(cells, WIDTHS, strict=True)]
         names = escape(" ".join(padded[:3]))  # a network's name is the user's
         text = " ".join([names, *padded[3:]])
         self.console.print(text, style=style, highlight=False, soft_wrap=True)

@@ -591,6 +591,8 @@ class RowCompared(Event):
         The largest figure of several steps in one call against as many calls.
     block_divergence : str or None
         Where these first differed.
+    closest_error, closest_bound : float
+        Of all comparisons the one that came closest to its bound: its figure, and the bound.
     """
 
     type: ClassVar[str] = "walked"
@@ -601,6 +603,8 @@ class RowCompared(Event):
     diverged_at: int | None
     block_worst: float
     block_divergence: str | None
+    closest_error: float
+    closest_bound: float
 
     @property
     def equal(self) -> bool:

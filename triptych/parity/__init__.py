@@ -1,1 +1,1 @@
-"""The proof: ordered comparisons in which the first failure is nearest to its cause. No framework is known here."""
+"""The proof that engines are equal. The first failure is the one that is nearest to its cause."""

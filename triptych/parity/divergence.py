@@ -1,4 +1,4 @@
-"""Compare two sets of named arrays: how much they differ, kind by kind, and where they first differ.
+"""Compare two sets of named arrays: by how much they differ, and where they first differ.
 
 The relative error of a kind is the largest |difference| over all of its arrays, divided by the
 largest |reference value| of that kind. The kinds are the weights, each optimizer slot by name, the
@@ -216,7 +216,7 @@ def _compare_types(
 def _value_divergence(
     place: _Place, name: str, expected: np.ndarray, actual: np.ndarray, error: float
 ) -> Divergence:
-    """Return the divergence of two arrays of one shape and dtype, at the element that differs most."""
+    """Return the divergence of two arrays of one type, at the element that differs most."""
     with np.errstate(invalid="ignore"):
         difference = np.abs(actual.astype(np.float64) - expected)
     difference = np.where(np.isfinite(difference), difference, np.inf)

@@ -1,7 +1,7 @@
 """The float32 verdict: single steps from shared states, judged against the same steps in float64.
 
-Whole float32 trajectories may diverge through the flip of a single ReLU sign, so a tolerance on them
-has no meaning. From a shared state nothing accumulates: the error of a step is
+Whole float32 trajectories may diverge through the flip of a single ReLU sign, so a tolerance on
+them has no meaning. From a shared state nothing accumulates: the error of a step is
 ‖Δw - Δw₆₄‖ / ‖Δw₆₄‖, where Δw is the change of the weights and Δw₆₄ the change in NumPy's float64
 step.
 """

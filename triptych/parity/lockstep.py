@@ -79,6 +79,7 @@ class Margin:
 
     @property
     def ratio(self) -> float:
+        """The error over the bound; equal is at most 1."""
         return self.error / self.bound
 
 
@@ -108,10 +109,12 @@ class Outcome:
 
     @property
     def equal(self) -> bool:
+        """Whether nothing differed."""
         return self.divergence is None
 
     @property
     def largest(self) -> float:
+        """The largest relative error of any kind."""
         return max(self.worst.values(), default=0.0)
 
     def compare(

@@ -1,58 +1,89 @@
-"""``triptych verify``: whole runs, every engine and backend, step by step. A generator of events, and no words."""
+"""Verification: whole runs, every engine and backend, step by step. It yields events."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
-from ..core import state
+from ..core import events, state
+from ..core.events import Event
 from ..core.memory import check_memory
 from ..core.planner import BatchPlanner
 from ..core.selection import EngineSpec
 from ..core.split import Split
+from ..core.state import State
 from ..data.dataset import Dataset
 from ..errors import EngineError
 from ..process.client import Remote, RemoteEngine
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from . import float32, lockstep
+from .lockstep import Outcome
 
-Event = dict[str, Any]
+STEPS = 500  # by default, for networks of at most LIGHT multiplications
+FEWEST_STEPS = 10  # by default, for the heaviest networks
+LIGHT = 1_000_000  # multiplications for one sample
+BLOCK_STEPS = 64  # steps in one call, for light networks
+HEAVY_BLOCK_STEPS = 4  # the same for networks that are not light
+SNAPSHOTS = 10  # of a float32 trajectory
 
-LIGHT = 1_000_000  # multiplications a sample: what is heavier is made fewer steps at once
-LOOKS = 10  # how often a float32 trajectory is looked at
-
-# What the estimate is made of: seconds, where a name does not say otherwise.
+# The parts of the estimate, in seconds unless a name contains another unit.
 SECONDS_TO_BUILD = 3.0  # a row's engines, their first steps compiled
 SECONDS_PER_MEGABYTE = 0.004  # of arrays that are copied, sent to another process and compared
 SECONDS_PER_MESSAGE = 0.0005
-NUMPY_STEPS = (
-    2  # of each step of the walk: its gradients are computed for the trace and for the run
-)
-CANDIDATE_STEPS = 3  # the same in another engine, whose step is taken to be half as long again
-TWINS = 3
+NUMPY_STEPS = 2  # for each step of the walk: gradients are computed for the trace and for the run
+CANDIDATE_STEPS = 3  # the same in another engine, whose step is assumed to be half as long again
+MESSAGES_PER_STEP = 8
+COPIES_PER_STEP = 6  # of all arrays of a state
+PERTURBED_RUNS = 3
+
+
+def default_steps(network: Network) -> int:
+    """Return how many steps of a network are compared by default.
+
+    These are 500 for networks of at most 1,000,000 multiplications a sample. For heavier networks
+    they are as many as need about the work of 500 steps of such a network, but at least 10.
+    """
+    if network.multiplications <= LIGHT:
+        return STEPS
+    return max(FEWEST_STEPS, STEPS * LIGHT // network.multiplications)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One network trained in one way, for a number of steps."""
+    """One network that is trained in one way.
+
+    Attributes
+    ----------
+    network : Network
+        The network.
+    recipe : Recipe
+        How it is trained. If its dtype is float32, the float32 verdict and the trajectory follow
+        after the float64 walk.
+    steps : int
+        The number of steps that are compared.
+    """
 
     network: Network
     recipe: Recipe
     steps: int
 
-    def schedule(self, samples: int, dtype: str) -> BatchPlanner:
-        """Return a schedule that is long enough for the steps."""
-        block = 64 if self.network.multiplications < LIGHT else 4
-        one = BatchPlanner(
-            self.network,
-            replace(self.recipe, dtype=dtype, epochs=1, random="matched"),
-            samples,
-            block,
-        )
-        return replace(
-            one, recipe=replace(one.recipe, epochs=-(-self.steps // one.steps_per_epoch))
-        )
+    def planner(self, samples: int, dtype: str) -> BatchPlanner:
+        """Return a planner of a run that is long enough for the steps.
+
+        Parameters
+        ----------
+        samples : int
+            The size of the training split.
+        dtype : str
+            The dtype that replaces the recipe's.
+        """
+        light = self.network.multiplications < LIGHT
+        block_steps = BLOCK_STEPS if light else HEAVY_BLOCK_STEPS
+        recipe = replace(self.recipe, dtype=dtype, epochs=1, random="matched")
+        epoch = BatchPlanner(self.network, recipe, samples, block_steps)
+        epochs = -(-self.steps // epoch.steps_per_epoch)
+        return replace(epoch, recipe=replace(recipe, epochs=epochs))
 
 
 def verify(
@@ -68,73 +99,58 @@ def verify(
     Parameters
     ----------
     dataset : Dataset
-        Of which the training split is used.
+        The data; its training split is used.
     cases : list of Case
-        Where the dtype is float32, the shared-state verdict and the trajectory follow after the float64 walk.
-    rows : list of Spec
+        The networks and recipes.
+    rows : list of EngineSpec
         The first is NumPy; the others are the candidates.
     threads : int
+        Threads of every row.
     device : str
+        The device of the candidates.
 
     Yields
     ------
-    dict
-        With a ``type``: ``importing``, ``missing``, ``estimating``, ``estimate``, ``case``, ``row``,
-        ``walking``, ``together``, ``walked``, ``failed``, ``rounding``, ``drift``. In ``estimate``,
-        `seconds` is a list with an entry for each case: what one row of it is expected to take.
-        A ``row`` comes before each row, also before one that cannot run any more.
+    Event
+        `WorkerImporting`, `RowMissing`; `VerificationEstimateStarted`, `VerificationEstimated`; for
+        each case `CaseStarted`, and for each row of it `RowStarted`, also if the row cannot run any
+        more, `ProofStep`, `BlockCheckStarted`, `RowCompared`, in float32 `RoundingJudged` and
+        `DriftMeasured`, or `RowFailed`.
     """
     for case in cases:
         case.network.check_fits(dataset.shape, len(dataset.classes))
         check_memory(case.network, replace(case.recipe, dtype="float64"))
-    remotes: dict[str, Remote] = {}
-    numpy = Remote("numpy", "eager", threads=threads)
-    try:
+    with ExitStack() as workers:
+        numpy = workers.enter_context(closing(Remote("numpy", "eager", threads=threads)))
         numpy.greet()
+        remotes: dict[str, Remote] = {}
         for spec in rows[1:]:
-            yield {"type": "importing", "key": spec.key, "label": spec.label}
+            yield events.WorkerImporting(spec.key)
             try:
-                remotes[spec.key] = Remote(
-                    spec.engine, spec.backend, threads=threads, device=device
-                )
-                remotes[spec.key].greet()
+                remote = Remote(spec.engine, spec.backend, threads=threads, device=device)
+                workers.enter_context(closing(remote))
+                remote.greet()
+                remotes[spec.key] = remote
             except EngineError as error:
-                if spec.key in remotes:
-                    remotes.pop(spec.key).close()
-                yield {"type": "missing", "key": spec.key, "label": spec.label, "why": str(error)}
-        candidates = [spec for spec in rows[1:] if spec.key in remotes]
-        if not candidates:
+                yield events.RowMissing(spec.key, str(error))
+        if not remotes:
             return
-        yield {"type": "estimating"}
-        yield {
-            "type": "estimate",
-            "seconds": estimate(dataset.train, cases, numpy),
-            "rows": len(candidates),
-        }
+        yield events.VerificationEstimateStarted()
+        seconds = estimate(dataset.train, cases, numpy)
+        yield events.VerificationEstimated(seconds, len(remotes))
+        failed: set[str] = set()
         for case in cases:
-            yield {
-                "type": "case",
-                "network": case.network,
-                "recipe": case.recipe,
-                "steps": case.steps,
-            }
-            for spec in candidates:
-                yield {"type": "row", "key": spec.key, "label": spec.label}
-                if spec.key not in remotes:
+            yield events.CaseStarted(case.network.name, case.recipe.optimizer.name, case.steps)
+            for key, remote in remotes.items():
+                yield events.RowStarted(key)
+                if key in failed:
                     continue
                 try:
-                    yield from _prove(dataset.train, case, spec, numpy, remotes[spec.key])
+                    yield from _Proof(dataset.train, case, key, numpy, remote).events()
                 except EngineError as error:
-                    yield {
-                        "type": "failed",
-                        "key": spec.key,
-                        "label": spec.label,
-                        "why": str(error),
-                    }
-                    remotes.pop(spec.key).close()
-    finally:
-        for remote in [numpy, *remotes.values()]:
-            remote.close()
+                    yield events.RowFailed(key, str(error))
+                    failed.add(key)
+                    remote.close()
 
 
 def estimate(split: Split, cases: list[Case], numpy: Remote) -> list[float]:
@@ -145,6 +161,7 @@ def estimate(split: Split, cases: list[Case], numpy: Remote) -> list[float]:
     split : Split
         The training data.
     cases : list of Case
+        The networks and recipes.
     numpy : Remote
         A worker in which each network makes a step or two.
 
@@ -153,31 +170,32 @@ def estimate(split: Split, cases: list[Case], numpy: Remote) -> list[float]:
     list of float
         Seconds, an entry for each case.
     """
-    step_of: dict[Network, float] = {}
-    found: list[float] = []
+    step_seconds: dict[Network, float] = {}
+    estimates: list[float] = []
     for case in cases:
         network = case.network
-        if network not in step_of:
-            step_of[network] = _numpy_seconds(split, case, numpy)
-        step = step_of[network]
-        kinds = 1 + len(case.recipe.optimizer.slots)
-        megabytes = 8e-6 * network.parameter_count * kinds
-        one = (NUMPY_STEPS + CANDIDATE_STEPS) * step + 8 * SECONDS_PER_MESSAGE
-        one += 6 * megabytes * SECONDS_PER_MEGABYTE
+        if network not in step_seconds:
+            step_seconds[network] = _numpy_seconds(split, case, numpy)
+        arrays = 1 + len(case.recipe.optimizer.slots)
+        megabytes = 8e-6 * network.parameter_count * arrays
+        steps = NUMPY_STEPS + CANDIDATE_STEPS
         if case.recipe.dtype == "float32":
-            one += (2 + TWINS) * step
-        found.append(SECONDS_TO_BUILD + case.steps * one)
-    return found
+            steps += 2 + PERTURBED_RUNS
+        seconds = steps * step_seconds[network]
+        seconds += MESSAGES_PER_STEP * SECONDS_PER_MESSAGE
+        seconds += COPIES_PER_STEP * megabytes * SECONDS_PER_MEGABYTE
+        estimates.append(SECONDS_TO_BUILD + case.steps * seconds)
+    return estimates
 
 
 def _numpy_seconds(split: Split, case: Case, numpy: Remote) -> float:
-    """Return the seconds of a NumPy step: of the second one where the first does not take long."""
-    schedule = case.schedule(len(split), "float64")
+    """Return the seconds of a NumPy step: of the second one if the network is light."""
+    planner = case.planner(len(split), "float64")
     try:
-        engine = numpy.build("estimate", case.network, schedule.recipe)
-        engine.load(state.initial(case.network, schedule.recipe))
+        engine = numpy.build("estimate", case.network, planner.recipe)
+        engine.load(state.initial(case.network, planner.recipe))
         data = engine.upload(split)
-        step = next(schedule.singles())
+        step = next(planner.singles())
         engine.run(data, step)
         if case.network.multiplications < LIGHT:
             engine.run(data, step)
@@ -187,78 +205,120 @@ def _numpy_seconds(split: Split, case: Case, numpy: Remote) -> float:
     return engine.wall_s
 
 
-def _prove(
-    split: Split, case: Case, spec: EngineSpec, numpy: Remote, remote: Remote
-) -> Iterator[Event]:
-    schedule = case.schedule(len(split), "float64")
-    said = {"key": spec.key, "label": spec.label}
-    start = state.initial(case.network, schedule.recipe)
-    reference, exact = (r.build("float64", case.network, schedule.recipe) for r in (numpy, remote))
-    outcome = lockstep.Outcome()
-    for outcome in lockstep.walk(
-        reference,
-        exact,
-        split,
-        lockstep.proof_plans(schedule, case.steps),
-        start,
-        lockstep.Tolerances.of(case.network, schedule.recipe),
-    ):
-        done = outcome.at + 1
-        # The smaller last batch is one step more where the others did not reach it.
-        yield {"type": "walking", "done": done, "steps": max(done, case.steps)} | said
-    yield {"type": "together"} | said
-    blocked = lockstep.check_blocks_equal_single_steps(exact, split, schedule, start)
-    yield {"type": "walked", "outcome": outcome, "blocks": blocked} | said
-    exact.drop()
-    if case.recipe.dtype == "float32":
-        yield from _float32(
-            split, case, numpy, remote, reference, outcome.equal and blocked.equal, said
-        )
-    reference.drop()
+@dataclass(frozen=True)
+class _Proof:
+    """The proof of one row in one case.
 
+    Attributes
+    ----------
+    split : Split
+        The training data.
+    case : Case
+        The network and the recipe.
+    row : str
+        The key of the row.
+    numpy, candidate : Remote
+        The workers of NumPy and of the row.
+    """
 
-def _float32(
-    split: Split,
-    case: Case,
-    numpy: Remote,
-    remote: Remote,
-    exact: RemoteEngine,
-    proved: bool,
-    said: dict[str, Any],
-) -> Iterator[Event]:
-    schedule = case.schedule(len(split), "float32")
-    start = state.initial(case.network, schedule.recipe)
-    reference = numpy.build("float32", case.network, schedule.recipe)
-    row = remote.build("float32", case.network, schedule.recipe)
-    errors = float32.step_errors(reference, exact, row, split, schedule, start)
-    yield {"type": "rounding", "rounding": float32.judge_float32(errors, proved=proved)} | said
-    # The trajectory, next to three perturbed ones: drawn as evidence, never judged.
-    twins = [numpy.build(f"twin{i}", case.network, schedule.recipe) for i in range(3)]
-    probe, engines = (
-        float32.probe_plan(schedule),
-        {"row": row} | {f"twin{i}": twin for i, twin in enumerate(twins)},
-    )
-    data = {name: engine.upload(split) for name, engine in engines.items()}
-    own = reference.upload(split)
-    for engine, begin in zip(
-        [reference, row, *twins],
-        [start, start, *float32.perturbed_starts(start, case.recipe.seed)],
-        strict=True,
-    ):
-        engine.load(begin)
-    every = max(1, case.steps // LOOKS)
-    for done, plan in enumerate(islice(schedule.singles(), case.steps), 1):
-        reference.run(own, plan)
-        for name, engine in engines.items():
-            engine.run(data[name], plan)
-        if done % every == 0 or done == case.steps:
-            seen = float32.take_snapshot(reference, own, probe)
-            found: dict[str, Any] = {}
-            for name, engine in engines.items():
-                snapshot = float32.take_snapshot(engine, data[name], probe)
-                found[name] = float32.measure_drift(case.network, seen, snapshot).to_json()
-            yield {"type": "drift", "step": done} | said | found
-            for engine in (reference, *engines.values()):
-                engine.wait()
-    for engine in (reference, row, *twins):
+    split: Split
+    case: Case
+    row: str
+    numpy: Remote
+    candidate: Remote
+
+    def events(self) -> Iterator[Event]:
+        """Compare in float64; if the recipe's dtype is float32, judge and follow the run in it."""
+        network = self.case.network
+        planner = self.case.planner(len(self.split), "float64")
+        start = state.initial(network, planner.recipe)
+        reference = self.numpy.build("float64", network, planner.recipe)
+        engine = self.candidate.build("float64", network, planner.recipe)
+        outcome = Outcome()
+        plans = lockstep.proof_plans(planner, self.case.steps)
+        tolerances = lockstep.Tolerances.of(network, planner.recipe)
+        for outcome in lockstep.walk(reference, engine, self.split, plans, start, tolerances):
+            done = outcome.at + 1
+            # The smaller last batch is one step more if the others did not reach it.
+            yield events.ProofStep(self.row, "float64", done, max(done, self.case.steps))
+        yield events.BlockCheckStarted(self.row, planner.block_steps)
+        blocks = lockstep.check_blocks_equal_single_steps(engine, self.split, planner, start)
         engine.drop()
+        compared = _compared(self.row, outcome, blocks)
+        yield compared
+        if self.case.recipe.dtype == "float32":
+            yield from self._float32(reference, proved=compared.equal)
+        reference.drop()
+
+    def _float32(self, exact: RemoteEngine, *, proved: bool) -> Iterator[Event]:
+        network = self.case.network
+        planner = self.case.planner(len(self.split), "float32")
+        start = state.initial(network, planner.recipe)
+        reference = self.numpy.build("float32", network, planner.recipe)
+        engine = self.candidate.build("float32", network, planner.recipe)
+        errors: list[float32.StepErrors] = []
+        for step in float32.step_errors(reference, exact, engine, self.split, planner, start):
+            errors.append(step)
+            yield events.ProofStep(self.row, "float32", len(errors), float32.STEPS)
+        rounding = float32.judge_float32(errors, proved=proved)
+        yield events.RoundingJudged(
+            self.row,
+            rounding.verdict,
+            rounding.error,
+            rounding.reference_error,
+            rounding.factor,
+        )
+        yield from self._trajectory(reference, engine, planner, start)
+        reference.drop()
+        engine.drop()
+
+    def _trajectory(
+        self, reference: RemoteEngine, engine: RemoteEngine, planner: BatchPlanner, start: State
+    ) -> Iterator[Event]:
+        """Follow the row's free run next to perturbed runs of NumPy: shown, and never judged."""
+        network = self.case.network
+        starts = float32.perturbed_starts(start, planner.recipe.seed)
+        perturbed = [
+            self.numpy.build(f"perturbed{number}", network, planner.recipe)
+            for number in range(len(starts))
+        ]
+        runs = [reference, engine, *perturbed]
+        data = self.split.digest
+        for run, begin in zip(runs, [start, start, *starts], strict=True):
+            run.upload(self.split)
+            run.load(begin)
+        probe = float32.probe_plan(planner)
+        every = max(1, self.case.steps // SNAPSHOTS)
+        for step, plan in enumerate(islice(planner.singles(), self.case.steps), 1):
+            for run in runs:
+                run.run(data, plan)
+            if step % every and step != self.case.steps:
+                continue
+            expected, *others = [float32.take_snapshot(run, data, probe) for run in runs]
+            drift, *twins = [float32.measure_drift(network, expected, each) for each in others]
+            yield events.DriftMeasured(
+                self.row,
+                step,
+                drift.weights,
+                drift.sign_flips,
+                [twin.to_json() for twin in twins],
+            )
+            for run in runs:
+                run.wait()
+        for run in perturbed:
+            run.drop()
+
+
+def _compared(row: str, outcome: Outcome, blocks: Outcome) -> events.RowCompared:
+    margin = max(outcome.margin, blocks.margin, key=lambda margin: margin.ratio)
+    return events.RowCompared(
+        row,
+        steps=outcome.steps,
+        worst=outcome.worst,
+        divergence=str(outcome.divergence) if outcome.divergence else None,
+        diverged_at=outcome.at + 1 if outcome.divergence else None,
+        block_worst=blocks.largest,
+        block_divergence=str(blocks.divergence) if blocks.divergence else None,
+        closest_error=margin.error,
+        closest_bound=margin.bound,
+    )
