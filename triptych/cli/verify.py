@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -127,7 +126,7 @@ def verify(
     from ..core.devices import check_device
     from ..core.selection import specs
     from ..parity.specimens import SPECIMENS
-    from ..parity.verify import STEPS, Case, default_steps
+    from ..parity.verify import Case, default_steps
     from ..parity.verify import verify as iter_verify
     from ..spec import zoo
     from ..spec.optimizers import SHORTHANDS
@@ -193,6 +192,7 @@ def verify(
     if not report.compared:
         console.print("nothing was compared: no engine other than NumPy could run", highlight=False)
         sys.exit(2)
+    report.explain_steps(default=steps is None)
     if layers:
         report.by_layer(networks, list(recipes))
     if report.broken:
@@ -208,15 +208,7 @@ def verify(
         for line in report.divergences:
             console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    if steps is None and any(case.steps < STEPS for case in cases):
-        console.print(
-            f"Of networks of more than 1,000,000 multiplications a sample, fewer than {STEPS} steps "
-            "were compared; --steps sets their number.",
-            highlight=False,
-            soft_wrap=True,
-        )
-    for line in report.summary():
-        console.print(line, highlight=False, soft_wrap=True)
+    console.print(report.summary(), highlight=False, soft_wrap=True)
     if report.broken:
         sys.exit(1)
 
@@ -346,6 +338,7 @@ class _Report:
         self.divergences: list[str] = []
         self.differing: set[tuple[str, str]] = set()
         self._steps = 0  # asked for, in the present case
+        self._fewest_steps = sys.maxsize  # of all cases
         self._last_batches = False  # whether a smaller last batch was compared in addition
         self._closest = (0.0, 1.0)  # of all comparisons: an error, and the bound on it
 
@@ -354,12 +347,25 @@ class _Report:
         """The largest figure of all rows."""
         return max(*self.figures.values(), *self.together.values())
 
-    def summary(self) -> Iterator[str]:
-        """Yield the lines after the table, if all rows are equal."""
+    def explain_steps(self, *, default: bool) -> None:
+        """Print what the column of steps means where it is not what was asked for."""
+        from ..parity.verify import STEPS
+
+        lines: list[str] = []
         if self._last_batches:
-            yield "+1: the smaller last batch of an epoch, which the other steps did not reach."
+            lines.append("+1: the smaller last batch of an epoch, if the steps did not reach it.")
+        if default and self._fewest_steps < STEPS:
+            lines.append(
+                f"{STEPS} steps are compared of networks of up to 1,000,000 multiplications a "
+                "sample, fewer of heavier ones; --steps sets another number for all."
+            )
+        for line in lines:
+            self.console.print(line, highlight=False, soft_wrap=True)
+
+    def summary(self) -> str:
+        """Return the last line, if all rows are equal."""
         error, bound = self._closest
-        yield (
+        return (
             f"All {self.compared} rows equal. The difference that is closest to its bound is "
             f"{error:.1e} (bound {bound:.1e})."
         )
@@ -404,6 +410,7 @@ class _Report:
                 self.names = next(self._titles)
                 self.title = " ".join(self.names)
                 self._steps = event.steps
+                self._fewest_steps = min(self._fewest_steps, event.steps)
             case events.RowFailed() | events.RowMissing():
                 self._failed(event)
             case events.RowCompared():
