@@ -34,11 +34,12 @@ def load_matplotlib() -> None:
     """
     if "matplotlib" in sys.modules:
         return
-    from contextlib import chdir, nullcontext
+    from contextlib import ExitStack, chdir, suppress
 
-    # A working directory that was deleted holds no such file, and nothing can return to it.
-    elsewhere = chdir(os.path.dirname(os.path.abspath(__file__)))
-    with elsewhere if os.path.exists(os.curdir) else nullcontext():
+    with ExitStack() as stack:
+        # A working directory that was deleted cannot be returned to, and holds no such file.
+        with suppress(FileNotFoundError):
+            stack.enter_context(chdir(PACKAGE))
         import matplotlib  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 
