@@ -5,40 +5,28 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from support.commands import ROOT, run, run_python, start, wait_for_step, wait_until
 
-import triptych
 from triptych.core import registry, state
 from triptych.core.planner import BatchPlanner
 from triptych.core.selection import specs
 from triptych.process.pool import Workers
 from triptych.training import checkpoint, run_folder
 
-ROOT = Path(triptych.__file__).parents[1]
 ALL = all(entry.installed or entry.optional for entry in registry.entries().values())
 ROWS = {spec.key: spec.label for spec in specs()}  # of a comparison that is asked for none
 NO_WAIT = ("--wait", "0")  # these tests are right on a busy machine, too
 needs_all = pytest.mark.skipif(not ALL, reason="torch and tensorflow are not both installed")
 
 
-def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    patience = NO_WAIT if arguments[0] == "compare" else ()
-    return subprocess.run(
-        [sys.executable, "-m", "triptych", *arguments, *patience],
-        cwd=cwd,
-        env=os.environ
-        | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "no-data"), "COLUMNS": "100"}
-        | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def compare(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run ``triptych compare``, which shall not wait for a calm machine."""
+    return run("compare", *arguments, *NO_WAIT, cwd=cwd, **variables)
 
 
 def hide(folder: Path, *modules: str) -> None:
@@ -54,14 +42,8 @@ def compared(tmp_path_factory) -> tuple[Path, str]:
     if not ALL:
         pytest.skip("torch and tensorflow are not both installed")
     cwd = tmp_path_factory.mktemp("compare")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "compare_all_implementations.py"), "--epochs", "60", *NO_WAIT],
-        cwd=cwd,
-        env=os.environ | {"TRIPTYCH_DATA": str(cwd / "no-data"), "COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    launcher = str(ROOT / "compare_all_implementations.py")
+    done = run_python(launcher, "--epochs", "60", *NO_WAIT, cwd=cwd, COLUMNS="80")
     assert done.returncode == 0, done.stdout + done.stderr
     return next((cwd / "runs").iterdir()), done.stdout
 
@@ -162,9 +144,10 @@ def test_the_states_are_those_of_the_run(compared, digits):
     data = engine.upload(digits.train)
     for plan in BatchPlanner(network, recipe, len(digits.train)).plans():
         engine.run(data, plan)
-    assert all(
-        np.allclose(engine.state()[name], array, rtol=0, atol=1e-6) for name, array in found.items()
-    )
+    reached = engine.state()
+    assert list(found) == list(reached)
+    for name, array in found.items():
+        assert np.array_equal(reached[name], array), name
 
 
 def test_tensorboard_sees_three_overlaid_runs(compared):
@@ -205,7 +188,7 @@ def test_an_engine_that_follows_another_formula_gets_no_ratio(tmp_path):
     assert 'group["lr"] = rate' in source
     path.write_text(source.replace('group["lr"] = rate', 'group["lr"] = 1.001 * rate'))
     options = ["--epochs", "5", "--engines", "torch"]
-    done = run("compare", *options, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    done = compare(*options, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "no ratio without proof of equality" in done.stdout
     assert (
@@ -225,9 +208,7 @@ def test_an_engine_that_follows_another_formula_gets_no_ratio(tmp_path):
 
 def without_frameworks(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     hide(cwd, "torch", "tensorflow", "jax")
-    return run(
-        "compare", "--epochs", "5", *arguments, cwd=cwd, PYTHONPATH=f"{cwd}{os.pathsep}{ROOT}"
-    )
+    return compare("--epochs", "5", *arguments, cwd=cwd, PYTHONPATH=f"{cwd}{os.pathsep}{ROOT}")
 
 
 @pytest.mark.parametrize("engines_asked", [(), ("--engines", "numpy")])
@@ -261,7 +242,7 @@ def test_engines_that_were_asked_for_and_are_missing_are_a_mistake(tmp_path):
 
 
 def test_a_comparison_that_cannot_begin_leaves_no_folder(tmp_path):
-    done = run("compare", "--engines", "torch", "--device", "mps", "--epochs", "2", cwd=tmp_path)
+    done = compare("--engines", "torch", "--device", "mps", "--epochs", "2", cwd=tmp_path)
     assert done.returncode == 2, done.stdout
     assert "no engine except NumPy could run" in done.stderr or "not installed" in done.stderr
     assert not list(tmp_path.glob("runs/*"))
@@ -270,7 +251,7 @@ def test_a_comparison_that_cannot_begin_leaves_no_folder(tmp_path):
 @needs_all
 def test_one_missing_framework_leaves_the_others_compared(tmp_path):
     hide(tmp_path, "tensorflow")
-    done = run("compare", "--epochs", "5", cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    done = compare("--epochs", "5", cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "TensorFlow is not installed: pip install 'triptych[tensorflow]'" in done.stdout.replace(
         "\n", " "
@@ -278,34 +259,11 @@ def test_one_missing_framework_leaves_the_others_compared(tmp_path):
     assert "Proved equal: NumPy, PyTorch" in done.stdout
 
 
-def started(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "triptych", "compare", "--engines", "torch", *NO_WAIT, *arguments],
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def events_of(cwd: Path) -> list[dict]:
-    found = list(cwd.glob("runs/*/events.jsonl"))
-    return run_folder.read_events(found[0].parent) if found else []
-
-
-def wait_for(condition, seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
-
-
 def test_workers_begin_by_themselves_and_end_with_whoever_began_them():
     rows, own = specs([]), psutil.Process()
     before = set(own.children())
     with Workers(rows, 1, "cpu"):  # while the data is read: a mistake in it ends them
-        wait_for(lambda: set(own.children()) - before)
+        wait_until(lambda: set(own.children()) - before)
     assert set(own.children()) == before
     with Workers(rows, 1, "cpu") as workers:
         remote, seconds = workers.take(rows[0])
@@ -317,8 +275,8 @@ def test_workers_begin_by_themselves_and_end_with_whoever_began_them():
 
 @needs_all
 def test_ctrl_c_leaves_things_whole_and_no_process_behind(tmp_path):
-    process = started(tmp_path, "--epochs", "100000")
-    wait_for(lambda: any(e["type"] == "block" for e in events_of(tmp_path)))
+    process = start("compare", "--engines", "torch", *NO_WAIT, "--epochs", "100000", cwd=tmp_path)
+    wait_for_step(tmp_path)
     workers = psutil.Process(process.pid).children(recursive=True)
     assert len(workers) == 3  # a process for each row, and the witness
     process.send_signal(signal.SIGINT)
@@ -336,8 +294,8 @@ def test_ctrl_c_leaves_things_whole_and_no_process_behind(tmp_path):
 
 @needs_all
 def test_a_worker_that_dies_takes_only_its_row_out(tmp_path):
-    process = started(tmp_path, "--epochs", "2000")
-    wait_for(lambda: any(e["type"] == "block" for e in events_of(tmp_path)))
+    process = start("compare", "--engines", "torch", *NO_WAIT, "--epochs", "2000", cwd=tmp_path)
+    wait_for_step(tmp_path)
     torch = next(p for p in psutil.Process(process.pid).children() if "torch" in p.cmdline())
     torch.kill()
     said, errors = process.communicate(timeout=200)
@@ -352,7 +310,7 @@ def test_a_worker_that_dies_takes_only_its_row_out(tmp_path):
 
 @needs_all
 def test_a_training_that_diverges_is_reported_and_not_judged(tmp_path):
-    done = run("compare", "--engines", "torch", "--epochs", "5", "--rate", "1e30", cwd=tmp_path)
+    done = compare("--engines", "torch", "--epochs", "5", "--rate", "1e30", cwd=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "nothing to judge by" in done.stdout
@@ -363,7 +321,7 @@ def test_a_training_that_diverges_is_reported_and_not_judged(tmp_path):
 
 @needs_all
 def test_over_seeds_there_is_a_spread(tmp_path):
-    done = run("compare", "--engines", "torch", "--epochs", "3", "--seeds", "2", cwd=tmp_path)
+    done = compare("--engines", "torch", "--epochs", "3", "--seeds", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 seeds" in done.stdout
     assert "NumPy = 1: median over seeds of each seed's own ratio" in done.stdout
@@ -378,9 +336,8 @@ def test_over_seeds_there_is_a_spread(tmp_path):
 @needs_all
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++")
 def test_all_backends_are_rows_of_their_own(tmp_path):
-    done = run(
+    done = compare(
         *(
-            "compare",
             "--hidden",
             "16,8",
             "--dropout",
@@ -415,8 +372,7 @@ def test_all_backends_are_rows_of_their_own(tmp_path):
 
 @needs_all
 def test_a_row_whose_compiler_is_missing_says_so(tmp_path):
-    done = run(
-        "compare",
+    done = compare(
         "--engines",
         "torch,torch/compiled",
         "--epochs",
@@ -432,9 +388,8 @@ def test_a_row_whose_compiler_is_missing_says_so(tmp_path):
 
 @needs_all
 def test_free_randomness_runs_and_says_what_it_proved(tmp_path):
-    done = run(
+    done = compare(
         *(
-            "compare",
             "--engines",
             "torch",
             "--hidden",

@@ -2,10 +2,7 @@
 
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -14,8 +11,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 from sklearn.datasets import load_iris
+from support.commands import ROOT, run
 
-import triptych
 from triptych.cli import loading, options
 from triptych.core import registry
 from triptych.data import loading as data
@@ -26,7 +23,6 @@ from triptych.spec.recipe import Recipe
 from triptych.training.saved import SavedRun
 from triptych.training.session import Session, Settings
 
-ROOT = Path(triptych.__file__).parents[1]
 CIFAR = ROOT.parent / "shared" / "data" / "cifar10-jpeg"
 CLASSES = ("apple", "pear", "plum")
 needs_torch = pytest.mark.skipif(
@@ -34,26 +30,10 @@ needs_torch = pytest.mark.skipif(
 )
 
 
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "TRIPTYCH_DATA": str(cwd / "cache"),
-        "COLUMNS": "160",
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "triptych", *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-
-
 @pytest.fixture
 def fruit(tmp_path, monkeypatch) -> Path:
     """A working directory with the folder fruit: train and test, three classes of 12 and 4 colour images of 8×8."""
-    monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path / "cache"))
+    monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path / "no-data"))
     rng = np.random.default_rng(0)
     for split, count in (("train", 12), ("test", 4)):
         for channel, name in enumerate(CLASSES):
@@ -312,8 +292,8 @@ def test_the_list_tells_what_there_is(fruit):
     assert re.search(r"cifar10 +6 of 6 files missing .*triptych data fetch cifar10", before)
     assert "decoded" not in before
     data.load(str(fruit / "fruit"))
-    (fruit / "cache" / "cifar10").mkdir()
-    (fruit / "cache" / "cifar10" / "test_batch.bin").write_bytes(bytes(3073))
+    (fruit / "no-data" / "cifar10").mkdir()
+    (fruit / "no-data" / "cifar10" / "test_batch.bin").write_bytes(bytes(3073))
     after = run("data", "list", cwd=fruit).stdout
     assert re.search(r"cifar10 +5 of 6 files missing", after)
     assert re.search(r"\(decoded images\) .*may be deleted", after)

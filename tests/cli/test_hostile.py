@@ -2,31 +2,20 @@
 
 import gzip
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.commands import ROOT, run, run_python, start
 
-import triptych
-
-ROOT = Path(triptych.__file__).parents[1]
 TRAINED = ("--data", "digits", "--hidden", "8", "--batch-size", "256", "--epochs", "1")
-
-
-def run(cwd: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    own = {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "no-data"), "COLUMNS": "120"} | more
-    command = [sys.executable, "-m", "triptych", *arguments]
-    return subprocess.run(
-        command, cwd=cwd, env=os.environ | own, capture_output=True, text=True, timeout=300
-    )
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory) -> Path:
     """A folder in which NumPy was trained and timed alone."""
     folder = tmp_path_factory.mktemp("compared")
-    done = run(folder, "compare", "--engines", "numpy", *TRAINED, "--wait", "0")
+    done = run("compare", "--engines", "numpy", *TRAINED, "--wait", "0", cwd=folder)
     assert done.returncode == 0, done.stderr
     return next((folder / "runs").iterdir())
 
@@ -35,7 +24,7 @@ def test_the_settings_of_matplotlib_are_not_those_of_the_working_directory(compa
     """This one makes every figure fail, or start LaTeX where that is installed."""
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nbackend: module://trap\n")
     (tmp_path / "trap.py").write_text("raise SystemExit('the trap was imported')\n")
-    done = run(tmp_path, "report", str(compared))
+    done = run("report", str(compared), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
 
@@ -44,12 +33,10 @@ def test_the_settings_of_matplotlib_are_not_those_of_the_working_directory(compa
 def test_show_into_a_closed_pipe_blames_no_file(compared):
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "triptych", "show", str(compared)]
-    done = subprocess.run(
-        command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120
-    )
+    process = start("show", str(compared), cwd=ROOT, stdout=writing)
     os.close(writing)
-    assert (done.returncode, done.stderr) == (141, "")
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (141, "")
 
 
 def test_control_characters_of_results_are_escaped(compared, tmp_path):
@@ -60,7 +47,7 @@ def test_control_characters_of_results_are_escaped(compared, tmp_path):
     )
     assert forged != text
     (tmp_path / "results.json").write_text(forged)
-    done = run(tmp_path, "show", str(tmp_path))
+    done = run("show", str(tmp_path), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout
     assert "\\x1b[2JNumPy\\x07" in done.stdout
@@ -84,7 +71,7 @@ def test_damaged_pictures_are_refused(compared, tmp_path, damage: str):
         content = bytearray((compared / path.name).read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)
-    done = run(tmp_path, "report", "run")
+    done = run("report", "run", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("triptych: run/misclassified.safetensors: ")
     assert done.stderr.count("\n") == 1
@@ -93,7 +80,7 @@ def test_damaged_pictures_are_refused(compared, tmp_path, damage: str):
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
 @pytest.mark.parametrize("name", ["last", "best"])
 def test_a_training_does_not_follow_links_out_of_its_folder(tmp_path, name: str):
-    done = run(tmp_path, "train", "numpy", *TRAINED)
+    done = run("train", "numpy", *TRAINED, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "runs").iterdir()
     elsewhere = tmp_path / "elsewhere"
@@ -102,7 +89,7 @@ def test_a_training_does_not_follow_links_out_of_its_folder(tmp_path, name: str)
     other = elsewhere / ".state.safetensors.abcdefgh"
     other.write_bytes(b"")
     before = (elsewhere / "state.safetensors").read_bytes()
-    done = run(tmp_path, "train", "numpy", "--resume", str(folder), "--epochs", "2")
+    done = run("train", "numpy", "--resume", str(folder), "--epochs", "2", cwd=tmp_path)
     assert done.returncode == 2
     assert f"{name}: a link, where a folder is needed" in done.stderr
     assert other.exists()
@@ -122,14 +109,7 @@ def test_a_quote_that_is_never_closed_costs_little(tmp_path):
         "except data.DataError as error:\n    print(error)\n"
         "print(machine.peak_memory() or 0)\n"
     ).replace("data.DataError", "Exception")
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run_python("-c", code, cwd=tmp_path)
     said, peak_bytes = done.stdout.splitlines()
     assert said.startswith("q.csv.gz: line 2")
     assert int(peak_bytes) < 400 * 2**20
@@ -138,6 +118,6 @@ def test_a_quote_that_is_never_closed_costs_little(tmp_path):
 @pytest.mark.parametrize("option", ["--network", "--recipe"])
 def test_what_is_wrong_in_a_file_names_the_file(tmp_path, option: str):
     (tmp_path / "mine.json").write_text('{"name": "x", "colour": 1}')
-    done = run(tmp_path, "train", "numpy", option, "mine.json")
+    done = run("train", "numpy", option, "mine.json", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("triptych: mine.json: ")

@@ -1,27 +1,24 @@
 """Kills at random moments: no process is left behind, and no traceback is printed."""
 
-import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
+from support.commands import start, wait_for_step
 
-import triptych
 from triptych.core import registry
-from triptych.training import run_folder
 
 pytestmark = [
+    pytest.mark.process,
     pytest.mark.slow,
     pytest.mark.skipif(not registry.entry("torch").installed, reason="PyTorch is not installed"),
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals"),
 ]
 
-ROOT = Path(triptych.__file__).parents[1]
 COMPARE = (
     "compare",
     "--data",
@@ -35,32 +32,11 @@ COMPARE = (
 )
 
 
-def started(cwd: Path, epochs: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "triptych", *COMPARE, "--epochs", str(epochs)],
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     try:
         return psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
-
-
-def wait_for_block(cwd: Path) -> None:
-    end = time.monotonic() + 200
-    while time.monotonic() < end:
-        for log in cwd.glob("runs/*/events.jsonl"):
-            if any(event["type"] == "block" for event in run_folder.read_events(log.parent)):
-                return
-        time.sleep(0.1)
-    raise AssertionError("no block was timed in time")
 
 
 def assert_none_left(processes: list[psutil.Process]) -> None:
@@ -73,7 +49,7 @@ def test_ctrl_c_at_any_moment(tmp_path, scale: int):
     for number in range(20 * scale):
         cwd = tmp_path / str(number)
         cwd.mkdir()
-        process = started(cwd, epochs=100_000)
+        process = start(*COMPARE, "--epochs", "100000", cwd=cwd)
         end = time.monotonic() + 0.3 + drawn.random() * 12  # from the import of typer to the rounds
         seen: set[psutil.Process] = set()
         while time.monotonic() < end and process.poll() is None:
@@ -88,8 +64,8 @@ def test_ctrl_c_at_any_moment(tmp_path, scale: int):
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP"])
 def test_the_coordinator_is_killed(tmp_path, name: str):
-    process = started(tmp_path, epochs=100_000)
-    wait_for_block(tmp_path)
+    process = start(*COMPARE, "--epochs", "100000", cwd=tmp_path)
+    wait_for_step(tmp_path)
     workers = family(process)
     assert len(workers) == 3  # a process for each row, and the witness
     process.send_signal(getattr(signal, name))
@@ -100,8 +76,8 @@ def test_the_coordinator_is_killed(tmp_path, name: str):
 @pytest.mark.parametrize(("which", "status"), [("torch", 1), ("numpy", 2)])
 def test_a_worker_is_killed(tmp_path, which: str, status: int):
     """NumPy's workers are the reference and the witness: without either there is nothing to compare with."""
-    process = started(tmp_path, epochs=3_000)
-    wait_for_block(tmp_path)
+    process = start(*COMPARE, "--epochs", "3000", cwd=tmp_path)
+    wait_for_step(tmp_path)
     workers = family(process)
     next(worker for worker in workers if which in worker.cmdline()).kill()
     said, errors = process.communicate(timeout=300)
@@ -112,8 +88,8 @@ def test_a_worker_is_killed(tmp_path, which: str, status: int):
 
 
 def test_a_frozen_worker_and_ctrl_c(tmp_path):
-    process = started(tmp_path, epochs=100_000)
-    wait_for_block(tmp_path)
+    process = start(*COMPARE, "--epochs", "100000", cwd=tmp_path)
+    wait_for_step(tmp_path)
     workers = family(process)
     frozen = next(worker for worker in workers if "torch" in worker.cmdline())
     frozen.suspend()

@@ -1,35 +1,13 @@
 """A user's mistake gets one line, exit status 2 and no traceback; help teaches."""
 
 import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from support.commands import ROOT, run, run_python
 
 import triptych
 from triptych.spec import zoo
-
-ROOT = Path(triptych.__file__).parents[1]
-
-
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "TRIPTYCH_DATA": str(cwd / "none"),
-        "COLUMNS": "120",
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "triptych", *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
 
 MISTAKES = {
     "no such data": (["compare", "--data", "nope.csv"], "nope.csv: no such file"),
@@ -180,8 +158,7 @@ def test_a_bare_command_shows_its_help(tmp_path, command: list[str]):
 
 
 def test_the_launcher_shows_its_own_name(tmp_path):
-    command = [sys.executable, str(ROOT / "compare_all_implementations.py"), "--help"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = run_python(str(ROOT / "compare_all_implementations.py"), "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "Usage: compare_all_implementations.py [OPTIONS]" in done.stdout
 

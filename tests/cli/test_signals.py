@@ -10,12 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.commands import run, run_python, start, wait_for_step
 
-import triptych
 from triptych.process import client as remotes
 from triptych.process.client import Remote, WorkerDied
 
-ROOT = Path(triptych.__file__).parents[1]
 FEW = ("--data", "digits", "--hidden", "4", "--batch-size", "256")
 LONG = ("train", "numpy", *FEW, "--epochs", "10000000")
 # Sends Ctrl-C to itself when so many modules have been looked for since the command began.
@@ -34,48 +33,8 @@ main()
 """
 
 
-def environment(cwd: Path, **more: str) -> dict[str, str]:
-    return (
-        os.environ
-        | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "cache"), "COLUMNS": "200"}
-        | more
-    )
-
-
 # Another test of this process may have imported JAX, which warns of every fork; here the child runs another program at once.
 FORKS = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
-
-
-def started(cwd: Path, *arguments: str, **options) -> subprocess.Popen[bytes]:
-    pipes = {
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.PIPE,
-        "env": environment(cwd),
-    } | options
-    return subprocess.Popen([sys.executable, "-m", "triptych", *arguments], cwd=cwd, **pipes)
-
-
-def run(cwd: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "triptych", *arguments]
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment(cwd, **more),
-        capture_output=True,
-        timeout=300,
-        encoding=more.get("PYTHONIOENCODING", "utf-8"),
-    )
-
-
-def wait_for_steps(cwd: Path) -> Path:
-    """Wait until a training has made steps; return its run folder."""
-    end = time.monotonic() + 90
-    while time.monotonic() < end:
-        for log in cwd.glob("runs/*/events.jsonl"):
-            if b'"block"' in log.read_bytes():
-                return log.parent
-        time.sleep(0.05)
-    raise AssertionError("no step was made in time")
 
 
 def steps_made(folder: Path) -> int:
@@ -94,15 +53,7 @@ def last_step(folder: Path) -> int:
     "at", [1, 60, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 150, 300))]
 )
 def test_ctrl_c_while_modules_are_imported_is_no_traceback(tmp_path, at: int):
-    command = [sys.executable, "-c", EARLY, str(at), *LONG]
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run_python("-c", EARLY, str(at), *LONG, cwd=tmp_path)
     assert done.returncode == 130, done.stderr
     assert "stopped" in done.stderr
     assert "Traceback" not in done.stderr
@@ -118,12 +69,12 @@ def test_ctrl_c_while_modules_are_imported_is_no_traceback(tmp_path, at: int):
     ],
 )
 def test_a_signal_saves_what_was_done(tmp_path, name: str):
-    process = started(tmp_path, *LONG)
-    folder = wait_for_steps(tmp_path)
+    process = start(*LONG, cwd=tmp_path)
+    folder = wait_for_step(tmp_path)
     process.send_signal(getattr(signal, name))
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert b"Traceback" not in errors
+    assert "Traceback" not in errors
     assert steps_made(folder) == last_step(folder) > 0
 
 
@@ -135,8 +86,9 @@ def test_a_terminal_that_is_closed(tmp_path, ignored: bool):
     """The training is saved; where SIGHUP is ignored it goes on unseen, and ends when it is told to."""
     ours, theirs = os.openpty()
     handler = signal.SIG_IGN if ignored else signal.SIG_DFL
-    process = started(
-        *(tmp_path, *LONG),
+    process = start(
+        *LONG,
+        cwd=tmp_path,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -144,7 +96,7 @@ def test_a_terminal_that_is_closed(tmp_path, ignored: bool):
         preexec_fn=lambda: (signal.signal(signal.SIGHUP, handler), _take_terminal()),
     )
     os.close(theirs)
-    folder = wait_for_steps(tmp_path)
+    folder = wait_for_step(tmp_path)
     os.close(ours)  # the system sends SIGHUP to the session whose terminal it was
     if ignored:
         before = last_step(folder)
@@ -167,13 +119,13 @@ def _take_terminal() -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_many_times_changes_nothing(tmp_path):
-    process = started(tmp_path, *LONG)
-    folder = wait_for_steps(tmp_path)
+    process = start(*LONG, cwd=tmp_path)
+    folder = wait_for_step(tmp_path)
     while process.poll() is None:
         process.send_signal(signal.SIGINT)
         time.sleep(0.002)
     _, errors = process.communicate(timeout=60)
-    assert b"Traceback" not in errors
+    assert "Traceback" not in errors
     assert process.returncode in (
         130,
         -signal.SIGINT,
@@ -187,11 +139,11 @@ def test_ctrl_c_many_times_changes_nothing(tmp_path):
 def test_a_reader_that_ends_is_not_a_divergence(tmp_path, command: tuple[str, ...]):
     read, write = os.pipe()
     os.close(read)
-    process = started(tmp_path, *command, stdout=write)
+    process = start(*command, stdout=write, cwd=tmp_path)
     os.close(write)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 141
-    assert errors == b""
+    assert errors == ""
 
 
 @pytest.mark.parametrize(
@@ -202,7 +154,7 @@ def test_a_reader_that_ends_is_not_a_divergence(tmp_path, command: tuple[str, ..
     ],
 )
 def test_any_encoding_of_the_terminal(tmp_path, encoding: str):
-    done = run(tmp_path, "train", "numpy", *FEW, "--epochs", "1", PYTHONIOENCODING=encoding)
+    done = run("train", "numpy", *FEW, "--epochs", "1", PYTHONIOENCODING=encoding, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Test accuracy" in done.stdout
     assert "Traceback" not in done.stderr
@@ -211,15 +163,15 @@ def test_any_encoding_of_the_terminal(tmp_path, encoding: str):
 def test_a_path_is_printed_as_it_is(tmp_path):
     """No markup and no emoji of rich; and what is to be typed again is quoted for a shell."""
     name = "q[/b] [bold]:smile:"
-    done = run(tmp_path, "train", "numpy", *FEW, "--epochs", "1", "--runs", name)
+    done = run("train", "numpy", *FEW, "--epochs", "1", "--runs", name, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"Run folder: {name}{os.sep}" in done.stdout
     (tmp_path / "my [b] $HOME").mkdir()
-    process = started(tmp_path, *LONG, "--runs", "my [b] $HOME/runs")
-    wait_for_steps(tmp_path / "my [b] $HOME")
+    process = start(*LONG, "--runs", "my [b] $HOME/runs", cwd=tmp_path)
+    wait_for_step(tmp_path / "my [b] $HOME")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert b"--resume 'my [b] $HOME/runs/" in errors
+    assert "--resume 'my [b] $HOME/runs/" in errors
 
 
 @FORKS
@@ -230,14 +182,13 @@ def test_a_full_disk_names_the_file_and_how_to_go_on(tmp_path):
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
-    process = started(tmp_path, *LONG, preexec_fn=limit)
+    process = start(*LONG, preexec_fn=limit, cwd=tmp_path)
     _, errors = process.communicate(timeout=120)
-    said = errors.decode()
-    assert process.returncode == 2, said
-    assert os.strerror(errno.EFBIG) in said
-    assert f"triptych train numpy --resume runs{os.sep}" in said
-    assert "Traceback" not in said
-    assert said.count("\n") == 1
+    assert process.returncode == 2, errors
+    assert os.strerror(errno.EFBIG) in errors
+    assert f"triptych train numpy --resume runs{os.sep}" in errors
+    assert "Traceback" not in errors
+    assert errors.count("\n") == 1
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system cannot freeze a process")

@@ -2,25 +2,21 @@
 
 import csv
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.commands import run, start, wait_for_step
 
-import triptych
 from triptych.core import files, metrics, registry, state
 from triptych.data.dataset import Dataset
 from triptych.data.loading import stratified
 from triptych.spec import zoo
 from triptych.training import checkpoint, run_folder
 
-ROOT = Path(triptych.__file__).parents[1]
 installed = {name: entry.installed for name, entry in registry.entries().items()}
 needs_torch = pytest.mark.skipif(not installed["torch"], reason="torch is not installed")
 
@@ -41,57 +37,11 @@ OPTIONS = (
     *("--epochs", "3", "--validation", "0.1", "--schedule", "cosine", "--warmup", "0.5"),
 )
 PER_EPOCH = 91  # ceil(1455 / 16)
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "triptych", *arguments]
-
-
-def environment(cwd: Path) -> dict[str, str]:
-    return os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "TRIPTYCH_DATA": str(cwd / "no-data"),
-        "COLUMNS": "160",
-    }
-
-
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments),
-        cwd=cwd,
-        env=environment(cwd),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-def started(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command("train", *arguments),
-        cwd=cwd,
-        env=environment(cwd),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+STEPS_PER_EPOCH_OF_ALL = 102  # ceil(1617 / 16), without validation
 
 
 def folder_of(cwd: Path) -> Path:
     return next((cwd / "runs").iterdir())
-
-
-def wait_for_step(cwd: Path, step: int, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while True:
-        found = list(cwd.glob("runs/*/events.jsonl"))
-        if found and any(
-            e["type"] == "block" and e["step"] >= step
-            for e in run_folder.read_events(found[0].parent)
-        ):
-            return
-        assert time.monotonic() < end, "it did not come so far in time"
-        time.sleep(0.01)
 
 
 def stopped_midway(cwd: Path, engine: str, step: int, *signals: signal.Signals) -> tuple[Path, str]:
@@ -99,7 +49,7 @@ def stopped_midway(cwd: Path, engine: str, step: int, *signals: signal.Signals) 
     for attempt in range(4):
         own = cwd / str(attempt)
         own.mkdir()
-        process = started(own, engine, *OPTIONS)
+        process = start("train", engine, *OPTIONS, cwd=own)
         wait_for_step(own, step)
         for number in signals:
             process.send_signal(number)
@@ -237,7 +187,7 @@ def test_sigterm_in_pytorch_and_resume_in_numpy_and_in_pytorch(straight, tmp_pat
 
 
 def test_a_kill_loses_no_more_than_since_the_last_checkpoint(straight, tmp_path):
-    process = started(tmp_path, "numpy", *OPTIONS)
+    process = start("train", "numpy", *OPTIONS, cwd=tmp_path)
     wait_for_step(tmp_path, PER_EPOCH + 5)
     process.kill()
     process.communicate(timeout=60)
@@ -261,10 +211,9 @@ def test_events_end_at_the_first_line_that_is_none(tmp_path, line: str):
 @pytest.fixture
 def stopped(tmp_path) -> Path:
     """A small run that was stopped before its end."""
-    process = started(
-        tmp_path, "numpy", "--hidden", "1024,512", "--batch-size", "16", "--epochs", "50"
-    )
-    wait_for_step(tmp_path, 1)
+    options = ("--hidden", "1024,512", "--batch-size", "16", "--epochs", "50")
+    process = start("train", "numpy", *options, cwd=tmp_path)
+    wait_for_step(tmp_path, STEPS_PER_EPOCH_OF_ALL + 1)  # the first epoch is the best so far
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
@@ -290,12 +239,11 @@ def test_what_a_resumed_run_refuses(stopped: Path, tmp_path, digits: Dataset):
         assert says in re.sub(r"[│╭╮╰╯─\s]+", " ", done.stdout + done.stderr)
         assert "Traceback" not in done.stderr
     best = stopped / "best" / "state.safetensors"
-    if best.exists():
-        best.rename(stopped / "elsewhere")
-        done = run("train", "numpy", "--resume", str(stopped), cwd=tmp_path)
-        assert done.returncode == 2
-        assert "missing" in done.stderr
-        (stopped / "elsewhere").rename(best)
+    best.rename(stopped / "elsewhere")
+    done = run("train", "numpy", "--resume", str(stopped), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "missing" in done.stderr
+    (stopped / "elsewhere").rename(best)
     blob = bytearray((stopped / "last" / "state.safetensors").read_bytes())
     at = blob.index(b"base_rate")
     digit = re.compile(rb"\d").search(blob, at)
@@ -412,17 +360,10 @@ def test_a_recipe_file_serves_every_command_and_options_override_it(tmp_path):
     assert trained.returncode == 0, trained.stderr
     results = run_folder.read_results(folder_of(tmp_path), "train")["recipe"]
     assert (results["batch_size"], results["seed"], results["validation"]) == (128, 4, 0.2)
-    compared = subprocess.Popen(
-        command("compare", "--recipe", "mine.json"),
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        stdout=-1,
-        text=True,
-    )
+    compared = start("compare", "--recipe", "mine.json", cwd=tmp_path, stderr=None)
     assert compared.stdout
-    said = [compared.stdout.readline() for _ in range(3)][
-        2
-    ]  # it is said before anything is compared
+    # The third line is printed before anything is compared.
+    said = [compared.stdout.readline() for _ in range(3)][2]
     compared.send_signal(signal.SIGINT)
     compared.communicate(timeout=60)
     assert said.startswith(

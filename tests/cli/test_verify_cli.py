@@ -1,16 +1,13 @@
 """The proof as a user runs it: the documented commands, and what is shown meanwhile."""
 
 import io
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support.commands import run
 
-import triptych
 from triptych.cli import verify
 from triptych.core import events, registry
 from triptych.core.events import Event
@@ -19,21 +16,8 @@ from triptych.parity.specimens import SPECIMENS
 from triptych.parity.verify import default_steps
 from triptych.spec import zoo
 
-ROOT = Path(triptych.__file__).parents[1]
 ALL = all(entry.installed or entry.optional for entry in registry.entries().values())
 needs_all = pytest.mark.skipif(not ALL, reason="torch and tensorflow are not both installed")
-
-
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    own = {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(cwd / "no-data"), "COLUMNS": "80"}
-    return subprocess.run(
-        [sys.executable, "-m", "triptych", *arguments],
-        cwd=cwd,
-        env=os.environ | own,
-        capture_output=True,
-        text=True,
-        timeout=3600,
-    )
 
 
 @needs_all
@@ -42,7 +26,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_the_documented_commands_prove_every_engine_equal(
     options: tuple[str, ...], rows: int, tmp_path: Path
 ):
-    done = run("verify", *options, cwd=tmp_path)
+    done = run("verify", *options, cwd=tmp_path, timeout=3600, COLUMNS="80")
     assert done.returncode == 0, done.stdout + done.stderr
     here = sum(entry.installed for entry in registry.entries().values()) - 1
     assert f"All {rows * here} rows equal" in done.stdout.splitlines()[-1]
@@ -51,7 +35,9 @@ def test_the_documented_commands_prove_every_engine_equal(
 
 @pytest.mark.skipif(not registry.entry("torch").installed, reason="torch is not installed")
 def test_layers_with_one_optimizer(tmp_path: Path):
-    done = run("verify", "--layers", "--steps", "2", "--engines", "numpy,torch", cwd=tmp_path)
+    done = run(
+        "verify", "--layers", "--steps", "2", "--engines", "numpy,torch", cwd=tmp_path, COLUMNS="80"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert "All 3 rows equal" in lines[-1]
