@@ -9,6 +9,7 @@ from support.engines import rows
 
 from triptych.core import registry, state
 from triptych.core.engine import Engine
+from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
 from triptych.parity import lockstep
@@ -29,19 +30,41 @@ NETWORKS = {build.__name__: build(zoo.GREY, 10) for build in SPECIMENS}
 
 
 class Recorded:
-    """NumPy's side of a walk is the same beside every engine: computed once, told again from the second time on."""
+    """NumPy's side of a walk, computed for the first engine and replayed for the others.
+
+    Results are kept by method, number of steps made before the call, and the plan it is given. A
+    call that was not recorded is computed, which is possible only where the recording ends.
+    """
 
     def __init__(self, engine: Engine) -> None:
-        self.engine, self.said, self.at = engine, [], 0
+        self.engine = engine
+        self.results: dict[tuple[Any, ...], Any] = {}
+        self.steps_replayed = 0
+        self.steps_computed = 0
+
+    def restart(self) -> None:
+        """Replay from the beginning."""
+        self.steps_replayed = 0
 
     def __getattr__(self, method: str) -> Any:
         def call(*arguments: Any, **named: Any) -> Any:
-            if self.at == len(self.said):
-                self.said.append(getattr(self.engine, method)(*arguments, **named))
-            self.at += 1
-            return self.said[self.at - 1]
+            plans = [_content(plan) for plan in arguments if isinstance(plan, Plan)]
+            key = (method, self.steps_replayed, *plans, *named.items())
+            if key not in self.results:
+                assert self.steps_replayed == self.steps_computed, f"{method} was not recorded"
+                self.results[key] = getattr(self.engine, method)(*arguments, **named)
+                self.steps_computed += method == "run"
+            self.steps_replayed += method == "run"
+            return self.results[key]
 
         return call
+
+
+def _content(plan: Plan) -> bytes:
+    """Return the numbers of a plan, by which two plans are told apart."""
+    assert plan.indices is not None
+    masks = b"".join(mask.tobytes() for mask in plan.dropout_masks.values())
+    return plan.indices.tobytes() + plan.rates.tobytes() + masks
 
 
 @lru_cache(maxsize=1)
@@ -95,7 +118,7 @@ def test_every_layer_with_every_optimizer(
         recorded(specimen, recipe),
         registry.create(name, specimen, recipe, backend=backend),
     )
-    reference.at = 0
+    reference.restart()
     start = state.initial(specimen, recipe)
     *_, outcome = lockstep.walk(
         reference, candidate, few, lockstep.proof_plans(schedule, steps), start, rule
