@@ -11,8 +11,10 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from support import memory
 
 from triptych.core import registry
 from triptych.core.split import Split
@@ -28,6 +30,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=1,
         help="how many times as many random cases the slow tests try",
     )
+
+
+TESTS = Path(__file__).parent
+# Markers of whole folders; the other tests that start processes are marked where they are.
+FOLDER_MARKERS = {"browser": ("browser", "process"), "process": ("process",)}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of some folders."""
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        for marker in FOLDER_MARKERS.get(folder, ()):
+            item.add_marker(marker)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Report at the end how much memory each test process has used."""
+    config.pluginmanager.register(memory.PeakMemory(config), "peak-memory")
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Free what a file of tests has left in memory, after its last test."""
+    if nextitem is not None and nextitem.path != item.path:
+        memory.release(item.getparent(pytest.Module))
 
 
 @pytest.fixture(scope="session")
