@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
+PYTEST := -n 2 --durations 15
 
 # What this Python prints: its version, as in 3.12; yes, or nothing; and why it does not start.
 VERSION = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -23,7 +24,7 @@ SIZE := about 7 GB, or 3 GB with the CPU build of PyTorch (README.md, "Install")
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help compare verify bench test test-slow certify lint types setup clean
+.PHONY: help compare verify bench test test-slow coverage certify lint types setup clean
 
 help: ## show what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,11 +41,14 @@ verify: $(VENV)/.runtime ## prove every engine equal, step by step
 bench: $(VENV)/.runtime ## time the engines against what people use instead, and against the floor
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-test: $(VENV)/.dev ## run the tests, two files at a time; about 20 minutes on two cores
-	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+test: $(VENV)/.dev ## run the tests that are not slow, two files at a time
+	@$(BIN)/python -m pytest -m "not slow" --dist loadfile $(PYTEST) $(ARGS)
 
 test-slow: $(VENV)/.dev ## run the tests that take minutes each
-	@$(BIN)/python -m pytest -m slow -n 2 --dist load $(ARGS)
+	@$(BIN)/python -m pytest -m slow --dist load $(PYTEST) $(ARGS)
+
+coverage: $(VENV)/.dev ## run the tests that start no process, and report which lines of the package they miss
+	@$(BIN)/python -m pytest -m "not slow and not process" --dist loadfile $(PYTEST) --cov --cov-report=term $(ARGS)
 
 certify: $(VENV)/.dev ## run what takes hours: full seeds, many kills, whole benchmarks; goes on where it was stopped
 	@$(BIN)/python tools/certify.py $(ARGS)

@@ -33,13 +33,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 TESTS = Path(__file__).parent
+SECONDS_FOR_A_SLOW_TEST = 3600
 # Markers of whole folders; the other tests that start processes are marked where they are.
 FOLDER_MARKERS = {"browser": ("browser", "process"), "process": ("process",)}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of some folders."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests of some folders, and give slow tests more time."""
+    slow_timeout = pytest.mark.timeout(SECONDS_FOR_A_SLOW_TEST * config.getoption("--scale"))
     for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(slow_timeout)
         folder = item.path.relative_to(TESTS).parts[0]
         for marker in FOLDER_MARKERS.get(folder, ()):
             item.add_marker(marker)

@@ -18,6 +18,8 @@ from triptych.core.selection import specs
 from triptych.process.pool import Workers
 from triptych.training import checkpoint, run_folder
 
+pytestmark = pytest.mark.process
+
 ALL = all(entry.installed or entry.optional for entry in registry.entries().values())
 ROWS = {spec.key: spec.label for spec in specs()}  # of a comparison that is asked for none
 NO_WAIT = ("--wait", "0")  # these tests are right on a busy machine, too

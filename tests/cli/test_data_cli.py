@@ -23,6 +23,8 @@ from triptych.spec.recipe import Recipe
 from triptych.training.saved import SavedRun
 from triptych.training.session import Session, Settings
 
+pytestmark = pytest.mark.process
+
 CIFAR = ROOT.parent / "shared" / "data" / "cifar10-jpeg"
 CLASSES = ("apple", "pear", "plum")
 needs_torch = pytest.mark.skipif(

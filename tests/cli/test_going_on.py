@@ -26,6 +26,8 @@ from triptych.training import checkpoint, loggers, run_folder
 from triptych.training.saved import SavedRun
 from triptych.training.session import Session, Settings
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory) -> Iterator[Driver]:

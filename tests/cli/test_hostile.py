@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from support.commands import ROOT, run, run_python, start
 
+pytestmark = pytest.mark.process
+
 TRAINED = ("--data", "digits", "--hidden", "8", "--batch-size", "256", "--epochs", "1")
 
 

@@ -9,6 +9,8 @@ from support.commands import ROOT, run, run_python
 import triptych
 from triptych.spec import zoo
 
+pytestmark = pytest.mark.process
+
 MISTAKES = {
     "no such data": (["compare", "--data", "nope.csv"], "nope.csv: no such file"),
     "a misspelt data set": (["compare", "--data", "digit"], "did you mean 'digits'"),

@@ -15,6 +15,8 @@ from support.commands import run, run_python, start, wait_for_step
 from triptych.process import client as remotes
 from triptych.process.client import Remote, WorkerDied
 
+pytestmark = pytest.mark.process
+
 FEW = ("--data", "digits", "--hidden", "4", "--batch-size", "256")
 LONG = ("train", "numpy", *FEW, "--epochs", "10000000")
 # Sends Ctrl-C to itself when so many modules have been looked for since the command began.

@@ -17,6 +17,8 @@ from triptych.data.loading import stratified
 from triptych.spec import zoo
 from triptych.training import checkpoint, run_folder
 
+pytestmark = pytest.mark.process
+
 installed = {name: entry.installed for name, entry in registry.entries().items()}
 needs_torch = pytest.mark.skipif(not installed["torch"], reason="torch is not installed")
 

@@ -16,6 +16,8 @@ from triptych.parity.specimens import SPECIMENS
 from triptych.parity.verify import default_steps
 from triptych.spec import zoo
 
+pytestmark = pytest.mark.process
+
 ALL = all(entry.installed or entry.optional for entry in registry.entries().values())
 needs_all = pytest.mark.skipif(not ALL, reason="torch and tensorflow are not both installed")
 

@@ -13,6 +13,8 @@ from triptych.core import registry
 from triptych.process import search_path
 from triptych.process.client import Remote
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(triptych.__file__).parents[1]
 TRAPS = (  # noqa: SIM905 - a list literal would be fifty lines
     "numpy torch tensorflow keras jax jaxlib sklearn scipy matplotlib jinja2 yaml pandas rich typer click einops psutil safetensors "

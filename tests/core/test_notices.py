@@ -9,6 +9,8 @@ import pytest
 import triptych
 from triptych.core import registry
 
+pytestmark = pytest.mark.process
+
 WRITES = """
 import os, sys
 from triptych.core import notices

@@ -21,6 +21,8 @@ from triptych.core.planner import BatchPlanner
 from triptych.data.dataset import Dataset
 from triptych.process import machine
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(triptych.__file__).parents[1]
 SCRIPTS = {
     "numpy": "artificial_neural_network_MNIST",

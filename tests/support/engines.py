@@ -14,7 +14,7 @@ def rows(*, numpy: bool = True, slow: bool = True) -> list:
         for backend in entry.backends:
             if (name == "numpy" and not numpy) or (backend != entry.default_backend and not slow):
                 continue
-            marks = []
+            marks = [] if name == "numpy" else [pytest.mark.framework]
             if not entry.installed:
                 marks.append(pytest.mark.skip(reason=f"{entry.label} is not installed"))
             elif (name, backend) == ("torch", "compiled") and not shutil.which("g++"):
