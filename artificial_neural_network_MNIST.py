@@ -38,9 +38,9 @@ def init_params(weights):
     return [np.atleast_2d(weight).T.copy() for weight in weights.values()]  # W1, b1, W2, b2
 
 
-def forward_prop(model, X, training=False):
+def forward_prop(model, X, training=False):  # training matters to dropout alone
     # deeper, instead: W1, b1, W2, b2, W3, b3 = model
-    W1, b1, W2, b2 = model
+    W1, b1, W2, b2 = model  # (10, 784), (10, 1), (10, 10), (10, 1)
     Z1 = W1 @ X + b1
     A1 = np.maximum(Z1, 0)  # ReLU
     # dropout, add: if training: A1 = A1 * (np.random.rand(*A1.shape) >= 0.2) / 0.8

@@ -1,4 +1,4 @@
-"""Compare the three implementations: the launcher of ``triptych compare``, and it takes the same options.
+"""Compare the three implementations: the same as ``triptych compare``, with the same options.
 
 python compare_all_implementations.py --help
 """

@@ -2,8 +2,8 @@
 
     python tools/accuracy.py --network fast --seeds 5 --data mnist
 
-Each run is a ``triptych train``. A finished run with the same network, recipe and data is not repeated, so that the
-same command continues what was interrupted.
+Each run is a ``triptych train``. A finished run with the same network, recipe and data is not
+repeated, so that the same command continues what was interrupted.
 """
 
 import json
@@ -41,7 +41,7 @@ def expected(
 
 
 def finished(runs: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the results of a finished run in the folder `runs` with this identity, if there is one."""
+    """Return the results of a finished run with this identity, if the folder `runs` has one."""
     for path in sorted(runs.glob("*-train*/results.json")):
         results = read_results(path.parent, "train")
         if results | identity == results:

@@ -3,10 +3,10 @@
     python tools/class_requirements.py                        writes docs/in-class/SYSTEM.txt
     python tools/class_requirements.py windows wheels/windows checks a folder of wheels
 
-pip evaluates the markers of requirements.txt for the machine it runs on, so wheels for another system need
-a list without markers, and ``--no-deps``. Such a list must name every package itself; the check reads the
-wheels' own requirements and prints what is missing. Exit status: 0 complete, 1 something is missing,
-2 a wrong command line.
+pip evaluates the markers of requirements.txt for the machine on which it runs, so wheels for
+another system need a list without markers, and ``--no-deps``. Such a list must name every package
+itself; the check reads the wheels' own requirements and prints what is missing. Exit status: 0
+complete, 1 something is missing, 2 a wrong command line.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 LISTS = ROOT / "docs" / "in-class"
-# What markers are evaluated with, in place of this machine.
+# The values with which markers are evaluated, in place of those of this machine.
 SYSTEMS = {
     "linux": {
         "os_name": "posix",
@@ -46,7 +46,7 @@ SYSTEMS = {
 
 
 def environment(system: str, python: str = "3.12") -> dict[str, str]:
-    """Return the markers' environment of a system, with a version of Python as in ``3.12``."""
+    """Return the markers' environment of a system, for a version of Python such as ``3.12``."""
     return {
         **SYSTEMS[system],
         "extra": "",
@@ -126,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"wrote docs/in-class/{system}.txt")
         return 0
     if chosen.folder is None or not chosen.folder.is_dir():
-        parser.error("give the folder with the wheels, too")
+        parser.error("give the folder with the wheels as the second argument")
     lines = list(missing(chosen.folder, chosen.system, chosen.python))
     print("\n".join(lines) or f"{chosen.folder}: every requirement is met")
     return 1 if lines else 0

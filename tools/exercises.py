@@ -1,11 +1,11 @@
 """Check the exercises of docs/in-class.md: each command prints "Right: ..." or "Not yet: ...".
 
-    python tools/exercises.py break mine.py dW1 db1       the gradients that your mistake makes wrong
+    python tools/exercises.py break mine.py dW1 db1       the gradients that your mistake changes
     python tools/exercises.py deepen mine.py              the NumPy lesson with one more layer
     python tools/exercises.py dropout mine.py             the NumPy lesson with dropout
     python tools/exercises.py equal numpy.txt torch.txt   what two or three lessons printed
-    python tools/exercises.py sum 0.1 0.2 0.3             three numbers whose order of adding matters
-    python tools/exercises.py fastest runs/RUN NumPy      who is fastest; "none" where it cannot be told
+    python tools/exercises.py sum 0.1 0.2 0.3             three numbers with two different sums
+    python tools/exercises.py fastest runs/RUN NumPy      the fastest engine, or "none"
     python tools/exercises.py solve deeper SCRIPT         a lesson with its comments followed
 
 Exit status: 0 right, 1 not yet, 2 a wrong command line or a file that cannot be read.
@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # triptych is found even where it is not installed
+sys.path.insert(0, str(ROOT))  # so that triptych need not be installed
 
 from triptych import lesson  # first, because it sets the number of threads
 
@@ -35,6 +35,8 @@ import numpy as np
 from triptych.data import loading as data
 from triptych.errors import TriptychError
 
+LESSON = "artificial_neural_network_MNIST.py"
+FUNCTIONS = ("init_params", "forward_prop", "back_prop", "train_step")  # that a solution must have
 EXERCISES = ("deeper", "dropout")
 MARK = re.compile(
     r"^(?P<indentation>\s*)# (?P<exercise>deeper|dropout), (?P<verb>instead|add): (?P<code>.+)$"
@@ -43,6 +45,7 @@ DIGITS_CHECKED = 200
 ENTRIES_CHECKED = 12  # of each parameter
 STEP_OF_DIFFERENCES = 1e-6
 LARGEST_ERROR = 1e-4  # relative; a right gradient is below 1e-6, a wrong one above 1e-2
+SMALLEST_SCALE = 1e-12  # of a gradient, so that zero is not divided by zero
 LOWEST_ACCURACY = 0.8  # on the digits: right networks reach 0.88 to 0.98
 SECONDS_TO_RUN = 300
 DROPPED = (0.15, 0.25)  # share of units, for a rate of 0.2
@@ -75,8 +78,8 @@ def follow(text: str, exercises: Iterable[str]) -> str:
     Returns
     -------
     str
-        The script, in which ``# EXERCISE, add: CODE`` is the line CODE, and the next line of code after
-        ``# EXERCISE, instead: CODE`` is CODE.
+        The script, in which ``# EXERCISE, add: CODE`` has become CODE, and so has the next line
+        of code after ``# EXERCISE, instead: CODE``.
     """
     chosen = set(exercises)
     lines: list[str] = []
@@ -106,34 +109,31 @@ def load(path: Path) -> ModuleType:
     if spec is None or spec.loader is None or not path.is_file():
         raise Unreadable(f"{path}: no such Python file")
     module = importlib.util.module_from_spec(spec)
-    _guarded(path, lambda: spec.loader.exec_module(module))
-    for name in ("init_params", "forward_prop", "back_prop", "train_step"):
+    _guarded(path, spec.loader.exec_module, module)
+    for name in FUNCTIONS:
         if not hasattr(module, name):
-            raise Unreadable(
-                f"{path}: no function {name}; start from artificial_neural_network_MNIST.py"
-            )
+            raise Unreadable(f"{path}: no function {name}; start from {LESSON}")
     return module
 
 
-def _guarded(path: Path, call: Callable[[], Any]) -> Any:
-    """Call; turn an exception of a student's code into one line with its place."""
+def _guarded(path: Path, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function; turn an exception of a student's code into one line with its place."""
     try:
-        return call()
+        return function(*arguments)
     except SyntaxError as error:
         raise NotYet(f"{path}, line {error.lineno}: {error.msg}") from None
     except Exception as error:
-        where = [
-            f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
-        ]
-        place = f"{path}, line {where[-1]}" if where else str(path)
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+        place = f"{path}, line {lines[-1]}" if lines else str(path)
         raise NotYet(f"{place}: {type(error).__name__}: {error}") from None
 
 
 class Steps:
     """Single training steps of a student's script, on the same digits each time.
 
-    Only ``train_step(model, X, y, alpha)`` and ``forward_prop(model, X)`` are called. The random numbers of
-    NumPy are seeded before each step, so that dropout drops the same units each time.
+    Only ``train_step(model, X, y, alpha)`` and ``forward_prop(model, X)`` are called. The random
+    numbers of NumPy are seeded before each step, so that dropout drops the same units each time.
 
     Parameters
     ----------
@@ -154,11 +154,10 @@ class Steps:
         self.path = path
         self.script = load(path)
         self.layers = self._count_layers()
-        digits = data.load("digits")
         settings = argparse.Namespace(epochs=1, batch_size="full", seed=0)
         hidden = (10,) * (self.layers - 1)
-        material = lesson.Lesson(digits, settings, hidden, dtype)
-        self.params: Params = _guarded(path, lambda: self.script.init_params(material.weights))
+        material = lesson.Lesson(data.load("digits"), settings, hidden, dtype)
+        self.params: Params = _guarded(path, self.script.init_params, material.weights)
         rng = np.random.default_rng(1)
         for bias in self.params[1::2]:
             bias += rng.normal(0, 0.1, bias.shape).astype(bias.dtype)
@@ -178,68 +177,77 @@ class Steps:
         return [f"d{kind}{i}" for i in range(1, self.layers + 1) for kind in ("W", "b")]
 
     def step(self, params: Params, alpha: float) -> tuple[float, Params]:
-        """Return the loss and the parameters after one step from `params`, which stay as they are."""
-        moved = [p.copy() for p in params]
+        """Return the loss and the parameters after one step; `params` does not change."""
+        updated = [parameter.copy() for parameter in params]
         np.random.seed(0)  # noqa: NPY002 - dropout in a student's script draws from it
-        loss = _guarded(self.path, lambda: self.script.train_step(moved, self.X, self.y, alpha))
-        return float(loss), moved
+        train_step = self.script.train_step
+        loss = _guarded(self.path, train_step, updated, self.X, self.y, alpha)
+        return float(loss), updated
 
-    def trained(self) -> Params:
-        """Return the activations of a training step: Z1, A1 and so on."""
-        forward = self.script.forward_prop
-        seen: list[Params] = []
+    def training_activations(self) -> Params:
+        """Return what ``forward_prop`` returns in a training step: Z1, A1 and so on."""
+        forward_prop = self.script.forward_prop
+        calls: list[Params] = []
 
-        def watched(*arguments: Any, **named: Any) -> Any:
-            outputs = forward(*arguments, **named)
-            seen.append(list(outputs))
+        def recorded(*arguments: Any, **named: Any) -> Any:
+            outputs = forward_prop(*arguments, **named)
+            calls.append(list(outputs))
             return outputs
 
-        self.script.forward_prop = watched
+        self.script.forward_prop = recorded
         try:
             self.step(self.params, 0.0)
         finally:
-            self.script.forward_prop = forward
-        if not seen:
+            self.script.forward_prop = forward_prop
+        if not calls:
             raise NotYet("train_step does not call forward_prop")
-        return seen[-1]
+        return calls[-1]
 
     def gradients(self) -> Params:
-        """Return what ``back_prop`` gives, as the difference that a step with rate 1 makes."""
-        moved = self.step(self.params, 1.0)[1]
-        return [before - after for before, after in zip(self.params, moved, strict=True)]
+        """Return the gradients that ``back_prop`` computes, from a step with learning rate 1."""
+        updated = self.step(self.params, 1.0)[1]
+        return [before - after for before, after in zip(self.params, updated, strict=True)]
 
     def wrong_gradients(self) -> dict[str, float]:
-        """Return the gradients that differ from finite differences, each with its largest relative error."""
+        """Return the gradients that differ from finite differences.
+
+        Returns
+        -------
+        dict of str to float
+            By name, the largest error relative to the largest entry.
+        """
         if self.step(self.params, 0.0)[0] != self.step(self.params, 0.0)[0]:
             raise NotYet(
-                "two equal steps have different losses; draw random numbers with np.random, which is seeded"
+                "two equal steps have different losses; draw random numbers with np.random, "
+                "which is seeded"
             )
         rng = np.random.default_rng(0)
         wrong: dict[str, float] = {}
-        for i, (name, gradient) in enumerate(zip(self.names(), self.gradients(), strict=True)):
-            largest = np.abs(gradient).max()
+        named = zip(self.names(), self.gradients(), strict=True)
+        for number, (name, gradient) in enumerate(named):
             # Entries that matter: the largest gradients, and some at random.
-            order = np.argsort(-np.abs(gradient), axis=None)[: ENTRIES_CHECKED // 2]
-            entries = [*order, *rng.integers(0, gradient.size, ENTRIES_CHECKED // 2)]
-            errors = [abs(self._difference(i, int(e)) - gradient.flat[e]) for e in entries]
-            differences = [abs(self._difference(i, int(e))) for e in entries]
-            error = max(errors) / max(largest, max(differences), 1e-12)
-            if not error <= LARGEST_ERROR:
-                wrong[name] = float(error)
+            largest = np.argsort(-np.abs(gradient), axis=None)[: ENTRIES_CHECKED // 2]
+            random = rng.integers(0, gradient.size, ENTRIES_CHECKED // 2)
+            entries = [int(entry) for entry in (*largest, *random)]
+            expected = np.array([self._difference(number, entry) for entry in entries])
+            scale = max(np.abs(gradient).max(), np.abs(expected).max(), SMALLEST_SCALE)
+            error = float(np.abs(expected - gradient.flat[entries]).max() / scale)
+            if not error <= LARGEST_ERROR:  # NaN is an error, too
+                wrong[name] = error
         return wrong
 
     def _difference(self, parameter: int, entry: int) -> float:
-        """Return the slope of the loss along one entry, by two losses."""
-        losses = []
-        for h in (STEP_OF_DIFFERENCES, -STEP_OF_DIFFERENCES):
+        """Return the slope of the loss along one entry of a parameter, from two losses."""
+        losses: list[float] = []
+        for distance in (STEP_OF_DIFFERENCES, -STEP_OF_DIFFERENCES):
             params = [p.copy() for p in self.params]
-            params[parameter].flat[entry] += h
+            params[parameter].flat[entry] += distance
             losses.append(self.step(params, 0.0)[0])
         return (losses[0] - losses[1]) / (2 * STEP_OF_DIFFERENCES)
 
 
 def run(path: Path, *arguments: str) -> str:
-    """Run a script on the digits in a process of its own; return what it printed."""
+    """Run a script on the digits in a process of its own; return its output."""
     with tempfile.TemporaryDirectory() as folder:  # for the run folder that the script makes
         try:
             done = subprocess.run(
@@ -261,10 +269,10 @@ def run(path: Path, *arguments: str) -> str:
 
 def epochs_printed(output: str) -> dict[int, tuple[float, float]]:
     """Return the loss and the test accuracy of each epoch that a lesson printed."""
-    found = re.findall(
+    matches = re.findall(
         r"^epoch +(\d+): loss ([\d.naif]+), test accuracy ([\d.]+)%", output, re.MULTILINE
     )
-    return {int(epoch): (float(loss), float(accuracy) / 100) for epoch, loss, accuracy in found}
+    return {int(epoch): (float(loss), float(percent) / 100) for epoch, loss, percent in matches}
 
 
 # --- The exercises --------------------------------------------------------------------------------
@@ -303,97 +311,125 @@ def check_network(path: Path) -> tuple[Steps, float]:
     if wrong:
         name, error = next(iter(wrong.items()))
         raise NotYet(
-            f"{name} differs from finite differences by {error:.0%} of the largest entry; see back_prop"
+            f"{name} differs from finite differences by {error:.0%} of the largest entry; "
+            "see back_prop"
         )
-    single = Steps(path, "float32")
-    kinds = {p.dtype.name for p in single.step(single.params, 0.1)[1]}
-    kinds |= {a.dtype.name for a in single.trained()}
-    if kinds != {"float32"}:
-        raise NotYet(
-            f"from float32 weights and pixels come {', '.join(sorted(kinds))}; keep float32"
-        )
-    first, again, other = (run(path, "--seed", seed) for seed in ("0", "0", "1"))
-    if epochs_printed(first) != epochs_printed(again):
+    _check_float32(path)
+    return steps, _check_runs(path)
+
+
+def _check_float32(path: Path) -> None:
+    """Check that float32 weights and pixels give nothing but float32."""
+    steps = Steps(path, "float32")
+    arrays = [*steps.step(steps.params, 0.1)[1], *steps.training_activations()]
+    dtypes = sorted({array.dtype.name for array in arrays})
+    if dtypes != ["float32"]:
+        raise NotYet(f"from float32 weights and pixels come {', '.join(dtypes)}; keep float32")
+
+
+def _check_runs(path: Path) -> float:
+    """Check that the seed decides a run and that the network learns; return the accuracy."""
+    first = epochs_printed(run(path, "--seed", "0"))
+    again = epochs_printed(run(path, "--seed", "0"))
+    other = epochs_printed(run(path, "--seed", "1"))
+    if first != again:
         raise NotYet(
             "two runs with --seed 0 print different losses; draw random numbers with np.random"
         )
-    if epochs_printed(first) == epochs_printed(other):
+    if first == other:
         raise NotYet(
             "--seed 0 and --seed 1 print the same losses; the seed must decide the weights"
         )
-    loss, accuracy = list(epochs_printed(first).values())[-1]
+    loss, accuracy = list(first.values())[-1]
     if not accuracy >= LOWEST_ACCURACY:
         raise NotYet(
-            f"the test accuracy is {accuracy:.1%} (loss {loss}); at least {LOWEST_ACCURACY:.0%} is expected"
+            f"the test accuracy is {accuracy:.1%} (loss {loss}); "
+            f"at least {LOWEST_ACCURACY:.0%} is expected"
         )
-    return steps, accuracy
+    return accuracy
 
 
 def check_deepen(path: Path) -> str:
     """Check a network with one more layer."""
-    steps = Steps(path)
-    if steps.layers < 3:
+    layers = Steps(path).layers
+    if layers < 3:
         raise NotYet(
-            f"forward_prop of {path} has {steps.layers} weight matrices; a deeper network has 3 or more"
+            f"forward_prop of {path} has {layers} weight matrices; a deeper network has 3 or more"
         )
-    steps, accuracy = check_network(path)
-    return f"{steps.layers} weight matrices, every gradient equals finite differences, test accuracy {accuracy:.1%}"
+    accuracy = check_network(path)[1]
+    return (
+        f"{layers} weight matrices, every gradient equals finite differences, "
+        f"test accuracy {accuracy:.1%}"
+    )
 
 
 def check_dropout(path: Path) -> str:
-    """Check dropout: some units in training, none in predictions, and gradients of what was kept."""
+    """Check that training drops some units, predictions drop none, and the gradients fit."""
     steps = Steps(path)
-    forward = steps.script.forward_prop
-    trained = steps.trained()[1]
-    whole = _guarded(path, lambda: forward(steps.params, steps.X))[1]
-    repeated = _guarded(path, lambda: forward(steps.params, steps.X))[1]
+    forward_prop = steps.script.forward_prop
+    whole = _guarded(path, forward_prop, steps.params, steps.X)[1]
+    repeated = _guarded(path, forward_prop, steps.params, steps.X)[1]
     if not np.array_equal(whole, repeated):
         raise NotYet(
-            "two predictions differ; forward_prop(model, X) must keep every unit unless training=True"
+            "two predictions differ; forward_prop(model, X) must keep every unit "
+            "unless training=True"
         )
+    trained = steps.training_activations()[1]
     active = whole > 0
     dropped = float((trained[active] == 0).mean())
     if not DROPPED[0] <= dropped <= DROPPED[1]:
         raise NotYet(
-            f"a training step drops {dropped:.0%} of the active units in A1; the rate is 0.2, so 20 % are expected"
+            f"a training step drops {dropped:.0%} of the active units in A1; "
+            "the rate is 0.2, so 20 % are expected"
         )
-    kept = trained[active & (trained != 0)] / whole[active & (trained != 0)]
-    if not np.allclose(kept, 1 / 0.8, rtol=1e-5):
+    remaining = active & (trained != 0)
+    factors = trained[remaining] / whole[remaining]
+    if not np.allclose(factors, 1 / 0.8, rtol=1e-5):
         raise NotYet(
-            f"the units that are kept are multiplied by {kept.mean():.3f}; they must be divided by 0.8"
+            f"the units that are not dropped are multiplied by {factors.mean():.3f}; "
+            "they must be divided by 0.8"
         )
     accuracy = check_network(path)[1]
-    return f"{dropped:.0%} of the units dropped in training, none in predictions, test accuracy {accuracy:.1%}"
+    return (
+        f"{dropped:.0%} of the units dropped in training, none in predictions, "
+        f"test accuracy {accuracy:.1%}"
+    )
 
 
 def check_equal(paths: list[Path]) -> str:
-    """Compare what two or more lessons printed."""
-    printed = {path: epochs_printed(_read(path)) for path in paths}
-    for path, epochs in printed.items():
-        if not epochs:
-            raise Unreadable(
-                f"{path}: no line 'epoch N: loss ...'; save what a lesson prints into a new file: python SCRIPT > FILE.txt"
-            )
-    first, *others = printed
-    apart = 0.0
-    for other in others:
-        if list(printed[first]) != list(printed[other]):
+    """Compare the output of two or more lessons."""
+    printed = [_printed(path) for path in paths]
+    first = printed[0]
+    largest = 0.0
+    for path, other in zip(paths[1:], printed[1:], strict=True):
+        if list(first) != list(other):
             raise NotYet(
-                f"{first} and {other} have different epochs; give both --batch-size 64 --epochs 20"
+                f"{paths[0]} and {path} have different epochs; "
+                "give both --batch-size 64 --epochs 20"
             )
-        ours, theirs = (next(iter(printed[p].values()))[0] for p in (first, other))
-        if not abs(ours - theirs) <= LOSS_DIFFERENCE:
+        differences = [abs(first[epoch][0] - other[epoch][0]) for epoch in first]
+        if not differences[0] <= LOSS_DIFFERENCE:
+            epoch = next(iter(first))
             raise NotYet(
-                f"after the first epoch the loss is {ours} and {theirs}; give both the same --seed and --batch-size"
+                f"after the first epoch the loss is {first[epoch][0]} and {other[epoch][0]}; "
+                "give both the same --seed and --batch-size"
             )
-        apart = max(
-            apart,
-            *(
-                abs(a[0] - b[0])
-                for a, b in zip(printed[first].values(), printed[other].values(), strict=True)
-            ),
+        largest = max(largest, *differences)
+    return (
+        f"the same losses in {len(paths)} files; at most {largest:.4f} apart, in float32, "
+        "over all printed epochs"
+    )
+
+
+def _printed(path: Path) -> dict[int, tuple[float, float]]:
+    """Return the epochs in a file that has the output of a lesson."""
+    epochs = epochs_printed(_read(path))
+    if not epochs:
+        raise Unreadable(
+            f"{path}: no line 'epoch N: loss ...'; save what a lesson prints into a new file: "
+            "python SCRIPT > FILE.txt"
         )
-    return f"the same losses in {len(printed)} files; at most {apart:.4f} apart, in float32, over all printed epochs"
+    return epochs
 
 
 def check_sum(given: list[str]) -> str:
@@ -422,23 +458,23 @@ def check_fastest(run_folder: Path, answer: str) -> str:
     path = run_folder / "results.json"
     try:
         runs = json.loads(_read(path))["runs"]
-        rows = {key: row["label"] for key, row in runs[0]["rows"].items()}
-        winners = {r["fastest"] for r in runs}
+        labels = {key: row["label"] for key, row in runs[0]["rows"].items()}
+        winners = {each["fastest"] for each in runs}
     except (ValueError, KeyError, TypeError, IndexError):
         raise Unreadable(f"{path}: not the results of triptych compare") from None
-    names = {label.lower(): key for key, label in rows.items()} | {key.lower(): key for key in rows}
-    if answer.lower() not in (*names, "none"):
-        raise NotYet(
-            f"{answer!r} is not in this comparison; answer with {', '.join(rows.values())} or none"
-        )
+    keys = {label.lower(): key for key, label in labels.items()}
+    keys |= {key.lower(): key for key in labels}
+    if answer.lower() not in (*keys, "none"):
+        listed = ", ".join(labels.values())
+        raise NotYet(f"{answer!r} is not in this comparison; answer with {listed} or none")
     winner = winners.pop() if len(winners) == 1 else None
-    if names.get(answer.lower()) != winner:
+    if keys.get(answer.lower()) != winner:
         raise NotYet(
             "that is not what was measured; look at the intervals of the ratios in the report"
         )
     if winner is None:
-        return "no engine is faster than every other one: an interval includes 1, or the machine was busy"
-    return f"{rows[winner]} is faster than every other engine here, and each interval excludes 1"
+        return "no engine is the fastest: an interval includes 1, or the machine was busy"
+    return f"{labels[winner]} is faster than every other engine, and each interval excludes 1"
 
 
 def _read(path: Path) -> str:
@@ -473,6 +509,23 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def check(chosen: argparse.Namespace) -> str:
+    """Run the check of a command line; return why the solution is right."""
+    match chosen.command:
+        case "break":
+            return check_break(chosen.script.resolve(), chosen.gradients)
+        case "deepen":
+            return check_deepen(chosen.script.resolve())
+        case "dropout":
+            return check_dropout(chosen.script.resolve())
+        case "equal":
+            return check_equal(chosen.outputs)
+        case "sum":
+            return check_sum(chosen.numbers)
+        case _:
+            return check_fastest(chosen.run, chosen.answer)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status."""
     reader = parser()
@@ -482,20 +535,12 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = reader.parse_args(words)
     if chosen.command == "equal" and len(chosen.outputs) < 2:
         reader.error("equal needs the output of two lessons or more")
-    checks: dict[str, Callable[[], str]] = {
-        "break": lambda: check_break(chosen.script.resolve(), chosen.gradients),
-        "deepen": lambda: check_deepen(chosen.script.resolve()),
-        "dropout": lambda: check_dropout(chosen.script.resolve()),
-        "equal": lambda: check_equal(chosen.outputs),
-        "sum": lambda: check_sum(chosen.numbers),
-        "fastest": lambda: check_fastest(chosen.run, chosen.answer),
-    }
     try:
         if chosen.command == "solve":
             exercises = EXERCISES if chosen.exercise == "both" else (chosen.exercise,)
             print(follow(_read(chosen.script), exercises), end="")
-            return 0
-        print(f"Right: {checks[chosen.command]()}.")
+        else:
+            print(f"Right: {check(chosen)}.")
     except NotYet as error:
         print(f"Not yet: {error}.")
         return 1

@@ -1,8 +1,11 @@
-"""Make the picture in the README: ``python tools/picture.py runs/<time>-compare`` (needs Chromium and make setup).
+"""Make the picture in the README from the report of a run (needs Chromium and make setup).
 
-The run is the comparison that the README describes, on an idle machine, so that the report has no warnings::
+    python tools/picture.py runs/RUN
 
-    env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE triptych compare --engines torch,tensorflow --data mnist_test.csv
+The run is the comparison that the README describes, on an idle machine, so that the report has no
+warnings::
+
+    triptych compare --engines torch,tensorflow --data mnist_test.csv
 """
 
 import io

@@ -1,4 +1,4 @@
-"""NumPy as the lesson at the root writes it, which is the original's way: a column is a digit, labels one-hot, every step all images."""
+"""The NumPy lesson at the root, imported: a column is a digit, and every step uses all images."""
 
 from typing import Any
 
@@ -21,11 +21,9 @@ class Engine:
     def __init__(
         self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "original"
     ) -> None:
-        self.device, self.recipe, self.shapes = (
-            device,
-            recipe,
-            {p.name: p.shape for p in network.parameters},
-        )
+        self.device = device
+        self.recipe = recipe
+        self.shapes = {p.name: p.shape for p in network.parameters}
         self.losses: list[float] = []
 
     def load(self, state: State) -> None:
@@ -46,5 +44,6 @@ class Engine:
         self.losses += [lesson.train_step(self.parameters, *data, RATE) for _ in range(len(plan))]
 
     def wait(self) -> np.ndarray:
-        losses, self.losses = np.array(self.losses), []
+        losses = np.array(self.losses)
+        self.losses = []
         return losses

@@ -91,7 +91,7 @@ def float64_by_default():
 
 
 def weights_of(engine: str, model) -> list[np.ndarray]:
-    """Return copies of a model's arrays in the package's layout: kernels (in, out), biases (out,)."""
+    """Return copies of the arrays in the package's layout: kernels (in, out), biases (out,)."""
     if engine == "numpy":
         return [p.T.copy() if p.shape[1] > 1 else p[:, 0].copy() for p in model]
     if engine == "torch":

@@ -1,4 +1,4 @@
-"""What the project tells about itself agrees with what it is: packages, version, files of the repository."""
+"""The project's metadata agree with the project: packages, version, files of the repository."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Prepare a script that a user starts directly, such as the lessons at the root of the repository."""
+"""Prepare a script that a user starts directly, such as the lessons at the root."""
 
 import io
 import os
@@ -13,8 +13,8 @@ from .search_path import leave_out, require_packages
 def prepare_imports(threads: int) -> None:
     """Limit where modules are searched, and the threads of NumPy and of every framework.
 
-    A script must call this before it imports NumPy: the libraries read the number of threads when they are imported.
-    A variable that is already set keeps its value; a GPU stays visible.
+    A script must call this before it imports NumPy: the libraries read the number of threads when
+    they are imported. A variable that is already set keeps its value; a GPU stays visible.
 
     Parameters
     ----------
@@ -23,19 +23,22 @@ def prepare_imports(threads: int) -> None:
     """
     require_packages()
     leave_out(os.path.dirname(sys.argv[0]) or os.curdir)  # the folder of a copied script
-    from . import machine  # here, because it needs packages that may be missing
+    from . import machine  # not at the top: it needs packages that may be missing
 
     for name, value in machine.environment(threads, "cuda").items():
         os.environ.setdefault(name, value)
 
 
 def in_notebook() -> bool:
-    """Return whether the code runs in a Jupyter kernel, which has no command line and no terminal of its own."""
+    """Return whether the code runs in a Jupyter kernel, which has no command line or terminal."""
     return "ipykernel" in sys.modules
 
 
 def prepare_terminal() -> None:
-    """End quietly on Ctrl-C and when the reader of the output ends; print "?" for what the terminal cannot show."""
+    """Make a script end without a traceback on Ctrl-C, and when the reader of its output ends.
+
+    What the terminal cannot show is printed as ``?``. In a notebook nothing is changed.
+    """
     if in_notebook():
         return
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -52,7 +55,7 @@ def fail(error: Exception) -> NoReturn:
 
 
 def threads() -> str:
-    """Return for a person how many threads the libraries of linear algebra use, such as ``1 thread``."""
+    """Return how many threads the libraries of linear algebra use, such as ``1 thread``."""
     from threadpoolctl import threadpool_info
 
     pools = [pool["num_threads"] for pool in threadpool_info()]
@@ -60,7 +63,7 @@ def threads() -> str:
 
 
 def whole_or_full(text: str) -> int | str:
-    """Return a whole number, or ``full``: for argparse."""
+    """Return a whole number, or ``full``, from an option's text."""
     return text if text == "full" else int(text)
 
 

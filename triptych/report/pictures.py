@@ -1,4 +1,4 @@
-"""Pictures at the end of a lesson: test digits with their predictions, and the curves of a Keras history."""
+"""Pictures at the end of a lesson: test digits with predictions, and curves of a Keras history."""
 
 import io
 from importlib.util import find_spec

@@ -1,0 +1,148 @@
+"""The pages: commands that exist, links that lead somewhere, citations that are explained."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import triptych
+from triptych.cli.app import app
+
+ROOT = Path(triptych.__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def commands(text: str) -> list[str]:
+    """Return the arguments of each ``triptych ...`` in code blocks and between backticks."""
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    outside = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    spans = re.findall(r"`([^`]+)`", outside)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    found = []
+    for code in [*lines, *spans]:
+        code = " ".join(re.split("[#|>]", code)[0].split())
+        while code.startswith(("$ ", "env ", "-u ")) or re.match(r"[A-Z_]+(=\S*)? ", code):
+            code = code.partition(" ")[2]
+        if code.startswith("triptych "):
+            found.append(code.removeprefix("triptych "))
+    return found
+
+
+ALL = sorted({(name, command) for name in NAMES for command in commands(text_of(name))})
+
+
+def known_commands() -> dict[str, typer.core.TyperCommand]:
+    root = typer.main.get_command(app)
+    return dict(root.commands)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_readme_has_commands():
+    assert len([name for name, _ in ALL if name == "README.md"]) >= 8
+
+
+@pytest.mark.parametrize(("page", "command"), ALL)
+def test_every_command_exists_with_its_options(page: str, command: str):
+    words = shlex.split(command.replace("…", "")) or ["--help"]
+    if words[0].startswith("-"):
+        assert words[0] in ("--version", "--help", "-h")
+        return
+    table = known_commands()
+    assert words[0] in table, f"{page}: triptych {command}"
+    found = table[words[0]]
+    if hasattr(found, "commands") and len(words) > 1 and words[1] in found.commands:
+        found = found.commands[words[1]]
+    options = {name for parameter in found.params for name in parameter.opts}
+    options |= {name for parameter in found.params for name in parameter.secondary_opts}
+    options |= {"--help", "-h"}
+    for word in words[1:]:
+        if re.match(r"--?[a-z]", word):
+            assert word.partition("=")[0] in options, f"{page}: triptych {command}"
+
+
+QUICK = ("show --hidden 256,128 --dropout 0.3", "show --network lenet --like keras", "--version")
+
+
+@pytest.mark.parametrize("command", QUICK)
+def test_quick_commands_run(command: str):
+    result = CliRunner().invoke(app, shlex.split(command))
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_to_files_and_headings(name: str):
+    page = ROOT / name
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(name)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, heading = target.partition("#")
+        linked = (page.parent / path) if path else page
+        assert linked.exists(), f"{name}: {target}"
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
+            assert heading in anchors, f"{name}: {target}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scripts_and_files_that_a_page_names_exist(name: str):
+    text = text_of(name)
+    for path in re.findall(r"`?\b((?:tools|benchmarks|tests|docs)/[\w/-]+\.(?:py|txt|md))\b", text):
+        if not re.search(r"[A-Z]{2}", path):  # a placeholder
+            assert (ROOT / path).exists(), f"{name}: {path}"
+    for path in re.findall(r"\bpython (?:-P )?((?:tools/)?[\w/-]+\.py)\b", text):
+        created = {"mine.py", "solution.py"}  # by an exercise
+        assert path in created or (ROOT / path).exists(), f"{name}: {path}"
+
+
+def test_the_readme_is_short_and_begins_with_what_it_is():
+    lines = text_of("README.md").splitlines()
+    assert len(lines) <= 120
+    assert lines[0] == "# Triptych"
+    assert lines[2].startswith("**The same neural network in ")
+    assert lines[4].startswith("![")
+
+
+def test_one_page_tells_where_things_are():
+    having = [
+        name for name in NAMES if re.search(r"^#+ Where things are", text_of(name), re.MULTILINE)
+    ]
+    assert having == ["docs/design.md"]
+
+
+def test_every_page_is_in_the_list_of_pages():
+    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", text_of("docs/README.md")))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} == listed | {"README.md"}
+
+
+def explained() -> set[str]:
+    """Return the numbers of the differences that a table explains."""
+    numbers: set[str] = set()
+    for name in ("docs/differences.md", "docs/training.md"):
+        for row in re.findall(r"^\| (D\d\d[^a-z|]*)", text_of(name), re.MULTILINE):
+            for first, last in re.findall(r"D(\d\d)(?:–D(\d\d))?", row):
+                numbers |= {f"D{n:02}" for n in range(int(first), int(last or first) + 1)}
+    return numbers
+
+
+def test_every_citation_of_a_difference_is_explained():
+    numbers = explained()
+    files = [*PAGES]
+    for folder in ("triptych", "benchmarks", "tests", "tools"):
+        files += (ROOT / folder).rglob("*.py")
+    for path in files:
+        cited = set(re.findall(r"\bD\d\d\b", path.read_text(encoding="utf-8")))
+        assert cited <= numbers | {"D000"}, f"{path.relative_to(ROOT)}: {cited - numbers}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_page_names_a_private_place(name: str):
+    """No path of somebody's machine."""
+    assert not re.findall(r"(?<![\w.])/(?:home|Users|work|root|tmp)/\w+", text_of(name))
