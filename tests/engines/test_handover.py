@@ -3,6 +3,7 @@
 from functools import cache
 
 import pytest
+from support.engines import slow_if
 
 from triptych.core import registry, state
 from triptych.core.engine import Engine
@@ -56,9 +57,18 @@ def advance(
     return engine.state()
 
 
+def networks_and_optimizers() -> list:
+    """Return every pair; each optimizer is in one test that is not slow."""
+    found = []
+    for i, network in enumerate(NETWORKS):
+        for j, chosen in enumerate(SHORTHANDS):
+            slow = slow_if((i + j) % len(NETWORKS) > 0)
+            found.append(pytest.param(network, chosen, id=f"{network}-{chosen}", marks=slow))
+    return found
+
+
 @needs_two
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("chosen", list(SHORTHANDS))
+@pytest.mark.parametrize(("network", "chosen"), networks_and_optimizers())
 def test_in_every_direction_it_ends_where_numpy_alone_ends(network: str, chosen: str):
     plans = schedule(network, chosen)
     start = state.initial(plans.network, plans.recipe)
@@ -74,7 +84,9 @@ def test_in_every_direction_it_ends_where_numpy_alone_ends(network: str, chosen:
 
 
 @needs_two
-@pytest.mark.parametrize("chosen", list(SHORTHANDS))
+@pytest.mark.parametrize(
+    "chosen", [pytest.param(name, marks=slow_if(name != "adam")) for name in SHORTHANDS]
+)
 def test_with_batch_norm_the_step_after_the_hand_over_is_numpys(chosen: str):
     """With BatchNorm training amplifies rounding itself: one step is compared, from the state that was handed over."""
     plans = schedule("lenet-bn", chosen)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.engines import rows
+from support.engines import rows, slow_if
 
 from triptych.core import state
 from triptych.core.plan import Plan
@@ -159,14 +159,22 @@ def followed(
 LIKE = pytest.mark.parametrize("like", list(NATIVE))
 
 
-@pytest.mark.parametrize(("name", "backend"), rows(slow=False))
+def numpy_and_slow_others() -> list:
+    """Return every engine; those that other tests prove equal to NumPy are slow tests here."""
+    return [
+        pytest.param(*row.values, id=row.id, marks=[*row.marks, *slow_if(row.values[0] != "numpy")])
+        for row in rows(slow=False)
+    ]
+
+
+@pytest.mark.parametrize(("name", "backend"), numpy_and_slow_others())
 @LIKE
 @pytest.mark.parametrize("chosen", list(SHORTHANDS))
 def test_as_the_framework_itself_has_it(name: str, backend: str, chosen: str, like: str):
     assert followed(name, backend, chosen, like) <= 1e-11
 
 
-@pytest.mark.parametrize(("name", "backend"), rows(slow=False))
+@pytest.mark.parametrize(("name", "backend"), numpy_and_slow_others())
 @LIKE
 @pytest.mark.parametrize("chosen", list(SHORTHANDS))
 def test_weight_decay_as_the_framework_itself_has_it(

@@ -7,6 +7,11 @@ import pytest
 from triptych.core import registry
 
 
+def slow_if(condition: bool) -> list[pytest.MarkDecorator]:
+    """Return the mark of a slow test, or no mark."""
+    return [pytest.mark.slow] if condition else []
+
+
 def rows(*, numpy: bool = True, slow: bool = True) -> list:
     """Every engine and backend that can run here, as pytest parameters."""
     found = []
