@@ -1,6 +1,5 @@
-"""The map as data, as a picture and in a report; and both commands."""
+"""The map as data and as a picture; and both commands."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,23 +9,10 @@ from support.planted import COMPILED, NUMPY, TORCH, calibrated, costs
 from triptych.advise import calibration, plot
 from triptych.advise.advice import Advisor
 from triptych.cli.app import main
-from triptych.core import files
-from triptych.process import machine
-from triptych.report import crossover
-from triptych.report.colors import style
+from triptych.core.colors import style
 from triptych.spec import zoo
-from triptych.spec.network import Network
 from triptych.spec.optimizers import optimizer
-from triptych.spec.recipe import Recipe
 
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-CHARTS = (
-    (Path(crossover.__file__).parent / "assets" / "charts.js")
-    .read_text(encoding="utf-8")
-    .replace("export function", "function")
-)
 PLANTED = calibrated(
     {
         NUMPY: costs(1e-5, 4e-10, 2e-11),
@@ -44,29 +30,6 @@ def _kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plot, "CELLS", 9)
     calibration.keep(PLANTED, calibration.path(1))
-
-
-def results(network: Network | None = None, **others) -> dict:
-    """As much of a comparison's results as the map needs."""
-    about = {
-        "network": (network or zoo.get("classic")).to_json(),
-        "recipe": Recipe(optimizer=optimizer("adam")).to_json(),
-        "threads": 1,
-    }
-    return about | {"machine": {"processor": machine.processor()}, "runs": on("cpu")} | others
-
-
-def on(device: str) -> list[dict]:
-    """A run in which PyTorch was on a device."""
-    return [
-        {
-            "rows": {
-                "numpy": {"device": "cpu"},
-                "torch": {"device": device},
-                "tensorflow": {"device": None},
-            }
-        }
-    ]
 
 
 def said(capsys, *arguments: str) -> str:
@@ -161,23 +124,6 @@ def test_a_mistake_is_answered_in_words(capsys, kind: str):
     assert says in text
 
 
-def test_a_report_has_the_map_of_its_own_images_and_optimizer():
-    rows = {
-        "numpy": {"name": "NumPy", "color": "var(--c0)"},
-        "torch": {"name": "PyTorch", "color": "var(--c1)"},
-    }
-    found = crossover.of(results(zoo.get("classic", (8, 8, 1))), rows)
-    assert found
-    assert found["networks"] == 60
-    assert found["note"] is None
-    assert [panel["title"] for panel in found["panels"]] == [
-        "One hidden layer, adam, images of 8×8×1",
-        "One 3×3 convolution, adam, images of 8×8×1",
-    ]
-    expected = {"name": "PyTorch compiled", "color": style("torch", "compiled").css}
-    assert found["panels"][0]["rows"] == rows | {"torch-compiled": expected}
-
-
 BARRED = replace(PLANTED, unproved={"torch": "it computes something else"})
 
 
@@ -227,42 +173,6 @@ def test_every_row_of_the_map_has_the_colour_of_its_engine(monkeypatch):
     assert colors[-1].items() <= colors[0].items()
 
 
-def test_a_report_names_the_rows_that_are_not_on_its_map():
-    calibration.keep(BARRED, calibration.path(1))
-    found = crossover.of(results(), {})
-    assert found
-    assert found["absent"]["PyTorch"] == "it computes something else"
-    assert found["absent"]["JAX"].startswith("never timed; ")
-    assert "NumPy" not in found["absent"]
-
-
-def fastest(key: str | None) -> dict:
-    """Results of a run of one hidden layer of 10 units at batch 1, in which a row was the fastest."""
-    labels = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX"}
-    rows = {row: {"device": "cpu", "label": label} for row, label in labels.items()}
-    return results(zoo.dense("small", [10]), runs=[{"rows": rows, "fastest": key, "batch": 1}])
-
-
-REMARKS = {
-    "numpy": "the map expects NumPy; this comparison measured NumPy as the fastest.",
-    "torch": "the map expects NumPy, but this comparison measured PyTorch as the fastest. The measurement counts",
-    "jax": "This comparison measured JAX as the fastest; the map does not include it.",
-}
-
-
-@pytest.mark.parametrize("key", REMARKS)
-def test_a_report_explains_where_its_map_and_its_measurement_differ(key: str):
-    found = crossover.of(fastest(key), {})
-    assert found
-    assert REMARKS[key] in found["remark"]
-
-
-def test_a_report_that_names_no_winner_does_not_compare_it_with_the_map():
-    found = crossover.of(fastest(None), {})
-    assert found
-    assert found["remark"] is None
-
-
 def test_advice_lists_the_row_that_it_names_first_and_rows_that_are_not_ranked_last(capsys):
     large = ("advise", "--hidden", "1024,1024", "--batch-size", "2048")
     text = said(capsys, *large)
@@ -275,42 +185,3 @@ def test_advice_lists_the_row_that_it_names_first_and_rows_that_are_not_ranked_l
     assert ("Fastest: PyTorch compiled" in text) == first
     assert "(PyTorch) is not ranked: it computes something else" in text
     assert "JAX is not in the table: never timed; " in text
-
-
-def test_a_report_has_none_where_its_machine_is_not_calibrated():
-    assert crossover.of(results(threads=2), {}) is None
-    assert crossover.of(results(machine={"processor": "Acme"}), {}) is None
-    assert crossover.of(results(runs=on("cuda")), {}) is None
-
-
-@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt install chromium)")
-def test_the_map_in_a_browser_tells_times_where_it_is_pointed_at():
-    api = pytest.importorskip("playwright.sync_api")
-    rows = {
-        key: {"name": PLANTED.label(key), "color": "red"}
-        for key in ("numpy", "torch", "torch-compiled")
-    }
-    found = crossover.of(results(), rows)
-    assert found
-    panel = found["panels"][0]
-    script = f"{CHARTS}; regions(document.getElementById('map'), {files.to_json(panel)})"
-    page = f"<div id='map' style='width: 500px'></div><script>{script}</script>"
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--headless", "--no-sandbox", "--disable-gpu"]
-        )
-        opened = browser.new_page()
-        opened.set_content(page)
-        undecided = sum(len(keys) > 1 for row in panel["fastest"] for keys in row)
-        assert (
-            opened.locator("svg > rect").count() == len(panel["xs"]) * len(panel["ys"]) + undecided
-        )
-        box = opened.locator("svg").bounding_box()
-        assert box
-        opened.mouse.move(
-            box["x"] + box["width"] - 14, box["y"] + 12
-        )  # the last cell of the topmost row
-        expected = f"hidden units {panel['ys'][-1]:,}, batch size {panel['xs'][-1]:,}"
-        assert expected in opened.locator(".tip").inner_text()
-        assert opened.locator(".tip div").count() == 3
-        browser.close()

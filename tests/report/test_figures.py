@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from support import made
 
+from triptych.core.colors import style
 from triptych.report import figures
-from triptych.report.colors import style
 
 pytest.importorskip("matplotlib")
 

@@ -11,9 +11,9 @@ import pytest
 from support import made
 
 from triptych.core import registry
-from triptych.report import page, slots
+from triptych.core.colors import style
+from triptych.report import page, slots, verdict
 from triptych.report.answers import answers
-from triptych.report.colors import style
 from triptych.spec.optimizers import SHORTHANDS, optimizer
 from triptych.spec.recipe import Recipe
 from triptych.spec.zoo import get
@@ -43,7 +43,7 @@ def test_rows_that_round_more_by_design_do_not_spoil_the_headline():
     rows = made.every_row()
     exact = sum(not row["as_announced"] for row in rows.values())
     assert 0 < exact < len(rows)
-    found = page.headline(made.results(rows)["runs"][0], "float32")
+    found = verdict.headline(made.results(rows)["runs"][0], "float32")
     assert found["equal"] is True
     assert found["big"] == f"{exact} of {exact} float32 rows are equal"
     assert found["small"].endswith("PyTorch bf16 rounds more by design.")
@@ -52,7 +52,7 @@ def test_rows_that_round_more_by_design_do_not_spoil_the_headline():
 def test_a_row_that_is_not_proved_makes_the_headline_red_and_is_named():
     rows = made.every_row()
     rows["tensorflow"] |= {"proved": False, "unproved": "differs in float64 at step 1"}
-    found = page.headline(made.results(rows)["runs"][0], "float32")
+    found = verdict.headline(made.results(rows)["runs"][0], "float32")
     assert found["equal"] is False
     assert found["big"] == "TensorFlow is not proved equal"
 
@@ -61,7 +61,7 @@ def test_the_headline_gives_the_largest_difference_and_the_fewest_steps():
     rows = rows_of("numpy", "torch", "tensorflow")
     rows["torch"]["float64"] = rows["torch"]["float64"] | {"largest": 4.25e-12}
     rows["tensorflow"]["float64"] = rows["tensorflow"]["float64"] | {"steps": 31}
-    found = page.headline(made.results(rows)["runs"][0], "float32")
+    found = verdict.headline(made.results(rows)["runs"][0], "float32")
     assert found["big"] == "All three engines are equal"
     assert "4.2e−12" in found["small"]
     assert "In 31 training steps" in found["small"]
@@ -71,7 +71,7 @@ def test_rows_that_did_not_run_are_named_in_the_headline():
     rows = rows_of("numpy", "torch") | rows_of(
         "tensorflow", failed="TensorFlow is not installed", proved=False, float64=None
     )
-    found = page.headline(made.results(rows)["runs"][0], "float32")
+    found = verdict.headline(made.results(rows)["runs"][0], "float32")
     assert found["equal"] is True
     assert found["big"] == "Both engines are equal"
     assert found["small"].endswith("TensorFlow did not run.")
@@ -185,7 +185,7 @@ def test_where_all_others_failed_their_reasons_are_given(tmp_path):
         )
     )
     rows = rows_of("numpy") | rows_of("torch", failed=why, proved=False, **nothing)
-    found = page.headline(made.results(rows)["runs"][0], "float32")
+    found = verdict.headline(made.results(rows)["runs"][0], "float32")
     assert found == {
         "equal": None,
         "big": "Only NumPy ran",

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..core import files
+from ..core.colors import style
 from ..errors import TriptychError, counted
 from ..process.search_path import load_matplotlib
-from ..report.colors import style
 from ..spec import zoo
 from ..spec.network import Network
 from ..spec.optimizers import Adam, Optimizer

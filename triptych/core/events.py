@@ -11,6 +11,8 @@ A *row* is an engine with one of its backends; events name it by its key, for ex
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
+PROBE_ROWS = 1_000  # training samples on which the signs of ReLU outputs are compared
+
 Json = dict[str, Any]
 
 

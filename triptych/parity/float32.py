@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.engine import DeviceSplit, Engine
+from ..core.events import PROBE_ROWS
 from ..core.plan import Plan
 from ..core.planner import BatchPlanner
 from ..core.rng import bits
@@ -27,7 +28,6 @@ STEPS = 16  # that are judged
 STRIDE = 4  # steps of the reference from one judged step to the next
 LARGEST_FACTOR = 4.0  # between the error of a correct engine and NumPy's float32 error
 
-PROBE_ROWS = 1_000  # samples on which ReLU signs are compared
 LARGEST_PROBE = 16 * 2**20  # numbers, in the outputs of all layers together
 
 Verdict = Literal["rounding", "precision", "formula", "diverged"]

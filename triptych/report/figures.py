@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..core import files
+from ..core.colors import style
 from ..process.search_path import load_matplotlib
 from ..training.run_folder import read_log, read_results
-from .colors import style
 from .curves import curves
 
 GREY = "#8b93a7"  # of the runs that were moved by one ulp; that of style.css

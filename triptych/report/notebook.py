@@ -5,11 +5,11 @@ from html import escape
 from importlib.util import find_spec
 from typing import Any
 
-from .colors import style
+from ..core.colors import style
 from .curves import curves
 from .figures import draw_lines, draw_times
-from .page import fastest, headline, is_busy
 from .units import milliseconds
+from .verdict import fastest, headline, is_busy
 
 Row = dict[str, Any]
 COLUMNS = ("", "test accuracy", "largest float64 difference", "ms a step", "NumPy = 1")

@@ -6,3 +6,12 @@ def milliseconds(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1e3:.3g}"
     return f"{seconds * 1e3:,.0f}"
+
+
+def scientific(value: float | None) -> str:
+    """Return a number with one decimal and a power of ten; None, which is NaN or infinity in JSON, is not finite."""
+    if value is None:
+        return "not finite"
+    if value == 0:
+        return "0"
+    return f"{value:.1e}".replace("e-0", "e−").replace("e-", "e−")

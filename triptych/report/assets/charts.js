@@ -4,7 +4,6 @@
 //   lines(element, {series: [{name, color, x, y, dash, faint}], x: "step", y: "loss", log: false})
 //   intervals(element, {rows: [{name, color, low, median, high, values}], x: "ms per step"})
 //   confusion(element, {classes, samples: "image", counts, changed: [[i, j], …]})
-//   regions(element, {rows: {key: {name, color}}, x: "batch size", y: "width", xs, ys, fastest: [[[key, …]]], seconds: [[{key: s}]]})
 
 const NS = "http://www.w3.org/2000/svg";
 
@@ -193,63 +192,7 @@ export function intervals(element, spec) {
   });
 }
 
-// Who is fastest where: a cell has the colour of the first of its `fastest`, and is hatched where there are others.
-export function regions(element, spec) {
-  const legend = html(element, "div", "legend");
-  for (const key of new Set(spec.fastest.flat().map((keys) => keys[0]))) {
-    html(legend, "span", "key", spec.rows[key].name).style.setProperty("--key", spec.rows[key].color);
-  }
-  html(legend, "span", "key hatched", "another may be as fast");
-  const area = html(element, "div", "plot");
-  const tip = html(area, "div", "tip");
-  tip.hidden = true;
-  responsive(area, (width) => width * 0.6, (width) => drawRegions(area, tip, spec, width));
-}
-
-function drawRegions(area, tip, spec, width) {
-  area.querySelector("svg")?.remove();
-  const box = { left: 56, right: width - 12, top: 10, bottom: width * 0.6 - 38 };
-  const root = svg(area, "svg", { viewBox: `0 0 ${width} ${width * 0.6}`, role: "img", "aria-label": `who is fastest, ${spec.y} over ${spec.x}` });
-  const id = `hatch-${spec.y.replaceAll(" ", "-")}`;
-  const hatch = svg(svg(root, "defs"), "pattern", { id, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
-  svg(hatch, "line", { class: "hatch", x1: 0, x2: 0, y1: 0, y2: 6 });
-  const px = scale(0, spec.xs.length, box.left, box.right);
-  const py = scale(0, spec.ys.length, box.bottom, box.top);
-  spec.fastest.forEach((row, i) =>
-    row.forEach((keys, j) => {
-      const place = { x: px(j), y: py(i + 1), width: px(1) - px(0) + 0.5, height: py(0) - py(1) + 0.5 };
-      svg(root, "rect", { ...place, style: `fill:${spec.rows[keys[0]].color}` });
-      if (keys.length > 1) svg(root, "rect", { ...place, fill: `url(#${id})` });
-    }),
-  );
-  const ticks = (values, draw) => {
-    for (let tick = 1; tick <= values.at(-1); tick *= 4) {
-      const near = (i) => Math.abs(Math.log(values[i] / tick));
-      if (tick >= values[0]) draw(values.reduce((best, _, i) => (near(i) < near(best) ? i : best), 0) + 0.5, format(tick));
-    }
-  };
-  ticks(spec.xs, (at, text) => svg(root, "text", { class: "tick", x: px(at), y: box.bottom + 18, "text-anchor": "middle" }, text));
-  ticks(spec.ys, (at, text) => svg(root, "text", { class: "tick", x: box.left - 8, y: py(at) + 4, "text-anchor": "end" }, text));
-  svg(root, "text", { class: "axis", x: (box.left + box.right) / 2, y: width * 0.6 - 4, "text-anchor": "middle" }, spec.x);
-  svg(root, "text", { class: "axis", transform: `translate(12 ${(box.top + box.bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, spec.y);
-  root.onpointerleave = () => (tip.hidden = true);
-  root.onpointermove = (event) => {
-    const frame = root.getBoundingClientRect();
-    const at = (position, cells, from, to) => Math.floor(((position * width) / frame.width - from) / ((to - from) / cells));
-    const j = at(event.clientX - frame.left, spec.xs.length, box.left, box.right);
-    const i = at(event.clientY - frame.top, spec.ys.length, box.bottom, box.top);
-    const seconds = spec.seconds[i]?.[j];
-    tip.hidden = !seconds;
-    if (!seconds) return;
-    tip.replaceChildren();
-    html(tip, "b", "", `${spec.y} ${format(spec.ys[i])}, ${spec.x} ${format(spec.xs[j])}`);
-    for (const [key, time] of Object.entries(seconds)) {
-      html(tip, "div", "key", `${spec.rows[key].name}  ${format(time * 1e3)} ms`).style.setProperty("--key", spec.rows[key].color);
-    }
-    tip.style.left = `${Math.max(0, Math.min(width - tip.offsetWidth - 8, px(j + 1) + 12))}px`;
-  };
-}
-
+const FEW_MISTAKES = 5; // in a cell: where no cell has more, none is coloured as the worst
 const LETTER = 6.6; // pixels, the mean width of a letter in the labels of a matrix
 
 // Both ends are kept: names in a folder often begin alike and end in a number.
@@ -272,7 +215,7 @@ function matrixBox(spec, width) {
   const longest = Math.max(...spec.classes.map((name) => name.length));
   const letters = Math.min(longest, Math.max(4, Math.floor((width * 0.25) / LETTER)), 18);
   const left = letters * LETTER + 12;
-  const cell = Math.min(Math.max(90, letters * LETTER + 8), (width - left - 4) / count);
+  const cell = (width - left - 4) / count;
   const high = Math.min(cell, 28);
   const turned = letters * LETTER > cell - 4;
   const top = turned ? letters * LETTER + 12 : 24;
@@ -298,6 +241,8 @@ function drawConfusion(area, tip, spec, width) {
     if (turned) label(name, cell, { transform: `translate(${x + 4} ${top - 6}) rotate(-90)` });
     else label(name, cell, { x, y: top - 8, "text-anchor": "middle" });
   });
+  const mistaken = spec.counts.flatMap((line, i) => line.filter((_, j) => i !== j));
+  const most = Math.max(FEW_MISTAKES, ...mistaken);
   const changed = new Set(spec.changed.map(([i, j]) => `${i} ${j}`));
   spec.counts.forEach((line, i) => {
     const total = Math.max(1, line.reduce((sum, n) => sum + n, 0));
@@ -305,7 +250,7 @@ function drawConfusion(area, tip, spec, width) {
       const place = { x: left + j * cell, y: top + i * high, width: cell - (cell > 8 ? 1 : 0), height: high - (high > 8 ? 1 : 0) };
       if (n) {
         const right = i === j;
-        const opacity = right ? 0.1 + (0.6 * n) / total : Math.min(0.8, 0.12 + (4 * n) / total);
+        const opacity = right ? 0.1 + (0.6 * n) / total : 0.15 + (0.65 * n) / most;
         svg(root, "rect", { ...place, class: "cell", style: `fill:var(${right ? "--right" : "--wrong"})`, "fill-opacity": opacity });
       }
       if (changed.has(`${i} ${j}`)) svg(root, "rect", { ...place, class: "changed" });

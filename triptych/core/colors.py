@@ -7,7 +7,7 @@ figure and map, whichever other rows there are.
 from dataclasses import dataclass
 from zlib import crc32
 
-from ..core import registry
+from . import registry
 
 # For engines whose file names no colour: (on a light page, on a dark page).
 SPARE = (
