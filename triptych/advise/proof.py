@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 
-from ..core import state
+from ..core import registry, state
 from ..parity.float32 import LARGEST_FACTOR, Rounding, judge_float32, step_errors
 from ..process.client import Remote
 from ..spec import zoo
@@ -24,7 +24,7 @@ def prove(watch: Stopwatch) -> Iterator[tuple[str, str | None]]:
     split = watch.split(CASE)
     planner = CASE.schedule(1)
     start = state.initial(CASE.network, CASE.recipe)
-    with closing(Remote("numpy", "eager")) as numpy:
+    with closing(Remote(registry.REFERENCE, "eager")) as numpy:
         numpy.greet()
         reference = numpy.build("reference", CASE.network, CASE.recipe)
         exact = numpy.build("exact", CASE.network, replace(CASE.recipe, dtype="float64"))

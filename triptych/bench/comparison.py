@@ -14,7 +14,7 @@ The phases of one seed, each of which returns what it found:
 from collections.abc import Generator
 from contextlib import ExitStack
 
-from ..core import events
+from ..core import events, registry
 from ..core.events import Event
 from ..data.dataset import Dataset
 from ..process import machine
@@ -63,7 +63,7 @@ def compare_rows(
             workers = Workers(settings.rows, settings.threads, settings.device)
         with workers:
             started = yield from start(dataset, settings, workers, stack)
-        witness = Remote("numpy", "eager", threads=settings.threads)
+        witness = Remote(registry.REFERENCE, "eager", threads=settings.threads)
         stack.callback(witness.close)
         witness.greet()
         proved = yield from prove(dataset, settings, started, witness)

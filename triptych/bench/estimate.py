@@ -60,7 +60,7 @@ def _step_seconds(split: Split, planner: BatchPlanner) -> float:
     to the samples, and both follow from two steps with few samples.
     """
     network = planner.network
-    engine = registry.create("numpy", network, planner.recipe)
+    engine = registry.create(registry.REFERENCE, network, planner.recipe)
     engine.load(state.initial(network, planner.recipe))
     multiplications = max(1, network.multiplications)
     few = max(1, int(HEAVY_MULTIPLICATIONS / SMALL_SHARE / multiplications))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BUILT_IN = ("numpy", "torch", "tensorflow", "jax")
 ENTRY_POINTS = "triptych.engines"
+REFERENCE = "numpy"  # the engine with which every other one is compared
 
 
 @cache
@@ -37,7 +38,7 @@ def entries() -> dict[str, EngineInfo]:
     """
     infos = [import_module(f"triptych.engines.{name}.info").INFO for name in BUILT_IN]
     infos.extend(point.load() for point in entry_points(group=ENTRY_POINTS))
-    infos.sort(key=lambda info: (info.name != "numpy", info.optional, info.label.lower()))
+    infos.sort(key=lambda info: (info.name != REFERENCE, info.optional, info.label.lower()))
     return {info.name: info for info in infos}
 
 

@@ -49,7 +49,7 @@ def specs(names: Iterable[str] | None = None, all_backends: bool = False) -> lis
     usual = [
         name for name, entry in registry.entries().items() if entry.installed or not entry.optional
     ]
-    for name in ["numpy", *(usual if names is None else names)]:
+    for name in [registry.REFERENCE, *(usual if names is None else names)]:
         engine, _, backend = name.partition("/")
         entry = registry.entry(engine)
         if backend and backend not in entry.backends:

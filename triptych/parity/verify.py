@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from ..core import events, state
+from ..core import events, registry, state
 from ..core.events import Event
 from ..core.memory import check_memory
 from ..core.planner import BatchPlanner
@@ -121,7 +121,7 @@ def verify(
         case.network.check_fits(dataset.shape, len(dataset.classes))
         check_memory(case.network, replace(case.recipe, dtype="float64"))
     with ExitStack() as workers:
-        numpy = workers.enter_context(closing(Remote("numpy", "eager", threads=threads)))
+        numpy = workers.enter_context(closing(Remote(registry.REFERENCE, "eager", threads=threads)))
         numpy.greet()
         remotes: dict[str, Remote] = {}
         for spec in rows[1:]:
