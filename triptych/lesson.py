@@ -8,14 +8,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from .core import state
-from .core.planner import BatchPlanner
-from .data import loading
-from .errors import TriptychError
+from . import Recipe, TriptychError, load_data, optimizers, zoo
+from .core import planner, state
 from .report import pictures
-from .spec import zoo
-from .spec.optimizers import SGD
-from .spec.recipe import Recipe
 from .training.run_folder import Run
 
 
@@ -27,8 +22,8 @@ class Lesson:
     def __init__(self, data: Any, args: Any, hidden: Any = (10,), dtype: Any = "float32") -> None:
         network = zoo.dense("classic", hidden)
         network.check_fits(data.shape, len(data.classes))
-        recipe = Recipe(args.epochs, args.batch_size, SGD(0.1), args.seed, dtype)
-        self.planner = BatchPlanner(network, recipe, len(data.train))
+        recipe = Recipe(args.epochs, args.batch_size, optimizers.SGD(0.1), args.seed, dtype)
+        self.planner = planner.BatchPlanner(network, recipe, len(data.train))
         self.weights = state.initial(network, recipe)
         self.x_train = data.train.pixels(dtype).reshape(-1, 784)
         self.y_train = data.train.labels.astype("int64")
@@ -45,9 +40,9 @@ def arguments(description: str, epochs: int, batch_size: int | str) -> Namespace
     """Parse the command line; in a notebook, return the defaults."""
     parser = ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--data", help="digits, mnist, a CSV, an .npz or a folder")
-    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--epochs", type=int, default=epochs, help="passes over the data")
     parser.add_argument("--batch-size", type=script.whole_or_full, default=batch_size)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and split")
     return parser.parse_args([] if script.in_notebook() else None)
 
 
@@ -55,7 +50,7 @@ def start(args: Namespace, name: str, hidden: Any = (10,)) -> Lesson:
     """Load the data, make a run folder and print what will be done; stop at a user's mistake."""
     script.prepare_terminal()
     try:
-        data = loading.load(args.data, args.seed)
+        data = load_data(args.data, seed=args.seed)
         lesson = Lesson(data, args, hidden)
         with Run.create(Path("runs"), "lesson", name.lower()) as run:
             lesson.folder = run.folder

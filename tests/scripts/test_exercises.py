@@ -57,9 +57,9 @@ def checked(tmp_path, capsys):
 )
 def test_break_knows_which_gradients_are_wrong(checked, change, wrong: list[str]):
     text = changed(LESSON, change)
-    status, said = checked("break", text, *wrong)
-    assert (status, said[:7]) == (0, "Right: ")
-    assert all(f"{name} (off by" in said for name in wrong)
+    status, output = checked("break", text, *wrong)
+    assert (status, output[:7]) == (0, "Right: ")
+    assert all(f"{name} (off by" in output for name in wrong)
     for other in ALL:
         answer = [name for name in ALL if (name in wrong) != (name == other)]
         if answer:
@@ -82,9 +82,9 @@ def test_a_wrong_answer_is_told_its_kind(checked, answer: list[str], why: str):
 
 
 def test_nothing_is_broken(checked):
-    status, said = checked("break", LESSON, "dW1")
+    status, output = checked("break", LESSON, "dW1")
     assert status == 1
-    assert "is right; change a line of back_prop" in said
+    assert "is right; change a line of back_prop" in output
 
 
 @pytest.mark.parametrize(
@@ -99,11 +99,11 @@ def test_nothing_is_broken(checked):
     ],
 )
 def test_a_script_that_does_not_run_gets_one_line_with_its_place(checked, text: str, why: str):
-    status, said = checked("break", text, "dW1")
+    status, output = checked("break", text, "dW1")
     assert status == 1
-    assert said.startswith("Not yet: ")
-    assert why in said
-    assert said.count("\n") == 1
+    assert output.startswith("Not yet: ")
+    assert why in output
+    assert output.count("\n") == 1
 
 
 def test_a_file_that_is_no_lesson_cannot_be_read(checked, tmp_path, capsys):
@@ -121,8 +121,8 @@ DROPOUT = tool.follow(LESSON, ["dropout"])
 @pytest.mark.slow  # trains six times
 @pytest.mark.parametrize(("command", "solution"), [("deepen", DEEPER), ("dropout", DROPOUT)])
 def test_a_right_solution_passes(checked, command: str, solution: str):
-    status, said = checked(command, solution)
-    assert (status, said[:7]) == (0, "Right: "), said
+    status, output = checked(command, solution)
+    assert (status, output[:7]) == (0, "Right: "), output
 
 
 @pytest.mark.parametrize(
@@ -135,15 +135,15 @@ def test_a_right_solution_passes(checked, command: str, solution: str):
     ],
 )
 def test_a_wrong_deeper_network_does_not_pass(checked, change, why: str):
-    status, said = checked("deepen", changed(DEEPER, change))
+    status, output = checked("deepen", changed(DEEPER, change))
     assert status == 1
-    assert why in said
+    assert why in output
 
 
 def test_a_network_that_is_not_deeper_does_not_pass(checked):
-    status, said = checked("deepen", LESSON)
+    status, output = checked("deepen", LESSON)
     assert status == 1
-    assert "has 2 weight matrices" in said
+    assert "has 2 weight matrices" in output
 
 
 @pytest.mark.parametrize(
@@ -158,15 +158,15 @@ def test_a_network_that_is_not_deeper_does_not_pass(checked):
     ],
 )
 def test_wrong_dropout_does_not_pass(checked, change, why: str):
-    status, said = checked("dropout", changed(DROPOUT, change))
-    assert status == 1, said
-    assert why in said
+    status, output = checked("dropout", changed(DROPOUT, change))
+    assert status == 1, output
+    assert why in output
 
 
 def test_no_dropout_does_not_pass(checked):
-    status, said = checked("dropout", LESSON)
+    status, output = checked("dropout", LESSON)
     assert status == 1
-    assert "drops 0% of the active units" in said
+    assert "drops 0% of the active units" in output
 
 
 @pytest.mark.slow  # trains three times
@@ -175,9 +175,9 @@ def test_a_seed_that_decides_nothing_does_not_pass(checked):
         "data = lesson.start(args, NAME, hidden=(10, 10))",
         "args.seed = 3; data = lesson.start(args, NAME, hidden=(10, 10))",
     )
-    status, said = checked("deepen", changed(DEEPER, same))
+    status, output = checked("deepen", changed(DEEPER, same))
     assert status == 1
-    assert "--seed 0 and --seed 1 print the same losses" in said
+    assert "--seed 0 and --seed 1 print the same losses" in output
 
 
 # --- Why equal

@@ -384,10 +384,8 @@ def test_a_mistake_gets_one_line(tmp_path):
         timeout=60,
     )
     assert done.returncode == 2
-    assert (
-        done.stderr
-        == "artificial_neural_network_MNIST.py: nope.csv: no such file or data set; check the path\n"
-    )
+    reason = "nope.csv: no such file or data set; check the path"
+    assert done.stderr == f"artificial_neural_network_MNIST.py: {reason}\n"
 
 
 def test_laid_side_by_side_the_sections_are_the_same():

@@ -54,35 +54,37 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_a_shim_without_its_version_is_quoted(tmp_path):
-    said = refusal(make(tmp_path, "compare", python=fake(tmp_path, SHIM)))
-    assert "does not start: pyenv: python3.13: command not found" in said
-    assert "exists in these Python versions: 3.13.0" in said
-    assert "PYENV_VERSION=3.12.1 make compare" in said
-    assert "is needed" not in said
+    message = refusal(make(tmp_path, "compare", python=fake(tmp_path, SHIM)))
+    assert "does not start: pyenv: python3.13: command not found" in message
+    assert "exists in these Python versions: 3.13.0" in message
+    assert "PYENV_VERSION=3.12.1 make compare" in message
+    assert "is needed" not in message
 
 
 def test_a_python_that_says_nothing(tmp_path):
-    said = refusal(make(tmp_path, "verify", python=fake(tmp_path, "#!/bin/sh\nexit 1\n")))
-    assert "does not start: it prints nothing." in said
-    assert "PYTHON=/path/to/python3.12 make verify" in said
-    assert "pyenv" not in said
+    message = refusal(make(tmp_path, "verify", python=fake(tmp_path, "#!/bin/sh\nexit 1\n")))
+    assert "does not start: it prints nothing." in message
+    assert "PYTHON=/path/to/python3.12 make verify" in message
+    assert "pyenv" not in message
 
 
 @pytest.mark.parametrize("version", ["2.7", "3.10", "3.14", "3.1"])
 def test_a_version_out_of_range_is_named(tmp_path, version: str):
-    said = refusal(make(tmp_path, "compare", python=fake(tmp_path, f"#!/bin/sh\necho {version}\n")))
-    assert f"is Python {version}; Python 3.11, 3.12 or 3.13 is needed" in said
+    message = refusal(
+        make(tmp_path, "compare", python=fake(tmp_path, f"#!/bin/sh\necho {version}\n"))
+    )
+    assert f"is Python {version}; Python 3.11, 3.12 or 3.13 is needed" in message
 
 
 def test_no_such_python(tmp_path):
-    said = refusal(make(tmp_path, "test", python="no-such-python"))
-    assert said.startswith("there is no 'no-such-python'; install Python 3.11, 3.12 or 3.13")
+    message = refusal(make(tmp_path, "test", python="no-such-python"))
+    assert message.startswith("there is no 'no-such-python'; install Python 3.11, 3.12 or 3.13")
 
 
 def test_a_python_without_venv(tmp_path):
     text = '#!/bin/sh\ncase "$*" in *ensurepip*) exit 1;; esac\necho 3.12\n'
-    said = refusal(make(tmp_path, "compare", python=fake(tmp_path, text)))
-    assert "has no venv; on Debian and Ubuntu: apt install python3-venv" in said
+    message = refusal(make(tmp_path, "compare", python=fake(tmp_path, text)))
+    assert "has no venv; on Debian and Ubuntu: apt install python3-venv" in message
 
 
 def test_this_python_is_taken_and_the_size_is_said(tmp_path):

@@ -26,14 +26,14 @@ def commands(text: str) -> list[str]:
     outside = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     spans = re.findall(r"`([^`]+)`", outside)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    found = []
+    matched = []
     for code in [*lines, *spans]:
         code = " ".join(re.split("[#|>]", code)[0].split())
         while code.startswith(("$ ", "env ", "-u ")) or re.match(r"[A-Z_]+(=\S*)? ", code):
             code = code.partition(" ")[2]
         if code.startswith("triptych "):
-            found.append(code.removeprefix("triptych "))
-    return found
+            matched.append(code.removeprefix("triptych "))
+    return matched
 
 
 ALL = sorted({(name, command) for name in NAMES for command in commands(text_of(name))})
@@ -56,11 +56,11 @@ def test_every_command_exists_with_its_options(page: str, command: str):
         return
     table = known_commands()
     assert words[0] in table, f"{page}: triptych {command}"
-    found = table[words[0]]
-    if hasattr(found, "commands") and len(words) > 1 and words[1] in found.commands:
-        found = found.commands[words[1]]
-    options = {name for parameter in found.params for name in parameter.opts}
-    options |= {name for parameter in found.params for name in parameter.secondary_opts}
+    matched = table[words[0]]
+    if hasattr(matched, "commands") and len(words) > 1 and words[1] in matched.commands:
+        matched = matched.commands[words[1]]
+    options = {name for parameter in matched.params for name in parameter.opts}
+    options |= {name for parameter in matched.params for name in parameter.secondary_opts}
     options |= {"--help", "-h"}
     for word in words[1:]:
         if re.match(r"--?[a-z]", word):
