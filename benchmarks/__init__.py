@@ -1,1 +1,1 @@
-"""Against what people use instead: every contestant in a process of its own, proved equal, then timed in turn."""
+"""Our engines against what people use instead: proved equal, then timed in turn."""

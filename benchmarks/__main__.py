@@ -1,4 +1,8 @@
-"""python -m benchmarks [R1 R3 …] [--threads 1,2] [--rounds N] [--all-backends] [--data NAME|PATH] [--json FILE]"""
+"""The command ``python -m benchmarks``: it prints each workload's figures, and writes the ratios.
+
+Usage: ``python -m benchmarks [WORKLOAD …] [--threads 1,2] [--rounds N] [--all-backends]
+[--data NAME|PATH] [--json FILE]``
+"""
 
 import argparse
 import json
@@ -19,61 +23,84 @@ from .progress import progress
 from .timing import Settings, Timing
 from .workloads import WORKLOADS, Measured
 
+USER_ERROR = 2  # exit status
+STOPPED = 130  # exit status after Ctrl-C: 128 plus the number of the signal
+CLOSED_PIPE = 141  # likewise
+
 
 def main() -> None:
-    """Run the command line. Exit status: 0 fine, 1 not everything was measured, 2 a user's mistake, 130 stopped by Ctrl-C."""
+    """Run the command line.
+
+    The exit status is 0 if everything was measured, 1 if something was not, 2 after a user's
+    mistake, and 130 after Ctrl-C.
+    """
     options = arguments()
     try:
         if not measure_all(options):
             sys.exit("benchmarks: not everything was measured; the lines above say what, and why")
     except TriptychError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:  # somebody has seen enough; what is left is not written at exit either
+        sys.exit(USER_ERROR)
+    except BrokenPipeError:
+        # The reader has closed the pipe, so what Python writes at exit must go elsewhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        sys.exit(CLOSED_PIPE)
     except KeyboardInterrupt:
         print("benchmarks: stopped", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(STOPPED)
 
 
 def measure_all(options: argparse.Namespace) -> bool:
-    """Print each block, and write the ratios so far, as soon as it is measured; return whether nothing was refused."""
-    if unknown := [name for name in options.workloads if name not in WORKLOADS]:
-        raise TriptychError(f"workload {unknown[0]!r} is unknown; {suggest(unknown[0], WORKLOADS)}")
-    for threads in options.threads:
-        machine.environment(threads, "cpu")  # refuses more than there are processors
-    found, ok = list[dict[str, Any]](), True
-    if options.data:
-        data.load(
-            options.data
-        )  # now, too: what cannot be read is the same mistake in every workload
+    """Print each block, and write the ratios so far, as soon as it is measured.
+
+    Returns
+    -------
+    bool
+        Whether everything was measured.
+    """
+    check(options)
+    ratios: list[dict[str, Any]] = []
+    complete = True
     save(
-        options.json, found
-    )  # now, so that a name that cannot be written is known before an hour is spent
+        options.json, ratios
+    )  # at once, because an hour later it would be late to learn that it fails
     print(machine_line())
     for name, settings in jobs(options):
         try:
             for measured in blocks(name, settings):
                 print("", *measured.text(), sep="\n", flush=True)
-                ok, found = ok and measured.ok, found + measured.entries()
-                save(options.json, found)
-        except TriptychError as error:  # of this workload alone
+                complete = complete and measured.ok
+                ratios += measured.entries()
+                save(options.json, ratios)
+        except TriptychError as error:  # it concerns this workload alone
             print(f"\n{name}: not measured: {error}", flush=True)
-            ok = False
-    return ok
+            complete = False
+    return complete
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise a TriptychError if a workload is unknown, or threads or data are not available."""
+    for name in options.workloads:
+        if name not in WORKLOADS:
+            raise TriptychError(f"workload {name!r} is unknown; {suggest(name, WORKLOADS)}")
+    for threads in options.threads:
+        machine.environment(threads, "cpu")  # refuses more than there are processors
+    if options.data:
+        data.load(options.data)
 
 
 def save(path: Path | None, ratios: list[dict[str, Any]]) -> None:
+    """Write the ratios, if there is a file for them."""
+    if path is None:
+        return
     try:
-        if path:
-            write(path, json.dumps(ratios, indent=2) + "\n")
+        write(path, json.dumps(ratios, indent=2) + "\n")
     except OSError as error:
         raise TriptychError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def blocks(name: str, settings: Settings) -> Iterator[Measured]:
-    """Measure one workload, unless wall times are wanted of a machine that is plainly busy."""
+    """Measure one workload, except wall times on a machine that is busy from the beginning."""
     progress(f"{name}, threads: {settings.threads}")
     workload = WORKLOADS[name]
     if workload.timed and not settings.processor_time:
@@ -84,10 +111,12 @@ def blocks(name: str, settings: Settings) -> Iterator[Measured]:
 
 
 def arguments() -> argparse.Namespace:
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         "python -m benchmarks",
-        description="Time Triptych's engines against what people use instead. Run it in a checkout only, "
-        "because Python imports modules from the folder in which it is started.",
+        description="Time Triptych's engines and what people use instead. "
+        "Run it only in a checkout, because Python imports modules from the folder "
+        "in which it is started.",
     )
     parser.add_argument(
         "workloads",
@@ -96,7 +125,7 @@ def arguments() -> argparse.Namespace:
         metavar="WORKLOAD",
         help=f"{', '.join(WORKLOADS)}; all by default",
     )
-    default = ",".join(str(n) for n in (1, 2) if n <= machine.processors())
+    default = ",".join(str(threads) for threads in (1, 2) if threads <= machine.processors())
     parser.add_argument(
         "--threads",
         type=numbers,
@@ -121,30 +150,37 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the ratios")
     options = parser.parse_args()
-    if min(options.threads + [options.rounds]) < 1:
+    if min([*options.threads, options.rounds]) < 1:
         parser.error("--threads and --rounds must be at least 1")
     return options
 
 
 def numbers(text: str) -> list[int]:
+    """Return the numbers of a text, which are separated by commas."""
     return [int(part) for part in text.split(",")]
 
 
 def jobs(options: argparse.Namespace) -> Iterator[tuple[str, Settings]]:
-    """Yield each workload with each number of threads."""
+    """Yield each workload with each number of threads; what is not timed only with the first."""
     for name in options.workloads:
-        for threads in options.threads if WORKLOADS[name].timed else options.threads[:1]:
-            yield name, Settings(threads, options.rounds, options.all_backends, options.data)
+        threads = options.threads if WORKLOADS[name].timed else options.threads[:1]
+        for count in threads:
+            yield name, Settings(count, options.rounds, options.all_backends, options.data)
 
 
 def machine_line() -> str:
-    about, set_here = machine.describe(), machine.kernel_settings()
-    waiting = {"OMP_WAIT_POLICY": machine.environment(1, "cpu")["OMP_WAIT_POLICY"]}
-    forced = [f"{variable}={value}" for variable, value in (set_here | waiting).items()]
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    return ", ".join(
-        [about["processor"], f"{about['cores']} cores", f"load {about['load']}", versions, *forced]
-    )
+    """Return the machine, the libraries, and the variables that decide how they compute."""
+    description = machine.describe()
+    variables = machine.kernel_settings()
+    variables["OMP_WAIT_POLICY"] = machine.environment(1, "cpu")["OMP_WAIT_POLICY"]
+    parts = [
+        description["processor"],
+        f"{description['cores']} cores",
+        f"load {description['load']}",
+    ]
+    parts += [f"{name} {version}" for name, version in description["versions"].items()]
+    parts += [f"{name}={value}" for name, value in variables.items()]
+    return ", ".join(parts)
 
 
 if __name__ == "__main__":

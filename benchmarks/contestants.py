@@ -51,6 +51,7 @@ class Contestant:
 
     @property
     def key(self) -> str:
+        """The short name of the engine and backend."""
         return self.spec.key
 
 
@@ -172,7 +173,17 @@ def fail(contestants: list[Contestant], contestant: Contestant, error: EngineErr
 
 
 def load(contestant: Contestant, key: str, job: Job) -> Loaded:
-    """Build an engine that is named `key` in its process, with the first weights and the images of a job."""
+    """Build an engine with the first weights, and give it the images of a job.
+
+    Parameters
+    ----------
+    contestant : Contestant
+        In whose process the engine is built.
+    key : str
+        The name of the engine in that process.
+    job : Job
+        What is trained.
+    """
     engine = contestant.remote.build(key, job.network, job.recipe)
     engine.load(state.initial(job.network, job.recipe))
     return Loaded(engine, engine.upload(job.split))
@@ -241,7 +252,10 @@ def described(spec: EngineSpec) -> str:
 
 
 def processes_that_tell(contestants: Iterable[Contestant]) -> Mapping[str, Remote]:
-    """Return one process of NumPy and one of PyTorch, if they run: they tell their library and its speed."""
+    """Return one process of NumPy and one of PyTorch, if they run.
+
+    These tell their library for products, and their rates are measured.
+    """
     processes: dict[str, Remote] = {}
     for contestant in running(contestants):
         if contestant.spec.engine in ("numpy", "torch"):

@@ -1,8 +1,8 @@
 """The floor: the least time that a step could take on this machine.
 
-It is max(operations / rate of products, bytes / rate of copies), the roofline of Williams et al. 2009. It is
-the larger of both and not their sum, because a processor computes while it loads, and a floor must not be
-above what is possible. Both rates are measured.
+It is max(operations / rate of products, bytes / rate of copies), the roofline of Williams et al.
+2009. It is the larger of both and not their sum, because a processor computes while it loads, and a
+floor must not be above what is possible. Both rates are measured.
 """
 
 import os
@@ -63,6 +63,7 @@ class Floor:
 
     @property
     def seconds(self) -> float:
+        """The least time of a step, in seconds."""
         return max(self.operations / self.product_rate, self.bytes / self.copy_rate)
 
     def __str__(self) -> str:
@@ -118,13 +119,16 @@ def _torch_product(size: int) -> Callable[[], object]:
 
 
 def copy_rate(size: int) -> float:
-    """Return the bytes in one second that are read and written when `size` bytes are moved repeatedly.
+    """Return the bytes in one second that are read and written in repeated copies.
 
-    It is the rate of the smallest cache that holds them: what stays in a cache from step to step need not
-    come from memory.
+    Parameters
+    ----------
+    size : int
+        The bytes of source and target together. The rate is that of the smallest cache that holds
+        them: what stays in a cache from step to step need not come from memory.
     """
     threads = _threads()
-    numbers = max(1, size // 8)  # of float32: half of the bytes are read, the other half is written
+    numbers = max(1, size // 8)  # float32: half of the bytes are read, half are written
     times = max(1, BYTES_COPIED_AT_ONCE // size)
     sources = np.array_split(np.ones(numbers, np.float32), threads)
     targets = np.array_split(np.ones(numbers, np.float32), threads)
@@ -139,7 +143,10 @@ def copy_rate(size: int) -> float:
 
 
 def _fastest(action: Callable[[], object]) -> float:
-    """Return the seconds of the fastest trial: processor time with one thread, wall time with more."""
+    """Return the seconds of the fastest trial.
+
+    With one thread they are processor time, with more they are wall time.
+    """
     clock = time.process_time if _threads() == 1 else time.perf_counter
     action()
     return min(_seconds_of(action, clock) for _ in range(TRIALS))

@@ -1,4 +1,4 @@
-"""Memory: the largest size of each engine's process while it trains, and what arithmetic predicts."""
+"""Memory: the largest size of each engine's process in training, and what arithmetic predicts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -98,6 +98,7 @@ class Used:
 
     @property
     def peak(self) -> int:
+        """The largest of all."""
         return max(self.loading, *self.epochs)
 
 

@@ -40,6 +40,7 @@ class Ended:
         return self.cpu if settings.processor_time else self.wall
 
     def json(self) -> Any:
+        """Return the output, parsed."""
         return json.loads(self.output)
 
 
@@ -92,7 +93,9 @@ class Command:
 def alternate(
     commands: Sequence[Command], settings: Settings
 ) -> tuple[dict[str, list[Ended]], float]:
-    """Start every command in each round, in rotated order, after one round to warm the disk's cache.
+    """Start every command in each round, in rotated order.
+
+    One round more comes first, to warm the disk's cache.
 
     Returns
     -------

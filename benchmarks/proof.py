@@ -1,4 +1,7 @@
-"""Contestants are proved equal before they are timed: in float64 by their weights, in float32 by their rounding."""
+"""Contestants are proved equal before they are timed.
+
+In float64 their weights are compared, in float32 the sizes of their rounding.
+"""
 
 from dataclasses import fields, replace
 

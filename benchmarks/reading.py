@@ -1,4 +1,6 @@
-"""One reader of a CSV of the Kaggle shape, in a process of its own: ``python -m benchmarks.reading READER FILE``.
+"""One reader of a CSV of the Kaggle shape, in a process of its own.
+
+The command is ``python -m benchmarks.reading READER FILE``.
 
 It prints the seconds that the reader took after everything was imported, and a digest of the table.
 """

@@ -33,7 +33,7 @@ class Settings:
     all_backends : bool
         Whether contestants that compile, and every backend of ours, take part.
     data : str, optional
-        What to train on, as `triptych.data.registry.load` takes it; random images by default.
+        What to train on, as `triptych.data.loading.load` takes it; random images by default.
     """
 
     threads: int = 1
@@ -43,7 +43,7 @@ class Settings:
 
     @property
     def processor_time(self) -> bool:
-        """Whether processor time counts: with one thread, because it is the same on a busy machine."""
+        """Whether processor time counts: with one thread it is the same on a busy machine."""
         return self.threads == 1
 
 
@@ -183,7 +183,7 @@ class Timing:
             yield f"  {line.key:26}{time.median:12.3f}  {limits:22}{above}{line.description}"
 
     def _table(self, rank: Rank, lines: list[Line]) -> Iterator[str]:
-        """Yield the ratios: a column for each of ours and a row for everybody, `COLUMNS` at once."""
+        """Yield the ratios: a column for each of ours, a row for everybody."""
         cells: dict[tuple[str, str], str] = {}
         for entry in self._ratios(rank):
             text = "{ratio:.2f} [{low:.2f}, {high:.2f}]".format(**entry)

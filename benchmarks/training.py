@@ -84,7 +84,7 @@ def images(network: Network, samples: int, source: str | None) -> Split:
     samples : int
         How many.
     source : str, optional
-        A name or a path, as `triptych.data.registry.load` takes it; random images by default.
+        A name or a path, as `triptych.data.loading.load` takes it; random images by default.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A contestant's own process: the worker of `triptych.process`, which also builds peers and is pinned."""
+"""A contestant's own process: a worker that also builds peers, and that is pinned to cores."""
 
 import os
 import sys

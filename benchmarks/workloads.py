@@ -42,14 +42,14 @@ class Workload(Protocol):
 
     Attributes
     ----------
-    title : str
-        A few words.
     timed : bool
         Whether times are measured, so that a busy machine matters and threads make a difference.
     """
 
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """A few words."""
+        ...
 
     timed: bool
 

@@ -18,33 +18,51 @@ SOLVERS: dict[str, dict[str, Any]] = {
     "adam": {"solver": "adam"},
 }
 
+Data = tuple[NDArray[Any], NDArray[Any]]  # flat images, labels
+
 
 class Engine:
-    """As much of an engine as a timing needs. Its first weights are its own: nothing it computes is compared."""
+    """As much of an engine as a timing needs. It draws its first weights: nothing is compared."""
 
     def __init__(
         self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "sklearn"
     ) -> None:
-        self.device, self.recipe = device, recipe
+        self.device = device
+        self.recipe = recipe
         widths = [layer.units for layer in network.layers if isinstance(layer, Dense)]
-        self.classes, self.hidden = np.arange(widths[-1]), widths[:-1]
-
-    def load(self, state: State) -> None:
-        self.model = MLPClassifier(self.hidden, alpha=0, **SOLVERS[self.recipe.optimizer.name])
+        self.classes = np.arange(widths[-1])
+        self.hidden = widths[:-1]
         self.losses: list[float] = []
 
-    def upload(self, split: Split) -> tuple[NDArray[Any], NDArray[Any]]:
+    def load(self, state: State) -> None:
+        """Begin anew; the weights are ignored."""
+        self.model = MLPClassifier(self.hidden, alpha=0, **SOLVERS[self.recipe.optimizer.name])
+        self.losses = []
+
+    def upload(self, split: Split) -> Data:
+        """Return a split as scikit-learn wants it."""
         return split.pixels(self.recipe.dtype).reshape(len(split), -1), split.labels
 
-    def run(self, data: tuple[NDArray[Any], NDArray[Any]], plan: Plan) -> None:
-        """Make an epoch of as many rows as the plan has; where every step sees all rows, an epoch for each step."""
-        x, y = data
-        self.model.set_params(batch_size=len(y) if plan.indices is None else plan.indices.shape[1])
-        count, epochs = (len(y), len(plan)) if plan.indices is None else (plan.indices.size, 1)
-        for _ in range(epochs):  # of as many rows: which, it decides by itself
-            self.model.partial_fit(x[:count], y[:count], classes=self.classes)
+    def run(self, data: Data, plan: Plan) -> None:
+        """Train on as many rows as a plan has; scikit-learn decides their order.
+
+        A plan of full batches is an epoch for each step, another plan is one epoch.
+        """
+        images, labels = data
+        rows = len(labels)
+        batch_size = rows
+        epochs = len(plan)
+        if plan.indices is not None:
+            rows = plan.indices.size
+            batch_size = plan.indices.shape[1]
+            epochs = 1
+        self.model.set_params(batch_size=batch_size)
+        for _ in range(epochs):
+            self.model.partial_fit(images[:rows], labels[:rows], classes=self.classes)
             self.losses.append(self.model.loss_)
 
     def wait(self) -> np.ndarray:
-        losses, self.losses = np.array(self.losses), []
+        """Return the losses since the last call."""
+        losses = np.array(self.losses)
+        self.losses = []
         return losses

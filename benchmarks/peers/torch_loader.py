@@ -1,4 +1,4 @@
-"""PyTorch with a DataLoader, as its tutorials have it: the loader shuffles, so that nobody can feed it batches."""
+"""PyTorch with a DataLoader, as in its tutorials. It shuffles, so it cannot be fed batches."""
 
 from collections.abc import Iterable
 from itertools import chain, islice, repeat
@@ -14,15 +14,15 @@ from . import torch_plain
 
 
 class Engine(torch_plain.Engine):
+    """Plain PyTorch on the batches of a DataLoader."""
+
     def upload(self, split: Split) -> Any:
+        """Return an iterator over batches, epoch after epoch without end."""
         native = super().upload(split)
-        return chain.from_iterable(
-            repeat(
-                DataLoader(
-                    TensorDataset(native.x, native.y), int(self.recipe.batch_size), shuffle=True
-                )
-            )
-        )
+        dataset = TensorDataset(native.x, native.y)
+        loader = DataLoader(dataset, int(self.recipe.batch_size), shuffle=True)
+        return chain.from_iterable(repeat(loader))
 
     def batches(self, data: Any, plan: Plan) -> Iterable[tuple[Tensor, Tensor]]:
+        """Return as many of the loader's batches as a plan has steps."""
         return islice(data, len(plan))

@@ -13,7 +13,7 @@ from triptych.spec.zoo import dense
 
 
 class Clock:
-    """Counts samples instead of seconds: a step takes 2 seconds and a tenth of a second a sample."""
+    """Counts samples instead of seconds: a step takes 2 s, and a tenth of a second a sample."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -43,7 +43,7 @@ def settings(digits) -> Settings:
 
 
 def test_a_heavy_step_is_not_made_and_its_time_is_right(clock, digits, monkeypatch):
-    """From two small steps the time of the whole batch follows exactly, because it is linear here."""
+    """From two small steps the time of the whole batch follows exactly: it is linear here."""
     whole = estimate(digits, settings(digits))
     assert max(clock.samples) == len(digits.train)
     clock.samples.clear()

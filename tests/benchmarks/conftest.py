@@ -1,4 +1,7 @@
-"""Miniatures, so that no test waits: NumPy alone of ours, few images, small batches. Nothing here depends on how fast anything is."""
+"""Miniatures, so that no test waits: of our engines only NumPy, few images, small batches.
+
+No test depends on how fast anything is.
+"""
 
 import pytest
 

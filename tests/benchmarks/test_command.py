@@ -28,7 +28,10 @@ class Told:
 
 @pytest.fixture
 def run(monkeypatch, tmp_path, capsys):
-    """Run the command over one workload; return its exit status and words, its output, and the ratios it wrote."""
+    """Run the command over one workload.
+
+    Return its exit status, what it printed and reported, and the ratios it wrote.
+    """
     monkeypatch.setitem(WORKLOADS, "R1", Told())
 
     def run(*arguments: str, others: float = 0.0):

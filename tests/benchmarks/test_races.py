@@ -83,7 +83,7 @@ def proved(name: str, peer: EngineSpec) -> tuple[str | None, str]:
 
 
 class Shuffling:
-    """NumPy in this process, which deals the rows of a block anew: what a `fit` that shuffles does."""
+    """NumPy in this process, with the rows of a block in another order: a `fit` that shuffles."""
 
     def __init__(self, network, recipe):
         self.engine = registry.create("numpy", network, recipe)

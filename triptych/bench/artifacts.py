@@ -1,6 +1,7 @@
 """What a comparison writes into its run folder, in addition to its events.
 
-The folder gets the trained state of every row, the images that rows classify wrongly, and results.json.
+The folder gets results.json, the trained state of every row, and the images that rows classify
+wrongly.
 """
 
 from collections.abc import Generator

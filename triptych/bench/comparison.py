@@ -2,12 +2,12 @@
 
 The phases of one seed, each of which returns what it found:
 
-1. `starting.start`: the workers import, while the data may still be read; each row builds the network and
-   makes its first step, alone.
+1. `starting.start`: the workers import, while the data may still be read; each row builds the
+   network and makes its first step, alone.
 2. `proof.prove`: the float64 steps in lockstep, many steps in one call, and the float32 verdict.
 3. `timing.train_and_time`: the training in rounds. In each round every row makes the same steps, in
-   rotated order, after the others have been idle for 50 ms. If the training ends before 15 rounds count,
-   more rounds follow; what they do to the weights is discarded.
+   rotated order, after the others have been idle for 50 ms. If the training ends before 15 rounds
+   count, more rounds follow; what they do to the weights is discarded.
 4. `results.result`: the figures.
 """
 

@@ -68,6 +68,7 @@ class RunningRow:
 
     @property
     def key(self) -> str:
+        """The short name of the engine and backend."""
         return self.spec.key
 
 

@@ -56,8 +56,8 @@ def _compile_seconds(spec: EngineSpec) -> float:
 def _step_seconds(split: Split, planner: BatchPlanner) -> float:
     """Return the time of one step of NumPy, in seconds.
 
-    A heavy step is not made. Its time is a constant for the weights plus a part that is proportional
-    to the samples, and both follow from two steps with few samples.
+    A heavy step is not made. Its time is a constant for the weights plus a part that is
+    proportional to the samples, and both follow from two steps with few samples.
     """
     network = planner.network
     engine = registry.create(registry.REFERENCE, network, planner.recipe)

@@ -1,8 +1,8 @@
 """The second phase of a comparison: every row is proved equal to NumPy before it is timed.
 
-In float64 every row makes the same steps as the *witness*, a NumPy engine in a worker of its own that is
-never timed, and many steps in one call are compared with as many calls. In float32 single steps of every
-row are judged.
+In float64 every row makes the same steps as the *witness*, a NumPy engine in a worker of its own
+that is never timed, and many steps in one call are compared with as many calls. In float32 single
+steps of every row are judged.
 """
 
 from collections.abc import Generator

@@ -1,4 +1,4 @@
-"""The result of a comparison: from what was measured to the figures in results.json. No ratio without parity."""
+"""The result of a comparison: the figures in results.json. No ratio without parity."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -54,6 +54,7 @@ class Comparison:
 
     @property
     def reference(self) -> EngineSpec:
+        """The row with which all others are compared."""
         return self.settings.rows[0]
 
     def standing(self, spec: EngineSpec) -> Standing:

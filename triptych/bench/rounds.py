@@ -1,7 +1,7 @@
-"""The race: contestants act in turn, each alone, in rotated order, and what disturbs them is measured.
+"""The race: contestants act in turn, each alone, and what disturbs them is measured.
 
-This is the only loop of the project that times engines. `triptych compare`, the benchmarks and the cost
-model use it.
+This is the only loop of the project that times engines. `triptych compare`, the benchmarks and the
+cost model use it.
 """
 
 import time
@@ -178,7 +178,7 @@ def _block(number: int, elapsed: Elapsed, used_by_others: float, processor_time:
 
 
 def valid_rounds(blocks: Mapping[str, Iterable[Block]]) -> set[int]:
-    """Return the rounds in which every contestant was timed and nobody was disturbed by another one.
+    """Return the rounds in which every contestant was timed and undisturbed by the others.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The first phase of a comparison: every row imports, builds and makes its first step, each alone."""
+"""The first phase of a comparison: every row imports, builds and makes its first step."""
 
 from collections.abc import Generator
 from contextlib import ExitStack

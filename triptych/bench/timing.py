@@ -1,4 +1,7 @@
-"""The third phase of a comparison: the training, timed in rounds, and more rounds until enough count."""
+"""The third phase of a comparison: the training, timed in rounds.
+
+More rounds follow until enough of them count.
+"""
 
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -88,7 +91,9 @@ class Trained:
 
 @dataclass(frozen=True)
 class Timed:
-    """The rows after the third phase. What is by row is so by key, and only of rows that did not fail.
+    """The rows after the third phase.
+
+    Dictionaries are by the key of the row; losses and trained states are of rows that did not fail.
 
     Attributes
     ----------

@@ -1,15 +1,15 @@
 """Which rounds of a comparison count, and when the machine was too busy to trust them.
 
-A round is *valid* if every row was timed in it and no row was disturbed by the worker of another one.
-A valid round is *calm* if both hold:
+A round is *valid* if every row was timed in it and no row was disturbed by the worker of another
+one. A valid round is *calm* if both hold:
 
 - other programs used at most 5 % of the machine (`LARGEST_SHARE_OF_OTHERS`), as in
   ``python -m benchmarks``;
 - every row that computes on the processor had one for at least 90 % of the time of its block
   (`SMALLEST_CPU_SHARE`; 60 % on Windows, because of its clock).
 
-The times of calm rounds are preferred. If there are too few of them, the machine was *busy*: then the
-times of all valid rounds are shown, and no row is named the fastest.
+The times of calm rounds are preferred. If there are too few of them, the machine was *busy*: then
+the times of all valid rounds are shown, and no row is named the fastest.
 """
 
 import os
@@ -21,7 +21,7 @@ import numpy as np
 from .load import LARGEST_SHARE_OF_OTHERS
 from .rounds import Block, valid_rounds
 
-# Windows counts processor time in ticks of 16 ms, a third of the shortest block, so one block cannot
+# Windows counts processor time in ticks of 16 ms, a third of the shortest block, so a block cannot
 # be judged as finely there.
 SMALLEST_CPU_SHARE = 0.6 if os.name == "nt" else 0.9
 FEWEST_ROUNDS = 6  # that must count: with five, the interval of a median is as wide as the range
@@ -85,15 +85,17 @@ class Rounds:
 
     @property
     def valid(self) -> set[int]:
+        """The rounds in which every row was timed and none was disturbed by another one."""
         return valid_rounds({key: row.blocks for key, row in self.rows.items()})
 
     @property
     def calm(self) -> set[int]:
+        """The valid rounds in which the machine was calm."""
         return {number for number in self.valid if self._is_calm(number)}
 
     @property
     def counted(self) -> set[int]:
-        """The rounds whose times count: the calm ones, or all valid ones if the machine was busy."""
+        """The rounds whose times count: the calm ones, or all valid ones of a busy machine."""
         return self.valid if self.busy else self.calm
 
     @property
