@@ -90,10 +90,10 @@ def start(
     EngineError
         If the reference cannot run, or none of the other rows that are installed can.
     """
+    reference = settings.rows[0]
     failures: dict[str, str] = {}
     seconds: dict[str, Seconds] = {spec.key: {} for spec in settings.rows}
     weights = state.initial(settings.network, settings.recipe)
-    reference = settings.rows[0]
 
     remotes: dict[str, Remote] = {}
     for spec in settings.rows:
@@ -121,19 +121,15 @@ def start(
     _check_that_others_run(settings, failures)
 
     planner = BatchPlanner(settings.network, settings.recipe, len(dataset.train), 1)
-    plan = next(planner.plans())
-    for row in list(rows.values()):
-        yield events.FirstStepStarted(row.key)
-        action = partial(_first_step, row, plan)
-        stepped = yield from attempt(row.spec, action, required=row.spec == reference)
-        if isinstance(stepped, Failure):
-            failures[row.key] = stepped.why
-            continue
-        seconds[row.key]["first_step"] = stepped
-        yield events.FirstStepTimed(row.key, stepped)
+    first_steps = yield from _make_first_steps(rows, planner)
+    for key, step in first_steps.items():
+        if isinstance(step, Failure):
+            failures[key] = step.why
+        else:
+            seconds[key]["first_step"] = step
 
     yield events.PaceStarted(reference.key)
-    pace = _measure_pace(rows[reference.key], plan, planner)
+    pace = _measure_pace(rows[reference.key], planner)
     yield events.PaceMeasured(pace.seconds, pace.block_steps, planner.steps)
     return Started(rows, failures, seconds, weights, pace)
 
@@ -173,6 +169,23 @@ def _check_that_others_run(settings: Settings, failures: dict[str, str]) -> None
         raise EngineError(f"no engine except NumPy could run; {reasons}")
 
 
+def _make_first_steps(
+    rows: dict[str, RunningRow], planner: BatchPlanner
+) -> Generator[Event, None, dict[str, float | Failure]]:
+    """Return the seconds of each row's first step. The first row is the reference."""
+    reference = next(iter(rows))
+    plan = next(planner.plans())
+    steps: dict[str, float | Failure] = {}
+    for key, row in rows.items():
+        yield events.FirstStepStarted(key)
+        action = partial(_first_step, row, plan)
+        step = yield from attempt(row.spec, action, required=key == reference)
+        if not isinstance(step, Failure):
+            yield events.FirstStepTimed(key, step)
+        steps[key] = step
+    return steps
+
+
 def _first_step(row: RunningRow, plan: Plan) -> float:
     """Return the seconds of the very first step of a process, compilation included."""
     row.engine.run(row.train, plan)
@@ -180,7 +193,9 @@ def _first_step(row: RunningRow, plan: Plan) -> float:
     return row.engine.wall_s
 
 
-def _measure_pace(reference: RunningRow, plan: Plan, planner: BatchPlanner) -> Pace:
+def _measure_pace(reference: RunningRow, planner: BatchPlanner) -> Pace:
+    """Time a few steps of the reference, and divide the training into blocks."""
+    plan = next(planner.plans())
     seconds: list[float] = []
     while len(seconds) < PACE_STEPS and sum(seconds) < LONGEST_PACE_SECONDS:
         reference.engine.run(reference.train, plan)
