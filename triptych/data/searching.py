@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .readers.images import ENDINGS_READ
+from .readers.image_file import ENDINGS_READ
 from .readers.listing import is_visible, visible
 from .registry import formats
 

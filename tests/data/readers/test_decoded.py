@@ -16,8 +16,8 @@ TEN = [encoded()] * 10
 
 def counted(monkeypatch) -> list:
     calls: list = []
-    real = images._pixels
-    monkeypatch.setattr(images, "_pixels", lambda *given: calls.append(1) or real(*given))
+    real = images.read_image
+    monkeypatch.setattr(images, "read_image", lambda *given: calls.append(1) or real(*given))
     return calls
 
 

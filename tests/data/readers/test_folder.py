@@ -204,7 +204,10 @@ def test_no_bytes_whatever_bring_a_traceback(pictures, junk: bytes, at: int):
 BAD_FOLDERS = {
     "empty": (
         lambda r: None,
-        "no train-images-idx3-ubyte, no data_batch_1.bin, no train*.parquet, no folder of images for each class",
+        (
+            "no train-images-idx3-ubyte, no data_batch_1.bin, no train.bin and test.bin, "
+            "no train*.parquet, no train*.csv, no train*.npz, no folder of images for each class"
+        ),
     ),
     "an empty class": (
         lambda r: (fill(r / "a", encoded(), 5), (r / "b").mkdir()),

@@ -296,9 +296,9 @@ def test_what_is_not_there_or_unknown(tmp_path, monkeypatch):
     ):
         with pytest.raises(DataError, match=says):
             data.load(source)
-    (tmp_path / "x.txt").write_text("1")
+    (tmp_path / "x.log").write_text("1")
     with pytest.raises(DataError, match="unknown kind of file"):
-        data.load(str(tmp_path / "x.txt"))
+        data.load(str(tmp_path / "x.log"))
 
 
 def test_what_is_used_without_a_name(tmp_path, monkeypatch, folder, table):
@@ -361,3 +361,31 @@ def test_pixels_are_in_0_1_in_either_dtype(few: Split):
 
 def test_the_limit_is_one_number():
     assert checks.LIMIT >= 60_000 * 784 * 4
+
+
+@pytest.mark.parametrize("name", ["t.txt", "t.data", "t.tsv", "t.tab", "t.zip", "T.DATA"])
+def test_the_name_of_a_csv_does_not_matter(tmp_path, table, name: str):
+    content = text(table)
+    path = tmp_path / name
+    if name.endswith("zip"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("inside/t.csv", content)
+            archive.writestr("readme.txt", "about it")
+    else:
+        separated = content.replace(",", "\t") if name.startswith("t.ta") else content
+        path.write_text(separated)
+    plain = tmp_path / "plain.csv"
+    plain.write_text(content)
+    named = data.load(str(path)).describe()
+    expected = data.load(str(plain)).describe()
+    assert named["train_sha256"] == expected["train_sha256"]
+    assert named["classes"] == expected["classes"]
+
+
+def test_an_archive_of_several_csv_files_is_refused(tmp_path):
+    path = tmp_path / "t.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.csv", "1,2")
+        archive.writestr("b.csv", "1,2")
+    with pytest.raises(DataError, match=r"2 \.csv files, such as a\.csv and b\.csv; unpack it"):
+        data.load(str(path))

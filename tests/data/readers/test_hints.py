@@ -250,9 +250,8 @@ OTHER_FILES = {
         gzip.compress(b"x"),
         "an archive: unpack it and give the file or folder inside; or: triptych data fetch cifar10",
     ),
-    "archive.zip": (b"PK\3\4", "an archive: unpack it and give the file or folder inside"),
+    "archive.rar": (b"Rar!", "an archive: unpack it and give the file or folder inside"),
     "x.arff": (b"@RELATION x", "an ARFF file: save it as a CSV with a column label"),
-    "x.tsv": (b"1\t2", "a table with tabs: save it as a CSV with commas"),
     "x.bz2": (b"BZh9", "a compressed file: unpack it"),
     "x.arrow": (b"ARROW1", "an Arrow file: write it as Parquet: Dataset.to_parquet"),
     "page": (b"<!doctype html>\n<p>", "an HTML page: fetch it again"),
@@ -262,7 +261,7 @@ OTHER_FILES = {
         b"version https://git-lfs.github.com/spec/v1\n",
         "a pointer of Git LFS: get the file itself: git lfs pull",
     ),
-    "notes.txt": (b"hello", "a text file"),
+    "notes.log": (b"hello", "a text file"),
 }
 
 

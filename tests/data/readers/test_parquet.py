@@ -14,7 +14,7 @@ from PIL import Image
 from support.pictures import SKIP, encoded, error_of, table
 
 from triptych.data import loading as data
-from triptych.data.readers import parquet
+from triptych.data.readers import parquet, parquet_file
 from triptych.data.reading import PLAIN, Options
 from triptych.errors import DataError
 
@@ -366,11 +366,11 @@ def test_metadata_that_says_nothing_is_passed_over(tmp_path, metadata: str):
 
 def test_a_parquet_file_that_claims_too_much(tmp_path, monkeypatch):
     path = table(tmp_path / "big.parquet", TEN, [0, 1] * 5)
-    monkeypatch.setattr(parquet, "ROWS", 9)
+    monkeypatch.setattr(parquet_file, "ROWS", 9)
     with pytest.raises(DataError, match="claims 10 rows, over the limit of 9"):
         data.load(str(path))
     monkeypatch.undo()
-    monkeypatch.setattr(parquet, "LIMIT", 100)
+    monkeypatch.setattr(parquet_file, "LIMIT", 100)
     with pytest.raises(
         DataError, match=r"claims \d+ bytes of images in one row group, over the limit of 100"
     ):
@@ -383,9 +383,9 @@ def test_few_large_images_are_read_at_a_time(tmp_path, monkeypatch):
     pq.write_table(
         pa.table({"img": pa.array([encoded()] * 500, pa.binary()), "label": [0, 1] * 250}), path
     )
-    monkeypatch.setattr(parquet, "BATCH", 1000)
-    shard = parquet._Shard.open(path)
-    assert 1 <= shard._batch() <= 1000 // len(encoded())
+    monkeypatch.setattr(parquet_file, "BATCH", 1000)
+    shard = parquet_file.Shard.open(path)
+    assert 1 <= shard._rows_at_once() <= 1000 // len(encoded())
     assert len(list(shard.samples())) == 500
 
 
