@@ -60,7 +60,7 @@ class TestTorch:
         )
         recipe = Recipe(1, dtype="float64")
         engine = loaded("torch", network, recipe)
-        assert engine.network.quick == [0, 2, 1, 3, 4]
+        assert engine.model.fast_order == [0, 2, 1, 3, 4]
         plan = BatchPlanner(network, recipe, len(few)).plan(0, 1, len(few))
         seen = engine.trace(engine.upload(few), plan)
         assert [key for key in seen if key.startswith("output/")] == [
@@ -76,7 +76,7 @@ class TestTorch:
         import torch
 
         engine = loaded("torch", zoo.get(name), Recipe(1, 64, optimizer("adam")))
-        kernel = engine.modules["conv2"].weight
+        kernel = engine.weights["conv2/kernel"]
         assert kernel.is_contiguous(memory_format=torch.channels_last) == last
         assert [
             engine.optimizer.state[kernel][slot].stride() for slot in ("exp_avg", "exp_avg_sq")
@@ -102,7 +102,7 @@ class TestTorch:
         monkeypatch.setattr(precision, "exact", lambda: exact)
         engine = loaded("torch", zoo.get("classic"), Recipe(1), "onednn")
         said, before = [], torch.backends.mkldnn.matmul.fp32_precision
-        engine.network.register_forward_hook(
+        engine.model.register_forward_hook(
             lambda *_: said.append(torch.backends.mkldnn.matmul.fp32_precision)
         )
         engine.run(engine.upload(few), Plan(np.array([0.1])))

@@ -1,14 +1,13 @@
-"""PyTorch: nn.Module, autograd, torch.optim.
+"""PyTorch: `nn.Module`, autograd and `torch.optim`.
 
-torch.optim is used wherever its formula is the one asked for; `optimizers` has the rest.
+One training step is `Engine.compute_gradients`, then `apply_update` in ``optimizers.py``.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...core.devices import find_device
 from ...core.engine import SAMPLES_EVALUATED_AT_ONCE
@@ -17,118 +16,110 @@ from ...core.plan import Plan
 from ...core.split import Split
 from ...core.state import State, check
 from ...errors import EngineError
-from ...spec import network as spec
-from ...spec import recipe as how
-from ...spec.placement import Parameter
+from ...spec.network import Network
+from ...spec.placement import Parameter, PlacedLayer
+from ...spec.recipe import Recipe
 from . import precision
 from .augmentation import augment
 from .info import INFO
-from .layers import BatchNorm, Chain
-from .loss import cross_entropy
-from .optimizers import SLOTS, kept, optimizer, update
+from .layers import BatchNorm, Sequential
+from .loss import build_loss
+from .optimizers import apply_update, build_optimizer, initial_state, slot_key
 
 
-@dataclass(frozen=True)
-class DeviceSplit:
+class DeviceSplit(NamedTuple):
+    """A split on the device: images (samples, channels, rows, columns) and labels (samples,)."""
+
     x: Tensor
     y: Tensor
 
 
-@dataclass(frozen=True)
-class Moved:
-    """A plan on the device."""
+class DevicePlan(NamedTuple):
+    """A `Plan` on the device, with its masks in PyTorch's layout; rates stay on the host."""
 
-    order: Tensor | None
-    masks: dict[str, Tensor]
-    drawn: dict[str, Tensor]
+    indices: Tensor | None
+    dropout_masks: dict[str, Tensor]
+    augmentations: dict[str, Tensor]
 
 
 class Engine:
+    """The PyTorch engine; `triptych.core.engine.Engine` describes its interface."""
+
     def __init__(
-        self,
-        network: spec.Network,
-        recipe: how.Recipe,
-        *,
-        device: str = "cpu",
-        backend: str = "eager",
+        self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "eager"
     ) -> None:
-        self.description, self.recipe, self.backend = network, recipe, backend
-        self.device = device_of(device, recipe.dtype)
+        self.network = network
+        self.recipe = recipe
+        self.backend = backend
+        self.device = choose_device(device, recipe.dtype)
         self.dtype: torch.dtype = getattr(torch, recipe.dtype)
-        self.own = torch.Generator(self.device).manual_seed(recipe.seed)  # masks in free mode
-        self.network = Chain(network.chain, self.own).to(self.device, self.dtype)
-        self.modules = self.network.named()
-        self.norms = [module for module in self.modules.values() if isinstance(module, BatchNorm)]
-        if not self.norms:
-            # Channels last in memory, the axes stay: convolutions follow their kernels, and maxima take a fifth of the time. Not
-            # with BatchNorm, which on a processor is a hundred times less exact so in float32.
-            self.network.to(memory_format=torch.channels_last)
-        self.optimizer = optimizer(recipe.optimizer, list(self.network.parameters()))
-        self.kernels = [self._own(p) for p in network.parameters if p.leaf == "kernel"]
-        self.loss = cross_entropy(recipe.loss, network.classes, self.dtype, self.device)
+        self.generator = torch.Generator(self.device)  # of dropout masks in free mode
+        self.generator.manual_seed(recipe.seed)
+
+        self.model = Sequential(network.chain).to(self.device, self.dtype)
+        layers = self.model.layers_by_name()
+        if not any(isinstance(layer, BatchNorm) for layer in layers.values()):
+            # Channels last in memory, while the axes stay: convolutions follow the layout of their
+            # kernels, and a maximum takes a fifth of the time. Not with BatchNorm, which on a CPU is
+            # then a hundred times less exact in float32.
+            self.model.to(memory_format=torch.channels_last)
+        # Compiling the module is what PyTorch's users do; loss and optimizer stay eager.
+        self.compiled_model = torch.compile(self.model) if backend == "compiled" else self.model
+        self.weights, self.buffers = name_tensors(network, layers)
+        self.kernels = [self.weights[p.name] for p in network.parameters if p.leaf == "kernel"]
+
+        self.optimizer = build_optimizer(recipe.optimizer, list(self.weights.values()))
+        with torch.device(self.device):
+            self.loss = build_loss(recipe.loss, network.classes, self.dtype)
+        self.places = {place.layer.name: place for place in network.places}
         self.step = 0
-        # Compiling the module is what its users do; loss and optimizer stay eager.
-        self.model = torch.compile(self.network) if backend == "compiled" else self.network
         self.losses: list[Tensor] = []
 
     def load(self, state: State) -> None:
-        check(state, self.description, self.recipe)
+        check(state, self.network, self.recipe)
         self.step = int(state.get("step", 0))
-        with torch.no_grad():
-            for p in self.description.parameters:
-                weight = self._own(p)
-                weight.copy_(self._tensor(p, state[p.name]))
-                own = {
-                    slot: self._tensor(p, state[f"{p.name}/{slot}"])
-                    for slot in self.recipe.optimizer.slots
-                }
-                # With the weight's strides: fused kernels go through memory as it lies.
-                slots = {
-                    slot: torch.empty_like(weight).copy_(tensor) for slot, tensor in own.items()
-                }
-                self.optimizer.state[weight] = kept(self.recipe.optimizer, slots, self.step)
-            for p in self.description.buffers:
-                self._own(p).copy_(self._tensor(p, state[p.name]))
+        for p in self.network.parameters:
+            weight = self.weights[p.name]
+            self.write(weight, p, state[p.name])
+            slots: dict[str, Tensor] = {}
+            for slot in self.recipe.optimizer.slots:
+                # With the strides of the weight: fused kernels go through both in memory order.
+                slots[slot] = torch.empty_like(weight, requires_grad=False)
+                self.write(slots[slot], p, state[f"{p.name}/{slot}"])
+            self.optimizer.state[weight] = initial_state(self.recipe.optimizer, slots, self.step)
+        for p in self.network.buffers:
+            self.write(self.buffers[p.name], p, state[p.name])
 
     def state(self) -> State:
-        parameters = self.description.parameters
-        weights = {
-            p.name: self._array(p, self._own(p)) for p in (*parameters, *self.description.buffers)
-        }
-        theirs = SLOTS[type(self.recipe.optimizer)]
-        slots = {
-            f"{p.name}/{slot}": self._array(p, self.optimizer.state[self._own(p)][theirs[slot]])
-            for slot in self.recipe.optimizer.slots
-            for p in parameters
-        }
-        step = {"step": np.array(self.step)} if self.recipe.optimizer.counts_steps else {}
-        return weights | slots | step
+        optimizer = self.recipe.optimizer
+        state: State = {}
+        for p in self.network.parameters:
+            state[p.name] = self.read(self.weights[p.name], p)
+        for p in self.network.buffers:
+            state[p.name] = self.read(self.buffers[p.name], p)
+        for slot in optimizer.slots:
+            for p in self.network.parameters:
+                tensors = self.optimizer.state[self.weights[p.name]]
+                state[f"{p.name}/{slot}"] = self.read(tensors[slot_key(optimizer, slot)], p)
+        if optimizer.counts_steps:
+            state["step"] = np.array(self.step)
+        return state
 
     def upload(self, split: Split) -> DeviceSplit:
-        x = to_native(INFO.layout, "image", split.pixels(self.recipe.dtype))
-        return DeviceSplit(
-            torch.from_numpy(x).to(self.device),
-            torch.from_numpy(split.labels).to(self.device, torch.int64),
-        )
+        images = to_native(INFO.layout, "image", split.pixels(self.recipe.dtype))
+        x = torch.from_numpy(images).to(self.device)
+        y = torch.from_numpy(split.labels).to(self.device, torch.int64)
+        return DeviceSplit(x, y)
 
     def run(self, data: DeviceSplit, plan: Plan) -> None:
-        steps = self._moved(plan)
         self.model.train()
         with precision.step(self.backend):
-            for k, rate in enumerate(plan.rates):
-                loss = self._gradients(*self._batch(data, steps, k))
-                self.step += 1
-                update(self.recipe, self.optimizer, self.kernels, float(rate), self.step)
-                for norm in self.norms:
-                    norm.advance()
-                self.losses.append(loss)
+            self.train_steps(data, self.to_device(plan), plan.rates)
 
     def wait(self) -> np.ndarray:
-        losses = (
-            torch.stack(self.losses).cpu().numpy()
-            if self.losses
-            else np.zeros(0, self.recipe.dtype)
-        )
+        if not self.losses:
+            return np.zeros(0, self.recipe.dtype)
+        losses = torch.stack(self.losses).cpu().numpy()
         self.losses = []
         return losses
 
@@ -136,114 +127,179 @@ class Engine:
         if self.model.training:  # for one image the call would take as long as the answer
             self.model.eval()
         with torch.inference_mode(), precision.step(self.backend):
-            return (
-                torch.cat(
-                    [
-                        self._forward(self.network, x, {})
-                        for x in data.x.split(SAMPLES_EVALUATED_AT_ONCE)
-                    ]
-                )
-                .cpu()
-                .numpy()
-            )
+            parts = data.x.split(SAMPLES_EVALUATED_AT_ONCE)
+            logits = [self.forward(self.model, x, {}) for x in parts]
+            return torch.cat(logits).cpu().numpy()
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
-        x, y, keep = self._batch(data, self._moved(plan), 0)
-        seen: dict[str, Tensor] = {}
         self.model.train()
         with precision.step(self.backend):
-            # The compiled module first: it is the one that is timed, so its gradients are the ones shown.
-            drawn = self.own.get_state()
-            loss = self._gradients(x, y, keep)
-            if outputs:
-                self.own.set_state(drawn)  # the same masks again
-                with torch.no_grad():
-                    self._forward(self.network, x, keep, seen)
-        arrays = {name: y.to(self.dtype).cpu().numpy() for name, y in seen.items()}
-        forward = {
-            f"output/{p.layer.name}": to_canonical(
-                INFO.layout, p.role, arrays[p.layer.name], p.fold if p.role == "flat" else ()
-            )
-            for p in self.description.places
-            if outputs
-        }
-        gradients: State = {}
-        parameters = {p.name: p for p in self.description.parameters}
-        for name in self.description.backward:
-            gradient = self._own(parameters[name]).grad
-            assert gradient is not None
-            gradients[f"gradient/{name}"] = self._array(parameters[name], gradient)
-        return forward | {"loss": loss.cpu().numpy()} | gradients
+            loss, layer_outputs = self.trace_step(data, self.to_device(plan), outputs)
+        trace: State = {}
+        if outputs:
+            for place in self.network.places:
+                output = layer_outputs[place.layer.name].to(self.dtype).cpu().numpy()
+                sizes = layout_sizes(place)
+                name = f"output/{place.layer.name}"
+                trace[name] = to_canonical(INFO.layout, place.role, output, sizes)
+        trace["loss"] = loss.cpu().numpy()
+        parameters = {p.name: p for p in self.network.parameters}
+        for name in self.network.backward:
+            gradient = self.weights[name].grad
+            trace[f"gradient/{name}"] = self.read(gradient, parameters[name])
+        return trace
 
-    def _gradients(self, x: Tensor, y: Tensor, keep: dict[str, Tensor]) -> Tensor:
+    # --- The training step -----------------------------------------------------------------------
+
+    def train_steps(self, data: DeviceSplit, plan: DevicePlan, rates: np.ndarray) -> None:
+        """Make K training steps, and append their losses to ``losses``."""
+        for k, rate in enumerate(rates):
+            x, y, masks = self.select_batch(data, plan, k)
+            loss = self.compute_gradients(x, y, masks)
+            self.step += 1
+            apply_update(self.recipe, self.optimizer, self.kernels, float(rate), self.step)
+            self.losses.append(loss)
+
+    def compute_gradients(self, x: Tensor, y: Tensor, masks: dict[str, Tensor]) -> Tensor:
+        """Leave the gradients of a batch in the parameters' ``grad``, and return its loss."""
         self.optimizer.zero_grad()
-        loss = self.loss(self._forward(self.model, x, keep), y)
+        logits = self.forward(self.compiled_model, x, masks)
+        loss = self.loss(logits, y)
         loss.backward()
         return loss.detach()
 
-    def _forward(
-        self, model: Any, x: Tensor, keep: dict[str, Tensor], seen: dict[str, Tensor] | None = None
-    ) -> Tensor:
-        with precision.forward(self.backend, self.device):
-            return model(x, keep, seen).to(self.dtype)
+    def trace_step(
+        self, data: DeviceSplit, plan: DevicePlan, outputs: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute one step's gradients; return its loss and, if wanted, all layers' outputs."""
+        x, y, masks = self.select_batch(data, plan, 0)
+        buffers = [buffer.clone() for buffer in self.buffers.values()]
+        # The gradients of the compiled module, because that is the one that is timed.
+        loss = self.compute_gradients(x, y, masks)
+        layer_outputs: dict[str, Tensor] = {}
+        with torch.no_grad():
+            if outputs:
+                self.forward(self.model, x, masks, layer_outputs)
+            # The forward passes moved running statistics, but a trace must change nothing.
+            for buffer, before in zip(self.buffers.values(), buffers, strict=True):
+                buffer.copy_(before)
+        return loss, layer_outputs
 
-    def _moved(self, plan: Plan) -> Moved:
-        """Return a plan's arrays on the device, masks in the layout of what they cover."""
-        places = {p.layer.name: p for p in self.description.places}
+    def forward(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        masks: dict[str, Tensor],
+        outputs: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Return the logits; `outputs` receives the outputs of all layers."""
+        with precision.forward(self.backend, self.device):
+            return model(x, masks, outputs).to(self.dtype)
+
+    def select_batch(
+        self, data: DeviceSplit, plan: DevicePlan, k: int
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return images, labels and dropout masks of step `k` of a plan."""
+        x, y = data
+        if plan.indices is not None:  # x[indices] takes three times as long as index_select
+            x = x.index_select(0, plan.indices[k])
+            y = y.index_select(0, plan.indices[k])
+        if plan.augmentations:
+            draws = {name: draws[k] for name, draws in plan.augmentations.items()}
+            x = augment(self.recipe.augmentation, x, draws)
+        masks = {name: masks[k] for name, masks in plan.dropout_masks.items()}
+        if self.recipe.random == "free":
+            masks = self.draw_masks(len(x), masks)
+        return x, y, masks
+
+    def draw_masks(self, batch: int, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a mask for every dropout layer; those that are not given are drawn."""
+        masks = dict(given)
+        for layer, shape in self.network.dropouts:
+            if layer.name not in masks:
+                # Images have their channels first, vectors only one axis.
+                native_shape = (shape[-1], *shape[:-1])
+                uniform = torch.rand(
+                    (batch, *native_shape), generator=self.generator, device=self.device
+                )
+                masks[layer.name] = uniform.ge_(layer.rate)
+        return masks
+
+    # --- Between NumPy and the device ------------------------------------------------------------
+
+    def to_device(self, plan: Plan) -> DevicePlan:
+        """Return a plan's arrays on the device, its masks in the layout of what they cover."""
+        indices = None
+        if plan.indices is not None:
+            indices = torch.from_numpy(plan.indices).to(self.device)
         masks: dict[str, Tensor] = {}
         for name, mask in plan.dropout_masks.items():
-            p = places[name]
-            rows = mask.reshape(
-                -1, *p.output_shape
-            )  # K and B as one axis: the layout table knows samples only
-            native = to_native(INFO.layout, p.role, rows, p.fold if p.role == "flat" else ())
-            masks[name] = torch.from_numpy(native.reshape(*mask.shape[:2], *native.shape[1:])).to(
-                self.device
-            )
-        drawn = {
-            name: torch.from_numpy(array).to(self.device, torch.int64)
-            for name, array in plan.augmentations.items()
+            masks[name] = self.mask_to_device(self.places[name], mask)
+        draws = {
+            name: torch.from_numpy(drawn).to(self.device, torch.int64)
+            for name, drawn in plan.augmentations.items()
         }
-        return Moved(
-            None if plan.indices is None else torch.from_numpy(plan.indices).to(self.device),
-            masks,
-            drawn,
-        )
+        return DevicePlan(indices, masks, draws)
 
-    def _batch(
-        self, data: DeviceSplit, steps: Moved, k: int
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        x, y = data.x, data.y
-        if steps.order is not None:  # x[order] takes three times as long as index_select
-            x, y = x.index_select(0, steps.order[k]), y.index_select(0, steps.order[k])
-        if steps.drawn:
-            x = augment(
-                self.recipe.augmentation, x, {name: drawn[k] for name, drawn in steps.drawn.items()}
+    def mask_to_device(self, place: PlacedLayer, masks: np.ndarray) -> Tensor:
+        """Return the K masks of one layer on the device."""
+        # The layout table knows one axis of samples: steps and samples are joined for a moment.
+        samples = masks.reshape(-1, *place.output_shape)
+        native = to_native(INFO.layout, place.role, samples, layout_sizes(place))
+        native = native.reshape(*masks.shape[:2], *native.shape[1:])
+        return torch.from_numpy(native).to(self.device)
+
+    @torch.no_grad()
+    def write(self, tensor: Tensor, parameter: Parameter, array: np.ndarray) -> None:
+        """Copy a canonical array into a tensor."""
+        native = torch.tensor(to_native(INFO.layout, parameter.role, array, parameter.sizes))
+        if native.shape != tensor.shape:  # `copy_` would broadcast
+            raise EngineError(
+                f"PyTorch: {parameter.name} has shape {tuple(tensor.shape)} in its module, "
+                f"its layer declares {tuple(native.shape)}"
             )
-        return x, y, {name: mask[k] for name, mask in steps.masks.items()}
+        tensor.copy_(native)
 
-    def _own(self, p: Parameter) -> Tensor:
-        return getattr(
-            self.modules[p.layer],
-            {"kernel": "weight", "gamma": "weight", "beta": "bias"}.get(p.leaf, p.leaf),
-        )
-
-    def _tensor(self, p: Parameter, array: np.ndarray) -> Tensor:
-        return torch.tensor(to_native(INFO.layout, p.role, array, p.sizes), device=self.device)
-
-    def _array(self, p: Parameter, tensor: Tensor) -> np.ndarray:
-        return to_canonical(INFO.layout, p.role, tensor.detach().cpu().numpy(), p.sizes)
+    def read(self, tensor: Tensor, parameter: Parameter) -> np.ndarray:
+        """Return a tensor as a canonical array, a copy."""
+        native = tensor.detach().cpu().numpy()
+        return to_canonical(INFO.layout, parameter.role, native, parameter.sizes)
 
 
-def device_of(name: str, dtype: str) -> str:
+def choose_device(name: str, dtype: str) -> str:
     """Return the device to use; Apple's has no float64."""
-    apple = torch.backends.mps.is_available()
-    if name == "mps" and apple and dtype != "float32":
+    has_apple_gpu = torch.backends.mps.is_available()
+    if name == "mps" and has_apple_gpu and dtype != "float32":
         raise EngineError(
             "PyTorch's mps device has no float64; use dtype float32, or the device cpu"
         )
-    return find_device(
-        INFO.label,
-        name,
-        {"cuda": torch.cuda.is_available(), "mps": apple and dtype == "float32", "cpu": True},
-    )
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": has_apple_gpu and dtype == "float32",
+        "cpu": True,
+    }
+    return find_device(INFO.label, name, available)
+
+
+def name_tensors(
+    network: Network, layers: dict[str, nn.Module]
+) -> tuple[dict[str, nn.Parameter], dict[str, Tensor]]:
+    """Return parameters and buffers by the specification's names, in order of computation."""
+    weights: dict[str, nn.Parameter] = {}
+    buffers: dict[str, Tensor] = {}
+    for place in network.places:
+        if place.branch:  # a residual has no arrays except those of the layers inside
+            continue
+        tensors = layers[place.layer.name].state_dict(keep_vars=True).values()
+        parameters = [tensor for tensor in tensors if isinstance(tensor, nn.Parameter)]
+        persistent = [tensor for tensor in tensors if not isinstance(tensor, nn.Parameter)]
+        for p, parameter in zip(place.parameters, parameters, strict=True):
+            weights[p.name] = parameter
+        for p, buffer in zip(place.buffers, persistent, strict=True):
+            buffers[p.name] = buffer
+    return weights, buffers
+
+
+def layout_sizes(place: PlacedLayer) -> tuple[tuple[str, int], ...]:
+    """Return the axis lengths that the layout pattern of a layer's output cannot infer."""
+    return place.fold if place.role == "flat" else ()

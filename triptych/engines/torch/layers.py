@@ -1,174 +1,269 @@
-"""The layers as nn.Modules. Images are (batch, c, h, w)."""
+"""The layers as `nn.Module`. Images are (batch, channels, rows, columns).
 
-from collections.abc import Iterable
+A builder of a layer is a function ``builder(place) -> nn.Module``, where `place` is a `PlacedLayer`.
+The module's parameters and persistent buffers, in the order in which the module registers them, are
+the ones that ``place.parameters`` and ``place.buffers`` list. The engine fills them in, so their first
+values do not matter. A module updates its buffers itself, in the forward pass in training mode.
+"""
+
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...core.builders import BuilderTable
 from ...spec import layers as spec
-from ...spec.placement import PlacedLayer
+from ...spec.placement import Layer, PlacedLayer
+
+LayerBuilder = Callable[[PlacedLayer], nn.Module]
+
+LAYERS: BuilderTable[LayerBuilder] = BuilderTable("PyTorch", "layer")
 
 
-class Dropout(nn.Module):
-    """nn.Dropout that can be dealt its mask instead of drawing it."""
-
-    def __init__(self, rate: float, own: torch.Generator) -> None:
-        super().__init__()
-        self.rate, self.own = rate, own
-
-    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        if keep is None:
-            keep = torch.rand(x.shape, generator=self.own, device=x.device).ge_(self.rate)
-        return x * (keep.to(x.dtype) / (1 - self.rate))  # one product forward and one backward
+def register_layer(spec_class: type[Layer], builder: LayerBuilder) -> None:
+    """Use `builder` for layers of `spec_class`; its signature is described at the top of this file."""
+    LAYERS.register(spec_class, builder)
 
 
-class BatchNorm(nn.Module):
-    """nn.BatchNorm, except that the batch's statistics move the running ones only when told, and biased if so specified.
-
-    PyTorch's own stores the unbiased variance and no other (D20), and refuses a batch of one value a channel (D21).
-    """
-
-    def __init__(self, count: int, like: spec.BatchNorm) -> None:
-        super().__init__()
-        self.like = like
-        self.weight, self.bias = nn.Parameter(torch.ones(count)), nn.Parameter(torch.zeros(count))
-        self.register_buffer("running_mean", torch.zeros(count))
-        self.register_buffer("running_variance", torch.ones(count))
-        # With momentum 1 the kernel leaves in these the batch's mean and unbiased variance.
-        self.register_buffer("mean", torch.zeros(count), persistent=False)
-        self.register_buffer("variance", torch.ones(count), persistent=False)
-        self.count = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return F.batch_norm(
-                x,
-                self.running_mean,
-                self.running_variance,
-                self.weight,
-                self.bias,
-                False,
-                0,
-                self.like.epsilon,
-            )
-        self.count = x.numel() // x.shape[1]
-        if self.count == 1:
-            self.mean.copy_(x.detach().flatten())
-            self.variance.zero_()
-            shape = (1, -1, *[1] * (x.dim() - 2))
-            return (x - x) * self.weight.view(shape) + self.bias.view(shape)
-        return F.batch_norm(
-            x, self.mean, self.variance, self.weight, self.bias, True, 1.0, self.like.epsilon
-        )
-
-    @torch.no_grad()
-    def advance(self) -> None:
-        variance = (
-            self.variance if self.like.unbiased else self.variance * ((self.count - 1) / self.count)
-        )
-        self.running_mean.lerp_(self.mean, self.like.momentum)
-        self.running_variance.lerp_(variance, self.like.momentum)
+def build_layer(place: PlacedLayer) -> nn.Module:
+    """Return the module of a placed layer; raise `EngineError` if there is no builder for it."""
+    builder = LAYERS.find(place.layer)
+    return builder(place)
 
 
-class LayerNorm(nn.LayerNorm):
-    """nn.LayerNorm over the channels, which come first in an image."""
+class Sequential(nn.Module):
+    """Layers one after the other, as `nn.Sequential`; dropout layers are given their masks."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return (
-            super().forward(x) if x.dim() == 2 else super().forward(x.movedim(1, -1)).movedim(-1, 1)
-        )
-
-
-class Chain(nn.Module):
-    """Modules one after the other; a mask to those that are dealt one."""
-
-    def __init__(self, places: Iterable[PlacedLayer], own: torch.Generator) -> None:
+    def __init__(self, places: Iterable[PlacedLayer]) -> None:
         super().__init__()
         places = list(places)
-        self.names = [
-            p.layer.name for p in places
-        ]  # not a ModuleDict: it takes no key that is the name of a method
-        self.stack = nn.ModuleList(module(p, own) for p in places)
-        self.quick = spec.quick([p.layer for p in places])
+        # Two lists and not a ModuleDict, which refuses keys that are names of its methods.
+        self.names = [place.layer.name for place in places]
+        self.layers = nn.ModuleList(build_layer(place) for place in places)
+        self.fast_order = spec.quick([place.layer for place in places])
 
     def forward(
-        self, x: Tensor, keep: dict[str, Tensor], seen: dict[str, Tensor] | None = None
+        self, x: Tensor, masks: dict[str, Tensor], outputs: dict[str, Tensor] | None = None
     ) -> Tensor:
-        for i in self.quick if seen is None else range(len(self.stack)):
-            name, layer = self.names[i], self.stack[i]
-            x = (
-                layer(x, keep, seen)
-                if isinstance(layer, Residual)
-                else layer(x, keep[name])
-                if name in keep
-                else layer(x)
-            )
-            if seen is not None:
-                seen[name] = x
+        """Return the output of the last layer.
+
+        Parameters
+        ----------
+        x : Tensor, shape (batch, …)
+        masks : dict of str to Tensor
+            What each dropout layer keeps in training, by its name.
+        outputs : dict of str to Tensor, optional
+            Receives the output of every layer. The layers then run in the order in which the
+            network lists them; otherwise a maximum runs before its ReLU, which is faster.
+        """
+        order = self.fast_order if outputs is None else range(len(self.layers))
+        for i in order:
+            name = self.names[i]
+            layer = self.layers[i]
+            if isinstance(layer, Residual):
+                x = layer(x, masks, outputs)
+            elif isinstance(layer, Dropout):
+                x = layer(x, masks.get(name))
+            else:
+                x = layer(x)
+            if outputs is not None:
+                outputs[name] = x
         return x
 
-    def named(self) -> dict[str, nn.Module]:
-        """Return every module by its layer's name."""
-        found: dict[str, nn.Module] = {}
-        for name, layer in zip(self.names, self.stack, strict=True):
+    def layers_by_name(self) -> dict[str, nn.Module]:
+        """Return every layer by its name, those inside residuals included."""
+        layers: dict[str, nn.Module] = {}
+        for name, layer in zip(self.names, self.layers, strict=True):
             if isinstance(layer, Residual):
-                found |= layer.branch.named() | layer.projection.named()
-            found[name] = layer
-        return found
+                layers |= layer.branch.layers_by_name()
+                layers |= layer.projection.layers_by_name()
+            layers[name] = layer
+        return layers
 
 
 class Residual(nn.Module):
-    def __init__(self, place: PlacedLayer, own: torch.Generator) -> None:
+    """The sum of two branches; an empty projection returns its input."""
+
+    def __init__(self, place: PlacedLayer) -> None:
         super().__init__()
-        self.branch, self.projection = Chain(place.branch, own), Chain(place.projection, own)
+        self.branch = Sequential(place.branch)
+        self.projection = Sequential(place.projection)
 
     def forward(
-        self, x: Tensor, keep: dict[str, Tensor], seen: dict[str, Tensor] | None = None
+        self, x: Tensor, masks: dict[str, Tensor], outputs: dict[str, Tensor] | None = None
     ) -> Tensor:
-        return self.branch(x, keep, seen) + self.projection(x, keep, seen)
+        return self.branch(x, masks, outputs) + self.projection(x, masks, outputs)
 
 
-def module(place: PlacedLayer, own: torch.Generator) -> nn.Module:
-    channels = place.input_shape[-1]
-    match place.layer:
-        case spec.Flatten():
-            return nn.Flatten()
-        case spec.Dense(units=units, bias=bias):
-            return nn.Linear(channels, units, bias)
-        case spec.Conv2D() as c:
-            return nn.Conv2d(
-                channels, c.filters, c.size, c.stride, c.padding, groups=c.groups, bias=c.bias
-            )
-        case spec.MaxPool2D(size=size, stride=stride, padding=padding):
-            return nn.MaxPool2d(size, stride, padding)
-        case spec.AvgPool2D(size=size, stride=stride, padding=padding):
-            return nn.AvgPool2d(
-                size, stride, padding
-            )  # it counts the padding (D72), as the specification does
-        case spec.GlobalAvgPool():
-            return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        case spec.BatchNorm() as norm:
-            return BatchNorm(channels, norm)
-        case spec.LayerNorm(epsilon=epsilon):
-            return LayerNorm(channels, epsilon)
-        case spec.Residual():
-            return Residual(place, own)
-        case spec.Dropout(rate=rate):
-            return Dropout(rate, own)
-        case spec.ReLU():
-            return nn.ReLU()
-        case spec.LeakyReLU(slope=slope):
-            return nn.LeakyReLU(slope)
-        case spec.GELU(form=form):
-            return nn.GELU("none" if form == "erf" else "tanh")
-        case spec.SiLU():
-            return nn.SiLU()
-        case spec.Tanh():
-            return nn.Tanh()
-        case spec.Sigmoid():
-            return nn.Sigmoid()
-        case other:
-            raise TypeError(f"PyTorch: no module for {other}")
+class Dropout(nn.Module):
+    """`nn.Dropout` with a mask as an argument; without one, as in evaluation, it does nothing."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is None:
+            return x
+        scaled_mask = mask.to(x.dtype) / (1 - self.rate)
+        return x * scaled_mask  # one product forward and one backward
+
+
+class BatchNorm(nn.Module):
+    """`nn.BatchNorm2d` whose running variance is biased if the specification wants it so.
+
+    PyTorch's class always stores the unbiased variance (D20), and refuses a batch with one value per
+    channel (D21).
+    """
+
+    def __init__(self, channels: int, layer: spec.BatchNorm) -> None:
+        super().__init__()
+        self.layer = layer
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_variance", torch.ones(channels))
+        # With momentum 1 the kernel writes the batch's mean and unbiased variance into these.
+        self.register_buffer("batch_mean", torch.zeros(channels), persistent=False)
+        self.register_buffer("batch_variance", torch.ones(channels), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self.normalize(x, self.running_mean, self.running_variance)
+        values_per_channel = x.numel() // x.shape[1]
+        if values_per_channel == 1:
+            y = self.normalize_single_value(x)
+        else:
+            y = self.normalize(x, self.batch_mean, self.batch_variance)
+        self.update_running_statistics(values_per_channel)
+        return y
+
+    def normalize(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        return F.batch_norm(
+            x,
+            mean,
+            variance,
+            self.weight,
+            self.bias,
+            training=self.training,
+            momentum=1.0,
+            eps=self.layer.epsilon,
+        )
+
+    def normalize_single_value(self, x: Tensor) -> Tensor:
+        """Return the output for one value per channel, whose variance is 0."""
+        self.batch_mean.copy_(x.detach().flatten())
+        self.batch_variance.zero_()
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        return (x - x) * self.weight.view(shape) + self.bias.view(shape)
+
+    @torch.no_grad()
+    def update_running_statistics(self, values_per_channel: int) -> None:
+        variance = self.batch_variance
+        if not self.layer.unbiased:
+            variance = variance * ((values_per_channel - 1) / values_per_channel)
+        self.running_mean.lerp_(self.batch_mean, self.layer.momentum)
+        self.running_variance.lerp_(variance, self.layer.momentum)
+
+
+class LayerNorm(nn.LayerNorm):
+    """`nn.LayerNorm` over the channels, which are the second axis of an image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 2:
+            return super().forward(x)
+        channels_last = x.movedim(1, -1)
+        return super().forward(channels_last).movedim(-1, 1)
+
+
+def build_flatten(place: PlacedLayer) -> nn.Module:
+    return nn.Flatten()
+
+
+def build_dense(place: PlacedLayer) -> nn.Module:
+    layer = place.layer
+    return nn.Linear(place.input_shape[-1], layer.units, layer.bias)
+
+
+def build_convolution(place: PlacedLayer) -> nn.Module:
+    layer = place.layer
+    return nn.Conv2d(
+        place.input_shape[-1],
+        layer.filters,
+        layer.size,
+        layer.stride,
+        layer.padding,
+        groups=layer.groups,
+        bias=layer.bias,
+    )
+
+
+def build_max_pool(place: PlacedLayer) -> nn.Module:
+    layer = place.layer
+    return nn.MaxPool2d(layer.size, layer.stride, layer.padding)
+
+
+def build_average_pool(place: PlacedLayer) -> nn.Module:
+    layer = place.layer
+    # It counts the padding (D72), as the specification does.
+    return nn.AvgPool2d(layer.size, layer.stride, layer.padding)
+
+
+def build_global_average_pool(place: PlacedLayer) -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def build_batch_norm(place: PlacedLayer) -> nn.Module:
+    return BatchNorm(place.input_shape[-1], place.layer)
+
+
+def build_layer_norm(place: PlacedLayer) -> nn.Module:
+    return LayerNorm(place.input_shape[-1], place.layer.epsilon)
+
+
+def build_dropout(place: PlacedLayer) -> nn.Module:
+    return Dropout(place.layer.rate)
+
+
+def build_relu(place: PlacedLayer) -> nn.Module:
+    return nn.ReLU()
+
+
+def build_leaky_relu(place: PlacedLayer) -> nn.Module:
+    return nn.LeakyReLU(place.layer.slope)
+
+
+def build_gelu(place: PlacedLayer) -> nn.Module:
+    approximation = {"erf": "none", "tanh": "tanh"}[place.layer.form]
+    return nn.GELU(approximation)
+
+
+def build_silu(place: PlacedLayer) -> nn.Module:
+    return nn.SiLU()
+
+
+def build_tanh(place: PlacedLayer) -> nn.Module:
+    return nn.Tanh()
+
+
+def build_sigmoid(place: PlacedLayer) -> nn.Module:
+    return nn.Sigmoid()
+
+
+register_layer(spec.Flatten, build_flatten)
+register_layer(spec.Dense, build_dense)
+register_layer(spec.Conv2D, build_convolution)
+register_layer(spec.MaxPool2D, build_max_pool)
+register_layer(spec.AvgPool2D, build_average_pool)
+register_layer(spec.GlobalAvgPool, build_global_average_pool)
+register_layer(spec.BatchNorm, build_batch_norm)
+register_layer(spec.LayerNorm, build_layer_norm)
+register_layer(spec.Residual, Residual)
+register_layer(spec.Dropout, build_dropout)
+register_layer(spec.ReLU, build_relu)
+register_layer(spec.LeakyReLU, build_leaky_relu)
+register_layer(spec.GELU, build_gelu)
+register_layer(spec.SiLU, build_silu)
+register_layer(spec.Tanh, build_tanh)
+register_layer(spec.Sigmoid, build_sigmoid)

@@ -1,4 +1,8 @@
-"""The loss: F.cross_entropy wherever it is the one asked for, the specification's targets where it is not."""
+"""The losses: PyTorch's own functions wherever their formula is the one of the specification.
+
+A builder of a loss is a function ``builder(loss, classes, dtype)`` that returns a function of logits
+(batch, classes) and labels (batch,) with a scalar result. It is called on the engine's device.
+"""
 
 from collections.abc import Callable
 
@@ -6,25 +10,67 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...spec.losses import SoftmaxCrossEntropy
+from ...core.builders import BuilderTable
+from ...spec.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+LossBuilder = Callable[..., LossFunction]
+
+LOSSES: BuilderTable[LossBuilder] = BuilderTable("PyTorch", "loss")
 
 
-def cross_entropy(
-    loss: SoftmaxCrossEntropy, classes: int, dtype: torch.dtype, device: str
-) -> Callable[[Tensor, Tensor], Tensor]:
+def register_loss(spec_class: type[Loss], builder: LossBuilder) -> None:
+    """Use `builder` for losses of `spec_class`; its signature is described at the top of this file."""
+    LOSSES.register(spec_class, builder)
+
+
+def build_loss(loss: Loss, classes: int, dtype: torch.dtype) -> LossFunction:
     """Return the loss of a batch as a function of logits and labels."""
-    if not loss.class_weights or (loss.weigh, loss.divide) == ("terms", "weights"):
-        weights = (
-            torch.tensor(loss.class_weights, dtype=dtype, device=device)
-            if loss.class_weights
-            else None
+    builder = LOSSES.find(loss)
+    return builder(loss, classes, dtype)
+
+
+def cross_entropy(loss: SoftmaxCrossEntropy, classes: int, dtype: torch.dtype) -> LossFunction:
+    """Return softmax cross-entropy: `F.cross_entropy`, or the specification's table of targets."""
+    weights = None
+    if loss.class_weights:
+        if (loss.weigh, loss.divide) != ("terms", "weights"):  # Keras's convention (D40)
+            return tabulated_cross_entropy(loss, classes, dtype)
+        weights = torch.tensor(loss.class_weights, dtype=dtype)
+
+    def compute(logits: Tensor, labels: Tensor) -> Tensor:
+        # As one sample with a label at each position of a line. Over a short last axis, such as ten
+        # classes, PyTorch's softmax is not vectorized on a CPU and takes six times as long.
+        return F.cross_entropy(
+            logits.t()[None], labels[None], weights, label_smoothing=loss.label_smoothing
         )
-        # As one sample that has a label at each place of a line. Along a short last axis, which the classes otherwise are,
-        # PyTorch's softmax is not vectorised on a processor: six times as long for 9,000 samples of ten classes.
-        return lambda z, y: F.cross_entropy(
-            z.t()[None], y[None], weights, label_smoothing=loss.label_smoothing
-        )
-    targets, divisors = (
-        torch.tensor(table, dtype=dtype, device=device) for table in loss.tables(classes)
-    )
-    return lambda z, y: -(targets[y] * z.log_softmax(1)).sum() / divisors[y].sum()
+
+    return compute
+
+
+def tabulated_cross_entropy(
+    loss: SoftmaxCrossEntropy, classes: int, dtype: torch.dtype
+) -> LossFunction:
+    target_table, divisor_table = loss.tables(classes)
+    targets = torch.tensor(target_table, dtype=dtype)
+    divisors = torch.tensor(divisor_table, dtype=dtype)
+
+    def compute(logits: Tensor, labels: Tensor) -> Tensor:
+        total = -(targets[labels] * logits.log_softmax(1)).sum()
+        return total / divisors[labels].sum()
+
+    return compute
+
+
+def mean_squared_error(loss: MeanSquaredError, classes: int, dtype: torch.dtype) -> LossFunction:
+    """Return the mean squared difference between logits and one-hot labels: `F.mse_loss`."""
+    one_hot = torch.eye(classes, dtype=dtype)
+
+    def compute(logits: Tensor, labels: Tensor) -> Tensor:
+        return F.mse_loss(logits, one_hot[labels])
+
+    return compute
+
+
+register_loss(SoftmaxCrossEntropy, cross_entropy)
+register_loss(MeanSquaredError, mean_squared_error)

@@ -1,4 +1,4 @@
-"""What float32 products are computed by: PyTorch's kernels, oneDNN's, or in bfloat16 for those who ask."""
+"""How float32 products are computed: by PyTorch's kernels, by oneDNN's, or on request in bfloat16."""
 
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -6,27 +6,37 @@ from functools import cache
 
 import torch
 
-ROUNDING = 1e-5  # more than a float32 product is off; a bfloat16 one is 1e-3
+# A float32 product has a smaller relative error than this; the error of a bfloat16 product is 1e-3.
+LARGEST_FLOAT32_ERROR = 1e-5
 
 
 def forward(backend: str, device: str) -> AbstractContextManager[None]:
-    """Return what a forward pass runs under. Autocast leaves float64 alone, so that the formulas are proved in this backend, too."""
-    return torch.autocast(device, torch.bfloat16) if backend == "bf16" else nullcontext()
+    """Return the context of a forward pass: autocast in backend ``bf16``.
+
+    Autocast does not touch float64, so the formulas of this backend are proved, too.
+    """
+    if backend == "bf16":
+        return torch.autocast(device, torch.bfloat16)
+    return nullcontext()
 
 
 def step(backend: str) -> AbstractContextManager[None]:
-    """Return what whole steps run under: where oneDNN's products are not float32's, PyTorch's own."""
-    return onednn() if backend == "onednn" and exact() else nullcontext()
+    """Return the context of whole steps: oneDNN's products where they are exact enough."""
+    if backend == "onednn" and exact():
+        return onednn()
+    return nullcontext()
 
 
 @contextmanager
 def onednn() -> Generator[None]:
-    """Route float32 products to oneDNN's kernels meanwhile, and no longer.
+    """Compute float32 products with oneDNN's kernels inside this context.
 
-    The setting is named bf16. Without AMX the arithmetic stays float32, and only the kernels change; with it, it does not.
+    PyTorch's name of the setting is bf16. Without AMX the arithmetic stays float32 and only the kernels
+    change; with AMX the products are computed in bfloat16.
     """
     matmul = torch.backends.mkldnn.matmul
-    before, matmul.fp32_precision = matmul.fp32_precision, "bf16"
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "bf16"
     try:
         yield
     finally:
@@ -35,8 +45,9 @@ def onednn() -> Generator[None]:
 
 @cache
 def exact() -> bool:
-    """Return whether oneDNN's products are float32's on this processor, by making one."""
+    """Return whether oneDNN's products have float32's precision on this CPU, by computing one."""
     a = torch.arange(64.0**2).sin().view(64, 64)
-    truth = a.double() @ a.double()
+    product = a.double() @ a.double()
     with onednn():
-        return bool((a @ a - truth).abs().max() < ROUNDING * truth.abs().max())
+        error = (a @ a - product).abs().max()
+    return bool(error < LARGEST_FLOAT32_ERROR * product.abs().max())
