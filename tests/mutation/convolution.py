@@ -13,7 +13,7 @@ def same_padding(self, x):
     import tensorflow as tf
 
     return tf.nn.bias_add(
-        tf.nn.conv2d(x, self.kernel.value, self.like.stride, "SAME"), self.bias.value
+        tf.nn.conv2d(x, self.kernel.value, self.layer.stride, "SAME"), self.bias.value
     )
 
 
@@ -44,9 +44,9 @@ def to_the_last(self, dy, into=True):
 def zeros_win(self, x):
     import tensorflow as tf
 
-    p = self.like.padding
+    p = self.layer.padding
     return tf.nn.max_pool2d(
-        tf.pad(x, ((0, 0), (p, p), (p, p), (0, 0))), self.like.size, self.like.stride, "VALID"
+        tf.pad(x, ((0, 0), (p, p), (p, p), (0, 0))), self.layer.size, self.layer.stride, "VALID"
     )
 
 
@@ -71,7 +71,7 @@ def without_padding_in_the_count(self, x):
     """D72: what TensorFlow's own padding does."""
     import tensorflow as tf
 
-    return tf.nn.avg_pool2d(x, self.like.size, self.like.stride, "SAME")
+    return tf.nn.avg_pool2d(x, self.layer.size, self.layer.stride, "SAME")
 
 
 TEETH = [

@@ -8,7 +8,7 @@ from triptych.spec import layers as spec
 
 def epsilon_outside(self, x, statistics=None):
     mean, variance = statistics or (self.running_mean.value, self.running_variance.value)
-    return self.gamma.value * (x - mean) / (variance**0.5 + self.like.epsilon) + self.beta.value
+    return self.gamma.value * (x - mean) / (variance**0.5 + self.layer.epsilon) + self.beta.value
 
 
 def statistics_of_evaluation(self, x):
@@ -35,7 +35,7 @@ def over_whole_images(self, x):
 
 
 def running(like: spec.BatchNorm):
-    return with_layer(like.name, like=like)
+    return with_layer(like.name, layer=like)
 
 
 VARIANCE, MEAN = {"array": "norm1/running_variance"}, {"array": "norm1/running_mean"}

@@ -57,29 +57,29 @@ class Conv2D(keras.layers.Conv2D):
 
     def __init__(self, c: spec.Conv2D, **kwargs: Any) -> None:
         super().__init__(c.filters, c.size, c.stride, groups=c.groups, use_bias=c.bias, **kwargs)
-        self.like = c
+        self.layer = c
 
     def build(self, shape: Any) -> None:
         """Without Keras's own, which refuses images that are smaller than the kernel before they are padded."""
-        size, filters = self.like.size, self.like.filters
+        size, filters = self.layer.size, self.layer.filters
         self._kernel = self.add_weight(
-            shape=(size, size, shape[-1] // self.like.groups, filters), name="kernel"
+            shape=(size, size, shape[-1] // self.layer.groups, filters), name="kernel"
         )
-        self.bias = self.add_weight(shape=(filters,), name="bias") if self.like.bias else None
+        self.bias = self.add_weight(shape=(filters,), name="bias") if self.layer.bias else None
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        x = padded(x, self.like.padding)
+        x = padded(x, self.layer.padding)
         # TensorFlow has no gradient for grouped convolutions on a processor: each group is one of its own.
         inputs, kernels = (
-            tf.split(x, self.like.groups, axis=-1),
-            tf.split(self.kernel.value, self.like.groups, axis=-1),
+            tf.split(x, self.layer.groups, axis=-1),
+            tf.split(self.kernel.value, self.layer.groups, axis=-1),
         )
         parts = [
-            tf.nn.conv2d(part, kernel, self.like.stride, "VALID")
+            tf.nn.conv2d(part, kernel, self.layer.stride, "VALID")
             for part, kernel in zip(inputs, kernels, strict=True)
         ]
         y = parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
-        return tf.nn.bias_add(y, self.bias.value) if self.like.bias else y
+        return tf.nn.bias_add(y, self.bias.value) if self.layer.bias else y
 
 
 class Pool(keras.layers.Layer):
@@ -87,10 +87,10 @@ class Pool(keras.layers.Layer):
 
     def __init__(self, pool: spec.MaxPool2D | spec.AvgPool2D, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.like = pool
+        self.layer = pool
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        p = self.like
+        p = self.layer
         if isinstance(p, spec.MaxPool2D):
             return tf.nn.max_pool2d(padded(x, p.padding, float("-inf")), p.size, p.stride, "VALID")
         return tf.nn.avg_pool2d(padded(x, p.padding), p.size, p.stride, "VALID")
@@ -112,7 +112,7 @@ class BatchNorm(keras.layers.Layer):
 
     def __init__(self, like: spec.BatchNorm, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.like = like
+        self.layer = like
 
     def build(self, shape: Any) -> None:
         self.gamma = self.add_weight(shape=shape[-1:], initializer="ones", name="gamma")
@@ -129,20 +129,20 @@ class BatchNorm(keras.layers.Layer):
     ) -> tf.Tensor:
         mean, variance = statistics or (self.running_mean.value, self.running_variance.value)
         return tf.nn.batch_normalization(
-            x, mean, variance, self.beta.value, self.gamma.value, self.like.epsilon
+            x, mean, variance, self.beta.value, self.gamma.value, self.layer.epsilon
         )
 
     def measure(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return the batch's mean and variance, and the variance as the running one takes it."""
         mean, variance = tf.nn.moments(x, list(range(len(x.shape) - 1)))
-        if not self.like.unbiased:
+        if not self.layer.unbiased:
             return mean, variance, variance
         count = tf.cast(tf.size(x) // x.shape[-1], x.dtype)
         return mean, variance, variance * (count / tf.maximum(count - 1, 1))
 
     def advance(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         for running, seen in ((self.running_mean, mean), (self.running_variance, variance)):
-            old, m = running.value, self.like.momentum
+            old, m = running.value, self.layer.momentum
             running.assign((1 - m) * old + m * seen)
 
 

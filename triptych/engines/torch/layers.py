@@ -132,12 +132,15 @@ class BatchNorm(nn.Module):
         if not self.training:
             return self.normalize(x, self.running_mean, self.running_variance)
         values_per_channel = x.numel() // x.shape[1]
+        normalize_batch = self.normalize_batch
         if values_per_channel == 1:
-            y = self.normalize_single_value(x)
-        else:
-            y = self.normalize(x, self.batch_mean, self.batch_variance)
+            normalize_batch = self.normalize_single_values
+        y = normalize_batch(x)
         self.update_running_statistics(values_per_channel)
         return y
+
+    def normalize_batch(self, x: Tensor) -> Tensor:
+        return self.normalize(x, self.batch_mean, self.batch_variance)
 
     def normalize(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         return F.batch_norm(
@@ -151,7 +154,7 @@ class BatchNorm(nn.Module):
             eps=self.layer.epsilon,
         )
 
-    def normalize_single_value(self, x: Tensor) -> Tensor:
+    def normalize_single_values(self, x: Tensor) -> Tensor:
         """Return the output for one value per channel, whose variance is 0."""
         self.batch_mean.copy_(x.detach().flatten())
         self.batch_variance.zero_()

@@ -296,8 +296,6 @@ register_optimizer(spec.SGD, build_sgd, {"velocity": "momentum_buffer"})
 register_optimizer(spec.Adam, build_adam, MOMENTS)
 register_optimizer(spec.AdamW, build_adamw, MOMENTS)
 register_optimizer(spec.Nadam, build_nadam, MOMENTS)
-register_optimizer(
-    spec.RMSprop, build_rmsprop, {"v": "square_avg", "velocity": "momentum_buffer"}
-)
+register_optimizer(spec.RMSprop, build_rmsprop, {"v": "square_avg", "velocity": "momentum_buffer"})
 register_optimizer(spec.Adagrad, build_adagrad, {"v": "sum"})
 register_optimizer(spec.Adadelta, build_adadelta, {"v": "square_avg", "u": "acc_delta"})
