@@ -76,14 +76,14 @@ def test_only_calm_rounds_count_where_there_are_enough():
 def test_a_row_on_another_device_may_wait():
     """A processor that waits for a GPU is idle, and not taken away."""
     rows = [row("NumPy", [1.0] * ROUNDS), row("PyTorch", [0.1] * ROUNDS, device="cuda")]
-    found = rounds_of(*rows)
-    assert (found.counted, found.busy) == (set(range(ROUNDS)), None)
+    rounds = rounds_of(*rows)
+    assert (rounds.counted, rounds.busy) == (set(range(ROUNDS)), None)
 
 
-def test_a_disturbed_round_is_not_valid_however_calm():
+def test_a_disturbed_round_is_not_valid_even_if_it_is_calm():
     rows = [row("NumPy", [1.0] * ROUNDS), row("PyTorch", [1.0] * ROUNDS, disturbance=0.06)]
-    found = rounds_of(*rows)
-    assert (found.counted, found.busy) == (set(), None)
+    rounds = rounds_of(*rows)
+    assert (rounds.counted, rounds.busy) == (set(), None)
 
 
 def waited(
@@ -169,9 +169,9 @@ def test_a_watch_sees_what_another_process_uses():
         ours = load.Watch([busy.pid])
         while load.machine.cpu_seconds(busy.pid) - before < 0.5:
             pass
-        found = foreign.share(), ours.share()
+        shares = foreign.share(), ours.share()
     finally:
         busy.kill()
         busy.wait()
-    assert found[0] > found[1]
-    assert np.isfinite(found).all()
+    assert shares[0] > shares[1]
+    assert np.isfinite(shares).all()

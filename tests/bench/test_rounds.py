@@ -42,7 +42,7 @@ def test_times_are_those_of_one_step(asleep):
     assert turn.block.seconds == 0.025
 
 
-def test_what_the_others_and_the_bystanders_use_meanwhile_is_the_disturbance(asleep, monkeypatch):
+def test_processor_time_of_others_and_bystanders_is_the_disturbance(asleep, monkeypatch):
     used = dict.fromkeys([*PIDS.values(), 99], 0.0)
     monkeypatch.setattr(rounds.machine, "cpu_seconds", used.__getitem__)
 

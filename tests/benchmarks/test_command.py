@@ -43,14 +43,19 @@ def run(monkeypatch, tmp_path, capsys):
             status = None
         except SystemExit as ended:
             status = ended.code
-        said = capsys.readouterr()
-        return status, said.out, said.err, json.loads(path.read_text()) if path.is_file() else None
+        printed = capsys.readouterr()
+        return (
+            status,
+            printed.out,
+            printed.err,
+            json.loads(path.read_text()) if path.is_file() else None,
+        )
 
     return run
 
 
 def test_ratios_are_printed_and_written(run):
-    status, said, _, written = run("R1", "--threads", "1,2")
+    status, printed, _, written = run("R1", "--threads", "1,2")
     one = {
         "workload": "R1",
         "engine": "numpy",
@@ -61,14 +66,14 @@ def test_ratios_are_printed_and_written(run):
     }
     assert written == [one | {"threads": 1}, one | {"threads": 2}]
     assert status is None
-    assert "2.00 [2.00, 2.00]" in said
+    assert "2.00 [2.00, 2.00]" in printed
 
 
 def test_a_busy_machine_has_no_wall_ratios(run):
-    status, said, _, written = run("R1", "--threads", "1,2", others=0.5)
+    status, printed, _, written = run("R1", "--threads", "1,2", others=0.5)
     assert [entry["threads"] for entry in written] == [1]
-    assert "2 threads, wall time; others used 50% of the machine" in said
-    assert "no ratio" in said
+    assert "2 threads, wall time; others used 50% of the machine" in printed
+    assert "no ratio" in printed
     assert str(status).startswith("benchmarks: not everything was measured")
 
 
@@ -82,21 +87,21 @@ def test_a_busy_machine_has_no_wall_ratios(run):
         (["R2", "--data", "nowhere.csv"], "benchmarks: nowhere.csv: no such file"),
     ],
 )
-def test_mistakes_are_answered_in_a_line(run, arguments, message):
+def test_a_users_mistake_is_reported_in_one_line(run, arguments, message):
     status, _, error, _ = run(*arguments)
     assert status == 2
     assert message in error
 
 
-def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(run, tmp_path):
+def test_an_unwritable_file_is_reported_before_anything_is_measured(run, tmp_path):
     (tmp_path / "ratios.json").mkdir()
-    status, said, error, _ = run("R1", "--threads", "1")
+    status, printed, error, _ = run("R1", "--threads", "1")
     assert status == 2
     assert "ratios.json: cannot be written" in error
-    assert said == ""
+    assert printed == ""
 
 
-def test_ctrl_c_is_answered_in_a_word(run, monkeypatch):
+def test_ctrl_c_stops_it_with_status_130(run, monkeypatch):
     def interrupted(name, settings):
         raise KeyboardInterrupt
 
@@ -107,7 +112,7 @@ def test_ctrl_c_is_answered_in_a_word(run, monkeypatch):
     assert written == []
 
 
-def test_a_closed_pipe_ends_it_in_silence():
+def test_a_closed_pipe_ends_it_without_a_message():
     reading, writing = os.pipe()
     os.close(reading)
     command_line = [sys.executable, "-u", "-m", "benchmarks", "start-up", "--threads", "1"]
@@ -120,13 +125,13 @@ def test_a_closed_pipe_ends_it_in_silence():
 
 def test_a_workload_that_fails_leaves_the_others(run, monkeypatch):
     def fails(name, settings):
-        raise EngineError("NumPy went home")
+        raise EngineError("NumPy does not run")
 
     broken = Told()
     broken.measure = fails
     monkeypatch.setitem(WORKLOADS, "R2", broken)
-    status, said, _, written = run("R2", "R1", "--threads", "1")
-    assert "R2: not measured: NumPy went home" in said
+    status, printed, _, written = run("R2", "R1", "--threads", "1")
+    assert "R2: not measured: NumPy does not run" in printed
     assert [entry["workload"] for entry in written] == ["R1"]
     assert status
 

@@ -1,4 +1,4 @@
-"""What is computed and said of measurements, from made-up ones."""
+"""What is computed and text of measurements, from made-up ones."""
 
 from dataclasses import replace
 
@@ -38,11 +38,11 @@ def test_ratios_are_of_the_same_rank_and_the_peers_time_over_ours():
 
 
 def test_each_rank_has_a_table_of_its_own():
-    said = "\n".join(TIMING.text())
+    text = "\n".join(TIMING.text())
     ranked, reduced, unproved = (
-        said.split("\n\n  in reduced")[0],
-        said.split("in reduced")[1],
-        said.split("not proved")[1],
+        text.split("\n\n  in reduced")[0],
+        text.split("in reduced")[1],
+        text.split("not proved")[1],
     )
     assert "torch-plain-bf16" not in ranked
     assert "2.00 [2.00, 2.00]" in ranked
@@ -64,10 +64,10 @@ def test_wall_times_of_a_busy_machine_are_refused():
 
 
 def test_what_others_use_is_the_machines_time_without_ours(monkeypatch):
-    clock, machine, own = iter([0.0, 10.0]), iter([100.0, 109.0]), iter([5.0, 11.0])
+    clock, machine, ours = iter([0.0, 10.0]), iter([100.0, 109.0]), iter([5.0, 11.0])
     monkeypatch.setattr(load.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(load, "_machine_seconds", lambda: next(machine))
-    monkeypatch.setattr(Watch, "_our_seconds", lambda _: next(own))
+    monkeypatch.setattr(Watch, "_our_seconds", lambda _: next(ours))
     monkeypatch.setattr(load.os, "cpu_count", lambda: 2)
     assert Watch().share() == pytest.approx((9 - 6) / (10 * 2))
 
@@ -94,11 +94,11 @@ def test_the_floor_is_the_larger_of_computing_and_moving():
 
 
 def test_memory_by_hand():
-    found = predicted(NETWORK, Recipe(1, 5, optimizer("adam")), 100)
+    memory = predicted(NETWORK, Recipe(1, 5, optimizer("adam")), 100)
     outputs = 3 + 3 + 2  # hidden, ReLU, logits
-    assert (found.images, found.stored) == (4 * 400, 400)
-    assert found.activations == 4 * 5 * (4 + 2 * outputs)
-    assert found.state == 4 * 23 * 4  # weights, gradients, two slots
+    assert (memory.images, memory.stored) == (4 * 400, 400)
+    assert memory.activations == 4 * 5 * (4 + 2 * outputs)
+    assert memory.state == 4 * 23 * 4  # weights, gradients, two slots
 
 
 @pytest.mark.usefixtures("numpy_alone")
@@ -106,9 +106,9 @@ def test_memory_is_flat_over_epochs():
     workload = Memory(
         "few images", {"R1": (zoo.dense("R1", [10]), Recipe(1, "full", SGD(0.1)))}, 4_000
     )
-    (found,) = workload.measure("memory", Settings())
-    (used,) = found.used
-    assert used.peak >= found.predicted.images
-    assert max(used.epochs) - min(used.epochs) < found.predicted.needed / 2
-    assert (found.entries(), found.ok) == ([], True)
-    assert any(line.strip().startswith("numpy") for line in found.text())
+    (usage,) = workload.measure("memory", Settings())
+    (used,) = usage.used
+    assert used.peak >= usage.predicted.images
+    assert max(used.epochs) - min(used.epochs) < usage.predicted.needed / 2
+    assert (usage.entries(), usage.ok) == ([], True)
+    assert any(line.strip().startswith("numpy") for line in usage.text())

@@ -28,12 +28,12 @@ def test_a_reader_prints_what_it_took_and_read(tmp_path, capsys):
     for name in ("digits.csv", "few.csv"):
         write_csv(tmp_path / name, 60)
     reading.main("loadtxt", tmp_path / "digits.csv")
-    found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"wall", "cpu", "digest"}
-    assert found["wall"] > 0
+    printed = json.loads(capsys.readouterr().out)
+    assert set(printed) == {"wall", "cpu", "digest"}
+    assert printed["wall"] > 0
 
 
-def test_who_reads_something_else_is_left_out(monkeypatch):
+def test_a_reader_of_another_table_is_left_out(monkeypatch):
     def read(commands, settings):
         digests = {
             command.key: "other" if command.key == "pyarrow" else "same" for command in commands
@@ -44,10 +44,10 @@ def test_who_reads_something_else_is_left_out(monkeypatch):
         }, 0.0
 
     monkeypatch.setattr(loading, "alternate", read)
-    (found,) = Loading("a CSV", 60).measure("csv", Settings())
-    assert "pyarrow" not in [line.key for line in found.lines]
-    assert found.failed == ["pyarrow: reads another table than numpy.loadtxt"]
-    assert {entry["engine"] for entry in found.entries()} == {"triptych"}
+    (timing,) = Loading("a CSV", 60).measure("csv", Settings())
+    assert "pyarrow" not in [line.key for line in timing.lines]
+    assert timing.failed == ["pyarrow: reads another table than numpy.loadtxt"]
+    assert {entry["engine"] for entry in timing.entries()} == {"triptych"}
 
 
 def test_processes_are_started_in_turn():
@@ -62,6 +62,6 @@ def test_processes_are_started_in_turn():
     assert 0 <= others < 1
 
 
-def test_a_process_that_ends_badly_is_said_in_a_line():
+def test_the_error_of_a_process_is_reported_in_one_line():
     with pytest.raises(EngineError, match="bad ended with status 1: no"):
         Command("bad", "", ("-c", "raise SystemExit('no')")).run(1)

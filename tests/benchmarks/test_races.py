@@ -31,45 +31,45 @@ def small(name: str, *peers: str, **recipe) -> Training:
 
 
 def only(workload, name: str = "R") -> Timing:
-    (found,) = workload.measure(name, QUICK)
-    return found
+    (timing,) = workload.measure(name, QUICK)
+    return timing
 
 
 def test_the_original_is_proved_and_ranked():
-    found = only(small("R1", "numpy-original"), "R1")
-    (entry,) = found.entries()
+    timing = only(small("R1", "numpy-original"), "R1")
+    (entry,) = timing.entries()
     assert {key: entry[key] for key in ("workload", "engine", "peer", "threads")} == {
         "workload": "R1", "engine": "numpy", "peer": "numpy-original", "threads": 1
     }  # fmt: skip
     assert 0 < entry["low"] <= entry["ratio"] <= entry["high"]
-    assert found.ok
-    assert any("float64 weights equal" in line for line in found.text())
-    assert any("× floor" in line for line in found.text())
+    assert timing.ok
+    assert any("float64 weights equal" in line for line in timing.text())
+    assert any("× floor" in line for line in timing.text())
 
 
-def test_who_cannot_be_fed_the_same_batches_is_timed_but_never_ranked():
+def test_a_peer_that_draws_its_own_batches_is_timed_but_never_ranked():
     pytest.importorskip("torch")
-    found = only(small("R2", "numpy-sklearn", "torch-loader", batch_size=4))
-    assert [(line.key, line.rank) for line in found.lines[1:]] == [
+    timing = only(small("R2", "numpy-sklearn", "torch-loader", batch_size=4))
+    assert [(line.key, line.rank) for line in timing.lines[1:]] == [
         ("numpy-sklearn", "unproved"),
         ("torch-loader", "unproved"),
     ]
-    assert all(len(line.seconds) == 3 and min(line.seconds) > 0 for line in found.lines)
-    assert found.entries() == []
-    assert any("not proved" in line for line in found.text())
+    assert all(len(line.seconds) == 3 and min(line.seconds) > 0 for line in timing.lines)
+    assert timing.entries() == []
+    assert any("not proved" in line for line in timing.text())
 
 
-def test_who_computes_something_else_is_left_out():
+def test_a_peer_with_another_learning_rate_is_left_out():
     pytest.importorskip("torch")
-    found = only(
+    timing = only(
         small("R2", "torch-plain", batch_size=4, optimizer=optimizer("adam", 0.01))
     )  # the peer uses PyTorch's default, 0.001
-    assert [line.key for line in found.lines] == ["numpy"]
-    assert not found.ok
+    assert [line.key for line in timing.lines] == ["numpy"]
+    assert not timing.ok
     assert any(
         "left out: torch-plain: PyTorch plain computes something else: update, layer hidden1"
         in line
-        for line in found.text()
+        for line in timing.text()
     )
 
 
@@ -98,7 +98,7 @@ class Shuffling:
         pass
 
 
-def test_batches_that_are_dealt_anew_within_a_block_are_found():
+def test_rows_in_another_order_within_a_block_are_noticed():
     workload = small("R2", batch_size=4)
     job = Job(workload.network, workload.recipe, images(workload.network, workload.samples, None))
     with opened([EngineSpec("numpy", "eager")], 1) as (reference,):
@@ -120,7 +120,7 @@ def test_a_process_that_ends_leaves_the_others_measured():
             attempt(rows, lambda row: row.remote.ask("kernel", module="numpy"))
 
 
-def test_reduced_precision_is_found_by_its_numbers():
+def test_reduced_precision_is_recognised_by_its_error():
     pytest.importorskip("torch")
     assert proved("R3", EngineSpec("torch", "plain-bf16")) == (None, "reduced")
 
@@ -134,10 +134,10 @@ def test_logits_are_proved_and_timed():
     pytest.importorskip("torch")
     workload = WORKLOADS["inference"]
     assert isinstance(workload, Inference)
-    found = only(
+    timing = only(
         replace(workload, networks=workload.networks[:1], peers=("torch-plain",)), "inference"
     )
-    assert [(entry["workload"], entry["peer"]) for entry in found.entries()] == [
+    assert [(entry["workload"], entry["peer"]) for entry in timing.entries()] == [
         ("inference R2", "torch-plain")
     ]
-    assert any("an image" in line for line in found.text())
+    assert any("an image" in line for line in timing.text())

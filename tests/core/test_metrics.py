@@ -1,9 +1,13 @@
-"""What is said of predictions and losses."""
+"""Metrics, compared with other implementations, and the sentence on a failed training."""
 
 from math import log
 
+import numpy as np
 import pytest
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix
 
+from triptych.core import metrics
 from triptych.core.metrics import unlearned
 
 
@@ -24,3 +28,23 @@ def test_a_training_that_is_worse_than_guessing_is_named(
     assert (found is not None) == said
     if found:
         assert f"{last:.4g}, is above 2.303, that of guessing among 10 classes" in found
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 10), (10, 10), (173, 180), (9087, 10_000)])
+def test_wilson_is_scipys(right: int, count: int):
+    expected = binomtest(right, count).proportion_ci(method="wilson")
+    assert metrics.wilson(right, count) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_confusion_is_sklearns():
+    rng = np.random.default_rng(1)
+    labels, predicted = rng.integers(0, 10, (2, 500)).astype(np.int32)
+    assert np.array_equal(
+        metrics.confusion(predicted, labels, 10),
+        confusion_matrix(labels, predicted, labels=range(10)),
+    )
+    assert metrics.accuracy(predicted, labels) == (labels == predicted).mean()
+
+
+def test_the_first_of_equal_logits_wins():
+    assert metrics.predictions(np.array([[1.0, 1.0, 0.0], [0.0, 2.0, 2.0]])).tolist() == [0, 1]

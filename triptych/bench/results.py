@@ -205,13 +205,13 @@ def spread(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def notes(comparison: Comparison) -> list[str]:
     """Return what a reader must know before believing the times."""
-    found = [
+    sentences = [
         f"{name}={value} is set: it decides which kernels are used"
         for name, value in machine.kernel_settings().items()
     ]
-    found += notes_on_rounds(comparison.timed.rounds)
+    sentences += notes_on_rounds(comparison.timed.rounds)
     if comparison.settings.recipe.random == "free":
-        found.append(
+        sentences.append(
             "each engine drew its own dropout masks, and that is in its times; "
             "the proof was made with masks that were fed"
         )
@@ -219,46 +219,46 @@ def notes(comparison: Comparison) -> list[str]:
     if losses:
         classes = comparison.settings.network.classes
         failure = metrics.unlearned(losses[0], losses[-1], len(losses), classes)
-        found += [failure] if failure else []
-    return found + _notes_on_rows(comparison)
+        sentences += [failure] if failure else []
+    return sentences + _notes_on_rows(comparison)
 
 
 def notes_on_rounds(rounds: Rounds) -> list[str]:
     """Return how many rounds do not count, and why."""
     valid = len(rounds.valid)
     counted = len(rounds.counted)
-    found: list[str] = []
+    sentences: list[str] = []
     if valid < rounds.timed:
-        found.append(
+        sentences.append(
             f"{rounds.timed - valid} of {rounds.timed} rounds were left out: "
             "another worker used over 5 % of a processor meanwhile"
         )
     if counted < valid:
-        found.append(
+        sentences.append(
             f"{valid - counted} of {rounds.timed} rounds were left out: "
             "other programs used the machine meanwhile"
         )
     if rounds.busy:
         consequence = " and no row is named the fastest" if len(rounds.rows) > 1 else ""
-        found.append(
+        sentences.append(
             f"the machine was busy, so the times are not reliable{consequence}: {rounds.busy}"
         )
     if counted < FEWEST_ROUNDS:
-        found.append(
+        sentences.append(
             f"only {counted} rounds are left; with fewer than {FEWEST_ROUNDS} no winner is named"
         )
-    return found
+    return sentences
 
 
 def _notes_on_rows(comparison: Comparison) -> list[str]:
     """Return which rows had blocks too short, too many processors, or unstable times."""
     rounds = comparison.timed.rounds
     timed = [row for row in rounds.rows.values() if row.counted(rounds.counted)]
-    found: list[str] = []
+    sentences: list[str] = []
     for row in timed:
         block_seconds = comparison.started.pace.block_steps * _step(row, rounds.counted).median
         if block_seconds < SHORTEST_BLOCK_SECONDS:
-            found.append(
+            sentences.append(
                 f"{row.label}: its blocks took only {block_seconds * 1e3:.0f} ms; "
                 "at least 50 ms are wanted"
             )
@@ -266,14 +266,14 @@ def _notes_on_rows(comparison: Comparison) -> list[str]:
         share = row.cpu_share(rounds.counted) or 0.0
         if share > LARGEST_CPU_SHARE * threads:
             allowed = "1 was allowed" if threads == 1 else f"{threads} were allowed"
-            found.append(f"{row.label}: used {share:.1f} processors where {allowed}")
+            sentences.append(f"{row.label}: used {share:.1f} processors where {allowed}")
     unstable = [row.label for row in timed if _step(row, rounds.counted).unstable]
     if unstable:
-        found.append(
+        sentences.append(
             "unstable, the interval of the step time is wider than 10 % of the median: "
             f"{', '.join(unstable)}"
         )
-    return found
+    return sentences
 
 
 def _step(row: RowBlocks, rounds: Collection[int]) -> Interval:
