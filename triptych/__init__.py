@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .api import dense, iter_train, load_data, predict, resume, train
+    from .api import (
+        compare,
+        dense,
+        iter_compare,
+        iter_train,
+        iter_verify,
+        load_data,
+        predict,
+        resume,
+        train,
+        verify,
+    )
     from .data.dataset import Dataset
     from .errors import TriptychError
     from .results import ComparisonResult, Prediction, TrainingResult, VerificationResult
@@ -32,8 +43,11 @@ __all__ = [
     "VerificationResult",
     "__version__",
     "callbacks",
+    "compare",
     "dense",
+    "iter_compare",
     "iter_train",
+    "iter_verify",
     "layers",
     "load_data",
     "losses",
@@ -42,6 +56,7 @@ __all__ = [
     "resume",
     "schedules",
     "train",
+    "verify",
     "zoo",
 ]
 
@@ -57,12 +72,16 @@ _MODULES = {
     "TriptychClassifier": "sklearn",
     "TriptychError": "errors",
     "VerificationResult": "results",
+    "compare": "api",
     "dense": "api",
+    "iter_compare": "api",
     "iter_train": "api",
+    "iter_verify": "api",
     "load_data": "api",
     "predict": "api",
     "resume": "api",
     "train": "api",
+    "verify": "api",
 }
 
 

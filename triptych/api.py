@@ -5,16 +5,25 @@ unless ``progress=True``; errors of the user are `triptych.errors.TriptychError`
 """
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .core import devices, metrics, registry
-from .core.events import Event
+from .core.events import (
+    BlockTimed,
+    Evaluated,
+    Event,
+    RoundingJudged,
+    RowCompared,
+    RowFailed,
+    RowMissing,
+)
+from .core.selection import specs
 from .core.state import State
 from .data import loading
 from .data.dataset import Dataset
@@ -22,7 +31,7 @@ from .data.reading import Options, Progress
 from .errors import EngineError, TriptychError
 from .process import machine
 from .progress import line_of
-from .results import Prediction, TrainingResult
+from .results import ComparisonResult, Prediction, TrainingResult, VerificationResult
 from .spec import zoo
 from .spec.network import Network
 from .spec.placement import Shape
@@ -30,6 +39,10 @@ from .spec.recipe import Recipe
 from .training import inference
 from .training.saved import SavedRun, read_trained, resumable
 from .training.session import Session, Settings
+
+if TYPE_CHECKING:
+    from .bench.session import ComparisonSession
+    from .process.pool import Workers
 
 OnEvent = Callable[[Event], Any]
 ShouldStop = Callable[[], bool]
@@ -43,6 +56,7 @@ def load_data(
     size: tuple[int, int] | None = None,
     label: str | None = None,
     shape: str | None = None,
+    white: int | None = None,
     skip_unreadable: bool = False,
     on_progress: Progress | None = None,
 ) -> Dataset:
@@ -61,6 +75,8 @@ def load_data(
         The column that holds the labels.
     shape : str, optional
         What a row of numbers is: ``28x28`` for example, or ``table``.
+    white : int, optional
+        The number that is white in an array of pixels, from 1 to 65,535; by default it is found.
     skip_unreadable : bool
         Whether images that cannot be read are left out.
     on_progress : callable, optional
@@ -71,7 +87,7 @@ def load_data(
     DataError
         The message names the file and what is wrong in it.
     """
-    options = Options(size, skip_unreadable, label, shape)
+    options = Options(size, skip_unreadable, label, shape, white)
     name = None if source is None else str(source)
     return loading.load(name, seed, options, on_progress)
 
@@ -137,8 +153,8 @@ def check_engine(engine: str, device: str) -> None:
     name, _, backend = engine.partition("/")
     if backend and name in registry.entries():
         raise EngineError(
-            f"engine {engine!r} is unknown; the backend is an option of its own: engine {name}, "
-            f"--backend {backend}"
+            f"engine {engine!r} is unknown; the backend is an option of its own: "
+            f"{name} with --backend {backend}"
         )
     registry.entry(engine)
     devices.check_device(device)
@@ -251,8 +267,9 @@ def resume(
     """
     with resumable(Path(folder)) as saved:
         saved = saved.extended(epochs)
-        dataset = data or loading.load(saved.source, saved.recipe.seed, saved.reading)
-        session = resumed_session(saved, engine, dataset, backend=backend, device=device)
+        if data is None:
+            data = _load_again(saved)
+        session = resumed_session(saved, engine, data, backend=backend, device=device)
         return _finish(session, should_stop, on_event, progress)
 
 
@@ -278,6 +295,230 @@ def resumed_session(
         device=device,
         runs=saved.folder.parent,
         saved=saved,
+    )
+
+
+def comparison_session(
+    network: Network,
+    recipe: Recipe,
+    data: Dataset,
+    *,
+    engines: Sequence[str] | None = None,
+    all_backends: bool = False,
+    seeds: int = 1,
+    threads: int = 1,
+    device: str = "cpu",
+    wait: float = 60.0,
+    runs: str | Path | None = "runs",
+    workers: "Workers | None" = None,
+) -> "ComparisonSession":
+    """Prepare a comparison; its ``events`` compare. `compare` and `iter_compare` are simpler.
+
+    Parameters
+    ----------
+    network, recipe, data, engines, all_backends, seeds, threads, device, wait, runs
+        As of `compare`.
+    workers : Workers, optional
+        The workers of the rows if they were started before, while the data was read.
+    """
+    from .bench.contestants import Settings as Contest
+    from .bench.session import ComparisonSession
+
+    devices.check_device(device)
+    rows = specs(engines, all_backends)
+    settings = Contest(network, recipe, rows, threads, device, wait)
+    folder = None if runs is None else Path(runs)
+    return ComparisonSession(settings, data, seeds, folder, workers, named=engines is not None)
+
+
+def iter_compare(
+    network: Network,
+    recipe: Recipe,
+    data: Dataset,
+    *,
+    engines: Sequence[str] | None = None,
+    all_backends: bool = False,
+    seeds: int = 1,
+    threads: int = 1,
+    device: str = "cpu",
+    wait: float = 60.0,
+    runs: str | Path | None = "runs",
+) -> Iterator[Event]:
+    """Compare engines, and yield the events (`triptych.core.events`); the parameters of `compare`."""
+    session = comparison_session(
+        network,
+        recipe,
+        data,
+        engines=engines,
+        all_backends=all_backends,
+        seeds=seeds,
+        threads=threads,
+        device=device,
+        wait=wait,
+        runs=runs,
+    )
+    return session.events()
+
+
+def compare(
+    network: Network,
+    recipe: Recipe,
+    data: Dataset,
+    *,
+    engines: Sequence[str] | None = None,
+    all_backends: bool = False,
+    seeds: int = 1,
+    threads: int = 1,
+    device: str = "cpu",
+    wait: float = 60.0,
+    runs: str | Path | None = "runs",
+    on_event: OnEvent | None = None,
+    progress: bool = False,
+) -> ComparisonResult:
+    """Train one network in several engines on the same batches; prove them equal, and time them.
+
+    Each engine runs in a process of its own.
+
+    Parameters
+    ----------
+    network : Network
+        What is trained.
+    recipe : Recipe
+        How it is trained; its validation and callbacks are left out, so that all make equal steps.
+    data : Dataset
+        What it is trained and tested on.
+    engines : sequence of str, optional
+        ``numpy``, ``torch``, ``tensorflow/xla`` for example; all that are installed by default.
+        NumPy, the reference, always takes part.
+    all_backends : bool
+        Whether each engine takes part in all of its backends.
+    seeds : int
+        How many seeds, counted up from that of the recipe.
+    threads : int
+        Threads of each engine.
+    device : str
+        ``cpu``, ``cuda``, ``mps`` or ``auto``.
+    wait : float
+        How long to wait, in all, for a busy machine to become calm, in seconds.
+    runs : str, Path or None
+        The folder in which the run folder is made; None writes nothing.
+    on_event : callable, optional
+        Called with each event.
+    progress : bool
+        Whether to print a line for what is done.
+
+    Raises
+    ------
+    TriptychError
+        If something does not fit together, or fewer than two engines can run.
+    """
+    session = comparison_session(
+        network,
+        recipe,
+        data,
+        engines=engines,
+        all_backends=all_backends,
+        seeds=seeds,
+        threads=threads,
+        device=device,
+        wait=wait,
+        runs=runs,
+    )
+    drawn: list[dict[str, Any]] = []
+    with closing(session.events()) as happening:
+        for event in watched(happening, on_event, progress, recipe.epochs):
+            is_first_seed = not session.results
+            if is_first_seed and isinstance(event, BlockTimed | Evaluated):
+                drawn.append(event.to_json())
+    note = draw_report(session.folder)
+    return ComparisonResult(network, recipe, session.results, session.folder, drawn, note)
+
+
+def draw_report(folder: Path | None) -> str | None:
+    """Draw figures and report.html in the folder of a comparison; return what to install, if needed."""
+    if folder is None:
+        return None
+    from .report.artifacts import illustrate
+
+    return illustrate(folder)
+
+
+def iter_verify(
+    network: Network | Sequence[Network],
+    recipe: Recipe | Sequence[Recipe],
+    data: Dataset,
+    *,
+    engines: Sequence[str] | None = None,
+    all_backends: bool = False,
+    steps: int | None = None,
+    threads: int = 1,
+    device: str = "cpu",
+) -> Iterator[Event]:
+    """Prove engines equal, and yield the events (`triptych.core.events`); the parameters of `verify`."""
+    from .parity.verify import Case, default_steps
+    from .parity.verify import verify as verify_cases
+
+    devices.check_device(device)
+    networks = [network] if isinstance(network, Network) else network
+    recipes = [recipe] if isinstance(recipe, Recipe) else recipe
+    cases = [
+        Case(each, trained, steps or default_steps(each))
+        for each in networks
+        for trained in recipes
+    ]
+    rows = specs(engines, all_backends)
+    return verify_cases(data, cases, rows, threads=threads, device=device)
+
+
+def verify(
+    network: Network | Sequence[Network],
+    recipe: Recipe | Sequence[Recipe],
+    data: Dataset,
+    *,
+    engines: Sequence[str] | None = None,
+    all_backends: bool = False,
+    steps: int | None = None,
+    threads: int = 1,
+    device: str = "cpu",
+    on_event: OnEvent | None = None,
+    progress: bool = False,
+) -> VerificationResult:
+    """Prove engines equal to NumPy, step by step: outputs, loss, gradients and updates.
+
+    Parameters
+    ----------
+    network : Network or sequence of Network
+        What is trained.
+    recipe : Recipe or sequence of Recipe
+        How; every network is verified with every recipe. The proof is in float64; for a recipe in
+        float32 the float32 verdict follows.
+    data : Dataset
+        Its training split is used.
+    engines, all_backends, threads, device, on_event, progress
+        As of `compare`.
+    steps : int, optional
+        Steps compared; 500 by default, and fewer for heavy networks.
+
+    Raises
+    ------
+    TriptychError
+        If something does not fit together.
+    """
+    happening = iter_verify(
+        network,
+        recipe,
+        data,
+        engines=engines,
+        all_backends=all_backends,
+        steps=steps,
+        threads=threads,
+        device=device,
+    )
+    seen = list(watched(happening, on_event, progress, epochs=0))
+    return VerificationResult(
+        compared=[event for event in seen if isinstance(event, RowCompared)],
+        verdicts=[event for event in seen if isinstance(event, RoundingJudged)],
+        failed=[event for event in seen if isinstance(event, RowFailed | RowMissing)],
     )
 
 
@@ -339,6 +580,14 @@ def watched(
         if line is not None:
             print(line, flush=True)
         yield event
+
+
+def _load_again(saved: SavedRun) -> Dataset:
+    if not saved.source:
+        raise TriptychError(
+            f"{saved.folder}: its data was made from arrays, so it cannot be loaded again; give it"
+        )
+    return loading.load(saved.source, saved.recipe.seed, saved.reading)
 
 
 def _threads() -> int:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from triptych.cli.progress import TrainingProgress, loss_note
 from triptych.cli.view import View
+from triptych.core import events
 from triptych.core.events import BlockTrained, EpochEnded
 from triptych.spec.losses import SoftmaxCrossEntropy
 from triptych.spec.recipe import Recipe
@@ -74,34 +75,36 @@ def test_label_smoothing_is_explained_where_both_losses_are_seen():
     assert loss_note(Recipe(5, 64, loss=SoftmaxCrossEntropy(label_smoothing=0.1))) is None
 
 
-def block(row: str, step: int, number: int, *, training: bool) -> dict:
-    return {
-        "type": "block",
-        "row": row,
-        "seconds": 0.0012,
-        "training": training,
-        "step": step,
-        "losses": [0.5],
-        "round": number,
-    }
+def block(row: str, step: int, number: int, *, training: bool) -> events.BlockTimed:
+    return events.BlockTimed(
+        row=row,
+        round=number,
+        step=step,
+        steps=step,
+        warm=False,
+        timed=True,
+        training=training,
+        seconds=0.0012,
+        cpu_share=1.0,
+        disturbance=0.0,
+        losses=[0.5],
+    )
 
 
-def after_training(number: int, counted: int) -> dict:
-    return {"type": "round", "round": number, "training": False, "counted": counted, "needed": 15}
+def ended(number: int, counted: int, *, training: bool = False) -> events.RoundEnded:
+    return events.RoundEnded(number, 0.0, True, counted, 15, training)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_view_fits_and_breaks_no_name(width: int):
     console = terminal(width)
     view = View(console, LABELS)
-    view.see({"type": "pace", "steps": 13_000})
+    view.on_event(events.PaceMeasured(0.001, 100, 13_000))
     for row in LABELS:
-        view.see(block(row, 400, 0, training=True))
-    view.see({"type": "round", "round": 0, "training": True, "counted": 0, "needed": 15})
-    view.see(
-        {"type": "evaluation", "step": 400, "rows": {row: {"accuracy": 0.985} for row in LABELS}}
-    )
-    view.see(after_training(12, 9))
+        view.on_event(block(row, 400, 0, training=True))
+    view.on_event(ended(0, 0, training=True))
+    view.on_event(events.Evaluated(400, {row: {"accuracy": 0.985} for row in LABELS}, []))
+    view.on_event(ended(12, 9))
     lines = rendered(console, view)
     assert max(len(line.rstrip()) for line in lines) <= width
     assert any(
@@ -114,26 +117,25 @@ def test_the_view_fits_and_breaks_no_name(width: int):
     )
 
 
-def piped(*events: dict) -> list[str]:
+def piped(*happened: events.Event) -> list[str]:
     out = io.StringIO()
     view = View(Console(file=out, width=80), LABELS)
-    for event in events:
-        view.see(event)
+    for event in happened:
+        view.on_event(event)
     return out.getvalue().splitlines()
 
 
 def test_a_wait_says_until_when_once():
-    waits = [
-        {"type": "waiting", "others": others, "seconds": seconds}
-        for others, seconds in ((None, 60), (0.62, 59))
-    ]
+    waits = [events.WaitingForCalm(others, seconds) for others, seconds in ((None, 60), (0.62, 59))]
     (line,) = piped(*waits)
     assert re.fullmatch(
-        r"the machine is busy: waiting until \d\d:\d\d:\d\d at the latest, .*; Ctrl-C stops", line
+        r"the machine is busy: waiting until \d\d:\d\d:\d\d at the latest, .*; "
+        r"Ctrl-C ends the comparison without a result, --wait 0 does not wait",
+        line,
     )
     console = terminal(80)
     view = View(console, LABELS)
-    view.see(waits[1])
+    view.on_event(waits[1])
     assert "the machine is busy (others use 62% of it): waiting until" in " ".join(
         rendered(console, view)
     )
@@ -143,9 +145,7 @@ def test_a_missing_engine_is_named_once():
     why = "PyTorch is not installed: pip install 'triptych[torch]'"
     view_labels = {"torch": "PyTorch"}
     out = io.StringIO()
-    View(Console(file=out, width=80), view_labels).see(
-        {"type": "failed", "row": "torch", "why": why}
-    )
+    View(Console(file=out, width=80), view_labels).on_event(events.RowFailed("torch", why))
     assert out.getvalue() == why + "\n"
 
 
@@ -155,8 +155,8 @@ def test_a_pipe_hears_of_a_long_proof(monkeypatch):
     monkeypatch.setattr("triptych.cli.view.QUIET_SECONDS", 0.05)
     out = io.StringIO()
     with View(Console(file=out, width=80), LABELS) as view:
-        view.see({"type": "proving", "row": "numpy", "what": "float64"})
-        view.see({"type": "walking", "row": "numpy", "what": "float64", "done": 12, "steps": 50})
+        view.on_event(events.ProofStarted("numpy", "float64"))
+        view.on_event(events.ProofStep("numpy", "float64", 12, 50))
         for _ in range(1000):
             if "step 12 of 50" in out.getvalue():
                 break

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,12 +10,10 @@ from . import options as o
 from .app import app
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from rich.console import Console
 
-    from ..bench.results import Comparison
-    from ..core.events import Event
-    from ..training.run_folder import Run
-    from .view import View
+    from ..bench.session import ComparisonSession
+    from ..core.selection import EngineSpec
 
 SECONDS_WITHOUT_ESTIMATE = 60  # a longer comparison begins with its estimate
 
@@ -53,7 +51,8 @@ def compare(
             "--wait",
             metavar="SECONDS",
             min=0,
-            help="How long to wait for a busy machine to become calm before timing again.",
+            help="How long to wait, in all, for a busy machine to become calm before timing again; "
+            "0 times on a busy machine, too.",
         ),
     ] = 60,
     runs: o.Runs = Path("runs"),
@@ -68,29 +67,20 @@ def compare(
 
     triptych compare --hidden 256,128 --dropout 0.2 --batch-size 128 --backends all
     """
-    from dataclasses import replace
-
     from rich.console import Console
 
-    from ..bench import artifacts
-    from ..bench.comparison import compare_rows
-    from ..bench.contestants import Settings
-    from ..bench.estimate import estimate
+    from .. import api
     from ..core.devices import check_device
     from ..core.selection import installed, specs
-    from ..data import loading as sources
     from ..process.pool import Workers
-    from ..report.artifacts import illustrate
-    from ..training.run_folder import Run
     from .loading import load
-    from .say import announced, duration, say
-    from .table import show, show_alone, show_spread
-    from .view import View
+    from .say import announced, say
 
     console = Console(emoji=False)
-    named = o.engines_of(engines)
-    rows = specs(named, o.all_backends(backends))
-    here = installed(rows, named=named is not None)
+    names = o.engines_of(engines)
+    rows = specs(names, o.all_backends(backends))
+    installed(rows, named=names is not None)
+    check_device(device)
     recipe_name = o.recipe_named(recipe_name, network, hidden)
     recipe = o.recipe_of(
         recipe_name,
@@ -104,91 +94,97 @@ def compare(
         random=random,
     )
     reading = o.reading_of(size, skip_unreadable, label, shape, white)
-    check_device(device)
-    o.network_of(
-        network, hidden, dropout, recipe_name, like=like
-    )  # a mistake is said before data is read
-    results: list[dict[str, Any]] = []
+    # An error in the network is reported before the data is read.
+    o.network_of(network, hidden, dropout, recipe_name, like=like)
     with Workers(rows, threads, device) as workers:  # they import while the data is read
         dataset = load(console, data, recipe.seed, reading)
-        settings = Settings(
+        session = api.comparison_session(
             o.network_of(network, hidden, dropout, recipe_name, dataset, like),
             recipe,
-            rows,
-            threads,
-            device,
-            wait,
+            dataset,
+            engines=names,
+            all_backends=o.all_backends(backends),
+            seeds=seeds,
+            threads=threads,
+            device=device,
+            wait=wait,
+            runs=runs,
+            workers=workers,
         )
-        if left_out := [
-            *(["validation"] if recipe.validation else []),
-            *(callback.name for callback in recipe.callbacks),
-        ]:
-            said = "every row trains all epochs on the whole training split, so that all make the same steps"
-            say(console, f"Without {' and '.join(left_out)}: {said}.")
-        with announced(console, "estimating how long it takes"):
-            seconds = seeds * estimate(dataset, replace(settings, rows=here))
-        if seconds > SECONDS_WITHOUT_ESTIMATE:
-            say(
-                console,
-                f"Estimate: about {duration(seconds)}. Ctrl-C stops it; every file that is written stays whole.",
-            )
-            say(
-                console,
-                "To shorten it: fewer --epochs, a smaller network, fewer images, or fewer --engines.",
-            )
-        run = Run.create(runs, "compare", settings.network.name, dataset.name)
-        with artifacts.kept_if_begun(run):
-            for number in range(recipe.seed, recipe.seed + seeds):
-                if seeds > 1:
-                    say(console, f"Seed {number}, {number - recipe.seed + 1} of {seeds}:")
-                seeded = replace(settings, recipe=replace(recipe, seed=number))
-                if number == recipe.seed:
-                    events = compare_rows(dataset, seeded, workers)
-                else:
-                    events = compare_rows(sources.load(data, number, reading), seeded)
-                with View(console, {spec.key: spec.label for spec in rows}) as view:
-                    comparison, result = _watched(events, run, number, view)
-                results.append(result)
-                settings = replace(settings, patience=comparison.timed.patience)
-                show(console, results[-1])
-                artifacts.save_states(run, comparison, f"seed-{number}/" if seeds > 1 else "")
-                artifacts.save(run, settings, results)  # after each seed: what is finished is kept
-            if len(here) < 2:
-                show_alone(console, rows)
-            if seeds > 1:
-                show_spread(console, results)
-            with announced(console, "drawing the report"):
-                missing = illustrate(run.folder)
+        o.say_batch(console, recipe, len(dataset.train), dataset.kind)
+        _announce(console, session)
+        _watch(console, session, rows)
+        _summarise(console, session, rows)
+    with announced(console, "drawing the report"):
+        missing = api.draw_report(session.folder)
     if missing:
         say(console, missing, "yellow")
-    console.print(
-        f"Run folder: {run.folder}"
-        + ("" if missing else f"\nReport:     {run.folder / 'report.html'}"),
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-    outcomes = [row for result in results for row in result["rows"].values()]
-    compared = min(sum(not row["failed"] for row in result["rows"].values()) for result in results)
-    if compared < min(2, len(here)) or any(
-        row["unproved"] and not (row["failed"] or row["as_announced"]) for row in outcomes
-    ):
-        sys.exit(1)
+    _name_files(console, session, has_report=not missing)
+    sys.exit(_status(session))
 
 
-def _watched(
-    events: "Generator[Event, None, Comparison]", run: "Run", seed: int, view: "View"
-) -> "tuple[Comparison, dict[str, Any]]":
-    """Log and show the events of one seed; return the comparison and its result."""
-    from ..core.events import ResultReady
+def _announce(console: "Console", session: "ComparisonSession") -> None:
+    """Print what is left out of the recipe, and how long a long comparison will take."""
+    from .say import announced, duration, say
 
-    result: dict[str, Any] = {}
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as end:
-            return end.value, result
-        run.log({"seed": seed} | event.to_json())
-        view.see(event.to_json())
-        if isinstance(event, ResultReady):
-            result = event.result
+    for note in session.notes:
+        say(console, note)
+    with announced(console, "estimating how long it takes"):
+        seconds = session.estimated_seconds()
+    if seconds > SECONDS_WITHOUT_ESTIMATE:
+        estimate = f"Estimate: about {duration(seconds)}."
+        say(console, f"{estimate} Ctrl-C stops it; every file that is written stays whole.")
+        advice = "fewer --epochs, a smaller network, fewer images, or fewer --engines"
+        say(console, f"To shorten it: {advice}.")
+
+
+def _watch(console: "Console", session: "ComparisonSession", rows: "list[EngineSpec]") -> None:
+    """Compare; show what is being done, and the table of each seed at its end."""
+    from contextlib import closing
+
+    from ..core.events import ResultReady, SeedStarted
+    from .say import say
+    from .table import show
+    from .view import View
+
+    labels = {spec.key: spec.label for spec in rows}
+    with closing(session.events()) as events:
+        for started in events:
+            assert isinstance(started, SeedStarted)
+            if started.seeds > 1:
+                say(console, f"Seed {started.seed}, {started.number} of {started.seeds}:")
+            with View(console, labels) as view:
+                for event in events:
+                    view.on_event(event)
+                    if isinstance(event, ResultReady):
+                        break
+            show(console, session.results[-1])
+
+
+def _summarise(console: "Console", session: "ComparisonSession", rows: "list[EngineSpec]") -> None:
+    """Print what concerns all seeds."""
+    from .table import show_alone, show_spread
+
+    if len(session.present) < 2:
+        show_alone(console, rows)
+    if len(session.results) > 1:
+        show_spread(console, session.results)
+
+
+def _name_files(console: "Console", session: "ComparisonSession", *, has_report: bool) -> None:
+    lines = [f"Run folder: {session.folder}"]
+    if has_report and session.folder:
+        lines.append(f"Report:     {session.folder / 'report.html'}")
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _status(session: "ComparisonSession") -> int:
+    """Return 1 if fewer rows were compared than could be, or one differs unexpectedly; else 0."""
+    for result in session.results:
+        rows = result["rows"].values()
+        compared = [row for row in rows if not row["failed"]]
+        if len(compared) < min(2, len(session.present)):
+            return 1
+        if any(row["unproved"] and not row["as_announced"] for row in compared):
+            return 1
+    return 0

@@ -16,6 +16,8 @@ from ..data.published import NAMES
 from ..data.registry import sources_help
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..data.dataset import Dataset
     from ..data.reading import Options
     from ..spec.network import Network
@@ -385,6 +387,27 @@ def _naming(name: str | None) -> Generator[None]:
         if name is None or not name.endswith(".json"):
             raise
         raise SpecError(f"{one_line(name, 100)}: {error}") from None
+
+
+def say_batch(console: "Console", recipe: "Recipe", samples: int, kind: str) -> None:
+    """Print a line if a batch is larger than the training split.
+
+    Parameters
+    ----------
+    console : Console
+        Where it is printed.
+    recipe : Recipe
+        With the batch size.
+    samples : int
+        Size of the training split.
+    kind : str
+        What the samples are, in the plural.
+    """
+    from .say import say
+
+    if recipe.batch_size != "full" and recipe.batch_size > samples:
+        batch = f"Batch size {recipe.batch_size:,} is larger than the training split"
+        say(console, f"{batch}: every step takes all {samples:,} {kind}.")
 
 
 def all_backends(backends: str) -> bool:

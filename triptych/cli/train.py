@@ -1,13 +1,9 @@
 """``triptych train``: one network in one engine, with checkpoints, from which any engine goes on."""
 
-import errno
 import os
-import signal
-import stat
 import sys
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,14 +14,13 @@ from . import options as o
 from .app import app
 
 if TYPE_CHECKING:
-    from ..core.events import Event
-    from ..training.loop import Training
+    from rich.console import Console
+
+    from ..training.session import Session
     from .progress import TrainingProgress
 
-HANGUP: signal.Signals | None = getattr(
-    signal, "SIGHUP", None
-)  # the terminal was closed; Windows has none
-FIXED = (
+# Options that a run which goes on has already; the same names as in the signature of `train`.
+FIXED_BY_RUN = (
     "network",
     "hidden",
     "dropout",
@@ -37,6 +32,15 @@ FIXED = (
     "schedule",
     "warmup",
     "validation",
+    "seed",
+    "dtype",
+    "random",
+    "runs",
+    "size",
+    "skip-unreadable",
+    "label",
+    "shape",
+    "white",
 )
 
 
@@ -44,8 +48,12 @@ FIXED = (
 def train(
     context: typer.Context,
     engine: Annotated[
-        str, typer.Argument(help=f"One of {', '.join(entries())}.", show_default=False)
-    ],
+        str | None,
+        typer.Argument(
+            help=f"One of {', '.join(entries())}. With --resume, by default that of the run.",
+            show_default=False,
+        ),
+    ] = None,
     data: o.Data = None,
     size: o.Size = None,
     skip_unreadable: o.SkipUnreadable = False,
@@ -108,7 +116,8 @@ def train(
         typer.Option(
             "--resume",
             metavar="RUN",
-            help="Go on with a run that was stopped, in this engine or another; with --epochs, with a finished one, too.",
+            help="Go on with a run that was stopped, in its engine or another one. With --epochs N, "
+            "train it, finished or not, until it has N epochs in all.",
             show_default=False,
         ),
     ] = None,
@@ -116,8 +125,8 @@ def train(
     """Train a network in one engine, test it once at the end, write a run folder.
 
     Ctrl-C, SIGTERM and a closed terminal finish the steps in flight and save; --resume goes on from
-    there without losing or repeating a step. With --epochs, --resume trains a run for that many epochs
-    in all, a finished one too.
+    there without losing or repeating a step. With --resume, --epochs N is the total: a run with 5
+    epochs and --epochs 8 gets 3 more.
 
     Examples:
 
@@ -125,9 +134,9 @@ def train(
 
     triptych train numpy --batch-size 64 --schedule cosine --warmup 0.5
 
-    triptych train tensorflow --resume runs/20260101-120000-train-torch-custom-digits
+    triptych train --resume runs/20260101-120000-train-torch-custom-digits
 
-    triptych train torch --resume runs/20260101-120000-train-torch-custom-digits --epochs 10
+    triptych train tensorflow --resume runs/20260101-120000-train-torch-custom-digits --epochs 10
     """
     from ..process import machine
 
@@ -136,133 +145,122 @@ def train(
 
     from rich.console import Console
 
-    from ..core import devices, registry
-    from ..core.events import ResultReady
-    from ..data import loading as sources
-    from ..errors import EngineError, TriptychError
-    from ..training.saved import resumable
-    from ..training.session import Session, Settings
+    from .. import api
+    from ..errors import EngineError
     from .loading import load
-    from .progress import TrainingProgress, loss_note, tested_line
+
+    console = Console(emoji=False)
+    if engine is not None:
+        api.check_engine(engine, device)
+    elif resume is None:
+        raise EngineError(f"name an engine, one of {', '.join(entries())}: triptych train ENGINE")
+    with ExitStack() as stack:
+        if resume is not None:
+            _refuse(context, FIXED_BY_RUN)
+            saved = stack.enter_context(api.resumable(resume)).extended(epochs)
+            source = saved.source if data is None else data
+            dataset = load(console, source, saved.recipe.seed, saved.reading)
+            session = api.resumed_session(saved, engine, dataset, backend=backend, device=device)
+        else:
+            recipe_name = o.recipe_named(recipe_name, network, hidden)
+            recipe = o.recipe_of(
+                recipe_name,
+                epochs,
+                batch_size,
+                optimizer,
+                rate,
+                like=like,
+                schedule=schedule,
+                warmup=warmup,
+                validation=validation,
+                seed=seed,
+                dtype=dtype,
+                random=random,
+            )
+            reading = o.reading_of(size, skip_unreadable, label, shape, white)
+            # An error in the network is reported before the data is read.
+            o.network_of(network, hidden, dropout, recipe_name, like=like)
+            dataset = load(console, data, recipe.seed, reading)
+            described = o.network_of(network, hidden, dropout, recipe_name, dataset, like)
+            session = api.training_session(
+                engine or "", described, recipe, dataset, backend=backend, device=device, runs=runs
+            )
+        given = {"backend": backend, "threads": threads, "device": device}
+        _announce(console, session)
+        _watch(console, session, _resuming(session, given))
+
+
+def _announce(console: "Console", session: "Session") -> None:
+    """Print what is trained, and what a person should know before."""
+    from .progress import loss_note
     from .say import say
 
-    name, _, own = engine.partition("/")
-    if own and name in entries():
-        raise EngineError(
-            f"engine {engine!r} is unknown; here the backend has an option of its own: triptych train {name} --backend {own}"
-        )
-    devices.check_device(device)
-    if engine == "numpy" and device not in ("cpu", "auto"):
-        raise EngineError(f"NumPy runs on the processor only; leave out --device {device}")
-    settings = Settings(engine, backend or registry.entry(engine).default_backend, device, threads)
-    saved = None
-    if resume is not None:
-        _refuse(
-            context,
-            FIXED
-            + (
-                "seed",
-                "dtype",
-                "random",
-                "runs",
-                "size",
-                "skip-unreadable",
-                "label",
-                "shape",
-                "white",
-            ),
-        )
-        saved = context.with_resource(resumable(resume)).extended(epochs)
-        recipe, source, reading = (
-            saved.recipe,
-            saved.source if data is None else data,
-            saved.reading,
-        )
-    else:
-        recipe_name = o.recipe_named(recipe_name, network, hidden)
-        recipe = o.recipe_of(
-            *(recipe_name, epochs, batch_size, optimizer, rate),
-            like=like,
-            schedule=schedule,
-            warmup=warmup,
-            validation=validation,
-            seed=seed,
-            dtype=dtype,
-            random=random,
-        )
-        source, reading = (
-            sources.default_source() if data is None else data,
-            o.reading_of(size, skip_unreadable, label, shape, white),
-        )
-        o.network_of(
-            network, hidden, dropout, recipe_name, like=like
-        )  # a mistake is said before data is read
-    console = Console(emoji=False)
-    dataset = load(console, source, recipe.seed, reading)
-    if saved:
-        saved.check_same(dataset)
-    described = (
-        saved.network
-        if saved
-        else o.network_of(network, hidden, dropout, recipe_name, dataset, like)
-    )
-    running = Session(settings, described, recipe, dataset, runs, saved)
-    say(console, f"{running.label}: {running.title}")
-    if (why := loss_note(recipe)) is not None:
-        say(console, why)
-    for note in running.notes:
+    say(console, f"{session.label}: {session.title}")
+    o.say_batch(console, session.recipe, session.training.planner.samples, session.dataset.kind)
+    note = loss_note(session.recipe)
+    if note is not None:
+        say(console, note)
+    for note in session.notes:
         say(console, note, "yellow")
-    threading.excepthook = _thread_failed
-    result = None
-    folder = running.folder
-    given = {
-        "backend": backend,
-        "threads": threads if threads != 1 else None,
-        "device": device if device != "cpu" else None,
-    }
-    options = [
-        word
-        for name, value in given.items()
-        if value is not None
-        for word in (f"--{name}", str(value))
-    ]
-    again = o.quoted("triptych", "train", engine, "--resume", str(folder), *options)
+
+
+def _resuming(session: "Session", given: dict[str, Any]) -> str:
+    """Return the command that goes on with a run."""
+    defaults = {"backend": None, "threads": 1, "device": "cpu"}
+    words = ["triptych", "train", session.settings.engine, "--resume", str(session.folder)]
+    for name, value in given.items():
+        if value != defaults[name]:
+            words += [f"--{name}", str(value)]
+    return o.quoted(*words)
+
+
+def _watch(console: "Console", session: "Session", resuming: str) -> None:
+    """Train and show it; exit with status 130 if it is stopped."""
+    from .interruptions import on_thread_failure, stopping
+    from .progress import TrainingProgress, tested_line
+    from .say import say
+
+    training = session.training
+    threading.excepthook = on_thread_failure
+    epochs = session.recipe.epochs
+    per_epoch = training.planner.steps_per_epoch
     with (
-        _signals(running.training),
-        TrainingProgress(
-            console,
-            recipe.epochs,
-            running.training.planner.steps_per_epoch,
-            running.training.position.step,
-        ) as progress,
+        stopping(training.stop),
+        TrainingProgress(console, epochs, per_epoch, training.position.step) as progress,
     ):
-        try:
-            for event in running.events():
-                _show(progress, event)
-                if isinstance(event, ResultReady):
-                    result = event.result
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            what = f"{error.filename or folder}: {error.strerror or error}"
-            raise TriptychError(
-                f"{what}; what was saved before is whole; mend it, and go on with: {again}"
-            ) from None
-        finally:
-            _forget_lost_terminal()
-    if result is None:
-        step = running.training.position.step
-        print(
-            f"triptych: stopped after step {step:,} of {running.training.planner.steps:,}, and saved; go on with:",
-            file=sys.stderr,
-        )
-        print(again, file=sys.stderr)
+        _train(session, progress, resuming)
+    if session.result is None:
+        step = f"step {training.position.step:,} of {training.planner.steps:,}"
+        print(f"triptych: stopped after {step}, and saved; go on with:", file=sys.stderr)
+        print(resuming, file=sys.stderr)
         sys.exit(130)
-    say(console, tested_line(result))
-    console.print(f"Run folder: {folder}", highlight=False, markup=False, soft_wrap=True)
+    say(console, tested_line(session.result))
+    console.print(f"Run folder: {session.folder}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _train(session: "Session", progress: "TrainingProgress", resuming: str) -> None:
+    """Train to the end, or until it is stopped."""
+    from ..errors import TriptychError
+    from .interruptions import forget_lost_terminal, surviving_lost_terminal
+
+    try:
+        with closing(session.events()) as events:
+            for event in events:
+                with surviving_lost_terminal():
+                    progress.on_event(event)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        what = f"{error.filename or session.folder}: {error.strerror or error}"
+        raise TriptychError(
+            f"{what}; what was saved before is whole; mend it, and go on with: {resuming}"
+        ) from None
+    finally:
+        forget_lost_terminal()
 
 
 def _refuse(context: typer.Context, names: tuple[str, ...]) -> None:
+    """Raise an error if an option was given that comes from the run."""
     for parameter in context.command.params:
         option = parameter.opts[0].removeprefix("--")
         given = context.get_parameter_source(parameter.name or "")
@@ -270,53 +268,3 @@ def _refuse(context: typer.Context, names: tuple[str, ...]) -> None:
             raise typer.BadParameter(
                 "it comes from the run that goes on; leave it out", param_hint=f"--{option}"
             )
-
-
-def _thread_failed(failed: threading.ExceptHookArgs) -> None:
-    """Take in that one of two threads cannot write: that of the progress bar, or that of TensorBoard's log.
-
-    On a full disk the next line of events.jsonl cannot be written either, and this is said once.
-    """
-    if not isinstance(failed.exc_value, OSError):
-        threading.__excepthook__(failed)
-    elif failed.exc_value.errno == errno.EIO:
-        _forget_lost_terminal()
-
-
-def _show(progress: "TrainingProgress", event: "Event") -> None:
-    """Show an event. Where SIGHUP is ignored the terminal may be gone; then the training goes on unseen."""
-    try:
-        progress.on_event(event)
-    except OSError as error:
-        if error.errno != errno.EIO:
-            raise
-        _forget_lost_terminal()
-
-
-def _forget_lost_terminal() -> None:
-    """Send to nowhere what would be written to a terminal that is gone: writing to it would be an error."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        if stat.S_ISCHR(os.fstat(stream).st_mode) and not os.isatty(stream):
-            os.dup2(nowhere, stream)
-    os.close(nowhere)
-
-
-@contextmanager
-def _signals(training: "Training") -> Generator[None]:
-    """Let Ctrl-C, SIGTERM and SIGHUP end the training after the steps in flight; once more changes nothing."""
-
-    def stop(*_: Any) -> None:
-        training.stop()
-
-    wanted = [signal.SIGINT, signal.SIGTERM]
-    if (
-        HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN
-    ):  # nohup ignores it: then go on
-        wanted.append(HANGUP)
-    before = {number: signal.signal(number, stop) for number in wanted}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -14,18 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ..bench.rounds import MOST_ROUNDS
+from ..core import events
+from ..core.events import Event
 from .say import clock_in, duration, say
 
-STARTS = {
-    "importing": "importing {label}",
-    "compiling": "{label}: making its first step, compilation included",
-    "proving": "{label}: proving it equal in {what}",
-}  # events that begin something; the line is printed
-QUIET_STARTS = {
-    "building": "{label}: building the network and copying the data to it",
-    "pacing": "{label}: timing a step, to choose how many make a block",
-    "checking": "{label}: checking that several steps at once equal single steps",
-}  # events that begin something short; into a pipe the line is printed only if it takes long
 TICK_SECONDS = 1.0
 QUIET_SECONDS = 10.0  # into a pipe: after so long without a line the status is repeated
 QUIET_TRAINING_SECONDS = 60.0  # the same while rows are timed
@@ -81,99 +73,138 @@ class View:
         if self._live:
             self._live.stop()
 
-    def see(self, event: dict[str, Any]) -> None:
-        """Take an event in and redraw."""
-        kind = event["type"]
-        row = self.rows.get(event.get("row", ""), {})
-        label = self.labels.get(event.get("row", ""), "")
-        if kind in STARTS:
-            self._begin(STARTS[kind].format(label=label, **event))
-            row["state"] = "…"
-        elif kind in QUIET_STARTS:
-            self._begin(QUIET_STARTS[kind].format(label=label, **event), printed=False)
-        elif kind == "walking":
-            self.status = f"{label}: proving it equal in {event['what']}, step {event['done']} of {event['steps']}"
-        elif kind == "waiting":
-            self._wait(event)
-        elif kind == "block":
-            self._block(event, row)
-        elif kind == "round":
-            self._round(event)
-        elif kind == "evaluation":
-            self._evaluation(event)
-        elif kind == "pace":
-            self.steps = event["steps"]
-        elif kind == "start":
-            self._begin("training and timing, in turn", printed=False)
-        else:
-            self._finished(event, row, label)
+    def on_event(self, event: Event) -> None:
+        """Show an event, and redraw."""
+        match event:
+            case events.BlockTimed():
+                self._block(event)
+            case events.RoundEnded():
+                self._round(event)
+            case events.Evaluated():
+                self._evaluation(event)
+            case events.WaitingForCalm():
+                self._wait(event)
+            case events.PaceMeasured():
+                self.steps = event.steps
+            case events.RoundsStarted():
+                self._begin("training and timing, in turn", printed=False)
+            case _:
+                self._row_began(event)
+                self._row_ended(event)
         if self._live:
             self._live.refresh()
 
-    def _begin(self, status: str, *, printed: bool = True) -> None:
+    def _row_began(self, event: Event) -> None:
+        """Show what a row begins to do; what is short is printed into a pipe only if it takes long."""
+        match event:
+            case events.WorkerImporting():
+                self._begin(f"importing {self._label(event.row)}", row=event.row)
+            case events.FirstStepStarted():
+                doing = "making its first step, compilation included"
+                self._begin(f"{self._label(event.row)}: {doing}", row=event.row)
+            case events.ProofStarted():
+                doing = f"proving it equal in {event.what}"
+                self._begin(f"{self._label(event.row)}: {doing}", row=event.row)
+            case events.RowBuilding():
+                doing = "building the network and copying the data to it"
+                self._begin(f"{self._label(event.row)}: {doing}", printed=False)
+            case events.PaceStarted():
+                doing = "timing a step, to choose how many make a block"
+                self._begin(f"{self._label(event.row)}: {doing}", printed=False)
+            case events.BlockCheckStarted():
+                doing = "checking that several steps at once equal single steps"
+                self._begin(f"{self._label(event.row)}: {doing}", printed=False)
+            case events.ProofStep():
+                self.status = (
+                    f"{self._label(event.row)}: proving it equal in {event.what}, "
+                    f"step {event.done} of {event.steps}"
+                )
+            case _:
+                pass
+
+    def _row_ended(self, event: Event) -> None:
+        """Print a result of a row."""
+        match event:
+            case events.RowFailed():
+                label = self._label(event.row)
+                self._set_state(event.row, "out")
+                name = "" if event.why.startswith(label) else f"{label}: "
+                self._say(f"[red]{name}{escape(event.why)}[/red]")
+            case events.RowReady():
+                self._set_state(event.row, "ready")
+                seconds = event.seconds["import"]
+                label = self._label(event.row)
+                self._say(f"{label}: imported in {seconds:.1f} s, on {event.device}")
+            case events.FirstStepTimed():
+                label = self._label(event.row)
+                self._say(f"{label}: first step after {_duration(event.seconds)}")
+            case events.Float64Judged():
+                self._say(f"{self._label(event.row)}: {_proof(event)}")
+            case events.Float32Judged():
+                is_proved = event.verdict == "rounding"
+                self._set_state(event.row, "proved" if is_proved else "[red]unproved[/red]")
+                self._say(
+                    f"{self._label(event.row)}: float32 verdict [bold]{event.verdict}[/bold], "
+                    f"{event.factor:.2f} times NumPy's own error"
+                )
+            case _:
+                pass
+
+    def _label(self, row: str) -> str:
+        return self.labels.get(row, row)
+
+    def _set_state(self, row: str, state: str) -> None:
+        if row in self.rows:
+            self.rows[row]["state"] = state
+
+    def _begin(self, status: str, *, row: str = "", printed: bool = True) -> None:
         self.status = status
+        self._set_state(row, "…")
         self._phase_began = time.monotonic()
         if printed and not self._live:
             self._say(status)
 
-    def _finished(self, event: dict[str, Any], row: dict[str, Any], label: str) -> None:
-        """Print what has come out for a row."""
-        kind = event["type"]
-        if kind == "failed":
-            row["state"] = "out"
-            name = "" if event["why"].startswith(label) else f"{label}: "
-            self._say(f"[red]{name}{escape(event['why'])}[/red]")
-        elif kind == "ready":
-            row["state"] = "ready"
-            self._say(
-                f"{label}: imported in {event['seconds']['import']:.1f} s, on {event['device']}"
-            )
-        elif kind == "first":
-            self._say(f"{label}: first step after {_duration(event['seconds'])}")
-        elif kind == "float64":
-            self._say(f"{label}: {_proof(event)}")
-        elif kind == "float32":
-            row["state"] = "proved" if event["verdict"] == "rounding" else "[red]unproved[/red]"
-            self._say(
-                f"{label}: float32 verdict [bold]{event['verdict']}[/bold], {event['factor']:.2f} times NumPy's own error"
-            )
-
-    def _block(self, event: dict[str, Any], row: dict[str, Any]) -> None:
+    def _block(self, block: events.BlockTimed) -> None:
         self.timing = True
         self._waiting = False
-        row.setdefault("times", []).append(event["seconds"])
-        if event["training"]:
-            row["step"] = event["step"]
-            row["loss"] = event["losses"][-1]
-            self._trained = event["step"]
+        row = self.rows.get(block.row, {})
+        row.setdefault("times", []).append(block.seconds)
+        if block.training:
+            row["step"] = block.step
+            row["loss"] = block.losses[-1]
+            self._trained = block.step
             self.status = f"training and timing, in turn: step {self._trained:,} of {self.steps:,}"
 
-    def _round(self, event: dict[str, Any]) -> None:
-        if event["training"]:
+    def _round(self, ended: events.RoundEnded) -> None:
+        if ended.training:
             self._rounds_of_training += 1
             return
-        number = event["round"] + 1 - self._rounds_of_training
-        counted = f"{event['counted']} of {event['needed']} needed rounds are timed"
+        number = ended.round + 1 - self._rounds_of_training
+        counted = f"{ended.counted} of {ended.needed} needed rounds are timed"
         self.status = f"trained; timing goes on, round {number} of at most {MOST_ROUNDS}: {counted}"
 
-    def _wait(self, event: dict[str, Any]) -> None:
-        used = "" if event["others"] is None else f" (others use {event['others']:.0%} of it)"
-        until = clock_in(event["seconds"])
+    def _wait(self, waiting: events.WaitingForCalm) -> None:
+        used = "" if waiting.others is None else f" (others use {waiting.others:.0%} of it)"
+        until = clock_in(waiting.seconds)
         self.timing = False
-        self.status = f"the machine is busy{used}: waiting until {until} at the latest, to time again when it is calm; Ctrl-C stops"
+        self.status = (
+            f"the machine is busy{used}: waiting until {until} at the latest, to time again when "
+            "it is calm; Ctrl-C ends the comparison without a result, --wait 0 does not wait"
+        )
         if not self._waiting and not self._live:
             self._say(self.status)
         self._waiting = True
 
-    def _evaluation(self, event: dict[str, Any]) -> None:
-        for key, found in event["rows"].items():
-            self.rows[key] |= found
+    def _evaluation(self, evaluated: events.Evaluated) -> None:
+        for key, figures in evaluated.rows.items():
+            self.rows[key] |= figures
         if not self._live:
             accuracies = ", ".join(
-                f"{self.labels[key]} {found['accuracy']:.2%}"
-                for key, found in event["rows"].items()
+                f"{self.labels[key]} {figures['accuracy']:.2%}"
+                for key, figures in evaluated.rows.items()
             )
-            self._say(f"step {event['step']:,} of {self.steps:,}: test accuracy {accuracies}")
+            step = f"step {evaluated.step:,} of {self.steps:,}"
+            self._say(f"{step}: test accuracy {accuracies}")
 
     def _say(self, line: str) -> None:
         say(self.console, line, markup=True)
@@ -218,13 +249,13 @@ class View:
         return Group(table, Text(self._status(), style="dim"))
 
 
-def _proof(event: dict[str, Any]) -> str:
-    """Return what the float64 proof of a row has found."""
-    if event["unproved"]:
-        return f"[red]{escape(event['unproved'])}[/red]"
-    if not event["steps"]:
+def _proof(judged: events.Float64Judged) -> str:
+    """Return the outcome of a row's float64 proof."""
+    if judged.unproved:
+        return f"[red]{escape(judged.unproved)}[/red]"
+    if not judged.steps:
         return "several steps at once equal single steps"
-    return f"{event['steps']} float64 steps in lockstep, equal to {event['walk']:.0e}"
+    return f"{judged.steps} float64 steps in lockstep, equal to {judged.walk:.0e}"
 
 
 def _duration(seconds: float) -> str:

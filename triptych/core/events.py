@@ -203,14 +203,6 @@ class SeedStarted(Event):
 
 
 @dataclass(frozen=True)
-class ComparisonEstimated(Event):
-    """How long the whole comparison will take, in seconds. Not in the log."""
-
-    type: ClassVar[str] = "estimate"
-    seconds: float
-
-
-@dataclass(frozen=True)
 class MachineDescribed(Event):
     """On which machine the rows are compared, and with how many threads each."""
 

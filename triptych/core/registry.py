@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BUILT_IN = ("numpy", "torch", "tensorflow", "jax")
 ENTRY_POINTS = "triptych.engines"
 REFERENCE = "numpy"  # the engine with which every other one is compared
+OTHER_NAMES = {"keras": "tensorflow", "tf": "tensorflow", "pytorch": "torch"}
 
 
 @cache
@@ -51,7 +52,9 @@ def entry(name: str) -> EngineInfo:
         Where there is none of that name.
     """
     if not isinstance(name, str) or name not in entries():
-        raise EngineError(f"engine {name!r} is unknown; {suggest(name, entries())}")
+        meant = OTHER_NAMES.get(str(name).lower())
+        advice = f"did you mean {meant!r}?" if meant else suggest(name, entries())
+        raise EngineError(f"engine {name!r} is unknown; {advice}")
     return entries()[name]
 
 

@@ -1,6 +1,6 @@
 """A training from its first step, or from a checkpoint, to its test: logged and saved, if wanted."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -170,7 +170,7 @@ class Session:
             notes.append("No TensorBoard logs: pip install 'triptych[report]'")
         return notes
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event]:
         """Train to the end, and test there; an older results.json is replaced only then.
 
         Yields
