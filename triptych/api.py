@@ -153,8 +153,8 @@ def check_engine(engine: str, device: str) -> None:
     name, _, backend = engine.partition("/")
     if backend and name in registry.entries():
         raise EngineError(
-            f"engine {engine!r} is unknown; the backend is an option of its own: "
-            f"{name} with --backend {backend}"
+            f"engine {engine!r} is unknown; the backend has an option of its own: "
+            f"triptych train {name} --backend {backend}"
         )
     registry.entry(engine)
     devices.check_device(device)
