@@ -9,6 +9,7 @@ from sklearn.metrics import confusion_matrix
 
 from triptych.core import metrics
 from triptych.core.metrics import unlearned
+from triptych.spec.losses import SoftmaxCrossEntropy
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ from triptych.core.metrics import unlearned
 def test_a_training_that_is_worse_than_guessing_is_named(
     first: float, last: float, steps: int, said: bool
 ):
-    found = unlearned(first, last, steps, 10)
+    found = unlearned(first, last, steps, SoftmaxCrossEntropy(), 10)
     assert (found is not None) == said
     if found:
         assert f"{last:.4g}, is above 2.303, that of guessing among 10 classes" in found

@@ -14,11 +14,12 @@ from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
 from triptych.core.registry import create
 from triptych.core.split import Split
+from triptych.engines.numpy.loss import build_loss
 from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
 from triptych.errors import SpecError
 from triptych.parity.divergence import first_divergence
 from triptych.spec import zoo
-from triptych.spec.losses import Clip, SoftmaxCrossEntropy
+from triptych.spec.losses import Clip, MeanSquaredError, SoftmaxCrossEntropy
 from triptych.spec.optimizers import SGD
 from triptych.spec.recipe import Recipe
 
@@ -170,6 +171,69 @@ def test_the_gradient_is_that_of_the_loss(
             moved[index] += step
             ends.append(softmax_cross_entropy(moved, labels, loss)[0])
         assert gradient[index] == pytest.approx((ends[0] - ends[1]) / (2 * h), abs=1e-7)
+
+
+def squared_error(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return build_loss(MeanSquaredError())(logits, labels, labels)
+
+
+@given(st.integers(1, 5), st.integers(2, 5), seeds)
+@settings(max_examples=30, deadline=None)
+def test_the_gradient_of_the_squared_error(batch: int, classes: int, seed: int):
+    logits, labels, _ = drawn(seed, batch, classes)
+    h = 1e-5
+    _, gradient = squared_error(logits, labels)
+    for index in np.ndindex(*logits.shape):
+        ends = []
+        for step in (h, -h):
+            moved = logits.copy()
+            moved[index] += step
+            ends.append(squared_error(moved, labels)[0])
+        assert gradient[index] == pytest.approx((ends[0] - ends[1]) / (2 * h), abs=1e-7)
+
+
+@given(st.integers(1, 7), st.integers(2, 6), seeds)
+@settings(max_examples=20, deadline=None)
+def test_the_squared_error_as_pytorch_and_keras_have_it(batch: int, classes: int, seed: int):
+    torch = pytest.importorskip("torch")
+    keras = pytest.importorskip("keras")
+    logits, labels, _ = drawn(seed, batch, classes)
+    targets = np.eye(classes)[labels]
+    value, gradient = squared_error(logits, labels)
+    z = torch.tensor(logits, requires_grad=True)
+    loss = torch.nn.MSELoss()(z, torch.tensor(targets))
+    loss.backward()
+    assert value == pytest.approx(loss.item(), rel=1e-12)
+    assert np.allclose(gradient, z.grad.numpy(), rtol=0, atol=1e-14)
+    by_keras = keras.losses.MeanSquaredError(dtype="float64")(targets, logits)
+    assert value == pytest.approx(float(by_keras), rel=1e-12)
+
+
+def test_parts_of_a_batch_add_up_to_its_loss():
+    logits, labels, weights = drawn(2, 7, 3)
+    for loss in (MeanSquaredError(), SoftmaxCrossEntropy(0.1, weights)):
+        function = build_loss(loss)
+        whole, gradient = function(logits, labels, labels)
+        first, upper = function(logits[:4], labels[:4], labels)
+        second, lower = function(logits[4:], labels[4:], labels)
+        assert first + second == pytest.approx(whole, rel=1e-14)
+        assert np.allclose(np.vstack([upper, lower]), gradient, rtol=1e-14, atol=0)
+
+
+@given(st.integers(1, 7), st.integers(2, 6), seeds)
+@settings(max_examples=20, deadline=None)
+def test_a_loss_evaluates_unseen_samples(batch: int, classes: int, seed: int):
+    """Without smoothing and class weights; a network that guesses has the loss of guessing."""
+    logits, labels, weights = drawn(seed, batch, classes)
+    shaped = SoftmaxCrossEntropy(0.1, weights, l2=0.1)
+    for loss, plain in (
+        (shaped, SoftmaxCrossEntropy()),
+        (MeanSquaredError(l2=0.1), MeanSquaredError()),
+    ):
+        value, _ = build_loss(plain)(logits, labels, labels)
+        assert loss.evaluate(logits, labels) == pytest.approx(float(value), rel=1e-13)
+        even = np.full((batch, classes), 1 / classes)
+        assert loss.evaluate(even, labels) == pytest.approx(loss.of_guessing(classes), rel=1e-13)
 
 
 def test_the_penalty_has_the_gradient_of_half_its_square(split: Split):

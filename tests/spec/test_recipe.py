@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from triptych.errors import SpecError
 from triptych.spec.augmentation import Augmentation
 from triptych.spec.callbacks import ReduceLROnPlateau
-from triptych.spec.losses import Clip, SoftmaxCrossEntropy
+from triptych.spec.losses import Clip, MeanSquaredError, SoftmaxCrossEntropy
 from triptych.spec.optimizers import (
     FRACTIONS,
     OPTIMIZERS,
@@ -44,7 +44,7 @@ def drawn(cls: type[Optimizer]) -> st.SearchStrategy[Optimizer]:
     return st.builds(cls, **numbers)
 
 
-losses = st.builds(
+losses = st.builds(MeanSquaredError, l2=st.floats(0, 1)) | st.builds(
     SoftmaxCrossEntropy,
     fractions,
     st.lists(positive, max_size=4).map(tuple),
@@ -210,3 +210,16 @@ def test_the_products_of_nadams_momenta():
 def test_what_makes_no_sense_is_refused_in_words(build, says: str):
     with pytest.raises(SpecError, match=says):
         build()
+
+
+def test_a_loss_without_a_name_is_softmax_cross_entropy():
+    """Version 1 wrote none."""
+    old = Recipe.from_json({"loss": {"label_smoothing": 0.1, "class_weights": [], "l2": 0.2}})
+    assert old.loss == SoftmaxCrossEntropy(0.1, l2=0.2)
+    new = Recipe.from_json({"loss": {"name": "mean_squared_error", "l2": 0.2}})
+    assert new.loss == MeanSquaredError(l2=0.2)
+    assert Recipe.from_json(new.to_json()) == new
+    with pytest.raises(SpecError, match="did you mean 'mean_squared_error'"):
+        Recipe.from_json({"loss": {"name": "mean_square_error"}})
+    with pytest.raises(SpecError, match="unknown key 'label_smoothing'"):
+        Recipe.from_json({"loss": {"name": "mean_squared_error", "label_smoothing": 0.1}})

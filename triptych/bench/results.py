@@ -218,7 +218,8 @@ def notes(comparison: Comparison) -> list[str]:
     losses = comparison.timed.losses[comparison.reference.key]
     if losses:
         classes = comparison.settings.network.classes
-        failure = metrics.unlearned(losses[0], losses[-1], len(losses), classes)
+        loss = comparison.settings.recipe.loss
+        failure = metrics.unlearned(losses[0], losses[-1], len(losses), loss, classes)
         sentences += [failure] if failure else []
     return sentences + _notes_on_rows(comparison)
 

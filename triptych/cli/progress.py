@@ -8,6 +8,7 @@ from rich.table import Column
 
 from ..core.events import BlockTrained, EpochEnded, Event, RateCut, StoppedEarly
 from ..core.metrics import unlearned
+from ..spec.losses import SoftmaxCrossEntropy
 from ..spec.recipe import Recipe
 from .say import say
 
@@ -113,11 +114,13 @@ def epoch_line(epoch: dict[str, Any], epochs: int) -> str:
 
 def loss_note(recipe: Recipe) -> str | None:
     """Return why the training loss is larger than the validation loss, if the recipe makes it so; otherwise None."""
-    smoothing = getattr(recipe.loss, "label_smoothing", 0.0)
-    if not (recipe.validation and smoothing):
+    loss = recipe.loss
+    if not isinstance(loss, SoftmaxCrossEntropy):
+        return None
+    if not (recipe.validation and loss.label_smoothing):
         return None
     return (
-        f"Label smoothing {smoothing:g} adds to the loss, but not to the validation loss, "
+        f"Label smoothing {loss.label_smoothing:g} adds to the loss, but not to the validation loss, "
         "so the loss remains the larger of the two."
     )
 
@@ -125,8 +128,13 @@ def loss_note(recipe: Recipe) -> str | None:
 def tested_line(result: dict[str, Any]) -> str:
     """Return the last line of a training: the test accuracy and its interval."""
     a, history = result["accuracy"], result["history"]
+    # Results do not name their loss. By another loss this note is seldomer given, but never wrong.
     said = unlearned(
-        history[0]["loss"], history[-1]["loss"], result["steps"], len(result["confusion"])
+        history[0]["loss"],
+        history[-1]["loss"],
+        result["steps"],
+        SoftmaxCrossEntropy(),
+        len(result["confusion"]),
     )
     return (
         f"Test accuracy, weights of epoch {result['tested_epoch']}: {a['value']:.2%} "

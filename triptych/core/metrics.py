@@ -1,15 +1,17 @@
 """What is measured on predictions."""
 
-from math import log, sqrt
+from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..spec.losses import Loss
+
 SHORT = 100  # steps, after which a training that learns is better than guessing
 
 
-def unlearned(first: float, last: float, steps: int, classes: int) -> str | None:
+def unlearned(first: float, last: float, steps: int, loss: Loss, classes: int) -> str | None:
     """Return a sentence for a training whose loss ended above that of guessing, or None.
 
     Parameters
@@ -18,9 +20,10 @@ def unlearned(first: float, last: float, steps: int, classes: int) -> str | None
         Mean training losses at the beginning and at the end.
     steps : int
         A short training is not blamed for weights that are still close to the first ones.
+    loss : Loss
     classes : int
     """
-    guessing = log(classes)
+    guessing = loss.of_guessing(classes)
     if last <= guessing or (steps < SHORT and last <= first):
         return None
     return (
