@@ -13,8 +13,9 @@ from .spec.callbacks import EarlyStopping
 from .spec.layers import GELU, Conv2D, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from .spec.losses import SoftmaxCrossEntropy
 from .spec.network import Network
+from .spec.optimizers import optimizer
 from .spec.placement import Layer, Shape
-from .spec.recipe import Recipe, optimizer
+from .spec.recipe import Recipe
 from .spec.validation import check_number, check_whole
 
 ACTIVATIONS: dict[str, type[Layer]] = {

@@ -18,7 +18,7 @@ from support import damage
 from triptych.core import files, state
 from triptych.errors import TriptychError
 from triptych.spec import zoo
-from triptych.spec.monitor import Memory
+from triptych.spec.callbacks import CallbackMemory
 from triptych.spec.optimizers import Adam, RMSprop
 from triptych.spec.recipe import Recipe
 from triptych.training import checkpoint, tensorboard
@@ -129,7 +129,7 @@ def test_states_of_older_formats_are_read():
     kept, network, recipe, about = checkpoint.load_state(STATES / "format-2.safetensors")
     assert (network, recipe) == (tiny, Recipe(3, 64, Adam()))
     assert list(kept) == list(state.initial(tiny, recipe))
-    assert Position.from_json(about["training"]).memories == {"best": Memory(0.5, 1)}
+    assert Position.from_json(about["training"]).memories == {"best": CallbackMemory(0.5, 1)}
 
 
 @pytest.mark.parametrize("name", ["format-1", "format-2"])

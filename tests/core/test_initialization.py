@@ -10,10 +10,10 @@ import pytest
 from triptych.core import initialization, state
 from triptych.core.initialization import CUT, KEPT, draw
 from triptych.errors import SpecError
+from triptych.spec.conventions import FRAMEWORKS
 from triptych.spec.initializers import KERNELS
 from triptych.spec.layers import (
     GELU,
-    LIKE,
     AvgPool2D,
     BatchNorm,
     Conv2D,
@@ -196,7 +196,7 @@ def own_layers(framework: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     }
 
 
-@pytest.mark.parametrize("framework", list(LIKE))
+@pytest.mark.parametrize("framework", list(FRAMEWORKS))
 def test_like_a_framework_begins_as_its_layers_do(framework: str):
     pytest.importorskip(framework)
     begun = state.initial(WIDE.like(framework), Recipe())

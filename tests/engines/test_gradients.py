@@ -151,7 +151,7 @@ def test_convolutions(
     batch: int, groups: int, size: int, stride: int, padding: int, each: int, bias: bool, seed: int
 ):
     rng = np.random.default_rng(seed)
-    layer = spec.Conv2D("l", groups * each, size, stride, padding, groups, bias)
+    layer = spec.Conv2D("l", groups * each, size, stride, padding, groups, bias=bias)
     h, w = rng.integers(max(1, size - 2 * padding), 6, 2)
     check(layer, rng.normal(size=(batch, h, w, groups * int(rng.integers(1, 3)))), rng)
 

@@ -129,9 +129,9 @@ def followed(
     recipe = Recipe(steps, "full", o, dtype="float64")
     start = state.initial(NETWORK, recipe)
     names = [p.name for p in NETWORK.parameters]
-    given = {key: value for key, value in SHORTHANDS[chosen].items() if key != "rate"}
+    given = {key: value for key, value in SHORTHANDS[chosen][1].items() if key != "rate"}
     native = NATIVE[like](chosen, [start[n] for n in names], given | numbers)
-    if "rate" not in SHORTHANDS[chosen]:
+    if "rate" not in SHORTHANDS[chosen][1]:
         assert o.rate == pytest.approx(native.rate, rel=1e-7)
     engine = create(name, NETWORK, recipe, backend=backend)
     engine.load(start)

@@ -11,8 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triptych.errors import SpecError
-from triptych.spec.callbacks import EarlyStopping, ReduceLROnPlateau
-from triptych.spec.monitor import Memory, Monitor
+from triptych.spec.callbacks import (
+    CallbackMemory,
+    EarlyStopping,
+    ImprovementTracker,
+    ReduceLROnPlateau,
+)
 from triptych.spec.recipe import Recipe
 
 SERIES = 1000
@@ -35,18 +39,18 @@ def series(rng: np.random.Generator) -> list[float]:
 
 
 def ours(
-    callback: Monitor, values: list[float], rate: float = 1.0
-) -> tuple[list[tuple[Any, ...]], Memory]:
+    callback: ImprovementTracker, values: list[float], rate: float = 1.0
+) -> tuple[list[tuple[Any, ...]], CallbackMemory]:
     """What our callback asks for, its memory through JSON after each epoch; and what it remembers."""
-    memory, events = Memory(), list[tuple[Any, ...]]()
+    memory, events = CallbackMemory(), list[tuple[Any, ...]]()
     for epoch, value in enumerate(values, 1):
         seen = {"epoch": epoch, "base_rate": rate, callback.monitor: value}
-        for event in callback.see(seen, memory):
+        for event in callback.on_epoch_end(seen, memory):
             if event["type"] == "stop":
                 return [("stop", epoch)], memory
             rate = event["base_rate"]
             events.append(("cut", epoch, rate))
-        memory = Memory.from_json(json.loads(json.dumps(memory.to_json(), allow_nan=False)))
+        memory = CallbackMemory.from_json(json.loads(json.dumps(memory.to_json(), allow_nan=False)))
     return events, memory
 
 
@@ -274,8 +278,11 @@ def test_json_gives_the_same_callbacks_back(
 
 @pytest.mark.parametrize("value", [None, 0.25, math.inf, -math.inf])
 def test_a_memory_comes_back_from_strict_json(value):
-    memory = Memory(value, 3, 2, 1)
-    assert Memory.from_json(json.loads(json.dumps(memory.to_json(), allow_nan=False))) == memory
+    memory = CallbackMemory(value, 3, 2, 1)
+    assert (
+        CallbackMemory.from_json(json.loads(json.dumps(memory.to_json(), allow_nan=False)))
+        == memory
+    )
 
 
 def read(callbacks: Any, **changes: Any) -> Recipe:

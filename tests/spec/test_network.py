@@ -30,7 +30,7 @@ def test_shapes_and_roles_come_from_walking_the_network():
     places = {p.layer.name: p for p in zoo.get("custom").places}
     assert places["flatten"].output_shape == (784,)
     assert places["flatten"].role == "flat"
-    assert places["flatten"].fold == (("h", 28), ("w", 28))
+    assert places["flatten"].image_shape == (("h", 28), ("w", 28))
     assert [p.role for p in zoo.get("custom").parameters] == [
         "folded",
         "vector",
@@ -169,8 +169,8 @@ def test_residuals_may_be_nested():
             r"initializer \['he_uniform'\] is unknown",
         ),
         (lambda: alone("Residual", branch=5), "branch must be a list of layers, not 5"),
-        (lambda: nested(21), "inside more than 20 others"),
-        (lambda: nested(300), "inside more than 20 others"),
+        (lambda: nested(21), "nested more than 20 deep"),
+        (lambda: nested(300), "nested more than 20 deep"),
         (
             lambda: Network.from_json(
                 {"name": "n", "input_shape": [4], "layers": [{"type": "Dence"}]}

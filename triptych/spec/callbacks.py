@@ -1,35 +1,191 @@
-"""Callbacks that change a training. What the best epoch is, `triptych.spec.monitor` says.
+"""Callbacks: rules that look at each epoch and may end the training or reduce its learning rate.
 
-Patience: the number of epochs in a row without a better one after which something is done; at least 1.
-Cooldown: the number of epochs after a cut that do not count towards patience. A better value in them still is the best.
+Every callback tracks the best value of one figure (`ImprovementTracker`). A value is better than the
+best so far if it beats it by more than the threshold:
 
-A callback is plain numbers; what it remembers is a `Memory`, which goes into JSON, so that a resumed run goes on exactly.
-`like` reads a framework's own arguments, with its defaults, into these numbers: Keras acts where epochs ≥ patience and begins
-to count in the last epoch of a cooldown, PyTorch acts where epochs > patience (D64, D65, D66).
+    loss:      value < best - threshold,  or, relative,  value < best·(1 - threshold)
+    accuracy:  value > best + threshold,  or, relative,  value > best·(1 + threshold)
+
+It then becomes the best; a tie is not better. Before the first value the best is infinitely bad, and
+NaN is not better than that either. With `first_is_best` the first value is the best whatever it is; if
+that is NaN, no later value is better.
+
+Patience is the number of epochs in a row without a better value after which the callback acts, at
+least 1. Cooldown is the number of epochs after a rate cut that do not count towards patience; a better
+value in them still becomes the best.
+
+A callback is plain numbers. What changes from epoch to epoch is a `CallbackMemory`, which is stored as
+JSON, so that a resumed run continues exactly. `like` translates a framework's own arguments: Keras acts
+when epochs ≥ patience and counts from the last epoch of a cooldown; PyTorch acts when epochs > patience
+(D64, D65, D66).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from math import inf, isfinite
 from typing import Any, ClassVar
 
-from ..errors import SpecError, suggest
-from .monitor import Event, Memory, Monitor
-from .validation import check_flag, check_number, check_whole
+from ..errors import SpecError
+from .conventions import arguments
+from .validation import check_choice, check_flag, check_keys, check_number, check_whole
+
+Event = dict[str, Any]
+
+MONITORS = ("loss", "validation_loss", "validation_accuracy")
+
+
+@dataclass
+class CallbackMemory:
+    """What a callback remembers from one epoch to the next.
+
+    Attributes
+    ----------
+    best : float or None
+        The best value so far; None before the first that was better than nothing.
+    best_epoch : int
+        Its epoch, from 1; 0 if there is none.
+    wait : int
+        Epochs that count towards patience.
+    cooling : int
+        Epochs that are left of a cooldown.
+    """
+
+    best: float | None = None
+    best_epoch: int = 0
+    wait: int = 0
+    cooling: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        values = asdict(self)
+        if self.best is not None and not isfinite(self.best):
+            values["best"] = repr(self.best)  # JSON has no NaN and no infinities
+        return values
+
+    @classmethod
+    def from_json(cls, data: Any) -> "CallbackMemory":
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        SpecError
+            Naming the key that is missing, unknown or of a wrong type.
+        """
+        where = "memory of a callback"
+        values = check_keys(data, {f.name for f in fields(cls)}, where)
+        for name in ("best_epoch", "wait", "cooling"):
+            check_whole(where, name, values[name], 0)
+        best = values["best"]
+        if isinstance(best, str) and best in ("inf", "-inf", "nan"):
+            values["best"] = float(best)
+        elif best is not None:
+            check_number(where, "best", best)
+            values["best"] = float(best)
+        return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EarlyStopping(Monitor):
-    """Ends the training when the best stays away for `patience` epochs.
+class ImprovementTracker:
+    """Tracks the best value of one figure; the base of every callback.
+
+    Attributes
+    ----------
+    monitor : str
+        ``loss``, ``validation_loss`` or ``validation_accuracy``. Of a loss the lowest is best, of an
+        accuracy the highest.
+    threshold : float
+        At least 0; below 1 if it is relative.
+    relative : bool
+        Whether the threshold is a fraction of the best value.
+    first_is_best : bool
+        Whether the first value is the best whatever it is.
+    """
+
+    monitor: str = "validation_loss"
+    threshold: float = 0.0
+    relative: bool = False
+    first_is_best: bool = False
+    name: ClassVar[str] = "best"
+
+    def __post_init__(self) -> None:
+        check_choice(self.name, "monitor", self.monitor, MONITORS)
+        check_number(self.name, "threshold", self.threshold, 0)
+        for name in ("relative", "first_is_best"):
+            check_flag(self.name, name, getattr(self, name))
+        if self.relative and self.threshold >= 1:
+            raise SpecError(
+                f"{self.name}: a relative threshold must be below 1, not {self.threshold}"
+            )
+
+    @classmethod
+    def like(cls, framework: str, **theirs: Any) -> "ImprovementTracker":
+        """Return a framework's callback, from the framework's own arguments.
+
+        Raises
+        ------
+        SpecError
+            If the framework has no such callback, which is so here.
+        """
+        raise SpecError(f"{cls.name}: no framework has it, so like {framework!r} means nothing")
+
+    @classmethod
+    def examples(cls) -> "tuple[ImprovementTracker, ...]":
+        """Return a few instances for tests and documentation."""
+        return (cls(),)
+
+    @property
+    def rising(self) -> bool:
+        """Whether higher is better."""
+        return self.monitor.endswith("accuracy")
+
+    def better(self, value: float, best: float | None) -> bool:
+        """Return whether a value is better than the best so far."""
+        if best is None:
+            if self.first_is_best:
+                return True
+            best = -inf if self.rising else inf
+        margin = self.threshold if self.rising else -self.threshold
+        bound = best * (1.0 + margin) if self.relative else best + margin
+        return value > bound if self.rising else value < bound
+
+    def on_epoch_end(self, epoch: Event, memory: CallbackMemory) -> Iterator[Event]:
+        """Take the figures of an epoch into account.
+
+        Parameters
+        ----------
+        epoch : dict
+            Has ``epoch`` (from 1), ``base_rate``, and the figure that is monitored.
+        memory : CallbackMemory
+            Is changed.
+
+        Yields
+        ------
+        dict
+            What shall happen: of type ``stop``, with the reason ``why``, or of type ``cut``, with the
+            new ``base_rate``.
+        """
+        if self.better(epoch[self.monitor], memory.best):
+            memory.best = epoch[self.monitor]
+            memory.best_epoch = epoch["epoch"]
+            memory.wait = 0
+        else:
+            memory.wait += 1
+        yield from ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStopping(ImprovementTracker):
+    """Ends the training after `patience` epochs without a better value.
 
     Attributes
     ----------
     patience : int
+        Epochs, at least 1.
     baseline : float or None
-        A value that has to be beaten, too, before waiting begins anew.
+        A value that must be beaten as well before waiting starts again from 0.
     begin : int
-        So many epochs at the beginning are not looked at.
+        The number of first epochs that are not looked at.
     restore_best : bool
-        Whether the training ends, however it ends, with the weights of the best epoch.
+        Whether the training ends, for whatever reason, with the weights of the best epoch.
     """
 
     patience: int = 5
@@ -53,50 +209,50 @@ class EarlyStopping(Monitor):
         Raises
         ------
         SpecError
-            Where the framework, or an argument, is unknown.
+            If the framework has no such callback, or an argument is unknown.
         """
-        a = _arguments(cls.name, framework, theirs)
+        values = arguments(cls.name, framework, theirs)
         return cls(
-            monitor=a["monitor"],
-            threshold=abs(a["min_delta"]),
+            monitor=values["monitor"],
+            threshold=abs(values["min_delta"]),
             first_is_best=True,
-            patience=max(1, a["patience"]),
-            baseline=a["baseline"],
-            begin=a["start_from_epoch"],
-            restore_best=a["restore_best_weights"],
+            patience=max(1, values["patience"]),
+            baseline=values["baseline"],
+            begin=values["start_from_epoch"],
+            restore_best=values["restore_best_weights"],
         )
 
-    def see(self, epoch: Event, memory: Memory) -> Iterator[Event]:
+    def on_epoch_end(self, epoch: Event, memory: CallbackMemory) -> Iterator[Event]:
         if epoch["epoch"] <= self.begin:
             return
         value = epoch[self.monitor]
         memory.wait += 1
         if self.better(value, memory.best):
-            memory.best, memory.best_epoch = value, epoch["epoch"]
+            memory.best = value
+            memory.best_epoch = epoch["epoch"]
             if self.baseline is None or self.better(value, self.baseline):
                 memory.wait = 0
         elif memory.wait >= self.patience:
-            yield {
-                "type": "stop",
-                "epoch": epoch["epoch"],
-                "why": f"{self.monitor} was not better for {memory.wait} epochs",
-            }
+            why = f"{self.monitor} was not better for {memory.wait} epochs"
+            yield {"type": "stop", "epoch": epoch["epoch"], "why": why}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReduceLROnPlateau(Monitor):
-    """Cuts the learning rate when the best stays away for `patience` epochs.
+class ReduceLROnPlateau(ImprovementTracker):
+    """Reduces the learning rate after `patience` epochs without a better value.
 
-    It cuts the rate that the schedule's factors are taken of: max(factor·rate, min_rate).
+    The rate that the schedule's factors are applied to becomes max(factor·rate, min_rate).
 
     Attributes
     ----------
     factor : float
         In (0, 1).
     patience, cooldown : int
+        Epochs.
     min_rate : float
+        The lowest rate, at least 0.
     min_change : float
-        A cut that would change the rate by no more than this is left out.
+        A cut that would change the rate by no more than this is not made.
     """
 
     factor: float = 0.1
@@ -123,75 +279,53 @@ class ReduceLROnPlateau(Monitor):
         Raises
         ------
         SpecError
-            Where the framework, or an argument, is unknown.
+            If the framework or an argument is unknown.
         """
-        a = _arguments(cls.name, framework, theirs)
-        keras = framework == "keras"
+        values = arguments(cls.name, framework, theirs)
+        shared: dict[str, Any] = {
+            "monitor": values["monitor"],
+            "factor": values["factor"],
+            "min_rate": values["min_lr"],
+        }
+        if framework == "keras":
+            return cls(
+                **shared,
+                threshold=abs(values["min_delta"]),
+                first_is_best=True,
+                patience=max(1, values["patience"]),
+                cooldown=max(0, values["cooldown"] - 1),
+            )
         return cls(
-            monitor=a["monitor"],
-            threshold=abs(a["min_delta"]) if keras else a["threshold"],
-            relative=not keras and a["threshold_mode"] == "rel",
-            first_is_best=keras,
-            factor=a["factor"],
-            patience=max(1, a["patience"]) if keras else a["patience"] + 1,
-            cooldown=max(0, a["cooldown"] - 1) if keras else a["cooldown"],
-            min_rate=a["min_lr"],
-            min_change=0.0 if keras else a["eps"],
+            **shared,
+            threshold=values["threshold"],
+            relative=values["threshold_mode"] == "rel",
+            patience=values["patience"] + 1,
+            cooldown=values["cooldown"],
+            min_change=values["eps"],
         )
 
-    def see(self, epoch: Event, memory: Memory) -> Iterator[Event]:
-        yield from super().see(epoch, memory)
+    def on_epoch_end(self, epoch: Event, memory: CallbackMemory) -> Iterator[Event]:
+        yield from super().on_epoch_end(epoch, memory)
         if memory.cooling:
             memory.cooling -= 1
             memory.wait = 0
-        if memory.wait >= self.patience:
-            memory.cooling, memory.wait = self.cooldown, 0
-            rate = max(epoch["base_rate"] * self.factor, self.min_rate)
-            if epoch["base_rate"] - rate > self.min_change:
-                yield {"type": "cut", "epoch": epoch["epoch"], "base_rate": rate}
+        if memory.wait < self.patience:
+            return
+        memory.cooling = self.cooldown
+        memory.wait = 0
+        rate = max(epoch["base_rate"] * self.factor, self.min_rate)
+        if epoch["base_rate"] - rate > self.min_change:
+            yield {"type": "cut", "epoch": epoch["epoch"], "base_rate": rate}
 
 
-CALLBACKS: dict[str, type[Monitor]] = {cls.name: cls for cls in (EarlyStopping, ReduceLROnPlateau)}
-
-# The arguments and defaults of keras.callbacks 3.15 and torch.optim.lr_scheduler 2.13; monitors by our names.
-_WATCHED = {"monitor": "validation_loss"}
-_THEIRS: dict[str, dict[str, dict[str, Any]]] = {
-    "early-stopping": {
-        "keras": _WATCHED
-        | {
-            "min_delta": 0,
-            "patience": 0,
-            "baseline": None,
-            "restore_best_weights": False,
-            "start_from_epoch": 0,
-        },
-    },
-    "reduce-lr-on-plateau": {
-        "keras": _WATCHED
-        | {"factor": 0.1, "patience": 10, "min_delta": 1e-4, "cooldown": 0, "min_lr": 0.0},
-        "torch": _WATCHED
-        | {
-            "factor": 0.1,
-            "patience": 10,
-            "threshold": 1e-4,
-            "threshold_mode": "rel",
-            "cooldown": 0,
-            "min_lr": 0.0,
-            "eps": 1e-8,
-        },
-    },
-}
+CALLBACKS: dict[str, type[ImprovementTracker]] = {}
 
 
-def _arguments(name: str, framework: str, given: dict[str, Any]) -> dict[str, Any]:
-    if framework not in _THEIRS[name]:
-        raise SpecError(
-            f"{name}: like {framework!r} is unknown; {suggest(framework, _THEIRS[name])}"
-        )
-    known = _THEIRS[name][framework]
-    for argument in given:
-        if argument not in known:
-            raise SpecError(
-                f"{name} like {framework}: unknown argument {argument!r}; {suggest(argument, known)}"
-            )
-    return known | given
+def register_callback(cls: type[ImprovementTracker]) -> type[ImprovementTracker]:
+    """Make a callback known by its name in recipes; usable as a decorator."""
+    CALLBACKS[cls.name] = cls
+    return cls
+
+
+register_callback(EarlyStopping)
+register_callback(ReduceLROnPlateau)

@@ -1,156 +1,270 @@
 """The layers as plain data, each with its shape rule and its numbers. No framework, no arithmetic.
 
-A new layer is one frozen dataclass here and a few lines in each engine. Ties and kinks have one rule everywhere:
-ReLU′(0) = 0 and LeakyReLU′(0) is the slope; of equal values in a window the first in row-major order is the maximum.
+CONTRIBUTING.md lists what a new layer needs. Ties and kinks have one rule in every engine: ReLU′(0) = 0
+and LeakyReLU′(0) is the slope; of equal values in a window the first in row-major order is the maximum.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
-from typing import Any, ClassVar
+from typing import ClassVar, TypeVar
 
 from .initializers import BIASES, KERNELS
-from .placement import Layer, Parameter, PlacedLayer, Shape, Sizes, chain
+from .placement import (
+    Layer,
+    Parameter,
+    PlacedLayer,
+    Shape,
+    Sizes,
+    place_layers,
+    shift_parameters,
+)
+from .validation import check_choice, check_flag, check_number
+
+L = TypeVar("L", bound=Layer)
+
+LAYERS: dict[str, type[Layer]] = {}
+
+
+def register_layer(cls: type[L]) -> type[L]:
+    """Make a layer known by its class name in network files; usable as a decorator."""
+    LAYERS[cls.__name__] = cls
+    return cls
 
 
 @dataclass(frozen=True)
 class Weighted(Layer):
-    """Base of the layers with a kernel and a bias."""
+    """Base of the layers with a kernel and a bias.
 
-    def check_weights(self) -> None:
-        self.choice("initializer", KERNELS)
-        self.choice("bias_initializer", BIASES)
-        if not isinstance(self.bias, bool):  # pyright: ignore[reportAttributeAccessIssue]
-            self.refuse("bias must be true or false")
+    Attributes
+    ----------
+    bias : bool
+        Whether there is one.
+    initializer, bias_initializer : str
+        A name of `triptych.spec.initializers`.
+    """
 
-    def weights(
-        self, shape: Shape, role: str, fan_in: int, fan_out: int, fold: Sizes = ()
+    bias: bool = field(default=True, kw_only=True)
+    initializer: str = field(default="he_uniform", kw_only=True)
+    bias_initializer: str = field(default="zeros", kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self.where, "initializer", self.initializer, KERNELS)
+        check_choice(self.where, "bias_initializer", self.bias_initializer, BIASES)
+        check_flag(self.where, "bias", self.bias)
+
+    @property
+    def shift_parameters(self) -> tuple[str, ...]:
+        return (f"{self.name}/bias",) if self.bias else ()
+
+    def place_weights(
+        self, shape: Shape, role: str, fan_in: int, fan_out: int, image_shape: Sizes = ()
     ) -> tuple[Parameter, ...]:
-        own: Any = self
+        """Return the kernel of this shape, and the bias if there is one."""
         kernel = Parameter(
-            f"{self.name}/kernel", shape, role, own.initializer, fan_in, fan_out, fold
+            f"{self.name}/kernel", shape, role, self.initializer, fan_in, fan_out, image_shape
         )
+        if not self.bias:
+            return (kernel,)
         bias = Parameter(
-            f"{self.name}/bias", shape[-1:], "vector", own.bias_initializer, fan_in, fan_out
+            f"{self.name}/bias", shape[-1:], "vector", self.bias_initializer, fan_in, fan_out
         )
-        return (kernel, bias) if own.bias else (kernel,)
+        return kernel, bias
 
 
+@register_layer
 @dataclass(frozen=True)
 class Flatten(Layer):
     """(h, w, c) becomes (h·w·c,), channels last: row by row, pixel by pixel."""
 
-    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
-        h, w, _ = self.image(shape)
-        return PlacedLayer(self, shape, (prod(shape),), fold=(("h", h), ("w", w)))
+    @property
+    def passes_shift(self) -> bool:
+        return True
+
+    def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
+        h, w, _ = self.check_image(shape)
+        return PlacedLayer(self, shape, (prod(shape),), image_shape=(("h", h), ("w", w)))
 
 
+@register_layer
 @dataclass(frozen=True)
 class Dense(Weighted):
-    """y = x·kernel + bias, kernel (in, units)."""
+    """y = x·kernel + bias, kernel (in, units).
+
+    Attributes
+    ----------
+    units : int
+        Outputs, at least 1.
+    """
 
     units: int
-    bias: bool = True
-    initializer: str = "he_uniform"
-    bias_initializer: str = "zeros"
     least: ClassVar = {"units": 1}
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_weights()
+    @classmethod
+    def examples(cls) -> tuple[Layer, ...]:
+        return cls("layer", 3), cls("layer", 2, bias=False)
 
-    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
+    def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
         if len(shape) != 1:
             self.refuse(
                 f"Dense needs a vector, not {shape}; put a Flatten or GlobalAvgPool before it"
             )
-        own = self.weights(
-            (shape[0], self.units), "folded" if fold else "dense", shape[0], self.units, fold
-        )
-        return PlacedLayer(self, shape, (self.units,), own)
+        role = "folded" if image_shape else "dense"
+        kernel = (shape[0], self.units)
+        weights = self.place_weights(kernel, role, shape[0], self.units, image_shape)
+        return PlacedLayer(self, shape, (self.units,), weights)
 
 
+@register_layer
 @dataclass(frozen=True)
 class Conv2D(Weighted):
-    """Cross-correlation of an image with a kernel (size, size, in/groups, filters); zeros around it, the same on all sides."""
+    """Cross-correlation of an image with a kernel (size, size, in/groups, filters).
+
+    Attributes
+    ----------
+    filters : int
+        Output channels.
+    size, stride : int
+        Of the square window, in pixels.
+    padding : int
+        Rows and columns of zeros on each side.
+    groups : int
+        Each group of output channels reads one group of input channels.
+    """
 
     filters: int
     size: int = 3
     stride: int = 1
     padding: int = 0
     groups: int = 1
-    bias: bool = True
-    initializer: str = "he_uniform"
-    bias_initializer: str = "zeros"
     least: ClassVar = {"filters": 1, "size": 1, "stride": 1, "padding": 0, "groups": 1}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_weights()
         if self.filters % self.groups:
             self.refuse(f"{self.filters} filters do not divide into {self.groups} groups")
 
-    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
-        rows, columns = self.window(shape, self.size, self.stride, self.padding)
+    @classmethod
+    def examples(cls) -> tuple[Layer, ...]:
+        return cls("layer", 4, 3, 1, 1, 2), cls("layer", 3, 2, 2, bias=False)
+
+    def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
+        rows, columns = self.window_counts(shape, self.size, self.stride, self.padding)
         if shape[2] % self.groups:
             self.refuse(
                 f"{shape[2]} channels of its input {shape} do not divide into {self.groups} groups"
             )
-        inputs, area = shape[2] // self.groups, self.size**2
+        inputs = shape[2] // self.groups
         kernel = (self.size, self.size, inputs, self.filters)
-        return PlacedLayer(
-            self,
-            shape,
-            (rows, columns, self.filters),
-            self.weights(kernel, "conv", area * inputs, area * self.filters),
-        )
+        area = self.size**2
+        weights = self.place_weights(kernel, "conv", area * inputs, area * self.filters)
+        return PlacedLayer(self, shape, (rows, columns, self.filters), weights)
 
 
 @dataclass(frozen=True)
 class Pool(Layer):
-    """Base of the layers that slide a window over each channel."""
+    """Base of the layers that slide a window over each channel.
+
+    Attributes
+    ----------
+    size, stride : int
+        Of the square window, in pixels.
+    padding : int
+        Rows and columns on each side, at most half of the size.
+    """
 
     size: int = 2
     stride: int = 2
     padding: int = 0
     least: ClassVar = {"size": 1, "stride": 1, "padding": 0}
 
-    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
+    @classmethod
+    def examples(cls) -> tuple[Layer, ...]:
+        return cls("layer", 3, 2, 1), cls("layer")
+
+    def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
         if self.padding > self.size // 2:
             self.refuse(
                 f"a padding of {self.padding} is more than half of its window of {self.size}"
             )
-        return PlacedLayer(
-            self, shape, (*self.window(shape, self.size, self.stride, self.padding), shape[2])
-        )
+        rows, columns = self.window_counts(shape, self.size, self.stride, self.padding)
+        return PlacedLayer(self, shape, (rows, columns, shape[2]))
 
 
+@register_layer
 @dataclass(frozen=True)
 class MaxPool2D(Pool):
-    """The largest value of each window; padding never wins. Of equals the first in row-major order has the gradient."""
+    """The largest value of each window; padding never wins.
+
+    Of equal values the first in row-major order receives the gradient.
+    """
+
+    @property
+    def passes_shift(self) -> bool:
+        return True
 
 
+@register_layer
 @dataclass(frozen=True)
 class AvgPool2D(Pool):
     """The sum of each window over size², padded zeros included."""
 
+    @property
+    def passes_shift(self) -> bool:
+        return self.padding == 0
 
+
+@register_layer
 @dataclass(frozen=True)
 class GlobalAvgPool(Layer):
     """The mean of each channel: (h, w, c) becomes (c,)."""
 
-    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
-        return PlacedLayer(self, shape, self.image(shape)[2:])
+    @property
+    def passes_shift(self) -> bool:
+        return True
+
+    def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
+        return PlacedLayer(self, shape, self.check_image(shape)[2:])
 
 
 @dataclass(frozen=True)
-class BatchNorm(Layer):
-    """gamma·(x - mean)/√(variance + epsilon) + beta, by channel or feature (Ioffe & Szegedy 2015, algorithm 1).
+class Normalization(Layer):
+    """Base of the layers that normalize, then scale by gamma and shift by beta."""
 
-    Mean and (biased) variance are the batch's in training, the running ones in evaluation. After a step
-    running = (1 - momentum)·running + momentum·batch, where the batch's variance is taken unbiased, N/(N - 1), if so told.
-    With one value to a channel the variance is 0, biased or not.
+    @property
+    def shift_parameters(self) -> tuple[str, ...]:
+        return (f"{self.name}/beta",)
+
+    def per_channel(
+        self, shape: Shape, image_shape: Sizes, initial: dict[str, str]
+    ) -> tuple[Parameter, ...]:
+        """Return one array of a value for each channel, for each leaf and its initializer."""
+        role = "folded_vector" if image_shape else "vector"
+        return tuple(
+            Parameter(f"{self.name}/{leaf}", shape[-1:], role, start, sizes=image_shape)
+            for leaf, start in initial.items()
+        )
+
+
+@register_layer
+@dataclass(frozen=True)
+class BatchNorm(Normalization):
+    """gamma·(x - mean)/√(variance + epsilon) + beta, by channel or feature.
+
+    Ioffe & Szegedy 2015, algorithm 1. In training, mean and (biased) variance are the batch's, in
+    evaluation the running ones. After a step running = (1 - momentum)·running + momentum·batch. If a
+    channel has one value only, its variance is 0, biased or not.
+
+    Attributes
+    ----------
+    momentum : float
+        In (0, 1).
+    epsilon : float
+        Above 0.
+    unbiased : bool
+        Whether the running variance takes the batch's variance times N/(N - 1).
     """
 
     momentum: float = 0.1
@@ -158,180 +272,203 @@ class BatchNorm(Layer):
     unbiased: bool = True
 
     def __post_init__(self) -> None:
-        self.number("momentum", 0, 1)
-        self.number("epsilon")
-        if not isinstance(self.unbiased, bool):
-            self.refuse("unbiased must be true or false")
+        super().__post_init__()
+        check_number(self.where, "momentum", self.momentum, 0, 1, above=True, below=True)
+        check_number(self.where, "epsilon", self.epsilon, 0, above=True)
+        check_flag(self.where, "unbiased", self.unbiased)
 
-    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
-        names = {
-            "gamma": "ones",
-            "beta": "zeros",
-            "running_mean": "zeros",
-            "running_variance": "ones",
-        }
-        gamma, beta, *running = _per_channel(self, shape, fold, names)
-        return PlacedLayer(self, shape, shape, (gamma, beta), tuple(running), fold=fold)
+    @classmethod
+    def examples(cls) -> tuple[Layer, ...]:
+        # Differences of a smaller variance than such an epsilon cannot be computed accurately.
+        return cls("layer", 0.1, 1e-2), cls("layer", 0.2, 1e-2, unbiased=False)
+
+    def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
+        trained = self.per_channel(shape, image_shape, {"gamma": "ones", "beta": "zeros"})
+        initial = {"running_mean": "zeros", "running_variance": "ones"}
+        running = self.per_channel(shape, image_shape, initial)
+        return PlacedLayer(self, shape, shape, trained, running, image_shape)
 
 
+@register_layer
 @dataclass(frozen=True)
-class LayerNorm(Layer):
-    """gamma·(x - mean)/√(variance + epsilon) + beta over the last axis of each sample (Ba et al. 2016, eq. 4)."""
+class LayerNorm(Normalization):
+    """gamma·(x - mean)/√(variance + epsilon) + beta over the last axis of each sample.
+
+    Ba et al. 2016, eq. 4.
+
+    Attributes
+    ----------
+    epsilon : float
+        Above 0.
+    """
 
     epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        self.number("epsilon")
+        super().__post_init__()
+        check_number(self.where, "epsilon", self.epsilon, 0, above=True)
 
-    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
-        return PlacedLayer(
-            self,
-            shape,
-            shape,
-            _per_channel(self, shape, fold, {"gamma": "ones", "beta": "zeros"}),
-            fold=fold,
-        )
+    @classmethod
+    def examples(cls) -> tuple[Layer, ...]:
+        return cls("layer", 1e-2), cls("layer", 0.1)
 
-
-@dataclass(frozen=True)
-class ReLU(Layer):
-    """max(x, 0), with derivative 0 at the kink."""
+    def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
+        trained = self.per_channel(shape, image_shape, {"gamma": "ones", "beta": "zeros"})
+        return PlacedLayer(self, shape, shape, trained, image_shape=image_shape)
 
 
-@dataclass(frozen=True)
-class LeakyReLU(Layer):
-    """x where it is positive, slope·x elsewhere; the derivative at the kink is the slope."""
-
-    slope: float = 0.01
-
-    def __post_init__(self) -> None:
-        self.number("slope", 0, 1, closed=True)
-
-
-@dataclass(frozen=True)
-class GELU(Layer):
-    """x·Φ(x): ``erf`` exactly, ``tanh`` by the approximation (Hendrycks & Gimpel 2016, section 2)."""
-
-    form: str = "erf"
-
-    def __post_init__(self) -> None:
-        self.choice("form", ("erf", "tanh"))
-
-
-@dataclass(frozen=True)
-class SiLU(Layer):
-    """x·sigmoid(x)."""
-
-
-@dataclass(frozen=True)
-class Tanh(Layer):
-    """The hyperbolic tangent."""
-
-
-@dataclass(frozen=True)
-class Sigmoid(Layer):
-    """1/(1 + exp(-x))."""
-
-
-@dataclass(frozen=True)
-class Dropout(Layer):
-    """In training, zero each value with probability ``rate`` and scale the rest by 1/(1-rate)."""
-
-    rate: float = 0.5
-
-    def __post_init__(self) -> None:
-        self.number("rate", 0, 1, closed=True)
-
-
+@register_layer
 @dataclass(frozen=True)
 class Residual(Layer):
-    """branch(x) + projection(x); without a projection branch(x) + x (He et al. 2016, eq. 1 and 2)."""
+    """branch(x) + projection(x); without a projection branch(x) + x.
+
+    He et al. 2016, eq. 1 and 2.
+
+    Attributes
+    ----------
+    branch, projection : tuple of Layer
+        Chains of layers whose outputs have one shape.
+    """
 
     branch: tuple[Layer, ...] = ()
     projection: tuple[Layer, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.branch:
             self.refuse("its branch is empty")
+
+    @classmethod
+    def examples(cls) -> tuple[Layer, ...]:
+        plain = cls("layer", (Tanh("inner"),))
+        projected = cls(
+            "layer",
+            (Conv2D("inner", 3, 3, 2, 1), Tanh("tanh")),
+            (Conv2D("short", 3, 1, 2, bias=False),),
+        )
+        return plain, projected
 
     @property
     def inner(self) -> tuple[Layer, ...]:
         return (*self.branch, *self.projection)
 
-    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
-        branch, projection = chain(self.branch, shape, fold), chain(self.projection, shape, fold)
-        ends = [
-            (part[-1].output_shape, part[-1].fold) if part else (shape, fold)
-            for part in (branch, projection)
-        ]
-        if ends[0] != ends[1]:
-            what = "its projection" if projection else "its input (give it a projection)"
-            self.refuse(f"the branch ends in shape {ends[0][0]}, {what} in {ends[1][0]}")
+    @property
+    def shift_parameters(self) -> tuple[str, ...]:
+        return shift_parameters(self.branch) + shift_parameters(self.projection)
+
+    def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
+        branch = place_layers(self.branch, shape, image_shape)
+        projection = place_layers(self.projection, shape, image_shape)
+        output = branch[-1].output_shape
+        end = (output, branch[-1].image_shape)
+        other = (shape, image_shape)
+        what = "its input (give it a projection)"
+        if projection:
+            other = (projection[-1].output_shape, projection[-1].image_shape)
+            what = "its projection"
+        if end != other:
+            self.refuse(f"the branch ends in shape {output}, {what} in {other[0]}")
         return PlacedLayer(
-            self, shape, ends[0][0], fold=ends[0][1], branch=branch, projection=projection
+            self, shape, output, image_shape=end[1], branch=branch, projection=projection
         )
 
 
-LAYERS: dict[str, type[Layer]] = {
-    cls.__name__: cls
-    for cls in (
-        *(
-            Flatten,
-            Dense,
-            Conv2D,
-            MaxPool2D,
-            AvgPool2D,
-            GlobalAvgPool,
-            BatchNorm,
-            LayerNorm,
-            Residual,
-            Dropout,
-        ),
-        *(ReLU, LeakyReLU, GELU, SiLU, Tanh, Sigmoid),
-    )
-}
+@register_layer
+@dataclass(frozen=True)
+class Dropout(Layer):
+    """In training, zero each value with probability ``rate`` and scale the rest by 1/(1 - rate).
 
-# What each framework's layers begin with and compute by default (D01–D03, D18–D20, D23, D26, D28).
-_TORCH = {"initializer": "torch_uniform", "bias_initializer": "torch_uniform"}
-_KERAS = {"initializer": "glorot_uniform", "bias_initializer": "zeros"}
-LIKE: dict[str, dict[type[Layer], dict[str, Any]]] = {
-    "torch": {
-        Dense: _TORCH,
-        Conv2D: _TORCH,
-        BatchNorm: {"momentum": 0.1, "epsilon": 1e-5, "unbiased": True},
-        LayerNorm: {"epsilon": 1e-5},
-        LeakyReLU: {"slope": 0.01},
-        GELU: {"form": "erf"},
-    },
-    "keras": {
-        Dense: _KERAS,
-        Conv2D: _KERAS,
-        BatchNorm: {"momentum": 0.01, "epsilon": 1e-3, "unbiased": False},
-        LayerNorm: {"epsilon": 1e-3},
-        LeakyReLU: {"slope": 0.3},
-        GELU: {"form": "erf"},
-    },
-}
+    Attributes
+    ----------
+    rate : float
+        In [0, 1).
+    """
+
+    rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number(self.where, "rate", self.rate, 0, 1, below=True)
 
 
-def _per_channel(
-    layer: Layer, shape: Shape, fold: Sizes, names: dict[str, str]
-) -> tuple[Parameter, ...]:
-    role = "folded_vector" if fold else "vector"
-    return tuple(
-        Parameter(f"{layer.name}/{leaf}", shape[-1:], role, start, sizes=fold)
-        for leaf, start in names.items()
-    )
+@register_layer
+@dataclass(frozen=True)
+class ReLU(Layer):
+    """max(x, 0), with derivative 0 at the kink."""
 
 
-def quick(layers: Sequence[Layer]) -> list[int]:
-    """Return the order in which layers cost least: each maximum before the ReLU that it follows, which then has less to do.
+@register_layer
+@dataclass(frozen=True)
+class LeakyReLU(Layer):
+    """x where it is positive, slope·x elsewhere; the derivative at the kink is the slope.
 
-    The maximum of rectified values is the rectified maximum. Its gradient arrives at the same value: the first of the largest
-    can be another only where none is positive, and there the gradient is zero.
+    Attributes
+    ----------
+    slope : float
+        In [0, 1).
+    """
+
+    slope: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number(self.where, "slope", self.slope, 0, 1, below=True)
+
+    @classmethod
+    def examples(cls) -> tuple[Layer, ...]:
+        return (cls("layer", 0.2),)
+
+
+@register_layer
+@dataclass(frozen=True)
+class GELU(Layer):
+    """x·Φ(x), with Φ the normal distribution function (Hendrycks & Gimpel 2016, section 2).
+
+    Attributes
+    ----------
+    form : "erf" or "tanh"
+        Exactly, or by the approximation with the hyperbolic tangent.
+    """
+
+    form: str = "erf"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self.where, "form", self.form, ("erf", "tanh"))
+
+    @classmethod
+    def examples(cls) -> tuple[Layer, ...]:
+        return cls("layer"), cls("layer", "tanh")
+
+
+@register_layer
+@dataclass(frozen=True)
+class SiLU(Layer):
+    """x·sigmoid(x)."""
+
+
+@register_layer
+@dataclass(frozen=True)
+class Tanh(Layer):
+    """The hyperbolic tangent."""
+
+
+@register_layer
+@dataclass(frozen=True)
+class Sigmoid(Layer):
+    """1/(1 + exp(-x))."""
+
+
+def relu_after_pool_order(layers: Sequence[Layer]) -> list[int]:
+    """Return the order in which layers cost least: each maximum before the ReLU that precedes it.
+
+    The maximum of rectified values is the rectified maximum, and the ReLU then has fewer values. The
+    gradient arrives at the same value: the first of the largest can be another only where none is
+    positive, and there the gradient is zero.
     """
     order = list(range(len(layers)))
-    for i, (one, other) in enumerate(pairwise(layers)):
-        if isinstance(one, ReLU) and isinstance(other, MaxPool2D):
-            order[i : i + 2] = i + 1, i
+    for i, (first, second) in enumerate(pairwise(layers)):
+        if isinstance(first, ReLU) and isinstance(second, MaxPool2D):
+            order[i] = i + 1
+            order[i + 1] = i
     return order

@@ -2,31 +2,26 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from math import prod
 from typing import Any
 
-from ..errors import SpecError, counted, suggest
-from .layers import (
-    LAYERS,
-    LIKE,
-    AvgPool2D,
-    BatchNorm,
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAvgPool,
-    LayerNorm,
-    MaxPool2D,
-    Residual,
+from ..errors import SpecError, counted
+from . import conventions
+from .layers import BatchNorm, Conv2D, Dense, Dropout, LayerNorm, Residual
+from .placement import (
+    Layer,
+    Parameter,
+    PlacedLayer,
+    Shape,
+    place_layers,
+    shift_parameters,
+    with_inner,
 )
-from .placement import Layer, Parameter, PlacedLayer, Shape, chain, flat, is_int
-from .validation import check_keys
-
-DEEPEST = 20  # residuals inside one another, in a file
+from .serialization import layer_from_json, layer_to_json
+from .validation import check_keys, is_whole
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ class Network:
     Raises
     ------
     SpecError
-        Where a name is repeated or malformed, shapes do not fit, or the last layer has no vector output.
+        If a name is repeated or malformed, shapes do not fit, or the last layer is no `Dense`.
     """
 
     name: str
@@ -53,33 +48,27 @@ class Network:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
             raise SpecError(f"network: its name must be a few letters, not {self.name!r}")
-        names = [layer.name for layer in flat(self.layers)]
-        counts = Counter(map(str, names))  # counted once: a file may name a hundred thousand layers
-        for name in names:
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", str(name)) or str(name) != name:
-                raise SpecError(
-                    f"layer name {name!r}: use letters, digits and _ only, a letter first"
-                )
-            if counts[name] > 1:
-                raise SpecError(f"two layers are called {name!r}; give each its own name")
-        if not self.input_shape or not all(is_int(n) and n > 0 for n in self.input_shape):
+        _check_layer_names(self.layers)
+        if not self.input_shape or not all(is_whole(n) and n > 0 for n in self.input_shape):
             raise SpecError(
-                f"network {self.name!r}: input shape must be positive whole numbers, not {self.input_shape}"
+                f"network {self.name!r}: input shape must be positive whole numbers, "
+                f"not {self.input_shape}"
             )
         if not self.layers or not isinstance(self.layers[-1], Dense):
             raise SpecError(
                 f"network {self.name!r}: the last layer must be a Dense that gives the logits"
             )
-        self.chain  # noqa: B018 - shapes that do not fit are refused here, not in the middle of a run
+        # Shapes that do not fit are refused now, not in the middle of a run.
+        place_layers(self.layers, self.input_shape)
 
     @cached_property
     def chain(self) -> tuple[PlacedLayer, ...]:
-        """The layers in their places, a residual as one: the one place that infers shapes."""
-        return chain(self.layers, self.input_shape)
+        """The layers with their shapes, a residual as one."""
+        return place_layers(self.layers, self.input_shape)
 
     @cached_property
     def places(self) -> tuple[PlacedLayer, ...]:
-        """Every layer in its place, in order of computation; what a residual contains stands before it."""
+        """Every layer with its shapes, in order of computation: those in a residual before it."""
         return tuple(inner for place in self.chain for inner in place.flat)
 
     @cached_property
@@ -89,28 +78,32 @@ class Network:
 
     @cached_property
     def buffers(self) -> tuple[Parameter, ...]:
-        """Every array that is kept with the weights but not trained: running statistics."""
+        """Every array that is stored with the weights but not trained: running statistics."""
         return tuple(p for place in self.places for p in place.buffers)
 
     @property
-    def backward(self) -> tuple[str, ...]:
-        """The names of the parameters, in the order in which gradients come to be."""
+    def gradient_order(self) -> tuple[str, ...]:
+        """The names of the parameters, in the order in which their gradients are computed."""
         return tuple(p.name for place in reversed(self.places) for p in place.parameters)
 
     @property
     def parameter_count(self) -> int:
+        """How many numbers are trained."""
         return sum(prod(p.shape) for p in self.parameters)
 
     @property
     def multiplications(self) -> int:
-        """How many multiplications the kernels need for one sample, forward: the measure of its work."""
-        kernels = [
-            (place, p) for place in self.places for p in place.parameters if p.leaf == "kernel"
-        ]
-        return sum(prod(p.shape) * prod(place.output_shape[:-1]) for place, p in kernels)
+        """How many multiplications the kernels need for one sample, forward."""
+        total = 0
+        for place in self.places:
+            positions = prod(place.output_shape[:-1])
+            kernels = [p for p in place.parameters if p.leaf == "kernel"]
+            total += sum(prod(kernel.shape) * positions for kernel in kernels)
+        return total
 
     @property
     def classes(self) -> int:
+        """How many logits the network ends in."""
         return self.chain[-1].output_shape[0]
 
     @property
@@ -124,74 +117,71 @@ class Network:
 
     @property
     def amplifies_rounding(self) -> bool:
-        """Whether it is proved step by step from shared states, because training it amplifies rounding itself.
+        """Whether training it amplifies rounding itself, so that it is proved step by step.
 
-        With BatchNorm or Residual; and with LayerNorm of images, where NumPy parts from its own one-ulp twin, too.
+        That is so with BatchNorm or Residual, and with LayerNorm of images: there a NumPy run departs
+        even from one whose first kernel differs by one unit in the last place.
         """
-        return any(
-            isinstance(p.layer, BatchNorm | Residual)
-            or (isinstance(p.layer, LayerNorm) and p.role != "vector")
-            for p in self.places
-        )
+        for place in self.places:
+            if isinstance(place.layer, BatchNorm | Residual):
+                return True
+            if isinstance(place.layer, LayerNorm) and place.role != "vector":
+                return True
+        return False
 
     @cached_property
     def zero_gradient_parameters(self) -> frozenset[str]:
-        """What only shifts the channels that a BatchNorm sees: its true gradient is zero, so what is computed of it is pure rounding."""
-        return frozenset(name for _, names in self._before_norms() for name in names)
+        """The parameters that only shift the channels that a BatchNorm normalizes.
+
+        Their true gradient is zero, so a computed gradient is pure rounding.
+        """
+        return frozenset(name for _, names in self._shifts_before_norms() for name in names)
 
     @cached_property
     def shifted_means(self) -> frozenset[str]:
-        """The running means that contain a parameter of `zero_gradient_parameters`, and with it its rounding."""
+        """The running means that contain a parameter of `zero_gradient_parameters`."""
         return frozenset(
-            f"{norm.name}/running_mean" for norm, names in self._before_norms() if names
+            f"{norm.name}/running_mean" for norm, names in self._shifts_before_norms() if names
         )
 
-    def _before_norms(self) -> Iterator[tuple[BatchNorm, list[str]]]:
-        """Yield each BatchNorm with the parameters that only shift what it sees."""
-        residuals = [layer for layer in flat(self.layers) if isinstance(layer, Residual)]
-        parts = [part for residual in residuals for part in (residual.branch, residual.projection)]
-        for layers in (self.layers, *parts):
-            for at, layer in enumerate(layers):
+    def _shifts_before_norms(self) -> Iterator[tuple[BatchNorm, tuple[str, ...]]]:
+        """Yield each BatchNorm with the parameters that only shift what it normalizes."""
+        chains = [self.layers]
+        for layer in with_inner(self.layers):
+            if isinstance(layer, Residual):
+                chains += [layer.branch, layer.projection]
+        for layers in chains:
+            for position, layer in enumerate(layers):
                 if isinstance(layer, BatchNorm):
-                    yield layer, _shifts(layers[:at])
+                    yield layer, shift_parameters(layers[:position])
 
     @property
     def architecture(self) -> str:
-        """The widths, as people write them: ``784-128-64-10``; of convolutions and residuals the count."""
-        every = flat(self.layers)
-        widths = [prod(self.input_shape)] + [
-            layer.units for layer in every if isinstance(layer, Dense)
-        ]
-        if not (convolutions := sum(isinstance(layer, Conv2D) for layer in every)):
-            return "-".join(map(str, widths))
-        return f"{counted(convolutions, 'convolution')}, dense {'-'.join(map(str, widths[1:]))}"
+        """The widths, ``784-128-64-10``; of convolutions the count."""
+        every = with_inner(self.layers)
+        dense = [str(layer.units) for layer in every if isinstance(layer, Dense)]
+        convolutions = sum(isinstance(layer, Conv2D) for layer in every)
+        if convolutions:
+            return f"{counted(convolutions, 'convolution')}, dense {'-'.join(dense)}"
+        return "-".join([str(prod(self.input_shape)), *dense])
 
     def like(self, framework: str) -> "Network":
-        """Return the network with a framework's own default initializers, epsilons, momenta, slopes and forms.
+        """Return the network with a framework's own initializers, epsilons, momenta, slopes and forms.
 
         Raises
         ------
         SpecError
-            Where the framework is not ``torch`` or ``keras``.
+            If the framework is not ``torch`` or ``keras``.
         """
-        numbers = _like(framework)
-
-        def changed(layer: Layer) -> Layer:
-            values: dict[str, Any] = dict(numbers.get(type(layer), {}))
-            if isinstance(layer, Residual):
-                values = {
-                    "branch": tuple(map(changed, layer.branch)),
-                    "projection": tuple(map(changed, layer.projection)),
-                }
-            return replace(layer, **values)
-
-        return replace(self, layers=tuple(map(changed, self.layers)))
+        conventions.check_framework(framework)
+        return replace(self, layers=tuple(_layer_like(layer, framework) for layer in self.layers))
 
     def check_fits(self, image: Shape, classes: int = 10) -> None:
         """Raise `SpecError` unless the network takes such images and gives that many logits."""
         if self.input_shape != tuple(image):
             raise SpecError(
-                f"network {self.name!r} takes inputs of shape {self.input_shape}, the images are {tuple(image)}"
+                f"network {self.name!r} takes inputs of shape {self.input_shape}, "
+                f"the images are {tuple(image)}"
             )
         if self.classes != classes:
             raise SpecError(
@@ -202,24 +192,25 @@ class Network:
         """Return (name, layer, output shape, parameter count) of each layer, for a summary table."""
         return [
             (
-                p.layer.name,
-                _title(p.layer),
-                " × ".join(map(str, p.output_shape)),
-                sum(prod(q.shape) for q in p.parameters),
+                place.layer.name,
+                _layer_title(place.layer),
+                " × ".join(map(str, place.output_shape)),
+                sum(prod(p.shape) for p in place.parameters),
             )
-            for p in self.places
+            for place in self.places
         ]
 
     def to_json(self) -> dict[str, Any]:
+        """Return a JSON object that `from_json` reads."""
         return {
             "name": self.name,
             "input_shape": list(self.input_shape),
-            "layers": [_layer_to_json(layer) for layer in self.layers],
+            "layers": [layer_to_json(layer) for layer in self.layers],
         }
 
     @classmethod
     def from_json(cls, data: Any) -> "Network":
-        """Read what `to_json` wrote; with a key ``like`` what a layer leaves out is that framework's own.
+        """Read what `to_json` wrote; with a key ``like`` a layer's missing keys are that framework's.
 
         Raises
         ------
@@ -227,75 +218,43 @@ class Network:
             Naming the unknown or missing key and its nearest valid one.
         """
         data = check_keys(data, {"name", "input_shape", "layers", "like"}, "network", {"like"})
-        numbers = _like(data["like"]) if "like" in data else {}
+        like = None
+        if "like" in data:
+            like = data["like"]
+            conventions.check_framework(like)
         if not isinstance(data["layers"], list) or not isinstance(data["input_shape"], list):
             raise SpecError("network: 'layers' and 'input_shape' must be lists")
-        return cls(
-            data["name"],
-            tuple(data["input_shape"]),
-            tuple(_layer_from_json(layer, numbers) for layer in data["layers"]),
+        layers = tuple(layer_from_json(layer, like) for layer in data["layers"])
+        return cls(data["name"], tuple(data["input_shape"]), layers)
+
+
+def _check_layer_names(layers: tuple[Layer, ...]) -> None:
+    names = [layer.name for layer in with_inner(layers)]
+    counts = Counter(map(str, names))  # counted once: a file may have a hundred thousand layers
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", str(name)) or str(name) != name:
+            raise SpecError(f"layer name {name!r}: use letters, digits and _ only, a letter first")
+        if counts[name] > 1:
+            raise SpecError(f"two layers are called {name!r}; give each its own name")
+
+
+def _layer_like(layer: Layer, framework: str) -> Layer:
+    if isinstance(layer, Residual):
+        return replace(
+            layer,
+            branch=tuple(_layer_like(inner, framework) for inner in layer.branch),
+            projection=tuple(_layer_like(inner, framework) for inner in layer.projection),
         )
+    values = conventions.defaults(conventions.LAYERS, framework, type(layer).__name__)
+    return replace(layer, **values)
 
 
-def _shifts(chain: tuple[Layer, ...]) -> list[str]:
-    """Return the parameters that add a constant to each channel of a chain's output, and do nothing else."""
-    for layer in reversed(chain):
-        match layer:
-            case Dense(bias=True) | Conv2D(bias=True):
-                return [f"{layer.name}/bias"]
-            case BatchNorm() | LayerNorm():
-                return [f"{layer.name}/beta"]
-            case Residual():
-                return _shifts(layer.branch) + _shifts(layer.projection)
-            case MaxPool2D() | AvgPool2D(padding=0) | GlobalAvgPool() | Flatten():
-                continue  # a shift goes through
-            case _:
-                return []
-    return []
-
-
-def _like(framework: Any) -> dict[type[Layer], dict[str, Any]]:
-    if not isinstance(framework, str) or framework not in LIKE:
-        raise SpecError(f"like {framework!r} is unknown; {suggest(str(framework), LIKE)}")
-    return LIKE[framework]
-
-
-def _layer_to_json(layer: Layer) -> dict[str, Any]:
-    values = {f.name: getattr(layer, f.name) for f in fields(layer)}
-    inner = {
-        key: [_layer_to_json(part) for part in value]
-        for key, value in values.items()
-        if isinstance(value, tuple)
-    }
-    return {"type": type(layer).__name__} | values | inner
-
-
-def _layer_from_json(
-    data: Any, numbers: dict[type[Layer], dict[str, Any]], depth: int = 0
-) -> Layer:
-    if depth > DEEPEST:
-        raise SpecError(f"network: layers lie inside more than {DEEPEST} others; nest fewer")
-    kind = data.get("type") if isinstance(data, Mapping) else None
-    if not isinstance(kind, str) or kind not in LAYERS:
-        raise SpecError(f"layer type {kind!r} is unknown; {suggest(str(kind), LAYERS)}")
-    own = fields(LAYERS[kind])
-    optional = {f.name for f in own if f.default is not MISSING}
-    values = check_keys(data, {"type"} | {f.name for f in own}, f"layer {kind}", optional)
-    for key in [key for key in ("branch", "projection") if key in values]:
-        if not isinstance(values[key], list):
-            raise SpecError(f"layer {kind}: {key} must be a list of layers, not {values[key]!r}")
-        values[key] = tuple(_layer_from_json(layer, numbers, depth + 1) for layer in values[key])
-    del values["type"]
-    return LAYERS[kind](**numbers.get(LAYERS[kind], {}) | values)
-
-
-def _title(layer: Layer) -> str:
+def _layer_title(layer: Layer) -> str:
     """``Conv2D(32, size=5)``: the numbers without a default, and those that differ from it."""
-    said = [
-        f"{f.name}={getattr(layer, f.name)}"
-        if f.default is not MISSING
-        else f"{getattr(layer, f.name)}"
-        for f in fields(layer)[1:]
-        if not isinstance(f.default, tuple) and getattr(layer, f.name) != f.default
-    ]
-    return f"{type(layer).__name__}({', '.join(said)})"
+    parts: list[str] = []
+    for f in sorted(fields(layer)[1:], key=lambda f: f.kw_only is True):
+        value = getattr(layer, f.name)
+        if isinstance(f.default, tuple) or value == f.default:
+            continue
+        parts.append(f"{value}" if f.default is MISSING else f"{f.name}={value}")
+    return f"{type(layer).__name__}({', '.join(parts)})"

@@ -24,7 +24,8 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
 from ..errors import SpecError, suggest
-from .validation import check_flag, check_keys, check_number
+from . import conventions
+from .validation import check_choice, check_flag, check_keys, check_number
 
 Holds = Literal["gradients", "steps"]
 
@@ -54,14 +55,11 @@ class Optimizer:
         for f in fields(self):
             if f.type is bool:
                 check_flag(self.name, f.name, getattr(self, f.name))
+            elif f.name in FRACTIONS:
+                check_number(self.name, f.name, getattr(self, f.name), 0, 1, below=True)
             elif f.type is float:
-                check_number(
-                    self.name, f.name, getattr(self, f.name), 0, above=f.name in ("rate", "epsilon")
-                )
-            if f.name in FRACTIONS and getattr(self, f.name) >= 1:
-                raise SpecError(
-                    f"{self.name}: {f.name} must be in [0, 1), not {getattr(self, f.name)}"
-                )
+                above = f.name in ("rate", "epsilon")
+                check_number(self.name, f.name, getattr(self, f.name), 0, above=above)
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -98,10 +96,7 @@ class Momentum(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.velocity not in get_args(Holds):
-            raise SpecError(
-                f"{self.name}: velocity {self.velocity!r} is unknown; {suggest(str(self.velocity), get_args(Holds))}"
-            )
+        check_choice(self.name, "velocity", self.velocity, get_args(Holds))
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -230,39 +225,49 @@ class Nadam(Moments):
         return self.products[min(step, len(self.products) - 1)]
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {
-    cls.name: cls for cls in (SGD, Adam, AdamW, Nadam, RMSprop, Adagrad, Adadelta)
-}
+OPTIMIZERS: dict[str, type[Optimizer]] = {}
 
-# The short names that people type, and what each adds to its class.
-# rate/(1 - momentum) is what a step amounts to in the long run: 0.01 with 0.9 is the plain 0.1.
-_MOMENTUM = {"rate": 0.01, "momentum": 0.9}
-SHORTHANDS: dict[str, dict[str, Any]] = {
-    "sgd": {},
-    "momentum": _MOMENTUM,
-    "nesterov": _MOMENTUM | {"nesterov": True},
-    **{name: {} for name in OPTIMIZERS if name != "sgd"},
-}
+# The names that users type: of each, the class and the numbers that are not its defaults.
+SHORTHANDS: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {}
 
-# Formulas and defaults of torch.optim 2.13 and keras.optimizers 3.15 (D46–D57). Where a number is missing, ours is theirs.
-LIKE: dict[str, dict[type[Optimizer], dict[str, Any]]] = {
-    "torch": {SGD: {"rate": 1e-3}, RMSprop: {"rate": 0.01, "rho": 0.99}},
-    "keras": {
-        SGD: {"rate": 0.01, "velocity": "steps", "decoupled": True},
-        Adam: {"epsilon": 1e-7, "epsilon_first": True, "decoupled": True},
-        AdamW: {"epsilon": 1e-7, "epsilon_first": True, "weight_decay": 4e-3},
-        Nadam: {"rate": 1e-3, "epsilon": 1e-7, "psi": 1.0, "decoupled": True},
-        RMSprop: {"epsilon": 1e-7, "epsilon_inside": True, "velocity": "steps", "decoupled": True},
-        Adagrad: {
-            "rate": 1e-3,
-            "epsilon": 1e-7,
-            "epsilon_inside": True,
-            "initial": 0.1,
-            "decoupled": True,
-        },
-        Adadelta: {"rate": 1e-3, "rho": 0.95, "epsilon": 1e-7, "decoupled": True},
+
+def register_optimizer(
+    cls: type[Optimizer], shorthands: dict[str, dict[str, Any]] | None = None
+) -> None:
+    """Make an optimizer known by its name in recipes and on the command line.
+
+    Parameters
+    ----------
+    cls : type of Optimizer
+    shorthands : dict of str to dict, optional
+        Further names to type, each with numbers of the class.
+    """
+    OPTIMIZERS[cls.name] = cls
+    SHORTHANDS[cls.name] = (cls, {})
+    for name, numbers in (shorthands or {}).items():
+        SHORTHANDS[name] = (cls, numbers)
+
+
+# In the long run a step has the size rate/(1 - momentum): 0.01 with 0.9 equals the plain 0.1.
+register_optimizer(
+    SGD,
+    {
+        "momentum": {"rate": 0.01, "momentum": 0.9},
+        "nesterov": {"rate": 0.01, "momentum": 0.9, "nesterov": True},
     },
-}
+)
+register_optimizer(Adam)
+register_optimizer(AdamW)
+register_optimizer(Nadam)
+register_optimizer(RMSprop)
+register_optimizer(Adagrad)
+register_optimizer(Adadelta)
+
+
+def optimizer_names() -> str:
+    """Return the names that users type, for help texts: ``sgd, momentum, … or adadelta``."""
+    *names, last = SHORTHANDS
+    return f"{', '.join(names)} or {last}"
 
 
 def optimizer(
@@ -288,18 +293,12 @@ def optimizer(
     """
     if not isinstance(name, str) or name not in SHORTHANDS:
         raise SpecError(f"optimizer {name!r} is unknown; {suggest(name, SHORTHANDS)}")
-    cls = OPTIMIZERS.get(name, SGD)
+    cls, shorthand = SHORTHANDS[name]
     known = {f.name for f in fields(cls)}
     check_keys(numbers, known, f"optimizer {name}", known)
-    values: dict[str, Any] = dict(SHORTHANDS[name])
-    if like is not None:
-        check_like(like)
-        values |= LIKE[like].get(cls, {})
-    given: dict[str, Any] = numbers if rate is None else numbers | {"rate": rate}
-    return cls(**values | given)
-
-
-def check_like(like: Any) -> None:
-    """Raise `SpecError` unless it names a framework whose conventions are known."""
-    if not isinstance(like, str) or like not in LIKE:
-        raise SpecError(f"like {like!r} is unknown; {suggest(str(like), LIKE)}")
+    values: dict[str, Any] = dict(shorthand)
+    values |= conventions.defaults(conventions.OPTIMIZERS, like, cls.name)
+    values |= numbers
+    if rate is not None:
+        values["rate"] = rate
+    return cls(**values)

@@ -1,21 +1,25 @@
-"""What every layer has in common: its place in a network, the arrays it owns, and how its numbers are checked."""
+"""What all layers have in common: the base class, its place in a network, and the arrays it has there.
+
+A `Layer` says what is computed; `Layer.place` adds the shapes, which depend on the layers before it, and
+gives a `PlacedLayer`. Networks and engines read those.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
-from ..errors import SpecError, suggest
-from .validation import is_number
+from ..errors import SpecError
+from .validation import check_whole
 
 Shape = tuple[int, ...]
-Sizes = tuple[tuple[str, int], ...]  # axis lengths that a layout pattern cannot infer
+Sizes = tuple[tuple[str, int], ...]  # (axis, length): lengths that a layout pattern cannot infer
 
-MOST = 10**12  # of any whole number: beyond it NumPy no longer speaks of memory
+LARGEST_WHOLE_NUMBER = 10**12  # far beyond every memory; NumPy's own messages end before 2⁶³
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One array that a layer owns.
+    """One array of a layer.
 
     Attributes
     ----------
@@ -24,11 +28,11 @@ class Parameter:
     shape : tuple of int
         In the canonical layout.
     role : str
-        The row of the layout table it belongs to.
+        The row of the layout table that it belongs to; see `triptych.core.layout`.
     initializer : str
-        How it begins.
+        How its first values are drawn; see `triptych.spec.initializers`.
     fan_in, fan_out : int
-        Of its layer.
+        Inputs and outputs of one unit of its layer.
     sizes : tuple of (str, int)
         Axis lengths that the layout pattern cannot infer.
     """
@@ -43,115 +47,172 @@ class Parameter:
 
     @property
     def layer(self) -> str:
+        """The name of its layer."""
         return self.name.partition("/")[0]
 
     @property
     def leaf(self) -> str:
+        """Its name inside the layer, for example ``"kernel"``."""
         return self.name.partition("/")[2]
 
 
 @dataclass(frozen=True)
 class PlacedLayer:
-    """A layer in its place: what goes in, what comes out, what it owns, and for a residual what it contains."""
+    """A layer with the shapes that it has in a network.
+
+    Attributes
+    ----------
+    layer : Layer
+    input_shape, output_shape : tuple of int
+        Of one sample, channels last.
+    parameters : tuple of Parameter
+        Trained arrays.
+    buffers : tuple of Parameter
+        Arrays that are stored with the weights but not trained: running statistics.
+    image_shape : tuple of (str, int)
+        (("h", rows), ("w", columns)) if the output is a flattened image of that size, else empty.
+    branch, projection : tuple of PlacedLayer
+        The layers inside a residual.
+    """
 
     layer: "Layer"
     input_shape: Shape
     output_shape: Shape
     parameters: tuple[Parameter, ...] = ()
-    buffers: tuple[Parameter, ...] = ()  # kept with the weights, but not trained
-    fold: Sizes = ()  # (h, w) of the image that a flat output still stands for
+    buffers: tuple[Parameter, ...] = ()
+    image_shape: Sizes = ()
     branch: tuple["PlacedLayer", ...] = ()
     projection: tuple["PlacedLayer", ...] = ()
 
     @property
     def role(self) -> str:
         """The row of the layout table that the output belongs to."""
-        return "image" if len(self.output_shape) == 3 else "flat" if self.fold else "vector"
+        if len(self.output_shape) == 3:
+            return "image"
+        return "flat" if self.image_shape else "vector"
 
     @property
     def flat(self) -> tuple["PlacedLayer", ...]:
-        """What it contains, and then itself: the order of computation."""
-        return tuple(
-            inner for place in (*self.branch, *self.projection) for inner in place.flat
-        ) + (self,)
+        """The layers inside it, then itself: the order of computation."""
+        inside = (*self.branch, *self.projection)
+        return (*(inner for place in inside for inner in place.flat), self)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Base of every layer. ``place`` is its shape rule; the default keeps the shape."""
+    """Base of every layer.
+
+    A subclass is a frozen dataclass whose fields are the layer's numbers. It defines what applies to it
+    of: `least`, a ``__post_init__`` that checks the fields, `place`, `passes_shift`, `shift_parameters`
+    and `examples`.
+
+    Attributes
+    ----------
+    name : str
+        Unique in its network.
+    least : dict of str to int
+        The lower bound of each integer field.
+    """
 
     name: str
-    least: ClassVar[dict[str, int]] = {}  # of each whole number
+    least: ClassVar[dict[str, int]] = {}
 
     def __post_init__(self) -> None:
         for field, least in self.least.items():
             value: Any = getattr(self, field)
-            if not is_int(value) or value < least:
-                self.refuse(f"{field} must be a whole number of at least {least}, not {value!r}")
-            if value > MOST:
-                self.refuse(f"{field} must be at most {MOST:,}")
+            check_whole(self.where, field, value, least, most=LARGEST_WHOLE_NUMBER)
+
+    @classmethod
+    def examples(cls) -> "tuple[Layer, ...]":
+        """Return small instances named "layer", which tests put into networks of their own.
+
+        Every option should occur in one of them; `triptych.spec.examples` builds the networks.
+        """
+        return (cls("layer"),)
+
+    @property
+    def where(self) -> str:
+        """How messages refer to the layer."""
+        return f"layer {self.name!r}"
 
     @property
     def inner(self) -> tuple["Layer", ...]:
         """The layers inside it."""
         return ()
 
-    def place(self, shape: Shape, fold: Sizes) -> PlacedLayer:
-        return PlacedLayer(self, shape, shape, fold=fold)
+    @property
+    def passes_shift(self) -> bool:
+        """Whether adding a constant to each channel of the input adds it to the output."""
+        return False
 
-    def refuse(self, why: str) -> None:
-        raise SpecError(f"layer {self.name!r}: {why}")
+    @property
+    def shift_parameters(self) -> tuple[str, ...]:
+        """The names of the parameters that add a constant to each output channel, and nothing else."""
+        return ()
 
-    def number(
-        self, field: str, low: float = 0, high: float = float("inf"), *, closed: bool = False
-    ) -> None:
-        """Refuse a field that is not a finite number in (low, high), or in [low, high) where `closed`."""
-        value: Any = getattr(self, field)
-        if (
-            not is_number(value)
-            or not (low <= value if closed else low < value)
-            or not value < high
-        ):
-            bounds = f"{'[' if closed else '('}{low:g}, {high:g})"
-            self.refuse(f"{field} must be in {bounds}, not {value!r}")
+    def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
+        """Return the layer with its shapes; by default the output has the input's.
 
-    def choice(self, field: str, known: Iterable[str]) -> None:
-        value: Any = getattr(self, field)
-        if value not in (known := list(known)):
-            self.refuse(f"{field} {value!r} is unknown; {suggest(str(value), known)}")
+        Parameters
+        ----------
+        shape : tuple of int
+            Of one sample of the input.
+        image_shape : tuple of (str, int)
+            The image that a flat input was made from, as in `PlacedLayer`.
 
-    def image(self, shape: Shape) -> tuple[int, int, int]:
+        Raises
+        ------
+        SpecError
+            If the layer cannot take such an input.
+        """
+        return PlacedLayer(self, shape, shape, image_shape=image_shape)
+
+    def refuse(self, why: str) -> NoReturn:
+        """Raise `SpecError` with the layer's name."""
+        raise SpecError(f"{self.where}: {why}")
+
+    def check_image(self, shape: Shape) -> tuple[int, int, int]:
+        """Return the shape of an image, and refuse any other."""
         if len(shape) != 3:
             self.refuse(f"{type(self).__name__} needs an image (h, w, c), not {shape}")
-        return shape  # pyright: ignore[reportReturnType]
+        return shape[0], shape[1], shape[2]
 
-    def window(self, shape: Shape, size: int, stride: int, padding: int) -> tuple[int, int]:
-        """Return the rows and columns that a window of `size` gives: ⌊(n + 2·padding - size)/stride⌋ + 1."""
-        h, w, _ = self.image(shape)
+    def window_counts(self, shape: Shape, size: int, stride: int, padding: int) -> tuple[int, int]:
+        """Return how many windows fit in rows and columns: ⌊(n + 2·padding - size)/stride⌋ + 1."""
+        h, w, _ = self.check_image(shape)
         if min(h, w) + 2 * padding < size:
             self.refuse(
-                f"its window of {size}×{size} does not fit into {h}×{w} with a padding of {padding} (input shape {shape})"
+                f"its window of {size}×{size} does not fit into {h}×{w} with a padding of {padding} "
+                f"(input shape {shape})"
             )
         return (h + 2 * padding - size) // stride + 1, (w + 2 * padding - size) // stride + 1
 
 
-def chain(layers: Iterable[Layer], shape: Shape, fold: Sizes = ()) -> tuple[PlacedLayer, ...]:
+def place_layers(
+    layers: Iterable[Layer], shape: Shape, image_shape: Sizes = ()
+) -> tuple[PlacedLayer, ...]:
     """Place layers one after the other."""
     places: list[PlacedLayer] = []
     for layer in layers:
-        places.append(layer.place(shape, fold))
-        shape, fold = places[-1].output_shape, places[-1].fold
+        place = layer.place(shape, image_shape)
+        places.append(place)
+        shape = place.output_shape
+        image_shape = place.image_shape
     return tuple(places)
 
 
-def flat(layers: Iterable[Layer]) -> list[Layer]:
+def with_inner(layers: Iterable[Layer]) -> list[Layer]:
     """Return every layer, those inside another before it."""
-    found: list[Layer] = []
+    every: list[Layer] = []
     for layer in layers:
-        found += flat(layer.inner)
-        found.append(layer)
-    return found
+        every += with_inner(layer.inner)
+        every.append(layer)
+    return every
 
 
-def is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def shift_parameters(layers: Iterable[Layer]) -> tuple[str, ...]:
+    """Return the names of what adds a constant to each channel of a chain's output, and nothing else."""
+    for layer in reversed(tuple(layers)):
+        if not layer.passes_shift:
+            return layer.shift_parameters
+    return ()

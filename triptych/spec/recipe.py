@@ -4,20 +4,27 @@ The formulas stand in `triptych.spec.optimizers`, `triptych.spec.losses`, `tript
 `triptych.spec.augmentation`. They are the specification's, and the NumPy engine is the specification.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from ..errors import SpecError, suggest
+from ..errors import SpecError
 from .augmentation import Augmentation
-from .callbacks import CALLBACKS, Monitor
-from .losses import LIKE as LOSS_LIKE
-from .losses import LOSSES, Clip, Loss, SoftmaxCrossEntropy
+from .callbacks import ImprovementTracker
+from .conventions import check_framework
+from .losses import Clip, Loss, SoftmaxCrossEntropy
 from .network import Network
-from .optimizers import SGD, Optimizer, check_like, optimizer
+from .optimizers import SGD, Optimizer
 from .schedules import SCHEDULES, Constant, RateSchedule
-from .serialization import from_json, to_json
-from .validation import check_keys, check_number, check_whole
+from .serialization import (
+    augmentation_from_json,
+    callback_from_json,
+    clip_from_json,
+    from_json,
+    loss_from_json,
+    optimizer_from_json,
+    to_json,
+)
+from .validation import check_choice, check_keys, check_number, check_whole
 
 DType = Literal["float32", "float64"]
 Randomness = Literal["matched", "free"]
@@ -46,7 +53,7 @@ class Recipe:
         The factor on the optimizer's rate, step by step.
     validation : float
         The share of the training split, in [0, 1), that is set aside by seed, class by class, to be looked at after each epoch.
-    callbacks : tuple of Monitor
+    callbacks : tuple of ImprovementTracker
         What may cut the rate or end the training, at most one of a kind.
     """
 
@@ -61,7 +68,7 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     schedule: RateSchedule = field(default_factory=Constant)
     validation: float = 0.0
-    callbacks: tuple[Monitor, ...] = ()
+    callbacks: tuple[ImprovementTracker, ...] = ()
 
     def __post_init__(self) -> None:
         check_whole("recipe", "epochs", self.epochs, 1)
@@ -74,12 +81,8 @@ class Recipe:
             )
         if self.batch_size != "full":
             check_whole("recipe", "batch_size", self.batch_size, 1, " or 'full'")
-        for name, choices in (("dtype", DType), ("random", Randomness)):
-            if getattr(self, name) not in get_args(choices):
-                raise SpecError(
-                    f"recipe: {name} {getattr(self, name)!r} is unknown; {suggest(str(getattr(self, name)), get_args(choices))}"
-                )
-
+        check_choice("recipe", "dtype", self.dtype, get_args(DType))
+        check_choice("recipe", "random", self.random, get_args(Randomness))
         check_number("recipe", "validation", self.validation, 0, 1)
         if self.validation == 1:
             raise SpecError(
@@ -119,66 +122,27 @@ class Recipe:
         values = check_keys(data, known | {"like"}, "recipe", known | {"like"})
         like = values.pop("like", None)
         if like is not None:
-            check_like(like)
-            begun: dict[str, Any] = {"optimizer": {"name": "sgd"}, "loss": {}, "clip": {}}
-            values = begun | values
+            check_framework(like)
+            # These parts have defaults of their own in that framework.
+            started: dict[str, Any] = {"optimizer": {"name": "sgd"}, "loss": {}, "clip": {}}
+            values = started | values
         if "optimizer" in values:
-            values["optimizer"] = _optimizer(values["optimizer"], like)
+            values["optimizer"] = optimizer_from_json(values["optimizer"], like)
         if "loss" in values:
-            values["loss"] = _loss(values["loss"], like)
-        for name, part in (("augmentation", Augmentation), ("clip", Clip)):
-            if name in values:
-                values[name] = _part(
-                    part, name, values[name], LOSS_LIKE[like].get(name, {}) if like else {}
-                )
+            values["loss"] = loss_from_json(values["loss"], like)
+        if "clip" in values:
+            values["clip"] = clip_from_json(values["clip"], like)
+        if "augmentation" in values:
+            values["augmentation"] = augmentation_from_json(values["augmentation"])
         if "schedule" in values:
             values["schedule"] = from_json(values["schedule"], SCHEDULES, "schedule")
         if "callbacks" in values:
             if not isinstance(values["callbacks"], list):
                 raise SpecError(f"recipe: callbacks must be a list, not {values['callbacks']!r}")
-            values["callbacks"] = tuple(map(_callback, values["callbacks"]))
+            values["callbacks"] = tuple(map(callback_from_json, values["callbacks"]))
         return cls(**values)
 
     def check_fits(self, network: Network) -> None:
         """Raise `SpecError` where the network's images or logits cannot be treated so."""
         self.loss.check_fits(network.classes)
         self.augmentation.check_fits(network.input_shape)
-
-
-def _optimizer(data: Any, like: str | None) -> Optimizer:
-    numbers: dict[str, Any] = {"like": like} | dict(data) if isinstance(data, Mapping) else {}
-    if not isinstance(name := numbers.pop("name", None), str):
-        raise SpecError(
-            f'recipe: optimizer must be an object with a name, such as {{"name": "adam", "rate": 0.001}}, not {data!r}'
-        )
-    return optimizer(name, **numbers)
-
-
-def _loss(data: Any, like: str | None) -> Loss:
-    """Read a loss; one without a name, as version 1 wrote it, is softmax cross-entropy."""
-    if not isinstance(data, Mapping):
-        return _part(SoftmaxCrossEntropy, "loss", data, {})
-    values: dict[str, Any] = {str(key): value for key, value in data.items()}
-    name = values.pop("name", SoftmaxCrossEntropy.name)
-    if not isinstance(name, str) or name not in LOSSES:
-        raise SpecError(f"loss {name!r} is unknown; {suggest(str(name), LOSSES)}")
-    defaults = LOSS_LIKE[like].get(name, {}) if like else {}
-    return _part(LOSSES[name], "loss", values, defaults)
-
-
-def _callback(data: Any) -> Monitor:
-    if not isinstance(data, Mapping) or "like" not in data:
-        return from_json(data, CALLBACKS, "callback")
-    numbers: dict[str, Any] = {str(key): value for key, value in data.items()}
-    name, framework = numbers.pop("name", None), numbers.pop("like")
-    if not isinstance(name, str) or name not in CALLBACKS:
-        raise SpecError(f"callback {name!r} is unknown; {suggest(str(name), CALLBACKS)}")
-    return CALLBACKS[name].like(str(framework), **numbers)
-
-
-def _part(part: type[Any], what: str, data: Any, defaults: dict[str, Any]) -> Any:
-    known = {f.name for f in fields(part)}
-    values = defaults | check_keys(data, known, what, known)
-    return part(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    )

@@ -11,14 +11,25 @@ shape whose `epochs` is None lasts to the end of the run. No factor is above 1: 
 
 from dataclasses import dataclass, field
 from math import cos, floor, pi
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, TypeVar, get_args
 
-from ..errors import SpecError, suggest
-from .validation import check_number
+from ..errors import SpecError
+from .validation import check_choice, check_number
 
 Curve = Literal["cosine", "linear"]
 
 NEAR = 1e-9  # of an epoch: s/n may lie that far below the boundary it stands for
+
+
+S = TypeVar("S", bound="RateSchedule")
+
+SCHEDULES: dict[str, "type[RateSchedule]"] = {}
+
+
+def register_schedule(cls: type[S]) -> type[S]:
+    """Make a schedule known by its name in recipes; usable as a decorator."""
+    SCHEDULES[cls.name] = cls
+    return cls
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +70,7 @@ class RateSchedule:
         return 1.0
 
 
+@register_schedule
 @dataclass(frozen=True, kw_only=True)
 class Constant(RateSchedule):
     """The optimizer's rate throughout."""
@@ -66,6 +78,7 @@ class Constant(RateSchedule):
     name: ClassVar[str] = "constant"
 
 
+@register_schedule
 @dataclass(frozen=True, kw_only=True)
 class Step(RateSchedule):
     """A staircase: factorᵏ after k boundaries (PyTorch's StepLR and MultiStepLR; Keras's ExponentialDecay with staircase).
@@ -107,6 +120,7 @@ class Step(RateSchedule):
         return self.factor ** floor((t + NEAR) / self.every)
 
 
+@register_schedule
 @dataclass(frozen=True, kw_only=True)
 class Exponential(RateSchedule):
     """factor to the power t/every, without stairs (Keras's ExponentialDecay; PyTorch's ExponentialLR has stairs of an epoch, D69).
@@ -155,6 +169,7 @@ class Timed(RateSchedule):
         return min(1.0, t / duration) if duration > 0 else 0.0
 
 
+@register_schedule
 @dataclass(frozen=True, kw_only=True)
 class Cosine(Timed):
     """Half a cosine from 1 to `floor`, where it stays (Loshchilov & Hutter 2017, eq. 5, without restarts).
@@ -178,6 +193,7 @@ class Cosine(Timed):
         return self.floor + (1 - self.floor) * (1 + cos(pi * self.done(t, rest))) / 2
 
 
+@register_schedule
 @dataclass(frozen=True, kw_only=True)
 class OneCycle(Timed):
     """Up to the optimizer's rate, then down (Smith & Topin 2018, in PyTorch's two phases); momentum stays as it is.
@@ -205,10 +221,7 @@ class OneCycle(Timed):
         check_number(self.name, "peak", self.peak, 0, 1, above=True)
         if self.peak == 1:
             raise SpecError("one-cycle: peak must be below 1, so that there is a way down")
-        if self.curve not in get_args(Curve):
-            raise SpecError(
-                f"one-cycle: curve {self.curve!r} is unknown; {suggest(str(self.curve), get_args(Curve))}"
-            )
+        check_choice(self.name, "curve", self.curve, get_args(Curve))
 
     def shape(self, t: float, rest: float) -> float:
         done = self.done(t, rest)
@@ -219,8 +232,3 @@ class OneCycle(Timed):
         )
         high = (1 + cos(pi * way)) / 2 if self.curve == "cosine" else 1 - way
         return low + (1 - low) * high
-
-
-SCHEDULES: dict[str, type[RateSchedule]] = {
-    cls.name: cls for cls in (Constant, Step, Exponential, Cosine, OneCycle)
-}

@@ -1,38 +1,152 @@
-"""Frozen dataclasses that are chosen by a name, as they stand in JSON: ``{"name": "cosine", "warmup": 0.5, …}``."""
+"""Descriptions as JSON objects, in both directions.
+
+A part of a recipe that is chosen by name is ``{"name": "cosine", "warmup": 0.5, …}``, a layer is
+``{"type": "Dense", "name": "hidden", "units": 64, …}``. Numbers with a default may be missing. Every
+reader raises `SpecError`, which names the unknown or missing key and its nearest valid one.
+"""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from typing import Any, TypeVar
 
 from ..errors import SpecError, suggest
+from . import conventions
+from .augmentation import Augmentation
+from .callbacks import CALLBACKS, ImprovementTracker
+from .layers import LAYERS
+from .losses import LOSSES, Clip, Loss, SoftmaxCrossEntropy
+from .optimizers import Optimizer, optimizer
+from .placement import Layer
 from .validation import check_keys
 
 T = TypeVar("T")
 
+DEEPEST_NESTING = 20  # layers inside one another, in a file
+LAYER_LISTS = ("branch", "projection")
 
-def to_json(choice: Any) -> dict[str, Any]:
-    """Return the name and every number."""
-    return {"name": choice.name} | asdict(choice)
+
+def to_json(part: Any) -> dict[str, Any]:
+    """Return the name and every number of a part that is chosen by name."""
+    return {"name": part.name} | asdict(part)
 
 
 def from_json(data: Any, kinds: Mapping[str, type[T]], what: str) -> T:
-    """Read what `to_json` wrote; numbers with a default may be missing.
+    """Read what `to_json` wrote.
 
-    Raises
-    ------
-    SpecError
-        Where there is no name; or naming the unknown name, or the unknown or missing key, and its nearest valid one.
+    Parameters
+    ----------
+    data : object
+        A mapping with a ``name`` among those of `kinds`.
+    kinds : dict of str to type
+        The registry of the part.
+    what : str
+        What messages call the part.
     """
-    if not isinstance(data, Mapping) or not isinstance(name := data.get("name"), str):
-        raise SpecError(
-            f'{what} must be an object with a name, such as {{"name": "{next(iter(kinds))}"}}, not {data!r}'
-        )
+    name = data.get("name") if isinstance(data, Mapping) else None
+    if not isinstance(name, str):
+        example = f'{{"name": "{next(iter(kinds))}"}}'
+        raise SpecError(f"{what} must be an object with a name, such as {example}, not {data!r}")
     if name not in kinds:
         raise SpecError(f"{what} {name!r} is unknown; {suggest(name, kinds)}")
-    own: tuple[Any, ...] = fields(kinds[name])  # pyright: ignore[reportArgumentType]
-    optional = {f.name for f in own if f.default is not MISSING}
-    values = check_keys(data, {"name"} | {f.name for f in own}, f"{what} {name}", optional)
+    optional, every = _field_names(kinds[name])
+    values = check_keys(data, every | {"name"}, f"{what} {name}", optional)
     del values["name"]
-    return kinds[name](
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    )
+    return kinds[name](**_with_tuples(values))
+
+
+def layer_to_json(layer: Layer) -> dict[str, Any]:
+    """Return the type and every field of a layer, with the layers inside it."""
+    values: dict[str, Any] = {"type": type(layer).__name__}
+    for f in fields(layer):
+        value = getattr(layer, f.name)
+        if f.name in LAYER_LISTS:
+            value = [layer_to_json(part) for part in value]
+        values[f.name] = value
+    return values
+
+
+def layer_from_json(data: Any, like: str | None = None, depth: int = 0) -> Layer:
+    """Read a layer; with `like` what it leaves out is that framework's own."""
+    if depth > DEEPEST_NESTING:
+        raise SpecError(f"network: layers are nested more than {DEEPEST_NESTING} deep; nest fewer")
+    kind = data.get("type") if isinstance(data, Mapping) else None
+    if not isinstance(kind, str) or kind not in LAYERS:
+        raise SpecError(f"layer type {kind!r} is unknown; {suggest(str(kind), LAYERS)}")
+    optional, every = _field_names(LAYERS[kind])
+    values = check_keys(data, every | {"type"}, f"layer {kind}", optional)
+    del values["type"]
+    for key in LAYER_LISTS:
+        if key in values:
+            if not isinstance(values[key], list):
+                raise SpecError(
+                    f"layer {kind}: {key} must be a list of layers, not {values[key]!r}"
+                )
+            values[key] = tuple(layer_from_json(part, like, depth + 1) for part in values[key])
+    return LAYERS[kind](**{**conventions.defaults(conventions.LAYERS, like, kind), **values})
+
+
+def optimizer_from_json(data: Any, like: str | None) -> Optimizer:
+    """Read an optimizer, named as on the command line; see `triptych.spec.optimizers.optimizer`."""
+    values: dict[str, Any] = {"like": like}
+    if isinstance(data, Mapping):
+        values |= dict(data)
+    name = values.pop("name", None)
+    if not isinstance(name, str):
+        example = '{"name": "adam", "rate": 0.001}'
+        raise SpecError(
+            f"recipe: optimizer must be an object with a name, such as {example}, not {data!r}"
+        )
+    return optimizer(name, **values)
+
+
+def loss_from_json(data: Any, like: str | None) -> Loss:
+    """Read a loss; one without a name, as version 1 wrote it, is softmax cross-entropy."""
+    name: Any = SoftmaxCrossEntropy.name
+    if isinstance(data, Mapping):
+        data = dict(data)
+        name = data.pop("name", name)
+    if not isinstance(name, str) or name not in LOSSES:
+        raise SpecError(f"loss {name!r} is unknown; {suggest(str(name), LOSSES)}")
+    return _part(LOSSES[name], "loss", data, conventions.defaults(conventions.LOSSES, like, name))
+
+
+def clip_from_json(data: Any, like: str | None) -> Clip:
+    """Read a bound on gradients."""
+    return _part(Clip, "clip", data, {} if like is None else conventions.CLIP[like])
+
+
+def augmentation_from_json(data: Any) -> Augmentation:
+    """Read what is done to training images."""
+    return _part(Augmentation, "augmentation", data, {})
+
+
+def callback_from_json(data: Any) -> ImprovementTracker:
+    """Read a callback; one with ``like`` is described by that framework's own arguments."""
+    if not isinstance(data, Mapping) or "like" not in data:
+        return from_json(data, CALLBACKS, "callback")
+    values: dict[str, Any] = {str(key): value for key, value in data.items()}
+    name = values.pop("name", None)
+    framework = values.pop("like")
+    if not isinstance(name, str) or name not in CALLBACKS:
+        raise SpecError(f"callback {name!r} is unknown; {suggest(str(name), CALLBACKS)}")
+    return CALLBACKS[name].like(str(framework), **values)
+
+
+def _part(cls: type[T], what: str, data: Any, defaults: Mapping[str, Any]) -> T:
+    """Read a part whose class is known and whose fields may all be missing."""
+    _, every = _field_names(cls)
+    values = check_keys(data, every, what, every)
+    return cls(**_with_tuples({**defaults, **values}))
+
+
+def _field_names(cls: type[Any]) -> tuple[set[str], set[str]]:
+    """Return the names of the fields that have a default, and of all fields."""
+    every: tuple[Any, ...] = fields(cls)
+    return {f.name for f in every if f.default is not MISSING}, {f.name for f in every}
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with tuples for lists: descriptions are hashable."""
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }

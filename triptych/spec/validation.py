@@ -1,6 +1,10 @@
-"""Checks of what a user writes: keys, numbers, flags. Each raises `SpecError` with one line."""
+"""Checks of what a user writes: keys, numbers, flags, names. Each raises `SpecError` with one line.
 
-from collections.abc import Mapping, Set
+`where` is the beginning of the message, for example ``recipe`` or ``layer 'hidden'``; `field` is the
+name of the value there.
+"""
+
+from collections.abc import Iterable, Mapping, Set
 from math import inf, isfinite
 from typing import Any
 
@@ -8,47 +12,97 @@ from ..errors import SpecError, suggest
 
 
 def check_keys(
-    data: Any, known: set[str], what: str, optional: Set[str] = frozenset()
+    data: Any, known: Set[str], where: str, optional: Set[str] = frozenset()
 ) -> dict[str, Any]:
-    """Return `data` if it is a mapping with the `known` keys, of which those in `optional` may be missing; else raise `SpecError`."""
+    """Return `data` if it is a mapping with the `known` keys; those in `optional` may be missing."""
     if not isinstance(data, Mapping):
-        raise SpecError(f"{what}: expected an object with the keys {', '.join(sorted(known))}")
-    keys: dict[str, Any] = {str(k): v for k, v in data.items()}
+        raise SpecError(f"{where}: expected an object with the keys {', '.join(sorted(known))}")
+    keys: dict[str, Any] = {str(key): value for key, value in data.items()}
     for key in keys:
         if key not in known:
-            raise SpecError(f"{what}: unknown key {key!r}; {suggest(key, sorted(known))}")
-    if missing := known - set(optional) - set(keys):
-        raise SpecError(f"{what}: missing key {min(missing)!r}")
+            raise SpecError(f"{where}: unknown key {key!r}; {suggest(key, sorted(known))}")
+    missing = known - optional - set(keys)
+    if missing:
+        raise SpecError(f"{where}: missing key {min(missing)!r}")
     return keys
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value is a finite number; a whole number beyond the largest float is not."""
+    """Return whether a value is a finite number; an integer beyond the largest float is not."""
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
     except OverflowError:
         return False
 
 
+def is_whole(value: Any) -> bool:
+    """Return whether a value is an integer; True and False are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def check_number(
-    name: str, field: str, value: Any, low: float = -inf, high: float = inf, *, above: bool = False
+    where: str,
+    field: str,
+    value: Any,
+    low: float = -inf,
+    high: float = inf,
+    *,
+    above: bool = False,
+    below: bool = False,
 ) -> None:
-    """Raise `SpecError` unless a value is a finite number from `low`, or above it, to `high`."""
-    if not is_number(value) or not low <= value <= high or (above and value == low):
-        at_least = "" if low == -inf else f" above {low:g}" if above else f" of at least {low:g}"
-        at_most = "" if high == inf else f"{' and' if at_least else ''} at most {high:g}"
-        raise SpecError(f"{name}: {field} must be a number{at_least}{at_most}, not {value!r}")
+    """Raise `SpecError` unless a value is a finite number between `low` and `high`.
+
+    Parameters
+    ----------
+    where, field : str
+        What the message names.
+    value : object
+    low, high : float
+        The bounds, inclusive.
+    above, below : bool
+        Whether `low` is excluded, and whether `high` is.
+    """
+    fits = is_number(value) and low <= value <= high
+    if fits and not (above and value == low) and not (below and value == high):
+        return
+    raise SpecError(f"{where}: {field} must be {_range(low, high, above, below)}, not {value!r}")
 
 
-def check_whole(name: str, field: str, value: Any, least: int, also: str = "") -> None:
-    """Raise `SpecError` unless a value is a whole number of at least `least`; `also` says what else it may be."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+def _range(low: float, high: float, above: bool, below: bool) -> str:
+    if below:
+        opening = "(" if above else "["
+        return f"in {opening}{low:g}, {high:g})"
+    parts: list[str] = []
+    if low != -inf:
+        parts.append(f"above {low:g}" if above else f"of at least {low:g}")
+    if high != inf:
+        parts.append(f"at most {high:g}")
+    return " ".join(["a number", " and ".join(parts)]).strip()
+
+
+def check_whole(
+    where: str, field: str, value: Any, least: int, also: str = "", most: int | None = None
+) -> None:
+    """Raise `SpecError` unless a value is an integer from `least` to `most`.
+
+    `also` completes the message where something else is possible, for example `` or 'full'``.
+    """
+    if not is_whole(value) or value < least:
         raise SpecError(
-            f"{name}: {field} must be a whole number of at least {least}{also}, not {value!r}"
+            f"{where}: {field} must be a whole number of at least {least}{also}, not {value!r}"
         )
+    if most is not None and value > most:
+        raise SpecError(f"{where}: {field} must be at most {most:,}")
 
 
-def check_flag(name: str, field: str, value: Any) -> None:
+def check_flag(where: str, field: str, value: Any) -> None:
     """Raise `SpecError` unless a value is true or false."""
     if not isinstance(value, bool):
-        raise SpecError(f"{name}: {field} must be true or false, not {value!r}")
+        raise SpecError(f"{where}: {field} must be true or false, not {value!r}")
+
+
+def check_choice(where: str, field: str, value: Any, known: Iterable[str]) -> None:
+    """Raise `SpecError` unless a value is one of the known names, with the nearest of them."""
+    names = list(known)
+    if value not in names:
+        raise SpecError(f"{where}: {field} {value!r} is unknown; {suggest(str(value), names)}")

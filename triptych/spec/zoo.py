@@ -82,8 +82,8 @@ def _lenet(
         *block(2, Conv2D("conv2", 16, 5, bias=bias)),
         MaxPool2D("pool2"),
         Flatten("flatten"),
-        *block(3, Dense("hidden3", 120, bias)),
-        *block(4, Dense("hidden4", 84, bias)),
+        *block(3, Dense("hidden3", 120, bias=bias)),
+        *block(4, Dense("hidden4", 84, bias=bias)),
     )
 
 

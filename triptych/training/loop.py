@@ -203,7 +203,7 @@ class Training:
         actions: list[Event] = []
         for monitor in monitors_of(self.recipe):
             memory = self.position.memories[monitor.name]
-            actions += [_typed(act, epoch) for act in monitor.see(epoch.to_json(), memory)]
+            actions += [_typed(act, epoch) for act in monitor.on_epoch_end(epoch.to_json(), memory)]
         for action in actions:
             if isinstance(action, RateCut):
                 self.position.base_rate = action.base_rate

@@ -4,8 +4,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ..errors import SpecError
-from ..spec.callbacks import EarlyStopping
-from ..spec.monitor import Memory, Monitor
+from ..spec.callbacks import CallbackMemory, EarlyStopping, ImprovementTracker
 from ..spec.recipe import Recipe
 from ..spec.validation import check_keys, check_number, check_whole
 
@@ -24,7 +23,7 @@ class Position:
         Sum of the losses of all samples of the current epoch.
     seconds, cpu_seconds : float
         Wall time and processor time of the current epoch, in seconds, without evaluation.
-    memories : dict of str to Memory
+    memories : dict of str to CallbackMemory
         What each callback remembers, by its name.
     history : list of dict
         The ``epoch`` events so far, as JSON objects.
@@ -37,14 +36,14 @@ class Position:
     loss_sum: float = 0.0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
-    memories: dict[str, Memory] = field(default_factory=dict[str, Memory])
+    memories: dict[str, CallbackMemory] = field(default_factory=dict[str, CallbackMemory])
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     stopped: str | None = None
 
     @classmethod
     def at_start(cls, recipe: Recipe) -> "Position":
         """Return the position before the first step."""
-        memories = {monitor.name: Memory() for monitor in monitors_of(recipe)}
+        memories = {monitor.name: CallbackMemory() for monitor in monitors_of(recipe)}
         return cls(base_rate=recipe.optimizer.rate, memories=memories)
 
     def to_json(self) -> dict[str, Any]:
@@ -77,7 +76,9 @@ class Position:
             raise SpecError(f"position: history must be a list, not {history!r}")
         for number, epoch in enumerate(history, 1):
             _check_epoch(epoch, number)
-        read: Any = {str(name): Memory.from_json(memory) for name, memory in memories.items()}
+        read: Any = {
+            str(name): CallbackMemory.from_json(memory) for name, memory in memories.items()
+        }
         return cls(**values | {"memories": read})
 
 
@@ -102,15 +103,15 @@ def _check_epoch(epoch: Any, number: int) -> None:
             raise SpecError(f"{name}: {key} must be a number, not {epoch[key]!r}")
 
 
-def best_monitor(recipe: Recipe) -> Monitor:
+def best_monitor(recipe: Recipe) -> ImprovementTracker:
     """Return what decides which epoch is the best: early stopping if the recipe has it, else the lowest loss."""
     for callback in recipe.callbacks:
         if isinstance(callback, EarlyStopping):
             return callback
-    return Monitor(monitor="validation_loss" if recipe.validation else "loss")
+    return ImprovementTracker(monitor="validation_loss" if recipe.validation else "loss")
 
 
-def monitors_of(recipe: Recipe) -> list[Monitor]:
+def monitors_of(recipe: Recipe) -> list[ImprovementTracker]:
     """Return all that watch the epochs of a training: the callbacks, and `best_monitor`."""
     monitors = list(recipe.callbacks)
     best = best_monitor(recipe)

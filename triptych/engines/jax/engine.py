@@ -28,7 +28,7 @@ from ...spec import optimizers as opt
 from ...spec.augmentation import Augmentation
 from ...spec.losses import Clip, SoftmaxCrossEntropy
 from ...spec.network import Network
-from ...spec.placement import Layer, flat
+from ...spec.placement import Layer, with_inner
 from ...spec.recipe import Recipe
 from .info import INFO
 
@@ -65,7 +65,7 @@ class Engine:
         self.device = find_device(INFO.label, device, {"cuda": sees_gpu(), "cpu": True})
         self.task = Task(network, recipe.loss, recipe.augmentation)
         self.loops = self.device != "cpu" or not any(
-            isinstance(layer, spec.Conv2D) for layer in flat(network.layers)
+            isinstance(layer, spec.Conv2D) for layer in with_inner(network.layers)
         )
         with self._settings():
             self.key = jax.random.key(recipe.seed)  # masks in free mode
@@ -130,7 +130,7 @@ class Engine:
         return (
             forward
             | {"loss": np.array(loss)}
-            | {f"gradient/{name}": np.array(found[name]) for name in self.network.backward}
+            | {f"gradient/{name}": np.array(found[name]) for name in self.network.gradient_order}
         )
 
     def _steps(self, plan: Plan) -> Steps:

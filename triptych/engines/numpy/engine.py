@@ -139,7 +139,7 @@ class Engine:
             | {"loss": loss}
             | {
                 f"gradient/{name}": np.array(self.gradients[name], order="C")
-                for name in self.network.backward
+                for name in self.network.gradient_order
             }
         )
 

@@ -136,7 +136,9 @@ class Engine:
             if outputs
         }
         by_name = dict(zip(self.variables, gradients, strict=True))
-        backward = {f"gradient/{name}": by_name[name].numpy() for name in self.description.backward}
+        backward = {
+            f"gradient/{name}": by_name[name].numpy() for name in self.description.gradient_order
+        }
         return forward | {"loss": np.asarray(loss.numpy())} | backward
 
     def _loop(self, x: tf.Tensor, y: tf.Tensor, steps: Steps) -> tf.Tensor:

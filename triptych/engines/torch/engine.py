@@ -144,7 +144,7 @@ class Engine:
                 trace[name] = to_canonical(INFO.layout, place.role, output, sizes)
         trace["loss"] = loss.cpu().numpy()
         parameters = {p.name: p for p in self.network.parameters}
-        for name in self.network.backward:
+        for name in self.network.gradient_order:
             gradient = self.weights[name].grad
             trace[f"gradient/{name}"] = self.read(gradient, parameters[name])
         return trace
@@ -302,4 +302,4 @@ def name_tensors(
 
 def layout_sizes(place: PlacedLayer) -> tuple[tuple[str, int], ...]:
     """Return the axis lengths that the layout pattern of a layer's output cannot infer."""
-    return place.fold if place.role == "flat" else ()
+    return place.image_shape if place.role == "flat" else ()

@@ -41,7 +41,7 @@ class Sequential(nn.Module):
         # Two lists and not a ModuleDict, which refuses keys that are names of its methods.
         self.names = [place.layer.name for place in places]
         self.layers = nn.ModuleList(build_layer(place) for place in places)
-        self.fast_order = spec.quick([place.layer for place in places])
+        self.fast_order = spec.relu_after_pool_order([place.layer for place in places])
 
     def forward(
         self, x: Tensor, masks: dict[str, Tensor], outputs: dict[str, Tensor] | None = None

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ....spec.layers import Dense, Flatten, quick
+from ....spec.layers import Dense, Flatten, relu_after_pool_order
 from ....spec.placement import PlacedLayer
 from .crew import Crew
 from .layers import Layer, Rooms, Training, order
@@ -69,7 +69,7 @@ class Line:
 
     def __init__(self, layers: Sequence[Layer], places: Sequence[PlacedLayer]) -> None:
         self.layers, self.places = list(layers), places
-        self.quick = [layers[i] for i in quick([place.layer for place in places])]
+        self.quick = [layers[i] for i in relu_after_pool_order([place.layer for place in places])]
         self.went = self.quick  # the order of the last forward
         self.first = first_to_learn(layers)
         for layer in self.layers[:-1]:
