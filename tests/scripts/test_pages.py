@@ -1,7 +1,10 @@
 """The pages: commands that exist, links that lead somewhere, citations that are explained."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +77,24 @@ QUICK = ("show --hidden 256,128 --dropout 0.3", "show --network lenet --like ker
 def test_quick_commands_run(command: str):
     result = CliRunner().invoke(app, shlex.split(command))
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(tmp_path):
+    pytest.importorskip("torch")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text_of("README.md"), re.MULTILINE | re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    accuracy, equal = done.stdout.splitlines()
+    assert float(accuracy) > 0.9
+    assert equal.startswith("True {'numpy': 0.9")
 
 
 @pytest.mark.parametrize("name", NAMES)
