@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support import memory
+from support.splits import first_digits
 
 from triptych.core import registry
 from triptych.core.split import Split
@@ -73,9 +74,9 @@ def digits() -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def few(digits: Dataset) -> Split:
+def few() -> Split:
     """200 of them: three batches of 64 and a smaller last one."""
-    return Split(digits.train.images[:200], digits.train.labels[:200])
+    return first_digits(200)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ import numpy as np
 import psutil
 import pytest
 from support.commands import ROOT, run, run_python, start, wait_for_step, wait_until
+from support.engines import loaded_engine
 
-from triptych.core import registry, state
+from triptych.core import registry
 from triptych.core.planner import BatchPlanner
 from triptych.core.selection import specs
 from triptych.process.pool import Workers
@@ -141,8 +142,7 @@ def test_the_states_are_those_of_the_run(compared, digits):
         compared[0] / "numpy" / "state.safetensors"
     )
     assert provenance["data"]["train_sha256"] == digits.train.digest
-    engine = registry.create("numpy", network, recipe)
-    engine.load(state.initial(network, recipe))
+    engine = loaded_engine("numpy", network, recipe)
     data = engine.upload(digits.train)
     for plan in BatchPlanner(network, recipe, len(digits.train)).plans():
         engine.run(data, plan)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from support.engines import rows
+from support.engines import loaded_engine, rows
 
 from triptych.core import registry, state
 from triptych.core.augmentation import Draws
@@ -178,8 +178,7 @@ def test_an_engine_sees_what_was_drawn(name: str, backend: str, dtype: str, few:
     network = zoo.get("classic")
     for how in (ALL, replace(ALL, rotate=0)):
         recipe = Recipe(1, 64, dtype=dtype, augmentation=how)
-        engine = registry.create(name, network, recipe, backend=backend)
-        engine.load(state.initial(network, recipe))
+        engine = loaded_engine(name, network, recipe, backend)
         plan = next(BatchPlanner(network, recipe, len(few)).plans())
         found = engine.trace(engine.upload(few), plan)["output/flatten"]
         here = {key: array[0] for key, array in plan.augmentations.items()}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.engines import rows
+from support.engines import loaded_engine, rows
 
 from triptych.core import registry, state
 from triptych.core.plan import Plan
@@ -80,8 +80,7 @@ def test_numpy_computes_in_no_other_dtype(dtype, make, chosen, few: Split, monke
     from triptych.engines.numpy.scratch import layers, optimizers
 
     network, recipe = make(zoo.GREY, 10), Recipe(1, 64, optimizer(chosen), dtype=dtype)
-    engine = registry.create("numpy", network, recipe)
-    engine.load(state.initial(network, recipe))
+    engine = loaded_engine("numpy", network, recipe)
     seen: set[str] = set()
     for cls in {
         kind

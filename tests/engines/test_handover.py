@@ -4,12 +4,11 @@ from functools import cache
 
 import pytest
 from support.engines import slow_if
+from support.splits import first_digits
 
 from triptych.core import registry, state
 from triptych.core.engine import Engine
 from triptych.core.planner import BatchPlanner
-from triptych.core.split import Split
-from triptych.data import loading as data
 from triptych.parity import lockstep
 from triptych.parity.divergence import relative_errors
 from triptych.spec import zoo
@@ -26,10 +25,7 @@ needs_two = pytest.mark.skipif(len(NAMES) < 2, reason="only NumPy is installed")
 pytestmark = pytest.mark.usefixtures("optimised")
 
 
-@cache
-def digits() -> Split:
-    train = data.load("digits").train
-    return Split(train.images[:150], train.labels[:150])
+DIGITS = 150
 
 
 @cache
@@ -40,14 +36,14 @@ def schedule(network: str, chosen: str) -> BatchPlanner:
         schedule=Cosine(warmup=0.75, floor=0.05),
         augmentation=Augmentation(shift=1) if network != "custom" else Augmentation(),
     )
-    return BatchPlanner(zoo.get(network), recipe, len(digits()), 2)
+    return BatchPlanner(zoo.get(network), recipe, DIGITS, 2)
 
 
 def advance(
     engine: Engine, schedule: BatchPlanner, start: state.State, first: int, end: int
 ) -> state.State:
     engine.load(start)
-    native, step = engine.upload(digits()), first
+    native, step = engine.upload(first_digits(DIGITS)), first
     while step < end:
         span = next(schedule.within(*divmod(step, schedule.steps_per_epoch)))
         span = (span[0], min(span[1], end - step), span[2])

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.engines import rows
+from support.engines import loaded_engine, rows
+from support.splits import random_split
 
 from triptych.core import state
 from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
-from triptych.core.registry import create
 from triptych.core.split import Split
 from triptych.engines.numpy.loss import build_loss
 from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
@@ -44,21 +44,15 @@ CLIPS = {
 
 @pytest.fixture(scope="module")
 def split() -> Split:
-    rng = np.random.default_rng(0)
-    return Split(
-        rng.integers(0, 256, (12, 4, 4, 1), dtype=np.uint8), rng.integers(0, 3, 12).astype(np.int32)
-    )
+    return random_split(12, (4, 4, 1), classes=3)
 
 
 def stepped(
     name: str, backend: str, recipe: Recipe, split: Split, steps: int = 3
 ) -> tuple[state.State, state.State]:
-    engine = create(name, NETWORK, recipe, backend=backend)
     start = state.initial(NETWORK, recipe)
-    start["output/kernel"] = (
-        start["output/kernel"] * 5
-    )  # so that the classes are told apart, some of them wrongly
-    engine.load(start)
+    start["output/kernel"] *= 5  # so that the classes are told apart, some of them wrongly
+    engine = loaded_engine(name, NETWORK, recipe, backend, start)
     data, plan = engine.upload(split), Plan(np.full(steps, 0.3))
     seen = engine.trace(data, plan)
     engine.run(data, plan)

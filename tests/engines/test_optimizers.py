@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.engines import rows, slow_if
+from support.engines import loaded_engine, rows, slow_if
+from support.splits import random_split
 
 from triptych.core import state
 from triptych.core.plan import Plan
@@ -34,10 +35,7 @@ CLASSES = {
 
 @cache
 def few() -> Split:
-    rng = np.random.default_rng(0)
-    return Split(
-        rng.integers(0, 256, (12, 4, 4, 1), dtype=np.uint8), rng.integers(0, 3, 12).astype(np.int32)
-    )
+    return random_split(12, (4, 4, 1), classes=3)
 
 
 def rates(base: float, steps: int) -> np.ndarray:
@@ -208,8 +206,7 @@ def test_the_other_frameworks_formula_is_told_apart(chosen: str):
     ends = []
     for o in (theirs, mixed):
         recipe = Recipe(40, "full", o, dtype="float64")
-        engine = create("numpy", NETWORK, recipe)
-        engine.load(state.initial(NETWORK, recipe))
+        engine = loaded_engine("numpy", NETWORK, recipe)
         engine.run(engine.upload(few()), Plan(rates(o.rate, 40)))
         ends.append(engine.state()["hidden/kernel"])
     assert np.abs(ends[0] - ends[1]).max() > 1e-9

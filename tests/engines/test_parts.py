@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.engines import loaded_engine
 
 from triptych.core import registry, state
 from triptych.core.plan import Plan
@@ -191,8 +192,7 @@ def test_images_are_dropped_out_of_in_free_mode():
     """Height, width and channels all different, so that no other order of the axes fits."""
     layers = (Conv2D("conv", 3), Dropout("dropout", 0.5), Flatten("flatten"), Dense("output", 10))
     network, recipe = Network("n", (6, 9, 1), layers), Recipe(1, 8, random="free")
-    engine = registry.create("numpy", network, recipe)
-    engine.load(state.initial(network, recipe))
+    engine = loaded_engine("numpy", network, recipe)
     data, plan = engine.upload(images(8, (6, 9, 1))), next(BatchPlanner(network, recipe, 8).plans())
     seen = engine.trace(data, plan)
     kept = seen["output/dropout"] / seen["output/conv"]

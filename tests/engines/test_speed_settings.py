@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from support.engines import loaded_engine
 
-from triptych.core import registry, state
+from triptych.core import state
 from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
@@ -15,16 +16,10 @@ from triptych.spec.optimizers import optimizer
 from triptych.spec.recipe import Recipe
 
 
-def loaded(name: str, network: Network, recipe: Recipe, backend: str | None = None):
-    engine = registry.create(name, network, recipe, backend=backend)
-    engine.load(state.initial(network, recipe))
-    return engine
-
-
 def traced(
     name: str, split: Split, network: Network, recipe: Recipe, backend: str | None = None
 ) -> state.State:
-    engine = loaded(name, network, recipe, backend)
+    engine = loaded_engine(name, network, recipe, backend)
     return engine.trace(
         engine.upload(split),
         BatchPlanner(network, recipe, len(split)).plan(0, 1, len(split)),
@@ -59,7 +54,7 @@ class TestTorch:
             (Conv2D("conv", 4), ReLU("relu"), pool, Flatten("flatten"), Dense("output", 10)),
         )
         recipe = Recipe(1, dtype="float64")
-        engine = loaded("torch", network, recipe)
+        engine = loaded_engine("torch", network, recipe)
         assert engine.model.fast_order == [0, 2, 1, 3, 4]
         plan = BatchPlanner(network, recipe, len(few)).plan(0, 1, len(few))
         seen = engine.trace(engine.upload(few), plan)
@@ -75,7 +70,7 @@ class TestTorch:
         """And so do slots: an optimizer's fused kernel goes through memory as it lies."""
         import torch
 
-        engine = loaded("torch", zoo.get(name), Recipe(1, 64, optimizer("adam")))
+        engine = loaded_engine("torch", zoo.get(name), Recipe(1, 64, optimizer("adam")))
         kernel = engine.weights["conv2/kernel"]
         assert kernel.is_contiguous(memory_format=torch.channels_last) == last
         assert [
@@ -100,7 +95,7 @@ class TestTorch:
         from triptych.engines.torch import precision
 
         monkeypatch.setattr(precision, "exact", lambda: exact)
-        engine = loaded("torch", zoo.get("classic"), Recipe(1), "onednn")
+        engine = loaded_engine("torch", zoo.get("classic"), Recipe(1), "onednn")
         said, before = [], torch.backends.mkldnn.matmul.fp32_precision
         engine.model.register_forward_hook(
             lambda *_: said.append(torch.backends.mkldnn.matmul.fp32_precision)
@@ -119,7 +114,7 @@ class TestTensorFlow:
         """The five pairs (K, B) that a training has: single steps, blocks that grow, the rest of an epoch, its smaller batch."""
         network, recipe = zoo.get("classic"), Recipe(2, 32)
         engine, schedule = (
-            loaded("tensorflow", network, recipe),
+            loaded_engine("tensorflow", network, recipe),
             BatchPlanner(network, recipe, len(few)),
         )
         data, counts = engine.upload(few), []
@@ -138,7 +133,7 @@ class TestTensorFlow:
         assert counts == [3, 3]
 
     def test_evaluation_traces_two_graphs_at_most(self, few: Split):
-        engine = loaded("tensorflow", zoo.get("classic"), Recipe(1))
+        engine = loaded_engine("tensorflow", zoo.get("classic"), Recipe(1))
         for rows in (200, 150, 50, 7):
             assert (
                 len(engine.logits(engine.upload(Split(few.images[:rows], few.labels[:rows]))))

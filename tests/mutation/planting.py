@@ -14,13 +14,13 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from support.splits import first_digits
 
 from triptych.core import registry, state
 from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
 from triptych.core.state import State
-from triptych.data import loading as data
 from triptych.engines.numpy.engine import Engine as Numpy
 from triptych.parity import lockstep
 from triptych.parity.specimens import SPECIMENS
@@ -61,10 +61,8 @@ class Mutation:
     start: Callable[[State], State] = as_it_is
 
 
-@cache
 def few() -> Split:
-    train = data.load("digits").train
-    return Split(train.images[:200], train.labels[:200])
+    return first_digits(200)
 
 
 def engine_class(name: str) -> Any:

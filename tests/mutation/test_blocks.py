@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mutation.planting import NETWORKS, engine_class, few
+from mutation.planting import NETWORKS, engine_class
 from support.engines import rows
+from support.splits import first_digits
 
 from triptych.core import registry, state
 from triptych.core.plan import Plan
@@ -30,7 +31,7 @@ STEPS = 24  # of one plan; then comes a batch of 3
 
 
 def split() -> Split:
-    return Split(few().images[: 8 * STEPS + 3], few().labels[: 8 * STEPS + 3])
+    return first_digits(8 * STEPS + 3)
 
 
 def trained(chosen: str) -> Recipe:

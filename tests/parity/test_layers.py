@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from support.engines import rows, slow_if
+from support.splits import first_digits
 
 from triptych.core import registry, state
 from triptych.core.engine import Engine
 from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
-from triptych.core.split import Split
 from triptych.parity import lockstep
 from triptych.parity.divergence import BOUND
 from triptych.parity.specimens import SPECIMENS
@@ -110,7 +110,7 @@ def test_every_layer_with_every_optimizer(
     network: str, chosen: str, name: str, backend: str, digits
 ):
     """Eight full batches and one of a single sample in turn; trajectories, and with BatchNorm and Residual step by step."""
-    few = Split(digits.train.images[:65], digits.train.labels[:65])
+    few = first_digits(65)
     recipe = Recipe(40, 8, optimizer(chosen), dtype="float64")
     specimen = NETWORKS[network]
     steps = (

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from support.engines import rows, slow_if
+from support.splits import first_digits
 
 from triptych.core import registry, state
 from triptych.core.planner import BatchPlanner
@@ -42,7 +43,7 @@ def cases() -> list:
 
 @pytest.mark.parametrize(("network", "samples", "name", "backend"), cases())
 def test_each_step_is_equal(network: str, samples: int, name: str, backend: str, digits: Dataset):
-    few = Split(digits.train.images[:samples], digits.train.labels[:samples])
+    few = first_digits(samples)
     described, recipe = zoo.get(network), Recipe(1, 8, optimizer("nesterov"), dtype="float64")
     few = few if described.input_shape == zoo.GREY else coloured(few)
     rule = lockstep.Tolerances.of(described, recipe)

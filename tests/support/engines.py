@@ -1,15 +1,31 @@
 """The engines that can run here, as pytest parameters."""
 
 import shutil
+from typing import Any
 
 import pytest
 
-from triptych.core import registry
+from triptych.core import registry, state
+from triptych.spec.network import Network
+from triptych.spec.recipe import Recipe
 
 
 def slow_if(condition: bool) -> list[pytest.MarkDecorator]:
     """Return the mark of a slow test, or no mark."""
     return [pytest.mark.slow] if condition else []
+
+
+def loaded_engine(
+    name: str,
+    network: Network,
+    recipe: Recipe,
+    backend: str | None = None,
+    start: state.State | None = None,
+) -> Any:
+    """Create an engine and load a state, by default the initial one."""
+    engine = registry.create(name, network, recipe, backend=backend)
+    engine.load(state.initial(network, recipe) if start is None else start)
+    return engine
 
 
 def rows(*, numpy: bool = True, slow: bool = True) -> list:

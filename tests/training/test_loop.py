@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.engines import rows
+from support.engines import loaded_engine, rows
 
 from triptych.core import metrics, registry, state
 from triptych.core.events import BlockTrained, EpochEnded, TrainingInterrupted
@@ -77,8 +77,7 @@ def test_it_is_the_loop_that_one_would_write(few: Split, whole):
     train, validation = data.stratified(few, 0, 0.2)
     assert (len(train), len(validation)) == (160, 40)
     schedule = BatchPlanner(NETWORK, RECIPE, 160)
-    engine = registry.create("numpy", NETWORK, RECIPE)
-    engine.load(state.initial(NETWORK, RECIPE))
+    engine = loaded_engine("numpy", NETWORK, RECIPE)
     x, rate, best = engine.upload(train), 0.01, 0.0
     found = [event for event in whole[1] if event["type"] == "epoch"]
     assert [event["epoch"] for event in found] == [1, 2, 3, 4]
