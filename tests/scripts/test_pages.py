@@ -131,6 +131,10 @@ def test_the_readme_is_short_and_begins_with_what_it_is():
     assert lines[4].startswith("![")
 
 
+def test_the_readme_names_no_host_of_a_package_registry():
+    assert not re.search(r"pypi|pythonhosted|download\.pytorch|index-url", text_of("README.md"))
+
+
 def test_one_page_tells_where_things_are():
     having = [
         name for name in NAMES if re.search(r"^#+ Where things are", text_of(name), re.MULTILINE)
