@@ -107,8 +107,14 @@ MISTAKES = {
     "not a run": (["report", "."], "holds no results.json"),
     "a misspelt fetch": (["data", "fetch", "mnis"], "did you mean 'mnist'"),
     "an unknown option": (["compare", "--epoch", "3"], "No such option"),
+    "another name of the rate": (["train", "numpy", "--lr", "0.1"], "did you mean --rate?"),
+    "another name of an engine": (["train", "keras"], "did you mean 'tensorflow'?"),
+    "no engine": (["train"], "name an engine, one of numpy, torch"),
     "an unknown command": (["compair"], "No such command"),
-    "a seed that is no number": (["compare", "--seeds", "x"], "valid integer"),
+    "a seed that is no number": (
+        ["compare", "--seeds", "x"],
+        "--seeds 'x' is not a whole number; see triptych compare",
+    ),
     "backends that are neither": (["compare", "--backends", "most"], "use default or all"),
 }
 

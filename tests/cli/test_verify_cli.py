@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from support.commands import run
 
-from triptych.cli import verify
+from triptych.cli import proof_view
 from triptych.core import events, registry
 from triptych.core.events import Event
 from triptych.parity.divergence import Divergence
@@ -57,9 +57,9 @@ def shown(
 ) -> str:
     """Return what is printed of some events that come at the times of a clock, in seconds."""
     times = iter([0.0, *clock])
-    monkeypatch.setattr(verify.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr(proof_view.time, "monotonic", lambda: next(times))
     console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
-    progress = verify._Progress(console, titles, LABELS)
+    progress = proof_view.ProofProgress(console, titles, LABELS)
     for event in happened:
         progress.on_event(event)
     return console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
@@ -120,7 +120,7 @@ def compared(
 def test_the_summary_names_the_difference_that_is_closest_to_its_own_bound():
     """A large difference under a wide bound is not the one to worry about."""
     console = Console(file=io.StringIO(), width=80)
-    report = verify._Report(console, TWO, LABELS)
+    report = proof_view.ProofReport(console, TWO, LABELS)
     for steps, closest in ((500, (4e-10, 1e-9)), (501, (9e-12, 1e-11))):
         report.on_event(events.CaseStarted("any", "any", 500))
         report.on_event(compared(steps, {"weights": closest[0]}, closest=closest))
@@ -145,7 +145,7 @@ def test_a_difference_of_k_steps_at_once_is_not_a_layers():
     networks = [make(zoo.GREY, 10) for make in SPECIMENS]
     console = Console(file=io.StringIO(), width=80)
     titles = [(network.name, "sgd") for network in networks]
-    report = verify._Report(console, titles, LABELS)
+    report = proof_view.ProofReport(console, titles, LABELS)
     parted = str(Divergence("loss", "-", "loss", (7,), "1", "1.5", 0.5, "value"))
     for network in networks:
         wrong = network.name == "normed"

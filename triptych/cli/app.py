@@ -6,14 +6,16 @@ import os
 import signal
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from ..errors import TriptychError, one_line
+from .usage import usage_message
 
 CLOSED_PIPE = 141  # what a shell reports of a process that SIGPIPE ended
 LAUNCHER = "compare_all_implementations.py"  # another name for compare, which its help then shows
@@ -105,24 +107,26 @@ def main(arguments: list[str] | None = None, name: str = "triptych") -> None:
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
     signal.signal(signal.SIGINT, _stop)
     status = _status(arguments, name)
-    # The last word was said. What libraries add while the process ends, of the same full disk, is left out.
+    # Everything was reported. What libraries print at exit, of the same full disk, is discarded.
     atexit.register(os.dup2, os.open(os.devnull, os.O_WRONLY), 2)
     sys.exit(status)
 
 
 def _status(arguments: list[str] | None, name: str) -> int:
-    """Run the command line, and return the exit status of what went wrong in a way that was foreseen."""
+    """Run the command line, and return its exit status; errors that are foreseen are printed."""
     try:
         try:
-            app(args=arguments, prog_name=name)
+            status = app(args=arguments, prog_name=name, standalone_mode=False)
+            sys.stdout.flush()  # a full disk is noticed here, and not when the process ends
         finally:
             _ignore_ctrl_c()
     except TriptychError as error:
         return _complain(str(error))
+    except TyperException as error:
+        return _complain(usage_message(error, arguments or sys.argv[1:]))
     except Stopped:
-        print(
-            "\ntriptych: stopped; every file is whole, and an unfinished run folder keeps its events",
-            file=sys.stderr,
+        _complain(
+            "stopped; every file is whole, and an unfinished run folder keeps its events", "\n"
         )
         return 130
     except PipeClosed:
@@ -130,26 +134,36 @@ def _status(arguments: list[str] | None, name: str) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         return CLOSED_PIPE
     except Exception as error:
-        if (message := _foreseen(error)) is None:
+        message = _foreseen(error)
+        if message is None:
             raise
         return _complain(message)
-    return 0
+    return status if isinstance(status, int) else 0
 
 
-def _complain(message: str) -> int:
-    print(f"triptych: {message}", file=sys.stderr)
+def _complain(message: str, before: str = "") -> int:
+    """Print an error, and return the exit status of a user's mistake."""
+    with suppress(OSError):  # where nothing can be printed, the exit status is all that is left
+        print(f"{before}triptych: {message}", file=sys.stderr, flush=True)
     return 2
 
 
 def _foreseen(error: Exception) -> str | None:
-    """Return what to say of an error that is not the program's own, or None."""
+    """Return what to print of an error that is not the program's own, or None."""
     from ..core.memory import OUT_OF_MEMORY, ran_out_of_memory
 
     if ran_out_of_memory(error):
         return OUT_OF_MEMORY
-    if isinstance(error, OSError):  # files are renamed when they are whole, so the old ones are
-        return one_line(f"{error.filename or 'a file'}: {error.strerror or error}")
+    if isinstance(error, OSError):
+        if error.filename is None:  # every file of ours is named in its errors
+            _discard_output()
+        return one_line(f"{error.filename or 'standard output'}: {error.strerror or error}")
     return None
+
+
+def _discard_output() -> None:
+    """Send what is left in the buffer of the standard output to nowhere: it cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _version(asked: bool) -> None:

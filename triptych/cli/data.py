@@ -34,17 +34,22 @@ def fetch_command(
 
     from ..data import download
 
-    with Progress(
+    bars = Progress(
         TextColumn("{task.description:28}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-    ) as bars:
-        tasks: dict[str, int] = {}
+    )
+    tasks: dict[str, int] = {}
 
-        def progress(file: str, have: int, total: int) -> None:
-            if file not in tasks:
-                tasks[file] = bars.add_task(file, total=total)
-            bars.update(tasks[file], completed=have, total=total)  # pyright: ignore[reportArgumentType]
+    def progress(file: str, have: int, total: int) -> None:
+        bars.start()  # here, so that nothing is printed if nothing is downloaded
+        if file not in tasks:
+            tasks[file] = bars.add_task(file, total=total)
+        bars.update(tasks[file], completed=have, total=total)  # pyright: ignore[reportArgumentType]
 
+    try:
         folder = download.fetch(name, progress)
+    finally:
+        if tasks:
+            bars.stop()
     print(f"{name} is in {folder}; use it with --data {name}")
 
 

@@ -1,0 +1,337 @@
+"""What ``triptych verify`` shows: how far the proof is, and its table."""
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from .say import duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..core import events
+    from ..spec.network import Network
+
+SECONDS_WITHOUT_ESTIMATE = 60  # a longer proof begins with its estimate
+SECONDS_BETWEEN_LINES = 30  # of progress, where the output is not a terminal
+TRUST = 0.1  # the share of the estimate after which the measured pace counts as much as it
+
+COLUMNS = (
+    "network",
+    "optimizer",
+    "row",
+    "steps",
+    "weights",
+    "slots",
+    "gradients",
+    "outputs",
+    "K at once",
+    "",
+)
+WIDTHS = ("<12", "<9", "<26", ">5", ">8", ">8", ">9", ">8", ">9", ">8")  # < aligns to the left
+
+
+class ProofProgress:
+    """Shows how far the proof is: a bar on a terminal, otherwise a line now and then.
+
+    Parameters
+    ----------
+    console : Console
+        Where it is shown.
+    titles : list of (str, str)
+        The network and the optimizer of each case.
+    labels : dict of str to str
+        The label of each row, by its key.
+    """
+
+    def __init__(
+        self, console: "Console", titles: list[tuple[str, str]], labels: dict[str, str]
+    ) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._console = console
+        self._titles = titles
+        self._labels = labels
+        self._seconds: list[float] = []  # the estimate of a row of each case
+        self._rows = 0  # of a case
+        self._case = -1
+        self._row = 0  # counted over all cases, from 1
+        self._label = ""
+        self._begun = self._spoke = time.monotonic()
+        columns = (BarColumn(12), TextColumn("{task.description}", markup=False))
+        self._bar = Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        )
+        self._task = self._bar.add_task("starting", total=None)
+
+    def __enter__(self) -> "ProofProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def on_event(self, event: "events.Event") -> None:
+        """Show an event of `triptych.parity.verify`."""
+        from ..core import events
+
+        match event:
+            case events.WorkerImporting():
+                self._bar.update(self._task, description=f"importing {self._labels[event.row]}")
+            case events.VerificationEstimateStarted():
+                self._bar.update(self._task, description="timing a step of each network")
+            case events.VerificationEstimated():
+                self._estimated(event)
+            case events.CaseStarted():
+                self._case += 1
+            case events.RowStarted():
+                self._row += 1
+                self._label = self._labels[event.row]
+                self._show("building", 0.0)
+            case events.ProofStep(what="float64"):
+                self._show(f"step {event.done} of {event.steps}", event.done / event.steps)
+            case events.BlockCheckStarted():
+                self._show("K steps at once", 1.0)
+            case events.ProofStep():
+                self._show(f"float32 verdict, step {event.done} of {event.steps}", 1.0)
+            case events.DriftMeasured():
+                self._show(f"float32, step {event.step}", 1.0)
+            case _:
+                pass
+
+    def _estimated(self, event: "events.VerificationEstimated") -> None:
+        self._seconds = event.seconds
+        self._rows = event.rows
+        self._begun = self._spoke = time.monotonic()
+        total = self._rows * sum(self._seconds)
+        self._bar.update(self._task, total=total)
+        if total > SECONDS_WITHOUT_ESTIMATE:
+            count = self._rows * len(self._seconds)
+            line = f"Estimate: about {duration(total)} for {count} rows (Ctrl-C stops it)."
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    def _show(self, doing: str, share: float) -> None:
+        """Show what is being done, when `share` of the row is over."""
+        count = self._rows * len(self._seconds)
+        done = self._rows * sum(self._seconds[: self._case])
+        done += ((self._row - 1) % self._rows + min(share, 1.0)) * self._seconds[self._case]
+        total = self._rows * sum(self._seconds)
+        now = time.monotonic()
+        # At first the estimate counts, later the pace that was measured.
+        pace = (now - self._begun + TRUST * total) / (done + TRUST * total)
+        left = f"about {duration(pace * (total - done))} left"
+        title = " ".join((*self._titles[self._case], self._label))
+        text = f"row {self._row} of {count}, {left}: {title}, {doing}"
+        self._bar.update(self._task, description=text, completed=done)
+        if not self._console.is_terminal and now - self._spoke > SECONDS_BETWEEN_LINES:
+            self._spoke = now
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class ProofReport:
+    """Prints a row of the table as soon as it is known.
+
+    Parameters
+    ----------
+    console : Console
+        Where it is printed.
+    titles : list of (str, str)
+        The network and the optimizer of each case.
+    labels : dict of str to str
+        The label of each row, by its key.
+    """
+
+    def __init__(
+        self, console: "Console", titles: list[tuple[str, str]], labels: dict[str, str]
+    ) -> None:
+        self.console = console
+        self._titles = iter(titles)
+        self._labels = labels
+        self.title = ""
+        self.names: tuple[str, str] = ("", "")
+        self.compared = 0
+        self.broken = 0
+        self.figures: dict[tuple[str, str], float] = {}  # of single steps
+        self.together: dict[tuple[str, str], float] = {}  # of K steps in one call
+        self.divergences: list[str] = []
+        self.differing: set[tuple[str, str]] = set()
+        self._steps = 0  # asked for, in the present case
+        self._fewest_steps = sys.maxsize  # of all cases
+        self._last_batches = False  # whether a smaller last batch was compared in addition
+        self._closest = (0.0, 1.0)  # of all comparisons: an error, and the bound on it
+
+    @property
+    def largest(self) -> float:
+        """The largest figure of all rows."""
+        return max(*self.figures.values(), *self.together.values())
+
+    def explain_steps(self, *, default: bool) -> None:
+        """Print what the column of steps means where it is not what was asked for."""
+        from ..parity.verify import STEPS
+
+        lines: list[str] = []
+        if self._last_batches:
+            lines.append("+1: the smaller last batch of an epoch, if the steps did not reach it.")
+        if default and self._fewest_steps < STEPS:
+            lines.append(
+                f"{STEPS} steps are compared of networks of up to 1,000,000 multiplications a "
+                "sample, fewer of heavier ones; --steps sets another number for all."
+            )
+        for line in lines:
+            self.console.print(line, highlight=False, soft_wrap=True)
+
+    def summary(self) -> str:
+        """Return the last line, if all rows are equal."""
+        error, bound = self._closest
+        return (
+            f"All {self.compared} rows equal. The difference that is closest to its bound is "
+            f"{error:.1e} (bound {bound:.1e})."
+        )
+
+    def conclude(self) -> int:
+        """Print what all rows together showed; return the exit status of the command."""
+        from rich.markup import escape
+
+        if not self.compared:
+            self._print("nothing was compared: no engine other than NumPy could run")
+            return 2
+        if self.broken:
+            self._print(f"{self.broken} of the rows could not be compared to the end; see above.")
+        if self.divergences:
+            count = f"{len(self.differing)} of {self.compared} rows differ"
+            self._print(f"[red]{count}[/red]; where each began to:")
+            for line in self.divergences:
+                self._print(f"  {escape(line)}")
+            return 1
+        self._print(self.summary())
+        return 1 if self.broken else 0
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+    def by_layer(self, networks: list["Network"], optimizers: list[str]) -> None:
+        """Print the largest figure of all networks with a layer, for each layer and optimizer."""
+        from ..spec.layers import LAYERS
+
+        layers = {n.name: {type(place.layer).__name__ for place in n.places} for n in networks}
+
+        def line(name: str, cells: list[str], style: str = "") -> None:
+            text = f"{name:<14}" + "".join(f"{cell:>10}" for cell in cells)
+            self.console.print(text, style=style, highlight=False, soft_wrap=True)
+
+        def largest(figures: dict[tuple[str, str], float], optimizer: str, names: list[str]) -> str:
+            values = [figures[name, optimizer] for name in names if (name, optimizer) in figures]
+            return f"{max(values):.1e}" if values else ""
+
+        self.console.print(
+            "\nThe largest difference in a step, in any network that has the layer:",
+            highlight=False,
+        )
+        line("", optimizers, "bold")
+        for kind in LAYERS:
+            names = [name for name, kinds in layers.items() if kind in kinds]
+            line(kind, [largest(self.figures, optimizer, names) for optimizer in optimizers])
+        self.console.print(
+            "The largest difference between K steps in one call and K calls, of all networks:",
+            highlight=False,
+        )
+        cells = [largest(self.together, optimizer, list(layers)) for optimizer in optimizers]
+        line("K at once", cells)
+
+    def on_event(self, event: "events.Event") -> None:
+        """Print an event of `triptych.parity.verify`."""
+        from ..core import events
+
+        match event:
+            case events.CaseStarted():
+                if not self.title:
+                    self._line(COLUMNS, style="bold")
+                self.names = next(self._titles)
+                self.title = " ".join(self.names)
+                self._steps = event.steps
+                self._fewest_steps = min(self._fewest_steps, event.steps)
+            case events.RowFailed() | events.RowMissing():
+                self._failed(event)
+            case events.RowCompared():
+                self._compared(event)
+            case events.RoundingJudged():
+                self._judged(event)
+            case events.DriftMeasured():
+                self._drifted(event)
+            case _:
+                pass
+
+    def _failed(self, event: "events.RowFailed | events.RowMissing") -> None:
+        from rich.markup import escape
+
+        self.broken += event.type == "failed"
+        line = f"{self._labels[event.row]}: not compared, {escape(event.why)}"
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+    def _judged(self, event: "events.RoundingJudged") -> None:
+        self.console.print(
+            f"  float32: [bold]{event.verdict}[/bold], median error of a step {event.error:.2e}, "
+            f"{event.factor:.2f} times NumPy's",
+            highlight=False,
+        )
+        if event.verdict != "rounding":
+            verdict = f"float32 verdict {event.verdict}, {event.factor:.1f} times NumPy's error"
+            self._differs(event.row, verdict)
+
+    def _drifted(self, event: "events.DriftMeasured") -> None:
+        differences = ", ".join(f"{run['apart']:.1e}" for run in event.twins)
+        flips = ", ".join(f"{run['flips']}" for run in event.twins)
+        self.console.print(
+            f"  after {event.step:>6,} steps: weights differ by {event.apart:.1e}, "
+            f"{event.flips} ReLU signs flipped; "
+            f"NumPy runs moved by one ulp: {differences}; {flips} flipped",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _compared(self, event: "events.RowCompared") -> None:
+        self.compared += 1
+        self.figures[self.names] = max(self.figures.get(self.names, 0.0), event.largest)
+        self.together[self.names] = max(self.together.get(self.names, 0.0), event.block_worst)
+        error, bound = self._closest
+        if event.closest_error / event.closest_bound > error / bound:
+            self._closest = (event.closest_error, event.closest_bound)
+        self._line((*self.names, self._labels[event.row], *self._cells(event)))
+        if event.divergence:
+            self._differs(event.row, f"step {event.diverged_at}: {event.divergence}")
+        elif event.block_divergence:
+            self._differs(
+                event.row, f"K steps in one call against K calls: {event.block_divergence}"
+            )
+
+    def _cells(self, event: "events.RowCompared") -> list[str]:
+        """Return the cells of a row behind its names."""
+        worst = event.worst
+        named = ("weights", "gradients", "outputs", "loss")
+        slots = [figure for kind, figure in worst.items() if kind not in named]
+        steps = str(event.steps)
+        if event.steps == self._steps + 1:
+            self._last_batches = True
+            steps = f"{self._steps}+1"
+        return [
+            steps,
+            f"{worst['weights']:.1e}" if "weights" in worst else "",
+            f"{max(slots):.1e}" if slots else "",
+            f"{worst['gradients']:.1e}" if "gradients" in worst else "",
+            f"{max(worst.get('outputs', 0.0), worst.get('loss', 0.0)):.1e}",
+            f"{event.block_worst:.1e}",
+            "[green]equal[/green]" if event.equal else "[red]DIFFERS[/red]",
+        ]
+
+    def _differs(self, row: str, reason: str) -> None:
+        label = self._labels[row]
+        self.differing.add((self.title, label))
+        self.divergences.append(f"{self.title}, {label}, {reason}")
+
+    def _line(self, cells: tuple[str, ...], style: str = "") -> None:
+        from rich.markup import escape
+
+        padded = [f"{cell:{width}}" for cell, width in zip(cells, WIDTHS, strict=True)]
+        names = escape(" ".join(padded[:3]))  # a network's name is the user's
+        text = " ".join([names, *padded[3:]])
+        self.console.print(text, style=style, highlight=False, soft_wrap=True)
