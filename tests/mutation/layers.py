@@ -1,7 +1,7 @@
 """Mistakes in dense layers, activations, dropout and residuals."""
 
 import numpy as np
-from mutation.planting import Mutation, with_layer
+from mutation.planting import Mutation, with_description, with_layer
 
 from triptych.engines.numpy.scratch.chain import Residual
 from triptych.engines.numpy.scratch.layers import Dense, Dropout
@@ -83,7 +83,7 @@ TEETH = [
     ),
     Mutation(
         "another slope of LeakyReLU, D26",
-        with_layer("leaky1", slope=0.3),
+        with_description("leaky1", slope=0.3),
         "output",
         "leaky1",
         "edged",
@@ -91,7 +91,7 @@ TEETH = [
     ),
     Mutation(
         "another slope of LeakyReLU, JAX",
-        with_layer("leaky1", slope=0.3),
+        with_description("leaky1", slope=0.3),
         "output",
         "leaky1",
         "edged",
@@ -99,7 +99,7 @@ TEETH = [
     ),
     Mutation(
         "tanh for erf in GELU, D28",
-        with_layer("gelu1", approximate="tanh"),
+        with_description("gelu1", form="tanh"),
         "output",
         "gelu1",
         "smooth",
@@ -107,7 +107,7 @@ TEETH = [
     ),
     Mutation(
         "erf for tanh in GELU, D28",
-        with_layer("gelu2", form="erf"),
+        with_description("gelu2", form="erf"),
         "output",
         "gelu2",
         "smooth",

@@ -1,9 +1,8 @@
 """Mistakes in BatchNorm and LayerNorm."""
 
-from mutation.planting import Mutation, with_layer
+from mutation.planting import Mutation, with_description, with_layer
 
 from triptych.engines.numpy.scratch.normalisation import BatchNorm
-from triptych.spec import layers as spec
 
 
 def epsilon_outside(self, x, statistics=None):
@@ -34,16 +33,12 @@ def over_whole_images(self, x):
     return F.group_norm(x, 1, self.weight, self.bias, self.eps)
 
 
-def running(like: spec.BatchNorm):
-    return with_layer(like.name, layer=like)
-
-
 VARIANCE, MEAN = {"array": "norm1/running_variance"}, {"array": "norm1/running_mean"}
 
 TEETH = [
     Mutation(
         "biased running variance, D20",
-        with_layer("norm1", unbiased=False),
+        with_description("norm1", unbiased=False),
         "update",
         "norm1",
         "normed",
@@ -51,7 +46,7 @@ TEETH = [
     ),
     Mutation(
         "biased running variance, PyTorch",
-        running(spec.BatchNorm("norm1", unbiased=False)),
+        with_description("norm1", unbiased=False),
         "update",
         "norm1",
         "normed",
@@ -60,7 +55,7 @@ TEETH = [
     ),
     Mutation(
         "unbiased running variance, D20",
-        with_layer("norm7", unbiased=True),
+        with_description("norm7", unbiased=True),
         "update",
         "norm7",
         "normed",
@@ -68,7 +63,7 @@ TEETH = [
     ),
     Mutation(
         "momentum the wrong way round, D19",
-        running(spec.BatchNorm("norm1", 0.9)),
+        with_description("norm1", momentum=0.9),
         "update",
         "norm1",
         "normed",
@@ -77,7 +72,7 @@ TEETH = [
     ),
     Mutation(
         "momentum the wrong way round, TensorFlow",
-        running(spec.BatchNorm("norm1", 0.9)),
+        with_description("norm1", momentum=0.9),
         "update",
         "norm1",
         "normed",
@@ -86,7 +81,7 @@ TEETH = [
     ),
     Mutation(
         "momentum the wrong way round, JAX",
-        with_layer("norm1", momentum=0.9),
+        with_description("norm1", momentum=0.9),
         "update",
         "norm1",
         "normed",
@@ -95,7 +90,7 @@ TEETH = [
     ),
     Mutation(
         "another epsilon, D18",
-        running(spec.BatchNorm("norm1", epsilon=1e-3)),
+        with_description("norm1", epsilon=1e-3),
         "output",
         "norm1",
         "normed",
@@ -142,7 +137,7 @@ TEETH = [
     ),
     Mutation(
         "another epsilon of LayerNorm, D23",
-        with_layer("norm", epsilon=1e-3),
+        with_description("norm", epsilon=1e-3),
         "output",
         "norm",
         "smooth",

@@ -5,8 +5,8 @@ A mistake makes an engine's class into one that has it.
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass, fields, replace
+from functools import cache, partial
 from inspect import isfunction
 from itertools import islice
 from typing import Any
@@ -22,9 +22,11 @@ from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
 from triptych.core.state import State
 from triptych.engines.numpy.engine import Engine as Numpy
+from triptych.engines.numpy.loss import build_loss, register_loss
 from triptych.parity import lockstep
 from triptych.parity.specimens import SPECIMENS
 from triptych.spec import zoo
+from triptych.spec.losses import SoftmaxCrossEntropy
 from triptych.spec.optimizers import optimizer
 from triptych.spec.recipe import Recipe
 
@@ -117,13 +119,6 @@ def with_layer(name: str, **changes: Any) -> Mistake:
         class Wrong(base):
             def __init__(self, *args, **kwargs):
                 super().__init__(*args, **kwargs)
-                if hasattr(self, "task"):  # JAX's layers are the descriptions themselves
-                    layers = tuple(
-                        replace(own, **changes) if own.name == name else own
-                        for own in self.network.layers
-                    )
-                    self.task = self.task._replace(network=replace(self.network, layers=layers))
-                    return
                 layer = own_layers(self)[name]
                 for key, value in changes.items():
                     if not isfunction(value):
@@ -148,6 +143,44 @@ def own_layers(engine: Any) -> dict[str, Any]:
         layer.name: layer
         for layer in (engine.layers if isinstance(engine, Numpy) else engine.network.flat)
     }
+
+
+def with_description(name: str, **fields: Any) -> Mistake:
+    """One layer is another than the description says: the engine is built for another network."""
+
+    def mistake(base: Any) -> Any:
+        class Wrong(base):
+            def __init__(self, network, recipe):
+                layers = [
+                    replace(layer, **fields) if layer.name == name else layer
+                    for layer in network.layers
+                ]
+                assert layers != list(network.layers), f"no layer {name} to change"
+                super().__init__(replace(network, layers=tuple(layers)), recipe)
+
+        return Wrong
+
+    return mistake
+
+
+def with_loss(change: Callable[..., Any]) -> Mistake:
+    """The loss is a plug-in that changes what NumPy's own loss returns.
+
+    Parameters
+    ----------
+    change : callable
+        Takes the right function and what it is given; see `register_loss` of the NumPy engine.
+    """
+
+    class WrongLoss(SoftmaxCrossEntropy):
+        pass
+
+    def build(loss: WrongLoss) -> Callable[..., Any]:
+        settings = {field.name: getattr(loss, field.name) for field in fields(loss)}
+        return partial(change, build_loss(SoftmaxCrossEntropy(**settings)))
+
+    register_loss(WrongLoss, build)
+    return with_recipe(loss=WrongLoss())
 
 
 def with_recipe(**changes: Any) -> Mistake:

@@ -3,38 +3,36 @@
 from dataclasses import replace
 
 import numpy as np
-from mutation.planting import Mutation, trained, with_function, with_recipe
+from mutation.planting import Mutation, trained, with_function, with_loss, with_recipe
 
 from triptych.engines.numpy.scratch import optimizers
-from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
 from triptych.spec.losses import Clip, SoftmaxCrossEntropy
 from triptych.spec.optimizers import optimizer
 
-LOSS, PREPARE, CLIPPED = (
-    "triptych.engines.numpy.engine.softmax_cross_entropy",
+PREPARE, CLIPPED = (
     "triptych.engines.numpy.engine.prepare",
     "triptych.engines.tensorflow.optimizers.clipped",
 )
 
 
-def summed(logits, labels, loss, divisor):
-    value, gradient = softmax_cross_entropy(logits, labels, loss, divisor)
+def summed(loss, logits, labels, batch_labels):
+    value, gradient = loss(logits, labels, batch_labels)
     return value * len(labels), gradient * len(labels)
 
 
-def summed_gradient(logits, labels, loss, divisor):
-    value, gradient = softmax_cross_entropy(logits, labels, loss, divisor)
+def summed_gradient(loss, logits, labels, batch_labels):
+    value, gradient = loss(logits, labels, batch_labels)
     return value, gradient * len(labels)
 
 
-def softmax_twice(logits, labels, loss, divisor):
+def softmax_twice(loss, logits, labels, batch_labels):
     exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return softmax_cross_entropy(exp / exp.sum(axis=1, keepdims=True), labels, loss, divisor)
+    return loss(exp / exp.sum(axis=1, keepdims=True), labels, batch_labels)
 
 
-def by_nominal(logits, labels, loss, divisor):
+def by_nominal(loss, logits, labels, batch_labels):
     """The mean over a smaller batch taken as if it were a whole one."""
-    value, gradient = softmax_cross_entropy(logits, labels, loss, divisor)
+    value, gradient = loss(logits, labels, batch_labels)
     return value, gradient * (len(labels) / 64)
 
 
@@ -91,14 +89,14 @@ SMOOTHED, WEIGHED = (
 )
 
 TEETH = [
-    Mutation("sum instead of mean", with_function(LOSS, summed), "loss", "-"),
+    Mutation("sum instead of mean", with_loss(summed), "loss", "-"),
     Mutation(
         "sum instead of mean, gradient only",
-        with_function(LOSS, summed_gradient),
+        with_loss(summed_gradient),
         "gradient",
         "output",
     ),
-    Mutation("softmax twice", with_function(LOSS, softmax_twice), "loss", "-"),
+    Mutation("softmax twice", with_loss(softmax_twice), "loss", "-"),
     Mutation(
         "label smoothing forgotten",
         with_recipe(loss=SoftmaxCrossEntropy()),
