@@ -183,6 +183,29 @@ def with_loss(change: Callable[..., Any]) -> Mistake:
     return with_recipe(loss=WrongLoss())
 
 
+def with_layout(engine: str, **patterns: str) -> Mistake:
+    """Arrays of some roles go in and out by another pattern of the engine's layout table."""
+    table = registry.entry(engine).layout
+
+    def mistake(base: Any) -> Any:
+        class Wrong(base):
+            def load(self, state):
+                with mock.patch.dict(table, patterns):
+                    super().load(state)
+
+            def state(self):
+                with mock.patch.dict(table, patterns):
+                    return super().state()
+
+            def trace(self, data, plan, *, outputs=True):
+                with mock.patch.dict(table, patterns):
+                    return super().trace(data, plan, outputs=outputs)
+
+        return Wrong
+
+    return mistake
+
+
 def with_recipe(**changes: Any) -> Mistake:
     """The engine is built for another recipe than it is told: what follows from its numbers differs, the plan does not."""
 

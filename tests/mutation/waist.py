@@ -3,7 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
-from mutation.planting import NETWORKS, Mutation, stored, trained, with_plan, with_state
+from mutation.planting import (
+    NETWORKS,
+    Mutation,
+    stored,
+    trained,
+    with_layout,
+    with_plan,
+    with_state,
+)
 
 from triptych.core.plan import Plan
 from triptych.core.state import State
@@ -42,26 +50,6 @@ def flat_as_channels_first(plan: Plan) -> Plan:
         dropout_masks=plan.dropout_masks
         | {"dropout2": np.moveaxis(channels_first, 2, -1).reshape(mask.shape)},
     )
-
-
-def folded_as(role: str, wrong: str):
-    """PyTorch's layer after a flatten stored by the row of the layout table for any other: its inputs are not permuted."""
-
-    def mistake(base):
-        class Wrong(base):
-            def _tensor(self, p, array):
-                return super()._tensor(
-                    replace(p, role=wrong, sizes=()) if p.role == role else p, array
-                )
-
-            def _array(self, p, tensor):
-                return super()._array(
-                    replace(p, role=wrong, sizes=()) if p.role == role else p, tensor
-                )
-
-        return Wrong
-
-    return mistake
 
 
 transposed = stored("output/kernel", lambda kernel: kernel.T)  # (in, out) read as (out, in)
@@ -133,7 +121,7 @@ TEETH = [
     ),
     Mutation(
         "channel order at the flatten",
-        folded_as("folded", "dense"),
+        with_layout("torch", folded="(h w c) o -> o (h w c)"),
         "output",
         "hidden1",
         "smooth",
@@ -141,7 +129,7 @@ TEETH = [
     ),
     Mutation(
         "channel order of norms after a flatten",
-        folded_as("folded_vector", "vector"),
+        with_layout("torch", folded_vector="(h w c) -> (h w c)"),
         "gradient",
         "norm6",
         "normed",
