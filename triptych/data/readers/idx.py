@@ -1,4 +1,7 @@
-"""MNIST's own IDX format: images and labels in files of their own, plain or gzipped (LeCun, Cortes & Burges, mnist)."""
+"""MNIST's own IDX format: images and labels in separate files, plain or gzipped.
+
+The format is that of LeCun, Cortes & Burges, "The MNIST database of handwritten digits".
+"""
 
 import re
 import struct
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,49 +25,72 @@ from .text import listed
 
 STEMS = {"train": ("train-images", "train-labels"), "test": ("t10k-images", "t10k-labels")}
 DIMENSIONS = {"images": 3, "labels": 1}
-TYPES = {0x08: np.dtype("u1"), 0x09: np.dtype("i1"), 0x0B: np.dtype(">i2"), 0x0C: np.dtype(">i4")}
-FEW = 100  # entries of a folder that is searched for files of this format
-DEEPEST = 2  # folders below the one that is named
+# The type of the numbers, by the third byte of a file.
+UNSIGNED_BYTES = 0x08
+INT32 = 0x0C
+TYPES = {
+    UNSIGNED_BYTES: np.dtype("u1"),
+    0x09: np.dtype("i1"),
+    0x0B: np.dtype(">i2"),
+    INT32: np.dtype(">i4"),
+}
+PARTS = {"train": "train", "t10k": "test", "test": "test"}
+# Words in the names of files that do not name a data set.
+PLAIN_WORDS = (*PARTS, "images", "labels", "x", "y")
+MOST_ENTRIES = 100  # of a folder that is searched for files of this format
+LEVELS_SEARCHED = 2  # of folders below the one that is named
 
 
 @dataclass(frozen=True)
-class _File:
-    """One file of a set.
+class _Description:
+    """What the name of a file says.
 
     Attributes
     ----------
-    path : Path
     group : str
-        The name of the set in the file's name: ``emnist-letters``; often nothing.
-    part, what : str
-        train or test; images or labels.
+        The name of the data set: ``emnist-letters``; often nothing.
+    part : str
+        ``train`` or ``test``.
+    what : str
+        ``images`` or ``labels``.
     dimensions : int
+        Of the array in it.
     kind : int
-        The type of its numbers, as the magic number has it.
+        The type of its numbers, as the third byte of the file has it.
     """
 
-    path: Path
     group: str
     part: str
     what: str
     dimensions: int
-    kind: int
+    kind: int = UNSIGNED_BYTES
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file of a data set."""
+
+    path: Path
+    about: _Description
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """Return the files of a folder by stem (``train-images`` …), gzipped or not; both spellings of the name count."""
-    found: dict[str, Path] = {}
-    for stem in (stem for pair in STEMS.values() for stem in pair):
-        n = DIMENSIONS[stem.partition("-")[2]]
-        for name in (f"{stem}-idx{n}-ubyte", f"{stem}.idx{n}-ubyte"):
+    """Return the files of a folder with MNIST's names, by stem: ``train-images`` and so on.
+
+    They may be gzipped; both spellings of the name count, with a hyphen or a dot before ``idx``.
+    """
+    present: dict[str, Path] = {}
+    for stem in (stem for stems in STEMS.values() for stem in stems):
+        dimensions = DIMENSIONS[stem.partition("-")[2]]
+        for name in (f"{stem}-idx{dimensions}-ubyte", f"{stem}.idx{dimensions}-ubyte"):
             for path in (folder / name, folder / f"{name}.gz"):
                 if path.is_file():
-                    found.setdefault(stem, path)
-    return found
+                    present.setdefault(stem, path)
+    return present
 
 
 def fits(folder: Path) -> bool:
-    """Return whether there are such files in it, or in one of its folders."""
+    """Return whether there are such files in a folder, or in one of its folders."""
     return not is_deeper(folder) or bool(_homes(folder))
 
 
@@ -93,24 +119,26 @@ def read(
     DataError
         Naming the file that is missing, truncated, too long or not IDX.
     """
-    homes = _homes(folder) if is_deeper(folder) else [folder]
+    home = folder
+    notes: tuple[str, ...] = ()
+    homes = _homes(folder) if is_deeper(folder) else []
     if len(homes) > 1:
-        raise DataError(
-            f"{folder}: {listed([str(home.relative_to(folder)) for home in homes])} hold IDX files; name one of them"
-        )
-    home = homes[0] if homes else folder
+        names = listed([str(home.relative_to(folder)) for home in homes])
+        raise DataError(f"{folder}: {names} hold IDX files; name one of them")
+    if homes:
+        home = homes[0]
+        notes = (f"found in {home.relative_to(folder)}",)
     chosen = _chosen(home)
-    train, test = (
-        _samples(chosen[part, "images"], chosen[part, "labels"]) for part in ("train", "test")
-    )
-    notes = () if home == folder else (f"found in {home.relative_to(folder)}",)
+    train = _samples(chosen["train", "images"], chosen["train", "labels"])
+    test = _samples(chosen["test", "images"], chosen["test", "labels"])
     return found(train, test, options, notes=notes, classes=classes)
 
 
-def array(path: Path, dimensions: int, kind: int = 0x08) -> NDArray[Any]:
+def array(path: Path, dimensions: int, kind: int = UNSIGNED_BYTES) -> NDArray[Any]:
     """Read one IDX file.
 
-    Nothing is allocated on the word of the header alone: memory follows the bytes that are really there.
+    No memory is allocated for what the header only promises: memory follows the bytes that are
+    really in the file.
 
     Parameters
     ----------
@@ -118,88 +146,98 @@ def array(path: Path, dimensions: int, kind: int = 0x08) -> NDArray[Any]:
     dimensions : int
         3 for images, 1 for labels.
     kind : int
-        The type of its numbers: 0x08 for unsigned bytes, 0x0c for whole numbers of 4 bytes.
+        The type of its numbers, a key of `TYPES`.
 
     Raises
     ------
     DataError
-        Where the magic number, the dimensions or the length is wrong.
+        The magic number, the dimensions or the length is wrong.
     """
     dtype = TYPES[kind]
     with opened(path) as stream:
-        size = 4 + 4 * dimensions
-        header = read_exactly(stream, size)
-        if len(header) < 4:
-            raise DataError(f"{path}: {'empty' if not header else 'too short to be an IDX file'}")
-        magic = kind << 8 | dimensions
-        if header[:4] != struct.pack(">I", magic):
-            head = header + read_exactly(stream, HEAD_BYTES - size)
-            wrong = None if header[:3] == b"\0\0\x08" else mismatch(head, "an IDX file")
-            if wrong:
-                raise DataError(f"{path}: {wrong}")
-            type_name = "unsigned bytes" if kind == 0x08 else dtype.name
-            raise DataError(
-                f"{path}: magic number 0x{header[:4].hex()} where 0x{magic:08x} ({type_name}, {dimensions}-D) is needed"
-            )
-        if len(header) < size:
-            raise DataError(f"{path}: truncated inside its header")
-        shape = struct.unpack(f">{dimensions}I", header[4:])
+        shape = _shape(path, stream, dimensions, kind)
         promised = prod(shape) * dtype.itemsize
+        promise = f"its header promises {promised:,} bytes"
         if promised > LIMIT:
-            raise DataError(
-                f"{path}: its header promises {promised:,} bytes, over the limit of {LIMIT:,}"
-            )
+            raise DataError(f"{path}: {promise}, over the limit of {LIMIT:,}")
         data = read_exactly(stream, promised + 1)
     if len(data) < promised:
-        raise DataError(
-            f"{path}: its header promises {promised:,} bytes, the file holds {len(data):,}; it is truncated"
-        )
+        raise DataError(f"{path}: {promise}, the file holds {len(data):,}; it is truncated")
     if len(data) > promised:
         raise DataError(f"{path}: more bytes than the {promised:,} its header promises")
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _samples(images: _File, labels: _File) -> Samples:
-    """Read a pair of files. Of QMNIST's labels, eight numbers each, the first is the class."""
-    numbers = array(labels.path, labels.dimensions, labels.kind)
-    numbers = numbers[:, 0] if numbers.ndim == 2 else numbers
-    pixels = array(images.path, images.dimensions, images.kind)
-    return Samples(images.path, pixels, numbers, labels_path=labels.path)
-
-
-def _chosen(home: Path) -> dict[tuple[str, str], _File]:
-    """Return the four files of a set.
+def _shape(path: Path, stream: IO[bytes], dimensions: int, kind: int) -> tuple[int, ...]:
+    """Read the header of a file: 4 bytes for type and dimensions, and 4 for each side.
 
     Raises
     ------
     DataError
-        Where one is missing, or there are several sets.
+        The file is of another kind, or ends inside its header.
+    """
+    size = 4 + 4 * dimensions
+    header = read_exactly(stream, size)
+    if not header:
+        raise DataError(f"{path}: empty")
+    if len(header) < 4:
+        raise DataError(f"{path}: too short to be an IDX file")
+    magic = kind << 8 | dimensions
+    if header[:4] != struct.pack(">I", magic):
+        head = header + read_exactly(stream, HEAD_BYTES - size)
+        is_idx = header[:3] == b"\0\0\x08"
+        wrong = None if is_idx else mismatch(head, "an IDX file")
+        if wrong:
+            raise DataError(f"{path}: {wrong}")
+        type_name = "unsigned bytes" if kind == UNSIGNED_BYTES else TYPES[kind].name
+        needed = f"0x{magic:08x} ({type_name}, {dimensions}-D) is needed"
+        raise DataError(f"{path}: magic number 0x{header[:4].hex()} where {needed}")
+    if len(header) < size:
+        raise DataError(f"{path}: truncated inside its header")
+    return struct.unpack(f">{dimensions}I", header[4:])
+
+
+def _samples(images: _File, labels: _File) -> Samples:
+    """Read a pair of files. Of QMNIST's labels, eight numbers each, the first is the class."""
+    numbers = array(labels.path, labels.about.dimensions, labels.about.kind)
+    if numbers.ndim == 2:
+        numbers = numbers[:, 0]
+    pixels = array(images.path, images.about.dimensions, images.about.kind)
+    return Samples(images.path, pixels, numbers, labels_path=labels.path)
+
+
+def _chosen(home: Path) -> dict[tuple[str, str], _File]:
+    """Return the four files of a data set, by part and by what they hold.
+
+    Raises
+    ------
+    DataError
+        One is missing, or there are files of several data sets.
     """
     members = _members(home)
-    groups = sorted({member.group for member in members})
-    plain = [member for member in members if not member.group]
-    if plain:
-        members = plain
-    elif len(groups) > 1:
-        raise DataError(
-            f"{home}: files of several data sets, {listed(groups)}; put those of one into a folder of their own"
-        )
+    groups = sorted({member.about.group for member in members})
+    plain = [member for member in members if not member.about.group]
+    if not plain and len(groups) > 1:
+        advice = "put those of one into a folder of their own"
+        raise DataError(f"{home}: files of several data sets, {listed(groups)}; {advice}")
     chosen: dict[tuple[str, str], _File] = {}
-    for member in members:
-        chosen.setdefault((member.part, member.what), member)
+    for member in plain or members:
+        chosen.setdefault((member.about.part, member.about.what), member)
     for part, stems in STEMS.items():
         for stem in stems:
             what = stem.partition("-")[2]
-            if (part, what) in chosen:
-                continue
-            name = f"{stem}-idx{DIMENSIONS[what]}-ubyte(.gz)"
-            if members and not files(home):
-                like = members[0].path.name
-                raise DataError(
-                    f"{home}: no {what} of the {part} set in this folder beside {like}, as {name} is"
-                )
-            raise DataError(f"{home}: no {name} in this folder")
+            if (part, what) not in chosen:
+                raise DataError(_missing(home, part, what, stem, plain or members))
     return chosen
+
+
+def _missing(home: Path, part: str, what: str, stem: str, members: list[_File]) -> str:
+    """Return which file a folder lacks; by an example, where its files have names of another kind."""
+    name = f"{stem}-idx{DIMENSIONS[what]}-ubyte(.gz)"
+    if not members or files(home):
+        return f"{home}: no {name} in this folder"
+    example = members[0].path.name
+    return f"{home}: no {what} of the {part} set in this folder beside {example}, as {name} is"
 
 
 def _members(folder: Path) -> list[_File]:
@@ -207,56 +245,56 @@ def _members(folder: Path) -> list[_File]:
 
     An archiver may have put each into a folder of its name.
     """
-    members = [_File(path, "", *_known(stem)) for stem, path in files(folder).items()]
-    found: list[_File] = []
+    published = [_File(path, _published(stem)) for stem, path in files(folder).items()]
+    others: list[_File] = []
     for path in _entries(folder):
-        described = _described(path.name)
-        if described is None:
+        about = _described(path.name)
+        if about is None:
             continue
         inside = [path / path.name, path / f"{path.name}.gz"] if path.is_dir() else [path]
-        found += [_File(file, *described) for file in inside if file.is_file()]
-    found.sort(key=lambda member: (member.path.suffix == ".gz", str(member.path)))
-    return members + found
+        others += [_File(file, about) for file in inside if file.is_file()]
+    others.sort(key=lambda file: (file.path.suffix == ".gz", str(file.path)))
+    return published + others
 
 
-def _known(stem: str) -> tuple[str, str, int, int]:
+def _published(stem: str) -> _Description:
+    """Return what a published name says, by its stem."""
     part = "train" if stem.startswith("train") else "test"
     what = stem.partition("-")[2]
-    return part, what, DIMENSIONS[what], 0x08
+    return _Description("", part, what, DIMENSIONS[what])
 
 
-def _described(name: str) -> tuple[str, str, str, int, int] | None:
-    """Return group, part, what, dimensions and kind by a file's name; None where it has another name."""
+def _described(name: str) -> _Description | None:
+    """Return what the name of a file says; None where it is no name of this format."""
     stem = name.lower().removesuffix(".gz")
     ending = re.fullmatch(r"(.+)[-.]idx([1-4])[-.](ubyte|int)", stem)
     if ending is None:
         return None
     words = [word for word in re.split(r"[-_. ]+", ending[1]) if word]
-    parts = {"train": "train", "t10k": "test", "test": "test"}
-    part = next((parts[word] for word in words if word in parts), None)
-    dimensions = int(ending[2])
-    images = dimensions >= 3
-    left = [word for word in words if word not in (*parts, "images", "labels", "x", "y")]
+    part = next((PARTS[word] for word in words if word in PARTS), None)
     if part is None:
         return None
-    kind = 0x08 if ending[3] == "ubyte" else 0x0C
-    return "-".join(left), part, "images" if images else "labels", dimensions, kind
+    group = "-".join(word for word in words if word not in PLAIN_WORDS)
+    dimensions = int(ending[2])
+    what = "images" if dimensions >= 3 else "labels"
+    kind = UNSIGNED_BYTES if ending[3] == "ubyte" else INT32
+    return _Description(group, part, what, dimensions, kind)
 
 
 def _entries(folder: Path) -> list[Path]:
-    """Return what is in a folder; nothing where there is more than such a data set has."""
+    """Return what is in a folder, sorted; nothing where there is more than such a data set has."""
     try:
-        entries = list(islice(folder.iterdir(), FEW + 1))
+        entries = list(islice(folder.iterdir(), MOST_ENTRIES + 1))
     except OSError:
         return []
-    return sorted(entries) if len(entries) <= FEW else []
+    return sorted(entries) if len(entries) <= MOST_ENTRIES else []
 
 
 def _homes(folder: Path) -> list[Path]:
-    """Return the folders below one that hold such files, the nearest level only."""
+    """Return the folders below one that hold such files, of the nearest level with any."""
     level = [folder]
-    for _ in range(DEEPEST):
-        level = [path for parent in level for path in _folders(parent)][:FEW]
+    for _ in range(LEVELS_SEARCHED):
+        level = [path for parent in level for path in _folders(parent)][:MOST_ENTRIES]
         homes = [path for path in level if _members(path)]
         if homes:
             return homes

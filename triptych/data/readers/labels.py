@@ -1,6 +1,7 @@
 """Labels of any kind into classes: whole numbers from anywhere, or words."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,36 @@ from ...errors import DataError, one_line
 from .text import listed
 
 MOST_CLASSES = 10_000
+MOST_CLASSES_OF_FEW_ROWS = 20
 LONGEST_NAME = 100  # characters
 MISSING = ("", "?", "nan", "null", "<na>")  # where a label should be, in lower case
-FEW = 0.05  # of the rows: words that are rarer among whole numbers are taken for mistakes
+RARE_SHARE = 0.05  # of the rows: words that are rarer among whole numbers are taken for mistakes
 
 Values = NDArray[Any] | Sequence[str]
+Where = Callable[[int], str]  # takes the index of a label; returns where it is: "line 7"
+
+
+@dataclass(frozen=True)
+class _Distinct:
+    """The different labels of a set.
+
+    Attributes
+    ----------
+    values : list
+        As they are written.
+    inverse : ndarray of int, shape (n,)
+        Which of them each label is.
+    first : list of int
+        Where each occurs first.
+    """
+
+    values: list[Any]
+    inverse: NDArray[np.intp]
+    first: list[int]
 
 
 def classes_of(
-    path: Path,
-    labels: Values,
-    where: Callable[[int], str],
+    path: Path, labels: Values, where: Where
 ) -> tuple[tuple[str, ...], NDArray[np.int32]]:
     """Return the classes that occur, and which of them each label is.
 
@@ -31,7 +51,7 @@ def classes_of(
         The file that an error is about.
     labels : ndarray of numbers, text or bool, shape (n,), or sequence of str
     where : callable
-        Given the index of a label, says where it is: ``line 7``.
+        Takes the index of a label; returns where it is: ``line 7``.
 
     Returns
     -------
@@ -45,38 +65,25 @@ def classes_of(
     DataError
         Naming the first label that is missing, or neither a whole number nor a word.
     """
-    distinct, inverse, first = _distinct(path, labels)
-    names: list[str] = []
-    numbers: list[int] = []
-    for value, at in zip(distinct, first, strict=True):
-        name = _named(value)
-        if name.lower() in MISSING:
-            raise DataError(f"{path}: {where(at)}: no label; fill it in, or remove the row")
-        if not name.isprintable() or len(name) > LONGEST_NAME:
-            shown = one_line(repr(name), 40)
-            raise DataError(f"{path}: {where(at)}: {shown} cannot be the name of a class")
-        number = _whole(name)
-        if number is not None:
-            numbers.append(number)
-        names.append(name if number is None else str(number))
-    counts = np.bincount(inverse, minlength=len(names))
-    _refuse_numbers(path, names, numbers, counts, first, where, len(inverse))
-    ordered = [str(number) for number in sorted(set(numbers))] if len(numbers) == len(names) else []
-    ordered = ordered or sorted(set(names))
-    place = {name: at for at, name in enumerate(ordered)}
-    codes = np.array([place[name] for name in names], np.int32)[inverse]
-    if len(ordered) == 1:
-        raise DataError(
-            f"{path}: every label is {one_line(ordered[0], 40)}; a classifier needs at least two classes"
-        )
-    return tuple(ordered), codes
+    distinct = _distinct(path, labels)
+    texts = [_text(value) for value in distinct.values]
+    for text, at in zip(texts, distinct.first, strict=True):
+        _check_name(path, text, where(at))
+    names = list(map(_canonical, texts))
+    _refuse_quantities(path, names, distinct, where)
+    _refuse_rare_words(path, names, distinct, where)
+    _refuse_many(path, names, len(distinct.inverse))
+    classes = _sorted_classes(names)
+    place = {name: at for at, name in enumerate(classes)}
+    codes = np.array([place[name] for name in names], np.int32)[distinct.inverse]
+    if len(classes) == 1:
+        only = one_line(classes[0], 40)
+        raise DataError(f"{path}: every label is {only}; a classifier needs at least two classes")
+    return classes, codes
 
 
 def codes_of(
-    path: Path,
-    labels: Values,
-    where: Callable[[int], str],
-    classes: tuple[str, ...],
+    path: Path, labels: Values, where: Where, classes: tuple[str, ...]
 ) -> NDArray[np.int32]:
     """Return which of the training classes each label of a test set is, int32 of shape (n,).
 
@@ -85,24 +92,24 @@ def codes_of(
     DataError
         Naming the first label that no training sample has.
     """
-    distinct, inverse, first = _distinct(path, labels)
+    distinct = _distinct(path, labels)
     place = {name: at for at, name in enumerate(classes)}
     codes: list[int] = []
-    for value, at in zip(distinct, first, strict=True):
-        name = _named(value)
-        number = _whole(name)
-        name = name if number is None else str(number)
+    for value, at in zip(distinct.values, distinct.first, strict=True):
+        name = _canonical(_text(value))
         if name not in place:
             shown = one_line(name, 40) or "nothing"
-            raise DataError(
-                f"{path}: {where(at)}: label {shown} has no training sample; the training labels are {listed(classes)}"
-            )
+            known = f"the training labels are {listed(classes)}"
+            raise DataError(f"{path}: {where(at)}: label {shown} has no training sample; {known}")
         codes.append(place[name])
-    return np.array(codes, np.int32)[inverse]
+    return np.array(codes, np.int32)[distinct.inverse]
 
 
-def lone(classes: tuple[str, ...], codes: NDArray[np.int32], where: Callable[[int], str]) -> str:
-    """Return a note about the classes that have one sample, which is trained on or tested and not both."""
+def lone(classes: tuple[str, ...], codes: NDArray[np.int32], where: Where) -> str:
+    """Return a note about the classes that have one sample only; nothing without one.
+
+    Such a sample is either trained on or tested, and never both.
+    """
     counts = np.bincount(codes, minlength=len(classes))
     once = np.flatnonzero(counts == 1)
     if not len(once):
@@ -112,25 +119,22 @@ def lone(classes: tuple[str, ...], codes: NDArray[np.int32], where: Callable[[in
     return f"label {one_line(classes[once[0]], 40)}{more} occurs once ({where(at)})"
 
 
-def _distinct(path: Path, labels: Values) -> tuple[list[Any], NDArray[np.intp], list[int]]:
-    """Return the distinct values, which of them each label is, and where each occurs first."""
+def _distinct(path: Path, labels: Values) -> _Distinct:
+    """Return the different labels, in the order of their first occurrence where they are texts."""
     if isinstance(labels, np.ndarray):
         if labels.dtype.kind not in "uifbUS":
-            raise DataError(
-                f"{path}: labels are of type {labels.dtype}; whole numbers or words are needed"
-            )
+            needed = "whole numbers or words are needed"
+            raise DataError(f"{path}: labels are of type {labels.dtype}; {needed}")
         values, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-        found = values.tolist()
-        return found, inverse.reshape(-1), first.tolist()
+        return _Distinct(values.tolist(), inverse.reshape(-1), first.tolist())
     place: dict[str, int] = {}
-    inverse = np.fromiter(
-        (place.setdefault(label, len(place)) for label in labels), np.intp, len(labels)
-    )
+    places = (place.setdefault(label, len(place)) for label in labels)
+    inverse = np.fromiter(places, np.intp, len(labels))
     _, first = np.unique(inverse, return_index=True)
-    return list(place), inverse, first.tolist()
+    return _Distinct(list(place), inverse, first.tolist())
 
 
-def _named(value: Any) -> str:
+def _text(value: Any) -> str:
     """Return a label as text, without quotes around it."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
@@ -140,6 +144,20 @@ def _named(value: Any) -> str:
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1].strip()
     return text
+
+
+def _canonical(text: str) -> str:
+    """Return the name of a label's class: a whole number without decimals, or the text as it is."""
+    number = _whole(text)
+    return text if number is None else str(number)
+
+
+def _sorted_classes(names: list[str]) -> tuple[str, ...]:
+    """Return the different names, sorted; by value where all are whole numbers."""
+    different = set(names)
+    if all(_whole(name) is not None for name in different):
+        return tuple(sorted(different, key=int))
+    return tuple(sorted(different))
 
 
 def _whole(text: str) -> int | None:
@@ -153,6 +171,7 @@ def _whole(text: str) -> int | None:
 
 
 def _number(text: str) -> float | None:
+    """Return the finite number that `text` is; None where it is none."""
     try:
         number = float(text)
     except ValueError:
@@ -160,31 +179,50 @@ def _number(text: str) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def _refuse_numbers(
-    path: Path,
-    names: list[str],
-    numbers: list[int],
-    counts: NDArray[np.intp],
-    first: list[int],
-    where: Callable[[int], str],
-    count: int,
-) -> None:
-    """Raise `DataError` for quantities, for a word among numbers, and for labels that hardly repeat."""
+def _check_name(path: Path, name: str, where: str) -> None:
+    """Raise `DataError` for a label that is missing, or that cannot be the name of a class."""
+    if name.lower() in MISSING:
+        raise DataError(f"{path}: {where}: no label; fill it in, or remove the row")
+    if not name.isprintable() or len(name) > LONGEST_NAME:
+        shown = one_line(repr(name), 40)
+        raise DataError(f"{path}: {where}: {shown} cannot be the name of a class")
+
+
+def _refuse_quantities(path: Path, names: list[str], distinct: _Distinct, where: Where) -> None:
+    """Raise `DataError` for a number that is not whole, where all labels are numbers."""
+    if any(_number(name) is None for name in names):
+        return
+    for name, at in zip(names, distinct.first, strict=True):
+        if _whole(name) is None:
+            reason = f"label {name} is not a whole number or a word"
+            advice = "only classes can be learned, not quantities"
+            raise DataError(f"{path}: {where(at)}: {reason}; {advice}")
+
+
+def _refuse_rare_words(path: Path, names: list[str], distinct: _Distinct, where: Where) -> None:
+    """Raise `DataError` for a word among whole numbers, if words are rare."""
     words = [at for at, name in enumerate(names) if _number(name) is None]
-    for at, name in enumerate(names):
-        if not words and _whole(name) is None:
-            raise DataError(
-                f"{path}: {where(first[at])}: label {name} is not a whole number or a word; only classes can be learned, not quantities"
-            )
-    if numbers and words and counts[words].sum() < FEW * count:
-        at = words[0]
+    has_whole_numbers = any(_whole(name) is not None for name in names)
+    if not words or not has_whole_numbers:
+        return
+    counts = np.bincount(distinct.inverse, minlength=len(names))
+    if counts[words].sum() < RARE_SHARE * len(distinct.inverse):
+        word = one_line(names[words[0]], 40)
+        place = where(distinct.first[words[0]])
         raise DataError(
-            f"{path}: {where(first[at])}: label {one_line(names[at], 40)!r} is not a whole number, "
-            "as other labels are; mend it, or give every class a word"
+            f"{path}: {place}: label {word!r} is not a whole number, as other labels are; "
+            "mend it, or give every class a word"
         )
-    most = MOST_CLASSES if count > 2 * MOST_CLASSES else max(20, count // 2)
+
+
+def _refuse_many(path: Path, names: list[str], count: int) -> None:
+    """Raise `DataError` for labels that hardly repeat in `count` rows."""
+    most = MOST_CLASSES
+    if count <= 2 * MOST_CLASSES:
+        most = max(MOST_CLASSES_OF_FEW_ROWS, count // 2)
     if len(names) > most:
+        counts = f"{len(names):,} different labels in {count:,} rows"
         raise DataError(
-            f"{path}: {len(names):,} different labels in {count:,} rows, for example "
-            f"{listed(names[:3])}: these are no classes; is it the right column? see --label"
+            f"{path}: {counts}, for example {listed(names[:3])}: these are no classes; "
+            "is it the right column? see --label"
         )

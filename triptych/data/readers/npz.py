@@ -1,4 +1,4 @@
-"""NumPy archives: images and labels of one set, or of a training and a test set, under the names people use."""
+"""NumPy archives: images and labels of one set or two, under the names that people use."""
 
 import re
 import zipfile
@@ -66,50 +66,59 @@ class Archive:
     names: tuple[str, ...]
 
     def pick(self, part: str, label: str | None) -> tuple[str, str] | None:
-        """Return the names of images and labels of a part, None where it has not both.
+        """Return the names of images and labels of a part; None unless it has both.
+
+        Parameters
+        ----------
+        part : str
+            ``train``, ``test``, ``val``, or nothing.
+        label : str, optional
+            The array of the labels, or a word in its name.
 
         Raises
         ------
         DataError
-            Where two arrays may be the same.
+            Two arrays may be the same.
         """
-        images, labels = (self.one(part, kind) for kind in ("images", "labels"))
+        images = self.one(part, "images")
+        labels = self.one(part, "labels")
         if label is not None:
             asked = [name for name in self.names if name == label or _split(name, label)[0] == part]
             labels = next((name for name in asked if name != images), None)
         return (images, labels) if images and labels else None
 
     def one(self, part: str, kind: str) -> str | None:
-        """Return the array of this part and kind."""
-        found = [name for name in self.names if _split(name) == (part, kind)]
-        if len(found) > 1:
-            raise DataError(
-                f"{self.path}: {listed(found)} may all be the {kind} of {part or 'the'} set; needed are {KNOWN}"
-            )
-        return found[0] if found else None
+        """Return the name of the array of this part and kind, None without one."""
+        names = [name for name in self.names if _split(name) == (part, kind)]
+        if len(names) > 1:
+            what = f"the {kind} of {part or 'the'} set"
+            raise DataError(f"{self.path}: {listed(names)} may all be {what}; needed are {KNOWN}")
+        return names[0] if names else None
 
     def array(self, name: str) -> NDArray[Any]:
-        """Read one array after its header and its size were found to agree: a few kilobytes can expand to gigabytes."""
+        """Read one array, if its header and its size agree: a few kilobytes can expand to gigabytes."""
         info = self.zip.getinfo(f"{name}.npy")
-        said = one_line(name, 40)
+        shown = one_line(name, 40)
         with self.zip.open(info) as member:
             shape, dtype = _header(member)
-            if dtype.hasobject:
-                raise DataError(
-                    f"{self.path}: {said} holds Python objects, which are never loaded; save numbers or text, "
-                    f"for example {one_line(name, 20)}.astype(str)"
-                )
-            needed = int(np.prod(shape, dtype=object)) * dtype.itemsize
-            if needed > LIMIT or needed > info.file_size:
-                raise DataError(
-                    f"{self.path}: {said} claims {needed:,} bytes, the archive holds {info.file_size:,} and the limit is {LIMIT:,}"
-                )
+        if dtype.hasobject:
+            advice = f"save numbers or text, for example {one_line(name, 20)}.astype(str)"
+            reason = f"{shown} holds Python objects, which are never loaded"
+            raise DataError(f"{self.path}: {reason}; {advice}")
+        needed = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        if needed > LIMIT or needed > info.file_size:
+            held = f"the archive holds {info.file_size:,} and the limit is {LIMIT:,}"
+            raise DataError(f"{self.path}: {shown} claims {needed:,} bytes, {held}")
         with self.zip.open(info) as member:
             return npy.read_array(member, allow_pickle=False)
 
     def samples(self, names: tuple[str, str]) -> Samples:
         """Return images and labels."""
         return Samples(self.path, self.array(names[0]), self.array(names[1]))
+
+    def lacking(self, needed: str) -> DataError:
+        """Return the error that names the arrays that there are, and those that are needed."""
+        return DataError(f"{self.path}: holds {listed(sorted(self.names))}; needed are {needed}")
 
 
 def read(path: Path, options: Options, _progress: Progress | None = None) -> Found:
@@ -118,10 +127,10 @@ def read(path: Path, options: Options, _progress: Progress | None = None) -> Fou
     Raises
     ------
     DataError
-        Where the archive is damaged, lacks the arrays, or would need a pickle to be read.
+        The archive is damaged, lacks the arrays, or would need a pickle to be read.
     """
     with _opened(path) as archive:
-        return _found(archive, options)
+        return _splits(archive, options)
 
 
 def read_files(train: Path, test: Path | None, options: Options) -> Found:
@@ -132,20 +141,17 @@ def read_files(train: Path, test: Path | None, options: Options) -> Found:
     DataError
         As `read`.
     """
-    first = _whole(train, "train", options)
-    if test is None:
-        return found(first, None, options)
-    return found(first, _whole(test, "test", options), options)
+    train_samples = _only_set(train, "train", options)
+    test_samples = None if test is None else _only_set(test, "test", options)
+    return found(train_samples, test_samples, options)
 
 
-def _whole(path: Path, part: str, options: Options) -> Samples:
+def _only_set(path: Path, part: str, options: Options) -> Samples:
     """Return the images and labels of an archive that holds one set, whatever it is called."""
     with _opened(path) as archive:
         names = archive.pick("", options.label) or archive.pick(part, options.label)
         if names is None:
-            raise DataError(
-                f"{path}: holds {listed(sorted(archive.names))}; needed are x and y (images or rows, and labels): np.savez(file, x=x, y=y)"
-            )
+            raise archive.lacking("x and y (images or rows, and labels): np.savez(file, x=x, y=y)")
         return archive.samples(names)
 
 
@@ -158,40 +164,44 @@ def _opened(path: Path) -> Generator[Archive]:
         if wrong:
             raise DataError(f"{path}: {wrong}")
         with zipfile.ZipFile(path) as opened:
-            names = tuple(n.removesuffix(".npy") for n in opened.namelist() if n.endswith(".npy"))
+            members = opened.namelist()
+            names = tuple(name.removesuffix(".npy") for name in members if name.endswith(".npy"))
             yield Archive(path, opened, names)
 
 
-def _found(archive: Archive, options: Options) -> Found:
-    parts = {part: archive.pick(part, options.label) for part in ("train", "test", "val", "")}
-    train, test, whole = parts["train"], parts["test"], parts[""]
+def _splits(archive: Archive, options: Options) -> Found:
+    """Return the splits of an archive: a training and a test set, or one set."""
+    train = archive.pick("train", options.label)
+    test = archive.pick("test", options.label)
+    validation = archive.pick("val", options.label)
+    whole = archive.pick("", options.label)
     notes: list[str] = []
     if train and whole:
-        raise DataError(
-            f"{archive.path}: holds {listed(sorted((*train, *whole)))}, a training set and another one; needed are {KNOWN}"
-        )
-    if train and not test and parts["val"]:
-        test = parts["val"]
-        notes.append(f"{test[0]} and {test[1]} are the test set")
-    elif parts["val"]:
-        notes.append(f"{parts['val'][0]} and {parts['val'][1]} left out")
-    if train and not parts["test"] and (lone := archive.one("test", "images")):
-        notes.append(f"{lone} has no labels and is not used")
-    if whole is None and train is None and set(archive.names) == {"arr_0", "arr_1"}:
+        both = listed(sorted((*train, *whole)))
+        reason = f"holds {both}, a training set and another one"
+        raise DataError(f"{archive.path}: {reason}; needed are {KNOWN}")
+    if train and not test:
+        without_labels = archive.one("test", "images")
+        if without_labels:
+            notes.append(f"{without_labels} has no labels and is not used")
+    if validation and train and not test:
+        test = validation
+        notes.insert(0, f"{test[0]} and {test[1]} are the test set")
+    elif validation:
+        notes.insert(0, f"{validation[0]} and {validation[1]} left out")
+    if not whole and not train and set(archive.names) == {"arr_0", "arr_1"}:
         whole = ("arr_0", "arr_1")
         notes.append("arr_0 taken for the images, arr_1 for the labels")
     chosen = train or whole
     if chosen is None:
-        raise DataError(
-            f"{archive.path}: holds {listed(sorted(archive.names))}; needed are {KNOWN} (images or rows, and "
-            "labels): np.savez(file, x=x, y=y)"
-        )
-    other = archive.samples(test) if test and train else None
-    return found(archive.samples(chosen), other, options, notes=tuple(notes))
+        advice = "np.savez(file, x=x, y=y)"
+        raise archive.lacking(f"{KNOWN} (images or rows, and labels): {advice}")
+    test_samples = archive.samples(test) if test and train else None
+    return found(archive.samples(chosen), test_samples, options, notes=tuple(notes))
 
 
 def _split(name: str, label: str = "") -> tuple[str, str]:
-    """Return the part (train, test, val or nothing) and the kind (images, labels or nothing) of an array's name.
+    """Return what the name of an array says.
 
     Parameters
     ----------
@@ -199,13 +209,15 @@ def _split(name: str, label: str = "") -> tuple[str, str]:
         X_train, trainLabels, test_images …
     label : str
         A word that stands for the labels, too.
+
+    Returns
+    -------
+    part : str
+        ``train``, ``test``, ``val`` or nothing.
+    kind : str
+        ``images``, ``labels`` or nothing.
     """
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    words = [word for word in re.split(r"[\s_\-./]+", spaced.lower()) if word]
-    if len(words) == 1 and (
-        glued := re.fullmatch(r"([xy])(train|test|val)|(train|test|val)([xy])", words[0])
-    ):
-        words = [piece for piece in glued.groups() if piece]
+    words = _words(name)
     parts = [PARTS[word] for word in words if word in PARTS]
     kinds = [word for word in words if word not in PARTS]
     part = parts[0] if len(parts) == 1 else ""
@@ -213,7 +225,19 @@ def _split(name: str, label: str = "") -> tuple[str, str]:
         return part, ""
     if kinds[0] in IMAGES:
         return part, "images"
-    return part, "labels" if kinds[0] in LABELS or kinds[0] == label.lower() else ""
+    if kinds[0] in LABELS or kinds[0] == label.lower():
+        return part, "labels"
+    return part, ""
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of a name in small letters: of trainLabels, X_train and xtrain alike."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    words = [word for word in re.split(r"[\s_\-./]+", spaced.lower()) if word]
+    if len(words) != 1:
+        return words
+    glued = re.fullmatch(r"([xy])(train|test|val)|(train|test|val)([xy])", words[0])
+    return [piece for piece in glued.groups() if piece] if glued else words
 
 
 def _header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
