@@ -71,14 +71,15 @@ def read(path: Path, options: Options, _progress: Progress | None = None) -> Fou
     return found_in_arrays(parsed.samples, None, options, parsed.columns, parsed.notes)
 
 
-def read_pair(train: Path, test: Path, options: Options) -> Found:
+def read_pair(train: Path, test: Path | None, options: Options) -> Found:
     """Read a training and a test file with the same columns.
 
-    Where the test file has no labels, a test set is still to be split off.
+    Where the test file has no labels, or there is none, a test set is still to be split off.
 
     Parameters
     ----------
-    train, test : Path
+    train : Path
+    test : Path, optional
         As for `read`.
     options : Options
 
@@ -87,6 +88,8 @@ def read_pair(train: Path, test: Path, options: Options) -> Found:
     DataError
         As `read`; and where the files have other columns.
     """
+    if test is None:
+        return read(train, options)
     first = parse(train, options)
     try:
         second = parse(test, replace(options, label=first.label))

@@ -1,4 +1,4 @@
-"""The 1,797 real handwritten digits inside scikit-learn, scaled from 8×8 to 28×28, so that the network stays 784-10-10."""
+"""The 1,797 handwritten digits inside scikit-learn, scaled from 8×8 to 28×28 as MNIST's are."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,39 +13,41 @@ SIDE = 28
 
 
 def read() -> Split:
-    """Return scikit-learn's digits as a split (UCI Optical Recognition of Handwritten Digits, test part).
+    """Return scikit-learn's digits as a split.
 
-    Its file is read without importing scikit-learn, which takes most of a second.
+    They are the test part of UCI's Optical Recognition of Handwritten Digits. Their file is read
+    without importing scikit-learn, which takes most of a second.
 
     Raises
     ------
     DataError
         Where scikit-learn is not installed.
     """
-    found = find_spec("sklearn")
-    if found is None or found.origin is None:
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
         raise DataError(
-            "digits: they come inside scikit-learn, which is not installed; get it with: pip install scikit-learn"
+            "digits: they come inside scikit-learn, which is not installed; "
+            "get it with: pip install scikit-learn"
         )
-    table = np.loadtxt(
-        Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=","
-    )
-    return Split(
-        enlarge(table[:, :-1].reshape(-1, 8, 8) / 16, SIDE)[..., None],
-        table[:, -1].astype(np.int32),
-    )
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    table = np.loadtxt(path, delimiter=",")
+    pixels = table[:, :-1].reshape(-1, 8, 8) / 16
+    labels = table[:, -1].astype(np.int32)
+    return Split(enlarge(pixels, SIDE)[..., None], labels)
 
 
 def enlarge(images: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
     """Scale square images in [0, 1] bilinearly to `side` pixels and round to whole 0–255.
 
-    Output pixel i looks at input coordinate s = (i + ½)·n/side - ½, clamped to [0, n-1] (half-pixel centres, the edge
-    repeated), and takes (1 - f)·image[⌊s⌋] + f·image[⌊s⌋ + 1] with f = s - ⌊s⌋, along rows and then columns.
+    Output pixel i is at input coordinate s = (i + ½)·n/side - ½, clamped to [0, n-1] (half-pixel
+    centres, the edge repeated). Its value is (1 - f)·image[⌊s⌋] + f·image[⌊s⌋ + 1] with f = s - ⌊s⌋,
+    along rows and then columns.
 
     Parameters
     ----------
-    images : ndarray of float, shape (count, n, n)
+    images : ndarray of float64, shape (count, n, n)
     side : int
+        In pixels.
 
     Returns
     -------

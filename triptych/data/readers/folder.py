@@ -15,6 +15,7 @@ from .text import listed
 
 LAYOUT = "CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE"
 SPLIT_OFF = "to have a test set split off"
+MOST_NAMES = 5  # that are listed in a sentence
 # What the folders of the parts of a data set are called, in small letters.
 TRAIN = ("train", "training")
 TEST = ("test", "testing")
@@ -52,45 +53,59 @@ def read(root: Path, options: Options, progress: Progress | None) -> Found:
 
     Raises
     ------
+    LayoutError
+        A folder is empty, or holds another, or there are no classes.
     DataError
-        Naming the folder that is empty, or holds another, or has no classes, or the image that is in the way (see `images.found`).
+        Naming the image that cannot be read (see `images.found`).
     """
     layout = _layout(root)
-    first = layout.parts[0]
-    classes = tuple(folder.name for folder in _folders(first))
+    classes = tuple(folder.name for folder in _folders(layout.parts[0]))
     paths: list[Path] = []
     labels: list[int] = []
-    training = 0
+    counts: list[int] = []
     for part in layout.parts:
+        before = len(paths)
         for folder in _folders(part):
-            if folder.name not in classes:
-                raise DataError(
-                    f"{one_line(folder)}: a class that {one_line(first)} has not; {SPLIT_OFF}, give {one_line(first)}"
-                )
+            label = _label(folder, classes, layout)
             inside = list(_images(folder, root))
             paths += inside
-            labels += [classes.index(folder.name)] * len(inside)
-        training = training or len(paths)
-
+            labels += [label] * len(inside)
+        counts.append(len(paths) - before)
     if len(classes) == 1:
-        raise LayoutError(
-            f"{one_line(root)}: every label is {classes[0]}; a classifier needs at least two classes: {LAYOUT}"
-        )
+        reason = f"every label is {classes[0]}; a classifier needs at least two classes"
+        raise LayoutError(f"{one_line(root)}: {reason}: {LAYOUT}")
 
     def samples() -> Iterator[images.Sample]:
         return ((one_line(path), path) for path in paths)
 
     def decode() -> Found:
-        whole = np.array(labels, np.int32)
+        codes = np.array(labels, np.int32)
         return images.found(
-            root, samples, whole, training, classes, options, progress, layout.notes
+            root, samples, codes, counts[0], classes, options, progress, layout.notes
         )
 
     return decoded.kept(root, options, _digest(root, paths, layout.notes), decode)
 
 
+def _label(folder: Path, classes: tuple[str, ...], layout: _Layout) -> int:
+    """Return which class a folder holds."""
+    if folder.name not in classes:
+        train = one_line(layout.parts[0])
+        reason = f"a class that {train} has not"
+        raise DataError(f"{one_line(folder)}: {reason}; {SPLIT_OFF}, give {train}")
+    return classes.index(folder.name)
+
+
 def _layout(root: Path) -> _Layout:
-    """Return which folders hold the classes, or raise `LayoutError` where they are the parts of a data set without classes."""
+    """Return which folders hold the classes.
+
+    Raises
+    ------
+    LayoutError
+        The folders are the parts of a data set without classes.
+    DataError
+        The same part of a data set is there twice, or there is no test set.
+    """
     folders = _folders(root)
     train = _called(TRAIN, folders)
     test = _called(TEST, folders)
@@ -101,27 +116,49 @@ def _layout(root: Path) -> _Layout:
         return _Layout((root,))  # where other classes are, one may be called train
     for kind in kinds:
         if len(kind) > 1:
-            raise LayoutError(
-                f"{one_line(root)}: {_names(kind)} are the same part of a data set; keep one of them"
-            )
+            reason = f"{_names(kind)} are the same part of a data set"
+            raise LayoutError(f"{one_line(root)}: {reason}; keep one of them")
     second = test or validation
-    if train and second and all(_folders(part) for part in (train[0], second[0])):
-        notes = [] if test else [f"{second[0].name} is the test set: there is no folder test"]
-        if others := [folder for folder in folders if folder not in (train[0], second[0])]:
-            notes.append(
-                f"{_names(others)} {'is' if len(others) == 1 else 'are'} left out: neither training nor test set"
-            )
-        return _Layout((train[0], second[0]), tuple(notes))
+    if train and second and _folders(train[0]) and _folders(second[0]):
+        return _layout_of_parts(folders, train[0], second[0], is_test=bool(test))
+    raise _layout_error(root, folders, train, second)
+
+
+def _layout_of_parts(folders: list[Path], train: Path, test: Path, is_test: bool) -> _Layout:
+    """Return the layout of a training and a test folder, with notes about the others.
+
+    Parameters
+    ----------
+    folders : list of Path
+    train, test : Path
+    is_test : bool
+        Whether the test folder is called so; otherwise it is a validation set.
+    """
+    notes: list[str] = []
+    if not is_test:
+        notes.append(f"{test.name} is the test set: there is no folder test")
+    others = [folder for folder in folders if folder not in (train, test)]
+    if others:
+        verb = "is" if len(others) == 1 else "are"
+        notes.append(f"{_names(others)} {verb} left out: neither training nor test set")
+    return _Layout((train, test), tuple(notes))
+
+
+def _layout_error(
+    root: Path, folders: list[Path], train: list[Path], second: list[Path]
+) -> DataError:
+    """Return what is wrong with the parts of a data set, of which not two hold classes."""
+    name = one_line(root)
     parts = _called(PARTS, folders)
-    what = f"{_names(parts)} are no classes, and not both hold folders of classes"
+    reason = f"{_names(parts)} are no classes, and not both hold folders of classes"
     if len(parts) == 1:
-        what = f"{parts[0].name} is no class, and there is no other folder"
+        reason = f"{parts[0].name} is no class, and there is no other folder"
     if train and _folders(train[0]):
-        what = what if second else f"there is no test beside {train[0].name}"
-        raise DataError(
-            f"{one_line(root)}: {what}; {SPLIT_OFF}, give {one_line(train[0])}; it must hold {LAYOUT}"
-        )
-    raise LayoutError(f"{one_line(root)}: {what}; it must hold {LAYOUT}")
+        if not second:
+            reason = f"there is no test beside {train[0].name}"
+        advice = f"{SPLIT_OFF}, give {one_line(train[0])}"
+        return DataError(f"{name}: {reason}; {advice}; it must hold {LAYOUT}")
+    return LayoutError(f"{name}: {reason}; it must hold {LAYOUT}")
 
 
 def _called(names: tuple[str, ...], folders: list[Path]) -> list[Path]:
@@ -129,10 +166,13 @@ def _called(names: tuple[str, ...], folders: list[Path]) -> list[Path]:
 
 
 def _names(folders: list[Path]) -> str:
+    """Return the names of folders as a sentence lists them."""
     names = [one_line(folder.name, 40) for folder in folders]
-    if len(names) > 5:
+    if len(names) > MOST_NAMES:
         return listed(folder.name for folder in folders)
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+    if len(names) == 1:
+        return names[0]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -150,24 +190,26 @@ def _images(folder: Path, root: Path) -> Iterator[Path]:
     """Yield the files of one class."""
     if not folder.name.isprintable():
         raise DataError(f"{one_line(folder)}: a class needs a name that can be printed")
-    path = None
-    for path in _visible(folder):
-        if path.is_dir():
-            raise LayoutError(
-                f"{one_line(path)}: a folder inside a class; {one_line(root)} must hold {LAYOUT}"
-            )
-        yield path
-    if path is None:
+    files = _visible(folder)
+    if not files:
         raise LayoutError(f"{one_line(folder)}: no images in this class")
+    for path in files:
+        if path.is_dir():
+            reason = "a folder inside a class"
+            raise LayoutError(f"{one_line(path)}: {reason}; {one_line(root)} must hold {LAYOUT}")
+        yield path
 
 
 def _digest(root: Path, paths: list[Path], notes: tuple[str, ...]) -> str:
-    """Return a SHA-256 of names, sizes and times of change: reading every file would take longer than decoding it."""
+    """Return a SHA-256 of names, sizes and times of change.
+
+    Reading every file would take longer than decoding it.
+    """
     h = sha256(repr(notes).encode())
     for path in paths:
         try:
             status = path.stat()
-            stamp = status.st_size, status.st_mtime_ns
+            stamp = (status.st_size, status.st_mtime_ns)
         except OSError:  # a link that leads nowhere: decoding will name it
             stamp = None
         h.update(repr((path.relative_to(root).parts, stamp)).encode())

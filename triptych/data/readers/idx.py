@@ -232,7 +232,7 @@ def _chosen(home: Path) -> dict[tuple[str, str], _File]:
 
 
 def _missing(home: Path, part: str, what: str, stem: str, members: list[_File]) -> str:
-    """Return which file a folder lacks; by an example, where its files have names of another kind."""
+    """Return which file a folder lacks, by an example where its files are named in another way."""
     name = f"{stem}-idx{DIMENSIONS[what]}-ubyte(.gz)"
     if not members or files(home):
         return f"{home}: no {name} in this folder"

@@ -96,7 +96,7 @@ class Archive:
         return names[0] if names else None
 
     def array(self, name: str) -> NDArray[Any]:
-        """Read one array, if its header and its size agree: a few kilobytes can expand to gigabytes."""
+        """Read one array, if its header and its size agree: some kilobytes can become gigabytes."""
         info = self.zip.getinfo(f"{name}.npy")
         shown = one_line(name, 40)
         with self.zip.open(info) as member:

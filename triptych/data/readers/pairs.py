@@ -1,7 +1,7 @@
-"""A folder with a training and a test file: CSV or .npz."""
+"""A folder with a training and a test file, or with one file: CSV or .npz."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,21 +11,50 @@ from . import csv, npz
 from .text import listed
 
 CSV_ENDINGS = (".csv", ".csv.gz", ".csv.zip")
-PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
-OTHER = ("val", "valid", "validation", "dev")
-LABELS_ALONE = ("label", "labels", "y", "target", "targets")
+NPZ_ENDINGS = (".npz",)
+# Words in the names of files and folders, in small letters.
+TRAIN = ("train", "training")
+TEST = ("test", "testing")
+VALIDATION = ("val", "valid", "validation", "dev")
+PICTURES = ("images", "img")
+LABELS = ("label", "labels", "y", "target", "targets")
+# The endings of files about the data, which may be in the same folder.
 PAPERS = (".md", ".txt", ".names", ".json", ".html", ".pdf", ".py", ".ipynb")
 MOST_ENTRIES = 1000  # of a folder that is searched
 
 
 @dataclass(frozen=True)
 class _Files:
-    """The files of a folder that end alike, by what their names say."""
+    """The files of a folder that end alike, by what their names say.
 
-    train: list[Path]
-    test: list[Path]
-    validation: list[Path]
-    every: list[Path]
+    Attributes
+    ----------
+    train, test, validation : list of Path
+    every : list of Path
+        These and others.
+    """
+
+    train: list[Path] = field(default_factory=list[Path])
+    test: list[Path] = field(default_factory=list[Path])
+    validation: list[Path] = field(default_factory=list[Path])
+    every: list[Path] = field(default_factory=list[Path])
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The files to read.
+
+    Attributes
+    ----------
+    train : Path
+    test : Path, optional
+    notes : tuple of str
+        What the user should know about the choice.
+    """
+
+    train: Path
+    test: Path | None
+    notes: tuple[str, ...] = ()
 
 
 def csv_fits(folder: Path) -> bool:
@@ -34,22 +63,23 @@ def csv_fits(folder: Path) -> bool:
 
 
 def npz_fits(folder: Path) -> bool:
-    """Return the same for .npz files."""
-    return _fits(folder, (".npz",))
+    """Return whether the data of a folder is its .npz files."""
+    return _fits(folder, NPZ_ENDINGS)
 
 
 def read_csv(folder: Path, options: Options, _: Progress | None) -> Found:
-    """Read train*.csv and test*.csv; of one that has no labels, or is missing, a test set is split off.
+    """Read train*.csv and test*.csv.
+
+    Where the test file has no labels, or is missing, a test set is still to be split off.
 
     Raises
     ------
     DataError
-        Where several files may be meant; and as `csv.read`.
+        Several files may be meant; and as `csv.read`.
     """
-    files, notes = _chosen(folder, CSV_ENDINGS)
-    train = files.train[0]
-    found = csv.read_pair(train, files.test[0], options) if files.test else csv.read(train, options)
-    return replace(found, notes=(*notes, *found.notes))
+    chosen = _choose(folder, CSV_ENDINGS)
+    result = csv.read_pair(chosen.train, chosen.test, options)
+    return replace(result, notes=(*chosen.notes, *result.notes))
 
 
 def read_npz(folder: Path, options: Options, _: Progress | None) -> Found:
@@ -58,34 +88,41 @@ def read_npz(folder: Path, options: Options, _: Progress | None) -> Found:
     Raises
     ------
     DataError
-        Where several files may be meant; and as `npz.read`.
+        Several files may be meant; and as `npz.read`.
     """
-    files, notes = _chosen(folder, (".npz",))
-    found = npz.read_files(files.train[0], files.test[0] if files.test else None, options)
-    return replace(found, notes=(*notes, *found.notes))
+    chosen = _choose(folder, NPZ_ENDINGS)
+    result = npz.read_files(chosen.train, chosen.test, options)
+    return replace(result, notes=(*chosen.notes, *result.notes))
 
 
 def _fits(folder: Path, endings: tuple[str, ...]) -> bool:
-    """Return whether the files of a folder that end so are its data, and not lists of the images beside them."""
-    files = _listed(folder, endings)
+    """Return whether the files of a folder that end so are its data, and no lists of its images."""
+    files = _files(folder, endings)
     if not files.every:
         return False
     for path in _visible(folder):
-        words = set(_words(path.name))
-        if path.is_dir() and (not files.train or words & {*PARTS, *OTHER, "images", "img"}):
+        if path.is_dir() and (not files.train or _may_hold_data(path)):
             return False
-        if not files.train and path not in files.every and not path.name.lower().endswith(PAPERS):
+        is_other = path not in files.every and not path.name.lower().endswith(PAPERS)
+        if is_other and not files.train:
             return False
     return True
 
 
+def _may_hold_data(folder: Path) -> bool:
+    """Return whether the name of a folder speaks of a part of a data set, or of images."""
+    words = set(_words(folder.name))
+    return bool(words & {*TRAIN, *TEST, *VALIDATION, *PICTURES})
+
+
 def _words(name: str) -> list[str]:
-    """Return the words of a file's name, in lower case."""
+    """Return the words of a file's name, in small letters."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     return [word for word in re.split(r"[^a-z]+", spaced.lower()) if word]
 
 
 def _visible(folder: Path) -> list[Path]:
+    """Return the first visible entries of a folder, sorted; none where it cannot be listed."""
     try:
         entries = list(islice(folder.iterdir(), MOST_ENTRIES))
     except OSError:
@@ -93,52 +130,54 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in entries if not path.name.startswith((".", "__MACOSX")))
 
 
-def _listed(folder: Path, endings: tuple[str, ...]) -> _Files:
-    found = _Files([], [], [], [])
+def _files(folder: Path, endings: tuple[str, ...]) -> _Files:
+    """Return the files of a folder that end so, by what their names say."""
+    files = _Files()
     for path in _visible(folder):
         if not path.name.lower().endswith(endings) or path.is_dir():
             continue
-        found.every.append(path)
-        words = _words(path.name)
-        parts = {PARTS[word] for word in words if word in PARTS}
-        if any(word in LABELS_ALONE for word in words):
+        files.every.append(path)
+        words = set(_words(path.name))
+        if words & {*LABELS}:
             continue  # labels in a file of their own
-        if any(word in OTHER for word in words):
-            found.validation.append(path)
-        elif parts == {"train"}:
-            found.train.append(path)
-        elif parts == {"test"}:
-            found.test.append(path)
-    return found
+        is_train = bool(words & {*TRAIN})
+        is_test = bool(words & {*TEST})
+        if words & {*VALIDATION}:
+            files.validation.append(path)
+        elif is_train and not is_test:
+            files.train.append(path)
+        elif is_test and not is_train:
+            files.test.append(path)
+    return files
 
 
-def _chosen(folder: Path, endings: tuple[str, ...]) -> tuple[_Files, list[str]]:
-    """Return the files to read, and what is worth a word.
+def _choose(folder: Path, endings: tuple[str, ...]) -> _Chosen:
+    """Return the files to read.
 
     Raises
     ------
     DataError
-        Where several files may be meant.
+        Several files may be meant.
     """
-    files = _listed(folder, endings)
+    files = _files(folder, endings)
     if not files.train and len(files.every) > 1:
-        raise DataError(
-            f"{folder}: {listed(path.name for path in files.every)}: name one file, or have train and test in the names of two"
-        )
+        names = listed(path.name for path in files.every)
+        advice = "name one file, or have train and test in the names of two"
+        raise DataError(f"{folder}: {names}: {advice}")
     if not files.train:
         only = files.every[0]
-        return _Files([only], [], [], []), [f"the only file: {only.name}"]
+        return _Chosen(only, None, (f"the only file: {only.name}",))
     for part in (files.train, files.test):
         if len(part) > 1:
-            raise DataError(
-                f"{folder}: {listed(path.name for path in part)} may all be meant; name one file, "
-                "or put a training and a test file into a folder of their own"
-            )
-    notes: list[str] = []
-    test = files.test
-    if not test and len(files.validation) == 1:
-        test = files.validation
-        notes.append(f"{test[0].name} is the test set")
-    elif files.validation:
-        notes.append(f"{listed(path.name for path in files.validation)} left out")
-    return _Files(files.train, test, [], []), notes
+            names = listed(path.name for path in part)
+            advice = "name one file, or put a training and a test file into a folder of their own"
+            raise DataError(f"{folder}: {names} may all be meant; {advice}")
+    train = files.train[0]
+    test = files.test[0] if files.test else None
+    if test is None and len(files.validation) == 1:
+        validation = files.validation[0]
+        return _Chosen(train, validation, (f"{validation.name} is the test set",))
+    if files.validation:
+        names = listed(path.name for path in files.validation)
+        return _Chosen(train, test, (f"{names} left out",))
+    return _Chosen(train, test)
