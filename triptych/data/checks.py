@@ -1,4 +1,4 @@
-"""What every reader shares: one place for what goes wrong, bounded decompression, checks of labels."""
+"""What every reader shares: errors, bounded decompression, checks of labels."""
 
 import gzip
 import lzma
@@ -21,9 +21,10 @@ LIMIT = 2 * 2**30  # bytes of one decompressed file; MNIST as CSV is 110 MB
 
 @contextmanager
 def reading(path: Path) -> Generator[None]:
-    """Turn whatever goes wrong while a file is read into a `DataError`. Every reader uses it.
+    """Turn whatever goes wrong while a file is read into a `DataError`.
 
-    The file must be a regular one: a named pipe or a device has no end, or waits for a writer.
+    Every reader uses it. The file must be a regular one: a named pipe or a device has no end, or
+    waits for a writer.
 
     Parameters
     ----------
@@ -58,14 +59,14 @@ def reading(path: Path) -> Generator[None]:
 
 
 def refuse_special(path: Path) -> None:
-    """Raise `DataError` where `path` is neither a regular file nor a folder, or links to such a thing.
+    """Raise `DataError` where a path leads to neither a regular file nor a folder.
 
     Raises
     ------
     DataError
         Naming the path and what it is.
     OSError
-        Where nothing is there.
+        The path leads to nothing.
     """
     kind = kind_of(path)
     if kind not in ("file", "folder"):
@@ -73,14 +74,14 @@ def refuse_special(path: Path) -> None:
 
 
 def _brief(error: Exception) -> str:
-    """Return what an error of another library says."""
-    said = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-    return one_line(said, 160)
+    """Return in one line what an error of another library means."""
+    reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    return one_line(reason, 160)
 
 
 @contextmanager
 def opened(path: Path, inside: str = "") -> Generator[IO[bytes]]:
-    """Open a file, through gzip where its first bytes say so; what goes wrong is a `DataError`.
+    """Open a file, also a gzipped one; what goes wrong is a `DataError`.
 
     Parameters
     ----------
@@ -94,8 +95,11 @@ def opened(path: Path, inside: str = "") -> Generator[IO[bytes]]:
         raw.seek(0)
         if inside and head == b"PK\x03\x04":
             archive = stack.enter_context(zipfile.ZipFile(raw))
-            names = [name for name in archive.namelist() if name.lower().endswith(inside)]
-            names = [name for name in names if not name.startswith("__MACOSX/")]
+            names = [
+                name
+                for name in archive.namelist()
+                if name.lower().endswith(inside) and not name.startswith("__MACOSX/")
+            ]
             if len(names) == 1:
                 yield stack.enter_context(archive.open(names[0]))
                 return
@@ -119,7 +123,7 @@ def _several(names: list[str], ending: str) -> str:
 
 
 def read_exactly(stream: IO[bytes], size: int) -> bytes:
-    """Read up to `size` bytes in pieces, so that memory grows with what is there and not with what was promised."""
+    """Read up to `size` bytes in pieces, so that memory grows with what is really there."""
     pieces: list[bytes] = []
     while size > 0 and (piece := stream.read(min(size, 2**20))):
         pieces.append(piece)
@@ -128,29 +132,47 @@ def read_exactly(stream: IO[bytes], size: int) -> bytes:
 
 
 def check_varied(path: Path, labels: NDArray[Any], classes: tuple[str, ...] = DIGITS) -> None:
-    """Raise `DataError` unless at least two classes occur."""
-    found = np.unique(labels)
-    if len(found) == 1:
-        raise DataError(
-            f"{path}: every label is {classes[int(found[0])]}; a classifier needs at least two classes"
-        )
+    """Raise `DataError` unless at least two classes occur.
+
+    Parameters
+    ----------
+    path : Path
+        The file that the error names.
+    labels : ndarray of int, shape (n,)
+        Indices into `classes`.
+    classes : tuple of str
+    """
+    present = np.unique(labels)
+    if len(present) == 1:
+        only = classes[int(present[0])]
+        raise DataError(f"{path}: every label is {only}; a classifier needs at least two classes")
 
 
 def check_whole(
     path: Path, what: str, values: NDArray[Any], most: int, each: str = "sample"
 ) -> None:
-    """Raise `DataError` for the first of `values` (n,) or (n, pixels) that is not a whole number from 0 to `most`."""
+    """Raise `DataError` for the first value that is not a whole number from 0 to `most`.
+
+    Parameters
+    ----------
+    path : Path
+        The file that the error names.
+    what : str
+        What a value is: ``label``.
+    values : ndarray, shape (n,)
+    most : int
+    each : str
+        What the places of the values are called: ``row``.
+    """
     if values.dtype.kind not in "uif":
         raise DataError(f"{path}: {what}s are of type {values.dtype}, not numbers")
-    if values.dtype == np.uint8 and most == 255:
-        return
     with np.errstate(invalid="ignore"):
-        bad = ~((values >= 0) & (values <= most))
+        wrong = ~((values >= 0) & (values <= most))
         if values.dtype.kind == "f":
-            bad |= values != np.floor(values)
-    if bad.any():
-        at = np.unravel_index(int(np.argmax(bad)), bad.shape)
-        where = f"{each} {at[0] + 1:,}" + (f", pixel {at[1] + 1}" if len(at) > 1 else "")
+            wrong |= values != np.floor(values)
+    if wrong.any():
+        at = int(np.argmax(wrong))
         value = values[at]
-        text = "NaN" if value != value else f"{value:g}"
-        raise DataError(f"{path}: {where}: {what} {text} is not a whole number from 0 to {most}")
+        text = "NaN" if np.isnan(value) else f"{value:g}"
+        where = f"{path}: {each} {at + 1:,}"
+        raise DataError(f"{where}: {what} {text} is not a whole number from 0 to {most}")

@@ -41,15 +41,18 @@ class Standardised:
             Naming `source` and the column whose numbers are too large or too close to each other.
         """
         table = train.images.reshape(len(train), -1)
-        lowest, highest = table.min(axis=0), table.max(axis=0)
+        lowest = table.min(axis=0)
+        highest = table.max(axis=0)
         constant = lowest == highest
         with np.errstate(over="ignore", invalid="ignore"):
             mean = np.where(constant, lowest, table.mean(axis=0))
             deviation = np.where(constant, 1.0, table.std(axis=0))
         if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and deviation.all()):
-            at = int(np.argmin(np.isfinite(mean) & np.isfinite(deviation) & (deviation != 0)))
+            is_good = np.isfinite(mean) & np.isfinite(deviation) & (deviation != 0)
+            at = int(np.argmin(is_good))
+            numbers = f"its numbers, {lowest[at]:g} to {highest[at]:g}"
             raise DataError(
-                f"{source}: column {one_line(names[at], 40)!r}: its numbers, {lowest[at]:g} to {highest[at]:g}, "
+                f"{source}: column {one_line(names[at], 40)!r}: {numbers}, "
                 "have no mean or deviation in float64; scale them"
             )
         return cls(names, mean, deviation, float(lowest.min()), float(highest.max()))
@@ -174,36 +177,51 @@ class Dataset:
     def plausibility(self) -> str:
         """Return one line from which a person sees whether the data was read rightly.
 
-        It says the range and the mean of the training values, the share of samples that have one value
-        everywhere, and the sizes of the smallest and the largest class.
+        It contains the range and the mean of the training values, the share of samples that have
+        one value everywhere, and the sizes of the smallest and the largest class.
         """
-        if self.table is None:
-            values = self.train.images
-            scale = " of 255" if values.dtype == np.uint8 and values.max() < 255 else ""
-            lowest, highest = float(values.min()), float(values.max())
-            text = f"pixels {lowest:.4g} to {highest:.4g}{scale}, mean {float(values.mean()):.4g}; {self._constant()}"
-        else:
-            lowest, highest = self.table.lowest, self.table.highest
-            text = f"numbers {lowest:.4g} to {highest:.4g} as written, mean {float(self.table.mean.mean()):.4g}"
-            still = int((self.train.images == 0).all(axis=0).sum())
-            if still:
-                text += f" ({still:,} constant column{'s' * (still > 1)})"
+        values = self._range_of_pixels() if self.table is None else self._range_of_table(self.table)
+        return f"{values}; {self._class_sizes()}"
+
+    def _range_of_pixels(self) -> str:
+        """Return the range and mean of the training pixels, and how many images are blank."""
+        values = self.train.images
+        lowest = float(values.min())
+        highest = float(values.max())
+        is_dark = values.dtype == np.uint8 and highest < 255
+        scale = " of 255" if is_dark else ""
+        mean = float(values.mean())
+        return f"pixels {lowest:.4g} to {highest:.4g}{scale}, mean {mean:.4g}; {self._blank()}"
+
+    def _range_of_table(self, table: Standardised) -> str:
+        """Return the range and mean of the training numbers, and how many columns are constant."""
+        mean = float(table.mean.mean())
+        text = f"numbers {table.lowest:.4g} to {table.highest:.4g} as written, mean {mean:.4g}"
+        constant = int((self.train.images == 0).all(axis=0).sum())
+        if not constant:
+            return text
+        plural = "s" if constant > 1 else ""
+        return f"{text} ({constant:,} constant column{plural})"
+
+    def _class_sizes(self) -> str:
+        """Return how many training samples the smallest and the largest class have."""
         counts = np.bincount(self.train.labels, minlength=len(self.classes))
-        small, large = int(counts.argmin()), int(counts.argmax())
+        small = int(counts.argmin())
+        large = int(counts.argmax())
         if counts[small] == counts[large]:
-            return f"{text}; {counts[small]:,} training samples of every class"
-        return f"{text}; training samples of a class: {self._size(counts, small)} to {self._size(counts, large)}"
+            return f"{counts[small]:,} training samples of every class"
+        sizes = f"{self._size(counts, small)} to {self._size(counts, large)}"
+        return f"training samples of a class: {sizes}"
 
     def _size(self, counts: NDArray[np.intp], label: int) -> str:
         return f"{counts[label]:,} ({one_line(self.classes[label], 24)})"
 
-    def _constant(self) -> str:
+    def _blank(self) -> str:
         """Return how many training images have the same value everywhere."""
         rows = self.train.images.reshape(len(self.train), -1)
-        constant = int((rows.max(axis=1) == rows.min(axis=1)).sum())
-        if not constant:
+        blank = int((rows.max(axis=1) == rows.min(axis=1)).sum())
+        if not blank:
             return "no image is blank"
-        if constant == len(rows):
+        if blank == len(rows):
             return "every image is blank"
-        share = 100 * constant / len(rows)
-        return f"{constant:,} images are blank ({share:.2g} %)"
+        return f"{blank:,} images are blank ({100 * blank / len(rows):.2g} %)"

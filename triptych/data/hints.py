@@ -126,7 +126,7 @@ def _advice_for_pictures(folder: Path) -> str:
 
 
 def _raw_folder_advice(path: Path) -> str:
-    """Return advice to use the folder ``raw`` next to ``processed``, as torchvision leaves them, if there is one."""
+    """Return advice to use torchvision's folder ``raw`` next to ``processed``, if there is one."""
     raw = path.resolve().parent / "raw"
     if path.resolve() == raw or not content_of_folder(raw):
         return ""
@@ -136,7 +136,8 @@ def _raw_folder_advice(path: Path) -> str:
 def place_of_data(root: Path) -> str:
     """Return where in a folder the data is that it seems to hold; nothing where there is none.
 
-    This explains a folder that was given one level too high, or that holds another kind of data than images.
+    This explains a folder that was given one level too high, or that holds another kind of data
+    than images.
     """
     if (root / "dataset_dict.json").is_file() or (root / "state.json").is_file():
         return (

@@ -13,7 +13,21 @@ from .readers import decoded
 
 @dataclass(frozen=True)
 class Item:
-    """One file, or one data set that has none."""
+    """One file, or one data set without a file.
+
+    Attributes
+    ----------
+    name : str
+        Of the data set.
+    file : str
+        The path of the file, or where the data is.
+    size : int, optional
+        In bytes.
+    sha256 : str
+        In hexadecimal digits.
+    note : str
+        What the user should know about it.
+    """
 
     name: str
     file: str
@@ -23,24 +37,19 @@ class Item:
 
 
 def inventory() -> list[Item]:
-    """Return every data set that has a name, with the files of each that is here, and what is kept of decoded images."""
+    """Return every data set with a name, its files that are here, and decoded images."""
     items = [Item("digits", "inside scikit-learn", note="always here")]
     if Path("mnist_test.csv").is_file():
         items.append(_file("mnist_test.csv", Path("mnist_test.csv"), "used by default"))
     for name, published in PUBLISHED.items():
-        found = download.files_present(name)
-        items += [
-            _file(name, path, "" if published.members else _published(name, stem, path))
-            for stem, path in found.items()
-        ]
-        if lacking := published.count - len(found):
-            items.append(
-                Item(
-                    name,
-                    f"{lacking} of {published.count} files missing",
-                    note=f"triptych data fetch {name}",
-                )
-            )
+        present = download.files_present(name)
+        for stem, path in present.items():
+            note = "" if published.members else _published(name, stem, path)
+            items.append(_file(name, path, note))
+        missing = published.count - len(present)
+        if missing:
+            files = f"{missing} of {published.count} files missing"
+            items.append(Item(name, files, note=f"triptych data fetch {name}"))
     kept = [path for path in sorted(decoded.folder().glob("*.npz")) if path.is_file()]
     return items + [_file("(decoded images)", path, "may be deleted") for path in kept]
 
@@ -50,6 +59,7 @@ def _file(name: str, path: Path, note: str) -> Item:
 
 
 def _published(name: str, stem: str, path: Path) -> str:
+    """Return whether a file is the published one, in words."""
     if _sha256(path) == PUBLISHED[name].sha256.get(path.name):
         return "as published"
     try:
@@ -63,5 +73,6 @@ def _published(name: str, stem: str, path: Path) -> str:
 
 
 def _sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

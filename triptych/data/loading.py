@@ -1,4 +1,4 @@
-"""Loading: the name of a data set or a path in; pixels or the numbers of a table, and labels, out."""
+"""Loading: the name of a data set or a path in; pixels or numbers, and labels, out."""
 
 import os
 from contextlib import nullcontext
@@ -42,8 +42,9 @@ def load(
     Parameters
     ----------
     source : str, optional
-        The name of a data set, such as ``mnist``, or the path of a file or folder in one of the formats of
-        `registry`. Without it: ``mnist_test.csv`` in the working directory, else MNIST in the cache, else digits.
+        The name of a data set, such as ``mnist``, or the path of a file or folder in one of the
+        formats of `registry`. Without it: ``mnist_test.csv`` in the working directory, else MNIST
+        in the cache, else digits.
     seed : int
         Decides how a single set is shuffled and split 90/10, class by class.
     options : Options
@@ -127,8 +128,8 @@ def stratified(
     what : str
         What the part is called in a message: ``test`` or ``validation``.
     in_place : bool
-        Whether the images of `whole` may be put into their new order themselves, so that a large set is not in
-        memory twice.
+        Whether the images of `whole` may be put into their new order themselves, so that a large
+        set is not in memory twice.
 
     Returns
     -------

@@ -28,11 +28,11 @@ class Options:
     label : str, optional
         The column that holds the labels; ``first`` and ``last`` count from the edges of a CSV.
     shape : str, optional
-        What a row of numbers is: ``28x28`` (height × width), ``28x28x3`` (the colours of a pixel are
-        neighbours), ``3x28x28`` (each colour is a block of its own) or ``table`` (no image).
+        What a row of numbers is: ``28x28`` (height × width), ``28x28x3`` (the colours of a pixel
+        are neighbours), ``3x28x28`` (each colour is a block of its own) or ``table`` (no image).
     white : int, optional
-        The number that is white in an array of pixels, from 1 to 65,535. Without it, it is found from the numbers:
-        255, or 1, or for data of 4 bits 15 or 16.
+        The number that is white in an array of pixels, from 1 to 65,535. Without it, it is found
+        from the numbers: 255, or 1, or for data of 4 bits 15 or 16.
     """
 
     size: tuple[int, int] | None = None
@@ -43,20 +43,20 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.size and not all(1 <= side <= LARGEST for side in self.size):
-            raise DataError(
-                f"size {self.size[0]}×{self.size[1]}: give whole numbers from 1 to {LARGEST}"
-            )
+            height, width = self.size
+            raise DataError(f"size {height}×{width}: give whole numbers from 1 to {LARGEST}")
         if self.shape is not None:
             image_shape(self.shape)
         if self.white is not None and not 1 <= self.white <= HIGHEST_WHITE:
             raise DataError(f"white {self.white}: give a whole number from 1 to {HIGHEST_WHITE:,}")
 
     def to_json(self) -> dict[str, Any]:
+        """Return the options as a JSON object."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Any) -> "Options":
-        """Read what `to_json` wrote. Older versions did not write ``label``, ``shape`` and ``white``.
+        """Read what `to_json` wrote; older versions wrote no ``label``, ``shape`` and ``white``.
 
         Raises
         ------
@@ -101,7 +101,7 @@ def _size(value: Any) -> tuple[int, int] | None:
 
 
 def image_shape(text: str) -> tuple[tuple[int, int, int], bool] | None:
-    """Return what `Options.shape` says.
+    """Return what `Options.shape` means.
 
     Returns
     -------
@@ -116,11 +116,12 @@ def image_shape(text: str) -> tuple[tuple[int, int, int], bool] | None:
     if text == "table":
         return None
     sides = text.lower().replace("×", "x").split("x")
-    numbers = [int(side) if side.isdecimal() else 0 for side in sides]
-    if not 2 <= len(numbers) <= 3 or not all(1 <= n <= LARGEST for n in numbers):
+    numbers = [int(side) for side in sides if side.isdecimal()]
+    are_sides = len(numbers) == len(sides) and all(1 <= n <= LARGEST for n in numbers)
+    if not are_sides or len(numbers) not in (2, 3):
         raise DataError(
-            f"--shape {text[:40]!r}: give height and width, for example 28x28, with colours 28x28x3 "
-            "(or 3x28x28 where each colour is a block of its own), or: table"
+            f"--shape {text[:40]!r}: give height and width, for example 28x28, with colours "
+            "28x28x3 (or 3x28x28 where each colour is a block of its own), or: table"
         )
     if len(numbers) == 2:
         return (numbers[0], numbers[1], 1), False
@@ -144,7 +145,7 @@ class Found:
     classes, left_out, notes, warnings : tuple of str
         As in `Dataset`.
     features : tuple of str
-        The names of the columns of a table, whose rows are not standardised yet; empty for images.
+        The names of the columns of a table, whose rows are not standardised yet. Empty for images.
     """
 
     train: Split

@@ -1,7 +1,7 @@
 """The table of formats: which kinds of file and folder are read, and by which function.
 
-No reader is imported before it is used, so that the help of a command can show the table. Another package adds
-a format with `register_format`.
+No reader is imported before it is used, so that the help of a command can show the table. Another
+package adds a format with `register_format`.
 """
 
 from collections.abc import Callable
@@ -29,13 +29,15 @@ class Format:
     name : str
         What a message calls the format.
     read : callable
-        Takes the path, the `Options`, and a function that is told of decoded images, or None; returns a `Found`.
+        Takes the path, the `Options`, and a function that is told of decoded images, or None;
+        returns a `Found`.
     help : str
         What such a file or folder holds, for the documentation.
     suffixes : tuple of str
         How the names of its files end, in small letters. Empty for a format of folders.
     is_in_folder : callable, optional
-        Takes a folder; returns whether the folder holds data of this format. None for a format of single files.
+        Takes a folder; returns whether the folder holds data of this format. None for a format of
+        single files.
     sign : str
         The file or folder by which such a folder is recognised, for messages and for the help.
     content : str
@@ -45,7 +47,8 @@ class Format:
     ignores : tuple of str
         The options among `FOR_ROWS` that the reader does not follow. A user who sets one is told.
     is_last_resort : bool
-        Whether nearly every folder seems to be of this format. When it cannot be read, other causes are looked for.
+        Whether nearly every folder seems to be of this format. When it cannot be read, other causes
+        are looked for.
     """
 
     name: str
@@ -198,7 +201,7 @@ def unregister_format(name: str) -> None:
 
 
 def format_of_file(path: Path) -> Format | None:
-    """Return the format whose suffix the name of a file has, in letters of either size; None without one."""
+    """Return the format of a file by the suffix of its name, in letters of either size."""
     name = path.name.lower()
     for known in _FORMATS:
         if name.endswith(known.suffixes):
@@ -207,7 +210,7 @@ def format_of_file(path: Path) -> Format | None:
 
 
 def format_of_folder(path: Path) -> Format | None:
-    """Return the first format that a folder holds; None where it holds none."""
+    """Return the first format that a folder holds, None where it holds none."""
     for known in _FORMATS:
         if known.is_in_folder is not None and known.is_in_folder(path):
             return known

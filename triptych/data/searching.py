@@ -15,7 +15,7 @@ PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
 def content_of_folder(folder: Path) -> str:
-    """Return what a folder holds that a reader knows, folders of images excepted; nothing where it holds none."""
+    """Return what a folder holds, by its reader; nothing without one, or for folders of images."""
     for known in formats():
         if known.is_in_folder is None or known.is_last_resort:
             continue
@@ -49,7 +49,7 @@ def nearest_data(root: Path) -> list[tuple[str, Path]]:
 
 
 def image_layout_below(root: Path) -> Path | None:
-    """Return the folder below another that holds images in folders of classes; None unless there is exactly one."""
+    """Return the only folder below another that holds folders of images for each class, or None."""
     layouts = [folder for folder in _folders_below(root) if is_image_layout(folder)]
     outermost = [
         folder for folder in layouts if not any(other in folder.parents for other in layouts)
@@ -58,9 +58,10 @@ def image_layout_below(root: Path) -> Path | None:
 
 
 def is_image_layout(folder: Path) -> bool:
-    """Return whether a folder holds folders of images: the classes, or training and test folders of classes.
+    """Return whether a folder holds folders of images.
 
-    Only the first two folders and the first few files in each are looked at.
+    They are the classes, or training and test folders of classes. Only the first two folders and
+    the first few files in each are looked at.
     """
     inside = _first_folders(folder)
     if len(inside) < 2:
@@ -109,7 +110,7 @@ def _folders_below(root: Path) -> Iterator[Path]:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    """Return the folders in one, sorted, without a look at each file, of which there may be very many."""
+    """Return the folders in one, sorted, without a look at each file: there may be very many."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]

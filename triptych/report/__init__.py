@@ -1,1 +1,1 @@
-"""Figures, TensorBoard logs and the HTML report, from run folders only: nothing here knows an engine."""
+"""Figures, TensorBoard logs and the HTML report, from run folders only, without any engine."""

@@ -1,6 +1,6 @@
 """What the original project claimed, with what a run of the same job measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,12 +9,13 @@ from ..spec.network import Network
 from ..spec.recipe import Recipe
 from ..spec.zoo import get
 
-# What the teaching project that this one grew from said would come out: percent, and seconds.
+# What the teaching project from which this one grew claimed: percent, and seconds.
 ACCURACY = {"numpy": (85, 90), "torch": (87, 92), "tensorflow": (88, 93)}
 SECONDS = {"numpy": (60, 120), "torch": (30, 60), "tensorflow": (20, 40)}
 BETTER = (2, 5)  # percentage points, from NumPy to TensorFlow
 FASTER = (3, 5)  # times, from NumPy to TensorFlow
-PYTHON_LOOP = 20  # nanoseconds for a multiplication and an addition: what a loop in Python takes at the very least
+# The least nanoseconds that a loop in Python takes for a multiplication and an addition.
+PYTHON_LOOP_NANOSECONDS = 20
 DATA = "mnist_test"  # the name of a data set that was read from mnist_test.csv
 TRAINING_IMAGES = 9_000
 TEST_IMAGES = 1_000
@@ -33,8 +34,8 @@ class Answer:
 def is_original(results: dict[str, Any]) -> bool:
     """Return whether a run repeats the original's job.
 
-    The job is 784-10-10 on mnist_test.csv, in full batches, with SGD at a rate of 0.1, for 500 epochs.
-    The seed, the dtype and the initializers may be others.
+    The job is 784-10-10 on mnist_test.csv, in full batches, with SGD at a rate of 0.1, for 500
+    epochs. The seed, the dtype and the initializers may be others.
 
     Parameters
     ----------
@@ -43,13 +44,11 @@ def is_original(results: dict[str, Any]) -> bool:
     """
     recipe = Recipe.from_json(results["recipe"])
     data = results["runs"][0]["data"]
-    same_recipe = replace(recipe, seed=0, dtype="float32", random="matched") == Recipe()
-    same_data = (data["name"], data["train"], data["test"]) == (DATA, TRAINING_IMAGES, TEST_IMAGES)
-    return (
-        same_recipe
-        and same_data
-        and _shape(Network.from_json(results["network"])) == _shape(get("classic"))
-    )
+    network = Network.from_json(results["network"])
+    has_same_recipe = replace(recipe, seed=0, dtype="float32", random="matched") == Recipe()
+    sizes = (data["name"], data["train"], data["test"])
+    has_same_data = sizes == (DATA, TRAINING_IMAGES, TEST_IMAGES)
+    return has_same_recipe and has_same_data and _shape(network) == _shape(get("classic"))
 
 
 def _shape(network: Network) -> tuple[Any, ...]:
@@ -72,53 +71,55 @@ def answers(results: dict[str, Any]) -> list[Answer]:
         if key == row["engine"] and row["accuracy"]
     }
     timed = {engine: row for engine, row in rows.items() if row["training_seconds"]}
-    found = [
-        Answer(
-            f"{rows[engine]['label']} reaches an accuracy of {low}–{high} %",
-            f"{100 * rows[engine]['accuracy']['value']:.2f} %",
-        )
-        for engine, (low, high) in ACCURACY.items()
-        if engine in rows
-    ]
-    found += [
-        Answer(
-            f"{timed[engine]['label']} trains in {low}–{high} s",
-            f"{timed[engine]['training_seconds']:.2f} s",
-        )
-        for engine, (low, high) in SECONDS.items()
-        if engine in timed
-    ]
+    every = [*_accuracies(rows), *_times(timed)]
     if "numpy" in rows and "tensorflow" in rows:
-        found += _from_numpy_to_tensorflow(rows["numpy"], rows["tensorflow"])
+        every += _from_numpy_to_tensorflow(rows["numpy"], rows["tensorflow"])
     if "numpy" in timed:
-        # Forward and the gradient of the kernel: two multiplications for each sample and parameter, at the least.
-        each = timed["numpy"]["step"]["median"] / (2 * run["batch"] * run["parameters"]) * 1e9
-        measured = f"A multiplication takes {each:.2g} ns; in a Python loop it would take more than {PYTHON_LOOP} ns"
-        found.append(Answer("NumPy runs pure Python loops", measured))
-    found += [
+        every.append(_python_loops(run, timed["numpy"]))
+    return [
+        *every,
         _in_words("Memory use (described in words)", rows, _memory),
         _in_words("GPU support (not measured)", rows, _argued("gpu")),
         _in_words("Debugging (not measured)", rows, _argued("debugging")),
         _in_words("Scalability (not measured)", rows, _argued("scalability")),
     ]
-    return found
 
 
-def _from_numpy_to_tensorflow(numpy: Row, tensorflow: Row) -> list[Answer]:
+def _accuracies(rows: dict[str, Row]) -> Iterator[Answer]:
+    for engine, (low, high) in ACCURACY.items():
+        if engine in rows:
+            claim = f"{rows[engine]['label']} reaches an accuracy of {low}–{high} %"
+            yield Answer(claim, f"{100 * rows[engine]['accuracy']['value']:.2f} %")
+
+
+def _times(timed: dict[str, Row]) -> Iterator[Answer]:
+    for engine, (low, high) in SECONDS.items():
+        if engine in timed:
+            claim = f"{timed[engine]['label']} trains in {low}–{high} s"
+            yield Answer(claim, f"{timed[engine]['training_seconds']:.2f} s")
+
+
+def _python_loops(run: dict[str, Any], row: Row) -> Answer:
+    """Return how long a multiplication takes in NumPy.
+
+    A step makes at least two multiplications for each sample and parameter: forward, and for the
+    gradient of the kernel.
+    """
+    multiplications = 2 * run["batch"] * run["parameters"]
+    each = row["step"]["median"] / multiplications * 1e9
+    loop = f"in a Python loop it would take more than {PYTHON_LOOP_NANOSECONDS} ns"
+    return Answer("NumPy runs pure Python loops", f"A multiplication takes {each:.2g} ns; {loop}")
+
+
+def _from_numpy_to_tensorflow(numpy: Row, tensorflow: Row) -> Iterator[Answer]:
     gain = 100 * (tensorflow["accuracy"]["value"] - numpy["accuracy"]["value"])
-    differ = (
-        f"{tensorflow['differing_predictions']} of {numpy['accuracy']['of']:,} predictions differ"
-    )
-    found = [
-        Answer(
-            f"TensorFlow is {BETTER[0]}–{BETTER[1]} % more accurate than NumPy",
-            f"{gain:+.2f} percentage points; {differ}",
-        )
-    ]
-    if ratio := tensorflow["ratio"]:
-        times = f"{1 / ratio['median']:.2f} times as fast"
-        found.append(Answer(f"TensorFlow is {FASTER[0]}–{FASTER[1]} times as fast as NumPy", times))
-    return found
+    differing = tensorflow["differing_predictions"]
+    predictions = f"{differing} of {numpy['accuracy']['of']:,} predictions differ"
+    claim = f"TensorFlow is {BETTER[0]}–{BETTER[1]} % more accurate than NumPy"
+    yield Answer(claim, f"{gain:+.2f} percentage points; {predictions}")
+    if tensorflow["ratio"]:
+        times = f"{1 / tensorflow['ratio']['median']:.2f} times as fast"
+        yield Answer(f"TensorFlow is {FASTER[0]}–{FASTER[1]} times as fast as NumPy", times)
 
 
 def _in_words(subject: str, rows: dict[str, Row], describe: Callable[[Row], str]) -> Answer:
@@ -127,11 +128,9 @@ def _in_words(subject: str, rows: dict[str, Row], describe: Callable[[Row], str]
 
 
 def _memory(row: Row) -> str:
-    return (
-        f"peak of {row['peak_bytes'] / 2**20:,.0f} MB"
-        if row["peak_bytes"]
-        else "not available on this system"
-    )
+    if not row["peak_bytes"]:
+        return "not available on this system"
+    return f"peak of {row['peak_bytes'] / 2**20:,.0f} MB"
 
 
 def _argued(key: str) -> Callable[[Row], str]:

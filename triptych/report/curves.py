@@ -1,15 +1,39 @@
 """The curves of a run, from its events: what both the figures and the page draw."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-POINTS = 400
+MOST_POINTS = 400  # of a line
+
+Line = dict[str, Any]
+Chart = dict[str, Any]
+Event = dict[str, Any]
 
 
-def curves(events: Iterable[dict[str, Any]], rows: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """Return loss, accuracy, weight difference and step times as the chart module takes them.
+@dataclass
+class _Measured:
+    """The figures of one seed.
+
+    Attributes
+    ----------
+    losses : dict of str to list of float
+        By row: the loss of each training step.
+    times : dict of str to list of float
+        By row: milliseconds of a step, one for each timed block.
+    evaluations : list of dict
+        The events of that type.
+    """
+
+    losses: dict[str, list[float]]
+    times: dict[str, list[float]]
+    evaluations: list[Event] = field(default_factory=list[Event])
+
+
+def curves(events: Iterable[Event], rows: dict[str, Line]) -> dict[str, Any]:
+    """Return the charts of a run as the chart module takes them.
 
     Parameters
     ----------
@@ -17,78 +41,106 @@ def curves(events: Iterable[dict[str, Any]], rows: dict[str, dict[str, str]]) ->
         Of one seed.
     rows : dict of str to dict
         By row, in the order of drawing: ``name``, ``color`` and ``dash`` of its lines.
+
+    Returns
+    -------
+    dict
+        ``loss``, ``accuracy`` and ``apart``, the largest weight difference: charts. ``times``, by
+        row, milliseconds of a step for each block. ``flips``, how many ReLU outputs are on in a row
+        and off in the first one at the end: by row, and for the perturbed runs.
     """
-    losses: dict[str, list[float]] = {key: [] for key in rows}
-    times: dict[str, list[float]] = {key: [] for key in rows}
-    looks: list[dict[str, Any]] = []
-    for event in events:
-        if event["type"] == "block" and event["row"] in rows:
-            if event["training"]:
-                losses[event["row"]] += [_number(loss) for loss in event["losses"]]
-            if event["timed"]:
-                times[event["row"]].append(event["seconds"] * 1e3)
-        elif event["type"] == "evaluation":
-            looks.append(event)
-    steps = [look["step"] for look in looks]
-    present = [key for key in rows if losses[key]]
-
-    def line(key: str, x: list[float], y: list[float]) -> dict[str, Any]:
-        return rows[key] | {"x": x, "y": y}
-
-    def looked(key: str, what: str) -> list[float]:
-        return [_number(look["rows"].get(key, {}).get(what)) for look in looks]
-
-    twins = [
-        {
-            "name": f"{rows[present[0]]['name']} + 1 ulp ({i + 1})",
-            "color": "var(--twin)",
-            "dash": "4 3",
-            "faint": True,
-        }
-        | {"x": steps, "y": [look["twins"][i]["apart"] for look in looks]}
-        for i in range(len(looks[0]["twins"]) if looks and present else 0)
-    ]
-    apart = [line(key, steps, looked(key, "apart")) for key in present[1:]]
+    measured = _measured(events, rows)
+    evaluations = measured.evaluations
+    present = [key for key in rows if measured.losses[key]]
+    losses = [_line(rows[key], *thinned(measured.losses[key])) for key in present]
+    accuracies = [_line_of(evaluations, rows, key, "accuracy") for key in present]
+    differences = [_line_of(evaluations, rows, key, "apart") for key in present[1:]]
+    if present:
+        differences += _perturbed_lines(evaluations, rows[present[0]]["name"])
     return {
-        "loss": {
-            "x": "step",
-            "y": "loss",
-            "from": 0,
-            "series": [line(key, *thinned(losses[key])) for key in present],
-        },
-        "accuracy": {
-            "x": "step",
-            "y": "accuracy",
-            "series": [line(key, steps, looked(key, "accuracy")) for key in present],
-        },
+        "loss": {"x": "step", "y": "loss", "from": 0, "series": losses},
+        "accuracy": {"x": "step", "y": "accuracy", "series": accuracies},
         "apart": {
             "x": "step",
             "y": "largest weight difference",
             "log": True,
-            "series": apart + twins,
+            "series": differences,
         },
-        "times": {key: values for key, values in times.items() if values},
-        "flips": {
-            "rows": {
-                key: int(looks[-1]["rows"][key]["flips"])
-                for key in present[1:]
-                if key in looks[-1]["rows"]
-            },
-            "twins": [int(twin["flips"]) for twin in looks[-1]["twins"]],
-        }
-        if looks
-        else None,
+        "times": {key: values for key, values in measured.times.items() if values},
+        "flips": _flips(evaluations[-1], present[1:]) if evaluations else None,
+    }
+
+
+def _measured(events: Iterable[Event], rows: dict[str, Line]) -> _Measured:
+    """Collect the figures of the events."""
+    measured = _Measured({key: [] for key in rows}, {key: [] for key in rows})
+    for event in events:
+        if event["type"] == "evaluation":
+            measured.evaluations.append(event)
+        if event["type"] != "block" or event["row"] not in rows:
+            continue
+        if event["training"]:
+            measured.losses[event["row"]] += map(_number, event["losses"])
+        if event["timed"]:
+            measured.times[event["row"]].append(event["seconds"] * 1e3)
+    return measured
+
+
+def _line(row: Line, x: list[float], y: list[float]) -> Line:
+    return row | {"x": x, "y": y}
+
+
+def _line_of(evaluations: list[Event], rows: dict[str, Line], key: str, figure: str) -> Line:
+    """Return the line of one figure of a row over the evaluations."""
+    steps = [event["step"] for event in evaluations]
+    values = [_number(event["rows"].get(key, {}).get(figure)) for event in evaluations]
+    return _line(rows[key], steps, values)
+
+
+def _perturbed_lines(evaluations: list[Event], name: str) -> list[Line]:
+    """Return the lines of the runs whose first weights were changed by one ulp."""
+    if not evaluations:
+        return []
+    steps = [event["step"] for event in evaluations]
+    style = {"color": "var(--twin)", "dash": "4 3", "faint": True}
+    lines: list[Line] = []
+    for i in range(len(evaluations[0]["twins"])):
+        values = [event["twins"][i]["apart"] for event in evaluations]
+        lines.append({"name": f"{name} + 1 ulp ({i + 1})", "x": steps, "y": values} | style)
+    return lines
+
+
+def _flips(evaluation: Event, keys: list[str]) -> dict[str, Any]:
+    """Return how many ReLU outputs differ in sign at an evaluation."""
+    rows = evaluation["rows"]
+    return {
+        "rows": {key: int(rows[key]["flips"]) for key in keys if key in rows},
+        "twins": [int(run["flips"]) for run in evaluation["twins"]],
     }
 
 
 def _number(value: float | None) -> float:
-    """NaN and infinity are null in JSON; a row that is out has no value at all."""
+    """Return a figure from JSON, where NaN and infinity are null; a row that is out has none."""
     return float("nan") if value is None else value
 
 
 def thinned(values: list[float]) -> tuple[list[float], list[float]]:
-    """Return (steps, values), at most 400 points: means over equal stretches, each at the step where it ends."""
-    stretch = -(-len(values) // POINTS) or 1
-    parts = [values[at : at + stretch] for at in range(0, len(values), stretch)]
-    ends = np.cumsum([len(part) for part in parts])
-    return [int(end) for end in ends], [float(f"{np.mean(part):.6g}") for part in parts]
+    """Return at most `MOST_POINTS` points of a line.
+
+    Parameters
+    ----------
+    values : list of float
+        One for each step.
+
+    Returns
+    -------
+    steps : list of int
+        The last step of each chunk of steps; all chunks but the last have one length.
+    means : list of float
+        The mean over each chunk.
+    """
+    length = max(1, -(-len(values) // MOST_POINTS))
+    chunks = [values[at : at + length] for at in range(0, len(values), length)]
+    ends = np.cumsum([len(chunk) for chunk in chunks])
+    means = [float(f"{np.mean(chunk):.6g}") for chunk in chunks]
+    return [int(end) for end in ends], means

@@ -18,7 +18,13 @@ MARGIN = 0.75  # between the outermost rows and the frame, in rows
 
 
 def write(folder: Path) -> list[Path]:
-    """Write loss.png, accuracy.png, difference.png and step-time.png into a run folder and return their paths."""
+    """Write loss.png, accuracy.png, difference.png and step-time.png into a run folder.
+
+    Returns
+    -------
+    list of Path
+        The files.
+    """
     load_matplotlib()
     from matplotlib.figure import Figure
 
@@ -28,47 +34,46 @@ def write(folder: Path) -> list[Path]:
         key: {"name": row["label"], "color": styles[key].light, "key": key}
         for key, row in run["rows"].items()
     }
-    drawn = curves((e for e in read_log(folder)[0] if e.get("seed") == run["seed"]), rows)
+    dashes = {key: each.matplotlib_dash for key, each in styles.items()}
+    events = (event for event in read_log(folder)[0] if event.get("seed") == run["seed"])
+    drawn = curves(events, rows)
     paths: list[Path] = []
-
-    def save(figure: Any, name: str) -> None:
-        figure.tight_layout()
-        paths.append(folder / f"{name}.png")
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=130)
-        files.write(paths[-1], content.getvalue())
-
-    for name, key in (("loss", "loss"), ("accuracy", "accuracy"), ("difference", "apart")):
+    for name, chart in (("loss", "loss"), ("accuracy", "accuracy"), ("difference", "apart")):
         figure = Figure(figsize=(6.4, 3.8))
-        axes = figure.subplots()
-        draw_lines(axes, drawn[key], {key: each.matplotlib_dash for key, each in styles.items()})
-        axes.set_title(run["title"], wrap=True, fontsize=10)
-        save(figure, name)
+        draw_lines(figure.subplots(), drawn[chart], dashes)
+        paths.append(_save(figure, run["title"], folder / f"{name}.png"))
     figure = Figure(figsize=(6.4, 0.7 * len(drawn["times"]) + 1.6))
-    axes = figure.subplots()
-    draw_times(
-        axes, drawn["times"], rows, {key: row.get("step") for key, row in run["rows"].items()}
-    )
-    axes.set_title(run["title"], wrap=True, fontsize=10)
-    save(figure, "step-time")
+    steps = {key: row.get("step") for key, row in run["rows"].items()}
+    draw_times(figure.subplots(), drawn["times"], rows, steps)
+    paths.append(_save(figure, run["title"], folder / "step-time.png"))
     return paths
 
 
-def draw_lines(axes: Any, spec: dict[str, Any], dashes: dict[str, Any]) -> None:
+def _save(figure: Any, title: str, path: Path) -> Path:
+    """Write a figure of one chart with a title, and return its path."""
+    figure.axes[0].set_title(title, wrap=True, fontsize=10)
+    figure.tight_layout()
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=130)
+    files.write(path, content.getvalue())
+    return path
+
+
+def draw_lines(axes: Any, chart: dict[str, Any], dashes: dict[str, Any]) -> None:
     """Draw one of the charts of `curves`.
 
     Parameters
     ----------
     axes : matplotlib Axes
-    spec : dict
+    chart : dict
         The chart, with a ``key`` in each series of a row.
     dashes : dict
         The line style of each row, by its key.
     """
-    solid = [series for series in spec["series"] if not series.get("faint")]
-    for series in spec["series"]:
+    solid = [series for series in chart["series"] if not series.get("faint")]
+    for series in chart["series"]:
         values = np.array(series["y"], float)
-        if spec.get("log"):
+        if chart.get("log"):
             values[values <= 0] = np.nan  # they have no logarithm; the line has a gap there
         if series.get("faint"):
             axes.plot(series["x"], values, label=series["name"], lw=1, color=GREY, ls="--")
@@ -83,15 +88,15 @@ def draw_lines(axes: Any, spec: dict[str, Any], dashes: dict[str, Any]) -> None:
             color=series["color"],
             ls=dashes[series["key"]],
         )
-    positive = any(np.any(np.array(series["y"], float) > 0) for series in spec["series"])
-    if spec.get("log") and positive:
+    positive = any(np.any(np.array(series["y"], float) > 0) for series in chart["series"])
+    if chart.get("log") and positive:
         axes.set_yscale("log")
-    elif spec.get("log"):
+    elif chart.get("log"):
         axes.text(0.5, 0.5, "no difference", transform=axes.transAxes, ha="center", color=GREY)
         axes.set_yticks([])
-    axes.set(xlabel=spec["x"], ylabel=spec["y"])
+    axes.set(xlabel=chart["x"], ylabel=chart["y"])
     axes.grid(alpha=0.3)
-    if spec["series"]:
+    if chart["series"]:
         axes.legend(fontsize=8, handlelength=3)
 
 
@@ -115,8 +120,8 @@ def draw_times(
             values, [i] * len(values), "o", alpha=0.3, color=rows[key]["color"], gid=f"{key}-dots"
         )
         if step := steps[key]:
-            low, median, high = (step[name] * 1e3 for name in ("low", "median", "high"))
-            errors = [[median - low], [high - median]]
+            median = step["median"] * 1e3
+            errors = [[median - step["low"] * 1e3], [step["high"] * 1e3 - median]]
             color = rows[key]["color"]
             axes.errorbar(
                 median, i + BAR, xerr=errors, fmt="|", ms=9, mew=2, lw=2.5, capsize=4, color=color

@@ -1,4 +1,4 @@
-"""The images of a report: misclassified test images, confusion matrices, and the first layer's weights."""
+"""The images of a report: mistakes, confusion matrices, and the weights of the first layer."""
 
 import base64
 import io
@@ -77,8 +77,8 @@ def confusions(rows: list[Row], classes: list[str]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        As `grouped`; and ``counts``, the matrix; ``changed``, the cells (i, j) that differ from the first matrix;
-        ``frequent``, the most frequent mistakes in words.
+        As `grouped`; and ``counts``, the matrix; ``changed``, the cells (i, j) that differ from the
+        first matrix; ``frequent``, the most frequent mistakes in words.
     """
     shown = [row for row in rows if row["confusion"]]
     matrices = [row["confusion"] for row in shown]
@@ -113,9 +113,9 @@ def mistakes(path: Path, rows: dict[str, Row], classes: list[str]) -> dict[str, 
     Returns
     -------
     dict, optional
-        ``images``; ``wrong``, how many test images are misclassified; ``differ``, for how many of the
-        images shown the rows predict different classes; ``rows``, how many rows predict. None where
-        the run folder has no such file, or the file is of another run.
+        ``images``; ``wrong``, how many test images are misclassified; ``differ``, for how many of
+        the images shown the rows predict different classes; ``rows``, how many rows predict. None
+        where the run folder has no such file, or the file is of another run.
     """
     loaded = misclassified.load(path)
     if loaded is None or not _fits(loaded, rows, classes):
@@ -167,7 +167,8 @@ def first_layer(folder: Path, prefix: str, rows: list[Row]) -> list[dict[str, An
     Returns
     -------
     list of dict
-        As `grouped`; and ``count``, how many units there are; ``images``, PNG in base64 of the first units.
+        As `grouped`; and ``count``, how many units there are; ``images``, PNG in base64 of the
+        first units.
     """
     shown: list[Row] = []
     pictures: list[NDArray[np.float64]] = []

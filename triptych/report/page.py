@@ -18,7 +18,7 @@ from ..training import misclassified
 from ..training.run_folder import read_log, read_results
 from . import slots
 from .answers import answers
-from .curves import POINTS, curves
+from .curves import MOST_POINTS, curves
 from .images import confusions, first_layer, mistakes
 from .units import milliseconds, scientific
 from .verdict import Row, fastest, heading, headline, is_busy, speed
@@ -80,7 +80,7 @@ def _asset(name: str) -> str:
 
 
 def _script() -> str:
-    """Return the script of the page: the charts, which are a module by themselves, and what draws them."""
+    """Return the script of the page: the charts, which are a module, and what draws them."""
     charts = _asset("charts.js").replace("export function", "function")
     return f"\n{charts}\n{_asset('page.js')}"
 
@@ -101,7 +101,7 @@ def _sample_word(run: dict[str, Any]) -> str:
 
 
 def _rows(run: dict[str, Any], styles: dict[str, Style]) -> list[Row]:
-    """Return the rows of a run, each with its ``key``, its ``color`` and a sentence on its ``speed``."""
+    """Return the rows of a run, each with ``key``, ``color``, and a sentence on its ``speed``."""
     reference = next(iter(run["rows"].values()))
     is_timed = not is_busy(run)
     rows: list[Row] = []
@@ -130,14 +130,14 @@ def _words(results: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
 
 
 def _loss_note(steps: int) -> str:
-    steps_of_point = -(-steps // POINTS)
+    steps_of_point = -(-steps // MOST_POINTS)
     if steps_of_point > 1:
         return f"Each point is the mean of {steps_of_point} steps."
     return "Each point is a step."
 
 
 def _proof(results: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
-    """Return the kinds of arrays that were compared, and add to each row the largest figure of its optimizer."""
+    """Return the kinds of arrays compared, and add to each row its optimizer's largest figure."""
     slot_meanings = slots.described(Recipe.from_json(results["recipe"]).optimizer)
     kinds = _kinds(rows, slot_meanings)
     for row in rows:
@@ -198,8 +198,8 @@ def _flips(
     Returns
     -------
     dict, optional
-        ``of``, how many outputs were compared; ``text``, the counts by row; ``ulps``, the counts of the perturbed runs.
-        None where there are none.
+        ``of``, how many outputs were compared; ``text``, the counts by row; ``ulps``, the counts of
+        the perturbed runs. None where there are none.
     """
     network = Network.from_json(results["network"])
     samples = min(PROBE_ROWS, results["runs"][0]["data"]["train"])

@@ -18,8 +18,8 @@ OTHER_MEANINGS = {("adagrad", "v"): "the sum of the squared gradients since the 
 def described(optimizer: Optimizer) -> dict[str, str]:
     """Return what each slot of an optimizer holds.
 
-    A slot is an array that the optimizer keeps for each parameter; the step count is added where the
-    update depends on it.
+    A slot is an array that the optimizer keeps for each parameter; the step count is added where
+    the update depends on it.
     """
     usual = {slot: MEANINGS.get(slot, OTHERWISE) for slot in optimizer.slots}
     found = {

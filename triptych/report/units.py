@@ -2,14 +2,14 @@
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a time in milliseconds, without the unit: three digits, or whole ones from a second on."""
+    """Return a time in milliseconds, without the unit: three digits, or more from a second on."""
     if seconds < 1:
         return f"{seconds * 1e3:.3g}"
     return f"{seconds * 1e3:,.0f}"
 
 
 def scientific(value: float | None) -> str:
-    """Return a number with one decimal and a power of ten; None, which is NaN or infinity in JSON, is not finite."""
+    """Return a number with a power of ten; None is NaN or infinity, which JSON does not have."""
     if value is None:
         return "not finite"
     if value == 0:

@@ -59,8 +59,8 @@ def headline(run: dict[str, Any], dtype: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``equal``, True, False, or None where there was nothing to compare; ``big`` and ``small``, the
-        sentences.
+        ``equal``, True, False, or None where there was nothing to compare; ``big`` and ``small``,
+        the sentences.
     """
     ran = [row for row in run["rows"].values() if not row["failed"]]
     compared = [row for row in ran if not row["as_announced"]]
@@ -100,7 +100,7 @@ def _proved(run: dict[str, Any], ran: list[Row], compared: list[Row], dtype: str
 
 
 def _all_default(run: dict[str, Any]) -> bool:
-    """Return whether each row is an engine in its default backend, so that "engine" means the same as "row"."""
+    """Return whether each row is an engine in its default backend, so that a row is an engine."""
     return all(key == row["engine"] for key, row in run["rows"].items())
 
 

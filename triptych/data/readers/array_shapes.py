@@ -34,7 +34,8 @@ class Layout:
     ----------
     shape : tuple of (h, w, c)
     channels_first : bool
-        Whether each channel is a block of its own, (c, h, w). Otherwise the channels of a pixel are neighbours.
+        Whether each channel is a block of its own, (c, h, w). Otherwise the channels of a pixel are
+        neighbours.
     """
 
     shape: Shape
@@ -135,7 +136,7 @@ def _side_of_square(count: int) -> int:
 
 
 def _look_like_pixels(values: NDArray[Any]) -> bool:
-    """Return whether nearly all values are whole numbers from 0 to 255, or pixels divided by 255."""
+    """Return whether nearly all values are whole numbers from 0 to 255, or these over 255."""
     if values.dtype == np.uint8 or values.dtype.kind == "b":
         return True
     if values.dtype.kind == "f" and are_fractions_of_255(values):

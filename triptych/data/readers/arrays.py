@@ -36,7 +36,8 @@ def found(
     notes : tuple of str
         What the user should know so far.
     classes : tuple of str
-        What the labels 0, 1, 2 … stand for, where that is known. Otherwise the training labels decide.
+        What the labels 0, 1, 2 … stand for, where that is known. Otherwise the training labels
+        decide.
 
     Raises
     ------
@@ -82,8 +83,8 @@ def _check_counts(part: Samples) -> None:
         raise DataError(f"{part.path}: images or labels are a single number")
     if isinstance(labels, np.ndarray) and labels.size != len(labels):
         raise DataError(
-            f"{part.about_labels}: labels of shape {labels.shape}; one whole number or word a sample "
-            "is needed, not one-hot rows (labels.argmax(axis=1) makes numbers of them)"
+            f"{part.about_labels}: labels of shape {labels.shape}; one whole number or word "
+            "a sample is needed, not one-hot rows (labels.argmax(axis=1) makes numbers of them)"
         )
     if len(values) != len(labels):
         counts = f"{len(values):,} images but {len(labels):,} labels"

@@ -1,6 +1,6 @@
 """CIFAR-10 and CIFAR-100 in their binary version: records of a label and 32×32 pixels in colour.
 
-The data sets are those of Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009).
+See Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009).
 """
 
 from dataclasses import dataclass

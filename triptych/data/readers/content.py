@@ -133,7 +133,7 @@ def content_of(head: bytes) -> Content | None:
 
 
 def read_head(path: Path, count: int = HEAD_BYTES) -> bytes:
-    """Return the first bytes of a regular file; nothing of anything else, or where it cannot be read."""
+    """Return the first bytes of a regular file; nothing where it is none or cannot be read."""
     if not is_regular(path):
         return b""
     try:

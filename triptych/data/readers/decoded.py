@@ -29,7 +29,8 @@ def kept(path: Path, options: Options, digest: str, decode: Callable[[], Found])
     Parameters
     ----------
     path : Path
-        The source. One file is kept for each and `options`, so that a source that changes leaves nothing behind.
+        The source. One file is kept for each and `options`, so that a source that changes leaves
+        nothing behind.
     options : Options
     digest : str
         Of the source's content; what was kept under another is decoded anew.
@@ -39,7 +40,7 @@ def kept(path: Path, options: Options, digest: str, decode: Callable[[], Found])
 
     place = folder() / f"{path.resolve().name}-{_sha(str(path.resolve()), options)[:16]}.npz"
     key = _sha(VERSION, pillow, digest)
-    with suppress(Exception):  # it is not there, or out of date, or damaged in whatever way
+    with suppress(Exception):  # it is missing, or out of date, or damaged in any way
         return _read(place, key)
     found = decode()
     with suppress(OSError):  # a full or read-only disk: it is decoded again next time
@@ -67,9 +68,10 @@ def _read(place: Path, key: str) -> Found:
 
 
 def _write(place: Path, found: Found, key: str) -> None:
-    """Write an .npz: images and labels of both splits, the test split perhaps empty, and JSON about them.
+    """Write an .npz: images and labels of both splits, and JSON about them.
 
-    It goes to the disk array by array, without a copy in memory. A file cut off by a crash fails its SHA-256.
+    The test split may be empty. The file goes to the disk array by array, without a copy in memory.
+    A file cut off by a crash fails its SHA-256.
     """
     train = found.train
     test = found.test or Split(train.images[:0], train.labels[:0])

@@ -37,11 +37,11 @@ def read() -> Split:
 
 
 def enlarge(images: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
-    """Scale square images in [0, 1] bilinearly to `side` pixels and round to whole 0–255.
+    """Scale square images in [0, 1] bilinearly to `side` pixels; round to whole 0–255.
 
     Output pixel i is at input coordinate s = (i + ½)·n/side - ½, clamped to [0, n-1] (half-pixel
-    centres, the edge repeated). Its value is (1 - f)·image[⌊s⌋] + f·image[⌊s⌋ + 1] with f = s - ⌊s⌋,
-    along rows and then columns.
+    centres, the edge repeated). Its value is (1 - f)·image[⌊s⌋] + f·image[⌊s⌋ + 1] with f = s -
+    ⌊s⌋, along rows and then columns.
 
     Parameters
     ----------

@@ -8,25 +8,12 @@ from numpy.typing import NDArray
 
 from .samples import Columns
 
+LONGEST_NUMBER = 15  # digits of a number in a name that are looked at
+
 PIXELS = ("pixel", "pixels", "px", "pix", "p", "img", "image")
-OPEN = (
-    "",
-    "x",
-    "v",
-    "c",
-    "f",
-    "a",
-    "i",
-    "col",
-    "column",
-    "feature",
-    "features",
-    "attr",
-    "attribute",
-    "att",
-    "var",
-    "dim",
-)
+# Names that are used for pixels and for other features.
+OPEN = ("", "x", "v", "c", "f", "a", "i", "col", "column", "feature", "features")
+OPEN += ("attr", "attribute", "att", "var", "dim")
 
 
 def is_pixel_name(name: str) -> bool:
@@ -36,7 +23,7 @@ def is_pixel_name(name: str) -> bool:
 
 
 def columns_of(names: tuple[str, ...]) -> tuple[Columns, NDArray[np.intp] | None]:
-    """Return what the names of features say, and the order of their numbers where they are in another.
+    """Return what the names of features mean, and in which order their numbers are.
 
     Parameters
     ----------
@@ -48,44 +35,65 @@ def columns_of(names: tuple[str, ...]) -> tuple[Columns, NDArray[np.intp] | None
     columns : Columns
         With the names in their new order.
     order : ndarray of int, shape (features,), optional
+        The place of each column in the file, in the order of the numbers in the names. None where
+        the columns are in that order, or their names are not numbered.
     """
     if not names:
         return Columns(), None
     text = "\n".join(names).lower()
-    stems = set(re.sub(r"\d+", "#", text).split("\n"))
-    if len(stems) > 1 or "#" not in min(stems):
-        plain = all(re.fullmatch(r"\d+(\.\d+)?", name.strip()) for name in names)
-        return Columns(names, None if plain else False), None
+    if not _are_numbered_alike(text):
+        are_numbers = all(re.fullmatch(r"\d+(\.\d+)?", name.strip()) for name in names)
+        return Columns(names, None if are_numbers else False), None
     stem, _ = _parts(names[0])
     length = len(stem) - 1
-    pixels = stem[0] in PIXELS or (length > 1 and _is_grid(stem))
-    if not pixels and (length > 1 or stem[0] not in OPEN or stem[-1]):
+    are_pixels = stem[0] in PIXELS or (length > 1 and _is_grid(stem))
+    may_be_pixels = length == 1 and stem[0] in OPEN and not stem[-1]
+    if not are_pixels and not may_be_pixels:
         return Columns(names, False), None
-    numbers = np.array([int(digits[:15]) for digits in re.findall(r"\d+", text)]).reshape(
-        -1, length
-    )
-    low, high = numbers.min(axis=0), numbers.max(axis=0)
-    sides = tuple(int(side) for side in high - low + 1)
+    numbers = [int(digits[:LONGEST_NUMBER]) for digits in re.findall(r"\d+", text)]
+    return _in_order(names, np.array(numbers).reshape(-1, length), are_pixels)
+
+
+def _are_numbered_alike(text: str) -> bool:
+    """Return whether names, one a line, are the same but for the numbers in them."""
+    stems = set(re.sub(r"\d+", "#", text).split("\n"))
+    return len(stems) == 1 and "#" in min(stems)
+
+
+def _in_order(
+    names: tuple[str, ...], numbers: NDArray[np.int64], are_pixels: bool
+) -> tuple[Columns, NDArray[np.intp] | None]:
+    """Return what numbered names mean, and their order.
+
+    Parameters
+    ----------
+    names : tuple of str
+    numbers : ndarray of int64, shape (features, numbers in a name)
+    are_pixels : bool
+        Whether the names are certainly those of pixels.
+    """
+    pixels = True if are_pixels else None
+    lowest = numbers.min(axis=0)
+    sides = tuple(int(side) for side in numbers.max(axis=0) - lowest + 1)
     order = np.lexsort(numbers.T[::-1])
-    steps = (
-        np.diff(np.ravel_multi_index(tuple((numbers - low)[order].T), sides))
-        if prod(sides) == len(names)
-        else [0]
-    )
-    if low.max() > 1 or not np.all(np.asarray(steps) == 1):
-        return Columns(names, True if pixels else None, gaps=pixels), None
-    moved = not np.array_equal(order, np.arange(len(names)))
+    is_complete = False
+    if prod(sides) == len(names):
+        places = np.ravel_multi_index(tuple((numbers - lowest)[order].T), sides)
+        is_complete = bool(np.all(np.diff(places) == 1))
+    if lowest.max() > 1 or not is_complete:
+        return Columns(names, pixels, gaps=are_pixels), None
     shape = None
-    if length == 2:
+    if len(sides) == 2:
         shape = (sides[0], sides[1], 1)
-    if length == 3 and sides[2] <= 4:
+    if len(sides) == 3 and sides[2] <= 4:
         shape = (sides[0], sides[1], sides[2])
-    ordered = tuple(names[i] for i in order)
-    return Columns(ordered, True if pixels else None, shape), order if moved else None
+    columns = Columns(tuple(names[i] for i in order), pixels, shape)
+    is_moved = not np.array_equal(order, np.arange(len(names)))
+    return columns, order if is_moved else None
 
 
 def _parts(name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Return a name as what stands around its numbers, and the numbers."""
+    """Return the texts around the numbers in a name, and the numbers."""
     pieces = re.split(r"(\d+)", name.strip().lower())
     stem = tuple(piece.strip(" _-.[](),") for piece in pieces[::2])
     return stem, tuple(int(piece) for piece in pieces[1::2] if len(piece) < 10)
@@ -93,7 +101,8 @@ def _parts(name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
 
 def _is_grid(stem: tuple[str, ...]) -> bool:
     """Return whether the letters around two or three numbers are those of rows and columns."""
-    start, between, end = stem[0], stem[1:-1], stem[-1]
-    if end or any(mark not in ("", "x", "c", "col", "column") for mark in between):
+    start = stem[0]
+    between = stem[1:-1]
+    if stem[-1] or any(mark not in ("", "x", "c", "col", "column") for mark in between):
         return False
     return start in ("r", "row", "c") or (start == "" and between[0] == "x")

@@ -7,7 +7,7 @@ LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r", "@ead
 
 
 def is_visible(name: str) -> bool:
-    """Return whether a name is neither hidden, by a dot at its beginning, nor litter of a system."""
+    """Return whether a name has no dot at its beginning and is no litter of a system."""
     return not name.startswith(".") and name.lower() not in LITTER
 
 

@@ -117,7 +117,7 @@ def _names(files: list[Path]) -> str:
 
 
 def _home(file: Path) -> Path:
-    """Return the folder of a file's data set; of the Hub's ``train/0000.parquet`` it is one above."""
+    """Return the folder of a file's data set; for ``train/0000.parquet`` it is one above."""
     return file.parent.parent if _is_in_part(file) else file.parent
 
 

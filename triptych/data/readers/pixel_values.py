@@ -28,7 +28,8 @@ def whole_pixels(
     Parameters
     ----------
     parts : sequence of (Samples, ndarray of shape (n, h, w, c))
-        The training set and the test set, or one set: where its values are in the file, and its images.
+        The training set and the test set, or one set: where its values are in the file, and its
+        images.
     white : int, optional
         The value that becomes 255. None: it is found from the values of all sets together.
     notes, warnings : list of str
@@ -88,7 +89,7 @@ def _are_zeros_and_ones(array: NDArray[Any]) -> bool:
 
 
 def _fractions(arrays: list[NDArray[Any]], notes: list[str]) -> list[NDArray[Any]]:
-    """Return fractions from 0 to 1 as whole pixels where they are exactly that, else as they are."""
+    """Return fractions of 255 as whole pixels; other fractions from 0 to 1 as they are."""
     if all(map(are_fractions_of_255, arrays)):
         notes.append("pixels from 0 to 1 read times 255")
         return [_whole(np.rint(array.astype(np.float64) * 255)) for array in arrays]
@@ -135,7 +136,7 @@ def _refuse_other_numbers(
 
 
 def _advice(wrong: NDArray[np.bool_], least: float, most: float) -> str:
-    """Return what to do about pixels in another range; nothing where only single values are wrong."""
+    """Return what to do about pixels in another range; nothing for single wrong values."""
     share = wrong.mean()
     if least == -1 and 0 < most <= 1:
         return "; pixels from -1 to 1 need (x + 1) · 127.5, rounded"
