@@ -38,7 +38,7 @@ def draw_map(
 ) -> None:
     """Time every engine and backend on a grid of networks, fit what a step costs in each, and draw who is fastest where.
 
-    What was found is kept for triptych advise and for the report; rows that are left out keep what was found of them before.
+    What was found is kept for triptych advise; rows that are left out keep what was found of them before.
 
     Examples:
 

@@ -12,8 +12,9 @@ LONGEST_NUMBER = 15  # digits of a number in a name that are looked at
 
 PIXELS = ("pixel", "pixels", "px", "pix", "p", "img", "image")
 # Names that are used for pixels and for other features.
-OPEN = ("", "x", "v", "c", "f", "a", "i", "col", "column", "feature", "features")
-OPEN += ("attr", "attribute", "att", "var", "dim")
+LETTERS = ("", "x", "v", "c", "f", "a", "i")
+WORDS = ("col", "column", "feature", "features", "attr", "attribute", "att", "var", "dim")
+OPEN = (*LETTERS, *WORDS)
 
 
 def is_pixel_name(name: str) -> bool:
