@@ -1,4 +1,4 @@
-# make compare and make test do all their own set-up, and are instant about it the second time.
+# make compare and make test install what they need; the second time nothing is installed.
 # Another Python: PYTHON=python3.12 make compare
 # Options of the command: make compare ARGS="--epochs 20"
 
@@ -26,7 +26,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help compare verify bench test test-slow coverage certify lint types setup clean
 
-help: ## show what there is
+help: ## show the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo 'Options go into ARGS:    make compare ARGS="--epochs 20 --hidden 128,64"'
@@ -38,7 +38,7 @@ compare: $(VENV)/.runtime ## train the network in every engine, prove them equal
 verify: $(VENV)/.runtime ## prove every engine equal, step by step
 	@$(BIN)/triptych verify $(ARGS)
 
-bench: $(VENV)/.runtime ## time the engines against what people use instead, and against the floor
+bench: $(VENV)/.runtime ## time the engines against what people use instead, and against the machine's best rate
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 test: $(VENV)/.dev ## run the tests that are not slow, two files at a time
@@ -50,7 +50,7 @@ test-slow: $(VENV)/.dev ## run the tests that take minutes each
 coverage: $(VENV)/.dev ## run the tests that start no process, and report which lines of the package they miss
 	@$(BIN)/python -m pytest -m "not slow and not process" --dist loadfile $(PYTEST) --cov --cov-report=term $(ARGS)
 
-certify: $(VENV)/.dev ## run what takes hours: full seeds, many kills, whole benchmarks; goes on where it was stopped
+certify: $(VENV)/.dev ## run what takes hours: full seeds, many kills, whole benchmarks; continues where it was stopped
 	@$(BIN)/python tools/certify.py $(ARGS)
 
 lint: $(VENV)/.dev ## style, and which module may import which
@@ -58,7 +58,7 @@ lint: $(VENV)/.dev ## style, and which module may import which
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-cache
 
-types: $(VENV)/.dev ## types, strict above the waist
+types: $(VENV)/.dev ## types, strict outside of the engines
 	@$(BIN)/pyright
 
 setup: $(VENV)/.dev ## the set-up alone, development tools included
