@@ -104,41 +104,57 @@ def test_what_a_row_had_no_time_for_is_taken_from_another_of_its_engine():
     assert np.median(np.abs(misses)) < 0.1
 
 
-def test_a_few_disturbed_times_do_not_matter():
-    rows = np.array(
-        [model.amounts(arithmetic(c.network, c.recipe, c.batch)) for c in islice(cases(), 60)]
+def amounts(networks: int) -> np.ndarray:
+    return np.array(
+        [
+            model.amounts(arithmetic(case.network, case.recipe, case.batch))
+            for case in islice(cases(), networks)
+        ]
     )
+
+
+def test_a_few_disturbed_times_do_not_matter():
+    rows = amounts(60)
     truth = rows @ SLOW_SUMS
     disturbed = truth.copy()
     disturbed[::15] *= 5
-    fit = model.fit(rows, disturbed, np.ones(60))
-    assert np.quantile(np.abs(np.log(fit.seconds(rows) / truth)), 0.9) < 0.1
+    fit = model.fit(rows, disturbed)
+    assert np.quantile(np.abs(np.log(fit.predict(rows)[0] / truth)), 0.9) < 0.1
     assert (fit.costs >= 0).all()
-    assert (
-        np.quantile(np.abs(model.left_out(rows, truth)), 0.8) < 1e-3
-    )  # without noise nothing is missed
+    without_noise = model.fit(rows, truth).residuals  # of networks that were left out
+    assert np.quantile(np.abs(without_noise), 0.8) < 1e-3
 
 
 def test_what_the_sum_misses_is_learnt_from_networks_that_are_made_up_alike():
-    rows = np.array(
-        [model.amounts(arithmetic(c.network, c.recipe, c.batch)) for c in islice(cases(), 120)]
-    )
+    rows = amounts(120)
     parts = rows * SLOW_CALLS
-    calls = parts[:, [term.share == "overhead" for term in model.TERMS]].sum(axis=1) / parts.sum(
-        axis=1
-    )
+    calls = parts[:, model.IS_OF["overhead"]].sum(axis=1) / parts.sum(axis=1)
     truth = parts.sum(axis=1) * np.exp(0.3 * np.sin(6 * calls))  # no sum of costs is that
-    fit = model.fit(rows, truth, np.ones(120))
-    sums, learnt = (
-        np.abs(np.log(seconds / truth)).mean() for seconds in (rows @ fit.costs, fit.seconds(rows))
-    )
+    seen = np.arange(120) % 10 != 0
+    fit = model.fit(rows[seen], truth[seen])
+    new = rows[~seen]
+    sums = np.abs(np.log(new @ fit.costs / truth[~seen])).mean()
+    learnt = np.abs(np.log(fit.predict(new)[0] / truth[~seen])).mean()
     assert learnt < 0.6 * sums
-    assert np.abs(model.left_out(rows, truth)).mean() < sums  # that has seen them
+
+
+def test_intervals_cover_new_networks_and_grow_with_the_noise():
+    rows = amounts(160)
+    widths: list[float] = []
+    for noise in (0.02, 0.2):
+        truth = rows @ SLOW_SUMS * np.random.default_rng(0).lognormal(0, noise, len(rows))
+        fit = model.fit(rows[:120], truth[:120])
+        predicted, deviations = fit.predict(rows[120:])
+        inside = np.abs(np.log(predicted / truth[120:])) <= model.DEVIATIONS * deviations
+        assert inside.mean() >= 0.75
+        widths.append(float(np.median(deviations)))
+    assert widths[0] < 0.08
+    assert widths[1] > 3 * widths[0]
 
 
 @given(st.lists(st.floats(-3, 3), min_size=1, max_size=50), st.floats(0.05, 1))
 def test_a_quantile_covers_its_share(errors: list[float], share: float):
-    found = model.quantile(errors, share)
+    found = model.quantile(np.array(errors), share)
     assert found in np.abs(errors)
     assert np.mean(np.abs(errors) <= found) >= share - 1e-9
 

@@ -37,7 +37,7 @@ def test_in_miniature(tmp_path, monkeypatch):
     case = Case.of(dense("n", [16]), 8)
     assert advisor.advise(arithmetic(case.network, case.recipe, case.batch)).fastest == ["numpy"]
     assert (
-        calibration.keep(found, tmp_path / "c.json")
+        calibration.save(found, tmp_path / "c.json")
         == found
         == calibration.load(tmp_path / "c.json", 1)
     )
@@ -62,9 +62,9 @@ def test_a_process_that_compiled_enough_is_replaced():
 
 def test_rows_that_are_timed_again_replace_their_own_alone(tmp_path):
     file = tmp_path / "c.json"
-    both = calibration.keep(calibrated({NUMPY: costs(), TORCH: costs()}, networks=5), file)
+    both = calibration.save(calibrated({NUMPY: costs(), TORCH: costs()}, networks=5), file)
     newer = replace(calibrated({NUMPY: costs(1e-3)}, networks=3), unproved={"numpy": "is new"})
-    joined = calibration.keep(newer, file)
+    joined = calibration.save(newer, file)
     assert set(joined.rows) == {NUMPY, TORCH}
     assert joined.unproved == {"numpy": "is new"}
     assert [s.seconds["numpy"] for s in joined.samples if "numpy" in s.seconds] == [
@@ -85,18 +85,18 @@ def test_what_other_versions_found_is_not_kept(tmp_path):
             calibrated({TORCH: costs()}, networks=3), versions={"triptych": "0.0", "numpy": "1.0"}
         ),
     )
-    calibration.keep(older, file)
-    assert "numpy 1.0 then" in (calibration.aged(calibration.load(file, 1)) or "")
+    calibration.save(older, file)
+    assert "numpy 1.0 then" in (calibration.outdated(calibration.load(file, 1)) or "")
     newer = calibrated({NUMPY: costs()}, networks=3)
-    assert "of PyTorch is not kept: calibrated with other versions" in (
+    assert "of PyTorch are discarded: calibrated with other versions" in (
         calibration.discarded(file, newer) or ""
     )
-    assert calibration.keep(newer, file).rows == (NUMPY,)
+    assert calibration.save(newer, file).rows == (NUMPY,)
 
 
 def test_what_was_installed_since_changes_nothing(tmp_path):
     file, found = tmp_path / "c.json", calibrated({TORCH: costs()}, networks=3)
-    calibration.keep(
+    calibration.save(
         replace(
             found, versions={name: v for name, v in found.versions.items() if name != "tensorflow"}
         ),
@@ -104,7 +104,7 @@ def test_what_was_installed_since_changes_nothing(tmp_path):
     )
     newer = calibrated({NUMPY: costs()}, networks=3)
     assert calibration.discarded(file, newer) is None
-    assert set(calibration.keep(newer, file).rows) == {NUMPY, TORCH}
+    assert set(calibration.save(newer, file).rows) == {NUMPY, TORCH}
 
 
 def test_the_file_is_named_after_the_machine(monkeypatch, tmp_path):
@@ -170,7 +170,7 @@ def test_a_calibration_that_does_not_belong_here_is_refused(tmp_path, kind: str)
     written(tmp_path, change)
     with pytest.raises(TriptychError, match=says):
         calibration.load(tmp_path / "c.json", 1)
-    assert calibration.keep(calibrated({NUMPY: costs()}, networks=3), tmp_path / "c.json").rows == (
+    assert calibration.save(calibrated({NUMPY: costs()}, networks=3), tmp_path / "c.json").rows == (
         NUMPY,
     )
 

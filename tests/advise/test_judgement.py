@@ -50,7 +50,7 @@ def test_advice_of_another_machine_is_seen_to_be_wrong():
 
 def test_only_proved_default_rows_are_asked(monkeypatch, tmp_path):
     monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path))
-    calibration.keep(replace(calibrated(ROWS), unproved={"torch": "reduced"}), calibration.path(1))
+    calibration.save(replace(calibrated(ROWS), unproved={"torch": "reduced"}), calibration.path(1))
     asked = []
     monkeypatch.setattr(
         advise,

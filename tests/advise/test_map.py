@@ -10,8 +10,6 @@ from triptych.advise import calibration, plot
 from triptych.advise.advice import Advisor
 from triptych.cli.app import main
 from triptych.core.colors import style
-from triptych.spec import zoo
-from triptych.spec.optimizers import optimizer
 
 PLANTED = calibrated(
     {
@@ -29,7 +27,7 @@ def _kept(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plot, "CELLS", 9)
-    calibration.keep(PLANTED, calibration.path(1))
+    calibration.save(PLANTED, calibration.path(1))
 
 
 def said(capsys, *arguments: str) -> str:
@@ -41,18 +39,17 @@ def said(capsys, *arguments: str) -> str:
 
 
 def test_the_map_names_the_planted_winners():
-    dense, convolution = plot.panels(Advisor(PLANTED), zoo.GREY, optimizer("adam"))
+    dense, convolution = plot.panels(Advisor(PLANTED))
     for panel in (dense, convolution):
-        assert len(panel["fastest"]) == len(panel["ys"])
-        assert {len(row) for row in panel["fastest"]} == {len(panel["xs"])}
-        assert panel["xs"] == sorted(set(panel["xs"]))
-        assert panel["fastest"][0][0] == ["numpy"]
-        assert panel["fastest"][-1][-1] == ["torch"]
-        assert {len(keys) for row in panel["fastest"] for keys in row} >= {
+        assert len(panel.fastest) == len(panel.sizes)
+        assert {len(row) for row in panel.fastest} == {len(panel.batches)}
+        assert panel.batches == sorted(set(panel.batches))
+        assert panel.fastest[0][0] == ["numpy"]
+        assert panel.fastest[-1][-1] == ["torch"]
+        assert {len(keys) for row in panel.fastest for keys in row} >= {
             1,
             2,
         }  # on the way it cannot be told
-    assert set(dense["seconds"][0][0]) == {"numpy", "torch", "torch-compiled"}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +69,7 @@ def test_a_row_that_timed_too_few_is_said_to_be_missing(capsys):
         replace(s, seconds=s.seconds if i < 3 else {"numpy": s.seconds["numpy"]})
         for i, s in enumerate(PLANTED.samples)
     ]
-    calibration.keep(replace(PLANTED, samples=tuple(few)), calibration.path(1))
+    calibration.save(replace(PLANTED, samples=tuple(few)), calibration.path(1))
     text = said(capsys, "map", "--show")
     assert text.startswith("0: ")
     for label in ("PyTorch", "PyTorch compiled"):
@@ -177,7 +174,7 @@ def test_advice_lists_the_row_that_it_names_first_and_rows_that_are_not_ranked_l
     large = ("advise", "--hidden", "1024,1024", "--batch-size", "2048")
     text = said(capsys, *large)
     assert text.index("PyTorch ") < text.index("NumPy ")
-    calibration.keep(BARRED, calibration.path(1))
+    calibration.save(BARRED, calibration.path(1))
     text = said(capsys, *large)
     assert text.index("NumPy ") < text.index("(PyTorch)")
     assert text.index("PyTorch compiled ") < text.index("(PyTorch)")

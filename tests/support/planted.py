@@ -22,7 +22,7 @@ NUMPY, TORCH, COMPILED = (
 def costs(overhead: float = 2e-5, memory: float = 1e-10, arithmetic: float = 1e-11) -> np.ndarray:
     """Seconds for each term: the same for all terms of a share."""
     each = {"overhead": overhead, "memory": memory, "arithmetic": arithmetic}
-    free = ("an image", "an image that is drawn", "a window of a convolution")
+    free = ("samples", "samples drawn", "windows")
     return np.array([each[term.share] if term.what not in free else 0 for term in model.TERMS])
 
 

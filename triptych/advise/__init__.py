@@ -1,1 +1,1 @@
-"""Which engine is fastest for a network on this machine, and why: counted, calibrated, fitted (docs/map.md)."""
+"""Predicts which engine is the fastest for a network on this machine, and why (docs/map.md)."""

@@ -1,39 +1,36 @@
-"""What a calibration says about one network: seconds a step in each row, why, and which row is the fastest, where that can be told."""
+"""What a calibration predicts for a network: the seconds of a step in each row; the fastest row."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core import registry
-from ..errors import TriptychError
+from ..errors import TriptychError, counted
 from . import model
 from .calibration import Calibration
-from .model import Floats
+from .model import Fit
 from .workload import Arithmetic, arithmetic
 
-Indices = NDArray[np.intp]  # of samples
-
-COVERED = 0.9  # of left-out networks lie inside an interval
-FEWEST = 4  # networks that a row must have timed to be spoken of
-VAGUE = 2.0  # a factor within which nine in ten of them must lie, for a row to be named
-ENOUGH = 24  # from which it is fitted on its own
-BORROWED = 0.05  # what a network counts that was taken from another row of the same engine
+FEWEST_NETWORKS = 4  # that a row must have timed to be fitted
+ENOUGH_NETWORKS = 24  # from which a row is fitted without another row
+LARGEST_UNCERTAINTY = 2.0  # the factor that contains 90 % of the errors, for a row to be named
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One row's step.
+    """The predicted step of one row.
 
     Attributes
     ----------
     key, label : str
+        The key and the label of the row.
     seconds, low, high : float
-        Of a step; of networks that the costs were not fitted to, nine in ten lie between low and high.
+        The prediction, and the interval that contains 90 % of the times of networks which the model
+        was not fitted to.
     shares : dict of str to float
         Overhead, memory, arithmetic; they add up to 1.
     barred : str or None
-        Why it is never called the fastest.
+        Why the row is never called the fastest, or None.
     """
 
     key: str
@@ -47,194 +44,159 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Advice:
-    """What is expected of one network.
+    """What is predicted for one network.
 
     Attributes
     ----------
     estimates : list of Estimate
         Of every row, the shortest first.
     fastest : list of str
-        The row with the shortest estimate of those that may be named, and behind it the others that may be as fast.
+        The key of the row with the shortest estimate of those that may be named, then the keys of
+        the others that may be as fast.
     """
 
     estimates: list[Estimate]
     fastest: list[str]
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """One row, and what was missed of each network when it was left out, log(true/predicted), by its place."""
-
-    fit: model.Fit
-    errors: dict[int, float]
-
-
 class Advisor:
-    """A calibration, fitted.
+    """A calibration with a model of each row.
+
+    Parameters
+    ----------
+    calibration : Calibration
+        What was timed.
 
     Attributes
     ----------
-    fitted : dict of str to Fitted
-        By row, the one that timed most networks first.
+    fitted : dict of str to Fit
+        The model of each row by its key, the row that timed most networks first.
     barred : dict of str to str
         Rows that are never called the fastest, and why.
     named : list of str
-        The others, in the order in which they were timed.
+        The keys of the others, in the order in which they were timed.
 
     Raises
     ------
     TriptychError
-        Where there are no others.
+        If there are no others.
     """
 
     def __init__(self, calibration: Calibration) -> None:
         self.calibration = calibration
-        counted = [
-            arithmetic(sample.case.network, sample.case.recipe, sample.case.batch)
-            for sample in calibration.samples
-        ]
-        self._rows = np.array([model.amounts(a) for a in counted])
-        self._kinds = {work.kind for a in counted for work in a.works}
-        self._convolves = np.array([a.convolution > 0 for a in counted])
-        self.fitted: dict[str, Fitted] = {}
-        for key in sorted(
-            (spec.key for spec in calibration.rows), key=lambda key: -self.timed(key)
-        ):
-            if self.timed(key) >= FEWEST:
+        cases = [sample.case for sample in calibration.samples]
+        steps = [arithmetic(case.network, case.recipe, case.batch) for case in cases]
+        self._rows = np.array([model.amounts(step) for step in steps])
+        self._kinds = {work.kind for step in steps for work in step.works}
+        self.fitted: dict[str, Fit] = {}
+        keys = [spec.key for spec in calibration.rows]
+        for key in sorted(keys, key=self.timed, reverse=True):
+            if self.timed(key) >= FEWEST_NETWORKS:
                 self.fitted[key] = self._fit(key)
-        self.barred = self._vague() | calibration.unproved
-        self.named = [
-            spec.key
-            for spec in calibration.rows
-            if spec.key in self.fitted and spec.key not in self.barred
-        ]
+        self.barred = self._uncertain_rows() | calibration.unproved
+        self.named = [key for key in keys if key in self.fitted and key not in self.barred]
         if not self.named:
             raise TriptychError(
                 "too little was timed to know any row; give triptych map more --minutes"
             )
 
-    def absent(self) -> dict[str, str]:
-        """Return every row that the map cannot name, by its label, and why.
+    def timed(self, key: str) -> int:
+        """Return how many networks a row has timed."""
+        return sum(key in sample.seconds for sample in self.calibration.samples)
 
-        These are the rows that are barred, those that timed too few networks, and the engines that were
-        never timed on this machine.
+    def absent(self) -> dict[str, str]:
+        """Return the label of every row that the map cannot name, with the reason.
+
+        These are the rows that are barred, those that timed too few networks, and the engines that
+        were never timed on this machine.
         """
-        label = self.calibration.label
-        found = {label(key): why for key, why in self.barred.items()}
+        reasons = {self.calibration.label(key): why for key, why in self.barred.items()}
         for spec in self.calibration.rows:
             if spec.key not in self.fitted and spec.key not in self.barred:
-                networks = self.timed(spec.key)
-                found[spec.label] = (
-                    f"only {networks} network{'' if networks == 1 else 's'} timed; run triptych map with more --minutes"
-                )
+                networks = counted(self.timed(spec.key), "network")
+                reasons[spec.label] = f"only {networks} timed; run triptych map with more --minutes"
         timed = {spec.engine for spec in self.calibration.rows}
         for name, entry in registry.entries().items():
             if name not in timed:
-                how = (
-                    f"run triptych map --engines {name}"
-                    if entry.installed
-                    else f"not installed: {entry.install}"
-                )
-                found[entry.label] = f"never timed; {how}"
-        return found
+                how = f"not installed: {entry.install}"
+                if entry.installed:
+                    how = f"run triptych map --engines {name}"
+                reasons[entry.label] = f"never timed; {how}"
+        return reasons
 
-    def timed(self, key: str) -> int:
-        """How many networks a row has timed."""
-        return sum(key in sample.seconds for sample in self.calibration.samples)
+    def rates(self, key: str, step: Arithmetic) -> tuple[float, float, float]:
+        """Return the cost of a step in one row; infinite rates if something costs nothing.
 
-    def rates(self, key: str, a: Arithmetic) -> tuple[float, float, float]:
-        """Return what a step comes to in one row: seconds of overhead, bytes a second, operations a second; infinite what costs nothing."""
-        amount, fit = model.amounts(a), self.fitted[key].fit
-        shares, seconds = fit.shares(amount), float(fit.seconds(amount[None])[0])
-        memory, arithmetic = (seconds * shares[share] for share in ("memory", "arithmetic"))
+        Returns
+        -------
+        tuple of (float, float, float)
+            Seconds of overhead, bytes a second, operations a second.
+        """
+        amounts = model.amounts(step)
+        fit = self.fitted[key]
+        total = float(fit.predict(amounts[None])[0][0])
+        seconds = {share: total * part for share, part in fit.shares(amounts).items()}
         return (
-            seconds * shares["overhead"],
-            a.bytes / memory if memory else np.inf,
-            a.operations / arithmetic if arithmetic else np.inf,
+            seconds["overhead"],
+            step.bytes / seconds["memory"] if seconds["memory"] else np.inf,
+            step.operations / seconds["arithmetic"] if seconds["arithmetic"] else np.inf,
         )
 
-    def unknown(self, a: Arithmetic) -> list[str]:
+    def unknown(self, step: Arithmetic) -> list[str]:
         """Return the kinds of layers that none of the timed networks had."""
-        return sorted({work.kind for work in a.works} - self._kinds)
+        return sorted({work.kind for work in step.works} - self._kinds)
 
-    def advise(self, a: Arithmetic) -> Advice:
-        """Return what is expected of a step.
+    def advise(self, step: Arithmetic) -> Advice:
+        """Return what is predicted for a step."""
+        amounts = model.amounts(step)
+        estimates: list[Estimate] = []
+        deviations: dict[str, float] = {}
+        for key, fit in self.fitted.items():
+            predicted, deviation = fit.predict(amounts[None])
+            seconds = float(predicted[0])
+            deviations[key] = float(deviation[0])
+            factor = float(np.exp(model.DEVIATIONS * deviations[key]))
+            label = self.calibration.label(key)
+            interval = (seconds / factor, seconds * factor)
+            why = self.barred.get(key)
+            estimates.append(Estimate(key, label, seconds, *interval, fit.shares(amounts), why))
+        estimates.sort(key=lambda estimate: estimate.seconds)
+        first, *others = [estimate for estimate in estimates if not estimate.barred]
+        fastest = [first.key]
+        for other in others:
+            lead = np.log(other.seconds / first.seconds)
+            uncertainty = np.hypot(deviations[first.key], deviations[other.key])
+            if lead <= model.DEVIATIONS * uncertainty:
+                fastest.append(other.key)
+        return Advice(estimates, fastest)
 
-        What two rows miss of one network is alike, so it is the error of their ratio that decides, pair by pair, who may be as fast.
-        """
-        amount, found = model.amounts(a), list[Estimate]()
-        for key, fitted in self.fitted.items():
-            seconds = float(fitted.fit.seconds(amount[None])[0])
-            around = np.exp(model.quantile(self._alike(fitted.errors, a), COVERED))
-            shares, why = fitted.fit.shares(amount), self.barred.get(key)
-            found.append(
-                Estimate(
-                    key,
-                    self.calibration.label(key),
-                    seconds,
-                    seconds / around,
-                    seconds * around,
-                    shares,
-                    why,
-                )
-            )
-        found.sort(key=lambda estimate: estimate.seconds)
-        first, *others = (estimate for estimate in found if not estimate.barred)
-        near = [
-            other.key
-            for other in others
-            if np.log(other.seconds / first.seconds) <= self._margin(first.key, other.key, a)
-        ]
-        return Advice(found, [first.key, *near])
-
-    def _vague(self) -> dict[str, str]:
+    def _uncertain_rows(self) -> dict[str, str]:
         """Return the rows of which too little is known, each with what to do."""
-        found: dict[str, str] = {}
-        for key, fitted in self.fitted.items():
-            around = np.exp(model.quantile(list(fitted.errors.values()), COVERED))
-            if around > VAGUE:
-                within = f"of the networks left out of its fit, {COVERED:.0%} were predicted only within a factor of {around:.1f}"
-                found[key] = f"too little is known: {within}; run triptych map with more --minutes"
-        return found
+        reasons: dict[str, str] = {}
+        for key, fit in self.fitted.items():
+            factor = np.exp(model.quantile(fit.residuals, model.COVERED))
+            if factor > LARGEST_UNCERTAINTY:
+                reasons[key] = (
+                    f"too little is known: of the networks left out of its fit, "
+                    f"{model.COVERED:.0%} were predicted only within a factor of {factor:.1f}; "
+                    "run triptych map with more --minutes"
+                )
+        return reasons
 
-    def _margin(self, one: str, other: str, a: Arithmetic) -> float:
-        mine, theirs = self.fitted[one].errors, self.fitted[other].errors
-        return model.quantile(
-            self._alike({i: mine[i] - theirs[i] for i in mine.keys() & theirs.keys()}, a), COVERED
-        )
+    def _fit(self, key: str) -> Fit:
+        """Return the model of a row.
 
-    def _alike(self, errors: dict[int, float], a: Arithmetic) -> list[float]:
-        """Return the errors of networks that have convolutions as `a` does, or have none; all where those are few."""
-        alike = [error for i, error in errors.items() if self._convolves[i] == (a.convolution > 0)]
-        return alike if len(alike) >= FEWEST else list(errors.values()) or [np.inf]
-
-    def _fit(self, key: str) -> Fitted:
-        at = np.array(
-            [i for i, sample in enumerate(self.calibration.samples) if key in sample.seconds]
-        )
-        seconds = self._seconds(key, at)
-        extra = self._borrowed(key, at) if len(at) < ENOUGH else None
-        errors = model.left_out(self._rows[at], seconds, extra)
-        fit = model.fit(*model.with_extra(self._rows[at], seconds, extra))
-        return Fitted(fit, dict(zip(at.tolist(), errors.tolist(), strict=True)))
-
-    def _seconds(self, key: str, at: Indices) -> Floats:
-        return np.array([self.calibration.samples[i].seconds[key] for i in at])
-
-    def _borrowed(self, key: str, at: Indices) -> tuple[Floats, Floats, Floats] | None:
-        """Return what a row had no time for, from another of its engine, longer or shorter by what the two differ where both were timed.
-
-        How much that is depends on whether there are convolutions.
+        A row that timed few networks, because it compiles each of them for long, is taken to need a
+        constant multiple of the time of another row of its engine.
         """
-        engine = {spec.key: spec.engine for spec in self.calibration.rows}
-        other = next((other for other in self.fitted if engine[other] == engine[key]), None)
-        if other is None:
-            return None
-        theirs = np.array(list(self.fitted[other].errors))
-        common, rest = np.intersect1d(theirs, at), np.setdiff1d(theirs, at)
-        if not len(common):
-            return None
-        ratio = self._seconds(key, common) / self._seconds(other, common)
-        alike = [ratio[self._convolves[common] == convolves] for convolves in self._convolves[rest]]
-        factor = np.array([np.median(found if len(found) else ratio) for found in alike])
-        return self._rows[rest], self._seconds(other, rest) * factor, np.full(len(rest), BORROWED)
+        timed = [key in sample.seconds for sample in self.calibration.samples]
+        rows = self._rows[timed]
+        seconds = np.array(
+            [sample.seconds[key] for sample in self.calibration.samples if key in sample.seconds]
+        )
+        if len(rows) < ENOUGH_NETWORKS:
+            engines = {spec.key: spec.engine for spec in self.calibration.rows}
+            for other, fit in self.fitted.items():
+                if engines[other] == engines[key]:
+                    return fit.scaled(rows, seconds)
+        return model.fit(rows, seconds)

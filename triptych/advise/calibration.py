@@ -1,4 +1,4 @@
-"""A calibration: every row times as many of the grid's networks as its share of the time allows. And its file."""
+"""A calibration: the times of many networks in every row, and the file that holds them."""
 
 import json
 import re
@@ -19,17 +19,27 @@ from ..spec.validation import check_whole
 from ..version import __version__
 from .proof import prove
 from .sampling import cases
-from .timer import Case, Stopwatch
+from .timer import Case, Stopwatch, Timer
 
 FORMAT = 1
-SHORTEST_STEP, LONGEST_STEP = 1e-9, 1e6  # seconds: what is outside of them is damage
-MOST_NUMBERS = 2**50  # in an array
-MINUTES = 9.0  # by default; what is under way when they are over is finished
+SHORTEST_STEP_SECONDS = 1e-9  # a file with a time outside of these is damaged
+LONGEST_STEP_SECONDS = 1e6
+LARGEST_ARRAY = 2**50  # numbers
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
+MINUTES = 9.0  # by default; the network that is being timed when they are over is finished
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One network and the seconds of a step in each row that timed it."""
+    """One network that was timed.
+
+    Attributes
+    ----------
+    case : Case
+        The network and how it was trained.
+    seconds : dict of str to float
+        Seconds of a step, by the key of each row that timed it.
+    """
 
     case: Case
     seconds: dict[str, float]
@@ -42,16 +52,19 @@ class Calibration:
     Attributes
     ----------
     processor : str
+        The name of the processor.
     threads : int
-        Of every row.
+        Threads of every row.
     versions : dict of str to str
-        Of the libraries, and of Triptych itself.
+        The versions of the libraries and of Triptych.
     created : str
-        When, UTC.
-    rows : tuple of Spec
+        The time of its end, UTC.
+    rows : tuple of EngineSpec
+        The rows that were timed.
     unproved : dict of str to str
-        By row, why it is never called the fastest: its float32 steps are not what the others compute.
+        By key, why a row is never called the fastest: its float32 steps are not the reference's.
     samples : tuple of Sample
+        The networks.
     """
 
     processor: str
@@ -63,75 +76,73 @@ class Calibration:
     samples: tuple[Sample, ...]
 
     def label(self, key: str) -> str:
-        """Return what people call a row."""
+        """Return the label of a row."""
         return next(spec.label for spec in self.rows if spec.key == key)
 
     def of(self, rows: list[EngineSpec]) -> "Calibration":
-        """Return the part of it that is of some rows."""
+        """Return the part of it that belongs to some rows."""
         keys = {spec.key for spec in rows}
-        samples = [
-            replace(sample, seconds={k: s for k, s in sample.seconds.items() if k in keys})
-            for sample in self.samples
-        ]
+        samples: list[Sample] = []
+        for sample in self.samples:
+            seconds = {key: value for key, value in sample.seconds.items() if key in keys}
+            if seconds:
+                samples.append(Sample(sample.case, seconds))
         unproved = {key: why for key, why in self.unproved.items() if key in keys}
-        return replace(
-            self,
-            rows=tuple(rows),
-            unproved=unproved,
-            samples=tuple(sample for sample in samples if sample.seconds),
-        )
+        return replace(self, rows=tuple(rows), unproved=unproved, samples=tuple(samples))
 
     def joined(self, newer: "Calibration") -> "Calibration":
-        """Return this one with the rows of a newer one in place of its own."""
-        kept, seconds = (
-            self.of([spec for spec in self.rows if spec not in newer.rows]),
-            dict[Case, dict[str, float]](),
-        )
-        for sample in newer.samples + kept.samples:
-            seconds[sample.case] = seconds.get(sample.case, {}) | sample.seconds
-        samples = tuple(Sample(case, found) for case, found in seconds.items())
+        """Return a newer calibration with the rows of this one that it lacks."""
+        older = self.of([spec for spec in self.rows if spec not in newer.rows])
+        seconds: dict[Case, dict[str, float]] = {}
+        for sample in newer.samples + older.samples:
+            seconds.setdefault(sample.case, {}).update(sample.seconds)
         return replace(
             newer,
-            rows=newer.rows + kept.rows,
-            unproved=kept.unproved | newer.unproved,
-            samples=samples,
+            rows=newer.rows + older.rows,
+            unproved=older.unproved | newer.unproved,
+            samples=tuple(Sample(*item) for item in seconds.items()),
         )
 
     def to_json(self) -> dict[str, Any]:
+        """Return the calibration as a JSON object."""
         rows = [{"engine": spec.engine, "backend": spec.backend} for spec in self.rows]
         samples = [sample.case.to_json() | {"seconds": sample.seconds} for sample in self.samples]
         return {"format": FORMAT} | vars(self) | {"rows": rows, "samples": samples}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Calibration":
-        rows = tuple(EngineSpec(row["engine"], row["backend"]) for row in data["rows"])
-        samples = tuple(
-            Sample(_timed(sample), _numbers(sample["seconds"])) for sample in data["samples"]
-        )
-        versions, unproved = (
-            {str(key): str(value) for key, value in data[name].items()}
-            for name in ("versions", "unproved")
-        )
+        """Return the calibration that `to_json` wrote; many exceptions if it is damaged."""
         return cls(
-            data["processor"], data["threads"], versions, data["created"], rows, unproved, samples
+            data["processor"],
+            data["threads"],
+            _strings(data["versions"]),
+            data["created"],
+            tuple(EngineSpec(row["engine"], row["backend"]) for row in data["rows"]),
+            _strings(data["unproved"]),
+            tuple(Sample(_case(item), _seconds(item["seconds"])) for item in data["samples"]),
         )
 
 
-def _numbers(seconds: dict[str, Any]) -> dict[str, float]:
-    """Return times as they can be; ValueError where one cannot."""
-    found = {key: float(value) for key, value in seconds.items()}
-    if not all(SHORTEST_STEP < value < LONGEST_STEP for value in found.values()):
-        raise ValueError("a step takes some time")
-    return found
+def _strings(data: dict[str, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in data.items()}
 
 
-def _timed(sample: dict[str, Any]) -> Case:
-    """Return a case that a machine can have timed; ValueError where its batch or its arrays are too large for any."""
-    case = Case.from_json(sample)
+def _seconds(data: dict[str, Any]) -> dict[str, float]:
+    """Return times; ValueError if one is impossible."""
+    seconds = {key: float(value) for key, value in data.items()}
+    for value in seconds.values():
+        if not SHORTEST_STEP_SECONDS < value < LONGEST_STEP_SECONDS:
+            raise ValueError(f"a step of {value} s is impossible")
+    return seconds
+
+
+def _case(data: dict[str, Any]) -> Case:
+    """Return a case; ValueError if its batch or its arrays are too large for any machine."""
+    case = Case.from_json(data)
     check_whole("calibration", "batch", case.batch, 1)
     sizes = [prod(place.output_shape) for place in case.network.places]
     largest = max(case.network.parameter_count, prod(case.network.input_shape), *sizes)
-    if case.batch * largest > MOST_NUMBERS:
+    if case.batch * largest > LARGEST_ARRAY:
         raise ValueError("no machine has timed arrays of this size")
     return case
 
@@ -139,99 +150,108 @@ def _timed(sample: dict[str, Any]) -> Case:
 def calibrate(
     specs: list[EngineSpec], threads: int = 1, minutes: float = MINUTES
 ) -> Iterator[dict[str, Any]]:
-    """Prove every row, then time networks of the grid in all that have time left.
+    """Prove every row, then time networks in all rows that have time left.
 
     Parameters
     ----------
-    specs : list of Spec
-        The first is the reference and sets the pace.
+    specs : list of EngineSpec
+        The rows. The first is the reference and sets the number of steps in a block.
     threads : int
+        Threads of every row.
     minutes : float
-        In all; each row has its share, the default backend of an engine that is not optional twice as much as the others.
+        The time of all rows together. The default backend of an engine that is not optional may use
+        twice as much of it as another row.
 
     Yields
     ------
     dict
-        With a ``type``: ``proved`` (row, why not), ``timed`` (networks so far, part of the time that is over), ``failed`` (row, why), and
-        at the end ``calibration``.
+        With a ``type``: ``proved`` (row, why not), ``timed`` (networks so far, part of the time
+        that is over, rows), ``failed`` (row, why), and at the end ``calibration``.
     """
-    begun, total, samples, unproved = (
-        time.perf_counter(),
-        60 * minutes,
-        list[Sample](),
-        dict[str, str](),
-    )
-    shares = [
-        2 if spec.key == spec.engine and not registry.entry(spec.engine).optional else 1
-        for spec in specs
-    ]
+    begin = time.perf_counter()
+    total = 60 * minutes
+    samples: list[Sample] = []
+    unproved: dict[str, str] = {}
     with Stopwatch(specs, threads) as watch:
-        for timer, share in zip(watch.timers, shares, strict=True):
-            timer.allowance = total * share / sum(shares)
+        _share(total, watch.timers)
         for key, why in prove(watch):
             if why:
                 unproved[key] = why
             yield {"type": "proved", "row": key, "why": why}
         for case in cases():
             seconds = watch.time(case)
-            part = (time.perf_counter() - begun) / total
-            if seconds:
-                samples.append(Sample(case, seconds))
-                yield {
-                    "type": "timed",
-                    "networks": len(samples),
-                    "part": part,
-                    "rows": list(seconds),
-                }
-            if not seconds or part >= 1:
+            if not seconds:
                 break
-        failed = {timer.spec.key: timer.failed for timer in watch.timers if timer.failed}
-    for key, why in failed.items():
-        yield {"type": "failed", "row": key, "why": why}
-    rows = tuple(spec for spec in specs if any(spec.key in sample.seconds for sample in samples))
-    created = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    yield {
-        "type": "calibration",
-        "calibration": Calibration(
-            machine.processor(), threads, versions(), created, rows, unproved, tuple(samples)
-        ),
-    }
+            samples.append(Sample(case, seconds))
+            part = (time.perf_counter() - begin) / total
+            rows = list(seconds)
+            yield {"type": "timed", "networks": len(samples), "part": part, "rows": rows}
+            if part >= 1:
+                break
+    for timer in watch.timers:
+        if timer.failed:
+            yield {"type": "failed", "row": timer.spec.key, "why": timer.failed}
+    timed = {key for sample in samples for key in sample.seconds}
+    result = Calibration(
+        machine.processor(),
+        threads,
+        versions(),
+        f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        tuple(spec for spec in specs if spec.key in timed),
+        unproved,
+        tuple(samples),
+    )
+    yield {"type": "calibration", "calibration": result}
+
+
+def _share(seconds: float, timers: list[Timer]) -> None:
+    """Give every row its share of the time."""
+    weights: list[int] = []
+    for timer in timers:
+        default = timer.spec.key == timer.spec.engine
+        optional = registry.entry(timer.spec.engine).optional
+        weights.append(2 if default and not optional else 1)
+    for timer, weight in zip(timers, weights, strict=True):
+        timer.allowance = seconds * weight / sum(weights)
 
 
 def versions() -> dict[str, str]:
-    """Return what decides how fast an engine is, beside the machine."""
+    """Return the versions that decide how fast an engine is on a given machine."""
     return {"triptych": __version__, **machine.describe()["versions"]}
 
 
 def path(threads: int) -> Path:
-    """Return where the calibration of this machine with so many threads is kept."""
+    """Return the file of this machine's calibration with so many threads."""
     name = re.sub(r"[^a-z0-9]+", "-", machine.processor().lower()).strip("-")
     return cache_folder() / "map" / f"{name}-{threads}.json"
 
 
-def keep(found: Calibration, file: Path) -> Calibration:
-    """Write a calibration, joined to what was found before of other rows with the same versions, and return the whole."""
-    earlier = _earlier(file, found.threads)
-    if earlier and not aged(earlier):
-        found = earlier.joined(found)
-    files.write(file, files.to_json(found.to_json()) + "\n")
-    return found
+def save(calibration: Calibration, file: Path) -> Calibration:
+    """Write a calibration and return it.
+
+    It is joined to the rows that the file has of the same versions.
+    """
+    earlier = _earlier(file, calibration.threads)
+    if earlier and not outdated(earlier):
+        calibration = earlier.joined(calibration)
+    files.write(file, files.to_json(calibration.to_json()) + "\n")
+    return calibration
 
 
-def discarded(file: Path, found: Calibration) -> str | None:
-    """Return what `keep` will not keep of what was found before, and why, or None."""
-    earlier = _earlier(file, found.threads)
-    why = earlier and aged(earlier)
-    gone = (
-        [spec.label for spec in earlier.rows if spec not in found.rows] if earlier and why else []
-    )
-    return f"what was found before of {', '.join(gone)} is not kept: {why}" if gone else None
+def discarded(file: Path, calibration: Calibration) -> str | None:
+    """Return which rows of the file `save` will discard, and why, or None."""
+    earlier = _earlier(file, calibration.threads)
+    why = outdated(earlier) if earlier else None
+    if not earlier or not why:
+        return None
+    labels = [spec.label for spec in earlier.rows if spec not in calibration.rows]
+    return f"earlier times of {', '.join(labels)} are discarded: {why}" if labels else None
 
 
 def _earlier(file: Path, threads: int) -> Calibration | None:
     try:
         return load(file, threads)
-    except TriptychError:  # there is none, or none that could be used
+    except TriptychError:  # there is none, or none that can be used
         return None
 
 
@@ -241,52 +261,52 @@ def load(file: Path, threads: int) -> Calibration:
     Raises
     ------
     TriptychError
-        Where there is none, or it is damaged, or was made on another machine or with another number of threads.
+        If there is none, or it is damaged, or was made on another machine or with another number of
+        threads.
     """
     again = "run: triptych map" + (f" --threads {threads}" if threads != 1 else "")
+    calibration = _read(file, threads, again)
+    processor = machine.processor()
+    if calibration.processor != processor:
+        raise TriptychError(
+            f"{file}: made on another machine, {calibration.processor}, "
+            f"where this one is {processor}; {again}"
+        )
+    if calibration.threads != threads:
+        raise TriptychError(
+            f"{file}: made with {counted(calibration.threads, 'thread')}, not {threads}; {again}"
+        )
+    return calibration
+
+
+def _read(file: Path, threads: int, again: str) -> Calibration:
+    """Return the calibration in a file, of any machine; `again` is how to repeat it."""
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
         if data["format"] != FORMAT:
             raise TriptychError(
-                f"{file}: written in format {data['format']}; this version reads format {FORMAT}; {again}"
+                f"{file}: written in format {data['format']}; "
+                f"this version reads format {FORMAT}; {again}"
             )
-        found = Calibration.from_json(data)
+        return Calibration.from_json(data)
     except OSError:
         raise TriptychError(
             f"this machine is not calibrated for {counted(threads, 'thread')}; {again}"
         ) from None
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-    ) as error:
+    except DAMAGE as error:
         raise TriptychError(
             f"{file}: not a calibration, or damaged ({type(error).__name__}); {again}"
         ) from None
-    if found.processor != machine.processor():
-        raise TriptychError(
-            f"{file}: made on another machine, {found.processor}, where this one is {machine.processor()}; {again}"
-        )
-    if found.threads != threads:
-        raise TriptychError(
-            f"{file}: made with {counted(found.threads, 'thread')}, not {threads}; {again}"
-        )
-    return found
 
 
-def aged(calibration: Calibration) -> str | None:
-    """Return what has changed since, or None. What was not there then has no part in what was timed."""
+def outdated(calibration: Calibration) -> str | None:
+    """Return which versions have changed since, or None. Libraries that are new do not count."""
     now = versions()
     changed = [
         f"{name} {then} then, {now.get(name, 'none')} now"
         for name, then in calibration.versions.items()
         if then != now.get(name)
     ]
-    return (
-        f"calibrated with other versions ({'; '.join(changed)}); run triptych map again"
-        if changed
-        else None
-    )
+    if not changed:
+        return None
+    return f"calibrated with other versions ({'; '.join(changed)}); run triptych map again"

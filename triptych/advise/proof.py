@@ -22,7 +22,7 @@ def prove(watch: Stopwatch) -> Iterator[tuple[str, str | None]]:
         The key of the row, and why it is not proved, or None if it is.
     """
     split = watch.split(CASE)
-    planner = CASE.schedule(1)
+    planner = CASE.planner(1)
     start = state.initial(CASE.network, CASE.recipe)
     with closing(Remote(registry.REFERENCE, "eager")) as numpy:
         numpy.greet()
@@ -30,7 +30,7 @@ def prove(watch: Stopwatch) -> Iterator[tuple[str, str | None]]:
         exact = numpy.build("exact", CASE.network, replace(CASE.recipe, dtype="float64"))
         for timer in watch.timers:
             rounding: Rounding | None = None
-            with timer.reckoned():
+            with timer.attempt():
                 engine = timer.build(CASE)
                 errors = step_errors(reference, exact, engine, split, planner, start)
                 rounding = judge_float32(errors, proved=True)

@@ -1,8 +1,11 @@
-"""The networks that a calibration times: points of a grid, in an order in which any beginning covers the whole."""
+"""The networks that a calibration times: points of a grid, in a quasi-random order.
 
-from collections.abc import Iterator, Sequence
+Any beginning of the sequence covers the whole grid.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from typing import Any
+from typing import TypeVar
 
 from ..spec import zoo
 from ..spec.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, ReLU
@@ -11,26 +14,26 @@ from ..spec.placement import Layer, Shape
 from .timer import Case
 from .workload import arithmetic
 
-# Beside the round numbers that people use there are others: kernels are slower where a width does not fill a register.
+V = TypeVar("V")
+
 SHAPES: tuple[Shape, ...] = ((8, 8, 1), (19, 19, 1), (28, 28, 1), (32, 32, 3))
 OPTIMIZERS = ("sgd", "adam", "momentum", "rmsprop")
+# Some are no round numbers, because kernels are slower if a width does not fill a register.
 WIDTHS = (10, 16, 27, 50, 64, 100, 128, 230, 256, 390, 512, 750, 1024)
 DEPTHS = (1, 1, 2, 3)
 BATCHES = (1, 2, 5, 16, 50, 128, 400, 1024, 3000, 10_000)
 FILTERS = (3, 4, 6, 8, 13, 16, 25, 32, 50, 64)
 CONVOLUTIONS = (1, 2, 3)
-SIZES = (3, 3, 3, 5, 5, 1)
-FEW = (1, 3, 10, 32, 64, 130, 256, 500)  # images at a time, where there are convolutions
+KERNEL_SIZES = (3, 3, 3, 5, 5, 1)
+CONVOLUTION_BATCHES = (1, 3, 10, 32, 64, 130, 256, 500)
 LARGEST = 2 * 10**10  # operations of a step: half a second
-AXES = 9
+AXES = 9  # of the grid
 
 
 def cases() -> Iterator[Case]:
     """Yield cases without end: of five, three are dense and two have convolutions."""
-    dense, convolutions = (
-        filter(_fits, map(_dense, count(1))),
-        filter(_fits, map(_convolutional, count(1))),
-    )
+    dense = _fitting(_dense)
+    convolutions = _fitting(_convolutional)
     while True:
         for kind in (dense, convolutions, dense, convolutions, dense):
             yield next(kind)
@@ -45,12 +48,29 @@ def convolutional(
     shape: Shape = zoo.GREY,
     classes: int = 10,
 ) -> Network:
-    """Build (Conv2D, [BatchNorm,] ReLU) for each number of filters, a MaxPool2D after every one that leaves room, and dense layers."""
+    """Build a network of convolutions, each with a pool behind it while images are large enough.
+
+    Parameters
+    ----------
+    filters : sequence of int
+        Filters of each convolution.
+    size : int
+        Of the square windows, in pixels.
+    norm : bool
+        Whether a BatchNorm follows each convolution.
+    hidden : sequence of int
+        Units of the dense layers before the output.
+    shape : tuple of int
+        Of an image.
+    classes : int
+        Units of the output.
+    """
     layers: list[Layer] = []
     side = shape[0]
     for i, number in enumerate(filters, 1):
         layers.append(Conv2D(f"conv{i}", number, size, padding=size // 2, bias=not norm))
-        layers += [BatchNorm(f"norm{i}")] if norm else []
+        if norm:
+            layers.append(BatchNorm(f"norm{i}"))
         layers.append(ReLU(f"relu{i}"))
         if side >= 8:
             layers.append(MaxPool2D(f"pool{i}"))
@@ -61,33 +81,41 @@ def convolutional(
     return Network("convolutional", shape, (*layers, Dense("output", classes)))
 
 
-def _dense(n: int) -> Case:
-    shape, first, last, depth, batch, name, full, dropout = _coordinates(n)[:8]
-    widths = _between(_of(WIDTHS, first), _of(WIDTHS, last), _of(DEPTHS, depth))
-    network = zoo.dense("dense", widths, 0.2 if dropout > 0.7 else 0.0, shape=_of(SHAPES, shape))
-    return Case.of(network, _of(BATCHES, batch), _of(OPTIMIZERS, name), full=full > 0.75)
+def _fitting(build: Callable[[int], Case]) -> Iterator[Case]:
+    """Yield the cases of a kind that are not too large."""
+    for number in count(1):
+        case = build(number)
+        if arithmetic(case.network, case.recipe, case.batch).operations <= LARGEST:
+            yield case
 
 
-def _convolutional(n: int) -> Case:
-    shape, first, number, batch, name, size, norm, hidden, growth = _coordinates(n)
-    at = int(first * len(FILTERS))
-    filters = [
-        FILTERS[min(at + i * int(growth * 3), len(FILTERS) - 1)]
-        for i in range(_of(CONVOLUTIONS, number))
-    ]
-    widths = [64] if hidden > 0.5 else []
+def _dense(number: int) -> Case:
+    shape, first, last, depth, batch, name, full, dropout, _ = _coordinates(number)
+    widths = _between(_pick(WIDTHS, first), _pick(WIDTHS, last), _pick(DEPTHS, depth))
+    rate = 0.2 if dropout > 0.7 else 0.0
+    network = zoo.dense("dense", widths, rate, shape=_pick(SHAPES, shape))
+    return Case.of(network, _pick(BATCHES, batch), _pick(OPTIMIZERS, name), full=full > 0.75)
+
+
+def _convolutional(number: int) -> Case:
+    shape, first, depth, batch, name, size, norm, hidden, growth = _coordinates(number)
+    start = int(first * len(FILTERS))
+    step = int(growth * 3)
+    last = len(FILTERS) - 1
+    filters = [FILTERS[min(start + i * step, last)] for i in range(_pick(CONVOLUTIONS, depth))]
     network = convolutional(
-        filters, _of(SIZES, size), norm=norm > 0.6, hidden=widths, shape=_of(SHAPES, shape)
+        filters,
+        _pick(KERNEL_SIZES, size),
+        norm=norm > 0.6,
+        hidden=[64] if hidden > 0.5 else [],
+        shape=_pick(SHAPES, shape),
     )
-    return Case.of(network, _of(FEW, batch), _of(OPTIMIZERS, name))
+    return Case.of(network, _pick(CONVOLUTION_BATCHES, batch), _pick(OPTIMIZERS, name))
 
 
-def _fits(case: Case) -> bool:
-    return arithmetic(case.network, case.recipe, case.batch).operations <= LARGEST
-
-
-def _of(values: Sequence[Any], part: float) -> Any:
-    return values[int(part * len(values))]
+def _pick(values: Sequence[V], coordinate: float) -> V:
+    """Return the value at a coordinate in [0, 1)."""
+    return values[int(coordinate * len(values))]
 
 
 def _between(first: int, last: int, number: int) -> list[int]:
@@ -95,9 +123,12 @@ def _between(first: int, last: int, number: int) -> list[int]:
     return [round(first * (last / first) ** (i / max(1, number - 1))) for i in range(number)]
 
 
-def _coordinates(n: int) -> list[float]:
-    """Return the nth point of Roberts's sequence (2018) in the unit cube: the fractions of n/φ, n/φ² … with φ^(axes + 1) = φ + 1."""
+def _coordinates(number: int) -> list[float]:
+    """Return a point of Roberts's sequence (2018) in the unit cube, by its number.
+
+    Its coordinates are the fractions of n/φ, n/φ² … with φ^(axes + 1) = φ + 1.
+    """
     phi = 2.0
-    for _ in range(40):
+    for _ in range(40):  # a fixed-point iteration
         phi = (1 + phi) ** (1 / (AXES + 1))
-    return [(0.5 + n / phi**axis) % 1 for axis in range(1, AXES + 1)]
+    return [(0.5 + number / phi**axis) % 1 for axis in range(1, AXES + 1)]

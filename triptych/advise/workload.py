@@ -1,16 +1,15 @@
-"""What one training step has to compute and to move, counted from the shapes alone: the same for every engine.
+"""What a training step has to compute and to move, counted from shapes: the same for every engine.
 
-With B samples, a layer of `in` numbers a sample before it and `out` after it, |kernel| and |bias| its parameters:
+Each layer tells what it does for one sample (`triptych.spec.placement.Layer`): `matrix_product`,
+the product that it makes forward, and `traffic`, the numbers that it reads and writes one by one,
+forward and backward. For a batch of B samples these become:
 
-* Dense, Conv2D: three products, y = x·W, ∂W = xᵀ·dy and ∂x = dy·Wᵀ, the last one only where something before the layer learns.
-  Each is 2·m·k·n operations: (m, k, n) = (B, in, out) for a dense layer, and for a convolution, its windows laid out as rows,
-  (B·rows·columns, size²·channels/groups, filters/groups), `groups` times. Each moves B·in + |kernel| + B·out numbers; the bias
-  2·B·out forward and B·out backward.
-* What is done number by number, read and written: activations 2·out and 3·out, dropout 3·out and 3·out (the mask among them), pooling
-  in + out and again, BatchNorm and LayerNorm 3·out and 5·out (means first), the sum of a residual 3·out and 3·out, each B times; the first
-  figure forward, the second backward and only where it is needed. Flatten moves nothing.
-* The loss: 5·B·classes. Drawing the batch: 2·B·in of the first layer, nothing where every step sees all rows as they lie.
-* The update: 3 numbers a parameter (weight, gradient, new weight) and 2 a slot.
+* A product (m, k)·(k, n) forward, and of the same size one for the gradient of the kernel and one
+  for the gradient of the input; the last only if a layer before it has parameters. Each moves
+  B·inputs + |kernel| + B·outputs numbers.
+* B times the traffic; backward only if the layer or one before it has parameters.
+* The loss: 5·B·classes numbers. Drawing the batch: 2·B·inputs; nothing if a step sees all rows.
+* The update: 3 numbers a parameter (weight, gradient, new weight) and 2 for each of its slots.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,37 +19,28 @@ from math import prod
 
 import numpy as np
 
-from ..spec.layers import (
-    BatchNorm,
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAvgPool,
-    LayerNorm,
-    Pool,
-    Residual,
-)
 from ..spec.network import Network
-from ..spec.placement import Layer, PlacedLayer
+from ..spec.placement import PlacedLayer
 from ..spec.recipe import Recipe
 
-LOSS = 5
-WEIGHT, SLOT = 3, 2
-# Of each output, forward and backward.
-NUMBERWISE: dict[type[Layer], tuple[int, int]] = {
-    Dropout: (3, 3),
-    BatchNorm: (3, 5),
-    LayerNorm: (3, 5),
-    Residual: (3, 3),
-    Flatten: (0, 0),
-}
-ACTIVATION = (2, 3)
+NUMBERS_OF_THE_LOSS = 5  # for each logit
+NUMBERS_OF_A_WEIGHT = 3  # in an update
+NUMBERS_OF_A_SLOT = 2
 
 
 @dataclass(frozen=True)
 class Product:
-    """(m, k)·(k, n), `count` of them, which move so many `numbers` between them."""
+    """Matrix products (m, k)·(k, n).
+
+    Attributes
+    ----------
+    m, k, n : int
+        The sizes of each.
+    numbers : int
+        The numbers that all of them read and write together.
+    count : int
+        How many there are.
+    """
 
     m: int
     k: int
@@ -71,23 +61,27 @@ class Work:
     Attributes
     ----------
     layer : str
+        The name of the layer.
     kind : str
-        Its class: ``Dense``, ``Conv2D``, ``ReLU`` …
+        The name of its class.
+    cost_kind : str
+        As in `triptych.spec.placement.Layer`.
     products : tuple of Product
-        Forward, ∂W, and ∂x where it is needed.
+        Forward, for the kernel's gradient, and for the input's gradient if it is needed.
     numbers : int
-        Read and written one by one, beside the products.
+        The numbers that are read and written one by one.
     """
 
     layer: str
     kind: str
+    cost_kind: str
     products: tuple[Product, ...]
     numbers: int
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """One training step.
+    """What one training step does.
 
     Attributes
     ----------
@@ -97,12 +91,10 @@ class Arithmetic:
         Samples.
     drawn, loss, updated : int
         Numbers read and written when the batch is drawn, in the loss, and in the update.
-    parameters : int
-        Trained numbers.
-    arrays : int
-        Trained arrays.
+    parameters, arrays : int
+        Trained numbers, and arrays of them.
     slots : tuple of str
-        Of the optimizer, for each parameter.
+        The optimizer's slots, each an array for every trained array.
     itemsize : int
         Bytes of a number.
     """
@@ -117,23 +109,23 @@ class Arithmetic:
     slots: tuple[str, ...]
     itemsize: int
 
-    def products(self, kind: str) -> Iterator[Product]:
-        """Yield the products of a kind of layer, ``Dense`` or ``Conv2D``."""
-        return (product for work in self.works if work.kind == kind for product in work.products)
+    def of(self, cost_kind: str) -> list[Work]:
+        """Return the works of a kind."""
+        return [work for work in self.works if work.cost_kind == cost_kind]
 
-    def calls(self, kind: str) -> int:
-        """How many layers of a kind there are."""
-        return sum(work.kind == kind for work in self.works)
+    def products(self, cost_kind: str) -> list[Product]:
+        """Return the products of the layers of a kind."""
+        return [product for work in self.of(cost_kind) for product in work.products]
 
     @cached_property
     def dense(self) -> int:
         """Operations of the dense layers' products."""
-        return _operations(self.products("Dense"))
+        return sum(product.operations for product in self.products("dense"))
 
     @cached_property
     def convolution(self) -> int:
         """Operations of the convolutions' products."""
-        return _operations(self.products("Conv2D"))
+        return sum(product.operations for product in self.products("convolution"))
 
     @property
     def operations(self) -> int:
@@ -142,76 +134,67 @@ class Arithmetic:
 
     @cached_property
     def activations(self) -> int:
-        """Numbers read and written one by one: layers, loss, and the drawing of the batch."""
+        """Numbers read and written one by one in layers and loss, and by drawing the batch."""
         return self.drawn + self.loss + sum(work.numbers for work in self.works)
 
     @property
     def bytes(self) -> int:
-        """Bytes that are read and written, if nothing stayed in a cache from one product, layer or update to the next."""
+        """Bytes that are read and written if nothing stays in a cache."""
         products = sum(product.numbers for work in self.works for product in work.products)
         return self.itemsize * (products + self.activations + self.updated)
 
 
 def arithmetic(network: Network, recipe: Recipe, batch: int) -> Arithmetic:
-    """Return what one training step of `batch` samples takes.
+    """Return what one training step does.
 
     Parameters
     ----------
     network : Network
+        The network.
     recipe : Recipe
         Its optimizer's slots, its dtype, and whether batches are drawn count.
     batch : int
-        Samples a step; the size of the training split where the recipe says full.
+        Samples of a step; the size of the training split if the recipe's batch size is full.
     """
+    slots = recipe.optimizer.slots
+    numbers_of_an_update = NUMBERS_OF_A_WEIGHT + NUMBERS_OF_A_SLOT * len(slots)
     return Arithmetic(
-        works=tuple(_works(network.chain, batch, False)),
+        works=tuple(_works(network.chain, batch, need_input_grad=False)),
         batch=batch,
         drawn=0 if recipe.batch_size == "full" else 2 * batch * prod(network.input_shape),
-        loss=LOSS * batch * network.classes,
-        updated=(WEIGHT + SLOT * len(recipe.optimizer.slots)) * network.parameter_count,
+        loss=NUMBERS_OF_THE_LOSS * batch * network.classes,
+        updated=numbers_of_an_update * network.parameter_count,
         parameters=network.parameter_count,
         arrays=len(network.parameters),
-        slots=recipe.optimizer.slots,
+        slots=slots,
         itemsize=np.dtype(recipe.dtype).itemsize,
     )
 
 
-def _works(places: Iterable[PlacedLayer], batch: int, into: bool) -> Iterator[Work]:
-    """Yield the work of layers one after the other; `into` says whether something before them learns."""
+def _works(places: Iterable[PlacedLayer], batch: int, need_input_grad: bool) -> Iterator[Work]:
+    """Yield the works of consecutive layers; those inside a layer come before it."""
     for place in places:
-        for part in (place.branch, place.projection):
-            yield from _works(part, batch, into)
-        yield _work(place, batch, into or isinstance(place.layer, Residual))
-        into = into or any(inner.parameters for inner in place.flat)
+        for inner in (place.branch, place.projection):
+            yield from _works(inner, batch, need_input_grad)
+        trained = any(inner.parameters for inner in place.flat)
+        forward, backward = place.layer.traffic(place)
+        numbers = forward + backward if need_input_grad or trained else forward
+        products = _products(place, batch, need_input_grad)
+        layer = place.layer
+        kind = type(layer).__name__
+        yield Work(layer.name, kind, layer.cost_kind, products, batch * numbers)
+        need_input_grad = need_input_grad or trained
 
 
-def _work(place: PlacedLayer, batch: int, into: bool) -> Work:
-    layer, inputs, outputs = (
-        place.layer,
-        batch * prod(place.input_shape),
-        batch * prod(place.output_shape),
-    )
-    kind = type(layer).__name__
-    if isinstance(layer, Dense | Conv2D):
-        return Work(
-            layer.name, kind, _products(place, batch, into), 3 * outputs if layer.bias else 0
-        )
-    if isinstance(layer, Pool | GlobalAvgPool):
-        return Work(layer.name, kind, (), (inputs + outputs) * (1 + into))
-    forward, backward = NUMBERWISE.get(type(layer), ACTIVATION)
-    needed = into or bool(place.parameters)
-    return Work(layer.name, kind, (), outputs * (forward + (backward if needed else 0)))
-
-
-def _products(place: PlacedLayer, batch: int, into: bool) -> tuple[Product, ...]:
-    """Return y = x·W, ∂W = xᵀ·dy and, where it is needed, ∂x = dy·Wᵀ."""
-    layer, kernel = place.layer, place.parameters[0].shape
-    groups = layer.groups if isinstance(layer, Conv2D) else 1
-    m, k, n = batch * prod(place.output_shape[:-1]), prod(kernel[:-1]), kernel[-1] // groups
-    numbers = batch * prod(place.input_shape) + prod(kernel) + batch * prod(place.output_shape)
-    shapes = ((m, k, n), (k, m, n), (m, n, k))[: 3 if into else 2]
-    return tuple(Product(*shape, numbers, groups) for shape in shapes)
-
-
-def _operations(products: Iterable[Product]) -> int:
-    return sum(product.operations for product in products)
+def _products(place: PlacedLayer, batch: int, need_input_grad: bool) -> tuple[Product, ...]:
+    one = place.layer.matrix_product(place)
+    if one is None:
+        return ()
+    m = batch * one.rows
+    k = one.inner
+    n = one.columns
+    numbers = batch * prod(place.input_shape) + one.count * k * n + batch * prod(place.output_shape)
+    shapes = [(m, k, n), (k, m, n)]
+    if need_input_grad:
+        shapes.append((m, n, k))
+    return tuple(Product(*shape, numbers, one.count) for shape in shapes)

@@ -55,7 +55,7 @@ def advise(
     advice = advisor.advise(step)
     _table(console, advice, batch)
     console.print(_verdict(advice), highlight=False, markup=False, soft_wrap=True)
-    for note in (calibration.aged(found), *_notes(advisor, step, recipe)):
+    for note in (calibration.outdated(found), *_notes(advisor, step, recipe)):
         if note:
             console.print(
                 f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True
@@ -63,8 +63,7 @@ def advise(
 
 
 def _table(console: "Console", advice: "Advice", batch: int) -> None:
-    from ..advise.advice import COVERED
-    from ..advise.model import SHARES
+    from ..advise.model import COVERED, SHARES
     from ..report.units import milliseconds
     from .table import empty
 

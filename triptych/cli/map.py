@@ -66,9 +66,9 @@ def draw_map(
         Advisor(found)  # too little is refused before it takes the place of what was there
         if note := calibration.discarded(file, found):
             console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
-        found = calibration.keep(found, file)
+        found = calibration.save(found, file)
     advisor = Advisor(found)
-    if note := calibration.aged(found):
+    if note := calibration.outdated(found):
         console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     _costs(console, advisor)
     _fastest(console, advisor)
@@ -125,8 +125,7 @@ def _costs(console: "Console", advisor: "Advisor") -> None:
     """Print what the fit came to, and how far off it is for networks that were left out."""
     from math import exp, expm1
 
-    from ..advise.advice import COVERED
-    from ..advise.model import quantile
+    from ..advise.model import COVERED, quantile
     from ..advise.timer import Case
     from ..advise.workload import arithmetic
     from ..spec import zoo
@@ -135,16 +134,25 @@ def _costs(console: "Console", advisor: "Advisor") -> None:
     case = Case.of(zoo.get("custom"), 512, "adam")
     example = arithmetic(case.network, case.recipe, case.batch)
     table = empty("", ["networks", "miss", f"{COVERED:.0%}", "overhead", "GB/s", "GFLOP/s"])
-    for key, fitted in advisor.fitted.items():
-        errors = list(fitted.errors.values())
+    for key, fit in advisor.fitted.items():
         overhead, bandwidth, rate = advisor.rates(key, example)
-        missed = (f"{expm1(quantile(errors, 0.5)):.0%}", f"×{exp(quantile(errors, COVERED)):.2f}")
-        costs = (f"{overhead * 1e6:.0f} µs", *(f"{each / 1e9:.3g}" for each in (bandwidth, rate)))
-        table.add_row(advisor.calibration.label(key), str(advisor.timed(key)), *missed, *costs)
+        table.add_row(
+            advisor.calibration.label(key),
+            str(advisor.timed(key)),
+            f"{expm1(quantile(fit.residuals, 0.5)):.0%}",
+            f"×{exp(quantile(fit.residuals, COVERED)):.2f}",
+            f"{overhead * 1e6:.0f} µs",
+            f"{bandwidth / 1e9:.3g}",
+            f"{rate / 1e9:.3g}",
+        )
     console.print(table)
-    said = f"Overhead, GB/s and GFLOP/s are those of a step of {case.network.architecture} with batches of {case.batch} and Adam."
-    missed = f"Miss is the median error for networks left out of the fit; {COVERED:.0%} of these errors do not exceed the factor after it."
-    console.print(f"{said} {missed}", highlight=False)
+    console.print(
+        "Overhead, GB/s and GFLOP/s are those of a step of "
+        f"{case.network.architecture} with batches of {case.batch} and Adam. "
+        "Miss is the median error of the regression for networks left out of it; "
+        f"{COVERED:.0%} of these errors do not exceed the factor after it.",
+        highlight=False,
+    )
     for label, why in advisor.absent().items():
         console.print(
             f"Not on the map: {label} ({why}).",
