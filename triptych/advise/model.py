@@ -225,8 +225,8 @@ def fit(rows: Floats, seconds: Floats) -> Fit:
         0.05**2, (1e-4, 1)
     )
     correction = GaussianProcessRegressor(kernel)
-    # The matrices are so small that more threads only wait for each other. A parameter at the end of
-    # its range is no mistake.
+    # The matrices are so small that more threads only wait for each other. A parameter at the end
+    # of its range is no mistake.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         correction.fit(_features(rows, costs), residuals)
@@ -234,7 +234,7 @@ def fit(rows: Floats, seconds: Floats) -> Fit:
 
 
 def _features(rows: Floats, costs: Floats) -> Floats:
-    """Return the shares of the terms, and logarithms of sizes: similar steps are near each other."""
+    """Return coordinates in which similar steps are near: shares of the terms, and sizes."""
     parts = rows * costs
     shares = parts / parts.sum(axis=1, keepdims=True)
     return np.concatenate([shares / 0.5, np.log1p(rows[:, SIZES]) / 4], axis=1)

@@ -13,6 +13,7 @@ from typing import ClassVar, TypeVar
 from .initializers import BIASES, KERNELS
 from .placement import (
     Layer,
+    MatrixProduct,
     Parameter,
     PlacedLayer,
     Shape,
@@ -73,6 +74,16 @@ class Weighted(Layer):
         )
         return kernel, bias
 
+    def matrix_product(self, place: PlacedLayer) -> MatrixProduct | None:
+        kernel = place.parameters[0].shape
+        groups = place.input_shape[-1] // kernel[-2]
+        rows = prod(place.output_shape[:-1])
+        return MatrixProduct(rows, prod(kernel[:-1]), kernel[-1] // groups, groups)
+
+    def traffic(self, place: PlacedLayer) -> tuple[int, int]:
+        outputs = prod(place.output_shape)
+        return (2 * outputs, outputs) if self.bias else (0, 0)
+
 
 @register_layer
 @dataclass(frozen=True)
@@ -86,6 +97,9 @@ class Flatten(Layer):
     def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
         h, w, _ = self.check_image(shape)
         return PlacedLayer(self, shape, (prod(shape),), image_shape=(("h", h), ("w", w)))
+
+    def traffic(self, place: PlacedLayer) -> tuple[int, int]:
+        return 0, 0
 
 
 @register_layer
@@ -101,6 +115,7 @@ class Dense(Weighted):
 
     units: int
     least: ClassVar = {"units": 1}
+    cost_kind: ClassVar[str] = "dense"
 
     @classmethod
     def examples(cls) -> tuple[Layer, ...]:
@@ -140,6 +155,7 @@ class Conv2D(Weighted):
     padding: int = 0
     groups: int = 1
     least: ClassVar = {"filters": 1, "size": 1, "stride": 1, "padding": 0, "groups": 1}
+    cost_kind: ClassVar[str] = "convolution"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -179,6 +195,7 @@ class Pool(Layer):
     stride: int = 2
     padding: int = 0
     least: ClassVar = {"size": 1, "stride": 1, "padding": 0}
+    cost_kind: ClassVar[str] = "pooling"
 
     @classmethod
     def examples(cls) -> tuple[Layer, ...]:
@@ -191,6 +208,10 @@ class Pool(Layer):
             )
         rows, columns = self.window_counts(shape, self.size, self.stride, self.padding)
         return PlacedLayer(self, shape, (rows, columns, shape[2]))
+
+    def traffic(self, place: PlacedLayer) -> tuple[int, int]:
+        numbers = prod(place.input_shape) + prod(place.output_shape)
+        return numbers, numbers
 
 
 @register_layer
@@ -221,6 +242,8 @@ class AvgPool2D(Pool):
 class GlobalAvgPool(Layer):
     """The mean of each channel: (h, w, c) becomes (c,)."""
 
+    cost_kind: ClassVar[str] = "pooling"
+
     @property
     def passes_shift(self) -> bool:
         return True
@@ -228,10 +251,16 @@ class GlobalAvgPool(Layer):
     def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
         return PlacedLayer(self, shape, self.check_image(shape)[2:])
 
+    def traffic(self, place: PlacedLayer) -> tuple[int, int]:
+        numbers = prod(place.input_shape) + prod(place.output_shape)
+        return numbers, numbers
+
 
 @dataclass(frozen=True)
 class Normalization(Layer):
     """Base of the layers that normalize, then scale by gamma and shift by beta."""
+
+    cost_kind: ClassVar[str] = "normalisation"
 
     @property
     def shift_parameters(self) -> tuple[str, ...]:
@@ -246,6 +275,10 @@ class Normalization(Layer):
             Parameter(f"{self.name}/{leaf}", shape[-1:], role, start, sizes=image_shape)
             for leaf, start in initial.items()
         )
+
+    def traffic(self, place: PlacedLayer) -> tuple[int, int]:
+        outputs = prod(place.output_shape)
+        return 3 * outputs, 5 * outputs
 
 
 @register_layer
@@ -372,6 +405,10 @@ class Residual(Layer):
             self, shape, output, image_shape=end[1], branch=branch, projection=projection
         )
 
+    def traffic(self, place: PlacedLayer) -> tuple[int, int]:
+        outputs = prod(place.output_shape)
+        return 3 * outputs, 3 * outputs
+
 
 @register_layer
 @dataclass(frozen=True)
@@ -385,10 +422,15 @@ class Dropout(Layer):
     """
 
     rate: float = 0.5
+    cost_kind: ClassVar[str] = "dropout"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number(self.where, "rate", self.rate, 0, 1, below=True)
+
+    def traffic(self, place: PlacedLayer) -> tuple[int, int]:
+        outputs = prod(place.output_shape)
+        return 3 * outputs, 3 * outputs
 
 
 @register_layer

@@ -6,6 +6,7 @@ gives a `PlacedLayer`. Networks and engines read those.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar, NoReturn
 
 from ..errors import SpecError
@@ -54,6 +55,24 @@ class Parameter:
     def leaf(self) -> str:
         """Its name inside the layer, for example ``"kernel"``."""
         return self.name.partition("/")[2]
+
+
+@dataclass(frozen=True)
+class MatrixProduct:
+    """The matrix products (rows, inner)·(inner, columns) that a layer makes for one sample, forward.
+
+    Attributes
+    ----------
+    rows, inner, columns : int
+        The sizes of each product.
+    count : int
+        How many there are.
+    """
+
+    rows: int
+    inner: int
+    columns: int
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -116,6 +135,9 @@ class Layer:
 
     name: str
     least: ClassVar[dict[str, int]] = {}
+    # What `triptych advise` takes it for: dense, convolution,
+    # normalisation, pooling, dropout or elementwise.
+    cost_kind: ClassVar[str] = "elementwise"
 
     def __post_init__(self) -> None:
         for field, least in self.least.items():
@@ -186,6 +208,24 @@ class Layer:
                 f"(input shape {shape})"
             )
         return (h + 2 * padding - size) // stride + 1, (w + 2 * padding - size) // stride + 1
+
+    def matrix_product(self, place: PlacedLayer) -> MatrixProduct | None:
+        """Return the matrix product of the forward pass, or None: an input of `triptych advise`."""
+        del place
+        return None
+
+    def traffic(self, place: PlacedLayer) -> tuple[int, int]:
+        """Return how many numbers it reads and writes one by one, for one sample.
+
+        An input of `triptych advise`. By default these are those of an activation.
+
+        Returns
+        -------
+        tuple of (int, int)
+            Forward and backward. What a matrix product moves is not among them.
+        """
+        outputs = prod(place.output_shape)
+        return 2 * outputs, 3 * outputs
 
 
 def place_layers(
