@@ -296,7 +296,7 @@ def test_ctrl_c_leaves_things_whole_and_no_process_behind(tmp_path):
 
 @needs_all
 def test_a_worker_that_dies_takes_only_its_row_out(tmp_path):
-    process = start("compare", "--engines", "torch", *NO_WAIT, "--epochs", "2000", cwd=tmp_path)
+    process = start("compare", "--engines", "torch", *NO_WAIT, "--epochs", "500", cwd=tmp_path)
     wait_for_step(tmp_path)
     torch = next(p for p in psutil.Process(process.pid).children() if "torch" in p.cmdline())
     torch.kill()
