@@ -4,9 +4,11 @@ import os
 
 from triptych.process import machine
 
-# One thread for every framework in this process, before the first import of any; and no start-up notices.
+# One thread for every framework in this process, before the first import of any; and no start-up
+# notices.
 os.environ.update(machine.environment(1, "cpu"))
-# XLA compiles five times as fast without its newer emitters and its optimisations, and most steps here are over in milliseconds.
+# XLA compiles five times as fast without its newer emitters and its optimisations, and most steps
+# here are over in milliseconds.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 

@@ -35,7 +35,10 @@ def test_every_public_name_is_there():
 
 
 def test_importing_it_imports_nothing_else():
-    code = "import sys, triptych; print(sorted({'numpy', 'rich', 'typer', 'torch'} & set(sys.modules)))"
+    code = (
+        "import sys, triptych; print(sorted({'numpy', 'rich', 'typer', 'torch'} & "
+        "set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

@@ -80,7 +80,9 @@ def test_the_package_imports_nothing_heavy():
     ],
 )
 def test_a_command_imports_what_it_needs(command: str, needed: set[str], tmp_path: Path):
-    """No framework that it does not use, in this process; verify and compare have theirs in processes of their own."""
+    """No framework that it does not use, in this process; verify and compare have theirs in
+    processes of their own.
+    """
     code = (
         f"from triptych.cli.app import main\ntry: main({command.split()})\nexcept SystemExit: pass"
     )

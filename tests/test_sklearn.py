@@ -1,4 +1,6 @@
-"""The classifier against scikit-learn's own checks, its MLPClassifier, and itself in every engine."""
+"""The classifier against scikit-learn's own checks, its MLPClassifier, and itself in
+every engine.
+"""
 
 import doctest
 import pickle
@@ -135,7 +137,9 @@ def test_full_batch_descent_is_mlpclassifiers(x: np.ndarray, y: np.ndarray, acti
 
 @pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
 def test_every_engine_fits_alike(x: np.ndarray, y: np.ndarray, name: str, backend: str):
-    """A convolution on images of two channels, masks, slots, a fraction set aside, one more pass; and from each other's weights."""
+    """A convolution on images of two channels, masks, slots, a fraction set aside, one more pass;
+    and from each other's weights.
+    """
     given = {
         "network": CONVOLUTION,
         "max_iter": 3,

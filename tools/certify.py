@@ -1,4 +1,4 @@
-"""Run what is too long for the tests: full seeds, many kills, thousands of mutants, whole benchmarks.
+"""Run what is too long for the tests: full seeds, many kills, mutants, whole benchmarks.
 
     python tools/certify.py                 every stage that has not passed yet
     python tools/certify.py --list          the stages, and which of them have passed
@@ -109,9 +109,8 @@ def _run(stage: Stage, at: int, count: int) -> bool:
         ).returncode
     seconds = time.monotonic() - begun
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
-    print(
-        f"  {'passed' if status == 0 else f'FAILED with status {status}'} after {seconds:,.0f} s: {lines[-1]}"
-    )
+    outcome = "passed" if status == 0 else f"FAILED with status {status}"
+    print(f"  {outcome} after {seconds:,.0f} s: {lines[-1]}")
     _record(stage.name, {"status": status, "seconds": round(seconds, 1), "last_line": lines[-1]})
     return status == 0
 

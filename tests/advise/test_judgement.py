@@ -1,4 +1,6 @@
-"""The benchmark that judges the advice: it is right where the truth is what was planted, and wrong where it is not."""
+"""The benchmark that judges the advice: it is right where the truth is what was planted, and wrong
+where it is not.
+"""
 
 from dataclasses import replace
 

@@ -74,8 +74,8 @@ def test_a_row_that_timed_too_few_is_said_to_be_missing(capsys):
     assert text.startswith("0: ")
     for label in ("PyTorch", "PyTorch compiled"):
         assert (
-            f"Not on the map: {label} (only 3 networks timed; run triptych map with more --minutes)."
-            in text
+            f"Not on the map: {label} (only 3 networks timed; run triptych map with more "
+            "--minutes)." in text
         )
     assert "Not on the map: JAX (never timed; " in text
 
@@ -150,8 +150,8 @@ def test_the_picture_names_every_row_that_is_not_on_the_map(monkeypatch):
     words = drawn_words(Advisor(replace(BARRED, samples=tuple(few))), monkeypatch)
     assert "Not on the map: PyTorch (it computes something else)." in words
     assert (
-        "Not on the map: PyTorch compiled (only 1 network timed; run triptych map with more --minutes)."
-        in words
+        "Not on the map: PyTorch compiled (only 1 network timed; run triptych map with more "
+        "--minutes)." in words
     )
     assert "Not on the map: TensorFlow (never timed; " in words
     assert "Not on the map: JAX (never timed; " in words

@@ -1,4 +1,6 @@
-"""The report in a real browser: offline, in light and dark, on a phone, with curves that can be hidden and read."""
+"""The report in a real browser: offline, in light and dark, on a phone, with curves that can be
+hidden and read.
+"""
 
 import shutil
 import threading
@@ -93,7 +95,9 @@ def browser():
 
 @pytest.fixture
 def page(browser, request):
-    """A page that collects what it asked for and what went wrong: of the report, or of the run folder that is given."""
+    """A page that collects what it asked for and what went wrong: of the report, or of the run
+    folder that is given.
+    """
 
     def open_page(folder: Path | None = None, **options):
         opened = browser.new_page(**options)
@@ -191,7 +195,9 @@ def uncalibrated(tmp_path, monkeypatch):
     return tmp_path
 
 
-WIDER = """[...document.querySelectorAll(".scroll")].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.innerText)"""
+WIDER = """[...document.querySelectorAll(".scroll")]
+  .filter((e) => e.scrollWidth > e.clientWidth)
+  .map((e) => e.innerText)"""
 OUTSIDE = """[...document.querySelectorAll(".outcome")].filter((cell) => {
   const place = cell.getBoundingClientRect();
   const seen = cell.closest(".scroll").getBoundingClientRect();
@@ -227,7 +233,8 @@ def test_on_a_phone_the_verdict_is_seen_without_scrolling_and_wide_tables_say_th
     assert opened.evaluate("document.documentElement.scrollWidth") <= 390
     assert opened.evaluate(OUTSIDE) == []
     unsaid = """[...document.querySelectorAll(".scroll")]
-      .filter((e) => e.checkVisibility() && (e.scrollWidth > e.clientWidth) !== e.previousElementSibling.checkVisibility())
+      .filter((e) => e.checkVisibility())
+      .filter((e) => (e.scrollWidth > e.clientWidth) !== e.previousElementSibling.checkVisibility())
       .map((e) => e.innerText)"""
     assert opened.evaluate(unsaid) == []
     assert opened.locator(".hint:visible").count() >= 3
@@ -280,7 +287,10 @@ def test_a_confusion_matrix_is_readable_with_any_number_of_classes(
         row["confusion"] = (np.eye(count, dtype=int) * 7).tolist()
     opened = page(made.folder(uncalibrated, results), viewport={"width": width, "height": 800})
     chart = opened.locator("[data-confusion] svg")
-    boxes = "all => all.map((e) => { const b = e.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; })"
+    boxes = (
+        "all => all.map((e) => { const b = e.getBoundingClientRect(); return [b.left, b.top, "
+        "b.right, b.bottom]; })"
+    )
     (frame,) = chart.evaluate_all(boxes)
     (matrix,) = chart.locator(".matrix").evaluate_all(boxes)
     labels = np.array(chart.locator("text.tick").evaluate_all(boxes))
@@ -317,7 +327,10 @@ def test_cards_of_a_pair_end_at_the_same_line_and_so_do_their_charts(page):
         )
         assert len(cards) == 2
         assert cards[0] == pytest.approx(cards[1], abs=1)
-        below = "all => all.map((e) => e.closest('.card').getBoundingClientRect().bottom - e.getBoundingClientRect().bottom)"
+        below = (
+            "all => all.map((e) => e.closest('.card').getBoundingClientRect().bottom - "
+            "e.getBoundingClientRect().bottom)"
+        )
         gaps = pair.locator("svg").evaluate_all(below)
         texts = pair.locator(".below").evaluate_all("all => all.map((e) => e.offsetHeight)")
         assert max(gaps) <= 40 + sum(texts)

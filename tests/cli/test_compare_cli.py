@@ -35,7 +35,8 @@ def compare(*arguments: str, cwd: Path, **variables: str) -> subprocess.Complete
 def hide(folder: Path, *modules: str) -> None:
     """Let Python, started with this folder on its path, find no module of these names."""
     (folder / "sitecustomize.py").write_text(
-        f"import importlib.util as u\nreal = u.find_spec\nu.find_spec = lambda name, *a: None if name in {modules!r} else real(name, *a)\n"
+        "import importlib.util as u\nreal = u.find_spec\nu.find_spec = lambda name, *a: None if "
+        f"name in {modules!r} else real(name, *a)\n"
     )
 
 
@@ -137,7 +138,9 @@ def test_the_same_losses_in_every_engine(compared):
 
 
 def test_the_states_are_those_of_the_run(compared, digits):
-    """NumPy's file is what the NumPy engine reaches by itself, to the bit: nothing of the timing rounds is in it."""
+    """NumPy's file is what the NumPy engine reaches by itself, to the bit: nothing of the timing
+    rounds is in it.
+    """
     found, network, recipe, provenance = checkpoint.load_state(
         compared[0] / "numpy" / "state.safetensors"
     )

@@ -1,4 +1,6 @@
-"""Kills at random moments, and a hundred mutants of every file of a run folder: minutes each, so they are marked slow."""
+"""Kills at random moments, and a hundred mutants of every file of a run folder: minutes each, so
+they are marked slow.
+"""
 
 import json
 import random
@@ -129,7 +131,9 @@ def test_damaged_states_are_refused(
 
 
 def test_forged_states_are_refused_or_trained(driver, tmp_path, young, scale: int):
-    """Metadata changed at one place, with a digest that is right: whatever comes of it, no traceback and no gigabytes."""
+    """Metadata changed at one place, with a digest that is right: whatever comes of it, no
+    traceback and no gigabytes.
+    """
     rng = random.Random(5)
     refused = 0
     for number in range(MUTANTS * scale):

@@ -1,4 +1,6 @@
-"""Data other than MNIST on the command line: the network follows it, and what is wrong with it is said."""
+"""Data other than MNIST on the command line: the network follows it, and what is wrong with it is
+said.
+"""
 
 import io
 import json
@@ -34,7 +36,9 @@ needs_torch = pytest.mark.skipif(
 
 @pytest.fixture
 def fruit(tmp_path, monkeypatch) -> Path:
-    """A working directory with the folder fruit: train and test, three classes of 12 and 4 colour images of 8×8."""
+    """A working directory with the folder fruit: train and test, three classes of 12 and 4 colour
+    images of 8×8.
+    """
     monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path / "no-data"))
     rng = np.random.default_rng(0)
     for split, count in (("train", 12), ("test", 4)):
@@ -139,7 +143,8 @@ def test_a_table_is_trained_and_its_mean_is_in_the_results(flowers):
     first, how, *_ = done.stdout.splitlines()
     assert (
         first
-        == "Data: iris, 135 training and 15 test rows of 4 features, standardised by the training rows, 3 classes (iris.csv)."
+        == "Data: iris, 135 training and 15 test rows of 4 features, standardised by the training "
+        "rows, 3 classes (iris.csv)."
     )
     assert how == "  As read: labels in column 5 ('species')."
     result = json.loads(next(flowers.glob("runs/*/results.json")).read_text())
@@ -207,7 +212,8 @@ def test_an_unreadable_image_ends_it_in_one_line(fruit, command: list[str]):
     done = run(*command, "--data", "fruit", cwd=fruit)
     assert done.returncode == 2
     assert re.fullmatch(
-        r"triptych: fruit/train/pear/3\.png: no bytes where an image is needed;.*--skip-unreadable\n",
+        r"triptych: fruit/train/pear/3\.png: no bytes where an image is "
+        r"needed;.*--skip-unreadable\n",
         done.stderr,
     )
 
@@ -234,7 +240,8 @@ def test_what_is_left_out_is_named(fruit):
     assert len(lines) == 11
     assert (
         lines[0]
-        == "  left out: fruit/train/apple/0.png: not a PNG, JPEG, BMP, GIF, WebP, PPM or TIFF image, but a text file"
+        == "  left out: fruit/train/apple/0.png: not a PNG, JPEG, BMP, GIF, WebP, PPM or TIFF "
+        "image, but a text file"
     )
     assert lines[-1] == "  left out: … and 2 more"
 

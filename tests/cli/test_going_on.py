@@ -1,4 +1,6 @@
-"""Runs that go on: after a stop, for more epochs, beside another process, with damaged files around them."""
+"""Runs that go on: after a stop, for more epochs, beside another process, with damaged files around
+them.
+"""
 
 import errno
 import json
@@ -101,17 +103,26 @@ def test_epochs_that_make_no_sense_are_refused(driver, tmp_path, digits):
         (
             done,
             3,
-            "--epochs 3: this run is finished after 3 epochs, and --epochs is the total; give 4 or more",
+            (
+                "--epochs 3: this run is finished after 3 epochs, and --epochs is the total; "
+                "give 4 or more"
+            ),
         ),
         (
             done,
             2,
-            "--epochs 2: this run is finished after 3 epochs, and --epochs is the total; give 4 or more",
+            (
+                "--epochs 2: this run is finished after 3 epochs, and --epochs is the total; "
+                "give 4 or more"
+            ),
         ),
         (
             begun,
             1,
-            "--epochs 1: this run is in its epoch 2 already, and --epochs is the total; give 2 or more",
+            (
+                "--epochs 1: this run is in its epoch 2 already, and --epochs is the total; give "
+                "2 or more"
+            ),
         ),
         (begun, -1, "--epochs -1: this run is in its epoch 2 already"),
     ):
@@ -150,8 +161,8 @@ def test_the_finished_result_stays_until_the_longer_run_is_finished(driver, tmp_
     assert status == 0
     assert "Test accuracy, weights of epoch 3" in said
     assert (
-        f"Not finished: saved after step {running.training.position.step}, in epoch 5 of 5; go on with: triptych train ENGINE"
-        in said
+        f"Not finished: saved after step {running.training.position.step}, in epoch 5 of 5; go on "
+        "with: triptych train ENGINE" in said
     )
     assert driver.run("train", "numpy", "--resume", str(folder))[0] == 0
     straight = trained(tmp_path / "five", digits, replace(RECIPE, epochs=5))
@@ -223,7 +234,9 @@ def test_a_later_best_state_is_met_again(driver, tmp_path, digits):
 
 
 def old_format(path: Path) -> None:
-    """Rewrite a state as format 2 had it: a digest of the arrays and the position, and no name of the best state."""
+    """Rewrite a state as format 2 had it: a digest of the arrays and the position, and no name of
+    the best state.
+    """
     content = path.read_bytes()
     kept = checkpoint.load_state(path)[0]
     about = damage.about_of(content)

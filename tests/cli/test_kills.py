@@ -75,7 +75,9 @@ def test_the_coordinator_is_killed(tmp_path, name: str):
 
 @pytest.mark.parametrize(("which", "status"), [("torch", 1), ("numpy", 2)])
 def test_a_worker_is_killed(tmp_path, which: str, status: int):
-    """NumPy's workers are the reference and the witness: without either there is nothing to compare with."""
+    """NumPy's workers are the reference and the witness: without either there is nothing to compare
+    with.
+    """
     process = start(*COMPARE, "--epochs", "3000", cwd=tmp_path)
     wait_for_step(tmp_path)
     workers = family(process)

@@ -62,7 +62,10 @@ def test_an_epochs_line_names_the_validation_accuracy():
     out = io.StringIO()
     progress = TrainingProgress(Console(file=out, width=60), 5, 26)
     progress.on_event(epoch_ended(0.6412))
-    said = "epoch 1/5: loss 0.6412, validation loss 0.1571, validation accuracy 98.50%, rate 0.00339, 1 s\n"
+    said = (
+        "epoch 1/5: loss 0.6412, validation loss 0.1571, validation accuracy 98.50%, rate "
+        "0.00339, 1 s\n"
+    )
     assert out.getvalue() == said
 
 

@@ -7,7 +7,10 @@ from rich.console import Console
 
 from triptych.cli.say import duration, say
 
-LONG = "The machine was busy, so the times are not reliable and no row is named the fastest: other programs used 62% of it"
+LONG = (
+    "The machine was busy, so the times are not reliable and no row is named the fastest: "
+    "other programs used 62% of it"
+)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Ctrl-C, a closed terminal, a closed pipe and a frozen worker: what was done is kept, and it is said in words."""
+"""Ctrl-C, a closed terminal, a closed pipe and a frozen worker: what was done is kept, and it is
+said in words.
+"""
 
 import errno
 import os
@@ -35,7 +37,8 @@ main()
 """
 
 
-# Another test of this process may have imported JAX, which warns of every fork; here the child runs another program at once.
+# Another test of this process may have imported JAX, which warns of every fork; here the child runs
+# another program at once.
 FORKS = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
 
 
@@ -85,7 +88,9 @@ def test_a_signal_saves_what_was_done(tmp_path, name: str):
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no terminals")
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_terminal_that_is_closed(tmp_path, ignored: bool):
-    """The training is saved; where SIGHUP is ignored it goes on unseen, and ends when it is told to."""
+    """The training is saved; where SIGHUP is ignored it goes on unseen, and ends when it is told
+    to.
+    """
     ours, theirs = os.openpty()
     handler = signal.SIG_IGN if ignored else signal.SIG_DFL
     process = start(

@@ -1,4 +1,6 @@
-"""The tables of a comparison: they fit, no name is broken, and no winner is named without good reason."""
+"""The tables of a comparison: they fit, no name is broken, and no winner is named without good
+reason.
+"""
 
 import io
 import re
@@ -160,8 +162,8 @@ def test_over_seeds_the_ratio_is_the_median_of_each_seeds_own():
     text = " ".join(out.getvalue().split())
     assert "1.66*" in text
     assert (
-        "NumPy = 1: median over seeds of each seed's own ratio to NumPy, not the ratio of the two medians."
-        in text
+        "NumPy = 1: median over seeds of each seed's own ratio to NumPy, not the ratio of the "
+        "two medians." in text
     )
     assert "* The machine was busy for 1 of 3 seeds" in text
     assert "vs NumPy" not in text

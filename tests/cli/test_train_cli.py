@@ -22,7 +22,8 @@ pytestmark = pytest.mark.process
 installed = {name: entry.installed for name, entry in registry.entries().items()}
 needs_torch = pytest.mark.skipif(not installed["torch"], reason="torch is not installed")
 
-# Wide enough that an epoch of 91 steps is several blocks long, so that a signal comes in its middle.
+# Wide enough that an epoch of 91 steps is several blocks long, so that a signal comes in its
+# middle.
 OPTIONS = (
     *(
         "--hidden",
@@ -47,7 +48,9 @@ def folder_of(cwd: Path) -> Path:
 
 
 def stopped_midway(cwd: Path, engine: str, step: int, *signals: signal.Signals) -> tuple[Path, str]:
-    """Start, send the signals once a step is made, and return folder and last words; again where it was the end of an epoch."""
+    """Start, send the signals once a step is made, and return folder and last words; again where it
+    was the end of an epoch.
+    """
     for attempt in range(4):
         own = cwd / str(attempt)
         own.mkdir()
@@ -127,7 +130,8 @@ def test_it_leaves_a_whole_run_folder(straight, digits: Dataset):
     assert results["accuracy"]["right"] == (predicted == digits.test.labels).sum()
     low, high = metrics.wilson(results["accuracy"]["right"], 180)
     assert said.splitlines()[-2] == (
-        f"Test accuracy, weights of epoch 3: {results['accuracy']['right'] / 180:.2%} (95 %: {100 * low:.2f}–{100 * high:.2f}), "
+        f"Test accuracy, weights of epoch 3: {results['accuracy']['right'] / 180:.2%} (95 %: "
+        f"{100 * low:.2f}–{100 * high:.2f}), "
         f"{results['accuracy']['right']} of 180 right."
     )
     _, validation = stratified(digits.train, 0, 0.1)
@@ -169,7 +173,9 @@ def test_ctrl_c_twice_and_resume_lose_and_repeat_nothing(straight, tmp_path):
 
 @needs_torch
 def test_sigterm_in_pytorch_and_resume_in_numpy_and_in_pytorch(straight, tmp_path):
-    """PyTorch's halves make its own whole, to the bit; its first half and NumPy's second make NumPy's, to rounding."""
+    """PyTorch's halves make its own whole, to the bit; its first half and NumPy's second make
+    NumPy's, to rounding.
+    """
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     whole.mkdir()
     halves.mkdir()
@@ -271,7 +277,10 @@ MISTAKES = {
     "everything set aside": (["train", "numpy", "--validation", "1"], "validation must be below 1"),
     "nearly everything set aside": (
         ["train", "numpy", "--validation", "0.9999"],
-        "1617 samples are too few to split off a validation set: 99.99 % of them would leave none to train on",
+        (
+            "1617 samples are too few to split off a validation set: 99.99 % of them would leave "
+            "none to train on"
+        ),
     ),
     "next to nothing set aside": (
         ["train", "numpy", "--validation", "0.0001"],
@@ -369,7 +378,8 @@ def test_a_recipe_file_serves_every_command_and_options_override_it(tmp_path):
     compared.send_signal(signal.SIGINT)
     compared.communicate(timeout=60)
     assert said.startswith(
-        "Without validation and early-stopping: every row trains all epochs on the whole training split"
+        "Without validation and early-stopping: every row trains all epochs on the whole "
+        "training split"
     )
     verified = run(
         "verify", "--recipe", "mine.json", "--steps", "5", "--engines", "torch", cwd=tmp_path

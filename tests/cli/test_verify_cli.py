@@ -80,7 +80,9 @@ BEGUN = [
 
 
 def test_an_estimate_and_then_a_line_now_and_then(monkeypatch):
-    """The estimate is 20,000 s; 2,000 of them are over after the first case, and half of a row after the last event."""
+    """The estimate is 20,000 s; 2,000 of them are over after the first case, and half of a row
+    after the last event.
+    """
     steps = [events.ProofStep("torch", "float64", done, 500) for done in (1, 2, 250)]
     printed = shown(BEGUN + steps, TWO, [0, 0, 5, 2000, 2000, 2001, 6500], monkeypatch)
     assert printed.splitlines() == [
@@ -91,7 +93,9 @@ def test_an_estimate_and_then_a_line_now_and_then(monkeypatch):
 
 
 def test_the_measured_pace_replaces_the_estimate(monkeypatch):
-    """Three times as slow as estimated: (6000 + 2000) / (2000 + 2000) of the 18,000 s that are left."""
+    """Three times as slow as estimated: (6000 + 2000) / (2000 + 2000) of the 18,000 s that are
+    left.
+    """
     printed = shown(BEGUN, TWO, [0, 0, 0, 6000], monkeypatch)
     assert "row 3 of 4, about 10 hours left: resnet20 adam PyTorch" in printed
 
@@ -167,5 +171,6 @@ def test_a_difference_of_k_steps_at_once_is_not_a_layers():
     assert report.largest == 0.5
     (line,) = report.divergences
     assert line == (
-        "normed sgd, PyTorch, K steps in one call against K calls: loss: loss[7] is 1.5, the reference has 1 (5.0e-01 of the largest)"
+        "normed sgd, PyTorch, K steps in one call against K calls: loss: loss[7] is 1.5, the "
+        "reference has 1 (5.0e-01 of the largest)"
     )

@@ -17,9 +17,12 @@ pytestmark = pytest.mark.process
 
 ROOT = Path(triptych.__file__).parents[1]
 TRAPS = (  # noqa: SIM905 - a list literal would be fifty lines
-    "numpy torch tensorflow keras jax jaxlib sklearn scipy matplotlib jinja2 yaml pandas rich typer click einops psutil safetensors "
-    "pooch requests PIL pyarrow tensorboardX tensorboard threadpoolctl joblib optree h5py cupy triton tensorrt ml_dtypes "
-    "typing json random contextlib collections functools dataclasses enum signal subprocess logging multiprocessing "
+    "numpy torch tensorflow keras jax jaxlib sklearn scipy matplotlib jinja2 yaml pandas "
+    "rich typer click einops psutil safetensors "
+    "pooch requests PIL pyarrow tensorboardX tensorboard threadpoolctl joblib optree h5py "
+    "cupy triton tensorrt ml_dtypes "
+    "typing json random contextlib collections functools dataclasses enum signal subprocess "
+    "logging multiprocessing "
     "struct tempfile threading ast inspect re warnings sitecustomize usercustomize"
 ).split()
 PACKAGES = ("triptych", "benchmarks", "google")
@@ -34,7 +37,10 @@ def traps(tmp_path: Path) -> Path:
     folder = tmp_path / "downloaded"
     for name in PACKAGES:
         (folder / name).mkdir(parents=True)
-    trap = f"open({str(tmp_path / 'executed')!r}, 'a').write(__file__ + chr(10))\nraise ImportError('a trap')\n"
+    trap = (
+        f"open({str(tmp_path / 'executed')!r}, 'a').write(__file__ + chr(10))\nraise "
+        "ImportError('a trap')\n"
+    )
     for path in [
         *(folder / f"{name}.py" for name in TRAPS),
         *(folder / name / "__init__.py" for name in PACKAGES),
@@ -75,7 +81,9 @@ def run(traps: Path, *command: str, **more: str) -> subprocess.CompletedProcess[
 
 
 def test_the_traps_work(traps):
-    """Without protection each of these runs a module of the folder: what the other tests assert can fail."""
+    """Without protection each of these runs a module of the folder: what the other tests assert can
+    fail.
+    """
     run(traps, "-m", "triptych.process.server", "numpy")
     assert executed(traps)
     (traps.parent / "executed").unlink()

@@ -230,7 +230,8 @@ def test_a_kill_during_a_save_leaves_the_old_file_whole(saved):
         "from triptych.core import state; from triptych.training import checkpoint\n"
         "from triptych.spec import zoo; from triptych.spec.recipe import *\n"
         "n, r = zoo.get('classic'), Recipe(1, 64, Adam()); s = state.initial(n, r)\n"
-        "print('go', flush=True)\nwhile True: checkpoint.save_state(Path(sys.argv[1]), s, n, r, {'engine': 'numpy'})"
+        "print('go', flush=True)\nwhile True: checkpoint.save_state(Path(sys.argv[1]), s, n, r, "
+        "{'engine': 'numpy'})"
     )
     for pause in (0.0, 0.002, 0.005, 0.01, 0.02):
         with subprocess.Popen(

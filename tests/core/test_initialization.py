@@ -1,4 +1,6 @@
-"""Initializers against their formulas, and against what the frameworks' own initializers and layers begin with."""
+"""Initializers against their formulas, and against what the frameworks' own initializers and layers
+begin with.
+"""
 
 from itertools import pairwise
 from math import erf, sqrt
@@ -93,7 +95,9 @@ TORCH = {
 
 
 def alike(ours: np.ndarray, theirs: np.ndarray) -> None:
-    """Of two samples of 200,000: deviations to 1 %, largest values to 1 % where there is a bound, to 25 % where there is none."""
+    """Of two samples of 200,000: deviations to 1 %, largest values to 1 % where there is a bound,
+    to 25 % where there is none.
+    """
     assert ours.std() == pytest.approx(theirs.std(), rel=0.01)
     bounded = np.abs(theirs).max() < 3 * theirs.std()
     assert np.abs(ours).max() == pytest.approx(np.abs(theirs).max(), rel=0.01 if bounded else 0.25)
@@ -129,7 +133,8 @@ def test_a_truncated_normal_is_drawn_again_until_nothing_is_outside(monkeypatch)
     assert all(a[0] > b[0] for a, b in pairwise(calls[1:]))  # fewer every time
 
 
-# --- What each framework's layers begin with and compute by default ---------------------------------------------------
+# --- What each framework's layers begin with and compute by default
+# ---------------------------------------------------
 
 WIDE = Network(
     "wide",

@@ -25,16 +25,17 @@ def test_there_and_back_is_the_identity(engine: str, sizes: tuple[int, int, int,
         array = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
         native = layout.to_native(patterns, role, array, known)
         back = layout.to_canonical(patterns, role, native, known)
-        if (
-            native is not array
-        ):  # also where an axis has length 1, whose stride says nothing: PyTorch reads it as a layout
+        # Also where an axis has length 1, whose stride means nothing: PyTorch reads it as a layout.
+        if native is not array:
             assert native.strides == np.empty(native.shape).strides
         assert back.flags.c_contiguous
         assert np.array_equal(back, array)
 
 
 def test_a_dense_layer_after_a_flatten_sees_the_same_pixels():
-    """In PyTorch's order the flattened image is permuted, and the folded kernel with it: the product is the same."""
+    """In PyTorch's order the flattened image is permuted, and the folded kernel with it: the
+    product is the same.
+    """
     network = zoo.dense("colour", [], shape=(4, 3, 2))
     place = network.places[-1]
     rng = np.random.default_rng(0)

@@ -47,14 +47,17 @@ def test_what_was_written_before_an_exception_is_shown():
     not registry.entry("tensorflow").installed, reason="TensorFlow is not installed"
 )
 def test_the_first_step_of_tensorflow_writes_nothing():
-    """In a process in which no variable is set, as in a notebook; in float64, as the estimator's default."""
+    """In a process in which no variable is set, as in a notebook; in float64, as the estimator's
+    default.
+    """
     code = (
         "import os\n"
         "for name in [n for n in os.environ if n.startswith('TF_CPP')]: del os.environ[name]\n"
         "import numpy as np\n"
         "from triptych.sklearn import TriptychClassifier\n"
         "x, y = np.random.default_rng(0).random((40, 8)), np.arange(40) % 2\n"
-        "TriptychClassifier('tensorflow', (4,), max_iter=1, early_stopping=False, tol=0).fit(x, y).predict(x)\n"
+        "TriptychClassifier('tensorflow', (4,), max_iter=1, early_stopping=False, tol=0).fit(x, "
+        "y).predict(x)\n"
     )
     done = errors("import warnings; warnings.simplefilter('ignore')\n" + code)
     assert done.returncode == 0, done.stderr

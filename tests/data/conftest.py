@@ -14,7 +14,9 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def root(tmp_path, monkeypatch) -> Path:
-    """A folder that is to be made, by a short path: a message leaves the middle out if it is over 300 characters."""
+    """A folder that is to be made, by a short path: a message leaves the middle out if it is over
+    300 characters.
+    """
     monkeypatch.chdir(tmp_path)
     return Path("pictures")
 

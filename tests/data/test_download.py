@@ -1,4 +1,6 @@
-"""Downloads from a real server on this machine: checked, resumed, and from the next mirror where one fails."""
+"""Downloads from a real server on this machine: checked, resumed, and from the next mirror where
+one fails.
+"""
 
 import contextlib
 import gzip
@@ -47,7 +49,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content[start : start + 100_000] if self.broken else content[start:])
 
     def send_without_end(self, packed: bool) -> None:
-        """Send zeros until the other side has had enough, at most 64 MiB, so that a missing limit shows as a file."""
+        """Send zeros until the other side has had enough, at most 64 MiB, so that a missing limit
+        shows as a file.
+        """
         self.send_response(200)
         if packed:
             self.send_header("Content-Encoding", "gzip")
@@ -153,7 +157,8 @@ def test_without_a_network_it_says_what_to_do(published, tmp_path):
         download.fetch("mnist")
     assert str(error.value) == (
         "mnist: no mirror gave a good a.gz (the connection is refused); "
-        f"what is here is kept: try again, or without a network put the four files into {tmp_path / 'mnist'}, or use --data FOLDER"
+        "what is here is kept: try again, or without a network put the four files into "
+        f"{tmp_path / 'mnist'}, or use --data FOLDER"
     )
 
 
@@ -173,7 +178,9 @@ def test_mirrors_that_are_encrypted_come_first():
 
 
 def test_the_limit_leaves_room_for_every_published_file():
-    """MNIST's largest file has 9.9 MB, Fashion-MNIST's 26.4, KMNIST's 18.2, CIFAR-10's archive 170.1."""
+    """MNIST's largest file has 9.9 MB, Fashion-MNIST's 26.4, KMNIST's 18.2, CIFAR-10's archive
+    170.1.
+    """
     for name, megabytes in {
         "mnist": 9.92,
         "fashion-mnist": 26.43,

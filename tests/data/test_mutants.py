@@ -1,4 +1,6 @@
-"""Damaged files of every format of images: an answer in one line, in bounded time and memory, whatever the damage."""
+"""Damaged files of every format of images: an answer in one line, in bounded time and memory,
+whatever the damage.
+"""
 
 import io
 import json
@@ -34,7 +36,8 @@ FORMATS = {
     "TIFF, group 4": {"kind": "TIFF", "mode": "1", "compression": "group4"},
 }
 
-# Read in another process, so that its memory can be measured and a crash of a library does not end the tests.
+# Read in another process, so that its memory can be measured and a crash of a library does not end
+# the tests.
 READER = textwrap.dedent(
     """
     import json, resource, sys
@@ -53,7 +56,8 @@ READER = textwrap.dedent(
             except DataError as error:
                 answers.append(str(error))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"answers": answers, "peak": peak / (2**20 if sys.platform == "darwin" else 2**10)}))
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    print(json.dumps({"answers": answers, "peak": peak / unit}))
     """
 )
 
@@ -66,7 +70,9 @@ def image(kind: str, mode: str | None = None, deep: bool = False, **options) -> 
 
 
 def mutant(whole: bytes, rng: random.Random) -> bytes:
-    """Return a file with some bits flipped, bytes replaced, a part cut out or doubled, or its end missing."""
+    """Return a file with some bits flipped, bytes replaced, a part cut out or doubled, or its end
+    missing.
+    """
     content = bytearray(whole)
     early = rng.random() < 0.5  # where headers are
     where = min(len(content), 100) if early else len(content)

@@ -1,4 +1,6 @@
-"""The same pixels in every engine: each augmentation against plain loops, to the byte, and rotation against SciPy's."""
+"""The same pixels in every engine: each augmentation against plain loops, to the byte, and rotation
+against SciPy's.
+"""
 
 import sys
 from dataclasses import replace
@@ -174,7 +176,9 @@ def test_a_rotation_is_counter_clockwise_and_none_is_none(name: str, backend: st
 @pytest.mark.parametrize(("name", "backend"), rows())
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_an_engine_sees_what_was_drawn(name: str, backend: str, dtype: str, few: Split):
-    """The output of the first layer is the batch that the plan says, rotated to rounding and otherwise to the byte."""
+    """The output of the first layer is the batch that the plan says, rotated to rounding and
+    otherwise to the byte.
+    """
     network = zoo.get("classic")
     for how in (ALL, replace(ALL, rotate=0)):
         recipe = Recipe(1, 64, dtype=dtype, augmentation=how)

@@ -56,7 +56,9 @@ def test_a_state_goes_in_and_comes_out_to_the_bit(name, backend, dtype, chosen):
 @pytest.mark.parametrize(("name", "backend"), rows())
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_everything_is_in_the_recipes_dtype(name, backend, dtype, few: Split):
-    """A stray upcast in float32 hides rounding and costs time; a stray downcast in float64 breaks the proof."""
+    """A stray upcast in float32 hides rounding and costs time; a stray downcast in float64 breaks
+    the proof.
+    """
     engine, _, schedule = build(name, backend, dtype=dtype)
     data = engine.upload(few)
     plan = next(schedule.plans())
@@ -309,7 +311,9 @@ def test_engines_are_found_by_their_files():
 
 @pytest.mark.parametrize(("name", "backend"), rows())
 def test_names_and_sizes_that_no_framework_stumbles_over(name: str, backend: str):
-    """An image smaller than the kernel before it is padded; names of methods, of arguments, and of keys inside the engines."""
+    """An image smaller than the kernel before it is padded; names of methods, of arguments, and of
+    keys inside the engines.
+    """
     layers = (
         Conv2D("values", 2, 3, padding=1),
         Dropout("images", 0.2),

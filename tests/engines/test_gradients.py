@@ -1,4 +1,6 @@
-"""Every hand-written gradient against central differences, in float64, away from the kinks; the kink on its own."""
+"""Every hand-written gradient against central differences, in float64, away from the kinks; the
+kink on its own.
+"""
 
 from typing import Any
 
@@ -58,7 +60,9 @@ def untied(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def check(layer: placement.Layer, x: np.ndarray, rng: np.random.Generator, **training: Any) -> None:
-    """Every gradient of a layer, parameters and input, against central differences of a random linear loss."""
+    """Every gradient of a layer, parameters and input, against central differences of a random
+    linear loss.
+    """
     place = layer.place(x.shape[1:], ())
     own = build(place, Crew())
     for part, placed in zip(own.every(), place.flat, strict=True):
@@ -92,7 +96,8 @@ def check(layer: placement.Layer, x: np.ndarray, rng: np.random.Generator, **tra
 
 seeds = st.integers(0, 2**31)
 few = settings(max_examples=15, deadline=None)
-# With a smaller epsilon, two values close together would make the variance smaller than the differences can bear.
+# With a smaller epsilon, two values close together would make the variance smaller than the
+# differences can bear.
 VECTORS = [
     spec.Dense("l", 3),
     spec.Dense("l", 2, bias=False),
@@ -173,7 +178,8 @@ def test_batch_norm(unbiased: bool, batch: int, image: bool, side: int, seed: in
     """In training; a batch of one value a channel too, where every gradient but beta's is zero."""
     rng = np.random.default_rng(seed)
     shape = (batch, side, side, 2) if image else (batch, 3)
-    # Values of one sign and close together would make the variance smaller than the differences can bear.
+    # Values of one sign and close together would make the variance smaller than the differences can
+    # bear.
     check(spec.BatchNorm("l", 0.1, 1e-2, unbiased), 3 * rng.normal(size=shape), rng)
 
 
@@ -187,7 +193,9 @@ PARTED = [
 
 @pytest.mark.parametrize("layer", [*PARTED, spec.BatchNorm("l"), spec.ReLU("l")], ids=repr)
 def test_a_batch_that_is_worked_off_in_parts(layer: placement.Layer, monkeypatch):
-    """Two images at a time and one left over, where a small batch otherwise fits into the cache whole."""
+    """Two images at a time and one left over, where a small batch otherwise fits into the cache
+    whole.
+    """
     rng = np.random.default_rng(0)
     monkeypatch.setattr(layers, "CACHED", 2 * 5 * 5 * 9 * 4)
     check(layer, away(untied(rng, (5, 5, 5, 4))), rng)
@@ -310,7 +318,9 @@ def test_whole_networks(hidden: list[int], batch: int, dropout: bool, seed: int)
 
 
 def test_what_an_engine_gave_away_stays_as_it_was_and_evaluation_leaves_no_trace():
-    """Layers write into the same arrays at every step: no one outside may see that, whatever batch sizes follow one another."""
+    """Layers write into the same arrays at every step: no one outside may see that, whatever batch
+    sizes follow one another.
+    """
     branch = (spec.Conv2D("conv2", 4, 3, 1, 1, 2), spec.BatchNorm("norm2"), spec.ReLU("relu2"))
     layers = (
         *(
@@ -374,7 +384,8 @@ def test_ties_go_to_the_first_in_row_major_order():
     x = np.ones((1, 2, 2, 1))
     assert pool.forward(x).tolist() == np.ones((1, 3, 3, 1)).tolist()
     dy = np.arange(1.0, 10).reshape(1, 3, 3, 1)
-    # Nine windows over a padded 4×4: each gives its gradient to the first pixel it sees; padding never wins.
+    # Nine windows over a padded 4×4: each gives its gradient to the first pixel it sees; padding
+    # never wins.
     assert pool.backward(dy)[0, :, :, 0].tolist() == [[1 + 2 + 4 + 5, 3 + 6], [7 + 8, 9]]
 
 

@@ -1,4 +1,6 @@
-"""A run that changes engines on its way: in mid-epoch, with slots, schedule, masks and order, and ends where NumPy's ends."""
+"""A run that changes engines on its way: in mid-epoch, with slots, schedule, masks and order, and
+ends where NumPy's ends.
+"""
 
 from functools import cache
 
@@ -84,7 +86,9 @@ def test_in_every_direction_it_ends_where_numpy_alone_ends(network: str, chosen:
     "chosen", [pytest.param(name, marks=slow_if(name != "adam")) for name in SHORTHANDS]
 )
 def test_with_batch_norm_the_step_after_the_hand_over_is_numpys(chosen: str):
-    """With BatchNorm training amplifies rounding itself: one step is compared, from the state that was handed over."""
+    """With BatchNorm training amplifies rounding itself: one step is compared, from the state that
+    was handed over.
+    """
     plans = schedule("lenet-bn", chosen)
     start, rule = (
         state.initial(plans.network, plans.recipe),
@@ -111,7 +115,9 @@ def test_with_batch_norm_the_step_after_the_hand_over_is_numpys(chosen: str):
 @needs_two
 @pytest.mark.parametrize("lost", ["slots", "step"])
 def test_what_is_not_handed_over_is_missed(lost: str):
-    """The comparison has teeth: without Adam's slots, or without its count of steps, the end is another."""
+    """The comparison has teeth: without Adam's slots, or without its count of steps, the end is
+    another.
+    """
     plans = schedule("custom", "adam")
     start = state.initial(plans.network, plans.recipe)
     numpy, other = (registry.create(name, plans.network, plans.recipe) for name in NAMES[:2])

@@ -1,4 +1,6 @@
-"""Losses, penalty and clipping in every engine, against the frameworks' own functions and by hand."""
+"""Losses, penalty and clipping in every engine, against the frameworks' own functions
+and by hand.
+"""
 
 from dataclasses import replace
 from math import sqrt
@@ -116,7 +118,9 @@ def test_as_pytorch_has_it(batch: int, classes: int, smoothing: float, weighted:
 @given(st.integers(1, 7), st.integers(2, 6), st.floats(0, 0.9), seeds)
 @settings(max_examples=20, deadline=None)
 def test_as_keras_has_it(batch: int, classes: int, smoothing: float, seed: int):
-    """Class weights as `fit(class_weight=…)` passes them on: each sample's loss times its label's weight, over their number."""
+    """Class weights as `fit(class_weight=…)` passes them on: each sample's loss times its label's
+    weight, over their number.
+    """
     keras = pytest.importorskip("keras")
     logits, labels, weights = drawn(seed, batch, classes)
     own = keras.losses.CategoricalCrossentropy(
@@ -231,7 +235,9 @@ def test_a_loss_evaluates_unseen_samples(batch: int, classes: int, seed: int):
 
 
 def test_the_penalty_has_the_gradient_of_half_its_square(split: Split):
-    """D58: λ·kernel, not 2·λ·kernel; biases are left alone; the loss that is reported is without it."""
+    """D58: λ·kernel, not 2·λ·kernel; biases are left alone; the loss that is reported is without
+    it.
+    """
     plain, penalised = (
         stepped(
             "numpy",
@@ -251,7 +257,9 @@ def test_the_penalty_has_the_gradient_of_half_its_square(split: Split):
 
 
 def test_clipping_by_norm_is_over_all_parameters(split: Split):
-    """D59, D60: after it, the norm of all gradients together is the limit, or a trace below it with PyTorch's epsilon."""
+    """D59, D60: after it, the norm of all gradients together is the limit, or a trace below it with
+    PyTorch's epsilon.
+    """
     for clip, norm in (
         (Clip(0.05), 0.05),
         (Clip(0.05, epsilon=1e-2), None),

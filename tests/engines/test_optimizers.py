@@ -1,4 +1,6 @@
-"""Every optimizer in every engine against the frameworks' own classes, as they come: 200 float64 steps, a changing rate."""
+"""Every optimizer in every engine against the frameworks' own classes, as they come: 200 float64
+steps, a changing rate.
+"""
 
 from functools import cache
 from typing import Any
@@ -39,7 +41,9 @@ def few() -> Split:
 
 
 def rates(base: float, steps: int) -> np.ndarray:
-    """Up and down by powers of two, each exact in float32: Keras keeps its learning rate in that (D62)."""
+    """Up and down by powers of two, each exact in float32: Keras keeps its learning rate in that
+    (D62).
+    """
     return float(np.float32(base)) * np.repeat([1.0, 0.25, 2.0, 0.125], steps // 4)
 
 
@@ -103,7 +107,9 @@ class Keras:
         cast = ops.cast
 
         def exact(x: Any, dtype: str) -> Any:
-            """Keras reads its own numbers through float32, 0.9 and 0.96 in the formulas too (D63): 1e-7 off, without this."""
+            """Keras reads its own numbers through float32, 0.9 and 0.96 in the formulas too (D63):
+            1e-7 off, without this.
+            """
             return tf.constant(x, dtype) if isinstance(x, float) else cast(x, dtype)
 
         self.own.learning_rate.assign(rate)
@@ -121,7 +127,9 @@ NATIVE = {"torch": Torch, "keras": Keras}
 def followed(
     name: str, backend: str, chosen: str, like: str, steps: int = STEPS, **numbers: float
 ) -> float:
-    """Feed the framework's class the gradients that the engine sees; return how far their weights ever part."""
+    """Feed the framework's class the gradients that the engine sees; return how far their weights
+    ever part.
+    """
     pytest.importorskip({"torch": "torch", "keras": "tensorflow"}[like])
     o = optimizer(chosen, like=like, **numbers)
     recipe = Recipe(steps, "full", o, dtype="float64")
@@ -193,7 +201,9 @@ def test_rmsprop_with_momentum(name: str, backend: str, like: str):
     "chosen", ["momentum", "nesterov", "adam", "adamw", "nadam", "rmsprop", "adagrad"]
 )
 def test_the_other_frameworks_formula_is_told_apart(chosen: str):
-    """The comparison has teeth: PyTorch's optimizer with Keras's formula, all numbers alike, is another."""
+    """The comparison has teeth: PyTorch's optimizer with Keras's formula, all numbers alike, is
+    another.
+    """
     pytest.importorskip("torch")
     kept = {"rate", "epsilon", "weight_decay", "rho", "initial"}
     theirs = optimizer(chosen, like="torch")

@@ -1,4 +1,6 @@
-"""A batch in parts, on several threads, without the pixels that are always zero: always the numbers of the plain way."""
+"""A batch in parts, on several threads, without the pixels that are always zero: always the numbers
+of the plain way.
+"""
 
 import time
 import tracemalloc

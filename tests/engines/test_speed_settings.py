@@ -30,7 +30,9 @@ def traced(
 def apart(
     split: Split, network: Network, name: str, backend: str | None = None, dtype="float64"
 ) -> float:
-    """Return how far loss and gradients of a full batch are from NumPy's in float64, relative to the largest."""
+    """Return how far loss and gradients of a full batch are from NumPy's in float64, relative to
+    the largest.
+    """
     exact, other = (Recipe(1, dtype=d, seed=5) for d in ("float64", dtype))
     found = state.cast(traced(name, split, network, other, backend), "float64")
     return max(relative_errors(traced("numpy", split, network, exact), found).values())
@@ -47,7 +49,9 @@ class TestTorch:
     def test_a_maximum_comes_before_its_relu_and_is_shown_as_written(
         self, few: Split, pool: MaxPool2D
     ):
-        """With half of the windows negative throughout, where each order finds another place of the maximum."""
+        """With half of the windows negative throughout, where each order finds another place of the
+        maximum.
+        """
         network = Network(
             "n",
             (28, 28, 1),
@@ -111,7 +115,9 @@ class TestTensorFlow:
         pytest.importorskip("tensorflow")
 
     def test_a_training_traces_three_graphs_at_most_and_then_none(self, few: Split):
-        """The five pairs (K, B) that a training has: single steps, blocks that grow, the rest of an epoch, its smaller batch."""
+        """The five pairs (K, B) that a training has: single steps, blocks that grow, the rest of an
+        epoch, its smaller batch.
+        """
         network, recipe = zoo.get("classic"), Recipe(2, 32)
         engine, schedule = (
             loaded_engine("tensorflow", network, recipe),

@@ -9,7 +9,9 @@ from triptych.engines.numpy.scratch.layers import Training
 
 
 def same_padding(self, x):
-    """D70: what "same" means to TensorFlow; at stride 2 on an even side there is nothing to the left."""
+    """D70: what "same" means to TensorFlow; at stride 2 on an even side there is nothing to the
+    left.
+    """
     import tensorflow as tf
 
     return tf.nn.bias_add(

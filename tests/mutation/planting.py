@@ -1,4 +1,5 @@
-"""How a mistake is planted, and what it is to catch it: the healthy engine passes a walk on which the other is stopped.
+"""How a mistake is planted, and what it is to catch it: the healthy engine passes a walk on which
+the other is stopped.
 
 A mistake makes an engine's class into one that has it.
 """
@@ -49,7 +50,9 @@ def as_it_is(anything: Any) -> Any:
 
 @dataclass(frozen=True)
 class Mutation:
-    """A mistake, and where it must be caught: `array` is a part of the array's name, `start` changes the first state."""
+    """A mistake, and where it must be caught: `array` is a part of the array's name, `start`
+    changes the first state.
+    """
 
     name: str
     mistake: Mistake
@@ -207,7 +210,9 @@ def with_layout(engine: str, **patterns: str) -> Mistake:
 
 
 def with_recipe(**changes: Any) -> Mistake:
-    """The engine is built for another recipe than it is told: what follows from its numbers differs, the plan does not."""
+    """The engine is built for another recipe than it is told: what follows from its numbers
+    differs, the plan does not.
+    """
 
     def mistake(base: Any) -> Any:
         class Wrong(base):
@@ -252,7 +257,9 @@ def with_state(
 
 
 def stored(name: str, turn: Callable[[np.ndarray], np.ndarray]) -> Mistake:
-    """An array is stored another way round, and turned back on its way out: invisible in the state. Twice `turn` is nothing."""
+    """An array is stored another way round, and turned back on its way out: invisible in the state.
+    Twice `turn` is nothing.
+    """
 
     def turned(arrays: State) -> State:
         return arrays | {name: np.ascontiguousarray(turn(arrays[name]))}

@@ -89,7 +89,8 @@ class Mistaken:
         return losses
 
 
-# --- The mistakes ----------------------------------------------------------------------------------------------------
+# --- The mistakes ---------------------------------------------------------------------------------
+# -------------------
 
 
 def planned(change: Callable[[Plan], Plan]) -> Callable[[Any, Any, Plan], np.ndarray]:
@@ -105,7 +106,9 @@ def planned(change: Callable[[Plan], Plan]) -> Callable[[Any, Any, Plan], np.nda
 def carried(
     change: Callable[[State, State], State], last: bool = True
 ) -> Callable[[Any, Any, Plan], np.ndarray]:
-    """From step to step another state is carried: a change of the new state, the one before it at hand."""
+    """From step to step another state is carried: a change of the new state, the one before it at
+    hand.
+    """
 
     def wrong(engine: Any, data: Any, plan: Plan) -> np.ndarray:
         for k, step in enumerate(plan.single()):
@@ -281,7 +284,9 @@ def test_a_millionth_of_the_rate_is_caught_with_every_optimizer(chosen: str):
 
 @pytest.mark.parametrize("leaf", ["running_mean", "running_variance"])
 def test_only_means_that_contain_rounding_have_the_wider_bound(leaf: str):
-    """Adagrad turns the rounding of a gradient into steps of up to 1e-9; a variance is not shifted by them."""
+    """Adagrad turns the rounding of a gradient into steps of up to 1e-9; a variance is not shifted
+    by them.
+    """
     norm = "norm1"  # after a convolution with a bias
 
     def wrong(engine: Any, data: Any, plan: Plan) -> np.ndarray:
@@ -297,7 +302,8 @@ def test_only_means_that_contain_rounding_have_the_wider_bound(leaf: str):
     assert found.equal == (leaf == "running_mean")
 
 
-# --- Mistakes in the frameworks' own loops ---------------------------------------------------------------------------
+# --- Mistakes in the frameworks' own loops
+# ---------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -325,11 +331,14 @@ def test_a_jax_scan_with_the_first_rate_in_every_step_is_caught(right: bool):
     assert checked(engine, "sgd").equal == right
 
 
-# --- The rule itself -------------------------------------------------------------------------------------------------
+# --- The rule itself
+# -------------------------------------------------------------------------------------------------
 
 
 def test_rounding_grows_as_in_one_step(digits: Dataset):
-    """A first kernel one unit in the last place away: at the plan's own rates the runs part, at gentle ones they do not."""
+    """A first kernel one unit in the last place away: at the plan's own rates the runs part, at
+    gentle ones they do not.
+    """
     recipe = Recipe(1, 64, optimizer("sgd"), dtype="float64")
     start = state.initial(NETWORK, recipe)
     twin = float32.perturbed_starts(start, 0)[0]

@@ -1,6 +1,8 @@
-"""Deliberate mistakes: each must be caught, at the right stage and layer, and the engine without it must pass.
+"""Deliberate mistakes: each must be caught, at the right stage and layer, and the engine without it
+must pass.
 
-A parity check that cannot fail is worse than none. The mistakes are those that people make when they port a network.
+A parity check that cannot fail is worse than none. The mistakes are those that people make when
+they port a network.
 """
 
 from dataclasses import replace
@@ -60,7 +62,9 @@ def test_a_resumed_run_without_its_slots_is_caught():
 
 
 def test_a_smaller_last_batch_divided_by_the_usual_size_is_caught():
-    """The first steps of a proof are whole batches and right; the one after them is the smaller one."""
+    """The first steps of a proof are whole batches and right; the one after them is the smaller
+    one.
+    """
     network, recipe = zoo.get("classic"), Recipe(1, 64, dtype="float64")
     schedule, start = BatchPlanner(network, recipe, len(few())), state.initial(network, recipe)
     for mistake, equal in (
@@ -79,7 +83,8 @@ def test_a_smaller_last_batch_divided_by_the_usual_size_is_caught():
     assert (found.divergence.stage, found.at, found.steps) == ("gradient", 2, 2)
 
 
-# --- Mistakes that show only when K steps are made at once -----------------------------------------------------------
+# --- Mistakes that show only when K steps are made at once
+# -----------------------------------------------------------
 
 
 def last_step_dropped(base: Any) -> Any:

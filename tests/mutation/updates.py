@@ -66,7 +66,9 @@ def keras_rmsprop(o, w, g, slots, rate, step):
 
 
 def keras_momentum(o, w, g, slots, rate, step):
-    """D54: the velocity holds rate times gradient; at a constant rate the weights are the same, the velocity is not."""
+    """D54: the velocity holds rate times gradient; at a constant rate the weights are the same, the
+    velocity is not.
+    """
     optimizers.sgd(replace(o, velocity="steps"), w, g, slots, rate, step)
 
 
@@ -75,7 +77,9 @@ def plain_instead_of_nesterov(o, w, g, slots, rate, step):
 
 
 def stuck_counter(o, w, g, slots, rate, step):
-    """As in the TensorFlow version of a textbook (d2l.ai): the step counter never advances, so bias correction stays at step 1."""
+    """As in the TensorFlow version of a textbook (d2l.ai): the step counter never advances, so bias
+    correction stays at step 1.
+    """
     optimizers.adam(o, w, g, slots, rate, 1)
 
 

@@ -133,7 +133,9 @@ def test_gradients_that_are_rounding_as_a_whole_are_equal():
 
 
 def test_small_gradients_that_are_wrong_are_found():
-    """Of a size of 1e-6, by a hundred-millionth; a gradient that should be zero; a slot of squares."""
+    """Of a size of 1e-6, by a hundred-millionth; a gradient that should be zero; a slot of
+    squares.
+    """
     for right, wrong in (
         (gradients(1e-6, 2e-7), gradients(1e-6, 2e-7 + 1e-14)),
         (gradients(1e-9, 2e-9), gradients(1e-9, 2.001e-9)),
@@ -155,7 +157,10 @@ def test_small_gradients_that_are_wrong_are_found():
 
 @pytest.mark.parametrize("chosen", ["sgd", "momentum", "nesterov", "adadelta"])
 def test_images_without_a_pixel_in_equal_classes_are_proved_equal(chosen: str):
-    """The true gradient of every parameter is zero. The other optimizers divide it by something as small."""
+    """The true gradient of every parameter is zero.
+
+    The other optimizers divide it by something as small.
+    """
     pytest.importorskip("torch")
     black = Split(np.zeros((20, 28, 28, 1), np.uint8), np.tile(np.arange(10, dtype=np.int32), 2))
     network = zoo.get("classic")

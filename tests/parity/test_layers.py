@@ -1,4 +1,6 @@
-"""Every layer type with every option, times every optimizer, in every engine: float64 steps over the small specimens."""
+"""Every layer type with every option, times every optimizer, in every engine: float64 steps over
+the small specimens.
+"""
 
 from dataclasses import fields
 from functools import lru_cache
@@ -72,7 +74,8 @@ def recorded(network: Network, recipe: Recipe) -> Recorded:
     return Recorded(registry.create("numpy", network, recipe))
 
 
-# The other backends in one case each; all in all by ``triptych verify --layers --all --backends all``.
+# The other backends in one case each; all in all by ``triptych verify --layers --all --backends
+# all``.
 OTHERS = {
     "torch-onednn": "normed",
     "torch-bf16": "edged",
@@ -109,7 +112,9 @@ def cases() -> list:
 def test_every_layer_with_every_optimizer(
     network: str, chosen: str, name: str, backend: str, digits
 ):
-    """Eight full batches and one of a single sample in turn; trajectories, and with BatchNorm and Residual step by step."""
+    """Eight full batches and one of a single sample in turn; trajectories, and with BatchNorm and
+    Residual step by step.
+    """
     few = first_digits(65)
     recipe = Recipe(40, 8, optimizer(chosen), dtype="float64")
     specimen = NETWORKS[network]

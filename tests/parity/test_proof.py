@@ -1,4 +1,6 @@
-"""The proof on real digits: whole float64 trajectories, K steps at once, and the float32 verdict."""
+"""The proof on real digits: whole float64 trajectories, K steps at once, and the
+float32 verdict.
+"""
 
 from dataclasses import replace
 from itertools import islice
@@ -44,7 +46,9 @@ CASES = [
 
 
 def cases() -> list:
-    """Default backends in every case, the others in one; every network and optimizer by ``triptych verify --all --backends all``."""
+    """Default backends in every case, the others in one; every network and optimizer by ``triptych
+    verify --all --backends all``.
+    """
     return [
         pytest.param(*pair, *row.values, id=f"{'-'.join(pair)}-{row.id}", marks=row.marks)
         for pair in CASES
@@ -127,7 +131,9 @@ def test_a_correct_engine_is_only_rounding(
 
 
 def test_reduced_precision_is_told_from_rounding_and_from_a_formula(digits: Dataset):
-    """Products of numbers cut to bfloat16's 8 bits: precision where the float64 proof holds, formula where it does not."""
+    """Products of numbers cut to bfloat16's 8 bits: precision where the float64 proof holds,
+    formula where it does not.
+    """
     from triptych.engines.numpy.engine import Engine
 
     network = zoo.get("custom")

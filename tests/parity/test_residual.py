@@ -1,4 +1,6 @@
-"""Whole networks with BatchNorm and residuals, step by step from the reference's state: a few steps, the last of one sample."""
+"""Whole networks with BatchNorm and residuals, step by step from the reference's state: a few
+steps, the last of one sample.
+"""
 
 import numpy as np
 import pytest

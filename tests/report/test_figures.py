@@ -71,7 +71,9 @@ def test_rows_of_times_have_room_and_their_intervals_are_beside_the_dots(axes, c
 
 
 def test_the_figures_have_the_colours_of_the_engines(tmp_path, monkeypatch):
-    """Whichever rows there are, a line of the figures has the colour of its engine and the dash of its backend."""
+    """Whichever rows there are, a line of the figures has the colour of its engine and the dash of
+    its backend.
+    """
     seen: dict[str, tuple] = {}
     real = figures.draw_lines
 

@@ -123,7 +123,9 @@ def test_the_originals_job_has_its_claims_without_a_judgement(recipe: Recipe, tm
 
 @pytest.mark.parametrize("signs", [{"busy": "other programs used 40% of it"}, {}])
 def test_a_busy_machine_names_no_winner_and_gives_no_factor(signs: dict[str, str], tmp_path):
-    """The result says that the machine was busy, or, in a result of an earlier version, the processor time does."""
+    """The result says that the machine was busy, or, in a result of an earlier version, the
+    processor time does.
+    """
     rows = rows_of("numpy", "torch", cpu_share=1.0 if signs else 0.5)
     text = written(tmp_path, made.results(rows, fastest=None, **signs))
     assert "No row is named the fastest: other programs used the machine" in text

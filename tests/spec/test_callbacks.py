@@ -21,7 +21,8 @@ from triptych.spec.recipe import Recipe
 
 SERIES = 1000
 MONITORS = ("validation_loss", "validation_accuracy")
-# Keras compares in float32. On this grid, thresholds included, float32 and float64 see the same order and the same ties.
+# Keras compares in float32. On this grid, thresholds included, float32 and float64 see the same
+# order and the same ties.
 GRID = 64
 
 
@@ -41,7 +42,9 @@ def series(rng: np.random.Generator) -> list[float]:
 def ours(
     callback: ImprovementTracker, values: list[float], rate: float = 1.0
 ) -> tuple[list[tuple[Any, ...]], CallbackMemory]:
-    """What our callback asks for, its memory through JSON after each epoch; and what it remembers."""
+    """What our callback asks for, its memory through JSON after each epoch; and what it
+    remembers.
+    """
     memory, events = CallbackMemory(), list[tuple[Any, ...]]()
     for epoch, value in enumerate(values, 1):
         seen = {"epoch": epoch, "base_rate": rate, callback.monitor: value}

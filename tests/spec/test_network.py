@@ -76,7 +76,9 @@ def test_like_in_a_file_fills_in_what_is_left_out_and_nothing_else():
 
 
 def test_what_only_shifts_a_batch_norms_channels_is_rounding():
-    """Through what lets a shift pass; not through a nonlinearity, and not where a shortcut bypasses the norm."""
+    """Through what lets a shift pass; not through a nonlinearity, and not where a shortcut bypasses
+    the norm.
+    """
     branch = (Conv2D("c2", 4, 1), BatchNorm("n2"), Conv2D("c3", 4, 1))
     layers = (
         *(

@@ -1,4 +1,6 @@
-"""Every schedule against the frameworks' own, step by step, and what each does where they differ."""
+"""Every schedule against the frameworks' own, step by step, and what each does where
+they differ.
+"""
 
 import json
 import warnings
@@ -66,7 +68,8 @@ TORCH = {
     ),
     "cosine": (Cosine(floor=0.1), lambda s, o: s.CosineAnnealingLR(o, STEPS, 0.1)),
     "one-cycle": (
-        # PyTorch's ends at the last step, ours at the end of the run, one step later; its first phase ends a step early.
+        # PyTorch's ends at the last step, ours at the end of the run, one step later; its first
+        # phase ends a step early.
         OneCycle(epochs=(STEPS - 1) / PER_EPOCH, peak=(0.25 * STEPS - 1) / (STEPS - 1)),
         lambda s, o: s.OneCycleLR(o, 1.0, STEPS, pct_start=0.25, cycle_momentum=False),
     ),

@@ -1,4 +1,6 @@
-"""Damaged and forged files for the tests: bits flipped, ends cut off, JSON changed, digests made anew."""
+"""Damaged and forged files for the tests: bits flipped, ends cut off, JSON changed, digests made
+anew.
+"""
 
 import json
 import os
@@ -15,7 +17,8 @@ from triptych.core import files
 
 BLANK = "0" * 64
 
-# What a key may not hold, and what may not make a reader fail: wrong types, limits of numbers, text that is no line.
+# What a key may not hold, and what may not make a reader fail: wrong types, limits of numbers, text
+# that is no line.
 HOSTILE: tuple[Any, ...] = (
     *(None, True, -1, 0, 3, 0.5, -1e308, 1e308, 10**400, 2**63, 10**12),
     *(
@@ -94,7 +97,8 @@ def _places(value: Any) -> Any:
             yield from _places(item)
 
 
-# Runs commands in one process whose memory is limited, so that a thousand of them take seconds and none takes gigabytes.
+# Runs commands in one process whose memory is limited, so that a thousand of them take seconds and
+# none takes gigabytes.
 DRIVER = """
 import contextlib, io, json, sys, traceback
 try:
@@ -141,7 +145,10 @@ class Driver:
         self._log.close()
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
-        """Run a command; return its status, what it said and what it said of errors. A traceback fails the test."""
+        """Run a command; return its status, what it said and what it said of errors.
+
+        A traceback fails the test.
+        """
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps(arguments) + "\n")
@@ -152,7 +159,9 @@ class Driver:
         return status, said, errors
 
     def refused(self, *arguments: str) -> str | None:
-        """Run a command; return the one line with which it was refused, or None where it was not."""
+        """Run a command; return the one line with which it was refused, or None where it was
+        not.
+        """
         status, said, errors = self.run(*arguments)
         if status == 0:
             return None

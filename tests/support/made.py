@@ -73,7 +73,10 @@ def every_row() -> dict[str, dict[str, Any]]:
         for backend in entry.backends:
             rows[key(name, backend)] = row(name, backend)
             if backend in entry.reduced:
-                unproved = "computes in reduced precision: 1661.8 times NumPy's own float32 error (at most 4 is rounding)"
+                unproved = (
+                    "computes in reduced precision: 1661.8 times NumPy's own float32 error "
+                    "(at most 4 is rounding)"
+                )
                 rows[key(name, backend)] |= {
                     "proved": False,
                     "unproved": unproved,
@@ -147,7 +150,9 @@ def with_optimizer(
 
 
 def events(rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Events of a training: losses, block times, and evaluations of which the first finds no difference."""
+    """Events of a training: losses, block times, and evaluations of which the first finds no
+    difference.
+    """
     found: list[dict[str, Any]] = []
     for number in range(BLOCKS):
         for each in rows:

@@ -1,4 +1,6 @@
-"""Calibrations whose truth is known: what each row's step takes is what it does times planted costs, and a little noise."""
+"""Calibrations whose truth is known: what each row's step takes is what it does times planted
+costs, and a little noise.
+"""
 
 from itertools import islice
 
@@ -36,7 +38,9 @@ def calibrated(
     networks: int = 60,
     timed: dict[EngineSpec, int] | None = None,
 ) -> Calibration:
-    """Return a calibration of this machine, in which a row has timed all networks, or the first of them."""
+    """Return a calibration of this machine, in which a row has timed all networks, or the first of
+    them.
+    """
     rng, samples = np.random.default_rng(1), list[Sample]()
     for number, case in enumerate(islice(cases(), networks)):
         there = {

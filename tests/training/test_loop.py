@@ -1,4 +1,6 @@
-"""The loop against one written out by hand; and that a run which is taken up again is the same run."""
+"""The loop against one written out by hand; and that a run which is taken up again is
+the same run.
+"""
 
 import json
 from dataclasses import replace
@@ -60,7 +62,9 @@ def same(a: state.State, b: state.State) -> bool:
 
 @pytest.fixture(autouse=True, scope="module")
 def short_blocks():
-    """So that there are blocks within an epoch to stop between: 1, 1, 1, 1, 1 steps, then 2, 2 and 1."""
+    """So that there are blocks within an epoch to stop between: 1, 1, 1, 1, 1 steps, then 2, 2 and
+    1.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "LONGEST_BLOCK", 2)
         yield

@@ -1,4 +1,6 @@
-"""CIFAR-10's binary version: read as it is written down, refused where it is not that, and never from a pickle."""
+"""CIFAR-10's binary version: read as it is written down, refused where it is not that, and never
+from a pickle.
+"""
 
 import gzip
 import tracemalloc

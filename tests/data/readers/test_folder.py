@@ -1,4 +1,6 @@
-"""Image files in folders: classes, sizes and colours settled, what cannot be read named or left out."""
+"""Image files in folders: classes, sizes and colours settled, what cannot be read named or left
+out.
+"""
 
 import io
 import os
@@ -130,7 +132,8 @@ def test_other_sizes_are_refused_unless_one_is_told(pictures):
     first = pictures / "train" / "ape" / "0.png"
     assert (
         str(error.value)
-        == f"{odd}: an image of 12×10, where {first} has 6×5; scale all to one size, as with --size 6x5"
+        == f"{odd}: an image of 12×10, where {first} has 6×5; scale all to one size, as with "
+        "--size 6x5"
     )
     found = data.load(str(pictures), 0, Options((6, 5)))
     assert found.shape == (6, 5, 3)
@@ -243,7 +246,10 @@ BAD_FOLDERS = {
     ),
     "train and test without classes": (
         lambda r: (fill(r / "train", encoded(), 20), fill(r / "test", encoded(), 20)),
-        "test and train are no classes, and not both hold folders of classes; it must hold CLASS/IMAGE, or train/CLASS/IMAGE and test",
+        (
+            "test and train are no classes, and not both hold folders of classes; it must hold "
+            "CLASS/IMAGE, or train/CLASS/IMAGE and test"
+        ),
     ),
     "classes for training only": (
         lambda r: (fill(r / "train" / "a", encoded(), 20), fill(r / "test", encoded(), 20)),

@@ -1,4 +1,6 @@
-"""Data one folder too high or too low, or of another kind: the message names the cause and the way out."""
+"""Data one folder too high or too low, or of another kind: the message names the cause and the way
+out.
+"""
 
 import gzip
 import os
@@ -99,7 +101,10 @@ ASTRAY: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "above CIFAR-10's pickles": (
         lambda r: pickles(r / "cifar-10-batches-py"),
         "",
-        "ROOT/cifar-10-batches-py/data_batch_1: a pickle, which can run any code when it is read; needed is CIFAR-10's binary version",
+        (
+            "ROOT/cifar-10-batches-py/data_batch_1: a pickle, which can run any code when it is "
+            "read; needed is CIFAR-10's binary version"
+        ),
     ),
     "one of CIFAR-10's files": (
         records,
@@ -109,7 +114,10 @@ ASTRAY: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "CIFAR-100's pickles": (
         lambda r: files(r / "cifar-100-python", train=b"\x80\2", test=b"\x80\2", meta=b"\x80\2"),
         "cifar-100-python",
-        "CIFAR-100's Python version is a pickle, which can run any code when it is read; needed is its binary version",
+        (
+            "CIFAR-100's Python version is a pickle, which can run any code when it is read; "
+            "needed is its binary version"
+        ),
     ),
     "the Hub's cache": (
         hub_cache,
@@ -119,7 +127,10 @@ ASTRAY: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "the Hub's converted files": (
         lambda r: table(r / "train" / "0000.parquet", [encoded()] * 10, [0, 1] * 5),
         "train",
-        "name one of its Parquet files, or the folder above if that holds the folders train and test",
+        (
+            "name one of its Parquet files, or the folder above if that holds the folders train "
+            "and test"
+        ),
     ),
     "save_to_disk": (
         saved_to_disk,
@@ -202,7 +213,10 @@ BELOW: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "in folders of their names": (
         lambda r: four(r, "{0}-{1}-idx{2}-ubyte/{0}-{1}-idx{2}-ubyte"),
         "",
-        "are in folders of their own names (t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte … (4 in all)); move the four files",
+        (
+            "are in folders of their own names (t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte … "
+            "(4 in all)); move the four files"
+        ),
     ),
 }
 
@@ -326,7 +340,8 @@ def test_a_folder_that_hides_a_name_is_said(tmp_path, monkeypatch, cache):
 def test_a_folder_that_hides_a_name_and_can_be_read_is_noted(tmp_path):
     line = hints.hiding("cifar10", tmp_path)
     assert line.startswith(
-        f"--data cifar10 means the folder {tmp_path} in the working directory; for the data set cifar10: "
+        f"--data cifar10 means the folder {tmp_path} in the working directory; for the data set "
+        "cifar10: "
     )
 
 
@@ -401,8 +416,8 @@ def test_a_class_may_be_called_train(root):
 def test_a_training_set_alone_says_how_to_split_one_off(root):
     split(root, "train")
     assert (
-        f"there is no test beside train; to have a test set split off, give {root / 'train'}; it must hold"
-        in error_of(root)
+        f"there is no test beside train; to have a test set split off, give {root / 'train'}; it "
+        "must hold" in error_of(root)
     )
     fill(root / "test" / "unknown", encoded(), 2)
     assert f"to have a test set split off, give {root / 'train'}" in error_of(root)

@@ -1,4 +1,6 @@
-"""What pixels mean: transparency, bits in use, grey in colour's clothes, and formats that scanners and data sets use."""
+"""What pixels mean: transparency, bits in use, grey in colour's clothes, and formats that scanners
+and data sets use.
+"""
 
 import io
 import struct
@@ -26,7 +28,9 @@ def written(array: np.ndarray, kind: str, mode: str | None = None, **options) ->
 
 
 def raw_png(array: np.ndarray, depth: int, kind: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG by hand, of samples that Pillow cannot write: 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGBA."""
+    """A PNG by hand, of samples that Pillow cannot write: 0 grey, 2 RGB, 3 palette, 4 grey with
+    alpha, 6 RGBA.
+    """
     h, w = array.shape[:2]
     samples = array.reshape(h, -1).astype(">u2" if depth == 16 else np.uint8)
     body = b"".join(b"\0" + row.tobytes() for row in samples)
@@ -312,7 +316,10 @@ def test_the_bits_in_use_by_the_whole_set_are_scaled(root, highest: int, bits: i
     right = in_order(values)[..., None] * 255 / (2**bits - 1)
     assert np.abs(found.train.images - right).max() <= 0.5
     assert found.notes == (
-        f"8 images have 16 bits a pixel, of which {bits} are in use: 0 to {2**bits - 1:,} become 0 to 255",
+        (
+            f"8 images have 16 bits a pixel, of which {bits} are in use: 0 to {2**bits - 1:,} "
+            "become 0 to 255"
+        ),
     )
 
 
@@ -352,8 +359,8 @@ def test_colours_of_16_bits_with_only_the_lower_in_use_are_refused(
         root, [raw_png(RNG.integers(0, most + 1, (6, 5, channels)), 16, kind) for _ in range(4)]
     )
     assert (
-        "colours of 16 bits of which only the lower are in use; save the images with 8 bits a channel"
-        in error_of(root)
+        "colours of 16 bits of which only the lower are in use; save the images with 8 bits a "
+        "channel" in error_of(root)
     )
 
 
@@ -366,7 +373,10 @@ def test_colours_of_16_bits(root):
 def test_a_set_that_is_nearly_black_or_of_one_colour_is_said(root, tmp_path):
     two_classes(root, [encoded(a // 16) for a in GREYS])
     assert read(root).notes == (
-        "no pixel is over 15 of 255: nearly black; save the images again with their whole range from 0 to 255",
+        (
+            "no pixel is over 15 of 255: nearly black; save the images again with their whole "
+            "range from 0 to 255"
+        ),
     )
     flat = two_classes(tmp_path / "flat", [encoded(np.full((6, 5), 7, np.uint8))] * 4)
     assert read(flat).notes == ("every pixel of every image is 7: there is nothing to learn from",)

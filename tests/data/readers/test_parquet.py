@@ -131,13 +131,19 @@ BAD_PARQUET = {
         lambda p: pq.write_table(
             pa.table({"label": [1]} | {f"pixel{i}": [0] for i in range(784)}), p
         ),
-        "columns label, pixel0, pixel1, pixel2, pixel3, pixel4, …, pixel783 (785 in all); needed are img or image, and label",
+        (
+            "columns label, pixel0, pixel1, pixel2, pixel3, pixel4, …, pixel783 (785 in all); "
+            "needed are img or image, and label"
+        ),
     ),
     "pixels, what to do": (
         lambda p: pq.write_table(
             pa.table({"label": [1]} | {f"pixel{i}": [0] for i in range(784)}), p
         ),
-        "for a table of pixels write a CSV: pandas.read_parquet(FILE).to_csv('bad.csv', index=False)",
+        (
+            "for a table of pixels write a CSV: pandas.read_parquet(FILE).to_csv('bad.csv', "
+            "index=False)"
+        ),
     ),
     "paths in a struct": (
         lambda p: table_of(
@@ -145,7 +151,10 @@ BAD_PARQUET = {
             image=pa.array([{"path": f"images/{i}.png"} for i in range(10)], CELL),
             label=[0, 1] * 5,
         ),
-        "row 1: only the path of the image is in the file (images/0.png), not the image; write the file with the images in it",
+        (
+            "row 1: only the path of the image is in the file (images/0.png), not the image; write "
+            "the file with the images in it"
+        ),
     ),
     "paths in a struct without a column for bytes": (
         lambda p: table_of(
@@ -378,7 +387,9 @@ def test_a_parquet_file_that_claims_too_much(tmp_path, monkeypatch):
 
 
 def test_few_large_images_are_read_at_a_time(tmp_path, monkeypatch):
-    """Many rows of one image take next to nothing in the file, and each its whole size in memory."""
+    """Many rows of one image take next to nothing in the file, and each its whole size in
+    memory.
+    """
     path = tmp_path / "bomb.parquet"
     pq.write_table(
         pa.table({"img": pa.array([encoded()] * 500, pa.binary()), "label": [0, 1] * 250}), path

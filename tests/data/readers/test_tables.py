@@ -1,4 +1,6 @@
-"""CSV, .npz and IDX as programs write them: each kind is read exactly, or refused with cause and remedy."""
+"""CSV, .npz and IDX as programs write them: each kind is read exactly, or refused with cause and
+remedy.
+"""
 
 import gzip
 import io
@@ -637,8 +639,8 @@ def test_what_is_in_it_is_said(tmp_path, sample):
     said = data.load(str(tmp_path / "t.npz")).summary()
     mean = f"{x[:-1].mean():.4g}"
     assert (
-        f"In it: pixels 0 to 255, mean {mean}; 10 images are blank (10 %); training samples of a class: 9 (9) to 10 (0)."
-        in said
+        f"In it: pixels 0 to 255, mean {mean}; 10 images are blank (10 %); training samples of a "
+        "class: 9 (9) to 10 (0)." in said
     )
 
 

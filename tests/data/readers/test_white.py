@@ -1,4 +1,6 @@
-"""Which number is white: found where it is certain, warned about where it is not, given by ``--white``."""
+"""Which number is white: found where it is certain, warned about where it is not, given by
+``--white``.
+"""
 
 import struct
 from pathlib import Path
