@@ -14,11 +14,12 @@ from triptych.core import state
 from triptych.core.plan import Plan
 from triptych.core.registry import create
 from triptych.core.split import Split
+from triptych.engines.numpy.layers import build_layer
 from triptych.engines.numpy.scratch import layers
-from triptych.engines.numpy.scratch.build import build
 from triptych.engines.numpy.scratch.crew import Crew
 from triptych.engines.numpy.scratch.layers import Training
 from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
+from triptych.errors import SpecError
 from triptych.parity.divergence import first_divergence
 from triptych.spec import layers as spec
 from triptych.spec import placement, zoo
@@ -64,7 +65,7 @@ def check(layer: placement.Layer, x: np.ndarray, rng: np.random.Generator, **tra
     linear loss.
     """
     place = layer.place(x.shape[1:], ())
-    own = build(place, Crew())
+    own = build_layer(place, Crew())
     for part, placed in zip(own.every(), place.flat, strict=True):
         part.parameters = {p.leaf: rng.normal(size=p.shape) for p in placed.parameters}
         part.buffers = {p.leaf: np.ones(p.shape) for p in placed.buffers}
@@ -369,7 +370,7 @@ def test_what_an_engine_gave_away_stays_as_it_was_and_evaluation_leaves_no_trace
 
 def test_kinks_have_one_rule():
     relu, leaky = (
-        build(layer.place((5,), ()), Crew())
+        build_layer(layer.place((5,), ()), Crew())
         for layer in (spec.ReLU("r"), spec.LeakyReLU("l", 0.25))
     )
     x = np.array([[-1.0, -0.0, 0.0, 1e-300, 2.0]])
@@ -380,7 +381,7 @@ def test_kinks_have_one_rule():
 
 
 def test_ties_go_to_the_first_in_row_major_order():
-    pool = build(spec.MaxPool2D("p", 2, 1, 1).place((2, 2, 1), ()), Crew())
+    pool = build_layer(spec.MaxPool2D("p", 2, 1, 1).place((2, 2, 1), ()), Crew())
     x = np.ones((1, 2, 2, 1))
     assert pool.forward(x).tolist() == np.ones((1, 3, 3, 1)).tolist()
     dy = np.arange(1.0, 10).reshape(1, 3, 3, 1)
@@ -423,3 +424,17 @@ def test_every_engine_keeps_the_rules_of_ties_and_kinks(name: str, backend: str)
         seen.append(engine.trace(engine.upload(split), plan))
     assert (seen[0]["output/conv"] == 0).sum() > 20
     assert first_divergence(*seen, 1e-13) is None
+
+
+@pytest.mark.parametrize(
+    "layer", [example for cls in spec.LAYERS.values() for example in cls.examples()], ids=repr
+)
+def test_the_examples_of_every_layer_that_is_registered(layer: placement.Layer):
+    """Also of one that has no test of its own yet; an image if it takes one, otherwise a vector."""
+    rng = np.random.default_rng(0)
+    shape = (2, 5, 5, 4)
+    try:
+        layer.place(shape[1:], ())
+    except SpecError:
+        shape = (4, 6)
+    check(layer, away(untied(rng, shape) - 0.5), rng)

@@ -14,6 +14,7 @@ import typer
 
 from ..data.published import NAMES
 from ..data.registry import sources_help
+from ..spec.optimizers import optimizer_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -133,7 +134,7 @@ OptimizerName = Annotated[
     typer.Option(
         "--optimizer",
         metavar="NAME",
-        help="sgd, momentum, nesterov, adam, adamw, nadam, rmsprop, adagrad or adadelta. Default: sgd.",
+        help=f"{optimizer_names()}. Default: sgd.",
         show_default=False,
     ),
 ]

@@ -61,6 +61,11 @@ class Optimizer:
                 above = f.name in ("rate", "epsilon")
                 check_number(self.name, f.name, getattr(self, f.name), 0, above=above)
 
+    @classmethod
+    def examples(cls) -> "tuple[Optimizer, ...]":
+        """Return a few instances for tests, every option in one of them."""
+        return (cls(),)  # pyright: ignore[reportCallIssue]
+
     @property
     def slots(self) -> tuple[str, ...]:
         """Arrays kept for each parameter, of its shape."""

@@ -48,6 +48,11 @@ class RateSchedule:
     def __post_init__(self) -> None:
         check_number(self.name, "warmup", self.warmup, 0)
 
+    @classmethod
+    def examples(cls) -> "tuple[RateSchedule, ...]":
+        """Return a few instances for tests."""
+        return (cls(), cls(warmup=0.5))
+
     def at(self, step: int, steps_per_epoch: int, epochs: float) -> float:
         """Return the factor of one step, in [0, 1].
 
@@ -113,6 +118,10 @@ class Step(RateSchedule):
             check_number(self.name, "a milestone", milestone, 0)
         if list(self.milestones) != sorted(set(self.milestones)):
             raise SpecError(f"step: milestones must rise, not {list(self.milestones)}")
+
+    @classmethod
+    def examples(cls) -> tuple[RateSchedule, ...]:
+        return cls(every=1.0), cls(milestones=(0.5, 1.5), warmup=0.5)
 
     def shape(self, t: float, rest: float) -> float:
         if self.every is None:

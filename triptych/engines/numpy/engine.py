@@ -12,9 +12,9 @@ from ...core.state import State, check
 from ...spec import layers as spec
 from ...spec.network import Network
 from ...spec.recipe import Recipe
+from .layers import build_chain
 from .loss import build_loss
 from .scratch.augmentation import augment
-from .scratch.build import chain
 from .scratch.crew import Crew
 from .scratch.layers import Training, views
 from .scratch.optimizers import prepare, update
@@ -48,7 +48,7 @@ class Engine:
             "cpu"  # whatever is asked for: a comparison on a GPU still needs its reference
         )
         self.network, self.recipe, self.crew = network, recipe, Crew()
-        self.chain = chain(network.chain, self.crew)
+        self.chain = build_chain(network.chain, self.crew)
         self.layers = self.chain.every()
         self.own = np.random.Generator(np.random.SFC64(recipe.seed))  # masks in free mode
         self.loss = build_loss(recipe.loss)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.builders import BuilderTable
 from ...spec.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
 from .scratch.loss import softmax_cross_entropy
 
@@ -14,10 +15,12 @@ Array = NDArray[Any]
 Labels = NDArray[np.integer]
 LossFunction = Callable[[Array, Labels, Labels], tuple[Array, Array]]
 
-BUILDERS: dict[type[Loss], Callable[[Any], LossFunction]] = {}
+LossBuilder = Callable[[Any], LossFunction]
+
+LOSSES: BuilderTable[LossBuilder] = BuilderTable("NumPy", "loss")
 
 
-def register_loss(spec_class: type[Loss], builder: Callable[[Any], LossFunction]) -> None:
+def register_loss(spec_class: type[Loss], builder: LossBuilder) -> None:
     """Teach the engine a loss.
 
     Parameters
@@ -30,12 +33,12 @@ def register_loss(spec_class: type[Loss], builder: Callable[[Any], LossFunction]
         shape (batch,). The function returns what these rows add to the batch's loss, shape (), and
         its gradient with respect to the logits, shape (rows, classes), both in the logits' dtype.
     """
-    BUILDERS[spec_class] = builder
+    LOSSES.register(spec_class, builder)
 
 
 def build_loss(loss: Loss) -> LossFunction:
     """Return the function that computes a loss; see `register_loss`."""
-    return BUILDERS[type(loss)](loss)
+    return LOSSES.find(loss)(loss)
 
 
 def _cross_entropy(

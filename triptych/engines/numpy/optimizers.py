@@ -1,0 +1,21 @@
+"""The updates of the NumPy engine.
+
+A builder of an optimizer is a function ``update(optimizer, weights, gradients, slots, rate, step)`` that
+changes weights and slots in place. `optimizer` is the description, all arrays have shape (count,) and one
+dtype, `slots` are by name, `rate` is the learning rate of the step and `step` counts from 1. Weight decay,
+penalty and clipping are applied before it is called.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ...spec.optimizers import Optimizer
+from .scratch.optimizers import UPDATES, Slots
+from .scratch.products import Array
+
+Update = Callable[[Any, Array, Array, Slots, float, int], None]
+
+
+def register_optimizer(spec_class: type[Optimizer], update: Update) -> None:
+    """Use `update` for optimizers of `spec_class`; its signature is at the top of this file."""
+    UPDATES[spec_class] = update
