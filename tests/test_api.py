@@ -143,3 +143,40 @@ def test_dense_knows_images_by_their_size():
     assert tt.dense(64, 8, 3, shape=(8, 8, 1)).input_shape == (8, 8, 1)
     with pytest.raises(tt.TriptychError, match="are not 65 numbers"):
         tt.dense(65, 3, shape=(8, 8, 1))
+
+
+@pytest.mark.process
+def test_a_comparison_shows_itself(data: tt.Dataset):
+    pytest.importorskip("torch")
+    seen: list[str] = []
+    result = tt.compare(
+        NETWORK,
+        RECIPE,
+        data,
+        engines=["numpy", "torch"],
+        runs=None,
+        wait=0,
+        on_event=lambda event: seen.append(event.type),
+    )
+    assert result.equal
+    assert result.folder is None
+    assert set(result.accuracy) == {"numpy", "torch"}
+    assert result.accuracy["numpy"] == pytest.approx(result.accuracy["torch"], abs=0.02)
+    assert seen[0] == "seed"
+    assert seen[-1] == "result"
+    assert repr(result) == "<784-16-10 in NumPy, PyTorch: equal>"
+    html = result._repr_html_()
+    assert "<table>" in html
+    assert "PyTorch" in html
+    assert "<svg" in html
+
+
+@pytest.mark.process
+def test_a_verification_proves_engines_equal(data: tt.Dataset):
+    pytest.importorskip("torch")
+    result = tt.verify(NETWORK, RECIPE, data, engines=["numpy", "torch"], steps=12)
+    assert result.equal
+    assert 0 < result.largest < 1e-11
+    assert result.divergences == []
+    assert [event.row for event in result.compared] == ["torch"]
+    assert [event.verdict for event in result.verdicts] == ["rounding"]

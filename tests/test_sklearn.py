@@ -3,8 +3,10 @@ every engine.
 """
 
 import doctest
+import importlib
 import pickle
 import re
+import sys
 from math import inf
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from support.engines import rows
 
+import triptych
 from triptych.core import metrics, state
 from triptych.core.split import Split
 from triptych.data import loading as data
@@ -443,3 +446,11 @@ def test_mistakes_are_value_errors_of_one_line(
     with pytest.raises(ValueError, match=re.escape(words)) as caught:
         TriptychClassifier(**given).fit(x, y)
     assert "\n" not in str(caught.value)
+
+
+def test_the_former_place_still_works_and_warns():
+    sys.modules.pop("triptych.estimator", None)
+    with pytest.warns(DeprecationWarning, match="import TriptychClassifier from triptych"):
+        former = importlib.import_module("triptych.estimator")
+    assert former.TriptychClassifier is TriptychClassifier
+    assert triptych.TriptychClassifier is TriptychClassifier

@@ -28,7 +28,6 @@ from sklearn.utils.multiclass import (
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .core import memory, metrics, registry, state
-from .core.engine import Engine
 from .core.events import EpochEnded
 from .core.planner import BatchPlanner
 from .core.split import Split
@@ -36,8 +35,8 @@ from .core.state import State
 from .data.loading import stratified
 from .errors import SpecError, TriptychError
 from .sklearn_parameters import Parameters
-from .spec.network import Network
 from .spec.recipe import Recipe
+from .training.inference import compute_logits
 from .training.loop import Training
 
 Array = NDArray[Any]
@@ -156,8 +155,8 @@ class TriptychClassifier(ClassifierMixin, Parameters):
                 f"warm_start needs the classes of the last fit, {self.classes_}; y has {classes}"
             )
         self.classes_ = classes
-        kept = self._without_slots() if warm else {}
-        training = self._begun(x, y, recipe, kept, 0)
+        weights = self._without_slots() if warm else {}
+        training = self._begun(x, y, recipe, weights, 0)
         self._train(training)
         if training.position.stopped is None and self.n_iter_no_change != inf:
             warn(
@@ -189,20 +188,14 @@ class TriptychClassifier(ClassifierMixin, Parameters):
             raise ValueError(
                 "class_weight 'balanced' needs all of y, which partial_fit does not see; give a dict"
             )
-        kept, curve, seed = (
-            ({}, [], _seed(self.random_state))
-            if first
-            else (self.state_, self.loss_curve_, self.recipe_.seed)
-        )
+        before: State = {} if first else self.state_
+        curve: list[float] = [] if first else self.loss_curve_
+        seed = _seed(self.random_state) if first else self.recipe_.seed
         recipe = replace(self._recipe(seed), epochs=len(curve) + 1, validation=0.0, callbacks=())
-        if (
-            not first
-            and replace(recipe.optimizer, rate=self.recipe_.optimizer.rate)
-            != self.recipe_.optimizer
-        ):
-            kept = self._without_slots()  # those of another optimizer mean something else
+        if not first and self._has_other_optimizer(recipe):
+            before = self._without_slots()  # slots of another optimizer have another meaning
         x, y = self._checked(X, y, recipe.dtype, reset=first)
-        self._train(self._begun(x, y, recipe, kept, len(curve)), curve)
+        self._train(self._begun(x, y, recipe, before, len(curve)), curve)
         return self
 
     def predict(self, X: Any) -> Array:
@@ -224,10 +217,10 @@ class TriptychClassifier(ClassifierMixin, Parameters):
         check_classification_targets(y)
         return _rows(x), y
 
-    def _begun(self, x: Array, y: Array, recipe: Recipe, kept: State, made: int) -> Training:
-        """Return a training that goes on from what is `kept` of a state, after so many epochs."""
+    def _begun(self, x: Array, y: Array, recipe: Recipe, before: State, epochs: int) -> Training:
+        """Return a training that goes on from the arrays of a state, after a number of epochs."""
         network = self._network(x.shape[1], len(self.classes_))
-        if kept and network != self.network_:
+        if before and network != self.network_:
             raise SpecError(
                 "this network is not the one that was fitted, so it cannot go on; fit with warm_start=False first"
             )
@@ -236,27 +229,27 @@ class TriptychClassifier(ClassifierMixin, Parameters):
             recipe = replace(
                 recipe, loss=replace(recipe.loss, class_weights=tuple(weights.tolist()))
             )
-        whole = Split(
-            x.reshape(-1, *network.input_shape),
-            LabelEncoder().fit(self.classes_).transform(y).astype(np.int32),
+        labels = LabelEncoder().fit(self.classes_).transform(y).astype(np.int32)
+        train = Split(x.reshape(-1, *network.input_shape), labels)
+        validation = None
+        if recipe.validation:
+            train, validation = stratified(train, recipe.seed, recipe.validation, "validation")
+        start = state.initial(network, recipe)
+        for name, array in state.cast(before, recipe.dtype).items():
+            if name in start:
+                start[name] = array
+        engine = registry.create(
+            self.engine, network, recipe, device=self.device, backend=self.backend
         )
-        train, validation = (
-            stratified(whole, recipe.seed, recipe.validation, "validation")
-            if recipe.validation
-            else (whole, None)
-        )
-        engine, start = self._engine(network, recipe), state.initial(network, recipe)
-        engine.load(
-            start
-            | {
-                name: array
-                for name, array in state.cast(kept, recipe.dtype).items()
-                if name in start
-            }
-        )
+        engine.load(start)
         training = Training(engine, BatchPlanner(network, recipe, len(train)), train, validation)
-        training.position.step = made * training.planner.steps_per_epoch
+        training.position.step = epochs * training.planner.steps_per_epoch
         return training
+
+    def _has_other_optimizer(self, recipe: Recipe) -> bool:
+        """Return whether a recipe has another optimizer than the last one; the rate may differ."""
+        fitted = self.recipe_.optimizer
+        return replace(recipe.optimizer, rate=fitted.rate) != fitted
 
     def _without_slots(self) -> State:
         return {
@@ -272,20 +265,14 @@ class TriptychClassifier(ClassifierMixin, Parameters):
                 print(_epoch_line(event))
         training.finish()
         history = training.position.history
-        self.network_, self.recipe_, self.state_ = (
-            training.planner.network,
-            training.recipe,
-            training.engine.state(),
-        )
+        self.network_ = training.planner.network
+        self.recipe_ = training.recipe
+        self.state_ = training.engine.state()
         self.loss_curve_ = [*curve, *(epoch["loss"] for epoch in history)]
-        self.loss_, self.n_iter_ = self.loss_curve_[-1], len(self.loss_curve_)
+        self.loss_ = self.loss_curve_[-1]
+        self.n_iter_ = len(self.loss_curve_)
         self.validation_scores_ = (
             [epoch["validation_accuracy"] for epoch in history] if training.validation else None
-        )
-
-    def _engine(self, network: Network, recipe: Recipe) -> Engine:
-        return registry.create(
-            self.engine, network, recipe, device=self.device, backend=self.backend
         )
 
     @value_errors()
@@ -295,12 +282,14 @@ class TriptychClassifier(ClassifierMixin, Parameters):
         x = _rows(
             validate_data(self, X, accept_sparse="csr", dtype=self.recipe_.dtype, reset=False)
         )
-        engine = self._engine(self.network_, self.recipe_)
-        engine.load(self.state_)
-        return engine.logits(
-            engine.upload(
-                Split(x.reshape(-1, *self.network_.input_shape), np.zeros(len(x), np.int32))
-            )
+        return compute_logits(
+            self.network_,
+            self.recipe_,
+            self.state_,
+            x,
+            engine=self.engine,
+            backend=self.backend,
+            device=self.device,
         )
 
 
@@ -316,8 +305,6 @@ def _rows(rows: Any) -> Array:
 
 
 def _seed(random_state: Any) -> int:
-    return int(
-        random_state
-        if isinstance(random_state, Integral)
-        else check_random_state(random_state).randint(2**31 - 1)
-    )
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))

@@ -162,7 +162,7 @@ def test_the_finished_result_stays_until_the_longer_run_is_finished(driver, tmp_
     assert "Test accuracy, weights of epoch 3" in said
     assert (
         f"Not finished: saved after step {running.training.position.step}, in epoch 5 of 5; go on "
-        "with: triptych train ENGINE" in said
+        "with: triptych train --resume" in said
     )
     assert driver.run("train", "numpy", "--resume", str(folder))[0] == 0
     straight = trained(tmp_path / "five", digits, replace(RECIPE, epochs=5))

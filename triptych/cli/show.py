@@ -9,6 +9,7 @@ import typer
 
 from .app import app
 from .options import (
+    Data,
     DropoutRate,
     Hidden,
     Like,
@@ -33,6 +34,7 @@ def show(
         Path | None,
         typer.Argument(help="A run folder, to show what it came to.", show_default=False),
     ] = None,
+    data: Data = None,
     network: NetworkName = None,
     hidden: Hidden = None,
     dropout: DropoutRate = 0.0,
@@ -42,23 +44,34 @@ def show(
 ) -> None:
     """Show a network layer by layer; with --as-json, as a file that --network reads. Or a run, or a recipe as a file.
 
+    With --data the network is built for these images or rows.
+
     Change the architecture: triptych show --hidden 256,128 --dropout 0.3
     """
     from rich.console import Console
 
-    if run is not None and (network or hidden is not None or dropout or recipe or like or as_json):
+    options = (data, network, hidden, recipe, like)
+    if run is not None and (dropout or as_json or any(value is not None for value in options)):
         raise typer.BadParameter(
             "a run is shown as it was; leave the options out", param_hint="RUN"
         )
     console = Console(emoji=False)
     if run is not None:
         _run(console, run)
-    elif recipe is not None:
+        return
+    if recipe is not None:
         print(json.dumps(recipe_of(recipe, like=like).to_json(), indent=2))
-    elif as_json:
-        print(json.dumps(network_of(network, hidden, dropout, like=like).to_json(), indent=2))
+        return
+    dataset = None
+    if data is not None:
+        from ..api import load_data
+
+        dataset = load_data(data)
+    described = network_of(network, hidden, dropout, None, dataset, like)
+    if as_json:
+        print(json.dumps(described.to_json(), indent=2))
     else:
-        _network(console, network_of(network, hidden, dropout, like=like))
+        _network(console, described)
 
 
 def _network(console: "Console", described: Any) -> None:
@@ -127,15 +140,31 @@ def _trained(console: "Console", results: dict[str, Any]) -> None:
 
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     data = results["data"]
-    say(f"{results['label']}, {results['backend']}, on {results['device']}: {results['title']}")
-    say(
-        f"{data['name']}: {data['train']:,} training and {data['test']:,} test images ({data['source']})"
-    )
+    say(f"{_where(results)}: {results['title']}")
+    kind = "rows" if "standardised" in data else "images"
+    counts = f"{data['train']:,} training and {data['test']:,} test {kind}"
+    say(f"{data['name']}: {counts} ({data['source']})")
     _epochs(console, results["history"], results["recipe"]["epochs"])
     if results["stopped"]:
         say(f"Stopped early: {results['stopped']}; the best epoch was {results['best_epoch']}.")
     say(f"{results['steps']:,} steps of training in {results['seconds']:.3g} s.")
     say(tested_line(results))
+
+
+def _where(results: dict[str, Any]) -> str:
+    """Return in which engine a network was trained, or in which ones, one after the other."""
+    from ..core.registry import entries
+
+    last = f"{results['label']}, {results['backend']}, on {results['device']}"
+    earlier = results.get("engines", [])[:-1]
+    if not earlier:
+        return last
+    ends = [stage["step"] for stage in results["engines"][1:]]
+    parts = [
+        f"{entries()[stage['engine']].label} until step {end:,}"
+        for stage, end in zip(earlier, ends, strict=True)
+    ]
+    return f"{', '.join(parts)}, then {last}"
 
 
 def _unfinished(console: "Console", folder: Path) -> None:
@@ -148,7 +177,7 @@ def _unfinished(console: "Console", folder: Path) -> None:
 
 def _how_far(console: "Console", saved: "SavedRun") -> None:
     done = len(saved.position.history)
-    going_on = quoted("triptych", "train", "ENGINE", "--resume", str(saved.folder))
+    going_on = quoted("triptych", "train", "--resume", str(saved.folder))
     if done >= saved.recipe.epochs or saved.position.stopped is not None:
         where = f"trained for {done} epochs, and not yet tested"
     else:

@@ -196,7 +196,7 @@ def _why_no_results(folder: Path) -> str:
     if not folder.is_dir():
         return "name a finished run folder, runs/<time>-compare-…"
     if (folder / "last" / "state.safetensors").exists():
-        return f"this run is not finished; go on with triptych train ENGINE --resume {folder}"
+        return f"this run is not finished; go on with triptych train --resume {folder}"
     if "-lesson-" in folder.resolve().name:
         return "it is the folder of a lesson, which holds pictures and perhaps a saved network, and no results"
     if (folder / "events.jsonl").exists():

@@ -1,0 +1,26 @@
+"""The notebook of the documentation runs from its first cell to its last."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_first_steps_run():
+    pytest.importorskip("torch")
+    pytest.importorskip("nbmake")
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
+    notebook = ROOT / "docs" / "first-steps.ipynb"
+    done = subprocess.run(
+        [*command, "--nbmake", "--nbmake-timeout=500", str(notebook)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
