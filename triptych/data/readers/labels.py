@@ -68,7 +68,9 @@ def classes_of(
     distinct = _distinct(path, labels)
     texts = [_text(value) for value in distinct.values]
     for text, at in zip(texts, distinct.first, strict=True):
-        _check_name(path, text, where(at))
+        fault = _fault_of_name(text)
+        if fault:  # `where` may read the file again, so it is called for an error only
+            raise DataError(f"{path}: {where(at)}: {fault}")
     names = list(map(_canonical, texts))
     _refuse_quantities(path, names, distinct, where)
     _refuse_rare_words(path, names, distinct, where)
@@ -179,13 +181,13 @@ def _number(text: str) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def _check_name(path: Path, name: str, where: str) -> None:
-    """Raise `DataError` for a label that is missing, or that cannot be the name of a class."""
+def _fault_of_name(name: str) -> str:
+    """Return what is wrong with a label that is missing, or that cannot be the name of a class."""
     if name.lower() in MISSING:
-        raise DataError(f"{path}: {where}: no label; fill it in, or remove the row")
+        return "no label; fill it in, or remove the row"
     if not name.isprintable() or len(name) > LONGEST_NAME:
-        shown = one_line(repr(name), 40)
-        raise DataError(f"{path}: {where}: {shown} cannot be the name of a class")
+        return f"{one_line(repr(name), 40)} cannot be the name of a class"
+    return ""
 
 
 def _refuse_quantities(path: Path, names: list[str], distinct: _Distinct, where: Where) -> None:
