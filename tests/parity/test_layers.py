@@ -2,7 +2,7 @@
 the small specimens.
 """
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
@@ -16,11 +16,12 @@ from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
 from triptych.parity import lockstep
 from triptych.parity.divergence import BOUND
-from triptych.parity.specimens import SPECIMENS
+from triptych.parity.specimens import SPECIMENS, specimens
 from triptych.spec import zoo
 from triptych.spec.layers import LAYERS, BatchNorm, Dropout, LayerNorm
 from triptych.spec.network import Network
 from triptych.spec.optimizers import SHORTHANDS, optimizer
+from triptych.spec.placement import Layer
 from triptych.spec.recipe import Recipe
 
 STEPS, STEPWISE, SHORT = (
@@ -172,3 +173,39 @@ def test_the_specimens_hold_every_layer_type_with_every_option():
             "vector",
         }, kind
     assert [network.amplifies_rounding for network in NETWORKS.values()] == [False, False, True]
+
+
+def test_a_layer_from_outside_gets_a_specimen_of_its_examples(monkeypatch):
+    """One that takes images, and one that takes vectors only."""
+
+    @dataclass(frozen=True)
+    class Doubled(Layer):
+        factor: float = 2.0
+
+        @classmethod
+        def examples(cls) -> tuple[Layer, ...]:
+            return cls("layer"), cls("layer", 3.0)
+
+    @dataclass(frozen=True)
+    class Reversed(Layer):
+        def place(self, shape, image_shape):
+            if len(shape) != 1:
+                self.refuse("needs a vector")
+            return super().place(shape, image_shape)
+
+    assert [network.name for network in specimens(zoo.GREY, 10)] == ["smooth", "edged", "normed"]
+    monkeypatch.setitem(LAYERS, "Doubled", Doubled)
+    monkeypatch.setitem(LAYERS, "Reversed", Reversed)
+    *_, doubled, turned = specimens(zoo.GREY, 10)
+    assert [place.layer for place in doubled.places if isinstance(place.layer, Doubled)] == [
+        Doubled("doubled1"),
+        Doubled("doubled2", 3.0),
+    ]
+    (place,) = [place for place in turned.places if isinstance(place.layer, Reversed)]
+    assert place.input_shape == (12,)
+
+
+def test_every_registered_layer_is_in_a_specimen():
+    networks = specimens(zoo.GREY, 10)
+    kinds = {type(place.layer) for network in networks for place in network.places}
+    assert kinds == set(LAYERS.values())

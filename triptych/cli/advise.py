@@ -1,4 +1,4 @@
-"""``triptych advise``: what one network's step takes in each engine here, which is the fastest, and why."""
+"""``triptych advise``: predicts a network's step in each engine, names the fastest and the reasons."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +30,7 @@ def advise(
     optimizer: o.OptimizerName = None,
     threads: o.Threads = 1,
 ) -> None:
-    """Say what a training step is expected to take in every row, why, and which is the fastest; needs triptych map once.
+    """Predict the time of a training step in every row and name the fastest. Run triptych map once before.
 
     Examples:
 
@@ -79,7 +79,7 @@ def _table(console: "Console", advice: "Advice", batch: int) -> None:
 
 
 def _verdict(advice: "Advice") -> str:
-    """Return the sentence that it all comes down to."""
+    """Return the sentence that names the fastest row."""
     estimates = {e.key: e for e in advice.estimates}
     first, *others = (estimates[key] for key in advice.fastest)
     why = ", ".join(
@@ -88,27 +88,31 @@ def _verdict(advice: "Advice") -> str:
     )
     if others:
         names = " or ".join(e.label for e in (first, *others))
-        return f"Fastest: {names}; the calibration cannot tell them apart here. {first.label} is expected to spend {why}."
+        return (
+            f"Fastest: {names}; the calibration cannot tell them apart here. "
+            f"{first.label} is expected to spend {why}."
+        )
     return f"Fastest: {first.label}, expected to spend {why}."
 
 
 def _notes(advisor: "Advisor", step: "Arithmetic", recipe: "Recipe") -> list[str]:
     """Return what the estimate leaves out."""
     listed = [advisor.calibration.label(key) for key in advisor.fitted]
-    found = [
-        f"({label}) is not ranked: {why}"
-        if label in listed
-        else f"{label} is not in the table: {why}"
-        for label, why in advisor.absent().items()
-    ]
-    if kinds := advisor.unknown(step):
-        found.append(
-            f"no network of the calibration had {', '.join(kinds)}; taken for layers as cheap as others of their kind"
+    notes: list[str] = []
+    for label, why in advisor.absent().items():
+        name = f"({label}) is not ranked" if label in listed else f"{label} is not in the table"
+        notes.append(f"{name}: {why}")
+    kinds = advisor.unknown(step)
+    if kinds:
+        notes.append(
+            f"no network of the calibration had {', '.join(kinds)}; "
+            "they are taken to cost as much as similar layers"
         )
     if recipe.augmentation.active:
-        found.append("augmentation is not counted")
+        notes.append("augmentation is not counted")
     if recipe.dtype != "float32":
-        found.append(
-            f"calibrated in float32; in {recipe.dtype} bytes are counted, and operations taken to be as fast"
+        notes.append(
+            f"calibrated in float32; in {recipe.dtype} bytes are counted, "
+            "and operations are taken to be as fast"
         )
-    return found
+    return notes

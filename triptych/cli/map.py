@@ -33,12 +33,12 @@ def draw_map(
         Path, typer.Option("--out", metavar="FILE", help="The picture: .png, .svg or .pdf.")
     ] = Path("map.png"),
     show: Annotated[
-        bool, typer.Option("--show", help="Time nothing; print and draw what was found before.")
+        bool, typer.Option("--show", help="Time nothing; print and draw the earlier times.")
     ] = False,
 ) -> None:
-    """Time every engine and backend on a grid of networks, fit what a step costs in each, and draw who is fastest where.
+    """Time every engine and backend on many networks, and draw which is the fastest for which network.
 
-    What was found is kept for triptych advise; rows that are left out keep what was found of them before.
+    The times are saved for triptych advise; rows that are not timed keep their earlier times.
 
     Examples:
 
@@ -104,13 +104,9 @@ def _calibrated(
                     description=f"{event['networks']} networks, {len(event['rows'])} rows",
                 )
             elif event.get("why"):
-                said = (
-                    f"{event['row']} is timed, but not ranked"
-                    if event["type"] == "proved"
-                    else f"{event['row']} stopped"
-                )
+                what = "is timed, but not ranked" if event["type"] == "proved" else "stopped"
                 console.print(
-                    f"{said}: {event['why']}",
+                    f"{event['row']} {what}: {event['why']}",
                     style="yellow",
                     highlight=False,
                     markup=False,
@@ -181,6 +177,7 @@ def _fastest(console: "Console", advisor: "Advisor") -> None:
         table.add_row(f"{width:,}", *names)
     console.print(table)
     console.print(
-        "The fastest row for 784 inputs, one hidden layer and Adam; a ? means that another row may be as fast.\n",
+        "The fastest row for 784 inputs, one hidden layer and Adam; "
+        "a ? means that another row may be as fast.\n",
         highlight=False,
     )

@@ -201,9 +201,9 @@ class _Chosen:
 
     def _specimens(self, dataset: "Dataset") -> "list[Network]":
         """Return small networks that hold every layer."""
-        from ..parity.specimens import SPECIMENS
+        from ..parity.specimens import specimens
 
-        networks = [make(dataset.shape, len(dataset.classes)) for make in SPECIMENS]
+        networks = specimens(dataset.shape, len(dataset.classes))
         if self.like is None:
             return networks
         return [network.like(self.like) for network in networks]

@@ -1,11 +1,17 @@
-"""Small networks that together hold every layer type with every option, for any images from 12×12: where layers are proved.
+"""Small networks in which layers are proved: together they contain every layer with every option.
 
-Each begins with a pool that makes its images a third as large, so that a step is quick. ``smooth`` and ``edged`` are walked
-as whole trajectories, ``normed`` step by step: a LayerNorm of images amplifies rounding as a BatchNorm does, so it stands there.
+They take any images from 12×12. Each begins with a pool that makes its images a third as large, so
+that a step is fast. ``smooth`` and ``edged`` are compared over whole trajectories. ``normed`` is
+compared step by step, because its norms of images amplify rounding. A layer that is registered from
+outside this package gets a network of its own, built from its examples.
 """
 
+from dataclasses import replace
+
+from ..errors import SpecError
 from ..spec.layers import (
     GELU,
+    LAYERS,
     AvgPool2D,
     BatchNorm,
     Conv2D,
@@ -23,61 +29,56 @@ from ..spec.layers import (
     Tanh,
 )
 from ..spec.network import Network
-from ..spec.placement import Shape
+from ..spec.placement import Layer, Shape
 
 
 def smooth(shape: Shape, classes: int) -> Network:
-    """Without kinks, with masks before and after the flatten."""
-    features = (
-        *(AvgPool2D("shrink", 3, 3, 1), Conv2D("conv1", 4, 3, 2, 1), GELU("gelu1")),
-        *(
-            Conv2D("conv2", 4, 3, padding=1, groups=2, bias=False),
-            SiLU("silu"),
-            AvgPool2D("pool", 3, 2, 1),
-            Dropout("dropout1", 0.2),
-        ),
+    """Build a network without kinks, with dropout before and after the flatten."""
+    layers = (
+        AvgPool2D("shrink", 3, 3, 1),
+        Conv2D("conv1", 4, 3, 2, 1),
+        GELU("gelu1"),
+        Conv2D("conv2", 4, 3, padding=1, groups=2, bias=False),
+        SiLU("silu"),
+        AvgPool2D("pool", 3, 2, 1),
+        Dropout("dropout1", 0.2),
+        Flatten("flatten"),
+        Dropout("dropout2", 0.1),
+        Dense("hidden1", 24),
+        Tanh("tanh"),
+        Dropout("dropout3", 0.0),
+        Dense("hidden2", 24, bias=False),
+        LayerNorm("norm"),
+        GELU("gelu2", "tanh"),
+        Dropout("dropout4"),
+        Dense("output", classes),
     )
-    head = (
-        *(
-            Flatten("flatten"),
-            Dropout("dropout2", 0.1),
-            Dense("hidden1", 24),
-            Tanh("tanh"),
-            Dropout("dropout3", 0.0),
-        ),
-        *(
-            Dense("hidden2", 24, bias=False),
-            LayerNorm("norm"),
-            GELU("gelu2", "tanh"),
-            Dropout("dropout4"),
-            Dense("output", classes),
-        ),
-    )
-    return Network("smooth", shape, (*features, *head))
+    return Network("smooth", shape, layers)
 
 
 def edged(shape: Shape, classes: int) -> Network:
-    """With kinks and ties: maxima of overlapping and padded windows, and groups."""
-    features = (
-        *(
-            MaxPool2D("shrink", 3, 3, 1),
-            Conv2D("conv1", 6, padding=1),
-            LeakyReLU("leaky1", 0.2),
-            MaxPool2D("pool1", 3, 2, 1),
-        ),
-        *(
-            Conv2D("conv2", 9, 2, groups=3),
-            ReLU("relu"),
-            MaxPool2D("pool2"),
-            Conv2D("conv3", 8, 1),
-            LeakyReLU("leaky2"),
-        ),
+    """Build a network with kinks and ties: maxima of overlapping and padded windows, and groups."""
+    layers = (
+        MaxPool2D("shrink", 3, 3, 1),
+        Conv2D("conv1", 6, padding=1),
+        LeakyReLU("leaky1", 0.2),
+        MaxPool2D("pool1", 3, 2, 1),
+        Conv2D("conv2", 9, 2, groups=3),
+        ReLU("relu"),
+        MaxPool2D("pool2"),
+        Conv2D("conv3", 8, 1),
+        LeakyReLU("leaky2"),
+        GlobalAvgPool("mean"),
+        Dense("output", classes),
     )
-    return Network("edged", shape, (*features, GlobalAvgPool("mean"), Dense("output", classes)))
+    return Network("edged", shape, layers)
 
 
 def normed(shape: Shape, classes: int) -> Network:
-    """Norms of images, of what was flattened and of vectors; residuals with and without a projection, one in another."""
+    """Build a network with norms of images, of flattened images and of vectors, and residuals.
+
+    One residual has a projection, one has none, and one is inside another.
+    """
     inner = Residual("inner", (SiLU("silu"),))
     plain = Residual(
         "plain",
@@ -85,26 +86,56 @@ def normed(shape: Shape, classes: int) -> Network:
     )
     projection = (Conv2D("short", 6, 1, 2, bias=False), LayerNorm("norm4"))
     projected = Residual("projected", (Conv2D("conv3", 6, 3, 2, 1), BatchNorm("norm3")), projection)
-    features = (
-        *(
-            AvgPool2D("shrink", 4, 3),
-            Conv2D("conv1", 4, padding=1),
-            BatchNorm("norm1"),
-            ReLU("relu1"),
-        ),
-        *(plain, projected, ReLU("relu2")),
+    layers = (
+        AvgPool2D("shrink", 4, 3),
+        Conv2D("conv1", 4, padding=1),
+        BatchNorm("norm1"),
+        ReLU("relu1"),
+        plain,
+        projected,
+        ReLU("relu2"),
+        Flatten("flatten"),
+        BatchNorm("norm5"),
+        LayerNorm("norm6", 1e-3),
+        Dropout("dropout", 0.2),
+        Dense("hidden", 12),
+        BatchNorm("norm7", 0.2, 1e-4, False),
+        Sigmoid("sigmoid"),
+        Dense("output", classes),
     )
-    head = (
-        *(
-            Flatten("flatten"),
-            BatchNorm("norm5"),
-            LayerNorm("norm6", 1e-3),
-            Dropout("dropout", 0.2),
-            Dense("hidden", 12),
-        ),
-        *(BatchNorm("norm7", 0.2, 1e-4, False), Sigmoid("sigmoid"), Dense("output", classes)),
-    )
-    return Network("normed", shape, (*features, *head))
+    return Network("normed", shape, layers)
 
 
 SPECIMENS = (smooth, edged, normed)
+
+
+def specimens(shape: Shape, classes: int) -> list[Network]:
+    """Return networks that together contain every registered layer.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of an image.
+    classes : int
+        Units of the output.
+    """
+    networks = [build(shape, classes) for build in SPECIMENS]
+    contained = {type(place.layer) for network in networks for place in network.places}
+    further = [kind for kind in LAYERS.values() if kind not in contained]
+    return [*networks, *(_of_examples(kind, shape, classes) for kind in further)]
+
+
+def _of_examples(kind: type[Layer], shape: Shape, classes: int) -> Network:
+    """Return a network with the examples of a layer: among images if it takes them."""
+    name = kind.__name__.lower()
+    examples = [
+        replace(example, name=f"{name}{number}")
+        for number, example in enumerate(kind.examples(), 1)
+    ]
+    images = [AvgPool2D("shrink", 3, 3, 1), Conv2D("conv", 4, padding=1)]
+    flat = [Flatten("flatten"), Dense("hidden", 12)]
+    output = Dense("output", classes)
+    try:
+        return Network(name, shape, (*images, *examples, *flat, output))
+    except SpecError:
+        return Network(name, shape, (*images, *flat, *examples, output))
