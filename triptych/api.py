@@ -66,7 +66,8 @@ def load_data(
     ----------
     source : str or Path, optional
         ``digits``, ``mnist``, ``fashion-mnist``, ``kmnist``, ``cifar10``, or a path (docs/data.md).
-        By default ``mnist_test.csv`` in the working directory, else MNIST in the cache, else digits.
+        By default ``mnist_test.csv`` in the working directory, else MNIST in the cache, else
+        digits.
     seed : int
         Decides how a single set is shuffled and split into training and test data.
     size : tuple of int, optional
@@ -344,7 +345,7 @@ def iter_compare(
     wait: float = 60.0,
     runs: str | Path | None = "runs",
 ) -> Iterator[Event]:
-    """Compare engines, and yield the events (`triptych.core.events`); the parameters of `compare`."""
+    """Compare engines, and yield the events. The parameters are those of `compare`."""
     session = comparison_session(
         network,
         recipe,
@@ -435,7 +436,7 @@ def compare(
 
 
 def draw_report(folder: Path | None) -> str | None:
-    """Draw figures and report.html in the folder of a comparison; return what to install, if needed."""
+    """Draw figures and report.html of a comparison; return what to install, if needed."""
     if folder is None:
         return None
     from .report.artifacts import illustrate
@@ -454,7 +455,7 @@ def iter_verify(
     threads: int = 1,
     device: str = "cpu",
 ) -> Iterator[Event]:
-    """Prove engines equal, and yield the events (`triptych.core.events`); the parameters of `verify`."""
+    """Prove engines equal, and yield the events. The parameters are those of `verify`."""
     from .parity.verify import Case, default_steps
     from .parity.verify import verify as verify_cases
 

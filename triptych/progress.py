@@ -1,26 +1,28 @@
 """Events in one line each, for ``progress=True``."""
 
+from typing import Any
+
 from .core import events
 from .core.events import Event
 
 
-def epoch_line(epoch: events.EpochEnded, epochs: int) -> str:
+def epoch_line(epoch: dict[str, Any], epochs: int) -> str:
     """Return the figures of an epoch.
 
     Parameters
     ----------
-    epoch : EpochEnded
-        The epoch.
+    epoch : dict
+        An ``epoch`` event as JSON, as in the history of a training.
     epochs : int
         Epochs of the whole training.
     """
     validation = ""
-    if epoch.validation_loss is not None:
-        validation = f", validation loss {epoch.validation_loss:.4f}"
-        validation += f", validation accuracy {epoch.validation_accuracy:.2%}"
+    if "validation_loss" in epoch:
+        validation = f", validation loss {epoch['validation_loss']:.4f}"
+        validation += f", validation accuracy {epoch['validation_accuracy']:.2%}"
     return (
-        f"epoch {epoch.epoch}/{epochs}: loss {epoch.loss:.4f}{validation}, rate {epoch.rate:.3g}, "
-        f"{epoch.seconds:.3g} s"
+        f"epoch {epoch['epoch']}/{epochs}: loss {epoch['loss']:.4f}{validation}, "
+        f"rate {epoch['rate']:.3g}, {epoch['seconds']:.3g} s"
     )
 
 
@@ -36,7 +38,7 @@ def line_of(event: Event, epochs: int) -> str | None:
     """
     match event:
         case events.EpochEnded():
-            return epoch_line(event, epochs)
+            return epoch_line(event.to_json(), epochs)
         case events.RateCut():
             return f"epoch {event.epoch}: the learning rate is cut to {event.base_rate:.3g}"
         case events.StoppedEarly():

@@ -1,7 +1,8 @@
-"""The network as a scikit-learn classifier: rows of numbers in, class labels out, any engine in between.
+"""The network as a scikit-learn classifier, in any engine.
 
-Weights, buffers and slots are kept as NumPy arrays in the canonical layout. An engine is built when there is something to
-compute and let go of afterwards, so a fitted classifier can be copied, sent to another process, and set to another engine.
+Weights, buffers and slots are kept as NumPy arrays in the canonical layout. An engine is built when
+there is something to compute and let go of afterwards, so a fitted classifier can be copied, sent
+to another process, and set to another engine.
 """
 
 from collections.abc import Generator, Sequence
@@ -44,7 +45,7 @@ Array = NDArray[Any]
 
 @contextmanager
 def value_errors() -> Generator[None]:
-    """Raise a mistake as the ValueError that scikit-learn's own tools expect, and memory that is not enough as MemoryError."""
+    """Raise errors as the ValueError and the MemoryError that scikit-learn's tools expect."""
     try:
         yield
     except TriptychError as error:
@@ -56,18 +57,21 @@ def value_errors() -> Generator[None]:
 
 
 class TriptychClassifier(ClassifierMixin, Parameters):
-    """A neural network for classification, trained by NumPy, PyTorch, TensorFlow or JAX with the same result.
+    """A neural network for classification, trained by any engine with the same result.
 
-    X is taken as it is: put a ``StandardScaler`` before it. What has the name of a parameter or an attribute of
-    scikit-learn's ``MLPClassifier`` means what it means there; docs/estimator.md has the fine print.
+    X is taken as it is: put a ``StandardScaler`` before it. What has the name of a parameter or an
+    attribute of scikit-learn's ``MLPClassifier`` means what it means there; docs/estimator.md has
+    the fine print.
 
     Parameters
     ----------
     engine : str
-        ``numpy``, ``torch``, ``tensorflow`` or ``jax``. It may be changed after `fit`, as `backend` and `device` may.
+        ``numpy``, ``torch``, ``tensorflow`` or ``jax``. It may be changed after `fit`, as `backend`
+        and `device` may.
     hidden_layer_sizes : int or sequence of int
     activation : str
-        After each hidden layer: ``relu``, ``tanh``, ``logistic``, ``leaky_relu``, ``gelu`` or ``silu``.
+        After each hidden layer: ``relu``, ``tanh``, ``logistic``, ``leaky_relu``, ``gelu`` or
+        ``silu``.
     backend : str, optional
         One of the engine's own; its first by default.
     device : str
@@ -94,11 +98,13 @@ class TriptychClassifier(ClassifierMixin, Parameters):
     max_iter : int
         Epochs at most.
     early_stopping : bool
-        Whether to set `validation_fraction` aside, class by class, to stop by the accuracy on it, and to go back to the
-        best epoch; otherwise the training loss decides when to stop, and the last weights stay.
+        Whether to set `validation_fraction` aside, class by class, to stop by the accuracy on it,
+        and to go back to the best epoch; otherwise the training loss decides when to stop, and the
+        last weights stay.
     validation_fraction : float
     n_iter_no_change : int or inf
-        Epochs in a row without a value better by `tol` after which to stop. With inf all are made, and no warning is given.
+        Epochs in a row without a value better by `tol` after which to stop. With inf all are made,
+        and no warning is given.
     tol : float
     random_state : int, RandomState or None
         An int is the seed of the recipe itself.
@@ -168,7 +174,7 @@ class TriptychClassifier(ClassifierMixin, Parameters):
 
     @value_errors()
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
-        """Make one epoch on these rows alone, from the weights and slots as they are; nothing is set aside.
+        """Make one epoch on these rows, from the present weights and slots.
 
         Parameters
         ----------
@@ -186,7 +192,8 @@ class TriptychClassifier(ClassifierMixin, Parameters):
         _check_partial_fit_first_call(self, classes)
         if self.class_weight == "balanced":
             raise ValueError(
-                "class_weight 'balanced' needs all of y, which partial_fit does not see; give a dict"
+                "class_weight 'balanced' needs all of y, which partial_fit does not see; give a "
+                "dict"
             )
         before: State = {} if first else self.state_
         curve: list[float] = [] if first else self.loss_curve_
@@ -204,11 +211,11 @@ class TriptychClassifier(ClassifierMixin, Parameters):
         return self.classes_[predicted]
 
     def predict_proba(self, X: Any) -> Array:
-        """Return the probabilities, of shape (n_samples, n_classes) in the order of `classes_`, in `dtype`."""
+        """Return the probabilities in the order of `classes_`, shape (n_samples, n_classes)."""
         return softmax(self._logits(X), axis=1)
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Return the logarithms of the probabilities; none is -inf because its probability rounds to 0."""
+        """Return the logarithms of the probabilities; none is -inf by rounding."""
         return log_softmax(self._logits(X), axis=1)
 
     def _checked(self, X: Any, y: Any, dtype: str, *, reset: bool) -> tuple[Array, Array]:
@@ -222,7 +229,8 @@ class TriptychClassifier(ClassifierMixin, Parameters):
         network = self._network(x.shape[1], len(self.classes_))
         if before and network != self.network_:
             raise SpecError(
-                "this network is not the one that was fitted, so it cannot go on; fit with warm_start=False first"
+                "this network is not the one that was fitted, so it cannot go on; fit with "
+                "warm_start=False first"
             )
         if self.class_weight is not None:
             weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)

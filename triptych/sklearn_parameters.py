@@ -92,7 +92,7 @@ class Parameters(BaseEstimator):
         }
 
     def _recipe(self, seed: int) -> Recipe:
-        """Return how `fit` trains, but for class weights, which take labels to know; or raise `SpecError`."""
+        """Return how `fit` trains, without class weights; raise `SpecError` for wrong values."""
         given, early = self._given, bool(self.early_stopping)
         what = type(self).__name__
         check_whole(what, "max_iter", given["max_iter"], 1)
@@ -133,12 +133,14 @@ class Parameters(BaseEstimator):
         else:
             if self.input_shape is None and _needs_images(network):
                 raise SpecError(
-                    f"network {network!r} has convolutions; give input_shape=(height, width, channels) of the images in X"
+                    f"network {network!r} has convolutions; give input_shape=(height, width, "
+                    "channels) of the images in X"
                 )
             network = zoo.get(network, shape, classes)
         if prod(network.input_shape) != features:
             raise SpecError(
-                f"images of shape {network.input_shape} are {prod(network.input_shape)} numbers, a row of X is {features}"
+                f"images of shape {network.input_shape} are {prod(network.input_shape)} numbers, a "
+                f"row of X is {features}"
             )
         return network
 
@@ -146,7 +148,8 @@ class Parameters(BaseEstimator):
         """Return dense layers with the activation after each."""
         if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
             raise SpecError(
-                f"activation {self.activation!r} is unknown; {suggest(str(self.activation), ACTIVATIONS)}"
+                f"activation {self.activation!r} is unknown; "
+                f"{suggest(str(self.activation), ACTIVATIONS)}"
             )
         stack = zoo.dense(
             "dense",
@@ -164,5 +167,5 @@ class Parameters(BaseEstimator):
 
 
 def _needs_images(network: str) -> bool:
-    """Return whether a named network slides windows over rows and columns; raise `SpecError` where there is none of that name."""
+    """Return whether a named network has convolutions; raise `SpecError` if it is unknown."""
     return any(isinstance(place.layer, Conv2D) for place in zoo.get(network).places)

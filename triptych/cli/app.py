@@ -1,4 +1,7 @@
-"""The command line: one small file a command, no logic. Nothing heavy is imported until a command runs."""
+"""The command line: one file for each command.
+
+Nothing heavy is imported until a command runs.
+"""
 
 import atexit
 import errno
@@ -33,14 +36,17 @@ class Commands(TyperGroup):
     """The commands, in which a closed pipe is not taken for a divergence."""
 
     def make_context(self, *arguments: Any, **values: Any) -> Any:
+        """Parse the command line."""
         with _closed_pipes():
             return super().make_context(*arguments, **values)
 
     def invoke(self, *arguments: Any, **values: Any) -> Any:
+        """Run the command."""
         with _closed_pipes():
             return super().invoke(*arguments, **values)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by its name."""
         return super().get_command(ctx, "compare" if cmd_name == LAUNCHER else cmd_name)
 
 
@@ -62,8 +68,10 @@ def _raise_again(self: Any) -> NoReturn:
 app = typer.Typer(
     name="triptych",
     cls=Commands,
-    help="One network, three implementations (NumPy from scratch, PyTorch, TensorFlow): proved equal, then compared fairly.\n\n"
-    "Begin with [bold]triptych compare[/bold]; it works offline, on the digits inside scikit-learn.",
+    help="One network, three implementations (NumPy from scratch, PyTorch, TensorFlow): "
+    "proved equal, then compared fairly.\n\n"
+    "Begin with [bold]triptych compare[/bold]; it works offline, on the digits inside "
+    "scikit-learn.",
     invoke_without_command=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -90,8 +98,8 @@ def _nothing(*_: Any) -> None:
 def main(arguments: list[str] | None = None, name: str = "triptych") -> None:
     """Run the command line.
 
-    Exit status: 0 fine, 1 a divergence was found, 2 a user's mistake, 130 stopped by Ctrl-C, 141 the
-    reader of the output has ended.
+    Exit status: 0 fine, 1 a divergence was found, 2 a user's mistake, 130 stopped by Ctrl-C, 141
+    the reader of the output has ended.
 
     Parameters
     ----------

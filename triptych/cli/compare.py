@@ -57,7 +57,7 @@ def compare(
     ] = 60,
     runs: o.Runs = Path("runs"),
 ) -> None:
-    """Train one network in every engine on the same batches; prove them equal, time them fairly, write a report.
+    """Train one network in every engine on the same batches; prove, time and report.
 
     Examples:
 

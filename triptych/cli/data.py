@@ -26,7 +26,10 @@ def _help(context: typer.Context) -> None:
 def fetch_command(
     name: Annotated[str, typer.Argument(help="mnist, fashion-mnist, kmnist or cifar10.")],
 ) -> None:
-    """Download a data set into the cache: SHA-256 checked, from several mirrors if there are, resumed where it broke off.
+    """Download a data set into the cache.
+
+    Its SHA-256 is checked; a download that broke off is continued, from another mirror if there is
+    one.
 
     The cache is $TRIPTYCH_DATA, or the user's cache folder.
     """
@@ -55,7 +58,7 @@ def fetch_command(
 
 @data_app.command("list")
 def list_command() -> None:
-    """Show every data set by name: whether it is here, its files, sizes and SHA-256; and the decoded images that are kept."""
+    """Show every data set by name, with files, sizes and SHA-256, and the decoded images."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

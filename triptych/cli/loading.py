@@ -1,4 +1,4 @@
-"""Loading data for a command: a bar where decoding images takes long, and the line that says which data it is."""
+"""Loading data for a command, with a bar if it takes long, and a summary of the data."""
 
 import time
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ def load(console: Console, source: str | None, seed: int, options: "Options") ->
 
 
 class Decoding:
-    """A bar on a terminal, or one line into a pipe, once decoding has taken a while. A context manager."""
+    """A bar on a terminal, or a line into a pipe, if decoding takes long. A context manager."""
 
     def __init__(self, console: Console) -> None:
         self.console, self._begun, self._shown = console, time.monotonic(), False

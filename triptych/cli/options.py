@@ -57,7 +57,8 @@ Label = Annotated[
     typer.Option(
         "--label",
         metavar="NAME",
-        help="The column with the labels; in a CSV without names, first or last. Default: label, class, target or y.",
+        help="The column with the labels; in a CSV without names, first or last. "
+        "Default: label, class, target or y.",
         show_default=False,
     ),
 ]
@@ -86,8 +87,10 @@ NetworkName = Annotated[
     typer.Option(
         "--network",
         metavar="NAME|FILE",
-        help="classic (784-10-10, the default), custom (784-128-64-10), regularized, mlp (98 %), lenet, lenet-bn, cnn, fast (99 %), "
-        "best (99.5 %), resnet20, resnet; or a .json file. For convolutions there is a recipe of the same name.",
+        help="classic (784-10-10, the default), custom (784-128-64-10), regularized, mlp (98 %), "
+        "lenet, lenet-bn, cnn, fast (99 %), "
+        "best (99.5 %), resnet20, resnet; or a .json file. For convolutions there is a recipe of "
+        "the same name.",
         show_default=False,
     ),
 ]
@@ -151,7 +154,8 @@ Like = Annotated[
     typer.Option(
         "--like",
         metavar="torch|keras",
-        help="Whose formulas and defaults hold, in every engine alike: optimizer, loss, clipping, layers.",
+        help="Whose formulas and defaults hold, in every engine alike: optimizer, loss, clipping, "
+        "layers.",
         show_default=False,
     ),
 ]
@@ -245,10 +249,11 @@ def network_of(
     dataset: "Dataset | None" = None,
     like: str | None = None,
 ) -> "Network":
-    """Return the network that the options describe; where none is named, that of the recipe's name, or classic.
+    """Return the network that the options describe; by default that of the recipe, or classic.
 
-    It is built for the images and classes of `dataset`, if one is given; a file's is what it is, and must fit them. `like`
-    gives its layers a framework's own numbers, of a file's those that it leaves out.
+    It is built for the images and classes of `dataset`, if one is given; a file's is what it is,
+    and must fit them. `like` gives its layers a framework's own numbers, of a file's those that it
+    leaves out.
     """
     from ..spec.network import Network
 
@@ -279,7 +284,8 @@ def _built(
 
     if name is not None and hidden is not None:
         raise SpecError(
-            f"--network {name} and --hidden {hidden} both say which network to train; leave one of them out"
+            f"--network {name} and --hidden {hidden} both say which network to train; leave one of "
+            "them out"
         )
     built_for: dict[str, Any] = (
         {"shape": dataset.shape, "classes": len(dataset.classes)} if dataset else {}
@@ -289,14 +295,16 @@ def _built(
             widths = [int(width) for width in hidden.split(",")] if hidden.strip() else []
         except ValueError:
             raise SpecError(
-                f"--hidden {hidden!r}: give whole numbers with commas between them, for example 128,64"
+                f"--hidden {hidden!r}: give whole numbers with commas between them, for example "
+                "128,64"
             ) from None
         return zoo.dense("-".join(map(str, ["dense", *widths])), widths, dropout, **built_for)
     if dropout:
         raise SpecError("--dropout needs --hidden, for example: --hidden 128,64 --dropout 0.2")
     if name is not None and name not in zoo.ZOO:
         raise SpecError(
-            f"network {name!r} is unknown; {suggest(name, zoo.ZOO)} (for other widths: --hidden 128,64)"
+            f"network {name!r} is unknown; {suggest(name, zoo.ZOO)} (for other widths: --hidden "
+            "128,64)"
         )
     if name is None:
         name = recipe if recipe in zoo.ZOO else "classic"
@@ -306,19 +314,20 @@ def _built(
 
 
 def _refuse_windows(network: "Network") -> None:
-    """Raise `SpecError` where a network looks at neighbouring pixels, which a table does not have."""
+    """Raise `SpecError` if a network needs neighbouring pixels, which a table does not have."""
     from ..errors import SpecError
     from ..spec.layers import AvgPool2D, Conv2D, MaxPool2D
 
     if any(isinstance(place.layer, AvgPool2D | Conv2D | MaxPool2D) for place in network.places):
         raise SpecError(
-            f"network {network.name!r} has convolutions or pooling, for images; the data is a table: "
+            f"network {network.name!r} has convolutions or pooling, for images; the data is a "
+            "table: "
             "use --hidden 16, or --network mlp (a CSV of images: --shape HxW)"
         )
 
 
 def recipe_named(recipe: str | None, network: str | None, hidden: str | None) -> str | None:
-    """Return the recipe that is asked for: by its name, or by that of a network for which there is one."""
+    """Return the name of the recipe: its own, or that of a network that has a recipe."""
     from ..spec import zoo
 
     return network if recipe is None and hidden is None and network in zoo.RECIPES else recipe
@@ -334,9 +343,10 @@ def recipe_of(
     warmup: float | None = None,
     **others: Any,
 ) -> "Recipe":
-    """Return the recipe that the options describe: a named one, a file or the original's, with what was given in its place.
+    """Return the recipe that the options describe.
 
-    `others` are keys of a recipe file; None stands for not given.
+    It is a named one, a file or the default, with the given options in their places. `others` are
+    keys of a recipe file; None means not given.
     """
     from ..errors import SpecError
     from ..spec import zoo
@@ -412,7 +422,7 @@ def say_batch(console: "Console", recipe: "Recipe", samples: int, kind: str) -> 
 
 
 def all_backends(backends: str) -> bool:
-    """Return whether every backend is asked for; a usage error for any other word than all and default."""
+    """Return whether every backend was requested: `all`, or `default`."""
     if backends not in ("default", "all"):
         raise typer.BadParameter(f"{backends!r}; use default or all", param_hint="--backends")
     return backends == "all"
@@ -449,7 +459,8 @@ def _json(path: Path) -> Any:
             raise SpecError(f"{path}: not a regular file")
         if size > LARGEST_JSON:
             raise SpecError(
-                f"{path}: a file of at most {LARGEST_JSON // 2**20} MiB is needed, and this one has {size:,} bytes"
+                f"{path}: a file of at most {LARGEST_JSON // 2**20} MiB is needed, and this one "
+                f"has {size:,} bytes"
             )
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

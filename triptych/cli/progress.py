@@ -1,4 +1,4 @@
-"""The progress of a training: one bar on a terminal, and a line for the end of an epoch, at most about fifty of them."""
+"""The progress of a training: a bar on a terminal, and lines for about fifty epochs."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from rich.table import Column
 
 from ..core.events import BlockTrained, EpochEnded, Event, RateCut, StoppedEarly
 from ..core.metrics import unlearned
+from ..progress import epoch_line
 from ..spec.losses import SoftmaxCrossEntropy
 from ..spec.recipe import Recipe
 from .say import say
@@ -104,23 +105,16 @@ class TrainingProgress:
         say(self.console, line)
 
 
-def epoch_line(epoch: dict[str, Any], epochs: int) -> str:
-    """Return what an epoch came to."""
-    looked = ""
-    if "validation_loss" in epoch:
-        looked = f", validation loss {epoch['validation_loss']:.4f}, validation accuracy {epoch['validation_accuracy']:.2%}"
-    return f"epoch {epoch['epoch']}/{epochs}: loss {epoch['loss']:.4f}{looked}, rate {epoch['rate']:.3g}, {epoch['seconds']:.3g} s"
-
-
 def loss_note(recipe: Recipe) -> str | None:
-    """Return why the training loss is larger than the validation loss, if the recipe makes it so; otherwise None."""
+    """Return why the recipe makes the training loss larger than the validation loss, or None."""
     loss = recipe.loss
     if not isinstance(loss, SoftmaxCrossEntropy):
         return None
     if not (recipe.validation and loss.label_smoothing):
         return None
     return (
-        f"Label smoothing {loss.label_smoothing:g} adds to the loss, but not to the validation loss, "
+        f"Label smoothing {loss.label_smoothing:g} adds to the loss, but not to the validation "
+        "loss, "
         "so the loss remains the larger of the two."
     )
 

@@ -42,9 +42,10 @@ def show(
     like: Like = None,
     as_json: bool = False,
 ) -> None:
-    """Show a network layer by layer; with --as-json, as a file that --network reads. Or a run, or a recipe as a file.
+    """Show a network layer by layer, or a run, or a recipe.
 
-    With --data the network is built for these images or rows.
+    With --as-json the network is printed as a file that --network reads; a recipe always is. With
+    --data the network is built for these images or rows.
 
     Change the architecture: triptych show --hidden 256,128 --dropout 0.3
     """
@@ -98,7 +99,8 @@ def _run(console: "Console", folder: Path) -> None:
         _unfinished(console, folder)
         return
     results = read_results(folder, None)
-    # Everything is drawn before anything is printed, so that a damaged file is one line and not half a table.
+    # Everything is drawn before anything is printed, so that a damaged file is one line and not
+    # half a table.
     with (
         files.refusing(folder / "results.json", "results that triptych wrote"),
         console.capture() as captured,
@@ -181,13 +183,14 @@ def _how_far(console: "Console", saved: "SavedRun") -> None:
     if done >= saved.recipe.epochs or saved.position.stopped is not None:
         where = f"trained for {done} epochs, and not yet tested"
     else:
-        where = f"saved after step {saved.position.step:,}, in epoch {done + 1} of {saved.recipe.epochs}"
+        epoch = f"epoch {done + 1} of {saved.recipe.epochs}"
+        where = f"saved after step {saved.position.step:,}, in {epoch}"
     line = f"Not finished: {where}; go on with: {going_on}"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _epochs(console: "Console", history: list[dict[str, Any]], epochs: int) -> None:
-    from .progress import epoch_line
+    from ..progress import epoch_line
 
     every = -(-len(history) // LINES) or 1
     for epoch in history:

@@ -32,18 +32,21 @@ EXPENDABLE = (
 OF_SEVERAL_ROWS = ("differ", "float64", "float32", "weights apart", "NumPy = 1", "(95 %)")
 UNLIMITED = 10_000  # columns
 APART = (
-    "differ, weights apart: predictions and weights after the whole float32 training, against NumPy's. "
-    "Rounding grows from step to step, so weights may end apart although the engines compute the same."
+    "differ, weights apart: predictions and weights after the whole float32 training, against "
+    "NumPy's. "
+    "Rounding grows from step to step, so weights may end apart although the engines compute the "
+    "same."
 )
 MARK = "*"  # of a ratio that was measured on a busy machine
 
 
 def show(console: Console, result: dict[str, Any]) -> None:
-    """Print one seed's result: three tables, what they mean, what was left out and why, and the verdict."""
+    """Print one seed's result: three tables, their legend, what is missing, and the verdict."""
     rows = [row for row in result["rows"].values() if not row["failed"]]
     say(
         console,
-        f"\n[bold]{escape(result['title'])}[/bold]: {result['parameters']:,} parameters, {result['steps']:,} steps",
+        f"\n[bold]{escape(result['title'])}[/bold]: {result['parameters']:,} parameters, "
+        f"{result['steps']:,} steps",
         markup=True,
     )
     for name, columns in tables(result).items():
@@ -60,7 +63,8 @@ def show(console: Console, result: dict[str, Any]) -> None:
                 else f"{row['label']} is not in the table: {row['failed']}",
             )
         elif row["unproved"]:
-            why = f"[red]{escape(row['label'])}: no ratio without proof of equality.[/red] It {escape(row['unproved'])}"
+            why = f"[red]{escape(row['label'])}: no ratio without proof of equality.[/red]"
+            why += f" It {escape(row['unproved'])}"
             say(console, why, markup=True)
     for note in result["notes"]:
         say(console, f"note: {note}", "yellow")
@@ -248,11 +252,13 @@ def show_spread(console: Console, results: list[dict[str, Any]]) -> None:
     lines = ["accuracy: mean ± sample standard deviation. ms/step: median over seeds."]
     if len(rows) > 1:
         lines.append(
-            "NumPy = 1: median over seeds of each seed's own ratio to NumPy, not the ratio of the two medians."
+            "NumPy = 1: median over seeds of each seed's own ratio to NumPy, not the ratio of the "
+            "two medians."
         )
     if busy:
         lines.append(
-            f"{MARK} The machine was busy for {busy} of {len(results)} seeds, so this ratio is not reliable."
+            f"{MARK} The machine was busy for {busy} of {len(results)} seeds, so this ratio is not "
+            "reliable."
         )
     for line in lines:
         say(console, line, "dim")

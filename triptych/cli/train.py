@@ -1,4 +1,4 @@
-"""``triptych train``: one network in one engine, with checkpoints, from which any engine goes on."""
+"""``triptych train``: one network in one engine, with checkpoints."""
 
 import os
 import sys
@@ -116,8 +116,8 @@ def train(
         typer.Option(
             "--resume",
             metavar="RUN",
-            help="Go on with a run that was stopped, in its engine or another one. With --epochs N, "
-            "train it, finished or not, until it has N epochs in all.",
+            help="Go on with a run that was stopped, in its engine or another one. With --epochs "
+            "N, train it, finished or not, until it has N epochs in all.",
             show_default=False,
         ),
     ] = None,
@@ -130,7 +130,8 @@ def train(
 
     Examples:
 
-    triptych train torch --network custom --batch-size 64 --optimizer adam --epochs 5 --validation 0.1
+    triptych train torch --network custom --batch-size 64 --optimizer adam --epochs 5 --validation
+    0.1
 
     triptych train numpy --batch-size 64 --schedule cosine --warmup 0.5
 

@@ -84,11 +84,12 @@ def verify(
     threads: o.Threads = 1,
     device: o.Device = "cpu",
 ) -> None:
-    """Prove the engines equal, step by step: outputs, loss, gradients, updates, in float64 to 1e-11.
+    """Prove the engines equal, step by step, in float64 to 1e-11.
 
-    Exit status 1 if they differ, with the first stage, layer, index and both values. With --dtype float32 the
-    rounding verdict follows, and the trajectory next to three NumPy runs whose first weights are moved by one
-    unit in the last place (ulp).
+    Outputs, loss, gradients and updates are compared. Exit status 1 if they differ, with the first
+    stage, layer, index and both values. With --dtype float32 the rounding verdict follows, and the
+    trajectory next to three NumPy runs whose first weights are moved by one unit in the last place
+    (ulp).
 
     Examples:
 

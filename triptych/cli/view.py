@@ -26,7 +26,7 @@ OTHER_COLUMNS_WIDTH = 46  # of the table without its bar: label, loss, accuracy,
 
 
 class View:
-    """Shows events. On a terminal it redraws in place; into a pipe it prints a line for what was finished.
+    """Shows events: on a terminal redrawn in place, into a pipe as lines.
 
     A thread repeats the status into a pipe where nothing was printed for a while, and shows on a
     terminal how long it has taken. While rows are timed it does not redraw, so that the machine
@@ -95,7 +95,7 @@ class View:
             self._live.refresh()
 
     def _row_began(self, event: Event) -> None:
-        """Show what a row begins to do; what is short is printed into a pipe only if it takes long."""
+        """Show what a row begins to do; a short thing is not printed into a pipe."""
         match event:
             case events.WorkerImporting():
                 self._begin(f"importing {self._label(event.row)}", row=event.row)

@@ -23,7 +23,7 @@ class Event:
     type: ClassVar[str]
 
     def to_json(self) -> Json:
-        """Return the event as a JSON object with its ``type``, without optional fields that are None."""
+        """Return the event as JSON with its ``type``, without optional fields that are None."""
         values: Json = {"type": self.type}
         for entry in fields(self):
             value = getattr(self, entry.name)

@@ -1,7 +1,8 @@
 """A state in a file: safetensors with the network, recipe and provenance as JSON metadata.
 
-safetensors itself accepts flipped bits, so the file carries a SHA-256 of all its bytes but the digest itself. Where a run can go on from
-a state, its provenance holds the position under ``training``.
+safetensors itself accepts flipped bits, so the file carries a SHA-256 of all its bytes but the
+digest itself. Where a run can go on from a state, its provenance holds the position under
+``training``.
 """
 
 import json
@@ -21,7 +22,9 @@ from ..errors import TriptychError, one_line
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 
-FORMAT = 3  # 2: its digest is of the arrays and the position alone; 1: that, and rmsprop's rho is called decay
+# Format 2: the digest is of the arrays and the position alone. Format 1: the same, and rmsprop's
+# rho is called decay.
+FORMAT = 3
 FORMATS = (1, 2, 3)
 
 LONGEST_HEADER = 100_000_000  # bytes of JSON in a state, as safetensors itself has it
@@ -34,7 +37,7 @@ class NotFiniteError(TriptychError):
 def save_state(
     path: Path, state: State, network: Network, recipe: Recipe, provenance: dict[str, Any]
 ) -> str:
-    """Write weights and slots with all that is needed to use them; return the SHA-256 that the file carries."""
+    """Write weights and slots with all that is needed to use them; return the SHA-256."""
     about = {
         "sha256": BLANK_DIGEST.decode(),  # first, so that nothing of the user's comes before it
         "format": FORMAT,
@@ -101,11 +104,13 @@ def read_state(path: Path) -> SavedState:
         if written not in FORMATS or isinstance(written, bool):
             known = ", ".join(map(str, FORMATS))
             raise TriptychError(
-                f"{path}: written in format {one_line(written, 40)}; this version reads formats {known}"
+                f"{path}: written in format {one_line(written, 40)}; this version reads formats "
+                f"{known}"
             )
         network = Network.from_json(about["network"])
         recipe = Recipe.from_json(_renamed(about["recipe"]) if written == 1 else about["recipe"])
-        # Before any memory is taken for the arrays: a small file may name a network that no memory holds.
+        # Before any memory is taken for the arrays: a small file may name a network that no memory
+        # holds.
         expected = arrays_of(network, recipe)
         needed = (
             8

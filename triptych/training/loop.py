@@ -1,4 +1,4 @@
-"""The training loop: steps, epochs, validation, callbacks. A generator of events that prints nothing.
+"""The training loop: steps, epochs, validation, callbacks. It yields events.
 
 It uses any engine through the `Engine` protocol. The order of samples, dropout masks, augmentation
 and learning rates are pure functions of the step (see `BatchPlanner`). A training therefore goes on
@@ -36,7 +36,7 @@ STEPS_TIMED_FIRST = 4  # single steps before the block's length is chosen; the f
 
 
 class Training:
-    """One training. Between any two of its `events`, `position` and the engine's state fit together.
+    """One training. Between two events, `position` and the engine's state fit together.
 
     Parameters
     ----------
@@ -95,8 +95,8 @@ class Training:
         Yields
         ------
         Event
-            `BlockTrained`; at the end of an epoch `RateCut` and `StoppedEarly`, if they apply, and then
-            `EpochEnded`; at the end of all `TrainingCompleted` or `TrainingInterrupted`.
+            `BlockTrained`; at the end of an epoch `RateCut` and `StoppedEarly`, if they apply, and
+            then `EpochEnded`; at the end of all `TrainingCompleted` or `TrainingInterrupted`.
 
         Raises
         ------
@@ -159,7 +159,8 @@ class Training:
             if not np.isfinite(loss):
                 step = self.position.step + number
                 raise TriptychError(
-                    f"the loss is {loss} at step {step} (epoch {epoch}): the training diverged; try "
+                    f"the loss is {loss} at step {step} (epoch {epoch}): the training diverged; "
+                    "try "
                     f"a lower learning rate than {self.position.base_rate:g}, or clip gradients"
                 )
 

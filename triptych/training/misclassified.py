@@ -80,7 +80,7 @@ def _bytes(images: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def save(path: Path, test: Split, predictions: Mapping[str, NDArray[np.int32]]) -> None:
-    """Write the misclassified images of a test split; nothing where there are no pictures or no predictions."""
+    """Write the misclassified images of a test split, if there are pictures and predictions."""
     if not predictions or not are_pictures(test.images.shape[1:]):
         return
     found = find(test, predictions)

@@ -58,7 +58,8 @@ class Position:
         Raises
         ------
         SpecError
-            If a key is missing or unknown, or its value has a wrong type. The message names the key.
+            If a key is missing or unknown, or its value has a wrong type. The message names the
+            key.
         """
         optional = {"loss_sum", "seconds", "cpu_seconds", "stopped"}
         values = check_keys(data, {f.name for f in fields(cls)}, "position", optional)
@@ -104,7 +105,7 @@ def _check_epoch(epoch: Any, number: int) -> None:
 
 
 def best_monitor(recipe: Recipe) -> ImprovementTracker:
-    """Return what decides which epoch is the best: early stopping if the recipe has it, else the lowest loss."""
+    """Return what decides which epoch is the best: early stopping, or else the lowest loss."""
     for callback in recipe.callbacks:
         if isinstance(callback, EarlyStopping):
             return callback

@@ -1,7 +1,7 @@
-"""The run folder: events.jsonl as it happens, results.json and the states at the end, and what they came from.
+"""The run folder: events.jsonl, results.json, states, and their origin.
 
-Whatever is read from a run folder may be damaged or forged: a state and results.json carry a digest and are refused, a
-line of the log that is no event is left out.
+Whatever is read from a run folder may be damaged or forged: a state and results.json carry a digest
+and are refused, a line of the log that is no event is left out.
 """
 
 import json
@@ -43,7 +43,8 @@ class Run:
     ----------
     folder : Path
     events : list of dict, optional
-        Of a run that goes on: its log is written anew with these. Otherwise the folder must not be there yet.
+        Of a run that goes on: its log is written anew with these. Otherwise the folder must not be
+        there yet.
     """
 
     def __init__(self, folder: Path, events: list[dict[str, Any]] | None = None) -> None:
@@ -67,7 +68,8 @@ class Run:
         kind : str
             The command.
         *parts : str
-            What the run is about: engine, network, data. Of each, at most 30 letters and digits are in the name.
+            What the run is about: engine, network, data. Of each, at most 30 letters and digits are
+            in the name.
 
         Raises
         ------
@@ -108,24 +110,26 @@ class Run:
     def save_state(
         self, name: str, state: State, network: Network, recipe: Recipe, provenance: dict[str, Any]
     ) -> None:
+        """Write a state into a folder of the run folder."""
         checkpoint.save_state(
             self.folder / name / "state.safetensors", state, network, recipe, provenance
         )
 
     def save_results(self, results: dict[str, Any]) -> None:
+        """Write results.json, with its digest."""
         header = {"schema": RESULTS_SCHEMA, "triptych": __version__, "sha256": "0" * 64}
         content, _ = files.seal((files.to_json(header | results, indent=1) + "\n").encode())
         files.write(self.folder / "results.json", content)
 
 
 def _plain(text: str) -> str:
-    """Return a text as part of a file name: letters and digits, with hyphens for everything else."""
+    """Return a text as part of a file name: letters, digits, and hyphens for all else."""
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:LONGEST_PART_OF_NAME].rstrip("-")
 
 
 @contextmanager
 def locked(folder: Path) -> Generator[None]:
-    """Keep other processes from training in a run folder; the lock ends with the process, however that ends.
+    """Keep other processes from training in a run folder, until this process ends.
 
     Raises
     ------
@@ -139,7 +143,8 @@ def locked(folder: Path) -> Generator[None]:
         lock.acquire()
     except Timeout:
         raise TriptychError(
-            f"{folder}: another process is training in this run folder; wait until it has ended, or stop it"
+            f"{folder}: another process is training in this run folder; wait until it has ended, "
+            "or stop it"
         ) from None
     except OSError as error:
         raise TriptychError(f"{folder}: cannot be written to ({error.strerror or error})") from None
@@ -176,13 +181,14 @@ def read_results(folder: Path, kind: str | None = "compare") -> dict[str, Any]:
         results = _printable(results)
     if kind not in (None, found):
         raise TriptychError(
-            f"{folder}: results of triptych {found}, where those of triptych {kind} are needed; see triptych show {folder}"
+            f"{folder}: results of triptych {found}, where those of triptych {kind} are needed; "
+            f"see triptych show {folder}"
         )
     return results
 
 
 def _printable(value: Any) -> Any:
-    """Return results with the control characters in their texts escaped, because the texts are printed."""
+    """Return results with the control characters in their texts escaped, to print them."""
     if isinstance(value, dict):
         return {key: _printable(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -198,9 +204,15 @@ def _why_no_results(folder: Path) -> str:
     if (folder / "last" / "state.safetensors").exists():
         return f"this run is not finished; go on with triptych train --resume {folder}"
     if "-lesson-" in folder.resolve().name:
-        return "it is the folder of a lesson, which holds pictures and perhaps a saved network, and no results"
+        return (
+            "it is the folder of a lesson, which holds pictures and perhaps a saved network, "
+            "and no results"
+        )
     if (folder / "events.jsonl").exists():
-        return "the run was stopped before its end, or before its first checkpoint, and nothing can go on from it; begin a new one"
+        return (
+            "the run was stopped before its end, or before its first checkpoint, and nothing can "
+            "go on from it; begin a new one"
+        )
     return "name a finished run folder, runs/<time>-compare-…"
 
 
@@ -215,7 +227,9 @@ def _check_names(results: Mapping[str, Any]) -> None:
 
 
 def read_events(folder: Path) -> list[Event]:
-    """Return a run folder's events, up to the first line that is none, as a kill leaves a last one that is cut off.
+    """Return a run folder's events, up to the first line that is none.
+
+    A process that is killed may leave a last line that is cut off.
 
     Raises
     ------
@@ -348,5 +362,6 @@ def newest(root: Path, kind: str = "compare") -> Path:
     ]
     if not found:
         raise TriptychError(f"{root}{os.sep}: no finished run; make one with: triptych {kind}")
-    # The name begins with the second in which a run began; of two in one second the later one counts.
+    # The name begins with the second in which a run began; of two in one second the later one
+    # counts.
     return max(found, key=lambda path: (path.parent.name[:15], path.stat().st_mtime_ns)).parent

@@ -39,8 +39,8 @@ class SavedRun:
     best : dict of str to ndarray, or None
         The state of the best epoch.
     best_file : dict or None
-        ``epoch`` and ``sha256`` of the best state that belongs to `state`; a state of an older format
-        names none.
+        ``epoch`` and ``sha256`` of the best state that belongs to `state`; a state of an older
+        format names none.
     engine, backend : str or None
         Where it was trained last.
     source : str
@@ -148,7 +148,8 @@ class SavedRun:
         """Raise `TriptychError` if a total number of epochs is too small for this run."""
         if self.finished and epochs <= self.planned:
             raise TriptychError(
-                f"--epochs {epochs}: this run is finished after {self.planned} epochs, and --epochs "
+                f"--epochs {epochs}: this run is finished after {self.planned} epochs, and "
+                "--epochs "
                 f"is the total; give {self.planned + 1} or more"
             )
         done = len(self.position.history)
@@ -273,11 +274,13 @@ def _best_state(
     with files.refusing(path, "a best state that triptych train wrote"):
         best_epoch = best.provenance["epoch"]
         check_whole("its provenance", "epoch", best_epoch, 1)
-        # A run that is trained further keeps its earlier best state, with fewer epochs in the recipe.
+        # A run that is trained further keeps its earlier best state, with fewer epochs in the
+        # recipe.
         recipe = replace(best.recipe, epochs=last.recipe.epochs)
         if best.network != last.network or recipe != last.recipe:
             raise TriptychError(
-                f"{path}: of another network or recipe than last/{STATE}; restore the one of this run"
+                f"{path}: of another network or recipe than last/{STATE}; restore the one of this "
+                "run"
             )
         if best_epoch < epoch:
             raise TriptychError(

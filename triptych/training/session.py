@@ -1,4 +1,4 @@
-"""A training from its first step, or from a checkpoint, to its test: logged and saved, if wanted."""
+"""A training from its first step or a checkpoint to its test; logged and saved, if wanted."""
 
 from collections.abc import Generator
 from contextlib import ExitStack, closing, contextmanager

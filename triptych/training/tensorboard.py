@@ -7,7 +7,7 @@ from typing import Any
 
 
 class _LogFile:
-    """A file of TensorBoard's, whose failures are passed over: a thread writes it, and a report or a resume makes it anew."""
+    """A log file whose failures are ignored: a report or a resume writes it again."""
 
     def __init__(self, path: str) -> None:
         self._file = open(path.removeprefix(_LOGS), "wb")  # noqa: SIM115 - tensorboardX closes it
@@ -39,7 +39,7 @@ _LOGS = "triptych:"
 
 
 def summary_writer(folder: Path) -> Any:
-    """Return a SummaryWriter for a folder, without the logs that are there: two in one folder would be drawn twice."""
+    """Return a SummaryWriter for a folder, after deleting the older logs in it."""
     modules: dict[str, Any] = sys.modules
     hidden = (
         modules.setdefault("torch", None) is None
