@@ -94,7 +94,7 @@ def augmented(name: str, how: Augmentation, x: np.ndarray, drawn: Draws) -> np.n
     if name == "jax":
         import jax
 
-        from triptych.engines.jax.engine import augment
+        from triptych.engines.jax.augmentation import augment
 
         with jax.enable_x64(True):
             return np.array(jax.jit(augment, static_argnums=0)(how, x, drawn))
@@ -215,12 +215,13 @@ def test_a_training_with_all_of_them_is_equal(name: str, backend: str, few: Spli
 @pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
 def test_a_shift_in_the_other_direction_is_caught(name: str, backend: str, few: Split, monkeypatch):
     registry.create(name, zoo.get("classic"), Recipe())  # imports the module
-    of = f"triptych.engines.{name}"
-    own: Any = sys.modules.get(
-        f"{of}.augmentation", sys.modules[f"{of}.engine"]
-    )  # an engine may be one file
-    right = own.KINDS["shift"]
-    monkeypatch.setitem(own.KINDS, "shift", lambda x, s, most: right(x, -s, most))
+    table = sys.modules[f"triptych.engines.{name}.augmentation"].AUGMENTATIONS
+    right = table["shift"]
+
+    def wrong(x: Any, drawn: Any, strength: int) -> Any:
+        return right(x, -drawn, strength)
+
+    monkeypatch.setitem(table, "shift", wrong)
     how, x = Augmentation(shift=2), images(0, (1, 5, 5, 1), "float64")
     drawn = {"shift": np.array([[1, 0]], np.int16)}
     assert not np.array_equal(augmented(name, how, x, drawn), oracle(how, x, drawn))

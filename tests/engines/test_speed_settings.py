@@ -135,7 +135,7 @@ class TestTensorFlow:
             ):
                 engine.run(data, schedule.plan(start, steps, batch))
             assert len(engine.wait()) == 12
-            counts.append(engine._steps.experimental_get_tracing_count())
+            counts.append(engine.train_graph.experimental_get_tracing_count())
         assert counts == [3, 3]
 
     def test_evaluation_traces_two_graphs_at_most(self, few: Split):
@@ -145,7 +145,7 @@ class TestTensorFlow:
                 len(engine.logits(engine.upload(Split(few.images[:rows], few.labels[:rows]))))
                 == rows
             )
-        assert engine._logits.experimental_get_tracing_count() == 2
+        assert engine.logits_graph.experimental_get_tracing_count() == 2
 
     @pytest.mark.parametrize("bias", [True, False])
     def test_more_samples_than_inputs_or_fewer_give_the_same_gradients(

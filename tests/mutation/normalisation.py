@@ -5,14 +5,13 @@ from mutation.planting import Mutation, with_description, with_layer
 from triptych.engines.numpy.scratch.normalisation import BatchNorm
 
 
-def epsilon_outside(self, x, statistics=None):
-    mean, variance = statistics or (self.running_mean.value, self.running_variance.value)
+def epsilon_outside(self, x, mean, variance):
     return self.gamma.value * (x - mean) / (variance**0.5 + self.layer.epsilon) + self.beta.value
 
 
 def statistics_of_evaluation(self, x):
     """A layer that is frozen in Keras uses the statistics of evaluation in training."""
-    return self.running_mean.value, self.running_variance.value, self.running_variance.value
+    return self.running_mean.value, self.running_variance.value
 
 
 def constant_statistics(self, dy, into=True):
@@ -98,7 +97,7 @@ TEETH = [
     ),
     Mutation(
         "epsilon outside the root",
-        with_layer("norm1", call=epsilon_outside),
+        with_layer("norm1", normalize=epsilon_outside),
         "output",
         "norm1",
         "normed",

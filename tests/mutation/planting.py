@@ -140,12 +140,9 @@ def with_layer(name: str, **changes: Any) -> Mistake:
 
 def own_layers(engine: Any) -> dict[str, Any]:
     """An engine's layers by name, in its own types."""
-    if hasattr(engine, "model"):  # PyTorch's
-        return engine.model.layers_by_name()
-    return {
-        layer.name: layer
-        for layer in (engine.layers if isinstance(engine, Numpy) else engine.network.flat)
-    }
+    if isinstance(engine, Numpy):
+        return {layer.name: layer for layer in engine.layers}
+    return engine.model.layers_by_name()
 
 
 def with_description(name: str, **fields: Any) -> Mistake:

@@ -309,8 +309,8 @@ def test_only_means_that_contain_rounding_have_the_wider_bound(leaf: str):
 @pytest.mark.slow
 def test_a_tensorflow_graph_with_the_first_batch_in_every_step_is_caught():
     class Wrong(engine_class("tensorflow")):
-        def _batch(self, x, y, steps, k):
-            return super()._batch(x, y, steps, 0)
+        def select_batch(self, data, plan, k):
+            return super().select_batch(data, plan, 0)
 
     found = checked(Wrong(NETWORK, trained("sgd")), "sgd")
     assert found.divergence
@@ -322,9 +322,9 @@ def test_a_tensorflow_graph_with_the_first_batch_in_every_step_is_caught():
 @pytest.mark.parametrize("right", [True, False])
 def test_a_jax_scan_with_the_first_rate_in_every_step_is_caught(right: bool):
     class Wrong(engine_class("jax")):
-        def _steps(self, plan):
-            steps = super()._steps(plan)
-            return steps if right else steps | {"rate": steps["rate"][:1].repeat(len(plan))}
+        def to_device(self, plan):
+            steps = super().to_device(plan)
+            return steps if right else steps._replace(rates=steps.rates[:1].repeat(len(plan)))
 
     engine = Wrong(NETWORK, trained("sgd"))
     engine.loops = True  # not the default with convolutions on a processor

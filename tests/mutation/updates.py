@@ -11,7 +11,7 @@ from triptych.spec.optimizers import optimizer
 
 PREPARE, CLIPPED = (
     "triptych.engines.numpy.engine.prepare",
-    "triptych.engines.tensorflow.optimizers.clipped",
+    "triptych.engines.tensorflow.optimizers.clip_gradients",
 )
 
 

@@ -1,7 +1,7 @@
 """Tables of builders: what an engine makes of each class of a specification.
 
-Every engine has one table each for layers, losses and optimizers. Its built-in builders and those of
-other packages are registered in the same way.
+Every engine has one table each for layers, losses and optimizers. Its built-in builders and those
+of other packages are registered in the same way.
 """
 
 from typing import Any, Generic, TypeVar
@@ -28,13 +28,14 @@ class BuilderTable(Generic[Builder]):
         self.builders: dict[type[Any], Builder] = {}
 
     def register(self, spec_class: type[Any], builder: Builder) -> None:
-        """Let `builder` build what `spec_class` describes; a later builder replaces an earlier one."""
+        """Let `builder` build what `spec_class` describes, in place of an earlier builder."""
         self.builders[spec_class] = builder
 
     def find(self, spec: Any) -> Builder:
         """Return the builder of a specification.
 
-        Only the exact class counts: the builder of a base class would ignore what a subclass changes.
+        Only the exact class counts: the builder of a base class would ignore what a subclass
+        changes.
 
         Raises
         ------

@@ -1,8 +1,8 @@
-"""TensorFlow: Keras layers, GradientTape, the K-step loop inside one tf.function; or Keras's own fit."""
+"""TensorFlow: Keras layers, `GradientTape`, K steps in one `tf.function`; or Keras's own `fit`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -13,189 +13,228 @@ from ...core.engine import SAMPLES_EVALUATED_AT_ONCE
 from ...core.plan import Plan
 from ...core.split import Split
 from ...core.state import State, check
-from ...spec import network as spec
-from ...spec import recipe as how
+from ...spec.network import Network
+from ...spec.recipe import Recipe
 from .augmentation import augment
 from .info import INFO
 from .keras_fit import Fitting
-from .layers import IMAGES, Network
-from .loss import cross_entropy
+from .layers import IMAGES, Model
+from .loss import build_loss
 from .optimizers import Optimizer
 
-Steps = dict[str, Any]  # a plan on the device
 
+class DeviceSplit(NamedTuple):
+    """A split on the device: images (samples, rows, columns, channels) and labels (samples,)."""
 
-@dataclass(frozen=True)
-class DeviceSplit:
     x: tf.Tensor
     y: tf.Tensor
 
 
+class DevicePlan(NamedTuple):
+    """A `Plan` on the device."""
+
+    indices: tf.Tensor | None
+    rates: tf.Tensor
+    dropout_masks: dict[str, tf.Tensor]
+    augmentations: dict[str, tf.Tensor]
+
+
 class Engine:
+    """The TensorFlow engine; `triptych.core.engine.Engine` describes its interface."""
+
     def __init__(
-        self,
-        network: spec.Network,
-        recipe: how.Recipe,
-        *,
-        device: str = "cpu",
-        backend: str = "compiled",
+        self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "compiled"
     ) -> None:
-        self.description, self.recipe, self.backend = network, recipe, backend
-        self.device = find_device(
-            INFO.label, device, {"cuda": bool(tf.config.list_physical_devices("GPU")), "cpu": True}
-        )
-        with self._on_device():
-            own = tf.random.Generator.from_seed(recipe.seed)
-            self.network = Network(network.layers, own, recipe.dtype)
-            self.network(
+        self.network = network
+        self.recipe = recipe
+        self.backend = backend
+        has_gpu = bool(tf.config.list_physical_devices("GPU"))
+        self.device = find_device(INFO.label, device, {"cuda": has_gpu, "cpu": True})
+        with self.on_device():
+            self.model = Model(network, recipe.dtype, recipe.seed)
+            self.model(
                 {IMAGES: tf.zeros((1, *network.input_shape), recipe.dtype)}
-            )  # builds the variables
-            layers = {layer.name: layer for layer in self.network.flat}
-            self.variables, self.buffers = (
-                {p.name: getattr(layers[p.layer], p.leaf) for p in part}
-                for part in (network.parameters, network.buffers)
-            )
+            )  # adds variables
+            self.weights, self.buffers = name_variables(network, self.model)
             kernels = [p.leaf == "kernel" for p in network.parameters]
-            self.optimizer = Optimizer(recipe, list(self.variables.values()), kernels)
-        self.loss = cross_entropy(recipe.loss, network.classes, recipe.dtype)
+            self.optimizer = Optimizer(recipe, list(self.weights.values()), kernels)
+            self.loss = build_loss(recipe.loss, network.classes, recipe.dtype)
         self.losses: list[tf.Tensor] = []
+
+        # The loop traces three graphs at most, each in half a second: one for the first shape, one
+        # for any K, one for any batch size.
+        self.train_graph: Callable[..., tf.Tensor] = tf.function(
+            self.train_steps, reduce_retracing=True
+        )
         if backend == "fit":
-            self.fitting = Fitting(self.network, self.optimizer, recipe, self.loss)
-        # A graph of one shape, then one of any K, then one of any batch size: no more, because each takes half a second to trace.
-        self._steps: Callable[..., tf.Tensor] = tf.function(self._loop, reduce_retracing=True)
-        self._logits: Callable[..., tf.Tensor] = tf.function(
-            lambda x: self.network({IMAGES: x}), reduce_retracing=True
+            self.train_graph = Fitting(self.model, self.optimizer, recipe, self.loss).train_steps
+        self.trace_graph: Callable[..., Any] = tf.function(self.trace_step)
+        self.logits_graph: Callable[..., tf.Tensor] = tf.function(
+            self.evaluate, reduce_retracing=True
         )
-        self._traced: Callable[..., Any] = tf.function(self._seen)
-        # XLA has forward and backward, not the loop around them, in which its convolutions would take eighty times as long.
-        self._gradients: Callable[..., Any] = (
-            tf.function(self._computed, jit_compile=True) if backend == "xla" else self._computed
-        )
+        # XLA compiles forward and backward pass, but not the loop around them, in which its
+        # convolutions would take eighty times as long.
+        self.gradient_graph: Callable[..., Any] = self.compute_gradients
+        if backend == "xla":
+            self.gradient_graph = tf.function(self.compute_gradients, jit_compile=True)
 
     def load(self, state: State) -> None:
-        check(state, self.description, self.recipe)
-        for i, (name, variable) in enumerate(self.variables.items()):
-            variable.assign(state[name])
-            for slot, kept in self.optimizer.slots.items():
-                kept[i].assign(state[f"{name}/{slot}"])
-        for name, variable in self.buffers.items():
-            variable.assign(state[name])
+        """Assign weights, buffers, slots and step."""
+        check(state, self.network, self.recipe)
+        for i, (name, weight) in enumerate(self.weights.items()):
+            weight.assign(state[name])
+            for slot, variables in self.optimizer.slots.items():
+                variables[i].assign(state[f"{name}/{slot}"])
+        for name, buffer in self.buffers.items():
+            buffer.assign(state[name])
         self.optimizer.iterations.assign(int(state.get("step", 0)))
 
     def state(self) -> State:
-        weights = {
-            name: array(variable) for name, variable in (self.variables | self.buffers).items()
-        }
-        slots = {
-            f"{name}/{slot}": array(kept[i])
-            for slot, kept in self.optimizer.slots.items()
-            for i, name in enumerate(self.variables)
-        }
-        step = (
-            {"step": array(self.optimizer.iterations).astype(np.int64)}
-            if self.recipe.optimizer.counts_steps
-            else {}
-        )
-        return weights | slots | step
+        """Return copies of weights, buffers, slots and step."""
+        state: State = {}
+        for name, variable in (self.weights | self.buffers).items():
+            state[name] = to_array(variable)
+        for slot, variables in self.optimizer.slots.items():
+            for name, variable in zip(self.weights, variables, strict=True):
+                state[f"{name}/{slot}"] = to_array(variable)
+        if self.recipe.optimizer.counts_steps:
+            state["step"] = to_array(self.optimizer.iterations).astype(np.int64)
+        return state
 
     def upload(self, split: Split) -> DeviceSplit:
-        with self._on_device():
-            return DeviceSplit(
-                tf.constant(split.pixels(self.recipe.dtype)), tf.constant(split.labels)
-            )
+        """Move a split onto the device."""
+        with self.on_device():
+            x = tf.constant(split.pixels(self.recipe.dtype))
+            y = tf.constant(split.labels)
+        return DeviceSplit(x, y)
 
     def run(self, data: DeviceSplit, plan: Plan) -> None:
-        with self._on_device():
-            steps = self.fitting.run if self.backend == "fit" else self._steps
-            self.losses.append(steps(data.x, data.y, self._moved(plan)))
+        """Make the plan's steps."""
+        with self.on_device():
+            losses = self.train_graph(data, self.to_device(plan))
+        self.losses.append(losses)
 
     def wait(self) -> np.ndarray:
-        losses = (
-            np.concatenate([part.numpy() for part in self.losses])
-            if self.losses
-            else np.zeros(0, self.recipe.dtype)
-        )
+        """Return the losses since the last wait."""
+        if not self.losses:
+            return np.zeros(0, self.recipe.dtype)
+        losses = np.concatenate([part.numpy() for part in self.losses])
         self.losses = []
         return losses
 
     def logits(self, data: DeviceSplit) -> np.ndarray:
-        with self._on_device():
-            return np.concatenate(
-                [
-                    self._logits(data.x[i : i + SAMPLES_EVALUATED_AT_ONCE]).numpy()
-                    for i in range(0, len(data.x), SAMPLES_EVALUATED_AT_ONCE)
-                ]
-            )
+        """Return the logits of all samples in evaluation mode."""
+        logits: list[np.ndarray] = []
+        with self.on_device():
+            for first in range(0, len(data.x), SAMPLES_EVALUATED_AT_ONCE):
+                x = data.x[first : first + SAMPLES_EVALUATED_AT_ONCE]
+                logits.append(self.logits_graph(x).numpy())
+        return np.concatenate(logits)
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
-        with self._on_device():
-            seen, loss, gradients = self._traced(data.x, data.y, self._moved(plan), outputs)
-        forward = {
-            f"output/{p.layer.name}": seen[p.layer.name].numpy()
-            for p in self.description.places
-            if outputs
-        }
-        by_name = dict(zip(self.variables, gradients, strict=True))
-        backward = {
-            f"gradient/{name}": by_name[name].numpy() for name in self.description.gradient_order
-        }
-        return forward | {"loss": np.asarray(loss.numpy())} | backward
+        """Return what the plan's first step computes."""
+        with self.on_device():
+            loss, gradients, layer_outputs = self.trace_graph(data, self.to_device(plan), outputs)
+        trace: State = {}
+        if outputs:
+            for place in self.network.places:
+                name = place.layer.name
+                trace[f"output/{name}"] = layer_outputs[name].numpy()
+        trace["loss"] = np.asarray(loss.numpy())
+        by_name = dict(zip(self.weights, gradients, strict=True))
+        for name in self.network.gradient_order:
+            trace[f"gradient/{name}"] = by_name[name].numpy()
+        return trace
 
-    def _loop(self, x: tf.Tensor, y: tf.Tensor, steps: Steps) -> tf.Tensor:
-        rate = steps["rate"]
-        count = tf.shape(rate)[0]
-        losses = tf.TensorArray(rate.dtype, size=count)
-        for k in tf.range(count):
-            loss, gradients, statistics, _ = self._gradients(*self._batch(x, y, steps, k))
-            self.optimizer.rate.assign(rate[k])
-            self.optimizer.apply(gradients, list(self.variables.values()))
-            self.network.advance(statistics)
+    # --- The training step, in graphs ------------------------------------------------------------
+
+    def train_steps(self, data: DeviceSplit, plan: DevicePlan) -> tf.Tensor:
+        """Make K training steps, and return their losses."""
+        count = tf.shape(plan.rates)[0]
+        losses = tf.TensorArray(plan.rates.dtype, size=count)
+        for k in tf.range(count):  # a loop of the graph, by AutoGraph
+            inputs, y = self.select_batch(data, plan, k)
+            loss, gradients, _ = self.gradient_graph(inputs, y)
+            self.optimizer.rate.assign(plan.rates[k])
+            self.optimizer.apply(gradients)
             losses = losses.write(k, loss)
         return losses.stack()
 
-    def _seen(self, x: tf.Tensor, y: tf.Tensor, steps: Steps, outputs: bool) -> Any:
-        loss, gradients, _, seen = self._gradients(*self._batch(x, y, steps, 0), outputs)
-        return seen, loss, gradients
-
-    def _batch(
-        self, x: tf.Tensor, y: tf.Tensor, steps: Steps, k: Any
-    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        if steps["order"] is not None:
-            x, y = tf.gather(x, steps["order"][k]), tf.gather(y, steps["order"][k])
-        if steps["drawn"]:
-            x = augment(
-                self.recipe.augmentation,
-                x,
-                {name: drawn[k] for name, drawn in steps["drawn"].items()},
-            )
-        return {IMAGES: x} | {name: mask[k] for name, mask in steps["keep"].items()}, y
-
-    def _computed(self, inputs: dict[str, tf.Tensor], y: tf.Tensor, outputs: bool = False) -> Any:
-        """Return the loss, the gradients, what every BatchNorm is to keep, and the outputs where they are asked for."""
-        variables = [variable.value for variable in self.variables.values()]
+    def compute_gradients(
+        self, inputs: dict[str, tf.Tensor], y: tf.Tensor, outputs: bool = False
+    ) -> tuple[tf.Tensor, list[tf.Tensor], dict[str, tf.Tensor]]:
+        """Return a batch's loss, its gradients and, if wanted, the outputs of all layers."""
+        weights = [weight.value for weight in self.weights.values()]
+        layer_outputs: dict[str, tf.Tensor] = {}
         with tf.GradientTape() as tape:
-            logits, going = self.network.forward(inputs, training=True)
-            loss = self.loss(y, logits)
-        return (
-            loss,
-            tape.gradient(loss, variables),
-            going.statistics,
-            going.outputs if outputs else {},
-        )
+            logits = self.model.call(inputs, True, layer_outputs if outputs else None)
+            loss = self.loss(logits, y)
+        return loss, tape.gradient(loss, weights), layer_outputs
 
-    def _moved(self, plan: Plan) -> Steps:
+    def trace_step(self, data: DeviceSplit, plan: DevicePlan, outputs: bool) -> Any:
+        """Return what `compute_gradients` returns of one step."""
+        buffers = [buffer.value for buffer in self.buffers.values()]
+        values = [tf.identity(buffer) for buffer in buffers]
+        inputs, y = self.select_batch(data, plan, 0)
+        result = self.gradient_graph(inputs, y, outputs)
+        # The forward pass moved running statistics, but a trace must change nothing.
+        for buffer, value in zip(buffers, values, strict=True):
+            buffer.assign(value)
+        return result
+
+    def evaluate(self, x: tf.Tensor) -> tf.Tensor:
+        """Return the logits of images in evaluation mode."""
+        return self.model({IMAGES: x})
+
+    def select_batch(
+        self, data: DeviceSplit, plan: DevicePlan, k: Any
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Return the model's inputs (images and dropout masks) and the labels of step `k`."""
+        x, y = data
+        if plan.indices is not None:
+            x = tf.gather(x, plan.indices[k])
+            y = tf.gather(y, plan.indices[k])
+        if plan.augmentations:
+            draws = {name: draws[k] for name, draws in plan.augmentations.items()}
+            x = augment(self.recipe.augmentation, x, draws)
+        masks = {name: masks[k] for name, masks in plan.dropout_masks.items()}
+        return {IMAGES: x} | masks, y
+
+    # --- Between NumPy and the device ------------------------------------------------------------
+
+    def to_device(self, plan: Plan) -> DevicePlan:
         """Return a plan's arrays on the device."""
-        return {
-            "order": None if plan.indices is None else tf.constant(plan.indices),
-            "rate": tf.constant(plan.rates, self.recipe.dtype),
-            "keep": {name: tf.constant(mask) for name, mask in plan.dropout_masks.items()},
-            "drawn": {name: tf.constant(array) for name, array in plan.augmentations.items()},
-        }
+        indices = None if plan.indices is None else tf.constant(plan.indices)
+        rates = tf.constant(plan.rates, self.recipe.dtype)
+        masks = {name: tf.constant(mask) for name, mask in plan.dropout_masks.items()}
+        draws = {name: tf.constant(drawn) for name, drawn in plan.augmentations.items()}
+        return DevicePlan(indices, rates, masks, draws)
 
-    def _on_device(self) -> Any:
+    def on_device(self) -> AbstractContextManager[None]:
+        """Place operations and variables on the engine's device."""
         return tf.device({"cpu": "/CPU:0", "cuda": "/GPU:0"}[self.device])
 
 
-def array(variable: keras.Variable) -> np.ndarray:
+def name_variables(
+    network: Network, model: Model
+) -> tuple[dict[str, keras.Variable], dict[str, keras.Variable]]:
+    """Return weights and buffers by the specification's names, in order of computation."""
+    weights: dict[str, keras.Variable] = {}
+    buffers: dict[str, keras.Variable] = {}
+    layers = model.layers_by_name()
+    for place in network.places:
+        if place.branch:  # a residual has no variables except those of the layers inside
+            continue
+        layer = layers[place.layer.name]
+        trainable = layer.trainable_variables
+        others = layer.non_trainable_variables
+        for p, variable in zip(place.parameters, trainable, strict=True):
+            weights[p.name] = variable
+        for p, variable in zip(place.buffers, others, strict=True):
+            buffers[p.name] = variable
+    return weights, buffers
+
+
+def to_array(variable: keras.Variable) -> np.ndarray:
     """Return a copy of a Keras variable's value."""
     return np.array(variable.value.numpy())

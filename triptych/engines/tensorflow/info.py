@@ -11,7 +11,8 @@ INFO = EngineInfo(
     backends={"compiled": "tf.function", "xla": "XLA", "fit": "Keras fit"},
     argued={
         "gpu": "cuda",
-        "debugging": "inside tf.function a step is a graph: print becomes tf.print, and errors speak of generated code",
+        "debugging": "inside tf.function a step is a graph: print becomes tf.print, "
+        "and errors speak of generated code",
         "scalability": "from one device to clusters and TPUs, with tf.distribute",
     },
     packages=("tensorflow-cpu", "keras"),

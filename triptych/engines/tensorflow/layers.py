@@ -1,285 +1,401 @@
-"""The layers as Keras layers. Images are (batch, h, w, c)."""
+"""The layers as Keras layers. Images are (batch, rows, columns, channels).
 
-from collections.abc import Iterable
+A builder of a layer is a function ``builder(place, dtype) -> keras.layers.Layer``, where `place`
+is a `PlacedLayer`. The Keras layer has the specification's name. Its trainable and its other
+variables, in the order in which it adds them, are the ones that ``place.parameters`` and
+``place.buffers`` list. The engine fills them in, so their first values do not matter. A layer
+assigns new values to its buffers itself, when it is called with ``training=True``.
+"""
+
+from collections.abc import Callable, Iterable
+from inspect import signature
 from math import pi, sqrt
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from ...core.builders import BuilderTable
 from ...spec import layers as spec
-from ...spec.placement import Layer
+from ...spec.network import Network
+from ...spec.placement import Layer, PlacedLayer
 
-IMAGES = "/images"  # no layer can be called so
+IMAGES = "/images"  # the model's input of images; no layer can have this name
+
+LayerBuilder = Callable[[PlacedLayer, str], Any]
+
+LAYERS: BuilderTable[LayerBuilder] = BuilderTable("TensorFlow", "layer")
 
 
-class Pass:
-    """What goes with one forward: masks by layer name, what to write outputs and batch statistics into."""
+def register_layer(spec_class: type[Layer], builder: LayerBuilder) -> None:
+    """Use `builder` for layers of `spec_class`; see the top of this file."""
+    LAYERS.register(spec_class, builder)
 
-    def __init__(self, training: bool, masks: dict[str, tf.Tensor]) -> None:
-        self.training, self.masks = training, masks
-        self.outputs: dict[str, tf.Tensor] = {}
-        self.statistics: list[tuple[tf.Tensor, tf.Tensor]] = []  # of every BatchNorm, in order
+
+def build_layer(place: PlacedLayer, dtype: str) -> Any:
+    """Return the Keras layer of a placed layer; raise `EngineError` without a builder for it."""
+    builder = LAYERS.find(place.layer)
+    return builder(place, dtype)
+
+
+class Model(keras.Model):
+    """The layers in order. Inputs are a dict: the images, and a mask for each dropout layer.
+
+    Masks that are not given are drawn, in training.
+    """
+
+    def __init__(self, network: Network, dtype: str, seed: int) -> None:
+        super().__init__(dtype=dtype)
+        self.dropouts = network.dropouts
+        self.generator = tf.random.Generator.from_seed(seed)
+        self.chain = [build_layer(place, dtype) for place in network.chain]
+        self.flat = flatten_residuals(self.chain)  # Keras tracks the layers that it finds in lists
+
+    def layers_by_name(self) -> dict[str, Any]:
+        """Return every Keras layer by its name, those inside residuals included."""
+        return {layer.name: layer for layer in self.flat}
+
+    def call(
+        self,
+        inputs: dict[str, tf.Tensor],
+        training: bool = False,
+        outputs: dict[str, tf.Tensor] | None = None,
+    ) -> tf.Tensor:
+        """Return the logits.
+
+        Parameters
+        ----------
+        inputs : dict of str to tf.Tensor
+            The images, and masks by the names of dropout layers.
+        training : bool
+            If true, running statistics change.
+        outputs : dict of str to tf.Tensor, optional
+            Receives the output of every layer.
+        """
+        x = inputs[IMAGES]
+        masks: dict[str, tf.Tensor] = {}
+        if training:
+            masks = self.draw_masks(x, inputs)
+        return run_layers(self.chain, x, training, masks, outputs)
+
+    def draw_masks(self, x: tf.Tensor, given: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Return a mask for every dropout layer; those that are not given are drawn."""
+        masks = dict(given)
+        for layer, shape in self.dropouts:
+            if layer.name not in masks:
+                batch = x.shape[0] or tf.shape(x)[0]  # not known when the graph is built
+                masks[layer.name] = self.generator.uniform((batch, *shape)) >= layer.rate
+        return masks
+
+
+def run_layers(
+    layers: Iterable[Any],
+    x: tf.Tensor,
+    training: bool,
+    masks: dict[str, tf.Tensor],
+    outputs: dict[str, tf.Tensor] | None,
+) -> tf.Tensor:
+    """Return the output of the last of several layers; `outputs` receives those of all."""
+    for layer in layers:
+        if isinstance(layer, Residual):
+            branch = run_layers(layer.branch, x, training, masks, outputs)
+            projection = run_layers(layer.projection, x, training, masks, outputs)
+            x = branch + projection
+        elif isinstance(layer, Dropout):
+            x = layer(x, masks.get(layer.name))
+        elif "training" in signature(layer.call).parameters:
+            x = layer(x, training=training)
+        else:
+            x = layer(x)
+        if outputs is not None:
+            outputs[layer.name] = x
+    return x
+
+
+def flatten_residuals(layers: Iterable[Any]) -> list[Any]:
+    """Return the Keras layers in order of computation, those inside residuals included."""
+    flat: list[Any] = []
+    for layer in layers:
+        if isinstance(layer, Residual):
+            flat += flatten_residuals(layer.branch)
+            flat += flatten_residuals(layer.projection)
+        else:
+            flat.append(layer)
+    return flat
+
+
+class Residual:
+    """The sum of two branches, which `run_layers` computes; it has no variables of its own."""
+
+    def __init__(self, place: PlacedLayer, dtype: str) -> None:
+        self.name = place.layer.name
+        self.branch = [build_layer(inner, dtype) for inner in place.branch]
+        self.projection = [build_layer(inner, dtype) for inner in place.projection]
 
 
 class Dropout(keras.layers.Layer):
-    """keras.layers.Dropout that can be dealt its mask. (Keras reserves the argument name ``mask``.)"""
+    """Dropout with a mask as an argument; without one, as in evaluation, it does nothing.
 
-    def __init__(self, rate: float, own: tf.random.Generator, **kwargs: Any) -> None:
+    The argument cannot have the name ``mask``, which Keras uses for masks of sequences.
+    """
+
+    def __init__(self, rate: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.rate, self.own = rate, own
+        self.rate = rate
 
-    def call(
-        self, x: tf.Tensor, keep: tf.Tensor | None = None, training: bool = False
-    ) -> tf.Tensor:
-        if not training or self.rate == 0:
+    def call(self, x: tf.Tensor, kept: tf.Tensor | None = None) -> tf.Tensor:
+        """Return what is kept, scaled."""
+        if kept is None:
             return x
-        if keep is None:
-            keep = self.own.uniform(tf.shape(x)) >= self.rate
-        return x * tf.cast(keep, x.dtype) / (1 - self.rate)
+        return x * tf.cast(kept, x.dtype) / (1 - self.rate)
 
 
 class Dense(keras.layers.Dense):
-    """keras.layers.Dense, except that its gradient is (dyᵀ·x)ᵀ where a batch has more samples than inputs.
+    """`keras.layers.Dense` with another order of the gradient's product for large batches.
 
-    For 9,000 samples, 784 inputs and 10 units dyᵀ·x takes two thirds of the time of xᵀ·dy. To transpose the kernel costs little then.
+    With more samples than inputs, the gradient of the kernel is (dyᵀ·x)ᵀ. For 9,000 samples, 784
+    inputs and 10 units dyᵀ·x takes two thirds of the time of xᵀ·dy, and transposing the kernel
+    costs little.
     """
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        if (x.shape[0] or 0) <= x.shape[1]:  # also where the number of samples is not known
+        """Return x·kernel + bias."""
+        samples = x.shape[0] or 0  # None if it is not known
+        if samples <= x.shape[1]:
             return super().call(x)
         y = tf.matmul(x, tf.transpose(self.kernel.value), transpose_b=True)
         return tf.nn.bias_add(y, self.bias.value) if self.use_bias else y
 
 
 class Conv2D(keras.layers.Conv2D):
-    """keras.layers.Conv2D with explicit padding: Keras's own "same" pads less on the left at stride 2 (D70)."""
+    """`keras.layers.Conv2D` with explicit padding; Keras's "same" pads less on the left (D70)."""
 
-    def __init__(self, c: spec.Conv2D, **kwargs: Any) -> None:
-        super().__init__(c.filters, c.size, c.stride, groups=c.groups, use_bias=c.bias, **kwargs)
-        self.layer = c
+    def __init__(self, layer: spec.Conv2D, **kwargs: Any) -> None:
+        super().__init__(
+            layer.filters,
+            layer.size,
+            layer.stride,
+            groups=layer.groups,
+            use_bias=layer.bias,
+            **kwargs,
+        )
+        self.layer = layer
 
     def build(self, shape: Any) -> None:
-        """Without Keras's own, which refuses images that are smaller than the kernel before they are padded."""
-        size, filters = self.layer.size, self.layer.filters
-        self._kernel = self.add_weight(
-            shape=(size, size, shape[-1] // self.layer.groups, filters), name="kernel"
-        )
-        self.bias = self.add_weight(shape=(filters,), name="bias") if self.layer.bias else None
+        """Add the variables; Keras's method refuses images that only fit with their padding."""
+        layer = self.layer
+        kernel_shape = (layer.size, layer.size, shape[-1] // layer.groups, layer.filters)
+        self._kernel = self.add_weight(shape=kernel_shape, name="kernel")
+        self.bias = None
+        if layer.bias:
+            self.bias = self.add_weight(shape=(layer.filters,), name="bias")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        x = padded(x, self.layer.padding)
-        # TensorFlow has no gradient for grouped convolutions on a processor: each group is one of its own.
-        inputs, kernels = (
-            tf.split(x, self.layer.groups, axis=-1),
-            tf.split(self.kernel.value, self.layer.groups, axis=-1),
-        )
-        parts = [
-            tf.nn.conv2d(part, kernel, self.layer.stride, "VALID")
-            for part, kernel in zip(inputs, kernels, strict=True)
+        """Return the convolution, plus the bias."""
+        layer = self.layer
+        # On a CPU, TensorFlow has no gradient for grouped convolutions: each group is one of its
+        # own.
+        inputs = tf.split(pad_images(x, layer.padding), layer.groups, axis=-1)
+        kernels = tf.split(self.kernel.value, layer.groups, axis=-1)
+        groups = [
+            tf.nn.conv2d(group, kernel, layer.stride, "VALID")
+            for group, kernel in zip(inputs, kernels, strict=True)
         ]
-        y = parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
-        return tf.nn.bias_add(y, self.bias.value) if self.layer.bias else y
+        y = groups[0] if len(groups) == 1 else tf.concat(groups, axis=-1)
+        return tf.nn.bias_add(y, self.bias.value) if layer.bias else y
 
 
-class Pool(keras.layers.Layer):
-    """Pooling with explicit padding: -inf never wins a maximum, zeros count in a mean (D72)."""
+class MaxPool2D(keras.layers.Layer):
+    """Maximum of each window, with explicit padding that never wins."""
 
-    def __init__(self, pool: spec.MaxPool2D | spec.AvgPool2D, **kwargs: Any) -> None:
+    def __init__(self, layer: spec.MaxPool2D, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.layer = pool
+        self.layer = layer
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        p = self.layer
-        if isinstance(p, spec.MaxPool2D):
-            return tf.nn.max_pool2d(padded(x, p.padding, float("-inf")), p.size, p.stride, "VALID")
-        return tf.nn.avg_pool2d(padded(x, p.padding), p.size, p.stride, "VALID")
+        """Return the maxima."""
+        padded = pad_images(x, self.layer.padding, float("-inf"))
+        return tf.nn.max_pool2d(padded, self.layer.size, self.layer.stride, "VALID")
 
 
-def padded(x: tf.Tensor, by: int, value: float = 0.0) -> tf.Tensor:
-    return (
-        tf.pad(x, ((0, 0), (by, by), (by, by), (0, 0)), constant_values=tf.constant(value, x.dtype))
-        if by
-        else x
-    )
+class AvgPool2D(keras.layers.Layer):
+    """Mean of each window, with explicit padding whose zeros count (D72)."""
+
+    def __init__(self, layer: spec.AvgPool2D, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.layer = layer
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Return the means."""
+        padded = pad_images(x, self.layer.padding)
+        return tf.nn.avg_pool2d(padded, self.layer.size, self.layer.stride, "VALID")
+
+
+def pad_images(images: tf.Tensor, pixels: int, value: float = 0.0) -> tf.Tensor:
+    """Return images with a border of some pixels on all sides."""
+    if not pixels:
+        return images
+    border = ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0))
+    return tf.pad(images, border, constant_values=tf.constant(value, images.dtype))
 
 
 class BatchNorm(keras.layers.Layer):
-    """keras.layers.BatchNormalization with the specification's variance: unbiased in the running one, if so told (D20).
+    """`keras.layers.BatchNormalization` whose running variance can be the unbiased one (D20)."""
 
-    The layer hands its statistics out, and the step moves the running ones: a trace changes nothing.
-    """
-
-    def __init__(self, like: spec.BatchNorm, **kwargs: Any) -> None:
+    def __init__(self, layer: spec.BatchNorm, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.layer = like
+        self.layer = layer
 
     def build(self, shape: Any) -> None:
-        self.gamma = self.add_weight(shape=shape[-1:], initializer="ones", name="gamma")
-        self.beta = self.add_weight(shape=shape[-1:], initializer="zeros", name="beta")
-        self.running_mean = self.add_weight(
-            shape=shape[-1:], initializer="zeros", name="running_mean", trainable=False
-        )
+        """Add the variables."""
+        channels = (shape[-1],)
+        self.gamma = self.add_weight(shape=channels, name="gamma")
+        self.beta = self.add_weight(shape=channels, name="beta")
+        self.running_mean = self.add_weight(shape=channels, name="running_mean", trainable=False)
         self.running_variance = self.add_weight(
-            shape=shape[-1:], initializer="ones", name="running_variance", trainable=False
+            shape=channels, name="running_variance", trainable=False
         )
 
-    def call(
-        self, x: tf.Tensor, statistics: tuple[tf.Tensor, tf.Tensor] | None = None
-    ) -> tf.Tensor:
-        mean, variance = statistics or (self.running_mean.value, self.running_variance.value)
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Normalize with the batch's statistics in training, with the running ones otherwise."""
+        if training:
+            mean, variance = self.measure(x)
+            self.update_running_statistics(x, mean, variance)
+        else:
+            mean = self.running_mean.value
+            variance = self.running_variance.value
+        return self.normalize(x, mean, variance)
+
+    def measure(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the batch's mean and biased variance."""
+        return tf.nn.moments(x, list(range(len(x.shape) - 1)))
+
+    def normalize(self, x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
+        """Return gamma·(x - mean)/√(variance + epsilon) + beta."""
         return tf.nn.batch_normalization(
             x, mean, variance, self.beta.value, self.gamma.value, self.layer.epsilon
         )
 
-    def measure(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return the batch's mean and variance, and the variance as the running one takes it."""
-        mean, variance = tf.nn.moments(x, list(range(len(x.shape) - 1)))
-        if not self.layer.unbiased:
-            return mean, variance, variance
-        count = tf.cast(tf.size(x) // x.shape[-1], x.dtype)
-        return mean, variance, variance * (count / tf.maximum(count - 1, 1))
-
-    def advance(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
-        for running, seen in ((self.running_mean, mean), (self.running_variance, variance)):
-            old, m = running.value, self.layer.momentum
-            running.assign((1 - m) * old + m * seen)
+    def update_running_statistics(self, x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> None:
+        """Move the running statistics towards the batch's."""
+        if self.layer.unbiased:
+            count = tf.cast(tf.size(x) // x.shape[-1], x.dtype)
+            variance = variance * (count / tf.maximum(count - 1, 1))
+        momentum = self.layer.momentum
+        for running, statistic in (
+            (self.running_mean, mean),
+            (self.running_variance, variance),
+        ):
+            running.assign((1 - momentum) * running.value + momentum * statistic)
 
 
 class LeakyReLU(keras.layers.Layer):
-    """By hand, because tf.nn.leaky_relu keeps its slope in float32: 0.2 is 3e-9 off in float64."""
+    """Written out, because tf.nn.leaky_relu has its slope in float32: 0.2 is 3e-9 off."""
 
     def __init__(self, slope: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.slope = slope
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        return x * tf.where(x > 0, tf.constant(1, x.dtype), tf.constant(self.slope, x.dtype))
+        """Return x where it is positive, and slope·x elsewhere."""
+        one = tf.constant(1, x.dtype)
+        slope = tf.constant(self.slope, x.dtype)
+        return x * tf.where(x > 0, one, slope)
 
 
 class GELU(keras.layers.Layer):
-    """By hand, because tf.nn.gelu casts its constants from Python floats: through float32, 6e-8 off in float64 (D63)."""
+    """Written out, because tf.nn.gelu has its constants in float32: 6e-8 off in float64 (D63)."""
 
     def __init__(self, form: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.form = form
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Return x·Φ(x), or its approximation by tanh."""
         if self.form == "erf":
-            return 0.5 * x * (1 + tf.math.erf(x * tf.constant(sqrt(0.5), x.dtype)))
-        return (
-            0.5
-            * x
-            * (
-                1
-                + tf.tanh(
-                    tf.constant(sqrt(2 / pi), x.dtype) * (x + tf.constant(0.044715, x.dtype) * x**3)
-                )
-            )
-        )
+            argument = x * tf.constant(sqrt(0.5), x.dtype)
+            return 0.5 * x * (1 + tf.math.erf(argument))
+        cubic = x + tf.constant(0.044715, x.dtype) * x**3
+        argument = tf.constant(sqrt(2 / pi), x.dtype) * cubic
+        return 0.5 * x * (1 + tf.tanh(argument))
 
 
-class Residual:
-    """The layers of a branch and of a projection; it has no variable of its own."""
-
-    def __init__(self, r: spec.Residual, own: tf.random.Generator, dtype: str) -> None:
-        self.name = r.name
-        self.branch, self.projection = built(r.branch, own, dtype), built(r.projection, own, dtype)
+def build_flatten(place: PlacedLayer, dtype: str) -> keras.layers.Layer:
+    """Return Keras's layer."""
+    return keras.layers.Flatten(name=place.layer.name, dtype=dtype)
 
 
-class Network(keras.Model):
-    """The layers in order. Inputs are a dict: the images, and a mask for each dropout that is dealt one."""
-
-    def __init__(self, layers: Iterable[Layer], own: tf.random.Generator, dtype: str) -> None:
-        super().__init__(dtype=dtype)
-        self.stack = built(layers, own, dtype)
-        self.flat = every(self.stack)  # where Keras finds them all
-
-    def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        """One forward by itself, as Keras's fit makes it: in training the running statistics move."""
-        x, going = self.forward(inputs, training)
-        if training:
-            self.advance(going.statistics)
-        return x
-
-    def forward(self, inputs: dict[str, tf.Tensor], training: bool) -> tuple[tf.Tensor, Pass]:
-        """Return the logits, and the outputs and statistics of every layer."""
-        going = Pass(training, inputs)
-        return walk(self.stack, inputs[IMAGES], going), going
-
-    def advance(self, statistics: list[tuple[tf.Tensor, tf.Tensor]]) -> None:
-        """Let the running statistics of every BatchNorm move by one step."""
-        norms = [layer for layer in self.flat if isinstance(layer, BatchNorm)]
-        for norm, (mean, variance) in zip(norms, statistics, strict=True):
-            norm.advance(mean, variance)
+def build_dense(place: PlacedLayer, dtype: str) -> keras.layers.Layer:
+    """Return `Dense`."""
+    layer: Any = place.layer
+    return Dense(layer.units, use_bias=layer.bias, name=layer.name, dtype=dtype)
 
 
-def walk(layers: list[Any], x: tf.Tensor, going: Pass) -> tf.Tensor:
-    """Go through layers in order; what a residual contains comes before it."""
-    for layer in layers:
-        if isinstance(layer, Residual):
-            x = walk(layer.branch, x, going) + walk(layer.projection, x, going)
-        elif isinstance(layer, Dropout):
-            x = layer(x, going.masks.get(layer.name), training=going.training)
-        elif isinstance(layer, BatchNorm) and going.training:
-            mean, variance, kept = layer.measure(x)
-            going.statistics.append((mean, kept))
-            x = layer(x, (mean, variance))
-        else:
-            x = layer(x)
-        going.outputs[layer.name] = x
-    return x
+def build_global_average_pool(place: PlacedLayer, dtype: str) -> keras.layers.Layer:
+    """Return Keras's layer."""
+    return keras.layers.GlobalAveragePooling2D(name=place.layer.name, dtype=dtype)
 
 
-def every(layers: list[Any]) -> list[keras.layers.Layer]:
-    """Return the Keras layers, those inside residuals among them."""
-    return [
-        part
-        for layer in layers
-        for part in (
-            every(layer.branch) + every(layer.projection)
-            if isinstance(layer, Residual)
-            else [layer]
-        )
-    ]
+def build_layer_norm(place: PlacedLayer, dtype: str) -> keras.layers.Layer:
+    """Return Keras's layer."""
+    layer: Any = place.layer
+    return keras.layers.LayerNormalization(epsilon=layer.epsilon, name=layer.name, dtype=dtype)
 
 
-def built(layers: Iterable[Layer], own: tf.random.Generator, dtype: str) -> list[Any]:
-    return [build(layer, own, dtype) for layer in layers]
+def build_dropout(place: PlacedLayer, dtype: str) -> keras.layers.Layer:
+    """Return `Dropout`."""
+    layer: Any = place.layer
+    return Dropout(layer.rate, name=layer.name, dtype=dtype)
 
 
-def build(layer: Layer, own: tf.random.Generator, dtype: str) -> Any:
-    known: dict[str, Any] = {"name": layer.name, "dtype": dtype}
-    match layer:
-        case spec.Flatten():
-            return keras.layers.Flatten(**known)
-        case spec.Dense(units=units, bias=bias):
-            return Dense(units, use_bias=bias, **known)
-        case spec.Conv2D():
-            return Conv2D(layer, **known)
-        case spec.MaxPool2D() | spec.AvgPool2D():
-            return Pool(layer, **known)
-        case spec.GlobalAvgPool():
-            return keras.layers.GlobalAveragePooling2D(**known)
-        case spec.BatchNorm():
-            return BatchNorm(layer, **known)
-        case spec.LayerNorm(epsilon=epsilon):
-            return keras.layers.LayerNormalization(epsilon=epsilon, **known)
-        case spec.Residual():
-            return Residual(layer, own, dtype)
-        case spec.Dropout(rate=rate):
-            return Dropout(rate, own, **known)
-        case spec.ReLU():
-            return keras.layers.ReLU(**known)
-        case spec.LeakyReLU(slope=slope):
-            return LeakyReLU(slope, **known)
-        case spec.GELU(form=form):
-            return GELU(form, **known)
-        case spec.SiLU():
-            return keras.layers.Activation("silu", **known)
-        case spec.Tanh():
-            return keras.layers.Activation("tanh", **known)
-        case spec.Sigmoid():
-            return keras.layers.Activation("sigmoid", **known)
-        case other:
-            raise TypeError(f"TensorFlow: no layer for {other}")
+def build_relu(place: PlacedLayer, dtype: str) -> keras.layers.Layer:
+    """Return Keras's layer."""
+    return keras.layers.ReLU(name=place.layer.name, dtype=dtype)
+
+
+def build_leaky_relu(place: PlacedLayer, dtype: str) -> keras.layers.Layer:
+    """Return `LeakyReLU`."""
+    layer: Any = place.layer
+    return LeakyReLU(layer.slope, name=layer.name, dtype=dtype)
+
+
+def build_gelu(place: PlacedLayer, dtype: str) -> keras.layers.Layer:
+    """Return `GELU`."""
+    layer: Any = place.layer
+    return GELU(layer.form, name=layer.name, dtype=dtype)
+
+
+def builder_from_spec(layer_class: type[keras.layers.Layer]) -> LayerBuilder:
+    """Return the builder of a class that takes the specification's layer as its first argument."""
+
+    def builder(place: PlacedLayer, dtype: str) -> keras.layers.Layer:
+        return layer_class(place.layer, name=place.layer.name, dtype=dtype)
+
+    return builder
+
+
+def builder_of_activation(activation: str) -> LayerBuilder:
+    """Return the builder of one of Keras's activations."""
+
+    def builder(place: PlacedLayer, dtype: str) -> keras.layers.Layer:
+        return keras.layers.Activation(activation, name=place.layer.name, dtype=dtype)
+
+    return builder
+
+
+register_layer(spec.Flatten, build_flatten)
+register_layer(spec.Dense, build_dense)
+register_layer(spec.Conv2D, builder_from_spec(Conv2D))
+register_layer(spec.MaxPool2D, builder_from_spec(MaxPool2D))
+register_layer(spec.AvgPool2D, builder_from_spec(AvgPool2D))
+register_layer(spec.GlobalAvgPool, build_global_average_pool)
+register_layer(spec.BatchNorm, builder_from_spec(BatchNorm))
+register_layer(spec.LayerNorm, build_layer_norm)
+register_layer(spec.Residual, Residual)
+register_layer(spec.Dropout, build_dropout)
+register_layer(spec.ReLU, build_relu)
+register_layer(spec.LeakyReLU, build_leaky_relu)
+register_layer(spec.GELU, build_gelu)
+register_layer(spec.SiLU, builder_of_activation("silu"))
+register_layer(spec.Tanh, builder_of_activation("tanh"))
+register_layer(spec.Sigmoid, builder_of_activation("sigmoid"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from ...spec.augmentation import Augmentation
 
@@ -23,7 +23,7 @@ def augment(augmentation: Augmentation, images: Tensor, draws: dict[str, Tensor]
 
 
 def rotate(images: Tensor, draws: Tensor, degrees: float) -> Tensor:
-    """Rotate by tenths of a degree, with bilinear interpolation; outside the image there are zeros."""
+    """Rotate by tenths of a degree, bilinearly; outside the image there are zeros."""
     batch, _, height, width = images.shape
     device = images.device
     angle = (draws.to(images.dtype) * (pi / 1800))[:, None, None]
@@ -53,13 +53,13 @@ def rotate(images: Tensor, draws: Tensor, degrees: float) -> Tensor:
 
 def crop(images: Tensor, draws: Tensor, pixels: int) -> Tensor:
     """Cut a window out of each image, which was mirrored beyond its border."""
-    padded = F.pad(images, (pixels,) * 4, mode="reflect")
+    padded = functional.pad(images, (pixels,) * 4, mode="reflect")
     return cut_windows(padded, draws, images.shape[2], images.shape[3])
 
 
 def shift(images: Tensor, draws: Tensor, pixels: int) -> Tensor:
     """Move each image; zeros come in."""
-    padded = F.pad(images, (pixels,) * 4)
+    padded = functional.pad(images, (pixels,) * 4)
     return cut_windows(padded, pixels - draws, images.shape[2], images.shape[3])
 
 

@@ -59,9 +59,9 @@ class Engine:
         self.model = Sequential(network.chain).to(self.device, self.dtype)
         layers = self.model.layers_by_name()
         if not any(isinstance(layer, BatchNorm) for layer in layers.values()):
-            # Channels last in memory, while the axes stay: convolutions follow the layout of their
-            # kernels, and a maximum takes a fifth of the time. Not with BatchNorm, which on a CPU is
-            # then a hundred times less exact in float32.
+            # Channels last in memory, while the axes stay: convolutions follow the layout of
+            # their kernels, and a maximum takes a fifth of the time. Not with BatchNorm, which on
+            # a CPU is then a hundred times less exact in float32.
             self.model.to(memory_format=torch.channels_last)
         # Compiling the module is what PyTorch's users do; loss and optimizer stay eager.
         self.compiled_model = torch.compile(self.model) if backend == "compiled" else self.model
@@ -76,6 +76,7 @@ class Engine:
         self.losses: list[Tensor] = []
 
     def load(self, state: State) -> None:
+        """Take in weights, buffers, slots and step."""
         check(state, self.network, self.recipe)
         self.step = int(state.get("step", 0))
         for p in self.network.parameters:
@@ -91,6 +92,7 @@ class Engine:
             self.write(self.buffers[p.name], p, state[p.name])
 
     def state(self) -> State:
+        """Return copies of weights, buffers, slots and step."""
         optimizer = self.recipe.optimizer
         state: State = {}
         for p in self.network.parameters:
@@ -106,17 +108,20 @@ class Engine:
         return state
 
     def upload(self, split: Split) -> DeviceSplit:
+        """Move a split onto the device."""
         images = to_native(INFO.layout, "image", split.pixels(self.recipe.dtype))
         x = torch.from_numpy(images).to(self.device)
         y = torch.from_numpy(split.labels).to(self.device, torch.int64)
         return DeviceSplit(x, y)
 
     def run(self, data: DeviceSplit, plan: Plan) -> None:
+        """Make the plan's steps."""
         self.model.train()
         with precision.step(self.backend):
             self.train_steps(data, self.to_device(plan), plan.rates)
 
     def wait(self) -> np.ndarray:
+        """Return the losses since the last wait."""
         if not self.losses:
             return np.zeros(0, self.recipe.dtype)
         losses = torch.stack(self.losses).cpu().numpy()
@@ -124,6 +129,7 @@ class Engine:
         return losses
 
     def logits(self, data: DeviceSplit) -> np.ndarray:
+        """Return the logits of all samples in evaluation mode."""
         if self.model.training:  # for one image the call would take as long as the answer
             self.model.eval()
         with torch.inference_mode(), precision.step(self.backend):
@@ -132,6 +138,7 @@ class Engine:
             return torch.cat(logits).cpu().numpy()
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
+        """Return what the plan's first step computes."""
         self.model.train()
         with precision.step(self.backend):
             loss, layer_outputs = self.trace_step(data, self.to_device(plan), outputs)

@@ -18,13 +18,14 @@ INFO = EngineInfo(
     compile_seconds={"compiled": 25.0},
     argued={
         "gpu": "cuda, and mps on Apple machines",
-        "debugging": "a step runs line by line in Python's debugger; autograd names the operation that failed",
+        "debugging": "a step runs line by line in Python's debugger; "
+        "autograd names the operation that failed",
         "scalability": "from one device to clusters, with torch.distributed",
     },
     layout={
         "dense": "i o -> o i",  # Linear keeps (out, in)
-        "folded": "(h w c) o -> o (c h w)",  # the dense layer after a flatten: its inputs are permuted too
-        "folded_vector": "(h w c) -> (c h w)",  # what a normalisation after a flatten keeps of each feature
+        "folded": "(h w c) o -> o (c h w)",  # the dense layer after a flatten
+        "folded_vector": "(h w c) -> (c h w)",  # normalization after a flatten
         "conv": "h w i o -> o i h w",
         "image": "b h w c -> b c h w",
         "flat": "b (h w c) -> b (c h w)",

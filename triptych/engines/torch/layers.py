@@ -1,16 +1,17 @@
 """The layers as `nn.Module`. Images are (batch, channels, rows, columns).
 
-A builder of a layer is a function ``builder(place) -> nn.Module``, where `place` is a `PlacedLayer`.
-The module's parameters and persistent buffers, in the order in which the module registers them, are
-the ones that ``place.parameters`` and ``place.buffers`` list. The engine fills them in, so their first
-values do not matter. A module updates its buffers itself, in the forward pass in training mode.
+A builder of a layer is a function ``builder(place) -> nn.Module``, where `place` is a
+`PlacedLayer`. The module's parameters and persistent buffers, in the order in which the module
+registers them, are the ones that ``place.parameters`` and ``place.buffers`` list. The engine
+fills them in, so their first values do not matter. A module updates its buffers itself, in the
+forward pass in training mode.
 """
 
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from ...core.builders import BuilderTable
 from ...spec import layers as spec
@@ -22,7 +23,7 @@ LAYERS: BuilderTable[LayerBuilder] = BuilderTable("PyTorch", "layer")
 
 
 def register_layer(spec_class: type[Layer], builder: LayerBuilder) -> None:
-    """Use `builder` for layers of `spec_class`; its signature is described at the top of this file."""
+    """Use `builder` for layers of `spec_class`; see the top of this file."""
     LAYERS.register(spec_class, builder)
 
 
@@ -93,6 +94,7 @@ class Residual(nn.Module):
     def forward(
         self, x: Tensor, masks: dict[str, Tensor], outputs: dict[str, Tensor] | None = None
     ) -> Tensor:
+        """Return the sum; the arguments are those of `Sequential.forward`."""
         return self.branch(x, masks, outputs) + self.projection(x, masks, outputs)
 
 
@@ -104,6 +106,7 @@ class Dropout(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return what is kept, scaled."""
         if mask is None:
             return x
         scaled_mask = mask.to(x.dtype) / (1 - self.rate)
@@ -113,8 +116,8 @@ class Dropout(nn.Module):
 class BatchNorm(nn.Module):
     """`nn.BatchNorm2d` whose running variance is biased if the specification wants it so.
 
-    PyTorch's class always stores the unbiased variance (D20), and refuses a batch with one value per
-    channel (D21).
+    PyTorch's class always stores the unbiased variance (D20), and refuses a batch with one value
+    per channel (D21).
     """
 
     def __init__(self, channels: int, layer: spec.BatchNorm) -> None:
@@ -129,6 +132,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("batch_variance", torch.ones(channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalize with the batch's statistics in training, with the running ones otherwise."""
         if not self.training:
             return self.normalize(x, self.running_mean, self.running_variance)
         values_per_channel = x.numel() // x.shape[1]
@@ -140,10 +144,12 @@ class BatchNorm(nn.Module):
         return y
 
     def normalize_batch(self, x: Tensor) -> Tensor:
+        """Return the output for several values per channel."""
         return self.normalize(x, self.batch_mean, self.batch_variance)
 
     def normalize(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        return F.batch_norm(
+        """Return the input normalized with these statistics."""
+        return functional.batch_norm(
             x,
             mean,
             variance,
@@ -163,6 +169,7 @@ class BatchNorm(nn.Module):
 
     @torch.no_grad()
     def update_running_statistics(self, values_per_channel: int) -> None:
+        """Move the running statistics towards the batch's."""
         variance = self.batch_variance
         if not self.layer.unbiased:
             variance = variance * ((values_per_channel - 1) / values_per_channel)
@@ -174,6 +181,7 @@ class LayerNorm(nn.LayerNorm):
     """`nn.LayerNorm` over the channels, which are the second axis of an image."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the normalized input."""
         if x.dim() == 2:
             return super().forward(x)
         channels_last = x.movedim(1, -1)
@@ -181,15 +189,18 @@ class LayerNorm(nn.LayerNorm):
 
 
 def build_flatten(place: PlacedLayer) -> nn.Module:
+    """Return the module of flattening."""
     return nn.Flatten()
 
 
 def build_dense(place: PlacedLayer) -> nn.Module:
+    """Return the module of a dense layer."""
     layer = place.layer
     return nn.Linear(place.input_shape[-1], layer.units, layer.bias)
 
 
 def build_convolution(place: PlacedLayer) -> nn.Module:
+    """Return the module of a convolution."""
     layer = place.layer
     return nn.Conv2d(
         place.input_shape[-1],
@@ -203,54 +214,66 @@ def build_convolution(place: PlacedLayer) -> nn.Module:
 
 
 def build_max_pool(place: PlacedLayer) -> nn.Module:
+    """Return the module of a maximum over windows."""
     layer = place.layer
     return nn.MaxPool2d(layer.size, layer.stride, layer.padding)
 
 
 def build_average_pool(place: PlacedLayer) -> nn.Module:
+    """Return the module of a mean over windows."""
     layer = place.layer
     # It counts the padding (D72), as the specification does.
     return nn.AvgPool2d(layer.size, layer.stride, layer.padding)
 
 
 def build_global_average_pool(place: PlacedLayer) -> nn.Module:
+    """Return the module of the mean of each channel."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def build_batch_norm(place: PlacedLayer) -> nn.Module:
+    """Return the module of batch normalization."""
     return BatchNorm(place.input_shape[-1], place.layer)
 
 
 def build_layer_norm(place: PlacedLayer) -> nn.Module:
+    """Return the module of layer normalization."""
     return LayerNorm(place.input_shape[-1], place.layer.epsilon)
 
 
 def build_dropout(place: PlacedLayer) -> nn.Module:
+    """Return the module of dropout."""
     return Dropout(place.layer.rate)
 
 
 def build_relu(place: PlacedLayer) -> nn.Module:
+    """Return the module of ReLU."""
     return nn.ReLU()
 
 
 def build_leaky_relu(place: PlacedLayer) -> nn.Module:
+    """Return the module of leaky ReLU."""
     return nn.LeakyReLU(place.layer.slope)
 
 
 def build_gelu(place: PlacedLayer) -> nn.Module:
+    """Return the module of GELU."""
     approximation = {"erf": "none", "tanh": "tanh"}[place.layer.form]
     return nn.GELU(approximation)
 
 
 def build_silu(place: PlacedLayer) -> nn.Module:
+    """Return the module of SiLU."""
     return nn.SiLU()
 
 
 def build_tanh(place: PlacedLayer) -> nn.Module:
+    """Return the module of tanh."""
     return nn.Tanh()
 
 
 def build_sigmoid(place: PlacedLayer) -> nn.Module:
+    """Return the module of the sigmoid."""
     return nn.Sigmoid()
 
 

@@ -72,7 +72,8 @@ def initial_state(
     # PyTorch's optimizers count in float32 on the device.
     state["step"] = torch.tensor(float(step), device=device)
     if isinstance(optimizer, spec.Nadam):
-        # PyTorch's product begins as float32, even for float64 weights. Apple's device has no other.
+        # PyTorch's product begins as float32, even for float64 weights. Apple's device has no
+        # other.
         on_apple_gpu = device is not None and device.type == "mps"
         dtype = torch.float32 if on_apple_gpu else torch.float64
         product = optimizer.product(step)
@@ -133,11 +134,11 @@ def clip_gradients(gradients: list[Tensor], clip: Clip) -> None:
     torch._foreach_mul_(gradients, factor)
 
 
-# --- The optimizers that torch.optim has -----------------------------------------------------------
+# --- The optimizers that torch.optim has ---------------------------------------------------------
 
 
 def coupled_decay(o: spec.Optimizer) -> float:
-    """Return the weight decay that is added to gradients; `apply_update` makes the decoupled one."""
+    """Return the weight decay that is added to gradients; `apply_update` does the other."""
     return 0.0 if o.decoupled else o.weight_decay
 
 
@@ -147,6 +148,7 @@ def has_fused_kernel(parameters: list[nn.Parameter]) -> bool:
 
 
 def build_sgd(o: spec.SGD, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimizer of SGD."""
     if o.momentum and o.velocity == "steps":
         return KerasSGD(o, parameters)
     return torch.optim.SGD(
@@ -160,6 +162,7 @@ def build_sgd(o: spec.SGD, parameters: list[nn.Parameter]) -> torch.optim.Optimi
 
 
 def build_adam(o: spec.Adam, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimizer of Adam."""
     return torch.optim.Adam(
         parameters,
         lr=o.rate,
@@ -171,6 +174,7 @@ def build_adam(o: spec.Adam, parameters: list[nn.Parameter]) -> torch.optim.Opti
 
 
 def build_adamw(o: spec.AdamW, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimizer of AdamW."""
     if not o.decoupled:
         return build_adam(o, parameters)
     return torch.optim.AdamW(
@@ -184,6 +188,7 @@ def build_adamw(o: spec.AdamW, parameters: list[nn.Parameter]) -> torch.optim.Op
 
 
 def build_nadam(o: spec.Nadam, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimizer of Nadam."""
     return torch.optim.NAdam(
         parameters,
         lr=o.rate,
@@ -195,6 +200,7 @@ def build_nadam(o: spec.Nadam, parameters: list[nn.Parameter]) -> torch.optim.Op
 
 
 def build_rmsprop(o: spec.RMSprop, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimizer of RMSprop."""
     if o.epsilon_inside or (o.momentum and o.velocity == "steps"):
         return KerasRMSprop(o, parameters)
     return torch.optim.RMSprop(
@@ -208,6 +214,7 @@ def build_rmsprop(o: spec.RMSprop, parameters: list[nn.Parameter]) -> torch.opti
 
 
 def build_adagrad(o: spec.Adagrad, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimizer of Adagrad."""
     if o.epsilon_inside:
         return KerasAdagrad(o, parameters)
     return torch.optim.Adagrad(
@@ -220,12 +227,13 @@ def build_adagrad(o: spec.Adagrad, parameters: list[nn.Parameter]) -> torch.opti
 
 
 def build_adadelta(o: spec.Adadelta, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimizer of Adadelta."""
     return torch.optim.Adadelta(
         parameters, lr=o.rate, rho=o.rho, eps=o.epsilon, weight_decay=coupled_decay(o)
     )
 
 
-# --- Keras's formulas, which torch.optim does not have ---------------------------------------------
+# --- Keras's formulas, which torch.optim does not have -------------------------------------------
 
 
 class WrittenOut(torch.optim.Optimizer):
@@ -237,6 +245,7 @@ class WrittenOut(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
+        """Update all parameters."""
         decay = coupled_decay(self.formula)
         for group in self.param_groups:
             for weight in group["params"]:
@@ -254,6 +263,7 @@ class KerasSGD(WrittenOut):
     """SGD whose velocity holds steps instead of gradients (D54)."""
 
     def change(self, gradient: Tensor, state: dict[str, Tensor], rate: float) -> Tensor:
+        """See the base class."""
         step = rate * gradient
         velocity = state["momentum_buffer"].mul_(self.formula.momentum).add_(step)
         if self.formula.nesterov:
@@ -265,6 +275,7 @@ class KerasRMSprop(WrittenOut):
     """RMSprop with epsilon inside the root (D48), or a velocity that holds steps (D54)."""
 
     def change(self, gradient: Tensor, state: dict[str, Tensor], rate: float) -> Tensor:
+        """See the base class."""
         o = self.formula
         square_avg = state["square_avg"].mul_(o.rho).addcmul_(gradient, gradient, value=1 - o.rho)
         scaled = gradient / root(square_avg, o)
@@ -279,6 +290,7 @@ class KerasAdagrad(WrittenOut):
     """Adagrad with epsilon inside the root (D49)."""
 
     def change(self, gradient: Tensor, state: dict[str, Tensor], rate: float) -> Tensor:
+        """See the base class."""
         total = state["sum"].addcmul_(gradient, gradient)
         return rate * gradient / root(total, self.formula)
 

@@ -1,4 +1,4 @@
-"""How float32 products are computed: by PyTorch's kernels, by oneDNN's, or on request in bfloat16."""
+"""How float32 products are computed: by PyTorch's kernels, oneDNN's, or in bfloat16."""
 
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -31,8 +31,8 @@ def step(backend: str) -> AbstractContextManager[None]:
 def onednn() -> Generator[None]:
     """Compute float32 products with oneDNN's kernels inside this context.
 
-    PyTorch's name of the setting is bf16. Without AMX the arithmetic stays float32 and only the kernels
-    change; with AMX the products are computed in bfloat16.
+    PyTorch's name of the setting is bf16. Without AMX the arithmetic stays float32 and only the
+    kernels change; with AMX the products are computed in bfloat16.
     """
     matmul = torch.backends.mkldnn.matmul
     before = matmul.fp32_precision
