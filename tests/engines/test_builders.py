@@ -12,7 +12,7 @@ from support.splits import random_split
 from triptych.core import registry, state
 from triptych.core.planner import BatchPlanner
 from triptych.errors import EngineError
-from triptych.parity.divergence import figures
+from triptych.parity.divergence import relative_errors
 from triptych.spec.layers import Dense, Flatten
 from triptych.spec.losses import Loss, MeanSquaredError
 from triptych.spec.network import Network
@@ -116,7 +116,7 @@ def test_a_layer_with_a_parameter_and_a_buffer(name: str):
     split = random_split(12, (4, 4, 1), classes=3)
     data, plan = engine.upload(split), BatchPlanner(network, recipe, 12).plan(0, 3, 4)
     trace = engine.trace(data, plan)
-    assert max(figures(start, engine.state(), "update").values()) == 0
+    assert max(relative_errors(start, engine.state(), "update").values()) == 0
     x = split.pixels("float64")[plan.indices[0]].reshape(4, -1)
     assert np.allclose(trace["output/gain"], x * start["gain/gain"], rtol=0, atol=1e-14)
     engine.run(data, plan)
@@ -161,6 +161,6 @@ def test_the_squared_error_is_numpys(name: str, dtype: str):
         states.append(engine.state())
     bound = {"float32": 1e-5, "float64": 1e-13}[dtype]
     assert losses[1].dtype == dtype
-    assert max(figures(*traces).values()) < bound
+    assert max(relative_errors(*traces).values()) < bound
     assert np.allclose(*losses, rtol=bound, atol=0)
-    assert max(figures(*states, "update").values()) < bound
+    assert max(relative_errors(*states, "update").values()) < bound

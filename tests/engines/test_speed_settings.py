@@ -153,14 +153,16 @@ class TestTensorFlow:
     ):
         layers = (
             Flatten("flatten"),
-            Dense("wide", 300, bias),
+            Dense("wide", 300, bias=bias),
             ReLU("relu"),
-            Dense("hidden", 20, bias),
+            Dense("hidden", 20, bias=bias),
             Dropout("off", 0.0),
         )
         assert (
             apart(
-                few, Network("n", (28, 28, 1), (*layers, Dense("output", 10, bias))), "tensorflow"
+                few,
+                Network("n", (28, 28, 1), (*layers, Dense("output", 10, bias=bias))),
+                "tensorflow",
             )
             < 1e-12
         )
