@@ -57,7 +57,7 @@ def page() -> str:
         parts.append(f"## {title}\n")
         for engine, label in ENGINES.items():
             sources = definitions(ROOT / "triptych" / "engines" / engine / file)
-            code = "\n\n".join(sources[name] for name in names if name in sources)
+            code = "\n\n\n".join(sources[name] for name in names if name in sources)
             path = f"triptych/engines/{engine}/{file}"
             parts.append(f"### {label} ({path})\n\n```python\n{code}\n```\n")
     return "\n".join(parts)
