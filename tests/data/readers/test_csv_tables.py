@@ -1,4 +1,4 @@
-"""CSV files of the features of a table: standardised by the training rows, with labels of any kind."""
+"""CSV files of tables: standardised by the training rows, with labels of any kind."""
 
 import numpy as np
 import pytest
