@@ -9,7 +9,7 @@ import numpy as np
 from triptych.advise import calibration
 from triptych.advise.advice import Advisor
 from triptych.advise.calibration import Sample
-from triptych.advise.sampling import LARGEST, convolutional
+from triptych.advise.sampling import LARGEST
 from triptych.advise.timer import Case, Stopwatch
 from triptych.advise.workload import arithmetic
 from triptych.core.selection import EngineSpec, specs
@@ -247,7 +247,7 @@ def _draw_convolutional(
     hidden = [_between(rng, 16, 256)] if rng.random() < SHARE_WITH_HIDDEN_LAYER else []
     kernel = int(rng.choice([3, 3, 5]))
     norm = rng.random() < SHARE_WITH_NORM
-    network = convolutional(filters, kernel, norm=norm, hidden=hidden, shape=shape)
+    network = zoo.convolutional(filters, kernel, norm=norm, hidden=hidden, shape=shape)
     return Case.of(network, _between(rng, 1, 512), optimizer)
 
 

@@ -19,7 +19,6 @@ from ..spec.network import Network
 from ..spec.optimizers import Adam
 from ..spec.recipe import Recipe
 from .advice import Advisor
-from .sampling import convolutional
 from .workload import arithmetic
 
 CELLS = 27  # along each side
@@ -63,7 +62,7 @@ def panels(advisor: Advisor) -> list[Panel]:
         return zoo.dense("map", [width])
 
     def convolution(filters: int) -> Network:
-        return convolutional([filters], 3)
+        return zoo.convolutional([filters], 3)
 
     return [
         _panel(advisor, dense, ("One hidden layer", "hidden units"), (10, 1024), (1, 8192)),

@@ -8,9 +8,7 @@ from itertools import count
 from typing import TypeVar
 
 from ..spec import zoo
-from ..spec.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, ReLU
-from ..spec.network import Network
-from ..spec.placement import Layer, Shape
+from ..spec.placement import Shape
 from .timer import Case
 from .workload import arithmetic
 
@@ -39,48 +37,6 @@ def cases() -> Iterator[Case]:
             yield next(kind)
 
 
-def convolutional(
-    filters: Sequence[int],
-    size: int,
-    *,
-    norm: bool = False,
-    hidden: Sequence[int] = (),
-    shape: Shape = zoo.GREY,
-    classes: int = 10,
-) -> Network:
-    """Build a network of convolutions, each with a pool behind it while images are large enough.
-
-    Parameters
-    ----------
-    filters : sequence of int
-        Filters of each convolution.
-    size : int
-        Of the square windows, in pixels.
-    norm : bool
-        Whether a BatchNorm follows each convolution.
-    hidden : sequence of int
-        Units of the dense layers before the output.
-    shape : tuple of int
-        Of an image.
-    classes : int
-        Units of the output.
-    """
-    layers: list[Layer] = []
-    side = shape[0]
-    for i, number in enumerate(filters, 1):
-        layers.append(Conv2D(f"conv{i}", number, size, padding=size // 2, bias=not norm))
-        if norm:
-            layers.append(BatchNorm(f"norm{i}"))
-        layers.append(ReLU(f"relu{i}"))
-        if side >= 8:
-            layers.append(MaxPool2D(f"pool{i}"))
-            side //= 2
-    layers.append(Flatten("flatten"))
-    for i, units in enumerate(hidden, 1):
-        layers += [Dense(f"hidden{i}", units), ReLU(f"after{i}")]
-    return Network("convolutional", shape, (*layers, Dense("output", classes)))
-
-
 def _fitting(build: Callable[[int], Case]) -> Iterator[Case]:
     """Yield the cases of a kind that are not too large."""
     for number in count(1):
@@ -103,7 +59,7 @@ def _convolutional(number: int) -> Case:
     step = int(growth * 3)
     last = len(FILTERS) - 1
     filters = [FILTERS[min(start + i * step, last)] for i in range(_pick(CONVOLUTIONS, depth))]
-    network = convolutional(
+    network = zoo.convolutional(
         filters,
         _pick(KERNEL_SIZES, size),
         norm=norm > 0.6,

@@ -1,4 +1,4 @@
-"""``triptych advise``: predicts a network's step in each engine, names the fastest and the reasons."""
+"""``triptych advise``: predicts a network's step in each engine and names the fastest."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +30,7 @@ def advise(
     optimizer: o.OptimizerName = None,
     threads: o.Threads = 1,
 ) -> None:
-    """Predict the time of a training step in every row and name the fastest. Run triptych map once before.
+    """Predict the time of a training step in every row; needs triptych map once.
 
     Examples:
 

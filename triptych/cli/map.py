@@ -36,7 +36,7 @@ def draw_map(
         bool, typer.Option("--show", help="Time nothing; print and draw the earlier times.")
     ] = False,
 ) -> None:
-    """Time every engine and backend on many networks, and draw which is the fastest for which network.
+    """Time every engine and backend on many networks, and draw which is the fastest.
 
     The times are saved for triptych advise; rows that are not timed keep their earlier times.
 
