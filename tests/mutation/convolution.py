@@ -1,7 +1,7 @@
 """Mistakes in convolution and pooling."""
 
 import numpy as np
-from mutation.planting import Mutation, stored, with_layer
+from mutation.planting import Mutation, stored, with_layer, with_numpy_layer
 
 from triptych.core.state import State
 from triptych.engines.numpy.scratch.convolution import Conv2D, MaxPool2D
@@ -127,7 +127,7 @@ TEETH = [
     ),
     Mutation(
         "bias gradient averaged over space",
-        with_layer("conv1", backward=bias_gradient_averaged),
+        with_numpy_layer("conv1", backward=bias_gradient_averaged),
         "gradient",
         "conv1",
         "edged",
@@ -135,14 +135,14 @@ TEETH = [
     ),
     Mutation(
         "stride ignored going back",
-        with_layer("conv3", backward=stride_ignored),
+        with_numpy_layer("conv3", backward=stride_ignored),
         "gradient",
         "norm2",
         "normed",
     ),
     Mutation(
         "ties to the last maximum",
-        with_layer("pool2", backward=to_the_last),
+        with_numpy_layer("pool2", backward=to_the_last),
         "gradient",
         "conv2",
         "edged",

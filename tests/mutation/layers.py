@@ -1,7 +1,7 @@
 """Mistakes in dense layers, activations, dropout and residuals."""
 
 import numpy as np
-from mutation.planting import Mutation, with_description, with_layer
+from mutation.planting import Mutation, with_description, with_layer, with_numpy_layer
 
 from triptych.engines.numpy.scratch.chain import Residual
 from triptych.engines.numpy.scratch.layers import Dense, Dropout
@@ -61,25 +61,33 @@ def cut_and_filled(self, x, training=None):
 
 TEETH = [
     Mutation(
-        "float32 inside one layer", with_layer("hidden", forward=float32_inside), "output", "hidden"
+        "float32 inside one layer",
+        with_numpy_layer("hidden", forward=float32_inside),
+        "output",
+        "hidden",
     ),
     Mutation(
         "bias gradient forgotten",
-        with_layer("hidden", backward=bias_gradient_forgotten),
+        with_numpy_layer("hidden", backward=bias_gradient_forgotten),
         "gradient",
         "hidden",
         array="gradient/hidden/bias",
     ),
-    Mutation("missing ReLU gradient", with_layer("relu", backward=unchanged), "gradient", "hidden"),
+    Mutation(
+        "missing ReLU gradient", with_numpy_layer("relu", backward=unchanged), "gradient", "hidden"
+    ),
     Mutation(
         "missing ReLU gradient, deep",
-        with_layer("relu1", backward=unchanged),
+        with_numpy_layer("relu1", backward=unchanged),
         "gradient",
         "hidden1",
         "custom",
     ),
     Mutation(
-        "ReLU that leaks going back", with_layer("relu", backward=leaking), "gradient", "hidden"
+        "ReLU that leaks going back",
+        with_numpy_layer("relu", backward=leaking),
+        "gradient",
+        "hidden",
     ),
     Mutation(
         "another slope of LeakyReLU, D26",
@@ -115,14 +123,14 @@ TEETH = [
     ),
     Mutation(
         "half of SiLU's derivative",
-        with_layer("silu", backward=linear),
+        with_numpy_layer("silu", backward=linear),
         "gradient",
         "conv2",
         "smooth",
     ),
     Mutation(
         "mask not rescaled",
-        with_layer("dropout1", forward=unscaled),
+        with_numpy_layer("dropout1", forward=unscaled),
         "output",
         "dropout1",
         "regularized",
@@ -137,21 +145,21 @@ TEETH = [
     ),
     Mutation(
         "dropout left in evaluation mode",
-        with_layer("dropout2", forward=always_open),
+        with_numpy_layer("dropout2", forward=always_open),
         "output",
         "dropout2",
         "regularized",
     ),
     Mutation(
         "mask not applied going back",
-        with_layer("dropout2", backward=unchanged),
+        with_numpy_layer("dropout2", backward=unchanged),
         "gradient",
         "hidden2",
         "regularized",
     ),
     Mutation(
         "residual gradient without the shortcut",
-        with_layer("plain", backward=branch_alone),
+        with_numpy_layer("plain", backward=branch_alone),
         "gradient",
         "norm1",
         "normed",
@@ -166,7 +174,7 @@ TEETH = [
     ),
     Mutation(
         "projection not applied",
-        with_layer("projected", forward=cut_and_filled),
+        with_numpy_layer("projected", forward=cut_and_filled),
         "output",
         "projected",
         "normed",

@@ -1,6 +1,6 @@
 """Mistakes in BatchNorm and LayerNorm."""
 
-from mutation.planting import Mutation, with_description, with_layer
+from mutation.planting import Mutation, with_description, with_layer, with_numpy_layer
 
 from triptych.engines.numpy.scratch.normalisation import BatchNorm
 
@@ -113,7 +113,7 @@ TEETH = [
     ),
     Mutation(
         "mean and variance as constants",
-        with_layer("norm7", backward=constant_statistics),
+        with_numpy_layer("norm7", backward=constant_statistics),
         "gradient",
         "hidden",
         "normed",

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cache, partial
+from importlib import import_module
 from inspect import isfunction
 from itertools import islice
 from typing import Any
@@ -27,8 +28,11 @@ from triptych.engines.numpy.loss import build_loss, register_loss
 from triptych.parity import lockstep
 from triptych.parity.specimens import SPECIMENS
 from triptych.spec import zoo
+from triptych.spec.layers import Residual
 from triptych.spec.losses import SoftmaxCrossEntropy
+from triptych.spec.network import Network
 from triptych.spec.optimizers import optimizer
+from triptych.spec.placement import Layer
 from triptych.spec.recipe import Recipe
 
 Mistake = Callable[[Any], Any]
@@ -116,33 +120,84 @@ def check(tooth: Mutation) -> None:
 
 
 def with_layer(name: str, **changes: Any) -> Mistake:
-    """One layer has other methods or numbers, in the engine's own terms."""
+    """One layer is a plug-in: the engine's own layer, some methods or numbers of which differ.
+
+    Parameters
+    ----------
+    name : str
+        The layer's name.
+    **changes : object
+        Methods (as functions of the layer) and other attributes, in the engine's own terms.
+    """
 
     def mistake(base: Any) -> Any:
+        layers = import_module(f"{base.__module__.rpartition('.')[0]}.layers")
+
         class Wrong(base):
-            def __init__(self, *args, **kwargs):
-                super().__init__(*args, **kwargs)
-                layer = own_layers(self)[name]
-                for key, value in changes.items():
-                    if not isfunction(value):
-                        setattr(layer, key, value)
-                    elif isinstance(
-                        self, Numpy
-                    ):  # whose layers have twins, which are to be as wrong
-                        layer.__class__ = type("Wrong", (type(layer),), {key: value})
-                    else:
-                        setattr(layer, key, value.__get__(layer))
+            def __init__(self, network, recipe):
+                changed = change_layer(network, name, lambda right: plug_in(layers, right, changes))
+                super().__init__(changed, recipe)
 
         return Wrong
 
     return mistake
 
 
-def own_layers(engine: Any) -> dict[str, Any]:
-    """An engine's layers by name, in its own types."""
-    if isinstance(engine, Numpy):
-        return {layer.name: layer for layer in engine.layers}
-    return engine.model.layers_by_name()
+def change_layer(network: Network, name: str, change: Callable[[Layer], Layer]) -> Network:
+    """Return a network of which one layer is another; it may be inside a residual."""
+
+    def changed(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+        found = []
+        for layer in layers:
+            if layer.name == name:
+                layer = change(layer)
+            elif isinstance(layer, Residual):
+                ways = {"branch": changed(layer.branch), "projection": changed(layer.projection)}
+                layer = replace(layer, **ways)
+            found.append(layer)
+        return tuple(found)
+
+    layers = changed(network.layers)
+    assert layers != network.layers, f"no layer {name} to change"
+    return replace(network, layers=layers)
+
+
+def plug_in(layers: Any, right: Layer, changes: dict[str, Any]) -> Layer:
+    """Register a layer type with an engine, and return a layer of it.
+
+    Parameters
+    ----------
+    layers : module
+        The layers of the engine: `LAYERS`, the table of its builders, and `register_layer`.
+    right : Layer
+        The layer that is to be replaced; the returned one has its name and numbers.
+    changes : dict
+        What is set in the object that the engine's own builder returns.
+    """
+    build_right = layers.LAYERS.find(right)
+
+    def build_wrong(*arguments: Any) -> Any:
+        built = build_right(*arguments)
+        for key, value in changes.items():
+            setattr(built, key, value.__get__(built) if isfunction(value) else value)
+        return built
+
+    kind = type(right)
+    wrong_kind = type(f"Wrong{kind.__name__}", (kind,), {})
+    layers.register_layer(wrong_kind, build_wrong)
+    return wrong_kind(**{field.name: getattr(right, field.name) for field in fields(right)})
+
+
+def with_numpy_layer(name: str, **methods: Callable[..., Any]) -> Mistake:
+    """One layer of the NumPy engine has other methods; the copies of it that threads use, too."""
+
+    class Wrong(Numpy):
+        def __init__(self, network, recipe):
+            super().__init__(network, recipe)
+            (layer,) = [layer for layer in self.layers if layer.name == name]
+            layer.__class__ = type("Wrong", (type(layer),), methods)
+
+    return lambda base: Wrong
 
 
 def with_description(name: str, **fields: Any) -> Mistake:
@@ -151,12 +206,8 @@ def with_description(name: str, **fields: Any) -> Mistake:
     def mistake(base: Any) -> Any:
         class Wrong(base):
             def __init__(self, network, recipe):
-                layers = [
-                    replace(layer, **fields) if layer.name == name else layer
-                    for layer in network.layers
-                ]
-                assert layers != list(network.layers), f"no layer {name} to change"
-                super().__init__(replace(network, layers=tuple(layers)), recipe)
+                changed = change_layer(network, name, lambda layer: replace(layer, **fields))
+                super().__init__(changed, recipe)
 
         return Wrong
 
