@@ -25,6 +25,7 @@ from triptych.core.split import Split
 from triptych.core.state import State
 from triptych.engines.numpy.engine import Engine as Numpy
 from triptych.engines.numpy.loss import build_loss, register_loss
+from triptych.engines.numpy.optimizers import register_optimizer
 from triptych.parity import lockstep
 from triptych.parity.specimens import SPECIMENS
 from triptych.spec import zoo
@@ -232,6 +233,30 @@ def with_loss(change: Callable[..., Any]) -> Mistake:
 
     register_loss(WrongLoss, build)
     return with_recipe(loss=WrongLoss())
+
+
+def with_optimizer(rule: Callable[..., Any]) -> Mistake:
+    """The optimizer is a plug-in of the NumPy engine with another update rule.
+
+    Parameters
+    ----------
+    rule : callable
+        See `register_optimizer` of the NumPy engine.
+    """
+
+    def mistake(base: Any) -> Any:
+        class Wrong(base):
+            def __init__(self, network, recipe):
+                right = recipe.optimizer
+                kind = type(right)
+                wrong_kind = type(f"Wrong{kind.__name__}", (kind,), {})
+                register_optimizer(wrong_kind, rule)
+                numbers = {field.name: getattr(right, field.name) for field in fields(right)}
+                super().__init__(network, replace(recipe, optimizer=wrong_kind(**numbers)))
+
+        return Wrong
+
+    return mistake
 
 
 def with_layout(engine: str, **patterns: str) -> Mistake:

@@ -3,7 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
-from mutation.planting import Mutation, trained, with_function, with_loss, with_recipe
+from mutation.planting import (
+    Mutation,
+    trained,
+    with_function,
+    with_loss,
+    with_optimizer,
+    with_recipe,
+)
 
 from triptych.engines.numpy.scratch import optimizers
 from triptych.spec.losses import Clip, SoftmaxCrossEntropy
@@ -46,13 +53,6 @@ def each_by_itself(gradients, how):
 def penalty_after_the_clip(recipe, gradients, weights, flat):
     optimizers.prepare(replace(recipe, loss=SoftmaxCrossEntropy()), gradients, weights, flat)
     optimizers.prepare(replace(recipe, clip=Clip()), gradients, weights, flat)
-
-
-def update_with(rule):
-    """Another update rule: rule(o, w, g, slots, rate, step)."""
-    return with_function(
-        "triptych.engines.numpy.scratch.optimizers.UPDATES", dict.fromkeys(optimizers.UPDATES, rule)
-    )
 
 
 def keras_epsilon(o, w, g, slots, rate, step):
@@ -167,7 +167,7 @@ TEETH = [
     ),
     Mutation(
         "epsilon misplaced, Adam",
-        update_with(keras_epsilon),
+        with_optimizer(keras_epsilon),
         "update",
         "hidden",
         recipe=trained("adam"),
@@ -182,14 +182,14 @@ TEETH = [
     ),
     Mutation(
         "epsilon misplaced, RMSprop",
-        update_with(keras_rmsprop),
+        with_optimizer(keras_rmsprop),
         "update",
         "hidden",
         recipe=trained("rmsprop"),
     ),
     Mutation(
         "momentum times rate",
-        update_with(keras_momentum),
+        with_optimizer(keras_momentum),
         "update",
         "hidden",
         recipe=trained("momentum"),
@@ -197,7 +197,7 @@ TEETH = [
     ),
     Mutation(
         "plain momentum for Nesterov",
-        update_with(plain_instead_of_nesterov),
+        with_optimizer(plain_instead_of_nesterov),
         "update",
         "hidden",
         recipe=trained("nesterov"),
@@ -205,13 +205,13 @@ TEETH = [
     ),
     Mutation(
         "step counter that never advances",
-        update_with(stuck_counter),
+        with_optimizer(stuck_counter),
         "update",
         "hidden",
         recipe=trained("adam"),
         step=1,
     ),
-    Mutation("weight decay that nobody asked for", update_with(decayed), "update", "hidden"),
+    Mutation("weight decay that nobody asked for", with_optimizer(decayed), "update", "hidden"),
     Mutation(
         "decay coupled instead of decoupled, D56",
         with_recipe(optimizer=optimizer("adamw", decoupled=False)),
