@@ -55,8 +55,8 @@ class Fitting:
         self.recorded_loss = RecordedLoss(loss, recipe.dtype)
         model.compile(optimizer, self.recorded_loss)
 
-    def train_steps(self, x: tf.Tensor, y: tf.Tensor, plan: Any) -> tf.Tensor:
-        """Make the K steps of a `DevicePlan`, and return their losses."""
+    def train_steps(self, data: Any, plan: Any) -> tf.Tensor:
+        """Make the K steps of a `DevicePlan` on a `DeviceSplit`, and return their losses."""
         rates = plan.rates.numpy()
         callbacks: list[keras.callbacks.Callback] = []
         if len(set(rates)) == 1:
@@ -64,7 +64,7 @@ class Fitting:
         else:
             callbacks.append(RateOfEachStep(self.optimizer, rates))
         self.recorded_loss.values.assign(tf.zeros(0, rates.dtype))
-        batches = self.make_batches(x, y, plan)
+        batches = self.make_batches(data.x, data.y, plan)
         self.model.fit(batches, shuffle=False, verbose=0, callbacks=callbacks)
         return tf.identity(self.recorded_loss.values)
 
