@@ -34,6 +34,7 @@ LOSSES = {
     "smoothed and weighted": SoftmaxCrossEntropy(0.1, WEIGHTS),
     "weighted, Keras": SoftmaxCrossEntropy(0.0, WEIGHTS, "samples", "samples"),
     "smoothed and weighted, Keras": SoftmaxCrossEntropy(0.1, WEIGHTS, "samples", "samples"),
+    "mean squared error": MeanSquaredError(),
     "by samples over the sum of weights": SoftmaxCrossEntropy(0.2, WEIGHTS, "samples", "weights"),
 }
 CLIPS = {
@@ -68,6 +69,23 @@ def test_every_loss_is_one_loss_in_all_engines(name: str, backend: str, loss: st
     own, found = (stepped(*row, recipe, split) for row in (("numpy", "eager"), (name, backend)))
     assert first_divergence(own[0], found[0], 1e-13) is None
     assert first_divergence(own[1], found[1], 1e-13, "update") is None
+
+
+def test_half_the_squared_error_is_another_loss(split: Split, monkeypatch: pytest.MonkeyPatch):
+    """A factor ½, which some textbooks have, is found in the loss; in the gradient alone, there."""
+    recipe = Recipe(1, "full", SGD(), dtype="float64", loss=MeanSquaredError())
+    right = stepped("numpy", "eager", recipe, split)[0]
+    function = build_loss(recipe.loss)
+    for factors, stage in (((0.5, 0.5), "loss"), ((1.0, 0.5), "gradient")):
+
+        def halved(*rows: np.ndarray, factors: tuple[float, float] = factors):
+            return tuple(f * part for f, part in zip(factors, function(*rows), strict=True))
+
+        monkeypatch.setattr("triptych.engines.numpy.engine.build_loss", lambda loss: halved)
+        wrong = stepped("numpy", "eager", recipe, split)[0]
+        divergence = first_divergence(right, wrong, 1e-13)
+        assert divergence is not None
+        assert divergence.stage == stage
 
 
 @pytest.mark.parametrize(("name", "backend"), rows())
