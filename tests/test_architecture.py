@@ -142,12 +142,12 @@ def _name(node: ast.AST) -> str:
     return node.name if isinstance(node, ast.FunctionDef) else ""
 
 
-# The files in which names may be listed.
+# The files in which names may be listed; the conventions are PyTorch's and Keras's defaults.
 REGISTRIES = {
     "engines": ("core/registry.py", "report/answers.py"),
-    "layers": ("spec/layers.py",),
+    "layers": ("spec/layers.py", "spec/conventions.py"),
     # The calibration times a choice of optimizers.
-    "optimizers": ("spec/optimizers.py", "advise/sampling.py"),
+    "optimizers": ("spec/optimizers.py", "spec/conventions.py", "advise/sampling.py"),
 }
 NAMES = {"engines": ENGINES, "layers": set(LAYERS), "optimizers": set(SHORTHANDS)}
 LISTED = 3  # names in one literal make it a list of names

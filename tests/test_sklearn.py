@@ -96,7 +96,7 @@ def test_a_grid_is_searched(x: np.ndarray, y: np.ndarray, jobs: int):
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "logistic"])
 def test_full_batch_descent_is_mlpclassifiers(x: np.ndarray, y: np.ndarray, activation: str):
-    """From our first weights, with the penalty: scikit-learn divides alpha by the size of a batch."""
+    """From our first weights, with the penalty: scikit-learn divides alpha by the batch size."""
     ours = TriptychClassifier(
         "numpy",
         (20, 15),
@@ -236,7 +236,7 @@ def test_a_pass_may_lack_classes_but_not_bring_new_ones(x: np.ndarray, y: np.nda
 
 
 def test_a_warm_start_begins_with_the_last_weights(x: np.ndarray, y: np.ndarray):
-    """Without slots 3 and 2 epochs in full batches are 5; with them the second fit begins its own."""
+    """Without slots 3 and 2 epochs in full batches are 5; otherwise the second fit has new slots."""
     given = {"batch_size": "full", "optimizer": "sgd", **FIXED}
     whole = TriptychClassifier(max_iter=5, **given).fit(x, y)
     warm = TriptychClassifier(max_iter=3, warm_start=True, **given).fit(x, y)
