@@ -18,7 +18,7 @@ from triptych.spec.losses import Loss, register_loss
 from triptych.spec.optimizers import Optimizer, register_optimizer
 from triptych.spec.placement import Layer, Parameter, PlacedLayer, Shape, Sizes
 
-# ---- The descriptions -----------------------------------------------------------------------------
+# ---- The descriptions ---------------------------------------------------------------------
 
 
 @register_layer
@@ -84,7 +84,7 @@ HEX = Format(
 )
 register_format(HEX)
 
-# ---- What the engines make of them ----------------------------------------------------------------
+# ---- What the engines make of them --------------------------------------------------------
 
 
 def register_in_engines() -> None:

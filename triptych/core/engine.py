@@ -1,4 +1,4 @@
-"""What every engine offers: the one interface between the training loop and the frameworks.
+"""What every engine offers: the interface between the training loop and the frameworks.
 
 Above it there are NumPy arrays and plain data in one canonical layout, and no framework is imported.
 """
@@ -18,8 +18,9 @@ SAMPLES_EVALUATED_AT_ONCE = 1_000  # a convolution of ten thousand does not fit 
 class Engine(Protocol):
     """What every engine does. ``Engine(network, recipe, device="cpu", backend=None)`` builds one.
 
-    Arrays on this side are NumPy in the canonical layout and in ``recipe.dtype``. A loss is the mean data loss of a
-    step before its update. No engine leaves a global of its framework changed, and two of different dtype live in one process.
+    Arrays above this interface are NumPy's, in the canonical layout and in ``recipe.dtype``. A loss
+    is the mean data loss of a step before its update. No engine leaves a global setting of its
+    framework changed; two engines of different dtype can be used in one process.
     """
 
     device: str

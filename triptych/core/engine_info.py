@@ -63,8 +63,10 @@ class EngineInfo:
 
     @property
     def installed(self) -> bool:
+        """Whether the framework can be imported."""
         return find_spec(self.requires) is not None
 
     @property
     def default_backend(self) -> str:
+        """The backend that is used if none is named."""
         return next(iter(self.backends))

@@ -40,23 +40,24 @@ class BatchPlanner:
 
     @property
     def batch(self) -> int:
-        return (
-            self.samples
-            if self.recipe.batch_size == "full"
-            else min(self.recipe.batch_size, self.samples)
-        )
+        """The samples of a step; the last of an epoch may have fewer."""
+        if self.recipe.batch_size == "full":
+            return self.samples
+        return min(self.recipe.batch_size, self.samples)
 
     @property
     def full(self) -> bool:
-        """Whether every step sees all rows as they lie."""
+        """Whether every step uses all rows, in the order of the split."""
         return self.recipe.batch_size == "full"
 
     @property
     def steps_per_epoch(self) -> int:
+        """The steps of an epoch, a smaller last batch included."""
         return -(-self.samples // self.batch)
 
     @property
     def steps(self) -> int:
+        """The steps of the whole run."""
         return self.recipe.epochs * self.steps_per_epoch
 
     @property
