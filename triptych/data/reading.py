@@ -31,8 +31,8 @@ class Options:
         What a row of numbers is: ``28x28`` (height × width), ``28x28x3`` (the colours of a pixel
         are neighbours), ``3x28x28`` (each colour is a block of its own) or ``table`` (no image).
     white : int, optional
-        The number that is white in an array of pixels, from 1 to 65,535. Without it, it is found
-        from the numbers: 255, or 1, or for data of 4 bits 15 or 16.
+        The number that is white in an array of pixels, from 1 to 65,535. Without it, white
+        is 1 if all pixels are 0 or 1, and else 255.
     """
 
     size: tuple[int, int] | None = None

@@ -1,6 +1,4 @@
-"""Which number is white: found where it is certain, warned about where it is not, given by
-``--white``.
-"""
+"""Which number is white: 255, or what ``--white`` says; nearly black images get a warning."""
 
 import struct
 from pathlib import Path
@@ -53,36 +51,15 @@ def expected(images: np.ndarray, white: int) -> np.ndarray:
     return np.sort(np.floor(images.astype(float) * 255 / white + 0.5).astype(np.uint8).ravel())
 
 
-@pytest.mark.parametrize("highest", [15, 16])
-@pytest.mark.parametrize("write", [csv, npz])
-def test_data_of_16_grey_levels_is_read_to_its_full_range(tmp_path, write, highest: int):
+@pytest.mark.parametrize("highest", [2, 15, 16, 63])
+@pytest.mark.parametrize("write", [csv, npz, idx])
+def test_nearly_black_images_get_a_line_of_their_own(tmp_path, write, highest: int):
     images = pixels(highest)
     dataset = load(str(write(tmp_path, images)))
-    assert np.array_equal(all_pixels(dataset), expected(images, highest))
-    assert f"pixels 0 to {highest} read as 0 to 255" in "; ".join(dataset.notes)
-    assert not dataset.warnings
-
-
-def test_idx_files_are_read_in_the_same_way(tmp_path):
-    images = pixels(16)
-    dataset = load(str(idx(tmp_path, images)))
-    assert np.array_equal(np.sort(dataset.train.images.ravel()), expected(images, 16))
-
-
-@pytest.mark.parametrize("highest", [2, 14, 17, 63])
-def test_another_low_range_gets_a_line_of_its_own(tmp_path, highest: int):
-    images = pixels(highest)
-    dataset = load(str(npz(tmp_path, images)))
-    assert np.array_equal(all_pixels(dataset), np.sort(images.ravel()))
+    assert np.array_equal(np.unique(all_pixels(dataset)), np.unique(images))
     (warning,) = dataset.warnings
     assert warning.endswith(f"if {highest} is white, add --white {highest}")
     assert dataset.summary().splitlines()[-1].strip() == f"Warning: {warning}."
-
-
-def test_few_levels_up_to_16_are_not_certain(tmp_path):
-    dataset = load(str(npz(tmp_path, pixels(1) * 16)))
-    assert dataset.warnings
-    assert all_pixels(dataset).max() == 16
 
 
 @pytest.mark.parametrize("highest", [64, 255])

@@ -11,9 +11,6 @@ from .samples import Samples
 
 ROUNDING = 0.13  # of pixel / 255 · 255, where the fraction was written with three decimals
 MANY_FRACTIONS = 50  # from here on fractions may be rounded so; fewer must fit ten times better
-# White in data of 4 bits, and in scikit-learn's digits, whose pixels are counts of 4×4 black dots.
-KNOWN_WHITES = (15, 16)
-LEAST_LEVELS = 9  # different values, for a highest pixel of 15 or 16 to be white
 DARK = 64  # a set without a pixel of this value or above gets a warning
 
 
@@ -60,9 +57,6 @@ def whole_pixels(
     if least >= 0 and 0 < most <= 1 and all(array.dtype.kind == "f" for array in arrays):
         return _fractions(arrays, notes)
     _refuse_other_numbers(parts, 255, least, most)
-    if most in KNOWN_WHITES and _levels(arrays) >= LEAST_LEVELS:
-        notes.append(f"pixels 0 to {most:.0f} read as 0 to 255 (as they are: --white 255)")
-        return [_scaled(array, int(most)) for array in arrays]
     if 0 < most < DARK:
         warnings.append(
             f"no pixel is over {most:.0f} of 255, so the images are nearly black; "
@@ -95,11 +89,6 @@ def _fractions(arrays: list[NDArray[Any]], notes: list[str]) -> list[NDArray[Any
         return [_whole(np.rint(array.astype(np.float64) * 255)) for array in arrays]
     notes.append("pixels from 0 to 1, taken as they are")
     return [np.ascontiguousarray(array) for array in arrays]
-
-
-def _levels(arrays: list[NDArray[Any]]) -> int:
-    """Return how many different values occur."""
-    return len(set().union(*(np.unique(array).tolist() for array in arrays)))
 
 
 def _whole(values: NDArray[Any]) -> NDArray[np.uint8]:
