@@ -15,7 +15,7 @@ from scipy import ndimage
 from support.engines import loaded_engine, rows
 
 from triptych.core import registry, state
-from triptych.core.augmentation import Draws
+from triptych.core.augmentation import Draws, draw
 from triptych.core.planner import PLAN_BYTES, BatchPlanner
 from triptych.core.split import Split
 from triptych.engines.numpy.scratch import augmentation as scratch
@@ -135,7 +135,7 @@ def test_the_same_pixels_to_the_byte(
     how = Augmentation(**{kind: True if kind == "flip" else most})
     how.check_fits((h, w, c))
     seed = data.draw(st.integers(0, 2**31))
-    x, drawn = images(seed, (batch, h, w, c), dtype), how.draw(1, batch, (h, w, c), seed)
+    x, drawn = images(seed, (batch, h, w, c), dtype), draw(how, 1, batch, (h, w, c), seed)
     here = {key: array[0] for key, array in drawn.items()}
     found, expected = augmented(name, how, x, here), oracle(how, x, here)
     assert found.dtype == expected.dtype == dtype
@@ -155,7 +155,7 @@ def test_the_same_rotation(name: str, backend: str, batch: int, h: int, w: int, 
     how = Augmentation(rotate=45)
     x, drawn = (
         images(seed, (batch, h, w, c), "float64"),
-        {"rotate": how.draw(1, batch, (h, w, c), seed)["rotate"][0]},
+        {"rotate": draw(how, 1, batch, (h, w, c), seed)["rotate"][0]},
     )
     assert np.abs(augmented(name, how, x, drawn) - oracle(how, x, drawn)).max() <= 1e-12
 
@@ -236,7 +236,7 @@ RANGES = {"rotate": (-150, 150), "crop": (0, 6), "shift": (-2, 2), "flip": (0, 1
 
 
 def test_draws_are_in_range_and_even():
-    drawn = ALL.draw(40, 1000, (28, 20, 1), 7)
+    drawn = draw(ALL, 40, 1000, (28, 20, 1), 7)
     assert list(drawn) == list(ALL.active)
     columns = {
         "cutout rows": (drawn["cutout"][..., 0], 0, 27),
@@ -257,11 +257,11 @@ def test_draws_are_in_range_and_even():
 @given(st.integers(0, 50), st.integers(1, 6), st.integers(0, 9))
 @settings(max_examples=25, deadline=None)
 def test_draws_are_a_pure_function_of_seed_and_step(start: int, steps: int, seed: int):
-    together = ALL.draw(steps, 5, (9, 9, 1), seed, "augment", start=start)
+    together = draw(ALL, steps, 5, (9, 9, 1), seed, "augment", start=start)
     for k in range(steps):
-        alone = ALL.draw(1, 5, (9, 9, 1), seed, "augment", start=start + k)
+        alone = draw(ALL, 1, 5, (9, 9, 1), seed, "augment", start=start + k)
         assert all(np.array_equal(together[name][k], alone[name][0]) for name in ALL.active)
-        other = ALL.draw(1, 5, (9, 9, 1), seed + 1, "augment", start=start + k)
+        other = draw(ALL, 1, 5, (9, 9, 1), seed + 1, "augment", start=start + k)
         assert any(not np.array_equal(other[name], alone[name]) for name in ALL.active)
 
 
