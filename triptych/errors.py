@@ -1,4 +1,4 @@
-"""The one exception for a user's mistake: its message is the whole story, and no traceback follows it."""
+"""The exceptions for mistakes of a user; the command line prints them without a traceback."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -17,15 +17,16 @@ def one_line(text: Any, limit: int = LONGEST_PART) -> str:
     Parameters
     ----------
     text : object
-        What `str` is taken of: a message, or a value from a file that is not trusted.
+        A message, or a value from an untrusted file; `str` converts it.
     limit : int
         The most characters that are returned, at least 3.
 
     Returns
     -------
     str
-        Line breaks and tabs are spaces, other control characters are written as escapes. Of a text that is too long
-        the middle is left out, because messages begin with the file and end with what to do.
+        Line breaks and tabs are replaced by spaces, other control characters by escapes. The middle
+        of a text that is too long is left out, because a message begins with the name of the file
+        and ends with advice.
     """
     text = str(text)
     head = limit * 2 // 3
@@ -47,7 +48,10 @@ def _printable(character: str) -> str:
 
 
 class TriptychError(Exception):
-    """Something the user can mend: says what was wrong, with which input, and what to do, in one line."""
+    """A mistake that the user can correct.
+
+    The message is one line, which names the input, the mistake and a remedy.
+    """
 
     def __init__(self, message: object = "") -> None:
         super().__init__(one_line(message, LONGEST_MESSAGE))
@@ -62,11 +66,11 @@ class SpecError(TriptychError):
 
 
 class EngineError(TriptychError):
-    """An engine, backend or device that cannot be had here."""
+    """An engine, backend or device that is unknown or not available on this machine."""
 
 
 def suggest(word: Any, known: Iterable[str]) -> str:
-    """Return `` (did you mean 'x'?)`` or the list of what is known, for the end of a message."""
+    """Return ``did you mean 'x'?``, or the list of known words, for the end of a message."""
     known = list(known)
     written = {name.lower(): name for name in reversed(known)}
     close = get_close_matches(str(word)[:LONGEST_WORD].lower(), written, n=1)

@@ -1,6 +1,6 @@
-"""What augmentation does to each image of each step, drawn as integers.
+"""The random draws of augmentation: integers for each image of each step.
 
-The meaning of the integers is in `triptych.spec.augmentation`.
+`triptych.spec.augmentation` defines what the integers mean.
 """
 
 from collections.abc import Callable
@@ -23,13 +23,30 @@ def draw(
     *key: int | str,
     start: int = 0,
 ) -> Draws:
-    """Draw what K steps do to their batches, each step's a pure function of the key and its number.
+    """Draw the augmentations of K steps.
+
+    The draws of a step are a pure function of the key and of the step's number.
+
+    Parameters
+    ----------
+    augmentation : Augmentation
+        The augmentations that are switched on, with their limits.
+    steps : int
+        K, the number of steps.
+    batch : int
+        B, the number of images in a step.
+    image : tuple of int
+        Shape (h, w, c) of one image.
+    *key : int or str
+        The seed and the purpose of the draw; see `triptych.core.rng`.
+    start : int
+        The number of the first step.
 
     Returns
     -------
     dict of str to ndarray
-        ``rotate`` int16 (K, B), ``crop`` int16 (K, B, 2), ``shift`` int16 (K, B, 2), ``flip`` bool (K, B), ``cutout``
-        int16 (K, B, 2); only those that are asked for.
+        One entry for each augmentation that is switched on: ``rotate`` int16 (K, B), ``crop``,
+        ``shift`` and ``cutout`` int16 (K, B, 2), ``flip`` bool (K, B).
     """
     h, w = image[:2] if augmentation.active else (0, 0)
     degrees = round(10 * augmentation.rotate)
@@ -54,8 +71,10 @@ def draw(
 
 
 def _between(count: int, low: int, high: int, *key: int | str) -> NDArray[np.int16]:
-    """Return whole numbers from `low` to `high`, both included; even to within 2⁻³²."""
+    """Return uniform integers from `low` to `high`, both included, int16 of shape (count,).
+
+    The probability of each integer is exact to within 2⁻³².
+    """
     words = rng.bits(count, *key) >> np.uint64(32)
-    return (low + ((words * np.uint64(high - low + 1)) >> np.uint64(32)).astype(np.int64)).astype(
-        np.int16
-    )
+    offsets = (words * np.uint64(high - low + 1)) >> np.uint64(32)
+    return (low + offsets.astype(np.int64)).astype(np.int16)

@@ -1,6 +1,7 @@
-"""What every engine offers: the interface between the training loop and the frameworks.
+"""The interface between the training loop and the engines.
 
-Above it there are NumPy arrays and plain data in one canonical layout, and no framework is imported.
+Code above this interface uses NumPy arrays and plain data in one canonical layout, and imports no
+framework.
 """
 
 from typing import Any, Protocol
@@ -12,37 +13,55 @@ from .split import Split
 from .state import State
 
 DeviceSplit = Any  # a split on an engine's device, in the engine's own types
-SAMPLES_EVALUATED_AT_ONCE = 1_000  # a convolution of ten thousand does not fit into memory
+SAMPLES_EVALUATED_AT_ONCE = 1_000  # a convolution of ten thousand images needs too much memory
 
 
 class Engine(Protocol):
     """What every engine does. ``Engine(network, recipe, device="cpu", backend=None)`` builds one.
 
-    Arrays above this interface are NumPy's, in the canonical layout and in ``recipe.dtype``. A loss
-    is the mean data loss of a step before its update. No engine leaves a global setting of its
-    framework changed; two engines of different dtype can be used in one process.
+    All arrays that enter or leave an engine are NumPy arrays in the canonical layout and in
+    ``recipe.dtype``. A loss is the mean data loss of a step before its update. An engine restores
+    every global setting of its framework that it changes, so that engines of different dtype can be
+    used in one process.
+
+    Attributes
+    ----------
+    device : str
+        The device that the engine uses: ``cpu``, ``cuda`` or ``mps``.
     """
 
     device: str
 
     def load(self, state: State) -> None:
-        """Take weights and optimizer slots in; ValueError names the first array that does not fit."""
+        """Replace weights, buffers and optimizer slots by those of a state.
+
+        Raises
+        ------
+        ValueError
+            If a name, shape or dtype does not fit; the message names the first such array.
+        """
         ...
 
     def state(self) -> State:
-        """Give weights and optimizer slots out, as copies."""
+        """Return copies of the weights, buffers and optimizer slots."""
         ...
 
     def upload(self, split: Split) -> DeviceSplit:
-        """Move a whole split onto the device, once."""
+        """Copy a whole split onto the device and return it in the engine's own types."""
         ...
 
     def run(self, data: DeviceSplit, plan: Plan) -> None:
-        """Make the plan's K training steps; they may still be in flight on return."""
+        """Start the plan's K training steps; they may still be running on return."""
         ...
 
     def wait(self) -> np.ndarray:
-        """Wait, and return the losses since the last wait: this is where a stopwatch stops."""
+        """Wait until all steps are finished: a timer stops when this method returns.
+
+        Returns
+        -------
+        ndarray, shape (steps,)
+            The losses of all steps since the last call.
+        """
         ...
 
     def logits(self, data: DeviceSplit) -> np.ndarray:
@@ -50,8 +69,21 @@ class Engine(Protocol):
         ...
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
-        """Return what one training step (the plan's first) computes, in order, and change nothing.
+        """Return what the first training step of a plan computes, without changing the engine.
 
-        Keys are ``output/LAYER`` forward (left out without `outputs`), ``loss``, then ``gradient/LAYER/LEAF`` backward.
+        Parameters
+        ----------
+        data : object
+            The split, as `upload` returned it.
+        plan : Plan
+            Its first step is traced.
+        outputs : bool
+            Whether the outputs of the layers are returned too.
+
+        Returns
+        -------
+        dict of str to ndarray
+            In order of computation: ``output/LAYER`` of the forward pass, ``loss``, then
+            ``gradient/LAYER/LEAF`` of the backward pass.
         """
         ...

@@ -1,4 +1,7 @@
-"""What is known of an engine before its framework is imported. Imports neither a framework nor NumPy."""
+"""What is known of an engine before its framework is imported.
+
+This module imports neither a framework nor NumPy.
+"""
 
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -13,31 +16,34 @@ class EngineInfo:
     name : str
         The engine's name on the command line, and of its folder in `triptych.engines`.
     label : str
-        What people call the framework.
+        The framework's name in tables and messages, for example ``PyTorch``.
     requires : str
         The module that must be installed.
     install : str
         The command that installs it.
     backends : dict of str to str
-        Ways to run, each with a few words; the first is the default.
+        The ways to run the engine, each with a short description; the first is the default.
     argued : dict of str to str
-        What a report tells without a measurement, by the keys gpu, debugging and scalability.
+        Statements for a report that no measurement supports, by topic: ``gpu``, ``debugging``,
+        ``scalability``.
     packages : tuple of str
         Other modules whose versions are recorded.
     environment : dict of str to str
-        Variables of its process, read when it is imported; ``{threads}`` stands for how many it may use.
+        Environment variables that the framework reads when it is imported. ``{threads}`` is
+        replaced by the number of threads that the engine may use.
     optional : bool
         If true, the engine is skipped silently when its package is missing, unless it was
         requested by name.
     notices : tuple of str
-        Parts of lines that it writes to standard error when it is imported and that mean nothing to
-        a user.
+        Lines on standard error that contain one of these strings are hidden during the import,
+        because they are of no use to a user.
     reduced : tuple of str
-        Backends that compute in less than the recipe's precision: that is what they are for.
+        Backends that intentionally compute in a lower precision than the recipe's.
     compile_seconds : dict of str to float
-        Backends whose compiler takes long, with about so many seconds; for estimates.
+        For backends whose compiler is slow, the approximate compilation time in seconds.
     color : tuple of str or None
-        In charts, on a light and on a dark page, each as ``#rrggbb``. Backends have shades of it.
+        The colors in charts on a light and on a dark page, each as ``#rrggbb``. Backends have
+        shades of them.
     layout : dict of str to str
         How the framework stores arrays of each role, as einops patterns from the canonical layout;
         a role without an entry is stored in the canonical layout (`triptych.core.layout`).

@@ -1,4 +1,4 @@
-"""Files that leave the program, whole or not at all; and files that come back, which may be damaged."""
+"""Files: written completely or not at all, and read with checks, because they may be damaged."""
 
 import json
 import math
@@ -14,22 +14,25 @@ from typing import Any, BinaryIO
 
 from ..errors import TriptychError, one_line
 
-LARGEST_TEXT = 2**30  # bytes of any other file that is read as a whole
+LARGEST_TEXT = 2**30  # bytes: `read_bytes` refuses a larger file
 
-BLANK_DIGEST = b"0" * 64  # where a file's digest is put
+BLANK_DIGEST = b"0" * 64  # the placeholder that `seal` replaces by the digest
 _SPECIAL = {stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
 _PART = re.compile(r"\.(state\.safetensors|events\.jsonl|history\.csv|results\.json)\.[a-z0-9_]{8}")
 
 
 def write(path: Path, content: bytes | str) -> None:
-    """Write a file so that a kill at any moment leaves the old one whole: temporary name, flush, rename."""
+    """Write a file: under a temporary name, which is then changed to the final one.
+
+    If the process is killed at any moment, either the old file or the new one is there, complete.
+    """
     if isinstance(content, str):
         content = content.encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with naming(path):  # a temporary name tells the user nothing
+    with naming(path):  # a message with the temporary name would not help the user
         try:
-            with part.open("xb") as file:  # made with the permissions that the user's umask leaves
+            with part.open("xb") as file:  # with the permissions of the user's umask
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -37,7 +40,7 @@ def write(path: Path, content: bytes | str) -> None:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-    if hasattr(os, "O_DIRECTORY"):  # the rename itself is on disk only when its folder is
+    if hasattr(os, "O_DIRECTORY"):  # the new name is on disk only after the folder is
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
@@ -47,7 +50,7 @@ def write(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def naming(path: Path) -> Generator[None]:
-    """Put a file's name into an `OSError`; that of a full disk has none."""
+    """Set the file name of an `OSError`; the error of a full disk, for example, has none."""
     try:
         yield
     except OSError as error:
@@ -58,16 +61,20 @@ def naming(path: Path) -> Generator[None]:
 
 
 def refuse_links(folder: Path) -> None:
-    """Raise `TriptychError` where a folder of a run folder is a link, which may lead out of it."""
+    """Raise `TriptychError` if a subfolder of a run folder is a link, which may lead out of it."""
     for name in ("last", "best"):
         if (folder / name).is_symlink():
             raise TriptychError(
-                f"{folder / name}: a link, where a folder is needed; put the folder itself in its place"
+                f"{folder / name}: a link, where a folder is needed; "
+                "put the folder itself in its place"
             )
 
 
 def sweep(folder: Path) -> None:
-    """Delete what a kill in the middle of `write` left in a run folder; call it only when no other process writes there."""
+    """Delete the temporary files in a run folder, which `write` leaves when it is killed.
+
+    The caller must make sure that no other process writes into the folder.
+    """
     for inside in (folder, folder / "last", folder / "best"):
         for path in inside.glob(".*"):
             if _PART.fullmatch(path.name):
@@ -76,21 +83,21 @@ def sweep(folder: Path) -> None:
 
 @contextmanager
 def refusing(path: Path, what: str) -> Generator[None]:
-    """Turn whatever goes wrong while a file is read into one line that names it.
+    """Turn every exception into a `TriptychError` of one line that names the file.
 
-    A damaged or forged file can make any line fail that works with its content, so every exception is meant.
+    A damaged or forged file can raise any exception in the code that reads it.
 
     Parameters
     ----------
     path : Path
-        The file.
+        The file that is read.
     what : str
-        What it should be, with an article.
+        What the file should be, with an article, for example ``a run folder``.
 
     Raises
     ------
     TriptychError
-        Instead of any other exception.
+        If the code in the ``with`` block raises an exception.
     """
     try:
         yield
@@ -116,12 +123,14 @@ def refusing(path: Path, what: str) -> Generator[None]:
 
 
 def kind_of(path: Path) -> str:
-    """Return what a path leads to: ``file``, ``folder``, ``named pipe``, ``socket`` or ``device``.
+    """Return what is at a path: ``file``, ``folder``, ``named pipe``, ``socket`` or ``device``.
+
+    Links are followed.
 
     Raises
     ------
     OSError
-        The path leads to nothing, or may not be looked at.
+        If nothing is there, or the user has no permission to see it.
     """
     mode = path.stat().st_mode
     if stat.S_ISREG(mode):
@@ -132,7 +141,7 @@ def kind_of(path: Path) -> str:
 
 
 def is_regular(path: Path) -> bool:
-    """Return whether a path leads to a regular file: to no folder, pipe or device, and not to nothing."""
+    """Return whether a regular file is at a path; links are followed."""
     try:
         return kind_of(path) == "file"
     except (OSError, ValueError):
@@ -146,11 +155,11 @@ def opened(path: Path) -> Generator[BinaryIO]:
     Raises
     ------
     OSError
-        Where it cannot be opened.
+        If the file cannot be opened.
     TriptychError
-        Where it is no regular file.
+        If it is not a regular file.
     """
-    # It is looked at before it is opened, because opening a pipe waits for somebody to write into it.
+    # The check comes before `open`, which would wait until another process writes to a pipe.
     if kind_of(path) != "file":
         raise TriptychError(f"{path}: not a regular file")
     with path.open("rb") as file:
@@ -163,12 +172,13 @@ def read_bytes(path: Path) -> bytes:
     Raises
     ------
     OSError
-        Where it cannot be read.
+        If the file cannot be read.
     TriptychError
-        Where it is no regular file, or too large.
+        If it is not a regular file, or is too large.
     """
     with opened(path) as file:
-        if (size := os.fstat(file.fileno()).st_size) > LARGEST_TEXT:
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST_TEXT:
             raise TriptychError(
                 f"{path}: has {size:,} bytes, where at most {LARGEST_TEXT:,} are read"
             )
@@ -176,7 +186,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def to_json(value: Any, **options: Any) -> str:
-    """Return strict JSON: NaN and infinities, which JSON does not know, become null."""
+    """Return strict JSON; NaN and infinities, which do not exist in JSON, become null."""
 
     def finite(value: Any) -> Any:
         if isinstance(value, dict):
@@ -189,17 +199,18 @@ def to_json(value: Any, **options: Any) -> str:
 
 
 def seal(content: bytes) -> tuple[bytes, str]:
-    """Put a file's own SHA-256 into it.
+    """Put the SHA-256 of a file's content into the content itself.
 
     Parameters
     ----------
     content : bytes
-        With 64 zeros in a row where the digest belongs, for the first time.
+        The first 64 zeros in a row are the place of the digest.
 
     Returns
     -------
     tuple of (bytes, str)
-        The content, and the digest in hexadecimal digits: of all bytes, with the zeros where it is put.
+        The content with the digest in it, and the digest in hexadecimal digits. The digest is that
+        of the content that was given, with the zeros in it.
     """
     at = content.index(BLANK_DIGEST)
     digest = sha256(content).hexdigest()
@@ -207,7 +218,7 @@ def seal(content: bytes) -> tuple[bytes, str]:
 
 
 def check_seal(path: Path, content: bytes, digest: Any) -> None:
-    """Raise `TriptychError` unless `digest` is what `seal` put into this content of a file."""
+    """Raise `TriptychError` unless `digest` is the one that `seal` put into this content."""
     if isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest):
         at = content.find(digest.encode())
         h = sha256(memoryview(content)[: max(at, 0)])

@@ -1,7 +1,9 @@
-"""Where every axis goes: the one place that knows how frameworks store things.
+"""Conversion of arrays between the canonical layout and the layout of a framework.
 
-Canonical is channels-last images, dense kernels (in, out), convolution kernels (h, w, in, out). Each row reads
-canonical -> native; the way back is the same pattern with its sides swapped. A role without a row is stored alike.
+In the canonical layout an image is (h, w, channels), a dense kernel (in, out) and a convolution
+kernel (h, w, in, out). A `Layout` has an einops pattern ``canonical -> native`` for each role of an
+array (`Parameter.role`) that the framework stores differently. The same pattern with its sides
+swapped converts back.
 """
 
 import numpy as np
@@ -13,19 +15,30 @@ Layout = dict[str, str]  # einops patterns from canonical to native, by role
 
 
 def to_native(layout: Layout, role: str, array: np.ndarray, sizes: Sizes = ()) -> np.ndarray:
-    """Return a contiguous array in the engine's own layout."""
+    """Return a contiguous array in the framework's layout.
+
+    Parameters
+    ----------
+    layout : dict of str to str
+        The framework's patterns by role.
+    role : str
+        The role of the array, for example ``conv``.
+    array : ndarray
+        An array in the canonical layout.
+    sizes : tuple of (str, int)
+        Axis lengths that the pattern cannot infer.
+    """
     pattern = layout.get(role)
-    # A copy, so that strides are canonical: those of an axis of length 1 are otherwise left as they were, and PyTorch would
-    # take images of one channel for channels last, where its BatchNorm on a processor is a hundred times less exact.
-    return (
-        np.array(rearrange(array, pattern, **dict(sizes)), order="C")
-        if pattern
-        else np.ascontiguousarray(array)
-    )
+    if not pattern:
+        return np.ascontiguousarray(array)
+    # A copy sets the strides of axes of length 1, which `rearrange` leaves as they were. With the
+    # old strides PyTorch would take images of one channel for channels-last ones, and its BatchNorm
+    # on a CPU is a hundred times less accurate for those.
+    return np.array(rearrange(array, pattern, **dict(sizes)), order="C")
 
 
 def to_canonical(layout: Layout, role: str, array: np.ndarray, sizes: Sizes = ()) -> np.ndarray:
-    """Return a contiguous copy in the canonical layout."""
+    """Return a contiguous copy in the canonical layout; the inverse of `to_native`."""
     pattern = layout.get(role)
     if pattern:
         left, right = pattern.split(" -> ")

@@ -1,4 +1,4 @@
-"""Whether a training fits into the memory of this machine, and how a failure to fit is recognised."""
+"""Checks whether a training fits into this machine's memory, and recognises a failure to fit."""
 
 import psutil
 
@@ -7,7 +7,7 @@ from ..spec.network import Network
 from ..spec.recipe import Recipe
 
 OUT_OF_MEMORY = "not enough memory; make the network, the batch or the images smaller"
-# What the frameworks say in errors of classes that also stand for other failures.
+# Parts of the frameworks' messages, for exception classes that are also raised for other failures.
 ALLOCATION_FAILED = (
     "DefaultCPUAllocator",
     "out of memory",
@@ -18,7 +18,7 @@ ALLOCATION_FAILED = (
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error of any framework, or of Python, says that memory is not enough."""
+    """Return whether an exception, of any framework or of Python, means that memory ran out."""
     if isinstance(error, MemoryError) or type(error).__name__ in (
         "OutOfMemoryError",
         "ResourceExhaustedError",
@@ -32,20 +32,22 @@ def ran_out_of_memory(error: BaseException) -> bool:
 def check_memory(network: Network, recipe: Recipe) -> None:
     """Refuse a network whose training cannot fit into the memory of this machine.
 
-    Weights, gradients and the optimizer's slots are counted once each, activations not at all, so
-    what passes may still be too large. Without this check the system may end other processes first.
+    Only the weights, the gradients and the optimizer's slots are counted, not the activations, so a
+    network that passes may still be too large. Without this check the operating system may end
+    other processes first.
 
     Raises
     ------
     EngineError
-        Saying how much is needed, and how much there is.
+        If more is needed than the machine has; the message contains both figures.
     """
     arrays = 2 + len(recipe.optimizer.slots)
     size = {"float32": 4, "float64": 8}[recipe.dtype]
     needed = network.parameter_count * size * arrays
-    there = psutil.virtual_memory().total
-    if needed > there:
+    installed = psutil.virtual_memory().total
+    if needed > installed:
         raise EngineError(
-            f"{network.name}: {OUT_OF_MEMORY}: {network.parameter_count:,} parameters with their gradients "
-            f"and the optimizer's slots take {needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f} GiB"
+            f"{network.name}: {OUT_OF_MEMORY}: {network.parameter_count:,} parameters with their "
+            f"gradients and the optimizer's slots take {needed / 2**30:,.0f} GiB, "
+            f"and this machine has {installed / 2**30:,.0f} GiB"
         )

@@ -1,4 +1,4 @@
-"""Every plan of a training run, drawn when it is asked for."""
+"""The plans of a whole training run, each drawn when it is needed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,21 +13,31 @@ from .plan import Plan
 
 Span = tuple[int, int, int]  # first step, number of steps, batch size
 
-PLAN_BYTES = 32 * 2**20  # the largest a plan may be
+PLAN_BYTES = 32 * 2**20  # the largest size of a plan
+RATE_BYTES = 8  # of a step's learning rate, float64
+INDEX_BYTES = 4  # of a sample's index, int32
+AUGMENTATION_BYTES = 4  # of a sample's draws for one augmentation, two int16
 
 
 @dataclass(frozen=True)
 class BatchPlanner:
-    """Every plan of a whole training run, in order, each drawn when it is asked for.
+    """Divides a training run into plans, and draws each plan when it is needed.
+
+    At most three pairs (K, B) occur in a run: those of the full plans, of the shorter plan at the
+    end of an epoch, and of an epoch's last batch if it is smaller than the others. An engine that
+    compiles its steps therefore compiles at most three times.
 
     Attributes
     ----------
-    network, recipe
+    network : Network
+        Its dropout layers determine the masks, its input shape the augmentations.
+    recipe : Recipe
+        Its epochs, batch size, schedule and seed determine the plans.
     samples : int
-        Size of the training split.
+        Number of samples of the training split.
     block : int
-        The K that is wanted; bounded so that a plan stays under 32 MB. At most three pairs (K, B) occur in a run:
-        whole blocks, the rest of an epoch, and the smaller last batch.
+        K, the wanted number of steps in a plan. Fewer are used where a plan would be larger than
+        32 MiB, or longer than the whole batches of an epoch.
     """
 
     network: Network
@@ -40,42 +50,42 @@ class BatchPlanner:
 
     @property
     def batch(self) -> int:
-        """The samples of a step; the last of an epoch may have fewer."""
+        """Number of samples in a step; the last step of an epoch may have fewer."""
         if self.recipe.batch_size == "full":
             return self.samples
         return min(self.recipe.batch_size, self.samples)
 
     @property
     def full(self) -> bool:
-        """Whether every step uses all rows, in the order of the split."""
+        """Whether every step uses all samples, in the order of the split."""
         return self.recipe.batch_size == "full"
 
     @property
     def steps_per_epoch(self) -> int:
-        """The steps of an epoch, a smaller last batch included."""
+        """Number of steps in an epoch, including a smaller last batch."""
         return -(-self.samples // self.batch)
 
     @property
     def steps(self) -> int:
-        """The steps of the whole run."""
+        """Number of steps in the run."""
         return self.recipe.epochs * self.steps_per_epoch
 
     @property
     def block_steps(self) -> int:
-        """K of a whole block, after the bound on a plan's size."""
-        masks = (
-            0
-            if self.recipe.random == "free"
-            else sum(int(np.prod(shape)) for _, shape in self.network.dropouts)
-        )
-        per_step = 8 + self.batch * (
-            (0 if self.full else 4) + masks + 4 * len(self.recipe.augmentation.active)
-        )
+        """K of a full plan: `block`, or less where a plan would be too large or too long."""
         longest = self.recipe.epochs if self.full else max(self.samples // self.batch, 1)
-        return max(1, min(self.block, PLAN_BYTES // per_step, longest))
+        return max(1, min(self.block, PLAN_BYTES // self._bytes_per_step(), longest))
+
+    def _bytes_per_step(self) -> int:
+        per_sample = AUGMENTATION_BYTES * len(self.recipe.augmentation.active)
+        if not self.full:
+            per_sample += INDEX_BYTES
+        if self.recipe.random != "free":
+            per_sample += sum(int(np.prod(shape)) for _, shape in self.network.dropouts)
+        return RATE_BYTES + self.batch * per_sample
 
     def summary(self) -> str:
-        """Return for a person how many epochs and steps the run has, and how many samples a step."""
+        """Return the numbers of epochs, steps and samples in a step, as text for the user."""
         size = f"{self.batch:,}"
         if self.batch == self.samples:
             size = f"all {size}"
@@ -83,21 +93,21 @@ class BatchPlanner:
 
     def spans(self) -> Iterator[Span]:
         """Yield (first step, number of steps, batch size) of each plan of the run."""
-        if self.full:  # every step is an epoch, and a plan may hold many
+        if self.full:
+            # A step is a whole epoch, so a plan may contain several epochs.
             k = self.block_steps
-            yield from (
-                (start, min(k, self.steps - start), self.batch) for start in range(0, self.steps, k)
-            )
+            for start in range(0, self.steps, k):
+                yield start, min(k, self.steps - start), self.batch
             return
         for epoch in range(self.recipe.epochs):
             yield from self._epoch(epoch * self.steps_per_epoch)
 
     def singles(self) -> Iterator[Plan]:
-        """Yield every step of the run as a plan of its own."""
+        """Yield every step of the run as a plan with K = 1."""
         return (step for plan in self.plans() for step in plan.single())
 
     def groups(self, steps: int) -> Iterator[list[Span]]:
-        """Yield the spans of the run in groups of at least `steps` steps, the last one excepted."""
+        """Yield the spans of the run in groups of `steps` or more steps; the last may have fewer."""
         group: list[Span] = []
         for span in self.spans():
             group.append(span)
@@ -108,7 +118,7 @@ class BatchPlanner:
             yield group
 
     def kinds(self) -> list[Span]:
-        """Return the first span of each pair (K, B): with these, every shape of the run has been seen."""
+        """Return the first span of each pair (K, B) that occurs in the run."""
         first: dict[tuple[int, int], Span] = {}
         spans = self.spans() if self.full else self._epoch(0)
         for span in spans:
@@ -116,16 +126,31 @@ class BatchPlanner:
         return list(first.values())
 
     def _epoch(self, start: int, done: int = 0) -> Iterator[Span]:
-        k, (whole, rest) = self.block_steps, divmod(self.samples, self.batch)
-        yield from ((start + at, min(k, whole - at), self.batch) for at in range(done, whole, k))
+        """Yield the spans of the epoch that starts at step `start`, without its first `done`."""
+        k = self.block_steps
+        whole_batches, rest = divmod(self.samples, self.batch)
+        for at in range(done, whole_batches, k):
+            yield start + at, min(k, whole_batches - at), self.batch
         if rest:
-            yield start + whole, 1, rest
+            yield start + whole_batches, 1, rest
 
     def within(self, epoch: int, done: int = 0) -> Iterator[Span]:
-        """Yield the spans of one epoch, counted from 0, after its first `done` steps."""
+        """Yield the spans of one epoch, without its first `done` steps.
+
+        Parameters
+        ----------
+        epoch : int
+            The epoch's number, from 0.
+        done : int
+            How many of its steps are left out.
+        """
         start = epoch * self.steps_per_epoch
-        if done < self.steps_per_epoch:
-            yield from [(start, 1, self.batch)] if self.full else self._epoch(start, done)
+        if done >= self.steps_per_epoch:
+            return
+        if self.full:
+            yield start, 1, self.batch
+        else:
+            yield from self._epoch(start, done)
 
     def plans(self) -> Iterator[Plan]:
         """Yield every plan of the run."""
@@ -136,20 +161,25 @@ class BatchPlanner:
         return (self.plan(*span) for span in self.within(number))
 
     def plan(self, start: int, steps: int, batch: int, rate: float | None = None) -> Plan:
-        """Draw the plan of `steps` steps from step `start`, none of which may cross the end of an epoch in mini-batches.
+        """Draw a plan.
 
-        `rate` is what the schedule's factors are taken of; the optimizer's own where nothing has cut it.
+        Parameters
+        ----------
+        start : int
+            The number of the first step, from 0.
+        steps : int
+            K, the number of steps. Mini-batches of a plan must belong to one epoch.
+        batch : int
+            B, the number of samples in each step.
+        rate : float, optional
+            The learning rate that the schedule's factors multiply; by default the optimizer's. It
+            differs from the optimizer's after a callback has reduced it.
         """
         base = self.recipe.optimizer.rate if rate is None else rate
         factors = [
             self.recipe.schedule.at(step, self.steps_per_epoch, self.recipe.epochs)
             for step in range(start, start + steps)
         ]
-        indices = None
-        if not self.full:
-            epoch, at = divmod(start, self.steps_per_epoch)
-            rows = rng.permutation(self.samples, self.recipe.seed, "order", epoch)
-            indices = rows[at * self.batch :][: steps * batch].reshape(steps, batch)
         masks = {} if self.recipe.random == "free" else self._masks(start, steps, batch)
         drawn = augmentation.draw(
             self.recipe.augmentation,
@@ -160,16 +190,24 @@ class BatchPlanner:
             "augment",
             start=start,
         )
-        return Plan(base * np.array(factors), indices, masks, drawn)
+        return Plan(base * np.array(factors), self._indices(start, steps, batch), masks, drawn)
+
+    def _indices(self, start: int, steps: int, batch: int) -> NDArray[np.int32] | None:
+        """Return the sample indices of some steps, int32 (K, B); None if all samples are used."""
+        if self.full:
+            return None
+        epoch, at = divmod(start, self.steps_per_epoch)
+        shuffled = rng.permutation(self.samples, self.recipe.seed, "order", epoch)
+        first = at * self.batch
+        return shuffled[first : first + steps * batch].reshape(steps, batch)
 
     def _masks(self, start: int, steps: int, batch: int) -> dict[str, NDArray[np.bool_]]:
-        masks = {
-            layer.name: np.empty((steps, batch, *shape), np.bool_)
-            for layer, shape in self.network.dropouts
-        }
+        """Return the dropout masks of some steps, bool (K, B, …), by layer name."""
+        masks: dict[str, NDArray[np.bool_]] = {}
         for layer, shape in self.network.dropouts:
+            drawn = np.empty((steps, batch, *shape), np.bool_)
             for k in range(steps):
-                masks[layer.name][k] = rng.keep(
-                    (batch, *shape), layer.rate, self.recipe.seed, layer.name, start + k
-                )
+                key = (self.recipe.seed, layer.name, start + k)
+                drawn[k] = rng.keep((batch, *shape), layer.rate, *key)
+            masks[layer.name] = drawn
         return masks

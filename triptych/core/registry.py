@@ -100,9 +100,9 @@ def create(
 
 
 def _import_engine(entry: EngineInfo) -> ModuleType:
-    """Import an engine, with its variables set before, and without its framework's start-up notices."""
+    """Set an engine's environment variables, then import it and hide its start-up notices."""
     for name, value in entry.environment.items():
-        if "{threads}" not in value:  # how many threads there are is the caller's decision
+        if "{threads}" not in value:  # the caller decides on the number of threads
             os.environ.setdefault(name, value)
     with notices.left_out(entry.notices):
         return import_module(entry.module or f"triptych.engines.{entry.name}.engine")

@@ -1,7 +1,10 @@
-"""All randomness: pure functions of (seed, name, step) over NumPy's Philox bit generator.
+"""Random numbers as pure functions of a key (seed, name, step), from NumPy's Philox bit generator.
 
-Nothing holds a state, so a run can be resumed, sharded or replayed in another framework without replaying its past.
-Only raw words are used, because those never change between NumPy versions; the distributions do.
+No generator has a state. Any step of a run can therefore be drawn again without drawing the steps
+before it: a run can be resumed, split over processes, or repeated in another framework.
+
+Only the raw 64-bit words of the generator are used, because NumPy guarantees that they do not
+change between versions. It gives no such guarantee for its distributions.
 """
 
 from zlib import crc32
@@ -13,25 +16,29 @@ Shape = tuple[int, ...]
 
 
 def bits(count: int, *key: int | str) -> NDArray[np.uint64]:
-    """Return `count` uniform 64-bit words, a pure function of the key."""
+    """Return `count` uniform random words, uint64 of shape (count,)."""
     words = [part if isinstance(part, int) else crc32(part.encode()) for part in key]
     return np.random.Philox(np.random.SeedSequence(words)).random_raw(count)
 
 
 def uniform(shape: Shape, *key: int | str) -> NDArray[np.float64]:
-    """Return numbers in [0, 1), float64, 53 random bits each."""
-    return (
-        (bits(int(np.prod(shape)), *key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    ).reshape(shape)
+    """Return uniform numbers in [0, 1), float64 of this shape, each from 53 random bits."""
+    words = bits(int(np.prod(shape)), *key) >> np.uint64(11)
+    return (words.astype(np.float64) * 2.0**-53).reshape(shape)
 
 
 def permutation(count: int, *key: int | str) -> NDArray[np.int32]:
-    """Return 0 … count-1 in random order, int32 of shape (count,)."""
+    """Return the integers from 0 to count - 1 in random order, int32 of shape (count,)."""
     return np.argsort(bits(count, *key), kind="stable").astype(np.int32)
 
 
 def keep(shape: Shape, rate: float, *key: int | str) -> NDArray[np.bool_]:
-    """Return a dropout mask: True with probability 1 - `rate`, to within 2⁻³²."""
+    """Return a dropout mask, bool of this shape: True with probability 1 - `rate`.
+
+    The probability is exact to within 2⁻³².
+    """
     count = int(np.prod(shape))
+    # Each 64-bit word gives two 32-bit ones, the lower half first on every machine.
     words = bits(-(-count // 2), *key).astype("<u8", copy=False).view("<u4")[:count]
-    return (words >= np.uint32(min(round(rate * 2**32), 2**32 - 1))).reshape(shape)
+    threshold = np.uint32(min(round(rate * 2**32), 2**32 - 1))
+    return (words >= threshold).reshape(shape)

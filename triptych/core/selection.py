@@ -1,4 +1,4 @@
-"""Which engines and backends a user asked for."""
+"""The engines and backends that a user asked for."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,62 +9,80 @@ from . import registry
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """Which engine and backend a row stands for."""
+    """One engine with one of its backends: a row of a comparison.
+
+    Attributes
+    ----------
+    engine : str
+        The engine's name in the registry.
+    backend : str
+        One of the engine's backends.
+    """
 
     engine: str
     backend: str
 
     @property
     def key(self) -> str:
-        """Short name, also of its folder: ``torch``, or ``torch-compiled`` where it is not the default backend."""
-        default = registry.entry(self.engine).default_backend
-        return self.engine if self.backend == default else f"{self.engine}-{self.backend}"
+        """A short name, also of the row's folder; the default backend is left out.
+
+        For example ``torch``, or ``torch-compiled``.
+        """
+        if self.backend == registry.entry(self.engine).default_backend:
+            return self.engine
+        return f"{self.engine}-{self.backend}"
 
     @property
     def label(self) -> str:
+        """The name in tables, for example ``PyTorch``, or ``PyTorch compiled``."""
         entry = registry.entry(self.engine)
-        return (
-            entry.label
-            if self.backend == entry.default_backend
-            else f"{entry.label} {self.backend}"
-        )
+        if self.backend == entry.default_backend:
+            return entry.label
+        return f"{entry.label} {self.backend}"
 
 
 def specs(names: Iterable[str] | None = None, all_backends: bool = False) -> list[EngineSpec]:
-    """Return the rows that a user asked for; NumPy, the reference, always comes first.
+    """Return the rows that a user asked for, without repetition.
+
+    NumPy, the reference, always comes first.
 
     Parameters
     ----------
     names : iterable of str, optional
-        Engines, or ``engine/backend``; by default every one, but of the optional ones those that are installed.
+        Names of engines, or ``engine/backend``. By default these are all engines, except optional
+        ones that are not installed.
     all_backends : bool
-        Each engine in all of its backends.
+        Whether an engine without a named backend is used with all of its backends. Otherwise its
+        default backend is used.
 
     Raises
     ------
     EngineError
-        Where an engine or backend is unknown.
+        If an engine or a backend is unknown.
     """
+    if names is None:
+        entries = registry.entries().items()
+        names = [name for name, entry in entries if entry.installed or not entry.optional]
     chosen: list[EngineSpec] = []
-    usual = [
-        name for name, entry in registry.entries().items() if entry.installed or not entry.optional
-    ]
-    for name in [registry.REFERENCE, *(usual if names is None else names)]:
+    for name in (registry.REFERENCE, *names):
         engine, _, backend = name.partition("/")
-        entry = registry.entry(engine)
-        if backend and backend not in entry.backends:
+        for wanted in _backends(engine, backend, all_backends):
+            row = EngineSpec(engine, wanted)
+            if row not in chosen:
+                chosen.append(row)
+    return chosen
+
+
+def _backends(engine: str, backend: str, all_backends: bool) -> list[str]:
+    """Return the backends that a name asks for; `backend` is empty if it names none."""
+    entry = registry.entry(engine)
+    if backend:
+        if backend not in entry.backends:
             raise EngineError(
                 f"{entry.label} has no backend {backend!r}; known: {', '.join(entry.backends)}"
             )
-        wanted = (
-            [backend]
-            if backend
-            else list(entry.backends)
-            if all_backends
-            else [entry.default_backend]
-        )
-        chosen += [EngineSpec(engine, b) for b in wanted if EngineSpec(engine, b) not in chosen]
-    return chosen
+        return [backend]
+    return list(entry.backends) if all_backends else [entry.default_backend]
 
 
 def installed(rows: list[EngineSpec], *, named: bool) -> list[EngineSpec]:
@@ -82,14 +100,9 @@ def installed(rows: list[EngineSpec], *, named: bool) -> list[EngineSpec]:
     EngineError
         If the user named engines and none of them except NumPy is installed.
     """
-    found = [spec for spec in rows if registry.entry(spec.engine).installed]
-    missing = [registry.entry(spec.engine) for spec in rows if spec not in found]
-    if named and missing and len(found) < 2:
-        raise EngineError(
-            "; ".join(
-                dict.fromkeys(
-                    f"{entry.label} is not installed: {entry.install}" for entry in missing
-                )
-            )
-        )
-    return found
+    usable = [row for row in rows if registry.entry(row.engine).installed]
+    missing = [registry.entry(row.engine) for row in rows if row not in usable]
+    if named and missing and len(usable) < 2:
+        messages = [f"{entry.label} is not installed: {entry.install}" for entry in missing]
+        raise EngineError("; ".join(dict.fromkeys(messages)))  # each message once
+    return usable

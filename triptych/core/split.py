@@ -1,4 +1,4 @@
-"""A split of a data set, as engines take it."""
+"""A split of a data set, in the form that `Engine.upload` takes."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +16,10 @@ class Split:
     Attributes
     ----------
     images : ndarray of uint8 or floats, shape (n, h, w, c)
-        Pixels as they are stored, 0–255, channels last; or numbers that are taken as they are.
+        Channels last. Bytes are pixels from 0 to 255, which engines scale to [0, 1]; floats are
+        used as they are.
     labels : ndarray of int32, shape (n,)
+        The class of each image, from 0.
     """
 
     images: NDArray[Any]
@@ -27,12 +29,12 @@ class Split:
         return len(self.labels)
 
     def pixels(self, dtype: str) -> NDArray[Any]:
-        """Return a copy of the images in `dtype`, scaled."""
+        """Return a copy of the images in `dtype`, as `scaled` makes it."""
         return scaled(self.images, dtype)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of shape, pixels and labels."""
+        """The SHA-256 of shape, pixels and labels, in hexadecimal digits."""
         h = sha256(repr(self.images.shape).encode())
         h.update(np.ascontiguousarray(self.images).data)
         h.update(np.ascontiguousarray(self.labels).data)
@@ -40,7 +42,10 @@ class Split:
 
 
 def scaled(pixels: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Return a copy in `dtype`: pixels scaled to [0, 1], each pixel/255 rounded once; floats as they are."""
+    """Return a copy of pixels in `dtype`.
+
+    Bytes are divided by 255 in float64 and rounded once to `dtype`; floats are only converted.
+    """
     if pixels.dtype.kind == "f":
         return pixels.astype(dtype)
     return (np.arange(256) / 255).astype(dtype)[pixels]
