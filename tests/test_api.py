@@ -134,6 +134,32 @@ def test_mistakes_are_triptych_errors(data: tt.Dataset, run: tt.TrainingResult, 
         tt.train("numpy", tt.dense(4, 3), RECIPE, data, runs=None)
     with pytest.raises(tt.TriptychError, match="give the numbers of a sample and the classes"):
         tt.dense(10)
+    with pytest.raises(SpecError, match="there are no images to classify"):
+        tt.predict(run, data.test.images[:0])
+    with pytest.raises(tt.TriptychError, match="data must be a Dataset, not 'digits'"):
+        tt.train("numpy", NETWORK, RECIPE, "digits", runs=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seeds": 0}, "compare: seeds must be a whole number of at least 1, not 0"),
+        ({"threads": 0}, "compare: threads must be a whole number of at least 1, not 0"),
+        ({"engines": "torch"}, r"a list of names, such as \['torch'\]"),
+    ],
+)
+def test_a_comparison_that_makes_no_sense_leaves_no_folder(
+    data: tt.Dataset, tmp_path: Path, options: dict, message: str
+):
+    with pytest.raises(tt.TriptychError, match=message):
+        tt.compare(NETWORK, RECIPE, data, runs=tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_verification_compares_at_least_one_step(data: tt.Dataset):
+    for steps in (0, -1):
+        with pytest.raises(SpecError, match="steps must be a whole number of at least 1"):
+            tt.verify(NETWORK, RECIPE, data, steps=steps)
 
 
 def test_dense_knows_images_by_their_size():

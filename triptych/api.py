@@ -36,6 +36,7 @@ from .spec import zoo
 from .spec.network import Network
 from .spec.placement import Shape
 from .spec.recipe import Recipe
+from .spec.validation import check_whole
 from .training import inference
 from .training.saved import SavedRun, read_trained, resumable
 from .training.session import Session, Settings
@@ -142,6 +143,7 @@ def training_session(
     saved : SavedRun, optional
         The run that goes on, in its own folder.
     """
+    _check_data(data)
     check_engine(engine, device)
     backend = backend or registry.entry(engine).default_backend
     settings = Settings(engine, backend, device, _threads())
@@ -161,6 +163,12 @@ def check_engine(engine: str, device: str) -> None:
     devices.check_device(device)
     if engine == "numpy" and device not in ("cpu", "auto"):
         raise EngineError(f"NumPy runs on the processor only; leave out --device {device}")
+
+
+def _check_data(data: Any) -> None:
+    """Raise `TriptychError` if something else than a data set was given, such as its name."""
+    if not isinstance(data, Dataset):
+        raise TriptychError(f"data must be a Dataset, not {data!r}; load it with load_data(…)")
 
 
 def iter_train(
@@ -325,6 +333,9 @@ def comparison_session(
     from .bench.contestants import Settings as Contest
     from .bench.session import ComparisonSession
 
+    _check_data(data)
+    check_whole("compare", "seeds", seeds, 1)
+    check_whole("compare", "threads", threads, 1)
     devices.check_device(device)
     rows = specs(engines, all_backends)
     settings = Contest(network, recipe, rows, threads, device, wait)
@@ -459,6 +470,10 @@ def iter_verify(
     from .parity.verify import Case, default_steps
     from .parity.verify import verify as verify_cases
 
+    _check_data(data)
+    check_whole("verify", "threads", threads, 1)
+    if steps is not None:
+        check_whole("verify", "steps", steps, 1)
     devices.check_device(device)
     networks = [network] if isinstance(network, Network) else network
     recipes = [recipe] if isinstance(recipe, Recipe) else recipe

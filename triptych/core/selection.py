@@ -60,6 +60,8 @@ def specs(names: Iterable[str] | None = None, all_backends: bool = False) -> lis
     EngineError
         If an engine or a backend is unknown.
     """
+    if isinstance(names, str):  # it would be taken for a list of letters
+        raise EngineError(f"engines must be a list of names, such as [{names!r}], not {names!r}")
     if names is None:
         entries = registry.entries().items()
         names = [name for name, entry in entries if entry.installed or not entry.optional]

@@ -52,7 +52,7 @@ def compute_logits(
     Raises
     ------
     SpecError
-        If the images do not fit the network.
+        If there are no images, or they do not fit the network.
     EngineError
         If the engine is not installed, or lacks the backend or the device.
     """
@@ -80,4 +80,6 @@ def _fitting(images: Array, network: Network) -> Array:
             f"network {network.name!r} takes inputs of shape {shape}, so images must have shape "
             f"(n, {', '.join(map(str, shape))}), not {images.shape}"
         )
+    if not len(images):
+        raise SpecError("there are no images to classify")
     return images.reshape(len(images), *shape)
