@@ -1,6 +1,7 @@
 """The pages: commands that exist, links that lead somewhere, citations that are explained."""
 
 import os
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -115,7 +116,9 @@ def test_links_lead_to_files_and_headings(name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_scripts_and_files_that_a_page_names_exist(name: str):
     text = text_of(name)
-    for path in re.findall(r"`?\b((?:tools|benchmarks|tests|docs)/[\w/-]+\.(?:py|txt|md))\b", text):
+    for path in re.findall(
+        r"`?\b((?:triptych|tools|benchmarks|tests|docs)/[\w/-]+\.(?:py|txt|md))\b", text
+    ):
         if not re.search(r"[A-Z]{2}", path):  # a placeholder
             assert (ROOT / path).exists(), f"{name}: {path}"
     for path in re.findall(r"\bpython (?:-P )?((?:tools/)?[\w/-]+\.py)\b", text):
@@ -165,6 +168,26 @@ def test_every_citation_of_a_difference_is_explained():
     for path in files:
         cited = set(re.findall(r"\bD\d\d\b", path.read_text(encoding="utf-8")))
         assert cited <= numbers | {"D000"}, f"{path.relative_to(ROOT)}: {cited - numbers}"
+
+
+def exists(dotted: str) -> bool:
+    """Return whether a dotted name is a module of the package, or something in one."""
+    try:
+        pkgutil.resolve_name(dotted)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+# The first imports frameworks; the second is the former place of the classifier, and warns.
+UNTRIED = ("triptych.engines.", "triptych.estimator")
+
+
+def test_every_module_and_name_in_backticks_exists():
+    for path in [*PAGES, *(ROOT / "triptych").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
+        for dotted in re.findall(r"`(triptych(?:\.\w+)+)`", path.read_text(encoding="utf-8")):
+            if not dotted.startswith(UNTRIED):
+                assert exists(dotted), f"{path.relative_to(ROOT)}: {dotted}"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -77,7 +77,7 @@ class Origin:
     Attributes
     ----------
     source : str
-        The name or path that `triptych.data.registry.load` was given.
+        The name or path that `triptych.data.loading.load` was given.
     reading : dict
         The options that it was given, as JSON.
     """

@@ -9,7 +9,6 @@ import numpy as np
 MOST_POINTS = 400  # of a line
 
 Line = dict[str, Any]
-Chart = dict[str, Any]
 Event = dict[str, Any]
 
 

@@ -148,7 +148,7 @@ class Layer:
     def examples(cls) -> "tuple[Layer, ...]":
         """Return small instances named "layer", which tests put into networks of their own.
 
-        Every option should occur in one of them; `triptych.spec.examples` builds the networks.
+        Every option should occur in one of them; `triptych.parity.specimens` builds networks.
         """
         return (cls("layer"),)
 

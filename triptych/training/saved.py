@@ -44,7 +44,7 @@ class SavedRun:
     engine, backend : str or None
         Where it was trained last.
     source : str
-        What `triptych.data.registry.load` was given.
+        What `triptych.data.loading.load` was given.
     reading : Options
         The options that it was given.
     data : dict
