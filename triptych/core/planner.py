@@ -107,7 +107,7 @@ class BatchPlanner:
         return (step for plan in self.plans() for step in plan.single())
 
     def groups(self, steps: int) -> Iterator[list[Span]]:
-        """Yield the spans of the run in groups of `steps` or more steps; the last may have fewer."""
+        """Yield the spans in groups of at least `steps` steps; the last group may be smaller."""
         group: list[Span] = []
         for span in self.spans():
             group.append(span)

@@ -1,16 +1,19 @@
-"""Augmentation: what is done to training images, drawn here as integers and applied by each engine on its device.
+"""Augmentation: random changes of the training images.
 
-In this order, each only where it is asked for. With B images of h rows and w columns, and s a sample's drawn integers:
+`triptych.core.augmentation` draws integers for each image, and each engine applies them on its
+device. Augmentations that are switched on are applied in the order below. An image has h rows,
+counted downwards, and w columns; s, or (s₀, s₁), are the integers that were drawn for it.
 
-* rotate: by s/10 degrees, |s| ≤ 10·rotate, counter-clockwise about the centre ((h-1)/2, (w-1)/2), rows counted downwards.
-  Bilinear: output pixel (i, j) looks at i' = cy + cos·(i-cy) + sin·(j-cx), j' = cx - sin·(i-cy) + cos·(j-cx), and takes
-  the four pixels around it by their nearness; what lies outside the image is 0.
-* crop: the image is mirrored `crop` pixels beyond its border, without repeating the edge, and the (h, w) window at rows s₀
-  and columns s₁ of that is taken, 0 ≤ s ≤ 2·crop.
-* shift: s₀ rows down and s₁ columns to the right, |s| ≤ shift; zeros come in.
-* flip: mirrored left to right, with probability ½.
-* cutout: zeros in a square of side `cutout` whose pixel (cutout/2, cutout/2), halves rounded down, lies at row s₀ and
-  column s₁, clipped at the border (DeVries & Taylor 2017).
+* rotate: rotate by s/10 degrees, |s| ≤ 10·rotate, counter-clockwise about the centre
+  (cy, cx) = ((h-1)/2, (w-1)/2). Output pixel (i, j) is the bilinear interpolation of the input at
+  row cy + cos·(i-cy) + sin·(j-cx) and column cx - sin·(i-cy) + cos·(j-cx); pixels outside of the
+  image are 0.
+* crop: extend the image by `crop` pixels on each side, mirrored without repeating the edge, and cut
+  the window of (h, w) out whose first row is s₀ and whose first column is s₁, 0 ≤ s ≤ 2·crop.
+* shift: move the image by s₀ rows down and s₁ columns to the right, |s| ≤ shift; new pixels are 0.
+* flip: mirror the image left to right, with probability ½.
+* cutout: set a square of side `cutout` to 0, clipped at the border. Its pixel (⌊cutout/2⌋,
+  ⌊cutout/2⌋) is at row s₀ and column s₁ (DeVries & Taylor 2017).
 """
 
 from dataclasses import dataclass, fields
@@ -21,17 +24,19 @@ from .validation import check_flag, check_number, check_whole
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may be done to an image; everything off by default.
+    """The augmentations of a recipe; all are off by default.
 
     Attributes
     ----------
     rotate : float
-        Largest angle in degrees, at most 45.
+        Largest angle in degrees, at most 45; 0 for none.
     crop, shift : int
-        Largest displacement in pixels; `crop` mirrors at the border, `shift` brings zeros in.
+        Largest displacement in pixels, at most 127; 0 for none. New pixels are mirrored ones with
+        `crop`, zeros with `shift`.
     flip : bool
+        Whether images are mirrored left to right with probability ½.
     cutout : int
-        Side of the square in pixels.
+        Side of the square in pixels, at most 127; 0 for none.
     """
 
     rotate: float = 0.0
@@ -56,20 +61,22 @@ class Augmentation:
 
     @property
     def active(self) -> tuple[str, ...]:
-        """The names of what is asked for, in order of application."""
+        """The names of the augmentations that are switched on, in order of application."""
         return tuple(f.name for f in fields(self) if getattr(self, f.name))
 
     def check_fits(self, image: tuple[int, ...]) -> None:
-        """Raise `SpecError` where images of this shape cannot be treated so."""
+        """Raise `SpecError` if images of this shape, (h, w, c), are too small or no images."""
         if self.active and len(image) != 3:
             raise SpecError(f"augmentation needs images (h, w, c), not {image}")
         least = min(image[:2], default=0)
+        images = "images of " + "×".join(str(length) for length in image[:2])
         for name, most in (("shift", least - 1), ("cutout", least)):
-            if getattr(self, name) > most >= 0:
+            pixels = getattr(self, name)
+            if pixels > most >= 0:
                 raise SpecError(
-                    f"augmentation: a {name} of {getattr(self, name)} pixels is too much for images of {image[0]}×{image[1]}"
+                    f"augmentation: a {name} of {pixels} pixels is too much for {images}"
                 )
         if self.crop >= least > 0:
             raise SpecError(
-                f"augmentation: a crop of {self.crop} pixels cannot be mirrored in images of {image[0]}×{image[1]}"
+                f"augmentation: a crop of {self.crop} pixels cannot be mirrored in {images}"
             )

@@ -1,23 +1,23 @@
-"""Callbacks: rules that look at each epoch and may end the training or reduce its learning rate.
+"""Callbacks: rules that check each epoch and may end the training or reduce its learning rate.
 
-Every callback tracks the best value of one figure (`ImprovementTracker`). A value is better than the
-best so far if it beats it by more than the threshold:
+Every callback tracks the best value of one figure (`ImprovementTracker`). A value is better than
+the best so far if it exceeds or undercuts it by more than the threshold:
 
     loss:      value < best - threshold,  or, relative,  value < best·(1 - threshold)
     accuracy:  value > best + threshold,  or, relative,  value > best·(1 + threshold)
 
-It then becomes the best; a tie is not better. Before the first value the best is infinitely bad, and
-NaN is not better than that either. With `first_is_best` the first value is the best whatever it is; if
-that is NaN, no later value is better.
+It then becomes the best; a tie is not better. Before the first value the best is infinitely bad,
+and NaN is not better than that either. With `first_is_best` any first value becomes the best; if it
+is NaN, no later value is better.
 
 Patience is the number of epochs in a row without a better value after which the callback acts, at
-least 1. Cooldown is the number of epochs after a rate cut that do not count towards patience; a better
-value in them still becomes the best.
+least 1. Cooldown is the number of epochs after a rate cut that do not count towards patience; a
+better value in them still becomes the best.
 
-A callback is plain numbers. What changes from epoch to epoch is a `CallbackMemory`, which is stored as
-JSON, so that a resumed run continues exactly. `like` translates a framework's own arguments: Keras acts
-when epochs ≥ patience and counts from the last epoch of a cooldown; PyTorch acts when epochs > patience
-(D64, D65, D66).
+A callback contains only its settings. What changes from epoch to epoch is a `CallbackMemory`, which
+is stored as JSON, so that a resumed run continues exactly. `like` translates the arguments of a
+framework: Keras acts when epochs ≥ patience and counts from the last epoch of a cooldown; PyTorch
+acts when epochs > patience (D64, D65, D66).
 """
 
 from collections.abc import Iterator
@@ -43,11 +43,11 @@ class CallbackMemory:
     best : float or None
         The best value so far; None before the first that was better than nothing.
     best_epoch : int
-        Its epoch, from 1; 0 if there is none.
+        The epoch of the best value, from 1; 0 if there is none.
     wait : int
-        Epochs that count towards patience.
+        The number of epochs that count towards patience.
     cooling : int
-        Epochs that are left of a cooldown.
+        The number of epochs until the end of a cooldown.
     """
 
     best: float | None = None
@@ -56,6 +56,7 @@ class CallbackMemory:
     cooling: int = 0
 
     def to_json(self) -> dict[str, Any]:
+        """Return a JSON object that `from_json` reads."""
         values = asdict(self)
         if self.best is not None and not isfinite(self.best):
             values["best"] = repr(self.best)  # JSON has no NaN and no infinities
@@ -90,8 +91,8 @@ class ImprovementTracker:
     Attributes
     ----------
     monitor : str
-        ``loss``, ``validation_loss`` or ``validation_accuracy``. Of a loss the lowest is best, of an
-        accuracy the highest.
+        ``loss``, ``validation_loss`` or ``validation_accuracy``. The lowest loss is the best, and
+        the highest accuracy.
     threshold : float
         At least 0; below 1 if it is relative.
     relative : bool
@@ -148,20 +149,20 @@ class ImprovementTracker:
         return value > bound if self.rising else value < bound
 
     def on_epoch_end(self, epoch: Event, memory: CallbackMemory) -> Iterator[Event]:
-        """Take the figures of an epoch into account.
+        """Update the memory with the figures of an epoch.
 
         Parameters
         ----------
         epoch : dict
             Has ``epoch`` (from 1), ``base_rate``, and the figure that is monitored.
         memory : CallbackMemory
-            Is changed.
+            The memory after the epoch before; it is updated in place.
 
         Yields
         ------
         dict
-            What shall happen: of type ``stop``, with the reason ``why``, or of type ``cut``, with the
-            new ``base_rate``.
+            A request to the training loop, with the key ``type``: ``stop`` ends the training, for
+            the reason ``why``; ``cut`` replaces the rate by ``base_rate``.
         """
         if self.better(epoch[self.monitor], memory.best):
             memory.best = epoch[self.monitor]
@@ -223,6 +224,7 @@ class EarlyStopping(ImprovementTracker):
         )
 
     def on_epoch_end(self, epoch: Event, memory: CallbackMemory) -> Iterator[Event]:
+        """Yield a ``stop`` after `patience` epochs without a better value."""
         if epoch["epoch"] <= self.begin:
             return
         value = epoch[self.monitor]
@@ -305,6 +307,7 @@ class ReduceLROnPlateau(ImprovementTracker):
         )
 
     def on_epoch_end(self, epoch: Event, memory: CallbackMemory) -> Iterator[Event]:
+        """Yield a ``cut`` after `patience` epochs without a better value."""
         yield from super().on_epoch_end(epoch, memory)
         if memory.cooling:
             memory.cooling -= 1

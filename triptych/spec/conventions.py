@@ -1,4 +1,4 @@
-"""The defaults of PyTorch and Keras where they differ from ours, one table for each part of a recipe.
+"""The defaults of PyTorch and Keras that differ from ours, one table for each part of a recipe.
 
 Each table is indexed by framework, then by the name of the part (a layer's class name, the ``name``
 of an optimizer, loss or callback); it holds fields of our classes. A missing entry means that the

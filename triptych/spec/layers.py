@@ -1,7 +1,9 @@
-"""The layers as plain data, each with its shape rule and its numbers. No framework, no arithmetic.
+"""The layers as plain data: each with its settings, its shape rule and its parameters.
 
-CONTRIBUTING.md lists what a new layer needs. Ties and kinks have one rule in every engine: ReLU′(0) = 0
-and LeakyReLU′(0) is the slope; of equal values in a window the first in row-major order is the maximum.
+This module computes nothing; the engines do. CONTRIBUTING.md lists what a new layer needs.
+
+Every engine follows one rule where a derivative is not unique: ReLU′(0) = 0 and LeakyReLU′(0) is
+the slope; of equal values in a window the first one in row-major order is the maximum.
 """
 
 from collections.abc import Sequence
@@ -41,9 +43,9 @@ class Weighted(Layer):
     Attributes
     ----------
     bias : bool
-        Whether there is one.
+        Whether the layer has a bias.
     initializer, bias_initializer : str
-        A name of `triptych.spec.initializers`.
+        How kernel and bias are initialized; the names are in `triptych.spec.initializers`.
     """
 
     bias: bool = field(default=True, kw_only=True)
@@ -58,12 +60,25 @@ class Weighted(Layer):
 
     @property
     def shift_parameters(self) -> tuple[str, ...]:
+        """The bias, which adds a constant to each output channel."""
         return (f"{self.name}/bias",) if self.bias else ()
 
     def place_weights(
         self, shape: Shape, role: str, fan_in: int, fan_out: int, image_shape: Sizes = ()
     ) -> tuple[Parameter, ...]:
-        """Return the kernel of this shape, and the bias if there is one."""
+        """Return the kernel of this shape, and the bias if the layer has one.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of the kernel; its last axis are the outputs.
+        role : str
+            The kernel's role in a layout; see `triptych.core.layout`.
+        fan_in, fan_out : int
+            Inputs and outputs of one unit, for the initializers.
+        image_shape : tuple of (str, int)
+            The image that a flat input was made from, as in `PlacedLayer`.
+        """
         kernel = Parameter(
             f"{self.name}/kernel", shape, role, self.initializer, fan_in, fan_out, image_shape
         )
@@ -75,12 +90,14 @@ class Weighted(Layer):
         return kernel, bias
 
     def matrix_product(self, place: PlacedLayer) -> MatrixProduct | None:
+        """Return the product of the input, or of its windows, with the kernel of each group."""
         kernel = place.parameters[0].shape
         groups = place.input_shape[-1] // kernel[-2]
         rows = prod(place.output_shape[:-1])
         return MatrixProduct(rows, prod(kernel[:-1]), kernel[-1] // groups, groups)
 
     def traffic(self, place: PlacedLayer) -> tuple[int, int]:
+        """Return what adding the bias and computing its gradient read and write, for one sample."""
         outputs = prod(place.output_shape)
         return (2 * outputs, outputs) if self.bias else (0, 0)
 
@@ -92,13 +109,16 @@ class Flatten(Layer):
 
     @property
     def passes_shift(self) -> bool:
+        """True: every value of a channel stays as it is."""
         return True
 
     def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
+        """Return the layer with output (h·w·c,) and with (h, w), which the next kernel needs."""
         h, w, _ = self.check_image(shape)
         return PlacedLayer(self, shape, (prod(shape),), image_shape=(("h", h), ("w", w)))
 
     def traffic(self, place: PlacedLayer) -> tuple[int, int]:
+        """Return zeros: only the shape changes."""
         return 0, 0
 
 
@@ -110,7 +130,7 @@ class Dense(Weighted):
     Attributes
     ----------
     units : int
-        Outputs, at least 1.
+        Number of outputs, at least 1.
     """
 
     units: int
@@ -119,9 +139,11 @@ class Dense(Weighted):
 
     @classmethod
     def examples(cls) -> tuple[Layer, ...]:
+        """Return a layer with and one without a bias."""
         return cls("layer", 3), cls("layer", 2, bias=False)
 
     def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
+        """Return the layer with output (units,); the input must be a vector."""
         if len(shape) != 1:
             self.refuse(
                 f"Dense needs a vector, not {shape}; put a Flatten or GlobalAvgPool before it"
@@ -142,11 +164,12 @@ class Conv2D(Weighted):
     filters : int
         Output channels.
     size, stride : int
-        Of the square window, in pixels.
+        Side of the square window and distance between windows, in pixels.
     padding : int
         Rows and columns of zeros on each side.
     groups : int
-        Each group of output channels reads one group of input channels.
+        Into how many groups the channels are divided; each group of output channels reads one group
+        of input channels.
     """
 
     filters: int
@@ -164,9 +187,11 @@ class Conv2D(Weighted):
 
     @classmethod
     def examples(cls) -> tuple[Layer, ...]:
+        """Return a layer with padding and groups, and one with a stride and without a bias."""
         return cls("layer", 4, 3, 1, 1, 2), cls("layer", 3, 2, 2, bias=False)
 
     def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
+        """Return the layer with output (rows, columns, filters); the input must be an image."""
         rows, columns = self.window_counts(shape, self.size, self.stride, self.padding)
         if shape[2] % self.groups:
             self.refuse(
@@ -186,7 +211,7 @@ class Pool(Layer):
     Attributes
     ----------
     size, stride : int
-        Of the square window, in pixels.
+        Side of the square window and distance between windows, in pixels.
     padding : int
         Rows and columns on each side, at most half of the size.
     """
@@ -199,9 +224,11 @@ class Pool(Layer):
 
     @classmethod
     def examples(cls) -> tuple[Layer, ...]:
+        """Return a layer whose windows overlap and are padded, and one with the defaults."""
         return cls("layer", 3, 2, 1), cls("layer")
 
     def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
+        """Return the layer with output (rows, columns, c); the input must be an image."""
         if self.padding > self.size // 2:
             self.refuse(
                 f"a padding of {self.padding} is more than half of its window of {self.size}"
@@ -210,6 +237,7 @@ class Pool(Layer):
         return PlacedLayer(self, shape, (rows, columns, shape[2]))
 
     def traffic(self, place: PlacedLayer) -> tuple[int, int]:
+        """Return how many numbers the inputs and the outputs are, in either direction."""
         numbers = prod(place.input_shape) + prod(place.output_shape)
         return numbers, numbers
 
@@ -224,6 +252,7 @@ class MaxPool2D(Pool):
 
     @property
     def passes_shift(self) -> bool:
+        """True: adding a constant to all values adds it to the largest one."""
         return True
 
 
@@ -234,6 +263,7 @@ class AvgPool2D(Pool):
 
     @property
     def passes_shift(self) -> bool:
+        """Whether no padding is averaged: padded zeros do not move with the input."""
         return self.padding == 0
 
 
@@ -246,12 +276,15 @@ class GlobalAvgPool(Layer):
 
     @property
     def passes_shift(self) -> bool:
+        """True: adding a constant to all values adds it to their mean."""
         return True
 
     def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
+        """Return the layer with output (c,); the input must be an image."""
         return PlacedLayer(self, shape, self.check_image(shape)[2:])
 
     def traffic(self, place: PlacedLayer) -> tuple[int, int]:
+        """Return how many numbers the inputs and the outputs are, in either direction."""
         numbers = prod(place.input_shape) + prod(place.output_shape)
         return numbers, numbers
 
@@ -264,12 +297,23 @@ class Normalization(Layer):
 
     @property
     def shift_parameters(self) -> tuple[str, ...]:
+        """The shift beta, which adds a constant to each output channel."""
         return (f"{self.name}/beta",)
 
     def per_channel(
         self, shape: Shape, image_shape: Sizes, initial: dict[str, str]
     ) -> tuple[Parameter, ...]:
-        """Return one array of a value for each channel, for each leaf and its initializer."""
+        """Return parameters with one value for each channel.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of one sample; its last axis are the channels.
+        image_shape : tuple of (str, int)
+            The image that a flat input was made from, as in `PlacedLayer`.
+        initial : dict of str to str
+            The initializer of each parameter, by its leaf, for example ``gamma``.
+        """
         role = "folded_vector" if image_shape else "vector"
         return tuple(
             Parameter(f"{self.name}/{leaf}", shape[-1:], role, start, sizes=image_shape)
@@ -277,6 +321,7 @@ class Normalization(Layer):
         )
 
     def traffic(self, place: PlacedLayer) -> tuple[int, int]:
+        """Return what statistics, scaling and their gradients read and write, for one sample."""
         outputs = prod(place.output_shape)
         return 3 * outputs, 5 * outputs
 
@@ -286,18 +331,18 @@ class Normalization(Layer):
 class BatchNorm(Normalization):
     """gamma·(x - mean)/√(variance + epsilon) + beta, by channel or feature.
 
-    Ioffe & Szegedy 2015, algorithm 1. In training, mean and (biased) variance are the batch's, in
-    evaluation the running ones. After a step running = (1 - momentum)·running + momentum·batch. If a
-    channel has one value only, its variance is 0, biased or not.
+    Ioffe & Szegedy 2015, algorithm 1. In training, mean and (biased) variance are those of the
+    batch, in evaluation the running ones. After a step running = (1 - momentum)·running +
+    momentum·batch. If a channel has only one value, its variance is 0, biased or not.
 
     Attributes
     ----------
     momentum : float
-        In (0, 1).
+        The weight of the batch in the running statistics, in (0, 1).
     epsilon : float
-        Above 0.
+        Added to the variance, above 0.
     unbiased : bool
-        Whether the running variance takes the batch's variance times N/(N - 1).
+        Whether the batch's variance is multiplied by N/(N - 1) for the running variance.
     """
 
     momentum: float = 0.1
@@ -312,10 +357,12 @@ class BatchNorm(Normalization):
 
     @classmethod
     def examples(cls) -> tuple[Layer, ...]:
+        """Return a layer with the unbiased and one with the biased running variance."""
         # Differences of a smaller variance than such an epsilon cannot be computed accurately.
         return cls("layer", 0.1, 1e-2), cls("layer", 0.2, 1e-2, unbiased=False)
 
     def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
+        """Return the layer with gamma and beta as parameters, running statistics as buffers."""
         trained = self.per_channel(shape, image_shape, {"gamma": "ones", "beta": "zeros"})
         initial = {"running_mean": "zeros", "running_variance": "ones"}
         running = self.per_channel(shape, image_shape, initial)
@@ -343,9 +390,11 @@ class LayerNorm(Normalization):
 
     @classmethod
     def examples(cls) -> tuple[Layer, ...]:
+        """Return layers with a small and with a large epsilon."""
         return cls("layer", 1e-2), cls("layer", 0.1)
 
     def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
+        """Return the layer with gamma and beta as parameters; the shape does not change."""
         trained = self.per_channel(shape, image_shape, {"gamma": "ones", "beta": "zeros"})
         return PlacedLayer(self, shape, shape, trained, image_shape=image_shape)
 
@@ -360,7 +409,7 @@ class Residual(Layer):
     Attributes
     ----------
     branch, projection : tuple of Layer
-        Chains of layers whose outputs have one shape.
+        Chains of layers whose outputs have the same shape.
     """
 
     branch: tuple[Layer, ...] = ()
@@ -373,6 +422,7 @@ class Residual(Layer):
 
     @classmethod
     def examples(cls) -> tuple[Layer, ...]:
+        """Return a block without and one with a projection."""
         plain = cls("layer", (Tanh("inner"),))
         projected = cls(
             "layer",
@@ -383,13 +433,16 @@ class Residual(Layer):
 
     @property
     def inner(self) -> tuple[Layer, ...]:
+        """The layers of the branch, then those of the projection."""
         return (*self.branch, *self.projection)
 
     @property
     def shift_parameters(self) -> tuple[str, ...]:
+        """The parameters that shift the output of the branch or of the projection."""
         return shift_parameters(self.branch) + shift_parameters(self.projection)
 
     def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
+        """Return the layer with its branch and projection placed; their outputs must agree."""
         branch = place_layers(self.branch, shape, image_shape)
         projection = place_layers(self.projection, shape, image_shape)
         output = branch[-1].output_shape
@@ -406,6 +459,7 @@ class Residual(Layer):
         )
 
     def traffic(self, place: PlacedLayer) -> tuple[int, int]:
+        """Return what the addition reads and writes, for one sample."""
         outputs = prod(place.output_shape)
         return 3 * outputs, 3 * outputs
 
@@ -429,6 +483,7 @@ class Dropout(Layer):
         check_number(self.where, "rate", self.rate, 0, 1, below=True)
 
     def traffic(self, place: PlacedLayer) -> tuple[int, int]:
+        """Return what masking reads and writes, for one sample."""
         outputs = prod(place.output_shape)
         return 3 * outputs, 3 * outputs
 
@@ -458,6 +513,7 @@ class LeakyReLU(Layer):
 
     @classmethod
     def examples(cls) -> tuple[Layer, ...]:
+        """Return a layer with a larger slope than the default."""
         return (cls("layer", 0.2),)
 
 
@@ -480,6 +536,7 @@ class GELU(Layer):
 
     @classmethod
     def examples(cls) -> tuple[Layer, ...]:
+        """Return a layer of each form."""
         return cls("layer"), cls("layer", "tanh")
 
 
@@ -502,11 +559,16 @@ class Sigmoid(Layer):
 
 
 def relu_after_pool_order(layers: Sequence[Layer]) -> list[int]:
-    """Return the order in which layers cost least: each maximum before the ReLU that precedes it.
+    """Return the cheapest order of layers: a MaxPool2D is computed before the ReLU in front of it.
 
-    The maximum of rectified values is the rectified maximum, and the ReLU then has fewer values. The
-    gradient arrives at the same value: the first of the largest can be another only where none is
-    positive, and there the gradient is zero.
+    The two commute, and after the pooling the ReLU has fewer values. The gradient is the same too:
+    the first largest value of a window can only change if no value is positive, and then the
+    gradient is zero.
+
+    Returns
+    -------
+    list of int
+        The indices of `layers`, in the order of their computation.
     """
     order = list(range(len(layers)))
     for i, (first, second) in enumerate(pairwise(layers)):

@@ -12,10 +12,10 @@ With z the logits of a batch of B samples, C classes, y the labels and p = softm
   without a factor ½. Its gradient is 2·(z - one_hot(y)) / (B·C). It is PyTorch's `MSELoss` and
   Keras's `MeanSquaredError`, each with its default reduction.
 
-The L2 penalty is ½·λ·Σ kernel², so that its gradient is λ·kernel (D58: Keras's L2(c) is c = λ/2). It
-is not part of the loss that is reported. After the penalty, gradients are clipped, by value or by
-their global norm over all parameters: g ← g·min(1, limit/(norm + epsilon)), with epsilon 0, or 1e-6
-in PyTorch (D59, D60).
+The L2 penalty is ½·λ·Σ kernel², so that its gradient is λ·kernel (D58: Keras's L2(c) is c = λ/2).
+It is not part of the loss that is reported. After the penalty, gradients are clipped, by value or
+by their global norm over all parameters: g ← g·min(1, limit/(norm + epsilon)), with epsilon 0, or
+1e-6 in PyTorch (D59, D60).
 """
 
 from dataclasses import dataclass, field
@@ -129,6 +129,7 @@ class SoftmaxCrossEntropy(Loss):
 
     @classmethod
     def examples(cls) -> tuple[Loss, ...]:
+        """Return losses with and without smoothing and class weights, in three conventions."""
         weights = (0.5, 2.0, 3.25)
         return (
             cls(),
@@ -141,6 +142,7 @@ class SoftmaxCrossEntropy(Loss):
         )
 
     def check_fits(self, classes: int) -> None:
+        """Raise `SpecError` unless there are no class weights, or one for each class."""
         if self.class_weights and len(self.class_weights) != classes:
             raise SpecError(
                 f"loss: {len(self.class_weights)} class weights where the network ends in "
@@ -216,10 +218,11 @@ class Clip:
     Attributes
     ----------
     limit : float or None
-        Above 0.
+        The bound, above 0; None for none.
     by : "norm" or "value"
+        Whether the bound applies to the global norm or to each value.
     epsilon : float
-        Added to the norm.
+        Added to the norm, at least 0.
     """
 
     limit: float | None = None

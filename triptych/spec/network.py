@@ -1,4 +1,4 @@
-"""What is trained: a network as plain data, its shapes computed once. No framework, no arithmetic."""
+"""What is trained: a network as plain data, with the shapes of all layers and parameters."""
 
 import re
 from collections import Counter
@@ -31,9 +31,11 @@ class Network:
     Attributes
     ----------
     name : str
+        Any printable text.
     input_shape : tuple of int
-        One sample, channels last: (28, 28, 1) for MNIST.
+        The shape of one sample, channels last, for example (28, 28, 1) for MNIST.
     layers : tuple of Layer
+        The layers in order of computation; the last one must be a `Dense`.
 
     Raises
     ------
@@ -117,10 +119,10 @@ class Network:
 
     @property
     def amplifies_rounding(self) -> bool:
-        """Whether training it amplifies rounding itself, so that it is proved step by step.
+        """Whether training amplifies rounding errors, so that each step must be proved by itself.
 
-        That is so with BatchNorm or Residual, and with LayerNorm of images: there a NumPy run departs
-        even from one whose first kernel differs by one unit in the last place.
+        Networks with BatchNorm, Residual or LayerNorm of images do: two NumPy runs depart from each
+        other even if only one value of the first kernel differs, by one unit in the last place.
         """
         for place in self.places:
             if isinstance(place.layer, BatchNorm | Residual):
@@ -166,7 +168,7 @@ class Network:
         return "-".join([str(prod(self.input_shape)), *dense])
 
     def like(self, framework: str) -> "Network":
-        """Return the network with a framework's own initializers, epsilons, momenta, slopes and forms.
+        """Return the network with the initializers and other defaults of a framework's layers.
 
         Raises
         ------
@@ -185,11 +187,12 @@ class Network:
             )
         if self.classes != classes:
             raise SpecError(
-                f"network {self.name!r} ends in {self.classes} logits, the data has {classes} classes"
+                f"network {self.name!r} ends in {self.classes} logits, "
+                f"the data has {classes} classes"
             )
 
     def rows(self) -> list[tuple[str, str, str, int]]:
-        """Return (name, layer, output shape, parameter count) of each layer, for a summary table."""
+        """Return (name, layer, output shape, parameter count) of each layer, for a table."""
         return [
             (
                 place.layer.name,
@@ -210,12 +213,15 @@ class Network:
 
     @classmethod
     def from_json(cls, data: Any) -> "Network":
-        """Read what `to_json` wrote; with a key ``like`` a layer's missing keys are that framework's.
+        """Read what `to_json` returned.
+
+        With a key ``like``, "torch" or "keras", missing settings have the defaults of that
+        framework.
 
         Raises
         ------
         SpecError
-            Naming the unknown or missing key and its nearest valid one.
+            If a key is unknown (the message suggests the closest one) or missing.
         """
         data = check_keys(data, {"name", "input_shape", "layers", "like"}, "network", {"like"})
         like = None
@@ -250,7 +256,7 @@ def _layer_like(layer: Layer, framework: str) -> Layer:
 
 
 def _layer_title(layer: Layer) -> str:
-    """``Conv2D(32, size=5)``: the numbers without a default, and those that differ from it."""
+    """Return for example ``Conv2D(32, size=5)``, without the settings at their defaults."""
     parts: list[str] = []
     for f in sorted(fields(layer)[1:], key=lambda f: f.kw_only is True):
         value = getattr(layer, f.name)

@@ -1,22 +1,29 @@
-"""The optimizers as plain data: every number explicit, and which of two conventions each formula follows.
+"""The optimizers as plain data. Where frameworks have two conventions, a setting selects one.
 
-With g the gradient, η the rate, t the step from 1, and every slot 0 at the beginning unless it says otherwise:
+In the formulas w is a weight, g its gradient, η the rate and t the number of the step, from 1.
+Every slot is 0 before the first step, except where an initial value is given. docs/differences.md
+explains the D numbers.
 
-* sgd: w ← w − η·g; with momentum µ: v ← µ·v + g, w ← w − η·v; Nesterov: w ← w − η·(g + µ·v). The velocity holds
-  gradients (PyTorch), or steps: then g above is η·g, and the rate is not applied again (Keras). At a constant rate the
-  weights are the same (Sutskever et al. 2013; D54).
-* adam (Kingma & Ba 2015, algorithm 1): m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ),
-  w ← w − η·m̂/(√v̂ + ε). With epsilon before the correction: w ← w − η·√(1−β₂ᵗ)·m̂/(√v + ε) (Keras; D47).
-* adamw (Loshchilov & Hutter 2019, algorithm 2): adam with decoupled decay.
+* sgd: w ← w − η·g; with momentum µ: v ← µ·v + g, w ← w − η·v; Nesterov: w ← w − η·(g + µ·v).
+  The velocity v holds gradients (PyTorch), or steps (Keras): then g above is replaced by η·g, and
+  the rate is not applied again. At a constant rate the weights are the same (Sutskever et al. 2013;
+  D54).
+* adam (Kingma & Ba 2015, algorithm 1): m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g²,
+  m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ), w ← w − η·m̂/(√v̂ + ε).
+  With epsilon before the bias correction: w ← w − η·√(1−β₂ᵗ)·m̂/(√v + ε) (Keras; D47).
+* adamw (Loshchilov & Hutter 2019, algorithm 2): adam with decoupled weight decay.
 * nadam (Dozat 2016): µₜ = β₁·(1 − ½·0.96^(ψt)), Πₜ = µ₁·…·µₜ, m and v as in adam,
-  w ← w − η·(µₜ₊₁·m/(1−Πₜ₊₁) + (1−µₜ)·g/(1−Πₜ))/(√v̂ + ε). ψ is 0.004 in PyTorch and 1 in Keras (D52).
-* rmsprop (Hinton 2012, lecture 6e): v ← ρv + (1−ρ)g², s = g/(√v + ε), or g/√(v + ε) with epsilon inside (Keras; D48);
-  w ← w − η·s; with momentum as in sgd, s for g.
-* adagrad (Duchi et al. 2011): v ← v + g², from v = initial; w ← w − η·g/(√v + ε), or epsilon inside (Keras; D49).
-* adadelta (Zeiler 2012, algorithm 1): v ← ρv + (1−ρ)g², δ = √(u + ε)/√(v + ε)·g, u ← ρu + (1−ρ)δ², w ← w − η·δ.
+  w ← w − η·(µₜ₊₁·m/(1−Πₜ₊₁) + (1−µₜ)·g/(1−Πₜ))/(√v̂ + ε).
+  ψ is 0.004 in PyTorch and 1 in Keras (D52).
+* rmsprop (Hinton 2012, lecture 6e): v ← ρv + (1−ρ)g², s = g/(√v + ε), w ← w − η·s.
+  With epsilon inside: s = g/√(v + ε) (Keras; D48). With momentum as in sgd, with s in place of g.
+* adagrad (Duchi et al. 2011): v ← v + g², w ← w − η·g/(√v + ε), with v = initial at the beginning.
+  With epsilon inside: w ← w − η·g/√(v + ε) (Keras; D49).
+* adadelta (Zeiler 2012, algorithm 1): v ← ρv + (1−ρ)g², δ = √(u + ε)/√(v + ε)·g,
+  u ← ρu + (1−ρ)δ², w ← w − η·δ.
 
-Weight decay λ is of all parameters: decoupled, w ← (1 − η·λ)·w before the update (Keras, and AdamW); coupled, g ← g + λ·w
-(PyTorch's other classes; D56).
+Weight decay λ applies to all parameters. Decoupled, it is w ← (1 − η·λ)·w before the update (Keras,
+and AdamW); coupled, it is g ← g + λ·w (PyTorch's other classes; D56).
 """
 
 from dataclasses import dataclass, field, fields
@@ -29,20 +36,21 @@ from .validation import check_choice, check_flag, check_keys, check_number
 
 Holds = Literal["gradients", "steps"]
 
-NEGLIGIBLE = 1e-17  # 1 - x is 1
+NEGLIGIBLE = 1e-17  # 1 minus this number is 1 in float64
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Base of every optimizer: its numbers, and the names of the arrays it keeps for each parameter.
+    """Base of every optimizer.
 
     Attributes
     ----------
     rate : float
+        η, the learning rate, above 0.
     weight_decay : float
         λ, at least 0.
     decoupled : bool
-        Of the decay.
+        Whether the weight decay is decoupled from the gradient.
     """
 
     rate: float
@@ -63,21 +71,21 @@ class Optimizer:
 
     @classmethod
     def examples(cls) -> "tuple[Optimizer, ...]":
-        """Return a few instances for tests, every option in one of them."""
+        """Return a few instances for tests; each option should occur in one of them."""
         return (cls(),)  # pyright: ignore[reportCallIssue]
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """Arrays kept for each parameter, of its shape."""
+        """The names of the arrays that are stored for each parameter, in the parameter's shape."""
         return ()
 
     @property
     def counts_steps(self) -> bool:
-        """Whether the update depends on how many came before it."""
+        """Whether the update depends on the number of the step."""
         return False
 
     def begin(self, slot: str) -> float:
-        """Return what a slot holds before the first step."""
+        """Return the value of all elements of a slot before the first step."""
         return 0.0
 
 
@@ -86,14 +94,14 @@ FRACTIONS = ("momentum", "beta1", "beta2", "rho")
 
 @dataclass(frozen=True)
 class Momentum(Optimizer):
-    """Base of those with a velocity.
+    """Base of the optimizers with momentum.
 
     Attributes
     ----------
     momentum : float
-        In [0, 1).
+        µ, in [0, 1); 0 for none.
     velocity : "gradients" or "steps"
-        What it holds.
+        What the velocity is a sum of.
     """
 
     momentum: float = field(default=0.0, kw_only=True)
@@ -105,11 +113,20 @@ class Momentum(Optimizer):
 
     @property
     def slots(self) -> tuple[str, ...]:
+        """The velocity, if there is a momentum."""
         return ("velocity",) if self.momentum else ()
 
 
 @dataclass(frozen=True)
 class SGD(Momentum):
+    """Stochastic gradient descent, with momentum or Nesterov's momentum if wanted.
+
+    Attributes
+    ----------
+    nesterov : bool
+        Whether Nesterov's momentum is used; it needs a momentum above 0.
+    """
+
     rate: float = 0.1
     momentum: float = 0.0
     nesterov: bool = False
@@ -124,6 +141,18 @@ class SGD(Momentum):
 
 @dataclass(frozen=True)
 class RMSprop(Momentum):
+    """RMSprop (Hinton 2012): gradients divided by the root of their mean square.
+
+    Attributes
+    ----------
+    rho : float
+        ρ, the decay of the mean square, in [0, 1).
+    epsilon : float
+        ε, above 0.
+    epsilon_inside : bool
+        Whether ε is added under the root.
+    """
+
     rate: float = 1e-3
     rho: float = 0.9
     epsilon: float = 1e-8
@@ -133,11 +162,24 @@ class RMSprop(Momentum):
 
     @property
     def slots(self) -> tuple[str, ...]:
+        """The mean square v, and the velocity if there is a momentum."""
         return ("v", *super().slots)
 
 
 @dataclass(frozen=True)
 class Adagrad(Optimizer):
+    """Adagrad (Duchi et al. 2011): gradients divided by the root of the sum of their squares.
+
+    Attributes
+    ----------
+    epsilon : float
+        ε, above 0.
+    epsilon_inside : bool
+        Whether ε is added under the root.
+    initial : float
+        The sum of squares before the first step, at least 0.
+    """
+
     rate: float = 0.01
     epsilon: float = 1e-10
     epsilon_inside: bool = False
@@ -147,14 +189,26 @@ class Adagrad(Optimizer):
 
     @property
     def slots(self) -> tuple[str, ...]:
+        """The sum of squares v."""
         return ("v",)
 
     def begin(self, slot: str) -> float:
+        """Return `initial`, the sum of squares before the first step."""
         return self.initial
 
 
 @dataclass(frozen=True)
 class Adadelta(Optimizer):
+    """Adadelta (Zeiler 2012): steps scaled by the ratio of two mean squares.
+
+    Attributes
+    ----------
+    rho : float
+        ρ, the decay of both mean squares, in [0, 1).
+    epsilon : float
+        ε, above 0.
+    """
+
     rate: float = 1.0
     rho: float = 0.9
     epsilon: float = 1e-6
@@ -163,12 +217,21 @@ class Adadelta(Optimizer):
 
     @property
     def slots(self) -> tuple[str, ...]:
+        """The mean squares v of the gradients and u of the steps."""
         return ("v", "u")
 
 
 @dataclass(frozen=True)
 class Moments(Optimizer):
-    """Base of the Adam family: first and second moment, bias-corrected."""
+    """Base of the Adam family: bias-corrected first and second moments of the gradients.
+
+    Attributes
+    ----------
+    beta1, beta2 : float
+        β₁ and β₂, the decays of the first and of the second moment, in [0, 1).
+    epsilon : float
+        ε, above 0.
+    """
 
     rate: float = 1e-3
     beta1: float = 0.9
@@ -177,15 +240,25 @@ class Moments(Optimizer):
 
     @property
     def slots(self) -> tuple[str, ...]:
+        """The first moment m and the second moment v."""
         return ("m", "v")
 
     @property
     def counts_steps(self) -> bool:
+        """True: the bias correction depends on the number of steps."""
         return True
 
 
 @dataclass(frozen=True)
 class Adam(Moments):
+    """Adam (Kingma & Ba 2015).
+
+    Attributes
+    ----------
+    epsilon_first : bool
+        Whether ε is added before the bias correction.
+    """
+
     epsilon_first: bool = False  # before the bias correction
     name: ClassVar[str] = "adam"
     label: ClassVar[str] = "Adam"
@@ -193,6 +266,8 @@ class Adam(Moments):
 
 @dataclass(frozen=True)
 class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), 0.01 by default."""
+
     weight_decay: float = field(default=0.01, kw_only=True)
     decoupled: bool = field(default=True, kw_only=True)
     name: ClassVar[str] = "adamw"
@@ -201,6 +276,14 @@ class AdamW(Adam):
 
 @dataclass(frozen=True)
 class Nadam(Moments):
+    """Adam with Nesterov's momentum (Dozat 2016).
+
+    Attributes
+    ----------
+    psi : float
+        ψ, which sets how fast the momentum rises to its final value, at least 0.
+    """
+
     rate: float = 2e-3
     psi: float = 0.004
     name: ClassVar[str] = "nadam"
@@ -208,31 +291,30 @@ class Nadam(Moments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (
-            self.beta1 > 0.9999
-        ):  # nearer to 1 there would be millions of products that are not negligible
+        # With a larger one `products` would have millions of elements.
+        if self.beta1 > 0.9999:
             raise SpecError(f"nadam: beta1 must be at most 0.9999, not {self.beta1}")
 
     def mu(self, step: int) -> float:
-        """Return µ of a step."""
+        """Return µ of a step, counted from 1."""
         return self.beta1 * (1 - 0.5 * 0.96 ** (self.psi * step))
 
     @cached_property
     def products(self) -> tuple[float, ...]:
-        """Π₀ = 1, Π₁, …, as far as they are not negligible beside 1, and then 0."""
-        found = [1.0]
-        while found[-1] > NEGLIGIBLE:
-            found.append(found[-1] * self.mu(len(found)))
-        return (*found[:-1], 0.0)
+        """Π₀ = 1, Π₁, …, up to the last one that is not negligible, then 0."""
+        products = [1.0]
+        while products[-1] > NEGLIGIBLE:
+            products.append(products[-1] * self.mu(len(products)))
+        return (*products[:-1], 0.0)
 
     def product(self, step: int) -> float:
-        """Return Π of a step."""
+        """Return Π of a step, counted from 1; Π₀ is 1."""
         return self.products[min(step, len(self.products) - 1)]
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {}
 
-# The names that users type: of each, the class and the numbers that are not its defaults.
+# The names that users type, each with its class and the settings that differ from the defaults.
 SHORTHANDS: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {}
 
 
@@ -244,8 +326,9 @@ def register_optimizer(
     Parameters
     ----------
     cls : type of Optimizer
+        Its ``name`` is the name.
     shorthands : dict of str to dict, optional
-        Further names to type, each with numbers of the class.
+        Further names, each with its settings of the class.
     """
     OPTIMIZERS[cls.name] = cls
     SHORTHANDS[cls.name] = (cls, {})
@@ -287,14 +370,14 @@ def optimizer(
     rate : float, optional
         Learning rate; otherwise the optimizer's own default.
     like : "torch" or "keras", optional
-        Whose formula and defaults hold where no number is given.
+        The framework whose conventions and defaults apply to settings that are not given.
     **numbers
-        Any other number.
+        Any other settings.
 
     Raises
     ------
     SpecError
-        Where there is none of that name, or a number makes no sense.
+        If the name or a setting is unknown, or a value is out of range.
     """
     if not isinstance(name, str) or name not in SHORTHANDS:
         raise SpecError(f"optimizer {name!r} is unknown; {suggest(name, SHORTHANDS)}")

@@ -1,7 +1,7 @@
-"""What all layers have in common: the base class, its place in a network, and the arrays it has there.
+"""The base class of all layers, and what a layer has in a network: shapes and parameters.
 
-A `Layer` says what is computed; `Layer.place` adds the shapes, which depend on the layers before it, and
-gives a `PlacedLayer`. Networks and engines read those.
+A `Layer` describes what is computed. `Layer.place` returns a `PlacedLayer`, which also has the
+shapes; they depend on the layers before it. Networks and engines use placed layers.
 """
 
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ class Parameter:
     initializer : str
         How its first values are drawn; see `triptych.spec.initializers`.
     fan_in, fan_out : int
-        Inputs and outputs of one unit of its layer.
+        The number of inputs of a unit of the layer, and of units that use one input.
     sizes : tuple of (str, int)
         Axis lengths that the layout pattern cannot infer.
     """
@@ -59,14 +59,14 @@ class Parameter:
 
 @dataclass(frozen=True)
 class MatrixProduct:
-    """The matrix products (rows, inner)·(inner, columns) that a layer makes for one sample, forward.
+    """The matrix products of a layer's forward pass for one sample.
 
     Attributes
     ----------
     rows, inner, columns : int
-        The sizes of each product.
+        Each is a product of shapes (rows, inner) and (inner, columns).
     count : int
-        How many there are.
+        The number of products.
     """
 
     rows: int
@@ -82,8 +82,9 @@ class PlacedLayer:
     Attributes
     ----------
     layer : Layer
+        The layer's description.
     input_shape, output_shape : tuple of int
-        Of one sample, channels last.
+        Shapes of one sample, channels last.
     parameters : tuple of Parameter
         Trained arrays.
     buffers : tuple of Parameter
@@ -121,9 +122,9 @@ class PlacedLayer:
 class Layer:
     """Base of every layer.
 
-    A subclass is a frozen dataclass whose fields are the layer's numbers. It defines what applies to it
-    of: `least`, a ``__post_init__`` that checks the fields, `place`, `passes_shift`, `shift_parameters`
-    and `examples`.
+    A subclass is a frozen dataclass whose fields are the layer's settings. It overrides what
+    differs from this class: `least`, `cost_kind`, a ``__post_init__`` that checks the fields, and
+    the methods and properties below.
 
     Attributes
     ----------
@@ -131,12 +132,13 @@ class Layer:
         Unique in its network.
     least : dict of str to int
         The lower bound of each integer field.
+    cost_kind : str
+        The group of layers that `triptych advise` counts it to: ``dense``, ``convolution``,
+        ``normalisation``, ``pooling``, ``dropout`` or ``elementwise``.
     """
 
     name: str
     least: ClassVar[dict[str, int]] = {}
-    # What `triptych advise` takes it for: dense, convolution,
-    # normalisation, pooling, dropout or elementwise.
     cost_kind: ClassVar[str] = "elementwise"
 
     def __post_init__(self) -> None:
@@ -146,39 +148,40 @@ class Layer:
 
     @classmethod
     def examples(cls) -> "tuple[Layer, ...]":
-        """Return small instances named "layer", which tests put into networks of their own.
+        """Return small instances with the name ``layer``, for tests.
 
-        Every option should occur in one of them; `triptych.parity.specimens` builds networks.
+        Each option should occur in one of them. The gradient checks and `triptych.parity.specimens`
+        build small networks of them.
         """
         return (cls("layer"),)
 
     @property
     def where(self) -> str:
-        """How messages refer to the layer."""
+        """The beginning of messages about the layer."""
         return f"layer {self.name!r}"
 
     @property
     def inner(self) -> tuple["Layer", ...]:
-        """The layers inside it."""
+        """The layers inside this one, in order of computation."""
         return ()
 
     @property
     def passes_shift(self) -> bool:
-        """Whether adding a constant to each channel of the input adds it to the output."""
+        """Whether adding a constant to each channel of the input adds it to the output too."""
         return False
 
     @property
     def shift_parameters(self) -> tuple[str, ...]:
-        """The names of the parameters that add a constant to each output channel, and nothing else."""
+        """The names of the parameters whose only effect is a constant in each output channel."""
         return ()
 
     def place(self, shape: Shape, image_shape: Sizes) -> PlacedLayer:
-        """Return the layer with its shapes; by default the output has the input's.
+        """Return the layer with its shapes; by default the output has the input's shape.
 
         Parameters
         ----------
         shape : tuple of int
-            Of one sample of the input.
+            The shape of one sample of the input.
         image_shape : tuple of (str, int)
             The image that a flat input was made from, as in `PlacedLayer`.
 
@@ -190,39 +193,42 @@ class Layer:
         return PlacedLayer(self, shape, shape, image_shape=image_shape)
 
     def refuse(self, why: str) -> NoReturn:
-        """Raise `SpecError` with the layer's name."""
+        """Raise `SpecError` with a message that begins with the layer's name."""
         raise SpecError(f"{self.where}: {why}")
 
     def check_image(self, shape: Shape) -> tuple[int, int, int]:
-        """Return the shape of an image, and refuse any other."""
+        """Return `shape` if it is that of an image, (h, w, c); otherwise raise `SpecError`."""
         if len(shape) != 3:
             self.refuse(f"{type(self).__name__} needs an image (h, w, c), not {shape}")
         return shape[0], shape[1], shape[2]
 
     def window_counts(self, shape: Shape, size: int, stride: int, padding: int) -> tuple[int, int]:
-        """Return how many windows fit in rows and columns: ⌊(n + 2·padding - size)/stride⌋ + 1."""
+        """Return the numbers of windows, vertically and horizontally.
+
+        Each is ⌊(n + 2·padding - size)/stride⌋ + 1 for n rows or columns.
+        """
         h, w, _ = self.check_image(shape)
         if min(h, w) + 2 * padding < size:
             self.refuse(
-                f"its window of {size}×{size} does not fit into {h}×{w} with a padding of {padding} "
-                f"(input shape {shape})"
+                f"its window of {size}×{size} does not fit into {h}×{w} "
+                f"with a padding of {padding} (input shape {shape})"
             )
         return (h + 2 * padding - size) // stride + 1, (w + 2 * padding - size) // stride + 1
 
     def matrix_product(self, place: PlacedLayer) -> MatrixProduct | None:
-        """Return the matrix product of the forward pass, or None: an input of `triptych advise`."""
+        """Return the matrix products of the forward pass, or None; for `triptych advise`."""
         del place
         return None
 
     def traffic(self, place: PlacedLayer) -> tuple[int, int]:
-        """Return how many numbers it reads and writes one by one, for one sample.
+        """Return how many numbers the layer reads and writes for one sample; for `triptych advise`.
 
-        An input of `triptych advise`. By default these are those of an activation.
+        The default is right for an activation.
 
         Returns
         -------
         tuple of (int, int)
-            Forward and backward. What a matrix product moves is not among them.
+            Of the forward and of the backward pass, without those of matrix products.
         """
         outputs = prod(place.output_shape)
         return 2 * outputs, 3 * outputs
@@ -231,7 +237,22 @@ class Layer:
 def place_layers(
     layers: Iterable[Layer], shape: Shape, image_shape: Sizes = ()
 ) -> tuple[PlacedLayer, ...]:
-    """Place layers one after the other."""
+    """Place layers one after the other.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+        A chain of layers.
+    shape : tuple of int
+        The shape of one sample of the first layer's input.
+    image_shape : tuple of (str, int)
+        The image that a flat input was made from, as in `PlacedLayer`.
+
+    Raises
+    ------
+    SpecError
+        If a layer cannot take the output of the one before.
+    """
     places: list[PlacedLayer] = []
     for layer in layers:
         place = layer.place(shape, image_shape)
@@ -242,7 +263,7 @@ def place_layers(
 
 
 def with_inner(layers: Iterable[Layer]) -> list[Layer]:
-    """Return every layer, those inside another before it."""
+    """Return every layer; layers inside another one come before it."""
     every: list[Layer] = []
     for layer in layers:
         every += with_inner(layer.inner)
@@ -251,7 +272,13 @@ def with_inner(layers: Iterable[Layer]) -> list[Layer]:
 
 
 def shift_parameters(layers: Iterable[Layer]) -> tuple[str, ...]:
-    """Return the names of what adds a constant to each channel of a chain's output, and nothing else."""
+    """Return the names of the parameters whose only effect is a constant in each output channel.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+        A chain of layers; its output is meant.
+    """
     for layer in reversed(tuple(layers)):
         if not layer.passes_shift:
             return layer.shift_parameters

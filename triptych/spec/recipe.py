@@ -1,7 +1,7 @@
-"""How it is trained: every number explicit, JSON in and out.
+"""How a network is trained: all settings of a training run as plain data.
 
-The formulas stand in `triptych.spec.optimizers`, `triptych.spec.losses`, `triptych.spec.schedules` and
-`triptych.spec.augmentation`. They are the specification's, and the NumPy engine is the specification.
+The formulas are in `triptych.spec.optimizers`, `triptych.spec.losses`, `triptych.spec.schedules`
+and `triptych.spec.augmentation`. The NumPy engine is their reference implementation.
 """
 
 from dataclasses import asdict, dataclass, field, fields
@@ -32,29 +32,37 @@ Randomness = Literal["matched", "free"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. The defaults are the original's: full batch, SGD 0.1, 500 epochs.
+    """How a network is trained; by default in 500 full-batch epochs by SGD with a rate of 0.1.
 
     Attributes
     ----------
     epochs : int
+        How often all training samples are used, at least 1.
     batch_size : int or "full"
-        The last batch of an epoch may be smaller; it counts as a step of its own size.
+        Number of samples in a step. The last batch of an epoch may be smaller.
     optimizer : Optimizer
+        The update rule, with its learning rate and weight decay.
     seed : int
-        Weights, order, masks and the split of a single file all follow from it.
+        Determines the first weights, the order of samples, dropout masks, augmentations, and how a
+        data set without a test split is divided. From 0 to 2⁶³ - 1.
     dtype : "float32" or "float64"
+        The type of all floating-point numbers in the training.
     random : "matched" or "free"
-        Matched: dropout masks are drawn once and fed to every engine. Free: each framework draws its own.
+        With ``matched`` every engine gets the same dropout masks; with ``free`` each framework
+        draws its own.
     loss : Loss
+        The loss, with its L2 penalty.
     clip : Clip
+        The bound on gradients.
     augmentation : Augmentation
-        What is done to training images; the same for every engine in either mode.
+        Random changes of training images; always the same ones in every engine.
     schedule : RateSchedule
-        The factor on the optimizer's rate, step by step.
+        The factor for the optimizer's learning rate in each step.
     validation : float
-        The share of the training split, in [0, 1), that is set aside by seed, class by class, to be looked at after each epoch.
+        The fraction of each class in the training split, in [0, 1), that is evaluated after each
+        epoch instead of being trained on. The seed determines the samples.
     callbacks : tuple of ImprovementTracker
-        What may cut the rate or end the training, at most one of a kind.
+        Rules that may reduce the rate or end the training, at most one of each class.
     """
 
     epochs: int = 500
@@ -77,7 +85,8 @@ class Recipe:
             raise SpecError(f"recipe: seed must be below 2⁶³, not {self.seed}")
         if self.schedule.warmup >= self.epochs:
             raise SpecError(
-                f"recipe: a warm-up of {self.schedule.warmup:g} epochs never ends in a run of {self.epochs}; give fewer"
+                f"recipe: a warm-up of {self.schedule.warmup:g} epochs never ends "
+                f"in a run of {self.epochs}; give fewer"
             )
         if self.batch_size != "full":
             check_whole("recipe", "batch_size", self.batch_size, 1, " or 'full'")
@@ -95,10 +104,12 @@ class Recipe:
                 )
             if callback.monitor.startswith("validation") and not self.validation:
                 raise SpecError(
-                    f"recipe: {callback.name} watches {callback.monitor}, but nothing is set aside; give validation, 0.1 say, or watch loss"
+                    f"recipe: {callback.name} watches {callback.monitor}, but nothing is set "
+                    "aside; give validation, 0.1 say, or watch loss"
                 )
 
     def to_json(self) -> dict[str, Any]:
+        """Return a JSON object that `from_json` reads."""
         chosen = {
             "optimizer": to_json(self.optimizer),
             "loss": to_json(self.loss),
@@ -109,21 +120,22 @@ class Recipe:
 
     @classmethod
     def from_json(cls, data: Any) -> "Recipe":
-        """Read what `to_json` wrote, or a part of it: what is left out is at its default.
+        """Read what `to_json` returned; missing keys have their defaults.
 
-        With a key ``like``, "torch" or "keras", the defaults and formulas of optimizer, loss and clipping are that framework's.
+        With a key ``like``, "torch" or "keras", the optimizer, the loss and the clipping have the
+        defaults and conventions of that framework.
 
         Raises
         ------
         SpecError
-            Naming the unknown key and its nearest valid one, or the number out of range.
+            If a key is unknown (the message suggests the closest one) or a value is out of range.
         """
         known = {f.name for f in fields(cls)}
         values = check_keys(data, known | {"like"}, "recipe", known | {"like"})
         like = values.pop("like", None)
         if like is not None:
             check_framework(like)
-            # These parts have defaults of their own in that framework.
+            # The defaults of these parts depend on the framework.
             started: dict[str, Any] = {"optimizer": {"name": "sgd"}, "loss": {}, "clip": {}}
             values = started | values
         if "optimizer" in values:
@@ -143,6 +155,6 @@ class Recipe:
         return cls(**values)
 
     def check_fits(self, network: Network) -> None:
-        """Raise `SpecError` where the network's images or logits cannot be treated so."""
+        """Raise `SpecError` if the loss or the augmentation does not fit the network."""
         self.loss.check_fits(network.classes)
         self.augmentation.check_fits(network.input_shape)

@@ -1,12 +1,13 @@
-"""Learning-rate schedules: a factor on the optimizer's rate, a pure function of the step.
+"""Learning-rate schedules: a factor for the optimizer's rate, as a pure function of the step.
 
-Durations are in epochs, fractions of them too, so that a recipe does not depend on the size of its data. With n steps in
-an epoch and a warm-up of w epochs, step s (counted from 0, and evaluated for each step) has the factor
+Durations are in epochs, which may be fractions, so that a recipe does not depend on the size of its
+data. With n steps in an epoch and a warm-up of w epochs, step s (from 0) has the factor
 
     min(1, (s + 1) / (w·n)) · shape(max(0, s/n - w))
 
-so the first step already moves, the last of the warm-up has the whole rate, and the shape begins where the warm-up ends. A
-shape whose `epochs` is None lasts to the end of the run. No factor is above 1: the optimizer's rate is the highest of the run.
+The first step therefore has a rate above 0, the last step of the warm-up has the whole rate, and
+the shape begins when the warm-up ends. No factor is above 1: the optimizer's rate is the highest
+one of the run.
 """
 
 from dataclasses import dataclass, field
@@ -18,8 +19,7 @@ from .validation import check_choice, check_number
 
 Curve = Literal["cosine", "linear"]
 
-NEAR = 1e-9  # of an epoch: s/n may lie that far below the boundary it stands for
-
+NEAR = 1e-9  # epochs: rounding may leave s/n this far below the boundary that it equals
 
 S = TypeVar("S", bound="RateSchedule")
 
@@ -39,7 +39,7 @@ class RateSchedule:
     Attributes
     ----------
     warmup : float
-        Epochs over which the rate climbs linearly from (almost) nothing; 0 for none.
+        Number of epochs in which the factor rises linearly from almost 0 to 1; 0 for no warm-up.
     """
 
     warmup: float = field(default=0.0)
@@ -59,26 +59,34 @@ class RateSchedule:
         Parameters
         ----------
         step : int
-            From 0.
+            The number of the step, from 0.
         steps_per_epoch : int
+            Number of steps in an epoch.
         epochs : float
-            Of the whole run.
+            Number of epochs in the run.
         """
-        climb = self.warmup * steps_per_epoch
-        rising = min(1.0, (step + 1) / climb) if climb else 1.0
-        return rising * self.shape(
-            max(0.0, step / steps_per_epoch - self.warmup), epochs - self.warmup
-        )
+        warmup_steps = self.warmup * steps_per_epoch
+        warmup_factor = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+        t = max(0.0, step / steps_per_epoch - self.warmup)
+        return warmup_factor * self.shape(t, epochs - self.warmup)
 
     def shape(self, t: float, rest: float) -> float:
-        """Return the factor `t` epochs after the warm-up, where `rest` epochs follow it in all."""
+        """Return the factor after the warm-up, in [0, 1].
+
+        Parameters
+        ----------
+        t : float
+            Epochs since the end of the warm-up.
+        rest : float
+            Epochs between the end of the warm-up and the end of the run.
+        """
         return 1.0
 
 
 @register_schedule
 @dataclass(frozen=True, kw_only=True)
 class Constant(RateSchedule):
-    """The optimizer's rate throughout."""
+    """The optimizer's rate in every step after the warm-up."""
 
     name: ClassVar[str] = "constant"
 
@@ -86,16 +94,18 @@ class Constant(RateSchedule):
 @register_schedule
 @dataclass(frozen=True, kw_only=True)
 class Step(RateSchedule):
-    """A staircase: factorᵏ after k boundaries (PyTorch's StepLR and MultiStepLR; Keras's ExponentialDecay with staircase).
+    """A staircase: the factor is factorᵏ after k boundaries.
+
+    It is PyTorch's StepLR and MultiStepLR, and Keras's ExponentialDecay with ``staircase=True``.
 
     Attributes
     ----------
     factor : float
-        In (0, 1].
+        What the rate is multiplied by at each boundary, in (0, 1].
     every : float or None
-        Epochs between boundaries; None where `milestones` say where they are.
+        Epochs between boundaries; None if `milestones` are given.
     milestones : tuple of float
-        Boundaries in epochs after the warm-up, rising.
+        Boundaries in epochs after the warm-up, in increasing order.
     """
 
     factor: float = 0.1
@@ -121,9 +131,11 @@ class Step(RateSchedule):
 
     @classmethod
     def examples(cls) -> tuple[RateSchedule, ...]:
+        """Return one schedule with regular boundaries, and one with milestones and a warm-up."""
         return cls(every=1.0), cls(milestones=(0.5, 1.5), warmup=0.5)
 
     def shape(self, t: float, rest: float) -> float:
+        """Return factorᵏ, where k boundaries have been passed."""
         if self.every is None:
             return self.factor ** sum(t + NEAR >= milestone for milestone in self.milestones)
         return self.factor ** floor((t + NEAR) / self.every)
@@ -132,14 +144,16 @@ class Step(RateSchedule):
 @register_schedule
 @dataclass(frozen=True, kw_only=True)
 class Exponential(RateSchedule):
-    """factor to the power t/every, without stairs (Keras's ExponentialDecay; PyTorch's ExponentialLR has stairs of an epoch, D69).
+    """A smooth exponential decay: factor to the power t/every.
+
+    It is Keras's ExponentialDecay. PyTorch's ExponentialLR changes the rate once an epoch (D69).
 
     Attributes
     ----------
     factor : float
-        In (0, 1].
+        What the rate is multiplied by in `every` epochs, in (0, 1].
     every : float
-        Epochs.
+        Epochs, above 0.
     """
 
     factor: float = 0.95
@@ -152,17 +166,18 @@ class Exponential(RateSchedule):
         check_number(self.name, "every", self.every, 0, above=True)
 
     def shape(self, t: float, rest: float) -> float:
+        """Return factor to the power t/every."""
         return self.factor ** (t / self.every)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timed(RateSchedule):
-    """Base of the schedules that come to an end, and stay where they ended.
+    """Base of the schedules with a duration. Afterwards the factor stays constant.
 
     Attributes
     ----------
     epochs : float or None
-        How long after the warm-up; None to the end of the run.
+        The duration in epochs, from the end of the warm-up; None for the rest of the run.
     """
 
     epochs: float | None = None
@@ -173,7 +188,7 @@ class Timed(RateSchedule):
             check_number(self.name, "epochs", self.epochs, 0, above=True)
 
     def done(self, t: float, rest: float) -> float:
-        """Return how much of it is over, in [0, 1]."""
+        """Return the fraction of the duration that has passed after `t` epochs, in [0, 1]."""
         duration = rest if self.epochs is None else self.epochs
         return min(1.0, t / duration) if duration > 0 else 0.0
 
@@ -181,14 +196,15 @@ class Timed(RateSchedule):
 @register_schedule
 @dataclass(frozen=True, kw_only=True)
 class Cosine(Timed):
-    """Half a cosine from 1 to `floor`, where it stays (Loshchilov & Hutter 2017, eq. 5, without restarts).
+    """Half a cosine from 1 to `floor` (Loshchilov & Hutter 2017, eq. 5, without restarts).
 
-    Keras's CosineDecay. PyTorch's CosineAnnealingLR has an absolute floor and climbs back after its end (D68).
+    It is Keras's CosineDecay. PyTorch's CosineAnnealingLR has an absolute floor, and its rate rises
+    again after its end (D68).
 
     Attributes
     ----------
     floor : float
-        A fraction of the optimizer's rate, in [0, 1].
+        The last factor, in [0, 1].
     """
 
     floor: float = 0.0
@@ -199,22 +215,26 @@ class Cosine(Timed):
         check_number(self.name, "floor", self.floor, 0, 1)
 
     def shape(self, t: float, rest: float) -> float:
+        """Return half a cosine from 1 down to `floor`."""
         return self.floor + (1 - self.floor) * (1 + cos(pi * self.done(t, rest))) / 2
 
 
 @register_schedule
 @dataclass(frozen=True, kw_only=True)
 class OneCycle(Timed):
-    """Up to the optimizer's rate, then down (Smith & Topin 2018, in PyTorch's two phases); momentum stays as it is.
+    """A factor that rises to 1, then falls (Smith & Topin 2018, with PyTorch's two phases).
+
+    The momentum is not changed.
 
     Attributes
     ----------
     start, end : float
-        Fractions of the optimizer's rate, in [0, 1]. The defaults are PyTorch's: 1/25, and 1/10,000 of that.
+        The first and the last factor, in [0, 1]. The defaults are PyTorch's: 1/25, and 1/10,000 of
+        that.
     peak : float
-        The share of its duration after which the rate is highest, in (0, 1).
+        The fraction of the duration after which the factor is 1, in (0, 1).
     curve : "cosine" or "linear"
-        Of both ways.
+        The shape of both phases.
     """
 
     start: float = 0.04
@@ -233,11 +253,13 @@ class OneCycle(Timed):
         check_choice(self.name, "curve", self.curve, get_args(Curve))
 
     def shape(self, t: float, rest: float) -> float:
+        """Return the factor on the way from `start` to 1, or from 1 to `end`."""
         done = self.done(t, rest)
-        low, way = (
-            (self.start, 1 - done / self.peak)
-            if done < self.peak
-            else (self.end, (done - self.peak) / (1 - self.peak))
-        )
-        high = (1 + cos(pi * way)) / 2 if self.curve == "cosine" else 1 - way
-        return low + (1 - low) * high
+        if done < self.peak:
+            low = self.start
+            distance = 1 - done / self.peak  # from the peak, as a fraction of the phase
+        else:
+            low = self.end
+            distance = (done - self.peak) / (1 - self.peak)
+        height = (1 + cos(pi * distance)) / 2 if self.curve == "cosine" else 1 - distance
+        return low + (1 - low) * height

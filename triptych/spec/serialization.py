@@ -1,8 +1,8 @@
 """Descriptions as JSON objects, in both directions.
 
 A part of a recipe that is chosen by name is ``{"name": "cosine", "warmup": 0.5, …}``, a layer is
-``{"type": "Dense", "name": "hidden", "units": 64, …}``. Numbers with a default may be missing. Every
-reader raises `SpecError`, which names the unknown or missing key and its nearest valid one.
+``{"type": "Dense", "name": "hidden", "units": 64, …}``. Settings with a default may be missing.
+Every reader raises `SpecError` if a key is missing or unknown, and suggests the closest known one.
 """
 
 from collections.abc import Mapping

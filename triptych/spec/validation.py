@@ -1,7 +1,7 @@
-"""Checks of what a user writes: keys, numbers, flags, names. Each raises `SpecError` with one line.
+"""Checks of user input: keys, numbers, flags, names. A failed check raises `SpecError`.
 
-`where` is the beginning of the message, for example ``recipe`` or ``layer 'hidden'``; `field` is the
-name of the value there.
+In all checks, `where` is the beginning of the message, for example ``recipe`` or
+``layer 'hidden'``, and `field` is the name of the value.
 """
 
 from collections.abc import Iterable, Mapping, Set
@@ -14,7 +14,7 @@ from ..errors import SpecError, suggest
 def check_keys(
     data: Any, known: Set[str], where: str, optional: Set[str] = frozenset()
 ) -> dict[str, Any]:
-    """Return `data` if it is a mapping with the `known` keys; those in `optional` may be missing."""
+    """Return `data` if it is a mapping with the `known` keys; `optional` keys may be missing."""
     if not isinstance(data, Mapping):
         raise SpecError(f"{where}: expected an object with the keys {', '.join(sorted(known))}")
     keys: dict[str, Any] = {str(key): value for key, value in data.items()}

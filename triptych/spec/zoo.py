@@ -1,4 +1,4 @@
-"""The named networks, and any stack of dense layers by its widths."""
+"""The named networks with their recipes, and functions that build networks from a few numbers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +18,9 @@ from .layers import (
 from .network import Network
 from .placement import Layer, Shape
 
-GREY, COLOUR = (28, 28, 1), (32, 32, 3)
+# Shapes of an image: of MNIST, and of CIFAR-10.
+GREY = (28, 28, 1)
+COLOUR = (32, 32, 3)
 
 
 def dense(
@@ -29,18 +31,25 @@ def dense(
     shape: Shape = GREY,
     classes: int = 10,
 ) -> Network:
-    """Build Flatten, then (Dense, ReLU, Dropout) for each hidden width, then the logits.
+    """Return a network of a Flatten, (Dense, ReLU, Dropout) for each hidden width, and a Dense.
 
     Parameters
     ----------
     name : str
+        The network's name.
     hidden : sequence of int
         Units of each hidden layer; empty for a linear classifier.
     dropout : float
-        Rate after each hidden layer; 0 leaves the layer out.
+        The rate of the dropout after each hidden layer; 0 for no such layers.
     shape : tuple of int
-        One image, (h, w, c).
+        The shape of an image, (h, w, c).
     classes : int
+        Units of the output.
+
+    Raises
+    ------
+    SpecError
+        If there is a dropout rate but no hidden layer.
     """
     if dropout and not hidden:
         raise SpecError(
@@ -64,20 +73,20 @@ def convolutional(
     shape: Shape = GREY,
     classes: int = 10,
 ) -> Network:
-    """Build a network of convolutions, each with a pool behind it while images are large enough.
+    """Return a network of convolutions; each is followed by a max-pooling from 8×8 pixels on.
 
     Parameters
     ----------
     filters : sequence of int
         Filters of each convolution.
     size : int
-        Of the square windows, in pixels.
+        Side of the square windows in pixels.
     norm : bool
         Whether a BatchNorm follows each convolution.
     hidden : sequence of int
         Units of the dense layers before the output.
     shape : tuple of int
-        Of an image.
+        The shape of an image, (h, w, c).
     classes : int
         Units of the output.
     """
@@ -98,19 +107,25 @@ def convolutional(
 
 
 def mlp(shape: Shape, classes: int) -> Network:
-    """One hidden layer with BatchNorm: 98 % of MNIST in four epochs, which are seconds."""
+    """Return a network of one hidden layer with BatchNorm.
+
+    It classifies 98 % of MNIST's test images correctly after four epochs, which take seconds.
+    """
     hidden = (Flatten("flatten"), Dense("hidden", 160, bias=False), BatchNorm("norm"), ReLU("relu"))
     return Network("mlp", shape, (*hidden, Dense("output", classes)))
 
 
 def lenet(shape: Shape, classes: int) -> Network:
-    """LeNet-5 as it is built today: ReLU for tanh, maxima for means (after LeCun et al. 1998, section 2)."""
+    """Return LeNet-5 (LeCun et al. 1998, section 2) with two modern parts.
+
+    These are ReLU instead of tanh, and max-pooling instead of average pooling.
+    """
     layers = _lenet(lambda n, layer: (layer, ReLU(f"relu{n}")))
     return Network("lenet", shape, (*layers, Dense("output", classes)))
 
 
 def lenet_bn(shape: Shape, classes: int) -> Network:
-    """The same with a BatchNorm before every ReLU."""
+    """Return `lenet` with a BatchNorm before every ReLU."""
     layers = _lenet(lambda n, layer: (layer, BatchNorm(f"norm{n}"), ReLU(f"relu{n}")), bias=False)
     return Network("lenet-bn", shape, (*layers, Dense("output", classes)))
 
@@ -130,7 +145,7 @@ def _lenet(
 
 
 def cnn(shape: Shape, classes: int) -> Network:
-    """Two convolutions, one maximum, two dense layers: the network of both frameworks' MNIST examples."""
+    """Return two convolutions and two dense layers, as in PyTorch's and Keras's MNIST examples."""
     features = (
         Conv2D("conv1", 32),
         ReLU("relu1"),
@@ -155,7 +170,7 @@ def cnn(shape: Shape, classes: int) -> Network:
 def _normed(
     n: int, filters: int, size: int = 3, padding: int = 0, *, pool: bool = False
 ) -> tuple[Layer, ...]:
-    # The maximum comes first, so that norm and ReLU have a quarter of the work.
+    # With the max-pooling first, BatchNorm and ReLU have a quarter of the values.
     pooled = (MaxPool2D(f"pool{n}"),) if pool else ()
     return (
         Conv2D(f"conv{n}", filters, size, padding=padding, bias=False),
@@ -166,13 +181,19 @@ def _normed(
 
 
 def fast(shape: Shape, classes: int) -> Network:
-    """Three convolutions with BatchNorm, two of them pooled: 99 % of MNIST in one epoch."""
+    """Return a network of three convolutions with BatchNorm, two of them with max-pooling.
+
+    It classifies 99 % of MNIST's test images correctly after one epoch.
+    """
     features = (*_normed(1, 8, 5, pool=True), *_normed(2, 32, pool=True), *_normed(3, 64))
     return Network("fast", shape, (*features, Flatten("flatten"), Dense("output", classes)))
 
 
 def best(shape: Shape, classes: int) -> Network:
-    """Four convolutions with BatchNorm, two of them pooled: 99.5 % of MNIST with shifted images."""
+    """Return a network of four convolutions with BatchNorm, two of them with max-pooling.
+
+    It classifies 99.5 % of MNIST's test images correctly if it is trained on shifted images.
+    """
     features = (
         *_normed(1, 12, 5, pool=True),
         *_normed(2, 32, padding=1),
@@ -187,9 +208,23 @@ def best(shape: Shape, classes: int) -> Network:
 
 
 def residual(name: str, blocks: int, width: int, shape: Shape, classes: int) -> Network:
-    """The residual network for CIFAR-10 of He et al. 2016, section 4.2: three stages of `blocks` blocks, 6·blocks + 2 layers.
+    """Return the residual network for CIFAR-10 of He et al. 2016, section 4.2.
 
-    Where a stage begins, the shortcut is a strided 1×1 convolution with BatchNorm (their option B).
+    It has three stages and 6·blocks + 2 layers. At the beginning of the second and third stage the
+    shortcut is a strided 1×1 convolution with BatchNorm (option B of the paper).
+
+    Parameters
+    ----------
+    name : str
+        The network's name.
+    blocks : int
+        Residual blocks in each stage.
+    width : int
+        Filters of the first stage; each further stage has twice as many.
+    shape : tuple of int
+        The shape of an image, (h, w, c).
+    classes : int
+        Units of the output.
     """
     layers: list[Layer] = [
         Conv2D("conv0", width, padding=1, bias=False),
@@ -201,23 +236,21 @@ def residual(name: str, blocks: int, width: int, shape: Shape, classes: int) -> 
             n = f"{stage}_{block}"
             stride = 2 if stage > 1 and block == 1 else 1
             branch = (
-                *(
-                    Conv2D(f"conv{n}a", filters, 3, stride, 1, bias=False),
-                    BatchNorm(f"norm{n}a"),
-                    ReLU(f"relu{n}a"),
-                ),
-                *(Conv2D(f"conv{n}b", filters, 3, 1, 1, bias=False), BatchNorm(f"norm{n}b")),
+                Conv2D(f"conv{n}a", filters, 3, stride, 1, bias=False),
+                BatchNorm(f"norm{n}a"),
+                ReLU(f"relu{n}a"),
+                Conv2D(f"conv{n}b", filters, 3, 1, 1, bias=False),
+                BatchNorm(f"norm{n}b"),
             )
-            shortcut = (
-                (Conv2D(f"short{n}", filters, 1, stride, bias=False), BatchNorm(f"norm{n}s"))
-                if stride > 1
-                else ()
-            )
+            shortcut: tuple[Layer, ...] = ()
+            if stride > 1:
+                projection = Conv2D(f"short{n}", filters, 1, stride, bias=False)
+                shortcut = (projection, BatchNorm(f"norm{n}s"))
             layers += [Residual(f"block{n}", branch, shortcut), ReLU(f"relu{n}")]
     return Network(name, shape, (*layers, GlobalAvgPool("mean"), Dense("output", classes)))
 
 
-# Each with the images it is meant for; `get` builds it for others.
+# Each network with its usual image shape; `get` builds it for other shapes too.
 ZOO: dict[str, tuple[Shape, Callable[[Shape, int], Network]]] = {
     "classic": (GREY, lambda shape, classes: dense("classic", [10], shape=shape, classes=classes)),
     "custom": (
@@ -239,7 +272,7 @@ ZOO: dict[str, tuple[Shape, Callable[[Shape, int], Network]]] = {
 }
 
 
-# How some of them are trained well, by the same names: what would stand in a recipe file.
+# Recipes for some of the networks, by the same names, as in a recipe file.
 _TRIANGLE = {"name": "one-cycle", "curve": "linear", "peak": 0.25}
 _PLAIN: dict[str, Any] = {"epochs": 5, "batch_size": 64, "optimizer": {"name": "adam"}}
 _SMOOTHED = {"label_smoothing": 0.1}
@@ -291,12 +324,12 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def recipe(name: str) -> dict[str, Any]:
-    """Return the named recipe, as `Recipe.from_json` reads it.
+    """Return the named recipe in the form that `Recipe.from_json` reads.
 
     Raises
     ------
     SpecError
-        Where there is none of that name.
+        If the name is unknown.
     """
     if name not in RECIPES:
         raise SpecError(
@@ -311,14 +344,16 @@ def get(name: str, shape: Shape | None = None, classes: int = 10) -> Network:
     Parameters
     ----------
     name : str
+        A name in `ZOO`.
     shape : tuple of int, optional
-        One image, (h, w, c); otherwise what the network is meant for.
+        The shape of an image, (h, w, c); by default the network's usual one.
     classes : int
+        Units of the output.
 
     Raises
     ------
     SpecError
-        Where there is none of that name, or such images are too small for it.
+        If the name is unknown, or the images are too small for the network.
     """
     if not isinstance(name, str) or name not in ZOO:
         raise SpecError(f"network {name!r} is unknown; {suggest(name, ZOO)}")
