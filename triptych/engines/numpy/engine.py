@@ -1,4 +1,7 @@
-"""NumPy: forward, backward and update by hand. This engine is the specification; the others are argued against it."""
+"""The NumPy engine: forward pass, backward pass and update without a framework.
+
+It is the reference: every other engine is compared with it.
+"""
 
 from dataclasses import dataclass
 from math import prod
@@ -23,14 +26,17 @@ from .scratch.products import Array
 
 @dataclass(frozen=True)
 class DeviceSplit:
-    """A split.
+    """A split in the form that the engine computes with.
 
     Attributes
     ----------
-    x : ndarray, shape (n, h, w, c), or (n, pixels) without those that are zero in every image
+    x : ndarray, shape (n, h, w, c) or (n, used pixels)
+        The images in the recipe's dtype: whole, or flattened without the pixels that are zero in
+        every image.
     y : ndarray of int32, shape (n,)
-    order : ndarray of int or None
-        All pixels, the ones that x has first; None where x is the whole images.
+        The class of each image.
+    order : ndarray of int, shape (h·w·c,), or None
+        The indices of all pixels, those in `x` first; None if `x` has whole images.
     """
 
     x: Array
@@ -39,18 +45,34 @@ class DeviceSplit:
 
 
 class Engine:
-    """Weights, their gradients and each slot are one flat array, of which all else has views: an update is one sweep."""
+    """The engine; `triptych.core.engine` describes its methods.
+
+    All weights are views into one flat array, and so are all gradients and the arrays of each
+    optimizer slot. An update is therefore a single pass over flat arrays.
+
+    Parameters
+    ----------
+    network : Network
+        The network to train.
+    recipe : Recipe
+        How to train it.
+    device : str
+        Ignored: the engine uses the CPU, so that a comparison on a GPU has its reference.
+    backend : str
+        Ignored: there is only ``eager``.
+    """
 
     def __init__(
         self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "eager"
     ) -> None:
-        self.device = (
-            "cpu"  # whatever is asked for: a comparison on a GPU still needs its reference
-        )
-        self.network, self.recipe, self.crew = network, recipe, Crew()
+        del device, backend
+        self.device = "cpu"
+        self.network = network
+        self.recipe = recipe
+        self.crew = Crew()
         self.chain = build_chain(network.chain, self.crew)
         self.layers = self.chain.every()
-        self.own = np.random.Generator(np.random.SFC64(recipe.seed))  # masks in free mode
+        self.mask_generator = np.random.Generator(np.random.SFC64(recipe.seed))  # in free mode
         self.loss = build_loss(recipe.loss)
         self.losses: list[Array] = []
         kinds = ("weights", "gradients", *recipe.optimizer.slots)
@@ -66,41 +88,43 @@ class Engine:
             layer.parameters = {p.leaf: self.arrays[p.name] for p in place.parameters}
             layer.buffers = {p.leaf: self.arrays[p.name] for p in place.buffers}
         self.chain.bind(self.flat["gradients"])
-        # A pixel that is zero in every image changes nothing in a dense layer: its column is dropped, its weights lie last.
+        # A pixel that is zero in every image does not change the output of a dense layer. It is
+        # left out of the images, and its weights are moved to the end of the first kernel.
         flat_first = [type(layer) for layer in network.layers[:2]] == [spec.Flatten, spec.Dense]
-        self.kernel = (
-            f"{network.layers[1].name}/kernel"
-            if flat_first and not recipe.augmentation.active
-            else None
-        )
-        self.order: Array | None = None  # in which the rows of that kernel lie now
+        self.kernel: str | None = None  # the name of the kernel whose rows are moved
+        if flat_first and not recipe.augmentation.active:
+            self.kernel = f"{network.layers[1].name}/kernel"
+        self.order: Array | None = None  # the present order of that kernel's rows
 
     def load(self, state: State) -> None:
+        """Replace weights, buffers and optimizer slots by those of a state."""
         check(state, self.network, self.recipe)
         self._arrange(None)
         for name, array in self.arrays.items():
             array[...] = state[name]
 
     def state(self) -> State:
+        """Return copies of the weights, buffers and optimizer slots."""
         self._arrange(None)
         return {name: np.array(array, order="C") for name, array in self.arrays.items()}
 
     def upload(self, split: Split) -> DeviceSplit:
+        """Return a split in the recipe's dtype, without pixels that are never used."""
         if self.kernel is None:
             return DeviceSplit(split.pixels(self.recipe.dtype), split.labels)
         rows = split.images.reshape(len(split), -1)
         used = rows.any(axis=0)
         order = np.argsort(~used, kind="stable")
-        x = np.empty((len(split), np.count_nonzero(used)), self.recipe.dtype)
-        for i in range(
-            0, len(x), SAMPLES_EVALUATED_AT_ONCE
-        ):  # a copy of all pixels would be as large again
-            x[i : i + SAMPLES_EVALUATED_AT_ONCE] = scaled(
-                rows[i : i + SAMPLES_EVALUATED_AT_ONCE, order[: x.shape[1]]], self.recipe.dtype
-            )
+        columns = order[: np.count_nonzero(used)]
+        x = np.empty((len(split), len(columns)), self.recipe.dtype)
+        # In parts, because a temporary copy of all pixels would double the memory.
+        for start in range(0, len(x), SAMPLES_EVALUATED_AT_ONCE):
+            part = slice(start, start + SAMPLES_EVALUATED_AT_ONCE)
+            x[part] = scaled(rows[part, columns], self.recipe.dtype)
         return DeviceSplit(x, split.labels, order)
 
     def run(self, data: DeviceSplit, plan: Plan) -> None:
+        """Make the plan's training steps."""
         self._arrange(data.order)
         with computing():
             for k, rate in enumerate(plan.rates):
@@ -110,23 +134,27 @@ class Engine:
                     layer.advance()
 
     def wait(self) -> np.ndarray:
-        losses, self.losses = np.array(self.losses, self.recipe.dtype), []
+        """Return the losses since the last call; the steps are finished already."""
+        losses = np.array(self.losses, self.recipe.dtype)
+        self.losses = []
         return losses
 
     def logits(self, data: DeviceSplit) -> np.ndarray:
+        """Return the logits of every sample in evaluation mode, shape (samples, classes)."""
         self._arrange(data.order)
         logits = np.empty((len(data.x), self.network.classes), self.recipe.dtype)
         with computing():
-            for i in range(0, len(logits), SAMPLES_EVALUATED_AT_ONCE):
-                logits[i : i + SAMPLES_EVALUATED_AT_ONCE] = self.chain.forward(
-                    data.x[i : i + SAMPLES_EVALUATED_AT_ONCE]
-                )
+            for start in range(0, len(logits), SAMPLES_EVALUATED_AT_ONCE):
+                part = slice(start, start + SAMPLES_EVALUATED_AT_ONCE)
+                logits[part] = self.chain.forward(data.x[part])
         return logits
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
+        """Return what the first step of a plan computes, without updating the weights."""
         x, y, masks = self._batch(data, plan, 0)
         seen: State | None = {} if outputs else None
-        if outputs and data.order is not None:  # every pixel is wanted
+        if outputs and data.order is not None:
+            # The output of the Flatten has all pixels, so those that are zero are put back.
             whole = np.zeros((len(x), data.order.size), x.dtype)
             whole[:, data.order[: x.shape[1]]] = x
             x = whole
@@ -134,17 +162,17 @@ class Engine:
         with computing():
             loss = self._gradients(x, y, masks, seen)
         self._arrange(None)
-        return (
-            (seen or {})
-            | {"loss": loss}
-            | {
-                f"gradient/{name}": np.array(self.gradients[name], order="C")
-                for name in self.network.gradient_order
-            }
-        )
+        result: State = dict(seen or {})
+        result["loss"] = loss
+        for name in self.network.gradient_order:
+            result[f"gradient/{name}"] = np.array(self.gradients[name], order="C")
+        return result
 
     def _arrange(self, order: Array | None) -> None:
-        """Bring the first kernel's rows, and those of its slots and gradient, into an order, or back into their own."""
+        """Bring the rows of the first kernel, its slots and its gradient into an order.
+
+        None stands for the canonical order.
+        """
         if order is self.order or self.kernel is None:
             return
         back = slice(None) if self.order is None else np.argsort(self.order)
@@ -156,26 +184,28 @@ class Engine:
     def _batch(
         self, data: DeviceSplit, plan: Plan, k: int
     ) -> tuple[Array, Array, dict[str, Array]]:
+        """Return the images, the labels and the dropout masks of step `k` of a plan."""
         masks = {name: mask[k] for name, mask in plan.dropout_masks.items()}
-        x, y = (
-            (data.x, data.y)
-            if plan.indices is None
-            else (data.x.take(plan.indices[k], axis=0), data.y[plan.indices[k]])
-        )
+        x = data.x
+        y = data.y
+        if plan.indices is not None:
+            x = x.take(plan.indices[k], axis=0)
+            y = y[plan.indices[k]]
         for layer, shape in self.network.dropouts:
             if layer.name not in masks:  # in free mode
-                masks[layer.name] = np.moveaxis(self._kept(layer.rate, (*shape, len(x))), -1, 0)
+                mask = self._draw_mask(layer.rate, (*shape, len(x)))
+                masks[layer.name] = np.moveaxis(mask, -1, 0)
         if plan.augmentations:
-            x = augment(
-                self.recipe.augmentation,
-                x,
-                {name: drawn[k] for name, drawn in plan.augmentations.items()},
-            )
+            drawn = {name: values[k] for name, values in plan.augmentations.items()}
+            x = augment(self.recipe.augmentation, x, drawn)
         return x, y, masks
 
-    def _kept(self, rate: float, shape: tuple[int, ...]) -> Array:
-        """Draw what dropout keeps: 32 bits for each number, twice as fast as a random float."""
-        bits = self.own.bit_generator.random_raw(-(-prod(shape) // 2))
+    def _draw_mask(self, rate: float, shape: tuple[int, ...]) -> Array:
+        """Return a dropout mask, bool of this shape: True where a value is kept.
+
+        It is made from 32 random bits for each value, which takes half as long as random floats.
+        """
+        bits = self.mask_generator.bit_generator.random_raw(-(-prod(shape) // 2))
         return (bits.view(np.uint32)[: prod(shape)] >= np.uint32(rate * 2**32)).reshape(shape)
 
     def _gradients(
@@ -187,7 +217,8 @@ class Engine:
         )
 
     def _update(self, rate: float) -> None:
-        optimizer, step = self.recipe.optimizer, 0
+        optimizer = self.recipe.optimizer
+        step = 0
         if optimizer.counts_steps:
             self.arrays["step"] += 1
             step = int(self.arrays["step"])
@@ -199,5 +230,5 @@ class Engine:
 
 
 def computing() -> np.errstate:
-    """Return what steps run under: whoever reads the losses sees that they diverged."""
+    """Return a context without NumPy's warnings: if a training diverges, its losses show it."""
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")

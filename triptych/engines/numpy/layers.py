@@ -1,9 +1,10 @@
-"""From the description of layers to the layers of the NumPy engine.
+"""The layers of the NumPy engine, made from their descriptions.
 
-A builder of a layer is a function ``builder(description)`` that returns a `scratch.layers.Layer`: an
-object with ``forward(x, training)`` and ``backward(dy, into)``, whose ``parameters`` and ``buffers`` the
-engine sets, by leaf. ``backward`` writes each parameter's gradient into ``self.gradient(leaf)`` and
-returns the gradient with respect to the input. A layer with parameters sets ``learns = True``.
+A builder of a layer is a function ``builder(description)`` that returns a `scratch.layers.Layer`.
+That is an object with the methods ``forward(x, training)`` and ``backward(dy, into)``. The engine
+sets its ``parameters`` and ``buffers``, which are dictionaries of arrays by leaf. ``backward``
+writes the gradient of each parameter into ``self.gradient(leaf)`` and returns the gradient with
+respect to the input. A layer with parameters sets ``learns = True``.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ LAYERS: BuilderTable[LayerBuilder] = BuilderTable("NumPy", "layer")
 
 
 def register_layer(spec_class: type[Description], builder: LayerBuilder) -> None:
-    """Use `builder` for layers of `spec_class`; its signature is described at the top of this file."""
+    """Use `builder` for layers of `spec_class`; its signature is at the top of this file."""
     LAYERS.register(spec_class, builder)
 
 
@@ -39,7 +40,7 @@ def build_layer(place: PlacedLayer, crew: Crew) -> Layer:
 
 
 def build_chain(places: Sequence[PlacedLayer], crew: Crew) -> Chain:
-    """Return the layers of a network, one after the other."""
+    """Return the layers of a network as one object that computes them in order."""
     return Chain([build_layer(place, crew) for place in places], places, crew)
 
 
@@ -52,7 +53,7 @@ def _build_residual(place: PlacedLayer, crew: Crew) -> Layer:
         return Residual(
             name, Chain(branch, place.branch, crew), Chain(projection, place.projection, crew)
         )
-    # Parts of a batch pass through on their own.
+    # Without a layer that couples the samples of a batch, parts of it are computed separately.
     return Residual(name, Line(branch, place.branch), Line(projection, place.projection))
 
 

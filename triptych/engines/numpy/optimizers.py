@@ -1,9 +1,10 @@
 """The updates of the NumPy engine.
 
-A builder of an optimizer is a function ``update(optimizer, weights, gradients, slots, rate, step)`` that
-changes weights and slots in place. `optimizer` is the description, all arrays have shape (count,) and one
-dtype, `slots` are by name, `rate` is the learning rate of the step and `step` counts from 1. Weight decay,
-penalty and clipping are applied before it is called.
+A builder of an optimizer is a function ``update(optimizer, weights, gradients, slots, rate, step)``
+that changes weights and slots in place. `optimizer` is the description. All arrays have shape
+(count,) and the same dtype; `slots` is a dictionary of arrays by name. `rate` is the learning rate
+of the step, and `step` is its number, from 1. The engine applies weight decay, penalty and clipping
+before it calls the function.
 """
 
 from collections.abc import Callable
