@@ -236,7 +236,7 @@ def test_a_pass_may_lack_classes_but_not_bring_new_ones(x: np.ndarray, y: np.nda
 
 
 def test_a_warm_start_begins_with_the_last_weights(x: np.ndarray, y: np.ndarray):
-    """Without slots 3 and 2 epochs in full batches are 5; otherwise the second fit has new slots."""
+    """Without slots, 3 and 2 epochs in full batches are 5; else the second fit has new slots."""
     given = {"batch_size": "full", "optimizer": "sgd", **FIXED}
     whole = TriptychClassifier(max_iter=5, **given).fit(x, y)
     warm = TriptychClassifier(max_iter=3, warm_start=True, **given).fit(x, y)

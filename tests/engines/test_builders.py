@@ -1,4 +1,4 @@
-"""Layers, losses and optimizers from outside the package, in every engine that has tables of builders."""
+"""Layers, losses and optimizers from outside the package, in every engine."""
 
 from dataclasses import dataclass
 from importlib import import_module

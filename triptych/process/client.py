@@ -91,7 +91,7 @@ class Remote:
         Parameters
         ----------
         do : str
-            What the worker has to do: a key of the ``handlers`` of `triptych.process.server.Worker`.
+            What the worker has to do: a key of ``handlers`` in `triptych.process.server.Worker`.
         arrays : dict of str to ndarray, optional
             Arrays that belong to the request.
         values
