@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.commands import run as run_command
 
 import triptych as tt
 from triptych.core import events
@@ -99,6 +100,21 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     assert len(longer.history) == 3
 
 
+@pytest.mark.process
+def test_a_run_of_arrays_needs_its_data_again(data: tt.Dataset, tmp_path: Path):
+    arrays = tt.Dataset("mine", "arrays", data.train, data.test)
+    half = tt.train("numpy", NETWORK, RECIPE, arrays, runs=tmp_path, should_stop=lambda: True)
+    assert half.folder
+    with pytest.raises(tt.TriptychError, match="was made from arrays, so it cannot be loaded"):
+        tt.resume(half.folder)
+    command = run_command("train", "--resume", str(half.folder), cwd=tmp_path)
+    assert command.returncode == 2
+    assert "was made from arrays" in command.stderr
+    with pytest.raises(SpecError, match="epochs must be a whole number"):
+        tt.resume(half.folder, epochs="3", data=arrays)
+    assert len(tt.resume(half.folder, data=arrays).history) == 2
+
+
 def test_a_prediction_comes_from_a_result_a_folder_or_a_file(
     data: tt.Dataset, run: tt.TrainingResult
 ):
@@ -134,6 +150,8 @@ def test_mistakes_are_triptych_errors(data: tt.Dataset, run: tt.TrainingResult, 
         tt.train("numpy", tt.dense(4, 3), RECIPE, data, runs=None)
     with pytest.raises(tt.TriptychError, match="give the numbers of a sample and the classes"):
         tt.dense(10)
+    with pytest.raises(SpecError, match="optimizer must be of class Optimizer, not 'adam'"):
+        tt.Recipe(3, 64, "adam")
     with pytest.raises(SpecError, match="there are no images to classify"):
         tt.predict(run, data.test.images[:0])
     with pytest.raises(tt.TriptychError, match="data must be a Dataset, not 'digits'"):

@@ -274,10 +274,12 @@ def resume(
     TriptychError
         If the folder holds no such run, or the data is not the same.
     """
+    if epochs is not None:
+        check_whole("resume", "epochs", epochs, 1)
     with resumable(Path(folder)) as saved:
         saved = saved.extended(epochs)
         if data is None:
-            data = _load_again(saved)
+            data = loading.load(saved.source_to_load(), saved.recipe.seed, saved.reading)
         session = resumed_session(saved, engine, data, backend=backend, device=device)
         return _finish(session, should_stop, on_event, progress)
 
@@ -596,14 +598,6 @@ def watched(
         if line is not None:
             print(line, flush=True)
         yield event
-
-
-def _load_again(saved: SavedRun) -> Dataset:
-    if not saved.source:
-        raise TriptychError(
-            f"{saved.folder}: its data was made from arrays, so it cannot be loaded again; give it"
-        )
-    return loading.load(saved.source, saved.recipe.seed, saved.reading)
 
 
 def _threads() -> int:

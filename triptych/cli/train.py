@@ -159,7 +159,7 @@ def train(
         if resume is not None:
             _refuse(context, FIXED_BY_RUN)
             saved = stack.enter_context(api.resumable(resume)).extended(epochs)
-            source = saved.source if data is None else data
+            source = saved.source_to_load() if data is None else data
             dataset = load(console, source, saved.recipe.seed, saved.reading)
             session = api.resumed_session(saved, engine, dataset, backend=backend, device=device)
         else:

@@ -29,6 +29,15 @@ from .validation import check_choice, check_keys, check_number, check_whole
 DType = Literal["float32", "float64"]
 Randomness = Literal["matched", "free"]
 
+# What a recipe is made of; a name in place of one of these is a mistake that is easy to make.
+PARTS: dict[str, type] = {
+    "optimizer": Optimizer,
+    "loss": Loss,
+    "clip": Clip,
+    "augmentation": Augmentation,
+    "schedule": RateSchedule,
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -81,6 +90,10 @@ class Recipe:
     def __post_init__(self) -> None:
         check_whole("recipe", "epochs", self.epochs, 1)
         check_whole("recipe", "seed", self.seed, 0)
+        for name, kind in PARTS.items():
+            part = getattr(self, name)
+            if not isinstance(part, kind):
+                raise SpecError(f"recipe: {name} must be of class {kind.__name__}, not {part!r}")
         if self.seed >= 2**63:
             raise SpecError(f"recipe: seed must be below 2⁶³, not {self.seed}")
         if self.schedule.warmup >= self.epochs:

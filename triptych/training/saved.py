@@ -161,6 +161,21 @@ class SavedRun:
                 f"total; give {begun} or more"
             )
 
+    def source_to_load(self) -> str:
+        """Return `source`.
+
+        Raises
+        ------
+        TriptychError
+            If the data was made from arrays.
+        """
+        if not self.source:
+            raise TriptychError(
+                f"{self.folder}: its data was made from arrays, so it cannot be loaded again; "
+                "give it, as data= in Python or as a file with --data"
+            )
+        return self.source
+
     def check_same(self, dataset: Dataset) -> None:
         """Raise `TriptychError` if the data is not what the run began with."""
         described = dataset.describe()
