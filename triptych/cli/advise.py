@@ -48,14 +48,14 @@ def advise(
     recipe_name = o.recipe_named(recipe_name, network, hidden)
     recipe = o.recipe_of(recipe_name, None, batch_size, optimizer)
     described = o.network_of(network, hidden, dropout, recipe_name)
-    found = calibration.load(calibration.path(threads), threads)
-    advisor = Advisor(found)
+    times = calibration.load(calibration.path(threads), threads)
+    advisor = Advisor(times)
     batch = images if recipe.batch_size == "full" else recipe.batch_size
     step = arithmetic(described, recipe, batch)
     advice = advisor.advise(step)
     _table(console, advice, batch)
     console.print(_verdict(advice), highlight=False, markup=False, soft_wrap=True)
-    for note in (calibration.outdated(found), *_notes(advisor, step, recipe)):
+    for note in (calibration.outdated(times), *_notes(advisor, step, recipe)):
         if note:
             console.print(
                 f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True

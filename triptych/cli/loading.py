@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from ..data.dataset import Dataset
     from ..data.reading import Options
 
-LONG = 2  # seconds after which it is said what is being waited for
-NAMED = 10  # images left out that are named
+LONG = 2  # seconds of waiting after which a message names the reason
+NAMED = 10  # the largest number of images left out that are listed by name
 
 
 def load(console: Console, source: str | None, seed: int, options: "Options") -> "Dataset":
-    """Load a data set, and say which it is and what was left out."""
+    """Load a data set, and print which it is and what was left out."""
     with Decoding(console) as progress:
         dataset = data.load(source, seed, options, progress.see)
     say(console, dataset.summary())

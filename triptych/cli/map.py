@@ -58,17 +58,17 @@ def draw_map(
     plot.check(out)
     file = calibration.path(threads)
     if show:
-        found = calibration.load(file, threads)
+        times = calibration.load(file, threads)
     else:
-        found = _calibrated(
+        times = _calibrated(
             console, specs(o.engines_of(engines), o.all_backends(backends)), threads, minutes
         )
-        Advisor(found)  # too little is refused before it takes the place of what was there
-        if note := calibration.discarded(file, found):
+        Advisor(times)  # raises an error before the earlier times are replaced by too few
+        if note := calibration.discarded(file, times):
             console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
-        found = calibration.save(found, file)
-    advisor = Advisor(found)
-    if note := calibration.outdated(found):
+        times = calibration.save(times, file)
+    advisor = Advisor(times)
+    if note := calibration.outdated(times):
         console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     _costs(console, advisor)
     _fastest(console, advisor)
@@ -91,7 +91,7 @@ def _calibrated(
         TimeElapsedColumn(),
         TextColumn(f"of {minutes:g} minutes"),
     )
-    found: Any = None
+    times: Any = None
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
@@ -113,8 +113,8 @@ def _calibrated(
                     soft_wrap=True,
                 )
             elif event["type"] == "calibration":
-                found = event["calibration"]
-    return found
+                times = event["calibration"]
+    return times
 
 
 def _costs(console: "Console", advisor: "Advisor") -> None:

@@ -1,4 +1,4 @@
-"""The options that commands share, and what they stand for."""
+"""The options that commands share, and the functions that evaluate them."""
 
 import json
 import shlex
@@ -361,9 +361,8 @@ def recipe_of(
         else zoo.recipe(recipe)
     )
     with _naming(recipe):
-        base = Recipe.from_json(
-            data
-        )  # what is wrong with a file is said before anything is put in its place
+        # Mistakes in a file are reported even if an option replaces the wrong value.
+        base = Recipe.from_json(data)
     data = dict(data) | {name: value for name, value in others.items() if value is not None}
     if batch_size is not None:
         try:

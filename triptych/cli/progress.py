@@ -38,7 +38,7 @@ class TrainingProgress:
         columns = (
             TextColumn("{task.description}", table_column=Column(no_wrap=True)),
             self._bar_column,
-            TextColumn("{task.fields[said]}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True)),
             TimeRemainingColumn(table_column=Column(no_wrap=True)),
         )
         self._bar = Progress(
@@ -48,7 +48,9 @@ class TrainingProgress:
             disable=not console.is_terminal,
             speed_estimate_period=SPEED_ESTIMATE_SECONDS,
         )
-        self._task = self._bar.add_task("first step", total=epochs * steps, completed=step, said="")
+        self._task = self._bar.add_task(
+            "first step", total=epochs * steps, completed=step, figures=""
+        )
         self._accuracy: list[str] = []
 
     def __enter__(self) -> "TrainingProgress":
@@ -76,8 +78,8 @@ class TrainingProgress:
         within = block.step - (block.epoch - 1) * self.steps
         description = f"epoch {block.epoch}/{self.epochs}, step {within}/{self.steps}"
         figures = [f"loss {block.losses[-1]:.4f}", *self._accuracy, f"rate {block.rate:.3g}"]
-        said = self._fitting(description, figures)
-        self._bar.update(self._task, description=description, completed=block.step, said=said)
+        shown = self._fitting(description, figures)
+        self._bar.update(self._task, description=description, completed=block.step, figures=shown)
 
     def _fitting(self, description: str, figures: list[str]) -> str:
         """Return as many of the figures as fit into a line, and set the length of the bar.
@@ -97,9 +99,9 @@ class TrainingProgress:
         figures = list(figures)
         while figures and len(", ".join(figures)) > free - SHORTEST_BAR:
             figures.pop()
-        said = ", ".join(figures)
-        self._bar_column.bar_width = max(SHORTEST_BAR, min(LONGEST_BAR, free - len(said)))
-        return said
+        text = ", ".join(figures)
+        self._bar_column.bar_width = max(SHORTEST_BAR, min(LONGEST_BAR, free - len(text)))
+        return text
 
     def _say(self, line: str) -> None:
         say(self.console, line)
@@ -114,8 +116,7 @@ def loss_note(recipe: Recipe) -> str | None:
         return None
     return (
         f"Label smoothing {loss.label_smoothing:g} adds to the loss, but not to the validation "
-        "loss, "
-        "so the loss remains the larger of the two."
+        "loss, so the loss remains the larger of the two."
     )
 
 
@@ -123,7 +124,7 @@ def tested_line(result: dict[str, Any]) -> str:
     """Return the last line of a training: the test accuracy and its interval."""
     a, history = result["accuracy"], result["history"]
     # Results do not name their loss. By another loss this note is seldomer given, but never wrong.
-    said = unlearned(
+    note = unlearned(
         history[0]["loss"],
         history[-1]["loss"],
         result["steps"],
@@ -133,5 +134,5 @@ def tested_line(result: dict[str, Any]) -> str:
     return (
         f"Test accuracy, weights of epoch {result['tested_epoch']}: {a['value']:.2%} "
         f"(95 %: {100 * a['low']:.2f}–{100 * a['high']:.2f}), {a['right']:,} of {a['of']:,} right."
-        + (f"\nnote: {said}" if said else "")
+        + (f"\nnote: {note}" if note else "")
     )

@@ -17,17 +17,18 @@ UNITS = (
 
 
 def say(console: Console, line: str, style: str = "", *, markup: bool = False) -> None:
-    """Print one line of prose.
+    """Print a sentence.
 
-    A terminal gets it with line breaks between words. A pipe gets one long line, so that it can be
-    searched.
+    On a terminal it is broken between words. A pipe gets one long line, so that it can be searched.
 
     Parameters
     ----------
     console : Console
+        Where it is printed.
     line : str
+        The sentence.
     style : str
-        As rich has it, for example ``yellow``.
+        A style of rich, for example ``yellow``.
     markup : bool
         Whether square brackets in the line are rich's markup.
     """
@@ -38,13 +39,14 @@ def say(console: Console, line: str, style: str = "", *, markup: bool = False) -
 
 @contextmanager
 def announced(console: Console, what: str) -> Generator[None]:
-    """Say what is being done, if it takes long.
+    """Announce what the code in the ``with`` block does, if it takes long.
 
     Parameters
     ----------
     console : Console
-        A terminal shows it at once, and a pipe gets a line after two seconds.
+        A terminal shows the announcement at once; a pipe gets a line after two seconds.
     what : str
+        The announcement.
     """
     if console.is_terminal:
         with console.status(what):

@@ -106,15 +106,15 @@ def tables(result: dict[str, Any]) -> dict[str, Columns]:
     if len({row["device"] for row in rows}) < 2:
         left_out.add("device")
     names = {"equal?": "accurate?"} if len(rows) < 2 else {}
-    found = {
+    tables = {
         names.get(name, name): {
             title: cell for title, cell in columns.items() if title not in left_out
         }
         for name, columns in TABLES.items()
     }
-    if result["busy"] and "NumPy = 1" in found["fast?"]:
-        found["fast?"]["NumPy = 1"] = lambda row: _ratio(row) + (MARK if _uncertain(row) else "")
-    return found
+    if result["busy"] and "NumPy = 1" in tables["fast?"]:
+        tables["fast?"]["NumPy = 1"] = lambda row: _ratio(row) + (MARK if _uncertain(row) else "")
+    return tables
 
 
 def legend(result: dict[str, Any]) -> list[str]:
