@@ -48,26 +48,70 @@ def draw(
         One entry for each augmentation that is switched on: ``rotate`` int16 (K, B), ``crop``,
         ``shift`` and ``cutout`` int16 (K, B, 2), ``flip`` bool (K, B).
     """
-    h, w = image[:2] if augmentation.active else (0, 0)
-    degrees = round(10 * augmentation.rotate)
-    kinds: dict[str, Callable[..., NDArray[Any]]] = {
-        "rotate": lambda *k: _between(batch, -degrees, degrees, *k),
-        "crop": lambda *k: np.stack(
-            [_between(batch, 0, 2 * augmentation.crop, *k, axis) for axis in (0, 1)], axis=-1
-        ),
-        "shift": lambda *k: np.stack(
-            [_between(batch, -augmentation.shift, augmentation.shift, *k, axis) for axis in (0, 1)],
-            axis=-1,
-        ),
-        "flip": lambda *k: _between(batch, 0, 1, *k) == 1,
-        "cutout": lambda *k: np.stack(
-            [_between(batch, 0, n - 1, *k, axis) for axis, n in ((0, h), (1, w))], axis=-1
-        ),
-    }
-    return {
-        name: np.stack([kinds[name](*key, name, start + k) for k in range(steps)])
-        for name in augmentation.active
-    }
+    draws: Draws = {}
+    for name in augmentation.active:
+        draw_step = STEP_DRAWS[name]
+        numbers = range(start, start + steps)
+        of_steps = [draw_step(augmentation, batch, image, *key, name, n) for n in numbers]
+        draws[name] = np.stack(of_steps)
+    return draws
+
+
+def _rotations(
+    augmentation: Augmentation, batch: int, image: tuple[int, ...], *key: int | str
+) -> NDArray[np.int16]:
+    """Return the angles of a step's images in tenths of a degree, shape (B,)."""
+    limit = round(10 * augmentation.rotate)
+    return _between(batch, -limit, limit, *key)
+
+
+def _crops(
+    augmentation: Augmentation, batch: int, image: tuple[int, ...], *key: int | str
+) -> NDArray[np.int16]:
+    """Return the first row and column of each window in the extended image, shape (B, 2)."""
+    highest = 2 * augmentation.crop
+    return _pairs(batch, (0, highest), (0, highest), *key)
+
+
+def _shifts(
+    augmentation: Augmentation, batch: int, image: tuple[int, ...], *key: int | str
+) -> NDArray[np.int16]:
+    """Return the displacements of each image in rows and columns, shape (B, 2)."""
+    limit = augmentation.shift
+    return _pairs(batch, (-limit, limit), (-limit, limit), *key)
+
+
+def _flips(
+    augmentation: Augmentation, batch: int, image: tuple[int, ...], *key: int | str
+) -> NDArray[np.bool_]:
+    """Return whether each image is mirrored, shape (B,)."""
+    return _between(batch, 0, 1, *key) == 1
+
+
+def _cutouts(
+    augmentation: Augmentation, batch: int, image: tuple[int, ...], *key: int | str
+) -> NDArray[np.int16]:
+    """Return the row and column of the middle of each square, shape (B, 2)."""
+    return _pairs(batch, (0, image[0] - 1), (0, image[1] - 1), *key)
+
+
+STEP_DRAWS: dict[str, Callable[..., NDArray[Any]]] = {
+    "rotate": _rotations,
+    "crop": _crops,
+    "shift": _shifts,
+    "flip": _flips,
+    "cutout": _cutouts,
+}
+
+
+def _pairs(
+    count: int, rows: tuple[int, int], columns: tuple[int, int], *key: int | str
+) -> NDArray[np.int16]:
+    """Return uniform integers for rows and for columns, int16 of shape (count, 2).
+
+    `rows` and `columns` are the lowest and the highest integer of each.
+    """
+    return np.stack([_between(count, *rows, *key, 0), _between(count, *columns, *key, 1)], axis=-1)
 
 
 def _between(count: int, low: int, high: int, *key: int | str) -> NDArray[np.int16]:

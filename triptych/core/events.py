@@ -211,7 +211,7 @@ class MachineDescribed(Event):
     threads: int
 
     def to_json(self) -> Json:
-        """Return the entries of ``machine`` beside ``type`` and ``threads``."""
+        """Return one object with ``type``, the entries of ``machine``, and ``threads``."""
         return {"type": self.type} | self.machine | {"threads": self.threads}
 
 

@@ -20,8 +20,8 @@ VARIANCES: dict[str, Callable[[int, int], float]] = {
     "lecun": lambda fan_in, fan_out: 1 / fan_in,
 }
 
-CUT = 2.0  # standard deviations
-KEPT = 0.8796256610342398  # standard deviation of a standard normal that is cut at 2
+CUT = 2.0  # standard deviations at which a truncated normal distribution is cut
+KEPT = 0.8796256610342398  # standard deviation of a standard normal distribution that is cut there
 
 
 def _uniform(shape: tuple[int, ...], variance: float, key: tuple[int | str, ...]) -> Array:
@@ -29,17 +29,24 @@ def _uniform(shape: tuple[int, ...], variance: float, key: tuple[int | str, ...]
 
 
 def _normal(shape: tuple[int, ...], variance: float, key: tuple[int | str, ...]) -> Array:
-    """Box & Muller 1958; 1 - u is in (0, 1], so the logarithm is finite."""
+    """Draw from a normal distribution (Box & Muller 1958)."""
+    # 1 - radius is in (0, 1], so the logarithm is finite.
     radius, angle = rng.uniform((2, *shape), *key)
     return sqrt(variance) * np.sqrt(-2 * np.log(1 - radius)) * np.cos(2 * pi * angle)
 
 
 def _truncated(shape: tuple[int, ...], variance: float, key: tuple[int | str, ...]) -> Array:
-    """Draw again whatever lies outside the cut, until nothing does."""
-    z, again = _normal(shape, 1, key), 0
-    while (outside := np.abs(z) > CUT).any():
-        again += 1
-        z[outside] = _normal((int(outside.sum()),), 1, (*key, again))
+    """Draw from a normal distribution that is cut at two standard deviations.
+
+    Values outside are drawn again, each time with another key, until all of them are inside.
+    """
+    z = _normal(shape, 1, key)
+    outside = np.abs(z) > CUT
+    attempt = 0
+    while outside.any():
+        attempt += 1
+        z[outside] = _normal((int(outside.sum()),), 1, (*key, attempt))
+        outside = np.abs(z) > CUT
     return sqrt(variance) / KEPT * z
 
 
@@ -47,17 +54,18 @@ DRAWS: dict[str, Draw] = {"uniform": _uniform, "normal": _normal, "truncated": _
 
 
 def draw(name: str, shape: tuple[int, ...], fan_in: int, fan_out: int, *key: int | str) -> Array:
-    """Return the first values of a parameter, float64.
+    """Return the first values of a parameter, float64 of this shape.
 
     Parameters
     ----------
     name : str
         One of `triptych.spec.initializers.KERNELS`, or ``zeros`` or ``ones``.
     shape : tuple of int
+        The parameter's shape in the canonical layout.
     fan_in, fan_out : int
-        How many inputs feed one unit of the layer, and how many units one input feeds.
+        The number of inputs of a unit of the layer, and of units that use one input.
     *key : int or str
-        Seed and name.
+        The seed and the parameter's name.
     """
     if name in ("zeros", "ones"):
         return np.full(shape, float(name == "ones"))

@@ -1,4 +1,4 @@
-"""Start-up notices that a framework writes and that no setting of it turns off."""
+"""Hides start-up notices of a framework that none of its settings turns off."""
 
 import os
 import sys
@@ -10,20 +10,20 @@ STDERR = 2
 
 @contextmanager
 def left_out(notices: Sequence[str]) -> Generator[None]:
-    """Leave certain lines out of what is written to standard error, by native code, too.
+    """Hide certain lines of standard error, also those of native code.
 
-    All other lines are written when the block ends, and also if it ends by an exception.
+    All other lines are written when the ``with`` block ends, even if it ends with an exception.
 
     Parameters
     ----------
     notices : sequence of str
-        A line that contains one of them is left out. Without any, nothing is changed.
+        Lines that contain one of these strings are hidden. If it is empty, nothing happens.
     """
     try:
-        kept = os.dup(STDERR) if notices else None
+        original = os.dup(STDERR) if notices else None
     except OSError:  # there is no standard error
-        kept = None
-    if kept is None:
+        original = None
+    if original is None:
         yield
         return
     from tempfile import TemporaryFile  # here, because most commands need neither
@@ -35,8 +35,8 @@ def left_out(notices: Sequence[str]) -> Generator[None]:
             yield
         finally:
             _flush()
-            os.dup2(kept, STDERR)
-            os.close(kept)
+            os.dup2(original, STDERR)
+            os.close(original)
             written.seek(0)
             for line in written.read().splitlines(keepends=True):
                 if not any(notice.encode() in line for notice in notices):

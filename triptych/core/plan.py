@@ -17,13 +17,14 @@ class Plan:
     Attributes
     ----------
     rates : ndarray of float64, shape (K,)
-        Learning rates.
+        The learning rate of each step.
     indices : ndarray of int32, shape (K, B), or None
-        Sample indices; None means all rows in their order, with no copy.
+        The samples of each step; None for all samples in their order, which are then not copied.
     dropout_masks : dict of str to ndarray of bool, shape (K, B, …)
-        True where a value is kept, by layer name; empty where each framework draws its own.
+        By layer name; True where dropout leaves a value in place. Empty if each framework draws
+        its own masks.
     augmentations : dict of str to ndarray, shape (K, B, …)
-        What `triptych.spec.augmentation` drew; empty where images are not changed.
+        The draws of `triptych.core.augmentation`, by name; empty if images are not changed.
     """
 
     rates: NDArray[np.float64]
@@ -37,7 +38,7 @@ class Plan:
         return len(self.rates)
 
     def __getitem__(self, steps: slice) -> "Plan":
-        """Return the plan of some of the steps."""
+        """Return a plan of some of the steps."""
         return Plan(
             self.rates[steps],
             None if self.indices is None else self.indices[steps],
@@ -46,5 +47,5 @@ class Plan:
         )
 
     def single(self) -> Iterator["Plan"]:
-        """Yield the same steps one by one."""
+        """Yield each step as a plan with K = 1."""
         return (self[k : k + 1] for k in range(len(self)))

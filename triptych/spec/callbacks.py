@@ -118,7 +118,7 @@ class ImprovementTracker:
             )
 
     @classmethod
-    def like(cls, framework: str, **theirs: Any) -> "ImprovementTracker":
+    def like(cls, framework: str, **given: Any) -> "ImprovementTracker":
         """Return a framework's callback, from the framework's own arguments.
 
         Raises
@@ -204,7 +204,7 @@ class EarlyStopping(ImprovementTracker):
             check_number(self.name, "baseline", self.baseline)
 
     @classmethod
-    def like(cls, framework: str, **theirs: Any) -> "EarlyStopping":
+    def like(cls, framework: str, **given: Any) -> "EarlyStopping":
         """Return Keras's, from its own arguments; PyTorch has none.
 
         Raises
@@ -212,7 +212,7 @@ class EarlyStopping(ImprovementTracker):
         SpecError
             If the framework has no such callback, or an argument is unknown.
         """
-        values = arguments(cls.name, framework, theirs)
+        values = arguments(cls.name, framework, given)
         return cls(
             monitor=values["monitor"],
             threshold=abs(values["min_delta"]),
@@ -275,7 +275,7 @@ class ReduceLROnPlateau(ImprovementTracker):
             check_number(self.name, name, getattr(self, name), 0)
 
     @classmethod
-    def like(cls, framework: str, **theirs: Any) -> "ReduceLROnPlateau":
+    def like(cls, framework: str, **given: Any) -> "ReduceLROnPlateau":
         """Return Keras's or PyTorch's, from its own arguments.
 
         Raises
@@ -283,7 +283,7 @@ class ReduceLROnPlateau(ImprovementTracker):
         SpecError
             If the framework or an argument is unknown.
         """
-        values = arguments(cls.name, framework, theirs)
+        values = arguments(cls.name, framework, given)
         shared: dict[str, Any] = {
             "monitor": values["monitor"],
             "factor": values["factor"],
