@@ -25,11 +25,13 @@ class TrainingProgress:
     Parameters
     ----------
     console : Console
+        Where the bar is shown.
     epochs : int
+        Number of epochs in the run.
     steps : int
-        Of an epoch.
+        Number of steps in an epoch.
     step : int
-        Made before.
+        Number of steps that were made before, in a run that is resumed.
     """
 
     def __init__(self, console: Console, epochs: int, steps: int, step: int = 0) -> None:

@@ -77,8 +77,9 @@ def show_alone(console: Console, rows: list[EngineSpec]) -> None:
     Parameters
     ----------
     console : Console
-    rows : list of Spec
-        What was asked for.
+        Where it is printed.
+    rows : list of EngineSpec
+        The rows that the user asked for.
     """
     asked = {spec.engine for spec in rows}
     others = [entry for name, entry in entries().items() if name != "numpy"]
@@ -164,12 +165,14 @@ def _filled(name: str, rows: list[Row], columns: Columns, gap: int) -> Table:
 
 
 def empty(name: str, columns: Iterable[str], gap: int = 1) -> Table:
-    """Return a table without rows yet: names on the left, figures on the right; no cell is broken.
+    """Return a table without rows: names on the left, figures on the right; cells are not broken.
 
     Parameters
     ----------
     name : str
+        The title of the first column, which has the rows' names.
     columns : iterable of str
+        The titles of the other columns, which have figures.
     gap : int
         Additional spaces between two columns.
     """

@@ -26,15 +26,15 @@ OTHER_COLUMNS_WIDTH = 46  # of the table without its bar: label, loss, accuracy,
 
 
 class View:
-    """Shows events: on a terminal redrawn in place, into a pipe as lines.
+    """Shows events, on a terminal in a redrawn display, in a pipe as lines. A context manager.
 
-    A thread repeats the status into a pipe where nothing was printed for a while, and shows on a
-    terminal how long it has taken. While rows are timed it does not redraw, so that the machine
-    stays idle. A context manager.
+    A thread shows the elapsed time on a terminal, and repeats the status in a pipe if nothing was
+    printed for a while. While rows are timed, nothing is redrawn, so that the machine stays idle.
 
     Parameters
     ----------
     console : Console
+        Where the events are shown.
     labels : dict of str to str
         The rows' names by key.
     """

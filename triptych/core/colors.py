@@ -57,11 +57,7 @@ def style(engine: str, backend: str) -> Style:
     Parameters
     ----------
     engine, backend : str
-        They need not be known here: a run folder may come from an installation with other engines.
-
-    Returns
-    -------
-    Style
+        They may be unknown: a run folder may come from an installation with other engines.
     """
     entry = registry.entries().get(engine)
     if entry and entry.color:

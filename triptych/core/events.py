@@ -331,6 +331,7 @@ class Float64Judged(Event):
     Attributes
     ----------
     row : str
+        The key of the row, for example ``torch-compiled``.
     unproved : str or None
         Why the row is not proved equal; None where it is.
     walk, blocks : float
@@ -357,6 +358,7 @@ class Float32Judged(Event):
     Attributes
     ----------
     row : str
+        The key of the row, for example ``torch-compiled``.
     errors : list of float
         Relative error of each of its 16 steps.
     verdict : str
@@ -400,6 +402,7 @@ class BlockTimed(Event):
     Attributes
     ----------
     row : str
+        The key of the row, for example ``torch-compiled``.
     round : int
         Its number, from 0.
     step : int
@@ -572,6 +575,7 @@ class RowCompared(Event):
     Attributes
     ----------
     row : str
+        The key of the row, for example ``torch-compiled``.
     steps : int
         Steps compared in lockstep.
     worst : dict of str to float
@@ -630,6 +634,7 @@ class DriftMeasured(Event):
     Attributes
     ----------
     row : str
+        The key of the row, for example ``torch-compiled``.
     step : int
         Steps made.
     apart : float

@@ -44,12 +44,12 @@ def entries() -> dict[str, EngineInfo]:
 
 
 def entry(name: str) -> EngineInfo:
-    """Return one engine's entry.
+    """Return what is known of an engine.
 
     Raises
     ------
     EngineError
-        Where there is none of that name.
+        If no engine has this name.
     """
     if not isinstance(name, str) or name not in entries():
         meant = OTHER_NAMES.get(str(name).lower())
@@ -71,12 +71,15 @@ def create(
     Parameters
     ----------
     name : str
+        The engine's name.
     network : Network
+        The network that it will train.
     recipe : Recipe
+        How it will train the network.
     device : str
-        ``cpu``, ``cuda``, ``mps``, or ``auto`` for the fastest there is.
+        ``cpu``, ``cuda``, ``mps``, or ``auto`` for the fastest available one.
     backend : str, optional
-        One of the engine's own; the first by default.
+        One of the engine's backends; the first by default.
 
     Raises
     ------

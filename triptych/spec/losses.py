@@ -79,7 +79,9 @@ class Loss:
         Parameters
         ----------
         logits : ndarray, shape (samples, classes)
+            The network's outputs.
         labels : ndarray of int, shape (samples,)
+            The correct classes, from 0.
         """
         raise NotImplementedError
 

@@ -55,8 +55,9 @@ def check_number(
     Parameters
     ----------
     where, field : str
-        What the message names.
+        The beginning of the message, and the name of the value.
     value : object
+        The value to check.
     low, high : float
         The bounds, inclusive.
     above, below : bool
