@@ -48,6 +48,15 @@ def known_commands() -> dict[str, typer.core.TyperCommand]:
     return dict(root.commands)  # pyright: ignore[reportAttributeAccessIssue]
 
 
+@pytest.mark.parametrize("name", known_commands())
+def test_every_example_in_a_help_text_is_one_line(name: str):
+    text = known_commands()[name].help or ""
+    _, _, examples = text.partition("Examples:")
+    for example in examples.strip().split("\n\n") if examples else []:
+        assert example.startswith("triptych ")
+        assert "\n" not in example, example
+
+
 def test_the_readme_has_commands():
     assert len([name for name, _ in ALL if name == "README.md"]) >= 8
 

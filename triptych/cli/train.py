@@ -130,8 +130,7 @@ def train(
 
     Examples:
 
-    triptych train torch --network custom --batch-size 64 --optimizer adam --epochs 5 --validation
-    0.1
+    triptych train torch --network custom --batch-size 64 --optimizer adam --validation 0.1
 
     triptych train numpy --batch-size 64 --schedule cosine --warmup 0.5
 
