@@ -123,7 +123,7 @@ class ComparisonResult:
     def _repr_html_(self) -> str:
         from .report.notebook import comparison_html
 
-        return comparison_html(self.seeds[0], self.events)
+        return comparison_html(self.seeds[0], self.events, self.recipe.dtype)
 
 
 @dataclass(frozen=True)

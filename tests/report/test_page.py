@@ -12,7 +12,7 @@ from support import made
 
 from triptych.core import registry
 from triptych.core.colors import style
-from triptych.report import page, slots, verdict
+from triptych.report import notebook, page, slots, verdict
 from triptych.report.answers import answers
 from triptych.spec.optimizers import SHORTHANDS, optimizer
 from triptych.spec.recipe import Recipe
@@ -55,6 +55,16 @@ def test_a_row_that_is_not_proved_makes_the_headline_red_and_is_named():
     found = verdict.headline(made.results(rows)["runs"][0], "float32")
     assert found["equal"] is False
     assert found["big"] == "TensorFlow is not proved equal"
+
+
+def test_a_notebook_shows_why_a_row_is_not_proved():
+    rows = made.every_row()
+    rows["tensorflow"] |= {"proved": False, "unproved": "differs in float64 at step <1>"}
+    shown = notebook.comparison_html(made.results(rows)["runs"][0], [], "float32")
+    assert "<p>TensorFlow: differs in float64 at step &lt;1&gt;</p>" in shown
+    assert "The reasons are below the table. No speed" in shown
+    assert "The proof" not in shown
+    assert "reduced precision" not in shown  # as announced
 
 
 def test_the_headline_gives_the_largest_difference_and_the_fewest_steps():

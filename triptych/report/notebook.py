@@ -15,7 +15,7 @@ Row = dict[str, Any]
 COLUMNS = ("", "test accuracy", "largest float64 difference", "ms a step", "NumPy = 1")
 
 
-def comparison_html(result: Row, events: list[Row]) -> str:
+def comparison_html(result: Row, events: list[Row], dtype: str) -> str:
     """Return the verdict on one seed, a table with a line for each row, and charts as SVG.
 
     Parameters
@@ -24,21 +24,30 @@ def comparison_html(result: Row, events: list[Row]) -> str:
         One of ``runs`` in results.json.
     events : list of dict
         The ``block`` and ``evaluation`` events of that seed.
+    dtype : str
+        Of the recipe.
 
     Returns
     -------
     str
         HTML; without charts if matplotlib is not installed.
     """
-    verdict = headline(result, "float32")
-    lines = [verdict["big"], verdict["small"], fastest(result, is_busy(result))]
+    verdict = headline(result, dtype, "The reasons are below the table.")
+    rows = result["rows"].values()
+    reasons = [f"{row['label']}: {row['unproved']}" for row in rows if _differs(row)]
+    lines = [verdict["big"], *reasons, verdict["small"], fastest(result, is_busy(result))]
     first, *others = [escape(str(line)) for line in lines if line]
     paragraphs = "".join(f"<p>{line}</p>" for line in others)
     head = "".join(f"<th>{title}</th>" for title in COLUMNS)
-    body = "".join(_line(row) for row in result["rows"].values())
+    body = "".join(_line(row) for row in rows)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     charts = _charts(result, events) if events and find_spec("matplotlib") else ""
     return f"<h4>{first}</h4>{table}{paragraphs}{charts}"
+
+
+def _differs(row: Row) -> bool:
+    """Return whether a row ran and is not proved equal, unless its backend announces that."""
+    return bool(row["unproved"]) and not row["failed"] and not row["as_announced"]
 
 
 def _line(row: Row) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 from ..core import registry
 from .units import scientific
 
+REASONS = "The reasons are below the table “The proof”."
 MOST_NAMES = 3  # as many rows are listed by name in a heading
 BUSY_SHARE = 0.9  # of the wall time: with less processor time a row had to wait
 NUMBERS = (
@@ -46,7 +47,7 @@ def listed(labels: list[str]) -> str:
     return f"{', '.join(labels[:-1])} and {labels[-1]}"
 
 
-def headline(run: dict[str, Any], dtype: str) -> dict[str, Any]:
+def headline(run: dict[str, Any], dtype: str, reasons: str = REASONS) -> dict[str, Any]:
     """Return the result of the proof.
 
     Parameters
@@ -55,6 +56,8 @@ def headline(run: dict[str, Any], dtype: str) -> dict[str, Any]:
         One of ``runs`` in results.json.
     dtype : str
         Of the recipe.
+    reasons : str
+        Where a reader finds why a row is not proved equal, as a sentence.
 
     Returns
     -------
@@ -70,7 +73,7 @@ def headline(run: dict[str, Any], dtype: str) -> dict[str, Any]:
         small = f"There was nothing to compare it with. {_advice_for_one_row(run)}"
         return {"equal": None, "big": f"Only {name} ran", "small": small}
     if broken:
-        return {"equal": False} | _not_proved(broken, compared)
+        return {"equal": False} | _not_proved(broken, compared, reasons)
     return {"equal": True} | _proved(run, ran, compared, dtype)
 
 
@@ -104,9 +107,8 @@ def _all_default(run: dict[str, Any]) -> bool:
     return all(key == row["engine"] for key, row in run["rows"].items())
 
 
-def _not_proved(broken: list[Row], compared: list[Row]) -> dict[str, str]:
+def _not_proved(broken: list[Row], compared: list[Row], reasons: str) -> dict[str, str]:
     """Return the two sentences for rows of which some are not proved equal."""
-    reasons = "The reasons are below the table “The proof”."
     if len(broken) == len(compared):
         small = f"{reasons} No speeds are compared."
         return {"big": "Nothing is proved equal", "small": small}
