@@ -109,13 +109,13 @@ def test_numpy_computes_in_no_other_dtype(dtype, make, chosen, few: Split, monke
 
             monkeypatch.setattr(cls, method, watched)
     kinds = type(engine.recipe.optimizer)
-    update = optimizers.UPDATES[kinds]
+    update = optimizers.UPDATES.builders[kinds]
 
     def updating(o, w, g, slots, rate, step):
         update(o, w, g, slots, rate, step)
         seen.update(str(a.dtype) for a in (w, g, *slots.values()))
 
-    monkeypatch.setitem(optimizers.UPDATES, kinds, updating)
+    monkeypatch.setitem(optimizers.UPDATES.builders, kinds, updating)
     engine.run(engine.upload(few), next(BatchPlanner(network, recipe, 200, 3).plans()))
     assert seen == {dtype}
 

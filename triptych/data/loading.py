@@ -214,7 +214,8 @@ def _read(
     _refuse_ignored(source, options, known)
     if source in NAMES and known.name == "IDX" and idx.is_deeper(path):
         raise DataError(hints.about_folder(path))
-    with hints.explained(path) if known.is_last_resort else nullcontext():
+    explained = hints.explained(path) if known.is_last_resort else nullcontext()
+    with checks.reading(path), explained:
         found = known.read(path, options, progress)
     if source in NAMES:
         found = replace(found, notes=(*found.notes, hints.hiding(source, path)))

@@ -21,13 +21,15 @@ by their global norm over all parameters: g ← g·min(1, limit/(norm + epsilon)
 from dataclasses import dataclass, field
 from functools import cache
 from math import log
-from typing import Any, ClassVar, Literal, TypeVar, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 
 from ..errors import SpecError
 from .validation import check_choice, check_number
+
+# NumPy is imported where it is used: commands that compute nothing start faster without it.
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Weigh = Literal["terms", "samples"]
 Divide = Literal["weights", "samples"]
@@ -70,7 +72,7 @@ class Loss:
     def check_fits(self, classes: int) -> None:
         """Raise `SpecError` if the loss is not defined for this number of classes."""
 
-    def evaluate(self, logits: NDArray[Any], labels: NDArray[np.integer]) -> float:
+    def evaluate(self, logits: "NDArray[Any]", labels: "NDArray[np.integer]") -> float:
         """Return the loss of samples that are not trained on, in float64.
 
         Settings that only shape the training, such as label smoothing and class weights, are left
@@ -151,8 +153,10 @@ class SoftmaxCrossEntropy(Loss):
                 f"{classes} logits"
             )
 
-    def evaluate(self, logits: NDArray[Any], labels: NDArray[np.integer]) -> float:
+    def evaluate(self, logits: "NDArray[Any]", labels: "NDArray[np.integer]") -> float:
         """Return Σ_b (log Σ_c exp(z_bc) - z_by) / B; see the base class."""
+        import numpy as np
+
         z = logits.astype(np.float64)
         z -= z.max(axis=1, keepdims=True)  # the loss does not change, and exp cannot overflow
         right = z[np.arange(len(z)), labels]
@@ -162,7 +166,7 @@ class SoftmaxCrossEntropy(Loss):
         """Return log C."""
         return log(classes)
 
-    def tables(self, classes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def tables(self, classes: int) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
         """Return what follows from a label.
 
         Returns
@@ -174,7 +178,7 @@ class SoftmaxCrossEntropy(Loss):
         """
         return _tables(self, classes)
 
-    def divisor(self, labels: NDArray[np.integer], classes: int) -> float:
+    def divisor(self, labels: "NDArray[np.integer]", classes: int) -> float:
         """Return D of a batch."""
         if not self.class_weights:
             return float(len(labels))
@@ -184,7 +188,9 @@ class SoftmaxCrossEntropy(Loss):
 @cache  # needed in every step of the NumPy engine
 def _tables(
     loss: SoftmaxCrossEntropy, classes: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
+    import numpy as np
+
     weights = np.array(loss.class_weights or (1.0,) * classes)
     q = (1 - loss.label_smoothing) * np.eye(classes) + loss.label_smoothing / classes
     targets = q * (weights if loss.weigh == "terms" else weights[:, None])
@@ -202,8 +208,10 @@ class MeanSquaredError(Loss):
     name: ClassVar[str] = "mean_squared_error"
     label: ClassVar[str] = "mean squared error"
 
-    def evaluate(self, logits: NDArray[Any], labels: NDArray[np.integer]) -> float:
+    def evaluate(self, logits: "NDArray[Any]", labels: "NDArray[np.integer]") -> float:
         """Return Σ_b Σ_c (z_bc - one_hot(y_b)_c)² / (B·C); see the base class."""
+        import numpy as np
+
         difference = logits.astype(np.float64)
         difference[np.arange(len(difference)), labels] -= 1
         return float((difference**2).mean())

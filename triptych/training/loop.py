@@ -27,7 +27,7 @@ from ..core.plan import Plan
 from ..core.planner import BatchPlanner
 from ..core.split import Split
 from ..core.state import State
-from ..errors import TriptychError
+from ..errors import SpecError, TriptychError
 from .position import Position, best_monitor, monitors_of, restores_best
 
 SECONDS_OF_A_BLOCK = 0.25  # about the longest time before a request to stop takes effect
@@ -220,7 +220,14 @@ class Training:
 
 
 def _typed(action: dict[str, Any], epoch: EpochEnded) -> Event:
-    """Return what a callback wants as an event."""
-    if action["type"] == "cut":
-        return RateCut(epoch.step, epoch.epoch, action["base_rate"])
-    return StoppedEarly(epoch.step, epoch.epoch, action["why"])
+    """Return what a callback wants as an event; raise `SpecError` for what the loop cannot do."""
+    match action:
+        case {"type": "cut", "base_rate": base_rate}:
+            return RateCut(epoch.step, epoch.epoch, base_rate)
+        case {"type": "stop", "why": why}:
+            return StoppedEarly(epoch.step, epoch.epoch, why)
+        case _:
+            raise SpecError(
+                f"a callback asked for {action!r}; it may ask for "
+                "{'type': 'stop', 'why': ...} or {'type': 'cut', 'base_rate': ...}"
+            )

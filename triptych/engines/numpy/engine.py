@@ -20,7 +20,7 @@ from .loss import build_loss
 from .scratch.augmentation import augment
 from .scratch.crew import Crew
 from .scratch.layers import Training, views
-from .scratch.optimizers import prepare, update
+from .scratch.optimizers import UPDATES, prepare, update
 from .scratch.products import Array
 
 
@@ -74,6 +74,7 @@ class Engine:
         self.layers = self.chain.every()
         self.mask_generator = np.random.Generator(np.random.SFC64(recipe.seed))  # in free mode
         self.loss = build_loss(recipe.loss)
+        UPDATES.find(recipe.optimizer)  # one without an update is refused at once
         self.losses: list[Array] = []
         kinds = ("weights", "gradients", *recipe.optimizer.slots)
         self.flat = {kind: np.zeros(network.parameter_count, recipe.dtype) for kind in kinds}

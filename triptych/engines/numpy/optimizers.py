@@ -7,16 +7,10 @@ of the step, and `step` is its number, from 1. The engine applies weight decay, 
 before it calls the function.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 from ...spec.optimizers import Optimizer
-from .scratch.optimizers import UPDATES, Slots
-from .scratch.products import Array
-
-Update = Callable[[Any, Array, Array, Slots, float, int], None]
+from .scratch.optimizers import UPDATES, Update
 
 
 def register_optimizer(spec_class: type[Optimizer], update: Update) -> None:
     """Use `update` for optimizers of `spec_class`; its signature is at the top of this file."""
-    UPDATES[spec_class] = update
+    UPDATES.register(spec_class, update)

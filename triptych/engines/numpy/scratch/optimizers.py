@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from ....core.builders import BuilderTable
 from ....spec import optimizers as spec
 from ....spec.recipe import Recipe
 from .crew import Crew
 from .products import Array
 
 Slots = dict[str, Array]
+Update = Callable[[Any, Array, Array, Slots, float, int], None]
 
 CHUNK = 2**15  # numbers updated at a time, so that they, their slots and all in between stay in the processor's cache
 WORTH = 8  # chunks: for fewer, waking a thread takes longer than it saves
@@ -53,19 +55,21 @@ def update(o: spec.Optimizer, w: Array, g: Array, slots: Slots, rate: float, ste
         The threads that share the work.
     """
 
+    one = UPDATES.find(o)
+
     def work(k: int) -> None:
         part = slice(k * CHUNK, (k + 1) * CHUNK)
-        _decayed(o, w[part], g[part], {name: slot[part] for name, slot in slots.items()}, rate, step)
+        _decayed(one, o, w[part], g[part], {name: slot[part] for name, slot in slots.items()}, rate, step)
 
     crew.each(-(-w.size // CHUNK), work, WORTH)
 
 
-def _decayed(o: spec.Optimizer, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
+def _decayed(one: Update, o: spec.Optimizer, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
     if o.weight_decay and o.decoupled:
         w *= 1 - rate * o.weight_decay
     elif o.weight_decay:
         g = g + o.weight_decay * w
-    UPDATES[type(o)](o, w, g, slots, rate, step)
+    one(o, w, g, slots, rate, step)
 
 
 def sgd(o: spec.SGD, w: Array, g: Array, slots: Slots, rate: float, step: int) -> None:
@@ -145,12 +149,11 @@ def _root(v: Array, epsilon: float, inside: bool = False) -> Array:
     return root
 
 
-UPDATES: dict[type[spec.Optimizer], Callable[[Any, Array, Array, Slots, float, int], None]] = {
-    spec.SGD: sgd,
-    spec.Adam: adam,
-    spec.AdamW: adam,
-    spec.Nadam: nadam,
-    spec.RMSprop: rmsprop,
-    spec.Adagrad: adagrad,
-    spec.Adadelta: adadelta,
-}
+UPDATES: BuilderTable[Update] = BuilderTable("NumPy", "optimizer")
+UPDATES.register(spec.SGD, sgd)
+UPDATES.register(spec.Adam, adam)
+UPDATES.register(spec.AdamW, adam)
+UPDATES.register(spec.Nadam, nadam)
+UPDATES.register(spec.RMSprop, rmsprop)
+UPDATES.register(spec.Adagrad, adagrad)
+UPDATES.register(spec.Adadelta, adadelta)
