@@ -1,5 +1,6 @@
 """The public Python API: what the README and docs/api.md show."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,8 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     assert done.accuracy == run.accuracy
     for name, array in run.state.items():
         assert np.array_equal(array, done.state[name]), name
+    one = dataclasses.replace(done, history=done.history[:1])
+    assert repr(one).endswith("after 1 epoch>")
     longer = tt.resume(half.folder, epochs=3, data=data)
     assert len(longer.history) == 3
 

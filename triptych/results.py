@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .core import registry
 from .core.events import RoundingJudged, RowCompared, RowFailed, RowMissing
 from .core.state import State
+from .errors import counted
 from .spec.network import Network
 from .spec.recipe import Recipe
 
@@ -55,10 +56,11 @@ class TrainingResult:
 
     def __repr__(self) -> str:
         label = registry.entry(self.engine).label
+        epochs = counted(len(self.history), "epoch")
         if self.accuracy is None:
-            outcome = f"interrupted after {len(self.history)} epochs"
+            outcome = f"interrupted after {epochs}"
         else:
-            outcome = f"test accuracy {self.accuracy:.2%} after {len(self.history)} epochs"
+            outcome = f"test accuracy {self.accuracy:.2%} after {epochs}"
         return f"<{self.network.name} in {label}: {outcome}>"
 
 
@@ -160,7 +162,7 @@ class VerificationResult:
 
     @property
     def divergences(self) -> list[str]:
-        """Where each row that differs began to, in a sentence."""
+        """A sentence for each row that differs: where it first differed."""
         sentences = [event.divergence or event.block_divergence for event in self.compared]
         return [sentence for sentence in sentences if sentence]
 
