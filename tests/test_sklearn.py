@@ -427,7 +427,7 @@ def test_floats_are_taken_as_they_are():
         ({"validation_fraction": 1.0, "early_stopping": True}, "validation must be below 1"),
         (
             {"validation_fraction": 0.999, "early_stopping": True},
-            "0.999 of them come to 300, and 0 are left to train on",
+            "99.9 % of them would leave none to train on",
         ),
         ({"l2": -1.0}, "l2 must be"),
         ({"label_smoothing": 1.0}, "label_smoothing must be below 1"),

@@ -338,6 +338,7 @@ def test_over_seeds_there_is_a_spread(tmp_path):
     assert "Over 2 seeds" in (folder / "report.html").read_text()
 
 
+@pytest.mark.slow
 @needs_all
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++")
 def test_all_backends_are_rows_of_their_own(tmp_path):

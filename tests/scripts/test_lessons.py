@@ -83,11 +83,13 @@ def float64_by_default():
         torch.set_default_dtype(torch.float64)
     if keras:
         keras.config.set_floatx("float64")
+        keras.config.set_dtype_policy("float64")
     yield
     if torch:
         torch.set_default_dtype(torch.float32)
     if keras:
         keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
 
 
 def weights_of(engine: str, model) -> list[np.ndarray]:

@@ -66,6 +66,11 @@ class Optimizer(keras.optimizers.Optimizer):
 
     def apply(self, grads: list[tf.Tensor], trainable_variables: Any = None) -> None:
         """Make one step, with the rate that the variable `rate` holds; Keras's `fit` calls this."""
+        if trainable_variables is not None:  # `fit` has an order of its own
+            gradient_of: dict[int, tf.Tensor] = {}
+            for variable, gradient in zip(trainable_variables, grads, strict=True):
+                gradient_of[self._get_variable_index(variable)] = gradient
+            grads = [gradient_of[i] for i in range(len(gradient_of))]
         weights = [variable.value for variable in self._trainable_variables]
         slots: Slots = {}
         for slot, variables in self.slots.items():
