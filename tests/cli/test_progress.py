@@ -7,10 +7,11 @@ import pytest
 from rich.console import Console
 
 from triptych.cli.progress import TrainingProgress, loss_note
+from triptych.cli.progress import tested_line as result_line  # pytest would collect that name
 from triptych.cli.view import View
 from triptych.core import events
 from triptych.core.events import BlockTrained, EpochEnded
-from triptych.spec.losses import SoftmaxCrossEntropy
+from triptych.spec.losses import MeanSquaredError, SoftmaxCrossEntropy
 from triptych.spec.recipe import Recipe
 
 LABELS = {"numpy": "NumPy", "torch-compiled": "PyTorch compiled"}
@@ -165,3 +166,28 @@ def test_a_pipe_hears_of_a_long_proof(monkeypatch):
                 break
             view._ended.wait(0.01)
     assert "NumPy: proving it equal in float64, step 12 of 50, for " in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("loss", "last", "noted"),
+    [
+        (SoftmaxCrossEntropy(), 2.0, False),
+        (SoftmaxCrossEntropy(), 2.5, True),
+        (MeanSquaredError(), 0.08, False),
+        (MeanSquaredError(), 2.0, True),
+        (None, 2.5, False),  # of a package that is not imported
+    ],
+)
+def test_a_training_that_did_not_learn_is_judged_by_its_own_loss(loss, last: float, noted: bool):
+    recipe = Recipe(loss=loss or SoftmaxCrossEntropy()).to_json()
+    if loss is None:
+        recipe["loss"] = {"name": "elsewhere"}
+    result = {
+        "accuracy": {"value": 0.1, "low": 0.05, "high": 0.2, "right": 18, "of": 180},
+        "history": [{"loss": 1.9}, {"loss": last}],
+        "steps": 500,
+        "recipe": recipe,
+        "confusion": [[0] * 10] * 10,
+        "tested_epoch": 2,
+    }
+    assert ("did not learn" in result_line(result)) == noted

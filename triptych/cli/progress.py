@@ -8,9 +8,11 @@ from rich.table import Column
 
 from ..core.events import BlockTrained, EpochEnded, Event, RateCut, StoppedEarly
 from ..core.metrics import unlearned
+from ..errors import SpecError
 from ..progress import epoch_line
-from ..spec.losses import SoftmaxCrossEntropy
+from ..spec.losses import Loss, SoftmaxCrossEntropy
 from ..spec.recipe import Recipe
+from ..spec.serialization import loss_from_json
 from .say import say
 
 LINES = 50
@@ -125,16 +127,21 @@ def loss_note(recipe: Recipe) -> str | None:
 def tested_line(result: dict[str, Any]) -> str:
     """Return the last line of a training: the test accuracy and its interval."""
     a, history = result["accuracy"], result["history"]
-    # Results do not name their loss. By another loss this note is seldomer given, but never wrong.
-    note = unlearned(
-        history[0]["loss"],
-        history[-1]["loss"],
-        result["steps"],
-        SoftmaxCrossEntropy(),
-        len(result["confusion"]),
-    )
+    loss = _loss_of(result)
+    note = None
+    if loss is not None:
+        losses = (history[0]["loss"], history[-1]["loss"])
+        note = unlearned(*losses, result["steps"], loss, len(result["confusion"]))
     return (
         f"Test accuracy, weights of epoch {result['tested_epoch']}: {a['value']:.2%} "
         f"(95 %: {100 * a['low']:.2f}–{100 * a['high']:.2f}), {a['right']:,} of {a['of']:,} right."
         + (f"\nnote: {note}" if note else "")
     )
+
+
+def _loss_of(result: dict[str, Any]) -> Loss | None:
+    """Return the loss of a training, or None if it is of a package that is not imported."""
+    try:
+        return loss_from_json(result["recipe"]["loss"], like=None)
+    except SpecError:
+        return None

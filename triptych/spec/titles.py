@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import fields
 from typing import Any
 
+from .losses import SoftmaxCrossEntropy
 from .network import Network
 from .recipe import Recipe
 
@@ -49,8 +50,10 @@ def _describe_optimizer(recipe: Recipe) -> list[str]:
 
 
 def _describe_loss(recipe: Recipe) -> list[str]:
-    weighted = bool(getattr(recipe.loss, "class_weights", ()))
-    return _describe_settings(recipe.loss, () if weighted else ("weigh", "divide"))
+    loss = recipe.loss
+    name = [] if isinstance(loss, SoftmaxCrossEntropy) else [loss.label]
+    weighted = bool(getattr(loss, "class_weights", ()))
+    return name + _describe_settings(loss, () if weighted else ("weigh", "divide"))
 
 
 def _describe_settings(part: Any, left_out: Collection[str] = ()) -> list[str]:
