@@ -58,7 +58,7 @@ MISTAKES = {
     "such a device, to train": (["train", "numpy", "--device", "gpu"], "did you mean 'cuda'?"),
     "two networks": (
         ["compare", "--network", "cnn", "--hidden", "64"],
-        "--network cnn and --hidden 64 both say which network",
+        "--network cnn and --hidden 64 both name a network",
     ),
     "widths, before data is read": (
         ["train", "numpy", "--hidden", "abc", "--data", "nope.csv"],

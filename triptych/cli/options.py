@@ -284,7 +284,7 @@ def _built(
 
     if name is not None and hidden is not None:
         raise SpecError(
-            f"--network {name} and --hidden {hidden} both say which network to train; leave one of "
+            f"--network {name} and --hidden {hidden} both name a network to train; leave one of "
             "them out"
         )
     built_for: dict[str, Any] = (

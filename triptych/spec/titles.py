@@ -51,7 +51,7 @@ def _describe_optimizer(recipe: Recipe) -> list[str]:
 
 def _describe_loss(recipe: Recipe) -> list[str]:
     loss = recipe.loss
-    name = [] if isinstance(loss, SoftmaxCrossEntropy) else [loss.label]
+    name = [] if type(loss) is SoftmaxCrossEntropy else [loss.label]
     weighted = bool(getattr(loss, "class_weights", ()))
     return name + _describe_settings(loss, () if weighted else ("weigh", "divide"))
 
