@@ -299,13 +299,12 @@ def test_devices_that_are_not_there(name: str, backend: str):
     assert registry.create(name, NETWORK, Recipe(), device="auto", backend=backend).device == "cpu"
 
 
-def test_engines_are_found_by_their_files():
-    assert list(registry.entries()) == [
-        "numpy",
-        "torch",
-        "tensorflow",
-        "jax",
-    ]  # the optional one last
+def test_the_reference_comes_first_and_the_optional_engines_last():
+    names = list(registry.entries())
+    assert names[0] == registry.REFERENCE
+    assert set(names) >= set(registry.BUILT_IN)
+    optional = [registry.entry(name).optional for name in names[1:]]
+    assert optional == sorted(optional)
     assert list(registry.entry("torch").backends) == ["eager", "onednn", "bf16", "compiled"]
 
 

@@ -227,37 +227,6 @@ def test_dropout(batch: int, inputs: int, seed: int):
     )
 
 
-VECTOR, IMAGE = (5,), (4, 5, 2)
-# One layer of every type, and the shape of its input.
-EXAMPLES: dict[str, tuple[placement.Layer, tuple[int, ...]]] = {
-    "Flatten": (spec.Flatten("l"), IMAGE),
-    "Dense": (spec.Dense("l", 3), VECTOR),
-    "Conv2D": (spec.Conv2D("l", 3, 3, 1, 1), IMAGE),
-    "MaxPool2D": (spec.MaxPool2D("l", 2), IMAGE),
-    "AvgPool2D": (spec.AvgPool2D("l", 2), IMAGE),
-    "GlobalAvgPool": (spec.GlobalAvgPool("l"), IMAGE),
-    "BatchNorm": (spec.BatchNorm("l"), VECTOR),
-    "LayerNorm": (spec.LayerNorm("l", 1e-2), VECTOR),
-    "ReLU": (spec.ReLU("l"), VECTOR),
-    "LeakyReLU": (spec.LeakyReLU("l", 0.2), VECTOR),
-    "GELU": (spec.GELU("l"), VECTOR),
-    "SiLU": (spec.SiLU("l"), VECTOR),
-    "Tanh": (spec.Tanh("l"), VECTOR),
-    "Sigmoid": (spec.Sigmoid("l"), VECTOR),
-    "Dropout": (spec.Dropout("l", 0.3), VECTOR),
-    "Residual": (spec.Residual("l", (spec.Tanh("t"),)), VECTOR),
-}
-
-
-@pytest.mark.parametrize("name", spec.LAYERS)
-def test_every_registered_layer(name: str):
-    """A layer type without an example fails."""
-    layer, shape = EXAMPLES[name]
-    rng = np.random.default_rng(0)
-    masks = {"l": rng.random((3, *shape)) >= 0.3} if name == "Dropout" else {}
-    check(layer, away(untied(rng, (3, *shape))), rng, masks=masks)
-
-
 @given(st.integers(1, 6), st.integers(2, 10), st.integers(0, 2**31))
 @settings(max_examples=40, deadline=None)
 def test_softmax_cross_entropy(batch: int, classes: int, seed: int):

@@ -21,22 +21,12 @@ from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
 from triptych.errors import SpecError
 from triptych.parity.divergence import first_divergence
 from triptych.spec import zoo
-from triptych.spec.losses import Clip, MeanSquaredError, SoftmaxCrossEntropy
+from triptych.spec.losses import LOSSES, Clip, Loss, MeanSquaredError, SoftmaxCrossEntropy
 from triptych.spec.optimizers import SGD
 from triptych.spec.recipe import Recipe
 
 NETWORK = zoo.dense("n", [6], shape=(4, 4, 1), classes=3)
-WEIGHTS = (0.5, 2.0, 3.25)
-LOSSES = {
-    "plain": SoftmaxCrossEntropy(),
-    "smoothed": SoftmaxCrossEntropy(0.1),
-    "weighted": SoftmaxCrossEntropy(0.0, WEIGHTS),
-    "smoothed and weighted": SoftmaxCrossEntropy(0.1, WEIGHTS),
-    "weighted, Keras": SoftmaxCrossEntropy(0.0, WEIGHTS, "samples", "samples"),
-    "smoothed and weighted, Keras": SoftmaxCrossEntropy(0.1, WEIGHTS, "samples", "samples"),
-    "mean squared error": MeanSquaredError(),
-    "by samples over the sum of weights": SoftmaxCrossEntropy(0.2, WEIGHTS, "samples", "weights"),
-}
+EXAMPLES = [example for cls in LOSSES.values() for example in cls.examples()]
 CLIPS = {
     "open": Clip(1e3),
     "norm": Clip(0.05),
@@ -63,9 +53,9 @@ def stepped(
 
 
 @pytest.mark.parametrize(("name", "backend"), rows())
-@pytest.mark.parametrize("loss", LOSSES)
-def test_every_loss_is_one_loss_in_all_engines(name: str, backend: str, loss: str, split: Split):
-    recipe = Recipe(1, "full", SGD(), dtype="float64", loss=replace(LOSSES[loss], l2=0.02))
+@pytest.mark.parametrize("loss", EXAMPLES, ids=repr)
+def test_every_loss_is_one_loss_in_all_engines(name: str, backend: str, loss: Loss, split: Split):
+    recipe = Recipe(1, "full", SGD(), dtype="float64", loss=replace(loss, l2=0.02))
     own, found = (stepped(*row, recipe, split) for row in (("numpy", "eager"), (name, backend)))
     assert first_divergence(own[0], found[0], 1e-13) is None
     assert first_divergence(own[1], found[1], 1e-13, "update") is None
@@ -189,6 +179,21 @@ def test_the_gradient_is_that_of_the_loss(
         assert gradient[index] == pytest.approx((ends[0] - ends[1]) / (2 * h), abs=1e-7)
 
 
+@pytest.mark.parametrize("loss", EXAMPLES, ids=repr)
+def test_the_gradient_of_every_example_is_that_of_its_value(loss: Loss):
+    logits, labels, _ = drawn(3, 5, 3)
+    function = build_loss(loss)
+    _, gradient = function(logits, labels, labels)
+    h = 1e-5
+    for index in np.ndindex(*logits.shape):
+        ends = []
+        for step in (h, -h):
+            moved = logits.copy()
+            moved[index] += step
+            ends.append(function(moved, labels, labels)[0])
+        assert gradient[index] == pytest.approx((ends[0] - ends[1]) / (2 * h), abs=1e-7)
+
+
 def squared_error(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return build_loss(MeanSquaredError())(logits, labels, labels)
 
@@ -226,8 +231,8 @@ def test_the_squared_error_as_pytorch_and_keras_have_it(batch: int, classes: int
 
 
 def test_parts_of_a_batch_add_up_to_its_loss():
-    logits, labels, weights = drawn(2, 7, 3)
-    for loss in (MeanSquaredError(), SoftmaxCrossEntropy(0.1, weights)):
+    logits, labels, _ = drawn(2, 7, 3)
+    for loss in EXAMPLES:
         function = build_loss(loss)
         whole, gradient = function(logits, labels, labels)
         first, upper = function(logits[:4], labels[:4], labels)
@@ -241,11 +246,9 @@ def test_parts_of_a_batch_add_up_to_its_loss():
 def test_a_loss_evaluates_unseen_samples(batch: int, classes: int, seed: int):
     """Without smoothing and class weights; a network that guesses has the loss of guessing."""
     logits, labels, weights = drawn(seed, batch, classes)
-    shaped = SoftmaxCrossEntropy(0.1, weights, l2=0.1)
-    for loss, plain in (
-        (shaped, SoftmaxCrossEntropy()),
-        (MeanSquaredError(l2=0.1), MeanSquaredError()),
-    ):
+    cases = [(replace(cls(), l2=0.1), cls()) for cls in LOSSES.values()]
+    cases.append((SoftmaxCrossEntropy(0.1, weights, l2=0.1), SoftmaxCrossEntropy()))
+    for loss, plain in cases:
         value, _ = build_loss(plain)(logits, labels, labels)
         assert loss.evaluate(logits, labels) == pytest.approx(float(value), rel=1e-13)
         even = np.full((batch, classes), 1 / classes)

@@ -201,6 +201,17 @@ def test_a_factor_is_always_between_nothing_and_one(
     assert 0 <= chosen.at(step, per_epoch, epochs) <= 1 + 1e-15
 
 
+EXAMPLES = [example for cls in SCHEDULES.values() for example in cls.examples()]
+
+
+@pytest.mark.parametrize("chosen", EXAMPLES, ids=repr)
+def test_every_registered_schedule_keeps_the_rules(chosen: RateSchedule):
+    assert from_json(json.loads(json.dumps(to_json(chosen))), SCHEDULES, "schedule") == chosen
+    factors = rates(chosen, STEPS + 1)
+    assert factors.min() >= 0
+    assert factors.max() <= 1 + 1e-15
+
+
 @given(KINDS)
 def test_json_gives_the_same_schedule_back(chosen: RateSchedule):
     assert from_json(json.loads(json.dumps(to_json(chosen))), SCHEDULES, "schedule") == chosen
