@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pytest
 from support.engines import rows, slow_if
 from support.splits import first_digits
@@ -172,7 +173,12 @@ def test_the_specimens_hold_every_layer_type_with_every_option():
             "flat",
             "vector",
         }, kind
-    assert [network.amplifies_rounding for network in NETWORKS.values()] == [False, False, True]
+    assert [network.amplifies_rounding for network in NETWORKS.values()] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_a_layer_from_outside_gets_a_specimen_of_its_examples(monkeypatch):
@@ -193,7 +199,12 @@ def test_a_layer_from_outside_gets_a_specimen_of_its_examples(monkeypatch):
                 self.refuse("needs a vector")
             return super().place(shape, image_shape)
 
-    assert [network.name for network in specimens(zoo.GREY, 10)] == ["smooth", "edged", "normed"]
+    assert [network.name for network in specimens(zoo.GREY, 10)] == [
+        "smooth",
+        "edged",
+        "normed",
+        "saturated",
+    ]
     monkeypatch.setitem(LAYERS, "Doubled", Doubled)
     monkeypatch.setitem(LAYERS, "Reversed", Reversed)
     *_, doubled, turned = specimens(zoo.GREY, 10)
@@ -209,3 +220,40 @@ def test_every_registered_layer_is_in_a_specimen():
     networks = specimens(zoo.GREY, 10)
     kinds = {type(place.layer) for network in networks for place in network.places}
     assert kinds == set(LAYERS.values())
+
+
+def test_a_mistake_far_from_zero_is_found_by_the_specimen_of_a_new_layer(monkeypatch):
+    """PyTorch's Softplus returns x itself above 20, where the formula adds up to 2e-9."""
+    torch = pytest.importorskip("torch")
+    from triptych.engines.numpy import layers as in_numpy
+    from triptych.engines.numpy.scratch.layers import Layer as Computed
+    from triptych.engines.torch import layers as in_torch
+
+    @dataclass(frozen=True)
+    class Softplus(Layer):
+        pass
+
+    class ByFormula(Computed):
+        def forward(self, x, training=None):
+            self.x = x
+            return np.logaddexp(0, x)
+
+        def backward(self, dy, into=True):
+            return dy / (1 + np.exp(-self.x))
+
+    def build(threshold: float):
+        return lambda place: torch.nn.Softplus(threshold=threshold)
+
+    monkeypatch.setitem(LAYERS, "Softplus", Softplus)
+    monkeypatch.setitem(in_numpy.LAYERS.builders, Softplus, lambda layer: ByFormula(layer.name))
+    specimen = specimens(zoo.GREY, 10)[-1]
+    recipe = Recipe(40, 8, dtype="float64")
+    few = first_digits(65)
+    start = state.initial(specimen, recipe)
+    plans = list(lockstep.proof_plans(BatchPlanner(specimen, recipe, len(few), 3), 4))
+    rule = lockstep.Tolerances.of(specimen, recipe)
+    for threshold, stage in ((20, "output"), (1000, None)):
+        monkeypatch.setitem(in_torch.LAYERS.builders, Softplus, build(threshold))
+        engines = [registry.create(name, specimen, recipe) for name in ("numpy", "torch")]
+        *_, outcome = lockstep.walk(*engines, few, plans, start, rule)
+        assert (outcome.divergence and outcome.divergence.stage) == stage

@@ -2,10 +2,12 @@
 
 They take any images from 12×12. Each begins with a pool that makes its images a third as large, so
 that a step is fast. ``smooth`` and ``edged`` are compared over whole trajectories. ``normed`` is
-compared step by step, because its norms of images amplify rounding. A layer that is registered from
-outside this package gets a network of its own, built from its examples.
+compared step by step, because its norms of images amplify rounding; so is ``saturated``, in which
+every activation sees inputs far to both sides of 0. A layer that is in none of them gets a network
+of its own, built from its examples, which are driven as far if they are activations.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import SpecError
@@ -106,7 +108,44 @@ def normed(shape: Shape, classes: int) -> Network:
     return Network("normed", shape, layers)
 
 
-SPECIMENS = (smooth, edged, normed)
+def saturated(shape: Shape, classes: int) -> Network:
+    """Build a network of vectors in which each activation sees inputs far to both sides of 0."""
+    activations = (
+        ReLU("relu"),
+        LeakyReLU("leaky", 0.3),
+        GELU("gelu1"),
+        GELU("gelu2", "tanh"),
+        SiLU("silu"),
+        Tanh("tanh"),
+        Sigmoid("sigmoid"),
+    )
+    layers = (
+        AvgPool2D("shrink", 3, 3, 1),
+        Flatten("flatten"),
+        Dense("hidden", 12),
+        *_driven_far(activations),
+        Dense("output", classes),
+    )
+    return Network("saturated", shape, layers)
+
+
+def _driven_far(activations: Sequence[Layer]) -> list[Layer]:
+    """Return activations in order, each after layers that give its inputs a deviation of 16."""
+    layers: list[Layer] = []
+    for activation in activations:
+        name = activation.name
+        layers.append(BatchNorm(f"{name}_norm"))
+        layers += [_doubling(f"{name}_double{number}") for number in range(1, 5)]
+        layers.append(activation)
+    return [*layers, BatchNorm("last_norm")]  # the next layer's inputs have a usual size again
+
+
+def _doubling(name: str) -> Residual:
+    """Return a layer that doubles its input, exactly: a branch that changes nothing is added."""
+    return Residual(name, (Dropout(f"{name}_branch", 0.0),))
+
+
+SPECIMENS = (smooth, edged, normed, saturated)
 
 
 def specimens(shape: Shape, classes: int) -> list[Network]:
@@ -126,12 +165,17 @@ def specimens(shape: Shape, classes: int) -> list[Network]:
 
 
 def _of_examples(kind: type[Layer], shape: Shape, classes: int) -> Network:
-    """Return a network with the examples of a layer: among images if it takes them."""
+    """Return a network with the examples of a layer: among images if it takes them.
+
+    The inputs of layers that work element by element are driven far to both sides of 0.
+    """
     name = kind.__name__.lower()
     examples = [
         replace(example, name=f"{name}{number}")
         for number, example in enumerate(kind.examples(), 1)
     ]
+    if kind.cost_kind == "elementwise":
+        examples = _driven_far(examples)
     images = [AvgPool2D("shrink", 3, 3, 1), Conv2D("conv", 4, padding=1)]
     flat = [Flatten("flatten"), Dense("hidden", 12)]
     output = Dense("output", classes)
