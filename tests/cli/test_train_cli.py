@@ -385,7 +385,7 @@ def test_a_recipe_file_serves_every_command_and_options_override_it(tmp_path):
         "verify", "--recipe", "mine.json", "--steps", "5", "--engines", "torch", cwd=tmp_path
     )
     assert verified.returncode == 0, verified.stdout + verified.stderr
-    assert "All 1 rows equal" in verified.stdout
+    assert "The row is equal" in verified.stdout
 
 
 def written(cwd: Path, name: str, content: dict) -> Path:

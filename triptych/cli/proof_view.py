@@ -183,8 +183,11 @@ class ProofReport:
     def summary(self) -> str:
         """Return the last line, if all rows are equal."""
         error, bound = self._closest
+        equal = f"All {self.compared} rows equal." if self.compared > 1 else "The row is equal."
+        if error == 0:
+            return f"{equal} There is no difference at all."
         return (
-            f"All {self.compared} rows equal. The difference that is closest to its bound is "
+            f"{equal} The difference that is closest to its bound is "
             f"{error:.1e} (bound {bound:.1e})."
         )
 
