@@ -6,16 +6,19 @@ import re
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from support.commands import run, start, wait_for_step
 
+from triptych.cli.train import _resuming as resuming_command
 from triptych.core import files, metrics, registry, state
 from triptych.data.dataset import Dataset
 from triptych.data.loading import stratified
 from triptych.spec import zoo
 from triptych.training import checkpoint, run_folder
+from triptych.training.session import Settings
 
 pytestmark = pytest.mark.process
 
@@ -391,3 +394,15 @@ def test_a_recipe_file_serves_every_command_and_options_override_it(tmp_path):
 def written(cwd: Path, name: str, content: dict) -> Path:
     (cwd / name).write_text(json.dumps(content))
     return cwd
+
+
+def test_the_command_that_goes_on_names_a_backend_that_is_not_the_default():
+    """Also one that comes from the run folder, because the option was left out."""
+    for engine, backend, words in (
+        ("torch", "eager", []),
+        ("torch", "compiled", ["--backend", "compiled"]),
+    ):
+        session = SimpleNamespace(settings=Settings(engine, backend), folder=Path("runs/x"))
+        given = {"backend": backend, "threads": 1, "device": "cpu"}
+        expected = ["triptych", "train", engine, "--resume", "runs/x", *words]
+        assert resuming_command(session, given) == " ".join(expected)

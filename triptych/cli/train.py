@@ -185,7 +185,7 @@ def train(
             session = api.training_session(
                 engine or "", described, recipe, dataset, backend=backend, device=device, runs=runs
             )
-        given = {"backend": backend, "threads": threads, "device": device}
+        given = {"backend": session.settings.backend, "threads": threads, "device": device}
         _announce(console, session)
         _watch(console, session, _resuming(session, given))
 
@@ -206,8 +206,9 @@ def _announce(console: "Console", session: "Session") -> None:
 
 def _resuming(session: "Session", given: dict[str, Any]) -> str:
     """Return the command that goes on with a run."""
-    defaults = {"backend": None, "threads": 1, "device": "cpu"}
-    words = ["triptych", "train", session.settings.engine, "--resume", str(session.folder)]
+    engine = session.settings.engine
+    defaults = {"backend": entries()[engine].default_backend, "threads": 1, "device": "cpu"}
+    words = ["triptych", "train", engine, "--resume", str(session.folder)]
     for name, value in given.items():
         if value != defaults[name]:
             words += [f"--{name}", str(value)]
