@@ -15,7 +15,7 @@ from triptych.data.reading import Found
 from triptych.data.registry import Format, register_format
 from triptych.spec.layers import register_layer
 from triptych.spec.losses import Loss, register_loss
-from triptych.spec.optimizers import Optimizer, register_optimizer
+from triptych.spec.optimizers import Optimizer, Slot, register_optimizer
 from triptych.spec.placement import Layer, Parameter, PlacedLayer, Shape, Sizes
 
 # ---- The descriptions ---------------------------------------------------------------------
@@ -41,6 +41,7 @@ class AveragedSGD(Optimizer):
     beta1: float = 0.9
     name: ClassVar[str] = "averaged-sgd"
     label: ClassVar[str] = "averaged SGD"
+    slot_kinds: ClassVar[dict[str, Slot]] = {"m": Slot("the running mean of the gradient", 1)}
 
     @property
     def slots(self) -> tuple[str, ...]:

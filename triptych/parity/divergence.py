@@ -3,7 +3,7 @@
 The relative error of a kind is the largest |difference| over all of its arrays, divided by the
 largest |reference value| of that kind. The kinds are the weights, each optimizer slot by name, the
 gradients, the loss, and the output of each single layer. A kind that consists of rounding only is
-measured against the smallest scale that is meaningful for it (`FLOORS`).
+measured against the smallest scale that is meaningful for it (`_floors`).
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core.state import State
 from ..core.state import kind as state_kind
+from ..spec.optimizers import OPTIMIZERS
 
 BOUND = 1e-11  # on relative errors in float64, at every step of a whole run
 
@@ -22,13 +23,6 @@ BOUND = 1e-11  # on relative errors in float64, at every step of a whole run
 # and two correct engines have nothing in common. So a difference of one unit counts as equal, in a
 # gradient and in the slots that are means or sums of gradients; of their squares, its square.
 ROUNDING = float(np.finfo(np.float64).eps)
-FLOORS = {
-    "gradients": ROUNDING,
-    "velocity": ROUNDING,
-    "m": ROUNDING,
-    "v": ROUNDING**2,
-    "u": ROUNDING**2,
-}
 
 
 @dataclass(frozen=True)
@@ -236,12 +230,23 @@ def _value_divergence(
 
 def _scales(reference: State, stage: str | None) -> dict[str, float]:
     """Return the number by which the differences of each kind are divided."""
+    floors = _floors()
     scales: dict[str, float] = {}
     for name, expected in reference.items():
         kind = _locate(name, stage).kind
-        least = FLOORS.get(kind, 0.0) / BOUND
+        least = floors.get(kind, 0.0) / BOUND
         scales[kind] = max(scales.get(kind, least), float(np.abs(expected).max(initial=0)))
     return scales
+
+
+def _floors() -> dict[str, float]:
+    """Return the rounding that counts as equal, for gradients and for slots made of them."""
+    floors = {"gradients": ROUNDING}
+    for optimizer in OPTIMIZERS.values():
+        for name, slot in optimizer.slot_kinds.items():
+            if slot.power:
+                floors[name] = ROUNDING**slot.power
+    return floors
 
 
 def _largest_difference(expected: np.ndarray, actual: np.ndarray | None) -> float:

@@ -4,15 +4,6 @@ from ..spec.optimizers import Optimizer
 
 OTHERWISE = "an array that the optimizer keeps for each parameter"
 STEP = "the number of steps so far"
-VELOCITY = "the running sum of past gradients or steps, which momentum adds to the next step"
-MEANINGS = {
-    "velocity": VELOCITY,
-    "m": "the running mean of the gradient",
-    "v": "the running mean of the squared gradient",
-    "u": "the running mean of the squared step",
-}
-# Where an optimizer uses a name for something else.
-OTHER_MEANINGS = {("adagrad", "v"): "the sum of the squared gradients since the first step"}
 
 
 def described(optimizer: Optimizer) -> dict[str, str]:
@@ -21,8 +12,10 @@ def described(optimizer: Optimizer) -> dict[str, str]:
     A slot is an array that the optimizer keeps for each parameter; the step count is added where
     the update depends on it.
     """
-    usual = {slot: MEANINGS.get(slot, OTHERWISE) for slot in optimizer.slots}
-    found = {
-        slot: OTHER_MEANINGS.get((optimizer.name, slot), words) for slot, words in usual.items()
-    }
-    return found | ({"step": STEP} if optimizer.counts_steps else {})
+    meanings: dict[str, str] = {}
+    for name in optimizer.slots:
+        slot = optimizer.slot_kinds.get(name)
+        meanings[name] = slot.meaning if slot else OTHERWISE
+    if optimizer.counts_steps:
+        meanings["step"] = STEP
+    return meanings

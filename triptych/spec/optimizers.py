@@ -36,6 +36,32 @@ from .validation import check_choice, check_flag, check_keys, check_number
 
 Holds = Literal["gradients", "steps"]
 
+
+@dataclass(frozen=True)
+class Slot:
+    """What an optimizer stores for each parameter under one name.
+
+    Attributes
+    ----------
+    meaning : str
+        What the array holds, in words.
+    power : int
+        1 for a mean or sum of gradients, 2 for one of their squares, 0 for anything else. A name
+        has the same power in every optimizer. It decides how much rounding a proof allows.
+    """
+
+    meaning: str
+    power: int
+
+
+VELOCITY = Slot(
+    "the running sum of past gradients or steps, which momentum adds to the next step", 1
+)
+MEAN = Slot("the running mean of the gradient", 1)
+MEAN_SQUARE = Slot("the running mean of the squared gradient", 2)
+MEAN_SQUARED_STEP = Slot("the running mean of the squared step", 2)
+SUM_OF_SQUARES = Slot("the sum of the squared gradients since the first step", 2)
+
 NEGLIGIBLE = 1e-17  # 1 minus this number is 1 in float64
 
 
@@ -58,6 +84,7 @@ class Optimizer:
     decoupled: bool = field(default=False, kw_only=True)
     name: ClassVar[str]
     label: ClassVar[str]
+    slot_kinds: ClassVar[dict[str, Slot]] = {}  # of every name that `slots` may have
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -106,6 +133,7 @@ class Momentum(Optimizer):
 
     momentum: float = field(default=0.0, kw_only=True)
     velocity: Holds = field(default="gradients", kw_only=True)
+    slot_kinds: ClassVar[dict[str, Slot]] = {"velocity": VELOCITY}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -159,6 +187,7 @@ class RMSprop(Momentum):
     epsilon_inside: bool = False
     name: ClassVar[str] = "rmsprop"
     label: ClassVar[str] = "RMSprop"
+    slot_kinds: ClassVar[dict[str, Slot]] = {"v": MEAN_SQUARE, "velocity": VELOCITY}
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -186,6 +215,7 @@ class Adagrad(Optimizer):
     initial: float = 0.0
     name: ClassVar[str] = "adagrad"
     label: ClassVar[str] = "Adagrad"
+    slot_kinds: ClassVar[dict[str, Slot]] = {"v": SUM_OF_SQUARES}
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -214,6 +244,7 @@ class Adadelta(Optimizer):
     epsilon: float = 1e-6
     name: ClassVar[str] = "adadelta"
     label: ClassVar[str] = "Adadelta"
+    slot_kinds: ClassVar[dict[str, Slot]] = {"v": MEAN_SQUARE, "u": MEAN_SQUARED_STEP}
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -237,6 +268,7 @@ class Moments(Optimizer):
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    slot_kinds: ClassVar[dict[str, Slot]] = {"m": MEAN, "v": MEAN_SQUARE}
 
     @property
     def slots(self) -> tuple[str, ...]:
