@@ -76,7 +76,7 @@ def without_padding_in_the_count(self, x):
     return tf.nn.avg_pool2d(x, self.layer.size, self.layer.stride, "SAME")
 
 
-TEETH = [
+MUTATIONS = [
     Mutation(
         "convolution for cross-correlation",
         stored("conv1/kernel", flipped),

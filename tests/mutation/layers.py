@@ -59,7 +59,7 @@ def cut_and_filled(self, x, training=None):
     return right - projected + filled
 
 
-TEETH = [
+MUTATIONS = [
     Mutation(
         "float32 inside one layer",
         with_numpy_layer("hidden", forward=float32_inside),

@@ -34,7 +34,7 @@ def over_whole_images(self, x):
 
 VARIANCE, MEAN = {"array": "norm1/running_variance"}, {"array": "norm1/running_mean"}
 
-TEETH = [
+MUTATIONS = [
     Mutation(
         "biased running variance, D20",
         with_description("norm1", unbiased=False),

@@ -82,15 +82,15 @@ def engine_class(name: str) -> Any:
 
 
 @cache
-def walked(tooth: Mutation) -> lockstep.Outcome:
-    network, recipe = NETWORKS[tooth.network], tooth.recipe
+def walked(mutation: Mutation) -> lockstep.Outcome:
+    network, recipe = NETWORKS[mutation.network], mutation.recipe
     schedule, start = (
         BatchPlanner(network, recipe, len(few())),
-        tooth.start(state.initial(network, recipe)),
+        mutation.start(state.initial(network, recipe)),
     )
     reference, candidate = (
         Numpy(network, recipe),
-        tooth.mistake(engine_class(tooth.engine))(network, recipe),
+        mutation.mistake(engine_class(mutation.engine))(network, recipe),
     )
     *_, outcome = lockstep.walk(
         reference,
@@ -103,20 +103,19 @@ def walked(tooth: Mutation) -> lockstep.Outcome:
     return outcome
 
 
-def check(tooth: Mutation) -> None:
+def check(mutation: Mutation) -> None:
     """Assert that the healthy engine passes, and that the mistake is caught where it must be."""
     healthy = walked(
-        replace(tooth, name="healthy", mistake=as_it_is, stage="", layer="", step=0, array="")
+        replace(mutation, name="healthy", mistake=as_it_is, stage="", layer="", step=0, array="")
     )
     assert healthy.equal, str(healthy.divergence)
     assert healthy.steps == STEPS
-    found = walked(tooth)
+    found = walked(mutation)
     assert found.divergence, "the mistake went unnoticed"
-    assert (found.divergence.stage, found.divergence.layer) == (tooth.stage, tooth.layer), str(
-        found.divergence
-    )
-    assert found.at == tooth.step
-    assert tooth.array in found.divergence.name
+    place = (found.divergence.stage, found.divergence.layer)
+    assert place == (mutation.stage, mutation.layer), str(found.divergence)
+    assert found.at == mutation.step
+    assert mutation.array in found.divergence.name
     assert found.largest > 1e-11
 
 

@@ -30,23 +30,22 @@ from triptych.spec import zoo
 from triptych.spec.optimizers import optimizer
 from triptych.spec.recipe import Recipe
 
-TEETH = [
-    tooth for theme in (waist, layers, convolution, normalisation, updates) for tooth in theme.TEETH
-]
+THEMES = (waist, layers, convolution, normalisation, updates)
+MUTATIONS = [mutation for theme in THEMES for mutation in theme.MUTATIONS]
 
 
-@pytest.mark.parametrize("tooth", TEETH, ids=lambda tooth: tooth.name)
-def test_the_mistake_is_caught_at_the_right_place(tooth: Mutation):
-    check(tooth)
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_the_mistake_is_caught_at_the_right_place(mutation: Mutation):
+    check(mutation)
 
 
 def test_every_stage_of_every_engine_has_a_mistake():
     """A name is used once; and each engine has mistakes in what it computes and in its update."""
-    assert len({tooth.name for tooth in TEETH}) == len(TEETH) >= 60
-    by_engine = Counter(tooth.engine for tooth in TEETH)
+    assert len({mutation.name for mutation in MUTATIONS}) == len(MUTATIONS) >= 60
+    by_engine = Counter(mutation.engine for mutation in MUTATIONS)
     assert min(by_engine[name] for name in ("numpy", "torch", "tensorflow")) >= 15
     for engine in registry.entries():
-        stages = {tooth.stage for tooth in TEETH if tooth.engine == engine}
+        stages = {mutation.stage for mutation in MUTATIONS if mutation.engine == engine}
         assert stages >= {"output", "loss", "update"}, engine
 
 

@@ -92,7 +92,7 @@ SMOOTHED, WEIGHED = (
     SoftmaxCrossEntropy(class_weights=tuple(1 + k / 9 for k in range(10))),
 )
 
-TEETH = [
+MUTATIONS = [
     Mutation("sum instead of mean", with_loss(summed), "loss", "-"),
     Mutation(
         "sum instead of mean, gradient only",

@@ -65,7 +65,7 @@ other_masks = with_plan(
     )
 )
 
-TEETH = [
+MUTATIONS = [
     Mutation("transposed kernel, PyTorch", transposed, "output", "output", engine="torch"),
     Mutation("transposed kernel, TensorFlow", transposed, "output", "output", engine="tensorflow"),
     Mutation("transposed kernel, JAX", transposed, "output", "output", engine="jax"),
