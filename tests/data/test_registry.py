@@ -1,5 +1,6 @@
 """The table of formats: a package outside adds one, and help and documentation follow the table."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,17 @@ def test_without_the_format_its_file_is_refused(tmp_path):
     path = tmp_path / "few.dots"
     path.write_text("0 .. ##\n")
     with pytest.raises(DataError, match="unknown kind of file"):
+        load(str(path))
+
+
+def test_any_mistake_of_a_reader_is_one_line_that_names_the_file(tmp_path, monkeypatch):
+    def stumble(path, options, progress):
+        raise KeyError("row")
+
+    monkeypatch.setattr(registry, "_FORMATS", [replace(DOTS, read=stumble)])
+    path = tmp_path / "few.dots"
+    path.write_text("0 .. ##\n")
+    with pytest.raises(DataError, match=r"few\.dots: damaged, or not what it seems"):
         load(str(path))
 
 

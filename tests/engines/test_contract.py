@@ -15,7 +15,7 @@ from triptych.parity.specimens import SPECIMENS
 from triptych.spec import zoo
 from triptych.spec.layers import Conv2D, Dense, Dropout, Flatten
 from triptych.spec.network import Network
-from triptych.spec.optimizers import SHORTHANDS, optimizer
+from triptych.spec.optimizers import SGD, SHORTHANDS, optimizer
 from triptych.spec.recipe import Recipe
 
 NETWORK = zoo.get("regularized")
@@ -297,6 +297,14 @@ def test_devices_that_are_not_there(name: str, backend: str):
         with pytest.raises(EngineError, match=says):
             registry.create(name, NETWORK, Recipe(), device=device, backend=backend)
     assert registry.create(name, NETWORK, Recipe(), device="auto", backend=backend).device == "cpu"
+
+
+def test_an_optimizer_without_an_update_is_refused_when_the_engine_is_built():
+    class Unknown(SGD):
+        pass
+
+    with pytest.raises(EngineError, match="NumPy has no optimizer for Unknown"):
+        registry.create("numpy", NETWORK, Recipe(optimizer=Unknown()))
 
 
 def test_the_reference_comes_first_and_the_optional_engines_last():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from triptych.errors import SpecError
 from triptych.spec.callbacks import (
+    CALLBACKS,
     CallbackMemory,
     EarlyStopping,
     ImprovementTracker,
@@ -55,6 +56,20 @@ def ours(
             events.append(("cut", epoch, rate))
         memory = CallbackMemory.from_json(json.loads(json.dumps(memory.to_json(), allow_nan=False)))
     return events, memory
+
+
+@pytest.mark.parametrize(
+    "callback", [example for cls in CALLBACKS.values() for example in cls.examples()], ids=repr
+)
+def test_the_examples_of_every_callback_ask_for_what_the_loop_can_do(callback: ImprovementTracker):
+    recipe = Recipe(validation=0.1, callbacks=(callback,))
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+    memory = CallbackMemory()
+    for epoch in range(1, 40):
+        seen = {"epoch": epoch, "base_rate": 0.1, callback.monitor: 1.0}
+        for event in callback.on_epoch_end(seen, memory):
+            assert event["type"] in ("stop", "cut")
+            assert ("why" in event) if event["type"] == "stop" else ("base_rate" in event)
 
 
 class Model:

@@ -31,6 +31,23 @@ def test_the_defaults_are_the_originals():
     assert Recipe() == Recipe(500, "full", SGD(0.1, 0.0, False), 0, "float32", "matched")
 
 
+@pytest.mark.parametrize(
+    "chosen", [example for cls in OPTIMIZERS.values() for example in cls.examples()], ids=repr
+)
+def test_the_examples_of_every_optimizer_declare_their_slots(chosen: Optimizer):
+    assert set(chosen.slots) <= set(chosen.slot_kinds)
+    recipe = Recipe(optimizer=chosen)
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+def test_a_slot_means_as_many_gradients_in_every_optimizer():
+    powers: dict[str, set[int]] = {}
+    for cls in OPTIMIZERS.values():
+        for name, slot in cls.slot_kinds.items():
+            powers.setdefault(name, set()).add(slot.power)
+    assert all(len(each) == 1 for each in powers.values()), powers
+
+
 def drawn(cls: type[Optimizer]) -> st.SearchStrategy[Optimizer]:
     """Any numbers that make sense, the velocity and both switches included."""
     numbers: dict[str, st.SearchStrategy] = {}

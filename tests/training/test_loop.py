@@ -15,7 +15,7 @@ from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
 from triptych.data import loading as data
 from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
-from triptych.errors import TriptychError
+from triptych.errors import SpecError, TriptychError
 from triptych.spec import zoo
 from triptych.spec.callbacks import EarlyStopping, ReduceLROnPlateau
 from triptych.spec.optimizers import SGD, optimizer
@@ -200,6 +200,17 @@ def test_early_stopping_ends_it_with_the_weights_of_the_best_epoch(few: Split):
     assert not same(training.engine.state(), states[training.best_epoch - 1])
     assert training.finish() == training.best_epoch
     assert same(training.engine.state(), states[training.best_epoch - 1])
+
+
+def test_a_callback_that_asks_for_something_else_is_refused_in_words(few: Split):
+    class Loud(EarlyStopping):
+        def on_epoch_end(self, epoch, memory):
+            yield {"type": "shout", "epoch": epoch["epoch"]}
+
+    recipe = Recipe(2, 64, callbacks=(Loud(monitor="loss"),))
+    training = begun(few, recipe)
+    with pytest.raises(SpecError, match=r"asked for .*'shout'.*it may ask for"):
+        list(training.events())
 
 
 def test_without_early_stopping_the_last_weights_stay(few: Split):

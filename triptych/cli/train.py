@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.registry import entries
+from ..spec.schedules import names_without_settings
 from . import options as o
 from .app import app
 
@@ -74,7 +75,7 @@ def train(
         typer.Option(
             "--schedule",
             metavar="NAME",
-            help="constant, exponential, cosine or one-cycle; others in a recipe.",
+            help=f"{names_without_settings()}; others in a recipe.",
             show_default=False,
         ),
     ] = None,

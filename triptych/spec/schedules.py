@@ -263,3 +263,15 @@ class OneCycle(Timed):
             distance = (done - self.peak) / (1 - self.peak)
         height = (1 + cos(pi * distance)) / 2 if self.curve == "cosine" else 1 - distance
         return low + (1 - low) * height
+
+
+def names_without_settings() -> str:
+    """Return the names of the schedules that need no setting, for help texts."""
+    names: list[str] = []
+    for name, cls in SCHEDULES.items():
+        try:
+            cls()
+        except (SpecError, TypeError):  # a setting without a default
+            continue
+        names.append(name)
+    return f"{', '.join(names[:-1])} or {names[-1]}"

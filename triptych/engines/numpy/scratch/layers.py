@@ -161,7 +161,7 @@ class Flatten(Layer):
 class Dense(Layer):
     """y = x·W + b. With x (batch, in) and dy (batch, out): ∂W = xᵀ·dy, ∂b = Σ dy, ∂x = dy·Wᵀ.
 
-    x may lack the last inputs, if they are zero in every sample (`Engine.put`): so are their part of x·W and of ∂W.
+    x may lack the last inputs, if they are zero in every sample (`Engine.upload`): so are their part of x·W and of ∂W.
     """
 
     learns = True
