@@ -68,3 +68,20 @@ def test_an_engine_of_another_distribution():
 def test_without_it_the_name_is_unknown():
     with pytest.raises(EngineError, match="engine 'echo' is unknown"):
         registry.entry("echo")
+
+
+@pytest.mark.parametrize(
+    ("info", "reason"),
+    [
+        ("raise OSError('no driver')", "OSError: no driver"),
+        ("INFO = 'echo'", "must be an EngineInfo with a name other than numpy"),
+        (INFO.replace('name="echo"', 'name="torch"'), "with a name other than numpy, torch"),
+    ],
+)
+def test_an_engine_that_cannot_be_used_is_left_out(echo, tmp_path: Path, info: str, reason: str):
+    (tmp_path / "echo_info.py").write_text(info)
+    with pytest.warns(UserWarning, match=f"'echo' .* is left out: .*{reason}"):
+        names = list(registry.entries())
+    assert names[0] == "numpy"
+    assert "echo" not in names
+    assert registry.entry("torch").requires == "torch"

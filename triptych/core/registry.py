@@ -6,13 +6,14 @@ The engines of this package are listed in `BUILT_IN`; each describes itself in
 """
 
 import os
+import warnings
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..errors import EngineError, suggest
+from ..errors import EngineError, one_line, suggest
 from . import notices
 from .devices import check_device
 from .engine_info import EngineInfo
@@ -38,9 +39,28 @@ def entries() -> dict[str, EngineInfo]:
         NumPy, the reference, comes first; then the others by label, optional ones last.
     """
     infos = [import_module(f"triptych.engines.{name}.info").INFO for name in BUILT_IN]
-    infos.extend(point.load() for point in entry_points(group=ENTRY_POINTS))
+    infos.extend(_other_packages())
     infos.sort(key=lambda info: (info.name != REFERENCE, info.optional, info.label.lower()))
     return {info.name: info for info in infos}
+
+
+def _other_packages() -> list[EngineInfo]:
+    """Return the engines of other packages; one that cannot be used is left out with a warning."""
+    infos: list[EngineInfo] = []
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            info = point.load()
+        except Exception as error:  # the code of another package can fail in any way
+            reason = one_line(f"{type(error).__name__}: {error}", 150)
+        else:
+            if isinstance(info, EngineInfo) and info.name not in BUILT_IN:
+                infos.append(info)
+                continue
+            reason = f"it must be an EngineInfo with a name other than {', '.join(BUILT_IN)}"
+        warnings.warn(
+            f"the engine {point.name!r} ({point.value}) is left out: {reason}", stacklevel=2
+        )
+    return infos
 
 
 def entry(name: str) -> EngineInfo:
