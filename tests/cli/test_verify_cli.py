@@ -137,6 +137,13 @@ def test_the_summary_names_the_difference_that_is_closest_to_its_own_bound():
     )
 
 
+def test_the_summary_of_one_row_without_any_difference():
+    report = proof_view.ProofReport(Console(file=io.StringIO(), width=80), TWO, LABELS)
+    report.on_event(events.CaseStarted("any", "any", 500))
+    report.on_event(compared(500, {"weights": 0.0}))
+    assert report.summary() == "The row is equal. There is no difference at all."
+
+
 @pytest.mark.parametrize(
     ("network", "steps"), [("classic", 500), ("fast", 500), ("best", 205), ("resnet", 10)]
 )

@@ -19,15 +19,15 @@ from .download import files_present
 from .published import NAMES, PUBLISHED
 from .readers import digits, idx
 from .reading import PLAIN, Found, Options, Progress
-from .registry import FOR_ROWS, Format, format_of_file, format_of_folder
+from .registry import FOR_ROWS, Format, format_of_file, format_of_folder, formats
 
 TEST_FRACTION = 0.1
 BYTES_REORDERED_AT_ONCE = 2**26
-# What an option is for, where a format does not follow it.
+# What an option of `FOR_ROWS` is for; the formats that follow it are added.
 PURPOSES = {
-    "label": "a column of a CSV, an .npz or a Parquet file",
-    "shape": "rows of numbers in a CSV or an .npz",
-    "white": "pixels that are numbers in a CSV, an .npz or IDX files",
+    "label": "choosing the labels",
+    "shape": "rows of numbers",
+    "white": "pixels that are numbers",
 }
 
 
@@ -280,4 +280,6 @@ def _refuse(source: str, options: Options, resizes: bool, ignores: tuple[str, ..
         raise DataError(f"{source}: {reason}")
     for option in ignores:
         if getattr(options, option) is not None:
-            raise DataError(f"{source}: --{option} is for {PURPOSES[option]}; leave it out")
+            names = ", ".join(known.name for known in formats() if option not in known.ignores)
+            purpose = f"{PURPOSES[option]} ({names})"
+            raise DataError(f"{source}: --{option} is for {purpose}; leave it out")
