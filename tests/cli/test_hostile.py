@@ -44,7 +44,7 @@ def test_show_into_a_closed_pipe_blames_no_file(compared):
 def test_control_characters_of_results_are_escaped(compared, tmp_path):
     """Schema 1 has no digest, so that anybody can write such a file."""
     text = (compared / "results.json").read_text()
-    forged = text.replace('"schema": 2', '"schema": 1').replace(
+    forged = text.replace('"schema": 4', '"schema": 1').replace(
         '"label": "NumPy"', '"label": "\\u001b[2JNumPy\\u0007"'
     )
     assert forged != text

@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 def test_results_come_back(folder: Path):
     results = run_folder.read_results(folder, "train")
     assert {key: results[key] for key in RESULTS} == RESULTS
-    assert results["schema"] == 2
+    assert results["schema"] == 4
     assert (folder / "results.json").read_text().count("\n") > 10
 
 
