@@ -254,6 +254,7 @@ def test_a_mistake_far_from_zero_is_found_by_the_specimen_of_a_new_layer(monkeyp
     rule = lockstep.Tolerances.of(specimen, recipe)
     for threshold, stage in ((20, "output"), (1000, None)):
         monkeypatch.setitem(in_torch.LAYERS.builders, Softplus, build(threshold))
-        engines = [registry.create(name, specimen, recipe) for name in ("numpy", "torch")]
-        *_, outcome = lockstep.walk(*engines, few, plans, start, rule)
+        numpy = registry.create("numpy", specimen, recipe)
+        candidate = registry.create("torch", specimen, recipe)
+        *_, outcome = lockstep.walk(numpy, candidate, few, plans, start, rule)
         assert (outcome.divergence and outcome.divergence.stage) == stage
