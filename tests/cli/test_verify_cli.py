@@ -42,7 +42,7 @@ def test_layers_with_one_optimizer(tmp_path: Path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert "All 4 rows equal" in lines[-1]
+    assert "All 3 rows equal" in lines[-1]
     assert re.fullmatch(r"K at once +\d\.\de[+-]\d\d", lines[-2])
     # The header of the table is the first line after the two lines about the data.
     assert [line.split()[0] for line in lines[2:6]] == ["network", "smooth", "edged", "normed"]

@@ -21,7 +21,7 @@ from triptych.engines.numpy.scratch import stretch
 from triptych.engines.numpy.scratch.crew import Crew, threads
 from triptych.engines.numpy.scratch.products import cross_product, product
 from triptych.parity.divergence import first_divergence
-from triptych.parity.specimens import edged, normed, smooth
+from triptych.parity.specimens import SPECIMENS
 from triptych.spec import zoo
 from triptych.spec.layers import Conv2D, Dense, Dropout, Flatten, ReLU, Residual
 from triptych.spec.network import Network
@@ -45,7 +45,7 @@ RESIDUAL = Network(
 )
 NETWORKS = [
     *map(zoo.get, ("classic", "regularized", "lenet", "lenet-bn")),
-    *(make(zoo.GREY, 10) for make in (smooth, edged, normed)),
+    *(make(zoo.GREY, 10) for make in SPECIMENS),
     RESIDUAL,
 ]
 

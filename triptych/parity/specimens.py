@@ -2,9 +2,9 @@
 
 They take any images from 12×12. Each begins with a pool that makes its images a third as large, so
 that a step is fast. ``smooth`` and ``edged`` are compared over whole trajectories. ``normed`` is
-compared step by step, because its norms of images amplify rounding; so is ``saturated``, in which
-every activation sees inputs far to both sides of 0. A layer that is in none of them gets a network
-of its own, built from its examples, which are driven as far if they are activations.
+compared step by step, because its norms of images amplify rounding. A layer that is in none of them
+gets a network of its own, built from its examples. An activation in it sees inputs far to both
+sides of 0.
 """
 
 from collections.abc import Sequence
@@ -108,27 +108,6 @@ def normed(shape: Shape, classes: int) -> Network:
     return Network("normed", shape, layers)
 
 
-def saturated(shape: Shape, classes: int) -> Network:
-    """Build a network of vectors in which each activation sees inputs far to both sides of 0."""
-    activations = (
-        ReLU("relu"),
-        LeakyReLU("leaky", 0.3),
-        GELU("gelu1"),
-        GELU("gelu2", "tanh"),
-        SiLU("silu"),
-        Tanh("tanh"),
-        Sigmoid("sigmoid"),
-    )
-    layers = (
-        AvgPool2D("shrink", 3, 3, 1),
-        Flatten("flatten"),
-        Dense("hidden", 12),
-        *_driven_far(activations),
-        Dense("output", classes),
-    )
-    return Network("saturated", shape, layers)
-
-
 def _driven_far(activations: Sequence[Layer]) -> list[Layer]:
     """Return activations in order, each after layers that give its inputs a deviation of 16."""
     layers: list[Layer] = []
@@ -145,7 +124,7 @@ def _doubling(name: str) -> Residual:
     return Residual(name, (Dropout(f"{name}_branch", 0.0),))
 
 
-SPECIMENS = (smooth, edged, normed, saturated)
+SPECIMENS = (smooth, edged, normed)
 
 
 def specimens(shape: Shape, classes: int) -> list[Network]:
