@@ -57,6 +57,13 @@ class RowBlocks:
         shares = [block.cpu_share for block in self.counted(rounds)]
         return float(np.median(shares)) if shares else None
 
+    @property
+    def starved_rounds(self) -> set[int]:
+        """The rounds in which the row lacked a processor."""
+        if self.device != "cpu":  # it waits for its device
+            return set()
+        return {block.round for block in self.blocks if block.cpu_share < SMALLEST_CPU_SHARE}
+
     def starved(self, rounds: Collection[int]) -> bool:
         """Return whether the row lacked a processor. On another device it waits for that one."""
         share = self.cpu_share(rounds)
@@ -91,7 +98,9 @@ class Rounds:
     @property
     def calm(self) -> set[int]:
         """The valid rounds in which the machine was calm."""
-        return {number for number in self.valid if self._is_calm(number)}
+        starved = [row.starved_rounds for row in self.rows.values()]
+        with_processors = self.valid.difference(*starved)
+        return {number for number in with_processors if not self._others_were_busy(number)}
 
     @property
     def counted(self) -> set[int]:
@@ -106,10 +115,8 @@ class Rounds:
             return None
         return self._reason(valid)
 
-    def _is_calm(self, number: int) -> bool:
-        if self.others.get(number, 0.0) > LARGEST_SHARE_OF_OTHERS:
-            return False
-        return not any(row.starved({number}) for row in self.rows.values())
+    def _others_were_busy(self, number: int) -> bool:
+        return self.others.get(number, 0.0) > LARGEST_SHARE_OF_OTHERS
 
     def _reason(self, rounds: Collection[int]) -> str:
         parts: list[str] = []
