@@ -1,15 +1,13 @@
 """A training job that every contestant does."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
 from triptych.spec.network import Network
 from triptych.spec.recipe import Recipe
-
-ENDLESS_EPOCHS = 10**9
 
 
 @dataclass(frozen=True)
@@ -30,8 +28,7 @@ class Job:
 
     def planner(self, steps: int) -> BatchPlanner:
         """Return the planner of a training practically without end, in plans of so many steps."""
-        recipe = replace(self.recipe, epochs=ENDLESS_EPOCHS)
-        return BatchPlanner(self.network, recipe, len(self.split), steps)
+        return BatchPlanner(self.network, self.recipe, len(self.split), steps).endless()
 
     def plans(self, steps: int) -> Iterator[Plan]:
         """Yield plans of so many steps, practically without end."""

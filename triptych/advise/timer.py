@@ -30,7 +30,6 @@ AGREEMENT = 1.02  # ratio of the two shortest blocks, from which a row need not 
 LONGEST_SECONDS = 0.5  # of a row's blocks together, after which it is not timed again either
 COMPILATION_SECONDS = 3.0  # a first step that takes longer was compiled
 MOST_COMPILATIONS = 6  # of a process, because some compilers fail after a few
-ENDLESS_EPOCHS = 10**9
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,7 @@ class Case:
 
     def planner(self, block: int) -> BatchPlanner:
         """Return a planner of a run without end, with `block` steps in a plan."""
-        recipe = replace(self.recipe, epochs=ENDLESS_EPOCHS)
-        return BatchPlanner(self.network, recipe, self.images, block)
+        return BatchPlanner(self.network, self.recipe, self.images, block).endless()
 
     def block(self, steps: int) -> list[Plan]:
         """Return plans of at least so many steps, of one length: others would be compiled anew."""

@@ -38,7 +38,6 @@ T = TypeVar("T")
 
 SMALLEST_SHARE_OF_A_BLOCK = 0.8  # what has fewer of a block's steps is not timed
 EVALUATIONS = 20  # of a training
-ENDLESS_EPOCHS = 10**9
 LOSS_DIGITS = 7  # a float32 number has no more
 
 
@@ -283,8 +282,7 @@ class _Phase:
             step += sum(count for _, count, _ in spans)
             yield self._draw(self.planner, spans, step, seen, training=True)
         # With the K of the training, because that one was proved.
-        recipe = replace(self.planner.recipe, epochs=ENDLESS_EPOCHS)
-        further = replace(self.planner, block=self.planner.block_steps, recipe=recipe)
+        further = replace(self.planner, block=self.planner.block_steps).endless()
         for spans in further.groups(self.started.pace.block_steps):
             after = step + sum(count for _, count, _ in spans)
             yield self._draw(further, spans, after, seen, training=False)

@@ -1,7 +1,7 @@
 """The plans of a whole training run, each drawn when it is needed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ PLAN_BYTES = 32 * 2**20  # the largest size of a plan
 RATE_BYTES = 8  # of a step's learning rate, float64
 INDEX_BYTES = 4  # of a sample's index, int32
 AUGMENTATION_BYTES = 4  # of a sample's draws for one augmentation, two int16
+ENDLESS_EPOCHS = 10**9
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,10 @@ class BatchPlanner:
         if self.batch == self.samples:
             size = f"all {size}"
         return f"{self.recipe.epochs:,} epochs, {self.steps:,} steps, each on {size} samples"
+
+    def endless(self) -> "BatchPlanner":
+        """Return the planner of the same run, practically without end."""
+        return replace(self, recipe=replace(self.recipe, epochs=ENDLESS_EPOCHS))
 
     def spans(self) -> Iterator[Span]:
         """Yield (first step, number of steps, batch size) of each plan of the run."""
