@@ -130,7 +130,8 @@ def train_and_time(
     EngineError
         If the reference or the witness cannot go on.
     """
-    phase = _Phase(dataset, settings, started, witness, dict(proved.failures))
+    failures = dict(proved.failures)
+    phase = _Phase(dataset, settings, started, witness, failures, settings.patience)
     yield from phase.begin()
     yield from phase.evaluate(0)
     yield from phase.race()
@@ -146,7 +147,7 @@ class _Phase:
     started: Started
     witness: Remote
     failures: dict[str, str]
-    patience: float = field(init=False)
+    patience: float
     same_start: dict[str, bool] = field(default_factory=dict[str, bool])
     blocks: dict[str, RowBlocks] = field(default_factory=dict[str, RowBlocks])
     others: dict[int, float] = field(default_factory=dict[int, float])
@@ -154,9 +155,6 @@ class _Phase:
     trained: dict[str, Trained] = field(default_factory=dict[str, Trained])
     drawing_seconds: list[float] = field(default_factory=list[float])
     twins: list[RemoteEngine] = field(default_factory=list[RemoteEngine])
-
-    def __post_init__(self) -> None:
-        self.patience = self.settings.patience
 
     # ---- Beginning and end ----------------------------------------------------------------------
 
