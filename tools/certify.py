@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from triptych.core import files
 from triptych.spec.optimizers import SHORTHANDS
 from triptych.spec.zoo import ZOO
 
@@ -116,13 +117,11 @@ def _run(stage: Stage, at: int, count: int) -> bool:
 
 
 def _record(name: str, result: dict[str, object]) -> None:
-    """Add a result to the file, under a temporary name first."""
+    """Add a result to the file."""
     kept = _results()
     kept[name] = result
-    temporary = RESULTS.with_suffix(".tmp")
     content = {"sources": _digest(), "stages": kept}
-    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(temporary, RESULTS)
+    files.write(RESULTS, json.dumps(content, indent=1))
 
 
 def _passed() -> set[str]:
