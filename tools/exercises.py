@@ -304,9 +304,8 @@ def check_break(path: Path, named: list[str]) -> str:
     return f"{listed}; the others are right to {LARGEST_ERROR:g}"
 
 
-def check_network(path: Path) -> tuple[Steps, float]:
-    """Check what every solution in NumPy must have; return its steps and its accuracy."""
-    steps = Steps(path)
+def check_network(steps: Steps) -> float:
+    """Check what every solution in NumPy must have; return its accuracy."""
     wrong = steps.wrong_gradients()
     if wrong:
         name, error = next(iter(wrong.items()))
@@ -314,8 +313,8 @@ def check_network(path: Path) -> tuple[Steps, float]:
             f"{name} differs from finite differences by {error:.0%} of the largest entry; "
             "see back_prop"
         )
-    _check_float32(path)
-    return steps, _check_runs(path)
+    _check_float32(steps.path)
+    return _check_runs(steps.path)
 
 
 def _check_float32(path: Path) -> None:
@@ -351,12 +350,13 @@ def _check_runs(path: Path) -> float:
 
 def check_deepen(path: Path) -> str:
     """Check a network with one more layer."""
-    layers = Steps(path).layers
+    steps = Steps(path)
+    layers = steps.layers
     if layers < 3:
         raise NotYet(
             f"forward_prop of {path} has {layers} weight matrices; a deeper network has 3 or more"
         )
-    accuracy = check_network(path)[1]
+    accuracy = check_network(steps)
     return (
         f"{layers} weight matrices, every gradient equals finite differences, "
         f"test accuracy {accuracy:.1%}"
@@ -389,7 +389,7 @@ def check_dropout(path: Path) -> str:
             f"the units that are not dropped are multiplied by {factors.mean():.3f}; "
             "they must be divided by 0.8"
         )
-    accuracy = check_network(path)[1]
+    accuracy = check_network(steps)
     return (
         f"{dropped:.0%} of the units dropped in training, none in predictions, "
         f"test accuracy {accuracy:.1%}"
