@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from triptych.bench.load import Watch
 from triptych.bench.rounds import MOST_ROUNDS, Block, Dropout, Elapsed, Turn, race, valid_rounds
-from triptych.core import registry, state
+from triptych.core import registry, selection, state
 from triptych.core.selection import EngineSpec
 from triptych.errors import EngineError
 from triptych.process.client import Remote, RemoteEngine
@@ -93,12 +93,7 @@ class Raced:
 
 def ours(all_backends: bool = False) -> list[EngineSpec]:
     """Return our engines that are installed, NumPy, the reference, first."""
-    every = [
-        EngineSpec(entry.name, backend)
-        for entry in registry.entries().values()
-        for backend in entry.backends
-        if entry.installed
-    ]
+    every = selection.installed(selection.specs(all_backends=True), named=False)
     if all_backends:
         return every
     return [spec for spec in every if spec.key == spec.engine or spec in FURTHER_BACKENDS]
