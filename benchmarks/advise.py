@@ -13,7 +13,7 @@ from triptych.advise.sampling import LARGEST
 from triptych.advise.timer import Case, Stopwatch
 from triptych.advise.workload import arithmetic
 from triptych.core.selection import EngineSpec, specs
-from triptych.errors import EngineError, TriptychError
+from triptych.errors import EngineError, TriptychError, counted
 from triptych.spec import zoo
 
 from .progress import progress
@@ -80,8 +80,7 @@ class Score:
 
     def text(self) -> Iterator[str]:
         """Yield the block that a person reads, line by line."""
-        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        yield f"{self.name}: {self.title}, {threads}"
+        yield f"{self.name}: {self.title}, {counted(self.threads, 'thread')}"
         yield (
             f"  {'the named fastest is it, or within 5 %':42} {self.right['advise']} "
             f"of {self.networks}; at least {WANTED_SHARE:.0%} are wanted"
