@@ -63,7 +63,7 @@ class Inference:
 
 
 def _infer(loaded: Loaded, times: int) -> Elapsed:
-    """Let a contestant compute the logits of its images so many times."""
+    """Let a contestant compute the logits of its images several times."""
     engine = loaded.engine
     answer, _ = engine.remote.ask("infer", key=engine.key, name=loaded.data, times=times)
     return Elapsed(answer["wall_s"], answer["cpu_s"], times)

@@ -27,9 +27,9 @@ class Job:
     split: Split
 
     def planner(self, steps: int) -> BatchPlanner:
-        """Return the planner of a training practically without end, in plans of so many steps."""
+        """Return the planner of a training practically without end, with K = `steps`."""
         return BatchPlanner(self.network, self.recipe, len(self.split), steps).endless()
 
     def plans(self, steps: int) -> Iterator[Plan]:
-        """Yield plans of so many steps, practically without end."""
+        """Yield plans of `steps` steps, practically without end."""
         return self.planner(steps).plans()

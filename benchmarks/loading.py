@@ -23,7 +23,7 @@ REFERENCE = "loadtxt"
 
 @dataclass(frozen=True)
 class Loading:
-    """Readers of one file of so many rows."""
+    """Readers of one file, which has `rows` rows."""
 
     title: str
     rows: int

@@ -107,7 +107,7 @@ def _like_keras(original: Optimizer) -> Optimizer:
 def weights_after_steps(contestant: Contestant, job: Job) -> State:
     """Return the weights after a few float64 steps, made as those that are timed.
 
-    That is in one call, if an epoch has so many.
+    That is in one call, if an epoch has enough steps.
     """
     loaded = load(contestant, "proof", in_dtype(job, "float64"))
     plans = job.plans(STEPS)

@@ -221,7 +221,7 @@ def versions() -> dict[str, str]:
 
 
 def path(threads: int) -> Path:
-    """Return the file of this machine's calibration with so many threads."""
+    """Return the file of this machine's calibration with a number of threads."""
     name = re.sub(r"[^a-z0-9]+", "-", machine.processor().lower()).strip("-")
     return cache_folder() / "map" / f"{name}-{threads}.json"
 

@@ -75,7 +75,7 @@ def _pick(values: Sequence[V], coordinate: float) -> V:
 
 
 def _between(first: int, last: int, number: int) -> list[int]:
-    """Return so many widths from the first to the last, in equal ratios."""
+    """Return a number of widths from the first to the last, in equal ratios."""
     return [round(first * (last / first) ** (i / max(1, number - 1))) for i in range(number)]
 
 

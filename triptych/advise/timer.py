@@ -81,7 +81,7 @@ class Case:
         return BatchPlanner(self.network, self.recipe, self.images, block).endless()
 
     def block(self, steps: int) -> list[Plan]:
-        """Return plans of at least so many steps, of one length: others would be compiled anew."""
+        """Return plans of at least `steps` steps, all of one length, so that one is compiled."""
         planner = self.planner(steps)
         plan = planner.plan(0, planner.block_steps, self.batch)
         return [plan] * -(-steps // planner.block_steps)
@@ -147,7 +147,7 @@ class Timer:
         return Elapsed(self.engine.wall_s, self.engine.cpu_s, sum(map(len, plans)))
 
     def settled(self, steps: int) -> bool:
-        """Whether blocks of so many steps need not be repeated."""
+        """Whether blocks of `steps` steps need not be repeated."""
         if self.failed:
             return True
         if len(self.blocks) < FEWEST_BLOCKS:
