@@ -403,7 +403,7 @@ def test_a_class_may_be_called_train(root):
 def test_a_training_set_alone_says_how_to_split_one_off(root):
     split(root, "train")
     assert (
-        f"there is no test beside train; to have a test set split off, give {root / 'train'}; it "
+        f"there is train, but no test; to have a test set split off, give {root / 'train'}; it "
         "must hold" in error_of(root)
     )
     fill(root / "test" / "unknown", encoded(), 2)

@@ -245,7 +245,7 @@ def test_a_bad_parquet_file_gets_one_clear_line(tmp_path, kind: str):
 
 def test_a_folder_of_parquet_that_lacks_or_mixes_something(root):
     table(root / "train.parquet", TEN, [0, 1] * 5, ["a", "b"])
-    with pytest.raises(DataError, match=r"no test\*\.parquet beside train\.parquet"):
+    with pytest.raises(DataError, match=r"holds train\.parquet, but no test\*\.parquet"):
         data.load(str(root))
     table(root / "test.parquet", TEN, [0, 1] * 5, ["b", "a"])
     with pytest.raises(

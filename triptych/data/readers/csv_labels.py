@@ -133,8 +133,8 @@ def refuse_words(path: Path, layout: Layout, dropped: set[int], label: int | Non
         example = one_line(layout.cells(column)[0], 20)
         raise DataError(
             f"{path}: {layout.name(column)} holds words, for example {example!r}; numbers are "
-            "needed beside the labels: leave it out, make numbers of it, or name the labels: "
-            "--label NAME"
+            "needed in every column but that of the labels: leave it out, make numbers of it, or "
+            "name the labels: --label NAME"
         )
 
 

@@ -155,7 +155,7 @@ def _layout_error(
         reason = f"{parts[0].name} is no class, and there is no other folder"
     if train and _folders(train[0]):
         if not second:
-            reason = f"there is no test beside {train[0].name}"
+            reason = f"there is {train[0].name}, but no test"
         advice = f"{SPLIT_OFF}, give {one_line(train[0])}"
         return DataError(f"{name}: {reason}; {advice}; it must hold {LAYOUT}")
     return LayoutError(f"{name}: {reason}; it must hold {LAYOUT}")

@@ -237,7 +237,7 @@ def _missing(home: Path, part: str, what: str, stem: str, members: list[_File]) 
     if not members or files(home):
         return f"{home}: no {name} in this folder"
     example = members[0].path.name
-    return f"{home}: no {what} of the {part} set in this folder beside {example}, as {name} is"
+    return f"{home}: holds {example}, but no {what} of the {part} set, such as {name}"
 
 
 def _members(folder: Path) -> list[_File]:

@@ -73,7 +73,7 @@ def _files_of_folder(folder: Path) -> tuple[list[Path], list[Path], tuple[str, .
         if test:
             notes.append(f"{_names(test)} is the test set: there is no test*.parquet")
     if not test:
-        reason = f"no test*.parquet beside {one_line(train[0].name, 80)}"
+        reason = f"holds {one_line(train[0].name, 80)}, but no test*.parquet"
         raise DataError(f"{name}: {reason}; to have a test set split off, name one file")
     homes = sorted({_home(file) for file in (*train, *test)})
     if len(homes) > 1:
