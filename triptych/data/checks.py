@@ -116,7 +116,7 @@ def opened(path: Path, inside: str = "") -> Generator[IO[bytes]]:
 
 
 def _several(names: list[str], ending: str) -> str:
-    """Return what to do with the files of an archive that end alike, for a message."""
+    """Return what to do with the files of an archive with the same ending, for a message."""
     first, second = (one_line(name, 40) for name in names[:2])
     files = f"{len(names):,} {ending} files, such as {first} and {second}"
     return f"{files}; unpack it and give one of them, or their folder"

@@ -307,7 +307,7 @@ def test_what_systems_leave_behind_is_passed_over(pictures):
     for name in (".DS_Store", "Thumbs.db", ".hidden.png", "desktop.ini"):
         (pictures / "train" / "ape" / name).write_bytes(b"x")
     (pictures / "train" / ".git").mkdir()
-    (pictures / "README.txt").write_text("beside the folders")
+    (pictures / "README.txt").write_text("next to the folders")
     assert data.load(str(pictures)).train.digest == before
 
 

@@ -182,7 +182,7 @@ def _parse_packed(path: Path, layout: Layout, pixels: int, options: Options) -> 
     """Read a file whose rows hold a label and a cell of pixels, as FER2013 does."""
     dropped, dropped_notes = index_columns(layout)
     left = [i for i in range(layout.columns) if i not in dropped and i != pixels]
-    label = _label_beside_pixels(path, layout, left, options.label)
+    label = _label_of_packed(path, layout, left, options.label)
     left_out = [f"{layout.name(column)} left out" for column in left if column != label]
     notes = (*layout.notes, *dropped_notes, *left_out)
     labels, values = read_packed(path, layout, pixels, label)
@@ -192,7 +192,7 @@ def _parse_packed(path: Path, layout: Layout, pixels: int, options: Options) -> 
     return Parsed(samples, Columns(pixels=True), notes, place)
 
 
-def _label_beside_pixels(path: Path, layout: Layout, left: list[int], asked: str | None) -> int:
+def _label_of_packed(path: Path, layout: Layout, left: list[int], asked: str | None) -> int:
     """Return the column of the labels: of those left the only one, of numbers, or named so."""
     if asked is not None:
         return asked_column(path, layout, left, asked)

@@ -14,7 +14,7 @@ from .csv_lines import find_encoding, open_blocks, rows_of, unpacked_size
 
 ENCODING_BYTES = 2**16  # from which the encoding is found
 SAMPLE_CELLS = 8000  # from which the layout is found, but
-SAMPLE_ROWS = (12, 100)  # at least and at most so many rows
+SAMPLE_ROWS = (12, 100)  # at least and at most this number of rows
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
 
 

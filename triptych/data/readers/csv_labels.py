@@ -95,8 +95,8 @@ def asked_column(path: Path, layout: Layout, left: list[int], asked: str) -> int
     """
     if layout.header:
         exact = [i for i in range(layout.columns) if layout.header[i] == asked]
-        alike = [i for i in range(layout.columns) if layout.lower[i] == asked.lower()]
-        if matching := exact or alike:
+        in_lower_case = [i for i in range(layout.columns) if layout.lower[i] == asked.lower()]
+        if matching := exact or in_lower_case:
             return matching[0]
     if asked.lower() in ("first", "last"):
         return left[0 if asked.lower() == "first" else -1]

@@ -265,7 +265,7 @@ def _exact_cells(line: str, layout: Layout) -> list[str]:
 
 
 def _of_length(lines: Iterator[str], separator: str | None, columns: int) -> Iterator[str]:
-    """Yield lines as long as they have so many cells."""
+    """Yield lines; raise `ValueError` at the first with another number of cells."""
     for line in lines:
         simple = separator is not None and '"' not in line
         count = line.count(separator or "") + 1 if simple else len(cells_of(line, separator))

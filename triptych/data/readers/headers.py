@@ -42,7 +42,7 @@ def columns_of(names: tuple[str, ...]) -> tuple[Columns, NDArray[np.intp] | None
     if not names:
         return Columns(), None
     text = "\n".join(names).lower()
-    if not _are_numbered_alike(text):
+    if not _differ_only_in_numbers(text):
         are_numbers = all(re.fullmatch(r"\d+(\.\d+)?", name.strip()) for name in names)
         return Columns(names, None if are_numbers else False), None
     stem, _ = _parts(names[0])
@@ -55,7 +55,7 @@ def columns_of(names: tuple[str, ...]) -> tuple[Columns, NDArray[np.intp] | None
     return _in_order(names, np.array(numbers).reshape(-1, length), are_pixels)
 
 
-def _are_numbered_alike(text: str) -> bool:
+def _differ_only_in_numbers(text: str) -> bool:
     """Return whether names, one a line, are the same but for the numbers in them."""
     stems = set(re.sub(r"\d+", "#", text).split("\n"))
     return len(stems) == 1 and "#" in min(stems)

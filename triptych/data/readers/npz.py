@@ -231,7 +231,7 @@ def _split(name: str, label: str = "") -> tuple[str, str]:
 
 
 def _words(name: str) -> list[str]:
-    """Return the words of a name in small letters: of trainLabels, X_train and xtrain alike."""
+    """Return the words of a name such as trainLabels, X_train or xtrain, in small letters."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     words = [word for word in re.split(r"[\s_\-./]+", spaced.lower()) if word]
     if len(words) != 1:

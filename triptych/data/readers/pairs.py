@@ -25,7 +25,7 @@ MOST_ENTRIES = 1000  # of a folder that is searched
 
 @dataclass(frozen=True)
 class _Files:
-    """The files of a folder that end alike, by what their names say.
+    """The files of a folder with the same ending, by what their names say.
 
     Attributes
     ----------

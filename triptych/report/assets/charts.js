@@ -183,7 +183,7 @@ export function intervals(element, spec) {
       const label = `${row.name}: ${format(row.median)} ms (${format(row.low)}–${format(row.high)})`;
       svg(root, "text", { class: "name", x: 12, y: y - 16 }, label);
       for (const v of row.values) svg(root, "circle", { class: "dot", cx: px(v), cy: y, r: 4, style: `fill:${row.color}` });
-      const below = y + 11; // beside the dots, which would hide a short interval
+      const below = y + 11; // below the dots, which would hide a short interval
       const draw = (name, x1, x2, y1, y2) => svg(root, "line", { class: name, x1, x2, y1, y2, style: `stroke:${row.color}` });
       draw("interval", px(row.low), px(row.high), below, below);
       for (const end of [row.low, row.high]) draw("end", px(end), px(end), below - 4, below + 4);
@@ -195,7 +195,7 @@ export function intervals(element, spec) {
 const FEW_MISTAKES = 5; // in a cell: where no cell has more, none is coloured as the worst
 const LETTER = 6.6; // pixels, the mean width of a letter in the labels of a matrix
 
-// Both ends are kept: names in a folder often begin alike and end in a number.
+// Both ends are kept: names in a folder often begin with the same words and end in a number.
 function shortened(name, letters) {
   if (name.length <= letters) return name;
   const end = Math.floor((letters - 1) / 2);
