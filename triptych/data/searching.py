@@ -6,12 +6,12 @@ from pathlib import Path
 
 from .readers.image_file import ENDINGS_READ
 from .readers.listing import is_visible, visible
+from .readers.words import PARTS
 from .registry import formats
 
 LEVELS_SEARCHED = 3  # of folders below the one that is given
 MOST_FOLDERS = 500  # that are looked into
 PICTURE_ENDINGS = (*ENDINGS_READ, ".heic", ".heif", ".avif", ".jp2", ".svg", ".ico", ".tga")
-PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
 def content_of_folder(folder: Path) -> str:
@@ -68,7 +68,7 @@ def is_image_layout(folder: Path) -> bool:
         return False
     if all(_begins_with_picture(path) for path in inside):
         return True
-    if not {path.name.lower() for path in inside} <= PARTS:
+    if not {path.name.lower() for path in inside} <= set(PARTS):
         return False
     return all(_holds_classes(part) for part in inside)
 

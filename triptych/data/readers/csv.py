@@ -23,11 +23,12 @@ from .csv_labels import (
     refuse_one_hot,
     refuse_words,
 )
-from .csv_layout import LABELS, Layout, counts_rows, find_layout, index_columns, packed_column
+from .csv_layout import Layout, counts_rows, find_layout, index_columns, packed_column
 from .csv_table import line_of, read_packed, read_table
 from .headers import columns_of
 from .labels import Values
 from .samples import Columns, Samples
+from .words import LABELS
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, one_line, suggest
 from .csv_dialect import are_numbers
-from .csv_layout import LABELS, Layout
+from .csv_layout import Layout
 from .headers import is_pixel_name
 from .text import listed
+from .words import LABELS
 
 MOST_ONE_HOT = 200  # columns
 NEARLY_ALL = 0.95  # of the rows: a few may be wrong

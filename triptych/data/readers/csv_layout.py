@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ...errors import DataError, one_line
 from .csv_dialect import Dialect, are_numbers, find_dialect, is_number
 from .headers import is_pixel_name
+from .words import LABELS
 
-LABELS = ("label", "labels", "class", "classes", "target", "targets", "y")
 INDEXES = (
     "",
     "index",

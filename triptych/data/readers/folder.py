@@ -12,15 +12,11 @@ from ..reading import Found, Options, Progress
 from . import decoded, images
 from .listing import visible
 from .text import listed
+from .words import PARTS, TEST, TRAIN, VALIDATION
 
 LAYOUT = "CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE"
 SPLIT_OFF = "to have a test set split off"
 MOST_NAMES = 5  # that are listed in a sentence
-# What the folders of the parts of a data set are called, in small letters.
-TRAIN = ("train", "training")
-TEST = ("test", "testing")
-VALIDATION = ("val", "valid", "validation")
-PARTS = (*TRAIN, *TEST, *VALIDATION)
 
 
 def fits(folder: Path) -> bool:

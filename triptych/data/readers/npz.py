@@ -19,6 +19,7 @@ from .arrays import found
 from .content import HEAD_BYTES, mismatch
 from .samples import Samples
 from .text import listed
+from .words import LABELS, TEST, TRAIN, VALIDATION
 
 IMAGES = (
     "x",
@@ -33,19 +34,12 @@ IMAGES = (
     "input",
     "inputs",
 )
-LABELS = ("y", "label", "labels", "target", "targets", "class", "classes")
-PARTS = {
-    "train": "train",
-    "training": "train",
-    "tr": "train",
-    "test": "test",
-    "testing": "test",
-    "te": "test",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-}
+# The part of a data set, by a word in the name of an array.
+PART_OF_WORD = (
+    dict.fromkeys((*TRAIN, "tr"), "train")
+    | dict.fromkeys((*TEST, "te"), "test")
+    | dict.fromkeys((*VALIDATION, "dev"), "val")
+)
 KNOWN = "x_train, y_train, x_test, y_test, or x and y"
 
 
@@ -218,8 +212,8 @@ def _split(name: str, label: str = "") -> tuple[str, str]:
         ``images``, ``labels`` or nothing.
     """
     words = _words(name)
-    parts = [PARTS[word] for word in words if word in PARTS]
-    kinds = [word for word in words if word not in PARTS]
+    parts = [PART_OF_WORD[word] for word in words if word in PART_OF_WORD]
+    kinds = [word for word in words if word not in PART_OF_WORD]
     part = parts[0] if len(parts) == 1 else ""
     if len(kinds) != 1 or len(parts) > 1:
         return part, ""

@@ -16,12 +16,10 @@ from . import decoded, images
 from .labels import Values, classes_of, codes_of
 from .parquet_file import Shard, errors_of
 from .text import listed
+from .words import PARTS, TEST, TRAIN, VALIDATION
 
-TRAIN = ("train", "training")
-TEST = ("test", "testing")
-VALIDATION = ("validation", "valid", "val")
 # The names of folders that hold one part of a data set.
-PARTS = (*TRAIN, *TEST, *VALIDATION, "extra", "unsupervised")
+PART_FOLDERS = (*PARTS, "extra", "unsupervised")
 
 
 def fits(folder: Path) -> bool:
@@ -89,7 +87,7 @@ def _files_of_folder(folder: Path) -> tuple[list[Path], list[Path], tuple[str, .
 
 def _all_files(home: Path) -> list[Path]:
     """Return every Parquet file of a data set."""
-    parts = [path for path in _visible(home) if path.name.lower() in PARTS]
+    parts = [path for path in _visible(home) if path.name.lower() in PART_FOLDERS]
     return [file for folder in (home, *parts) for file in _visible(folder) if _is_parquet(file)]
 
 
@@ -122,7 +120,7 @@ def _home(file: Path) -> Path:
 
 
 def _is_in_part(file: Path) -> bool:
-    return file.parent.name.lower() in PARTS
+    return file.parent.name.lower() in PART_FOLDERS
 
 
 def _is_parquet(path: Path) -> bool:

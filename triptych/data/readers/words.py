@@ -1,0 +1,10 @@
+"""Words in the names of files, folders, columns and arrays, in small letters."""
+
+# What the parts of a data set are called.
+TRAIN = ("train", "training")
+TEST = ("test", "testing")
+VALIDATION = ("val", "valid", "validation")
+PARTS = (*TRAIN, *TEST, *VALIDATION)
+
+# What the labels are called: a column of a CSV, an array of an .npz.
+LABELS = ("label", "labels", "class", "classes", "target", "targets", "y")
