@@ -44,3 +44,12 @@ def test_a_test_label_that_training_lacks(tmp_path, sample):
         match=r"test\.csv: line \d+: label 9 has no training sample; the training labels are 0, 1",
     ):
         data.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("litter", ["desktop.ini", "Thumbs.db", ".DS_Store", "__MACOSX/._data.csv"])
+def test_files_that_a_system_leaves_are_no_data(tmp_path, sample, litter: str):
+    x, y = sample
+    (tmp_path / "data.csv").write_text(csv_text(x, y, ["label", *PIXELS]))
+    (tmp_path / litter).parent.mkdir(exist_ok=True)
+    (tmp_path / litter).write_text("of a system")
+    assert pairs(data.load(str(tmp_path))) == expected(x, y)

@@ -20,6 +20,7 @@ from ..checks import LIMIT, opened, read_exactly
 from ..reading import PLAIN, Found, Options, Progress
 from .arrays import found
 from .content import HEAD_BYTES, mismatch
+from .listing import is_visible
 from .samples import Samples
 from .text import listed
 
@@ -303,5 +304,5 @@ def _homes(folder: Path) -> list[Path]:
 
 def _folders(folder: Path) -> Iterator[Path]:
     for path in _entries(folder):
-        if path.is_dir() and not path.name.startswith(".") and path.name != "__MACOSX":
+        if path.is_dir() and is_visible(path.name):
             yield path

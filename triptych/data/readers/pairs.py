@@ -8,6 +8,7 @@ from pathlib import Path
 from ...errors import DataError
 from ..reading import Found, Options, Progress
 from . import csv, npz
+from .listing import is_visible
 from .text import listed
 from .words import TEST, TRAIN, VALIDATION
 
@@ -126,7 +127,7 @@ def _visible(folder: Path) -> list[Path]:
         entries = list(islice(folder.iterdir(), MOST_ENTRIES))
     except OSError:
         return []
-    return sorted(path for path in entries if not path.name.startswith((".", "__MACOSX")))
+    return sorted(path for path in entries if is_visible(path.name))
 
 
 def _files(folder: Path, endings: tuple[str, ...]) -> _Files:

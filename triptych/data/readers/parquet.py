@@ -14,6 +14,7 @@ from ...errors import DataError, one_line
 from ..reading import Found, Options, Progress
 from . import decoded, images
 from .labels import Values, classes_of, codes_of
+from .listing import is_visible
 from .parquet_file import Shard, errors_of
 from .text import listed
 from .words import PARTS, TEST, TRAIN, VALIDATION
@@ -150,9 +151,9 @@ def _files_in(folders: list[Path], names: tuple[str, ...]) -> list[Path]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """Return the entries of a folder that are not hidden; none where it cannot be listed."""
+    """Return the visible entries of a folder; none where it cannot be listed."""
     try:
-        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+        return [path for path in folder.iterdir() if is_visible(path.name)]
     except OSError:
         return []
 
