@@ -166,13 +166,23 @@ def check_whole(
     """
     if values.dtype.kind not in "uif":
         raise DataError(f"{path}: {what}s are of type {values.dtype}, not numbers")
+    wrong = not_whole(values, most)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        where = f"{path}: {each} {at + 1:,}"
+        text = shown(values[at])
+        raise DataError(f"{where}: {what} {text} is not a whole number from 0 to {most}")
+
+
+def not_whole(values: NDArray[Any], most: int) -> NDArray[np.bool_]:
+    """Return which numbers are not whole ones from 0 to `most`; the shape stays."""
     with np.errstate(invalid="ignore"):
         wrong = ~((values >= 0) & (values <= most))
         if values.dtype.kind == "f":
             wrong |= values != np.floor(values)
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        value = values[at]
-        text = "NaN" if np.isnan(value) else f"{value:g}"
-        where = f"{path}: {each} {at + 1:,}"
-        raise DataError(f"{where}: {what} {text} is not a whole number from 0 to {most}")
+    return wrong
+
+
+def shown(value: Any) -> str:
+    """Return a number of an array for a message."""
+    return "NaN" if np.isnan(value) else f"{value:g}"

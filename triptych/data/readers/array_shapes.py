@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
+from ..checks import not_whole
 from ..reading import Options, image_shape
 from .pixel_values import are_fractions_of_255
 from .samples import Columns, Samples
@@ -141,11 +142,7 @@ def _look_like_pixels(values: NDArray[Any]) -> bool:
         return True
     if values.dtype.kind == "f" and are_fractions_of_255(values):
         return True
-    with np.errstate(invalid="ignore", over="ignore"):
-        like_pixels = (values >= 0) & (values <= 255)
-        if values.dtype.kind == "f":
-            like_pixels &= values == np.floor(values)
-    return float(like_pixels.mean()) >= SHARE_LIKE_PIXELS
+    return float((~not_whole(values, 255)).mean()) >= SHARE_LIKE_PIXELS
 
 
 def _has_channels_first(part: Samples, side: int, notes: list[str]) -> bool:

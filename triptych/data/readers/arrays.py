@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ...core.split import Split
 from ...errors import DataError
+from ..checks import shown
 from ..reading import Found, Options
 from .array_shapes import Layout, find_layout
 from .labels import classes_of, codes_of, lone
@@ -164,7 +165,7 @@ def _features(part: Samples) -> NDArray[np.float64]:
     is_finite = np.isfinite(table)
     if not is_finite.all():
         i, j = np.unravel_index(int(np.argmin(is_finite)), is_finite.shape)
-        text = "NaN" if np.isnan(table[i, j]) else f"{table[i, j]:g}"
+        text = shown(table[i, j])
         where = part.cell(int(i), int(j))
         advice = "fill it in, or remove the row"
         raise DataError(f"{part.path}: {where}: {text} is not a finite number; {advice}")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
+from ..checks import not_whole, shown
 from .samples import Samples
 
 ROUNDING = 0.13  # of pixel / 255 · 255, where the fraction was written with three decimals
@@ -110,15 +111,11 @@ def _refuse_other_numbers(
         if part.values.dtype == np.uint8 and white == 255:
             continue
         rows = part.values.reshape(len(part.values), -1)  # in the order of the file
-        with np.errstate(invalid="ignore"):
-            wrong = ~((rows >= 0) & (rows <= white))
-            if rows.dtype.kind == "f":
-                wrong |= rows != np.floor(rows)
+        wrong = not_whole(rows, white)
         if not wrong.any():
             continue
         i, j = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-        value = rows[i, j]
-        text = "NaN" if np.isnan(value) else f"{value:g}"
+        text = shown(rows[i, j])
         where = f"{part.path}: {part.cell(int(i), int(j))}"
         advice = _advice(wrong, least, most) if white == 255 else ", which --white gives"
         raise DataError(f"{where}: pixel {text} is not a whole number from 0 to {white}{advice}")
