@@ -1,7 +1,7 @@
 """What data is on this machine."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DataError
@@ -44,8 +44,10 @@ def inventory() -> list[Item]:
     for name, published in PUBLISHED.items():
         present = download.files_present(name)
         for stem, path in present.items():
-            note = "" if published.members else _published(name, stem, path)
-            items.append(_file(name, path, note))
+            item = _file(name, path)
+            if not published.members:
+                item = replace(item, note=_published(name, stem, path, item.sha256))
+            items.append(item)
         missing = published.count - len(present)
         if missing:
             files = f"{missing} of {published.count} files missing"
@@ -54,13 +56,15 @@ def inventory() -> list[Item]:
     return items + [_file("(decoded images)", path, "may be deleted") for path in kept]
 
 
-def _file(name: str, path: Path, note: str) -> Item:
-    return Item(name, str(path), path.stat().st_size, _sha256(path), note)
+def _file(name: str, path: Path, note: str = "") -> Item:
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return Item(name, str(path), path.stat().st_size, sha256, note)
 
 
-def _published(name: str, stem: str, path: Path) -> str:
-    """Return whether a file is the published one, in words."""
-    if _sha256(path) == PUBLISHED[name].sha256.get(path.name):
+def _published(name: str, stem: str, path: Path, sha256: str) -> str:
+    """Return whether a file with this SHA-256 is the published one, in words."""
+    if sha256 == PUBLISHED[name].sha256.get(path.name):
         return "as published"
     try:
         with opened(path) as stream:
@@ -70,9 +74,3 @@ def _published(name: str, stem: str, path: Path) -> str:
     if name == "mnist" and content == MNIST_CONTENT[stem]:
         return "as published, compressed anew"
     return "not the published file"
-
-
-def _sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
