@@ -123,6 +123,11 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
+def steps_of_point(steps: int) -> int:
+    """Return over how many steps each point of a line is the mean."""
+    return max(1, -(-steps // MOST_POINTS))
+
+
 def thinned(values: list[float]) -> tuple[list[float], list[float]]:
     """Return at most `MOST_POINTS` points of a line.
 
@@ -138,7 +143,7 @@ def thinned(values: list[float]) -> tuple[list[float], list[float]]:
     means : list of float
         The mean over each chunk.
     """
-    length = max(1, -(-len(values) // MOST_POINTS))
+    length = steps_of_point(len(values))
     chunks = [values[at : at + length] for at in range(0, len(values), length)]
     ends = np.cumsum([len(chunk) for chunk in chunks])
     means = [float(f"{np.mean(chunk):.6g}") for chunk in chunks]

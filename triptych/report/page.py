@@ -18,7 +18,7 @@ from ..training import misclassified
 from ..training.run_folder import read_log, read_results
 from . import slots
 from .answers import answers
-from .curves import MOST_POINTS, curves
+from .curves import curves, steps_of_point
 from .images import confusions, first_layer, mistakes
 from .units import milliseconds, scientific
 from .verdict import Row, fastest, heading, headline, is_busy, speed
@@ -130,9 +130,9 @@ def _words(results: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
 
 
 def _loss_note(steps: int) -> str:
-    steps_of_point = -(-steps // MOST_POINTS)
-    if steps_of_point > 1:
-        return f"Each point is the mean of {steps_of_point} steps."
+    count = steps_of_point(steps)
+    if count > 1:
+        return f"Each point is the mean of {count} steps."
     return "Each point is a step."
 
 
