@@ -29,12 +29,7 @@ def write(folder: Path) -> list[Path]:
     from matplotlib.figure import Figure
 
     run = read_results(folder)["runs"][0]
-    styles = {key: style(row["engine"], row["backend"]) for key, row in run["rows"].items()}
-    rows = {
-        key: {"name": row["label"], "color": styles[key].light, "key": key}
-        for key, row in run["rows"].items()
-    }
-    dashes = {key: each.matplotlib_dash for key, each in styles.items()}
+    rows, dashes = line_styles(run)
     events = (event for event in read_log(folder)[0] if event.get("seed") == run["seed"])
     drawn = curves(events, rows)
     paths: list[Path] = []
@@ -47,6 +42,29 @@ def write(folder: Path) -> list[Path]:
     draw_times(figure.subplots(), drawn["times"], rows, steps)
     paths.append(_save(figure, run["title"], folder / "step-time.png"))
     return paths
+
+
+def line_styles(run: dict[str, Any]) -> tuple[dict[str, dict[str, str]], dict[str, Any]]:
+    """Return how the lines of a run are drawn.
+
+    Parameters
+    ----------
+    run : dict
+        One of ``runs`` in results.json.
+
+    Returns
+    -------
+    rows : dict of str to dict
+        By row: ``name``, ``color`` and ``key``, as `curves` takes them.
+    dashes : dict
+        By row: the line style of matplotlib.
+    """
+    styles = {key: style(row["engine"], row["backend"]) for key, row in run["rows"].items()}
+    rows = {
+        key: {"name": row["label"], "color": styles[key].light, "key": key}
+        for key, row in run["rows"].items()
+    }
+    return rows, {key: each.matplotlib_dash for key, each in styles.items()}
 
 
 def _save(figure: Any, title: str, path: Path) -> Path:

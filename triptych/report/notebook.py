@@ -5,9 +5,8 @@ from html import escape
 from importlib.util import find_spec
 from typing import Any
 
-from ..core.colors import style
 from .curves import curves
-from .figures import draw_lines, draw_times
+from .figures import draw_lines, draw_times, line_styles
 from .units import milliseconds
 from .verdict import fastest, headline, is_busy
 
@@ -71,19 +70,14 @@ def _charts(result: Row, events: list[Row]) -> str:
     load_matplotlib()
     from matplotlib.figure import Figure
 
-    rows = result["rows"]
-    styles = {key: style(row["engine"], row["backend"]) for key, row in rows.items()}
-    lines = {
-        key: {"name": row["label"], "color": styles[key].light, "key": key}
-        for key, row in rows.items()
-    }
+    lines, dashes = line_styles(result)
     drawn = curves(events, lines)
     figure = Figure(figsize=(12, 3.4))
     loss, accuracy, times = figure.subplots(1, 3)
-    dashes = {key: each.matplotlib_dash for key, each in styles.items()}
     draw_lines(loss, drawn["loss"], dashes)
     draw_lines(accuracy, drawn["accuracy"], dashes)
-    draw_times(times, drawn["times"], lines, {key: row.get("step") for key, row in rows.items()})
+    steps = {key: row.get("step") for key, row in result["rows"].items()}
+    draw_times(times, drawn["times"], lines, steps)
     figure.tight_layout()
     content = io.StringIO()
     figure.savefig(content, format="svg")
