@@ -47,11 +47,6 @@ class Parameter:
     sizes: Sizes = ()
 
     @property
-    def layer(self) -> str:
-        """The name of its layer."""
-        return self.name.partition("/")[0]
-
-    @property
     def leaf(self) -> str:
         """Its name inside the layer, for example ``"kernel"``."""
         return self.name.partition("/")[2]
