@@ -61,7 +61,7 @@ class Network:
                 f"network {self.name!r}: the last layer must be a Dense that gives the logits"
             )
         # Shapes that do not fit are refused now, not in the middle of a run.
-        place_layers(self.layers, self.input_shape)
+        _ = self.chain
 
     @cached_property
     def chain(self) -> tuple[PlacedLayer, ...]:
