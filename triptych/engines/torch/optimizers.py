@@ -135,16 +135,13 @@ def clip_gradients(gradients: list[Tensor], clip: Clip) -> None:
 
 
 # --- The optimizers that torch.optim has ---------------------------------------------------------
+#
+# A fused kernel updates all parameters at once, with the same bits (D93).
 
 
 def coupled_decay(o: spec.Optimizer) -> float:
     """Return the weight decay that is added to gradients; `apply_update` does the other."""
     return 0.0 if o.decoupled else o.weight_decay
-
-
-def has_fused_kernel(parameters: list[nn.Parameter]) -> bool:
-    """Return whether one kernel can update all parameters, with the same bits (D93)."""
-    return parameters[0].device.type in ("cpu", "cuda", "mps")
 
 
 def build_sgd(o: spec.SGD, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -157,7 +154,7 @@ def build_sgd(o: spec.SGD, parameters: list[nn.Parameter]) -> torch.optim.Optimi
         momentum=o.momentum,
         weight_decay=coupled_decay(o),
         nesterov=o.nesterov,
-        fused=has_fused_kernel(parameters),
+        fused=True,
     )
 
 
@@ -169,7 +166,7 @@ def build_adam(o: spec.Adam, parameters: list[nn.Parameter]) -> torch.optim.Opti
         betas=(o.beta1, o.beta2),
         eps=o.epsilon,
         weight_decay=coupled_decay(o),
-        fused=has_fused_kernel(parameters),
+        fused=True,
     )
 
 
@@ -183,7 +180,7 @@ def build_adamw(o: spec.AdamW, parameters: list[nn.Parameter]) -> torch.optim.Op
         betas=(o.beta1, o.beta2),
         eps=o.epsilon,
         weight_decay=o.weight_decay,
-        fused=has_fused_kernel(parameters),
+        fused=True,
     )
 
 
