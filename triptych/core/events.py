@@ -260,7 +260,7 @@ class FirstStepStarted(Event):
 
 @dataclass(frozen=True)
 class FirstStepTimed(Event):
-    """The first step of a row took so many seconds."""
+    """The first step of a row was made; ``seconds`` is how long it took."""
 
     type: ClassVar[str] = "first"
     row: str

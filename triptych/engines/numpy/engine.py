@@ -172,7 +172,7 @@ class Engine:
     def _arrange(self, order: Array | None) -> None:
         """Bring the rows of the first kernel, its slots and its gradient into an order.
 
-        None stands for the canonical order.
+        None is the canonical order.
         """
         if order is self.order or self.kernel is None:
             return

@@ -21,7 +21,7 @@ LOSSES: BuilderTable[LossBuilder] = BuilderTable("NumPy", "loss")
 
 
 def register_loss(spec_class: type[Loss], builder: LossBuilder) -> None:
-    """Teach the engine a loss.
+    """Use `builder` for losses of `spec_class`.
 
     Parameters
     ----------
