@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from support.engines import loaded_engine
+from support.errors import relative_errors
 from support.splits import random_split
 
 from triptych.core import registry, state
 from triptych.core.planner import BatchPlanner
 from triptych.errors import EngineError
-from triptych.parity.divergence import relative_errors
 from triptych.spec.layers import Dense, Flatten
 from triptych.spec.losses import Loss, MeanSquaredError
 from triptych.spec.network import Network

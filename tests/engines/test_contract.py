@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from support.engines import loaded_engine, rows
+from support.errors import relative_errors
 
 from triptych.core import registry, state
 from triptych.core.plan import Plan
@@ -10,7 +11,6 @@ from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
 from triptych.engines.numpy.scratch.crew import threads
 from triptych.errors import EngineError
-from triptych.parity.divergence import relative_errors
 from triptych.parity.specimens import SPECIMENS
 from triptych.spec import zoo
 from triptych.spec.layers import Conv2D, Dense, Dropout, Flatten

@@ -6,13 +6,13 @@ from functools import cache
 
 import pytest
 from support.engines import slow_if
+from support.errors import relative_errors
 from support.splits import first_digits
 
 from triptych.core import registry, state
 from triptych.core.engine import Engine
 from triptych.core.planner import BatchPlanner
 from triptych.parity import lockstep
-from triptych.parity.divergence import relative_errors
 from triptych.spec import zoo
 from triptych.spec.augmentation import Augmentation
 from triptych.spec.optimizers import SHORTHANDS, optimizer

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from support.engines import loaded_engine
+from support.errors import relative_errors
 
 from triptych.core import state
 from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
-from triptych.parity.divergence import relative_errors
 from triptych.spec import zoo
 from triptych.spec.layers import Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
 from triptych.spec.network import Network

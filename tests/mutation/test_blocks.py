@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from mutation.planting import NETWORKS, engine_class
 from support.engines import rows
+from support.errors import relative_errors
 from support.splits import first_digits
 
 from triptych.core import registry, state
@@ -22,7 +23,6 @@ from triptych.core.split import Split
 from triptych.core.state import State
 from triptych.data.dataset import Dataset
 from triptych.parity import float32, lockstep
-from triptych.parity.divergence import relative_errors
 from triptych.spec.optimizers import SHORTHANDS, optimizer
 from triptych.spec.recipe import Recipe
 

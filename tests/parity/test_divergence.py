@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from support.errors import relative_errors
 
 from triptych.core import registry, state
 from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
 from triptych.core.state import State
 from triptych.parity import lockstep
-from triptych.parity.divergence import first_divergence, relative_errors
+from triptych.parity.divergence import first_divergence
 from triptych.spec import zoo
 from triptych.spec.optimizers import optimizer
 from triptych.spec.recipe import Recipe

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from support.errors import relative_errors
 
 import triptych as tt
 from triptych.core import registry, state
 from triptych.core.planner import BatchPlanner
 from triptych.data.registry import unregister_format
 from triptych.parity import lockstep
-from triptych.parity.divergence import relative_errors
 from triptych.spec.layers import LAYERS, Dense, Flatten, Tanh
 from triptych.spec.losses import LOSSES
 from triptych.spec.network import Network

@@ -104,24 +104,6 @@ def array_errors(
         yield ArrayError(name, kind, _ratio(gap, scales[kind]))
 
 
-def relative_errors(
-    reference: State, candidate: State, stage: str | None = None
-) -> dict[str, float]:
-    """Return the relative error of every kind.
-
-    Parameters
-    ----------
-    reference, candidate : dict of str to ndarray
-        Two states or two traces.
-    stage : str, optional
-        As in `first_divergence`.
-    """
-    errors: dict[str, float] = {}
-    for _, kind, error in array_errors(reference, candidate, stage):
-        errors[kind] = max(error, errors.get(kind, 0.0))
-    return errors
-
-
 def first_divergence(
     reference: State,
     candidate: State,
