@@ -58,7 +58,7 @@ class Quiet(SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """The report of a short comparison of NumPy and PyTorch, served on this machine alone."""
-    settings = Settings(get("classic"), Recipe(30), specs(["torch"]))
+    settings = Settings(get("classic"), Recipe(30), specs(["torch"]), patience=0)
     with Run.create(tmp_path_factory.mktemp("runs"), "compare") as run:
 
         def logged():

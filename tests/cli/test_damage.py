@@ -201,6 +201,8 @@ def compared(tmp_path_factory) -> Path:
         "256",
         "--epochs",
         "2",
+        "--wait",
+        "0",
     )
     command = [sys.executable, "-P", "-m", "triptych", "compare", *options]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)

@@ -95,6 +95,8 @@ def test_a_comparison_of_a_convolution_on_three_classes_has_a_report(fruit):
         "2",
         "--engines",
         "numpy,torch",
+        "--wait",
+        "0",
     )
     done = run("compare", *arguments, cwd=fruit)
     assert done.returncode == 0, done.stdout + done.stderr
