@@ -7,15 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.commands import ROOT
 
-import triptych
 from triptych.core import registry
 from triptych.process import search_path
 from triptych.process.client import Remote
 
 pytestmark = pytest.mark.process
 
-ROOT = Path(triptych.__file__).parents[1]
 TRAPS = (  # noqa: SIM905 - a list literal would be fifty lines
     "numpy torch tensorflow keras jax jaxlib sklearn scipy matplotlib jinja2 yaml pandas "
     "rich typer click einops psutil safetensors "
@@ -198,6 +197,5 @@ def test_matplotlib_is_loaded_from_a_working_directory_that_was_deleted(tmp_path
         "from triptych.process.search_path import load_matplotlib; load_matplotlib();"
         "print('matplotlib' in sys.modules)"
     )
-    path = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-    done = run(gone, "-P", "-c", code, PYTHONPATH=path)
+    done = run(gone, "-P", "-c", code)
     assert done.stdout.strip() == "True", done.stderr

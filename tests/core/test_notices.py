@@ -2,11 +2,10 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support.commands import ROOT
 
-import triptych
 from triptych.core import registry
 
 pytestmark = pytest.mark.process
@@ -28,7 +27,7 @@ def errors(code: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        cwd=Path(triptych.__file__).parents[1],
+        cwd=ROOT,
     )
 
 

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.commands import ROOT
 
 from triptych.core.split import Split
 from triptych.data import registry
 from triptych.data.loading import load
 from triptych.data.reading import Found, Options, Progress
 from triptych.errors import DataError
-
-ROOT = Path(__file__).parents[2]
 
 
 def read_dots(path: Path, options: Options, progress: Progress | None) -> Found:

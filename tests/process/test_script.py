@@ -3,14 +3,11 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support.commands import ROOT
 
-import triptych
 from triptych.process import script
-
-ROOT = Path(triptych.__file__).parents[1]
 
 
 @pytest.mark.parametrize(("text", "value"), [("full", "full"), ("64", 64), ("0", 0)])

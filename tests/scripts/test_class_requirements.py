@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from support.commands import ROOT
 
-import triptych
-
-ROOT = Path(triptych.__file__).parents[1]
 spec = importlib.util.spec_from_file_location(
     "class_requirements", ROOT / "tools" / "class_requirements.py"
 )

@@ -5,10 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
+from support.commands import ROOT
 
-import triptych
-
-ROOT = Path(triptych.__file__).parents[1]
 LESSON = (ROOT / "artificial_neural_network_MNIST.py").read_text(encoding="utf-8")
 spec = importlib.util.spec_from_file_location("exercises", ROOT / "tools" / "exercises.py")
 assert spec

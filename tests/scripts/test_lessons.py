@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.commands import ROOT
 
-import triptych
 from triptych import lesson
 from triptych.core import registry, state
 from triptych.core.planner import BatchPlanner
@@ -23,7 +23,6 @@ from triptych.process import machine
 
 pytestmark = pytest.mark.process
 
-ROOT = Path(triptych.__file__).parents[1]
 SCRIPTS = {
     "numpy": "artificial_neural_network_MNIST",
     "torch": "artificial_neural_network_MNIST_pytorch",

@@ -7,10 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.commands import ROOT
 
-import triptych
-
-ROOT = Path(triptych.__file__).parents[1]
 pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 
 SHIM = """#!/bin/sh

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from support.commands import ROOT
 
 import triptych
 
-ROOT = Path(triptych.__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 INSTALLED = packages_distributions()
 OURS = {"triptych", "benchmarks", "tests", "support", "conftest", "lesson"}

@@ -6,16 +6,14 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import typer
+from support.commands import ROOT
 from typer.testing import CliRunner
 
-import triptych
 from triptych.cli.app import app
 
-ROOT = Path(triptych.__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
