@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.engines import needs_torch
 
 from triptych.bench import load, timing
 from triptych.bench.comparison import compare_rows
@@ -9,7 +10,6 @@ from triptych.bench.contestants import Settings
 from triptych.bench.results import notes_on_rounds
 from triptych.bench.rounds import Block
 from triptych.bench.validity import FEWEST_ROUNDS, Rounds, RowBlocks
-from triptych.core import registry
 from triptych.core.selection import specs
 from triptych.spec import zoo
 from triptych.spec.recipe import Recipe
@@ -140,7 +140,7 @@ def test_one_row_has_no_ratio_to_wait_for(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not registry.entry("torch").installed, reason="PyTorch is not installed")
+@needs_torch
 def test_a_comparison_on_a_busy_machine_names_no_winner(monkeypatch, digits):
     """A whole comparison, in which the machine says that others use 62 % of it."""
     monkeypatch.setattr(load.Watch, "share", lambda _: 0.62)

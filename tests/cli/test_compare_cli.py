@@ -11,9 +11,8 @@ import numpy as np
 import psutil
 import pytest
 from support.commands import ROOT, run, run_python, start, wait_for_step, wait_until
-from support.engines import loaded_engine
+from support.engines import ALL_INSTALLED, loaded_engine, needs_all
 
-from triptych.core import registry
 from triptych.core.planner import BatchPlanner
 from triptych.core.selection import specs
 from triptych.process.pool import Workers
@@ -21,10 +20,8 @@ from triptych.training import checkpoint, run_folder
 
 pytestmark = pytest.mark.process
 
-ALL = all(entry.installed or entry.optional for entry in registry.entries().values())
 ROWS = {spec.key: spec.label for spec in specs()}  # of a comparison that is asked for none
 NO_WAIT = ("--wait", "0")  # these tests are right on a busy machine, too
-needs_all = pytest.mark.skipif(not ALL, reason="torch and tensorflow are not both installed")
 
 
 def compare(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -43,8 +40,8 @@ def hide(folder: Path, *modules: str) -> None:
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory) -> tuple[Path, str]:
     """One default comparison on digits, shortened to 60 steps, through the launcher at the root."""
-    if not ALL:
-        pytest.skip("torch and tensorflow are not both installed")
+    if not ALL_INSTALLED:
+        pytest.skip("PyTorch and TensorFlow are not both installed")
     cwd = tmp_path_factory.mktemp("compare")
     launcher = str(ROOT / "compare_all_implementations.py")
     done = run_python(launcher, "--epochs", "60", *NO_WAIT, cwd=cwd, COLUMNS="80")

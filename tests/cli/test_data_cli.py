@@ -14,9 +14,9 @@ from PIL import Image
 from rich.console import Console
 from sklearn.datasets import load_iris
 from support.commands import ROOT, run
+from support.engines import needs_torch
 
 from triptych.cli import loading, options
-from triptych.core import registry
 from triptych.data import loading as data
 from triptych.data.reading import PLAIN, Options
 from triptych.errors import DataError, SpecError, TriptychError
@@ -29,9 +29,6 @@ pytestmark = pytest.mark.process
 
 CIFAR = ROOT.parent / "shared" / "data" / "cifar10-jpeg"
 CLASSES = ("apple", "pear", "plum")
-needs_torch = pytest.mark.skipif(
-    not registry.entries()["torch"].installed, reason="torch is not installed"
-)
 
 
 @pytest.fixture

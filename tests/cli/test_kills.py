@@ -9,13 +9,12 @@ import time
 import psutil
 import pytest
 from support.commands import start, wait_for_step
-
-from triptych.core import registry
+from support.engines import needs_torch
 
 pytestmark = [
     pytest.mark.process,
     pytest.mark.slow,
-    pytest.mark.skipif(not registry.entry("torch").installed, reason="PyTorch is not installed"),
+    needs_torch,
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals"),
 ]
 

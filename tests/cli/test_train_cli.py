@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from support.commands import run, start, wait_for_step
+from support.engines import needs_torch
 
 from triptych.cli.train import _resuming as resuming_command
 from triptych.core import files, metrics, registry, state
@@ -22,8 +23,6 @@ from triptych.training.session import Settings
 
 pytestmark = pytest.mark.process
 
-installed = {name: entry.installed for name, entry in registry.entries().items()}
-needs_torch = pytest.mark.skipif(not installed["torch"], reason="torch is not installed")
 
 # Wide enough that an epoch of 91 steps is several blocks long, so that a signal comes in its
 # middle.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from support.commands import run
+from support.engines import needs_all, needs_torch
 
 from triptych.cli import proof_view
 from triptych.core import events, registry
@@ -17,9 +18,6 @@ from triptych.parity.verify import default_steps
 from triptych.spec import zoo
 
 pytestmark = pytest.mark.process
-
-ALL = all(entry.installed or entry.optional for entry in registry.entries().values())
-needs_all = pytest.mark.skipif(not ALL, reason="torch and tensorflow are not both installed")
 
 
 @needs_all
@@ -35,7 +33,7 @@ def test_the_documented_commands_prove_every_engine_equal(
     assert "DIFFERS" not in done.stdout
 
 
-@pytest.mark.skipif(not registry.entry("torch").installed, reason="torch is not installed")
+@needs_torch
 def test_layers_with_one_optimizer(tmp_path: Path):
     done = run(
         "verify", "--layers", "--steps", "2", "--engines", "numpy,torch", cwd=tmp_path, COLUMNS="80"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from support.engines import needs_torch
 from support.errors import relative_errors
 
 import triptych as tt
@@ -21,9 +22,6 @@ from triptych.spec.network import Network
 from triptych.spec.optimizers import OPTIMIZERS, SHORTHANDS, optimizer_names
 from triptych.spec.recipe import Recipe
 
-needs_torch = pytest.mark.skipif(
-    not registry.entry("torch").installed, reason="PyTorch is not installed"
-)
 pytestmark = needs_torch
 
 

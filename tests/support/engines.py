@@ -1,4 +1,4 @@
-"""The engines that can run here, as pytest parameters."""
+"""The engines that can run here: as pytest parameters, and marks of tests that need some."""
 
 import shutil
 from typing import Any
@@ -8,6 +8,14 @@ import pytest
 from triptych.core import registry, state
 from triptych.spec.network import Network
 from triptych.spec.recipe import Recipe
+
+ALL_INSTALLED = all(entry.installed or entry.optional for entry in registry.entries().values())
+needs_torch = pytest.mark.skipif(
+    not registry.entry("torch").installed, reason="PyTorch is not installed"
+)
+needs_all = pytest.mark.skipif(
+    not ALL_INSTALLED, reason="PyTorch and TensorFlow are not both installed"
+)
 
 
 def slow_if(condition: bool) -> list[pytest.MarkDecorator]:
