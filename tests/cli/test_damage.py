@@ -9,12 +9,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support import damage
-from support.damage import Driver
 from support.trainings import check_log, outcome, states, trained
 
 from triptych.spec import zoo
@@ -44,12 +43,6 @@ observers.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 observers.SECONDS_BETWEEN_EPOCHS_SAVED = 0.0
 cli.main(sys.argv[1:])
 """
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory) -> Iterator[Driver]:
-    with Driver(tmp_path_factory.mktemp("driver")) as started:
-        yield started
 
 
 @pytest.fixture

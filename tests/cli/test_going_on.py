@@ -7,7 +7,6 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
@@ -16,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import damage
-from support.damage import Driver
 from support.trainings import NETWORK, PER_EPOCH, RECIPE, check_log, outcome, states, trained
 
 from triptych.core import state
@@ -29,12 +27,6 @@ from triptych.training.saved import SavedRun
 from triptych.training.session import Session, Settings
 
 pytestmark = pytest.mark.process
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory) -> Iterator[Driver]:
-    with Driver(tmp_path_factory.mktemp("driver")) as started:
-        yield started
 
 
 RECIPES = {

@@ -3,15 +3,15 @@ anew.
 """
 
 import json
-import os
 import random
-import re
 import struct
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from support.commands import environment
 
 from triptych.core import files
 
@@ -124,13 +124,11 @@ class Driver:
     """A process that runs one command of triptych after another. A context manager."""
 
     def __init__(self, cwd: Path) -> None:
-        root = Path(files.__file__).parents[2]
         self._log = (cwd / "driver.log").open("w")
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", DRIVER],
             cwd=cwd,
-            env=os.environ
-            | {"PYTHONPATH": str(root), "TRIPTYCH_DATA": str(cwd / "no-data"), "COLUMNS": "200"},
+            env=environment(cwd, COLUMNS="200"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -172,8 +170,3 @@ class Driver:
         assert "not enough memory" not in lines[0]
         assert lines[0].isprintable()
         return lines[0]
-
-
-def without_times(text: str) -> str:
-    """Return what a command said without the seconds it took."""
-    return re.sub(r"[\d.]+(e-\d+)? s\b", "", text)
