@@ -1,4 +1,4 @@
-"""Nothing above the waist imports a contestant, and what should be light is light."""
+"""No module above the engines imports a framework, and light commands load little."""
 
 import ast
 import subprocess

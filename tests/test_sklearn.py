@@ -30,7 +30,7 @@ from triptych.sklearn import TriptychClassifier
 from triptych.spec.layers import Conv2D, Dense, Dropout, Flatten, ReLU
 from triptych.spec.network import Network
 
-FIXED = {"n_iter_no_change": inf, "random_state": 3}  # so many epochs and no fewer, always the same
+FIXED = {"n_iter_no_change": inf, "random_state": 3}  # all epochs, and always the same
 
 CONVOLUTION = Network(
     "small",

@@ -1,5 +1,5 @@
-"""Runs that go on: after a stop, for more epochs, beside another process, with damaged files around
-them.
+"""Runs that go on: after a stop, for more epochs, while another process trains, with damaged
+files around them.
 """
 
 import errno

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.process
 
 FEW = ("--data", "digits", "--hidden", "4", "--batch-size", "256")
 LONG = ("train", "numpy", *FEW, "--epochs", "10000000")
-# Sends Ctrl-C to itself when so many modules have been looked for since the command began.
+# Sends Ctrl-C to itself when a number of modules have been looked for since the command began.
 EARLY = """
 import os, signal, sys
 left = int(sys.argv.pop(1))

@@ -1,4 +1,4 @@
-"""What every engine promises at the waist, the same tests for all of them."""
+"""The contract of `triptych.core.engine.Engine`: the same tests for all engines."""
 
 import numpy as np
 import pytest

@@ -115,8 +115,8 @@ def test_with_batch_norm_the_step_after_the_hand_over_is_numpys(chosen: str):
 @needs_two
 @pytest.mark.parametrize("lost", ["slots", "step"])
 def test_what_is_not_handed_over_is_missed(lost: str):
-    """The comparison has teeth: without Adam's slots, or without its count of steps, the end is
-    another.
+    """The comparison can fail: without Adam's slots, or without its count of steps, the end
+    differs.
     """
     plans = schedule("custom", "adam")
     start = state.initial(plans.network, plans.recipe)

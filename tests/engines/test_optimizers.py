@@ -201,8 +201,8 @@ def test_rmsprop_with_momentum(name: str, backend: str, like: str):
     "chosen", ["momentum", "nesterov", "adam", "adamw", "nadam", "rmsprop", "adagrad"]
 )
 def test_the_other_frameworks_formula_is_told_apart(chosen: str):
-    """The comparison has teeth: PyTorch's optimizer with Keras's formula, all numbers alike, is
-    another.
+    """The comparison can fail: PyTorch's optimizer differs from Keras's formula with the same
+    numbers.
     """
     pytest.importorskip("torch")
     kept = {"rate", "epsilon", "weight_decay", "rho", "initial"}

@@ -1,4 +1,4 @@
-"""Mistakes that any engine can make, at the waist: in what it is given, and how it lays it out."""
+"""Mistakes that any engine can make at its interface: in what it is given, and in its layouts."""
 
 from dataclasses import replace
 

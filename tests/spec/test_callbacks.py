@@ -253,7 +253,7 @@ def test_a_tie_is_not_better():
 
 
 def test_a_wrong_count_would_be_noticed():
-    """The comparison has teeth: one epoch more of patience, and PyTorch's events are others."""
+    """The comparison can fail: with one more epoch of patience PyTorch's events differ."""
     flat = [1.0] * 12
     right = ReduceLROnPlateau.like("torch", patience=3)
     assert ours(right, flat)[0] == torch_cuts("validation_loss", flat, patience=3)

@@ -171,7 +171,7 @@ def test_a_page_in_the_place_of_records(folder):
 
 
 def test_the_pickles_are_refused_unread(tmp_path):
-    for name in FILES:  # whoever unpickles this opens a file
+    for name in FILES:  # unpickling this opens a file
         (tmp_path / name.removesuffix(".bin")).write_text(
             f"cbuiltins\nopen\n(S'{tmp_path / 'run'}'\nS'w'\ntR."
         )

@@ -298,7 +298,7 @@ def test_transparency_that_is_dropped_is_said(root):
 
 
 def sixteen(bits: int, highest: int | None = None) -> tuple[list[np.ndarray], list[bytes]]:
-    """Values of so many bits that reach the highest, and the PNGs of 16 bits that hold them."""
+    """Values of this many bits that reach the highest, and the PNGs of 16 bits that hold them."""
     most = highest or 2**bits - 1
     values = [RNG.integers(0, most, (6, 5)) for _ in range(6)]
     values[3][2, 2] = most

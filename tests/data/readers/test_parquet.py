@@ -415,7 +415,7 @@ def test_a_damaged_parquet_file_brings_no_traceback(tmp_path, drawn):
 
 
 @pytest.mark.skipif(
-    not CIFAR.is_dir(), reason="shared/data/cifar10-jpeg is not beside the repository"
+    not CIFAR.is_dir(), reason="shared/data/cifar10-jpeg is not next to the repository"
 )
 def test_cifar_as_hugging_face_ships_it():
     found = data.load(str(CIFAR / "test.parquet"), 3)
