@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support import damage
+from support.commands import run
 from support.trainings import check_log, outcome, states, trained
 
 from triptych.spec import zoo
@@ -197,8 +198,7 @@ def compared(tmp_path_factory) -> Path:
         "--wait",
         "0",
     )
-    command = [sys.executable, "-P", "-m", "triptych", "compare", *options]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    done = run("compare", *options, cwd=cwd)
     folder = next((cwd / "runs").iterdir())
     assert (folder / "report.html").exists(), done.stderr
     return folder

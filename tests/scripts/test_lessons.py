@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.commands import ROOT
+from support.commands import ROOT, run_python
 
 from triptych import lesson
 from triptych.core import registry, state
@@ -377,13 +377,8 @@ def test_windows_open_last_and_together(tmp_path, capsys, monkeypatch, digits: D
 
 
 def test_a_mistake_gets_one_line(tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / f"{SCRIPTS['numpy']}.py"), "--data", "nope.csv"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    script = str(ROOT / f"{SCRIPTS['numpy']}.py")
+    done = run_python(script, "--data", "nope.csv", cwd=tmp_path, timeout=60)
     assert done.returncode == 2
     reason = "nope.csv: no such file or data set; check the path"
     assert done.stderr == f"artificial_neural_network_MNIST.py: {reason}\n"
@@ -473,14 +468,7 @@ def test_pasted_into_a_notebook_each_script_runs(engine: str, tmp_path):
         "nbclient.NotebookClient(book, timeout=200, kernel_name='python3').execute()\n"
         "for output in book.cells[0].outputs: print(output.get('text', ''))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(path)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TRIPTYCH_DATA": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = run_python("-c", code, str(path), cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
     assert re.search(r": test accuracy \d+\.\d+% after \d+\.\d s of training", done.stdout)
     assert "predictions.png" in done.stdout

@@ -1,15 +1,12 @@
 """The pages: commands that exist, links that lead somewhere, citations that are explained."""
 
-import os
 import pkgutil
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 import typer
-from support.commands import ROOT
+from support.commands import ROOT, run_python
 from typer.testing import CliRunner
 
 from triptych.cli.app import app
@@ -91,14 +88,7 @@ def test_quick_commands_run(command: str):
 def test_the_python_of_the_readme_runs(tmp_path):
     pytest.importorskip("torch")
     (code,) = re.findall(r"^```python\n(.*?)^```", text_of("README.md"), re.MULTILINE | re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    done = run_python("-c", code, cwd=tmp_path, timeout=600)
     assert done.returncode == 0, done.stderr
     accuracy, equal = done.stdout.splitlines()
     assert float(accuracy) > 0.9
