@@ -4,7 +4,7 @@ The installed command never imports from the working directory. ``python -m`` do
 this file has run: use it in a checkout of your own, not in a folder of downloaded files.
 """
 
-from .process.search_path import leave_out, require_packages
+from .search_path import leave_out, require_packages
 
 leave_out()
 

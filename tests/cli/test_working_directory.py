@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from support.commands import ROOT
 
+from triptych import search_path
 from triptych.core import registry
-from triptych.process import search_path
 from triptych.process.client import Remote
 
 pytestmark = pytest.mark.process
@@ -194,7 +194,7 @@ def test_matplotlib_is_loaded_from_a_working_directory_that_was_deleted(tmp_path
     gone.mkdir()
     code = (
         "import os, sys; os.rmdir(os.getcwd());"
-        "from triptych.process.search_path import load_matplotlib; load_matplotlib();"
+        "from triptych.search_path import load_matplotlib; load_matplotlib();"
         "print('matplotlib' in sys.modules)"
     )
     done = run(gone, "-P", "-c", code)

@@ -13,7 +13,7 @@ import numpy as np
 from ..core import files
 from ..core.colors import style
 from ..errors import TriptychError, counted
-from ..process.search_path import load_matplotlib
+from ..search_path import load_matplotlib
 from ..spec import zoo
 from ..spec.network import Network
 from ..spec.optimizers import Adam

@@ -9,9 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from .. import search_path
 from ..core import registry
 from ..errors import EngineError, counted
-from . import search_path
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",

@@ -7,7 +7,7 @@ import sys
 from typing import Any, NoReturn
 
 from ..errors import counted
-from .search_path import leave_out, require_packages
+from ..search_path import leave_out, require_packages
 
 
 def prepare_imports(threads: int) -> None:

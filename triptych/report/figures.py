@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core import files
 from ..core.colors import style
-from ..process.search_path import load_matplotlib
+from ..search_path import load_matplotlib
 from ..training.run_folder import read_log, read_results
 from .curves import curves
 

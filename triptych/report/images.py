@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..process.search_path import load_matplotlib
+from ..search_path import load_matplotlib
 from ..training import checkpoint, misclassified
 from .verdict import MOST_NAMES, Row, listed, number_word
 

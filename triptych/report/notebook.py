@@ -65,7 +65,7 @@ def _line(row: Row) -> str:
 
 def _charts(result: Row, events: list[Row]) -> str:
     """Return loss, accuracy and step times as SVG."""
-    from ..process.search_path import load_matplotlib
+    from ..search_path import load_matplotlib
 
     load_matplotlib()
     from matplotlib.figure import Figure

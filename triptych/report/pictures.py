@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..core import files
-from ..process.search_path import load_matplotlib
+from ..search_path import load_matplotlib
 
 DIGITS_SHOWN = 8
 SIDE = 28  # pixels

@@ -8,7 +8,7 @@ its first line of code.
 import os
 import sys
 
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PACKAGE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(PACKAGE)
 INSTALLED = ("site-packages", "dist-packages", os.path.basename(os.path.dirname(os.__file__)))
 
@@ -23,7 +23,20 @@ def leave_out(folder: str = os.curdir) -> None:
     folder : str
         The working directory by default.
     """
-    sys.path[:] = [entry for entry in sys.path if not _untrusted(entry, folder)]
+    sys.path[:] = without(folder, sys.path)
+
+
+def without(folder: str, entries: list[str]) -> list[str]:
+    """Return entries of a search path without a folder, unless the folder may be searched.
+
+    Parameters
+    ----------
+    folder : str
+        It may be searched if this package or installed packages are in it.
+    entries : list of str
+        Folders; an empty text is the working directory.
+    """
+    return [entry for entry in entries if not _untrusted(entry, folder)]
 
 
 def load_matplotlib() -> None:
@@ -68,7 +81,7 @@ def for_children() -> dict[str, str]:
         directory. ``PYTHONSAFEPATH``: the child does not add its working directory.
     """
     inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    trusted = [entry for entry in inherited if entry and not _untrusted(entry, os.curdir)]
+    trusted = without(os.curdir, [entry for entry in inherited if entry])
     folders = [ROOT, *map(os.path.abspath, trusted)]
     return {"PYTHONPATH": os.pathsep.join(folders), "PYTHONSAFEPATH": "1"}
 
