@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from ..core.events import BlockTrained, EpochEnded, Event, RateCut, StoppedEarly
+from ..core.events import BlockTrained, EpochEnded, Event
 from ..core.metrics import unlearned
 from ..errors import SpecError
-from ..progress import epoch_line
+from ..progress import line_of
 from ..spec.losses import Loss, SoftmaxCrossEntropy
 from ..spec.recipe import Recipe
 from ..spec.serialization import loss_from_json
@@ -68,15 +68,14 @@ class TrainingProgress:
         """Show what happened in a training."""
         if isinstance(event, BlockTrained):
             self._show_block(event)
-        elif isinstance(event, EpochEnded):
+        if isinstance(event, EpochEnded):
             if event.validation_accuracy is not None:
                 self._accuracy = [f"validation accuracy {event.validation_accuracy:.2%}"]
-            if event.epoch % max(1, self.epochs // LINES) == 0 or event.epoch == self.epochs:
-                self._say(epoch_line(event.to_json(), self.epochs))
-        elif isinstance(event, RateCut):
-            self._say(f"epoch {event.epoch}: the learning rate is cut to {event.base_rate:.3g}")
-        elif isinstance(event, StoppedEarly):
-            self._say(f"epoch {event.epoch}: stopped early, {event.why}")
+            if event.epoch % max(1, self.epochs // LINES) and event.epoch != self.epochs:
+                return
+        line = line_of(event, self.epochs)
+        if line is not None:
+            say(self.console, line)
 
     def _show_block(self, block: BlockTrained) -> None:
         within = block.step - (block.epoch - 1) * self.steps
@@ -106,9 +105,6 @@ class TrainingProgress:
         text = ", ".join(figures)
         self._bar_column.bar_width = max(SHORTEST_BAR, min(LONGEST_BAR, free - len(text)))
         return text
-
-    def _say(self, line: str) -> None:
-        say(self.console, line)
 
 
 def loss_note(recipe: Recipe) -> str | None:
