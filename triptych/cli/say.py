@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 
 from rich.console import Console
 
+from ..errors import counted
+
 SECONDS_UNANNOUNCED = 2.0
 UNITS = (
     ("second", 1.0, 100.0),
@@ -66,7 +68,7 @@ def duration(seconds: float) -> str:
     for unit, size, limit in UNITS:
         count = round(seconds / size)
         if count < limit:
-            return f"{count:,} {unit}{'' if count == 1 else 's'}"
+            return counted(count, unit)
     raise AssertionError("the last unit has no limit")
 
 
