@@ -131,18 +131,8 @@ def _learned(comparison: Comparison, spec: EngineSpec, trained: Trained) -> dict
     """Return what a row learned, and how far that is from what the reference learned."""
     labels = comparison.dataset.test.labels
     reference = comparison.timed.trained[comparison.reference.key]
-    right = int((trained.predictions == labels).sum())
-    low, high = metrics.wilson(right, len(labels))
-    confusion = metrics.confusion(trained.predictions, labels, len(comparison.dataset.classes))
-    return {
-        "accuracy": {
-            "value": right / len(labels),
-            "right": right,
-            "of": len(labels),
-            "low": low,
-            "high": high,
-        },
-        "confusion": confusion.tolist(),
+    classes = len(comparison.dataset.classes)
+    return metrics.tested(trained.predictions, labels, classes) | {
         "differing_predictions": int((trained.predictions != reference.predictions).sum()),
         "weights_apart": largest_weight_difference(reference.state, trained.state),
         "loss": comparison.timed.losses[spec.key][-1],

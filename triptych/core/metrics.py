@@ -68,3 +68,26 @@ def confusion(
     return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(
         classes, classes
     )
+
+
+def tested(predicted: NDArray[np.int32], labels: NDArray[np.int32], classes: int) -> dict[str, Any]:
+    """Return accuracy and confusion matrix of the test split, as in results.json.
+
+    Returns
+    -------
+    dict
+        ``accuracy``: ``value``, ``right``, ``of``, and the 95 % interval from ``low`` to ``high``;
+        ``confusion``: of each class a list, as of `confusion`.
+    """
+    right = int((predicted == labels).sum())
+    low, high = wilson(right, len(labels))
+    return {
+        "accuracy": {
+            "value": right / len(labels),
+            "right": right,
+            "of": len(labels),
+            "low": low,
+            "high": high,
+        },
+        "confusion": confusion(predicted, labels, classes).tolist(),
+    }

@@ -265,18 +265,7 @@ class Session:
                 f"the weights after step {self.training.position.step:,} give no finite logits: "
                 "the training diverged in its last steps"
             )
-        predicted = metrics.predictions(logits)
-        right = int((predicted == labels).sum())
-        low, high = metrics.wilson(right, len(labels))
-        accuracy = {
-            "value": right / len(labels),
-            "right": right,
-            "of": len(labels),
-            "low": low,
-            "high": high,
-        }
-        confusion = metrics.confusion(predicted, labels, len(self.dataset.classes))
-        return {"accuracy": accuracy, "confusion": confusion.tolist()}
+        return metrics.tested(metrics.predictions(logits), labels, len(self.dataset.classes))
 
     def _engines(self) -> list[Json]:
         """Return which engine trained from which step on, in order."""
