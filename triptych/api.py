@@ -159,10 +159,10 @@ def check_engine(engine: str, device: str) -> None:
             f"engine {engine!r} is unknown; the backend has an option of its own: "
             f"triptych train {name} --backend {backend}"
         )
-    registry.entry(engine)
+    known = registry.entry(engine)
     devices.check_device(device)
-    if engine == "numpy" and device not in ("cpu", "auto"):
-        raise EngineError(f"NumPy runs on the processor only; leave out --device {device}")
+    if known.processor_only and device not in ("cpu", "auto"):
+        raise EngineError(f"{known.label} runs on the processor only; leave out --device {device}")
 
 
 def _check_data(data: Any) -> None:
@@ -295,7 +295,7 @@ def resumed_session(
     """Prepare to go on with a run; `resume` is simpler. The parameters are those of `resume`."""
     saved.check_same(data)
     if engine is None:
-        engine = saved.engine or "numpy"
+        engine = saved.engine or registry.REFERENCE
         backend = backend or saved.backend
     return training_session(
         engine,

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ..bench.results import spread
 from ..bench.validity import FEWEST_ROUNDS
-from ..core.registry import entries
+from ..core.registry import REFERENCE, entries
 from ..core.selection import EngineSpec
 from ..report.units import milliseconds
 from .say import say
@@ -82,7 +82,7 @@ def show_alone(console: Console, rows: list[EngineSpec]) -> None:
         The rows that the user asked for.
     """
     asked = {spec.engine for spec in rows}
-    others = [entry for name, entry in entries().items() if name != "numpy"]
+    others = [entry for name, entry in entries().items() if name != REFERENCE]
     for entry in others:
         if not entry.installed and entry.name not in asked:
             say(console, f"To compare it with {entry.label}: {entry.install}")

@@ -47,6 +47,9 @@ class EngineInfo:
     layout : dict of str to str
         How the framework stores arrays of each role, as einops patterns from the canonical layout;
         a role without an entry is stored in the canonical layout (`triptych.core.layout`).
+    processor_only : bool
+        Whether it has no other device than ``cpu``. A comparison runs it there, next to engines on
+        another device.
     module : str
         The module whose class ``Engine`` is the engine; ``triptych.engines.NAME.engine`` if empty.
     """
@@ -65,6 +68,7 @@ class EngineInfo:
     compile_seconds: dict[str, float] = field(default_factory=dict[str, float])
     color: tuple[str, str] | None = None
     layout: dict[str, str] = field(default_factory=dict[str, str])
+    processor_only: bool = False
     module: str = ""
 
     @property

@@ -9,6 +9,7 @@ INFO = EngineInfo(
     requires="numpy",
     install="pip install numpy",
     backends={"eager": "from scratch"},
+    processor_only=True,
     argued={
         "gpu": "none: processor only",
         "debugging": "every number is an array you can print; a wrong gradient is yours to find",
