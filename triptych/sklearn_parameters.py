@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from .errors import SpecError, suggest
 from .spec import zoo
 from .spec.callbacks import EarlyStopping
-from .spec.layers import GELU, Conv2D, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
+from .spec.layers import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from .spec.losses import SoftmaxCrossEntropy
 from .spec.network import Network
 from .spec.optimizers import optimizer
@@ -131,7 +131,7 @@ class Parameters(BaseEstimator):
         elif network is None:
             network = self._dense(shape, classes)
         else:
-            if self.input_shape is None and _needs_images(network):
+            if self.input_shape is None and zoo.get(network).has_windows:
                 raise SpecError(
                     f"network {network!r} has convolutions; give input_shape=(height, width, "
                     "channels) of the images in X"
@@ -164,8 +164,3 @@ class Parameters(BaseEstimator):
             for layer in stack.layers
         )
         return replace(stack, layers=tuple(named))
-
-
-def _needs_images(network: str) -> bool:
-    """Return whether a named network has convolutions; raise `SpecError` if it is unknown."""
-    return any(isinstance(place.layer, Conv2D) for place in zoo.get(network).places)

@@ -267,8 +267,6 @@ def network_of(
             network.check_fits(dataset.shape, len(dataset.classes))
         return network
     network = _built(name, hidden, dropout, recipe, dataset)
-    if dataset and dataset.table is not None:
-        _refuse_windows(network)
     return network if like is None else network.like(like)
 
 
@@ -316,9 +314,8 @@ def _built(
 def _refuse_windows(network: "Network") -> None:
     """Raise `SpecError` if a network needs neighbouring pixels, which a table does not have."""
     from ..errors import SpecError
-    from ..spec.layers import AvgPool2D, Conv2D, MaxPool2D
 
-    if any(isinstance(place.layer, AvgPool2D | Conv2D | MaxPool2D) for place in network.places):
+    if network.has_windows:
         raise SpecError(
             f"network {network.name!r} has convolutions or pooling, for images; the data is a "
             "table: "

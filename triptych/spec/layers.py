@@ -179,6 +179,7 @@ class Conv2D(Weighted):
     groups: int = 1
     least: ClassVar = {"filters": 1, "size": 1, "stride": 1, "padding": 0, "groups": 1}
     cost_kind: ClassVar[str] = "convolution"
+    has_windows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -221,6 +222,7 @@ class Pool(Layer):
     padding: int = 0
     least: ClassVar = {"size": 1, "stride": 1, "padding": 0}
     cost_kind: ClassVar[str] = "pooling"
+    has_windows: ClassVar[bool] = True
 
     @classmethod
     def examples(cls) -> tuple[Layer, ...]:

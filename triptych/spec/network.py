@@ -118,6 +118,11 @@ class Network:
         )
 
     @property
+    def has_windows(self) -> bool:
+        """Whether a layer looks at neighbouring pixels, so that rows of a table do not fit."""
+        return any(place.layer.has_windows for place in self.places)
+
+    @property
     def amplifies_rounding(self) -> bool:
         """Whether training amplifies rounding errors, so that each step must be proved by itself.
 

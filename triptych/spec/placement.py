@@ -130,11 +130,14 @@ class Layer:
     cost_kind : str
         The group of layers that `triptych advise` counts it to: ``dense``, ``convolution``,
         ``normalisation``, ``pooling``, ``dropout`` or ``elementwise``.
+    has_windows : bool
+        Whether it looks at neighbouring pixels, which the row of a table does not have.
     """
 
     name: str
     least: ClassVar[dict[str, int]] = {}
     cost_kind: ClassVar[str] = "elementwise"
+    has_windows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for field, least in self.least.items():
