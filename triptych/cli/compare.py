@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..bench.session import ComparisonSession
     from ..core.selection import EngineSpec
 
-SECONDS_WITHOUT_ESTIMATE = 60  # a longer comparison begins with its estimate
-
 
 @app.command("compare")
 def compare(
@@ -125,7 +123,7 @@ def compare(
 
 def _announce(console: "Console", session: "ComparisonSession") -> None:
     """Print what is left out of the recipe, and how long a long comparison will take."""
-    from .say import announced, duration, say
+    from .say import SECONDS_WITHOUT_ESTIMATE, announced, duration, say
 
     for note in session.notes:
         say(console, note)

@@ -4,7 +4,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from .say import duration
+from .say import SECONDS_WITHOUT_ESTIMATE, duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from ..core import events
     from ..spec.network import Network
 
-SECONDS_WITHOUT_ESTIMATE = 60  # a longer proof begins with its estimate
 SECONDS_BETWEEN_LINES = 30  # of progress, where the output is not a terminal
 TRUST = 0.1  # the share of the estimate after which the measured pace counts as much as it
 
@@ -178,7 +177,7 @@ class ProofReport:
                 "sample, fewer of heavier ones; --steps sets another number for all."
             )
         for line in lines:
-            self.console.print(line, highlight=False, soft_wrap=True)
+            self._print(line)
 
     def summary(self) -> str:
         """Return the last line, if all rows are equal."""
@@ -268,8 +267,7 @@ class ProofReport:
         from rich.markup import escape
 
         self.broken += event.type == "failed"
-        line = f"{self._labels[event.row]}: not compared, {escape(event.why)}"
-        self.console.print(line, highlight=False, soft_wrap=True)
+        self._print(f"{self._labels[event.row]}: not compared, {escape(event.why)}")
 
     def _judged(self, event: "events.RoundingJudged") -> None:
         self.console.print(
@@ -284,12 +282,10 @@ class ProofReport:
     def _drifted(self, event: "events.DriftMeasured") -> None:
         differences = ", ".join(f"{run['apart']:.1e}" for run in event.twins)
         flips = ", ".join(f"{run['flips']}" for run in event.twins)
-        self.console.print(
+        self._print(
             f"  after {event.step:>6,} steps: weights differ by {event.apart:.1e}, "
             f"{event.flips} ReLU signs flipped; "
-            f"NumPy runs moved by one ulp: {differences}; {flips} flipped",
-            highlight=False,
-            soft_wrap=True,
+            f"NumPy runs moved by one ulp: {differences}; {flips} flipped"
         )
 
     def _compared(self, event: "events.RowCompared") -> None:

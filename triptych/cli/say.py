@@ -10,6 +10,7 @@ from rich.console import Console
 from ..errors import counted
 
 SECONDS_UNANNOUNCED = 2.0
+SECONDS_WITHOUT_ESTIMATE = 60.0  # what takes longer begins with its estimate
 UNITS = (
     ("second", 1.0, 100.0),
     ("minute", 60.0, 100.0),
