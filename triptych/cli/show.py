@@ -93,9 +93,10 @@ def _network(console: "Console", described: Any) -> None:
 
 def _run(console: "Console", folder: Path) -> None:
     from ..core import files
+    from ..training.checkpoint import STATE
     from ..training.run_folder import read_results
 
-    if (folder / "last" / "state.safetensors").exists() and not (folder / "results.json").exists():
+    if (folder / "last" / STATE).exists() and not (folder / "results.json").exists():
         _unfinished(console, folder)
         return
     results = read_results(folder, None)

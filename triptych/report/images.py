@@ -176,7 +176,7 @@ def first_layer(folder: Path, prefix: str, rows: list[Row]) -> list[dict[str, An
     for row in rows:
         if row["failed"]:
             continue
-        weights = _relative_weights(folder / f"{prefix}{row['key']}" / "state.safetensors")
+        weights = _relative_weights(folder / f"{prefix}{row['key']}" / checkpoint.STATE)
         if weights is not None:
             shown.append(row)
             count = weights.shape[-1]

@@ -27,6 +27,7 @@ from ..spec.recipe import Recipe
 FORMAT = 3
 FORMATS = (1, 2, 3)
 
+STATE = "state.safetensors"  # the name of a state's file, in a folder of its own
 LONGEST_HEADER = 100_000_000  # bytes of JSON in a state, as safetensors itself has it
 
 

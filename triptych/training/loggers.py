@@ -114,7 +114,7 @@ class Checkpoint:
         """Write a state with its provenance; return its SHA-256."""
         network = self._training.planner.network
         recipe = self._training.recipe
-        path = self._folder / name / "state.safetensors"
+        path = self._folder / name / checkpoint.STATE
         return checkpoint.save_state(path, state, network, recipe, self._provenance | details)
 
     def close(self) -> None:

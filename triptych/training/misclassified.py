@@ -86,7 +86,8 @@ def save(path: Path, test: Split, predictions: Mapping[str, NDArray[np.int32]]) 
     found = find(test, predictions)
     arrays = {"images": found.images, "index": found.index, "labels": found.labels}
     arrays |= {f"predictions/{key}": predicted for key, predicted in found.predictions.items()}
-    about = {"sha256": "0" * 64, "rows": list(predictions), "wrong": found.wrong}
+    digest = files.BLANK_DIGEST.decode()
+    about = {"sha256": digest, "rows": list(predictions), "wrong": found.wrong}
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     content, _ = files.seal(save_arrays(whole, {"triptych": json.dumps(about)}))
     files.write(path, content)

@@ -112,12 +112,16 @@ class Run:
     ) -> None:
         """Write a state into a folder of the run folder."""
         checkpoint.save_state(
-            self.folder / name / "state.safetensors", state, network, recipe, provenance
+            self.folder / name / checkpoint.STATE, state, network, recipe, provenance
         )
 
     def save_results(self, results: dict[str, Any]) -> None:
         """Write results.json, with its digest."""
-        header = {"schema": RESULTS_SCHEMA, "triptych": __version__, "sha256": "0" * 64}
+        header = {
+            "schema": RESULTS_SCHEMA,
+            "triptych": __version__,
+            "sha256": files.BLANK_DIGEST.decode(),
+        }
         content, _ = files.seal((files.to_json(header | results, indent=1) + "\n").encode())
         files.write(self.folder / "results.json", content)
 
@@ -201,7 +205,7 @@ def _printable(value: Any) -> Any:
 def _why_no_results(folder: Path) -> str:
     if not folder.is_dir():
         return "name a finished run folder, runs/<time>-compare-…"
-    if (folder / "last" / "state.safetensors").exists():
+    if (folder / "last" / checkpoint.STATE).exists():
         return f"this run is not finished; go on with triptych train --resume {folder}"
     if "-lesson-" in folder.resolve().name:
         return (

@@ -15,9 +15,8 @@ from ..spec.network import Network
 from ..spec.recipe import Recipe
 from ..spec.validation import check_whole
 from . import checkpoint, run_folder
+from .checkpoint import STATE
 from .position import Position, best_monitor, monitors_of, restores_best
-
-STATE = "state.safetensors"
 
 
 @dataclass(frozen=True)
