@@ -13,6 +13,7 @@ from .plan import Plan
 
 Span = tuple[int, int, int]  # first step, number of steps, batch size
 
+ENDLESS_EPOCHS = 10**9  # of a recipe whose steps are only timed, practically without end
 PLAN_BYTES = 32 * 2**20  # the largest size of a plan
 RATE_BYTES = 8  # of a step's learning rate, float64
 INDEX_BYTES = 4  # of a sample's index, int32
