@@ -16,7 +16,7 @@ from warnings import warn
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import LabelEncoder
@@ -37,7 +37,7 @@ from .data.loading import stratified
 from .errors import SpecError, TriptychError
 from .sklearn_parameters import Parameters
 from .spec.recipe import Recipe
-from .training.inference import compute_logits
+from .training.inference import compute_logits, softmax
 from .training.loop import Training
 
 Array = NDArray[Any]
@@ -212,7 +212,7 @@ class TriptychClassifier(ClassifierMixin, Parameters):
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities in the order of `classes_`, shape (n_samples, n_classes)."""
-        return softmax(self._logits(X), axis=1)
+        return softmax(self._logits(X))
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithms of the probabilities; none is -inf by rounding."""
