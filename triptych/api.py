@@ -578,7 +578,7 @@ def predict(
 def watched(
     events: Iterable[Event], on_event: OnEvent | None, progress: bool, epochs: int
 ) -> Iterator[Event]:
-    """Yield events, after they were shown to whoever wants to see them.
+    """Yield events, after each was given to the callback and printed.
 
     Parameters
     ----------

@@ -120,7 +120,7 @@ class Parameters(BaseEstimator):
         )
 
     def _network(self, features: int, classes: int) -> Network:
-        """Return what is trained on rows of so many features, or raise `SpecError`."""
+        """Return what is trained on rows of `features` numbers, or raise `SpecError`."""
         if self.input_shape is not None and not isinstance(self.input_shape, tuple | list):
             raise SpecError(
                 f"input_shape must be (height, width, channels), not {self.input_shape!r}"

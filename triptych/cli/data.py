@@ -10,7 +10,7 @@ from .app import app
 LONGEST_LINE = 10_000  # characters of the list, whatever the width of the terminal
 
 data_app = typer.Typer(
-    help="List the data that is here, or fetch MNIST, its kin and CIFAR-10.",
+    help="List the data that is here, or fetch MNIST, Fashion-MNIST, KMNIST and CIFAR-10.",
     invoke_without_command=True,
 )
 app.add_typer(data_app, name="data")

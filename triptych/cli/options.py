@@ -42,7 +42,7 @@ Size = Annotated[
     typer.Option(
         "--size",
         metavar="N|HxW",
-        help="Scale image files to so many pixels, for example 32 or 28x32.",
+        help="Scale image files to this size in pixels, for example 32 or 28x32.",
         show_default=False,
     ),
 ]
@@ -154,8 +154,7 @@ Like = Annotated[
     typer.Option(
         "--like",
         metavar="torch|keras",
-        help="Whose formulas and defaults hold, in every engine alike: optimizer, loss, clipping, "
-        "layers.",
+        help="Whose formulas and defaults hold, in all engines: optimizer, loss, clipping, layers.",
         show_default=False,
     ),
 ]

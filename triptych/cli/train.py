@@ -84,7 +84,7 @@ def train(
         typer.Option(
             "--warmup",
             metavar="EPOCHS",
-            help="The rate climbs over so many epochs.",
+            help="The rate climbs over this many epochs.",
             show_default=False,
         ),
     ] = None,
