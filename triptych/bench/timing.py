@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..core import events, metrics
 from ..core.events import Event
 from ..core.plan import Plan
-from ..core.planner import ENDLESS_EPOCHS, BatchPlanner, Span
+from ..core.planner import BatchPlanner, Span
 from ..core.state import State
 from ..data.dataset import Dataset
 from ..errors import EngineError

@@ -18,7 +18,6 @@ PLAN_BYTES = 32 * 2**20  # the largest size of a plan
 RATE_BYTES = 8  # of a step's learning rate, float64
 INDEX_BYTES = 4  # of a sample's index, int32
 AUGMENTATION_BYTES = 4  # of a sample's draws for one augmentation, two int16
-ENDLESS_EPOCHS = 10**9
 
 
 @dataclass(frozen=True)
