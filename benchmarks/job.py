@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from triptych.core.plan import Plan
-from triptych.core.planner import ENDLESS_EPOCHS, BatchPlanner
+from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
 from triptych.spec.network import Network
 from triptych.spec.recipe import Recipe

@@ -12,7 +12,7 @@ import numpy as np
 from ..bench.rounds import Dropout, Elapsed, Turn, race
 from ..core import rng, state
 from ..core.plan import Plan
-from ..core.planner import ENDLESS_EPOCHS, BatchPlanner
+from ..core.planner import BatchPlanner
 from ..core.selection import EngineSpec
 from ..core.split import Split
 from ..errors import EngineError
