@@ -23,7 +23,7 @@ from .core.events import (
     RowFailed,
     RowMissing,
 )
-from .core.selection import specs
+from .core.selection import Selection, select
 from .core.state import State
 from .data import loading
 from .data.dataset import Dataset
@@ -123,50 +123,54 @@ def dense(*widths: int, dropout: float = 0.0, shape: Shape | None = None) -> Net
     return network
 
 
-def training_session(
-    engine: str,
-    network: Network,
-    recipe: Recipe,
-    data: Dataset,
-    *,
-    backend: str | None = None,
-    device: str = "cpu",
-    runs: str | Path | None = "runs",
-    saved: SavedRun | None = None,
-) -> Session:
-    """Prepare a training; its `Session.events` trains. `train` and `iter_train` are simpler.
+def training_settings(engine: str, backend: str | None = None, device: str = "cpu") -> Settings:
+    """Return where a training runs.
 
-    Parameters
-    ----------
-    engine, network, recipe, data, backend, device, runs
-        As of `train`.
-    saved : SavedRun, optional
-        The run that goes on, in its own folder.
+    Raises
+    ------
+    EngineError
+        If the engine, the backend or the device is unknown, or the engine cannot use the device.
     """
-    _check_data(data)
-    check_engine(engine, device)
-    backend = backend or registry.entry(engine).default_backend
-    settings = Settings(engine, backend, device, _threads())
-    folder = None if runs is None else Path(runs)
-    return Session(settings, network, recipe, data, folder, saved)
-
-
-def check_engine(engine: str, device: str) -> None:
-    """Raise `EngineError` if an engine or a device is unknown, or the one cannot use the other."""
-    name, _, backend = engine.partition("/")
-    if backend and name in registry.entries():
+    name, _, with_backend = engine.partition("/")
+    if with_backend and name in registry.entries():
         raise EngineError(
             f"engine {engine!r} is unknown; the backend has an option of its own: "
-            f"triptych train {name} --backend {backend}"
+            f"triptych train {name} --backend {with_backend}"
         )
     known = registry.entry(engine)
     devices.check_device(device)
     if known.processor_only and device not in ("cpu", "auto"):
         raise EngineError(f"{known.label} runs on the processor only; leave out --device {device}")
+    return Settings(engine, known.backend(backend), device, _threads())
 
 
-def _check_data(data: Any) -> None:
-    """Raise `TriptychError` if something else than a data set was given, such as its name."""
+def training_session(
+    settings: Settings, network: Network, recipe: Recipe, data: Dataset, runs: str | Path | None
+) -> Session:
+    """Prepare a training; its `Session.events` trains. `train` and `iter_train` are simpler.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where it runs.
+    network, recipe, data, runs
+        As of `train`.
+    """
+    check_parts(network, recipe, data)
+    return Session(settings, network, recipe, data, None if runs is None else Path(runs))
+
+
+def check_parts(network: Any, recipe: Any, data: Any) -> None:
+    """Raise `TriptychError` if something else was given, such as a name, and say what to pass."""
+    if not isinstance(network, Network):
+        advice = "dense(784, 128, 10)"
+        if isinstance(network, str) and network in zoo.ZOO:
+            advice = f"zoo.get({network!r})"
+        raise TriptychError(f"network must be a Network, not {network!r}; pass {advice}")
+    if not isinstance(recipe, Recipe):
+        raise TriptychError(
+            f"recipe must be a Recipe, not {recipe!r}; pass Recipe(epochs=3, batch_size=64)"
+        )
     if not isinstance(data, Dataset):
         raise TriptychError(f"data must be a Dataset, not {data!r}; load it with load_data(…)")
 
@@ -187,9 +191,8 @@ def iter_train(
     The parameters are those of `train`. If the iteration ends early, the run folder holds the
     training up to its last checkpoint.
     """
-    session = training_session(
-        engine, network, recipe, data, backend=backend, device=device, runs=runs
-    )
+    settings = training_settings(engine, backend, device)
+    session = training_session(settings, network, recipe, data, runs)
     return _session_events(session, should_stop)
 
 
@@ -236,9 +239,8 @@ def train(
     TriptychError
         If something does not fit together, the training diverges, or a file cannot be written.
     """
-    session = training_session(
-        engine, network, recipe, data, backend=backend, device=device, runs=runs
-    )
+    settings = training_settings(engine, backend, device)
+    session = training_session(settings, network, recipe, data, runs)
     return _finish(session, should_stop, on_event, progress)
 
 
@@ -278,47 +280,36 @@ def resume(
         check_whole("resume", "epochs", epochs, 1)
     with resumable(Path(folder)) as saved:
         saved = saved.extended(epochs)
+        settings = resumed_settings(saved, engine, backend, device)
         if data is None:
             data = loading.load(saved.source_to_load(), saved.recipe.seed, saved.reading)
-        session = resumed_session(saved, engine, data, backend=backend, device=device)
-        return _finish(session, should_stop, on_event, progress)
+        return _finish(resumed_session(settings, saved, data), should_stop, on_event, progress)
 
 
-def resumed_session(
-    saved: SavedRun,
-    engine: str | None,
-    data: Dataset,
-    *,
-    backend: str | None = None,
-    device: str = "cpu",
-) -> Session:
-    """Prepare to go on with a run; `resume` is simpler. The parameters are those of `resume`."""
-    saved.check_same(data)
+def resumed_settings(
+    saved: SavedRun, engine: str | None, backend: str | None, device: str
+) -> Settings:
+    """Return where a run goes on: without an engine, where it was trained last."""
     if engine is None:
         engine = saved.engine or registry.REFERENCE
         backend = backend or saved.backend
-    return training_session(
-        engine,
-        saved.network,
-        saved.recipe,
-        data,
-        backend=backend,
-        device=device,
-        runs=saved.folder.parent,
-        saved=saved,
-    )
+    return training_settings(engine, backend, device)
+
+
+def resumed_session(settings: Settings, saved: SavedRun, data: Dataset) -> Session:
+    """Prepare to go on with a run in its folder, on the same data; `resume` is simpler."""
+    check_parts(saved.network, saved.recipe, data)
+    saved.check_same(data)
+    return Session(settings, saved.network, saved.recipe, data, None, saved)
 
 
 def comparison_session(
     network: Network,
     recipe: Recipe,
     data: Dataset,
+    chosen: Selection,
     *,
-    engines: Sequence[str] | None = None,
-    all_backends: bool = False,
     seeds: int = 1,
-    threads: int = 1,
-    device: str = "cpu",
     wait: float = 60.0,
     runs: str | Path | None = "runs",
     workers: "Workers | None" = None,
@@ -327,22 +318,22 @@ def comparison_session(
 
     Parameters
     ----------
-    network, recipe, data, engines, all_backends, seeds, threads, device, wait, runs
+    network, recipe, data, seeds, wait, runs
         As of `compare`.
+    chosen : Selection
+        The engines, and where they run.
     workers : Workers, optional
         The workers of the rows if they were started before, while the data was read.
     """
     from .bench.contestants import Settings as Contest
     from .bench.session import ComparisonSession
 
-    _check_data(data)
+    check_parts(network, recipe, data)
     check_whole("compare", "seeds", seeds, 1)
-    check_whole("compare", "threads", threads, 1)
-    devices.check_device(device)
-    rows = specs(engines, all_backends)
-    settings = Contest(network, recipe, rows, threads, device, wait)
+    check_whole("compare", "threads", chosen.threads, 1)
+    settings = Contest(network, recipe, chosen.rows, chosen.threads, chosen.device, wait)
     folder = None if runs is None else Path(runs)
-    return ComparisonSession(settings, data, seeds, folder, workers, named=engines is not None)
+    return ComparisonSession(settings, data, seeds, folder, workers, named=chosen.named)
 
 
 def iter_compare(
@@ -359,18 +350,8 @@ def iter_compare(
     runs: str | Path | None = "runs",
 ) -> Iterator[Event]:
     """Compare engines, and yield the events. The parameters are those of `compare`."""
-    session = comparison_session(
-        network,
-        recipe,
-        data,
-        engines=engines,
-        all_backends=all_backends,
-        seeds=seeds,
-        threads=threads,
-        device=device,
-        wait=wait,
-        runs=runs,
-    )
+    chosen = select(engines, all_backends, threads=threads, device=device)
+    session = comparison_session(network, recipe, data, chosen, seeds=seeds, wait=wait, runs=runs)
     return session.events()
 
 
@@ -426,18 +407,8 @@ def compare(
     TriptychError
         If something does not fit together, or fewer than two engines can run.
     """
-    session = comparison_session(
-        network,
-        recipe,
-        data,
-        engines=engines,
-        all_backends=all_backends,
-        seeds=seeds,
-        threads=threads,
-        device=device,
-        wait=wait,
-        runs=runs,
-    )
+    chosen = select(engines, all_backends, threads=threads, device=device)
+    session = comparison_session(network, recipe, data, chosen, seeds=seeds, wait=wait, runs=runs)
     drawn: list[dict[str, Any]] = []
     with closing(session.events()) as happening:
         for event in watched(happening, on_event, progress, recipe.epochs):
@@ -469,23 +440,30 @@ def iter_verify(
     device: str = "cpu",
 ) -> Iterator[Event]:
     """Prove engines equal, and yield the events. The parameters are those of `verify`."""
+    chosen = select(engines, all_backends, threads=threads, device=device)
+    return verification(network, recipe, data, chosen, steps)
+
+
+def verification(
+    network: Network | Sequence[Network],
+    recipe: Recipe | Sequence[Recipe],
+    data: Dataset,
+    chosen: Selection,
+    steps: int | None = None,
+) -> Iterator[Event]:
+    """Prove the chosen engines equal, and yield the events; `verify` is simpler."""
     from .parity.verify import Case, default_steps
     from .parity.verify import verify as verify_cases
 
-    _check_data(data)
-    check_whole("verify", "threads", threads, 1)
+    check_whole("verify", "threads", chosen.threads, 1)
     if steps is not None:
         check_whole("verify", "steps", steps, 1)
-    devices.check_device(device)
-    networks = [network] if isinstance(network, Network) else network
-    recipes = [recipe] if isinstance(recipe, Recipe) else recipe
-    cases = [
-        Case(each, trained, steps or default_steps(each))
-        for each in networks
-        for trained in recipes
-    ]
-    rows = specs(engines, all_backends)
-    return verify_cases(data, cases, rows, threads=threads, device=device)
+    cases: list[Case] = []
+    for each in _as_list(network):
+        for trained in _as_list(recipe):
+            check_parts(each, trained, data)
+            cases.append(Case(each, trained, steps or default_steps(each)))
+    return verify_cases(data, cases, chosen.rows, threads=chosen.threads, device=chosen.device)
 
 
 def verify(
@@ -598,6 +576,13 @@ def watched(
         if line is not None:
             print(line, flush=True)
         yield event
+
+
+def _as_list(one_or_several: Any) -> list[Any]:
+    """Return the networks or recipes of a verification; a name, which is a mistake, is one."""
+    if isinstance(one_or_several, Sequence) and not isinstance(one_or_several, str):
+        return list(one_or_several)
+    return [one_or_several]
 
 
 def _threads() -> int:

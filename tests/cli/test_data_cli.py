@@ -16,7 +16,8 @@ from sklearn.datasets import load_iris
 from support.commands import ROOT, run
 from support.engines import needs_torch
 
-from triptych.cli import loading, options
+from triptych.cli import loading
+from triptych.cli.option_groups import DataOptions, NetworkOptions
 from triptych.data import loading as data
 from triptych.data.reading import PLAIN, Options
 from triptych.errors import DataError, SpecError, TriptychError
@@ -164,14 +165,14 @@ def test_a_table_has_no_neighbouring_pixels(flowers, network: str):
     with pytest.raises(
         SpecError, match=f"network '{network}' has convolutions or pooling.*--hidden 16"
     ):
-        options.network_of(network, None, 0.0, None, table)
-    assert options.network_of("mlp", None, 0.0, None, table).classes == 3
+        NetworkOptions(network).build(dataset=table)
+    assert NetworkOptions("mlp").build(dataset=table).classes == 3
 
 
 def test_a_table_goes_on_with_the_same_numbers(flowers):
     source, recipe = str(flowers / "iris.csv"), Recipe(1)
     dataset = data.load(source, recipe.seed)
-    network = options.network_of(None, "4", 0.0, None, dataset)
+    network = NetworkOptions(hidden="4").build(dataset=dataset)
     begun = Session(Settings("numpy", "eager"), network, recipe, dataset, flowers / "runs")
     with closing(begun.events()) as events:
         next(events)
@@ -183,8 +184,8 @@ def test_a_table_goes_on_with_the_same_numbers(flowers):
 
 def test_every_network_of_the_zoo_is_built_for_the_digits_in_grey(digits):
     for name in zoo.ZOO:
-        options.network_of(name, None, 0.0, None, digits).check_fits(digits.shape, 10)
-    assert options.network_of("resnet20", None, 0.0).input_shape == (
+        NetworkOptions(name).build(dataset=digits).check_fits(digits.shape, 10)
+    assert NetworkOptions("resnet20").build().input_shape == (
         32,
         32,
         3,
@@ -194,15 +195,15 @@ def test_every_network_of_the_zoo_is_built_for_the_digits_in_grey(digits):
 def test_a_network_from_a_file_is_not_changed_to_fit(fruit, digits):
     path = fruit / "mine.json"
     path.write_text(json.dumps(zoo.dense("mine", [4]).to_json()))
-    assert options.network_of(str(path), None, 0.0, None, digits).classes == 10
+    assert NetworkOptions(str(path)).build(dataset=digits).classes == 10
     images = data.load(str(fruit / "fruit"))
     with pytest.raises(
         SpecError, match=r"takes inputs of shape \(28, 28, 1\), the images are \(8, 8, 3\)"
     ):
-        options.network_of(str(path), None, 0.0, None, images)
+        NetworkOptions(str(path)).build(dataset=images)
     path.write_text(json.dumps(zoo.dense("mine", [4], shape=(8, 8, 3)).to_json()))
     with pytest.raises(SpecError, match="ends in 10 logits, the data has 3 classes"):
-        options.network_of(str(path), None, 0.0, None, images)
+        NetworkOptions(str(path)).build(dataset=images)
 
 
 @pytest.mark.parametrize("command", [["train", "numpy"], ["compare"], ["verify"]])
@@ -249,7 +250,7 @@ def test_a_run_that_goes_on_reads_its_images_as_it_began(fruit):
     (fruit / "fruit" / "train" / "pear" / "3.png").write_bytes(b"")
     source, reading = str(fruit / "fruit"), Options((5, 4), True)
     dataset = data.load(source, 0, reading)
-    network = options.network_of(None, "4", 0.0, None, dataset)
+    network = NetworkOptions(hidden="4").build(dataset=dataset)
     begun = Session(
         Settings("numpy", "eager"),
         network,
@@ -271,7 +272,7 @@ def test_a_run_that_goes_on_reads_its_images_as_it_began(fruit):
     ("text", "size"), [("32", (32, 32)), ("28x32", (28, 32)), ("28X32", (28, 32))]
 )
 def test_sizes(text: str, size: tuple[int, int]):
-    assert options.reading_of(text, False).size == size
+    assert DataOptions(size=text).reading.size == size
 
 
 @pytest.mark.parametrize("text", ["", "x", "3x", "3x4x5", "big", "2.5", "0", "-3", "5000"])
@@ -279,7 +280,7 @@ def test_a_size_that_is_none(text: str):
     with pytest.raises(
         DataError, match=r"^(--size '.*': give pixels|size .*: give whole numbers from 1 to 4096)"
     ):
-        options.reading_of(text, False)
+        _ = DataOptions(size=text).reading
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])

@@ -402,6 +402,5 @@ def test_the_command_that_goes_on_names_a_backend_that_is_not_the_default():
         ("torch", "compiled", ["--backend", "compiled"]),
     ):
         session = SimpleNamespace(settings=Settings(engine, backend), folder=Path("runs/x"))
-        given = {"backend": backend, "threads": 1, "device": "cpu"}
         expected = ["triptych", "train", engine, "--resume", "runs/x", *words]
-        assert resuming_command(session, given) == " ".join(expected)
+        assert resuming_command(session) == " ".join(expected)

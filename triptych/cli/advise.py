@@ -6,6 +6,7 @@ import typer
 
 from . import options as o
 from .app import app
+from .option_groups import NetworkOptions, RecipeOptions, with_groups
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,10 +19,10 @@ IMAGES = 9_000  # of the original's full batch
 
 
 @app.command("advise")
+@with_groups
 def advise(
-    network: o.NetworkName = None,
-    hidden: o.Hidden = None,
-    dropout: o.DropoutRate = 0.0,
+    *,
+    network: NetworkOptions,
     recipe_name: o.RecipeName = None,
     batch_size: o.BatchSize = None,
     images: Annotated[
@@ -45,9 +46,10 @@ def advise(
     from ..advise.workload import arithmetic
 
     console = Console(emoji=False)
-    recipe_name = o.recipe_named(recipe_name, network, hidden)
-    recipe = o.recipe_of(recipe_name, None, batch_size, optimizer)
-    described = o.network_of(network, hidden, dropout, recipe_name)
+    options = RecipeOptions(recipe_name, batch_size=batch_size, optimizer=optimizer)
+    options = options.for_network(network)
+    recipe = options.build()
+    described = network.build(options)
     times = calibration.load(calibration.path(threads), threads)
     advisor = Advisor(times)
     batch = images if recipe.batch_size == "full" else recipe.batch_size

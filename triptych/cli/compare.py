@@ -1,6 +1,7 @@
 """``triptych compare``: prove, train, time, report."""
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,14 @@ import typer
 
 from . import options as o
 from .app import app
+from .option_groups import (
+    DataOptions,
+    EngineOptions,
+    NetworkOptions,
+    RecipeOptions,
+    check_before_reading,
+    with_groups,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,44 +24,34 @@ if TYPE_CHECKING:
     from ..bench.session import ComparisonSession
     from ..core.selection import EngineSpec
 
+Seeds = Annotated[
+    int, typer.Option("--seeds", min=1, help="Repeat over this many seeds and show the spread.")
+]
+Wait = Annotated[
+    float,
+    typer.Option(
+        "--wait",
+        metavar="SECONDS",
+        min=0,
+        help="How long to wait, in all, for a busy machine to become calm before timing again; "
+        "0 times on a busy machine, too.",
+    ),
+]
+
 
 @app.command("compare")
+@with_groups
 def compare(
-    data: o.Data = None,
-    size: o.Size = None,
-    skip_unreadable: o.SkipUnreadable = False,
-    label: o.Label = None,
-    shape: o.Shape = None,
-    white: o.White = None,
-    network: o.NetworkName = None,
-    hidden: o.Hidden = None,
-    dropout: o.DropoutRate = 0.0,
-    recipe_name: o.RecipeName = None,
-    epochs: o.Epochs = None,
-    batch_size: o.BatchSize = None,
-    optimizer: o.OptimizerName = None,
-    rate: o.Rate = None,
-    like: o.Like = None,
+    *,
+    data: DataOptions,
+    network: NetworkOptions,
+    recipe: RecipeOptions,
     seed: o.Seed = None,
-    seeds: Annotated[
-        int, typer.Option("--seeds", min=1, help="Repeat over this many seeds and show the spread.")
-    ] = 1,
+    seeds: Seeds = 1,
     dtype: o.DType = None,
     random: o.Randomness = None,
-    engines: o.Engines = None,
-    backends: o.Backends = "default",
-    threads: o.Threads = 1,
-    device: o.Device = "cpu",
-    wait: Annotated[
-        float,
-        typer.Option(
-            "--wait",
-            metavar="SECONDS",
-            min=0,
-            help="How long to wait, in all, for a busy machine to become calm before timing again; "
-            "0 times on a busy machine, too.",
-        ),
-    ] = 60,
+    engines: EngineOptions,
+    wait: Wait = 60,
     runs: o.Runs = Path("runs"),
 ) -> None:
     """Train one network in every engine on the same batches; prove, time and report.
@@ -68,56 +67,28 @@ def compare(
     from rich.console import Console
 
     from .. import api
-    from ..core.devices import check_device
-    from ..core.selection import installed, specs
+    from ..core.selection import installed
     from ..process.pool import Workers
-    from .loading import load
-    from .say import announced, say
+    from .say import say_batch
 
     console = Console(emoji=False)
-    names = o.engines_of(engines)
-    rows = specs(names, o.all_backends(backends))
-    installed(rows, named=names is not None)
-    check_device(device)
-    recipe_name = o.recipe_named(recipe_name, network, hidden)
-    recipe = o.recipe_of(
-        recipe_name,
-        epochs,
-        batch_size,
-        optimizer,
-        rate,
-        like=like,
-        seed=seed,
-        dtype=dtype,
-        random=random,
-    )
-    reading = o.reading_of(size, skip_unreadable, label, shape, white)
-    # An error in the network is reported before the data is read.
-    o.network_of(network, hidden, dropout, recipe_name, like=like)
-    with Workers(rows, threads, device) as workers:  # they import while the data is read
-        dataset = load(console, data, recipe.seed, reading)
+    chosen = engines.select()
+    installed(chosen.rows, named=chosen.named)
+    recipe = recipe.for_network(network)
+    trained = recipe.build(seed=seed, dtype=dtype, random=random)
+    check_before_reading(data, network, recipe)
+    # The workers import their frameworks while the data is read.
+    with Workers(chosen.rows, chosen.threads, chosen.device) as workers:
+        dataset = data.read(console, trained.seed)
+        described = network.build(recipe, dataset)
         session = api.comparison_session(
-            o.network_of(network, hidden, dropout, recipe_name, dataset, like),
-            recipe,
-            dataset,
-            engines=names,
-            all_backends=o.all_backends(backends),
-            seeds=seeds,
-            threads=threads,
-            device=device,
-            wait=wait,
-            runs=runs,
-            workers=workers,
+            described, trained, dataset, chosen, seeds=seeds, wait=wait, runs=runs, workers=workers
         )
-        o.say_batch(console, recipe, len(dataset.train), dataset.kind)
+        say_batch(console, trained, len(dataset.train), dataset.kind)
         _announce(console, session)
-        _watch(console, session, rows)
-        _summarise(console, session, rows)
-    with announced(console, "drawing the report"):
-        missing = api.draw_report(session.folder)
-    if missing:
-        say(console, missing, "yellow")
-    _name_files(console, session, has_report=not missing)
+        _watch(console, session, chosen.labels)
+        _summarise(console, session, chosen.rows)
+    _draw_report(console, session)
     sys.exit(_status(session))
 
 
@@ -136,16 +107,13 @@ def _announce(console: "Console", session: "ComparisonSession") -> None:
         say(console, f"To shorten it: {advice}.")
 
 
-def _watch(console: "Console", session: "ComparisonSession", rows: "list[EngineSpec]") -> None:
+def _watch(console: "Console", session: "ComparisonSession", labels: dict[str, str]) -> None:
     """Compare; show what is being done, and the table of each seed at its end."""
-    from contextlib import closing
-
     from ..core.events import ResultReady, SeedStarted
     from .say import say
     from .table import show
     from .view import View
 
-    labels = {spec.key: spec.label for spec in rows}
     with closing(session.events()) as events:
         for started in events:
             assert isinstance(started, SeedStarted)
@@ -169,9 +137,17 @@ def _summarise(console: "Console", session: "ComparisonSession", rows: "list[Eng
         show_spread(console, session.results)
 
 
-def _name_files(console: "Console", session: "ComparisonSession", *, has_report: bool) -> None:
+def _draw_report(console: "Console", session: "ComparisonSession") -> None:
+    """Draw the report, and print where everything is."""
+    from .. import api
+    from .say import announced, say
+
+    with announced(console, "drawing the report"):
+        missing = api.draw_report(session.folder)
+    if missing:
+        say(console, missing, "yellow")
     lines = [f"Run folder: {session.folder}"]
-    if has_report and session.folder:
+    if session.folder and not missing:
         lines.append(f"Report:     {session.folder / 'report.html'}")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 

@@ -7,6 +7,7 @@ import typer
 
 from . import options as o
 from .app import app
+from .option_groups import all_backends, engine_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,7 +62,7 @@ def draw_map(
         times = calibration.load(file, threads)
     else:
         times = _calibrated(
-            console, specs(o.engines_of(engines), o.all_backends(backends)), threads, minutes
+            console, specs(engine_names(engines), all_backends(backends)), threads, minutes
         )
         Advisor(times)  # raises an error before the earlier times are replaced by too few
         if note := calibration.discarded(file, times):

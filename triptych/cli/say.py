@@ -1,13 +1,20 @@
 """Printing lines so that no word is broken on a terminal, and no line is broken in a pipe."""
 
+import shlex
+import subprocess
+import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from ..errors import counted
+
+if TYPE_CHECKING:
+    from ..spec.recipe import Recipe
 
 SECONDS_UNANNOUNCED = 2.0
 SECONDS_WITHOUT_ESTIMATE = 60.0  # what takes longer begins with its estimate
@@ -38,6 +45,30 @@ def say(console: Console, line: str, style: str = "", *, markup: bool = False) -
     console.print(
         line, style=style, highlight=False, markup=markup, soft_wrap=not console.is_terminal
     )
+
+
+def quoted(*words: str) -> str:
+    """Return a command as it is typed into the shell of this system."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+
+
+def say_batch(console: Console, recipe: "Recipe", samples: int, kind: str) -> None:
+    """Print a line if a batch is larger than the training split.
+
+    Parameters
+    ----------
+    console : Console
+        Where it is printed.
+    recipe : Recipe
+        With the batch size.
+    samples : int
+        Size of the training split.
+    kind : str
+        What the samples are, in the plural.
+    """
+    if recipe.batch_size != "full" and recipe.batch_size > samples:
+        batch = f"Batch size {recipe.batch_size:,} is larger than the training split"
+        say(console, f"{batch}: every step takes all {samples:,} {kind}.")
 
 
 @contextmanager

@@ -7,18 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import options as o
 from .app import app
-from .options import (
-    Data,
-    DropoutRate,
-    Hidden,
-    Like,
-    NetworkName,
-    RecipeName,
-    network_of,
-    quoted,
-    recipe_of,
-)
+from .option_groups import NetworkOptions, RecipeOptions, with_groups
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,17 +20,17 @@ LINES = 20  # of a training's epochs
 
 
 @app.command("show")
+@with_groups
 def show(
+    *,
     run: Annotated[
         Path | None,
         typer.Argument(help="A run folder, to show what it came to.", show_default=False),
     ] = None,
-    data: Data = None,
-    network: NetworkName = None,
-    hidden: Hidden = None,
-    dropout: DropoutRate = 0.0,
-    recipe: RecipeName = None,
-    like: Like = None,
+    data: o.Data = None,
+    network: NetworkOptions,
+    recipe: o.RecipeName = None,
+    like: o.Like = None,
     as_json: bool = False,
 ) -> None:
     """Show a network layer by layer, or a run, or a recipe.
@@ -51,8 +42,8 @@ def show(
     """
     from rich.console import Console
 
-    options = (data, network, hidden, recipe, like)
-    if run is not None and (dropout or as_json or any(value is not None for value in options)):
+    given = any(value is not None for value in (data, recipe, like))
+    if run is not None and (given or as_json or network != NetworkOptions()):
         raise typer.BadParameter(
             "a run is shown as it was; leave the options out", param_hint="RUN"
         )
@@ -61,14 +52,14 @@ def show(
         _run(console, run)
         return
     if recipe is not None:
-        print(json.dumps(recipe_of(recipe, like=like).to_json(), indent=2))
+        print(json.dumps(RecipeOptions(recipe, like=like).build().to_json(), indent=2))
         return
     dataset = None
     if data is not None:
         from ..api import load_data
 
         dataset = load_data(data)
-    described = network_of(network, hidden, dropout, None, dataset, like)
+    described = network.build(RecipeOptions(like=like), dataset)
     if as_json:
         print(json.dumps(described.to_json(), indent=2))
     else:
@@ -179,6 +170,8 @@ def _unfinished(console: "Console", folder: Path) -> None:
 
 
 def _how_far(console: "Console", saved: "SavedRun") -> None:
+    from .say import quoted
+
     done = len(saved.position.history)
     going_on = quoted("triptych", "train", "--resume", str(saved.folder))
     if done >= saved.recipe.epochs or saved.position.stopped is not None:

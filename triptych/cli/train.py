@@ -4,8 +4,9 @@ import os
 import sys
 import threading
 from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,63 +14,38 @@ from ..core.registry import entries
 from ..spec.schedules import names_without_settings
 from . import options as o
 from .app import app
+from .option_groups import (
+    DataOptions,
+    NetworkOptions,
+    RecipeOptions,
+    check_before_reading,
+    with_groups,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..data.dataset import Dataset
+    from ..training.saved import SavedRun
     from ..training.session import Session
     from .progress import TrainingProgress
 
-# Options that a run which goes on has already; the same names as in the signature of `train`.
-FIXED_BY_RUN = (
-    "network",
-    "hidden",
-    "dropout",
-    "recipe",
-    "batch-size",
-    "optimizer",
-    "rate",
-    "like",
-    "schedule",
-    "warmup",
-    "validation",
-    "seed",
-    "dtype",
-    "random",
-    "runs",
-    "size",
-    "skip-unreadable",
-    "label",
-    "shape",
-    "white",
-)
+# The options that may be given with --resume; all others come from the run.
+GIVEN_WITH_RESUME = ("engine", "data", "epochs", "backend", "threads", "device", "resume")
+
+EngineName = Annotated[
+    str | None,
+    typer.Argument(
+        help=f"One of {', '.join(entries())}. With --resume, by default that of the run.",
+        show_default=False,
+    ),
+]
 
 
-@app.command("train")
-def train(
-    context: typer.Context,
-    engine: Annotated[
-        str | None,
-        typer.Argument(
-            help=f"One of {', '.join(entries())}. With --resume, by default that of the run.",
-            show_default=False,
-        ),
-    ] = None,
-    data: o.Data = None,
-    size: o.Size = None,
-    skip_unreadable: o.SkipUnreadable = False,
-    label: o.Label = None,
-    shape: o.Shape = None,
-    white: o.White = None,
-    network: o.NetworkName = None,
-    hidden: o.Hidden = None,
-    dropout: o.DropoutRate = 0.0,
-    recipe_name: o.RecipeName = None,
-    epochs: o.Epochs = None,
-    batch_size: o.BatchSize = None,
-    optimizer: o.OptimizerName = None,
-    rate: o.Rate = None,
-    like: o.Like = None,
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What only a single training has of a recipe."""
+
     schedule: Annotated[
         str | None,
         typer.Option(
@@ -78,7 +54,7 @@ def train(
             help=f"{names_without_settings()}; others in a recipe.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     warmup: Annotated[
         float | None,
         typer.Option(
@@ -87,7 +63,7 @@ def train(
             help="The rate climbs over this many epochs.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     validation: Annotated[
         float | None,
         typer.Option(
@@ -96,10 +72,16 @@ def train(
             help="Of the training images, set aside to be looked at.",
             show_default=False,
         ),
-    ] = None,
-    seed: o.Seed = None,
-    dtype: o.DType = None,
-    random: o.Randomness = None,
+    ] = None
+    seed: o.Seed = None
+    dtype: o.DType = None
+    random: o.Randomness = None
+
+
+@dataclass(frozen=True)
+class PlaceOptions:
+    """Where a training runs, and in which folder."""
+
     backend: Annotated[
         str | None,
         typer.Option(
@@ -108,10 +90,10 @@ def train(
             help="How the engine runs. Default: its first.",
             show_default=False,
         ),
-    ] = None,
-    threads: o.Threads = 1,
-    device: o.Device = "cpu",
-    runs: o.Runs = Path("runs"),
+    ] = None
+    threads: o.Threads = 1
+    device: o.Device = "cpu"
+    runs: o.Runs = Path("runs")
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -121,7 +103,20 @@ def train(
             "N, train it, finished or not, until it has N epochs in all.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
+
+
+@app.command("train")
+@with_groups
+def train(
+    context: typer.Context,
+    *,
+    engine: EngineName = None,
+    data: DataOptions,
+    network: NetworkOptions,
+    recipe: RecipeOptions,
+    training: TrainingOptions,
+    place: PlaceOptions,
 ) -> None:
     """Train a network in one engine, test it once at the end, write a run folder.
 
@@ -142,62 +137,63 @@ def train(
     from ..process import machine
 
     # Before NumPy or any framework is imported: they read these once.
-    os.environ.update(machine.environment(threads, device))
+    os.environ.update(machine.environment(place.threads, place.device))
 
     from rich.console import Console
 
     from .. import api
     from ..errors import EngineError
-    from .loading import load
 
     console = Console(emoji=False)
-    if engine is not None:
-        api.check_engine(engine, device)
-    elif resume is None:
-        raise EngineError(f"name an engine, one of {', '.join(entries())}: triptych train ENGINE")
     with ExitStack() as stack:
-        if resume is not None:
-            _refuse(context, FIXED_BY_RUN)
-            saved = stack.enter_context(api.resumable(resume)).extended(epochs)
-            source = saved.source_to_load() if data is None else data
-            dataset = load(console, source, saved.recipe.seed, saved.reading)
-            session = api.resumed_session(saved, engine, dataset, backend=backend, device=device)
+        if place.resume is not None:
+            _refuse_what_the_run_has(context)
+            saved = stack.enter_context(api.resumable(place.resume)).extended(recipe.epochs)
+            settings = api.resumed_settings(saved, engine, place.backend, place.device)
+            session = api.resumed_session(settings, saved, _read_again(console, data, saved))
+        elif engine is None:
+            known = ", ".join(entries())
+            raise EngineError(f"name an engine, one of {known}: triptych train ENGINE")
         else:
-            recipe_name = o.recipe_named(recipe_name, network, hidden)
-            recipe = o.recipe_of(
-                recipe_name,
-                epochs,
-                batch_size,
-                optimizer,
-                rate,
-                like=like,
-                schedule=schedule,
-                warmup=warmup,
-                validation=validation,
-                seed=seed,
-                dtype=dtype,
-                random=random,
-            )
-            reading = o.reading_of(size, skip_unreadable, label, shape, white)
-            # An error in the network is reported before the data is read.
-            o.network_of(network, hidden, dropout, recipe_name, like=like)
-            dataset = load(console, data, recipe.seed, reading)
-            described = o.network_of(network, hidden, dropout, recipe_name, dataset, like)
-            session = api.training_session(
-                engine or "", described, recipe, dataset, backend=backend, device=device, runs=runs
-            )
-        given = {"backend": session.settings.backend, "threads": threads, "device": device}
+            settings = api.training_settings(engine, place.backend, place.device)
+            recipe = recipe.for_network(network)
+            trained = recipe.build(**asdict(training))
+            check_before_reading(data, network, recipe)
+            dataset = data.read(console, trained.seed)
+            described = network.build(recipe, dataset)
+            session = api.training_session(settings, described, trained, dataset, place.runs)
         _announce(console, session)
-        _watch(console, session, _resuming(session, given))
+        _watch(console, session, _resuming(session))
+
+
+def _read_again(console: "Console", data: DataOptions, saved: "SavedRun") -> "Dataset":
+    """Load the data of a run: from where it was, or from where it is now."""
+    from .loading import load
+
+    source = saved.source_to_load() if data.data is None else data.data
+    return load(console, source, saved.recipe.seed, saved.reading)
+
+
+def _refuse_what_the_run_has(context: typer.Context) -> None:
+    """Raise an error if an option was given that comes from the run that goes on."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name)
+        if given is None or given.name != "COMMANDLINE":
+            continue
+        if name not in GIVEN_WITH_RESUME:
+            raise typer.BadParameter(
+                "it comes from the run that goes on; leave it out", param_hint=parameter.opts[0]
+            )
 
 
 def _announce(console: "Console", session: "Session") -> None:
     """Print what is trained, and what a person should know before."""
     from .progress import loss_note
-    from .say import say
+    from .say import say, say_batch
 
     say(console, f"{session.label}: {session.title}")
-    o.say_batch(console, session.recipe, session.training.planner.samples, session.dataset.kind)
+    say_batch(console, session.recipe, session.training.planner.samples, session.dataset.kind)
     note = loss_note(session.recipe)
     if note is not None:
         say(console, note)
@@ -205,15 +201,19 @@ def _announce(console: "Console", session: "Session") -> None:
         say(console, note, "yellow")
 
 
-def _resuming(session: "Session", given: dict[str, Any]) -> str:
-    """Return the command that goes on with a run."""
-    engine = session.settings.engine
-    defaults = {"backend": entries()[engine].default_backend, "threads": 1, "device": "cpu"}
-    words = ["triptych", "train", engine, "--resume", str(session.folder)]
+def _resuming(session: "Session") -> str:
+    """Return the command that goes on with a run, with the options that are not the default."""
+    from .say import quoted
+
+    settings = session.settings
+    given = {"backend": settings.backend, "threads": settings.threads, "device": settings.device}
+    default_backend = entries()[settings.engine].default_backend
+    defaults = {"backend": default_backend, "threads": 1, "device": "cpu"}
+    words = ["triptych", "train", settings.engine, "--resume", str(session.folder)]
     for name, value in given.items():
         if value != defaults[name]:
             words += [f"--{name}", str(value)]
-    return o.quoted(*words)
+    return quoted(*words)
 
 
 def _watch(console: "Console", session: "Session", resuming: str) -> None:
@@ -259,14 +259,3 @@ def _train(session: "Session", progress: "TrainingProgress", resuming: str) -> N
         ) from None
     finally:
         forget_lost_terminal()
-
-
-def _refuse(context: typer.Context, names: tuple[str, ...]) -> None:
-    """Raise an error if an option was given that comes from the run."""
-    for parameter in context.command.params:
-        option = parameter.opts[0].removeprefix("--")
-        given = context.get_parameter_source(parameter.name or "")
-        if option in names and given is not None and given.name == "COMMANDLINE":
-            raise typer.BadParameter(
-                "it comes from the run that goes on; leave it out", param_hint=f"--{option}"
-            )

@@ -5,6 +5,9 @@ This module imports neither a framework nor NumPy.
 
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from typing import Any
+
+from ..errors import EngineError, suggest
 
 
 @dataclass(frozen=True)
@@ -80,3 +83,13 @@ class EngineInfo:
     def default_backend(self) -> str:
         """The backend that is used if none is named."""
         return next(iter(self.backends))
+
+    def backend(self, name: Any) -> str:
+        """Return the name of a backend, the first for an empty one; raise if it is unknown."""
+        if not name:
+            return self.default_backend
+        if not isinstance(name, str) or name not in self.backends:
+            raise EngineError(
+                f"{self.label} has no backend {name!r}; {suggest(name, self.backends)}"
+            )
+        return name

@@ -107,11 +107,7 @@ def create(
         Where the framework is not installed, or lacks the backend or the device.
     """
     known = entry(name)
-    backend = backend or known.default_backend
-    if not isinstance(backend, str) or backend not in known.backends:
-        raise EngineError(
-            f"{known.label} has no backend {backend!r}; {suggest(backend, known.backends)}"
-        )
+    backend = known.backend(backend)
     if not known.installed:
         raise EngineError(f"{known.label} is not installed: {known.install}")
     from .memory import check_memory

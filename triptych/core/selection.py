@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ..errors import EngineError
 from . import registry
+from .devices import check_device
 
 
 @dataclass(frozen=True)
@@ -68,23 +69,61 @@ def specs(names: Iterable[str] | None = None, all_backends: bool = False) -> lis
     chosen: list[EngineSpec] = []
     for name in (registry.REFERENCE, *names):
         engine, _, backend = name.partition("/")
-        for wanted in _backends(engine, backend, all_backends):
-            row = EngineSpec(engine, wanted)
+        entry = registry.entry(engine)
+        wanted = [entry.backend(backend)]
+        if all_backends and not backend:
+            wanted = list(entry.backends)
+        for each in wanted:
+            row = EngineSpec(engine, each)
             if row not in chosen:
                 chosen.append(row)
     return chosen
 
 
-def _backends(engine: str, backend: str, all_backends: bool) -> list[str]:
-    """Return the backends that a name asks for; `backend` is empty if it names none."""
-    entry = registry.entry(engine)
-    if backend:
-        if backend not in entry.backends:
-            raise EngineError(
-                f"{entry.label} has no backend {backend!r}; known: {', '.join(entry.backends)}"
-            )
-        return [backend]
-    return list(entry.backends) if all_backends else [entry.default_backend]
+@dataclass(frozen=True)
+class Selection:
+    """The engines that a user chose, and where they run.
+
+    Attributes
+    ----------
+    rows : list of EngineSpec
+        The first is NumPy, the reference.
+    named : bool
+        Whether the user asked for these engines by name.
+    threads : int
+        Threads of each row.
+    device : str
+        ``cpu``, ``cuda``, ``mps`` or ``auto``.
+    """
+
+    rows: list[EngineSpec]
+    named: bool
+    threads: int
+    device: str
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The label of each row, by its key."""
+        return {row.key: row.label for row in self.rows}
+
+
+def select(
+    names: Iterable[str] | None = None,
+    all_backends: bool = False,
+    *,
+    threads: int = 1,
+    device: str = "cpu",
+) -> Selection:
+    """Return what `specs` returns, with the threads and the device.
+
+    Raises
+    ------
+    EngineError
+        If an engine, a backend or the device is unknown.
+    """
+    rows = specs(names, all_backends)
+    check_device(device)
+    return Selection(rows, names is not None, threads, device)
 
 
 def installed(rows: list[EngineSpec], *, named: bool) -> list[EngineSpec]:

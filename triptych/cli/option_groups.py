@@ -1,0 +1,402 @@
+"""Options that belong together, as frozen dataclasses, and a decorator that gives them to commands.
+
+A command names a group as the type of one parameter. On the command line each field of the group is
+an option of its own, at the place of the parameter; the command gets the group, which has a method
+that turns the options into the object they describe.
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import wraps
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import typer
+
+from . import options as o
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..core.selection import Selection
+    from ..data.dataset import Dataset
+    from ..data.reading import Options
+    from ..spec.network import Network
+    from ..spec.recipe import Recipe
+
+LARGEST_JSON = 4 * 2**20  # bytes of a network or recipe; those of this package take a few thousand
+EPOCHS_IN_FULL_BATCH = 500
+EPOCHS_IN_MINI_BATCHES = 10
+
+
+def with_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Let typer see each field of a group as an option; a decorator for commands.
+
+    Parameters
+    ----------
+    command : callable
+        All of its parameters are given by name. A parameter whose type is a dataclass is a group.
+    """
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, Any] = {}
+    for parameter in inspect.signature(command).parameters.values():
+        if is_dataclass(parameter.annotation):
+            groups[parameter.name] = parameter.annotation
+            parameters.extend(_parameters(parameter.annotation))
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @wraps(command)
+    def call(**given: Any) -> None:
+        arguments: dict[str, Any] = {}
+        for name, group in groups.items():
+            options = {field.name: given.pop(field.name) for field in fields(group)}
+            arguments[name] = group(**options)
+        command(**arguments, **given)
+
+    # typer reads these in place of the signature of `call`.
+    call.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    call.__annotations__ = {each.name: each.annotation for each in parameters}
+    return call
+
+
+def _parameters(group: Any) -> list[inspect.Parameter]:
+    """Return a parameter for each field of a group."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(field.name, kind, default=field.default, annotation=field.type)
+        for field in fields(group)
+    ]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which data is read, and how."""
+
+    data: o.Data = None
+    size: o.Size = None
+    skip_unreadable: o.SkipUnreadable = False
+    label: o.Label = None
+    shape: o.Shape = None
+    white: o.White = None
+
+    @property
+    def reading(self) -> "Options":
+        """How the data is to be read."""
+        from ..data.reading import Options
+
+        size = None if self.size is None else _size(self.size)
+        return Options(size, self.skip_unreadable, self.label, self.shape, self.white)
+
+    def read(self, console: "Console", seed: int) -> "Dataset":
+        """Load the data, and print which it is."""
+        from .loading import load
+
+        return load(console, self.data, seed, self.reading)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Return height and width, in pixels, from ``32`` or ``28x32``."""
+    from ..errors import DataError
+
+    sides = text.lower().split("x")
+    if len(sides) == 1:
+        sides *= 2
+    try:
+        height, width = map(int, sides)
+    except ValueError:
+        raise DataError(
+            f"--size {text!r}: give pixels, for example 32, or height and width, for example 28x32"
+        ) from None
+    return height, width
+
+
+@dataclass(frozen=True)
+class RecipeOptions:
+    """How a network is trained."""
+
+    recipe: o.RecipeName = None
+    epochs: o.Epochs = None
+    batch_size: o.BatchSize = None
+    optimizer: o.OptimizerName = None
+    rate: o.Rate = None
+    like: o.Like = None
+
+    def for_network(self, network: "NetworkOptions") -> "RecipeOptions":
+        """Return these options with the recipe of a named network, if they name none."""
+        from ..spec import zoo
+
+        if self.recipe is None and network.hidden is None and network.network in zoo.RECIPES:
+            return replace(self, recipe=network.network)
+        return self
+
+    def build(
+        self, schedule: str | None = None, warmup: float | None = None, **others: Any
+    ) -> "Recipe":
+        """Return the named recipe, the one in a file or the default, with the given options.
+
+        Parameters
+        ----------
+        schedule : str, optional
+            The name of a schedule.
+        warmup : float, optional
+            Epochs of its warm-up.
+        **others
+            Further keys of a recipe file, such as ``seed``; None means not given.
+
+        Raises
+        ------
+        SpecError
+            If a name is unknown, or a value makes no sense.
+        """
+        from ..spec.recipe import Recipe
+
+        data = self._start()
+        # Mistakes in a file are reported even if an option replaces the wrong value.
+        with _naming(self.recipe):
+            base = Recipe.from_json(data)
+        given = {"like": self.like, "batch_size": self._batch_size(), **others}
+        data: dict[str, Any] = dict(data)
+        data |= {name: value for name, value in given.items() if value is not None}
+        if schedule is not None or warmup is not None:
+            data["schedule"] = _schedule(base, schedule, warmup)
+        if self.optimizer is not None:
+            data["optimizer"] = {"name": self.optimizer}
+        if self.rate is not None:
+            data["optimizer"] = data.get("optimizer", {"name": "sgd"}) | {"rate": self.rate}
+        if self.epochs is not None:
+            data["epochs"] = self.epochs
+        elif self.recipe is None:
+            is_full = data.get("batch_size", "full") == "full"
+            data["epochs"] = EPOCHS_IN_FULL_BATCH if is_full else EPOCHS_IN_MINI_BATCHES
+        return Recipe.from_json(data)
+
+    def _start(self) -> Any:
+        """Return the recipe that the options change, as JSON."""
+        from ..spec import zoo
+
+        if self.recipe is None:
+            return {}
+        if _is_file(self.recipe):
+            return _read_json(Path(self.recipe))
+        return zoo.recipe(self.recipe)
+
+    def _batch_size(self) -> int | str | None:
+        from ..errors import SpecError
+
+        if self.batch_size is None or self.batch_size == "full":
+            return self.batch_size
+        try:
+            return int(self.batch_size)
+        except ValueError:
+            raise SpecError(
+                f"--batch-size {self.batch_size!r}: give a whole number, or full"
+            ) from None
+
+
+def _schedule(base: "Recipe", name: str | None, warmup: float | None) -> dict[str, Any]:
+    """Return the schedule of a recipe with another name, another warm-up, or both."""
+    from ..errors import SpecError
+    from ..spec.serialization import to_json
+
+    if warmup is not None and not 0 <= warmup < inf:
+        raise SpecError(f"--warmup {warmup:g}: give a number of epochs, 0 or more")
+    schedule = to_json(base.schedule) if name is None else {"name": name}
+    return schedule if warmup is None else schedule | {"warmup": warmup}
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Which network is trained."""
+
+    network: o.NetworkName = None
+    hidden: o.Hidden = None
+    dropout: o.DropoutRate = 0.0
+
+    def build(
+        self, recipe: RecipeOptions | None = None, dataset: "Dataset | None" = None
+    ) -> "Network":
+        """Return the network that the options describe.
+
+        Parameters
+        ----------
+        recipe : RecipeOptions, optional
+            The network of its name is the default, or else ``classic``. Its ``like`` decides which
+            framework's defaults the layers have; in a file, those that the file leaves out.
+        dataset : Dataset, optional
+            The network is built for its images and classes; one from a file must fit them.
+
+        Raises
+        ------
+        SpecError
+            If the network is unknown, makes no sense, or does not fit the data.
+        """
+        recipe = recipe or RecipeOptions()
+        like = recipe.like
+        if self.hidden is None and not self.dropout and _is_file(self.network):
+            return _network_from_file(self.network, like, dataset)
+        network = self._built(recipe.recipe, dataset)
+        return network if like is None else network.like(like)
+
+    def _built(self, recipe: str | None, dataset: "Dataset | None") -> "Network":
+        """Return a network of the zoo, or one of dense layers."""
+        from ..errors import SpecError, suggest
+        from ..spec import zoo
+
+        if self.network is not None and self.hidden is not None:
+            raise SpecError(
+                f"--network {self.network} and --hidden {self.hidden} both name a network to "
+                "train; leave one of them out"
+            )
+        built_for: dict[str, Any] = {}
+        if dataset:
+            built_for = {"shape": dataset.shape, "classes": len(dataset.classes)}
+        if self.hidden is not None:
+            widths = _widths(self.hidden)
+            name = "-".join(map(str, ["dense", *widths]))
+            return zoo.dense(name, widths, self.dropout, **built_for)
+        if self.dropout:
+            raise SpecError("--dropout needs --hidden, for example: --hidden 128,64 --dropout 0.2")
+        if self.network is not None and self.network not in zoo.ZOO:
+            raise SpecError(
+                f"network {self.network!r} is unknown; {suggest(self.network, zoo.ZOO)} (for other "
+                "widths: --hidden 128,64)"
+            )
+        of_recipe = recipe if recipe in zoo.ZOO else None
+        name = self.network or of_recipe or "classic"
+        if dataset and dataset.table is not None:
+            _refuse_windows(zoo.get(name))  # before it is built for rows, which it does not fit
+        return zoo.get(name, **built_for)
+
+
+def _widths(text: str) -> list[int]:
+    """Return the units of each hidden layer from ``128,64``; none from an empty text."""
+    from ..errors import SpecError
+
+    try:
+        return [int(width) for width in text.split(",")] if text.strip() else []
+    except ValueError:
+        raise SpecError(
+            f"--hidden {text!r}: give whole numbers with commas between them, for example 128,64"
+        ) from None
+
+
+def _network_from_file(name: str, like: str | None, dataset: "Dataset | None") -> "Network":
+    """Return the network in a JSON file, which must fit the data."""
+    from ..spec.network import Network
+
+    data = _read_json(Path(name))
+    if like is not None and isinstance(data, dict):
+        data = {"like": like} | data
+    with _naming(name):
+        network = Network.from_json(data)
+    if dataset:
+        network.check_fits(dataset.shape, len(dataset.classes))
+    return network
+
+
+def _refuse_windows(network: "Network") -> None:
+    """Raise `SpecError` if a network needs neighbouring pixels, which a table does not have."""
+    from ..errors import SpecError
+
+    if network.has_windows:
+        raise SpecError(
+            f"network {network.name!r} has convolutions or pooling, for images; the data is a "
+            "table: use --hidden 16, or --network mlp (a CSV of images: --shape HxW)"
+        )
+
+
+def check_before_reading(data: DataOptions, network: NetworkOptions, recipe: RecipeOptions) -> None:
+    """Raise the error of a mistake in these options, before the data is read, which takes long."""
+    _ = data.reading
+    network.build(recipe)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Which engines take part, and where they run."""
+
+    engines: o.Engines = None
+    backends: o.Backends = "default"
+    threads: o.Threads = 1
+    device: o.Device = "cpu"
+
+    def select(self) -> "Selection":
+        """Return the rows that take part; raise an error if an engine or device is unknown."""
+        from ..core.selection import select
+
+        names = engine_names(self.engines)
+        return select(names, all_backends(self.backends), threads=self.threads, device=self.device)
+
+
+def all_backends(backends: str) -> bool:
+    """Return whether every backend was requested: `all`, or `default`."""
+    if backends not in ("default", "all"):
+        raise typer.BadParameter(f"{backends!r}; use default or all", param_hint="--backends")
+    return backends == "all"
+
+
+def engine_names(engines: str | None) -> list[str] | None:
+    """Return the names of engines in an option.
+
+    Raises
+    ------
+    EngineError
+        Where there is none, or one twice.
+    """
+    from ..errors import EngineError
+
+    if engines is None:
+        return None
+    names = [name.strip() for name in engines.split(",")]
+    if not all(names):
+        raise EngineError(
+            f"--engines {engines!r}: give names with commas between them, for example numpy,torch"
+        )
+    if len(set(names)) < len(names):
+        raise EngineError(f"--engines {engines!r}: names an engine twice")
+    return names
+
+
+def _is_file(name: str | None) -> TypeGuard[str]:
+    """Return whether an option names a JSON file, and not something of this package."""
+    return name is not None and name.endswith(".json")
+
+
+@contextmanager
+def _naming(name: str | None) -> Generator[None]:
+    """Put the name of a JSON file before what is wrong in it."""
+    from ..errors import SpecError, one_line
+
+    try:
+        yield
+    except SpecError as error:
+        if not _is_file(name):
+            raise
+        raise SpecError(f"{one_line(name, 100)}: {error}") from None
+
+
+def _read_json(path: Path) -> Any:
+    """Return what a JSON file of a user holds; it may be damaged, huge or a pipe."""
+    from ..core import files
+    from ..errors import SpecError
+
+    try:
+        with files.opened(path) as file:
+            content = file.read(LARGEST_JSON + 1)
+        if len(content) > LARGEST_JSON:
+            raise SpecError(
+                f"{path}: a file of at most {LARGEST_JSON // 2**20} MiB is needed, and this one "
+                f"has {path.stat().st_size:,} bytes"
+            )
+        return json.loads(content.decode())
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise SpecError(f"{path}: not JSON ({error})") from None
+    except RecursionError:
+        raise SpecError(f"{path}: brackets are nested too deeply") from None
