@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import distributions
 
 from triptych.core import registry, state
 from triptych.core.plan import Plan
@@ -32,13 +33,12 @@ ENGINE = "from triptych.engines.numpy.engine import Engine as Engine\n"
 @pytest.fixture
 def echo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A distribution, as pip installs one, whose engine is NumPy's under another name."""
-    metadata = tmp_path / "echo_engine-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: echo-engine\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[triptych.engines]\necho = echo_info:INFO\n")
+    distributions.write_metadata(
+        tmp_path, "echo_engine", {"triptych.engines": {"echo": "echo_info:INFO"}}
+    )
     (tmp_path / "echo_info.py").write_text(INFO)
     (tmp_path / "echo_engine.py").write_text(ENGINE)
-    monkeypatch.syspath_prepend(tmp_path)
+    distributions.search(monkeypatch, tmp_path)
     registry.entries.cache_clear()
     yield
     for name in ("echo_info", "echo_engine"):

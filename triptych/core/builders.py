@@ -6,6 +6,7 @@ of other packages are registered in the same way.
 
 from typing import Any, Generic, TypeVar
 
+from .. import plugins
 from ..errors import EngineError
 
 Builder = TypeVar("Builder")
@@ -44,8 +45,9 @@ class BuilderTable(Generic[Builder]):
         """
         spec_class = type(spec)
         if spec_class not in self.builders:
+            advice = f"a plug-in can add it with the engine's register_{self.kind}"
+            reasons = "; ".join(plugins.left_out)
             raise EngineError(
-                f"{self.engine} has no {self.kind} for {spec_class.__name__}; "
-                f"give it one with the engine's register_{self.kind}"
+                f"{self.engine} has no {self.kind} for {spec_class.__name__}; {reasons or advice}"
             )
         return self.builders[spec_class]

@@ -6,14 +6,13 @@ The engines of this package are listed in `BUILT_IN`; each describes itself in
 """
 
 import os
-import warnings
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..errors import EngineError, one_line, suggest
+from .. import plugins
+from ..errors import EngineError, suggest
 from . import notices
 from .devices import check_device
 from .engine_info import EngineInfo
@@ -47,19 +46,14 @@ def entries() -> dict[str, EngineInfo]:
 def _other_packages() -> list[EngineInfo]:
     """Return the engines of other packages; one that cannot be used is left out with a warning."""
     infos: list[EngineInfo] = []
-    for point in entry_points(group=ENTRY_POINTS):
-        try:
-            info = point.load()
-        except Exception as error:  # the code of another package can fail in any way
-            reason = one_line(f"{type(error).__name__}: {error}", 150)
-        else:
-            if isinstance(info, EngineInfo) and info.name not in BUILT_IN:
-                infos.append(info)
-                continue
-            reason = f"it must be an EngineInfo with a name other than {', '.join(BUILT_IN)}"
-        warnings.warn(
-            f"the engine {point.name!r} ({point.value}) is left out: {reason}", stacklevel=2
-        )
+
+    def add(info: object) -> None:
+        if not isinstance(info, EngineInfo) or info.name in BUILT_IN:
+            names = ", ".join(BUILT_IN)
+            raise EngineError(f"it must be an EngineInfo with a name other than {names}")
+        infos.append(info)
+
+    plugins.use(ENTRY_POINTS, "engine", add)
     return infos
 
 
@@ -119,9 +113,14 @@ def create(
 
 
 def _import_engine(entry: EngineInfo) -> ModuleType:
-    """Set an engine's environment variables, then import it and hide its start-up notices."""
+    """Set an engine's environment variables, import it, and load the builders of plug-ins.
+
+    The start-up notices of the framework are hidden.
+    """
     for name, value in entry.environment.items():
         if "{threads}" not in value:  # the caller decides on the number of threads
             os.environ.setdefault(name, value)
     with notices.left_out(entry.notices):
-        return import_module(entry.module or f"triptych.engines.{entry.name}.engine")
+        module = import_module(entry.module or f"triptych.engines.{entry.name}.engine")
+    plugins.load(entry.name)
+    return module

@@ -10,6 +10,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from .. import plugins
 from ..errors import DataError
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ _FORMATS = [
 
 def formats() -> tuple[Format, ...]:
     """Return the formats that are read, in the order in which a folder is tried with them."""
+    plugins.load()
     return tuple(_FORMATS)
 
 
@@ -203,7 +205,7 @@ def unregister_format(name: str) -> None:
 def format_of_file(path: Path) -> Format | None:
     """Return the format of a file by the suffix of its name, in letters of either size."""
     name = path.name.lower()
-    for known in _FORMATS:
+    for known in formats():
         if name.endswith(known.suffixes):
             return known
     return None
@@ -211,7 +213,7 @@ def format_of_file(path: Path) -> Format | None:
 
 def format_of_folder(path: Path) -> Format | None:
     """Return the first format that a folder holds, None where it holds none."""
-    for known in _FORMATS:
+    for known in formats():
         if known.is_in_folder is not None and known.is_in_folder(path):
             return known
     return None
@@ -219,12 +221,12 @@ def format_of_folder(path: Path) -> Format | None:
 
 def main_suffixes() -> list[str]:
     """Return how the names of files usually end, one suffix for each format of files."""
-    return [known.suffixes[0] for known in _FORMATS if known.suffixes]
+    return [known.suffixes[0] for known in formats() if known.suffixes]
 
 
 def signs() -> list[str]:
     """Return by what folders are recognised."""
-    return [known.sign for known in _FORMATS if known.sign]
+    return [known.sign for known in formats() if known.sign]
 
 
 def markdown_table() -> str:
@@ -233,7 +235,7 @@ def markdown_table() -> str:
         "| Format | A file that ends in | A folder with | What it holds |",
         "|---|---|---|---|",
     ]
-    for known in _FORMATS:
+    for known in formats():
         endings = ", ".join(f"`{suffix}`" for suffix in known.suffixes)
         lines.append(f"| {known.name} | {endings} | {known.sign} | {known.help} |")
     return "\n".join(lines)
@@ -241,7 +243,7 @@ def markdown_table() -> str:
 
 def sources_help() -> str:
     """Return which files and folders are read, for the help of an option."""
-    files = ", ".join(suffix for known in _FORMATS for suffix in known.suffixes)
-    folders = ", ".join(known.name for known in _FORMATS if known.is_in_folder)
+    files = ", ".join(suffix for known in formats() for suffix in known.suffixes)
+    folders = ", ".join(known.name for known in formats() if known.is_in_folder)
     places = "in CLASS/, or in train/CLASS/ and test/CLASS/"
     return f"a file ({files}); or a folder: {folders} ({places})"

@@ -18,20 +18,26 @@ import os
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import IO
+from typing import IO, Any
 
+from .. import plugins
 from ..core import memory, registry
 from ..core.engine import DeviceSplit, Engine
 from ..core.split import Split
-from ..errors import TriptychError
+from ..errors import SpecError, TriptychError
 from ..spec.network import Network
 from ..spec.recipe import Recipe
+from ..spec.registry import UnknownName
 from . import machine, protocol
 from .protocol import Message
 
 CreateEngine = Callable[..., Engine]  # with the parameters of `registry.create`
 Handler = Callable[[Message], Message]
 
+ADVICE = (
+    "they know the classes of installed plug-ins (entry points of the group triptych.plugins, "
+    "see CONTRIBUTING.md), but no class that a script or notebook registers"
+)
 LONGEST_ERROR = 300  # characters of an unforeseen error that are sent to the coordinator
 
 
@@ -79,10 +85,11 @@ class Worker:
         """Build an engine from ``engine``, ``backend``, ``device``, ``network`` and ``recipe``."""
         values = request.values
         before = time.perf_counter()
+        network, recipe = _read_descriptions(values)
         engine = self.create(
             values["engine"],
-            Network.from_json(values["network"]),
-            Recipe.from_json(values["recipe"]),
+            network,
+            recipe,
             device=values["device"],
             backend=values["backend"],
         )
@@ -170,6 +177,23 @@ class Worker:
     def _device_split(self, request: Message) -> DeviceSplit:
         dtype = self.dtypes[request.values["key"]]
         return self.device_splits[dtype, request.values["name"]]
+
+
+def _read_descriptions(values: dict[str, Any]) -> tuple[Network, Recipe]:
+    """Return the network and the recipe of a request.
+
+    Raises
+    ------
+    SpecError
+        If a name is unknown here, though the coordinator knows it.
+    """
+    try:
+        return Network.from_json(values["network"]), Recipe.from_json(values["recipe"])
+    except UnknownName as error:
+        reasons = "; ".join(plugins.left_out)
+        raise SpecError(
+            f"{error.named} is unknown in worker processes: {reasons or ADVICE}"
+        ) from None
 
 
 def serve(worker: Worker, requests: IO[bytes], replies: IO[bytes], import_seconds: float) -> None:

@@ -27,6 +27,7 @@ from typing import Any, ClassVar
 
 from ..errors import SpecError
 from .conventions import arguments
+from .registry import Registry
 from .validation import check_choice, check_flag, check_keys, check_number, check_whole
 
 Event = dict[str, Any]
@@ -321,7 +322,7 @@ class ReduceLROnPlateau(ImprovementTracker):
             yield {"type": "cut", "epoch": epoch["epoch"], "base_rate": rate}
 
 
-CALLBACKS: dict[str, type[ImprovementTracker]] = {}
+CALLBACKS: Registry[type[ImprovementTracker]] = Registry()
 
 
 def register_callback(cls: type[ImprovementTracker]) -> type[ImprovementTracker]:

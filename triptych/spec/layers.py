@@ -23,11 +23,12 @@ from .placement import (
     place_layers,
     shift_parameters,
 )
+from .registry import Registry
 from .validation import check_choice, check_flag, check_number
 
 L = TypeVar("L", bound=Layer)
 
-LAYERS: dict[str, type[Layer]] = {}
+LAYERS: Registry[type[Layer]] = Registry()
 
 
 def register_layer(cls: type[L]) -> type[L]:

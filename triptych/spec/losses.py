@@ -24,6 +24,7 @@ from math import log
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 
 from ..errors import SpecError
+from .registry import Registry
 from .validation import check_choice, check_number
 
 # NumPy is imported where it is used: commands that compute nothing start faster without it.
@@ -38,7 +39,7 @@ ClipBy = Literal["norm", "value"]
 
 L = TypeVar("L", bound="Loss")
 
-LOSSES: dict[str, "type[Loss]"] = {}
+LOSSES: "Registry[type[Loss]]" = Registry()
 
 
 def register_loss(cls: type[L]) -> type[L]:

@@ -30,8 +30,9 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
-from ..errors import SpecError, suggest
+from ..errors import SpecError
 from . import conventions
+from .registry import Registry
 from .validation import check_choice, check_flag, check_keys, check_number
 
 Holds = Literal["gradients", "steps"]
@@ -344,10 +345,10 @@ class Nadam(Moments):
         return self.products[min(step, len(self.products) - 1)]
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {}
+OPTIMIZERS: Registry[type[Optimizer]] = Registry()
 
 # The names that users type, each with its class and the settings that differ from the defaults.
-SHORTHANDS: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {}
+SHORTHANDS: Registry[tuple[type[Optimizer], dict[str, Any]]] = Registry()
 
 
 def register_optimizer(
@@ -361,11 +362,29 @@ def register_optimizer(
         Its ``name`` is the name.
     shorthands : dict of str to dict, optional
         Further names, each with its settings of the class.
+
+    Raises
+    ------
+    SpecError
+        If a name belongs to another class, or a slot has another power in another optimizer.
     """
+    _check_powers(cls)
     OPTIMIZERS[cls.name] = cls
     SHORTHANDS[cls.name] = (cls, {})
     for name, numbers in (shorthands or {}).items():
         SHORTHANDS[name] = (cls, numbers)
+
+
+def _check_powers(cls: type[Optimizer]) -> None:
+    """Raise `SpecError` if a slot has another power than the slot of that name elsewhere."""
+    for other in OPTIMIZERS.registered():
+        for slot in cls.slot_kinds.keys() & other.slot_kinds.keys():
+            power = other.slot_kinds[slot].power
+            if cls.slot_kinds[slot].power != power:
+                raise SpecError(
+                    f"{cls.name}: the slot {slot!r} has power {power} in {other.name}; "
+                    "choose another name for it"
+                )
 
 
 # In the long run a step has the size rate/(1 - momentum): 0.01 with 0.9 equals the plain 0.1.
@@ -411,9 +430,7 @@ def optimizer(
     SpecError
         If the name or a setting is unknown, or a value is out of range.
     """
-    if not isinstance(name, str) or name not in SHORTHANDS:
-        raise SpecError(f"optimizer {name!r} is unknown; {suggest(name, SHORTHANDS)}")
-    cls, shorthand = SHORTHANDS[name]
+    cls, shorthand = SHORTHANDS.find("optimizer", name)
     known = {f.name for f in fields(cls)}
     check_keys(numbers, known, f"optimizer {name}", known)
     values: dict[str, Any] = dict(shorthand)

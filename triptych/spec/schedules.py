@@ -15,6 +15,7 @@ from math import cos, floor, pi
 from typing import ClassVar, Literal, TypeVar, get_args
 
 from ..errors import SpecError
+from .registry import Registry
 from .validation import check_choice, check_number
 
 Curve = Literal["cosine", "linear"]
@@ -23,7 +24,7 @@ NEAR = 1e-9  # epochs: rounding may leave s/n this far below the boundary that i
 
 S = TypeVar("S", bound="RateSchedule")
 
-SCHEDULES: dict[str, "type[RateSchedule]"] = {}
+SCHEDULES: "Registry[type[RateSchedule]]" = Registry()
 
 
 def register_schedule(cls: type[S]) -> type[S]:

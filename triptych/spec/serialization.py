@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from typing import Any, TypeVar
 
-from ..errors import SpecError, suggest
+from ..errors import SpecError
 from . import conventions
 from .augmentation import Augmentation
 from .callbacks import CALLBACKS, ImprovementTracker
@@ -17,6 +17,7 @@ from .layers import LAYERS
 from .losses import LOSSES, Clip, Loss, SoftmaxCrossEntropy
 from .optimizers import Optimizer, optimizer
 from .placement import Layer
+from .registry import Registry
 from .validation import check_keys
 
 T = TypeVar("T")
@@ -30,14 +31,14 @@ def to_json(part: Any) -> dict[str, Any]:
     return {"name": part.name} | asdict(part)
 
 
-def from_json(data: Any, kinds: Mapping[str, type[T]], what: str) -> T:
+def from_json(data: Any, kinds: Registry[type[T]], what: str) -> T:
     """Read what `to_json` wrote.
 
     Parameters
     ----------
     data : object
         A mapping with a ``name`` among those of `kinds`.
-    kinds : dict of str to type
+    kinds : Registry
         The registry of the part.
     what : str
         What messages call the part.
@@ -46,12 +47,11 @@ def from_json(data: Any, kinds: Mapping[str, type[T]], what: str) -> T:
     if not isinstance(name, str):
         example = f'{{"name": "{next(iter(kinds))}"}}'
         raise SpecError(f"{what} must be an object with a name, such as {example}, not {data!r}")
-    if name not in kinds:
-        raise SpecError(f"{what} {name!r} is unknown; {suggest(name, kinds)}")
-    optional, every = _field_names(kinds[name])
+    cls = kinds.find(what, name)
+    optional, every = _field_names(cls)
     values = check_keys(data, every | {"name"}, f"{what} {name}", optional)
     del values["name"]
-    return kinds[name](**_with_tuples(values))
+    return cls(**_with_tuples(values))
 
 
 def layer_to_json(layer: Layer) -> dict[str, Any]:
@@ -70,9 +70,8 @@ def layer_from_json(data: Any, like: str | None = None, depth: int = 0) -> Layer
     if depth > DEEPEST_NESTING:
         raise SpecError(f"network: layers are nested more than {DEEPEST_NESTING} deep; nest fewer")
     kind = data.get("type") if isinstance(data, Mapping) else None
-    if not isinstance(kind, str) or kind not in LAYERS:
-        raise SpecError(f"layer type {kind!r} is unknown; {suggest(str(kind), LAYERS)}")
-    optional, every = _field_names(LAYERS[kind])
+    cls = LAYERS.find("layer type", kind)
+    optional, every = _field_names(cls)
     values = check_keys(data, every | {"type"}, f"layer {kind}", optional)
     del values["type"]
     for key in LAYER_LISTS:
@@ -82,7 +81,7 @@ def layer_from_json(data: Any, like: str | None = None, depth: int = 0) -> Layer
                     f"layer {kind}: {key} must be a list of layers, not {values[key]!r}"
                 )
             values[key] = tuple(layer_from_json(part, like, depth + 1) for part in values[key])
-    return LAYERS[kind](**{**conventions.defaults(conventions.LAYERS, like, kind), **values})
+    return cls(**{**conventions.defaults(conventions.LAYERS, like, cls.__name__), **values})
 
 
 def optimizer_from_json(data: Any, like: str | None) -> Optimizer:
@@ -105,9 +104,8 @@ def loss_from_json(data: Any, like: str | None) -> Loss:
     if isinstance(data, Mapping):
         data = dict(data)
         name = data.pop("name", name)
-    if not isinstance(name, str) or name not in LOSSES:
-        raise SpecError(f"loss {name!r} is unknown; {suggest(str(name), LOSSES)}")
-    return _part(LOSSES[name], "loss", data, conventions.defaults(conventions.LOSSES, like, name))
+    cls = LOSSES.find("loss", name)
+    return _part(cls, "loss", data, conventions.defaults(conventions.LOSSES, like, name))
 
 
 def clip_from_json(data: Any, like: str | None) -> Clip:
@@ -127,9 +125,7 @@ def callback_from_json(data: Any) -> ImprovementTracker:
     values: dict[str, Any] = {str(key): value for key, value in data.items()}
     name = values.pop("name", None)
     framework = values.pop("like")
-    if not isinstance(name, str) or name not in CALLBACKS:
-        raise SpecError(f"callback {name!r} is unknown; {suggest(str(name), CALLBACKS)}")
-    return CALLBACKS[name].like(str(framework), **values)
+    return CALLBACKS.find("callback", name).like(str(framework), **values)
 
 
 def _part(cls: type[T], what: str, data: Any, defaults: Mapping[str, Any]) -> T:

@@ -1,0 +1,1 @@
+"""A plug-in of Triptych: a layer, an optimizer, a loss and a data format."""

@@ -1,0 +1,51 @@
+"""What the NumPy engine makes of the descriptions: with every gradient by hand."""
+
+from typing import Any
+
+import numpy as np
+
+from triptych.engines.numpy.layers import register_layer
+from triptych.engines.numpy.loss import register_loss
+from triptych.engines.numpy.optimizers import register_optimizer
+from triptych.engines.numpy.scratch.layers import Layer
+
+from .specs import AveragedSGD, ChannelGain, PseudoHuber
+
+
+class Gain(Layer):
+    learns = True
+
+    def forward(self, x: Any, training: Any = None) -> Any:
+        self.x = x
+        return x * self.parameters["gain"]
+
+    def backward(self, dy: Any, into: bool = True) -> Any:
+        self.gradient("gain")[...] = (dy * self.x).sum(axis=0)
+        return dy * self.parameters["gain"]
+
+
+def build_gain(layer: ChannelGain) -> Layer:
+    return Gain(layer.name)
+
+
+def update(o: AveragedSGD, w: Any, g: Any, slots: Any, rate: float, step: int) -> None:
+    slots["m"] *= o.beta1
+    slots["m"] += (1 - o.beta1) * g
+    w -= rate * slots["m"]
+
+
+def pseudo_huber(logits: Any, labels: Any, batch_labels: Any) -> Any:
+    count = len(batch_labels) * logits.shape[1]
+    difference = logits.copy()
+    difference[np.arange(len(labels)), labels] -= 1
+    root = np.sqrt(1 + difference**2)
+    return (root - 1).sum() / count, difference / root / count
+
+
+def build_loss(loss: PseudoHuber) -> Any:
+    return pseudo_huber
+
+
+register_layer(ChannelGain, build_gain)
+register_optimizer(AveragedSGD, update)
+register_loss(PseudoHuber, build_loss)
