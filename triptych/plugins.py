@@ -2,12 +2,12 @@
 
 A package names its entry points in its ``pyproject.toml``, in these groups:
 
-* ``triptych.plugins``: a module that registers layers, optimizers, losses, schedules, callbacks
-  or data formats when it is imported, or a function without arguments that registers them. All are
+* "triptych.plugins": a module that registers layers, optimizers, losses, schedules, callbacks or
+  data formats when it is imported, or a function without arguments that registers them. All are
   loaded before the first look-up in a table of these.
-* ``triptych.plugins.ENGINE``, for example ``triptych.plugins.torch``: the same for the builders of
-  one engine. They are loaded together with the engine, and may import its framework.
-* ``triptych.engines``: engines; see `triptych.core.registry`.
+* "triptych.plugins.torch", and likewise for every other engine: the same for the builders of one
+  engine. They are loaded together with the engine, and may import its framework.
+* "triptych.engines": engines; see `triptych.core.registry`.
 
 Each process loads plug-ins once: the command line, a notebook, and every worker for itself. This
 module imports neither a framework nor NumPy.

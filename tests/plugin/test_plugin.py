@@ -6,9 +6,11 @@ The plug-in is `softer/`, a package as pip would install it.
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -242,3 +244,16 @@ def test_the_gradients_are_those_of_the_loss(plugin: Any, network: Network, reci
         assert gradient[index] == pytest.approx(slope, abs=1e-6)
     guess = recipe.loss.evaluate(np.full((1, 10), 0.1), np.zeros(1, int))
     assert recipe.loss.of_guessing(10) == pytest.approx(guess)
+
+
+def test_the_recipe_for_contributors_is_this_plug_in():
+    """Each block of code in the section on plug-ins is in a file of the plug-in."""
+    page = (commands.ROOT / "CONTRIBUTING.md").read_text()
+    _, _, rest = page.partition("### From another package")
+    section, _, _ = rest.partition("\n### ")
+    blocks = re.findall(r"^( *)```\w+\n(.*?)^ *```$", section, re.MULTILINE | re.DOTALL)
+    sources = [path.read_text() for path in PROJECT.rglob("*") if path.suffix in (".py", ".toml")]
+    assert len(blocks) == 4
+    for _, block in blocks:
+        code = textwrap.dedent(block)
+        assert any(code in source for source in sources), code
