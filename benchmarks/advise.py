@@ -10,8 +10,8 @@ from triptych.advise import calibration
 from triptych.advise.advice import Advisor
 from triptych.advise.calibration import Sample
 from triptych.advise.sampling import LARGEST
-from triptych.advise.timer import Case, Stopwatch
-from triptych.advise.workload import arithmetic
+from triptych.advise.timer import Stopwatch
+from triptych.advise.workload import Case
 from triptych.core.selection import EngineSpec, specs
 from triptych.errors import EngineError, TriptychError, counted
 from triptych.spec import zoo
@@ -189,8 +189,7 @@ def score(
     for sample in samples:
         longest = AS_FAST * min(sample.seconds.values())
         as_fast = {key: sample.seconds[key] <= longest for key in keys}
-        case = sample.case
-        advice = advisor.advise(arithmetic(case.network, case.recipe, case.batch))
+        advice = advisor.advise(sample.case)
         first, *others = advice.fastest
         right["advise"] += as_fast[first]
         if not others:
@@ -227,7 +226,7 @@ def drawn(number: int) -> Case:
         shape = (side, side, int(rng.choice([1, 3])))
         draw = _draw_dense if rng.random() < SHARE_OF_DENSE else _draw_convolutional
         case = draw(rng, shape, optimizer)
-        if arithmetic(case.network, case.recipe, case.batch).operations <= LARGEST:
+        if case.operations <= LARGEST:
             return case
 
 

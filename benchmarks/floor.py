@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from triptych.advise.workload import arithmetic
+from triptych.advise.workload import Case
 from triptych.core.planner import BatchPlanner
 from triptych.spec.network import Network
 from triptych.spec.recipe import Recipe
@@ -82,7 +82,7 @@ def training_work(network: Network, recipe: Recipe, samples: int) -> Work:
     batch = BatchPlanner(network, recipe, samples).batch
     pixels = batch * prod(network.input_shape)
     state = network.parameter_count * (1 + len(recipe.optimizer.slots))
-    operations = arithmetic(network, recipe, batch).operations
+    operations = Case(network, recipe, batch).operations
     return Work(operations, np.dtype(recipe.dtype).itemsize * (pixels + 2 * state))
 
 

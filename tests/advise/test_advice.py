@@ -13,8 +13,7 @@ from benchmarks.advise import drawn
 from triptych.advise import model
 from triptych.advise.advice import Advice, Advisor
 from triptych.advise.sampling import cases
-from triptych.advise.timer import Case
-from triptych.advise.workload import arithmetic
+from triptych.advise.workload import Case
 from triptych.errors import TriptychError
 from triptych.spec import zoo
 from triptych.spec.layers import GELU
@@ -27,7 +26,7 @@ BOTH = Advisor(calibrated({NUMPY: SLOW_SUMS, TORCH: SLOW_CALLS}))
 
 
 def asked(advisor: Advisor, case: Case) -> Advice:
-    return advisor.advise(arithmetic(case.network, case.recipe, case.batch))
+    return advisor.advise(case)
 
 
 def test_planted_costs_foretell_networks_that_were_never_timed():
@@ -35,7 +34,7 @@ def test_planted_costs_foretell_networks_that_were_never_timed():
     for case in map(drawn, range(40)):
         for estimate in asked(BOTH, case).estimates:
             truth = seconds(case, SLOW_SUMS if estimate.key == "numpy" else SLOW_CALLS)
-            inside += estimate.low <= truth <= estimate.high
+            inside += estimate.interval[0] <= truth <= estimate.interval[1]
             misses.append(abs(np.log(estimate.seconds / truth)))
             assert sum(estimate.shares.values()) == pytest.approx(1)
     assert np.median(misses) < 0.03  # the noise is 0.02
@@ -44,12 +43,9 @@ def test_planted_costs_foretell_networks_that_were_never_timed():
 
 def test_shares_are_the_planted_ones():
     case = Case.of(zoo.get("custom"), 256, "adam")
-    amount = model.amounts(arithmetic(case.network, case.recipe, case.batch))
+    amount = model.amounts(case)
     parts = SLOW_CALLS * amount
-    truth = {
-        share: parts[[term.share == share for term in model.TERMS]].sum() / parts.sum()
-        for share in model.SHARES
-    }
+    truth = {share: parts[model.IS_OF[share]].sum() / parts.sum() for share in model.SHARES}
     (found,) = (e.shares for e in asked(BOTH, case).estimates if e.key == "torch")
     assert all(found[share] == pytest.approx(truth[share], abs=0.05) for share in model.SHARES)
 
@@ -105,12 +101,7 @@ def test_what_a_row_had_no_time_for_is_taken_from_another_of_its_engine():
 
 
 def amounts(networks: int) -> np.ndarray:
-    return np.array(
-        [
-            model.amounts(arithmetic(case.network, case.recipe, case.batch))
-            for case in islice(cases(), networks)
-        ]
-    )
+    return np.array([model.amounts(case) for case in islice(cases(), networks)])
 
 
 def test_a_few_disturbed_times_do_not_matter():
@@ -162,8 +153,7 @@ def test_a_quantile_covers_its_share(errors: list[float], share: float):
 def test_layers_that_were_never_timed_are_named():
     network = zoo.dense("n", [8])
     unheard = replace(network, layers=(*network.layers[:2], GELU("g"), network.layers[-1]))
-    step = arithmetic(unheard, Case.of(network, 1).recipe, 1)
-    assert BOTH.unknown(step) == ["GELU"]
+    assert BOTH.unknown(Case.of(unheard, 1)) == ["GELU"]
 
 
 def test_too_little_is_no_calibration():

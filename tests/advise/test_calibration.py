@@ -8,8 +8,8 @@ from support.planted import NUMPY, TORCH, calibrated, costs
 
 from triptych.advise import calibration
 from triptych.advise.advice import Advisor
-from triptych.advise.timer import Case, Stopwatch
-from triptych.advise.workload import arithmetic
+from triptych.advise.timer import Stopwatch
+from triptych.advise.workload import Case
 from triptych.core.selection import EngineSpec
 from triptych.errors import TriptychError
 from triptych.process import machine
@@ -35,7 +35,7 @@ def test_in_miniature(tmp_path, monkeypatch):
     assert all(sample.seconds["numpy"] > 0 for sample in found.samples)
     advisor = Advisor(found)
     case = Case.of(dense("n", [16]), 8)
-    assert advisor.advise(arithmetic(case.network, case.recipe, case.batch)).fastest == ["numpy"]
+    assert advisor.advise(case).fastest == ["numpy"]
     assert (
         calibration.save(found, tmp_path / "c.json")
         == found
@@ -122,24 +122,24 @@ def written(tmp_path, change) -> None:
 REFUSED = {
     "another machine's": (
         lambda data: data.update(processor="Acme"),
-        "made on another machine, Acme, where this one is .*; run: triptych map",
+        "made with processor Acme, not .*; run: triptych map",
     ),
-    "other threads'": (lambda data: data.update(threads=3), "made with 3 threads, not 1"),
+    "other threads'": (lambda data: data.update(threads=3), "made with threads 3, not 1"),
     "another format's": (
         lambda data: data.update(format=9),
-        "written in format 9; this version reads format 1",
+        "made with format 9, not 1",
     ),
     "one with a time of nothing": (
         lambda data: data["samples"][0]["seconds"].update(numpy=0),
-        r"not a calibration, or damaged \(ValueError\)",
+        "not a calibration, or damaged .* seconds of numpy must be a number of at least 1e-09",
     ),
     "one with a time beyond any float": (
         lambda data: data["samples"][0]["seconds"].update(numpy=10**400),
-        r"not a calibration, or damaged \(OverflowError\)",
+        "not a calibration, or damaged .* seconds of numpy must be a number of at least 1e-09",
     ),
     "one with a batch beyond any memory": (
         lambda data: data["samples"][0].update(batch=10**30),
-        r"not a calibration, or damaged \(ValueError\)",
+        r"not a calibration, or damaged \(calibration: batch must be at most 1,000,000,000,000\)",
     ),
     "one with a batch that is a word": (
         lambda data: data["samples"][0].update(batch="x"),
@@ -147,15 +147,15 @@ REFUSED = {
     ),
     "one with no time": (
         lambda data: data["samples"][0]["seconds"].update(numpy=None),
-        r"not a calibration, or damaged \(TypeError\)",
+        "not a calibration, or damaged .* seconds of numpy must be a number of at least 1e-09",
     ),
     "one without verdicts": (
         lambda data: data.update(unproved=None),
-        r"not a calibration, or damaged \(AttributeError\)",
+        r"not a calibration, or damaged \(AttributeError",
     ),
     "one without samples": (
         lambda data: data.pop("samples"),
-        r"not a calibration, or damaged \(KeyError\)",
+        r"not a calibration, or damaged \(KeyError",
     ),
     "one of no network": (
         lambda data: data["samples"][0].update(network=3),

@@ -9,8 +9,7 @@ import numpy as np
 from triptych.advise import calibration, model
 from triptych.advise.calibration import Calibration, Sample
 from triptych.advise.sampling import cases
-from triptych.advise.timer import Case
-from triptych.advise.workload import arithmetic
+from triptych.advise.workload import Case
 from triptych.core.selection import EngineSpec
 from triptych.process import machine
 
@@ -25,11 +24,11 @@ def costs(overhead: float = 2e-5, memory: float = 1e-10, arithmetic: float = 1e-
     """Seconds for each term: the same for all terms of a share."""
     each = {"overhead": overhead, "memory": memory, "arithmetic": arithmetic}
     free = ("samples", "samples drawn", "windows")
-    return np.array([each[term.share] if term.what not in free else 0 for term in model.TERMS])
+    return np.array([each[share] if name not in free else 0 for share, name in model.TERMS])
 
 
 def seconds(case: Case, planted: np.ndarray) -> float:
-    return float(model.amounts(arithmetic(case.network, case.recipe, case.batch)) @ planted)
+    return float(model.amounts(case) @ planted)
 
 
 def calibrated(

@@ -9,7 +9,7 @@ from ..errors import TriptychError, counted
 from . import model
 from .calibration import Calibration
 from .model import Fit
-from .workload import Arithmetic, arithmetic
+from .workload import Case
 
 FEWEST_NETWORKS = 4  # that a row must have timed to be fitted
 ENOUGH_NETWORKS = 24  # from which a row is fitted without another row
@@ -24,9 +24,10 @@ class Estimate:
     ----------
     key, label : str
         The key and the label of the row.
-    seconds, low, high : float
-        The prediction, and the interval that contains 90 % of the times of networks which the model
-        was not fitted to.
+    seconds : float
+        The prediction.
+    deviation : float
+        The standard deviation of its logarithm.
     shares : dict of str to float
         Overhead, memory, arithmetic; they add up to 1.
     barred : str or None
@@ -36,10 +37,15 @@ class Estimate:
     key: str
     label: str
     seconds: float
-    low: float
-    high: float
+    deviation: float
     shares: dict[str, float]
     barred: str | None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Limits that contain 90 % of the times of networks that the model was not fitted to."""
+        factor = float(np.exp(model.DEVIATIONS * self.deviation))
+        return self.seconds / factor, self.seconds * factor
 
 
 @dataclass(frozen=True)
@@ -84,10 +90,7 @@ class Advisor:
 
     def __init__(self, calibration: Calibration) -> None:
         self.calibration = calibration
-        cases = [sample.case for sample in calibration.samples]
-        steps = [arithmetic(case.network, case.recipe, case.batch) for case in cases]
-        self._rows = np.array([model.amounts(step) for step in steps])
-        self._kinds = {work.kind for step in steps for work in step.works}
+        self._amounts = np.array([model.amounts(sample.case) for sample in calibration.samples])
         self.fitted: dict[str, Fit] = {}
         keys = [spec.key for spec in calibration.rows]
         for key in sorted(keys, key=self.timed, reverse=True):
@@ -110,21 +113,21 @@ class Advisor:
         These are the rows that are barred, those that timed too few networks, and the engines that
         were never timed on this machine.
         """
-        reasons = {self.calibration.label(key): why for key, why in self.barred.items()}
-        for spec in self.calibration.rows:
+        rows = self.calibration.rows
+        reasons = {self.calibration.row(key).label: why for key, why in self.barred.items()}
+        for spec in rows:
             if spec.key not in self.fitted and spec.key not in self.barred:
                 networks = counted(self.timed(spec.key), "network")
                 reasons[spec.label] = f"only {networks} timed; run triptych map with more --minutes"
-        timed = {spec.engine for spec in self.calibration.rows}
         for name, entry in registry.entries().items():
-            if name not in timed:
+            if name not in [spec.engine for spec in rows]:
                 how = f"not installed: {entry.install}"
                 if entry.installed:
                     how = f"run triptych map --engines {name}"
                 reasons[entry.label] = f"never timed; {how}"
         return reasons
 
-    def rates(self, key: str, step: Arithmetic) -> tuple[float, float, float]:
+    def rates(self, key: str, case: Case) -> tuple[float, float, float]:
         """Return the cost of a step in one row; infinite rates if something costs nothing.
 
         Returns
@@ -132,41 +135,46 @@ class Advisor:
         tuple of (float, float, float)
             Seconds of overhead, bytes a second, operations a second.
         """
-        amounts = model.amounts(step)
-        fit = self.fitted[key]
-        total = float(fit.predict(amounts[None])[0][0])
-        seconds = {share: total * part for share, part in fit.shares(amounts).items()}
+        estimate = self.estimate(key, case)
+        overhead, memory, arithmetic = (
+            estimate.seconds * estimate.shares[share] for share in model.SHARES
+        )
         return (
-            seconds["overhead"],
-            step.bytes / seconds["memory"] if seconds["memory"] else np.inf,
-            step.operations / seconds["arithmetic"] if seconds["arithmetic"] else np.inf,
+            overhead,
+            case.bytes / memory if memory else np.inf,
+            case.operations / arithmetic if arithmetic else np.inf,
         )
 
-    def unknown(self, step: Arithmetic) -> list[str]:
+    def unknown(self, case: Case) -> list[str]:
         """Return the kinds of layers that none of the timed networks had."""
-        return sorted({work.kind for work in step.works} - self._kinds)
+        cases = [sample.case for sample in self.calibration.samples]
+        timed = {type(work.layer) for case in cases for work in case.works}
+        kinds = {type(work.layer) for work in case.works} - timed
+        return sorted(kind.__name__ for kind in kinds)
 
-    def advise(self, step: Arithmetic) -> Advice:
+    def estimate(self, key: str, case: Case) -> Estimate:
+        """Return what is predicted for a step in one row."""
+        amounts = model.amounts(case)
+        fit = self.fitted[key]
+        seconds, deviation = fit.predict(amounts[None])
+        return Estimate(
+            key,
+            self.calibration.row(key).label,
+            float(seconds[0]),
+            float(deviation[0]),
+            fit.shares(amounts),
+            self.barred.get(key),
+        )
+
+    def advise(self, case: Case) -> Advice:
         """Return what is predicted for a step."""
-        amounts = model.amounts(step)
-        estimates: list[Estimate] = []
-        deviations: dict[str, float] = {}
-        for key, fit in self.fitted.items():
-            predicted, deviation = fit.predict(amounts[None])
-            seconds = float(predicted[0])
-            deviations[key] = float(deviation[0])
-            factor = float(np.exp(model.DEVIATIONS * deviations[key]))
-            label = self.calibration.label(key)
-            interval = (seconds / factor, seconds * factor)
-            why = self.barred.get(key)
-            estimates.append(Estimate(key, label, seconds, *interval, fit.shares(amounts), why))
+        estimates = [self.estimate(key, case) for key in self.fitted]
         estimates.sort(key=lambda estimate: estimate.seconds)
         first, *others = [estimate for estimate in estimates if not estimate.barred]
         fastest = [first.key]
         for other in others:
             lead = np.log(other.seconds / first.seconds)
-            uncertainty = np.hypot(deviations[first.key], deviations[other.key])
-            if lead <= model.DEVIATIONS * uncertainty:
+            if lead <= model.DEVIATIONS * np.hypot(first.deviation, other.deviation):
                 fastest.append(other.key)
         return Advice(estimates, fastest)
 
@@ -189,14 +197,13 @@ class Advisor:
         A row that timed few networks, because it compiles each of them for long, is taken to need a
         constant multiple of the time of another row of its engine.
         """
-        timed = [key in sample.seconds for sample in self.calibration.samples]
-        rows = self._rows[timed]
-        seconds = np.array(
-            [sample.seconds[key] for sample in self.calibration.samples if key in sample.seconds]
-        )
+        samples = self.calibration.samples
+        timed = [key in sample.seconds for sample in samples]
+        rows = self._amounts[timed]
+        seconds = np.array([sample.seconds[key] for sample in samples if key in sample.seconds])
         if len(rows) < ENOUGH_NETWORKS:
-            engines = {spec.key: spec.engine for spec in self.calibration.rows}
+            engine = self.calibration.row(key).engine
             for other, fit in self.fitted.items():
-                if engines[other] == engines[key]:
+                if self.calibration.row(other).engine == engine:
                     return fit.scaled(rows, seconds)
         return model.fit(rows, seconds)

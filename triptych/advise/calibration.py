@@ -4,28 +4,31 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..core import files, registry
 from ..core.selection import EngineSpec
 from ..data.cache import cache_folder
 from ..errors import TriptychError, counted
 from ..process import machine
-from ..spec.validation import check_whole
+from ..spec.network import Network
+from ..spec.placement import LARGEST_WHOLE_NUMBER
+from ..spec.recipe import Recipe
+from ..spec.validation import check_number, check_whole
 from ..version import __version__
 from .proof import prove
 from .sampling import cases
-from .timer import Case, Stopwatch, Timer
+from .timer import Stopwatch, Timer
+from .workload import Case
+
+T = TypeVar("T")
 
 FORMAT = 1
-SHORTEST_STEP_SECONDS = 1e-9  # a file with a time outside of these is damaged
-LONGEST_STEP_SECONDS = 1e6
-LARGEST_ARRAY = 2**50  # numbers
-DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
+STEP_SECONDS = (1e-9, 1e6)  # a file with a time outside of this range is damaged
 MINUTES = 9.0  # by default; the network that is being timed when they are over is finished
 
 
@@ -43,6 +46,26 @@ class Sample:
 
     case: Case
     seconds: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the sample as a JSON object."""
+        return {
+            "network": self.case.network.to_json(),
+            "recipe": self.case.recipe.to_json(),
+            "batch": self.case.batch,
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Sample":
+        """Return the sample that `to_json` wrote; many exceptions if it is damaged."""
+        batch = data["batch"]
+        seconds = data["seconds"]
+        check_whole("calibration", "batch", batch, 1, most=LARGEST_WHOLE_NUMBER)
+        for key, value in seconds.items():
+            check_number("calibration", f"seconds of {key}", value, *STEP_SECONDS)
+        network = Network.from_json(data["network"])
+        return cls(Case(network, Recipe.from_json(data["recipe"]), batch), seconds)
 
 
 @dataclass(frozen=True)
@@ -75,20 +98,20 @@ class Calibration:
     unproved: dict[str, str]
     samples: tuple[Sample, ...]
 
-    def label(self, key: str) -> str:
-        """Return the label of a row."""
-        return next(spec.label for spec in self.rows if spec.key == key)
+    def row(self, key: str) -> EngineSpec:
+        """Return the row with a key."""
+        return next(spec for spec in self.rows if spec.key == key)
 
     def of(self, rows: list[EngineSpec]) -> "Calibration":
         """Return the part of it that belongs to some rows."""
-        keys = {spec.key for spec in rows}
-        samples: list[Sample] = []
-        for sample in self.samples:
-            seconds = {key: value for key, value in sample.seconds.items() if key in keys}
-            if seconds:
-                samples.append(Sample(sample.case, seconds))
-        unproved = {key: why for key, why in self.unproved.items() if key in keys}
-        return replace(self, rows=tuple(rows), unproved=unproved, samples=tuple(samples))
+        keys = [spec.key for spec in rows]
+        every = [Sample(sample.case, _only(keys, sample.seconds)) for sample in self.samples]
+        return replace(
+            self,
+            rows=tuple(rows),
+            unproved=_only(keys, self.unproved),
+            samples=tuple(sample for sample in every if sample.seconds),
+        )
 
     def joined(self, newer: "Calibration") -> "Calibration":
         """Return a newer calibration with the rows of this one that it lacks."""
@@ -105,9 +128,11 @@ class Calibration:
 
     def to_json(self) -> dict[str, Any]:
         """Return the calibration as a JSON object."""
-        rows = [{"engine": spec.engine, "backend": spec.backend} for spec in self.rows]
-        samples = [sample.case.to_json() | {"seconds": sample.seconds} for sample in self.samples]
-        return {"format": FORMAT} | vars(self) | {"rows": rows, "samples": samples}
+        lists = {
+            "rows": [vars(spec) for spec in self.rows],
+            "samples": [sample.to_json() for sample in self.samples],
+        }
+        return {"format": FORMAT} | vars(self) | lists
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Calibration":
@@ -117,34 +142,18 @@ class Calibration:
             data["threads"],
             _strings(data["versions"]),
             data["created"],
-            tuple(EngineSpec(row["engine"], row["backend"]) for row in data["rows"]),
+            tuple(EngineSpec(**row) for row in data["rows"]),
             _strings(data["unproved"]),
-            tuple(Sample(_case(item), _seconds(item["seconds"])) for item in data["samples"]),
+            tuple(Sample.from_json(item) for item in data["samples"]),
         )
+
+
+def _only(keys: list[str], by_row: dict[str, T]) -> dict[str, T]:
+    return {key: by_row[key] for key in by_row if key in keys}
 
 
 def _strings(data: dict[str, Any]) -> dict[str, str]:
     return {str(key): str(value) for key, value in data.items()}
-
-
-def _seconds(data: dict[str, Any]) -> dict[str, float]:
-    """Return times; ValueError if one is impossible."""
-    seconds = {key: float(value) for key, value in data.items()}
-    for value in seconds.values():
-        if not SHORTEST_STEP_SECONDS < value < LONGEST_STEP_SECONDS:
-            raise ValueError(f"a step of {value} s is impossible")
-    return seconds
-
-
-def _case(data: dict[str, Any]) -> Case:
-    """Return a case; ValueError if its batch or its arrays are too large for any machine."""
-    case = Case.from_json(data)
-    check_whole("calibration", "batch", case.batch, 1)
-    sizes = [prod(place.output_shape) for place in case.network.places]
-    largest = max(case.network.parameter_count, prod(case.network.input_shape), *sizes)
-    if case.batch * largest > LARGEST_ARRAY:
-        raise ValueError("no machine has timed arrays of this size")
-    return case
 
 
 def calibrate(
@@ -174,7 +183,7 @@ def calibrate(
     unproved: dict[str, str] = {}
     with Stopwatch(specs, threads) as watch:
         _share(total, watch.timers)
-        for key, why in prove(watch):
+        for key, why in prove(watch.timers):
             if why:
                 unproved[key] = why
             yield {"type": "proved", "row": key, "why": why}
@@ -205,12 +214,12 @@ def calibrate(
 
 
 def _share(seconds: float, timers: list[Timer]) -> None:
-    """Give every row its share of the time."""
+    """Give every row its share of the time: twice as much if most users compare with it."""
     weights: list[int] = []
     for timer in timers:
-        default = timer.spec.key == timer.spec.engine
-        optional = registry.entry(timer.spec.engine).optional
-        weights.append(2 if default and not optional else 1)
+        entry = registry.entry(timer.spec.engine)
+        default = timer.spec.backend == entry.default_backend
+        weights.append(2 if default and not entry.optional else 1)
     for timer, weight in zip(timers, weights, strict=True):
         timer.allowance = seconds * weight / sum(weights)
 
@@ -249,10 +258,8 @@ def discarded(file: Path, calibration: Calibration) -> str | None:
 
 
 def _earlier(file: Path, threads: int) -> Calibration | None:
-    try:
+    with suppress(TriptychError):  # if there is none, or none that can be used
         return load(file, threads)
-    except TriptychError:  # there is none, or none that can be used
-        return None
 
 
 def load(file: Path, threads: int) -> Calibration:
@@ -265,38 +272,18 @@ def load(file: Path, threads: int) -> Calibration:
         threads.
     """
     again = "run: triptych map" + (f" --threads {threads}" if threads != 1 else "")
-    calibration = _read(file, threads, again)
-    processor = machine.processor()
-    if calibration.processor != processor:
-        raise TriptychError(
-            f"{file}: made on another machine, {calibration.processor}, "
-            f"where this one is {processor}; {again}"
-        )
-    if calibration.threads != threads:
-        raise TriptychError(
-            f"{file}: made with {counted(calibration.threads, 'thread')}, not {threads}; {again}"
-        )
-    return calibration
-
-
-def _read(file: Path, threads: int, again: str) -> Calibration:
-    """Return the calibration in a file, of any machine; `again` is how to repeat it."""
+    needed = {"format": FORMAT, "processor": machine.processor(), "threads": threads}
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        if data["format"] != FORMAT:
-            raise TriptychError(
-                f"{file}: written in format {data['format']}; "
-                f"this version reads format {FORMAT}; {again}"
-            )
-        return Calibration.from_json(data)
-    except OSError:
-        raise TriptychError(
-            f"this machine is not calibrated for {counted(threads, 'thread')}; {again}"
-        ) from None
-    except DAMAGE as error:
-        raise TriptychError(
-            f"{file}: not a calibration, or damaged ({type(error).__name__}); {again}"
-        ) from None
+        if not file.exists():
+            raise TriptychError(f"this machine is not calibrated for {counted(threads, 'thread')}")
+        with files.refusing(file, "a calibration"):
+            data = json.loads(files.read_bytes(file))
+            for name, value in needed.items():
+                if data[name] != value:
+                    raise TriptychError(f"{file}: made with {name} {data[name]}, not {value}")
+            return Calibration.from_json(data)
+    except TriptychError as error:
+        raise TriptychError(f"{error}; {again}") from None
 
 
 def outdated(calibration: Calibration) -> str | None:

@@ -8,22 +8,22 @@ scikit-learn's.
 """
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .workload import Arithmetic, Product
+from ..spec import zoo
+from .workload import Case
 
 Floats = NDArray[np.float64]
 
 NEAR_CACHE_BYTES = 2**20  # a core's own cache
 FAR_CACHE_BYTES = 2**24  # a core's part of the shared cache
-DENSE_GROUP = 16  # units that are computed together, whether there are as many or not
-FILTER_GROUP = 32  # filters, likewise
+# Units, or filters, that are computed together, whether there are as many or not.
+GROUPS = {"dense": 16, "convolution": 32}
 LEAST_SECONDS = 1e-9  # of any step
 
 LEAST_RATIO = 0.3  # of a regression to the truth; less is an outlier
@@ -32,121 +32,101 @@ FOLDS = 10  # of the cross-validation
 COVERED = 0.9  # share of the true times that an interval contains
 DEVIATIONS = 1.645  # half the width of such an interval, in standard deviations
 
-SHARES = ("overhead", "memory", "arithmetic")
 ELEMENTWISE = ("elementwise", "normalisation", "pooling", "dropout")
-UPDATES = {"m": "moments", "v": "squares", "velocity": "velocity"}  # by the first slot
+NO_SLOT = "no slot"
+UPDATES = (NO_SLOT, "m", "v", "velocity")  # by the optimizer's first slot
 
 
-class Term(NamedTuple):
-    """One thing that a step does.
+def terms(case: Case) -> dict[str, dict[str, float]]:
+    """Return how much a step does of everything: by share of the time, then by name.
 
-    Attributes
-    ----------
-    share : str
-        The part of the time that it belongs to: an entry of `SHARES`.
-    what : str
-        A name.
-    amount : float
-        How much of it the step does.
+    The order is the same for all steps.
     """
-
-    share: str
-    what: str
-    amount: float
-
-
-def terms(step: Arithmetic) -> list[Term]:
-    """Return everything that a step does; the list has the same order for all steps."""
-    return [*_overhead(step), *_memory(step), *_operations(step)]
+    return {
+        "overhead": _overhead(case),
+        "memory": _memory(case),
+        "arithmetic": _operations(case),
+    }
 
 
-def _overhead(step: Arithmetic) -> Iterator[Term]:
-    """Yield calls, and what is done once for each sample."""
-    convolutions = step.products("convolution")
+def _overhead(case: Case) -> dict[str, float]:
+    """Return calls, and what is done once for each sample."""
+    convolutions = case.products("convolution")
     amounts: dict[str, float] = {
         "steps": 1,
-        "samples": step.batch,
-        "samples drawn": step.batch if step.drawn else 0,
-        "samples in convolutions": step.batch * len(step.of("convolution")),
+        "samples": case.batch,
+        "samples drawn": case.batch if case.drawn else 0,
+        "samples in convolutions": case.batch * len(case.of_kind("convolution")),
         "windows": sum(max(product.m, product.k) for product in convolutions),
     }
     for kind in ("dense", "convolution", *ELEMENTWISE):
-        amounts[f"layers, {kind}"] = len([w for w in step.of(kind) if w.products or w.numbers])
-    for what, amount in amounts.items():
-        yield Term("overhead", what, amount)
-    yield from _by_update("overhead", "arrays updated", step, step.arrays)
+        working = [work for work in case.of_kind(kind) if work.products or work.numbers]
+        amounts[f"layers, {kind}"] = len(working)
+    return amounts | _by_update("arrays updated", case, len(case.network.parameters))
 
 
-def _memory(step: Arithmetic) -> Iterator[Term]:
-    """Yield bytes, and again those beyond the size of a cache."""
-    item = step.itemsize
-    dense = step.products("dense")
-    convolutions = step.products("convolution")
-    in_layers = item * sum(work.numbers for work in step.works)
-    updated = item * step.parameters * (2 + len(step.slots))
+def _memory(case: Case) -> dict[str, float]:
+    """Return bytes, and again those beyond the size of a cache."""
+    item = case.itemsize
+    drawn = item * case.drawn
+    dense = case.products("dense")
+    convolutions = case.products("convolution")
+    in_layers = item * sum(work.numbers for work in case.works)
+    parameters = item * case.network.parameter_count
+    updated = parameters * (2 + len(case.slots))
     amounts: dict[str, float] = {
-        "drawn": item * step.drawn,
-        "drawn, beyond the far cache": _beyond(FAR_CACHE_BYTES, item * step.drawn),
-        "in layers, beyond the near cache": _beyond(NEAR_CACHE_BYTES, in_layers),
-        "in layers, beyond the far cache": _beyond(FAR_CACHE_BYTES, in_layers),
-        "updated, beyond the near cache": _beyond(NEAR_CACHE_BYTES, updated),
-        "updated, beyond the far cache": _beyond(FAR_CACHE_BYTES, updated),
-        "dense operands": item * sum(product.numbers for product in dense),
-        "dense outputs": item * sum(product.m * product.n for product in dense),
-        "convolution operands": item * sum(product.numbers for product in convolutions),
-        "windows": item * sum(p.count * p.m * max(p.k, p.n) for p in convolutions),
-        "operands, beyond the far cache": sum(
+        "bytes, drawn": drawn,
+        "bytes, drawn, beyond the far cache": _beyond(FAR_CACHE_BYTES, drawn),
+        "bytes, in layers, beyond the near cache": _beyond(NEAR_CACHE_BYTES, in_layers),
+        "bytes, in layers, beyond the far cache": _beyond(FAR_CACHE_BYTES, in_layers),
+        "bytes, updated, beyond the near cache": _beyond(NEAR_CACHE_BYTES, updated),
+        "bytes, updated, beyond the far cache": _beyond(FAR_CACHE_BYTES, updated),
+        "bytes, dense operands": item * sum(product.numbers for product in dense),
+        "bytes, dense outputs": item * sum(product.m * product.n for product in dense),
+        "bytes, convolution operands": item * sum(product.numbers for product in convolutions),
+        "bytes, windows": item * sum(p.count * p.m * max(p.k, p.n) for p in convolutions),
+        "bytes, operands, beyond the far cache": sum(
             _beyond(FAR_CACHE_BYTES, item * product.numbers) for product in dense + convolutions
         ),
     }
     for kind in ELEMENTWISE:
-        amounts[kind] = item * sum(work.numbers for work in step.of(kind))
-    amounts["elementwise"] += item * step.loss
-    for what, amount in amounts.items():
-        yield Term("memory", f"bytes, {what}", amount)
-    yield from _by_update("memory", "bytes updated", step, item * step.parameters)
+        amounts[f"bytes, {kind}"] = item * sum(work.numbers for work in case.of_kind(kind))
+    amounts["bytes, elementwise"] += item * case.loss
+    return amounts | _by_update("bytes updated", case, parameters)
 
 
-def _operations(step: Arithmetic) -> Iterator[Term]:
-    """Yield operations; units and filters are computed in whole groups."""
-    dense = step.products("dense")
-    convolutions = step.products("convolution")
-    amounts = {
-        "dense": step.dense,
-        "dense, in groups": _in_groups(dense, DENSE_GROUP),
-        "convolution": step.convolution,
-        "convolution, in groups": _in_groups(convolutions, FILTER_GROUP),
-    }
-    for what, amount in amounts.items():
-        yield Term("arithmetic", f"operations, {what}", amount)
+def _operations(case: Case) -> dict[str, float]:
+    """Return operations; units and filters are computed in whole groups."""
+    amounts: dict[str, float] = {}
+    for kind, group in GROUPS.items():
+        products = case.products(kind)
+        amounts[f"operations, {kind}"] = sum(product.operations for product in products)
+        amounts[f"operations, {kind}, in groups"] = sum(
+            product.operations / product.n * group * ceil(product.n / group) for product in products
+        )
+    return amounts
 
 
-def _by_update(share: str, what: str, step: Arithmetic, amount: float) -> Iterator[Term]:
-    """Yield an amount under the kind of the optimizer's update, and 0 under the others."""
-    made = UPDATES.get(step.slots[0], "plain") if step.slots else "plain"
-    for update in ("plain", *UPDATES.values()):
-        yield Term(share, f"{what}, {update}", amount if update == made else 0)
+def _by_update(what: str, case: Case, amount: float) -> dict[str, float]:
+    """Return an amount under the kind of the optimizer's update, and 0 under the others."""
+    kind = next((slot for slot in case.slots if slot in UPDATES), NO_SLOT)
+    return {f"{what}, {update}": amount if update == kind else 0 for update in UPDATES}
 
 
 def _beyond(cache_bytes: int, size: int) -> int:
     return max(0, size - cache_bytes)
 
 
-def _in_groups(products: list[Product], group: int) -> float:
-    return sum(p.operations / p.n * group * ceil(p.n / group) for p in products)
+_NAMES = terms(Case.of(zoo.dense("any", [1]), 1))
+SHARES = tuple(_NAMES)
+TERMS = [(share, name) for share, names in _NAMES.items() for name in names]
+SIZES = [TERMS.index(("overhead", "samples")), TERMS.index(("memory", "bytes, elementwise"))]
+IS_OF = {share: np.array([other == share for other, _ in TERMS]) for share in SHARES}
 
 
-NOTHING = Arithmetic((), 0, 0, 0, 0, 0, 0, (), 0)
-TERMS = terms(NOTHING)  # their names and shares
-SIZES = [
-    number for number, term in enumerate(TERMS) if term.what in ("samples", "bytes, elementwise")
-]
-IS_OF = {share: np.array([term.share == share for term in TERMS]) for share in SHARES}
-
-
-def amounts(step: Arithmetic) -> Floats:
+def amounts(case: Case) -> Floats:
     """Return how much of each term a step does, shape (terms,)."""
-    return np.array([term.amount for term in terms(step)], np.float64)
+    return np.array([amount for part in terms(case).values() for amount in part.values()], float)
 
 
 @dataclass(frozen=True)
@@ -214,11 +194,12 @@ def fit(rows: Floats, seconds: Floats) -> Fit:
 
     relative = rows / seconds[:, None]
     scales = np.where(rows.any(axis=0), relative.max(axis=0), 1.0)
+    scaled = relative / scales
     ones = np.ones(len(rows))
     regression = LinearRegression(positive=True, fit_intercept=False)
     folds = KFold(min(FOLDS, len(rows)), shuffle=True, random_state=0)
-    left_out: Any = cross_val_predict(regression, relative / scales, ones, cv=folds)
-    costs = regression.fit(relative / scales, ones).coef_ / scales
+    left_out: Any = cross_val_predict(regression, scaled, ones, cv=folds)
+    costs = regression.fit(scaled, ones).coef_ / scales
     costs[0] = max(costs[0], LEAST_SECONDS)  # no step takes no time
     residuals = -np.log(np.maximum(left_out, LEAST_RATIO))
     kernel = ConstantKernel(0.2**2, (1e-3, 1)) * RBF(1.0, (0.2, 10)) + WhiteKernel(

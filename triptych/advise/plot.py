@@ -2,7 +2,7 @@
 
 import io
 import textwrap
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,19 +17,16 @@ from ..search_path import load_matplotlib
 from ..spec import zoo
 from ..spec.network import Network
 from ..spec.optimizers import Adam
-from ..spec.recipe import Recipe
 from .advice import Advisor
-from .workload import arithmetic
+from .workload import Case
 
 CELLS = 27  # along each side
 WIDTH_INCHES = 11.0  # of the picture
 MAP_INCHES = 5.2  # height of the maps and their legend
-LINE_INCHES = 0.2  # height of a line below the maps
-LINE_CHARACTERS = 160
+LINE_INCHES = 0.2  # height of a note below the maps
+LINE_CHARACTERS = 160  # of a note
 TICKS = [4**power for power in range(8)]
 FORMATS = (".png", ".svg", ".pdf")
-
-Ends = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -57,44 +54,32 @@ class Panel:
 
 def panels(advisor: Advisor) -> list[Panel]:
     """Return two maps, of networks with one hidden layer and of networks with one convolution."""
-
-    def dense(width: int) -> Network:
-        return zoo.dense("map", [width])
-
-    def convolution(filters: int) -> Network:
-        return zoo.convolutional([filters], 3)
-
+    dense = {width: zoo.dense("map", [width]) for width in _steps(10, 1024)}
+    convolutional = {filters: zoo.convolutional([filters], 3) for filters in _steps(4, 64)}
     return [
-        _panel(advisor, dense, ("One hidden layer", "hidden units"), (10, 1024), (1, 8192)),
-        _panel(advisor, convolution, ("One 3×3 convolution", "filters"), (4, 64), (1, 512)),
+        _panel(advisor, "One hidden layer", "hidden units", dense, 8192),
+        _panel(advisor, "One 3×3 convolution", "filters", convolutional, 512),
     ]
 
 
 def _panel(
-    advisor: Advisor,
-    build: Callable[[int], Network],
-    names: tuple[str, str],
-    size_ends: Ends,
-    batch_ends: Ends,
+    advisor: Advisor, what: str, y: str, networks: dict[int, Network], last_batch: int
 ) -> Panel:
-    sizes = _steps(size_ends)
-    batches = _steps(batch_ends)
-    optimizer = Adam()
-    fastest: list[list[list[str]]] = []
-    for network in map(build, sizes):
-        of_network: list[list[str]] = []
-        for batch in batches:
-            step = arithmetic(network, Recipe(1, batch, optimizer, random="free"), batch)
-            of_network.append(advisor.advise(step).fastest)
-        fastest.append(of_network)
+    batches = _steps(1, last_batch)
+    fastest = [fastest_rows(advisor, network, batches) for network in networks.values()]
     shape = "×".join(map(str, zoo.GREY))
-    title = f"{names[0]}, {optimizer.name}, images of {shape}"
-    return Panel(title, names[1], sizes, batches, fastest)
+    return Panel(f"{what}, {Adam.name}, images of {shape}", y, list(networks), batches, fastest)
 
 
-def _steps(ends: Ends) -> list[int]:
-    """Return whole numbers from one end to the other, in about equal ratios."""
-    return sorted({round(float(number)) for number in np.geomspace(*ends, CELLS)})
+def fastest_rows(advisor: Advisor, network: Network, batches: Iterable[int]) -> list[list[str]]:
+    """Return the keys of the rows that may be the fastest with Adam, for each batch size."""
+    cases = [Case.of(network, batch, Adam.name) for batch in batches]
+    return [advisor.advise(case).fastest for case in cases]
+
+
+def _steps(first: int, last: int) -> list[int]:
+    """Return whole numbers from one to the other, in about equal ratios."""
+    return sorted({round(float(number)) for number in np.geomspace(first, last, CELLS)})
 
 
 def check(path: Path) -> None:
@@ -112,32 +97,20 @@ def check(path: Path) -> None:
 
 
 def draw(advisor: Advisor, path: Path) -> None:
-    """Write the map as a picture, in the format of the file's ending.
-
-    Raises
-    ------
-    TriptychError
-        As `check`.
-    """
-    check(path)
+    """Write the map as a picture, in the format of the file's ending."""
     load_matplotlib()
     from matplotlib.figure import Figure
 
-    lines = [
+    notes = [
         textwrap.fill(f"Not on the map: {label} ({why}).", LINE_CHARACTERS, break_on_hyphens=False)
         for label, why in advisor.absent().items()
     ]
-    notes = "\n".join(lines)
-    notes_inches = LINE_INCHES * len(notes.splitlines())
-    whole = Figure(figsize=(WIDTH_INCHES, MAP_INCHES + notes_inches), layout="constrained")
-    figure: Any = whole
-    if notes:
-        parts: Any = whole.subfigures(2, 1, height_ratios=(MAP_INCHES, notes_inches))
-        figure, below = parts
-        below.text(0.01, 0.95, notes, fontsize=9, va="top", color="#5a6178")
+    height = MAP_INCHES + LINE_INCHES * len(notes)
+    figure = Figure((WIDTH_INCHES, height), layout="constrained")
     _draw_maps(figure, advisor)
+    figure.supxlabel("\n".join(notes), x=0.01, ha="left", fontsize=9, color="#5a6178")
     content = io.BytesIO()
-    whole.savefig(content, format=path.suffix[1:], dpi=130)
+    figure.savefig(content, format=path.suffix[1:], dpi=130)
     files.write(path, content.getvalue())
 
 
@@ -146,48 +119,41 @@ def _draw_maps(figure: Any, advisor: Advisor) -> None:
     from matplotlib.patches import Patch
 
     calibration = advisor.calibration
-    colors = {
-        spec.key: style(spec.engine, spec.backend).light
-        for spec in calibration.rows
-        if spec.key in advisor.named
-    }
+    rows = [calibration.row(key) for key in advisor.named]
+    colors = {spec.key: style(spec.engine, spec.backend).light for spec in rows}
     maps = panels(advisor)
     for axes, panel in zip(figure.subplots(1, len(maps)), maps, strict=True):
         _draw(axes, panel, colors)
     winners = {cell[0] for panel in maps for row in panel.fastest for cell in row}
     handles = [
-        Patch(color=color, label=calibration.label(key))
-        for key, color in colors.items()
-        if key in winners
+        Patch(color=colors[spec.key], label=spec.label) for spec in rows if spec.key in winners
     ]
     handles.append(
         Patch(facecolor="#8b93a7", edgecolor="white", hatch="////", label="another may be as fast")
     )
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     threads = counted(calibration.threads, "thread")
-    figure.suptitle(f"Who is fastest where: {calibration.processor}, {threads}", fontsize=12)
+    figure.legend(
+        handles=handles,
+        title=f"Who is fastest where: {calibration.processor}, {threads}",
+        title_fontsize=12,
+        loc="outside upper center",
+        ncols=len(handles),
+        frameon=False,
+    )
 
 
 def _draw(axes: Any, panel: Panel, colors: dict[str, str]) -> None:
     """Draw one map."""
-    from matplotlib.colors import ListedColormap
+    from matplotlib.colors import ListedColormap, to_rgba_array
 
-    keys = list(colors)
-    winners = np.array([[keys.index(cell[0]) for cell in row] for row in panel.fastest])
-    undecided = np.array([[len(cell) > 1 for cell in row] for row in panel.fastest])
-    axes.pcolormesh(
-        panel.batches,
-        panel.sizes,
-        winners,
-        cmap=ListedColormap(list(colors.values())),
-        vmin=-0.5,
-        vmax=len(keys) - 0.5,
-    )
+    winners = [to_rgba_array([colors[cell[0]] for cell in row]) for row in panel.fastest]
+    decided = [[len(cell) == 1 for cell in row] for row in panel.fastest]
+    axes.pcolormesh(panel.batches, panel.sizes, winners)
     axes.pcolor(
         panel.batches,
         panel.sizes,
-        np.ma.masked_where(~undecided, undecided),
-        cmap=ListedColormap([(1.0, 1.0, 1.0, 0.0)]),
+        np.ma.masked_equal(decided, True),
+        cmap=ListedColormap(["none"]),
         hatch="////",
         edgecolor="#ffffff99",
         linewidth=0,
@@ -196,4 +162,4 @@ def _draw(axes: Any, panel: Panel, colors: dict[str, str]) -> None:
     for axis, values in ((axes.xaxis, panel.batches), (axes.yaxis, panel.sizes)):
         ticks = [tick for tick in TICKS if values[0] <= tick <= values[-1]]
         axis.set_ticks(ticks, [f"{tick:,}" for tick in ticks])
-        axis.set_ticks([], minor=True)
+    axes.minorticks_off()

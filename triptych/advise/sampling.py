@@ -3,14 +3,13 @@
 Any beginning of the sequence covers the whole grid.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import count
+from collections.abc import Iterator, Sequence
+from itertools import count, cycle
 from typing import TypeVar
 
 from ..spec import zoo
 from ..spec.placement import Shape
-from .timer import Case
-from .workload import arithmetic
+from .workload import Case
 
 V = TypeVar("V")
 
@@ -26,23 +25,19 @@ KERNEL_SIZES = (3, 3, 3, 5, 5, 1)
 CONVOLUTION_BATCHES = (1, 3, 10, 32, 64, 130, 256, 500)
 LARGEST = 2 * 10**10  # operations of a step: half a second
 AXES = 9  # of the grid
+PHI = 1.0757660660868371  # PHI ** (AXES + 1) is PHI + 1
 
 
 def cases() -> Iterator[Case]:
     """Yield cases without end: of five, three are dense and two have convolutions."""
-    dense = _fitting(_dense)
-    convolutions = _fitting(_convolutional)
-    while True:
-        for kind in (dense, convolutions, dense, convolutions, dense):
-            yield next(kind)
+    dense = filter(_fits, map(_dense, count(1)))
+    convolutions = filter(_fits, map(_convolutional, count(1)))
+    for kind in cycle((dense, convolutions, dense, convolutions, dense)):
+        yield next(kind)
 
 
-def _fitting(build: Callable[[int], Case]) -> Iterator[Case]:
-    """Yield the cases of a kind that are not too large."""
-    for number in count(1):
-        case = build(number)
-        if arithmetic(case.network, case.recipe, case.batch).operations <= LARGEST:
-            yield case
+def _fits(case: Case) -> bool:
+    return case.operations <= LARGEST
 
 
 def _dense(number: int) -> Case:
@@ -80,11 +75,5 @@ def _between(first: int, last: int, number: int) -> list[int]:
 
 
 def _coordinates(number: int) -> list[float]:
-    """Return a point of Roberts's sequence (2018) in the unit cube, by its number.
-
-    Its coordinates are the fractions of n/φ, n/φ² … with φ^(axes + 1) = φ + 1.
-    """
-    phi = 2.0
-    for _ in range(40):  # a fixed-point iteration
-        phi = (1 + phi) ** (1 / (AXES + 1))
-    return [(0.5 + number / phi**axis) % 1 for axis in range(1, AXES + 1)]
+    """Return a point of Roberts's sequence (2018) in the unit cube, by its number."""
+    return [(0.5 + number / PHI**axis) % 1 for axis in range(1, AXES + 1)]

@@ -20,9 +20,11 @@ from math import prod
 import numpy as np
 
 from ..spec.network import Network
-from ..spec.placement import PlacedLayer
+from ..spec.optimizers import optimizer
+from ..spec.placement import Layer, PlacedLayer
 from ..spec.recipe import Recipe
 
+RATE = 1e-4  # of a case that is timed: so small that no weight overflows
 NUMBERS_OF_THE_LOSS = 5  # for each logit
 NUMBERS_OF_A_WEIGHT = 3  # in an update
 NUMBERS_OF_A_SLOT = 2
@@ -60,79 +62,90 @@ class Work:
 
     Attributes
     ----------
-    layer : str
-        The name of the layer.
-    kind : str
-        The name of its class.
-    cost_kind : str
-        As in `triptych.spec.placement.Layer`.
+    layer : Layer
+        The layer.
     products : tuple of Product
         Forward, for the kernel's gradient, and for the input's gradient if it is needed.
     numbers : int
         The numbers that are read and written one by one.
     """
 
-    layer: str
-    kind: str
-    cost_kind: str
+    layer: Layer
     products: tuple[Product, ...]
     numbers: int
 
 
 @dataclass(frozen=True)
-class Arithmetic:
-    """What one training step does.
+class Case:
+    """One training step of a network: what is timed and predicted, and what it has to do.
 
     Attributes
     ----------
-    works : tuple of Work
-        Of each layer, in order of computation.
+    network : Network
+        The network.
+    recipe : Recipe
+        How it is trained: its optimizer, its dtype, and whether batches are drawn.
     batch : int
-        Samples.
-    drawn, loss, updated : int
-        Numbers read and written when the batch is drawn, in the loss, and in the update.
-    parameters, arrays : int
-        Trained numbers, and arrays of them.
-    slots : tuple of str
-        The optimizer's slots, each an array for every trained array.
-    itemsize : int
-        Bytes of a number.
+        Samples of a step; the size of the training split if the recipe's batch size is full.
     """
 
-    works: tuple[Work, ...]
+    network: Network
+    recipe: Recipe
     batch: int
-    drawn: int
-    loss: int
-    updated: int
-    parameters: int
-    arrays: int
-    slots: tuple[str, ...]
-    itemsize: int
 
-    def of(self, cost_kind: str) -> list[Work]:
-        """Return the works of a kind."""
-        return [work for work in self.works if work.cost_kind == cost_kind]
+    @classmethod
+    def of(cls, network: Network, batch: int, name: str = "sgd", *, full: bool = False) -> "Case":
+        """Return a case with an optimizer of that name; if `full`, every step sees all images."""
+        size = "full" if full else batch
+        return cls(network, Recipe(1, size, optimizer(name, RATE), random="free"), batch)
+
+    @cached_property
+    def works(self) -> tuple[Work, ...]:
+        """The work of each layer, in order of computation."""
+        return tuple(_works(self.network.chain, self.batch, need_input_grad=False))
+
+    def of_kind(self, cost_kind: str) -> list[Work]:
+        """Return the works of the layers of a kind, as in `triptych.spec.placement.Layer`."""
+        return [work for work in self.works if work.layer.cost_kind == cost_kind]
 
     def products(self, cost_kind: str) -> list[Product]:
         """Return the products of the layers of a kind."""
-        return [product for work in self.of(cost_kind) for product in work.products]
-
-    @cached_property
-    def dense(self) -> int:
-        """Operations of the dense layers' products."""
-        return sum(product.operations for product in self.products("dense"))
-
-    @cached_property
-    def convolution(self) -> int:
-        """Operations of the convolutions' products."""
-        return sum(product.operations for product in self.products("convolution"))
+        return [product for work in self.of_kind(cost_kind) for product in work.products]
 
     @property
     def operations(self) -> int:
         """Multiplications and additions of all products."""
-        return self.dense + self.convolution
+        return sum(product.operations for work in self.works for product in work.products)
 
-    @cached_property
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The optimizer's slots, each an array for every trained array."""
+        return self.recipe.optimizer.slots
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number."""
+        return np.dtype(self.recipe.dtype).itemsize
+
+    @property
+    def drawn(self) -> int:
+        """Numbers read and written when the batch is drawn."""
+        if self.recipe.batch_size == "full":
+            return 0
+        return 2 * self.batch * prod(self.network.input_shape)
+
+    @property
+    def loss(self) -> int:
+        """Numbers read and written in the loss."""
+        return NUMBERS_OF_THE_LOSS * self.batch * self.network.classes
+
+    @property
+    def updated(self) -> int:
+        """Numbers read and written in the update."""
+        each = NUMBERS_OF_A_WEIGHT + NUMBERS_OF_A_SLOT * len(self.slots)
+        return each * self.network.parameter_count
+
+    @property
     def activations(self) -> int:
         """Numbers read and written one by one in layers and loss, and by drawing the batch."""
         return self.drawn + self.loss + sum(work.numbers for work in self.works)
@@ -144,33 +157,6 @@ class Arithmetic:
         return self.itemsize * (products + self.activations + self.updated)
 
 
-def arithmetic(network: Network, recipe: Recipe, batch: int) -> Arithmetic:
-    """Return what one training step does.
-
-    Parameters
-    ----------
-    network : Network
-        The network.
-    recipe : Recipe
-        Its optimizer's slots, its dtype, and whether batches are drawn count.
-    batch : int
-        Samples of a step; the size of the training split if the recipe's batch size is full.
-    """
-    slots = recipe.optimizer.slots
-    numbers_of_an_update = NUMBERS_OF_A_WEIGHT + NUMBERS_OF_A_SLOT * len(slots)
-    return Arithmetic(
-        works=tuple(_works(network.chain, batch, need_input_grad=False)),
-        batch=batch,
-        drawn=0 if recipe.batch_size == "full" else 2 * batch * prod(network.input_shape),
-        loss=NUMBERS_OF_THE_LOSS * batch * network.classes,
-        updated=numbers_of_an_update * network.parameter_count,
-        parameters=network.parameter_count,
-        arrays=len(network.parameters),
-        slots=slots,
-        itemsize=np.dtype(recipe.dtype).itemsize,
-    )
-
-
 def _works(places: Iterable[PlacedLayer], batch: int, need_input_grad: bool) -> Iterator[Work]:
     """Yield the works of consecutive layers; those inside a layer come before it."""
     for place in places:
@@ -179,10 +165,7 @@ def _works(places: Iterable[PlacedLayer], batch: int, need_input_grad: bool) -> 
         trained = any(inner.parameters for inner in place.flat)
         forward, backward = place.layer.traffic(place)
         numbers = forward + backward if need_input_grad or trained else forward
-        products = _products(place, batch, need_input_grad)
-        layer = place.layer
-        kind = type(layer).__name__
-        yield Work(layer.name, kind, layer.cost_kind, products, batch * numbers)
+        yield Work(place.layer, _products(place, batch, need_input_grad), batch * numbers)
         need_input_grad = need_input_grad or trained
 
 

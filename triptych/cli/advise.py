@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..advise.advice import Advice, Advisor
-    from ..advise.workload import Arithmetic
-    from ..spec.recipe import Recipe
+    from ..advise.workload import Case
 
 IMAGES = 9_000  # of the original's full batch
 
@@ -43,7 +42,7 @@ def advise(
 
     from ..advise import calibration
     from ..advise.advice import Advisor
-    from ..advise.workload import arithmetic
+    from ..advise.workload import Case
 
     console = Console(emoji=False)
     options = RecipeOptions(recipe_name, batch_size=batch_size, optimizer=optimizer)
@@ -53,11 +52,11 @@ def advise(
     times = calibration.load(calibration.path(threads), threads)
     advisor = Advisor(times)
     batch = images if recipe.batch_size == "full" else recipe.batch_size
-    step = arithmetic(described, recipe, batch)
-    advice = advisor.advise(step)
+    case = Case(described, recipe, batch)
+    advice = advisor.advise(case)
     _table(console, advice, batch)
     console.print(_verdict(advice), highlight=False, markup=False, soft_wrap=True)
-    for note in (calibration.outdated(times), *_notes(advisor, step, recipe)):
+    for note in (calibration.outdated(times), *_notes(advisor, case)):
         if note:
             console.print(
                 f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True
@@ -72,7 +71,7 @@ def _table(console: "Console", advice: "Advice", batch: int) -> None:
     table = empty(f"batch {batch:,}", ["ms/step", f"{COVERED:.0%}", *SHARES])
     # The first row is the one that is named the fastest, so rows that may not be named come last.
     for e in sorted(advice.estimates, key=lambda e: e.barred is not None):
-        interval = f"{milliseconds(e.low)}–{milliseconds(e.high)}"
+        interval = "–".join(map(milliseconds, e.interval))
         name = f"({e.label})" if e.barred else e.label
         table.add_row(
             name, milliseconds(e.seconds), interval, *(f"{e.shares[share]:.0%}" for share in SHARES)
@@ -97,19 +96,20 @@ def _verdict(advice: "Advice") -> str:
     return f"Fastest: {first.label}, expected to spend {why}."
 
 
-def _notes(advisor: "Advisor", step: "Arithmetic", recipe: "Recipe") -> list[str]:
+def _notes(advisor: "Advisor", case: "Case") -> list[str]:
     """Return what the estimate leaves out."""
-    listed = [advisor.calibration.label(key) for key in advisor.fitted]
+    listed = [advisor.calibration.row(key).label for key in advisor.fitted]
     notes: list[str] = []
     for label, why in advisor.absent().items():
         name = f"({label}) is not ranked" if label in listed else f"{label} is not in the table"
         notes.append(f"{name}: {why}")
-    kinds = advisor.unknown(step)
+    kinds = advisor.unknown(case)
     if kinds:
         notes.append(
             f"no network of the calibration had {', '.join(kinds)}; "
             "they are taken to cost as much as similar layers"
         )
+    recipe = case.recipe
     if recipe.augmentation.active:
         notes.append("augmentation is not counted")
     if recipe.dtype != "float32":

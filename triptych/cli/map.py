@@ -123,18 +123,16 @@ def _costs(console: "Console", advisor: "Advisor") -> None:
     from math import exp, expm1
 
     from ..advise.model import COVERED, quantile
-    from ..advise.timer import Case
-    from ..advise.workload import arithmetic
+    from ..advise.workload import Case
     from ..spec import zoo
     from .table import empty
 
     case = Case.of(zoo.get("custom"), 512, "adam")
-    example = arithmetic(case.network, case.recipe, case.batch)
     table = empty("", ["networks", "miss", f"{COVERED:.0%}", "overhead", "GB/s", "GFLOP/s"])
     for key, fit in advisor.fitted.items():
-        overhead, bandwidth, rate = advisor.rates(key, example)
+        overhead, bandwidth, rate = advisor.rates(key, case)
         table.add_row(
-            advisor.calibration.label(key),
+            advisor.calibration.row(key).label,
             str(advisor.timed(key)),
             f"{expm1(quantile(fit.residuals, 0.5)):.0%}",
             f"×{exp(quantile(fit.residuals, COVERED)):.2f}",
@@ -162,19 +160,15 @@ def _costs(console: "Console", advisor: "Advisor") -> None:
 
 def _fastest(console: "Console", advisor: "Advisor") -> None:
     """Print who is fastest where, for one hidden layer."""
-    from ..advise.timer import Case
-    from ..advise.workload import arithmetic
+    from ..advise.plot import fastest_rows
     from ..spec import zoo
     from .table import empty
 
     table = empty("units", [f"batch {batch:,}" for batch in BATCHES])
     for width in WIDTHS:
-        network = zoo.dense("map", [width])
         names: list[str] = []
-        for batch in BATCHES:
-            case = Case.of(network, batch, "adam")
-            first, *others = advisor.advise(arithmetic(network, case.recipe, batch)).fastest
-            names.append(advisor.calibration.label(first) + (" ?" if others else ""))
+        for first, *others in fastest_rows(advisor, zoo.dense("map", [width]), BATCHES):
+            names.append(advisor.calibration.row(first).label + (" ?" if others else ""))
         table.add_row(f"{width:,}", *names)
     console.print(table)
     console.print(
