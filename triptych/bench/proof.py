@@ -230,7 +230,8 @@ def _compare_with(
     tolerances = Tolerances.of(planner.network, planner.recipe)
     engine = row.remote.build("exact", planner.network, planner.recipe)
     lockstep = Outcome()
-    for lockstep in walk(reference, engine, split, plans, weights, tolerances):
+    steps = walk(reference, engine, split, plans, weights, tolerances, concurrently=True)
+    for lockstep in steps:
         if plans:
             yield events.ProofStep(row.key, "float64", lockstep.steps, len(plans))
     yield events.BlockCheckStarted(row.key, planner.block_steps)

@@ -6,12 +6,15 @@ state before each step and makes one step from it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
-from ..core.engine import Engine
+from ..core.engine import DeviceSplit, Engine
 from ..core.plan import Plan
 from ..core.planner import BatchPlanner
 from ..core.split import Split
@@ -19,6 +22,8 @@ from ..core.state import State, without
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from .divergence import BOUND, ArrayError, Divergence, array_errors, first_divergence
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,8 @@ def walk(
     steps: Iterable[Plan],
     start: State,
     tolerances: Tolerances | None = None,
+    *,
+    concurrently: bool = False,
 ) -> Iterator[Outcome]:
     """Let both engines make the same steps and compare them at each.
 
@@ -197,45 +204,103 @@ def walk(
         The state before the first step.
     tolerances : Tolerances, optional
         By default everything is compared over a whole trajectory.
+    concurrently : bool
+        Whether both engines compute at the same time; for engines in processes of their own.
 
     Yields
     ------
     Outcome
         The same object after loading and after each step; the walk ends at the first divergence.
     """
+    thread = ThreadPoolExecutor(max_workers=1) if concurrently else nullcontext()
+    with thread as executor:
+        pair = _Pair(reference, candidate, split, executor)
+        yield from _walk(pair, steps, start, tolerances or Tolerances())
+
+
+def _walk(
+    pair: "_Pair", steps: Iterable[Plan], start: State, tolerances: Tolerances
+) -> Iterator[Outcome]:
     outcome = Outcome()
-    tolerances = tolerances or Tolerances()
-    reference_data = reference.upload(split)
-    candidate_data = candidate.upload(split)
-    reference.load(start)
-    candidate.load(start)
-    outcome.compare(reference.state(), candidate.state(), tolerances, "initial state")
+    pair.load(start)
+    outcome.compare(*pair.states(), tolerances, "initial state")
     yield outcome
     for at, step in enumerate(steps):
         if not outcome.equal:
             break
         outcome.at = at
         if tolerances.amplifies_rounding:
-            candidate.load(reference.state())
-        traces = (
-            reference.trace(reference_data, step, outputs=at == 0),
-            candidate.trace(candidate_data, step, outputs=at == 0),
-        )
-        if outcome.compare(*traces, tolerances):
-            reference.run(reference_data, step)
-            candidate.run(candidate_data, step)
-            _compare_ends(outcome, reference, candidate, tolerances)
+            pair.candidate.load(pair.reference.state())
+        if outcome.compare(*pair.traces(step, outputs=at == 0), tolerances):
+            losses = pair.run(step)
+            if outcome.compare(*losses, tolerances):
+                outcome.compare(*pair.states(), tolerances, "update")
         outcome.steps += outcome.equal
         yield outcome
 
 
-def _compare_ends(
-    outcome: Outcome, reference: Engine, candidate: Engine, tolerances: Tolerances
-) -> None:
-    """Compare the losses and the states of two engines after a step."""
-    losses = {"loss": reference.wait()[0]}, {"loss": candidate.wait()[0]}
-    if outcome.compare(*losses, tolerances):
-        outcome.compare(reference.state(), candidate.state(), tolerances, "update")
+class _Pair:
+    """The two engines of a walk, which receive the same requests.
+
+    Parameters
+    ----------
+    reference, candidate : Engine
+        The two engines.
+    split : Split
+        The training data, which both copy to their devices.
+    executor : Executor or None
+        A thread in which the reference computes while the candidate does. Without it, one computes
+        after the other.
+    """
+
+    def __init__(
+        self, reference: Engine, candidate: Engine, split: Split, executor: Executor | None
+    ) -> None:
+        self.reference = reference
+        self.candidate = candidate
+        self._executor = executor
+        self._reference_data = reference.upload(split)
+        self._candidate_data = candidate.upload(split)
+
+    def load(self, start: State) -> None:
+        """Load a state into both."""
+        self.reference.load(start)
+        self.candidate.load(start)
+
+    def states(self) -> tuple[State, State]:
+        """Return the states of both."""
+        return self._both(self.reference.state, self.candidate.state)
+
+    def traces(self, step: Plan, *, outputs: bool) -> tuple[State, State]:
+        """Return what both compute in a step."""
+        return self._both(
+            lambda: self.reference.trace(self._reference_data, step, outputs=outputs),
+            lambda: self.candidate.trace(self._candidate_data, step, outputs=outputs),
+        )
+
+    def run(self, step: Plan) -> tuple[State, State]:
+        """Make a step in both and return the losses."""
+        return self._both(
+            lambda: _run(self.reference, self._reference_data, step),
+            lambda: _run(self.candidate, self._candidate_data, step),
+        )
+
+    def _both(self, first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
+        if self._executor is None:
+            return first(), second()
+        future = self._executor.submit(first)
+        try:
+            result = second()
+        finally:
+            # A worker whose reply was not read would give it as the reply to the next request.
+            wait([future])
+        return future.result(), result
+
+
+def _run(engine: Engine, data: DeviceSplit, step: Plan) -> State:
+    """Make a step and return its loss."""
+    engine.run(data, step)
+    return {"loss": engine.wait()[0]}
 
 
 def check_blocks_equal_single_steps(

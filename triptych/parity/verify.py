@@ -14,6 +14,7 @@ from ..core.split import Split
 from ..core.state import State
 from ..data.dataset import Dataset
 from ..errors import EngineError
+from ..process import machine
 from ..process.client import Remote, RemoteEngine
 from ..spec.network import Network
 from ..spec.recipe import Recipe
@@ -136,7 +137,7 @@ def verify(
         if not remotes:
             return
         yield events.VerificationEstimateStarted()
-        seconds = estimate(dataset.train, cases, numpy)
+        seconds = estimate(dataset.train, cases, numpy, threads)
         yield events.VerificationEstimated(seconds, len(remotes))
         failed: set[str] = set()
         for case in cases:
@@ -153,7 +154,7 @@ def verify(
                     remote.close()
 
 
-def estimate(split: Split, cases: list[Case], numpy: Remote) -> list[float]:
+def estimate(split: Split, cases: list[Case], numpy: Remote, threads: int) -> list[float]:
     """Return roughly how long one row of each case takes, from a NumPy step of each network.
 
     Parameters
@@ -164,6 +165,8 @@ def estimate(split: Split, cases: list[Case], numpy: Remote) -> list[float]:
         The networks and recipes.
     numpy : Remote
         A worker in which each network makes a step or two.
+    threads : int
+        Threads of every row.
 
     Returns
     -------
@@ -178,7 +181,8 @@ def estimate(split: Split, cases: list[Case], numpy: Remote) -> list[float]:
             step_seconds[network] = _numpy_seconds(split, case, numpy)
         arrays = 1 + len(case.recipe.optimizer.slots)
         megabytes = 8e-6 * network.parameter_count * arrays
-        steps = NUMPY_STEPS + CANDIDATE_STEPS
+        # Both compute at the same time if there are two processors for them.
+        steps = CANDIDATE_STEPS if machine.processors() > threads else NUMPY_STEPS + CANDIDATE_STEPS
         if case.recipe.dtype == "float32":
             steps += 2 + PERTURBED_RUNS
         seconds = steps * step_seconds[network]
@@ -237,7 +241,10 @@ class _Proof:
         outcome = Outcome()
         plans = lockstep.proof_plans(planner, self.case.steps)
         tolerances = lockstep.Tolerances.of(network, planner.recipe)
-        for outcome in lockstep.walk(reference, engine, self.split, plans, start, tolerances):
+        walk = lockstep.walk(
+            reference, engine, self.split, plans, start, tolerances, concurrently=True
+        )
+        for outcome in walk:
             done = outcome.at + 1
             # The smaller last batch is one step more if the others did not reach it.
             yield events.ProofStep(self.row, "float64", done, max(done, self.case.steps))
