@@ -87,3 +87,28 @@ class Engine(Protocol):
             ``gradient/LAYER/LEAF`` of the backward pass.
         """
         ...
+
+
+class ReferenceEngine(Engine, Protocol):
+    """What the reference offers in addition: every layer's output in evaluation mode."""
+
+    def layer_outputs(self, images: np.ndarray) -> State:
+        """Return the output of every layer in evaluation mode, by the layer's name.
+
+        Parameters
+        ----------
+        images : ndarray of uint8 or floats, shape (n, h, w, c)
+            As in `Split`.
+        """
+        ...
+
+
+class FrameworkEngine(Engine, Protocol):
+    """What an engine with a framework offers in addition, for exports."""
+
+    def native_model(self) -> object:
+        """Return the framework's own model: images (n, h, w, c), 0 to 1, in; logits out.
+
+        It is in evaluation mode.
+        """
+        ...

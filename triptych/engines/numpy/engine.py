@@ -3,6 +3,7 @@
 It is the reference: every other engine is compared with it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -14,6 +15,7 @@ from ...core.split import Split, scaled
 from ...core.state import State, check
 from ...spec import layers as spec
 from ...spec.network import Network
+from ...spec.placement import PlacedLayer
 from ...spec.recipe import Recipe
 from .layers import build_chain
 from .loss import build_loss
@@ -149,6 +151,32 @@ class Engine:
                 part = slice(start, start + SAMPLES_EVALUATED_AT_ONCE)
                 logits[part] = self.chain.forward(data.x[part])
         return logits
+
+    def layer_outputs(self, images: Array) -> State:
+        """Return the output of every layer in evaluation mode, by the layer's name.
+
+        Parameters
+        ----------
+        images : ndarray of uint8 or floats, shape (n, h, w, c)
+            As in `Split`.
+        """
+        self._arrange(None)
+        layers = {layer.name: layer for layer in self.layers}
+        outputs: State = {}
+
+        def evaluate(places: Sequence[PlacedLayer], x: Array) -> Array:
+            for place in places:
+                name = place.layer.name
+                if place.branch:
+                    x = evaluate(place.branch, x) + evaluate(place.projection, x)
+                else:
+                    x = layers[name].forward(x).copy()
+                outputs[name] = x
+            return x
+
+        with computing():
+            evaluate(self.network.chain, scaled(images, self.recipe.dtype))
+        return outputs
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         """Return what the first step of a plan computes, without updating the weights."""

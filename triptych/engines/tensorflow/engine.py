@@ -18,7 +18,7 @@ from ...spec.recipe import Recipe
 from .augmentation import augment
 from .info import INFO
 from .keras_fit import Fitting
-from .layers import IMAGES, Model
+from .layers import IMAGES, Model, NativeModel
 from .loss import build_loss
 from .optimizers import Optimizer
 
@@ -130,6 +130,10 @@ class Engine:
                 x = data.x[first : first + SAMPLES_EVALUATED_AT_ONCE]
                 logits.append(self.logits_graph(x).numpy())
         return np.concatenate(logits)
+
+    def native_model(self) -> tf.Module:
+        """Return the trained network in evaluation mode: images in, logits out."""
+        return NativeModel(self.model)
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         """Return what the plan's first step computes."""

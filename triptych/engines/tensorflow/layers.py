@@ -88,6 +88,24 @@ class Model(keras.Model):
         return masks
 
 
+class NativeModel(tf.Module):
+    """A trained network as a user of TensorFlow expects it: images in, logits out.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    """
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(name="network")
+        self.model = model
+
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        """Return the logits, in evaluation mode."""
+        return self.model({IMAGES: images})
+
+
 def run_layers(
     layers: Iterable[Any],
     x: tf.Tensor,

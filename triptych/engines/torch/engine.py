@@ -3,6 +3,7 @@
 One training step is `Engine.compute_gradients`, then `apply_update` in ``optimizers.py``.
 """
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from ...spec.recipe import Recipe
 from . import precision
 from .augmentation import augment
 from .info import INFO
-from .layers import BatchNorm, Sequential
+from .layers import BatchNorm, NativeModel, Sequential
 from .loss import build_loss
 from .optimizers import apply_update, build_optimizer, initial_state, slot_key
 
@@ -136,6 +137,15 @@ class Engine:
             parts = data.x.split(SAMPLES_EVALUATED_AT_ONCE)
             logits = [self.forward(self.model, x, {}) for x in parts]
             return torch.cat(logits).cpu().numpy()
+
+    def native_model(self) -> nn.Module:
+        """Return the trained network in evaluation mode, with its layers in their listed order."""
+        has_images = len(self.network.input_shape) == 3
+        model = NativeModel(copy.deepcopy(self.model), has_images).eval()
+        for module in model.modules():
+            if isinstance(module, Sequential):
+                module.fast_order = list(range(len(module.layers)))
+        return model
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         """Return what the plan's first step computes."""

@@ -83,6 +83,36 @@ class Sequential(nn.Module):
         return layers
 
 
+class NativeModel(nn.Module):
+    """A trained network as a user of PyTorch expects it: images in, logits out.
+
+    Images are (batch, rows, columns, channels), 0 to 1, as in every export.
+
+    Parameters
+    ----------
+    layers : Sequential
+        The network's layers.
+    has_images : bool
+        Whether the inputs are images and not vectors.
+    """
+
+    def __init__(self, layers: Sequential, has_images: bool) -> None:
+        super().__init__()
+        self.network = layers
+        self.has_images = has_images
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits."""
+        x = images.permute(0, 3, 1, 2) if self.has_images else images
+        return self.network(x, {})
+
+    def layer_paths(self) -> dict[str, str]:
+        """Return the name of each layer by the path of its module, for example ``network.0``."""
+        names = {layer: name for name, layer in self.network.layers_by_name().items()}
+        modules = self.named_modules()
+        return {path: names[module] for path, module in modules if module in names}
+
+
 class Residual(nn.Module):
     """The sum of two branches; an empty projection returns its input."""
 
