@@ -1,0 +1,1 @@
+"""Export of trained networks to other runtimes, and the verification of what was written."""

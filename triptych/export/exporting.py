@@ -1,0 +1,215 @@
+"""Writing an export: into a temporary folder, verified there, then renamed."""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ..core.split import Split
+from ..errors import TriptychError, one_line
+from ..version import __version__
+from .model import TrainedModel
+from .targets import Target
+from .verification import Reference, Verification, verify_export
+
+ABOUT = "export.json"
+_TEMPORARY = re.compile(r"\.[a-z0-9-]+\.(new|old)-[0-9a-f]{8}")
+
+OnStage = Callable[[str, int, int], None]  # what is being done, samples done, samples in all
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """An exported model and its verification.
+
+    Attributes
+    ----------
+    target : str
+        The name of the target.
+    folder : Path
+        The folder with the model and ``export.json``.
+    file : Path
+        The model: a file, or the file by which a folder is known.
+    size : int
+        Bytes of all files of the model.
+    seconds : float
+        Of writing and verifying.
+    verification : Verification
+        What its runtime computed, compared with float64.
+    """
+
+    target: str
+    folder: Path
+    file: Path
+    size: int
+    seconds: float
+    verification: Verification
+
+    @property
+    def verdict(self) -> str:
+        """``rounding``, ``precision`` or ``formula``; see `Verification`."""
+        return self.verification.verdict
+
+
+def export_model(
+    target: Target,
+    folder: Path,
+    model: TrainedModel,
+    reference: Reference,
+    test: Split,
+    on_stage: OnStage = lambda stage, done, total: None,
+) -> ExportResult:
+    """Write a model for a target, verify it, and put it in place of an earlier export.
+
+    Parameters
+    ----------
+    target : Target
+        The target; its packages must be installed.
+    folder : Path
+        Where the export goes, for example ``RUN/export/onnx``.
+    model : TrainedModel
+        What is exported.
+    reference : Reference
+        What the export is compared with.
+    test : Split
+        The test split.
+    on_stage : callable, optional
+        Called with what is being done, ``writing`` or ``verifying``, the samples that are done and
+        their number.
+
+    Raises
+    ------
+    TriptychError
+        If the model cannot be written, or its runtime cannot load it.
+    """
+    target.check_installed()
+    _check_replaceable(folder)
+    started = time.monotonic()
+    on_stage("writing", 0, 0)
+    with _temporary_folder(folder) as new:
+        try:
+            target.make_exporter().write(model, new)
+        except (TriptychError, OSError):
+            raise
+        except Exception as error:
+            kind = type(error).__name__
+            raise TriptychError(
+                f"{target.label} could not be written ({kind}: {one_line(error, 200)})"
+            ) from error
+        files = [path for path in sorted(new.rglob("*")) if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+        verification = verify_export(
+            target,
+            new,
+            model,
+            reference,
+            test,
+            lambda done, total: on_stage("verifying", done, total),
+        )
+        seconds = time.monotonic() - started
+        about = {
+            "target": target.name,
+            **verification.to_json(),
+            "seconds": round(seconds, 3),
+            "file": target.file,
+            "size": size,
+            "sha256": {
+                path.relative_to(new).as_posix(): sha256(path.read_bytes()).hexdigest()
+                for path in files
+            },
+            "network": model.network.name,
+            "engine": model.engine,
+            "state_sha256": model.sha256,
+            "triptych": __version__,
+            "note": target.note,
+        }
+        (new / ABOUT).write_text(_json(about), encoding="utf-8")
+        _flush(new)
+        _replace(folder, new)
+    return ExportResult(target.name, folder, folder / target.file, size, seconds, verification)
+
+
+def _json(about: dict[str, Any]) -> str:
+    from ..core.files import to_json
+
+    return to_json(about, indent=1) + "\n"
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Raise `TriptychError` if something other than an export is at a path."""
+    if folder.is_symlink():
+        raise TriptychError(f"{folder}: a link, where a folder is needed; give another --out")
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise TriptychError(f"{folder}: not a folder; give another --out")
+    if any(folder.iterdir()) and not (folder / ABOUT).is_file():
+        raise TriptychError(
+            f"{folder}: holds files that no export wrote (there is no {ABOUT}); give another --out"
+        )
+
+
+@contextmanager
+def _temporary_folder(folder: Path) -> Generator[Path]:
+    """Make a folder next to the final one; delete it if it is still there at the end."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    clean_up(folder.parent)
+    new = folder.with_name(f".{folder.name}.new-{secrets.token_hex(4)}")
+    new.mkdir()
+    try:
+        yield new
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    """Write all files of a folder to the disk."""
+    for path in [*folder.rglob("*"), folder]:
+        if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+            continue
+        number = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def _replace(folder: Path, new: Path) -> None:
+    """Put a folder in the place of another one."""
+    if not folder.exists():
+        os.rename(new, folder)
+        return
+    old = folder.with_name(f".{folder.name}.old-{secrets.token_hex(4)}")
+    os.rename(folder, old)
+    # If the process is killed here, `clean_up` brings the old folder back.
+    os.rename(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def clean_up(parent: Path) -> None:
+    """Delete what a killed export has left in a folder; bring back what it was replacing."""
+    for path in parent.glob(".*"):
+        if not _TEMPORARY.fullmatch(path.name) or not path.is_dir() or path.is_symlink():
+            continue
+        name, _, rest = path.name[1:].rpartition(".")
+        if rest.startswith("old-") and not (parent / name).exists():
+            os.rename(path, parent / name)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def read_about(folder: Path) -> dict[str, Any] | None:
+    """Return what ``export.json`` of a folder holds, or None if there is none that can be read."""
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return about if isinstance(about, dict) else None

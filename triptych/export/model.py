@@ -1,0 +1,102 @@
+"""What is exported, and what every exporter offers."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.state import State, cast
+from ..spec.network import Network
+from ..spec.recipe import Recipe
+
+Images = NDArray[np.float32]
+Logits = NDArray[Any]
+
+INPUT = "images"  # the name of the input of every exported model
+OUTPUT = "logits"  # the name of its output
+JOINED = "+"  # between the names of layers that a runtime computes as one
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained network in float32, as it is exported.
+
+    Attributes
+    ----------
+    network : Network
+        What was trained.
+    recipe : Recipe
+        How it was trained; its dtype is float32.
+    state : dict of str to ndarray
+        Weights, buffers and optimizer slots, in the canonical layout.
+    engine : str
+        The engine that trained it.
+    sha256 : str
+        The digest of the file that the state was read from; empty if it was read from none.
+    calibration : ndarray of float32, shape (n, h, w, c)
+        Training images, from which a quantized export learns the ranges of its numbers.
+    """
+
+    network: Network
+    recipe: Recipe
+    state: State
+    engine: str
+    sha256: str
+    calibration: Images
+
+    @classmethod
+    def of(
+        cls,
+        network: Network,
+        recipe: Recipe,
+        state: State,
+        *,
+        engine: str,
+        sha256: str,
+        calibration: Images,
+    ) -> "TrainedModel":
+        """Return the model of a state of any dtype."""
+        single = replace(recipe, dtype="float32")
+        return cls(network, single, cast(state, "float32"), engine, sha256, calibration)
+
+
+class LoadedModel(Protocol):
+    """An exported model in its runtime."""
+
+    version: str  # of the runtime
+
+    def logits(self, images: Images) -> Logits:
+        """Return the logits of a batch, shape (n, classes)."""
+        ...
+
+    def layer_outputs(self, images: Images, layers: list[str]) -> State:
+        """Return the outputs of the layers that the runtime shows.
+
+        Parameters
+        ----------
+        images : ndarray of float32, shape (n, h, w, c)
+            The input.
+        layers : list of str
+            The names of the network's layers, in the order of computation.
+
+        Returns
+        -------
+        dict of str to ndarray
+            By the name of the layer; of layers that the runtime computes as one, by their names
+            with ``+`` between them. Images are (n, h, w, channels).
+        """
+        ...
+
+
+class Exporter(Protocol):
+    """What a target needs: a function that writes a model, and one that loads it again."""
+
+    def write(self, model: TrainedModel, folder: Path) -> None:
+        """Write the model into an empty folder."""
+        ...
+
+    def load(self, folder: Path) -> LoadedModel:
+        """Load what `write` wrote with the target's own runtime."""
+        ...

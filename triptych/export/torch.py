@@ -1,0 +1,152 @@
+"""PyTorch: an exported program of `torch.export`, or TorchScript."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core import registry
+from ..core.engine import FrameworkEngine
+from ..core.state import State
+from .model import INPUT, Images, LoadedModel, Logits, TrainedModel
+
+PROGRAM = "model.pt2"
+SCRIPT = "model.pt"
+LAYERS = "layers.json"  # a further file in the program: layer names by module path
+EXAMPLES = 2  # images; with a single one torch.export would fix the size of the batch
+
+
+class ProgramExporter:
+    """Writes ``model.pt2`` with `torch.export` and loads it again."""
+
+    def write(self, model: TrainedModel, folder: Path) -> None:
+        """Write the program; its batch may have any size."""
+        native = _native_model(model)
+        batch = torch.export.Dim("batch")
+        program = torch.export.export(
+            native, (_example(model),), dynamic_shapes={INPUT: {0: batch}}
+        )
+        layers = json.dumps(native.layer_paths())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of weights in the channels-last order of memory
+            torch.export.save(program, folder / PROGRAM, extra_files={LAYERS: layers})
+
+    def load(self, folder: Path) -> LoadedModel:
+        """Load the program."""
+        return Program(folder / PROGRAM)
+
+
+class ScriptExporter:
+    """Writes ``model.pt`` as TorchScript, which PyTorch has deprecated, and loads it again."""
+
+    def write(self, model: TrainedModel, folder: Path) -> None:
+        """Trace the model and write it."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the deprecation, which the target's note tells
+            script = torch.jit.trace(_native_model(model), _example(model))
+            torch.jit.save(script, folder / SCRIPT)
+
+    def load(self, folder: Path) -> LoadedModel:
+        """Load the script."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Script(torch.jit.load(folder / SCRIPT))
+
+
+def _native_model(model: TrainedModel) -> Any:
+    """Return the network as a module of PyTorch, in evaluation mode."""
+    engine = cast(FrameworkEngine, registry.create("torch", model.network, model.recipe))
+    engine.load(model.state)
+    return engine.native_model()
+
+
+def _example(model: TrainedModel) -> Tensor:
+    """Return a batch of images from which the operations are recorded."""
+    return torch.zeros(EXAMPLES, *model.network.input_shape)
+
+
+class Script:
+    """A model of PyTorch that is called with images.
+
+    Parameters
+    ----------
+    module : callable
+        It returns the logits of a batch.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.version: str = str(torch.__version__)
+        self._module = module
+
+    def logits(self, images: Images) -> Logits:
+        """Return the logits of a batch, shape (n, classes)."""
+        with torch.inference_mode():
+            return self._module(torch.from_numpy(images)).numpy()
+
+    def layer_outputs(self, images: Images, layers: list[str]) -> State:
+        """Return nothing: a script does not show its layers."""
+        del images, layers
+        return {}
+
+
+class Program(Script):
+    """An exported program.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        more = {LAYERS: ""}
+        self._program = torch.export.load(path, extra_files=more)
+        self._layers: dict[str, str] = json.loads(more[LAYERS])
+        super().__init__(self._program.module())
+
+    def layer_outputs(self, images: Images, layers: list[str]) -> State:
+        """Return the outputs of the layers that compute something, images channels last."""
+        del layers
+        recorder = _Recorder(self._program.module(), self._layers)
+        with torch.no_grad():
+            recorder.run(torch.from_numpy(images))
+        return recorder.outputs
+
+
+class _Recorder(torch.fx.Interpreter):
+    """Runs a program node by node and keeps the last output of each layer.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The program.
+    layers : dict of str to str
+        The name of each layer by the path of its module.
+    """
+
+    def __init__(self, module: Any, layers: dict[str, str]) -> None:
+        super().__init__(module)
+        self.outputs: State = {}
+        self._layers = layers
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        """Run a node; keep its output if it belongs to a layer."""
+        result = super().run_node(n)
+        name = self._layer_of(n)
+        if name and isinstance(result, Tensor):
+            array = result.numpy()
+            channels_last = array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+            self.outputs[name] = np.array(channels_last, order="C")
+        return result
+
+    def _layer_of(self, node: torch.fx.Node) -> str | None:
+        """Return the name of the innermost layer that a node belongs to, or None."""
+        modules = node.meta.get("nn_module_stack", {})
+        for path, _ in reversed(list(modules.values())):
+            if path in self._layers:
+                return self._layers[path]
+        return None

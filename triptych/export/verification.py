@@ -1,0 +1,298 @@
+"""The verification of an export: its logits on the whole test split, against float64.
+
+The model is loaded by the target's runtime in a fresh process. The bound on its logits is four
+times the largest error of the engine that trained it: the error of a correct float32 computation
+of this network with these weights, measured on the same images. A correct runtime orders its sums
+differently, so its error is of the same size, but not the same.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+from typing import cast as cast_type
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from ..core import metrics, registry
+from ..core.engine import ReferenceEngine
+from ..core.split import Split, scaled
+from ..core.state import State, cast
+from ..errors import TriptychError, one_line
+from ..process import machine
+from ..spec.recipe import Recipe
+from ..training.inference import compute_logits
+from .model import JOINED, TrainedModel
+from .targets import Target
+
+BATCH_SIZES = (1, 256)
+LARGEST_FACTOR = 4.0  # between the error of a correct runtime and the engine's float32 error
+SAMPLES_BY_LAYER = 64  # for which the outputs of the layers are compared
+
+Array = NDArray[Any]
+Verdict = Literal["rounding", "precision", "formula"]
+OnProgress = Callable[[int, int], None]  # samples done, samples in all
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the verification of an export came to; ``export.json`` holds it.
+
+    Attributes
+    ----------
+    verdict : str
+        ``rounding``: every logit differs from the float64 reference by at most the bound, and no
+        prediction differs whose two best logits are further apart than the bound. ``precision``,
+        for a quantized target: its accuracy is not significantly worse. Otherwise ``formula``.
+    largest : float
+        The largest difference of a logit from the float64 reference.
+    bound : float
+        Four times the largest error of the engine's float32 logits.
+    differing : int
+        Predictions that differ from those of the float64 reference.
+    samples : int
+        Images of the test split.
+    accuracy, reference_accuracy : float
+        The share of them that the exported model and the reference classify correctly.
+    low, high : float
+        The 95 % interval of the exported model's accuracy.
+    batch_sizes : tuple of int
+        The batch sizes with which the whole test split was run.
+    runtime : str
+        The target's runtime with its version.
+    first_layer : str or None
+        Where the export is wrong: the first layer whose output differs, if the runtime shows them.
+    """
+
+    verdict: Verdict
+    largest: float
+    bound: float
+    differing: int
+    samples: int
+    accuracy: float
+    reference_accuracy: float
+    low: float
+    high: float
+    batch_sizes: tuple[int, ...]
+    runtime: str
+    first_layer: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the export computes what the network computes."""
+        return self.verdict != "formula"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``export.json`` holds of it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What an export is compared with; the same for all targets.
+
+    Attributes
+    ----------
+    logits : ndarray of float64, shape (n, classes)
+        Computed by the NumPy engine in float64.
+    bound : float
+        As in `Verification`.
+    """
+
+    logits: Array
+    bound: float
+
+    @classmethod
+    def of(cls, model: TrainedModel, test: Split) -> "Reference":
+        """Compute the reference of a model on the test split."""
+        exact_recipe = replace(model.recipe, dtype="float64")
+        exact = compute_logits(
+            model.network,
+            exact_recipe,
+            cast(model.state, "float64"),
+            test.images,
+            engine=registry.REFERENCE,
+        )
+        engine = model.engine if registry.entry(model.engine).installed else registry.REFERENCE
+        single = compute_logits(
+            model.network, model.recipe, model.state, test.images, engine=engine
+        )
+        return cls(exact, _bound(single, exact))
+
+
+def _bound(single: Array, exact: Array) -> float:
+    """Return the bound on the difference of two float32 computations from float64."""
+    error = float(np.abs(single - exact).max())
+    last_place = float(np.finfo(np.float32).eps) * float(np.abs(exact).max())
+    return LARGEST_FACTOR * max(error, last_place)
+
+
+def verify_export(
+    target: Target,
+    folder: Path,
+    model: TrainedModel,
+    reference: Reference,
+    test: Split,
+    on_progress: OnProgress = lambda done, total: None,
+) -> Verification:
+    """Run an exported model on the whole test split and compare it with the reference.
+
+    Parameters
+    ----------
+    target : Target
+        The target of the export.
+    folder : Path
+        What its exporter wrote.
+    model : TrainedModel
+        What was exported.
+    reference : Reference
+        What the model should compute.
+    test : Split
+        The test split.
+    on_progress : callable, optional
+        Called with the samples that are done and their number.
+
+    Raises
+    ------
+    TriptychError
+        If the runtime cannot load or run the model.
+    """
+    images = test.pixels("float32")
+    answer, version = _run(target, folder, images, on_progress)
+    logits = [answer[str(batch)] for batch in BATCH_SIZES]
+    worst = max(logits, key=lambda found: _largest(found, reference.logits))
+    found = metrics.predictions(worst)
+    expected = metrics.predictions(reference.logits)
+    differs = found != expected
+    right = int((found == test.labels).sum())
+    low, high = metrics.wilson(right, len(test))
+    verification = Verification(
+        verdict="rounding",
+        largest=_largest(worst, reference.logits),
+        bound=reference.bound,
+        differing=int(differs.sum()),
+        samples=len(test),
+        accuracy=right / len(test),
+        reference_accuracy=float((expected == test.labels).mean()),
+        low=low,
+        high=high,
+        batch_sizes=BATCH_SIZES,
+        runtime=f"{target.runtime} {version}",
+    )
+    if target.quantized:
+        worse = verification.high < verification.reference_accuracy
+        return replace(verification, verdict="formula" if worse else "precision")
+    clear = differs & (_lead(reference.logits) > reference.bound)
+    if verification.largest <= reference.bound and not clear.any():
+        return verification
+    first_layer = None
+    if target.shows_layers:
+        errors = np.abs(worst - reference.logits).max(axis=1)
+        samples = np.argsort(-np.nan_to_num(errors, nan=np.inf))[:SAMPLES_BY_LAYER]
+        first_layer = _first_layer(target, folder, model, test.images[samples])
+    return replace(verification, verdict="formula", first_layer=first_layer)
+
+
+def _largest(logits: Array, exact: Array) -> float:
+    """Return the largest difference; infinity if a number is not finite or the shape differs."""
+    if logits.shape != exact.shape or not np.isfinite(logits).all():
+        return float("inf")
+    return float(np.abs(logits - exact).max())
+
+
+def _lead(logits: Array) -> Array:
+    """Return by how much the best logit of each sample exceeds the second, shape (n,)."""
+    best = np.partition(logits, -2, axis=1)
+    return best[:, -1] - best[:, -2]
+
+
+def _first_layer(target: Target, folder: Path, model: TrainedModel, images: Array) -> str | None:
+    """Return the name of the first layer whose output differs beyond its own float32 error."""
+    exact_recipe = replace(model.recipe, dtype="float64")
+    exact = _layer_outputs(model, exact_recipe, images)
+    single = _layer_outputs(model, model.recipe, images)
+    layers = [place.layer.name for place in model.network.places]
+    shown, _ = _run(target, folder, scaled(images, "float32"), layers=layers)
+    last_names = {names.split(JOINED)[-1]: names for names in shown}
+    for name in layers:
+        if name not in last_names:
+            continue
+        output = shown[last_names[name]]
+        if _largest(output, exact[name]) > _bound(single[name], exact[name]):
+            return last_names[name]
+    return None
+
+
+def _layer_outputs(model: TrainedModel, recipe: Recipe, images: Array) -> State:
+    """Return the outputs of all layers from the NumPy engine, in the order of computation."""
+    engine = cast_type(ReferenceEngine, registry.create(registry.REFERENCE, model.network, recipe))
+    engine.load(cast(model.state, recipe.dtype))
+    return engine.layer_outputs(images)
+
+
+def _run(
+    target: Target,
+    folder: Path,
+    images: Array,
+    on_progress: OnProgress = lambda done, total: None,
+    *,
+    layers: Sequence[str] = (),
+) -> tuple[State, str]:
+    """Run an exported model in a fresh process; return its answer and the runtime's version."""
+    with tempfile.TemporaryDirectory(prefix="triptych-export-") as temporary:
+        question = Path(temporary) / "images.safetensors"
+        answer = Path(temporary) / "answer.safetensors"
+        save_file({"images": np.ascontiguousarray(images)}, question)
+        request = {
+            "target": target.name,
+            "folder": str(folder.resolve()),
+            "images": str(question),
+            "answer": str(answer),
+            "batch_sizes": BATCH_SIZES,
+            "layers": list(layers),
+        }
+        version = _converse(target, request, len(images), on_progress)
+        return load_file(answer), version
+
+
+def _converse(target: Target, request: Any, samples: int, on_progress: OnProgress) -> str:
+    """Start the process, give it the request, report its progress, and return the version."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "triptych.export.runner"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=machine.environment(machine.processors(), "cpu"),
+            start_new_session=True,
+            text=True,
+        )
+        assert process.stdin
+        assert process.stdout
+        try:
+            with process.stdin:
+                process.stdin.write(json.dumps(request) + "\n")
+            version = ""
+            for line in process.stdout:
+                message = json.loads(line)
+                version = message.get("version", "")
+                if "done" in message:
+                    before = sum(b < message["batch_size"] for b in BATCH_SIZES) * samples
+                    on_progress(before + message["done"], samples * len(BATCH_SIZES))
+            if process.wait() or not version:
+                log.seek(0)
+                lines = log.read().decode(errors="replace").strip().splitlines() or ["no message"]
+                raise TriptychError(
+                    f"{target.runtime} could not run the exported model: {one_line(lines[-1], 200)}"
+                )
+            return version
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
