@@ -1,14 +1,24 @@
-"""A network that does not fit into memory is refused in the same words by every engine."""
+"""A network that does not fit into memory is refused in the same words by every engine.
 
+An engine that nobody uses any more frees what it took.
+"""
+
+import gc
 import subprocess
 import sys
+import weakref
+from typing import Any
 
 import pytest
-from support.engines import rows
+from support.engines import loaded_engine, rows
 
 from triptych.core import memory, registry
+from triptych.core.planner import BatchPlanner
+from triptych.core.split import Split
 from triptych.errors import EngineError
+from triptych.parity.specimens import specimens
 from triptych.spec import zoo
+from triptych.spec.network import Network
 from triptych.spec.recipe import Recipe
 
 # 1.2 thousand million weights: 4.7 GiB an array, where 5 GiB more than the imports took may be had.
@@ -73,3 +83,43 @@ def test_an_allocation_that_fails_is_recognised(name: str):
 )
 def test_the_words_of_the_frameworks(error: Exception, says: bool):
     assert memory.ran_out_of_memory(error) == says
+
+
+def used_engine(name: str, backend: str | None, network: Network, split: Split) -> Any:
+    """Create an engine that has computed everything once."""
+    recipe = Recipe(1, 64, dtype="float64")
+    engine = loaded_engine(name, network, recipe, backend)
+    data = engine.upload(split)
+    plan = next(BatchPlanner(network, recipe, len(split), 1).plans())
+    engine.trace(data, plan)
+    engine.run(data, plan)
+    engine.wait()
+    engine.logits(data)
+    return engine
+
+
+@pytest.mark.parametrize(("name", "backend"), rows(slow=False))
+def test_an_engine_that_is_not_used_any_more_is_freed(name: str, backend: str, few: Split):
+    engine = used_engine(name, backend, zoo.get("regularized"), few)
+    reference = weakref.ref(engine)
+    del engine
+    gc.collect()
+    assert reference() is None
+
+
+def graphs() -> int:
+    """Return how many graphs of TensorFlow are in memory."""
+    return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
+
+
+@pytest.mark.framework
+@pytest.mark.skipif(not registry.entry("tensorflow").installed, reason="not installed")
+@pytest.mark.parametrize("network", specimens(zoo.GREY, 10), ids=lambda network: network.name)
+def test_every_layer_of_tensorflow_lets_its_graph_be_freed(network: Network, few: Split):
+    gc.collect()
+    before = graphs()
+    engine = used_engine("tensorflow", None, network, few)
+    assert graphs() > before
+    del engine
+    gc.collect()
+    assert graphs() == before

@@ -338,6 +338,18 @@ class GELU(keras.layers.Layer):
         return 0.5 * x * (1 + tf.tanh(argument))
 
 
+class SiLU(keras.layers.Layer):
+    """Written out, because a graph that contains tf.nn.silu is never freed.
+
+    TensorFlow registers the gradient of each of its calls for the rest of the process, and the
+    gradient refers to the graph.
+    """
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Return x·sigmoid(x)."""
+        return x * tf.sigmoid(x)
+
+
 def build_flatten(place: PlacedLayer, dtype: str) -> keras.layers.Layer:
     """Return Keras's layer."""
     return keras.layers.Flatten(name=place.layer.name, dtype=dtype)
@@ -383,6 +395,11 @@ def build_gelu(place: PlacedLayer, dtype: str) -> keras.layers.Layer:
     return GELU(layer.form, name=layer.name, dtype=dtype)
 
 
+def build_silu(place: PlacedLayer, dtype: str) -> keras.layers.Layer:
+    """Return `SiLU`."""
+    return SiLU(name=place.layer.name, dtype=dtype)
+
+
 def builder_from_spec(layer_class: type[keras.layers.Layer]) -> LayerBuilder:
     """Return the builder of a class that takes the specification's layer as its first argument."""
 
@@ -414,6 +431,6 @@ register_layer(spec.Dropout, build_dropout)
 register_layer(spec.ReLU, build_relu)
 register_layer(spec.LeakyReLU, build_leaky_relu)
 register_layer(spec.GELU, build_gelu)
-register_layer(spec.SiLU, builder_of_activation("silu"))
+register_layer(spec.SiLU, build_silu)
 register_layer(spec.Tanh, builder_of_activation("tanh"))
 register_layer(spec.Sigmoid, builder_of_activation("sigmoid"))
