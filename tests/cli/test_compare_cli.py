@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 from support.commands import ROOT, run, run_python, start, wait_for_step, wait_until
-from support.engines import ALL_INSTALLED, loaded_engine, needs_all
+from support.engines import ALL_INSTALLED, loaded_engine, needs_all, needs_torch
 
 from triptych.core.planner import BatchPlanner
 from triptych.core.selection import specs
@@ -248,6 +248,19 @@ def test_a_comparison_that_cannot_begin_leaves_no_folder(tmp_path):
     assert done.returncode == 2, done.stdout
     assert "no engine except NumPy could run" in done.stderr or "not installed" in done.stderr
     assert not list(tmp_path.glob("runs/*"))
+
+
+@needs_torch
+def test_the_loss_is_chosen_by_name(tmp_path):
+    options = ("--loss", "mse", "--epochs", "5", "--engines", "torch")
+    done = compare(*options, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = run_folder.read_results(next((tmp_path / "runs").iterdir()))
+    assert results["recipe"]["loss"]["name"] == "mean_squared_error"
+    assert results["runs"][0]["rows"]["torch"]["proved"]
+    verified = run("verify", "--loss", "mse", "--steps", "5", "--engines", "torch", cwd=tmp_path)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert "The row is equal" in verified.stdout
 
 
 @needs_all

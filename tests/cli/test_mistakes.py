@@ -17,6 +17,15 @@ MISTAKES = {
     "data that is not here": (["compare", "--data", "kmnist"], "triptych data fetch kmnist"),
     "a misspelt network": (["compare", "--network", "clasic"], "did you mean 'classic'"),
     "a misspelt optimizer": (["compare", "--optimizer", "adamm"], "did you mean 'adam'"),
+    "a misspelt loss": (
+        ["train", "numpy", "--loss", "msee"],
+        "loss 'msee' is unknown; did you mean 'mse'?",
+    ),
+    "an unknown loss": (
+        ["compare", "--loss", "hinge"],
+        "loss 'hinge' is unknown; known: softmax_cross_entropy, mean_squared_error, mse",
+    ),
+    "an unknown loss, to verify": (["verify", "--loss", "MSEE"], "did you mean 'mse'?"),
     "a misspelt engine": (["compare", "--engines", "pytorch"], "did you mean 'torch'"),
     "a backend where an engine is asked for": (
         ["train", "torch/onednn"],

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -388,6 +389,20 @@ def test_a_recipe_file_serves_every_command_and_options_override_it(tmp_path):
     )
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert "The row is equal" in verified.stdout
+
+
+def test_the_loss_is_chosen_by_name_and_keeps_the_penalty(tmp_path):
+    written(tmp_path, "mine.json", {"epochs": 1, "loss": {"label_smoothing": 0.1, "l2": 1e-4}})
+    for options, l2 in (("--epochs", "1"), 0.0), (("--recipe", "mine.json"), 1e-4):
+        shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+        done = run("train", "numpy", "--loss", "mse", *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "mean squared error" in done.stdout
+        results = run_folder.read_results(folder_of(tmp_path), "train")
+        assert results["recipe"]["loss"] == {"name": "mean_squared_error", "l2": l2}
+    done = run("train", "--resume", str(folder_of(tmp_path)), "--loss", "mse", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--loss: it comes from the run that goes on" in done.stderr
 
 
 def written(cwd: Path, name: str, content: dict) -> Path:

@@ -28,7 +28,7 @@ import triptych as tt
 from triptych.data.dataset import Dataset
 from triptych.data.registry import unregister_format
 from triptych.spec.layers import LAYERS, Dense, Flatten, Tanh
-from triptych.spec.losses import LOSSES
+from triptych.spec.losses import LOSS_NAMES, LOSSES
 from triptych.spec.network import Network
 from triptych.spec.optimizers import OPTIMIZERS, SHORTHANDS
 from triptych.spec.recipe import Recipe
@@ -77,7 +77,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plugin(site: Path) -> Iterator[Any]:
     """The plug-in, found by this process and its workers; afterwards the tables are as before."""
-    tables = (LAYERS, LOSSES, OPTIMIZERS, SHORTHANDS)
+    tables = (LAYERS, LOSSES, LOSS_NAMES, OPTIMIZERS, SHORTHANDS)
     before = [dict(table) for table in tables]
     with pytest.MonkeyPatch.context() as patch:
         distributions.search(patch, site)

@@ -226,6 +226,7 @@ def test_a_loss_without_a_name_is_softmax_cross_entropy():
     new = Recipe.from_json({"loss": {"name": "mean_squared_error", "l2": 0.2}})
     assert new.loss == MeanSquaredError(l2=0.2)
     assert Recipe.from_json(new.to_json()) == new
+    assert Recipe.from_json({"loss": {"name": "mse", "l2": 0.2}}) == new
     with pytest.raises(SpecError, match="did you mean 'mean_squared_error'"):
         Recipe.from_json({"loss": {"name": "mean_square_error"}})
     with pytest.raises(SpecError, match="unknown key 'label_smoothing'"):

@@ -124,6 +124,7 @@ class RecipeOptions:
     batch_size: o.BatchSize = None
     optimizer: o.OptimizerName = None
     rate: o.Rate = None
+    loss: o.LossName = None
     like: o.Like = None
 
     def for_network(self, network: "NetworkOptions") -> "RecipeOptions":
@@ -168,6 +169,9 @@ class RecipeOptions:
             data["optimizer"] = {"name": self.optimizer}
         if self.rate is not None:
             data["optimizer"] = data.get("optimizer", {"name": "sgd"}) | {"rate": self.rate}
+        if self.loss is not None:
+            # The penalty on kernels has the same meaning in every loss, other settings do not.
+            data["loss"] = {"name": self.loss, "l2": base.loss.l2}
         if self.epochs is not None:
             data["epochs"] = self.epochs
         elif self.recipe is None:

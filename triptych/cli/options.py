@@ -10,6 +10,7 @@ import typer
 
 from ..data.published import NAMES
 from ..data.registry import sources_help
+from ..spec.losses import SoftmaxCrossEntropy, loss_names
 from ..spec.optimizers import optimizer_names
 
 Data = Annotated[
@@ -131,6 +132,15 @@ Rate = Annotated[
     typer.Option(
         "--rate",
         help="Learning rate. Default: the optimizer's own; sgd 0.1, adam 0.001.",
+        show_default=False,
+    ),
+]
+LossName = Annotated[
+    str | None,
+    typer.Option(
+        "--loss",
+        metavar="NAME",
+        help=f"{loss_names()}. Default: {SoftmaxCrossEntropy.name}.",
         show_default=False,
     ),
 ]

@@ -81,6 +81,7 @@ class CaseOptions:
         ),
     ] = None
     rate: o.Rate = None
+    loss: o.LossName = None
     like: o.Like = None
     seed: o.Seed = None
     dtype: o.DType = "float64"
@@ -111,7 +112,14 @@ class CaseOptions:
             batch_size = BATCH_SIZE
         recipes: dict[str, Recipe] = {}
         for name in names:
-            options = RecipeOptions(self.recipe, None, batch_size, name, self.rate, self.like)
+            options = RecipeOptions(
+                recipe=self.recipe,
+                batch_size=batch_size,
+                optimizer=name,
+                rate=self.rate,
+                loss=self.loss,
+                like=self.like,
+            )
             recipe = options.build(seed=self.seed, dtype=self.dtype, random="matched")
             recipes[name or recipe.optimizer.name] = recipe
         return recipes

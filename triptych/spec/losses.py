@@ -41,11 +41,25 @@ L = TypeVar("L", bound="Loss")
 
 LOSSES: "Registry[type[Loss]]" = Registry()
 
+# The names that users type: those of `LOSSES`, and the shorthands.
+LOSS_NAMES: "Registry[type[Loss]]" = Registry()
+
 
 def register_loss(cls: type[L]) -> type[L]:
-    """Make a loss known by its name in recipes; usable as a decorator."""
+    """Make a loss known by its name, in recipes and on the command line; usable as a decorator."""
     LOSSES[cls.name] = cls
+    LOSS_NAMES[cls.name] = cls
+    if cls.shorthand:
+        LOSS_NAMES[cls.shorthand] = cls
     return cls
+
+
+def loss_names() -> str:
+    """Return the names of the losses, for help texts, each with its shorthand."""
+    names: list[str] = []
+    for name, cls in LOSSES.items():
+        names.append(f"{name} ({cls.shorthand})" if cls.shorthand else name)
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,8 @@ class Loss:
     """
 
     l2: float = field(default=0.0, kw_only=True)
-    name: ClassVar[str]  # in recipes
+    name: ClassVar[str]  # in recipes, and on the command line
+    shorthand: ClassVar[str] = ""  # a shorter name, which means the same
     label: ClassVar[str]  # in titles
 
     def __post_init__(self) -> None:
@@ -207,6 +222,7 @@ class MeanSquaredError(Loss):
     """The mean, over samples and classes, of (logit - one_hot(label))²."""
 
     name: ClassVar[str] = "mean_squared_error"
+    shorthand: ClassVar[str] = "mse"
     label: ClassVar[str] = "mean squared error"
 
     def evaluate(self, logits: "NDArray[Any]", labels: "NDArray[np.integer]") -> float:

@@ -14,7 +14,7 @@ from . import conventions
 from .augmentation import Augmentation
 from .callbacks import CALLBACKS, ImprovementTracker
 from .layers import LAYERS
-from .losses import LOSSES, Clip, Loss, SoftmaxCrossEntropy
+from .losses import LOSS_NAMES, Clip, Loss, SoftmaxCrossEntropy
 from .optimizers import Optimizer, optimizer
 from .placement import Layer
 from .registry import Registry
@@ -104,8 +104,8 @@ def loss_from_json(data: Any, like: str | None) -> Loss:
     if isinstance(data, Mapping):
         data = dict(data)
         name = data.pop("name", name)
-    cls = LOSSES.find("loss", name)
-    return _part(cls, "loss", data, conventions.defaults(conventions.LOSSES, like, name))
+    cls = LOSS_NAMES.find("loss", name)
+    return _part(cls, "loss", data, conventions.defaults(conventions.LOSSES, like, cls.name))
 
 
 def clip_from_json(data: Any, like: str | None) -> Clip:
