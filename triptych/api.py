@@ -7,6 +7,7 @@ unless ``progress=True``; errors of the user are `triptych.errors.TriptychError`
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,13 +41,16 @@ from .spec.validation import check_whole
 from .training import inference
 from .training.saved import SavedRun, read_trained, resumable
 from .training.session import Session, Settings
+from .training.trained import TrainedRun
 
 if TYPE_CHECKING:
     from .bench.session import ComparisonSession
+    from .export.exporting import ExportResult
     from .process.pool import Workers
 
 OnEvent = Callable[[Event], Any]
 ShouldStop = Callable[[], bool]
+OnStage = Callable[[str, str, int, int], Any]
 IMAGE_SHAPES: dict[int, Shape] = {784: (28, 28, 1), 3072: (32, 32, 3)}
 
 
@@ -551,6 +555,110 @@ def predict(
         network, recipe, state, images, engine=engine, backend=backend, device=device
     )
     return Prediction(metrics.predictions(logits), inference.softmax(logits))
+
+
+def iter_export(
+    trained: TrainingResult | str | Path,
+    to: str | Sequence[str],
+    *,
+    data: Dataset | None = None,
+    out: str | Path | None = None,
+    on_stage: OnStage | None = None,
+) -> "Iterator[ExportResult]":
+    """Export as `export` does, and yield the result of each target when it is verified.
+
+    The parameters are those of `export`.
+    """
+    from .export.exporting import export_model
+    from .export.model import TrainedModel
+    from .export.targets import target
+    from .export.verification import Reference
+
+    targets = [target(name) for name in ([to] if isinstance(to, str) else to)]
+    for each in targets:
+        each.check_installed()
+    run = trained if isinstance(trained, TrainingResult) else TrainedRun.read(Path(trained))
+    if data is None:
+        data = data_of(run)
+    folder = _export_folder(run, out)
+    digest = run.sha256 if isinstance(run, TrainedRun) else ""
+    model = TrainedModel.of(
+        run.network, run.recipe, run.state, data, engine=run.engine, sha256=digest
+    )
+    reference = Reference.of(model, data.test)
+    for each in targets:
+        notify = partial(on_stage or _ignore_stage, each.name)
+        yield export_model(each, folder / each.name, model, reference, data.test, notify)
+
+
+def export(
+    trained: TrainingResult | str | Path,
+    to: str | Sequence[str],
+    *,
+    data: Dataset | None = None,
+    out: str | Path | None = None,
+    on_stage: OnStage | None = None,
+) -> "list[ExportResult]":
+    """Export a trained network to other runtimes, and verify what each of them computes.
+
+    Parameters
+    ----------
+    trained : TrainingResult, str or Path
+        What `train` returned, or a run folder, or a state file.
+    to : str or sequence of str
+        Names of targets; docs/export.md lists them.
+    data : Dataset, optional
+        Its test split is used for the verification. By default the data of the run is loaded
+        again.
+    out : str or Path, optional
+        The folder in which each target gets a folder; by default ``export`` in the run folder.
+    on_stage : callable, optional
+        Called with the target, what is being done (``writing`` or ``verifying``), the samples
+        that are done and their number.
+
+    Returns
+    -------
+    list of ExportResult
+        One for each target. Its ``verdict`` is ``formula`` if the export computes something else
+        than the network.
+
+    Raises
+    ------
+    TriptychError
+        If a target is unknown, or a package of it is missing; or if a model cannot be written or
+        loaded.
+    """
+    return list(iter_export(trained, to, data=data, out=out, on_stage=on_stage))
+
+
+def _ignore_stage(target: str, stage: str, done: int, total: int) -> None:
+    """Do nothing with the progress of an export."""
+
+
+def data_of(run: TrainingResult | TrainedRun) -> Dataset:
+    """Load the data of a run again.
+
+    Raises
+    ------
+    TriptychError
+        If the run does not say which it was; or if the data cannot be read.
+    """
+    if isinstance(run, TrainingResult) and run.folder is not None:
+        run = TrainedRun.read(run.folder)
+    if isinstance(run, TrainingResult) or run.source is None:
+        raise TriptychError(
+            "which data the network was trained with is not recorded; give it, as data= in "
+            "Python or with --data"
+        )
+    return loading.load(run.source, run.recipe.seed, run.reading)
+
+
+def _export_folder(run: TrainingResult | TrainedRun, out: str | Path | None) -> Path:
+    if out is not None:
+        return Path(out)
+    if run.folder is None:
+        raise TriptychError("the run has no folder; give one, as out= in Python")
+    return run.folder / "export"
 
 
 def watched(

@@ -199,6 +199,7 @@ for _name in (
     "verify",
     "report",
     "show",
+    "export",
     "data",
     "map",
     "advise",

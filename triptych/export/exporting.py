@@ -13,10 +13,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from ..core.files import to_json
 from ..core.split import Split
-from ..errors import TriptychError, one_line
+from ..errors import TriptychError
 from ..version import __version__
-from .model import TrainedModel
+from .model import INPUT, OUTPUT, TrainedModel
+from .process import write_exported
 from .targets import Target
 from .verification import Reference, Verification, verify_export
 
@@ -95,15 +97,7 @@ def export_model(
     started = time.monotonic()
     on_stage("writing", 0, 0)
     with _temporary_folder(folder) as new:
-        try:
-            target.make_exporter().write(model, new)
-        except (TriptychError, OSError):
-            raise
-        except Exception as error:
-            kind = type(error).__name__
-            raise TriptychError(
-                f"{target.label} could not be written ({kind}: {one_line(error, 200)})"
-            ) from error
+        write_exported(target, new, model)
         files = [path for path in sorted(new.rglob("*")) if path.is_file()]
         size = sum(path.stat().st_size for path in files)
         verification = verify_export(
@@ -125,22 +119,18 @@ def export_model(
                 path.relative_to(new).as_posix(): sha256(path.read_bytes()).hexdigest()
                 for path in files
             },
+            "input": {"name": INPUT, "shape": ["batch", *model.network.input_shape]} | model.input,
+            "output": {"name": OUTPUT, "classes": model.classes},
             "network": model.network.name,
             "engine": model.engine,
             "state_sha256": model.sha256,
             "triptych": __version__,
             "note": target.note,
         }
-        (new / ABOUT).write_text(_json(about), encoding="utf-8")
+        (new / ABOUT).write_text(to_json(about, indent=1) + "\n", encoding="utf-8")
         _flush(new)
         _replace(folder, new)
     return ExportResult(target.name, folder, folder / target.file, size, seconds, verification)
-
-
-def _json(about: dict[str, Any]) -> str:
-    from ..core.files import to_json
-
-    return to_json(about, indent=1) + "\n"
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -7,7 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core import registry
+from ..core.split import scaled
 from ..core.state import State, cast
+from ..data.dataset import Dataset
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 
@@ -16,6 +19,7 @@ Logits = NDArray[Any]
 
 INPUT = "images"  # the name of the input of every exported model
 OUTPUT = "logits"  # the name of its output
+CALIBRATION_IMAGES = 200  # of the training split, evenly spaced
 JOINED = "+"  # between the names of layers that a runtime computes as one
 
 
@@ -37,6 +41,10 @@ class TrainedModel:
         The digest of the file that the state was read from; empty if it was read from none.
     calibration : ndarray of float32, shape (n, h, w, c)
         Training images, from which a quantized export learns the ranges of its numbers.
+    classes : list of str
+        What the classes are called.
+    input : dict
+        What a user has to do with images or rows before they are given to the model.
     """
 
     network: Network
@@ -45,6 +53,8 @@ class TrainedModel:
     engine: str
     sha256: str
     calibration: Images
+    classes: list[str]
+    input: dict[str, Any]
 
     @classmethod
     def of(
@@ -52,14 +62,46 @@ class TrainedModel:
         network: Network,
         recipe: Recipe,
         state: State,
+        data: Dataset,
         *,
-        engine: str,
-        sha256: str,
-        calibration: Images,
+        engine: str | None,
+        sha256: str = "",
     ) -> "TrainedModel":
-        """Return the model of a state of any dtype."""
-        single = replace(recipe, dtype="float32")
-        return cls(network, single, cast(state, "float32"), engine, sha256, calibration)
+        """Return the model of a state of any dtype.
+
+        Parameters
+        ----------
+        network, recipe, state
+            As in `TrainedModel`.
+        data : Dataset
+            What it was trained with.
+        engine : str, optional
+            The engine that trained it; by default the reference.
+        sha256 : str
+            The digest of the state file.
+
+        Raises
+        ------
+        SpecError
+            If the data does not fit the network.
+        """
+        network.check_fits(data.shape, len(data.classes))
+        images = data.train.images
+        chosen = np.linspace(0, len(images) - 1, min(CALIBRATION_IMAGES, len(images)), dtype=int)
+        if data.table is None:
+            preparation: dict[str, Any] = {"pixels": "0 to 1: bytes divided by 255"}
+        else:
+            preparation = {"standardised": data.table.describe()}
+        return cls(
+            network=network,
+            recipe=replace(recipe, dtype="float32"),
+            state=cast(state, "float32"),
+            engine=engine or registry.REFERENCE,
+            sha256=sha256,
+            calibration=scaled(images[chosen], "float32"),
+            classes=list(data.classes),
+            input=preparation,
+        )
 
 
 class LoadedModel(Protocol):

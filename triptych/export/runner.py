@@ -1,39 +1,83 @@
-"""The process that runs an exported model: ``python -P -m triptych.export.runner``.
+"""The process that writes or runs an exported model: ``python -P -m triptych.export.runner``.
 
-It reads one JSON object from its standard input and writes a line for each batch that is done to
-its standard output. It imports the target's runtime and nothing of the engines.
+It reads one JSON object from its standard input and answers with lines of JSON: what is done so
+far, and at last a version or an error. Whatever libraries print goes to its standard error.
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from .model import LoadedModel
+from ..errors import TriptychError
+from ..training import checkpoint
+from ..version import __version__
+from .model import Exporter, LoadedModel, TrainedModel
 from .targets import target
 
 SECONDS_BETWEEN_LINES = 0.2
 
+Json = dict[str, Any]
+
 
 def main() -> None:
-    """Run a model as the request wants, and write its logits or its layers' outputs to a file."""
+    """Do what the request wants."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # some libraries print to the standard output
     request = json.loads(sys.stdin.readline())
+    exporter = target(request["target"]).make_exporter()
+    try:
+        if request["do"] == "write":
+            exporter.write(_read_model(request), Path(request["folder"]))
+            version = __version__
+        else:
+            version = _run(exporter, request, answers)
+    except Exception as error:
+        kind = "" if isinstance(error, TriptychError) else f"{type(error).__name__}: "
+        print(json.dumps({"error": f"{kind}{error}"}), file=answers)
+        raise
+    print(json.dumps({"version": version}), file=answers)
+
+
+def _read_model(request: Json) -> TrainedModel:
+    """Return the model of a request, from the files that it names."""
+    saved = checkpoint.read_state(Path(request["state"]))
+    return TrainedModel(
+        network=saved.network,
+        recipe=saved.recipe,
+        state=saved.state,
+        engine=request["engine"],
+        sha256=request["sha256"],
+        calibration=load_file(request["images"])["images"],
+        classes=request["classes"],
+        input=request["input"],
+    )
+
+
+def _run(exporter: Exporter, request: Json, answers: TextIO) -> str:
+    """Write logits or layers' outputs to the file of the request; return the runtime's version."""
     images = load_file(request["images"])["images"]
-    model = target(request["target"]).make_exporter().load(Path(request["folder"]))
-    if request["layers"]:
+    model = exporter.load(Path(request["folder"]))
+    if request["do"] == "layers":
         arrays = model.layer_outputs(images, request["layers"])
     else:
-        arrays = {str(batch): _all_logits(model, images, batch) for batch in request["batch_sizes"]}
+        arrays = {
+            str(batch): _all_logits(model, images, batch, answers)
+            for batch in request["batch_sizes"]
+        }
     save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, request["answer"])
-    print(json.dumps({"version": model.version}), flush=True)
+    return model.version
 
 
-def _all_logits(model: LoadedModel, images: NDArray[Any], batch: int) -> NDArray[Any]:
+def _all_logits(
+    model: LoadedModel, images: NDArray[Any], batch: int, answers: TextIO
+) -> NDArray[Any]:
     """Return the logits of all images, which are given in batches."""
     parts: list[NDArray[Any]] = []
     last_line = time.monotonic()
@@ -41,7 +85,7 @@ def _all_logits(model: LoadedModel, images: NDArray[Any], batch: int) -> NDArray
         parts.append(model.logits(images[start : start + batch]))
         if time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
             last_line = time.monotonic()
-            print(json.dumps({"batch_size": batch, "done": start + batch}), flush=True)
+            print(json.dumps({"batch_size": batch, "done": start + batch}), file=answers)
     return np.concatenate(parts)
 
 

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from ..errors import EngineError, TriptychError, suggest
-from .model import Exporter
+
+if TYPE_CHECKING:
+    from .model import Exporter
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Target:
             names = ", ".join(self.missing)
             raise EngineError(f"{self.label} needs {names}, not installed here: {self.install}")
 
-    def make_exporter(self) -> Exporter:
+    def make_exporter(self) -> "Exporter":
         """Import the target's module and return its exporter."""
         module, _, name = self.exporter.partition(":")
         return getattr(import_module(module), name)()

@@ -6,11 +6,6 @@ of this network with these weights, measured on the same images. A correct runti
 differently, so its error is of the same size, but not the same.
 """
 
-import json
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,26 +13,22 @@ from typing import cast as cast_type
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
 from ..core import metrics, registry
 from ..core.engine import ReferenceEngine
 from ..core.split import Split, scaled
 from ..core.state import State, cast
-from ..errors import TriptychError, one_line
-from ..process import machine
 from ..spec.recipe import Recipe
 from ..training.inference import compute_logits
 from .model import JOINED, TrainedModel
+from .process import BATCH_SIZES, OnProgress, ignore_progress, run_exported
 from .targets import Target
 
-BATCH_SIZES = (1, 256)
 LARGEST_FACTOR = 4.0  # between the error of a correct runtime and the engine's float32 error
 SAMPLES_BY_LAYER = 64  # for which the outputs of the layers are compared
 
 Array = NDArray[Any]
 Verdict = Literal["rounding", "precision", "formula"]
-OnProgress = Callable[[int, int], None]  # samples done, samples in all
 
 
 @dataclass(frozen=True)
@@ -139,7 +130,7 @@ def verify_export(
     model: TrainedModel,
     reference: Reference,
     test: Split,
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> Verification:
     """Run an exported model on the whole test split and compare it with the reference.
 
@@ -164,7 +155,7 @@ def verify_export(
         If the runtime cannot load or run the model.
     """
     images = test.pixels("float32")
-    answer, version = _run(target, folder, images, on_progress)
+    answer, version = run_exported(target, folder, images, on_progress)
     logits = [answer[str(batch)] for batch in BATCH_SIZES]
     worst = max(logits, key=lambda found: _largest(found, reference.logits))
     found = metrics.predictions(worst)
@@ -218,7 +209,7 @@ def _first_layer(target: Target, folder: Path, model: TrainedModel, images: Arra
     exact = _layer_outputs(model, exact_recipe, images)
     single = _layer_outputs(model, model.recipe, images)
     layers = [place.layer.name for place in model.network.places]
-    shown, _ = _run(target, folder, scaled(images, "float32"), layers=layers)
+    shown, _ = run_exported(target, folder, scaled(images, "float32"), layers=layers)
     last_names = {names.split(JOINED)[-1]: names for names in shown}
     for name in layers:
         if name not in last_names:
@@ -234,65 +225,3 @@ def _layer_outputs(model: TrainedModel, recipe: Recipe, images: Array) -> State:
     engine = cast_type(ReferenceEngine, registry.create(registry.REFERENCE, model.network, recipe))
     engine.load(cast(model.state, recipe.dtype))
     return engine.layer_outputs(images)
-
-
-def _run(
-    target: Target,
-    folder: Path,
-    images: Array,
-    on_progress: OnProgress = lambda done, total: None,
-    *,
-    layers: Sequence[str] = (),
-) -> tuple[State, str]:
-    """Run an exported model in a fresh process; return its answer and the runtime's version."""
-    with tempfile.TemporaryDirectory(prefix="triptych-export-") as temporary:
-        question = Path(temporary) / "images.safetensors"
-        answer = Path(temporary) / "answer.safetensors"
-        save_file({"images": np.ascontiguousarray(images)}, question)
-        request = {
-            "target": target.name,
-            "folder": str(folder.resolve()),
-            "images": str(question),
-            "answer": str(answer),
-            "batch_sizes": BATCH_SIZES,
-            "layers": list(layers),
-        }
-        version = _converse(target, request, len(images), on_progress)
-        return load_file(answer), version
-
-
-def _converse(target: Target, request: Any, samples: int, on_progress: OnProgress) -> str:
-    """Start the process, give it the request, report its progress, and return the version."""
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "triptych.export.runner"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=machine.environment(machine.processors(), "cpu"),
-            start_new_session=True,
-            text=True,
-        )
-        assert process.stdin
-        assert process.stdout
-        try:
-            with process.stdin:
-                process.stdin.write(json.dumps(request) + "\n")
-            version = ""
-            for line in process.stdout:
-                message = json.loads(line)
-                version = message.get("version", "")
-                if "done" in message:
-                    before = sum(b < message["batch_size"] for b in BATCH_SIZES) * samples
-                    on_progress(before + message["done"], samples * len(BATCH_SIZES))
-            if process.wait() or not version:
-                log.seek(0)
-                lines = log.read().decode(errors="replace").strip().splitlines() or ["no message"]
-                raise TriptychError(
-                    f"{target.runtime} could not run the exported model: {one_line(lines[-1], 200)}"
-                )
-            return version
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()

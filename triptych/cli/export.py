@@ -1,0 +1,123 @@
+"""``triptych export``: a trained network for other runtimes, verified there."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..export.targets import TARGETS
+from .app import app
+from .option_groups import DataOptions, with_groups
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..export.exporting import ExportResult
+
+
+@app.command("export")
+@with_groups
+def export(
+    *,
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run folder of triptych train, or a state file.")
+    ],
+    to: Annotated[
+        list[str],
+        typer.Option(
+            "--to", metavar="TARGET", help=f"{', '.join(TARGETS)}. May be given several times."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="Where each target gets a folder. Default: RUN/export.",
+            show_default=False,
+        ),
+    ] = None,
+    data: DataOptions,
+) -> None:
+    """Export a trained network, and verify in the target's runtime what it computes.
+
+    After writing, the model is loaded by its runtime in a fresh process and runs the whole test
+    split, one image at a time and 256 at a time. Its logits must not differ from those in float64
+    by more than four times the float32 error of the engine that trained it. The verdict is in
+    export.json next to the model. Exit status 1 if an export computes something else.
+
+    Examples:
+
+    triptych export runs/20260101-120000-train-torch-custom-digits --to onnx
+
+    triptych export runs/20260101-120000-train-torch-custom-digits --to litert --to litert-int8
+    """
+    from rich.console import Console
+
+    from .. import api
+    from ..training.trained import TrainedRun
+    from .loading import load
+
+    console = Console(emoji=False)
+    trained = TrainedRun.read(run)
+    source = data.data or trained.source
+    dataset = None
+    if source is not None:
+        reading = data.reading if data.data else trained.reading
+        dataset = load(console, source, trained.recipe.seed, reading)
+    passed = True
+    with ExportProgress(console) as progress:
+        for result in api.iter_export(run, to, data=dataset, out=out, on_stage=progress.see):
+            _report(console, result)
+            passed = passed and result.verification.passed
+    sys.exit(0 if passed else 1)
+
+
+class ExportProgress:
+    """A line that shows which target is written or verified; a context manager."""
+
+    def __init__(self, console: "Console") -> None:
+        from rich.status import Status
+
+        self._status = Status("reading the run", console=console)
+        self._is_terminal = console.is_terminal
+
+    def __enter__(self) -> "ExportProgress":
+        if self._is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def see(self, target: str, stage: str, done: int, total: int) -> None:
+        """Take in how far the export is."""
+        share = f", {done / total:.0%}" if total else ""
+        self._status.update(f"{target}: {stage}{share}")
+
+
+def _report(console: "Console", result: "ExportResult") -> None:
+    """Print the verdict on one target."""
+    from ..export.targets import target
+    from .say import say
+
+    about = target(result.target)
+    found = result.verification
+    say(console, f"{result.file} ({result.size / 1000:,.0f} kB, {result.seconds:.1f} s)")
+    samples = f"{found.samples:,} test samples"
+    if about.quantized:
+        measure = (
+            f"accuracy {found.accuracy:.2%} (95 %: {found.low:.2%} to {found.high:.2%}), "
+            f"in float64 {found.reference_accuracy:.2%}"
+        )
+    else:
+        measure = f"logits differ by at most {found.largest:.1e} (bound {found.bound:.1e})"
+    differing = f"{found.differing:,} predictions differ"
+    say(console, f"  {found.runtime}, {samples}: {found.verdict}; {measure}; {differing}")
+    if not found.passed:
+        say(console, "  This model computes something else than the network. Do not use it.", "red")
+    if found.first_layer:
+        say(console, f"  The first layer that differs: {found.first_layer}", "red")
+    if about.note:
+        say(console, f"  {about.note}", "yellow")

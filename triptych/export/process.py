@@ -1,0 +1,168 @@
+"""The fresh process in which a model is written, or run by its target's runtime.
+
+A converter or a runtime may print, keep memory or crash: none of this reaches the caller.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from ..core.state import State
+from ..errors import TriptychError, one_line
+from ..process import machine
+from ..training import checkpoint
+from .model import TrainedModel
+from .targets import Target
+
+BATCH_SIZES = (1, 256)
+
+Array = NDArray[Any]
+OnProgress = Callable[[int, int], None]  # samples done, samples in all
+
+
+def ignore_progress(done: int, total: int) -> None:
+    """Do nothing."""
+
+
+def write_exported(target: Target, folder: Path, model: TrainedModel) -> None:
+    """Write a model for a target.
+
+    Parameters
+    ----------
+    target : Target
+        The target.
+    folder : Path
+        An empty folder.
+    model : TrainedModel
+        What is written.
+
+    Raises
+    ------
+    TriptychError
+        If the target's packages cannot write the model.
+    """
+    with tempfile.TemporaryDirectory(prefix="triptych-export-") as temporary:
+        state = Path(temporary) / checkpoint.STATE
+        images = Path(temporary) / "calibration.safetensors"
+        checkpoint.save_state(state, model.state, model.network, model.recipe, {})
+        save_file({"images": np.ascontiguousarray(model.calibration)}, images)
+        request = {
+            "do": "write",
+            "target": target.name,
+            "folder": str(folder.resolve()),
+            "state": str(state),
+            "images": str(images),
+            "engine": model.engine,
+            "sha256": model.sha256,
+            "classes": model.classes,
+            "input": model.input,
+        }
+        _converse(f"{target.label} could not be written", request, 0, ignore_progress)
+
+
+def run_exported(
+    target: Target,
+    folder: Path,
+    images: Array,
+    on_progress: OnProgress = ignore_progress,
+    *,
+    layers: Sequence[str] = (),
+) -> tuple[State, str]:
+    """Run an exported model on images.
+
+    Parameters
+    ----------
+    target : Target
+        The target of the export.
+    folder : Path
+        What its exporter wrote.
+    images : ndarray of float32, shape (n, h, w, c)
+        The input.
+    on_progress : callable, optional
+        Called with the samples that are done and their number.
+    layers : sequence of str
+        If given, the outputs of these layers are wanted instead of the logits.
+
+    Returns
+    -------
+    tuple of (dict of str to ndarray, str)
+        The logits by batch size, or the layers' outputs as of `LoadedModel.layer_outputs`; and the
+        version of the runtime.
+
+    Raises
+    ------
+    TriptychError
+        If the runtime cannot load or run the model.
+    """
+    with tempfile.TemporaryDirectory(prefix="triptych-export-") as temporary:
+        question = Path(temporary) / "images.safetensors"
+        answer = Path(temporary) / "answer.safetensors"
+        save_file({"images": np.ascontiguousarray(images)}, question)
+        request = {
+            "do": "layers" if layers else "logits",
+            "target": target.name,
+            "folder": str(folder.resolve()),
+            "images": str(question),
+            "answer": str(answer),
+            "batch_sizes": BATCH_SIZES,
+            "layers": list(layers),
+        }
+        failure = f"{target.runtime} could not run the exported model"
+        version = _converse(failure, request, len(images), on_progress)
+        return load_file(answer), version
+
+
+def _converse(failure: str, request: Any, samples: int, on_progress: OnProgress) -> str:
+    """Start the process, give it the request, report its progress, and return its last word.
+
+    Raises
+    ------
+    TriptychError
+        If the process fails; `failure` begins the message.
+    """
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "triptych.export.runner"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=machine.environment(machine.processors(), "cpu"),
+            # Ctrl-C must not reach the process: this one ends it.
+            start_new_session=True,
+            text=True,
+        )
+        assert process.stdin
+        assert process.stdout
+        version = ""
+        try:
+            with process.stdin:
+                process.stdin.write(json.dumps(request) + "\n")
+            for line in process.stdout:
+                message = json.loads(line)
+                version = message.get("version", "")
+                if "done" in message:
+                    before = sum(b < message["batch_size"] for b in BATCH_SIZES) * samples
+                    on_progress(before + message["done"], samples * len(BATCH_SIZES))
+                if "error" in message:
+                    raise TriptychError(f"{failure} ({one_line(message['error'], 200)})")
+            if process.wait() or not version:
+                raise TriptychError(f"{failure}: {_last_line(log)}")
+            return version
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def _last_line(log: Any) -> str:
+    log.seek(0)
+    lines = log.read().decode(errors="replace").strip().splitlines()
+    return one_line(lines[-1], 200) if lines else "the process printed nothing"

@@ -1,0 +1,102 @@
+"""A trained network from a run folder, with what is needed to use it: its engine and its data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core import files
+from ..core.state import State
+from ..data.dataset import Dataset
+from ..data.reading import Options
+from ..errors import TriptychError
+from ..spec.network import Network
+from ..spec.recipe import Recipe
+from .saved import read_trained
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A trained network, and where it came from.
+
+    Attributes
+    ----------
+    path : Path
+        What was read: a run folder, a folder of it with a state, or a state file.
+    network : Network
+        What was trained.
+    recipe : Recipe
+        How it was trained.
+    state : dict of str to ndarray
+        Weights, buffers and optimizer slots, in the canonical layout.
+    sha256 : str
+        The digest of the state file.
+    engine : str or None
+        The engine that trained it; None if the file does not say so.
+    source : str or None
+        The name or path of the data; None if the file does not say so.
+    reading : Options
+        The options with which the data was read.
+    data : dict
+        What `Dataset.describe` returned; may be empty.
+    """
+
+    path: Path
+    network: Network
+    recipe: Recipe
+    state: State
+    sha256: str
+    engine: str | None
+    source: str | None
+    reading: Options
+    data: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "TrainedRun":
+        """Read the state that predictions are made with; see `read_trained`.
+
+        Raises
+        ------
+        TriptychError
+            If there is no such state, or it is damaged.
+        """
+        saved = read_trained(path)
+        provenance = saved.provenance
+        with files.refusing(path, "a state that triptych wrote"):
+            data = provenance.get("data", {})
+            if not isinstance(data, dict):
+                raise TriptychError("its data is not an object")
+            reading = Options()
+            if "reading" in provenance:
+                reading = Options.from_json(provenance["reading"])
+        return cls(
+            path=path,
+            network=saved.network,
+            recipe=saved.recipe,
+            state=saved.state,
+            sha256=saved.sha256,
+            engine=_text(provenance.get("engine")),
+            source=_text(provenance.get("source")),
+            reading=reading,
+            data=data,
+        )
+
+    @property
+    def folder(self) -> Path:
+        """The run folder, or the folder of the state file."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @property
+    def classes(self) -> list[str]:
+        """What the classes are called; by default their numbers."""
+        names = self.data.get("class_names")
+        if isinstance(names, list) and len(names) == self.network.classes:
+            return [str(name) for name in names]
+        return [str(number) for number in range(self.network.classes)]
+
+    def check_data(self, dataset: Dataset) -> None:
+        """Raise `TriptychError` if the network cannot classify a data set's samples."""
+        self.network.check_fits(dataset.shape, len(dataset.classes))
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value and "\0" not in value else None
