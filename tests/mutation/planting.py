@@ -27,7 +27,7 @@ from triptych.engines.numpy.engine import Engine as Numpy
 from triptych.engines.numpy.loss import build_loss, register_loss
 from triptych.engines.numpy.optimizers import register_optimizer
 from triptych.parity import lockstep
-from triptych.parity.specimens import SPECIMENS
+from triptych.parity.specimens import specimens
 from triptych.spec import zoo
 from triptych.spec.layers import Residual
 from triptych.spec.losses import SoftmaxCrossEntropy
@@ -38,9 +38,8 @@ from triptych.spec.recipe import Recipe
 
 Mistake = Callable[[Any], Any]
 
-NETWORKS = {name: zoo.get(name) for name in ("classic", "custom", "regularized")} | {
-    make.__name__: make(zoo.GREY, 10) for make in SPECIMENS
-}
+NETWORKS = {name: zoo.get(name) for name in ("classic", "custom", "regularized")}
+NETWORKS |= {network.name: network for network in specimens(zoo.GREY, 10)}
 STEPS = 5  # three batches of 64, a smaller one of 8, and one of 64 again
 
 
