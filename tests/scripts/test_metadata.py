@@ -16,7 +16,11 @@ import triptych
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 INSTALLED = packages_distributions()
-LATE = {"engines", "export"}  # packages with modules that are imported when they are asked for
+LATE = {
+    "engines",
+    "export",
+    "serve",
+}  # packages with modules that are imported when they are asked for
 OURS = {"triptych", "benchmarks", "tests", "support", "conftest", "lesson"}
 
 # The distributions that contain a module on every system, where packages_distributions() may not

@@ -203,5 +203,6 @@ for _name in (
     "data",
     "map",
     "advise",
+    "serve",
 ):  # each file adds its command to the app
     import_module(f"triptych.cli.{_name}")

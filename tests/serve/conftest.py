@@ -1,0 +1,51 @@
+"""One server for the tests that only ask; it serves small networks with random weights."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import serving
+
+from triptych.spec import zoo
+from triptych.spec.layers import BatchNorm, Conv2D, Dense, Flatten, ReLU
+from triptych.spec.network import Network
+
+pytest.importorskip("uvicorn")
+
+SHAPE = (4, 3, 1)
+SMALL = zoo.dense("small", [5], shape=SHAPE, classes=3)
+CONVOLUTION = Network(
+    "convolution",
+    SHAPE,
+    (
+        Conv2D("conv", 4, 3, padding=1),
+        BatchNorm("norm"),
+        ReLU("relu"),
+        Flatten("flatten"),
+        Dense("output", 3),
+    ),
+)
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the runs ``first`` and ``second`` of one network, and ``convolution``."""
+    folder = tmp_path_factory.mktemp("served")
+    serving.save_run(folder / "first", SMALL)
+    serving.save_run(folder / "second", SMALL, seed=1, dtype="float64")
+    serving.save_run(folder / "convolution", CONVOLUTION)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(runs: Path) -> Iterator[serving.RunningServer]:
+    """A server with two versions of ``small``, and ``conv`` with one."""
+    with serving.running("first", "small=second", "conv=convolution", cwd=runs) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    """Five images for these networks."""
+    return np.random.default_rng(7).random((5, *SHAPE), np.float32)

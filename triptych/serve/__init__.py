@@ -1,0 +1,1 @@
+"""Trained networks behind HTTP: ``triptych serve``."""

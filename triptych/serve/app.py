@@ -1,0 +1,273 @@
+"""The ASGI application: routes, and what holds for every request."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from os import cpu_count
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from . import open_inference, tensorflow_serving
+from .errors import RequestError
+from .gate import Gate, error_response, json_response
+from .metrics import Metrics
+from .models import ModelRepository, ServedModel
+from .settings import ServerSettings
+
+Result = TypeVar("Result")
+
+SECONDS_BETWEEN_LOOKS = 1.0  # at the files of the runs
+
+
+class ModelName(StringConvertor):
+    """The name of a model in a path, without the colon of ``NAME:predict``."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("model", ModelName())
+
+
+class Service:
+    """The endpoints.
+
+    Parameters
+    ----------
+    settings : ServerSettings
+        Limits and models.
+    models : ModelRepository
+        What is served.
+    metrics : Metrics
+        Counts requests.
+    """
+
+    def __init__(self, settings: ServerSettings, models: ModelRepository, metrics: Metrics) -> None:
+        self.limits = settings.limits
+        self.models = models
+        self.metrics = metrics
+        self._threads = ThreadPoolExecutor(cpu_count() or 1, "predict")
+
+    def routes(self) -> list[Route]:
+        """Return what is served at which path."""
+        tensorflow = "/v1/models/{name:model}"
+        version = "/versions/{version:model}"
+        inference = "/v2/models/{name:model}"
+        routes = [
+            Route("/metrics", self.show_metrics),
+            Route("/v1/models", self.list_models),
+            Route("/v2", self.show_server),
+            Route("/v2/health/live", self.show_live),
+            Route("/v2/health/ready", self.show_ready),
+        ]
+        for path in (tensorflow, tensorflow + version):
+            routes += [
+                Route(path, self.show_status),
+                Route(path + "/metadata", self.show_signatures),
+                Route(path + ":predict", self.predict, methods=["POST"]),
+            ]
+        for path in (inference, inference + version):
+            routes += [
+                Route(path, self.show_tensors),
+                Route(path + "/ready", self.show_model_ready),
+                Route(path + "/infer", self.infer, methods=["POST"]),
+            ]
+        return routes
+
+    async def show_metrics(self, request: Request) -> Response:
+        """Answer Prometheus."""
+        del request
+        return Response(self.metrics.render(), media_type=self.metrics.content_type)
+
+    async def list_models(self, request: Request) -> Response:
+        """List all models with their versions; not a part of TensorFlow Serving's protocol."""
+        del request
+        models = [
+            {"name": name, "versions": [model.describe() for model in versions]}
+            for name, versions in self.models.models.items()
+        ]
+        return json_response({"models": models})
+
+    async def show_server(self, request: Request) -> Response:
+        """Describe the server."""
+        del request
+        return json_response(open_inference.server_metadata())
+
+    async def show_live(self, request: Request) -> Response:
+        """Tell that the server answers."""
+        del request
+        return json_response({"live": True})
+
+    async def show_ready(self, request: Request) -> Response:
+        """Tell that all models can be asked; they are loaded before the first request."""
+        del request
+        return json_response({"ready": True})
+
+    async def show_status(self, request: Request) -> Response:
+        """Show the status of all versions of a model, or of one."""
+        if "version" in request.path_params:
+            return json_response(tensorflow_serving.status([self._model(request)]))
+        versions = self.models.versions(request.path_params["name"])
+        return json_response(tensorflow_serving.status(versions))
+
+    async def show_signatures(self, request: Request) -> Response:
+        """Describe a model to a client of TensorFlow Serving."""
+        return json_response(tensorflow_serving.metadata(self._model(request)))
+
+    async def predict(self, request: Request) -> Response:
+        """Classify images for a client of TensorFlow Serving."""
+        model = self._model(request)
+        body = await self._read_body(request)
+
+        def answer() -> bytes:
+            return json.dumps(tensorflow_serving.predict(model, body, self.limits.batch)).encode()
+
+        content = await self._compute(model, answer)
+        return Response(content, media_type="application/json")
+
+    async def show_tensors(self, request: Request) -> Response:
+        """Describe a model to a client of the Open Inference Protocol."""
+        model = self._model(request)
+        versions = len(self.models.versions(model.name))
+        return json_response(open_inference.metadata(model, versions))
+
+    async def show_model_ready(self, request: Request) -> Response:
+        """Tell that a model can be asked."""
+        return json_response({"name": self._model(request).name, "ready": True})
+
+    async def infer(self, request: Request) -> Response:
+        """Classify images for a client of the Open Inference Protocol."""
+        model = self._model(request)
+        json_bytes = request.headers.get(open_inference.HEADER_LENGTH)
+        body = await self._read_body(request)
+
+        def answer() -> open_inference.Answer:
+            return open_inference.infer(model, body, json_bytes, self.limits.batch)
+
+        result = await self._compute(model, answer)
+        if result.json_bytes is None:
+            return Response(result.content, media_type="application/json")
+        return Response(
+            result.content,
+            media_type="application/octet-stream",
+            headers={open_inference.HEADER_LENGTH: str(result.json_bytes)},
+        )
+
+    def _model(self, request: Request) -> ServedModel:
+        """Return the model of the path."""
+        parameters = request.path_params
+        return self.models.find(parameters["name"], parameters.get("version"))
+
+    async def _read_body(self, request: Request) -> bytes:
+        """Return the body of a request; raise `RequestError` if it is too long or too slow."""
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise RequestError(415, "a compressed body is not supported; send it as it is")
+        most = self.limits.body_bytes
+        too_long = RequestError(413, f"the body is longer than the limit of {most:,} bytes")
+        declared = request.headers.get("content-length", "0")
+        if not declared.isdigit() or len(declared) > 18 or int(declared) > most:
+            raise too_long
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                async for part in request.stream():
+                    size += len(part)
+                    if size > most:
+                        raise too_long
+                    parts.append(part)
+        except TimeoutError:
+            seconds = f"{self.limits.seconds:g} s"
+            raise RequestError(408, f"the request did not arrive within {seconds}") from None
+        except ClientDisconnect:
+            raise RequestError(400, "the connection was closed within the request") from None
+        return b"".join(parts)
+
+    async def _compute(self, model: ServedModel, answer: Callable[[], Result]) -> Result:
+        """Compute an answer in a thread, so that the other requests are served meanwhile."""
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                result = await asyncio.get_running_loop().run_in_executor(self._threads, answer)
+        except TimeoutError:
+            seconds = f"{self.limits.seconds:g} s"
+            raise RequestError(
+                504, f"the answer was not computed within {seconds}; send fewer images"
+            ) from None
+        self.metrics.predictions.labels(model.name, str(model.version)).inc()
+        return result
+
+    async def watch_files(self) -> None:
+        """Load models again whose files have changed, until the task is cancelled."""
+        while True:
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            for model in self.models.every_version:
+                if await asyncio.to_thread(model.reload):
+                    self._report_reload(model)
+
+    def _report_reload(self, model: ServedModel) -> None:
+        """Count a change of a model, and print what came of it."""
+        outcome = "refused" if model.problem else "loaded"
+        self.metrics.reloads.labels(model.name, str(model.version), outcome).inc()
+        what = f"{model.name} version {model.version}"
+        if model.problem:
+            line = f"{what}: its files have changed, but cannot be used: {model.problem}"
+        else:
+            line = f"{what}: loaded again, {model.loaded.sha256[:12]}…"
+        print(f"triptych: {line}", file=sys.stderr, flush=True)
+
+
+def create_app(settings: ServerSettings) -> Starlette:
+    """Load the models, and return the application.
+
+    Raises
+    ------
+    TriptychError
+        If a run cannot be served.
+    """
+    metrics = Metrics()
+    service = Service(settings, ModelRepository(settings.sources), metrics)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        del app
+        watching = asyncio.create_task(service.watch_files())
+        yield
+        watching.cancel()
+
+    return Starlette(
+        routes=service.routes(),
+        middleware=[Middleware(Gate, settings=settings, metrics=metrics)],
+        exception_handlers={
+            RequestError: _handle_refusal,
+            HTTPException: _handle_refusal,
+            Exception: _handle_failure,
+        },
+        lifespan=lifespan,
+    )
+
+
+async def _handle_refusal(request: Request, error: Any) -> Response:
+    """Answer a request that cannot be served, with one line of JSON."""
+    if isinstance(error, RequestError):
+        return error_response(error)
+    path = request.url.path
+    message = {
+        404: f"there is nothing at {path}; GET /v1/models lists the models",
+        405: f"{request.method} is not possible at {path}",
+    }.get(error.status_code, str(error.detail))
+    return error_response(RequestError(error.status_code, message, dict(error.headers or {})))
+
+
+async def _handle_failure(request: Request, error: Exception) -> Response:
+    """Answer a request at which the server itself has failed; the log has the details."""
+    del request, error
+    return error_response(RequestError(500, "the server has failed; its log has the details"))

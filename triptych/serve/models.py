@@ -1,0 +1,195 @@
+"""The models that are served: by name and version, loaded again when their files change."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import TriptychError
+from ..spec.network import Network
+from ..training.checkpoint import STATE
+from ..training.inference import softmax
+from ..training.saved import read_trained
+from .errors import RequestError
+from .runtimes import Floats, Runtime, make_runtime
+from .settings import ModelSource, check_name
+
+LOGITS = "logits"
+PROBABILITIES = "probabilities"
+OUTPUTS = (LOGITS, PROBABILITIES)
+
+# What identifies the content of a file without reading it; None of a file that is not there.
+FileVersion = tuple[int, int, int] | None
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network with its weights, ready to compute. It never changes.
+
+    Attributes
+    ----------
+    network : Network
+        What was trained.
+    runtime : Runtime
+        What computes its logits.
+    sha256 : str
+        The digest of the state file.
+    """
+
+    network: Network
+    runtime: Runtime
+    sha256: str
+
+    def predict(self, images: Floats) -> dict[str, Floats]:
+        """Return ``logits`` and ``probabilities`` of images (n, h, w, c), each (n, classes)."""
+        logits = self.runtime.logits(images)
+        return {LOGITS: logits, PROBABILITIES: softmax(logits)}
+
+
+class ServedModel:
+    """A version of a model: the network that is loaded now, and the files it comes from.
+
+    Parameters
+    ----------
+    source : ModelSource
+        What is served.
+
+    Raises
+    ------
+    TriptychError
+        If there is no state, or it is damaged, or its name cannot be part of a URL.
+    """
+
+    def __init__(self, source: ModelSource) -> None:
+        self.path = source.path
+        self._files = _file_versions(source.path)
+        self.loaded = load(source.path)
+        self.problem: str | None = None  # why the newest files are not what is served
+        self.name = source.name or self.loaded.network.name
+        self.version = 1
+        check_name(self.name, source.path)
+
+    def reload(self) -> bool:
+        """Load the files again if they have changed; return whether they have.
+
+        The new network replaces the old one only after it was loaded and tried. If that fails,
+        the old one stays, and `problem` says why.
+        """
+        files = _file_versions(self.path)
+        if files == self._files:
+            return False
+        self._files = files
+        try:
+            self.loaded = load(self.path)
+            self.problem = None
+        except TriptychError as error:
+            self.problem = str(error)
+        return True
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a person wants to know, as JSON."""
+        network = self.loaded.network
+        described = {
+            "version": str(self.version),
+            "state": "AVAILABLE",
+            "network": network.architecture,
+            "input_shape": list(network.input_shape),
+            "classes": network.classes,
+            "parameters": network.parameter_count,
+            "runtime": self.loaded.runtime.label,
+            "run": self.path.resolve().name,
+            "sha256": self.loaded.sha256,
+        }
+        return described | ({"problem": self.problem} if self.problem else {})
+
+
+def load(path: Path) -> LoadedNetwork:
+    """Read a run and load its network.
+
+    Raises
+    ------
+    TriptychError
+        If there is no state, or it is damaged.
+    """
+    saved = read_trained(path)
+    try:
+        runtime = make_runtime(saved)
+    except TriptychError as error:
+        raise TriptychError(f"{path}: {error}") from error
+    return LoadedNetwork(saved.network, runtime, saved.sha256)
+
+
+def _file_versions(path: Path) -> tuple[FileVersion, ...]:
+    """Return what changes when one of the files changes that a run is read from."""
+    folders = (path, path / "last", path / "best")
+    return tuple(map(_file_version, (path, *(folder / STATE for folder in folders))))
+
+
+def _file_version(path: Path) -> FileVersion:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    if not os.path.isfile(path):
+        return None  # the time of a folder says nothing of the files in its folders
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+class ModelRepository:
+    """All models by name, each with its versions in ascending order.
+
+    Parameters
+    ----------
+    sources : sequence of ModelSource
+        What is served.
+
+    Raises
+    ------
+    TriptychError
+        If one of them cannot be loaded.
+    """
+
+    def __init__(self, sources: tuple[ModelSource, ...]) -> None:
+        self.models: dict[str, list[ServedModel]] = {}
+        for source in sources:
+            model = ServedModel(source)
+            versions = self.models.setdefault(model.name, [])
+            versions.append(model)
+            model.version = len(versions)
+
+    @property
+    def every_version(self) -> list[ServedModel]:
+        """Each version of each model."""
+        return [model for versions in self.models.values() for model in versions]
+
+    def versions(self, name: str) -> list[ServedModel]:
+        """Return all versions of a model; raise `RequestError` 404 if there is none."""
+        if name not in self.models:
+            names = ", ".join(self.models)
+            raise RequestError(404, f"there is no model {name!r} here; served: {names}")
+        return self.models[name]
+
+    def find(self, name: str, version: str | None = None) -> ServedModel:
+        """Return a version of a model.
+
+        Parameters
+        ----------
+        name : str
+            The model's name.
+        version : str, optional
+            A number; the latest by default, and for ``0``, which some clients send.
+
+        Raises
+        ------
+        RequestError
+            404 if there is no such model or version.
+        """
+        versions = self.versions(name)
+        if version is None or version == "0":
+            return versions[-1]
+        for model in versions:
+            if str(model.version) == version:
+                return model
+        raise RequestError(
+            404, f"model {name!r} has no version {version!r}; it has 1 to {len(versions)}"
+        )

@@ -1,0 +1,254 @@
+"""The Open Inference Protocol, version 2: requests and answers, in JSON and with binary tensors.
+
+Triton, KServe and OpenVINO's server speak it as well.
+https://github.com/kserve/open-inference-protocol, and for binary tensors Triton's extension.
+"""
+
+import json
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..export.model import INPUT
+from ..version import __version__
+from .errors import RequestError
+from .models import OUTPUTS, ServedModel
+from .runtimes import Floats
+from .tensors import (
+    bytes_of,
+    check_batch,
+    check_finite,
+    flatten_images,
+    floats_of,
+    most_json_values,
+    parse_object,
+    quote,
+    scale_bytes,
+)
+
+HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON before the binary tensors
+FLOAT = "FP32"
+BYTE = "UINT8"
+DTYPES = {FLOAT: np.dtype("<f4"), BYTE: np.dtype("u1")}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response: JSON, and the bytes of the binary tensors after it.
+
+    Attributes
+    ----------
+    content : bytes
+        The whole body.
+    json_bytes : int or None
+        The length of the JSON; None if nothing follows it.
+    """
+
+    content: bytes
+    json_bytes: int | None
+
+
+@dataclass(frozen=True)
+class RequestedOutput:
+    """An output that a request asks for, and whether it is sent as bytes."""
+
+    name: str
+    binary: bool
+
+
+def infer(model: ServedModel, body: bytes, json_bytes: str | None, most_images: int) -> Answer:
+    """Answer a request to ``/infer``.
+
+    Parameters
+    ----------
+    model : ServedModel
+        The model of the URL.
+    body : bytes
+        JSON, with binary tensors after it if `json_bytes` is given.
+    json_bytes : str or None
+        The value of the header `HEADER_LENGTH`.
+    most_images : int
+        The largest number of images.
+
+    Raises
+    ------
+    RequestError
+        400 if the request is malformed.
+    """
+    loaded = model.loaded
+    shape = loaded.network.input_shape
+    header, binary = _split_body(body, json_bytes)
+    request = parse_object(header, most_json_values(shape, most_images))
+    outputs = _requested_outputs(request)
+    identifier = request.get("id", "")
+    if not isinstance(identifier, str):
+        raise RequestError(400, f"'id' must be a text, not {quote(identifier)}")
+    images = _images(request, binary, shape, most_images)
+    answer = {"model_name": model.name, "model_version": str(model.version)}
+    if identifier:
+        answer["id"] = identifier
+    return _answer(answer, outputs, loaded.predict(images))
+
+
+def _split_body(body: bytes, json_bytes: str | None) -> tuple[memoryview, memoryview]:
+    """Return the JSON and the binary tensors of a body."""
+    content = memoryview(body)
+    if json_bytes is None:
+        return content, content[:0]
+    length = int(json_bytes) if json_bytes.isascii() and json_bytes.isdigit() else None
+    if length is None or len(json_bytes) > 12 or length > len(body):
+        raise RequestError(
+            400,
+            f"{HEADER_LENGTH}: {quote(json_bytes)} is no length of JSON in a body of "
+            f"{len(body):,} bytes",
+        )
+    return content[:length], content[length:]
+
+
+def _images(
+    request: dict[str, Any], binary: memoryview, shape: tuple[int, ...], most: int
+) -> Floats:
+    """Return the images of a request, shape (n, h, w, c)."""
+    inputs = request.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise RequestError(400, f"'inputs' must be a list with one tensor, {INPUT!r}")
+    (tensor,) = inputs
+    if tensor.get("name") != INPUT:
+        name = quote(tensor.get("name"))
+        raise RequestError(400, f"there is no input {name}; the input is {INPUT!r}")
+    datatype = tensor.get("datatype")
+    if not isinstance(datatype, str) or datatype not in DTYPES:
+        known = " or ".join(DTYPES)
+        raise RequestError(400, f"{INPUT!r} must have the datatype {known}, not {quote(datatype)}")
+    count = _count(tensor.get("shape"), shape, most)
+    flat = _flat_images(tensor, binary, count, shape, datatype)
+    images = scale_bytes(flat) if datatype == BYTE else flat.astype(np.float32, copy=False)
+    check_finite(images, repr(INPUT))
+    return images.reshape(count, *shape)
+
+
+def _count(given: Any, shape: tuple[int, ...], most: int) -> int:
+    """Return the number of images of a tensor's shape; raise `RequestError` if it does not fit."""
+    whole = isinstance(given, list) and all(type(size) is int for size in given)
+    if not whole or len(given) != len(shape) + 1 or tuple(given[1:]) != shape:
+        wanted = ", ".join(map(str, shape))
+        shown = quote(given)
+        if whole and len(given) <= 8:
+            shown = quote(str(given))
+        raise RequestError(400, f"{INPUT!r} must have the shape [n, {wanted}], not {shown}")
+    check_batch(given[0], most, repr(INPUT))
+    return given[0]
+
+
+def _flat_images(
+    tensor: dict[str, Any], binary: memoryview, count: int, shape: tuple[int, ...], datatype: str
+) -> Any:
+    """Return the numbers of a tensor, in one dimension and in its datatype."""
+    size = _parameters(tensor).get("binary_data_size")
+    if size is None and binary:
+        raise RequestError(400, "bytes follow the JSON, but no input has 'binary_data_size'")
+    if size is not None and "data" in tensor:
+        raise RequestError(400, f"{INPUT!r} has both 'data' and 'binary_data_size'")
+    numbers = count * prod(shape)
+    if size is not None:
+        dtype = DTYPES[datatype]
+        needed = numbers * dtype.itemsize
+        if type(size) is not int or size != needed or len(binary) != needed:
+            raise RequestError(
+                400,
+                f"{INPUT!r} of this shape has {needed:,} bytes; 'binary_data_size' is "
+                f"{quote(size)}, and {len(binary):,} bytes follow the JSON",
+            )
+        return np.frombuffer(binary, dtype)
+    flat = tensor.get("data")
+    if isinstance(flat, list) and flat and isinstance(flat[0], list):
+        flat = flatten_images(flat, shape, count, "'data'")
+    if not isinstance(flat, list) or len(flat) != numbers:
+        length = f"{len(flat):,} numbers" if isinstance(flat, list) else quote(flat)
+        raise RequestError(400, f"'data' of this shape must be {numbers:,} numbers, not {length}")
+    return bytes_of(flat, "'data'") if datatype == BYTE else floats_of(flat, "'data'")
+
+
+def _requested_outputs(request: dict[str, Any]) -> list[RequestedOutput]:
+    """Return the outputs that a request asks for; all of them if it names none."""
+    binary = _flag(_parameters(request), "binary_data_output", False)
+    given = request.get("outputs")
+    if given is None or given == []:
+        return [RequestedOutput(name, binary) for name in OUTPUTS]
+    if not isinstance(given, list) or not all(isinstance(output, dict) for output in given):
+        raise RequestError(400, "'outputs' must be a list of objects")
+    requested: list[RequestedOutput] = []
+    for output in given:
+        name = output.get("name")
+        parameters = _parameters(output)
+        if name not in OUTPUTS:
+            known = " and ".join(OUTPUTS)
+            raise RequestError(400, f"there is no output {quote(name)}; the outputs are {known}")
+        if any(name == earlier.name for earlier in requested):
+            raise RequestError(400, f"the output {quote(name)} is requested twice")
+        if "classification" in parameters:
+            raise RequestError(400, "the extension 'classification' is not supported")
+        requested.append(RequestedOutput(name, _flag(parameters, "binary_data", binary)))
+    return requested
+
+
+def _parameters(holder: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a request or a tensor."""
+    parameters = holder.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise RequestError(400, f"'parameters' must be an object, not {quote(parameters)}")
+    return parameters
+
+
+def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise RequestError(400, f"the parameter {name!r} must be true or false, not {quote(value)}")
+    return value
+
+
+def _answer(
+    answer: dict[str, Any], outputs: list[RequestedOutput], results: dict[str, Floats]
+) -> Answer:
+    """Return the response with the outputs that were asked for."""
+    described: list[dict[str, Any]] = []
+    tensors: list[bytes] = []
+    for output in outputs:
+        array = results[output.name]
+        tensor: dict[str, Any] = {
+            "name": output.name,
+            "datatype": FLOAT,
+            "shape": list(array.shape),
+        }
+        if output.binary:
+            content = array.astype("<f4").tobytes()
+            tensor["parameters"] = {"binary_data_size": len(content)}
+            tensors.append(content)
+        else:
+            tensor["data"] = array.ravel().tolist()
+        described.append(tensor)
+    header = json.dumps(answer | {"outputs": described}).encode()
+    return Answer(b"".join([header, *tensors]), len(header) if tensors else None)
+
+
+def server_metadata() -> dict[str, Any]:
+    """Return the name of the server and what it can do beyond the protocol."""
+    return {"name": "triptych", "version": __version__, "extensions": ["binary_tensor_data"]}
+
+
+def metadata(model: ServedModel, versions: int) -> dict[str, Any]:
+    """Return inputs and outputs of a model, which has this many versions."""
+    network = model.loaded.network
+    return {
+        "name": model.name,
+        "versions": [str(number + 1) for number in range(versions)],
+        "platform": model.loaded.runtime.platform,
+        "inputs": [_tensor_metadata(INPUT, network.input_shape)],
+        "outputs": [_tensor_metadata(name, (network.classes,)) for name in OUTPUTS],
+    }
+
+
+def _tensor_metadata(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    return {"name": name, "datatype": FLOAT, "shape": [-1, *shape]}

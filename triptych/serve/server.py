@@ -1,0 +1,178 @@
+"""Running the application: the listening socket, worker processes, a graceful end."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from ..errors import EngineError, TriptychError
+from ..training.saved import read_trained
+from .settings import ServerSettings
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from uvicorn import Config
+
+MODULES = ("starlette", "uvicorn", "httptools", "prometheus_client")
+INSTALL = "pip install 'triptych[serve]'"
+BACKLOG = 2048  # connections that wait to be accepted
+SECONDS_TO_FINISH = 8  # for the requests in flight when the server is stopped
+SECONDS_IDLE = 60  # until a connection without requests is closed
+
+OnReady = Callable[[str], None]
+
+
+def serve(settings: ServerSettings, on_ready: OnReady) -> None:
+    """Serve until the process is told to stop by SIGTERM or Ctrl-C.
+
+    Parameters
+    ----------
+    settings : ServerSettings
+        What is served, and where.
+    on_ready : callable
+        Called with the URL when the server accepts connections.
+
+    Raises
+    ------
+    TriptychError
+        If a package is missing, a run cannot be served, or the port is taken.
+    """
+    missing = [module for module in MODULES if find_spec(module) is None]
+    if missing:
+        raise EngineError(f"serving needs {', '.join(missing)}, not installed here: {INSTALL}")
+    with _listening(settings.host, settings.port) as listener:
+        url = _url(listener)
+        if settings.workers == 1:
+            _serve_in_this_process(settings, listener, url, on_ready)
+        else:
+            _serve_in_workers(settings, listener, url, on_ready)
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Generator[socket.socket]:
+    """Bind a socket, and close it at the end."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        where = f"{host}, port {port}"
+        raise TriptychError(
+            f"{where}: cannot listen ({error.strerror or error}); take another --port or --host"
+        ) from None
+    with listener:
+        yield listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _serve_in_this_process(
+    settings: ServerSettings, listener: socket.socket, url: str, on_ready: OnReady
+) -> None:
+    """Load the models, and serve them without further processes."""
+    from uvicorn import Server
+
+    from .app import create_app
+
+    config = _config(create_app(settings), settings)
+    on_ready(url)
+    with _quiet_signals():
+        Server(config).run(sockets=[listener])
+
+
+def _serve_in_workers(
+    settings: ServerSettings, listener: socket.socket, url: str, on_ready: OnReady
+) -> None:
+    """Start workers, which load the models; start another one for each that has died."""
+    from uvicorn.supervisors import Multiprocess
+
+    for source in settings.sources:
+        read_trained(source.path)  # a mistake is reported once, and not by each worker
+    config = _config(partial(_create_worker, settings), settings)
+    config.factory = True
+    listener.set_inheritable(True)
+    with _shared_metrics(), _quiet_signals():
+        on_ready(url)
+        Multiprocess(config, sockets=[listener]).run()
+
+
+def _create_worker(settings: ServerSettings) -> "Starlette":
+    """Return the application of a worker; end the process if that is impossible."""
+    from uvicorn.config import STARTUP_FAILURE
+
+    from .app import create_app
+
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    try:
+        return create_app(settings)
+    except TriptychError as error:
+        print(f"triptych: {error}", file=sys.stderr, flush=True)
+        sys.exit(STARTUP_FAILURE)
+
+
+def _stop_with_parent() -> None:
+    """Stop this worker when its parent has ended, which could not tell it if it was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    signal.raise_signal(signal.SIGTERM)
+
+
+def _config(app: Any, settings: ServerSettings) -> "Config":
+    """Return uvicorn's settings."""
+    from uvicorn import Config
+
+    from .protocol import HttpProtocol
+
+    return Config(
+        app,
+        http=HttpProtocol,
+        ws="none",
+        workers=settings.workers,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=SECONDS_IDLE,
+        timeout_graceful_shutdown=SECONDS_TO_FINISH,
+    )
+
+
+@contextmanager
+def _quiet_signals() -> Generator[None]:
+    """Let SIGTERM and Ctrl-C end the server with exit status 0.
+
+    uvicorn raises them again after it has stopped, for handlers that were set before.
+    """
+    stopping = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, _nothing) for number in stopping}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
+@contextmanager
+def _shared_metrics() -> Generator[None]:
+    """Make the folder in which the workers add up their metrics, and delete it at the end."""
+    folder = tempfile.mkdtemp(prefix="triptych-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    try:
+        yield
+    finally:
+        del os.environ["PROMETHEUS_MULTIPROC_DIR"]
+        shutil.rmtree(folder, ignore_errors=True)
