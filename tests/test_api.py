@@ -227,3 +227,10 @@ def test_a_verification_proves_engines_equal(data: tt.Dataset):
     assert result.divergences == []
     assert [event.row for event in result.compared] == ["torch"]
     assert [event.verdict for event in result.verdicts] == ["rounding"]
+
+
+def test_no_public_name_is_that_of_a_subpackage():
+    """The import of a subpackage would put the package in the place of the function."""
+    folder = Path(tt.__file__).parent
+    modules = {path.stem for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert not modules & set(tt.__all__)

@@ -45,7 +45,7 @@ from .training.trained import TrainedRun
 
 if TYPE_CHECKING:
     from .bench.session import ComparisonSession
-    from .export.exporting import ExportResult
+    from .exporting.export import ExportResult
     from .process.pool import Workers
 
 OnEvent = Callable[[Event], Any]
@@ -569,10 +569,10 @@ def iter_export(
 
     The parameters are those of `export`.
     """
-    from .export.exporting import export_model
-    from .export.model import TrainedModel
-    from .export.targets import target
-    from .export.verification import Reference
+    from .exporting.export import export_model
+    from .exporting.model import TrainedModel
+    from .exporting.targets import target
+    from .exporting.verification import Reference
 
     targets = [target(name) for name in ([to] if isinstance(to, str) else to)]
     for each in targets:

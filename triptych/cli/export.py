@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..export.targets import TARGETS
+from ..exporting.targets import TARGETS
 from .app import app
 from .option_groups import DataOptions, with_groups
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..export.exporting import ExportResult
+    from ..exporting.export import ExportResult
 
 
 @app.command("export")
@@ -99,7 +99,7 @@ class ExportProgress:
 
 def _report(console: "Console", result: "ExportResult") -> None:
     """Print the verdict on one target."""
-    from ..export.targets import target
+    from ..exporting.targets import target
     from .say import say
 
     about = target(result.target)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..export.model import INPUT
+from ..exporting.model import INPUT
 from ..version import __version__
 from .errors import RequestError
 from .models import OUTPUTS, ServedModel

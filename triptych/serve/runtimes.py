@@ -12,7 +12,7 @@ from ..core import registry
 from ..core.split import Split
 from ..core.state import State, cast
 from ..errors import EngineError, TriptychError
-from ..export.model import INPUT, OUTPUT
+from ..exporting.model import INPUT, OUTPUT
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from ..training.checkpoint import SavedState
@@ -47,7 +47,7 @@ class OnnxRuntime:
     def __init__(self, network: Network, state: State) -> None:
         import onnxruntime
 
-        from ..export.onnx_graph import build_model
+        from ..exporting.onnx_graph import build_model
 
         options: Any = onnxruntime.SessionOptions()
         # Requests are computed side by side; threads inside of one would only compete with them.

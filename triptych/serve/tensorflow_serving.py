@@ -6,7 +6,7 @@ same requests and gets the same answers. https://www.tensorflow.org/tfx/serving/
 
 from typing import Any
 
-from ..export.model import INPUT
+from ..exporting.model import INPUT
 from .errors import RequestError
 from .models import LOGITS, PROBABILITIES, ServedModel
 from .runtimes import Floats

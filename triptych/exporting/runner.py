@@ -1,4 +1,4 @@
-"""The process that writes or runs an exported model: ``python -P -m triptych.export.runner``.
+"""The process that writes or runs an exported model: ``python -P -m triptych.exporting.runner``.
 
 It reads one JSON object from its standard input and answers with lines of JSON: what is done so
 far, and at last a version or an error. Whatever libraries print goes to its standard error.

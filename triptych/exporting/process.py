@@ -130,7 +130,7 @@ def _converse(failure: str, request: Any, samples: int, on_progress: OnProgress)
     """
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "triptych.export.runner"],
+            [sys.executable, "-P", "-m", "triptych.exporting.runner"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -1,0 +1,1 @@
+"""The export of trained networks to other runtimes, and the verification of what was written."""
