@@ -44,16 +44,17 @@ def serve(
 ) -> None:
     """Serve trained networks over HTTP, for programs and for a browser.
 
-    Clients of TensorFlow Serving (REST), Triton and KServe (Open Inference Protocol) work
-    unchanged. A run is loaded again when its folder changes. Stop with Ctrl-C.
+    Clients of TensorFlow Serving (REST), Triton and KServe (Open Inference Protocol) can ask it:
+
+    curl -d '{"instances": [IMAGE]}' http://127.0.0.1:8501/v1/models/NAME:predict
+
+    A run is loaded again when its folder changes. It is for one machine: docs/serving.md.
 
     Examples:
 
     triptych serve runs/20261128-101500-train
 
     triptych serve digits=runs/first digits=runs/second --port 9000 --workers 2
-
-    curl -d '{"instances": [IMAGE]}' http://127.0.0.1:8501/v1/models/digits:predict
     """
     from ..serve.server import serve
     from ..serve.settings import MIB, Limits, ModelSource, ServerSettings
