@@ -18,14 +18,14 @@ class UnknownName(SpecError):
 
     Parameters
     ----------
+    message : object
+        As of every `TriptychError`.
     named : str
         What has the name, and the name: ``optimizer 'adm'``.
-    advice : str
-        The end of the message.
     """
 
-    def __init__(self, named: str, advice: str) -> None:
-        super().__init__(f"{named} is unknown; {advice}")
+    def __init__(self, message: object, named: str = "") -> None:
+        super().__init__(message)
         self.named = named
 
 
@@ -56,7 +56,8 @@ class Registry(MutableMapping[str, T]):
             If there is no such entry; the message suggests the closest name.
         """
         if not isinstance(name, str) or name not in self:
-            raise UnknownName(f"{what} {name!r}", suggest(name, self))
+            named = f"{what} {name!r}"
+            raise UnknownName(f"{named} is unknown; {suggest(name, self)}", named)
         return self[name]
 
     def registered(self) -> list[T]:
