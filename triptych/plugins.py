@@ -7,6 +7,7 @@ A package names its entry points in its ``pyproject.toml``, in these groups:
   loaded before the first look-up in a table of these.
 * "triptych.plugins.torch", and likewise for every other engine: the same for the builders of one
   engine. They are loaded together with the engine, and may import its framework.
+* "triptych.plugins.onnx": likewise the builders of layers for the export to ONNX.
 * "triptych.engines": engines; see `triptych.core.registry`.
 
 Each process loads plug-ins once: the command line, a notebook, and every worker for itself. This
@@ -39,7 +40,7 @@ def load(engine: str = "") -> None:
     Parameters
     ----------
     engine : str
-        The engine whose builders are loaded; by default what does not belong to any engine.
+        The engine whose builders are loaded, or ``onnx``; by default what needs no engine.
     """
     group = f"{GROUP}.{engine}" if engine else GROUP
     with _lock:

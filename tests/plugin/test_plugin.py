@@ -163,6 +163,13 @@ def test_train_predict_and_hand_over(
     assert (in_numpy.classes == dataset.test.labels).mean() > 0.5
 
 
+def test_export(network: Network, recipe: Recipe, dataset: Dataset, tmp_path: Path):
+    pytest.importorskip("onnxruntime")
+    trained = tt.train("numpy", network, replace(recipe, epochs=1), dataset, runs=tmp_path)
+    (exported,) = tt.export(trained, "onnx", data=dataset)
+    assert exported.verdict == "rounding"
+
+
 def test_compare(network: Network, recipe: Recipe, dataset: Dataset):
     engines = ["numpy", "torch"]
     compared = tt.compare(network, recipe, dataset, engines=engines, wait=0, runs=None)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import plugins
 from ..core.state import State
 from .model import INPUT, OUTPUT, Images, LoadedModel, Logits, TrainedModel
 
@@ -18,6 +19,7 @@ class OnnxExporter:
         """Write the model; its metadata names the network and the state."""
         from .onnx_graph import build_model
 
+        plugins.load("onnx")  # builders of their layers, for ONNX
         about = {"state_sha256": model.sha256, "engine": model.engine}
         built = build_model(model.network, model.state, about)
         (folder / FILE).write_bytes(built.SerializeToString())
