@@ -157,8 +157,37 @@ def test_mistakes_are_triptych_errors(data: tt.Dataset, run: tt.TrainingResult, 
         tt.Recipe(3, 64, "adam")
     with pytest.raises(SpecError, match="there are no images to classify"):
         tt.predict(run, data.test.images[:0])
-    with pytest.raises(tt.TriptychError, match="data must be a Dataset, not 'digits'"):
+
+
+def test_a_name_in_place_of_a_part_is_answered_with_what_to_pass(data: tt.Dataset):
+    with pytest.raises(tt.TriptychError, match="data must be a Dataset, not 'digits'; load it"):
         tt.train("numpy", NETWORK, RECIPE, "digits", runs=None)
+    for network, advice in (("mlp", r"zoo\.get\('mlp'\)"), ("dense", r"dense\(784, 128, 10\)")):
+        message = f"network must be a Network, not '{network}'; pass {advice}"
+        with pytest.raises(tt.TriptychError, match=message):
+            tt.train("numpy", network, RECIPE, data, runs=None)
+        with pytest.raises(tt.TriptychError, match=message):
+            tt.compare(network, RECIPE, data, runs=None)
+        with pytest.raises(tt.TriptychError, match=message):
+            tt.verify([NETWORK, network], RECIPE, data)
+    with pytest.raises(tt.TriptychError, match=r"recipe must be a Recipe, .*; pass Recipe\(epochs"):
+        tt.verify(NETWORK, {"epochs": 3}, data)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 3}, r"size 3: give height and width in pixels, such as \(28, 28\)"),
+        ({"size": "28x28"}, r"size '28x28': give height and width in pixels"),
+        ({"size": (28,)}, r"size \(28,\): give height and width in pixels"),
+        ({"shape": (28, 28)}, r"shape \(28, 28\): give a text, for example '28x28'"),
+        ({"label": 3}, "label 3: give a text, for example 'class'"),
+        ({"white": "16"}, "white '16': give a whole number from 1 to 65,535"),
+    ],
+)
+def test_options_of_data_that_make_no_sense(options: dict, message: str):
+    with pytest.raises(tt.TriptychError, match=message):
+        tt.load_data("digits", **options)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +256,22 @@ def test_a_verification_proves_engines_equal(data: tt.Dataset):
     assert result.divergences == []
     assert [event.row for event in result.compared] == ["torch"]
     assert [event.verdict for event in result.verdicts] == ["rounding"]
+    assert repr(result) == f"<1 proof of torch: equal, differences up to {result.largest:.0e}>"
+    html = result._repr_html_()
+    # 12 steps, and the smaller last batch.
+    assert "<td>784-16-10 adam</td><td>torch</td><td>13</td>" in html
+
+
+@pytest.mark.process
+def test_a_precision_that_a_backend_announces_is_accepted_as_in_a_comparison(data: tt.Dataset):
+    pytest.importorskip("torch")
+    result = tt.verify(NETWORK, RECIPE, data, engines=["torch/bf16"], steps=3)
+    (verdict,) = result.verdicts
+    assert (verdict.verdict, verdict.as_announced) == ("precision", True)
+    assert result.equal
+    unannounced = dataclasses.replace(verdict, as_announced=False)
+    assert not dataclasses.replace(result, verdicts=[unannounced]).equal
+    assert repr(tt.VerificationResult([], [], [])) == "<nothing was compared>"
 
 
 def test_no_public_name_is_that_of_a_subpackage():

@@ -19,10 +19,6 @@ from .core.events import (
     BlockTimed,
     Evaluated,
     Event,
-    RoundingJudged,
-    RowCompared,
-    RowFailed,
-    RowMissing,
 )
 from .core.selection import Selection, select
 from .core.state import State
@@ -514,12 +510,7 @@ def verify(
         threads=threads,
         device=device,
     )
-    seen = list(watched(happening, on_event, progress, epochs=0))
-    return VerificationResult(
-        compared=[event for event in seen if isinstance(event, RowCompared)],
-        verdicts=[event for event in seen if isinstance(event, RoundingJudged)],
-        failed=[event for event in seen if isinstance(event, RowFailed | RowMissing)],
-    )
+    return VerificationResult.of(watched(happening, on_event, progress, epochs=0))
 
 
 def predict(

@@ -1,6 +1,6 @@
 """What the functions of the Python API return."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .core import registry
-from .core.events import RoundingJudged, RowCompared, RowFailed, RowMissing
+from .core.events import CaseStarted, Event, RoundingJudged, RowCompared, RowFailed, RowMissing
 from .core.state import State
 from .errors import counted
 from .spec.network import Network
@@ -98,7 +98,10 @@ class ComparisonResult:
 
     @property
     def equal(self) -> bool:
-        """Whether at least two rows ran, and all that ran are proved equal, with every seed."""
+        """Whether at least two rows ran, and all that ran are proved equal, with every seed.
+
+        A row that is less precise counts as equal if its backend announces that.
+        """
         return all(self._is_equal(seed["rows"]) for seed in self.seeds)
 
     @staticmethod
@@ -128,9 +131,11 @@ class ComparisonResult:
         return comparison_html(self.seeds[0], self.events, self.recipe.dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VerificationResult:
     """The proof, step by step, for several networks, recipes and engines.
+
+    In Jupyter it shows itself as a table.
 
     Attributes
     ----------
@@ -140,17 +145,42 @@ class VerificationResult:
         The float32 verdicts, for recipes in float32.
     failed : list of RowFailed or RowMissing
         Rows that could not be compared, and why.
+    cases : list of str
+        The network and the optimizer of each entry of `compared`.
     """
 
     compared: list[RowCompared]
     verdicts: list[RoundingJudged]
     failed: list[RowFailed | RowMissing]
+    cases: list[str] = field(default_factory=list[str])
+
+    @classmethod
+    def of(cls, happened: Iterable[Event]) -> "VerificationResult":
+        """Return what the events of a verification tell."""
+        result = cls([], [], [])
+        case = ""
+        for event in happened:
+            if isinstance(event, CaseStarted):
+                case = f"{event.network} {event.optimizer}"
+            elif isinstance(event, RowCompared):
+                result.compared.append(event)
+                result.cases.append(case)
+            elif isinstance(event, RoundingJudged):
+                result.verdicts.append(event)
+            elif isinstance(event, RowFailed | RowMissing):
+                result.failed.append(event)
+        return result
 
     @property
     def equal(self) -> bool:
-        """Whether something was compared, nothing failed on the way, and no row differs."""
+        """Whether something was compared, nothing failed on the way, and no row differs.
+
+        A row differs if it does so in float64, or if its float32 verdict is not ``rounding``. As in
+        a comparison, the verdict ``precision`` is accepted of a backend that announces a lower
+        precision, such as PyTorch's bf16.
+        """
         broken = any(isinstance(event, RowFailed) for event in self.failed)
-        rounded = all(event.verdict == "rounding" for event in self.verdicts)
+        rounded = all(event.accepted for event in self.verdicts)
         same = all(event.equal for event in self.compared)
         return bool(self.compared) and not broken and rounded and same
 
@@ -165,6 +195,19 @@ class VerificationResult:
         """A sentence for each row that differs: where it first differed."""
         sentences = [event.divergence or event.block_divergence for event in self.compared]
         return [sentence for sentence in sentences if sentence]
+
+    def __repr__(self) -> str:
+        verdict = "equal" if self.equal else "not proved equal"
+        rows = ", ".join(dict.fromkeys(event.row for event in self.compared))
+        proofs = counted(len(self.compared), "proof")
+        if not self.compared:
+            return "<nothing was compared>"
+        return f"<{proofs} of {rows}: {verdict}, differences up to {self.largest:.0e}>"
+
+    def _repr_html_(self) -> str:
+        from .report.notebook import verification_html
+
+        return verification_html(repr(self)[1:-1], zip(self.cases, self.compared, strict=True))
 
 
 @dataclass(frozen=True)

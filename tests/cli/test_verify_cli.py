@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,20 @@ def test_the_summary_of_one_row_without_any_difference():
     report.on_event(events.CaseStarted("any", "any", 500))
     report.on_event(compared(500, {"weights": 0.0}))
     assert report.summary() == "The row is equal. There is no difference at all."
+
+
+def test_a_precision_that_the_backend_announces_is_no_difference():
+    console = Console(file=io.StringIO(), width=80)
+    report = proof_view.ProofReport(console, TWO, LABELS)
+    report.on_event(events.CaseStarted("any", "any", 500))
+    report.on_event(compared(500, {"weights": 0.0}))
+    judged = events.RoundingJudged("torch", "precision", 1e-3, 1e-7, 1e4, as_announced=True)
+    report.on_event(judged)
+    assert report.conclude() == 0
+    report.on_event(replace(judged, as_announced=False))
+    assert report.conclude() == 1
+    printed = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    assert "float32: precision (as its backend announces), median error" in printed
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..core import events, registry, state
+from ..core import events, state
 from ..core.events import Event
 from ..core.plan import Plan
 from ..core.planner import BatchPlanner
@@ -104,8 +104,7 @@ class Standing:
         """Whether it is unproved only for a reduced precision that its backend announces."""
         if self.unequal or self.proof is None or self.proof.rounding is None:
             return False
-        reduced = registry.entry(self.spec.engine).reduced
-        return self.proof.rounding.verdict == "precision" and self.spec.backend in reduced
+        return self.proof.rounding.verdict == "precision" and self.spec.announces_precision
 
     def to_json(self) -> dict[str, Any]:
         """Return the entries of results.json on the proof of the row."""

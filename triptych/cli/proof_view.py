@@ -270,12 +270,13 @@ class ProofReport:
         self._print(f"{self._labels[event.row]}: not compared, {escape(event.why)}")
 
     def _judged(self, event: "events.RoundingJudged") -> None:
+        announced = " (as its backend announces)" if event.as_announced else ""
         self.console.print(
-            f"  float32: [bold]{event.verdict}[/bold], median error of a step {event.error:.2e}, "
-            f"{event.factor:.2f} times NumPy's",
+            f"  float32: [bold]{event.verdict}[/bold]{announced}, median error of a step "
+            f"{event.error:.2e}, {event.factor:.2f} times NumPy's",
             highlight=False,
         )
-        if event.verdict != "rounding":
+        if not event.accepted:
             verdict = f"float32 verdict {event.verdict}, {event.factor:.1f} times NumPy's error"
             self._differs(event.row, verdict)
 

@@ -617,7 +617,13 @@ class RowCompared(Event):
 
 @dataclass(frozen=True)
 class RoundingJudged(Event):
-    """The float32 verdict of a row in a verification; the fields as in `Float32Judged`."""
+    """The float32 verdict of a row in a verification; the other fields as in `Float32Judged`.
+
+    Attributes
+    ----------
+    as_announced : bool
+        Whether the verdict is ``precision``, and the row's backend announces a lower precision.
+    """
 
     type: ClassVar[str] = "rounding"
     row: str
@@ -625,6 +631,12 @@ class RoundingJudged(Event):
     error: float
     reference_error: float
     factor: float
+    as_announced: bool = False
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the row is as precise as it should be."""
+        return self.verdict == "rounding" or self.as_announced
 
 
 @dataclass(frozen=True)

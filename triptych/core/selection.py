@@ -34,6 +34,11 @@ class EngineSpec:
         return f"{self.engine}-{self.backend}"
 
     @property
+    def announces_precision(self) -> bool:
+        """Whether the backend intentionally computes in a lower precision than the recipe's."""
+        return self.backend in registry.entry(self.engine).reduced
+
+    @property
     def label(self) -> str:
         """The name in tables, for example ``PyTorch``, or ``PyTorch compiled``."""
         entry = registry.entry(self.engine)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any
 
 from ..core.split import Split
@@ -42,13 +43,30 @@ class Options:
     white: int | None = None
 
     def __post_init__(self) -> None:
-        if self.size and not all(1 <= side <= LARGEST for side in self.size):
-            height, width = self.size
-            raise DataError(f"size {height}×{width}: give whole numbers from 1 to {LARGEST}")
+        self._check_size()
+        for name, example in (("label", "class"), ("shape", "28x28")):
+            value = getattr(self, name)
+            if not isinstance(value, str | None):
+                raise DataError(f"{name} {value!r}: give a text, for example {example!r}")
         if self.shape is not None:
             image_shape(self.shape)
-        if self.white is not None and not 1 <= self.white <= HIGHEST_WHITE:
-            raise DataError(f"white {self.white}: give a whole number from 1 to {HIGHEST_WHITE:,}")
+        if self.white is not None:
+            is_whole = isinstance(self.white, Integral)
+            if not is_whole or not 1 <= self.white <= HIGHEST_WHITE:
+                raise DataError(
+                    f"white {self.white!r}: give a whole number from 1 to {HIGHEST_WHITE:,}"
+                )
+
+    def _check_size(self) -> None:
+        size: Any = self.size
+        if size is None:
+            return
+        is_pair = isinstance(size, list | tuple) and len(size) == 2
+        if not is_pair or not all(isinstance(side, Integral) for side in size):
+            raise DataError(f"size {size!r}: give height and width in pixels, such as (28, 28)")
+        height, width = size
+        if not all(1 <= side <= LARGEST for side in size):
+            raise DataError(f"size {height}×{width}: give whole numbers from 1 to {LARGEST}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as a JSON object."""

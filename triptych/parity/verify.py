@@ -124,14 +124,14 @@ def verify(
     with ExitStack() as workers:
         numpy = workers.enter_context(closing(Remote(registry.REFERENCE, "eager", threads=threads)))
         numpy.greet()
-        remotes: dict[str, Remote] = {}
+        remotes: dict[EngineSpec, Remote] = {}
         for spec in rows[1:]:
             yield events.WorkerImporting(spec.key)
             try:
                 remote = Remote(spec.engine, spec.backend, threads=threads, device=device)
                 workers.enter_context(closing(remote))
                 remote.greet()
-                remotes[spec.key] = remote
+                remotes[spec] = remote
             except EngineError as error:
                 yield events.RowMissing(spec.key, str(error))
         if not remotes:
@@ -139,18 +139,18 @@ def verify(
         yield events.VerificationEstimateStarted()
         seconds = estimate(dataset.train, cases, numpy, threads)
         yield events.VerificationEstimated(seconds, len(remotes))
-        failed: set[str] = set()
+        failed: set[EngineSpec] = set()
         for case in cases:
             yield events.CaseStarted(case.network.name, case.recipe.optimizer.name, case.steps)
-            for key, remote in remotes.items():
-                yield events.RowStarted(key)
-                if key in failed:
+            for spec, remote in remotes.items():
+                yield events.RowStarted(spec.key)
+                if spec in failed:
                     continue
                 try:
-                    yield from _Proof(dataset.train, case, key, numpy, remote).events()
+                    yield from _Proof(dataset.train, case, spec, numpy, remote).events()
                 except EngineError as error:
-                    yield events.RowFailed(key, str(error))
-                    failed.add(key)
+                    yield events.RowFailed(spec.key, str(error))
+                    failed.add(spec)
                     remote.close()
 
 
@@ -219,15 +219,15 @@ class _Proof:
         The training data.
     case : Case
         The network and the recipe.
-    row : str
-        The key of the row.
+    spec : EngineSpec
+        The row.
     numpy, candidate : Remote
         The workers of NumPy and of the row.
     """
 
     split: Split
     case: Case
-    row: str
+    spec: EngineSpec
     numpy: Remote
     candidate: Remote
 
@@ -247,11 +247,11 @@ class _Proof:
         for outcome in walk:
             done = outcome.at + 1
             # The smaller last batch is one step more if the others did not reach it.
-            yield events.ProofStep(self.row, "float64", done, max(done, self.case.steps))
-        yield events.BlockCheckStarted(self.row, planner.block_steps)
+            yield events.ProofStep(self.spec.key, "float64", done, max(done, self.case.steps))
+        yield events.BlockCheckStarted(self.spec.key, planner.block_steps)
         blocks = lockstep.check_blocks_equal_single_steps(engine, self.split, planner, start)
         engine.drop()
-        compared = _compared(self.row, outcome, blocks)
+        compared = _compared(self.spec.key, outcome, blocks)
         yield compared
         if self.case.recipe.dtype == "float32":
             yield from self._float32(reference, proved=compared.equal)
@@ -266,14 +266,15 @@ class _Proof:
         errors: list[float32.StepErrors] = []
         for step in float32.step_errors(reference, exact, engine, self.split, planner, start):
             errors.append(step)
-            yield events.ProofStep(self.row, "float32", len(errors), float32.STEPS)
+            yield events.ProofStep(self.spec.key, "float32", len(errors), float32.STEPS)
         rounding = float32.judge_float32(errors, proved=proved)
         yield events.RoundingJudged(
-            self.row,
+            self.spec.key,
             rounding.verdict,
             rounding.error,
             rounding.reference_error,
             rounding.factor,
+            as_announced=rounding.verdict == "precision" and self.spec.announces_precision,
         )
         yield from self._trajectory(reference, engine, planner, start)
         reference.drop()
@@ -304,7 +305,7 @@ class _Proof:
             expected, *others = [float32.take_snapshot(run, data, probe) for run in runs]
             drift, *twins = [float32.measure_drift(network, expected, each) for each in others]
             yield events.DriftMeasured(
-                self.row,
+                self.spec.key,
                 step,
                 drift.weights,
                 drift.sign_flips,

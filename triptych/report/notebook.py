@@ -1,16 +1,19 @@
-"""A comparison as HTML for a notebook: the verdict, a table, and charts."""
+"""A comparison or a verification as HTML for a notebook: the verdict, a table, and charts."""
 
 import io
+from collections.abc import Iterable
 from html import escape
 from importlib.util import find_spec
 from typing import Any
 
+from ..core.events import RowCompared
 from .curves import curves
 from .figures import draw_lines, draw_times, line_styles
 from .units import milliseconds
 from .verdict import fastest, headline, is_busy
 
 Row = dict[str, Any]
+PROOF_COLUMNS = ("network and optimizer", "row", "steps", "largest difference", "")
 COLUMNS = ("", "test accuracy", "largest float64 difference", "ms a step", "NumPy = 1")
 
 
@@ -37,11 +40,34 @@ def comparison_html(result: Row, events: list[Row], dtype: str) -> str:
     lines = [verdict["big"], *reasons, verdict["small"], fastest(result, is_busy(result))]
     first, *others = [escape(str(line)) for line in lines if line]
     paragraphs = "".join(f"<p>{line}</p>" for line in others)
-    head = "".join(f"<th>{title}</th>" for title in COLUMNS)
-    body = "".join(_line(row) for row in rows)
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    table = _table(COLUMNS, [_line(row) for row in rows])
     charts = _charts(result, events) if events and find_spec("matplotlib") else ""
     return f"<h4>{first}</h4>{table}{paragraphs}{charts}"
+
+
+def verification_html(headline: str, rows: Iterable[tuple[str, RowCompared]]) -> str:
+    """Return the result of a verification, and a table with a line for each proof.
+
+    Parameters
+    ----------
+    headline : str
+        The result in a sentence.
+    rows : iterable of (str, RowCompared)
+        The names of network and optimizer, and what was found.
+    """
+    lines: list[str] = []
+    for case, proof in rows:
+        difference = proof.divergence or proof.block_divergence
+        figure = f"{max(proof.largest, proof.block_worst):.0e}"
+        cells = [escape(case), escape(proof.row), str(proof.steps), figure]
+        cells.append(escape(difference or "equal"))
+        lines.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    return f"<h4>{escape(headline)}</h4>{_table(PROOF_COLUMNS, lines)}"
+
+
+def _table(columns: Iterable[str], lines: Iterable[str]) -> str:
+    head = "".join(f"<th>{title}</th>" for title in columns)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
 def _differs(row: Row) -> bool:
