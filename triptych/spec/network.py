@@ -108,7 +108,7 @@ class Network:
         """How many logits the network ends in."""
         return self.chain[-1].output_shape[0]
 
-    @property
+    @cached_property
     def dropouts(self) -> tuple[tuple[Dropout, Shape], ...]:
         """The layers that need a mask in training, each with the shape of one sample's mask."""
         return tuple(

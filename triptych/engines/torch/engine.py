@@ -171,8 +171,8 @@ class Engine:
     def train_steps(self, data: DeviceSplit, plan: DevicePlan, rates: np.ndarray) -> None:
         """Make K training steps, and append their losses to ``losses``."""
         for k, rate in enumerate(rates):
-            x, y, masks = self.select_batch(data, plan, k)
-            loss = self.compute_gradients(x, y, masks)
+            # Without a name for the batch, whose memory is free again before the next one is made.
+            loss = self.compute_gradients(*self.select_batch(data, plan, k))
             self.step += 1
             apply_update(self.recipe, self.optimizer, self.kernels, float(rate), self.step)
             self.losses.append(loss)
