@@ -286,7 +286,10 @@ class BatchNorm(keras.layers.Layer):
 
     def measure(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the batch's mean and biased variance."""
-        return tf.nn.moments(x, list(range(len(x.shape) - 1)))
+        # The order in which TensorFlow's graph optimizer adds gradients depends on the names of
+        # operations. Without the layer's name in these, results have the bits of earlier versions.
+        with tf.name_scope(""):
+            return tf.nn.moments(x, list(range(len(x.shape) - 1)))
 
     def normalize(self, x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
         """Return gamma·(x - mean)/√(variance + epsilon) + beta."""
