@@ -1,7 +1,7 @@
 """The judgement of the cost model on a hundred networks that no calibration has seen."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -136,7 +136,7 @@ class Advise:
         try:
             calibrated = calibration.load(path, settings.threads)
             rows = [spec for spec in specs(None, settings.all_backends) if spec in calibrated.rows]
-            advisor = Advisor(calibrated.of(rows))
+            advisor = Advisor(replace(calibrated, rows=tuple(rows)))
         except TriptychError as error:
             yield Unasked(name, str(error))
             return

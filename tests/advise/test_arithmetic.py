@@ -122,5 +122,6 @@ def test_forward_products_are_the_networks_multiplications(name: str, batch: int
 def test_samples_are_paid_for_and_the_update_is_not(name: str):
     one, ten = (Case(zoo.get(name), Recipe(batch_size=batch), batch) for batch in (1, 10))
     assert np.isclose(ten.operations, 10 * one.operations)
-    assert ten.activations == 10 * one.activations
+    assert (ten.drawn, ten.loss) == (10 * one.drawn, 10 * one.loss)
+    assert [work.numbers for work in ten.works] == [10 * work.numbers for work in one.works]
     assert ten.updated == one.updated

@@ -23,7 +23,7 @@ def test_in_miniature(tmp_path, monkeypatch):
         for batch in (1, 30, 200)
     ]
     monkeypatch.setattr(calibration, "cases", lambda: iter(few))
-    *events, last = calibration.calibrate([NUMPY, EngineSpec("numpy", "absent")])
+    *events, last = calibration.calibrate([NUMPY, EngineSpec("numpy", "absent")], 1, 9)
     found = last["calibration"]
     assert [(e["row"], e["why"]) for e in events if e["type"] == "proved"] == [("numpy", None)]
     assert [(e["row"], e["why"].split(";")[0]) for e in events if e["type"] == "failed"] == [
@@ -151,7 +151,7 @@ REFUSED = {
     ),
     "one without verdicts": (
         lambda data: data.update(unproved=None),
-        r"not a calibration, or damaged \(AttributeError",
+        r"not a calibration, or damaged \(TypeError",
     ),
     "one without samples": (
         lambda data: data.pop("samples"),

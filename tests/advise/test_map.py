@@ -162,7 +162,7 @@ def test_every_row_of_the_map_has_the_colour_of_its_engine(monkeypatch):
     pytest.importorskip("matplotlib")
     colors: list[dict[str, str]] = []
     monkeypatch.setattr(plot, "_draw", lambda axes, panel, found: colors.append(found))
-    for calibrated_rows in (PLANTED, PLANTED.of([COMPILED])):
+    for calibrated_rows in (PLANTED, replace(PLANTED, rows=(COMPILED,))):
         plot.draw(Advisor(calibrated_rows), Path("map.png"))
     assert colors[0] == {
         spec.key: style(spec.engine, spec.backend).light for spec in (NUMPY, TORCH, COMPILED)

@@ -60,7 +60,6 @@ def calibrated(
         machine.processor(),
         1,
         calibration.versions(),
-        "2026-01-01T00:00:00Z",
         tuple(rows),
         {},
         tuple(samples),

@@ -44,7 +44,7 @@ class Estimate:
     @property
     def interval(self) -> tuple[float, float]:
         """Limits that contain 90 % of the times of networks that the model was not fitted to."""
-        factor = float(np.exp(model.DEVIATIONS * self.deviation))
+        factor = np.exp(model.DEVIATIONS * self.deviation)
         return self.seconds / factor, self.seconds * factor
 
 
@@ -78,7 +78,7 @@ class Advisor:
     fitted : dict of str to Fit
         The model of each row by its key, the row that timed most networks first.
     barred : dict of str to str
-        Rows that are never called the fastest, and why.
+        Rows that are never called the fastest, and why: not proved, or too little is known.
     named : list of str
         The keys of the others, in the order in which they were timed.
 
@@ -92,12 +92,15 @@ class Advisor:
         self.calibration = calibration
         self._amounts = np.array([model.amounts(sample.case) for sample in calibration.samples])
         self.fitted: dict[str, Fit] = {}
+        self.barred: dict[str, str] = {}
         keys = [spec.key for spec in calibration.rows]
         for key in sorted(keys, key=self.timed, reverse=True):
             if self.timed(key) >= FEWEST_NETWORKS:
                 self.fitted[key] = self._fit(key)
-        self.barred = self._uncertain_rows() | calibration.unproved
-        self.named = [key for key in keys if key in self.fitted and key not in self.barred]
+            why = calibration.unproved.get(key) or self._doubt(key)
+            if why:
+                self.barred[key] = why
+        self.named = [key for key in keys if key not in self.barred]
         if not self.named:
             raise TriptychError(
                 "too little was timed to know any row; give triptych map more --minutes"
@@ -110,17 +113,12 @@ class Advisor:
     def absent(self) -> dict[str, str]:
         """Return the label of every row that the map cannot name, with the reason.
 
-        These are the rows that are barred, those that timed too few networks, and the engines that
-        were never timed on this machine.
+        These are the rows that are barred and the engines that were never timed on this machine.
         """
-        rows = self.calibration.rows
         reasons = {self.calibration.row(key).label: why for key, why in self.barred.items()}
-        for spec in rows:
-            if spec.key not in self.fitted and spec.key not in self.barred:
-                networks = counted(self.timed(spec.key), "network")
-                reasons[spec.label] = f"only {networks} timed; run triptych map with more --minutes"
+        timed = {spec.engine for spec in self.calibration.rows}
         for name, entry in registry.entries().items():
-            if name not in [spec.engine for spec in rows]:
+            if name not in timed:
                 how = f"not installed: {entry.install}"
                 if entry.installed:
                     how = f"run triptych map --engines {name}"
@@ -136,21 +134,14 @@ class Advisor:
             Seconds of overhead, bytes a second, operations a second.
         """
         estimate = self.estimate(key, case)
-        overhead, memory, arithmetic = (
-            estimate.seconds * estimate.shares[share] for share in model.SHARES
-        )
-        return (
-            overhead,
-            case.bytes / memory if memory else np.inf,
-            case.operations / arithmetic if arithmetic else np.inf,
-        )
+        overhead, memory, arithmetic = estimate.seconds * np.array([*estimate.shares.values()])
+        with np.errstate(divide="ignore"):
+            return overhead, case.bytes / memory, case.operations / arithmetic
 
     def unknown(self, case: Case) -> list[str]:
         """Return the kinds of layers that none of the timed networks had."""
-        cases = [sample.case for sample in self.calibration.samples]
-        timed = {type(work.layer) for case in cases for work in case.works}
-        kinds = {type(work.layer) for work in case.works} - timed
-        return sorted(kind.__name__ for kind in kinds)
+        timed = [sample.case.layer_types for sample in self.calibration.samples]
+        return sorted(case.layer_types.difference(*timed))
 
     def estimate(self, key: str, case: Case) -> Estimate:
         """Return what is predicted for a step in one row."""
@@ -160,8 +151,8 @@ class Advisor:
         return Estimate(
             key,
             self.calibration.row(key).label,
-            float(seconds[0]),
-            float(deviation[0]),
+            seconds.item(),
+            deviation.item(),
             fit.shares(amounts),
             self.barred.get(key),
         )
@@ -178,18 +169,18 @@ class Advisor:
                 fastest.append(other.key)
         return Advice(estimates, fastest)
 
-    def _uncertain_rows(self) -> dict[str, str]:
-        """Return the rows of which too little is known, each with what to do."""
-        reasons: dict[str, str] = {}
-        for key, fit in self.fitted.items():
-            factor = np.exp(model.quantile(fit.residuals, model.COVERED))
-            if factor > LARGEST_UNCERTAINTY:
-                reasons[key] = (
-                    f"too little is known: of the networks left out of its fit, "
-                    f"{model.COVERED:.0%} were predicted only within a factor of {factor:.1f}; "
-                    "run triptych map with more --minutes"
-                )
-        return reasons
+    def _doubt(self, key: str) -> str | None:
+        """Return why too little is known of a row, with what to do, or None."""
+        if key not in self.fitted:
+            networks = counted(self.timed(key), "network")
+            return f"only {networks} timed; run triptych map with more --minutes"
+        factor = np.exp(model.quantile(self.fitted[key].residuals, model.COVERED))
+        if factor <= LARGEST_UNCERTAINTY:
+            return None
+        return (
+            f"too little is known: of the networks left out of its fit, {model.COVERED:.0%} were "
+            f"predicted only within a factor of {factor:.1f}; run triptych map with more --minutes"
+        )
 
     def _fit(self, key: str) -> Fit:
         """Return the model of a row.
@@ -198,9 +189,10 @@ class Advisor:
         constant multiple of the time of another row of its engine.
         """
         samples = self.calibration.samples
-        timed = [key in sample.seconds for sample in samples]
+        seconds = np.array([sample.seconds.get(key, np.nan) for sample in samples])
+        timed = np.isfinite(seconds)
         rows = self._amounts[timed]
-        seconds = np.array([sample.seconds[key] for sample in samples if key in sample.seconds])
+        seconds = seconds[timed]
         if len(rows) < ENOUGH_NETWORKS:
             engine = self.calibration.row(key).engine
             for other, fit in self.fitted.items():

@@ -6,11 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from ..core import files, registry
+from ..core import files
 from ..core.selection import EngineSpec
 from ..data.cache import cache_folder
 from ..errors import TriptychError, counted
@@ -20,16 +19,12 @@ from ..spec.placement import LARGEST_WHOLE_NUMBER
 from ..spec.recipe import Recipe
 from ..spec.validation import check_number, check_whole
 from ..version import __version__
-from .proof import prove
 from .sampling import cases
-from .timer import Stopwatch, Timer
+from .timer import Stopwatch, prove
 from .workload import Case
-
-T = TypeVar("T")
 
 FORMAT = 1
 STEP_SECONDS = (1e-9, 1e6)  # a file with a time outside of this range is damaged
-MINUTES = 9.0  # by default; the network that is being timed when they are over is finished
 
 
 @dataclass(frozen=True)
@@ -64,8 +59,8 @@ class Sample:
         check_whole("calibration", "batch", batch, 1, most=LARGEST_WHOLE_NUMBER)
         for key, value in seconds.items():
             check_number("calibration", f"seconds of {key}", value, *STEP_SECONDS)
-        network = Network.from_json(data["network"])
-        return cls(Case(network, Recipe.from_json(data["recipe"]), batch), seconds)
+        case = Case(Network.from_json(data["network"]), Recipe.from_json(data["recipe"]), batch)
+        return cls(case, seconds)
 
 
 @dataclass(frozen=True)
@@ -80,8 +75,6 @@ class Calibration:
         Threads of every row.
     versions : dict of str to str
         The versions of the libraries and of Triptych.
-    created : str
-        The time of its end, UTC.
     rows : tuple of EngineSpec
         The rows that were timed.
     unproved : dict of str to str
@@ -93,7 +86,6 @@ class Calibration:
     processor: str
     threads: int
     versions: dict[str, str]
-    created: str
     rows: tuple[EngineSpec, ...]
     unproved: dict[str, str]
     samples: tuple[Sample, ...]
@@ -102,37 +94,31 @@ class Calibration:
         """Return the row with a key."""
         return next(spec for spec in self.rows if spec.key == key)
 
-    def of(self, rows: list[EngineSpec]) -> "Calibration":
-        """Return the part of it that belongs to some rows."""
-        keys = [spec.key for spec in rows]
-        every = [Sample(sample.case, _only(keys, sample.seconds)) for sample in self.samples]
-        return replace(
-            self,
-            rows=tuple(rows),
-            unproved=_only(keys, self.unproved),
-            samples=tuple(sample for sample in every if sample.seconds),
-        )
-
     def joined(self, newer: "Calibration") -> "Calibration":
         """Return a newer calibration with the rows of this one that it lacks."""
-        older = self.of([spec for spec in self.rows if spec not in newer.rows])
-        seconds: dict[Case, dict[str, float]] = {}
-        for sample in newer.samples + older.samples:
-            seconds.setdefault(sample.case, {}).update(sample.seconds)
+        older = [spec for spec in self.rows if spec not in newer.rows]
+        keys = [spec.key for spec in older]
+        times = {sample.case: sample.seconds for sample in newer.samples}
+        for sample in self.samples:
+            seconds = {key: sample.seconds[key] for key in keys if key in sample.seconds}
+            if seconds:
+                times[sample.case] = times.get(sample.case, {}) | seconds
+        unproved = {key: self.unproved[key] for key in keys if key in self.unproved}
         return replace(
             newer,
-            rows=newer.rows + older.rows,
-            unproved=older.unproved | newer.unproved,
-            samples=tuple(Sample(*item) for item in seconds.items()),
+            rows=(*newer.rows, *older),
+            unproved=unproved | newer.unproved,
+            samples=tuple(map(Sample, times, times.values())),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return the calibration as a JSON object."""
-        lists = {
+        return {
+            "format": FORMAT,
+            **vars(self),
             "rows": [vars(spec) for spec in self.rows],
             "samples": [sample.to_json() for sample in self.samples],
         }
-        return {"format": FORMAT} | vars(self) | lists
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Calibration":
@@ -140,25 +126,14 @@ class Calibration:
         return cls(
             data["processor"],
             data["threads"],
-            _strings(data["versions"]),
-            data["created"],
+            dict(data["versions"]),
             tuple(EngineSpec(**row) for row in data["rows"]),
-            _strings(data["unproved"]),
+            dict(data["unproved"]),
             tuple(Sample.from_json(item) for item in data["samples"]),
         )
 
 
-def _only(keys: list[str], by_row: dict[str, T]) -> dict[str, T]:
-    return {key: by_row[key] for key in by_row if key in keys}
-
-
-def _strings(data: dict[str, Any]) -> dict[str, str]:
-    return {str(key): str(value) for key, value in data.items()}
-
-
-def calibrate(
-    specs: list[EngineSpec], threads: int = 1, minutes: float = MINUTES
-) -> Iterator[dict[str, Any]]:
+def calibrate(specs: list[EngineSpec], threads: int, minutes: float) -> Iterator[dict[str, Any]]:
     """Prove every row, then time networks in all rows that have time left.
 
     Parameters
@@ -168,8 +143,8 @@ def calibrate(
     threads : int
         Threads of every row.
     minutes : float
-        The time of all rows together. The default backend of an engine that is not optional may use
-        twice as much of it as another row.
+        The time of all rows together; the network that is being timed at its end is finished. A
+        default backend of an engine that is not optional may use twice as much as another row.
 
     Yields
     ------
@@ -182,7 +157,9 @@ def calibrate(
     samples: list[Sample] = []
     unproved: dict[str, str] = {}
     with Stopwatch(specs, threads) as watch:
-        _share(total, watch.timers)
+        weights = sum(timer.weight for timer in watch.timers)
+        for timer in watch.timers:
+            timer.allowance = total * timer.weight / weights
         for key, why in prove(watch.timers):
             if why:
                 unproved[key] = why
@@ -193,35 +170,22 @@ def calibrate(
                 break
             samples.append(Sample(case, seconds))
             part = (time.perf_counter() - begin) / total
-            rows = list(seconds)
-            yield {"type": "timed", "networks": len(samples), "part": part, "rows": rows}
+            yield {"type": "timed", "networks": len(samples), "part": part, "rows": len(seconds)}
             if part >= 1:
                 break
     for timer in watch.timers:
         if timer.failed:
             yield {"type": "failed", "row": timer.spec.key, "why": timer.failed}
     timed = {key for sample in samples for key in sample.seconds}
-    result = Calibration(
+    calibration = Calibration(
         machine.processor(),
         threads,
         versions(),
-        f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         tuple(spec for spec in specs if spec.key in timed),
         unproved,
         tuple(samples),
     )
-    yield {"type": "calibration", "calibration": result}
-
-
-def _share(seconds: float, timers: list[Timer]) -> None:
-    """Give every row its share of the time: twice as much if most users compare with it."""
-    weights: list[int] = []
-    for timer in timers:
-        entry = registry.entry(timer.spec.engine)
-        default = timer.spec.backend == entry.default_backend
-        weights.append(2 if default and not entry.optional else 1)
-    for timer, weight in zip(timers, weights, strict=True):
-        timer.allowance = seconds * weight / sum(weights)
+    yield {"type": "calibration", "calibration": calibration}
 
 
 def versions() -> dict[str, str]:
@@ -240,8 +204,8 @@ def save(calibration: Calibration, file: Path) -> Calibration:
 
     It is joined to the rows that the file has of the same versions.
     """
-    earlier = _earlier(file, calibration.threads)
-    if earlier and not outdated(earlier):
+    earlier = _earlier(file, calibration)
+    if not outdated(earlier):
         calibration = earlier.joined(calibration)
     files.write(file, files.to_json(calibration.to_json()) + "\n")
     return calibration
@@ -249,17 +213,17 @@ def save(calibration: Calibration, file: Path) -> Calibration:
 
 def discarded(file: Path, calibration: Calibration) -> str | None:
     """Return which rows of the file `save` will discard, and why, or None."""
-    earlier = _earlier(file, calibration.threads)
-    why = outdated(earlier) if earlier else None
-    if not earlier or not why:
-        return None
+    earlier = _earlier(file, calibration)
+    why = outdated(earlier)
     labels = [spec.label for spec in earlier.rows if spec not in calibration.rows]
-    return f"earlier times of {', '.join(labels)} are discarded: {why}" if labels else None
+    return f"earlier times of {', '.join(labels)} are discarded: {why}" if why and labels else None
 
 
-def _earlier(file: Path, threads: int) -> Calibration | None:
-    with suppress(TriptychError):  # if there is none, or none that can be used
-        return load(file, threads)
+def _earlier(file: Path, calibration: Calibration) -> Calibration:
+    """Return the calibration in a file, or the given one if there is none that can be used."""
+    with suppress(TriptychError):
+        return load(file, calibration.threads)
+    return calibration
 
 
 def load(file: Path, threads: int) -> Calibration:
@@ -271,7 +235,6 @@ def load(file: Path, threads: int) -> Calibration:
         If there is none, or it is damaged, or was made on another machine or with another number of
         threads.
     """
-    again = "run: triptych map" + (f" --threads {threads}" if threads != 1 else "")
     needed = {"format": FORMAT, "processor": machine.processor(), "threads": threads}
     try:
         if not file.exists():
@@ -283,7 +246,7 @@ def load(file: Path, threads: int) -> Calibration:
                     raise TriptychError(f"{file}: made with {name} {data[name]}, not {value}")
             return Calibration.from_json(data)
     except TriptychError as error:
-        raise TriptychError(f"{error}; {again}") from None
+        raise TriptychError(f"{error}; run: triptych map --threads {threads}") from None
 
 
 def outdated(calibration: Calibration) -> str | None:

@@ -40,81 +40,63 @@ UPDATES = (NO_SLOT, "m", "v", "velocity")  # by the optimizer's first slot
 def terms(case: Case) -> dict[str, dict[str, float]]:
     """Return how much a step does of everything: by share of the time, then by name.
 
-    The order is the same for all steps.
+    The order is the same for all steps. Overhead is counted in calls and samples, memory in bytes,
+    and again in bytes beyond the size of a cache.
     """
-    return {
-        "overhead": _overhead(case),
-        "memory": _memory(case),
-        "arithmetic": _operations(case),
-    }
-
-
-def _overhead(case: Case) -> dict[str, float]:
-    """Return calls, and what is done once for each sample."""
+    item = case.itemsize
+    dense = case.products("dense")
     convolutions = case.products("convolution")
-    amounts: dict[str, float] = {
+    drawn = item * case.drawn
+    in_layers = item * sum(work.numbers for work in case.works)
+    parameters = item * case.network.parameter_count
+    updated = parameters * (2 + len(case.recipe.optimizer.slots))
+    overhead: dict[str, float] = {
         "steps": 1,
         "samples": case.batch,
-        "samples drawn": case.batch if case.drawn else 0,
+        "samples drawn": case.batch if drawn else 0,
         "samples in convolutions": case.batch * len(case.of_kind("convolution")),
         "windows": sum(max(product.m, product.k) for product in convolutions),
     }
-    for kind in ("dense", "convolution", *ELEMENTWISE):
-        working = [work for work in case.of_kind(kind) if work.products or work.numbers]
-        amounts[f"layers, {kind}"] = len(working)
-    return amounts | _by_update("arrays updated", case, len(case.network.parameters))
-
-
-def _memory(case: Case) -> dict[str, float]:
-    """Return bytes, and again those beyond the size of a cache."""
-    item = case.itemsize
-    drawn = item * case.drawn
-    dense = case.products("dense")
-    convolutions = case.products("convolution")
-    in_layers = item * sum(work.numbers for work in case.works)
-    parameters = item * case.network.parameter_count
-    updated = parameters * (2 + len(case.slots))
-    amounts: dict[str, float] = {
+    for kind in (*GROUPS, *ELEMENTWISE):
+        called = (work.products or work.numbers for work in case.of_kind(kind))
+        overhead[f"layers, {kind}"] = sum(map(bool, called))
+    memory: dict[str, float] = {
         "bytes, drawn": drawn,
-        "bytes, drawn, beyond the far cache": _beyond(FAR_CACHE_BYTES, drawn),
-        "bytes, in layers, beyond the near cache": _beyond(NEAR_CACHE_BYTES, in_layers),
-        "bytes, in layers, beyond the far cache": _beyond(FAR_CACHE_BYTES, in_layers),
-        "bytes, updated, beyond the near cache": _beyond(NEAR_CACHE_BYTES, updated),
-        "bytes, updated, beyond the far cache": _beyond(FAR_CACHE_BYTES, updated),
+        "bytes, drawn, beyond the far cache": max(0, drawn - FAR_CACHE_BYTES),
+        "bytes, in layers, beyond the near cache": max(0, in_layers - NEAR_CACHE_BYTES),
+        "bytes, in layers, beyond the far cache": max(0, in_layers - FAR_CACHE_BYTES),
+        "bytes, updated, beyond the near cache": max(0, updated - NEAR_CACHE_BYTES),
+        "bytes, updated, beyond the far cache": max(0, updated - FAR_CACHE_BYTES),
         "bytes, dense operands": item * sum(product.numbers for product in dense),
         "bytes, dense outputs": item * sum(product.m * product.n for product in dense),
         "bytes, convolution operands": item * sum(product.numbers for product in convolutions),
         "bytes, windows": item * sum(p.count * p.m * max(p.k, p.n) for p in convolutions),
         "bytes, operands, beyond the far cache": sum(
-            _beyond(FAR_CACHE_BYTES, item * product.numbers) for product in dense + convolutions
+            max(0, item * product.numbers - FAR_CACHE_BYTES) for product in dense + convolutions
         ),
     }
     for kind in ELEMENTWISE:
-        amounts[f"bytes, {kind}"] = item * sum(work.numbers for work in case.of_kind(kind))
-    amounts["bytes, elementwise"] += item * case.loss
-    return amounts | _by_update("bytes updated", case, parameters)
-
-
-def _operations(case: Case) -> dict[str, float]:
-    """Return operations; units and filters are computed in whole groups."""
-    amounts: dict[str, float] = {}
+        memory[f"bytes, {kind}"] = item * sum(work.numbers for work in case.of_kind(kind))
+    memory["bytes, elementwise"] += item * case.loss
+    arithmetic: dict[str, float] = {}
     for kind, group in GROUPS.items():
         products = case.products(kind)
-        amounts[f"operations, {kind}"] = sum(product.operations for product in products)
-        amounts[f"operations, {kind}, in groups"] = sum(
+        arithmetic[f"operations, {kind}"] = sum(product.operations for product in products)
+        # Units and filters are computed in whole groups.
+        arithmetic[f"operations, {kind}, in groups"] = sum(
             product.operations / product.n * group * ceil(product.n / group) for product in products
         )
-    return amounts
+    return {
+        "overhead": overhead | _by_update("arrays updated", case, len(case.network.parameters)),
+        "memory": memory | _by_update("bytes updated", case, parameters),
+        "arithmetic": arithmetic,
+    }
 
 
 def _by_update(what: str, case: Case, amount: float) -> dict[str, float]:
     """Return an amount under the kind of the optimizer's update, and 0 under the others."""
-    kind = next((slot for slot in case.slots if slot in UPDATES), NO_SLOT)
+    kind = next((slot for slot in case.recipe.optimizer.slots if slot in UPDATES), NO_SLOT)
     return {f"{what}, {update}": amount if update == kind else 0 for update in UPDATES}
-
-
-def _beyond(cache_bytes: int, size: int) -> int:
-    return max(0, size - cache_bytes)
 
 
 _NAMES = terms(Case.of(zoo.dense("any", [1]), 1))
@@ -165,14 +147,14 @@ class Fit:
     def shares(self, amount: Floats) -> dict[str, float]:
         """Return how the time of one step divides into overhead, memory and arithmetic."""
         parts = amount * self.costs
-        return {share: float(parts[IS_OF[share]].sum() / parts.sum()) for share in SHARES}
+        return {share: parts[IS_OF[share]].sum() / parts.sum() for share in SHARES}
 
     def scaled(self, rows: Floats, seconds: Floats) -> "Fit":
         """Return the model of a row that takes a constant multiple of this one's time."""
         ratios = seconds / self.predict(rows)[0]
-        factor = float(np.median(ratios))
+        factor = np.median(ratios)
         residuals = np.log(ratios / factor)
-        return Fit(self.costs * factor, self.correction, residuals, float(np.std(residuals)))
+        return Fit(self.costs * factor, self.correction, residuals, float(residuals.std()))
 
 
 def fit(rows: Floats, seconds: Floats) -> Fit:
@@ -190,16 +172,16 @@ def fit(rows: Floats, seconds: Floats) -> Fit:
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
     from sklearn.linear_model import LinearRegression
     from sklearn.model_selection import KFold, cross_val_predict
+    from sklearn.preprocessing import MaxAbsScaler
     from threadpoolctl import threadpool_limits
 
-    relative = rows / seconds[:, None]
-    scales = np.where(rows.any(axis=0), relative.max(axis=0), 1.0)
-    scaled = relative / scales
+    scaler: Any = MaxAbsScaler()
+    scaled = scaler.fit_transform(rows / seconds[:, None])
     ones = np.ones(len(rows))
     regression = LinearRegression(positive=True, fit_intercept=False)
     folds = KFold(min(FOLDS, len(rows)), shuffle=True, random_state=0)
     left_out: Any = cross_val_predict(regression, scaled, ones, cv=folds)
-    costs = regression.fit(scaled, ones).coef_ / scales
+    costs = regression.fit(scaled, ones).coef_ / scaler.scale_
     costs[0] = max(costs[0], LEAST_SECONDS)  # no step takes no time
     residuals = -np.log(np.maximum(left_out, LEAST_RATIO))
     kernel = ConstantKernel(0.2**2, (1e-3, 1)) * RBF(1.0, (0.2, 10)) + WhiteKernel(
@@ -208,8 +190,10 @@ def fit(rows: Floats, seconds: Floats) -> Fit:
     correction = GaussianProcessRegressor(kernel)
     # The matrices are so small that more threads only wait for each other. A parameter at the end
     # of its range is no mistake.
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with (
+        threadpool_limits(1),
+        warnings.catch_warnings(action="ignore", category=ConvergenceWarning),
+    ):
         correction.fit(_features(rows, costs), residuals)
     return Fit(costs, correction, residuals)
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from itertools import count, cycle
 from typing import TypeVar
 
+import numpy as np
+
 from ..spec import zoo
-from ..spec.placement import Shape
 from .workload import Case
 
 V = TypeVar("V")
 
-SHAPES: tuple[Shape, ...] = ((8, 8, 1), (19, 19, 1), (28, 28, 1), (32, 32, 3))
+SHAPES = ((8, 8, 1), (19, 19, 1), (28, 28, 1), (32, 32, 3))
 OPTIMIZERS = ("sgd", "adam", "momentum", "rmsprop")
 # Some are no round numbers, because kernels are slower if a width does not fill a register.
 WIDTHS = (10, 16, 27, 50, 64, 100, 128, 230, 256, 390, 512, 750, 1024)
@@ -52,8 +53,8 @@ def _convolutional(number: int) -> Case:
     shape, first, depth, batch, name, size, norm, hidden, growth = _coordinates(number)
     start = int(first * len(FILTERS))
     step = int(growth * 3)
-    last = len(FILTERS) - 1
-    filters = [FILTERS[min(start + i * step, last)] for i in range(_pick(CONVOLUTIONS, depth))]
+    indices = [start + i * step for i in range(_pick(CONVOLUTIONS, depth))]
+    filters = [FILTERS[min(index, len(FILTERS) - 1)] for index in indices]
     network = zoo.convolutional(
         filters,
         _pick(KERNEL_SIZES, size),
@@ -71,7 +72,7 @@ def _pick(values: Sequence[V], coordinate: float) -> V:
 
 def _between(first: int, last: int, number: int) -> list[int]:
     """Return a number of widths from the first to the last, in equal ratios."""
-    return [round(first * (last / first) ** (i / max(1, number - 1))) for i in range(number)]
+    return [round(width) for width in np.geomspace(first, last, number)]
 
 
 def _coordinates(number: int) -> list[float]:

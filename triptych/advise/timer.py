@@ -1,23 +1,25 @@
-"""How long a training step takes in each row: in a process for each, which are timed in turn."""
+"""Every row in a process of its own: proved, then timed, one row after the other."""
 
 import time
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import ceil, inf
-from typing import Any
 
 import numpy as np
 
+from ..bench.proof import why_imprecise
 from ..bench.rounds import Elapsed, Turn, race
-from ..core import state
+from ..core import registry, state
 from ..core.plan import Plan
 from ..core.planner import BatchPlanner
 from ..core.selection import EngineSpec
 from ..core.split import Split
 from ..errors import EngineError
+from ..parity.float32 import judge_float32, step_errors
 from ..process.client import Remote, RemoteEngine
+from ..spec import zoo
 from .workload import Case
 
 IMAGES = 4096  # of random pixels, of which batches are drawn: no time depends on their content
@@ -28,27 +30,24 @@ AGREEMENT = 1.02  # ratio of the two shortest blocks, from which a row need not 
 LONGEST_SECONDS = 0.5  # of a row's blocks together, after which it is not timed again either
 COMPILATION_SECONDS = 3.0  # a first step that takes longer was compiled
 MOST_COMPILATIONS = 6  # of a process, because some compilers fail after a few
+PROVED = Case.of(zoo.dense("proof", [128, 64]), 64)  # of which the float32 steps are judged
 
 
 @lru_cache(1)
 def random_split(case: Case) -> Split:
     """Return random images and labels of which a case draws its batches."""
-    images = case.batch if case.recipe.batch_size == "full" else max(case.batch, IMAGES)
+    count = case.batch if case.recipe.batch_size == "full" else max(case.batch, IMAGES)
     rng = np.random.default_rng(0)
-    pixels = rng.integers(256, size=(images, *case.network.input_shape), dtype=np.uint8)
-    labels = rng.integers(case.network.classes, size=images, dtype=np.int32)
-    return Split(pixels, labels)
-
-
-def planner(case: Case, block: int = 1) -> BatchPlanner:
-    """Return a planner of a run without end, with `block` steps in a plan."""
-    images = len(random_split(case))
-    return BatchPlanner(case.network, case.recipe, images, block).endless()
+    return Split(
+        rng.integers(256, size=(count, *case.network.input_shape), dtype=np.uint8),
+        rng.integers(case.network.classes, size=count, dtype=np.int32),
+    )
 
 
 def _plans(case: Case, steps: int) -> list[Plan]:
     """Return plans of at least `steps` steps, all of one length, so that one is compiled."""
-    plan = next(planner(case, steps).plans())
+    planner = BatchPlanner(case.network, case.recipe, len(random_split(case)), steps)
+    plan = next(planner.endless().plans())
     return [plan] * ceil(steps / len(plan))
 
 
@@ -89,6 +88,13 @@ class Timer:
     compiled: int = 0
     blocks: list[float] = field(default_factory=list[float])
 
+    @property
+    def weight(self) -> int:
+        """Parts of the time of all rows: two if the row is the default of an engine, else one."""
+        entry = registry.entry(self.spec.engine)
+        default = self.spec.backend == entry.default_backend
+        return 2 if default and not entry.optional else 1
+
     def build(self, case: Case) -> RemoteEngine:
         """Build the engine of a case, in a new process if this one has compiled enough."""
         if self.compiled == MOST_COMPILATIONS:
@@ -117,7 +123,6 @@ class Timer:
         assert self.engine
         with self.attempt():
             self.engine.run_all(self.data, plans)
-            self.engine.wait()
         return Elapsed(self.engine.wall_s, self.engine.cpu_s, sum(map(len, plans)))
 
     def settled(self, steps: int) -> bool:
@@ -148,7 +153,7 @@ class Timer:
         self.engine = None
 
 
-class Stopwatch:
+class Stopwatch(ExitStack):
     """Times cases in every row. A context manager: the processes end with it.
 
     Parameters
@@ -160,15 +165,11 @@ class Stopwatch:
     """
 
     def __init__(self, specs: list[EngineSpec], threads: int = 1) -> None:
+        super().__init__()
         self.threads = threads
         self.timers = [Timer(spec, threads) for spec in specs]
-
-    def __enter__(self) -> "Stopwatch":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
         for timer in self.timers:
-            timer.close()
+            self.callback(timer.close)
 
     def time(self, case: Case) -> dict[str, float]:
         """Return the seconds of a step in each row that has not failed and has time left.
@@ -202,8 +203,34 @@ class Stopwatch:
             with suppress(EngineError):
                 timer.begin(case, plans[0])
                 if not timers:
-                    blocks = [timer.make_steps(plans) for _ in range(FEWEST_BLOCKS)]
-                    pace = min(block.wall_seconds for block in blocks)
-                    plans = _plans(case, max(1, round(BLOCK_SECONDS / pace)))
+                    block = timer.make_steps(FEWEST_BLOCKS * plans)
+                    step_seconds = block.wall_seconds / block.steps
+                    plans = _plans(case, ceil(BLOCK_SECONDS / step_seconds))
                 timers.append(timer)
         return timers, plans
+
+
+def prove(timers: list[Timer]) -> Iterator[tuple[str, str | None]]:
+    """Judge the float32 steps of every row.
+
+    Yields
+    ------
+    tuple of (str, str or None)
+        The key of the row, and why it is not proved, or None if it is.
+    """
+    network = PROVED.network
+    recipe = PROVED.recipe
+    split = random_split(PROVED)
+    planner = BatchPlanner(network, recipe, len(split), 1)
+    start = state.initial(network, recipe)
+    with closing(Remote(registry.REFERENCE, "eager")) as numpy:
+        numpy.greet()
+        reference = numpy.build("reference", network, recipe)
+        exact = numpy.build("exact", network, replace(recipe, dtype="float64"))
+        for timer in timers:
+            with suppress(EngineError):
+                with timer.attempt():
+                    engine = timer.build(PROVED)
+                    errors = step_errors(reference, exact, engine, split, planner, start)
+                    rounding = judge_float32(errors, proved=True)
+                yield timer.spec.key, why_imprecise(rounding)

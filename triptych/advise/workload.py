@@ -104,6 +104,11 @@ class Case:
         """The work of each layer, in order of computation."""
         return tuple(_works(self.network.chain, self.batch, need_input_grad=False))
 
+    @property
+    def layer_types(self) -> set[str]:
+        """The names of the layers' classes."""
+        return {type(work.layer).__name__ for work in self.works}
+
     def of_kind(self, cost_kind: str) -> list[Work]:
         """Return the works of the layers of a kind, as in `triptych.spec.placement.Layer`."""
         return [work for work in self.works if work.layer.cost_kind == cost_kind]
@@ -116,11 +121,6 @@ class Case:
     def operations(self) -> int:
         """Multiplications and additions of all products."""
         return sum(product.operations for work in self.works for product in work.products)
-
-    @property
-    def slots(self) -> tuple[str, ...]:
-        """The optimizer's slots, each an array for every trained array."""
-        return self.recipe.optimizer.slots
 
     @property
     def itemsize(self) -> int:
@@ -142,19 +142,15 @@ class Case:
     @property
     def updated(self) -> int:
         """Numbers read and written in the update."""
-        each = NUMBERS_OF_A_WEIGHT + NUMBERS_OF_A_SLOT * len(self.slots)
+        each = NUMBERS_OF_A_WEIGHT + NUMBERS_OF_A_SLOT * len(self.recipe.optimizer.slots)
         return each * self.network.parameter_count
-
-    @property
-    def activations(self) -> int:
-        """Numbers read and written one by one in layers and loss, and by drawing the batch."""
-        return self.drawn + self.loss + sum(work.numbers for work in self.works)
 
     @property
     def bytes(self) -> int:
         """Bytes that are read and written if nothing stays in a cache."""
         products = sum(product.numbers for work in self.works for product in work.products)
-        return self.itemsize * (products + self.activations + self.updated)
+        in_layers = sum(work.numbers for work in self.works)
+        return self.itemsize * (products + in_layers + self.drawn + self.loss + self.updated)
 
 
 def _works(places: Iterable[PlacedLayer], batch: int, need_input_grad: bool) -> Iterator[Work]:
@@ -164,9 +160,10 @@ def _works(places: Iterable[PlacedLayer], batch: int, need_input_grad: bool) -> 
             yield from _works(inner, batch, need_input_grad)
         trained = any(inner.parameters for inner in place.flat)
         forward, backward = place.layer.traffic(place)
-        numbers = forward + backward if need_input_grad or trained else forward
+        has_backward = need_input_grad or trained
+        numbers = forward + backward if has_backward else forward
         yield Work(place.layer, _products(place, batch, need_input_grad), batch * numbers)
-        need_input_grad = need_input_grad or trained
+        need_input_grad = has_backward
 
 
 def _products(place: PlacedLayer, batch: int, need_input_grad: bool) -> tuple[Product, ...]:
@@ -176,8 +173,8 @@ def _products(place: PlacedLayer, batch: int, need_input_grad: bool) -> tuple[Pr
     m = batch * one.rows
     k = one.inner
     n = one.columns
-    numbers = batch * prod(place.input_shape) + one.count * k * n + batch * prod(place.output_shape)
+    samples = batch * (prod(place.input_shape) + prod(place.output_shape))
     shapes = [(m, k, n), (k, m, n)]
     if need_input_grad:
         shapes.append((m, n, k))
-    return tuple(Product(*shape, numbers, one.count) for shape in shapes)
+    return tuple(Product(*shape, samples + one.count * k * n, one.count) for shape in shapes)

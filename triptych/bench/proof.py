@@ -97,7 +97,7 @@ class Standing:
     @property
     def unproved(self) -> str | None:
         """Why no ratio of the row's times is given, or None if it is proved equal."""
-        return self.unequal or _imprecise(self.proof.rounding if self.proof else None)
+        return self.unequal or why_imprecise(self.proof.rounding if self.proof else None)
 
     @property
     def as_announced(self) -> bool:
@@ -120,8 +120,8 @@ class Standing:
         }
 
 
-def _imprecise(rounding: Rounding | None) -> str | None:
-    """Return why float32 steps are not equal up to rounding, or None if they are."""
+def why_imprecise(rounding: Rounding | None) -> str | None:
+    """Return why float32 steps are not equal up to rounding, or None if they are or are unknown."""
     if rounding is None or rounding.verdict == "rounding":
         return None
     if rounding.verdict == "diverged":

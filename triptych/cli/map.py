@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ..advise.calibration import Calibration
     from ..core.selection import EngineSpec
 
-WIDTHS, BATCHES = (10, 32, 128, 512, 1024), (1, 16, 256, 4096)
+WIDTHS = [10, 32, 128, 512, 1024]
+BATCHES = [1, 16, 256, 4096]
 
 
 @app.command("map")
@@ -102,7 +103,7 @@ def _calibrated(
                 bar.update(
                     task,
                     completed=event["part"],
-                    description=f"{event['networks']} networks, {len(event['rows'])} rows",
+                    description=f"{event['networks']} networks, {event['rows']} rows",
                 )
             elif event.get("why"):
                 what = "is timed, but not ranked" if event["type"] == "proved" else "stopped"
