@@ -1,8 +1,10 @@
 """What holds for every request: access token, concurrency, and being counted."""
 
+import asyncio
 import hmac
 import json
 import time
+from contextlib import suppress
 from typing import Any
 
 from starlette.responses import Response
@@ -10,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import RequestError
 from .metrics import Metrics
-from .settings import ServerSettings
+from .settings import MIB, ServerSettings
 
 # Health is asked by programs that start and stop servers. The page holds nothing itself: it asks
 # for the token.
@@ -18,6 +20,8 @@ OPEN_PATHS = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
 OPEN_FOLDER = "/assets/"
 PROTOCOLS = {"v1": "tensorflow-serving", "v2": "open-inference"}
 SECONDS_TO_RETRY = "1"
+MOST_DISCARDED_BYTES = 64 * MIB  # of a request that is refused
+SECONDS_TO_DISCARD = 0.2  # in which the next part of such a request must come
 
 
 def json_response(
@@ -31,6 +35,38 @@ def json_response(
 def error_response(error: RequestError) -> Response:
     """Return the response of a request that is refused."""
     return json_response({"error": str(error)}, error.status, error.headers)
+
+
+class RequestBody:
+    """The body of a request, of which the application may have read a part.
+
+    Parameters
+    ----------
+    scope : dict
+        The request.
+    receive : callable
+        Returns the next part.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._receive = receive
+        # Such a client sends its body only after it was told to, which reading it does.
+        self._complete = any(name == b"expect" for name, _ in scope["headers"])
+
+    async def receive(self) -> Message:
+        """Return the next part."""
+        message = await self._receive()
+        self._complete = not message.get("more_body", False)
+        return message
+
+    async def discard(self) -> None:
+        """Read the rest: a client whose connection ends before gets no answer, but a reset."""
+        size = 0
+        with suppress(TimeoutError):
+            while not self._complete and size < MOST_DISCARDED_BYTES:
+                async with asyncio.timeout(SECONDS_TO_DISCARD):
+                    message = await self.receive()
+                size += len(message.get("body", b""))
 
 
 class Gate:
@@ -60,11 +96,14 @@ class Gate:
             return
         started = time.perf_counter()
         status = 500
+        body = RequestBody(scope, receive)
 
         async def send_and_remember(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status >= 400:
+                    await body.discard()
             await send(message)
 
         self.in_progress += 1
@@ -72,9 +111,9 @@ class Gate:
             try:
                 self._check(scope)
             except RequestError as error:
-                await error_response(error)(scope, receive, send_and_remember)
+                await error_response(error)(scope, body.receive, send_and_remember)
             else:
-                await self.app(scope, receive, send_and_remember)
+                await self.app(scope, body.receive, send_and_remember)
         finally:
             self.in_progress -= 1
             protocol = PROTOCOLS.get(scope["path"][1:3], "other")
