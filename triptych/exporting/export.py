@@ -1,4 +1,9 @@
-"""Writing an export: into a temporary folder, verified there, then renamed."""
+"""Writing an export: into a temporary folder, verified there, then renamed.
+
+While a process exports to a folder it holds a lock, ``.NAME.lock`` next to the folder. All that is
+not finished is in ``.NAME.new-XXXXXXXX``, also next to it: the model, and the files that the fresh
+processes are given.
+"""
 
 import json
 import os
@@ -23,7 +28,7 @@ from .targets import Target
 from .verification import Reference, Verification, verify_export
 
 ABOUT = "export.json"
-_TEMPORARY = re.compile(r"\.[a-z0-9-]+\.(new|old)-[0-9a-f]{8}")
+_TEMPORARY = r"\.{}\.(new|old)-[0-9a-f]{{8}}"  # with the name of the folder
 
 OnStage = Callable[[str, int, int], None]  # what is being done, samples done, samples in all
 
@@ -90,13 +95,14 @@ def export_model(
     Raises
     ------
     TriptychError
-        If the model cannot be written, or its runtime cannot load it.
+        If the model cannot be written, or its runtime cannot load it. An earlier export is then
+        unchanged.
     """
     target.check_installed()
     _check_replaceable(folder)
     started = time.monotonic()
     on_stage("writing", 0, 0)
-    with _temporary_folder(folder) as new:
+    with _refusing(folder), _locked(folder), _temporary_folder(folder) as new:
         write_exported(target, new, model)
         files = [path for path in sorted(new.rglob("*")) if path.is_file()]
         size = sum(path.stat().st_size for path in files)
@@ -148,16 +154,48 @@ def _check_replaceable(folder: Path) -> None:
 
 
 @contextmanager
-def _temporary_folder(folder: Path) -> Generator[Path]:
-    """Make a folder next to the final one; delete it if it is still there at the end."""
+def _refusing(folder: Path) -> Generator[None]:
+    """Turn an error of the disk into a `TriptychError` that names the folder."""
+    try:
+        yield
+    except BrokenPipeError:  # of the callback's output
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise TriptychError(f"{folder}: cannot be written ({reason}); nothing is changed") from None
+
+
+@contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    """Keep other processes from exporting to a folder."""
+    from filelock import FileLock, Timeout
+
     folder.parent.mkdir(parents=True, exist_ok=True)
-    clean_up(folder.parent)
-    new = folder.with_name(f".{folder.name}.new-{secrets.token_hex(4)}")
-    new.mkdir()
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise TriptychError(
+            f"{folder}: another process is exporting to this folder; wait until it has ended, "
+            "or give another --out"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _temporary_folder(folder: Path) -> Generator[Path]:
+    """Make an empty folder in a temporary one next to the final one; delete both at the end."""
+    clean_up(folder)
+    temporary = folder.with_name(f".{folder.name}.new-{secrets.token_hex(4)}")
+    new = temporary / folder.name
+    new.mkdir(parents=True)
     try:
         yield new
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _flush(folder: Path) -> None:
@@ -179,19 +217,27 @@ def _replace(folder: Path, new: Path) -> None:
         return
     old = folder.with_name(f".{folder.name}.old-{secrets.token_hex(4)}")
     os.rename(folder, old)
-    # If the process is killed here, `clean_up` brings the old folder back.
-    os.rename(new, folder)
+    try:
+        # If the process is killed here, `clean_up` brings the old folder back.
+        os.rename(new, folder)
+    except BaseException:
+        os.rename(old, folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
-def clean_up(parent: Path) -> None:
-    """Delete what a killed export has left in a folder; bring back what it was replacing."""
-    for path in parent.glob(".*"):
-        if not _TEMPORARY.fullmatch(path.name) or not path.is_dir() or path.is_symlink():
+def clean_up(folder: Path) -> None:
+    """Delete what killed exports to a folder have left; bring back what one was replacing.
+
+    The caller must make sure that no other process exports to the folder.
+    """
+    pattern = re.compile(_TEMPORARY.format(re.escape(folder.name)))
+    for path in folder.parent.glob(".*"):
+        match = pattern.fullmatch(path.name)
+        if not match or not path.is_dir() or path.is_symlink():
             continue
-        name, _, rest = path.name[1:].rpartition(".")
-        if rest.startswith("old-") and not (parent / name).exists():
-            os.rename(path, parent / name)
+        if match[1] == "old" and not folder.exists():
+            os.rename(path, folder)
         else:
             shutil.rmtree(path, ignore_errors=True)
 

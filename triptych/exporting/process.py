@@ -1,6 +1,7 @@
 """The fresh process in which a model is written, or run by its target's runtime.
 
-A converter or a runtime may print, keep memory or crash: none of this reaches the caller.
+A converter or a runtime may print, keep memory or crash: none of this reaches the caller. The files
+that the process is given are in a temporary folder next to the export.
 """
 
 import json
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ def write_exported(target: Target, folder: Path, model: TrainedModel) -> None:
     TriptychError
         If the target's packages cannot write the model.
     """
-    with tempfile.TemporaryDirectory(prefix="triptych-export-") as temporary:
+    with _files_for(folder) as temporary:
         state = Path(temporary) / checkpoint.STATE
         images = Path(temporary) / "calibration.safetensors"
         checkpoint.save_state(state, model.state, model.network, model.recipe, {})
@@ -102,7 +104,7 @@ def run_exported(
     TriptychError
         If the runtime cannot load or run the model.
     """
-    with tempfile.TemporaryDirectory(prefix="triptych-export-") as temporary:
+    with _files_for(folder) as temporary:
         question = Path(temporary) / "images.safetensors"
         answer = Path(temporary) / "answer.safetensors"
         save_file({"images": np.ascontiguousarray(images)}, question)
@@ -120,8 +122,15 @@ def run_exported(
         return load_file(answer), version
 
 
+def _files_for(folder: Path) -> "tempfile.TemporaryDirectory[str]":
+    """Return a temporary folder next to an export, for what the process reads and writes."""
+    return tempfile.TemporaryDirectory(prefix="files-", dir=folder.parent)
+
+
 def _converse(failure: str, request: Any, samples: int, on_progress: OnProgress) -> str:
-    """Start the process, give it the request, report its progress, and return its last word.
+    """Start the process, give it the request, report its progress, return the version it names.
+
+    The process ends itself when its standard input is closed, as at the end of this one.
 
     Raises
     ------
@@ -143,8 +152,9 @@ def _converse(failure: str, request: Any, samples: int, on_progress: OnProgress)
         assert process.stdout
         version = ""
         try:
-            with process.stdin:
+            with suppress(BrokenPipeError):  # it has ended already: its status tells more
                 process.stdin.write(json.dumps(request) + "\n")
+                process.stdin.flush()
             for line in process.stdout:
                 message = json.loads(line)
                 version = message.get("version", "")
@@ -153,13 +163,16 @@ def _converse(failure: str, request: Any, samples: int, on_progress: OnProgress)
                     on_progress(before + message["done"], samples * len(BATCH_SIZES))
                 if "error" in message:
                     raise TriptychError(f"{failure} ({one_line(message['error'], 200)})")
-            if process.wait() or not version:
-                raise TriptychError(f"{failure}: {_last_line(log)}")
+            status = process.wait()
+            if status or not version:
+                raise TriptychError(f"{failure} (status {status}: {_last_line(log)})")
             return version
         finally:
             process.kill()
             process.wait()
             process.stdout.close()
+            with suppress(BrokenPipeError):
+                process.stdin.close()
 
 
 def _last_line(log: Any) -> str:

@@ -7,6 +7,7 @@ far, and at last a version or an error. Whatever libraries print goes to its sta
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, TextIO
@@ -31,6 +32,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # some libraries print to the standard output
     request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     exporter = target(request["target"]).make_exporter()
     try:
         if request["do"] == "write":
@@ -43,6 +45,15 @@ def main() -> None:
         print(json.dumps({"error": f"{kind}{error}"}), file=answers)
         raise
     print(json.dumps({"version": version}), file=answers)
+
+
+def _end_with_parent() -> None:
+    """End this process when its standard input is closed: the process that started it has ended.
+
+    ``sys.stdin`` cannot be used: Python stops with a fatal error if a thread holds it at the end.
+    """
+    os.read(0, 1)
+    os._exit(1)
 
 
 def _read_model(request: Json) -> TrainedModel:

@@ -1,6 +1,7 @@
 """TensorFlow's SavedModel, and LiteRT (TensorFlow Lite) in float32 and in int8."""
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -161,14 +162,18 @@ def _convert(model: TrainedModel, examples: Callable[[], Iterator[list[Images]]]
     if examples:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = examples
-    return converter.convert()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of statistics that only the older quantization has
+        return converter.convert()
 
 
 def _interpreter(path: Path, *, preserve: bool = False) -> Any:
     """Return an interpreter of a file; with `preserve` it keeps the outputs of all operators."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(path), experimental_preserve_all_tensors=preserve)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the memory that `preserve` needs
+        interpreter = Interpreter(str(path), experimental_preserve_all_tensors=preserve)
     interpreter.allocate_tensors()
     return interpreter
 
@@ -193,6 +198,6 @@ def _layers_of(tensor: str, layers: list[str]) -> tuple[str, ...]:
     mentioned: set[str] = set()
     for operation in tensor.split(";"):
         for part in operation.split("/"):
-            numbered = re.sub(r"_\d+$", "", part)
-            mentioned |= {name for name in (part, numbered) if name in layers}
+            name = part if part in layers else re.sub(r"_\d+$", "", part)
+            mentioned.add(name)
     return tuple(name for name in layers if name in mentioned)

@@ -5,18 +5,18 @@ import warnings
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..core import registry
 from ..core.engine import FrameworkEngine
+from ..core.layout import to_canonical
 from ..core.state import State
 from .model import INPUT, Images, LoadedModel, Logits, TrainedModel
 
 PROGRAM = "model.pt2"
 SCRIPT = "model.pt"
-LAYERS = "layers.json"  # a further file in the program: layer names by module path
+LAYERS = "layers.json"  # a further file in the program; see `_describe_layers`
 EXAMPLES = 2  # images; with a single one torch.export would fix the size of the batch
 
 
@@ -30,7 +30,7 @@ class ProgramExporter:
         program = torch.export.export(
             native, (_example(model),), dynamic_shapes={INPUT: {0: batch}}
         )
-        layers = json.dumps(native.layer_paths())
+        layers = json.dumps(_describe_layers(model, native))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of weights in the channels-last order of memory
             torch.export.save(program, folder / PROGRAM, extra_files={LAYERS: layers})
@@ -62,6 +62,15 @@ def _native_model(model: TrainedModel) -> Any:
     engine = cast(FrameworkEngine, registry.create("torch", model.network, model.recipe))
     engine.load(model.state)
     return engine.native_model()
+
+
+def _describe_layers(model: TrainedModel, native: Any) -> dict[str, Any]:
+    """Return of each layer, by the path of its module, what converts its output: for JSON."""
+    places = {place.layer.name: place for place in model.network.places}
+    return {
+        path: {"name": name, "role": places[name].role, "sizes": places[name].image_shape}
+        for path, name in native.layer_paths().items()
+    }
 
 
 def _example(model: TrainedModel) -> Tensor:
@@ -105,11 +114,11 @@ class Program(Script):
     def __init__(self, path: Path) -> None:
         more = {LAYERS: ""}
         self._program = torch.export.load(path, extra_files=more)
-        self._layers: dict[str, str] = json.loads(more[LAYERS])
+        self._layers: dict[str, dict[str, Any]] = json.loads(more[LAYERS])
         super().__init__(self._program.module())
 
     def layer_outputs(self, images: Images, layers: list[str]) -> State:
-        """Return the outputs of the layers that compute something, images channels last."""
+        """Return the outputs of the layers that compute something, in the canonical layout."""
         del layers
         recorder = _Recorder(self._program.module(), self._layers)
         with torch.no_grad():
@@ -124,27 +133,30 @@ class _Recorder(torch.fx.Interpreter):
     ----------
     module : torch.nn.Module
         The program.
-    layers : dict of str to str
-        The name of each layer by the path of its module.
+    layers : dict of str to dict
+        As of `_describe_layers`.
     """
 
-    def __init__(self, module: Any, layers: dict[str, str]) -> None:
+    def __init__(self, module: Any, layers: dict[str, dict[str, Any]]) -> None:
         super().__init__(module)
         self.outputs: State = {}
         self._layers = layers
+        self._layout = registry.entry("torch").layout
 
     def run_node(self, n: torch.fx.Node) -> Any:
         """Run a node; keep its output if it belongs to a layer."""
         result = super().run_node(n)
-        name = self._layer_of(n)
-        if name and isinstance(result, Tensor):
-            array = result.numpy()
-            channels_last = array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
-            self.outputs[name] = np.array(channels_last, order="C")
+        layer = self._layer_of(n)
+        if layer and isinstance(result, Tensor):
+            role = layer["role"]
+            sizes = tuple((axis, size) for axis, size in layer["sizes"] if role == "flat")
+            if result.ndim == (4 if role == "image" else 2):  # not one on the way to the output
+                array = to_canonical(self._layout, role, result.numpy(), sizes)
+                self.outputs[layer["name"]] = array
         return result
 
-    def _layer_of(self, node: torch.fx.Node) -> str | None:
-        """Return the name of the innermost layer that a node belongs to, or None."""
+    def _layer_of(self, node: torch.fx.Node) -> dict[str, Any] | None:
+        """Return the innermost layer that a node belongs to, or None."""
         modules = node.meta.get("nn_module_stack", {})
         for path, _ in reversed(list(modules.values())):
             if path in self._layers:

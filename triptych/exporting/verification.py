@@ -18,6 +18,7 @@ from ..core import metrics, registry
 from ..core.engine import ReferenceEngine
 from ..core.split import Split, scaled
 from ..core.state import State, cast
+from ..errors import TriptychError
 from ..spec.recipe import Recipe
 from ..training.inference import compute_logits
 from .model import JOINED, TrainedModel
@@ -33,14 +34,17 @@ Verdict = Literal["rounding", "precision", "formula"]
 
 @dataclass(frozen=True)
 class Verification:
-    """What the verification of an export came to; ``export.json`` holds it.
+    """The result of the verification of an export; ``export.json`` holds it.
+
+    All figures are those of the batch size with the largest difference.
 
     Attributes
     ----------
     verdict : str
         ``rounding``: every logit differs from the float64 reference by at most the bound, and no
-        prediction differs whose two best logits are further apart than the bound. ``precision``,
-        for a quantized target: its accuracy is not significantly worse. Otherwise ``formula``.
+        prediction differs where the two best logits are further apart than the bound.
+        ``precision``, for a quantized target: its 95 % interval contains the accuracy of the
+        reference, or is above it. Otherwise ``formula``.
     largest : float
         The largest difference of a logit from the float64 reference.
     bound : float
@@ -110,7 +114,13 @@ class Reference:
             test.images,
             engine=registry.REFERENCE,
         )
-        engine = model.engine if registry.entry(model.engine).installed else registry.REFERENCE
+        if not np.isfinite(exact).all():
+            raise TriptychError(
+                f"{model.network.name}: its logits on the test split are not finite numbers, so "
+                "that there is nothing to export; train it again"
+            )
+        known = registry.entries().get(model.engine)
+        engine = known.name if known and known.installed else registry.REFERENCE
         single = compute_logits(
             model.network, model.recipe, model.state, test.images, engine=engine
         )
@@ -157,30 +167,21 @@ def verify_export(
     images = test.pixels("float32")
     answer, version = run_exported(target, folder, images, on_progress)
     logits = [answer[str(batch)] for batch in BATCH_SIZES]
-    worst = max(logits, key=lambda found: _largest(found, reference.logits))
-    found = metrics.predictions(worst)
-    expected = metrics.predictions(reference.logits)
-    differs = found != expected
-    right = int((found == test.labels).sum())
-    low, high = metrics.wilson(right, len(test))
-    verification = Verification(
-        verdict="rounding",
-        largest=_largest(worst, reference.logits),
-        bound=reference.bound,
-        differing=int(differs.sum()),
-        samples=len(test),
-        accuracy=right / len(test),
-        reference_accuracy=float((expected == test.labels).mean()),
-        low=low,
-        high=high,
-        batch_sizes=BATCH_SIZES,
-        runtime=f"{target.runtime} {version}",
-    )
+    for array in logits:
+        if array.shape != reference.logits.shape:
+            raise TriptychError(
+                f"{target.runtime} returned logits of shape {array.shape}, "
+                f"where {reference.logits.shape} is needed"
+            )
+    worst = max(logits, key=lambda array: _largest(array, reference.logits))
+    verification = _measure(worst, reference, test, f"{target.runtime} {version}")
     if target.quantized:
         worse = verification.high < verification.reference_accuracy
         return replace(verification, verdict="formula" if worse else "precision")
-    clear = differs & (_lead(reference.logits) > reference.bound)
-    if verification.largest <= reference.bound and not clear.any():
+    expected = metrics.predictions(reference.logits)
+    is_clear = _lead(reference.logits) > reference.bound
+    wrong = any((is_clear & (metrics.predictions(array) != expected)).any() for array in logits)
+    if verification.largest <= reference.bound and not wrong:
         return verification
     first_layer = None
     if target.shows_layers:
@@ -190,8 +191,29 @@ def verify_export(
     return replace(verification, verdict="formula", first_layer=first_layer)
 
 
+def _measure(logits: Array, reference: Reference, test: Split, runtime: str) -> Verification:
+    """Return the figures of an export's logits, with the best verdict."""
+    predicted = metrics.predictions(logits)
+    expected = metrics.predictions(reference.logits)
+    right = int((predicted == test.labels).sum())
+    low, high = metrics.wilson(right, len(test))
+    return Verification(
+        verdict="rounding",
+        largest=_largest(logits, reference.logits),
+        bound=reference.bound,
+        differing=int((predicted != expected).sum()),
+        samples=len(test),
+        accuracy=right / len(test),
+        reference_accuracy=float((expected == test.labels).mean()),
+        low=low,
+        high=high,
+        batch_sizes=BATCH_SIZES,
+        runtime=runtime,
+    )
+
+
 def _largest(logits: Array, exact: Array) -> float:
-    """Return the largest difference; infinity if a number is not finite or the shape differs."""
+    """Return the largest difference; infinity if a number is not finite or a shape differs."""
     if logits.shape != exact.shape or not np.isfinite(logits).all():
         return float("inf")
     return float(np.abs(logits - exact).max())
