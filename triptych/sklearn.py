@@ -250,6 +250,8 @@ class TriptychClassifier(ClassifierMixin, Parameters):
             self.engine, network, recipe, device=self.device, backend=self.backend
         )
         engine.load(start)
+        # `api.training_session` would not do: it tests a test split at the end, which there is not,
+        # and cannot begin with the arrays and the epochs that `partial_fit` and `warm_start` keep.
         training = Training(engine, BatchPlanner(network, recipe, len(train)), train, validation)
         training.position.step = epochs * training.planner.steps_per_epoch
         return training

@@ -43,6 +43,7 @@ def advise(
     from ..advise import calibration
     from ..advise.advice import Advisor
     from ..advise.workload import Case
+    from .say import say_unbroken
 
     console = Console(emoji=False)
     options = RecipeOptions(recipe_name, batch_size=batch_size, optimizer=optimizer)
@@ -55,12 +56,10 @@ def advise(
     case = Case(described, recipe, batch)
     advice = advisor.advise(case)
     _table(console, advice, batch)
-    console.print(_verdict(advice), highlight=False, markup=False, soft_wrap=True)
+    say_unbroken(console, _verdict(advice))
     for note in (calibration.outdated(times), *_notes(advisor, case)):
         if note:
-            console.print(
-                f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True
-            )
+            say_unbroken(console, f"note: {note}", "yellow")
 
 
 def _table(console: "Console", advice: "Advice", batch: int) -> None:

@@ -140,7 +140,7 @@ def _summarise(console: "Console", session: "ComparisonSession", rows: "list[Eng
 def _draw_report(console: "Console", session: "ComparisonSession") -> None:
     """Draw the report, and print where everything is."""
     from .. import api
-    from .say import announced, say
+    from .say import announced, say, say_unbroken
 
     with announced(console, "drawing the report"):
         missing = api.draw_report(session.folder)
@@ -149,7 +149,7 @@ def _draw_report(console: "Console", session: "ComparisonSession") -> None:
     lines = [f"Run folder: {session.folder}"]
     if session.folder and not missing:
         lines.append(f"Report:     {session.folder / 'report.html'}")
-    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    say_unbroken(console, "\n".join(lines))
 
 
 def _status(session: "ComparisonSession") -> int:

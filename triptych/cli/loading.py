@@ -32,7 +32,9 @@ class Decoding:
     """A bar on a terminal, or a line into a pipe, if decoding takes long. A context manager."""
 
     def __init__(self, console: Console) -> None:
-        self.console, self._begun, self._shown = console, time.monotonic(), False
+        self.console = console
+        self._begun = time.monotonic()
+        self._shown = False
         columns = (
             TextColumn("decoding images"),
             BarColumn(),

@@ -19,24 +19,26 @@ if TYPE_CHECKING:
 WIDTHS = [10, 32, 128, 512, 1024]
 BATCHES = [1, 16, 256, 4096]
 
+Minutes = Annotated[
+    float,
+    typer.Option("--minutes", min=1, help="How long to time, in all; fewer make a rougher map."),
+]
+Picture = Annotated[
+    Path, typer.Option("--out", metavar="FILE", help="The picture: .png, .svg or .pdf.")
+]
+Show = Annotated[
+    bool, typer.Option("--show", help="Time nothing; print and draw the earlier times.")
+]
+
 
 @app.command("map")
 def draw_map(
     engines: o.Engines = None,
     backends: o.Backends = "all",
     threads: o.Threads = 1,
-    minutes: Annotated[
-        float,
-        typer.Option(
-            "--minutes", min=1, help="How long to time, in all; fewer make a rougher map."
-        ),
-    ] = 9.0,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="The picture: .png, .svg or .pdf.")
-    ] = Path("map.png"),
-    show: Annotated[
-        bool, typer.Option("--show", help="Time nothing; print and draw the earlier times.")
-    ] = False,
+    minutes: Minutes = 9.0,
+    out: Picture = Path("map.png"),
+    show: Show = False,
 ) -> None:
     """Time every engine and backend on many networks, and draw which is the fastest.
 
@@ -55,6 +57,7 @@ def draw_map(
     from ..advise import calibration, plot
     from ..advise.advice import Advisor
     from ..core.selection import specs
+    from .say import say_unbroken
 
     console = Console(emoji=False)
     plot.check(out)
@@ -62,22 +65,21 @@ def draw_map(
     if show:
         times = calibration.load(file, threads)
     else:
-        times = _calibrated(
-            console, specs(engine_names(engines), all_backends(backends)), threads, minutes
-        )
+        rows = specs(engine_names(engines), all_backends(backends))
+        times = _calibrated(console, rows, threads, minutes)
         Advisor(times)  # raises an error before the earlier times are replaced by too few
-        if note := calibration.discarded(file, times):
-            console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        note = calibration.discarded(file, times)
+        if note:
+            say_unbroken(console, note, "yellow")
         times = calibration.save(times, file)
     advisor = Advisor(times)
-    if note := calibration.outdated(times):
-        console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    note = calibration.outdated(times)
+    if note:
+        say_unbroken(console, note, "yellow")
     _costs(console, advisor)
     _fastest(console, advisor)
     plot.draw(advisor, out)
-    console.print(
-        f"Picture:     {out}\nCalibration: {file}", highlight=False, markup=False, soft_wrap=True
-    )
+    say_unbroken(console, f"Picture:     {out}\nCalibration: {file}")
 
 
 def _calibrated(
@@ -86,6 +88,7 @@ def _calibrated(
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from ..advise.calibration import calibrate
+    from .say import say_unbroken
 
     columns = (
         TextColumn("{task.description}"),
@@ -107,13 +110,7 @@ def _calibrated(
                 )
             elif event.get("why"):
                 what = "is timed, but not ranked" if event["type"] == "proved" else "stopped"
-                console.print(
-                    f"{event['row']} {what}: {event['why']}",
-                    style="yellow",
-                    highlight=False,
-                    markup=False,
-                    soft_wrap=True,
-                )
+                say_unbroken(console, f"{event['row']} {what}: {event['why']}", "yellow")
             elif event["type"] == "calibration":
                 times = event["calibration"]
     return times
@@ -126,6 +123,7 @@ def _costs(console: "Console", advisor: "Advisor") -> None:
     from ..advise.model import COVERED, quantile
     from ..advise.workload import Case
     from ..spec import zoo
+    from .say import say_unbroken
     from .table import empty
 
     case = Case.of(zoo.get("custom"), 512, "adam")
@@ -150,13 +148,7 @@ def _costs(console: "Console", advisor: "Advisor") -> None:
         highlight=False,
     )
     for label, why in advisor.absent().items():
-        console.print(
-            f"Not on the map: {label} ({why}).",
-            style="yellow",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        say_unbroken(console, f"Not on the map: {label} ({why}).", "yellow")
 
 
 def _fastest(console: "Console", advisor: "Advisor") -> None:

@@ -37,7 +37,9 @@ class TrainingProgress:
     """
 
     def __init__(self, console: Console, epochs: int, steps: int, step: int = 0) -> None:
-        self.console, self.epochs, self.steps = console, epochs, steps
+        self.console = console
+        self.epochs = epochs
+        self.steps = steps
         self._bar_column = BarColumn(LONGEST_BAR)
         columns = (
             TextColumn("{task.description}", table_column=Column(no_wrap=True)),
@@ -122,7 +124,8 @@ def loss_note(recipe: Recipe) -> str | None:
 
 def tested_line(result: dict[str, Any]) -> str:
     """Return the last line of a training: the test accuracy and its interval."""
-    a, history = result["accuracy"], result["history"]
+    a = result["accuracy"]
+    history = result["history"]
     loss = _loss_of(result)
     note = None
     if loss is not None:

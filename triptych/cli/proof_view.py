@@ -4,7 +4,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from .say import SECONDS_WITHOUT_ESTIMATE, duration
+from .say import SECONDS_WITHOUT_ESTIMATE, duration, say_unbroken
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -124,7 +124,7 @@ class ProofProgress:
         self._bar.update(self._task, description=text, completed=done)
         if not self._console.is_terminal and now - self._spoke > SECONDS_BETWEEN_LINES:
             self._spoke = now
-            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+            say_unbroken(self._console, text)
 
 
 class ProofReport:

@@ -47,6 +47,11 @@ def say(console: Console, line: str, style: str = "", *, markup: bool = False) -
     )
 
 
+def say_unbroken(console: Console, line: str, style: str = "") -> None:
+    """Print a line in one piece, also on a terminal: a path or a command in it can be copied."""
+    console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
 def quoted(*words: str) -> str:
     """Return a command as it is typed into the shell of this system."""
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)

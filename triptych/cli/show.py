@@ -119,11 +119,12 @@ def _going_on(console: "Console", folder: Path) -> None:
     """Say so where a finished run is being trained for more epochs."""
     from ..errors import TriptychError
     from ..training.saved import SavedRun
+    from .say import say_unbroken
 
     try:
         saved = SavedRun.read(folder)
     except TriptychError as error:  # what it came to is known, whatever happened to the states
-        console.print(f"note: {error}", highlight=False, markup=False, soft_wrap=True)
+        say_unbroken(console, f"note: {error}")
         return
     if not saved.finished:
         _how_far(console, saved)
@@ -131,8 +132,9 @@ def _going_on(console: "Console", folder: Path) -> None:
 
 def _trained(console: "Console", results: dict[str, Any]) -> None:
     from .progress import tested_line
+    from .say import say_unbroken
 
-    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    say = partial(say_unbroken, console)
     data = results["data"]
     say(f"{_where(results)}: {results['title']}")
     kind = "rows" if "standardised" in data else "images"
@@ -170,7 +172,7 @@ def _unfinished(console: "Console", folder: Path) -> None:
 
 
 def _how_far(console: "Console", saved: "SavedRun") -> None:
-    from .say import quoted
+    from .say import quoted, say_unbroken
 
     done = len(saved.position.history)
     going_on = quoted("triptych", "train", "--resume", str(saved.folder))
@@ -180,13 +182,14 @@ def _how_far(console: "Console", saved: "SavedRun") -> None:
         epoch = f"epoch {done + 1} of {saved.recipe.epochs}"
         where = f"saved after step {saved.position.step:,}, in {epoch}"
     line = f"Not finished: {where}; go on with: {going_on}"
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    say_unbroken(console, line)
 
 
 def _epochs(console: "Console", history: list[dict[str, Any]], epochs: int) -> None:
     from ..progress import epoch_line
+    from .say import say_unbroken
 
     every = -(-len(history) // LINES) or 1
     for epoch in history:
         if epoch["epoch"] % every == 0 or epoch is history[-1]:
-            console.print(epoch_line(epoch, epochs), highlight=False, markup=False, soft_wrap=True)
+            say_unbroken(console, epoch_line(epoch, epochs))

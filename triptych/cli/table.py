@@ -188,7 +188,8 @@ def _range(interval: dict[str, float], scale: float) -> str:
 
 
 def _float64(row: Row) -> str:
-    walked, blocked = row["float64"], row["blocks"]
+    walked = row["float64"]
+    blocked = row["blocks"]
     if not walked or not blocked or walked["divergence"] or blocked["divergence"]:
         return "[red]DIFFERS[/red]"
     return f"{walked['largest']:.0e}"

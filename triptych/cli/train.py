@@ -142,7 +142,6 @@ def train(
     from rich.console import Console
 
     from .. import api
-    from ..errors import EngineError
 
     console = Console(emoji=False)
     with ExitStack() as stack:
@@ -151,11 +150,8 @@ def train(
             saved = stack.enter_context(api.resumable(place.resume)).extended(recipe.epochs)
             settings = api.resumed_settings(saved, engine, place.backend, place.device)
             session = api.resumed_session(settings, saved, _read_again(console, data, saved))
-        elif engine is None:
-            known = ", ".join(entries())
-            raise EngineError(f"name an engine, one of {known}: triptych train ENGINE")
         else:
-            settings = api.training_settings(engine, place.backend, place.device)
+            settings = api.training_settings(_named(engine), place.backend, place.device)
             recipe = recipe.for_network(network)
             trained = recipe.build(**asdict(training))
             check_before_reading(data, network, recipe)
@@ -164,6 +160,16 @@ def train(
             session = api.training_session(settings, described, trained, dataset, place.runs)
         _announce(console, session)
         _watch(console, session, _resuming(session))
+
+
+def _named(engine: str | None) -> str:
+    """Return the engine; raise an error if none was named."""
+    from ..errors import EngineError
+
+    if engine is None:
+        known = ", ".join(entries())
+        raise EngineError(f"name an engine, one of {known}: triptych train ENGINE")
+    return engine
 
 
 def _read_again(console: "Console", data: DataOptions, saved: "SavedRun") -> "Dataset":
@@ -220,7 +226,7 @@ def _watch(console: "Console", session: "Session", resuming: str) -> None:
     """Train and show it; exit with status 130 if it is stopped."""
     from .interruptions import on_thread_failure, stopping
     from .progress import TrainingProgress, tested_line
-    from .say import say
+    from .say import say, say_unbroken
 
     training = session.training
     threading.excepthook = on_thread_failure
@@ -237,7 +243,7 @@ def _watch(console: "Console", session: "Session", resuming: str) -> None:
         print(resuming, file=sys.stderr)
         sys.exit(130)
     say(console, tested_line(session.result))
-    console.print(f"Run folder: {session.folder}", highlight=False, markup=False, soft_wrap=True)
+    say_unbroken(console, f"Run folder: {session.folder}")
 
 
 def _train(session: "Session", progress: "TrainingProgress", resuming: str) -> None:
