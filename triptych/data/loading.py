@@ -212,7 +212,7 @@ def _read(
     if known is None:
         raise DataError(hints.about_folder(path) if is_folder else hints.about_file(path))
     _refuse_ignored(source, options, known)
-    if source in NAMES and known.name == "IDX" and idx.is_deeper(path):
+    if source in NAMES and known.is_deeper is not None and known.is_deeper(path):
         raise DataError(hints.about_folder(path))
     explained = hints.explained(path) if known.is_last_resort else nullcontext()
     with checks.reading(path), explained:
@@ -276,8 +276,8 @@ def _refuse_ignored(source: str, options: Options, known: Format) -> None:
 
 def _refuse(source: str, options: Options, resizes: bool, ignores: tuple[str, ...]) -> None:
     if options.size and not resizes:
-        reason = "its images have one size; --size is for image files and for Parquet"
-        raise DataError(f"{source}: {reason}")
+        names = ", ".join(known.name for known in formats() if known.resizes)
+        raise DataError(f"{source}: its images have one size; --size is for {names}")
     for option in ignores:
         if getattr(options, option) is not None:
             names = ", ".join(known.name for known in formats() if option not in known.ignores)

@@ -39,6 +39,9 @@ class Format:
     is_in_folder : callable, optional
         Takes a folder; returns whether the folder holds data of this format. None for a format of
         single files.
+    is_deeper : callable, optional
+        Takes such a folder; returns whether only folders inside it hold the data. Such a folder is
+        not read in place of a data set of its name.
     sign : str
         The file or folder by which such a folder is recognised, for messages and for the help.
     content : str
@@ -57,6 +60,7 @@ class Format:
     help: str
     suffixes: tuple[str, ...] = ()
     is_in_folder: Callable[[Path], bool] | None = None
+    is_deeper: Callable[[Path], bool] | None = None
     sign: str = ""
     content: str = ""
     resizes: bool = False
@@ -104,6 +108,7 @@ _FORMATS = [
         read=_function("idx:read"),
         help="MNIST's own four files, plain or gzipped",
         is_in_folder=_function("idx:fits"),
+        is_deeper=_function("idx:is_deeper"),
         sign="train-images-idx3-ubyte",
         content="MNIST's own files",
         ignores=("label", "shape"),

@@ -328,5 +328,5 @@ def test_more_than_fits_is_refused_before_it_is_decoded(pictures, monkeypatch):
 
 
 def test_a_size_for_images_that_have_one_is_refused():
-    with pytest.raises(DataError, match="--size is for image files"):
+    with pytest.raises(DataError, match="--size is for Parquet, image files"):
         data.load("digits", 0, Options((8, 8)))
