@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.registry import entries
+from ..process import machine
 from ..spec.schedules import names_without_settings
 from . import options as o
 from .app import app
@@ -134,8 +135,6 @@ def train(
 
     triptych train tensorflow --resume runs/20260101-120000-train-torch-custom-digits --epochs 10
     """
-    from ..process import machine
-
     # Before NumPy or any framework is imported: they read these once.
     os.environ.update(machine.environment(place.threads, place.device))
 
