@@ -58,13 +58,16 @@ def run(
 
 def start(*arguments: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
     """Start a command of triptych; the options are those of ``subprocess.Popen``."""
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    defaults: dict[str, Any] = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "env": environment(cwd),
+    }
     return subprocess.Popen(
         [sys.executable, *TRIPTYCH, *arguments],
         cwd=cwd,
-        env=environment(cwd),
         text=True,
-        **pipes | options,
+        **defaults | options,
     )
 
 

@@ -64,9 +64,10 @@ def _listening(host: str, port: int) -> Generator[socket.socket]:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        where = f"{host}, port {port}"
+        is_unknown_host = isinstance(error, socket.gaierror)
+        reason = error.strerror if is_unknown_host else os.strerror(error.errno or 0)
         raise TriptychError(
-            f"{where}: cannot listen ({error.strerror or error}); take another --port or --host"
+            f"{host}, port {port}: cannot listen ({reason}); take another --port or --host"
         ) from None
     with listener:
         yield listener
@@ -85,10 +86,14 @@ def _serve_in_this_process(
 
     from .app import create_app
 
-    config = _config(create_app(settings), settings)
-    on_ready(url)
-    with _quiet_signals():
-        Server(config).run(sockets=[listener])
+    server = Server(_config(create_app(settings), settings))
+
+    def stop(*_: Any) -> None:
+        server.should_exit = True
+
+    with _signals_handled_by(stop):
+        on_ready(url)
+        server.run(sockets=[listener])
 
 
 def _serve_in_workers(
@@ -102,9 +107,10 @@ def _serve_in_workers(
     config = _config(partial(_create_worker, settings), settings)
     config.factory = True
     listener.set_inheritable(True)
-    with _shared_metrics(), _quiet_signals():
+    with _shared_metrics(), _signals_handled_by(_ignore):
+        supervisor = Multiprocess(config, sockets=[listener])  # it handles signals from now on
         on_ready(url)
-        Multiprocess(config, sockets=[listener]).run()
+        supervisor.run()
 
 
 def _create_worker(settings: ServerSettings) -> "Starlette":
@@ -150,19 +156,20 @@ def _config(app: Any, settings: ServerSettings) -> "Config":
 
 
 @contextmanager
-def _quiet_signals() -> Generator[None]:
-    """Let SIGTERM and Ctrl-C end the server with exit status 0.
+def _signals_handled_by(handler: Callable[..., None]) -> Generator[None]:
+    """Handle SIGTERM and Ctrl-C, where uvicorn does not do it.
 
-    uvicorn raises them again after it has stopped, for handlers that were set before.
+    That is before it runs, and afterwards: it raises again what has stopped it, which must not
+    become an exit status.
     """
     stopping = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, _nothing) for number in stopping}
+    before = {number: signal.signal(number, handler) for number in stopping}
     yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    for number, earlier in before.items():
+        signal.signal(number, earlier)
 
 
-def _nothing(*_: Any) -> None:
+def _ignore(*_: Any) -> None:
     pass
 
 

@@ -1,0 +1,357 @@
+"""Whole servers: their end, their workers, runs that change, limits, and what they import."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from support import commands, serving
+from support.serving import RunningServer, reference_logits
+
+from triptych.spec import zoo
+from triptych.training.checkpoint import STATE
+
+pytestmark = pytest.mark.process
+
+SHAPE = (4, 3, 1)
+SMALL = zoo.dense("small", [5], shape=SHAPE, classes=3)
+ROW = np.full(SHAPE, 0.5).tolist()
+PREDICT = "/v1/models/small:predict"
+ROUNDING = 1e-6
+# Eight images take more than 0.1 s.
+SLOW = zoo.convolutional([32, 32, 32], 3, shape=(96, 96, 1), classes=3)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return serving.save_run(tmp_path / "run", SMALL)
+
+
+class Load:
+    """Clients that send requests one after the other, each on a connection of its own.
+
+    Parameters
+    ----------
+    server : RunningServer
+        The server that is asked.
+    clients : int
+        How many ask at the same time.
+    """
+
+    def __init__(self, server: RunningServer, clients: int) -> None:
+        self.server = server
+        self.outcomes: Counter[str] = Counter()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(clients)
+        self._clients = [self._pool.submit(self._ask_again_and_again) for _ in range(clients)]
+
+    def _ask_again_and_again(self) -> None:
+        host, port = self.server.address.split(":")
+        body = f'{{"instances": [{ROW}]}}'
+        while not self._stop.is_set():
+            connection = HTTPConnection(host, int(port), timeout=20)
+            try:
+                connection.connect()
+            except OSError:  # the server has ended; nothing was sent
+                return
+            try:
+                connection.request("POST", PREDICT, body)
+                response = connection.getresponse()
+                response.read()
+                outcome = str(response.status)
+            except (OSError, HTTPException) as error:
+                outcome = type(error).__name__
+            finally:
+                connection.close()
+            with self._lock:
+                self.outcomes[outcome] += 1
+
+    def stop(self) -> Counter[str]:
+        """Let the clients end; return how often each status or error has come."""
+        self._stop.set()
+        for client in self._clients:
+            client.result(timeout=30)
+        self._pool.shutdown()
+        return self.outcomes
+
+
+@contextmanager
+def loaded(server: RunningServer, clients: int = 4) -> Generator[Load]:
+    load = Load(server, clients)
+    try:
+        yield load
+    finally:
+        load.stop()
+
+
+def predictions(server: RunningServer) -> list[list[float]]:
+    return server.ask(PREDICT, {"instances": [ROW]}).json["predictions"]
+
+
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_sigterm_ends_the_server_without_dropping_a_request(
+    run: Path, tmp_path: Path, workers: str
+):
+    with (
+        serving.running(str(run), "--workers", workers, cwd=tmp_path) as server,
+        loaded(server) as load,
+    ):
+        commands.wait_until(lambda: load.outcomes["200"] > 20)
+        started = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - started < 10
+        outcomes = load.stop()
+    # A connection that no worker has accepted yet is reset, and not a request in flight.
+    assert set(outcomes) <= {"200", "ConnectionResetError"}
+    assert outcomes["ConnectionResetError"] <= 4
+    assert server.errors == []
+
+
+def test_an_answer_that_takes_long_is_finished(tmp_path: Path):
+    serving.save_run(tmp_path / "run", SLOW)
+    images = np.zeros((40, *SLOW.input_shape), np.float32)
+    header = (
+        '{"inputs": [{"name": "images", "datatype": "FP32", "shape": [40, 96, 96, 1], '
+        f'"parameters": {{"binary_data_size": {images.nbytes}}}}}]}}'
+    ).encode()
+    headers = {"Inference-Header-Content-Length": str(len(header))}
+    with (
+        serving.running("slow=run", cwd=tmp_path) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        body = header + images.tobytes()
+        answer = pool.submit(server.ask, "/v2/models/slow/infer", body, headers)
+        time.sleep(0.2)
+        assert server.stop() == 0
+        assert answer.result().status == 200
+
+
+def test_ctrl_c_ends_the_server(run: Path, tmp_path: Path):
+    with serving.running(str(run), cwd=tmp_path) as server:
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(timeout=10) == 0
+    assert server.errors == []
+
+
+def workers_of(server: RunningServer) -> list[psutil.Process]:
+    """The processes that answer; multiprocessing has one more, which tracks resources."""
+    workers = []
+    for child in psutil.Process(server.process.pid).children():
+        with suppress(psutil.Error):  # a process that has just ended
+            if "spawn_main" in " ".join(child.cmdline()):
+                workers.append(child)
+    return workers
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced(run: Path, tmp_path: Path):
+    with serving.running(str(run), "--workers", "2", cwd=tmp_path) as server:
+        assert server.ask(PREDICT, {"instances": [ROW]}).status == 200
+        with loaded(server) as load:
+            commands.wait_until(lambda: load.outcomes["200"] > 20)
+            first, second = workers_of(server)
+            first.kill()
+            killed = time.monotonic()
+            commands.wait_until(
+                lambda: {w.pid for w in workers_of(server)} - {first.pid, second.pid}
+            )
+            assert time.monotonic() - killed < 5
+            answered = load.outcomes["200"]
+            commands.wait_until(lambda: load.outcomes["200"] > answered + 20)
+            outcomes = load.stop()
+        lost = outcomes.total() - outcomes["200"]
+        assert lost <= 4  # at most one for each client
+        assert server.stop() == 0
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_killed_parent(run: Path, tmp_path: Path):
+    with serving.running(str(run), "--workers", "2", cwd=tmp_path) as server:
+        assert server.ask("/v2/health/ready").status == 200
+        workers = workers_of(server)
+        assert len(workers) == 2
+        server.process.kill()
+        _, alive = psutil.wait_procs(workers, timeout=10)
+        assert not alive
+
+
+@pytest.mark.slow
+def test_metrics_are_those_of_all_workers(run: Path, tmp_path: Path):
+    with serving.running(str(run), "--workers", "2", cwd=tmp_path) as server:
+        for _ in range(30):
+            assert server.ask(PREDICT, {"instances": [ROW]}).status == 200
+        assert server.ask(PREDICT, {}).status == 400
+        lines = server.ask("/metrics").body.decode().splitlines()
+        assert server.stop() == 0
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    requests = 'triptych_requests_total{protocol="tensorflow-serving",status="%d"}'
+    assert float(values[requests % 200]) == 30
+    assert float(values[requests % 400]) == 1
+    assert float(values['triptych_predictions_total{model="small",version="1"}']) == 30
+    assert float(values['triptych_request_seconds_count{protocol="tensorflow-serving"}']) == 31
+
+
+def test_a_run_that_changes_is_loaded_without_dropping_a_request(run: Path, tmp_path: Path):
+    other = serving.save_run(tmp_path / "other", SMALL, seed=5)
+    image = np.full((1, *SHAPE), 0.5, np.float32)
+    with serving.running("small=run", cwd=tmp_path) as server:
+        np.testing.assert_allclose(predictions(server), reference_logits(run, image), atol=ROUNDING)
+        with loaded(server) as load:
+            shutil.copy(other / "last" / STATE, run / "last" / "new")
+            os.replace(run / "last" / "new", run / "last" / STATE)
+            commands.wait_until(lambda: server.errors, 20)
+            outcomes = load.stop()
+        assert set(outcomes) == {"200"}
+        np.testing.assert_allclose(
+            predictions(server), reference_logits(other, image), atol=ROUNDING
+        )
+        (line,) = server.errors
+        assert line.startswith("triptych: small version 1: loaded again, ")
+
+
+def test_a_damaged_run_is_reported_and_the_old_one_stays(run: Path, tmp_path: Path):
+    path = run / "last" / STATE
+    whole = path.read_bytes()
+    with serving.running("small=run", cwd=tmp_path) as server:
+        expected = predictions(server)
+        path.write_bytes(whole[:-10])
+        commands.wait_until(lambda: server.errors, 20)
+        assert "its files have changed, but cannot be used" in server.errors[0]
+        assert predictions(server) == expected
+        (version,) = server.ask("/v1/models").json["models"][0]["versions"]
+        assert "bytes" in version["problem"]
+        lines = server.ask("/metrics").body.decode()
+        reloads = 'triptych_reloads_total{model="small",outcome="refused",version="1"} 1.0'
+        assert reloads in lines
+        path.write_bytes(whole)
+        commands.wait_until(lambda: len(server.errors) > 1, 20)
+        assert "loaded again" in server.errors[1]
+        assert "problem" not in server.ask("/v1/models").json["models"][0]["versions"][0]
+        path.unlink()
+        commands.wait_until(lambda: len(server.errors) > 2, 20)
+        assert predictions(server) == expected
+
+
+def test_a_token_is_needed_where_one_is_set(run: Path, tmp_path: Path):
+    secret = "a-long-secret"
+    with serving.running(str(run), cwd=tmp_path, TRIPTYCH_TOKEN=secret) as server:
+        for path in ("/v1/models", "/metrics", "/v2", "/openapi.json", "/nothing"):
+            answer = server.ask(path)
+            assert answer.status == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert secret not in answer.error
+            for wrong in (secret, f"Bearer {secret} ", f"Basic {secret}", "Bearer ä", "Bearer "):
+                refused = server.ask(path, headers={"Authorization": wrong.encode("latin-1")})
+                assert refused.status == 401
+        right = {"Authorization": f"Bearer {secret}"}
+        assert server.ask(PREDICT, {"instances": [ROW]}, right).status == 200
+        assert server.ask("/v2/health/ready").status == 200
+        assert secret not in " ".join(psutil.Process(server.process.pid).cmdline())
+
+
+def test_a_token_in_a_file(run: Path, tmp_path: Path):
+    (tmp_path / "token").write_text("first\n")
+    with serving.running(str(run), "--token-file", "token", cwd=tmp_path) as server:
+        assert server.ask("/v1/models").status == 401
+        assert server.ask("/v1/models", headers={"Authorization": "Bearer first"}).status == 200
+
+
+def test_limits_of_time_and_concurrency(tmp_path: Path):
+    serving.save_run(tmp_path / "run", SLOW)
+    image = f'{{"instances": {np.zeros((8, *SLOW.input_shape)).tolist()}}}'.encode()
+    options = ["--max-seconds", "0.1", "--max-concurrency", "2", "--max-batch", "8"]
+    predict = "/v1/models/slow:predict"
+    with serving.running("slow=run", *options, cwd=tmp_path) as server:
+        late = server.ask(predict, image)
+        assert late.status == 504
+        assert late.error == "the answer was not computed within 0.1 s; send fewer images"
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: server.ask(predict, image), range(16)))
+        statuses = {answer.status for answer in answers}
+        assert statuses <= {503, 504}
+        busy = next(answer for answer in answers if answer.status == 503)
+        assert busy.error == "the server is busy with 2 requests; try again"
+        assert busy.headers["retry-after"] == "1"
+        assert server.ask("/v2/health/live").status == 200
+        host, port = server.address.split(":")
+        connection = HTTPConnection(host, int(port), timeout=20)
+        connection.putrequest("POST", predict)
+        connection.putheader("Content-Length", "10")
+        connection.endheaders()
+        response = connection.getresponse()
+        assert response.status == 408
+        assert b"did not arrive within 0.1 s" in response.read()
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing"], "missing: holds no state.safetensors"),
+        (["missing", "--workers", "2"], "missing: holds no state.safetensors"),
+        (["a b=run"], "'a b' cannot be the name of a model in a URL"),
+        (["small="], "no run after the = sign"),
+        (["run", "--host", "no.such.host.invalid"], "cannot listen"),
+        (["run", "--token-file", "missing"], "missing: No such file"),
+        (["run", "--workers", "0"], "greater than or equal to 1"),
+    ],
+)
+def test_mistakes_are_one_line(run: Path, tmp_path: Path, arguments: list[str], message: str):
+    done = commands.run("serve", *arguments, "--port", "0", cwd=tmp_path, timeout=60)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_port_that_is_taken(run: Path, tmp_path: Path):
+    with serving.running(str(run), cwd=tmp_path) as server:
+        port = server.address.split(":")[1]
+        done = commands.run("serve", "run", "--port", port, cwd=tmp_path, timeout=60)
+    assert done.returncode == 2
+    assert "cannot listen (Address already in use); take another --port" in done.stderr
+
+
+# A fresh process that serves a run; the modules in HIDDEN look as if they were not installed.
+SERVE_ONE_IMAGE = """
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == HIDDEN else find_spec(name, *rest)
+
+from triptych.serve import app, server
+from triptych.serve.models import ServedModel
+from triptych.serve.settings import ModelSource
+from triptych.serve.tensorflow_serving import predict
+
+model = ServedModel(ModelSource(Path("run")))
+answer = predict(model, json.dumps({"instances": [ROW]}).encode(), 1)
+print(json.dumps([model.loaded.runtime.label, answer["predictions"], sorted(sys.modules)]))
+"""
+
+
+@pytest.mark.parametrize("hidden", ["", "onnxruntime", "onnx"])
+def test_no_framework_is_imported(run: Path, tmp_path: Path, hidden: str):
+    code = f"HIDDEN = {hidden!r}\nROW = {ROW}\n{SERVE_ONE_IMAGE}"
+    done = commands.run_python("-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    label, rows, names = json.loads(done.stdout)
+    modules = {name.partition(".")[0] for name in names}
+    assert not modules & {"torch", "tensorflow", "keras", "jax", "scipy", "sklearn", "pandas"}
+    assert label.startswith("NumPy" if hidden else "ONNX Runtime")
+    image = np.full((1, *SHAPE), 0.5, np.float32)
+    np.testing.assert_allclose(rows, reference_logits(run, image), atol=ROUNDING)
