@@ -109,7 +109,7 @@ def test_full_batch_descent_is_mlpclassifiers(x: np.ndarray, y: np.ndarray, acti
         **FIXED,
     ).fit(x, y)
     first = state.initial(ours.network_, ours.recipe_)
-    theirs = MLPClassifier(
+    reference = MLPClassifier(
         (20, 15),
         activation,
         solver="sgd",
@@ -119,23 +119,25 @@ def test_full_batch_descent_is_mlpclassifiers(x: np.ndarray, y: np.ndarray, acti
         batch_size=len(x),
         shuffle=False,
     )
-    theirs.partial_fit(x, y, classes=np.unique(y))  # makes the arrays
-    theirs.coefs_ = [first[f"{name}/kernel"] for name in ("hidden1", "hidden2", "output")]
-    theirs.intercepts_ = [first[f"{name}/bias"] for name in ("hidden1", "hidden2", "output")]
+    reference.partial_fit(x, y, classes=np.unique(y))  # makes the arrays
+    reference.coefs_ = [first[f"{name}/kernel"] for name in ("hidden1", "hidden2", "output")]
+    reference.intercepts_ = [first[f"{name}/bias"] for name in ("hidden1", "hidden2", "output")]
     for _ in range(8):
-        theirs.partial_fit(x, y)
+        reference.partial_fit(x, y)
     assert (
         np.abs(
-            theirs.coefs_[0] - state.initial(ours.network_, ours.recipe_)["hidden1/kernel"]
+            reference.coefs_[0] - state.initial(ours.network_, ours.recipe_)["hidden1/kernel"]
         ).max()
         > 1e-2
     )
     for kernel, bias, name in zip(
-        theirs.coefs_, theirs.intercepts_, ("hidden1", "hidden2", "output"), strict=True
+        reference.coefs_, reference.intercepts_, ("hidden1", "hidden2", "output"), strict=True
     ):
         np.testing.assert_allclose(ours.state_[f"{name}/kernel"], kernel, rtol=0, atol=1e-12)
         np.testing.assert_allclose(ours.state_[f"{name}/bias"], bias, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(ours.predict_proba(x), theirs.predict_proba(x), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        ours.predict_proba(x), reference.predict_proba(x), rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
@@ -205,11 +207,11 @@ def test_a_pass_with_another_optimizer_begins_with_slots_of_its_own(x: np.ndarra
     passed = TriptychClassifier("numpy", optimizer="adagrad", random_state=0).partial_fit(
         x, y, classes=range(10)
     )
-    kept = passed.state_
-    assert kept["output/kernel/v"].any()
+    before = passed.state_
+    assert before["output/kernel/v"].any()
     passed.set_params(optimizer="adam", batch_size="full").partial_fit(x, y)
-    moved = np.abs(passed.state_["output/kernel"] - kept["output/kernel"])
-    assert moved[kept["output/kernel/v"] > 0].max() == pytest.approx(
+    moved = np.abs(passed.state_["output/kernel"] - before["output/kernel"])
+    assert moved[before["output/kernel/v"] > 0].max() == pytest.approx(
         1e-3, rel=1e-3
     )  # Adam's first step is its rate
 
@@ -253,31 +255,31 @@ def test_a_warm_start_begins_with_the_last_weights(x: np.ndarray, y: np.ndarray)
 
 def test_early_stopping_goes_back_to_the_best_epoch(x: np.ndarray, y: np.ndarray):
     """The same share by the same seed is set aside as in a run of triptych train."""
-    found = TriptychClassifier(
+    classifier = TriptychClassifier(
         early_stopping=True,
         validation_fraction=0.2,
         n_iter_no_change=4,
         learning_rate_init=0.01,
         random_state=1,
     )
-    found.fit(x, y)
-    scores = found.validation_scores_
-    assert found.n_iter_ == len(scores) == int(np.argmax(scores)) + 1 + 4 < 200
+    classifier.fit(x, y)
+    scores = classifier.validation_scores_
+    assert classifier.n_iter_ == len(scores) == int(np.argmax(scores)) + 1 + 4 < 200
     _, aside = data.stratified(Split(x.reshape(-1, 1, 1, 64), y.astype(np.int32)), 1, 0.2)
     assert len(aside) == 60
-    predicted = found.predict(aside.images.reshape(60, 64))
+    predicted = classifier.predict(aside.images.reshape(60, 64))
     assert metrics.accuracy(predicted, aside.labels) == max(scores) > 0.85
 
 
 def test_without_it_the_training_loss_decides(x: np.ndarray, y: np.ndarray):
     """Three epochs in a row that were not better by tol than the last that was."""
-    found = TriptychClassifier(tol=0.05, n_iter_no_change=3, random_state=0).fit(x, y)
-    assert found.validation_scores_ is None
+    classifier = TriptychClassifier(tol=0.05, n_iter_no_change=3, random_state=0).fit(x, y)
+    assert classifier.validation_scores_ is None
     best, wait = inf, 0
-    for epoch, loss in enumerate(found.loss_curve_, 1):
+    for epoch, loss in enumerate(classifier.loss_curve_, 1):
         best, wait = (loss, 0) if loss < best - 0.05 else (best, wait + 1)
-        assert (wait == 3) == (epoch == found.n_iter_)
-    assert 10 < found.n_iter_ < 200
+        assert (wait == 3) == (epoch == classifier.n_iter_)
+    assert 10 < classifier.n_iter_ < 200
     with pytest.warns(ConvergenceWarning, match="max_iter=3 epochs"):
         TriptychClassifier(max_iter=3).fit(x, y)
 
@@ -290,14 +292,16 @@ def test_without_it_the_training_loss_decides(x: np.ndarray, y: np.ndarray):
 def test_labels_may_be_anything(x: np.ndarray, y: np.ndarray, names: np.ndarray):
     """Three classes, then two: two logits, and two columns."""
     for labels in (names[y % 3], names[y % 2]):
-        found = TriptychClassifier(max_iter=60, **FIXED).fit(x, labels)
-        assert found.classes_.tolist() == sorted(set(labels.tolist()))
-        assert found.predict(x).dtype == labels.dtype
-        assert found.score(x, labels) > 0.95
-        probabilities = found.predict_proba(x)
-        assert probabilities.shape == (300, len(found.classes_))
+        classifier = TriptychClassifier(max_iter=60, **FIXED).fit(x, labels)
+        assert classifier.classes_.tolist() == sorted(set(labels.tolist()))
+        assert classifier.predict(x).dtype == labels.dtype
+        assert classifier.score(x, labels) > 0.95
+        probabilities = classifier.predict_proba(x)
+        assert probabilities.shape == (300, len(classifier.classes_))
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-12)
-        np.testing.assert_allclose(np.exp(found.predict_log_proba(x)), probabilities, rtol=1e-12)
+        np.testing.assert_allclose(
+            np.exp(classifier.predict_log_proba(x)), probabilities, rtol=1e-12
+        )
 
 
 def test_class_weights_go_by_label(x: np.ndarray, y: np.ndarray):
@@ -337,25 +341,25 @@ def test_a_seed_is_the_recipes(x: np.ndarray, y: np.ndarray):
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "leaky_relu", "gelu", "silu"])
 def test_every_activation_learns(x: np.ndarray, y: np.ndarray, activation: str):
-    found = TriptychClassifier(
+    classifier = TriptychClassifier(
         activation=activation, learning_rate_init=0.01, dtype="float32", max_iter=40, **FIXED
     ).fit(x, y)
-    assert found.network_.layers[2].name == activation
-    assert found.score(x, y) > 0.95
+    assert classifier.network_.layers[2].name == activation
+    assert classifier.score(x, y) > 0.95
     assert (
-        {array.dtype for name, array in found.state_.items() if name != "step"}
-        == {found.predict_proba(x).dtype}
+        {array.dtype for name, array in classifier.state_.items() if name != "step"}
+        == {classifier.predict_proba(x).dtype}
         == {np.dtype("float32")}
     )
 
 
 def test_images_are_rows_with_a_shape(x: np.ndarray, y: np.ndarray):
     """A named network for them; and a dense one does not care."""
-    found = TriptychClassifier(
+    classifier = TriptychClassifier(
         network="cnn", input_shape=(8, 8, 1), max_iter=10, batch_size=50, **FIXED
     ).fit(x, y)
-    assert found.network_.input_shape == (8, 8, 1)
-    assert found.score(x, y) > 0.95
+    assert classifier.network_.input_shape == (8, 8, 1)
+    assert classifier.score(x, y) > 0.95
     given = {"max_iter": 1, **FIXED}
     assert same(
         TriptychClassifier(input_shape=[8, 8, 1], **given).fit(x, y),
@@ -364,11 +368,13 @@ def test_images_are_rows_with_a_shape(x: np.ndarray, y: np.ndarray):
 
 
 def test_progress_is_a_line_an_epoch(x: np.ndarray, y: np.ndarray, capsys: pytest.CaptureFixture):
-    found = TriptychClassifier(max_iter=2, verbose=True, early_stopping=True, **FIXED).fit(x, y)
+    classifier = TriptychClassifier(max_iter=2, verbose=True, early_stopping=True, **FIXED).fit(
+        x, y
+    )
     lines = capsys.readouterr().out.splitlines()
-    score = found.validation_scores_[1]
+    score = classifier.validation_scores_[1]
     assert len(lines) == 2
-    assert lines[1] == f"epoch 2, loss {found.loss_:.6g}, validation_accuracy {score:.6g}"
+    assert lines[1] == f"epoch 2, loss {classifier.loss_:.6g}, validation_accuracy {score:.6g}"
 
 
 def test_the_page_says_what_happens():

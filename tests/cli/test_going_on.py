@@ -47,10 +47,10 @@ def test_more_epochs_are_those_of_a_run_that_had_them_from_the_beginning(
     recipe = RECIPES[kind]
     folder = trained(tmp_path / "three", digits, recipe)
     assert outcome(folder)["recipe"]["epochs"] == 3
-    status, said, errors = driver.run("train", "numpy", "--resume", str(folder), "--epochs", "5")
+    status, output, errors = driver.run("train", "numpy", "--resume", str(folder), "--epochs", "5")
     assert status == 0, errors
-    assert "epoch 4/5" in said
-    assert "lasts to the end of the run" not in said
+    assert "epoch 4/5" in output
+    assert "lasts to the end of the run" not in output
     straight = trained(tmp_path / "five", digits, replace(recipe, epochs=5))
     assert states(folder) == states(straight)
     assert outcome(folder) == outcome(straight)
@@ -73,10 +73,11 @@ def test_a_run_that_was_stopped_is_lengthened_and_shortened(driver, tmp_path, di
 def test_a_schedule_that_lasts_to_the_end_changes_its_rates_from_there_on(driver, tmp_path, digits):
     schedule: RateSchedule = Cosine(floor=0.1)
     folder = trained(tmp_path, digits, replace(RECIPE, schedule=schedule))
-    status, said, _ = driver.run("train", "numpy", "--resume", str(folder), "--epochs", "5")
+    status, output, _ = driver.run("train", "numpy", "--resume", str(folder), "--epochs", "5")
     assert status == 0
     assert (
-        "The schedule cosine lasts to the end of the run, so its rates change from here on" in said
+        "The schedule cosine lasts to the end of the run, so its rates change from here on"
+        in output
     )
     rates = [epoch["rate"] for epoch in outcome(folder)["history"]]
     expected = [
@@ -149,12 +150,12 @@ def test_the_finished_result_stays_until_the_longer_run_is_finished(driver, tmp_
         if getattr(event, "step", 0) >= 4 * PER_EPOCH + 2:
             running.training.stop()
     assert (folder / "results.json").read_bytes() == before
-    status, said, _ = driver.run("show", str(folder))
+    status, output, _ = driver.run("show", str(folder))
     assert status == 0
-    assert "Test accuracy, weights of epoch 3" in said
+    assert "Test accuracy, weights of epoch 3" in output
     assert (
         f"Not finished: saved after step {running.training.position.step}, in epoch 5 of 5; go on "
-        "with: triptych train --resume" in said
+        "with: triptych train --resume" in output
     )
     assert driver.run("train", "numpy", "--resume", str(folder))[0] == 0
     straight = trained(tmp_path / "five", digits, replace(RECIPE, epochs=5))
@@ -179,27 +180,27 @@ def test_the_best_state_belongs_to_the_run(driver, tmp_path, digits):
     folder = trained(tmp_path / "run", digits, recipe, until=3 * PER_EPOCH + 2)
     path = folder / "best" / "state.safetensors"
     whole = path.read_bytes()
-    kept, network, recipe, about = checkpoint.load_state(path)
+    saved, network, recipe, provenance = checkpoint.load_state(path)
     other = zoo.dense("other", [5], 0.2)
     wrong = {
-        "of another network or recipe": (state.initial(other, recipe), other, recipe, about),
-        "another network or recipe": (kept, network, replace(recipe, seed=1), about),
+        "of another network or recipe": (state.initial(other, recipe), other, recipe, provenance),
+        "another network or recipe": (saved, network, replace(recipe, seed=1), provenance),
         "not the one that this run saved in epoch": (
             state.initial(network, recipe),
             network,
             recipe,
-            about,
+            provenance,
         ),
         "of epoch 1, where the run had its best in epoch": (
-            kept,
+            saved,
             network,
             recipe,
-            about | {"epoch": 1},
+            provenance | {"epoch": 1},
         ),
-        "must be a whole number": (kept, network, recipe, about | {"epoch": "1"}),
-        "KeyError": (kept, network, recipe, {"engine": "numpy"}),
+        "must be a whole number": (saved, network, recipe, provenance | {"epoch": "1"}),
+        "KeyError": (saved, network, recipe, {"engine": "numpy"}),
     }
-    assert about["epoch"] == 3
+    assert provenance["epoch"] == 3
     for says, (arrays, of, by, provenance) in wrong.items():
         checkpoint.save_state(path, arrays, of, by, provenance)
         message = driver.refused("train", "numpy", "--resume", str(folder)) or ""
@@ -230,27 +231,27 @@ def old_format(path: Path) -> None:
     the best state.
     """
     content = path.read_bytes()
-    kept = checkpoint.load_state(path)[0]
-    about = damage.about_of(content)
+    saved = checkpoint.load_state(path)[0]
+    metadata = damage.about_of(content)
     h = sha256()
-    for name, array in kept.items():
+    for name, array in saved.items():
         h.update(f"{name} {array.dtype} {array.shape}\n".encode())
         h.update(array.tobytes())
-    if "training" in about["provenance"]:
-        h.update(json.dumps(about["provenance"]["training"], sort_keys=True).encode())
+    if "training" in metadata["provenance"]:
+        h.update(json.dumps(metadata["provenance"]["training"], sort_keys=True).encode())
 
-    def change(about: dict) -> None:
-        about["provenance"].pop("best", None)
-        about["format"] = 2
-        del about["sha256"]
-        about["SHA"] = h.hexdigest()
+    def change(metadata: dict) -> None:
+        metadata["provenance"].pop("best", None)
+        metadata["format"] = 2
+        del metadata["sha256"]
+        metadata["SHA"] = h.hexdigest()
 
     path.write_bytes(damage.forged_state(content, change).replace(b"SHA", b"sha256", 1))
     blob = (
         path.read_bytes()
     )  # the name above is longer than its place: the header's length and end are put right
     end = blob.index(b"}", blob.rindex(b"data_offsets")) + 2
-    arrays = blob[len(blob) - sum(array.nbytes for array in kept.values()) :]
+    arrays = blob[len(blob) - sum(array.nbytes for array in saved.values()) :]
     header = blob[8:end]
     header += b" " * (-len(header) % 8)
     path.write_bytes(len(header).to_bytes(8, "little") + header + arrays)
@@ -349,44 +350,50 @@ def test_a_full_disk_names_the_file_and_the_way_on(tmp_path, digits, monkeypatch
 
 def test_how_to_go_on_is_quoted_for_the_shell(driver, tmp_path, digits):
     folder = trained(tmp_path / "my runs [b]", digits, until=3)
-    status, said, _ = driver.run("show", str(folder))
+    status, output, _ = driver.run("show", str(folder))
     assert status == 0
-    assert f"--resume '{folder}'" in said
+    assert f"--resume '{folder}'" in output
 
 
 FORGERIES = {
-    "no source": lambda about: about["provenance"].pop("source"),
-    "a source of another type": lambda about: about["provenance"].update(source=["digits"]),
-    "no digest of the data": lambda about: about["provenance"]["data"].pop("train_sha256"),
-    "no data": lambda about: about["provenance"].update(data=None),
-    "a size of one number": lambda about: about["provenance"].update(
+    "no source": lambda metadata: metadata["provenance"].pop("source"),
+    "a source of another type": lambda metadata: metadata["provenance"].update(source=["digits"]),
+    "no digest of the data": lambda metadata: metadata["provenance"]["data"].pop("train_sha256"),
+    "no data": lambda metadata: metadata["provenance"].update(data=None),
+    "a size of one number": lambda metadata: metadata["provenance"].update(
         reading={"size": [1], "skip_unreadable": False}
     ),
-    "a size of words": lambda about: about["provenance"].update(
+    "a size of words": lambda metadata: metadata["provenance"].update(
         reading={"size": ["a", "b"], "skip_unreadable": False}
     ),
-    "a step of another type": lambda about: about["provenance"]["training"].update(step="3"),
-    "a step that does not fit": lambda about: about["provenance"]["training"].update(step=10**6),
-    "no memories": lambda about: about["provenance"]["training"].update(memories={}),
-    "memories of another callback": lambda about: about["provenance"]["training"].update(
+    "a step of another type": lambda metadata: metadata["provenance"]["training"].update(step="3"),
+    "a step that does not fit": lambda metadata: metadata["provenance"]["training"].update(
+        step=10**6
+    ),
+    "no memories": lambda metadata: metadata["provenance"]["training"].update(memories={}),
+    "memories of another callback": lambda metadata: metadata["provenance"]["training"].update(
         memories={"early-stopping": {}}
     ),
-    "a history of numbers": lambda about: about["provenance"]["training"].update(history=[1]),
-    "a history without losses": lambda about: about["provenance"]["training"]["history"][0].pop(
-        "loss"
-    ),
-    "a history in another order": lambda about: about["provenance"]["training"]["history"][
+    "a history of numbers": lambda metadata: metadata["provenance"]["training"].update(history=[1]),
+    "a history without losses": lambda metadata: metadata["provenance"]["training"]["history"][
+        0
+    ].pop("loss"),
+    "a history in another order": lambda metadata: metadata["provenance"]["training"]["history"][
         0
     ].update(epoch=7),
-    "a validation that is a word": lambda about: about["provenance"]["training"]["history"][
+    "a validation that is a word": lambda metadata: metadata["provenance"]["training"]["history"][
         0
     ].update(validation_accuracy="high"),
-    "a rate that is none": lambda about: about["provenance"]["training"].update(base_rate=None),
-    "a best state of another epoch": lambda about: about["provenance"]["best"].update(epoch=9),
-    "a best state that is a word": lambda about: about["provenance"].update(best="yes"),
-    "provenance that is a list": lambda about: about.update(provenance=[]),
-    "an order that is a number": lambda about: about.update(order=3),
-    "validation that was none": lambda about: about["recipe"].update(validation=0),
+    "a rate that is none": lambda metadata: metadata["provenance"]["training"].update(
+        base_rate=None
+    ),
+    "a best state of another epoch": lambda metadata: metadata["provenance"]["best"].update(
+        epoch=9
+    ),
+    "a best state that is a word": lambda metadata: metadata["provenance"].update(best="yes"),
+    "provenance that is a list": lambda metadata: metadata.update(provenance=[]),
+    "an order that is a number": lambda metadata: metadata.update(order=3),
+    "validation that was none": lambda metadata: metadata["recipe"].update(validation=0),
 }
 
 
@@ -430,10 +437,10 @@ def test_mutants_of_every_file_are_refused_or_change_nothing(driver, tmp_path, y
 def test_a_finished_run_is_shown_whatever_became_of_its_states(driver, tmp_path, digits):
     folder = trained(tmp_path, digits)
     (folder / "last" / "state.safetensors").write_bytes(b"nothing")
-    status, said, errors = driver.run("show", str(folder))
+    status, output, errors = driver.run("show", str(folder))
     assert status == 0, errors
-    assert "Test accuracy" in said
-    assert "note:" in said
+    assert "Test accuracy" in output
+    assert "note:" in output
 
 
 def test_tensorboard_leaves_out_what_was_not_finite(tmp_path):

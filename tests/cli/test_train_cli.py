@@ -55,17 +55,17 @@ def stopped_midway(cwd: Path, engine: str, step: int, *signals: signal.Signals) 
     was the end of an epoch.
     """
     for attempt in range(4):
-        own = cwd / str(attempt)
-        own.mkdir()
-        process = start("train", engine, *OPTIONS, cwd=own)
-        wait_for_step(own, step)
+        attempt_folder = cwd / str(attempt)
+        attempt_folder.mkdir()
+        process = start("train", engine, *OPTIONS, cwd=attempt_folder)
+        wait_for_step(attempt_folder, step)
         for number in signals:
             process.send_signal(number)
             time.sleep(0.02)
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 130, said
-        if position_of(folder_of(own)) % PER_EPOCH:
-            return folder_of(own), said
+        _, output = process.communicate(timeout=60)
+        assert process.returncode == 130, output
+        if position_of(folder_of(attempt_folder)) % PER_EPOCH:
+            return folder_of(attempt_folder), output
     raise AssertionError("it was to be stopped in mid-epoch")
 
 
@@ -109,7 +109,7 @@ def straight(tmp_path_factory) -> tuple[Path, str]:
 
 
 def test_it_leaves_a_whole_run_folder(straight, digits: Dataset):
-    folder, said = straight
+    folder, output = straight
     check_whole(folder)
     results = run_folder.read_results(folder, "train")
     assert results["kind"] == "train"
@@ -124,15 +124,17 @@ def test_it_leaves_a_whole_run_folder(straight, digits: Dataset):
         "epochs": None,
         "floor": 0.0,
     }
-    kept, network, recipe, about = checkpoint.load_state(folder / "last" / "state.safetensors")
-    assert about["engine"] == "numpy"
-    assert about["data"]["train_sha256"] == digits.train.digest
+    saved, network, recipe, provenance = checkpoint.load_state(
+        folder / "last" / "state.safetensors"
+    )
+    assert provenance["engine"] == "numpy"
+    assert provenance["data"]["train_sha256"] == digits.train.digest
     engine = registry.create("numpy", network, recipe)
-    engine.load(kept)
+    engine.load(saved)
     predicted = metrics.predictions(engine.logits(engine.upload(digits.test)))
     assert results["accuracy"]["right"] == (predicted == digits.test.labels).sum()
     low, high = metrics.wilson(results["accuracy"]["right"], 180)
-    assert said.splitlines()[-2] == (
+    assert output.splitlines()[-2] == (
         f"Test accuracy, weights of epoch 3: {results['accuracy']['right'] / 180:.2%} (95 %: "
         f"{100 * low:.2f}–{100 * high:.2f}), "
         f"{results['accuracy']['right']} of 180 right."
@@ -157,11 +159,11 @@ def test_tensorboard_reads_its_logs(straight):
 
 
 def test_ctrl_c_twice_and_resume_lose_and_repeat_nothing(straight, tmp_path):
-    folder, said = stopped_midway(tmp_path, "numpy", PER_EPOCH + 1, signal.SIGINT, signal.SIGINT)
+    folder, output = stopped_midway(tmp_path, "numpy", PER_EPOCH + 1, signal.SIGINT, signal.SIGINT)
     step = position_of(folder)
-    assert f"stopped after step {step} of {3 * PER_EPOCH}, and saved" in said
-    assert f"triptych train numpy --resume {folder.relative_to(folder.parents[1])}" in said
-    assert "Traceback" not in said
+    assert f"stopped after step {step} of {3 * PER_EPOCH}, and saved" in output
+    assert f"triptych train numpy --resume {folder.relative_to(folder.parents[1])}" in output
+    assert "Traceback" not in output
     assert PER_EPOCH < step < 3 * PER_EPOCH
     assert not (folder / "results.json").exists()
     assert "Not finished: saved after step" in run("show", str(folder), cwd=tmp_path).stdout
@@ -192,8 +194,10 @@ def test_sigterm_in_pytorch_and_resume_in_numpy_and_in_pytorch(straight, tmp_pat
     assert same(folder, folder_of(whole))
     done = run("train", "numpy", "--resume", str(copy), cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    found, expected = last(copy), last(straight[0])
-    assert all(np.allclose(found[name], expected[name], rtol=1e-9, atol=1e-11) for name in expected)
+    reached, expected = last(copy), last(straight[0])
+    assert all(
+        np.allclose(reached[name], expected[name], rtol=1e-9, atol=1e-11) for name in expected
+    )
     check_whole(copy)
 
 
@@ -331,10 +335,10 @@ def test_a_mistake_is_answered_in_words(tmp_path, kind: str):
     written(tmp_path, "huge.json", zoo.dense("huge", [10**11]).to_json())
     (tmp_path / "deep.json").write_text("[" * 100_000)
     done = run(*arguments, cwd=tmp_path)
-    said = re.sub(r"[│╭╮╰╯─\s]+", " ", done.stdout + done.stderr)
-    assert done.returncode == 2, said
-    assert says in said
-    assert "Traceback" not in said
+    output = re.sub(r"[│╭╮╰╯─\s]+", " ", done.stdout + done.stderr)
+    assert done.returncode == 2, output
+    assert says in output
+    assert "Traceback" not in output
 
 
 def test_help_teaches(tmp_path):
@@ -377,10 +381,10 @@ def test_a_recipe_file_serves_every_command_and_options_override_it(tmp_path):
     compared = start("compare", "--recipe", "mine.json", cwd=tmp_path, stderr=None)
     assert compared.stdout
     # The third line is printed before anything is compared.
-    said = [compared.stdout.readline() for _ in range(3)][2]
+    output = [compared.stdout.readline() for _ in range(3)][2]
     compared.send_signal(signal.SIGINT)
     compared.communicate(timeout=60)
-    assert said.startswith(
+    assert output.startswith(
         "Without validation and early-stopping: every row trains all epochs on the whole "
         "training split"
     )

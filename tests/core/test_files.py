@@ -38,10 +38,10 @@ def saved(tmp_path):
 
 def test_what_was_saved_comes_back(saved):
     path, start = saved
-    found, network, recipe, provenance = checkpoint.load_state(path)
-    assert list(found) == list(start)
+    saved, network, recipe, provenance = checkpoint.load_state(path)
+    assert list(saved) == list(start)
     assert all(
-        np.array_equal(found[name], start[name]) and found[name].dtype == start[name].dtype
+        np.array_equal(saved[name], start[name]) and saved[name].dtype == start[name].dtype
         for name in start
     )
     assert (network, recipe, provenance) == (NETWORK, RECIPE, {"engine": "numpy"})
@@ -119,17 +119,17 @@ def test_the_digest_is_of_the_file_with_zeros_in_its_place(saved):
 def test_states_of_older_formats_are_read():
     """Two files that older versions wrote, of a network of 4-2-3."""
     tiny = zoo.dense("tiny", [2], shape=(2, 2, 1), classes=3)
-    kept, network, recipe, about = checkpoint.load_state(STATES / "format-1.safetensors")
+    saved, network, recipe, provenance = checkpoint.load_state(STATES / "format-1.safetensors")
     assert network == tiny
     assert recipe == Recipe(1, 64, RMSprop(rho=0.9))
     assert all(
-        np.array_equal(kept[name], array) for name, array in state.initial(tiny, recipe).items()
+        np.array_equal(saved[name], array) for name, array in state.initial(tiny, recipe).items()
     )
-    assert about == {"engine": "numpy"}
-    kept, network, recipe, about = checkpoint.load_state(STATES / "format-2.safetensors")
+    assert provenance == {"engine": "numpy"}
+    saved, network, recipe, provenance = checkpoint.load_state(STATES / "format-2.safetensors")
     assert (network, recipe) == (tiny, Recipe(3, 64, Adam()))
-    assert list(kept) == list(state.initial(tiny, recipe))
-    assert Position.from_json(about["training"]).memories == {"best": CallbackMemory(0.5, 1)}
+    assert list(saved) == list(state.initial(tiny, recipe))
+    assert Position.from_json(provenance["training"]).memories == {"best": CallbackMemory(0.5, 1)}
 
 
 @pytest.mark.parametrize("name", ["format-1", "format-2"])
@@ -152,7 +152,7 @@ def test_older_formats_keep_their_own_digest(tmp_path, name: str):
 def test_an_unknown_format_is_refused_in_one_bounded_line(saved, written):
     path, _ = saved
     path.write_bytes(
-        damage.forged_state(path.read_bytes(), lambda about: about.update(format=written))
+        damage.forged_state(path.read_bytes(), lambda metadata: metadata.update(format=written))
     )
     with pytest.raises(TriptychError) as refused:
         checkpoint.load_state(path)
@@ -165,8 +165,8 @@ def test_an_unknown_format_is_refused_in_one_bounded_line(saved, written):
 def test_a_small_file_that_names_a_large_network_takes_no_memory(saved, units: int):
     path, _ = saved
 
-    def change(about):
-        about["network"]["layers"][1]["units"] = units
+    def change(metadata):
+        metadata["network"]["layers"][1]["units"] = units
 
     path.write_bytes(damage.forged_state(path.read_bytes(), change))
     tracemalloc.start()

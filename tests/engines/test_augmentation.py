@@ -29,10 +29,10 @@ ALL = Augmentation(rotate=15, crop=3, shift=2, flip=True, cutout=4)
 
 def oracle(how: Augmentation, images: np.ndarray, drawn: Draws) -> np.ndarray:
     """What the integers say, sample by sample and pixel by pixel."""
-    found = images.copy()
-    for name, n in product(how.active, range(len(found))):
-        found[n] = LOOPS[name](found[n], drawn[name][n], getattr(how, name))
-    return found
+    changed = images.copy()
+    for name, n in product(how.active, range(len(changed))):
+        changed[n] = LOOPS[name](changed[n], drawn[name][n], getattr(how, name))
+    return changed
 
 
 def rotated(image: np.ndarray, s: int, most: float) -> np.ndarray:
@@ -87,10 +87,10 @@ def augmented(name: str, how: Augmentation, x: np.ndarray, drawn: Draws) -> np.n
         from triptych.engines.torch.augmentation import augment
 
         first = torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
-        found = augment(
+        changed = augment(
             how, first, {key: torch.from_numpy(array).long() for key, array in drawn.items()}
         )
-        return np.moveaxis(found.numpy(), 1, -1)
+        return np.moveaxis(changed.numpy(), 1, -1)
     if name == "jax":
         import jax
 
@@ -136,10 +136,10 @@ def test_the_same_pixels_to_the_byte(
     how.check_fits((h, w, c))
     seed = data.draw(st.integers(0, 2**31))
     x, drawn = images(seed, (batch, h, w, c), dtype), draw(how, 1, batch, (h, w, c), seed)
-    here = {key: array[0] for key, array in drawn.items()}
-    found, expected = augmented(name, how, x, here), oracle(how, x, here)
-    assert found.dtype == expected.dtype == dtype
-    assert found.tobytes() == expected.tobytes()
+    draws = {key: array[0] for key, array in drawn.items()}
+    changed, expected = augmented(name, how, x, draws), oracle(how, x, draws)
+    assert changed.dtype == expected.dtype == dtype
+    assert changed.tobytes() == expected.tobytes()
 
 
 @each
@@ -184,13 +184,13 @@ def test_an_engine_sees_what_was_drawn(name: str, backend: str, dtype: str, few:
         recipe = Recipe(1, 64, dtype=dtype, augmentation=how)
         engine = loaded_engine(name, network, recipe, backend)
         plan = next(BatchPlanner(network, recipe, len(few)).plans())
-        found = engine.trace(engine.upload(few), plan)["output/flatten"]
-        here = {key: array[0] for key, array in plan.augmentations.items()}
-        expected = oracle(how, few.pixels(dtype)[plan.indices[0]], here).reshape(found.shape)
+        changed = engine.trace(engine.upload(few), plan)["output/flatten"]
+        draws = {key: array[0] for key, array in plan.augmentations.items()}
+        expected = oracle(how, few.pixels(dtype)[plan.indices[0]], draws).reshape(changed.shape)
         if how.rotate:
-            assert np.abs(found - expected).max() <= (1e-12 if dtype == "float64" else 1e-4)
+            assert np.abs(changed - expected).max() <= (1e-12 if dtype == "float64" else 1e-4)
         else:
-            assert found.tobytes() == expected.tobytes()
+            assert changed.tobytes() == expected.tobytes()
 
 
 def walked(name: str, backend: str, few: Split, how: Augmentation = ALL) -> lockstep.Outcome:

@@ -56,9 +56,11 @@ def stepped(
 @pytest.mark.parametrize("loss", EXAMPLES, ids=repr)
 def test_every_loss_is_one_loss_in_all_engines(name: str, backend: str, loss: Loss, split: Split):
     recipe = Recipe(1, "full", SGD(), dtype="float64", loss=replace(loss, l2=0.02))
-    own, found = (stepped(*row, recipe, split) for row in (("numpy", "eager"), (name, backend)))
-    assert first_divergence(own[0], found[0], 1e-13) is None
-    assert first_divergence(own[1], found[1], 1e-13, "update") is None
+    reference, candidate = (
+        stepped(*row, recipe, split) for row in (("numpy", "eager"), (name, backend))
+    )
+    assert first_divergence(reference[0], candidate[0], 1e-13) is None
+    assert first_divergence(reference[1], candidate[1], 1e-13, "update") is None
 
 
 def test_half_the_squared_error_is_another_loss(split: Split, monkeypatch: pytest.MonkeyPatch):
@@ -89,8 +91,10 @@ def test_every_clip_is_one_clip_in_all_engines(name: str, backend: str, clip: st
         clip=CLIPS[clip],
         loss=SoftmaxCrossEntropy(l2=0.02),
     )
-    own, found = (stepped(*row, recipe, split) for row in (("numpy", "eager"), (name, backend)))
-    assert first_divergence(own[1], found[1], 1e-13, "update") is None
+    reference, candidate = (
+        stepped(*row, recipe, split) for row in (("numpy", "eager"), (name, backend))
+    )
+    assert first_divergence(reference[1], candidate[1], 1e-13, "update") is None
 
 
 seeds = st.integers(0, 2**31)
@@ -114,10 +118,10 @@ def test_as_pytorch_has_it(batch: int, classes: int, smoothing: float, weighted:
         logits, labels, SoftmaxCrossEntropy(smoothing, weights if weighted else ())
     )
     z = torch.tensor(logits, requires_grad=True)
-    own = torch.nn.CrossEntropyLoss(
+    criterion = torch.nn.CrossEntropyLoss(
         torch.tensor(weights) if weighted else None, label_smoothing=smoothing
     ).double()
-    loss = own(z, torch.tensor(labels))
+    loss = criterion(z, torch.tensor(labels))
     loss.backward()
     assert value == pytest.approx(loss.item(), rel=1e-12)
     assert np.allclose(gradient, z.grad.numpy(), rtol=0, atol=1e-14)
@@ -131,15 +135,15 @@ def test_as_keras_has_it(batch: int, classes: int, smoothing: float, seed: int):
     """
     keras = pytest.importorskip("keras")
     logits, labels, weights = drawn(seed, batch, classes)
-    own = keras.losses.CategoricalCrossentropy(
+    criterion = keras.losses.CategoricalCrossentropy(
         from_logits=True, label_smoothing=np.float64(smoothing), dtype="float64"
     )
-    theirs = own(np.eye(classes)[labels], logits, sample_weight=np.array(weights)[labels])
+    expected = criterion(np.eye(classes)[labels], logits, sample_weight=np.array(weights)[labels])
     value, _ = softmax_cross_entropy(
         logits, labels, SoftmaxCrossEntropy(smoothing, weights, "samples", "samples")
     )
     assert value == pytest.approx(
-        float(theirs), rel=1e-6
+        float(expected), rel=1e-6
     )  # its smoothing goes through float32 (D63)
 
 

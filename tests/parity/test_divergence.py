@@ -50,17 +50,17 @@ def test_the_first_divergence_is_the_first_in_order_of_computation():
         "gradient/output/kernel": np.array([10.0, 2.0]),
         "output/output": np.array([[4.0, 8.1]]),
     }
-    found = first_divergence(TRACE, wrong, 1e-11)
-    assert found
-    assert (found.stage, found.layer, found.index, found.why) == (
+    difference = first_divergence(TRACE, wrong, 1e-11)
+    assert difference
+    assert (difference.stage, difference.layer, difference.index, difference.why) == (
         "output",
         "output",
         (0, 1),
         "value",
     )
-    assert (found.reference, found.candidate) == ("8", "8.0999999999999996")
+    assert (difference.reference, difference.candidate) == ("8", "8.0999999999999996")
     assert "layer output: output/output[0, 1] is 8.0999999999999996, the reference has 8" in str(
-        found
+        difference
     )
     assert first_divergence(TRACE, TRACE, 0.0) is None
 
@@ -73,40 +73,42 @@ def test_shape_then_dtype_then_value():
         (np.array([[np.inf, 2.0]]), "not finite"),
         (np.array([[1.0, 2.1]]), "value"),
     ):
-        found = first_divergence(STATE, STATE | {"output/kernel": changed}, 1e-11, "update")
-        assert found
-        assert (found.why, found.stage, found.layer) == (why, "update", "output")
+        difference = first_divergence(STATE, STATE | {"output/kernel": changed}, 1e-11, "update")
+        assert difference
+        assert (difference.why, difference.stage, difference.layer) == (why, "update", "output")
         assert (
             relative_errors(STATE, STATE | {"output/kernel": changed}, "update")["weights"] > 1e-11
         )
 
 
 def test_a_loss_is_an_array_without_axes():
-    found = first_divergence(TRACE, TRACE | {"loss": np.array(0.6)}, 1e-11)
-    assert found
-    assert (found.stage, found.layer, found.index) == ("loss", "-", ())
+    difference = first_divergence(TRACE, TRACE | {"loss": np.array(0.6)}, 1e-11)
+    assert difference
+    assert (difference.stage, difference.layer, difference.index) == ("loss", "-", ())
 
 
 def test_the_bound_on_weights_is_theirs_and_that_of_arrays_by_name():
     """A difference of 1e-9 in each array by itself, with a bound of 1e-7 on weights."""
-    own = STATE | {"norm/running_mean": np.ones(2), "other/running_mean": np.ones(2)}
+    reference = STATE | {"norm/running_mean": np.ones(2), "other/running_mean": np.ones(2)}
     shifted = frozenset({"norm/running_mean"})
-    for name in own:
-        changed = own | {name: own[name] * (1 + 1e-9) + 1e-9}
-        found = first_divergence(own, changed, 1e-11, "update", weights=1e-7, shifted=shifted)
+    for name in reference:
+        changed = reference | {name: reference[name] * (1 + 1e-9) + 1e-9}
+        difference = first_divergence(
+            reference, changed, 1e-11, "update", weights=1e-7, shifted=shifted
+        )
         widened = name in {"output/kernel", "output/bias", "norm/running_mean"}
-        assert (found is None) == widened, name
+        assert (difference is None) == widened, name
 
 
 def test_missing_and_extra_arrays_fail():
     less = {name: array for name, array in STATE.items() if name != "output/bias"}
-    found = first_divergence(STATE, less, 1e-11, "update")
-    assert found
-    assert (found.name, found.why) == ("output/bias", "missing")
+    difference = first_divergence(STATE, less, 1e-11, "update")
+    assert difference
+    assert (difference.name, difference.why) == ("output/bias", "missing")
     assert relative_errors(STATE, less, "update")["weights"] == np.inf
-    found = first_divergence(less, STATE, 1e-11, "update")
-    assert found
-    assert (found.name, found.why) == ("output/bias", "missing")
+    difference = first_divergence(less, STATE, 1e-11, "update")
+    assert difference
+    assert (difference.name, difference.why) == ("output/bias", "missing")
 
 
 def test_two_all_zero_kinds_are_equal_and_one_is_not():
@@ -167,10 +169,10 @@ def test_images_without_a_pixel_in_equal_classes_are_proved_equal(chosen: str):
     network = zoo.get("classic")
     recipe = Recipe(5, "full", optimizer(chosen), dtype="float64")
     start = state.initial(network, recipe)
-    own, other = (registry.create(name, network, recipe) for name in ("numpy", "torch"))
+    reference, other = (registry.create(name, network, recipe) for name in ("numpy", "torch"))
     steps = BatchPlanner(network, recipe, len(black), 1).singles()
     *_, outcome = lockstep.walk(
-        own, other, black, steps, start, lockstep.Tolerances.of(network, recipe)
+        reference, other, black, steps, start, lockstep.Tolerances.of(network, recipe)
     )
     assert outcome.equal, str(outcome.divergence)
     assert outcome.steps == 5
@@ -180,7 +182,7 @@ def test_a_reference_that_is_not_finite_is_equal_to_nothing():
     for wrong in (np.nan, np.inf):
         reference = TRACE | {"output/output": np.array([[wrong, 8.0]])}
         for candidate in (TRACE, reference):
-            found = first_divergence(reference, candidate, 1e-11)
-            assert found
-            assert found.why == "not finite"
+            difference = first_divergence(reference, candidate, 1e-11)
+            assert difference
+            assert difference.why == "not finite"
             assert relative_errors(reference, candidate)["output/output"] == np.inf

@@ -43,18 +43,18 @@ def test_rows_that_round_more_by_design_do_not_spoil_the_headline():
     rows = made.every_row()
     exact = sum(not row["as_announced"] for row in rows.values())
     assert 0 < exact < len(rows)
-    found = verdict.headline(made.results(rows)["runs"][0], "float32")
-    assert found["equal"] is True
-    assert found["big"] == f"{exact} of {exact} float32 rows are equal"
-    assert found["small"].endswith("PyTorch bf16 rounds more by design.")
+    headline = verdict.headline(made.results(rows)["runs"][0], "float32")
+    assert headline["equal"] is True
+    assert headline["big"] == f"{exact} of {exact} float32 rows are equal"
+    assert headline["small"].endswith("PyTorch bf16 rounds more by design.")
 
 
 def test_a_row_that_is_not_proved_makes_the_headline_red_and_is_named():
     rows = made.every_row()
     rows["tensorflow"] |= {"proved": False, "unproved": "differs in float64 at step 1"}
-    found = verdict.headline(made.results(rows)["runs"][0], "float32")
-    assert found["equal"] is False
-    assert found["big"] == "TensorFlow is not proved equal"
+    headline = verdict.headline(made.results(rows)["runs"][0], "float32")
+    assert headline["equal"] is False
+    assert headline["big"] == "TensorFlow is not proved equal"
 
 
 def test_a_notebook_shows_why_a_row_is_not_proved():
@@ -71,20 +71,20 @@ def test_the_headline_gives_the_largest_difference_and_the_fewest_steps():
     rows = rows_of("numpy", "torch", "tensorflow")
     rows["torch"]["float64"] = rows["torch"]["float64"] | {"largest": 4.25e-12}
     rows["tensorflow"]["float64"] = rows["tensorflow"]["float64"] | {"steps": 31}
-    found = verdict.headline(made.results(rows)["runs"][0], "float32")
-    assert found["big"] == "All three engines are equal"
-    assert "4.2e−12" in found["small"]
-    assert "In 31 training steps" in found["small"]
+    headline = verdict.headline(made.results(rows)["runs"][0], "float32")
+    assert headline["big"] == "All three engines are equal"
+    assert "4.2e−12" in headline["small"]
+    assert "In 31 training steps" in headline["small"]
 
 
 def test_rows_that_did_not_run_are_named_in_the_headline():
     rows = rows_of("numpy", "torch") | rows_of(
         "tensorflow", failed="TensorFlow is not installed", proved=False, float64=None
     )
-    found = verdict.headline(made.results(rows)["runs"][0], "float32")
-    assert found["equal"] is True
-    assert found["big"] == "Both engines are equal"
-    assert found["small"].endswith("TensorFlow did not run.")
+    headline = verdict.headline(made.results(rows)["runs"][0], "float32")
+    assert headline["equal"] is True
+    assert headline["big"] == "Both engines are equal"
+    assert headline["small"].endswith("TensorFlow did not run.")
 
 
 def original(**changes: Any) -> dict[str, Any]:
@@ -197,8 +197,8 @@ def test_where_all_others_failed_their_reasons_are_given(tmp_path):
         )
     )
     rows = rows_of("numpy") | rows_of("torch", failed=why, proved=False, **nothing)
-    found = verdict.headline(made.results(rows)["runs"][0], "float32")
-    assert found == {
+    headline = verdict.headline(made.results(rows)["runs"][0], "float32")
+    assert headline == {
         "equal": None,
         "big": "Only NumPy ran",
         "small": f"There was nothing to compare it with. {why}.",
@@ -227,14 +227,14 @@ def test_a_row_has_the_same_colour_whichever_other_rows_there_are(tmp_path):
         ["numpy", "jax", "torch"],
         ["tensorflow-fit", "torch-compiled", "jax"],
     ]
-    found = [
+    colors_of_rows = [
         colors_in(written(tmp_path, made.results({name: every[name] for name in names})))
         for names in sets
     ]
-    assert len(found[0]) == len(every)
-    for names, colors in zip(sets, found, strict=True):
+    assert len(colors_of_rows[0]) == len(every)
+    for names, colors in zip(sets, colors_of_rows, strict=True):
         assert len(colors) == len(names)
-        assert colors.items() <= found[0].items()
+        assert colors.items() <= colors_of_rows[0].items()
 
 
 def test_no_two_rows_look_the_same():
@@ -277,9 +277,9 @@ def test_a_slot_that_is_not_finite_is_the_largest(tmp_path):
 
 def drawn(text: str) -> dict[str, Any]:
     """The data of the charts."""
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    assert found
-    return json.loads(found.group(1))
+    match = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert match
+    return json.loads(match.group(1))
 
 
 def test_equal_confusion_matrices_are_drawn_once(tmp_path):

@@ -38,16 +38,16 @@ def torch_rates(build, steps: int = STEPS) -> np.ndarray:
     torch = pytest.importorskip("torch")
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     scheduler = build(torch.optim.lr_scheduler, optimizer)
-    found = []
+    rates_of_steps = []
     for _ in range(steps):
-        found.append(optimizer.param_groups[0]["lr"])
+        rates_of_steps.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore", UserWarning
             )  # SequentialLR calls its own deprecated argument
             scheduler.step()
-    return np.array(found)
+    return np.array(rates_of_steps)
 
 
 def keras_rates(build, steps: int = STEPS) -> np.ndarray:
@@ -123,24 +123,24 @@ KERAS = {
 
 @pytest.mark.parametrize("name", TORCH)
 def test_as_pytorch_has_it(name: str):
-    ours, theirs = TORCH[name]
+    ours, expected = TORCH[name]
     steps = STEPS - 1 if "one-cycle" in name else STEPS  # it may be stepped no further
-    assert np.abs(rates(ours, steps) - torch_rates(theirs, steps)).max() <= 1e-12
+    assert np.abs(rates(ours, steps) - torch_rates(expected, steps)).max() <= 1e-12
 
 
 @pytest.mark.parametrize("name", KERAS)
 def test_as_keras_has_it(name: str):
-    ours, theirs = KERAS[name]
-    assert np.abs(rates(ours) - keras_rates(theirs)).max() <= 1e-12
+    ours, expected = KERAS[name]
+    assert np.abs(rates(ours) - keras_rates(expected)).max() <= 1e-12
 
 
 def test_a_cosine_stays_at_its_floor_where_pytorchs_climbs_back():
     """D68."""
     ours = rates(Cosine(epochs=3, floor=0.1))
-    theirs = torch_rates(lambda s, o: s.CosineAnnealingLR(o, 3 * PER_EPOCH, 0.1))
-    assert np.abs(ours[: 3 * PER_EPOCH + 1] - theirs[: 3 * PER_EPOCH + 1]).max() <= 1e-12
+    expected = torch_rates(lambda s, o: s.CosineAnnealingLR(o, 3 * PER_EPOCH, 0.1))
+    assert np.abs(ours[: 3 * PER_EPOCH + 1] - expected[: 3 * PER_EPOCH + 1]).max() <= 1e-12
     assert np.all(ours[3 * PER_EPOCH :] == 0.1)
-    assert theirs[-1] > 0.9
+    assert expected[-1] > 0.9
 
 
 def test_an_exponential_has_no_stairs():
@@ -149,8 +149,8 @@ def test_an_exponential_has_no_stairs():
 
 
 def test_a_warm_up_of_half_an_epoch():
-    found = rates(Constant(warmup=0.5))
-    assert found[:5] == pytest.approx([1 / 3.5, 2 / 3.5, 3 / 3.5, 1, 1], rel=1e-15)
+    values = rates(Constant(warmup=0.5))
+    assert values[:5] == pytest.approx([1 / 3.5, 2 / 3.5, 3 / 3.5, 1, 1], rel=1e-15)
 
 
 def test_what_lasts_to_the_end_lasts_to_the_end_of_any_run():
@@ -162,9 +162,9 @@ def test_what_lasts_to_the_end_lasts_to_the_end_of_any_run():
 @pytest.mark.parametrize("every", [0.1, 0.2, 0.3, 0.7, 1 / 3])
 def test_stairs_lie_where_they_should_in_fractions_of_an_epoch(every: float):
     per_epoch = 30
-    found = [Step(every=every, factor=0.5).at(step, per_epoch, 9) for step in range(270)]
+    values = [Step(every=every, factor=0.5).at(step, per_epoch, 9) for step in range(270)]
     length = round(every * per_epoch)
-    assert found == [0.5 ** (step // length) for step in range(270)]
+    assert values == [0.5 ** (step // length) for step in range(270)]
 
 
 durations = st.floats(0.01, 50)
@@ -222,8 +222,8 @@ def test_json_gives_the_same_schedule_back(chosen: RateSchedule):
 def test_plans_carry_the_rates_and_a_constant_one_to_the_bit():
     network = zoo.get("classic")
     cosine = BatchPlanner(network, Recipe(3, 64, SGD(0.3), schedule=Cosine(warmup=0.5)), 200, 3)
-    found = np.concatenate([plan.rates for plan in cosine.plans()])
-    assert found.tolist() == [0.3 * Cosine(warmup=0.5).at(step, 4, 3) for step in range(12)]
+    values = np.concatenate([plan.rates for plan in cosine.plans()])
+    assert values.tolist() == [0.3 * Cosine(warmup=0.5).at(step, 4, 3) for step in range(12)]
     constant = BatchPlanner(network, Recipe(3, 64, SGD(0.3)), 200, 3)
     assert all(
         (plan.rates == 0.3).all() and plan.rates.dtype == np.float64 for plan in constant.plans()

@@ -24,56 +24,56 @@ def test_split() -> Split:
 
 def wrong_at(split: Split, **places: list[int]) -> dict[str, np.ndarray]:
     """Predictions of rows that are right but at some places, where they say the next class."""
-    found = {}
+    predicted = {}
     for row, at in places.items():
-        found[row] = split.labels.copy()
-        found[row][at] = (found[row][at] + 1) % 5
-    return found
+        predicted[row] = split.labels.copy()
+        predicted[row][at] = (predicted[row][at] + 1) % 5
+    return predicted
 
 
 def test_the_images_are_those_that_any_row_gets_wrong_and_disagreements_come_first(test_split):
-    found = misclassified.find(
+    chosen = misclassified.find(
         test_split, wrong_at(test_split, numpy=[3, 50, 70], torch=[3, 60, 70])
     )
-    assert found.index.tolist() == [50, 60, 3, 70]
-    assert found.wrong == 4
-    assert np.array_equal(found.images, test_split.images[[50, 60, 3, 70]])
-    assert found.labels.tolist() == test_split.labels[[50, 60, 3, 70]].tolist()
-    assert (found.predictions["numpy"] == found.labels).tolist() == [False, True, False, False]
-    assert (found.predictions["torch"] == found.labels).tolist() == [True, False, False, False]
+    assert chosen.index.tolist() == [50, 60, 3, 70]
+    assert chosen.wrong == 4
+    assert np.array_equal(chosen.images, test_split.images[[50, 60, 3, 70]])
+    assert chosen.labels.tolist() == test_split.labels[[50, 60, 3, 70]].tolist()
+    assert (chosen.predictions["numpy"] == chosen.labels).tolist() == [False, True, False, False]
+    assert (chosen.predictions["torch"] == chosen.labels).tolist() == [True, False, False, False]
 
 
 def test_of_many_mistakes_the_first_are_kept_and_all_are_counted(test_split):
-    found = misclassified.find(
+    chosen = misclassified.find(
         test_split, wrong_at(test_split, numpy=list(range(90)), torch=list(range(89)))
     )
-    assert found.index.tolist() == [89, *range(misclassified.MOST_IMAGES - 1)]
-    assert found.wrong == 90
+    assert chosen.index.tolist() == [89, *range(misclassified.MOST_IMAGES - 1)]
+    assert chosen.wrong == 90
 
 
 def test_a_file_is_read_as_it_was_written(test_split, tmp_path):
     predictions = wrong_at(test_split, numpy=[1, 2], torch=[2])
     misclassified.save(tmp_path / misclassified.FILE, test_split, predictions)
-    found, expected = (
+    chosen, expected = (
         misclassified.load(tmp_path / misclassified.FILE),
         misclassified.find(test_split, predictions),
     )
-    assert found
-    assert found.wrong == expected.wrong
-    assert list(found.predictions) == ["numpy", "torch"]
+    assert chosen
+    assert chosen.wrong == expected.wrong
+    assert list(chosen.predictions) == ["numpy", "torch"]
     for name in ("images", "index", "labels"):
-        assert np.array_equal(getattr(found, name), getattr(expected, name))
+        assert np.array_equal(getattr(chosen, name), getattr(expected, name))
     for row, values in expected.predictions.items():
-        assert np.array_equal(found.predictions[row], values)
+        assert np.array_equal(chosen.predictions[row], values)
 
 
 def test_without_mistakes_the_file_says_so(test_split, tmp_path):
     misclassified.save(
         tmp_path / misclassified.FILE, test_split, wrong_at(test_split, numpy=[], torch=[])
     )
-    found = misclassified.load(tmp_path / misclassified.FILE)
-    assert found
-    assert (found.wrong, len(found.images)) == (0, 0)
+    chosen = misclassified.load(tmp_path / misclassified.FILE)
+    assert chosen
+    assert (chosen.wrong, len(chosen.images)) == (0, 0)
 
 
 def test_rows_of_a_table_are_no_pictures(tmp_path):
@@ -84,13 +84,13 @@ def test_rows_of_a_table_are_no_pictures(tmp_path):
 
 def test_large_images_are_thinned_and_floats_become_bytes():
     images = np.linspace(-1, 3, 2 * 200 * 100 * 3).reshape(2, 200, 100, 3).astype(np.float32)
-    found = misclassified.find(
+    chosen = misclassified.find(
         Split(images, np.array([0, 1], np.int32)), {"numpy": np.array([1, 0], np.int32)}
     )
-    assert found.images.shape == (2, 50, 25, 3)
-    assert found.images.dtype == np.uint8
-    assert found.images.min() == 0
-    assert found.images.max() >= 250
+    assert chosen.images.shape == (2, 50, 25, 3)
+    assert chosen.images.dtype == np.uint8
+    assert chosen.images.min() == 0
+    assert chosen.images.max() >= 250
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped header", "empty"])

@@ -21,9 +21,9 @@ FILES = (*cifar.TRAIN, *cifar.TEST)
 
 def records(count: int, seed: int) -> np.ndarray:
     """Random records, uint8 of shape (count, 3073), with labels 0, 1, 2 …"""
-    found = np.random.default_rng(seed).integers(0, 256, (count, cifar.RECORD), np.uint8)
-    found[:, 0] = np.arange(count) % 10
-    return found
+    made = np.random.default_rng(seed).integers(0, 256, (count, cifar.RECORD), np.uint8)
+    made[:, 0] = np.arange(count) % 10
+    return made
 
 
 @pytest.fixture
@@ -34,16 +34,16 @@ def folder(tmp_path):
 
 
 def test_planes_become_channels(folder):
-    found = data.load(str(folder))
-    assert found.shape == (32, 32, 3)
-    assert found.classes[:2] == ("airplane", "automobile")
-    assert (len(found.train), len(found.test)) == (20, 4)
+    dataset = data.load(str(folder))
+    assert dataset.shape == (32, 32, 3)
+    assert dataset.classes[:2] == ("airplane", "automobile")
+    assert (len(dataset.train), len(dataset.test)) == (20, 4)
     for i, n in ((0, 0), (4, 3)):
-        record, image = records(4, i)[n], found.train.images[4 * i + n]
+        record, image = records(4, i)[n], dataset.train.images[4 * i + n]
         for row, column, channel in ((0, 0, 0), (31, 0, 1), (5, 17, 2), (31, 31, 2)):
             assert image[row, column, channel] == record[1 + 1024 * channel + 32 * row + column]
-    assert found.train.labels.tolist() == [0, 1, 2, 3] * 5
-    assert found.train.images.flags.c_contiguous
+    assert dataset.train.labels.tolist() == [0, 1, 2, 3] * 5
+    assert dataset.train.images.flags.c_contiguous
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=3), st.integers(-3, 3), st.booleans())
@@ -57,9 +57,9 @@ def test_whole_records_are_read_and_nothing_else(
     content = content[: len(content) + extra] if extra < 0 else content + b"\0" * extra
     (folder / FILES[2]).write_bytes(gzip.compress(content) if zipped else content)
     if extra == 0 and max(labels) <= 9:
-        found = data.load(str(folder)).train
-        assert found.labels[8 : 8 + len(labels)].tolist() == labels
-        assert (found.images[8 : 8 + len(labels)] == np.array(labels)[:, None, None, None]).all()
+        dataset = data.load(str(folder)).train
+        assert dataset.labels[8 : 8 + len(labels)].tolist() == labels
+        assert (dataset.images[8 : 8 + len(labels)] == np.array(labels)[:, None, None, None]).all()
     else:
         with pytest.raises(DataError, match=FILES[2]) as error:
             data.load(str(folder))
@@ -95,13 +95,13 @@ def test_what_is_missing_or_of_one_class_is_said(folder):
 
 def hundred(folder: Path, count: int = 100) -> np.ndarray:
     """Write CIFAR-100's two files, with random pixels, and return the training records."""
-    found = np.random.default_rng(9).integers(0, 256, (count, cifar.RECORD_100), np.uint8)
-    found[:, 0] = np.arange(count) // 5 % 20
-    found[:, 1] = np.arange(count) % 100
+    made = np.random.default_rng(9).integers(0, 256, (count, cifar.RECORD_100), np.uint8)
+    made[:, 0] = np.arange(count) // 5 % 20
+    made[:, 1] = np.arange(count) % 100
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "train.bin").write_bytes(found.tobytes())
-    (folder / "test.bin").write_bytes(found[::-1].tobytes())
-    return found
+    (folder / "train.bin").write_bytes(made.tobytes())
+    (folder / "test.bin").write_bytes(made[::-1].tobytes())
+    return made
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,13 @@ def test_cifar_100(tmp_path, label: str | None, at: int, count: int):
     written = hundred(tmp_path)
     (tmp_path / "fine_label_names.txt").write_text("".join(f"fine {i}\n" for i in range(100)))
     (tmp_path / "coarse_label_names.txt").write_text("".join(f"coarse {i}\n" for i in range(20)))
-    found = data.load(str(tmp_path), 0, Options(label=label))
-    assert (found.shape, len(found.classes)) == ((32, 32, 3), count)
-    assert found.classes[7] == ("fine 7" if at else "coarse 7")
-    assert found.train.labels.tolist() == written[:, at].tolist()
-    assert found.test.labels.tolist() == written[::-1, at].tolist()
+    dataset = data.load(str(tmp_path), 0, Options(label=label))
+    assert (dataset.shape, len(dataset.classes)) == ((32, 32, 3), count)
+    assert dataset.classes[7] == ("fine 7" if at else "coarse 7")
+    assert dataset.train.labels.tolist() == written[:, at].tolist()
+    assert dataset.test.labels.tolist() == written[::-1, at].tolist()
     assert np.array_equal(
-        found.train.images, written[:, 2:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        dataset.train.images, written[:, 2:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     )
     notes = cifar.read_100(tmp_path, Options(label=label)).notes
     assert notes == (

@@ -91,11 +91,11 @@ READ = {
 def test_a_csv_as_programs_write_it_is_read_exactly(tmp_path, sample, kind: str):
     x, y = sample
     make, note = READ[kind]
-    found = load(tmp_path / "T.CSV", make(x, y))
-    assert pairs(found) == expected(x, y)
-    assert found.classes == tuple("0123456789")
-    assert found.shape == (28, 28, 1)
-    assert note in "; ".join(found.notes)
+    dataset = load(tmp_path / "T.CSV", make(x, y))
+    assert pairs(dataset) == expected(x, y)
+    assert dataset.classes == tuple("0123456789")
+    assert dataset.shape == (28, 28, 1)
+    assert note in "; ".join(dataset.notes)
 
 
 def test_pixels_0_and_1_are_black_and_white(tmp_path, sample):
@@ -105,9 +105,9 @@ def test_pixels_0_and_1_are_black_and_white(tmp_path, sample):
         csv_text(ones, y, ["label", *PIXELS]),
         csv_text(ones.astype(float), y, ["label", *PIXELS]),
     ):
-        found = load(tmp_path / "t.csv", content)
-        assert pairs(found) == expected(ones * 255, y)
-        assert "pixels 0 and 1 read as 0 and 255" in found.notes
+        dataset = load(tmp_path / "t.csv", content)
+        assert pairs(dataset) == expected(ones * 255, y)
+        assert "pixels 0 and 1 read as 0 and 255" in dataset.notes
     np.savez(tmp_path / "t.npz", x=x > 127, y=y)
     assert pairs(data.load(str(tmp_path / "t.npz"))) == expected(ones * 255, y)
 
@@ -149,9 +149,9 @@ def test_classes_are_the_labels_that_occur(tmp_path, sample, kind: str, last: bo
     x = sample[0][:60]
     y = [labels[i % len(labels)] for i in range(60)]
     header = [*PIXELS, "label"] if last else ["label", *PIXELS]
-    found = load(tmp_path / "t.csv", csv_text(x, y, header, last=last))
-    assert found.classes == classes
-    assert pairs(found) == expected(x, [str(label).strip('"') for label in y])
+    dataset = load(tmp_path / "t.csv", csv_text(x, y, header, last=last))
+    assert dataset.classes == classes
+    assert pairs(dataset) == expected(x, [str(label).strip('"') for label in y])
 
 
 def test_images_of_any_size_and_colour(tmp_path):
@@ -159,12 +159,12 @@ def test_images_of_any_size_and_colour(tmp_path):
     y = np.arange(60) % 3
     for shape in ((8, 8, 1), (32, 32, 1), (28, 28, 3)):
         x = rng.integers(0, 256, (60, *shape), np.uint8)
-        found = load(
+        dataset = load(
             tmp_path / "t.csv",
             csv_text(x, y, ["label", *(f"pixel{i:04d}" for i in range(x[0].size))]),
         )
-        assert found.shape == shape
-        assert pairs(found) == expected(x, y)
+        assert dataset.shape == shape
+        assert pairs(dataset) == expected(x, y)
     x = rng.integers(0, 256, (60, 5, 7), np.uint8)
     text = csv_text(x, y, ["label", *(f"{r}x{c}" for r in range(1, 6) for c in range(1, 8))])
     assert load(tmp_path / "t.csv", text).shape == (5, 7, 1)
@@ -201,9 +201,9 @@ def test_pixels_packed_into_one_cell(tmp_path, sample):
         f"{label},{' '.join(map(str, image.ravel().tolist()))},Training"
         for image, label in zip(x, y, strict=True)
     ]
-    found = load(tmp_path / "fer.csv", "\n".join(["emotion,pixels,Usage", *rows]))
-    assert pairs(found) == expected(x, y)
-    assert "column 3 ('Usage') left out" in found.notes
+    dataset = load(tmp_path / "fer.csv", "\n".join(["emotion,pixels,Usage", *rows]))
+    assert pairs(dataset) == expected(x, y)
+    assert "column 3 ('Usage') left out" in dataset.notes
 
 
 def test_one_hot_columns_are_not_taken_for_pixels(tmp_path, sample):
@@ -217,9 +217,9 @@ def test_what_is_in_it_is_said(tmp_path, sample):
     x, y = sample[0].copy(), sample[1]
     x[y == 3] = 9
     np.savez(tmp_path / "t.npz", x_train=x[:-1], y_train=y[:-1], x_test=x, y_test=y)
-    said = data.load(str(tmp_path / "t.npz")).summary()
+    summary = data.load(str(tmp_path / "t.npz")).summary()
     mean = f"{x[:-1].mean():.4g}"
     assert (
         f"In it: pixels 0 to 255, mean {mean}; 10 images are blank (10 %); training samples of a "
-        "class: 9 (9) to 10 (0)." in said
+        "class: 9 (9) to 10 (0)." in summary
     )

@@ -36,21 +36,21 @@ IRIS_FILES = {
 
 @pytest.mark.parametrize("kind", IRIS_FILES)
 def test_a_table_is_standardised_by_its_training_rows(tmp_path, kind: str):
-    found = load(tmp_path / "iris.csv", IRIS_FILES[kind])
-    assert (found.shape, found.classes) == ((1, 1, 4), ("setosa", "versicolor", "virginica"))
-    table = found.table
+    dataset = load(tmp_path / "iris.csv", IRIS_FILES[kind])
+    assert (dataset.shape, dataset.classes) == ((1, 1, 4), ("setosa", "versicolor", "virginica"))
+    table = dataset.table
     assert table is not None
-    train, test = (split.images.reshape(len(split), 4) for split in (found.train, found.test))
+    train, test = (split.images.reshape(len(split), 4) for split in (dataset.train, dataset.test))
     back = [rows * table.deviation + table.mean for rows in (train, test)]
     both = sorted(map(tuple, np.concatenate(back).round(9).tolist()))
     assert both == sorted(map(tuple, IRIS.data.round(9).tolist()))
-    theirs = StandardScaler().fit(back[0])
-    assert np.abs(theirs.transform(back[0]) - train).max() < 1e-12
-    assert np.abs(theirs.transform(back[1]) - test).max() < 1e-12
-    assert found.describe()["standardised"]["mean"] == table.mean.tolist()
+    scaler = StandardScaler().fit(back[0])
+    assert np.abs(scaler.transform(back[0]) - train).max() < 1e-12
+    assert np.abs(scaler.transform(back[1]) - test).max() < 1e-12
+    assert dataset.describe()["standardised"]["mean"] == table.mean.tolist()
     assert (
         "135 training and 15 test rows of 4 features, standardised by the training rows"
-        in found.summary()
+        in dataset.summary()
     )
 
 
@@ -58,12 +58,12 @@ def test_constant_columns_and_other_numbers_of_a_table(tmp_path):
     rng = np.random.default_rng(0)
     table = rng.normal(size=(40, 3)) * 1e6 + 1e9
     table[:, 1] = 0.1
-    found = load(
+    dataset = load(
         tmp_path / "t.csv", csv_text(table, np.arange(40) % 2, ["y", "a", "b", "c"], form=repr)
     )
-    assert (found.train.images[..., 1] == 0).all()
-    assert np.isfinite(found.train.images).all()
-    assert "1 constant column" in found.summary()
+    assert (dataset.train.images[..., 1] == 0).all()
+    assert np.isfinite(dataset.train.images).all()
+    assert "1 constant column" in dataset.summary()
     bad = csv_text(table, np.arange(40) % 2, ["y", "a", "b", "c"], form=repr).replace("0.1", "", 1)
     with pytest.raises(
         DataError, match=r"line 2, column 3 \('b'\): '' is not a number; fill it in"
@@ -104,15 +104,15 @@ def test_what_is_written_is_read(
 ):
     labels = [names[i % 2] for i in range(len(rows))]
     header = ["u", "v", "class"] if last else ["class", "u", "v"]
-    found = load(tmp_path / "t.csv", csv_text(rows, labels, header, sep, last, repr, end))
-    table = found.table
+    dataset = load(tmp_path / "t.csv", csv_text(rows, labels, header, sep, last, repr, end))
+    table = dataset.table
     assert table is not None
     spread = np.abs(np.array(rows)).max() + 1
     back = []
-    for split in (found.train, found.test):
+    for split in (dataset.train, dataset.test):
         values = split.images.reshape(-1, 2) * table.deviation + table.mean
         back += [
-            (found.classes[label], *row)
+            (dataset.classes[label], *row)
             for label, row in zip(split.labels, values.tolist(), strict=True)
         ]
     wanted = sorted((label, *row) for label, row in zip(labels, rows, strict=True))
@@ -126,5 +126,5 @@ def test_what_is_written_is_read(
 def test_names_of_rows_as_r_writes_them(tmp_path, sample):
     x, y = sample
     rows = [f'"{i + 1}" {line}' for i, line in enumerate(csv_text(x, y, sep=" ").splitlines())]
-    found = load(tmp_path / "t.csv", "\n".join([" ".join(["label", *PIXELS]), *rows]))
-    assert pairs(found) == expected(x, y)
+    dataset = load(tmp_path / "t.csv", "\n".join([" ".join(["label", *PIXELS]), *rows]))
+    assert pairs(dataset) == expected(x, y)

@@ -30,13 +30,13 @@ def read_back(root: Path, content: bytes) -> np.ndarray:
 
 
 def test_classes_are_the_folders_names_sorted(pictures):
-    found = data.load(str(pictures))
-    assert found.classes == ("ape", "bird")
-    assert found.train.labels.tolist() == [0, 0, 1, 1]
-    assert found.name == "pictures"
-    assert found.source.endswith("(image files)")
-    assert (found.train.images == COLOUR).all()
-    assert found.describe()["class_names"] == ["ape", "bird"]
+    dataset = data.load(str(pictures))
+    assert dataset.classes == ("ape", "bird")
+    assert dataset.train.labels.tolist() == [0, 0, 1, 1]
+    assert dataset.name == "pictures"
+    assert dataset.source.endswith("(image files)")
+    assert (dataset.train.images == COLOUR).all()
+    assert dataset.describe()["class_names"] == ["ape", "bird"]
 
 
 def test_one_set_is_split_by_seed_class_by_class(root):
@@ -72,13 +72,13 @@ def test_no_image_is_lost_or_labelled_otherwise(tmp_path_factory, counts: dict[s
         fill(
             root / classes[0], encoded(np.zeros((3, 2), np.uint8), "BMP"), counts[classes[0]], "bmp"
         )
-    found = data.load(str(root))
-    assert found.classes == tuple(classes)
-    labels = np.concatenate([found.train.labels, found.test.labels])
+    dataset = data.load(str(root))
+    assert dataset.classes == tuple(classes)
+    labels = np.concatenate([dataset.train.labels, dataset.test.labels])
     assert np.bincount(labels).tolist() == [counts[name] for name in classes]
-    for split in (found.train, found.test):
+    for split in (dataset.train, dataset.test):
         assert (split.images[:, 0, 0, 0] == split.labels * 20).all()
-    assert set(found.train.labels.tolist()) == set(range(len(classes)))
+    assert set(dataset.train.labels.tolist()) == set(range(len(classes)))
 
 
 GREY = RNG.integers(0, 256, (6, 5), np.uint8)
@@ -119,9 +119,9 @@ def test_of_an_animation_the_first_frame(root):
 
 def test_one_in_colour_makes_all_so(pictures):
     fill(pictures / "train" / "ape", encoded(GREY), 2)
-    found = data.load(str(pictures))
-    assert np.array_equal(found.train.images[1], np.dstack([GREY] * 3))
-    assert np.array_equal(found.train.images[2], COLOUR)
+    dataset = data.load(str(pictures))
+    assert np.array_equal(dataset.train.images[1], np.dstack([GREY] * 3))
+    assert np.array_equal(dataset.train.images[2], COLOUR)
 
 
 def test_other_sizes_are_refused_unless_one_is_told(pictures):
@@ -135,9 +135,9 @@ def test_other_sizes_are_refused_unless_one_is_told(pictures):
         == f"{odd}: an image of 12×10, where {first} has 6×5; scale all to one size, as with "
         "--size 6x5"
     )
-    found = data.load(str(pictures), 0, Options((6, 5)))
-    assert found.shape == (6, 5, 3)
-    assert np.array_equal(found.train.images[0], COLOUR)  # of that size already
+    dataset = data.load(str(pictures), 0, Options((6, 5)))
+    assert dataset.shape == (6, 5, 3)
+    assert np.array_equal(dataset.train.images[0], COLOUR)  # of that size already
     assert data.load(str(pictures), 0, Options((3, 9))).shape == (3, 9, 3)
     with pytest.raises(DataError, match="from 1 to 4096"):
         Options((0, 5))
@@ -184,11 +184,11 @@ def test_an_unreadable_image_is_named_or_left_out(pictures, tmp_path, kind: str,
     remedy = REMEDIES.get(kind, "mend or remove it")
     assert str(error.value).endswith(f"; {remedy}, or leave such images out: --skip-unreadable")
     assert "\n" not in str(error.value)
-    found = data.load(source, 0, SKIP)
-    assert len(found.left_out) == 1
-    assert found.left_out[0].startswith(f"{bad}: {says.partition(';')[0]}")
-    assert found.describe()["left_out"] == 1
-    assert np.concatenate([found.train.labels, found.test.labels]).tolist().count(1) == (
+    dataset = data.load(source, 0, SKIP)
+    assert len(dataset.left_out) == 1
+    assert dataset.left_out[0].startswith(f"{bad}: {says.partition(';')[0]}")
+    assert dataset.describe()["left_out"] == 1
+    assert np.concatenate([dataset.train.labels, dataset.test.labels]).tolist().count(1) == (
         3 if where == "folder" else 7
     )
 
@@ -200,8 +200,10 @@ def test_an_unreadable_image_is_named_or_left_out(pictures, tmp_path, kind: str,
 def test_no_bytes_whatever_bring_a_traceback(pictures, junk: bytes, at: int):
     whole = encoded()
     (pictures / "train" / "bird" / "1.png").write_bytes(whole[:at] + junk + whole[at + len(junk) :])
-    said = error_of(pictures, Options((6, 5)))
-    assert not said or ("1.png: " in said and "--skip-unreadable" in said and "\n" not in said)
+    message = error_of(pictures, Options((6, 5)))
+    assert not message or (
+        "1.png: " in message and "--skip-unreadable" in message and "\n" not in message
+    )
 
 
 BAD_FOLDERS = {

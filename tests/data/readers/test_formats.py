@@ -58,9 +58,9 @@ def test_csv_in_all_its_shapes(tmp_path, table, shape: str, zipped: bool):
     path = tmp_path / ("t.csv.gz" if zipped else "t.csv")
     content = WELCOME[shape](table).encode()
     path.write_bytes(gzip.compress(content) if zipped else content)
-    found = csv.read(path, PLAIN)
-    assert np.array_equal(np.array(found.classes)[found.train.labels], table[:, 0].astype(str))
-    assert np.array_equal(found.train.images.reshape(60, -1), table[:, 1:])
+    dataset = csv.read(path, PLAIN)
+    assert np.array_equal(np.array(dataset.classes)[dataset.train.labels], table[:, 0].astype(str))
+    assert np.array_equal(dataset.train.images.reshape(60, -1), table[:, 1:])
 
 
 def changed(table: np.ndarray, row: int, column: int, cell: str) -> str:
@@ -175,9 +175,9 @@ def folder(tmp_path, table):
 
 
 def test_idx_plain_and_gzipped(folder, table):
-    found = data.load(str(folder))
-    assert (len(found.train), len(found.test)) == (40, 20)
-    assert np.array_equal(found.test.images.reshape(20, -1), table[40:, 1:])
+    dataset = data.load(str(folder))
+    assert (len(dataset.train), len(dataset.test)) == (40, 20)
+    assert np.array_equal(dataset.test.images.reshape(20, -1), table[40:, 1:])
 
 
 @pytest.mark.parametrize(
@@ -187,8 +187,8 @@ def test_idx_by_name(folder, tmp_path, monkeypatch, name: str, last: str):
     monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / name).symlink_to(folder)
-    found = data.load(name)
-    assert (found.name, len(found.test), found.classes[9]) == (name, 20, last)
+    dataset = data.load(name)
+    assert (dataset.name, len(dataset.test), dataset.classes[9]) == (name, 20, last)
 
 
 BAD_IDX = {
@@ -347,8 +347,8 @@ def test_digits_are_scaled_by_the_formula_that_stands_there():
     images = np.random.default_rng(0).random((3, 8, 8))
     at = np.clip((np.arange(28) + 0.5) * 8 / 28 - 0.5, 0, 7)
     grid = np.meshgrid(at, at, indexing="ij")
-    theirs = np.stack([map_coordinates(image, grid, order=1) for image in images])
-    assert np.abs(digits.enlarge(images, 28).astype(float) - theirs * 255).max() <= 0.5 + 1e-9
+    enlarged = np.stack([map_coordinates(image, grid, order=1) for image in images])
+    assert np.abs(digits.enlarge(images, 28).astype(float) - enlarged * 255).max() <= 0.5 + 1e-9
 
 
 def test_pixels_are_in_0_1_in_either_dtype(few: Split):

@@ -194,12 +194,12 @@ def test_data_that_is_somewhere_else_is_found(root, kind: str, skip: bool):
     make, given_path, says = ASTRAY[kind]
     root.mkdir()
     make(root)
-    said = error_of(root / given_path, SKIP if skip else PLAIN)
+    message = error_of(root / given_path, SKIP if skip else PLAIN)
     places = (root, root.resolve())  # what is above a relative path is named in full
-    assert any(says.replace("ROOT", str(place)) in said for place in places)
-    assert "mend" not in said
-    assert "\n" not in said
-    assert "--skip-unreadable" not in said
+    assert any(says.replace("ROOT", str(place)) in message for place in places)
+    assert "mend" not in message
+    assert "\n" not in message
+    assert "--skip-unreadable" not in message
 
 
 # MNIST's files somewhere below the folder that is given.
@@ -271,10 +271,10 @@ def test_a_file_of_another_kind_is_named(root, name: str):
     content, says = OTHER_FILES[name]
     root.mkdir()
     (root / name).write_bytes(content)
-    said = error_of(root / name)
-    assert "unknown kind of file; one of .csv" in said
-    assert f"this is {says}" in said
-    assert "\n" not in said
+    message = error_of(root / name)
+    assert "unknown kind of file; one of .csv" in message
+    assert f"this is {says}" in message
+    assert "\n" not in message
 
 
 def test_no_pickle_is_opened_to_find_out(tmp_path):
@@ -306,16 +306,18 @@ def test_a_device_in_the_place_of_a_file(tmp_path):
 def test_a_folder_that_hides_a_name_is_said(tmp_path, monkeypatch, cache):
     monkeypatch.chdir(tmp_path)
     split(tmp_path / "mnist" / "mnist_png", "train", "test")
-    here = "--data mnist means the folder mnist in the working directory; for the data set mnist: "
+    explanation = (
+        "--data mnist means the folder mnist in the working directory; for the data set mnist: "
+    )
     with pytest.raises(DataError, match="a folder inside a class") as error:
         data.load("mnist")
     assert str(error.value).endswith(f"then --data {cache / 'mnist'}")
     assert (
         hints.hiding("mnist", Path("mnist"))
-        == f"{here}triptych data fetch mnist, then --data {cache / 'mnist'}"
+        == f"{explanation}triptych data fetch mnist, then --data {cache / 'mnist'}"
     )
     four(cache / "mnist")
-    assert hints.hiding("mnist", Path("mnist")) == f"{here}--data {cache / 'mnist'}"
+    assert hints.hiding("mnist", Path("mnist")) == f"{explanation}--data {cache / 'mnist'}"
     (tmp_path / "digits").write_text("x")
     with pytest.raises(
         DataError, match="for the data set digits rename the file or work in another folder"
@@ -359,15 +361,15 @@ def test_the_parts_of_a_data_set(root, kind: str):
     for at, name in enumerate(names):
         for label, count in (("ape", 2), ("bird", 3)):
             fill(root / name / label, encoded(np.full((2, 2), 40 * at + 40, np.uint8)), count)
-    found = folder.read(root, PLAIN, None)
-    assert found.classes == ("ape", "bird")
-    assert found.train.labels.tolist() == [0, 0, 1, 1, 1]
-    assert found.test is not None
-    assert found.test.labels.tolist() == [0, 0, 1, 1, 1]
+    dataset = folder.read(root, PLAIN, None)
+    assert dataset.classes == ("ape", "bird")
+    assert dataset.train.labels.tolist() == [0, 0, 1, 1, 1]
+    assert dataset.test is not None
+    assert dataset.test.labels.tolist() == [0, 0, 1, 1, 1]
     second = names.index("test") if "test" in names else 1
-    assert (found.train.images == 40).all()
-    assert (found.test.images == 40 * second + 40).all()
-    assert found.notes == notes
+    assert (dataset.train.images == 40).all()
+    assert (dataset.test.images == 40 * second + 40).all()
+    assert dataset.notes == notes
 
 
 NO_CLASSES = {
@@ -412,5 +414,5 @@ def test_a_training_set_alone_says_how_to_split_one_off(root):
 
 @given(st.binary(max_size=400))
 def test_any_first_bytes_may_come(head: bytes):
-    found = content_of(head)
-    assert found is None or found.what.isprintable()
+    content = content_of(head)
+    assert content is None or content.what.isprintable()

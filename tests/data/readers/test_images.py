@@ -122,9 +122,9 @@ FORMATS = {
 def test_the_pixels_of_a_format(root, kind: str):
     content, pixels = FORMATS[kind]
     two_classes(root, [content] * 4, "dat")
-    found = read(root)
-    assert np.array_equal(found.train.images[0], pixels)
-    assert found.notes == ()
+    dataset = read(root)
+    assert np.array_equal(dataset.train.images[0], pixels)
+    assert dataset.notes == ()
 
 
 def test_a_palette_in_colour_makes_all_rgb(root):
@@ -133,9 +133,9 @@ def test_a_palette_in_colour_makes_all_rgb(root):
         [written(GREY, "GIF"), written(np.full((6, 5, 3), (255, 0, 0), np.uint8), "GIF")] * 2,
         "gif",
     )
-    found = read(root)
-    assert np.array_equal(found.train.images[0], np.dstack([GREY] * 3))
-    assert found.train.images[2, 0, 0].tolist() == [255, 0, 0]
+    dataset = read(root)
+    assert np.array_equal(dataset.train.images[0], np.dstack([GREY] * 3))
+    assert dataset.train.images[2, 0, 0].tolist() == [255, 0, 0]
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG"])
@@ -145,9 +145,9 @@ def test_several_pictures_in_a_file_are_said(root, kind: str):
     options = {"lossless": True} if kind == "WEBP" else {}
     frames[0].save(content, kind, save_all=True, append_images=frames[1:], **options)
     two_classes(root, [content.getvalue(), written(COLOUR, "PNG")] * 2)
-    found = read(root)
-    assert found.train.images[0, 0, 0].tolist() == [255, 0, 0]
-    assert found.notes == ("3 files have more than one picture: the first of each is read",)
+    dataset = read(root)
+    assert dataset.train.images[0, 0, 0].tolist() == [255, 0, 0]
+    assert dataset.notes == ("3 files have more than one picture: the first of each is read",)
 
 
 OTHER_FORMATS = {
@@ -169,19 +169,19 @@ OTHER_FORMATS = {
 def test_good_data_of_another_format_is_not_to_be_thrown_away(root, kind: str):
     content, what = OTHER_FORMATS[kind]
     two_classes(root, [content] * 4, "jpg")
-    said = error_of(root)
-    assert f"not a PNG, JPEG, BMP, GIF, WebP, PPM or TIFF image, but {what}; " in said
-    assert "--skip-unreadable" not in said
-    assert "mend" not in said
+    message = error_of(root)
+    assert f"not a PNG, JPEG, BMP, GIF, WebP, PPM or TIFF image, but {what}; " in message
+    assert "--skip-unreadable" not in message
+    assert "mend" not in message
     assert what in error_of(root, SKIP)
 
 
 @pytest.mark.parametrize("kind", ["TGA", "PCX", "ICO"])
 def test_other_formats_that_only_their_names_tell(root, kind: str):
     two_classes(root, [written(COLOUR, kind)] * 4, kind.lower())
-    said = error_of(root)
-    assert f"TIFF image, but an image of the format {kind}; convert it to PNG or JPEG" in said
-    assert "--skip-unreadable" not in said
+    message = error_of(root)
+    assert f"TIFF image, but an image of the format {kind}; convert it to PNG or JPEG" in message
+    assert "--skip-unreadable" not in message
 
 
 @pytest.mark.parametrize(
@@ -261,9 +261,9 @@ STENCILS = {
 def test_a_shape_only_in_the_transparency_is_seen(root, kind: str):
     contents, pixels, ground = STENCILS[kind]
     two_classes(root, contents)
-    found = read(root)
-    assert np.array_equal(found.train.images, in_order(pixels))
-    assert found.notes == (
+    dataset = read(root)
+    assert np.array_equal(dataset.train.images, in_order(pixels))
+    assert dataset.notes == (
         f"8 images have a shape only in the transparency: put on a {ground} ground",
     )
 
@@ -271,27 +271,28 @@ def test_a_shape_only_in_the_transparency_is_seen(root, kind: str):
 def test_the_same_in_parquet(tmp_path):
     contents, pixels, _ = STENCILS["black"]
     path = table(tmp_path / "t.parquet", contents * 2, [0, 1] * 6)
-    found = parquet.read(path, PLAIN, None)
-    assert np.array_equal(found.train.images, np.stack(pixels * 2))
-    assert found.notes == (
+    dataset = parquet.read(path, PLAIN, None)
+    assert np.array_equal(dataset.train.images, np.stack(pixels * 2))
+    assert dataset.notes == (
         "12 images have a shape only in the transparency: put on a white ground",
     )
 
 
 def test_light_and_dark_shapes_have_no_common_ground(root):
     two_classes(root, [stencil((0, 0, 0)), stencil((255, 255, 255))] * 2)
-    said = error_of(root)
+    message = error_of(root)
     assert (
-        "the shape of 6 images is only in their transparency, and some are light, some dark" in said
+        "the shape of 6 images is only in their transparency, and some are light, some dark"
+        in message
     )
 
 
 def test_transparency_that_is_dropped_is_said(root):
     opaque = encoded(np.dstack([COLOUR, np.full(GREY.shape, 255, np.uint8)]))
     two_classes(root, [encoded(np.dstack([COLOUR, GREY])), opaque] * 2)
-    found = read(root)
-    assert (found.train.images == COLOUR).all()
-    assert found.notes == ("3 images have transparent pixels: the transparency is dropped",)
+    dataset = read(root)
+    assert (dataset.train.images == COLOUR).all()
+    assert dataset.notes == ("3 images have transparent pixels: the transparency is dropped",)
 
 
 # ---------------------------------------------------------------- ranges
@@ -312,10 +313,10 @@ def sixteen(bits: int, highest: int | None = None) -> tuple[list[np.ndarray], li
 def test_the_bits_in_use_by_the_whole_set_are_scaled(root, highest: int, bits: int):
     values, contents = sixteen(bits, highest)
     two_classes(root, contents)
-    found = read(root)
+    dataset = read(root)
     right = in_order(values)[..., None] * 255 / (2**bits - 1)
-    assert np.abs(found.train.images - right).max() <= 0.5
-    assert found.notes == (
+    assert np.abs(dataset.train.images - right).max() <= 0.5
+    assert dataset.notes == (
         (
             f"8 images have 16 bits a pixel, of which {bits} are in use: 0 to {2**bits - 1:,} "
             "become 0 to 255"
@@ -327,9 +328,9 @@ def test_the_bits_in_use_by_the_whole_set_are_scaled(root, highest: int, bits: i
 def test_sixteen_bits_in_use_stay_so(root, highest: int):
     values, contents = sixteen(16, highest)
     two_classes(root, contents)
-    found = read(root)
-    assert np.abs(found.train.images - in_order(values)[..., None] / 257).max() <= 0.5
-    assert found.notes == ()
+    dataset = read(root)
+    assert np.abs(dataset.train.images - in_order(values)[..., None] / 257).max() <= 0.5
+    assert dataset.notes == ()
 
 
 def test_the_test_set_counts_too(root):
@@ -337,8 +338,8 @@ def test_the_test_set_counts_too(root):
     values, contents = sixteen(12)
     two_classes(root, contents)
     fill(root / "test" / "a", encoded(np.full((6, 5), 65535, np.uint16)))
-    found = read(root)
-    assert np.abs(found.train.images - in_order(values)[..., None] / 257).max() <= 0.5
+    dataset = read(root)
+    assert np.abs(dataset.train.images - in_order(values)[..., None] / 257).max() <= 0.5
 
 
 def test_a_range_that_nothing_tells_is_refused(root):
@@ -386,17 +387,17 @@ def test_a_set_that_is_nearly_black_or_of_one_colour_is_said(root, tmp_path):
 def test_masks_of_0_and_1_have_the_whole_contrast(root, dtype: type):
     masks = [(a > 99).astype(dtype) for a in GREYS]
     two_classes(root, [encoded(mask) for mask in masks])
-    found = read(root)
-    assert np.array_equal(found.train.images[..., 0], in_order(masks) * 255)
-    assert found.test is not None
-    assert found.test.images.max() == 255
+    dataset = read(root)
+    assert np.array_equal(dataset.train.images[..., 0], in_order(masks) * 255)
+    assert dataset.test is not None
+    assert dataset.test.images.max() == 255
     eight = "pixels 0 and 1 read as 0 and 255"
     how = (
         eight
         if dtype is np.uint8
         else "8 images have 16 bits a pixel, of which 1 is in use: 0 to 1 become 0 to 255"
     )
-    assert found.notes == (how,)
+    assert dataset.notes == (how,)
 
 
 # ---------------------------------------------------------------- amounts
@@ -415,25 +416,27 @@ def test_where_nothing_can_be_read_skipping_says_so(root, tmp_path, where: str):
         if where == "folder"
         else table(tmp_path / "t.parquet", [b""] * 20, [0, 1] * 10)
     )
-    said = error_of(source, SKIP)
-    assert said.startswith(f"{source}: no training image is left; ")
-    assert "\n" not in said
+    message = error_of(source, SKIP)
+    assert message.startswith(f"{source}: no training image is left; ")
+    assert "\n" not in message
 
 
 def test_what_is_left_out_leaves_the_others_in_their_places(root):
     two_classes(root, [encoded(a) for a in GREYS])
     (root / "train" / "a" / "002.png").write_bytes(b"")
-    found = folder.read(root, SKIP, None)
-    assert np.array_equal(found.train.images[..., 0], np.stack([GREYS[i] for i in (0, 4, 1, 3, 5)]))
-    assert found.train.labels.tolist() == [0, 0, 1, 1, 1]
+    dataset = folder.read(root, SKIP, None)
+    assert np.array_equal(
+        dataset.train.images[..., 0], np.stack([GREYS[i] for i in (0, 4, 1, 3, 5)])
+    )
+    assert dataset.train.labels.tolist() == [0, 0, 1, 1, 1]
 
 
 def test_file_names_in_messages_are_one_line(root):
     two_classes(root, [encoded()] * 4)
     fill(root / "train" / "a", b"", suffix="\x1b[2J\nall is well\x07.png")
-    said = error_of(root)
-    assert "0.\\x1b[2J all is well\\x07.png: no bytes where an image is needed" in said
-    assert said.isprintable()
+    message = error_of(root)
+    assert "0.\\x1b[2J all is well\\x07.png: no bytes where an image is needed" in message
+    assert message.isprintable()
     left_out = folder.read(root, SKIP, None).left_out
     assert all(line.isprintable() for line in left_out)
 
@@ -441,14 +444,14 @@ def test_file_names_in_messages_are_one_line(root):
 def test_a_long_file_name_is_shortened(root):
     two_classes(root, [encoded()] * 4)
     fill(root / "train" / "a", b"", suffix="x" * 240)
-    said = error_of(root)
-    assert len(said) <= 300
-    assert "…" in said
+    message = error_of(root)
+    assert len(message) <= 300
+    assert "…" in message
 
 
 def test_notes_are_kept_with_what_was_decoded(root):
     two_classes(root, [stencil((0, 0, 0))] * 4)
     data.load(str(root))
-    (kept,) = decoded.folder().glob("*.npz")
-    with np.load(kept) as archive:
+    (cached,) = decoded.folder().glob("*.npz")
+    with np.load(cached) as archive:
         assert b"put on a white ground" in archive["about"].tobytes()

@@ -29,9 +29,9 @@ def test_an_npz_under_other_names(tmp_path, sample, kind: str):
         val_images=x[:9],
         val_labels=y[:9],
     )
-    found = data.load(str(tmp_path / "t.npz"))
-    assert pairs(found) == expected(x, y)
-    assert "val_images and val_labels left out" in found.notes
+    dataset = data.load(str(tmp_path / "t.npz"))
+    assert pairs(dataset) == expected(x, y)
+    assert "val_images and val_labels left out" in dataset.notes
 
 
 def test_an_npz_in_colour_with_words(tmp_path):
@@ -40,17 +40,17 @@ def test_an_npz_in_colour_with_words(tmp_path):
     np.savez(tmp_path / "a.npz", x=x, y=y)
     np.savez(tmp_path / "b.npz", x=np.asfortranarray(x.transpose(0, 3, 1, 2)), y=y.astype("S"))
     for name in ("a.npz", "b.npz"):
-        found = data.load(str(tmp_path / name))
-        assert found.shape == (6, 9, 3)
-        assert pairs(found) == expected(x, y)
+        dataset = data.load(str(tmp_path / name))
+        assert dataset.shape == (6, 9, 3)
+        assert pairs(dataset) == expected(x, y)
 
 
 def test_rows_of_floats_in_an_npz_are_a_table(tmp_path):
     iris = load_iris()
     np.savez(tmp_path / "iris.npz", X=iris.data, y=iris.target)
-    found = data.load(str(tmp_path / "iris.npz"))
-    assert (found.shape, found.classes) == ((1, 1, 4), ("0", "1", "2"))
-    assert found.table is not None
+    dataset = data.load(str(tmp_path / "iris.npz"))
+    assert (dataset.shape, dataset.classes) == ((1, 1, 4), ("0", "1", "2"))
+    assert dataset.table is not None
 
 
 def npz_of(header: bytes) -> bytes:

@@ -39,14 +39,14 @@ def test_a_folder_of_parquet(root, where: str, column: str, bare: bool):
             bare,
         )
     table(root / where.replace("train", "test"), greys[12:], [1, 2], ["x", "y", "z"], column, bare)
-    found = data.load(str(root))
-    assert found.classes == ("x", "y", "z")
-    assert found.train.images[:, 0, 0, 0].tolist() == list(range(12 if "00002" in where else 6))
-    assert found.train.labels[3:9].tolist() == (
+    dataset = data.load(str(root))
+    assert dataset.classes == ("x", "y", "z")
+    assert dataset.train.images[:, 0, 0, 0].tolist() == list(range(12 if "00002" in where else 6))
+    assert dataset.train.labels[3:9].tolist() == (
         [0, 1, 2, 2, 1, 0] if "00002" in where else [0, 1, 2]
     )
-    assert found.test.images[:, 2, 3, 0].tolist() == [12, 13]
-    assert found.test.labels.tolist() == [1, 2]
+    assert dataset.test.images[:, 2, 3, 0].tolist() == [12, 13]
+    assert dataset.test.labels.tolist() == [1, 2]
 
 
 def test_one_parquet_file_is_split_by_seed(tmp_path):
@@ -55,14 +55,14 @@ def test_one_parquet_file_is_split_by_seed(tmp_path):
         [encoded(np.full((2, 2), i, np.uint8)) for i in range(40)],
         [0, 1, 2, 3] * 10,
     )
-    found = data.load(str(path))
-    assert (found.name, found.classes, len(found.train), len(found.test)) == (
+    dataset = data.load(str(path))
+    assert (dataset.name, dataset.classes, len(dataset.train), len(dataset.test)) == (
         "one",
         ("0", "1", "2", "3"),
         36,
         4,
     )
-    for split in (found.train, found.test):
+    for split in (dataset.train, dataset.test):
         assert (split.images[:, 0, 0, 0] % 4 == split.labels).all()
 
 
@@ -215,10 +215,10 @@ def test_labels_of_any_kind_are_classes(root, kind: str):
     contents = [encoded(np.full((6, 5), 20 * i, np.uint8)) for i in range(10)]
     for part in ("train", "test"):
         table(root / f"{part}.parquet", contents, written)
-    found = data.load(str(root))
-    assert found.classes == classes
-    assert found.train.labels.tolist() == found.test.labels.tolist() == codes
-    assert found.train.images[:, 0, 0, 0].tolist() == [20 * i for i in range(10)]
+    dataset = data.load(str(root))
+    assert dataset.classes == classes
+    assert dataset.train.labels.tolist() == dataset.test.labels.tolist() == codes
+    assert dataset.train.images[:, 0, 0, 0].tolist() == [20 * i for i in range(10)]
 
 
 def test_a_test_label_needs_a_training_sample(root):
@@ -292,13 +292,13 @@ def test_the_layouts_of_a_folder(root, kind: str):
     table(root / names[1], GREYS[10:], [1, 0] * 5)
     for name in names[2:]:
         table(root / name, GREYS[:3], [0, 1, 0])
-    found = parquet.read(root, PLAIN, None)
-    assert (found.train.images[:, 0, 0, 0] // 13).tolist() == list(range(10))
-    assert found.train.labels.tolist() == [0, 1] * 5
-    assert found.test is not None
-    assert (found.test.images[:, 0, 0, 0] // 13).tolist() == list(range(10, 20))
-    assert found.test.labels.tolist() == [1, 0] * 5
-    assert found.notes == notes
+    dataset = parquet.read(root, PLAIN, None)
+    assert (dataset.train.images[:, 0, 0, 0] // 13).tolist() == list(range(10))
+    assert dataset.train.labels.tolist() == [0, 1] * 5
+    assert dataset.test is not None
+    assert (dataset.test.images[:, 0, 0, 0] // 13).tolist() == list(range(10, 20))
+    assert dataset.test.labels.tolist() == [1, 0] * 5
+    assert dataset.notes == notes
 
 
 COLUMNS = {
@@ -316,9 +316,9 @@ COLUMNS = {
 @pytest.mark.parametrize("kind", COLUMNS)
 def test_the_columns(tmp_path, kind: str):
     columns, label = COLUMNS[kind]
-    found = parquet.read(table_of(tmp_path / "c.parquet", **columns), Options(label=label), None)
-    assert (found.train.images[:, 0, 0, 0] // 13).tolist() == list(range(20))
-    assert found.train.labels.tolist() == [0, 1] * 10
+    dataset = parquet.read(table_of(tmp_path / "c.parquet", **columns), Options(label=label), None)
+    assert (dataset.train.images[:, 0, 0, 0] // 13).tolist() == list(range(20))
+    assert dataset.train.labels.tolist() == [0, 1] * 10
 
 
 def test_the_names_of_the_column_that_is_asked_for(tmp_path):
@@ -343,8 +343,8 @@ def test_the_types_that_other_programs_write(tmp_path, kind: pa.DataType, text: 
     cells = [{"bytes": content, "path": "x.png"} for content in GREYS]
     columns = pa.array(cells, pa.struct([("bytes", kind), ("path", text)]))
     path = table_of(tmp_path / "t.parquet", image=columns, label=pa.array([0, 1] * 10, pa.uint8()))
-    found = parquet.read(path, PLAIN, None)
-    assert (found.train.images[:, 0, 0, 0] // 13).tolist() == list(range(20))
+    dataset = parquet.read(path, PLAIN, None)
+    assert (dataset.train.images[:, 0, 0, 0] // 13).tolist() == list(range(20))
 
 
 def test_some_rows_with_a_path_only_are_left_out(tmp_path):
@@ -352,9 +352,9 @@ def test_some_rows_with_a_path_only_are_left_out(tmp_path):
     cells[4]["bytes"] = None
     path = table_of(tmp_path / "c.parquet", image=cells, label=[0, 1] * 10)
     assert f"{path}: row 5: only the path of the image is in the file (4.png)" in error_of(path)
-    found = parquet.read(path, SKIP, None)
-    assert (found.train.images[:, 0, 0, 0] // 13).tolist() == [i for i in range(20) if i != 4]
-    assert len(found.left_out) == 1
+    dataset = parquet.read(path, SKIP, None)
+    assert (dataset.train.images[:, 0, 0, 0] // 13).tolist() == [i for i in range(20) if i != 4]
+    assert len(dataset.left_out) == 1
 
 
 @pytest.mark.parametrize(
@@ -410,26 +410,26 @@ def test_a_damaged_parquet_file_brings_no_traceback(tmp_path, drawn):
     for _ in range(drawn.draw(st.integers(1, 4))):
         content[drawn.draw(st.integers(0, len(content) - 1))] = drawn.draw(st.integers(0, 255))
     path.write_bytes(content)
-    said = error_of(path)
-    assert not said or (str(path) in said and "\n" not in said)
+    message = error_of(path)
+    assert not message or (str(path) in message and "\n" not in message)
 
 
 @pytest.mark.skipif(
     not CIFAR.is_dir(), reason="shared/data/cifar10-jpeg is not next to the repository"
 )
 def test_cifar_as_hugging_face_ships_it():
-    found = data.load(str(CIFAR / "test.parquet"), 3)
-    assert (found.shape, found.classes) == ((32, 32, 3), tuple("0123456789"))
-    assert (len(found.train), len(found.test)) == (9000, 1000)
-    assert np.bincount(found.test.labels).tolist() == [100] * 10
+    dataset = data.load(str(CIFAR / "test.parquet"), 3)
+    assert (dataset.shape, dataset.classes) == ((32, 32, 3), tuple("0123456789"))
+    assert (len(dataset.train), len(dataset.test)) == (9000, 1000)
+    assert np.bincount(dataset.test.labels).tolist() == [100] * 10
     rows = pq.read_table(CIFAR / "test.parquet", columns=["img", "label"]).slice(0, 50).to_pylist()
     whole = {
         image.tobytes(): label
-        for image, label in zip(found.train.images, found.train.labels.tolist(), strict=True)
+        for image, label in zip(dataset.train.images, dataset.train.labels.tolist(), strict=True)
     }
     whole |= {
         image.tobytes(): label
-        for image, label in zip(found.test.images, found.test.labels.tolist(), strict=True)
+        for image, label in zip(dataset.test.images, dataset.test.labels.tolist(), strict=True)
     }
     for row in rows:
         assert (
