@@ -58,10 +58,11 @@ class Sequential(nn.Module):
             Receives the output of every layer. The layers then run in the order in which the
             network lists them; otherwise a maximum runs before its ReLU, which is faster.
         """
-        order = self.fast_order if outputs is None else range(len(self.layers))
+        layers = list(self.layers)  # its items are found faster than those of a ModuleList
+        order = self.fast_order if outputs is None else range(len(layers))
         for i in order:
             name = self.names[i]
-            layer = self.layers[i]
+            layer = layers[i]
             if isinstance(layer, Residual):
                 x = layer(x, masks, outputs)
             elif isinstance(layer, Dropout):
