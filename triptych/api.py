@@ -35,6 +35,7 @@ from .spec.placement import Shape
 from .spec.recipe import Recipe
 from .spec.validation import check_whole
 from .training import inference
+from .training.new_data import NewData, read_new
 from .training.saved import SavedRun, read_trained, resumable
 from .training.session import Session, Settings
 from .training.trained import TrainedRun
@@ -514,7 +515,7 @@ def verify(
 
 
 def predict(
-    trained: TrainingResult | str | Path,
+    trained: TrainingResult | TrainedRun | str | Path,
     images: NDArray[Any],
     *,
     engine: str = "numpy",
@@ -525,10 +526,11 @@ def predict(
 
     Parameters
     ----------
-    trained : TrainingResult, str or Path
+    trained : TrainingResult, TrainedRun, str or Path
         What `train` returned, or a run folder, or a state file.
     images : ndarray of uint8 or floats, shape (n, h, w, c)
-        Pixels 0–255 as uint8, or numbers that are taken as they are.
+        Pixels 0–255 as uint8, or numbers that are taken as they are; those of a table must be
+        standardised as the training data was. `load_new_data` returns such arrays.
     engine : str
         The engine that computes.
     backend : str, optional
@@ -546,6 +548,44 @@ def predict(
         network, recipe, state, images, engine=engine, backend=backend, device=device
     )
     return Prediction(metrics.predictions(logits), inference.softmax(logits))
+
+
+def load_new_data(
+    trained: TrainingResult | TrainedRun | str | Path,
+    *sources: str | Path,
+    invert: bool = False,
+    label: str | None = None,
+    shape: str | None = None,
+    white: int | None = None,
+    skip_unreadable: bool = False,
+    on_progress: Progress | None = None,
+) -> NewData:
+    """Load data that a trained network shall classify, as its training data was read.
+
+    Images are scaled and converted to the network's size and colours; rows of a table are
+    standardised with the mean and deviation of the training data.
+
+    Parameters
+    ----------
+    trained : TrainingResult, TrainedRun, str or Path
+        What `train` returned, or a run folder, or a state file.
+    *sources : str or Path
+        Image files, or one file or folder of any format, or the name of a data set. Without any,
+        the test split of the run's own data is loaded.
+    invert : bool
+        Whether light and dark are exchanged.
+    label, shape, white, skip_unreadable, on_progress
+        As of `load_data`; by default as the training data was read.
+
+    Raises
+    ------
+    TriptychError
+        If the data cannot be read, or does not fit the network or its classes.
+    """
+    options = Options(None, skip_unreadable, label, shape, white)
+    names = [str(source) for source in sources]
+    run = _trained_run(trained)
+    return read_new(run, names, options, invert=invert, progress=on_progress)
 
 
 def iter_export(
@@ -715,8 +755,30 @@ def _finish(
     )
 
 
-def _trained(trained: TrainingResult | str | Path) -> tuple[Network, Recipe, State]:
-    if isinstance(trained, TrainingResult):
+def _trained_run(trained: TrainingResult | TrainedRun | str | Path) -> TrainedRun:
+    if isinstance(trained, TrainedRun):
+        return trained
+    if not isinstance(trained, TrainingResult):
+        return TrainedRun.read(Path(trained))
+    if trained.folder is not None:
+        return TrainedRun.read(trained.folder)
+    return TrainedRun(
+        path=Path(),
+        network=trained.network,
+        recipe=trained.recipe,
+        state=trained.state,
+        sha256="",
+        engine=trained.engine,
+        source=None,
+        reading=Options(),
+        data=trained.details["data"] if trained.details else {},
+    )
+
+
+def _trained(
+    trained: TrainingResult | TrainedRun | str | Path,
+) -> tuple[Network, Recipe, State]:
+    if isinstance(trained, TrainingResult | TrainedRun):
         return trained.network, trained.recipe, trained.state
     saved = read_trained(Path(trained))
     return saved.network, saved.recipe, saved.state

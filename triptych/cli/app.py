@@ -199,6 +199,7 @@ for _name in (
     "verify",
     "report",
     "show",
+    "predict",
     "export",
     "data",
     "map",

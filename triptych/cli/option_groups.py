@@ -13,10 +13,11 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import wraps
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Any, TypeGuard
 
 import typer
 
+from ..core.registry import REFERENCE, entries
 from . import options as o
 
 if TYPE_CHECKING:
@@ -97,6 +98,36 @@ class DataOptions:
         from .loading import load
 
         return load(console, self.data, seed, self.reading)
+
+
+@dataclass(frozen=True)
+class NewDataOptions:
+    """How data is read that a trained network classifies; by default as in its training."""
+
+    invert: Annotated[
+        bool,
+        typer.Option(
+            "--invert",
+            help="Exchange light and dark: for dark digits on light paper, where the training "
+            "images are light on dark.",
+        ),
+    ] = False
+    skip_unreadable: o.SkipUnreadable = False
+    label: o.Label = None
+    shape: o.Shape = None
+    white: o.White = None
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """In which engine a trained network computes."""
+
+    engine: Annotated[
+        str,
+        typer.Option("--engine", metavar="NAME", help=f"One of {', '.join(entries())}."),
+    ] = REFERENCE
+    backend: o.Backend = None
+    device: o.Device = "cpu"
 
 
 def _size(text: str) -> tuple[int, int]:

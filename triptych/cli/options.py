@@ -205,4 +205,13 @@ Device = Annotated[
         help="Where the frameworks run; NumPy has the processor only.",
     ),
 ]
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="How the engine runs. Default: its first.",
+        show_default=False,
+    ),
+]
 Runs = Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where run folders are made.")]

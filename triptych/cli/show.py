@@ -128,6 +128,20 @@ def _going_on(console: "Console", folder: Path) -> None:
         return
     if not saved.finished:
         _how_far(console, saved)
+    else:
+        _next_steps(console, folder)
+
+
+def _next_steps(console: "Console", folder: Path) -> None:
+    """Print what was exported, and how to predict and export."""
+    from ..exporting.export import exports_in
+    from .say import quoted, say
+
+    exported = [f"{target} ({verdict})" for target, verdict in exports_in(folder).items()]
+    if exported:
+        say(console, f"Exported to: {', '.join(exported)}.")
+    say(console, f"Classify with it: {quoted('triptych', 'predict', str(folder))} image.png")
+    say(console, f"Export it: {quoted('triptych', 'export', str(folder))} --to onnx")
 
 
 def _trained(console: "Console", results: dict[str, Any]) -> None:

@@ -83,15 +83,7 @@ class TrainingOptions:
 class PlaceOptions:
     """Where a training runs, and in which folder."""
 
-    backend: Annotated[
-        str | None,
-        typer.Option(
-            "--backend",
-            metavar="NAME",
-            help="How the engine runs. Default: its first.",
-            show_default=False,
-        ),
-    ] = None
+    backend: o.Backend = None
     threads: o.Threads = 1
     device: o.Device = "cpu"
     runs: o.Runs = Path("runs")

@@ -1,6 +1,7 @@
 """Splits and datasets: pixels or numbers, and labels, with digests."""
 
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,24 @@ class Standardised:
                 "have no mean or deviation in float64; scale them"
             )
         return cls(names, mean, deviation, float(lowest.min()), float(highest.max()))
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Standardised":
+        """Read what `describe` returned; the range of the training values is not in it.
+
+        Raises
+        ------
+        DataError
+            If the three lists are not of one length, or a number is not finite.
+        """
+        names = tuple(map(str, data["names"]))
+        mean = np.array(data["mean"], np.float64)
+        deviation = np.array(data["deviation"], np.float64)
+        if not mean.shape == deviation.shape == (len(names),):
+            raise DataError("names, means and deviations of its columns are not as many")
+        if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and deviation.all()):
+            raise DataError("a mean or deviation of its columns is not finite, or 0")
+        return cls(names, mean, deviation, nan, nan)
 
     def applied(self, split: Split) -> Split:
         """Return a split with (x - mean) / deviation for each column."""
@@ -129,7 +148,10 @@ class Dataset:
 
     def describe(self) -> dict[str, Any]:
         """Return what a result must say about its data, as JSON."""
-        table = {} if self.table is None else {"standardised": self.table.describe()}
+        if self.table is None:
+            of_kind: dict[str, Any] = {"border": border_mean(self.train.images)}
+        else:
+            of_kind = {"standardised": self.table.describe()}
         return {
             "name": self.name,
             "source": self.source,
@@ -142,7 +164,7 @@ class Dataset:
             "train_sha256": self.train.digest,
             "test_sha256": self.test.digest,
             "notes": [*self.notes, *self.warnings],
-        } | table
+        } | of_kind
 
     def summary(self) -> str:
         """Return lines for a person: which data it is, how it was read, and what is in it."""
@@ -225,3 +247,19 @@ class Dataset:
         if blank == len(rows):
             return "every image is blank"
         return f"{blank:,} images are blank ({100 * blank / len(rows):.2g} %)"
+
+
+def border_mean(images: NDArray[Any]) -> float:
+    """Return the mean of the outermost pixels of images, from 0 to 255.
+
+    It tells light shapes on a dark ground from dark shapes on a light one.
+
+    Parameters
+    ----------
+    images : ndarray of uint8 or floats from 0 to 1, shape (n, h, w, c)
+    """
+    rows = images[:, [0, -1]]
+    columns = images[:, 1:-1, [0, -1]]
+    total = float(rows.sum(dtype=np.float64)) + float(columns.sum(dtype=np.float64))
+    mean = total / (rows.size + columns.size)
+    return round(mean * 255 if images.dtype.kind == "f" else mean, 2)

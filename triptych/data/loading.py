@@ -1,8 +1,9 @@
 """Loading: the name of a data set or a path in; pixels or numbers, and labels, out."""
 
 import os
-from contextlib import nullcontext
-from dataclasses import replace
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,23 +64,60 @@ def load(
     """
     if source is None:
         source = default_source()
-    dataset = _load(source, seed, options, progress)
+    with _naming_hidden(source):
+        dataset = _dataset(read(source, options, progress), seed)
     return replace(dataset, origin=Origin(source, options.to_json()))
 
 
-def _load(source: str, seed: int, options: Options, progress: Progress | None) -> Dataset:
-    """Read what a name or path means."""
+@dataclass(frozen=True)
+class Unsplit:
+    """What a source holds, before a test set is split off and columns are standardised.
+
+    Attributes
+    ----------
+    name, source : str
+        As in `Dataset`.
+    found : Found
+        What its reader found.
+    """
+
+    name: str
+    source: str
+    found: Found
+
+
+def read(source: str, options: Options = PLAIN, progress: Progress | None = None) -> Unsplit:
+    """Read what a name or path means; the parameters and errors are those of `load`."""
     path = _existing(source)
-    if path is not None and source in NAMES:
-        with hints.hidden(source, path):
-            return _read(source, path, seed, options, progress)
     if path is not None:
-        return _read(source, path, seed, options, progress)
+        with _naming_hidden(source):
+            return _read(source, path, options, progress)
     if source in NAMES:
-        return _named(source, seed, options)
+        return _named(source, options)
     looks_like_path = os.sep in source or "." in source
     advice = "check the path" if looks_like_path else suggest(source, NAMES)
     raise DataError(f"{source}: no such file or data set; {advice}")
+
+
+def format_of(source: str) -> Format | None:
+    """Return the format of a file or folder; None for the name of a data set, and if unknown."""
+    path = _existing(source)
+    if path is None:
+        return None
+    with checks.reading(path):
+        is_folder = path.is_dir()
+    return format_of_folder(path) if is_folder else format_of_file(path)
+
+
+@contextmanager
+def _naming_hidden(source: str) -> Generator[None]:
+    """Add to an error that a file or folder hides the data set of its name, where it does."""
+    path = _existing(source) if source in NAMES else None
+    if path is None:
+        yield
+        return
+    with hints.hidden(source, path):
+        yield
 
 
 def default_source() -> str:
@@ -201,10 +239,9 @@ def _reorder(images: NDArray[Any], order: NDArray[Any]) -> None:
 def _read(
     source: str,
     path: Path,
-    seed: int,
     options: Options,
     progress: Progress | None,
-) -> Dataset:
+) -> Unsplit:
     """Read a file or folder that exists, in the format that it has."""
     with checks.reading(path):
         is_folder = path.is_dir()
@@ -220,15 +257,17 @@ def _read(
     if source in NAMES:
         found = replace(found, notes=(*found.notes, hints.hiding(source, path)))
     if is_folder:
-        return _dataset(path.resolve().name, f"{source} ({known.name})", found, seed)
-    return _dataset(path.name.split(".")[0], source, found, seed)
+        return Unsplit(path.resolve().name, f"{source} ({known.name})", found)
+    return Unsplit(path.name.split(".")[0], source, found)
 
 
-def _dataset(name: str, source: str, found: Found, seed: int) -> Dataset:
+def _dataset(unsplit: Unsplit, seed: int) -> Dataset:
     """Return a dataset, with a test set split off where there is none.
 
     The columns of a table are standardised by the training rows.
     """
+    found = unsplit.found
+    source = unsplit.source
     train = found.train
     test = found.test
     if test is None:
@@ -239,7 +278,7 @@ def _dataset(name: str, source: str, found: Found, seed: int) -> Dataset:
         train = table.applied(train)
         test = table.applied(test)
     return Dataset(
-        name=name,
+        name=unsplit.name,
         source=source,
         train=train,
         test=test,
@@ -251,22 +290,23 @@ def _dataset(name: str, source: str, found: Found, seed: int) -> Dataset:
     )
 
 
-def _named(name: str, seed: int, options: Options) -> Dataset:
+def _named(name: str, options: Options) -> Unsplit:
     """Load a data set by its name, from the cache or from scikit-learn."""
     if name == "digits":
         _refuse(name, options, resizes=False, ignores=FOR_ROWS)
-        train, test = stratified(digits.read(), seed)
-        return Dataset(name, "scikit-learn's 1,797 digits, scaled to 28×28", train, test)
+        whole = Found(digits.read())
+        return Unsplit(name, "scikit-learn's 1,797 digits, scaled to 28×28", whole)
     path = cache_folder() / name
     published = PUBLISHED[name]
     if len(files_present(name)) < published.count:
         raise DataError(f"{name} is not in {path}; get it with: triptych data fetch {name}")
     if published.members:
-        dataset = _read(str(path), path, seed, options, None)
-        return replace(dataset, name=name, classes=published.classes)
+        unsplit = _read(str(path), path, options, None)
+        found = replace(unsplit.found, classes=published.classes)
+        return Unsplit(name, unsplit.source, found)
     _refuse(name, options, resizes=False, ignores=FOR_ROWS)
     found = idx.read(path, options, classes=published.classes)
-    return _dataset(name, f"{path} (IDX)", found, seed)
+    return Unsplit(name, f"{path} (IDX)", found)
 
 
 def _refuse_ignored(source: str, options: Options, known: Format) -> None:

@@ -13,6 +13,8 @@ from .published import DIGITS
 LARGEST = 4096  # pixels of a side that images are scaled to
 HIGHEST_WHITE = 65_535  # of 16 bits
 
+NOT_RECORDED = ("for_training", "labelled")  # fields of `Options` that no run folder has
+
 Progress = Callable[[int, int], None]  # images so far, images in all
 
 
@@ -34,6 +36,11 @@ class Options:
     white : int, optional
         The number that is white in an array of pixels, from 1 to 65,535. Without it, white
         is 1 if all pixels are 0 or 1, and else 255.
+    for_training : bool
+        Whether there must be at least two classes, each with enough samples. Otherwise the data is
+        for a trained network. It is not recorded.
+    labelled : bool
+        Whether a CSV has a column of labels. Without one, all labels are 0. It is not recorded.
     """
 
     size: tuple[int, int] | None = None
@@ -41,6 +48,8 @@ class Options:
     label: str | None = None
     shape: str | None = None
     white: int | None = None
+    for_training: bool = True
+    labelled: bool = True
 
     def __post_init__(self) -> None:
         self._check_size()
@@ -70,7 +79,10 @@ class Options:
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as a JSON object."""
-        return asdict(self)
+        options = asdict(self)
+        for name in NOT_RECORDED:
+            del options[name]
+        return options
 
     @classmethod
     def from_json(cls, data: Any) -> "Options":

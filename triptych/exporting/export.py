@@ -18,9 +18,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ..core.files import to_json
+from ..core.files import read_bytes, to_json
 from ..core.split import Split
-from ..errors import TriptychError
+from ..errors import TriptychError, one_line
 from ..version import __version__
 from .model import INPUT, OUTPUT, TrainedModel
 from .process import write_exported
@@ -28,6 +28,8 @@ from .targets import Target
 from .verification import Reference, Verification, verify_export
 
 ABOUT = "export.json"
+EXPORTS = "export"  # the folder of a run folder with a folder for each target
+LONGEST_VERDICT = 20  # characters
 _TEMPORARY = r"\.{}\.(new|old)-[0-9a-f]{{8}}"  # with the name of the folder
 
 OnStage = Callable[[str, int, int], None]  # what is being done, samples done, samples in all
@@ -245,7 +247,16 @@ def clean_up(folder: Path) -> None:
 def read_about(folder: Path) -> dict[str, Any] | None:
     """Return what ``export.json`` of a folder holds, or None if there is none that can be read."""
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        about = json.loads(read_bytes(folder / ABOUT))
+    except (OSError, ValueError, RecursionError, TriptychError):
         return None
     return about if isinstance(about, dict) else None
+
+
+def exports_in(run: Path) -> dict[str, str]:
+    """Return the verdict on each export in a run folder, by the name of its target."""
+    verdicts: dict[str, str] = {}
+    for about in sorted((run / EXPORTS).glob(f"*/{ABOUT}")):
+        verdict = (read_about(about.parent) or {}).get("verdict")
+        verdicts[about.parent.name] = one_line(verdict or "cannot be read", LONGEST_VERDICT)
+    return verdicts

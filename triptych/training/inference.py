@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..core import registry
 from ..core.split import Split
 from ..core.state import State
-from ..errors import SpecError
+from ..errors import SpecError, TriptychError
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 
@@ -53,6 +53,8 @@ def compute_logits(
     ------
     SpecError
         If there are no images, or they do not fit the network.
+    TriptychError
+        If a logit is not finite.
     EngineError
         If the engine is not installed, or lacks the backend or the device.
     """
@@ -60,7 +62,14 @@ def compute_logits(
     runner = registry.create(engine, network, recipe, device=device, backend=backend)
     runner.load(state)
     unlabelled = Split(images, np.zeros(len(images), np.int32))
-    return runner.logits(runner.upload(unlabelled))
+    logits = runner.logits(runner.upload(unlabelled))
+    is_finite = np.isfinite(logits).all(axis=1)
+    if not is_finite.all():
+        raise TriptychError(
+            f"network {network.name!r} gives no finite logits for sample "
+            f"{int(np.argmin(is_finite)) + 1:,}; its weights or the sample are too large"
+        )
+    return logits
 
 
 def softmax(logits: Array) -> Array:

@@ -330,9 +330,17 @@ def read_trained(path: Path) -> checkpoint.SavedState:
         return checkpoint.read_state(path / STATE)
     last = path / "last" / STATE
     if not last.exists():
-        raise TriptychError(f"{path}: holds no {STATE}; name a run folder or a state file")
+        raise TriptychError(f"{path}: holds no {STATE}; {_where_states_are(path)}")
     saved = checkpoint.read_state(last)
     best = path / "best" / STATE
     if restores_best(saved.recipe) and best.exists():
         return checkpoint.read_state(best)
     return saved
+
+
+def _where_states_are(path: Path) -> str:
+    """Return what to name instead of a folder without a state: those of a comparison's engines."""
+    inside = sorted(path.glob(f"*/{STATE}"))
+    if inside:
+        return f"name one of its engines, for example {inside[0].parent}"
+    return "name a run folder or a state file"

@@ -6,11 +6,12 @@ from typing import Any
 
 from ..core import files
 from ..core.state import State
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, Standardised
 from ..data.reading import Options
 from ..errors import TriptychError
 from ..spec.network import Network
 from ..spec.recipe import Recipe
+from ..spec.validation import is_number
 from .saved import read_trained
 
 
@@ -88,10 +89,40 @@ class TrainedRun:
     @property
     def classes(self) -> list[str]:
         """What the classes are called; by default their numbers."""
-        names = self.data.get("class_names")
-        if isinstance(names, list) and len(names) == self.network.classes:
-            return [str(name) for name in names]
+        if self.names_classes:
+            return [str(name) for name in self.data["class_names"]]
         return [str(number) for number in range(self.network.classes)]
+
+    @property
+    def names_classes(self) -> bool:
+        """Whether the names of the classes are recorded."""
+        names = self.data.get("class_names")
+        return isinstance(names, list) and len(names) == self.network.classes
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the network was trained with the rows of a table."""
+        return "standardised" in self.data
+
+    @property
+    def standardised(self) -> Standardised | None:
+        """How the columns of the training data were standardised; None for images.
+
+        Raises
+        ------
+        TriptychError
+            If what is recorded makes no sense.
+        """
+        if not self.is_table:
+            return None
+        with files.refusing(self.path, "a state that triptych wrote"):
+            return Standardised.from_json(self.data["standardised"])
+
+    @property
+    def border(self) -> float | None:
+        """The mean of the outermost pixels of the training images, 0 to 255; None if unknown."""
+        border: Any = self.data.get("border")
+        return float(border) if is_number(border) else None
 
     def check_data(self, dataset: Dataset) -> None:
         """Raise `TriptychError` if the network cannot classify a data set's samples."""

@@ -49,9 +49,9 @@ def found(
     for part in parts:
         _check_counts(part)
     all_notes = list(notes)
-    names, labels = _labels(parts, classes)
+    names, labels = _labels(parts, classes, fewest=2 if options.for_training else 1)
     once = lone(names, labels[0], train.where)
-    if once:
+    if once and options.for_training:
         all_notes.append(once)
     layout = find_layout(train, columns, options, all_notes)
     if layout is None:
@@ -110,7 +110,7 @@ def _advice_on_counts(part: Samples) -> str:
 
 
 def _labels(
-    parts: list[Samples], classes: tuple[str, ...]
+    parts: list[Samples], classes: tuple[str, ...], fewest: int
 ) -> tuple[tuple[str, ...], list[NDArray[np.int32]]]:
     """Return the classes, and the labels of each part as indices into them, int32 of shape (n,)."""
     train, *others = parts
@@ -119,7 +119,7 @@ def _labels(
         written = tuple(str(i) for i in range(len(classes)))
         codes = codes_of(train.about_labels, _flat(train), train.where, written)
     else:
-        names, codes = classes_of(train.about_labels, _flat(train), train.where)
+        names, codes = classes_of(train.about_labels, _flat(train), train.where, fewest)
         written = names
     other_codes = [codes_of(part.about_labels, _flat(part), part.where, written) for part in others]
     return names, [codes, *other_codes]

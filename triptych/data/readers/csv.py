@@ -43,7 +43,7 @@ class Parsed:
     notes : tuple of str
         What to tell the user.
     label : str
-        Where the labels are, in the words of `Options.label`.
+        Where the labels are, in the words of `Options.label`; empty without labels.
     """
 
     samples: Samples
@@ -150,7 +150,9 @@ def _parse_columns(path: Path, layout: Layout, options: Options) -> Parsed:
     """Read a file with one number in each cell."""
     dropped, dropped_notes = index_columns(layout)
     notes = [*layout.notes, *dropped_notes]
-    label = label_column(path, layout, dropped, options.label)
+    label = None
+    if options.labelled:
+        label = label_column(path, layout, dropped, options.label)
     refuse_words(path, layout, dropped, label)
     used = [i for i in range(layout.columns) if i not in dropped and i != label]
     if not used:
@@ -158,7 +160,9 @@ def _parse_columns(path: Path, layout: Layout, options: Options) -> Parsed:
     labels, values = read_table(path, layout, used, label)
     table = _without_row_numbers(_Table(label, labels, used, values), layout, notes)
     label = table.label
-    if label is None:
+    if not options.labelled:
+        table = replace(table, labels=np.zeros(len(table.values), np.uint8))
+    elif label is None:
         table, label = _with_labels_of_edge(path, table, notes)
     elif layout.header and options.label is None and layout.lower[label] not in LABELS:
         notes.append(f"labels in {layout.name(label)}")
@@ -174,9 +178,15 @@ def _parse_columns(path: Path, layout: Layout, options: Options) -> Parsed:
         return f"{where(i)}, {layout.name(in_order[j])}"
 
     samples = Samples(path, table.values, table.labels, where, cell)
+    return Parsed(samples, columns, tuple(notes), _place_of_labels(layout, label, table.used))
+
+
+def _place_of_labels(layout: Layout, label: int | None, used: list[int]) -> str:
+    """Return where the labels are, in the words of `Options.label`; nothing without labels."""
+    if label is None:
+        return ""
     name = layout.lower[label] if layout.header else ""
-    place = "first" if label < min(table.used) else "last"
-    return Parsed(samples, columns, tuple(notes), name or place)
+    return name or ("first" if label < min(used) else "last")
 
 
 def _parse_packed(path: Path, layout: Layout, pixels: int, options: Options) -> Parsed:

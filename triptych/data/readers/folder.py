@@ -67,7 +67,7 @@ def read(root: Path, options: Options, progress: Progress | None) -> Found:
             paths += inside
             labels += [label] * len(inside)
         counts.append(len(paths) - before)
-    if len(classes) == 1:
+    if len(classes) == 1 and options.for_training:
         reason = f"every label is {classes[0]}; a classifier needs at least two classes"
         raise LayoutError(f"{one_line(root)}: {reason}: {LAYOUT}")
 

@@ -1,7 +1,7 @@
 """Image files into one array: of one size and colour; what cannot be read is named or left out."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,25 @@ DARK = 32  # the highest pixel of a set that is taken for a mistake in its range
 
 # What a message calls a sample; its file, its bytes, nothing, or why there is no image.
 Sample = tuple[str, Path | bytes | Missing | None]
+
+
+@dataclass(frozen=True)
+class FilesRead:
+    """Image files without labels.
+
+    Attributes
+    ----------
+    images : ndarray of uint8, shape (n, h, w, 1 or 3)
+    paths : tuple of Path
+        The file of each image.
+    left_out, notes : tuple of str
+        As in `Found`.
+    """
+
+    images: NDArray[np.uint8]
+    paths: tuple[Path, ...]
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def found(
@@ -79,10 +98,52 @@ def found(
     labels = labels[decoded.is_read]
     train = Split(images[:count], labels[:count])
     test = None if is_one_set else Split(images[count:], labels[count:])
-    check_varied(Path(name), train.labels, classes)
-    _check_every_class(name, labels, train.labels, classes, is_one_set)
+    if options.for_training:
+        check_varied(Path(name), train.labels, classes)
+        _check_every_class(name, labels, train.labels, classes, is_one_set)
     all_notes = (*notes, *survey.notes(rules), *_stretch_masks(images), *_faults(images))
     return Found(train, test, classes, tuple(decoded.left_out), all_notes)
+
+
+def read_files(
+    paths: Sequence[Path], options: Options, progress: Progress | None = None
+) -> FilesRead:
+    """Decode image files that have no labels.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        At least one.
+    options : Options
+    progress : callable, optional
+        Called with the number of images decoded so far, and of all images.
+
+    Raises
+    ------
+    DataError
+        Naming the first image that cannot be read or has another size.
+    """
+
+    def decode(rules: Rules, survey: Survey) -> _Decoded:
+        samples = [(one_line(path), path) for path in paths]
+        return _decode(samples, len(paths), options, progress, rules, survey)
+
+    survey = Survey()
+    decoded = decode(Rules(), survey)
+    if not len(decoded.images):
+        raise DataError(f"no image is left; {decoded.left_out[0]}")
+    rules = survey.rules(paths[0])
+    if rules != Rules():
+        decoded = decode(rules, Survey())
+    images = decoded.images
+    notes = (*survey.notes(rules), *_stretch_masks(images))
+    used = zip(paths, decoded.is_read, strict=True)
+    return FilesRead(
+        images=images,
+        paths=tuple(path for path, is_read in used if is_read),
+        left_out=tuple(decoded.left_out),
+        notes=notes,
+    )
 
 
 def _check_every_class(

@@ -41,7 +41,7 @@ class _Distinct:
 
 
 def classes_of(
-    path: Path, labels: Values, where: Where
+    path: Path, labels: Values, where: Where, fewest: int = 2
 ) -> tuple[tuple[str, ...], NDArray[np.int32]]:
     """Return the classes that occur, and which of them each label is.
 
@@ -52,6 +52,8 @@ def classes_of(
     labels : ndarray of numbers, text or bool, shape (n,), or sequence of str
     where : callable
         Takes the index of a label; returns where it is: ``line 7``.
+    fewest : int
+        How many classes there must be: 2, or 1 where nothing is learned from them.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def classes_of(
     classes = _sorted_classes(names)
     place = {name: at for at, name in enumerate(classes)}
     codes = np.array([place[name] for name in names], np.int32)[distinct.inverse]
-    if len(classes) == 1:
+    if len(classes) < fewest:
         only = one_line(classes[0], 40)
         raise DataError(f"{path}: every label is {only}; a classifier needs at least two classes")
     return classes, codes
