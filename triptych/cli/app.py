@@ -200,6 +200,7 @@ for _name in (
     "report",
     "show",
     "predict",
+    "import_weights",
     "export",
     "data",
     "map",

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ..core import metrics
 from ..errors import counted, one_line
+from .progress import accuracy_text
 from .say import say
 
 if TYPE_CHECKING:
@@ -78,13 +79,7 @@ def show_evaluation(
 ) -> None:
     """Print accuracy and confusion matrix."""
     tested = metrics.tested(prediction.classes, labels, len(names))
-    accuracy = tested["accuracy"]
-    say(
-        console,
-        f"Accuracy: {accuracy['value']:.2%} "
-        f"(95 %: {100 * accuracy['low']:.2f}–{100 * accuracy['high']:.2f}), "
-        f"{accuracy['right']:,} of {accuracy['of']:,} right.",
-    )
+    say(console, f"Accuracy: {accuracy_text(tested)}.")
     matrix = np.array(tested["confusion"])
     table = confusion_table(matrix, names)
     if console.measure(table).maximum <= console.width:

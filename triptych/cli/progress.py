@@ -122,19 +122,24 @@ def loss_note(recipe: Recipe) -> str | None:
     )
 
 
+def accuracy_text(result: dict[str, Any]) -> str:
+    """Return an accuracy with its 95 % interval, and how many samples are right."""
+    accuracy = result["accuracy"]
+    interval = f"95 %: {100 * accuracy['low']:.2f}–{100 * accuracy['high']:.2f}"
+    counts = f"{accuracy['right']:,} of {accuracy['of']:,} right"
+    return f"{accuracy['value']:.2%} ({interval}), {counts}"
+
+
 def tested_line(result: dict[str, Any]) -> str:
     """Return the last line of a training: the test accuracy and its interval."""
-    a = result["accuracy"]
     history = result["history"]
     loss = _loss_of(result)
     note = None
     if loss is not None:
         losses = (history[0]["loss"], history[-1]["loss"])
         note = unlearned(*losses, result["steps"], loss, len(result["confusion"]))
-    return (
-        f"Test accuracy, weights of epoch {result['tested_epoch']}: {a['value']:.2%} "
-        f"(95 %: {100 * a['low']:.2f}–{100 * a['high']:.2f}), {a['right']:,} of {a['of']:,} right."
-        + (f"\nnote: {note}" if note else "")
+    return f"Test accuracy, weights of epoch {result['tested_epoch']}: {accuracy_text(result)}." + (
+        f"\nnote: {note}" if note else ""
     )
 
 

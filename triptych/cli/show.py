@@ -101,11 +101,18 @@ def _run(console: "Console", folder: Path) -> None:
     print(captured.get(), end="")
     if results.get("kind") == "train":
         _going_on(console, folder)
+    if results.get("kind") == "import":
+        _next_steps(console, folder)
 
 
 def _finished(console: "Console", results: dict[str, Any]) -> None:
     if results.get("kind") == "train":
         _trained(console, results)
+        return
+    if results.get("kind") == "import":
+        from .import_weights import show_import
+
+        show_import(console, results)
         return
     from . import table
 

@@ -39,8 +39,13 @@ def to_native(layout: Layout, role: str, array: np.ndarray, sizes: Sizes = ()) -
 
 def to_canonical(layout: Layout, role: str, array: np.ndarray, sizes: Sizes = ()) -> np.ndarray:
     """Return a contiguous copy in the canonical layout; the inverse of `to_native`."""
-    pattern = layout.get(role)
+    pattern = canonical_pattern(layout, role)
     if pattern:
-        left, right = pattern.split(" -> ")
-        array = rearrange(array, f"{right} -> {left}", **dict(sizes))
+        array = rearrange(array, pattern, **dict(sizes))
     return np.array(array, order="C")
+
+
+def canonical_pattern(layout: Layout, role: str) -> str:
+    """Return the pattern from the framework's layout to the canonical one; empty if they agree."""
+    left, arrow, right = layout.get(role, "").partition(" -> ")
+    return f"{right}{arrow}{left}"

@@ -1,0 +1,174 @@
+"""Which array is which parameter, where shapes alone do not tell, and the command."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from support.commands import run
+from support.damage import Driver
+from support.foreign import NETWORK, arrays_like, written
+
+from triptych.errors import TriptychError
+from triptych.importing.weights import ImportedWeights, import_weights
+from triptych.spec import zoo
+
+SQUARE = zoo.dense("square", [8, 8, 8], shape=(1, 1, 8), classes=8)  # all layers are alike
+
+
+def square(*names: str) -> dict[str, np.ndarray]:
+    """Return four modules of the same shapes; the first bias is all 0, the second all 1."""
+    arrays: dict[str, np.ndarray] = {}
+    for value, name in enumerate(names):
+        arrays[f"{name}.weight"] = np.eye(8, dtype=np.float32)
+        arrays[f"{name}.bias"] = np.full(8, value, np.float32)
+    return arrays
+
+
+def imported(
+    folder: Path, arrays: dict[str, np.ndarray], kind: str = "safetensors", **options
+) -> ImportedWeights:
+    path = folder / f"weights.{kind}"
+    if kind == "npz":
+        np.savez(path, **arrays)
+    else:
+        save_file(arrays, path)
+    return import_weights(path, SQUARE, "torch", **options)
+
+
+def order(found: ImportedWeights) -> list[int]:
+    """Return which module became each layer."""
+    layers = ("hidden1", "hidden2", "hidden3", "output")
+    return [int(found.state[f"{layer}/bias"][0]) for layer in layers]
+
+
+def test_places_in_a_sequential_are_numbers(tmp_path):
+    found = imported(tmp_path, square("0", "2", "10", "12"))
+    assert order(found) == [0, 1, 2, 3]
+    assert found.warnings == []
+
+
+def test_numbered_names_are_taken_in_order_and_reported(tmp_path):
+    found = imported(tmp_path, square("fc2", "fc1", "fc10", "fc9"))
+    assert order(found) == [1, 0, 3, 2]
+    assert "have the same shapes; they were taken in the order of their names" in found.warnings[0]
+
+
+def test_names_of_the_network_need_no_order(tmp_path):
+    found = imported(tmp_path, square("net.output", "net.hidden2", "net.hidden3", "net.hidden1"))
+    assert order(found) == [3, 1, 2, 0]
+    assert found.warnings == []
+
+
+def test_other_names_are_ambiguous_until_the_user_decides(tmp_path):
+    arrays = square("enter", "middle", "again", "leave")
+    with pytest.raises(
+        TriptychError, match="their names do not tell their order; decide it: --map"
+    ):
+        imported(tmp_path, arrays)
+    chosen = {"enter": "hidden1", "middle": "hidden2", "again": "hidden3"}
+    assert order(imported(tmp_path, arrays, chosen=chosen)) == [0, 1, 2, 3]
+    for wrong, reason in (
+        ({"nothing": "hidden1"}, "the file has no arrays 'nothing'"),
+        ({"enter": "relu1"}, "no layer 'relu1' with weights"),
+        ({"enter": "hidden1", "again": "hidden1"}, "the layer is named twice"),
+    ):
+        with pytest.raises(TriptychError, match=reason):
+            imported(tmp_path, arrays, chosen=wrong)
+
+
+def test_an_npz_has_an_order(tmp_path):
+    found = imported(tmp_path, square("enter", "middle", "again", "leave"), "npz")
+    assert order(found) == [0, 1, 2, 3]
+    found = imported(tmp_path, square("fc1", "fc3", "fc2", "fc4"), "npz")
+    assert order(found) == [0, 1, 2, 3]
+    assert "another order in the file" in found.warnings[0]
+
+
+def test_names_that_contradict_the_shapes(tmp_path):
+    network = zoo.dense("tower", [6, 5], shape=(1, 1, 8), classes=3)
+    shapes = {"hidden1": (6, 8), "hidden2": (5, 6), "output": (3, 5)}
+
+    def arrays(*names: str) -> dict[str, np.ndarray]:
+        made: dict[str, np.ndarray] = {}
+        for name, shape in zip(names, shapes.values(), strict=True):
+            made[f"{name}.weight"] = np.ones(shape, np.float32)
+            made[f"{name}.bias"] = np.ones(shape[0], np.float32)
+        return made
+
+    path = tmp_path / "weights.safetensors"
+    save_file(arrays("4", "2", "6"), path)
+    with pytest.raises(TriptychError, match="the network in the file is another one"):
+        import_weights(path, network, "torch")
+    save_file(arrays("fc3", "fc1", "fc2"), path)
+    assert (
+        "another order than that of their names"
+        in (import_weights(path, network, "torch").warnings[0])
+    )
+
+
+@pytest.mark.process
+def test_the_command_writes_a_run_that_the_others_use(tmp_path):
+    save_file(arrays_like("torch"), tmp_path / "model.safetensors")
+    written(tmp_path)
+    with Driver(tmp_path) as driver:
+        status, said, _ = driver.run("import", "model.safetensors", "--network", "network.json")
+        assert status == 0
+        assert (
+            "7.weight (16, 150) → hidden1/kernel (150, 16): o (c h w) -> (h w c) o, h=5, w=5"
+            in said
+        )
+        assert "0.weight (4, 2, 3, 3) → conv1/kernel (3, 3, 2, 4): o i h w -> h w i o" in said
+        assert "norm1: BatchNorm with epsilon 1e-05" in said
+        (folder,) = (tmp_path / "runs").iterdir()
+        assert "-import-torch-foreign" in folder.name
+        name = str(folder.relative_to(tmp_path))
+        shown = driver.run("show", name)[1]
+        assert "7.weight (16, 150) → hidden1/kernel" in shown
+        assert f"triptych predict {name}" in shown
+        results = json.loads((folder / "results.json").read_text())
+        assert results["kind"] == "import"
+        np.savez(tmp_path / "new.npz", x=np.zeros((4, 12, 12, 3), np.uint8), y=[0, 1, 2, 0])
+        message = driver.refused("predict", name, "new.npz")
+        assert message is not None
+        assert "3 channels, but the network takes 2" in message
+        refused = {
+            ("--network", "custom"): "custom",
+            ("--network", "network.json", "--format", "keras"): "are named as torch names them",
+            ("--network", "network.json", "--format", "flax"): "--format 'flax' is unknown",
+            ("--network", "network.json", "--map", "7"): "give NAME=LAYER",
+        }
+        for options, reason in refused.items():
+            message = driver.refused("import", "model.safetensors", *options)
+            assert message is not None
+            assert reason in message
+        assert list((tmp_path / "runs").iterdir()) == [folder]
+
+
+@pytest.mark.process
+def test_an_imported_network_is_tested_and_served_in_all_engines(tmp_path):
+    network = zoo.dense("tiny", [4])
+    rng = np.random.default_rng(0)
+    arrays = {
+        "dense/kernel": rng.normal(0, 0.1, (784, 4)),
+        "dense/bias": np.zeros(4),
+        "dense_1/kernel": rng.normal(0, 1, (4, 10)),
+        "dense_1/bias": np.zeros(10),
+    }
+    np.savez(tmp_path / "weights.npz", **arrays)
+    written(tmp_path, network)
+    done = run(
+        "import", "weights.npz", "--network", "network.json", "--data", "digits", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    accuracy = done.stdout.split("Test accuracy on digits: ")[1].splitlines()[0]
+    done = run("predict", str(folder), cwd=tmp_path)
+    assert f"Accuracy: {accuracy}" in done.stdout
+
+
+def test_keras_layers_have_the_defaults_of_keras(tmp_path):
+    np.savez(tmp_path / "weights.npz", **arrays_like("keras"))
+    found = import_weights(tmp_path / "weights.npz", NETWORK.like("keras"), "keras")
+    assert "norm1: BatchNorm with epsilon 0.001" in found.settings

@@ -1,0 +1,309 @@
+"""Reading the arrays of a safetensors or npz file that another program wrote.
+
+Such a file may be damaged or hostile. What it declares is checked before its arrays are read, and
+no pickle is ever loaded.
+"""
+
+import ast
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core import files
+from ..errors import TriptychError, one_line
+
+LONGEST_HEADER = 10 * 2**20  # bytes of JSON in a safetensors file
+LONGEST_NPY_HEADER = 10_000  # bytes; NumPy's own limit
+MOST_ARRAYS = 10_000
+MOST_AXES = 8
+LONGEST_NAME = 1_000  # characters
+SPARE_BYTES = 16 * 2**20  # that a file may have more than the network needs: counters, headers
+ZIP = b"PK\x03\x04"
+ENDING = ".npy"  # of the members of an npz file
+# The floats of both formats, and the integers of counters.
+SAFETENSORS_TYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "U32": "<u4",
+    "U8": "|u1",
+}
+CONVERT = "save the weights with safetensors.torch.save_file, or with numpy.savez (docs/import.md)"
+# What a file is by its first bytes, if it is no safetensors and no npz file.
+OTHER_FORMATS = (
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (b"\x93NUMPY", "a single NumPy array"),
+    (b"\x80\x02", "a pickle"),
+    (b"\x80\x03", "a pickle"),
+    (b"\x80\x04", "a pickle"),
+    (b"\x80\x05", "a pickle"),
+)
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """What a file declares of one array.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the file.
+    shape : tuple of int
+        In the layout of the framework.
+    dtype : dtype
+        A float or a whole number.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its numbers."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights, whose arrays are not read yet.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    arrays : dict of str to StoredArray
+        What the file declares, by name, in the order of the file.
+    ordered : bool
+        Whether that order is the one in which a program wrote them; safetensors sorts them.
+    sha256 : str
+        The digest of the file.
+    read : callable
+        Takes a `StoredArray` and returns its numbers.
+    """
+
+    path: Path
+    arrays: dict[str, StoredArray]
+    ordered: bool
+    sha256: str
+    read: Callable[[StoredArray], NDArray[Any]]
+
+
+def open_weights(path: Path, needed: int) -> WeightsFile:
+    """Read what a file of weights declares.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    needed : int
+        Bytes of the network's arrays in float64. A file that declares much more is refused before
+        they are read.
+
+    Raises
+    ------
+    TriptychError
+        If the file is neither safetensors nor npz, is damaged, or is too large.
+    """
+    with files.refusing(path, "a safetensors or npz file of weights"), files.opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > needed + SPARE_BYTES:
+            raise TriptychError(f"{size:,} bytes, but the network needs at most {needed:,}")
+        head = file.read(8)
+        _refuse_other_formats(head)
+        file.seek(0)
+        digest = files_digest(file)
+        if head.startswith(ZIP):
+            return _open_npz(path, needed, digest)
+        return _open_safetensors(path, size, digest)
+
+
+def files_digest(file: BinaryIO) -> str:
+    """Return the SHA-256 of an open file, in hexadecimal digits."""
+    digest = sha256()
+    while piece := file.read(2**20):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _refuse_other_formats(head: bytes) -> None:
+    for beginning, what in OTHER_FORMATS:
+        if head.startswith(beginning):
+            raise TriptychError(f"{what}, which is not read; {CONVERT}")
+
+
+def _open_safetensors(path: Path, size: int, digest: str) -> WeightsFile:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(LONGEST_HEADER, size - 8):
+            raise TriptychError(
+                f"its header of {length:,} bytes does not fit into a file of {size:,}"
+            )
+        header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
+    if not isinstance(header, dict):
+        raise TriptychError("its header is not an object")
+    header.pop("__metadata__", None)
+    _check_count(header)
+    begin = 8 + length
+    arrays: dict[str, StoredArray] = {}
+    places: dict[str, tuple[int, int]] = {}
+    for name, entry in header.items():
+        arrays[name] = _safetensors_array(name, entry)
+        places[name] = _place(arrays[name], entry["data_offsets"])
+    _check_places(places, size - begin)
+
+    def read(array: StoredArray) -> NDArray[Any]:
+        first, last = places[array.name]
+        with files.refusing(path, "a safetensors file"), files.opened(path) as file:
+            file.seek(begin + first)
+            content = file.read(last - first)
+            return np.frombuffer(content, array.dtype).reshape(array.shape)
+
+    return WeightsFile(path, arrays, False, digest, read)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise TriptychError(f"holds {one_line(name, 60)!r} twice")
+            seen.add(name)
+    return names
+
+
+def _check_count(names: Any) -> None:
+    if not names:
+        raise TriptychError("holds no arrays")
+    if len(names) > MOST_ARRAYS:
+        raise TriptychError(f"holds {len(names):,} arrays, over the limit of {MOST_ARRAYS:,}")
+
+
+def _safetensors_array(name: str, entry: Any) -> StoredArray:
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise TriptychError(f"array {one_line(name, 60)!r} is not described as it must be")
+    if not isinstance(entry["dtype"], str) or entry["dtype"] not in SAFETENSORS_TYPES:
+        kind = one_line(entry["dtype"], 20)
+        raise TriptychError(f"array {one_line(name, 60)!r} is of type {kind}; save it as float32")
+    return _checked(name, entry["shape"], np.dtype(SAFETENSORS_TYPES[entry["dtype"]]))
+
+
+def _checked(name: str, shape: Any, dtype: np.dtype[Any]) -> StoredArray:
+    """Return what is declared of an array, if it makes sense."""
+    shown = one_line(name, 60)
+    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+        raise TriptychError(f"an array has the name {shown!r}")
+    is_shape = isinstance(shape, list | tuple) and len(shape) <= MOST_AXES
+    if not is_shape or not all(type(side) is int and 0 <= side < 2**40 for side in shape):
+        raise TriptychError(f"array {shown!r} has the shape {one_line(shape, 40)}")
+    if dtype.kind not in "fiu" or dtype.itemsize > 8:
+        raise TriptychError(f"array {shown!r} is of type {dtype}, not of numbers; nothing is read")
+    return StoredArray(name, tuple(shape), dtype)
+
+
+def _place(array: StoredArray, offsets: Any) -> tuple[int, int]:
+    """Return where an array begins and ends, if that fits its shape."""
+    is_pair = isinstance(offsets, list) and len(offsets) == 2
+    if not is_pair or not all(type(offset) is int and offset >= 0 for offset in offsets):
+        raise TriptychError(f"array {one_line(array.name, 60)!r} is at {one_line(offsets, 40)}")
+    first, last = offsets
+    if last - first != array.size:
+        raise TriptychError(
+            f"array {one_line(array.name, 60)!r} of shape {array.shape} takes {array.size:,} "
+            f"bytes, not {last - first:,}"
+        )
+    return first, last
+
+
+def _check_places(places: dict[str, tuple[int, int]], size: int) -> None:
+    """Raise `TriptychError` if arrays overlap, or bytes belong to none."""
+    end = 0
+    for name, (first, last) in sorted(places.items(), key=lambda item: item[1]):
+        if first != end:
+            fault = "overlaps the one before" if first < end else "follows a hole"
+            raise TriptychError(f"array {one_line(name, 60)!r} {fault}")
+        end = last
+    if end != size:
+        raise TriptychError(f"its arrays take {end:,} bytes, but {size:,} follow the header")
+
+
+def _open_npz(path: Path, needed: int, digest: str) -> WeightsFile:
+    arrays: dict[str, StoredArray] = {}
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        _check_count(members)
+        declared = sum(member.file_size for member in members)
+        if declared > needed + SPARE_BYTES:
+            raise TriptychError(
+                f"its arrays take {declared:,} bytes, but those of the network at most {needed:,}"
+            )
+        for member in members:
+            if not member.filename.endswith(ENDING):
+                raise TriptychError(f"holds {one_line(member.filename, 60)!r}; {CONVERT}")
+            name = member.filename.removesuffix(ENDING)
+            if name in arrays:
+                raise TriptychError(f"holds {one_line(name, 60)!r} twice")
+            with archive.open(member) as stream:
+                arrays[name] = _npy_header(name, stream, member.file_size)[0]
+
+    def read(array: StoredArray) -> NDArray[Any]:
+        with (
+            files.refusing(path, "an npz file"),
+            zipfile.ZipFile(path) as archive,
+            archive.open(array.name + ENDING) as stream,
+        ):
+            again, order = _npy_header(array.name, stream, None)
+            content = stream.read(array.size)
+            # Reading to the end checks the checksum.
+            if again != array or len(content) != array.size or stream.read(1):
+                raise TriptychError(f"array {one_line(array.name, 60)!r} is cut off")
+            return np.frombuffer(content, array.dtype).reshape(array.shape, order=order)
+
+    return WeightsFile(path, arrays, True, digest, read)
+
+
+def _npy_header(name: str, stream: Any, size: int | None) -> tuple[StoredArray, Any]:
+    """Read the header of an npy file: what it declares, and the order of its axes, C or F.
+
+    Parameters
+    ----------
+    name : str
+        Of the array.
+    stream : file
+        At its beginning.
+    size : int, optional
+        Bytes of the whole npy file, which must be those of the header and of the array.
+    """
+    shown = one_line(name, 60)
+    head = stream.read(8)
+    if head[:6] != b"\x93NUMPY" or head[6:] not in (b"\x01\x00", b"\x02\x00", b"\x03\x00"):
+        raise TriptychError(f"array {shown!r} is not in NumPy's format")
+    width = 2 if head[6] == 1 else 4
+    length = int.from_bytes(stream.read(width), "little")
+    if length > LONGEST_NPY_HEADER:
+        raise TriptychError(f"array {shown!r} has a header of {length:,} bytes")
+    text = stream.read(length).decode("latin1" if head[6] < 3 else "utf-8")
+    described = ast.literal_eval(text.strip())
+    if not isinstance(described, dict) or set(described) != {"descr", "fortran_order", "shape"}:
+        raise TriptychError(f"array {shown!r} is not described as it must be")
+    if not isinstance(described["descr"], str):
+        raise TriptychError(f"array {shown!r} is not of numbers; nothing is read")
+    array = _checked(name, described["shape"], np.dtype(described["descr"]))
+    if size is not None and size != 8 + width + length + array.size:
+        raise TriptychError(
+            f"array {shown!r} of shape {array.shape} takes {array.size:,} bytes, not "
+            f"{size - 8 - width - length:,}"
+        )
+    return array, "F" if described["fortran_order"] else "C"
