@@ -594,6 +594,7 @@ def iter_export(
     *,
     data: Dataset | None = None,
     out: str | Path | None = None,
+    web_runtime: str | Path | None = None,
     on_stage: OnStage | None = None,
 ) -> "Iterator[ExportResult]":
     """Export as `export` does, and yield the result of each target when it is verified.
@@ -604,10 +605,14 @@ def iter_export(
     from .exporting.model import TrainedModel
     from .exporting.targets import target
     from .exporting.verification import Reference
+    from .exporting.web import find_runtime
 
     targets = [target(name) for name in ([to] if isinstance(to, str) else to)]
     for each in targets:
         each.check_installed()
+    runtime = None
+    if any(each.is_page for each in targets):
+        runtime = find_runtime(None if web_runtime is None else Path(web_runtime))
     run = trained if isinstance(trained, TrainingResult) else TrainedRun.read(Path(trained))
     if data is None:
         data = data_of(run)
@@ -619,7 +624,15 @@ def iter_export(
     reference = Reference.of(model, data.test)
     for each in targets:
         notify = partial(on_stage or _ignore_stage, each.name)
-        yield export_model(each, folder / each.name, model, reference, data.test, notify)
+        yield export_model(
+            each,
+            folder / each.name,
+            model,
+            reference,
+            data.test,
+            notify,
+            web_runtime=runtime,
+        )
 
 
 def export(
@@ -628,6 +641,7 @@ def export(
     *,
     data: Dataset | None = None,
     out: str | Path | None = None,
+    web_runtime: str | Path | None = None,
     on_stage: OnStage | None = None,
 ) -> "list[ExportResult]":
     """Export a trained network to other runtimes, and verify what each of them computes.
@@ -643,6 +657,9 @@ def export(
         again.
     out : str or Path, optional
         The folder in which each target gets a folder; by default ``export`` in the run folder.
+    web_runtime : str or Path, optional
+        The folder of the npm package onnxruntime-web, for the target ``web``; by default it is
+        looked up in ``node_modules`` of the working directory and the folders above it.
     on_stage : callable, optional
         Called with the target, what is being done (``writing`` or ``verifying``), the samples
         that are done and their number.
@@ -659,7 +676,10 @@ def export(
         If a target is unknown, or a package of it is missing; or if a model cannot be written or
         loaded.
     """
-    return list(iter_export(trained, to, data=data, out=out, on_stage=on_stage))
+    exports = iter_export(
+        trained, to, data=data, out=out, web_runtime=web_runtime, on_stage=on_stage
+    )
+    return list(exports)
 
 
 def _ignore_stage(target: str, stage: str, done: int, total: int) -> None:

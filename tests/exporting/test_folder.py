@@ -171,6 +171,19 @@ def test_a_missing_package_is_named_with_its_remedy(tmp_path: Path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_logits_that_are_not_finite():
+    state = exporting.random_state(NETWORK)
+    state["hidden/bias"][0] = float("nan")
+    with pytest.raises(TriptychError, match="not finite numbers"):
+        Reference.of(exporting.model_of(NETWORK, state), TEST)
+
+
+def test_the_engine_of_a_run_need_not_be_installed():
+    """The bound then comes from the reference engine's float32 error."""
+    of_another = Reference.of(exporting.model_of(NETWORK, engine="somebody-elses"), TEST)
+    assert of_another.bound == Reference.of(exporting.model_of(NETWORK), TEST).bound
+
+
 # --- What fails ----------------------------------------------------------------------------------
 
 

@@ -33,7 +33,7 @@ def exported(name: str, network: Network, folder: Path) -> Verification:
     model = exporting.model_of(network)
     test = exporting.samples_of(network)
     chosen.make_exporter().write(model, folder)
-    assert (folder / chosen.file).exists()
+    assert (folder / chosen.path_of(network)).exists()
     return verify_export(chosen, folder, model, Reference.of(model, test), test)
 
 

@@ -38,6 +38,16 @@ def export(
             show_default=False,
         ),
     ] = None,
+    web_runtime: Annotated[
+        Path | None,
+        typer.Option(
+            "--web-runtime",
+            metavar="FOLDER",
+            help="The npm package onnxruntime-web, for the target web. Default: node_modules here "
+            "or in a folder above.",
+            show_default=False,
+        ),
+    ] = None,
     data: DataOptions,
 ) -> None:
     """Export a trained network, and verify in the target's runtime what it computes.
@@ -68,7 +78,10 @@ def export(
         dataset = load(console, source, trained.recipe.seed, reading)
     passed = True
     with ExportProgress(console) as progress:
-        for result in api.iter_export(run, to, data=dataset, out=out, on_stage=progress.see):
+        exports = api.iter_export(
+            run, to, data=dataset, out=out, web_runtime=web_runtime, on_stage=progress.see
+        )
+        for result in exports:
             _report(console, result)
             passed = passed and result.verification.passed
     sys.exit(0 if passed else 1)

@@ -26,6 +26,8 @@ from .model import INPUT, OUTPUT, TrainedModel
 from .process import write_exported
 from .targets import Target
 from .verification import Reference, Verification, verify_export
+from .web import complete, find_runtime
+from .web_runtime import WebRuntime
 
 ABOUT = "export.json"
 EXPORTS = "export"  # the folder of a run folder with a folder for each target
@@ -75,6 +77,8 @@ def export_model(
     reference: Reference,
     test: Split,
     on_stage: OnStage = lambda stage, done, total: None,
+    *,
+    web_runtime: WebRuntime | None = None,
 ) -> ExportResult:
     """Write a model for a target, verify it, and put it in place of an earlier export.
 
@@ -93,6 +97,8 @@ def export_model(
     on_stage : callable, optional
         Called with what is being done, ``writing`` or ``verifying``, the samples that are done and
         their number.
+    web_runtime : WebRuntime, optional
+        The runtime of the browser, for a target that is a page.
 
     Raises
     ------
@@ -102,10 +108,13 @@ def export_model(
     """
     target.check_installed()
     _check_replaceable(folder)
+    file = target.path_of(model.network)
     started = time.monotonic()
     on_stage("writing", 0, 0)
     with _refusing(folder), _locked(folder), _temporary_folder(folder) as new:
         write_exported(target, new, model)
+        if target.is_page:
+            complete(new, model, reference, test, web_runtime or find_runtime(None))
         files = [path for path in sorted(new.rglob("*")) if path.is_file()]
         size = sum(path.stat().st_size for path in files)
         verification = verify_export(
@@ -121,7 +130,7 @@ def export_model(
             "target": target.name,
             **verification.to_json(),
             "seconds": round(seconds, 3),
-            "file": target.file,
+            "file": file,
             "size": size,
             "sha256": {
                 path.relative_to(new).as_posix(): sha256(path.read_bytes()).hexdigest()
@@ -138,7 +147,7 @@ def export_model(
         (new / ABOUT).write_text(to_json(about, indent=1) + "\n", encoding="utf-8")
         _flush(new)
         _replace(folder, new)
-    return ExportResult(target.name, folder, folder / target.file, size, seconds, verification)
+    return ExportResult(target.name, folder, folder / file, size, seconds, verification)
 
 
 def _check_replaceable(folder: Path) -> None:

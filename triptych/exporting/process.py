@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from ..core.state import State
 from ..errors import TriptychError, one_line
@@ -55,7 +55,7 @@ def write_exported(target: Target, folder: Path, model: TrainedModel) -> None:
         state = Path(temporary) / checkpoint.STATE
         images = Path(temporary) / "calibration.safetensors"
         checkpoint.save_state(state, model.state, model.network, model.recipe, {})
-        save_file({"images": np.ascontiguousarray(model.calibration)}, images)
+        _write_images(images, model.calibration)
         request = {
             "do": "write",
             "target": target.name,
@@ -107,7 +107,7 @@ def run_exported(
     with _files_for(folder) as temporary:
         question = Path(temporary) / "images.safetensors"
         answer = Path(temporary) / "answer.safetensors"
-        save_file({"images": np.ascontiguousarray(images)}, question)
+        _write_images(question, images)
         request = {
             "do": "layers" if layers else "logits",
             "target": target.name,
@@ -125,6 +125,11 @@ def run_exported(
 def _files_for(folder: Path) -> "tempfile.TemporaryDirectory[str]":
     """Return a temporary folder next to an export, for what the process reads and writes."""
     return tempfile.TemporaryDirectory(prefix="files-", dir=folder.parent)
+
+
+def _write_images(path: Path, images: Array) -> None:
+    """Write images; safetensors' own function raises no `OSError` if the disk is full."""
+    path.write_bytes(save({"images": np.ascontiguousarray(images)}))
 
 
 def _converse(failure: str, request: Any, samples: int, on_progress: OnProgress) -> str:

@@ -1,11 +1,13 @@
 """The targets of an export: an explicit table, which imports no runtime."""
 
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ..errors import EngineError, TriptychError, suggest
+from ..spec.network import Network
 
 if TYPE_CHECKING:
     from .model import Exporter
@@ -24,7 +26,7 @@ class Target:
     runtime : str
         The program that loads the model for the verification.
     file : str
-        The path of the model in the target's folder.
+        The path of the model in the target's folder; ``NAME`` in it is the network's `folder_name`.
     exporter : str
         ``module:class`` of its `Exporter`.
     requires : tuple of str
@@ -36,6 +38,8 @@ class Target:
     quantized : bool
         Whether the model computes in a lower precision than float32, so that its accuracy is
         verified instead of its logits.
+    is_page : bool
+        Whether the export is a web page, with the test split and the runtime of the browser.
     note : str
         What a user has to know about the target; may be empty.
     """
@@ -49,6 +53,7 @@ class Target:
     install: str
     shows_layers: bool = False
     quantized: bool = False
+    is_page: bool = False
     note: str = ""
 
     @property
@@ -61,6 +66,10 @@ class Target:
         if self.missing:
             names = ", ".join(self.missing)
             raise EngineError(f"{self.label} needs {names}, not installed here: {self.install}")
+
+    def path_of(self, network: Network) -> str:
+        """Return the path of the model of a network in the target's folder."""
+        return self.file.replace("NAME", folder_name(network))
 
     def make_exporter(self) -> "Exporter":
         """Import the target's module and return its exporter."""
@@ -130,8 +139,38 @@ TARGETS = {
             "pip install tensorflow 'triptych[export]'",
             quantized=True,
         ),
+        Target(
+            "triton",
+            "a model repository for Triton and KServe",
+            "ONNX Runtime",
+            "NAME/1/model.onnx",
+            "triptych.exporting.triton:TritonExporter",
+            ("onnx", "onnxruntime"),
+            "pip install 'triptych[export]'",
+            shows_layers=True,
+            note=(
+                "verified in ONNX Runtime, and config.pbtxt was compared with the model; "
+                "Triton itself was not run"
+            ),
+        ),
+        Target(
+            "web",
+            "a web page",
+            "onnxruntime-web",
+            "index.html",
+            "triptych.exporting.web:WebExporter",
+            ("onnx",),
+            "pip install 'triptych[export]'",
+            is_page=True,
+            note="the page verify.html repeats the verification in the browser",
+        ),
     )
 }
+
+
+def folder_name(network: Network) -> str:
+    """Return the name of a network in the characters that any system allows in paths."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", network.name).lstrip(".") or "network"
 
 
 def target(name: str) -> Target:

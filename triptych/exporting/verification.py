@@ -62,7 +62,8 @@ class Verification:
     runtime : str
         The target's runtime with its version.
     first_layer : str or None
-        Where the export is wrong: the first layer whose output differs, if the runtime shows them.
+        Where the export is wrong: the first layer whose output differs, if the runtime shows them;
+        or the names of several, with ``+`` between them, of which it shows only the last output.
     """
 
     verdict: Verdict
@@ -226,19 +227,29 @@ def _lead(logits: Array) -> Array:
 
 
 def _first_layer(target: Target, folder: Path, model: TrainedModel, images: Array) -> str | None:
-    """Return the name of the first layer whose output differs beyond its own float32 error."""
+    """Return the first layer whose output differs beyond its own float32 error.
+
+    If the runtime does not show the outputs of some layers before it, the mistake can be in those
+    as well: all their names are returned, with ``+`` between them.
+    """
     exact_recipe = replace(model.recipe, dtype="float64")
     exact = _layer_outputs(model, exact_recipe, images)
     single = _layer_outputs(model, model.recipe, images)
     layers = [place.layer.name for place in model.network.places]
     shown, _ = run_exported(target, folder, scaled(images, "float32"), layers=layers)
     last_names = {names.split(JOINED)[-1]: names for names in shown}
+    unseen: list[str] = []  # the layers since the last one that was compared
+    previous = images
     for name in layers:
-        if name not in last_names:
-            continue
-        output = shown[last_names[name]]
-        if _largest(output, exact[name]) > _bound(single[name], exact[name]):
-            return last_names[name]
+        if name in last_names:
+            names = last_names[name]
+            if _largest(shown[names], exact[name]) > _bound(single[name], exact[name]):
+                suspects = {*unseen, *names.split(JOINED)}
+                return JOINED.join(layer for layer in layers if layer in suspects)
+            unseen = []
+        elif not np.array_equal(previous.ravel(), exact[name].ravel()):
+            unseen.append(name)  # it should change its input, which dropout does not
+        previous = exact[name]
     return None
 
 
