@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.files import to_json
 from ..core.split import Split
@@ -154,6 +155,7 @@ def complete(
         "classes": model.network.classes,
         "names": model.classes,
         "draws": channels == 1 and min(rows, columns) > 1,
+        "box": box_of(model.calibration),
         "pixels": "uint8" if is_bytes else "float32",
         "samples": len(test),
         "bound": reference.bound,
@@ -163,6 +165,22 @@ def complete(
         "runtime": VERSION,
     }
     (folder / ABOUT_PAGE).write_text(to_json(about, indent=1) + "\n", encoding="utf-8")
+
+
+def box_of(images: Images) -> int:
+    """Return the pixels of the box into which drawings are scaled: 20 for MNIST.
+
+    It is the longer side of the area with ink, the median of training images.
+    """
+    ink = images.any(axis=3)
+    sides = np.maximum(_extents(ink.any(axis=2)), _extents(ink.any(axis=1)))
+    return max(1, int(np.median(sides)))
+
+
+def _extents(lines: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the distance from the first to the last true value of each row, both included."""
+    last = lines.shape[1] - lines[:, ::-1].argmax(axis=1)
+    return np.where(lines.any(axis=1), last - lines.argmax(axis=1), 0)
 
 
 def _read_page(folder: Path) -> dict[str, Any]:

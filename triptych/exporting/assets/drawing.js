@@ -2,8 +2,7 @@
 //
 // The page of an exported model and the page of the server use this file.
 
-const MNIST_SIDE = 28; // pixels of an image of MNIST
-const MNIST_BOX = 20; // pixels of the box into which MNIST scales a digit
+export const MNIST_BOX = 20; // pixels of the box into which MNIST scales a digit, of 28
 const LINE_WIDTH = 1 / 11; // of the side of the square
 
 /** A canvas on which the user draws with a mouse, a pen or a finger. */
@@ -37,14 +36,15 @@ export class DrawingPad {
    * Return the drawing as MNIST prepares it.
    * @param {number} height  Rows of the picture.
    * @param {number} width  Columns of the picture.
+   * @param {number} box  Pixels of the box into which the drawing is scaled.
    * @returns {Float32Array}  0 (no ink) to 1, row after row.
    */
-  picture(height, width) {
+  picture(height, width, box = MNIST_BOX) {
     const side = this.canvas.width;
     const { data } = this.context.getImageData(0, 0, side, side);
     const ink = new Float32Array(side * side);
     for (let i = 0; i < ink.length; i++) ink[i] = data[4 * i + 3] / 255; // the opacity
-    return normalise(ink, side, height, width);
+    return normalise(ink, side, height, width, box);
   }
 
   #begin(event) {
@@ -87,29 +87,29 @@ export class DrawingPad {
 }
 
 /**
- * Scale a drawing into MNIST's box, without changing its proportions, and put its centre of mass
+ * Scale a drawing into a box, without changing its proportions, and put its centre of mass
  * into the centre of the picture.
  * @param {Float32Array} ink  0 to 1, of a square, row after row.
  * @param {number} side  Rows and columns of the square.
  * @param {number} height  Rows of the picture.
  * @param {number} width  Columns of the picture.
+ * @param {number} box  Pixels of the box.
  * @returns {Float32Array}  0 to 1, row after row.
  */
-export function normalise(ink, side, height, width) {
-  const box = boundingBox(ink, side);
-  if (!box) return new Float32Array(height * width);
-  const target = (Math.min(height, width) * MNIST_BOX) / MNIST_SIDE;
-  const scale = target / Math.max(box.rows, box.columns);
-  const rows = Math.max(1, Math.round(box.rows * scale));
-  const columns = Math.max(1, Math.round(box.columns * scale));
-  return centred(resized(ink, side, box, rows, columns), rows, columns, height, width);
+export function normalise(ink, side, height, width, box) {
+  const drawn = boundingBox(ink, side);
+  if (!drawn) return new Float32Array(height * width);
+  const scale = Math.min(box, height, width) / Math.max(drawn.rows, drawn.columns);
+  const rows = Math.max(1, Math.round(drawn.rows * scale));
+  const columns = Math.max(1, Math.round(drawn.columns * scale));
+  return centred(resized(ink, side, drawn, rows, columns), rows, columns, height, width);
 }
 
 /** Show a picture on a canvas, one pixel for each number. */
 export function showPicture(canvas, picture, height, width) {
   canvas.width = width;
   canvas.height = height;
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   const image = context.createImageData(width, height);
   for (let i = 0; i < picture.length; i++) {
     image.data.fill(Math.round(255 * picture[i]), 4 * i, 4 * i + 3);

@@ -34,7 +34,7 @@ async function main() {
   }
 
   async function read() {
-    const picture = pad.picture(height, width);
+    const picture = pad.picture(height, width, about.box);
     showPicture(element("picture"), picture, height, width);
     if (pad.isEmpty) {
       element("prediction").textContent = "–";
@@ -46,6 +46,7 @@ async function main() {
     bars.forEach((show, i) => show(probabilities[i]));
   }
 
+  element("box").textContent = `${about.box}×${about.box}`;
   element("clear").addEventListener("click", () => pad.clear());
   element("status").textContent = "";
   element("draw").hidden = false;
