@@ -185,8 +185,8 @@ def test_the_picture_is_made_as_that_of_mnist(
     """A seven of any size and anywhere: in a box of 20×20, its centre of mass in the middle."""
     folder = tmp_path / "web"
     shutil.copytree(exported, folder)
-    about = json.loads((folder / web.ABOUT_PAGE).read_text())
-    (folder / web.ABOUT_PAGE).write_text(json.dumps(about | {"box": 20}))
+    about = json.loads((folder / web.PAGE_DESCRIPTION).read_text())
+    (folder / web.PAGE_DESCRIPTION).write_text(json.dumps(about | {"box": 20}))
     page = ready(open_page(folder))
     seven = [(0.3, 0.2), (0.7, 0.2), (0.45, 0.8)]
     draw(page, [(0.5 + scale * (x - 0.5) + shift, 0.5 + scale * (y - 0.5)) for x, y in seven])

@@ -15,7 +15,7 @@ from support import exporting
 from triptych.errors import EngineError, TriptychError
 from triptych.exporting import export as module
 from triptych.exporting import process, targets
-from triptych.exporting.export import ABOUT, ExportResult, export_model, read_about
+from triptych.exporting.export import DESCRIPTION, ExportResult, export_model, read_description
 from triptych.exporting.model import TrainedModel
 from triptych.exporting.onnx import OnnxExporter
 from triptych.exporting.targets import Target, target
@@ -61,10 +61,10 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_what_export_json_holds(tmp_path: Path):
     stages: list[tuple[str, int, int]] = []
     result = export(tmp_path / NAME, on_stage=lambda *stage: stages.append(stage))
-    about = json.loads((tmp_path / NAME / ABOUT).read_text())
+    about = json.loads((tmp_path / NAME / DESCRIPTION).read_text())
     model = tmp_path / NAME / "model.onnx"
     assert result.file == model
-    assert about == read_about(tmp_path / NAME)
+    assert about == read_description(tmp_path / NAME)
     assert about["target"] == NAME
     assert about["runtime"].startswith("ONNX Runtime 1.")
     assert about["verdict"] == result.verdict == "rounding"
@@ -99,11 +99,11 @@ def test_a_later_export_takes_the_place_of_an_earlier_one(tmp_path: Path):
 
 
 def test_an_export_that_cannot_be_read_is_none(tmp_path: Path):
-    assert read_about(tmp_path) is None
-    (tmp_path / ABOUT).write_text("[1")
-    assert read_about(tmp_path) is None
-    (tmp_path / ABOUT).write_text("[1]")
-    assert read_about(tmp_path) is None
+    assert read_description(tmp_path) is None
+    (tmp_path / DESCRIPTION).write_text("[1")
+    assert read_description(tmp_path) is None
+    (tmp_path / DESCRIPTION).write_text("[1]")
+    assert read_description(tmp_path) is None
 
 
 # --- What is refused -----------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_a_missing_package_is_named_with_its_remedy(tmp_path: Path, monkeypatch)
 def test_logits_that_are_not_finite():
     state = exporting.random_state(NETWORK)
     state["hidden/bias"][0] = float("nan")
-    with pytest.raises(TriptychError, match="not finite numbers"):
+    with pytest.raises(TriptychError, match="no finite logits"):
         Reference.of(exporting.model_of(NETWORK, state), TEST)
 
 
@@ -259,7 +259,7 @@ def test_a_process_that_fails_leaves_the_earlier_export(
     )
     earlier = tmp_path / "export" / NAME
     earlier.mkdir(parents=True)
-    (earlier / ABOUT).write_text("{}")
+    (earlier / DESCRIPTION).write_text("{}")
     start = process.subprocess.Popen
 
     def start_with_broken_target(command: list[str], **options: Any) -> Any:
@@ -291,7 +291,7 @@ def test_an_export_that_is_wrong_is_written_and_says_so(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(OnnxExporter, "write", write_wrong)
     result = export(tmp_path / NAME)
-    about = read_about(tmp_path / NAME)
+    about = read_description(tmp_path / NAME)
     assert about
     assert about["verdict"] == result.verdict == "formula"
     assert about["first_layer"] == "hidden"

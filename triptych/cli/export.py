@@ -115,11 +115,11 @@ def _report(console: "Console", result: "ExportResult") -> None:
     from ..exporting.targets import target
     from .say import say
 
-    about = target(result.target)
+    chosen = target(result.target)
     found = result.verification
     say(console, f"{result.file} ({result.size / 1000:,.0f} kB, {result.seconds:.1f} s)")
     samples = f"{found.samples:,} test samples"
-    if about.quantized:
+    if chosen.quantized:
         measure = (
             f"accuracy {found.accuracy:.2%} (95 %: {found.low:.2%} to {found.high:.2%}), "
             f"in float64 {found.reference_accuracy:.2%}"
@@ -132,5 +132,5 @@ def _report(console: "Console", result: "ExportResult") -> None:
         say(console, "  This model computes something else than the network. Do not use it.", "red")
     if found.first_layer:
         say(console, f"  The first layer that differs: {found.first_layer}", "red")
-    if about.note:
-        say(console, f"  {about.note}", "yellow")
+    if chosen.note:
+        say(console, f"  {chosen.note}", "yellow")

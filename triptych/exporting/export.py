@@ -29,7 +29,7 @@ from .verification import Reference, Verification, verify_export
 from .web import complete, find_runtime
 from .web_runtime import WebRuntime
 
-ABOUT = "export.json"
+DESCRIPTION = "export.json"
 EXPORTS = "export"  # the folder of a run folder with a folder for each target
 LONGEST_VERDICT = 20  # characters
 _TEMPORARY = r"\.{}\.(new|old)-[0-9a-f]{{8}}"  # with the name of the folder
@@ -116,6 +116,7 @@ def export_model(
         if target.is_page:
             complete(new, model, reference, test, web_runtime or find_runtime(None))
         files = [path for path in sorted(new.rglob("*")) if path.is_file()]
+        digests = {path.relative_to(new).as_posix(): _digest(path) for path in files}
         size = sum(path.stat().st_size for path in files)
         verification = verify_export(
             target,
@@ -126,28 +127,38 @@ def export_model(
             lambda done, total: on_stage("verifying", done, total),
         )
         seconds = time.monotonic() - started
-        about = {
+        description = {
             "target": target.name,
             **verification.to_json(),
             "seconds": round(seconds, 3),
             "file": file,
             "size": size,
-            "sha256": {
-                path.relative_to(new).as_posix(): sha256(path.read_bytes()).hexdigest()
-                for path in files
-            },
-            "input": {"name": INPUT, "shape": ["batch", *model.network.input_shape]} | model.input,
-            "output": {"name": OUTPUT, "classes": model.classes},
-            "network": model.network.name,
-            "engine": model.engine,
-            "state_sha256": model.sha256,
+            "sha256": digests,
+            **_describe(model),
             "triptych": __version__,
             "note": target.note,
         }
-        (new / ABOUT).write_text(to_json(about, indent=1) + "\n", encoding="utf-8")
+        text = to_json(description, indent=1)
+        (new / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
         _flush(new)
         _replace(folder, new)
     return ExportResult(target.name, folder, folder / file, size, seconds, verification)
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def _describe(model: TrainedModel) -> dict[str, Any]:
+    """Return what ``export.json`` holds of the model itself."""
+    return {
+        "input": {"name": INPUT, "shape": ["batch", *model.network.input_shape]} | model.input,
+        "output": {"name": OUTPUT, "classes": model.classes},
+        "network": model.network.name,
+        "engine": model.engine,
+        "state_sha256": model.sha256,
+    }
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -158,9 +169,10 @@ def _check_replaceable(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise TriptychError(f"{folder}: not a folder; give another --out")
-    if any(folder.iterdir()) and not (folder / ABOUT).is_file():
+    if any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
         raise TriptychError(
-            f"{folder}: holds files that no export wrote (there is no {ABOUT}); give another --out"
+            f"{folder}: holds files that no export wrote (there is no {DESCRIPTION}); "
+            "give another --out"
         )
 
 
@@ -253,19 +265,19 @@ def clean_up(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def read_about(folder: Path) -> dict[str, Any] | None:
+def read_description(folder: Path) -> dict[str, Any] | None:
     """Return what ``export.json`` of a folder holds, or None if there is none that can be read."""
     try:
-        about = json.loads(read_bytes(folder / ABOUT))
+        description = json.loads(read_bytes(folder / DESCRIPTION))
     except (OSError, ValueError, RecursionError, TriptychError):
         return None
-    return about if isinstance(about, dict) else None
+    return description if isinstance(description, dict) else None
 
 
 def exports_in(run: Path) -> dict[str, str]:
     """Return the verdict on each export in a run folder, by the name of its target."""
     verdicts: dict[str, str] = {}
-    for about in sorted((run / EXPORTS).glob(f"*/{ABOUT}")):
-        verdict = (read_about(about.parent) or {}).get("verdict")
-        verdicts[about.parent.name] = one_line(verdict or "cannot be read", LONGEST_VERDICT)
+    for path in sorted((run / EXPORTS).glob(f"*/{DESCRIPTION}")):
+        verdict = (read_description(path.parent) or {}).get("verdict")
+        verdicts[path.parent.name] = one_line(verdict or "cannot be read", LONGEST_VERDICT)
     return verdicts

@@ -20,8 +20,8 @@ class OnnxExporter:
         from .onnx_graph import build_model
 
         plugins.load("onnx")  # builders of their layers, for ONNX
-        about = {"state_sha256": model.sha256, "engine": model.engine}
-        built = build_model(model.network, model.state, about)
+        metadata = {"state_sha256": model.sha256, "engine": model.engine}
+        built = build_model(model.network, model.state, metadata)
         (folder / FILE).write_bytes(built.SerializeToString())
 
     def load(self, folder: Path) -> LoadedModel:

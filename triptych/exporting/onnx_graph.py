@@ -106,7 +106,7 @@ class Graph:
         return names
 
 
-def build_model(network: Network, state: State, about: dict[str, str]) -> onnx.ModelProto:
+def build_model(network: Network, state: State, metadata: dict[str, str]) -> onnx.ModelProto:
     """Return a network with its weights as an ONNX model.
 
     Parameters
@@ -116,7 +116,7 @@ def build_model(network: Network, state: State, about: dict[str, str]) -> onnx.M
         has its running statistics.
     state : dict of str to ndarray
         Its weights and buffers in float32, in the canonical layout.
-    about : dict of str to str
+    metadata : dict of str to str
         Entries of the model's metadata.
 
     Returns
@@ -154,7 +154,7 @@ def build_model(network: Network, state: State, about: dict[str, str]) -> onnx.M
         producer_name="triptych",
         producer_version=__version__,
     )
-    helper.set_model_props(model, {"network": json.dumps(network.to_json())} | about)
+    helper.set_model_props(model, {"network": json.dumps(network.to_json())} | metadata)
     onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -36,7 +36,7 @@ PAGE = (
 NODE_SCRIPT = ASSETS / "run_in_node.mjs"
 RUNTIME = "runtime"  # a folder of the export
 TEST = "test"  # and another one, with the test split
-ABOUT_PAGE = "page.json"
+PAGE_DESCRIPTION = "page.json"
 
 
 class WebExporter(OnnxExporter):
@@ -149,7 +149,7 @@ def complete(
     (folder / TEST / "labels.bin").write_bytes(test.labels.astype("<i4").tobytes())
     (folder / TEST / "logits.bin").write_bytes(reference.logits.astype("<f8").tobytes())
     rows, columns, channels = model.network.input_shape
-    about = {
+    page = {
         "network": model.network.name,
         "shape": model.network.input_shape,
         "classes": model.network.classes,
@@ -164,7 +164,7 @@ def complete(
         "output": OUTPUT,
         "runtime": VERSION,
     }
-    (folder / ABOUT_PAGE).write_text(to_json(about, indent=1) + "\n", encoding="utf-8")
+    (folder / PAGE_DESCRIPTION).write_text(to_json(page, indent=1) + "\n", encoding="utf-8")
 
 
 def box_of(images: Images) -> int:
@@ -172,12 +172,12 @@ def box_of(images: Images) -> int:
 
     It is the longer side of the area with ink, the median of training images.
     """
-    ink = images.any(axis=3)
-    sides = np.maximum(_extents(ink.any(axis=2)), _extents(ink.any(axis=1)))
+    ink = np.any(images != 0, axis=3)
+    sides = np.maximum(_extents(np.any(ink, axis=2)), _extents(np.any(ink, axis=1)))
     return max(1, int(np.median(sides)))
 
 
-def _extents(lines: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _extents(lines: NDArray[Any]) -> NDArray[Any]:
     """Return the distance from the first to the last true value of each row, both included."""
     last = lines.shape[1] - lines[:, ::-1].argmax(axis=1)
     return np.where(lines.any(axis=1), last - lines.argmax(axis=1), 0)
@@ -185,4 +185,4 @@ def _extents(lines: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def _read_page(folder: Path) -> dict[str, Any]:
     """Return what `complete` wrote of the page."""
-    return json.loads((folder / ABOUT_PAGE).read_text(encoding="utf-8"))
+    return json.loads((folder / PAGE_DESCRIPTION).read_text(encoding="utf-8"))

@@ -83,8 +83,8 @@ def _check_version(package: Path) -> None:
     """Raise `TriptychError` if a package is another one, or of another version."""
     path = package / "package.json"
     with files.refusing(path, "the description of a package"):
-        about = json.loads(files.read_bytes(path))
-        version = f"{about.get('name')} {about.get('version')}"
+        description = json.loads(files.read_bytes(path))
+        version = f"{description.get('name')} {description.get('version')}"
     if version != f"{PACKAGE} {VERSION}":
         raise TriptychError(
             f"{package}: holds {version}, where {PACKAGE} {VERSION} is needed; {ADVICE}"
