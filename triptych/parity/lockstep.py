@@ -7,7 +7,7 @@ state before each step and makes one step from it.
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
@@ -212,8 +212,12 @@ def walk(
     Outcome
         The same object after loading and after each step; the walk ends at the first divergence.
     """
-    thread = ThreadPoolExecutor(max_workers=1) if concurrently else nullcontext()
-    with thread as executor:
+    with ExitStack() as stack:
+        executor: Executor | None = None
+        if concurrently:
+            executor = ThreadPoolExecutor(max_workers=1)
+            # Ctrl-C does not wait for the step of the reference, whose process is ended.
+            stack.callback(executor.shutdown, wait=False)
         pair = _Pair(reference, candidate, split, executor)
         yield from _walk(pair, steps, start, tolerances or Tolerances())
 
@@ -291,9 +295,10 @@ class _Pair:
         future = self._executor.submit(first)
         try:
             result = second()
-        finally:
+        except Exception:
             # A worker whose reply was not read would give it as the reply to the next request.
             wait([future])
+            raise
         return future.result(), result
 
 

@@ -76,7 +76,7 @@ class Remote:
         )
         self.pid = self._process.pid
         self._splits: set[str] = set()
-        self._waiting = threading.Event()
+        self._unanswered = threading.Event()  # while a reply has not been read to its end
         self._closed = threading.Event()
         self._frozen = False
         threading.Thread(target=self._watch, daemon=True).start()
@@ -113,13 +113,13 @@ class Remote:
 
     def _receive(self) -> Message:
         assert self._process.stdout
-        self._waiting.set()
+        self._unanswered.set()
         try:
-            return protocol.receive(self._process.stdout)
+            message = protocol.receive(self._process.stdout)
         except (EOFError, OSError, ValueError):
             raise WorkerDied(f"the {self.entry.label} worker {self._end()}", self) from None
-        finally:
-            self._waiting.clear()
+        self._unanswered.clear()
+        return message
 
     def _end(self) -> str:
         """Wait for the end of the process and return its reason."""
@@ -141,7 +141,7 @@ class Remote:
         idle_checks = 0
         before = -1.0
         while not self._closed.wait(SECONDS_BETWEEN_CHECKS):
-            used = machine.tree_cpu_seconds(self.pid) if self._waiting.is_set() else -1.0
+            used = machine.tree_cpu_seconds(self.pid) if self._unanswered.is_set() else -1.0
             if used >= 0 and used == before:
                 idle_checks += 1
             else:
@@ -201,8 +201,14 @@ class Remote:
         self._process.kill()
 
     def close(self) -> None:
-        """End the process: by the end of its input, or by force if that does not help."""
+        """End the process: by the end of its input, or by force if that does not help.
+
+        After Ctrl-C it may still compute a reply, for which nobody waits any more, or only a thread
+        whose reading would block this method. Then it is ended by force at once.
+        """
         self._closed.set()
+        if self._unanswered.is_set():
+            self._process.kill()
         for stream in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 if stream:
