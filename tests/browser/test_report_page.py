@@ -2,7 +2,6 @@
 hidden and read.
 """
 
-import shutil
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import made
+from support.browser import CHROMIUM, FLAGS
 
 from triptych.bench import artifacts
 from triptych.bench.comparison import compare_rows
@@ -24,25 +24,6 @@ from triptych.report.artifacts import illustrate
 from triptych.spec.recipe import Recipe
 from triptych.spec.zoo import get
 from triptych.training.run_folder import Run
-
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-FLAGS = [
-    *(
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-    ),
-    *(
-        "--disable-component-update",
-        "--disable-sync",
-        "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-    ),
-]
 
 pytestmark = pytest.mark.skipif(
     not CHROMIUM or not registry.entry("torch").installed,

@@ -23,6 +23,8 @@ from .errors import RequestError
 from .gate import Gate, error_response, json_response
 from .metrics import Metrics
 from .models import ModelRepository, ServedModel
+from .openapi import describe
+from .page import asset
 from .settings import ServerSettings
 
 Result = TypeVar("Result")
@@ -56,6 +58,7 @@ class Service:
 
     def __init__(self, settings: ServerSettings, models: ModelRepository, metrics: Metrics) -> None:
         self.limits = settings.limits
+        self.needs_token = settings.token is not None
         self.models = models
         self.metrics = metrics
         self._threads = ThreadPoolExecutor(cpu_count() or 1, "predict")
@@ -66,6 +69,9 @@ class Service:
         version = "/versions/{version:model}"
         inference = "/v2/models/{name:model}"
         routes = [
+            Route("/", self.show_page),
+            Route("/assets/{name}", self.show_asset),
+            Route("/openapi.json", self.show_openapi),
             Route("/metrics", self.show_metrics),
             Route("/v1/models", self.list_models),
             Route("/v2", self.show_server),
@@ -85,6 +91,20 @@ class Service:
                 Route(path + "/infer", self.infer, methods=["POST"]),
             ]
         return routes
+
+    async def show_page(self, request: Request) -> Response:
+        """Show the models, and a digit to draw."""
+        del request
+        return asset("index.html")
+
+    async def show_asset(self, request: Request) -> Response:
+        """Return a file of the page."""
+        return asset(request.path_params["name"])
+
+    async def show_openapi(self, request: Request) -> Response:
+        """Describe all addresses; the shapes of images are those of now."""
+        del request
+        return json_response(describe(self.models, needs_token=self.needs_token))
 
     async def show_metrics(self, request: Request) -> Response:
         """Answer Prometheus."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import TriptychError
 from ..spec.network import Network
 from ..training.checkpoint import STATE
@@ -41,8 +43,16 @@ class LoadedNetwork:
     sha256: str
 
     def predict(self, images: Floats) -> dict[str, Floats]:
-        """Return ``logits`` and ``probabilities`` of images (n, h, w, c), each (n, classes)."""
+        """Return ``logits`` and ``probabilities`` of images (n, h, w, c), each (n, classes).
+
+        Raises
+        ------
+        RequestError
+            400 if a logit is not finite, which JSON could not express.
+        """
         logits = self.runtime.logits(images)
+        if not np.isfinite(logits).all():
+            raise RequestError(400, "the logits of these images are too large for float32")
         return {LOGITS: logits, PROBABILITIES: softmax(logits)}
 
 

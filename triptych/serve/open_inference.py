@@ -174,8 +174,8 @@ def _flat_images(
 def _requested_outputs(request: dict[str, Any]) -> list[RequestedOutput]:
     """Return the outputs that a request asks for; all of them if it names none."""
     binary = _flag(_parameters(request), "binary_data_output", False)
-    given = request.get("outputs")
-    if given is None or given == []:
+    given = request.get("outputs", [])
+    if given == []:
         return [RequestedOutput(name, binary) for name in OUTPUTS]
     if not isinstance(given, list) or not all(isinstance(output, dict) for output in given):
         raise RequestError(400, "'outputs' must be a list of objects")

@@ -146,7 +146,7 @@ def _config(app: Any, settings: ServerSettings) -> "Config":
         http=HttpProtocol,
         ws="none",
         workers=settings.workers,
-        log_level="warning",
+        log_level="error",
         access_log=False,
         server_header=False,
         backlog=BACKLOG,

@@ -58,7 +58,9 @@ def predict(model: ServedModel, body: bytes, most_images: int) -> dict[str, Any]
 
 def _signature(request: dict[str, Any]) -> str:
     """Return the name of the signature that a request asks for."""
-    name = request.get("signature_name", "") or DEFAULT_SIGNATURE
+    name = request.get("signature_name", "")
+    if name == "":
+        return DEFAULT_SIGNATURE
     if not isinstance(name, str) or name not in SIGNATURES:
         known = ", ".join(SIGNATURES)
         raise RequestError(400, f"there is no signature {quote(name)}; there are: {known}")
