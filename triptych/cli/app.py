@@ -198,6 +198,7 @@ for _name in (
     "train",
     "verify",
     "report",
+    "runs",
     "show",
     "predict",
     "import_weights",

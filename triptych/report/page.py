@@ -54,16 +54,16 @@ def write(folder: Path) -> Path:
         | _proof(results, rows)
         | _weight_differences(results, drawn, lines)
         | _images(folder, results, rows, matrices)
-        | {"style": _safe(_asset("style.css")), "script": _safe(script)}
+        | {"style": style_sheet(), "script": _safe(script)}
         | {"script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}
         | {"data": _chart_data(run, drawn, lines, matrices)}
     )
-    files.write(folder / "report.html", _rendered(values))
+    files.write(folder / "report.html", render_template("report.html", values))
     return folder / "report.html"
 
 
-def _rendered(values: dict[str, Any]) -> str:
-    """Return the page: the template with values filled in, of which a missing one is an error."""
+def render_template(name: str, values: dict[str, Any]) -> str:
+    """Return a page: a template with values filled in, of which a missing one is an error."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -72,7 +72,12 @@ def _rendered(values: dict[str, Any]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"ms": milliseconds, "sci": scientific}
-    return environment.get_template("report.html").render(values)
+    return environment.get_template(name).render(values)
+
+
+def style_sheet() -> Any:
+    """Return the style of all pages, as text that a template does not escape."""
+    return _safe(_asset("style.css"))
 
 
 def _asset(name: str) -> str:

@@ -1,0 +1,193 @@
+"""``triptych runs``: all run folders in a table."""
+
+import csv
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .app import app
+from .option_groups import with_groups
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..report.inventory import RunEntry
+
+# Left out one after the other, until the table fits into a narrow terminal.
+EXPENDABLE = ("95 %", "folder", "seconds", "exported to", "data", "engines")
+WIDTH_OF_A_PIPE = 10_000  # columns: no line is broken there
+
+
+@dataclass(frozen=True)
+class FilterOptions:
+    """Which runs are listed."""
+
+    engine: Annotated[
+        str | None,
+        typer.Option("--engine", metavar="NAME", help="Runs in which it takes part."),
+    ] = None
+    network: Annotated[
+        str | None, typer.Option("--network", metavar="NAME", help="Runs of this network.")
+    ] = None
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="NAME", help="Runs on this data.")
+    ] = None
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", metavar="NAME", help="train, compare, import or lesson."),
+    ] = None
+
+
+@app.command("runs")
+@with_groups
+def runs(
+    *,
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="Where the run folders are.")
+    ] = Path("runs"),
+    filters: FilterOptions,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print them as CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Write one page, offline, that links the reports.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """List all runs, newest first: what was trained, how accurate, how long, exported to what.
+
+    Unfinished and damaged run folders are listed, too, with the reason.
+
+    Examples:
+
+    triptych runs --kind train --engine torch
+
+    triptych runs --html runs/index.html
+    """
+    from rich.console import Console
+
+    from ..report.inventory import KINDS, list_runs, select
+    from .say import say
+
+    if filters.kind is not None and filters.kind not in KINDS:
+        raise typer.BadParameter(f"{filters.kind!r}; use {', '.join(KINDS)}", param_hint="--kind")
+    if as_csv and as_json:
+        raise typer.BadParameter("give --csv or --json, not both", param_hint="--csv")
+    every = list_runs(folder)
+    chosen = select(
+        every,
+        engine=filters.engine,
+        network=filters.network,
+        data=filters.data,
+        kind=filters.kind,
+    )
+    console = Console(emoji=False)
+    if not console.is_terminal:
+        console = Console(emoji=False, width=WIDTH_OF_A_PIPE)
+    if as_csv:
+        _print_csv(chosen)
+    elif as_json:
+        print(json.dumps([entry.to_json() for entry in chosen], indent=1))
+    elif chosen:
+        _print_table(console, chosen)
+    else:
+        say(console, f"{folder}: {'none of its runs is chosen' if every else 'no runs'}.")
+    if html is not None:
+        _write_page(html, folder, chosen)
+
+
+def _write_page(path: Path, folder: Path, entries: "list[RunEntry]") -> None:
+    """Write the page, and print its path where standard output is not needed for data."""
+    from importlib.util import find_spec
+
+    from ..errors import TriptychError
+
+    if find_spec("jinja2") is None:
+        raise TriptychError(
+            "--html needs Jinja, not installed here: pip install 'triptych[report]'"
+        )
+    from ..report.overview import write_overview
+
+    write_overview(path, folder, entries)
+    print(path, file=sys.stderr)
+
+
+def _print_csv(entries: "list[RunEntry]") -> None:
+    """Print a line for each run; lists are separated by spaces."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    for number, entry in enumerate(entries):
+        values = entry.to_json()
+        if number == 0:
+            writer.writerow(values)
+        values["engines"] = " ".join(entry.engines)
+        values["exported"] = " ".join(entry.exported)
+        writer.writerow(["" if value is None else value for value in values.values()])
+
+
+def _print_table(console: "Console", entries: "list[RunEntry]") -> None:
+    """Print the table, on a narrow terminal with fewer columns, and what is damaged below it."""
+    from .say import say
+
+    left_out: list[str] = []
+    table = _table(entries, left_out)
+    for title in EXPENDABLE:
+        measured = console.options.update(max_width=WIDTH_OF_A_PIPE)
+        if console.measure(table, options=measured).maximum <= console.width:
+            break
+        left_out.append(title)
+        table = _table(entries, left_out)
+    console.print(table)
+    for entry in entries:
+        if entry.status == "damaged":
+            say(console, f"{entry.folder.name} is damaged: {entry.note}", "red")
+
+
+def _table(entries: "list[RunEntry]", left_out: list[str]) -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in _cells(entries[0]):
+        if title not in left_out:
+            is_figure = title in ("accuracy", "95 %", "seconds")
+            table.add_column(title, justify="right" if is_figure else "left", no_wrap=True)
+    for entry in entries:
+        cells = [cell for title, cell in _cells(entry).items() if title not in left_out]
+        style = "red" if entry.status == "damaged" else ""
+        table.add_row(*map(Text, cells), style=style)
+    return table
+
+
+def _cells(entry: "RunEntry") -> dict[str, str]:
+    """Return the cells of a run by the titles of their columns."""
+    accuracy = ""
+    interval = ""
+    if entry.accuracy is not None and entry.low is not None and entry.high is not None:
+        accuracy = f"{entry.accuracy:.2%}"
+        interval = f"{100 * entry.low:.2f}–{100 * entry.high:.2f}"
+    status = entry.status
+    if status == "not finished":
+        status = f"{status} ({entry.note})"
+    return {
+        "time": entry.time[:-3],  # without the seconds
+        "what": entry.kind,
+        "network": entry.network,
+        "data": entry.data,
+        "engines": ", ".join(entry.engines),
+        "accuracy": accuracy,
+        "95 %": interval,
+        "seconds": "" if entry.seconds is None else f"{entry.seconds:.3g}",
+        "status": status,
+        "exported to": ", ".join(entry.exported),
+        "folder": entry.folder.name,
+    }
