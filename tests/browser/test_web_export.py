@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import npm
+from support.browser import CHROMIUM, FLAGS
 from support.exporting import random_state, samples_of
 
 import triptych as tt
@@ -23,18 +24,6 @@ from triptych.exporting.targets import target
 from triptych.exporting.web_runtime import PACKAGE, VERSION, WebRuntime
 from triptych.results import TrainingResult
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-]
 SECONDS_TO_LOAD = 60
 
 pytestmark = pytest.mark.skipif(

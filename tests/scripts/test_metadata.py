@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 INSTALLED = packages_distributions()
 LATE = {
     "engines",
-    "export",
+    "exporting",
     "serve",
 }  # packages with modules that are imported when they are asked for
 OURS = {"triptych", "benchmarks", "tests", "support", "conftest", "lesson"}

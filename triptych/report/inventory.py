@@ -115,6 +115,7 @@ def _entry(folder: Path) -> RunEntry:
     assert match is not None
     year, month, day, hour, minute, second, kind, _ = match.groups()
     time = f"{year}-{month}-{day} {hour}:{minute}:{second}"
+    known: dict[str, Any]
     try:
         known = _known(folder, kind)
     except TriptychError as error:
