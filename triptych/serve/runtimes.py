@@ -53,6 +53,7 @@ class OnnxRuntime:
         # Requests are computed side by side; threads inside of one would only compete with them.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False
         content = build_model(network, state, {}).SerializeToString()
         self._session: Any = onnxruntime.InferenceSession(
             content, options, providers=["CPUExecutionProvider"]

@@ -61,6 +61,8 @@ async function listModels() {
   byId("model").replaceChildren(
     ...drawable.map(({ name, version }) => element("option", `${name}, version ${version}`)),
   );
+  const first = drawable.filter(({ name }) => name === drawable[0].name);
+  byId("model").selectedIndex = first.length - 1; // its latest version
   byId("drawing").hidden = drawable.length === 0;
   showExample(models[0].name);
 }
