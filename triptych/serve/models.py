@@ -11,7 +11,7 @@ from ..errors import TriptychError
 from ..spec.network import Network
 from ..training.checkpoint import STATE
 from ..training.inference import softmax
-from ..training.saved import read_trained
+from ..training.trained import TrainedRun
 from .errors import RequestError
 from .runtimes import Floats, Runtime, make_runtime
 from .settings import ModelSource, check_name
@@ -36,11 +36,17 @@ class LoadedNetwork:
         What computes its logits.
     sha256 : str
         The digest of the state file.
+    class_names : list of str
+        What the classes are called.
+    standardised : dict or None
+        Of a network for rows of a table: with which numbers they must be standardised.
     """
 
     network: Network
     runtime: Runtime
     sha256: str
+    class_names: list[str]
+    standardised: dict[str, Any] | None
 
     def predict(self, images: Floats) -> dict[str, Floats]:
         """Return ``logits`` and ``probabilities`` of images (n, h, w, c), each (n, classes).
@@ -99,18 +105,22 @@ class ServedModel:
     def describe(self) -> dict[str, Any]:
         """Return what a person wants to know, as JSON."""
         network = self.loaded.network
-        described = {
+        described: dict[str, Any] = {
             "version": str(self.version),
             "state": "AVAILABLE",
             "network": network.architecture,
             "input_shape": list(network.input_shape),
-            "classes": network.classes,
+            "classes": self.loaded.class_names,
             "parameters": network.parameter_count,
             "runtime": self.loaded.runtime.label,
             "run": self.path.resolve().name,
             "sha256": self.loaded.sha256,
         }
-        return described | ({"problem": self.problem} if self.problem else {})
+        if self.loaded.standardised:
+            described["standardised"] = self.loaded.standardised
+        if self.problem:
+            described["problem"] = self.problem
+        return described
 
 
 def load(path: Path) -> LoadedNetwork:
@@ -121,12 +131,13 @@ def load(path: Path) -> LoadedNetwork:
     TriptychError
         If there is no state, or it is damaged.
     """
-    saved = read_trained(path)
+    run = TrainedRun.read(path)
     try:
-        runtime = make_runtime(saved)
+        runtime = make_runtime(run)
     except TriptychError as error:
         raise TriptychError(f"{path}: {error}") from error
-    return LoadedNetwork(saved.network, runtime, saved.sha256)
+    standardised = run.data["standardised"] if run.standardised else None
+    return LoadedNetwork(run.network, runtime, run.sha256, run.classes, standardised)
 
 
 def _file_versions(path: Path) -> tuple[FileVersion, ...]:

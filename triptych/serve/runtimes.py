@@ -15,7 +15,7 @@ from ..errors import EngineError, TriptychError
 from ..exporting.model import INPUT, OUTPUT
 from ..spec.network import Network
 from ..spec.recipe import Recipe
-from ..training.checkpoint import SavedState
+from ..training.trained import TrainedRun
 
 Floats = NDArray[np.float32]
 
@@ -53,7 +53,7 @@ class OnnxRuntime:
         # Requests are computed side by side; threads inside of one would only compete with them.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False
+        options.enable_cpu_mem_arena = False  # it would keep the memory of the largest request
         content = build_model(network, state, {}).SerializeToString()
         self._session: Any = onnxruntime.InferenceSession(
             content, options, providers=["CPUExecutionProvider"]
@@ -94,18 +94,18 @@ class ReferenceRuntime:
             return self._engine.logits(self._engine.upload(unlabelled))
 
 
-def make_runtime(saved: SavedState) -> Runtime:
-    """Load a state into the fastest runtime that is installed, and try it with one image.
+def make_runtime(run: TrainedRun) -> Runtime:
+    """Load a trained network into the fastest runtime that is installed, and try it with one image.
 
     Raises
     ------
     TriptychError
         If the logits of a black image are not finite numbers, one for each class.
     """
-    state = cast(saved.state, "float32")
-    runtime = _first_runtime(saved.network, replace(saved.recipe, dtype="float32"), state)
-    logits = runtime.logits(np.zeros((1, *saved.network.input_shape), np.float32))
-    if logits.shape != (1, saved.network.classes) or not np.isfinite(logits).all():
+    state = cast(run.state, "float32")
+    runtime = _first_runtime(run.network, replace(run.recipe, dtype="float32"), state)
+    logits = runtime.logits(np.zeros((1, *run.network.input_shape), np.float32))
+    if logits.shape != (1, run.network.classes) or not np.isfinite(logits).all():
         raise TriptychError(f"{runtime.label} computes no finite logits of a black image")
     return runtime
 

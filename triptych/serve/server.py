@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EngineError, TriptychError
-from ..training.saved import read_trained
+from ..training.trained import TrainedRun
 from .settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _serve_in_workers(
     from uvicorn.supervisors import Multiprocess
 
     for source in settings.sources:
-        read_trained(source.path)  # a mistake is reported once, and not by each worker
+        TrainedRun.read(source.path)  # a mistake is reported once, and not by each worker
     config = _config(partial(_create_worker, settings), settings)
     config.factory = True
     listener.set_inheritable(True)

@@ -110,7 +110,7 @@ async function classify() {
 }
 
 async function classifyOnce() {
-  const { name, version, input_shape: shape } = chosen();
+  const { name, version, input_shape: shape, classes } = chosen();
   const picture = pad.picture(shape[0], shape[1]);
   showPicture(byId("seen"), picture, shape[0], shape[1]);
   if (pad.isEmpty) {
@@ -122,19 +122,20 @@ async function classifyOnce() {
     inputs: [{ name: "images", datatype: "FP32", shape: [1, ...shape], data: [...picture] }],
     outputs: [{ name: "probabilities" }],
   });
-  showProbabilities(answer.outputs[0].data);
+  showProbabilities(answer.outputs[0].data, classes);
 }
 
-function showProbabilities(probabilities) {
+function showProbabilities(probabilities, names) {
   const best = probabilities.indexOf(Math.max(...probabilities));
-  byId("result").textContent = `${best}, ${percent(probabilities[best])}`;
+  byId("result").textContent = `${names[best]}, ${percent(probabilities[best])}`;
+  byId("bars").className = names.some((name) => name.length > 2) ? "words" : "";
   byId("bars").replaceChildren(
-    ...probabilities.map((probability, label) => {
+    ...probabilities.map((probability, index) => {
       const line = document.createElement("li");
       const bar = document.createElement("meter");
       bar.value = probability;
-      line.append(element("span", String(label)), bar, element("span", percent(probability)));
-      line.className = label === best ? "best" : "";
+      line.append(element("span", names[index]), bar, element("span", percent(probability)));
+      line.className = index === best ? "best" : "";
       return line;
     }),
   );
