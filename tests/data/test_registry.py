@@ -10,17 +10,17 @@ from support.commands import ROOT
 from triptych.core.split import Split
 from triptych.data import registry
 from triptych.data.loading import load
-from triptych.data.reading import Found, Options, Progress
+from triptych.data.reading import Contents, Options, Progress
 from triptych.errors import DataError
 
 
-def read_dots(path: Path, options: Options, progress: Progress | None) -> Found:
+def read_dots(path: Path, options: Options, progress: Progress | None) -> Contents:
     """Read a made-up format: each line is a label and two rows of dots and hashes."""
     lines = [line.split() for line in path.read_text().splitlines()]
     labels = np.array([int(label) for label, *_ in lines], np.int32)
     rows = [[[255 * (mark == "#") for mark in row] for row in rows] for _, *rows in lines]
     images = np.array(rows, np.uint8)[..., None]
-    return Found(Split(images, labels), classes=("low", "high"))
+    return Contents(Split(images, labels), classes=("low", "high"))
 
 
 DOTS = registry.Format(name="dots", read=read_dots, help="dots and hashes", suffixes=(".dots",))

@@ -52,8 +52,8 @@ def inventory() -> list[Item]:
         if missing:
             files = f"{missing} of {published.count} files missing"
             items.append(Item(name, files, note=f"triptych data fetch {name}"))
-    kept = [path for path in sorted(decoded.folder().glob("*.npz")) if path.is_file()]
-    return items + [_file("(decoded images)", path, "may be deleted") for path in kept]
+    images = [path for path in sorted(decoded.folder().glob("*.npz")) if path.is_file()]
+    return items + [_file("(decoded images)", path, "may be deleted") for path in images]
 
 
 def _file(name: str, path: Path, note: str = "") -> Item:

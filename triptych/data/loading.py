@@ -19,7 +19,7 @@ from .dataset import Dataset, Origin, Standardised
 from .download import files_present
 from .published import NAMES, PUBLISHED
 from .readers import digits, idx
-from .reading import PLAIN, Found, Options, Progress
+from .reading import PLAIN, Contents, Options, Progress
 from .registry import FOR_ROWS, Format, format_of_file, format_of_folder, formats
 
 TEST_FRACTION = 0.1
@@ -77,13 +77,13 @@ class Unsplit:
     ----------
     name, source : str
         As in `Dataset`.
-    found : Found
-        What its reader found.
+    contents : Contents
+        What its reader returned.
     """
 
     name: str
     source: str
-    found: Found
+    contents: Contents
 
 
 def read(source: str, options: Options = PLAIN, progress: Progress | None = None) -> Unsplit:
@@ -253,12 +253,12 @@ def _read(
         raise DataError(hints.about_folder(path))
     explained = hints.explained(path) if known.is_last_resort else nullcontext()
     with checks.reading(path), explained:
-        found = known.read(path, options, progress)
+        contents = known.read(path, options, progress)
     if source in NAMES:
-        found = replace(found, notes=(*found.notes, hints.hiding(source, path)))
+        contents = replace(contents, notes=(*contents.notes, hints.hiding(source, path)))
     if is_folder:
-        return Unsplit(path.resolve().name, f"{source} ({known.name})", found)
-    return Unsplit(path.name.split(".")[0], source, found)
+        return Unsplit(path.resolve().name, f"{source} ({known.name})", contents)
+    return Unsplit(path.name.split(".")[0], source, contents)
 
 
 def _dataset(unsplit: Unsplit, seed: int) -> Dataset:
@@ -266,15 +266,15 @@ def _dataset(unsplit: Unsplit, seed: int) -> Dataset:
 
     The columns of a table are standardised by the training rows.
     """
-    found = unsplit.found
+    contents = unsplit.contents
     source = unsplit.source
-    train = found.train
-    test = found.test
+    train = contents.train
+    test = contents.test
     if test is None:
-        train, test = stratified(found.train, seed, in_place=True)
+        train, test = stratified(contents.train, seed, in_place=True)
     table = None
-    if found.features:
-        table = Standardised.by(train, found.features, source)
+    if contents.features:
+        table = Standardised.by(train, contents.features, source)
         train = table.applied(train)
         test = table.applied(test)
     return Dataset(
@@ -282,10 +282,10 @@ def _dataset(unsplit: Unsplit, seed: int) -> Dataset:
         source=source,
         train=train,
         test=test,
-        classes=found.classes,
-        left_out=found.left_out,
-        notes=found.notes,
-        warnings=found.warnings,
+        classes=contents.classes,
+        left_out=contents.left_out,
+        notes=contents.notes,
+        warnings=contents.warnings,
         table=table,
     )
 
@@ -294,7 +294,7 @@ def _named(name: str, options: Options) -> Unsplit:
     """Load a data set by its name, from the cache or from scikit-learn."""
     if name == "digits":
         _refuse(name, options, resizes=False, ignores=FOR_ROWS)
-        whole = Found(digits.read())
+        whole = Contents(digits.read())
         return Unsplit(name, "scikit-learn's 1,797 digits, scaled to 28×28", whole)
     path = cache_folder() / name
     published = PUBLISHED[name]
@@ -302,11 +302,11 @@ def _named(name: str, options: Options) -> Unsplit:
         raise DataError(f"{name} is not in {path}; get it with: triptych data fetch {name}")
     if published.members:
         unsplit = _read(str(path), path, options, None)
-        found = replace(unsplit.found, classes=published.classes)
-        return Unsplit(name, unsplit.source, found)
+        contents = replace(unsplit.contents, classes=published.classes)
+        return Unsplit(name, unsplit.source, contents)
     _refuse(name, options, resizes=False, ignores=FOR_ROWS)
-    found = idx.read(path, options, classes=published.classes)
-    return Unsplit(name, f"{path} (IDX)", found)
+    contents = idx.read(path, options, classes=published.classes)
+    return Unsplit(name, f"{path} (IDX)", contents)
 
 
 def _refuse_ignored(source: str, options: Options, known: Format) -> None:

@@ -164,8 +164,8 @@ PLAIN = Options()
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a reader found.
+class Contents:
+    """What a file or folder contains, as a reader returns it.
 
     Attributes
     ----------

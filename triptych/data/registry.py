@@ -14,9 +14,9 @@ from .. import plugins
 from ..errors import DataError
 
 if TYPE_CHECKING:
-    from .reading import Found, Options, Progress
+    from .reading import Contents, Options, Progress
 
-    Reader = Callable[[Path, Options, Progress | None], Found]
+    Reader = Callable[[Path, Options, Progress | None], Contents]
 
 FOR_ROWS = ("label", "shape", "white")  # the options for numbers that a file holds as an array
 
@@ -31,7 +31,7 @@ class Format:
         What a message calls the format.
     read : callable
         Takes the path, the `Options`, and a function that is told of decoded images, or None;
-        returns a `Found`.
+        returns `Contents`.
     help : str
         What such a file or folder holds, for the documentation.
     suffixes : tuple of str

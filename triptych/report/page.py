@@ -166,8 +166,8 @@ def _kinds(rows: list[Row], slot_meanings: dict[str, str]) -> dict[str, list[str
         if row["float64"]:
             compared |= dict.fromkeys(row["float64"]["worst"])
     shared = [kind for kind in compared if kind not in slot_meanings]
-    own = [kind for kind in compared if kind in slot_meanings]
-    return {"shared": sorted(shared, key=_order), "own": own}
+    own_kinds = [kind for kind in compared if kind in slot_meanings]
+    return {"shared": sorted(shared, key=_order), "own": own_kinds}
 
 
 def _order(kind: str) -> int:

@@ -39,7 +39,7 @@ def save_state(
     path: Path, state: State, network: Network, recipe: Recipe, provenance: dict[str, Any]
 ) -> str:
     """Write weights and slots with all that is needed to use them; return the SHA-256."""
-    about = {
+    header = {
         "sha256": BLANK_DIGEST.decode(),  # first, so that nothing of the user's comes before it
         "format": FORMAT,
         "order": list(state),
@@ -48,7 +48,7 @@ def save_state(
         "provenance": provenance,
     }
     arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
-    content, digest = seal(save(arrays, {"triptych": json.dumps(about)}))
+    content, digest = seal(save(arrays, {"triptych": json.dumps(header)}))
     write(path, content)
     return digest
 
@@ -100,16 +100,16 @@ def read_state(path: Path) -> SavedState:
             raise TriptychError(
                 f"its header of {length:,} bytes does not fit into a file of {size:,}"
             )
-        about = json.loads(json.loads(file.read(length))["__metadata__"]["triptych"])
-        written = about["format"]
+        header = json.loads(json.loads(file.read(length))["__metadata__"]["triptych"])
+        written = header["format"]
         if written not in FORMATS or isinstance(written, bool):
             known = ", ".join(map(str, FORMATS))
             raise TriptychError(
                 f"{path}: written in format {one_line(written, 40)}; this version reads formats "
                 f"{known}"
             )
-        network = Network.from_json(about["network"])
-        recipe = Recipe.from_json(_renamed(about["recipe"]) if written == 1 else about["recipe"])
+        network = Network.from_json(header["network"])
+        recipe = Recipe.from_json(_renamed(header["recipe"]) if written == 1 else header["recipe"])
         # Before any memory is taken for the arrays: a small file may name a network that no memory
         # holds.
         expected = arrays_of(network, recipe)
@@ -125,25 +125,25 @@ def read_state(path: Path) -> SavedState:
         file.seek(0)
         content = file.read(size)
         arrays = load(content)
-        state = {name: arrays[name] for name in about["order"]}
+        state = {name: arrays[name] for name in header["order"]}
         if len(arrays) != len(state):
             raise TriptychError(f"it has {len(arrays)} arrays and an order of {len(state)}")
         if written == FORMAT:
-            check_seal(path, content, about["sha256"])
-        elif about["sha256"] != _old_digest(written, state, about["provenance"]):
+            check_seal(path, content, header["sha256"])
+        elif header["sha256"] != _old_digest(written, state, header["provenance"]):
             raise TriptychError(
                 f"{path}: the SHA-256 of its arrays does not match, so the file is damaged"
             )
         if not all(np.isfinite(array).all() for array in state.values()):
             raise NotFiniteError(f"{path}: holds NaN or infinite weights")
-        if not isinstance(about["provenance"], dict):
+        if not isinstance(header["provenance"], dict):
             raise TriptychError("its provenance is not an object")
         return SavedState(
             check(state, network, recipe, expected),
             network,
             recipe,
-            about["provenance"],
-            about["sha256"],
+            header["provenance"],
+            header["sha256"],
         )
 
 

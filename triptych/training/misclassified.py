@@ -64,11 +64,13 @@ def find(test: Split, predictions: Mapping[str, NDArray[np.int32]]) -> Mistakes:
     rows = np.array(list(predictions.values()))
     wrong = np.flatnonzero((rows != test.labels).any(axis=0))
     disagree = (rows[:, wrong] != rows[0, wrong]).any(axis=0)
-    kept = np.concatenate([wrong[disagree], wrong[~disagree]])[:MOST_IMAGES]
-    images = test.images[kept]
+    chosen = np.concatenate([wrong[disagree], wrong[~disagree]])[:MOST_IMAGES]
+    images = test.images[chosen]
     every = -(-max(images.shape[1:3]) // LARGEST_SIDE)
-    shown = {key: predicted[kept] for key, predicted in predictions.items()}
-    return Mistakes(_bytes(images[:, ::every, ::every]), kept, test.labels[kept], shown, len(wrong))
+    shown = {key: predicted[chosen] for key, predicted in predictions.items()}
+    return Mistakes(
+        _bytes(images[:, ::every, ::every]), chosen, test.labels[chosen], shown, len(wrong)
+    )
 
 
 def _bytes(images: NDArray[Any]) -> NDArray[np.uint8]:
@@ -83,13 +85,13 @@ def save(path: Path, test: Split, predictions: Mapping[str, NDArray[np.int32]]) 
     """Write the misclassified images of a test split, if there are pictures and predictions."""
     if not predictions or not are_pictures(test.images.shape[1:]):
         return
-    found = find(test, predictions)
-    arrays = {"images": found.images, "index": found.index, "labels": found.labels}
-    arrays |= {f"predictions/{key}": predicted for key, predicted in found.predictions.items()}
+    mistakes = find(test, predictions)
+    arrays = {"images": mistakes.images, "index": mistakes.index, "labels": mistakes.labels}
+    arrays |= {f"predictions/{key}": predicted for key, predicted in mistakes.predictions.items()}
     digest = files.BLANK_DIGEST.decode()
-    about = {"sha256": digest, "rows": list(predictions), "wrong": found.wrong}
+    header = {"sha256": digest, "rows": list(predictions), "wrong": mistakes.wrong}
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    content, _ = files.seal(save_arrays(whole, {"triptych": json.dumps(about)}))
+    content, _ = files.seal(save_arrays(whole, {"triptych": json.dumps(header)}))
     files.write(path, content)
 
 
@@ -106,27 +108,27 @@ def load(path: Path) -> Mistakes | None:
     with files.refusing(path, "misclassified images that triptych wrote"):
         blob = files.read_bytes(path)
         length = int.from_bytes(blob[:8], "little")
-        about = json.loads(json.loads(blob[8 : 8 + length])["__metadata__"]["triptych"])
-        files.check_seal(path, blob, about["sha256"])
+        header = json.loads(json.loads(blob[8 : 8 + length])["__metadata__"]["triptych"])
+        files.check_seal(path, blob, header["sha256"])
         arrays = load_arrays(blob)
-        predictions = {str(key): arrays[f"predictions/{key}"] for key in about["rows"]}
-        found = Mistakes(
-            arrays["images"], arrays["index"], arrays["labels"], predictions, int(about["wrong"])
+        predictions = {str(key): arrays[f"predictions/{key}"] for key in header["rows"]}
+        mistakes = Mistakes(
+            arrays["images"], arrays["index"], arrays["labels"], predictions, int(header["wrong"])
         )
-        _check(found)
-    return found
+        _check(mistakes)
+    return mistakes
 
 
-def _check(found: Mistakes) -> None:
+def _check(mistakes: Mistakes) -> None:
     """Raise ValueError unless all arrays are of one length and of the right types."""
-    vectors = [found.index, found.labels, *found.predictions.values()]
+    vectors = [mistakes.index, mistakes.labels, *mistakes.predictions.values()]
     if (
-        found.images.ndim != 4
-        or found.images.dtype != np.uint8
-        or found.images.shape[3] not in CHANNELS
+        mistakes.images.ndim != 4
+        or mistakes.images.dtype != np.uint8
+        or mistakes.images.shape[3] not in CHANNELS
     ):
         raise ValueError("images")
     if any(
-        vector.shape != found.images.shape[:1] or vector.dtype.kind != "i" for vector in vectors
+        vector.shape != mistakes.images.shape[:1] or vector.dtype.kind != "i" for vector in vectors
     ):
         raise ValueError("vectors")

@@ -205,15 +205,15 @@ def _read_whole(
     """Read other data: its test split if it has one, and otherwise all of it."""
     reading = _reading_for(run, source, options)
     unsplit, is_labelled = _read_with_or_without_labels(run, source, reading, progress)
-    found = unsplit.found
-    split = found.train
-    notes = [*found.notes]
+    contents = unsplit.contents
+    split = contents.train
+    notes = [*contents.notes]
     name = f"{unsplit.name} ({unsplit.source})"
-    if found.test is not None:
-        split = found.test
+    if contents.test is not None:
+        split = contents.test
         name = f"the test split of {name}"
-    if found.features:
-        images = _standardised_rows(run, source, split, found.features, notes)
+    if contents.features:
+        images = _standardised_rows(run, source, split, contents.features, notes)
     elif run.is_table:
         raise DataError(
             f"{source}: images, but the network was trained with the rows of a table; add "
@@ -224,15 +224,15 @@ def _read_whole(
         notes += more
     labels = None
     if is_labelled:
-        labels = _labels_of_run(run, source, split, found.classes, notes)
+        labels = _labels_of_run(run, source, split, contents.classes, notes)
     return NewData(
         name=name,
         images=images,
         labels=labels,
         notes=tuple(notes),
-        warnings=found.warnings,
-        left_out=found.left_out,
-        is_table=bool(found.features),
+        warnings=contents.warnings,
+        left_out=contents.left_out,
+        is_table=bool(contents.features),
     )
 
 
@@ -294,7 +294,7 @@ def _read_with_or_without_labels(
 
 
 def _numbers_of_a_sample(unsplit: loading.Unsplit) -> int:
-    return unsplit.found.train.images[0].size
+    return unsplit.contents.train.images[0].size
 
 
 def _standardised_rows(

@@ -179,13 +179,13 @@ def read_results(folder: Path, kind: str | None = "compare") -> dict[str, Any]:
             )
         if results["schema"] != 1:
             files.check_seal(path, content, results.get("sha256"))
-        found = results.get("kind", "compare")
-        if found == "compare":
+        actual = results.get("kind", "compare")
+        if actual == "compare":
             _check_names(results)
         results = _printable(results)
-    if kind not in (None, found):
+    if kind not in (None, actual):
         raise TriptychError(
-            f"{folder}: results of triptych {found}, where those of triptych {kind} are needed; "
+            f"{folder}: results of triptych {actual}, where those of triptych {kind} are needed; "
             f"see triptych show {folder}"
         )
     return results
@@ -361,11 +361,11 @@ def newest(root: Path, kind: str = "compare") -> Path:
         Where there is none.
     """
     name = re.compile(rf"\d{{8}}-\d{{6}}-{kind}(-.*)?")
-    found = [
+    finished = [
         path for path in root.glob(f"*-{kind}*/results.json") if name.fullmatch(path.parent.name)
     ]
-    if not found:
+    if not finished:
         raise TriptychError(f"{root}{os.sep}: no finished run; make one with: triptych {kind}")
     # The name begins with the second in which a run began; of two in one second the later one
     # counts.
-    return max(found, key=lambda path: (path.parent.name[:15], path.stat().st_mtime_ns)).parent
+    return max(finished, key=lambda path: (path.parent.name[:15], path.stat().st_mtime_ns)).parent

@@ -270,9 +270,9 @@ class Session:
     def _engines(self) -> list[Json]:
         """Return which engine trained from which step on, in order."""
         logged = [event for event in self._earlier if event["type"] == "begin"]
-        here = {"step": self._first_step} | asdict(self.settings)
+        present = {"step": self._first_step} | asdict(self.settings)
         stages: list[Json] = []
-        for event in [*logged, here]:
+        for event in [*logged, present]:
             stage = {key: event.get(key) for key in ("step", "engine", "backend")}
             if stage["engine"] not in registry.entries() or not isinstance(stage["step"], int):
                 continue  # a line of a log that was changed

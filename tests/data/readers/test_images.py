@@ -14,7 +14,7 @@ from support.pictures import COLOUR, SKIP, encoded, error_of, fill, table
 
 from triptych.data import loading as data
 from triptych.data.readers import decoded, folder, images, parquet
-from triptych.data.reading import PLAIN, Found, Options
+from triptych.data.reading import PLAIN, Contents, Options
 
 RNG = np.random.default_rng(2)
 GREY = RNG.integers(0, 256, (6, 5), np.uint8)
@@ -58,7 +58,7 @@ def two_classes(root: Path, contents: list[bytes], suffix: str = "png") -> Path:
     return root
 
 
-def read(root: Path, options: Options = PLAIN) -> Found:
+def read(root: Path, options: Options = PLAIN) -> Contents:
     """Read a folder as the command line does, twice: what was kept must be the same."""
     first = folder.read(root, options, None)
     again = folder.read(root, options, None)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ...core.split import Split
 from ...errors import DataError
 from ..checks import shown
-from ..reading import Found, Options
+from ..reading import Contents, Options
 from .array_shapes import Layout, find_layout
 from .labels import classes_of, codes_of, lone
 from .pixel_values import whole_pixels
@@ -17,14 +17,14 @@ from .samples import Columns, Samples
 NO_COLUMNS = Columns()
 
 
-def found(
+def contents_of(
     train: Samples,
     test: Samples | None,
     options: Options,
     columns: Columns = NO_COLUMNS,
     notes: tuple[str, ...] = (),
     classes: tuple[str, ...] = (),
-) -> Found:
+) -> Contents:
     """Check samples and return them as splits.
 
     Parameters
@@ -59,11 +59,11 @@ def found(
         tables = _tables(parts)
         features = columns.names or tuple(str(i + 1) for i in range(tables[0].shape[-1]))
         splits = _splits(tables, labels)
-        return Found(*splits, names, notes=tuple(all_notes), features=features)
+        return Contents(*splits, names, notes=tuple(all_notes), features=features)
     warnings: list[str] = []
     images = _images(parts, layout, options.white, all_notes, warnings)
     splits = _splits(images, labels)
-    return Found(*splits, names, notes=tuple(all_notes), warnings=tuple(warnings))
+    return Contents(*splits, names, notes=tuple(all_notes), warnings=tuple(warnings))
 
 
 def _splits(

@@ -15,7 +15,7 @@ from ..checks import check_varied, check_whole, opened
 from ..published import CIFAR10_CLASSES as CLASSES
 from ..published import CIFAR10_TEST as TEST
 from ..published import CIFAR10_TRAIN as TRAIN
-from ..reading import PLAIN, Found, Options, Progress
+from ..reading import PLAIN, Contents, Options, Progress
 from .content import HEAD_BYTES, PICKLE, mismatch, read_head
 
 TRAIN_100 = ("train.bin",)
@@ -71,7 +71,7 @@ def pickled(folder: Path) -> str | None:
     return None
 
 
-def read(folder: Path, _options: Options = PLAIN, _progress: Progress | None = None) -> Found:
+def read(folder: Path, _options: Options = PLAIN, _progress: Progress | None = None) -> Contents:
     """Read the training and the test split of CIFAR-10.
 
     Raises
@@ -86,10 +86,10 @@ def read(folder: Path, _options: Options = PLAIN, _progress: Progress | None = N
     records = _Records(RECORD, 0, len(CLASSES))
     train, test = _splits(folder, (TRAIN, TEST), records)
     check_varied(Path(one_line(folder)), train.labels, CLASSES)
-    return Found(train, test, CLASSES)
+    return Contents(train, test, CLASSES)
 
 
-def read_100(folder: Path, options: Options = PLAIN, _progress: Progress | None = None) -> Found:
+def read_100(folder: Path, options: Options = PLAIN, _progress: Progress | None = None) -> Contents:
     """Read the training and the test split of CIFAR-100.
 
     The classes are its 100 fine ones, or with ``--label coarse_label`` the 20 coarse ones.
@@ -111,7 +111,7 @@ def read_100(folder: Path, options: Options = PLAIN, _progress: Progress | None 
     notes: tuple[str, ...] = ()
     if not options.label:
         notes = ("the labels are the 100 fine ones; for the 20 coarse ones: --label coarse_label",)
-    return Found(train, test, classes, notes=notes)
+    return Contents(train, test, classes, notes=notes)
 
 
 def _class_names(path: Path, count: int) -> tuple[str, ...]:

@@ -121,11 +121,11 @@ def content_of(head: bytes) -> Content | None:
         None where the kind is unknown; `TEXT` for text of no special kind, such as a CSV.
     """
     text = _is_text(head)
-    for offset, signature, found in _SIGNATURES:
+    for offset, signature, kind in _SIGNATURES:
         if text and offset:  # words of a text may look like it
             continue
         if head[offset : offset + len(signature)] == signature:
-            return found
+            return kind
     if _PICKLED.match(head):
         return PICKLED
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -158,10 +158,10 @@ def mismatch(head: bytes, needed: str) -> str | None:
     str, optional
         None where the kind is unknown, or text of no special kind.
     """
-    found = content_of(head)
-    if found is None or found is TEXT:
+    kind = content_of(head)
+    if kind is None or kind is TEXT:
         return None
-    return f"not {needed}, but {found.what}; {found.remedy}"
+    return f"not {needed}, but {kind.what}; {kind.remedy}"
 
 
 def _marked(start: bytes, text: bool) -> Content | None:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, one_line
-from ..reading import Found, Options, Progress
-from .arrays import found as found_in_arrays
+from ..reading import Contents, Options, Progress
+from .arrays import contents_of
 from .csv_labels import (
     NoLabels,
     asked_column,
@@ -52,7 +52,7 @@ class Parsed:
     label: str
 
 
-def read(path: Path, options: Options, _progress: Progress | None = None) -> Found:
+def read(path: Path, options: Options, _progress: Progress | None = None) -> Contents:
     """Read one CSV file, from which a test set is still to be split off.
 
     Parameters
@@ -69,10 +69,10 @@ def read(path: Path, options: Options, _progress: Progress | None = None) -> Fou
         Naming the line and column of the first cell that is wrong.
     """
     parsed = parse(path, options)
-    return found_in_arrays(parsed.samples, None, options, parsed.columns, parsed.notes)
+    return contents_of(parsed.samples, None, options, parsed.columns, parsed.notes)
 
 
-def read_pair(train: Path, test: Path | None, options: Options) -> Found:
+def read_pair(train: Path, test: Path | None, options: Options) -> Contents:
     """Read a training and a test file with the same columns.
 
     Where the test file has no labels, or there is none, a test set is still to be split off.
@@ -96,7 +96,7 @@ def read_pair(train: Path, test: Path | None, options: Options) -> Found:
         second = parse(test, replace(options, label=first.label))
     except NoLabels:
         notes = (*first.notes, f"{test.name} has no labels and is not used")
-        return found_in_arrays(first.samples, None, options, first.columns, notes)
+        return contents_of(first.samples, None, options, first.columns, notes)
     expected = first.columns.names
     names = second.columns.names
     if expected and names and expected != names:
@@ -105,7 +105,7 @@ def read_pair(train: Path, test: Path | None, options: Options) -> Found:
         why = f"{one_line(odd, 40)!r} is not in its place there"
         raise DataError(f"{test}: has other columns than {train.name}: {why}")
     notes = tuple(dict.fromkeys((*first.notes, *second.notes)))
-    return found_in_arrays(first.samples, second.samples, options, first.columns, notes)
+    return contents_of(first.samples, second.samples, options, first.columns, notes)
 
 
 def parse(path: Path, options: Options) -> Parsed:

@@ -12,10 +12,10 @@ import numpy as np
 
 from ...core.split import Split
 from ..cache import cache_folder
-from ..reading import Found, Options
+from ..reading import Contents, Options
 
 VERSION = 2  # raised when the same files would be decoded differently
-TEXTS = ("classes", "left_out", "notes")  # the fields of `Found` that are lines, in its order
+TEXTS = ("classes", "left_out", "notes")  # the fields of `Contents` that are lines, in its order
 
 
 def folder() -> Path:
@@ -23,7 +23,9 @@ def folder() -> Path:
     return cache_folder() / "decoded"
 
 
-def kept(path: Path, options: Options, digest: str, decode: Callable[[], Found]) -> Found:
+def load_or_decode(
+    path: Path, options: Options, digest: str, decode: Callable[[], Contents]
+) -> Contents:
     """Return what was decoded before, or decode it now and keep it.
 
     Parameters
@@ -42,41 +44,41 @@ def kept(path: Path, options: Options, digest: str, decode: Callable[[], Found])
     key = _sha(VERSION, pillow, digest)
     with suppress(Exception):  # it is missing, or out of date, or damaged in any way
         return _read(place, key)
-    found = decode()
+    contents = decode()
     with suppress(OSError):  # a full or read-only disk: it is decoded again next time
-        _write(place, found, key)
-    return found
+        _write(place, contents, key)
+    return contents
 
 
 def _sha(*parts: Any) -> str:
     return sha256(repr(parts).encode()).hexdigest()
 
 
-def _read(place: Path, key: str) -> Found:
+def _read(place: Path, key: str) -> Contents:
     with place.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        about = json.loads(archive["about"].tobytes())
-        if about["key"] != key:
+        header = json.loads(archive["about"].tobytes())
+        if header["key"] != key:
             raise ValueError("other content")
         train, test = (
             Split(archive[f"{name}_images"], archive[f"{name}_labels"])
             for name in ("train", "test")
         )
-    if [train.digest, test.digest] != about["sha256"]:
+    if [train.digest, test.digest] != header["sha256"]:
         raise ValueError("damaged")
-    texts = (tuple(about[name]) for name in TEXTS)
-    return Found(train, test if len(test) else None, *texts)
+    texts = (tuple(header[name]) for name in TEXTS)
+    return Contents(train, test if len(test) else None, *texts)
 
 
-def _write(place: Path, found: Found, key: str) -> None:
+def _write(place: Path, contents: Contents, key: str) -> None:
     """Write an .npz: images and labels of both splits, and JSON about them.
 
     The test split may be empty. The file goes to the disk array by array, without a copy in memory.
     A file cut off by a crash fails its SHA-256.
     """
-    train = found.train
-    test = found.test or Split(train.images[:0], train.labels[:0])
-    about: dict[str, Any] = {"key": key, "sha256": [train.digest, test.digest]}
-    about |= {name: getattr(found, name) for name in TEXTS}
+    train = contents.train
+    test = contents.test or Split(train.images[:0], train.labels[:0])
+    header: dict[str, Any] = {"key": key, "sha256": [train.digest, test.digest]}
+    header |= {name: getattr(contents, name) for name in TEXTS}
     arrays: dict[str, Any] = {
         "train_images": train.images,
         "train_labels": train.labels,
@@ -87,7 +89,7 @@ def _write(place: Path, found: Found, key: str) -> None:
     unfinished = place.with_name(f".{os.getpid()}-{place.name}")
     try:
         with unfinished.open("wb") as file:
-            np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+            np.savez(file, about=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
         os.replace(unfinished, place)
     except BaseException:
         unfinished.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DataError, one_line
-from ..reading import Found, Options, Progress
+from ..reading import Contents, Options, Progress
 from . import decoded, images
 from .listing import visible
 from .text import listed
@@ -44,7 +44,7 @@ class _Layout:
     notes: tuple[str, ...] = ()
 
 
-def read(root: Path, options: Options, progress: Progress | None) -> Found:
+def read(root: Path, options: Options, progress: Progress | None) -> Contents:
     """Read every image; the classes are the folders' names, sorted.
 
     Raises
@@ -52,7 +52,7 @@ def read(root: Path, options: Options, progress: Progress | None) -> Found:
     LayoutError
         A folder is empty, or holds another, or there are no classes.
     DataError
-        Naming the image that cannot be read (see `images.found`).
+        Naming the image that cannot be read (see `images.contents_of`).
     """
     layout = _layout(root)
     classes = tuple(folder.name for folder in _folders(layout.parts[0]))
@@ -74,13 +74,13 @@ def read(root: Path, options: Options, progress: Progress | None) -> Found:
     def samples() -> Iterator[images.Sample]:
         return ((one_line(path), path) for path in paths)
 
-    def decode() -> Found:
+    def decode() -> Contents:
         codes = np.array(labels, np.int32)
-        return images.found(
+        return images.contents_of(
             root, samples, codes, counts[0], classes, options, progress, layout.notes
         )
 
-    return decoded.kept(root, options, _digest(root, paths, layout.notes), decode)
+    return decoded.load_or_decode(root, options, _digest(root, paths, layout.notes), decode)
 
 
 def _label(folder: Path, classes: tuple[str, ...], layout: _Layout) -> int:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 from ..checks import LIMIT, opened, read_exactly
-from ..reading import PLAIN, Found, Options, Progress
-from .arrays import found
+from ..reading import PLAIN, Contents, Options, Progress
+from .arrays import contents_of
 from .content import HEAD_BYTES, mismatch
 from .listing import is_visible
 from .samples import Samples
@@ -72,7 +72,7 @@ class _File:
     """One file of a data set."""
 
     path: Path
-    about: _Description
+    description: _Description
 
 
 def files(folder: Path) -> dict[str, Path]:
@@ -105,7 +105,7 @@ def read(
     options: Options = PLAIN,
     _progress: Progress | None = None,
     classes: tuple[str, ...] = (),
-) -> Found:
+) -> Contents:
     """Read the training and the test split.
 
     Parameters
@@ -132,7 +132,7 @@ def read(
     chosen = _chosen(home)
     train = _samples(chosen["train", "images"], chosen["train", "labels"])
     test = _samples(chosen["test", "images"], chosen["test", "labels"])
-    return found(train, test, options, notes=notes, classes=classes)
+    return contents_of(train, test, options, notes=notes, classes=classes)
 
 
 def array(path: Path, dimensions: int, kind: int = UNSIGNED_BYTES) -> NDArray[Any]:
@@ -200,10 +200,10 @@ def _shape(path: Path, stream: IO[bytes], dimensions: int, kind: int) -> tuple[i
 
 def _samples(images: _File, labels: _File) -> Samples:
     """Read a pair of files. Of QMNIST's labels, eight numbers each, the first is the class."""
-    numbers = array(labels.path, labels.about.dimensions, labels.about.kind)
+    numbers = array(labels.path, labels.description.dimensions, labels.description.kind)
     if numbers.ndim == 2:
         numbers = numbers[:, 0]
-    pixels = array(images.path, images.about.dimensions, images.about.kind)
+    pixels = array(images.path, images.description.dimensions, images.description.kind)
     return Samples(images.path, pixels, numbers, labels_path=labels.path)
 
 
@@ -216,14 +216,14 @@ def _chosen(home: Path) -> dict[tuple[str, str], _File]:
         One is missing, or there are files of several data sets.
     """
     members = _members(home)
-    groups = sorted({member.about.group for member in members})
-    plain = [member for member in members if not member.about.group]
+    groups = sorted({member.description.group for member in members})
+    plain = [member for member in members if not member.description.group]
     if not plain and len(groups) > 1:
         advice = "put those of one into a folder of their own"
         raise DataError(f"{home}: files of several data sets, {listed(groups)}; {advice}")
     chosen: dict[tuple[str, str], _File] = {}
     for member in plain or members:
-        chosen.setdefault((member.about.part, member.about.what), member)
+        chosen.setdefault((member.description.part, member.description.what), member)
     for part, stems in STEMS.items():
         for stem in stems:
             what = stem.partition("-")[2]
@@ -249,11 +249,11 @@ def _members(folder: Path) -> list[_File]:
     published = [_File(path, _published(stem)) for stem, path in files(folder).items()]
     others: list[_File] = []
     for path in _entries(folder):
-        about = _described(path.name)
-        if about is None:
+        description = _described(path.name)
+        if description is None:
             continue
         inside = [path / path.name, path / f"{path.name}.gz"] if path.is_dir() else [path]
-        others += [_File(file, about) for file in inside if file.is_file()]
+        others += [_File(file, description) for file in inside if file.is_file()]
     others.sort(key=lambda file: (file.path.suffix == ".gz", str(file.path)))
     return published + others
 

@@ -12,7 +12,7 @@ from ...core.split import Split
 from ...errors import DataError, one_line
 from .. import checks
 from ..checks import check_varied
-from ..reading import Found, Options, Progress
+from ..reading import Contents, Options, Progress
 from .image_file import Missing, UnreadableError, read_image
 from .image_survey import Rules, Survey
 
@@ -36,7 +36,7 @@ class FilesRead:
     paths : tuple of Path
         The file of each image.
     left_out, notes : tuple of str
-        As in `Found`.
+        As in `Contents`.
     """
 
     images: NDArray[np.uint8]
@@ -45,7 +45,7 @@ class FilesRead:
     notes: tuple[str, ...]
 
 
-def found(
+def contents_of(
     path: Path,
     samples: Callable[[], Iterable[Sample]],
     labels: NDArray[np.int32],
@@ -54,7 +54,7 @@ def found(
     options: Options,
     progress: Progress | None,
     notes: tuple[str, ...] = (),
-) -> Found:
+) -> Contents:
     """Decode samples and return them as splits.
 
     Parameters
@@ -102,7 +102,7 @@ def found(
         check_varied(Path(name), train.labels, classes)
         _check_every_class(name, labels, train.labels, classes, is_one_set)
     all_notes = (*notes, *survey.notes(rules), *_stretch_masks(images), *_faults(images))
-    return Found(train, test, classes, tuple(decoded.left_out), all_notes)
+    return Contents(train, test, classes, tuple(decoded.left_out), all_notes)
 
 
 def read_files(

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, one_line
 from ..checks import LIMIT, reading
-from ..reading import Found, Options, Progress
-from .arrays import found
+from ..reading import Contents, Options, Progress
+from .arrays import contents_of
 from .content import HEAD_BYTES, mismatch
 from .samples import Samples
 from .text import listed
@@ -115,7 +115,7 @@ class Archive:
         return DataError(f"{self.path}: holds {listed(sorted(self.names))}; needed are {needed}")
 
 
-def read(path: Path, options: Options, _progress: Progress | None = None) -> Found:
+def read(path: Path, options: Options, _progress: Progress | None = None) -> Contents:
     """Read the training and, where the archive has one, the test split.
 
     Raises
@@ -127,7 +127,7 @@ def read(path: Path, options: Options, _progress: Progress | None = None) -> Fou
         return _splits(archive, options)
 
 
-def read_files(train: Path, test: Path | None, options: Options) -> Found:
+def read_files(train: Path, test: Path | None, options: Options) -> Contents:
     """Read the training split from one archive and the test split from another.
 
     Raises
@@ -137,7 +137,7 @@ def read_files(train: Path, test: Path | None, options: Options) -> Found:
     """
     train_samples = _only_set(train, "train", options)
     test_samples = None if test is None else _only_set(test, "test", options)
-    return found(train_samples, test_samples, options)
+    return contents_of(train_samples, test_samples, options)
 
 
 def _only_set(path: Path, part: str, options: Options) -> Samples:
@@ -163,7 +163,7 @@ def _opened(path: Path) -> Generator[Archive]:
             yield Archive(path, opened, names)
 
 
-def _splits(archive: Archive, options: Options) -> Found:
+def _splits(archive: Archive, options: Options) -> Contents:
     """Return the splits of an archive: a training and a test set, or one set."""
     train = archive.pick("train", options.label)
     test = archive.pick("test", options.label)
@@ -191,7 +191,7 @@ def _splits(archive: Archive, options: Options) -> Found:
         advice = "np.savez(file, x=x, y=y)"
         raise archive.lacking(f"{KNOWN} (images or rows, and labels): {advice}")
     test_samples = archive.samples(test) if test and train else None
-    return found(archive.samples(chosen), test_samples, options, notes=tuple(notes))
+    return contents_of(archive.samples(chosen), test_samples, options, notes=tuple(notes))
 
 
 def _split(name: str, label: str = "") -> tuple[str, str]:

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from ...errors import DataError
-from ..reading import Found, Options, Progress
+from ..reading import Contents, Options, Progress
 from . import csv, npz
 from .listing import is_visible
 from .text import listed
@@ -67,7 +67,7 @@ def npz_fits(folder: Path) -> bool:
     return _fits(folder, NPZ_ENDINGS)
 
 
-def read_csv(folder: Path, options: Options, _: Progress | None) -> Found:
+def read_csv(folder: Path, options: Options, _: Progress | None) -> Contents:
     """Read train*.csv and test*.csv.
 
     Where the test file has no labels, or is missing, a test set is still to be split off.
@@ -82,7 +82,7 @@ def read_csv(folder: Path, options: Options, _: Progress | None) -> Found:
     return replace(result, notes=(*chosen.notes, *result.notes))
 
 
-def read_npz(folder: Path, options: Options, _: Progress | None) -> Found:
+def read_npz(folder: Path, options: Options, _: Progress | None) -> Contents:
     """Read train*.npz and test*.npz.
 
     Raises

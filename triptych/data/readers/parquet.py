@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...core.files import is_regular
 from ...errors import DataError, one_line
-from ..reading import Found, Options, Progress
+from ..reading import Contents, Options, Progress
 from . import decoded, images
 from .labels import Values, classes_of, codes_of
 from .listing import is_visible
@@ -28,7 +28,7 @@ def fits(folder: Path) -> bool:
     return bool(_files(folder, TRAIN))
 
 
-def read(path: Path, options: Options, progress: Progress | None) -> Found:
+def read(path: Path, options: Options, progress: Progress | None) -> Contents:
     """Read one file, or the train*.parquet and test*.parquet of a folder or of one folder in it.
 
     Raises
@@ -46,7 +46,7 @@ def read(path: Path, options: Options, progress: Progress | None) -> Found:
         if not is_regular(file):
             raise DataError(f"{one_line(file)}: not a regular file")
 
-    def decode() -> Found:
+    def decode() -> Contents:
         train = [Shard.open(file, options.label) for file in train_files]
         test = [Shard.open(file, options.label) for file in test_files]
         training = sum(len(shard.labels) for shard in train)
@@ -56,9 +56,9 @@ def read(path: Path, options: Options, progress: Progress | None) -> Found:
             for shard in (*train, *test):
                 yield from shard.samples()
 
-        return images.found(path, samples, codes, training, classes, options, progress, notes)
+        return images.contents_of(path, samples, codes, training, classes, options, progress, notes)
 
-    return decoded.kept(path, options, _digest(files, notes), decode)
+    return decoded.load_or_decode(path, options, _digest(files, notes), decode)
 
 
 def _files_of_folder(folder: Path) -> tuple[list[Path], list[Path], tuple[str, ...]]:
@@ -183,11 +183,11 @@ def _classes(
     if names:
         codes = [np.asarray(shard.labels, np.int32) for shard in shards]
         return tuple(names), np.concatenate(codes)
-    about = Path(one_line(path))
-    classes, codes = classes_of(about, _joined(train), partial(_place, train))
+    shown_path = Path(one_line(path))
+    classes, codes = classes_of(shown_path, _joined(train), partial(_place, train))
     if not test:
         return classes, codes
-    test_codes = codes_of(about, _joined(test), partial(_place, test), classes)
+    test_codes = codes_of(shown_path, _joined(test), partial(_place, test), classes)
     return classes, np.concatenate([codes, test_codes])
 
 

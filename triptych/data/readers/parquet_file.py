@@ -135,8 +135,8 @@ class Shard:
 
     def _rows_at_once(self) -> int:
         """Return how many rows to read at once: one image may be as large as its row group."""
-        about = self.file.metadata
-        groups = (about.row_group(i) for i in range(about.num_row_groups))
+        metadata = self.file.metadata
+        groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
         chunks = (group.column(j) for group in groups for j in range(group.num_columns))
         largest = max(
             chunk.total_uncompressed_size
@@ -155,9 +155,9 @@ def column_called(names: list[str], wanted: tuple[str, ...]) -> str | None:
     return next((known[name] for name in wanted if name in known), None)
 
 
-def _check_rows(name: str, about: Any) -> None:
+def _check_rows(name: str, metadata: Any) -> None:
     """Raise `DataError` for a file without rows, or with too many of them."""
-    rows = sum(about.row_group(i).num_rows for i in range(about.num_row_groups))
+    rows = sum(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
     if rows <= 0:
         raise DataError(f"{name}: holds no rows")
     if rows > ROWS:

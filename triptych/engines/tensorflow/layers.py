@@ -161,11 +161,11 @@ class Dropout(keras.layers.Layer):
         super().__init__(**kwargs)
         self.rate = rate
 
-    def call(self, x: tf.Tensor, kept: tf.Tensor | None = None) -> tf.Tensor:
+    def call(self, x: tf.Tensor, retained: tf.Tensor | None = None) -> tf.Tensor:
         """Return what is kept, scaled."""
-        if kept is None:
+        if retained is None:
             return x
-        return x * tf.cast(kept, x.dtype) / (1 - self.rate)
+        return x * tf.cast(retained, x.dtype) / (1 - self.rate)
 
 
 class Dense(keras.layers.Dense):

@@ -69,14 +69,14 @@ def read_lines(path: Path, options: Any, progress: Any) -> Any:
     import numpy as np
 
     from triptych.core.split import Split
-    from triptych.data.reading import Found
+    from triptych.data.reading import Contents
 
     lines = path.read_text().split()
     labels = [int(line.partition(":")[0]) for line in lines]
     pixels = [[int(digit, 16) * 17 for digit in line.partition(":")[2]] for line in lines]
     images = np.array(pixels, np.uint8).reshape(-1, 8, 8, 1)
     classes = tuple(map(str, range(max(labels) + 1)))
-    return Found(Split(images, np.array(labels, np.int32)), None, classes)
+    return Contents(Split(images, np.array(labels, np.int32)), None, classes)
 
 
 HEX = Format(
