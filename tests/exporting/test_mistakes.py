@@ -16,6 +16,8 @@ from triptych.core.state import State
 from triptych.exporting.model import TrainedModel
 from triptych.exporting.targets import target
 from triptych.exporting.verification import Reference, Verification, verify_export
+from triptych.exporting.web import complete
+from triptych.exporting.web_runtime import WebRuntime
 from triptych.spec import layers as spec
 from triptych.spec.network import Network
 
@@ -272,10 +274,15 @@ def separable(model: TrainedModel) -> Split:
     return Split(TEST.images, logits.argmax(axis=1).astype(np.int32))
 
 
-def verified(name: str, folder: Path, test: Split) -> Verification:
+def verified(
+    name: str, folder: Path, test: Split, web_runtime: WebRuntime | None = None
+) -> Verification:
     chosen = target(name)
+    reference = Reference.of(MODEL, test)
     chosen.make_exporter().write(MODEL, folder)
-    return verify_export(chosen, folder, MODEL, Reference.of(MODEL, test), test)
+    if web_runtime is not None:
+        complete(folder, MODEL, reference, test, web_runtime)
+    return verify_export(chosen, folder, MODEL, reference, test)
 
 
 def cases(targets: dict[str, str]) -> list[Any]:
@@ -294,6 +301,7 @@ def cases(targets: dict[str, str]) -> list[Any]:
 
 IN_LOGITS = {
     "onnx": "onnx",
+    "triton": "onnx",
     "torch-export": "torch",
     "torchscript": "torch",
     "saved-model": "tensorflow",
@@ -303,7 +311,7 @@ IN_LOGITS = {
 
 @pytest.fixture(autouse=True)
 def installed(request: pytest.FixtureRequest) -> None:
-    name = request.node.callspec.params["name"]
+    name = request.node.callspec.params.get("name", "web")
     if target(name).missing:
         pytest.skip(f"needs {', '.join(target(name).missing)}")
 
@@ -323,6 +331,17 @@ def test_a_mistake_is_found_and_its_layer_is_named(
         assert layer in found.first_layer.split("+"), found.first_layer
     else:
         assert found.first_layer is None
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_a_page(mistake: str, tmp_path: Path, web_runtime: WebRuntime):
+    kind, _, builders = MISTAKES[mistake]
+    with planted("onnx", kind, builders["onnx"]):
+        found = verified("web", tmp_path, TEST, web_runtime)
+    assert found.verdict == "formula", found
+    assert "WebAssembly in Node.js" in found.runtime
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_rows_of_a_table_in_onnx(tmp_path: Path):
 
 def framework_cases() -> list[Any]:
     """Return every other target with the small networks; one of them is fast for each target."""
-    names = [name for name in TARGETS if target(name).requires != target("onnx").requires]
+    names = [name for name in TARGETS if "onnx" not in target(name).requires]
     return [
         pytest.param(name, network, marks=[] if network == FAST else [pytest.mark.slow])
         for name in names

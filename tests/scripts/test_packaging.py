@@ -20,7 +20,8 @@ import triptych
 package = files("triptych")
 print(package)
 print((package / "py.typed").is_file())
-print(*sorted(path.name for path in (package / "report" / "assets").iterdir()))
+for part in ("report", "exporting"):
+    print(*sorted(path.name for path in (package / part / "assets").iterdir()))
 """
 
 
@@ -71,10 +72,12 @@ def test_an_installed_distribution_works(python: Path, tmp_path: Path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    package, typed, assets = run("-c", INSTALLED_FILES).splitlines()
+    package, typed, *assets = run("-c", INSTALLED_FILES).splitlines()
     assert Path(package).is_relative_to(tmp_path)
     assert typed == "True"
-    assert assets.split() == sorted(p.name for p in (ROOT / "triptych/report/assets").iterdir())
+    for part, names in zip(("report", "exporting"), assets, strict=True):
+        folder = ROOT / "triptych" / part / "assets"
+        assert names.split() == sorted(path.name for path in folder.iterdir())
     triptych = str(python.with_name("triptych"))
     assert "Usage: triptych" in run(triptych, "--help")
     run(triptych, "train", "numpy", "--data", "digits", "--epochs", "1")

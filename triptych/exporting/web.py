@@ -8,6 +8,7 @@ needs anyway.
 import json
 import shutil
 import subprocess
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ class WebModel:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        weakref.finalize(self, _end, self._process)
         assert self._process.stdout
         self.version = self._process.stdout.readline().decode().strip()
 
@@ -83,6 +85,11 @@ class WebModel:
         """Return nothing: the page's model has one output."""
         del images, layers
         return {}
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End Node.js, which stops at the end of its input."""
+    process.communicate()
 
 
 def node() -> str:
