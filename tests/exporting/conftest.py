@@ -1,6 +1,5 @@
 """Exports that are run in this process."""
 
-
 import pytest
 from support import exporting, npm
 
