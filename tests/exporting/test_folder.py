@@ -179,7 +179,7 @@ def test_logits_that_are_not_finite():
 
 
 def test_the_engine_of_a_run_need_not_be_installed():
-    """The bound then comes from the reference engine's float32 error."""
+    """The bound then contains the reference engine's float32 error."""
     of_another = Reference.of(exporting.model_of(NETWORK, engine="somebody-elses"), TEST)
     assert of_another.bound == Reference.of(exporting.model_of(NETWORK), TEST).bound
 

@@ -54,7 +54,7 @@ def export(
 
     After writing, the model is loaded by its runtime in a fresh process and runs the whole test
     split, one image at a time and 256 at a time. Its logits must not differ from those in float64
-    by more than four times the float32 error of the engine that trained it. The verdict is in
+    by more than four times the error that float32 has on this network. The verdict is in
     export.json next to the model. Exit status 1 if an export computes something else.
 
     Examples:
