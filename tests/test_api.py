@@ -183,6 +183,7 @@ def test_a_name_in_place_of_a_part_is_answered_with_what_to_pass(data: tt.Datase
         ({"shape": (28, 28)}, r"shape \(28, 28\): give a text, for example '28x28'"),
         ({"label": 3}, "label 3: give a text, for example 'class'"),
         ({"white": "16"}, "white '16': give a whole number from 1 to 65,535"),
+        ({"seed": "x"}, "load_data: seed must be a whole number of at least 0, not 'x'"),
     ],
 )
 def test_options_of_data_that_make_no_sense(options: dict, message: str):
@@ -196,6 +197,10 @@ def test_options_of_data_that_make_no_sense(options: dict, message: str):
         ({"seeds": 0}, "compare: seeds must be a whole number of at least 1, not 0"),
         ({"threads": 0}, "compare: threads must be a whole number of at least 1, not 0"),
         ({"engines": "torch"}, r"a list of names, such as \['torch'\]"),
+        ({"engines": 3}, r"a list of names, such as \['torch'\], not 3"),
+        ({"engines": [3]}, "engine '3' is unknown"),
+        ({"wait": "long"}, "compare: wait must be a number of at least 0, not 'long'"),
+        ({"wait": -1}, "compare: wait must be a number of at least 0, not -1"),
     ],
 )
 def test_a_comparison_that_makes_no_sense_leaves_no_folder(

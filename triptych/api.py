@@ -15,11 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .core import devices, metrics, registry
-from .core.events import (
-    BlockTimed,
-    Evaluated,
-    Event,
-)
+from .core.events import BlockTimed, Evaluated, Event
 from .core.selection import Selection, select
 from .core.state import State
 from .data import loading
@@ -33,7 +29,7 @@ from .spec import zoo
 from .spec.network import Network
 from .spec.placement import Shape
 from .spec.recipe import Recipe
-from .spec.validation import check_whole
+from .spec.validation import check_number, check_whole
 from .training import inference
 from .training.new_data import NewData, read_new
 from .training.saved import SavedRun, read_trained, resumable
@@ -90,6 +86,7 @@ def load_data(
     DataError
         The message names the file and what is wrong in it.
     """
+    check_whole("load_data", "seed", seed, 0)
     options = Options(size, skip_unreadable, label, shape, white)
     name = None if source is None else str(source)
     return loading.load(name, seed, options, on_progress)
@@ -132,7 +129,7 @@ def training_settings(engine: str, backend: str | None = None, device: str = "cp
     EngineError
         If the engine, the backend or the device is unknown, or the engine cannot use the device.
     """
-    name, _, with_backend = engine.partition("/")
+    name, _, with_backend = str(engine).partition("/")
     if with_backend and name in registry.entries():
         raise EngineError(
             f"engine {engine!r} is unknown; the backend has an option of its own: "
@@ -332,6 +329,7 @@ def comparison_session(
     check_parts(network, recipe, data)
     check_whole("compare", "seeds", seeds, 1)
     check_whole("compare", "threads", chosen.threads, 1)
+    check_number("compare", "wait", wait, 0)
     settings = Contest(network, recipe, chosen.rows, chosen.threads, chosen.device, wait)
     folder = None if runs is None else Path(runs)
     return ComparisonSession(settings, data, seeds, folder, workers, named=chosen.named)

@@ -66,14 +66,15 @@ def specs(names: Iterable[str] | None = None, all_backends: bool = False) -> lis
     EngineError
         If an engine or a backend is unknown.
     """
-    if isinstance(names, str):  # it would be taken for a list of letters
-        raise EngineError(f"engines must be a list of names, such as [{names!r}], not {names!r}")
     if names is None:
         entries = registry.entries().items()
         names = [name for name, entry in entries if entry.installed or not entry.optional]
+    # A text would be taken for a list of letters.
+    elif isinstance(names, str) or not isinstance(names, Iterable):
+        raise EngineError(f"engines must be a list of names, such as ['torch'], not {names!r}")
     chosen: list[EngineSpec] = []
     for name in (registry.REFERENCE, *names):
-        engine, _, backend = name.partition("/")
+        engine, _, backend = str(name).partition("/")
         entry = registry.entry(engine)
         wanted = [entry.backend(backend)]
         if all_backends and not backend:
