@@ -26,7 +26,7 @@ def parse_object(body: bytes | memoryview, most_values: int) -> dict[str, Any]:
         What the client sent.
     most_values : int
         How many commas and brackets it may have. They are counted before anything is built,
-        because three bytes of JSON can become a hundred bytes of memory.
+        because three bytes of JSON can become 64 bytes of memory.
 
     Raises
     ------
