@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.commands import run as run_command
 
 import triptych as tt
@@ -284,3 +285,17 @@ def test_no_public_name_is_that_of_a_subpackage():
     folder = Path(tt.__file__).parent
     modules = {path.stem for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()}
     assert not modules & set(tt.__all__)
+
+
+def test_new_data_is_loaded_as_the_network_takes_it(
+    data: tt.Dataset, run: tt.TrainingResult, tmp_path: Path
+):
+    """Also of a result that has no folder."""
+    Image.fromarray(255 - data.test.images[0, ..., 0]).save(tmp_path / "digit.png")
+    for trained in (run, dataclasses.replace(run, folder=None)):
+        new = tt.load_new_data(trained, tmp_path / "digit.png", invert=True)
+        assert new.labels is None
+        assert np.array_equal(new.images[0], data.test.images[0])
+        assert new.warnings == ()
+        (warning,) = tt.load_new_data(trained, tmp_path / "digit.png").warnings
+        assert "the ground is light" in warning

@@ -2,27 +2,34 @@
 
 import csv
 import io
+import random
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from rich.console import Console
 from sklearn.datasets import load_iris
-from support.damage import Driver
+from support.damage import Driver, changed, cut, flipped, forged_state
 from support.engines import needs_torch
+from support.pictures import encoded
 from support.trainings import trained
 
 from triptych.cli import prediction_view as view
 from triptych.data import loading
 from triptych.data.dataset import Dataset
+from triptych.errors import TriptychError
 from triptych.spec import zoo
 from triptych.spec.optimizers import Adam
 from triptych.spec.recipe import Recipe
+from triptych.training.trained import TrainedRun
 
 pytestmark = pytest.mark.process
 
 COLUMNS = ["sepal length", "sepal width", "petal length", "petal width"]
+MUTANTS = 100
 RECIPE = Recipe(8, 32, Adam(0.01))
 LONG = Recipe(80, 32, Adam(0.01))
 
@@ -91,6 +98,7 @@ def test_an_inverted_image_is_not_inverted_silently(driver):
     assert "Warning" not in said
     assert "light and dark exchanged" in said
     assert "colours read as grey" in said
+    assert "1 image scaled to 28×28 pixels, of which 1 changed their proportions" in said
     assert said.splitlines()[2].split()[0] == "3"
 
 
@@ -196,6 +204,50 @@ def test_what_does_not_fit_is_refused_in_one_line(driver, place):
         message = driver.refused("predict", *arguments)
         assert message is not None, arguments
         assert reason in message, arguments
+
+
+def test_arrays_and_parquet_of_other_sizes(driver, place, digits):
+    images = [digit(digits, label) for label in range(10)]
+    large = np.stack([np.kron(image, np.ones((2, 2), np.uint8)) for image in images])
+    np.savez(place / "large.npz", x=np.stack([large] * 3, axis=-1), y=np.arange(10))
+    _, said, _ = driver.run("predict", "images", "large.npz", "--csv", "large.csv")
+    assert "colours read as grey" in said
+    assert "scaled from 56×56 to 28×28 pixels" in said
+    contents = [{"bytes": encoded(image), "path": None} for image in large]
+    write_parquet(place / "large.parquet", contents)
+    driver.run("predict", "images", "large.parquet", "--csv", "parquet.csv")
+    assert read_csv(place / "parquet.csv") == read_csv(place / "large.csv")
+
+
+def write_parquet(path: Path, contents: list[dict]) -> None:
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    labels = pa.array(range(len(contents)), pa.int64())
+    pq.write_table(pa.table({"image": pa.array(contents, kind), "label": labels}), path)
+
+
+def test_an_altered_state_is_refused(place):
+    content = (place / "rows" / "last" / "state.safetensors").read_bytes()
+    rng = random.Random(1)
+    path = place / "altered.safetensors"
+    for number in range(MUTANTS):
+        change = flipped if number % 2 else cut
+        path.write_bytes(change(content, rng))
+        with pytest.raises(TriptychError):
+            TrainedRun.read(path)
+
+
+def test_a_forged_description_of_the_data_is_one_line(driver, place):
+    """The digest is right, so that nothing but the content is wrong."""
+    content = (place / "rows" / "last" / "state.safetensors").read_bytes()
+    write_csv(place / "forged.csv", [*COLUMNS, "species"], load_iris().data[:2], ["setosa"] * 2)
+    rng = random.Random(2)
+    (place / "forged").mkdir()
+    refused = 0
+    for _ in range(MUTANTS):
+        forged = forged_state(content, lambda about: changed(about["provenance"]["data"], rng))
+        (place / "forged" / "state.safetensors").write_bytes(forged)
+        refused += driver.refused("predict", "forged", "forged.csv") is not None
+    assert refused
 
 
 def test_many_classes_are_confusions_instead_of_a_matrix():

@@ -315,7 +315,15 @@ def _standardised_rows(
         if order != list(range(len(features))):
             notes.append("columns put in the order of the training data, by their names")
     notes.append("standardised with the mean and deviation of the training data")
-    return training.applied(Split(images, split.labels)).images
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = training.applied(Split(images, split.labels)).images
+    is_finite = np.isfinite(rows).all(axis=(1, 2, 3))
+    if not is_finite.all():
+        raise DataError(
+            f"{source}: row {int(np.argmin(is_finite)) + 1:,} is too far from the mean of the "
+            "training data to be standardised"
+        )
+    return rows
 
 
 def _order_of_columns(source: str, features: tuple[str, ...], names: tuple[str, ...]) -> list[int]:

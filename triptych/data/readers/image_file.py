@@ -117,6 +117,7 @@ def read_image(
     try:
         _refuse_empty(content)
         pixels = _decoded(content, rules, survey)
+        survey.count_size(pixels.shape[:2], size)
         return _scaled(pixels, size)
     except UnreadableError:
         raise

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import DataError, one_line
+from ...errors import DataError, counted, one_line
 
 CONTRAST = 64  # by which a shape must differ from its ground, of 255
 USUAL_BITS = (1, 8, 10, 12, 14)  # in use by masks, cameras and scanners that write 16
@@ -45,6 +45,8 @@ class Survey:
         The least contrast that a hidden shape has on either ground.
     pages : int
         Files with more than one picture.
+    scaled, stretched : int
+        Images that are scaled to another size; those of them whose proportions change.
     """
 
     deep: int = 0
@@ -56,6 +58,28 @@ class Survey:
     on_white: int = 255
     on_black: int = 255
     pages: int = 0
+    scaled: int = 0
+    stretched: int = 0
+
+    def count_size(self, found: tuple[int, ...], wanted: tuple[int, int] | None) -> None:
+        """Count an image of (h, w) pixels that becomes an image of another size.
+
+        Proportions that differ by less than a pixel of the new image count as equal.
+        """
+        if wanted is None or found == wanted:
+            return
+        self.scaled += 1
+        height, width = found
+        self.stretched += abs(height * wanted[1] / width - wanted[0]) >= 1
+
+    def notes_of_size(self, wanted: tuple[int, int] | None) -> list[str]:
+        """Return how images were scaled, for the user."""
+        if wanted is None or not self.scaled:
+            return []
+        note = f"{counted(self.scaled, 'image')} scaled to {wanted[0]}×{wanted[1]} pixels"
+        if self.stretched:
+            return [f"{note}, of which {self.stretched:,} changed their proportions"]
+        return [note]
 
     def rules(self, path: Path) -> Rules:
         """Return how the set is to be read.

@@ -136,7 +136,11 @@ def read_files(
     if rules != Rules():
         decoded = decode(rules, Survey())
     images = decoded.images
-    notes = (*survey.notes(rules), *_stretch_masks(images))
+    notes = (
+        *survey.notes(rules),
+        *survey.notes_of_size(options.size),
+        *_stretch_masks(images),
+    )
     used = zip(paths, decoded.is_read, strict=True)
     return FilesRead(
         images=images,
