@@ -10,12 +10,15 @@ from support.foreign import (
     NETWORK,
     keras_arrays,
     keras_model,
+    residual_model,
     torch_logits,
     torch_model,
 )
 
 from triptych import api
+from triptych.errors import TriptychError
 from triptych.importing.weights import framework_of_file, import_weights, save_imported
+from triptych.spec import zoo
 from triptych.training.inference import compute_logits
 from triptych.training.trained import TrainedRun
 
@@ -61,3 +64,34 @@ def test_weights_of_keras(tmp_path, kind: str):
     else:
         save_file(keras_arrays(model), path)
     check(path, "keras", np.asarray(model(IMAGES)))
+
+
+@needs_torch
+def test_a_residual_network_of_pytorch(tmp_path):
+    """The names decide within `layer1`; the rest needs `--map`, because nothing tells its order."""
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    model = residual_model().eval()
+    with torch.no_grad():
+        for name, array in model.state_dict().items():
+            if name.endswith(("running_mean", "running_var", "bias")):
+                array.uniform_(0.5, 1.5)
+    path = tmp_path / "model.safetensors"
+    save_file(model.state_dict(), path)
+    network = zoo.get("resnet20", shape=(8, 8, 3))
+    images = np.random.default_rng(0).random((6, 8, 8, 3), np.float32)
+    with pytest.raises(TriptychError, match="decide it: --map bn1=norm0"):
+        import_weights(path, network, "torch")
+    chosen = {
+        "bn1": "norm0",
+        "layer2.0.shortcut.1": "norm2_1s",
+        "layer3.0.shortcut.1": "norm3_1s",
+    }
+    imported = import_weights(path, network, "torch", chosen)
+    assert any("layer1.0.conv1" in warning for warning in imported.warnings)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
+    logits = compute_logits(network, imported.recipe, imported.state, images, engine="numpy")
+    assert np.abs(logits - expected).max() < 10 * ROUNDING * np.abs(expected).max()

@@ -65,6 +65,46 @@ def torch_model() -> Any:
     return model.eval()
 
 
+def residual_model() -> Any:
+    """Return ResNet-20 for CIFAR-10 with the names that are usual in PyTorch."""
+    from torch import nn
+    from torch.nn import functional
+
+    class Block(nn.Module):
+        def __init__(self, inputs: int, outputs: int) -> None:
+            super().__init__()
+            stride = 1 if inputs == outputs else 2
+            self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+            self.bn1 = nn.BatchNorm2d(outputs)
+            self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+            self.bn2 = nn.BatchNorm2d(outputs)
+            self.shortcut = nn.Sequential()
+            if inputs != outputs:
+                convolution = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+                self.shortcut = nn.Sequential(convolution, nn.BatchNorm2d(outputs))
+
+        def forward(self, x: Any) -> Any:
+            branch = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+            return functional.relu(branch + self.shortcut(x))
+
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+            self.bn1 = nn.BatchNorm2d(16)
+            self.layer1 = nn.Sequential(Block(16, 16), Block(16, 16), Block(16, 16))
+            self.layer2 = nn.Sequential(Block(16, 32), Block(32, 32), Block(32, 32))
+            self.layer3 = nn.Sequential(Block(32, 64), Block(64, 64), Block(64, 64))
+            self.linear = nn.Linear(64, 10)
+
+        def forward(self, x: Any) -> Any:
+            x = functional.relu(self.bn1(self.conv1(x)))
+            x = self.layer3(self.layer2(self.layer1(x)))
+            return self.linear(x.mean(dim=(2, 3)))
+
+    return Residual()
+
+
 def torch_logits(model: Any) -> np.ndarray:
     """Return what PyTorch computes of the images."""
     import torch

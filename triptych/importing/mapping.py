@@ -279,7 +279,7 @@ def _paired(
             f"{_listed(names)} have the same shapes, and their names do not tell their order; "
             f"decide it: --map {names[0]}={layers[0].name}"
         )
-    elif not all(word.isdecimal() for word in last_words):
+    elif not _are_places([module.name for module in modules]):
         warnings.append(
             f"{_listed(names)} have the same shapes; they were taken in the order of their names "
             f"for {_listed([layer.name for layer in layers])}; if that is wrong: --map"
@@ -292,8 +292,19 @@ def _last_word(name: str) -> str:
 
 
 def _stem(name: str) -> str:
-    """Return a name without its last number: modules with the same stem are numbered."""
-    return re.sub(r"_?\d+(?=\D*$)", "", name)
+    """Return a name without its numbers: modules with the same stem are numbered."""
+    return re.sub(r"_?\d+", "", name)
+
+
+def _are_places(names: Sequence[str]) -> bool:
+    """Return whether names are places in a Sequential: they differ in whole words, all numbers."""
+    words = [re.split(r"[./]", name) for name in names]
+    if len({len(each) for each in words}) > 1:
+        return False
+    columns = zip(*words, strict=True)
+    return all(
+        len(set(column)) == 1 or all(word.isdecimal() for word in column) for column in columns
+    )
 
 
 def _natural(name: str) -> list[tuple[str, int]]:
@@ -323,8 +334,7 @@ def _contradictions(pairs: Mapping[str, LayerArrays], framework: str) -> list[st
             continue
         shown = _listed([one_line(name, 40) for name in names])
         layers = _listed([pairs[name].name for name in names])
-        is_sequential = all(_last_word(name).isdecimal() for name in names)
-        if framework == "torch" and is_sequential:
+        if framework == "torch" and _are_places(names):
             raise TriptychError(
                 f"{shown} fit {layers} by their shapes, which is another order than that of their "
                 "numbers; the network in the file is another one"
