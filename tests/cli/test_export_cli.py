@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,6 +62,17 @@ def test_an_unknown_target(driver, run: Path, name: str, message: str):
     assert status == 2
     assert message in errors
     assert not (run / "export").exists(), "the first target was exported before"
+
+
+def test_a_page_without_its_runtime(driver, run: Path, tmp_path: Path):
+    """Nothing is exported, not even for the target before it."""
+    if shutil.which("node") is None:
+        pytest.skip("needs Node.js")
+    options = ("--to", "onnx", "--to", "web", "--web-runtime", str(tmp_path))
+    status, _, errors = driver.run("export", str(run), *options)
+    assert status == 2
+    assert "npm install onnxruntime-web@1.30.0" in errors
+    assert not (run / "export").exists()
 
 
 def test_a_damaged_run(driver, run: Path):
