@@ -55,13 +55,7 @@ def show(console: Console, result: dict[str, Any]) -> None:
         say(console, line, "dim")
     for row in result["rows"].values():
         if row["failed"]:
-            missing = row["failed"].startswith(row["label"])  # "PyTorch is not installed"
-            say(
-                console,
-                row["failed"]
-                if missing
-                else f"{row['label']} is not in the table: {row['failed']}",
-            )
+            say(console, _why_absent(row))
         elif row["unproved"]:
             why = f"[red]{escape(row['label'])}: no ratio without proof of equality.[/red]"
             why += f" It {escape(row['unproved'])}"
@@ -69,6 +63,13 @@ def show(console: Console, result: dict[str, Any]) -> None:
     for note in result["notes"]:
         say(console, f"note: {note}", "yellow")
     say(console, verdict(result))
+
+
+def _why_absent(row: Row) -> str:
+    """Return why a row is not in the tables."""
+    if row["failed"].startswith(row["label"]):  # "PyTorch is not installed"
+        return row["failed"]
+    return f"{row['label']} is not in the table: {row['failed']}"
 
 
 def show_alone(console: Console, rows: list[EngineSpec]) -> None:
@@ -86,7 +87,8 @@ def show_alone(console: Console, rows: list[EngineSpec]) -> None:
     for entry in others:
         if not entry.installed and entry.name not in asked:
             say(console, f"To compare it with {entry.label}: {entry.install}")
-    if present := [entry for entry in others if entry.installed]:
+    present = [entry for entry in others if entry.installed]
+    if present:
         labels = ", ".join(entry.label for entry in present)
         names = ",".join(entry.name for entry in present)
         say(console, f"To compare it with {labels}: --engines {names}")
@@ -106,16 +108,14 @@ def tables(result: dict[str, Any]) -> dict[str, Columns]:
         left_out |= set(OF_SEVERAL_ROWS)
     if len({row["device"] for row in rows}) < 2:
         left_out.add("device")
-    names = {"equal?": "accurate?"} if len(rows) < 2 else {}
-    tables = {
-        names.get(name, name): {
-            title: cell for title, cell in columns.items() if title not in left_out
-        }
-        for name, columns in TABLES.items()
-    }
-    if result["busy"] and "NumPy = 1" in tables["fast?"]:
-        tables["fast?"]["NumPy = 1"] = lambda row: _ratio(row) + (MARK if _uncertain(row) else "")
-    return tables
+    shown: dict[str, Columns] = {}
+    for name, columns in TABLES.items():
+        if name == "equal?" and len(rows) < 2:
+            name = "accurate?"
+        shown[name] = {title: cell for title, cell in columns.items() if title not in left_out}
+    if result["busy"] and "NumPy = 1" in shown["fast?"]:
+        shown["fast?"]["NumPy = 1"] = _marked_ratio
+    return shown
 
 
 def legend(result: dict[str, Any]) -> list[str]:
@@ -187,6 +187,10 @@ def _range(interval: dict[str, float], scale: float) -> str:
     return f"{interval['low'] * scale:.3g}–{interval['high'] * scale:.3g}"
 
 
+def _accuracy(row: Row) -> str:
+    return f"{row['accuracy']['value']:.2%}"
+
+
 def _float64(row: Row) -> str:
     walked = row["float64"]
     blocked = row["blocks"]
@@ -195,10 +199,58 @@ def _float64(row: Row) -> str:
     return f"{walked['largest']:.0e}"
 
 
+def _float32(row: Row) -> str:
+    if not row["float32"]:
+        return ""
+    return escape(row["float32"]["verdict"])
+
+
+def _weights_apart(row: Row) -> str:
+    if not row["weights_apart"]:
+        return "0"
+    return f"{row['weights_apart']:.0e}"
+
+
+def _step(row: Row) -> str:
+    if not row["step"]:
+        return ""
+    return milliseconds(row["step"]["median"])
+
+
+def _step_range(row: Row) -> str:
+    if not row["step"]:
+        return ""
+    return _range(row["step"], 1e3)
+
+
 def _ratio(row: Row) -> str:
     if row["ratio"]:
         return f"{row['ratio']['median']:.2f}"
     return "not measured" if row["proved"] else "withheld"
+
+
+def _marked_ratio(row: Row) -> str:
+    """Return the ratio of a comparison on a busy machine."""
+    mark = MARK if _uncertain(row) else ""
+    return _ratio(row) + mark
+
+
+def _ratio_range(row: Row) -> str:
+    if not _uncertain(row):
+        return ""
+    return _range(row["ratio"], 1)
+
+
+def _training(row: Row) -> str:
+    if not row["training_seconds"]:
+        return ""
+    return f"{row['training_seconds']:.2f} s"
+
+
+def _peak_memory(row: Row) -> str:
+    if not row["peak_bytes"]:
+        return "?"
+    return f"{row['peak_bytes'] / 2**20:,.0f} MB"
 
 
 def _uncertain(row: Row) -> bool:
@@ -208,30 +260,26 @@ def _uncertain(row: Row) -> bool:
 
 TABLES: dict[str, Columns] = {
     "equal?": {
-        "accuracy": lambda row: f"{row['accuracy']['value']:.2%}",
+        "accuracy": _accuracy,
         "95 %": lambda row: _range(row["accuracy"], 100),
         "differ": lambda row: f"{row['differing_predictions']}",
         "float64": _float64,
-        "float32": lambda row: escape(row["float32"]["verdict"]) if row["float32"] else "",
-        "weights apart": lambda row: f"{row['weights_apart']:.0e}" if row["weights_apart"] else "0",
+        "float32": _float32,
+        "weights apart": _weights_apart,
     },
     "fast?": {
-        "ms/step": lambda row: milliseconds(row["step"]["median"]) if row["step"] else "",
-        "95 %": lambda row: _range(row["step"], 1e3) if row["step"] else "",
-        "NumPy = 1": lambda row: _ratio(row),
-        "(95 %)": lambda row: _range(row["ratio"], 1) if _uncertain(row) else "",
-        "training": lambda row: (
-            f"{row['training_seconds']:.2f} s" if row["training_seconds"] else ""
-        ),
+        "ms/step": _step,
+        "95 %": _step_range,
+        "NumPy = 1": _ratio,
+        "(95 %)": _ratio_range,
+        "training": _training,
         "first step": lambda row: f"{milliseconds(row['seconds']['first_step'])} ms",
     },
     "cost?": {
         "import": lambda row: f"{row['seconds']['import']:.2f} s",
         "build": lambda row: f"{milliseconds(row['seconds']['build'])} ms",
         "transfer": lambda row: f"{milliseconds(row['seconds']['transfer'])} ms",
-        "peak memory": lambda row: (
-            f"{row['peak_bytes'] / 2**20:,.0f} MB" if row["peak_bytes"] else "?"
-        ),
+        "peak memory": _peak_memory,
         "device": lambda row: escape(row["device"]),
     },
 }
@@ -240,14 +288,17 @@ TABLES: dict[str, Columns] = {
 def show_spread(console: Console, results: list[dict[str, Any]]) -> None:
     """Print each engine's spread over seeds."""
     busy = sum(result["busy"] is not None for result in results)
+    mark = MARK if busy else ""
+
+    def ratio(row: Row) -> str:
+        return f"{row['ratio']:.2f}{mark}" if row["ratio"] else "withheld"
+
     columns: Columns = {
         "accuracy": lambda row: f"{row['mean']:.2%} ± {100 * row['deviation']:.2f}",
         "lowest": lambda row: f"{row['lowest']:.2%}",
         "highest": lambda row: f"{row['highest']:.2%}",
         "ms/step": lambda row: milliseconds(row["step"]),
-        "NumPy = 1": lambda row: (
-            (f"{row['ratio']:.2f}" + (MARK if busy else "")) if row["ratio"] else "withheld"
-        ),
+        "NumPy = 1": ratio,
     }
     rows = list(spread(results).values())
     if len(rows) < 2:
