@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from ..core import events
     from ..spec.network import Network
+    from ..spec.placement import Layer
 
 SECONDS_BETWEEN_LINES = 30  # of progress, where the output is not a terminal
 TRUST = 0.1  # the share of the estimate after which the measured pace counts as much as it
@@ -215,30 +216,23 @@ class ProofReport:
         """Print the largest figure of all networks with a layer, for each layer and optimizer."""
         from ..spec.layers import LAYERS
 
-        layers = {n.name: {type(place.layer).__name__ for place in n.places} for n in networks}
-
-        def line(name: str, cells: list[str], style: str = "") -> None:
-            text = f"{name:<14}" + "".join(f"{cell:>10}" for cell in cells)
-            self.console.print(text, style=style, highlight=False, soft_wrap=True)
-
-        def largest(figures: dict[tuple[str, str], float], optimizer: str, names: list[str]) -> str:
-            values = [figures[name, optimizer] for name in names if (name, optimizer) in figures]
-            return f"{max(values):.1e}" if values else ""
-
-        self.console.print(
-            "\nThe largest difference in a step, in any network that has the layer:",
-            highlight=False,
+        self._print("\nThe largest difference in a step, in any network that has the layer:")
+        self._layer_line("", optimizers, "bold")
+        layers: dict[str, set[type[Layer]]] = {}
+        for network in networks:
+            layers[network.name] = {type(place.layer) for place in network.places}
+        for kind, layer_class in LAYERS.items():
+            having = [name for name, classes in layers.items() if layer_class in classes]
+            self._layer_line(kind, _largest_by_optimizer(self.figures, having, optimizers))
+        self._print(
+            "The largest difference between K steps in one call and K calls, of all networks:"
         )
-        line("", optimizers, "bold")
-        for kind in LAYERS:
-            names = [name for name, kinds in layers.items() if kind in kinds]
-            line(kind, [largest(self.figures, optimizer, names) for optimizer in optimizers])
-        self.console.print(
-            "The largest difference between K steps in one call and K calls, of all networks:",
-            highlight=False,
-        )
-        cells = [largest(self.together, optimizer, list(layers)) for optimizer in optimizers]
-        line("K at once", cells)
+        cells = _largest_by_optimizer(self.together, list(layers), optimizers)
+        self._layer_line("K at once", cells)
+
+    def _layer_line(self, name: str, cells: list[str], style: str = "") -> None:
+        text = f"{name:<14}" + "".join(f"{cell:>10}" for cell in cells)
+        self.console.print(text, style=style, highlight=False, soft_wrap=True)
 
     def on_event(self, event: "events.Event") -> None:
         """Print an event of `triptych.parity.verify`."""
@@ -313,12 +307,14 @@ class ProofReport:
         if event.steps == self._steps + 1:
             self._last_batches = True
             steps = f"{self._steps}+1"
+        cells = {kind: f"{figure:.1e}" for kind, figure in worst.items()}
+        outputs = max(worst.get("outputs", 0.0), worst.get("loss", 0.0))
         return [
             steps,
-            f"{worst['weights']:.1e}" if "weights" in worst else "",
-            f"{max(slots):.1e}" if slots else "",
-            f"{worst['gradients']:.1e}" if "gradients" in worst else "",
-            f"{max(worst.get('outputs', 0.0), worst.get('loss', 0.0)):.1e}",
+            cells.get("weights", ""),
+            _largest(slots),
+            cells.get("gradients", ""),
+            f"{outputs:.1e}",
             f"{event.block_worst:.1e}",
             "[green]equal[/green]" if event.equal else "[red]DIFFERS[/red]",
         ]
@@ -335,3 +331,21 @@ class ProofReport:
         names = escape(" ".join(padded[:3]))  # a network's name is the user's
         text = " ".join([names, *padded[3:]])
         self.console.print(text, style=style, highlight=False, soft_wrap=True)
+
+
+def _largest_by_optimizer(
+    figures: dict[tuple[str, str], float], networks: list[str], optimizers: list[str]
+) -> list[str]:
+    """Return for each optimizer the largest figure of some networks."""
+    cells: list[str] = []
+    for optimizer in optimizers:
+        pairs = [(network, optimizer) for network in networks]
+        cells.append(_largest([figures[pair] for pair in pairs if pair in figures]))
+    return cells
+
+
+def _largest(figures: list[float]) -> str:
+    """Return the largest figure; nothing if there is none."""
+    if not figures:
+        return ""
+    return f"{max(figures):.1e}"

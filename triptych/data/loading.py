@@ -104,9 +104,14 @@ def format_of(source: str) -> Format | None:
     path = _existing(source)
     if path is None:
         return None
+    if _is_folder(path):
+        return format_of_folder(path)
+    return format_of_file(path)
+
+
+def _is_folder(path: Path) -> bool:
     with checks.reading(path):
-        is_folder = path.is_dir()
-    return format_of_folder(path) if is_folder else format_of_file(path)
+        return path.is_dir()
 
 
 @contextmanager
@@ -124,7 +129,9 @@ def default_source() -> str:
     """Return the source that is used when none is named."""
     if Path("mnist_test.csv").is_file():
         return "mnist_test.csv"
-    return "mnist" if len(idx.files(cache_folder() / "mnist")) == 4 else "digits"
+    if len(files_present("mnist")) == PUBLISHED["mnist"].count:
+        return "mnist"
+    return "digits"
 
 
 def _existing(source: str) -> Path | None:
@@ -186,8 +193,12 @@ def stratified(
     left = len(whole) - count
     if not left or not count:
         share = f"{100 * fraction:g} % of them"
-        reason = f"{share} would leave none to train on" if count else f"{share} is less than one"
-        advice = "give more samples" if what == "test" else "give more samples, or another share"
+        reason = f"{share} is less than one"
+        if count:
+            reason = f"{share} would leave none to train on"
+        advice = "give more samples"
+        if what != "test":
+            advice += ", or another share"
         raise DataError(
             f"{len(whole)} samples are too few to split off a {what} set: {reason}; {advice}"
         )
@@ -243,11 +254,15 @@ def _read(
     progress: Progress | None,
 ) -> Unsplit:
     """Read a file or folder that exists, in the format that it has."""
-    with checks.reading(path):
-        is_folder = path.is_dir()
-    known = format_of_folder(path) if is_folder else format_of_file(path)
+    is_folder = _is_folder(path)
+    if is_folder:
+        known = format_of_folder(path)
+        hint = hints.about_folder
+    else:
+        known = format_of_file(path)
+        hint = hints.about_file
     if known is None:
-        raise DataError(hints.about_folder(path) if is_folder else hints.about_file(path))
+        raise DataError(hint(path))
     _refuse_ignored(source, options, known)
     if source in NAMES and known.is_deeper is not None and known.is_deeper(path):
         raise DataError(hints.about_folder(path))
