@@ -231,3 +231,5 @@ def test_a_loss_without_a_name_is_softmax_cross_entropy():
         Recipe.from_json({"loss": {"name": "mean_square_error"}})
     with pytest.raises(SpecError, match="unknown key 'label_smoothing'"):
         Recipe.from_json({"loss": {"name": "mean_squared_error", "label_smoothing": 0.1}})
+    with pytest.raises(SpecError, match=r"loss must be an object with a name, .*, not 'mse'"):
+        Recipe.from_json({"loss": "mse"})

@@ -110,13 +110,14 @@ def _row(comparison: Comparison, spec: EngineSpec) -> dict[str, Any]:
     entry = registry.entry(spec.engine)
     started = comparison.started
     trained = comparison.timed.trained.get(spec.key)
+    running = started.rows.get(spec.key)
     row: dict[str, Any] = {
         "engine": spec.engine,
         "backend": spec.backend,
         "label": spec.label,
         "mode": entry.backends[spec.backend],
         "argued": entry.argued,
-        "device": started.rows[spec.key].engine.device if spec.key in started.rows else None,
+        "device": running.engine.device if running else None,
         "seconds": started.seconds[spec.key],
         "peak_bytes": trained.peak_bytes if trained else None,
         "blas": trained.blas if trained else [],
@@ -210,7 +211,8 @@ def notes(comparison: Comparison) -> list[str]:
         classes = comparison.settings.network.classes
         loss = comparison.settings.recipe.loss
         failure = metrics.unlearned(losses[0], losses[-1], len(losses), loss, classes)
-        sentences += [failure] if failure else []
+        if failure:
+            sentences.append(failure)
     return sentences + _notes_on_rows(comparison)
 
 
@@ -230,10 +232,10 @@ def notes_on_rounds(rounds: Rounds) -> list[str]:
             "other programs used the machine meanwhile"
         )
     if rounds.busy:
-        consequence = " and no row is named the fastest" if len(rounds.rows) > 1 else ""
-        sentences.append(
-            f"the machine was busy, so the times are not reliable{consequence}: {rounds.busy}"
-        )
+        consequence = "the times are not reliable"
+        if len(rounds.rows) > 1:
+            consequence += " and no row is named the fastest"
+        sentences.append(f"the machine was busy, so {consequence}: {rounds.busy}")
     if counted < FEWEST_ROUNDS:
         sentences.append(
             f"only {counted} rounds are left; with fewer than {FEWEST_ROUNDS} no winner is named"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.split import Split
-from ..errors import DataError, one_line
+from ..errors import DataError, counted, one_line
 from .published import DIGITS
 
 
@@ -191,10 +191,12 @@ class Dataset:
         """Return what the samples are, and their size."""
         height, width, channels = self.shape
         if self.table is not None:
-            plural = "s" if channels > 1 else ""
-            return f"rows of {channels:,} feature{plural}, standardised by the training rows"
-        depth = f"×{channels}" if channels > 1 else ""
-        return f"images of {height}×{width}{depth}"
+            features = counted(channels, "feature")
+            return f"rows of {features}, standardised by the training rows"
+        size = f"{height}×{width}"
+        if channels > 1:
+            size += f"×{channels}"
+        return f"images of {size}"
 
     def plausibility(self) -> str:
         """Return one line from which a person sees whether the data was read rightly.
@@ -202,7 +204,10 @@ class Dataset:
         It contains the range and the mean of the training values, the share of samples that have
         one value everywhere, and the sizes of the smallest and the largest class.
         """
-        values = self._range_of_pixels() if self.table is None else self._range_of_table(self.table)
+        if self.table is None:
+            values = self._range_of_pixels()
+        else:
+            values = self._range_of_table(self.table)
         return f"{values}; {self._class_sizes()}"
 
     def _range_of_pixels(self) -> str:
@@ -210,10 +215,12 @@ class Dataset:
         values = self.train.images
         lowest = float(values.min())
         highest = float(values.max())
-        is_dark = values.dtype == np.uint8 and highest < 255
-        scale = " of 255" if is_dark else ""
+        if values.dtype == np.uint8 and highest < 255:
+            limits = f"{lowest:.4g} to {highest:.4g} of 255"
+        else:
+            limits = f"{lowest:.4g} to {highest:.4g}"
         mean = float(values.mean())
-        return f"pixels {lowest:.4g} to {highest:.4g}{scale}, mean {mean:.4g}; {self._blank()}"
+        return f"pixels {limits}, mean {mean:.4g}; {self._blank()}"
 
     def _range_of_table(self, table: Standardised) -> str:
         """Return the range and mean of the training numbers, and how many columns are constant."""
@@ -222,8 +229,7 @@ class Dataset:
         constant = int((self.train.images == 0).all(axis=0).sum())
         if not constant:
             return text
-        plural = "s" if constant > 1 else ""
-        return f"{text} ({constant:,} constant column{plural})"
+        return f"{text} ({counted(constant, 'constant column')})"
 
     def _class_sizes(self) -> str:
         """Return how many training samples the smallest and the largest class have."""

@@ -100,12 +100,15 @@ def optimizer_from_json(data: Any, like: str | None) -> Optimizer:
 
 def loss_from_json(data: Any, like: str | None) -> Loss:
     """Read a loss; one without a name, as version 1 wrote it, is softmax cross-entropy."""
-    name: Any = SoftmaxCrossEntropy.name
-    if isinstance(data, Mapping):
-        data = dict(data)
-        name = data.pop("name", name)
+    if not isinstance(data, Mapping):
+        example = '{"name": "mean_squared_error"}'
+        raise SpecError(
+            f"recipe: loss must be an object with a name, such as {example}, not {data!r}"
+        )
+    values: dict[str, Any] = dict(data)
+    name = values.pop("name", SoftmaxCrossEntropy.name)
     cls = LOSS_NAMES.find("loss", name)
-    return _part(cls, "loss", data, conventions.defaults(conventions.LOSSES, like, cls.name))
+    return _part(cls, "loss", values, conventions.defaults(conventions.LOSSES, like, cls.name))
 
 
 def clip_from_json(data: Any, like: str | None) -> Clip:
