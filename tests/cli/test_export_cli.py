@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,12 @@ import pytest
 from support import exporting
 from support.commands import environment, start, wait_until
 from support.commands import run as run_command
+from typer.testing import CliRunner
 
-from triptych.exporting.targets import target
+from triptych.cli.app import app
+from triptych.exporting import export, verification
+from triptych.exporting.model import TrainedModel
+from triptych.exporting.targets import Target, target
 from triptych.spec import zoo
 from triptych.training import checkpoint
 
@@ -38,13 +43,33 @@ def run(tmp_path: Path) -> Path:
 def test_an_export_and_what_is_printed(driver, run: Path, tmp_path: Path):
     status, output, errors = driver.run("export", str(run), "--to", "onnx")
     assert (status, errors) == (0, "")
-    about = json.loads((run / "export" / "onnx" / "export.json").read_text())
-    assert about["verdict"] == "rounding"
-    assert about["samples"] == 180
+    description = json.loads((run / "export" / "onnx" / "export.json").read_text())
+    assert description["verdict"] == "rounding"
+    assert description["samples"] == 180
     assert str(run / "export" / "onnx" / "model.onnx") in output.replace("\n", "")
     assert "rounding; logits differ by at most" in output
     assert "0 predictions differ" in output
-    assert about["state_sha256"] == checkpoint.read_state(run / "last" / checkpoint.STATE).sha256
+    assert (
+        description["state_sha256"] == checkpoint.read_state(run / "last" / checkpoint.STATE).sha256
+    )
+
+
+def test_a_wrong_export_ends_with_status_1(run: Path, monkeypatch: pytest.MonkeyPatch):
+    """It is written, so that it can be looked at; the output and export.json tell the verdict."""
+
+    def write_negative(chosen: Target, folder: Path, model: TrainedModel) -> None:
+        negative = {name: -array for name, array in model.state.items()}
+        chosen.make_exporter().write(replace(model, state=negative), folder)
+
+    monkeypatch.setattr(export, "write_exported", write_negative)
+    monkeypatch.setattr(verification, "run_exported", exporting.run_in_this_process)
+    ended = CliRunner().invoke(app, ["export", str(run), "--to", "onnx"])
+    assert ended.exit_code == 1
+    assert "formula" in ended.output
+    assert "The first layer that differs: hidden" in ended.output
+    assert "Do not use it" in ended.output
+    description = json.loads((run / "export" / "onnx" / "export.json").read_text())
+    assert description["verdict"] == "formula"
 
 
 def test_an_export_elsewhere(driver, run: Path, tmp_path: Path):
@@ -191,9 +216,9 @@ def test_killed_at_any_moment(run: Path, tmp_path: Path, scale: int):
         folder = out / "onnx"
         if not folder.exists():  # killed between the two renames
             (folder,) = out.glob(".onnx.old-*")
-        about = json.loads((folder / "export.json").read_text())
+        description = json.loads((folder / "export.json").read_text())
         assert (folder / "model.onnx").read_bytes() in models
-        assert about["verdict"] == "rounding"
+        assert description["verdict"] == "rounding"
     assert run_command("export", runs[0], *options, cwd=tmp_path).returncode == 0
     assert {path.name for path in out.iterdir()} == {"onnx", ".onnx.lock"}
     assert models[(out / "onnx" / "model.onnx").read_bytes()] == runs[0]

@@ -61,28 +61,31 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_what_export_json_holds(tmp_path: Path):
     stages: list[tuple[str, int, int]] = []
     result = export(tmp_path / NAME, on_stage=lambda *stage: stages.append(stage))
-    about = json.loads((tmp_path / NAME / DESCRIPTION).read_text())
+    description = json.loads((tmp_path / NAME / DESCRIPTION).read_text())
     model = tmp_path / NAME / "model.onnx"
     assert result.file == model
-    assert about == read_description(tmp_path / NAME)
-    assert about["target"] == NAME
-    assert about["runtime"].startswith("ONNX Runtime 1.")
-    assert about["verdict"] == result.verdict == "rounding"
-    assert 0 < about["largest"] <= about["bound"] < 1e-4
-    assert about["differing"] == 0
-    assert about["samples"] == len(TEST)
-    assert about["batch_sizes"] == [1, 256]
-    assert about["first_layer"] is None
-    assert about["low"] <= about["accuracy"] <= about["high"]
-    assert about["accuracy"] == about["reference_accuracy"]
-    assert about["seconds"] > 0
-    assert about["file"] == "model.onnx"
-    assert about["size"] == result.size == model.stat().st_size
-    assert about["sha256"] == {"model.onnx": sha256(model.read_bytes()).hexdigest()}
-    assert about["input"] == {"name": "images", "shape": ["batch", 28, 28, 1]}
-    assert about["output"] == {"name": "logits", "classes": [str(number) for number in range(10)]}
-    assert about["network"] == "tiny"
-    assert about["engine"] == "numpy"
+    assert description == read_description(tmp_path / NAME)
+    assert description["target"] == NAME
+    assert description["runtime"].startswith("ONNX Runtime 1.")
+    assert description["verdict"] == result.verdict == "rounding"
+    assert 0 < description["largest"] <= description["bound"] < 1e-4
+    assert description["differing"] == 0
+    assert description["samples"] == len(TEST)
+    assert description["batch_sizes"] == [1, 256]
+    assert description["first_layer"] is None
+    assert description["low"] <= description["accuracy"] <= description["high"]
+    assert description["accuracy"] == description["reference_accuracy"]
+    assert description["seconds"] > 0
+    assert description["file"] == "model.onnx"
+    assert description["size"] == result.size == model.stat().st_size
+    assert description["sha256"] == {"model.onnx": sha256(model.read_bytes()).hexdigest()}
+    assert description["input"] == {"name": "images", "shape": ["batch", 28, 28, 1]}
+    assert description["output"] == {
+        "name": "logits",
+        "classes": [str(number) for number in range(10)],
+    }
+    assert description["network"] == "tiny"
+    assert description["engine"] == "numpy"
     assert set(content(tmp_path)) == {"onnx/model.onnx", "onnx/export.json"}
     assert stages[0] == ("writing", 0, 0)
     assert {stage for stage, _, _ in stages} <= {"writing", "verifying"}
@@ -291,11 +294,11 @@ def test_an_export_that_is_wrong_is_written_and_says_so(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(OnnxExporter, "write", write_wrong)
     result = export(tmp_path / NAME)
-    about = read_description(tmp_path / NAME)
-    assert about
-    assert about["verdict"] == result.verdict == "formula"
-    assert about["first_layer"] == "hidden"
-    assert about["differing"] > 0
+    description = read_description(tmp_path / NAME)
+    assert description
+    assert description["verdict"] == result.verdict == "formula"
+    assert description["first_layer"] == "hidden"
+    assert description["differing"] > 0
 
 
 # --- Killed, or several at once ------------------------------------------------------------------

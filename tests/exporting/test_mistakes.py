@@ -322,15 +322,15 @@ def test_a_mistake_is_found_and_its_layer_is_named(
 ):
     kind, layer, builders = MISTAKES[mistake]
     with planted(engine, kind, builders[engine]):
-        found = verified(name, tmp_path, TEST)
-    assert found.verdict == "formula", found
-    assert not found.passed
+        result = verified(name, tmp_path, TEST)
+    assert result.verdict == "formula", result
+    assert not result.passed
     if target(name).shows_layers:
         # LiteRT computes some layers as one, and then names them all.
-        assert found.first_layer
-        assert layer in found.first_layer.split("+"), found.first_layer
+        assert result.first_layer
+        assert layer in result.first_layer.split("+"), result.first_layer
     else:
-        assert found.first_layer is None
+        assert result.first_layer is None
 
 
 @pytest.mark.slow
@@ -339,9 +339,9 @@ def test_a_mistake_is_found_and_its_layer_is_named(
 def test_a_mistake_in_a_page(mistake: str, tmp_path: Path, web_runtime: WebRuntime):
     kind, _, builders = MISTAKES[mistake]
     with planted("onnx", kind, builders["onnx"]):
-        found = verified("web", tmp_path, TEST, web_runtime)
-    assert found.verdict == "formula", found
-    assert "WebAssembly in Node.js" in found.runtime
+        result = verified("web", tmp_path, TEST, web_runtime)
+    assert result.verdict == "formula", result
+    assert "WebAssembly in Node.js" in result.runtime
 
 
 @pytest.mark.parametrize(
@@ -352,8 +352,8 @@ def test_a_mistake_in_a_page(mistake: str, tmp_path: Path, web_runtime: WebRunti
     ],
 )
 def test_without_a_mistake_nothing_is_found(name: str, tmp_path: Path):
-    found = verified(name, tmp_path, TEST)
-    assert found.verdict == "rounding", found
+    result = verified(name, tmp_path, TEST)
+    assert result.verdict == "rounding", result
 
 
 @pytest.mark.parametrize(("name", "engine", "mistake"), cases({"litert-int8": "tensorflow"}))
@@ -361,14 +361,14 @@ def test_int8_is_judged_by_its_accuracy(name: str, engine: str, mistake: str, tm
     kind, _, builders = MISTAKES[mistake]
     test = separable(MODEL)
     with planted(engine, kind, builders[engine]):
-        found = verified(name, tmp_path, test)
-    assert found.reference_accuracy == 1
-    assert found.verdict == "formula", found
+        result = verified(name, tmp_path, test)
+    assert result.reference_accuracy == 1
+    assert result.verdict == "formula", result
 
 
 @pytest.mark.slow
 @pytest.mark.framework
 @pytest.mark.parametrize("name", ["litert-int8"])
 def test_int8_without_a_mistake_is_precise_enough(name: str, tmp_path: Path):
-    found = verified(name, tmp_path, exporting.samples_of(NETWORK, 300))
-    assert found.verdict == "precision", found
+    result = verified(name, tmp_path, exporting.samples_of(NETWORK, 300))
+    assert result.verdict == "precision", result

@@ -48,11 +48,11 @@ def test_the_specimens_contain_every_layer():
 
 @pytest.mark.parametrize("name", SPECIMENS)
 def test_every_layer_and_option_in_onnx(name: str, tmp_path: Path):
-    found = exported("onnx", SPECIMENS[name], tmp_path)
-    assert found.verdict == "rounding", found
-    assert found.differing == 0
-    assert found.first_layer is None
-    assert found.largest < 1e-4
+    result = exported("onnx", SPECIMENS[name], tmp_path)
+    assert result.verdict == "rounding", result
+    assert result.differing == 0
+    assert result.first_layer is None
+    assert result.largest < 1e-4
 
 
 @pytest.mark.parametrize("name", SPECIMENS)
@@ -96,13 +96,13 @@ def framework_cases() -> list[Any]:
 @pytest.mark.framework
 @pytest.mark.parametrize(("name", "network"), framework_cases())
 def test_the_frameworks_targets(name: str, network: str, tmp_path: Path):
-    found = exported(name, network_of(network), tmp_path)
+    result = exported(name, network_of(network), tmp_path)
     if target(name).quantized:
-        assert found.verdict == "precision", found
-        assert 1e-4 < found.largest < 2  # it does compute in int8, and not far off
+        assert result.verdict == "precision", result
+        assert 1e-4 < result.largest < 2  # it does compute in int8, and not far off
     else:
-        assert found.verdict == "rounding", found
-        assert found.differing == 0
+        assert result.verdict == "rounding", result
+        assert result.differing == 0
 
 
 @pytest.mark.slow

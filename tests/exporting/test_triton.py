@@ -40,8 +40,8 @@ def test_the_repository(repository: Path):
 
 def test_the_model_is_verified(repository: Path):
     model = exporting.model_of(NETWORK)
-    found = verify_export(target("triton"), repository, model, Reference.of(model, TEST), TEST)
-    assert found.verdict == "rounding"
+    result = verify_export(target("triton"), repository, model, Reference.of(model, TEST), TEST)
+    assert result.verdict == "rounding"
     assert "Triton itself was not run" in target("triton").note
 
 

@@ -116,21 +116,23 @@ def _report(console: "Console", result: "ExportResult") -> None:
     from .say import say
 
     chosen = target(result.target)
-    found = result.verification
+    verification = result.verification
     say(console, f"{result.file} ({result.size / 1000:,.0f} kB, {result.seconds:.1f} s)")
-    samples = f"{found.samples:,} test samples"
     if chosen.quantized:
+        interval = f"95 %: {verification.low:.2%} to {verification.high:.2%}"
         measure = (
-            f"accuracy {found.accuracy:.2%} (95 %: {found.low:.2%} to {found.high:.2%}), "
-            f"in float64 {found.reference_accuracy:.2%}"
+            f"accuracy {verification.accuracy:.2%} ({interval}), "
+            f"in float64 {verification.reference_accuracy:.2%}"
         )
     else:
-        measure = f"logits differ by at most {found.largest:.1e} (bound {found.bound:.1e})"
-    differing = f"{found.differing:,} predictions differ"
-    say(console, f"  {found.runtime}, {samples}: {found.verdict}; {measure}; {differing}")
-    if not found.passed:
+        bound = f"bound {verification.bound:.1e}"
+        measure = f"logits differ by at most {verification.largest:.1e} ({bound})"
+    where = f"{verification.runtime}, {verification.samples:,} test samples"
+    differing = f"{verification.differing:,} predictions differ"
+    say(console, f"  {where}: {verification.verdict}; {measure}; {differing}")
+    if not verification.passed:
         say(console, "  This model computes something else than the network. Do not use it.", "red")
-    if found.first_layer:
-        say(console, f"  The first layer that differs: {found.first_layer}", "red")
+    if verification.first_layer:
+        say(console, f"  The first layer that differs: {verification.first_layer}", "red")
     if chosen.note:
         say(console, f"  {chosen.note}", "yellow")

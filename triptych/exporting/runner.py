@@ -96,7 +96,8 @@ def _all_logits(
         parts.append(model.logits(images[start : start + batch]))
         if time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
             last_line = time.monotonic()
-            print(json.dumps({"batch_size": batch, "done": start + batch}), file=answers)
+            done = min(start + batch, len(images))
+            print(json.dumps({"batch_size": batch, "done": done}), file=answers)
     return np.concatenate(parts)
 
 

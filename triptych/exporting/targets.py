@@ -162,7 +162,10 @@ TARGETS = {
             ("onnx",),
             "pip install 'triptych[export]'",
             is_page=True,
-            note="the page verify.html repeats the verification in the browser",
+            note=(
+                "serve the folder: python -m http.server --directory FOLDER; "
+                "its page verify.html repeats the verification in the browser"
+            ),
         ),
     )
 }
