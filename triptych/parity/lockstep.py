@@ -142,20 +142,24 @@ class Outcome:
         """
         reference = without(reference, tolerances.uncompared)
         candidate = without(candidate, tolerances.uncompared)
+        exceeds = not candidate.keys() <= reference.keys()
         for array in array_errors(reference, candidate, stage):
             kind = "outputs" if array.kind.startswith("output/") else array.kind
             self.worst[kind] = max(self.worst.get(kind, 0.0), array.error)
             margin = Margin(array.error, tolerances.limit(array))
+            exceeds = exceeds or not array.error <= margin.bound
             if margin.ratio > self.margin.ratio:
                 self.margin = margin
-        self.divergence = first_divergence(
-            reference,
-            candidate,
-            tolerances.bound,
-            stage,
-            weights=tolerances.weights,
-            shifted=tolerances.shifted,
-        )
+        self.divergence = None
+        if exceeds:
+            self.divergence = first_divergence(
+                reference,
+                candidate,
+                tolerances.bound,
+                stage,
+                weights=tolerances.weights,
+                shifted=tolerances.shifted,
+            )
         return self.divergence is None
 
 
