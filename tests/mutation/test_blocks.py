@@ -254,7 +254,12 @@ def test_the_engines_pass(name: str, backend: str):
     found = passed(name, backend, "sgd")
     assert found.equal, str(found.divergence)
     assert found.steps == STEPS + 1
-    assert found.largest < 1e-13
+    if name == "tensorflow":
+        # It optimizes the graphs of one step and of K steps differently, and this network amplifies
+        # rounding: SiLU written in seven ways that are equal gave 6e-14 to 2.4e-12.
+        assert found.margin.error < found.margin.bound / 10
+    else:
+        assert found.largest == 0
 
 
 @pytest.mark.parametrize("mistake", PLANNED)
