@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import serving
 from support.commands import ROOT
 
 from triptych import search_path
 from triptych.core import registry
 from triptych.process.client import Remote
+from triptych.spec import zoo
 
 pytestmark = pytest.mark.process
 
@@ -141,6 +143,20 @@ def test_a_script_in_such_a_folder_runs_none_of_them(traps):
     shutil.copy(ROOT / name, traps / name)
     done = run(traps, name, "--data", "digits", "--epochs", "1")
     assert done.returncode == 0, done.stderr
+    assert executed(traps) == []
+
+
+def test_the_workers_of_a_server_run_none_of_them(traps):
+    pytest.importorskip("uvicorn")
+    serving.save_run(traps / "run", zoo.dense("small", [4]))
+    launch = traps.parent / "bin" / "triptych"
+    script = launch.read_text().replace("sys.exit(", "if __name__ == '__main__': sys.exit(")
+    launch.write_text(script)  # as pip writes it: multiprocessing imports it in each worker
+    command = (str(launch), "serve", "run", "--workers", "2")
+    with serving.started(*command, cwd=traps, env=clean(traps)) as server:
+        assert server.ask("/v2/health/ready").status == 200
+        assert server.stop() == 0
+    assert server.errors == []
     assert executed(traps) == []
 
 

@@ -58,16 +58,13 @@ def run(
 
 def start(*arguments: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
     """Start a command of triptych; the options are those of ``subprocess.Popen``."""
-    defaults: dict[str, Any] = {
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.PIPE,
-        "env": environment(cwd),
-    }
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(
         [sys.executable, *TRIPTYCH, *arguments],
         cwd=cwd,
+        env=environment(cwd),
         text=True,
-        **defaults | options,
+        **pipes | options,
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -102,8 +103,22 @@ class RunningServer:
 @contextmanager
 def running(*arguments: str, cwd: Path, **variables: str) -> Generator[RunningServer]:
     """Run ``triptych serve`` on a free port, until the end of the block."""
-    options = {"env": commands.environment(cwd, **variables)} if variables else {}
-    process = commands.start("serve", *arguments, "--port", "0", cwd=cwd, **options)
+    command = (*commands.TRIPTYCH, "serve", *arguments)
+    with started(*command, cwd=cwd, env=commands.environment(cwd, **variables)) as server:
+        yield server
+
+
+@contextmanager
+def started(*command: str, cwd: Path, env: dict[str, str]) -> Generator[RunningServer]:
+    """Run a command of this Python that serves, on a free port, until the end of the block."""
+    process = subprocess.Popen(
+        [sys.executable, *command, "--port", "0"],
+        cwd=cwd,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout
     assert process.stderr
     line = process.stdout.readline()

@@ -14,6 +14,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from .. import search_path
 from ..errors import EngineError, TriptychError
 from ..training.trained import TrainedRun
 from .settings import ServerSettings
@@ -107,7 +108,7 @@ def _serve_in_workers(
     config = _config(partial(_create_worker, settings), settings)
     config.factory = True
     listener.set_inheritable(True)
-    with _shared_metrics(), _signals_handled_by(_ignore):
+    with _environment_of_workers(), _signals_handled_by(_ignore):
         supervisor = Multiprocess(config, sockets=[listener])  # it handles signals from now on
         on_ready(url)
         supervisor.run()
@@ -174,12 +175,14 @@ def _ignore(*_: Any) -> None:
 
 
 @contextmanager
-def _shared_metrics() -> Generator[None]:
-    """Make the folder in which the workers add up their metrics, and delete it at the end."""
+def _environment_of_workers() -> Generator[None]:
+    """Set what the workers inherit: where they look for modules, and where they add up metrics."""
     folder = tempfile.mkdtemp(prefix="triptych-metrics-")
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    before = dict(os.environ)
+    os.environ.update(search_path.for_children() | {"PROMETHEUS_MULTIPROC_DIR": folder})
     try:
         yield
     finally:
-        del os.environ["PROMETHEUS_MULTIPROC_DIR"]
+        os.environ.clear()
+        os.environ.update(before)
         shutil.rmtree(folder, ignore_errors=True)
