@@ -299,3 +299,33 @@ def test_new_data_is_loaded_as_the_network_takes_it(
         assert new.warnings == ()
         (warning,) = tt.load_new_data(trained, tmp_path / "digit.png").warnings
         assert "the ground is light" in warning
+
+
+@pytest.mark.process
+def test_export_of_a_result_and_of_a_folder(
+    run: tt.TrainingResult, data: tt.Dataset, tmp_path: Path
+):
+    pytest.importorskip("onnxruntime")
+    stages: list[tuple[str, str, int, int]] = []
+    (of_result,) = tt.export(
+        run, "onnx", data=data, out=tmp_path, on_stage=lambda *stage: stages.append(stage)
+    )
+    assert of_result.verdict == "rounding"
+    assert of_result.file == tmp_path / "onnx" / "model.onnx"
+    assert stages[0] == ("onnx", "writing", 0, 0)
+    assert run.folder is not None
+    # The data of a run is loaded again.
+    (of_folder,) = tt.iter_export(run.folder, ["onnx"])
+    assert of_folder.file == run.folder / "export" / "onnx" / "model.onnx"
+    assert of_folder.verification.largest == of_result.verification.largest
+
+
+def test_what_export_needs(run: tt.TrainingResult, data: tt.Dataset):
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(tt.TriptychError, match="did you mean 'onnx'"):
+        tt.export(run, "onxx")
+    without_folder = dataclasses.replace(run, folder=None)
+    with pytest.raises(tt.TriptychError, match="data="):
+        tt.export(without_folder, "onnx")
+    with pytest.raises(tt.TriptychError, match="out="):
+        tt.export(without_folder, "onnx", data=data)
