@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ SMALL = zoo.dense("small", [5], shape=SHAPE, classes=3)
 ROW = np.full(SHAPE, 0.5).tolist()
 PREDICT = "/v1/models/small:predict"
 ROUNDING = 1e-6
+MOST_BYTES = 120 * 2**20
 # Eight images take more than 0.1 s.
 SLOW = zoo.convolutional([32, 32, 32], 3, shape=(96, 96, 1), classes=3)
 
@@ -313,6 +315,16 @@ def test_mistakes_are_one_line(run: Path, tmp_path: Path, arguments: list[str], 
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the resident size is another on each system")
+def test_a_server_is_small(run: Path, tmp_path: Path):
+    with serving.running(str(run), cwd=tmp_path) as server:
+        assert len(predictions(server)) == 1
+        process = psutil.Process(server.process.pid)
+        assert process.memory_info().rss < MOST_BYTES
+        libraries = {Path(mapped.path).name for mapped in process.memory_maps()}
+    assert not [name for name in libraries if "torch" in name or "tensorflow" in name]
 
 
 def test_a_port_that_is_taken(run: Path, tmp_path: Path):
