@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from support.commands import run as run_command
@@ -216,6 +217,24 @@ def test_a_verification_compares_at_least_one_step(data: tt.Dataset):
     for steps in (0, -1):
         with pytest.raises(SpecError, match="steps must be a whole number of at least 1"):
             tt.verify(NETWORK, RECIPE, data, steps=steps)
+
+
+@pytest.mark.parametrize("function", [tt.compare, tt.verify])
+def test_workers_end_with_an_error_in_a_callback(data: tt.Dataset, function):
+    """Also while the error is kept with its traceback, as a notebook keeps it."""
+    workers: list[psutil.Process] = []
+
+    def fail(event) -> None:
+        workers.extend(psutil.Process().children())
+        if workers:
+            raise RuntimeError("in the callback")
+
+    options = {"runs": None} if function is tt.compare else {}
+    with pytest.raises(RuntimeError, match="in the callback") as error:
+        function(NETWORK, RECIPE, data, engines=["torch"], on_event=fail, **options)
+    assert workers
+    assert not any(worker.is_running() for worker in workers)
+    assert error
 
 
 def test_dense_knows_images_by_their_size():

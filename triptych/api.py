@@ -449,7 +449,7 @@ def verification(
     data: Dataset,
     chosen: Selection,
     steps: int | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Prove the chosen engines equal, and yield the events; `verify` is simpler."""
     from .parity.verify import Case, default_steps
     from .parity.verify import verify as verify_cases
@@ -499,17 +499,9 @@ def verify(
     TriptychError
         If something does not fit together.
     """
-    happening = iter_verify(
-        network,
-        recipe,
-        data,
-        engines=engines,
-        all_backends=all_backends,
-        steps=steps,
-        threads=threads,
-        device=device,
-    )
-    return VerificationResult.of(watched(happening, on_event, progress, epochs=0))
+    chosen = select(engines, all_backends, threads=threads, device=device)
+    with closing(verification(network, recipe, data, chosen, steps)) as happening:
+        return VerificationResult.of(watched(happening, on_event, progress, epochs=0))
 
 
 def predict(

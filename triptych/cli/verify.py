@@ -1,6 +1,7 @@
 """``triptych verify``: the proof, for whole runs."""
 
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -177,10 +178,13 @@ def verify(*, data: DataOptions, cases: CaseOptions, engines: EngineOptions) -> 
     console = Console(emoji=False)
     dataset = data.read(console, next(iter(recipes.values())).seed)
     networks = cases.networks(dataset)
-    happening = api.verification(networks, list(recipes.values()), dataset, chosen, cases.steps)
     titles = [(network.name, name) for network in networks for name in recipes]
     report = ProofReport(console, titles, chosen.labels)
-    with ProofProgress(console, titles, chosen.labels) as progress:
+    trained = list(recipes.values())
+    with (
+        closing(api.verification(networks, trained, dataset, chosen, cases.steps)) as happening,
+        ProofProgress(console, titles, chosen.labels) as progress,
+    ):
         for event in happening:
             progress.on_event(event)
             report.on_event(event)

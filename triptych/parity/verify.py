@@ -1,6 +1,6 @@
 """Verification: whole runs, every engine and backend, step by step. It yields events."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -94,7 +94,7 @@ def verify(
     *,
     threads: int = 1,
     device: str = "cpu",
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Prove every row against NumPy in every case.
 
     Parameters
