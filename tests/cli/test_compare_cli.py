@@ -141,6 +141,7 @@ def test_the_states_are_those_of_the_run(compared, digits):
     found, network, recipe, provenance = checkpoint.load_state(
         compared[0] / "numpy" / "state.safetensors"
     )
+    assert provenance["source"] == "digits"
     assert provenance["data"]["train_sha256"] == digits.train.digest
     engine = loaded_engine("numpy", network, recipe)
     data = engine.upload(digits.train)

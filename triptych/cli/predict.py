@@ -29,8 +29,8 @@ def predict(
         list[str] | None,
         typer.Argument(
             metavar="[WHAT]...",
-            help="Image files; or one table, folder or data set, as of --data. Default: the test "
-            "split of the run's own data.",
+            help="Image files, or a folder of them; or one table, folder or data set that --data "
+            "of triptych train takes. Default: the test split of the run's own data.",
             show_default=False,
         ),
     ] = None,

@@ -301,10 +301,11 @@ def _are_places(names: Sequence[str]) -> bool:
     words = [re.split(r"[./]", name) for name in names]
     if len({len(each) for each in words}) > 1:
         return False
-    columns = zip(*words, strict=True)
-    return all(
-        len(set(column)) == 1 or all(word.isdecimal() for word in column) for column in columns
-    )
+    for column in zip(*words, strict=True):
+        differ = len(set(column)) > 1
+        if differ and not all(word.isdecimal() for word in column):
+            return False
+    return True
 
 
 def _natural(name: str) -> list[tuple[str, int]]:
