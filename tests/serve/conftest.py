@@ -11,8 +11,6 @@ from triptych.spec import zoo
 from triptych.spec.layers import BatchNorm, Conv2D, Dense, Flatten, ReLU
 from triptych.spec.network import Network
 
-pytest.importorskip("uvicorn")
-
 SHAPE = (4, 3, 1)
 SMALL = zoo.dense("small", [5], shape=SHAPE, classes=3)
 CONVOLUTION = Network(
@@ -41,6 +39,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(runs: Path) -> Iterator[serving.RunningServer]:
     """A server with two versions of ``small``, and ``conv`` with one."""
+    pytest.importorskip("uvicorn")
     with serving.running("first", "small=second", "conv=convolution", cwd=runs) as running:
         yield running
 

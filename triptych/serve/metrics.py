@@ -12,9 +12,8 @@ from prometheus_client import (
 from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-# The library's variable: a folder in which the workers share what they count. It must be set
-# before the library is imported.
-SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+from .settings import METRICS_VARIABLE
+
 BOUNDS_IN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
@@ -56,7 +55,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return the metrics of all workers in Prometheus's text format."""
-        if SHARED_FOLDER not in os.environ:
+        if METRICS_VARIABLE not in os.environ:
             return generate_latest(self.registry)
         shared = CollectorRegistry()
         MultiProcessCollector(shared)

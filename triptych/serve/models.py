@@ -152,7 +152,7 @@ def _file_version(path: Path) -> FileVersion:
     except OSError:
         return None
     if not os.path.isfile(path):
-        return None  # the time of a folder says nothing of the files in its folders
+        return None  # the time of a folder does not depend on what its files hold
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 

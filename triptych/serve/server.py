@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .. import search_path
 from ..errors import EngineError, TriptychError
 from ..training.trained import TrainedRun
-from .settings import ServerSettings
+from .settings import METRICS_VARIABLE, ServerSettings
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -179,7 +179,7 @@ def _environment_of_workers() -> Generator[None]:
     """Set what the workers inherit: where they look for modules, and where they add up metrics."""
     folder = tempfile.mkdtemp(prefix="triptych-metrics-")
     before = dict(os.environ)
-    os.environ.update(search_path.for_children() | {"PROMETHEUS_MULTIPROC_DIR": folder})
+    os.environ.update(search_path.for_children() | {METRICS_VARIABLE: folder})
     try:
         yield
     finally:

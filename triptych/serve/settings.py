@@ -7,6 +7,9 @@ from pathlib import Path
 from ..errors import TriptychError
 
 MIB = 2**20
+# The variable of prometheus_client: a folder in which several processes share what they count. It
+# must be set before the library is imported.
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # of a model, in the path of a URL
 
 
