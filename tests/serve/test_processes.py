@@ -179,6 +179,17 @@ def test_a_killed_worker_is_replaced(run: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_the_server_ends_if_a_new_worker_cannot_load_the_models(run: Path, tmp_path: Path):
+    with serving.running(str(run), "--workers", "2", cwd=tmp_path) as server:
+        assert server.ask("/v2/health/ready").status == 200
+        (run / "last" / STATE).write_bytes(b"damaged")
+        workers_of(server)[0].kill()
+        assert server.process.wait(timeout=20) == 2
+    assert server.errors[-1].startswith("triptych: a worker could not load the models")
+    assert not [line for line in server.errors if "Traceback" in line]
+
+
+@pytest.mark.slow
 def test_workers_end_with_a_killed_parent(run: Path, tmp_path: Path):
     with serving.running(str(run), "--workers", "2", cwd=tmp_path) as server:
         assert server.ask("/v2/health/ready").status == 200

@@ -101,6 +101,7 @@ def _serve_in_workers(
     settings: ServerSettings, listener: socket.socket, url: str, on_ready: OnReady
 ) -> None:
     """Start workers, which load the models; start another one for each that has died."""
+    from uvicorn.config import STARTUP_FAILURE
     from uvicorn.supervisors import Multiprocess
 
     for source in settings.sources:
@@ -112,6 +113,8 @@ def _serve_in_workers(
         supervisor = Multiprocess(config, sockets=[listener])  # it handles signals from now on
         on_ready(url)
         supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        raise TriptychError("a worker could not load the models, so the server has ended")
 
 
 def _create_worker(settings: ServerSettings) -> "Starlette":
