@@ -93,7 +93,8 @@ class Parameters(BaseEstimator):
 
     def _recipe(self, seed: int) -> Recipe:
         """Return how `fit` trains, without class weights; raise `SpecError` for wrong values."""
-        given, early = self._given, bool(self.early_stopping)
+        given = self._given
+        early = bool(self.early_stopping)
         what = type(self).__name__
         check_whole(what, "max_iter", given["max_iter"], 1)
         if given["n_iter_no_change"] != inf:
@@ -125,7 +126,8 @@ class Parameters(BaseEstimator):
             raise SpecError(
                 f"input_shape must be (height, width, channels), not {self.input_shape!r}"
             )
-        network, shape = self.network, tuple(self.input_shape or (1, 1, features))
+        network = self.network
+        shape = tuple(self.input_shape or (1, 1, features))
         if isinstance(network, Network):
             network.check_fits(self.input_shape or network.input_shape, classes)
         elif network is None:

@@ -86,10 +86,12 @@ class Standing:
             return self.failure
         if self.proof is None:
             return "not proved"
-        if difference := self.proof.lockstep.divergence:
-            return f"differs in float64 at step {self.proof.lockstep.at + 1}: {difference}"
-        if difference := self.proof.blocks.divergence:
-            return f"K steps in one run are not K runs of one step: {difference}"
+        lockstep = self.proof.lockstep
+        if lockstep.divergence:
+            return f"differs in float64 at step {lockstep.at + 1}: {lockstep.divergence}"
+        blocks = self.proof.blocks
+        if blocks.divergence:
+            return f"K steps in one run are not K runs of one step: {blocks.divergence}"
         if not self.same_start:
             return "did not begin with the same weights"
         return None
@@ -139,13 +141,15 @@ def why_imprecise(rounding: Rounding | None) -> str | None:
 
 
 def _outcome_to_json(outcome: Outcome) -> dict[str, Any]:
-    divergence = outcome.divergence
+    divergence: dict[str, Any] | None = None
+    if outcome.divergence:
+        text = str(outcome.divergence)
+        divergence = vars(outcome.divergence) | {"step": outcome.at + 1, "text": text}
     return {
         "steps": outcome.steps,
         "worst": outcome.worst,
         "largest": outcome.largest,
-        "divergence": divergence
-        and vars(divergence) | {"step": outcome.at + 1, "text": str(divergence)},
+        "divergence": divergence,
     }
 
 

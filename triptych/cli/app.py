@@ -86,9 +86,8 @@ def _stop(*_: Any) -> NoReturn:
 
 
 def _ignore_ctrl_c() -> None:
-    signal.signal(
-        signal.SIGINT, _nothing
-    )  # and not SIG_IGN, which processes started later would inherit
+    # Not SIG_IGN, which processes that are started later would inherit.
+    signal.signal(signal.SIGINT, _nothing)
 
 
 def _nothing(*_: Any) -> None:
@@ -109,9 +108,8 @@ def main(arguments: list[str] | None = None, name: str = "triptych") -> None:
         What help calls the program.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(
-            stream, "reconfigure"
-        ):  # what the terminal's encoding lacks becomes a question mark
+        # What the terminal's encoding lacks becomes a question mark.
+        if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
     signal.signal(signal.SIGINT, _stop)
     status = _status(arguments, name)
@@ -193,7 +191,8 @@ def _root(
         print(context.get_help())
 
 
-for _name in (
+# Each file adds its command to the app, in the order of the help; groups of commands come last.
+COMMANDS = (
     "compare",
     "train",
     "verify",
@@ -207,5 +206,6 @@ for _name in (
     "map",
     "advise",
     "serve",
-):  # each file adds its command to the app
+)
+for _name in COMMANDS:
     import_module(f"triptych.cli.{_name}")

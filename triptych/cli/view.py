@@ -217,9 +217,8 @@ class View:
                 self._live.refresh()
             quiet = QUIET_TRAINING_SECONDS if self.timing else QUIET_SECONDS
             if not self._live and time.monotonic() - self._last_line >= quiet:
-                with suppress(
-                    OSError
-                ):  # the pipe is closed: the main thread's next line ends the program
+                # If the pipe is closed, the main thread's next line ends the program.
+                with suppress(OSError):
                     self._say(escape(self._status()))
 
     def _status(self) -> str:

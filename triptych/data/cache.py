@@ -5,8 +5,9 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Return where downloads live: ``$TRIPTYCH_DATA``, or the user's cache folder."""
-    if set_by_user := os.environ.get("TRIPTYCH_DATA"):
+    """Return the folder of downloads: ``$TRIPTYCH_DATA``, or the user's cache folder."""
+    set_by_user = os.environ.get("TRIPTYCH_DATA")
+    if set_by_user:
         return Path(set_by_user)
     from platformdirs import user_cache_path
 

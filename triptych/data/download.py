@@ -40,7 +40,8 @@ Progress = Callable[[str, int, int], None]  # file, bytes so far, bytes in all
 def files_present(name: str) -> dict[str, Path]:
     """Return the files of a data set that are in the cache, by stem (IDX) or by name."""
     folder = cache_folder() / name
-    if members := PUBLISHED[name].members:
+    members = PUBLISHED[name].members
+    if members:
         return {member: folder / member for member in members if (folder / member).is_file()}
     return idx.files(folder)
 

@@ -137,7 +137,8 @@ def draw_times(
         axes.plot(
             values, [i] * len(values), "o", alpha=0.3, color=rows[key]["color"], gid=f"{key}-dots"
         )
-        if step := steps[key]:
+        step = steps[key]
+        if step:
             median = step["median"] * 1e3
             errors = [[median - step["low"] * 1e3], [step["high"] * 1e3 - median]]
             color = rows[key]["color"]

@@ -77,7 +77,8 @@ def _bytes(images: NDArray[Any]) -> NDArray[np.uint8]:
     """Return pixels as bytes; floats, which have no fixed range, are stretched to 0–255."""
     if images.dtype == np.uint8 or not images.size:
         return images.astype(np.uint8)
-    low, high = images.min(), images.max()
+    low = images.min()
+    high = images.max()
     return (255 * (images - low) / ((high - low) or 1)).astype(np.uint8)
 
 

@@ -283,16 +283,18 @@ def _event(line: bytes) -> Event | None:
 
 def _is_event(event: Any) -> bool:
     """Return whether a value is an event, with what its readers rely on."""
-    if not isinstance(event, dict) or not isinstance(kind := event.get("type"), str):
+    if not isinstance(event, dict):
+        return False
+    kind = event.get("type")
+    if not isinstance(kind, str):
         return False
     needed = dict(_KEYS.get(kind, {}))
     if kind == "block":
         # One of a comparison belongs to a row, one of a training to an epoch.
-        needed |= (
-            _OF_A_ROW
-            if "row" in event or "seed" in event
-            else {"epoch": _is_whole, "rate": is_number}
-        )
+        if "row" in event or "seed" in event:
+            needed |= _OF_A_ROW
+        else:
+            needed |= {"epoch": _is_whole, "rate": is_number}
     if any(name not in event for name in needed):
         return False
     checks = _ANY | needed
