@@ -102,6 +102,15 @@ def test_an_inverted_image_is_not_inverted_silently(driver):
     assert said.splitlines()[2].split()[0] == "3"
 
 
+def test_one_inverted_image_among_others_is_named(driver):
+    _, said, _ = driver.run("predict", "images", "three.png", "three.png", "three.png", "paper.png")
+    flat = " ".join(said.split())
+    assert "Warning: the ground of paper.png is light, but that of the training images" in flat
+    assert "classify such images separately, with --invert" in flat
+    _, said, _ = driver.run("predict", "images", "three.png", "three.png")
+    assert "Warning" not in said
+
+
 def test_without_data_the_test_split_of_the_run_is_classified(driver, digits):
     _, said, _ = driver.run("predict", "images")
     tested = driver.run("show", "images")[1]

@@ -418,24 +418,51 @@ def _inverted(new: NewData) -> NewData:
 
 
 def _warnings_of_ground(run: TrainedRun, new: NewData, invert: bool) -> list[str]:
-    """Return a warning if images are dark on light and the training images light on dark."""
+    """Return a warning if images are dark on light and the training images light on dark.
+
+    Image files without labels are judged one by one as well: in the mean over all of them a few
+    with another ground are not noticed.
+    """
     if new.is_table or run.border is None:
         return []
-    border = border_mean(new.images)
-    grounds = None
-    if run.border < DARK_BORDER and border > LIGHT_BORDER:
-        grounds = ("light", "dark")
-    elif run.border > LIGHT_BORDER and border < DARK_BORDER:
-        grounds = ("dark", "light")
-    if grounds is None:
+    in_training = _ground(run.border)
+    if in_training is None:
         return []
-    here, in_training = grounds
-    advice = "leave --invert out" if invert else "add --invert to exchange light and dark"
+    other = "light" if in_training == "dark" else "dark"
+    if _ground(border_mean(new.images)) == other:
+        advice = "leave --invert out" if invert else "add --invert to exchange light and dark"
+        warning = (
+            f"the ground is {other}, but that of the training images is {in_training}, so the "
+            f"prediction is probably wrong; {advice}"
+        )
+        return [warning]
+    if new.labels is not None:
+        return []
+    differing = [
+        path
+        for path, image in zip(new.files, new.images, strict=False)
+        if _ground(border_mean(image[np.newaxis])) == other
+    ]
+    if not differing:
+        return []
+    named = one_line(differing[0].name)
+    if len(differing) > 1:
+        named += f" and {len(differing) - 1:,} more"
+    manner = "without --invert" if invert else "with --invert"
     warning = (
-        f"the ground is {here}, but that of the training images is {in_training}, so the "
-        f"prediction is probably wrong; {advice}"
+        f"the ground of {named} is {other}, but that of the training images is {in_training}, so "
+        f"the prediction there is probably wrong; classify such images separately, {manner}"
     )
     return [warning]
+
+
+def _ground(border: float) -> str | None:
+    """Return whether the ground of images is dark or light, None where it is neither."""
+    if border < DARK_BORDER:
+        return "dark"
+    if border > LIGHT_BORDER:
+        return "light"
+    return None
 
 
 def _labels_of_run(
