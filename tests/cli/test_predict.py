@@ -215,6 +215,17 @@ def test_what_does_not_fit_is_refused_in_one_line(driver, place):
         assert reason in message, arguments
 
 
+def test_a_csv_without_labels_of_another_size_needs_its_shape(driver, place, digits):
+    images = np.stack([digit(digits, label)[::2, ::2] for label in range(10)])
+    rows = np.tile(images.reshape(10, -1), (3, 1))
+    np.savetxt(place / "halves.csv", rows, fmt="%d", delimiter=",")
+    assert driver.refused("predict", "images", "halves.csv") is not None
+    _, said, _ = driver.run("predict", "images", "halves.csv", "--shape", "14x14")
+    assert "scaled from 14×14 to 28×28 pixels" in said
+    assert "image 19: " in said
+    assert "Accuracy" not in said
+
+
 def test_arrays_and_parquet_of_other_sizes(driver, place, digits):
     images = [digit(digits, label) for label in range(10)]
     large = np.stack([np.kron(image, np.ones((2, 2), np.uint8)) for image in images])

@@ -281,7 +281,9 @@ def _read_with_or_without_labels(
     except DataError:
         with suppress(DataError):
             unsplit = loading.read(source, unlabelled, progress)
-            if _numbers_of_a_sample(unsplit) == inputs:
+            # With a shape, the reader accepts only rows that fill it: no column is left for labels.
+            has_shape = reading.shape not in (None, "table")
+            if has_shape or _numbers_of_a_sample(unsplit) == inputs:
                 return unsplit, False
         raise
     if _numbers_of_a_sample(unsplit) == inputs - 1:
