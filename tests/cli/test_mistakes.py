@@ -90,7 +90,7 @@ MISTAKES = {
         "a file of at most 4 MiB is needed",
     ),
     "a network file with a long key": (["show", "--network", "long.json"], "unknown key 'kkkk"),
-    "markup in an argument": (["show", "[/b]"], "[/b]: holds no results.json"),
+    "markup in an argument": (["show", "[/b]"], "[/b]: no such folder"),
     "markup in an engine": (["train", "[/b]"], "engine '[/b]' is unknown"),
     "a network for other images": (
         ["compare", "--network", "other.json"],

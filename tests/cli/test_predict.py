@@ -207,7 +207,10 @@ def test_what_does_not_fit_is_refused_in_one_line(driver, place):
         ("images", "empty"): "empty",
         ("images", "three.png", "--engine", "tensor"): "engine 'tensor' is unknown",
         ("images", "three.png", "--backend", "fast"): "fast",
-        ("nowhere", "three.png"): "nowhere: holds no state.safetensors",
+        (
+            "nowhere",
+            "three.png",
+        ): "nowhere: no such file or folder; name a run folder or a state file",
     }
     for arguments, reason in refused.items():
         message = driver.refused("predict", *arguments)

@@ -314,7 +314,7 @@ MISTAKES = {
     "a backend of another": (["train", "numpy", "--backend", "xla"], "no backend 'xla'"),
     "no run to go on": (
         ["train", "numpy", "--resume", "nowhere"],
-        "holds no last/state.safetensors",
+        "nowhere: no such folder; name a run folder of triptych train",
     ),
     "a rate that diverges": (
         ["train", "numpy", "--batch-size", "64", "--rate", "1e30"],
@@ -324,7 +324,7 @@ MISTAKES = {
         ["show", "nowhere", "--network", "custom"],
         "a run is shown as it was; leave the options out",
     ),
-    "no run to show": (["show", "nowhere"], "holds no results.json"),
+    "no run to show": (["show", "nowhere"], "nowhere: no such folder"),
 }
 
 

@@ -316,8 +316,8 @@ def test_limits_of_time_and_concurrency(tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["missing"], "missing: holds no state.safetensors"),
-        (["missing", "--workers", "2"], "missing: holds no state.safetensors"),
+        (["missing"], "missing: no such file or folder"),
+        (["missing", "--workers", "2"], "missing: no such file or folder"),
         (["a b=run"], "'a b' cannot be the name of a model in a URL"),
         (["small="], "no run after the = sign"),
         (["run", "--host", "no.such.host.invalid"], "cannot listen"),

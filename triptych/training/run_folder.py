@@ -167,6 +167,8 @@ def read_results(folder: Path, kind: str | None = "compare") -> dict[str, Any]:
         Where the folder holds none, or they are damaged, or of another schema or kind.
     """
     path = folder / "results.json"
+    if not folder.is_dir():
+        raise TriptychError(f"{folder}: no such folder; triptych runs lists the run folders")
     if not path.exists():
         raise TriptychError(f"{folder}: holds no results.json; {_why_no_results(folder)}")
     with files.refusing(path, "results that triptych wrote"):
@@ -203,8 +205,6 @@ def _printable(value: Any) -> Any:
 
 
 def _why_no_results(folder: Path) -> str:
-    if not folder.is_dir():
-        return "name a finished run folder, runs/<time>-compare-…"
     if (folder / "last" / checkpoint.STATE).exists():
         return f"this run is not finished; go on with triptych train --resume {folder}"
     if "-lesson-" in folder.resolve().name:

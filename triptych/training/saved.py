@@ -79,6 +79,8 @@ class SavedRun:
             If it holds no checkpoint, or a damaged one.
         """
         last = folder / "last" / STATE
+        if not folder.exists():
+            raise TriptychError(f"{folder}: no such folder; name a run folder of triptych train")
         if not last.exists():
             raise TriptychError(f"{folder}: holds no last/{STATE}; {_why_no_checkpoint(folder)}")
         saved = checkpoint.read_state(last)
@@ -328,6 +330,8 @@ def read_trained(path: Path) -> checkpoint.SavedState:
         return checkpoint.read_state(path)
     if (path / STATE).exists():
         return checkpoint.read_state(path / STATE)
+    if not path.exists():
+        raise TriptychError(f"{path}: no such file or folder; name a run folder or a state file")
     last = path / "last" / STATE
     if not last.exists():
         raise TriptychError(f"{path}: holds no {STATE}; {_where_states_are(path)}")
