@@ -135,6 +135,7 @@ def test_the_command(root):
         status, _, errors = driver.run("runs", "--html", "pages/all.html")
         assert (status, errors.strip()) == (0, "pages/all.html")
         assert "../runs/20260101" in (root.parent / "pages" / "all.html").read_text()
+        assert "pages: no runs; only folders with names such as" in driver.run("runs", "pages")[1]
         refused = {
             ("nowhere",): "nowhere: cannot be read (No such file or directory)",
             ("--kind", "verify"): "use train, compare, import, lesson",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Left out one after the other, until the table fits into a narrow terminal.
 EXPENDABLE = ("95 %", "folder", "seconds", "exported to", "data", "engines")
+EXAMPLE_OF_A_NAME = "20260101-120000-train-torch-custom-digits"
 WIDTH_OF_A_PIPE = 10_000  # columns: no line is broken there
 
 
@@ -99,8 +100,13 @@ def runs(
         print(json.dumps([entry.to_json() for entry in chosen], indent=1))
     elif chosen:
         _print_table(console, chosen)
+    elif every:
+        say(console, f"{folder}: none of its runs is chosen.")
     else:
-        say(console, f"{folder}: {'none of its runs is chosen' if every else 'no runs'}.")
+        say(
+            console,
+            f"{folder}: no runs; only folders with names such as {EXAMPLE_OF_A_NAME} are listed.",
+        )
     if html is not None:
         _write_page(html, folder, chosen)
 
