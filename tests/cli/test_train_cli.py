@@ -235,6 +235,13 @@ def stopped(tmp_path) -> Path:
     return folder_of(tmp_path)
 
 
+def test_predict_says_that_a_run_is_not_finished(stopped: Path, tmp_path):
+    done = run("predict", str(stopped), "digits", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    note = f"This run is not finished; how far it is: triptych show {stopped}"
+    assert done.stdout.startswith(note)
+
+
 def test_what_a_resumed_run_refuses(stopped: Path, tmp_path, digits: Dataset):
     np.savez(
         tmp_path / "other.npz",

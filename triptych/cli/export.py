@@ -68,9 +68,11 @@ def export(
     from .. import api
     from ..training.trained import TrainedRun
     from .loading import load
+    from .say import say_if_unfinished
 
     console = Console(emoji=False)
     trained = TrainedRun.read(run)
+    say_if_unfinished(console, trained)
     source = data.data or trained.source
     dataset = None
     if source is not None:

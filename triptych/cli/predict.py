@@ -65,9 +65,11 @@ def predict(
     from ..training.trained import TrainedRun
     from . import prediction_view as view
     from .loading import Decoding
+    from .say import say_if_unfinished
 
     console = Console(emoji=False)
     trained = TrainedRun.read(run)
+    say_if_unfinished(console, trained)
     with Decoding(console) as progress:
         new = api.load_new_data(
             trained,

@@ -15,6 +15,7 @@ from ..errors import counted
 
 if TYPE_CHECKING:
     from ..spec.recipe import Recipe
+    from ..training.trained import TrainedRun
 
 SECONDS_UNANNOUNCED = 2.0
 SECONDS_WITHOUT_ESTIMATE = 60.0  # what takes longer begins with its estimate
@@ -74,6 +75,13 @@ def say_batch(console: Console, recipe: "Recipe", samples: int, kind: str) -> No
     if recipe.batch_size != "full" and recipe.batch_size > samples:
         batch = f"Batch size {recipe.batch_size:,} is larger than the training split"
         say(console, f"{batch}: every step takes all {samples:,} {kind}.")
+
+
+def say_if_unfinished(console: Console, run: "TrainedRun") -> None:
+    """Print a line if the training of a run has not come to its end."""
+    if run.is_unfinished:
+        seen = quoted("triptych", "show", str(run.path))
+        say(console, f"This run is not finished; how far it is: {seen}", "yellow")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from ..errors import TriptychError
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from ..spec.validation import is_number
+from .checkpoint import STATE
 from .saved import read_trained
 
 
@@ -85,6 +86,12 @@ class TrainedRun:
     def folder(self) -> Path:
         """The run folder, or the folder of the state file."""
         return self.path if self.path.is_dir() else self.path.parent
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether this is the folder of a training that has not come to its end."""
+        is_training = (self.path / "last" / STATE).exists()
+        return is_training and not (self.path / "results.json").exists()
 
     @property
     def classes(self) -> list[str]:
