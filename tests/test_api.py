@@ -222,10 +222,12 @@ def test_a_verification_compares_at_least_one_step(data: tt.Dataset):
 @pytest.mark.parametrize("function", [tt.compare, tt.verify])
 def test_workers_end_with_an_error_in_a_callback(data: tt.Dataset, function):
     """Also while the error is kept with its traceback, as a notebook keeps it."""
+    before = psutil.Process().children()
     workers: list[psutil.Process] = []
 
     def fail(event) -> None:
-        workers.extend(psutil.Process().children())
+        children = psutil.Process().children()
+        workers.extend(child for child in children if child not in before)
         if workers:
             raise RuntimeError("in the callback")
 

@@ -252,6 +252,7 @@ def test_a_comparison_that_cannot_begin_leaves_no_folder(tmp_path):
 
 
 @needs_torch
+@pytest.mark.slow
 def test_the_loss_is_chosen_by_name(tmp_path):
     options = ("--loss", "mse", "--epochs", "5", "--engines", "torch")
     done = compare(*options, cwd=tmp_path)

@@ -170,6 +170,7 @@ def test_export(network: Network, recipe: Recipe, dataset: Dataset, tmp_path: Pa
     assert exported.verdict == "rounding"
 
 
+@pytest.mark.slow
 def test_compare(network: Network, recipe: Recipe, dataset: Dataset):
     engines = ["numpy", "torch"]
     compared = tt.compare(network, recipe, dataset, engines=engines, wait=0, runs=None)
