@@ -108,7 +108,7 @@ class ProofProgress:
         if total > SECONDS_WITHOUT_ESTIMATE:
             count = self._rows * len(self._seconds)
             line = f"Estimate: about {duration(total)} for {count} rows (Ctrl-C stops it)."
-            self._console.print(line, highlight=False, soft_wrap=True)
+            say_unbroken(self._console, line)
 
     def _show(self, doing: str, share: float) -> None:
         """Show what is being done, when `share` of the row is over."""
@@ -232,7 +232,7 @@ class ProofReport:
 
     def _layer_line(self, name: str, cells: list[str], style: str = "") -> None:
         text = f"{name:<14}" + "".join(f"{cell:>10}" for cell in cells)
-        self.console.print(text, style=style, highlight=False, soft_wrap=True)
+        say_unbroken(self.console, text, style)
 
     def on_event(self, event: "events.Event") -> None:
         """Print an event of `triptych.parity.verify`."""
