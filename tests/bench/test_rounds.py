@@ -11,7 +11,7 @@ PIDS = {"a": 11, "b": 12, "c": 13}
 
 @pytest.fixture
 def asleep(monkeypatch) -> list[float]:
-    """No process uses processor time, and nobody sleeps: the seconds are only noted."""
+    """No process uses processor time, and nothing sleeps: the seconds are only noted."""
     slept = []
     monkeypatch.setattr(rounds.time, "sleep", slept.append)
     monkeypatch.setattr(rounds.machine, "cpu_seconds", lambda _: 0.0)

@@ -98,11 +98,11 @@ MISTAKES = {
     ),
     "everything and one": (
         ["verify", "--all", "--network", "custom"],
-        "it stands for every network",
+        "it means every network",
     ),
     "layers and one network": (
         ["verify", "--layers", "--network", "custom"],
-        "it stands for networks of its own",
+        "it has networks of its own",
     ),
     "more threads than processors": (
         ["compare", "--threads", "9999", "--epochs", "1"],

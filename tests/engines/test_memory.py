@@ -1,6 +1,6 @@
 """A network that does not fit into memory is refused in the same words by every engine.
 
-An engine that nobody uses any more frees what it took.
+An engine that is no longer used frees its memory.
 """
 
 import gc

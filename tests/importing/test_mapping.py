@@ -14,7 +14,7 @@ from triptych.errors import TriptychError
 from triptych.importing.weights import ImportedWeights, import_weights
 from triptych.spec import zoo
 
-SQUARE = zoo.dense("square", [8, 8, 8], shape=(1, 1, 8), classes=8)  # all layers are alike
+SQUARE = zoo.dense("square", [8, 8, 8], shape=(1, 1, 8), classes=8)  # layers of one shape
 
 
 def square(*names: str) -> dict[str, np.ndarray]:

@@ -92,12 +92,12 @@ class CaseOptions:
         names_network = bool(self.network) or self.hidden is not None
         if self.everything and (names_network or self.recipe or self.optimizer):
             raise typer.BadParameter(
-                "it stands for every network and optimizer; leave the others out",
+                "it means every network and optimizer; leave the others out",
                 param_hint="--all",
             )
         if self.layers and names_network:
             raise typer.BadParameter(
-                "it stands for networks of its own; leave --network and --hidden out",
+                "it has networks of its own; leave --network and --hidden out",
                 param_hint="--layers",
             )
 

@@ -79,7 +79,7 @@ class WeightMapping:
 
 @dataclass(frozen=True)
 class Module:
-    """The arrays of a file whose names begin alike, by the end of their names."""
+    """The arrays of a file whose names have the same beginning, by the end of their names."""
 
     name: str
     arrays: dict[str, StoredArray]

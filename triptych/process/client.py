@@ -203,8 +203,8 @@ class Remote:
     def close(self) -> None:
         """End the process: by the end of its input, or by force if that does not help.
 
-        After Ctrl-C it may still compute a reply, for which nobody waits any more, or only a thread
-        whose reading would block this method. Then it is ended by force at once.
+        After Ctrl-C it may still compute a reply that is no longer needed, and a thread that reads
+        this reply would block this method. Then it is ended by force at once.
         """
         self._closed.set()
         if self._unanswered.is_set():

@@ -190,7 +190,7 @@ def first_layer(folder: Path, prefix: str, rows: list[Row]) -> list[dict[str, An
 
 
 def _look_equal(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    """Return whether nobody could tell two pictures of weights apart."""
+    """Return whether two pictures of weights look the same to the eye."""
     return one.shape == other.shape and bool(np.abs(one - other).max(initial=0) <= INVISIBLE)
 
 

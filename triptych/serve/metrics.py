@@ -17,7 +17,7 @@ from .settings import METRICS_VARIABLE
 BOUNDS_IN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
-disable_created_metrics()  # a time for each counter, which nobody has asked for
+disable_created_metrics()  # the time of each counter's creation is not needed
 
 
 class Metrics:
