@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..core.events import PaceMeasured
-from ..data.reading import PLAIN
 from ..errors import TriptychError
 from ..process import machine
 from ..training import misclassified
@@ -59,13 +58,10 @@ def save_states(run: Run, comparison: Comparison, prefix: str) -> None:
     path = run.folder / f"{prefix}{misclassified.FILE}"
     misclassified.save(path, comparison.dataset.test, predictions)
     settings = comparison.settings
-    origin = comparison.dataset.origin
     provenance = {
         "triptych": __version__,
-        "data": comparison.dataset.describe(),
         "machine": machine.describe(),
-        "source": origin.source if origin else "",
-        "reading": origin.reading if origin else PLAIN.to_json(),
+        **comparison.dataset.provenance(),
     }
     for spec in comparison.live:
         run.save_state(

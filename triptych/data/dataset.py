@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..core.split import Split
 from ..errors import DataError, counted, one_line
 from .published import DIGITS
+from .reading import PLAIN
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,11 @@ class Dataset:
             "test_sha256": self.test.digest,
             "notes": [*self.notes, *self.warnings],
         } | of_kind
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what a state records of its data, to describe it and to load it again, as JSON."""
+        origin = self.origin or Origin("", PLAIN.to_json())
+        return {"data": self.describe(), "source": origin.source, "reading": origin.reading}
 
     def summary(self) -> str:
         """Return lines for a person: which data it is, how it was read, and what is in it."""

@@ -13,7 +13,6 @@ from ..core.layout import to_canonical
 from ..core.memory import check_memory
 from ..core.state import State, initial
 from ..data.dataset import Dataset
-from ..data.reading import PLAIN
 from ..errors import TriptychError, one_line, suggest
 from ..spec.conventions import LAYERS
 from ..spec.layers import Residual
@@ -213,10 +212,7 @@ def save_imported(
         "imported": {"file": imported.path.name, "sha256": imported.sha256},
     }
     if dataset is not None:
-        origin = dataset.origin
-        provenance["data"] = dataset.describe()
-        provenance["source"] = origin.source if origin else ""
-        provenance["reading"] = origin.reading if origin else PLAIN.to_json()
+        provenance |= dataset.provenance()
     with Run.create(runs, "import", imported.framework, imported.network.name) as run:
         save_state(
             run.folder / STATE, imported.state, imported.network, imported.recipe, provenance

@@ -16,7 +16,6 @@ from ..core.events import Event, ResultReady, TrainingStarted
 from ..core.planner import BatchPlanner
 from ..data.dataset import Dataset
 from ..data.loading import stratified
-from ..data.reading import PLAIN
 from ..errors import TriptychError
 from ..process import machine
 from ..spec.network import Network
@@ -140,14 +139,12 @@ class Session:
             self.observers.append(TensorBoard(run.folder, self._earlier))
 
     def _provenance(self) -> Json:
-        origin = self.dataset.origin
         return {
             "triptych": __version__,
-            "data": self.dataset.describe(),
             "machine": machine.describe(),
-            "source": origin.source if origin else "",
-            "reading": origin.reading if origin else PLAIN.to_json(),
-        } | asdict(self.settings)
+            **self.dataset.provenance(),
+            **asdict(self.settings),
+        }
 
     @property
     def notes(self) -> list[str]:
