@@ -19,7 +19,6 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._header_bytes = 0
         self._in_headers = True
-        self._answering = False
         self._stopping = False
 
     def data_received(self, data: bytes) -> None:
@@ -40,23 +39,13 @@ class HttpProtocol(HttpToolsProtocol):
         """Start the application on a request."""
         self._in_headers = False
         self._header_bytes = 0
-        self._answering = True
         super().on_headers_complete()
         if self._stopping:
             self.cycle.keep_alive = False
 
-    def on_response_complete(self) -> None:
-        """End a request."""
-        self._answering = bool(self.pipeline)
-        super().on_response_complete()
-
     def shutdown(self) -> None:
         """End the connection: after its answer, or after a short time if it is idle."""
         self._stopping = True
-        if self._answering:
+        if self.cycle:  # none before the first request
             self.cycle.keep_alive = False
-        self.loop.call_later(SECONDS_UNTIL_IDLE_CLOSE, self._close_if_idle)
-
-    def _close_if_idle(self) -> None:
-        if not self._answering:
-            self.transport.close()
+        self.loop.call_later(SECONDS_UNTIL_IDLE_CLOSE, super().shutdown)
