@@ -43,8 +43,6 @@ def parse_object(body: bytes | memoryview, most_values: int) -> dict[str, Any]:
         parsed = json.loads(
             content.decode(), parse_constant=_refuse_constant, object_pairs_hook=_unique_names
         )
-    except RequestError:
-        raise
     except RecursionError:
         raise RequestError(400, "the JSON is nested too deeply") from None
     except ValueError as error:  # a UnicodeDecodeError and a number of 5,000 digits included
