@@ -125,7 +125,6 @@ def _images(
     count = _count(tensor.get("shape"), shape, most)
     flat = _flat_images(tensor, binary, count, shape, datatype)
     images = scale_bytes(flat) if datatype == BYTE else flat.astype(np.float32, copy=False)
-    check_finite(images, repr(INPUT))
     return images.reshape(count, *shape)
 
 
@@ -145,7 +144,7 @@ def _count(given: Any, shape: tuple[int, ...], most: int) -> int:
 def _flat_images(
     tensor: dict[str, Any], binary: memoryview, count: int, shape: tuple[int, ...], datatype: str
 ) -> Any:
-    """Return the numbers of a tensor, in one dimension and in its datatype."""
+    """Return the numbers of a tensor, in one dimension and in its datatype; all are finite."""
     size = _parameters(tensor).get("binary_data_size")
     if size is None and binary:
         raise RequestError(400, "bytes follow the JSON, but no input has 'binary_data_size'")
@@ -161,7 +160,9 @@ def _flat_images(
                 f"{INPUT!r} of this shape has {needed:,} bytes; 'binary_data_size' is "
                 f"{quote(size)}, and {len(binary):,} bytes follow the JSON",
             )
-        return np.frombuffer(binary, dtype)
+        array = np.frombuffer(binary, dtype)
+        check_finite(array, repr(INPUT))
+        return array
     flat = tensor.get("data")
     if isinstance(flat, list) and flat and isinstance(flat[0], list):
         flat = flatten_images(flat, shape, count, "'data'")

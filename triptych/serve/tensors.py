@@ -142,9 +142,9 @@ def floats_of(numbers: list[Any], where: str) -> Floats:
     return floats
 
 
-def check_finite(floats: Floats, where: str) -> None:
+def check_finite(array: NDArray[Any], where: str) -> None:
     """Raise `RequestError` if a number is NaN or infinite."""
-    if not np.isfinite(floats).all():
+    if not np.isfinite(array).all():
         raise RequestError(400, f"{where} holds NaN, or a number too large for float32")
 
 
