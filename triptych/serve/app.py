@@ -274,7 +274,7 @@ def create_app(settings: ServerSettings) -> Starlette:
         middleware=[Middleware(Gate, settings=settings, metrics=metrics)],
         exception_handlers={
             RequestError: _handle_refusal,
-            HTTPException: _handle_refusal,
+            HTTPException: _handle_missing_route,
             Exception: _handle_failure,
         },
         lifespan=lifespan,
@@ -292,9 +292,13 @@ def _freeze_objects() -> None:
 
 
 async def _handle_refusal(request: Request, error: Any) -> Response:
-    """Answer a request that cannot be served, with one line of JSON."""
-    if isinstance(error, RequestError):
-        return error_response(error)
+    """Answer a request that an endpoint has refused."""
+    del request
+    return error_response(error)
+
+
+async def _handle_missing_route(request: Request, error: Any) -> Response:
+    """Answer a request to an address, or with a method, that no endpoint has."""
     path = request.url.path
     message = {
         404: f"there is nothing at {path}; GET /v1/models lists the models",
