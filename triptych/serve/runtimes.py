@@ -1,7 +1,6 @@
 """What computes the logits: ONNX Runtime, or the reference engine where that is not installed."""
 
 from dataclasses import replace
-from importlib.util import find_spec
 from threading import Lock
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ from ..core.split import Split
 from ..core.state import State, cast
 from ..errors import EngineError, TriptychError
 from ..exporting.model import INPUT, OUTPUT
+from ..exporting.targets import target
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from ..training.trained import TrainedRun
@@ -112,7 +112,7 @@ def make_runtime(run: TrainedRun) -> Runtime:
 
 def _first_runtime(network: Network, recipe: Recipe, state: State) -> Runtime:
     """Return ONNX Runtime with a network, or the reference engine if that is impossible."""
-    if find_spec("onnx") and find_spec("onnxruntime"):
+    if not target("onnx").missing:
         try:
             return OnnxRuntime(network, state)
         except EngineError:  # a layer of a plug-in that has no ONNX builder
