@@ -1,6 +1,6 @@
 """The models that are served: by name and version, loaded again when their files change."""
 
-import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,10 +148,10 @@ def _file_versions(path: Path) -> tuple[FileVersion, ...]:
 
 def _file_version(path: Path) -> FileVersion:
     try:
-        status = os.stat(path)
+        status = path.stat()
     except OSError:
         return None
-    if not os.path.isfile(path):
+    if not stat.S_ISREG(status.st_mode):
         return None  # the time of a folder does not depend on what its files hold
     return status.st_ino, status.st_mtime_ns, status.st_size
 
