@@ -72,10 +72,10 @@ class Limits:
         longer is answered with 408 in the first case and with 504 in the second.
     """
 
-    body_bytes: int = 16 * MIB
-    batch: int = 256
-    concurrency: int = 128
-    seconds: float = 30.0
+    body_bytes: int
+    batch: int
+    concurrency: int
+    seconds: float
 
     def __post_init__(self) -> None:
         """Check that all limits are positive."""
@@ -105,8 +105,8 @@ class ServerSettings:
     """
 
     sources: tuple[ModelSource, ...]
-    host: str = "127.0.0.1"
-    port: int = 8501
-    workers: int = 1
-    limits: Limits = field(default_factory=Limits)
-    token: str | None = field(default=None, repr=False)
+    host: str
+    port: int
+    workers: int
+    limits: Limits
+    token: str | None = field(repr=False)
