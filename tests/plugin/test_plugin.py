@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from support import commands, distributions
+from support import commands, distributions, serving
 from support.engines import loaded_engine, needs_torch
 from support.errors import relative_errors
 
@@ -168,6 +168,15 @@ def test_export(network: Network, recipe: Recipe, dataset: Dataset, tmp_path: Pa
     trained = tt.train("numpy", network, replace(recipe, epochs=1), dataset, runs=tmp_path)
     (exported,) = tt.export(trained, "onnx", data=dataset)
     assert exported.verdict == "rounding"
+
+
+def test_serve_computes_in_onnx_runtime(network: Network, site: Path, tmp_path: Path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("uvicorn")
+    serving.save_run(tmp_path / "run", network)
+    with serving.running("run", cwd=tmp_path, PYTHONPATH=path_with(site)) as server:
+        (model,) = server.ask("/v1/models").json["models"]
+    assert model["versions"][0]["runtime"].startswith("ONNX Runtime")
 
 
 @pytest.mark.slow

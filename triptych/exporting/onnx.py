@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import plugins
 from ..core.state import State
 from .model import INPUT, OUTPUT, Images, LoadedModel, Logits, TrainedModel
 
@@ -19,7 +18,6 @@ class OnnxExporter:
         """Write the model; its metadata names the network and the state."""
         from .onnx_graph import build_model
 
-        plugins.load("onnx")  # builders of their layers, for ONNX
         metadata = {"state_sha256": model.sha256, "engine": model.engine}
         built = build_model(model.network, model.state, metadata)
         (folder / FILE).write_bytes(built.SerializeToString())

@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from .. import plugins
 from ..core.builders import BuilderTable
 from ..core.state import State
 from ..spec import layers as spec
@@ -130,6 +131,7 @@ def build_model(network: Network, state: State, metadata: dict[str, str]) -> onn
     EngineError
         If no builder is registered for a layer.
     """
+    plugins.load("onnx")  # builders of their layers
     graph = Graph(state)
     x = INPUT
     if len(network.input_shape) == 3:
