@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..exporting.model import INPUT
+from ..spec.validation import is_whole
 from ..version import __version__
 from .errors import RequestError
 from .models import OUTPUTS, ServedModel
@@ -130,7 +131,7 @@ def _images(
 
 def _count(given: Any, shape: tuple[int, ...], most: int) -> int:
     """Return the number of images of a tensor's shape; raise `RequestError` if it does not fit."""
-    whole = isinstance(given, list) and all(type(size) is int for size in given)
+    whole = isinstance(given, list) and all(map(is_whole, given))
     if not whole or len(given) != len(shape) + 1 or tuple(given[1:]) != shape:
         wanted = ", ".join(map(str, shape))
         shown = quote(given)
@@ -154,7 +155,7 @@ def _flat_images(
     if size is not None:
         dtype = DTYPES[datatype]
         needed = numbers * dtype.itemsize
-        if type(size) is not int or size != needed or len(binary) != needed:
+        if not is_whole(size) or size != needed or len(binary) != needed:
             raise RequestError(
                 400,
                 f"{INPUT!r} of this shape has {needed:,} bytes; 'binary_data_size' is "
