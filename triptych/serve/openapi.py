@@ -13,6 +13,7 @@ JSON = "application/json"
 BYTES = "application/octet-stream"
 TEXT = {"type": "string"}
 OBJECT: dict[str, Any] = {"type": "object"}
+CLOSED = {"additionalProperties": False}  # of an object that has no other properties
 REFUSALS = {
     400: "The request is malformed.",
     401: "The access token is missing or wrong.",
@@ -62,16 +63,7 @@ def describe(models: ModelRepository, *, needs_token: bool) -> dict[str, Any]:
             "Protocol (/v2) for trained networks.",
         },
         "paths": paths,
-        "components": {
-            "schemas": {
-                "Error": {
-                    "type": "object",
-                    "properties": {"error": TEXT},
-                    "required": ["error"],
-                    "additionalProperties": False,
-                }
-            }
-        },
+        "components": {"schemas": {"Error": _object({"error": TEXT}, "error") | CLOSED}},
     }
     if needs_token:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
@@ -154,8 +146,8 @@ def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
 def _predict_request(network: Network) -> dict[str, Any]:
     """Return the schema of a request to ``:predict``."""
     image = _image(network)
-    named = _object({INPUT: image}, INPUT) | {"additionalProperties": False}
-    column = _object({INPUT: _array(image)}, INPUT) | {"additionalProperties": False}
+    named = _object({INPUT: image}, INPUT) | CLOSED
+    column = _object({INPUT: _array(image)}, INPUT) | CLOSED
     signature = {"type": "string", "enum": ["", *SIGNATURES]}
     rows = {"anyOf": [_array(image), _array(named)]}
     columns = {"anyOf": [_array(image), column]}
