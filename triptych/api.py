@@ -579,7 +579,7 @@ def load_new_data(
 
 
 def iter_export(
-    trained: TrainingResult | str | Path,
+    trained: TrainingResult | TrainedRun | str | Path,
     to: str | Sequence[str],
     *,
     data: Dataset | None = None,
@@ -603,7 +603,9 @@ def iter_export(
     runtime = None
     if any(each.is_page for each in targets):
         runtime = find_runtime(None if web_runtime is None else Path(web_runtime))
-    run = trained if isinstance(trained, TrainingResult) else TrainedRun.read(Path(trained))
+    run = trained
+    if not isinstance(run, TrainingResult | TrainedRun):
+        run = TrainedRun.read(Path(run))
     if data is None:
         data = data_of(run)
     folder = _export_folder(run, out)
@@ -626,7 +628,7 @@ def iter_export(
 
 
 def export(
-    trained: TrainingResult | str | Path,
+    trained: TrainingResult | TrainedRun | str | Path,
     to: str | Sequence[str],
     *,
     data: Dataset | None = None,
@@ -638,7 +640,7 @@ def export(
 
     Parameters
     ----------
-    trained : TrainingResult, str or Path
+    trained : TrainingResult, TrainedRun, str or Path
         What `train` returned, or a run folder, or a state file.
     to : str or sequence of str
         Names of targets; docs/export.md lists them.

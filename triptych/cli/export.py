@@ -81,7 +81,7 @@ def export(
     passed = True
     with ExportProgress(console) as progress:
         exports = api.iter_export(
-            run, to, data=dataset, out=out, web_runtime=web_runtime, on_stage=progress.see
+            trained, to, data=dataset, out=out, web_runtime=web_runtime, on_stage=progress.see
         )
         for result in exports:
             _report(console, result)
