@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save
 from ..core.state import State
 from ..errors import TriptychError, one_line
 from ..process import machine
+from ..process.client import last_line
 from ..training import checkpoint
 from .model import TrainedModel
 from .targets import Target
@@ -170,7 +171,8 @@ def _converse(failure: str, request: Any, samples: int, on_progress: OnProgress)
                     raise TriptychError(f"{failure} ({one_line(message['error'], 200)})")
             status = process.wait()
             if status or not version:
-                raise TriptychError(f"{failure} (status {status}: {_last_line(log)})")
+                reason = one_line(last_line(log), 200) or "the process printed nothing"
+                raise TriptychError(f"{failure} (status {status}: {reason})")
             return version
         finally:
             process.kill()
@@ -178,9 +180,3 @@ def _converse(failure: str, request: Any, samples: int, on_progress: OnProgress)
             process.stdout.close()
             with suppress(BrokenPipeError):
                 process.stdin.close()
-
-
-def _last_line(log: Any) -> str:
-    log.seek(0)
-    lines = log.read().decode(errors="replace").strip().splitlines()
-    return one_line(lines[-1], 200) if lines else "the process printed nothing"

@@ -6,7 +6,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -36,6 +36,13 @@ class WorkerDied(EngineError):
 
 class RowFailed(EngineError):
     """A worker could not do what it was asked, for example without a compiler. It still runs."""
+
+
+def last_line(log: IO[bytes]) -> str:
+    """Return the last line that a process has written to its log; empty if there is none."""
+    log.seek(0)
+    lines = log.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 class Remote:
@@ -192,9 +199,7 @@ class Remote:
 
     def tail(self) -> str:
         """Return the last line that the worker wrote to its standard error."""
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it wrote nothing"
+        return last_line(self._log) or "it wrote nothing"
 
     def kill(self) -> None:
         """End the process at once; `close` must still be called."""
