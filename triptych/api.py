@@ -697,11 +697,13 @@ def data_of(run: TrainingResult | TrainedRun) -> Dataset:
 
 
 def _export_folder(run: TrainingResult | TrainedRun, out: str | Path | None) -> Path:
+    from .exporting.export import EXPORTS
+
     if out is not None:
         return Path(out)
     if run.folder is None:
         raise TriptychError("the run has no folder; give one, as out= in Python")
-    return run.folder / "export"
+    return run.folder / EXPORTS
 
 
 def watched(
