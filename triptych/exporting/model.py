@@ -3,11 +3,13 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
+from typing import cast as cast_type
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core import registry
+from ..core.engine import FrameworkEngine
 from ..core.split import scaled
 from ..core.state import State, cast
 from ..data.dataset import Dataset
@@ -102,6 +104,21 @@ class TrainedModel:
             classes=list(data.classes),
             input=preparation,
         )
+
+
+def native_model(engine: str, model: TrainedModel) -> Any:
+    """Return a network as the model of an engine's framework, in evaluation mode.
+
+    Parameters
+    ----------
+    engine : str
+        The name of an engine with a framework.
+    model : TrainedModel
+        What is exported.
+    """
+    built = cast_type(FrameworkEngine, registry.create(engine, model.network, model.recipe))
+    built.load(model.state)
+    return built.native_model()
 
 
 class LoadedModel(Protocol):

@@ -4,14 +4,12 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from ..core import registry
-from ..core.engine import FrameworkEngine
 from ..core.state import State
-from .model import INPUT, JOINED, OUTPUT, Images, LoadedModel, Logits, TrainedModel
+from .model import INPUT, JOINED, OUTPUT, Images, LoadedModel, Logits, TrainedModel, native_model
 
 VERSION = "1"  # TensorFlow Serving wants a folder for each version of a model
 LITERT = "model.tflite"
@@ -25,7 +23,7 @@ class SavedModelExporter:
         """Write the model with the signature ``serving_default``: ``images`` to ``logits``."""
         import tensorflow as tf
 
-        native = _native_model(model)
+        native = native_model("tensorflow", model)
         signatures = {SIGNATURE: _function(model, native)}
         tf.saved_model.save(native, str(folder / VERSION), signatures=signatures)
 
@@ -126,13 +124,6 @@ class LiteRTModel:
         }
 
 
-def _native_model(model: TrainedModel) -> Any:
-    """Return the network as a `tf.Module` of Keras layers, in evaluation mode."""
-    engine = cast(FrameworkEngine, registry.create("tensorflow", model.network, model.recipe))
-    engine.load(model.state)
-    return engine.native_model()
-
-
 def _function(model: TrainedModel, call: Callable[[Any], Any]) -> Any:
     """Return a graph from ``images`` to ``logits``, for a batch of any size."""
     import tensorflow as tf
@@ -150,7 +141,7 @@ def _convert(model: TrainedModel, examples: Callable[[], Iterator[list[Images]]]
     import keras
     import tensorflow as tf
 
-    native = _native_model(model)
+    native = native_model("tensorflow", model)
     # LiteRT has no values for variables of the graph, so they become constants.
     constants = [(variable, tf.constant(variable.numpy())) for variable in native.model.variables]
 

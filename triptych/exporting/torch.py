@@ -3,16 +3,15 @@
 import json
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..core import registry
-from ..core.engine import FrameworkEngine
 from ..core.layout import to_canonical
 from ..core.state import State
-from .model import INPUT, Images, LoadedModel, Logits, TrainedModel
+from .model import INPUT, Images, LoadedModel, Logits, TrainedModel, native_model
 
 PROGRAM = "model.pt2"
 SCRIPT = "model.pt"
@@ -25,7 +24,7 @@ class ProgramExporter:
 
     def write(self, model: TrainedModel, folder: Path) -> None:
         """Write the program; its batch may have any size."""
-        native = _native_model(model)
+        native = native_model("torch", model)
         batch = torch.export.Dim("batch")
         program = torch.export.export(
             native, (_example(model),), dynamic_shapes={INPUT: {0: batch}}
@@ -47,7 +46,7 @@ class ScriptExporter:
         """Trace the model and write it."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the deprecation, which the target's note tells
-            script = torch.jit.trace(_native_model(model), _example(model))
+            script = torch.jit.trace(native_model("torch", model), _example(model))
             torch.jit.save(script, folder / SCRIPT)
 
     def load(self, folder: Path) -> LoadedModel:
@@ -55,13 +54,6 @@ class ScriptExporter:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return Script(torch.jit.load(folder / SCRIPT))
-
-
-def _native_model(model: TrainedModel) -> Any:
-    """Return the network as a module of PyTorch, in evaluation mode."""
-    engine = cast(FrameworkEngine, registry.create("torch", model.network, model.recipe))
-    engine.load(model.state)
-    return engine.native_model()
 
 
 def _describe_layers(model: TrainedModel, native: Any) -> dict[str, Any]:
