@@ -2,15 +2,12 @@
 hidden and read.
 """
 
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support import made
-from support.browser import CHROMIUM, FLAGS
+from support.browser import CHROMIUM, Watch, serving
 
 from triptych.bench import artifacts
 from triptych.bench.comparison import compare_rows
@@ -29,11 +26,6 @@ pytestmark = pytest.mark.skipif(
     not CHROMIUM or not registry.entry("torch").installed,
     reason="needs Chromium (apt install chromium) and PyTorch",
 )
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -59,19 +51,8 @@ def report(tmp_path_factory):
     ):  # a machine that is not calibrated, whatever this one is
         patch.setenv("TRIPTYCH_DATA", str(tmp_path_factory.mktemp("no-data")))
         assert illustrate(run.folder) is None
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=run.folder)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/report.html"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
+    with serving(run.folder) as address:
+        yield f"{address}/report.html"
 
 
 @pytest.fixture
@@ -82,15 +63,7 @@ def page(browser, request):
 
     def open_page(folder: Path | None = None, **options):
         opened = browser.new_page(**options)
-        opened.asked, opened.wrong = [], []
-        opened.on("request", lambda request: opened.asked.append(request.url))
-        opened.on("pageerror", lambda error: opened.wrong.append(str(error)))
-        opened.on(
-            "console",
-            lambda message: (
-                opened.wrong.append(message.text) if message.type in ("error", "warning") else None
-            ),
-        )
+        opened.watch = Watch.of(opened)
         if folder is None:
             opened.goto(request.getfixturevalue("report"))
         else:
@@ -103,8 +76,8 @@ def page(browser, request):
 
 def test_it_asks_nothing_of_anybody_and_nothing_goes_wrong(page, report):
     opened = page()
-    assert [url for url in opened.asked if not url.startswith("data:")] == [report]
-    assert opened.wrong == []
+    assert [url for url in opened.watch.asked if not url.startswith("data:")] == [report]
+    assert opened.watch.wrong == []
     assert opened.locator("svg").count() == 5
     assert opened.title().startswith("784-10-10")
 
@@ -296,7 +269,7 @@ def test_a_confusion_matrix_is_readable_with_any_number_of_classes(
     chart.hover(position=last)
     tip = opened.locator("[data-confusion] .tip").inner_text()
     assert tip.splitlines() == [f"true: {names[-1]}", f"predicted: {names[-1]}", "7 test images"]
-    assert opened.wrong == []
+    assert opened.watch.wrong == []
 
 
 def test_cards_of_a_pair_end_at_the_same_line_and_so_do_their_charts(page):

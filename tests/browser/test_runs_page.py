@@ -1,7 +1,7 @@
 """The page of all runs in a real browser: readable on a phone, links to reports, nothing asked."""
 
 import pytest
-from support.browser import CHROMIUM, FLAGS
+from support.browser import CHROMIUM
 
 from triptych.report.inventory import RunEntry
 from triptych.report.overview import write_overview
@@ -10,8 +10,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt instal
 
 
 @pytest.mark.parametrize("width", [390, 1200])
-def test_the_page_fits_and_links_reports(tmp_path, width: int):
-    api = pytest.importorskip("playwright.sync_api")
+def test_the_page_fits_and_links_reports(tmp_path, browser, width: int):
     folder = tmp_path / "runs" / "20260101-120000-compare-x"
     folder.mkdir(parents=True)
     report = folder / "report.html"
@@ -36,22 +35,19 @@ def test_the_page_fits_and_links_reports(tmp_path, width: int):
     ]
     page = tmp_path / "index.html"
     write_overview(page, tmp_path / "runs", entries)
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        opened = browser.new_page(viewport={"width": width, "height": 800})
-        asked: list[str] = []
-        wrong: list[str] = []
-        opened.on("request", lambda request: asked.append(request.url))
-        opened.on("console", lambda message: wrong.append(message.text))
-        opened.goto(page.as_uri())
-        assert opened.evaluate("document.documentElement.scrollWidth") <= width
-        table = opened.locator(".scroll")
-        assert table.evaluate("box => box.scrollWidth <= box.clientWidth")
-        assert opened.locator("thead").is_visible() == (width > 640)
-        for text in ("90.00 %", "torchscript: rounding", "NumPy, PyTorch"):
-            assert opened.get_by_text(text).first.is_visible()
-        assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
-        assert wrong == []
-        opened.get_by_role("link", name="compare").click()
-        assert opened.title() == "the report"
-        browser.close()
+    opened = browser.new_page(viewport={"width": width, "height": 800})
+    asked: list[str] = []
+    wrong: list[str] = []
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.on("console", lambda message: wrong.append(message.text))
+    opened.goto(page.as_uri())
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    table = opened.locator(".scroll")
+    assert table.evaluate("box => box.scrollWidth <= box.clientWidth")
+    assert opened.locator("thead").is_visible() == (width > 640)
+    for text in ("90.00 %", "torchscript: rounding", "NumPy, PyTorch"):
+        assert opened.get_by_text(text).first.is_visible()
+    assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+    assert wrong == []
+    opened.get_by_role("link", name="compare").click()
+    assert opened.title() == "the report"

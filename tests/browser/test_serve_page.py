@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import serving
-from support.browser import CHROMIUM, FLAGS
+from support.browser import CHROMIUM, Watch
 
 from triptych.spec import zoo
 
@@ -38,15 +38,6 @@ def server(runs: Path) -> Iterator[serving.RunningServer]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     """Open the page of a server; at the end, check that nothing went wrong or was fetched."""
@@ -54,15 +45,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 
     def open_(server: serving.RunningServer, **options: Any) -> Any:
         page = browser.new_page(**{"viewport": {"width": 1200, "height": 900}} | options)
-        page.asked, page.wrong = [], []
-        page.on("request", lambda request: page.asked.append(request.url))
-        page.on("pageerror", lambda error: page.wrong.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                page.wrong.append(message.text) if message.type in ("error", "warning") else None
-            ),
-        )
+        page.watch = Watch.of(page)
         page.goto(server.url)
         page.server = server
         pages.append(page)
@@ -70,8 +53,9 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 
     yield open_
     for page in pages:
-        assert page.wrong == []
-        elsewhere = [url for url in page.asked if not url.startswith((page.server.url, "data:"))]
+        asked = page.watch.asked
+        assert page.watch.wrong == []
+        elsewhere = [url for url in asked if not url.startswith((page.server.url, "data:"))]
         assert elsewhere == []
         page.close()
 
@@ -174,8 +158,8 @@ def test_the_token_is_asked_for(open_page: Any, runs: Path):
         check_prediction(page, runs / "grey")
         assert TOKEN not in page.content()
         # The browser itself reports the answers 401, which are meant.
-        assert all("401" in line for line in page.wrong)
-        page.wrong.clear()
+        assert all("401" in line for line in page.watch.wrong)
+        page.watch.wrong.clear()
 
 
 def test_the_page_may_run_no_foreign_code(server: Any):

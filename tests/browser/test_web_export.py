@@ -3,17 +3,15 @@
 import json
 import math
 import shutil
-import threading
 from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from support import npm
-from support.browser import CHROMIUM, FLAGS
+from support.browser import CHROMIUM, Watch, serving
 from support.exporting import random_state, samples_of
 
 import triptych as tt
@@ -32,11 +30,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 Point = tuple[float, float]  # in shares of the square's side
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
 
 
 @pytest.fixture(scope="session")
@@ -60,57 +53,28 @@ def exported(trained: TrainingResult, digits: Dataset, packages: Path, tmp_path_
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Path], str]]:
-    """Serve folders on this machine alone, with a server that knows nothing of the page."""
-    servers: list[ThreadingHTTPServer] = []
-
-    def serve_folder(folder: Path) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield serve_folder
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
+    """Serve folders until the end of the test."""
+    with ExitStack() as servers:
+        yield lambda folder: servers.enter_context(serving(folder))
 
 
 @pytest.fixture
 def open_page(browser: Any, serve: Callable[[Path], str]) -> Iterator[Callable[..., Any]]:
     """Open a page of a folder; at the end nothing was asked elsewhere, and nothing went wrong."""
-    opened: list[tuple[Any, str, list[str], list[str]]] = []
+    opened: list[tuple[Any, str, Watch]] = []
 
     def open_it(folder: Path, name: str = "index.html", **options: Any) -> Any:
         address = serve(folder)
         page = browser.new_page(**options)
-        asked: list[str] = []
-        wrong: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                wrong.append(message.text) if message.type in ("error", "warning") else None
-            ),
-        )
+        opened.append((page, address, Watch.of(page)))
         page.goto(f"{address}/{name}")
-        opened.append((page, address, asked, wrong))
         return page
 
     yield open_it
-    for page, address, asked, wrong in opened:
+    for page, address, watch in opened:
         page.close()
-        assert [url for url in asked if not url.startswith((f"{address}/", "data:"))] == []
-        assert wrong == []
+        assert [url for url in watch.asked if not url.startswith((f"{address}/", "data:"))] == []
+        assert watch.wrong == []
 
 
 def ready(page: Any) -> Any:
