@@ -82,6 +82,38 @@ def sweep(folder: Path) -> None:
 
 
 @contextmanager
+def locked(path: Path, busy: str) -> Generator[None]:
+    """Hold a lock file, which only one process can do at a time; the file stays.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file, in a folder that exists.
+    busy : str
+        The message if another process holds it.
+
+    Raises
+    ------
+    TriptychError
+        If another process holds it, or the folder cannot be written to.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise TriptychError(busy) from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise TriptychError(f"{path.parent}: cannot be written to ({reason})") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
 def refusing(path: Path, what: str) -> Generator[None]:
     """Turn every exception into a `TriptychError` of one line that names the file.
 

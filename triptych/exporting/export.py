@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ..core.files import read_bytes, to_json
+from ..core.files import locked, read_bytes, to_json
 from ..core.split import Split
 from ..errors import TriptychError, one_line
 from ..version import __version__
@@ -191,21 +191,13 @@ def _refusing(folder: Path) -> Generator[None]:
 @contextmanager
 def _locked(folder: Path) -> Generator[None]:
     """Keep other processes from exporting to a folder."""
-    from filelock import FileLock, Timeout
-
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise TriptychError(
-            f"{folder}: another process is exporting to this folder; wait until it has ended, "
-            "or give another --out"
-        ) from None
-    try:
+    busy = (
+        f"{folder}: another process is exporting to this folder; wait until it has ended, "
+        "or give another --out"
+    )
+    with locked(folder.with_name(f".{folder.name}.lock"), busy):
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -140,22 +140,12 @@ def locked(folder: Path) -> Generator[None]:
     TriptychError
         Where another process trains there.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise TriptychError(
-            f"{folder}: another process is training in this run folder; wait until it has ended, "
-            "or stop it"
-        ) from None
-    except OSError as error:
-        raise TriptychError(f"{folder}: cannot be written to ({error.strerror or error})") from None
-    try:
+    busy = (
+        f"{folder}: another process is training in this run folder; wait until it has ended, "
+        "or stop it"
+    )
+    with files.locked(folder / ".lock", busy):
         yield
-    finally:
-        lock.release()
 
 
 def read_results(folder: Path, kind: str | None = "compare") -> dict[str, Any]:
