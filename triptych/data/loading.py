@@ -65,7 +65,7 @@ def load(
     if source is None:
         source = default_source()
     with _naming_hidden(source):
-        dataset = _dataset(read(source, options, progress), seed)
+        dataset = _dataset(_read_source(source, options, progress), seed)
     return replace(dataset, origin=Origin(source, options.to_json()))
 
 
@@ -88,10 +88,14 @@ class Unsplit:
 
 def read(source: str, options: Options = PLAIN, progress: Progress | None = None) -> Unsplit:
     """Read what a name or path means; the parameters and errors are those of `load`."""
+    with _naming_hidden(source):
+        return _read_source(source, options, progress)
+
+
+def _read_source(source: str, options: Options, progress: Progress | None) -> Unsplit:
     path = _existing(source)
     if path is not None:
-        with _naming_hidden(source):
-            return _read(source, path, options, progress)
+        return _read(source, path, options, progress)
     if source in NAMES:
         return _named(source, options)
     looks_like_path = os.sep in source or "." in source

@@ -321,8 +321,9 @@ def test_a_folder_that_hides_a_name_is_said(tmp_path, monkeypatch, cache):
     (tmp_path / "digits").write_text("x")
     with pytest.raises(
         DataError, match="for the data set digits rename the file or work in another folder"
-    ):
+    ) as error:
         data.load("digits")
+    assert str(error.value).count("the data set digits") == 1
     assert "means" not in error_of(tmp_path / "mnist")
 
 
