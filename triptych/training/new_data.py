@@ -18,7 +18,7 @@ from ..core import files
 from ..core.split import Split
 from ..data import loading
 from ..data.dataset import border_mean
-from ..data.readers.image_file import ENDINGS_READ
+from ..data.readers.image_file import ENDINGS_READ, scaled
 from ..data.readers.images import read_files
 from ..data.readers.listing import visible
 from ..data.reading import Options, Progress
@@ -394,20 +394,16 @@ def _recoloured(images: NDArray[Any], channels: int) -> NDArray[Any]:
 
 def _resized(images: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     """Return images in another size, bilinear; it averages where it shrinks, as for image files."""
-    from PIL import Image
-
     if images.dtype.kind == "f":
         size = f"{images.shape[1]}×{images.shape[2]}"
         raise DataError(
             f"images of {size}, but the network takes {height}×{width}; only whole pixels from 0 "
             "to 255 are scaled, not fractions"
         )
-    scaled = np.empty((len(images), height, width, images.shape[3]), np.uint8)
+    resized = np.empty((len(images), height, width, images.shape[3]), np.uint8)
     for at, pixels in enumerate(images):
-        image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
-        resized = image.resize((width, height), Image.Resampling.BILINEAR)
-        scaled[at] = np.atleast_3d(np.asarray(resized))
-    return scaled
+        resized[at] = scaled(pixels, (height, width))
+    return resized
 
 
 def _inverted(new: NewData) -> NewData:

@@ -118,7 +118,7 @@ def read_image(
         _refuse_empty(content)
         pixels = _decoded(content, rules, survey)
         survey.count_size(pixels.shape[:2], size)
-        return _scaled(pixels, size)
+        return scaled(pixels, size)
     except UnreadableError:
         raise
     except UnidentifiedImageError:
@@ -154,7 +154,7 @@ def _decoded(content: Path | bytes | None, rules: Rules, survey: Survey) -> NDAr
     return pixels
 
 
-def _scaled(pixels: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:
+def scaled(pixels: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:
     """Return pixels (h, w, 1 or 3) in another size, bilinear; it averages where it shrinks."""
     from PIL import Image
 
@@ -163,8 +163,8 @@ def _scaled(pixels: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[
     height, width = size
     is_grey = pixels.shape[2] == 1
     image = Image.fromarray(pixels.squeeze(2) if is_grey else pixels)
-    scaled = image.resize((width, height), Image.Resampling.BILINEAR)
-    return np.atleast_3d(np.asarray(scaled))
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.atleast_3d(np.asarray(resized))
 
 
 def _reason(error: Exception) -> str:
