@@ -134,6 +134,7 @@ def read_files(
         raise DataError(f"no image is left; {decoded.left_out[0]}")
     rules = survey.rules(paths[0])
     if rules != Rules():
+        del decoded  # before the second array is allocated
         decoded = decode(rules, Survey())
     images = decoded.images
     notes = (
