@@ -22,7 +22,7 @@ from ..data.readers.image_file import ENDINGS_READ, scaled
 from ..data.readers.images import read_files
 from ..data.readers.listing import visible
 from ..data.reading import Options, Progress
-from ..data.registry import FOR_ROWS
+from ..data.registry import FOR_ROWS, Format
 from ..errors import DataError, counted, one_line
 from .trained import TrainedRun
 
@@ -203,8 +203,13 @@ def _read_whole(
     run: TrainedRun, source: str, options: Options, progress: Progress | None
 ) -> NewData:
     """Read other data: its test split if it has one, and otherwise all of it."""
-    reading = _reading_for(run, source, options)
-    unsplit, is_labelled = _read_with_or_without_labels(run, source, reading, progress)
+    known = loading.format_of(source)
+    reading = _reading_for(run, known, options)
+    if known is not None and known.name == CSV:
+        unsplit, is_labelled = _read_csv(run, source, reading, progress)
+    else:
+        unsplit = loading.read(source, reading, progress)
+        is_labelled = True
     contents = unsplit.contents
     split = contents.train
     notes = [*contents.notes]
@@ -247,12 +252,11 @@ def _merged(recorded: Options, options: Options) -> Options:
     )
 
 
-def _reading_for(run: TrainedRun, source: str, options: Options) -> Options:
+def _reading_for(run: TrainedRun, known: Format | None, options: Options) -> Options:
     """Return how other data is read: as the user has set, and else as the run's data was.
 
     What the run's data needed is left out where the format does not follow it.
     """
-    known = loading.format_of(source)
     recorded = replace(run.reading, size=None)
     if run.is_table:
         recorded = replace(recorded, shape="table")
@@ -266,13 +270,12 @@ def _reading_for(run: TrainedRun, source: str, options: Options) -> Options:
     return replace(_merged(recorded, options), for_training=False)
 
 
-def _read_with_or_without_labels(
+def _read_csv(
     run: TrainedRun, source: str, reading: Options, progress: Progress | None
 ) -> tuple[loading.Unsplit, bool]:
-    """Read a source; return also whether it has labels. A CSV may have none."""
-    known = loading.format_of(source)
+    """Read a CSV; return also whether it has labels."""
     user_names_labels = reading.label is not None and reading.label != run.reading.label
-    if known is None or known.name != CSV or user_names_labels:
+    if user_names_labels:
         return loading.read(source, reading, progress), True
     inputs = prod(run.network.input_shape)
     unlabelled = replace(reading, label=None, labelled=False)
