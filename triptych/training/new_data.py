@@ -21,6 +21,7 @@ from ..data.dataset import border_mean
 from ..data.readers.image_file import ENDINGS_READ, scaled
 from ..data.readers.images import read_files
 from ..data.readers.listing import visible
+from ..data.readers.text import listed
 from ..data.reading import Options, Progress
 from ..data.registry import FOR_ROWS, Format
 from ..errors import DataError, counted, one_line
@@ -31,7 +32,6 @@ LIGHT_BORDER = 160  # of 255: a ground above it is light
 # Weights of red, green and blue in a grey, in units of 1/65,536: those of Pillow (ITU-R 601).
 GREY_WEIGHTS = (19595, 38470, 7471)
 CSV = "CSV"  # the format of files that may have no labels
-CLASSES_NAMED = 5  # in a message
 
 
 @dataclass(frozen=True)
@@ -489,15 +489,10 @@ def _labels_of_run(
         if name not in place:
             raise DataError(
                 f"{source}: class {one_line(name, 40)!r} is none of those of the run, "
-                f"{_listed(run.classes)}"
+                f"{listed(run.classes)}"
             )
         codes[index] = place[name]
     return codes[split.labels]
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(one_line(name, 24) for name in names[:CLASSES_NAMED])
-    return f"{shown} …" if len(names) > CLASSES_NAMED else shown
 
 
 def _size_of(shape: tuple[int, ...]) -> str:
