@@ -9,6 +9,7 @@ import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from hashlib import sha256
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -181,7 +182,7 @@ def is_regular(path: Path) -> bool:
 
 
 @contextmanager
-def opened(path: Path) -> Generator[BinaryIO]:
+def opened(path: Path) -> Generator[BufferedReader]:
     """Open a regular file for reading; a pipe or a device, which may never end, is refused.
 
     Raises

@@ -10,10 +10,10 @@ import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,18 +123,10 @@ def open_weights(path: Path, needed: int) -> WeightsFile:
         head = file.read(8)
         _refuse_other_formats(head)
         file.seek(0)
-        digest = files_digest(file)
+        digest = file_digest(file, "sha256").hexdigest()
         if head.startswith(ZIP):
             return _open_npz(path, needed, digest)
         return _open_safetensors(path, size, digest)
-
-
-def files_digest(file: BinaryIO) -> str:
-    """Return the SHA-256 of an open file, in hexadecimal digits."""
-    digest = sha256()
-    while piece := file.read(2**20):
-        digest.update(piece)
-    return digest.hexdigest()
 
 
 def _refuse_other_formats(head: bytes) -> None:
@@ -174,13 +166,11 @@ def _open_safetensors(path: Path, size: int, digest: str) -> WeightsFile:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = dict(pairs)
-    if len(names) < len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise TriptychError(f"holds {one_line(name, 60)!r} twice")
-            seen.add(name)
+    names: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in names:
+            raise TriptychError(f"holds {one_line(name, 60)!r} twice")
+        names[name] = value
     return names
 
 
