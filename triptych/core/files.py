@@ -218,6 +218,28 @@ def read_bytes(path: Path) -> bytes:
         return file.read(LARGEST_TEXT)
 
 
+def read_safetensors_header(file: BinaryIO, longest: int) -> bytes:
+    """Return the header of a safetensors file, JSON, if its length fits into the file.
+
+    Parameters
+    ----------
+    file : file
+        Open for reading, at its beginning. It is left behind the header.
+    longest : int
+        Bytes that the header may have.
+
+    Raises
+    ------
+    TriptychError
+        If the file claims a longer header.
+    """
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), "little")
+    if not 2 <= length <= min(longest, size - 8):
+        raise TriptychError(f"its header of {length:,} bytes does not fit into a file of {size:,}")
+    return file.read(length)
+
+
 def to_json(value: Any, **options: Any) -> str:
     """Return strict JSON; NaN and infinities, which do not exist in JSON, become null."""
 

@@ -137,17 +137,13 @@ def _refuse_other_formats(head: bytes) -> None:
 
 def _open_safetensors(path: Path, size: int, digest: str) -> WeightsFile:
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= min(LONGEST_HEADER, size - 8):
-            raise TriptychError(
-                f"its header of {length:,} bytes does not fit into a file of {size:,}"
-            )
-        header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
+        text = files.read_safetensors_header(file, LONGEST_HEADER)
+        header = json.loads(text, object_pairs_hook=_without_duplicates)
     if not isinstance(header, dict):
         raise TriptychError("its header is not an object")
     header.pop("__metadata__", None)
     _check_count(header)
-    begin = 8 + length
+    begin = 8 + len(text)
     arrays: dict[str, StoredArray] = {}
     places: dict[str, tuple[int, int]] = {}
     for name, entry in header.items():

@@ -16,7 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors.numpy import load, save
 
-from ..core.files import BLANK_DIGEST, check_seal, opened, refusing, seal, write
+from ..core.files import (
+    BLANK_DIGEST,
+    check_seal,
+    opened,
+    read_safetensors_header,
+    refusing,
+    seal,
+    write,
+)
 from ..core.state import State, arrays_of, check
 from ..errors import TriptychError, one_line
 from ..spec.network import Network
@@ -95,12 +103,8 @@ def read_state(path: Path) -> SavedState:
     """
     with refusing(path, "a state that triptych wrote"), opened(path) as file:
         size = os.fstat(file.fileno()).st_size
-        length = int.from_bytes(file.read(8), "little")
-        if not 0 < length <= min(LONGEST_HEADER, size - 8):
-            raise TriptychError(
-                f"its header of {length:,} bytes does not fit into a file of {size:,}"
-            )
-        header = json.loads(json.loads(file.read(length))["__metadata__"]["triptych"])
+        text = read_safetensors_header(file, LONGEST_HEADER)
+        header = json.loads(json.loads(text)["__metadata__"]["triptych"])
         written = header["format"]
         if written not in FORMATS or isinstance(written, bool):
             known = ", ".join(map(str, FORMATS))
@@ -115,7 +119,7 @@ def read_state(path: Path) -> SavedState:
         expected = arrays_of(network, recipe)
         needed = (
             8
-            + length
+            + len(text)
             + sum(prod(array.shape) * array.dtype.itemsize for array in expected.values())
         )
         if size != needed:
