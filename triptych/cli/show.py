@@ -84,10 +84,9 @@ def _network(console: "Console", described: Any) -> None:
 
 def _run(console: "Console", folder: Path) -> None:
     from ..core import files
-    from ..training.checkpoint import STATE
-    from ..training.run_folder import read_results
+    from ..training.run_folder import is_unfinished, read_results
 
-    if (folder / "last" / STATE).exists() and not (folder / "results.json").exists():
+    if is_unfinished(folder):
         _unfinished(console, folder)
         return
     results = read_results(folder, None)

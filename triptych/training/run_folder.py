@@ -148,6 +148,12 @@ def locked(folder: Path) -> Generator[None]:
         yield
 
 
+def is_unfinished(folder: Path) -> bool:
+    """Return whether a folder holds a training that can go on and has no results yet."""
+    has_last = (folder / "last" / checkpoint.STATE).exists()
+    return has_last and not (folder / "results.json").exists()
+
+
 def read_results(folder: Path, kind: str | None = "compare") -> dict[str, Any]:
     """Return a run folder's results, of a kind, or of any where it is None.
 

@@ -12,7 +12,7 @@ from ..errors import TriptychError
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from ..spec.validation import is_number
-from .checkpoint import STATE
+from . import run_folder
 from .saved import read_trained
 
 
@@ -90,8 +90,7 @@ class TrainedRun:
     @property
     def is_unfinished(self) -> bool:
         """Whether this is the folder of a training that has not come to its end."""
-        is_training = (self.path / "last" / STATE).exists()
-        return is_training and not (self.path / "results.json").exists()
+        return run_folder.is_unfinished(self.path)
 
     @property
     def classes(self) -> list[str]:
