@@ -686,9 +686,8 @@ def data_of(run: TrainingResult | TrainedRun) -> Dataset:
     TriptychError
         If the run does not say which it was; or if the data cannot be read.
     """
-    if isinstance(run, TrainingResult) and run.folder is not None:
-        run = TrainedRun.read(run.folder)
-    if isinstance(run, TrainingResult) or run.source is None:
+    run = _trained_run(run)
+    if run.source is None:
         raise TriptychError(
             "which data the network was trained with is not recorded; give it, as data= in "
             "Python or with --data"
