@@ -41,19 +41,18 @@ def trained(network: str, data: tt.Dataset, runs: Path) -> Path:
 
 def row(network: str, result: ExportResult) -> list[str]:
     """Return the cells of a row."""
-    found = result.verification
-    largest = f"{found.largest:.1e}"
-    bound = f"{found.bound:.1e}"
+    verification = result.verification
+    bound = f"{verification.bound:.1e}"
     if target(result.target).quantized:
-        bound = f"accuracy {found.accuracy:.2%} of {found.reference_accuracy:.2%}"
+        bound = f"accuracy {verification.accuracy:.2%} of {verification.reference_accuracy:.2%}"
     return [
         f"`{result.target}`",
         network,
         f"{result.size / 1000:,.0f} kB",
-        largest,
+        f"{verification.largest:.1e}",
         bound,
-        found.verdict,
-        f"{found.differing:,} of {found.samples:,}",
+        verification.verdict,
+        f"{verification.differing:,} of {verification.samples:,}",
     ]
 
 
