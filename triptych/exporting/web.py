@@ -22,7 +22,7 @@ from ..errors import EngineError, TriptychError
 from .model import INPUT, OUTPUT, Images, LoadedModel, Logits, TrainedModel
 from .onnx import FILE, OnnxExporter
 from .verification import BATCH_SIZES, Reference
-from .web_runtime import VERSION, WebRuntime
+from .web_runtime import WebRuntime
 
 ASSETS = Path(__file__).parent / "assets"
 PAGE = (
@@ -169,7 +169,6 @@ def complete(
         "batch_sizes": BATCH_SIZES,
         "input": INPUT,
         "output": OUTPUT,
-        "runtime": VERSION,
     }
     (folder / PAGE_DESCRIPTION).write_text(to_json(page, indent=1) + "\n", encoding="utf-8")
 
