@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.layout import Layout, canonical_pattern, to_native
+from ..data.readers.text import listed
 from ..errors import TriptychError, counted, one_line
 from ..spec.network import Network
 from ..spec.placement import Parameter
@@ -37,7 +38,6 @@ LEAVES = {
     },
 }
 IGNORED = ("num_batches_tracked",)  # PyTorch's counter of training steps
-MOST_NAMED = 4  # in a message
 
 
 @dataclass(frozen=True)
@@ -234,12 +234,12 @@ def _chosen_pairs(
         if module not in known:
             raise TriptychError(
                 f"--map {module}={layer}: the file has no arrays {module!r}; it has "
-                f"{_listed(list(known))}"
+                f"{listed(list(known))}"
             )
         if layer not in by_name:
             raise TriptychError(
                 f"--map {module}={layer}: no layer {layer!r} with weights; there are "
-                f"{_listed(list(by_name))}"
+                f"{listed(list(by_name))}"
             )
         if by_name[layer] in pairs.values():
             raise TriptychError(f"--map {module}={layer}: the layer is named twice")
@@ -270,19 +270,19 @@ def _paired(
     if ordered:
         if numbered and by_number != modules:
             warnings.append(
-                f"{_listed(names)} have the same shapes and are in another order in the file; "
+                f"{listed(names)} have the same shapes and are in another order in the file; "
                 "the order of the file was taken"
             )
         by_number = modules
     elif not numbered:
         raise TriptychError(
-            f"{_listed(names)} have the same shapes, and their names do not tell their order; "
+            f"{listed(names)} have the same shapes, and their names do not tell their order; "
             f"decide it: --map {names[0]}={layers[0].name}"
         )
     elif not _are_places([module.name for module in modules]):
         warnings.append(
-            f"{_listed(names)} have the same shapes; they were taken in the order of their names "
-            f"for {_listed([layer.name for layer in layers])}; if that is wrong: --map"
+            f"{listed(names)} have the same shapes; they were taken in the order of their names "
+            f"for {listed([layer.name for layer in layers])}; if that is wrong: --map"
         )
     return {module.name: layer for module, layer in zip(by_number, layers, strict=True)}
 
@@ -333,8 +333,8 @@ def _contradictions(pairs: Mapping[str, LayerArrays], framework: str) -> list[st
         places = [pairs[name].place for name in names]
         if places == sorted(places):
             continue
-        shown = _listed([one_line(name, 40) for name in names])
-        layers = _listed([pairs[name].name for name in names])
+        shown = listed(names)
+        layers = listed([pairs[name].name for name in names])
         if framework == "torch" and _are_places(names):
             raise TriptychError(
                 f"{shown} fit {layers} by their shapes, which is another order than that of their "
@@ -357,11 +357,11 @@ def _unmatched(
     present = [module for module in modules if module.name not in pairs]
     parts: list[str] = []
     for shapes in dict.fromkeys(module.shapes for module in present):
-        names = [one_line(module.name, 40) for module in present if module.shapes == shapes]
+        names = [module.name for module in present if module.shapes == shapes]
         count = sum(layer.shapes == shapes for layer in needed)
         if len(names) > count:
             parts.append(
-                f"the file has {_described(shapes)} in {_listed(names)}, and network "
+                f"the file has {_described(shapes)} in {listed(names)}, and network "
                 f"{network.name!r} has {counted(count, 'such layer')} left"
             )
             break
@@ -369,16 +369,10 @@ def _unmatched(
         names = [layer.name for layer in needed if layer.shapes == shapes]
         count = sum(module.shapes == shapes for module in present)
         if len(names) > count:
-            parts.append(f"{_listed(names)} needs {_described(shapes)}")
+            parts.append(f"{listed(names)} needs {_described(shapes)}")
             break
     return "; ".join(parts)
 
 
 def _described(shapes: Sequence[tuple[str, tuple[int, ...]]]) -> str:
     return ", ".join(f"{one_line(leaf, 30)} {shape}" for leaf, shape in shapes[:6])
-
-
-def _listed(names: Sequence[str]) -> str:
-    if len(names) > MOST_NAMED:
-        return f"{', '.join(names[:MOST_NAMED])} …"
-    return ", ".join(names)
