@@ -61,15 +61,15 @@ class Survey:
     scaled: int = 0
     stretched: int = 0
 
-    def count_size(self, found: tuple[int, ...], wanted: tuple[int, int] | None) -> None:
+    def count_size(self, actual: tuple[int, ...], wanted: tuple[int, int] | None) -> None:
         """Count an image of (h, w) pixels that becomes an image of another size.
 
         Proportions that differ by less than a pixel of the new image count as equal.
         """
-        if wanted is None or found == wanted:
+        if wanted is None or actual == wanted:
             return
         self.scaled += 1
-        height, width = found
+        height, width = actual
         self.stretched += abs(height * wanted[1] / width - wanted[0]) >= 1
 
     def notes_of_size(self, wanted: tuple[int, int] | None) -> list[str]:
