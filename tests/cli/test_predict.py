@@ -111,6 +111,28 @@ def test_one_inverted_image_among_others_is_named(driver):
     assert "Warning" not in said
 
 
+def test_a_blank_image_is_classified_with_a_warning(driver, place):
+    Image.new("L", (28, 28), 255).save(place / "paper-blank.png")
+    Image.new("RGB", (28, 28), (200, 10, 10)).save(place / "red.png")
+    status, said, _ = driver.run("predict", "images", "paper-blank.png")
+    assert status == 0
+    assert "Warning: paper-blank.png is blank (one colour everywhere), so its prediction" in said
+    assert "--invert" not in said  # a blank image has no ground
+    _, said, _ = driver.run("predict", "images", "three.png", "red.png", "paper-blank.png")
+    assert "Warning: red.png and 1 more are blank" in said
+    _, said, _ = driver.run("predict", "images", "paper.png", "red.png")
+    assert "Warning: red.png is blank" in said
+    assert "Warning: the ground is light" in said  # that of the other image
+
+
+def test_the_run_after_the_image_is_refused_with_the_right_order(driver):
+    said = driver.refused("predict", "three.png", "images")
+    assert said.endswith("not a run; the run comes first: triptych predict images three.png")
+    said = driver.refused("predict", "three.png", "paper.png", "images")
+    assert said.endswith("triptych predict images three.png paper.png")
+    assert "first" not in driver.refused("predict", "three.png", "paper.png")
+
+
 def test_without_data_the_test_split_of_the_run_is_classified(driver, digits):
     _, said, _ = driver.run("predict", "images")
     tested = driver.run("show", "images")[1]

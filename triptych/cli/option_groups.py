@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ..data.reading import Options
     from ..spec.network import Network
     from ..spec.recipe import Recipe
+    from ..training.new_data import NewData
+    from ..training.trained import TrainedRun
 
 LARGEST_JSON = 4 * 2**20  # bytes of a network or recipe; those of this package take a few thousand
 EPOCHS_IN_FULL_BATCH = 500
@@ -116,6 +118,23 @@ class NewDataOptions:
     label: o.Label = None
     shape: o.Shape = None
     white: o.White = None
+
+    def read(self, console: "Console", trained: "TrainedRun", sources: list[str]) -> "NewData":
+        """Load what the trained network shall classify."""
+        from .. import api
+        from .loading import Decoding
+
+        with Decoding(console) as progress:
+            return api.load_new_data(
+                trained,
+                *sources,
+                invert=self.invert,
+                label=self.label,
+                shape=self.shape,
+                white=self.white,
+                skip_unreadable=self.skip_unreadable,
+                on_progress=progress.see,
+            )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from ..data.registry import sources_help
 from ..spec.losses import SoftmaxCrossEntropy, loss_names
 from ..spec.optimizers import optimizer_names
 
+TrainedPath = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run folder of triptych train, or a state file.")
+]
 Data = Annotated[
     str | None,
     typer.Option(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import options as o
 from .app import app
 from .option_groups import InferenceOptions, NewDataOptions, with_groups
 
@@ -18,33 +19,35 @@ if TYPE_CHECKING:
     from ..training.trained import TrainedRun
 
 
+What = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[WHAT]...",
+        help="Image files, or a folder of them; or one table, folder or data set that --data "
+        "of triptych train takes. Default: the test split of the run's own data.",
+        show_default=False,
+    ),
+]
+CsvFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--csv",
+        metavar="FILE",
+        help="Write index, label, predicted class and probabilities of each sample.",
+        show_default=False,
+    ),
+]
+
+
 @app.command("predict")
 @with_groups
 def predict(
     *,
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run folder of triptych train, or a state file.")
-    ],
-    what: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[WHAT]...",
-            help="Image files, or a folder of them; or one table, folder or data set that --data "
-            "of triptych train takes. Default: the test split of the run's own data.",
-            show_default=False,
-        ),
-    ] = None,
+    run: o.TrainedPath,
+    what: What = None,
     inference: InferenceOptions,
     data: NewDataOptions,
-    csv_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--csv",
-            metavar="FILE",
-            help="Write index, label, predicted class and probabilities of each sample.",
-            show_default=False,
-        ),
-    ] = None,
+    csv_file: CsvFile = None,
 ) -> None:
     """Classify images or rows with a trained network, in any engine.
 
@@ -62,25 +65,13 @@ def predict(
     from rich.console import Console
 
     from .. import api
-    from ..training.trained import TrainedRun
-    from . import prediction_view as view
-    from .loading import Decoding
     from .say import say_if_unfinished
 
     console = Console(emoji=False)
-    trained = TrainedRun.read(run)
+    sources = what or []
+    trained = _read_run(run, sources)
     say_if_unfinished(console, trained)
-    with Decoding(console) as progress:
-        new = api.load_new_data(
-            trained,
-            *(what or []),
-            invert=data.invert,
-            label=data.label,
-            shape=data.shape,
-            white=data.white,
-            skip_unreadable=data.skip_unreadable,
-            on_progress=progress.see,
-        )
+    new = data.read(console, trained, sources)
     prediction = api.predict(
         trained,
         new.images,
@@ -88,15 +79,49 @@ def predict(
         backend=inference.backend,
         device=inference.device,
     )
-    view.show_data(console, new)
-    if new.labels is not None:
-        view.show_evaluation(console, prediction, new.labels, trained.classes)
-    elif len(new.images) <= view.MOST_DETAILED:
-        view.show_each(console, new, prediction, trained.classes)
-    else:
-        view.show_list(console, new, prediction, trained.classes)
+    _show(console, new, prediction, trained.classes)
     if csv_file is not None:
         _write_csv(console, csv_file, new, prediction, trained)
+
+
+def _read_run(path: Path, sources: list[str]) -> "TrainedRun":
+    """Read the run; if it was given after what it shall classify, raise an error that says so."""
+    from ..errors import TriptychError
+    from ..training.trained import TrainedRun
+    from .say import quoted
+
+    try:
+        return TrainedRun.read(path)
+    except TriptychError:
+        if sources and _is_run(Path(sources[-1])):
+            command = quoted("triptych", "predict", sources[-1], str(path), *sources[:-1])
+            raise TriptychError(f"{path}: not a run; the run comes first: {command}") from None
+        raise
+
+
+def _is_run(path: Path) -> bool:
+    """Return whether a path is that of a run that can be read."""
+    from ..errors import TriptychError
+    from ..training.trained import TrainedRun
+
+    try:
+        TrainedRun.read(path)
+    except TriptychError:
+        return False
+    return True
+
+
+def _show(console: "Console", new: "NewData", prediction: "Prediction", classes: list[str]) -> None:
+    """Print the data and its predictions, in as much detail as there is room for."""
+    from . import prediction_view as view
+
+    view.show_data(console, new)
+    if new.labels is not None:
+        view.show_evaluation(console, prediction, new.labels, classes)
+    elif len(new.images) <= view.MOST_DETAILED:
+        view.show_each(console, new, prediction, classes)
+    else:
+        view.show_list(console, new, prediction, classes)
 
 
 def _write_csv(

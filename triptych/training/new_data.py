@@ -7,6 +7,7 @@ standardised with the mean and deviation of the training data, never with their 
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import compress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ def read_new(
         new = _read_whole(run, sources[0], options, progress)
     if invert:
         new = _inverted(new)
-    return replace(new, warnings=(*new.warnings, *_warnings_of_ground(run, new, invert)))
+    return replace(new, warnings=(*new.warnings, *_warnings_of_images(run, new, invert)))
 
 
 def _is_same(source: str, recorded: str | None) -> bool:
@@ -416,6 +417,42 @@ def _inverted(new: NewData) -> NewData:
     white = 1 if new.images.dtype.kind == "f" else 255
     images = white - new.images
     return replace(new, images=images, notes=(*new.notes, "light and dark exchanged"))
+
+
+def _warnings_of_images(run: TrainedRun, new: NewData, invert: bool) -> list[str]:
+    """Return what is probably wrong with images: blank ones, and ones on another ground."""
+    if new.is_table:
+        return []
+    is_blank = _are_blank(new.images)
+    if not is_blank.any():
+        return _warnings_of_ground(run, new, invert)
+    warnings = [_blank_warning(new, is_blank)]
+    if not is_blank.all():
+        files_shown = tuple(compress(new.files, ~is_blank))
+        shown = replace(new, images=new.images[~is_blank], files=files_shown)
+        warnings += _warnings_of_ground(run, shown, invert)
+    return warnings
+
+
+def _are_blank(images: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return of each image whether it has one colour everywhere; one of a single pixel has not."""
+    if images.shape[1] * images.shape[2] == 1:
+        return np.zeros(len(images), bool)
+    is_even = images.min(axis=(1, 2)) == images.max(axis=(1, 2))
+    return is_even.all(axis=1)
+
+
+def _blank_warning(new: NewData, is_blank: NDArray[np.bool_]) -> str:
+    """Return a warning that names the first blank image and counts the others."""
+    blank = np.flatnonzero(is_blank)
+    first = blank[0]
+    named = one_line(new.files[first].name) if new.files else f"image {first:,}"
+    if len(blank) == 1:
+        return f"{named} is blank (one colour everywhere), so its prediction means nothing"
+    return (
+        f"{named} and {len(blank) - 1:,} more are blank (one colour everywhere), so their "
+        "predictions mean nothing"
+    )
 
 
 def _warnings_of_ground(run: TrainedRun, new: NewData, invert: bool) -> list[str]:
