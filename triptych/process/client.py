@@ -29,7 +29,7 @@ SECONDS_TO_END = 5.0  # for a worker whose streams are closed; then it is killed
 class WorkerDied(EngineError):
     """A worker process ended by itself; the message contains the last line that it wrote."""
 
-    def __init__(self, message: str, remote: "Remote") -> None:
+    def __init__(self, message: str, remote: "WorkerProcess") -> None:
         super().__init__(message)
         self.remote = remote
 
@@ -45,44 +45,32 @@ def last_line(log: IO[bytes]) -> str:
     return lines[-1] if lines else ""
 
 
-class Remote:
-    """One worker process.
+class WorkerProcess:
+    """A process that answers messages.
 
     Parameters
     ----------
-    engine, backend : str
-        The engine that the worker builds, and its backend.
-    threads : int
-        The number of threads that the worker may use.
-    device : str
-        The device of its engines.
-
-    Raises
-    ------
-    EngineError
-        If the framework is not installed.
+    label : str
+        What the process is, for messages.
+    arguments : sequence of str
+        The module that the process runs, and its arguments.
+    environment : dict of str to str
+        Its environment variables.
     """
 
-    worker = "triptych.process.server"  # the module that the process runs
-
-    def __init__(self, engine: str, backend: str, *, threads: int = 1, device: str = "cpu") -> None:
-        self.entry = registry.entry(engine)
-        self.backend = backend
-        self.device = device
-        if not self.entry.installed:
-            raise EngineError(f"{self.entry.label} is not installed: {self.entry.install}")
+    def __init__(self, label: str, arguments: Sequence[str], environment: dict[str, str]) -> None:
+        self.label = label
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", self.worker, self.entry.requires],
+            [sys.executable, "-P", "-m", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=machine.environment(threads, device),
+            env=environment,
             # Ctrl-C must not reach the worker: the coordinator handles it and ends its workers.
             start_new_session=True,
         )
         self.pid = self._process.pid
-        self._splits: set[str] = set()
         self._unanswered = threading.Event()  # while a reply has not been read to its end
         self._closed = threading.Event()
         self._frozen = False
@@ -124,7 +112,7 @@ class Remote:
         try:
             message = protocol.receive(self._process.stdout)
         except (EOFError, OSError, ValueError):
-            raise WorkerDied(f"the {self.entry.label} worker {self._end()}", self) from None
+            raise WorkerDied(f"the {self.label} worker {self._end()}", self) from None
         self._unanswered.clear()
         return message
 
@@ -158,6 +146,65 @@ class Remote:
                 self._frozen = True
                 self._process.kill()
                 return
+
+    def tail(self) -> str:
+        """Return the last line that the worker wrote to its standard error."""
+        return last_line(self._log) or "it wrote nothing"
+
+    def kill(self) -> None:
+        """End the process at once; `close` must still be called."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End the process: by the end of its input, or by force if that does not help.
+
+        After Ctrl-C it may still compute a reply that is no longer needed, and a thread that reads
+        this reply would block this method. Then it is ended by force at once.
+        """
+        self._closed.set()
+        if self._unanswered.is_set():
+            self._process.kill()
+        for stream in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                if stream:
+                    stream.close()
+        try:
+            self._process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+
+class Remote(WorkerProcess):
+    """A worker process that holds engines.
+
+    Parameters
+    ----------
+    engine, backend : str
+        The engine that the worker builds, and its backend.
+    threads : int
+        The number of threads that the worker may use.
+    device : str
+        The device of its engines.
+
+    Raises
+    ------
+    EngineError
+        If the framework is not installed.
+    """
+
+    worker = "triptych.process.server"  # the module that the process runs
+
+    def __init__(self, engine: str, backend: str, *, threads: int = 1, device: str = "cpu") -> None:
+        self.entry = registry.entry(engine)
+        self.backend = backend
+        self.device = device
+        if not self.entry.installed:
+            raise EngineError(f"{self.entry.label} is not installed: {self.entry.install}")
+        arguments = (self.worker, self.entry.requires)
+        super().__init__(self.entry.label, arguments, machine.environment(threads, device))
+        self._splits: set[str] = set()
 
     def build(self, key: str, network: Network, recipe: Recipe) -> "RemoteEngine":
         """Build an engine in the worker and return its stand-in.
@@ -196,34 +243,6 @@ class Remote:
     def reset_peak_memory(self) -> None:
         """Start the peak of the worker's memory anew."""
         self.ask("reset_memory")
-
-    def tail(self) -> str:
-        """Return the last line that the worker wrote to its standard error."""
-        return last_line(self._log) or "it wrote nothing"
-
-    def kill(self) -> None:
-        """End the process at once; `close` must still be called."""
-        self._process.kill()
-
-    def close(self) -> None:
-        """End the process: by the end of its input, or by force if that does not help.
-
-        After Ctrl-C it may still compute a reply that is no longer needed, and a thread that reads
-        this reply would block this method. Then it is ended by force at once.
-        """
-        self._closed.set()
-        if self._unanswered.is_set():
-            self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                if stream:
-                    stream.close()
-        try:
-            self._process.wait(SECONDS_TO_END)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
 
 
 class RemoteEngine:

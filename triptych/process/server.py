@@ -18,7 +18,7 @@ import os
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from .. import plugins
 from ..core import memory, registry
@@ -39,6 +39,14 @@ ADVICE = (
     "see CONTRIBUTING.md), but no class that a script or notebook registers"
 )
 LONGEST_ERROR = 300  # characters of an unforeseen error that are sent to the coordinator
+
+
+class Answering(Protocol):
+    """What answers the messages of a process."""
+
+    def answer(self, request: Message) -> Message:
+        """Answer one request."""
+        ...
 
 
 class Worker:
@@ -196,7 +204,9 @@ def _read_descriptions(values: dict[str, Any]) -> tuple[Network, Recipe]:
         ) from None
 
 
-def serve(worker: Worker, requests: IO[bytes], replies: IO[bytes], import_seconds: float) -> None:
+def serve(
+    worker: Answering, requests: IO[bytes], replies: IO[bytes], import_seconds: float
+) -> None:
     """Send the time that the framework's import took, then answer until the coordinator ends."""
     protocol.send(replies, {"import_s": import_seconds})
     while True:
@@ -225,7 +235,7 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {first}"[:LONGEST_ERROR]
 
 
-def main(worker: Worker | None = None) -> None:
+def main(worker: Answering | None = None) -> None:
     """Serve on the standard streams."""
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")

@@ -1,0 +1,1 @@
+"""The divergence finder: why two implementations of a model give different numbers."""

@@ -1,0 +1,1 @@
+"""What observes a user's model in its framework: an adapter for each."""

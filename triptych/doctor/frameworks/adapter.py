@@ -1,0 +1,190 @@
+"""The interface that an adapter has for each framework."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Protocol
+
+from ...errors import TriptychError
+from ..observation import Arrays, Change, Description, Observation, Updates
+
+# By the framework, the module of its adapter.
+ADAPTERS = {
+    "torch": "triptych.doctor.frameworks.torch",
+    "keras": "triptych.doctor.frameworks.keras",
+}
+
+
+class ModelError(TriptychError):
+    """The user's model, file or batch cannot be used; the message says why."""
+
+
+class Unsupported(ModelError):
+    """A side lacks what was asked for: an optimizer, or such a setting of a layer."""
+
+
+class Adapter(Protocol):
+    """One side in its framework and in one dtype.
+
+    An adapter is made by ``Adapter(parts, dtype)`` of its module. The dict ``parts`` is what
+    ``build()`` returned, and ``dtype`` is one of `triptych.doctor.observation.DTYPES`. Every method
+    leaves weights, buffers, optimizer and modes as they were, except `load`, `change` and
+    `restore`. All arrays are in the canonical layout.
+
+    A module also has ``accepts(model)``, whether it can observe a model, and the context manager
+    ``double_precision()``, in which the framework makes new weights and arrays in float64.
+    """
+
+    def description(self) -> Description:
+        """Return what this side consists of."""
+        ...
+
+    def inputs(self, batch: Arrays) -> Arrays:
+        """Return what the model gets: ``input``, ``input1``, … after the user's preprocessing.
+
+        Parameters
+        ----------
+        batch : dict of str to ndarray
+            The shared batch: ``x``, ``x2``, …; ``y``; ``val_loss``.
+        """
+        ...
+
+    def weights(self) -> Arrays:
+        """Return all weights and buffers, by ``PATH/ROLE``."""
+        ...
+
+    def load(self, weights: Arrays) -> None:
+        """Set weights and buffers; those that are not given stay as they are.
+
+        Raises
+        ------
+        ModelError
+            If a name is unknown or a shape does not fit.
+        """
+        ...
+
+    def observe(
+        self,
+        inputs: Arrays,
+        *,
+        training: bool,
+        targets: Arrays | None = None,
+        forced: Arrays | None = None,
+        dropout: bool = False,
+    ) -> Observation:
+        """Run the model once.
+
+        Parameters
+        ----------
+        inputs : dict of str to ndarray
+            ``input``, ``input1``, … as `inputs` returns them.
+        training : bool
+            Training or evaluation mode.
+        targets : dict of str to ndarray, optional
+            ``y``. If given, the loss and the gradients are computed.
+        forced : dict of str to ndarray, optional
+            What the other side has, by this side's numbers of anchors: ``NUMBER/input`` is fed to
+            the layer in place of what arrives, and ``NUMBER/output`` is handed on in place of what
+            the layer returns. ``NUMBER/input`` of the result is what arrived, and ``NUMBER/output``
+            what the layer made of the forced input. With targets, nothing propagates either:
+            the gradient of each weight is that of its layer alone, from the forced input and the
+            forced ``NUMBER/output_gradient``; ``NUMBER/input_gradient`` of the result is what the
+            layer hands back of that; and ``NUMBER/output_gradient`` what arrives at the anchor's
+            output from the forced ``NUMBER/input_gradient`` of the anchors after it, and from the
+            loss.
+        dropout : bool
+            Whether dropout, and noise of other layers, is drawn. Otherwise these calls return their
+            input, and their settings say whether they were active.
+        """
+        ...
+
+    def loss(self, outputs: Arrays, targets: Arrays) -> Arrays:
+        """Return ``loss`` and ``output_gradient`` of the user's loss for given model outputs.
+
+        Parameters
+        ----------
+        outputs : dict of str to ndarray
+            ``output``, ``output1``, … as plain arrays.
+        targets : dict of str to ndarray
+            ``y``.
+        """
+        ...
+
+    def update(self, gradients: Sequence[Arrays]) -> Updates:
+        """Start with a new optimizer from the present weights, and apply gradients one by one.
+
+        The schedule advances as in the user's training: after each update or after each epoch.
+
+        Parameters
+        ----------
+        gradients : sequence of dict
+            For each update, the gradient of every trained weight, by ``PATH/ROLE``.
+        """
+        ...
+
+    def train(self, inputs: Arrays, targets: Arrays, steps: int) -> tuple[Arrays, list[float]]:
+        """Make training steps as the user would, without dropout; return weights and losses.
+
+        The weights and buffers afterwards are returned and those before are restored.
+        """
+        ...
+
+    def rates(self, updates: int) -> list[float]:
+        """Return the learning rate of each of so many updates, with a new schedule."""
+        ...
+
+    def metric(self, outputs: Arrays, targets: Arrays) -> float:
+        """Return the user's metric for given model outputs."""
+        ...
+
+    def epochs(self, validation_losses: Sequence[float]) -> dict[str, Any]:
+        """Simulate epochs with these validation losses for plateau rules and callbacks.
+
+        Returns
+        -------
+        dict
+            ``rates``: list of float, the rate after each epoch; ``stopped``: int or None, the epoch
+            (from 0) after which training was stopped; ``restored``: int or None, the epoch whose
+            weights are kept.
+        """
+        ...
+
+    def batches(self, batch: Arrays) -> list[Arrays]:
+        """Return the batches of one epoch, in order, each with ``x``, ``y`` as arrays."""
+        ...
+
+    def change(self, changes: Sequence[Change]) -> None:
+        """Apply changes until `restore`.
+
+        Raises
+        ------
+        Unsupported
+            If a change cannot be applied from outside.
+        """
+        ...
+
+    def restore(self) -> None:
+        """Undo all changes."""
+        ...
+
+
+def adapter_for(parts: dict[str, Any], dtype: str) -> Adapter:
+    """Return the adapter of a model's framework.
+
+    Raises
+    ------
+    ModelError
+        If no adapter takes the model.
+    """
+    import sys
+
+    model = parts["model"]
+    for framework, name in ADAPTERS.items():
+        # A model of a framework that was not imported cannot exist.
+        if framework in sys.modules:
+            module = import_module(name)
+            if module.accepts(model):
+                return module.Adapter(parts, dtype)
+    raise ModelError(
+        f"the model is a {type(model).__name__}, which is neither a torch.nn.Module nor a "
+        "keras.Model nor a function that calls one"
+    )

@@ -1,0 +1,150 @@
+"""The user's file: run as the user's code, with its folder on the search path."""
+
+import inspect
+import sys
+import traceback
+from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+from ..errors import one_line
+from .frameworks.adapter import ModelError
+
+DEFAULT_FUNCTION = "build"
+
+# What a build function may return, besides the model.
+KEYS = (
+    "model",
+    "preprocess",
+    "loss",
+    "optimizer",
+    "schedule",
+    "schedule_unit",
+    "steps_per_epoch",
+    "metric",
+    "callbacks",
+    "batches",
+    "batch_size",
+)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file and the function in it that builds the model.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    function : str
+        The function without arguments that returns the model, or a dict with it.
+    """
+
+    path: Path
+    function: str = DEFAULT_FUNCTION
+
+    @classmethod
+    def parse(cls, text: str) -> "ModelFile":
+        """Return the file of ``file.py`` or ``file.py:function``.
+
+        Raises
+        ------
+        ModelError
+            If there is no such file.
+        """
+        name, colon, function = text.rpartition(":")
+        if not (colon and function.isidentifier() and name.endswith(".py")):
+            name, function = text, DEFAULT_FUNCTION
+        path = Path(name)
+        if not path.is_file():
+            raise ModelError(f"{text}: no such file; give FILE.py or FILE.py:FUNCTION")
+        return cls(path, function)
+
+    def run(self) -> "Parts":
+        """Run the file once and return its build function.
+
+        Raises
+        ------
+        ModelError
+            If the file raises an error or has no such function.
+        """
+        path = self.path.resolve()
+        sys.path.insert(0, str(path.parent))
+        spec = spec_from_file_location(path.stem, path)
+        assert spec
+        assert spec.loader
+        module = module_from_spec(spec)
+        sys.modules[path.stem] = module
+        try:
+            spec.loader.exec_module(module)
+        except (Exception, SystemExit) as error:
+            raise ModelError(f"{self.path}: {describe(error, path)}") from error
+        build = getattr(module, self.function, None)
+        if not callable(build):
+            raise ModelError(
+                f"{self.path}: has no function {self.function}(); it must take no argument and "
+                "return the model, or a dict with model, loss, optimizer, …"
+            )
+        return Parts(self.path, build)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The build function of a file.
+
+    Attributes
+    ----------
+    path : Path
+        The file, for messages.
+    build : callable
+        Returns the model or a dict.
+    """
+
+    path: Path
+    build: Any
+
+    def make(self) -> dict[str, Any]:
+        """Call the build function.
+
+        Raises
+        ------
+        ModelError
+            If it raises an error, or returns something else.
+        """
+        if inspect.signature(self.build).parameters:
+            required = [
+                parameter.name
+                for parameter in inspect.signature(self.build).parameters.values()
+                if parameter.default is parameter.empty
+                and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+            ]
+            if required:
+                raise ModelError(
+                    f"{self.path}: {self.build.__name__}() needs the argument {required[0]!r}; "
+                    "it must take none"
+                )
+        try:
+            made = self.build()
+        except (Exception, SystemExit) as error:
+            raise ModelError(f"{self.path}: {describe(error, self.path.resolve())}") from error
+        if not isinstance(made, dict):
+            made = {"model": made}
+        unknown = [key for key in made if key not in KEYS]
+        if unknown:
+            raise ModelError(
+                f"{self.path}: {self.build.__name__}() returns the unknown key {unknown[0]!r}; "
+                f"known: {', '.join(KEYS)}"
+            )
+        if made.get("model") is None:
+            raise ModelError(f"{self.path}: {self.build.__name__}() returns no model")
+        return made
+
+
+def describe(error: BaseException, path: Path) -> str:
+    """Return the error of a user's file as one line, with the line of the file that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    where = f"line {lines[-1]}: " if lines else ""
+    text = str(error).strip().splitlines()
+    return one_line(f"{where}{type(error).__name__}: {text[0] if text else ''}")

@@ -1,0 +1,308 @@
+r"""What is observed of one side: plain data and NumPy arrays, the same for every framework.
+
+**Names.** A weight is called ``PATH/ROLE``, for example ``block.norm1/scale``: the path of its
+layer in the user's model, and its role. Arrays that a call has produced are called ``NUMBER/PART``,
+for example ``3/output``: the number of the call in the order of execution, and the part.
+
+**Canonical layout.** Features are the last axis of every array that a layer takes or returns,
+except that the model's inputs are as the model gets them. Weights have these roles and shapes:
+
+=================  ================================================================================
+kind               roles
+=================  ================================================================================
+dense              kernel (in, out), bias (out,)
+conv               kernel (\*spatial, in / groups, out), bias (out,)
+depthwise_conv     kernel (\*spatial, in, multiplier), bias (in · multiplier,)
+conv_transpose     kernel (\*spatial, in, out), bias (out,)
+embedding          embeddings (words, features)
+batch_norm         scale, offset, mean, variance, each (features,)
+layer_norm         scale, offset (also group_norm; rms_norm without offset)
+rnn                kernel (in, units), recurrent_kernel (units, units), bias, recurrent_bias
+lstm               the same with 4 · units columns; order of the gates: input, forget, cell, output
+gru                the same with 3 · units columns; order of the gates: update (z), reset (r), new
+attention          query_kernel, key_kernel, value_kernel (in, heads · size), output_kernel
+                   (heads · size, out); query_bias, key_bias, value_bias, output_bias
+prelu              slope
+other              each parameter by its name, as it is
+=================  ================================================================================
+
+A recurrent layer in both directions has the roles of the second one with the prefix ``reverse_``. A
+layer without some of them lacks these roles: Keras' LSTM has no ``recurrent_bias``.
+
+**Kinds without weights** are ``activation``, ``pool``, ``dropout``, ``flatten``, ``reshape``,
+``merge`` (addition, concatenation), ``padding``, ``resize``, ``rescaling`` and ``function``.
+
+**Settings** have one name and one meaning for all frameworks:
+
+=======================  ==========================================================================
+setting                  meaning
+=======================  ==========================================================================
+epsilon                  of a normalisation
+momentum                 of a BatchNorm: the weight of the new value, as in PyTorch
+strides, dilation        a list with an entry for each spatial axis
+size                     of a pooling window, the same
+padding                  a list of [before, after] for each spatial axis; ``"same"``, ``"valid"``
+groups                   of a convolution
+pooling                  ``"max"`` or ``"average"``
+count_padding            whether an average divides by the padding, too
+function                 of an activation: ``"relu"``, ``"gelu"``, ``"leaky_relu"``, …
+slope, alpha             of an activation
+approximate              of GELU: true for the form with tanh
+axis                     of a softmax or concatenation, counted from the end: -1
+rate, active             of a dropout: the share that is dropped, and whether it was active
+batch_first              of a recurrent or attention layer
+bidirectional, heads     of a recurrent, of an attention layer
+padding_index            of an embedding; for Keras 0 if ``mask_zero`` is set
+scale, offset            of a rescaling
+interpolation            of a resizing: ``"nearest"``, ``"bilinear"``, …
+align_corners, antialias the same
+=======================  ==========================================================================
+"""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+Settings = dict[str, Any]  # of types that JSON can hold
+
+DTYPES = ("native", "float64")  # as written; or in double precision, where the model allows it
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the user's model.
+
+    Attributes
+    ----------
+    path : str
+        Its name in a fresh process: the path of a PyTorch module, the name of a Keras layer (with
+        the names of the models that contain it before it, and dots between them).
+    type : str
+        The class, as the framework calls it: ``LayerNorm``, ``LayerNormalization``.
+    kind : str
+        See the top of this file.
+    settings : dict
+        Canonical settings.
+    written : dict of str to str
+        For each canonical setting, how the user writes it: ``{"epsilon": "eps=1e-05"}``.
+    roles : tuple of str
+        The roles of its weights.
+    frozen : bool
+        Whether its weights are not trained.
+    """
+
+    path: str
+    type: str
+    kind: str
+    settings: Settings = field(default_factory=dict[str, Any])
+    written: dict[str, str] = field(default_factory=dict[str, str])
+    roles: tuple[str, ...] = ()
+    frozen: bool = False
+
+    @classmethod
+    def from_json(cls, values: Settings) -> "Layer":
+        """Return the layer that these plain values describe."""
+        layer = cls(**values)
+        return replace(layer, roles=tuple(layer.roles))
+
+
+@dataclass(frozen=True)
+class Component:
+    """An optimizer, loss, schedule, metric or callback.
+
+    Attributes
+    ----------
+    type : str
+        The class or function, as the framework calls it: ``RMSprop``, ``CrossEntropyLoss``.
+    settings : dict
+        All its parameters by the framework's own names, as far as JSON can hold them.
+    unit : str
+        Of a schedule: ``batch`` or ``epoch``; otherwise empty.
+    source : str
+        The source code of a function that the user wrote; otherwise empty.
+    """
+
+    type: str
+    settings: Settings = field(default_factory=dict[str, Any])
+    unit: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What one side consists of.
+
+    Attributes
+    ----------
+    framework : str
+        ``torch``, ``keras``, …
+    version : str
+        Of the framework, for example ``keras 3.15.1 (tensorflow 2.21.0)``.
+    model : str
+        The class of the model.
+    dtype : str
+        Of its weights.
+    layers : tuple of Layer
+        Every layer, in the order in which the model defines them.
+    optimizer, loss, schedule, metric : Component or None
+        None if the user gave none.
+    callbacks : tuple of Component
+        The callbacks.
+    steps_per_epoch, batch_size : int or None
+        As the user gave them.
+    given : tuple of str
+        The keys of what ``build()`` returned.
+    precision : str
+        A policy that lowers the precision, for example ``mixed_float16``; otherwise empty.
+    """
+
+    framework: str
+    version: str
+    model: str
+    dtype: str
+    layers: tuple[Layer, ...]
+    optimizer: Component | None = None
+    loss: Component | None = None
+    schedule: Component | None = None
+    metric: Component | None = None
+    callbacks: tuple[Component, ...] = ()
+    steps_per_epoch: int | None = None
+    batch_size: int | None = None
+    given: tuple[str, ...] = ()
+    precision: str = ""
+
+    def to_json(self) -> Settings:
+        """Return plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Settings) -> "Description":
+        """Return the description that `to_json` was made of."""
+        parts: Settings = dict(values)
+        parts["layers"] = tuple(Layer.from_json(layer) for layer in values["layers"])
+        for name in ("optimizer", "loss", "schedule", "metric"):
+            parts[name] = Component(**values[name]) if values[name] else None
+        parts["callbacks"] = tuple(Component(**each) for each in values["callbacks"])
+        parts["given"] = tuple(values["given"])
+        return cls(**parts)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer or function, in the order of execution.
+
+    The calls of layers with weights are the anchors, by which two sides are aligned. The other
+    calls tell what happens between two anchors. An activation inside a layer is a call of its own:
+    the output of the anchor ``Dense(…, activation=…)`` is what goes into the activation.
+
+    Attributes
+    ----------
+    number : int
+        Its position among all calls.
+    layer : str
+        The path of the layer; of an activation inside a layer, the path of that layer; of a
+        function that the model calls, empty.
+    name : str
+        The class of the layer, or the name of the function: ``LeakyReLU``, ``F.dropout``.
+    kind : str
+        See the top of this file.
+    settings : dict
+        Canonical settings, or a function's arguments.
+    anchor : bool
+        Whether it is the call of a layer with weights.
+    inputs : int
+        The number of its inputs, ``NUMBER/input``, ``NUMBER/input1``, …: of an anchor all floating
+        or integer arrays; of other calls none may be recorded.
+    """
+
+    number: int
+    layer: str
+    name: str
+    kind: str
+    settings: Settings = field(default_factory=dict[str, Any])
+    anchor: bool = False
+    inputs: int = 1
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One forward pass, and the backward pass if it was wanted.
+
+    Attributes
+    ----------
+    calls : tuple of Call
+        All calls.
+    arrays : dict of str to ndarray
+        ``NUMBER/input``, ``NUMBER/output`` of each anchor; ``NUMBER/output`` of other calls where
+        it is an array; ``output``, ``output1``, … of the model. With targets: ``loss`` (the user's
+        loss without penalties), ``penalty`` (Keras' ``model.losses``, summed), ``output_gradient``
+        (of the loss, at the model's output), ``NUMBER/input_gradient``, ``NUMBER/output_gradient``
+        of each anchor, and ``gradient/PATH/ROLE`` of each trained weight.
+    """
+
+    calls: tuple[Call, ...]
+    arrays: Arrays
+
+    @property
+    def anchors(self) -> tuple[Call, ...]:
+        """The calls of layers with weights."""
+        return tuple(call for call in self.calls if call.anchor)
+
+
+@dataclass(frozen=True)
+class Updates:
+    """What an optimizer makes of given gradients.
+
+    Attributes
+    ----------
+    weights : tuple of dict
+        The trained weights after each update, by ``PATH/ROLE``.
+    rates : tuple of float
+        The learning rate of each update.
+    """
+
+    weights: tuple[Arrays, ...]
+    rates: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of one side that is tried: its numbers are those of a user who wrote this.
+
+    Attributes
+    ----------
+    target : str
+        ``layer``, ``function``, ``optimizer``, ``loss``, ``schedule``, ``metric``, ``preprocess``.
+    path : str
+        The path of the layer; for a function ``NUMBER`` of its call; otherwise empty.
+    setting : str
+        A canonical setting of a layer; an argument's or parameter's own name of anything else.
+    value : object
+        Its new value, of a type that JSON can hold.
+    """
+
+    target: str
+    path: str
+    setting: str
+    value: Any
+
+    def to_json(self) -> Settings:
+        """Return plain values."""
+        return asdict(self)
+
+
+def array_names(arrays: Arrays, prefix: str) -> Arrays:
+    """Return the arrays whose names begin with ``PREFIX/``, without it."""
+    start = f"{prefix}/"
+    return {
+        name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)
+    }
+
+
+def largest(array: Array) -> float:
+    """Return the largest absolute value of an array; 0 if it is empty."""
+    return float(np.max(np.abs(array))) if array.size else 0.0

@@ -1,0 +1,178 @@
+"""The process of one side: ``python -P -m triptych.doctor.worker``. See `triptych.doctor.side`.
+
+It runs the user's file and holds the model as written and, where it allows this, in float64.
+"""
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from ..process import server
+from ..process.protocol import Message
+from .frameworks.adapter import ADAPTERS, Adapter, ModelError, adapter_for
+from .model_file import ModelFile, Parts, describe
+from .observation import Arrays, Change, Observation, Updates, array_names
+
+Handler = Callable[[Adapter, Message], Message]
+
+
+class SideWorker:
+    """Answers the messages of a `triptych.doctor.side.LiveSide`."""
+
+    def __init__(self) -> None:
+        self.parts: Parts | None = None
+        self.adapters: dict[str, Adapter] = {}
+        self.handlers: dict[str, Handler] = {
+            "description": _description,
+            "inputs": _inputs,
+            "weights": _weights,
+            "load": _load,
+            "observe": _observe,
+            "loss": _loss,
+            "update": _update,
+            "train": _train,
+            "rates": _rates,
+            "metric": _metric,
+            "epochs": _epochs,
+            "batches": _batches,
+            "change": _change,
+            "restore": _restore,
+        }
+
+    def answer(self, request: Message) -> Message:
+        """Answer one request.
+
+        Raises
+        ------
+        ModelError
+            If the user's code raises an error.
+        """
+        values = request.values
+        if values["do"] == "run_file":
+            self.parts = ModelFile.parse(values["file"]).run()
+            return Message({}, {})
+        assert self.parts
+        dtype = values["dtype"]
+        try:
+            with _precision(dtype):
+                if dtype not in self.adapters:
+                    self.adapters[dtype] = adapter_for(self.parts.make(), dtype)
+                return self.handlers[values["do"]](self.adapters[dtype], request)
+        except ModelError:
+            raise
+        except Exception as error:
+            # The user's model, loss or metric raised it, or the adapter met something new.
+            path = self.parts.path
+            raise ModelError(f"{path}: {describe(error, path.resolve())}") from error
+
+
+@contextmanager
+def _precision(dtype: str) -> Generator[None]:
+    """Make new arrays and weights of every imported framework double, or leave it as it is."""
+    with ExitStack() as contexts:
+        for framework, name in ADAPTERS.items():
+            if dtype == "float64" and framework in sys.modules:
+                contexts.enter_context(import_module(name).double_precision())
+        yield
+
+
+def _description(adapter: Adapter, request: Message) -> Message:
+    return Message(adapter.description().to_json(), {})
+
+
+def _inputs(adapter: Adapter, request: Message) -> Message:
+    return Message({}, adapter.inputs(request.arrays))
+
+
+def _weights(adapter: Adapter, request: Message) -> Message:
+    return Message({}, adapter.weights())
+
+
+def _load(adapter: Adapter, request: Message) -> Message:
+    adapter.load(request.arrays)
+    return Message({}, {})
+
+
+def _observe(adapter: Adapter, request: Message) -> Message:
+    values = request.values
+    observation = adapter.observe(
+        array_names(request.arrays, "inputs"),
+        training=values["training"],
+        targets=array_names(request.arrays, "targets") or None,
+        forced=array_names(request.arrays, "forced") or None,
+        dropout=values["dropout"],
+    )
+    return Message(pack_calls(observation), observation.arrays)
+
+
+def pack_calls(observation: Observation) -> dict[str, Any]:
+    """Return the calls of an observation as plain values."""
+    return {"calls": [vars(call) for call in observation.calls]}
+
+
+def _loss(adapter: Adapter, request: Message) -> Message:
+    outputs = array_names(request.arrays, "outputs")
+    return Message({}, adapter.loss(outputs, array_names(request.arrays, "targets")))
+
+
+def _update(adapter: Adapter, request: Message) -> Message:
+    steps = request.values["steps"]
+    updates = adapter.update([array_names(request.arrays, str(step)) for step in range(steps)])
+    return Message({"rates": list(updates.rates)}, pack_updates(updates))
+
+
+def pack_updates(updates: Updates) -> Arrays:
+    """Return the weights after each update, each name with the number of the update before it."""
+    return {
+        f"{step}/{name}": array
+        for step, weights in enumerate(updates.weights)
+        for name, array in weights.items()
+    }
+
+
+def _train(adapter: Adapter, request: Message) -> Message:
+    inputs = array_names(request.arrays, "inputs")
+    targets = array_names(request.arrays, "targets")
+    weights, losses = adapter.train(inputs, targets, request.values["steps"])
+    return Message({"losses": losses}, weights)
+
+
+def _rates(adapter: Adapter, request: Message) -> Message:
+    return Message({"rates": adapter.rates(request.values["updates"])}, {})
+
+
+def _metric(adapter: Adapter, request: Message) -> Message:
+    outputs = array_names(request.arrays, "outputs")
+    targets = array_names(request.arrays, "targets")
+    return Message({"metric": float(adapter.metric(outputs, targets))}, {})
+
+
+def _epochs(adapter: Adapter, request: Message) -> Message:
+    return Message(adapter.epochs(request.values["validation_losses"]), {})
+
+
+def _batches(adapter: Adapter, request: Message) -> Message:
+    arrays: Arrays = {}
+    batches = adapter.batches(request.arrays)
+    for number, batch in enumerate(batches):
+        for name, array in batch.items():
+            arrays[f"{number}/{name}"] = np.asarray(array)
+    return Message({"batches": len(batches)}, arrays)
+
+
+def _change(adapter: Adapter, request: Message) -> Message:
+    adapter.change([Change(**change) for change in request.values["changes"]])
+    return Message({}, {})
+
+
+def _restore(adapter: Adapter, request: Message) -> Message:
+    adapter.restore()
+    return Message({}, {})
+
+
+if __name__ == "__main__":
+    server.main(SideWorker())
