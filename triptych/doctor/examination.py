@@ -1,0 +1,194 @@
+"""What the stages share: both sides, how they are aligned, and what was observed of them.
+
+Side A is the reference. It is only observed, so that it may be a recorded trace; everything that is
+tried out is tried on side B, which is fed with what A has.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .findings import Acquittal, Finding
+from .observation import Arrays, Change, Description, Layer, Observation, Updates
+
+
+class Side(Protocol):
+    """The interface of both sides; see `triptych.doctor.frameworks.adapter.Adapter`.
+
+    Attributes
+    ----------
+    name : str
+        ``A`` or ``B``.
+    """
+
+    name: str
+
+    def description(self, dtype: str = "native") -> Description: ...  # noqa: D102
+
+    def inputs(self, batch: Arrays, dtype: str = "native") -> Arrays: ...  # noqa: D102
+
+    def weights(self, dtype: str = "native") -> Arrays: ...  # noqa: D102
+
+    def load(self, weights: Arrays, dtype: str = "native") -> None: ...  # noqa: D102
+
+    def observe(  # noqa: D102
+        self,
+        inputs: Arrays,
+        *,
+        training: bool,
+        targets: Arrays | None = None,
+        forced: Arrays | None = None,
+        dropout: bool = False,
+        dtype: str = "native",
+    ) -> Observation: ...
+
+    def loss(self, outputs: Arrays, targets: Arrays, dtype: str = "native") -> Arrays: ...  # noqa: D102
+
+    def update(self, gradients: Sequence[Arrays], dtype: str = "native") -> Updates: ...  # noqa: D102
+
+    def train(  # noqa: D102
+        self, inputs: Arrays, targets: Arrays, steps: int, dtype: str = "native"
+    ) -> tuple[Arrays, list[float]]: ...
+
+    def rates(self, updates: int, dtype: str = "native") -> list[float]: ...  # noqa: D102
+
+    def metric(self, outputs: Arrays, targets: Arrays, dtype: str = "native") -> float: ...  # noqa: D102
+
+    def epochs(  # noqa: D102
+        self, validation_losses: Iterable[float], dtype: str = "native"
+    ) -> dict[str, Any]: ...
+
+    def batches(self, batch: Arrays, dtype: str = "native") -> list[Arrays]: ...  # noqa: D102
+
+    def change(self, changes: Sequence[Change], dtype: str = "native") -> None: ...  # noqa: D102
+
+    def restore(self, dtype: str = "native") -> None: ...  # noqa: D102
+
+
+Convert = Callable[[Arrays], Arrays]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A layer with weights of A and its counterpart in B.
+
+    Attributes
+    ----------
+    a, b : Layer
+        The layers.
+    a_calls, b_calls : tuple of int
+        The numbers of their calls, in evaluation mode; as many on both sides.
+    note : str
+        What differs in the form and is accounted for, for example that B's kernel rows are in
+        another order because it flattens channels first; otherwise empty.
+    """
+
+    a: Layer
+    b: Layer
+    a_calls: tuple[int, ...]
+    b_calls: tuple[int, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Which layers of the two sides belong together, and how arrays are carried over.
+
+    Attributes
+    ----------
+    pairs : tuple of Pair
+        In the order of execution in A.
+    inputs_to_b : callable
+        Takes A's model inputs and returns them as B's model gets them: axes in B's order.
+    weights_to_b : callable
+        Takes weights, gradients or slots of A by ``PATH/ROLE`` and returns them with B's names and
+        shapes. What has no counterpart is left out.
+    weights_to_a : callable
+        The inverse: B's arrays with A's names and shapes.
+    findings : tuple of Finding
+        Structural differences: another layer, another width, a missing bias.
+    """
+
+    pairs: tuple[Pair, ...]
+    inputs_to_b: Convert
+    weights_to_b: Convert
+    weights_to_a: Convert
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage has found out.
+
+    Attributes
+    ----------
+    findings : tuple of Finding
+        Differences at this stage.
+    acquitted : tuple of Acquittal
+        What differs and is not a cause.
+    largest : float
+        The largest relative difference of what counts as equal at this stage.
+    bound : float
+        What rounding explains at this stage.
+    undecided : str
+        What could not be found out, as one line; otherwise empty.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    acquitted: tuple[Acquittal, ...] = ()
+    largest: float = 0.0
+    bound: float = 0.0
+    undecided: str = ""
+
+
+@dataclass
+class Examination:
+    """One comparison on its way: each step adds what it has found out.
+
+    Attributes
+    ----------
+    a, b : Side
+        The sides.
+    batch : dict of str to ndarray
+        The shared batch as it was read.
+    dtype : str
+        In which dtype both sides are compared: ``float64`` if both allow it, else ``native``.
+    a_description, b_description : Description
+        In ``native``.
+    a_inputs, b_inputs : dict of str to ndarray
+        What each model gets, in `dtype`.
+    targets : dict of str to ndarray
+        ``y``; empty if the batch has no targets.
+    a_weights : dict of str to ndarray
+        A's weights as built, in ``native``; they are in B, too, after the weights were compared.
+    alignment : Alignment
+        Set before the weights are compared.
+    a_evaluation, a_training : Observation
+        A with its weights and inputs; in training mode with the gradients if there are a loss and
+        targets.
+    b_evaluation, b_training : Observation
+        B with A's weights, its anchors forced to A's values.
+    results : dict of str to Result
+        By stage, of the stages that are done.
+    """
+
+    a: Side
+    b: Side
+    batch: Arrays
+    dtype: str
+    a_description: Description
+    b_description: Description
+    a_inputs: Arrays = field(default_factory=dict[str, Any])
+    b_inputs: Arrays = field(default_factory=dict[str, Any])
+    targets: Arrays = field(default_factory=dict[str, Any])
+    a_weights: Arrays = field(default_factory=dict[str, Any])
+    alignment: Alignment = field(init=False)
+    a_evaluation: Observation = field(init=False)
+    a_training: Observation = field(init=False)
+    b_evaluation: Observation = field(init=False)
+    b_training: Observation = field(init=False)
+    results: dict[str, Result] = field(default_factory=dict[str, Result])
+
+    def has(self, key: str) -> bool:
+        """Return whether both sides gave something, for example an optimizer."""
+        return key in self.a_description.given and key in self.b_description.given
