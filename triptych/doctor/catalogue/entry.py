@@ -1,0 +1,81 @@
+"""One difference between the frameworks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+# Where the two sides first differ, in the order of computation.
+Stage = Literal[
+    "data",
+    "weights",
+    "forward",
+    "mode",
+    "loss",
+    "gradient",
+    "update",
+    "schedule",
+    "buffers",
+    "callback",
+    "metric",
+    "none",
+]
+# default: the same option has another value; formula: the same name has another formula; layout:
+# the same numbers in another order; semantics: the same call means something else; numeric: only
+# rounding; trap: a mistake of a user that one framework hides.
+Kind = Literal["default", "formula", "layout", "semantics", "numeric", "trap"]
+Value = bool | int | float | str | list[float]  # what JSON can hold
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One difference between PyTorch and Keras.
+
+    Attributes
+    ----------
+    id : str
+        Its number in the catalogue, such as ``D26``.
+    title : str
+        What differs, in a few words.
+    family : str
+        The chapter of the catalogue.
+    stage : str
+        The part of a training step in which the two sides first differ.
+    kind : str
+        What sort of difference it is.
+    torch, keras : str
+        What each side does, one sentence each.
+    effect : str
+        How large the effect is, one sentence.
+    fix_torch, fix_keras : str or None
+        One line of code that makes this side agree with the other; None if there is none.
+    source : str
+        The files of the frameworks' source code that show it, or public threads.
+    words : tuple of str
+        Further words by which it is found.
+    recorded : mapping of str to value
+        What its check measured with the versions of `registry.RECORDED_WITH`. A name begins with
+        the framework (``torch``, ``keras``, ``tf``, ``numpy``); the rest tells what was measured.
+    tolerance : float
+        By how much a measured number may differ from the recorded one, as a share of the larger.
+    portable : bool
+        Whether the values are the same on every processor. If not, they are shown but not judged.
+    jax : str or None
+        What JAX or its libraries do, where that is known.
+    """
+
+    id: str
+    title: str
+    family: str
+    stage: Stage
+    kind: Kind
+    torch: str
+    keras: str
+    effect: str
+    fix_torch: str | None
+    fix_keras: str | None
+    source: str
+    words: tuple[str, ...] = ()
+    recorded: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    tolerance: float = 1e-4
+    portable: bool = True
+    jax: str | None = None

@@ -1,0 +1,130 @@
+"""Where schedules and callbacks differ."""
+
+from .entry import Difference
+
+FAMILY = "schedules and callbacks"
+
+ENTRIES = (
+    Difference(
+        id="D64",
+        title="Patience of ReduceLROnPlateau",
+        family=FAMILY,
+        stage="callback",
+        kind="semantics",
+        torch="The rate is cut when the number of bad epochs is larger than patience.",
+        keras="The rate is cut when the number of bad epochs reaches patience.",
+        effect="Patience 3 on a constant loss: cuts after the epochs 5 and 9 against 4, 7 and 10.",
+        fix_torch="lr_scheduler.ReduceLROnPlateau(optimizer, patience=patience - 1)",
+        fix_keras="callbacks.ReduceLROnPlateau(patience=patience + 1)",
+        source="torch: optim/lr_scheduler.py; keras: src/callbacks/reduce_lr_on_plateau.py",
+        words=("plateau", "schedule", "learning rate"),
+    ),
+    Difference(
+        id="D65",
+        title="Threshold of ReduceLROnPlateau",
+        family=FAMILY,
+        stage="callback",
+        kind="formula",
+        torch="threshold=1e-4 is a share of the best value.",
+        keras="min_delta=1e-4 is an absolute number.",
+        jax="optax.contrib.reduce_on_plateau has a share of 1e-4.",
+        effect="A loss near 0.01 that improves by 0.2 % an epoch is progress in PyTorch and a "
+        "plateau in Keras.",
+        fix_torch='lr_scheduler.ReduceLROnPlateau(optimizer, threshold=1e-4, threshold_mode="abs")',
+        fix_keras="callbacks.ReduceLROnPlateau(min_delta=1e-4 * best)",
+        source="torch: optim/lr_scheduler.py; keras: src/callbacks/reduce_lr_on_plateau.py",
+        words=("plateau", "min_delta", "threshold_mode"),
+    ),
+    Difference(
+        id="D66",
+        title="Early stopping",
+        family=FAMILY,
+        stage="callback",
+        kind="default",
+        torch="PyTorch has none; Lightning's has patience 3, skorch's 5 with a relative threshold.",
+        keras="EarlyStopping has patience 0 and keeps the last weights.",
+        effect="By default Keras stops at the first epoch that is not better, with that epoch's "
+        "weights.",
+        fix_torch="stop = len(history) - 1 - int(np.argmin(history)) >= max(patience, 1)",
+        fix_keras="callbacks.EarlyStopping(patience=3, restore_best_weights=True)",
+        source="keras: src/callbacks/early_stopping.py",
+        words=("EarlyStopping", "patience", "restore_best_weights", "Lightning", "skorch"),
+    ),
+    Difference(
+        id="D67",
+        title="Unit of a schedule's steps",
+        family=FAMILY,
+        stage="schedule",
+        kind="semantics",
+        torch="A scheduler advances when step() is called, by habit once an epoch.",
+        keras="A schedule advances with every update.",
+        effect="A decay over 2 epochs of 10 batches is over after 2 batches.",
+        fix_torch="scheduler.step()  # after every batch",
+        fix_keras="schedules.ExponentialDecay(lr, decay_steps=epochs * batches_per_epoch, "
+        "decay_rate=gamma, staircase=True)",
+        source="torch: optim/lr_scheduler.py; keras: src/optimizers/base_optimizer.py",
+        words=("epoch", "batch", "StepLR", "decay_steps", "learning rate"),
+    ),
+    Difference(
+        id="D68",
+        title="Cosine decay after its end",
+        family=FAMILY,
+        stage="schedule",
+        kind="formula",
+        torch="CosineAnnealingLR rises again after T_max; eta_min is absolute; T_mult is 1.",
+        keras="CosineDecay stays at its floor; alpha is a share of the rate; t_mul is 2.",
+        effect="At twice the length the rate is the first one again in PyTorch and 0 in Keras.",
+        fix_torch="lr_scheduler.LambdaLR(optimizer, lambda t: (1 + math.cos(math.pi * min(t / "
+        "steps, 1))) / 2)",
+        fix_keras="schedules.CosineDecay(lr, steps, alpha=eta_min / lr)  # the floor alone",
+        source="torch: optim/lr_scheduler.py; keras: "
+        "src/optimizers/schedules/learning_rate_schedule.py",
+        words=("CosineAnnealingLR", "CosineDecay", "eta_min", "alpha", "restarts", "learning rate"),
+    ),
+    Difference(
+        id="D69",
+        title="Exponential and polynomial decay",
+        family=FAMILY,
+        stage="schedule",
+        kind="default",
+        torch="StepLR is a staircase; PolynomialLR ends at 0.",
+        keras="ExponentialDecay is continuous unless staircase=True; PolynomialDecay ends at 1e-4.",
+        effect="Half-way through a step to one half the rate is 1 against 0.707.",
+        fix_torch="lr_scheduler.ExponentialLR(optimizer, gamma=0.5 ** (1 / 10))",
+        fix_keras="schedules.ExponentialDecay(lr, decay_steps=10, decay_rate=0.5, staircase=True)",
+        source="torch: optim/lr_scheduler.py; keras: "
+        "src/optimizers/schedules/learning_rate_schedule.py",
+        words=("StepLR", "staircase", "PolynomialDecay", "end_learning_rate"),
+    ),
+    Difference(
+        id="D97",
+        title="Where a piecewise schedule drops",
+        family=FAMILY,
+        stage="schedule",
+        kind="semantics",
+        torch="MultiStepLR([3]) drops at step 3, counted from 0.",
+        keras="PiecewiseConstantDecay([3], …) includes its boundary and drops at step 4.",
+        effect="One step at another rate after each boundary.",
+        fix_torch="lr_scheduler.MultiStepLR(optimizer, [boundary + 1])",
+        fix_keras="schedules.PiecewiseConstantDecay([milestone - 1], rates)",
+        source="torch: optim/lr_scheduler.py; keras: "
+        "src/optimizers/schedules/learning_rate_schedule.py",
+        words=("MultiStepLR", "milestones", "boundaries", "learning rate"),
+    ),
+    Difference(
+        id="D119",
+        title="Where a warm-up starts",
+        family=FAMILY,
+        stage="schedule",
+        kind="default",
+        torch="LinearLR starts at a third of the rate and takes 5 steps.",
+        keras="CosineDecay with warmup_steps starts at initial_learning_rate, 0 as usually "
+        "written.",
+        effect="The first update of Keras changes nothing; PyTorch's is a third of a full one.",
+        fix_torch="lr_scheduler.LambdaLR(optimizer, lambda t: min(t / warmup_steps, 1))",
+        fix_keras="schedules.CosineDecay(lr / 3, steps, warmup_target=lr, warmup_steps=5)",
+        source="torch: optim/lr_scheduler.py; keras: "
+        "src/optimizers/schedules/learning_rate_schedule.py",
+        words=("warmup", "warm-up", "LinearLR", "learning rate"),
+    ),
+)
