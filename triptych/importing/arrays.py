@@ -4,7 +4,6 @@ Such a file may be damaged or hostile. What it declares is checked before its ar
 no pickle is ever loaded.
 """
 
-import ast
 import json
 import os
 import zipfile
@@ -13,16 +12,16 @@ from dataclasses import dataclass
 from hashlib import file_digest
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core import files
+from ..core.npy import read_npy_header
 from ..errors import TriptychError, one_line
 
 LONGEST_HEADER = 10 * 2**20  # bytes of JSON in a safetensors file
-LONGEST_NPY_HEADER = 10_000  # bytes; NumPy's own limit
 MOST_ARRAYS = 10_000
 MOST_AXES = 8
 LONGEST_NAME = 1_000  # characters
@@ -242,7 +241,7 @@ def _open_npz(path: Path, needed: int, digest: str) -> WeightsFile:
             if name in arrays:
                 raise TriptychError(f"holds {one_line(name, 60)!r} twice")
             with archive.open(member) as stream:
-                arrays[name] = _npy_header(name, stream, member.file_size)[0]
+                arrays[name] = _npz_array(name, stream, member.file_size)
 
     def read(array: StoredArray) -> NDArray[Any]:
         with (
@@ -250,46 +249,25 @@ def _open_npz(path: Path, needed: int, digest: str) -> WeightsFile:
             zipfile.ZipFile(path) as archive,
             archive.open(array.name + ENDING) as stream,
         ):
-            again, order = _npy_header(array.name, stream, None)
+            header = read_npy_header(stream)
             content = stream.read(array.size)
             # Reading to the end checks the checksum.
-            if again != array or len(content) != array.size or stream.read(1):
+            is_same = (header.shape, header.dtype) == (array.shape, array.dtype)
+            if not is_same or len(content) != array.size or stream.read(1):
                 raise TriptychError(f"array {one_line(array.name, 60)!r} is cut off")
-            return np.frombuffer(content, array.dtype).reshape(array.shape, order=order)
+            return np.frombuffer(content, array.dtype).reshape(array.shape, order=header.order)
 
     return WeightsFile(path, arrays, True, digest, read)
 
 
-def _npy_header(name: str, stream: Any, size: int | None) -> tuple[StoredArray, Any]:
-    """Read the header of an npy file: what it declares, and the order of its axes, C or F.
-
-    Parameters
-    ----------
-    name : str
-        Of the array.
-    stream : file
-        At its beginning.
-    size : int, optional
-        Bytes of the whole npy file, which must be those of the header and of the array.
-    """
-    shown = one_line(name, 60)
-    head = stream.read(8)
-    if head[:6] != b"\x93NUMPY" or head[6:] not in (b"\x01\x00", b"\x02\x00", b"\x03\x00"):
-        raise TriptychError(f"array {shown!r} is not in NumPy's format")
-    width = 2 if head[6] == 1 else 4
-    length = int.from_bytes(stream.read(width), "little")
-    if length > LONGEST_NPY_HEADER:
-        raise TriptychError(f"array {shown!r} has a header of {length:,} bytes")
-    text = stream.read(length).decode("latin1" if head[6] < 3 else "utf-8")
-    described = ast.literal_eval(text.strip())
-    if not isinstance(described, dict) or set(described) != {"descr", "fortran_order", "shape"}:
-        raise TriptychError(f"array {shown!r} is not described as it must be")
-    if not isinstance(described["descr"], str):
-        raise TriptychError(f"array {shown!r} is not of numbers; nothing is read")
-    array = _checked(name, described["shape"], np.dtype(described["descr"]))
-    if size is not None and size != 8 + width + length + array.size:
+def _npz_array(name: str, stream: IO[bytes], size: int) -> StoredArray:
+    """Return what a member of an npz file, of this size in bytes, declares."""
+    header = read_npy_header(stream)
+    array = _checked(name, header.shape, header.dtype)
+    held = size - stream.tell()
+    if held != array.size:
         raise TriptychError(
-            f"array {shown!r} of shape {array.shape} takes {array.size:,} bytes, not "
-            f"{size - 8 - width - length:,}"
+            f"array {one_line(name, 60)!r} of shape {array.shape} takes {array.size:,} bytes, not "
+            f"{held:,}"
         )
-    return array, "F" if described["fortran_order"] else "C"
+    return array

@@ -5,13 +5,14 @@ import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from ...core.npy import read_npy_header
 from ...errors import DataError, one_line
 from ..checks import LIMIT, reading
 from ..reading import Contents, Options, Progress
@@ -94,12 +95,12 @@ class Archive:
         info = self.zip.getinfo(f"{name}.npy")
         shown = one_line(name, 40)
         with self.zip.open(info) as member:
-            shape, dtype = _header(member)
-        if dtype.hasobject:
+            header = read_npy_header(member)
+        if header.dtype.hasobject:
             advice = f"save numbers or text, for example {one_line(name, 20)}.astype(str)"
             reason = f"{shown} holds Python objects, which are never loaded"
             raise DataError(f"{self.path}: {reason}; {advice}")
-        needed = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        needed = prod(header.shape) * header.dtype.itemsize
         if needed > LIMIT or needed > info.file_size:
             held = f"the archive holds {info.file_size:,} and the limit is {LIMIT:,}"
             raise DataError(f"{self.path}: {shown} claims {needed:,} bytes, {held}")
@@ -232,13 +233,3 @@ def _words(name: str) -> list[str]:
         return words
     glued = re.fullmatch(r"([xy])(train|test|val)|(train|test|val)([xy])", words[0])
     return [piece for piece in glued.groups() if piece] if glued else words
-
-
-def _header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Read the header of an array, and check the shape that it claims."""
-    version = npy.read_magic(member)
-    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, _, dtype = read_header(member)
-    if not all(type(side) is int and side >= 0 for side in shape):
-        raise ValueError(f"an array claims the shape {one_line(repr(shape), 40)}")
-    return shape, dtype
