@@ -17,7 +17,12 @@ from support.foreign import (
 
 from triptych import api
 from triptych.errors import TriptychError
-from triptych.importing.weights import framework_of_file, import_weights, save_imported
+from triptych.importing.weights import (
+    framework_of_file,
+    import_weights,
+    read_weights,
+    save_imported,
+)
 from triptych.spec import zoo
 from triptych.training.inference import compute_logits
 from triptych.training.trained import TrainedRun
@@ -27,8 +32,9 @@ ROUNDING = 1e-5  # of the largest logit, in float32
 
 def check(path: Path, framework: str, expected: np.ndarray) -> None:
     network = NETWORK.like(framework)
-    assert framework_of_file(path, network, None) == framework
-    imported = import_weights(path, network, framework)
+    weights = read_weights(path, network)
+    assert framework_of_file(weights, None) == framework
+    imported = import_weights(weights, network, framework)
     folder, _ = save_imported(imported, path.parent / "runs")
     trained = TrainedRun.read(folder)
     scale = np.abs(expected).max()
@@ -50,6 +56,24 @@ def test_a_state_dict_of_pytorch(tmp_path):
     path = tmp_path / "model.safetensors"
     save_file(model.state_dict(), path)
     check(path, "torch", torch_logits(model))
+
+
+@needs_torch
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TorchScript
+def test_files_of_torch_save_are_refused_with_the_way_to_save(tmp_path):
+    import torch
+
+    model = torch_model()
+    torch.save(model.state_dict(), tmp_path / "zip.pt")
+    torch.save(model, tmp_path / "whole.pt")
+    torch.save(model.state_dict(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    torch.jit.script(model).save(tmp_path / "script.pt")
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(TriptychError, match="a pickle, which is never opened") as error:
+            read_weights(path, NETWORK)
+        assert str(error.value).endswith(
+            'safetensors.torch.save_file(model.state_dict(), "model.safetensors")'
+        )
 
 
 @needs_all
@@ -83,13 +107,13 @@ def test_a_residual_network_of_pytorch(tmp_path):
     network = zoo.get("resnet20", shape=(8, 8, 3))
     images = np.random.default_rng(0).random((6, 8, 8, 3), np.float32)
     with pytest.raises(TriptychError, match="decide it: --map bn1=norm0"):
-        import_weights(path, network, "torch")
+        import_weights(read_weights(path, network), network, "torch")
     chosen = {
         "bn1": "norm0",
         "layer2.0.shortcut.1": "norm2_1s",
         "layer3.0.shortcut.1": "norm3_1s",
     }
-    imported = import_weights(path, network, "torch", chosen)
+    imported = import_weights(read_weights(path, network), network, "torch", chosen)
     assert any("layer1.0.conv1" in warning for warning in imported.warnings)
     with torch.no_grad():
         expected = model(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()

@@ -19,7 +19,8 @@ from support.damage import changed, cut, flipped
 from support.foreign import NETWORK, arrays_like
 
 from triptych.errors import TriptychError
-from triptych.importing.weights import framework_of_file, import_weights
+from triptych.importing.arrays import SAVE_TORCH
+from triptych.importing.weights import framework_of_file, import_weights, read_weights
 
 MUTANTS = 100  # of each kind of file
 MUTANTS_OF_A_SLOW_TEST = 1_000  # `make certify` makes ten times as many
@@ -82,7 +83,8 @@ def import_from(path: Path, kind: str) -> str | None:
     network = NETWORK.like(FRAMEWORK[kind])
     begun = time.process_time()
     try:
-        import_weights(path, network, framework_of_file(path, network, FRAMEWORK[kind]))
+        weights = read_weights(path, network)
+        import_weights(weights, network, framework_of_file(weights, FRAMEWORK[kind]))
         message = None
     except TriptychError as error:
         message = str(error)
@@ -250,6 +252,27 @@ def test_no_pickle_is_executed(tmp_path):
     assert not marker.exists()
     pickle.loads(held["a.safetensors"])  # the trap works
     assert marker.exists()
+
+
+@pytest.mark.parametrize("kind", FRAMEWORK)
+def test_a_pickle_is_called_a_pickle_whatever_it_is_called(tmp_path, kind: str):
+    archive = with_member(b"", "model/data.pkl", pickle.dumps({}), "w")
+    behind = with_member(content_of("npz"), "more/data.pkl", pickle.dumps({}))
+    for number, content in enumerate([archive, behind, *map(_pickled, (2, 3, 4, 5))]):
+        path = tmp_path / f"{number}.safetensors"
+        path.write_bytes(content)
+        message = import_from(path, kind)
+        assert message is not None
+        assert message.startswith(f"{path}: a pickle, which is never opened")
+        assert message.endswith(SAVE_TORCH)
+    path.write_bytes(with_member(b"", "metadata.json", b"{}", "w"))
+    message = import_from(path, kind)
+    assert message is not None
+    assert "an archive with 'metadata.json'; save the weights with" in message
+
+
+def _pickled(protocol: int) -> bytes:
+    return pickle.dumps({"weight": [0.5]}, protocol)
 
 
 def test_archives_that_claim_too_much(tmp_path):

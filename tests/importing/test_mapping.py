@@ -1,6 +1,7 @@
 """Which array is which parameter, where shapes alone do not tell, and the command."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from support.damage import Driver
 from support.foreign import NETWORK, arrays_like, written
 
 from triptych.errors import TriptychError
-from triptych.importing.weights import ImportedWeights, import_weights
+from triptych.importing.weights import ImportedWeights, import_weights, read_weights
 from triptych.spec import zoo
 
 SQUARE = zoo.dense("square", [8, 8, 8], shape=(1, 1, 8), classes=8)  # layers of one shape
@@ -34,7 +35,7 @@ def imported(
         np.savez(path, **arrays)
     else:
         save_file(arrays, path)
-    return import_weights(path, SQUARE, "torch", **options)
+    return import_weights(read_weights(path, SQUARE), SQUARE, "torch", **options)
 
 
 def order(found: ImportedWeights) -> list[int]:
@@ -100,12 +101,24 @@ def test_names_that_contradict_the_shapes(tmp_path):
     path = tmp_path / "weights.safetensors"
     save_file(arrays("4", "2", "6"), path)
     with pytest.raises(TriptychError, match="the network in the file is another one"):
-        import_weights(path, network, "torch")
+        import_weights(read_weights(path, network), network, "torch")
     save_file(arrays("fc3", "fc1", "fc2"), path)
-    assert (
-        "another order than that of their names"
-        in (import_weights(path, network, "torch").warnings[0])
-    )
+    found = import_weights(read_weights(path, network), network, "torch")
+    assert "another order than that of their names" in found.warnings[0]
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_a_file_is_read_once(tmp_path, kind: str):
+    """What is imported is what the digest is of, even if the file changes meanwhile."""
+    path = tmp_path / f"weights.{kind}"
+    save = save_file if kind == "safetensors" else lambda arrays, path: np.savez(path, **arrays)
+    save(square("0", "2", "10", "12"), path)
+    digest = sha256(path.read_bytes()).hexdigest()
+    weights = read_weights(path, SQUARE)
+    save(square("12", "10", "2", "0"), path)
+    found = import_weights(weights, SQUARE, "torch")
+    assert found.sha256 == digest
+    assert order(found) == [0, 1, 2, 3]
 
 
 @pytest.mark.process
@@ -170,5 +183,7 @@ def test_an_imported_network_is_tested_and_served_in_all_engines(tmp_path):
 
 def test_keras_layers_have_the_defaults_of_keras(tmp_path):
     np.savez(tmp_path / "weights.npz", **arrays_like("keras"))
-    found = import_weights(tmp_path / "weights.npz", NETWORK.like("keras"), "keras")
+    network = NETWORK.like("keras")
+    weights = read_weights(tmp_path / "weights.npz", network)
+    found = import_weights(weights, network, "keras")
     assert "norm1: BatchNorm with epsilon 0.001" in found.settings

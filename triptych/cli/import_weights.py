@@ -64,10 +64,11 @@ def import_command(
     console = Console(emoji=False)
     dataset = data.read(console, 0) if data.data is not None else None
     built = network.build(RecipeOptions(like=like), dataset)
-    name = weights.framework_of_file(file, built, framework)
+    read = weights.read_weights(file, built)
+    name = weights.framework_of_file(read, framework)
     if like is None:
         built = network.build(RecipeOptions(like=name), dataset)
-    imported = weights.import_weights(file, built, name, _choices(chosen or []))
+    imported = weights.import_weights(read, built, name, _choices(chosen or []))
     folder, results = weights.save_imported(imported, runs, dataset)
     show_import(console, results)
     say(console, f"Run folder: {folder}")

@@ -218,13 +218,15 @@ def read_bytes(path: Path) -> bytes:
         return file.read(LARGEST_TEXT)
 
 
-def read_safetensors_header(file: BinaryIO, longest: int) -> bytes:
+def read_safetensors_header(file: BinaryIO, size: int, longest: int) -> bytes:
     """Return the header of a safetensors file, JSON, if its length fits into the file.
 
     Parameters
     ----------
     file : file
         Open for reading, at its beginning. It is left behind the header.
+    size : int
+        Bytes of the whole file.
     longest : int
         Bytes that the header may have.
 
@@ -233,7 +235,6 @@ def read_safetensors_header(file: BinaryIO, longest: int) -> bytes:
     TriptychError
         If the file claims a longer header.
     """
-    size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= min(longest, size - 8):
         raise TriptychError(f"its header of {length:,} bytes does not fit into a file of {size:,}")

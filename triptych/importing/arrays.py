@@ -9,9 +9,10 @@ import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import file_digest
+from hashlib import sha256
+from io import BytesIO
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import numpy as np
@@ -38,15 +39,19 @@ SAFETENSORS_TYPES = {
     "U32": "<u4",
     "U8": "|u1",
 }
-CONVERT = "save the weights with safetensors.torch.save_file, or with numpy.savez (docs/import.md)"
+SAVE_TORCH = 'safetensors.torch.save_file(model.state_dict(), "model.safetensors")'
+CONVERT = f"save the weights with {SAVE_TORCH}, or with numpy.savez (docs/import.md)"
+PICKLE = (
+    "a pickle, which is never opened because it can run programs; load it in PyTorch, and save "
+    f"its weights: {SAVE_TORCH}"
+)
+PICKLE_MEMBER = "data.pkl"  # of an archive of PyTorch; the first member if torch.save wrote it
+HEAD_BYTES = 512
 # What a file is by its first bytes, if it is no safetensors and no npz file.
 OTHER_FORMATS = (
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    (b"\x93NUMPY", "a single NumPy array"),
-    (b"\x80\x02", "a pickle"),
-    (b"\x80\x03", "a pickle"),
-    (b"\x80\x04", "a pickle"),
-    (b"\x80\x05", "a pickle"),
+    (b"\x89HDF\r\n\x1a\n", f"an HDF5 file, which is not read; {CONVERT}"),
+    (b"\x93NUMPY", f"a single NumPy array, which is not read; {CONVERT}"),
+    *((b"\x80" + bytes([protocol]), PICKLE) for protocol in (2, 3, 4, 5)),
 )
 
 
@@ -76,7 +81,7 @@ class StoredArray:
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file of weights, whose arrays are not read yet.
+    """A file of weights in memory, whose arrays are not unpacked yet.
 
     Attributes
     ----------
@@ -100,7 +105,7 @@ class WeightsFile:
 
 
 def open_weights(path: Path, needed: int) -> WeightsFile:
-    """Read what a file of weights declares.
+    """Read a file of weights into memory, and what it declares of its arrays.
 
     Parameters
     ----------
@@ -108,36 +113,41 @@ def open_weights(path: Path, needed: int) -> WeightsFile:
         The file.
     needed : int
         Bytes of the network's arrays in float64. A file that declares much more is refused before
-        they are read.
+        it is read.
 
     Raises
     ------
     TriptychError
         If the file is neither safetensors nor npz, is damaged, or is too large.
     """
-    with files.refusing(path, "a safetensors or npz file of weights"), files.opened(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > needed + SPARE_BYTES:
-            raise TriptychError(f"{size:,} bytes, but the network needs at most {needed:,}")
-        head = file.read(8)
-        _refuse_other_formats(head)
-        file.seek(0)
-        digest = file_digest(file, "sha256").hexdigest()
+    with files.refusing(path, "a safetensors or npz file of weights"):
+        with files.opened(path) as file:
+            head = file.read(HEAD_BYTES)
+            _refuse_other_formats(path, head)
+            size = os.fstat(file.fileno()).st_size
+            if size > needed + SPARE_BYTES:
+                raise TriptychError(
+                    f"{path}: {size:,} bytes, but the network needs at most {needed:,}"
+                )
+            content = head + file.read(size)
+        digest = sha256(content).hexdigest()
         if head.startswith(ZIP):
-            return _open_npz(path, needed, digest)
-        return _open_safetensors(path, size, digest)
+            return _open_npz(path, content, needed, digest)
+        return _open_safetensors(path, content, digest)
 
 
-def _refuse_other_formats(head: bytes) -> None:
-    for beginning, what in OTHER_FORMATS:
+def _refuse_other_formats(path: Path, head: bytes) -> None:
+    """Raise `TriptychError` if the first bytes are those of another format."""
+    for beginning, advice in OTHER_FORMATS:
         if head.startswith(beginning):
-            raise TriptychError(f"{what}, which is not read; {CONVERT}")
+            raise TriptychError(f"{path}: {advice}")
+    if head.startswith(ZIP) and PICKLE_MEMBER.encode() in head:
+        raise TriptychError(f"{path}: {PICKLE}")
 
 
-def _open_safetensors(path: Path, size: int, digest: str) -> WeightsFile:
-    with path.open("rb") as file:
-        text = files.read_safetensors_header(file, LONGEST_HEADER)
-        header = json.loads(text, object_pairs_hook=_without_duplicates)
+def _open_safetensors(path: Path, content: bytes, digest: str) -> WeightsFile:
+    text = files.read_safetensors_header(BytesIO(content), len(content), LONGEST_HEADER)
+    header = json.loads(text, object_pairs_hook=_without_duplicates)
     if not isinstance(header, dict):
         raise TriptychError("its header is not an object")
     header.pop("__metadata__", None)
@@ -148,14 +158,12 @@ def _open_safetensors(path: Path, size: int, digest: str) -> WeightsFile:
     for name, entry in header.items():
         arrays[name] = _safetensors_array(name, entry)
         places[name] = _place(arrays[name], entry["data_offsets"])
-    _check_places(places, size - begin)
+    _check_places(places, len(content) - begin)
 
     def read(array: StoredArray) -> NDArray[Any]:
-        first, last = places[array.name]
-        with files.refusing(path, "a safetensors file"), files.opened(path) as file:
-            file.seek(begin + first)
-            content = file.read(last - first)
-            return np.frombuffer(content, array.dtype).reshape(array.shape)
+        first, _ = places[array.name]
+        flat = np.frombuffer(content, array.dtype, prod(array.shape), begin + first)
+        return flat.reshape(array.shape)
 
     return WeightsFile(path, arrays, False, digest, read)
 
@@ -224,19 +232,24 @@ def _check_places(places: dict[str, tuple[int, int]], size: int) -> None:
         raise TriptychError(f"its arrays take {end:,} bytes, but {size:,} follow the header")
 
 
-def _open_npz(path: Path, needed: int, digest: str) -> WeightsFile:
+def _open_npz(path: Path, content: bytes, needed: int, digest: str) -> WeightsFile:
     arrays: dict[str, StoredArray] = {}
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(BytesIO(content)) as archive:
         members = archive.infolist()
         _check_count(members)
+        if any(PurePosixPath(member.filename).name == PICKLE_MEMBER for member in members):
+            raise TriptychError(f"{path}: {PICKLE}")
         declared = sum(member.file_size for member in members)
         if declared > needed + SPARE_BYTES:
             raise TriptychError(
-                f"its arrays take {declared:,} bytes, but those of the network at most {needed:,}"
+                f"{path}: its arrays take {declared:,} bytes, but those of the network at most "
+                f"{needed:,}"
             )
         for member in members:
             if not member.filename.endswith(ENDING):
-                raise TriptychError(f"holds {one_line(member.filename, 60)!r}; {CONVERT}")
+                raise TriptychError(
+                    f"{path}: an archive with {one_line(member.filename, 60)!r}; {CONVERT}"
+                )
             name = member.filename.removesuffix(ENDING)
             if name in arrays:
                 raise TriptychError(f"holds {one_line(name, 60)!r} twice")
@@ -244,18 +257,11 @@ def _open_npz(path: Path, needed: int, digest: str) -> WeightsFile:
                 arrays[name] = _npz_array(name, stream, member.file_size)
 
     def read(array: StoredArray) -> NDArray[Any]:
-        with (
-            files.refusing(path, "an npz file"),
-            zipfile.ZipFile(path) as archive,
-            archive.open(array.name + ENDING) as stream,
-        ):
-            header = read_npy_header(stream)
-            content = stream.read(array.size)
-            # Reading to the end checks the checksum.
-            is_same = (header.shape, header.dtype) == (array.shape, array.dtype)
-            if not is_same or len(content) != array.size or stream.read(1):
-                raise TriptychError(f"array {one_line(array.name, 60)!r} is cut off")
-            return np.frombuffer(content, array.dtype).reshape(array.shape, order=header.order)
+        with files.refusing(path, "an npz file"), zipfile.ZipFile(BytesIO(content)) as archive:
+            member = BytesIO(archive.read(array.name + ENDING))  # this checks its checksum
+            header = read_npy_header(member)
+            flat = np.frombuffer(member.getbuffer(), array.dtype, offset=member.tell())
+            return flat.reshape(array.shape, order=header.order)
 
     return WeightsFile(path, arrays, True, digest, read)
 

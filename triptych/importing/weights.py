@@ -23,7 +23,7 @@ from ..training.checkpoint import STATE, save_state
 from ..training.inference import compute_logits
 from ..training.run_folder import Run
 from ..version import __version__
-from .arrays import open_weights
+from .arrays import WeightsFile, open_weights
 from .mapping import MappedArray, framework_of, map_arrays
 
 ENGINES = {"torch": "torch", "keras": "tensorflow"}  # whose layout each framework's arrays have
@@ -91,38 +91,45 @@ def _settings_of(layer: Layer) -> list[str]:
     return [name for name in shared if name in ("epsilon", "slope")]
 
 
-def framework_of_file(path: Path, network: Network, named: str | None) -> str:
+def read_weights(path: Path, network: Network) -> WeightsFile:
+    """Read a file of weights that may be those of a network; see `open_weights`."""
+    count = sum(prod(p.shape) for p in (*network.parameters, *network.buffers))
+    return open_weights(path, BYTES_OF_THE_WIDEST_FLOAT * count)
+
+
+def framework_of_file(weights: WeightsFile, named: str | None) -> str:
     """Return whose conventions a file follows: the framework that is named, or by its names.
 
     Raises
     ------
     TriptychError
-        If the file cannot be read; or if the name is unknown or contradicts those in the file.
+        If the name is unknown, or contradicts those in the file.
     """
     if named is not None and named not in ENGINES:
         raise TriptychError(f"--format {named!r} is unknown; {suggest(named, ENGINES)}")
-    seen = framework_of(open_weights(path, _bytes_needed(network)).arrays)
+    seen = framework_of(weights.arrays)
     if seen is None and named is None:
         raise TriptychError(
-            f"{path}: the names of its arrays are neither those of PyTorch (weight) nor of Keras "
-            "(kernel); say which: --format torch or --format keras"
+            f"{weights.path}: the names of its arrays are neither those of PyTorch (weight) nor of "
+            "Keras (kernel); say which: --format torch or --format keras"
         )
     if None not in (seen, named) and seen != named:
         raise TriptychError(
-            f"{path}: its arrays are named as {seen} names them, not as {named}; leave --format out"
+            f"{weights.path}: its arrays are named as {seen} names them, not as {named}; leave "
+            "--format out"
         )
     return named or seen or "torch"
 
 
 def import_weights(
-    path: Path, network: Network, framework: str, chosen: dict[str, str] | None = None
+    weights: WeightsFile, network: Network, framework: str, chosen: dict[str, str] | None = None
 ) -> ImportedWeights:
-    """Read the weights of a network from a file of another program.
+    """Return the arrays of a file as the state of a network.
 
     Parameters
     ----------
-    path : Path
-        A safetensors or npz file.
+    weights : WeightsFile
+        What `read_weights` returned for this network.
     network : Network
         The network whose weights the file holds.
     framework : str
@@ -137,7 +144,6 @@ def import_weights(
     """
     recipe = Recipe(epochs=1)
     check_memory(network, recipe)
-    weights = open_weights(path, _bytes_needed(network))
     layout = registry.entry(ENGINES[framework]).layout
     try:
         mapping = map_arrays(
@@ -149,13 +155,13 @@ def import_weights(
             chosen=chosen,
         )
     except TriptychError as error:
-        raise TriptychError(f"{path}: {error}") from None
+        raise TriptychError(f"{weights.path}: {error}") from None
     state = initial(network, recipe)
-    with files.refusing(path, "weights of float32 numbers"):
+    with files.refusing(weights.path, "weights of float32 numbers"):
         for mapped in mapping.arrays:
             state[mapped.parameter.name] = _converted(mapped, weights.read(mapped.array), layout)
     return ImportedWeights(
-        path=path,
+        path=weights.path,
         sha256=weights.sha256,
         framework=framework,
         network=network,
@@ -164,11 +170,6 @@ def import_weights(
         mapping=mapping.arrays,
         warnings=mapping.warnings,
     )
-
-
-def _bytes_needed(network: Network) -> int:
-    count = sum(prod(p.shape) for p in (*network.parameters, *network.buffers))
-    return BYTES_OF_THE_WIDEST_FLOAT * count
 
 
 def _converted(mapped: MappedArray, array: np.ndarray, layout: dict[str, str]) -> np.ndarray:

@@ -103,7 +103,7 @@ def read_state(path: Path) -> SavedState:
     """
     with refusing(path, "a state that triptych wrote"), opened(path) as file:
         size = os.fstat(file.fileno()).st_size
-        text = read_safetensors_header(file, LONGEST_HEADER)
+        text = read_safetensors_header(file, size, LONGEST_HEADER)
         header = json.loads(json.loads(text)["__metadata__"]["triptych"])
         written = header["format"]
         if written not in FORMATS or isinstance(written, bool):
