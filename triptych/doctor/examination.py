@@ -105,6 +105,10 @@ class Alignment:
         shapes. What has no counterpart is left out.
     weights_to_a : callable
         The inverse: B's arrays with A's names and shapes.
+    forced : callable
+        Takes an `Observation` of A and returns what B's anchors are forced to: ``NUMBER/input`` and
+        ``NUMBER/output``, and their gradients if A has them, with B's numbers and B's order of
+        features.
     findings : tuple of Finding
         Structural differences: another layer, another width, a missing bias.
     """
@@ -113,6 +117,7 @@ class Alignment:
     inputs_to_b: Convert
     weights_to_b: Convert
     weights_to_a: Convert
+    forced: Callable[[Observation], Arrays]
     findings: tuple[Finding, ...] = ()
 
 
