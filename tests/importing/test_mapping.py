@@ -2,6 +2,7 @@
 
 import json
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ from support.commands import run
 from support.damage import Driver
 from support.foreign import NETWORK, arrays_like, written
 
+from triptych.core import registry
+from triptych.core.layout import to_native
 from triptych.errors import TriptychError
+from triptych.importing.mapping import LEAVES
 from triptych.importing.weights import ImportedWeights, import_weights, read_weights
 from triptych.spec import zoo
 
@@ -157,6 +161,58 @@ def test_the_command_writes_a_run_that_the_others_use(tmp_path):
             assert message is not None
             assert reason in message
         assert list((tmp_path / "runs").iterdir()) == [folder]
+
+
+@pytest.mark.process
+def test_without_a_network_those_that_fit_are_named(tmp_path):
+    def save(name: str, *widths: int) -> None:
+        arrays: dict[str, np.ndarray] = {}
+        for number, (inputs, outputs) in enumerate(pairwise(widths)):
+            arrays[f"{number}.weight"] = np.ones((outputs, inputs), np.float32)
+            arrays[f"{number}.bias"] = np.ones(outputs, np.float32)
+        save_file(arrays, tmp_path / name)
+
+    save("custom.safetensors", 784, 128, 64, 10)
+    save("other.safetensors", 784, 100, 10)
+    save("large.safetensors", 784, 9_000, 784, 10)
+    save_file(arrays_of_zoo("resnet20"), tmp_path / "resnet.safetensors")
+    save_file(arrays_of_zoo("lenet-bn", (20, 20, 1), 3), tmp_path / "small.safetensors")
+    images = np.zeros((20, 20, 20), np.uint8)
+    images[::2] = 255
+    np.savez(tmp_path / "small.npz", x=images, y=np.arange(20) % 3)
+    expected = {
+        ("custom.safetensors",): "the shapes of custom, regularized: add --network custom",
+        ("resnet.safetensors",): "the shapes of resnet20: add --network resnet20",
+        ("small.safetensors",): "as built without --data; add --hidden",
+        ("small.safetensors", "--data", "small.npz"): "of lenet-bn: add --network lenet-bn",
+        ("other.safetensors",): "the shapes of no network of triptych train",
+        ("large.safetensors",): "the shapes of no network of triptych train",
+        ("custom.safetensors", "--format", "keras"): "named as torch names them, not as keras",
+    }
+    with Driver(tmp_path) as driver:
+        for arguments, reason in expected.items():
+            message = driver.refused("import", *arguments)
+            assert message is not None
+            assert reason in message
+        assert not (tmp_path / "runs").exists()
+        for name in ("custom", "regularized"):
+            done = driver.run("import", "custom.safetensors", "--network", name)
+            assert done[0] == 0
+
+
+def arrays_of_zoo(
+    name: str, shape: tuple[int, int, int] | None = None, classes: int = 10
+) -> dict[str, np.ndarray]:
+    """Return arrays with the shapes that PyTorch has in a named network."""
+    network = zoo.get(name, shape, classes)
+    layout = registry.entry("torch").layout
+    arrays: dict[str, np.ndarray] = {}
+    for parameter in (*network.parameters, *network.buffers):
+        layer = parameter.name.partition("/")[0]
+        ones = np.ones(parameter.shape, np.float32)
+        native = to_native(layout, parameter.role, ones, parameter.sizes)
+        arrays[f"{layer}.{LEAVES['torch'][parameter.leaf]}"] = np.ascontiguousarray(native)
+    return arrays
 
 
 @pytest.mark.process

@@ -13,34 +13,39 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A .safetensors or .npz file of weights.")
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="torch|keras",
+        help="Whose names and layout the arrays have. Default: seen from their names.",
+        show_default=False,
+    ),
+]
+Map = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="NAME=LAYER",
+        help="Which layer arrays whose names begin with NAME are, where it is open. May be "
+        "given several times.",
+        show_default=False,
+    ),
+]
+
+
 @app.command("import")
 @with_groups
 def import_command(
     *,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A .safetensors or .npz file of weights.")
-    ],
+    file: File,
     network: NetworkOptions,
-    framework: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="torch|keras",
-            help="Whose names and layout the arrays have. Default: seen from their names.",
-            show_default=False,
-        ),
-    ] = None,
+    framework: Format = None,
     like: o.Like = None,
-    chosen: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            metavar="NAME=LAYER",
-            help="Which layer arrays whose names begin with NAME are, where it is open. May be "
-            "given several times.",
-            show_default=False,
-        ),
-    ] = None,
+    chosen: Map = None,
     data: DataOptions,
     runs: o.Runs = Path("runs"),
 ) -> None:
@@ -49,21 +54,25 @@ def import_command(
     The file is a state_dict saved by safetensors.torch.save_file, or Keras weights in safetensors
     or npz. The layout mapping is printed. Layers have the defaults of that framework, unless --like
     or the network's file sets others. With --data the network is built for this data, and tested.
+    Without --network or --hidden, the networks whose shapes the arrays have are listed.
 
     Examples:
 
-    triptych import model.safetensors --network custom --data mnist
+    triptych import model.safetensors --network custom --data digits
 
     triptych import weights.npz --network network.json --format keras
     """
     from rich.console import Console
 
-    from ..importing import weights
+    from ..errors import TriptychError
+    from ..importing import candidates, weights
     from .say import say
 
     console = Console(emoji=False)
     dataset = data.read(console, 0) if data.data is not None else None
     built = network.build(RecipeOptions(like=like), dataset)
+    if not network.is_named:
+        raise TriptychError(candidates.advice(file, framework, dataset))
     read = weights.read_weights(file, built)
     name = weights.framework_of_file(read, framework)
     if like is None:

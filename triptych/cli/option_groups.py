@@ -271,6 +271,11 @@ class NetworkOptions:
     hidden: o.Hidden = None
     dropout: o.DropoutRate = 0.0
 
+    @property
+    def is_named(self) -> bool:
+        """Whether an option says which network it is."""
+        return self.network is not None or self.hidden is not None
+
     def build(
         self, recipe: RecipeOptions | None = None, dataset: "Dataset | None" = None
     ) -> "Network":

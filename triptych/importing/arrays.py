@@ -55,6 +55,10 @@ OTHER_FORMATS = (
 )
 
 
+class TooLarge(TriptychError):
+    """A file that declares more than the network needs."""
+
+
 @dataclass(frozen=True)
 class StoredArray:
     """What a file declares of one array.
@@ -118,7 +122,7 @@ def open_weights(path: Path, needed: int) -> WeightsFile:
     Raises
     ------
     TriptychError
-        If the file is neither safetensors nor npz, is damaged, or is too large.
+        If the file is neither safetensors nor npz, or is damaged; `TooLarge` if it is too large.
     """
     with files.refusing(path, "a safetensors or npz file of weights"):
         with files.opened(path) as file:
@@ -126,9 +130,7 @@ def open_weights(path: Path, needed: int) -> WeightsFile:
             _refuse_other_formats(path, head)
             size = os.fstat(file.fileno()).st_size
             if size > needed + SPARE_BYTES:
-                raise TriptychError(
-                    f"{path}: {size:,} bytes, but the network needs at most {needed:,}"
-                )
+                raise TooLarge(f"{path}: {size:,} bytes, but the network needs at most {needed:,}")
             content = head + file.read(size)
         digest = sha256(content).hexdigest()
         if head.startswith(ZIP):
@@ -241,7 +243,7 @@ def _open_npz(path: Path, content: bytes, needed: int, digest: str) -> WeightsFi
             raise TriptychError(f"{path}: {PICKLE}")
         declared = sum(member.file_size for member in members)
         if declared > needed + SPARE_BYTES:
-            raise TriptychError(
+            raise TooLarge(
                 f"{path}: its arrays take {declared:,} bytes, but those of the network at most "
                 f"{needed:,}"
             )

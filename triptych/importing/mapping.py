@@ -7,6 +7,7 @@ them in that order, by the order of the file. Where neither decides, the user mu
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -120,6 +121,18 @@ def framework_of(arrays: Mapping[str, StoredArray]) -> str | None:
     if bool(of_keras) == bool(of_torch):
         return None
     return "keras" if of_keras else "torch"
+
+
+def has_shapes_of(
+    network: Network, arrays: Mapping[str, StoredArray], framework: str, layout: Layout
+) -> bool:
+    """Return whether the modules of a file and the layers of a network have the same shapes.
+
+    The parameters are those of `map_arrays`.
+    """
+    modules = Counter(module.shapes for module in _modules(arrays))
+    layers = _layers(network, LEAVES[framework], layout)
+    return modules == Counter(layer.shapes for layer in layers)
 
 
 def map_arrays(
