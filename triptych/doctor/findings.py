@@ -1,7 +1,10 @@
 """What a diagnosis consists of."""
 
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any, Literal
+
+from .observation import Description
 
 Verdict = Literal["equal", "rounding", "differ", "undecided"]
 
@@ -84,26 +87,122 @@ class Acquittal:
 
 
 @dataclass(frozen=True)
+class LayerRow:
+    """Two layers that belong together, and how far they agree when both are fed what A has.
+
+    Attributes
+    ----------
+    a, b : str
+        The paths of the layers.
+    a_type, b_type : str
+        Their classes.
+    arriving : float
+        The difference of what arrives at the layers, over the largest value: what happened since
+        the layers before. Infinity if the shapes differ.
+    output : float
+        The same of what the layers make of the same input.
+    gradient : float or None
+        The same of the gradients of their weights; None without a loss.
+    """
+
+    a: str
+    b: str
+    a_type: str
+    b_type: str
+    arriving: float
+    output: float
+    gradient: float | None = None
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """How far the two sides agree at one stage.
+
+    Attributes
+    ----------
+    stage : str
+        Its name.
+    largest : float
+        The largest relative difference of what counts as equal.
+    bound : float
+        What rounding explains.
+    findings : int
+        The number of differences.
+    note : str
+        What was not compared, and why; otherwise empty.
+    """
+
+    stage: str
+    largest: float
+    bound: float
+    findings: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """The answer.
 
     Attributes
     ----------
+    a, b : Description
+        The sides.
+    dtype : str
+        In which both were compared: ``float64``, or ``native``, the one that they are written in.
     verdict : str
         ``equal``, ``rounding``, ``differ`` or ``undecided``.
     findings : tuple of Finding
         In the order of computation.
     acquitted : tuple of Acquittal
         The same.
+    layers : tuple of LayerRow
+        In the order of execution in A.
+    stages : tuple of StageRow
+        In the order of computation.
     seconds : float
         How long it took.
     """
 
+    a: Description
+    b: Description
+    dtype: str
     verdict: Verdict
     findings: tuple[Finding, ...]
     acquitted: tuple[Acquittal, ...]
+    layers: tuple[LayerRow, ...]
+    stages: tuple[StageRow, ...]
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of the JSON file."""
-        return {"schema": SCHEMA, **asdict(self)}
+        """Return the content of the JSON file; what is not finite is null there."""
+        return {
+            "schema": SCHEMA,
+            "verdict": self.verdict,
+            "findings": [_plain(asdict(finding)) for finding in self.findings],
+            "acquitted": [asdict(acquittal) for acquittal in self.acquitted],
+            "layers": [_plain(asdict(row)) for row in self.layers],
+            "stages": [_plain(asdict(row)) for row in self.stages],
+            "dtype": self.dtype,
+            "a": _side(self.a),
+            "b": _side(self.b),
+            "seconds": self.seconds,
+        }
+
+
+def _side(description: Description) -> dict[str, str]:
+    return {
+        "framework": description.framework,
+        "version": description.version,
+        "model": description.model,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without numbers that JSON lacks."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return value

@@ -1,12 +1,14 @@
-"""One side of a comparison, in a process of its own."""
+"""One side of a comparison, in a process of its own or in this one."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
 
-from ..errors import EngineError
 from ..process import machine
-from ..process.client import RowFailed, WorkerProcess
-from .frameworks.adapter import ModelError
+from ..process.client import WorkerProcess
+from ..process.protocol import Message
+from .frameworks.adapter import ModelError, Unsupported
+from .model_file import ModelFile, Parts
 from .observation import (
     Arrays,
     Call,
@@ -16,12 +18,23 @@ from .observation import (
     Updates,
     array_names,
 )
+from .worker import SideWorker
+
+T = TypeVar("T")
 
 WORKER = "triptych.doctor.worker"
 
 
+class Ask(Protocol):
+    """Sends one request to a `triptych.doctor.worker.SideWorker` and returns its reply."""
+
+    def __call__(self, do: str, arrays: Arrays | None = None, **values: Any) -> Message:
+        """Send what is to be done, with its arrays and further entries."""
+        ...
+
+
 class LiveSide:
-    """A user's file in a process of its own.
+    """A user's model, in another process or in this one.
 
     Its methods are those of `triptych.doctor.frameworks.adapter.Adapter`, with the dtype in
     addition: ``native`` is what the user wrote, ``float64`` the same in double precision.
@@ -30,35 +43,30 @@ class LiveSide:
     ----------
     name : str
         ``A`` or ``B``, for messages.
-    file : str
-        ``FILE.py`` or ``FILE.py:FUNCTION``.
-    threads : int
-        The number of threads of its process.
+    ask : callable
+        Sends a request to where the model is.
     """
 
-    def __init__(self, name: str, file: str, *, threads: int = 1) -> None:
+    def __init__(self, name: str, ask: Ask) -> None:
         self.name = name
-        self.file = file
-        self._process = WorkerProcess(name, (WORKER,), machine.environment(threads, "cpu"))
+        self._send = ask
 
-    def start(self) -> None:
+    def _ask(self, do: str, arrays: Arrays | None = None, **values: Any) -> Message:
+        reply = self._send(do, arrays, **values)
+        if "refused" in reply.values:
+            refusal = Unsupported if reply.values["unsupported"] else ModelError
+            raise refusal(reply.values["refused"])
+        return reply
+
+    def run_file(self, file: ModelFile) -> None:
         """Run the user's file.
 
         Raises
         ------
         ModelError
-            If the file raises an error.
+            If the file raises an error, or has no such function.
         """
-        self._process.greet()
-        self._ask("run_file", file=self.file)
-
-    def _ask(self, do: str, arrays: Arrays | None = None, **values: Any) -> Any:
-        try:
-            return self._process.ask(do, arrays, **values)
-        except RowFailed:
-            raise
-        except EngineError as error:
-            raise ModelError(str(error)) from None
+        self._ask("run_file", file=str(file.path), function=file.function)
 
     def description(self, dtype: str = "native") -> Description:
         """Return what this side consists of."""
@@ -138,9 +146,68 @@ class LiveSide:
         """Undo all changes."""
         self._ask("restore", dtype=dtype)
 
+
+class SideProcess:
+    """The process of a user's file.
+
+    Parameters
+    ----------
+    name : str
+        ``A`` or ``B``, for messages.
+    file : ModelFile
+        The file and its function.
+    threads : int
+        The number of threads of the process.
+    """
+
+    def __init__(self, name: str, file: ModelFile, *, threads: int = 1) -> None:
+        self.name = name
+        self._file = file
+        self._process = WorkerProcess(name, (WORKER,), machine.environment(threads, "cpu"))
+
+    def start(self) -> LiveSide:
+        """Run the user's file and return the side.
+
+        Raises
+        ------
+        ModelError
+            If the file raises an error.
+        """
+        self._process.greet()
+        side = LiveSide(self.name, self._process.ask)
+        side.run_file(self._file)
+        return side
+
     def close(self) -> None:
         """End the process."""
         self._process.close()
+
+
+def local_side(name: str, parts: Parts) -> LiveSide:
+    """Return a side whose model is in this process.
+
+    Parameters
+    ----------
+    name : str
+        ``A`` or ``B``, for messages.
+    parts : Parts
+        What makes the model.
+    """
+    worker = SideWorker()
+    worker.parts = parts
+
+    def ask(do: str, arrays: Arrays | None = None, **values: Any) -> Message:
+        return worker.answer(Message({"do": do} | values, arrays or {}))
+
+    return LiveSide(name, ask)
+
+
+def both(first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
+    """Call two functions at the same time, each of which waits for a process."""
+    with ThreadPoolExecutor(2) as threads:
+        one = threads.submit(first)
+        other = threads.submit(second)
+        return one.result(), other.result()
 
 
 def joined(**groups: Arrays) -> Arrays:

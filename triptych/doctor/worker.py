@@ -4,16 +4,18 @@ It runs the user's file and holds the model as written and, where it allows this
 """
 
 import sys
+import traceback
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..process import server
 from ..process.protocol import Message
-from .frameworks.adapter import ADAPTERS, Adapter, ModelError, adapter_for
+from .frameworks.adapter import ADAPTERS, Adapter, ModelError, Unsupported, adapter_for
 from .model_file import ModelFile, Parts, describe
 from .observation import Arrays, Change, Observation, Updates, array_names
 
@@ -44,30 +46,32 @@ class SideWorker:
         }
 
     def answer(self, request: Message) -> Message:
-        """Answer one request.
+        """Answer one request; if it cannot be answered, the reply has the entry ``refused``."""
+        try:
+            return self._answer(request)
+        except ModelError as error:
+            return _refusal(str(error), unsupported=isinstance(error, Unsupported))
+        except Exception as error:
+            # The user's model, loss or metric raised it, or the adapter met something new.
+            traceback.print_exc()
+            path = self.parts.path if self.parts else Path()
+            return _refusal(f"{path}: {describe(error, path.resolve())}")
 
-        Raises
-        ------
-        ModelError
-            If the user's code raises an error.
-        """
+    def _answer(self, request: Message) -> Message:
         values = request.values
         if values["do"] == "run_file":
-            self.parts = ModelFile.parse(values["file"]).run()
+            self.parts = ModelFile(Path(values["file"]), values["function"]).run()
             return Message({}, {})
         assert self.parts
         dtype = values["dtype"]
-        try:
-            with _precision(dtype):
-                if dtype not in self.adapters:
-                    self.adapters[dtype] = adapter_for(self.parts.make(), dtype)
-                return self.handlers[values["do"]](self.adapters[dtype], request)
-        except ModelError:
-            raise
-        except Exception as error:
-            # The user's model, loss or metric raised it, or the adapter met something new.
-            path = self.parts.path
-            raise ModelError(f"{path}: {describe(error, path.resolve())}") from error
+        with _precision(dtype):
+            if dtype not in self.adapters:
+                self.adapters[dtype] = adapter_for(self.parts.make(), dtype)
+            return self.handlers[values["do"]](self.adapters[dtype], request)
+
+
+def _refusal(message: str, *, unsupported: bool = False) -> Message:
+    return Message({"refused": message, "unsupported": unsupported}, {})
 
 
 @contextmanager

@@ -1,0 +1,56 @@
+"""The shared batch: an npz file with ``x``, ``x2``, …, ``y`` and ``val_loss``."""
+
+from pathlib import Path
+
+from ..importing.arrays import open_weights
+from .frameworks.adapter import ModelError
+from .observation import Arrays
+
+LARGEST = 2**30  # bytes of all arrays
+ADVICE = "np.savez('batch.npz', x=inputs, y=targets)"
+
+
+def read_batch(path: Path) -> Arrays:
+    """Read a batch.
+
+    Parameters
+    ----------
+    path : Path
+        An npz or safetensors file.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Its arrays by name.
+
+    Raises
+    ------
+    TriptychError
+        If the file is damaged, too large, holds Python objects, or has no ``x``.
+    """
+    file = open_weights(path, LARGEST)
+    batch = {name: file.read(array) for name, array in file.arrays.items()}
+    check_batch(batch, str(path))
+    return batch
+
+
+def check_batch(batch: Arrays, where: str) -> None:
+    """Raise an error if a batch cannot be used."""
+    if "x" not in batch:
+        held = ", ".join(sorted(batch)) or "nothing"
+        raise ModelError(f"{where}: has no array x, but {held}; write it with {ADVICE}")
+    samples = len(batch["x"]) if batch["x"].ndim else 0
+    if not samples:
+        raise ModelError(f"{where}: x has no samples; its first axis must be the batch")
+    for name in inputs_of(batch):
+        if len(batch[name]) != samples:
+            raise ModelError(
+                f"{where}: {name} has {len(batch[name])} samples, x has {samples}; "
+                "all inputs must be of one batch"
+            )
+
+
+def inputs_of(batch: Arrays) -> list[str]:
+    """Return the names of the model's inputs in a batch: ``x``, ``x2``, …, in order."""
+    numbers = [name for name in batch if name.startswith("x") and name[1:].isdigit()]
+    return ["x", *sorted(numbers, key=lambda name: int(name[1:]))]
