@@ -27,7 +27,15 @@ other              each parameter by its name, as it is
 =================  ================================================================================
 
 A recurrent layer in both directions has the roles of the second one with the prefix ``reverse_``. A
-layer without some of them lacks these roles: Keras' LSTM has no ``recurrent_bias``.
+layer without some of them lacks these roles: Keras' LSTM has no ``recurrent_bias``. A stack of
+recurrent layers in one module is as many layers, ``PATH.0``, ``PATH.1``, …, with a call each.
+
+**Inputs and outputs of an anchor.** An array that a layer gets several times, as in the attention
+of a sequence to itself, is one input. The inputs of attention are in the order query, key, value;
+of a recurrent layer sequence, first states. The outputs of a recurrent layer are the sequence (or
+the last step, where the layer returns only that) and the last states, where the layer returns them:
+``output1`` is the hidden state, ``output2`` the cell state of an LSTM; each is (batch, units), in
+both directions (2, batch, units).
 
 **Kinds without weights** are ``activation``, ``pool``, ``dropout``, ``flatten``, ``reshape``,
 ``merge`` (addition, concatenation), ``padding``, ``resize``, ``rescaling`` and ``function``.
@@ -39,8 +47,9 @@ setting                  meaning
 =======================  ==========================================================================
 epsilon                  of a normalisation
 momentum                 of a BatchNorm: the weight of the new value, as in PyTorch
+unbiased_variance        of a BatchNorm: whether the running variance divides by n - 1
 strides, dilation        a list with an entry for each spatial axis
-size                     of a pooling window, the same
+size                     of a pooling window, the same; ``"global"``
 padding                  a list of [before, after] for each spatial axis; ``"same"``, ``"valid"``
 groups                   of a convolution
 pooling                  ``"max"`` or ``"average"``
@@ -49,6 +58,8 @@ function                 of an activation: ``"relu"``, ``"gelu"``, ``"leaky_relu
 slope, alpha             of an activation
 approximate              of GELU: true for the form with tanh
 axis                     of a softmax or concatenation, counted from the end: -1
+from, to, order          of a flatten or reshape: the shapes with the batch axis, features last, and
+                         ``"channels_first"`` or ``"channels_last"``, the order that it reads
 rate, active             of a dropout: the share that is dropped, and whether it was active
 batch_first              of a recurrent or attention layer
 bidirectional, heads     of a recurrent, of an attention layer
@@ -241,7 +252,9 @@ class Observation:
         it is an array; ``output``, ``output1``, … of the model. With targets: ``loss`` (the user's
         loss without penalties), ``penalty`` (Keras' ``model.losses``, summed), ``output_gradient``
         (of the loss, at the model's output), ``NUMBER/input_gradient``, ``NUMBER/output_gradient``
-        of each anchor, and ``gradient/PATH/ROLE`` of each trained weight.
+        of each anchor (of further inputs and outputs ``NUMBER/input1_gradient``, …), and
+        ``gradient/PATH/ROLE`` of each trained weight. In training mode ``buffer/PATH/ROLE``: the
+        mean and the variance of each BatchNorm after the pass, with forced inputs those of these.
     """
 
     calls: tuple[Call, ...]

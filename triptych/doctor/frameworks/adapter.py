@@ -9,7 +9,7 @@ from ..observation import Arrays, Change, Description, Observation, Updates
 
 # By the framework, the module of its adapter.
 ADAPTERS = {
-    "torch": "triptych.doctor.frameworks.torch",
+    "torch": "triptych.doctor.frameworks.torch.adapter",
     "keras": "triptych.doctor.frameworks.keras",
 }
 

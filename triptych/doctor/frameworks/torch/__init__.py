@@ -1,0 +1,1 @@
+"""The adapter of PyTorch: `adapter.Adapter` is made of the other modules."""
