@@ -146,6 +146,10 @@ def test_the_command_writes_a_run_that_the_others_use(tmp_path):
         assert f"triptych predict {name}" in shown
         results = json.loads((folder / "results.json").read_text())
         assert results["kind"] == "import"
+        message = driver.refused("train", "torch", "--resume", name)
+        assert message is not None
+        assert "how they were trained is not known, so they cannot be trained further" in message
+        assert message.endswith("predict, show, export and serve take this run")
         np.savez(tmp_path / "new.npz", x=np.zeros((4, 12, 12, 3), np.uint8), y=[0, 1, 2, 0])
         message = driver.refused("predict", name, "new.npz")
         assert message is not None

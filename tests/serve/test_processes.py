@@ -104,6 +104,14 @@ def predictions(server: RunningServer) -> list[list[float]]:
     return server.ask(PREDICT, {"instances": [ROW]}).json["predictions"]
 
 
+def test_a_run_that_is_not_finished_is_served_with_a_warning(run: Path, tmp_path: Path):
+    (run / "results.json").unlink()
+    with serving.running(str(run), f"other={run}", cwd=tmp_path) as server:
+        assert len(predictions(server)) == 1
+        warning = f"This run is not finished; how far it is: triptych show {run}\n"
+        assert server.errors == [warning, warning]
+
+
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_sigterm_ends_the_server_without_dropping_a_request(
     run: Path, tmp_path: Path, workers: str

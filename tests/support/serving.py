@@ -25,10 +25,11 @@ from triptych.training.saved import read_trained
 
 
 def save_run(folder: Path, network: Network, seed: int = 0, dtype: DType = "float32") -> Path:
-    """Write a run folder with the weights before the first step; return it."""
+    """Write the folder of a finished run with the weights before the first step; return it."""
     recipe = Recipe(1, seed=seed, dtype=dtype)
     path = folder / "last" / checkpoint.STATE
     checkpoint.save_state(path, initial(network, recipe), network, recipe, {})
+    (folder / "results.json").touch()
     return folder
 
 

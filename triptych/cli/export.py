@@ -72,7 +72,7 @@ def export(
 
     console = Console(emoji=False)
     trained = TrainedRun.read(run)
-    say_if_unfinished(console, trained)
+    say_if_unfinished(console, run)
     source = data.data or trained.source
     dataset = None
     if source is not None:

@@ -70,7 +70,7 @@ def predict(
     console = Console(emoji=False)
     sources = what or []
     trained = _read_run(run, sources)
-    say_if_unfinished(console, trained)
+    say_if_unfinished(console, run)
     new = data.read(console, trained, sources)
     prediction = api.predict(
         trained,

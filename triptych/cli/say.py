@@ -7,6 +7,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -15,7 +16,6 @@ from ..errors import counted
 
 if TYPE_CHECKING:
     from ..spec.recipe import Recipe
-    from ..training.trained import TrainedRun
 
 SECONDS_UNANNOUNCED = 2.0
 SECONDS_WITHOUT_ESTIMATE = 60.0  # what takes longer begins with its estimate
@@ -77,10 +77,12 @@ def say_batch(console: Console, recipe: "Recipe", samples: int, kind: str) -> No
         say(console, f"{batch}: every step takes all {samples:,} {kind}.")
 
 
-def say_if_unfinished(console: Console, run: "TrainedRun") -> None:
-    """Print a line if the training of a run has not come to its end."""
-    if run.is_unfinished:
-        seen = quoted("triptych", "show", str(run.path))
+def say_if_unfinished(console: Console, run: Path) -> None:
+    """Print a line if a path is the folder of a training that has not come to its end."""
+    from ..training.run_folder import is_unfinished
+
+    if is_unfinished(run):
+        seen = quoted("triptych", "show", str(run))
         say(console, f"This run is not finished; how far it is: {seen}", "yellow")
 
 

@@ -258,12 +258,24 @@ def _is_finished(folder: Path, recipe: Recipe) -> bool:
 
 
 def _why_no_checkpoint(folder: Path) -> str:
-    if (folder / "results.json").exists() or not (folder / "events.jsonl").exists():
+    if (folder / "results.json").exists():
+        return _why_not_trained(folder)
+    if not (folder / "events.jsonl").exists():
         return "name a run folder of triptych train"
     return (
         "the run was stopped before its first checkpoint, and nothing can go on from it; "
         "begin a new one"
     )
+
+
+def _why_not_trained(folder: Path) -> str:
+    """Return why no training can go on from the folder of another command."""
+    if run_folder.read_results(folder, None).get("kind") == "import":
+        return (
+            "its weights were imported, and how they were trained is not known, so they cannot be "
+            "trained further; predict, show, export and serve take this run"
+        )
+    return "name a run folder of triptych train"
 
 
 def _best_state(

@@ -12,7 +12,6 @@ from ..errors import TriptychError
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from ..spec.validation import is_number
-from . import run_folder
 from .saved import read_trained
 
 
@@ -86,11 +85,6 @@ class TrainedRun:
     def folder(self) -> Path:
         """The run folder, or the folder of the state file."""
         return self.path if self.path.is_dir() else self.path.parent
-
-    @property
-    def is_unfinished(self) -> bool:
-        """Whether this is the folder of a training that has not come to its end."""
-        return run_folder.is_unfinished(self.path)
 
     @property
     def classes(self) -> list[str]:
