@@ -1,0 +1,203 @@
+"""What the frameworks' optimizers are called, as the rules of `triptych.doctor.rules`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .observation import Description, Settings
+from .rules import Rule
+
+
+@dataclass(frozen=True)
+class Written:
+    """How a framework writes a rule.
+
+    Attributes
+    ----------
+    family : str
+        One of `triptych.doctor.rules.FAMILIES`.
+    names : dict of str to str
+        For each setting of the rule, the framework's name; ``betas[0]`` is an entry of a list.
+    fixed : dict
+        Settings of the rule that this framework's formula has, and that cannot be changed.
+    rate : float
+        The default learning rate.
+    """
+
+    family: str
+    names: Mapping[str, str]
+    fixed: Settings = field(default_factory=dict[str, Any])
+    rate: float = 0.001
+
+
+_TORCH = {"decay": "weight_decay", "maximize": "maximize"}
+_BETAS = {"beta1": "betas[0]", "beta2": "betas[1]", "epsilon": "eps"}
+_ADAM = {**_TORCH, **_BETAS, "amsgrad": "amsgrad"}
+
+TORCH: dict[str, Written] = {
+    "SGD": Written(
+        "sgd",
+        {**_TORCH, "momentum": "momentum", "dampening": "dampening", "nesterov": "nesterov"},
+    ),
+    "Adam": Written("adam", _ADAM),
+    "AdamW": Written("adam", _ADAM, {"decay_form": "decoupled"}),
+    "NAdam": Written(
+        "nadam", {**_TORCH, **_BETAS, "momentum_decay": "momentum_decay"}, {"rounded": True}, 0.002
+    ),
+    "RAdam": Written("radam", {**_TORCH, **_BETAS}),
+    "Adamax": Written("adamax", {**_TORCH, **_BETAS}, rate=0.002),
+    "RMSprop": Written(
+        "rmsprop",
+        {
+            **_TORCH,
+            "rho": "alpha",
+            "epsilon": "eps",
+            "momentum": "momentum",
+            "centered": "centered",
+        },
+        rate=0.01,
+    ),
+    "Adagrad": Written(
+        "adagrad",
+        {
+            **_TORCH,
+            "epsilon": "eps",
+            "initial": "initial_accumulator_value",
+            "rate_decay": "lr_decay",
+        },
+        rate=0.01,
+    ),
+    "Adadelta": Written("adadelta", {**_TORCH, "rho": "rho", "epsilon": "eps"}, rate=1.0),
+    "ASGD": Written("asgd", {**_TORCH, "shrink": "lambd", "power": "alpha"}, rate=0.01),
+    "Rprop": Written(
+        "rprop",
+        {
+            "maximize": "maximize",
+            "cut": "etas[0]",
+            "grow": "etas[1]",
+            "smallest": "step_sizes[0]",
+            "largest": "step_sizes[1]",
+        },
+        rate=0.01,
+    ),
+}
+
+_KERAS = {"decay": "weight_decay", "accumulate": "gradient_accumulation_steps"}
+_KERAS_BETAS = {"beta1": "beta_1", "beta2": "beta_2", "epsilon": "epsilon"}
+_KERAS_FIXED: Settings = {"decay_form": "decoupled", "single": True}
+
+KERAS: dict[str, Written] = {
+    "SGD": Written(
+        "sgd",
+        {**_KERAS, "momentum": "momentum", "nesterov": "nesterov"},
+        {**_KERAS_FIXED, "rate_inside": True},
+        rate=0.01,
+    ),
+    "Adam": Written(
+        "adam",
+        {**_KERAS, **_KERAS_BETAS, "amsgrad": "amsgrad"},
+        {**_KERAS_FIXED, "epsilon_place": "hat"},
+    ),
+    "AdamW": Written(
+        "adam",
+        {**_KERAS, **_KERAS_BETAS, "amsgrad": "amsgrad"},
+        {**_KERAS_FIXED, "epsilon_place": "hat"},
+    ),
+    "Nadam": Written("nadam", {**_KERAS, **_KERAS_BETAS}, {**_KERAS_FIXED, "momentum_decay": 1.0}),
+    "Adamax": Written(
+        "adamax", {**_KERAS, **_KERAS_BETAS}, {**_KERAS_FIXED, "epsilon_place": "outside"}
+    ),
+    "RMSprop": Written(
+        "rmsprop",
+        {
+            **_KERAS,
+            "rho": "rho",
+            "epsilon": "epsilon",
+            "momentum": "momentum",
+            "centered": "centered",
+        },
+        {**_KERAS_FIXED, "epsilon_place": "inside", "rate_inside": True},
+    ),
+    "Adagrad": Written(
+        "adagrad",
+        {**_KERAS, "epsilon": "epsilon", "initial": "initial_accumulator_value"},
+        {**_KERAS_FIXED, "epsilon_place": "inside"},
+    ),
+    "Adadelta": Written(
+        "adadelta", {**_KERAS, "rho": "rho", "epsilon": "epsilon"}, dict(_KERAS_FIXED)
+    ),
+    "Lion": Written("lion", {**_KERAS, "beta1": "beta_1", "beta2": "beta_2"}, dict(_KERAS_FIXED)),
+    "Ftrl": Written(
+        "ftrl",
+        {
+            **_KERAS,
+            "power": "learning_rate_power",
+            "l1": "l1_regularization_strength",
+            "l2": "l2_regularization_strength",
+            "shrinkage": "l2_shrinkage_regularization_strength",
+            "beta": "beta",
+            "initial": "initial_accumulator_value",
+        },
+        dict(_KERAS_FIXED),
+    ),
+}
+
+# By Keras' name, the kind of clipping; the first that is set holds.
+CLIPPING = {"clipnorm": "norm", "global_clipnorm": "global_norm", "clipvalue": "value"}
+
+
+def described_rule(description: Description) -> Rule | None:
+    """Return the rule that an optimizer's type and settings stand for; None if it is another."""
+    component = description.optimizer
+    assert component
+    if description.framework == "torch":
+        return torch_rule(component.type, component.settings)
+    return keras_rule(component.type, component.settings)
+
+
+def written(description: Description) -> Written | None:
+    """Return how this side's framework writes its optimizer; None if it is the user's own."""
+    component = description.optimizer
+    table = TORCH if description.framework == "torch" else KERAS
+    return table.get(component.type) if component else None
+
+
+def torch_rule(name: str, settings: Settings) -> Rule | None:
+    """Return the rule of an optimizer of PyTorch."""
+    form = TORCH.get(name)
+    if form is None:
+        return None
+    rule = Rule.make(form.family, **form.fixed, **_settings(form, settings))
+    if settings.get("decoupled_weight_decay"):
+        rule = rule.with_settings(decay_form="decoupled")
+    return rule
+
+
+def keras_rule(name: str, settings: Settings) -> Rule | None:
+    """Return the rule of an optimizer of Keras."""
+    form = KERAS.get(name)
+    if form is None:
+        return None
+    rule = Rule.make(form.family, **form.fixed, **_settings(form, settings))
+    for key, kind in CLIPPING.items():
+        if settings.get(key):
+            return rule.with_settings(clip=kind, limit=settings[key])
+    return rule
+
+
+def _settings(form: Written, settings: Settings) -> Settings:
+    found: Settings = {}
+    for part, name in form.names.items():
+        value = entry(settings, name)
+        if value is not None:
+            found[part] = value
+    return found
+
+
+def entry(settings: Settings, name: str) -> Any:
+    """Return a setting; ``betas[0]`` is an entry of a list; None if there is none."""
+    key, bracket, rest = name.partition("[")
+    value = settings.get(key)
+    if not bracket or value is None:
+        return value
+    return value[int(rest.rstrip("]"))]
