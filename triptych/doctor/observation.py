@@ -253,8 +253,10 @@ class Observation:
         loss without penalties), ``penalty`` (Keras' ``model.losses``, summed), ``output_gradient``
         (of the loss, at the model's output), ``NUMBER/input_gradient``, ``NUMBER/output_gradient``
         of each anchor (of further inputs and outputs ``NUMBER/input1_gradient``, …), and
-        ``gradient/PATH/ROLE`` of each trained weight. In training mode ``buffer/PATH/ROLE``: the
-        mean and the variance of each BatchNorm after the pass, with forced inputs those of these.
+        ``gradient/PATH/ROLE`` of each trained weight: all of the loss without penalties;
+        ``penalty_gradient/PATH/ROLE``: of the penalties, for the weights that have one. In training
+        mode ``buffer/PATH/ROLE``: the mean and the variance of each BatchNorm after the pass, with
+        forced inputs those of these.
     """
 
     calls: tuple[Call, ...]
