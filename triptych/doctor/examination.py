@@ -4,12 +4,32 @@ Side A is the reference. It is only observed, so that it may be a recorded trace
 tried out is tried on side B, which is fed with what A has.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+
+from .carrying import (
+    Carriage,
+    InputForm,
+    Order,
+    carry_to_a,
+    carry_to_b,
+    in_shape,
+    last_step,
+)
 from .findings import Acquittal, Finding
-from .observation import Arrays, Change, Description, Layer, Observation, Updates
+from .observation import (
+    RECURRENT,
+    Arrays,
+    Change,
+    Description,
+    Layer,
+    Observation,
+    Updates,
+    array_names,
+)
 
 
 class Side(Protocol):
@@ -65,9 +85,6 @@ class Side(Protocol):
     def restore(self, dtype: str = "native") -> None: ...  # noqa: D102
 
 
-Convert = Callable[[Arrays], Arrays]
-
-
 @dataclass(frozen=True)
 class Pair:
     """A layer with weights of A and its counterpart in B.
@@ -81,6 +98,11 @@ class Pair:
     note : str
         What differs in the form and is accounted for, for example that B's kernel rows are in
         another order because it flattens channels first; otherwise empty.
+    carried : bool
+        Whether A's weights fit into B's layer.
+    input_order, output_order : tuple of int or None
+        Where features are numbered in another way: feature k that B takes or returns is feature
+        ``order[k]`` of A.
     """
 
     a: Layer
@@ -88,6 +110,13 @@ class Pair:
     a_calls: tuple[int, ...]
     b_calls: tuple[int, ...]
     note: str = ""
+    carried: bool = True
+    input_order: Order | None = None
+    output_order: Order | None = None
+
+    def order_of(self, part: str) -> Order | None:
+        """Return how the features of a part, such as ``output``, are numbered."""
+        return self.input_order if part.startswith("input") else self.output_order
 
 
 @dataclass(frozen=True)
@@ -98,27 +127,86 @@ class Alignment:
     ----------
     pairs : tuple of Pair
         In the order of execution in A.
-    inputs_to_b : callable
-        Takes A's model inputs and returns them as B's model gets them: axes in B's order.
-    weights_to_b : callable
-        Takes weights, gradients or slots of A by ``PATH/ROLE`` and returns them with B's names and
-        shapes. What has no counterpart is left out.
-    weights_to_a : callable
-        The inverse: B's arrays with A's names and shapes.
-    forced : callable
-        Takes an `Observation` of A and returns what B's anchors are forced to: ``NUMBER/input`` and
-        ``NUMBER/output``, and their gradients if A has them, with B's numbers and B's order of
-        features.
+    inputs : dict of str to InputForm
+        How each model input of A becomes one of B.
+    carriages : tuple of Carriage
+        How each weight of A becomes one of B.
+    b_shapes : dict of str to tuple of int
+        The shapes of what B's anchors take and return in evaluation mode, by ``NUMBER/PART``.
     findings : tuple of Finding
         Structural differences: another layer, another width, a missing bias.
     """
 
     pairs: tuple[Pair, ...]
-    inputs_to_b: Convert
-    weights_to_b: Convert
-    weights_to_a: Convert
-    forced: Callable[[Observation], Arrays]
+    inputs: Mapping[str, InputForm]
+    carriages: tuple[Carriage, ...]
+    b_shapes: Mapping[str, tuple[int, ...]]
     findings: tuple[Finding, ...] = ()
+
+    def inputs_to_b(self, inputs: Arrays) -> Arrays:
+        """Return A's model inputs as B's model gets them: axes in B's order."""
+        return {
+            name: self.inputs[name].to_b(array) if name in self.inputs else array
+            for name, array in inputs.items()
+        }
+
+    def weights_to_b(self, weights: Arrays) -> Arrays:
+        """Return A's weights, gradients or slots by ``PATH/ROLE`` with B's names and shapes.
+
+        What has no counterpart is left out.
+        """
+        return carry_to_b(self.carriages, weights)
+
+    def weights_to_a(self, weights: Arrays) -> Arrays:
+        """Return B's weights, gradients or slots with A's names and shapes."""
+        return carry_to_a(self.carriages, weights)
+
+    def forced(self, observation: Observation) -> Arrays:
+        """Return what B's anchors are forced to.
+
+        Parameters
+        ----------
+        observation : Observation
+            Of A.
+
+        Returns
+        -------
+        dict of str to ndarray
+            ``NUMBER/input`` and ``NUMBER/output``, and their gradients if A has them, with B's
+            numbers and in B's form. What cannot be brought into B's form is left out.
+        """
+        numbers: dict[str, list[int]] = {}
+        for call in observation.anchors:
+            numbers.setdefault(call.layer, []).append(call.number)
+        result: Arrays = {}
+        for pair in self.pairs:
+            calls = zip(numbers.get(pair.a.path, ()), pair.b_calls, strict=False)
+            for a_number, b_number in calls if pair.carried else ():
+                parts = array_names(observation.arrays, str(a_number))
+                result |= self._to_b(pair, b_number, parts)
+        return result
+
+    def _to_b(self, pair: Pair, number: int, parts: Arrays) -> Arrays:
+        """Return the parts of one call of A as those of a call of B."""
+        start = f"{number}/"
+        shapes = {
+            name.removeprefix(start): shape
+            for name, shape in self.b_shapes.items()
+            if name.startswith(start)
+        }
+        # Where one side returns the last step of a sequence, the hidden state is the same.
+        if pair.b.kind in RECURRENT:
+            parts = last_step(parts, shapes)
+        result: Arrays = {}
+        for name, array in parts.items():
+            part = name.removesuffix("_gradient")
+            order = pair.order_of(part)
+            if order is not None:
+                array = np.take(array, order, -1)
+            converted = in_shape(array, shapes[part]) if part in shapes else None
+            if converted is not None:
+                result[f"{number}/{name}"] = converted
+        return result
 
 
 @dataclass(frozen=True)
@@ -166,6 +254,10 @@ class Examination:
         ``y``; empty if the batch has no targets.
     a_weights : dict of str to ndarray
         A's weights as built, in ``native``; they are in B, too, after the weights were compared.
+    b_weights : dict of str to ndarray
+        B's weights as built, in ``native``.
+    b_built : Observation
+        B in evaluation mode with its inputs, and weights that are not A's.
     alignment : Alignment
         Set before the weights are compared.
     a_evaluation, a_training : Observation
@@ -187,6 +279,8 @@ class Examination:
     b_inputs: Arrays = field(default_factory=dict[str, Any])
     targets: Arrays = field(default_factory=dict[str, Any])
     a_weights: Arrays = field(default_factory=dict[str, Any])
+    b_weights: Arrays = field(default_factory=dict[str, Any])
+    b_built: Observation = field(init=False)
     alignment: Alignment = field(init=False)
     a_evaluation: Observation = field(init=False)
     a_training: Observation = field(init=False)

@@ -80,6 +80,10 @@ Array = NDArray[Any]
 Arrays = dict[str, Array]
 Settings = dict[str, Any]  # of types that JSON can hold
 
+# Kinds whose weights are the scale and offset of features, and kinds with a state.
+NORMALIZATIONS = ("batch_norm", "layer_norm", "group_norm", "rms_norm")
+RECURRENT = ("rnn", "lstm", "gru")
+
 DTYPES = ("native", "float64")  # as written; or in double precision, where the model allows it
 
 

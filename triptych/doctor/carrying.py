@@ -1,0 +1,346 @@
+"""How arrays of one side are brought into the form of the other."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
+
+import numpy as np
+
+from .observation import Array, Arrays
+
+Order = tuple[int, ...]
+
+
+def inverse(order: Sequence[int]) -> Order:
+    """Return the permutation that undoes another one."""
+    return tuple(int(position) for position in np.argsort(order))
+
+
+@dataclass(frozen=True)
+class Carried:
+    """One weight that both sides have.
+
+    Attributes
+    ----------
+    a, b : str
+        Its names, ``PATH/ROLE``.
+    a_shape, b_shape : tuple of int
+        Its shapes.
+    axes : tuple of int or None
+        Axis k of B's array is axis ``axes[k]`` of A's.
+    orders : dict of int to tuple of int
+        By axes of A's array: entry k of B is entry ``order[k]`` of A.
+    """
+
+    a: str
+    b: str
+    a_shape: tuple[int, ...]
+    b_shape: tuple[int, ...]
+    axes: Order | None = None
+    orders: Mapping[int, Order] = field(default_factory=dict[int, Order])
+
+    def to_b(self, arrays: Arrays) -> Arrays:
+        """Return A's array, if it is given, by B's name and in B's form."""
+        if self.a not in arrays:
+            return {}
+        array = arrays[self.a]
+        for axis, order in self.orders.items():
+            array = np.take(array, order, axis)
+        if self.axes:
+            array = np.transpose(array, self.axes)
+        return {self.b: array.reshape(self.b_shape)}
+
+    def to_a(self, arrays: Arrays) -> Arrays:
+        """Return B's array, if it is given, by A's name and in A's form."""
+        if self.b not in arrays:
+            return {}
+        array = arrays[self.b]
+        if self.axes:
+            moved_shape = tuple(self.a_shape[axis] for axis in self.axes)
+            array = np.transpose(array.reshape(moved_shape), inverse(self.axes))
+        array = array.reshape(self.a_shape)
+        for axis, order in self.orders.items():
+            array = np.take(array, inverse(order), axis)
+        return {self.a: array}
+
+
+@dataclass(frozen=True)
+class JoinedBias:
+    """A bias that one side has in two parts, which it adds, and the other side in one.
+
+    Attributes
+    ----------
+    parts : tuple of str
+        The names of the two parts.
+    joined : str
+        The name of the single bias.
+    a_is_split : bool
+        Whether A has the two parts.
+    """
+
+    parts: tuple[str, str]
+    joined: str
+    a_is_split: bool
+
+    def to_b(self, arrays: Arrays) -> Arrays:
+        """Return A's bias by B's names."""
+        return self._sum(arrays) if self.a_is_split else self._split(arrays)
+
+    def to_a(self, arrays: Arrays) -> Arrays:
+        """Return B's bias by A's names."""
+        return self._split(arrays) if self.a_is_split else self._sum(arrays)
+
+    def _sum(self, arrays: Arrays) -> Arrays:
+        given = [arrays[name] for name in self.parts if name in arrays]
+        return {self.joined: np.sum(given, axis=0)} if given else {}
+
+    def _split(self, arrays: Arrays) -> Arrays:
+        if self.joined not in arrays:
+            return {}
+        whole = arrays[self.joined]
+        return {self.parts[0]: whole, self.parts[1]: np.zeros_like(whole)}
+
+
+@dataclass(frozen=True)
+class MissingBias:
+    """A bias that only one side has: it is zero on the other.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    shape : tuple of int
+        Its shape.
+    with_it : str
+        The name on the other side of the kernel that it belongs to: the bias is set where the
+        kernel is.
+    b_has_it : bool
+        Whether it is B's.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    with_it: str
+    b_has_it: bool
+
+    def to_b(self, arrays: Arrays) -> Arrays:
+        """Return zeros if B has the bias."""
+        return self._zeros(arrays) if self.b_has_it else {}
+
+    def to_a(self, arrays: Arrays) -> Arrays:
+        """Return zeros if A has the bias."""
+        return {} if self.b_has_it else self._zeros(arrays)
+
+    def _zeros(self, arrays: Arrays) -> Arrays:
+        if self.with_it not in arrays:
+            return {}
+        return {self.name: np.zeros(self.shape, arrays[self.with_it].dtype)}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A weight that one side has once, and the other for several features or positions.
+
+    Attributes
+    ----------
+    a, b : str
+        Its names, ``PATH/ROLE``.
+    a_shape, b_shape : tuple of int
+        Its shapes.
+    """
+
+    a: str
+    b: str
+    a_shape: tuple[int, ...]
+    b_shape: tuple[int, ...]
+
+    def to_b(self, arrays: Arrays) -> Arrays:
+        """Return A's array by B's name, repeated if B's is larger."""
+        return {self.b: _spread(arrays[self.a], self.b_shape)} if self.a in arrays else {}
+
+    def to_a(self, arrays: Arrays) -> Arrays:
+        """Return B's array by A's name, repeated if A's is larger."""
+        return {self.a: _spread(arrays[self.b], self.a_shape)} if self.b in arrays else {}
+
+
+def _spread(array: Array, shape: tuple[int, ...]) -> Array:
+    """Return an array repeated to a larger shape, or the mean of all its values."""
+    if array.size > np.prod(shape):
+        return np.full(shape, array.mean(), array.dtype)
+    return np.array(np.broadcast_to(array, shape))
+
+
+Carriage = Carried | JoinedBias | MissingBias | Spread
+
+
+def carry_to_b(carriages: Iterable[Carriage], arrays: Arrays) -> Arrays:
+    """Return all weights of A that have a counterpart, with B's names and in B's form."""
+    result: Arrays = {}
+    for carriage in carriages:
+        result.update(carriage.to_b(arrays))
+    return result
+
+
+def carry_to_a(carriages: Iterable[Carriage], arrays: Arrays) -> Arrays:
+    """Return all weights of B that have a counterpart, with A's names and in A's form."""
+    result: Arrays = {}
+    for carriage in carriages:
+        result.update(carriage.to_a(arrays))
+    return result
+
+
+@dataclass(frozen=True)
+class InputForm:
+    """How a model input of A becomes one of B.
+
+    Attributes
+    ----------
+    axes : tuple of int
+        Axis k of the result is axis ``axes[k]`` of A's array.
+    shape : tuple of int
+        B's shape; its first axis, the batch, may have another length in other batches.
+    """
+
+    axes: Order
+    shape: tuple[int, ...]
+
+    def to_b(self, array: Array) -> Array:
+        """Return A's input in B's form."""
+        moved_array = np.transpose(array, self.axes) if len(self.axes) == array.ndim else array
+        if moved_array.shape == self.shape or moved_array.size != np.prod(self.shape):
+            return moved_array
+        return moved_array.reshape(self.shape)
+
+
+def input_forms(a_inputs: Arrays, b_inputs: Arrays) -> dict[str, InputForm]:
+    """Return, for each model input that both sides have, how A's becomes B's.
+
+    Axes of length 1 may be missing on one side. Among the orders of axes that fit, those that keep
+    the batch first and height before width are preferred; the values decide among equals.
+    """
+    return {
+        name: _input_form(np.asarray(a_inputs[name]), np.asarray(b_inputs[name]))
+        for name in a_inputs
+        if name in b_inputs
+    }
+
+
+def _input_form(a: Array, b: Array) -> InputForm:
+    fitting = [axes for axes in permutations(range(a.ndim)) if _fits(a, b, axes)]
+    if not fitting:
+        return InputForm(_channels_last(a) if a.size == b.size else tuple(range(a.ndim)), b.shape)
+    fewest = min(_exchanges(axes) for axes in fitting)
+    usual = [axes for axes in fitting if _exchanges(axes) == fewest]
+    return InputForm(min(usual, key=lambda axes: _distance(a, b, axes)), b.shape)
+
+
+def _fits(a: Array, b: Array, axes: Order) -> bool:
+    moved_shape = tuple(a.shape[axis] for axis in axes)
+    return _without_ones(moved_shape) == _without_ones(b.shape)
+
+
+def _without_ones(shape: Iterable[int]) -> tuple[int, ...]:
+    return tuple(length for length in shape if length != 1)
+
+
+def _exchanges(axes: Order) -> int:
+    """Return how unusual an order of axes is: 0 if it only moves the channels."""
+    if axes == tuple(range(len(axes))):
+        return 0
+    rest = list(axes)
+    # Channels are axis 1 of a PyTorch array and the last one of a Keras array.
+    if rest[0] == 0 and (rest[-1] == 1 or rest[1] == len(axes) - 1):
+        channels = rest[-1] if rest[-1] == 1 else rest[1]
+        rest.remove(channels)
+        return 0 if rest == sorted(rest) else 1
+    # Time before the batch.
+    return 0 if axes == (1, 0, *range(2, len(axes))) else 2
+
+
+def _distance(a: Array, b: Array, axes: Order) -> float:
+    """Return 1 minus the correlation of A's values, moved so, with B's."""
+    first = np.transpose(a, axes).ravel().astype(np.float64)
+    second = b.ravel().astype(np.float64)
+    first = first - first.mean()
+    second = second - second.mean()
+    norm = np.linalg.norm(first) * np.linalg.norm(second)
+    return 1 - float(first @ second / norm) if norm else 1.0
+
+
+def _channels_last(array: Array) -> Order:
+    if array.ndim < 3:
+        return tuple(range(array.ndim))
+    return (0, *range(2, array.ndim), 1)
+
+
+def in_shape(array: Array, shape: tuple[int, ...]) -> Array | None:
+    """Return an array with the other side's shape; None if it has other sizes.
+
+    The first two axes may be exchanged, as in a sequence with the time before the batch, and axes
+    of length 1 may be missing.
+    """
+    if array.shape == shape:
+        return array
+    if array.ndim >= 2 and np.swapaxes(array, 0, 1).shape == shape:
+        return np.swapaxes(array, 0, 1)
+    if array.size != np.prod(shape):
+        return None
+    return array.reshape(shape)
+
+
+def last_step(parts: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
+    """Return what a recurrent layer of A has returned as B's layer returns it.
+
+    Parameters
+    ----------
+    parts : dict of str to ndarray
+        Of a call of A: ``output`` is a sequence or its last step, ``output1`` the hidden state.
+    shapes : mapping of str to tuple of int
+        The shapes of B's parts.
+    """
+    result = dict(parts)
+    if "output" not in shapes or "output" not in parts:
+        return result
+    axes = parts["output"].ndim - len(shapes["output"])
+    for suffix in ("", "_gradient"):
+        output = result.pop(f"output{suffix}", None)
+        state = parts.get(f"output1{suffix}")
+        if output is None or axes == 0:
+            result |= {} if output is None else {f"output{suffix}": output}
+        elif axes == 1:
+            # A gradient arrives at the last step, at the state, or at both.
+            ends = [_last(output, shapes["output"][-1] // _units(parts, output))]
+            states = [] if state is None else [_joined(state)]
+            used = states or ends
+            result[f"output{suffix}"] = np.sum(ends + states, axis=0) if suffix else used[0]
+        elif state is None and "output1" in shapes:
+            units = shapes["output1"][-1]
+            states = np.split(output, output.shape[-1] // units, -1)
+            result[f"output1{suffix}"] = np.stack(states).reshape(shapes["output1"])
+    return result
+
+
+def _units(parts: Arrays, output: Array) -> int:
+    """Return the number of units of one direction."""
+    return parts["output1"].shape[-1] if "output1" in parts else output.shape[-1]
+
+
+def _last(sequence: Array, directions: int) -> Array:
+    """Return the last step of a sequence; of the second direction, the one that it computes last.
+
+    Parameters
+    ----------
+    sequence : ndarray
+        Shape (batch, time, directions · units).
+    directions : int
+        1 or 2.
+    """
+    if directions < 2:
+        return sequence[:, -1]
+    forward, backward = np.split(sequence, 2, -1)
+    return np.concatenate([forward[:, -1], backward[:, 0]], -1)
+
+
+def _joined(state: Array) -> Array:
+    """Return a state (batch, units), or (directions, batch, units), as one array of features."""
+    return np.concatenate(list(state), -1) if state.ndim == 3 else state
