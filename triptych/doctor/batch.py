@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..importing.arrays import open_weights
 from .frameworks.adapter import ModelError
-from .observation import Arrays
+from .observation import Arrays, inputs_of
 
 LARGEST = 2**30  # bytes of all arrays
 ADVICE = "np.savez('batch.npz', x=inputs, y=targets)"
@@ -48,9 +48,3 @@ def check_batch(batch: Arrays, where: str) -> None:
                 f"{where}: {name} has {len(batch[name])} samples, x has {samples}; "
                 "all inputs must be of one batch"
             )
-
-
-def inputs_of(batch: Arrays) -> list[str]:
-    """Return the names of the model's inputs in a batch: ``x``, ``x2``, …, in order."""
-    numbers = [name for name in batch if name.startswith("x") and name[1:].isdigit()]
-    return ["x", *sorted(numbers, key=lambda name: int(name[1:]))]

@@ -325,3 +325,9 @@ def array_names(arrays: Arrays, prefix: str) -> Arrays:
 def largest(array: Array) -> float:
     """Return the largest absolute value of an array; 0 if it is empty."""
     return float(np.max(np.abs(array))) if array.size else 0.0
+
+
+def inputs_of(batch: Arrays) -> list[str]:
+    """Return the names of the model's inputs in a batch: ``x``, ``x2``, …, in order."""
+    numbers = [name for name in batch if name.startswith("x") and name[1:].isdigit()]
+    return ["x", *sorted(numbers, key=lambda name: int(name[1:]))]

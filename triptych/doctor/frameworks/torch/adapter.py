@@ -1,0 +1,305 @@
+"""One side that is a model of PyTorch."""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...observation import Arrays, Change, Description, Observation, Updates, inputs_of
+from ..adapter import ModelError, Unsupported
+from .description import describe_side
+from .layer_call import replaced
+from .layout import tensors_in, to_array, to_tensor
+from .model import UserModel, is_keras, parts_of
+from .recorder import Options, Recorder
+from .state import DoublePrecision, as_before, default_dtype, tensors_of_loss
+
+
+def accepts(model: Any) -> bool:
+    """Return whether a model is one of PyTorch: a module, or a callable that refers to one."""
+    if is_keras(model):
+        return False
+    if isinstance(model, nn.Module):
+        return True
+    if not callable(model):
+        return False
+    modules, tensors = parts_of(model)
+    return bool(modules or tensors)
+
+
+@contextmanager
+def double_precision() -> Generator[None]:
+    """Make new tensors in float64."""
+    with default_dtype(torch.float64):
+        yield
+
+
+class Adapter:
+    """A model of PyTorch with what belongs to it; see `triptych.doctor.frameworks.adapter.Adapter`.
+
+    Parameters
+    ----------
+    parts : dict
+        What ``build()`` returned.
+    dtype : str
+        ``native`` or ``float64``.
+    """
+
+    def __init__(self, parts: dict[str, Any], dtype: str) -> None:
+        self._parts = parts
+        self._model = UserModel(parts["model"], parts.get("optimizer"))
+        self._loss = parts.get("loss")
+        self._double: DoublePrecision | None = None
+        if dtype == "float64":
+            tensors = [*self._model.tensors(), *tensors_of_loss(self._loss)]
+            self._double = DoublePrecision(tensors)
+        self._output_layouts: list[str] = []
+
+    @contextmanager
+    def _ready(self, *, keep_weights: bool = True) -> Generator[None]:
+        """Exchange tensors for float64 if wanted, and put everything back afterwards."""
+        if self._double is None:
+            with as_before(self._model, weights=keep_weights):
+                yield
+            return
+        with (
+            default_dtype(torch.float64),
+            self._double.exchanged(),
+            as_before(self._model, weights=keep_weights),
+        ):
+            yield
+
+    def description(self) -> Description:
+        """Return what this side consists of."""
+        with self._ready():
+            return describe_side(self._model, self._parts)
+
+    def inputs(self, batch: Arrays) -> Arrays:
+        """Return what the model gets after the user's preprocessing."""
+        names = inputs_of(batch)
+        arrays = [batch[name] for name in names]
+        with self._ready():
+            preprocess = self._parts.get("preprocess")
+            made = preprocess(*arrays) if preprocess else tuple(map(torch.from_numpy, arrays))
+            tensors = tensors_in(made)
+        if not tensors:
+            raise ModelError(
+                f"preprocess() returns {type(made).__name__}; it must return what the model gets, "
+                "a tensor or a tuple of tensors"
+            )
+        return {
+            _numbered("input", place): self._cast(to_array(t)) for place, t in enumerate(tensors)
+        }
+
+    def _cast(self, array: Any) -> Any:
+        if self._double and np.issubdtype(array.dtype, np.floating):
+            return array.astype(np.float64)
+        return array
+
+    def weights(self) -> Arrays:
+        """Return all weights and buffers."""
+        with self._ready():
+            return self._weights()
+
+    def _weights(self) -> Arrays:
+        return {
+            f"{layer.path}/{role.name}": role.read(role.tensor(layer.module))
+            for layer in self._model.layers
+            for role in layer.roles
+        }
+
+    def load(self, weights: Arrays) -> None:
+        """Set weights and buffers."""
+        roles = {
+            f"{layer.path}/{role.name}": (role, role.tensor(layer.module))
+            for layer in self._model.layers
+            for role in layer.roles
+        }
+        with self._ready(keep_weights=False):
+            for name, array in weights.items():
+                if name not in roles:
+                    raise ModelError(f"the model has no weight {name}")
+                role, tensor = roles[name]
+                shape = role.read(tensor).shape
+                if shape != array.shape:
+                    raise ModelError(f"{name}: has the shape {shape}, not {array.shape}")
+                role.write(tensor, array)
+
+    def observe(
+        self,
+        inputs: Arrays,
+        *,
+        training: bool,
+        targets: Arrays | None = None,
+        forced: Arrays | None = None,
+        dropout: bool = False,
+    ) -> Observation:
+        """Run the model once."""
+        backward = bool(targets) and self._loss is not None
+        options = Options(gradients=backward, dropout=dropout, forced=forced or {})
+        recorder = Recorder(options)
+        with self._ready():
+            self._model.set_training(training)
+            with recorder.watching(self._model):
+                output = self._model.call(*self._tensors(inputs))
+            arrays = recorder.arrays
+            arrays.update(self._outputs(output, recorder))
+            if backward:
+                assert targets
+                self._backward(output, targets, recorder)
+                arrays.update(self._gradients())
+            if training:
+                arrays.update(self._buffers())
+        return Observation(tuple(recorder.calls), arrays)
+
+    def _tensors(self, inputs: Arrays) -> list[torch.Tensor]:
+        """Return the model's inputs in the order of their numbers, floating ones in its dtype."""
+        names = sorted(inputs, key=lambda name: int(name.removeprefix("input") or 0))
+        tensors = [to_tensor(inputs[name]) for name in names]
+        dtype = self._model.dtype
+        return [each.to(dtype) if each.is_floating_point() else each for each in tensors]
+
+    def _outputs(self, output: Any, recorder: Recorder) -> Arrays:
+        tensors = tensors_in(output)
+        if not tensors:
+            raise ModelError(
+                f"the model returns {type(output).__name__}; it must return a tensor, or a tuple, "
+                "list or dict of tensors"
+            )
+        self._output_layouts = [recorder.layouts.get(tensor) for tensor in tensors]
+        return {
+            _numbered("output", place): to_array(tensor, self._output_layouts[place])
+            for place, tensor in enumerate(tensors)
+        }
+
+    def _backward(self, output: Any, targets: Arrays, recorder: Recorder) -> None:
+        arrays = recorder.arrays
+        # Copies, whose gradients are those of the loss alone.
+        copies: dict[int, torch.Tensor] = {}
+        for place, tensor in enumerate(tensors_in(output)):
+            if tensor.requires_grad:
+                copies[id(tensor)] = tensor.clone()
+                name = f"{_numbered('output', place)}_gradient"
+                layout = self._output_layouts[place]
+                copies[id(tensor)].register_hook(
+                    lambda gradient, name=name, layout=layout: arrays.update(
+                        {name: to_array(gradient, layout)}
+                    )
+                )
+        loss = self._loss_of(replaced(output, copies), targets)
+        arrays["loss"] = to_array(loss)
+        total = loss
+        for term in recorder.terms:
+            total = total + term
+        if total.requires_grad:
+            total.backward()
+
+    def _loss_of(self, output: Any, targets: Arrays) -> torch.Tensor:
+        assert self._loss
+        loss = self._loss(output, self._targets(targets))
+        if not isinstance(loss, torch.Tensor):
+            raise ModelError(f"the loss returns {type(loss).__name__}; it must return a tensor")
+        return loss.mean() if loss.ndim else loss
+
+    def _targets(self, targets: Arrays) -> Any:
+        """Return the targets as the loss gets them: floats in the model's dtype, int64."""
+        tensors: list[torch.Tensor] = []
+        for name in sorted(targets):
+            tensor = to_tensor(targets[name])
+            if tensor.is_floating_point():
+                tensor = tensor.to(self._model.dtype)
+            elif tensor.dtype != torch.bool:
+                tensor = tensor.long()
+            tensors.append(tensor)
+        return tensors[0] if len(tensors) == 1 else tuple(tensors)
+
+    def _gradients(self) -> Arrays:
+        gradients: Arrays = {}
+        for layer in self._model.layers:
+            for role in layer.roles:
+                gradient = role.tensor(layer.module).grad
+                if gradient is not None:
+                    gradient = gradient.to_dense() if gradient.is_sparse else gradient
+                    gradients[f"gradient/{layer.path}/{role.name}"] = role.read(gradient)
+        return gradients
+
+    def _buffers(self) -> Arrays:
+        return {
+            f"buffer/{layer.path}/{role.name}": role.read(role.tensor(layer.module))
+            for layer in self._model.layers
+            for role in layer.roles
+            if not isinstance(role.tensor(layer.module), nn.Parameter) and layer.leaf
+        }
+
+    def loss(self, outputs: Arrays, targets: Arrays) -> Arrays:
+        """Return the user's loss for given outputs, and its gradient."""
+        if self._loss is None:
+            raise Unsupported("build() returns no loss")
+        with self._ready():
+            tensors = self._given_outputs(outputs)
+            for tensor in tensors:
+                tensor.requires_grad_(tensor.is_floating_point())
+            loss = self._loss_of(_joined(tensors), targets)
+            if loss.requires_grad:
+                loss.backward()
+            arrays = {"loss": to_array(loss)}
+            for place, tensor in enumerate(tensors):
+                if tensor.grad is not None:
+                    name = f"{_numbered('output', place)}_gradient"
+                    arrays[name] = to_array(tensor.grad, self._layout_of_output(place))
+        return arrays
+
+    def _given_outputs(self, outputs: Arrays) -> list[torch.Tensor]:
+        names = sorted(outputs, key=lambda name: int(name.removeprefix("output") or 0))
+        tensors = [
+            to_tensor(outputs[name], self._layout_of_output(place))
+            for place, name in enumerate(names)
+        ]
+        dtype = self._model.dtype
+        return [each.to(dtype) if each.is_floating_point() else each for each in tensors]
+
+    def _layout_of_output(self, place: int) -> str:
+        """Return the layout of an output as it was when the model ran the last time."""
+        return self._output_layouts[place] if place < len(self._output_layouts) else ""
+
+    def update(self, gradients: Sequence[Arrays]) -> Updates:
+        """Apply gradients one by one with a new optimizer."""
+        raise Unsupported("update")
+
+    def train(self, inputs: Arrays, targets: Arrays, steps: int) -> tuple[Arrays, list[float]]:
+        """Make training steps; return weights and losses."""
+        raise Unsupported("train")
+
+    def rates(self, updates: int) -> list[float]:
+        """Return the learning rate of each update."""
+        raise Unsupported("rates")
+
+    def metric(self, outputs: Arrays, targets: Arrays) -> float:
+        """Return the user's metric."""
+        raise Unsupported("metric")
+
+    def epochs(self, validation_losses: Sequence[float]) -> dict[str, Any]:
+        """Simulate epochs."""
+        raise Unsupported("epochs")
+
+    def batches(self, batch: Arrays) -> list[Arrays]:
+        """Return the batches of one epoch."""
+        raise Unsupported("batches")
+
+    def change(self, changes: Sequence[Change]) -> None:
+        """Apply changes until `restore`."""
+        raise Unsupported("change")
+
+    def restore(self) -> None:
+        """Undo all changes."""
+
+
+def _numbered(name: str, place: int) -> str:
+    return f"{name}{place or ''}"
+
+
+def _joined(tensors: list[torch.Tensor]) -> Any:
+    return tensors[0] if len(tensors) == 1 else tuple(tensors)

@@ -1,0 +1,247 @@
+"""The user's model: its modules, layers and tensors."""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FunctionType, MethodType, SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..adapter import ModelError
+from .operations import operation_of
+from .weights import RECURRENT, Role, kind_and_roles
+
+CONTAINERS = (nn.ParameterList, nn.ParameterDict)
+WHOLE_MODEL = "model"  # the path of a model that is one layer
+DEEPEST = 4  # how far modules are looked for in what a function refers to
+
+
+@dataclass(frozen=True)
+class PlacedLayer:
+    """A layer at its place in the model.
+
+    Attributes
+    ----------
+    path : str
+        Its canonical path.
+    module : Module
+        The module; of a tensor outside of modules, an object with the attribute ``value``.
+    kind : str
+        The canonical kind.
+    roles : tuple of Role
+        Its weights.
+    index : int
+        The layer of a recurrent module with several layers.
+    leaf : bool
+        Whether a call of the module is one call, of which nothing inside is recorded.
+    """
+
+    path: str
+    module: Any
+    kind: str
+    roles: tuple[Role, ...] = ()
+    index: int = 0
+    leaf: bool = True
+
+
+class UserModel:
+    """What the user calls the model.
+
+    Parameters
+    ----------
+    model : Module or callable
+        The model.
+    optimizer : Optimizer, optional
+        Its parameters belong to the model, too.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be observed.
+    """
+
+    def __init__(self, model: Any, optimizer: Any = None) -> None:
+        if isinstance(model, torch.jit.ScriptModule):
+            raise ModelError("the model is TorchScript; give the nn.Module that it was made from")
+        self.call: Callable[..., Any] = model
+        self.roots, self.loose = parts_of(model)
+        self._add_parameters_of(optimizer)
+        self.layers = [*_layers_of(self.roots), *_loose_layers(self.loose)]
+        self._check()
+
+    def _add_parameters_of(self, optimizer: Any) -> None:
+        known = {id(tensor) for tensor in self.tensors()}
+        for group in getattr(optimizer, "param_groups", ()):
+            for tensor in group["params"]:
+                if id(tensor) not in known:
+                    self.loose[f"parameter{len(self.loose)}"] = tensor
+
+    def _check(self) -> None:
+        for tensor in self.tensors():
+            if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+                raise ModelError(
+                    "a lazy layer of the model has no weights yet; call the model once in build()"
+                )
+            if tensor.device.type != "cpu":
+                raise ModelError(
+                    f"the model is on {tensor.device}; move it to the CPU: model.to('cpu')"
+                )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the first weight."""
+        for tensor in self.tensors():
+            if tensor.is_floating_point():
+                return tensor.dtype
+        return torch.get_default_dtype()
+
+    @property
+    def name(self) -> str:
+        """The class or function of the model."""
+        return getattr(self.call, "__name__", type(self.call).__name__)
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Return every module once."""
+        seen: set[int] = set()
+        for root in self.roots.values():
+            for module in root.modules():
+                if id(module) not in seen:
+                    seen.add(id(module))
+                    yield module
+
+    def tensors(self) -> Iterator[torch.Tensor]:
+        """Return every parameter and buffer once."""
+        seen: set[int] = set()
+        for module in self.modules():
+            own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+            for tensor in own:
+                if id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    yield tensor
+        yield from (tensor for tensor in self.loose.values() if id(tensor) not in seen)
+
+    def trained(self) -> list[torch.Tensor]:
+        """Return the parameters that are trained."""
+        return [tensor for tensor in self.tensors() if tensor.requires_grad]
+
+    def set_training(self, training: bool) -> None:
+        """Set training or evaluation mode, as the user would."""
+        for root in self.roots.values():
+            root.train(training)
+
+
+def parts_of(model: Any) -> tuple[dict[str, nn.Module], dict[str, torch.Tensor]]:
+    """Return the modules and the tensors that need a gradient, of a model, by their names.
+
+    A model that is no module may hold them as attributes, or refer to them by its variables.
+    """
+    if isinstance(model, nn.Module):
+        return {"": model}, {}
+    modules: dict[str, nn.Module] = {}
+    tensors: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    waiting: list[tuple[str, Any, int]] = [("", model, 0)]
+    while waiting:
+        name, value, depth = waiting.pop(0)
+        if id(value) in seen or depth > DEEPEST:
+            continue
+        seen.add(id(value))
+        if isinstance(value, nn.Module):
+            modules[name or type(value).__name__] = value
+        elif isinstance(value, torch.Tensor):
+            if value.requires_grad:
+                tensors[name] = value
+        else:
+            waiting += [(key, held, depth + 1) for key, held in _held_by(name, value)]
+    return modules, tensors
+
+
+def _held_by(name: str, value: Any) -> list[tuple[str, Any]]:
+    """Return what a function or an object refers to, with names."""
+    if isinstance(value, functools.partial):
+        return [("", value.func), *_held_by(name, list(value.args)), *value.keywords.items()]
+    if isinstance(value, MethodType):
+        return [("", value.__self__), ("", value.__func__)]
+    if isinstance(value, FunctionType):
+        if value.__module__.partition(".")[0] in ("torch", "numpy", "keras", "tensorflow"):
+            return []
+        variables = inspect.getclosurevars(value)
+        return [*variables.nonlocals.items(), *variables.globals.items()]
+    if isinstance(value, (list, tuple)):
+        prefix = f"{name}." if name else ""
+        return [(f"{prefix}{place}", each) for place, each in enumerate(value)]
+    if isinstance(value, dict):
+        prefix = f"{name}." if name else ""
+        return [(f"{prefix}{key}", each) for key, each in value.items()]
+    if callable(value) and hasattr(value, "__dict__") and not inspect.isclass(value):
+        call = type(value).__call__
+        functions = [("", call)] if isinstance(call, FunctionType) else []
+        return [*vars(value).items(), *functions]
+    return []
+
+
+def is_keras(model: Any) -> bool:
+    """Return whether a model is one of Keras, whose layers may be modules of PyTorch."""
+    if "keras" not in sys.modules:
+        return False
+    return any(base.__module__.startswith("keras.") for base in type(model).__mro__)
+
+
+def _layers_of(roots: dict[str, nn.Module]) -> Iterator[PlacedLayer]:
+    seen: set[int] = set()
+    for root_name, root in roots.items():
+        inside: tuple[str, ...] = ()  # the paths of leaves
+        for name, module in root.named_modules(prefix=root_name):
+            if id(module) in seen or name.startswith(inside):
+                continue
+            seen.add(id(module))
+            leaf = _is_leaf(module, is_root=module is root)
+            if leaf:
+                inside = (*inside, f"{name}." if name else "")
+            yield from _placed(_clean(name), module, leaf=leaf)
+            if leaf and not name:
+                return
+
+
+def _clean(name: str) -> str:
+    """Return the path as the user knows it: without what torch.compile adds."""
+    parts = [part for part in name.split(".") if part != "_orig_mod"]
+    return ".".join(parts).replace("/", ".") or WHOLE_MODEL
+
+
+def _placed(path: str, module: nn.Module, *, leaf: bool) -> Iterator[PlacedLayer]:
+    count = getattr(module, "num_layers", 1) if isinstance(module, tuple(RECURRENT)) else 1
+    for index in range(count):
+        kind, roles = kind_and_roles(module, index)
+        if leaf and not kind:
+            known = operation_of(module)
+            kind = known[1].kind if known else "function"
+        if kind:
+            place = f"{path}.{index}" if count > 1 and kind != "other" else path
+            yield PlacedLayer(place, module, kind, roles, index, leaf)
+        if kind == "other":
+            break
+
+
+def _is_leaf(module: nn.Module, *, is_root: bool) -> bool:
+    if isinstance(module, (*CONTAINERS, nn.Identity)):
+        return False
+    if operation_of(module) or kind_and_roles(module)[0] not in ("", "other"):
+        return True
+    if nn.utils.parametrize.is_parametrized(module):
+        return True
+    if any(True for _ in module.children()):
+        return False
+    if type(module).__module__.startswith("torch.nn."):
+        return not isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
+    return bool(list(module.parameters(recurse=False))) and not is_root
+
+
+def _loose_layers(loose: dict[str, torch.Tensor]) -> Iterator[PlacedLayer]:
+    for name, tensor in loose.items():
+        holder = SimpleNamespace(value=tensor)
+        yield PlacedLayer(name, holder, "other", (Role("value", "value"),), leaf=False)

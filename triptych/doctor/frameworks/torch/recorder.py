@@ -1,0 +1,391 @@
+"""Records the calls of one forward pass, and forces layers to given values."""
+
+import functools
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from ...observation import Array, Arrays, Call, Settings
+from ..adapter import ModelError
+from .functions import (
+    DROPOUTS,
+    MOVES,
+    NOISE,
+    FunctionCall,
+    describe,
+    function_call,
+    set_layouts,
+    shown_name,
+)
+from .layer_call import AttentionCall, LayerCall, RecurrentCall, layer_of_stack, states_of
+from .layout import CHANNELS_FIRST, TIME_FIRST, Layouts, tensors_in, to_array, to_tensor
+from .model import PlacedLayer, UserModel
+from .operations import module_settings, operation_of
+from .weights import BATCH_NORMS, CONVOLUTIONS, INSTANCE_NORMS, TRANSPOSED
+
+# Layers that work along the last axis, whatever it holds.
+ALONG_LAST_AXIS = frozenset(
+    {"dense", "embedding", "layer_norm", "rms_norm", "rnn", "lstm", "gru", "attention"}
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a recording does.
+
+    Attributes
+    ----------
+    arrays : bool
+        Whether arrays are recorded, and not only calls.
+    gradients : bool
+        Whether a backward pass follows.
+    dropout : bool
+        Whether dropout and noise are drawn.
+    forced : dict of str to ndarray
+        What layers are fed and what they hand on; see `triptych.doctor.frameworks.adapter.Adapter`.
+    """
+
+    arrays: bool = True
+    gradients: bool = False
+    dropout: bool = False
+    forced: Arrays = field(default_factory=dict[str, Any])
+
+
+class Recorder(TorchFunctionMode):
+    """Wraps the leaves of a model, and sees the functions that it calls between them.
+
+    Attributes
+    ----------
+    calls : list of Call
+        The calls until now.
+    arrays : dict of str to ndarray
+        What was recorded.
+    terms : list of Tensor
+        What is added to the loss so that every layer gets the gradient that it is forced to.
+    layouts : Layouts
+        What is known of the tensors' layouts.
+    """
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self.options = options
+        self.calls: list[Call] = []
+        self.arrays: Arrays = {}
+        self.terms: list[torch.Tensor] = []
+        self.layouts = Layouts()
+        self._forced_numbers = {int(name.partition("/")[0]) for name in options.forced}
+        self._inside = False  # of a layer, where nothing is recorded
+        self._waiting: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+
+    @contextmanager
+    def watching(self, model: UserModel) -> Generator[None]:
+        """Record the calls of the model's layers, and of functions."""
+        by_module: dict[int, list[PlacedLayer]] = {}
+        for layer in model.layers:
+            if layer.leaf:
+                by_module.setdefault(id(layer.module), []).append(layer)
+        before: list[tuple[nn.Module, Any]] = []
+        try:
+            for layers in by_module.values():
+                module = layers[0].module
+                before.append((module, module.__dict__.get("forward")))
+                module.forward = functools.partial(self._call_layer, layers, module.forward)
+            with self:
+                yield
+            self._settle()
+        finally:
+            for module, forward in before:
+                del module.forward
+                if forward is not None:
+                    module.forward = forward
+
+    def _settle(self) -> None:
+        """Convert what waits until the layouts are known."""
+        for name, copy, original in self._waiting:
+            self.arrays[name] = to_array(copy, self.layouts.get(original))
+        self._waiting.clear()
+
+    def _begin(
+        self,
+        path: str,
+        name: str,
+        kind: str,
+        settings: Settings,
+        *,
+        anchor: bool = False,
+        inputs: int = 1,
+    ) -> int:
+        number = len(self.calls)
+        self.calls.append(Call(number, path, name, kind, settings, anchor, inputs))
+        return number
+
+    def _keep_output(self, number: int, result: Any) -> None:
+        if self.options.arrays and isinstance(result, torch.Tensor):
+            # A copy, because the model may change it in place.
+            self._waiting.append((f"{number}/output", result.detach().clone(), result))
+
+    # Functions
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Call a function of PyTorch and record it."""
+        kwargs = kwargs or {}
+        call = function_call(func, args, kwargs)
+        dropped = call.name in DROPOUTS and not self.options.dropout
+        result = args[0] if dropped else func(*args, **kwargs)
+        if self._inside or not tensors_in(result):
+            return result
+        set_layouts(call, func, result, self.layouts)
+        if call.name in MOVES or not (call.floating or call.name in NOISE):
+            return result
+        if any(tensor.is_floating_point() for tensor in tensors_in(result)):
+            if call.name in NOISE and not self.options.dropout:
+                _set_to_mean(result, call)
+            self._record_function(call, shown_name(func), result)
+        return result
+
+    def _record_function(self, call: FunctionCall, name: str, result: Any) -> None:
+        described = describe(call, result, self.layouts)
+        if described:
+            kind, settings = described
+            number = self._begin("", name, kind, settings, inputs=len(call.tensors))
+            self._keep_output(number, result)
+
+    # Layers without weights
+
+    def _call_layer(
+        self, layers: list[PlacedLayer], forward: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        if self._inside:
+            return forward(*args, **kwargs)
+        self._inside = True
+        try:
+            return self._handle_layer(layers, forward, args, kwargs)
+        finally:
+            self._inside = False
+
+    def _handle_layer(
+        self,
+        layers: list[PlacedLayer],
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        layer = layers[0]
+        module = layer.module
+        if isinstance(module, nn.RNNBase) and layer.kind != "other":
+            return self._call_recurrent(layers, forward, args, kwargs)
+        if isinstance(module, nn.MultiheadAttention) and layer.kind != "other":
+            with self._without_dropout(module):
+                return self._call_anchor(layer, AttentionCall(module, forward, args, kwargs))
+        if layer.roles:
+            return self._call_anchor(layer, LayerCall(module, forward, args, kwargs))
+        if layer.kind == "dropout" and not self.options.dropout:
+            result: Any = args[0]
+        else:
+            result = forward(*args, **kwargs)
+        self._record_module(layer, result, args, kwargs)
+        return result
+
+    def _record_module(
+        self, layer: PlacedLayer, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        module = layer.module
+        known = operation_of(module)
+        call = FunctionCall("", args, {}, kwargs)
+        described: tuple[str, Settings] | None = layer.kind, {}
+        if known and call.tensors:
+            raw = {name: getattr(module, name, None) for name in known[1].arguments}
+            if known[0] == "pad":
+                raw = {"pad": module.padding, "mode": "constant", "value": 0.0}
+            call = FunctionCall(known[0], args, raw, kwargs)
+            set_layouts(call, None, result, self.layouts)
+            described = describe(call, result, self.layouts)
+        elif call.tensors:
+            self.layouts.hand_on(call.tensors, result)
+        if described:
+            kind, settings = described
+            inputs = len(call.tensors)
+            name = type(module).__name__
+            number = self._begin(layer.path, name, kind, settings, inputs=inputs)
+            self._keep_output(number, result)
+
+    # Layers with weights
+
+    def _call_recurrent(
+        self,
+        layers: list[PlacedLayer],
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        module = layers[0].module
+        whole = RecurrentCall(module, forward, args, kwargs)
+        if len(layers) == 1:
+            return self._call_anchor(layers[0], whole)
+        sequence = whole.sequence
+        last: list[list[torch.Tensor]] = []
+        for layer in layers:
+            if layer.index and module.dropout:
+                sequence = self._dropout_between(layer, sequence)
+            one = layer_of_stack(module, layer.index)
+            given = (sequence, *states_of(whole, layer.index))
+            sequence, states = self._call_anchor(layer, RecurrentCall(module, one, given, {}))
+            last.append(tensors_in(states))
+        joined = tuple(torch.cat(states) for states in zip(*last, strict=True))
+        return sequence, (joined if module.mode == "LSTM" else joined[0])
+
+    def _dropout_between(self, layer: PlacedLayer, sequence: Any) -> Any:
+        module = layer.module
+        settings = {"rate": module.dropout, "active": bool(module.training)}
+        if self.options.dropout and isinstance(sequence, torch.Tensor):
+            sequence = nn.functional.dropout(sequence, module.dropout, module.training)
+        number = self._begin(layer.path, type(module).__name__, "dropout", settings)
+        self._keep_output(number, sequence)
+        return sequence
+
+    @contextmanager
+    def _without_dropout(self, module: Any) -> Generator[None]:
+        """Switch off the dropout inside of an attention layer, unless it shall be drawn."""
+        rate = module.dropout
+        if not self.options.dropout:
+            module.dropout = 0.0
+        try:
+            yield
+        finally:
+            module.dropout = rate
+
+    def _call_anchor(self, layer: PlacedLayer, call: LayerCall) -> Any:
+        settings, _ = module_settings(layer.module, layer.kind)
+        if layer.kind == "attention":
+            settings["active"] = bool(layer.module.training and settings["rate"] > 0)
+        name = type(layer.module).__name__
+        inputs = len(call.inputs)
+        number = self._begin(layer.path, name, layer.kind, settings, anchor=True, inputs=inputs)
+        if not self.options.arrays:
+            made = call.run(call.inputs)
+            return call.result(made, detach=False)
+        local = number in self._forced_numbers
+        layout = self._layout_into(layer, call.inputs)
+        fed = [
+            self._feed(_part(number, "input", place), tensor, "" if place else layout, layer.path)
+            for place, tensor in enumerate(call.inputs)
+        ]
+        made = call.run(fed)
+        handed: list[torch.Tensor] = []
+        for place, tensor in enumerate(made):
+            out = layout if place == 0 and _keeps_axes(layer, call, tensor) else ""
+            handed.append(self._hand_on(_part(number, "output", place), tensor, out, local=local))
+        return call.result(handed, detach=local)
+
+    def _layout_into(self, layer: PlacedLayer, inputs: list[torch.Tensor]) -> str:
+        """Return the layout in which a layer with weights takes its input."""
+        if not inputs:
+            return ""
+        if takes_channels_first(layer.module, inputs[0].ndim):
+            return CHANNELS_FIRST
+        known = self.layouts.get(inputs[0])
+        if known == CHANNELS_FIRST and layer.kind in ALONG_LAST_AXIS:
+            return ""
+        if known == TIME_FIRST and getattr(layer.module, "batch_first", False):
+            return ""
+        return known
+
+    def _feed(self, name: str, arrived: torch.Tensor, layout: str, path: str) -> torch.Tensor:
+        """Record what arrives at a layer; return what it gets."""
+        self.arrays[name] = to_array(arrived, layout)
+        forced = self.options.forced
+        local = int(name.partition("/")[0]) in self._forced_numbers
+        gradients = self.options.gradients and arrived.is_floating_point()
+        fed = arrived
+        if name in forced:
+            fed = _like(arrived, forced[name], layout, path)
+        elif gradients and (local or not arrived.requires_grad):
+            fed = arrived.detach().clone()
+        elif gradients:
+            fed = arrived.clone()
+        if gradients:
+            pulled = forced.get(f"{name}_gradient")
+            if pulled is not None and arrived.requires_grad:
+                self.terms.append((arrived * _like(arrived, pulled, layout, path)).sum())
+            if not fed.requires_grad:
+                fed.requires_grad_()
+            self._keep_gradient(name, fed, layout)
+        return fed
+
+    def _hand_on(self, name: str, made: torch.Tensor, layout: str, *, local: bool) -> torch.Tensor:
+        """Record what a layer has made; return what it hands on."""
+        self.arrays[name] = to_array(made, layout)
+        forced = self.options.forced
+        leaf = made
+        if local:
+            pulled = forced.get(f"{name}_gradient")
+            if self.options.gradients and pulled is not None:
+                self.terms.append((made * _like(made, pulled, layout, name)).sum())
+            leaf = made.detach().clone()
+            if name in forced:
+                leaf = _like(made, forced[name], layout, name)
+            leaf.requires_grad_(self.options.gradients)
+        if self.options.gradients and leaf.requires_grad:
+            self._keep_gradient(name, leaf, layout)
+        # A copy, because the model may change it in place.
+        handed = leaf.clone()
+        self.layouts.set(handed, layout)
+        return handed
+
+    def _keep_gradient(self, name: str, tensor: torch.Tensor, layout: str) -> None:
+        def keep(gradient: torch.Tensor) -> None:
+            self.arrays[f"{name}_gradient"] = to_array(gradient, layout)
+
+        tensor.register_hook(keep)
+
+
+def takes_channels_first(module: nn.Module, dimensions: int) -> bool:
+    """Return whether a layer with weights takes an input of so many axes with channels first."""
+    if isinstance(module, CONVOLUTIONS + TRANSPOSED):
+        return dimensions == module.weight.ndim
+    if isinstance(module, (*BATCH_NORMS, *INSTANCE_NORMS, nn.GroupNorm)):
+        return dimensions >= 3
+    if isinstance(module, nn.PReLU):
+        return dimensions >= 3 and module.num_parameters > 1
+    if isinstance(module, nn.LayerNorm):
+        return len(module.normalized_shape) == 3 and dimensions == 4
+    return False
+
+
+def _keeps_axes(layer: PlacedLayer, call: LayerCall, result: torch.Tensor) -> bool:
+    """Return whether a result has the axes of the first input, so that its layout holds for it."""
+    added = 1 if layer.kind == "embedding" else 0
+    return bool(call.inputs) and result.ndim == call.inputs[0].ndim + added
+
+
+def _part(number: int, part: str, place: int) -> str:
+    return f"{number}/{part}{place or ''}"
+
+
+def _like(tensor: torch.Tensor, array: Array, layout: str, where: str) -> torch.Tensor:
+    """Return an array as a tensor of the shape and dtype of another one."""
+    made = to_tensor(array, layout).to(tensor.dtype)
+    if made.shape != tensor.shape:
+        raise ModelError(
+            f"{where}: has an array of shape {list(tensor.shape)} and cannot take one of shape "
+            f"{list(made.shape)}"
+        )
+    return made
+
+
+def _set_to_mean(drawn: torch.Tensor, call: FunctionCall) -> None:
+    """Replace noise by its mean."""
+    mean: Any = 0.0
+    if call.name == "normal":
+        # The method has the tensor as its first argument, the function the mean.
+        method = call.args and call.args[0] is drawn
+        mean = call.kwargs.get("mean", call.args[int(method)] if call.args[int(method) :] else 0.0)
+    with torch.no_grad():
+        drawn.copy_(torch.as_tensor(mean).expand_as(drawn))
