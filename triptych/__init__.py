@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .api import (
         compare,
         dense,
+        diagnose,
         export,
         iter_compare,
         iter_export,
@@ -48,6 +49,7 @@ __all__ = [
     "callbacks",
     "compare",
     "dense",
+    "diagnose",
     "export",
     "iter_compare",
     "iter_export",
@@ -80,6 +82,7 @@ _MODULES = {
     "VerificationResult": "results",
     "compare": "api",
     "dense": "api",
+    "diagnose": "api",
     "export": "api",
     "iter_compare": "api",
     "iter_export": "api",

@@ -38,6 +38,7 @@ from .training.trained import TrainedRun
 
 if TYPE_CHECKING:
     from .bench.session import ComparisonSession
+    from .doctor.findings import Diagnosis
     from .exporting.export import ExportResult
     from .process.pool import Workers
 
@@ -795,3 +796,53 @@ def _trained(
         return trained.network, trained.recipe, trained.state
     saved = read_trained(Path(trained))
     return saved.network, saved.recipe, saved.state
+
+
+def diagnose(
+    a: Any,
+    b: Any,
+    batch: str | Path | State,
+    *,
+    pairs: dict[str, str] | None = None,
+    on_stage: Callable[[str], Any] | None = None,
+) -> "Diagnosis":
+    """Find out why two implementations of a model give different numbers.
+
+    Parameters
+    ----------
+    a, b : str, Path, or object
+        The reference and the other side. ``FILE.py`` or ``FILE.py:FUNCTION`` is run in a process of
+        its own. A model, a dict with any of model, optimizer, loss, metric, schedule, preprocess,
+        callbacks, or a function without arguments that returns either is used in this process; of
+        these, only a function can be compared in double precision.
+    batch : str, Path, or dict of str to ndarray
+        ``x`` (``x2``, …), ``y``, and ``val_loss`` where a callback needs it; or an npz file with
+        them.
+    pairs : dict of str to str, optional
+        Which layer of B belongs to a layer of A, by their paths, where this cannot be found out.
+    on_stage : callable, optional
+        Called with the name of each stage before it is examined.
+
+    Returns
+    -------
+    Diagnosis
+        Its ``verdict`` is ``equal``, ``rounding``, ``differ`` or ``undecided``; its ``findings``
+        are the differences with cause, effect and fix.
+
+    Raises
+    ------
+    TriptychError
+        If a side or the batch cannot be used.
+    """
+    from .doctor import batch as batches
+    from .doctor import diagnosis, sources
+
+    if isinstance(batch, str | Path):
+        arrays = batches.read_batch(Path(batch))
+    else:
+        arrays = {name: np.asarray(array) for name, array in batch.items()}
+        batches.check_batch(arrays, "batch")
+    with sources.opened(a, b) as (one, other):
+        return diagnosis.diagnose(
+            one, other, arrays, mapping=pairs, on_stage=on_stage or diagnosis.ignore_stage
+        )

@@ -196,6 +196,7 @@ COMMANDS = (
     "compare",
     "train",
     "verify",
+    "doctor",
     "report",
     "runs",
     "show",

@@ -1,7 +1,6 @@
 """What a diagnosis consists of."""
 
 from dataclasses import asdict, dataclass, field
-from math import isfinite
 from typing import Any, Literal
 
 from .observation import Description
@@ -173,15 +172,24 @@ class Diagnosis:
     stages: tuple[StageRow, ...]
     seconds: float
 
+    def __str__(self) -> str:
+        lines = [f"{self.verdict}, {len(self.findings)} found"]
+        for finding in self.findings:
+            lines.append(f"{finding.stage}: {finding.title} ({finding.cause or 'cause unknown'})")
+            fixes = [side for side in ("a", "b") if finding.fix.get(side)]
+            lines += [f"  fix {side.upper()}: {finding.fix[side]}" for side in fixes]
+        lines += [f"not compared: {row.note}" for row in self.stages if row.note]
+        return "\n".join(lines)
+
     def to_json(self) -> dict[str, Any]:
-        """Return the content of the JSON file; what is not finite is null there."""
+        """Return the content of the JSON file."""
         return {
             "schema": SCHEMA,
             "verdict": self.verdict,
-            "findings": [_plain(asdict(finding)) for finding in self.findings],
+            "findings": [asdict(finding) for finding in self.findings],
             "acquitted": [asdict(acquittal) for acquittal in self.acquitted],
-            "layers": [_plain(asdict(row)) for row in self.layers],
-            "stages": [_plain(asdict(row)) for row in self.stages],
+            "layers": [asdict(row) for row in self.layers],
+            "stages": [asdict(row) for row in self.stages],
             "dtype": self.dtype,
             "a": _side(self.a),
             "b": _side(self.b),
@@ -195,14 +203,3 @@ def _side(description: Description) -> dict[str, str]:
         "version": description.version,
         "model": description.model,
     }
-
-
-def _plain(value: Any) -> Any:
-    """Return a value without numbers that JSON lacks."""
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and not isfinite(value):
-        return None
-    return value

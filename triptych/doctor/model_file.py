@@ -104,6 +104,32 @@ class Parts:
     path: Path
     build: Any
 
+    @classmethod
+    def of_object(cls, name: str, source: Any) -> "Parts":
+        """Return the parts of a model, of a dict with one, or of a function that returns either.
+
+        Parameters
+        ----------
+        name : str
+            What messages call it.
+        source : object
+            A model or dict is used as it is; it cannot be built again in another precision.
+        """
+        is_function = inspect.isfunction(source) or inspect.ismethod(source)
+        if is_function and not _required(source):
+            return cls(Path(name), source)
+        built: list[Any] = [source]
+
+        def build() -> Any:
+            if not built:
+                raise ModelError(
+                    f"{name}: give a function that builds the model, so that it can be built in "
+                    "double precision, too"
+                )
+            return built.pop()
+
+        return cls(Path(name), build)
+
     def make(self) -> dict[str, Any]:
         """Call the build function.
 
@@ -112,20 +138,16 @@ class Parts:
         ModelError
             If it raises an error, or returns something else.
         """
-        if inspect.signature(self.build).parameters:
-            required = [
-                parameter.name
-                for parameter in inspect.signature(self.build).parameters.values()
-                if parameter.default is parameter.empty
-                and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-            ]
-            if required:
-                raise ModelError(
-                    f"{self.path}: {self.build.__name__}() needs the argument {required[0]!r}; "
-                    "it must take none"
-                )
+        required = _required(self.build)
+        if required:
+            raise ModelError(
+                f"{self.path}: {self.build.__name__}() needs the argument {required[0]!r}; "
+                "it must take none"
+            )
         try:
             made = self.build()
+        except ModelError:
+            raise
         except (Exception, SystemExit) as error:
             raise ModelError(f"{self.path}: {describe(error, self.path.resolve())}") from error
         if not isinstance(made, dict):
@@ -139,6 +161,16 @@ class Parts:
         if made.get("model") is None:
             raise ModelError(f"{self.path}: {self.build.__name__}() returns no model")
         return made
+
+
+def _required(function: Any) -> list[str]:
+    """Return the names of the arguments that a function must be given."""
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [
+        parameter.name
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.default is parameter.empty and parameter.kind in positional
+    ]
 
 
 def describe(error: BaseException, path: Path) -> str:

@@ -1,0 +1,102 @@
+"""``triptych doctor``: why two implementations of a model give different numbers."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .app import app
+
+# By the verdict.
+EXIT_STATUS = {"equal": 0, "rounding": 0, "differ": 1, "undecided": 3}
+
+
+@app.command("doctor")
+def doctor(
+    a: Annotated[
+        str,
+        typer.Argument(metavar="A", help="The reference: FILE.py or FILE.py:FUNCTION."),
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="The other side, likewise.")],
+    batch: Annotated[
+        Path,
+        typer.Option(
+            "--batch",
+            metavar="FILE",
+            help="An npz file with x (x2, … for further inputs), y, and val_loss where a plateau "
+            "rule or a callback needs it.",
+        ),
+    ],
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pair",
+            metavar="A=B",
+            help="A layer of A and its counterpart in B, by their paths, where this cannot be "
+            "found out. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--json", metavar="FILE", help="Write the answer as JSON.", show_default=False
+        ),
+    ] = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", help="Write the answer as one page.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Find out why two implementations of a model give different numbers.
+
+    Each FILE is your own code, and it is run as such, in a process of its own, with its own folder
+    on the search path. Its function build() takes no argument and returns the model, or a dict with
+    any of model, optimizer, loss, metric, schedule, preprocess, callbacks.
+
+    A's weights are copied into B. Then every stage of a training step is compared on its own: each
+    is fed what A has, so that one fault does not hide the next. Causes that are found are proved:
+    the fix is applied, and the stage is run again.
+
+    Exit status: 0 equal, or only rounding; 1 they differ; 2 a mistake in the input; 3 undecided.
+
+    Examples:
+
+    triptych doctor torch_side.py keras_side.py --batch batch.npz
+
+    triptych doctor model.py:build_torch model.py:build_keras --batch batch.npz --json answer.json
+    """
+    from rich.console import Console
+
+    from .. import api
+    from ..core import files
+    from .doctor_view import StageProgress, show
+
+    console = Console(emoji=False)
+    mapping = dict(_split(text) for text in pair or [])
+    with StageProgress(console) as progress:
+        diagnosis = api.diagnose(a, b, batch, pairs=mapping, on_stage=progress.see)
+    show(console, diagnosis, a, b)
+    answer = files.to_json(diagnosis.to_json(), indent=1)
+    if json_file:
+        files.write(json_file, f"{answer}\n")
+    if html_file:
+        from ..report.diagnosis import write_diagnosis
+
+        write_diagnosis(html_file, json.loads(answer), a, b)
+    sys.exit(EXIT_STATUS[diagnosis.verdict])
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return both paths of ``A=B``."""
+    one, equals, other = text.partition("=")
+    if not (one and equals and other):
+        raise typer.BadParameter(
+            f"{text!r} is not A=B, two paths of layers; the table of the report shows them",
+            param_hint="--pair",
+        )
+    return one, other

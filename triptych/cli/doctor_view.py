@@ -1,0 +1,128 @@
+"""What ``triptych doctor`` shows."""
+
+from math import isinf
+from typing import TYPE_CHECKING, Any
+
+from .say import say, say_unbroken
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..doctor.findings import Acquittal, Diagnosis, Finding, LayerRow
+    from ..doctor.observation import Description
+
+HEADLINES = {
+    "equal": ("Equal: with the same weights both sides compute the same.", "green"),
+    "rounding": ("Equal up to rounding: no difference is larger than rounding explains.", "green"),
+    "differ": ("They differ.", "bold red"),
+    "undecided": (
+        "They differ, or something could not be compared; the cause is not known.",
+        "yellow",
+    ),
+}
+LONGEST_PATH = 34
+
+
+class StageProgress:
+    """Shows which stage is examined, on a terminal. A context manager."""
+
+    def __init__(self, console: "Console") -> None:
+        self._status = console.status("importing the frameworks", spinner="line")
+
+    def __enter__(self) -> "StageProgress":
+        self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def see(self, stage: str) -> None:
+        """Show the stage that is examined from now on."""
+        self._status.update(f"comparing: {stage}")
+
+
+def show(console: "Console", diagnosis: "Diagnosis", a: str, b: str) -> None:
+    """Print the answer: verdict, causes and fixes; the layers; what is not the cause."""
+    _show_side(console, "A", a, diagnosis.a)
+    _show_side(console, "B", b, diagnosis.b)
+    headline, style = HEADLINES[diagnosis.verdict]
+    console.print()
+    say(console, headline, style)
+    for number, finding in enumerate(diagnosis.findings, 1):
+        console.print()
+        _show_finding(console, number, finding)
+    for row in diagnosis.stages:
+        if row.note:
+            say(console, f"Not compared: {row.note}", "yellow")
+    if diagnosis.layers:
+        console.print()
+        _show_layers(console, diagnosis.layers)
+    if diagnosis.acquitted:
+        console.print()
+        say(console, "Not the cause:", "bold")
+        for acquittal in diagnosis.acquitted:
+            _show_acquittal(console, acquittal)
+    console.print()
+    dtype = "double precision" if diagnosis.dtype == "float64" else "the precision as written"
+    say(console, f"Compared in {dtype}, in {diagnosis.seconds:.1f} s.", "dim")
+
+
+def _show_side(console: "Console", name: str, source: str, description: "Description") -> None:
+    say_unbroken(console, f"{name}: {source}  {description.model}, {description.version}")
+
+
+def _show_finding(console: "Console", number: int, finding: "Finding") -> None:
+    cause = f" ({finding.cause})" if finding.cause else ""
+    say(console, f"{number}. {finding.stage}: {finding.title}{cause}", "bold")
+    for side in ("a", "b"):
+        place = finding.layer.get(side)
+        parts = [f"in {place}" if place else "", _written(finding.values.get(side))]
+        text = ": ".join(part for part in parts if part)
+        if text:
+            say(console, f"   {side.upper()}  {text}")
+    if finding.effect:
+        figures = [f"{name} {value:.1e}" for name, value in finding.effect.items()]
+        say(console, f"   effect: {', '.join(figures)}")
+    for side in ("a", "b"):
+        if finding.fix.get(side):
+            say_unbroken(console, f"   fix {side.upper()}: {finding.fix[side]}", "green")
+    if finding.evidence:
+        word = "proved" if finding.proved else "suspected, not proved"
+        say(console, f"   {word}: {finding.evidence}", "" if finding.proved else "yellow")
+
+
+def _written(value: Any) -> str:
+    """Return a value of a finding as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={each}" for key, each in value.items())
+    return "" if value is None else str(value)
+
+
+def _show_acquittal(console: "Console", acquittal: "Acquittal") -> None:
+    cause = f" ({acquittal.cause})" if acquittal.cause else ""
+    say(console, f"   {acquittal.stage}: {acquittal.title}{cause}: {acquittal.evidence}")
+
+
+def _show_layers(console: "Console", rows: "tuple[LayerRow, ...]") -> None:
+    """Print both networks next to each other."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("A", "B"):
+        table.add_column(title, overflow="ellipsis", max_width=LONGEST_PATH, no_wrap=True)
+    for title in ("arriving", "output", "gradient"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            f"{row.a} {row.a_type}",
+            f"{row.b} {row.b_type}",
+            _figure(row.arriving),
+            _figure(row.output),
+            "" if row.gradient is None else _figure(row.gradient),
+        )
+    say(console, "Each layer with the input, the weights and the gradient that A has:", "bold")
+    console.print(table)
+
+
+def _figure(difference: float) -> str:
+    return "shape" if isinf(difference) else f"{difference:.1e}"

@@ -1,0 +1,225 @@
+"""Compare two sides, stage by stage, in the order of computation."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib import import_module
+
+from .bounds import relative_difference
+from .examination import Examination, Result, Side
+from .findings import STAGES, Acquittal, Diagnosis, Finding, LayerRow, StageRow, Verdict
+from .frameworks.adapter import ModelError, Unsupported
+from .observation import Arrays, Layer, Observation, array_names
+from .settling import aligned
+from .side import both
+
+OnStage = Callable[[str], None]
+
+PREFIX = "triptych.doctor.stages."
+
+# The modules of the stages, in the order in which they are examined. The stage ``training`` makes
+# whole training steps: it finds what the stages before it missed.
+AFTER_WEIGHTS = (
+    "forward",
+    "mode",
+    "loss",
+    "gradient",
+    "update",
+    "schedule",
+    "buffers",
+    "callback",
+    "metric",
+    "training",
+)
+
+
+def ignore_stage(stage: str) -> None:
+    """Do nothing."""
+
+
+def diagnose(
+    a: Side,
+    b: Side,
+    batch: Arrays,
+    *,
+    mapping: dict[str, str] | None = None,
+    on_stage: OnStage = ignore_stage,
+) -> Diagnosis:
+    """Compare two sides that were started.
+
+    Parameters
+    ----------
+    a, b : Side
+        The reference and the other one.
+    batch : dict of str to ndarray
+        ``x``, ``x2``, …; ``y`` if there is a loss; ``val_loss`` for plateau rules and callbacks.
+    mapping : dict of str to str, optional
+        Which layer of B belongs to a layer of A, by their paths, where this cannot be found out.
+    on_stage : callable, optional
+        Called with the name of each stage before it is examined.
+
+    Raises
+    ------
+    ModelError
+        If a side cannot be used: it raises an error, or takes other inputs.
+    """
+    begun = time.monotonic()
+    on_stage("data")
+    examination = _prepare(a, b, batch)
+    results = examination.results
+    results["data"] = _examine("data", examination)
+    on_stage("weights")
+    _align(examination, mapping)
+    results["weights"] = _examine("weights", examination)
+    _transplant(examination)
+    on_stage("forward")
+    _observe(examination)
+    for stage in AFTER_WEIGHTS:
+        on_stage(stage)
+        results[stage] = _examine(stage, examination)
+    return conclude(examination, time.monotonic() - begun)
+
+
+def _prepare(a: Side, b: Side, batch: Arrays) -> Examination:
+    """Build both sides, and choose the dtype in which they are compared."""
+    a_description, b_description = both(a.description, b.description)
+    dtype = "native"
+    if not (a_description.precision or b_description.precision):
+        with suppress(ModelError):
+            doubles = both(lambda: a.description("float64"), lambda: b.description("float64"))
+            if all(description.dtype == "float64" for description in doubles):
+                dtype = "float64"
+    examination = Examination(a, b, batch, dtype, a_description, b_description)
+    examination.a_inputs, examination.b_inputs = both(
+        lambda: a.inputs(batch, dtype), lambda: b.inputs(batch, dtype)
+    )
+    if "y" in batch:
+        examination.targets = {"y": batch["y"]}
+    examination.a_weights, examination.b_weights = both(a.weights, b.weights)
+    if dtype != "native":
+        a.load(examination.a_weights, dtype)
+    return examination
+
+
+def _align(examination: Examination, mapping: dict[str, str] | None) -> None:
+    """Run each side on its inputs, and find out which layers belong together."""
+    dtype = examination.dtype
+
+    def observe(side: Side, inputs: Arrays) -> Observation:
+        return side.observe(inputs, training=False, dtype=dtype)
+
+    examination.a_evaluation, examination.b_built = both(
+        lambda: observe(examination.a, examination.a_inputs),
+        lambda: observe(examination.b, examination.b_inputs),
+    )
+    examination.alignment = aligned(examination, mapping)
+
+
+def _transplant(examination: Examination) -> None:
+    """Copy A's weights into B, in both dtypes."""
+    weights = examination.alignment.weights_to_b(examination.a_weights)
+    for dtype in {"native", examination.dtype}:
+        examination.b.load(weights, dtype)
+
+
+def _observe(examination: Examination) -> None:
+    """Observe A, and B with its anchors forced to what A has."""
+    a, b, dtype = examination.a, examination.b, examination.dtype
+    inputs = examination.alignment.inputs_to_b(examination.a_inputs)
+    targets = examination.targets if examination.has("loss") else {}
+    examination.a_training = a.observe(
+        examination.a_inputs, training=True, targets=targets or None, dtype=dtype
+    )
+
+    def forced(training: bool) -> Observation:
+        reference = examination.a_training if training else examination.a_evaluation
+        return b.observe(
+            inputs,
+            training=training,
+            targets=targets or None if training else None,
+            forced=examination.alignment.forced(reference),
+            dtype=dtype,
+        )
+
+    examination.b_evaluation = forced(training=False)
+    examination.b_training = forced(training=True)
+
+
+def _examine(stage: str, examination: Examination) -> Result:
+    """Examine one stage; what a side cannot do is no difference."""
+    try:
+        return import_module(PREFIX + stage).examine(examination)
+    except Unsupported as error:
+        return Result(undecided=f"{stage}: {error}")
+
+
+def conclude(examination: Examination, seconds: float) -> Diagnosis:
+    """Return the diagnosis of an examination whose stages are done."""
+    results = examination.results
+    findings: list[Finding] = list(examination.alignment.findings)
+    acquitted: list[Acquittal] = []
+    for result in results.values():
+        findings += result.findings
+        acquitted += result.acquitted
+    findings.sort(key=lambda finding: STAGES.index(finding.stage))
+    return Diagnosis(
+        a=examination.a_description,
+        b=examination.b_description,
+        dtype=examination.dtype,
+        verdict=_verdict(findings, list(results.values())),
+        findings=tuple(findings),
+        acquitted=tuple(acquitted),
+        layers=tuple(_rows(examination)),
+        stages=tuple(_stage(name, result) for name, result in results.items()),
+        seconds=round(seconds, 2),
+    )
+
+
+def _stage(name: str, result: Result) -> StageRow:
+    count = len(result.findings)
+    return StageRow(name, result.largest, result.bound, count, result.undecided)
+
+
+def _rows(examination: Examination) -> Iterator[LayerRow]:
+    """Yield the figures of each pair of layers, from their first call in evaluation mode."""
+    expected = examination.alignment.forced(examination.a_evaluation)
+    actual = examination.b_evaluation.arrays
+    gradients = examination.alignment.weights_to_b(
+        array_names(examination.a_training.arrays, "gradient")
+    )
+    for pair in examination.alignment.pairs:
+        number = pair.b_calls[0]
+        yield LayerRow(
+            pair.a.path,
+            pair.b.path,
+            pair.a.type,
+            pair.b.type,
+            _difference(expected, actual, f"{number}/input"),
+            _difference(expected, actual, f"{number}/output"),
+            _gradient_difference(pair.b, gradients, examination.b_training.arrays),
+        )
+
+
+def _gradient_difference(layer: Layer, expected: Arrays, actual: Arrays) -> float | None:
+    """Return the largest difference of the gradients of a layer's weights."""
+    names = [f"{layer.path}/{role}" for role in layer.roles]
+    computed = {name: actual[f"gradient/{name}"] for name in names if f"gradient/{name}" in actual}
+    differences = [_difference(expected, computed, name) for name in computed if name in expected]
+    return max(differences, default=None)
+
+
+def _difference(expected: Arrays, actual: Arrays, name: str) -> float:
+    """Return the relative difference of an array; 0 if a side lacks it."""
+    if name not in expected or name not in actual:
+        return 0.0
+    return relative_difference(expected[name], actual[name])
+
+
+def _verdict(findings: list[Finding], results: list[Result]) -> Verdict:
+    if any(finding.cause for finding in findings):
+        return "differ"
+    if findings or any(result.undecided for result in results):
+        return "undecided"
+    if any(result.largest > 0 for result in results):
+        return "rounding"
+    return "equal"
