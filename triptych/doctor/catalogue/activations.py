@@ -20,6 +20,13 @@ ENTRIES = (
         source="torch: nn/modules/activation.py; keras: src/layers/activations/leaky_relu.py, "
         "src/activations/activations.py",
         words=("leaky_relu", "negative_slope", "alpha"),
+        recorded={
+            "torch": 0.01,
+            "keras.layers": 0.3,
+            "keras.activations": 0.2,
+            "tf.nn": 0.2,
+            "jax.nn": 0.01,
+        },
     ),
     Difference(
         id="D27",
@@ -34,6 +41,10 @@ ENTRIES = (
         fix_keras="layers.PReLU(alpha_initializer=initializers.Constant(0.25))",
         source="torch: nn/modules/activation.py; keras: src/layers/activations/prelu.py",
         words=("alpha", "initialisation"),
+        recorded={
+            "torch": 0.25,
+            "keras": 0.0,
+        },
     ),
     Difference(
         id="D28",
@@ -50,6 +61,14 @@ ENTRIES = (
         source="torch: nn/modules/activation.py; keras: src/ops/nn.py, "
         "src/activations/activations.py",
         words=("erf", "approximate", "transformer"),
+        recorded={
+            "torch": 0.0,
+            "torch tanh": 0.000473261,
+            "keras.activations": 0.0,
+            "keras.ops": 0.000473261,
+            "tf.nn": 0.0,
+            "jax.nn": 0.000473303,
+        },
     ),
     Difference(
         id="D29",
@@ -65,6 +84,11 @@ ENTRIES = (
         fix_keras="keras.ops.clip(0.2 * x + 0.5, 0, 1)  # for a model of Keras 2",
         source="keras: src/ops/nn.py; torch: nn/functional.py",
         words=("hardsigmoid", "recurrent_activation", "Keras 2"),
+        recorded={
+            "torch": 0.0,
+            "keras": 0.0,
+            "keras, from the formula of Keras 2": 0.0833333,
+        },
     ),
     Difference(
         id="D30",
@@ -81,6 +105,23 @@ ENTRIES = (
         fix_keras="keras.ops.relu(x)",
         source="torch: tools/autograd/derivatives.yaml; tensorflow: python/ops/math_grad.py",
         words=("subgradient", "maximum", "clamp", "clip", "kink", "abs", "LeakyReLU"),
+        recorded={
+            "torch relu": 0.0,
+            "torch maximum": 0.5,
+            "torch clamp": 1.0,
+            "torch abs": 0.0,
+            "torch leaky_relu": 0.2,
+            "tf relu": 0.0,
+            "tf maximum": 1.0,
+            "tf clip_by_value": 1.0,
+            "tf abs": 0.0,
+            "tf leaky_relu": 0.2,
+            "jax relu": 0.0,
+            "jax maximum": 0.5,
+            "jax clip": 0.5,
+            "jax abs": 1.0,
+            "jax leaky_relu": 1.0,
+        },
     ),
     Difference(
         id="D31",
@@ -96,6 +137,13 @@ ENTRIES = (
         fix_keras="tf.sqrt(tf.maximum(tf.reduce_sum(x * x), 1e-30))",
         source="tensorflow: python/ops/math_grad.py; torch: tools/autograd/derivatives.yaml",
         words=("NaN", "norm", "sqrt", "distance", "nan"),
+        recorded={
+            "torch": 0.0,
+            "tf.norm": "nan",
+            "keras.ops.norm": "nan",
+            "tf, cut at 1e-30": 0.0,
+            "jax": "nan",
+        },
     ),
     Difference(
         id="D32",
@@ -111,6 +159,14 @@ ENTRIES = (
         "axis=1)",
         source="torch: tools/autograd/derivatives.yaml; tensorflow: python/ops/math_grad.py",
         words=("max", "amax", "reduce_max", "ties", "pooling"),
+        recorded={
+            "torch max()": [0.5, 0.5],
+            "torch max(dim)": [1.0, 0.0],
+            "torch amax": [0.5, 0.5],
+            "keras.ops.max": [0.5, 0.5],
+            "keras.ops.max(axis)": [0.5, 0.5],
+            "keras take_along_axis": [1.0, 0.0],
+        },
     ),
     Difference(
         id="D33",
@@ -125,5 +181,10 @@ ENTRIES = (
         fix_keras="keras.ops.where(x > 20, x, keras.ops.softplus(x))",
         source="torch: nn/functional.py",
         words=("threshold",),
+        recorded={
+            "torch": 0.0,
+            "torch, threshold=80": 1.86501e-09,
+            "keras": 1.86501e-09,
+        },
     ),
 )

@@ -19,6 +19,12 @@ ENTRIES = (
         fix_keras='x = layers.ZeroPadding2D(1)(x)  # with padding="valid"',
         source="keras: src/backend/common/backend_utils.py; pytorch#3867",
         words=("SAME", "padding", "asymmetric", "strides", "Conv2D"),
+        recorded={
+            "torch padding='same', stride 2": "ValueError",
+            "keras, from padding=1, 6×6": 2.71842,
+            "keras, from padding=1, 7×7": 0.0,
+            "keras, from pad (0, 1), 6×6": 0.0,
+        },
     ),
     Difference(
         id="D71",
@@ -34,6 +40,10 @@ ENTRIES = (
         fix_keras='layers.Conv2D(filters, 3, padding="same")  # as Flax',
         source="torch: nn/modules/conv.py; keras: src/layers/convolutional/base_conv.py",
         words=("valid", "SAME", "Flax", "Conv2D"),
+        recorded={
+            "torch": 26,
+            "keras": 26,
+        },
     ),
     Difference(
         id="D72",
@@ -49,6 +59,12 @@ ENTRIES = (
         fix_keras="layers.AveragePooling2D(3, 1)(layers.ZeroPadding2D(1)(x))",
         source="torch: nn/modules/pooling.py; keras: src/layers/pooling/base_pooling.py",
         words=("AvgPool2d", "AveragePooling2D", "count_include_pad", "padding"),
+        recorded={
+            "torch": 0.444444,
+            "keras": 1.0,
+            "torch, count_include_pad=False": 1.0,
+            "keras, after ZeroPadding2D": 0.444444,
+        },
     ),
     Difference(
         id="D73",
@@ -64,6 +80,15 @@ ENTRIES = (
         source="torch: nn/functional.py; tensorflow: "
         "core/kernels/image/resize_nearest_neighbor_op.cc",
         words=("interpolate", "resize", "UpSampling2D", "half-pixel"),
+        recorded={
+            "torch, 4→7": [0.0, 0.0, 1.0, 1.0, 2.0, 2.0, 3.0],
+            "keras, 4→7": [0.0, 0.0, 1.0, 2.0, 2.0, 3.0, 3.0],
+            "torch, 4→3": [0.0, 1.0, 2.0],
+            "keras, 4→3": [0.0, 2.0, 3.0],
+            "torch, 4→8": [0.0, 0.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0],
+            "keras, 4→8": [0.0, 0.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0],
+            "torch nearest-exact, 4→7": [0.0, 0.0, 1.0, 2.0, 2.0, 3.0, 3.0],
+        },
     ),
     Difference(
         id="D74",
@@ -72,13 +97,19 @@ ENTRIES = (
         stage="forward",
         kind="formula",
         torch="The cubic kernel has a = -0.75; with antialias=True it has -0.5.",
-        keras="The cubic kernel has a = -0.5.",
+        keras="The cubic kernel has a = -0.5; TensorFlow reads it from a table.",
         jax="jax.image.resize has -0.5.",
-        effect="Up to 0.64 for values from 0 to 34.",
+        effect="Up to 0.64 for values from 0 to 34; 0.004 of TensorFlow's table remains.",
         fix_torch='F.interpolate(x, size=size, mode="bicubic", antialias=True)',
         fix_keras=None,
         source="torch: aten/src/ATen/native/UpSample.h; keras: src/backend/tensorflow/image.py",
         words=("interpolate", "resize", "cubic", "antialias"),
+        recorded={
+            "torch, from keras": 0.355253,
+            "torch antialias=True, from keras": 0.00379181,
+            "jax, from torch antialias=True": 0.0,
+            "jax, from keras": 0.0037899,
+        },
     ),
     Difference(
         id="D75",
@@ -94,6 +125,13 @@ ENTRIES = (
         fix_keras=None,
         source="torch: nn/functional.py; keras: src/backend/tensorflow/image.py",
         words=("interpolate", "resize", "align_corners", "half-pixel", "antialias"),
+        recorded={
+            "torch, from keras, 4→7": 0.0,
+            "torch, from keras, 4→3": 0.0,
+            "torch align_corners=True, from keras, 4→7": 1.98368,
+            "jax, from keras, 4→3": 1.86537,
+            "jax, from torch antialias=True, 4→3": 0.0,
+        },
     ),
     Difference(
         id="D112",
@@ -110,5 +148,10 @@ ENTRIES = (
         "constant_values=-np.inf))",
         source="keras: src/layers/pooling/base_pooling.py; torch: nn/modules/pooling.py",
         words=("MaxPool2d", "MaxPooling2D", "SAME", "ResNet", "padding"),
+        recorded={
+            "keras, from padding=1": 1.01495,
+            "keras, from pad (0, 1)": 0.0,
+            "keras, padded with -inf, from padding=1": 0.0,
+        },
     ),
 )

@@ -18,6 +18,12 @@ ENTRIES = (
         fix_keras='layers.Dense(units, dtype="float64")',
         source="keras: src/layers/layer.py; torch: nn/functional.py",
         words=("float64", "uint8", "cast", "autocast"),
+        recorded={
+            "torch, float64": "RuntimeError",
+            "keras, float64": "float32",
+            "torch, uint8": "RuntimeError",
+            "keras, uint8": "float32",
+        },
     ),
     Difference(
         id="D77",
@@ -40,6 +46,11 @@ ENTRIES = (
             "Rescaling",
             "twice",
         ),
+        recorded={
+            "torch": [-0.424213, 2.82149],
+            "keras": [0.0, 1.0],
+            "keras, standardised": [-0.424213, 2.82149],
+        },
     ),
     Difference(
         id="D78",
@@ -55,6 +66,13 @@ ENTRIES = (
         fix_keras="keras.ops.std(x) * (n / (n - 1)) ** 0.5",
         source="torch: _torch_docs.py; keras: src/ops/numpy.py",
         words=("std", "var", "variance", "Bessel", "unbiased", "standardise"),
+        recorded={
+            "torch": 1.0,
+            "keras": 0.816497,
+            "numpy": 0.816497,
+            "torch, correction=0": 0.816497,
+            "keras, times √(n/(n-1))": 1.0,
+        },
     ),
     Difference(
         id="D79",
@@ -69,6 +87,12 @@ ENTRIES = (
         fix_keras='keras.ops.quantile(x, 0.5, method="lower")',
         source="torch: _torch_docs.py; keras: src/ops/numpy.py",
         words=("median", "quantile"),
+        recorded={
+            "torch": 2.0,
+            "keras": 2.5,
+            "torch quantile": 2.5,
+            "keras quantile, lower": 2.0,
+        },
     ),
     Difference(
         id="D80",
@@ -83,6 +107,13 @@ ENTRIES = (
         fix_keras="model.fit(x, y, batch_size=1, shuffle=False)",
         source="torch: utils/data/dataloader.py; keras: src/backend/tensorflow/trainer.py",
         words=("DataLoader", "fit", "shuffle", "order"),
+        recorded={
+            "torch batch size": 1,
+            "keras batch size": 32,
+            "torch in order": True,
+            "keras in order": False,
+            "keras in order, shuffle=False": True,
+        },
     ),
     Difference(
         id="D81",
@@ -98,6 +129,12 @@ ENTRIES = (
         fix_keras="dataset.shuffle(len(x))",
         source="tensorflow: core/kernels/data/shuffle_dataset_op.cc",
         words=("tf.data", "buffer_size", "order", "DataLoader"),
+        recorded={
+            "torch, RandomSampler": 0.0,
+            "tf, buffer of 100": 0.9994,
+            "tf, buffer of 100, largest move forward": 99,
+            "tf, buffer of 10,000": 0.0,
+        },
     ),
     Difference(
         id="D82",
@@ -112,6 +149,11 @@ ENTRIES = (
         fix_keras=None,
         source="keras: src/trainers/trainer.py, src/metrics/reduction_metrics.py",
         words=("average", "last batch", "epoch loss", "validation"),
+        recorded={
+            "torch, mean of the batches": 7.66667,
+            "keras": 6.0,
+            "torch, weighted by size": 6.0,
+        },
     ),
     Difference(
         id="D83",
@@ -121,11 +163,16 @@ ENTRIES = (
         kind="semantics",
         torch="Written by hand: often measured after the epoch.",
         keras="fit reports the running mean while the weights move.",
-        effect="0.475 is printed where the model has 0.260 after the epoch.",
+        effect="After an epoch of 8 steps 0.536 is reported where the model has 0.185.",
         fix_torch="running += (loss.item() - running) / step",
         fix_keras="model.evaluate(x, y)",
         source="keras: src/trainers/trainer.py",
         words=("history", "running mean", "loss curve", "training accuracy"),
+        recorded={
+            "torch, after the epoch": 0.185302,
+            "keras": 0.535985,
+            "keras, evaluate": 0.185302,
+        },
     ),
     Difference(
         id="D84",
@@ -140,6 +187,11 @@ ENTRIES = (
         fix_keras="keras.metrics.BinaryAccuracy(threshold=0.0)",
         source="keras: src/metrics/accuracy_metrics.py",
         words=("accuracy", "threshold", "from_logits"),
+        recorded={
+            "torch": 1.0,
+            "keras": 0.5,
+            "keras, threshold=0": 1.0,
+        },
     ),
     Difference(
         id="D85",
@@ -155,6 +207,12 @@ ENTRIES = (
         fix_keras="model(x, training=True)",
         source="torch: nn/modules/module.py; keras: src/layers/layer.py",
         words=("eval", "train", "training=", "inference", "dropout"),
+        recorded={
+            "torch": True,
+            "torch, after eval()": False,
+            "keras": False,
+            "keras, training=True": True,
+        },
     ),
     Difference(
         id="D86",
@@ -169,6 +227,11 @@ ENTRIES = (
         fix_keras="layers.Dropout(0.0)",
         source="torch: nn/functional.py; keras: src/layers/regularization/dropout.py",
         words=("random", "seed", "keep_prob"),
+        recorded={
+            "torch": [0.0, 2.0],
+            "keras": [0.0, 2.0],
+            "keras, the same mask for the seed 0": False,
+        },
     ),
     Difference(
         id="D87",
@@ -184,6 +247,10 @@ ENTRIES = (
         source="keras: src/trainers/data_adapters/data_adapter_utils.py; torch: "
         "utils/data/dataset.py",
         words=("validation_split", "random_split", "hold-out"),
+        recorded={
+            "torch": [2, 6],
+            "keras": [8, 9],
+        },
     ),
     Difference(
         id="D98",
@@ -198,6 +265,11 @@ ENTRIES = (
         fix_keras="layers.Dropout(0.5)(x, training=True)",
         source="torch: nn/functional.py; pytorch#1207",
         words=("functional", "eval", "evaluation"),
+        recorded={
+            "torch": True,
+            "torch, training=self.training": False,
+            "keras": False,
+        },
     ),
     Difference(
         id="D102",
@@ -212,6 +284,11 @@ ENTRIES = (
         fix_keras="layers.PReLU(shared_axes=[1, 2, 3])",
         source="torch: nn/modules/activation.py; keras: src/layers/activations/prelu.py",
         words=("shared_axes", "num_parameters", "alpha"),
+        recorded={
+            "torch": 1,
+            "keras": 6272,
+            "keras, shared_axes=[1, 2, 3]": 1,
+        },
     ),
     Difference(
         id="D103",
@@ -228,6 +305,12 @@ ENTRIES = (
         source="keras: src/trainers/data_adapters/data_adapter_utils.py, "
         "src/trainers/compile_utils.py",
         words=("y_true", "custom loss", "squeeze", "broadcast", "expand_dims"),
+        recorded={
+            "torch target": [6],
+            "torch output": [6, 1],
+            "keras y_true": [6, 1],
+            "keras y_pred": [6, 1],
+        },
     ),
     Difference(
         id="D113",
@@ -242,6 +325,13 @@ ENTRIES = (
         fix_keras='keras.applications.imagenet_utils.preprocess_input(x, mode="torch")',
         source="keras: src/applications/imagenet_utils.py; torchvision: transforms/_presets.py",
         words=("BGR", "RGB", "ImageNet", "caffe", "pretrained", "ResNet50", "VGG16"),
+        recorded={
+            "torch": [2.24891, 2.42857, 2.64],
+            "keras resnet50": [151.061, 138.221, 131.32],
+            "keras mobilenet_v2": [1.0, 1.0, 1.0],
+            "keras efficientnet": [255.0, 255.0, 255.0],
+            "keras, mode='torch'": [2.24891, 2.42857, 2.64],
+        },
     ),
     Difference(
         id="D114",
@@ -256,6 +346,11 @@ ENTRIES = (
         fix_keras="sklearn.metrics.roc_auc_score(y, model.predict(x))",
         source="keras: src/metrics/confusion_metrics.py",
         words=("AUC", "ROC", "num_thresholds", "scikit-learn"),
+        recorded={
+            "sklearn": 1.0,
+            "keras": 0.5,
+            "keras thresholds": 200,
+        },
     ),
     Difference(
         id="D115",
@@ -270,6 +365,11 @@ ENTRIES = (
         fix_keras="model.evaluate(x, y)  # minus sum(model.losses)",
         source="keras: src/trainers/trainer.py",
         words=("regularizer", "L2", "evaluate", "history", "regularisation"),
+        recorded={
+            "torch": 0.0,
+            "keras": 0.9,
+            "keras penalties": 0.9,
+        },
     ),
     Difference(
         id="D120",
@@ -278,13 +378,22 @@ ENTRIES = (
         stage="forward",
         kind="formula",
         torch="F.normalize divides by the norm, at least 1e-12.",
-        keras="UnitNormalization and tf.math.l2_normalize cut the square at 1e-12, the norm at "
-        "1e-6.",
-        effect="A vector with the norm 1e-7 becomes 1 against 0.1.",
-        fix_torch="F.normalize(x, eps=1e-6)",
-        fix_keras="tf.math.l2_normalize(x, axis=-1, epsilon=1e-24)",
+        keras="keras.ops.normalize cuts the norm at 1e-7, tf.math.l2_normalize at 1e-6, "
+        "layers.UnitNormalization at 1e-12.",
+        effect="A vector with the norm 1e-8 gets the norm 1 against 0.1 or 0.01.",
+        fix_torch="F.normalize(x, eps=1e-7)",
+        fix_keras="keras.ops.normalize(x, epsilon=1e-12)",
         source="torch: nn/functional.py; keras: src/layers/normalization/unit_normalization.py",
         words=("l2_normalize", "UnitNormalization", "epsilon", "cosine"),
+        recorded={
+            "torch": 1.0,
+            "keras.layers": 1.0,
+            "keras.ops": 0.1,
+            "tf": 0.01,
+            "torch, eps=1e-7": 0.1,
+            "keras.ops, epsilon=1e-12": 1.0,
+            "tf, epsilon=1e-24": 1.0,
+        },
     ),
     Difference(
         id="D121",
@@ -300,6 +409,14 @@ ENTRIES = (
         fix_keras="layers.Softmax(axis=0)",
         source="torch: nn/functional.py; keras: src/layers/activations/softmax.py",
         words=("dim", "axis", "attention", "implicit"),
+        recorded={
+            "torch, 1 axes": 0,
+            "keras, 1 axes": 0,
+            "torch, 2 axes": 1,
+            "keras, 2 axes": 1,
+            "torch, 3 axes": 0,
+            "keras, 3 axes": 2,
+        },
     ),
     Difference(
         id="D122",
@@ -314,5 +431,10 @@ ENTRIES = (
         fix_keras=None,
         source="torch: optim/optimizer.py",
         words=("zero_grad", "accumulate", "backward"),
+        recorded={
+            "torch": 4.0,
+            "torch, after zero_grad": 2.0,
+            "keras": 2.0,
+        },
     ),
 )

@@ -19,6 +19,12 @@ ENTRIES = (
         fix_keras="layer.set_weights([weight.T, bias])",
         source="torch: nn/modules/linear.py; keras: src/layers/core/dense.py",
         words=("Linear", "Dense", "transpose", "weights"),
+        recorded={
+            "torch shape": [5, 3],
+            "keras shape": [3, 5],
+            "keras, loaded as it is": 1.9142,
+            "keras, transposed": 0.0,
+        },
     ),
     Difference(
         id="D11",
@@ -34,6 +40,12 @@ ENTRIES = (
         fix_keras="layer.set_weights([weight.transpose(2, 3, 1, 0), bias])",
         source="torch: nn/modules/conv.py; keras: src/layers/convolutional/base_conv.py",
         words=("Conv2d", "OIHW", "HWIO", "transpose", "weights"),
+        recorded={
+            "torch shape": [3, 2, 3, 3],
+            "keras shape": [3, 3, 2, 3],
+            "keras, reshaped": 14.4413,
+            "keras, axes exchanged": 0.0,
+        },
     ),
     Difference(
         id="D12",
@@ -51,6 +63,12 @@ ENTRIES = (
         "bias])",
         source="keras: src/layers/convolutional/base_depthwise_conv.py",
         words=("DepthwiseConv2D", "groups", "MobileNet", "transpose"),
+        recorded={
+            "torch shape": [6, 1, 3, 3],
+            "keras shape": [3, 3, 3, 2],
+            "keras, multiplier first": 12.4107,
+            "keras, channel first": 0.0,
+        },
     ),
     Difference(
         id="D13",
@@ -75,6 +93,13 @@ ENTRIES = (
             "output_padding",
             "upsampling",
         ),
+        recorded={
+            "torch shape": [2, 3, 3, 3],
+            "keras shape": [3, 3, 3, 2],
+            "keras, kernel 3, from padding=1": 6.3596,
+            "keras, kernel 3, from the end cropped": 0.0,
+            "keras, kernel 4, from padding=1": 0.0,
+        },
     ),
     Difference(
         id="D14",
@@ -90,6 +115,12 @@ ENTRIES = (
         fix_keras="layer.set_weights([weight_ih.T, weight_hh.T, bias_ih + bias_hh])",
         source="torch: nn/modules/rnn.py; keras: src/layers/rnn/lstm.py",
         words=("recurrent", "gates", "transpose"),
+        recorded={
+            "torch shape": [16, 3],
+            "keras shape": [3, 16],
+            "keras, transposed": 0.0,
+            "keras, with two gates swapped": 0.161739,
+        },
     ),
     Difference(
         id="D15",
@@ -106,6 +137,10 @@ ENTRIES = (
         fix_keras="kernel = np.concatenate([np.split(weight_ih, 3)[i] for i in (1, 0, 2)]).T",
         source="torch: nn/modules/rnn.py; keras: src/layers/rnn/gru.py; keras#8720",
         words=("recurrent", "gates", "reset", "update"),
+        recorded={
+            "keras, transposed": 0.477228,
+            "keras, with the first two gates swapped": 0.0,
+        },
     ),
     Difference(
         id="D16",
@@ -120,6 +155,12 @@ ENTRIES = (
         fix_keras=None,
         source="torch: nn/modules/rnn.py; keras: src/layers/rnn/lstm.py; keras#15915",
         words=("LSTM", "GRU", "recurrent", "bias_ih", "bias_hh", "parameters"),
+        recorded={
+            "torch parameters": 1664,
+            "keras parameters": 1600,
+            "torch step of the bias": 0.0963565,
+            "keras step of the bias": 0.0481782,
+        },
     ),
     Difference(
         id="D17",
@@ -136,5 +177,10 @@ ENTRIES = (
         fix_keras="x = layers.Flatten()(layers.Permute((3, 1, 2))(x))",
         source="keras: src/layers/reshaping/flatten.py; nn-transfer#11",
         words=("Reshape", "view", "NCHW", "NHWC", "channels_first", "permutation"),
+        recorded={
+            "torch": [0.0, 2.0, 4.0, 6.0, 1.0, 3.0, 5.0, 7.0],
+            "keras": [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0],
+            "keras channels_first": [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0],
+        },
     ),
 )

@@ -18,6 +18,13 @@ ENTRIES = (
         fix_keras="losses.SparseCategoricalCrossentropy(from_logits=True)",
         source="keras: src/backend/tensorflow/nn.py",
         words=("CrossEntropyLoss", "epsilon", "clip", "softmax"),
+        recorded={
+            "torch loss": 30.0,
+            "keras loss": 16.1181,
+            "keras loss, from_logits=True": 30.0,
+            "torch gradient": 1.0,
+            "keras gradient": 0.0,
+        },
     ),
     Difference(
         id="D35",
@@ -33,6 +40,13 @@ ENTRIES = (
         fix_keras="losses.SparseCategoricalCrossentropy(from_logits=True)",
         source="keras: src/backend/tensorflow/nn.py",
         words=("cross-entropy", "eager", "tf.function", "GradientTape", "_keras_logits"),
+        recorded={
+            "torch": 30.0,
+            "keras, keras softmax": 30.0,
+            "keras, tf.nn.softmax, eager": 16.1181,
+            "keras, tf.nn.softmax, tf.function": 30.0,
+            "keras, softmax and one operation": 16.1181,
+        },
     ),
     Difference(
         id="D36",
@@ -49,6 +63,16 @@ ENTRIES = (
         source="keras: src/backend/tensorflow/nn.py, src/backend/torch/nn.py, "
         "src/backend/jax/nn.py",
         words=("cross-entropy", "backend", "softmax"),
+        recorded={
+            "keras on tensorflow, loss": 30.0,
+            "keras on tensorflow, step of a bias": 1.0,
+            "torch, loss": 30.0,
+            "torch, step of a bias": 1.0,
+            "keras on jax, loss": 16.1181,
+            "keras on jax, step of a bias": 0.0,
+            "keras on torch, loss": 16.1181,
+            "keras on torch, step of a bias": 0.0,
+        },
     ),
     Difference(
         id="D37",
@@ -63,6 +87,13 @@ ENTRIES = (
         fix_keras="losses.SparseCategoricalCrossentropy(from_logits=True)",
         source="keras: src/backend/tensorflow/nn.py",
         words=("from_logits", "cross-entropy", "missing softmax"),
+        recorded={
+            "torch": 0.0949229,
+            "keras": 1.09861,
+            "keras gradient": 0.0,
+            "keras CategoricalCrossentropy": 0.405465,
+            "keras, from_logits=True": 0.0949229,
+        },
     ),
     Difference(
         id="D38",
@@ -78,6 +109,13 @@ ENTRIES = (
         fix_keras="losses.SparseCategoricalCrossentropy(from_logits=False)",
         source="torch: nn/modules/loss.py; NVIDIA DeepLearningExamples#468; tflearn#562",
         words=("CrossEntropyLoss", "double softmax", "log_softmax"),
+        recorded={
+            "torch, once": 0.0359764,
+            "torch, twice": 0.574257,
+            "torch, smallest possible": 0.551445,
+            "keras, twice": 0.574257,
+            "torch, NLLLoss of the logarithm": 0.0359764,
+        },
     ),
     Difference(
         id="D39",
@@ -93,6 +131,13 @@ ENTRIES = (
         fix_keras="losses.BinaryCrossentropy(from_logits=True)",
         source="torch: nn/modules/loss.py; keras: src/backend/tensorflow/nn.py",
         words=("BCELoss", "BCEWithLogitsLoss", "sigmoid"),
+        recorded={
+            "torch": 100.0,
+            "keras": 16.1181,
+            "torch, clamped as in keras": 16.1181,
+            "torch, of the logit": 50.0,
+            "keras, of the logit": 50.0,
+        },
     ),
     Difference(
         id="D40",
@@ -109,6 +154,12 @@ ENTRIES = (
         'reduction="mean_with_sample_weight")',
         source="torch: nn/modules/loss.py; keras: src/losses/loss.py",
         words=("class_weight", "sample_weight", "imbalanced", "reduction"),
+        recorded={
+            "torch": 0.310426,
+            "keras": 0.698459,
+            "torch, divided by the samples": 0.698459,
+            "keras, mean_with_sample_weight": 0.310426,
+        },
     ),
     Difference(
         id="D41",
@@ -123,6 +174,11 @@ ENTRIES = (
         fix_keras="losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)",
         source="torch: nn/modules/loss.py; keras: src/losses/losses.py",
         words=("cross-entropy", "SparseCategoricalCrossentropy", "one-hot"),
+        recorded={
+            "torch": 0.372878,
+            "keras": 0.372878,
+            "keras, sparse": 0.239545,
+        },
     ),
     Difference(
         id="D42",
@@ -132,11 +188,19 @@ ENTRIES = (
         kind="default",
         torch="CrossEntropyLoss ignores the label -100.",
         keras="SparseCategoricalCrossentropy ignores no label (ignore_class=None).",
-        effect="Padding labelled -100 is left out in PyTorch, and is an invalid class in Keras.",
+        effect="Padding labelled -100 is left out in PyTorch; in Keras it is an error on a "
+        "processor, and NaN on a GPU.",
         fix_torch="nn.CrossEntropyLoss(ignore_index=pad)",
         fix_keras="losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-100)",
         source="torch: nn/modules/loss.py; keras: src/losses/losses.py",
         words=("ignore_index", "ignore_class", "padding", "mask"),
+        recorded={
+            "torch": 0.239545,
+            "torch ignore_index": -100,
+            "keras": "InvalidArgumentError",
+            "keras, ignore_class=-100": 0.239545,
+            "keras ignore_class": "None",
+        },
     ),
     Difference(
         id="D43",
@@ -151,6 +215,11 @@ ENTRIES = (
         fix_keras="losses.KLDivergence()(y_true, y_pred) / y_pred.shape[-1]",
         source="torch: nn/modules/loss.py; keras: src/losses/losses.py",
         words=("KL", "KLDivLoss", "batchmean", "distillation"),
+        recorded={
+            "torch": 0.255413,
+            "torch batchmean": 0.510826,
+            "keras": 0.510826,
+        },
     ),
     Difference(
         id="D44",
@@ -166,6 +235,11 @@ ENTRIES = (
         fix_keras=None,
         source="torch: nn/functional.py; keras: src/losses/loss.py; discuss.pytorch.org 160720",
         words=("MSE", "MSELoss", "broadcast", "regression", "squeeze"),
+        recorded={
+            "torch": 0.5,
+            "keras": 0.0,
+            "torch, squeezed": 0.0,
+        },
     ),
     Difference(
         id="D45",
@@ -188,6 +262,16 @@ ENTRIES = (
             "SmoothL1Loss",
             "HuberLoss",
         ),
+        recorded={
+            "torch CosineEmbeddingLoss": 0.4,
+            "keras CosineSimilarity": -0.6,
+            "torch PoissonNLLLoss": 0.648721,
+            "torch PoissonNLLLoss(log_input=False)": 1.88629,
+            "keras Poisson": 1.88629,
+            "torch SmoothL1Loss(beta=0.5)": 2.75,
+            "torch HuberLoss(delta=0.5)": 1.375,
+            "keras Huber(delta=0.5)": 1.375,
+        },
     ),
     Difference(
         id="D110",
@@ -202,6 +286,11 @@ ENTRIES = (
         fix_keras="losses.SparseCategoricalCrossentropy(from_logits=True, axis=1)",
         source="torch: nn/modules/loss.py; keras: src/losses/losses.py",
         words=("CrossEntropyLoss", "sequence", "segmentation", "tagging", "axis"),
+        recorded={
+            "torch": 1.87729,
+            "keras": 1.84288,
+            "torch, axes exchanged": 1.84288,
+        },
     ),
     Difference(
         id="D111",
@@ -217,6 +306,12 @@ ENTRIES = (
         fix_keras="losses.BinaryCrossentropy()(target, prediction)",
         source="torch: nn/modules/loss.py; keras: src/losses/loss.py",
         words=("y_true", "y_pred", "swapped", "custom loss"),
+        recorded={
+            "torch": 1.60944,
+            "torch, swapped": 80.0,
+            "keras": 1.60944,
+            "keras, swapped": 12.7539,
+        },
     ),
     Difference(
         id="D116",
@@ -232,6 +327,11 @@ ENTRIES = (
         fix_keras=None,
         source="torch: nn/modules/loss.py; keras: src/losses/losses.py",
         words=("MultiMarginLoss", "CategoricalHinge", "SVM", "margin"),
+        recorded={
+            "torch": 0.433333,
+            "keras": 0.8,
+            "torch, largest wrong class": 0.8,
+        },
     ),
     Difference(
         id="D117",
@@ -247,5 +347,11 @@ ENTRIES = (
         fix_keras=None,
         source="torch: nn/modules/loss.py; keras: src/losses/losses.py",
         words=("CTCLoss", "speech", "recognition", "blank"),
+        recorded={
+            "torch": 2.97342,
+            "keras": 7.45597,
+            "torch, mean of the samples": 7.45597,
+            "keras, from PyTorch's samples": 0.0,
+        },
     ),
 )

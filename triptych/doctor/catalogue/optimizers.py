@@ -14,11 +14,15 @@ ENTRIES = (
         torch="Adam uses eps=1e-8.",
         keras="Adam uses epsilon=1e-7.",
         jax="optax.adam uses 1e-8.",
-        effect="It matters where gradients are small: at 1e-7 the first step is half as long.",
+        effect="It matters where gradients are small: at 1e-7 the first step is 45 % shorter.",
         fix_torch="optim.Adam(params, lr=lr, eps=1e-7)",
         fix_keras="optimizers.Adam(learning_rate=lr, epsilon=1e-8)",
         source="torch: optim/adam.py; keras: src/optimizers/adam.py",
         words=("eps", "AdamW"),
+        recorded={
+            "torch": 1e-08,
+            "keras": 1e-07,
+        },
     ),
     Difference(
         id="D47",
@@ -38,6 +42,18 @@ ENTRIES = (
         "without tf.function",
         source="torch: optim/adam.py; keras: src/optimizers/adam.py; pytorch#104857",
         words=("eps", "epsilon hat", "bias correction", "AdamW"),
+        recorded={
+            "torch at step 1": 1e-08,
+            "keras at step 1": 3.16237e-07,
+            "torch at step 10": 1e-08,
+            "keras at step 10": 1.00232e-07,
+            "torch at step 100": 1e-08,
+            "keras at step 100": 3.24152e-08,
+            "torch, eps set before each step, at step 10": 1.00225e-07,
+            "keras, epsilon set before each step, at step 10": 1.00066e-08,
+            "keras by default at step 1": 3.16231e-06,
+        },
+        tolerance=1e-3,
     ),
     Difference(
         id="D48",
@@ -54,6 +70,18 @@ ENTRIES = (
         fix_keras="optimizers.RMSprop(learning_rate=0.01, rho=0.99, epsilon=1e-16)",
         source="torch: optim/rmsprop.py; keras: src/optimizers/rmsprop.py; pytorch#23796",
         words=("eps", "alpha", "rho", "learning rate"),
+        recorded={
+            "torch lr": 0.01,
+            "keras rate": 0.001,
+            "torch alpha": 0.99,
+            "keras rho": 0.9,
+            "torch eps": 1e-08,
+            "keras epsilon": 1e-07,
+            "torch travel": 0.0590416,
+            "keras travel": 0.0152025,
+            "torch travel by default": 1.33264,
+            "keras travel, epsilon=1e-16": 1.33264,
+        },
     ),
     Difference(
         id="D49",
@@ -70,6 +98,18 @@ ENTRIES = (
         "epsilon=1e-20)",
         source="torch: optim/adagrad.py; keras: src/optimizers/adagrad.py",
         words=("eps", "initial_accumulator_value", "learning rate"),
+        recorded={
+            "torch lr": 0.01,
+            "keras rate": 0.001,
+            "torch accumulator": 0,
+            "keras accumulator": 0.1,
+            "torch eps": 1e-10,
+            "keras epsilon": 1e-07,
+            "torch travel": 0.127524,
+            "keras travel": 0.0126405,
+            "torch travel, with Keras's numbers": 0.0126405,
+            "keras travel, with PyTorch's numbers": 0.127524,
+        },
     ),
     Difference(
         id="D50",
@@ -85,6 +125,18 @@ ENTRIES = (
         source="torch: optim/adadelta.py; keras: src/optimizers/adadelta.py; tensorflow#39083; "
         "keras#13815",
         words=("learning rate", "rho", "eps"),
+        recorded={
+            "torch lr": 1.0,
+            "keras rate": 0.001,
+            "torch rho": 0.9,
+            "keras rho": 0.95,
+            "torch eps": 1e-06,
+            "keras epsilon": 1e-07,
+            "torch travel": 0.186886,
+            "keras travel": 7.61765e-05,
+            "torch travel, with Keras's numbers": 7.61765e-05,
+            "keras travel, with PyTorch's numbers": 0.186886,
+        },
     ),
     Difference(
         id="D51",
@@ -100,6 +152,16 @@ ENTRIES = (
         fix_keras="optimizers.Adamax(learning_rate=0.002, epsilon=1e-8)",
         source="torch: optim/adamax.py; keras: src/optimizers/adamax.py",
         words=("eps", "learning rate", "infinity norm"),
+        recorded={
+            "torch lr": 0.002,
+            "keras rate": 0.001,
+            "torch eps": 1e-08,
+            "keras epsilon": 1e-07,
+            "torch travel": 0.05,
+            "keras travel": 0.05,
+            "torch travel, tiny gradient": 0.00274288,
+            "keras travel, tiny gradient": 0.00274181,
+        },
     ),
     Difference(
         id="D52",
@@ -115,6 +177,15 @@ ENTRIES = (
         fix_keras=None,
         source="torch: optim/nadam.py; keras: src/optimizers/nadam.py",
         words=("momentum_decay", "Nesterov", "learning rate"),
+        recorded={
+            "torch lr": 0.002,
+            "keras rate": 0.001,
+            "torch eps": 1e-08,
+            "keras epsilon": 1e-07,
+            "torch travel": 0.000840513,
+            "keras travel": -0.00152413,
+            "torch travel, momentum_decay=1": -0.00152412,
+        },
     ),
     Difference(
         id="D53",
@@ -129,6 +200,10 @@ ENTRIES = (
         fix_keras="optimizers.SGD(learning_rate=0.001)",
         source="torch: optim/sgd.py; keras: src/optimizers/sgd.py",
         words=("lr", "gradient descent"),
+        recorded={
+            "torch": 0.001,
+            "keras": 0.01,
+        },
     ),
     Difference(
         id="D54",
@@ -146,6 +221,12 @@ ENTRIES = (
         fix_keras="[m.assign(m * new_rate / old_rate) for m in optimizer.momentums]",
         source="torch: optim/sgd.py; keras: src/optimizers/sgd.py",
         words=("velocity", "schedule", "SGD", "Nesterov", "step decay"),
+        recorded={
+            "torch travel": 19.0861,
+            "keras travel": 26.0649,
+            "torch travel, buffer rescaled": 26.0649,
+            "keras travel, velocity rescaled": 19.0861,
+        },
     ),
     Difference(
         id="D55",
@@ -161,6 +242,11 @@ ENTRIES = (
         fix_keras=None,
         source="torch: optim/sgd.py; keras: src/optimizers/sgd.py",
         words=("momentum", "SGD"),
+        recorded={
+            "torch travel": 0.86196,
+            "torch travel, dampening=0": 0.657205,
+            "keras travel": 0.657205,
+        },
     ),
     Difference(
         id="D56",
@@ -176,6 +262,15 @@ ENTRIES = (
         fix_keras="layers.Dense(units, kernel_regularizer=regularizers.L2(decay / 2))",
         source="torch: optim/adam.py; keras: src/optimizers/base_optimizer.py",
         words=("L2", "AdamW", "regularisation", "decoupled"),
+        recorded={
+            "torch SGD": 0.0301682,
+            "keras SGD": 0.0301682,
+            "torch SGD with momentum": 0.488521,
+            "keras SGD with momentum": 0.208929,
+            "torch Adam": 0.118064,
+            "keras Adam": 0.114329,
+            "torch AdamW": 0.11433,
+        },
     ),
     Difference(
         id="D57",
@@ -191,6 +286,12 @@ ENTRIES = (
         fix_keras="optimizers.AdamW(learning_rate=lr, weight_decay=0.01)",
         source="torch: optim/adamw.py; keras: src/optimizers/adamw.py",
         words=("decay", "L2", "regularisation"),
+        recorded={
+            "torch weight_decay": 0.01,
+            "keras weight_decay": 0.004,
+            "torch step": 0.005,
+            "keras step": 0.002,
+        },
     ),
     Difference(
         id="D58",
@@ -205,6 +306,11 @@ ENTRIES = (
         fix_keras="regularizers.L2(weight_decay / 2)",
         source="keras: src/regularizers/regularizers.py; torch: optim/sgd.py",
         words=("kernel_regularizer", "weight decay", "regularisation", "penalty"),
+        recorded={
+            "torch": 0.3,
+            "keras": 0.6,
+            "tf l2_loss": 0.3,
+        },
     ),
     Difference(
         id="D59",
@@ -220,6 +326,11 @@ ENTRIES = (
         source="keras: src/optimizers/base_optimizer.py; torch: nn/utils/clip_grad.py; "
         "tensorflow#29108",
         words=("clipnorm", "global_clipnorm", "gradient clipping"),
+        recorded={
+            "torch": 0.999999,
+            "keras clipnorm": 1.41421,
+            "keras global_clipnorm": 1.0,
+        },
     ),
     Difference(
         id="D60",
@@ -235,6 +346,12 @@ ENTRIES = (
         fix_keras=None,
         source="torch: nn/utils/clip_grad.py; tensorflow: python/ops/clip_ops.py",
         words=("clip_grad_norm_", "gradient clipping"),
+        recorded={
+            "torch, 5 at 1": 1.0,
+            "keras, 5 at 1": 1.0,
+            "torch, 0.001 at 0.001": 0.999001,
+            "keras, 0.001 at 0.001": 1.0,
+        },
     ),
     Difference(
         id="D61",
@@ -249,6 +366,10 @@ ENTRIES = (
         fix_keras="optimizers.SGD(learning_rate=4 * lr, gradient_accumulation_steps=4)",
         source="keras: src/optimizers/base_optimizer.py",
         words=("accumulate", "micro-batch", "gradient_accumulation_steps"),
+        recorded={
+            "torch": -4.0,
+            "keras": -1.0,
+        },
     ),
     Difference(
         id="D62",
@@ -263,6 +384,10 @@ ENTRIES = (
         fix_keras='keras.config.set_floatx("float64")',
         source="keras: src/optimizers/base_optimizer.py",
         words=("float64", "floatx", "precision"),
+        recorded={
+            "torch": 0.0,
+            "keras": 1.49012e-09,
+        },
     ),
     Difference(
         id="D63",
@@ -277,6 +402,11 @@ ENTRIES = (
         fix_keras="tf.constant(0.1, tf.float64)",
         source="tensorflow: python/ops/math_ops.py",
         words=("float64", "precision", "constant"),
+        recorded={
+            "torch": 0.0,
+            "tf cast": 1.49012e-09,
+            "tf constant": 0.0,
+        },
     ),
     Difference(
         id="D118",
@@ -291,5 +421,13 @@ ENTRIES = (
         fix_keras="optimizers.Adafactor(learning_rate=0.01)",
         source="torch: optim/_adafactor.py; keras: src/optimizers/adafactor.py",
         words=("learning rate", "transformer"),
+        recorded={
+            "torch lr": 0.01,
+            "keras rate": 0.001,
+            "torch step": 0.0126026,
+            "keras step": 0.00126028,
+            "torch step, lr=0.001": 0.00126028,
+            "torch, from Keras at equal rates": 0.0,
+        },
     ),
 )

@@ -18,6 +18,11 @@ ENTRIES = (
         fix_keras="callbacks.ReduceLROnPlateau(patience=patience + 1)",
         source="torch: optim/lr_scheduler.py; keras: src/callbacks/reduce_lr_on_plateau.py",
         words=("plateau", "schedule", "learning rate"),
+        recorded={
+            "torch": [5, 9],
+            "keras": [4, 7, 10],
+            "torch, patience=2": [4, 7, 10],
+        },
     ),
     Difference(
         id="D65",
@@ -34,6 +39,11 @@ ENTRIES = (
         fix_keras="callbacks.ReduceLROnPlateau(min_delta=1e-4 * best)",
         source="torch: optim/lr_scheduler.py; keras: src/callbacks/reduce_lr_on_plateau.py",
         words=("plateau", "min_delta", "threshold_mode"),
+        recorded={
+            "torch": [],
+            "keras": [6, 12],
+            "torch, threshold_mode='abs'": [6, 12],
+        },
     ),
     Difference(
         id="D66",
@@ -49,6 +59,12 @@ ENTRIES = (
         fix_keras="callbacks.EarlyStopping(patience=3, restore_best_weights=True)",
         source="keras: src/callbacks/early_stopping.py",
         words=("EarlyStopping", "patience", "restore_best_weights", "Lightning", "skorch"),
+        recorded={
+            "torch, schedulers that stop": 0,
+            "keras patience": 0,
+            "keras restore_best_weights": False,
+            "keras, epoch of the stop": 3,
+        },
     ),
     Difference(
         id="D67",
@@ -64,6 +80,11 @@ ENTRIES = (
         "decay_rate=gamma, staircase=True)",
         source="torch: optim/lr_scheduler.py; keras: src/optimizers/base_optimizer.py",
         words=("epoch", "batch", "StepLR", "decay_steps", "learning rate"),
+        recorded={
+            "torch": 1.0,
+            "torch, after step() twice": 0.5,
+            "keras": 0.5,
+        },
     ),
     Difference(
         id="D68",
@@ -80,6 +101,14 @@ ENTRIES = (
         source="torch: optim/lr_scheduler.py; keras: "
         "src/optimizers/schedules/learning_rate_schedule.py",
         words=("CosineAnnealingLR", "CosineDecay", "eta_min", "alpha", "restarts", "learning rate"),
+        recorded={
+            "torch": [0.5, 0.0, 0.5, 1.0],
+            "keras": [0.5, 0.0, 0.0, 0.0],
+            "torch floor, rate 0.5, eta_min=0.1": 0.1,
+            "keras floor, rate 0.5, alpha=0.1": 0.05,
+            "torch T_mult": 1,
+            "keras t_mul": 2.0,
+        },
     ),
     Difference(
         id="D69",
@@ -95,6 +124,13 @@ ENTRIES = (
         source="torch: optim/lr_scheduler.py; keras: "
         "src/optimizers/schedules/learning_rate_schedule.py",
         words=("StepLR", "staircase", "PolynomialDecay", "end_learning_rate"),
+        recorded={
+            "torch StepLR": 1.0,
+            "keras ExponentialDecay": 0.707107,
+            "keras, staircase=True": 1.0,
+            "torch PolynomialLR": 0.0,
+            "keras PolynomialDecay": 0.0001,
+        },
     ),
     Difference(
         id="D97",
@@ -110,6 +146,11 @@ ENTRIES = (
         source="torch: optim/lr_scheduler.py; keras: "
         "src/optimizers/schedules/learning_rate_schedule.py",
         words=("MultiStepLR", "milestones", "boundaries", "learning rate"),
+        recorded={
+            "torch": [1.0, 1.0, 1.0, 0.1, 0.1, 0.1],
+            "keras": [1.0, 1.0, 1.0, 1.0, 0.1, 0.1],
+            "keras, boundary 2": [1.0, 1.0, 1.0, 0.1, 0.1, 0.1],
+        },
     ),
     Difference(
         id="D119",
@@ -126,5 +167,10 @@ ENTRIES = (
         source="torch: optim/lr_scheduler.py; keras: "
         "src/optimizers/schedules/learning_rate_schedule.py",
         words=("warmup", "warm-up", "LinearLR", "learning rate"),
+        recorded={
+            "torch": [0.333333, 0.466667, 0.6],
+            "keras": [0.0, 0.2, 0.4],
+            "keras, from a third": [0.333333, 0.466667, 0.6],
+        },
     ),
 )

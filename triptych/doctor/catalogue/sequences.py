@@ -20,6 +20,12 @@ ENTRIES = (
         fix_keras="gradients = [tf.convert_to_tensor(g) for g in gradients]",
         source="keras: src/backend/tensorflow/optimizer.py, src/optimizers/adam.py",
         words=("Embedding", "IndexedSlices", "sparse", "Adam"),
+        recorded={
+            "keras on tensorflow": 1.41421,
+            "torch": 1.0,
+            "keras on jax": 1.0,
+            "keras on torch": 1.0,
+        },
     ),
     Difference(
         id="D99",
@@ -35,6 +41,12 @@ ENTRIES = (
         fix_keras="x = keras.ops.transpose(x, (1, 0, 2))",
         source="torch: nn/modules/rnn.py; keras: src/layers/rnn/rnn.py",
         words=("batch_first", "recurrent", "LSTM", "GRU", "time_major"),
+        recorded={
+            "torch LSTM": True,
+            "torch MultiheadAttention": True,
+            "keras LSTM": False,
+            "torch LSTM, batch_first=True": False,
+        },
     ),
     Difference(
         id="D100",
@@ -50,6 +62,11 @@ ENTRIES = (
         source="torch: nn/modules/activation.py; keras: "
         "src/layers/attention/multi_head_attention.py",
         words=("key_padding_mask", "attn_mask", "attention_mask", "padding", "transformer"),
+        recorded={
+            "torch": [0.0, 1.0],
+            "keras": [1.0, 0.0],
+            "torch, mask inverted": [1.0, 0.0],
+        },
     ),
     Difference(
         id="D101",
@@ -65,6 +82,12 @@ ENTRIES = (
         fix_keras="layers.Embedding(words, size, mask_zero=False)",
         source="keras: src/layers/pooling/global_average_pooling1d.py; torch: nn/modules/sparse.py",
         words=("Embedding", "padding", "mask", "GlobalAveragePooling1D"),
+        recorded={
+            "torch": 0.25,
+            "keras": 1.0,
+            "torch, divided by the real steps": 1.0,
+            "keras, mask_zero=False": 0.25,
+        },
     ),
     Difference(
         id="D104",
@@ -79,6 +102,11 @@ ENTRIES = (
         fix_keras="x = layers.Bidirectional(layers.LSTM(hidden, return_sequences=True))(x)[:, -1]",
         source="torch: nn/modules/rnn.py; keras: src/layers/rnn/bidirectional.py",
         words=("Bidirectional", "LSTM", "GRU", "recurrent", "reverse"),
+        recorded={
+            "torch output[:, -1]": False,
+            "keras": True,
+            "torch h[-1]": True,
+        },
     ),
     Difference(
         id="D105",
@@ -93,6 +121,12 @@ ENTRIES = (
         fix_keras="layers.LSTM(hidden, return_sequences=True)",
         source="torch: nn/modules/rnn.py; keras: src/layers/rnn/rnn.py",
         words=("return_sequences", "return_state", "hidden state"),
+        recorded={
+            "torch": [2, 5, 4],
+            "keras": [2, 4],
+            "torch, last step": [2, 4],
+            "keras, return_sequences=True": [2, 5, 4],
+        },
     ),
     Difference(
         id="D106",
@@ -107,6 +141,11 @@ ENTRIES = (
         fix_keras="layers.GRU(hidden, reset_after=True)",
         source="torch: nn/modules/rnn.py; keras: src/layers/rnn/gru.py; keras#8720",
         words=("reset_after", "recurrent", "CuDNNGRU"),
+        recorded={
+            "keras reset_after": True,
+            "keras, from torch, reset_after=True": 0.0,
+            "keras, from torch, reset_after=False": 0.0763115,
+        },
     ),
     Difference(
         id="D107",
@@ -122,6 +161,11 @@ ENTRIES = (
         fix_keras="layers.LSTM(hidden, dropout=0.0)",
         source="torch: nn/modules/rnn.py; keras: src/layers/rnn/lstm.py",
         words=("dropout", "recurrent_dropout", "LSTM", "GRU"),
+        recorded={
+            "torch, 1 layer": False,
+            "torch, 2 layers": True,
+            "keras, 1 layer": True,
+        },
     ),
     Difference(
         id="D108",
@@ -137,6 +181,11 @@ ENTRIES = (
         source="torch: nn/modules/activation.py; keras: "
         "src/layers/attention/multi_head_attention.py",
         words=("MultiheadAttention", "key_dim", "transformer", "heads"),
+        recorded={
+            "torch": 16640,
+            "keras, key_dim=64": 66368,
+            "keras, key_dim=16": 16640,
+        },
     ),
     Difference(
         id="D109",
@@ -151,5 +200,11 @@ ENTRIES = (
         fix_keras="layers.Attention()([q / q.shape[-1] ** 0.5, v, k])",
         source="torch: nn/functional.py; keras: src/layers/attention/attention.py",
         words=("Attention", "Luong", "use_scale", "transformer"),
+        recorded={
+            "torch": 0.880797,
+            "keras": 0.982014,
+            "torch, scale=1": 0.982014,
+            "keras, query divided by √features": 0.880797,
+        },
     ),
 )

@@ -1,0 +1,1 @@
+"""The measurements of the differences. Frameworks are imported inside functions only."""
