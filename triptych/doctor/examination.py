@@ -265,6 +265,8 @@ class Examination:
         targets.
     b_evaluation, b_training : Observation
         B with A's weights, its anchors forced to A's values.
+    a_rates, b_rates : list of float
+        The learning rate of each update, once `triptych.doctor.rates.rates_of` has asked for them.
     results : dict of str to Result
         By stage, of the stages that are done.
     """
@@ -286,6 +288,8 @@ class Examination:
     a_training: Observation = field(init=False)
     b_evaluation: Observation = field(init=False)
     b_training: Observation = field(init=False)
+    a_rates: list[float] = field(default_factory=list[float])
+    b_rates: list[float] = field(default_factory=list[float])
     results: dict[str, Result] = field(default_factory=dict[str, Result])
 
     def has(self, key: str) -> bool:

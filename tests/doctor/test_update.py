@@ -1,0 +1,177 @@
+"""The stage of the optimizers, on sides in NumPy with planted differences."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from support.doctor_sides import NumpySide, compared, optimized
+
+from triptych.doctor.examination import Result
+from triptych.doctor.observation import Arrays
+from triptych.doctor.rules import Rule
+from triptych.doctor.stages import update
+
+
+def examined(a: NumpySide, b: NumpySide, **options: Any) -> Result:
+    return update.examine(compared(a, b, **options))
+
+
+def torch(optimizer: str, **settings: Any) -> NumpySide:
+    return optimized("A", "torch", optimizer, **settings)
+
+
+def keras(optimizer: str, **settings: Any) -> NumpySide:
+    return optimized("B", "keras", optimizer, **settings)
+
+
+EQUAL = [
+    (torch("SGD", rate=0.1), keras("SGD", rate=0.1)),
+    (torch("SGD", rate=0.1, momentum=0.9), keras("SGD", rate=0.1, momentum=0.9)),
+    (
+        torch("SGD", rate=0.1, momentum=0.9, nesterov=True),
+        keras("SGD", rate=0.1, momentum=0.9, nesterov=True),
+    ),
+    # Without momentum, coupled and decoupled decay are the same.
+    (torch("SGD", rate=0.1, weight_decay=0.01), keras("SGD", rate=0.1, weight_decay=0.01)),
+    (
+        torch("AdamW", rate=1e-3, eps=1e-12, weight_decay=0.01),
+        keras("AdamW", rate=1e-3, epsilon=1e-12, weight_decay=0.01),
+    ),
+    (
+        torch("RMSprop", rate=1e-3, alpha=0.9, eps=1e-8),
+        keras("RMSprop", rate=1e-3, rho=0.9, epsilon=1e-16),
+    ),
+    (
+        torch("Adadelta", rate=1.0, rho=0.95, eps=1e-7),
+        keras("Adadelta", rate=1.0, rho=0.95, epsilon=1e-7),
+    ),
+    (
+        torch("Adagrad", rate=0.01, eps=1e-7, initial_accumulator_value=0.1),
+        keras("Adagrad", rate=0.01, epsilon=1e-7, initial_accumulator_value=0.1),
+    ),
+]
+
+
+@pytest.mark.parametrize(("a", "b"), EQUAL, ids=lambda side: str(side.described.optimizer))
+def test_a_correct_port_has_no_finding(a: NumpySide, b: NumpySide) -> None:
+    result = examined(a, b)
+    assert not result.findings
+    assert not result.undecided
+
+
+FAULTS: list[tuple[list[str | None], NumpySide, NumpySide]] = [
+    (["D53"], torch("SGD"), keras("SGD")),
+    (
+        ["D56"],
+        torch("SGD", rate=0.05, momentum=0.9, weight_decay=0.01),
+        keras("SGD", rate=0.05, momentum=0.9, weight_decay=0.01),
+    ),
+    (
+        ["D56"],
+        torch("Adam", rate=1e-3, eps=1e-12, weight_decay=0.1),
+        keras("Adam", rate=1e-3, epsilon=1e-12, weight_decay=0.1),
+    ),
+    (["D57"], torch("AdamW", eps=1e-12, weight_decay=0.01), keras("AdamW", epsilon=1e-12,
+                                                               weight_decay=0.004)),
+    (["D48"], torch("RMSprop", rate=1e-3), keras("RMSprop", rho=0.9, epsilon=1e-7)),
+    (["D49"], torch("Adagrad", rate=1e-2), keras("Adagrad", rate=1e-2, epsilon=1e-7,
+                                                initial_accumulator_value=0.1)),
+    (["D50"], torch("Adadelta"), keras("Adadelta", rho=0.95, epsilon=1e-7)),
+    (["D51"], torch("Adamax"), keras("Adamax", epsilon=1e-7)),
+    (["D52"], torch("NAdam", rate=1e-3, eps=1e-7), keras("Nadam", epsilon=1e-7)),
+    (["D55"], torch("SGD", momentum=0.9, dampening=0.5), keras("SGD", rate=1e-3, momentum=0.9)),
+    (
+        ["D59"],
+        torch("SGD", rate=0.1, does=Rule.make("sgd", clip="global_norm", limit=0.1,
+                                              clip_epsilon=1e-6)),
+        keras("SGD", rate=0.1, clipnorm=0.1),
+    ),
+    (["D61"], torch("SGD", rate=0.1), keras("SGD", rate=0.1, gradient_accumulation_steps=4)),
+    ([None], torch("SGD", rate=0.1, momentum=0.9), keras("SGD", rate=0.1, momentum=0.8)),
+    ([None], torch("SGD", rate=0.1, momentum=0.9, nesterov=True),
+     keras("SGD", rate=0.1, momentum=0.9)),
+    ([None], torch("Adam", rate=0.1), keras("SGD", rate=0.1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("causes", "a", "b"), FAULTS, ids=lambda value: str(value)[:40])
+def test_a_planted_difference_is_named(
+    causes: list[str | None], a: NumpySide, b: NumpySide
+) -> None:
+    result = examined(a, b)
+    assert [finding.cause for finding in result.findings] == causes
+    assert all(finding.proved for finding in result.findings)
+
+
+def test_momentum_inside_the_rate_shows_when_the_rate_drops() -> None:
+    series = [0.1] * 6 + [0.01] * 30
+    a = torch("SGD", rate=0.1, momentum=0.9, series=series)
+    b = keras("SGD", rate=0.1, momentum=0.9, series=series)
+    (finding,) = examined(a, b).findings
+    assert finding.cause == "D54"
+    # Also where the drop comes long after the updates that are looked at.
+    late = [0.1] * 300 + [0.01] * 30
+    a = torch("SGD", rate=0.1, momentum=0.9, series=late, step_size=300)
+    b = keras("SGD", rate=0.1, momentum=0.9, series=late)
+    assert [finding.cause for finding in examined(a, b).findings] == ["D54"]
+
+
+def test_two_differences_are_both_found_and_weighed() -> None:
+    a = torch("SGD", rate=0.05, momentum=0.9, weight_decay=0.1)
+    b = keras("SGD", rate=0.02, momentum=0.9, weight_decay=0.1)
+    first, second = examined(a, b).findings
+    assert (first.cause, second.cause) == ("D53", "D56")
+    assert first.effect["share"] > second.effect["share"] > 0
+
+
+def test_defaults_of_adam_are_weighed() -> None:
+    result = examined(torch("Adam", eps=1e-8), keras("Adam", epsilon=1e-7), size=1e-4)
+    assert {finding.cause for finding in result.findings} == {"D46", "D47"}
+    # Gradients so large that epsilon plays no part: present, without effect.
+    large = examined(torch("Adam", eps=1e-8), keras("Adam", epsilon=1e-7), size=1e3)
+    assert not large.findings
+    assert {acquittal.cause for acquittal in large.acquitted} <= {"D46", "D47", "D96"}
+
+
+def test_a_fix_is_applied_to_the_optimizer_itself() -> None:
+    a = torch("RMSprop", rate=1e-3, alpha=0.95, eps=1e-8)
+    b = keras("RMSprop", rho=0.9, epsilon=1e-16)
+    (finding,) = examined(a, b).findings
+    assert finding.fix["b"] == "keras.optimizers.RMSprop(..., rho=0.95)"
+    assert "changed in B's optimizer" in finding.evidence
+    # Epsilon inside the root is not quite the same.
+    assert float(finding.evidence.rsplit(" ", 1)[1]) < 1e-3
+
+
+def test_the_users_own_optimizer_is_read_from_what_it_does() -> None:
+    wrong = Rule.make("adam", correction=False)
+    a = torch("Adam", rate=1e-3)
+    b = optimized("B", "torch", "MyAdam", rate=1e-3, does=wrong, betas=[0.9, 0.999], eps=1e-8)
+    (finding,) = examined(a, b).findings
+    assert finding.title == "Bias correction"
+    assert finding.values == {"a": "with bias correction", "b": "without bias correction"}
+
+
+def test_l2_in_the_loss_and_decay_in_the_optimizer_are_equal() -> None:
+    a = torch("SGD", rate=0.05, momentum=0.9, weight_decay=0.01)
+    b = keras("SGD", rate=0.05, momentum=0.9)
+    penalty: Arrays = {f"penalty_gradient/{name}": 0.01 * w for name, w in b.start.items()}
+    assert not examined(a, b, b_arrays=penalty).findings
+    # The same number in both is a factor of two.
+    double: Arrays = {name: 2 * array for name, array in penalty.items()}
+    (finding,) = examined(a, b, b_arrays=double).findings
+    assert finding.cause == "D58"
+
+
+def test_an_unknown_rule_is_not_given_a_name() -> None:
+    a = torch("SGD", rate=0.1)
+    b = keras("SGD", rate=0.1)
+    honest = b.update
+
+    def cubed(gradients, dtype="native"):
+        return honest([{n: np.cbrt(g) for n, g in step.items()} for step in gradients], dtype)
+
+    b.update = cubed
+    (finding,) = examined(a, b).findings
+    assert finding.cause is None
+    assert not finding.proved

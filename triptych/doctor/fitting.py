@@ -1,0 +1,365 @@
+"""Which update rule an optimizer follows: found out from the updates that it has made.
+
+What the optimizer's type and settings stand for is tried first. If that does not reproduce its
+updates, because the user has written, wrapped or hooked it, the rule is changed part by part until
+it does.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .observation import Array, Component, Description
+from .optimizers import KERAS, TORCH, described_rule, entry
+from .rules import FAMILIES, Problem, Rule, run
+
+# Relative to the distance travelled.
+REPRODUCED = {"float64": 1e-9, "native": 3e-5}
+# Of the weights themselves: they are rounded after each update.
+ROUNDED = {"float64": 2.0**-52, "native": 2.0**-22}
+
+MOST_CHANGES = 3
+MOST_STARTS = 3
+# A change of a rule that leaves more than this of the difference is not made.
+WORTHWHILE = 0.7
+LIMITS = tuple(float(f"{digit}e{power}") for power in range(-4, 4) for digit in (1, 2, 2.5, 5))
+SEARCH_STEPS = 40
+
+
+@dataclass(frozen=True)
+class Run:
+    """Updates of one side, and the gradients that it was given.
+
+    Attributes
+    ----------
+    problem : Problem
+        The gradients and rates.
+    after : ndarray, shape (updates, elements)
+        The sampled weights after each update.
+    dtype : str
+        In which they were computed: one of `triptych.doctor.observation.DTYPES`.
+    """
+
+    problem: Problem
+    after: Array
+    dtype: str
+
+    @property
+    def travel(self) -> float:
+        """The largest distance that a weight has moved."""
+        moved = np.abs(self.after - self.problem.weights[self.problem.sample])
+        return float(moved.max()) if moved.size else 0.0
+
+    @property
+    def tolerance(self) -> float:
+        """The largest difference that counts as equal."""
+        largest = float(np.abs(self.after).max()) if self.after.size else 0.0
+        return REPRODUCED[self.dtype] * self.travel + 8 * ROUNDED[self.dtype] * largest
+
+    def excess(self, rule: Rule) -> Array:
+        """Return the difference of each sampled element, at the worst update, over `tolerance`."""
+        difference = np.abs(run(rule, self.problem) - self.after).max(axis=0)
+        difference = np.where(np.isnan(difference), np.inf, difference)
+        return difference / max(self.tolerance, 1e-300)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The rule that comes nearest to an optimizer.
+
+    Attributes
+    ----------
+    rule : Rule
+        The rule.
+    excess : float
+        The largest difference over the tolerance; at most 1 if the rule is the optimizer's.
+    changed : tuple of str
+        The settings in which it differs from what the description stands for.
+    """
+
+    rule: Rule
+    excess: float
+    changed: tuple[str, ...] = ()
+
+    @property
+    def reproduces(self) -> bool:
+        """Whether the rule is the optimizer's."""
+        return self.excess <= 1.0
+
+
+def identify(description: Description, runs: Sequence[Run], hints: Iterable[Rule] = ()) -> Fit:
+    """Return the rule of a side's optimizer.
+
+    Parameters
+    ----------
+    description : Description
+        Of the side.
+    runs : sequence of Run
+        What its optimizer has made of given gradients.
+    hints : iterable of Rule
+        Further rules to begin with, for example that of the other side.
+    """
+    described = described_rule(description)
+    starts = [described] if described else list(guesses(description))
+    fits = [_nearest(runs, _precisions([start])) for start in starts]
+    fits.sort(key=lambda fit: _score(runs, fit.rule))
+    if fits[0].reproduces:
+        return fits[0]
+    fits += [_nearest(runs, _precisions([hint])) for hint in hints]
+    improved = [_approached(runs, fit) for fit in _of_each_family(fits)]
+    return min(improved, key=lambda fit: fit.excess)
+
+
+def _of_each_family(fits: Iterable[Fit]) -> list[Fit]:
+    """Return the first fit of each family, of the first few."""
+    first: dict[str, Fit] = {}
+    for fit in fits:
+        first.setdefault(fit.rule.family, fit)
+    return list(first.values())[:MOST_STARTS]
+
+
+def _approached(runs: Sequence[Run], start: Fit) -> Fit:
+    """Change a rule part by part as long as that brings it nearer."""
+    best = start
+    score = _score(runs, best.rule)
+    for _ in range(MOST_CHANGES):
+        if best.reproduces:
+            break
+        found = _improved(runs, best.rule)
+        if found is None or found[1] > WORTHWHILE * score:
+            break
+        rule, score = found
+        best = Fit(rule, _excess(runs, rule))
+    changed = [part for part in best.rule.settings if part in _differing(start.rule, best.rule)]
+    return Fit(best.rule, best.excess, tuple(changed))
+
+
+def guesses(description: Description) -> Iterator[Rule]:
+    """Yield the rules that the user's own optimizer may be, from the names of its settings."""
+    component = description.optimizer
+    assert component
+    table = TORCH if description.framework == "torch" else KERAS
+    yielded = 0
+    for form in table.values():
+        settings = _found(component, form.names.items())
+        own = set(settings) - {"decay", "maximize", "accumulate"}
+        if own:
+            yielded += 1
+            yield Rule.make(form.family, **form.fixed, **settings)
+    if not yielded:
+        for family in ("sgd", "adam", "rmsprop", "adagrad"):
+            yield Rule.make(family)
+
+
+def _found(component: Component, names: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for part, name in names:
+        value = entry(component.settings, name)
+        if value is not None:
+            found[part] = value
+    return found
+
+
+def _precisions(rules: Iterable[Rule]) -> Iterator[Rule]:
+    for rule in rules:
+        yield rule.with_settings(single=True)
+        yield rule.with_settings(single=False)
+
+
+def _nearest(runs: Sequence[Run], rules: Iterable[Rule]) -> Fit:
+    fits = [Fit(rule, _excess(runs, rule)) for rule in rules]
+    return min(fits, key=lambda fit: fit.excess)
+
+
+def _excess(runs: Sequence[Run], rule: Rule) -> float:
+    return max(float(each.excess(rule).max(initial=0.0)) for each in runs)
+
+
+def _score(runs: Sequence[Run], rule: Rule) -> float:
+    """Return a mean of the differences, which shows also what improves some elements only."""
+    with np.errstate(over="ignore"):
+        return sum(float(np.sqrt(np.mean(each.excess(rule) ** 2))) for each in runs)
+
+
+def _improved(runs: Sequence[Run], rule: Rule) -> tuple[Rule, float] | None:
+    """Return the best rule that differs in one part, with its score."""
+    best: tuple[Rule, float] | None = None
+    for candidate in _neighbours(runs, rule):
+        score = _score(runs, candidate)
+        if best is None or score < best[1]:
+            best = (candidate, score)
+            if _excess(runs, candidate) <= 1.0:
+                return best
+    return best
+
+
+def _neighbours(runs: Sequence[Run], rule: Rule) -> Iterator[Rule]:
+    """Yield rules that differ in one part, the usual ones first."""
+    yield from _accumulated(runs, rule)
+    for part, values in CHOICES.items():
+        if part in rule.settings:
+            for value in values:
+                if value != rule.settings[part]:
+                    yield rule.with_settings(**{part: value})
+    yield from _by_weight(runs, rule)
+    yield from _clipped(runs, rule)
+    for part, grid in GRIDS.items():
+        if part in rule.settings:
+            yield _searched(runs, rule, part, grid)
+
+
+# What a part may be.
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "rate_inside": (True, False),
+    "nesterov": (True, False),
+    "epsilon_place": ("outside", "hat", "inside", "weight", "maximum"),
+    "correction": (True, False),
+    "frozen": (True, False),
+    "amsgrad": (True, False),
+    "centered": (True, False),
+    "decay_form": ("coupled", "decoupled", "absolute"),
+    "maximize": (True, False),
+    "initial": (0.0, 0.1, 1.0),
+    "momentum_decay": (0.004, 1.0),
+}
+
+# Between which values a part is searched, as powers of ten; of betas and the like, 1 - the part.
+GRIDS: dict[str, tuple[float, float]] = {
+    "momentum": (-4.0, 0.0),
+    "dampening": (-4.0, 0.0),
+    "beta1": (-4.0, 0.0),
+    "beta2": (-5.0, 0.0),
+    "rho": (-4.0, 0.0),
+    "epsilon": (-16.0, 0.0),
+    "decay": (-6.0, 0.0),
+}
+ONE_MINUS = ("momentum", "dampening", "beta1", "beta2", "rho")
+
+
+def _searched(runs: Sequence[Run], rule: Rule, part: str, grid: tuple[float, float]) -> Rule:
+    """Return the rule with the best value of one part."""
+
+    def with_value(exponent: float) -> Rule:
+        value = 10.0**exponent
+        return rule.with_settings(**{part: 1 - value if part in ONE_MINUS else value})
+
+    exponent = _minimum(lambda exponent: _score(runs, with_value(exponent)), grid)
+    return _rounded(runs, with_value(exponent), part)
+
+
+def _minimum(function: Callable[[float], float], bounds: tuple[float, float]) -> float:
+    """Return where a function of one variable is smallest: a grid, then golden sections."""
+    points = np.linspace(*bounds, 17)
+    values = [function(float(point)) for point in points]
+    best = int(np.argmin(values))
+    low = float(points[max(best - 1, 0)])
+    high = float(points[min(best + 1, len(points) - 1)])
+    golden = (np.sqrt(5) - 1) / 2
+    for _ in range(SEARCH_STEPS):
+        left = high - golden * (high - low)
+        right = low + golden * (high - low)
+        if function(left) < function(right):
+            high = right
+        else:
+            low = left
+    return (low + high) / 2
+
+
+def _rounded(runs: Sequence[Run], rule: Rule, part: str) -> Rule:
+    """Return the rule with a value of few digits, if that is not worse: what a user writes."""
+    value = rule.settings[part]
+    score = _score(runs, rule)
+    for digits in (1, 2, 3, 4):
+        kept = 1 - value if part in ONE_MINUS else value
+        short = float(f"{kept:.{digits - 1}e}")
+        if part in ONE_MINUS:
+            short = round(1 - short, 12)
+        candidate = rule.with_settings(**{part: short})
+        if _score(runs, candidate) <= score:
+            return candidate
+    return rule
+
+
+def _clipped(runs: Sequence[Run], rule: Rule) -> Iterator[Rule]:
+    """Yield rules that clip."""
+    if rule.settings["clip"] != "none":
+        yield rule.with_settings(clip="none")
+    kinds = (("value", 0.0), ("norm", 1e-6), ("norm", 0.0), ("global_norm", 1e-6))
+    for kind, epsilon in (*kinds, ("global_norm", 0.0)):
+        clipping = rule.with_settings(clip=kind, clip_epsilon=epsilon)
+        scores = [(_score(runs, clipping.with_settings(limit=limit)), limit) for limit in LIMITS]
+        score, limit = min(scores)
+        yield clipping.with_settings(limit=limit)
+        if score > 1.0:
+            middle = float(np.log10(limit))
+            yield _searched(runs, clipping, "limit", (middle - 0.4, middle + 0.4))
+
+
+def _accumulated(runs: Sequence[Run], rule: Rule) -> Iterator[Rule]:
+    """Yield rules that wait for several gradients, if the weights have not moved at each update."""
+    for each in runs:
+        before = np.vstack([each.problem.weights[each.problem.sample], each.after[:-1]])
+        moved = np.flatnonzero(np.abs(each.after - before).max(axis=1) > 0)
+        if len(moved) and moved[0] > 0:
+            for form in ("mean", "sum"):
+                yield rule.with_settings(accumulate=int(moved[0]) + 1, accumulate_form=form)
+            return
+
+
+def _by_weight(runs: Sequence[Run], rule: Rule) -> Iterator[Rule]:
+    """Yield rules in which some weights do not decay, or have rates of their own."""
+    problem = runs[0].problem
+    owner = np.repeat(np.arange(len(problem.names)), problem.sizes)[problem.sample]
+    decay = rule.settings["decay"]
+    if decay:
+        with_decay = _worst_by_weight(runs, rule.with_settings(undecayed=()), owner)
+        without = _worst_by_weight(runs, rule.with_settings(decay=0.0), owner)
+        names = [
+            name
+            for number, name in enumerate(problem.names)
+            if without[number] < with_decay[number]
+        ]
+        yield rule.with_settings(undecayed=tuple(names))
+    factors = _factors(runs[0], rule, owner)
+    if factors:
+        yield rule.with_settings(factors=factors)
+
+
+def _worst_by_weight(runs: Sequence[Run], rule: Rule, owner: Array) -> Array:
+    worst = np.zeros(len(runs[0].problem.names))
+    for each in runs:
+        np.maximum.at(worst, owner, each.excess(rule))
+    return worst
+
+
+def _factors(first: Run, rule: Rule, owner: Array) -> dict[str, float]:
+    """Return by what the first step of each weight array is longer than the rule's."""
+    problem = first.problem
+    start = problem.weights[problem.sample]
+    real = first.after[0] - start
+    expected = run(rule.with_settings(factors={}), problem.shorter(1))[0] - start
+    factors: dict[str, float] = {}
+    for number, name in enumerate(problem.names):
+        chosen = (owner == number) & (expected != 0)
+        if chosen.any():
+            ratio = float(np.median(real[chosen] / expected[chosen]))
+            short = float(f"{ratio:.4g}")
+            factors[name] = short if abs(ratio - short) < 1e-6 * abs(ratio) else ratio
+    if all(abs(factor - 1) < 1e-6 for factor in factors.values()):
+        return {}
+    return factors
+
+
+def _differing(one: Rule, other: Rule) -> set[str]:
+    return {
+        part
+        for part, value in other.settings.items()
+        if one.settings.get(part) != value and part != "single"
+    }
+
+
+def names_of(rule: Rule) -> str:
+    """Return what people call a rule."""
+    return FAMILIES[rule.family].name

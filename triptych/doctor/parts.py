@@ -1,0 +1,435 @@
+"""In which parts two update rules differ, what these are called, and how they are mended."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import sqrt
+from typing import Any
+
+from . import catalogue
+from .code_lines import value_text
+from .observation import Change, Description
+from .optimizers import CLIPPING, Written, entry, written
+from .rules import FAMILIES, Rule
+
+# Settings that show only how a framework keeps its constants.
+PRECISION = frozenset({"single", "rounded"})
+
+DECAY = ("decay", "decay_form", "undecayed", "penalty")
+CLIP = ("clip", "limit", "clip_epsilon")
+ACCUMULATION = ("accumulate", "accumulate_form")
+MOMENTUM = ("momentum", "dampening", "nesterov", "rate_inside")
+RATE = "rate"
+
+# By family, the catalogue's number of a setting; the other settings have none.
+CAUSES: dict[str, dict[str, str]] = {
+    "sgd": {"dampening": "D55", "rate_inside": "D54", RATE: "D53"},
+    "adam": {"epsilon": "D46", "epsilon_place": "D47"},
+    "nadam": {"momentum_decay": "D52", "epsilon": "D52", RATE: "D52"},
+    "adamax": {"epsilon": "D51", "epsilon_place": "D51", RATE: "D51"},
+    "rmsprop": dict.fromkeys(
+        ("rho", "epsilon", "epsilon_place", "rate_inside", "initial", RATE), "D48"
+    ),
+    "adagrad": dict.fromkeys(("epsilon", "epsilon_place", "initial", RATE), "D49"),
+    "adadelta": dict.fromkeys(("rho", "epsilon", RATE), "D50"),
+}
+
+# How a setting that has no name in a framework is said; by the family, where it matters.
+PHRASES: dict[tuple[str, Any], str] = {
+    ("rate_inside", True): "the velocity sums rate·gradient",
+    ("rate_inside", False): "the buffer sums gradients",
+    ("epsilon_place", "outside"): "epsilon outside the root",
+    ("epsilon_place", "hat"): "epsilon before the bias correction",
+    ("epsilon_place", "inside"): "epsilon inside the root",
+    ("epsilon_place", "maximum"): "epsilon inside the maximum",
+    ("epsilon_place", "weight"): "epsilon added to the weight",
+    ("correction", True): "with bias correction",
+    ("correction", False): "without bias correction",
+    ("frozen", True): "the step counter stays 1",
+    ("frozen", False): "the step counter advances",
+    ("maximize", True): "uphill",
+    ("maximize", False): "downhill",
+    ("nesterov", False): "nesterov=False",
+    ("dampening", 0.0): "no dampening",
+    ("clip", "none"): "no clipping",
+}
+
+# What a setting without a name is called.
+TITLES = {
+    "momentum": "Momentum",
+    "nesterov": "Nesterov's momentum",
+    "beta1": "Beta 1",
+    "beta2": "Beta 2",
+    "rho": "Decay of the average",
+    "amsgrad": "AMSGrad",
+    "centered": "Centred second moment",
+    "correction": "Bias correction",
+    "frozen": "Step counter of the bias correction",
+    "initial": "First accumulator",
+    "rate_decay": "Decay of the learning rate",
+    "maximize": "Direction of the step",
+    "factors": "Learning rates of single weights",
+    RATE: "Learning rate",
+}
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A rule and its rate, relative to that of side A.
+
+    Attributes
+    ----------
+    rule : Rule
+        The rule.
+    scale : float
+        Its learning rate, divided by A's.
+    """
+
+    rule: Rule
+    scale: float = 1.0
+
+    def taking(self, other: "Optimizer", settings: Sequence[str]) -> "Optimizer":
+        """Return the same with some settings of another optimizer."""
+        if "family" in settings:
+            return other
+        scale = other.scale if RATE in settings else self.scale
+        changed = {name: other.rule.settings[name] for name in settings if name != RATE}
+        return Optimizer(self.rule.with_settings(**changed), scale)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Settings in which two rules differ and that one sentence names.
+
+    Attributes
+    ----------
+    cause : str or None
+        The id in the catalogue.
+    title : str
+        What differs.
+    settings : tuple of str
+        The settings of the rules; ``rate`` and ``family`` among them.
+    """
+
+    cause: str | None
+    title: str
+    settings: tuple[str, ...]
+
+
+def differing_parts(
+    a: Optimizer, b: Optimizer, descriptions: tuple[Description, Description], *, changing: bool
+) -> list[Part]:
+    """Return the parts in which two optimizers differ.
+
+    Parameters
+    ----------
+    a, b : Optimizer
+        Of both sides, with A's names of the weights.
+    descriptions : tuple of Description
+        Of A and of B.
+    changing : bool
+        Whether the learning rate changes: otherwise it does not matter where the rate is.
+    """
+    if a.rule.family != b.rule.family:
+        names = [FAMILIES[each.rule.family].name for each in (a, b)]
+        return [Part(None, f"Another optimizer: {names[0]} against {names[1]}", ("family",))]
+    parts = list(_common_parts(a.rule, b.rule, descriptions))
+    own = [
+        name
+        for name in FAMILIES[a.rule.family].defaults
+        if name not in PRECISION and not _same(a.rule.settings[name], b.rule.settings[name])
+    ]
+    if not _same(a.scale, b.scale):
+        own.append(RATE)
+    return parts + _own_parts(a.rule, b.rule, own, changing)
+
+
+def _own_parts(a: Rule, b: Rule, own: list[str], changing: bool) -> list[Part]:
+    """Return the differing settings of a family, in groups by their cause."""
+    if "momentum" in a.settings:
+        momenta = (a.settings["momentum"], b.settings["momentum"])
+        if not all(momenta):
+            own = [name for name in own if name not in MOMENTUM or name == "momentum"]
+            if any(momenta) and "momentum" in own:
+                present = tuple(name for name in MOMENTUM if name in a.settings)
+                rest = _own_parts(a, b, [name for name in own if name != "momentum"], changing)
+                return [Part(None, TITLES["momentum"], present), *rest]
+        if not changing and "rate_inside" in own:
+            own = [name for name in own if name != "rate_inside"]
+    groups: dict[str, list[str]] = {}
+    for name in own:
+        cause = CAUSES.get(a.family, {}).get(name)
+        groups.setdefault(cause or name, []).append(name)
+    parts: list[Part] = []
+    for key, names in groups.items():
+        known = key in catalogue.entries()
+        title = catalogue.get(key).title if known else TITLES.get(key, key)
+        parts.append(Part(key if known else None, title, tuple(names)))
+    return parts
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, (int, float)):
+        return abs(one - other) <= 1e-6 * max(abs(one), abs(other))
+    return one == other
+
+
+def _common_parts(
+    a: Rule, b: Rule, descriptions: tuple[Description, Description]
+) -> Iterator[Part]:
+    if _decays(a) != _decays(b):
+        cause, title = _decay_cause(a, b, descriptions)
+        yield Part(cause, title, DECAY)
+    clips = [tuple(rule.settings[name] for name in CLIP) for rule in (a, b)]
+    if clips[0] != clips[1] and {a.settings["clip"], b.settings["clip"]} != {"none"}:
+        cause, title = _clip_cause(a, b)
+        yield Part(cause, title, CLIP)
+    counts = [rule.settings["accumulate"] for rule in (a, b)]
+    forms = [rule.settings["accumulate_form"] for rule in (a, b)]
+    if counts[0] != counts[1] or (counts[0] > 1 and forms[0] != forms[1]):
+        yield Part("D61", catalogue.get("D61").title, ACCUMULATION)
+    for name in ("maximize", "factors"):
+        if a.settings[name] != b.settings[name]:
+            yield Part(None, TITLES[name], (name,))
+
+
+def _decays(rule: Rule) -> tuple[Any, ...]:
+    """Return what a rule's decay amounts to, so that equal ones are equal."""
+    settings = rule.settings
+    factor = round(settings["decay"], 12)
+    penalty = {name: float(f"{c:.6g}") for name, c in settings["penalty"].items() if c}
+    if not factor:
+        return ("coupled", 0.0, (), penalty)
+    return (settings["decay_form"], factor, settings["undecayed"], penalty)
+
+
+def total_decay(rule: Rule, names: Iterable[str]) -> Rule:
+    """Return the rule with its penalties as coupled decay of each weight, where it decays so."""
+    settings = rule.settings
+    if settings["decay"] and settings["decay_form"] != "coupled":
+        return rule
+    coupled = {
+        name: settings["penalty"].get(name, 0.0)
+        + (0.0 if name in settings["undecayed"] else settings["decay"])
+        for name in names
+    }
+    values = {float(f"{value:.6g}") for value in coupled.values() if value}
+    if len(values) != 1:
+        return rule.with_settings(decay=0.0, undecayed=(), penalty=coupled)
+    return rule.with_settings(
+        decay=values.pop(),
+        decay_form="coupled",
+        undecayed=tuple(name for name, value in coupled.items() if not value),
+        penalty={},
+    )
+
+
+def _decay_cause(
+    a: Rule, b: Rule, descriptions: tuple[Description, Description]
+) -> tuple[str | None, str]:
+    factors = [rule.settings["decay"] for rule in (a, b)]
+    forms = [rule.settings["decay_form"] for rule in (a, b)]
+    penalties = [bool(any(rule.settings["penalty"].values())) for rule in (a, b)]
+    decays = [bool(factor) or penalty for factor, penalty in zip(factors, penalties, strict=True)]
+    optimizers = [each.optimizer.type if each.optimizer else "" for each in descriptions]
+    if all(decays):
+        coupled = [f == "coupled" or not factor for f, factor in zip(forms, factors, strict=True)]
+        if coupled[0] != coupled[1]:
+            return "D56", catalogue.get("D56").title
+        if all(coupled) and all(factors) and _same(max(factors), 2 * min(factors)):
+            return "D58", catalogue.get("D58").title
+        if a.settings["decay"] == b.settings["decay"]:
+            return None, "Which weights decay"
+        if all(name == "AdamW" for name in optimizers):
+            return "D57", catalogue.get("D57").title
+        return None, "Weight decay"
+    if "AdamW" in optimizers and not any(penalties):
+        return "D57", catalogue.get("D57").title
+    return None, "Weight decay on one side only"
+
+
+def _clip_cause(a: Rule, b: Rule) -> tuple[str | None, str]:
+    kinds = [rule.settings["clip"] for rule in (a, b)]
+    limits = [rule.settings["limit"] for rule in (a, b)]
+    if kinds[0] != kinds[1]:
+        if set(kinds) == {"norm", "global_norm"}:
+            return "D59", catalogue.get("D59").title
+        if "none" in kinds:
+            return None, "Gradients are clipped on one side only"
+        return None, "Gradients are clipped by value or by norm"
+    if not _same(*limits):
+        return None, "Limit of the gradient clipping"
+    return "D60", catalogue.get("D60").title
+
+
+def values_text(rule: Rule, rate: float, part: Part, description: Description) -> str:
+    """Return what a side has for a part, in the words of its framework."""
+    form = written(description)
+    texts = [_value_text(rule, rate, name, form) for name in part.settings]
+    return ", ".join(text for text in texts if text)
+
+
+def _value_text(rule: Rule, rate: float, name: str, form: Written | None) -> str:
+    settings = rule.settings
+    if name == "family":
+        return FAMILIES[rule.family].name
+    if name == RATE:
+        return f"{_rate_name(form)}={value_text(float(rate))}"
+    if name in DECAY or name in CLIP or name in ACCUMULATION:
+        return _common_text(settings, name, form)
+    value = settings[name]
+    if form and name in form.names:
+        return f"{form.names[name]}={value_text(value)}"
+    return PHRASES.get((name, value), f"{name}={value_text(value)}")
+
+
+def _rate_name(form: Written | None) -> str:
+    return "learning_rate" if form and form.fixed.get("single") else "lr"
+
+
+def _common_text(settings: dict[str, Any], name: str, form: Written | None) -> str:
+    if name == "decay":
+        forms = {"coupled": "added to the gradient", "decoupled": "of the weight, times the rate"}
+        how = forms.get(settings["decay_form"], "of the weight")
+        return f"weight decay {value_text(float(settings['decay']))} {how}"
+    if name == "undecayed" and settings["undecayed"]:
+        return f"not of {', '.join(settings['undecayed'])}"
+    if name == "penalty" and any(settings["penalty"].values()):
+        factors = sorted({value_text(float(f)) for f in settings["penalty"].values() if f})
+        return f"a penalty that adds {' or '.join(factors)}·w to the gradient"
+    if name == "clip":
+        kinds = {
+            "none": "no clipping",
+            "value": "each element is clipped",
+            "norm": "the norm of each weight array is clipped",
+            "global_norm": "the norm of all gradients together is clipped",
+        }
+        limit = f" at {value_text(float(settings['limit']))}" if settings["clip"] != "none" else ""
+        return kinds[settings["clip"]] + limit
+    if name == "clip_epsilon" and settings["clip"] != "none" and settings["clip_epsilon"]:
+        return f"{value_text(settings['clip_epsilon'])} is added to the norm"
+    if name == "accumulate":
+        count = settings["accumulate"]
+        form_of = {"mean": "mean", "sum": "sum"}[settings["accumulate_form"]]
+        return (
+            "an update for each gradient" if count == 1 else f"the {form_of} of {count} gradients"
+        )
+    return ""
+
+
+PREFIXES = {"torch": "torch.optim.", "keras": "keras.optimizers."}
+
+
+def arguments(
+    part: Part, target: Optimizer, rate: float, description: Description
+) -> dict[str, Any] | None:
+    """Return the arguments that make a side's optimizer agree with another; None if it cannot.
+
+    Parameters
+    ----------
+    part : Part
+        In which they differ.
+    target : Optimizer
+        The other side's.
+    rate : float
+        The other side's learning rate.
+    description : Description
+        Of the side that is changed.
+    """
+    form = written(description)
+    if form is None or target.rule.family != form.family:
+        return None
+    values: dict[str, Any] = {}
+    for name in part.settings:
+        value = rate if name == RATE else target.rule.settings[name]
+        if name == RATE:
+            values[_rate_name(form)] = value
+        elif name in form.names:
+            values[form.names[name]] = value
+        elif name == "epsilon_place" and "epsilon" in part.settings:
+            values |= _moved_epsilon(form, target.rule)
+        elif name in ("clip", "limit", "clip_epsilon") and form.fixed.get("single"):
+            values |= _clip_arguments(target.rule)
+        elif not _same(form.fixed.get(name, _default(form, name)), value):
+            return None
+    settings = description.optimizer.settings if description.optimizer else {}
+    # What the side has already is not written again.
+    values = {
+        name: value for name, value in values.items() if not _same(value, entry(settings, name))
+    }
+    return values or None
+
+
+def _default(form: Written, name: str) -> Any:
+    return Rule.make(form.family).settings[name]
+
+
+def _moved_epsilon(form: Written, target: Rule) -> dict[str, Any]:
+    """Return the epsilon that has nearly the same effect on the other side of the root."""
+    place = form.fixed.get("epsilon_place", _default(form, "epsilon_place"))
+    epsilon = target.settings["epsilon"]
+    if place == "inside" and target.settings["epsilon_place"] == "outside":
+        epsilon = epsilon**2
+    elif place == "outside" and target.settings["epsilon_place"] == "inside":
+        epsilon = sqrt(epsilon)
+    return {form.names["epsilon"]: epsilon}
+
+
+def _clip_arguments(target: Rule) -> dict[str, Any]:
+    values: dict[str, Any] = dict.fromkeys(CLIPPING)
+    for name, kind in CLIPPING.items():
+        if kind == target.settings["clip"]:
+            values[name] = target.settings["limit"]
+    return values
+
+
+def fix_line(
+    part: Part, target: Optimizer, rate: float, description: Description, framework: str
+) -> str | None:
+    """Return one line of code that makes a side agree with another; None if there is none."""
+    values = arguments(part, target, rate, description)
+    component = description.optimizer
+    if values and component:
+        # A clipping that is not wanted is left out.
+        kept = {name: value for name, value in values.items() if value is not None}
+        text = ", ".join(["..."] + [f"{name}={value_text(value)}" for name, value in kept.items()])
+        return f"{PREFIXES.get(framework, '')}{component.type}({text})"
+    if framework == "torch" and set(part.settings) & set(CLIP):
+        return _torch_clip(target.rule)
+    if part.cause is None:
+        return None
+    difference = catalogue.get(part.cause)
+    return difference.fix_torch if framework == "torch" else difference.fix_keras
+
+
+def _torch_clip(target: Rule) -> str | None:
+    limit = value_text(float(target.settings["limit"]))
+    lines = {
+        "value": f"torch.nn.utils.clip_grad_value_(model.parameters(), {limit})",
+        "norm": f"[torch.nn.utils.clip_grad_norm_([p], {limit}) for p in model.parameters()]",
+        "global_norm": f"torch.nn.utils.clip_grad_norm_(model.parameters(), {limit})",
+    }
+    return lines.get(target.settings["clip"])
+
+
+def changes(values: dict[str, Any], description: Description) -> list[Change]:
+    """Return the changes of an optimizer that some arguments stand for."""
+    component = description.optimizer
+    assert component
+    made: dict[str, Any] = {}
+    for name, value in values.items():
+        key, bracket, rest = name.partition("[")
+        if bracket:
+            entries = list(made.get(key, component.settings[key]))
+            entries[int(rest.rstrip("]"))] = value
+            value = entries
+        made[key] = value
+    return [Change("optimizer", "", name, value) for name, value in made.items()]
+
+
+def renamed(rule: Rule, names: dict[str, str]) -> Rule:
+    """Return a rule whose settings by weight have other names; weights without one are left out."""
+    settings = dict(rule.settings)
+    settings["undecayed"] = tuple(names[n] for n in settings["undecayed"] if n in names)
+    for part in ("penalty", "factors"):
+        settings[part] = {names[n]: v for n, v in settings[part].items() if n in names}
+    return replace(rule, settings=settings)

@@ -1,0 +1,481 @@
+"""The optimizers: both get the same gradients, from the same weights.
+
+Each side's rule is found out from the updates that it makes. The parts in which the two rules
+differ are the causes; each is tried alone, and the smallest set that closes the gap is reported.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from ..carrying import Carried
+from ..examination import Examination, Result
+from ..findings import Acquittal, Finding
+from ..fitting import Fit, Run, identify, names_of
+from ..frameworks.adapter import ModelError
+from ..observation import Array, Arrays, Updates, array_names
+from ..parts import (
+    CLIP,
+    Optimizer,
+    Part,
+    arguments,
+    changes,
+    differing_parts,
+    fix_line,
+    renamed,
+    total_decay,
+    values_text,
+)
+from ..probes import probe_gradients, real_updates
+from ..rates import around_a_change
+from ..rules import Problem, flat, run
+
+# Of how many weights the updates are computed again.
+ELEMENTS = 6000
+
+# A gradient in float32 is off by some units in the last place of the largest of its array.
+GRADIENT_UNITS = 4 * 2.0**-24
+# Constants that pass through float32 change a step by some units of float32, and Adam's correction
+# of the bias by 1e-5.
+PRECISION = 2e-5
+
+# A limit of the clipping that is so many times larger than the gradient is not reached.
+FAR_LIMIT = 100.0
+# How many causes may act together.
+MOST_CAUSES = 4
+
+
+@dataclass(frozen=True)
+class Case:
+    """Both optimizers on the same gradients.
+
+    Attributes
+    ----------
+    probes : list of dict
+        The gradients.
+    a_updates : Updates
+        What A's optimizer made of them.
+    names : dict of str to str
+        A's names of the compared weights, and B's.
+    a, b : Run
+        The updates of each side, with its own names.
+    real : int
+        So many updates have gradients of the size that the model has.
+    difference : float
+        The largest difference of the weights after these, over the largest distance travelled.
+    difference_made : float
+        The same after all updates.
+    """
+
+    probes: list[Arrays]
+    a_updates: Updates
+    names: dict[str, str]
+    a: Run
+    b: Run
+    real: int
+    difference: float
+    difference_made: float
+
+
+def examine(examination: Examination) -> Result:
+    """Compare what the two optimizers make of the same gradients."""
+    gradients = array_names(getattr(examination.a_training, "arrays", {}), "gradient")
+    if not examination.has("optimizer") or not gradients:
+        return Result()
+    probes = probe_gradients(gradients)
+    updates = examination.a.update(probes, examination.dtype)
+    case = _case(examination, probes, updates)
+    if case is None:
+        return Result(
+            undecided="no trained weight has a counterpart, so updates cannot be compared"
+        )
+    tolerance = max(each.tolerance / max(each.travel, 1e-300) for each in (case.a, case.b))
+    rates = around_a_change(examination)
+    penalty = _penalties(examination, case)
+    if case.difference_made <= tolerance and not rates and not penalty:
+        return Result(largest=case.difference_made, bound=tolerance)
+    return _Explanation(examination, case, rates, penalty, tolerance).result()
+
+
+def _case(examination: Examination, probes: list[Arrays], a_updates: Updates) -> Case | None:
+    """Give B's optimizer the gradients that A's has got."""
+    alignment, dtype = examination.alignment, examination.dtype
+    wanted = array_names(examination.b_training.arrays, "gradient")
+    names = {
+        carriage.a: carriage.b
+        for carriage in alignment.carriages
+        if isinstance(carriage, Carried) and carriage.a in probes[0] and carriage.b in wanted
+    }
+    if not names:
+        return None
+    b_probes = [_for_b(alignment.weights_to_b(step), wanted) for step in probes]
+    b_updates = examination.b.update(b_probes, dtype)
+    a_weights = examination.a.weights(dtype)
+    b_weights = examination.b.weights(dtype)
+    a_names = tuple(names)
+    b_names = tuple(names.values())
+    a_run = _run(a_weights, probes, a_updates, a_names, dtype)
+    b_run = _run(b_weights, b_probes, b_updates, b_names, dtype)
+    real = real_updates(probes[0])
+    moved_a = [_moved(each, a_weights, a_names) for each in a_updates.weights]
+    moved_b = [
+        flat(alignment.weights_to_a(_differences(each, b_weights, b_names)), a_names)
+        for each in b_updates.weights
+    ]
+    return Case(
+        probes,
+        a_updates,
+        names,
+        a_run,
+        b_run,
+        real,
+        _relative(moved_a[:real], moved_b[:real]),
+        _relative(moved_a, moved_b),
+    )
+
+
+def _for_b(gradients: Arrays, wanted: Arrays) -> Arrays:
+    """Return a gradient for each weight that B trains; zero for those that A does not have."""
+    return {name: gradients.get(name, np.zeros_like(array)) for name, array in wanted.items()}
+
+
+def _run(
+    weights: Arrays, gradients: Sequence[Arrays], updates: Updates, names: Sequence[str], dtype: str
+) -> Run:
+    chosen = [{name: step[name] for name in names} for step in gradients]
+    problem = Problem.make(weights, chosen, updates.rates, ELEMENTS)
+    return Run(problem, problem.select(updates.weights), dtype)
+
+
+def _differences(after: Arrays, before: Arrays, names: Sequence[str]) -> Arrays:
+    return {name: np.asarray(after[name], np.float64) - before[name] for name in names}
+
+
+def _moved(after: Arrays, before: Arrays, names: Sequence[str]) -> Array:
+    return flat(_differences(after, before, names), names)
+
+
+def _relative(one: Sequence[Array], other: Sequence[Array]) -> float:
+    """Return the largest difference over the largest distance."""
+    first = np.stack(one)
+    second = np.stack(other)
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return float("inf")
+    travel = max(np.abs(first).max(initial=0.0), np.abs(second).max(initial=0.0))
+    return float(np.abs(first - second).max(initial=0.0) / travel) if travel else 0.0
+
+
+def _penalties(examination: Examination, case: Case) -> dict[str, float]:
+    """Return what B's penalties add to the gradient of a weight beyond A's, divided by the weight.
+
+    A penalty that is not proportional to the weight is not in it.
+    """
+    a_arrays = examination.a_training.arrays
+    b_arrays = examination.b_training.arrays
+    a_penalty = array_names(a_arrays, "penalty_gradient")
+    b_penalty = array_names(b_arrays, "penalty_gradient")
+    if not a_penalty and not b_penalty:
+        return {}
+    a_total = _added(array_names(a_arrays, "gradient"), a_penalty)
+    b_total = _added(array_names(b_arrays, "gradient"), b_penalty)
+    carried = examination.alignment.weights_to_a(b_total)
+    b_alone = examination.alignment.weights_to_a(_added({}, b_penalty))
+    weights = examination.a.weights(examination.dtype)
+    found: dict[str, float] = {}
+    for name in case.names:
+        weight = np.asarray(weights[name], np.float64)
+        extra = carried[name] - a_total[name]
+        factor = _proportion(extra, weight)
+        if factor is None:
+            zeros = np.zeros_like(weight)
+            extra = b_alone.get(name, zeros) - a_penalty.get(name, zeros)
+            factor = _proportion(extra, weight) or 0.0
+        if abs(factor) > 1e-12:
+            found[name] = float(f"{factor:.6g}")
+    return found
+
+
+def _added(gradients: Arrays, penalties: Arrays) -> Arrays:
+    names = {**gradients, **penalties}
+    return {
+        name: np.asarray(gradients.get(name, 0.0), np.float64) + penalties.get(name, 0.0)
+        for name in names
+    }
+
+
+def _proportion(extra: Array, weight: Array) -> float | None:
+    """Return the factor by which one array is the other; None if it is not."""
+    square = float(np.vdot(weight, weight))
+    if not square:
+        return 0.0 if not np.any(extra) else None
+    factor = float(np.vdot(extra, weight)) / square
+    rest = np.abs(extra - factor * weight).max(initial=0.0)
+    return factor if rest <= 1e-6 * np.abs(extra).max(initial=0.0) or rest < 1e-14 else None
+
+
+class _Explanation:
+    """Explains the gap between the two optimizers."""
+
+    def __init__(
+        self,
+        examination: Examination,
+        case: Case,
+        rates: Array | None,
+        penalty: dict[str, float],
+        tolerance: float,
+    ) -> None:
+        self.examination = examination
+        self.case = case
+        self.tolerance = tolerance
+        self.descriptions = (examination.a_description, examination.b_description)
+        self.a_fit = identify(examination.a_description, [case.a])
+        to_b = case.names
+        hints = [renamed(self.a_fit.rule, to_b)]
+        self.b_fit = identify(examination.b_description, [case.b], hints)
+        to_a = {b: a for a, b in to_b.items()}
+        a_rule = total_decay(self.a_fit.rule, case.names)
+        b_rule = renamed(self.b_fit.rule, to_a)
+        b_rule = total_decay(b_rule.with_settings(penalty=penalty), case.names)
+        self.a = Optimizer(a_rule)
+        self.b = Optimizer(b_rule, self._scale(rates))
+        self.problems = [case.a.problem.shorter(case.real)]
+        if rates is not None:
+            self.problems.append(self._with_rates(rates))
+        self.changing = rates is not None
+        self.reference = self._after(self.a)
+        self.noise = self._noise()
+
+    def _scale(self, rates: Array | None) -> float:
+        """Return B's rate over A's; where a schedule changes them, that stage compares them."""
+        a_rate = self.case.a.problem.rates[0]
+        b_rate = self.case.b.problem.rates[0]
+        schedules = any(each.schedule for each in self.descriptions)
+        if rates is not None or schedules or not a_rate:
+            return 1.0
+        return float(b_rate / a_rate)
+
+    def _with_rates(self, rates: Array) -> Problem:
+        """Return the problem with rates that change, and more updates of the same gradients."""
+        problem = self.case.a.problem.shorter(self.case.real)
+        order = np.arange(len(rates)) % len(problem.gradients)
+        return Problem(
+            problem.names,
+            problem.sizes,
+            problem.weights,
+            problem.gradients[order],
+            rates,
+            problem.sample,
+        )
+
+    def _after(self, optimizer: Optimizer) -> list[Array]:
+        """Return how far a rule moves the weights in each problem."""
+        moved: list[Array] = []
+        for problem in self.problems:
+            scaled = problem.with_rates(problem.rates * optimizer.scale)
+            moved.append(run(optimizer.rule, scaled) - problem.weights[problem.sample])
+        return moved
+
+    def gap(self, optimizer: Optimizer) -> float:
+        """Return how far a rule's weights are from A's: norm of the difference over the travel."""
+        return self._distance(self._after(optimizer))
+
+    def _distance(self, moved: list[Array]) -> float:
+        parts: list[float] = []
+        for one, other in zip(self.reference, moved, strict=True):
+            if not np.isfinite(other).all():
+                return float("inf")
+            travel = float(np.linalg.norm(one)) or float(np.linalg.norm(other))
+            parts.append(float(np.linalg.norm(one - other)) / travel if travel else 0.0)
+        return max(parts)
+
+    def largest(self, optimizer: Optimizer) -> float:
+        """Return the largest difference of a weight over the largest distance travelled."""
+        pairs = zip(self.reference, self._after(optimizer), strict=True)
+        return max(_relative(list(one), list(other)) for one, other in pairs)
+
+    def _noise(self) -> float:
+        """Return the gap that gradients in float32 cause."""
+        generator = np.random.default_rng(0)
+        moved: list[Array] = []
+        for problem in self.problems:
+            starts = np.cumsum([0, *problem.sizes[:-1]])
+            largest = np.maximum.reduceat(np.abs(problem.gradients), starts, axis=1)
+            units = np.repeat(largest, problem.sizes, axis=1) * GRADIENT_UNITS
+            noise = generator.uniform(-1, 1, problem.gradients.shape) * units
+            noisy = Problem(
+                problem.names,
+                problem.sizes,
+                problem.weights,
+                problem.gradients + noise,
+                problem.rates,
+                problem.sample,
+            )
+            moved.append(run(self.a.rule, noisy) - problem.weights[problem.sample])
+        return self._distance(moved)
+
+    def result(self) -> Result:
+        """Return the causes and what is acquitted."""
+        bound = max(PRECISION, self.noise, self.tolerance)
+        unknown = [fit for fit in (self.a_fit, self.b_fit) if not fit.reproduces]
+        difference = self.case.difference
+        if unknown:
+            return self._not_reproduced(bound)
+        parts = differing_parts(self.a, self.b, self.descriptions, changing=self.changing)
+        if not parts:
+            acquitted = self._precision() if difference > self.tolerance else ()
+            return Result((), acquitted, difference, bound)
+        chosen = self._smallest_set(parts, bound)
+        findings = [self._finding(part, bound) for part in chosen]
+        acquitted = [self._acquittal(part, bound) for part in parts if part not in chosen]
+        for part in [part for part in parts if part not in chosen]:
+            if self._may_bite(part):
+                findings.append(self._finding(part, bound))
+                acquitted = [each for each in acquitted if each.cause != part.cause]
+        return Result(tuple(findings), tuple(acquitted), difference, bound)
+
+    def _smallest_set(self, parts: list[Part], bound: float) -> list[Part]:
+        """Return the fewest parts that close the gap, those with the largest share first."""
+        whole = self.gap(self.b)
+        if whole <= bound:
+            return []
+        size = min(len(parts), MOST_CAUSES)
+        best = list(parts)
+        for count in range(1, size + 1):
+            sets = [list(chosen) for chosen in combinations(parts, count)]
+            gaps = [self.gap(self._mended(chosen)) for chosen in sets]
+            smallest = int(np.argmin(gaps))
+            if gaps[smallest] <= bound:
+                best = sets[smallest]
+                break
+        return sorted(best, key=lambda part: -self._share(part))
+
+    def _mended(self, parts: Sequence[Part]) -> Optimizer:
+        settings = [name for part in parts for name in part.settings]
+        return self.b.taking(self.a, settings)
+
+    def _share(self, part: Part) -> float:
+        """Return how much of the gap is closed by mending one part."""
+        whole = self.gap(self.b)
+        return 1 - self.gap(self._mended([part])) / whole if whole else 0.0
+
+    def _may_bite(self, part: Part) -> bool:
+        """Return whether a clipping that these gradients do not reach may matter later."""
+        if part.settings != CLIP or part.cause == "D60":
+            return False
+        limits = [
+            each.rule.settings["limit"]
+            for each in (self.a, self.b)
+            if each.rule.settings["clip"] != "none"
+        ]
+        norm = float(np.linalg.norm(self.problems[0].gradients, axis=1).max())
+        return min(limits) < FAR_LIMIT * norm
+
+    def _rates(self) -> tuple[float, float]:
+        rates = self.case.a.problem.rates
+        return float(rates[0]), float(rates[0] * self.b.scale)
+
+    def _values(self, part: Part) -> dict[str, str]:
+        a_rate, b_rate = self._rates()
+        a_description, b_description = self.descriptions
+        return {
+            "a": values_text(self.a.rule, a_rate, part, a_description),
+            "b": values_text(self.b.rule, b_rate, part, b_description),
+        }
+
+    def _finding(self, part: Part, bound: float) -> Finding:
+        a_rate, b_rate = self._rates()
+        a_description, b_description = self.descriptions
+        alone = self.a.taking(self.b, part.settings)
+        effect = {"update": self.largest(alone), "share": self._share(part), "bound": bound}
+        fix = {
+            "a": fix_line(part, self.b, b_rate, a_description, a_description.framework),
+            "b": fix_line(part, self.a, a_rate, b_description, b_description.framework),
+        }
+        return Finding(
+            "update",
+            part.cause,
+            part.title,
+            values=self._values(part),
+            effect=effect,
+            fix=fix,
+            proved=True,
+            evidence=self._evidence(part, effect["share"]),
+        )
+
+    def _evidence(self, part: Part, share: float) -> str:
+        updates = len(self.problems[0].gradients)
+        before = self.gap(self.b)
+        after = self.gap(self._mended([part]))
+        text = (
+            f"the rules reproduce {len(self.case.a.problem.gradients)} updates of both sides; "
+            f"changed in B's rule alone, it takes the gap after {updates} real updates from "
+            f"{before:.1e} to {after:.1e} of the distance travelled"
+        )
+        applied = self._applied(part)
+        return text + (f"; changed in B's optimizer: {applied:.1e}" if applied is not None else "")
+
+    def _applied(self, part: Part) -> float | None:
+        """Return the difference after B's own optimizer was changed; None if it cannot be."""
+        a_rate, _ = self._rates()
+        description = self.examination.b_description
+        values = arguments(part, self.a, a_rate, description)
+        if not values or description.optimizer is None:
+            return None
+        side, dtype = self.examination.b, self.examination.dtype
+        try:
+            side.change(changes(values, description), dtype)
+        except ModelError:
+            return None
+        try:
+            case = _case(self.examination, self.case.probes, self.case.a_updates)
+        finally:
+            side.restore(dtype)
+        return case.difference if case else None
+
+    def _acquittal(self, part: Part, bound: float) -> Acquittal:
+        alone = self.largest(self.a.taking(self.b, part.settings))
+        values = self._values(part)
+        return Acquittal(
+            "update",
+            part.cause,
+            part.title,
+            f"A: {values['a']}; B: {values['b']}; alone it moves a weight by {alone:.1e} of the "
+            f"distance travelled, gradients in float32 by {bound:.1e}",
+        )
+
+    def _precision(self) -> tuple[Acquittal, ...]:
+        kind = "D96" if self.a.rule.family != "sgd" else "D62"
+        return (
+            Acquittal(
+                "update",
+                kind,
+                "Constants of the optimizer in float32",
+                f"{self.case.difference:.1e} of the distance travelled; a rule with constants in "
+                "float32 reproduces it",
+            ),
+        )
+
+    def _not_reproduced(self, bound: float) -> Result:
+        """Return that the updates differ without a known rule."""
+        difference = self.case.difference
+        if difference <= bound:
+            return Result(largest=difference, bound=bound)
+        nearest = {name: _nearest(fit) for name, fit in (("a", self.a_fit), ("b", self.b_fit))}
+        finding = Finding(
+            "update",
+            None,
+            "The optimizers make other updates of the same gradients",
+            values=nearest,
+            effect={"update": difference, "bound": bound},
+            evidence="no known rule reproduces both sides' updates",
+        )
+        return Result((finding,), (), 0.0, bound)
+
+
+def _nearest(fit: Fit) -> str:
+    name = names_of(fit.rule)
+    if fit.reproduces:
+        return f"{name}, reproduced"
+    return f"nearest to {name}, {fit.excess:.1e} times the tolerance away"
