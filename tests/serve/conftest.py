@@ -28,19 +28,22 @@ CONVOLUTION = Network(
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the runs ``first`` and ``second`` of one network, and ``convolution``."""
+    """A folder with the runs ``first`` and ``second`` of one network, and with other runs."""
     folder = tmp_path_factory.mktemp("served")
     serving.save_run(folder / "first", SMALL)
     serving.save_run(folder / "second", SMALL, seed=1, dtype="float64")
     serving.save_run(folder / "convolution", CONVOLUTION)
+    serving.save_run(folder / "fractions", SMALL, data={"pixels": [0.0, 1.0]})
+    serving.save_run(folder / "centred", SMALL, data={"pixels": [-1.0, 3.0]})
     return folder
 
 
 @pytest.fixture(scope="session")
 def server(runs: Path) -> Iterator[serving.RunningServer]:
-    """A server with two versions of ``small``, and ``conv`` with one."""
+    """A server with two versions of ``small``, and with other models of one version."""
     pytest.importorskip("uvicorn")
-    with serving.running("first", "small=second", "conv=convolution", cwd=runs) as running:
+    models = ("first", "small=second", "conv=convolution", "fractions=fractions", "centred=centred")
+    with serving.running(*models, cwd=runs) as running:
         yield running
 
 

@@ -20,7 +20,8 @@ TINY = zoo.dense("tiny", [4], shape=(2, 2, 1), classes=3)
 def run_schemathesis(tmp_path: Path, examples: int, *options: str, **variables: str) -> None:
     pytest.importorskip("schemathesis")
     serving.save_run(tmp_path / "run", TINY)
-    with serving.running("run", "second=run", cwd=tmp_path, **variables) as server:
+    serving.save_run(tmp_path / "second", TINY, data={"pixels": [0.0, 1.0]})
+    with serving.running("run", "second=second", cwd=tmp_path, **variables) as server:
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"]
         limits = ["--max-examples", str(examples), "--seed", "1", "--no-color"]
         done = subprocess.run(
@@ -64,6 +65,17 @@ def test_each_model_and_version_has_paths(server: serving.RunningServer):
     rows = image["application/json"]["schema"]["oneOf"][0]["properties"]["instances"]["anyOf"][0]
     assert rows["items"]["maxItems"] == 4
     assert "security" not in document
+
+
+def test_the_pixels_of_the_training_are_limits(server: serving.RunningServer):
+    paths = server.ask("/openapi.json").json["paths"]
+    for model, limits in (("fractions", (-0.25, 1.25)), ("centred", (-2, 4)), ("small", None)):
+        body = paths[f"/v2/models/{model}/infer"]["post"]["requestBody"]["content"]
+        tensors = body["application/json"]["schema"]["properties"]["inputs"]["items"]["anyOf"]
+        floats, integers = (each["properties"]["data"]["items"]["anyOf"][0] for each in tensors)
+        assert integers == {"type": "integer", "minimum": 0, "maximum": 255}
+        expected = {"minimum": limits[0], "maximum": limits[1]} if limits else {}
+        assert floats == {"type": "number"} | expected
 
 
 def test_every_get_path_answers(server: serving.RunningServer):

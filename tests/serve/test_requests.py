@@ -142,6 +142,47 @@ def test_malformed_tensors_are_refused(bounded: Any, body: Any, message: str):
     assert message in answer.error
 
 
+PREPARED = "the pixels of the training are from {}; {}"
+FRACTIONS = PREPARED.format("0 to 1", "divide bytes by 255")
+CENTRED = PREPARED.format("-1 to 3", "prepare them as these were")
+
+
+@pytest.mark.parametrize(
+    ("model", "pixel", "message"),
+    [
+        ("fractions", 0.5, None),
+        ("fractions", 1.2, None),  # what bicubic interpolation may give
+        ("fractions", -0.2, None),
+        ("fractions", 254, f"'images' holds 254, but {FRACTIONS}"),
+        ("fractions", 2, f"'images' holds 2, but {FRACTIONS}"),
+        ("fractions", -1, f"'images' holds -1, but {FRACTIONS}"),
+        ("centred", 3.9, None),
+        ("centred", -1.9, None),
+        ("centred", 255, f"'images' holds 255, but {CENTRED}"),
+        ("centred", -2.5, f"'images' holds -2.5, but {CENTRED}"),
+        ("small", 255, None),  # nothing is recorded of its data
+    ],
+)
+def test_pixels_unlike_those_of_the_training_are_refused(
+    bounded: Any, model: str, pixel: float, message: str | None
+):
+    rows = {"instances": [ROW, changed(pixel)]}
+    tensor = GOOD | {"data": [pixel, *GOOD["data"][1:]]}
+    for path, body in (
+        (f"/v1/models/{model}:predict", rows),
+        (f"/v2/models/{model}/infer", {"inputs": [tensor]}),
+    ):
+        answer = bounded(path, body)
+        assert answer.status == (200 if message is None else 400)
+        if message is not None:
+            assert answer.error == message
+
+
+def test_bytes_are_not_taken_for_fractions(bounded: Any):
+    tensor = GOOD | {"datatype": "UINT8", "data": [255] * 12}
+    assert bounded("/v2/models/fractions/infer", {"inputs": [tensor]}).status == 200
+
+
 def binary(header: dict[str, Any], content: bytes) -> tuple[bytes, dict[str, str]]:
     encoded = json.dumps(header).encode()
     return encoded + content, {"Inference-Header-Content-Length": str(len(encoded))}

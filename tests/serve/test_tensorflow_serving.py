@@ -88,7 +88,12 @@ def test_the_metadata_of_a_model(server: RunningServer):
 
 def test_all_models_are_listed(server: RunningServer):
     listed = {model["name"]: model["versions"] for model in server.ask("/v1/models").json["models"]}
-    assert {name: len(versions) for name, versions in listed.items()} == {"small": 2, "conv": 1}
+    assert {name: len(versions) for name, versions in listed.items()} == {
+        "small": 2,
+        "conv": 1,
+        "fractions": 1,
+        "centred": 1,
+    }
     second = listed["small"][1]
     assert second["version"] == "2"
     assert second["run"] == "second"

@@ -24,11 +24,26 @@ from triptych.training.inference import compute_logits
 from triptych.training.saved import read_trained
 
 
-def save_run(folder: Path, network: Network, seed: int = 0, dtype: DType = "float32") -> Path:
-    """Write the folder of a finished run with the weights before the first step; return it."""
+def save_run(
+    folder: Path,
+    network: Network,
+    seed: int = 0,
+    dtype: DType = "float32",
+    data: dict[str, Any] | None = None,
+) -> Path:
+    """Write the folder of a finished run with the weights before the first step; return it.
+
+    Parameters
+    ----------
+    folder, network, seed, dtype
+        Of the run.
+    data : dict, optional
+        What is recorded of its data.
+    """
     recipe = Recipe(1, seed=seed, dtype=dtype)
     path = folder / "last" / checkpoint.STATE
-    checkpoint.save_state(path, initial(network, recipe), network, recipe, {})
+    provenance = {} if data is None else {"data": data}
+    checkpoint.save_state(path, initial(network, recipe), network, recipe, provenance)
     (folder / "results.json").touch()
     return folder
 

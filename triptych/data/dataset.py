@@ -150,7 +150,10 @@ class Dataset:
     def describe(self) -> dict[str, Any]:
         """Return what a result must say about its data, as JSON."""
         if self.table is None:
-            of_kind: dict[str, Any] = {"border": border_mean(self.train.images)}
+            of_kind: dict[str, Any] = {
+                "border": border_mean(self.train.images),
+                "pixels": pixel_range(self.train.images),
+            }
         else:
             of_kind = {"standardised": self.table.describe()}
         return {
@@ -259,6 +262,19 @@ class Dataset:
         if blank == len(rows):
             return "every image is blank"
         return f"{blank:,} images are blank ({100 * blank / len(rows):.2g} %)"
+
+
+def pixel_range(images: NDArray[Any]) -> list[float]:
+    """Return the smallest and the largest pixel that a network is given: 0 and 1, or beyond.
+
+    Parameters
+    ----------
+    images : ndarray of uint8 or floats, shape (n, h, w, c)
+        Bytes are divided by 255.
+    """
+    if images.dtype.kind != "f":
+        return [0.0, 1.0]
+    return [min(0.0, float(images.min())), max(1.0, float(images.max()))]
 
 
 def border_mean(images: NDArray[Any]) -> float:

@@ -13,6 +13,7 @@ from ..training.checkpoint import STATE
 from ..training.inference import softmax
 from ..training.trained import TrainedRun
 from .errors import RequestError
+from .inputs import Images, input_of
 from .runtimes import Floats, Runtime, make_runtime
 from .settings import ModelSource, check_name
 
@@ -32,6 +33,8 @@ class LoadedNetwork:
     ----------
     network : Network
         What was trained.
+    input : Images
+        What it takes.
     runtime : Runtime
         What computes its logits.
     sha256 : str
@@ -43,6 +46,7 @@ class LoadedNetwork:
     """
 
     network: Network
+    input: Images
     runtime: Runtime
     sha256: str
     class_names: list[str]
@@ -137,7 +141,14 @@ def load(path: Path) -> LoadedNetwork:
     except TriptychError as error:
         raise TriptychError(f"{path}: {error}") from error
     standardised = run.data["standardised"] if run.standardised else None
-    return LoadedNetwork(run.network, runtime, run.sha256, run.classes, standardised)
+    return LoadedNetwork(
+        network=run.network,
+        input=input_of(run),
+        runtime=runtime,
+        sha256=run.sha256,
+        class_names=run.classes,
+        standardised=standardised,
+    )
 
 
 def _file_versions(path: Path) -> tuple[FileVersion, ...]:

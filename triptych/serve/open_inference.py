@@ -10,29 +10,27 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..exporting.model import INPUT
 from ..spec.validation import is_whole
 from ..version import __version__
 from .errors import RequestError
+from .inputs import BYTE, DTYPES, FLOAT, Input
 from .models import OUTPUTS, ServedModel
 from .runtimes import Floats
 from .tensors import (
     bytes_of,
     check_batch,
     check_finite,
-    flatten_images,
+    flatten,
     floats_of,
     most_json_values,
     parse_object,
     quote,
-    scale_bytes,
 )
 
 HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON before the binary tensors
-FLOAT = "FP32"
-BYTE = "UINT8"
-DTYPES = {FLOAT: np.dtype("<f4"), BYTE: np.dtype("u1")}
 
 
 @dataclass(frozen=True)
@@ -79,14 +77,13 @@ def infer(model: ServedModel, body: bytes, json_bytes: str | None, most_images: 
         400 if the request is malformed.
     """
     loaded = model.loaded
-    shape = loaded.network.input_shape
     header, binary = _split_body(body, json_bytes)
-    request = parse_object(header, most_json_values(shape, most_images))
+    request = parse_object(header, most_json_values(loaded.input.shape, most_images))
     outputs = _requested_outputs(request)
     identifier = request.get("id", "")
     if not isinstance(identifier, str):
         raise RequestError(400, f"'id' must be a text, not {quote(identifier)}")
-    images = _images(request, binary, shape, most_images)
+    images = _images(request, binary, loaded.input, most_images)
     answer = {"model_name": model.name, "model_version": str(model.version)}
     if identifier:
         answer["id"] = identifier
@@ -108,10 +105,8 @@ def _split_body(body: bytes, json_bytes: str | None) -> tuple[memoryview, memory
     return content[:length], content[length:]
 
 
-def _images(
-    request: dict[str, Any], binary: memoryview, shape: tuple[int, ...], most: int
-) -> Floats:
-    """Return the images of a request, shape (n, h, w, c)."""
+def _images(request: dict[str, Any], binary: memoryview, expected: Input, most: int) -> Floats:
+    """Return the images of a request as the network takes them, shape (n, h, w, c)."""
     inputs = request.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise RequestError(400, f"'inputs' must be a list with one tensor, {INPUT!r}")
@@ -120,13 +115,12 @@ def _images(
         name = quote(tensor.get("name"))
         raise RequestError(400, f"there is no input {name}; the input is {INPUT!r}")
     datatype = tensor.get("datatype")
-    if not isinstance(datatype, str) or datatype not in DTYPES:
-        known = " or ".join(DTYPES)
+    if not isinstance(datatype, str) or datatype not in expected.datatypes:
+        known = " or ".join(expected.datatypes)
         raise RequestError(400, f"{INPUT!r} must have the datatype {known}, not {quote(datatype)}")
-    count = _count(tensor.get("shape"), shape, most)
-    flat = _flat_images(tensor, binary, count, shape, datatype)
-    images = scale_bytes(flat) if datatype == BYTE else flat.astype(np.float32, copy=False)
-    return images.reshape(count, *shape)
+    count = _count(tensor.get("shape"), expected.shape, most)
+    flat = _flat_images(tensor, binary, count, expected, datatype)
+    return expected.prepare(flat.reshape(count, *expected.shape))
 
 
 def _count(given: Any, shape: tuple[int, ...], most: int) -> int:
@@ -143,15 +137,15 @@ def _count(given: Any, shape: tuple[int, ...], most: int) -> int:
 
 
 def _flat_images(
-    tensor: dict[str, Any], binary: memoryview, count: int, shape: tuple[int, ...], datatype: str
-) -> Any:
+    tensor: dict[str, Any], binary: memoryview, count: int, expected: Input, datatype: str
+) -> NDArray[Any]:
     """Return the numbers of a tensor, in one dimension and in its datatype; all are finite."""
     size = _parameters(tensor).get("binary_data_size")
     if size is None and binary:
         raise RequestError(400, "bytes follow the JSON, but no input has 'binary_data_size'")
     if size is not None and "data" in tensor:
         raise RequestError(400, f"{INPUT!r} has both 'data' and 'binary_data_size'")
-    numbers = count * prod(shape)
+    numbers = count * prod(expected.shape)
     if size is not None:
         dtype = DTYPES[datatype]
         needed = numbers * dtype.itemsize
@@ -166,7 +160,7 @@ def _flat_images(
         return array
     flat = tensor.get("data")
     if isinstance(flat, list) and flat and isinstance(flat[0], list):
-        flat = flatten_images(flat, shape, count, "'data'")
+        flat = flatten(flat, expected, count, "'data'")
     if not isinstance(flat, list) or len(flat) != numbers:
         length = f"{len(flat):,} numbers" if isinstance(flat, list) else quote(flat)
         raise RequestError(400, f"'data' of this shape must be {numbers:,} numbers, not {length}")

@@ -5,8 +5,9 @@ from typing import Any
 from ..exporting.model import INPUT
 from ..spec.network import Network
 from ..version import __version__
+from .inputs import BYTE, FLOAT, Input
 from .models import OUTPUTS, ModelRepository, ServedModel
-from .open_inference import BYTE, FLOAT, HEADER_LENGTH
+from .open_inference import HEADER_LENGTH
 from .tensorflow_serving import SIGNATURES
 
 JSON = "application/json"
@@ -73,19 +74,23 @@ def describe(models: ModelRepository, *, needs_token: bool) -> dict[str, Any]:
 
 def _paths_of(name: str, model: ServedModel, version: str) -> dict[str, Any]:
     """Return the paths of a model, or of a version of it."""
-    network = model.loaded.network
+    loaded = model.loaded
     tensorflow = f"/v1/models/{name}{version}"
     inference = f"/v2/models/{name}{version}"
     return {
         tensorflow: {"get": _get("Show the status", OBJECT)},
         f"{tensorflow}/metadata": {"get": _get("Show inputs and outputs", OBJECT)},
         f"{tensorflow}:predict": {
-            "post": _post("Classify images", _predict_request(network), _predict_answer(network))
+            "post": _post(
+                "Classify images", _predict_request(loaded.input), _predict_answer(loaded.network)
+            )
         },
         inference: {"get": _get("Show inputs and outputs", OBJECT)},
         f"{inference}/ready": {"get": _get("Tell that the model can be asked", OBJECT)},
         f"{inference}/infer": {
-            "post": _post("Classify images", _infer_request(network), _infer_answer(), binary=True)
+            "post": _post(
+                "Classify images", _infer_request(loaded.input), _infer_answer(), binary=True
+            )
             | {"description": BINARY_TENSORS}
         },
     }
@@ -131,10 +136,19 @@ def _array(items: dict[str, Any], size: int | None = None) -> dict[str, Any]:
     return {"type": "array", "items": items, "minItems": size, "maxItems": size}
 
 
-def _image(network: Network) -> dict[str, Any]:
-    """Return the schema of one image: lists in lists."""
-    schema: dict[str, Any] = {"type": "number"}
-    for size in reversed(network.input_shape):
+def _number(expected: Input, datatype: str) -> dict[str, Any]:
+    """Return the schema of a number of an input in one of its datatypes."""
+    if datatype == BYTE:
+        return {"type": "integer", "minimum": 0, "maximum": 255}
+    if expected.limits is None:
+        return {"type": "number"}
+    return {"type": "number", "minimum": expected.limits[0], "maximum": expected.limits[1]}
+
+
+def _sample(expected: Input, datatype: str) -> dict[str, Any]:
+    """Return the schema of one sample: lists in lists."""
+    schema = _number(expected, datatype)
+    for size in reversed(expected.shape):
         schema = _array(schema, size)
     return schema
 
@@ -143,9 +157,9 @@ def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(required)}
 
 
-def _predict_request(network: Network) -> dict[str, Any]:
+def _predict_request(expected: Input) -> dict[str, Any]:
     """Return the schema of a request to ``:predict``."""
-    image = _image(network)
+    image = _sample(expected, expected.datatypes[0])
     named = _object({INPUT: image}, INPUT) | CLOSED
     column = _object({INPUT: _array(image)}, INPUT) | CLOSED
     signature = {"type": "string", "enum": ["", *SIGNATURES]}
@@ -170,10 +184,10 @@ def _predict_answer(network: Network) -> dict[str, Any]:
     }
 
 
-def _infer_request(network: Network) -> dict[str, Any]:
-    """Return the schema of a request to ``/infer``, in JSON alone."""
+def _tensor(expected: Input, datatype: str) -> dict[str, Any]:
+    """Return the schema of an input in one of its datatypes, in JSON."""
     count = {"type": "integer", "minimum": 1}
-    sizes = [{"const": size} for size in network.input_shape]
+    sizes = [{"const": size} for size in expected.shape]
     length = len(sizes) + 1
     shape = {
         "type": "array",
@@ -181,12 +195,13 @@ def _infer_request(network: Network) -> dict[str, Any]:
         "minItems": length,
         "maxItems": length,
     }
-    tensor = _object(
+    number = _number(expected, datatype)
+    return _object(
         {
-            "name": {"const": INPUT},
-            "datatype": {"enum": [FLOAT, BYTE]},
+            "name": {"const": expected.name},
+            "datatype": {"const": datatype},
             "shape": shape,
-            "data": _array({"anyOf": [{"type": "number"}, _image(network)]}),
+            "data": _array({"anyOf": [number, _sample(expected, datatype)]}),
             "parameters": OBJECT,
         },
         "name",
@@ -194,6 +209,11 @@ def _infer_request(network: Network) -> dict[str, Any]:
         "shape",
         "data",
     )
+
+
+def _infer_request(expected: Input) -> dict[str, Any]:
+    """Return the schema of a request to ``/infer``, in JSON alone."""
+    tensor = {"anyOf": [_tensor(expected, datatype) for datatype in expected.datatypes]}
     binary = {"type": "boolean"}
     output = _object(
         {

@@ -9,8 +9,7 @@ from typing import Any
 from ..exporting.model import INPUT
 from .errors import RequestError
 from .models import LOGITS, PROBABILITIES, ServedModel
-from .runtimes import Floats
-from .tensors import flatten_images, floats_of, most_json_values, parse_object, quote
+from .tensors import flatten, floats_of, most_json_values, parse_object, quote
 
 DEFAULT_SIGNATURE = "serving_default"
 # The output of each signature. The first one is that of the exported SavedModel.
@@ -51,9 +50,9 @@ def predict(model: ServedModel, body: bytes, most_images: int) -> dict[str, Any]
         key, images = "predictions", _rows(request["instances"])
     else:
         key, images = "outputs", _column(request["inputs"])
-    numbers = flatten_images(images, shape, most_images, repr(INPUT))
-    floats: Floats = floats_of(numbers, repr(INPUT)).reshape(-1, *shape)
-    return {key: loaded.predict(floats)[output].tolist()}
+    numbers = flatten(images, loaded.input, most_images, repr(INPUT))
+    floats = floats_of(numbers, repr(INPUT)).reshape(-1, *shape)
+    return {key: loaded.predict(loaded.input.prepare(floats))[output].tolist()}
 
 
 def _signature(request: dict[str, Any]) -> str:

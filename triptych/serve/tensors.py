@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.split import scaled
 from ..errors import one_line
 from .errors import RequestError
+from .inputs import Input
 from .runtimes import Floats
 
 SPARE_VALUES = 1000  # of a request's JSON, besides its numbers
@@ -87,17 +87,17 @@ def check_batch(count: int, most: int, where: str) -> None:
         )
 
 
-def flatten_images(images: Any, shape: tuple[int, ...], most: int, where: str) -> list[Any]:
+def flatten(samples: Any, expected: Input, most: int, where: str) -> list[Any]:
     """Return the numbers of nested lists, one after the other.
 
     Parameters
     ----------
-    images : object
-        From JSON: a list of images, each of them lists in lists.
-    shape : tuple of int
-        Of one image, (h, w, c).
+    samples : object
+        From JSON: a list of samples, each of them lists in lists.
+    expected : Input
+        What they must be.
     most : int
-        The largest number of images.
+        The largest number of samples.
     where : str
         What the client calls this tensor.
 
@@ -106,12 +106,12 @@ def flatten_images(images: Any, shape: tuple[int, ...], most: int, where: str) -
     RequestError
         If a list has another length than the shape demands.
     """
-    wanted = f"{where} must be images of shape {_shape_text(shape)}"
-    if not isinstance(images, list):
-        raise RequestError(400, f"{wanted}, not {quote(images)}")
-    check_batch(len(images), most, where)
-    level: list[Any] = images
-    for axis, size in enumerate(shape):
+    wanted = f"{where} must be {expected.wanted}"
+    if not isinstance(samples, list):
+        raise RequestError(400, f"{wanted}, not {quote(samples)}")
+    check_batch(len(samples), most, where)
+    level: list[Any] = samples
+    for axis, size in enumerate(expected.shape):
         for part in level:
             if not isinstance(part, list):
                 raise RequestError(400, f"{wanted}; a list is missing at axis {axis + 1}")
@@ -121,10 +121,6 @@ def flatten_images(images: Any, shape: tuple[int, ...], most: int, where: str) -
                 )
         level = list(chain.from_iterable(level))
     return level
-
-
-def _shape_text(shape: tuple[int, ...]) -> str:
-    return f"(n, {', '.join(map(str, shape))})"
 
 
 def floats_of(numbers: list[Any], where: str) -> Floats:
@@ -153,8 +149,3 @@ def bytes_of(numbers: list[Any], where: str) -> NDArray[np.uint8]:
     if set(map(type, numbers)) - {int} or not 0 <= min(numbers) <= max(numbers) <= 255:
         raise RequestError(400, f"{where} is UINT8: it must hold whole numbers from 0 to 255 only")
     return np.array(numbers, np.uint8)
-
-
-def scale_bytes(pixels: NDArray[np.uint8]) -> Floats:
-    """Return pixels 0–255 as float32 in [0, 1], as the training had them."""
-    return scaled(pixels, "float32")

@@ -1,6 +1,7 @@
 """A trained network from a run folder, with what is needed to use it: its engine and its data."""
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,15 @@ class TrainedRun:
         """The mean of the outermost pixels of the training images, 0 to 255; None if unknown."""
         border: Any = self.data.get("border")
         return float(border) if is_number(border) else None
+
+    @property
+    def pixels(self) -> tuple[float, float] | None:
+        """The smallest and the largest pixel that the training gave the network, if known."""
+        pixels: Any = self.data.get("pixels")
+        if not isinstance(pixels, list) or len(pixels) != 2 or not all(map(is_number, pixels)):
+            return None
+        lowest, highest = map(float, pixels)
+        return (lowest, highest) if 0 < highest - lowest < inf else None
 
     def check_data(self, dataset: Dataset) -> None:
         """Raise `TriptychError` if the network cannot classify a data set's samples."""

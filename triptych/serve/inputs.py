@@ -1,0 +1,126 @@
+"""What a client sends a network: the numbers that it computes with, or what becomes them here."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.split import scaled
+from ..exporting.model import INPUT
+from ..training.trained import TrainedRun
+from .errors import RequestError
+from .runtimes import Floats
+
+# Names of the Open Inference Protocol.
+FLOAT = "FP32"
+BYTE = "UINT8"
+DTYPES = {FLOAT: np.dtype("<f4"), BYTE: np.dtype("u1")}
+# How far pixels may be outside of those of the training, as a share of their range. Resampling
+# with bicubic interpolation exceeds them by less; pixels from -1 to 1 or 0 to 255 by more.
+EXCESS = 0.25
+
+
+@dataclass(frozen=True)
+class Input(ABC):
+    """A tensor that clients send.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of one sample.
+    name : str
+        What clients call it.
+    datatypes : tuple of str
+        Which ones it may have. Numbers of JSON that come without a datatype have the first one.
+    """
+
+    shape: tuple[int, ...]
+    name: ClassVar[str]
+    datatypes: ClassVar[tuple[str, ...]]
+
+    @property
+    @abstractmethod
+    def wanted(self) -> str:
+        """What it must be, for messages."""
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Between which numbers floats must be; None if any finite ones are taken."""
+        return None
+
+    @abstractmethod
+    def prepare(self, samples: NDArray[Any]) -> Floats:
+        """Return what the network takes of samples, shape (n, h, w, c).
+
+        Parameters
+        ----------
+        samples : ndarray of one of the datatypes, n samples of the shape
+            All numbers are finite.
+
+        Raises
+        ------
+        RequestError
+            400 if the network was not trained with such numbers.
+        """
+
+
+@dataclass(frozen=True)
+class Images(Input):
+    """Images: pixels as the network computes with them, or bytes.
+
+    Attributes
+    ----------
+    pixels : tuple of two floats, or None
+        The smallest and the largest pixel of the training; None if they are not known.
+    """
+
+    pixels: tuple[float, float] | None
+    name: ClassVar[str] = INPUT
+    datatypes: ClassVar[tuple[str, ...]] = (FLOAT, BYTE)
+
+    @property
+    def wanted(self) -> str:
+        """What it must be, for messages."""
+        return f"images of shape {_shape_text(self.shape)}"
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """A range around the pixels of the training; None if they are not known."""
+        if self.pixels is None:
+            return None
+        lowest, highest = self.pixels
+        excess = EXCESS * (highest - lowest)
+        return lowest - excess, highest + excess
+
+    def prepare(self, samples: NDArray[Any]) -> Floats:
+        """Return images in float32; bytes are divided by 255."""
+        images = scaled(samples, "float32")
+        if self.limits is not None:
+            least = float(images.min())
+            most = float(images.max())
+            if least < self.limits[0]:
+                self._refuse(least)
+            if most > self.limits[1]:
+                self._refuse(most)
+        return images
+
+    def _refuse(self, pixel: float) -> None:
+        assert self.pixels is not None
+        lowest, highest = self.pixels
+        advice = "divide bytes by 255" if self.pixels == (0, 1) else "prepare them as these were"
+        raise RequestError(
+            400,
+            f"{INPUT!r} holds {pixel:g}, but the pixels of the training are from {lowest:g} to "
+            f"{highest:g}; {advice}",
+        )
+
+
+def input_of(run: TrainedRun) -> Images:
+    """Return what a trained network takes."""
+    return Images(run.network.input_shape, run.pixels)
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return f"(n, {', '.join(map(str, shape))})"
