@@ -16,6 +16,8 @@ from .layout import tensors_in, to_array, to_tensor
 from .model import UserModel, is_keras, parts_of
 from .recorder import Options, Recorder
 from .state import DoublePrecision, as_before, default_dtype, tensors_of_loss
+from .training import Training, batches_of, measure
+from .weights import STATISTICS
 
 
 def accepts(model: Any) -> bool:
@@ -56,6 +58,7 @@ class Adapter:
         if dtype == "float64":
             tensors = [*self._model.tensors(), *tensors_of_loss(self._loss)]
             self._double = DoublePrecision(tensors)
+        self._training = Training(self._model, parts)
         self._output_layouts: list[str] = []
 
     @contextmanager
@@ -105,27 +108,21 @@ class Adapter:
             return self._weights()
 
     def _weights(self) -> Arrays:
-        return {
-            f"{layer.path}/{role.name}": role.read(role.tensor(layer.module))
-            for layer in self._model.layers
-            for role in layer.roles
-        }
+        return {name: role.read(tensor) for name, role, tensor in self._model.weights()}
 
     def load(self, weights: Arrays) -> None:
         """Set weights and buffers."""
-        roles = {
-            f"{layer.path}/{role.name}": (role, role.tensor(layer.module))
-            for layer in self._model.layers
-            for role in layer.roles
-        }
         with self._ready(keep_weights=False):
+            places = {name: (role, tensor) for name, role, tensor in self._model.weights()}
             for name, array in weights.items():
-                if name not in roles:
+                if name not in places:
                     raise ModelError(f"the model has no weight {name}")
-                role, tensor = roles[name]
+                role, tensor = places[name]
                 shape = role.read(tensor).shape
                 if shape != array.shape:
                     raise ModelError(f"{name}: has the shape {shape}, not {array.shape}")
+            for name, array in weights.items():
+                role, tensor = places[name]
                 role.write(tensor, array)
 
     def observe(
@@ -218,20 +215,18 @@ class Adapter:
 
     def _gradients(self) -> Arrays:
         gradients: Arrays = {}
-        for layer in self._model.layers:
-            for role in layer.roles:
-                gradient = role.tensor(layer.module).grad
-                if gradient is not None:
-                    gradient = gradient.to_dense() if gradient.is_sparse else gradient
-                    gradients[f"gradient/{layer.path}/{role.name}"] = role.read(gradient)
+        for name, role, tensor in self._model.weights():
+            gradient = tensor.grad
+            if gradient is not None:
+                gradient = gradient.to_dense() if gradient.is_sparse else gradient
+                gradients[f"gradient/{name}"] = role.read(gradient)
         return gradients
 
     def _buffers(self) -> Arrays:
         return {
-            f"buffer/{layer.path}/{role.name}": role.read(role.tensor(layer.module))
-            for layer in self._model.layers
-            for role in layer.roles
-            if not isinstance(role.tensor(layer.module), nn.Parameter) and layer.leaf
+            f"buffer/{name}": role.read(tensor)
+            for name, role, tensor in self._model.weights()
+            if role.attribute in STATISTICS
         }
 
     def loss(self, outputs: Arrays, targets: Arrays) -> Arrays:
@@ -267,27 +262,51 @@ class Adapter:
 
     def update(self, gradients: Sequence[Arrays]) -> Updates:
         """Apply gradients one by one with a new optimizer."""
-        raise Unsupported("update")
+        with self._ready():
+            return self._training.update(gradients)
 
     def train(self, inputs: Arrays, targets: Arrays, steps: int) -> tuple[Arrays, list[float]]:
         """Make training steps; return weights and losses."""
-        raise Unsupported("train")
+        training = self._training
+        if self._loss is None or training.optimizer is None:
+            raise Unsupported("build() returns no loss or no optimizer")
+        losses: list[float] = []
+        with self._ready(), training.fresh():
+            self._model.set_training(True)
+            tensors = self._tensors(inputs)
+            for number in range(steps):
+                training.optimizer.zero_grad()
+                with Recorder(Options(arrays=False)).watching(self._model):
+                    output = self._model.call(*tensors)
+                loss = self._loss_of(output, targets)
+                loss.backward()
+                training.step(number)
+                losses.append(loss.item())
+            return self._weights(), losses
 
     def rates(self, updates: int) -> list[float]:
         """Return the learning rate of each update."""
-        raise Unsupported("rates")
+        with self._ready():
+            return self._training.rates(updates)
 
     def metric(self, outputs: Arrays, targets: Arrays) -> float:
         """Return the user's metric."""
-        raise Unsupported("metric")
+        metric = self._parts.get("metric")
+        if metric is None:
+            raise Unsupported("build() returns no metric")
+        with self._ready():
+            output = _joined(self._given_outputs(outputs))
+            return measure(metric, output, self._targets(targets))
 
     def epochs(self, validation_losses: Sequence[float]) -> dict[str, Any]:
         """Simulate epochs."""
-        raise Unsupported("epochs")
+        with self._ready():
+            return self._training.epochs(validation_losses)
 
     def batches(self, batch: Arrays) -> list[Arrays]:
         """Return the batches of one epoch."""
-        raise Unsupported("batches")
+        with self._ready():
+            return batches_of(self._parts, batch)
 
     def change(self, changes: Sequence[Change]) -> None:
         """Apply changes until `restore`."""

@@ -124,9 +124,11 @@ class UserModel:
                     yield tensor
         yield from (tensor for tensor in self.loose.values() if id(tensor) not in seen)
 
-    def trained(self) -> list[torch.Tensor]:
-        """Return the parameters that are trained."""
-        return [tensor for tensor in self.tensors() if tensor.requires_grad]
+    def weights(self) -> Iterator[tuple[str, Role, torch.Tensor]]:
+        """Return every weight and buffer: its canonical name, its role and what contains it."""
+        for layer in self.layers:
+            for role in layer.roles:
+                yield f"{layer.path}/{role.name}", role, role.tensor(layer.module)
 
     def set_training(self, training: bool) -> None:
         """Set training or evaluation mode, as the user would."""

@@ -1,9 +1,11 @@
 """What a method may change, and how it is put back."""
 
+import random
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -126,6 +128,7 @@ def as_before(model: UserModel, *, weights: bool = True) -> Generator[None]:
 def _surroundings() -> Generator[None]:
     """Compute without fused layers or compiled code, and with fixed random numbers."""
     fast = torch.backends.mha.get_fastpath_enabled()
+    numbers = (random.getstate(), np.random.get_state())  # noqa: NPY002 - users draw from it
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with ExitStack() as contexts:
@@ -133,8 +136,12 @@ def _surroundings() -> Generator[None]:
             contexts.enter_context(torch.compiler.set_stance("force_eager"))
             contexts.enter_context(torch.enable_grad())
             torch.manual_seed(0)
+            random.seed(0)
+            np.random.seed(0)  # noqa: NPY002
             yield
     finally:
+        random.setstate(numbers[0])
+        np.random.set_state(numbers[1])  # noqa: NPY002
         torch.backends.mha.set_fastpath_enabled(fast)
 
 

@@ -19,6 +19,7 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+STATISTICS = {"running_mean": "mean", "running_var": "variance"}
 NORMALISATIONS = {
     nn.LayerNorm: "layer_norm",
     nn.GroupNorm: "group_norm",
@@ -171,7 +172,7 @@ def _with_statistics(module: Any, index: int) -> tuple[str, tuple[Role, ...]]:
     kind = "batch_norm" if isinstance(module, BATCH_NORMS) else "instance_norm"
     roles = _scale_offset(module)
     if module.running_mean is not None:
-        roles += (Role("mean", "running_mean"), Role("variance", "running_var"))
+        roles += tuple(Role(role, attribute) for attribute, role in STATISTICS.items())
     return kind, roles
 
 
