@@ -801,7 +801,7 @@ def _trained(
 def diagnose(
     a: Any,
     b: Any,
-    batch: str | Path | State,
+    batch: str | Path | State | None = None,
     *,
     pairs: dict[str, str] | None = None,
     on_stage: Callable[[str], Any] | None = None,
@@ -815,9 +815,10 @@ def diagnose(
         its own. A model, a dict with any of model, optimizer, loss, metric, schedule, preprocess,
         callbacks, or a function without arguments that returns either is used in this process; of
         these, only a function can be compared in double precision.
-    batch : str, Path, or dict of str to ndarray
+        A may be the folder of a trace that ``triptych record`` wrote.
+    batch : str, Path, or dict of str to ndarray, optional
         ``x`` (``x2``, …), ``y``, and ``val_loss`` where a callback needs it; or an npz file with
-        them.
+        them. By default the batch of the trace.
     pairs : dict of str to str, optional
         Which layer of B belongs to a layer of A, by their paths, where this cannot be found out.
     on_stage : callable, optional
@@ -834,15 +835,12 @@ def diagnose(
     TriptychError
         If a side or the batch cannot be used.
     """
-    from .doctor import batch as batches
     from .doctor import diagnosis, sources
+    from .doctor.batch import checked
 
-    if isinstance(batch, str | Path):
-        arrays = batches.read_batch(Path(batch))
-    else:
-        arrays = {name: np.asarray(array) for name, array in batch.items()}
-        batches.check_batch(arrays, "batch")
-    with sources.opened(a, b) as (one, other):
+    reference = sources.recorded(a) or a
+    arrays = checked(batch if batch is not None else getattr(reference, "batch", None))
+    with sources.opened(reference, b) as (one, other):
         return diagnosis.diagnose(
             one, other, arrays, mapping=pairs, on_stage=on_stage or diagnosis.ignore_stage
         )

@@ -197,6 +197,7 @@ COMMANDS = (
     "train",
     "verify",
     "doctor",
+    "record",
     "report",
     "runs",
     "show",

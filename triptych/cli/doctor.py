@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from . import options as o
 from .app import app
 
 # By the verdict.
@@ -17,18 +18,12 @@ EXIT_STATUS = {"equal": 0, "rounding": 0, "differ": 1, "undecided": 3}
 def doctor(
     a: Annotated[
         str,
-        typer.Argument(metavar="A", help="The reference: FILE.py or FILE.py:FUNCTION."),
+        typer.Argument(metavar="A", help="The reference: FILE.py, FILE.py:FUNCTION, or a trace."),
     ],
-    b: Annotated[str, typer.Argument(metavar="B", help="The other side, likewise.")],
-    batch: Annotated[
-        Path,
-        typer.Option(
-            "--batch",
-            metavar="FILE",
-            help="An npz file with x (x2, … for further inputs), y, and val_loss where a plateau "
-            "rule or a callback needs it.",
-        ),
+    b: Annotated[
+        str, typer.Argument(metavar="B", help="The other side: FILE.py or FILE.py:FUNCTION.")
     ],
+    batch: o.Batch = None,
     pair: Annotated[
         list[str] | None,
         typer.Option(

@@ -218,3 +218,13 @@ Backend = Annotated[
     ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where run folders are made.")]
+Batch = Annotated[
+    Path | None,
+    typer.Option(
+        "--batch",
+        metavar="FILE",
+        help="An npz file with x (x2, … for further inputs), y, and val_loss where a plateau rule "
+        "or a callback needs it. Default: the batch of the trace.",
+        show_default=False,
+    ),
+]

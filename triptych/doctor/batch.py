@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from ..importing.arrays import open_weights
 from .frameworks.adapter import ModelError
 from .observation import Arrays, inputs_of
@@ -30,11 +32,33 @@ def read_batch(path: Path) -> Arrays:
     """
     file = open_weights(path, LARGEST)
     batch = {name: file.read(array) for name, array in file.arrays.items()}
-    check_batch(batch, str(path))
+    _check(batch, str(path))
     return batch
 
 
-def check_batch(batch: Arrays, where: str) -> None:
+def checked(batch: str | Path | Arrays | None) -> Arrays:
+    """Return a batch, read from a file if it is the name of one.
+
+    Parameters
+    ----------
+    batch : str, Path, or dict of str to ndarray
+        A file or the arrays; None is an error.
+
+    Raises
+    ------
+    TriptychError
+        If there is no batch, or it cannot be used.
+    """
+    if batch is None:
+        raise ModelError(f"a batch is needed, an npz file: {ADVICE}")
+    if isinstance(batch, str | Path):
+        return read_batch(Path(batch))
+    arrays = {name: np.asarray(array) for name, array in batch.items()}
+    _check(arrays, "batch")
+    return arrays
+
+
+def _check(batch: Arrays, where: str) -> None:
     """Raise an error if a batch cannot be used."""
     if "x" not in batch:
         held = ", ".join(sorted(batch)) or "nothing"

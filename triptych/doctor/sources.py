@@ -5,14 +5,30 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from .examination import Side
+from .frameworks.adapter import ModelError
 from .model_file import ModelFile, Parts
 from .side import LiveSide, SideProcess, both, local_side
+from .trace import RecordedSide, is_trace, read_trace
 
-Start = Callable[[], LiveSide]
+Start = Callable[[], Side]
+
+
+def recorded(source: Any) -> RecordedSide | None:
+    """Return the side of a trace, None if the source is something else.
+
+    Raises
+    ------
+    TriptychError
+        If the trace is damaged.
+    """
+    if isinstance(source, str | Path) and is_trace(Path(source)):
+        return read_trace(Path(source))
+    return None
 
 
 @contextmanager
-def opened(a: Any, b: Any) -> Generator[tuple[LiveSide, LiveSide]]:
+def opened(a: Any, b: Any) -> Generator[tuple[Side, Side]]:
     """Start both sides at the same time, and end their processes afterwards.
 
     Parameters
@@ -20,24 +36,49 @@ def opened(a: Any, b: Any) -> Generator[tuple[LiveSide, LiveSide]]:
     a, b : str, Path, or object
         ``FILE.py`` or ``FILE.py:FUNCTION``, which runs in a process of its own; or a model, a dict
         with one, or a function without arguments that returns either, which run in this process.
+        A may be a trace, or the `RecordedSide` of one.
 
     Raises
     ------
     ModelError
         If there is no such file, or it raises an error.
     """
-    sources = [
-        ModelFile.parse(str(each)) if isinstance(each, str | Path) else each for each in (a, b)
-    ]
-    with ExitStack() as processes:
-        one, other = (
-            _starter(processes, name, source) for name, source in zip("AB", sources, strict=True)
+    sources = [_parsed(a), _parsed(b)]  # before a process is started
+    if isinstance(sources[1], RecordedSide):
+        raise ModelError(
+            f"{b}: a trace can only be the reference; give it first: triptych doctor {b} {a}"
         )
-        yield both(one, other)
+    with ExitStack() as processes:
+        starts = [
+            _starter(processes, name, source) for name, source in zip("AB", sources, strict=True)
+        ]
+        yield both(*starts)
+
+
+@contextmanager
+def started(source: str) -> Generator[LiveSide]:
+    """Start the process of one file, and end it afterwards.
+
+    Raises
+    ------
+    ModelError
+        If there is no such file, or it raises an error.
+    """
+    with closing(SideProcess("A", ModelFile.parse(source))) as process:
+        yield process.start()
+
+
+def _parsed(source: Any) -> Any:
+    """Return the trace or the file that a text names, and every other source as it is."""
+    if not isinstance(source, str | Path):
+        return source
+    return recorded(source) or ModelFile.parse(str(source))
 
 
 def _starter(processes: ExitStack, name: str, source: Any) -> Start:
     """Return what starts a side."""
+    if isinstance(source, RecordedSide):
+        return lambda: source
     if isinstance(source, ModelFile):
         return processes.enter_context(closing(SideProcess(name, source))).start
     parts = Parts.of_object(name, source)

@@ -1,0 +1,415 @@
+"""A recorded side: a folder of JSON and safetensors, which any program can write (docs/traces.md).
+
+``trace.json`` has the description, the calls and everything that is not an array. The arrays are in
+``arrays.safetensors``, by these names; ``SECTION`` is empty, or ``float64/`` for the same run in
+double precision:
+
+=====================================  ============================================================
+name                                   array
+=====================================  ============================================================
+batch/NAME                             the shared batch: x, y, …
+SECTION inputs/input                   what the model gets after preprocessing
+SECTION weights/PATH/ROLE              weights and buffers
+SECTION evaluation/NUMBER/PART         a forward pass in evaluation mode
+SECTION training/NUMBER/PART           one in training mode, without dropout; with the loss and the
+                                       gradients if the trace has a loss
+SECTION gradients/STEP/PATH/ROLE       the gradients that were given to the optimizer
+SECTION updates/STEP/PATH/ROLE         the weights after each of these updates
+SECTION trained/PATH/ROLE              the weights after training steps on the batch
+batches/NUMBER/NAME                    the batches of an epoch
+=====================================  ============================================================
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from ..core import files
+from ..errors import TriptychError, one_line
+from ..importing.arrays import open_weights
+from .batch import LARGEST
+from .examination import Side
+from .frameworks.adapter import ModelError, Unsupported
+from .observation import (
+    Array,
+    Arrays,
+    Call,
+    Change,
+    Description,
+    Observation,
+    Updates,
+    array_names,
+)
+from .probes import TRAINING_STEPS, probe_gradients, schedule_updates
+
+SCHEMA = 1
+DESCRIPTION = "trace.json"
+ARRAYS = "arrays.safetensors"
+LARGEST_TEXT = 64 * 2**20  # bytes of JSON
+PASSES = {False: "evaluation", True: "training"}
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Recording:
+    """What is known of a side in one dtype.
+
+    Attributes
+    ----------
+    values : dict
+        ``description``; ``evaluation`` and ``training``: the calls; ``update_rates``, ``rates``,
+        ``losses``, ``metric``, ``epochs``, ``batches``. What was not recorded is absent.
+    arrays : dict of str to ndarray
+        See the top of this file.
+    """
+
+    values: Json = field(default_factory=dict[str, Any])
+    arrays: Arrays = field(default_factory=dict[str, Array])
+
+
+def record(side: Side, batch: Arrays) -> dict[str, Recording]:
+    """Observe everything of a side that a comparison asks of the reference.
+
+    Parameters
+    ----------
+    side : Side
+        A side that was started.
+    batch : dict of str to ndarray
+        The shared batch.
+
+    Returns
+    -------
+    dict of str to Recording
+        By the dtype: ``native``, and ``float64`` if the model allows it.
+    """
+    recordings = {"native": _record(side, batch, "native")}
+    try:
+        if side.description("float64").dtype == "float64":
+            side.load(side.weights(), "float64")
+            recordings["float64"] = _record(side, batch, "float64")
+    except ModelError:
+        pass  # the model cannot be built in double precision: the comparison is made as written
+    return recordings
+
+
+def _record(side: Side, batch: Arrays, dtype: str) -> Recording:
+    description = side.description(dtype)
+    recording = Recording({"description": description.to_json()})
+    inputs = side.inputs(batch, dtype)
+    weights = side.weights(dtype)
+    targets = {"y": batch["y"]} if "y" in batch and "loss" in description.given else None
+    recording.arrays |= _named("inputs", inputs) | _named("weights", weights)
+    for training, name in PASSES.items():
+        observation = side.observe(
+            inputs, training=training, targets=targets if training else None, dtype=dtype
+        )
+        recording.values[name] = [vars(call) for call in observation.calls]
+        recording.arrays |= _named(name, observation.arrays)
+    parts = (_record_updates, _record_training, _record_rates, _record_metric, _record_epochs)
+    for part in (*parts, *((_record_batches,) if dtype == "native" else ())):
+        # What the side lacks, or cannot do, is not recorded, and not compared later.
+        with suppress(Unsupported):
+            part(side, recording, batch, dtype)
+    return recording
+
+
+def _has(recording: Recording, *keys: str) -> bool:
+    """Return whether the side gave all of these."""
+    return set(keys) <= set(recording.values["description"]["given"])
+
+
+def _record_updates(side: Side, recording: Recording, batch: Arrays, dtype: str) -> None:
+    gradients = probe_gradients(array_names(recording.arrays, f"{PASSES[True]}/gradient"))
+    if not (gradients and gradients[0] and _has(recording, "optimizer")):
+        return
+    updates = side.update(gradients, dtype)
+    recording.values["update_rates"] = list(updates.rates)
+    for step, (given, weights) in enumerate(zip(gradients, updates.weights, strict=True)):
+        recording.arrays |= _named(f"gradients/{step}", given)
+        recording.arrays |= _named(f"updates/{step}", weights)
+
+
+def _record_training(side: Side, recording: Recording, batch: Arrays, dtype: str) -> None:
+    if "y" not in batch or not _has(recording, "loss", "optimizer"):
+        return
+    inputs = array_names(recording.arrays, "inputs")
+    trained, losses = side.train(inputs, {"y": batch["y"]}, TRAINING_STEPS, dtype)
+    recording.values["losses"] = losses
+    recording.arrays |= _named("trained", trained)
+
+
+def _record_rates(side: Side, recording: Recording, batch: Arrays, dtype: str) -> None:
+    if _has(recording, "optimizer"):
+        updates = schedule_updates(Description.from_json(recording.values["description"]))
+        recording.values["rates"] = side.rates(updates, dtype)
+
+
+def _record_metric(side: Side, recording: Recording, batch: Arrays, dtype: str) -> None:
+    if "y" in batch and _has(recording, "metric"):
+        outputs = outputs_of(array_names(recording.arrays, PASSES[False]))
+        recording.values["metric"] = side.metric(outputs, {"y": batch["y"]}, dtype)
+
+
+def _record_epochs(side: Side, recording: Recording, batch: Arrays, dtype: str) -> None:
+    if "val_loss" in batch:
+        recording.values["epochs"] = side.epochs(batch["val_loss"].tolist(), dtype)
+
+
+def _record_batches(side: Side, recording: Recording, batch: Arrays, dtype: str) -> None:
+    if not (_has(recording, "batches") or _has(recording, "batch_size")):
+        return
+    batches = side.batches(batch, dtype)
+    recording.values["batches"] = len(batches)
+    for number, arrays in enumerate(batches):
+        recording.arrays |= _named(f"batches/{number}", arrays)
+
+
+def outputs_of(arrays: Arrays) -> Arrays:
+    """Return the model's outputs among the arrays of an observation."""
+    return {
+        name: array
+        for name, array in arrays.items()
+        if name.startswith("output") and "/" not in name and "gradient" not in name
+    }
+
+
+def _named(prefix: str, arrays: Arrays) -> Arrays:
+    return {f"{prefix}/{name}": array for name, array in arrays.items()}
+
+
+def write_trace(folder: Path, recordings: dict[str, Recording], batch: Arrays) -> None:
+    """Write a trace.
+
+    Parameters
+    ----------
+    folder : Path
+        It is created; a trace that is there is replaced.
+    recordings : dict of str to Recording
+        What `record` returned.
+    batch : dict of str to ndarray
+        The shared batch.
+
+    Raises
+    ------
+    TriptychError
+        If something else than a trace is there.
+    """
+    if folder.exists() and not is_trace(folder):
+        raise TriptychError(f"{folder}: there is something else than a trace; choose another name")
+    arrays = _named("batch", batch)
+    for dtype, recording in recordings.items():
+        section = "" if dtype == "native" else f"{dtype}/"
+        arrays |= {f"{section}{name}": array for name, array in recording.arrays.items()}
+    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    values = {dtype: recording.values for dtype, recording in recordings.items()}
+    text = files.to_json(
+        {"schema": SCHEMA, "sha256": sha256(content).hexdigest(), **values}, indent=1
+    )
+    files.write(folder / ARRAYS, content)
+    files.write(folder / DESCRIPTION, text)
+
+
+def is_trace(path: Path) -> bool:
+    """Return whether a path is a folder with a trace in it."""
+    return (path / DESCRIPTION).is_file()
+
+
+def read_trace(folder: Path) -> "RecordedSide":
+    """Read a trace, which may come from anybody.
+
+    Raises
+    ------
+    TriptychError
+        If it is damaged, incomplete or too large.
+    """
+    path = folder / DESCRIPTION
+    with files.refusing(path, "a trace"):
+        if path.stat().st_size > LARGEST_TEXT:
+            raise TriptychError(f"{path}: more than {LARGEST_TEXT:,} bytes")
+        values = json.loads(files.read_bytes(path))
+        if values["schema"] != SCHEMA:
+            raise TriptychError(
+                f"{path}: of format {one_line(values['schema'], 20)}; this version reads {SCHEMA}"
+            )
+        file = open_weights(folder / ARRAYS, LARGEST)
+        if "sha256" in values and values["sha256"] != file.sha256:
+            raise TriptychError(f"{path}: does not belong to {ARRAYS}; record the side again")
+        arrays = {name: file.read(array) for name, array in file.arrays.items()}
+        recordings: dict[str, Recording] = {}
+        for dtype, section in (("native", ""), ("float64", "float64/")):
+            if dtype in values:
+                recordings[dtype] = _checked(values[dtype], arrays, section)
+        return RecordedSide(folder, recordings, array_names(arrays, "batch"))
+
+
+def _checked(values: Json, arrays: Arrays, section: str) -> Recording:
+    """Return a recording, if its parts are of the right types."""
+    Description.from_json(values["description"])
+    for name in PASSES.values():
+        for call in values[name]:
+            Call(**call)
+    return Recording(
+        values,
+        {
+            name.removeprefix(section): array
+            for name, array in arrays.items()
+            if name.startswith(section)
+        },
+    )
+
+
+class RecordedSide:
+    """A side that was recorded. It answers what it was asked then, and nothing else.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder, for messages.
+    recordings : dict of str to Recording
+        By the dtype.
+    batch : dict of str to ndarray
+        The batch of the recording.
+
+    Attributes
+    ----------
+    name : str
+        ``A`` or ``B``.
+    batch : dict of str to ndarray
+        The batch of the recording.
+    """
+
+    def __init__(self, folder: Path, recordings: dict[str, Recording], batch: Arrays) -> None:
+        self.name = str(folder)
+        self.batch = batch
+        self._recordings = recordings
+
+    def _recording(self, dtype: str) -> Recording:
+        if dtype not in self._recordings:
+            raise ModelError(f"{self.name}: was not recorded in {dtype}")
+        return self._recordings[dtype]
+
+    def _value(self, name: str, dtype: str) -> Any:
+        values = self._recording(dtype).values
+        if name not in values:
+            raise Unsupported(f"{self.name} has no {name}")
+        return values[name]
+
+    def _expect(self, name: str, given: Arrays, recorded: Arrays) -> None:
+        """Raise an error unless arrays are those that were recorded."""
+        same = given.keys() <= recorded.keys() and all(
+            np.array_equal(array, recorded[each]) for each, array in given.items()
+        )
+        if not same:
+            raise Unsupported(f"{self.name} was recorded with other {name}")
+
+    def description(self, dtype: str = "native") -> Description:
+        """Return the recorded description."""
+        return Description.from_json(self._recording(dtype).values["description"])
+
+    def inputs(self, batch: Arrays, dtype: str = "native") -> Arrays:
+        """Return the recorded inputs.
+
+        Raises
+        ------
+        ModelError
+            If the trace was recorded with another batch.
+        """
+        for name, array in self.batch.items():
+            if name in batch and not np.array_equal(batch[name], array):
+                raise ModelError(f"{self.name}: was recorded with another batch: {name} differs")
+        return array_names(self._recording(dtype).arrays, "inputs")
+
+    def weights(self, dtype: str = "native") -> Arrays:
+        """Return the recorded weights."""
+        return array_names(self._recording(dtype).arrays, "weights")
+
+    def load(self, weights: Arrays, dtype: str = "native") -> None:
+        """Accept the recorded weights only."""
+        self._expect("weights", weights, self.weights(dtype))
+
+    def observe(
+        self,
+        inputs: Arrays,
+        *,
+        training: bool,
+        targets: Arrays | None = None,
+        forced: Arrays | None = None,
+        dropout: bool = False,
+        dtype: str = "native",
+    ) -> Observation:
+        """Return the recorded pass."""
+        if forced or dropout:
+            raise Unsupported(f"{self.name} is recorded and cannot be run again")
+        self._expect("inputs", inputs, self.inputs({}, dtype))
+        name = PASSES[training]
+        calls = tuple(Call(**call) for call in self._value(name, dtype))
+        arrays = array_names(self._recording(dtype).arrays, name)
+        if targets and "loss" not in arrays:
+            raise Unsupported(f"{self.name} has no gradients")
+        return Observation(calls, arrays)
+
+    def loss(self, outputs: Arrays, targets: Arrays, dtype: str = "native") -> Arrays:
+        """Return the recorded loss of the recorded outputs."""
+        arrays = array_names(self._recording(dtype).arrays, PASSES[True])
+        self._expect("outputs", outputs, arrays)
+        return {name: arrays[name] for name in ("loss", "output_gradient") if name in arrays}
+
+    def update(self, gradients: Sequence[Arrays], dtype: str = "native") -> Updates:
+        """Return the recorded updates of the recorded gradients."""
+        rates = self._value("update_rates", dtype)
+        arrays = self._recording(dtype).arrays
+        if len(gradients) > len(rates):
+            raise Unsupported(f"{self.name} has {len(rates)} updates")
+        for step, given in enumerate(gradients):
+            self._expect("gradients", given, array_names(arrays, f"gradients/{step}"))
+        steps = range(len(gradients))
+        weights = tuple(array_names(arrays, f"updates/{step}") for step in steps)
+        return Updates(weights, tuple(rates[: len(gradients)]))
+
+    def train(
+        self, inputs: Arrays, targets: Arrays, steps: int, dtype: str = "native"
+    ) -> tuple[Arrays, list[float]]:
+        """Return the recorded training."""
+        losses = self._value("losses", dtype)
+        if steps != len(losses):
+            raise Unsupported(f"{self.name} has {len(losses)} training steps")
+        self._expect("inputs", inputs, self.inputs({}, dtype))
+        return array_names(self._recording(dtype).arrays, "trained"), losses
+
+    def rates(self, updates: int, dtype: str = "native") -> list[float]:
+        """Return the first of the recorded rates."""
+        rates = self._value("rates", dtype)
+        if updates > len(rates):
+            raise Unsupported(f"{self.name} has {len(rates)} rates")
+        return rates[:updates]
+
+    def metric(self, outputs: Arrays, targets: Arrays, dtype: str = "native") -> float:
+        """Return the recorded metric of the recorded outputs."""
+        recorded = array_names(self._recording(dtype).arrays, PASSES[False])
+        self._expect("outputs", outputs, recorded)
+        return self._value("metric", dtype)
+
+    def epochs(self, validation_losses: Iterable[float], dtype: str = "native") -> Json:
+        """Return what was recorded of the epochs."""
+        return self._value("epochs", dtype)
+
+    def batches(self, batch: Arrays, dtype: str = "native") -> list[Arrays]:
+        """Return the recorded batches."""
+        count = self._value("batches", "native")
+        arrays = self._recording("native").arrays
+        return [array_names(arrays, f"batches/{number}") for number in range(count)]
+
+    def change(self, changes: Sequence[Change], dtype: str = "native") -> None:
+        """Refuse."""
+        raise Unsupported(f"{self.name} is recorded and cannot be changed")
+
+    def restore(self, dtype: str = "native") -> None:
+        """Do nothing: nothing was changed."""
