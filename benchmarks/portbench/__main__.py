@@ -1,0 +1,102 @@
+"""The command ``python -m benchmarks.portbench``: generates pairs, checks them, scores tools."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from triptych.core.files import write
+from triptych.errors import TriptychError
+
+from .families import FAMILIES
+from .faults.registry import KINDS
+from .generate import Order, generate
+from .score import Tool, score
+from .summary import summary, text
+
+USER_ERROR = 2  # exit status
+STOPPED = 130  # exit status after Ctrl-C: 128 plus the number of the signal
+
+
+def main() -> None:
+    """Run the command line; the exit status is 2 after a user's mistake."""
+    options = _arguments()
+    try:
+        options.run(options)
+    except TriptychError as error:
+        print(f"portbench: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        print("portbench: stopped", file=sys.stderr)
+        sys.exit(STOPPED)
+
+
+def _generate(options: argparse.Namespace) -> None:
+    _known(options.kinds, KINDS, "kind")
+    _known(options.families, FAMILIES, "family")
+    order = Order(options.seed, options.pairs, options.faults, options.kinds, options.families)
+    generate(order, options.out, checked=not options.unchecked)
+
+
+def _known(names: tuple[str, ...], table: Mapping[str, object], word: str) -> None:
+    for name in names:
+        if name not in table:
+            raise TriptychError(f"{word} {name!r} is unknown; known are {', '.join(table)}")
+
+
+def _score(options: argparse.Namespace) -> None:
+    tool = Tool(options.command, options.limit)
+    figures = {}
+    for title, folder in (("generated", options.folder), ("specimens", options.specimens)):
+        if folder is None:
+            continue
+        results = options.results or Path(f"{folder.resolve()}.scores")
+        figures[title] = summary(score(folder, tool, results / title))
+        print(f"\n{folder}", *text(figures[title]), sep="\n", flush=True)
+    if options.json:
+        write(options.json, json.dumps(figures, indent=1) + "\n")
+
+
+def _kinds(options: argparse.Namespace) -> None:
+    for kind in KINDS.values():
+        print(f"{kind.stage:9} {kind.cause:8} {kind.name:20} {kind.title}")
+    print(f"{len(KINDS)} kinds of faults")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
+
+
+def _arguments() -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser("python -m benchmarks.portbench", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    made = commands.add_parser("generate", help="write pairs with known faults")
+    made.add_argument("--seed", type=int, required=True, metavar="N")
+    made.add_argument("--pairs", type=int, default=300, metavar="N", help="%(default)s by default")
+    made.add_argument("--faults", type=int, choices=(0, 1, 2), default=1, help="in each pair")
+    made.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    made.add_argument("--kinds", type=_names, default=(), metavar="NAME,…")
+    made.add_argument("--families", type=_names, default=(), metavar="NAME,…")
+    made.add_argument("--unchecked", action="store_true", help="run no program")
+    made.set_defaults(run=_generate)
+    scored = commands.add_parser("score", help="run a tool on pairs, and print how good it is")
+    scored.add_argument("folder", type=Path, nargs="?", metavar="FOLDER")
+    scored.add_argument(
+        "--command",
+        required=True,
+        help="of the tool, with {a}, {b}, {batch} and {json} for the files of a pair",
+    )
+    scored.add_argument("--specimens", type=Path, metavar="FOLDER", help="more pairs, apart")
+    scored.add_argument("--limit", type=float, default=300, metavar="SECONDS", help="for a pair")
+    scored.add_argument("--results", type=Path, metavar="FOLDER", help="FOLDER.scores by default")
+    scored.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
+    scored.set_defaults(run=_score)
+    listed = commands.add_parser("kinds", help="list the kinds of faults")
+    listed.set_defaults(run=_kinds)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Kinds of faults: what users get wrong when they port a model."""

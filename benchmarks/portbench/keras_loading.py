@@ -1,0 +1,134 @@
+"""Lines that load PyTorch's weights into the Keras model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .code import PARAMETERS, Place, attribute
+from .design import Node, Pair, Shape, Side
+from .style import Style
+
+ArrayText = Callable[[str], str]
+
+
+def loading(pair: Pair, side: Side, style: Style, form: str, places: list[Place]) -> list[str]:
+    """Return the lines of ``build`` that load ``weights.npz``, or none.
+
+    Parameters
+    ----------
+    pair : Pair
+        The pair.
+    side : Side
+        The Keras side; its ``loading`` has the names of PyTorch's modules by node, as ``names``.
+    style : Style
+        The side's style.
+    form : str
+        How the model is written.
+    places : list of Place
+        Where the nodes are in the Keras model.
+    """
+    if side.loading is None:
+        return []
+    name = style.pick("weights name", ("weights", "w"))
+    lines = [f'{name} = np.load(Path(__file__).parent / "weights.npz")']
+    if form == "subclass":
+        dtype = ', dtype="int32"' if pair.data.kind == "tokens" else ', dtype="float32"'
+        shape = (1, *pair.input_shape)
+        lines.append(f"model(np.zeros({shape}{dtype}))")
+    last = [node for node in side.nodes if node.kind == "dense"][-1]
+    flat = flattened(side.nodes)
+    for place in places:
+        node = place.node
+        if node.kind not in PARAMETERS:
+            continue
+        arrays = _arrays(node, f'{name}["{side.loading["names"][place.key]}', flat, side)
+        layer = f'model.get_layer("{place.path}")'
+        if form == "subclass":
+            layer = f"model.{attribute(node, style, last=node is last)}"
+        lines.append(f"{layer}.set_weights([{', '.join(arrays)}])")
+    return lines
+
+
+def flattened(nodes: list[Node]) -> dict[int, Shape]:
+    """Return, for dense layers that read flattened images or series, what was flattened.
+
+    The keys are the identities of the nodes.
+    """
+    shapes: dict[int, Shape] = {}
+    shape: Shape = ()
+    for node in nodes:
+        if node.kind == "flatten":
+            shape = node.shape
+        elif node.kind == "dense":
+            if len(shape) > 1:
+                shapes[id(node)] = shape
+            shape = ()
+    return shapes
+
+
+def _arrays(node: Node, start: str, flat: dict[int, Shape], side: Side) -> list[str]:
+    """Return the expressions of a layer's weights; ``start`` is the text before the suffix."""
+    mistakes = side.loading.get("mistakes", {}) if side.loading is not None else {}
+    mistake = mistakes.get(node.id)
+
+    def array(suffix: str) -> str:
+        return f'{start}.{suffix}"]'
+
+    if node.kind == "embedding":
+        return [array("weight")]
+    if node.kind in ("bn", "ln", "gn", "rms"):
+        return [array(suffix) for suffix in _norm_order(node, mistake)]
+    if node.kind in ("lstm", "gru"):
+        return _recurrent(node, array, mistake)
+    kernel = _kernel(node, array("weight"), flat.get(id(node)), mistake)
+    return [kernel, array("bias")] if node["bias"] else [kernel]
+
+
+def _norm_order(node: Node, mistake: str | None) -> list[str]:
+    if node.kind == "rms":
+        return ["weight"]
+    order = ["weight", "bias"]
+    if node.kind == "bn":
+        order += ["running_mean", "running_var"]
+    if mistake == "weight and bias swapped":
+        order[:2] = ["bias", "weight"]
+    if mistake == "mean and variance swapped":
+        order[2:] = ["running_var", "running_mean"]
+    return order
+
+
+def _kernel(node: Node, array: str, flat: Shape | None, mistake: str | None) -> str:
+    if node.kind == "dense":
+        if flat is not None and mistake != "flatten order":
+            height, width, channels = flat
+            shape = f"(-1, {channels}, {height}, {width})"
+            last = f"({height * width * channels}, -1)"
+            return f"{array}.reshape({shape}).transpose(2, 3, 1, 0).reshape{last}"
+        return array if mistake == "not transposed" else f"{array}.T"
+    axes = {"conv2d": "2, 3, 1, 0", "conv1d": "2, 1, 0", "depthwise": "2, 3, 0, 1"}[node.kind]
+    if mistake == "height and width swapped":
+        axes = "3, 2, 1, 0"
+    return f"{array}.transpose({axes})"
+
+
+def _recurrent(node: Node, array: ArrayText, mistake: str | None) -> list[str]:
+    names = ["weight_ih_l0", "weight_hh_l0"]
+    if node["bias"]:
+        names += ["bias_ih_l0", "bias_hh_l0"]
+    texts = [array(name) for name in names]
+    order = {"gru": "[1, 0, 2]", "lstm": None}[node.kind]
+    if mistake == "gate order":
+        order = {"gru": None, "lstm": "[0, 2, 1, 3]"}[node.kind]
+    if order is not None:
+        count = {"gru": 3, "lstm": 4}[node.kind]
+        texts = [
+            f"np.concatenate([np.split({text}, {count})[i] for i in {order}])" for text in texts
+        ]
+    kernels = [f"{text}.T" for text in texts[:2]]
+    if not node["bias"]:
+        return kernels
+    if node.kind == "gru":
+        return [*kernels, f"np.stack([{texts[2]}, {texts[3]}])"]
+    if mistake == "second bias left out":
+        return [*kernels, texts[2]]
+    return [*kernels, f"{texts[2]} + {texts[3]}"]
