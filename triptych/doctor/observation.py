@@ -255,8 +255,10 @@ class Observation:
         ``NUMBER/input``, ``NUMBER/output`` of each anchor; ``NUMBER/output`` of other calls where
         it is an array; ``output``, ``output1``, … of the model. With targets: ``loss`` (the user's
         loss without penalties), ``penalty`` (Keras' ``model.losses``, summed), ``output_gradient``
-        (of the loss, at the model's output), ``NUMBER/input_gradient``, ``NUMBER/output_gradient``
-        of each anchor (of further inputs and outputs ``NUMBER/input1_gradient``, …), and
+        (of the loss, at the model's output; missing where Keras computes a cross-entropy from the
+        logits behind a softmax, past the output), ``NUMBER/input_gradient``,
+        ``NUMBER/output_gradient`` of each anchor (of further inputs and outputs
+        ``NUMBER/input1_gradient``, …), and
         ``gradient/PATH/ROLE`` of each trained weight: all of the loss without penalties;
         ``penalty_gradient/PATH/ROLE``: of the penalties, for the weights that have one. In training
         mode ``buffer/PATH/ROLE``: the mean and the variance of each BatchNorm after the pass, with

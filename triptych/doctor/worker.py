@@ -6,7 +6,7 @@ It runs the user's file and holds the model as written and, where it allows this
 import sys
 import traceback
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -66,12 +66,25 @@ class SideWorker:
         dtype = values["dtype"]
         with _precision(dtype):
             if dtype not in self.adapters:
-                self.adapters[dtype] = adapter_for(self.parts.make(), dtype)
+                with _building():
+                    parts = self.parts.make()
+                self.adapters[dtype] = adapter_for(parts, dtype)
             return self.handlers[values["do"]](self.adapters[dtype], request)
 
 
 def _refusal(message: str, *, unsupported: bool = False) -> Message:
     return Message({"refused": message, "unsupported": unsupported}, {})
+
+
+@contextmanager
+def _building() -> Generator[None]:
+    """Build a model with the same names of layers each time."""
+    with ExitStack() as contexts:
+        for framework, name in ADAPTERS.items():
+            if framework in sys.modules:
+                building = getattr(import_module(name), "building", nullcontext)
+                contexts.enter_context(building())
+        yield
 
 
 @contextmanager

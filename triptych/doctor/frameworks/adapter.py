@@ -10,7 +10,7 @@ from ..observation import Arrays, Change, Description, Observation, Updates
 # By the framework, the module of its adapter.
 ADAPTERS = {
     "torch": "triptych.doctor.frameworks.torch.adapter",
-    "keras": "triptych.doctor.frameworks.keras",
+    "keras": "triptych.doctor.frameworks.keras.adapter",
 }
 
 
@@ -31,7 +31,10 @@ class Adapter(Protocol):
     `restore`. All arrays are in the canonical layout.
 
     A module also has ``accepts(model)``, whether it can observe a model, and the context manager
-    ``double_precision()``, in which the framework makes new weights and arrays in float64.
+    ``double_precision()``, in which the framework makes new weights and arrays in float64. It may
+    have the context manager ``building()``, in which each model of a side is built: the layers get
+    the same names each time. A model that is built by its first call is built by `inputs`, which
+    must be called before anything else.
     """
 
     def description(self) -> Description:

@@ -1,0 +1,218 @@
+"""The functions and operators between layers: where they are called, and what they mean."""
+
+import functools
+import sys
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from ...observation import Settings
+from . import backend
+from .activations import ACTIVATIONS, arguments_of, canonical_name, from_end, settings_of
+
+# Calls of these packages' functions by the packages themselves are no part of the user's model.
+LIBRARIES = ("keras", "tensorflow", "triptych", "tree", "optree")
+
+# They take functions, make no arrays of numbers, or are no part of a computation.
+LEFT_OUT = frozenset(
+    ("cond", "switch", "while_loop", "map", "map_fn", "scan", "fori_loop", "vectorized_map")
+    + ("associative_scan", "custom_gradient", "function", "py_function", "numpy_function")
+    + ("recompute_grad", "grad_pass_through", "init_scope", "name_scope", "device", "group")
+    + ("convert_to_tensor", "convert_to_numpy", "is_tensor", "get_static_value", "dtype")
+    + ("shape", "rank", "size", "ndim", "tuple", "no_op", "ensure_shape", "identity")
+    + ("stop_gradient", "saturate_cast", "Assert")
+)
+
+MERGES = {
+    "add": "add",
+    "+": "add",
+    "subtract": "subtract",
+    "-": "subtract",
+    "multiply": "multiply",
+    "*": "multiply",
+    "maximum": "maximum",
+    "minimum": "minimum",
+    "concatenate": "concatenate",
+    "concat": "concatenate",
+}
+POOLS = {"max_pool": "max", "average_pool": "average", "avg_pool": "average"}
+
+Record = Callable[[str, Any, tuple[Any, ...], dict[str, Any], Any], Any]
+
+
+class Watch:
+    """Reports the calls that user code makes of a framework's functions.
+
+    Attributes
+    ----------
+    report : callable or None
+        Takes the name, the function, and the arguments, and makes the call; None if nothing is
+        watched.
+    """
+
+    def __init__(self) -> None:
+        self.report: Callable[[str, Any, tuple[Any, ...], dict[str, Any]], Any] | None = None
+        self._replaced: list[tuple[Any, str, Any]] = []
+        self._wrappers: dict[int, Any] = {}
+        self._originals: list[Any] = []
+
+    def install(self) -> None:
+        """Put a wrapper in place of each function."""
+        if not self._wrappers:
+            self._make_wrappers()
+        for owner, name, wrapper in self._replaced:
+            setattr(owner, name, wrapper)
+
+    def remove(self) -> None:
+        """Put the functions back."""
+        for owner, name, wrapper in self._replaced:
+            setattr(owner, name, wrapper.__wrapped__)
+
+    def wrapper_of(self, function: Any) -> Any:
+        """Return what stands for a function that the user's code holds itself, or None."""
+        try:
+            return self._wrappers.get(id(function))
+        except TypeError:
+            return None
+
+    def _make_wrappers(self) -> None:
+        for prefix, module in backend.namespaces().items():
+            for name in dir(module):
+                function = getattr(module, name, None)
+                if name.startswith("_") or name in LEFT_OUT or not _is_function(function):
+                    continue
+                wrapper = self._wrappers.get(id(function))
+                if wrapper is None:
+                    wrapper = self._wrap(f"{prefix}.{name}", function)
+                    self._wrappers[id(function)] = wrapper
+                self._replaced.append((module, name, wrapper))
+        for method, sign in backend.OPERATORS.items():
+            operator = getattr(backend.TENSOR_CLASS, method)
+            self._replaced.append((backend.TENSOR_CLASS, method, self._wrap(sign, operator)))
+
+    def _wrap(self, name: str, function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            report = self.report
+            if report is None or not _from_user(sys._getframe(1)):
+                return function(*args, **kwargs)
+            return report(name, function, args, kwargs)
+
+        wrapper.__wrapped__ = function
+        return wrapper
+
+
+def _is_function(function: Any) -> bool:
+    if isinstance(function, FunctionType):
+        return True
+    # Functions of TensorFlow with several signatures.
+    return type(function).__name__ in ("TFDecorator", "OpDispatcher")
+
+
+def _from_user(frame: Any) -> bool:
+    module = frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] not in LIBRARIES
+
+
+def kind_of(name: str, tensors: int) -> str:
+    """Return the kind of a function.
+
+    Parameters
+    ----------
+    name : str
+        As users write it: ``ops.gelu``, ``+``.
+    tensors : int
+        The number of tensors among its arguments.
+    """
+    last = short_name(name)
+    if canonical_name(last) in ACTIVATIONS and tensors == 1:
+        return "activation"
+    if last in MERGES and tensors > 1:
+        return "merge"
+    if last.rstrip("123d") in POOLS:
+        return "pool"
+    if last == "reshape":
+        return "reshape"
+    if "dropout" in last:
+        return "dropout"
+    if last == "pad":
+        return "padding"
+    if name in ("ops.image.resize", "tf.image.resize"):
+        return "resize"
+    return "function"
+
+
+def short_name(name: str) -> str:
+    """Return the name without the modules before it."""
+    return name if name in MERGES else name.rpartition(".")[2] or name
+
+
+def describe_call(
+    name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: int
+) -> tuple[str, Settings]:
+    """Return the kind and the settings of a call of a function."""
+    kind = kind_of(name, tensors)
+    arguments = arguments_of(function, args, kwargs)
+    rank = next((len(value.shape) for value in _flat(args) if backend.is_tensor(value)), None)
+    last = short_name(name)
+    if kind == "activation":
+        return kind, settings_of(canonical_name(last), arguments, rank)
+    if kind == "merge":
+        settings: Settings = {"function": MERGES[last]}
+        if MERGES[last] == "concatenate":
+            settings["axis"] = from_end(arguments.get("axis", -1), rank)
+        return kind, settings
+    if kind == "pool":
+        return kind, {"pooling": POOLS[last.rstrip("123d")]} | plain(arguments)
+    if kind == "dropout":
+        return kind, {"rate": _number(arguments.get("rate", 0.0))}
+    if kind == "resize":
+        method = arguments.get("interpolation", arguments.get("method", "bilinear"))
+        settings = {"interpolation": str(method), "align_corners": False}
+        return kind, settings | {"antialias": bool(arguments.get("antialias", False))}
+    return kind, plain(arguments)
+
+
+def _number(value: Any) -> float:
+    return float(np.asarray(value))
+
+
+def _flat(values: Any) -> list[Any]:
+    if isinstance(values, (list, tuple)):
+        return [each for value in values for each in _flat(value)]
+    return [values]
+
+
+def count_tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Return how many tensors there are among the arguments of a call."""
+    values = _flat([list(args), list(kwargs.values())])
+    return sum(backend.is_tensor(value) for value in values)
+
+
+def plain(arguments: dict[str, Any]) -> Settings:
+    """Return those arguments that JSON can hold."""
+    settings: Settings = {}
+    for name, value in arguments.items():
+        value = _plain_value(value)
+        if value is not None and name not in ("name", "self"):
+            settings[name] = value
+    return settings
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (np.integer, np.floating)):
+        return value.item()
+    if isinstance(value, slice):
+        parts = [_plain_value(part) for part in (value.start, value.stop, value.step)]
+        return ":".join("" if part is None else str(part) for part in parts)
+    if value is Ellipsis:
+        return "..."
+    if isinstance(value, (list, tuple)):
+        parts = [_plain_value(each) for each in value]
+        if all(part is not None for part in parts):
+            return parts
+    return None
