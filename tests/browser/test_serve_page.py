@@ -61,6 +61,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 
 
 def draw(page: Any, points: list[tuple[int, int]] = SEVEN) -> None:
+    page.locator("#pad").wait_for()  # it is shown when the models are listed
     box = page.locator("#pad").bounding_box()
     moved = [(box["x"] + x, box["y"] + y) for x, y in points]
     page.mouse.move(*moved[0])
@@ -131,6 +132,18 @@ def test_all_models_are_in_the_table(open_page: Any, server: Any):
     page.locator("#models tr").nth(2).wait_for()
     assert page.locator("#models td:first-child").all_inner_texts() == ["colour", "grey", "small"]
     assert "/v1/models/colour:predict" in page.locator("#example").inner_text()
+
+
+def test_the_example_of_a_table_sends_rows(open_page: Any, tmp_path: Path):
+    standardised = {"names": ["a", "b"], "mean": [0.5, 7.0], "deviation": [1.0, 0.1]}
+    network = zoo.dense("table", [4], shape=(1, 1, 2), classes=3)
+    serving.save_run(tmp_path / "run", network, data={"standardised": standardised})
+    with serving.running("run", cwd=tmp_path) as server:
+        page = open_page(server)
+        page.locator("#models tr").wait_for()
+        example = page.locator("#example").inner_text()
+        assert """-d '{"instances": [{"rows": [NUMBERS]}]}' """ in example
+        assert not page.locator("#drawing").is_visible()
 
 
 @pytest.mark.parametrize("width", [390, 1200])

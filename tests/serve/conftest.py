@@ -13,6 +13,13 @@ from triptych.spec.network import Network
 
 SHAPE = (4, 3, 1)
 SMALL = zoo.dense("small", [5], shape=SHAPE, classes=3)
+TABLE = zoo.dense("table", [5], shape=(1, 1, 4), classes=3)
+# The third column has a mean that float32 stores with an error of a tenth of the deviation.
+STANDARDISED = {
+    "names": ["length", "width", "year", "constant"],
+    "mean": [5.8, 3.1, 20_000_000.5, 1.0],
+    "deviation": [0.8, 0.4, 5.0, 1.0],
+}
 CONVOLUTION = Network(
     "convolution",
     SHAPE,
@@ -35,6 +42,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     serving.save_run(folder / "convolution", CONVOLUTION)
     serving.save_run(folder / "fractions", SMALL, data={"pixels": [0.0, 1.0]})
     serving.save_run(folder / "centred", SMALL, data={"pixels": [-1.0, 3.0]})
+    serving.save_run(folder / "table", TABLE, data={"standardised": STANDARDISED})
     return folder
 
 
@@ -42,7 +50,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(runs: Path) -> Iterator[serving.RunningServer]:
     """A server with two versions of ``small``, and with other models of one version."""
     pytest.importorskip("uvicorn")
-    models = ("first", "small=second", "conv=convolution", "fractions=fractions", "centred=centred")
+    models = (
+        "first",
+        "small=second",
+        "conv=convolution",
+        "fractions=fractions",
+        "centred=centred",
+        "table",
+    )
     with serving.running(*models, cwd=runs) as running:
         yield running
 

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.process
 # A request whose 'shape' and 'data' do not fit together is refused, which no schema can express.
 CHECKS = ("--exclude-checks", "positive_data_acceptance")
 THOROUGH = ("--phases", "coverage,fuzzing")
+ROWS = zoo.dense("table", [4], shape=(1, 1, 2), classes=3)
 TINY = zoo.dense("tiny", [4], shape=(2, 2, 1), classes=3)
 
 
@@ -21,7 +22,9 @@ def run_schemathesis(tmp_path: Path, examples: int, *options: str, **variables: 
     pytest.importorskip("schemathesis")
     serving.save_run(tmp_path / "run", TINY)
     serving.save_run(tmp_path / "second", TINY, data={"pixels": [0.0, 1.0]})
-    with serving.running("run", "second=second", cwd=tmp_path, **variables) as server:
+    standardised = {"names": ["a", "b"], "mean": [0.5, 7.0], "deviation": [1.0, 0.1]}
+    serving.save_run(tmp_path / "table", ROWS, data={"standardised": standardised})
+    with serving.running("run", "second=second", "table", cwd=tmp_path, **variables) as server:
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"]
         limits = ["--max-examples", str(examples), "--seed", "1", "--no-color"]
         done = subprocess.run(

@@ -93,6 +93,7 @@ def test_all_models_are_listed(server: RunningServer):
         "conv": 1,
         "fractions": 1,
         "centred": 1,
+        "table": 1,
     }
     second = listed["small"][1]
     assert second["version"] == "2"

@@ -77,9 +77,13 @@ class Standardised:
             raise DataError("a mean or deviation of its columns is not finite, or 0")
         return cls(names, mean, deviation, nan, nan)
 
+    def standardise(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        """Return (x - mean) / deviation for each column; the columns are the last axis."""
+        return (rows - self.mean) / self.deviation
+
     def applied(self, split: Split) -> Split:
-        """Return a split with (x - mean) / deviation for each column."""
-        return Split((split.images - self.mean) / self.deviation, split.labels)
+        """Return a split with standardised rows."""
+        return Split(self.standardise(split.images), split.labels)
 
     def describe(self) -> dict[str, Any]:
         """Return it as JSON."""

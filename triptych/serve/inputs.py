@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.split import scaled
+from ..data.dataset import Standardised
 from ..exporting.model import INPUT
 from ..training.trained import TrainedRun
 from .errors import RequestError
@@ -15,8 +16,10 @@ from .runtimes import Floats
 
 # Names of the Open Inference Protocol.
 FLOAT = "FP32"
+DOUBLE = "FP64"
 BYTE = "UINT8"
-DTYPES = {FLOAT: np.dtype("<f4"), BYTE: np.dtype("u1")}
+DTYPES = {FLOAT: np.dtype("<f4"), DOUBLE: np.dtype("<f8"), BYTE: np.dtype("u1")}
+ROWS = "rows"  # of a table, as they are in it
 # How far pixels may be outside of those of the training, as a share of their range. Resampling
 # with bicubic interpolation exceeds them by less; pixels from -1 to 1 or 0 to 255 by more.
 EXCESS = 0.25
@@ -117,9 +120,65 @@ class Images(Input):
         )
 
 
-def input_of(run: TrainedRun) -> Images:
-    """Return what a trained network takes."""
-    return Images(run.network.input_shape, run.pixels)
+@dataclass(frozen=True)
+class StandardisedRows(Input):
+    """Rows of a table, standardised by the client."""
+
+    name: ClassVar[str] = INPUT
+    datatypes: ClassVar[tuple[str, ...]] = (FLOAT,)
+
+    @property
+    def wanted(self) -> str:
+        """What it must be, for messages."""
+        shape = _shape_text(self.shape)
+        return f"standardised rows of shape {shape} (send others under the name {ROWS!r})"
+
+    def prepare(self, samples: NDArray[Any]) -> Floats:
+        """Return the rows."""
+        return samples.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class RawRows(Input):
+    """Rows of a table as they are in it.
+
+    Attributes
+    ----------
+    standardised : Standardised
+        The mean and deviation of the training data, by which they are standardised.
+    """
+
+    standardised: Standardised
+    name: ClassVar[str] = ROWS
+    datatypes: ClassVar[tuple[str, ...]] = (DOUBLE, FLOAT)
+
+    @property
+    def wanted(self) -> str:
+        """What it must be, for messages."""
+        return f"rows of shape {_shape_text(self.shape)}"
+
+    def prepare(self, samples: NDArray[Any]) -> Floats:
+        """Return the rows standardised: in float64, as in the training, then in float32."""
+        with np.errstate(over="ignore"):
+            rows = self.standardised.standardise(samples).astype(np.float32)
+        is_finite = np.isfinite(rows).all(axis=1)
+        if not is_finite.all():
+            raise RequestError(
+                400,
+                f"{ROWS!r}: row {int(np.argmin(is_finite)):,} (from 0) is too far from the mean "
+                "of the training data to be standardised",
+            )
+        return rows.reshape(len(rows), 1, 1, -1)
+
+
+def inputs_of(run: TrainedRun) -> dict[str, Input]:
+    """Return by their names what a trained network takes; a request has one of them."""
+    shape = run.network.input_shape
+    standardised = run.standardised
+    if standardised is None:
+        return {INPUT: Images(shape, run.pixels)}
+    rows = RawRows((len(standardised.names),), standardised)
+    return {INPUT: StandardisedRows(shape), ROWS: rows}
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:

@@ -13,7 +13,7 @@ from ..training.checkpoint import STATE
 from ..training.inference import softmax
 from ..training.trained import TrainedRun
 from .errors import RequestError
-from .inputs import Images, input_of
+from .inputs import Input, inputs_of
 from .runtimes import Floats, Runtime, make_runtime
 from .settings import ModelSource, check_name
 
@@ -33,8 +33,8 @@ class LoadedNetwork:
     ----------
     network : Network
         What was trained.
-    input : Images
-        What it takes.
+    inputs : dict of str to Input
+        What a request may hold, by name. The first one is what the network computes with.
     runtime : Runtime
         What computes its logits.
     sha256 : str
@@ -46,7 +46,7 @@ class LoadedNetwork:
     """
 
     network: Network
-    input: Images
+    inputs: dict[str, Input]
     runtime: Runtime
     sha256: str
     class_names: list[str]
@@ -143,7 +143,7 @@ def load(path: Path) -> LoadedNetwork:
     standardised = run.data["standardised"] if run.standardised else None
     return LoadedNetwork(
         network=run.network,
-        input=input_of(run),
+        inputs=inputs_of(run),
         runtime=runtime,
         sha256=run.sha256,
         class_names=run.classes,

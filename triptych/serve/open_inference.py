@@ -78,12 +78,12 @@ def infer(model: ServedModel, body: bytes, json_bytes: str | None, most_images: 
     """
     loaded = model.loaded
     header, binary = _split_body(body, json_bytes)
-    request = parse_object(header, most_json_values(loaded.input.shape, most_images))
+    request = parse_object(header, most_json_values(loaded.network.input_shape, most_images))
     outputs = _requested_outputs(request)
     identifier = request.get("id", "")
     if not isinstance(identifier, str):
         raise RequestError(400, f"'id' must be a text, not {quote(identifier)}")
-    images = _images(request, binary, loaded.input, most_images)
+    images = _images(request, binary, loaded.inputs, most_images)
     answer = {"model_name": model.name, "model_version": str(model.version)}
     if identifier:
         answer["id"] = identifier
@@ -105,34 +105,39 @@ def _split_body(body: bytes, json_bytes: str | None) -> tuple[memoryview, memory
     return content[:length], content[length:]
 
 
-def _images(request: dict[str, Any], binary: memoryview, expected: Input, most: int) -> Floats:
+def _images(
+    request: dict[str, Any], binary: memoryview, inputs: dict[str, Input], most: int
+) -> Floats:
     """Return the images of a request as the network takes them, shape (n, h, w, c)."""
-    inputs = request.get("inputs")
-    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise RequestError(400, f"'inputs' must be a list with one tensor, {INPUT!r}")
-    (tensor,) = inputs
-    if tensor.get("name") != INPUT:
-        name = quote(tensor.get("name"))
-        raise RequestError(400, f"there is no input {name}; the input is {INPUT!r}")
+    given = request.get("inputs")
+    known = " or ".join(map(repr, inputs))
+    if not isinstance(given, list) or len(given) != 1 or not isinstance(given[0], dict):
+        raise RequestError(400, f"'inputs' must be a list with one tensor, {known}")
+    (tensor,) = given
+    name = tensor.get("name")
+    if not isinstance(name, str) or name not in inputs:
+        raise RequestError(400, f"there is no input {quote(name)}; the input is {known}")
+    expected = inputs[name]
     datatype = tensor.get("datatype")
     if not isinstance(datatype, str) or datatype not in expected.datatypes:
         known = " or ".join(expected.datatypes)
-        raise RequestError(400, f"{INPUT!r} must have the datatype {known}, not {quote(datatype)}")
-    count = _count(tensor.get("shape"), expected.shape, most)
+        raise RequestError(400, f"{name!r} must have the datatype {known}, not {quote(datatype)}")
+    count = _count(tensor.get("shape"), expected, most)
     flat = _flat_images(tensor, binary, count, expected, datatype)
     return expected.prepare(flat.reshape(count, *expected.shape))
 
 
-def _count(given: Any, shape: tuple[int, ...], most: int) -> int:
+def _count(given: Any, expected: Input, most: int) -> int:
     """Return the number of images of a tensor's shape; raise `RequestError` if it does not fit."""
     whole = isinstance(given, list) and all(map(is_whole, given))
-    if not whole or len(given) != len(shape) + 1 or tuple(given[1:]) != shape:
-        wanted = ", ".join(map(str, shape))
+    where = repr(expected.name)
+    if not whole or not given or tuple(given[1:]) != expected.shape:
+        wanted = ", ".join(map(str, expected.shape))
         shown = quote(given)
         if whole and len(given) <= 8:
             shown = quote(str(given))
-        raise RequestError(400, f"{INPUT!r} must have the shape [n, {wanted}], not {shown}")
-    check_batch(given[0], most, repr(INPUT))
+        raise RequestError(400, f"{where} must have the shape [n, {wanted}], not {shown}")
+    check_batch(given[0], most, where)
     return given[0]
 
 
@@ -140,23 +145,24 @@ def _flat_images(
     tensor: dict[str, Any], binary: memoryview, count: int, expected: Input, datatype: str
 ) -> NDArray[Any]:
     """Return the numbers of a tensor, in one dimension and in its datatype; all are finite."""
+    where = repr(expected.name)
     size = _parameters(tensor).get("binary_data_size")
     if size is None and binary:
         raise RequestError(400, "bytes follow the JSON, but no input has 'binary_data_size'")
     if size is not None and "data" in tensor:
-        raise RequestError(400, f"{INPUT!r} has both 'data' and 'binary_data_size'")
+        raise RequestError(400, f"{where} has both 'data' and 'binary_data_size'")
     numbers = count * prod(expected.shape)
+    dtype = DTYPES[datatype]
     if size is not None:
-        dtype = DTYPES[datatype]
         needed = numbers * dtype.itemsize
         if not is_whole(size) or size != needed or len(binary) != needed:
             raise RequestError(
                 400,
-                f"{INPUT!r} of this shape has {needed:,} bytes; 'binary_data_size' is "
+                f"{where} of this shape has {needed:,} bytes; 'binary_data_size' is "
                 f"{quote(size)}, and {len(binary):,} bytes follow the JSON",
             )
         array = np.frombuffer(binary, dtype)
-        check_finite(array, repr(INPUT))
+        check_finite(array, where)
         return array
     flat = tensor.get("data")
     if isinstance(flat, list) and flat and isinstance(flat[0], list):
@@ -164,7 +170,7 @@ def _flat_images(
     if not isinstance(flat, list) or len(flat) != numbers:
         length = f"{len(flat):,} numbers" if isinstance(flat, list) else quote(flat)
         raise RequestError(400, f"'data' of this shape must be {numbers:,} numbers, not {length}")
-    return bytes_of(flat, "'data'") if datatype == BYTE else floats_of(flat, "'data'")
+    return bytes_of(flat, "'data'") if datatype == BYTE else floats_of(flat, dtype, "'data'")
 
 
 def _requested_outputs(request: dict[str, Any]) -> list[RequestedOutput]:

@@ -82,14 +82,14 @@ def _paths_of(name: str, model: ServedModel, version: str) -> dict[str, Any]:
         f"{tensorflow}/metadata": {"get": _get("Show inputs and outputs", OBJECT)},
         f"{tensorflow}:predict": {
             "post": _post(
-                "Classify images", _predict_request(loaded.input), _predict_answer(loaded.network)
+                "Classify images", _predict_request(loaded.inputs), _predict_answer(loaded.network)
             )
         },
         inference: {"get": _get("Show inputs and outputs", OBJECT)},
         f"{inference}/ready": {"get": _get("Tell that the model can be asked", OBJECT)},
         f"{inference}/infer": {
             "post": _post(
-                "Classify images", _infer_request(loaded.input), _infer_answer(), binary=True
+                "Classify images", _infer_request(loaded.inputs), _infer_answer(), binary=True
             )
             | {"description": BINARY_TENSORS}
         },
@@ -157,14 +157,15 @@ def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(required)}
 
 
-def _predict_request(expected: Input) -> dict[str, Any]:
+def _predict_request(inputs: dict[str, Input]) -> dict[str, Any]:
     """Return the schema of a request to ``:predict``."""
-    image = _sample(expected, expected.datatypes[0])
-    named = _object({INPUT: image}, INPUT) | CLOSED
-    column = _object({INPUT: _array(image)}, INPUT) | CLOSED
+    samples = {name: _sample(each, each.datatypes[0]) for name, each in inputs.items()}
+    rows = {"anyOf": [_array(samples[INPUT])]}
+    columns = {"anyOf": [_array(samples[INPUT])]}
+    for name, sample in samples.items():
+        rows["anyOf"].append(_array(_object({name: sample}, name) | CLOSED))
+        columns["anyOf"].append(_object({name: _array(sample)}, name) | CLOSED)
     signature = {"type": "string", "enum": ["", *SIGNATURES]}
-    rows = {"anyOf": [_array(image), _array(named)]}
-    columns = {"anyOf": [_array(image), column]}
     return {
         "oneOf": [
             _object({"instances": rows, "signature_name": signature}, "instances"),
@@ -211,9 +212,9 @@ def _tensor(expected: Input, datatype: str) -> dict[str, Any]:
     )
 
 
-def _infer_request(expected: Input) -> dict[str, Any]:
+def _infer_request(inputs: dict[str, Input]) -> dict[str, Any]:
     """Return the schema of a request to ``/infer``, in JSON alone."""
-    tensor = {"anyOf": [_tensor(expected, datatype) for datatype in expected.datatypes]}
+    tensors = [_tensor(each, datatype) for each in inputs.values() for datatype in each.datatypes]
     binary = {"type": "boolean"}
     output = _object(
         {
@@ -225,7 +226,7 @@ def _infer_request(expected: Input) -> dict[str, Any]:
     return _object(
         {
             "id": TEXT,
-            "inputs": _array(tensor, 1),
+            "inputs": _array({"anyOf": tensors}, 1),
             "outputs": {"type": "array", "items": output},
             "parameters": {"type": "object", "properties": {"binary_data_output": binary}},
         },

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..exporting.model import INPUT
 from .errors import RequestError
+from .inputs import DTYPES, Input
 from .models import LOGITS, PROBABILITIES, ServedModel
 from .tensors import flatten, floats_of, most_json_values, parse_object, quote
 
@@ -41,18 +42,21 @@ def predict(model: ServedModel, body: bytes, most_images: int) -> dict[str, Any]
         400 if the request is malformed.
     """
     loaded = model.loaded
-    shape = loaded.network.input_shape
-    request = parse_object(body, most_json_values(shape, most_images))
+    request = parse_object(body, most_json_values(loaded.network.input_shape, most_images))
     output = SIGNATURES[_signature(request)]
     if ("instances" in request) == ("inputs" in request):
         raise RequestError(400, "the request must have one of 'instances' and 'inputs'")
     if "instances" in request:
-        key, images = "predictions", _rows(request["instances"])
+        key = "predictions"
+        expected, samples = _instances(request["instances"], loaded.inputs)
     else:
-        key, images = "outputs", _column(request["inputs"])
-    numbers = flatten(images, loaded.input, most_images, repr(INPUT))
-    floats = floats_of(numbers, repr(INPUT)).reshape(-1, *shape)
-    return {key: loaded.predict(loaded.input.prepare(floats))[output].tolist()}
+        key = "outputs"
+        expected, samples = _column(request["inputs"], loaded.inputs)
+    where = repr(expected.name)
+    numbers = flatten(samples, expected, most_images, where)
+    floats = floats_of(numbers, DTYPES[expected.datatypes[0]], where)
+    prepared = expected.prepare(floats.reshape(-1, *expected.shape))
+    return {key: loaded.predict(prepared)[output].tolist()}
 
 
 def _signature(request: dict[str, Any]) -> str:
@@ -66,25 +70,36 @@ def _signature(request: dict[str, Any]) -> str:
     return name
 
 
-def _rows(instances: Any) -> Any:
-    """Return the images of the row format: a list of images, or of objects with one image each."""
+def _instances(instances: Any, inputs: dict[str, Input]) -> tuple[Input, Any]:
+    """Return the input and the samples of the row format.
+
+    It is a list of samples, or of objects with one sample each under the name of the input.
+    """
     if not isinstance(instances, list):
         raise RequestError(400, f"'instances' must be a list, not {quote(instances)}")
-    if any(isinstance(instance, dict) for instance in instances):
-        return [_named(instance, "an instance") for instance in instances]
-    return instances
+    if not any(isinstance(instance, dict) for instance in instances):
+        return inputs[INPUT], instances
+    named = [_named(instance, "an instance", inputs) for instance in instances]
+    expected = named[0][0]
+    if any(each is not expected for each, _ in named):
+        raise RequestError(400, "all instances must have the same name")
+    return expected, [sample for _, sample in named]
 
 
-def _column(inputs: Any) -> Any:
-    """Return the images of the column format: as they are, or in an object under their name."""
-    return _named(inputs, "'inputs'") if isinstance(inputs, dict) else inputs
+def _column(column: Any, inputs: dict[str, Input]) -> tuple[Input, Any]:
+    """Return the input and the samples of the column format: as they are, or under a name."""
+    if isinstance(column, dict):
+        return _named(column, "'inputs'", inputs)
+    return inputs[INPUT], column
 
 
-def _named(value: Any, where: str) -> Any:
-    """Return what an object holds under the name of the input."""
-    if not isinstance(value, dict) or list(value) != [INPUT]:
-        raise RequestError(400, f"{where} must be an object with the one name {INPUT!r}")
-    return value[INPUT]
+def _named(value: Any, where: str, inputs: dict[str, Input]) -> tuple[Input, Any]:
+    """Return the input that an object names, and what it holds under this name."""
+    names = list(value) if isinstance(value, dict) else []
+    if len(names) != 1 or names[0] not in inputs:
+        known = " or ".join(map(repr, inputs))
+        raise RequestError(400, f"{where} must be an object with the one name {known}")
+    return inputs[names[0]], value[names[0]]
 
 
 def status(versions: list[ServedModel]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from ..errors import one_line
 from .errors import RequestError
 from .inputs import Input
-from .runtimes import Floats
 
 SPARE_VALUES = 1000  # of a request's JSON, besides its numbers
 QUOTED = 60  # characters of the client's that a message repeats
@@ -123,15 +122,15 @@ def flatten(samples: Any, expected: Input, most: int, where: str) -> list[Any]:
     return level
 
 
-def floats_of(numbers: list[Any], where: str) -> Floats:
-    """Return numbers of JSON in float32; raise `RequestError` if one is no finite number."""
+def floats_of(numbers: list[Any], dtype: np.dtype[Any], where: str) -> NDArray[Any]:
+    """Return numbers of JSON as floats; raise `RequestError` if one is no finite number."""
     others = set(map(type, numbers)) - {int, float}
     if others:
         example = next(value for value in numbers if type(value) in others)
         raise RequestError(400, f"{where} must hold numbers only, not {quote(example)}")
     try:
         with np.errstate(over="ignore"):
-            floats = np.array(numbers, np.float64).astype(np.float32)
+            floats = np.array(numbers, np.float64).astype(dtype)
     except OverflowError:
         raise RequestError(400, f"{where} holds a number that is too large") from None
     check_finite(floats, where)
@@ -141,7 +140,8 @@ def floats_of(numbers: list[Any], where: str) -> Floats:
 def check_finite(array: NDArray[Any], where: str) -> None:
     """Raise `RequestError` if a number is NaN or infinite."""
     if not np.isfinite(array).all():
-        raise RequestError(400, f"{where} holds NaN, or a number too large for float32")
+        dtype = array.dtype.name
+        raise RequestError(400, f"{where} holds NaN, or a number too large for {dtype}")
 
 
 def bytes_of(numbers: list[Any], where: str) -> NDArray[np.uint8]:

@@ -322,7 +322,7 @@ def _standardised_rows(
             notes.append("columns put in the order of the training data, by their names")
     notes.append("standardised with the mean and deviation of the training data")
     with np.errstate(over="ignore", invalid="ignore"):
-        rows = training.applied(Split(images, split.labels)).images
+        rows = training.standardise(images)
     is_finite = np.isfinite(rows).all(axis=(1, 2, 3))
     if not is_finite.all():
         raise DataError(

@@ -64,7 +64,7 @@ async function listModels() {
   const first = drawable.filter(({ name }) => name === drawable[0].name);
   byId("model").selectedIndex = first.length - 1; // its latest version
   byId("drawing").hidden = drawable.length === 0;
-  showExample(models[0].name);
+  showExample(models[0].name, models[0].versions.at(-1));
 }
 
 function row(name, version) {
@@ -82,11 +82,12 @@ function row(name, version) {
   return made;
 }
 
-function showExample(name) {
+function showExample(name, version) {
+  const sample = version.standardised ? '{"rows": [NUMBERS]}' : "IMAGE";
   const header = token === null ? "" : " -H 'Authorization: Bearer TOKEN'";
   byId("example").textContent = [
     `curl${header} ${location.origin}/v1/models/${name}`,
-    `curl${header} -d '{"instances": [IMAGE]}' ${location.origin}/v1/models/${name}:predict`,
+    `curl${header} -d '{"instances": [${sample}]}' ${location.origin}/v1/models/${name}:predict`,
   ].join("\n");
 }
 
