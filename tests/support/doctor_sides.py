@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from triptych.doctor.carrying import Carried
-from triptych.doctor.examination import Alignment, Examination
+from triptych.doctor.examination import Alignment, Examination, Pair
 from triptych.doctor.frameworks.adapter import Unsupported
 from triptych.doctor.observation import (
     Arrays,
@@ -15,6 +15,7 @@ from triptych.doctor.observation import (
     Change,
     Component,
     Description,
+    Layer,
     Observation,
     Updates,
 )
@@ -192,7 +193,13 @@ def compared(
     }
     examination = Examination(a, b, batch or {}, "float64", a.described, b.described)
     carriages = [Carried(name, name, w.shape, w.shape) for name, w in a.start.items()]
-    examination.alignment = Alignment((), {}, tuple(carriages), {})
+    pairs: tuple[Pair, ...] = ()
+    shapes: dict[str, tuple[int, ...]] = {}
+    if b_arrays and "0/output" in b_arrays:
+        layer = Layer("out", "Linear", "dense", roles=("kernel", "bias"))
+        pairs = (Pair(layer, layer, (0,), (0,)),)
+        shapes = {"0/output": b_arrays["0/output"].shape}
+    examination.alignment = Alignment(pairs, {}, tuple(carriages), shapes)
     call = Call(0, "out", "Linear", "dense", anchor=True)
     examination.a_training = Observation((call,), {**gradients, **(a_arrays or {})})
     examination.b_training = Observation((call,), {**gradients, **(b_arrays or {})})

@@ -1,0 +1,257 @@
+"""Which formula has made a loss: against the losses of PyTorch and Keras, and planted ones."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import expit, log_softmax, softmax
+from support.doctor_sides import compared, optimized
+
+from triptych.doctor.examination import Result
+from triptych.doctor.observation import Array, Arrays
+from triptych.doctor.stages import loss as stage
+
+ROWS = 24
+CLASSES = 5
+
+
+def logits(seed: int = 0, size: float = 2.0, columns: int = CLASSES) -> Array:
+    return size * np.random.default_rng(seed).normal(size=(ROWS, columns))
+
+
+LABELS = np.random.default_rng(1).integers(0, CLASSES, ROWS)
+NUMBERS = np.random.default_rng(2).normal(size=ROWS) * 3
+BITS = np.random.default_rng(3).integers(0, 2, (ROWS, 1)).astype(np.float64)
+
+Heads = tuple[Arrays, str]
+
+
+def of_torch(z: Array, target: Array, head: Callable[..., Any], loss: Callable[..., Any]) -> Arrays:
+    """Return what an observation has of the last layer, the output and the loss."""
+    import torch
+
+    last = torch.tensor(z, requires_grad=True)
+    output = head(last)
+    value = loss(output, torch.tensor(target))
+    value.backward()
+    assert last.grad is not None
+    return {
+        "0/output": z,
+        "0/output_gradient": last.grad.numpy(),
+        "output": output.detach().numpy(),
+        "loss": value.detach().numpy(),
+    }
+
+
+def of_keras(z: Array, target: Array, head: Callable[..., Any], loss: Any) -> Arrays:
+    """Return the same of Keras, in float64."""
+    import keras
+    import tensorflow as tf
+
+    last = tf.constant(z)
+    with tf.GradientTape() as tape:
+        tape.watch(last)
+        output = head(last)
+        if isinstance(loss, str):
+            loss = keras.losses.get(loss)
+        value = tf.reduce_mean(loss(tf.constant(target), output))
+    gradient = tape.gradient(value, last)
+    return {
+        "0/output": z,
+        "0/output_gradient": gradient.numpy(),
+        "output": output.numpy(),
+        "loss": value.numpy(),
+    }
+
+
+def examined(a: Arrays, b: Arrays, target: Array) -> Result:
+    sides = optimized("A", "torch", "SGD"), optimized("B", "keras", "SGD")
+    comparison = compared(*sides, a_arrays=a, b_arrays=b, targets={"y": target})
+    return stage.examine(comparison)
+
+
+def causes(result: Result) -> list[str | None]:
+    return [finding.cause for finding in result.findings]
+
+
+def same(x: Any) -> Any:
+    return x
+
+
+@pytest.mark.framework
+def test_correct_pairs_are_equal_whatever_the_form() -> None:
+    import keras
+    import torch
+    from torch.nn import functional as F
+
+    sparse = keras.losses.SparseCategoricalCrossentropy
+    z = logits()
+    a = of_torch(z, LABELS, same, F.cross_entropy)
+    pairs = [
+        of_keras(z, LABELS, same, sparse(from_logits=True, dtype="float64")),
+        of_keras(z, LABELS, keras.ops.softmax, sparse(dtype="float64")),
+        of_keras(z, LABELS, keras.ops.log_softmax, sparse(from_logits=True, dtype="float64")),
+    ]
+    for b in pairs:
+        assert not examined(a, b, LABELS).findings
+    a = of_torch(z, LABELS, lambda x: torch.log_softmax(x, 1), F.nll_loss)
+    assert not examined(a, pairs[1], LABELS).findings
+    column = logits(columns=1)
+    a = of_torch(column[:, 0], NUMBERS, same, F.huber_loss)
+    b = of_keras(column, NUMBERS, same, keras.losses.Huber(dtype="float64"))
+    assert not examined(a, b, NUMBERS).findings
+
+
+@pytest.mark.framework
+def test_mistakes_with_frameworks() -> None:
+    import keras
+    import torch
+    from torch.nn import functional as F
+
+    sparse = keras.losses.SparseCategoricalCrossentropy
+    z = logits()
+    probabilities = of_keras(z, LABELS, keras.ops.softmax, sparse(dtype="float64"))
+    correct = of_torch(z, LABELS, same, F.cross_entropy)
+    twice = of_torch(z, LABELS, lambda x: torch.softmax(x, 1), F.cross_entropy)
+    result = examined(twice, probabilities, LABELS)
+    assert causes(result) == ["D38"]
+    assert result.findings[0].fix["a"]
+    assert result.findings[0].fix["b"] is None
+    forgotten = of_keras(z, LABELS, same, sparse(dtype="float64"))
+    assert causes(examined(correct, forgotten, LABELS)) == ["D37"]
+    # A product with 1 hides the softmax from Keras.
+    twice_keras = of_keras(
+        z,
+        LABELS,
+        lambda x: keras.ops.softmax(x) * 1.0,
+        sparse(from_logits=True, dtype="float64"),
+    )
+    assert causes(examined(correct, twice_keras, LABELS)) == ["D38"]
+    # Confidently wrong samples.
+    sure = logits(size=30.0)
+    a = of_torch(sure, LABELS, same, F.cross_entropy)
+    b = of_keras(sure, LABELS, lambda x: keras.ops.softmax(x) * 1.0, sparse(dtype="float64"))
+    assert causes(examined(a, b, LABELS)) == ["D34"]
+
+
+@pytest.mark.framework
+def test_mistakes_with_numbers() -> None:
+    import keras
+    from torch.nn import functional as F
+
+    column = logits(columns=1)
+    broadcast = pytest.warns(UserWarning, match="target size")
+    with broadcast:
+        a = of_torch(column, NUMBERS, same, F.mse_loss)
+    b = of_keras(column, NUMBERS, same, keras.losses.MeanSquaredError(dtype="float64"))
+    result = examined(a, b, NUMBERS)
+    assert causes(result) == ["D44"]
+    assert result.findings[0].proved
+    # Reductions.
+    z = logits()
+    mean = of_torch(z, LABELS, same, F.cross_entropy)
+    total = of_torch(z, LABELS, same, lambda o, y: F.cross_entropy(o, y, reduction="sum"))
+    (finding,) = examined(mean, total, LABELS).findings
+    assert finding.cause is None
+    assert finding.values["a"].endswith("mean over the samples")
+    assert finding.values["b"].endswith("sum")
+    assert finding.proved
+    half = of_torch(column[:, 0], NUMBERS, same, lambda o, y: 0.5 * F.mse_loss(o, y))
+    (finding,) = examined(half, b, NUMBERS).findings
+    assert finding.title == "A factor of 2 in the loss"
+    absolute = of_torch(column[:, 0], NUMBERS, same, F.l1_loss)
+    (finding,) = examined(absolute, b, NUMBERS).findings
+    assert finding.title == "Another loss: absolute error against squared error"
+
+
+@pytest.mark.framework
+def test_class_weights_smoothing_and_ignored_labels() -> None:
+    import keras
+    import torch
+    from torch.nn import functional as F
+
+    z = logits()
+    weights = torch.tensor([0.5, 2.0, 8.0, 1.0, 3.0], dtype=torch.float64)
+    by_sum = of_torch(z, LABELS, same, lambda o, y: F.cross_entropy(o, y, weight=weights))
+
+    def by_count(o: Any, y: Any) -> Any:
+        return (weights[y] * F.cross_entropy(o, y, reduction="none")).mean()
+
+    other = of_torch(z, LABELS, same, by_count)
+    result = examined(by_sum, other, LABELS)
+    assert causes(result) == ["D40"]
+    assert "divided by their sum" in result.findings[0].values["a"]
+    plain = of_torch(z, LABELS, same, F.cross_entropy)
+    (finding,) = examined(by_sum, plain, LABELS).findings
+    assert finding.title == "Class weights"
+    smooth = of_torch(z, LABELS, same, lambda o, y: F.cross_entropy(o, y, label_smoothing=0.1))
+    assert causes(examined(smooth, plain, LABELS)) == ["D41"]
+    one_hot = np.eye(CLASSES)[LABELS]
+    loss = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=0.1, dtype="float64"
+    )
+    b = of_keras(z, one_hot, same, loss)
+    a = of_torch(z, one_hot, same, lambda o, y: F.cross_entropy(o, y, label_smoothing=0.1))
+    assert not examined(a, b, one_hot).findings
+    ignoring = of_torch(z, LABELS, same, lambda o, y: F.cross_entropy(o, y, ignore_index=0))
+    assert causes(examined(ignoring, plain, LABELS)) == ["D42"]
+
+
+@pytest.mark.framework
+def test_binary_and_other_losses() -> None:
+    import keras
+    import torch
+    from torch.nn import functional as F
+
+    z = logits(columns=1)
+    with_logits = of_torch(z, BITS, same, F.binary_cross_entropy_with_logits)
+    binary = keras.losses.BinaryCrossentropy
+    b = of_keras(z, BITS, keras.ops.sigmoid, binary(dtype="float64"))
+    assert not examined(with_logits, b, BITS).findings
+    twice = of_torch(z, BITS, torch.sigmoid, F.binary_cross_entropy_with_logits)
+    assert causes(examined(twice, b, BITS)) == ["D38"]
+    forgotten = of_keras(z, BITS, same, binary(dtype="float64"))
+    assert causes(examined(with_logits, forgotten, BITS)) == ["D37"]
+    sure = logits(size=30.0, columns=1)
+    a = of_torch(sure, BITS, torch.sigmoid, F.binary_cross_entropy)
+    b = of_keras(sure, BITS, lambda x: keras.ops.sigmoid(x) * 1.0, binary(dtype="float64"))
+    assert causes(examined(a, b, BITS)) == ["D39"]
+    counts = np.random.default_rng(5).poisson(2.0, (ROWS, 1)).astype(np.float64)
+    positive = np.abs(logits(columns=1)) + 0.1
+    a = of_torch(positive, counts, same, torch.nn.PoissonNLLLoss())
+    b = of_keras(positive, counts, same, keras.losses.Poisson(dtype="float64"))
+    assert causes(examined(a, b, counts)) == ["D45"]
+    table = np.random.default_rng(6).normal(size=(ROWS, CLASSES))
+    a = of_torch(logits(), table, same, lambda o, y: (1 - F.cosine_similarity(o, y)).mean())
+    b = of_keras(logits(), table, same, keras.losses.CosineSimilarity(dtype="float64"))
+    assert causes(examined(a, b, table)) == ["D45"]
+    a = of_torch(z, BITS * 5, same, lambda o, y: F.smooth_l1_loss(o, y, beta=0.5))
+    b = of_keras(z, BITS * 5, same, keras.losses.Huber(0.5, dtype="float64"))
+    assert causes(examined(a, b, BITS * 5)) == ["D45"]
+    shares = softmax(table, 1)
+    a = of_torch(
+        logits(),
+        shares,
+        lambda x: torch.log_softmax(x, 1),
+        lambda o, y: F.kl_div(o, y, reduction="none").mean(),
+    )
+    b = of_keras(logits(), shares, keras.ops.softmax, keras.losses.KLDivergence(dtype="float64"))
+    assert causes(examined(a, b, shares)) == ["D43"]
+
+
+def test_a_formula_that_nobody_knows_is_said_to_be_unknown() -> None:
+    z = logits()
+    p = softmax(z, 1)
+    wanted = np.eye(CLASSES)[LABELS]
+    a = {
+        "0/output": z,
+        "0/output_gradient": (p - wanted) / ROWS,
+        "output": z,
+        "loss": np.array(-np.sum(wanted * log_softmax(z, 1)) / ROWS),
+    }
+    focal = {**a, "0/output_gradient": expit(z) ** 3 / ROWS, "loss": np.array(0.5)}
+    (finding,) = examined(a, focal, LABELS).findings
+    assert finding.cause is None
+    assert not finding.proved
+    assert finding.values["b"] == "unknown formula"

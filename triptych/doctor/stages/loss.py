@@ -1,0 +1,407 @@
+"""The losses: value, and gradient at the last layer with weights.
+
+Both sides are compared on the same values of that layer, whatever follows it: one may return
+logits and the other probabilities, if each has the loss that fits. Where they differ, the formula
+of each is found out from its value and its gradient.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import catalogue
+from ..bounds import FEWEST_UNITS, PRECISION, UNIT_ROUNDOFF, relative_difference
+from ..code_lines import value_text
+from ..examination import Examination, Result
+from ..findings import Acquittal, Finding
+from ..frameworks.adapter import ModelError
+from ..losses import CLIP, Explained, explain, tail_between
+from ..observation import Array, Arrays, Settings
+
+# Tails that turn logits into what another loss expects.
+HEADS = frozenset({"identity", "softmax", "log_softmax", "sigmoid"})
+# Ratios that a user's formula may have.
+FACTORS = (2.0, 0.5)
+ALIKE = 1e-4
+
+
+@dataclass(frozen=True)
+class Head:
+    """One side at the end of its network.
+
+    Attributes
+    ----------
+    value : float
+        The loss without penalties.
+    penalty : float
+        The penalties.
+    last, gradient : ndarray or None
+        What the last layer with weights returns, and the gradient there.
+    output, output_gradient : ndarray or None
+        The model's output, and the gradient there.
+    """
+
+    value: float
+    penalty: float
+    last: Array | None
+    gradient: Array | None
+    output: Array
+    output_gradient: Array | None
+
+
+@dataclass(frozen=True)
+class Named:
+    """A difference of two losses.
+
+    Attributes
+    ----------
+    cause : str or None
+        The id in the catalogue.
+    title : str
+        What differs.
+    values : tuple of str
+        What A and B do.
+    faulty : str
+        ``a``, ``b``, or empty if either may be meant.
+    """
+
+    cause: str | None
+    title: str
+    values: tuple[str, str]
+    faulty: str = ""
+
+
+def examine(examination: Examination) -> Result:
+    """Compare the losses."""
+    if not examination.has("loss") or not examination.targets:
+        return Result()
+    a, b = _heads(examination)
+    if a is None or b is None:
+        return Result()
+    value = _relative(a.value, b.value)
+    gradient = _gradient_difference(a, b)
+    unit = UNIT_ROUNDOFF[examination.dtype]
+    bound = max(PRECISION, FEWEST_UNITS * unit)
+    if value <= bound and gradient <= bound:
+        return Result(largest=max(value, gradient), bound=bound)
+    effect = {"loss": value, "gradient": gradient, "bound": bound}
+    if gradient <= bound and _relative(a.value + a.penalty, b.value + b.penalty) <= bound:
+        return Result((), (_of_penalties(a, b),), gradient, bound)
+    settings = _settings(examination)
+    target = next(iter(examination.targets.values()))
+    explained = [_explained(each, target, settings, examination.dtype) for each in (a, b)]
+    if not _is_of_loss(examination, a, b, bound):
+        return Result(largest=0.0, bound=bound)
+    named = _named(explained[0], explained[1], a, b)
+    if not named:
+        return Result((_unknown(effect, explained),), (), 0.0, bound)
+    evidence = _evidence(a, b, explained)
+    findings = [_finding(examination, each, effect, evidence) for each in named]
+    return Result(tuple(findings), (), 0.0, bound)
+
+
+def _relative(one: float, other: float) -> float:
+    size = max(abs(one), abs(other))
+    return abs(one - other) / size if size else 0.0
+
+
+def _heads(examination: Examination) -> tuple[Head | None, Head | None]:
+    a_arrays = examination.a_training.arrays
+    b_arrays = examination.b_training.arrays
+    forced: Arrays = {}
+    place = ""
+    if examination.alignment.pairs:
+        forced = examination.alignment.forced(examination.a_training)
+        place = f"{examination.alignment.pairs[-1].b_calls[-1]}/output"
+    return _head(a_arrays, forced, place), _head(b_arrays, {**b_arrays, **_outputs(forced)}, place)
+
+
+def _outputs(forced: Arrays) -> Arrays:
+    return {name: array for name, array in forced.items() if name.endswith("/output")}
+
+
+def _head(arrays: Arrays, at_layers: Arrays, place: str) -> Head | None:
+    if "loss" not in arrays or "output" not in arrays:
+        return None
+    return Head(
+        float(arrays["loss"]),
+        float(arrays.get("penalty", 0.0)),
+        at_layers.get(place),
+        at_layers.get(f"{place}_gradient"),
+        arrays["output"],
+        arrays.get("output_gradient"),
+    )
+
+
+def _gradient_difference(a: Head, b: Head) -> float:
+    if a.gradient is not None and b.gradient is not None:
+        return relative_difference(a.gradient, b.gradient.reshape(a.gradient.shape))
+    if a.output_gradient is not None and b.output_gradient is not None:
+        if a.output_gradient.size != b.output_gradient.size:
+            return float("inf")
+        shaped = b.output_gradient.reshape(a.output_gradient.shape)
+        return relative_difference(a.output_gradient, shaped)
+    return 0.0
+
+
+def _settings(examination: Examination) -> list[Settings]:
+    descriptions = (examination.a_description, examination.b_description)
+    return [each.loss.settings for each in descriptions if each.loss]
+
+
+def _explained(head: Head, target: Array, settings: list[Settings], dtype: str) -> Explained | None:
+    last = head.output if head.last is None else head.last
+    gradient = head.output_gradient if head.last is None else head.gradient
+    return explain(
+        last, head.output, gradient, head.output_gradient, target, head.value, settings, dtype
+    )
+
+
+def _is_of_loss(examination: Examination, a: Head, b: Head, bound: float) -> bool:
+    """Return whether the losses differ, and not what the models return."""
+    tails = [_tail(each, examination.dtype) for each in (a, b)]
+    if set(tails) <= HEADS or tails[0] == tails[1] != "unknown":
+        return True
+    try:
+        of_b = examination.b.loss({"output": a.output}, examination.targets, examination.dtype)
+    except ModelError:
+        return True
+    same_value = _relative(a.value, float(of_b["loss"])) <= bound
+    slope = of_b.get("output_gradient")
+    if a.output_gradient is None or slope is None:
+        return not same_value
+    return not (same_value and relative_difference(a.output_gradient, slope) <= bound)
+
+
+def _tail(head: Head, dtype: str) -> str:
+    tail = None if head.last is None else tail_between(head.last, head.output, dtype)
+    return tail.name if tail else "unknown"
+
+
+def _of_penalties(a: Head, b: Head) -> Acquittal:
+    return Acquittal(
+        "loss",
+        "D115",
+        "One side counts its penalty as a part of the loss",
+        f"loss {a.value:.6g} against {b.value:.6g}; with penalties {a.value + a.penalty:.6g} "
+        f"against {b.value + b.penalty:.6g}, and the gradients agree",
+    )
+
+
+def _unknown(effect: dict[str, float], explained: list[Explained | None]) -> Finding:
+    values = [_text(each) if each else "unknown formula" for each in explained]
+    return Finding(
+        "loss",
+        None,
+        "The losses differ on the same outputs",
+        values={"a": values[0], "b": values[1]},
+        effect=effect,
+        evidence="no known formula makes both values and gradients",
+    )
+
+
+def _evidence(a: Head, b: Head, explained: list[Explained | None]) -> str:
+    texts: list[str] = []
+    for name, head, each in (("A", a, explained[0]), ("B", b, explained[1])):
+        if each:
+            texts.append(f"{name}'s loss {head.value:.6g} and gradient are those of {_text(each)}")
+    return "; ".join(texts)
+
+
+def _finding(
+    examination: Examination, named: Named, effect: dict[str, float], evidence: str
+) -> Finding:
+    fix: dict[str, str | None] = {"a": None, "b": None}
+    descriptions = {"a": examination.a_description, "b": examination.b_description}
+    if named.cause:
+        entry = catalogue.get(named.cause)
+        for side, description in descriptions.items():
+            if named.faulty in ("", side):
+                torch = description.framework == "torch"
+                fix[side] = entry.fix_torch if torch else entry.fix_keras
+    return Finding(
+        "loss",
+        named.cause,
+        named.title,
+        values={"a": named.values[0], "b": named.values[1]},
+        effect=effect,
+        fix=fix,
+        proved=True,
+        evidence=evidence,
+    )
+
+
+# What a formula means.
+
+EXACT = "of the logits"
+CLIPPED = "of clipped probabilities"
+TWICE = "after a second softmax"
+MISSING = "of logits that are taken for probabilities"
+NO_LOGARITHM = "of probabilities that are taken for their logarithms"
+
+MEANINGS = {
+    ("identity", "logits"): EXACT,
+    ("log_softmax", "logits"): EXACT,
+    ("log_softmax", "log-probabilities"): EXACT,
+    ("softmax", "probabilities"): EXACT,
+    ("sigmoid", "probabilities"): EXACT,
+    ("softmax", "logits"): TWICE,
+    ("sigmoid", "logits"): TWICE,
+    ("identity", "probabilities"): MISSING,
+    ("identity", "log-probabilities"): MISSING,
+    ("softmax", "log-probabilities"): NO_LOGARITHM,
+}
+
+
+def _meaning(each: Explained) -> str:
+    """Return what a cross-entropy is taken of; empty for other losses."""
+    if "cross-entropy" not in each.formula.family:
+        return ""
+    meaning = MEANINGS.get((each.tail, each.formula.reads), EXACT)
+    clips = each.formula.settings.get("clip") == CLIP
+    return CLIPPED if meaning == EXACT and clips else meaning
+
+
+def _text(each: Explained) -> str:
+    """Return a loss in words."""
+    formula = each.formula
+    parts = [f"{formula.family} {_meaning(each)}".strip()]
+    if formula.family in ("Poisson", "Kullback-Leibler divergence"):
+        parts[0] += f" of {formula.reads}"
+    parts += [
+        f"{name} {value_text(float(formula.settings[name]))}"
+        for name in ("smoothing", "delta")
+        if name in formula.settings
+    ]
+    if formula.settings.get("broadcast"):
+        parts.append("each output against each target")
+    return ", ".join([*parts, *_reduction(each)])
+
+
+def _reduction(each: Explained) -> list[str]:
+    """Return in words how the rows are put together."""
+    count, entries = each.rows.values.shape
+    kept = count - int(each.ignored.sum())
+    texts: list[str] = []
+    if each.scale is not None:
+        known = (
+            (1.0, "sum"),
+            (1 / kept, "mean over the samples"),
+            (1 / (kept * entries), "mean over all elements"),
+            (1 / each.rows.shape[0], "sum over a sample, mean over the batch"),
+        )
+        names = [name for value, name in known if abs(each.scale - value) < ALIKE * value]
+        texts.append(names[0] if names else f"{value_text(each.scale)} times the sum")
+    elif each.by_label():
+        total = float(np.nansum(each.scales))
+        by = "their sum" if abs(total - 1) < ALIKE else "the number of samples"
+        texts.append(f"weighted by class, divided by {by}")
+    if each.ignored.any():
+        texts.append(f"{int(each.ignored.sum())} of {count} rows ignored")
+    return texts
+
+
+def _named(one: Explained | None, other: Explained | None, a: Head, b: Head) -> list[Named]:
+    """Return the differences of two losses that were explained."""
+    if one is None or other is None:
+        return []
+    values = (_text(one), _text(other))
+    found = [
+        *_of_meaning(one, other, values),
+        *_of_family(one, other, values),
+        *_of_numbers(one, other, values),
+    ]
+    same = one.formula.family == other.formula.family
+    if same or not found:
+        found += _of_scales(one, other, values)
+    if not found and _relative(a.value, b.value) > ALIKE:
+        cause = "D45" if one.formula.family == "cosine" else None
+        found.append(Named(cause, "The losses differ by a constant", _constants(a, b)))
+    return found
+
+
+def _constants(a: Head, b: Head) -> tuple[str, str]:
+    return (f"{a.value:.6g}", f"{b.value:.6g}")
+
+
+def _of_meaning(one: Explained, other: Explained, values: tuple[str, str]) -> list[Named]:
+    meanings = (_meaning(one), _meaning(other))
+    if meanings[0] == meanings[1] or not all(meanings):
+        return []
+    for meaning, cause in ((TWICE, "D38"), (MISSING, "D37"), (NO_LOGARITHM, None)):
+        if meaning in meanings:
+            title = catalogue.get(cause).title if cause else "The logarithm is missing"
+            faulty = "a" if meanings[0] == meaning else "b"
+            return [Named(cause, title, values, faulty)]
+    binary = "binary" in one.formula.family or "binary" in other.formula.family
+    cause = "D39" if binary else "D34"
+    return [Named(cause, catalogue.get(cause).title, values)]
+
+
+def _of_family(one: Explained, other: Explained, values: tuple[str, str]) -> list[Named]:
+    families = (one.formula.family, other.formula.family)
+    if families[0] == families[1]:
+        return []
+    if set(families) == {"categorical hinge", "multi-margin"}:
+        return [Named("D116", catalogue.get("D116").title, values)]
+    return [Named(None, f"Another loss: {families[0]} against {families[1]}", values)]
+
+
+def _of_numbers(one: Explained, other: Explained, values: tuple[str, str]) -> list[Named]:
+    first, second = one.formula.settings, other.formula.settings
+    found: list[Named] = []
+    if bool(first.get("broadcast")) != bool(second.get("broadcast")):
+        faulty = "a" if first.get("broadcast") else "b"
+        found.append(Named("D44", catalogue.get("D44").title, values, faulty))
+    if first.get("smoothing", 0.0) != second.get("smoothing", 0.0):
+        found.append(Named("D41", catalogue.get("D41").title, values))
+    if one.formula.family != other.formula.family:
+        return found
+    reads = (one.formula.reads, other.formula.reads)
+    if one.formula.family == "Poisson" and reads[0] != reads[1]:
+        found.append(Named("D45", catalogue.get("D45").title, values))
+    if one.formula.family == "Huber" and _relative(first["delta"], second["delta"]) > ALIKE:
+        found.append(Named("D45", catalogue.get("D45").title, values))
+    return found
+
+
+def _of_scales(one: Explained, other: Explained, values: tuple[str, str]) -> list[Named]:
+    """Return what the reductions differ in."""
+    if len(one.scales) != len(other.scales):
+        return []
+    both = ~np.isnan(one.scales) & ~np.isnan(other.scales)
+    ignored = (one.ignored != other.ignored) & both
+    found: list[Named] = []
+    if ignored.any():
+        labels = np.unique(one.rows.labels[ignored])
+        title = catalogue.get("D42").title
+        cause = "D42" if len(labels) == 1 else None
+        found.append(Named(cause, title if cause else "Rows that are ignored", values))
+    counted = both & ~one.ignored & ~other.ignored
+    ratios = other.scales[counted] / one.scales[counted]
+    if not len(ratios):
+        return found
+    if ratios.max() - ratios.min() > 1e-3 * np.abs(ratios).max():
+        return [*found, Named(None, "Class weights", values)]
+    ratio = float(np.median(ratios))
+    if abs(ratio - 1) <= ALIKE:
+        return found
+    if found and abs(ratio - (~other.ignored).sum() / (~one.ignored).sum()) > 0:
+        kept = (float((~one.ignored).sum()), float((~other.ignored).sum()))
+        # The mean over fewer rows: that is the same difference.
+        if min(abs(ratio - kept[0] / kept[1]), abs(ratio - 1.0)) < 1e-3:
+            return found
+    return [*found, _of_ratio(one, other, ratio, values)]
+
+
+def _of_ratio(one: Explained, other: Explained, ratio: float, values: tuple[str, str]) -> Named:
+    """Return what a constant ratio of the scales means."""
+    if one.scale is None and other.scale is None:
+        return Named("D40", catalogue.get("D40").title, values)
+    if one.formula.family == "Kullback-Leibler divergence":
+        return Named("D43", catalogue.get("D43").title, values)
+    if one.formula.family == "Huber" and _relative(one.formula.settings["delta"], 1.0) > ALIKE:
+        return Named("D45", catalogue.get("D45").title, values)
+    if any(abs(ratio - factor) < ALIKE for factor in FACTORS):
+        return Named(None, f"A factor of {value_text(ratio)} in the loss", values)
+    return Named(None, "What the sum of the losses is divided by", values)
