@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...observation import Arrays, Change, Description, Observation, Updates, inputs_of
+from ...observation import Array, Arrays, Call, Change, Description, Observation, Updates, inputs_of
 from ..adapter import ModelError, Unsupported
+from .changes import Changes, changed_input
 from .description import describe_side
 from .layer_call import replaced
-from .layout import tensors_in, to_array, to_tensor
+from .layout import CHANNELS_FIRST, tensors_in, to_array, to_tensor
+from .loss import changed_output, loss_of
 from .model import UserModel, is_keras, parts_of
 from .recorder import Options, Recorder
 from .state import DoublePrecision, as_before, default_dtype, tensors_of_loss
@@ -59,6 +61,9 @@ class Adapter:
             tensors = [*self._model.tensors(), *tensors_of_loss(self._loss)]
             self._double = DoublePrecision(tensors)
         self._training = Training(self._model, parts)
+        self._changes = Changes(self._model, self._training, parts)
+        # Of the last observation.
+        self._calls: tuple[Call, ...] = ()
         self._output_layouts: list[str] = []
 
     @contextmanager
@@ -93,14 +98,15 @@ class Adapter:
                 f"preprocess() returns {type(made).__name__}; it must return what the model gets, "
                 "a tensor or a tuple of tensors"
             )
-        return {
-            _numbered("input", place): self._cast(to_array(t)) for place, t in enumerate(tensors)
-        }
+        made_arrays = {_numbered("input", place): to_array(t) for place, t in enumerate(tensors)}
+        return {name: self._changed_input(name, array) for name, array in made_arrays.items()}
 
-    def _cast(self, array: Any) -> Any:
+    def _changed_input(self, name: str, array: Array) -> Array:
         if self._double and np.issubdtype(array.dtype, np.floating):
-            return array.astype(np.float64)
-        return array
+            array = array.astype(np.float64)
+        settings = self._changes.inputs
+        number = name.removeprefix("input")
+        return changed_input(array, {**settings.get("", {}), **settings.get(number or "0", {})})
 
     def weights(self) -> Arrays:
         """Return all weights and buffers."""
@@ -136,7 +142,12 @@ class Adapter:
     ) -> Observation:
         """Run the model once."""
         backward = bool(targets) and self._loss is not None
-        options = Options(gradients=backward, dropout=dropout, forced=forced or {})
+        options = Options(
+            gradients=backward,
+            dropout=dropout,
+            forced=forced or {},
+            changes=self._changes.functions,
+        )
         recorder = Recorder(options)
         with self._ready():
             self._model.set_training(training)
@@ -150,7 +161,8 @@ class Adapter:
                 arrays.update(self._gradients())
             if training:
                 arrays.update(self._buffers())
-        return Observation(tuple(recorder.calls), arrays)
+        self._calls = tuple(recorder.calls)
+        return Observation(self._calls, arrays)
 
     def _tensors(self, inputs: Arrays) -> list[torch.Tensor]:
         """Return the model's inputs in the order of their numbers, floating ones in its dtype."""
@@ -195,11 +207,11 @@ class Adapter:
             total.backward()
 
     def _loss_of(self, output: Any, targets: Arrays) -> torch.Tensor:
-        assert self._loss
-        loss = self._loss(output, self._targets(targets))
-        if not isinstance(loss, torch.Tensor):
-            raise ModelError(f"the loss returns {type(loss).__name__}; it must return a tensor")
-        return loss.mean() if loss.ndim else loss
+        target = self._targets(targets)
+        return loss_of(self._loss, output, target, self._changes.loss, self._class_axis())
+
+    def _class_axis(self) -> int:
+        return 1 if self._layout_of_output(0) == CHANNELS_FIRST else -1
 
     def _targets(self, targets: Arrays) -> Any:
         """Return the targets as the loss gets them: floats in the model's dtype, int64."""
@@ -271,12 +283,13 @@ class Adapter:
         if self._loss is None or training.optimizer is None:
             raise Unsupported("build() returns no loss or no optimizer")
         losses: list[float] = []
+        options = Options(arrays=False, changes=self._changes.functions)
         with self._ready(), training.fresh():
             self._model.set_training(True)
             tensors = self._tensors(inputs)
             for number in range(steps):
                 training.optimizer.zero_grad()
-                with Recorder(Options(arrays=False)).watching(self._model):
+                with Recorder(options).watching(self._model):
                     output = self._model.call(*tensors)
                 loss = self._loss_of(output, targets)
                 loss.backward()
@@ -296,7 +309,10 @@ class Adapter:
             raise Unsupported("build() returns no metric")
         with self._ready():
             output = _joined(self._given_outputs(outputs))
-            return measure(metric, output, self._targets(targets))
+            target = self._targets(targets)
+            changes = self._changes.metric
+            output = changed_output(output, target, changes, self._class_axis())
+            return measure(metric, output, target, changes.get("arguments", {}))
 
     def epochs(self, validation_losses: Sequence[float]) -> dict[str, Any]:
         """Simulate epochs."""
@@ -309,11 +325,13 @@ class Adapter:
             return batches_of(self._parts, batch)
 
     def change(self, changes: Sequence[Change]) -> None:
-        """Apply changes until `restore`."""
-        raise Unsupported("change")
+        """Apply changes until `restore`; see `triptych.doctor.frameworks.torch.changes.Changes`."""
+        with self._ready():
+            self._changes.apply(changes, self._calls)
 
     def restore(self) -> None:
         """Undo all changes."""
+        self._changes.restore()
 
 
 def _numbered(name: str, place: int) -> str:

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from ...observation import Array, Arrays, Call, Settings
 from ..adapter import ModelError
+from .changed_functions import call_changed
 from .functions import (
     DROPOUTS,
     MOVES,
@@ -19,6 +20,7 @@ from .functions import (
     FunctionCall,
     describe,
     function_call,
+    layout_into,
     set_layouts,
     shown_name,
 )
@@ -48,12 +50,15 @@ class Options:
         Whether dropout and noise are drawn.
     forced : dict of str to ndarray
         What layers are fed and what they hand on; see `triptych.doctor.frameworks.adapter.Adapter`.
+    changes : dict of int to dict
+        Canonical settings of functions by the number of their call, in place of the user's.
     """
 
     arrays: bool = True
     gradients: bool = False
     dropout: bool = False
     forced: Arrays = field(default_factory=dict[str, Any])
+    changes: dict[int, Settings] = field(default_factory=dict[int, Settings])
 
 
 class Recorder(TorchFunctionMode):
@@ -137,8 +142,7 @@ class Recorder(TorchFunctionMode):
         """Call a function of PyTorch and record it."""
         kwargs = kwargs or {}
         call = function_call(func, args, kwargs)
-        dropped = call.name in DROPOUTS and not self.options.dropout
-        result = args[0] if dropped else func(*args, **kwargs)
+        result = self._result(call, func)
         if self._inside or not tensors_in(result):
             return result
         set_layouts(call, func, result, self.layouts)
@@ -149,6 +153,18 @@ class Recorder(TorchFunctionMode):
                 _set_to_mean(result, call)
             self._record_function(call, shown_name(func), result)
         return result
+
+    def _result(self, call: FunctionCall, func: Any) -> Any:
+        change = {}
+        if not self._inside and call.floating and call.name not in MOVES:
+            change = self.options.changes.get(len(self.calls), {})
+        if call.name in DROPOUTS and not self.options.dropout:
+            return call.args[0]
+        if change:
+            return call_changed(call, func, change, layout_into(call, self.layouts))
+        if call.raw.get("dropout_p") and not self.options.dropout:
+            return func(call.args[0], **(call.raw | {"dropout_p": 0.0}))
+        return func(*call.args, **call.kwargs)
 
     def _record_function(self, call: FunctionCall, name: str, result: Any) -> None:
         described = describe(call, result, self.layouts)

@@ -3,15 +3,16 @@
 import copy
 import inspect
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from ...observation import Array, Arrays, Updates, inputs_of
+from ...observation import Array, Arrays, Settings, Updates, inputs_of
 from ..adapter import ModelError, Unsupported
 from .layout import to_array
 from .model import UserModel
@@ -30,6 +31,23 @@ class Training:
         The model.
     parts : dict
         What ``build()`` returned.
+
+    Attributes
+    ----------
+    optimizer, schedule : object or None
+        The user's.
+    callbacks : list
+        The user's.
+    unit : str
+        ``batch`` or ``epoch``: when the schedule advances.
+    steps_per_epoch : int or None
+        As the user gave it; an epoch is one update if not given.
+    groups : list of dict
+        The optimizer's groups of parameters, as built.
+    slots : dict
+        Its state by parameter, as built.
+    clipping : dict of str to float
+        Limits of the gradients that are tried; see `triptych.doctor.frameworks.torch.changes`.
     """
 
     def __init__(self, model: UserModel, parts: dict[str, Any]) -> None:
@@ -43,12 +61,12 @@ class Training:
         objects = [each for each in (self.schedule, *self.callbacks) if hasattr(each, "__dict__")]
         # What is not copied, because it is not state of these objects or is put back elsewhere.
         self._kept = [self.optimizer, model.call, *model.modules(), *model.tensors(), *objects]
+        self.clipping: dict[str, float] = {}
         self._objects = [(each, self._copied(vars(each))) for each in objects]
-        self._groups: list[dict[str, Any]] = []
-        self._slots: dict[Any, Any] = {}
+        self.groups: list[dict[str, Any]] = []
+        self.slots: dict[Any, Any] = {}
         if self.optimizer is not None:
-            self._groups = [self._copied(group) for group in self.optimizer.param_groups]
-            self._slots = self._copied(dict(self.optimizer.state))
+            self._take(self.optimizer)
 
     def _check(self) -> None:
         if self.optimizer is not None and not hasattr(self.optimizer, "param_groups"):
@@ -71,18 +89,22 @@ class Training:
         finally:
             self._reset()
 
+    def attributes_of(self, held: Any) -> dict[str, Any]:
+        """Return the attributes of the schedule or of a callback as built; changes are in force."""
+        return next((attributes for each, attributes in self._objects if each is held), {})
+
     def _reset(self) -> None:
         for each, attributes in self._objects:
             vars(each).clear()
             vars(each).update(self._copied(attributes))
         if self.optimizer is None:
             return
-        for group, built in zip(self.optimizer.param_groups, self._groups, strict=False):
+        for group, built in zip(self.optimizer.param_groups, self.groups, strict=False):
             group.clear()
             group.update(self._copied(built))
-        del self.optimizer.param_groups[len(self._groups) :]
+        del self.optimizer.param_groups[len(self.groups) :]
         self.optimizer.state.clear()
-        self.optimizer.state.update(self._copied(self._slots))
+        self.optimizer.state.update(self._copied(self.slots))
         for tensor, slots in self.optimizer.state.items():
             for name, slot in slots.items():
                 if _is_like(slot, tensor):
@@ -120,8 +142,21 @@ class Training:
     def step(self, number: int) -> None:
         """Make the update of this number, and advance the schedule as the user does."""
         assert self.optimizer
+        self._clip()
         self.optimizer.step()
         self.advance(number)
+
+    def _clip(self) -> None:
+        tensors = [tensor for group in self.groups for tensor in group["params"]]
+        tensors = [tensor for tensor in tensors if tensor.grad is not None]
+        for kind, limit in self.clipping.items():
+            if kind == "clip_norm":
+                nn.utils.clip_grad_norm_(tensors, limit)
+            elif kind == "clip_value":
+                nn.utils.clip_grad_value_(tensors, limit)
+            else:
+                for tensor in tensors:
+                    nn.utils.clip_grad_norm_([tensor], limit)
 
     def advance(self, number: int) -> None:
         """Advance the schedule after the update of this number; a plateau rule stays."""
@@ -145,6 +180,65 @@ class Training:
             # That the optimizer has made no step, which is so where only rates are wanted.
             warnings.simplefilter("ignore")
             self.schedule.step(*metric)
+
+    def restart_schedule(self) -> Callable[[], None]:
+        """Compute the first rate anew from the schedule's attributes; return how to undo it."""
+        attributes = self.attributes_of(self.schedule)
+        before = dict(attributes)
+        rates = [group["lr"] for group in self.groups]
+        if hasattr(self.schedule, "_initial_step") and not self._needs_metric():
+            self._reset()
+            for group in self.optimizer.param_groups:
+                group["lr"] = group.get("initial_lr", group["lr"])
+            self.schedule.last_epoch = -1
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.schedule._initial_step()
+            attributes.update(self._copied(vars(self.schedule)))
+            for group, live in zip(self.groups, self.optimizer.param_groups, strict=True):
+                group["lr"] = live["lr"]
+
+        def undo() -> None:
+            attributes.clear()
+            attributes.update(before)
+            for group, rate in zip(self.groups, rates, strict=True):
+                group["lr"] = rate
+
+        return undo
+
+    def exchange_optimizer(self, kind: Any) -> Callable[[], None]:
+        """Put an optimizer of another class in place of the user's; return how to undo it."""
+        attributes = self.attributes_of(self.schedule)
+        if "_schedulers" in attributes:
+            raise Unsupported("the optimizer of a schedule of several cannot be exchanged")
+        before = (self.optimizer, self.groups, self.slots)
+        names = inspect.signature(kind).parameters
+        groups = [
+            {name: value for name, value in group.items() if name in ("params", *names)}
+            for group in self.groups
+        ]
+        optimizer = kind(groups)
+        for group, old in zip(optimizer.param_groups, self.groups, strict=True):
+            if "initial_lr" in old:
+                group["initial_lr"] = old["initial_lr"]
+        optimizer._optimizer_step_pre_hooks = self.optimizer._optimizer_step_pre_hooks
+        optimizer._optimizer_step_post_hooks = self.optimizer._optimizer_step_post_hooks
+        self._kept.append(optimizer)
+        self._take(optimizer)
+        if "optimizer" in attributes:
+            attributes["optimizer"] = optimizer
+
+        def undo() -> None:
+            self.optimizer, self.groups, self.slots = before
+            if "optimizer" in attributes:
+                attributes["optimizer"] = self.optimizer
+
+        return undo
+
+    def _take(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+        self.groups = [self._copied(group) for group in optimizer.param_groups]
+        self.slots = self._copied(dict(optimizer.state))
 
     def _set_gradients(self, arrays: Arrays) -> None:
         gradients: dict[int, torch.Tensor] = {}
@@ -258,7 +352,7 @@ def _is_like(slot: Any, tensor: Any) -> bool:
     )
 
 
-def measure(metric: Any, output: Any, target: Any) -> float:
+def measure(metric: Any, output: Any, target: Any, arguments: Settings) -> float:
     """Return the user's metric: a function, or an object with ``update`` and ``compute``.
 
     Parameters
@@ -267,6 +361,8 @@ def measure(metric: Any, output: Any, target: Any) -> float:
         The user's metric; an object is copied, so that it starts anew.
     output, target : Tensor or tuple
         What the model returned, and the targets.
+    arguments : dict
+        Further arguments of a function.
 
     Returns
     -------
@@ -279,7 +375,7 @@ def measure(metric: Any, output: Any, target: Any) -> float:
             metric.update(output, target)
             value = metric.compute()
         else:
-            value = metric(output, target)
+            value = metric(output, target, **arguments)
     array = to_array(value) if isinstance(value, torch.Tensor) else np.asarray(value)
     if array.size != 1 or array.dtype.kind not in "biuf":
         raise ModelError(f"the metric returns {value!r}; it must return a number")

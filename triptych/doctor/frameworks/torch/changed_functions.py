@@ -1,0 +1,207 @@
+"""Functions and forward passes with other settings than the user's."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from ...observation import Settings
+from ..adapter import Unsupported
+from .functions import RESHAPES, FunctionCall
+from .layout import CHANNELS_FIRST, axis_in_tensor
+from .operations import OPERATIONS, SETTINGS, Operation, Raw
+
+IDENTITY = "linear"  # the activation that changes nothing
+LINEAR_INTERPOLATIONS = ("linear", "bilinear", "bicubic", "trilinear")
+
+
+def activation(value: Any, dimension: int = -1) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return an activation by its canonical name.
+
+    Parameters
+    ----------
+    value : str or dict
+        The name; or a dict with ``function`` and further canonical settings.
+    dimension : int
+        The axis of the features.
+
+    Raises
+    ------
+    Unsupported
+        If PyTorch has no such activation.
+    """
+    settings: Settings = dict(value) if isinstance(value, dict) else {"function": value}
+    wanted = settings.pop("function", None)
+    if wanted == IDENTITY:
+        return lambda tensor: tensor
+    for name, operation in OPERATIONS.items():
+        if operation.kind == "activation" and operation.function == wanted:
+            raw = {
+                raw: SETTINGS[raw].write(settings.pop(setting))
+                for setting, raw in raw_names(operation).items()
+                if setting in settings
+            }
+            if "dim" in operation.arguments:
+                raw.setdefault("dim", dimension)
+            if settings:
+                break
+            function = getattr(functional, name, None) or getattr(torch, name)
+            return lambda tensor: function(tensor, **raw)
+    raise Unsupported(f"there is no activation {value!r}")
+
+
+def raw_names(operation: Operation) -> dict[str, str]:
+    """Return PyTorch's argument of each canonical setting of an operation."""
+    return {SETTINGS[name].name: name for name in operation.arguments if name in SETTINGS}
+
+
+def check_function_change(name: str, kind: str, setting: str) -> None:
+    """Raise an error if a setting of a function cannot be changed.
+
+    Parameters
+    ----------
+    name : str
+        The short name of the function.
+    kind : str
+        The canonical kind of the call.
+    setting : str
+        The canonical setting.
+
+    Raises
+    ------
+    Unsupported
+        If it cannot be changed.
+    """
+    operation = OPERATIONS.get(name)
+    possible = set(raw_names(operation)) if operation else set()
+    special = {
+        "activation": {"function"},
+        "dropout": {"active"},
+        "padding": {"padding"},
+        "rescaling": {"scale", "offset"},
+        "flatten": {"order"},
+        "reshape": {"order"},
+    }
+    possible |= special.get(kind, set())
+    if name == "scaled_dot_product_attention":
+        possible |= {"rate"}
+    if setting not in possible:
+        raise Unsupported(f"the setting {setting} of a call of {name} cannot be changed")
+
+
+def call_changed(
+    call: FunctionCall, function: Callable[..., Any], change: Settings, layout: str
+) -> Any:
+    """Call a function with changed settings.
+
+    Parameters
+    ----------
+    call : FunctionCall
+        The user's call.
+    function : callable
+        What is called.
+    change : dict
+        Canonical settings that replace the user's.
+    layout : str
+        The layout of the first tensor.
+    """
+    change = dict(change)
+    source = call.tensors[0]
+    if "function" in change:
+        dimension = 1 if layout == CHANNELS_FIRST else -1
+        return activation(change["function"], dimension)(source)
+    if "scale" in change or "offset" in change:
+        return source * change.get("scale", 1.0) + change.get("offset", 0.0)
+    if call.name in RESHAPES:
+        moved = source.movedim(1, -1) if change.get("order") == "channels_last" else source
+        return function(moved, *call.args[1:], **call.kwargs)
+    operation = call.operation
+    assert operation
+    padding = change.pop("padding", None)
+    raw = {name: value for name, value in call.raw.items() if value is not None}
+    raw.update(_raw_changes(operation, change, source.ndim, layout))
+    if padding is not None and call.name == "pad":
+        raw["pad"] = pad_list(padding, source.ndim, layout)
+    elif padding is not None:
+        return pool_padded(source, padding, operation.function, raw, function)
+    if raw.get("mode") not in LINEAR_INTERPOLATIONS:
+        raw.pop("align_corners", None)
+    return function(call.args[0], **raw)
+
+
+def _raw_changes(operation: Operation, change: Settings, dimensions: int, layout: str) -> Raw:
+    names = raw_names(operation) | {"active": "training"}
+    if "dropout_p" in operation.arguments:
+        names["rate"] = "dropout_p"
+    raw: Raw = {}
+    for setting, value in change.items():
+        name = names[setting]
+        if name == "dim" and isinstance(value, int):
+            raw[name] = axis_in_tensor(value, dimensions, layout)
+        else:
+            raw[name] = SETTINGS[name].write(value) if name in SETTINGS else value
+    return raw
+
+
+def pad_list(padding: list[list[int]], dimensions: int, layout: str) -> list[int]:
+    """Return the padding of each spatial axis as `torch.nn.functional.pad` takes it."""
+    pairs = [list(pair) for pair in padding]
+    if layout != CHANNELS_FIRST and len(pairs) == dimensions - 2:
+        pairs.append([0, 0])  # of the features
+    return [number for pair in reversed(pairs) for number in pair]
+
+
+def same_padding(
+    sizes: list[int], kernel: list[int], strides: list[int], dilation: list[int]
+) -> list[list[int]]:
+    """Return what TensorFlow pads for ``"same"``: the larger half after."""
+    padding: list[list[int]] = []
+    for size, window, stride, gap in zip(sizes, kernel, strides, dilation, strict=True):
+        outputs = -(-size // stride)
+        total = max((outputs - 1) * stride + gap * (window - 1) + 1 - size, 0)
+        padding.append([total // 2, total - total // 2])
+    return padding
+
+
+def for_each_axis(value: Any, axes: int) -> list[int]:
+    """Return a list with an entry for each axis, of a number or a sequence."""
+    return list(value) if isinstance(value, (list, tuple)) else [value] * axes
+
+
+def pool_padded(
+    tensor: torch.Tensor, padding: Any, pooling: str, raw: Raw, function: Callable[..., Any]
+) -> Any:
+    """Return a pooling whose padding may differ before and after.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        Images or signals, channels first.
+    padding : list of list of int, or str
+        What is added before and after each spatial axis, ``"same"`` or ``"valid"``.
+    pooling : str
+        ``max`` or ``average``.
+    raw : dict
+        PyTorch's arguments.
+    function : callable
+        PyTorch's function or the forward pass of its module, which gets the tensor and `raw`.
+    """
+    axes = tensor.ndim - 2
+    raw = raw | {"padding": 0}
+    if padding == "same":
+        size = for_each_axis(raw["kernel_size"], axes)
+        strides = for_each_axis(raw.get("stride") or size, axes)
+        dilation = for_each_axis(raw.get("dilation", 1), axes)
+        padding = same_padding(list(tensor.shape[2:]), size, strides, dilation)
+    elif padding == "valid":
+        padding = [[0, 0]] * axes
+    pad = pad_list(padding, tensor.ndim, CHANNELS_FIRST)
+    if pooling == "max":
+        return function(functional.pad(tensor, pad, value=-torch.inf), **raw)
+    counted = bool(raw.pop("count_include_pad", True))
+    average = function(functional.pad(tensor, pad), **raw)
+    if counted:
+        return average
+    share = function(functional.pad(torch.ones_like(tensor), pad), **raw)
+    return average / share
