@@ -59,6 +59,18 @@ class LayerCall:
     def _outputs(self) -> Tensors:
         return [tensor for tensor in tensors_in(self._result) if tensor.is_floating_point()]
 
+    def completed(self, handed: Tensors, given: set[int]) -> Tensors:
+        """Return what is handed on, where a part that was not given follows from a given one.
+
+        Parameters
+        ----------
+        handed : list of Tensor
+            As many as `run` has returned.
+        given : set of int
+            The places of those that are forced.
+        """
+        return handed
+
     def result(self, handed: Tensors, *, detach: bool) -> Any:
         """Return what the user's model gets, with these tensors in place of the results.
 
@@ -77,7 +89,38 @@ class LayerCall:
 
 
 class AttentionCall(LayerCall):
-    """A call of `MultiheadAttention`: masks are no inputs, and attention weights no results."""
+    """A call of `MultiheadAttention`: masks are no inputs, and attention weights no results.
+
+    Parameters
+    ----------
+    module, forward, args, kwargs : object
+        See `LayerCall`.
+    dropout : bool
+        Whether its dropout is drawn.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        dropout: bool,
+    ) -> None:
+        super().__init__(module, forward, args, kwargs)
+        self._dropout = dropout
+
+    def run(self, fed: Tensors) -> Tensors:
+        """Call the layer; return its result."""
+        module: Any = self.module
+        rate = module.dropout
+        if not self._dropout:
+            module.dropout = 0.0
+        try:
+            return super().run(fed)
+        finally:
+            module.dropout = rate
 
     def _arguments(self) -> Any:
         signature = inspect.signature(nn.MultiheadAttention.forward)
@@ -137,6 +180,20 @@ class RecurrentCall(LayerCall):
         if isinstance(sequence, PackedSequence):
             sequence = pad_packed_sequence(sequence, batch_first=True)[0]
         return [sequence, *[self._without_layers(state) for state in tensors_in(states)]]
+
+    def completed(self, handed: Tensors, given: set[int]) -> Tensors:
+        """Take the last step for the last state, or the last state for the last step."""
+        module: Any = self.module
+        if module.bidirectional or isinstance(self.sequence, PackedSequence):
+            return handed
+        time = 1 if module.batch_first and handed[0].ndim == 3 else 0
+        sequence, state, *others = handed
+        if 0 in given and 1 not in given:
+            state = sequence.select(time, -1)
+        elif 1 in given and 0 not in given:
+            steps = sequence.narrow(time, 0, sequence.shape[time] - 1)
+            sequence = torch.cat((steps, state.unsqueeze(time)), time)
+        return [sequence, state, *others]
 
     def result(self, handed: Tensors, *, detach: bool) -> Any:
         """Return sequence and states as the user's model gets them."""

@@ -198,8 +198,8 @@ class Recorder(TorchFunctionMode):
         if isinstance(module, nn.RNNBase) and layer.kind != "other":
             return self._call_recurrent(layers, forward, args, kwargs)
         if isinstance(module, nn.MultiheadAttention) and layer.kind != "other":
-            with self._without_dropout(module):
-                return self._call_anchor(layer, AttentionCall(module, forward, args, kwargs))
+            call = AttentionCall(module, forward, args, kwargs, dropout=self.options.dropout)
+            return self._call_anchor(layer, call)
         if layer.roles:
             return self._call_anchor(layer, LayerCall(module, forward, args, kwargs))
         if layer.kind == "dropout" and not self.options.dropout:
@@ -266,17 +266,6 @@ class Recorder(TorchFunctionMode):
         self._keep_output(number, sequence)
         return sequence
 
-    @contextmanager
-    def _without_dropout(self, module: Any) -> Generator[None]:
-        """Switch off the dropout inside of an attention layer, unless it shall be drawn."""
-        rate = module.dropout
-        if not self.options.dropout:
-            module.dropout = 0.0
-        try:
-            yield
-        finally:
-            module.dropout = rate
-
     def _call_anchor(self, layer: PlacedLayer, call: LayerCall) -> Any:
         settings, _ = module_settings(layer.module, layer.kind)
         if layer.kind == "attention":
@@ -298,7 +287,9 @@ class Recorder(TorchFunctionMode):
         for place, tensor in enumerate(made):
             out = layout if place == 0 and _keeps_axes(layer, call, tensor) else ""
             handed.append(self._hand_on(_part(number, "output", place), tensor, out, local=local))
-        return call.result(handed, detach=local)
+        places = range(len(made))
+        given = {each for each in places if _part(number, "output", each) in self.options.forced}
+        return call.result(call.completed(handed, given), detach=local)
 
     def _layout_into(self, layer: PlacedLayer, inputs: list[torch.Tensor]) -> str:
         """Return the layout in which a layer with weights takes its input."""
