@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from ...observation import Settings
+from ..adapter import Unsupported
 
 # Names that differ from the canonical one.
 ALIASES = {
@@ -133,3 +134,24 @@ def describe_activation(function: Any, rank: int | None = None) -> tuple[str, Se
 def is_linear(function: Callable[..., Any] | None) -> bool:
     """Return whether an activation does nothing."""
     return function is None or function is keras.activations.linear
+
+
+def make_activation(value: str | Settings) -> Any:
+    """Return an activation function.
+
+    Parameters
+    ----------
+    value : str or dict
+        Its canonical name, or canonical settings with the entry ``function``.
+    """
+    settings: Settings = {"function": value} if isinstance(value, str) else dict(value)
+    name = settings.pop("function")
+    function = getattr(keras.activations, str(name), None)
+    if name not in ACTIVATIONS or function is None:
+        raise Unsupported(f"Keras has no activation {name}")
+    names = {setting: parameter for parameter, setting in PARAMETERS.items()}
+    arguments = {names.get(setting, setting): each for setting, each in settings.items()}
+    unknown = set(arguments) - set(inspect.signature(function).parameters)
+    if unknown:
+        raise Unsupported(f"the activation {name} has no {min(unknown)}")
+    return functools.partial(function, **arguments) if arguments else function

@@ -11,10 +11,21 @@ import numpy as np
 from keras.src.backend.common import global_state
 
 from ....errors import one_line
-from ...observation import Array, Arrays, Change, Description, Observation, Updates, inputs_of
-from ..adapter import ModelError, Unsupported
+from ...observation import (
+    Array,
+    Arrays,
+    Call,
+    Change,
+    Description,
+    Observation,
+    Updates,
+    inputs_of,
+)
+from ..adapter import ModelError
+from ..preprocessing import changed_inputs
 from . import backend, training
 from .calls import Recorder
+from .changes import Changes
 from .model import UserModel
 from .weights import Weight
 
@@ -89,6 +100,8 @@ class Adapter:
         self.parts = parts
         self.model = UserModel(parts["model"], double=dtype == "float64")
         self.optimization = training.Optimization(self.model, parts)
+        self._changes = Changes(self.model, self.optimization, parts)
+        self._calls: tuple[Call, ...] = ()
 
     def description(self) -> Description:
         """Return what this side consists of."""
@@ -105,7 +118,7 @@ class Adapter:
             arrays = [self.model.cast(backend.to_numpy(each)) for each in flat]
         inputs = {f"input{number or ''}": array for number, array in enumerate(arrays)}
         self.model.build(inputs)
-        return inputs
+        return changed_inputs(inputs, self._changes.inputs)
 
     def weights(self) -> Arrays:
         """Return all weights and buffers."""
@@ -135,7 +148,12 @@ class Adapter:
         with self.model.preserved():
             with backend.Tape() as tape:
                 recorder = Recorder(
-                    self.model.instrument, tape, training=training, dropout=dropout, forced=forced
+                    self.model.instrument,
+                    tape,
+                    training=training,
+                    dropout=dropout,
+                    forced=forced,
+                    changes=self._changes.functions,
                 )
                 with recorder.active():
                     result = self.model.run(inputs, training=training)
@@ -145,7 +163,8 @@ class Adapter:
                 arrays |= self._buffers()
             if computed:
                 arrays |= self._backward_arrays(tape, recorder, result, computed)
-        return Observation(tuple(sorted(recorder.calls, key=lambda call: call.number)), arrays)
+        self._calls = tuple(sorted(recorder.calls, key=lambda call: call.number))
+        return Observation(self._calls, arrays)
 
     def _forward_arrays(self, recorder: Recorder, outputs: list[Any]) -> Arrays:
         arrays = {
@@ -251,7 +270,8 @@ class Adapter:
 
     def metric(self, outputs: Arrays, targets: Arrays) -> float:
         """Return the user's metric of given outputs."""
-        return training.metric(self.model, self.parts, outputs, targets)
+        settings = self._changes.metric
+        return training.metric(self.model, self.parts.get("metric"), outputs, targets, settings)
 
     def epochs(self, validation_losses: Sequence[float]) -> dict[str, Any]:
         """Simulate epochs with these validation losses."""
@@ -263,10 +283,11 @@ class Adapter:
 
     def change(self, changes: Sequence[Change]) -> None:
         """Apply changes until `restore`."""
-        raise Unsupported("changes are not supported")
+        self._changes.apply(changes, self._calls)
 
     def restore(self) -> None:
         """Undo all changes."""
+        self._changes.restore()
 
 
 def _dense(gradient: Any, tensor: Any) -> Array:

@@ -17,7 +17,14 @@ from keras.src.backend import get_keras_mask, set_keras_mask
 from ...observation import Array, Arrays, Call, Settings
 from . import backend, geometry
 from .activations import describe_activation, from_end, is_linear
-from .functions import Watch, count_tensors, describe_call
+from .functions import (
+    Watch,
+    call_changed,
+    count_tensors,
+    describe_call,
+    first_tensor,
+    parameter_of,
+)
 from .layers import (
     AUGMENTATIONS,
     AVERAGE_POOLS,
@@ -35,8 +42,6 @@ SPLIT_KINDS = ("dense", "conv", "depthwise_conv", "conv_transpose")
 
 # Arguments of a call that are no inputs of the layer.
 NO_INPUTS = ("mask", "query_mask", "value_mask", "key_mask", "attention_mask", "training")
-
-Override = dict[str, Any]
 
 
 def replaced(owner: Any, name: str, value: Any) -> Any:
@@ -111,10 +116,22 @@ def _operations(model: Any) -> list[Any]:
     """Return the operations of functional models that are no layers: ``ops.gelu(x)``."""
     found: dict[int, Any] = {}
     for container in _containers(model):
-        for operation in getattr(container, "operations", ()):
-            if not isinstance(operation, layers.Layer):
+        operations = getattr(container, "operations", ())
+        masks = {id(mask_operation(each)) for each in operations}
+        for operation in operations:
+            if not isinstance(operation, layers.Layer) and id(operation) not in masks:
                 found[id(operation)] = operation
     return list(found.values())
+
+
+def mask_operation(operation: Any) -> Any:
+    """Return the operation of a functional model that makes the mask of a layer, or None."""
+    for node in operation._inbound_nodes:
+        for output in node.outputs:
+            history = getattr(get_keras_mask(output), "_keras_history", None)
+            if history is not None:
+                return history.operation
+    return None
 
 
 WATCH = Watch()
@@ -133,8 +150,8 @@ class Recorder:
         Whether dropout and noise are drawn.
     forced : dict of str to ndarray
         See `triptych.doctor.frameworks.adapter.Adapter.observe`.
-    overrides : dict of int to dict
-        By the number of a function's call, its changed arguments.
+    changes : dict of int to dict
+        By the number of a function's call, its changed settings.
 
     Attributes
     ----------
@@ -160,14 +177,14 @@ class Recorder:
         training: bool,
         dropout: bool = False,
         forced: Arrays | None = None,
-        overrides: dict[int, Override] | None = None,
+        changes: dict[int, Settings] | None = None,
     ) -> None:
         self.instrument = instrument
         self.tape = tape
         self.training = training
         self.dropout = dropout
         self.forced = forced or {}
-        self.overrides = overrides or {}
+        self.changes = changes or {}
         self.calls: list[Call] = []
         self.arrived: dict[str, Any] = {}
         self.fed: dict[str, Any] = {}
@@ -384,15 +401,14 @@ class Recorder:
         if self._suspended:
             return function(*args, **kwargs)
         number = self._take_number()
-        kwargs = kwargs | self.overrides.get(number, {})
         with self._inside():
-            result = function(*args, **kwargs)
+            result = call_changed(function, args, kwargs, self.changes.get(number, {}))
         if not _has_tensor(result):
             self._numbers -= 1
             return result
         kind, settings = describe_call(name, function, args, kwargs, tensors)
         if kind == "reshape":
-            kind, settings = self._reshaping(_first_tensor(args, kwargs), result)
+            kind, settings = self._reshaping(first_tensor(args, kwargs), result)
         if kind == "dropout":
             settings["active"] = True
         self._add(Call(number, "", name, kind, settings, inputs=tensors), result, None)
@@ -402,7 +418,7 @@ class Recorder:
         self, name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Return the input of a dropout function. It is active whenever it is called."""
-        tensor = _first_tensor(args, kwargs)
+        tensor = first_tensor(args, kwargs)
         if not self._suspended:
             kind, settings = describe_call(name, function, args, kwargs, 1)
             call = Call(self._take_number(), "", name, kind, settings | {"active": True})
@@ -418,39 +434,26 @@ class Recorder:
             if self._suspended or not tensors:
                 return original(*args, **kwargs)
             number = self._take_number()
-            override = self.overrides.get(number, {})
-            with self._inside(), ExitStack() as stack:
-                for attribute, value in override.items():
-                    stack.enter_context(replaced(operation, attribute, value))
-                result = original(*args, **kwargs)
-                kind, settings = self._describe_operation(name, operation, args, kwargs, result)
+            with self._inside():
+                changes = self.changes.get(number, {})
+                result = _call_operation(operation, original, args, kwargs, changes)
+            attributes = _attributes_of(operation, changes)
+            kind, settings = describe_call(
+                name, lambda **arguments: None, args, kwargs | attributes, tensors
+            )
+            if kind == "reshape":
+                kind, settings = self._reshaping(first_tensor(args, kwargs), result)
             call = Call(number, "", name, kind, settings, inputs=tensors)
             self._add(call, result, None)
             return result
 
         return call
 
-    def _describe_operation(
-        self, name: str, operation: Any, args: Any, kwargs: Any, result: Any
-    ) -> tuple[str, Settings]:
-        attributes = {
-            attribute: value
-            for attribute, value in vars(operation).items()
-            if not attribute.startswith("_") and attribute not in ("name", "call")
-        }
-        tensors = count_tensors(args, kwargs)
-        kind, settings = describe_call(
-            name, lambda **arguments: None, args, kwargs | attributes, tensors
-        )
-        if kind == "reshape":
-            return self._reshaping(_first_tensor(args, kwargs), result)
-        return kind, settings
-
     # What is recorded
 
     def _add(self, call: Call, result: Any, axis: int | None) -> None:
         self.calls.append(call)
-        tensor = _first_tensor((result,), {})
+        tensor = first_tensor((result,), {})
         if tensor is None:
             return
         if axis is not None:
@@ -482,7 +485,7 @@ class Recorder:
         layer = leaf.layer
         kind = leaf.described.kind
         settings = dict(leaf.described.settings)
-        output = _first_tensor((result,), {})
+        output = first_tensor((result,), {})
         if not inputs or output is None:
             return settings
         shape = tuple(inputs[0].shape)
@@ -517,19 +520,40 @@ def _snake_case(name: str) -> str:
     return keras.src.utils.naming.to_snake_case(name)
 
 
+def _call_operation(
+    operation: Any, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Settings
+) -> Any:
+    """Call an operation of a functional model, whose settings are its attributes."""
+    if "function" in changes:
+        return call_changed(original, args, kwargs, changes)
+    with ExitStack() as stack:
+        for setting, value in changes.items():
+            if setting != "order":
+                attribute = parameter_of(setting, vars(operation))
+                stack.enter_context(replaced(operation, attribute, value))
+        order = {name: value for name, value in changes.items() if name == "order"}
+        return call_changed(original, args, kwargs, order)
+
+
+def _attributes_of(operation: Any, changes: Settings) -> dict[str, Any]:
+    """Return the settings of an operation by its own names, with changes."""
+    attributes = {
+        name: value
+        for name, value in vars(operation).items()
+        if not name.startswith("_") and name not in ("name", "call")
+    }
+    for setting, value in changes.items():
+        if setting not in ("function", "order"):
+            attributes[parameter_of(setting, attributes)] = value
+    return attributes
+
+
 def _part(number: int, kind: str, position: int = 0) -> str:
     return f"{number}/{kind}{position or ''}"
 
 
 def _has_tensor(result: Any) -> bool:
     return any(backend.is_tensor(each) for each in keras.tree.flatten(result))
-
-
-def _first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    for each in keras.tree.flatten([list(args), list(kwargs.values())]):
-        if backend.is_tensor(each):
-            return each
-    return None
 
 
 class Inputs:

@@ -1,16 +1,27 @@
 """The functions and operators between layers: where they are called, and what they mean."""
 
 import functools
+import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from types import FunctionType
 from typing import Any
 
+import keras
 import numpy as np
 
-from ...observation import Settings
+from ...observation import Call, Settings
+from ..adapter import Unsupported
 from . import backend
-from .activations import ACTIVATIONS, arguments_of, canonical_name, from_end, settings_of
+from .activations import (
+    ACTIVATIONS,
+    PARAMETERS,
+    arguments_of,
+    canonical_name,
+    from_end,
+    make_activation,
+    settings_of,
+)
 
 # Calls of these packages' functions by the packages themselves are no part of the user's model.
 LIBRARIES = ("keras", "tensorflow", "triptych", "tree", "optree")
@@ -38,8 +49,6 @@ MERGES = {
     "concat": "concatenate",
 }
 POOLS = {"max_pool": "max", "average_pool": "average", "avg_pool": "average"}
-
-Record = Callable[[str, Any, tuple[Any, ...], dict[str, Any], Any], Any]
 
 
 class Watch:
@@ -215,4 +224,71 @@ def _plain_value(value: Any) -> Any:
         parts = [_plain_value(each) for each in value]
         if all(part is not None for part in parts):
             return parts
+    return None
+
+
+def check_change(call: Call, setting: str) -> None:
+    """Raise `Unsupported` if a setting of a function's call cannot be changed."""
+    special = {"function": "activation", "active": "dropout", "order": ("flatten", "reshape")}
+    possible = setting in call.settings or setting in PARAMETERS.values()
+    if setting in special:
+        possible = call.kind in special[setting]
+    if not possible:
+        raise Unsupported(f"the setting {setting} of {call.name} cannot be changed")
+
+
+def call_changed(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Settings
+) -> Any:
+    """Call a function with changed settings.
+
+    Parameters
+    ----------
+    function : callable
+        The function.
+    args, kwargs : tuple, dict
+        The arguments of the user.
+    changes : dict
+        Canonical settings, or arguments by their name.
+    """
+    changes = dict(changes)
+    tensor = first_tensor(args, kwargs)
+    if changes.pop("active", True) is False:
+        return tensor
+    if "function" in changes:
+        return make_activation(changes)(tensor)
+    if changes.pop("order", "channels_last") == "channels_first":
+        rank = len(tensor.shape)
+        moved = keras.ops.transpose(tensor, (0, rank - 1, *range(1, rank - 1)))
+        args = tuple(moved if each is tensor else each for each in args)
+    return _with_arguments(function, args, kwargs, changes)
+
+
+def _with_arguments(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Settings
+) -> Any:
+    if not changes:
+        return function(*args, **kwargs)
+    bound = inspect.signature(function).bind(*args, **kwargs)
+    parameters = inspect.signature(function).parameters
+    for setting, value in changes.items():
+        bound.arguments[parameter_of(setting, parameters)] = value
+    return function(*bound.args, **bound.kwargs)
+
+
+def parameter_of(setting: str, parameters: Container[str]) -> str:
+    """Return what a function calls a canonical setting."""
+    # TensorFlow's leaky_relu calls the slope alpha.
+    names = [name for name, each in PARAMETERS.items() if each == setting]
+    for name in (*names, setting, "alpha"):
+        if name in parameters:
+            return name
+    raise Unsupported(f"the function has no parameter {setting}")
+
+
+def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the first tensor among the arguments of a call, or None."""
+    for each in keras.tree.flatten([list(args), list(kwargs.values())]):
+        if backend.is_tensor(each):
+            return each
     return None

@@ -111,6 +111,11 @@ class UserModel:
             return array.astype(np.float64)
         return array
 
+    def target(self, targets: Arrays) -> Any:
+        """Return the targets as a tensor, or a list of several."""
+        tensors = [backend.to_tensor(self.cast(array)) for array in targets.values()]
+        return tensors[0] if len(tensors) == 1 else tensors
+
     def run(self, inputs: Arrays, *, training: bool) -> Any:
         """Call the model."""
         tensors = [backend.to_tensor(self.cast(array)) for array in inputs.values()]

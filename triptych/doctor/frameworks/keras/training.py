@@ -1,5 +1,6 @@
 """Everything besides the model: loss, optimizer, schedule, metric, callbacks and batches."""
 
+import copy
 import inspect
 import math
 import textwrap
@@ -12,12 +13,14 @@ import numpy as np
 from keras.src.trainers import compile_utils
 
 from ...observation import Array, Arrays, Component, Description, Settings, Updates
-from ..adapter import Unsupported
+from ..adapter import ModelError, Unsupported
 from . import backend
 from .calls import Recorder
+from .loss import changed_output, common, has_parameter, loss_of, rebuilt
 from .model import UserModel
 
 LONGEST_SOURCE = 2000  # characters
+MOST_PASSES = 2  # through the data, of batches that do not end
 
 
 class Optimization:
@@ -33,40 +36,95 @@ class Optimization:
 
     def __init__(self, model: UserModel, parts: dict[str, Any]) -> None:
         self.model = model
-        self.parts = parts
         self.loss = parts.get("loss")
         self.optimizer = parts.get("optimizer")
-        self._initial: dict[int, list[Array]] = {}
+        self.schedule = parts.get("schedule") or schedule_of(self.optimizer)
+        self.callbacks = _listed(parts.get("callbacks"))
+        self.steps_per_epoch = parts.get("steps_per_epoch")
+        self.loss_settings: Settings = {}
+        self.optimizer_settings: Settings = {}
+        self.schedule_settings: Settings = {}
+        self.functions: dict[int, Settings] = {}
+        self._initial: list[Array] = []
+        if self.optimizer is not None and not isinstance(self.optimizer, keras.Optimizer):
+            raise ModelError(
+                f"optimizer is a {type(self.optimizer).__name__}; it must be one of Keras"
+            )
 
     def loss_of(self, outputs: Any, targets: Arrays) -> Any:
         """Return the user's loss as a number."""
         if self.loss is None:
-            raise Unsupported("this side has no loss")
-        arrays = [backend.to_tensor(self.model.cast(array)) for array in targets.values()]
-        target = arrays[0] if len(arrays) == 1 else arrays
-        loss = self.loss
-        if isinstance(loss, str):
-            # As compile does it.
-            loss = compile_utils.get_loss(loss, target, outputs)
-        return keras.ops.mean(loss(target, outputs))
+            raise Unsupported("build() returns no loss")
+        target = self.model.target(targets)
+        return loss_of(self.loss, outputs, target, self.loss_settings)
 
     @contextmanager
     def fresh(self) -> Generator[Any]:
         """Return the optimizer in its first state, and restore it afterwards."""
         if self.optimizer is None:
-            raise Unsupported("this side has no optimizer")
+            raise Unsupported("build() returns no optimizer")
+        trained = [weight.variable for weight in self.model.trained]
+        if self.optimizer_settings or self.schedule_settings or self._lacks(trained):
+            optimizer = self._changed()
+            optimizer.build(trained)
+            yield optimizer
+            return
         optimizer = self.optimizer
         if not optimizer.built:
-            optimizer.build(self.model.keras.trainable_variables)
-        if id(optimizer) not in self._initial:
-            values = [backend.to_numpy(variable).copy() for variable in optimizer.variables]
-            self._initial[id(optimizer)] = values
+            optimizer.build(trained)
+        if not self._initial:
+            self._initial = [backend.to_numpy(each).copy() for each in optimizer.variables]
         with self.model.preserved(optimizer.variables):
-            for variable, value in zip(
-                optimizer.variables, self._initial[id(optimizer)], strict=True
-            ):
+            for variable, value in zip(optimizer.variables, self._initial, strict=True):
                 variable.assign(value)
             yield optimizer
+
+    def _lacks(self, trained: list[Any]) -> bool:
+        """Return whether the optimizer was built before some weights were trained."""
+        known = {id(variable) for variable in self.optimizer._trainable_variables}
+        return self.optimizer.built and any(id(variable) not in known for variable in trained)
+
+    def check_setting(self, name: str, value: Any) -> None:
+        """Raise `Unsupported` if the optimizer has no such parameter."""
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        if name == "type":
+            cls = getattr(keras.optimizers, str(value), None)
+            if not (isinstance(cls, type) and issubclass(cls, keras.Optimizer)):
+                raise Unsupported(f"keras.optimizers has no optimizer {value}")
+        elif not has_parameter(inner, name):
+            raise Unsupported(f"{type(inner).__name__} has no parameter {name}")
+
+    def _changed(self) -> Any:
+        """Return a new optimizer with the changed settings."""
+        before = self.optimizer
+        inner = getattr(before, "inner_optimizer", before)
+        settings = dict(self.optimizer_settings)
+        cls = type(inner)
+        config = inner.get_config()
+        if "type" in settings:
+            cls = getattr(keras.optimizers, settings.pop("type"))
+            config = common(cls, config)
+        if self.schedule_settings:
+            config["learning_rate"] = self.changed_schedule()
+        if "learning_rate" in settings:
+            settings["learning_rate"] = float(settings["learning_rate"])
+        optimizer = rebuilt(cls, config | settings)
+        for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
+            if hasattr(inner, name):
+                setattr(optimizer, name, getattr(inner, name))
+        if inner is not before:
+            return keras.optimizers.LossScaleOptimizer(optimizer, before.initial_scale)
+        return optimizer
+
+    def changed_schedule(self) -> Any:
+        """Return the schedule with its changed settings."""
+        settings = dict(self.schedule_settings)
+        unit = settings.pop("unit", "batch")
+        steps = settings.pop("steps_per_epoch", self.steps_per_epoch) or 1
+        schedule = self.schedule
+        if settings:
+            schedule = rebuilt(type(schedule), schedule.get_config() | settings)
+        return PerEpoch(schedule, steps) if unit == "epoch" else schedule
 
     def update(self, gradients: Sequence[Arrays]) -> Updates:
         """Apply gradients one by one with a new optimizer."""
@@ -96,7 +154,9 @@ class Optimization:
         with model.preserved(model.keras.variables), self.fresh() as optimizer:
             for _ in range(steps):
                 with backend.Tape() as tape:
-                    recorder = Recorder(model.instrument, tape, training=True)
+                    recorder = Recorder(
+                        model.instrument, tape, training=True, changes=self.functions
+                    )
                     with recorder.active():
                         outputs = model.run(inputs, training=True)
                     loss = self.loss_of(outputs, targets)
@@ -109,10 +169,10 @@ class Optimization:
 
     def rates(self, updates: int) -> list[float]:
         """Return the learning rate of each of so many updates."""
-        schedule = self.parts.get("schedule")
         if self.optimizer is None:
-            if schedule is None:
-                raise Unsupported("this side has neither an optimizer nor a schedule")
+            if self.schedule is None:
+                raise Unsupported("build() returns neither an optimizer nor a schedule")
+            schedule = self.changed_schedule()
             return [float(schedule(step)) for step in range(updates)]
         rates: list[float] = []
         with self.fresh() as optimizer:
@@ -122,36 +182,53 @@ class Optimization:
         return rates
 
     def epochs(self, validation_losses: Sequence[float]) -> dict[str, Any]:
-        """Simulate epochs with these validation losses."""
-        callbacks = [each for each in _listed(self.parts.get("callbacks")) if _acts(each)]
-        steps = self.parts.get("steps_per_epoch") or 1
+        """Simulate epochs; see `triptych.doctor.frameworks.adapter.Adapter.epochs`."""
+        callbacks = [_copied(each) for each in self.callbacks if not isinstance(each, PASSIVE)]
+        steps = self.steps_per_epoch or 1
         rates: list[float] = []
         with self.fresh() as optimizer:
             model = StandIn(self.model.keras, optimizer)
-            for callback in callbacks:
-                _check_monitor(callback)
-                callback.set_model(model)
-                callback.on_train_begin()
-            self._begin_epoch(callbacks, 0)
+            _call(callbacks, "set_params", {"epochs": len(validation_losses), "steps": steps})
+            _call(callbacks, "set_model", model)
+            _call(callbacks, "on_train_begin")
+            _call(callbacks, "on_epoch_begin", 0)
             for epoch, loss in enumerate(validation_losses):
                 model.epoch = epoch
-                _counter(optimizer).assign((epoch + 1) * steps)
-                for callback in callbacks:
-                    callback.on_epoch_end(epoch, {"loss": float(loss), "val_loss": float(loss)})
-                if model.stop_training:
-                    rates.append(rate_of(optimizer))
-                    break
-                self._begin_epoch(callbacks, epoch + 1)
+                for step in range(steps):
+                    _call(callbacks, "on_train_batch_begin", step)
+                    _counter(optimizer).assign(epoch * steps + step + 1)
+                    _call(callbacks, "on_train_batch_end", step)
+                logs = {"loss": float(loss), "val_loss": float(loss)}
+                _call(callbacks, "on_epoch_end", epoch, logs)
+                if not model.stop_training:
+                    # A LearningRateScheduler sets the rate when the next epoch begins.
+                    _call(callbacks, "on_epoch_begin", epoch + 1)
                 rates.append(rate_of(optimizer))
-            for callback in callbacks:
-                callback.on_train_end()
+                if model.stop_training:
+                    break
+            _call(callbacks, "on_train_end")
         stopped = model.epoch if model.stop_training else None
         return {"rates": rates, "stopped": stopped, "restored": model.restored}
 
-    @staticmethod
-    def _begin_epoch(callbacks: list[Any], epoch: int) -> None:
-        for callback in callbacks:
-            callback.on_epoch_begin(epoch)
+
+class PerEpoch(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that advances once per epoch.
+
+    Parameters
+    ----------
+    schedule : LearningRateSchedule
+        The schedule.
+    steps : int
+        The updates of an epoch.
+    """
+
+    def __init__(self, schedule: Any, steps: int) -> None:
+        self.schedule = schedule
+        self.steps = steps
+
+    def __call__(self, step: Any) -> Any:
+        """Return the rate of an update."""
+        return self.schedule(step // self.steps)
 
 
 class StandIn:
@@ -208,16 +285,31 @@ PASSIVE = (
 )
 
 
-def _acts(callback: Any) -> bool:
-    return not isinstance(callback, PASSIVE)
+def _call(callbacks: list[Any], event: str, *args: Any) -> None:
+    """Tell the callbacks of an event; one that is no Keras callback may lack it."""
+    for callback in callbacks:
+        monitor = getattr(callback, "monitor", "val_loss")
+        if monitor not in ("loss", "val_loss"):
+            kind = type(callback).__name__
+            raise Unsupported(f"{kind} monitors {monitor}; only val_loss is simulated")
+        if hasattr(callback, event):
+            getattr(callback, event)(*args)
 
 
-def _check_monitor(callback: Any) -> None:
-    monitor = getattr(callback, "monitor", "val_loss")
-    if monitor not in ("loss", "val_loss"):
-        raise Unsupported(
-            f"{type(callback).__name__} monitors {monitor}; only val_loss is simulated"
-        )
+def _copied(callback: Any) -> Any:
+    """Return a callback whose state may change."""
+    try:
+        return copy.deepcopy(callback)
+    except Exception:  # it refers to something that cannot be copied
+        return copy.copy(callback)
+
+
+def schedule_of(optimizer: Any) -> Any:
+    """Return the schedule that an optimizer has as its rate, or None."""
+    rate = getattr(getattr(optimizer, "inner_optimizer", optimizer), "_learning_rate", None)
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return rate
+    return None
 
 
 def _counter(optimizer: Any) -> Any:
@@ -240,19 +332,23 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def metric(model: UserModel, parts: dict[str, Any], outputs: Arrays, targets: Arrays) -> float:
-    """Return the user's metric of given outputs."""
-    given = parts.get("metric")
+def metric(
+    model: UserModel, given: Any, outputs: Arrays, targets: Arrays, settings: Settings
+) -> float:
+    """Return the user's metric of given outputs, with changed settings."""
     if given is None:
-        raise Unsupported("this side has no metric")
+        raise Unsupported("build() returns no metric")
     results = [backend.to_tensor(model.cast(array)) for array in outputs.values()]
-    wanted = [backend.to_tensor(model.cast(array)) for array in targets.values()]
     output = results[0] if len(results) == 1 else results
-    target = wanted[0] if len(wanted) == 1 else wanted
+    target = model.target(targets)
+    output = changed_output(output, target, settings)
+    arguments = settings.get("arguments", {})
     if isinstance(given, str):
         given = compile_utils.get_metric(given, target, output)
     if not isinstance(given, keras.metrics.Metric):
-        return float(np.mean(backend.to_numpy(given(target, output))))
+        return float(np.mean(backend.to_numpy(given(target, output, **arguments))))
+    if arguments:
+        given = rebuilt(type(given), given.get_config() | arguments)
     with model.preserved(given.variables):
         given.reset_state()
         given.update_state(target, output)
@@ -260,17 +356,23 @@ def metric(model: UserModel, parts: dict[str, Any], outputs: Arrays, targets: Ar
 
 
 def batches(parts: dict[str, Any], batch: Arrays) -> list[Arrays]:
-    """Return the batches of one epoch."""
-    x, y = batch["x"], batch.get("y")
+    """Return the batches of one epoch; of a generator without an end, one pass."""
+    samples = len(batch["x"])
     if "batches" in parts:
-        return [_batch(each) for each in parts["batches"](x, y)]
+        made: list[Arrays] = []
+        count = 0
+        for each in parts["batches"](batch["x"], batch.get("y")):
+            made.append(_batch(each))
+            count += len(made[-1]["x"])
+            if count >= MOST_PASSES * samples:
+                break
+        return made
     size = parts.get("batch_size")
     if size is None:
-        raise Unsupported("this side has neither batches nor batch_size")
-    starts = range(0, len(x), size)
+        raise Unsupported("build() returns neither batches nor batch_size")
     return [
         {name: batch[name][start : start + size] for name in ("x", "y") if name in batch}
-        for start in starts
+        for start in range(0, samples, size)
     ]
 
 
@@ -297,6 +399,10 @@ def describe(model: UserModel, parts: dict[str, Any]) -> Description:
     leaves = model.instrument.leaves
     dtypes = [str(weight.variable.dtype) for weight in model.all_weights]
     floating = [dtype for dtype in dtypes if "float" in dtype]
+    schedule = parts.get("schedule") or schedule_of(parts.get("optimizer"))
+    given = [name for name, value in parts.items() if value is not None]
+    if schedule is not None and "schedule" not in given:
+        given.append("schedule")  # it is the optimizer's rate
     return Description(
         framework="keras",
         version=backend.version(),
@@ -305,12 +411,12 @@ def describe(model: UserModel, parts: dict[str, Any]) -> Description:
         layers=tuple(leaf.described for leaf in leaves),
         optimizer=_component(parts.get("optimizer")),
         loss=_component(parts.get("loss")),
-        schedule=_component(parts.get("schedule"), unit="batch"),
+        schedule=_component(schedule, unit="batch"),
         metric=_component(parts.get("metric")),
         callbacks=tuple(filter(None, map(_component, _listed(parts.get("callbacks"))))),
         steps_per_epoch=parts.get("steps_per_epoch"),
         batch_size=parts.get("batch_size"),
-        given=tuple(name for name, value in parts.items() if value is not None),
+        given=tuple(given),
         precision=_precision(model),
     )
 

@@ -1,0 +1,50 @@
+"""What a changed preprocessing makes of the model's inputs; the same for every framework."""
+
+import numpy as np
+
+from ..observation import Array, Arrays, Settings
+
+SETTINGS = ("scale", "offset", "reverse_channels")
+
+
+def changed_inputs(inputs: Arrays, changes: dict[str, Settings]) -> Arrays:
+    """Return what the model gets after changes.
+
+    Parameters
+    ----------
+    inputs : dict of str to ndarray
+        ``input``, ``input1``, …: what the user's preprocessing returned.
+    changes : dict of str to dict
+        Settings by the number of the input, or by the empty name for all.
+    """
+    changed: Arrays = {}
+    for number, (name, array) in enumerate(inputs.items()):
+        for key in ("", str(number)):
+            array = changed_input(array, changes.get(key, {}))
+        changed[name] = array
+    return changed
+
+
+def changed_input(array: Array, settings: Settings) -> Array:
+    """Return one input after changes.
+
+    Parameters
+    ----------
+    array : ndarray
+        Channels are its last axis, or its first after the batch if that has as many entries as
+        there are numbers.
+    settings : dict
+        ``scale``, ``offset`` and ``reverse_channels``, in this order.
+    """
+    dtype = array.dtype
+    for name in ("scale", "offset"):
+        if name not in settings:
+            continue
+        value = np.asarray(settings[name])
+        if value.ndim and array.shape[-1] != value.size:
+            value = value.reshape(-1, *(1,) * (array.ndim - 2))
+        array = array * value if name == "scale" else array + value
+    if settings.get("reverse_channels"):
+        axis = 1 if array.shape[1] in (3, 4) and array.shape[-1] not in (3, 4) else -1
+        array = np.flip(array, axis)
+    return array.astype(dtype) if np.issubdtype(dtype, np.floating) else array
