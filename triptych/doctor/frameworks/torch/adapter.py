@@ -151,8 +151,9 @@ class Adapter:
         recorder = Recorder(options)
         with self._ready():
             self._model.set_training(training)
+            tensors = self._tensors(inputs)
             with recorder.watching(self._model):
-                output = self._model.call(*self._tensors(inputs))
+                output = self._model.call(*tensors)
             arrays = recorder.arrays
             arrays.update(self._outputs(output, recorder))
             if backward:

@@ -114,8 +114,7 @@ def call_changed(
     if "scale" in change or "offset" in change:
         return source * change.get("scale", 1.0) + change.get("offset", 0.0)
     if call.name in RESHAPES:
-        moved = source.movedim(1, -1) if change.get("order") == "channels_last" else source
-        return function(moved, *call.args[1:], **call.kwargs)
+        return function(reordered(source, change["order"]), *call.args[1:], **call.kwargs)
     operation = call.operation
     assert operation
     padding = change.pop("padding", None)
@@ -128,6 +127,11 @@ def call_changed(
     if raw.get("mode") not in LINEAR_INTERPOLATIONS:
         raw.pop("align_corners", None)
     return function(call.args[0], **raw)
+
+
+def reordered(tensor: torch.Tensor, order: str) -> torch.Tensor:
+    """Return images or signals in the order of axes in which they shall be flattened."""
+    return tensor.movedim(1, -1).contiguous() if order == "channels_last" else tensor
 
 
 def _raw_changes(operation: Operation, change: Settings, dimensions: int, layout: str) -> Raw:

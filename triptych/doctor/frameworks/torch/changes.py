@@ -11,12 +11,14 @@ from torch import nn
 
 from ...observation import Array, Call, Change, Settings
 from ..adapter import Unsupported
-from .changed_functions import activation, check_function_change, pad_list, raw_names
+from .changed_functions import activation, check_function_change, pad_list, raw_names, reordered
 from .changed_layers import biased_variance, convolve_padded, cut, in_mode, pool
+from .functions import shortened
 from .layout import CHANNELS_FIRST
 from .loss import check_setting, takes_argument
 from .model import PlacedLayer, UserModel
 from .operations import ATTRIBUTES, SETTINGS, operation_of
+from .recorder import FunctionChanges
 from .training import Training
 from .weights import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED
 
@@ -66,8 +68,8 @@ class Changes:
 
     Attributes
     ----------
-    functions : dict of int to dict
-        Settings of functions by the number of their call.
+    functions : dict of int to tuple
+        By the number of a call the short name of its function, and its settings.
     loss, metric : dict
         Settings of the loss and of the metric that are not attributes.
     inputs : dict of str to dict
@@ -79,7 +81,7 @@ class Changes:
         self._training = training
         self._parts = parts
         self._undo: list[Undo] = []
-        self.functions: dict[int, Settings] = {}
+        self.functions: FunctionChanges = {}
         self.loss: Settings = {}
         self.metric: Settings = {}
         self.inputs: dict[str, Settings] = {}
@@ -224,9 +226,9 @@ class Changes:
             self._wrap_forward(layer.module, functools.partial(biased_variance, layer.module))
 
     def _order(self, layer: PlacedLayer, value: Any) -> None:
-        if layer.kind != "flatten" or value != "channels_last":
+        if layer.kind != "flatten":
             raise _unsupported(layer, "order")
-        self._wrap_forward(layer.module, lambda inner, tensor: inner(tensor.movedim(1, -1)))
+        self._wrap_forward(layer.module, lambda inner, tensor: inner(reordered(tensor, value)))
 
     def _mode(self, layer: PlacedLayer, value: Any) -> None:
         self._wrap_forward(layer.module, functools.partial(in_mode, layer.module, bool(value)))
@@ -249,9 +251,12 @@ class Changes:
         if not 0 <= number < len(calls) or calls[number].layer:
             raise Unsupported(f"call {change.path} is no call of a function, or was not observed")
         call = calls[number]
-        check_function_change(call.name.rpartition(".")[2].strip("_"), call.kind, change.setting)
-        settings = {**self.functions.get(number, {}), change.setting: change.value}
-        self._set(self.functions, number, settings)
+        name = shortened(call.name)
+        check_function_change(name, call.kind, change.setting)
+        if change.setting == "function":
+            activation(change.value)
+        _, settings = self.functions.get(number, (name, {}))
+        self._set(self.functions, number, (name, {**settings, change.setting: change.value}))
 
     # Optimizer and schedule
 

@@ -115,7 +115,12 @@ def _resolved(func: Any) -> str:
 @cache
 def short_name(func: Any) -> str:
     """Return the short name of a function, a method or a property of a tensor."""
-    parts = _resolved(func).split(".")
+    return shortened(_resolved(func))
+
+
+def shortened(name: str) -> str:
+    """Return the short name of a function with its full name or with the name that is shown."""
+    parts = name.split(".")
     name = parts[-2] if parts[-1] == "__get__" else parts[-1]
     name = name.strip("_")
     return ALIASES.get(name, name)

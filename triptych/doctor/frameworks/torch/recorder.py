@@ -27,13 +27,16 @@ from .functions import (
 from .layer_call import AttentionCall, LayerCall, RecurrentCall, layer_of_stack, states_of
 from .layout import CHANNELS_FIRST, TIME_FIRST, Layouts, tensors_in, to_array, to_tensor
 from .model import PlacedLayer, UserModel
-from .operations import module_settings, operation_of
+from .operations import module_settings, operation_of, spatial_axes
 from .weights import BATCH_NORMS, CONVOLUTIONS, INSTANCE_NORMS, TRANSPOSED
 
 # Layers that work along the last axis, whatever it holds.
 ALONG_LAST_AXIS = frozenset(
     {"dense", "embedding", "layer_norm", "rms_norm", "rnn", "lstm", "gru", "attention"}
 )
+
+
+FunctionChanges = dict[int, tuple[str, Settings]]
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,16 @@ class Options:
         Whether dropout and noise are drawn.
     forced : dict of str to ndarray
         What layers are fed and what they hand on; see `triptych.doctor.frameworks.adapter.Adapter`.
-    changes : dict of int to dict
-        Canonical settings of functions by the number of their call, in place of the user's.
+    changes : dict of int to tuple
+        By the number of a call the short name of its function, and canonical settings in place of
+        the user's.
     """
 
     arrays: bool = True
     gradients: bool = False
     dropout: bool = False
     forced: Arrays = field(default_factory=dict[str, Any])
-    changes: dict[int, Settings] = field(default_factory=dict[int, Settings])
+    changes: FunctionChanges = field(default_factory=dict[int, tuple[str, Settings]])
 
 
 class Recorder(TorchFunctionMode):
@@ -155,12 +159,11 @@ class Recorder(TorchFunctionMode):
         return result
 
     def _result(self, call: FunctionCall, func: Any) -> Any:
-        change = {}
-        if not self._inside and call.floating and call.name not in MOVES:
-            change = self.options.changes.get(len(self.calls), {})
+        name, change = self.options.changes.get(len(self.calls), ("", {}))
         if call.name in DROPOUTS and not self.options.dropout:
             return call.args[0]
-        if change:
+        # Other functions, of which no call is recorded, may be called in between.
+        if name == call.name and not self._inside:
             return call_changed(call, func, change, layout_into(call, self.layouts))
         if call.raw.get("dropout_p") and not self.options.dropout:
             return func(call.args[0], **(call.raw | {"dropout_p": 0.0}))
@@ -220,6 +223,7 @@ class Recorder(TorchFunctionMode):
             raw = {name: getattr(module, name, None) for name in known[1].arguments}
             if known[0] == "pad":
                 raw = {"pad": module.padding, "mode": "constant", "value": 0.0}
+                self._mark_padded(call.tensors[0], module)
             call = FunctionCall(known[0], args, raw, kwargs)
             set_layouts(call, None, result, self.layouts)
             described = describe(call, result, self.layouts)
@@ -231,6 +235,11 @@ class Recorder(TorchFunctionMode):
             name = type(module).__name__
             number = self._begin(layer.path, name, kind, settings, inputs=inputs)
             self._keep_output(number, result)
+
+    def _mark_padded(self, tensor: torch.Tensor, module: nn.Module) -> None:
+        """Note that a padding layer gets images or signals."""
+        if tensor.ndim == spatial_axes(type(module).__name__) + 2:
+            self.layouts.set(tensor, CHANNELS_FIRST)
 
     # Layers with weights
 

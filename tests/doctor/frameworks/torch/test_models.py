@@ -1,0 +1,304 @@
+"""What users give as a model of PyTorch, and what they get for what cannot be used."""
+
+import functools
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from support.torch_sides import random, randomized, side
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+from triptych.doctor.frameworks.adapter import ModelError, adapter_for  # noqa: E402
+from triptych.doctor.frameworks.torch.adapter import accepts, double_precision  # noqa: E402
+from triptych.doctor.observation import Description  # noqa: E402
+
+pytestmark = pytest.mark.framework
+
+X = random(4, 3)
+
+
+def test_a_function_that_refers_to_tensors() -> None:
+    hidden = torch.randn(3, 5, requires_grad=True)
+    bias = torch.zeros(5, requires_grad=True)
+
+    def model(x: Any) -> Any:
+        return torch.relu(x @ hidden + bias)
+
+    assert accepts(model)
+    optimizer = torch.optim.SGD([hidden, bias], lr=0.5)
+    adapter = side(model=model, optimizer=optimizer, loss=lambda output, y: output.sum())
+    weights = adapter.weights()
+    assert set(weights) == {"hidden/value", "bias/value"}
+    observation = adapter.observe({"input": X}, training=True, targets={"y": X})
+    expected = np.maximum(X @ weights["hidden/value"], 0)
+    np.testing.assert_allclose(observation.arrays["output"], expected)
+    gradient = X.T @ (expected > 0)
+    np.testing.assert_allclose(observation.arrays["gradient/hidden/value"], gradient)
+    (after,) = adapter.update([{"hidden/value": gradient}]).weights
+    np.testing.assert_allclose(after["hidden/value"], weights["hidden/value"] - 0.5 * gradient)
+
+
+def test_functions_and_objects_that_refer_to_modules() -> None:
+    layer = randomized(nn.Linear(3, 2).double())
+
+    class Held:
+        def __init__(self) -> None:
+            self.parts = {"layer": layer}
+
+        def predict(self, x: Any) -> Any:
+            return self.parts["layer"](x)
+
+        def __call__(self, x: Any) -> Any:
+            return self.predict(x)
+
+    def scaled(factor: float, x: Any) -> Any:
+        return factor * layer(x)
+
+    expected = layer(torch.from_numpy(X)).detach().numpy()
+    for model, factor, path in (
+        (Held(), 1, "parts.layer"),
+        (Held().predict, 1, "parts.layer"),
+        (functools.partial(scaled, 3.0), 3, "layer"),
+        (lambda x: layer(x), 1, "layer"),
+    ):
+        assert accepts(model)
+        observation = side(model=model).observe({"input": X}, training=False)
+        np.testing.assert_allclose(observation.arrays["output"], factor * expected)
+        assert [call.layer for call in observation.anchors] == [path]
+
+
+def test_what_is_no_model() -> None:
+    assert not accepts(np.tanh)
+    assert not accepts(lambda x: x)
+    assert not accepts(3)
+    with pytest.raises(ModelError, match="which is neither a"):
+        adapter_for({"model": lambda x: x}, "native")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.LazyLinear(3), "lazy layer"),
+        (lambda: torch.jit.trace(nn.Linear(3, 2), torch.ones(1, 3)), "TorchScript"),
+        (lambda: nn.Linear(3, 2, device="meta"), "the model is on meta; move it to the CPU"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_models_that_cannot_be_used(make: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        side(model=make())
+
+
+def test_outputs_and_preprocessing_that_cannot_be_used() -> None:
+    class Wrong(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return "wrong"
+
+    with pytest.raises(ModelError, match="the model returns str"):
+        side(model=Wrong()).observe({"input": X}, training=False)
+    with pytest.raises(ModelError, match=r"preprocess\(\) returns ndarray"):
+        side(model=Wrong(), preprocess=lambda x: x).inputs({"x": X})
+    with pytest.raises(ModelError, match="the loss returns float"):
+        side(model=nn.Linear(3, 2), loss=lambda output, y: 1.0).observe(
+            {"input": X}, training=True, targets={"y": X}
+        )
+    with pytest.raises(ModelError, match="has no weight other/kernel"):
+        side(model=nn.Linear(3, 2)).load({"other/kernel": X})
+    with pytest.raises(ModelError, match=r"model/kernel: has the shape \(3, 2\), not \(2, 3\)"):
+        side(model=nn.Linear(3, 2)).load({"model/kernel": np.ones((2, 3))})
+
+
+def test_inputs_are_what_the_model_gets() -> None:
+    batch = {"x": np.arange(24, dtype="uint8").reshape(2, 2, 2, 3), "x2": X[:2], "y": X[:2]}
+
+    def preprocess(images: Any, others: Any) -> Any:
+        return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255, others
+
+    plain = side("native", model=nn.Linear(3, 2)).inputs(batch)
+    assert plain["input"].dtype == np.uint8
+    made = side("native", model=nn.Linear(3, 2), preprocess=lambda x, _: preprocess(x, _)[0])
+    np.testing.assert_array_equal(
+        made.inputs(batch)["input"], batch["x"].transpose(0, 3, 1, 2) / np.float32(255)
+    )
+    # In float64 even where the user asks for float32.
+    made = side(model=nn.Linear(3, 2), preprocess=lambda x, _: preprocess(x, _)[0])
+    expected = batch["x"].transpose(0, 3, 1, 2) / 255
+    np.testing.assert_array_equal(made.inputs(batch)["input"], expected)
+
+
+def test_float64_although_the_user_asks_for_float32() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+            self.gain = torch.tensor(0.1)  # neither a parameter nor a buffer
+
+        def forward(self, x: Any) -> Any:
+            x = x.float().to(torch.float32) * torch.ones(3, dtype=torch.float32)
+            return self.layer(x) * self.gain.type(torch.float32)
+
+    model = randomized(Net())
+    targets = {"y": random(4, 2)}
+    observation = side(model=model, loss=F.mse_loss).observe(
+        {"input": X}, training=True, targets=targets
+    )
+    arrays = observation.arrays
+    assert {array.dtype for array in arrays.values()} == {np.dtype("float64")}
+    kernel, bias = model.layer.weight.detach().double(), model.layer.bias.detach().double()
+    expected = (X @ kernel.numpy().T + bias.numpy()) * np.float64(np.float32(0.1))
+    np.testing.assert_allclose(arrays["output"], expected, rtol=1e-12)
+    assert model.layer.weight.dtype == torch.float32
+
+
+def test_two_adapters_of_one_model() -> None:
+    # As if build() returned a model that was made once.
+    model = randomized(nn.Linear(3, 2))
+    optimizer = torch.optim.Adam(model.parameters())
+    native = side("native", model=model, optimizer=optimizer)
+    double = side("float64", model=model, optimizer=optimizer)
+    double.load({"model/kernel": np.full((3, 2), 0.1)})
+    double.update([{"model/kernel": np.ones((3, 2))}])
+    assert native.weights()["model/kernel"].dtype == np.float32
+    np.testing.assert_array_equal(native.weights()["model/kernel"], model.weight.detach().T)
+    assert double.weights()["model/kernel"][0, 0] == 0.1
+    native.update([{"model/kernel": np.ones((3, 2), "float32")}])
+
+
+def test_new_weights_are_double() -> None:
+    with double_precision():
+        assert nn.Linear(3, 2).weight.dtype == torch.float64
+    assert nn.Linear(3, 2).weight.dtype == torch.float32
+
+
+def test_the_description() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 3, padding="same")
+            self.norm = nn.BatchNorm2d(2, eps=1e-3)
+            self.act = nn.LeakyReLU()
+            self.head = nn.Linear(2, 2)
+            self.head.requires_grad_(False)
+
+    model = Net()
+    groups = [{"params": model.conv.parameters()}, {"params": model.norm.parameters(), "lr": 0.5}]
+    optimizer = torch.optim.AdamW(groups, lr=0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 3)
+
+    def my_loss(output: Any, target: Any) -> Any:
+        return (output - target).abs().mean()
+
+    adapter = side(
+        "native", model=model, optimizer=optimizer, schedule=schedule, loss=my_loss,
+        metric=F.l1_loss, batch_size=8,
+    )  # fmt: skip
+    described = adapter.description()
+    # It passes between processes.
+    described = Description.from_json(json.loads(json.dumps(described.to_json())))
+    assert (described.framework, described.model, described.dtype) == ("torch", "Net", "float32")
+    conv, norm, act, head = described.layers
+    assert conv.settings["padding"] == [[1, 1], [1, 1]]
+    assert (norm.path, norm.type, norm.kind) == ("norm", "BatchNorm2d", "batch_norm")
+    assert norm.settings == {"epsilon": 1e-3, "momentum": 0.1, "unbiased_variance": True}
+    assert norm.written == {"epsilon": "eps=0.001", "momentum": "momentum=0.1"}
+    assert norm.roles == ("scale", "offset", "mean", "variance")
+    assert act.settings == {"function": "leaky_relu", "slope": 0.01}
+    assert act.written == {"slope": "negative_slope=0.01", "function": "nn.LeakyReLU()"}
+    assert head.frozen
+    assert not conv.frozen
+    assert described.optimizer.type == "AdamW"
+    assert described.optimizer.settings["weight_decay"] == 0.01
+    assert described.optimizer.settings["groups"] == [{}, {"lr": 0.5}]
+    assert (described.schedule.type, described.schedule.unit) == ("StepLR", "epoch")
+    assert described.schedule.settings["step_size"] == 3
+    assert "abs().mean()" in described.loss.source
+    assert (described.metric.type, described.metric.source) == ("l1_loss", "")
+    assert described.metric.settings["reduction"] == "mean"
+    assert described.batch_size == 8
+    assert "callbacks" not in described.given
+
+
+def test_lower_precision_is_named() -> None:
+    class Mixed(nn.Linear):
+        def forward(self, x: Any) -> Any:
+            with torch.autocast("cpu"):
+                return super().forward(x)
+
+    assert side("native", model=Mixed(3, 2)).description().precision == "autocast"
+    half = side("native", model=nn.Linear(3, 2).bfloat16())
+    assert half.description().precision == "weights in bfloat16"
+    assert side("native", model=nn.Linear(3, 2)).description().precision == ""
+
+
+def test_a_compiled_model_is_observed_as_it_is_written() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    adapter = side(model=torch.compile(randomized(model)))
+    observation = adapter.observe({"input": X}, training=False)
+    assert [call.layer for call in observation.calls] == ["0", "1", "2"]
+    plain = side(model=model).observe({"input": X}, training=False)
+    np.testing.assert_array_equal(observation.arrays["output"], plain.arrays["output"])
+
+
+def test_weights_that_are_computed_of_others() -> None:
+    model = nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))
+    adapter = side(model=model)
+    assert adapter.description().layers[0].kind == "other"
+    assert "model/parametrizations.weight.original0" in adapter.weights()
+    observation = adapter.observe({"input": X}, training=False)
+    expected = model(torch.from_numpy(X).float()).detach()
+    np.testing.assert_allclose(observation.arrays["output"], expected, rtol=1e-5)
+
+
+def test_tied_weights() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words = nn.Embedding(5, 3)
+            self.out = nn.Linear(3, 5, bias=False)
+            self.out.weight = self.words.weight
+
+        def forward(self, ids: Any) -> Any:
+            return self.out(self.words(ids))
+
+    adapter = side(model=Tied(), loss=lambda output, y: output.sum())
+    weights = adapter.weights()
+    np.testing.assert_array_equal(weights["words/embeddings"], weights["out/kernel"].T)
+    arrays = adapter.observe({"input": np.array([[0, 1]])}, training=True, targets={"y": X}).arrays
+    both = arrays["gradient/words/embeddings"]
+    np.testing.assert_array_equal(both, arrays["gradient/out/kernel"].T)
+
+
+def test_a_layer_that_is_called_twice() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.layer(torch.sin(self.layer(x)))
+
+    observation = side(model=Twice()).observe({"input": X}, training=False)
+    assert [call.layer for call in observation.anchors] == ["layer", "layer"]
+    np.testing.assert_allclose(
+        observation.arrays["2/input"], np.sin(observation.arrays["0/output"])
+    )
+
+
+def test_modes_gradients_and_random_numbers_are_put_back() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5), nn.BatchNorm1d(2))
+    model[2].eval()
+    model[0].weight.grad = torch.ones(2, 3)
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    side("native", model=model, loss=nn.MSELoss()).observe(
+        {"input": X.astype("float32")}, training=True, targets={"y": X[:, :2]}, dropout=True
+    )
+    assert torch.rand(1) == expected
+    assert [module.training for module in model] == [True, True, False]
+    np.testing.assert_array_equal(model[0].weight.grad, np.ones((2, 3)))
+    assert "forward" not in vars(model[0])
