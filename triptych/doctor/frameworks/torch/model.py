@@ -1,23 +1,21 @@
 """The user's model: its modules, layers and tensors."""
 
-import functools
-import inspect
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import FunctionType, MethodType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import nn
 
+from .. import references
 from ..adapter import ModelError
 from .operations import operation_of
 from .weights import RECURRENT, Role, kind_and_roles
 
 CONTAINERS = (nn.ParameterList, nn.ParameterDict)
 WHOLE_MODEL = "model"  # the path of a model that is one layer
-DEEPEST = 4  # how far modules are looked for in what a function refers to
 
 
 @dataclass(frozen=True)
@@ -143,47 +141,14 @@ def parts_of(model: Any) -> tuple[dict[str, nn.Module], dict[str, torch.Tensor]]
     """
     if isinstance(model, nn.Module):
         return {"": model}, {}
-    modules: dict[str, nn.Module] = {}
-    tensors: dict[str, torch.Tensor] = {}
-    seen: set[int] = set()
-    waiting: list[tuple[str, Any, int]] = [("", model, 0)]
-    while waiting:
-        name, value, depth = waiting.pop(0)
-        if id(value) in seen or depth > DEEPEST:
-            continue
-        seen.add(id(value))
-        if isinstance(value, nn.Module):
-            modules[name or type(value).__name__] = value
-        elif isinstance(value, torch.Tensor):
-            if value.requires_grad:
-                tensors[name] = value
-        else:
-            waiting += [(key, held, depth + 1) for key, held in _held_by(name, value)]
+    parts = references.parts_of(model, lambda value: isinstance(value, (nn.Module, torch.Tensor)))
+    modules = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+    tensors = {
+        name: part
+        for name, part in parts.items()
+        if isinstance(part, torch.Tensor) and part.requires_grad
+    }
     return modules, tensors
-
-
-def _held_by(name: str, value: Any) -> list[tuple[str, Any]]:
-    """Return what a function or an object refers to, with names."""
-    if isinstance(value, functools.partial):
-        return [("", value.func), *_held_by(name, list(value.args)), *value.keywords.items()]
-    if isinstance(value, MethodType):
-        return [("", value.__self__), ("", value.__func__)]
-    if isinstance(value, FunctionType):
-        if value.__module__.partition(".")[0] in ("torch", "numpy", "keras", "tensorflow"):
-            return []
-        variables = inspect.getclosurevars(value)
-        return [*variables.nonlocals.items(), *variables.globals.items()]
-    if isinstance(value, (list, tuple)):
-        prefix = f"{name}." if name else ""
-        return [(f"{prefix}{place}", each) for place, each in enumerate(value)]
-    if isinstance(value, dict):
-        prefix = f"{name}." if name else ""
-        return [(f"{prefix}{key}", each) for key, each in value.items()]
-    if callable(value) and hasattr(value, "__dict__") and not inspect.isclass(value):
-        call = type(value).__call__
-        functions = [("", call)] if isinstance(call, FunctionType) else []
-        return [*vars(value).items(), *functions]
-    return []
 
 
 def is_keras(model: Any) -> bool:
