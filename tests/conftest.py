@@ -16,13 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import memory
+from support import memory, npm
 from support.splits import first_digits
 
 from triptych.core import registry
 from triptych.core.split import Split
 from triptych.data import loading as data
 from triptych.data.dataset import Dataset
+from triptych.exporting.web_runtime import PACKAGE, VERSION
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,6 +74,12 @@ def scale(request: pytest.FixtureRequest) -> int:
 def digits() -> Dataset:
     """The 1,797 digits inside scikit-learn."""
     return data.load("digits")
+
+
+@pytest.fixture(scope="session")
+def npm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which npm has installed the runtime of exported web pages."""
+    return npm.install(f"{PACKAGE}@{VERSION}", tmp_path_factory.mktemp("npm"))
 
 
 @pytest.fixture(scope="session")

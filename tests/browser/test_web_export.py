@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import npm
 from support.browser import CHROMIUM, Watch, serving
 from support.exporting import random_state, samples_of
 
@@ -32,11 +31,6 @@ pytestmark = pytest.mark.skipif(
 Point = tuple[float, float]  # in shares of the square's side
 
 
-@pytest.fixture(scope="session")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return npm.install(f"{PACKAGE}@{VERSION}", tmp_path_factory.mktemp("npm"))
-
-
 @pytest.fixture(scope="module")
 def trained(digits: Dataset) -> TrainingResult:
     recipe = tt.Recipe(epochs=8, batch_size=32, optimizer=tt.optimizers.Adam())
@@ -44,9 +38,9 @@ def trained(digits: Dataset) -> TrainingResult:
 
 
 @pytest.fixture(scope="module")
-def exported(trained: TrainingResult, digits: Dataset, packages: Path, tmp_path_factory) -> Path:
+def exported(trained: TrainingResult, digits: Dataset, npm_folder: Path, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("export")
-    (result,) = tt.export(trained, "web", data=digits, out=out, web_runtime=packages)
+    (result,) = tt.export(trained, "web", data=digits, out=out, web_runtime=npm_folder)
     assert result.verdict == "rounding"
     return result.folder
 
@@ -209,7 +203,7 @@ def test_the_verification_page_finds_another_model(
     assert page.locator("#verdict").inner_text() == "formula"
 
 
-def test_colour_images_are_verified_but_not_drawn(open_page: Any, packages: Path, tmp_path: Path):
+def test_colour_images_are_verified_but_not_drawn(open_page: Any, npm_folder: Path, tmp_path: Path):
     from support import exporting
 
     from triptych.exporting.export import export_model
@@ -225,7 +219,7 @@ def test_colour_images_are_verified_but_not_drawn(open_page: Any, packages: Path
         model,
         Reference.of(model, test),
         test,
-        web_runtime=WebRuntime.find(packages, tmp_path),
+        web_runtime=WebRuntime.find(npm_folder, tmp_path),
     )
     assert result.verdict == "rounding"
     page = open_page(result.folder)
@@ -239,10 +233,10 @@ def test_colour_images_are_verified_but_not_drawn(open_page: Any, packages: Path
 # --- The runtime -------------------------------------------------------------------------------
 
 
-def test_the_runtime_is_found_upwards(packages: Path):
-    below = packages / "a" / "b"
+def test_the_runtime_is_found_upwards(npm_folder: Path):
+    below = npm_folder / "a" / "b"
     below.mkdir(parents=True, exist_ok=True)
-    assert WebRuntime.find(None, below) == WebRuntime.find(packages, Path("/"))
+    assert WebRuntime.find(None, below) == WebRuntime.find(npm_folder, Path("/"))
 
 
 def test_no_runtime_is_a_clear_message(tmp_path: Path):

@@ -1,10 +1,12 @@
 """Exports that are run in this process."""
 
+from pathlib import Path
+
 import pytest
-from support import exporting, npm
+from support import exporting
 
 from triptych.exporting import verification
-from triptych.exporting.web_runtime import PACKAGE, VERSION, WebRuntime
+from triptych.exporting.web_runtime import WebRuntime
 
 
 @pytest.fixture
@@ -14,7 +16,6 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def web_runtime(tmp_path_factory: pytest.TempPathFactory) -> WebRuntime:
+def web_runtime(npm_folder: Path) -> WebRuntime:
     """Return the runtime of the browser, which npm installs."""
-    folder = npm.install(f"{PACKAGE}@{VERSION}", tmp_path_factory.mktemp("npm"))
-    return WebRuntime.find(folder, folder)
+    return WebRuntime.find(npm_folder, npm_folder)
