@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from .bench.session import ComparisonSession
     from .doctor.findings import Diagnosis
     from .exporting.export import ExportResult
+    from .exporting.targets import Target
+    from .exporting.web_runtime import WebRuntime
     from .process.pool import Workers
 
 OnEvent = Callable[[Event], Any]
@@ -579,6 +581,32 @@ def load_new_data(
     return read_new(run, names, options, invert=invert, progress=on_progress)
 
 
+def export_targets(
+    to: str | Sequence[str], web_runtime: str | Path | None = None
+) -> "tuple[list[Target], WebRuntime | None]":
+    """Return the targets of an export, and the runtime of web pages if one of them is a page.
+
+    Parameters
+    ----------
+    to, web_runtime
+        As of `export`.
+
+    Raises
+    ------
+    TriptychError
+        If a target is unknown, or a package of it is missing.
+    """
+    from .exporting.targets import target
+    from .exporting.web import find_runtime
+
+    targets = [target(name) for name in ([to] if isinstance(to, str) else to)]
+    for each in targets:
+        each.check_installed()
+    if not any(each.is_page for each in targets):
+        return targets, None
+    return targets, find_runtime(None if web_runtime is None else Path(web_runtime))
+
+
 def iter_export(
     trained: TrainingResult | TrainedRun | str | Path,
     to: str | Sequence[str],
@@ -594,16 +622,9 @@ def iter_export(
     """
     from .exporting.export import export_model
     from .exporting.model import TrainedModel
-    from .exporting.targets import target
     from .exporting.verification import Reference
-    from .exporting.web import find_runtime
 
-    targets = [target(name) for name in ([to] if isinstance(to, str) else to)]
-    for each in targets:
-        each.check_installed()
-    runtime = None
-    if any(each.is_page for each in targets):
-        runtime = find_runtime(None if web_runtime is None else Path(web_runtime))
+    targets, runtime = export_targets(to, web_runtime)
     run = trained
     if not isinstance(run, TrainingResult | TrainedRun):
         run = TrainedRun.read(Path(run))

@@ -94,10 +94,20 @@ def test_a_page_without_its_runtime(driver, run: Path, tmp_path: Path):
     if shutil.which("node") is None:
         pytest.skip("needs Node.js")
     options = ("--to", "onnx", "--to", "web", "--web-runtime", str(tmp_path))
-    status, _, errors = driver.run("export", str(run), *options)
+    status, output, errors = driver.run("export", str(run), *options)
     assert status == 2
     assert "npm install onnxruntime-web@1.30.0" in errors
+    assert output == ""  # the data was not read before
     assert not (run / "export").exists()
+
+
+def test_how_a_page_is_served_is_said_with_its_folder(run: Path, tmp_path: Path, npm_folder: Path):
+    out = tmp_path / "a site"
+    options = ("--to", "web", "--web-runtime", str(npm_folder), "--out", str(out))
+    done = run_command("export", str(run), *options, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    command = f"python -m http.server --bind 127.0.0.1 --directory '{out / 'web'}'; its page"
+    assert command in done.stdout
 
 
 def test_a_damaged_run(driver, run: Path):

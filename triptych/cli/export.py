@@ -7,47 +7,53 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..exporting.targets import TARGETS
+from . import options as o
 from .app import app
 from .option_groups import DataOptions, with_groups
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..data.dataset import Dataset
     from ..exporting.export import ExportResult
+    from ..training.trained import TrainedRun
+
+
+To = Annotated[
+    list[str],
+    typer.Option(
+        "--to", metavar="TARGET", help=f"{', '.join(TARGETS)}. May be given several times."
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FOLDER",
+        help="Where each target gets a folder. Default: RUN/export.",
+        show_default=False,
+    ),
+]
+RuntimeFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--web-runtime",
+        metavar="FOLDER",
+        help="The npm package onnxruntime-web, for the target web. Default: node_modules here "
+        "or in a folder above.",
+        show_default=False,
+    ),
+]
 
 
 @app.command("export")
 @with_groups
 def export(
     *,
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run folder of triptych train, or a state file.")
-    ],
-    to: Annotated[
-        list[str],
-        typer.Option(
-            "--to", metavar="TARGET", help=f"{', '.join(TARGETS)}. May be given several times."
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="FOLDER",
-            help="Where each target gets a folder. Default: RUN/export.",
-            show_default=False,
-        ),
-    ] = None,
-    web_runtime: Annotated[
-        Path | None,
-        typer.Option(
-            "--web-runtime",
-            metavar="FOLDER",
-            help="The npm package onnxruntime-web, for the target web. Default: node_modules here "
-            "or in a folder above.",
-            show_default=False,
-        ),
-    ] = None,
+    run: o.TrainedPath,
+    to: To,
+    out: Out = None,
+    web_runtime: RuntimeFolder = None,
     data: DataOptions,
 ) -> None:
     """Export a trained network, and verify in the target's runtime what it computes.
@@ -67,17 +73,13 @@ def export(
 
     from .. import api
     from ..training.trained import TrainedRun
-    from .loading import load
     from .say import say_if_unfinished
 
     console = Console(emoji=False)
+    api.export_targets(to, web_runtime)  # what is missing is reported before data is read
     trained = TrainedRun.read(run)
     say_if_unfinished(console, run)
-    source = data.data or trained.source
-    dataset = None
-    if source is not None:
-        reading = data.reading if data.data else trained.reading
-        dataset = load(console, source, trained.recipe.seed, reading)
+    dataset = _load(console, trained, data)
     passed = True
     with ExportProgress(console) as progress:
         exports = api.iter_export(
@@ -87,6 +89,17 @@ def export(
             _report(console, result)
             passed = passed and result.verification.passed
     sys.exit(0 if passed else 1)
+
+
+def _load(console: "Console", trained: "TrainedRun", data: DataOptions) -> "Dataset | None":
+    """Load the data that was named, or that of the run; None if neither is known."""
+    from .loading import load
+
+    if data.data is not None:
+        return data.read(console, trained.recipe.seed)
+    if trained.source is None:
+        return None
+    return load(console, trained.source, trained.recipe.seed, trained.reading)
 
 
 class ExportProgress:
@@ -115,7 +128,7 @@ class ExportProgress:
 def _report(console: "Console", result: "ExportResult") -> None:
     """Print the verdict on one target."""
     from ..exporting.targets import target
-    from .say import say
+    from .say import quoted, say, say_unbroken
 
     chosen = target(result.target)
     verification = result.verification
@@ -137,4 +150,5 @@ def _report(console: "Console", result: "ExportResult") -> None:
     if verification.first_layer:
         say(console, f"  The first layer that differs: {verification.first_layer}", "red")
     if chosen.note:
-        say(console, f"  {chosen.note}", "yellow")
+        note = chosen.note.format(folder=quoted(str(result.folder)))
+        say_unbroken(console, f"  {note}", "yellow")

@@ -136,7 +136,7 @@ def export_model(
             "sha256": digests,
             **_describe(model),
             "triptych": __version__,
-            "note": target.note,
+            "note": target.note.format(folder="FOLDER"),
         }
         text = to_json(description, indent=1)
         (new / DESCRIPTION).write_text(text + "\n", encoding="utf-8")

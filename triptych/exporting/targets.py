@@ -163,7 +163,7 @@ TARGETS = {
             "pip install 'triptych[export]'",
             is_page=True,
             note=(
-                "serve the folder: python -m http.server --bind 127.0.0.1 --directory FOLDER; "
+                "serve the folder: python -m http.server --bind 127.0.0.1 --directory {folder}; "
                 "its page verify.html repeats the verification in the browser"
             ),
         ),
