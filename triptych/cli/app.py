@@ -198,6 +198,7 @@ COMMANDS = (
     "verify",
     "doctor",
     "record",
+    "differences",
     "report",
     "runs",
     "show",

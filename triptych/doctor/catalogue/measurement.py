@@ -222,3 +222,8 @@ def require_a_framework() -> None:
         raise EngineError(
             "neither PyTorch nor Keras is installed: pip install 'triptych[torch,tensorflow]'"
         )
+
+
+def as_text(found: Mapping[str, str | None]) -> str:
+    """Return versions as a list in words."""
+    return ", ".join(f"{name} {number or '(not installed)'}" for name, number in found.items())
