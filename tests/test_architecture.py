@@ -144,7 +144,8 @@ def _name(node: ast.AST) -> str:
 
 # The files in which names may be listed; the conventions are PyTorch's and Keras's defaults.
 REGISTRIES = {
-    "engines": ("core/registry.py", "report/answers.py"),
+    # The catalogue names packages that are measured.
+    "engines": ("core/registry.py", "report/answers.py", "doctor/catalogue/registry.py"),
     "layers": ("spec/layers.py", "spec/conventions.py"),
     # The calibration times a choice of optimizers.
     "optimizers": ("spec/optimizers.py", "spec/conventions.py", "advise/sampling.py"),

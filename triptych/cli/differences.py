@@ -105,14 +105,13 @@ def _measure(console: "Console", entries: "list[Difference]") -> "dict[str, Meas
     """Measure differences; a terminal shows how far it is."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from ..doctor.catalogue.checks.registry import CHECKS
     from ..doctor.catalogue.measurement import measure
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as progress:
-        total = sum(len(CHECKS[entry.id].backends) for entry in entries)
+        total = sum(len(entry.backends) for entry in entries)
         task = progress.add_task("importing the frameworks", total=total)
 
         def see(entry: "Difference") -> None:

@@ -58,7 +58,7 @@ def test_words_choose():
 
 @pytest.mark.process
 def test_a_word_that_no_difference_has_and_an_unknown_id_are_one_line(tmp_path: Path):
-    for word, message in (("xyzzy", "no difference has 'xyzzy' in its text"), ("D999", "'D999'")):
+    for word, message in (("xyzzy", "no difference has 'xyzzy' in its text"), ("D000", "'D000'")):
         done = run("differences", word, cwd=tmp_path)
         assert done.returncode == 2
         assert message in done.stderr

@@ -48,10 +48,8 @@ def test_an_entry_is_complete(entry: Difference):
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=ids)
 def test_a_recorded_name_begins_with_what_was_measured(entry: Difference):
-    from triptych.doctor.catalogue.measurement import PACKAGES
-
     frameworks = {name.replace(",", " ").replace(".", " ").split()[0] for name in entry.recorded}
-    assert frameworks <= set(PACKAGES)
+    assert frameworks <= set(registry.PACKAGES)
     # Where one side has nothing of the kind, only the other one is measured.
     assert frameworks & {"torch", "keras", "tf"}
 
@@ -66,6 +64,12 @@ def test_a_fix_is_one_line_of_python(entry: Difference):
 
 def test_every_entry_has_a_check_and_every_check_an_entry():
     assert set(CHECKS) == set(catalogue.entries())
+
+
+def test_names_of_values_tell_the_backends_of_keras():
+    assert catalogue.get("D26").backends == ["tensorflow"]
+    assert sorted(catalogue.get("D36").backends) == ["jax", "tensorflow", "torch"]
+    assert sorted(catalogue.get("D92").backends) == ["jax", "tensorflow"]
 
 
 def test_the_stages_are_those_of_the_findings():

@@ -1,5 +1,6 @@
 """One difference between the frameworks."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -23,6 +24,8 @@ Stage = Literal[
 # the same numbers in another order; semantics: the same call means something else; numeric: only
 # rounding; trap: a mistake of a user that one framework hides.
 Kind = Literal["default", "formula", "layout", "semantics", "numeric", "trap"]
+TENSORFLOW = "tensorflow"  # the backend of Keras, where no other one is named
+
 Value = bool | int | float | str | list[float]  # what JSON can hold
 
 
@@ -79,3 +82,15 @@ class Difference:
     tolerance: float = 1e-4
     portable: bool = True
     jax: str | None = None
+
+    @property
+    def backends(self) -> list[str]:
+        """The backends of Keras with which it is measured: those that names of values mention."""
+        mentioned = [backend_in(name) for name in self.recorded]
+        return list(dict.fromkeys(filter(None, mentioned))) or [TENSORFLOW]
+
+
+def backend_in(name: str) -> str | None:
+    """Return the backend that the name of a value mentions, as in ``keras on jax``, or None."""
+    match = re.match(r"keras on (\w+)", name)
+    return match[1] if match else None

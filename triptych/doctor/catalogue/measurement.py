@@ -11,24 +11,11 @@ from importlib.util import find_spec
 from ...errors import EngineError
 from ...process import machine
 from ...process.client import RowFailed, WorkerProcess
-from .checks.registry import CHECKS
-from .checks.support import BACKEND
-from .entry import Difference, Value
-from .registry import RECORDED_WITH
+from .entry import TENSORFLOW, Difference, Value, backend_in
+from .registry import PACKAGES, RECORDED_WITH
 
 WORKER = "triptych.doctor.catalogue.worker"
 
-# Of a recorded name, the first word tells which package is measured.
-PACKAGES = {
-    "torch": "torch",
-    "keras": "keras",
-    "tf": "tensorflow",
-    "jax": "jax",
-    "flax": "flax",
-    "numpy": "numpy",
-    "sklearn": "sklearn",
-}
-BACKENDS_IN_NAMES = {f" on {backend}": backend for backend in ("tensorflow", "torch", "jax")}
 TENSORFLOW_PACKAGES = ("tensorflow", "tensorflow-cpu")  # one of them is installed
 
 OnMeasured = Callable[[Difference], None]
@@ -99,7 +86,7 @@ def measure(
     """
     results = {entry.id: Measurement() for entry in entries}
     for backend in _backends(entries):
-        wanted = [entry for entry in entries if backend in CHECKS[entry.id].backends]
+        wanted = [entry for entry in entries if backend in entry.backends]
         # The user's settings of Keras are in a folder of their own: they are no defaults.
         with tempfile.TemporaryDirectory() as settings:
             environment = machine.environment(1, "cpu")
@@ -115,9 +102,9 @@ def measure(
 
 def _backends(entries: Iterable[Difference]) -> Iterator[str]:
     """Yield the backends that are needed and installed; the usual one always, and first."""
-    needed = {backend for entry in entries for backend in CHECKS[entry.id].backends}
-    for backend in sorted(needed, key=lambda name: (name != BACKEND, name)):
-        if backend == BACKEND or find_spec(backend):
+    needed = {backend for entry in entries for backend in entry.backends}
+    for backend in sorted(needed, key=lambda name: (name != TENSORFLOW, name)):
+        if backend == TENSORFLOW or find_spec(backend):
             yield backend
 
 
@@ -159,9 +146,8 @@ def changes(entry: Difference, measurement: Measurement) -> list[Change]:
 def _installed(name: str) -> bool:
     """Return whether what a name needs is installed."""
     first = name.replace(",", " ").replace(".", " ").split()[0]
-    packages = [PACKAGES[first]]
-    packages += [backend for ending, backend in BACKENDS_IN_NAMES.items() if ending in name]
-    return all(find_spec(package) for package in packages)
+    packages = (PACKAGES[first], backend_in(name))
+    return all(find_spec(package) for package in packages if package)
 
 
 def agrees(recorded: Value, measured: Value, tolerance: float) -> bool:

@@ -22,6 +22,17 @@ from .entry import Difference
 # The versions with which `Difference.recorded` was measured.
 RECORDED_WITH = {"torch": "2.13.0", "keras": "3.15.1", "tensorflow": "2.21.0", "jax": "0.10.2"}
 
+# Of a recorded name, the first word tells which package is measured.
+PACKAGES = {
+    "torch": "torch",
+    "keras": "keras",
+    "tf": "tensorflow",
+    "jax": "jax",
+    "flax": "flax",
+    "numpy": "numpy",
+    "sklearn": "sklearn",
+}
+
 FAMILIES = (
     initialization,
     layout,

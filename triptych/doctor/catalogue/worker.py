@@ -25,7 +25,7 @@ class CheckWorker:
         warnings.simplefilter("ignore")
         _set_seeds()
         try:
-            values = CHECKS[request.values["id"]].measure()
+            values = CHECKS[request.values["id"]]()
         except ModuleNotFoundError as error:
             return Message({"missing": error.name}, {})
         return Message({"values": {name: plain(value) for name, value in values.items()}}, {})

@@ -74,7 +74,7 @@ def _differ(part: Any, everything: Any) -> bool:
     return bool((to_numpy(part) != to_numpy(everything)[:64]).any())
 
 
-@check("D92", "tensorflow", "jax")
+@check("D92")
 def compiled_by_default() -> Values:
     """Measure whether a compiled model uses XLA when nothing is asked for."""
     import keras

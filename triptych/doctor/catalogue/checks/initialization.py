@@ -137,7 +137,7 @@ def _diagonal(kernel: Any) -> float:
     return float(np.diag(kernel @ kernel.T).mean())
 
 
-@check("D09", "tensorflow", "torch", "jax")
+@check("D09")
 def seeds() -> Values:
     """Measure the first uniform number of the seed 0."""
     import keras

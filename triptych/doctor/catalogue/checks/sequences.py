@@ -7,7 +7,7 @@ import numpy as np
 from .support import Array, Values, apart, check, draw, largest, to_numpy
 
 
-@check("D95", "tensorflow", "torch", "jax")
+@check("D95")
 def repeated_word() -> Values:
     """Measure the first step of Adam for a word that occurs twice, over that of a single one."""
     import keras

@@ -1,14 +1,12 @@
 """What the measurements share."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-BACKEND = "tensorflow"  # of Keras, unless a check asks for others
 ROUNDING = 1e-5  # of the largest value: float32 results that are closer count as equal
 
 Array = NDArray[Any]
@@ -16,39 +14,23 @@ Values = dict[str, Any]  # by name; numbers may be arrays or tensors of a framew
 Measure = Callable[[], Values]
 
 
-@dataclass(frozen=True)
-class Check:
-    """How a difference is measured.
-
-    Attributes
-    ----------
-    measure : callable
-        Runs the frameworks and returns what they do, by the names of `Difference.recorded`.
-    backends : tuple of str
-        The backends of Keras with which it is run, each in a process of its own.
-    """
-
-    measure: Measure
-    backends: tuple[str, ...] = (BACKEND,)
+CHECKS: dict[str, Measure] = {}  # by the id of the difference; the modules of this package fill it
 
 
-CHECKS: dict[str, Check] = {}  # by the id of the difference; the modules of this package fill it
-
-
-def check(identifier: str, *backends: str) -> Callable[[Measure], Measure]:
+def check(identifier: str) -> Callable[[Measure], Measure]:
     """Register a function as the check of a difference.
+
+    It runs the frameworks and returns what they do, by the names of `Difference.recorded`.
 
     Parameters
     ----------
     identifier : str
         The difference's id.
-    *backends : str
-        The backends of Keras, if it is measured with others than TensorFlow.
     """
 
     def register(measure: Measure) -> Measure:
         assert identifier not in CHECKS, identifier
-        CHECKS[identifier] = Check(measure, backends or (BACKEND,))
+        CHECKS[identifier] = measure
         return measure
 
     return register
