@@ -23,10 +23,11 @@ batches/NUMBER/NAME                    the batches of an epoch
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 from safetensors.numpy import save
@@ -35,6 +36,7 @@ from ..core import files
 from ..errors import TriptychError, one_line
 from ..importing.arrays import open_weights
 from .batch import LARGEST
+from .diagnosis import is_double
 from .examination import Side
 from .frameworks.adapter import ModelError, Unsupported
 from .observation import (
@@ -54,6 +56,14 @@ DESCRIPTION = "trace.json"
 ARRAYS = "arrays.safetensors"
 LARGEST_TEXT = 64 * 2**20  # bytes of JSON
 PASSES = {False: "evaluation", True: "training"}
+VALUE_TYPES = {
+    "update_rates": list,
+    "rates": list,
+    "losses": list,
+    "metric": float,
+    "epochs": dict,
+    "batches": int,
+}
 
 Json = dict[str, Any]
 
@@ -91,19 +101,16 @@ def record(side: Side, batch: Arrays) -> dict[str, Recording]:
         By the dtype: ``native``, and ``float64`` if the model allows it.
     """
     recordings = {"native": _record(side, batch, "native")}
-    try:
-        if side.description("float64").dtype == "float64":
-            side.load(side.weights(), "float64")
-            recordings["float64"] = _record(side, batch, "float64")
-    except ModelError:
-        pass  # the model cannot be built in double precision: the comparison is made as written
+    if is_double(side, batch):
+        side.load(side.weights(), "float64")
+        recordings["float64"] = _record(side, batch, "float64")
     return recordings
 
 
 def _record(side: Side, batch: Arrays, dtype: str) -> Recording:
+    inputs = side.inputs(batch, dtype)
     description = side.description(dtype)
     recording = Recording({"description": description.to_json()})
-    inputs = side.inputs(batch, dtype)
     weights = side.weights(dtype)
     targets = {"y": batch["y"]} if "y" in batch and "loss" in description.given else None
     recording.arrays |= _named("inputs", inputs) | _named("weights", weights)
@@ -252,18 +259,33 @@ def read_trace(folder: Path) -> "RecordedSide":
 
 def _checked(values: Json, arrays: Arrays, section: str) -> Recording:
     """Return a recording, if its parts are of the right types."""
-    Description.from_json(values["description"])
-    for name in PASSES.values():
-        for call in values[name]:
-            Call(**call)
-    return Recording(
-        values,
-        {
-            name.removeprefix(section): array
-            for name, array in arrays.items()
-            if name.startswith(section)
-        },
-    )
+    description = Description.from_json(values["description"])
+    parts = [description.optimizer, description.loss, description.schedule, description.metric]
+    described = [description, *description.layers, *description.callbacks, *filter(None, parts)]
+    calls = [Call(**call) for name in PASSES.values() for call in values[name]]
+    for each in (*described, *calls):
+        _check_types(each)
+    for name, kind in VALUE_TYPES.items():
+        if name in values and not isinstance(values[name], kind):
+            raise TriptychError(f"{name} is {one_line(values[name], 40)!r}")
+    named = {
+        name.removeprefix(section): array
+        for name, array in arrays.items()
+        if name.startswith(section)
+    }
+    return Recording(values, named)
+
+
+def _check_types(described: Any) -> None:
+    """Raise `TriptychError` if a field of a dataclass holds something of another type."""
+    hints = get_type_hints(type(described))
+    for each in fields(described):
+        hint = hints[each.name]
+        options = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        kinds = tuple(get_origin(option) or option for option in options)
+        value = getattr(described, each.name)
+        if not isinstance(value, kinds):
+            raise TriptychError(f"{each.name} is {one_line(value, 40)!r}")
 
 
 class RecordedSide:

@@ -170,6 +170,9 @@ def _precision(model: UserModel) -> str:
 
 
 def _mentions_autocast(module: nn.Module) -> bool:
+    """Return whether the user's code names autocast; PyTorch's own only asks for it."""
+    if type(module).__module__.startswith("torch."):
+        return False
     forward = type(module).forward
     names: tuple[str, ...] = ()
     while forward is not None:
