@@ -188,6 +188,6 @@ def adapter_for(parts: dict[str, Any], dtype: str) -> Adapter:
             if module.accepts(model):
                 return module.Adapter(parts, dtype)
     raise ModelError(
-        f"the model is a {type(model).__name__}, which is neither a torch.nn.Module nor a "
+        f"the model is of type {type(model).__name__}, neither a torch.nn.Module nor a "
         "keras.Model nor a function that calls one"
     )
