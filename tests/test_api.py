@@ -322,6 +322,14 @@ def test_new_data_is_loaded_as_the_network_takes_it(
         assert "the ground is light" in warning
 
 
+def test_a_result_needs_its_folder_for_nothing(data: tt.Dataset, run: tt.TrainingResult):
+    elsewhere = dataclasses.replace(run, folder=Path("deleted"))
+    new = tt.load_new_data(elsewhere)  # the test split of its own data
+    assert np.array_equal(new.images, data.test.images)
+    predicted = tt.predict(elsewhere, new.images)
+    assert np.array_equal(predicted.classes, tt.predict(run, data.test.images).classes)
+
+
 @pytest.mark.process
 def test_export_of_a_result_and_of_a_folder(
     run: tt.TrainingResult, data: tt.Dataset, tmp_path: Path
@@ -341,12 +349,13 @@ def test_export_of_a_result_and_of_a_folder(
     assert of_folder.verification.largest == of_result.verification.largest
 
 
-def test_what_export_needs(run: tt.TrainingResult, data: tt.Dataset):
+def test_what_export_needs(run: tt.TrainingResult, data: tt.Dataset, tmp_path: Path):
     pytest.importorskip("onnxruntime")
     with pytest.raises(tt.TriptychError, match="did you mean 'onnx'"):
         tt.export(run, "onxx")
-    without_folder = dataclasses.replace(run, folder=None)
+    of_arrays = dataclasses.replace(run, provenance=run.provenance | {"source": ""})
     with pytest.raises(tt.TriptychError, match="data="):
-        tt.export(without_folder, "onnx")
+        tt.export(of_arrays, "onnx", out=tmp_path)
+    without_folder = dataclasses.replace(run, folder=None)
     with pytest.raises(tt.TriptychError, match="out="):
         tt.export(without_folder, "onnx", data=data)

@@ -32,7 +32,7 @@ from .spec.recipe import Recipe
 from .spec.validation import check_number, check_whole
 from .training import inference
 from .training.new_data import NewData, read_new
-from .training.saved import SavedRun, read_trained, resumable
+from .training.saved import SavedRun, resumable
 from .training.session import Session, Settings
 from .training.trained import TrainedRun
 
@@ -536,9 +536,9 @@ def predict(
     TriptychError
         If the images do not fit the network, or there is no trained state.
     """
-    network, recipe, state = _trained(trained)
+    run = _trained_run(trained)
     logits = inference.compute_logits(
-        network, recipe, state, images, engine=engine, backend=backend, device=device
+        run.network, run.recipe, run.state, images, engine=engine, backend=backend, device=device
     )
     return Prediction(metrics.predictions(logits), inference.softmax(logits))
 
@@ -625,15 +625,12 @@ def iter_export(
     from .exporting.verification import Reference
 
     targets, runtime = export_targets(to, web_runtime)
-    run = trained
-    if not isinstance(run, TrainingResult | TrainedRun):
-        run = TrainedRun.read(Path(run))
+    run = _trained_run(trained)
+    folder = _export_folder(trained, run, out)
     if data is None:
-        data = data_of(run)
-    folder = _export_folder(run, out)
-    digest = run.sha256 if isinstance(run, TrainedRun) else ""
+        data = _data_of(run)
     model = TrainedModel.of(
-        run.network, run.recipe, run.state, data, engine=run.engine, sha256=digest
+        run.network, run.recipe, run.state, data, engine=run.engine, sha256=run.sha256
     )
     reference = Reference.of(model, data.test)
     for each in targets:
@@ -700,15 +697,8 @@ def _ignore_stage(target: str, stage: str, done: int, total: int) -> None:
     """Do nothing with the progress of an export."""
 
 
-def data_of(run: TrainingResult | TrainedRun) -> Dataset:
-    """Load the data of a run again.
-
-    Raises
-    ------
-    TriptychError
-        If the run does not say which it was; or if the data cannot be read.
-    """
-    run = _trained_run(run)
+def _data_of(run: TrainedRun) -> Dataset:
+    """Load the data of a run again; raise `TriptychError` if the run does not say which it was."""
     if run.source is None:
         raise TriptychError(
             "which data the network was trained with is not recorded; give it, as data= in "
@@ -717,14 +707,17 @@ def data_of(run: TrainingResult | TrainedRun) -> Dataset:
     return loading.load(run.source, run.recipe.seed, run.reading)
 
 
-def _export_folder(run: TrainingResult | TrainedRun, out: str | Path | None) -> Path:
+def _export_folder(
+    trained: TrainingResult | TrainedRun | str | Path, run: TrainedRun, out: str | Path | None
+) -> Path:
     from .exporting.export import EXPORTS
 
     if out is not None:
         return Path(out)
-    if run.folder is None:
+    folder = trained.folder if isinstance(trained, TrainingResult) else run.folder
+    if folder is None:
         raise TriptychError("the run has no folder; give one, as out= in Python")
-    return run.folder / EXPORTS
+    return folder / EXPORTS
 
 
 def watched(
@@ -787,36 +780,28 @@ def _finish(
         history=session.training.position.history,
         folder=session.folder,
         details=session.result,
+        provenance=session.dataset.provenance(),
     )
 
 
 def _trained_run(trained: TrainingResult | TrainedRun | str | Path) -> TrainedRun:
+    """Return a trained network with its provenance; what a training has returned is not read."""
     if isinstance(trained, TrainedRun):
         return trained
     if not isinstance(trained, TrainingResult):
         return TrainedRun.read(Path(trained))
-    if trained.folder is not None:
-        return TrainedRun.read(trained.folder)
+    provenance = trained.provenance
     return TrainedRun(
-        path=Path(),
+        path=trained.folder or Path(),
         network=trained.network,
         recipe=trained.recipe,
         state=trained.state,
         sha256="",
         engine=trained.engine,
-        source=None,
-        reading=Options(),
-        data=trained.details["data"] if trained.details else {},
+        source=provenance["source"] or None,
+        reading=Options.from_json(provenance["reading"]),
+        data=provenance["data"],
     )
-
-
-def _trained(
-    trained: TrainingResult | TrainedRun | str | Path,
-) -> tuple[Network, Recipe, State]:
-    if isinstance(trained, TrainingResult | TrainedRun):
-        return trained.network, trained.recipe, trained.state
-    saved = read_trained(Path(trained))
-    return saved.network, saved.recipe, saved.state
 
 
 def diagnose(

@@ -39,6 +39,8 @@ class TrainingResult:
         The run folder.
     details : dict or None
         What results.json holds (docs/results.md); None if the training was interrupted.
+    provenance : dict
+        ``data``, which describes the data; its ``source`` and ``reading``, to load it again.
     """
 
     engine: str
@@ -48,6 +50,7 @@ class TrainingResult:
     history: list[Json]
     folder: Path | None
     details: Json | None
+    provenance: Json
 
     @property
     def accuracy(self) -> float | None:
