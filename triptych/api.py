@@ -810,6 +810,7 @@ def diagnose(
     batch: str | Path | State | None = None,
     *,
     pairs: dict[str, str] | None = None,
+    weights_file: str | Path | None = None,
     on_stage: Callable[[str], Any] | None = None,
 ) -> "Diagnosis":
     """Find out why two implementations of a model give different numbers.
@@ -827,6 +828,9 @@ def diagnose(
         them. By default the batch of the trace.
     pairs : dict of str to str, optional
         Which layer of B belongs to a layer of A, by their paths, where this cannot be found out.
+    weights_file : str or Path, optional
+        A file that gets A's weights in B's layout and under B's names, ready to load there; it ends
+        in ``.safetensors`` or ``.npz``.
     on_stage : callable, optional
         Called with the name of each stage before it is examined.
 
@@ -843,10 +847,16 @@ def diagnose(
     """
     from .doctor import diagnosis, sources
     from .doctor.batch import checked
+    from .doctor.weights_file import check_weights_file, write_weights
 
+    if weights_file is not None:
+        check_weights_file(Path(weights_file))
     reference = sources.recorded(a) or a
     arrays = checked(batch if batch is not None else getattr(reference, "batch", None))
     with sources.opened(reference, b) as (one, other):
-        return diagnosis.diagnose(
+        result = diagnosis.diagnose(
             one, other, arrays, mapping=pairs, on_stage=on_stage or diagnosis.ignore_stage
         )
+        if weights_file is not None:
+            write_weights(Path(weights_file), other.framework_weights())
+        return result

@@ -34,6 +34,16 @@ def doctor(
             show_default=False,
         ),
     ] = None,
+    weights_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-weights",
+            metavar="FILE",
+            help="Write A's weights in B's layout and under B's names, ready to load: "
+            ".safetensors or .npz.",
+            show_default=False,
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None,
         typer.Option(
@@ -69,13 +79,17 @@ def doctor(
 
     from .. import api
     from ..core import files
-    from .doctor_view import StageProgress, show
+    from .doctor_view import StageProgress, show, show_weights_file
 
     console = Console(emoji=False)
     mapping = dict(_split(text) for text in pair or [])
     with StageProgress(console) as progress:
-        diagnosis = api.diagnose(a, b, batch, pairs=mapping, on_stage=progress.see)
+        diagnosis = api.diagnose(
+            a, b, batch, pairs=mapping, weights_file=weights_file, on_stage=progress.see
+        )
     show(console, diagnosis, a, b)
+    if weights_file:
+        show_weights_file(console, diagnosis, weights_file)
     answer = files.to_json(diagnosis.to_json(), indent=1)
     if json_file:
         files.write(json_file, f"{answer}\n")

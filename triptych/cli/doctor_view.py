@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from .say import say, say_unbroken
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from ..doctor.findings import Acquittal, Diagnosis, Finding, LayerRow
@@ -65,6 +67,17 @@ def show(console: "Console", diagnosis: "Diagnosis", a: str, b: str) -> None:
     console.print()
     dtype = "double precision" if diagnosis.dtype == "float64" else "the precision as written"
     say(console, f"Compared in {dtype}, in {diagnosis.seconds:.1f} s.", "dim")
+
+
+def show_weights_file(console: "Console", diagnosis: "Diagnosis", path: "Path") -> None:
+    """Print what was written, how it is loaded, and which layers kept weights of their own."""
+    from ..doctor.weights_file import LOADING, not_carried
+
+    loading = LOADING.get(diagnosis.b.framework, "").format(name=path.name)
+    say_unbroken(console, f"{path}: A's weights for B; load them with {loading}")
+    left = not_carried(diagnosis)
+    if left:
+        say(console, f"Not A's, because they have no counterpart: {', '.join(left)}", "yellow")
 
 
 def _show_side(console: "Console", name: str, source: str, description: "Description") -> None:

@@ -49,6 +49,8 @@ class Side(Protocol):
 
     def weights(self, dtype: str = "native") -> Arrays: ...  # noqa: D102
 
+    def framework_weights(self, dtype: str = "native") -> Arrays: ...  # noqa: D102
+
     def load(self, weights: Arrays, dtype: str = "native") -> None: ...  # noqa: D102
 
     def observe(  # noqa: D102

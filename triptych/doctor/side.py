@@ -80,6 +80,10 @@ class LiveSide:
         """Return all weights and buffers."""
         return self._ask("weights", dtype=dtype).arrays
 
+    def framework_weights(self, dtype: str = "native") -> Arrays:
+        """Return all weights by the framework's names, in its layout."""
+        return self._ask("framework_weights", dtype=dtype).arrays
+
     def load(self, weights: Arrays, dtype: str = "native") -> None:
         """Set weights and buffers."""
         self._ask("load", weights, dtype=dtype)

@@ -353,6 +353,10 @@ class RecordedSide:
         """Return the recorded weights."""
         return array_names(self._recording(dtype).arrays, "weights")
 
+    def framework_weights(self, dtype: str = "native") -> Arrays:
+        """Refuse."""
+        raise Unsupported(f"{self.name} has no weights in the layout of its framework")
+
     def load(self, weights: Arrays, dtype: str = "native") -> None:
         """Accept the recorded weights only."""
         self._expect("weights", weights, self.weights(dtype))

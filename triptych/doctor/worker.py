@@ -32,6 +32,7 @@ class SideWorker:
             "description": _description,
             "inputs": _inputs,
             "weights": _weights,
+            "framework_weights": _framework_weights,
             "load": _load,
             "observe": _observe,
             "loss": _loss,
@@ -107,6 +108,10 @@ def _inputs(adapter: Adapter, request: Message) -> Message:
 
 def _weights(adapter: Adapter, request: Message) -> Message:
     return Message({}, adapter.weights())
+
+
+def _framework_weights(adapter: Adapter, request: Message) -> Message:
+    return Message({}, adapter.framework_weights())
 
 
 def _load(adapter: Adapter, request: Message) -> Message:

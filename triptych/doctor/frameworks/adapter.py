@@ -55,6 +55,13 @@ class Adapter(Protocol):
         """Return all weights and buffers, by ``PATH/ROLE``."""
         ...
 
+    def framework_weights(self) -> Arrays:
+        """Return all weights and buffers by the framework's names, in its layout.
+
+        These are the keys of PyTorch's ``state_dict``, or the paths of Keras' variables.
+        """
+        ...
+
     def load(self, weights: Arrays) -> None:
         """Set weights and buffers; those that are not given stay as they are.
 

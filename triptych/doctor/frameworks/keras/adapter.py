@@ -124,6 +124,10 @@ class Adapter:
         """Return all weights and buffers."""
         return self.model.weights()
 
+    def framework_weights(self) -> Arrays:
+        """Return the variables of the model by their paths."""
+        return {weight.path: backend.to_numpy(weight) for weight in self.model.keras.weights}
+
     def load(self, weights: Arrays) -> None:
         """Set weights and buffers."""
         known = {name: weight for weight in self.model.all_weights for name in weight.names}

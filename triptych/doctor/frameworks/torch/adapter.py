@@ -116,6 +116,14 @@ class Adapter:
     def _weights(self) -> Arrays:
         return {name: role.read(tensor) for name, role, tensor in self._model.weights()}
 
+    def framework_weights(self) -> Arrays:
+        """Return the ``state_dict`` of the model."""
+        model = self._parts["model"]
+        if not isinstance(model, nn.Module):
+            raise Unsupported("the model is a function and has no state_dict")
+        with self._ready():
+            return {name: to_array(tensor) for name, tensor in model.state_dict().items()}
+
     def load(self, weights: Arrays) -> None:
         """Set weights and buffers."""
         with self._ready(keep_weights=False):

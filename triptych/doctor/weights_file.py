@@ -1,0 +1,51 @@
+"""A's weights in B's layout and under B's names: ready to load."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+
+from ..core import files
+from .findings import Diagnosis
+from .frameworks.adapter import ModelError
+from .observation import Arrays
+
+FORMATS = (".safetensors", ".npz")
+
+# How the file is loaded, by the framework.
+LOADING = {
+    "torch": "model.load_state_dict(safetensors.torch.load_file({name!r}))",
+    "keras": "[w.assign(arrays[w.path]) for w in model.weights]",
+}
+
+
+def check_weights_file(path: Path) -> None:
+    """Raise `ModelError` unless a file has one of the endings."""
+    if path.suffix not in FORMATS:
+        raise ModelError(f"{path}: choose a name that ends in {' or '.join(FORMATS)}")
+
+
+def write_weights(path: Path, weights: Arrays) -> None:
+    """Write weights.
+
+    Parameters
+    ----------
+    path : Path
+        Its ending decides the format: ``.safetensors`` or ``.npz``.
+    weights : dict of str to ndarray
+        By the framework's names, in its layout.
+    """
+    if path.suffix == ".safetensors":
+        contiguous = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+        files.write(path, save(contiguous))
+        return
+    content = BytesIO()
+    np.savez(content, allow_pickle=False, **weights)
+    files.write(path, content.getvalue())
+
+
+def not_carried(diagnosis: Diagnosis) -> list[str]:
+    """Return the layers of B that have kept weights of their own."""
+    carried = {row.b for row in diagnosis.layers}
+    return [layer.path for layer in diagnosis.b.layers if layer.roles and layer.path not in carried]
