@@ -100,7 +100,8 @@ class Adapter(Protocol):
             forced ``NUMBER/output_gradient``; ``NUMBER/input_gradient`` of the result is what the
             layer hands back of that; and ``NUMBER/output_gradient`` what arrives at the anchor's
             output from the forced ``NUMBER/input_gradient`` of the anchors after it, and from the
-            loss.
+            loss. Only the number of features must be as in this side's arrays: another padding or
+            order of axes, which changes the other axes, may be the fault that is looked for.
         dropout : bool
             Whether dropout, and noise of other layers, is drawn. Otherwise these calls return their
             input, and their settings say whether they were active.

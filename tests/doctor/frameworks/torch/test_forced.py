@@ -223,3 +223,35 @@ def test_a_packed_sequence() -> None:
     again = adapter.observe({"input": x}, training=True, targets=targets, forced=forced_of(normal))
     for name, array in normal.arrays.items():
         np.testing.assert_allclose(again.arrays[name], array, atol=1e-12, err_msg=name)
+
+
+def test_what_is_forced_may_have_more_pixels_or_steps() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(2, 3, 3)
+            self.gru = nn.GRU(3, 4)
+            self.out = nn.Linear(4, 3)
+
+        def forward(self, x: Any) -> Any:
+            x = self.conv(x).flatten(2).transpose(1, 2)
+            return self.out(self.gru(x)[1][-1])
+
+    adapter = side(model=randomized(Net()), loss=nn.CrossEntropyLoss())
+    given = {
+        "0/input": random(3, 6, 6, 2),
+        "0/output": random(3, 6, 6, 3),  # as with padding=1
+        "2/input": random(3, 36, 3),
+        "2/output1": random(3, 4),  # as with batch_first=True
+        "4/input": random(3, 4),
+        "4/input_gradient": random(3, 4),
+        "4/output": random(3, 3),
+    }
+    x = {"input": random(3, 2, 6, 6)}
+    arrays = adapter.observe(x, training=True, targets=TARGETS, forced=given).arrays
+    assert arrays["0/output"].shape == (3, 4, 4, 3)
+    np.testing.assert_allclose(arrays["2/input"], given["0/output"].reshape(3, 36, 3))
+    assert arrays["2/output1"].shape == (36, 4)
+    np.testing.assert_array_equal(arrays["4/input"], given["2/output1"])
+    np.testing.assert_array_equal(arrays["2/output1_gradient"], given["4/input_gradient"])
+    assert arrays["output"].shape == (3, 3)

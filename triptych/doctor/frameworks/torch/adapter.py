@@ -10,7 +10,8 @@ from torch import nn
 
 from ...observation import Array, Arrays, Call, Change, Description, Observation, Updates, inputs_of
 from ..adapter import ModelError, Unsupported
-from .changes import Changes, changed_input
+from ..preprocessing import changed_inputs
+from .changes import Changes
 from .description import describe_side
 from .layer_call import replaced
 from .layout import CHANNELS_FIRST, tensors_in, to_array, to_tensor
@@ -88,25 +89,23 @@ class Adapter:
     def inputs(self, batch: Arrays) -> Arrays:
         """Return what the model gets after the user's preprocessing."""
         names = inputs_of(batch)
-        arrays = [batch[name] for name in names]
+        raw = [batch[name] for name in names]
         with self._ready():
             preprocess = self._parts.get("preprocess")
-            made = preprocess(*arrays) if preprocess else tuple(map(torch.from_numpy, arrays))
+            made = preprocess(*raw) if preprocess else tuple(map(torch.from_numpy, raw))
             tensors = tensors_in(made)
         if not tensors:
             raise ModelError(
                 f"preprocess() returns {type(made).__name__}; it must return what the model gets, "
                 "a tensor or a tuple of tensors"
             )
-        made_arrays = {_numbered("input", place): to_array(t) for place, t in enumerate(tensors)}
-        return {name: self._changed_input(name, array) for name, array in made_arrays.items()}
+        arrays = {_numbered("input", place): to_array(each) for place, each in enumerate(tensors)}
+        arrays = {name: self._cast(array) for name, array in arrays.items()}
+        return changed_inputs(arrays, self._changes.inputs)
 
-    def _changed_input(self, name: str, array: Array) -> Array:
-        if self._double and np.issubdtype(array.dtype, np.floating):
-            array = array.astype(np.float64)
-        settings = self._changes.inputs
-        number = name.removeprefix("input")
-        return changed_input(array, {**settings.get("", {}), **settings.get(number or "0", {})})
+    def _cast(self, array: Array) -> Array:
+        double = self._double is not None and np.issubdtype(array.dtype, np.floating)
+        return array.astype(np.float64) if double else array
 
     def weights(self) -> Arrays:
         """Return all weights and buffers."""

@@ -5,11 +5,11 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from ...observation import Array, Call, Change, Settings
+from ...observation import Call, Change, Settings
+from .. import preprocessing
 from ..adapter import Unsupported
 from .changed_functions import activation, check_function_change, pad_list, raw_names, reordered
 from .changed_layers import biased_variance, convolve_padded, cut, in_mode, pool
@@ -29,7 +29,6 @@ CLIPPING = ("clip_norm", "clip_norm_each", "clip_value")
 OF_THE_WEIGHTS = ("bidirectional", "groups")
 LOSS_SETTINGS = ("wrap", "squeeze", "clip", "scale", "weights_by_count", "type")
 METRIC_SETTINGS = ("wrap", "squeeze")
-PREPROCESS_SETTINGS = ("scale", "offset", "reverse_channels")
 
 
 class Changes:
@@ -377,7 +376,7 @@ class Changes:
             raise Unsupported(f"the {key} has no parameter {name}")
 
     def _preprocess(self, change: Change) -> None:
-        if change.setting not in PREPROCESS_SETTINGS:
+        if change.setting not in preprocessing.SETTINGS:
             raise Unsupported(f"{change.setting} of the preprocessing cannot be changed")
         settings = {**self.inputs.get(change.path, {}), change.setting: change.value}
         self._set(self.inputs, change.path, settings)
@@ -386,28 +385,3 @@ class Changes:
 def _unsupported(layer: PlacedLayer, setting: str) -> Unsupported:
     kind = type(layer.module).__name__
     return Unsupported(f"the setting {setting} of {layer.path} ({kind}) cannot be changed")
-
-
-def changed_input(array: Array, settings: Settings) -> Array:
-    """Return what the model gets after a changed preprocessing.
-
-    Parameters
-    ----------
-    array : ndarray
-        What the user's preprocessing returned; channels are its last axis, or its first after the
-        batch if that has as many entries as there are numbers.
-    settings : dict
-        ``scale``, ``offset`` and ``reverse_channels``, in this order.
-    """
-    dtype = array.dtype
-    for name in ("scale", "offset"):
-        value = np.asarray(settings.get(name, 1.0 if name == "scale" else 0.0))
-        if value.ndim and array.shape[-1] != value.size:
-            value = value.reshape(-1, *(1,) * (array.ndim - 2))
-        if name in settings:
-            array = array * value if name == "scale" else array + value
-    if settings.get("reverse_channels"):
-        axis = 1 if array.shape[1] in (3, 4) and array.shape[-1] not in (3, 4) else -1
-        array = np.flip(array, axis)
-    floating = np.issubdtype(dtype, np.floating)
-    return np.ascontiguousarray(array.astype(dtype) if floating else array)

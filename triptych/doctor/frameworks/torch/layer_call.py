@@ -188,9 +188,11 @@ class RecurrentCall(LayerCall):
             return handed
         time = 1 if module.batch_first and handed[0].ndim == 3 else 0
         sequence, state, *others = handed
-        if 0 in given and 1 not in given:
+        if given >= {0, 1}:
+            return handed
+        if 0 in given:
             state = sequence.select(time, -1)
-        elif 1 in given and 0 not in given:
+        elif 1 in given and sequence.select(time, -1).shape == state.shape:
             steps = sequence.narrow(time, 0, sequence.shape[time] - 1)
             sequence = torch.cat((steps, state.unsqueeze(time)), time)
         return [sequence, state, *others]

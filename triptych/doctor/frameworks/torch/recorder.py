@@ -321,15 +321,13 @@ class Recorder(TorchFunctionMode):
         gradients = self.options.gradients and arrived.is_floating_point()
         fed = arrived
         if name in forced:
-            fed = _like(arrived, forced[name], layout, path)
+            fed = _forced(arrived, forced[name], layout, path)
         elif gradients and (local or not arrived.requires_grad):
             fed = arrived.detach().clone()
         elif gradients:
             fed = arrived.clone()
         if gradients:
-            pulled = forced.get(f"{name}_gradient")
-            if pulled is not None and arrived.requires_grad:
-                self.terms.append((arrived * _like(arrived, pulled, layout, path)).sum())
+            self._pull(name, arrived, layout)
             if not fed.requires_grad:
                 fed.requires_grad_()
             self._keep_gradient(name, fed, layout)
@@ -341,12 +339,10 @@ class Recorder(TorchFunctionMode):
         forced = self.options.forced
         leaf = made
         if local:
-            pulled = forced.get(f"{name}_gradient")
-            if self.options.gradients and pulled is not None:
-                self.terms.append((made * _like(made, pulled, layout, name)).sum())
+            self._pull(name, made, layout)
             leaf = made.detach().clone()
             if name in forced:
-                leaf = _like(made, forced[name], layout, name)
+                leaf = _forced(made, forced[name], layout, name)
             leaf.requires_grad_(self.options.gradients)
         if self.options.gradients and leaf.requires_grad:
             self._keep_gradient(name, leaf, layout)
@@ -354,6 +350,15 @@ class Recorder(TorchFunctionMode):
         handed = leaf.clone()
         self.layouts.set(handed, layout)
         return handed
+
+    def _pull(self, name: str, tensor: torch.Tensor, layout: str) -> None:
+        """Add a term whose gradient at a tensor is the one that is forced."""
+        pulled = self.options.forced.get(f"{name}_gradient")
+        if not self.options.gradients or pulled is None or not tensor.requires_grad:
+            return
+        gradient = to_tensor(pulled, layout).to(tensor.dtype)
+        if gradient.shape == tensor.shape:
+            self.terms.append((tensor * gradient).sum())
 
     def _keep_gradient(self, name: str, tensor: torch.Tensor, layout: str) -> None:
         def keep(gradient: torch.Tensor) -> None:
@@ -385,10 +390,14 @@ def _part(number: int, part: str, place: int) -> str:
     return f"{number}/{part}{place or ''}"
 
 
-def _like(tensor: torch.Tensor, array: Array, layout: str, where: str) -> torch.Tensor:
-    """Return an array as a tensor of the shape and dtype of another one."""
+def _forced(tensor: torch.Tensor, array: Array, layout: str, where: str) -> torch.Tensor:
+    """Return what takes the place of a tensor: only its features must be as many.
+
+    The other axes may differ, because another padding or order of axes may be the fault.
+    """
     made = to_tensor(array, layout).to(tensor.dtype)
-    if made.shape != tensor.shape:
+    features = 1 if layout == CHANNELS_FIRST else -1
+    if made.ndim != tensor.ndim or (tensor.ndim and made.shape[features] != tensor.shape[features]):
         raise ModelError(
             f"{where}: has an array of shape {list(tensor.shape)} and cannot take one of shape "
             f"{list(made.shape)}"
