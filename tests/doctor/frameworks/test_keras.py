@@ -240,7 +240,7 @@ def test_gradients_are_those_of_a_tape(keras: Any, adapter: Any) -> None:
 
     built = side(adapter, lambda: small_network(keras))
     seen = observe(adapter, built, BATCH, training=True, targets={"y": BATCH["y"]})
-    model = built.model.keras
+    model = built.model.call
     model.get_layer("dropout").rate = 0.0
     with adapter.double_precision(), tf.GradientTape() as tape:
         output = model(BATCH["x"], training=True)

@@ -295,7 +295,7 @@ def test_a_changed_layer_is_the_layer_that_was_written_so(
         written = built(adapter, {"model": chain(keras, x, make_written), "loss": loss}, {"x": x})
         randomize(plain)
         written.load(plain.weights())
-        y = RNG.normal(size=written.model.keras.output.shape[1:])
+        y = RNG.normal(size=written.model.call.output.shape[1:])
         y = np.broadcast_to(y, (len(x), *y.shape))
         wanted = observed(written, x, y)
         try:
@@ -326,7 +326,7 @@ def test_a_changed_layer_is_the_layer_that_was_written_so(
 
 def plain_target(side: Any, y: Any) -> Any:
     """Targets in the shape of the model's output, which a change may alter."""
-    shape = (len(y), *side.model.keras.output.shape[1:])
+    shape = (len(y), *side.model.call.output.shape[1:])
     return np.resize(y, shape)
 
 

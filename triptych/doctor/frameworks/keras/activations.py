@@ -38,6 +38,10 @@ PARAMETERS = {
 }
 
 
+# As it is when nothing is replaced.
+LINEAR = keras.activations.linear
+
+
 def canonical_name(name: str) -> str:
     """Return the canonical name of a function."""
     return ALIASES.get(name, name)
@@ -133,7 +137,7 @@ def describe_activation(function: Any, rank: int | None = None) -> tuple[str, Se
 
 def is_linear(function: Callable[..., Any] | None) -> bool:
     """Return whether an activation does nothing."""
-    return function is None or function is keras.activations.linear
+    return function is None or function is LINEAR
 
 
 def make_activation(value: str | Settings) -> Any:

@@ -24,9 +24,9 @@ from ...observation import (
 from ..adapter import ModelError
 from ..preprocessing import changed_inputs
 from . import backend, training
-from .calls import Recorder
 from .changes import Changes
-from .model import UserModel
+from .model import UserModel, parts_of
+from .recorder import Recorder
 from .weights import Weight
 
 BUFFERS = {"mean", "variance"}
@@ -37,8 +37,13 @@ _names_before: dict[str, int] = {}
 
 
 def accepts(model: object) -> bool:
-    """Return whether a model is a Keras model or layer."""
-    return isinstance(model, keras.layers.Layer)
+    """Return whether a model is one of Keras, or a callable that refers to one."""
+    if isinstance(model, keras.layers.Layer):
+        return True
+    if not callable(model):
+        return False
+    roots, loose = parts_of(model)
+    return bool(roots or loose)
 
 
 @contextmanager
@@ -206,7 +211,7 @@ class Adapter:
             gradient = recorder.forced.get(f"{name}_gradient")
             if gradient is not None and backend.is_floating(tensor):
                 total = total + recorder.product(tensor, name, gradient, loss.dtype)
-        penalties = list(self.model.keras.losses)
+        penalties = list(self.model.losses)
         return _Computed(loss, total, sum(penalties) if penalties else None)
 
     def _backward_arrays(

@@ -90,6 +90,16 @@ def is_tensor(value: object) -> bool:
     return isinstance(value, tf.Tensor) and hasattr(value, "numpy")
 
 
+def is_variable(value: object) -> bool:
+    """Return whether a value is a variable of Keras or of its backend."""
+    return isinstance(value, (tf.Variable, keras.Variable))
+
+
+def is_module(value: object) -> bool:
+    """Return whether a value is a module of the backend that is no layer of Keras."""
+    return isinstance(value, tf.Module) and not isinstance(value, keras.layers.Layer)
+
+
 def is_floating(tensor: Any) -> bool:
     """Return whether a tensor has a gradient."""
     return bool(tensor.dtype.is_floating)

@@ -26,7 +26,7 @@ def spatial_sizes(tensor: Any, first: bool) -> list[int]:
     return list(shape[2:] if first else shape[1:-1])
 
 
-def _padded(tensor: Any, padding: geometry.Padding, first: bool, value: float = 0.0) -> Any:
+def padded(tensor: Any, padding: geometry.Padding, first: bool, value: float = 0.0) -> Any:
     """Return a tensor with rows and columns added; negative numbers cut them."""
     added = [[max(before, 0), max(after, 0)] for before, after in padding]
     cut = [slice(max(-before, 0), _end(after)) for before, after in padding]
@@ -53,7 +53,7 @@ def convolve_padded(layer: Any, original: Call, padding: Any) -> Call:
     def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
         sizes = spatial_sizes(inputs, first)
         ends = _resolved(padding, sizes, layer.kernel_size, layer.strides, layer.dilation_rate)
-        return original(_padded(inputs, ends, first), *args, **kwargs)
+        return original(padded(inputs, ends, first), *args, **kwargs)
 
     return like(original, call)
 
@@ -67,9 +67,9 @@ def pool_padded(layer: Any, original: Call, padding: Any, *, count_padding: bool
         sizes = spatial_sizes(inputs, first)
         ends = _resolved(padding, sizes, layer.pool_size, layer.strides, None)
         lowest = 0.0 if average else float(np.finfo(str(inputs.dtype.name)).min)
-        result = original(_padded(inputs, ends, first, lowest), *args, **kwargs)
+        result = original(padded(inputs, ends, first, lowest), *args, **kwargs)
         if average and not count_padding:
-            ones = _padded(ops.ones_like(inputs), ends, first)
+            ones = padded(ops.ones_like(inputs), ends, first)
             result = result / original(ones, *args, **kwargs)
         return result
 
@@ -105,7 +105,7 @@ def cut_transposed(layer: Any, original: Call, padding: Any) -> Call:
         for (before, after), size, rows, width, stride, step in parts:
             whole = (size - 1) * stride + (width - 1) * step + 1
             ends.append([-before, whole - rows - after])
-        result = _padded(result, ends, first)
+        result = padded(result, ends, first)
         if layer.bias is not None:
             shape = [1, -1] + [1] * len(sizes) if first else [1] * (len(sizes) + 1) + [-1]
             result = result + ops.reshape(layer.bias, shape)

@@ -11,7 +11,6 @@ from .. import preprocessing
 from ..adapter import Unsupported
 from . import loss as losses
 from .activations import PARAMETERS, describe_activation, is_linear, make_activation
-from .calls import mask_operation
 from .changed_layers import (
     convolve_padded,
     cut_transposed,
@@ -24,7 +23,17 @@ from .changed_layers import (
     unbiased_variance,
 )
 from .functions import check_change
-from .layers import CONVOLUTIONS, DEPTHWISE, PADDINGS, RECURRENT, TRANSPOSED, UPSAMPLINGS, Leaf
+from .instrument import mask_operation
+from .layers import (
+    CONVOLUTIONS,
+    DEPTHWISE,
+    PADDINGS,
+    RECURRENT,
+    SEPARABLE,
+    TRANSPOSED,
+    UPSAMPLINGS,
+    Leaf,
+)
 from .model import UserModel
 from .training import Optimization
 
@@ -44,8 +53,8 @@ ATTRIBUTES: dict[str, tuple[tuple[Any, str], ...]] = {
         ),
     ),
     "groups": ((layers.GroupNormalization, "groups"),),
-    "strides": (((*CONVOLUTIONS, *DEPTHWISE), "strides"),),
-    "dilation": (((*CONVOLUTIONS, *DEPTHWISE), "dilation_rate"),),
+    "strides": (((*CONVOLUTIONS, *DEPTHWISE, *SEPARABLE), "strides"),),
+    "dilation": (((*CONVOLUTIONS, *DEPTHWISE, *SEPARABLE), "dilation_rate"),),
     "slope": (((layers.LeakyReLU, layers.ReLU), "negative_slope"),),
     "alpha": ((layers.ELU, "alpha"),),
     "axis": (((layers.Softmax, layers.Concatenate), "axis"),),
@@ -231,7 +240,9 @@ class Changes:
 
     def _padding(self, leaf: Leaf, value: Any) -> None:
         layer = leaf.layer
-        if isinstance(layer, (*CONVOLUTIONS, *DEPTHWISE)):
+        if isinstance(layer, SEPARABLE):
+            self._attribute(leaf, "padding", value)
+        elif isinstance(layer, (*CONVOLUTIONS, *DEPTHWISE)):
             self._replace_call(leaf, convolve_padded(layer, layer.call, value))
             self._attribute(leaf, "padding", "valid")
         elif isinstance(layer, TRANSPOSED) and not isinstance(value, str):

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from ...observation import Layer, Settings
 from .activations import describe_activation, from_end, is_linear
-from .weights import Weight, weights_of
+from .weights import Weight, separable_weights, weights_of
 
 Described = tuple[Settings, dict[str, str]]
 Describe = Callable[[Any], Described]
@@ -31,6 +32,7 @@ AUGMENTATIONS = tuple(
     if name.startswith("Random") or name in ("AugMix", "CutMix", "MixUp", "RandAugment")
 )
 RECURRENT = (layers.RNN, layers.Bidirectional)
+SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
 CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
 DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
@@ -73,13 +75,20 @@ class Leaf:
     weights : tuple of Weight
         Its weights.
     called : bool
-        False for a layer that consists of other layers and has weights of its own besides.
+        False for a layer that consists of other layers and has weights of its own besides, and for
+        variables outside of layers.
+    distributor : keras.layers.TimeDistributed or None
+        The layer that applies this one to every step, and has its name.
+    pointwise : Leaf or None
+        Of the first half of a separable convolution, the other half.
     """
 
     layer: Any
     described: Layer
     weights: tuple[Weight, ...]
     called: bool = True
+    distributor: Any = None
+    pointwise: "Leaf | None" = None
 
     @property
     def anchor(self) -> bool:
@@ -298,6 +307,16 @@ def _rescaling(layer: Any) -> Described:
     return _same(layer, scale="scale", offset="offset")
 
 
+def _normalization(layer: Any) -> Described:
+    """Describe the layer that Keras adapts to data: its scale is that of a Rescaling."""
+    if layer.mean is None:
+        return {}, {}
+    mean = np.ravel(keras.ops.convert_to_numpy(layer.mean))
+    deviation = np.ravel(np.sqrt(keras.ops.convert_to_numpy(layer.variance)))
+    scale = 1 / np.maximum(deviation, keras.config.epsilon())
+    return {"scale": scale.tolist(), "offset": (-mean * scale).tolist()}, {}
+
+
 def _reshape(layer: Any) -> Described:
     return {}, {}
 
@@ -331,6 +350,7 @@ KINDS: tuple[tuple[Any, str, Describe], ...] = (
     (UPSAMPLINGS, "resize", _upsampling),
     (layers.Resizing, "resize", _resizing),
     (layers.Rescaling, "rescaling", _rescaling),
+    (layers.Normalization, "rescaling", _normalization),
 )
 
 CELLS = ((layers.LSTMCell, "lstm"), (layers.GRUCell, "gru"), (layers.SimpleRNNCell, "rnn"))
@@ -338,8 +358,8 @@ CELLS = ((layers.LSTMCell, "lstm"), (layers.GRUCell, "gru"), (layers.SimpleRNNCe
 
 def describe(layer: Any) -> tuple[str, Settings, dict[str, str]]:
     """Return a layer's kind, its canonical settings, and how these are written."""
-    if isinstance(layer, layers.TimeDistributed):
-        return describe(layer.layer)
+    if isinstance(layer, layers.EinsumDense) and is_dense(layer):
+        return "dense", *_dense(layer)
     for classes, kind, describe_settings in KINDS:
         if isinstance(layer, classes):
             return kind, *describe_settings(layer)
@@ -353,6 +373,19 @@ def describe(layer: Any) -> tuple[str, Settings, dict[str, str]]:
     return "function", {}, {}
 
 
+def is_dense(layer: Any) -> bool:
+    """Return whether an EinsumDense multiplies the last axis with a matrix, as Dense does."""
+    inputs, _, rest = layer.equation.replace(" ", "").partition(",")
+    kernel, _, outputs = rest.partition("->")
+    return (
+        len(kernel) == 2
+        and inputs[-1:] == kernel[0]
+        and outputs[-1:] == kernel[1]
+        and inputs[:-1] == outputs[:-1]
+        and layer.bias_axes in (None, kernel[1])
+    )
+
+
 def is_built_in(layer: Any) -> bool:
     """Return whether a layer is one of Keras' layers or a subclass that adds no other layers."""
     module = type(layer).__module__
@@ -364,7 +397,7 @@ def _is_leaf(layer: Any) -> bool:
     if isinstance(layer, (keras.Model, layers.Lambda, layers.InputLayer)):
         return False
     if isinstance(layer, layers.TimeDistributed):
-        return _is_leaf(layer.layer)
+        return not can_be_joined(layer)
     if is_built_in(layer):
         return True
     if any(isinstance(layer, classes) for classes, _, _ in KINDS):
@@ -373,11 +406,17 @@ def _is_leaf(layer: Any) -> bool:
     return bool(layer.weights) and not _sublayers(layer)
 
 
+def can_be_joined(distributor: Any) -> bool:
+    """Return whether one call for all steps is the same as one for each: without a BatchNorm."""
+    inner = distributor.layer._flatten_layers()
+    return not any(isinstance(each, layers.BatchNormalization) for each in inner)
+
+
 def _sublayers(layer: Any) -> list[Any]:
     return layer._flatten_layers(include_self=False, recursive=False)
 
 
-def find_leaves(roots: dict[str, Any]) -> list[Leaf]:
+def find_leaves(roots: dict[str, Any], loose: dict[str, Any]) -> list[Leaf]:
     """Return all layers whose calls are seen, in the order in which the model defines them.
 
     Parameters
@@ -385,47 +424,78 @@ def find_leaves(roots: dict[str, Any]) -> list[Leaf]:
     roots : dict of str to Layer
         The model, or the layers that a function calls; by the name that is put before their path,
         which is empty for the model.
+    loose : dict of str to variable
+        Variables outside of layers, by name.
     """
     leaves: list[Leaf] = []
     seen: set[int] = set()
     for prefix, root in roots.items():
         leaves += _leaves(root, prefix, seen)
+    for name, variable in loose.items():
+        weight = Weight(name, variable, ("value",))
+        described = Layer(
+            name, type(variable).__name__, "other", roles=("value",), frozen=not variable.trainable
+        )
+        leaves.append(Leaf(None, described, (weight,), called=False))
     return _distinct(leaves)
 
 
-def _leaves(layer: Any, path: str, seen: set[int]) -> Iterator[Leaf]:
+def _leaves(layer: Any, path: str, seen: set[int], distributor: Any = None) -> Iterator[Leaf]:
     if id(layer) in seen or isinstance(layer, layers.InputLayer):
         return
     seen.add(id(layer))
+    if isinstance(layer, SEPARABLE):
+        yield from _halves(layer, path)
+        return
     if _is_leaf(layer):
-        yield _leaf(layer, path)
+        yield replace(_leaf(layer, path or layer.name), distributor=distributor)
         activation = getattr(layer, "activation", None)
         if isinstance(activation, layers.Layer):
             yield from _leaves(activation, f"{path}.{activation.name}", seen)
         return
+    if isinstance(layer, layers.TimeDistributed):
+        name = path or layer.name
+        inner = layer.layer
+        if not _is_leaf(inner):
+            name = f"{name}.{inner.name}"
+        yield from _leaves(inner, name, seen, layer)
+        return
     direct = weights_of(layer, "other", path, direct=True)
     if direct:
-        yield replace(_leaf(layer, path), weights=tuple(direct), called=False)
+        yield replace(_leaf(layer, path or layer.name, tuple(direct)), called=False)
     for sublayer in _sublayers(layer):
         name = f"{path}.{sublayer.name}" if path else sublayer.name
-        yield from _leaves(sublayer, name, seen)
+        yield from _leaves(sublayer, name, seen, distributor)
 
 
-def _leaf(layer: Any, path: str) -> Leaf:
+def _leaf(layer: Any, path: str, weights: tuple[Weight, ...] | None = None) -> Leaf:
     kind, settings, written = describe(layer)
-    weights = tuple(weights_of(layer, kind, path))
+    if weights is None:
+        weights = tuple(weights_of(layer, kind, path))
+    described = Layer(path, type(layer).__name__, kind, settings, written)
+    return Leaf(layer, _with_weights(layer, described, weights), weights)
+
+
+def _with_weights(layer: Any, described: Layer, weights: tuple[Weight, ...]) -> Layer:
     roles = tuple(role for weight in weights for role in weight.roles)
     trained = any(weight.variable.trainable for weight in weights) and layer.trainable
-    described = Layer(
-        path=path,
-        type=type(layer).__name__,
-        kind=kind,
-        settings=settings,
-        written=written,
-        roles=roles,
-        frozen=bool(weights) and not trained,
+    return replace(described, roles=roles, frozen=bool(weights) and not trained)
+
+
+def _halves(layer: Any, path: str) -> Iterator[Leaf]:
+    """Return a separable convolution as the two that it consists of."""
+    path = path or layer.name
+    settings, written = _convolution(layer)
+    depthwise = Layer(
+        f"{path}.depthwise", type(layer).__name__, "depthwise_conv", settings, written
     )
-    return Leaf(layer, described, weights)
+    ones = [1] * layer.rank
+    settings = {"strides": ones, "dilation": ones, "padding": "valid", "groups": 1}
+    pointwise = Layer(f"{path}.pointwise", type(layer).__name__, "conv", settings)
+    first, second = separable_weights(layer, depthwise.path, pointwise.path)
+    other = Leaf(layer, _with_weights(layer, pointwise, second), second)
+    yield Leaf(layer, _with_weights(layer, depthwise, first), first, pointwise=other)
+    yield other
 
 
 def _distinct(leaves: list[Leaf]) -> list[Leaf]:

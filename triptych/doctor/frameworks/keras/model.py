@@ -1,5 +1,6 @@
 """A user's Keras model, built, in one dtype."""
 
+import inspect
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,46 +10,66 @@ import numpy as np
 
 from ....errors import one_line
 from ...observation import Array, Arrays
+from .. import references
 from ..adapter import ModelError
 from . import backend
-from .calls import Instrument
+from .instrument import Instrument
 from .layers import find_leaves
 from .weights import Weight
 
 
 class UserModel:
-    """A Keras model and its weights.
+    """What the user calls the model, and its weights.
 
     A Keras model is built by its first call.
 
     Parameters
     ----------
-    model : keras.layers.Layer
+    model : keras.layers.Layer or callable
         The model.
     double : bool
         Whether it is in float64.
 
     Attributes
     ----------
-    keras : keras.layers.Layer
+    call : callable
         The model.
+    roots : dict of str to Layer
+        The model itself, by the empty name, or the layers that a function calls.
+    loose : dict of str to variable
+        Variables outside of layers.
     structure : object
         How the model takes its inputs: a list, a dict, or a single entry.
     """
 
     def __init__(self, model: Any, *, double: bool) -> None:
-        self.keras = model
+        self.call = model
+        self.roots, self.loose = parts_of(model)
         self.double = double
         self.structure: Any = None
         self._instrument: Instrument | None = None
+        self._called = False
+
+    @property
+    def name(self) -> str:
+        """The class or function of the model."""
+        return getattr(self.call, "__name__", type(self.call).__name__)
 
     @property
     def is_built(self) -> bool:
         """Whether the model has its weights."""
-        model = self.keras
-        if isinstance(model, keras.Model) and type(model).__module__.startswith("keras."):
-            return bool(model.built)
-        return bool(getattr(model, "_called", False) and model.built)
+        return self._called or all(_is_built(root) for root in self.roots.values())
+
+    @property
+    def variables(self) -> list[Any]:
+        """All variables, also those that only a forward pass or a random generator changes."""
+        found = [each for root in self.roots.values() for each in root.variables]
+        return list({id(each): each for each in [*found, *self.loose.values()]}.values())
+
+    @property
+    def losses(self) -> list[Any]:
+        """The penalties of the last forward pass."""
+        return [each for root in self.roots.values() for each in root.losses]
 
     def build(self, inputs: Arrays) -> None:
         """Call the model once if it has no weights before that.
@@ -68,7 +89,8 @@ class UserModel:
         if self._instrument is None:
             if not self.is_built:
                 raise ModelError("a Keras model is built by its first call: it needs inputs first")
-            self._instrument = Instrument(self.keras, find_leaves({"": self.keras}))
+            leaves = find_leaves(self.roots, self.loose)
+            self._instrument = Instrument(list(self.roots.values()), leaves, [self.call])
             if self.double:
                 self._check_double()
         return self._instrument
@@ -89,7 +111,9 @@ class UserModel:
     def trained(self) -> list[Weight]:
         """The weights that are trained, in the order of ``model.trainable_variables``."""
         by_variable = {id(weight.variable): weight for weight in self.all_weights}
-        return [by_variable[id(variable)] for variable in self.keras.trainable_variables]
+        found = [each for root in self.roots.values() for each in root.trainable_variables]
+        found += [each for each in self.loose.values() if each.trainable]
+        return [by_variable[key] for key in {id(variable): None for variable in found}]
 
     def _check_double(self) -> None:
         for weight in self.all_weights:
@@ -98,7 +122,7 @@ class UserModel:
                 raise ModelError(
                     one_line(f"{weight.names[0]} is {dtype} also where Keras' floatx is float64")
                 )
-        for tensor in getattr(self.keras, "inputs", None) or []:
+        for tensor in getattr(self.call, "inputs", None) or []:
             if "float" in tensor.dtype and tensor.dtype != "float64":
                 raise ModelError(
                     one_line(f"the input {tensor.name} is {tensor.dtype} also in float64")
@@ -125,12 +149,18 @@ class UserModel:
         packed = keras.tree.pack_sequence_as(structure, tensors)
         if isinstance(packed, tuple):
             packed = list(packed)
-        return self.keras(packed, training=training)
+        self._called = True
+        if isinstance(self.call, keras.layers.Layer) or _takes_training(self.call):
+            return self.call(packed, training=training)
+        return self.call(packed)
 
     @contextmanager
     def preserved(self, variables: Sequence[Any] | None = None) -> Generator[None]:
         """Give variables their values back: if none are named, all that a forward pass changes."""
-        chosen = self.keras.non_trainable_variables if variables is None else variables
+        chosen = variables
+        if chosen is None:
+            trained = {id(weight.variable) for weight in self.trained}
+            chosen = [each for each in self.variables if id(each) not in trained]
         before = [backend.to_numpy(variable).copy() for variable in chosen]
         try:
             yield
@@ -144,3 +174,42 @@ class UserModel:
         for weight in self.all_weights:
             arrays |= weight.split(backend.to_numpy(weight.variable).copy())
         return arrays
+
+
+def parts_of(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the layers and the other variables of a model, by name.
+
+    A model that is no layer may hold them as attributes, or refer to them by its variables.
+    """
+    if isinstance(model, keras.layers.Layer):
+        return {"": model}, {}
+    parts = references.parts_of(model, _is_part)
+    roots = [each for each in parts.values() if isinstance(each, keras.layers.Layer)]
+    loose = {name: each for name, each in parts.items() if backend.is_variable(each)}
+    for part in parts.values():
+        if backend.is_module(part):
+            loose |= {each.name.partition(":")[0]: each for each in part.variables}
+    if len(roots) == 1 and isinstance(roots[0], keras.Model):
+        return {"": roots[0]}, loose
+    return {root.name: root for root in roots}, loose
+
+
+def _is_part(value: Any) -> bool:
+    return (
+        isinstance(value, keras.layers.Layer)
+        or backend.is_variable(value)
+        or backend.is_module(value)
+    )
+
+
+def _is_built(layer: Any) -> bool:
+    if isinstance(layer, keras.Model) and type(layer).__module__.startswith("keras."):
+        return bool(layer.built)
+    return bool(getattr(layer, "_called", False) and layer.built)
+
+
+def _takes_training(function: Any) -> bool:
+    try:
+        return "training" in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False

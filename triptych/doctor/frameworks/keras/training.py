@@ -15,9 +15,9 @@ from keras.src.trainers import compile_utils
 from ...observation import Array, Arrays, Component, Description, Settings, Updates
 from ..adapter import ModelError, Unsupported
 from . import backend
-from .calls import Recorder
 from .loss import changed_output, common, has_parameter, loss_of, rebuilt
 from .model import UserModel
+from .recorder import Recorder
 
 LONGEST_SOURCE = 2000  # characters
 MOST_PASSES = 2  # through the data, of batches that do not end
@@ -132,7 +132,7 @@ class Optimization:
         variables = [weight.variable for weight in trained]
         weights: list[Arrays] = []
         rates: list[float] = []
-        with self.model.preserved(self.model.keras.variables), self.fresh() as optimizer:
+        with self.model.preserved(self.model.variables), self.fresh() as optimizer:
             for step in gradients:
                 rates.append(rate_of(optimizer))
                 tensors = [backend.to_tensor(_cast(w.join(step), w.variable)) for w in trained]
@@ -151,7 +151,7 @@ class Optimization:
         model = self.model
         variables = [weight.variable for weight in model.trained]
         losses: list[float] = []
-        with model.preserved(model.keras.variables), self.fresh() as optimizer:
+        with model.preserved(model.variables), self.fresh() as optimizer:
             for _ in range(steps):
                 with backend.Tape() as tape:
                     recorder = Recorder(
@@ -161,7 +161,7 @@ class Optimization:
                         outputs = model.run(inputs, training=True)
                     loss = self.loss_of(outputs, targets)
                     losses.append(float(loss))
-                    total = loss + sum(model.keras.losses)
+                    total = loss + sum(model.losses)
                     scaled = optimizer.scale_loss(total)
                 optimizer.apply(tape.gradients(scaled, variables), variables)
             weights = model.weights()
@@ -187,7 +187,7 @@ class Optimization:
         steps = self.steps_per_epoch or 1
         rates: list[float] = []
         with self.fresh() as optimizer:
-            model = StandIn(self.model.keras, optimizer)
+            model = StandIn(self.model, optimizer)
             _call(callbacks, "set_params", {"epochs": len(validation_losses), "steps": steps})
             _call(callbacks, "set_model", model)
             _call(callbacks, "on_train_begin")
@@ -246,7 +246,7 @@ class StandIn:
         The epoch whose weights a callback has set.
     """
 
-    def __init__(self, model: Any, optimizer: Any) -> None:
+    def __init__(self, model: UserModel, optimizer: Any) -> None:
         self._model = model
         self.optimizer = optimizer
         self.stop_training = False
@@ -254,11 +254,11 @@ class StandIn:
         self.restored: int | None = None
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+        return getattr(self._model.call, name)
 
     def get_weights(self) -> "EpochWeights":
         """Return the weights, with the epoch."""
-        weights = EpochWeights(self._model.get_weights())
+        weights = EpochWeights(backend.to_numpy(each) for each in self._model.variables)
         weights.epoch = self.epoch
         return weights
 
@@ -406,7 +406,7 @@ def describe(model: UserModel, parts: dict[str, Any]) -> Description:
     return Description(
         framework="keras",
         version=backend.version(),
-        model=type(model.keras).__name__,
+        model=model.name,
         dtype=floating[0] if floating else keras.config.floatx(),
         layers=tuple(leaf.described for leaf in leaves),
         optimizer=_component(parts.get("optimizer")),
@@ -423,7 +423,7 @@ def describe(model: UserModel, parts: dict[str, Any]) -> Description:
 
 def _precision(model: UserModel) -> str:
     """Return the name of a policy that lowers the precision."""
-    for leaf in model.instrument.leaves:
+    for leaf in model.instrument.called:
         layer = leaf.layer
         if layer.compute_dtype in ("float16", "bfloat16"):
             return layer.dtype_policy.name

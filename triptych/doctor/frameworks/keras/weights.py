@@ -78,10 +78,10 @@ def weights_of(layer: Any, kind: str, path: str, *, direct: bool = False) -> lis
     direct : bool
         Whether only the variables of the layer itself are meant, not those of its layers.
     """
-    if isinstance(layer, layers.TimeDistributed):
-        layer = layer.layer
     if direct:
         return list(_by_name(path, layer._trainable_variables + layer._non_trainable_variables))
+    if kind == "rescaling":
+        return []  # Normalization: what it has learnt of the data are its settings
     if kind in _WEIGHTS:
         found = list(_WEIGHTS[kind](layer, path))
         covered = {id(weight.variable) for weight in found}
@@ -89,6 +89,15 @@ def weights_of(layer: Any, kind: str, path: str, *, direct: bool = False) -> lis
         own = [variable for variable in others if not _of_activation(layer, variable)]
         return found + list(_by_name(path, own))
     return list(_by_name(path, layer.weights))
+
+
+def separable_weights(
+    layer: Any, depthwise: str, pointwise: str
+) -> tuple[tuple[Weight, ...], tuple[Weight, ...]]:
+    """Return the weights of both halves of a separable convolution, by the paths of these."""
+    first = _plain(depthwise, {"kernel": layer.depthwise_kernel})
+    second = _plain(pointwise, {"kernel": layer.pointwise_kernel, "bias": layer.bias})
+    return tuple(first), tuple(second)
 
 
 def _of_activation(layer: Any, variable: Any) -> bool:

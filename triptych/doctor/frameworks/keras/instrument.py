@@ -1,0 +1,180 @@
+"""What is replaced in a user's model while it runs."""
+
+import inspect
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import keras
+from keras import layers
+from keras.src.backend import get_keras_mask
+
+from ...observation import Settings
+from .functions import LIBRARIES, call_changed, parameter_of
+from .layers import AUGMENTATIONS, NOISE_LAYERS, Leaf, is_built_in
+
+_MISSING = object()
+
+
+def replaced(owner: Any, name: str, value: Any) -> Any:
+    """Return a context in which an object has another attribute, without Keras' tracking."""
+    return replaced_entry(vars(owner), name, value)
+
+
+@contextmanager
+def replaced_entry(namespace: dict[str, Any], name: str, value: Any) -> Generator[None]:
+    """Set an entry of a dict, and put the former one back."""
+    before = namespace.get(name, _MISSING)
+    namespace[name] = value
+    try:
+        yield
+    finally:
+        if before is _MISSING:
+            del namespace[name]
+        else:
+            namespace[name] = before
+
+
+class Instrument:
+    """What is replaced in one model while it runs.
+
+    Parameters
+    ----------
+    roots : sequence of Layer
+        The model, or the layers that a function calls.
+    leaves : sequence of Leaf
+        Its layers.
+    functions : sequence of function
+        The user's functions that call the model.
+    """
+
+    def __init__(
+        self, roots: Sequence[Any], leaves: Sequence[Leaf], functions: Sequence[Any] = ()
+    ) -> None:
+        self.leaves = leaves
+        self.called = [leaf for leaf in leaves if leaf.called]
+        self.halves = {id(leaf.pointwise) for leaf in leaves if leaf.pointwise}
+        everything = _unique(each for root in roots for each in _walk(root))
+        random = (*NOISE_LAYERS, *AUGMENTATIONS)
+        cells = (layers.LSTMCell, layers.GRUCell, layers.SimpleRNNCell)
+        self.noise = [each for each in everything if isinstance(each, random)]
+        self.cells = [each for each in everything if isinstance(each, cells)]
+        self.operations = _operations(everything)
+        self.namespaces = _namespaces(everything, leaves, functions)
+        self.channels_first = any(
+            getattr(leaf.layer, "data_format", "") == "channels_first" for leaf in leaves
+        )
+
+    def without_noise(self) -> Iterator[Any]:
+        """Return contexts in which nothing is drawn at random."""
+        for cell in self.cells:
+            yield replaced(cell, "dropout", 0.0)
+            yield replaced(cell, "recurrent_dropout", 0.0)
+        for layer in self.noise:
+            yield replaced(layer, "call", identity(layer))
+
+
+def _unique(values: Iterable[Any]) -> list[Any]:
+    return list({id(value): value for value in values}.values())
+
+
+def _walk(layer: Any) -> Iterator[Any]:
+    yield layer
+    yield from layer._flatten_layers(include_self=False)
+
+
+def _namespaces(
+    everything: list[Any], leaves: Sequence[Leaf], functions: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """Return where the user's code may hold functions: its objects and its modules.
+
+    For example ``self.activation = keras.activations.gelu`` or ``from keras.ops import gelu``.
+    """
+    ours = {id(leaf.layer) for leaf in leaves if leaf.called}
+    users = [each for each in everything if not is_built_in(each) and id(each) not in ours]
+    names = {type(each).__module__ for each in users}
+    names |= {getattr(function, "__module__", "") for function in functions}
+    modules = [
+        sys.modules[name]
+        for name in names
+        if name in sys.modules and name.partition(".")[0] not in LIBRARIES
+    ]
+    return [vars(each) for each in [*users, *modules]]
+
+
+def _operations(everything: list[Any]) -> list[Any]:
+    """Return the operations of functional models that are no layers: ``ops.gelu(x)``."""
+    found: dict[int, Any] = {}
+    for container in everything:
+        operations = getattr(container, "operations", ())
+        masks = {id(mask_operation(each)) for each in operations}
+        for operation in operations:
+            if not isinstance(operation, layers.Layer) and id(operation) not in masks:
+                found[id(operation)] = operation
+    return list(found.values())
+
+
+def mask_operation(operation: Any) -> Any:
+    """Return the operation of a functional model that makes the mask of a layer, or None."""
+    for node in operation._inbound_nodes:
+        for output in node.outputs:
+            history = getattr(get_keras_mask(output), "_keras_history", None)
+            if history is not None:
+                return history.operation
+    return None
+
+
+def identity(layer: Any) -> Callable[..., Any]:
+    """Return what stands for the call of a layer that does nothing."""
+
+    def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        return inputs
+
+    call.__signature__ = inspect.signature(layer.call)  # type: ignore[attr-defined]
+    return call
+
+
+def joined_call(distributor: Any) -> Callable[..., Any]:
+    """Return a call that applies a TimeDistributed's layer to all steps at once."""
+    inner = distributor.layer
+    # They act on the last axis alone, so that the steps may stay an axis.
+    flat = not isinstance(inner, (layers.Dense, layers.Embedding, layers.LayerNormalization))
+
+    def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        kwargs = {"training": training} if inner._call_has_training_arg else {}
+        if not flat:
+            return inner(inputs, **kwargs)
+        joined = keras.ops.reshape(inputs, (-1, *inputs.shape[2:]))
+        outputs = inner(joined, **kwargs)
+        return keras.ops.reshape(outputs, (*inputs.shape[:2], *outputs.shape[1:]))
+
+    return call
+
+
+def call_operation(
+    operation: Any, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Settings
+) -> Any:
+    """Call an operation of a functional model, whose settings are its attributes."""
+    if "function" in changes:
+        return call_changed(original, args, kwargs, changes)
+    with ExitStack() as stack:
+        for setting, value in changes.items():
+            if setting != "order":
+                attribute = parameter_of(setting, vars(operation))
+                stack.enter_context(replaced(operation, attribute, value))
+        order = {name: value for name, value in changes.items() if name == "order"}
+        return call_changed(original, args, kwargs, order)
+
+
+def attributes_of(operation: Any, changes: Settings) -> dict[str, Any]:
+    """Return the settings of an operation by its own names, with changes."""
+    attributes = {
+        name: value
+        for name, value in vars(operation).items()
+        if not name.startswith("_") and name not in ("name", "call")
+    }
+    for setting, value in changes.items():
+        if setting not in ("function", "order"):
+            attributes[parameter_of(setting, attributes)] = value
+    return attributes
