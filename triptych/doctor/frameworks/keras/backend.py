@@ -85,6 +85,11 @@ def to_numpy(tensor: Any) -> Array:
     return array
 
 
+def needs_channels_last() -> bool:
+    """Return whether convolutions and pools with channels first are not implemented here."""
+    return not tf.config.list_logical_devices("GPU")
+
+
 def is_tensor(value: object) -> bool:
     """Return whether a value is a tensor with numbers, not a symbol of a graph."""
     return isinstance(value, tf.Tensor) and hasattr(value, "numpy")
@@ -93,6 +98,11 @@ def is_tensor(value: object) -> bool:
 def is_variable(value: object) -> bool:
     """Return whether a value is a variable of Keras or of its backend."""
     return isinstance(value, (tf.Variable, keras.Variable))
+
+
+def dtype_of(value: Any) -> str:
+    """Return the name of the dtype of a tensor or variable."""
+    return keras.backend.standardize_dtype(value.dtype)
 
 
 def is_module(value: object) -> bool:

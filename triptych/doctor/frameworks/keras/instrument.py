@@ -11,6 +11,7 @@ from keras import layers
 from keras.src.backend import get_keras_mask
 
 from ...observation import Settings
+from . import backend
 from .functions import LIBRARIES, call_changed, parameter_of
 from .layers import AUGMENTATIONS, NOISE_LAYERS, Leaf, is_built_in
 
@@ -123,6 +124,14 @@ def mask_operation(operation: Any) -> Any:
             if history is not None:
                 return history.operation
     return None
+
+
+def needs_transposing(leaf: Leaf) -> bool:
+    """Return whether a layer's channels are first and this is not implemented here."""
+    if getattr(leaf.layer, "data_format", None) != "channels_first":
+        return False
+    kinds = ("conv", "depthwise_conv", "conv_transpose", "pool", "resize")
+    return leaf.described.kind in kinds and backend.needs_channels_last()
 
 
 def identity(layer: Any) -> Callable[..., Any]:

@@ -117,7 +117,7 @@ class UserModel:
 
     def _check_double(self) -> None:
         for weight in self.all_weights:
-            dtype = str(weight.variable.dtype)
+            dtype = backend.dtype_of(weight.variable)
             if "float" in dtype and dtype != "float64":
                 raise ModelError(
                     one_line(f"{weight.names[0]} is {dtype} also where Keras' floatx is float64")

@@ -26,6 +26,7 @@ from .instrument import (
     attributes_of,
     call_operation,
     joined_call,
+    needs_transposing,
     replaced,
     replaced_entry,
 )
@@ -157,6 +158,8 @@ class Recorder:
             if self._suspended or not count_tensors(args, kwargs):
                 return original(*args, **kwargs)
             bound = signature.bind(*args, **kwargs)
+            if needs_transposing(leaf):
+                return self._transposed(leaf, call, bound)
             if leaf.pointwise:
                 return self._separable(leaf, bound)
             if leaf.anchor:
@@ -164,6 +167,14 @@ class Recorder:
             return self._plain_layer(leaf, original, bound)
 
         return call
+
+    def _transposed(self, leaf: Leaf, call: Any, bound: inspect.BoundArguments) -> Any:
+        """Run a layer with channels first where only channels last are implemented."""
+        name = next(iter(bound.arguments))
+        bound.arguments[name] = keras.ops.moveaxis(bound.arguments[name], 1, -1)
+        with replaced(leaf.layer, "data_format", "channels_last"):
+            result = call(*bound.args, **bound.kwargs)
+        return keras.ops.moveaxis(result, -1, 1)
 
     def _plain_layer(self, leaf: Leaf, original: Any, bound: inspect.BoundArguments) -> Any:
         number = self._take_number()

@@ -323,7 +323,8 @@ def rate_of(optimizer: Any) -> float:
 
 
 def _cast(array: Array, variable: Any) -> Array:
-    return array.astype(str(variable.dtype)) if "bfloat" not in str(variable.dtype) else array
+    dtype = backend.dtype_of(variable)
+    return array if dtype == "bfloat16" else array.astype(dtype)
 
 
 def _listed(value: Any) -> list[Any]:
@@ -397,7 +398,7 @@ def _batch(values: Any) -> Arrays:
 def describe(model: UserModel, parts: dict[str, Any]) -> Description:
     """Return what a side consists of."""
     leaves = model.instrument.leaves
-    dtypes = [str(weight.variable.dtype) for weight in model.all_weights]
+    dtypes = [backend.dtype_of(weight.variable) for weight in model.all_weights]
     floating = [dtype for dtype in dtypes if "float" in dtype]
     schedule = parts.get("schedule") or schedule_of(parts.get("optimizer"))
     given = [name for name, value in parts.items() if value is not None]

@@ -51,10 +51,13 @@ class Weight:
         Raises
         ------
         ModelError
-            If a shape does not fit.
+            If an array is missing or a shape does not fit.
         """
         shape = tuple(self.variable.shape)
         expected = [part.shape for part in self.to_canonical(np.empty(shape, np.bool_))]
+        missing = [name for name in self.names if name not in arrays]
+        if missing:
+            raise ModelError(one_line(f"there is no array of {missing[0]}"))
         parts = [np.asarray(arrays[name]) for name in self.names]
         for name, part, wanted in zip(self.names, parts, expected, strict=True):
             if part.shape != wanted:
