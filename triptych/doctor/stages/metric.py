@@ -1,0 +1,151 @@
+"""The metrics, on the outputs of side A, each in its own form.
+
+Targets are permuted, too: two metrics that agree by chance on one batch do not on several.
+"""
+
+import numpy as np
+
+from .. import catalogue
+from ..code_lines import value_text
+from ..examination import Examination, Result
+from ..findings import Finding
+from ..frameworks.adapter import ModelError
+from ..metrics import Formula, identify
+from ..observation import Arrays, Description
+from ..trace import outputs_of
+
+# Metrics are often kept in float32, and means over batches are rounded again.
+EQUAL = 1e-5
+PERMUTATIONS = 3
+
+
+def examine(examination: Examination) -> Result:
+    """Compare the metrics."""
+    if not examination.has("metric") or not examination.targets:
+        return Result()
+    a_outputs = outputs_of(examination.a_evaluation.arrays)
+    b_outputs = outputs_of(examination.b_evaluation.arrays)
+    targets = [examination.targets, *_permuted(examination.targets)]
+    a_values, b_values = _values(examination, a_outputs, b_outputs, targets)
+    differences = [abs(a - b) for a, b in zip(a_values, b_values, strict=True)]
+    size = max(1.0, *(abs(value) for value in (*a_values, *b_values)))
+    worst = max(differences) / size
+    if worst <= EQUAL:
+        return Result(largest=worst, bound=EQUAL)
+    return Result((_finding(examination, a_outputs, b_outputs, targets, a_values, b_values),))
+
+
+def _permuted(targets: Arrays) -> list[Arrays]:
+    """Return the targets in other orders."""
+    generator = np.random.default_rng(0)
+    count = len(next(iter(targets.values())))
+    orders = [generator.permutation(count) for _ in range(PERMUTATIONS)]
+    return [{name: array[order] for name, array in targets.items()} for order in orders]
+
+
+def _values(
+    examination: Examination, a_outputs: Arrays, b_outputs: Arrays, targets: list[Arrays]
+) -> tuple[list[float], list[float]]:
+    """Return both metrics, of as many targets as side A answers: a recording has the first."""
+    a_values: list[float] = []
+    b_values: list[float] = []
+    for each in targets:
+        try:
+            a_values.append(examination.a.metric(a_outputs, each, examination.dtype))
+        except ModelError:
+            if not a_values:
+                raise
+            break
+        b_values.append(examination.b.metric(b_outputs, each, examination.dtype))
+    return a_values, b_values
+
+
+def _finding(
+    examination: Examination,
+    a_outputs: Arrays,
+    b_outputs: Arrays,
+    targets: list[Arrays],
+    a_values: list[float],
+    b_values: list[float],
+) -> Finding:
+    descriptions = (examination.a_description, examination.b_description)
+    settings = [each.metric.settings for each in descriptions if each.metric]
+    size = next((each.batch_size for each in descriptions if each.batch_size), None)
+    arrays = [next(iter(each.values())) for each in targets[: len(a_values)]]
+    known = [
+        identify(next(iter(outputs.values())), arrays, values, settings, size, EQUAL)
+        for outputs, values in ((a_outputs, a_values), (b_outputs, b_values))
+    ]
+    a, b = _most_alike(known[0], known[1])
+    cause, title = _cause(a, b, a_outputs, b_outputs)
+    proved = a is not None and b is not None
+    texts = [each.name if each else "unknown formula" for each in (a, b)]
+    return Finding(
+        "metric",
+        cause,
+        title,
+        values={
+            "a": f"{value_text(a_values[0])}: {texts[0]}",
+            "b": f"{value_text(b_values[0])}: {texts[1]}",
+        },
+        effect={"metric": abs(a_values[0] - b_values[0]), "bound": EQUAL},
+        fix=_fixes(cause, a, b, descriptions),
+        proved=proved,
+        evidence=(
+            f"the formulas make the values of both sides for {len(a_values)} orders of the targets"
+            if proved
+            else f"{len(a_values)} orders of the targets were tried"
+        ),
+    )
+
+
+def _most_alike(a: list[Formula], b: list[Formula]) -> tuple[Formula | None, Formula | None]:
+    """Return the formulas of both sides that have most in common."""
+    for one in a:
+        for other in b:
+            if one.kind == other.kind:
+                return one, other
+    return (a[0] if a else None), (b[0] if b else None)
+
+
+def _cause(
+    a: Formula | None, b: Formula | None, a_outputs: Arrays, b_outputs: Arrays
+) -> tuple[str | None, str]:
+    if a is None or b is None:
+        return None, "The metrics differ on the same outputs"
+    if a.batches != b.batches:
+        return "D82", catalogue.get("D82").title
+    if a.threshold is not None and b.threshold is not None and a.threshold != b.threshold:
+        if _are_logits(a_outputs) or _are_logits(b_outputs):
+            return "D84", catalogue.get("D84").title
+        return None, "Threshold of the metric"
+    if a.kind == b.kind == "area":
+        return "D114", catalogue.get("D114").title
+    if a.kind != b.kind:
+        return None, f"Another metric: {a.name} against {b.name}"
+    return None, f"Another convention of {a.kind}: {a.name} against {b.name}"
+
+
+def _are_logits(outputs: Arrays) -> bool:
+    """Return whether outputs cannot be probabilities."""
+    output = next(iter(outputs.values()))
+    return bool(np.any(output < 0) or np.any(output > 1))
+
+
+def _fixes(
+    cause: str | None,
+    a: Formula | None,
+    b: Formula | None,
+    descriptions: tuple[Description, Description],
+) -> dict[str, str | None]:
+    fixes: dict[str, str | None] = {"a": None, "b": None}
+    if cause is None:
+        return fixes
+    entry = catalogue.get(cause)
+    for name, description, target in zip("ab", descriptions, (b, a), strict=True):
+        torch = description.framework == "torch"
+        fixes[name] = entry.fix_torch if torch else entry.fix_keras
+        metric = description.metric
+        if cause == "D84" and metric and not torch and target and target.threshold is not None:
+            fixes[name] = f"keras.metrics.{metric.type}(threshold={value_text(target.threshold)})"
+    return fixes

@@ -1,0 +1,217 @@
+"""The learning rates, update by update.
+
+The series of one side is looked for in the other: counted in another unit, some steps earlier,
+only at the ends of epochs, times a factor, up to the end of the schedule.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import catalogue
+from ..code_lines import value_text
+from ..examination import Examination, Result
+from ..findings import Finding
+from ..frameworks.adapter import ModelError
+from ..observation import Array, Component, Description
+from ..rates import EQUAL, differ, rates_of
+
+# By how many updates one side may be ahead.
+MOST_SHIFT = 3
+# A schedule with at most so many rates is piecewise constant.
+FEW_RATES = 12
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a difference of two series is.
+
+    Attributes
+    ----------
+    cause : str or None
+        The id in the catalogue.
+    title : str
+        What differs.
+    how : str
+        How one series is made of the other; empty if it is not known.
+    factor : int
+        Of the unit, by which the number of steps must be multiplied; 1 otherwise.
+    """
+
+    cause: str | None
+    title: str
+    how: str = ""
+    factor: int = 1
+
+
+def examine(examination: Examination) -> Result:
+    """Compare the learning rates of both sides."""
+    descriptions = (examination.a_description, examination.b_description)
+    if not any(each.schedule for each in descriptions):
+        return Result()
+    try:
+        a, b = rates_of(examination)
+    except ModelError as error:
+        return Result(undecided=f"learning rates: {error}")
+    different = differ(a, b)
+    relative = _relative(a, b)
+    if not different.any():
+        return Result(largest=relative, bound=EQUAL)
+    findings: list[Finding] = []
+    scaled = b
+    if a[0] and b[0] and differ(a[:1], b[:1]).any():
+        rest = differ(a, b * (a[0] / b[0]))
+        if rest.sum() < different.sum():
+            scaled = b * (a[0] / b[0])
+            named = Named(_cause_of_rate(descriptions), "Initial learning rate", "times a factor")
+            findings.append(_finding(named, a, b, descriptions))
+    if differ(a, scaled).any():
+        named = _named(a, scaled, descriptions)
+        findings.insert(0, _finding(named, a, b, descriptions))
+    return Result(tuple(findings), (), 0.0, EQUAL)
+
+
+def _relative(a: Array, b: Array) -> float:
+    top = max(np.abs(a).max(), np.abs(b).max())
+    return float(np.abs(a - b).max() / top) if top else 0.0
+
+
+def _cause_of_rate(descriptions: tuple[Description, Description]) -> str | None:
+    types = {each.optimizer.type for each in descriptions if each.optimizer}
+    return "D53" if types == {"SGD"} else None
+
+
+def _named(a: Array, b: Array, descriptions: tuple[Description, Description]) -> Named:
+    """Return what makes two series different, the most special explanation first."""
+    for one, other, side in ((a, b, "B"), (b, a, "A")):
+        for steps in _units(one, other, descriptions):
+            index = np.arange(len(one)) // steps
+            if not differ(one, other[index]).any():
+                how = f"{side} advances {steps} times as often"
+                return Named("D67", catalogue.get("D67").title, how, steps)
+        for steps in _units(one, other, descriptions):
+            index = np.arange(len(one)) // steps * steps
+            if not differ(one, other[index]).any():
+                how = f"{side} advances also within {steps} updates"
+                return _within(descriptions, how)
+    for shift in range(1, MOST_SHIFT + 1):
+        for one, other, side in ((a, b, "B"), (b, a, "A")):
+            if not differ(one[:-shift], other[shift:]).any():
+                return _shifted(a, b, f"{side} is {shift} updates late")
+    return _by_place(a, b, descriptions)
+
+
+def _units(one: Array, other: Array, descriptions: tuple[Description, Description]) -> list[int]:
+    """Return of how many updates an epoch may be."""
+    found = [each.steps_per_epoch for each in descriptions if each.steps_per_epoch]
+    changes = [np.flatnonzero(np.diff(series)) + 1 for series in (one, other)]
+    if len(changes[0]) and len(changes[1]):
+        found.append(round(float(changes[0][0] / changes[1][0])))
+        found.append(int(changes[0][0]))
+    return [steps for steps in dict.fromkeys(found) if 1 < steps < len(one)]
+
+
+def _within(descriptions: tuple[Description, Description], how: str) -> Named:
+    types = " ".join(each.schedule.type for each in descriptions if each.schedule)
+    cause = "D69" if "Exponential" in types or "Polynomial" in types else "D67"
+    return Named(cause, catalogue.get(cause).title, how)
+
+
+def _shifted(a: Array, b: Array, how: str) -> Named:
+    piecewise = len(np.unique(a)) <= FEW_RATES
+    warming = a[1] > a[0] or b[1] > b[0]
+    if warming:
+        return Named("D119", catalogue.get("D119").title, how)
+    if piecewise:
+        return Named("D97", catalogue.get("D97").title, how)
+    return Named(None, "The schedule is some updates ahead", how)
+
+
+def _by_place(a: Array, b: Array, descriptions: tuple[Description, Description]) -> Named:
+    """Return what differs, from where it differs and which schedules these are."""
+    places = np.flatnonzero(differ(a, b))
+    types = [each.schedule.type if each.schedule else "" for each in descriptions]
+    constant = [not differ(series, np.full_like(series, series[0])).any() for series in (a, b)]
+    if any(constant):
+        return Named(None, "Only one side changes its learning rate")
+    if places[-1] < len(a) // 2 and a[places[0]] != b[places[0]] and _rises(a, b, places):
+        return Named("D119", catalogue.get("D119").title, f"the first {places[-1] + 1} updates")
+    if all("Cos" in name or "OneCycle" in name for name in types):
+        return Named("D68", catalogue.get("D68").title, f"from update {places[0]} on")
+    if any("Polynomial" in name for name in types) or any("Linear" in name for name in types):
+        return Named("D69", catalogue.get("D69").title, f"from update {places[0]} on")
+    if all(len(np.unique(series)) <= FEW_RATES for series in (a, b)):
+        return _of_drops(a, b)
+    return Named(None, "The schedules differ")
+
+
+def _rises(a: Array, b: Array, places: Array) -> bool:
+    end = int(places[-1]) + 1
+    return any(series[end] > series[0] for series in (a, b))
+
+
+def _of_drops(a: Array, b: Array) -> Named:
+    """Return what differs between two piecewise constant series."""
+    drops = [np.flatnonzero(np.abs(np.diff(series)) > 0) + 1 for series in (a, b)]
+    if len(drops[0]) == len(drops[1]) and len(drops[0]):
+        apart = drops[1] - drops[0]
+        if np.all(np.abs(apart) <= 1) and np.any(apart):
+            return Named("D97", catalogue.get("D97").title, "drops one update apart")
+        if not apart.any():
+            return Named(None, "The factor of the learning rate's drops", "at the same updates")
+    return Named(None, "When the learning rate drops")
+
+
+def _finding(
+    named: Named, a: Array, b: Array, descriptions: tuple[Description, Description]
+) -> Finding:
+    first = int(np.flatnonzero(differ(a, b))[0])
+    evidence = f"first at update {first}: {value_text(float(a[first]))} against "
+    evidence += value_text(float(b[first]))
+    if named.how:
+        evidence += f"; the series agree if {named.how} is undone"
+    return Finding(
+        "schedule",
+        named.cause,
+        named.title,
+        values={
+            name: _value(description, float(series[first]), first)
+            for name, description, series in zip("ab", descriptions, (a, b), strict=True)
+        },
+        effect={"rate": _relative(a, b), "bound": EQUAL},
+        fix={
+            name: _fix(named, description)
+            for name, description in zip("ab", descriptions, strict=True)
+        },
+        proved=bool(named.how),
+        evidence=evidence,
+    )
+
+
+def _value(description: Description, rate: float, update: int) -> str:
+    schedule = description.schedule
+    name = schedule.type if schedule else "constant rate"
+    unit = f", counted by {schedule.unit}" if schedule and schedule.unit else ""
+    return f"{name}{unit}: {value_text(rate)} at update {update}"
+
+
+def _fix(named: Named, description: Description) -> str | None:
+    if named.factor > 1 and description.schedule:
+        return _other_unit(description, description.schedule, named.factor)
+    if named.cause is None:
+        return None
+    entry = catalogue.get(named.cause)
+    return entry.fix_torch if description.framework == "torch" else entry.fix_keras
+
+
+def _other_unit(description: Description, schedule: Component, factor: int) -> str | None:
+    if description.framework == "torch":
+        if schedule.unit == "epoch":
+            return "scheduler.step()  # after each update"
+        return "scheduler.step()  # after each epoch"
+    for name in ("decay_steps", "first_decay_steps"):
+        steps = schedule.settings.get(name)
+        if isinstance(steps, (int, float)):
+            changed = f"{name}={value_text(steps * factor)}"
+            return f"keras.optimizers.schedules.{schedule.type}(..., {changed})"
+    return catalogue.get("D67").fix_keras
