@@ -395,10 +395,31 @@ def fix_line(
         return f"{PREFIXES.get(framework, '')}{component.type}({text})"
     if framework == "torch" and set(part.settings) & set(CLIP):
         return _torch_clip(target.rule)
+    if part.cause == "D56":
+        return _decay_line(target.rule, framework, component.type if component else "")
     if part.cause is None:
         return None
     difference = catalogue.get(part.cause)
     return difference.fix_torch if framework == "torch" else difference.fix_keras
+
+
+def _decay_line(target: Rule, framework: str, optimizer: str) -> str:
+    """Return how a side decays as the other one does: in the gradient, or the weight itself."""
+    decay = target.settings["decay"]
+    if target.settings["decay_form"] == "coupled":
+        if framework == "torch":
+            return f"torch.optim.{optimizer}(..., weight_decay={value_text(decay)})"
+        factor = value_text(decay / 2)
+        return (
+            f"kernel_regularizer=keras.regularizers.L2({factor}), bias_regularizer=..."
+            "  # in each layer, without weight_decay"
+        )
+    text = value_text(decay)
+    if framework == "keras":
+        return f"keras.optimizers.{optimizer}(..., weight_decay={text})"
+    if optimizer == "Adam":
+        return f"torch.optim.AdamW(..., weight_decay={text})"
+    return f"[p.mul_(1 - lr * {text}) for p in model.parameters()]  # instead of weight_decay"
 
 
 def _torch_clip(target: Rule) -> str | None:

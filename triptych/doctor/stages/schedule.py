@@ -33,7 +33,7 @@ class Named:
     title : str
         What differs.
     how : str
-        How one series is made of the other; empty if it is not known.
+        How one series is made of the other, as a sentence; empty if it is not known.
     factor : int
         Of the unit, by which the number of steps must be multiplied; 1 otherwise.
     """
@@ -63,7 +63,8 @@ def examine(examination: Examination) -> Result:
         rest = differ(a, b * (a[0] / b[0]))
         if rest.sum() < different.sum():
             scaled = b * (a[0] / b[0])
-            named = Named(_cause_of_rate(descriptions), "Initial learning rate", "times a factor")
+            factor = f"B's rates are {value_text(float(b[0] / a[0]))} times A's"
+            named = Named(_cause_of_rate(descriptions), "Initial learning rate", factor)
             findings.append(_finding(named, a, b, descriptions))
     if differ(a, scaled).any():
         named = _named(a, scaled, descriptions)
@@ -83,21 +84,23 @@ def _cause_of_rate(descriptions: tuple[Description, Description]) -> str | None:
 
 def _named(a: Array, b: Array, descriptions: tuple[Description, Description]) -> Named:
     """Return what makes two series different, the most special explanation first."""
-    for one, other, side in ((a, b, "B"), (b, a, "A")):
+    constant = [not differ(series, np.full_like(series, series[0])).any() for series in (a, b)]
+    if any(constant):
+        return Named(None, "Only one side changes its learning rate")
+    for one, other, names in ((a, b, "AB"), (b, a, "BA")):
+        start = f"{names[0]}'s rate at update t is {names[1]}'s at update"
         for steps in _units(one, other, descriptions):
             index = np.arange(len(one)) // steps
             if not differ(one, other[index]).any():
-                how = f"{side} advances {steps} times as often"
+                how = f"{start} t // {steps}"
                 return Named("D67", catalogue.get("D67").title, how, steps)
         for steps in _units(one, other, descriptions):
             index = np.arange(len(one)) // steps * steps
             if not differ(one, other[index]).any():
-                how = f"{side} advances also within {steps} updates"
-                return _within(descriptions, how)
-    for shift in range(1, MOST_SHIFT + 1):
-        for one, other, side in ((a, b, "B"), (b, a, "A")):
+                return _within(descriptions, f"{start} t // {steps} * {steps}")
+        for shift in range(1, MOST_SHIFT + 1):
             if not differ(one[:-shift], other[shift:]).any():
-                return _shifted(a, b, f"{side} is {shift} updates late")
+                return _shifted(a, b, f"{start} t + {shift}")
     return _by_place(a, b, descriptions)
 
 
@@ -131,18 +134,19 @@ def _by_place(a: Array, b: Array, descriptions: tuple[Description, Description])
     """Return what differs, from where it differs and which schedules these are."""
     places = np.flatnonzero(differ(a, b))
     types = [each.schedule.type if each.schedule else "" for each in descriptions]
-    constant = [not differ(series, np.full_like(series, series[0])).any() for series in (a, b)]
-    if any(constant):
-        return Named(None, "Only one side changes its learning rate")
     if places[-1] < len(a) // 2 and a[places[0]] != b[places[0]] and _rises(a, b, places):
-        return Named("D119", catalogue.get("D119").title, f"the first {places[-1] + 1} updates")
+        return Named("D119", catalogue.get("D119").title, _only(places))
     if all("Cos" in name or "OneCycle" in name for name in types):
-        return Named("D68", catalogue.get("D68").title, f"from update {places[0]} on")
+        return Named("D68", catalogue.get("D68").title, _only(places))
     if any("Polynomial" in name for name in types) or any("Linear" in name for name in types):
-        return Named("D69", catalogue.get("D69").title, f"from update {places[0]} on")
+        return Named("D69", catalogue.get("D69").title, _only(places))
     if all(len(np.unique(series)) <= FEW_RATES for series in (a, b)):
         return _of_drops(a, b)
     return Named(None, "The schedules differ")
+
+
+def _only(places: Array) -> str:
+    return f"they differ only at the updates {places[0]} to {places[-1]}"
 
 
 def _rises(a: Array, b: Array, places: Array) -> bool:
@@ -156,9 +160,10 @@ def _of_drops(a: Array, b: Array) -> Named:
     if len(drops[0]) == len(drops[1]) and len(drops[0]):
         apart = drops[1] - drops[0]
         if np.all(np.abs(apart) <= 1) and np.any(apart):
-            return Named("D97", catalogue.get("D97").title, "drops one update apart")
+            return Named("D97", catalogue.get("D97").title, "the drops are one update apart")
         if not apart.any():
-            return Named(None, "The factor of the learning rate's drops", "at the same updates")
+            how = "both drop at the same updates"
+            return Named(None, "By what the learning rate drops", how)
     return Named(None, "When the learning rate drops")
 
 
@@ -169,7 +174,7 @@ def _finding(
     evidence = f"first at update {first}: {value_text(float(a[first]))} against "
     evidence += value_text(float(b[first]))
     if named.how:
-        evidence += f"; the series agree if {named.how} is undone"
+        evidence += f"; {named.how}"
     return Finding(
         "schedule",
         named.cause,

@@ -1,0 +1,114 @@
+"""The stage of the learning rates."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.doctor_sides import NumpySide, compared, optimized
+
+from triptych.doctor.findings import Finding
+from triptych.doctor.observation import Component
+from triptych.doctor.stages import schedule
+
+STEPS = 10
+UPDATES = 400
+LONGEST = 3000  # no schedule is looked at for longer
+
+
+def side(name: str, kind: str, rates: Sequence[float], unit: str = "batch") -> NumpySide:
+    """Return a side with a series of rates."""
+    framework = "torch" if name == "A" else "keras"
+    made = optimized(name, framework, "SGD", rate=rates[0], series=list(rates))
+    settings = {"decay_steps": UPDATES // 2}
+    component = Component(kind, settings, unit)
+    made.described = replace(made.described, schedule=component, steps_per_epoch=STEPS)
+    return made
+
+
+def found(a: NumpySide, b: NumpySide) -> list[Finding]:
+    return list(schedule.examine(compared(a, b)).findings)
+
+
+def staircase(every: int, factor: float = 0.5, start: float = 0.1) -> list[float]:
+    return [start * factor ** (t // every) for t in range(LONGEST)]
+
+
+def cosine(length: int, floor: float = 0.0) -> list[float]:
+    """Return a cosine that stays at its floor."""
+    times = np.minimum(np.arange(LONGEST), length) / length
+    return list(floor + (0.1 - floor) * 0.5 * (1 + np.cos(np.pi * times)))
+
+
+def test_equal_series_have_no_finding() -> None:
+    a = side("A", "StepLR", staircase(40), "epoch")
+    b = side("B", "ExponentialDecay", [float(np.float32(rate)) for rate in staircase(40)])
+    assert not found(a, b)
+
+
+def test_a_unit() -> None:
+    a = side("A", "StepLR", staircase(2 * STEPS), "epoch")
+    b = side("B", "ExponentialDecay", staircase(2))
+    (finding,) = found(a, b)
+    assert finding.cause == "D67"
+    assert finding.proved
+    assert finding.fix["b"] == (
+        f"keras.optimizers.schedules.ExponentialDecay(..., decay_steps={UPDATES // 2 * STEPS})"
+    )
+    assert "t // 10" in finding.evidence
+
+
+def test_a_factor_of_all_rates_and_a_unit() -> None:
+    a = side("A", "StepLR", staircase(2 * STEPS), "epoch")
+    b = side("B", "ExponentialDecay", staircase(2, start=0.01))
+    causes = {finding.cause for finding in found(a, b)}
+    assert causes == {"D67", "D53"}
+
+
+def test_continuous_and_staircase() -> None:
+    a = side("A", "StepLR", staircase(40), "epoch")
+    b = side("B", "ExponentialDecay", [0.1 * 0.5 ** (t / 40) for t in range(LONGEST)])
+    (finding,) = found(a, b)
+    assert finding.cause == "D69"
+
+
+def test_a_boundary_that_is_one_update_late() -> None:
+    a = side("A", "MultiStepLR", [0.1] * 30 + [0.01] * (LONGEST - 30))
+    b = side("B", "PiecewiseConstantDecay", [0.1] * 31 + [0.01] * (LONGEST - 31))
+    (finding,) = found(a, b)
+    assert finding.cause == "D97"
+    assert finding.proved
+
+
+def test_a_cosine_after_its_end_and_its_floor() -> None:
+    times = np.arange(LONGEST) / 200
+    climbing = list(0.05 * (1 + np.cos(np.pi * times)))
+    for other in (climbing, cosine(200, floor=0.02)):
+        a = side("A", "CosineAnnealingLR", other)
+        b = side("B", "CosineDecay", cosine(200))
+        (finding,) = found(a, b)
+        assert finding.cause == "D68"
+
+
+def test_a_warm_up() -> None:
+    rest = [0.1] * (LONGEST - 5)
+    a = side("A", "LinearLR", [0.1 * (1 / 3 + t * 2 / 15) for t in range(5)] + rest)
+    b = side("B", "Warmup", [0.1 * t / 5 for t in range(5)] + rest)
+    (finding,) = found(a, b)
+    assert finding.cause == "D119"
+
+
+@pytest.mark.parametrize(
+    ("rates", "title"),
+    [
+        (staircase(40, 0.1), "By what the learning rate drops"),
+        (staircase(30), "When the learning rate drops"),
+        ([0.1] * LONGEST, "Only one side changes its learning rate"),
+    ],
+)
+def test_a_difference_without_a_number(rates: list[float], title: str) -> None:
+    a = side("A", "StepLR", staircase(40))
+    b = side("B", "PiecewiseConstantDecay", rates)
+    (finding,) = found(a, b)
+    assert finding.cause is None
+    assert finding.title == title
