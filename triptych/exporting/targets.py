@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ..errors import EngineError, TriptychError, suggest
-from ..spec.network import Network
 
 if TYPE_CHECKING:
+    from ..spec.network import Network
     from .model import Exporter
 
 
@@ -67,7 +67,7 @@ class Target:
             names = ", ".join(self.missing)
             raise EngineError(f"{self.label} needs {names}, not installed here: {self.install}")
 
-    def path_of(self, network: Network) -> str:
+    def path_of(self, network: "Network") -> str:
         """Return the path of the model of a network in the target's folder."""
         return self.file.replace("NAME", folder_name(network))
 
@@ -171,7 +171,7 @@ TARGETS = {
 }
 
 
-def folder_name(network: Network) -> str:
+def folder_name(network: "Network") -> str:
     """Return the name of a network in the characters that any system allows in paths."""
     return re.sub(r"[^A-Za-z0-9_.-]", "-", network.name).lstrip(".") or "network"
 
