@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .core import devices, metrics, registry
 from .core.events import BlockTimed, Evaluated, Event
+from .core.probabilities import softmax
 from .core.selection import Selection, select
 from .core.state import State
 from .data import loading
@@ -540,7 +541,7 @@ def predict(
     logits = inference.compute_logits(
         run.network, run.recipe, run.state, images, engine=engine, backend=backend, device=device
     )
-    return Prediction(metrics.predictions(logits), inference.softmax(logits))
+    return Prediction(metrics.predictions(logits), softmax(logits))
 
 
 def load_new_data(

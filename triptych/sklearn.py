@@ -31,13 +31,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .core import memory, metrics, registry, state
 from .core.events import EpochEnded
 from .core.planner import BatchPlanner
+from .core.probabilities import softmax
 from .core.split import Split
 from .core.state import State
 from .data.loading import stratified
 from .errors import SpecError, TriptychError
 from .sklearn_parameters import Parameters
 from .spec.recipe import Recipe
-from .training.inference import compute_logits, softmax
+from .training.inference import compute_logits
 from .training.loop import Training
 
 Array = NDArray[Any]

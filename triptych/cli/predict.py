@@ -86,9 +86,9 @@ def predict(
 
 def _read_run(path: Path, sources: list[str]) -> "TrainedRun":
     """Read the run; if it was given after what it shall classify, raise an error that says so."""
+    from ..core.shell import quoted
     from ..errors import TriptychError
     from ..training.trained import TrainedRun
-    from .say import quoted
 
     try:
         return TrainedRun.read(path)

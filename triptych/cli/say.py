@@ -1,8 +1,5 @@
 """Printing lines so that no word is broken on a terminal, and no line is broken in a pipe."""
 
-import shlex
-import subprocess
-import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -53,11 +50,6 @@ def say_unbroken(console: Console, line: str, style: str = "") -> None:
     console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
-def quoted(*words: str) -> str:
-    """Return a command as it is typed into the shell of this system."""
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
-
-
 def say_batch(console: Console, recipe: "Recipe", samples: int, kind: str) -> None:
     """Print a line if a batch is larger than the training split.
 
@@ -79,11 +71,11 @@ def say_batch(console: Console, recipe: "Recipe", samples: int, kind: str) -> No
 
 def say_if_unfinished(console: Console, run: Path) -> None:
     """Print a line if a path is the folder of a training that has not come to its end."""
-    from ..training.run_folder import is_unfinished
+    from ..training.run_folder import unfinished_notice
 
-    if is_unfinished(run):
-        seen = quoted("triptych", "show", str(run))
-        say(console, f"This run is not finished; how far it is: {seen}", "yellow")
+    notice = unfinished_notice(run)
+    if notice:
+        say(console, notice, "yellow")
 
 
 @contextmanager

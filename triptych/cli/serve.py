@@ -56,13 +56,9 @@ def serve(
 
     triptych serve digits=runs/first digits=runs/second --port 9000 --workers 2
     """
-    from rich.console import Console
-
-    from ..serve.server import serve
+    from ..serve.launch import launch
     from ..serve.settings import MIB, Limits, ModelSource, ServerSettings
-    from .say import say_if_unfinished
 
-    console = Console(stderr=True, emoji=False)
     settings = ServerSettings(
         sources=tuple(map(ModelSource.parse, runs)),
         host=host,
@@ -71,9 +67,7 @@ def serve(
         limits=Limits(max_body * MIB, max_batch, max_concurrency, max_seconds),
         token=_read_token(token_file),
     )
-    for source in settings.sources:
-        say_if_unfinished(console, source.path)
-    serve(settings, lambda url: print(f"Serving at {url}, until Ctrl-C", flush=True))
+    launch(settings)
 
 
 def _read_token(file: Path | None) -> str | None:

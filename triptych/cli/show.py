@@ -140,8 +140,9 @@ def _going_on(console: "Console", folder: Path) -> None:
 
 def _next_steps(console: "Console", folder: Path) -> None:
     """Print what was exported, and how to predict and export."""
+    from ..core.shell import quoted
     from ..exporting.export import exports_in
-    from .say import quoted, say
+    from .say import say
 
     exported = [f"{target} ({verdict})" for target, verdict in exports_in(folder).items()]
     if exported:
@@ -192,7 +193,8 @@ def _unfinished(console: "Console", folder: Path) -> None:
 
 
 def _how_far(console: "Console", saved: "SavedRun") -> None:
-    from .say import quoted, say_unbroken
+    from ..core.shell import quoted
+    from .say import say_unbroken
 
     done = len(saved.position.history)
     going_on = quoted("triptych", "train", "--resume", str(saved.folder))

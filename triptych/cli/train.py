@@ -200,7 +200,7 @@ def _announce(console: "Console", session: "Session") -> None:
 
 def _resuming(session: "Session") -> str:
     """Return the command that goes on with a run, with the options that are not the default."""
-    from .say import quoted
+    from ..core.shell import quoted
 
     settings = session.settings
     given = {"backend": settings.backend, "threads": settings.threads, "device": settings.device}

@@ -22,7 +22,8 @@ from ..core.files import locked, read_bytes, to_json
 from ..core.split import Split
 from ..errors import TriptychError, one_line
 from ..version import __version__
-from .model import INPUT, OUTPUT, TrainedModel
+from .model import TrainedModel
+from .names import INPUT, OUTPUT
 from .process import write_exported
 from .targets import Target
 from .verification import Reference, Verification, verify_export

@@ -19,8 +19,6 @@ from ..spec.recipe import Recipe
 Images = NDArray[np.float32]
 Logits = NDArray[Any]
 
-INPUT = "images"  # the name of the input of every exported model
-OUTPUT = "logits"  # the name of its output
 CALIBRATION_IMAGES = 200  # of the training split, evenly spaced
 JOINED = "+"  # between the names of layers that a runtime computes as one
 

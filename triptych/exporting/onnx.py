@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from ..core.state import State
-from .model import INPUT, OUTPUT, Images, LoadedModel, Logits, TrainedModel
+from .model import Images, LoadedModel, Logits, TrainedModel
+from .names import INPUT, OUTPUT
 
 FILE = "model.onnx"
 

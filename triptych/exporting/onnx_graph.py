@@ -24,7 +24,7 @@ from ..spec import layers as spec
 from ..spec.network import Network
 from ..spec.placement import Layer, PlacedLayer
 from ..version import __version__
-from .model import INPUT, OUTPUT
+from .names import INPUT, OUTPUT
 
 OPSET = 18
 IR_VERSION = 8

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..core.state import State
-from .model import INPUT, JOINED, OUTPUT, Images, LoadedModel, Logits, TrainedModel, native_model
+from .model import JOINED, Images, LoadedModel, Logits, TrainedModel, native_model
+from .names import INPUT, OUTPUT
 
 VERSION = "1"  # TensorFlow Serving wants a folder for each version of a model
 LITERT = "model.tflite"

@@ -11,7 +11,8 @@ from torch import Tensor
 from ..core import registry
 from ..core.layout import to_canonical
 from ..core.state import State
-from .model import INPUT, Images, LoadedModel, Logits, TrainedModel, native_model
+from .model import Images, LoadedModel, Logits, TrainedModel, native_model
+from .names import INPUT
 
 PROGRAM = "model.pt2"
 SCRIPT = "model.pt"

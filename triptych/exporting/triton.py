@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TriptychError, one_line
-from .model import INPUT, OUTPUT, LoadedModel, TrainedModel
+from .model import LoadedModel, TrainedModel
+from .names import INPUT, OUTPUT
 from .onnx import FILE, OnnxExporter, OnnxModel
 from .targets import folder_name
 

@@ -19,7 +19,8 @@ from ..core.files import to_json
 from ..core.split import Split
 from ..core.state import State
 from ..errors import EngineError, TriptychError
-from .model import INPUT, OUTPUT, Images, LoadedModel, Logits, TrainedModel
+from .model import Images, LoadedModel, Logits, TrainedModel
+from .names import INPUT, OUTPUT
 from .onnx import FILE, OnnxExporter
 from .verification import BATCH_SIZES, Reference
 from .web_runtime import WebRuntime

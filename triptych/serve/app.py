@@ -245,20 +245,22 @@ class Service:
         if model.problem:
             line = f"{what}: its files have changed, but cannot be used: {model.problem}"
         else:
-            line = f"{what}: loaded again, {model.loaded.sha256[:12]}…"
+            line = f"{what}: loaded again, {model.loaded.network.sha256[:12]}…"
         print(f"triptych: {line}", file=sys.stderr, flush=True)
 
 
-def create_app(settings: ServerSettings) -> Starlette:
-    """Load the models, and return the application.
+def create_app(settings: ServerSettings, models: ModelRepository) -> Starlette:
+    """Return the application.
 
-    Raises
-    ------
-    TriptychError
-        If a run cannot be served.
+    Parameters
+    ----------
+    settings : ServerSettings
+        Limits and token.
+    models : ModelRepository
+        What is served.
     """
     metrics = Metrics()
-    service = Service(settings, ModelRepository(settings.sources), metrics)
+    service = Service(settings, models, metrics)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from ..core.split import scaled
 from ..data.dataset import Standardised
-from ..exporting.model import INPUT
-from ..training.trained import TrainedRun
+from ..exporting.names import INPUT
 from .errors import RequestError
+from .reading import Description
 from .runtimes import Floats
 
 # Names of the Open Inference Protocol.
@@ -171,12 +171,12 @@ class RawRows(Input):
         return rows.reshape(len(rows), 1, 1, -1)
 
 
-def inputs_of(run: TrainedRun) -> dict[str, Input]:
+def inputs_of(network: Description) -> dict[str, Input]:
     """Return by their names what a trained network takes; a request has one of them."""
-    shape = run.network.input_shape
-    standardised = run.standardised
-    if standardised is None:
-        return {INPUT: Images(shape, run.pixels)}
+    shape = network.input_shape
+    if network.standardised is None:
+        return {INPUT: Images(shape, network.pixels)}
+    standardised = Standardised.from_json(network.standardised)
     rows = RawRows((len(standardised.names),), standardised)
     return {INPUT: StandardisedRows(shape), ROWS: rows}
 

@@ -1,28 +1,22 @@
 """The models that are served: by name and version, loaded again when their files change."""
 
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..core.probabilities import softmax
 from ..errors import TriptychError
-from ..spec.network import Network
-from ..training.checkpoint import STATE
-from ..training.inference import softmax
-from ..training.trained import TrainedRun
 from .errors import RequestError
 from .inputs import Input, inputs_of
+from .reading import Description, FileVersion, RunReader, file_version, reading
 from .runtimes import Floats, Runtime, make_runtime
 from .settings import ModelSource, check_name
 
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
 OUTPUTS = (LOGITS, PROBABILITIES)
-
-# What identifies the content of a file without reading it; None of a file that is not there.
-FileVersion = tuple[int, int, int] | None
 
 
 @dataclass(frozen=True)
@@ -31,26 +25,19 @@ class LoadedNetwork:
 
     Attributes
     ----------
-    network : Network
-        What was trained.
-    inputs : dict of str to Input
-        What a request may hold, by name. The first one is what the network computes with.
     runtime : Runtime
         What computes its logits.
-    sha256 : str
-        The digest of the state file.
-    class_names : list of str
-        What the classes are called.
-    standardised : dict or None
-        Of a network for rows of a table: with which numbers they must be standardised.
+    inputs : dict of str to Input
+        What a request may hold, by name. The first one is what the network computes with.
     """
 
-    network: Network
-    inputs: dict[str, Input]
     runtime: Runtime
-    sha256: str
-    class_names: list[str]
-    standardised: dict[str, Any] | None
+    inputs: dict[str, Input]
+
+    @property
+    def network(self) -> Description:
+        """What is known of the network."""
+        return self.runtime.description
 
     def predict(self, images: Floats) -> dict[str, Floats]:
         """Return ``logits`` and ``probabilities`` of images (n, h, w, c), each (n, classes).
@@ -73,6 +60,8 @@ class ServedModel:
     ----------
     source : ModelSource
         What is served.
+    reader : RunReader
+        Reads it next.
 
     Raises
     ------
@@ -80,10 +69,10 @@ class ServedModel:
         If there is no state, or it is damaged, or its name cannot be part of a URL.
     """
 
-    def __init__(self, source: ModelSource) -> None:
-        self.path = source.path
-        self._files = _file_versions(source.path)
-        self.loaded = load(source.path)
+    def __init__(self, source: ModelSource, reader: RunReader) -> None:
+        self.source = source
+        self._files: dict[Path, FileVersion] = {}
+        self.loaded = self._load(reader)
         self.problem: str | None = None  # why the newest files are not what is served
         self.name = source.name or self.loaded.network.name
         self.version = 1
@@ -95,16 +84,24 @@ class ServedModel:
         The new network replaces the old one only after it was loaded and tried. If that fails,
         the old one stays, and `problem` says why.
         """
-        files = _file_versions(self.path)
+        files = {path: file_version(path) for path in self._files}
         if files == self._files:
             return False
         self._files = files
         try:
-            self.loaded = load(self.path)
+            with reading([self.source]) as reader:
+                self.loaded = self._load(reader)
             self.problem = None
         except TriptychError as error:
             self.problem = str(error)
         return True
+
+    def _load(self, reader: RunReader) -> LoadedNetwork:
+        """Load what the reader reads next; raise `TriptychError` if that is impossible."""
+        run = reader.read()
+        self._files = run.files
+        runtime = make_runtime(self.source.path, run)
+        return LoadedNetwork(runtime, inputs_of(runtime.description))
 
     def describe(self) -> dict[str, Any]:
         """Return what a person wants to know, as JSON."""
@@ -114,57 +111,17 @@ class ServedModel:
             "state": "AVAILABLE",
             "network": network.architecture,
             "input_shape": list(network.input_shape),
-            "classes": self.loaded.class_names,
-            "parameters": network.parameter_count,
+            "classes": network.class_names,
+            "parameters": network.parameters,
             "runtime": self.loaded.runtime.label,
-            "run": self.path.resolve().name,
-            "sha256": self.loaded.sha256,
+            "run": self.source.path.resolve().name,
+            "sha256": network.sha256,
         }
-        if self.loaded.standardised:
-            described["standardised"] = self.loaded.standardised
+        if network.standardised:
+            described["standardised"] = network.standardised
         if self.problem:
             described["problem"] = self.problem
         return described
-
-
-def load(path: Path) -> LoadedNetwork:
-    """Read a run and load its network.
-
-    Raises
-    ------
-    TriptychError
-        If there is no state, or it is damaged.
-    """
-    run = TrainedRun.read(path)
-    try:
-        runtime = make_runtime(run)
-    except TriptychError as error:
-        raise TriptychError(f"{path}: {error}") from error
-    standardised = run.data["standardised"] if run.standardised else None
-    return LoadedNetwork(
-        network=run.network,
-        inputs=inputs_of(run),
-        runtime=runtime,
-        sha256=run.sha256,
-        class_names=run.classes,
-        standardised=standardised,
-    )
-
-
-def _file_versions(path: Path) -> tuple[FileVersion, ...]:
-    """Return what changes when one of the files changes that a run is read from."""
-    folders = (path, path / "last", path / "best")
-    return tuple(map(_file_version, (path, *(folder / STATE for folder in folders))))
-
-
-def _file_version(path: Path) -> FileVersion:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None  # the time of a folder does not depend on what its files hold
-    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 class ModelRepository:
@@ -174,6 +131,8 @@ class ModelRepository:
     ----------
     sources : sequence of ModelSource
         What is served.
+    reader : RunReader
+        Reads them in this order.
 
     Raises
     ------
@@ -181,10 +140,10 @@ class ModelRepository:
         If one of them cannot be loaded.
     """
 
-    def __init__(self, sources: tuple[ModelSource, ...]) -> None:
+    def __init__(self, sources: tuple[ModelSource, ...], reader: RunReader) -> None:
         self.models: dict[str, list[ServedModel]] = {}
         for source in sources:
-            model = ServedModel(source)
+            model = ServedModel(source, reader)
             versions = self.models.setdefault(model.name, [])
             versions.append(model)
             model.version = len(versions)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..exporting.model import INPUT
+from ..exporting.names import INPUT
 from ..spec.validation import is_whole
 from ..version import __version__
 from .errors import RequestError

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from ..exporting.model import INPUT
-from ..spec.network import Network
+from ..exporting.names import INPUT
 from ..version import __version__
 from .inputs import BYTE, FLOAT, Input
 from .models import OUTPUTS, ModelRepository, ServedModel
 from .open_inference import HEADER_LENGTH
+from .reading import Description
 from .tensorflow_serving import SIGNATURES
 
 JSON = "application/json"
@@ -174,7 +174,7 @@ def _predict_request(inputs: dict[str, Input]) -> dict[str, Any]:
     }
 
 
-def _predict_answer(network: Network) -> dict[str, Any]:
+def _predict_answer(network: Description) -> dict[str, Any]:
     """Return the schema of an answer of ``:predict``."""
     rows = _array(_array({"type": "number"}, network.classes))
     return {

@@ -11,51 +11,40 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from .. import search_path
-from ..errors import EngineError, TriptychError
-from ..training.trained import TrainedRun
+from ..errors import TriptychError
+from .reading import OnNotice, reading
 from .settings import METRICS_VARIABLE, ServerSettings
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from uvicorn import Config
 
-MODULES = ("starlette", "uvicorn", "httptools", "prometheus_client")
-INSTALL = "pip install 'triptych[serve]'"
 BACKLOG = 2048  # connections that wait to be accepted
 SECONDS_TO_FINISH = 8  # for the requests in flight when the server is stopped
 SECONDS_IDLE = 60  # until a connection without requests is closed
 
-OnReady = Callable[[str], None]
 
-
-def serve(settings: ServerSettings, on_ready: OnReady) -> None:
+def serve(settings: ServerSettings) -> None:
     """Serve until the process is told to stop by SIGTERM or Ctrl-C.
 
     Parameters
     ----------
     settings : ServerSettings
         What is served, and where.
-    on_ready : callable
-        Called with the URL when the server accepts connections.
 
     Raises
     ------
     TriptychError
-        If a package is missing, a run cannot be served, or the port is taken.
+        If a run cannot be served, or the port is taken.
     """
-    missing = [module for module in MODULES if find_spec(module) is None]
-    if missing:
-        raise EngineError(f"serving needs {', '.join(missing)}, not installed here: {INSTALL}")
     with _listening(settings.host, settings.port) as listener:
-        url = _url(listener)
         if settings.workers == 1:
-            _serve_in_this_process(settings, listener, url, on_ready)
+            _serve_in_this_process(settings, listener)
         else:
-            _serve_in_workers(settings, listener, url, on_ready)
+            _serve_in_workers(settings, listener)
 
 
 @contextmanager
@@ -74,44 +63,59 @@ def _listening(host: str, port: int) -> Generator[socket.socket]:
         yield listener
 
 
-def _url(listener: socket.socket) -> str:
+def _announce(listener: socket.socket) -> None:
+    """Print the address of the server; raise `TriptychError` if that is impossible."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    try:
+        print(f"Serving at {url}, until Ctrl-C", flush=True)
+    except OSError as error:
+        raise TriptychError(f"standard output: {error.strerror or error}") from None
 
 
-def _serve_in_this_process(
-    settings: ServerSettings, listener: socket.socket, url: str, on_ready: OnReady
-) -> None:
+def _serve_in_this_process(settings: ServerSettings, listener: socket.socket) -> None:
     """Load the models, and serve them without further processes."""
+    app = _create_app(settings, _warn)
     from uvicorn import Server
 
-    from .app import create_app
-
-    server = Server(_config(create_app(settings), settings))
+    server = Server(_config(app, settings))
 
     def stop(*_: Any) -> None:
         server.should_exit = True
 
     with _signals_handled_by(stop):
-        on_ready(url)
+        _announce(listener)
         server.run(sockets=[listener])
 
 
-def _serve_in_workers(
-    settings: ServerSettings, listener: socket.socket, url: str, on_ready: OnReady
-) -> None:
-    """Start workers, which load the models; start another one for each that has died."""
-    from uvicorn.config import STARTUP_FAILURE
-    from uvicorn.supervisors import Multiprocess
+def _create_app(settings: ServerSettings, on_notice: OnNotice) -> "Starlette":
+    """Load the models, and return the application."""
+    with reading(settings.sources, on_notice) as reader:
+        # Imported while the other process reads the runs.
+        from .app import create_app
+        from .models import ModelRepository
 
-    for source in settings.sources:
-        TrainedRun.read(source.path)  # a mistake is reported once, and not by each worker
+        return create_app(settings, ModelRepository(settings.sources, reader))
+
+
+def _warn(notice: str) -> None:
+    print(notice, file=sys.stderr, flush=True)
+
+
+def _serve_in_workers(settings: ServerSettings, listener: socket.socket) -> None:
+    """Start workers, which load the models; start another one for each that has died."""
+    with reading(settings.sources, _warn) as reader:
+        from uvicorn.config import STARTUP_FAILURE
+        from uvicorn.supervisors import Multiprocess
+
+        for _ in settings.sources:
+            reader.read()  # a mistake is reported once, and not by each worker
     config = _config(partial(_create_worker, settings), settings)
     config.factory = True
     listener.set_inheritable(True)
     with _environment_of_workers(), _signals_handled_by(_ignore):
         supervisor = Multiprocess(config, sockets=[listener])  # it handles signals from now on
-        on_ready(url)
+        _announce(listener)
         supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise TriptychError("a worker could not load the models, so the server has ended")
@@ -121,11 +125,9 @@ def _create_worker(settings: ServerSettings) -> "Starlette":
     """Return the application of a worker; end the process if that is impossible."""
     from uvicorn.config import STARTUP_FAILURE
 
-    from .app import create_app
-
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
-        return create_app(settings)
+        return _create_app(settings, _ignore)
     except TriptychError as error:
         print(f"triptych: {error}", file=sys.stderr, flush=True)
         sys.exit(STARTUP_FAILURE)

@@ -1,7 +1,8 @@
 """What a server is told: runs, address, limits."""
 
+import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..errors import TriptychError
@@ -86,7 +87,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """All that a server needs; it is sent to the worker processes.
+    """All that a server needs; it is sent to the process that serves, and to its workers.
 
     Attributes
     ----------
@@ -110,3 +111,14 @@ class ServerSettings:
     workers: int
     limits: Limits
     token: str | None = field(repr=False)
+
+    def to_json(self) -> str:
+        """Return the settings as a text, the token included."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ServerSettings":
+        """Return the settings that `to_json` wrote."""
+        values = json.loads(text)
+        sources = [ModelSource(Path(item["path"]), item["name"]) for item in values["sources"]]
+        return cls(**values | {"sources": tuple(sources), "limits": Limits(**values["limits"])})

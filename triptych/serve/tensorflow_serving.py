@@ -6,7 +6,7 @@ same requests and gets the same answers. https://www.tensorflow.org/tfx/serving/
 
 from typing import Any
 
-from ..exporting.model import INPUT
+from ..exporting.names import INPUT
 from .errors import RequestError
 from .inputs import DTYPES, Input
 from .models import LOGITS, PROBABILITIES, ServedModel

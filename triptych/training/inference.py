@@ -72,12 +72,6 @@ def compute_logits(
     return logits
 
 
-def softmax(logits: Array) -> Array:
-    """Return the probabilities of each row, shape (n, classes), in the dtype of the logits."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
-
-
 def _fitting(images: Array, network: Network) -> Array:
     """Return images in the shape that a network takes; raise `SpecError` if there is none."""
     images = np.asarray(images)

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from ..core import files
+from ..core.shell import quoted
 from ..core.state import State
 from ..errors import TriptychError, one_line
 from ..spec.network import Network
@@ -152,6 +153,13 @@ def is_unfinished(folder: Path) -> bool:
     """Return whether a folder holds a training that can go on and has no results yet."""
     has_last = (folder / "last" / checkpoint.STATE).exists()
     return has_last and not (folder / "results.json").exists()
+
+
+def unfinished_notice(folder: Path) -> str:
+    """Return a line for the user of a training that can go on; of anything else an empty text."""
+    if not is_unfinished(folder):
+        return ""
+    return f"This run is not finished; how far it is: {quoted('triptych', 'show', str(folder))}"
 
 
 def read_results(folder: Path, kind: str | None = "compare") -> dict[str, Any]:

@@ -1,0 +1,4 @@
+"""The names of the tensors of every exported model."""
+
+INPUT = "images"
+OUTPUT = "logits"
