@@ -75,7 +75,7 @@ def test_what_is_no_model() -> None:
     assert not accepts(np.tanh)
     assert not accepts(lambda x: x)
     assert not accepts(3)
-    with pytest.raises(ModelError, match="which is neither a"):
+    with pytest.raises(ModelError, match="neither a torch"):
         adapter_for({"model": lambda x: x}, "native")
 
 
@@ -234,13 +234,31 @@ def test_lower_precision_is_named() -> None:
     assert side("native", model=nn.Linear(3, 2)).description().precision == ""
 
 
-def test_a_compiled_model_is_observed_as_it_is_written() -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
-    adapter = side(model=torch.compile(randomized(model)))
-    observation = adapter.observe({"input": X}, training=False)
-    assert [call.layer for call in observation.calls] == ["0", "1", "2"]
-    plain = side(model=model).observe({"input": X}, training=False)
-    np.testing.assert_array_equal(observation.arrays["output"], plain.arrays["output"])
+def test_a_compiled_model_is_observed_by_its_layers_and_as_a_whole() -> None:
+    def wrong(graph: Any, _: Any) -> Any:
+        # A compiler with a mistake: its results are too large.
+        return lambda *args: tuple(each * 1.25 for each in graph.forward(*args))
+
+    model = randomized(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Dropout(0.9), nn.Linear(4, 2)))
+    compiled = torch.compile(model, backend=wrong)
+    parts = {
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "loss": lambda output, y: (output * y).sum(),
+    }
+    targets = {"y": random(4, 2)}
+    plain = side(model=model, **parts)
+    adapter = side(model=compiled, **parts)
+    right = plain.observe({"input": X}, training=True, targets=targets)
+    made = adapter.observe({"input": X}, training=True, targets=targets)
+    assert [call.layer for call in made.calls] == ["0", "1", "2", "3"]
+    np.testing.assert_array_equal(made.arrays["3/output"], right.arrays["3/output"])
+    for name in ("output", "loss", "gradient/0/kernel", "gradient/3/bias"):
+        np.testing.assert_allclose(made.arrays[name], 1.25 * right.arrays[name], err_msg=name)
+    weights, losses = adapter.train({"input": X}, targets, 1)
+    assert losses == [pytest.approx(1.25 * right.arrays["loss"])]
+    expected = plain.weights()["3/bias"] - 0.125 * right.arrays["gradient/3/bias"]
+    np.testing.assert_allclose(weights["3/bias"], expected)
+    assert model[2].p == 0.9
 
 
 def test_weights_that_are_computed_of_others() -> None:

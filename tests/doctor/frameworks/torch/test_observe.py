@@ -534,6 +534,33 @@ def test_settings_of_functions(function: Any, kind: str, settings: Any) -> None:
     assert (call.kind, call.settings) == (kind, settings)
 
 
+def test_arguments_may_be_given_by_name() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 6)
+            self.drop = nn.Dropout()
+            self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+            self.gru = nn.GRU(6, 3, batch_first=True)
+
+        def forward(self, x: Any) -> Any:
+            x = self.drop(input=self.layer(input=x))
+            x = F.dropout(input=torch.relu(input=x), p=0.5)
+            x = self.attention(value=x, key=x, query=x)[0]
+            return self.gru(input=x)[0]
+
+    torch.manual_seed(0)
+    model = Named().double()
+    x = random(2, 5, 4)
+    adapter = side(model=model, loss=nn.MSELoss())
+    observation = adapter.observe({"input": x}, training=True, targets={"y": random(2, 5, 3)})
+    hidden = torch.relu(model.layer(torch.from_numpy(x)))
+    expected = model.gru(model.attention(hidden, hidden, hidden)[0])[0]
+    np.testing.assert_allclose(observation.arrays["output"], expected.detach(), rtol=1e-10)
+    kinds_of_calls = ["dense", "dropout", "activation", "dropout", "attention", "gru"]
+    assert kinds(observation) == kinds_of_calls
+
+
 def test_weights_are_loaded_and_read_back() -> None:
     torch.manual_seed(0)
     model = nn.ModuleDict(

@@ -1,7 +1,7 @@
 """One side that is a model of PyTorch."""
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from .layout import CHANNELS_FIRST, tensors_in, to_array, to_tensor
 from .loss import changed_output, loss_of
 from .model import UserModel, is_keras, parts_of
 from .recorder import Options, Recorder
-from .state import DoublePrecision, as_before, default_dtype, tensors_of_loss
+from .state import DoublePrecision, as_before, as_compiled, default_dtype, tensors_of_loss
 from .training import Training, batches_of, measure
 from .weights import STATISTICS
 
@@ -169,8 +169,29 @@ class Adapter:
                 arrays.update(self._gradients())
             if training:
                 arrays.update(self._buffers())
+            if self._model.is_compiled and not forced:
+                arrays.update(self._compiled(tensors, targets if backward else None, training))
         self._calls = tuple(recorder.calls)
         return Observation(self._calls, arrays)
+
+    def _compiled(
+        self, tensors: list[torch.Tensor], targets: Arrays | None, training: bool
+    ) -> Arrays:
+        """Return what the compiled model computes, whose calls cannot be seen."""
+        recorder = Recorder(Options())
+        layouts = self._output_layouts
+        with as_before(self._model), as_compiled(self._model):
+            self._model.set_training(training)
+            output = self._model.call(*tensors)
+            arrays = {
+                _numbered("output", place): to_array(tensor, layouts[place])
+                for place, tensor in enumerate(tensors_in(output))
+            }
+            if targets:
+                self._backward(output, targets, recorder)
+                arrays.update(recorder.arrays)
+                arrays.update(self._gradients())
+        return arrays
 
     def _tensors(self, inputs: Arrays) -> list[torch.Tensor]:
         """Return the model's inputs in the order of their numbers, floating ones in its dtype."""
@@ -291,19 +312,25 @@ class Adapter:
         if self._loss is None or training.optimizer is None:
             raise Unsupported("build() returns no loss or no optimizer")
         losses: list[float] = []
-        options = Options(arrays=False, changes=self._changes.functions)
         with self._ready(), training.fresh():
             self._model.set_training(True)
             tensors = self._tensors(inputs)
             for number in range(steps):
                 training.optimizer.zero_grad()
-                with Recorder(options).watching(self._model):
+                with self._watched_or_compiled():
                     output = self._model.call(*tensors)
                 loss = self._loss_of(output, targets)
                 loss.backward()
                 training.step(number)
                 losses.append(loss.item())
             return self._weights(), losses
+
+    def _watched_or_compiled(self) -> AbstractContextManager[None]:
+        """Return a context in which the model is called without dropout."""
+        if self._model.is_compiled:
+            return as_compiled(self._model)
+        options = Options(arrays=False, changes=self._changes.functions)
+        return Recorder(options).watching(self._model)
 
     def rates(self, updates: int) -> list[float]:
         """Return the learning rate of each update."""

@@ -126,7 +126,7 @@ def call_changed(
         return pool_padded(source, padding, operation.function, raw, function)
     if raw.get("mode") not in LINEAR_INTERPOLATIONS:
         raw.pop("align_corners", None)
-    return function(call.args[0], **raw)
+    return function(call.first, **raw)
 
 
 def reordered(tensor: torch.Tensor, order: str) -> torch.Tensor:

@@ -90,6 +90,11 @@ class FunctionCall:
         return tensors_in((self.args, self.kwargs))
 
     @property
+    def first(self) -> Any:
+        """The first argument: a tensor, or a list of tensors."""
+        return self.args[0] if self.args else next(iter(self.kwargs.values()))
+
+    @property
     def floating(self) -> bool:
         """Whether one of them is floating."""
         return any(tensor.is_floating_point() for tensor in self.tensors)

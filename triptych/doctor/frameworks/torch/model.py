@@ -63,13 +63,11 @@ class UserModel:
     """
 
     def __init__(self, model: Any, optimizer: Any = None) -> None:
-        if isinstance(model, torch.jit.ScriptModule):
-            raise ModelError("the model is TorchScript; give the nn.Module that it was made from")
         self.call: Callable[..., Any] = model
         self.roots, self.loose = parts_of(model)
         self._add_parameters_of(optimizer)
-        self.layers = [*_layers_of(self.roots), *_loose_layers(self.loose)]
         self._check()
+        self.layers = [*_layers_of(self.roots), *_loose_layers(self.loose)]
 
     def _add_parameters_of(self, optimizer: Any) -> None:
         known = {id(tensor) for tensor in self.tensors()}
@@ -79,6 +77,10 @@ class UserModel:
                     self.loose[f"parameter{len(self.loose)}"] = tensor
 
     def _check(self) -> None:
+        if any(isinstance(module, torch.jit.ScriptModule) for module in self.modules()):
+            raise ModelError(
+                "the model, or a part of it, is TorchScript; give the nn.Module that it was made of"
+            )
         for tensor in self.tensors():
             if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
                 raise ModelError(
@@ -101,6 +103,14 @@ class UserModel:
     def name(self) -> str:
         """The class or function of the model."""
         return getattr(self.call, "__name__", type(self.call).__name__)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the model, or a part of it, was given to `torch.compile`."""
+        callables = (self.call, *self.modules())
+        return any(hasattr(each, "_torchdynamo_orig_callable") for each in callables) or any(
+            type(each).__name__ == "OptimizedModule" for each in callables
+        )
 
     def modules(self) -> Iterator[nn.Module]:
         """Return every module once."""

@@ -161,12 +161,12 @@ class Recorder(TorchFunctionMode):
     def _result(self, call: FunctionCall, func: Any) -> Any:
         name, change = self.options.changes.get(len(self.calls), ("", {}))
         if call.name in DROPOUTS and not self.options.dropout:
-            return call.args[0]
+            return call.first
         # Other functions, of which no call is recorded, may be called in between.
         if name == call.name and not self._inside:
             return call_changed(call, func, change, layout_into(call, self.layouts))
         if call.raw.get("dropout_p") and not self.options.dropout:
-            return func(call.args[0], **(call.raw | {"dropout_p": 0.0}))
+            return func(call.first, **(call.raw | {"dropout_p": 0.0}))
         return func(*call.args, **call.kwargs)
 
     def _record_function(self, call: FunctionCall, name: str, result: Any) -> None:
@@ -206,7 +206,7 @@ class Recorder(TorchFunctionMode):
         if layer.roles:
             return self._call_anchor(layer, LayerCall(module, forward, args, kwargs))
         if layer.kind == "dropout" and not self.options.dropout:
-            result: Any = args[0]
+            result: Any = tensors_in((args, kwargs))[0]
         else:
             result = forward(*args, **kwargs)
         self._record_module(layer, result, args, kwargs)

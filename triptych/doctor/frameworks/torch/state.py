@@ -1,8 +1,9 @@
 """What a method may change, and how it is put back."""
 
 import random
+import sys
 from collections.abc import Generator, Iterable
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,7 @@ def _surroundings() -> Generator[None]:
     try:
         with ExitStack() as contexts:
             contexts.enter_context(torch.random.fork_rng(devices=[]))
-            contexts.enter_context(torch.compiler.set_stance("force_eager"))
+            contexts.enter_context(compiled_code("force_eager"))
             contexts.enter_context(torch.enable_grad())
             torch.manual_seed(0)
             random.seed(0)
@@ -143,6 +144,29 @@ def _surroundings() -> Generator[None]:
         random.setstate(numbers[0])
         np.random.set_state(numbers[1])  # noqa: NPY002
         torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def compiled_code(stance: str) -> AbstractContextManager[Any]:
+    """Return a context in which compiled code runs: ``default``, or ``force_eager`` if not."""
+    # Before something is compiled, the compiler is not imported, which takes a second.
+    if "torch._dynamo" in sys.modules:
+        return torch.compiler.set_stance(stance)
+    return nullcontext()
+
+
+@contextmanager
+def as_compiled(model: UserModel) -> Generator[None]:
+    """Run compiled code, without the dropout of layers."""
+    layers = [layer.module for layer in model.layers if layer.kind == "dropout"]
+    rates = [layer.p for layer in layers]
+    try:
+        for layer in layers:
+            layer.p = 0.0
+        with compiled_code("default"), torch._C.DisableTorchFunction():
+            yield
+    finally:
+        for layer, rate in zip(layers, rates, strict=True):
+            layer.p = rate
 
 
 def tensors_of_loss(loss: Any) -> list[torch.Tensor]:
