@@ -22,7 +22,7 @@ def differences(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[WORD|ID]...",
+            metavar="WORD|ID",
             help="Those in whose text all words occur, or by id, such as D47.",
             show_default=False,
         ),
@@ -106,11 +106,13 @@ def _measure(console: "Console", entries: "list[Difference]") -> "dict[str, Meas
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from ..doctor.catalogue.measurement import measure
+    from .say import announced
 
+    if not console.is_terminal:
+        with announced(console, "Measuring; all differences take about a minute."):
+            return measure(entries)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         total = sum(len(entry.backends) for entry in entries)
         task = progress.add_task("importing the frameworks", total=total)
 

@@ -1,13 +1,17 @@
 """The checks run, their values are the recorded ones, and a change is reported."""
 
+import pkgutil
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from triptych.doctor import catalogue
 from triptych.doctor.catalogue import measurement
+from triptych.doctor.catalogue.checks.registry import CHECKS
 from triptych.doctor.catalogue.entry import Value
 from triptych.doctor.catalogue.measurement import Change, Measurement, agrees, changes, measure
+from triptych.doctor.catalogue.worker import plain
 from triptych.errors import EngineError
 
 SLOPE = catalogue.get("D26")
@@ -110,3 +114,35 @@ def test_one_difference_alone_has_the_values_that_it_has_among_others():
     result = measure([entry])["D87"]
     assert result.values["torch"] == entry.recorded["torch"]
     assert result.values["keras"] == [8, 9]
+
+
+@pytest.mark.framework
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # TensorFlow's
+@pytest.mark.parametrize(
+    ("identifier", "name", "path", "defaults", "expected"),
+    [
+        ("D26", "torch", "torch.nn:LeakyReLU", (0.02,), 0.02),
+        ("D26", "keras.layers", "keras.layers:LeakyReLU", (0.05,), 0.05),
+        ("D23", "torch eps", "torch.nn:LayerNorm", (1e-2,), 1e-2),
+        ("D53", "keras", "keras.optimizers:SGD", (0.05,), 0.05),
+        ("D46", "torch", "torch.optim:Adam", (1e-3, (0.9, 0.999), 1e-4), 1e-4),
+    ],
+)
+def test_a_check_sees_a_default_that_changes(
+    identifier: str,
+    name: str,
+    path: str,
+    defaults: tuple[Any, ...],
+    expected: float,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The defaults of the installed class are replaced, and the check measures the new ones."""
+    pytest.importorskip("torch")
+    pytest.importorskip("tensorflow")
+    constructor = pkgutil.resolve_name(path).__init__
+    kept = constructor.__defaults__[len(defaults) :]
+    monkeypatch.setattr(constructor, "__defaults__", (*defaults, *kept))
+    entry = catalogue.get(identifier)
+    values = {key: plain(value) for key, value in CHECKS[identifier]().items()}
+    found = {change.name: change.measured for change in changes(entry, Measurement(values))}
+    assert found[name] == pytest.approx(expected)

@@ -50,7 +50,8 @@ class Difference:
     effect : str
         How large the effect is, one sentence.
     fix_torch, fix_keras : str or None
-        One line of code that makes this side agree with the other; None if there is none.
+        One line of code that makes this side agree with the other; None if there is none. Names
+        are the usual ones: ``nn`` is ``torch.nn``, ``layers`` is ``keras.layers``.
     source : str
         The files of the frameworks' source code that show it, or public threads.
     words : tuple of str
