@@ -128,6 +128,10 @@ class LoadedModel(Protocol):
         """Return the logits of a batch, shape (n, classes)."""
         ...
 
+
+class LayeredModel(LoadedModel, Protocol):
+    """An exported model in a runtime that shows the outputs of layers."""
+
     def layer_outputs(self, images: Images, layers: list[str]) -> State:
         """Return the outputs of the layers that the runtime shows.
 

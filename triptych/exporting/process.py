@@ -92,12 +92,13 @@ def run_exported(
     on_progress : callable, optional
         Called with the samples that are done and their number.
     layers : sequence of str
-        If given, the outputs of these layers are wanted instead of the logits.
+        If given, the outputs of these layers are wanted instead of the logits. The target must
+        show them.
 
     Returns
     -------
     tuple of (dict of str to ndarray, str)
-        The logits by batch size, or the layers' outputs as of `LoadedModel.layer_outputs`; and the
+        The logits by batch size, or the layers' outputs as of `LayeredModel.layer_outputs`; and the
         version of the runtime.
 
     Raises

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from ..errors import TriptychError
 from ..training import checkpoint
 from ..version import __version__
-from .model import Exporter, LoadedModel, TrainedModel
+from .model import Exporter, LayeredModel, LoadedModel, TrainedModel
 from .targets import target
 
 SECONDS_BETWEEN_LINES = 0.2
@@ -76,7 +76,7 @@ def _run(exporter: Exporter, request: Json, answers: TextIO) -> str:
     images = load_file(request["images"])["images"]
     model = exporter.load(Path(request["folder"]))
     if request["do"] == "layers":
-        arrays = model.layer_outputs(images, request["layers"])
+        arrays = cast(LayeredModel, model).layer_outputs(images, request["layers"])
     else:
         arrays = {
             str(batch): _all_logits(model, images, batch, answers)

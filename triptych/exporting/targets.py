@@ -34,7 +34,7 @@ class Target:
     install : str
         The command that installs them.
     shows_layers : bool
-        Whether the runtime shows the outputs of layers.
+        Whether the runtime shows the outputs of layers, with the loaded model's `layer_outputs`.
     quantized : bool
         Whether the model computes in a lower precision than float32, so that its accuracy is
         verified instead of its logits.

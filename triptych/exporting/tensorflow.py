@@ -82,11 +82,6 @@ class SavedModel:
         """Return the logits of a batch, shape (n, classes)."""
         return self._function(**{INPUT: self._constant(images)})[OUTPUT].numpy()
 
-    def layer_outputs(self, images: Images, layers: list[str]) -> State:
-        """Return nothing: a SavedModel does not show its layers."""
-        del images, layers
-        return {}
-
 
 class LiteRTModel:
     """A model in LiteRT, on the processor.

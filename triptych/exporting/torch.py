@@ -89,11 +89,6 @@ class Script:
         with torch.inference_mode():
             return self._module(torch.from_numpy(images)).numpy()
 
-    def layer_outputs(self, images: Images, layers: list[str]) -> State:
-        """Return nothing: a script does not show its layers."""
-        del images, layers
-        return {}
-
 
 class Program(Script):
     """An exported program.

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from ..core.files import to_json
 from ..core.split import Split
-from ..core.state import State
 from ..errors import EngineError, TriptychError
 from .model import Images, LoadedModel, Logits, TrainedModel
 from .names import INPUT, OUTPUT
@@ -81,11 +80,6 @@ class WebModel:
         if len(answer) != size:
             raise TriptychError("Node.js has ended before it returned the logits")
         return np.frombuffer(answer, "<f4").reshape(len(images), self._classes)
-
-    def layer_outputs(self, images: Images, layers: list[str]) -> State:
-        """Return nothing: the page's model has one output."""
-        del images, layers
-        return {}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
