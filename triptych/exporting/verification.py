@@ -14,10 +14,11 @@ same images. This error is measured in two ways, and the larger one counts:
 analysis. SIAM Journal on Scientific Computing 41(5).
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from typing import cast as cast_type
 
 import numpy as np
@@ -39,6 +40,7 @@ LARGEST_FACTOR = 4.0  # between the error of a correct runtime and the measured 
 UNIT_ROUNDOFF = 2.0**-24  # the largest relative error of rounding to float32
 SAMPLES_BY_LAYER = 64  # for which the outputs of the layers are compared
 
+Result = TypeVar("Result")
 Array = NDArray[Any]
 Verdict = Literal["rounding", "precision", "formula"]
 
@@ -118,27 +120,27 @@ class Reference:
     @classmethod
     def of(cls, model: TrainedModel, test: Split) -> "Reference":
         """Compute the reference of a model on the test split."""
-        exact_recipe = replace(model.recipe, dtype="float64")
-        exact = compute_logits(
-            model.network,
-            exact_recipe,
-            cast(model.state, "float64"),
-            test.images,
-            engine=registry.REFERENCE,
-        )
         known = registry.entries().get(model.engine)
         engine = known.name if known and known.installed else registry.REFERENCE
-        single = compute_logits(
-            model.network, model.recipe, model.state, test.images, engine=engine
-        )
-        summed = compute_logits(
-            model.network,
-            exact_recipe,
-            with_rounded_sums(model.network, model.state),
-            test.images,
-            engine=registry.REFERENCE,
-        )
+
+        def logits(recipe: Recipe, state: State) -> Array:
+            used = engine if recipe.dtype == "float32" else registry.REFERENCE
+            return compute_logits(model.network, recipe, state, test.images, engine=used)
+
+        exact, single, summed = _in_three_ways(model, logits)
         return cls(exact, _bound(exact, single, summed))
+
+
+def _in_three_ways(
+    model: TrainedModel, compute: Callable[[Recipe, State], Result]
+) -> tuple[Result, Result, Result]:
+    """Return what is computed in float64, in float32, and as rounded sums would give it."""
+    exact = replace(model.recipe, dtype="float64")
+    return (
+        compute(exact, cast(model.state, "float64")),
+        compute(model.recipe, model.state),
+        compute(exact, with_rounded_sums(model.network, model.state)),
+    )
 
 
 def with_rounded_sums(network: Network, state: State) -> State:
@@ -279,11 +281,14 @@ def _first_layer(target: Target, folder: Path, model: TrainedModel, images: Arra
     If the runtime does not show the outputs of some layers before it, the mistake can be in those
     as well: all their names are returned, with ``+`` between them.
     """
-    exact_recipe = replace(model.recipe, dtype="float64")
-    exact = _layer_outputs(model, model.state, exact_recipe, images)
-    single = _layer_outputs(model, model.state, model.recipe, images)
-    rounded = with_rounded_sums(model.network, model.state)
-    summed = _layer_outputs(model, rounded, exact_recipe, images)
+
+    def outputs(recipe: Recipe, state: State) -> State:
+        reference = registry.create(registry.REFERENCE, model.network, recipe)
+        engine = cast_type(ReferenceEngine, reference)
+        engine.load(state)
+        return engine.layer_outputs(images)
+
+    exact, single, summed = _in_three_ways(model, outputs)
     layers = [place.layer.name for place in model.network.places]
     shown, _ = run_exported(target, folder, scaled(images, "float32"), layers=layers)
     last_names = {names.split(JOINED)[-1]: names for names in shown}
@@ -301,10 +306,3 @@ def _first_layer(target: Target, folder: Path, model: TrainedModel, images: Arra
             unseen.append(name)  # it should change its input, which dropout does not
         previous = exact[name]
     return None
-
-
-def _layer_outputs(model: TrainedModel, state: State, recipe: Recipe, images: Array) -> State:
-    """Return the outputs of all layers from the NumPy engine, in the order of computation."""
-    engine = cast_type(ReferenceEngine, registry.create(registry.REFERENCE, model.network, recipe))
-    engine.load(cast(state, recipe.dtype))
-    return engine.layer_outputs(images)
