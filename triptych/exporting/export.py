@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -109,57 +110,81 @@ def export_model(
     """
     target.check_installed()
     _check_replaceable(folder)
-    file = target.path_of(model.network)
-    started = time.monotonic()
-    on_stage("writing", 0, 0)
     with _refusing(folder), _locked(folder), _temporary_folder(folder) as new:
-        write_exported(target, new, model)
-        if target.is_page:
-            complete(new, model, reference, test, web_runtime or find_runtime(None))
-        files = [path for path in sorted(new.rglob("*")) if path.is_file()]
-        digests = {path.relative_to(new).as_posix(): _digest(path) for path in files}
-        size = sum(path.stat().st_size for path in files)
-        verification = verify_export(
-            target,
-            new,
-            model,
-            reference,
-            test,
-            lambda done, total: on_stage("verifying", done, total),
-        )
-        seconds = time.monotonic() - started
-        description = {
-            "target": target.name,
-            **verification.to_json(),
-            "seconds": round(seconds, 3),
-            "file": file,
-            "size": size,
-            "sha256": digests,
-            **_describe(model),
-            "triptych": __version__,
-            "note": target.note.format(folder="FOLDER"),
-        }
-        text = to_json(description, indent=1)
-        (new / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+        result = _write(target, folder, new, model, reference, test, on_stage, web_runtime)
         _flush(new)
         _replace(folder, new)
-    return ExportResult(target.name, folder, folder / file, size, seconds, verification)
+    return result
 
 
-def _digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    return sha256(path.read_bytes()).hexdigest()
+def _write(
+    target: Target,
+    folder: Path,
+    new: Path,
+    model: TrainedModel,
+    reference: Reference,
+    test: Split,
+    on_stage: OnStage,
+    web_runtime: WebRuntime | None,
+) -> ExportResult:
+    """Write an export into the folder `new`, which is to replace `folder`, and verify it."""
+    started = time.monotonic()
+    on_stage("writing", 0, 0)
+    write_exported(target, new, model)
+    if target.is_page:
+        complete(new, model, reference, test, web_runtime or find_runtime(None))
+    files = [path for path in sorted(new.rglob("*")) if path.is_file()]
+    digests = {path.relative_to(new).as_posix(): _digest(path) for path in files}
+    size = sum(path.stat().st_size for path in files)
+    report = partial(on_stage, "verifying")
+    verification = verify_export(target, new, model, reference, test, report)
+    seconds = time.monotonic() - started
+    file = folder / target.path_of(model.network)
+    result = ExportResult(target.name, folder, file, size, seconds, verification)
+    _write_description(new, result, digests, model, target.note)
+    return result
 
 
-def _describe(model: TrainedModel) -> dict[str, Any]:
-    """Return what ``export.json`` holds of the model itself."""
-    return {
+def _write_description(
+    new: Path, result: ExportResult, digests: dict[str, str], model: TrainedModel, note: str
+) -> None:
+    """Write ``export.json``.
+
+    Parameters
+    ----------
+    new : Path
+        The folder that is not in its place yet.
+    result : ExportResult
+        What came of the export.
+    digests : dict of str to str
+        The SHA-256 of each file by its path in the folder.
+    model : TrainedModel
+        What was exported.
+    note : str
+        That of the target.
+    """
+    description = {
+        "target": result.target,
+        **result.verification.to_json(),
+        "seconds": round(result.seconds, 3),
+        "file": result.file.relative_to(result.folder).as_posix(),
+        "size": result.size,
+        "sha256": digests,
         "input": {"name": INPUT, "shape": ["batch", *model.network.input_shape]} | model.input,
         "output": {"name": OUTPUT, "classes": model.classes},
         "network": model.network.name,
         "engine": model.engine,
         "state_sha256": model.sha256,
+        "triptych": __version__,
+        "note": note.format(folder="FOLDER"),
     }
+    text = to_json(description, indent=1)
+    (new / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    return sha256(path.read_bytes()).hexdigest()
 
 
 def _check_replaceable(folder: Path) -> None:
