@@ -18,18 +18,6 @@ VECTORS = RNG.normal(size=(4, 5))
 WORDS = RNG.integers(0, 5, (4, 6))
 
 
-@pytest.fixture(scope="module")
-def keras() -> Any:
-    return pytest.importorskip("keras")
-
-
-@pytest.fixture(scope="module")
-def adapter(keras: Any) -> Any:
-    from triptych.doctor.frameworks.keras import adapter
-
-    return adapter
-
-
 def built(adapter: Any, parts: dict[str, Any], batch: Any) -> Any:
     side = adapter.Adapter(parts, "float64")
     side.inputs(batch)

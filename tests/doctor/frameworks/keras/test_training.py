@@ -16,18 +16,6 @@ pytestmark = [
 BATCH = {"x": np.arange(12.0).reshape(6, 2), "y": np.arange(6)}
 
 
-@pytest.fixture(scope="module")
-def keras() -> Any:
-    return pytest.importorskip("keras")
-
-
-@pytest.fixture(scope="module")
-def adapter(keras: Any) -> Any:
-    from triptych.doctor.frameworks.keras import adapter
-
-    return adapter
-
-
 def made(keras: Any, adapter: Any, **parts: Any) -> Any:
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.layers.Dense(3, name="a")(inputs))

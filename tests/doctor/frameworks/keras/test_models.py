@@ -13,18 +13,6 @@ SEQUENCES = RNG.normal(size=(3, 4, 2))
 VECTORS = RNG.normal(size=(4, 3))
 
 
-@pytest.fixture(scope="module")
-def keras() -> Any:
-    return pytest.importorskip("keras")
-
-
-@pytest.fixture(scope="module")
-def adapter(keras: Any) -> Any:
-    from triptych.doctor.frameworks.keras import adapter
-
-    return adapter
-
-
 class Side:
     """An adapter in float64, whose methods are called in double precision."""
 

@@ -12,18 +12,6 @@ pytestmark = pytest.mark.framework
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(scope="module")
-def keras() -> Any:
-    return pytest.importorskip("keras")
-
-
-@pytest.fixture(scope="module")
-def adapter(keras: Any) -> Any:
-    from triptych.doctor.frameworks.keras import adapter
-
-    return adapter
-
-
 def side(adapter: Any, build: Any, dtype: str = "float64") -> Any:
     """Build a model in float64, or as it is written."""
     if dtype == "native":
