@@ -58,12 +58,12 @@ def align(a: Snapshot, b: Snapshot, mapping: Mapping[str, str] | None = None) ->
         tuple(pairs),
         forms,
         tuple(carriages),
-        _shapes(b.observation),
+        shapes_of_anchors(b.observation),
         tuple(structure.findings),
     )
 
 
-def _shapes(observation: Observation) -> dict[str, tuple[int, ...]]:
+def shapes_of_anchors(observation: Observation) -> dict[str, tuple[int, ...]]:
     """Return the shapes of what the anchors take and return."""
     numbers = {str(call.number) for call in observation.anchors}
     return {

@@ -204,6 +204,11 @@ class InputForm:
     axes: Order
     shape: tuple[int, ...]
 
+    @property
+    def exchanged(self) -> bool:
+        """Whether the shapes show that height and width are exchanged."""
+        return _exchanges(self.axes) == 1
+
     def to_b(self, array: Array) -> Array:
         """Return A's input in B's form."""
         moved_array = np.transpose(array, self.axes) if len(self.axes) == array.ndim else array
@@ -309,7 +314,7 @@ def last_step(parts: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
             result |= {} if output is None else {f"output{suffix}": output}
         elif axes == 1:
             # A gradient arrives at the last step, at the state, or at both.
-            ends = [_last(output, shapes["output"][-1] // _units(parts, output))]
+            ends = [last_of_sequence(output, shapes["output"][-1] // _units(parts, output))]
             states = [] if state is None else [_joined(state)]
             used = states or ends
             result[f"output{suffix}"] = np.sum(ends + states, axis=0) if suffix else used[0]
@@ -325,7 +330,7 @@ def _units(parts: Arrays, output: Array) -> int:
     return parts["output1"].shape[-1] if "output1" in parts else output.shape[-1]
 
 
-def _last(sequence: Array, directions: int) -> Array:
+def last_of_sequence(sequence: Array, directions: int) -> Array:
     """Return the last step of a sequence; of the second direction, the one that it computes last.
 
     Parameters

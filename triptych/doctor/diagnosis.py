@@ -9,6 +9,7 @@ import numpy as np
 from .bounds import relative_difference
 from .examination import Examination, Result, Side
 from .findings import STAGES, Acquittal, Diagnosis, Finding, LayerRow, StageRow, Verdict
+from .forcing import run, targets_of
 from .frameworks.adapter import ModelError, Unsupported
 from .observation import Arrays, Layer, Observation, array_names
 from .settling import aligned
@@ -17,6 +18,8 @@ from .side import both
 OnStage = Callable[[str], None]
 
 PREFIX = "triptych.doctor.stages."
+
+ROUNDING = "D90"  # in the catalogue
 
 # The modules of the stages, in the order in which they are examined. The stage ``training`` makes
 # whole training steps: it finds what the stages before it missed.
@@ -68,9 +71,9 @@ def diagnose(
     on_stage("data")
     examination = _prepare(a, b, batch)
     results = examination.results
+    _align(examination, mapping)
     results["data"] = _examine("data", examination)
     on_stage("weights")
-    _align(examination, mapping)
     results["weights"] = _examine("weights", examination)
     _transplant(examination)
     on_stage("forward")
@@ -133,25 +136,14 @@ def _transplant(examination: Examination) -> None:
 
 def _observe(examination: Examination) -> None:
     """Observe A, and B with its anchors forced to what A has."""
-    a, b, dtype = examination.a, examination.b, examination.dtype
-    inputs = examination.alignment.inputs_to_b(examination.a_inputs)
-    targets = examination.targets if examination.has("loss") else {}
-    examination.a_training = a.observe(
-        examination.a_inputs, training=True, targets=targets or None, dtype=dtype
+    examination.a_training = examination.a.observe(
+        examination.a_inputs,
+        training=True,
+        targets=targets_of(examination),
+        dtype=examination.dtype,
     )
-
-    def forced(training: bool) -> Observation:
-        reference = examination.a_training if training else examination.a_evaluation
-        return b.observe(
-            inputs,
-            training=training,
-            targets=targets or None if training else None,
-            forced=examination.alignment.forced(reference),
-            dtype=dtype,
-        )
-
-    examination.b_evaluation = forced(training=False)
-    examination.b_training = forced(training=True)
+    examination.b_evaluation = run(examination)
+    examination.b_training = run(examination, training=True)
 
 
 def _examine(stage: str, examination: Examination) -> Result:
@@ -235,6 +227,7 @@ def _verdict(findings: list[Finding], results: list[Result]) -> Verdict:
         return "differ"
     if findings or any(result.undecided for result in results):
         return "undecided"
-    if any(result.largest > 0 for result in results):
+    magnified = any(each.cause == ROUNDING for result in results for each in result.acquitted)
+    if magnified or any(result.largest > result.bound for result in results):
         return "rounding"
     return "equal"

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .bounds import Bounds
 from .carrying import (
     Carriage,
     InputForm,
@@ -188,27 +189,46 @@ class Alignment:
                 result |= self._to_b(pair, b_number, parts)
         return result
 
-    def _to_b(self, pair: Pair, number: int, parts: Arrays) -> Arrays:
-        """Return the parts of one call of A as those of a call of B."""
-        start = f"{number}/"
-        shapes = {
-            name.removeprefix(start): shape
-            for name, shape in self.b_shapes.items()
-            if name.startswith(start)
-        }
+    def parts_to_b(self, pair: Pair, number: int, parts: Arrays) -> Arrays:
+        """Return what a layer of A takes and returns with B's features, in whatever shape.
+
+        Parameters
+        ----------
+        pair : Pair
+            The layer.
+        number : int
+            Of B's call.
+        parts : dict of str to ndarray
+            ``input``, ``output``, … of a call of A.
+        """
         # Where one side returns the last step of a sequence, the hidden state is the same.
         if pair.b.kind in RECURRENT:
-            parts = last_step(parts, shapes)
+            parts = last_step(parts, self._shapes(number))
         result: Arrays = {}
         for name, array in parts.items():
+            order = pair.order_of(name)
+            result[name] = array if order is None else np.take(array, order, -1)
+        return result
+
+    def _to_b(self, pair: Pair, number: int, parts: Arrays) -> Arrays:
+        """Return the parts of one call of A as those of a call of B."""
+        shapes = self._shapes(number)
+        result: Arrays = {}
+        for name, array in self.parts_to_b(pair, number, parts).items():
             part = name.removesuffix("_gradient")
-            order = pair.order_of(part)
-            if order is not None:
-                array = np.take(array, order, -1)
             converted = in_shape(array, shapes[part]) if part in shapes else None
             if converted is not None:
                 result[f"{number}/{name}"] = converted
         return result
+
+    def _shapes(self, number: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of what a call of B takes and returns."""
+        start = f"{number}/"
+        return {
+            name.removeprefix(start): shape
+            for name, shape in self.b_shapes.items()
+            if name.startswith(start)
+        }
 
 
 @dataclass(frozen=True)
@@ -269,6 +289,8 @@ class Examination:
         B with A's weights, its anchors forced to A's values.
     a_rates, b_rates : list of float
         The learning rate of each update, once `triptych.doctor.rates.rates_of` has asked for them.
+    training_bounds : Bounds or None
+        What rounding explains in training mode, as soon as it was measured.
     results : dict of str to Result
         By stage, of the stages that are done.
     """
@@ -292,6 +314,7 @@ class Examination:
     b_training: Observation = field(init=False)
     a_rates: list[float] = field(default_factory=list[float])
     b_rates: list[float] = field(default_factory=list[float])
+    training_bounds: Bounds | None = None
     results: dict[str, Result] = field(default_factory=dict[str, Result])
 
     def has(self, key: str) -> bool:

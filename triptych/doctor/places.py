@@ -1,0 +1,162 @@
+"""The places at which both sides are compared while B's anchors are forced to what A has.
+
+A place is a layer with weights, which takes the same numbers on both sides, or a segment: what
+happens between layers with weights, seen in what arrives at the next one or in the model's output.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .bounds import Bounds, relative_difference
+from .carrying import in_shape
+from .examination import Alignment, Pair
+from .observation import Array, Arrays, Observation, array_names
+
+LAYER = "layer"
+SEGMENT = "segment"
+OUTPUT = "output"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place.
+
+    Attributes
+    ----------
+    what : str
+        `LAYER`, `SEGMENT` or `OUTPUT`, the last segment.
+    pair : Pair or None
+        The layer, or the layer after the segment; None for the output.
+    a_number, b_number : int
+        The number of its call; for the output one after the last call.
+    expected : dict of str to ndarray
+        What A has, by the names of B's arrays and in B's form.
+    """
+
+    what: str
+    pair: Pair | None
+    a_number: int
+    b_number: int
+    expected: Arrays
+
+    def difference(self, observation: Observation) -> float:
+        """Return the largest relative difference of an observation of B from A."""
+        return max(
+            (
+                relative_difference(array, observation.arrays[name])
+                for name, array in self.expected.items()
+                if name in observation.arrays
+            ),
+            default=0.0,
+        )
+
+    def rounding(self, bounds: Bounds) -> float:
+        """Return the largest difference that counts as equal."""
+        return max((bounds.rounding(name) for name in self.expected), default=0.0)
+
+    def precision(self, bounds: Bounds) -> float:
+        """Return the largest difference that constants in float32 explain."""
+        return max((bounds.precision(name) for name in self.expected), default=0.0)
+
+
+def places(alignment: Alignment, a: Observation, b: Observation) -> Iterator[Place]:
+    """Yield all places in the order of computation in A.
+
+    Parameters
+    ----------
+    alignment : Alignment
+        Which layers belong together.
+    a, b : Observation
+        Of both sides in the same mode, B with its anchors forced.
+    """
+    expected = alignment.forced(a)
+    found: list[tuple[int, Pair, int]] = []
+    for pair in alignment.pairs:
+        if pair.carried:
+            numbers = [call.number for call in a.anchors if call.layer == pair.a.path]
+            found += [(one, pair, other) for one, other in zip(numbers, pair.b_calls, strict=False)]
+    for a_number, pair, b_number in sorted(found, key=lambda each: each[0]):
+        for what, part in ((SEGMENT, "input"), (LAYER, "output")):
+            arrays = _parts(expected, b_number, part)
+            if not arrays:
+                # It does not fit into B's shape, which is a difference of its own.
+                parts = array_names(a.arrays, str(a_number))
+                parts = alignment.parts_to_b(pair, b_number, parts)
+                arrays = _parts(_named(b_number, parts), b_number, part)
+            yield Place(what, pair, a_number, b_number, arrays)
+    outputs = {name: array for name, array in a.arrays.items() if _is_output(name)}
+    shaped = {
+        name: as_output(array, b.arrays[name].shape)
+        for name, array in outputs.items()
+        if name in b.arrays
+    }
+    yield Place(OUTPUT, None, len(a.calls), len(b.calls), shaped)
+
+
+def _parts(arrays: Arrays, number: int, part: str) -> Arrays:
+    """Return ``NUMBER/input``, ``NUMBER/input1``, … without gradients."""
+    start = f"{number}/{part}"
+    return {
+        name: array
+        for name, array in arrays.items()
+        if name == start or (name.startswith(start) and name.removeprefix(start).isdecimal())
+    }
+
+
+def _named(number: int, parts: Arrays) -> Arrays:
+    return {f"{number}/{name}": array for name, array in parts.items()}
+
+
+def _is_output(name: str) -> bool:
+    rest = name.removeprefix("output")
+    return name.startswith("output") and (not rest or rest.isdecimal())
+
+
+def as_output(array: Array, shape: tuple[int, ...]) -> Array:
+    """Return a model output in the other side's shape, if it only has other axes.
+
+    Axes of length 1 may be missing, and channels may be first or last.
+    """
+    candidates = [array]
+    if array.ndim > 2:
+        candidates += [np.moveaxis(array, 1, -1), np.moveaxis(array, -1, 1)]
+    for candidate in candidates:
+        if candidate.shape == shape:
+            return candidate
+    squeezed = tuple(length for length in shape if length != 1)
+    if tuple(length for length in array.shape if length != 1) == squeezed:
+        shaped = in_shape(array, shape)
+        return array if shaped is None else shaped
+    return array
+
+
+def unmatched_between(
+    alignment: Alignment, a: Observation, b: Observation, a_number: int, b_number: int
+) -> bool:
+    """Return whether a layer with weights that has no counterpart comes directly before a call.
+
+    Parameters
+    ----------
+    alignment : Alignment
+        Which layers belong together.
+    a, b : Observation
+        Of both sides.
+    a_number, b_number : int
+        The call on both sides.
+    """
+    pairs = [pair for pair in alignment.pairs if pair.carried]
+    return _unmatched_before(a, {pair.a.path for pair in pairs}, a_number) or _unmatched_before(
+        b, {pair.b.path for pair in pairs}, b_number
+    )
+
+
+def _unmatched_before(observation: Observation, paths: set[str], number: int) -> bool:
+    before = [call for call in observation.anchors if call.number < number]
+    return bool(before) and before[-1].layer not in paths
+
+
+def previous_anchor(observation: Observation, number: int) -> int:
+    """Return the number of the last anchor before a call, or -1."""
+    return max((call.number for call in observation.anchors if call.number < number), default=-1)

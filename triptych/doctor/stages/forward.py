@@ -1,0 +1,450 @@
+"""The forward pass in evaluation mode, place by place, on the same numbers."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..bounds import relative_difference
+from ..code_lines import side_names
+from ..examination import Examination, Result
+from ..findings import Acquittal, Finding
+from ..forcing import measured_bounds, targets_of
+from ..formulas import compute
+from ..hypotheses import Hypothesis, differing
+from ..observation import Array, Arrays
+from ..places import LAYER, OUTPUT, SEGMENT, Place, places, previous_anchor, unmatched_between
+from ..relations import Relation, relations
+from ..statistics_used import REPRODUCED, statistics_used
+from ..suspects import Suspect
+from ..trials import Case, Trials
+from ..wording import Writer, fix_lines, place_of
+
+STAGE = "forward"
+
+# In float32, a larger difference of the outputs is worth a word, even if rounding explains it.
+VISIBLE = 1e-4
+
+# By how much the measured rounding of both sides may be exceeded.
+ROUNDING_MARGIN = 4.0
+
+
+def examine(examination: Examination) -> Result:
+    """Compare each layer and each segment, and find out why those that differ do.
+
+    Parameters
+    ----------
+    examination : Examination
+        The comparison.
+    """
+    return _Forward(examination).result()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A finding, and what other places have in common with it."""
+
+    finding: Finding
+    key: tuple[Any, ...]
+
+
+class _Forward:
+    """Examines the forward pass.
+
+    Parameters
+    ----------
+    examination : Examination
+        The comparison.
+    """
+
+    def __init__(self, examination: Examination) -> None:
+        self.examination = examination
+        a, b = examination.a_description, examination.b_description
+        self.names = side_names(a.framework, b.framework)
+        self.writer = Writer(examination, self.names)
+        self.bounds = measured_bounds(examination, examination.b_evaluation, training=False)
+        self.trials = Trials(examination, training=False, bounds=self.bounds)
+        self.acquitted: list[Acquittal] = []
+        self.tolerance = REPRODUCED[examination.dtype]
+        # Layers that take the batch for the time: what follows them is another sample's.
+        self.other_axes: set[int] = set()
+
+    def result(self) -> Result:
+        """Return what was found out."""
+        examination = self.examination
+        largest, bound = 0.0, 0.0
+        every = list(
+            places(examination.alignment, examination.a_evaluation, examination.b_evaluation)
+        )
+        for place in every:
+            difference, precision = place.difference(self.trials.b), place.precision(self.bounds)
+            if difference <= precision and (difference * bound > largest * precision or not bound):
+                largest, bound = difference, precision
+        cases = self._cases(every)
+        findings = _merged(list(self._found(cases)))
+        if not findings:
+            self._judge_native()
+        return Result(tuple(findings), tuple(self.acquitted), largest, bound)
+
+    def _cases(self, every: list[Place]) -> list[Case]:
+        """Return the places that differ, explained as far as possible."""
+        cases: list[Case] = []
+        seen: set[tuple[str, int]] = set()
+        while True:
+            faulty = [place for place in every if self._is_faulty(place, seen)]
+            misshapen = [each for each in faulty if np.isinf(each.difference(self.trials.b))]
+            wanted = [each for each in faulty if each not in misshapen[1:]]
+            new = self.trials.explain(wanted)
+            cases += new
+            seen |= {(place.what, place.b_number) for place in wanted}
+            self.other_axes |= {
+                case.place.b_number
+                for case in new
+                for hypothesis in case.accepted
+                if "batch_first" in hypothesis.values
+            }
+            first = next((case for case in new if case.place in misshapen[:1]), None)
+            if first is None or not first.solved or self.other_axes:
+                return cases
+            # Behind a layer whose shape was wrong, everything is compared with its fix.
+            every = self.trials.proceed(first.changes)
+
+    def _is_faulty(self, place: Place, seen: set[tuple[str, int]]) -> bool:
+        if (place.what, place.b_number) in seen:
+            return False
+        difference = place.difference(self.trials.b)
+        if difference <= place.precision(self.bounds) or self._excused(place):
+            return False
+        return place.what != OUTPUT or self._output_matters(place)
+
+    def _excused(self, place: Place) -> bool:
+        """Return whether another stage, or another layer, has explained this place already."""
+        if place.what == LAYER:
+            return False
+        examination = self.examination
+        alignment = examination.alignment
+        if unmatched_between(
+            alignment, self.trials.a, self.trials.b, place.a_number, place.b_number
+        ):
+            return True
+        data = examination.results.get("data")
+        inside = data is not None and any(
+            finding.layer["a"] or finding.layer["b"] for finding in data.findings
+        )
+        return inside and previous_anchor(self.trials.b, place.b_number) < 0
+
+    def _output_matters(self, place: Place) -> bool:
+        """Return whether another model output is a fault: not if loss and gradient agree."""
+        examination = self.examination
+        head = self._head(place)
+        if targets_of(examination) is None:
+            return True
+        a, b = examination.a_training.arrays, examination.b_training.arrays
+        if "loss" not in a or "loss" not in b:
+            return True
+        difference = relative_difference(np.asarray(a["loss"]), np.asarray(b["loss"]))
+        gradients = self._last_gradients()
+        largest = max([difference, *gradients])
+        if largest <= place.precision(self.bounds):
+            what = "differ by a function that the loss makes up for"
+            if head is not None:
+                what = head.title.format(**self.names)
+            self.acquitted.append(
+                Acquittal(
+                    STAGE,
+                    None,
+                    f"the outputs differ, and each side has the loss that fits: {what}",
+                    f"outputs differ by {place.difference(self.trials.b):.1e} of the largest "
+                    f"value; loss and gradients at the last layer by {largest:.1e}",
+                )
+            )
+            return False
+        # Whether scores or probabilities go into the loss is for the stage of the loss.
+        return head is None
+
+    def _last_gradients(self) -> list[float]:
+        """Return how far the gradients of the loss differ at the last layers with weights."""
+        examination = self.examination
+        expected = examination.alignment.forced(examination.a_training)
+        b = examination.b_training
+        numbers = [call.number for call in b.anchors]
+        name = f"{numbers[-1]}/output_gradient" if numbers else ""
+        if name not in expected or name not in b.arrays:
+            return []
+        return [relative_difference(expected[name], b.arrays[name])]
+
+    def _head(self, place: Place) -> Relation | None:
+        for name, a in place.expected.items():
+            b = self.trials.b.arrays[name]
+            for relation in relations(a, b, None, {}, self.tolerance):
+                if relation.head:
+                    return relation
+        return None
+
+    def _found(self, cases: Iterable[Case]) -> Iterator[_Found]:
+        """Yield the findings of all cases."""
+        for case in cases:
+            yield from self._accepted(case)
+            start = previous_anchor(self.trials.b, case.place.b_number)
+            if case.solved or start in self.other_axes:
+                continue
+            other = self._wrong_mode(case) or self._reproduced(case) or self._related(case)
+            if other is not None:
+                yield other
+            elif not (case.accepted or self.examination.alignment.findings):
+                yield self._unknown(case)
+
+    def _accepted(self, case: Case) -> Iterator[_Found]:
+        for hypothesis in case.accepted:
+            evidence = (
+                f"with this setting in {self.names['b']} the difference here falls from "
+                f"{case.difference:.1e} to {case.remaining:.1e}"
+            )
+            finding = self._finding(case, hypothesis, proved=True, evidence=evidence)
+            yield _Found(finding, hypothesis.key)
+
+    def _finding(
+        self, case: Case, hypothesis: Hypothesis, *, proved: bool, evidence: str
+    ) -> Finding:
+        values: dict[str, Any] = {
+            "a": {setting: pair[0] for setting, pair in hypothesis.values.items()},
+            "b": {setting: pair[1] for setting, pair in hypothesis.values.items()},
+        }
+        if len(hypothesis.values) == 1:
+            (pair,) = hypothesis.values.values()
+            values = {"a": pair[0], "b": pair[1]}
+        return Finding(
+            STAGE,
+            hypothesis.cause,
+            self.writer.title(hypothesis),
+            {"a": place_of(hypothesis.a), "b": place_of(hypothesis.b)},
+            values,
+            self._effect(case),
+            self.writer.fixes(hypothesis),
+            proved,
+            evidence,
+        )
+
+    def _effect(self, case: Case) -> dict[str, float]:
+        name = {LAYER: "layer", SEGMENT: "arriving", OUTPUT: "output"}[case.place.what]
+        return {name: case.difference, "bound": case.place.precision(self.bounds)}
+
+    def _wrong_mode(self, case: Case) -> _Found | None:
+        """Return the finding that a BatchNorm uses the statistics of the batch."""
+        pair = case.place.pair
+        if case.place.what != LAYER or pair is None or pair.b.kind != "batch_norm":
+            return None
+        name = f"{case.place.b_number}/output"
+        x = self.trials.alignment.forced(self.trials.a)[f"{case.place.b_number}/input"]
+        outputs = {"a": case.place.expected[name], "b": self.trials.b.arrays[name]}
+        used = statistics_used(self.examination, pair, x, outputs)
+        if not used:
+            return None
+        title = (
+            f"in evaluation mode {pair.a.path} uses {used['a']} in {self.names['a']}, "
+            f"{pair.b.path} {used['b']} in {self.names['b']}"
+        )
+        finding = Finding(
+            "mode",
+            "D85",
+            title,
+            {"a": pair.a.path, "b": pair.b.path},
+            used,
+            self._effect(case),
+            self._catalogue_fixes("D85"),
+            proved=True,
+            evidence="both outputs were reproduced with these statistics",
+        )
+        return _Found(finding, ("mode", *sorted(used.items())))
+
+    def _catalogue_fixes(self, cause: str | None) -> dict[str, str | None]:
+        examination = self.examination
+        return fix_lines(
+            cause, examination.a_description.framework, examination.b_description.framework
+        )
+
+    def _reproduced(self, case: Case) -> _Found | None:
+        """Return the finding if the formulas of two calls reproduce what both sides have."""
+        for suspect in case.suspects:
+            if suspect.a is None or suspect.b is None or suspect.before is None:
+                continue
+            if not (self._computes(suspect, "a") and self._computes(suspect, "b")):
+                continue
+            a, b = suspect.a.call, suspect.b.call
+            values = differing(a.settings, b.settings)
+            if not values and a.kind != b.kind:
+                values = {"kind": (a.kind, b.kind)}
+            if not values:
+                continue
+            hypothesis = Hypothesis(b.kind, values, (), a, b)
+            evidence = "both sides' numbers were reproduced with these settings"
+            finding = self._finding(case, hypothesis, proved=True, evidence=evidence)
+            return _Found(finding, hypothesis.key)
+        return None
+
+    def _computes(self, suspect: Suspect, side: str) -> bool:
+        """Return whether the formula of a call reproduces what it returns."""
+        result = suspect.a if side == "a" else suspect.b
+        assert result is not None
+        assert suspect.before is not None
+        made = compute(result.call.kind, suspect.before, result.call.settings)
+        return made is not None and relative_difference(made, result.output) <= self.tolerance
+
+    def _related(self, case: Case) -> _Found | None:
+        """Return the finding if a formula leads from one side's numbers to the other's."""
+        place = case.place
+        for name, a in place.expected.items():
+            b = self.trials.b.arrays.get(name)
+            if b is None:
+                continue
+            before = self._before(place)
+            for relation in relations(a, b, before, self._known(place), self.tolerance):
+                return self._of_relation(case, relation)
+        return None
+
+    def _before(self, place: Place) -> Array | None:
+        """Return what the last layer with weights before a segment has returned."""
+        if place.what == LAYER:
+            return None
+        forced = self.trials.alignment.forced(self.trials.a)
+        start = previous_anchor(self.trials.b, place.b_number)
+        sequence = self.trials.a.arrays.get(
+            f"{previous_anchor(self.trials.a, place.a_number)}/output"
+        )
+        return forced.get(f"{start}/output", sequence)
+
+    def _known(self, place: Place) -> Arrays:
+        """Return what B has had before a place, by how a title names it."""
+        if place.what == LAYER:
+            return {}
+        known: Arrays = {}
+        forced = self.trials.alignment.forced(self.trials.a)
+        for call in self.trials.b.calls[: place.b_number]:
+            where = place_of(call)
+            for part, words in (("input", "the input of"), ("output", "the output of")):
+                name = f"{call.number}/{part}"
+                array = forced.get(name, self.trials.b.arrays.get(name))
+                if array is not None and np.issubdtype(array.dtype, np.floating):
+                    known[f"{words} {where}"] = array
+        return known
+
+    def _of_relation(self, case: Case, relation: Relation) -> _Found:
+        place = case.place
+        where = self._where(case)
+        title = f"{where}: {relation.title.format(**self.names)}"
+        finding = Finding(
+            STAGE,
+            relation.cause,
+            title,
+            self._layers(case),
+            dict(relation.values),
+            self._effect(case),
+            self._catalogue_fixes(relation.cause),
+            proved=True,
+            evidence="this formula reproduces one side's numbers from the other's up to rounding",
+        )
+        return _Found(finding, ("relation", place.b_number))
+
+    def _unknown(self, case: Case) -> _Found:
+        place = case.place
+        a, b = self._calls(place)
+        title = (
+            f"{self._where(case)} the sides differ for an unknown reason: {self.names['a']} has "
+            f"{a}, {self.names['b']} has {b}"
+        )
+        effect = self._effect(case)
+        evidence = "no known difference reproduces it"
+        finding = Finding(
+            STAGE, None, title, self._layers(case), {"a": a, "b": b}, effect, evidence=evidence
+        )
+        return _Found(finding, ("unknown", place.what, place.b_number))
+
+    def _where(self, case: Case) -> str:
+        place = case.place
+        if place.what == LAYER and place.pair is not None:
+            return f"in {place.pair.a.path} / {place.pair.b.path}"
+        a_start = previous_anchor(self.trials.a, place.a_number)
+        start = self.trials.a.calls[a_start].layer if a_start >= 0 else "the input"
+        end = "the output" if place.pair is None else place.pair.a.path
+        return f"between {start} and {end}"
+
+    def _layers(self, case: Case) -> dict[str, str | None]:
+        """Return the calls that are suspected, or else the layer after them."""
+        suspect = next(iter(case.suspects), None)
+        if suspect is not None and (suspect.a or suspect.b):
+            return {
+                "a": place_of(suspect.a.call) if suspect.a else None,
+                "b": place_of(suspect.b.call) if suspect.b else None,
+            }
+        pair = case.place.pair
+        return {"a": pair.a.path if pair else None, "b": pair.b.path if pair else None}
+
+    def _calls(self, place: Place) -> tuple[str, str]:
+        """Return what both sides call at a place."""
+        if place.what == LAYER and place.pair is not None:
+            return place.pair.a.type, place.pair.b.type
+        texts: list[str] = []
+        for observation, number in (
+            (self.trials.a, place.a_number),
+            (self.trials.b, place.b_number),
+        ):
+            start = previous_anchor(observation, number)
+            names = [call.name for call in observation.calls if start < call.number < number]
+            texts.append(", ".join(names) or "nothing")
+        return texts[0], texts[1]
+
+    def _judge_native(self) -> None:
+        """Compare both models as written, in float32, and say if rounding shows."""
+        examination = self.examination
+        if examination.dtype == "native":
+            return
+        inputs = examination.alignment.inputs_to_b(examination.a_inputs)
+        exact_b = examination.b.observe(inputs, training=False, dtype=examination.dtype).arrays
+        exact_a = examination.a_evaluation.arrays
+        if relative_difference(as_b(exact_a["output"], exact_b["output"]), exact_b["output"]) > (
+            self.tolerance
+        ):
+            return  # the outputs differ by what the loss makes up for
+        a_inputs = examination.a.inputs(examination.batch)
+        a = examination.a.observe(a_inputs, training=False).arrays["output"]
+        b_inputs = examination.alignment.inputs_to_b(a_inputs)
+        b = examination.b.observe(b_inputs, training=False).arrays["output"]
+        difference = relative_difference(as_b(a, b), b)
+        floors = [relative_difference(a, exact_a["output"])]
+        floors.append(relative_difference(b, exact_b["output"]))
+        if difference <= VISIBLE or not np.isfinite(difference):
+            return
+        if difference <= ROUNDING_MARGIN * sum(floors):
+            self.acquitted.append(
+                Acquittal(
+                    STAGE,
+                    "D90",
+                    "in float32 the outputs differ by rounding only, which this model magnifies",
+                    f"float32 outputs differ by {difference:.1e} of the largest value; each side "
+                    f"differs from its float64 run by {floors[0]:.1e} and {floors[1]:.1e}, and in "
+                    "float64 the sides agree",
+                )
+            )
+
+
+def as_b(array: Array, like: Array) -> Array:
+    """Return an output in the shape of another one, if it has as many values."""
+    return array.reshape(like.shape) if array.size == like.size else array
+
+
+def _merged(found: list[_Found]) -> list[Finding]:
+    """Return one finding for all places with the same cause; its layer is the first one."""
+    merged: dict[tuple[Any, ...], Finding] = {}
+    for each in found:
+        first = merged.get(each.key)
+        if first is None:
+            merged[each.key] = each.finding
+            continue
+        also = [*first.values.get("also", []), each.finding.layer]
+        effect = {
+            name: max(value, each.finding.effect.get(name, 0.0))
+            for name, value in first.effect.items()
+        }
+        merged[each.key] = replace(first, values=first.values | {"also": also}, effect=effect)
+    return list(merged.values())

@@ -1,0 +1,223 @@
+"""Tries hypotheses on B: each place has its own, and one run tries one of every place.
+
+Because B's anchors are forced to what A has, a change at one place does not reach another.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from .alignment import shapes_of_anchors
+from .bounds import Bounds
+from .examination import Examination
+from .forcing import run
+from .frameworks.adapter import ModelError, Unsupported
+from .hypotheses import Hypothesis, hypotheses
+from .observation import Change, Observation
+from .places import LAYER, Place, places, previous_anchor
+from .suspects import SAME, Suspect, figures_of, results, same_figures, suspects
+
+MOST_ROUNDS = 16
+
+
+@dataclass
+class Case:
+    """A place at which the sides differ, and what was found out about it.
+
+    Attributes
+    ----------
+    place : Place
+        The place.
+    difference : float
+        The difference there, before anything was changed.
+    accepted : list of Hypothesis
+        What makes B compute as A, as far as it is known.
+    remaining : float
+        The difference with that.
+    suspects : list of Suspect
+        Calls that return other numbers, with that.
+    solved : bool
+        Whether the rest is explained by rounding.
+    """
+
+    place: Place
+    difference: float
+    accepted: list[Hypothesis] = field(default_factory=list[Hypothesis])
+    remaining: float = float("inf")
+    suspects: list[Suspect] = field(default_factory=list[Suspect])
+    solved: bool = False
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """All changes that were accepted."""
+        return tuple(change for each in self.accepted for change in each.changes)
+
+
+class Trials:
+    """Explains the places that differ.
+
+    Parameters
+    ----------
+    examination : Examination
+        The comparison.
+    training : bool
+        In which mode.
+    bounds : Bounds
+        What rounding explains.
+    """
+
+    def __init__(self, examination: Examination, *, training: bool, bounds: Bounds) -> None:
+        self.examination = examination
+        self.training = training
+        self.bounds = bounds
+        self.a = examination.a_training if training else examination.a_evaluation
+        self.b = examination.b_training if training else examination.b_evaluation
+        self.tolerance = SAME[examination.dtype]
+        self.alignment = examination.alignment
+        self._base: tuple[Change, ...] = ()
+        self._supported: dict[Change, bool] = {}
+
+    def proceed(self, changes: Iterable[Change]) -> list[Place]:
+        """Keep changes in all later runs, and return the places as they are then.
+
+        Parameters
+        ----------
+        changes : iterable of Change
+            What was found out to make B compute as A.
+        """
+        self._base = (*self._base, *changes)
+        self.b = self._run(())
+        self.alignment = replace(self.alignment, b_shapes=shapes_of_anchors(self.b))
+        self.b = self._run(())
+        return list(places(self.alignment, self.a, self.b))
+
+    def _run(self, changes: Iterable[Change]) -> Observation:
+        return run(
+            self.examination,
+            training=self.training,
+            forced=self.alignment.forced(self.a),
+            changes=(*self._base, *changes),
+        )
+
+    def explain(self, places: Iterable[Place]) -> list[Case]:
+        """Return what was found out about places that differ.
+
+        Parameters
+        ----------
+        places : iterable of Place
+            The places.
+        """
+        cases = [Case(place, place.difference(self.b)) for place in places]
+        waiting = {id(case): self._hypotheses(case, self.b) for case in cases}
+        for case in cases:
+            case.remaining = case.difference
+        for _ in range(MOST_ROUNDS):
+            tried: list[tuple[Case, Hypothesis]] = []
+            for case in cases:
+                hypothesis = None if case.solved else next(waiting[id(case)], None)
+                if hypothesis is not None:
+                    tried.append((case, hypothesis))
+            if not tried:
+                break
+            for case, hypothesis, observation in self._results(tried):
+                if self._judge(case, hypothesis, observation):
+                    waiting[id(case)] = self._hypotheses(case, observation)
+        return cases
+
+    def _results(
+        self, tried: Sequence[tuple[Case, Hypothesis]]
+    ) -> Iterator[tuple[Case, Hypothesis, Observation]]:
+        """Yield what B does with the changes of all cases, or of each alone if that fails."""
+        changes = [
+            change for case, hypothesis in tried for change in (*case.changes, *hypothesis.changes)
+        ]
+        try:
+            observation = self._run(changes)
+        except ModelError:
+            if len(tried) > 1:
+                for each in tried:
+                    yield from self._results([each])
+            return
+        for case, hypothesis in tried:
+            yield case, hypothesis, observation
+
+    def _judge(self, case: Case, hypothesis: Hypothesis, observation: Observation) -> bool:
+        """Accept a hypothesis if it explains the place, or one call in it."""
+        difference = case.place.difference(observation)
+        explained = difference <= case.place.precision(self.bounds)
+        if explained or self._call_agrees(case, hypothesis, observation):
+            case.accepted.append(hypothesis)
+            case.remaining = difference
+            case.solved = explained
+            return True
+        return False
+
+    def _call_agrees(self, case: Case, hypothesis: Hypothesis, observation: Observation) -> bool:
+        """Return whether the changed call returns what its counterpart does."""
+        if case.place.what == LAYER:
+            return False
+        a = self.a.arrays.get(f"{hypothesis.a.number}/output")
+        b = observation.arrays.get(f"{hypothesis.b.number}/output")
+        if a is None or b is None:
+            return False
+        return same_figures(figures_of(a), figures_of(b), self.tolerance)
+
+    def _hypotheses(self, case: Case, observation: Observation) -> Iterator[Hypothesis]:
+        """Yield what may explain a case, as far as it can be tried."""
+        case.suspects = self.suspects(case.place, observation)
+        for hypothesis in self._all(case):
+            known = [accepted.changes for accepted in case.accepted]
+            if hypothesis.changes not in known and self._can(hypothesis):
+                yield hypothesis
+
+    def _all(self, case: Case) -> Iterator[Hypothesis]:
+        place = case.place
+        if place.what == LAYER:
+            yield from hypotheses(self.a.calls[place.a_number], self.b.calls[place.b_number])
+            return
+        for suspect in case.suspects:
+            if suspect.a is not None and suspect.b is not None:
+                yield from hypotheses(suspect.a.call, suspect.b.call)
+        yield from self._embeddings(place)
+
+    def _embeddings(self, place: Place) -> Iterator[Hypothesis]:
+        """Yield that an embedding hands on a mask of its padding, or does not."""
+        for pair in self.examination.alignment.pairs:
+            if pair.b.kind != "embedding" or not pair.b_calls:
+                continue
+            a, b = self.a.calls[pair.a_calls[0]], self.b.calls[pair.b_calls[0]]
+            index = b.settings.get("padding_index")
+            if index is not None and b.number < place.b_number:
+                values = {"padding_index": (a.settings.get("padding_index"), index)}
+                change = Change("layer", pair.b.path, "padding_index", None)
+                yield Hypothesis("embedding", values, (change,), a, b)
+
+    def suspects(self, place: Place, observation: Observation) -> list[Suspect]:
+        """Return the calls of a segment that return other numbers."""
+        if place.what == LAYER:
+            return []
+        a_start = previous_anchor(self.a, place.a_number)
+        b_start = previous_anchor(observation, place.b_number)
+        forced = self.alignment.forced(self.a)
+        return suspects(
+            results(self.a, a_start, place.a_number, self.tolerance),
+            results(observation, b_start, place.b_number, self.tolerance),
+            forced.get(f"{b_start}/output"),
+            self.tolerance,
+        )
+
+    def _can(self, hypothesis: Hypothesis) -> bool:
+        """Return whether B can be changed so from outside."""
+        return all(self._supports(change) for change in hypothesis.changes)
+
+    def _supports(self, change: Change) -> bool:
+        key = Change(change.target, change.path, change.setting, repr(change.value))
+        if key not in self._supported:
+            b, dtype = self.examination.b, self.examination.dtype
+            try:
+                b.change([change], dtype)
+                self._supported[key] = True
+            except Unsupported:
+                self._supported[key] = False
+            finally:
+                b.restore(dtype)
+        return self._supported[key]

@@ -1,0 +1,117 @@
+"""Titles and fix lines of findings, with the values of the case."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .catalogue.registry import entries
+from .code_lines import call_line, keyword, layer_line
+from .examination import Examination
+from .hypotheses import Hypothesis, words_of
+from .observation import Arrays, Call, Description, Layer, Settings, array_names
+
+# What PyTorch calls an activation, if it is not the canonical name.
+TORCH_FUNCTIONS = {
+    "exponential": "torch.exp",
+    "log_sigmoid": "F.logsigmoid",
+    "hard_sigmoid": "F.hardsigmoid",
+    "hard_silu": "F.hardswish",
+    "hard_tanh": "F.hardtanh",
+    "tanh": "torch.tanh",
+    "sigmoid": "torch.sigmoid",
+}
+
+
+def fix_lines(cause: str | None, a_framework: str, b_framework: str) -> dict[str, str | None]:
+    """Return the catalogue's line for either side, or None.
+
+    Parameters
+    ----------
+    cause : str or None
+        The id in the catalogue.
+    a_framework, b_framework : str
+        ``torch``, ``keras``, …
+    """
+    entry = entries().get(cause or "")
+    lines: dict[str, str | None] = {}
+    for side, framework in (("a", a_framework), ("b", b_framework)):
+        known = {} if entry is None else {"torch": entry.fix_torch, "keras": entry.fix_keras}
+        lines[side] = known.get(framework)
+    return lines
+
+
+def catalogue_title(cause: str | None) -> str | None:
+    """Return the title of a difference in the catalogue, or None."""
+    entry = entries().get(cause or "")
+    return None if entry is None else entry.title
+
+
+def place_of(call: Call) -> str:
+    """Return where a call is: the path of its layer, or the name of the function."""
+    return call.layer or call.name
+
+
+def layer_of(description: Description, path: str) -> Layer | None:
+    """Return a layer by its path, or None."""
+    return next((layer for layer in description.layers if layer.path == path), None)
+
+
+def activation_line(framework: str, settings: Settings) -> str | None:
+    """Return the call of an activation in a framework, or None."""
+    function = settings.get("function", "")
+    written = [
+        keyword(framework, setting, value)
+        for setting, value in settings.items()
+        if setting != "function"
+    ]
+    arguments = ", ".join(["x", *[each for each in written if each]])
+    if function == "linear":
+        return "x"
+    if framework == "torch":
+        return f"{TORCH_FUNCTIONS.get(function, f'F.{function}')}({arguments})"
+    return f"keras.activations.{function}({arguments})" if framework == "keras" else None
+
+
+class Writer:
+    """Writes titles and fix lines of one comparison.
+
+    Parameters
+    ----------
+    examination : Examination
+        The comparison.
+    names : mapping of str to str
+        ``a`` and ``b``: what the sides are called.
+    """
+
+    def __init__(self, examination: Examination, names: Mapping[str, str]) -> None:
+        self.descriptions = {"a": examination.a_description, "b": examination.b_description}
+        self.weights = {"a": examination.a_weights, "b": examination.b_weights}
+        self.names = names
+
+    def title(self, hypothesis: Hypothesis) -> str:
+        """Return the title of a difference of settings."""
+        known = catalogue_title(hypothesis.cause)
+        words = words_of(hypothesis.values, self.names, known)
+        thing = known or f"{hypothesis.b.name} ({place_of(hypothesis.b)})"
+        return f"{thing}: {words}"
+
+    def fixes(self, hypothesis: Hypothesis) -> dict[str, str | None]:
+        """Return a line for either side that gives it the other's settings."""
+        frameworks = [self.descriptions[side].framework for side in ("a", "b")]
+        known = fix_lines(hypothesis.cause, frameworks[0], frameworks[1])
+        calls = {"a": hypothesis.a, "b": hypothesis.b}
+        lines: dict[str, str | None] = {}
+        for side, other in (("a", 1), ("b", 0)):
+            wanted = {setting: values[other] for setting, values in hypothesis.values.items()}
+            line = self._line(side, calls[side], wanted, calls["b" if side == "a" else "a"])
+            lines[side] = line or known[side]
+        return lines
+
+    def _line(self, side: str, call: Call, wanted: Mapping[str, Any], other: Call) -> str | None:
+        framework = self.descriptions[side].framework
+        if "function" in wanted:
+            return activation_line(framework, other.settings)
+        layer = layer_of(self.descriptions[side], call.layer)
+        if call.anchor and layer is not None:
+            weights: Arrays = array_names(self.weights[side], layer.path)
+            return layer_line(framework, layer, weights, wanted)
+        return call_line(framework, call, layer, wanted)
