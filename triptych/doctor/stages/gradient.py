@@ -1,0 +1,273 @@
+"""The gradients: each layer and each segment backward, from the same numbers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..bounds import Bounds, relative_difference
+from ..carrying import JoinedBias
+from ..code_lines import side_names, value_text
+from ..examination import Examination, Pair, Result
+from ..findings import Finding
+from ..forcing import measured_bounds, targets_of
+from ..observation import Array, Arrays, array_names, largest
+from ..places import LAYER, places
+from ..wording import fix_lines
+
+STAGE = "gradient"
+
+# Two gradients of which one is a multiple of the other.
+SAME_RATIO = 1e-6
+
+
+# Of the largest gradient of a layer: the gradient of a bias before a BatchNorm is zero.
+CANCELLED = {"native": 1e-5, "float64": 1e-12}
+
+
+def examine(examination: Examination) -> Result:
+    """Compare the gradients, layer by layer from the end, where the forward pass agrees.
+
+    Parameters
+    ----------
+    examination : Examination
+        The comparison; the stage ``mode`` is done.
+    """
+    if targets_of(examination) is None:
+        return Result()
+    return _Gradients(examination).result()
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """One gradient.
+
+    Attributes
+    ----------
+    pair : Pair
+        The layer that it belongs to.
+    what : str
+        In words: ``the gradient of the kernel``.
+    name : str
+        Of B's array.
+    a, b : ndarray
+        Both sides', in B's form.
+    """
+
+    pair: Pair
+    what: str
+    name: str
+    a: Array
+    b: Array
+
+    @property
+    def difference(self) -> float:
+        """The relative difference."""
+        return relative_difference(self.a, self.b)
+
+
+class _Gradients:
+    """Examines the gradients.
+
+    Parameters
+    ----------
+    examination : Examination
+        The comparison.
+    """
+
+    def __init__(self, examination: Examination) -> None:
+        self.examination = examination
+        a, b = examination.a_description, examination.b_description
+        self.frameworks = (a.framework, b.framework)
+        self.names = side_names(a.framework, b.framework)
+        self.expected = examination.alignment.forced(examination.a_training)
+        self.b = examination.b_training
+        self.bounds = self._bounds()
+        self.wrong = self._wrong_forward()
+
+    def _bounds(self) -> Bounds:
+        known = self.examination.training_bounds
+        if known is not None:
+            return known
+        return measured_bounds(self.examination, self.b, training=True)
+
+    def _wrong_forward(self) -> set[tuple[str, int]]:
+        """Return the places whose forward pass differs: their gradients must differ, too."""
+        examination = self.examination
+        every = places(examination.alignment, examination.a_training, self.b)
+        return {
+            (place.what, place.b_number)
+            for place in every
+            if place.difference(self.b) > place.precision(self.bounds)
+        }
+
+    def result(self) -> Result:
+        """Return what was found out."""
+        equal, bound = 0.0, 0.0
+        findings = list(self._frozen())
+        for pair in reversed(self.examination.alignment.pairs):
+            found: list[Finding] = []
+            for compared in (*self._arriving(pair), *self._weights(pair)):
+                difference = compared.difference
+                if self._cancels(compared):
+                    continue
+                precision = self.bounds.precision(compared.name)
+                if difference > precision:
+                    found.append(self._finding(compared))
+                elif difference * bound > equal * precision or not bound:
+                    equal, bound = difference, precision
+            # The gradients of a layer's weights follow from what arrives at it.
+            findings += found[:1]
+        return Result(tuple(_merged(findings)), (), equal, bound)
+
+    def _arriving(self, pair: Pair) -> Iterator[_Compared]:
+        """Yield what arrives at a layer from the layers after it, and what it hands back."""
+        last = max(each.b_calls[0] for each in self.examination.alignment.pairs if each.b_calls)
+        loss = self.examination.results.get("loss")
+        for number in pair.b_calls if pair.carried else ():
+            follows_loss = number == last and loss is not None and bool(loss.findings)
+            name = f"{number}/output_gradient"
+            if self._both(name) and not follows_loss and not self._segment_after_is_wrong(number):
+                what = "what arrives at its output from the layers after it"
+                yield _Compared(pair, what, name, self.expected[name], self.b.arrays[name])
+            name = f"{number}/input_gradient"
+            if self._both(name) and (LAYER, number) not in self.wrong:
+                what = "what it hands back to the layers before it"
+                yield _Compared(pair, what, name, self.expected[name], self.b.arrays[name])
+
+    def _both(self, name: str) -> bool:
+        return name in self.expected and name in self.b.arrays
+
+    def _segment_after_is_wrong(self, number: int) -> bool:
+        """Return whether the forward pass differs in what comes after a layer."""
+        later = [call.number for call in self.b.anchors if call.number > number]
+        end = later[0] if later else len(self.b.calls)
+        return any(what != LAYER and place == end for what, place in self.wrong)
+
+    def _weights(self, pair: Pair) -> Iterator[_Compared]:
+        """Yield the gradients of a layer's weights."""
+        if not pair.carried or any((LAYER, number) in self.wrong for number in pair.b_calls):
+            return
+        gradients = array_names(self.examination.a_training.arrays, "gradient")
+        expected = self.examination.alignment.weights_to_b(gradients)
+        for role in pair.b.roles:
+            name = f"{pair.b.path}/{role}"
+            actual = self.b.arrays.get(f"gradient/{name}")
+            if name in expected and actual is not None and self._has_gradient(pair, gradients):
+                what = f"the gradient of the {role.replace('_', ' ')}"
+                yield _Compared(pair, what, f"gradient/{name}", expected[name], actual)
+
+    def _cancels(self, compared: _Compared) -> bool:
+        """Return whether a gradient is nothing but the rounding error of terms that cancel."""
+        path = compared.pair.b.path
+        of_layer = [
+            largest(array)
+            for role in compared.pair.b.roles
+            if (array := self.b.arrays.get(f"gradient/{path}/{role}")) is not None
+        ]
+        numbers = max(largest(compared.a), largest(compared.b))
+        if compared.name.startswith("gradient/"):
+            return numbers <= CANCELLED[self.examination.dtype] * max(of_layer, default=0.0)
+        return False
+
+    def _has_gradient(self, pair: Pair, gradients: Arrays) -> bool:
+        return any(f"{pair.a.path}/{role}" in gradients for role in pair.a.roles)
+
+    def _frozen(self) -> Iterator[Finding]:
+        """Yield layers that are trained on one side only."""
+        for pair in self.examination.alignment.pairs:
+            if pair.a.frozen == pair.b.frozen:
+                continue
+            side, other = ("a", "b") if pair.a.frozen else ("b", "a")
+            frozen = pair.a if pair.a.frozen else pair.b
+            title = (
+                f"{frozen.path} is frozen in {self.names[side]} and trained in {self.names[other]}"
+            )
+            values = {side: "frozen", other: "trained"}
+            layer: dict[str, str | None] = {"a": pair.a.path, "b": pair.b.path}
+            evidence = "no gradient is computed on one side"
+            yield Finding(STAGE, None, title, layer, values, proved=True, evidence=evidence)
+
+    def _finding(self, compared: _Compared) -> Finding:
+        cause, words, proved = self._cause(compared)
+        pair = compared.pair
+        effect = {
+            "gradient": compared.difference,
+            "bound": self.bounds.precision(compared.name),
+        }
+        return Finding(
+            STAGE,
+            cause,
+            f"{pair.a.path} / {pair.b.path}: {words}",
+            {"a": pair.a.path, "b": pair.b.path},
+            {"a": _size(compared.a), "b": _size(compared.b)},
+            effect,
+            fix_lines(cause, *self.frameworks),
+            proved,
+            f"{compared.what} was compared, computed from the same numbers on both sides",
+        )
+
+    def _cause(self, compared: _Compared) -> tuple[str | None, str, bool]:
+        """Return the cause, what differs in words, and whether numbers were reproduced."""
+        a, b, what = compared.a, compared.b, compared.what
+        if self._is_joined_bias(compared) and relative_difference(a, 2 * b) <= SAME_RATIO:
+            return "D16", "two biases on one side receive the gradient of the one bias", True
+        if self._is_joined_bias(compared) and relative_difference(2 * a, b) <= SAME_RATIO:
+            return "D16", "two biases on one side receive the gradient of the one bias", True
+        for side, one, other in (("a", a, b), ("b", b, a)):
+            if np.isnan(one).any() and not np.isnan(other).any():
+                return "D31", f"{what} is NaN in {self.names[side]} only", False
+            if not one.any() and other.any():
+                words = f"{what} is zero in {self.names[side]}: nothing flows back there"
+                return None, words, True
+        if self._only_at_kinks(compared):
+            return "D30", f"{what} differs only where the values are exactly 0", True
+        factor = _ratio(a, b)
+        if factor is not None:
+            return None, f"{what} is {value_text(factor)} times as large in {self.names['b']}", True
+        return None, f"{what} differs", False
+
+    def _is_joined_bias(self, compared: _Compared) -> bool:
+        joined = [
+            name
+            for carriage in self.examination.alignment.carriages
+            if isinstance(carriage, JoinedBias)
+            for name in (carriage.joined, *carriage.parts)
+        ]
+        return compared.name.removeprefix("gradient/") in joined
+
+    def _only_at_kinks(self, compared: _Compared) -> bool:
+        """Return whether a gradient differs only where what the layer returned is 0."""
+        if not compared.name.endswith("output_gradient"):
+            return False
+        values = self.expected.get(compared.name.removesuffix("_gradient"))
+        if values is None or values.shape != compared.a.shape:
+            return False
+        scale = np.abs(compared.a).max()
+        differs = np.abs(compared.a - compared.b) > self.bounds.precision(compared.name) * scale
+        return bool(differs.any() and not values[differs].any())
+
+
+def _ratio(a: Array, b: Array) -> float | None:
+    """Return by what B's array is a multiple of A's; None if it is none."""
+    if a.shape != b.shape or not a.any():
+        return None
+    factor = float(np.vdot(a, b) / np.vdot(a, a))
+    return factor if factor and relative_difference(factor * a, b) <= SAME_RATIO else None
+
+
+def _size(array: Array) -> float:
+    """Return the root of the mean square of an array."""
+    return float(f"{np.sqrt(np.mean(np.square(array))):.4g}") if array.size else 0.0
+
+
+def _merged(findings: list[Finding]) -> list[Finding]:
+    """Return one finding for all layers with the same known cause."""
+    merged: dict[object, Finding] = {}
+    for finding in findings:
+        key = finding.cause or finding.title
+        first = merged.setdefault(key, finding)
+        if first is not finding:
+            also = [*first.values.get("also", []), finding.layer]
+            merged[key] = replace(first, values=first.values | {"also": also})
+    return list(merged.values())

@@ -1,0 +1,260 @@
+"""Training against evaluation: dropout, and layers that compute otherwise in training mode."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import isclose
+
+from ..bounds import relative_difference
+from ..code_lines import call_line, side_names
+from ..examination import Examination, Pair, Result
+from ..findings import Finding
+from ..forcing import measured_bounds, targets_of
+from ..observation import Call, Observation
+from ..places import LAYER, OUTPUT, Place, places
+from ..statistics_used import statistics_used
+from ..wording import fix_lines, layer_of, place_of
+
+STAGE = "mode"
+
+
+def examine(examination: Examination) -> Result:
+    """Compare what both sides do in training mode and where dropout is active.
+
+    Parameters
+    ----------
+    examination : Examination
+        The comparison; the stage ``forward`` is done.
+    """
+    return _Mode(examination).result()
+
+
+class _Mode:
+    """Examines the modes.
+
+    Parameters
+    ----------
+    examination : Examination
+        The comparison.
+    """
+
+    def __init__(self, examination: Examination) -> None:
+        self.examination = examination
+        a, b = examination.a_description, examination.b_description
+        self.descriptions = {"a": a, "b": b}
+        self.names = side_names(a.framework, b.framework)
+
+    def result(self) -> Result:
+        """Return what was found out."""
+        examination = self.examination
+        findings = list(self._in_evaluation())
+        if targets_of(examination) is None:
+            return Result(tuple(findings))
+        findings += self._rates()
+        largest, bound, other = self._in_training()
+        return Result((*findings, *other), (), largest, bound)
+
+    def _in_evaluation(self) -> Iterator[Finding]:
+        """Yield dropout that is active in evaluation mode on one side only."""
+        examination = self.examination
+        observations = {"a": examination.a_evaluation, "b": examination.b_evaluation}
+        active = {side: _active(each) for side, each in observations.items()}
+        for side, other in (("a", "b"), ("b", "a")):
+            if active[side] and not active[other]:
+                yield self._always_on(side, other, active[side])
+
+    def _always_on(self, side: str, other: str, calls: Sequence[Call]) -> Finding:
+        first = calls[0]
+        function = not first.layer
+        cause = "D98" if function else "D85"
+        places_text = ", ".join(self._after(side, call) for call in calls[:4])
+        title = (
+            f"{first.name} after {places_text} stays active in evaluation mode in "
+            f"{self.names[side]}, not in {self.names[other]}"
+        )
+        inactive = _dropouts(
+            self.examination.b_evaluation if side == "a" else self.examination.a_evaluation
+        )
+        layer = {side: place_of(first), other: place_of(inactive[0]) if inactive else None}
+        gap = self._random_gap(side)
+        fix = fix_lines(cause, self.descriptions["a"].framework, self.descriptions["b"].framework)
+        if function and self.descriptions[side].framework == "torch":
+            rate = first.settings.get("rate", 0.5)
+            fix[side] = f"{first.name}(x, {rate:g}, training=self.training)"
+        return Finding(
+            STAGE,
+            cause,
+            title,
+            {"a": layer["a"], "b": layer["b"]},
+            {side: "active", other: "inactive"},
+            {"output": gap},
+            fix,
+            proved=gap > 0,
+            evidence=f"in evaluation mode it changes the outputs of {self.names[side]} by "
+            f"{gap:.1e} of the largest value",
+        )
+
+    def _after(self, side: str, call: Call) -> str:
+        observation = (
+            self.examination.a_evaluation if side == "a" else self.examination.b_evaluation
+        )
+        anchors = [each.layer for each in observation.anchors if each.number < call.number]
+        return anchors[-1] if anchors else "the input"
+
+    def _random_gap(self, side: str) -> float:
+        """Return how far a run in evaluation mode with dropout drawn is from one without."""
+        examination = self.examination
+        model = examination.a if side == "a" else examination.b
+        inputs = examination.a_inputs if side == "a" else examination.b_inputs
+        without, drawn = (
+            model.observe(inputs, training=False, dropout=dropout, dtype=examination.dtype)
+            for dropout in (False, True)
+        )
+        return relative_difference(without.arrays["output"], drawn.arrays["output"])
+
+    def _rates(self) -> Iterator[Finding]:
+        """Yield dropout that only one side has in training, or with another rate."""
+        examination = self.examination
+        a = _by_segment(examination.a_training, {p.a.path: p for p in examination.alignment.pairs})
+        b = _by_segment(examination.b_training, {p.b.path: p for p in examination.alignment.pairs})
+        found: dict[tuple[float, float], Finding] = {}
+        for segment in dict.fromkeys([*a, *b]):
+            for first, second in _paired(a.get(segment, []), b.get(segment, [])):
+                rates = (_rate(first), _rate(second))
+                if isclose(rates[0], rates[1], rel_tol=1e-6):
+                    continue
+                finding = self._other_rate(first, second, segment)
+                if rates in found:
+                    earlier = found[rates]
+                    also = [*earlier.values.get("also", []), finding.layer]
+                    finding = replace(earlier, values=earlier.values | {"also": also})
+                found[rates] = finding
+        yield from found.values()
+
+    def _other_rate(self, a: Call | None, b: Call | None, segment: str) -> Finding:
+        rates = {"a": _rate(a), "b": _rate(b)}
+        where = f"after {segment}" if segment else "at the input"
+        words = {side: f"{rate:g}" if rate else "no dropout" for side, rate in rates.items()}
+        title = f"dropout {where}: {words['a']} in {self.names['a']}, {words['b']} in "
+        title += self.names["b"]
+        keeps = rates["a"] and rates["b"] and isclose(rates["a"] + rates["b"], 1.0, rel_tol=1e-6)
+        if keeps:
+            title += ": one is the share that is kept"
+        fix: dict[str, str | None] = {"a": None, "b": None}
+        for side, call, wanted in (("a", a, rates["b"]), ("b", b, rates["a"])):
+            if call is not None and wanted:
+                description = self.descriptions[side]
+                layer = layer_of(description, call.layer)
+                fix[side] = call_line(description.framework, call, layer, {"rate": wanted})
+        return Finding(
+            STAGE,
+            "D86" if keeps else None,
+            title,
+            {"a": place_of(a) if a else None, "b": place_of(b) if b else None},
+            rates,
+            {"rate": abs(rates["a"] - rates["b"])},
+            fix,
+            proved=True,
+            evidence="the settings of the calls that were active in training mode",
+        )
+
+    def _in_training(self) -> tuple[float, float, list[Finding]]:
+        """Return what differs in training mode only: the largest equal difference, its bound."""
+        examination = self.examination
+        b = examination.b_training
+        bounds = measured_bounds(examination, b, training=True)
+        examination.training_bounds = bounds
+        evaluation = {
+            (place.what, place.b_number): place.difference(examination.b_evaluation)
+            for place in places(
+                examination.alignment, examination.a_evaluation, examination.b_evaluation
+            )
+        }
+        largest, bound = 0.0, 0.0
+        findings: list[Finding] = []
+        for place in places(examination.alignment, examination.a_training, b):
+            difference, precision = place.difference(b), place.precision(bounds)
+            if difference <= precision:
+                if difference * bound > largest * precision or not bound:
+                    largest, bound = difference, precision
+            elif place.what != OUTPUT:
+                before = evaluation.get((place.what, place.b_number), 0.0)
+                if before <= precision:
+                    findings.append(self._only_in_training(place, difference, precision))
+        return largest, bound, _merged(findings)
+
+    def _only_in_training(self, place: Place, difference: float, precision: float) -> Finding:
+        pair = place.pair
+        assert pair is not None
+        layer: dict[str, str | None] = {"a": pair.a.path, "b": pair.b.path}
+        effect = {"layer" if place.what == LAYER else "arriving": difference, "bound": precision}
+        used = {} if place.what != LAYER else self._statistics(place, pair)
+        if used:
+            frozen = pair.a.frozen or pair.b.frozen
+            cause = "D22" if frozen else "D85"
+            title = (
+                f"in training mode {pair.a.path} uses {used['a']} in {self.names['a']}, "
+                f"{pair.b.path} {used['b']} in {self.names['b']}"
+            )
+            fix = fix_lines(
+                cause, self.descriptions["a"].framework, self.descriptions["b"].framework
+            )
+            evidence = "both outputs were reproduced with these statistics"
+            return Finding(STAGE, cause, title, layer, used, effect, fix, True, evidence)
+        what = "computes" if place.what == LAYER else "gets"
+        title = f"{pair.a.path} / {pair.b.path} {what} something else in training mode only"
+        evidence = "in evaluation mode the sides agree here"
+        return Finding(STAGE, None, title, layer, {}, effect, evidence=evidence)
+
+    def _statistics(self, place: Place, pair: Pair) -> dict[str, str]:
+        examination = self.examination
+        name = f"{place.b_number}/output"
+        if pair.b.kind != "batch_norm":
+            return {}
+        outputs = {"a": place.expected[name], "b": examination.b_training.arrays[name]}
+        x = examination.alignment.forced(examination.a_training)[f"{place.b_number}/input"]
+        return statistics_used(examination, pair, x, outputs)
+
+
+def _dropouts(observation: Observation) -> list[Call]:
+    return [call for call in observation.calls if call.kind == "dropout"]
+
+
+def _active(observation: Observation) -> list[Call]:
+    """Return the dropouts that are drawn."""
+    return [call for call in _dropouts(observation) if call.settings.get("active")]
+
+
+def _rate(call: Call | None) -> float:
+    return 0.0 if call is None else float(call.settings.get("rate") or 0.0)
+
+
+def _by_segment(observation: Observation, pairs: dict[str, Pair]) -> dict[str, list[Call]]:
+    """Return the active dropouts by the layer of A after whose counterpart they come."""
+    found: dict[str, list[Call]] = {}
+    segment = ""
+    for call in observation.calls:
+        if call.anchor and call.layer in pairs:
+            segment = pairs[call.layer].a.path
+        elif call.kind == "dropout" and call.settings.get("active"):
+            found.setdefault(segment, []).append(call)
+    return found
+
+
+def _paired(a: list[Call], b: list[Call]) -> Iterator[tuple[Call | None, Call | None]]:
+    for position in range(max(len(a), len(b))):
+        yield (
+            a[position] if position < len(a) else None,
+            b[position] if position < len(b) else None,
+        )
+
+
+def _merged(findings: list[Finding]) -> list[Finding]:
+    """Return one finding for all layers with the same cause."""
+    merged: dict[tuple[str | None, str], Finding] = {}
+    for finding in findings:
+        key = (finding.cause, str(finding.values) if finding.cause else finding.title)
+        first = merged.setdefault(key, finding)
+        if first is not finding:
+            also = [*first.values.get("also", []), finding.layer]
+            merged[key] = replace(first, values=first.values | {"also": also})
+    return list(merged.values())
