@@ -142,10 +142,21 @@ def _fixes(
     if cause is None:
         return fixes
     entry = catalogue.get(cause)
-    for name, description, target in zip("ab", descriptions, (b, a), strict=True):
+    for name, description, own, target in zip("ab", descriptions, (a, b), (b, a), strict=True):
         torch = description.framework == "torch"
         fixes[name] = entry.fix_torch if torch else entry.fix_keras
-        metric = description.metric
-        if cause == "D84" and metric and not torch and target and target.threshold is not None:
-            fixes[name] = f"keras.metrics.{metric.type}(threshold={value_text(target.threshold)})"
+        if cause == "D84":
+            fixes[name] = _threshold_fix(description, own, target)
     return fixes
+
+
+def _threshold_fix(
+    description: Description, own: Formula | None, target: Formula | None
+) -> str | None:
+    """Return the fix of the side that has the threshold of probabilities."""
+    if not own or not target or not own.threshold or target.threshold is None:
+        return None
+    metric = description.metric
+    if description.framework == "keras" and metric:
+        return f"keras.metrics.{metric.type}(threshold={value_text(target.threshold)})"
+    return catalogue.get("D84").fix_torch
