@@ -144,7 +144,10 @@ class Adapter(Protocol):
         ...
 
     def metric(self, outputs: Arrays, targets: Arrays) -> float:
-        """Return the user's metric for given model outputs."""
+        """Return the user's metric for given model outputs.
+
+        A metric with a state is updated batch by batch if the user gave a ``batch_size``.
+        """
         ...
 
     def epochs(self, validation_losses: Sequence[float]) -> dict[str, Any]:

@@ -132,6 +132,16 @@ def test_metrics(keras: Any, adapter: Any, metric: Any, expected: float) -> None
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_metric_with_a_state_gets_batches_of_the_authors_size(keras: Any, adapter: Any) -> None:
+    class MeanOfBatches(keras.metrics.Mean):
+        def update_state(self, target: Any, output: Any, sample_weight: Any = None) -> Any:
+            return super().update_state([keras.ops.mean(output)])
+
+    given = {"output": np.array([[0.0], [0.0], [3.0]])}, {"y": np.zeros(3)}
+    assert made(keras, adapter, metric=MeanOfBatches()).metric(*given) == 1.0
+    assert made(keras, adapter, metric=MeanOfBatches(), batch_size=2).metric(*given) == 1.5
+
+
 def test_batches(keras: Any, adapter: Any) -> None:
     import tensorflow as tf
 

@@ -308,3 +308,21 @@ def test_what_is_missing_or_not_possible() -> None:
         side(model=model, schedule=lambda epoch: 0.1)
     with pytest.raises(ModelError, match="optimizer is a str"):
         side(model=model, optimizer="adam")
+
+
+def test_a_metric_with_a_state_gets_batches_of_the_authors_size() -> None:
+    class MeanOfBatches:
+        def __init__(self) -> None:
+            self.values: list[float] = []
+
+        def update(self, output: Any, target: Any) -> None:
+            assert len(output) == len(target)
+            self.values.append(float(output.mean()))
+
+        def compute(self) -> float:
+            return sum(self.values) / len(self.values)
+
+    given = {"output": np.array([[0.0], [0.0], [3.0]])}, {"y": np.zeros(3)}
+    model = nn.Linear(1, 1)
+    assert side(model=model, metric=MeanOfBatches()).metric(*given) == 1.0
+    assert side(model=model, metric=MeanOfBatches(), batch_size=2).metric(*given) == 1.5

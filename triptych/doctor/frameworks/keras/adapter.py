@@ -280,7 +280,8 @@ class Adapter:
     def metric(self, outputs: Arrays, targets: Arrays) -> float:
         """Return the user's metric of given outputs."""
         settings = self._changes.metric
-        return training.metric(self.model, self.parts.get("metric"), outputs, targets, settings)
+        given, size = self.parts.get("metric"), self.parts.get("batch_size")
+        return training.metric(self.model, given, outputs, targets, settings, size)
 
     def epochs(self, validation_losses: Sequence[float]) -> dict[str, Any]:
         """Simulate epochs with these validation losses."""

@@ -334,9 +334,17 @@ def _listed(value: Any) -> list[Any]:
 
 
 def metric(
-    model: UserModel, given: Any, outputs: Arrays, targets: Arrays, settings: Settings
+    model: UserModel,
+    given: Any,
+    outputs: Arrays,
+    targets: Arrays,
+    settings: Settings,
+    batch_size: int | None,
 ) -> float:
-    """Return the user's metric of given outputs, with changed settings."""
+    """Return the user's metric of given outputs, with changed settings.
+
+    A Keras metric is updated with batches of the author's size, or with one batch.
+    """
     if given is None:
         raise Unsupported("build() returns no metric")
     results = [backend.to_tensor(model.cast(array)) for array in outputs.values()]
@@ -352,7 +360,15 @@ def metric(
         given = rebuilt(type(given), given.get_config() | arguments)
     with model.preserved(given.variables):
         given.reset_state()
-        given.update_state(target, output)
+        single = len(results) == 1 and len(targets) == 1
+        count = len(results[0])
+        step = batch_size if batch_size and single else count
+        for start in range(0, count, step):
+            part = slice(start, start + step)
+            if single:
+                given.update_state(target[part], output[part])
+            else:
+                given.update_state(target, output)
         return float(np.mean(backend.to_numpy(given.result())))
 
 

@@ -347,7 +347,8 @@ class Adapter:
             target = self._targets(targets)
             changes = self._changes.metric
             output = changed_output(output, target, changes, self._class_axis())
-            return measure(metric, output, target, changes.get("arguments", {}))
+            arguments = changes.get("arguments", {})
+            return measure(metric, output, target, arguments, self._parts.get("batch_size"))
 
     def epochs(self, validation_losses: Sequence[float]) -> dict[str, Any]:
         """Simulate epochs."""

@@ -352,7 +352,9 @@ def _is_like(slot: Any, tensor: Any) -> bool:
     )
 
 
-def measure(metric: Any, output: Any, target: Any, arguments: Settings) -> float:
+def measure(
+    metric: Any, output: Any, target: Any, arguments: Settings, batch_size: int | None
+) -> float:
     """Return the user's metric: a function, or an object with ``update`` and ``compute``.
 
     Parameters
@@ -363,6 +365,8 @@ def measure(metric: Any, output: Any, target: Any, arguments: Settings) -> float
         What the model returned, and the targets.
     arguments : dict
         Further arguments of a function.
+    batch_size : int or None
+        The size of the batches with which an object is updated; None for one batch.
 
     Returns
     -------
@@ -372,7 +376,8 @@ def measure(metric: Any, output: Any, target: Any, arguments: Settings) -> float
     with torch.no_grad():
         if hasattr(metric, "update") and hasattr(metric, "compute"):
             metric = copy.deepcopy(metric)
-            metric.update(output, target)
+            for part, wanted in _in_batches(output, target, batch_size):
+                metric.update(part, wanted)
             value = metric.compute()
         else:
             value = metric(output, target, **arguments)
@@ -380,6 +385,15 @@ def measure(metric: Any, output: Any, target: Any, arguments: Settings) -> float
     if array.size != 1 or array.dtype.kind not in "biuf":
         raise ModelError(f"the metric returns {value!r}; it must return a number")
     return float(array.reshape(()))
+
+
+def _in_batches(output: Any, target: Any, batch_size: int | None) -> Iterator[tuple[Any, Any]]:
+    """Yield outputs and targets batch by batch, or as a whole if they are not single tensors."""
+    tensors = isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor)
+    if not batch_size or not tensors:
+        yield output, target
+        return
+    yield from zip(output.split(batch_size), target.split(batch_size), strict=True)
 
 
 def batches_of(parts: dict[str, Any], batch: Arrays) -> list[Arrays]:
