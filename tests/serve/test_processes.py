@@ -22,6 +22,8 @@ from support import commands, serving
 from support.serving import RunningServer, reference_logits
 
 from triptych.spec import zoo
+from triptych.spec.layers import Conv2D, Dense, Flatten
+from triptych.spec.network import Network
 from triptych.training.checkpoint import STATE
 
 pytestmark = pytest.mark.process
@@ -36,6 +38,17 @@ MOST_BYTES_OF_REQUESTS = 15_000_000  # that stay after large ones
 SLOW_INFER = "/v2/models/slow/infer"
 # An image is 1.4 billion multiplications and additions, 0.02 s on a fast processor.
 SLOW = zoo.convolutional([64, 256, 256], 3, shape=(96, 96, 1), classes=3)
+# An image is 36 billion, in little memory: 60 of them take much longer than a server waits.
+SLOWEST = Network(
+    "slowest",
+    (96, 96, 1),
+    (
+        Conv2D("first", 64, 3, padding=1),
+        Conv2D("second", 64, 31, padding=15),
+        Flatten("flatten"),
+        Dense("output", 3),
+    ),
+)
 
 
 @pytest.fixture
@@ -132,9 +145,9 @@ def test_sigterm_ends_the_server_without_dropping_a_request(
     assert server.errors == []
 
 
-def slow_request(images: int) -> tuple[bytes, dict[str, str]]:
+def slow_request(network: Network, images: int) -> tuple[bytes, dict[str, str]]:
     """Return body and headers of a request for black images, sent as bytes."""
-    shape = [images, *SLOW.input_shape]
+    shape = [images, *network.input_shape]
     tensor = {"name": "images", "datatype": "UINT8", "shape": shape}
     content = bytes(prod(shape))
     size = {"parameters": {"binary_data_size": len(content)}}
@@ -148,10 +161,30 @@ def test_an_answer_that_takes_long_is_finished(tmp_path: Path):
         serving.running("slow=run", cwd=tmp_path) as server,
         ThreadPoolExecutor(1) as pool,
     ):
-        answer = pool.submit(server.ask, SLOW_INFER, *slow_request(40))
+        answer = pool.submit(server.ask, SLOW_INFER, *slow_request(SLOW, 40))
         time.sleep(0.2)
         assert server.stop() == 0
         assert answer.result().status == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_answer_that_takes_too_long_does_not_delay_the_end(tmp_path: Path, workers: str):
+    serving.save_run(tmp_path / "run", SLOWEST)
+    with (
+        serving.running("slow=run", "--workers", workers, cwd=tmp_path) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert server.ask("/v2/health/ready").status == 200
+        answer = pool.submit(server.ask, SLOW_INFER, *slow_request(SLOWEST, 60))
+        time.sleep(1)
+        stopped = time.monotonic()
+        assert server.stop() == 0
+        assert 6 < time.monotonic() - stopped < 10
+        assert answer.result().status == 503
+        assert answer.result().error == "the server is stopping; send the request again"
+        assert answer.result().headers["retry-after"] == "1"
+    assert server.errors == []
 
 
 def test_ctrl_c_ends_the_server(run: Path, tmp_path: Path):
@@ -297,7 +330,7 @@ def test_a_token_in_a_file(run: Path, tmp_path: Path):
 
 def test_limits_of_time_and_concurrency(tmp_path: Path):
     serving.save_run(tmp_path / "run", SLOW)
-    request = slow_request(16)
+    request = slow_request(SLOW, 16)
     options = ["--max-seconds", "0.1", "--max-concurrency", "2", "--max-batch", "16"]
     with serving.running("slow=run", *options, cwd=tmp_path) as server:
         late = server.ask(SLOW_INFER, *request)

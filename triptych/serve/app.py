@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from math import inf
 from os import cpu_count
 from typing import Any, TypeVar
 
@@ -20,15 +21,17 @@ from starlette.routing import Route
 
 from . import open_inference, tensorflow_serving
 from .errors import RequestError
-from .gate import Gate, error_response, json_response
+from .gate import RETRY, Gate, error_response, json_response
 from .metrics import Metrics
 from .models import ModelRepository, ServedModel
 from .openapi import describe
 from .page import asset
+from .protocol import STOP
 from .settings import ServerSettings
 
 Result = TypeVar("Result")
 
+SECONDS_TO_ANSWER = 7  # from the beginning of the server's end
 SECONDS_BETWEEN_LOOKS = 1.0  # at the files of the runs
 # Python's own 5 ms would let one thread that reads JSON hold up all connections.
 SECONDS_BETWEEN_THREADS = 0.0005
@@ -62,6 +65,8 @@ class Service:
         self.models = models
         self.metrics = metrics
         self._threads = ThreadPoolExecutor(cpu_count() or 1, "predict")
+        self._deadlines: set[asyncio.Timeout] = set()
+        self._end = inf  # when requests must be answered, on the clock of the event loop
 
     def routes(self) -> list[Route]:
         """Return what is served at which path."""
@@ -201,32 +206,61 @@ class Service:
             raise too_long
         parts: list[bytes] = []
         size = 0
+        late = RequestError(408, f"the request did not arrive within {self.limits.seconds:g} s")
         try:
-            async with asyncio.timeout(self.limits.seconds):
+            async with self._limited(late):
                 async for part in request.stream():
                     size += len(part)
                     if size > most:
                         raise too_long
                     parts.append(part)
-        except TimeoutError:
-            seconds = f"{self.limits.seconds:g} s"
-            raise RequestError(408, f"the request did not arrive within {seconds}") from None
         except ClientDisconnect:
             raise RequestError(400, "the connection was closed within the request") from None
         return b"".join(parts)
 
     async def _compute(self, model: ServedModel, answer: Callable[[], Result]) -> Result:
         """Compute an answer in a thread, so that the other requests are served meanwhile."""
-        try:
-            async with asyncio.timeout(self.limits.seconds):
-                result = await asyncio.get_running_loop().run_in_executor(self._threads, answer)
-        except TimeoutError:
-            seconds = f"{self.limits.seconds:g} s"
-            raise RequestError(
-                504, f"the answer was not computed within {seconds}; send fewer images"
-            ) from None
+        seconds = f"{self.limits.seconds:g} s"
+        late = RequestError(504, f"the answer was not computed within {seconds}; send fewer images")
+        async with self._limited(late):
+            result = await asyncio.get_running_loop().run_in_executor(self._threads, answer)
         self.metrics.predictions.labels(model.name, str(model.version)).inc()
         return result
+
+    @asynccontextmanager
+    async def _limited(self, late: RequestError) -> AsyncGenerator[None]:
+        """Limit the time of a part of a request; raise `late` when it is over.
+
+        When the server stops, less time is left, and the error is one of 503.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(
+                min(loop.time() + self.limits.seconds, self._end)
+            ) as deadline:
+                self._deadlines.add(deadline)
+                try:
+                    yield
+                finally:
+                    self._deadlines.discard(deadline)
+        except TimeoutError:
+            if loop.time() < self._end:
+                raise late from None
+            raise RequestError(
+                503, "the server is stopping; send the request again", RETRY
+            ) from None
+
+    def stop(self) -> None:
+        """Answer the requests in flight soon, because the server stops; may be called again."""
+        if self._end < inf:
+            return
+        self._end = asyncio.get_running_loop().time() + SECONDS_TO_ANSWER
+        for deadline in self._deadlines:
+            deadline.reschedule(min(deadline.when() or inf, self._end))
+
+    def close(self) -> None:
+        """Compute nothing more; what is being computed is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def watch_files(self) -> None:
         """Load models again whose files have changed, until the task is cancelled."""
@@ -249,8 +283,12 @@ class Service:
         print(f"triptych: {line}", file=sys.stderr, flush=True)
 
 
-def create_app(settings: ServerSettings, models: ModelRepository) -> Starlette:
+def create_app(
+    settings: ServerSettings, models: ModelRepository, on_end: Callable[[], None]
+) -> Starlette:
     """Return the application.
+
+    It has the state ``stop``, a function: `HttpProtocol` calls it when the server begins to stop.
 
     Parameters
     ----------
@@ -258,18 +296,22 @@ def create_app(settings: ServerSettings, models: ModelRepository) -> Starlette:
         Limits and token.
     models : ModelRepository
         What is served.
+    on_end : callable
+        Called when all requests are answered, after the server was stopped.
     """
     metrics = Metrics()
     service = Service(settings, models, metrics)
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+    async def lifespan(app: Starlette) -> AsyncGenerator[dict[str, Any]]:
         del app
         sys.setswitchinterval(SECONDS_BETWEEN_THREADS)
         _freeze_objects()
         watching = asyncio.create_task(service.watch_files())
-        yield
+        yield {STOP: service.stop}
         watching.cancel()
+        service.close()
+        on_end()
 
     return Starlette(
         routes=service.routes(),

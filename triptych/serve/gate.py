@@ -19,7 +19,7 @@ from .settings import MIB, ServerSettings
 OPEN_PATHS = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
 OPEN_FOLDER = "/assets/"
 PROTOCOLS = {"v1": "tensorflow-serving", "v2": "open-inference"}
-SECONDS_TO_RETRY = "1"
+RETRY = {"Retry-After": "1"}  # seconds
 MOST_DISCARDED_BYTES = 64 * MIB  # of a request that is refused
 SECONDS_TO_DISCARD = 0.2  # in which the next part of such a request must come
 
@@ -139,5 +139,5 @@ class Gate:
             raise RequestError(
                 503,
                 f"the server is busy with {self.most} requests; try again",
-                {"Retry-After": SECONDS_TO_RETRY},
+                RETRY,
             )

@@ -5,6 +5,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST_HEADER_BYTES = 65_536
+STOP = "stop"  # in the state of the application: tells it that the server stops
 SECONDS_UNTIL_IDLE_CLOSE = 0.5  # in which a request that is on its way can still arrive
 
 
@@ -46,6 +47,7 @@ class HttpProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """End the connection: after its answer, or after a short time if it is idle."""
         self._stopping = True
+        self.app_state[STOP]()
         if self.cycle:  # none before the first request
             self.cycle.keep_alive = False
         self.loop.call_later(SECONDS_UNTIL_IDLE_CLOSE, super().shutdown)

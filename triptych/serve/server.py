@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 2048  # connections that wait to be accepted
 SECONDS_TO_FINISH = 8  # for the requests in flight when the server is stopped
+SECONDS_TO_EXIT = 0.5  # after that
 SECONDS_IDLE = 60  # until a connection without requests is closed
 
 
@@ -95,7 +96,17 @@ def _create_app(settings: ServerSettings, on_notice: OnNotice) -> "Starlette":
         from .app import create_app
         from .models import ModelRepository
 
-        return create_app(settings, ModelRepository(settings.sources, reader))
+        return create_app(settings, ModelRepository(settings.sources, reader), _exit_soon)
+
+
+def _exit_soon() -> None:
+    """End this process, also if a thread still computes an answer that nobody waits for.
+
+    Python itself would wait for the thread.
+    """
+    ending = threading.Timer(SECONDS_TO_EXIT, os._exit, [0])
+    ending.daemon = True
+    ending.start()
 
 
 def _warn(notice: str) -> None:
