@@ -11,56 +11,22 @@ import pytest
 from support import serving
 from support.serving import RunningServer
 
+from tools import load
 from triptych.spec import zoo
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 NETWORK = zoo.dense("classic", [10])
 IMAGE = np.random.default_rng(0).random((28, 28, 1)).round(3)
+BODY = json.dumps({"instances": [IMAGE.tolist()]}).encode()
 MOST_GROWTH = 8 * 2**20  # bytes
-
-
-class Client:
-    """A connection that sends the same request a number of times.
-
-    Parameters
-    ----------
-    server : RunningServer
-        The server that is asked.
-    outcomes : Counter
-        Counts the answers of all clients by their status.
-    """
-
-    def __init__(self, server: RunningServer, outcomes: Counter[int]) -> None:
-        self.server = server
-        self.outcomes = outcomes
-        body = json.dumps({"instances": [IMAGE.tolist()]}).encode()
-        head = "POST /v1/models/classic:predict HTTP/1.1\r\nHost: test\r\n"
-        self.request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-
-    async def ask(self, times: int) -> None:
-        host, port = self.server.address.split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        for _ in range(times):
-            writer.write(self.request)
-            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-            _, _, rest = head.partition("content-length: ")
-            await reader.readexactly(int(rest.split()[0]))
-            self.outcomes[int(head.split()[1])] += 1
-        writer.close()
-        await writer.wait_closed()
 
 
 def ask(server: RunningServer, connections: int, requests: int) -> Counter[int]:
     """Send requests on several connections; return how often each status was answered."""
-    outcomes: Counter[int] = Counter()
-
-    async def run() -> None:
-        clients = [Client(server, outcomes) for _ in range(connections)]
-        await asyncio.gather(*(client.ask(requests // connections) for client in clients))
-
-    asyncio.run(run())
-    return outcomes
+    port = int(server.address.split(":")[1])
+    request = load.post("/v1/models/classic:predict", BODY)
+    return asyncio.run(load.ask(port, request, connections, requests)).statuses
 
 
 def test_no_answer_is_an_error_and_memory_does_not_grow(tmp_path: Path, scale: int):
