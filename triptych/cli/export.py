@@ -127,8 +127,9 @@ class ExportProgress:
 
 def _report(console: "Console", result: "ExportResult") -> None:
     """Print the verdict on one target."""
+    from ..core.shell import quoted
     from ..exporting.targets import target
-    from .say import quoted, say, say_unbroken
+    from .say import say, say_unbroken
 
     chosen = target(result.target)
     verification = result.verification
