@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any, Protocol, TypeVar
 
 from ..process import machine
@@ -23,6 +24,9 @@ from .worker import SideWorker
 T = TypeVar("T")
 
 WORKER = "triptych.doctor.worker"
+
+# The frameworks' default dtypes belong to the process, so that one side of it answers at a time.
+_LOCAL = Lock()
 
 
 class Ask(Protocol):
@@ -201,7 +205,8 @@ def local_side(name: str, parts: Parts) -> LiveSide:
     worker.parts = parts
 
     def ask(do: str, arrays: Arrays | None = None, **values: Any) -> Message:
-        return worker.answer(Message({"do": do} | values, arrays or {}))
+        with _LOCAL:
+            return worker.answer(Message({"do": do} | values, arrays or {}))
 
     return LiveSide(name, ask)
 
