@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.torch_sides import random, randomized, side
+from support.torch_sides import forced_of, random, randomized, side
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
@@ -21,25 +21,106 @@ pytestmark = pytest.mark.framework
 X = random(4, 3)
 
 
-def test_a_function_that_refers_to_tensors() -> None:
-    hidden = torch.randn(3, 5, requires_grad=True)
-    bias = torch.zeros(5, requires_grad=True)
+def from_scratch() -> tuple[Any, list[Any]]:
+    """Return a model that is a function of tensors, and these tensors."""
+    generator = torch.Generator().manual_seed(0)
 
-    def model(x: Any) -> Any:
-        return torch.relu(x @ hidden + bias)
+    def tensor(*shape: int) -> Any:
+        return torch.randn(shape, generator=generator, requires_grad=True)
 
+    words, gain = tensor(9, 3), tensor(3)
+    w1, b1 = tensor(3, 5), tensor(5)
+    w2, b2 = tensor(2, 5), tensor(2)
+
+    def model(ids: Any) -> Any:
+        x = F.layer_norm(words[ids], (3,), gain)
+        hidden = torch.relu(x.mean(1) @ w1 + b1)
+        return b2 + hidden @ w2.T
+
+    return model, [words, gain, w1, b1, w2, b2]
+
+
+IDS = np.array([[1, 0, 8], [3, 3, 2], [4, 5, 6], [7, 1, 1]])
+
+
+def test_a_function_of_tensors_has_layers() -> None:
+    model, tensors = from_scratch()
     assert accepts(model)
-    optimizer = torch.optim.SGD([hidden, bias], lr=0.5)
-    adapter = side(model=model, optimizer=optimizer, loss=lambda output, y: output.sum())
+    optimizer = torch.optim.SGD(tensors, lr=0.5)
+    adapter = side(model=model, optimizer=optimizer, loss=nn.CrossEntropyLoss())
+    inputs = adapter.inputs({"x": IDS})
+    described = adapter.description().layers
+    assert [(layer.path, layer.kind, layer.roles) for layer in described] == [
+        ("words", "embedding", ("embeddings",)),
+        ("gain", "layer_norm", ("scale",)),
+        ("w1", "dense", ("kernel", "bias")),
+        ("w2", "dense", ("kernel", "bias")),
+    ]
+    targets = {"y": np.array([0, 1, 1, 0])}
+    observation = adapter.observe(inputs, training=True, targets=targets)
+    assert [(call.layer, call.kind) for call in observation.calls if call.anchor] == [
+        ("words", "embedding"), ("gain", "layer_norm"), ("w1", "dense"), ("w2", "dense")
+    ]  # fmt: skip
+    assert not [call for call in observation.calls if call.kind == "merge"]
+    doubles = [tensor.detach().double().requires_grad_() for tensor in tensors]
+    words, gain, w1, b1, w2, b2 = doubles
+    x = F.layer_norm(words[torch.from_numpy(IDS)], (3,), gain).mean(1)
+    hidden = torch.relu(x @ w1 + b1)
+    output = hidden @ w2.T + b2
+    F.cross_entropy(output, torch.tensor(targets["y"])).backward()
+    arrays = observation.arrays
+    np.testing.assert_allclose(arrays["output"], output.detach(), rtol=1e-12)
+    first, second = [call.number for call in observation.anchors][2:]
+    np.testing.assert_allclose(arrays[f"{first}/input"], x.detach(), rtol=1e-12)
+    np.testing.assert_allclose(arrays[f"{first}/output"], (x @ w1 + b1).detach(), rtol=1e-12)
+    np.testing.assert_allclose(arrays[f"{second}/output"], output.detach(), rtol=1e-12)
+    expected = {
+        "words/embeddings": words.grad, "gain/scale": gain.grad, "w1/kernel": w1.grad,
+        "w1/bias": b1.grad, "w2/kernel": w2.grad.T, "w2/bias": b2.grad,
+    }  # fmt: skip
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(arrays[f"gradient/{name}"], gradient, atol=1e-12, err_msg=name)
+    (after,) = adapter.update([{"w2/kernel": np.ones((5, 2))}]).weights
+    np.testing.assert_allclose(after["w2/kernel"], w2.detach().T - 0.5)
+    # Forced to itself, nothing changes.
+    again = adapter.observe(inputs, training=True, targets=targets, forced=forced_of(observation))
+    for name, array in arrays.items():
+        np.testing.assert_allclose(again.arrays[name], array, atol=1e-12, err_msg=name)
+    _, losses = adapter.train(inputs, targets, 1)
+    assert losses == [pytest.approx(float(arrays["loss"]))]
+
+
+def test_a_module_that_computes_its_layers_itself() -> None:
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel = nn.Parameter(torch.randn(4, 2, 3, 3))
+            self.bias = nn.Parameter(torch.randn(4))
+            self.scale = nn.Parameter(torch.randn(1))
+            self.out = nn.Linear(4, 2)
+
+        def forward(self, x: Any) -> Any:
+            x = F.conv2d(x, self.kernel, self.bias, stride=2, padding=1)
+            return self.out(x.mean((2, 3))) * self.scale
+
+    model = Flat()
+    adapter = side(model=model)
+    images = random(2, 2, 6, 6)
+    inputs = adapter.inputs({"x": images})
+    layers = {layer.path: layer for layer in adapter.description().layers}
+    assert layers["kernel"].settings["strides"] == [2, 2]
+    assert layers["kernel"].roles == ("kernel", "bias")
+    assert layers["model"].roles == ("scale",)
+    observation = adapter.observe(inputs, training=False)
+    call = observation.calls[0]
+    assert (call.layer, call.kind, call.settings["padding"]) == ("kernel", "conv", [[1, 1]] * 2)
+    np.testing.assert_array_equal(observation.arrays["0/input"], images.transpose(0, 2, 3, 1))
+    expected = model.double()(torch.from_numpy(images)).detach()
+    np.testing.assert_allclose(observation.arrays["output"], expected, rtol=1e-6)
     weights = adapter.weights()
-    assert set(weights) == {"hidden/value", "bias/value"}
-    observation = adapter.observe({"input": X}, training=True, targets={"y": X})
-    expected = np.maximum(X @ weights["hidden/value"], 0)
-    np.testing.assert_allclose(observation.arrays["output"], expected)
-    gradient = X.T @ (expected > 0)
-    np.testing.assert_allclose(observation.arrays["gradient/hidden/value"], gradient)
-    (after,) = adapter.update([{"hidden/value": gradient}]).weights
-    np.testing.assert_allclose(after["hidden/value"], weights["hidden/value"] - 0.5 * gradient)
+    adapter.load({"kernel/kernel": np.zeros((3, 3, 2, 4))})
+    zeros = adapter.observe(inputs, training=False).arrays["0/output"]
+    np.testing.assert_allclose(zeros, np.broadcast_to(weights["kernel/bias"], zeros.shape))
 
 
 def test_functions_and_objects_that_refer_to_modules() -> None:

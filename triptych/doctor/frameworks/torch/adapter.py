@@ -13,6 +13,7 @@ from ..adapter import ModelError, Unsupported
 from ..preprocessing import changed_inputs
 from .changes import Changes
 from .description import describe_side
+from .functional_layers import Discoverer
 from .layer_call import replaced
 from .layout import CHANNELS_FIRST, tensors_in, to_array, to_tensor
 from .loss import changed_output, loss_of
@@ -94,6 +95,7 @@ class Adapter:
             preprocess = self._parts.get("preprocess")
             made = preprocess(*raw) if preprocess else tuple(map(torch.from_numpy, raw))
             tensors = tensors_in(made)
+            self._discover(tensors)
         if not tensors:
             raise ModelError(
                 f"preprocess() returns {type(made).__name__}; it must return what the model gets, "
@@ -102,6 +104,17 @@ class Adapter:
         arrays = {_numbered("input", place): to_array(each) for place, each in enumerate(tensors)}
         arrays = {name: self._cast(array) for name, array in arrays.items()}
         return changed_inputs(arrays, self._changes.inputs)
+
+    def _discover(self, tensors: list[torch.Tensor]) -> None:
+        """Find out which functions of the user's are layers, when the model runs first."""
+        if not self._model.has_loose_weights:
+            return
+        dtype = self._model.dtype
+        tensors = [each.to(dtype) if each.is_floating_point() else each for each in tensors]
+        self._model.set_training(False)
+        with Discoverer(self._model.layers) as discoverer:
+            self._model.call(*tensors)
+        self._model.layers = discoverer.layers()
 
     def _cast(self, array: Array) -> Array:
         double = self._double is not None and np.issubdtype(array.dtype, np.floating)

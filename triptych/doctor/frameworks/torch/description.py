@@ -9,7 +9,8 @@ from torch import nn
 
 from ...observation import Component, Description, Layer, Settings
 from .model import PlacedLayer, UserModel
-from .operations import module_settings, plain
+from .operations import plain
+from .weights import STATISTICS
 
 LONGEST_SOURCE = 2000  # characters of the source code of a user's function
 # How an optimizer computes, and not what.
@@ -48,14 +49,16 @@ def describe_side(model: UserModel, parts: dict[str, Any]) -> Description:
 def describe_layer(layer: PlacedLayer) -> Layer:
     """Return a layer as plain values."""
     tensors = [role.tensor(layer.module) for role in layer.roles]
-    parameters = [tensor for tensor in tensors if isinstance(tensor, nn.Parameter)]
-    settings: Settings = {}
-    written: dict[str, str] = {}
-    if isinstance(layer.module, nn.Module):
-        settings, written = module_settings(layer.module, layer.kind)
+    # Statistics are no parameters.
+    parameters = [
+        tensor
+        for role, tensor in zip(layer.roles, tensors, strict=True)
+        if role.attribute not in STATISTICS
+    ]
+    settings, written = layer.described()
     return Layer(
         path=layer.path,
-        type=type(layer.module).__name__ if isinstance(layer.module, nn.Module) else "Tensor",
+        type=layer.type,
         kind=layer.kind,
         settings=settings,
         written=written,

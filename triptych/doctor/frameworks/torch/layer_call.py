@@ -18,8 +18,8 @@ class LayerCall:
 
     Parameters
     ----------
-    module : Module
-        The layer.
+    module : Module or None
+        The layer; None if it is a function.
     forward : callable
         Its forward pass.
     args, kwargs : tuple, dict
@@ -33,7 +33,7 @@ class LayerCall:
 
     def __init__(
         self,
-        module: nn.Module,
+        module: nn.Module | None,
         forward: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],

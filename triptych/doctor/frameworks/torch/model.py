@@ -2,16 +2,17 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import nn
 
+from ...observation import Settings
 from .. import references
 from ..adapter import ModelError
-from .operations import operation_of
+from .operations import module_settings, operation_of
 from .weights import RECURRENT, Role, kind_and_roles
 
 CONTAINERS = (nn.ParameterList, nn.ParameterDict)
@@ -36,6 +37,12 @@ class PlacedLayer:
         The layer of a recurrent module with several layers.
     leaf : bool
         Whether a call of the module is one call, of which nothing inside is recorded.
+    is_root : bool
+        Whether the module is the whole model.
+    functional : bool
+        Whether the layer is a function of weights that no layer of PyTorch holds.
+    settings : dict
+        Of a function, its canonical settings.
     """
 
     path: str
@@ -44,6 +51,26 @@ class PlacedLayer:
     roles: tuple[Role, ...] = ()
     index: int = 0
     leaf: bool = True
+    is_root: bool = False
+    functional: bool = False
+    settings: Settings = field(default_factory=dict[str, Any])
+
+    def with_roles(self, roles: tuple[Role, ...]) -> "PlacedLayer":
+        """Return the layer with other roles."""
+        return replace(self, roles=roles)
+
+    @property
+    def type(self) -> str:
+        """The class, as PyTorch calls it; ``function`` or ``Tensor`` if it has none."""
+        if isinstance(self.module, nn.Module):
+            return type(self.module).__name__
+        return "function" if self.functional else "Tensor"
+
+    def described(self) -> tuple[Settings, dict[str, str]]:
+        """Return the canonical settings, and how each is written."""
+        if isinstance(self.module, nn.Module):
+            return module_settings(self.module, self.kind)
+        return dict(self.settings), {}
 
 
 class UserModel:
@@ -103,6 +130,11 @@ class UserModel:
     def name(self) -> str:
         """The class or function of the model."""
         return getattr(self.call, "__name__", type(self.call).__name__)
+
+    @property
+    def has_loose_weights(self) -> bool:
+        """Whether there are weights that no layer holds."""
+        return any(layer.roles and not layer.leaf for layer in self.layers)
 
     @property
     def is_compiled(self) -> bool:
@@ -179,7 +211,7 @@ def _layers_of(roots: dict[str, nn.Module]) -> Iterator[PlacedLayer]:
             leaf = _is_leaf(module, is_root=module is root)
             if leaf:
                 inside = (*inside, f"{name}." if name else "")
-            yield from _placed(_clean(name), module, leaf=leaf)
+            yield from _placed(_clean(name), module, leaf=leaf, is_root=not name)
             if leaf and not name:
                 return
 
@@ -190,7 +222,7 @@ def _clean(name: str) -> str:
     return ".".join(parts).replace("/", ".") or WHOLE_MODEL
 
 
-def _placed(path: str, module: nn.Module, *, leaf: bool) -> Iterator[PlacedLayer]:
+def _placed(path: str, module: nn.Module, *, leaf: bool, is_root: bool) -> Iterator[PlacedLayer]:
     count = getattr(module, "num_layers", 1) if isinstance(module, tuple(RECURRENT)) else 1
     for index in range(count):
         kind, roles = kind_and_roles(module, index)
@@ -199,7 +231,7 @@ def _placed(path: str, module: nn.Module, *, leaf: bool) -> Iterator[PlacedLayer
             kind = known[1].kind if known else "function"
         if kind:
             place = f"{path}.{index}" if count > 1 and kind != "other" else path
-            yield PlacedLayer(place, module, kind, roles, index, leaf)
+            yield PlacedLayer(place, module, kind, roles, index, leaf, is_root)
         if kind == "other":
             break
 

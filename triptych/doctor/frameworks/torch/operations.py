@@ -301,7 +301,7 @@ def module_settings(module: nn.Module, kind: str) -> tuple[Settings, dict[str, s
         name: getattr(module, name) for name in ATTRIBUTES.get(kind, ()) if hasattr(module, name)
     }
     spatial = len(module.kernel_size) if isinstance(module, CONVOLUTIONS + TRANSPOSED) else 0
-    settings, written = _translate(raw, spatial)
+    settings, written = translated(raw, spatial)
     _derive(module, settings, raw)
     return settings, written
 
@@ -361,7 +361,7 @@ def canonical_settings(
     if operation.kind == "dropout" and "training" in raw:
         raw["active"] = bool(raw.pop("training")) and raw["p"] > 0
     pad = raw.pop("pad", None)
-    settings, written = _translate(raw, spatial)
+    settings, written = translated(raw, spatial)
     if operation.kind == "activation":
         settings["function"] = operation.function
     elif operation.kind == "pool":
@@ -382,7 +382,16 @@ def canonical_settings(
     return settings, written
 
 
-def _translate(raw: Raw, spatial: int) -> tuple[Settings, dict[str, str]]:
+def translated(raw: Raw, spatial: int) -> tuple[Settings, dict[str, str]]:
+    """Return arguments or attributes as canonical settings, and how each is written.
+
+    Parameters
+    ----------
+    raw : dict
+        By PyTorch's names.
+    spatial : int
+        The number of spatial axes; 0 if there are none.
+    """
     settings: Settings = {}
     written: dict[str, str] = {}
     for name, value in raw.items():

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from ...observation import Array, Arrays, Call, Settings
 from ..adapter import ModelError
 from .changed_functions import call_changed
+from .functional_layers import FunctionLayerCall, LooseWeights
 from .functions import (
     DROPOUTS,
     MOVES,
@@ -27,8 +28,7 @@ from .functions import (
 from .layer_call import AttentionCall, LayerCall, RecurrentCall, layer_of_stack, states_of
 from .layout import CHANNELS_FIRST, TIME_FIRST, Layouts, tensors_in, to_array, to_tensor
 from .model import PlacedLayer, UserModel
-from .operations import module_settings, operation_of, spatial_axes
-from .weights import BATCH_NORMS, CONVOLUTIONS, INSTANCE_NORMS, TRANSPOSED
+from .operations import operation_of, spatial_axes
 
 # Layers that work along the last axis, whatever it holds.
 ALONG_LAST_AXIS = frozenset(
@@ -88,12 +88,20 @@ class Recorder(TorchFunctionMode):
         self.terms: list[torch.Tensor] = []
         self.layouts = Layouts()
         self._forced_numbers = {int(name.partition("/")[0]) for name in options.forced}
+        # Layers that are functions, by the ids of their weights.
+        self._functional: dict[int, PlacedLayer] = {}
+        self._loose = LooseWeights({})
+        # Products that contain the bias already, which the model is about to add.
+        self._with_bias: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._inside = False  # of a layer, where nothing is recorded
         self._waiting: list[tuple[str, torch.Tensor, torch.Tensor]] = []
 
     @contextmanager
     def watching(self, model: UserModel) -> Generator[None]:
         """Record the calls of the model's layers, and of functions."""
+        functional = [layer for layer in model.layers if layer.functional]
+        self._functional = {id(layer.module.weight): layer for layer in functional}
+        self._loose = LooseWeights({weight: each.path for weight, each in self._functional.items()})
         by_module: dict[int, list[PlacedLayer]] = {}
         for layer in model.layers:
             if layer.leaf:
@@ -146,10 +154,15 @@ class Recorder(TorchFunctionMode):
         """Call a function of PyTorch and record it."""
         kwargs = kwargs or {}
         call = function_call(func, args, kwargs)
+        if self._functional and not self._inside:
+            made = self._function_layer(call, func)
+            if made is not None:
+                return made
         result = self._result(call, func)
         if self._inside or not tensors_in(result):
             return result
         set_layouts(call, func, result, self.layouts)
+        self._loose.note_transposition(call, result)
         if call.name in MOVES or not (call.floating or call.name in NOISE):
             return result
         if any(tensor.is_floating_point() for tensor in tensors_in(result)):
@@ -175,6 +188,35 @@ class Recorder(TorchFunctionMode):
             kind, settings = described
             number = self._begin("", name, kind, settings, inputs=len(call.tensors))
             self._keep_output(number, result)
+
+    def _function_layer(self, call: FunctionCall, func: Any) -> Any:
+        """Return the result of a function that is a layer, or adds its bias; otherwise None."""
+        if call.name == "add" and len(call.tensors) == 2:
+            for product, bias in (call.tensors, call.tensors[::-1]):
+                known = self._with_bias.get(id(product))
+                if known and known[1] is bias:
+                    return product
+            return None
+        use = self._loose.use(call)
+        layer = self._functional.get(id(use.holder.weight)) if use else None
+        if use is None or layer is None:
+            return None
+        bias = getattr(layer.module, "bias", None)
+        added = use.holder.bias is None and bias is not None
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            made = func(*args, **kwargs)
+            return made + bias if added else made
+
+        self._inside = True
+        try:
+            one = FunctionLayerCall(use, forward, call.args, call.kwargs)
+            result = self._call_anchor(layer, one)
+        finally:
+            self._inside = False
+        if added:
+            self._with_bias[id(result)] = (result, bias)
+        return result
 
     # Layers without weights
 
@@ -276,12 +318,17 @@ class Recorder(TorchFunctionMode):
         return sequence
 
     def _call_anchor(self, layer: PlacedLayer, call: LayerCall) -> Any:
-        settings, _ = module_settings(layer.module, layer.kind)
+        settings, _ = layer.described()
         if layer.kind == "attention":
             settings["active"] = bool(layer.module.training and settings["rate"] > 0)
-        name = type(layer.module).__name__
-        inputs = len(call.inputs)
-        number = self._begin(layer.path, name, layer.kind, settings, anchor=True, inputs=inputs)
+        number = self._begin(
+            layer.path,
+            layer.type,
+            layer.kind,
+            settings,
+            anchor=True,
+            inputs=len(call.inputs),
+        )
         if not self.options.arrays:
             made = call.run(call.inputs)
             return call.result(made, detach=False)
@@ -304,7 +351,7 @@ class Recorder(TorchFunctionMode):
         """Return the layout in which a layer with weights takes its input."""
         if not inputs:
             return ""
-        if takes_channels_first(layer.module, inputs[0].ndim):
+        if takes_channels_first(layer, inputs[0].ndim):
             return CHANNELS_FIRST
         known = self.layouts.get(inputs[0])
         if known == CHANNELS_FIRST and layer.kind in ALONG_LAST_AXIS:
@@ -367,16 +414,16 @@ class Recorder(TorchFunctionMode):
         tensor.register_hook(keep)
 
 
-def takes_channels_first(module: nn.Module, dimensions: int) -> bool:
+def takes_channels_first(layer: PlacedLayer, dimensions: int) -> bool:
     """Return whether a layer with weights takes an input of so many axes with channels first."""
-    if isinstance(module, CONVOLUTIONS + TRANSPOSED):
-        return dimensions == module.weight.ndim
-    if isinstance(module, (*BATCH_NORMS, *INSTANCE_NORMS, nn.GroupNorm)):
+    if layer.kind in ("conv", "depthwise_conv", "conv_transpose"):
+        return dimensions == layer.module.weight.ndim
+    if layer.kind in ("batch_norm", "instance_norm", "group_norm"):
         return dimensions >= 3
-    if isinstance(module, nn.PReLU):
-        return dimensions >= 3 and module.num_parameters > 1
-    if isinstance(module, nn.LayerNorm):
-        return len(module.normalized_shape) == 3 and dimensions == 4
+    if layer.kind == "prelu":
+        return dimensions >= 3 and layer.module.num_parameters > 1
+    if isinstance(layer.module, nn.LayerNorm):
+        return len(layer.module.normalized_shape) == 3 and dimensions == 4
     return False
 
 

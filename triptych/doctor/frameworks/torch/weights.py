@@ -141,7 +141,8 @@ def _dense(module: Any, index: int) -> tuple[str, tuple[Role, ...]]:
     return "dense", (Role("kernel", "weight", axes=(1, 0)), *_bias(module))
 
 
-def _convolution(module: Any, index: int) -> tuple[str, tuple[Role, ...]]:
+def convolution_roles(module: Any, index: int) -> tuple[str, tuple[Role, ...]]:
+    """Return the kind and the roles of a convolution; the index is not used."""
     spatial = range(2, module.weight.ndim)
     if module.groups == module.in_channels > 1:
         multiplier = module.out_channels // module.in_channels
@@ -170,7 +171,7 @@ def _prelu(module: Any, index: int) -> tuple[str, tuple[Role, ...]]:
 
 def _with_statistics(module: Any, index: int) -> tuple[str, tuple[Role, ...]]:
     kind = "batch_norm" if isinstance(module, BATCH_NORMS) else "instance_norm"
-    roles = _scale_offset(module)
+    roles = scale_and_offset(module)
     if module.running_mean is not None:
         roles += tuple(Role(role, attribute) for attribute, role in STATISTICS.items())
     return kind, roles
@@ -178,10 +179,11 @@ def _with_statistics(module: Any, index: int) -> tuple[str, tuple[Role, ...]]:
 
 def _normalisation(module: Any, index: int) -> tuple[str, tuple[Role, ...]]:
     kind = next(kind for base, kind in NORMALISATIONS.items() if isinstance(module, base))
-    return kind, _scale_offset(module)
+    return kind, scale_and_offset(module)
 
 
-def _scale_offset(module: Any) -> tuple[Role, ...]:
+def scale_and_offset(module: Any) -> tuple[Role, ...]:
+    """Return the roles of the scale and the offset that a normalisation has."""
     axes: tuple[int, ...] = ()
     if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 3:
         axes = (1, 2, 0)  # of images with channels first
@@ -249,7 +251,7 @@ _ROLES: dict[type, Callable[[Any, int], tuple[str, tuple[Role, ...]]]] = {
     nn.EmbeddingBag: _embedding,
     nn.PReLU: _prelu,
     nn.MultiheadAttention: _attention,
-    **dict.fromkeys(CONVOLUTIONS, _convolution),
+    **dict.fromkeys(CONVOLUTIONS, convolution_roles),
     **dict.fromkeys(TRANSPOSED, _transposed),
     **dict.fromkeys(BATCH_NORMS + INSTANCE_NORMS, _with_statistics),
     **dict.fromkeys(NORMALISATIONS, _normalisation),
