@@ -94,7 +94,7 @@ ENTRIES = (
     ),
     Difference(
         id="D05",
-        title="Normal initializers are truncated on one side",
+        title="Keras truncates the normal initializers",
         family=FAMILY,
         stage="weights",
         kind="formula",

@@ -113,13 +113,17 @@ def transposed_convolution() -> Values:
         "keras, kernel 4, from padding=1": apart(
             _transposed(keras.layers, inputs, wide), moved_to_last(to_numpy(padded_wide))
         ),
+        "keras, 'valid' and its start cropped, from padding=1": apart(
+            _transposed(keras.layers, inputs, weight, "valid")[:, 1:, 1:],
+            moved_to_last(to_numpy(padded)),
+        ),
     }
 
 
-def _transposed(layers: Any, inputs: Array, weight: Array) -> Array:
+def _transposed(layers: Any, inputs: Array, weight: Array, padding: str = "same") -> Array:
     """Return the output of a Conv2DTranspose with stride 2 and PyTorch's weight."""
     size = weight.shape[-1]
-    layer = layers.Conv2DTranspose(3, size, strides=2, padding="same", use_bias=False)
+    layer = layers.Conv2DTranspose(3, size, strides=2, padding=padding, use_bias=False)
     return _loaded(layer, moved_to_last(inputs), weight.transpose(2, 3, 1, 0))
 
 
@@ -237,4 +241,7 @@ def flatten() -> Values:
         "torch": flat(torch.nn.Flatten()(torch.from_numpy(channels_first.copy()))),
         "keras": flat(keras.layers.Flatten()(image)),
         "keras channels_first": flat(flatten_first(channels_first)),
+        "keras, after Permute": flat(
+            keras.layers.Flatten()(keras.layers.Permute((3, 1, 2))(image))
+        ),
     }

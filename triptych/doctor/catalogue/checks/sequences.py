@@ -21,6 +21,7 @@ def repeated_word() -> Values:
     if backend == "tensorflow":
         import torch
 
+        values["keras on tensorflow, gradient made dense"] = _dense_gradient_ratio()
         layer = torch.nn.Embedding(3, 1)
         layer.weight.data.zero_()
         output = layer(torch.tensor([[0, 1, 1]]))
@@ -28,6 +29,22 @@ def repeated_word() -> Values:
         torch.optim.Adam(layer.parameters(), lr=1.0, eps=1e-12).step()
         values["torch"] = layer.weight[1, 0] / layer.weight[0, 0]
     return values
+
+
+def _dense_gradient_ratio() -> float:
+    """Return the same ratio in a custom loop that makes the gradient an ordinary tensor."""
+    import keras
+    import tensorflow as tf
+
+    layer = keras.layers.Embedding(3, 1, embeddings_initializer="zeros")
+    layer.build((None, 3))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.square(layer(np.array([[0, 1, 1]])) - 1))
+    variables = layer.trainable_variables
+    gradients = [tf.convert_to_tensor(each) for each in tape.gradient(loss, variables)]
+    keras.optimizers.Adam(learning_rate=1.0, epsilon=1e-12).apply(gradients, variables)
+    vectors = layer.get_weights()[0]
+    return float(vectors[1, 0] / vectors[0, 0])
 
 
 @check("D99")
