@@ -56,7 +56,8 @@ LAYERS = [
     (nn.GELU(), nn.GELU(approximate="tanh"), VECTORS, "approximate", True),
     (nn.Softmax(1), nn.Softmax(0), VECTORS, "axis", 0),
     (nn.ReLU(), nn.SiLU(), VECTORS, "function", "silu"),
-    (nn.ReLU(), nn.LeakyReLU(0.3), VECTORS, "function", {"function": "leaky_relu", "slope": 0.3}),
+    (nn.ReLU(), nn.LeakyReLU(0.3), VECTORS, "slope", 0.3),
+    (nn.ReLU(), nn.ReLU6(), VECTORS * 9, "max_value", 6.0),
     (nn.Softmax(1), nn.Identity(), VECTORS, "function", "linear"),
     (nn.Conv2d(2, 3, 3), nn.Conv2d(2, 3, 3, stride=2), IMAGES, "strides", [2, 2]),
     (nn.Conv2d(2, 3, 2), nn.Conv2d(2, 3, 2, dilation=2), IMAGES, "dilation", [2, 2]),
@@ -91,6 +92,41 @@ def test_a_layer_with_another_setting(
     path = "model.0" if isinstance(model, nn.GRU) else "model"
     changes = [Change("layer", path, setting, value)]
     check(model, x, last(expected), *changes)
+
+
+def test_an_activation_with_settings_that_the_user_has_not() -> None:
+    settings = [("function", "leaky_relu"), ("slope", 0.3), ("alpha", 2.0)]
+    layer = [Change("layer", "1", name, value) for name, value in settings]
+    function = [Change("function", "1", name, value) for name, value in settings]
+    x = torch.from_numpy(VECTORS)
+
+    class Net(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return torch.tanh(x * 2)
+
+    check(Net(), VECTORS, F.leaky_relu(x * 2, 0.3), *function)
+    shifted = nn.Sequential(nn.LayerNorm(4, elementwise_affine=False), nn.ELU(0.5))
+    expected = F.leaky_relu(F.layer_norm(x, (4,)), 0.3)
+    check(shifted, VECTORS, expected, *layer)
+    adapter = side(model=shifted)
+    # Each by itself is possible, too: it says nothing of a function that lacks it.
+    for change in layer:
+        adapter.change([change])
+        adapter.restore()
+
+
+def test_a_softmax_over_the_channels_of_images() -> None:
+    pool = F.avg_pool2d(torch.from_numpy(IMAGES), 2)
+    expected = pool.softmax(1).movedim(1, -1)
+    model = nn.Sequential(nn.AvgPool2d(2), nn.Softmax(2))
+    check(model, IMAGES, expected, Change("layer", "1", "axis", -1))
+
+
+def test_a_relu_as_keras_has_it() -> None:
+    expected = np.where(VECTORS >= 0.5, VECTORS, 0.2 * (VECTORS - 0.5)).clip(max=1.0)
+    settings = [("slope", 0.2), ("threshold", 0.5), ("max_value", 1.0)]
+    changes = [Change("layer", "model", name, value) for name, value in settings]
+    check(nn.ReLU(), VECTORS, expected, *changes)
 
 
 def test_a_change_of_a_convolution_that_tensorflow_pads() -> None:

@@ -167,6 +167,7 @@ class Adapter:
             dropout=dropout,
             forced=forced or {},
             changes=self._changes.functions,
+            activations=self._changes.activations,
         )
         recorder = Recorder(options)
         with self._ready():
@@ -342,7 +343,11 @@ class Adapter:
         """Return a context in which the model is called without dropout."""
         if self._model.is_compiled:
             return as_compiled(self._model)
-        options = Options(arrays=False, changes=self._changes.functions)
+        options = Options(
+            arrays=False,
+            changes=self._changes.functions,
+            activations=self._changes.activations,
+        )
         return Recorder(options).watching(self._model)
 
     def rates(self, updates: int) -> list[float]:

@@ -1,6 +1,7 @@
 """Functions and forward passes with other settings than the user's."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,47 +9,83 @@ from torch.nn import functional
 
 from ...observation import Settings
 from ..adapter import Unsupported
-from .functions import RESHAPES, FunctionCall
+from .functions import RESHAPES, FunctionCall, settings_of
 from .layout import CHANNELS_FIRST, axis_in_tensor
 from .operations import OPERATIONS, SETTINGS, Operation, Raw
 
 IDENTITY = "linear"  # the activation that changes nothing
+# What another activation than the user's may have.
+ACTIVATION_SETTINGS = (
+    "function",
+    "slope",
+    "alpha",
+    "approximate",
+    "axis",
+    "max_value",
+    "threshold",
+)
 LINEAR_INTERPOLATIONS = ("linear", "bilinear", "bicubic", "trilinear")
 
 
-def activation(value: Any, dimension: int = -1) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return an activation by its canonical name.
+def activation(settings: Settings, axis: int = -1) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return an activation by its canonical settings.
 
     Parameters
     ----------
-    value : str or dict
-        The name; or a dict with ``function`` and further canonical settings.
-    dimension : int
-        The axis of the features.
+    settings : dict
+        ``function`` and those of `ACTIVATION_SETTINGS` that it has; others are ignored.
+    axis : int
+        The axis of a softmax.
 
     Raises
     ------
     Unsupported
         If PyTorch has no such activation.
     """
-    settings: Settings = dict(value) if isinstance(value, dict) else {"function": value}
-    wanted = settings.pop("function", None)
+    wanted = settings["function"]
     if wanted == IDENTITY:
         return lambda tensor: tensor
+    if wanted == "relu" and any(settings.get(name) for name in ("slope", "max_value", "threshold")):
+        return partial(_general_relu, settings)
     for name, operation in OPERATIONS.items():
         if operation.kind == "activation" and operation.function == wanted:
             raw = {
-                raw: SETTINGS[raw].write(settings.pop(setting))
-                for setting, raw in raw_names(operation).items()
+                argument: SETTINGS[argument].write(settings[setting])
+                for setting, argument in raw_names(operation).items()
                 if setting in settings
             }
             if "dim" in operation.arguments:
-                raw.setdefault("dim", dimension)
-            if settings:
-                break
+                raw["dim"] = axis
             function = getattr(functional, name, None) or getattr(torch, name)
             return lambda tensor: function(tensor, **raw)
-    raise Unsupported(f"there is no activation {value!r}")
+    raise Unsupported(f"there is no activation {wanted!r}")
+
+
+def _general_relu(settings: Settings, tensor: torch.Tensor) -> torch.Tensor:
+    """Return a ReLU with a slope, a largest value and a threshold, as Keras has it."""
+    threshold = settings.get("threshold") or 0.0
+    slope = settings.get("slope") or 0.0
+    result = torch.where(tensor >= threshold, tensor, slope * (tensor - threshold))
+    largest = settings.get("max_value")
+    return result if largest is None else result.clamp(max=largest)
+
+
+def activate(call: FunctionCall, change: Settings, layout: str) -> torch.Tensor:
+    """Return the activation of a call or of a module with changed settings.
+
+    Parameters
+    ----------
+    call : FunctionCall
+        The user's call.
+    change : dict
+        Canonical settings that replace the user's.
+    layout : str
+        The layout of its tensor.
+    """
+    source = call.tensors[0]
+    settings = settings_of(call, source, layout) | change
+    axis = axis_in_tensor(settings.get("axis", -1), source.ndim, layout)
+    return activation(settings, axis)(source)
 
 
 def raw_names(operation: Operation) -> dict[str, str]:
@@ -76,7 +113,7 @@ def check_function_change(name: str, kind: str, setting: str) -> None:
     operation = OPERATIONS.get(name)
     possible = set(raw_names(operation)) if operation else set()
     special = {
-        "activation": {"function"},
+        "activation": set(ACTIVATION_SETTINGS),
         "dropout": {"active"},
         "padding": {"padding"},
         "rescaling": {"scale", "offset"},
@@ -108,9 +145,8 @@ def call_changed(
     """
     change = dict(change)
     source = call.tensors[0]
-    if "function" in change:
-        dimension = 1 if layout == CHANNELS_FIRST else -1
-        return activation(change["function"], dimension)(source)
+    if call.operation and call.operation.kind == "activation":
+        return activate(call, change, layout)
     if "scale" in change or "offset" in change:
         return source * change.get("scale", 1.0) + change.get("offset", 0.0)
     if call.name in RESHAPES:

@@ -11,7 +11,14 @@ from torch import nn
 from ...observation import Call, Change, Settings
 from .. import preprocessing
 from ..adapter import Unsupported
-from .changed_functions import activation, check_function_change, pad_list, raw_names, reordered
+from .changed_functions import (
+    ACTIVATION_SETTINGS,
+    activation,
+    check_function_change,
+    pad_list,
+    raw_names,
+    reordered,
+)
 from .changed_layers import biased_variance, convolve_padded, cut, in_mode, pool
 from .functions import shortened
 from .layout import CHANNELS_FIRST
@@ -39,10 +46,9 @@ class Changes:
     ============  ==================================================================================
     layer         the canonical settings that PyTorch's layer has as an attribute; ``padding`` as
                   [before, after] for each axis, ``"same"`` as in TensorFlow, ``"valid"``; of an
-                  activation ``function``, a name or a dict with further settings, ``"linear"``
-                  for none; of a BatchNorm ``unbiased_variance``; of a flatten ``order``:
-                  ``"channels_last"``; of any layer ``training``: whether it is in training mode,
-                  and ``frozen``
+                  activation ``function``, ``"linear"`` for none, with ``slope``, ``alpha``, …; of
+                  a BatchNorm ``unbiased_variance``; of a flatten ``order``: ``"channels_last"``;
+                  of any layer ``training``: whether it is in training mode, and ``frozen``
     function      by the number of the call in the last observation: the canonical settings of its
                   arguments, ``function``, ``order`` and ``active`` as above, ``scale`` and
                   ``offset`` of a rescaling
@@ -69,6 +75,8 @@ class Changes:
     ----------
     functions : dict of int to tuple
         By the number of a call the short name of its function, and its settings.
+    activations : dict of int to dict
+        Settings of activations that are modules, by the id of the module.
     loss, metric : dict
         Settings of the loss and of the metric that are not attributes.
     inputs : dict of str to dict
@@ -81,6 +89,7 @@ class Changes:
         self._parts = parts
         self._undo: list[Undo] = []
         self.functions: FunctionChanges = {}
+        self.activations: dict[int, Settings] = {}
         self.loss: Settings = {}
         self.metric: Settings = {}
         self.inputs: dict[str, Settings] = {}
@@ -164,7 +173,6 @@ class Changes:
             raise Unsupported(f"there is no layer {change.path}")
         special: dict[str, Callable[[PlacedLayer, Any], None]] = {
             "padding": self._padding,
-            "function": self._activation,
             "unbiased_variance": self._variance,
             "order": self._order,
             "training": self._mode,
@@ -172,7 +180,9 @@ class Changes:
             "frozen": self._frozen,
             "heads": self._heads,
         }
-        if change.setting in special:
+        if layer.kind == "activation" and change.setting in ACTIVATION_SETTINGS:
+            self._activation(layer, change.setting, change.value)
+        elif change.setting in special:
             special[change.setting](layer, change.value)
         else:
             self._attribute(layer, change.setting, change.value)
@@ -212,11 +222,12 @@ class Changes:
         else:
             raise _unsupported(layer, "padding")
 
-    def _activation(self, layer: PlacedLayer, value: Any) -> None:
-        if layer.kind not in ("activation", "prelu"):
-            raise _unsupported(layer, "function")
-        function = activation(value)
-        self._wrap_forward(layer.module, lambda inner, tensor: function(tensor))
+    def _activation(self, layer: PlacedLayer, setting: str, value: Any) -> None:
+        if setting == "function":
+            activation({"function": value})
+        key = id(layer.module)
+        settings = {**self.activations.get(key, {}), setting: value}
+        self._set(self.activations, key, settings)
 
     def _variance(self, layer: PlacedLayer, value: Any) -> None:
         if not isinstance(layer.module, BATCH_NORMS) or layer.module.running_var is None:
@@ -253,7 +264,7 @@ class Changes:
         name = shortened(call.name)
         check_function_change(name, call.kind, change.setting)
         if change.setting == "function":
-            activation(change.value)
+            activation({"function": change.value})
         _, settings = self.functions.get(number, (name, {}))
         self._set(self.functions, number, (name, {**settings, change.setting: change.value}))
 

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from ...observation import Array, Arrays, Call, Settings
 from ..adapter import ModelError
-from .changed_functions import call_changed
+from .changed_functions import activate, call_changed
 from .functional_layers import FunctionLayerCall, LooseWeights
 from .functions import (
     DROPOUTS,
@@ -56,6 +56,8 @@ class Options:
     changes : dict of int to tuple
         By the number of a call the short name of its function, and canonical settings in place of
         the user's.
+    activations : dict of int to dict
+        The same of modules, by the id of the module.
     """
 
     arrays: bool = True
@@ -63,6 +65,7 @@ class Options:
     dropout: bool = False
     forced: Arrays = field(default_factory=dict[str, Any])
     changes: FunctionChanges = field(default_factory=dict[int, tuple[str, Settings]])
+    activations: dict[int, Settings] = field(default_factory=dict[int, Settings])
 
 
 class Recorder(TorchFunctionMode):
@@ -247,26 +250,35 @@ class Recorder(TorchFunctionMode):
             return self._call_anchor(layer, call)
         if layer.roles:
             return self._call_anchor(layer, LayerCall(module, forward, args, kwargs))
+        call = self._call_of_module(layer, args, kwargs)
         if layer.kind == "dropout" and not self.options.dropout:
-            result: Any = tensors_in((args, kwargs))[0]
+            result: Any = call.tensors[0]
+        elif id(module) in self.options.activations:
+            change = self.options.activations[id(module)]
+            result = activate(call, change, layout_into(call, self.layouts))
         else:
             result = forward(*args, **kwargs)
-        self._record_module(layer, result, args, kwargs)
+        self._record_module(layer, call, result)
         return result
 
-    def _record_module(
-        self, layer: PlacedLayer, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
+    def _call_of_module(
+        self, layer: PlacedLayer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> FunctionCall:
+        """Return the call of the function that a module without weights computes."""
         module = layer.module
         known = operation_of(module)
         call = FunctionCall("", args, {}, kwargs)
+        if known is None or not call.tensors:
+            return call
+        raw = {name: getattr(module, name, None) for name in known[1].arguments}
+        if known[0] == "pad":
+            raw = {"pad": module.padding, "mode": "constant", "value": 0.0}
+            self._mark_padded(call.tensors[0], module)
+        return FunctionCall(known[0], args, raw, kwargs)
+
+    def _record_module(self, layer: PlacedLayer, call: FunctionCall, result: Any) -> None:
         described: tuple[str, Settings] | None = layer.kind, {}
-        if known and call.tensors:
-            raw = {name: getattr(module, name, None) for name in known[1].arguments}
-            if known[0] == "pad":
-                raw = {"pad": module.padding, "mode": "constant", "value": 0.0}
-                self._mark_padded(call.tensors[0], module)
-            call = FunctionCall(known[0], args, raw, kwargs)
+        if call.name:
             set_layouts(call, None, result, self.layouts)
             described = describe(call, result, self.layouts)
         elif call.tensors:
@@ -274,8 +286,7 @@ class Recorder(TorchFunctionMode):
         if described:
             kind, settings = described
             inputs = len(call.tensors)
-            name = type(module).__name__
-            number = self._begin(layer.path, name, kind, settings, inputs=inputs)
+            number = self._begin(layer.path, layer.type, kind, settings, inputs=inputs)
             self._keep_output(number, result)
 
     def _mark_padded(self, tensor: torch.Tensor, module: nn.Module) -> None:
