@@ -70,6 +70,12 @@ def test_a_wrong_export_ends_with_status_1(run: Path, monkeypatch: pytest.Monkey
     assert "Do not use it" in ended.output
     description = json.loads((run / "export" / "onnx" / "export.json").read_text())
     assert description["verdict"] == "formula"
+    assert "unchanged" not in ended.output
+    (run / "export" / "onnx" / "export.json").write_text('{"verdict": "rounding"}')
+    ended = CliRunner().invoke(app, ["export", str(run), "--to", "onnx"])
+    assert ended.exit_code == 1
+    assert str(run / "export" / "onnx-faulty" / "model.onnx") in ended.output
+    assert f"The earlier export is unchanged: {run / 'export' / 'onnx'}\n" in ended.output
 
 
 def test_an_export_elsewhere(driver, run: Path, tmp_path: Path):

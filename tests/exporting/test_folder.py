@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -283,22 +285,71 @@ def test_a_process_that_fails_leaves_the_earlier_export(
     assert content(tmp_path / "export") == {"onnx/export.json": b"{}"}
 
 
-@pytest.mark.usefixtures("written_here")
-def test_an_export_that_is_wrong_is_written_and_says_so(tmp_path: Path, monkeypatch):
-    """It is there to be looked at; its verdict is what counts."""
+@contextmanager
+def written_wrong() -> Generator[None]:
+    """Write networks whose weights have the wrong sign."""
     write = OnnxExporter.write
 
     def write_wrong(self: OnnxExporter, model: TrainedModel, folder: Path) -> None:
         wrong = {name: -array for name, array in model.state.items()}
-        write(self, exporting.model_of(NETWORK, wrong), folder)
+        write(self, replace(model, state=wrong), folder)
 
-    monkeypatch.setattr(OnnxExporter, "write", write_wrong)
-    result = export(tmp_path / NAME)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OnnxExporter, "write", write_wrong)
+        yield
+
+
+@pytest.mark.usefixtures("written_here")
+def test_an_export_that_is_wrong_is_written_and_says_so(tmp_path: Path):
+    """It is there to be looked at; its verdict is what counts."""
+    with written_wrong():
+        result = export(tmp_path / NAME)
     description = read_description(tmp_path / NAME)
     assert description
     assert description["verdict"] == result.verdict == "formula"
     assert description["first_layer"] == "hidden"
     assert description["differing"] > 0
+    assert result.earlier is None
+
+
+@pytest.mark.usefixtures("written_here")
+def test_a_wrong_export_does_not_replace_a_right_one(tmp_path: Path):
+    export(tmp_path / NAME)
+    right = content(tmp_path)
+    for seed in (1, 2):  # the second one replaces the first one
+        with written_wrong():
+            result = export(tmp_path / NAME, seed)
+        assert result.verdict == "formula"
+        assert result.earlier == tmp_path / NAME
+        assert result.folder == tmp_path / "onnx-faulty"
+        now = content(tmp_path)
+        wrong = {name: now.pop(name) for name in list(now) if name.startswith("onnx-faulty/")}
+        assert now == right
+        assert json.loads(wrong["onnx-faulty/export.json"])["verdict"] == "formula"
+        assert wrong["onnx-faulty/model.onnx"] == result.file.read_bytes()
+    result = export(tmp_path / NAME, 3)
+    assert result.earlier is None
+    assert result.folder == tmp_path / NAME
+    assert content(tmp_path / NAME)["model.onnx"] != right["onnx/model.onnx"]
+
+
+@pytest.mark.usefixtures("written_here")
+def test_a_right_export_replaces_a_wrong_one(tmp_path: Path):
+    with written_wrong():
+        export(tmp_path / NAME)
+        assert export(tmp_path / NAME, 1).earlier is None  # nothing right is lost
+    assert export(tmp_path / NAME).verdict == "rounding"
+    assert set(content(tmp_path)) == {"onnx/model.onnx", "onnx/export.json"}
+
+
+@pytest.mark.usefixtures("written_here")
+def test_a_wrong_export_does_not_replace_files_of_the_user(tmp_path: Path):
+    export(tmp_path / NAME)
+    a_folder_of_the_user(tmp_path / "onnx-faulty")
+    before = content(tmp_path)
+    with written_wrong(), pytest.raises(TriptychError, match=r"onnx-faulty: holds files"):
+        export(tmp_path / NAME)
+    assert content(tmp_path) == before
 
 
 # --- Killed, or several at once ------------------------------------------------------------------

@@ -148,6 +148,8 @@ def _report(console: "Console", result: "ExportResult") -> None:
     say(console, f"  {where}: {verification.verdict}; {measure}; {differing}")
     if not verification.passed:
         say(console, "  This model computes something else than the network. Do not use it.", "red")
+    if result.earlier:
+        say_unbroken(console, f"  The earlier export is unchanged: {result.earlier}")
     if verification.first_layer:
         say(console, f"  The first layer that differs: {verification.first_layer}", "red")
     if chosen.note:

@@ -33,6 +33,7 @@ from .web_runtime import WebRuntime
 
 DESCRIPTION = "export.json"
 EXPORTS = "export"  # the folder of a run folder with a folder for each target
+FAULTY = "-faulty"  # after the name of a folder: a wrong export that does not replace a right one
 LONGEST_VERDICT = 20  # characters
 _TEMPORARY = r"\.{}\.(new|old)-[0-9a-f]{{8}}"  # with the name of the folder
 
@@ -57,6 +58,8 @@ class ExportResult:
         Of writing and verifying.
     verification : Verification
         What its runtime computed, compared with float64.
+    earlier : Path or None
+        The folder of an earlier export that this one does not replace, because it is wrong.
     """
 
     target: str
@@ -65,6 +68,7 @@ class ExportResult:
     size: int
     seconds: float
     verification: Verification
+    earlier: Path | None
 
     @property
     def verdict(self) -> str:
@@ -83,6 +87,9 @@ def export_model(
     web_runtime: WebRuntime | None = None,
 ) -> ExportResult:
     """Write a model for a target, verify it, and put it in place of an earlier export.
+
+    An export that is wrong does not replace one that is not: it gets a folder next to it, whose
+    name ends with ``-faulty``.
 
     Parameters
     ----------
@@ -113,7 +120,7 @@ def export_model(
     with _refusing(folder), _locked(folder), _temporary_folder(folder) as new:
         result = _write(target, folder, new, model, reference, test, on_stage, web_runtime)
         _flush(new)
-        _replace(folder, new)
+        _replace(result.folder, new)
     return result
 
 
@@ -127,7 +134,7 @@ def _write(
     on_stage: OnStage,
     web_runtime: WebRuntime | None,
 ) -> ExportResult:
-    """Write an export into the folder `new`, which is to replace `folder`, and verify it."""
+    """Write an export into the folder `new`, which is to replace the result's, and verify it."""
     started = time.monotonic()
     on_stage("writing", 0, 0)
     write_exported(target, new, model)
@@ -139,10 +146,29 @@ def _write(
     report = partial(on_stage, "verifying")
     verification = verify_export(target, new, model, reference, test, report)
     seconds = time.monotonic() - started
-    file = folder / target.path_of(model.network)
-    result = ExportResult(target.name, folder, file, size, seconds, verification)
+    place = _place(folder, verification)
+    result = ExportResult(
+        target=target.name,
+        folder=place,
+        file=place / target.path_of(model.network),
+        size=size,
+        seconds=seconds,
+        verification=verification,
+        earlier=None if place == folder else folder,
+    )
     _write_description(new, result, digests, model, target.note)
     return result
+
+
+def _place(folder: Path, verification: Verification) -> Path:
+    """Return where an export goes: to its folder, or next to a right one if it is wrong."""
+    earlier = read_description(folder)
+    if verification.passed or earlier is None or earlier.get("verdict") == "formula":
+        return folder
+    place = folder.with_name(folder.name + FAULTY)
+    _check_replaceable(place)
+    clean_up(place)
+    return place
 
 
 def _write_description(
