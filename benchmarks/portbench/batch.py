@@ -38,21 +38,40 @@ def _inputs(pair: Pair, random: np.random.Generator) -> NDArray[np.generic]:
         noisy = fine[:, : shape[1], : shape[2]] + random.normal(0, 20, shape)
         return noisy.clip(0, 255).astype("uint8")
     if pair.data.kind == "tokens":
-        return random.integers(0, pair.data["words"], shape)
+        return _tokens(pair, random, shape)
     x = random.normal(size=shape)
     if pair.data.kind == "features":
         x = x * random.uniform(0.5, 2.0, shape[1:]) + random.normal(0, 0.5, shape[1:])
+    x *= pair.data.get("size", 1.0)
+    if pair.data.get("zero rows"):
+        x[:: pair.data["zero rows"]] = 0.0
     return x.astype("float32")
+
+
+def _tokens(pair: Pair, random: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    """Return words; with ``padded``, the ends of the sequences are zeros, and nothing else is."""
+    if not pair.data.get("padded"):
+        return random.integers(0, pair.data["words"], shape)
+    words = random.integers(1, pair.data["words"], shape)
+    lengths = random.integers(2, shape[1] + 1, shape[0])
+    return np.where(np.arange(shape[1]) < lengths[:, None], words, 0)
 
 
 def _targets(pair: Pair, random: np.random.Generator) -> NDArray[np.generic]:
     count = pair.data["examples"]
+    outputs = pair.data["outputs"]
+    kind = pair.data.get("targets")
+    if kind == "distribution":
+        shares = random.exponential(size=(count, outputs)) + 0.05
+        return (shares / shares.sum(axis=1, keepdims=True)).astype("float32")
+    if kind == "counts":
+        return random.poisson(2.0, (count, outputs)).astype("float32")
     if pair.task == "classes":
         return random.integers(0, pair.data["outputs"], count)
     if pair.task == "binary":
         y = random.integers(0, 2, (count, 1)).astype("float32")
     else:
-        y = random.normal(size=(count, 1)).astype("float32")
+        y = random.normal(size=(count, outputs)).astype("float32")
     return y[:, 0] if pair.data.get("flat targets") else y
 
 

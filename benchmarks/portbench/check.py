@@ -1,7 +1,7 @@
 """The checker: it trains both programs of a pair from equal weights, and measures every stage.
 
-It runs the programs as written in float64 and in float32, and those in which faults are undone in
-float64.
+It runs the programs as written, and those in which faults are undone, in float64. Where the effect
+is small, it runs the programs as written in float32, too, so that rounding does not hide it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from .measures import at_stage, measures
 from .workers import Workers
 
 LEAST_EFFECT = 100  # times the rounding of the pair in which the fault is undone
+# Running variances of a correct pair differ by n / (n - 1) already, which is not rounding.
+LEAST_EFFECT_OF_BUFFERS = 8
 ROUNDING_64 = 1e-15  # the least that counts as rounding in float64
 ROUNDING_32 = {"update": 1e-5, "gradient": 2e-6}  # in float32, where the fixed pair is not run
 ROUNDING_32_ELSEWHERE = 3e-7
@@ -27,6 +29,7 @@ ROUNDING_32_ELSEWHERE = 3e-7
 # constants in float32; with Adam this moves the first steps by 7e-6 of their length.
 EQUAL = {"data": 1e-6, "update": 3e-5, "buffers": 1e-6, "schedule": 1e-5}
 EQUAL_ELSEWHERE = 1e-7
+SMALL_EFFECT = 3e-3  # below it, the programs are run in float32, too
 LEAST_BEFORE = 1e-7  # a smaller difference at an earlier stage does not count
 DTYPES = ("float64", "float32")
 Measures = dict[str, float]
@@ -67,16 +70,30 @@ def check(drawn: Drawn, workers: Workers, folder: Path) -> Checked:
             continue
         place = folder / variant.replace(" ", "-")
         _write(drawn, variant, place)
-        rows = anchors(drawn.correct, programs)
-        for dtype in DTYPES if variant == "as written" else DTYPES[:1]:
+        rows = anchors(drawn.pairs[variant], programs)
+        pair = drawn.pairs[variant]
+        heads = (pair.torch.head, pair.keras.head)
+        for dtype in DTYPES:
+            if dtype == "float32" and not _is_small(drawn, variant, checked):
+                continue
             paths = _run(drawn, variant, place, rows, dtype, workers, results)
-            heads = (drawn.pair.torch.head, drawn.pair.keras.head)
-            if variant == "correct":
-                heads = (drawn.correct.torch.head, drawn.correct.keras.head)
             found = measures(_read(paths[0]), _read(paths[1]), heads)
             checked.effect.setdefault(variant, {})[dtype] = found
     _judge(drawn, checked)
     return checked
+
+
+def _is_small(drawn: Drawn, variant: str, checked: Checked) -> bool:
+    """Return whether rounding in float32 might hide a fault of the pair as written."""
+    if variant != "as written" or not drawn.kinds:
+        return False
+    effects = [_effect(checked, variant, kind) for kind in drawn.kinds]
+    return min(effects) < SMALL_EFFECT
+
+
+def _effect(checked: Checked, variant: str, kind: Kind) -> float:
+    """Return the effect of a fault in float64, where it shows."""
+    return max(_value(checked, variant, stage) for stage in (kind.stage, *kind.accept))
 
 
 def _write(drawn: Drawn, variant: str, place: Path) -> None:
@@ -146,9 +163,13 @@ def _judge(drawn: Drawn, checked: Checked) -> None:
 
 def _judge_fault(kind: Kind, variant: str, before: list[str], checked: Checked) -> None:
     """Add what is wrong with one fault; ``before`` are the stages before its own."""
-    ratios = (_ratio(checked, variant, kind.stage), _ratio_32(checked, kind.stage))
-    for dtype, ratio in zip(DTYPES, ratios, strict=True):
-        if ratio < LEAST_EFFECT:
+    stages = (kind.stage, *kind.accept)  # data that the model itself prepares shows in forward
+    ratios = {"float64": max(_ratio(checked, variant, stage) for stage in stages)}
+    if "float32" in checked.effect["as written"]:
+        ratios["float32"] = max(_ratio_32(checked, stage) for stage in stages)
+    least = LEAST_EFFECT_OF_BUFFERS if kind.stage == "buffers" else LEAST_EFFECT
+    for dtype, ratio in ratios.items():
+        if ratio < least:
             text = f"{kind.name}: {ratio:.1e} times rounding at {kind.stage} in {dtype}"
             checked.problems.append(text)
     for stage in before:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +44,7 @@ ACTIVATIONS = {
     "relu", "tanh", "sigmoid", "elu", "gelu", "silu", "softplus", "leaky_relu", "hard_sigmoid",
     "softmax", "log_softmax",
 }  # fmt: skip
+RATE_CONSTANTS = ("LEARNING_RATE", "LR")
 PROJECTIONS = ("query", "key", "value")  # of an attention that is written by hand
 
 
@@ -132,6 +134,19 @@ def join(head: str, lines: list[str], tail: str = "") -> list[str]:
     joined[0] = head + joined[0]
     joined[-1] += tail
     return joined
+
+
+def rate_text(value: float, style: Style) -> str:
+    """Return a learning rate as a number, or as the name of a constant of the program."""
+    if style.chance("rate as constant", 0.25):
+        return style.pick("rate constant", RATE_CONSTANTS)
+    return number(value, style)
+
+
+def constant_lines(text: str, rate: float, style: Style) -> list[str]:
+    """Return the definition of the constants that a program uses, or none."""
+    used = [name for name in RATE_CONSTANTS if re.search(rf"\b{name}\b", text)]
+    return [f"{used[0]} = {number(rate, style)}", "", ""] if used else []
 
 
 def class_name(theme: str, style: Style) -> str:

@@ -24,17 +24,15 @@ class Drawn:
 
     Attributes
     ----------
-    pair : Pair
-        The pair with all its faults.
-    correct : Pair
-        The pair without them.
+    pairs : dict of str to Pair
+        The variants: ``as written``; ``correct``, without the faults; and with two faults
+        ``without 1`` and ``without 2``, in which the first or the second fault is undone.
     kinds : list of Kind
         The faults, none, one or two; those at earlier stages first.
     nodes : list of Node or None
-        Where each fault is, in `pair`.
+        Where each fault is, in the pair as written.
     programs : dict of str to Programs
-        The variants: ``as written``; ``correct``; and with two faults ``without 1`` and
-        ``without 2``, in which the first or the second fault is undone.
+        The programs of every variant.
     arrays : dict
         ``batch.npz``.
     loaded : dict or None
@@ -43,14 +41,23 @@ class Drawn:
         What everything was drawn with.
     """
 
-    pair: Pair
-    correct: Pair
+    pairs: dict[str, Pair]
     kinds: list[Kind]
     nodes: list[Node | None]
     programs: dict[str, Programs]
     arrays: Arrays
     loaded: Arrays | None
     seed: str
+
+    @property
+    def pair(self) -> Pair:
+        """The pair as written, with all its faults."""
+        return self.pairs["as written"]
+
+    @property
+    def correct(self) -> Pair:
+        """The pair without its faults."""
+        return self.pairs["correct"]
 
 
 def draw(kinds: list[Kind], family: str, seed: str) -> Drawn:
@@ -82,7 +89,7 @@ def draw(kinds: list[Kind], family: str, seed: str) -> Drawn:
     if kinds and _same_text(programs):
         raise Unsuitable("the fault changes nothing")
     arrays = batch(pair, seed)
-    return Drawn(faulty, pair, kinds, nodes, programs, arrays, _loaded(pair, programs, seed), seed)
+    return Drawn(variants, kinds, nodes, programs, arrays, _loaded(pair, programs, seed), seed)
 
 
 def _layouts(pair: Pair, style: Style) -> None:

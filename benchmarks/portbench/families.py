@@ -244,6 +244,23 @@ def tokens(style: Style) -> Pair:
     return pair
 
 
+def masked(style: Style) -> Pair:
+    """Design attention over words that leaves the padding out."""
+    build = Nodes(style)
+    words = style.pick("words", (30, 50, 80))
+    units = width(style, "model", (8, 12, 16))
+    build.add("embedding", words=words, units=units)
+    build.add("attention", heads=style.pick("heads", (2, 4)), form="layer", mask=True)
+    build.add("mean")
+    pair = finish("masked", style, build, (style.pick("steps", (8, 10, 12)),), "tokens")
+    pair.data["words"] = words
+    pair.data["padded"] = True
+    pair.torch.forms["mask"] = "=="
+    pair.keras.forms["mask"] = "!="
+    not_adaptive(pair)
+    return pair
+
+
 FAMILIES: dict[str, Callable[[Style], Pair]] = {
     "dense": dense,
     "conv": conv,
@@ -253,6 +270,7 @@ FAMILIES: dict[str, Callable[[Style], Pair]] = {
     "attention": attention,
     "series": series,
     "tokens": tokens,
+    "masked": masked,
 }
 
 
@@ -286,6 +304,10 @@ def heads(pair: Pair, style: Style) -> None:
     """Let some models return probabilities, with the losses that expect them."""
     if style.chance("keras probabilities", 0.3):
         probabilities(pair.keras, pair.task)
+        if pair.keras.loss is not None and style.chance("harmless from_logits", 0.15):
+            # Keras sees the activation, takes what it was given, and warns.
+            pair.keras.loss["form"] = "logits"
+            pair.also.append("D38")
     if style.chance("torch probabilities", 0.15):
         probabilities(pair.torch, pair.task)
 
@@ -314,6 +336,7 @@ def logits(pair: Pair) -> None:
         if side.head == "values":
             continue
         side.head = "logits"
+        pair.also = [cause for cause in pair.also if cause != "D38"]
         if side.loss is not None:
             side.loss["form"] = "logits"
         if side.metric is not None and side.metric.kind == "binary_accuracy":

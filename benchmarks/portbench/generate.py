@@ -27,6 +27,7 @@ OUTSIDE_EVERY = 10  # one of so many pairs has a fault outside of the catalogue
 MOST_DRAWS = 400  # per pair
 MOST_CHECKS = 12  # per pair; then other kinds of faults are drawn
 MOST_KINDS = 4
+OTHER_KINDS = 10_000  # added to a pair's number, so that other kinds are drawn
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _checked(order: Order, number: int, workers: Workers) -> tuple[Drawn, Checke
 
 def _candidates(order: Order, number: int) -> Iterator[Drawn]:
     for again in range(MOST_KINDS):
-        yield from islice(draws(order, number + again * order.pairs), MOST_CHECKS)
+        yield from islice(draws(order, number + again * OTHER_KINDS), MOST_CHECKS)
 
 
 def draws(order: Order, number: int) -> Iterator[Drawn]:

@@ -21,13 +21,18 @@ ACTIVATION_NAMES = {
     "log_softmax": ("log_softmax",),
     "gelu": ("gelu",),
 }
+# What a node's ``form`` prescribes, as functions of keras.ops.
+FORMS = {
+    "maximum": "{ops}maximum({x}, 0.0)",
+    "old": "{ops}clip(0.2 * {x} + 0.5, 0.0, 1.0)",
+}
 LAYER_FORMS = {"relu": "ReLU()", "elu": "ELU()", "softmax": "Softmax()"}
 WITH_ACTIVATION = ("dense", "conv2d", "conv1d")
 
 
 def activation_name(node: Node, style: Style) -> str | None:
     """Return the name that ``activation=`` takes, or None if the name cannot mean this node."""
-    if node.kind == "gelu" and node["approximate"]:
+    if node.get("form") or (node.kind == "gelu" and node["approximate"]):
         return None
     if node.kind == "softmax" and node.get("axis", -1) != -1:
         return None
@@ -115,7 +120,8 @@ def _conv_transpose(node: Node, style: Style, extra: Extra) -> str:
 def _pool(node: Node, style: Style, extra: Extra) -> str:
     name = "MaxPooling" if node.kind == "max_pool" else "AveragePooling"
     size = str(node["size"])
-    if node["size"] == 2 and node["padding"] == "valid" and style.chance("pool size left out"):
+    usual = node.kind == "max_pool" and node["size"] == 2
+    if usual and node["padding"] == "valid" and style.chance("pool size left out"):
         size = ""
     stride = None if node["stride"] == node["size"] else f"strides={node['stride']}"
     return f"{name}{len(node.shape) - 1}D({arguments(size, stride, _padding(node), *extra)})"
@@ -135,6 +141,16 @@ def _pad(node: Node, style: Style, extra: Extra) -> str:
 
 def _rescale(node: Node, style: Style, extra: Extra) -> str:
     return f"Rescaling({arguments('1.0 / ' + str(node['by']), *extra)})"
+
+
+def _upsample(node: Node, style: Style, extra: Extra) -> str:
+    mode = None if node["mode"] == "nearest" else f'interpolation="{node["mode"]}"'
+    return f"UpSampling2D({arguments(str(node['factor']), mode, *extra)})"
+
+
+def _resize(node: Node, style: Style, extra: Extra) -> str:
+    mode = node["mode"].partition("-")[0]
+    return f'Resizing({node["to"]}, {node["to"]}, interpolation="{mode}")'
 
 
 def _mean(node: Node, style: Style, extra: Extra) -> str:
@@ -173,10 +189,16 @@ def _leaky_relu(node: Node, style: Style, extra: Extra) -> str:
 def _recurrent(node: Node, style: Style, extra: Extra) -> str:
     name = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}[node.kind]
     sequences = "return_sequences=True" if node["sequences"] else None
-    return f"{name}({arguments(str(node['units']), sequences, *extra, _bias(node))})"
+    gates = None
+    if node.get("gates"):
+        gates = f'recurrent_activation="{node["gates"]}"'
+    reset = "reset_after=False" if node.get("reset before") else None
+    return f"{name}({arguments(str(node['units']), sequences, gates, reset, *extra, _bias(node))})"
 
 
 def _embedding(node: Node, style: Style, extra: Extra) -> str:
+    if node.get("table"):
+        return f"WordTable({node['words']}, {node['units']})"
     mask = "mask_zero=True" if node.get("mask") else None
     return f"Embedding({arguments(str(node['words']), str(node['units']), mask, *extra)})"
 
@@ -198,6 +220,8 @@ CONSTRUCTORS: dict[str, Callable[[Node, Style, Extra], str]] = {
     "max_pool": _pool,
     "avg_pool": _pool,
     "flatten": _flatten,
+    "upsample": _upsample,
+    "resize": _resize,
     "pad": _pad,
     "rescale": _rescale,
     "mean": _mean,

@@ -33,13 +33,15 @@ def loading(pair: Pair, side: Side, style: Style, form: str, places: list[Place]
     lines = [f'{name} = np.load(Path(__file__).parent / "weights.npz")']
     if form == "subclass":
         dtype = ', dtype="int32"' if pair.data.kind == "tokens" else ', dtype="float32"'
-        shape = (1, *pair.input_shape)
+        shape = (1, *side.nodes[0].shape)
         lines.append(f"model(np.zeros({shape}{dtype}))")
     last = [node for node in side.nodes if node.kind == "dense"][-1]
     flat = flattened(side.nodes)
     for place in places:
         node = place.node
         if node.kind not in PARAMETERS:
+            continue
+        if side.loading.get("mistakes", {}).get(node.id) == "not loaded":
             continue
         arrays = _arrays(node, f'{name}["{side.loading["names"][place.key]}', flat, side)
         layer = f'model.get_layer("{place.path}")'
@@ -107,7 +109,7 @@ def _kernel(node: Node, array: str, flat: Shape | None, mistake: str | None) -> 
         return array if mistake == "not transposed" else f"{array}.T"
     axes = {"conv2d": "2, 3, 1, 0", "conv1d": "2, 1, 0", "depthwise": "2, 3, 0, 1"}[node.kind]
     if mistake == "height and width swapped":
-        axes = "3, 2, 1, 0"
+        axes = axes.replace("2, 3", "3, 2")
     return f"{array}.transpose({axes})"
 
 

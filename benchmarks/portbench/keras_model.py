@@ -17,7 +17,7 @@ from .code import (
     projection,
 )
 from .design import Node, Pair, Side, walk
-from .keras_layers import WITH_ACTIVATION, activation_name, constructor, layer_name
+from .keras_layers import FORMS, WITH_ACTIVATION, activation_name, constructor, layer_name
 from .style import Style
 
 ChainWriter = Callable[[list[Node], str, str, bool], list[str]]
@@ -36,6 +36,17 @@ class SelfAttention({layers}Layer):
         weights = {softmax}
         return {product}
 """
+WORD_TABLE = """\
+class WordTable({layers}Layer):
+    def __init__(self, words, dim, **kwargs):
+        super().__init__(**kwargs)
+        self.words = words
+        self.table = self.add_weight(shape=(words, dim), initializer="uniform", name="table")
+
+    def call(self, x):
+        return {matmul}({one_hot}(x, self.words), self.table)
+"""
+OWN_LAYERS = ("SelfAttention", "WordTable")
 
 
 @dataclass
@@ -69,7 +80,7 @@ class Imports:
 
     def layer(self, text: str) -> str:
         """Return a layer's constructor, with the module before it."""
-        if text.startswith("SelfAttention"):
+        if text.startswith(OWN_LAYERS):
             return text
         if self.form == "direct":
             self.layers_used.add(text.partition("(")[0])
@@ -135,6 +146,8 @@ class KerasModel:
         """Fill in ``classes`` and ``places``; return the expression that makes the model."""
         if any(node["form"] == "by hand" for node in self.side.all("attention")):
             self._self_attention()
+        if any(node.get("table") for node in self.side.all("embedding")):
+            self._word_table()
         block_layers = self.form != "functional" or self.style.chance("blocks as layers", 0.3)
         for node in self.side.all("block"):
             self._block(node, block_layers)
@@ -210,15 +223,24 @@ class KerasModel:
         """Return the text that makes a node's layer, or None if an operation computes it."""
         extra: list[str | None] = []
         if activation is not None:
-            extra.append(f'activation="{activation_name(activation, self.style)}"')
+            extra.append(f"activation={self._activation(activation)}")
         if self.side.l2 is not None and node.kind in WITH_ACTIVATION:
             penalty = f"{self.imports.keras('regularizers')}.L2({self.side.l2!r})"
             extra += [f"kernel_regularizer={penalty}", f"bias_regularizer={penalty}"]
+        if node.get("frozen"):
+            extra.append("trainable=False")
         if self._explicit_name(node, block):
             name = attribute(node, self.style, self._is_last(node, block))
             extra.append(f'name="{name}"')
         text = constructor(node, self.style, *extra)
         return None if text is None else self.imports.layer(text)
+
+    def _activation(self, node: Node) -> str:
+        """Return an activation as an argument: its name, or a function."""
+        name = activation_name(node, self.style)
+        if self.style.chance("activations as functions", 0.85) or name in ("swish", "gelu"):
+            return f'"{name}"'
+        return f"{self.imports.keras('activations')}.{name}"
 
     def _layers(self, nodes: list[Node], block: bool = False) -> list[tuple[Node, str | None]]:
         """Return nodes with their constructors; merged activations are left out."""
@@ -239,6 +261,10 @@ class KerasModel:
         if node.kind == "gelu":
             approximate = "" if node["approximate"] else ", approximate=False"
             return f"{self.imports.ops('gelu')}({x}{approximate})"
+        if node.get("form") in FORMS:
+            return FORMS[node["form"]].format(ops=self.imports.ops(""), x=x)
+        if node.kind == "detach":
+            return f"{self.imports.ops('stop_gradient')}({x})"
         if node.kind == "last":
             return f"{x}[:, {node.get('place', -1)}]"
         if node.kind in ("softmax", "log_softmax"):
@@ -249,8 +275,9 @@ class KerasModel:
 
     def _input(self) -> str:
         dtype = ', dtype="int32"' if self.pair.data.kind == "tokens" else ""
-        shape = ", ".join(map(str, self.pair.input_shape))
-        comma = "," if len(self.pair.input_shape) == 1 else ""
+        sizes = self.side.nodes[0].shape
+        shape = ", ".join(map(str, sizes))
+        comma = "," if len(sizes) == 1 else ""
         return f"{self.imports.keras('Input')}(({shape}{comma}){dtype})"
 
     def _items(self) -> list[str]:
@@ -278,7 +305,7 @@ class KerasModel:
 
     def _functional(self) -> list[str]:
         first = self.style.pick("input name", ("inputs", "inputs", "inp"))
-        lines = self._chain(self.side.nodes, first, "x")
+        lines = [*self._mask_lines(first), *self._chain(self.side.nodes, first, "x")]
         lines[-1] = lines[-1].replace("x = ", "outputs = ", 1)
         model = self.imports.keras("Model")
         return [f"{first} = {self._input()}", *lines, f"return {model}({first}, outputs)"]
@@ -299,9 +326,25 @@ class KerasModel:
         return lines
 
     def _inputs(self, node: Node, x: str) -> str:
-        return f"{x}, {x}" if node.kind == "attention" and node["form"] == "layer" else x
+        """Return the arguments of a layer's call."""
+        if node.kind == "attention" and node["form"] == "layer":
+            mask = ", attention_mask=mask" if node.get("mask") else ""
+            return f"{x}, {x}{mask}"
+        if node.kind == "dropout" and node.get("always"):
+            return f"{x}, training=True"
+        return x
+
+    def _mask_lines(self, x: str) -> list[str]:
+        """Return the line that says which words are attended to, if there is one."""
+        sign = self.side.forms.get("mask")
+        if sign is None:
+            return []
+        compare = self.imports.ops("not_equal" if sign == "!=" else "equal")
+        return [f"mask = {self.imports.ops('expand_dims')}({compare}({x}, 0), 1)"]
 
     def _residual(self, node: Node, x: str, chain: ChainWriter) -> list[str]:
+        if not node.get("skip", True):
+            return chain(node.body, x, x, True)
         branch = self.style.pick("branch", ("y", "out", "h", "shortcut"))
         lines = chain(node.body, x, branch, True)
         forms = ["{0} + {1}", "{1} + {0}"]
@@ -349,7 +392,8 @@ class KerasModel:
 
     def _layer_class(self, name: str, base: str, nodes: list[Node], block: bool) -> list[str]:
         inits = self._inits(nodes, block)
-        body = self._calls(nodes, "x", "x", block)
+        body = [] if block else self._mask_lines("x")
+        body += self._calls(nodes, "x", "x", block)
         body[-1] = body[-1].replace("x = ", "return ", 1)
         training = any(_has_modes(node) for node in nodes)
         signature = "def call(self, x, training=None):" if training else "def call(self, x):"
@@ -381,7 +425,8 @@ class KerasModel:
         for node, text in self._layers(nodes, block):
             x = target if lines else source
             name = attribute(node, self.style, self._is_last(node, block))
-            training = ", training=training" if _has_modes(node) else ""
+            always = node.kind == "dropout" and node.get("always")
+            training = ", training=training" if _has_modes(node) and not always else ""
             if node.kind == "residual":
                 lines += self._residual(node, x, self._calls)
             elif node.kind == "block" and node["repeat"] > 1:
@@ -391,6 +436,15 @@ class KerasModel:
             else:
                 lines.append(f"{target} = self.{name}({self._inputs(node, x)}{training})")
         return lines
+
+    def _word_table(self) -> None:
+        ops = self.imports.ops
+        text = WORD_TABLE.format(
+            layers=self.imports.layers(), matmul=ops("matmul"), one_hot=ops("one_hot")
+        )
+        if self.imports.form == "direct":
+            self.imports.layers_used.add("Layer")
+        self.classes += [*text.splitlines(), "", ""]
 
     def _self_attention(self) -> None:
         node = self.side.all("attention")[0]
@@ -418,6 +472,8 @@ def forms(pair: Pair, side: Side, style: Style) -> list[str]:
     """Return the forms in which a side's model can be written, the preferred one first."""
     possible = ["functional", "functional", "subclass"]
     kinds = {node.kind for node in side.nodes}
-    if not kinds & {"residual", "attention", "last"}:
+    always = any(node.get("always") for node in side.all("dropout"))
+    special = {"residual", "attention", "last", "detach"}
+    if not kinds & special and not always and not any(node.get("form") for node in side.nodes):
         possible += ["sequential", "add"]
     return list(dict.fromkeys(style.shuffled("form", possible)))

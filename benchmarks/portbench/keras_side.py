@@ -142,11 +142,14 @@ class Run:
     def _metric(self) -> None:
         metric: Any = keras.metrics.get(self.built["metric"])
         target = self._target()
+        output = self.output
+        if isinstance(metric, keras.metrics.SparseTopKCategoricalAccuracy):
+            output = tf.cast(output, "float32")  # its operation has no float64
         if isinstance(metric, keras.metrics.Metric):
-            metric.update_state(target, self.output)
+            metric.update_state(target, output)
             value: Any = metric.result()
         else:
-            value = tf.reduce_mean(metric(target, self.output))
+            value = tf.reduce_mean(metric(target, output))
         self.measured["metric"] = np.array(float(value))
 
     def _train(self) -> None:

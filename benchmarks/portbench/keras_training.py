@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .code import arguments, number
+from . import own_losses
+from .code import arguments, number, rate_text
 from .design import Part, Side, is_default
 from .keras_model import Imports
 from .style import Style
@@ -23,6 +24,10 @@ def loss(part: Part, style: Style, imports: Imports) -> tuple[list[str], str]:
     """Return the lines before ``build`` and the expression of a loss."""
     if part.get("weights"):
         return _weighted(part, style, imports)
+    if part.get("smoothing"):
+        return _smoothed(part, style, imports)
+    if part.kind in own_losses.KERAS:
+        return _own(part, style, imports)
     name, text, options = LOSSES[part.kind]
     words = [_option(part, *entry, style) for entry in options]
     if part.get("form") == "logits":
@@ -48,7 +53,34 @@ LOSSES: dict[str, tuple[str, tuple[str, ...], tuple[tuple[str, str, object], ...
     "mse": ("MeanSquaredError", ("mse", "mean_squared_error"), ()),
     "mae": ("MeanAbsoluteError", ("mae", "mean_absolute_error"), ()),
     "huber": ("Huber", ("huber",), (("delta", "delta", 1.0),)),
+    "kl": ("KLDivergence", ("kl_divergence",), ()),
+    "poisson": ("Poisson", ("poisson",), ()),
 }
+
+
+def _own(part: Part, style: Style, imports: Imports) -> tuple[list[str], str]:
+    words = {name: imports.ops(name) for name in own_losses.OPERATIONS}
+    words["losses"] = imports.keras("losses")
+    name = style.pick("loss name", ("loss_fn", "custom_loss", "my_loss"))
+    body = own_losses.lines(own_losses.KERAS, part, words)
+    return [f"def {name}(y_true, y_pred):", *body, "", ""], name
+
+
+def _smoothed(part: Part, style: Style, imports: Imports) -> tuple[list[str], str]:
+    """Return label smoothing as an own function: the sparse loss of Keras has none."""
+    name = style.pick("loss name", ("smoothed_loss", "smooth_crossentropy", "loss_fn"))
+    entropy = imports.keras("losses.categorical_crossentropy")
+    labels = f'{imports.ops("cast")}({imports.ops("reshape")}(y_true, (-1,)), "int32")'
+    one_hot = f"{imports.ops('one_hot')}(labels, {part['classes']}, dtype=y_pred.dtype)"
+    inside = f"one_hot, y_pred, from_logits=True, label_smoothing={part['smoothing']}"
+    return [
+        f"def {name}(y_true, y_pred):",
+        f"    labels = {labels}",
+        f"    one_hot = {one_hot}",
+        f"    return {entropy}({inside})",
+        "",
+        "",
+    ], name
 
 
 def _reduction(part: Part) -> str | None:
@@ -107,10 +139,9 @@ def optimizer(part: Part, style: Style, imports: Imports, rate: str | None) -> s
             continue
         if is_default("keras", part, name) and not (name == "lr" and not part.get("lr left out")):
             continue
-        if name == "lr" and style.chance("rate by place", 0.4):
-            words.append(number(value, style))
-        else:
-            words.append(f"{keyword}={number(value, style)}")
+        text = rate_text(value, style) if name == "lr" else number(value, style)
+        by_place = name == "lr" and style.chance("rate by place", 0.4)
+        words.append(text if by_place else f"{keyword}={text}")
     if part.get("clip") is not None:
         kind, bound = part["clip"]
         words.append(f"{CLIPS[kind]}={bound}")
@@ -165,11 +196,32 @@ def _warm_up(part: Part, rate: float, style: Style, imports: Imports) -> tuple[l
 
 def metric(part: Part, side: Side, style: Style, imports: Imports) -> str:
     """Return the expression of a metric."""
-    module = imports.keras("metrics")
-    if part.kind == "accuracy":
-        return f"{module}.SparseCategoricalAccuracy()"
-    if part.kind == "binary_accuracy":
-        threshold = part.get("threshold", 0.5)
-        inside = "" if threshold == 0.5 else f"threshold={threshold}"
-        return f"{module}.BinaryAccuracy({inside})"
-    return f"{module}.MeanAbsoluteError()"
+    name, inside = {
+        "accuracy": ("SparseCategoricalAccuracy", ""),
+        "binary_accuracy": ("BinaryAccuracy", _threshold(part)),
+        "mean_absolute_error": ("MeanAbsoluteError", ""),
+        "root_mean_squared_error": ("RootMeanSquaredError", ""),
+        "mean_squared_error": ("MeanSquaredError", ""),
+        "top_k": ("SparseTopKCategoricalAccuracy", f"k={part.get('k')}"),
+    }[part.kind]
+    if part.kind == "top_k" and part["k"] == 5:
+        inside = ""
+    return f"{imports.keras('metrics')}.{name}({inside})"
+
+
+def _threshold(part: Part) -> str:
+    threshold = part.get("threshold", 0.5)
+    return "" if threshold == 0.5 else f"threshold={threshold}"
+
+
+def callback(part: Part, style: Style, imports: Imports) -> str:
+    """Return the expression of a callback."""
+    module = imports.keras("callbacks")
+    delta = f"min_delta={number(part['min_delta'], style)}"
+    if part.kind == "early stopping":
+        patience = f"patience={part['patience']}" if part["patience"] else None
+        words = (patience, delta if part["min_delta"] else None)
+        return f"{module}.EarlyStopping({arguments(*words)})"
+    words = (f"factor={part['factor']}", f"patience={part['patience']}",
+             delta if part["min_delta"] != 1e-4 else None)  # fmt: skip
+    return f"{module}.ReduceLROnPlateau({arguments(*words)})"

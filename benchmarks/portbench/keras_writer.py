@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from . import keras_model, keras_training, numpy_steps
-from .code import Program, indent
+from .batches import lines as batch_lines
+from .code import Program, constant_lines, indent
 from .design import Pair, Side
 from .keras_loading import loading
 from .style import Style
@@ -37,6 +38,8 @@ def write(pair: Pair, side: Side, style: Style, form: str) -> Program:
         entries = {"model": "model", **entries}
         body = [f"model = {maker}", *loads, *build]
     lines = ["def build():", *indent([*body, *_returned(entries)])]
+    if side.optimizer is not None:
+        before = constant_lines("\n".join(lines), side.optimizer["lr"], style) + before
     text = "\n".join([*before, *lines]) + "\n"
     return Program("\n".join(_imports(text, imports)) + "\n\n\n" + text, model.places)
 
@@ -73,6 +76,11 @@ def _training(
         else:
             build.append(f"optimizer = {made}")
             entries["optimizer"] = "optimizer"
+    if side.callback is not None:
+        entries["callbacks"] = f"[{keras_training.callback(side.callback, style, imports)}]"
+    if side.batches is not None:
+        before += batch_lines(side.batches, style)
+        entries["batches"] = "batches"
     if side.metric is not None:
         entries["metric"] = keras_training.metric(side.metric, side, style, imports)
     return build, entries

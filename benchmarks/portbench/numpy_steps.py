@@ -52,6 +52,12 @@ def _standardise(step: Part, x: str, style: Style) -> tuple[list[str], str]:
     ], f"({x} - mean) / std"
 
 
+def _median(step: Part, x: str, style: Style) -> tuple[list[str], str]:
+    if step["lower"]:
+        return [f"middle = torch.from_numpy({x}).median(dim=0).values.numpy()"], f"{x} - middle"
+    return [f"middle = np.median({x}, axis=0)"], f"{x} - middle"
+
+
 def _flip_channels(step: Part, x: str, style: Style) -> tuple[list[str], str]:
     return [], f"{x}[..., ::-1]"
 
@@ -70,6 +76,10 @@ def _reverse(step: Part, x: str, style: Style) -> tuple[list[str], str]:
     return [], f"{x}[:, ::-1]"
 
 
+def _shift(step: Part, x: str, style: Style) -> tuple[list[str], str]:
+    return [], f"{x} + {step['by']}" if step["by"] > 0 else f"{x} - {-step['by']}"
+
+
 def _log(step: Part, x: str, style: Style) -> tuple[list[str], str]:
     return [], f"np.{step['function']}({x})"
 
@@ -83,6 +93,8 @@ STEPS = {
     "convert": _convert,
     "centre": _centre,
     "standardise": _standardise,
+    "median": _median,
+    "shift": _shift,
     "flip_channels": _flip_channels,
     "crop": _crop,
     "window": _window,

@@ -7,7 +7,7 @@ from .design import Node, Shape
 SAME_SHAPE = {
     "relu", "tanh", "sigmoid", "elu", "gelu", "silu", "softplus", "leaky_relu", "hard_sigmoid",
     "prelu", "bn", "ln", "gn", "rms", "dropout", "residual", "attention", "rescale", "softmax",
-    "log_softmax", "squeeze",
+    "log_softmax", "squeeze", "detach",
 }  # fmt: skip
 
 
@@ -103,6 +103,14 @@ def _upsample(node: Node, shape: Shape) -> Shape:
     return (*(size * int(node["factor"]) for size in shape[:-1]), shape[-1])
 
 
+def _resize(node: Node, shape: Shape) -> Shape:
+    return (int(node["to"]), int(node["to"]), shape[-1])
+
+
+def _crop(node: Node, shape: Shape) -> Shape:
+    return shape  # of a transposed convolution, whose output is counted without what is cut off
+
+
 RULES = {
     "dense": _dense,
     "conv2d": _conv,
@@ -120,4 +128,6 @@ RULES = {
     "rnn": _recurrent,
     "embedding": _embedding,
     "upsample": _upsample,
+    "resize": _resize,
+    "crop": _crop,
 }

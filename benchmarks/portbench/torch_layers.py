@@ -8,6 +8,7 @@ from .code import arguments, number
 from .design import Node, is_default
 from .style import Style
 
+BIASED_NORM = "BatchNorm"  # an own class: its running variance is the biased one
 MODULES = {
     "relu": "nn.ReLU()", "tanh": "nn.Tanh()", "sigmoid": "nn.Sigmoid()", "elu": "nn.ELU()",
     "silu": "nn.SiLU()", "softplus": "nn.Softplus()", "hard_sigmoid": "nn.Hardsigmoid()",
@@ -20,6 +21,17 @@ FUNCTIONS = {
     "silu": ("F.silu({})",),
     "softplus": ("F.softplus({})",),
     "hard_sigmoid": ("F.hardsigmoid({})",),
+    "detach": ("{}.detach()",),
+    "squeeze": ("{}.squeeze(-1)", "{}.squeeze(1)"),
+    "crop": ("{}[:, :, :-1, :-1]",),
+}
+
+
+# What a node's ``form`` prescribes, instead of what the style would choose.
+FORMS = {
+    "clamp": "torch.clamp({}, min=0)",
+    "old": "torch.clamp(0.2 * {} + 0.5, 0, 1)",
+    "by hand softplus": "torch.log(1 + torch.exp({}))",
 }
 
 
@@ -37,7 +49,7 @@ def option(node: Node, name: str, keyword: str, style: Style, always: bool = Fal
 
 def constructor(node: Node, style: Style) -> str | None:
     """Return the constructor of a node's module, or None if it is an operation without one."""
-    if node.kind in MODULES:
+    if node.kind in MODULES and not node.get("form"):
         return MODULES[node.kind]
     make = CONSTRUCTORS.get(node.kind)
     return None if make is None else make(node, style)
@@ -78,7 +90,7 @@ def _depthwise(node: Node, style: Style) -> str:
 def _conv_transpose(node: Node, style: Style) -> str:
     sizes = (str(node.shape[-1]), str(node["units"]), _window(node, style))
     stride = f"stride={node['stride']}"
-    padding = None if not node["cut"] else f"padding={node['cut']}"
+    padding = "padding=1, output_padding=1" if node["padded"] else None
     return f"nn.ConvTranspose2d({arguments(*sizes, stride, padding)})"
 
 
@@ -102,7 +114,8 @@ def _batch_norm(node: Node, style: Style) -> str:
     rank = max(dims(node), 1)
     eps = option(node, "eps", "eps", style)
     momentum = option(node, "momentum", "momentum", style)
-    return f"nn.BatchNorm{rank}d({arguments(str(node.shape[-1]), eps, momentum)})"
+    name = BIASED_NORM if node.get("biased") else f"nn.BatchNorm{rank}d"
+    return f"{name}({arguments(str(node.shape[-1]), eps, momentum)})"
 
 
 def _layer_norm(node: Node, style: Style) -> str:
@@ -218,6 +231,8 @@ def function(node: Node, x: str, style: Style, channels_first: bool) -> str | No
     channels_first : bool
         Whether the channels of images and series come before the places.
     """
+    if node.get("form") in FORMS:
+        return FORMS[node["form"]].format(x)
     if node.kind in FUNCTIONS:
         return style.pick(f"form of {node.kind}", FUNCTIONS[node.kind]).format(x)
     if node.kind in ("softmax", "log_softmax"):
@@ -236,8 +251,8 @@ def function(node: Node, x: str, style: Style, channels_first: bool) -> str | No
 
 
 def _reshaping(node: Node, x: str, style: Style, channels_first: bool) -> str | None:
-    if node.kind == "squeeze":
-        return f"{x}.squeeze(-1)"
+    if node.kind in ("upsample", "resize"):
+        return _interpolate(node, x)
     if node.kind == "rescale":
         return f"{x} / {node['by']}"
     if node.kind == "pad":
@@ -253,6 +268,17 @@ def _reshaping(node: Node, x: str, style: Style, channels_first: bool) -> str | 
         training = "" if node.get("always") else ", training=self.training"
         return f"F.dropout({x}, {style.pick('p word', ('', 'p='))}{node['rate']}{training})"
     return None
+
+
+def _interpolate(node: Node, x: str) -> str:
+    size = f"scale_factor={node.get('factor')}"
+    if node.kind == "resize":
+        size = f"size=({node['to']}, {node['to']})"
+    corners = "align_corners=True" if node.get("aligned") else None
+    if node["mode"] == "bilinear" and not node.get("aligned"):
+        corners = "align_corners=False"
+    mode = f'mode="{node["mode"]}"'
+    return f"F.interpolate({arguments(x, size, mode, corners)})"
 
 
 def _mean(node: Node, x: str, style: Style, channels_first: bool) -> str:

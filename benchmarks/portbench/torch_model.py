@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -21,6 +22,11 @@ from .style import Style
 from .torch_layers import constructor, function
 
 RECURRENT = ("lstm", "gru", "rnn")
+# Nodes that a class writes as expressions; those of the second line have no module at all.
+OPERATIONS = {
+    "flatten", "mean", "pad",
+    "last", "squeeze", "rescale", "detach", "crop", "upsample", "resize",
+}  # fmt: skip
 SELF_ATTENTION = """\
 class SelfAttention(nn.Module):
     def __init__(self, dim):
@@ -34,6 +40,18 @@ class SelfAttention(nn.Module):
         scores = {scores}
         weights = {softmax}
         return weights @ v
+"""
+BATCH_NORM = """\
+class BatchNorm(nn.BatchNorm1d):
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        mean = x.mean(dim=0)
+        var = x.var(dim=0, correction=0)
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var, self.momentum)
+        return (x - mean) / torch.sqrt(var + self.eps) * self.weight + self.bias
 """
 
 
@@ -65,7 +83,7 @@ class TorchModel:
     style : Style
         The side's style.
     form : str
-        ``class``, ``sequential`` or ``parts``: how the model is written.
+        ``class``, ``sequential``, ``parts`` or ``list``: how the model is written.
     """
 
     pair: Pair
@@ -86,6 +104,8 @@ class TorchModel:
             if node["form"] == "by hand":
                 self.classes += [*_self_attention(node).splitlines(), "", ""]
                 break
+        if any(node.get("biased") for node in self.side.all("bn")):
+            self.classes += [*BATCH_NORM.splitlines(), "", ""]
         for node in self.side.all("block"):
             self._block_class(node)
         if self.form == "sequential":
@@ -142,18 +162,56 @@ class TorchModel:
     def _model_class(self, name: str) -> None:
         if self.form == "parts":
             inits, body = self._parts()
+        elif self.form == "list":
+            inits, body = self._list()
         else:
             inits = self._inits(self.side.nodes)
             body = self._forward(self.side.nodes)
+        words = self._sizes_as_words(inits)
         head = self.style.pick("super", ("super().__init__()", f"super({name}, self).__init__()"))
         self.classes += [
             f"class {name}(nn.Module):",
-            *indent(["def __init__(self):", *indent([head, *inits])]),
+            *indent([f"def __init__(self{words}):", *indent([head, *inits])]),
             "",
             *indent(["def forward(self, x):", *indent(body)]),
             "",
             "",
         ]
+
+    def _sizes_as_words(self, inits: list[str]) -> str:
+        """Turn the sizes of inputs and outputs into parameters of the class, in ``inits``."""
+        if self.form == "list" or not self.style.chance("sizes as words", 0.35):
+            return ""
+        names = self.style.pick("size words", (("n_features", "n_classes"), ("inputs", "outputs"),
+                                               ("in_dim", "out_dim")))  # fmt: skip
+        layer = r"(nn\.(?:Linear|Conv.d|LSTM|GRU)\()(\d+)(, )"
+        last = re.search(r"(.*nn\.Linear\(\d+, )(\d+)(.*)", inits[-1])
+        first = re.search(layer, inits[0])
+        if first is None or last is None or len(inits) < 2:
+            return ""
+        inits[0] = inits[0].replace(first[0], f"{first[1]}{names[0]}{first[3]}", 1)
+        inits[-1] = f"{last[1]}{names[1]}{last[3]}"
+        return f", {names[0]}={first[2]}, {names[1]}={last[2]}"
+
+    def _list(self) -> tuple[list[str], list[str]]:
+        """Return the lines of a model whose hidden layers are in a list."""
+        name = self.style.pick("list name", ("layers", "hidden", "blocks"))
+        nodes = self.side.nodes
+        last = _last_dense(nodes)
+        hidden = [node for node in nodes if node.kind == "dense"][:-1]
+        items = [str(constructor(node, self.style)) for node in hidden]
+        for place, node in enumerate(hidden):
+            self.places.append(Place(node.id, node, f"{name}.{place}"))
+        inits = join(f"self.{name} = ", call("nn.ModuleList", [f"[{', '.join(items)}]"]))
+        tail = nodes[nodes.index(last) :]
+        inits += self._inits(tail)
+        step = self._expression(nodes[1], "layer(x)", False)
+        statements = self._chain(tail, "x", "x", False)
+        value = statements.pop().value
+        body = [f"for layer in self.{name}:", f"    x = {step}"]
+        for statement in statements:
+            body += statement.lines()
+        return inits, [*body, f"return {value}"]
 
     def _parts(self) -> tuple[list[str], list[str]]:
         """Return the lines of a model of two Sequentials."""
@@ -178,7 +236,10 @@ class TorchModel:
                 lines += self._block_inits(node)
             elif self._has_attribute(node):
                 name = self._name(node, block)
-                lines.append(f"self.{name} = {constructor(node, self.style)}")
+                line = f"self.{name} = {constructor(node, self.style)}"
+                if line in lines:  # a layer that is applied again
+                    continue
+                lines += [line, *_start_lines(node, name)]
                 if not block:
                     self.places.append(Place(node.id, node, name))
             elif not block:
@@ -227,6 +288,9 @@ class TorchModel:
         return [*lines, f"return {last.value}"]
 
     def _layout_lines(self) -> list[str]:
+        mask = self.side.forms.get("mask")
+        if mask is not None:
+            return [f"mask = x {mask} 0"]
         if self.side.forms.get("layout") != "forward":
             return []
         if self.pair.data.kind == "images":
@@ -263,7 +327,8 @@ class TorchModel:
     def _expression(self, node: Node, x: str, block: bool) -> str:
         if node.kind == "attention" and node["form"] == "layer":
             name = self._name(node, block)
-            return f"self.{name}({x}, {x}, {x}, need_weights=False)[0]"
+            mask = "key_padding_mask=mask, " if node.get("mask") else ""
+            return f"self.{name}({x}, {x}, {x}, {mask}need_weights=False)[0]"
         if self._has_attribute(node):
             return f"self.{self._name(node, block)}({x})"
         text = function(node, x, self.style, self.channels_first)
@@ -272,6 +337,8 @@ class TorchModel:
         return text
 
     def _residual(self, node: Node, x: str, block: bool) -> list[Statement]:
+        if not node.get("skip", True):
+            return self._chain(node.body, x, x, block)
         branch = self.style.pick("branch", ("y", "out", "h", "residual"))
         order = self.style.pick("sum order", ("{0} = {0} + {1}", "{0} = {1} + {0}"))
         statements = self._chain(node.body, x, branch, block)
@@ -300,22 +367,12 @@ class TorchModel:
     # Names
 
     def _name(self, node: Node, block: bool) -> str:
-        return attribute(node, self.style, last=not block and node is self._last_dense())
-
-    def _last_dense(self) -> Node | None:
-        found = [node for node in self.side.nodes if node.kind == "dense"]
-        return found[-1] if found else None
+        last = not block and node.kind == "dense" and node is _last_dense(self.side.nodes)
+        return attribute(node, self.style, last=last)
 
     def _has_attribute(self, node: Node) -> bool:
         """Return whether a node is a module of its own in a class."""
-        if node.kind in ACTIVATIONS or node.kind in (
-            "flatten",
-            "mean",
-            "last",
-            "pad",
-            "squeeze",
-            "rescale",
-        ):
+        if node.kind in ACTIVATIONS or node.kind in OPERATIONS:
             return False
         if node.kind in ("max_pool", "avg_pool"):
             return self.style.chance("pooling as module", 0.4)
@@ -333,6 +390,26 @@ def _leaves(block: Node) -> Iterable[Node]:
             yield node
 
 
+def _start_lines(node: Node, name: str) -> list[str]:
+    """Return the lines after a layer's constructor that change its weights."""
+    if node.get("zero bias"):
+        return [f"nn.init.zeros_(self.{name}.bias)"]
+    if node.get("one bias"):
+        return [f"nn.init.zeros_(self.{name}.bias_hh_l0)",
+                f"self.{name}.bias_hh_l0.requires_grad_(False)"]  # fmt: skip
+    return []
+
+
+def frozen_lines(places: list[Place]) -> list[str]:
+    """Return the lines of ``build`` that keep layers from being trained."""
+    lines: list[str] = []
+    for place in places:
+        if place.node.get("frozen"):
+            path = re.sub(r"\.(\d+)", r"[\1]", f".{place.path}")
+            lines.append(f"model{path}.requires_grad_(False)")
+    return lines
+
+
 def _self_attention(node: Node) -> str:
     scores = "q @ k.transpose(1, 2)"
     if node["scale"]:
@@ -344,14 +421,44 @@ def forms(pair: Pair, side: Side, style: Style) -> list[str]:
     """Return the forms in which a side's model can be written, the preferred one first."""
     possible = ["class", "class"]
     kinds = {node.kind for node in side.nodes}
-    outer = {node.kind for node in side.walk()}
-    bare = {*RECURRENT, "residual", "last", "attention", "embedding", "squeeze", "rescale"}
-    plain = not kinds & bare
-    plain = plain and not any(node.get("function") for node in side.all("dropout"))
-    channels_last_mean = pair.family == "attention" and "mean" in outer
+    plain = not any(_needs_class(node) for node in side.nodes)
+    if len({node.id for node in side.nodes}) < len(side.nodes):
+        plain = False  # a layer is applied twice
+    channels_last_mean = pair.family in ("attention", "masked") and "mean" in kinds
     if plain and side.forms.get("layout") != "forward" and not channels_last_mean:
         possible.append("sequential")
+    if plain and _is_regular(side.nodes):
+        possible += ["list", "list"]
     cut = [node for node in side.nodes if node.kind in ("flatten", "mean")]
     if plain and len(cut) == 1 and "block" not in kinds:
         possible.append("parts")
     return list(dict.fromkeys(style.shuffled("form", possible)))
+
+
+def _last_dense(nodes: list[Node]) -> Node:
+    return [node for node in nodes if node.kind == "dense"][-1]
+
+
+def _is_regular(nodes: list[Node]) -> bool:
+    """Return whether a model is dense layers, each with the same activation, and a last one."""
+    if len(nodes) < 5 or any(node.get("form") for node in nodes):
+        return False
+    hidden = nodes[: nodes.index(_last_dense(nodes))]
+    layers, activations = hidden[0::2], hidden[1::2]
+    if any(node.kind != "dense" or node.get("zero bias") for node in layers):
+        return False
+    first = activations[0] if activations else None
+    return len(layers) == len(activations) and all(
+        node.kind in ACTIVATIONS and (node.kind, node.options) == (first.kind, first.options)
+        for node in activations
+        if first is not None
+    )
+
+
+def _needs_class(node: Node) -> bool:
+    """Return whether nn.Sequential has no module for a node, or lines follow its constructor."""
+    if node.kind in (*RECURRENT, "residual", "attention", "embedding"):
+        return True
+    if node.get("function") or node.get("form") or node.get("zero bias"):
+        return True
+    return node.kind in OPERATIONS - {"flatten", "mean", "pad"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,9 @@ import torch.nn.functional as functional
 
 from .layout import Anchor, Array, from_torch
 from .runner import EPOCHS, RATES, STEPS, Measured, batch, inputs, load, prefixed, stop_epoch
+
+# Optimizers import it: once, before the process is forked, instead of in every fork.
+importlib.import_module("torch._dynamo")
 
 SEED = 20260
 _dropout = functional.dropout
@@ -219,8 +224,6 @@ class Run:
         self.measured[name] = np.array(rates, "float64")
 
     def _file(self) -> str:
-        import sys
-
         return str(sys.modules["torch_side"].__file__)
 
     def _callbacks(self) -> None:

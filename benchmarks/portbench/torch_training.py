@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from .code import arguments, number
+from collections.abc import Callable
+
+from . import own_losses
+from .code import arguments, number, rate_text
 from .design import Part, Side, is_default
 from .style import Style
 
@@ -13,13 +16,15 @@ CLASSES = {
 # Settings in the order in which people write them: (option, keyword).
 KEYWORDS = (
     ("lr", "lr"), ("momentum", "momentum"), ("dampening", "dampening"), ("nesterov", "nesterov"),
-    ("betas", "betas"), ("rho", "rho"), ("eps", "eps"), ("initial", "initial_accumulator_value"),
+    ("beta_2", "betas"), ("rho", "rho"), ("eps", "eps"), ("initial", "initial_accumulator_value"),
     ("momentum_decay", "momentum_decay"), ("weight_decay", "weight_decay"),
 )  # fmt: skip
 
 
 def loss(part: Part, style: Style) -> tuple[list[str], str]:
     """Return the lines before ``build`` and the expression of a loss."""
+    if part.kind in own_losses.TORCH:
+        return _own(part, style)
     if part.kind in ("cross_entropy", "binary"):
         return _entropy(part, style)
     return LOSSES[part.kind](part, style)
@@ -36,7 +41,8 @@ def _entropy(part: Part, style: Style) -> tuple[list[str], str]:
     module, function = names[keys]
     extra = _entropy_arguments(part)
     if not extra and style.chance("loss as function", 0.35):
-        return [], f"F.{function}"
+        forms = (f"F.{function}", f"lambda output, target: F.{function}(output, target)")
+        return [], style.pick("form of loss", forms)
     return [], f"nn.{module}({extra})"
 
 
@@ -76,7 +82,30 @@ def _smooth_l1(part: Part, style: Style) -> tuple[list[str], str]:
     return [], f"nn.SmoothL1Loss({arguments(beta, _reduction(part))})"
 
 
-LOSSES = {"mse": _mse, "mae": _mae, "huber": _huber, "smooth_l1": _smooth_l1}
+def _kl(part: Part, style: Style) -> tuple[list[str], str]:
+    return [], f'nn.KLDivLoss(reduction="{part["reduction"]}")'
+
+
+def _poisson(part: Part, style: Style) -> tuple[list[str], str]:
+    logarithm = None if part["log input"] else "log_input=False"
+    return [], f"nn.PoissonNLLLoss({arguments(logarithm, 'eps=1e-7')})"
+
+
+def _own(part: Part, style: Style) -> tuple[list[str], str]:
+    name = style.pick("loss name", ("loss_fn", "criterion", "compute_loss"))
+    body = own_losses.lines(own_losses.TORCH, part, {})
+    return [f"def {name}(output, target):", *body, "", ""], name
+
+
+LossWriter = Callable[[Part, Style], tuple[list[str], str]]
+LOSSES: dict[str, LossWriter] = {
+    "mse": _mse,
+    "mae": _mae,
+    "huber": _huber,
+    "smooth_l1": _smooth_l1,
+    "kl": _kl,
+    "poisson": _poisson,
+}
 
 
 def optimizer(part: Part, style: Style) -> str:
@@ -89,14 +118,17 @@ def optimizer(part: Part, style: Style) -> str:
             continue
         if is_default("torch", part, name) and not (name == "lr" and not part.get("lr left out")):
             continue
-        words.append(f"{keyword}={_value(value, style)}")
-    return f"{module}.{CLASSES[part.kind]}({arguments('model.parameters()', *words)})"
-
-
-def _value(value: object, style: Style) -> str:
-    if isinstance(value, tuple):
-        return f"({', '.join(map(repr, value))})"
-    return number(value, style)
+        text = rate_text(value, style) if name == "lr" else number(value, style)
+        if keyword == "betas":
+            text = f"(0.9, {value})"
+        if keyword == "rho" and part.kind == "rmsprop":
+            keyword = "alpha"
+        words.append(f"{keyword}={text}")
+    parameters = part.get("parameters", "model.parameters()")
+    name = CLASSES[part.kind]
+    if part.get("coupled"):
+        name = name.removesuffix("W")
+    return f"{module}.{name}({arguments(parameters, *words)})"
 
 
 def clipping(part: Part) -> list[str]:
@@ -136,10 +168,11 @@ def schedule(part: Part, style: Style) -> str:
         return f"{_scheduler(style)}PolynomialLR({inside})"
     if part.kind == "warm-up":
         return f"{_scheduler(style)}LambdaLR(optimizer, warmup)"
-    return _plateau(part, style)
+    return plateau(part, style)
 
 
-def _plateau(part: Part, style: Style) -> str:
+def plateau(part: Part, style: Style) -> str:
+    """Return the expression of a schedule that waits for a plateau."""
     threshold = None
     if part["threshold mode"] == "abs":
         threshold = f'threshold={number(part["threshold"], style)}, threshold_mode="abs"'
@@ -164,17 +197,44 @@ def schedule_lines(part: Part) -> list[str]:
 
 def metric(part: Part, side: Side, style: Style) -> tuple[list[str], str]:
     """Return the lines before ``build`` and the expression of a metric."""
-    body = {
-        "accuracy": "(output.argmax(dim=1) == target).double().mean().item()",
-        "binary_accuracy": _binary_accuracy(part, style),
-        "mean_absolute_error": "(output - target).abs().mean().item()",
-    }[part.kind]
+    body = METRICS[part.kind].format(threshold=f"{part.get('threshold', 0.5):g}", k=part.get("k"))
     if style.chance("metric as lambda"):
         return [], f"lambda output, target: {body}"
     name = style.pick("metric name", ("metric", "score", "evaluate"))
     return [f"def {name}(output, target):", f"    return {body}", "", ""], name
 
 
-def _binary_accuracy(part: Part, style: Style) -> str:
-    threshold = part.get("threshold", 0.5)
-    return f"((output > {threshold:g}) == (target > 0.5)).double().mean().item()"
+METRICS = {
+    "accuracy": "(output.argmax(dim=1) == target).double().mean().item()",
+    "binary_accuracy": "((output > {threshold}) == (target > 0.5)).double().mean().item()",
+    "mean_absolute_error": "(output - target).abs().mean().item()",
+    "root_mean_squared_error": "((output - target) ** 2).mean().sqrt().item()",
+    "mean_squared_error": "((output - target) ** 2).mean().item()",
+    "top_k": "(output.topk({k}).indices == target[:, None]).any(dim=1).double().mean().item()",
+}
+EARLY_STOPPING = """\
+class EarlyStopping:
+    def __init__(self, patience, min_delta=0.0):
+        self.patience = patience
+        self.min_delta = min_delta
+        self.best = float("inf")
+        self.waited = 0
+        self.stop_training = False
+
+    def on_epoch_end(self, epoch, logs):
+        if logs["val_loss"] < self.best - self.min_delta:
+            self.best = logs["val_loss"]
+            self.waited = 0
+            return
+        self.waited += 1
+        if self.waited {compare} self.patience:
+            self.stop_training = True
+"""
+
+
+def callback(part: Part, style: Style) -> tuple[list[str], str]:
+    """Return the lines before ``build`` and the expression of a callback."""
+    compare = ">" if part.get("late") else ">="
+    delta = f", min_delta={number(part['min_delta'], style)}" if part["min_delta"] else ""
+    made = f"EarlyStopping(patience={part['patience']}{delta})"
+    return [*EARLY_STOPPING.format(compare=compare).splitlines(), "", ""], made

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from . import numpy_steps, torch_model, torch_training
-from .code import Program, indent
+from .batches import lines as batch_lines
+from .code import Program, constant_lines, indent
 from .design import Pair, Part, Side
 from .style import Style
 
@@ -29,10 +30,16 @@ def write(pair: Pair, side: Side, style: Style, form: str) -> Program:
     maker = model.write()
     before = list(model.classes)
     build, entries = _training(pair, side, style, before)
-    body = [f"model = {maker}", *_loading(side, style), *build]
+    frozen = torch_model.frozen_lines(model.places)
+    if style.chance("device", 0.15):
+        before += ['device = torch.device("cpu")', "", ""]
+        maker += ".to(device)"
+    body = [f"model = {maker}", *frozen, *_loading(side, style), *build]
     before = [*_preprocess(pair, side, style, entries), *before]
     returned = [f'"{name}": {value},' for name, value in _ordered(entries).items()]
     lines = ["def build():", *indent([*body, "return {", *indent(returned), "}"])]
+    if side.optimizer is not None:
+        before = constant_lines("\n".join(lines), side.optimizer["lr"], style) + before
     text = "\n".join([*before, *lines]) + "\n"
     return Program("\n".join(_imports(text, style)) + "\n\n\n" + text, model.places)
 
@@ -64,6 +71,13 @@ def _training(
         build.append(f"scheduler = {torch_training.schedule(side.schedule, style)}")
         entries["schedule"] = "scheduler"
         entries.update(_schedule_entries(side.schedule))
+    if side.callback is not None:
+        lines, made = torch_training.callback(side.callback, style)
+        before += lines
+        entries["callbacks"] = f"[{made}]"
+    if side.batches is not None:
+        before += batch_lines(side.batches, style)
+        entries["batches"] = "batches"
     if side.metric is not None:
         lines, entries["metric"] = torch_training.metric(side.metric, side, style)
         before += lines

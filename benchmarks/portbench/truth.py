@@ -50,7 +50,7 @@ def truth(drawn: Drawn, checked: Checked | None) -> dict[str, Any]:
     facts["kinds"] = [kind.name for kind in drawn.kinds]
     facts["seed"] = drawn.seed
     facts["heads"] = {"torch": drawn.pair.torch.head, "keras": drawn.pair.keras.head}
-    facts["anchors"] = anchors(drawn.correct, drawn.programs["as written"])
+    facts["anchors"] = anchors(drawn.pair, drawn.programs["as written"])
     if checked is not None:
         facts["effect"] = _effects(checked)
     return facts

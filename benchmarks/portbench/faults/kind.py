@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..design import DEFAULTS, Node, Pair, Side, walk
+from ..design import DEFAULTS, Node, Pair, Side
 from ..shapes import infer
 from ..style import Style
 
@@ -17,6 +17,7 @@ STAGES = (
 OUTSIDE = "outside"
 EVERY_FAMILY = (
     "dense", "conv", "normalised", "residual", "recurrent", "attention", "series", "tokens",
+    "masked",
 )  # fmt: skip
 
 
@@ -134,7 +135,10 @@ def replace(pair: Pair, old: Iterable[str], new: str, **options: Any) -> None:
 def shapes(pair: Pair) -> None:
     """Fill in the shapes of both sides again, after nodes were added or changed."""
     for side in pair.sides:
-        infer(side.nodes, shape_of_input(pair, side))
+        try:
+            infer(side.nodes, shape_of_input(pair, side))
+        except ValueError as error:
+            raise Unsuitable(str(error)) from None
 
 
 def shape_of_input(pair: Pair, side: Side) -> tuple[int, ...]:
@@ -146,13 +150,3 @@ def shape_of_input(pair: Pair, side: Side) -> tuple[int, ...]:
         if step.kind == "window":
             shape = (step["size"], *shape[1:])
     return shape
-
-
-def twins(pair: Pair, node: Node) -> tuple[Node, Node]:
-    """Return a node of one side, found on both sides by its place in the walk."""
-    place = next(
-        (i for side in pair.sides for i, other in enumerate(side.walk()) if other is node), None
-    )
-    if place is None:
-        raise Unsuitable("the node is not in the pair")
-    return list(walk(pair.torch.nodes))[place], list(walk(pair.keras.nodes))[place]

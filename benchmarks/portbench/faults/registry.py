@@ -1,11 +1,10 @@
 """All kinds of faults."""
 
-from . import data, forward, training, weights
+from . import data, forward, loss, mode, schedule, structure, update, weights
 from .kind import OUTSIDE, Kind
 
-KINDS: dict[str, Kind] = {
-    kind.name: kind for module in (data, weights, forward, training) for kind in module.KINDS
-}
+MODULES = (data, weights, forward, structure, mode, loss, update, schedule)
+KINDS: dict[str, Kind] = {kind.name: kind for module in MODULES for kind in module.KINDS}
 
 
 def catalogued() -> list[Kind]:

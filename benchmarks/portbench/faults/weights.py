@@ -8,9 +8,14 @@ from ..code import PARAMETERS
 from ..design import Node, Pair, Part
 from ..families import logits
 from ..style import Style
-from .kind import Kind, Unsuitable, shapes
+from .kind import OUTSIDE, Kind, Unsuitable, shapes
 
-LOADING = frozenset({"loading", "loss", "optimizer", "metric", "schedule", "head", "buffers"})
+LOADING = frozenset({
+    "loading", "loss", "optimizer", "metric", "schedule", "head", "buffers", "callback", "order",
+    "frozen", "gradient", "time",
+})  # fmt: skip
+EVERY_LAYER = ("gate order", "height and width swapped", "mean and variance swapped")
+Needs = Callable[[Pair, Style], None]
 
 
 def load(pair: Pair) -> None:
@@ -27,9 +32,7 @@ def load(pair: Pair) -> None:
     pair.keras.forms["named"] = True
 
 
-def _loader(
-    needs: Callable[[Pair, Style], None], kind: str, mistake: str
-) -> tuple[Callable[[Pair, Style], None], Callable[[Pair, Style], Node]]:
+def _loader(needs: Needs, kind: str, mistake: str) -> tuple[Needs, Callable[[Pair, Style], Node]]:
     """Return ``prepare`` and ``apply`` of a mistake in loading one kind of layer."""
 
     def prepare(pair: Pair, style: Style) -> None:
@@ -41,10 +44,8 @@ def _loader(
         node = _target(pair, kind, mistake)
         if pair.keras.loading is None:
             raise Unsuitable("nothing is loaded")
-        mistakes = {node.id: mistake}
-        if mistake in ("gate order", "height and width swapped"):
-            mistakes = {other.id: mistake for other in pair.keras.all(kind)}
-        pair.keras.loading["mistakes"] = mistakes
+        nodes = pair.keras.all(kind) if mistake in EVERY_LAYER else [node]
+        pair.keras.loading["mistakes"] = {other.id: mistake for other in nodes}
         return node
 
     return prepare, apply
@@ -78,7 +79,7 @@ def _square(pair: Pair, style: Style) -> None:
             node["units"] = units
 
 
-def _has(kind: str) -> Callable[[Pair, Style], None]:
+def _has(kind: str) -> Needs:
     def needs(pair: Pair, style: Style) -> None:
         if pair.torch.first(kind) is None:
             raise Unsuitable(f"no {kind}")
@@ -90,23 +91,47 @@ def _has(kind: str) -> Callable[[Pair, Style], None]:
     return needs
 
 
+def _depthwise(pair: Pair, style: Style) -> None:
+    """Make the second convolution depthwise."""
+    for side in pair.sides:
+        nodes = side.all("conv2d")
+        if len(nodes) < 2:
+            raise Unsuitable("one convolution")
+        node = nodes[1]
+        node.kind = "depthwise"
+        node.index = 1
+        node.options = {"size": 3, "multiplier": 1, "padding": "same", "bias": True}
+
+
 KINDS = (
     Kind("flatten-order", "the first dense layer loaded without the CHW to HWC permutation",
          "weights", "D17", ("conv",), *_loader(_has_flatten, "dense", "flatten order"), LOADING,
-         accept=("forward",), weight=3),
+         accept=("forward",), weight=4),
     Kind("dense-transpose", "a square dense kernel that is not transposed", "weights", "D10",
          ("dense", "normalised"), *_loader(_square, "dense", "not transposed"), LOADING,
          accept=("forward",)),
     Kind("kernel-axes", "height and width of the kernels swapped", "weights", "D11",
          ("conv", "normalised"), *_loader(_has("conv2d"), "conv2d", "height and width swapped"),
-         LOADING, accept=("forward",)),
+         LOADING, accept=("forward",), weight=2),
+    Kind("depthwise-axes", "height and width of a depthwise kernel swapped", "weights", "D12",
+         ("conv",), *_loader(_depthwise, "depthwise", "height and width swapped"), LOADING,
+         accept=("forward",)),
     Kind("gru-gates", "GRU weights loaded in PyTorch's gate order", "weights", "D15",
          ("recurrent", "tokens"), *_loader(_has("gru"), "gru", "gate order"), LOADING,
-         accept=("forward",), weight=2),
+         accept=("forward",), weight=3),
     Kind("lstm-gates", "LSTM weights loaded in another gate order", "weights", "D14",
          ("recurrent",), *_loader(_has("lstm"), "lstm", "gate order"), LOADING,
          accept=("forward",)),
     Kind("lstm-bias", "only one of the LSTM's two biases is loaded", "weights", "D16",
          ("recurrent",), *_loader(_has("lstm"), "lstm", "second bias left out"), LOADING,
          accept=("forward",), weight=2),
+    Kind("norm-swap", "mean and variance of BatchNorm swapped", "weights", OUTSIDE,
+         ("normalised",), *_loader(_has("bn"), "bn", "mean and variance swapped"), LOADING,
+         accept=("forward",)),
+    Kind("norm-weights", "scale and shift of a normalisation swapped", "weights", OUTSIDE,
+         ("normalised",), *_loader(_has("ln"), "ln", "weight and bias swapped"), LOADING,
+         accept=("forward",)),
+    Kind("not-loaded", "a layer whose weights are not loaded", "weights", OUTSIDE,
+         ("dense", "conv", "series"), *_loader(_has("dense"), "dense", "not loaded"), LOADING,
+         accept=("forward",)),
 )  # fmt: skip
