@@ -150,7 +150,7 @@ def test_every_layer_with_every_optimizer(
         *recipe.optimizer.slots,
     }
     assert max(figure for kind, figure in outcome.worst.items() if kind != "weights") <= BOUND
-    assert outcome.worst["weights"] <= rule.weights
+    assert outcome.worst["weights"] <= rule.at(0).weights
     if chosen == "momentum":
         blocks = lockstep.check_blocks_equal_single_steps(candidate, few, schedule, start)
         assert blocks.divergence is None, str(blocks.divergence)

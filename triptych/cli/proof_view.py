@@ -157,6 +157,7 @@ class ProofReport:
         self.differing: set[tuple[str, str]] = set()
         self._steps = 0  # asked for, in the present case
         self._fewest_steps = sys.maxsize  # of all cases
+        self._restarted: list[tuple[str, int]] = []  # cases with the steps before that
         self._last_batches = False  # whether a smaller last batch was compared in addition
         self._closest = (0.0, 1.0)  # of all comparisons: an error, and the bound on it
 
@@ -177,6 +178,11 @@ class ProofReport:
                 f"{STEPS} steps are compared of networks of up to 1,000,000 multiplications a "
                 "sample, fewer of heavier ones; --steps sets another number for all."
             )
+        lines += [
+            f"{title}: after {steps} steps, one unit in the last place alone has grown to a tenth "
+            "of the bound; each later step starts from NumPy's state."
+            for title, steps in self._restarted
+        ]
         for line in lines:
             self._print(line)
 
@@ -246,6 +252,8 @@ class ProofReport:
                 self.title = " ".join(self.names)
                 self._steps = event.steps
                 self._fewest_steps = min(self._fewest_steps, event.steps)
+            case events.CalmStepsMeasured(steps=steps) if steps:
+                self._restarted.append((self.title, steps))
             case events.RowFailed() | events.RowMissing():
                 self._failed(event)
             case events.RowCompared():

@@ -561,6 +561,20 @@ class CaseStarted(Event):
 
 
 @dataclass(frozen=True)
+class CalmStepsMeasured(Event):
+    """The training of a case amplifies rounding after some steps.
+
+    Attributes
+    ----------
+    steps : int
+        The steps before. Each later step of a row starts from NumPy's state.
+    """
+
+    type: ClassVar[str] = "calm"
+    steps: int
+
+
+@dataclass(frozen=True)
 class RowStarted(Event):
     """The next row of a case; it comes before rows that cannot run any more, too."""
 

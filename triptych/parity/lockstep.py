@@ -2,7 +2,8 @@
 
 Networks without BatchNorm, Residual or LayerNorm of images are compared over whole trajectories.
 Training with these layers amplifies rounding. There, the candidate is loaded with the reference's
-state before each step and makes one step from it.
+state before each step and makes one step from it. Other trainings may begin to amplify rounding
+later; `calm_steps` measures from which step on.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +11,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from math import inf
 from typing import TypeVar
 
 import numpy as np
@@ -22,8 +24,11 @@ from ..core.state import State, without
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from .divergence import BOUND, ArrayError, Divergence, array_errors, first_divergence
+from .float32 import perturbed_starts
 
 T = TypeVar("T")
+
+CALM = 0.1  # the share of the bound that rounding alone may reach
 
 
 @dataclass(frozen=True)
@@ -32,13 +37,14 @@ class Tolerances:
 
     Attributes
     ----------
-    amplifies_rounding : bool
-        Whether the candidate starts each step from the reference's state instead of its own.
+    calm_steps : float
+        The steps over which the training does not amplify rounding; infinite by default. The
+        candidate starts each later step from the reference's state instead of its own.
     uncompared : frozenset of str
         Parameters that are not compared, because their gradient is nothing but rounding.
     weights : float
-        The bound on weights. From a shared state, an adaptive optimizer may turn a rounding of
-        1e-15 in a gradient into a difference of 1e-15·rate/epsilon in a weight.
+        The bound on weights after the calm steps. From a shared state, an adaptive optimizer may
+        turn a rounding of 1e-15 in a gradient into a difference of 1e-15·rate/epsilon in a weight.
     bound : float
         The bound on every other kind.
     shifted : frozenset of str
@@ -46,20 +52,41 @@ class Tolerances:
         rounding of the parameters that are not compared.
     """
 
-    amplifies_rounding: bool = False
+    calm_steps: float = inf
     uncompared: frozenset[str] = frozenset()
     weights: float = BOUND
     bound: float = BOUND
     shifted: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, network: Network, recipe: Recipe) -> "Tolerances":
-        """Return the tolerances for a network that is trained with a recipe."""
-        if not network.amplifies_rounding:
-            return cls(uncompared=network.zero_gradient_parameters)
+    def of(cls, network: Network, recipe: Recipe, calm_steps: float = inf) -> "Tolerances":
+        """Return the tolerances for a network that is trained with a recipe.
+
+        Parameters
+        ----------
+        network : Network
+            The network. If it amplifies rounding, there are no calm steps.
+        recipe : Recipe
+            How it is trained.
+        calm_steps : float
+            What `calm_steps` has measured for other networks.
+        """
         epsilon: float | None = getattr(recipe.optimizer, "epsilon", None)
         widened = 1e-15 * recipe.optimizer.rate / epsilon if epsilon else 0.0
-        return cls(True, network.zero_gradient_parameters, max(BOUND, widened))
+        return cls(
+            0 if network.amplifies_rounding else calm_steps,
+            network.zero_gradient_parameters,
+            max(BOUND, widened),
+        )
+
+    @property
+    def amplifies_rounding(self) -> bool:
+        """Whether every step starts from the reference's state."""
+        return self.calm_steps == 0
+
+    def at(self, step: int) -> "Tolerances":
+        """Return the tolerances of a step, counted from 0: a calm one has no wider bound."""
+        return replace(self, weights=self.bound) if step < self.calm_steps else self
 
     def limit(self, array: ArrayError) -> float:
         """Return the bound that applies to an array."""
@@ -231,20 +258,53 @@ def _walk(
 ) -> Iterator[Outcome]:
     outcome = Outcome()
     pair.load(start)
-    outcome.compare(*pair.states(), tolerances, "initial state")
+    outcome.compare(*pair.states(), tolerances.at(0), "initial state")
     yield outcome
     for at, step in enumerate(steps):
         if not outcome.equal:
             break
         outcome.at = at
-        if tolerances.amplifies_rounding:
+        if at >= tolerances.calm_steps:
             pair.candidate.load(pair.reference.state())
-        if outcome.compare(*pair.traces(step, outputs=at == 0), tolerances):
+        of_step = tolerances.at(at)
+        if outcome.compare(*pair.traces(step, outputs=at == 0), of_step):
             losses = pair.run(step)
-            if outcome.compare(*losses, tolerances):
-                outcome.compare(*pair.states(), tolerances, "update")
+            if outcome.compare(*losses, of_step):
+                outcome.compare(*pair.states(), of_step, "update")
         outcome.steps += outcome.equal
         yield outcome
+
+
+def calm_steps(
+    reference: Engine, perturbed: Engine, split: Split, steps: Iterable[Plan], start: State
+) -> float:
+    """Return over how many steps a training does not amplify rounding; infinity if over all.
+
+    The reference is trained next to itself, with a first kernel that is moved by one unit in the
+    last place. The steps are calm until loss, weights or a slot of both differ by a tenth of the
+    bound: until then, rounding alone does not explain a difference as large as the bound.
+
+    Parameters
+    ----------
+    reference, perturbed : Engine
+        Two engines of the reference's kind, built for the same network and recipe.
+    split : Split
+        The training data.
+    steps : iterable of Plan
+        The steps of the proof.
+    start : State
+        The state before the first step.
+    """
+    pair = _Pair(reference, perturbed, split, None)
+    reference.load(start)
+    perturbed.load(perturbed_starts(start, 0)[0])
+    limit = Tolerances(weights=CALM * BOUND, bound=CALM * BOUND)
+    for at, step in enumerate(steps):
+        outcome = Outcome()
+        losses = pair.run(step)
+        if not (outcome.compare(*losses, limit) and outcome.compare(*pair.states(), limit)):
+            return at
+    return inf
 
 
 class _Pair:
@@ -337,7 +397,7 @@ def check_blocks_equal_single_steps(
         `steps` is the number of steps of all plans together.
     """
     plans = [planner.plan(*span) for span in planner.kinds()]
-    tolerances = Tolerances.of(planner.network, planner.recipe)
+    tolerances = Tolerances.of(planner.network, planner.recipe).at(0)
     if tolerances.amplifies_rounding:
         plans = gentle(plans)
         tolerances = replace(tolerances, shifted=planner.network.shifted_means)

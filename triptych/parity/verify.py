@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import inf
 
 from ..core import events, registry, state
 from ..core.events import Event
@@ -37,6 +38,7 @@ CANDIDATE_STEPS = 3  # the same in another engine, whose step is assumed to be h
 MESSAGES_PER_STEP = 8
 COPIES_PER_STEP = 6  # of all arrays of a state
 PERTURBED_RUNS = 3
+CALM_RUNS = 2  # of NumPy for each case, to measure over how many steps rounding stays small
 
 
 def default_steps(network: Network) -> int:
@@ -114,9 +116,9 @@ def verify(
     ------
     Event
         `WorkerImporting`, `RowMissing`; `VerificationEstimateStarted`, `VerificationEstimated`; for
-        each case `CaseStarted`, and for each row of it `RowStarted`, also if the row cannot run any
-        more, `ProofStep`, `BlockCheckStarted`, `RowCompared`, in float32 `RoundingJudged` and
-        `DriftMeasured`, or `RowFailed`.
+        each case `CaseStarted`, `CalmStepsMeasured` if not all steps are calm, and for each row of
+        it `RowStarted`, also if the row cannot run any more, `ProofStep`, `BlockCheckStarted`,
+        `RowCompared`, in float32 `RoundingJudged` and `DriftMeasured`, or `RowFailed`.
     """
     for case in cases:
         case.network.check_fits(dataset.shape, len(dataset.classes))
@@ -137,24 +139,29 @@ def verify(
         if not remotes:
             return
         yield events.VerificationEstimateStarted()
-        seconds = estimate(dataset.train, cases, numpy, threads)
+        seconds = estimate(dataset.train, cases, numpy, threads, len(remotes))
         yield events.VerificationEstimated(seconds, len(remotes))
         failed: set[EngineSpec] = set()
         for case in cases:
             yield events.CaseStarted(case.network.name, case.recipe.optimizer.name, case.steps)
+            calm = _calm_steps(dataset.train, case, numpy)
+            if calm < case.steps:
+                yield events.CalmStepsMeasured(int(calm))
             for spec, remote in remotes.items():
                 yield events.RowStarted(spec.key)
                 if spec in failed:
                     continue
                 try:
-                    yield from _Proof(dataset.train, case, spec, numpy, remote).events()
+                    yield from _Proof(dataset.train, case, spec, numpy, remote, calm).events()
                 except EngineError as error:
                     yield events.RowFailed(spec.key, str(error))
                     failed.add(spec)
                     remote.close()
 
 
-def estimate(split: Split, cases: list[Case], numpy: Remote, threads: int) -> list[float]:
+def estimate(
+    split: Split, cases: list[Case], numpy: Remote, threads: int, rows: int
+) -> list[float]:
     """Return roughly how long one row of each case takes, from a NumPy step of each network.
 
     Parameters
@@ -167,6 +174,8 @@ def estimate(split: Split, cases: list[Case], numpy: Remote, threads: int) -> li
         A worker in which each network makes a step or two.
     threads : int
         Threads of every row.
+    rows : int
+        The number of rows of each case.
 
     Returns
     -------
@@ -185,6 +194,8 @@ def estimate(split: Split, cases: list[Case], numpy: Remote, threads: int) -> li
         steps = CANDIDATE_STEPS if machine.processors() > threads else NUMPY_STEPS + CANDIDATE_STEPS
         if case.recipe.dtype == "float32":
             steps += 2 + PERTURBED_RUNS
+        if not network.amplifies_rounding:
+            steps += CALM_RUNS / rows
         seconds = steps * step_seconds[network]
         seconds += MESSAGES_PER_STEP * SECONDS_PER_MESSAGE
         seconds += COPIES_PER_STEP * megabytes * SECONDS_PER_MEGABYTE
@@ -209,6 +220,24 @@ def _numpy_seconds(split: Split, case: Case, numpy: Remote) -> float:
     return engine.wall_s
 
 
+def _calm_steps(split: Split, case: Case, numpy: Remote) -> float:
+    """Return over how many steps of a case rounding is not amplified, measured with NumPy."""
+    if case.network.amplifies_rounding:
+        return 0
+    planner = case.planner(len(split), "float64")
+    try:
+        reference = numpy.build("calm", case.network, planner.recipe)
+        perturbed = numpy.build("perturbed", case.network, planner.recipe)
+        start = state.initial(case.network, planner.recipe)
+        plans = lockstep.proof_plans(planner, case.steps)
+        calm = lockstep.calm_steps(reference, perturbed, split, plans, start)
+        reference.drop()
+        perturbed.drop()
+    except EngineError:
+        return inf  # the same error comes again in each row of the case, which reports it
+    return calm
+
+
 @dataclass(frozen=True)
 class _Proof:
     """The proof of one row in one case.
@@ -223,6 +252,8 @@ class _Proof:
         The row.
     numpy, candidate : Remote
         The workers of NumPy and of the row.
+    calm_steps : float
+        The steps over which the training does not amplify rounding.
     """
 
     split: Split
@@ -230,6 +261,7 @@ class _Proof:
     spec: EngineSpec
     numpy: Remote
     candidate: Remote
+    calm_steps: float
 
     def events(self) -> Iterator[Event]:
         """Compare in float64; if the recipe's dtype is float32, judge and follow the run in it."""
@@ -240,7 +272,7 @@ class _Proof:
         engine = self.candidate.build("float64", network, planner.recipe)
         outcome = Outcome()
         plans = lockstep.proof_plans(planner, self.case.steps)
-        tolerances = lockstep.Tolerances.of(network, planner.recipe)
+        tolerances = lockstep.Tolerances.of(network, planner.recipe, self.calm_steps)
         walk = lockstep.walk(
             reference, engine, self.split, plans, start, tolerances, concurrently=True
         )
