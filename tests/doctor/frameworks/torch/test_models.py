@@ -401,3 +401,32 @@ def test_modes_gradients_and_random_numbers_are_put_back() -> None:
     assert [module.training for module in model] == [True, True, False]
     np.testing.assert_array_equal(model[0].weight.grad, np.ones((2, 3)))
     assert "forward" not in vars(model[0])
+
+
+def test_layers_whose_forward_pass_is_the_users() -> None:
+    class LastStep(nn.LSTM):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x)[0][:, -1]
+
+    class Doubled(nn.Linear):
+        def forward(self, x: Any) -> Any:
+            return 2 * super().forward(x)
+
+    class SelfAttention(nn.MultiheadAttention):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x, x, x)[0]
+
+    layers = [
+        SelfAttention(3, 1, batch_first=True),
+        LastStep(3, 4, batch_first=True),
+        Doubled(4, 2),
+    ]
+    model = randomized(nn.Sequential(*layers).double())
+    x = random(2, 5, 3)
+    observation = side(model=model).observe({"input": x}, training=False)
+    assert [call.kind for call in observation.anchors] == ["attention", "lstm", "dense"]
+    expected = model(torch.from_numpy(x)).detach()
+    np.testing.assert_allclose(observation.arrays["output"], expected, rtol=1e-12)
+    stacked = LastStep(3, 4, num_layers=2, batch_first=True)
+    observation = side(model=stacked).observe({"input": x}, training=False)
+    assert [call.kind for call in observation.anchors] == ["other"]

@@ -89,38 +89,7 @@ class LayerCall:
 
 
 class AttentionCall(LayerCall):
-    """A call of `MultiheadAttention`: masks are no inputs, and attention weights no results.
-
-    Parameters
-    ----------
-    module, forward, args, kwargs : object
-        See `LayerCall`.
-    dropout : bool
-        Whether its dropout is drawn.
-    """
-
-    def __init__(
-        self,
-        module: Any,
-        forward: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        *,
-        dropout: bool,
-    ) -> None:
-        super().__init__(module, forward, args, kwargs)
-        self._dropout = dropout
-
-    def run(self, fed: Tensors) -> Tensors:
-        """Call the layer; return its result."""
-        module: Any = self.module
-        rate = module.dropout
-        if not self._dropout:
-            module.dropout = 0.0
-        try:
-            return super().run(fed)
-        finally:
-            module.dropout = rate
+    """A call of `MultiheadAttention`: masks are no inputs, and attention weights no results."""
 
     def _arguments(self) -> Any:
         signature = inspect.signature(nn.MultiheadAttention.forward)

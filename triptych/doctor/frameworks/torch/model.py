@@ -241,7 +241,7 @@ def _is_leaf(module: nn.Module, *, is_root: bool) -> bool:
         return False
     if operation_of(module) or kind_and_roles(module)[0] not in ("", "other"):
         return True
-    if nn.utils.parametrize.is_parametrized(module):
+    if nn.utils.parametrize.is_parametrized(module) or isinstance(module, nn.RNNBase):
         return True
     if any(True for _ in module.children()):
         return False

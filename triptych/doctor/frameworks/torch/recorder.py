@@ -29,6 +29,7 @@ from .layer_call import AttentionCall, LayerCall, RecurrentCall, layer_of_stack,
 from .layout import CHANNELS_FIRST, TIME_FIRST, Layouts, tensors_in, to_array, to_tensor
 from .model import PlacedLayer, UserModel
 from .operations import operation_of, spatial_axes
+from .weights import computes_as_its_base
 
 # Layers that work along the last axis, whatever it holds.
 ALONG_LAST_AXIS = frozenset(
@@ -243,11 +244,13 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         layer = layers[0]
         module = layer.module
-        if isinstance(module, nn.RNNBase) and layer.kind != "other":
+        usual = layer.kind != "other" and computes_as_its_base(module)
+        if isinstance(module, nn.RNNBase) and usual:
             return self._call_recurrent(layers, forward, args, kwargs)
-        if isinstance(module, nn.MultiheadAttention) and layer.kind != "other":
-            call = AttentionCall(module, forward, args, kwargs, dropout=self.options.dropout)
-            return self._call_anchor(layer, call)
+        if isinstance(module, nn.MultiheadAttention) and not self.options.dropout:
+            forward = functools.partial(_without_dropout, module, forward)
+        if isinstance(module, nn.MultiheadAttention) and usual:
+            return self._call_anchor(layer, AttentionCall(module, forward, args, kwargs))
         if layer.roles:
             return self._call_anchor(layer, LayerCall(module, forward, args, kwargs))
         call = self._call_of_module(layer, args, kwargs)
@@ -436,6 +439,16 @@ def takes_channels_first(layer: PlacedLayer, dimensions: int) -> bool:
     if isinstance(layer.module, nn.LayerNorm):
         return len(layer.module.normalized_shape) == 3 and dimensions == 4
     return False
+
+
+def _without_dropout(module: Any, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call an attention layer without the dropout of its weights."""
+    rate = module.dropout
+    module.dropout = 0.0
+    try:
+        return forward(*args, **kwargs)
+    finally:
+        module.dropout = rate
 
 
 def _keeps_axes(layer: PlacedLayer, call: LayerCall, result: torch.Tensor) -> bool:

@@ -104,12 +104,17 @@ def kind_and_roles(module: nn.Module, index: int = 0) -> tuple[str, tuple[Role, 
     kind, roles = _known(module, index)
     names = {name for name, _ in module.named_parameters(recurse=False)}
     expected = {role.attribute for role in roles}
-    if isinstance(module, tuple(RECURRENT)):
+    if isinstance(module, nn.RNNBase) and (module.num_layers == 1 or computes_as_its_base(module)):
         expected |= names  # of the other layers
     if names <= expected and not nn.utils.parametrize.is_parametrized(module):
         return kind, roles
     # Further weights, or weights that are computed of others, as with weight_norm.
     return "other", _by_name(module)
+
+
+def computes_as_its_base(module: nn.Module) -> bool:
+    """Return whether a module has the forward pass of PyTorch's class."""
+    return type(module).forward.__module__.startswith("torch.nn.")
 
 
 def _by_name(module: nn.Module) -> tuple[Role, ...]:
