@@ -144,11 +144,24 @@ def _name(node: ast.AST) -> str:
 
 # The files in which names may be listed; the conventions are PyTorch's and Keras's defaults.
 REGISTRIES = {
-    # The catalogue names packages that are measured.
-    "engines": ("core/registry.py", "report/answers.py", "doctor/catalogue/registry.py"),
+    # The catalogue names packages that are measured, and the divergence finder those in which it
+    # does not look for a user's model.
+    "engines": (
+        "core/registry.py",
+        "report/answers.py",
+        "doctor/catalogue/registry.py",
+        "doctor/frameworks/references.py",
+    ),
     "layers": ("spec/layers.py", "spec/conventions.py"),
-    # The calibration times a choice of optimizers.
-    "optimizers": ("spec/optimizers.py", "spec/conventions.py", "advise/sampling.py"),
+    # The calibration times a choice of optimizers; the divergence finder has the rules of PyTorch
+    # and Keras, not of our engines.
+    "optimizers": (
+        "spec/optimizers.py",
+        "spec/conventions.py",
+        "advise/sampling.py",
+        "doctor/parts.py",
+        "doctor/rules.py",
+    ),
 }
 NAMES = {"engines": ENGINES, "layers": set(LAYERS), "optimizers": set(SHORTHANDS)}
 LISTED = 3  # names in one literal make it a list of names
