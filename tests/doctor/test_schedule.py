@@ -13,7 +13,7 @@ from triptych.doctor.stages import schedule
 
 STEPS = 10
 UPDATES = 400
-LONGEST = 3000  # no schedule is looked at for longer
+LONGEST = 2000  # no schedule is looked at for longer
 
 
 def side(name: str, kind: str, rates: Sequence[float], unit: str = "batch") -> NumpySide:
@@ -80,14 +80,23 @@ def test_a_boundary_that_is_one_update_late() -> None:
     assert finding.proved
 
 
-def test_a_cosine_after_its_end_and_its_floor() -> None:
+def test_the_floor_of_a_cosine() -> None:
+    a = side("A", "CosineAnnealingLR", cosine(200, floor=0.02))
+    (finding,) = found(a, side("B", "CosineDecay", cosine(200)))
+    assert finding.cause == "D68"
+
+
+def test_a_cosine_after_its_end_matters_if_the_training_is_longer() -> None:
     times = np.arange(LONGEST) / 200
-    climbing = list(0.05 * (1 + np.cos(np.pi * times)))
-    for other in (climbing, cosine(200, floor=0.02)):
-        a = side("A", "CosineAnnealingLR", other)
-        b = side("B", "CosineDecay", cosine(200))
-        (finding,) = found(a, b)
-        assert finding.cause == "D68"
+    a = side("A", "CosineAnnealingLR", list(0.05 * (1 + np.cos(np.pi * times))))
+    b = side("B", "CosineDecay", cosine(200))
+    result = schedule.examine(compared(a, b))
+    assert not result.findings
+    assert [each.cause for each in result.acquitted] == ["D68"]
+    # 30 epochs of 10 updates.
+    longer = compared(a, b, batch={"val_loss": np.ones(30)})
+    (finding,) = schedule.examine(longer).findings
+    assert finding.cause == "D68"
 
 
 def test_a_warm_up() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
 from .observation import Array, Component, Description
 from .optimizers import KERAS, TORCH, described_rule, entry
@@ -25,7 +26,7 @@ MOST_STARTS = 3
 # A change of a rule that leaves more than this of the difference is not made.
 WORTHWHILE = 0.7
 LIMITS = tuple(float(f"{digit}e{power}") for power in range(-4, 4) for digit in (1, 2, 2.5, 5))
-SEARCH_STEPS = 40
+GRID_POINTS = 17
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,17 @@ def identify(description: Description, runs: Sequence[Run], hints: Iterable[Rule
     if fits[0].reproduces:
         return fits[0]
     fits += [_nearest(runs, _precisions([hint])) for hint in hints]
-    improved = [_approached(runs, fit) for fit in _of_each_family(fits)]
+    written = _decays(description)
+    improved = [_approached(runs, fit, written) for fit in _of_each_family(fits)]
     return min(improved, key=lambda fit: fit.excess)
+
+
+def _decays(description: Description) -> list[float]:
+    """Return the factors of the decay in an optimizer's settings and in its groups of weights."""
+    settings = description.optimizer.settings if description.optimizer else {}
+    groups = settings.get("groups", [])
+    values = [each.get("weight_decay") for each in (settings, *groups)]
+    return [float(value) for value in values if isinstance(value, (int, float)) and value]
 
 
 def _of_each_family(fits: Iterable[Fit]) -> list[Fit]:
@@ -120,14 +130,14 @@ def _of_each_family(fits: Iterable[Fit]) -> list[Fit]:
     return list(first.values())[:MOST_STARTS]
 
 
-def _approached(runs: Sequence[Run], start: Fit) -> Fit:
+def _approached(runs: Sequence[Run], start: Fit, written: Sequence[float]) -> Fit:
     """Change a rule part by part as long as that brings it nearer."""
     best = start
     score = _score(runs, best.rule)
     for _ in range(MOST_CHANGES):
         if best.reproduces:
             break
-        found = _improved(runs, best.rule)
+        found = _improved(runs, best.rule, written)
         if found is None or found[1] > WORTHWHILE * score:
             break
         rule, score = found
@@ -183,10 +193,12 @@ def _score(runs: Sequence[Run], rule: Rule) -> float:
         return sum(float(np.sqrt(np.mean(each.excess(rule) ** 2))) for each in runs)
 
 
-def _improved(runs: Sequence[Run], rule: Rule) -> tuple[Rule, float] | None:
+def _improved(
+    runs: Sequence[Run], rule: Rule, written: Sequence[float]
+) -> tuple[Rule, float] | None:
     """Return the best rule that differs in one part, with its score."""
     best: tuple[Rule, float] | None = None
-    for candidate in _neighbours(runs, rule):
+    for candidate in _neighbours(runs, rule, written):
         score = _score(runs, candidate)
         if best is None or score < best[1]:
             best = (candidate, score)
@@ -195,7 +207,7 @@ def _improved(runs: Sequence[Run], rule: Rule) -> tuple[Rule, float] | None:
     return best
 
 
-def _neighbours(runs: Sequence[Run], rule: Rule) -> Iterator[Rule]:
+def _neighbours(runs: Sequence[Run], rule: Rule, written: Sequence[float]) -> Iterator[Rule]:
     """Yield rules that differ in one part, the usual ones first."""
     yield from _accumulated(runs, rule)
     for part, values in CHOICES.items():
@@ -203,7 +215,7 @@ def _neighbours(runs: Sequence[Run], rule: Rule) -> Iterator[Rule]:
             for value in values:
                 if value != rule.settings[part]:
                     yield rule.with_settings(**{part: value})
-    yield from _by_weight(runs, rule)
+    yield from _by_weight(runs, rule, written)
     yield from _clipped(runs, rule)
     for part, grid in GRIDS.items():
         if part in rule.settings:
@@ -212,6 +224,7 @@ def _neighbours(runs: Sequence[Run], rule: Rule) -> Iterator[Rule]:
 
 # What a part may be.
 CHOICES: dict[str, tuple[Any, ...]] = {
+    "single": (True, False),
     "rate_inside": (True, False),
     "nesterov": (True, False),
     "epsilon_place": ("outside", "hat", "inside", "weight", "maximum"),
@@ -250,21 +263,16 @@ def _searched(runs: Sequence[Run], rule: Rule, part: str, grid: tuple[float, flo
 
 
 def _minimum(function: Callable[[float], float], bounds: tuple[float, float]) -> float:
-    """Return where a function of one variable is smallest: a grid, then golden sections."""
-    points = np.linspace(*bounds, 17)
+    """Return where a function of one variable is smallest: a grid, then Brent's method."""
+    points = np.linspace(*bounds, GRID_POINTS)
     values = [function(float(point)) for point in points]
     best = int(np.argmin(values))
     low = float(points[max(best - 1, 0)])
     high = float(points[min(best + 1, len(points) - 1)])
-    golden = (np.sqrt(5) - 1) / 2
-    for _ in range(SEARCH_STEPS):
-        left = high - golden * (high - low)
-        right = low + golden * (high - low)
-        if function(left) < function(right):
-            high = right
-        else:
-            low = left
-    return (low + high) / 2
+    found = minimize_scalar(
+        function, bounds=(low, high), method="bounded", options={"xatol": 1e-10}
+    )
+    return float(found.x)
 
 
 def _rounded(runs: Sequence[Run], rule: Rule, part: str) -> Rule:
@@ -308,20 +316,27 @@ def _accumulated(runs: Sequence[Run], rule: Rule) -> Iterator[Rule]:
             return
 
 
-def _by_weight(runs: Sequence[Run], rule: Rule) -> Iterator[Rule]:
-    """Yield rules in which some weights do not decay, or have rates of their own."""
+def _by_weight(runs: Sequence[Run], rule: Rule, written: Sequence[float]) -> Iterator[Rule]:
+    """Yield rules in which some weights do not decay, or have rates of their own.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        The updates.
+    rule : Rule
+        The rule.
+    written : sequence of float
+        The factors of the decay in the optimizer's settings.
+    """
     problem = runs[0].problem
     owner = np.repeat(np.arange(len(problem.names)), problem.sizes)[problem.sample]
-    decay = rule.settings["decay"]
-    if decay:
-        with_decay = _worst_by_weight(runs, rule.with_settings(undecayed=()), owner)
-        without = _worst_by_weight(runs, rule.with_settings(decay=0.0), owner)
-        names = [
-            name
-            for number, name in enumerate(problem.names)
-            if without[number] < with_decay[number]
-        ]
-        yield rule.with_settings(undecayed=tuple(names))
+    without = _worst_by_weight(runs, rule.with_settings(decay=0.0), owner)
+    for decay in dict.fromkeys([rule.settings["decay"], *written]):
+        if decay:
+            decaying = rule.with_settings(decay=decay, undecayed=())
+            worst = _worst_by_weight(runs, decaying, owner)
+            names = tuple(np.array(problem.names)[without < worst].tolist())
+            yield decaying.with_settings(undecayed=names)
     factors = _factors(runs[0], rule, owner)
     if factors:
         yield rule.with_settings(factors=factors)

@@ -168,7 +168,7 @@ def _own_parts(a: Rule, b: Rule, own: list[str], changing: bool) -> list[Part]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, float) and isinstance(other, (int, float)):
+    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
         return abs(one - other) <= 1e-6 * max(abs(one), abs(other))
     return one == other
 
@@ -187,9 +187,19 @@ def _common_parts(
     forms = [rule.settings["accumulate_form"] for rule in (a, b)]
     if counts[0] != counts[1] or (counts[0] > 1 and forms[0] != forms[1]):
         yield Part("D61", catalogue.get("D61").title, ACCUMULATION)
-    for name in ("maximize", "factors"):
-        if a.settings[name] != b.settings[name]:
-            yield Part(None, TITLES[name], (name,))
+    if a.settings["maximize"] != b.settings["maximize"]:
+        yield Part(None, TITLES["maximize"], ("maximize",))
+    factors = [_other_factors(rule) for rule in (a, b)]
+    if factors[0] != factors[1]:
+        zeros = [0.0 in each.values() for each in factors]
+        title = "Weights that the optimizer does not move" if any(zeros) else TITLES["factors"]
+        yield Part(None, title, ("factors",))
+
+
+def _other_factors(rule: Rule) -> dict[str, float]:
+    """Return the weights whose rate is not that of the optimizer."""
+    factors: dict[str, float] = rule.settings["factors"]
+    return {name: float(f"{each:.5g}") for name, each in factors.items() if abs(each - 1) > 1e-5}
 
 
 def _decays(rule: Rule) -> tuple[Any, ...]:
@@ -276,6 +286,9 @@ def _value_text(rule: Rule, rate: float, name: str, form: Written | None) -> str
         return f"{_rate_name(form)}={value_text(float(rate))}"
     if name in DECAY or name in CLIP or name in ACCUMULATION:
         return _common_text(settings, name, form)
+    if name == "factors":
+        texts = [f"{n}: rate times {value_text(f)}" for n, f in _other_factors(rule).items()]
+        return ", ".join(texts) or "one rate for all weights"
     value = settings[name]
     if form and name in form.names:
         return f"{form.names[name]}={value_text(value)}"
@@ -288,9 +301,9 @@ def _rate_name(form: Written | None) -> str:
 
 def _common_text(settings: dict[str, Any], name: str, form: Written | None) -> str:
     if name == "decay":
-        forms = {"coupled": "added to the gradient", "decoupled": "of the weight, times the rate"}
-        how = forms.get(settings["decay_form"], "of the weight")
-        return f"weight decay {value_text(float(settings['decay']))} {how}"
+        forms = {"coupled": "added to the gradient", "decoupled": "of the weight itself"}
+        how = forms.get(settings["decay_form"], "of the weight, without the rate")
+        return f"weight_decay={value_text(float(settings['decay']))}, {how}"
     if name == "undecayed" and settings["undecayed"]:
         return f"not of {', '.join(settings['undecayed'])}"
     if name == "penalty" and any(settings["penalty"].values()):
@@ -341,6 +354,8 @@ def arguments(
     values: dict[str, Any] = {}
     for name in part.settings:
         value = rate if name == RATE else target.rule.settings[name]
+        if name == "accumulate" and value == 1:
+            value = None
         if name == RATE:
             values[_rate_name(form)] = value
         elif name in form.names:
@@ -389,12 +404,16 @@ def fix_line(
     values = arguments(part, target, rate, description)
     component = description.optimizer
     if values and component:
-        # A clipping that is not wanted is left out.
-        kept = {name: value for name, value in values.items() if value is not None}
-        text = ", ".join(["..."] + [f"{name}={value_text(value)}" for name, value in kept.items()])
-        return f"{PREFIXES.get(framework, '')}{component.type}({text})"
+        # A clipping or accumulation that is not wanted is left out.
+        kept = [f"{name}={value_text(each)}" for name, each in values.items() if each is not None]
+        dropped = [name for name, each in values.items() if each is None]
+        text = f"{PREFIXES.get(framework, '')}{component.type}({', '.join(['...', *kept])})"
+        present = [name for name in dropped if component.settings.get(name)]
+        return f"{text}  # without {', '.join(present)}" if present else text
     if framework == "torch" and set(part.settings) & set(CLIP):
         return _torch_clip(target.rule)
+    if framework == "torch" and part.settings == ACCUMULATION:
+        return _torch_accumulation(target.rule)
     if part.cause == "D56":
         return _decay_line(target.rule, framework, component.type if component else "")
     if part.cause is None:
@@ -420,6 +439,14 @@ def _decay_line(target: Rule, framework: str, optimizer: str) -> str:
     if optimizer == "Adam":
         return f"torch.optim.AdamW(..., weight_decay={text})"
     return f"[p.mul_(1 - lr * {text}) for p in model.parameters()]  # instead of weight_decay"
+
+
+def _torch_accumulation(target: Rule) -> str | None:
+    count = target.settings["accumulate"]
+    if count == 1:
+        return None
+    loss = f"(loss / {count})" if target.settings["accumulate_form"] == "mean" else "loss"
+    return f"{loss}.backward()  # and optimizer.step() after each {count} batches"
 
 
 def _torch_clip(target: Rule) -> str | None:

@@ -27,7 +27,7 @@ UPDATE_SCALES = (1.0, 10.0, 1e-3, -1.0, 100.0, 1.0)
 
 # How many updates of a schedule are looked at, and for how long after its end.
 FEWEST_RATES = 60
-MOST_RATES = 3000
+MOST_RATES = 2000
 EPOCHS = 6
 BEYOND_THE_END = 1.3
 
@@ -82,6 +82,15 @@ def schedule_updates(description: Description) -> int:
         unit = steps if schedule.unit == "epoch" else 1
         wanted = max(wanted, int(BEYOND_THE_END * unit * _length(schedule)) + unit)
     return min(MOST_RATES, wanted)
+
+
+def schedule_end(description: Description) -> int | None:
+    """Return the update after which a schedule has done all that it does; None if unknown."""
+    schedule = description.schedule
+    if schedule is None:
+        return None
+    unit = (description.steps_per_epoch or 1) if schedule.unit == "epoch" else 1
+    return int(unit * _length(schedule)) or None
 
 
 def _length(schedule: Component) -> float:

@@ -9,8 +9,9 @@ from .probes import schedule_updates
 
 # So many updates before and after a change of the rate show what it does.
 AROUND = 12
-# Rates that differ less are equal: Keras keeps them in float32.
+# Rates that differ less are equal: Keras keeps them in float32, and computes them of the first.
 EQUAL = 1e-6
+EQUAL_OF_LARGEST = 2e-7
 
 
 def rates_of(examination: Examination) -> tuple[Array, Array]:
@@ -39,7 +40,8 @@ def rates_of(examination: Examination) -> tuple[Array, Array]:
 
 def differ(one: Array, other: Array) -> Array:
     """Return where rates differ, beyond what a conversion to float32 does."""
-    return np.abs(one - other) > EQUAL * np.maximum(np.abs(one), np.abs(other)) + 1e-12
+    sizes = np.maximum(np.abs(one), np.abs(other))
+    return np.abs(one - other) > EQUAL * sizes + EQUAL_OF_LARGEST * sizes.max(initial=0.0)
 
 
 def around_a_change(examination: Examination) -> Array | None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import catalogue
 from ..code_lines import value_text
-from ..examination import Examination, Result
+from ..examination import Examination, Result, Side
 from ..findings import Finding
 from ..frameworks.adapter import ModelError
 from ..metrics import Formula, identify
@@ -51,13 +51,29 @@ def _values(
     b_values: list[float] = []
     for each in targets:
         try:
-            a_values.append(examination.a.metric(a_outputs, each, examination.dtype))
+            a_values.append(_metric(examination.a, a_outputs, each, examination.dtype))
         except ModelError:
             if not a_values:
                 raise
             break
-        b_values.append(examination.b.metric(b_outputs, each, examination.dtype))
+        b_values.append(_metric(examination.b, b_outputs, each, examination.dtype))
     return a_values, b_values
+
+
+def _metric(side: Side, outputs: Arrays, targets: Arrays, dtype: str) -> float:
+    """Return a side's metric; some operations of TensorFlow do not exist in float64."""
+    try:
+        return side.metric(outputs, targets, dtype)
+    except ModelError:
+        return side.metric(_single(outputs), _single(targets), "native")
+
+
+def _single(arrays: Arrays) -> Arrays:
+    """Return arrays with float32 in place of float64."""
+    return {
+        name: array.astype(np.float32) if array.dtype == np.float64 else array
+        for name, array in arrays.items()
+    }
 
 
 def _finding(

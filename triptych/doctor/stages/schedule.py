@@ -11,9 +11,10 @@ import numpy as np
 from .. import catalogue
 from ..code_lines import value_text
 from ..examination import Examination, Result
-from ..findings import Finding
+from ..findings import Acquittal, Finding
 from ..frameworks.adapter import ModelError
 from ..observation import Array, Component, Description
+from ..probes import schedule_end
 from ..rates import EQUAL, differ, rates_of
 
 # By how many updates one side may be ahead.
@@ -57,6 +58,9 @@ def examine(examination: Examination) -> Result:
     relative = _relative(a, b)
     if not different.any():
         return Result(largest=relative, bound=EQUAL)
+    end = _end(examination)
+    if end is not None and not different[: end + 1].any():
+        return Result((), (_after_the_end(a, b, end),), relative, EQUAL)
     findings: list[Finding] = []
     scaled = b
     if a[0] and b[0] and differ(a[:1], b[:1]).any():
@@ -70,6 +74,30 @@ def examine(examination: Examination) -> Result:
         named = _named(a, scaled, descriptions)
         findings.insert(0, _finding(named, a, b, descriptions))
     return Result(tuple(findings), (), 0.0, EQUAL)
+
+
+def _end(examination: Examination) -> int | None:
+    """Return the last update of both schedules, if the training is not known to be longer."""
+    descriptions = (examination.a_description, examination.b_description)
+    ends = [schedule_end(each) for each in descriptions]
+    if ends[0] is None or ends[1] is None:
+        return None
+    end = min(ends[0], ends[1])
+    losses = examination.batch.get("val_loss")
+    steps = next((each.steps_per_epoch for each in descriptions if each.steps_per_epoch), 1)
+    return None if losses is not None and len(losses) * steps > end + 1 else end
+
+
+def _after_the_end(a: Array, b: Array, end: int) -> Acquittal:
+    first = int(np.flatnonzero(differ(a, b))[0])
+    return Acquittal(
+        "schedule",
+        "D68",
+        catalogue.get("D68").title,
+        f"equal up to the end of the schedule, update {end}; only a longer training differs, "
+        f"from update {first} on: {value_text(float(a[first]))} against "
+        f"{value_text(float(b[first]))}",
+    )
 
 
 def _relative(a: Array, b: Array) -> float:

@@ -439,10 +439,9 @@ class _Explanation:
         side, dtype = self.examination.b, self.examination.dtype
         try:
             side.change(changes(values, description), dtype)
+            case = _case(self.examination, self.case.probes, self.case.a_updates)
         except ModelError:
             return None
-        try:
-            case = _case(self.examination, self.case.probes, self.case.a_updates)
         finally:
             side.restore(dtype)
         return case.difference if case else None
