@@ -93,15 +93,9 @@ class Adapter:
         What ``build()`` returned.
     dtype : str
         ``native`` or ``float64``.
-
-    Raises
-    ------
-    ModelError
-        If Keras runs on a backend that is not supported.
     """
 
     def __init__(self, parts: dict[str, Any], dtype: str) -> None:
-        backend.check()
         self.parts = parts
         self.model = UserModel(parts["model"], double=dtype == "float64")
         self.optimization = training.Optimization(self.model, parts)
@@ -248,16 +242,18 @@ class Adapter:
         gradient passes by the model's output, and none is returned for it.
         """
         outputs = keras.tree.flatten(result)
-        if any(hasattr(output, "_keras_logits") for output in outputs):
+        gradients = tape.gradients(loss, outputs)
+        if any(hasattr(output, "_keras_logits") for output in outputs) and any(
+            gradient is None for gradient in gradients
+        ):
             return []
-        return list(zip(outputs, tape.gradients(loss, outputs), strict=True))
+        return list(zip(outputs, gradients, strict=True))
 
     def loss(self, outputs: Arrays, targets: Arrays) -> Arrays:
         """Return the user's loss of given outputs, and its gradient."""
         tensors = [backend.to_tensor(self.model.cast(array)) for array in outputs.values()]
         with backend.Tape() as tape:
-            for tensor in tensors:
-                tape.watch(tensor)
+            tensors = [tape.watch(tensor) for tensor in tensors]
             loss = self.optimization.loss_of(tensors[0] if len(tensors) == 1 else tensors, targets)
         gradients = tape.gradients(loss, tensors)
         arrays: Arrays = {"loss": backend.to_numpy(loss)}

@@ -9,7 +9,7 @@ import numpy as np
 from keras import layers, ops
 
 from ..adapter import Unsupported
-from . import geometry
+from . import backend, geometry
 
 Call = Callable[..., Any]
 
@@ -66,7 +66,7 @@ def pool_padded(layer: Any, original: Call, padding: Any, *, count_padding: bool
     def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
         sizes = spatial_sizes(inputs, first)
         ends = _resolved(padding, sizes, layer.pool_size, layer.strides, None)
-        lowest = 0.0 if average else float(np.finfo(str(inputs.dtype.name)).min)
+        lowest = 0.0 if average else float(np.finfo(backend.dtype_of(inputs)).min)
         result = original(padded(inputs, ends, first, lowest), *args, **kwargs)
         if average and not count_padding:
             ones = padded(ops.ones_like(inputs), ends, first)
@@ -174,14 +174,11 @@ def flatten_channels_first(original: Call) -> Call:
 
 def resize_corners(layer: Any, original: Call) -> Call:
     """Return the call of an UpSampling2D whose corners stay where they are."""
-    import tensorflow as tf
-
     if not isinstance(layer, layers.UpSampling2D) or layer.data_format == "channels_first":
         raise Unsupported("only UpSampling2D with channels last can have align_corners")
 
     def call(inputs: Any) -> Any:
         height, width = inputs.shape[1] * layer.size[0], inputs.shape[2] * layer.size[1]
-        method = "nearest" if layer.interpolation == "nearest" else layer.interpolation
-        return tf.compat.v1.image.resize(inputs, (height, width), method=method, align_corners=True)
+        return backend.resize_corners(inputs, height, width, layer.interpolation)
 
     return like(original, call)

@@ -4,7 +4,6 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Container
-from types import FunctionType
 from typing import Any
 
 import keras
@@ -24,7 +23,7 @@ from .activations import (
 )
 
 # Calls of these packages' functions by the packages themselves are no part of the user's model.
-LIBRARIES = ("keras", "tensorflow", "triptych", "tree", "optree")
+LIBRARIES = ("keras", "tensorflow", "torch", "triptych", "tree", "optree")
 
 # They take functions, make no arrays of numbers, or are no part of a computation.
 LEFT_OUT = frozenset(
@@ -98,8 +97,8 @@ class Watch:
                     self._wrappers[id(function)] = wrapper
                 self._replaced.append((module, name, wrapper))
         for method, sign in backend.OPERATORS.items():
-            operator = getattr(backend.TENSOR_CLASS, method)
-            self._replaced.append((backend.TENSOR_CLASS, method, self._wrap(sign, operator)))
+            operator = getattr(backend.TENSOR, method)
+            self._replaced.append((backend.TENSOR, method, self._wrap(sign, operator)))
 
     def _wrap(self, name: str, function: Any) -> Any:
         @functools.wraps(function)
@@ -114,10 +113,7 @@ class Watch:
 
 
 def _is_function(function: Any) -> bool:
-    if isinstance(function, FunctionType):
-        return True
-    # Functions of TensorFlow with several signatures.
-    return type(function).__name__ in ("TFDecorator", "OpDispatcher")
+    return isinstance(function, backend.FUNCTION_TYPES)
 
 
 def _from_user(frame: Any) -> bool:

@@ -295,8 +295,7 @@ class Recorder:
             fed = self._leaf_tensor(self.forced[name], tensor, axis)
         elif backend.is_floating(tensor):
             # Of its own, so that its gradient is that of this call alone.
-            fed = backend.new_tensor(tensor)
-            self.tape.watch(fed)
+            fed = self.tape.watch(backend.new_tensor(tensor))
             set_keras_mask(fed, get_keras_mask(tensor))
         else:
             fed = tensor
@@ -306,11 +305,10 @@ class Recorder:
     def _leaf_tensor(self, array: Any, like: Any, axis: int | None) -> Any:
         if axis is not None:
             array = np.moveaxis(array, -1, axis)
-        tensor = backend.cast(backend.to_tensor(np.ascontiguousarray(array)), like)
+        tensor = backend.to_tensor(np.ascontiguousarray(array))
+        tensor = keras.ops.cast(tensor, backend.dtype_of(like))
         set_keras_mask(tensor, get_keras_mask(like))
-        if backend.is_floating(tensor):
-            self.tape.watch(tensor)
-        return tensor
+        return self.tape.watch(tensor) if backend.is_floating(tensor) else tensor
 
     def _hand_on(self, name: str, tensor: Any) -> Any:
         """Return what those after an anchor get in place of what it has made."""
@@ -319,7 +317,7 @@ class Recorder:
         if name in self.forced:
             tensor = self._leaf_tensor(self.forced[name], tensor, self.axes.get(number))
         elif _part(number, "output") in self.forced:
-            tensor = backend.detached(tensor)
+            tensor = keras.ops.stop_gradient(tensor)
         self.handed_on[name] = tensor
         return tensor
 

@@ -160,7 +160,7 @@ class Optimization:
                     with recorder.active():
                         outputs = model.run(inputs, training=True)
                     loss = self.loss_of(outputs, targets)
-                    losses.append(float(loss))
+                    losses.append(float(backend.to_numpy(loss)))
                     total = loss + sum(model.losses)
                     scaled = optimizer.scale_loss(total)
                 optimizer.apply(tape.gradients(scaled, variables), variables)

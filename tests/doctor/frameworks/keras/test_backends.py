@@ -1,0 +1,83 @@
+"""The backends of Keras: each in a process of its own, with the same model and weights."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = [pytest.mark.framework, pytest.mark.process, pytest.mark.slow]
+
+SCRIPT = """
+import sys
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from triptych.doctor.frameworks.keras import adapter
+
+inputs = keras.Input((6, 6, 2))
+x = layers.Conv2D(3, 3, strides=2, padding="same", activation="relu", name="a")(inputs)
+x = layers.BatchNormalization(name="b")(x)
+x = ops.gelu(x)
+x = layers.Flatten(name="c")(x)
+x = layers.Dropout(0.5, name="d")(x)
+outputs = layers.Dense(3, activation="softmax", name="e")(x)
+side = adapter.Adapter(
+    {
+        "model": keras.Model(inputs, outputs),
+        "loss": "sparse_categorical_crossentropy",
+        "optimizer": keras.optimizers.SGD(0.5),
+    },
+    "native",
+)
+rng = np.random.default_rng(0)
+batch = {"x": rng.normal(size=(5, 6, 6, 2)).astype("float32"), "y": np.array([0, 1, 2, 1, 0])}
+inputs = side.inputs(batch)
+side.load({name: rng.uniform(0.1, 0.5, array.shape) for name, array in side.weights().items()})
+targets = {"y": batch["y"]}
+seen = side.observe(inputs, training=True, targets=targets)
+forced = {
+    f"{call.number}/{part}": rng.normal(size=seen.arrays[f"{call.number}/{part}"].shape)
+    for call in seen.anchors
+    for part in ("input", "output", "input_gradient", "output_gradient")
+}
+again = side.observe(inputs, training=True, targets=targets, forced=forced)
+trained, losses = side.train(inputs, targets, 2)
+unlikely = {"output": np.array([[1.0, 0.0, 0.0]], "float32")}
+arrays = {"clipped": side.loss(unlikely, {"y": np.array([1])})["loss"]}
+arrays |= {f"seen/{name}": array for name, array in seen.arrays.items()}
+arrays |= {f"forced/{name}": array for name, array in again.arrays.items()}
+arrays |= {f"trained/{name}": array for name, array in trained.items()}
+arrays["kinds"] = np.array([f"{call.number} {call.kind} {call.name}" for call in seen.calls])
+np.savez(sys.argv[1], **arrays)
+"""
+
+
+def run(backend: str, path: Path) -> Any:
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(path)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return np.load(path)
+
+
+def test_keras_on_pytorch_is_seen_as_on_tensorflow(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    pytest.importorskip("torch")
+    on_torch = run("torch", tmp_path / "torch.npz")
+    on_tensorflow = run("tensorflow", tmp_path / "tensorflow.npz")
+    missing = {"seen/output_gradient", "forced/output_gradient"}
+    # TensorFlow's loss is computed from the logits, past the output.
+    assert set(on_torch) - set(on_tensorflow) == missing
+    assert list(on_torch["kinds"]) == list(on_tensorflow["kinds"])
+    for name in on_tensorflow:
+        if name != "kinds":
+            np.testing.assert_allclose(
+                on_torch[name], on_tensorflow[name], rtol=2e-4, atol=2e-5, err_msg=name
+            )
+    assert np.max(np.abs(on_torch["seen/gradient/a/kernel"])) > 1e-3

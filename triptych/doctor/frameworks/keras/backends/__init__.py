@@ -1,0 +1,1 @@
+"""One module for each of Keras' backends: its tensors, gradients and functions."""
