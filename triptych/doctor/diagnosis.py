@@ -37,6 +37,18 @@ AFTER_WEIGHTS = (
 )
 
 
+# What both sides must have given, one of these, so that a stage compares something.
+NEEDED = {
+    "loss": ("loss",),
+    "gradient": ("loss",),
+    "update": ("optimizer",),
+    "schedule": ("optimizer", "schedule"),
+    "callback": ("callbacks", "schedule"),
+    "metric": ("metric",),
+    "training": ("optimizer",),
+}
+
+
 def ignore_stage(stage: str) -> None:
     """Do nothing."""
 
@@ -171,14 +183,16 @@ def conclude(examination: Examination, seconds: float) -> Diagnosis:
         findings=tuple(findings),
         acquitted=tuple(acquitted),
         layers=tuple(_rows(examination)),
-        stages=tuple(_stage(name, result) for name, result in results.items()),
+        stages=tuple(_stage(examination, name, result) for name, result in results.items()),
         seconds=round(seconds, 2),
     )
 
 
-def _stage(name: str, result: Result) -> StageRow:
+def _stage(examination: Examination, name: str, result: Result) -> StageRow:
     count = len(result.findings)
-    return StageRow(name, result.largest, result.bound, count, result.undecided)
+    needed = NEEDED.get(name, ())
+    compared = count > 0 or not needed or any(examination.has(key) for key in needed)
+    return StageRow(name, result.largest, result.bound, count, result.undecided, compared)
 
 
 def _rows(examination: Examination) -> Iterator[LayerRow]:

@@ -129,6 +129,8 @@ class StageRow:
         The number of differences.
     note : str
         What was not compared, and why; otherwise empty.
+    compared : bool
+        Whether both sides have what this stage compares, for example a metric.
     """
 
     stage: str
@@ -136,6 +138,7 @@ class StageRow:
     bound: float
     findings: int
     note: str = ""
+    compared: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,100 @@
+"""The page of a diagnosis, and its lines in the terminal."""
+
+import json
+import re
+from io import StringIO
+from math import inf
+
+import pytest
+from rich.console import Console
+
+from triptych.cli.doctor_view import show
+from triptych.core import files
+from triptych.doctor.findings import Acquittal, Diagnosis, Finding, LayerRow, StageRow
+from triptych.doctor.observation import Description
+from triptych.report.diagnosis import place, write_diagnosis
+
+SIDES = (
+    Description("torch", "torch 2.13.0", "Net<script>", "float32", ()),
+    Description("keras", "keras 3.15.1", "Functional", "float32", ()),
+)
+
+
+def diagnosis():
+    finding = Finding(
+        "forward",
+        "D23",
+        "Epsilon of LayerNorm",
+        {"a": "norm", "b": "layer_normalization"},
+        {"a": "eps=1e-05", "b": "epsilon=0.001"},
+        {"layer": 7.8e-3, "bound": 2.4e-7},
+        {"a": "nn.LayerNorm(16, eps=1e-3)", "b": None},
+        True,
+        "the difference falls to 3.1e-16",
+    )
+    suspected = Finding("loss", None, "The losses differ", evidence="nothing reproduces it")
+    return Diagnosis(
+        *SIDES,
+        dtype="float64",
+        verdict="differ",
+        findings=(finding, suspected),
+        acquitted=(Acquittal("weights", "D01", "initialisation", "equal after transplanting"),),
+        layers=(
+            LayerRow("norm", "layer_normalization", "LayerNorm", "LayerNormalization", 0.0, 7.8e-3),
+            LayerRow("fc", "dense", "Linear", "Dense", inf, 1e-16, 2e-16),
+        ),
+        stages=(
+            StageRow("forward", 3e-16, 2.4e-7, 1),
+            StageRow("loss", 0.0, 0.0, 1),
+            StageRow("metric", 0.0, 0.0, 0, compared=False),
+            StageRow("update", 0.0, 0.0, 0, "update: LBFGS needs a closure"),
+        ),
+        seconds=4.5,
+    )
+
+
+def test_the_page_shows_every_part_and_escapes_what_it_is_given(tmp_path):
+    answer = json.loads(files.to_json(diagnosis().to_json()))
+    write_diagnosis(tmp_path / "page.html", answer, "a.py", "<b>.py")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Net&lt;script&gt;" in page
+    assert "<script" not in page
+    assert "&lt;b&gt;.py" in page
+    for text in (
+        "Epsilon of LayerNorm",
+        "(D23)",
+        "nn.LayerNorm(16, eps=1e-3)",
+        "proved",
+        "suspected",
+        "equal after transplanting",
+        "not given on both sides",
+        "LBFGS needs a closure",
+        "another shape",
+    ):
+        assert text in page
+    assert not re.search(r"https?://", page)
+
+
+@pytest.mark.parametrize(
+    ("difference", "expected"), [(0.0, 0.0), (1e-17, 0.0), (1e-8, 50.0), (1e1, 100.0), (None, 100)]
+)
+def test_the_scale_is_logarithmic(difference, expected):
+    assert place(difference) == pytest.approx(expected)
+
+
+def test_the_terminal_shows_causes_first_and_acquittals_last():
+    console = Console(width=100, record=True, file=StringIO())
+    show(console, diagnosis(), "a.py", "b.py")
+    text = console.export_text()
+    order = ["They differ.", "(D23)", "fix A: nn.LayerNorm", "proved:", "suspected, not proved"]
+    order += ["Not compared: update: LBFGS", "layer_normalization Layer", "Not the cause:", "(D01)"]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+    assert "shape" in text
+
+
+def test_the_sentence_of_an_assertion_has_the_fix():
+    text = str(diagnosis())
+    assert "forward: Epsilon of LayerNorm (D23)" in text
+    assert "fix A: nn.LayerNorm(16, eps=1e-3)" in text
+    assert "not compared: update: LBFGS needs a closure" in text
