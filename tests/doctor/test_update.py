@@ -116,6 +116,15 @@ def test_momentum_inside_the_rate_shows_when_the_rate_drops() -> None:
     assert [finding.cause for finding in examined(a, b).findings] == ["D54"]
 
 
+def test_equal_rules_with_a_schedule() -> None:
+    series = [0.125] * 6 + [0.0625] * 60
+    a = torch("SGD", rate=0.125, series=series)
+    b = optimized("B", "torch", "SGD", rate=0.125, series=series)
+    result = examined(a, b)
+    assert not result.findings
+    assert result.largest == 0
+
+
 def test_two_differences_are_both_found_and_weighed() -> None:
     a = torch("SGD", rate=0.05, momentum=0.9, weight_decay=0.1)
     b = keras("SGD", rate=0.02, momentum=0.9, weight_decay=0.1)

@@ -10,12 +10,13 @@ from ..findings import Finding
 from ..observation import Array, Arrays, array_names, largest
 from ..optimizers import described_rule
 from ..probes import TRAINING_STEPS
+from ..side import both
 
 # Stages that a training step contains.
 PARTS = ("data", "weights", "forward", "mode", "loss", "gradient", "update", "schedule")
 # Relative to the distance travelled. Kinks of activations make rounding larger with each step.
 BOUND = {"float64": 1e-3, "native": 0.1}
-# Gradients that are so much smaller than the largest of their array are rounding.
+# Gradients that are so much smaller than the largest of all are rounding.
 ROUNDING = {"float64": 1e-9, "native": 1e-4}
 # By family, the rules that square gradients.
 SQUARING = ("adam", "rmsprop", "adagrad", "nadam", "adadelta")
@@ -32,14 +33,14 @@ def examine(examination: Examination) -> Result:
     names = _names(examination)
     if not names:
         return Result()
-    a_after, _ = examination.a.train(
-        examination.a_inputs, examination.targets, TRAINING_STEPS, examination.dtype
-    )
-    b_after, _ = examination.b.train(
-        examination.alignment.inputs_to_b(examination.a_inputs),
-        examination.targets,
-        TRAINING_STEPS,
-        examination.dtype,
+    b_inputs = examination.alignment.inputs_to_b(examination.a_inputs)
+    (a_after, _), (b_after, _) = both(
+        lambda: examination.a.train(
+            examination.a_inputs, examination.targets, TRAINING_STEPS, examination.dtype
+        ),
+        lambda: examination.b.train(
+            b_inputs, examination.targets, TRAINING_STEPS, examination.dtype
+        ),
     )
     a_before = examination.a.weights(examination.dtype)
     differences = _differences(examination, names, a_before, a_after, b_after)
@@ -47,10 +48,11 @@ def examine(examination: Examination) -> Result:
     worst = max(differences, key=lambda name: differences[name])
     if differences[worst] <= bound:
         return Result(largest=differences[worst], bound=bound)
+    for pair in examination.alignment.pairs:
+        found = _of_embedding(examination, pair, differences)
+        if found:
+            return Result((found,), (), 0.0, bound)
     pair = _pair(examination, worst)
-    found = _of_embedding(examination, pair, differences) if pair else None
-    if found:
-        return Result((found,), (), 0.0, bound)
     return Result((_unknown(pair, worst, differences[worst], bound),), (), 0.0, bound)
 
 
@@ -76,11 +78,12 @@ def _differences(
     gradients = array_names(examination.a_training.arrays, "gradient")
     carried = examination.alignment.weights_to_a(b_after)
     travel = max(largest(a_after[name] - before[name]) for name in names)
+    top = max(largest(gradients[name]) for name in names)
     found: dict[str, float] = {}
     for name in names:
-        gradient = np.abs(gradients[name])
-        # An adaptive optimizer makes whole steps also of gradients that are only rounding.
-        real = gradient > ROUNDING[examination.dtype] * largest(gradient)
+        # An adaptive optimizer makes whole steps also of gradients that are only rounding, as those
+        # of a bias before a BatchNorm.
+        real = np.abs(gradients[name]) > ROUNDING[examination.dtype] * top
         apart = np.where(real, carried[name] - a_after[name], 0.0)
         found[name] = largest(apart) / travel if travel else 0.0
     return found
@@ -113,6 +116,8 @@ def _of_embedding(
     if pair.a.kind != "embedding" or not all(rule and rule.family in SQUARING for rule in rules):
         return None
     name = f"{pair.a.path}/embeddings"
+    if differences.get(name, 0.0) <= BOUND[examination.dtype]:
+        return None
     shares = _shares_of_squares(examination, pair)
     if shares is None:
         return None

@@ -32,6 +32,7 @@ from ..parts import (
 from ..probes import probe_gradients, real_updates
 from ..rates import around_a_change, differ
 from ..rules import Problem, flat, run
+from ..side import both
 
 # Of how many weights the updates are computed again.
 ELEMENTS = 6000
@@ -91,39 +92,56 @@ def examine(examination: Examination) -> Result:
     if not examination.has("optimizer") or not gradients:
         return Result()
     probes = probe_gradients(gradients)
-    updates = examination.a.update(probes, examination.dtype)
-    case = _case(examination, probes, updates)
-    if case is None:
-        return Result(
-            undecided="no trained weight has a counterpart, so updates cannot be compared"
-        )
+    names = _names(examination, gradients)
+    if not names:
+        return Result(undecided="no trained weight has a counterpart: updates were not compared")
+    a_updates, b_updates = both(
+        lambda: examination.a.update(probes, examination.dtype),
+        lambda: examination.b.update(_for_b(examination, probes), examination.dtype),
+    )
+    case = _case(examination, probes, names, a_updates, b_updates)
     tolerance = max(each.tolerance / max(each.travel, 1e-300) for each in (case.a, case.b))
     rates = around_a_change(examination)
     penalty = _penalties(examination, case)
-    if case.difference_made <= tolerance and not rates and not penalty:
+    if case.difference_made <= tolerance and rates is None and not penalty:
         return Result(largest=case.difference_made, bound=tolerance)
     return _Explanation(examination, case, rates, penalty, tolerance).result()
 
 
-def _case(examination: Examination, probes: list[Arrays], a_updates: Updates) -> Case | None:
-    """Give B's optimizer the gradients that A's has got."""
-    alignment, dtype = examination.alignment, examination.dtype
+def _names(examination: Examination, gradients: Arrays) -> dict[str, str]:
+    """Return A's names of the trained weights that B trains, too, with B's names."""
     wanted = array_names(examination.b_training.arrays, "gradient")
-    names = {
+    return {
         carriage.a: carriage.b
-        for carriage in alignment.carriages
-        if isinstance(carriage, Carried) and carriage.a in probes[0] and carriage.b in wanted
+        for carriage in examination.alignment.carriages
+        if isinstance(carriage, Carried) and carriage.a in gradients and carriage.b in wanted
     }
-    if not names:
-        return None
-    b_probes = [_for_b(alignment.weights_to_b(step), wanted) for step in probes]
-    b_updates = examination.b.update(b_probes, dtype)
+
+
+def _for_b(examination: Examination, probes: Sequence[Arrays]) -> list[Arrays]:
+    """Return A's gradients for each weight that B trains; zero for those that A does not have."""
+    wanted = array_names(examination.b_training.arrays, "gradient")
+    carried = [examination.alignment.weights_to_b(step) for step in probes]
+    return [
+        {name: step.get(name, np.zeros_like(array)) for name, array in wanted.items()}
+        for step in carried
+    ]
+
+
+def _case(
+    examination: Examination,
+    probes: list[Arrays],
+    names: dict[str, str],
+    a_updates: Updates,
+    b_updates: Updates,
+) -> Case:
+    """Return what both optimizers have made of the same gradients."""
+    alignment, dtype = examination.alignment, examination.dtype
     a_weights = examination.a.weights(dtype)
     b_weights = examination.b.weights(dtype)
     a_names = tuple(names)
     b_names = tuple(names.values())
-    a_run = _run(a_weights, probes, a_updates, a_names, dtype)
-    b_run = _run(b_weights, b_probes, b_updates, b_names, dtype)
+    b_probes = _for_b(examination, probes)
     real = real_updates(probes[0])
     moved_a = [_moved(each, a_weights, a_names) for each in a_updates.weights]
     moved_b = [
@@ -134,17 +152,12 @@ def _case(examination: Examination, probes: list[Arrays], a_updates: Updates) ->
         probes,
         a_updates,
         names,
-        a_run,
-        b_run,
+        _run(a_weights, probes, a_updates, a_names, dtype),
+        _run(b_weights, b_probes, b_updates, b_names, dtype),
         real,
         _relative(moved_a[:real], moved_b[:real]),
         _relative(moved_a, moved_b),
     )
-
-
-def _for_b(gradients: Arrays, wanted: Arrays) -> Arrays:
-    """Return a gradient for each weight that B trains; zero for those that A does not have."""
-    return {name: gradients.get(name, np.zeros_like(array)) for name, array in wanted.items()}
 
 
 def _run(
@@ -439,12 +452,14 @@ class _Explanation:
         side, dtype = self.examination.b, self.examination.dtype
         try:
             side.change(changes(values, description), dtype)
-            case = _case(self.examination, self.case.probes, self.case.a_updates)
+            updates = side.update(_for_b(self.examination, self.case.probes), dtype)
         except ModelError:
             return None
         finally:
             side.restore(dtype)
-        return case.difference if case else None
+        case = self.case
+        changed = _case(self.examination, case.probes, case.names, case.a_updates, updates)
+        return changed.difference
 
     def _acquittal(self, part: Part, bound: float) -> Acquittal:
         alone = self.largest(self.a.taking(self.b, part.settings))
