@@ -447,3 +447,23 @@ def test_training_is_that_of_fit(keras: Any, adapter: Any) -> None:
     assert len(losses) == 3
     for found, wanted in zip(trained.values(), model.get_weights(), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_a_compiled_call_is_seen_line_by_line(keras: Any, adapter: Any) -> None:
+    import tensorflow as tf
+
+    class Net(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = keras.layers.Dense(2, name="dense")
+
+        def build(self, shape: Any) -> None:
+            self.dense.build(shape)
+
+        @tf.function
+        def call(self, x: Any) -> Any:
+            return tf.nn.relu(self.dense(x))
+
+    side = Side(adapter, Net, {"x": VECTORS})
+    assert names(side.see()) == [("dense", "Dense"), ("", "tf.nn.relu")]
+    assert not tf.config.functions_run_eagerly()

@@ -200,6 +200,38 @@ def test_the_description_is_plain(keras: Any, adapter: Any) -> None:
     assert again == described
 
 
+def test_what_a_model_was_compiled_with_need_not_be_given(keras: Any, adapter: Any) -> None:
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(1, name="a")(inputs))
+    model.compile("sgd", lambda y, p: keras.ops.abs(y - p), metrics=["mse"])
+    side = adapter.Adapter({"model": model}, "native")
+    described = side.description()
+    assert described.given == ("loss", "optimizer", "metric", "model")
+    assert described.optimizer
+    assert described.optimizer.type == "SGD"
+    # As fit does it: targets (N,) get the shape of the outputs (N, 1).
+    output = np.array([[1.0], [4.0]], np.float32)
+    target = np.array([1.0, 2.0], np.float32)
+    arrays = side.loss({"output": output}, {"y": target})
+    np.testing.assert_allclose(arrays["loss"], 1.0)
+    assert side.metric({"output": output}, {"y": target}) == pytest.approx(2.0)
+    other = adapter.Adapter({"model": model, "loss": "mse"}, "native")
+    assert float(other.loss({"output": output}, {"y": target})["loss"]) == pytest.approx(2.0)
+
+
+def test_a_loss_scale_is_named_and_has_no_effect(keras: Any, adapter: Any) -> None:
+    inner = keras.optimizers.SGD(0.5)
+    side = made(keras, adapter, optimizer=keras.optimizers.LossScaleOptimizer(inner))
+    described = side.description().optimizer
+    assert described
+    assert (described.type, described.settings["loss_scale"]) == ("SGD", 2.0**15)
+    before = side.weights()["a/bias"]
+    gradients = {"a/kernel": np.ones((2, 3)), "a/bias": np.ones(3)}
+    updates = side.update([gradients, gradients])
+    np.testing.assert_allclose(updates.weights[1]["a/bias"], before - 1.0)
+    assert updates.rates == (0.5, 0.5)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

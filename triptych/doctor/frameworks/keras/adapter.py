@@ -90,16 +90,16 @@ class Adapter:
     Parameters
     ----------
     parts : dict
-        What ``build()`` returned.
+        What ``build()`` returned. What a model was compiled with need not be given.
     dtype : str
         ``native`` or ``float64``.
     """
 
     def __init__(self, parts: dict[str, Any], dtype: str) -> None:
-        self.parts = parts
+        self.parts = training.compiled_parts(parts["model"]) | parts
         self.model = UserModel(parts["model"], double=dtype == "float64")
-        self.optimization = training.Optimization(self.model, parts)
-        self._changes = Changes(self.model, self.optimization, parts)
+        self.optimization = training.Optimization(self.model, self.parts)
+        self._changes = Changes(self.model, self.optimization, self.parts)
         self._calls: tuple[Call, ...] = ()
 
     def description(self) -> Description:

@@ -40,6 +40,7 @@ to_tensor = chosen.to_tensor
 new_tensor = chosen.new_tensor
 needs_channels_last = chosen.needs_channels_last
 resize_corners = chosen.resize_corners
+eagerly = chosen.eagerly
 
 
 def version() -> str:

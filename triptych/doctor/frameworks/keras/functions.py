@@ -25,6 +25,9 @@ from .activations import (
 # Calls of these packages' functions by the packages themselves are no part of the user's model.
 LIBRARIES = ("keras", "tensorflow", "torch", "triptych", "tree", "optree")
 
+# It calls functions in place of the user's code that it has rewritten.
+REWRITER = "tensorflow.python.autograph"
+
 # They take functions, make no arrays of numbers, or are no part of a computation.
 LEFT_OUT = frozenset(
     ("cond", "switch", "while_loop", "map", "map_fn", "scan", "fori_loop", "vectorized_map")
@@ -118,6 +121,9 @@ def _is_function(function: Any) -> bool:
 
 def _from_user(frame: Any) -> bool:
     module = frame.f_globals.get("__name__", "")
+    while module.startswith(REWRITER):
+        frame = frame.f_back
+        module = frame.f_globals.get("__name__", "")
     return module.partition(".")[0] not in LIBRARIES
 
 

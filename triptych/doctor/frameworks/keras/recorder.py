@@ -99,7 +99,7 @@ class Recorder:
     @contextmanager
     def active(self) -> Generator[None]:
         """Replace layers and functions."""
-        with ExitStack() as stack:
+        with backend.eagerly(), ExitStack() as stack:
             WATCH.install()
             stack.callback(WATCH.remove)
             WATCH.report = self._function

@@ -4,7 +4,7 @@ import copy
 import inspect
 import math
 import textwrap
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,6 +36,8 @@ class Optimization:
 
     def __init__(self, model: UserModel, parts: dict[str, Any]) -> None:
         self.model = model
+        # A model that the user has compiled treats a function of the user as one of Keras.
+        self.compiled = compiled_parts(model.call).get("loss") is parts.get("loss")
         self.loss = parts.get("loss")
         self.optimizer = parts.get("optimizer")
         self.schedule = parts.get("schedule") or schedule_of(self.optimizer)
@@ -56,7 +58,10 @@ class Optimization:
         if self.loss is None:
             raise Unsupported("build() returns no loss")
         target = self.model.target(targets)
-        return loss_of(self.loss, outputs, target, self.loss_settings)
+        loss = self.loss
+        if self.compiled and not self.loss_settings:
+            loss = compile_utils.get_loss(loss, target, outputs)
+        return loss_of(loss, outputs, target, self.loss_settings)
 
     @contextmanager
     def fresh(self) -> Generator[Any]:
@@ -209,6 +214,25 @@ class Optimization:
             _call(callbacks, "on_train_end")
         stopped = model.epoch if model.stop_training else None
         return {"rates": rates, "stopped": stopped, "restored": model.restored}
+
+
+def compiled_parts(model: Any) -> dict[str, Any]:
+    """Return the loss, optimizer and metric with which the user has compiled a model."""
+    if not isinstance(model, keras.Model) or not model.compiled:
+        return {}
+    metrics = getattr(model._compile_metrics, "_user_metrics", None)
+    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    parts = {
+        "loss": getattr(model, "loss", None),
+        "optimizer": getattr(model, "optimizer", None),
+        "metric": metrics[0] if metrics else None,
+    }
+    # Losses of several outputs are a list or dict.
+    return {
+        name: part
+        for name, part in parts.items()
+        if part is not None and not isinstance(part, (list, tuple, dict))
+    }
 
 
 class PerEpoch(keras.optimizers.schedules.LearningRateSchedule):
@@ -378,7 +402,7 @@ def batches(parts: dict[str, Any], batch: Arrays) -> list[Arrays]:
     if "batches" in parts:
         made: list[Arrays] = []
         count = 0
-        for each in parts["batches"](batch["x"], batch.get("y")):
+        for each in _iterated(parts["batches"](batch["x"], batch.get("y"))):
             made.append(_batch(each))
             count += len(made[-1]["x"])
             if count >= MOST_PASSES * samples:
@@ -391,6 +415,12 @@ def batches(parts: dict[str, Any], batch: Arrays) -> list[Arrays]:
         {name: batch[name][start : start + size] for name in ("x", "y") if name in batch}
         for start in range(0, samples, size)
     ]
+
+
+def _iterated(loader: Any) -> Iterable[Any]:
+    if isinstance(loader, keras.utils.PyDataset):
+        return (loader[number] for number in range(loader.num_batches or 0))
+    return loader
 
 
 def _batch(values: Any) -> Arrays:
@@ -455,8 +485,12 @@ def _component(value: Any, unit: str = "") -> Component | None:
         return Component(type=value, settings={}, unit=unit)
     if inspect.isfunction(value):
         return Component(type=value.__name__, unit=unit, source=source_of(value))
+    settings = {}
+    if isinstance(value, keras.optimizers.LossScaleOptimizer):
+        settings["loss_scale"] = value.initial_scale
+        value = value.inner_optimizer
     source = "" if _is_keras(type(value)) else source_of(type(value))
-    return Component(type(value).__name__, _config(value), unit, source)
+    return Component(type(value).__name__, _config(value) | settings, unit, source)
 
 
 def _is_keras(cls: type) -> bool:

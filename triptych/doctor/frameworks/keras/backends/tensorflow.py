@@ -1,6 +1,7 @@
 """Keras on TensorFlow."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -60,6 +61,17 @@ def needs_channels_last() -> bool:
 def resize_corners(images: Any, height: int, width: int, method: str) -> Any:
     """Return resized images whose corners stay where they are."""
     return tf.compat.v1.image.resize(images, (height, width), method=method, align_corners=True)
+
+
+@contextmanager
+def eagerly() -> Generator[None]:
+    """Run functions that the user has decorated with tf.function line by line."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 class Tape:

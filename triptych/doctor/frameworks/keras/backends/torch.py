@@ -1,6 +1,7 @@
 """Keras on PyTorch."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -17,6 +18,7 @@ VERSION = f"torch {torch.__version__}"
 TENSOR = torch.Tensor
 VARIABLES = (keras.Variable,)
 MODULE = ()
+eagerly = nullcontext
 FUNCTION_TYPES = (FunctionType, BuiltinFunctionType)
 
 
