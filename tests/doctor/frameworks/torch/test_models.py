@@ -48,7 +48,8 @@ def test_a_function_of_tensors_has_layers() -> None:
     assert accepts(model)
     optimizer = torch.optim.SGD(tensors, lr=0.5)
     adapter = side(model=model, optimizer=optimizer, loss=nn.CrossEntropyLoss())
-    inputs = adapter.inputs({"x": IDS})
+    for _ in range(2):
+        inputs = adapter.inputs({"x": IDS})
     described = adapter.description().layers
     assert [(layer.path, layer.kind, layer.roles) for layer in described] == [
         ("words", "embedding", ("embeddings",)),

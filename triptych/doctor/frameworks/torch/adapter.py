@@ -64,6 +64,7 @@ class Adapter:
             self._double = DoublePrecision(tensors)
         self._training = Training(self._model, parts)
         self._changes = Changes(self._model, self._training, parts)
+        self._has_run = False
         # Of the last observation.
         self._calls: tuple[Call, ...] = ()
         self._output_layouts: list[str] = []
@@ -107,8 +108,9 @@ class Adapter:
 
     def _discover(self, tensors: list[torch.Tensor]) -> None:
         """Find out which functions of the user's are layers, when the model runs first."""
-        if not self._model.has_loose_weights:
+        if self._has_run or not self._model.has_loose_weights:
             return
+        self._has_run = True
         dtype = self._model.dtype
         tensors = [each.to(dtype) if each.is_floating_point() else each for each in tensors]
         self._model.set_training(False)
