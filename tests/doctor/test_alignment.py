@@ -4,13 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.fake_side import FakeSide, Step, activation, batch_norm, dense, layer_norm
+from support.fake_side import (
+    FakeSide,
+    Step,
+    activation,
+    batch_norm,
+    dense,
+    examined,
+    layer_norm,
+)
 
 from triptych.doctor.alignment import align
 from triptych.doctor.carrying import input_forms
-from triptych.doctor.examination import Examination
 from triptych.doctor.matching import Snapshot
-from triptych.doctor.settling import aligned, feature_order
+from triptych.doctor.settling import feature_order
 from triptych.errors import TriptychError
 
 BATCH = {"x": np.random.default_rng(5).normal(size=(6, 4))}
@@ -31,15 +38,7 @@ def paths(alignment):
 
 
 def settled(a, b, batch=BATCH):
-    examination = Examination(a, b, batch, "float64", a.description(), b.description())
-    examination.a_inputs = a.inputs(batch)
-    examination.b_inputs = b.inputs(batch)
-    examination.a_weights = a.weights()
-    examination.b_weights = b.weights()
-    examination.a_evaluation = a.observe(examination.a_inputs, training=False)
-    examination.b_built = b.observe(examination.b_inputs, training=False)
-    examination.alignment = aligned(examination)
-    return examination
+    return examined(a, b, batch)
 
 
 def output_difference(examination):

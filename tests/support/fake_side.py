@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from triptych.doctor.examination import Examination
+from triptych.doctor.forcing import run, targets_of
 from triptych.doctor.frameworks.adapter import Unsupported
 from triptych.doctor.observation import (
     Arrays,
@@ -17,6 +20,7 @@ from triptych.doctor.observation import (
     Observation,
     array_names,
 )
+from triptych.doctor.settling import aligned
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,28 @@ FUNCTIONS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "function": lambda x, settings: x * settings["factor"],
     "reshape": lambda x, settings: x.reshape(len(x), *settings["to"][1:]),
 }
+
+
+def _back(step: Step, x: Any, gradient: Any, training: bool) -> tuple[Any, Arrays]:
+    """Return the gradients of the input and of the weights; numerically, but for dense layers."""
+    if step.settings.get("detached"):
+        return np.zeros_like(x), {}
+    if step.kind == "dense":
+        weights = {"kernel": x.T @ gradient}
+        if "bias" in step.weights:
+            weights["bias"] = gradient.sum(0)
+        return gradient @ step.weights["kernel"].T, weights
+    if step.kind == "activation" and step.settings["function"] == "relu":
+        slope = np.where(x == 0, step.settings.get("slope_at_zero", 0.0), x > 0)
+        return gradient * slope, {}
+    result = np.empty_like(x)
+    for index in np.ndindex(x.shape):
+        moved = [x.copy(), x.copy()]
+        moved[0][index] += 1e-6
+        moved[1][index] -= 1e-6
+        more, less = (_apply(step, each, training) for each in moved)
+        result[index] = ((more - less) * gradient).sum() / 2e-6
+    return result, {}
 
 
 @dataclass
@@ -250,6 +276,7 @@ class FakeSide:
         if targets is not None and self.loss_function:
             loss, gradient = self.loss_function(x, targets["y"])
             run.arrays |= {"loss": np.asarray(loss), "output_gradient": gradient}
+            run.backward(gradient)
         return Observation(tuple(run.calls), run.arrays)
 
     def loss(self, outputs: Arrays, targets: Arrays, dtype: str = "native") -> Arrays:
@@ -263,11 +290,28 @@ class FakeSide:
 
 @dataclass
 class _Run:
+    """One pass: what was called, with what it took, for the way back."""
+
     side: FakeSide
     training: bool
     forced: Arrays
     calls: list[Call] = field(default_factory=list)
     arrays: Arrays = field(default_factory=dict)
+    taken: list[tuple[Step, int, Any]] = field(default_factory=list)
+
+    def backward(self, gradient: Any) -> None:
+        """Go back through a chain without branches, forced as the pass was."""
+        for step, number, x in reversed(self.taken):
+            anchor = bool(step.weights)
+            if anchor:
+                self.arrays[f"{number}/output_gradient"] = gradient
+                gradient = self.forced.get(f"{number}/output_gradient", gradient)
+            gradient, weights = _back(step, x, gradient, self.training)
+            for role, array in weights.items():
+                self.arrays[f"gradient/{step.path}/{role}"] = array
+            if anchor:
+                self.arrays[f"{number}/input_gradient"] = gradient
+                gradient = self.forced.get(f"{number}/input_gradient", gradient)
 
     def chain(self, steps: Sequence[Step], x: Any) -> Any:
         for step in steps:
@@ -287,6 +331,39 @@ class _Run:
         self.calls.append(Call(number, step.path, name, step.kind, settings, anchor))
         self.arrays[f"{number}/input"] = x
         x = self.forced.get(f"{number}/input", x)
+        self.taken.append((step, number, x))
         x = _apply(step, x, self.training)
         self.arrays[f"{number}/output"] = x
         return self.forced.get(f"{number}/output", x)
+
+
+def examined(a: FakeSide, b: FakeSide, batch: Arrays, stages: Sequence[str] = ()) -> Examination:
+    """Return a comparison that is ready for the stages after the weights.
+
+    Parameters
+    ----------
+    a, b : FakeSide
+        Both sides.
+    batch : dict of str to ndarray
+        The shared batch.
+    stages : sequence of str
+        What is examined, in this order.
+    """
+    examination = Examination(a, b, batch, "float64", a.description(), b.description())
+    examination.a_inputs = a.inputs(batch)
+    examination.b_inputs = b.inputs(batch)
+    if "y" in batch:
+        examination.targets = {"y": batch["y"]}
+    examination.a_weights = a.weights()
+    examination.b_weights = b.weights()
+    examination.a_evaluation = a.observe(examination.a_inputs, training=False)
+    examination.b_built = b.observe(examination.b_inputs, training=False)
+    examination.alignment = aligned(examination)
+    targets = targets_of(examination)
+    examination.a_training = a.observe(examination.a_inputs, training=True, targets=targets)
+    examination.b_evaluation = run(examination)
+    examination.b_training = run(examination, training=True)
+    for stage in stages:
+        module = import_module(f"triptych.doctor.stages.{stage}")
+        examination.results[stage] = module.examine(examination)
+    return examination

@@ -1,0 +1,100 @@
+"""How the inputs of two sides are related is named with its numbers."""
+
+import numpy as np
+import pytest
+
+from triptych.doctor.preprocessing import Raw, explain
+from triptych.doctor.resizing import METHODS, resize
+
+NAMES = {"a": "PyTorch", "b": "Keras"}
+
+
+def images(channels=3, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (6, 8, 10, channels)).astype(float)
+
+
+def told(a, b, raw=None):
+    return explain(a, b, raw or Raw(), NAMES)
+
+
+def test_division_by_255_on_one_side():
+    explanation = told(images() / 255, images())
+    assert explanation.cause == "D77"
+    assert "PyTorch divides by 255 once more than Keras" in explanation.title
+    assert explanation.fix == {"a": "x = x * 255", "b": "x = x / 255"}
+
+
+def test_mean_and_deviation_of_each_channel():
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    x = images() / 255
+    explanation = told(x, (x - mean) / deviation)
+    assert explanation.cause == "D77"
+    assert "minus (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225)" in explanation.title
+
+
+def test_channels_in_the_opposite_order_alone_and_with_a_scale():
+    assert "RGB against BGR" in told(images(), images()[..., ::-1]).title
+    explanation = told(images() / 255, images()[..., ::-1] - [103.939, 116.779, 123.68])
+    assert explanation.cause == "D113"
+
+
+def test_a_standard_deviation_of_n_minus_1():
+    x = np.random.default_rng(1).normal(5, 3, (40, 4))
+    a = (x - x.mean(0)) / x.std(0, ddof=1)
+    b = (x - x.mean(0)) / x.std(0)
+    explanation = told(a, b)
+    assert explanation.cause == "D78"
+    assert "of 40 values is divided by n - 1 in PyTorch and by n in Keras" in explanation.title
+
+
+def test_a_factor_that_is_no_standard_deviation():
+    x = np.random.default_rng(1).normal(5, 3, (40, 4))
+    assert told(x, 1.02 * x).cause == "D77"
+
+
+def test_height_and_width_exchanged_and_images_mirrored():
+    square = images()[:, :, :8]
+    assert "height and width" in told(square, np.swapaxes(square, 1, 2)).title
+    assert "mirrored horizontally" in told(square, square[:, :, ::-1]).title
+    assert "mirrored vertically" in told(square, square[:, ::-1]).title
+
+
+def test_another_crop():
+    large = images()
+    explanation = told(large[:, 1:7, 2:8], large[:, 2:8, 2:8])
+    assert "moved by 1, 0 along axis 1, 2" in explanation.title
+
+
+def test_whole_numbers():
+    x = np.random.default_rng(2).uniform(0, 9, (5, 6))
+    explanation = told(x, np.floor(x))
+    assert explanation.cause == "D76"
+    assert "Keras are rounded down" in explanation.title
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "cause"),
+    [
+        ("nearest, by corners", "nearest, by centres", "D73"),
+        ("bicubic, a = -0.75", "bicubic, a = -0.5", "D74"),
+        ("bilinear, align_corners=True", "bilinear", "D75"),
+    ],
+)
+def test_two_ways_of_resizing(a, b, cause):
+    raw = images()
+    first = resize(raw, METHODS[a], 5, 7) / 255
+    second = resize(raw, METHODS[b], 5, 7) / 255
+    explanation = told(first, second, Raw(raw))
+    assert explanation.cause == cause
+    assert explanation.values == {"a": a, "b": b}
+
+
+def test_samples_in_another_order():
+    x = np.random.default_rng(3).normal(size=(9, 4))
+    order = np.random.default_rng(4).permutation(9)
+    assert "another order of the samples" in told(x, x[order]).title
+
+
+def test_unrelated_inputs_are_not_explained():
+    generator = np.random.default_rng(5)
+    assert told(generator.normal(size=(9, 4)), generator.normal(size=(9, 4))) is None
