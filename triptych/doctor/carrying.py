@@ -198,11 +198,14 @@ class InputForm:
     axes : tuple of int
         Axis k of the result is axis ``axes[k]`` of A's array.
     shape : tuple of int
-        B's shape; its first axis, the batch, may have another length in other batches.
+        B's shape.
+    given : ndarray or None
+        B's own input, where the models themselves make up for what differs between the inputs.
     """
 
     axes: Order
     shape: tuple[int, ...]
+    given: Array | None = None
 
     @property
     def exchanged(self) -> bool:
@@ -211,6 +214,9 @@ class InputForm:
 
     def to_b(self, array: Array) -> Array:
         """Return A's input in B's form."""
+        if self.given is not None:
+            floating = np.issubdtype(array.dtype, np.floating)
+            return self.given.astype(array.dtype) if floating else self.given
         moved_array = np.transpose(array, self.axes) if len(self.axes) == array.ndim else array
         if moved_array.shape == self.shape or moved_array.size != np.prod(self.shape):
             return moved_array
@@ -293,7 +299,9 @@ def in_shape(array: Array, shape: tuple[int, ...]) -> Array | None:
     return array.reshape(shape)
 
 
-def last_step(parts: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
+def last_step(
+    parts: Arrays, shapes: Mapping[str, tuple[int, ...]], *, time_first: bool = False
+) -> Arrays:
     """Return what a recurrent layer of A has returned as B's layer returns it.
 
     Parameters
@@ -302,32 +310,46 @@ def last_step(parts: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
         Of a call of A: ``output`` is a sequence or its last step, ``output1`` the hidden state.
     shapes : mapping of str to tuple of int
         The shapes of B's parts.
+    time_first : bool
+        Whether A's layer has the time before the batch.
     """
     result = dict(parts)
     if "output" not in shapes or "output" not in parts:
         return result
     axes = parts["output"].ndim - len(shapes["output"])
-    for suffix in ("", "_gradient"):
-        output = result.pop(f"output{suffix}", None)
-        state = parts.get(f"output1{suffix}")
-        if output is None or axes == 0:
-            result |= {} if output is None else {f"output{suffix}": output}
-        elif axes == 1:
-            # A gradient arrives at the last step, at the state, or at both.
-            ends = [last_of_sequence(output, shapes["output"][-1] // _units(parts, output))]
-            states = [] if state is None else [_joined(state)]
-            used = states or ends
-            result[f"output{suffix}"] = np.sum(ends + states, axis=0) if suffix else used[0]
-        elif state is None and "output1" in shapes:
-            units = shapes["output1"][-1]
-            states = np.split(output, output.shape[-1] // units, -1)
-            result[f"output1{suffix}"] = np.stack(states).reshape(shapes["output1"])
+    if axes == 1:
+        del result["output"]
+        result.pop("output_gradient", None)
+        directions = shapes["output"][-1] // _units(parts)
+
+        def last(sequence: Array) -> Array:
+            batch_first = np.swapaxes(sequence, 0, 1) if time_first else sequence
+            return last_of_sequence(batch_first, directions)
+
+        states = [_joined(parts["output1"])] if "output1" in parts else []
+        result["output"] = states[0] if states else last(parts["output"])
+        # A gradient arrives at the last step, at the state, or at both.
+        arriving: list[Array] = []
+        if "output_gradient" in parts:
+            arriving.append(last(parts["output_gradient"]))
+        if "output1_gradient" in parts:
+            arriving.append(_joined(parts["output1_gradient"]))
+        if arriving:
+            result["output_gradient"] = np.sum(arriving, axis=0)
+    elif axes == -1:
+        for suffix in ("", "_gradient"):
+            output = result.pop(f"output{suffix}", None)
+            if output is not None and "output1" in shapes and "output1" not in parts:
+                units = shapes["output1"][-1]
+                directions_of_state = np.split(output, output.shape[-1] // units, -1)
+                state = np.stack(directions_of_state).reshape(shapes["output1"])
+                result[f"output1{suffix}"] = state
     return result
 
 
-def _units(parts: Arrays, output: Array) -> int:
+def _units(parts: Arrays) -> int:
     """Return the number of units of one direction."""
-    return parts["output1"].shape[-1] if "output1" in parts else output.shape[-1]
+    return parts["output1" if "output1" in parts else "output"].shape[-1]
 
 
 def last_of_sequence(sequence: Array, directions: int) -> Array:

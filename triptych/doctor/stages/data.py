@@ -1,7 +1,7 @@
 """What the models get: inputs after preprocessing, and the order of the batches."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,6 +52,11 @@ class _Arrival:
     b: Array
     b_fed: Array
 
+    @property
+    def differs_inside(self) -> bool:
+        """Whether the models make something else of the same inputs."""
+        return relative_difference(self.a, self.b_fed) > SAME
+
 
 class _Inputs:
     """Compares the inputs.
@@ -87,8 +92,9 @@ class _Inputs:
         equal = [each for each in differences.values() if each <= SAME]
         largest = max(equal, default=0.0)
         if arrivals and not other and not self._turned():
+            self._keep_own(differing)
             return [], [self._made_up(differences, name) for name in differing], largest
-        inside = self._inside(other)
+        inside = self._inside([each for each in other if each.differs_inside])
         if inside is not None:
             return [inside], [], largest
         findings = [self._explained(name, differences[name], other) for name in differing]
@@ -119,6 +125,14 @@ class _Inputs:
                 values = {"axes": list(form.axes)}
                 findings.append(Finding(STAGE, None, title, values=values, proved=True))
         return findings
+
+    def _keep_own(self, names: list[str]) -> None:
+        """Let B have its inputs in all that follows."""
+        alignment = self.examination.alignment
+        forms = dict(alignment.inputs)
+        for name in names:
+            forms[name] = replace(forms[name], given=self.b[name])
+        self.examination.alignment = replace(alignment, inputs=forms)
 
     def _made_up(self, differences: dict[str, float], name: str) -> Acquittal:
         layer = _rescaling(self.examination.b_built) or _rescaling(self.examination.a_evaluation)
