@@ -49,3 +49,8 @@ def test_confusion_is_sklearns():
 
 def test_the_first_of_equal_logits_wins():
     assert metrics.predictions(np.array([[1.0, 1.0, 0.0], [0.0, 2.0, 2.0]])).tolist() == [0, 1]
+
+
+def test_an_interval_is_written_in_percent():
+    assert metrics.interval_text(0.96414, 0.976249) == "96.41–97.62"
+    assert metrics.interval_text(0.0, 1.0) == "0.00–100.00"

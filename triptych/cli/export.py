@@ -127,6 +127,7 @@ class ExportProgress:
 
 def _report(console: "Console", result: "ExportResult") -> None:
     """Print the verdict on one target."""
+    from ..core.metrics import interval_text
     from ..core.shell import quoted
     from ..exporting.targets import target
     from .say import say, say_unbroken
@@ -135,7 +136,7 @@ def _report(console: "Console", result: "ExportResult") -> None:
     verification = result.verification
     say(console, f"{result.file} ({result.size / 1000:,.0f} kB, {result.seconds:.1f} s)")
     if chosen.quantized:
-        interval = f"95 %: {verification.low:.2%} to {verification.high:.2%}"
+        interval = f"95 %: {interval_text(verification.low, verification.high)}"
         measure = (
             f"accuracy {verification.accuracy:.2%} ({interval}), "
             f"in float64 {verification.reference_accuracy:.2%}"

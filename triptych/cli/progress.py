@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from ..core.events import BlockTrained, EpochEnded, Event
-from ..core.metrics import unlearned
+from ..core.metrics import interval_text, unlearned
 from ..errors import SpecError
 from ..progress import line_of
 from ..spec.losses import Loss, SoftmaxCrossEntropy
@@ -125,7 +125,7 @@ def loss_note(recipe: Recipe) -> str | None:
 def accuracy_text(result: dict[str, Any]) -> str:
     """Return an accuracy with its 95 % interval, and how many samples are right."""
     accuracy = result["accuracy"]
-    interval = f"95 %: {100 * accuracy['low']:.2f}–{100 * accuracy['high']:.2f}"
+    interval = f"95 %: {interval_text(accuracy['low'], accuracy['high'])}"
     counts = f"{accuracy['right']:,} of {accuracy['of']:,} right"
     return f"{accuracy['value']:.2%} ({interval}), {counts}"
 

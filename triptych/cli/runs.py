@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 EXPENDABLE = ("95 %", "folder", "seconds", "exported to", "data", "engines")
 EXAMPLE_OF_A_NAME = "20260101-120000-train-torch-custom-digits"
 WIDTH_OF_A_PIPE = 10_000  # columns: no line is broken there
+
+
+Folder = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where the run folders are.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print them as CSV.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print them as JSON.")]
+Page = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write one page, offline, that links the reports.",
+        show_default=False,
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -43,26 +57,23 @@ class FilterOptions:
         typer.Option("--kind", metavar="NAME", help="train, compare, import or lesson."),
     ] = None
 
+    def check(self) -> None:
+        """Raise `typer.BadParameter` if there is no such kind of run."""
+        from ..report.inventory import KINDS
+
+        if self.kind is not None and self.kind not in KINDS:
+            raise typer.BadParameter(f"{self.kind!r}; use {', '.join(KINDS)}", param_hint="--kind")
+
 
 @app.command("runs")
 @with_groups
 def runs(
     *,
-    folder: Annotated[
-        Path, typer.Argument(metavar="[FOLDER]", help="Where the run folders are.")
-    ] = Path("runs"),
+    folder: Folder = Path("runs"),
     filters: FilterOptions,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print them as CSV.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            "--html",
-            metavar="FILE",
-            help="Write one page, offline, that links the reports.",
-            show_default=False,
-        ),
-    ] = None,
+    as_csv: AsCsv = False,
+    as_json: AsJson = False,
+    html: Page = None,
 ) -> None:
     """List all runs, newest first: what was trained, how accurate, how long, exported to what.
 
@@ -74,31 +85,33 @@ def runs(
 
     triptych runs --html runs/index.html
     """
-    from rich.console import Console
+    from ..report.inventory import list_runs, select
 
-    from ..report.inventory import KINDS, list_runs, select
-    from .say import say
-
-    if filters.kind is not None and filters.kind not in KINDS:
-        raise typer.BadParameter(f"{filters.kind!r}; use {', '.join(KINDS)}", param_hint="--kind")
+    filters.check()
     if as_csv and as_json:
         raise typer.BadParameter("give --csv or --json, not both", param_hint="--csv")
     every = list_runs(folder)
-    chosen = select(
-        every,
-        engine=filters.engine,
-        network=filters.network,
-        data=filters.data,
-        kind=filters.kind,
-    )
-    console = Console(emoji=False)
-    if not console.is_terminal:
-        console = Console(emoji=False, width=WIDTH_OF_A_PIPE)
+    chosen = select(every, **asdict(filters))
     if as_csv:
         _print_csv(chosen)
     elif as_json:
         print(json.dumps([entry.to_json() for entry in chosen], indent=1))
-    elif chosen:
+    else:
+        _show(folder, every, chosen)
+    if html is not None:
+        _write_page(html, folder, chosen)
+
+
+def _show(folder: Path, every: "list[RunEntry]", chosen: "list[RunEntry]") -> None:
+    """Print the table, or why it would be empty."""
+    from rich.console import Console
+
+    from .say import say
+
+    console = Console(emoji=False)
+    if not console.is_terminal:
+        console = Console(emoji=False, width=WIDTH_OF_A_PIPE)
+    if chosen:
         _print_table(console, chosen)
     elif every:
         say(console, f"{folder}: none of its runs is chosen.")
@@ -107,8 +120,6 @@ def runs(
             console,
             f"{folder}: no runs; only folders with names such as {EXAMPLE_OF_A_NAME} are listed.",
         )
-    if html is not None:
-        _write_page(html, folder, chosen)
 
 
 def _write_page(path: Path, folder: Path, entries: "list[RunEntry]") -> None:
@@ -176,11 +187,6 @@ def _table(entries: "list[RunEntry]", left_out: list[str]) -> "Table":
 
 def _cells(entry: "RunEntry") -> dict[str, str]:
     """Return the cells of a run by the titles of their columns."""
-    accuracy = ""
-    interval = ""
-    if entry.accuracy is not None and entry.low is not None and entry.high is not None:
-        accuracy = f"{entry.accuracy:.2%}"
-        interval = f"{100 * entry.low:.2f}–{100 * entry.high:.2f}"
     status = entry.status
     if status == "not finished":
         status = f"{status} ({entry.note})"
@@ -190,8 +196,8 @@ def _cells(entry: "RunEntry") -> dict[str, str]:
         "network": entry.network,
         "data": entry.data,
         "engines": ", ".join(entry.engines),
-        "accuracy": accuracy,
-        "95 %": interval,
+        "accuracy": "" if entry.accuracy is None else f"{entry.accuracy:.2%}",
+        "95 %": entry.interval,
         "seconds": "" if entry.seconds is None else f"{entry.seconds:.3g}",
         "status": status,
         "exported to": ", ".join(entry.exported),

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.metrics import interval_text
 from ..errors import TriptychError, one_line
 from ..exporting.export import exports_in
 from ..training.checkpoint import STATE
@@ -64,6 +65,13 @@ class RunEntry:
     seconds: float | None = None
     exported: dict[str, str] = field(default_factory=dict[str, str])
     report: Path | None = None
+
+    @property
+    def interval(self) -> str:
+        """The 95 % interval of the accuracy in percent; empty without an accuracy."""
+        if self.low is None or self.high is None:
+            return ""
+        return interval_text(self.low, self.high)
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry as a JSON object."""

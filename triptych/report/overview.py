@@ -34,7 +34,7 @@ def write_overview(path: Path, root: Path, entries: Sequence[RunEntry]) -> None:
             "engines": [known[name].label if name in known else name for name in entry.engines],
             "report": _link(entry.report, path),
             "accuracy": _percent(entry.accuracy),
-            "interval": f"{_percent(entry.low)}–{_percent(entry.high)}",
+            "interval": entry.interval,
             "seconds": "" if entry.seconds is None else f"{entry.seconds:,.3g} s",
         }
         for entry in entries
