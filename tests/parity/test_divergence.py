@@ -91,11 +91,10 @@ def test_the_bound_on_weights_is_theirs_and_that_of_arrays_by_name():
     """A difference of 1e-9 in each array by itself, with a bound of 1e-7 on weights."""
     reference = STATE | {"norm/running_mean": np.ones(2), "other/running_mean": np.ones(2)}
     shifted = frozenset({"norm/running_mean"})
+    tolerances = lockstep.Tolerances(weights=1e-7, bound=1e-11, shifted=shifted)
     for name in reference:
         changed = reference | {name: reference[name] * (1 + 1e-9) + 1e-9}
-        difference = first_divergence(
-            reference, changed, 1e-11, "update", weights=1e-7, shifted=shifted
-        )
+        difference = first_divergence(reference, changed, tolerances.limit, "update")
         widened = name in {"output/kernel", "output/bias", "norm/running_mean"}
         assert (difference is None) == widened, name
 

@@ -6,7 +6,7 @@ gradients, the loss, and the output of each single layer. A kind that consists o
 measured against the smallest scale that is meaningful for it (`_floors`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ import numpy as np
 from ..core.state import State
 from ..core.state import kind as state_kind
 from ..spec.optimizers import OPTIMIZERS
+
+Limit = Callable[[str, str], float]  # the bound on an array, by its kind and its name
 
 BOUND = 1e-11  # on relative errors in float64, at every step of a whole run
 
@@ -107,11 +109,8 @@ def array_errors(
 def first_divergence(
     reference: State,
     candidate: State,
-    bound: float,
+    bound: float | Limit,
     stage: str | None = None,
-    *,
-    weights: float | None = None,
-    shifted: frozenset[str] = frozenset(),
 ) -> Divergence | None:
     """Compare the arrays in order and return the first that exceeds its bound, or None.
 
@@ -121,23 +120,17 @@ def first_divergence(
     ----------
     reference, candidate : dict of str to ndarray
         Two states or two traces.
-    bound : float
-        The bound on the relative error.
+    bound : float or callable
+        The bound on the relative error; one for all arrays, or a function of kind and name.
     stage : str, optional
         The stage that two *states* belong to. If it is None, the arrays are *traces*, whose names
         contain the stage.
-    weights : float, optional
-        The bound on weights, if it differs from `bound`.
-    shifted : frozenset of str
-        Names of further arrays to which the bound on weights applies.
     """
     scales = _scales(reference, stage)
     added = [name for name in candidate if name not in reference]
     for name in [*reference, *added]:
         place = _locate(name, stage)
-        limit = bound
-        if weights is not None and (place.kind == "weights" or name in shifted):
-            limit = weights
+        limit = bound(place.kind, name) if callable(bound) else bound
         expected = reference.get(name)
         actual = candidate.get(name)
         divergence = _compare_types(place, name, expected, actual)

@@ -23,7 +23,7 @@ from ..core.split import Split
 from ..core.state import State, without
 from ..spec.network import Network
 from ..spec.recipe import Recipe
-from .divergence import BOUND, ArrayError, Divergence, array_errors, first_divergence
+from .divergence import BOUND, Divergence, array_errors, first_divergence
 from .float32 import perturbed_starts
 
 T = TypeVar("T")
@@ -88,9 +88,9 @@ class Tolerances:
         """Return the tolerances of a step, counted from 0: a calm one has no wider bound."""
         return replace(self, weights=self.bound) if step < self.calm_steps else self
 
-    def limit(self, array: ArrayError) -> float:
-        """Return the bound that applies to an array."""
-        widened = array.kind == "weights" or array.name in self.shifted
+    def limit(self, kind: str, name: str) -> float:
+        """Return the bound that applies to an array of a kind."""
+        widened = kind == "weights" or name in self.shifted
         return self.weights if widened else self.bound
 
 
@@ -173,20 +173,13 @@ class Outcome:
         for array in array_errors(reference, candidate, stage):
             kind = "outputs" if array.kind.startswith("output/") else array.kind
             self.worst[kind] = max(self.worst.get(kind, 0.0), array.error)
-            margin = Margin(array.error, tolerances.limit(array))
+            margin = Margin(array.error, tolerances.limit(array.kind, array.name))
             exceeds = exceeds or not array.error <= margin.bound
             if margin.ratio > self.margin.ratio:
                 self.margin = margin
         self.divergence = None
         if exceeds:
-            self.divergence = first_divergence(
-                reference,
-                candidate,
-                tolerances.bound,
-                stage,
-                weights=tolerances.weights,
-                shifted=tolerances.shifted,
-            )
+            self.divergence = first_divergence(reference, candidate, tolerances.limit, stage)
         return self.divergence is None
 
 
