@@ -126,37 +126,52 @@ def verify(
     with ExitStack() as workers:
         numpy = workers.enter_context(closing(Remote(registry.REFERENCE, "eager", threads=threads)))
         numpy.greet()
-        remotes: dict[EngineSpec, Remote] = {}
-        for spec in rows[1:]:
-            yield events.WorkerImporting(spec.key)
-            try:
-                remote = Remote(spec.engine, spec.backend, threads=threads, device=device)
-                workers.enter_context(closing(remote))
-                remote.greet()
-                remotes[spec] = remote
-            except EngineError as error:
-                yield events.RowMissing(spec.key, str(error))
+        remotes = yield from _start(workers, rows[1:], threads, device)
         if not remotes:
             return
         yield events.VerificationEstimateStarted()
         seconds = estimate(dataset.train, cases, numpy, threads, len(remotes))
         yield events.VerificationEstimated(seconds, len(remotes))
-        failed: set[EngineSpec] = set()
-        for case in cases:
-            yield events.CaseStarted(case.network.name, case.recipe.optimizer.name, case.steps)
-            calm = _calm_steps(dataset.train, case, numpy)
-            if calm < case.steps:
-                yield events.CalmStepsMeasured(int(calm))
-            for spec, remote in remotes.items():
-                yield events.RowStarted(spec.key)
-                if spec in failed:
-                    continue
-                try:
-                    yield from _Proof(dataset.train, case, spec, numpy, remote, calm).events()
-                except EngineError as error:
-                    yield events.RowFailed(spec.key, str(error))
-                    failed.add(spec)
-                    remote.close()
+        yield from _prove(dataset.train, cases, numpy, remotes)
+
+
+def _start(
+    workers: ExitStack, specs: list[EngineSpec], threads: int, device: str
+) -> Generator[Event, None, dict[EngineSpec, Remote]]:
+    """Start a worker for each candidate; return those that can run."""
+    remotes: dict[EngineSpec, Remote] = {}
+    for spec in specs:
+        yield events.WorkerImporting(spec.key)
+        try:
+            remote = Remote(spec.engine, spec.backend, threads=threads, device=device)
+            workers.enter_context(closing(remote))
+            remote.greet()
+            remotes[spec] = remote
+        except EngineError as error:
+            yield events.RowMissing(spec.key, str(error))
+    return remotes
+
+
+def _prove(
+    split: Split, cases: list[Case], numpy: Remote, remotes: dict[EngineSpec, Remote]
+) -> Iterator[Event]:
+    """Prove each row in each case; a row that has failed is left out of the later cases."""
+    failed: set[EngineSpec] = set()
+    for case in cases:
+        yield events.CaseStarted(case.network.name, case.recipe.optimizer.name, case.steps)
+        calm = _calm_steps(split, case, numpy)
+        if calm < case.steps:
+            yield events.CalmStepsMeasured(int(calm))
+        for spec, remote in remotes.items():
+            yield events.RowStarted(spec.key)
+            if spec in failed:
+                continue
+            try:
+                yield from _Proof(split, case, spec, numpy, remote, calm).events()
+            except EngineError as error:
+                yield events.RowFailed(spec.key, str(error))
+                failed.add(spec)
+                remote.close()
 
 
 def estimate(
