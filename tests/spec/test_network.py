@@ -1,3 +1,8 @@
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,6 +10,7 @@ from hypothesis import strategies as st
 from triptych.errors import SpecError
 from triptych.spec import zoo
 from triptych.spec.layers import (
+    LAYERS,
     AvgPool2D,
     BatchNorm,
     Conv2D,
@@ -15,8 +21,34 @@ from triptych.spec.layers import (
     MaxPool2D,
     ReLU,
     Residual,
+    register_layer,
 )
 from triptych.spec.network import Network
+from triptych.spec.placement import Layer
+from triptych.spec.serialization import layer_from_json, layer_to_json
+
+
+@pytest.fixture
+def stack() -> Iterator[type[Layer]]:
+    """A registered layer that holds layers under a name of its own."""
+
+    @dataclass(frozen=True)
+    class Stack(Layer):
+        parts: tuple[Layer, ...] = ()
+        often: int = 1
+
+    register_layer(Stack)
+    yield Stack
+    del LAYERS["Stack"]
+
+
+def test_a_field_of_layers_is_known_by_its_type(stack: type[Any]):
+    layer = stack("stack", (ReLU("a"), Residual("b", (Dense("c", 3),))), 2)
+    written = json.loads(json.dumps(layer_to_json(layer)))
+    assert written["parts"][1]["branch"][0] == layer_to_json(Dense("c", 3))
+    assert layer_from_json(written) == layer
+    with pytest.raises(SpecError, match="layer Stack: parts must be a list of layers, not 3"):
+        layer_from_json(written | {"parts": 3})
 
 
 def test_the_zoo_has_the_parameters_that_arithmetic_gives():

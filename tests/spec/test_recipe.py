@@ -1,5 +1,5 @@
 import json
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,6 @@ from triptych.spec.augmentation import Augmentation
 from triptych.spec.callbacks import ReduceLROnPlateau
 from triptych.spec.losses import Clip, MeanSquaredError, SoftmaxCrossEntropy
 from triptych.spec.optimizers import (
-    FRACTIONS,
     OPTIMIZERS,
     SGD,
     SHORTHANDS,
@@ -22,6 +21,7 @@ from triptych.spec.optimizers import (
 )
 from triptych.spec.recipe import Recipe
 from triptych.spec.schedules import Cosine
+from triptych.spec.validation import Fraction, Range, ranges_of
 
 fractions = st.floats(0, 0.999)
 positive = st.floats(1e-12, 10)
@@ -40,6 +40,42 @@ def test_the_examples_of_every_optimizer_declare_their_slots(chosen: Optimizer):
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
+FRACTIONS = {"momentum", "beta1", "beta2", "rho"}
+ABOVE_ZERO = {"rate", "epsilon"}
+
+
+@pytest.mark.parametrize("cls", OPTIMIZERS.values(), ids=lambda cls: cls.name)
+def test_each_number_of_an_optimizer_has_its_range(cls: type[Optimizer]):
+    for f in fields(cls):
+        if not isinstance(getattr(cls(), f.name), float):
+            continue
+        wrong = [-0.1, float("nan"), "0.1", True]
+        if f.name in FRACTIONS:
+            wrong.append(1.0)
+        if f.name in ABOVE_ZERO:
+            wrong.append(0.0)
+        for value in wrong:
+            with pytest.raises(SpecError, match=f"{cls.name}: {f.name} must be"):
+                cls(**{f.name: value})
+        if f.name not in ABOVE_ZERO:
+            cls(**{f.name: 0.0})
+        if f.name not in FRACTIONS:
+            cls(**{f.name: 1.5})
+
+
+def test_a_range_is_that_of_the_class_that_declares_it():
+    @dataclass(frozen=True)
+    class Slower(Adam):
+        beta1: float = 0.99  # another default, and the same range
+        decay: Fraction = 0.5
+        name = "slower"
+
+    assert Slower().beta1 == 0.99
+    for wrong in ({"beta1": 1.0}, {"decay": 1.0}, {"epsilon": 0.0}):
+        with pytest.raises(SpecError, match=r"slower: \w+ must be"):
+            Slower(**wrong)
+
+
 def test_a_slot_means_as_many_gradients_in_every_optimizer():
     powers: dict[str, set[int]] = {}
     for cls in OPTIMIZERS.values():
@@ -51,11 +87,13 @@ def test_a_slot_means_as_many_gradients_in_every_optimizer():
 def drawn(cls: type[Optimizer]) -> st.SearchStrategy[Optimizer]:
     """Any numbers that make sense, the velocity and both switches included."""
     numbers: dict[str, st.SearchStrategy] = {}
+    ranges = ranges_of(cls)
     for f in fields(cls):
         if f.type is bool:
             numbers[f.name] = st.booleans() if f.name != "nesterov" else st.just(False)
-        elif f.type is float:
-            numbers[f.name] = fractions if f.name in FRACTIONS else positive
+        elif f.type is float or f.name in ranges:
+            is_fraction = ranges.get(f.name) == Range(0, 1, below=True)
+            numbers[f.name] = fractions if is_fraction else positive
         else:
             numbers[f.name] = st.sampled_from(["gradients", "steps"])
     return st.builds(cls, **numbers)

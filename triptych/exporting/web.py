@@ -28,6 +28,7 @@ ASSETS = Path(__file__).parent / "assets"
 PAGE = (
     "index.html",
     "verify.html",
+    "base.css",
     "style.css",
     "drawing.js",
     "model.js",

@@ -7,12 +7,14 @@ from starlette.responses import Response
 from .errors import RequestError
 
 SERVED = "triptych.serve"
+EXPORTED = "triptych.exporting"  # whose pages have these files, too
 # Each file of the page: the package in whose assets it is, and its media type.
 FILES = {
     "index.html": (SERVED, "text/html"),
+    "base.css": (EXPORTED, "text/css"),
     "style.css": (SERVED, "text/css"),
     "page.js": (SERVED, "text/javascript"),
-    "drawing.js": ("triptych.exporting", "text/javascript"),  # of exported pages, too
+    "drawing.js": (EXPORTED, "text/javascript"),
 }
 # The page loads files of this server alone, and runs no code but theirs.
 HEADERS = {

@@ -33,7 +33,16 @@ from typing import Any, ClassVar, Literal, get_args
 from ..errors import SpecError
 from . import conventions
 from .registry import Registry
-from .validation import check_choice, check_flag, check_keys, check_number
+from .validation import (
+    Fraction,
+    Positive,
+    check_choice,
+    check_flag,
+    check_keys,
+    check_number,
+    check_range,
+    ranges_of,
+)
 
 Holds = Literal["gradients", "steps"]
 
@@ -70,6 +79,9 @@ NEGLIGIBLE = 1e-17  # 1 minus this number is 1 in float64
 class Optimizer:
     """Base of every optimizer.
 
+    A field of type `float` must be at least 0, one of type `Positive` above 0, and one of type
+    `Fraction` in [0, 1).
+
     Attributes
     ----------
     rate : float
@@ -80,7 +92,7 @@ class Optimizer:
         Whether the weight decay is decoupled from the gradient.
     """
 
-    rate: float
+    rate: Positive
     weight_decay: float = field(default=0.0, kw_only=True)
     decoupled: bool = field(default=False, kw_only=True)
     name: ClassVar[str]
@@ -88,14 +100,15 @@ class Optimizer:
     slot_kinds: ClassVar[dict[str, Slot]] = {}  # of every name that `slots` may have
 
     def __post_init__(self) -> None:
+        ranges = ranges_of(type(self))
         for f in fields(self):
+            value = getattr(self, f.name)
             if f.type is bool:
-                check_flag(self.name, f.name, getattr(self, f.name))
-            elif f.name in FRACTIONS:
-                check_number(self.name, f.name, getattr(self, f.name), 0, 1, below=True)
+                check_flag(self.name, f.name, value)
+            elif f.name in ranges:
+                check_range(self.name, f.name, value, ranges[f.name])
             elif f.type is float:
-                above = f.name in ("rate", "epsilon")
-                check_number(self.name, f.name, getattr(self, f.name), 0, above=above)
+                check_number(self.name, f.name, value, 0)
 
     @classmethod
     def examples(cls) -> "tuple[Optimizer, ...]":
@@ -117,9 +130,6 @@ class Optimizer:
         return 0.0
 
 
-FRACTIONS = ("momentum", "beta1", "beta2", "rho")
-
-
 @dataclass(frozen=True)
 class Momentum(Optimizer):
     """Base of the optimizers with momentum.
@@ -132,7 +142,7 @@ class Momentum(Optimizer):
         What the velocity is a sum of.
     """
 
-    momentum: float = field(default=0.0, kw_only=True)
+    momentum: Fraction = field(default=0.0, kw_only=True)
     velocity: Holds = field(default="gradients", kw_only=True)
     slot_kinds: ClassVar[dict[str, Slot]] = {"velocity": VELOCITY}
 
@@ -183,8 +193,8 @@ class RMSprop(Momentum):
     """
 
     rate: float = 1e-3
-    rho: float = 0.9
-    epsilon: float = 1e-8
+    rho: Fraction = 0.9
+    epsilon: Positive = 1e-8
     epsilon_inside: bool = False
     name: ClassVar[str] = "rmsprop"
     label: ClassVar[str] = "RMSprop"
@@ -211,7 +221,7 @@ class Adagrad(Optimizer):
     """
 
     rate: float = 0.01
-    epsilon: float = 1e-10
+    epsilon: Positive = 1e-10
     epsilon_inside: bool = False
     initial: float = 0.0
     name: ClassVar[str] = "adagrad"
@@ -241,8 +251,8 @@ class Adadelta(Optimizer):
     """
 
     rate: float = 1.0
-    rho: float = 0.9
-    epsilon: float = 1e-6
+    rho: Fraction = 0.9
+    epsilon: Positive = 1e-6
     name: ClassVar[str] = "adadelta"
     label: ClassVar[str] = "Adadelta"
     slot_kinds: ClassVar[dict[str, Slot]] = {"v": MEAN_SQUARE, "u": MEAN_SQUARED_STEP}
@@ -266,9 +276,9 @@ class Moments(Optimizer):
     """
 
     rate: float = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    epsilon: Positive = 1e-8
     slot_kinds: ClassVar[dict[str, Slot]] = {"m": MEAN, "v": MEAN_SQUARE}
 
     @property

@@ -23,7 +23,6 @@ from .validation import check_keys
 T = TypeVar("T")
 
 DEEPEST_NESTING = 20  # layers inside one another, in a file
-LAYER_LISTS = ("branch", "projection")
 
 
 def to_json(part: Any) -> dict[str, Any]:
@@ -57,9 +56,10 @@ def from_json(data: Any, kinds: Registry[type[T]], what: str) -> T:
 def layer_to_json(layer: Layer) -> dict[str, Any]:
     """Return the type and every field of a layer, with the layers inside it."""
     values: dict[str, Any] = {"type": type(layer).__name__}
+    chains = _fields_with_layers(type(layer))
     for f in fields(layer):
         value = getattr(layer, f.name)
-        if f.name in LAYER_LISTS:
+        if f.name in chains:
             value = [layer_to_json(part) for part in value]
         values[f.name] = value
     return values
@@ -74,7 +74,7 @@ def layer_from_json(data: Any, like: str | None = None, depth: int = 0) -> Layer
     optional, every = _field_names(cls)
     values = check_keys(data, every | {"type"}, f"layer {kind}", optional)
     del values["type"]
-    for key in LAYER_LISTS:
+    for key in _fields_with_layers(cls):
         if key in values:
             if not isinstance(values[key], list):
                 raise SpecError(
@@ -136,6 +136,11 @@ def _part(cls: type[T], what: str, data: Any, defaults: Mapping[str, Any]) -> T:
     _, every = _field_names(cls)
     values = check_keys(data, every, what, every)
     return cls(**_with_tuples({**defaults, **values}))
+
+
+def _fields_with_layers(cls: type[Layer]) -> list[str]:
+    """Return the names of the fields that hold layers, such as ``branch`` of a Residual."""
+    return [f.name for f in fields(cls) if f.type == tuple[Layer, ...]]
 
 
 def _field_names(cls: type[Any]) -> tuple[set[str], set[str]]:

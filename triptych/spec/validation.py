@@ -4,11 +4,51 @@ In all checks, `where` is the beginning of the message, for example ``recipe`` o
 ``layer 'hidden'``, and `field` is the name of the value.
 """
 
+import inspect
 from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
+from functools import cache
 from math import inf, isfinite
-from typing import Any
+from typing import Annotated, Any
 
 from ..errors import SpecError, suggest
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a field of a description may have: metadata of the field's type.
+
+    Attributes
+    ----------
+    low, high : float
+        The bounds.
+    above, below : bool
+        Whether `low` is excluded, and whether `high` is.
+    """
+
+    low: float = -inf
+    high: float = inf
+    above: bool = False
+    below: bool = False
+
+
+Positive = Annotated[float, Range(0, above=True)]
+Fraction = Annotated[float, Range(0, 1, below=True)]
+
+
+@cache
+def ranges_of(cls: type[Any]) -> dict[str, Range]:
+    """Return the ranges of the fields of a description, by their names.
+
+    A subclass that repeats a field to give it another default need not repeat its range.
+    """
+    ranges: dict[str, Range] = {}
+    for base in reversed(cls.__mro__):
+        for name, kind in inspect.get_annotations(base).items():
+            for each in getattr(kind, "__metadata__", ()):
+                if isinstance(each, Range):
+                    ranges[name] = each
+    return ranges
 
 
 def check_keys(
@@ -79,6 +119,19 @@ def _range(low: float, high: float, above: bool, below: bool) -> str:
     if high != inf:
         parts.append(f"at most {high:g}")
     return " ".join(["a number", " and ".join(parts)]).strip()
+
+
+def check_range(where: str, field: str, value: Any, allowed: Range) -> None:
+    """Raise `SpecError` unless a value is a number in a range."""
+    check_number(
+        where,
+        field,
+        value,
+        allowed.low,
+        allowed.high,
+        above=allowed.above,
+        below=allowed.below,
+    )
 
 
 def check_whole(

@@ -12,6 +12,7 @@ from triptych.spec.layers import register_layer
 from triptych.spec.losses import Loss, register_loss
 from triptych.spec.optimizers import Optimizer, Slot, register_optimizer
 from triptych.spec.placement import Layer, Parameter, PlacedLayer, Shape, Sizes
+from triptych.spec.validation import Fraction
 
 
 @register_layer
@@ -31,7 +32,7 @@ class AveragedSGD(Optimizer):
     """m ← βm + (1 - β)g, w ← w - η·m."""
 
     rate: float = 0.1
-    beta1: float = 0.9
+    beta1: Fraction = 0.9
     name: ClassVar[str] = "averaged-sgd"
     label: ClassVar[str] = "averaged SGD"
     slot_kinds: ClassVar[dict[str, Slot]] = {"m": Slot("the running mean of the gradient", 1)}
