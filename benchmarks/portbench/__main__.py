@@ -11,7 +11,7 @@ from triptych.errors import TriptychError
 
 from .families import FAMILIES
 from .faults.registry import KINDS
-from .generate import Order, generate
+from .generate import Order, check_folder, generate
 from .score import Tool, score
 from .summary import summary, text
 
@@ -20,7 +20,10 @@ STOPPED = 130  # exit status after Ctrl-C: 128 plus the number of the signal
 
 
 def main() -> None:
-    """Run the command line; the exit status is 2 after a user's mistake."""
+    """Run the command line.
+
+    The exit status is 1 if a pair is not right, and 2 after a user's mistake.
+    """
     options = _arguments()
     try:
         options.run(options)
@@ -39,6 +42,16 @@ def _generate(options: argparse.Namespace) -> None:
     generate(order, options.out, checked=not options.unchecked)
 
 
+def _check(options: argparse.Namespace) -> None:
+    found = check_folder(options.folder)
+    wrong = {name: problems for name, problems in found.items() if problems}
+    for name, problems in wrong.items():
+        print(f"{name}: {'; '.join(problems)}")
+    print(f"{len(found) - len(wrong)} of {len(found)} pairs are what their truth says")
+    if wrong:
+        sys.exit(1)
+
+
 def _known(names: tuple[str, ...], table: Mapping[str, object], word: str) -> None:
     for name in names:
         if name not in table:
@@ -47,6 +60,8 @@ def _known(names: tuple[str, ...], table: Mapping[str, object], word: str) -> No
 
 def _score(options: argparse.Namespace) -> None:
     tool = Tool(options.command, options.limit)
+    if options.folder is None and options.specimens is None:
+        raise TriptychError("what is scored? Give FOLDER or --specimens FOLDER")
     figures = {}
     for title, folder in (("generated", options.folder), ("specimens", options.specimens)):
         if folder is None:
@@ -81,6 +96,9 @@ def _arguments() -> argparse.Namespace:
     made.add_argument("--families", type=_names, default=(), metavar="NAME,…")
     made.add_argument("--unchecked", action="store_true", help="run no program")
     made.set_defaults(run=_generate)
+    checked = commands.add_parser("check", help="draw pairs again, and run them")
+    checked.add_argument("folder", type=Path, metavar="FOLDER")
+    checked.set_defaults(run=_check)
     scored = commands.add_parser("score", help="run a tool on pairs, and print how good it is")
     scored.add_argument("folder", type=Path, nargs="?", metavar="FOLDER")
     scored.add_argument(

@@ -10,6 +10,7 @@ from .design import Node
 from .style import Style
 
 INDENT = "    "
+LONGEST_LINE = 92  # characters, before indentation; a longer call is broken
 NAMES: dict[str, tuple[str, ...]] = {
     "dense": ("fc{}", "lin{}", "linear{}", "dense{}", "layer{}"),
     "conv2d": ("conv{}", "conv{}", "c{}", "conv_{}"),
@@ -120,10 +121,10 @@ def indent(lines: list[str], levels: int = 1) -> list[str]:
     return [INDENT * levels + line if line else "" for line in lines]
 
 
-def call(function: str, items: list[str], width: int = 92) -> list[str]:
+def call(function: str, items: list[str]) -> list[str]:
     """Return a call as lines: in one line if it fits, else with one argument in each."""
     line = f"{function}({', '.join(items)})"
-    if len(line) <= width:
+    if len(line) <= LONGEST_LINE:
         return [line]
     return [f"{function}(", *indent([f"{item}," for item in items]), ")"]
 

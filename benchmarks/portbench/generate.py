@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from triptych.errors import TriptychError
 
@@ -18,9 +19,9 @@ from .check import Checked, check
 from .draw import Drawn, draw
 from .families import FAMILIES
 from .faults.kind import STAGES, Kind, Unsuitable
-from .faults.registry import catalogued, outside
+from .faults.registry import KINDS, catalogued, outside
 from .style import Style
-from .truth import truth
+from .truth import SOURCE, truth
 from .workers import JobError, Workers
 
 OUTSIDE_EVERY = 10  # one of so many pairs has a fault outside of the catalogue
@@ -87,6 +88,68 @@ def generate(order: Order, out: Path, checked: bool = True) -> None:
             name = folder_name(number, drawn)
             _write(drawn, result, out / name)
             progress(f"{number + 1} of {order.pairs}: {name}")
+
+
+def check_folder(folder: Path) -> dict[str, list[str]]:
+    """Draw the pairs of a folder again, and check that they are what their truth says.
+
+    Parameters
+    ----------
+    folder : Path
+        Pairs that `generate` wrote.
+
+    Returns
+    -------
+    dict of str to list of str
+        What is wrong with each pair, by its name; an empty list if nothing is.
+
+    Raises
+    ------
+    TriptychError
+        If the folder has no generated pairs.
+    """
+    found: dict[str, list[str]] = {}
+    with Workers() as workers:
+        for path in sorted(folder.glob("*/truth.json")):
+            facts = json.loads(path.read_text())
+            if facts.get("source") == SOURCE:
+                found[path.parent.name] = _check_again(path.parent, facts, workers)
+                progress(f"{path.parent.name}: {'; '.join(found[path.parent.name]) or 'right'}")
+    if not found:
+        raise TriptychError(f"{folder}: no generated pairs")
+    return found
+
+
+def _check_again(pair: Path, facts: dict[str, Any], workers: Workers) -> list[str]:
+    missing = [name for name in facts["kinds"] if name not in KINDS]
+    if missing:
+        return [f"the kind {missing[0]} is unknown"]
+    try:
+        drawn = draw([KINDS[name] for name in facts["kinds"]], facts["family"], facts["seed"])
+    except Unsuitable as error:
+        return [f"drawn differently: {error}"]
+    problems = [
+        f"{name} is not what is drawn"
+        for name, content in _files(drawn).items()
+        if not (pair / name).is_file() or (pair / name).read_bytes() != content
+    ]
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            return problems + check(drawn, workers, Path(place)).problems
+        except JobError as error:
+            return [*problems, str(error)]
+
+
+def _files(drawn: Drawn) -> dict[str, bytes]:
+    """Return the files of a pair without its truth."""
+    files = {
+        f"{framework}_side.py": program.text.encode()
+        for framework, program in drawn.programs["as written"].items()
+    }
+    files["batch.npz"] = pack(drawn.arrays)
+    if drawn.loaded is not None:
+        files["weights.npz"] = pack(drawn.loaded)
+    return files
 
 
 def folder_name(number: int, drawn: Drawn) -> str:
@@ -200,11 +263,8 @@ def _write(drawn: Drawn, checked: Checked | None, folder: Path) -> None:
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    for framework, program in drawn.programs["as written"].items():
-        (part / f"{framework}_side.py").write_text(program.text)
-    (part / "batch.npz").write_bytes(pack(drawn.arrays))
-    if drawn.loaded is not None:
-        (part / "weights.npz").write_bytes(pack(drawn.loaded))
+    for name, content in _files(drawn).items():
+        (part / name).write_bytes(content)
     facts = truth(drawn, checked)
     (part / "truth.json").write_text(json.dumps(facts, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .code import PARAMETERS, Place, attribute
+from .code import LONGEST_LINE, PARAMETERS, Place, attribute, indent
 from .design import Node, Pair, Shape, Side
 from .style import Style
 
 ArrayText = Callable[[str], str]
 
 
-def loading(pair: Pair, side: Side, style: Style, form: str, places: list[Place]) -> list[str]:
-    """Return the lines of ``build`` that load ``weights.npz``, or none.
+def loading(
+    pair: Pair, side: Side, style: Style, form: str, places: list[Place]
+) -> tuple[list[str], list[str]]:
+    """Return the lines before ``build`` and those in it that load ``weights.npz``, or none.
 
     Parameters
     ----------
@@ -28,7 +30,7 @@ def loading(pair: Pair, side: Side, style: Style, form: str, places: list[Place]
         Where the nodes are in the Keras model.
     """
     if side.loading is None:
-        return []
+        return [], []
     name = style.pick("weights name", ("weights", "w"))
     lines = [f'{name} = np.load(Path(__file__).parent / "weights.npz")']
     if form == "subclass":
@@ -37,18 +39,42 @@ def loading(pair: Pair, side: Side, style: Style, form: str, places: list[Place]
         lines.append(f"model(np.zeros({shape}{dtype}))")
     last = [node for node in side.nodes if node.kind == "dense"][-1]
     flat = flattened(side.nodes)
+    swap = style.pick("name of the reordering", ("reorder", "swap_gates", "to_keras"))
+    mistakes = side.loading.get("mistakes", {})
     for place in places:
         node = place.node
-        if node.kind not in PARAMETERS:
+        mistake = mistakes.get(node.id)
+        if node.kind not in PARAMETERS or mistake == "not loaded":
             continue
-        if side.loading.get("mistakes", {}).get(node.id) == "not loaded":
-            continue
-        arrays = _arrays(node, f'{name}["{side.loading["names"][place.key]}', flat, side)
+        start = f'{name}["{side.loading["names"][place.key]}'
+        arrays = _arrays(node, start, flat.get(id(node)), mistake, swap)
         layer = f'model.get_layer("{place.path}")'
         if form == "subclass":
             layer = f"model.{attribute(node, style, last=node is last)}"
-        lines.append(f"{layer}.set_weights([{', '.join(arrays)}])")
-    return lines
+        line = f"{layer}.set_weights([{', '.join(arrays)}])"
+        if len(line) <= LONGEST_LINE:
+            lines.append(line)
+        else:
+            items = [f"{array}," for array in arrays]
+            lines += [f"{layer}.set_weights([", *indent(items), "])"]
+    used = any(f"{swap}(" in line for line in lines)
+    return _reordering(places, swap) if used else [], lines
+
+
+def _reordering(places: list[Place], name: str) -> list[str]:
+    """Return the function that changes the order of the gates."""
+    if any(place.node.kind == "gru" for place in places):
+        names, order = "r, z, n", "z, r, n"
+    else:
+        names, order = "i, f, g, o", "i, g, f, o"
+    count = len(names.split(", "))
+    return [
+        f"def {name}(array):",
+        f"    {names} = np.split(array, {count})",
+        f"    return np.concatenate([{order}])",
+        "",
+        "",
+    ]
 
 
 def flattened(nodes: list[Node]) -> dict[int, Shape]:
@@ -68,10 +94,24 @@ def flattened(nodes: list[Node]) -> dict[int, Shape]:
     return shapes
 
 
-def _arrays(node: Node, start: str, flat: dict[int, Shape], side: Side) -> list[str]:
-    """Return the expressions of a layer's weights; ``start`` is the text before the suffix."""
-    mistakes = side.loading.get("mistakes", {}) if side.loading is not None else {}
-    mistake = mistakes.get(node.id)
+def _arrays(
+    node: Node, start: str, flat: Shape | None, mistake: str | None, swap: str
+) -> list[str]:
+    """Return the expressions of a layer's weights.
+
+    Parameters
+    ----------
+    node : Node
+        The layer.
+    start : str
+        The text before the suffix of a parameter's name.
+    flat : tuple of int or None
+        The shape that was flattened before a dense layer.
+    mistake : str or None
+        What is wrong.
+    swap : str
+        The name of the function that changes the order of the gates.
+    """
 
     def array(suffix: str) -> str:
         return f'{start}.{suffix}"]'
@@ -81,8 +121,8 @@ def _arrays(node: Node, start: str, flat: dict[int, Shape], side: Side) -> list[
     if node.kind in ("bn", "ln", "gn", "rms"):
         return [array(suffix) for suffix in _norm_order(node, mistake)]
     if node.kind in ("lstm", "gru"):
-        return _recurrent(node, array, mistake)
-    kernel = _kernel(node, array("weight"), flat.get(id(node)), mistake)
+        return _recurrent(node, array, mistake, swap)
+    kernel = _kernel(node, array("weight"), flat, mistake)
     return [kernel, array("bias")] if node["bias"] else [kernel]
 
 
@@ -113,19 +153,14 @@ def _kernel(node: Node, array: str, flat: Shape | None, mistake: str | None) -> 
     return f"{array}.transpose({axes})"
 
 
-def _recurrent(node: Node, array: ArrayText, mistake: str | None) -> list[str]:
+def _recurrent(node: Node, array: ArrayText, mistake: str | None, swap: str) -> list[str]:
     names = ["weight_ih_l0", "weight_hh_l0"]
     if node["bias"]:
         names += ["bias_ih_l0", "bias_hh_l0"]
     texts = [array(name) for name in names]
-    order = {"gru": "[1, 0, 2]", "lstm": None}[node.kind]
-    if mistake == "gate order":
-        order = {"gru": None, "lstm": "[0, 2, 1, 3]"}[node.kind]
-    if order is not None:
-        count = {"gru": 3, "lstm": 4}[node.kind]
-        texts = [
-            f"np.concatenate([np.split({text}, {count})[i] for i in {order}])" for text in texts
-        ]
+    # PyTorch's GRU needs another order of the gates, and its LSTM does not.
+    if (node.kind == "gru") != (mistake == "gate order"):
+        texts = [f"{swap}({text})" for text in texts]
     kernels = [f"{text}.T" for text in texts[:2]]
     if not node["bias"]:
         return kernels

@@ -29,7 +29,8 @@ def write(pair: Pair, side: Side, style: Style, form: str) -> Program:
     maker = model.write()
     before = list(model.classes)
     build, entries = _training(side, style, imports, before)
-    loads = loading(pair, side, style, form, model.places)
+    helper, loads = loading(pair, side, style, form, model.places)
+    before = before + helper
     before = [*_preprocess(side, style, entries), *before]
     if not build and not loads and style.chance("model in the result"):
         entries = {"model": maker, **entries}

@@ -191,7 +191,8 @@ def schedule_lines(part: Part) -> list[str]:
     """Return the function that a schedule needs before ``build``, or none."""
     if part.kind != "warm-up":
         return []
-    factor = f"min(1.0, (step + {part['offset']}) / {part['length']})"
+    step = f"(step + {part['offset']})" if part["offset"] else "step"
+    factor = f"min(1.0, {step} / {part['length']})"
     return ["def warmup(step):", f"    return {factor}", "", ""]
 
 

@@ -94,7 +94,8 @@ def _unscaled_apply(pair: Pair, style: Style) -> None:
 
 def _twice_apply(pair: Pair, style: Style) -> Node:
     side = pair.side(culprit(style))
-    node = Node("rescale", {"by": 255}, 1)
+    shape = side.nodes[0].shape
+    node = Node("rescale", {"by": 255}, 1, shape=shape, out=shape)
     side.nodes.insert(0, node)
     return node
 
