@@ -357,7 +357,8 @@ class TorchModel:
         if node["sequences"]:
             return [Statement(f"{target}, _", f"self.{name}({x})", wraps=False)]
         place = node.get("place", -1)
-        if place == -1 and self.style.chance("final state", 0.4):
+        final = self.style.chance("final state", 0.4) and not node.get("outputs only")
+        if place == -1 and final:
             state = "(h, _)" if node.kind == "lstm" else "h"
             return [Statement(f"_, {state}", f"self.{name}({x})", wraps=False),
                     Statement(target, "h[-1]")]  # fmt: skip

@@ -8,6 +8,7 @@ import selectors
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -90,6 +91,10 @@ class Worker:
         """End the process."""
         self.process.kill()
         self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with suppress(OSError):  # an unfinished line cannot be sent any more
+                    stream.close()
 
 
 class Workers:
@@ -116,6 +121,7 @@ class Workers:
         """Run a job in a framework's process; start it again if it has ended."""
         worker = self.by_framework[framework]
         if worker.process.poll() is not None:
+            worker.close()
             self.by_framework[framework] = worker = Worker(framework)
         try:
             return worker.run(job)

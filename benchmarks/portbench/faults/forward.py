@@ -203,6 +203,11 @@ def time_prepare(pair: Pair, style: Style) -> None:
     cell(pair)
 
 
+def _outputs_prepare(pair: Pair, style: Style) -> None:
+    """Take the last output instead of the final state, whose shape would raise an error."""
+    set_on(pair.torch, cell(pair), "outputs only", True)
+
+
 def _time_apply(pair: Pair, style: Style) -> Node:
     return set_on(pair.torch, cell(pair), "time first", True)
 
@@ -273,7 +278,7 @@ KINDS = (
          ("conv", "normalised", "residual"), _nearest_prepare, _nearest_apply,
          frozenset({"resize"}), accept=("data",)),
     Kind("batch-first", "a recurrent layer without batch_first", "forward", "D99",
-         ("recurrent", "tokens"), time_prepare, _time_apply, TIME, weight=2),
+         ("recurrent", "tokens"), _outputs_prepare, _time_apply, TIME, weight=2),
     Kind("attention-batch-first", "an attention layer without batch_first", "forward", "D99",
          ("attention",), _time_first_prepare, _time_first_apply, TIME),
     Kind("reset-before", "GRU with the reset gate before the product", "forward", "D15",
