@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -57,11 +58,18 @@ def stages() -> list[Stage]:
         )
         for seed in SEEDS
     ]
+    triton = [Stage("tritonserver", ("tools/tritonserver.py",))] if _has_triton() else []
     tests = Stage("slow-tests", ("-m", "pytest", "-m", "slow", "--scale", "10"))
     benchmarks = Stage("benchmarks", ("-m", "benchmarks"))
     light = [name for name in ZOO if name not in HEAVY]
     whole = [_whole(name, seed) for names in (light, HEAVY) for seed in SEEDS for name in names]
-    return [*layers, tests, benchmarks, *whole]
+    return [*layers, *triton, tests, benchmarks, *whole]
+
+
+def _has_triton() -> bool:
+    """Return whether Triton can be installed, for one of the slow tests."""
+    on_linux = sys.platform == "linux" and platform.machine() == "x86_64"
+    return on_linux and sys.version_info < (3, 13)  # it needs NumPy 1
 
 
 def _whole(network: str, seed: int) -> Stage:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from support.damage import mutated_request
 from support.serving import Answer, RunningServer
 
 pytestmark = pytest.mark.process
@@ -17,21 +18,6 @@ MUTANTS = 100
 MOST_SECONDS = 1.0
 MOST_EXTRA_BYTES = 200 * 2**20
 IMAGES = np.full((2, 4, 3, 1), 0.25, "<f4")
-FRAGMENTS = (
-    b"[",
-    b"]",
-    b"{",
-    b"}",
-    b'"',
-    b",",
-    b":",
-    b"null",
-    b"1e999",
-    b"-",
-    b"NaN",
-    b"\x00",
-    b"\xff",
-)
 
 
 def requests() -> list[tuple[str, bytes, dict[str, str]]]:
@@ -49,27 +35,6 @@ def requests() -> list[tuple[str, bytes, dict[str, str]]]:
         ("/v2/models/small/infer", plain.encode(), {}),
         ("/v2/models/small/infer", header + IMAGES.tobytes(), length),
     ]
-
-
-def mutated(body: bytes, chance: random.Random) -> bytes:
-    """Return a body that is cut off, or of which some bytes are flipped, left out or added."""
-    if chance.random() < 0.2:
-        return body[: chance.randrange(len(body))]
-    content = bytearray(body)
-    for _ in range(chance.randint(1, 4)):
-        place = chance.randrange(len(content))
-        change = chance.randrange(4)
-        if change == 0:
-            content[place] ^= 1 << chance.randrange(8)
-        elif change == 1:
-            del content[place : place + chance.randint(1, 20)]
-        elif change == 2:
-            content[place:place] = chance.choice(FRAGMENTS)
-        else:
-            content[place:place] = content[place : place + 30] * chance.randint(1, 50)
-        if not content:
-            break
-    return bytes(content)
 
 
 def check(answer: Answer) -> None:
@@ -100,7 +65,7 @@ def run(server: RunningServer, which: int, count: int) -> None:
     statuses: Counter[int] = Counter()
     for _ in range(count):
         started = time.monotonic()
-        answer = server.ask(path, mutated(body, chance), headers)
+        answer = server.ask(path, mutated_request(body, chance), headers)
         assert time.monotonic() - started < MOST_SECONDS
         check(answer)
         statuses[answer.status] += 1

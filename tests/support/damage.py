@@ -34,6 +34,23 @@ HOSTILE: tuple[Any, ...] = (
     *([], {}, [[]], [None], {"a": 1}, [1, "a", {}]),
 )
 
+# What is put into a request.
+FRAGMENTS = (
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b'"',
+    b",",
+    b":",
+    b"null",
+    b"1e999",
+    b"-",
+    b"NaN",
+    b"\x00",
+    b"\xff",
+)
+
 
 def about_of(content: bytes) -> dict[str, Any]:
     """Return the metadata of a state."""
@@ -77,6 +94,27 @@ def flipped(content: bytes, rng: random.Random) -> bytes:
 def cut(content: bytes, rng: random.Random) -> bytes:
     """Return the beginning of the content."""
     return content[: rng.randrange(len(content))]
+
+
+def mutated_request(body: bytes, chance: random.Random) -> bytes:
+    """Return a body that is cut off, or of which some bytes are flipped, left out or added."""
+    if chance.random() < 0.2:
+        return body[: chance.randrange(len(body))]
+    content = bytearray(body)
+    for _ in range(chance.randint(1, 4)):
+        place = chance.randrange(len(content))
+        change = chance.randrange(4)
+        if change == 0:
+            content[place] ^= 1 << chance.randrange(8)
+        elif change == 1:
+            del content[place : place + chance.randint(1, 20)]
+        elif change == 2:
+            content[place:place] = chance.choice(FRAGMENTS)
+        else:
+            content[place:place] = content[place : place + 30] * chance.randint(1, 50)
+        if not content:
+            break
+    return bytes(content)
 
 
 def changed(value: Any, rng: random.Random) -> None:

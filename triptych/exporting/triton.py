@@ -1,7 +1,7 @@
 """A model repository for Triton Inference Server and KServe: an ONNX model and its configuration.
 
-Triton itself is not run here. The model is run by ONNX Runtime, which Triton uses as well, and the
-configuration is parsed and compared with the model.
+At an export Triton itself is not run. The model is run by ONNX Runtime, which Triton uses as well,
+and the configuration is parsed and compared with the model. A test has Triton read a repository.
 """
 
 import re
