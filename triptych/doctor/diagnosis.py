@@ -237,7 +237,7 @@ def _difference(expected: Arrays, actual: Arrays, name: str) -> float:
 
 
 def _verdict(findings: list[Finding], results: list[Result]) -> Verdict:
-    if any(finding.cause for finding in findings):
+    if any(finding.cause or finding.proved for finding in findings):
         return "differ"
     if findings or any(result.undecided for result in results):
         return "undecided"
