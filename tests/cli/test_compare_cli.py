@@ -181,6 +181,7 @@ def test_figures_and_the_report_are_there_and_small(compared):
 
 
 @needs_all
+@pytest.mark.slow
 def test_an_engine_that_follows_another_formula_gets_no_ratio(tmp_path):
     """A copy of the package with one mistake in PyTorch's update, and nothing else changed."""
     shutil.copytree(
@@ -266,6 +267,7 @@ def test_the_loss_is_chosen_by_name(tmp_path):
 
 
 @needs_all
+@pytest.mark.slow
 def test_one_missing_framework_leaves_the_others_compared(tmp_path):
     hide(tmp_path, "tensorflow")
     done = compare("--epochs", "5", cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
@@ -326,6 +328,7 @@ def test_a_worker_that_dies_takes_only_its_row_out(tmp_path):
 
 
 @needs_all
+@pytest.mark.slow
 def test_a_training_that_diverges_is_reported_and_not_judged(tmp_path):
     done = compare("--engines", "torch", "--epochs", "5", "--rate", "1e30", cwd=tmp_path)
     assert done.returncode == 1
@@ -337,6 +340,7 @@ def test_a_training_that_diverges_is_reported_and_not_judged(tmp_path):
 
 
 @needs_all
+@pytest.mark.slow
 def test_over_seeds_there_is_a_spread(tmp_path):
     done = compare("--engines", "torch", "--epochs", "3", "--seeds", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -389,6 +393,7 @@ def test_all_backends_are_rows_of_their_own(tmp_path):
 
 
 @needs_all
+@pytest.mark.slow
 def test_a_row_whose_compiler_is_missing_says_so(tmp_path):
     done = compare(
         "--engines",
@@ -405,6 +410,7 @@ def test_a_row_whose_compiler_is_missing_says_so(tmp_path):
 
 
 @needs_all
+@pytest.mark.slow
 def test_free_randomness_runs_and_says_what_it_proved(tmp_path):
     done = compare(
         *(

@@ -177,6 +177,7 @@ def test_ctrl_c_twice_and_resume_lose_and_repeat_nothing(straight, tmp_path):
 
 
 @needs_torch
+@pytest.mark.slow
 def test_sigterm_in_pytorch_and_resume_in_numpy_and_in_pytorch(straight, tmp_path):
     """PyTorch's halves make its own whole, to the bit; its first half and NumPy's second make
     NumPy's, to rounding.

@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 
 from .observation import Array, Component, Description
 from .optimizers import KERAS, TORCH, described_rule, entry
-from .rules import FAMILIES, Problem, Rule, run
+from .rules import FAMILIES, OFTEN_WRITTEN, Problem, Rule, run
 
 # Relative to the distance travelled.
 REPRODUCED = {"float64": 1e-9, "native": 3e-5}
@@ -159,7 +159,7 @@ def guesses(description: Description) -> Iterator[Rule]:
             yielded += 1
             yield Rule.make(form.family, **form.fixed, **settings)
     if not yielded:
-        for family in ("sgd", "adam", "rmsprop", "adagrad"):
+        for family in OFTEN_WRITTEN:
             yield Rule.make(family)
 
 

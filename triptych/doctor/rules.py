@@ -609,6 +609,11 @@ class Family:
 
 _MOMENTS: Settings = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
 
+# The families that users write themselves.
+OFTEN_WRITTEN = ("sgd", "adam", "rmsprop", "adagrad")
+# Those that square gradients.
+SQUARING = ("adam", "rmsprop", "adagrad", "nadam", "adadelta")
+
 FAMILIES: dict[str, Family] = {
     "sgd": Family(
         "SGD",

@@ -10,6 +10,7 @@ from ..findings import Finding
 from ..observation import Array, Arrays, array_names, largest
 from ..optimizers import described_rule
 from ..probes import TRAINING_STEPS
+from ..rules import SQUARING
 from ..side import both
 
 # Stages that a training step contains.
@@ -18,8 +19,6 @@ PARTS = ("data", "weights", "forward", "mode", "loss", "gradient", "update", "sc
 BOUND = {"float64": 1e-3, "native": 0.1}
 # Gradients that are so much smaller than the largest of all are rounding.
 ROUNDING = {"float64": 1e-9, "native": 1e-4}
-# By family, the rules that square gradients.
-SQUARING = ("adam", "rmsprop", "adagrad", "nadam", "adadelta")
 
 
 def examine(examination: Examination) -> Result:
