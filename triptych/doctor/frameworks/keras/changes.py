@@ -7,7 +7,7 @@ from typing import Any
 from keras import layers, ops
 
 from ...observation import Call, Change, Settings
-from .. import preprocessing
+from .. import changes
 from ..adapter import Unsupported
 from . import loss as losses
 from .activations import PARAMETERS, describe_activation, is_linear, make_activation
@@ -36,8 +36,6 @@ from .layers import (
 )
 from .model import UserModel
 from .training import Optimization
-
-Undo = Callable[[], None]
 
 # By canonical setting and class, the attribute of the layer.
 ATTRIBUTES: dict[str, tuple[tuple[Any, str], ...]] = {
@@ -68,8 +66,8 @@ ATTRIBUTES: dict[str, tuple[tuple[Any, str], ...]] = {
 }
 
 
-class Changes:
-    """The changes that are in force.
+class Changes(changes.Changes):
+    """The changes of a Keras side that are in force; further targets are those of the base class.
 
     ============  ==================================================================================
     target        settings
@@ -95,40 +93,21 @@ class Changes:
                   ``clip``: limits the output to [value, 1 - value]; ``scale``: a factor
     schedule      its parameters; ``unit``: ``"epoch"`` advances it once per epoch;
                   ``steps_per_epoch``
-    callback      by its number in the list: its attributes
     metric        its parameters; ``wrap`` and ``squeeze`` as of the loss
-    preprocess    ``scale`` and ``offset``: numbers or lists with an entry for each channel;
-                  ``reverse_channels``: True. The path is the number of the input, or empty for all
     ============  ==================================================================================
 
     Attributes
     ----------
     functions : dict of int to dict
         Settings of functions by the number of their call; the same object as `Optimization` has.
-    metric : dict
-        Settings of the metric.
-    inputs : dict of str to dict
-        Settings of the preprocessing by the number of the input.
     """
 
     def __init__(self, model: UserModel, optimization: Optimization, parts: dict[str, Any]) -> None:
+        super().__init__(parts, optimization.callbacks)
         self._model = model
         self._optimization = optimization
-        self._parts = parts
-        self._undo: list[Undo] = []
         self._pools: dict[str, Settings] = {}
         self.functions = optimization.functions
-        self.metric: Settings = {}
-        self.inputs: dict[str, Settings] = {}
-        self._targets: dict[str, Callable[[Change], None]] = {
-            "layer": self._layer,
-            "optimizer": self._optimizer,
-            "loss": self._loss,
-            "schedule": self._schedule,
-            "callback": self._callback,
-            "metric": self._metric,
-            "preprocess": self._preprocess,
-        }
         self._special: dict[str, Callable[[Leaf, Any], None]] = {
             "momentum": self._momentum,
             "unbiased_variance": self._variance,
@@ -148,51 +127,6 @@ class Changes:
             "active": self._mode,
             "frozen": self._frozen,
         }
-
-    def apply(self, changes: Sequence[Change], calls: Sequence[Call]) -> None:
-        """Apply changes; none of them if one cannot be applied.
-
-        Parameters
-        ----------
-        changes : sequence of Change
-            The changes.
-        calls : sequence of Call
-            The calls of the last observation.
-        """
-        before = len(self._undo)
-        try:
-            for change in changes:
-                if change.target == "function":
-                    self._function(change, calls)
-                elif change.target in self._targets:
-                    self._targets[change.target](change)
-                else:
-                    raise Unsupported(f"nothing can be changed of the {change.target}")
-        except Exception:
-            self._undo_until(before)
-            raise
-
-    def restore(self) -> None:
-        """Undo all changes."""
-        self._undo_until(0)
-
-    def _undo_until(self, count: int) -> None:
-        while len(self._undo) > count:
-            self._undo.pop()()
-
-    def _set(self, holder: dict[Any, Any], key: Any, value: Any) -> None:
-        """Set an entry; the undo puts the former one back."""
-        missing = key not in holder
-        before = holder.get(key)
-
-        def undo() -> None:
-            if missing:
-                holder.pop(key, None)
-            else:
-                holder[key] = before
-
-        holder[key] = value
-        self._undo.append(undo)
 
     # Layers. Attributes are set past Keras, which tracks what is assigned.
 
@@ -363,15 +297,12 @@ class Changes:
 
     # Functions
 
-    def _function(self, change: Change, calls: Sequence[Call]) -> None:
-        number = int(change.path) if change.path.isdigit() else -1
-        if not 0 <= number < len(calls) or calls[number].layer:
-            raise Unsupported(f"call {change.path} is no call of a function, or was not observed")
-        check_change(calls[number], change.setting)
+    def _function(self, call: Call, change: Change) -> None:
+        check_change(call, change.setting)
         if change.setting == "function":
             make_activation(change.value)
-        settings = {**self.functions.get(number, {}), change.setting: change.value}
-        self._set(self.functions, number, settings)
+        settings = {**self.functions.get(call.number, {}), change.setting: change.value}
+        self._set(self.functions, call.number, settings)
 
     # Optimizer, schedule and callbacks
 
@@ -392,18 +323,10 @@ class Changes:
             raise Unsupported(f"{type(schedule).__name__} has no parameter {change.setting}")
         self._set(optimization.schedule_settings, change.setting, change.value)
 
-    def _callback(self, change: Change) -> None:
-        callbacks = self._optimization.callbacks
-        number = int(change.path) if change.path.isdigit() else -1
-        if not 0 <= number < len(callbacks):
-            raise Unsupported(f"there is no callback {change.path}")
-        attributes = vars(callbacks[number])
-        if change.setting not in attributes:
-            kind = type(callbacks[number]).__name__
-            raise Unsupported(f"{kind} has no attribute {change.setting}")
-        self._set(attributes, change.setting, change.value)
+    def _attributes_of(self, callback: Any) -> dict[str, Any]:
+        return vars(callback)
 
-    # Loss, metric and preprocessing
+    # Loss and metric
 
     def _loss(self, change: Change) -> None:
         settings = self._optimization.loss_settings
@@ -426,12 +349,6 @@ class Changes:
             self._set(settings.setdefault("arguments", {}), name, value)
         else:
             raise Unsupported(f"the {key} has no parameter {name}")
-
-    def _preprocess(self, change: Change) -> None:
-        if change.setting not in preprocessing.SETTINGS:
-            raise Unsupported(f"{change.setting} of the preprocessing cannot be changed")
-        settings = {**self.inputs.get(change.path, {}), change.setting: change.value}
-        self._set(self.inputs, change.path, settings)
 
 
 def _unsupported(leaf: Leaf, setting: str) -> Unsupported:

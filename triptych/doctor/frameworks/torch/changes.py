@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ...observation import Call, Change, Settings
-from .. import preprocessing
+from .. import changes
 from ..adapter import Unsupported
 from .changed_functions import (
     ACTIVATION_SETTINGS,
@@ -29,8 +29,6 @@ from .recorder import FunctionChanges
 from .training import Training
 from .weights import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED
 
-Undo = Callable[[], None]
-
 CLIPPING = ("clip_norm", "clip_norm_each", "clip_value")
 # Settings that say how weights are arranged, and cannot differ without other weights.
 OF_THE_WEIGHTS = ("bidirectional", "groups")
@@ -38,8 +36,8 @@ LOSS_SETTINGS = ("wrap", "squeeze", "clip", "scale", "weights_by_count", "type")
 METRIC_SETTINGS = ("wrap", "squeeze")
 
 
-class Changes:
-    """The changes that are in force.
+class Changes(changes.Changes):
+    """The changes of a PyTorch side that are in force; further targets are those of the base class.
 
     ============  ==================================================================================
     target        settings
@@ -65,10 +63,7 @@ class Changes:
                   the output to [value, 1 - value]; ``weights_by_count``: True divides by the number
                   of targets and not by the sum of their weights; ``scale``: a factor
     schedule      attributes of the scheduler; ``unit``; ``steps_per_epoch``
-    callback      by its number in the list: its attributes
     metric        attributes of an object; ``wrap`` and ``squeeze`` as of the loss
-    preprocess    ``scale`` and ``offset``: numbers or lists with an entry for each channel;
-                  ``reverse_channels``: True. The path is the number of the input, or empty for all
     ============  ==================================================================================
 
     Attributes
@@ -77,76 +72,17 @@ class Changes:
         By the number of a call the short name of its function, and its settings.
     activations : dict of int to dict
         Settings of activations that are modules, by the id of the module.
-    loss, metric : dict
-        Settings of the loss and of the metric that are not attributes.
-    inputs : dict of str to dict
-        Settings of the preprocessing by the number of the input.
+    loss : dict
+        Settings of the loss that are not attributes.
     """
 
     def __init__(self, model: UserModel, training: Training, parts: dict[str, Any]) -> None:
+        super().__init__(parts, training.callbacks)
         self._model = model
         self._training = training
-        self._parts = parts
-        self._undo: list[Undo] = []
         self.functions: FunctionChanges = {}
         self.activations: dict[int, Settings] = {}
         self.loss: Settings = {}
-        self.metric: Settings = {}
-        self.inputs: dict[str, Settings] = {}
-        self._targets: dict[str, Callable[[Change], None]] = {
-            "layer": self._layer,
-            "optimizer": self._optimizer,
-            "loss": self._loss,
-            "schedule": self._schedule,
-            "callback": self._callback,
-            "metric": self._metric,
-            "preprocess": self._preprocess,
-        }
-
-    def apply(self, changes: Sequence[Change], calls: Sequence[Call]) -> None:
-        """Apply changes; none of them if one cannot be applied.
-
-        Parameters
-        ----------
-        changes : sequence of Change
-            The changes.
-        calls : sequence of Call
-            The calls of the last observation.
-        """
-        before = len(self._undo)
-        try:
-            for change in changes:
-                if change.target == "function":
-                    self._function(change, calls)
-                elif change.target in self._targets:
-                    self._targets[change.target](change)
-                else:
-                    raise Unsupported(f"nothing can be changed of the {change.target}")
-        except Exception:
-            self._undo_until(before)
-            raise
-
-    def restore(self) -> None:
-        """Undo all changes."""
-        self._undo_until(0)
-
-    def _undo_until(self, count: int) -> None:
-        while len(self._undo) > count:
-            self._undo.pop()()
-
-    def _set(self, holder: dict[Any, Any], key: Any, value: Any) -> None:
-        """Set an entry, or take it away with the last undo."""
-        missing = key not in holder
-        before = holder.get(key)
-
-        def undo() -> None:
-            if missing:
-                holder.pop(key, None)
-            else:
-                holder[key] = before
-
-        holder[key] = value
-        self._undo.append(undo)
 
     def _set_attribute(self, holder: Any, name: str, value: Any) -> None:
         before = getattr(holder, name)
@@ -256,17 +192,14 @@ class Changes:
 
     # Functions
 
-    def _function(self, change: Change, calls: Sequence[Call]) -> None:
-        number = int(change.path) if change.path.isdigit() else -1
-        if not 0 <= number < len(calls) or calls[number].layer:
-            raise Unsupported(f"call {change.path} is no call of a function, or was not observed")
-        call = calls[number]
+    def _function(self, call: Call, change: Change) -> None:
         name = shortened(call.name)
         check_function_change(name, call.kind, change.setting)
         if change.setting == "function":
             activation({"function": change.value})
-        _, settings = self.functions.get(number, (name, {}))
-        self._set(self.functions, number, (name, {**settings, change.setting: change.value}))
+        _, settings = self.functions.get(call.number, (name, {}))
+        settings = {**settings, change.setting: change.value}
+        self._set(self.functions, call.number, (name, settings))
 
     # Optimizer and schedule
 
@@ -345,18 +278,10 @@ class Changes:
         self._set(attributes, name, value)
         self._undo.append(training.restart_schedule())
 
-    def _callback(self, change: Change) -> None:
-        callbacks = self._training.callbacks
-        number = int(change.path) if change.path.isdigit() else -1
-        if not 0 <= number < len(callbacks):
-            raise Unsupported(f"there is no callback {change.path}")
-        attributes = self._training.attributes_of(callbacks[number])
-        if change.setting not in attributes:
-            kind = type(callbacks[number]).__name__
-            raise Unsupported(f"{kind} has no attribute {change.setting}")
-        self._set(attributes, change.setting, change.value)
+    def _attributes_of(self, callback: Any) -> dict[str, Any]:
+        return self._training.attributes_of(callback)
 
-    # Loss, metric and preprocessing
+    # Loss and metric
 
     def _loss(self, change: Change) -> None:
         self._change_component("loss", LOSS_SETTINGS, self.loss, change)
@@ -385,12 +310,6 @@ class Changes:
             self._set(settings.setdefault("arguments", {}), name, value)
         else:
             raise Unsupported(f"the {key} has no parameter {name}")
-
-    def _preprocess(self, change: Change) -> None:
-        if change.setting not in preprocessing.SETTINGS:
-            raise Unsupported(f"{change.setting} of the preprocessing cannot be changed")
-        settings = {**self.inputs.get(change.path, {}), change.setting: change.value}
-        self._set(self.inputs, change.path, settings)
 
 
 def _unsupported(layer: PlacedLayer, setting: str) -> Unsupported:
