@@ -67,7 +67,6 @@ class Watch:
         self.report: Callable[[str, Any, tuple[Any, ...], dict[str, Any]], Any] | None = None
         self._replaced: list[tuple[Any, str, Any]] = []
         self._wrappers: dict[int, Any] = {}
-        self._originals: list[Any] = []
 
     def install(self) -> None:
         """Put a wrapper in place of each function."""

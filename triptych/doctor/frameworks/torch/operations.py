@@ -104,8 +104,6 @@ OPERATIONS: dict[str, Operation] = {
     "flatten": Operation("flatten"),
     "unflatten": Operation("reshape"),
     "cat": Operation("merge", "concatenate", {"dim": 0}),
-    "concat": Operation("merge", "concatenate", {"dim": 0}),
-    "concatenate": Operation("merge", "concatenate", {"dim": 0}),
     "stack": Operation("merge", "stack", {"dim": 0}),
     "add": Operation("merge", "add", {"other": None, "alpha": 1}),
     "sub": Operation("merge", "subtract", {"other": None, "alpha": 1}),
@@ -265,8 +263,6 @@ ATTRIBUTES["depthwise_conv"] = ATTRIBUTES["conv"]
 ATTRIBUTES["conv_transpose"] = ("stride", "padding", "output_padding", "dilation", "groups")
 UNUSUAL_ONLY = {"padding_mode": "zeros", "max_norm": None, "proj_size": 0, "ceil_mode": False}
 UNUSUAL_ONLY |= {"track_running_stats": True, "scale_grad_by_freq": False, "output_padding": None}
-
-NORMALISATIONS = ("batch_norm", "instance_norm", "layer_norm", "group_norm", "rms_norm")
 
 
 def operation_of(module: nn.Module) -> tuple[str, Operation] | None:
