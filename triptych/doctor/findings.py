@@ -1,28 +1,16 @@
 """What a diagnosis consists of."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from .catalogue.entry import Stage
 from .observation import Description
 
 Verdict = Literal["equal", "rounding", "differ", "undecided"]
 
 SCHEMA = 1
 
-# In the order of computation.
-STAGES = (
-    "data",
-    "weights",
-    "forward",
-    "mode",
-    "loss",
-    "gradient",
-    "update",
-    "schedule",
-    "buffers",
-    "callback",
-    "metric",
-)
+STAGES: tuple[str, ...] = get_args(Stage)  # in the order of computation
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-# Where the two sides first differ, in the order of computation.
+# Stages of a training step, in the order of computation.
 Stage = Literal[
     "data",
     "weights",
@@ -18,7 +18,6 @@ Stage = Literal[
     "buffers",
     "callback",
     "metric",
-    "none",
 ]
 # default: the same option has another value; formula: the same name has another formula; layout:
 # the same numbers in another order; semantics: the same call means something else; numeric: only
@@ -42,7 +41,8 @@ class Difference:
     family : str
         The chapter of the catalogue.
     stage : str
-        The part of a training step in which the two sides first differ.
+        The part of a training step in which the two sides first differ; ``none`` if there is no
+        single one.
     kind : str
         What sort of difference it is.
     torch, keras : str
@@ -70,7 +70,7 @@ class Difference:
     id: str
     title: str
     family: str
-    stage: Stage
+    stage: Stage | Literal["none"]
     kind: Kind
     torch: str
     keras: str
