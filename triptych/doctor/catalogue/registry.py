@@ -28,7 +28,6 @@ PACKAGES = {
     "keras": "keras",
     "tf": "tensorflow",
     "jax": "jax",
-    "flax": "flax",
     "numpy": "numpy",
     "sklearn": "sklearn",
 }
