@@ -41,14 +41,14 @@ difference from it, and 0 that it is not larger than rounding in float32. In lin
 
 def page() -> str:
     """Return the text of the page."""
-    entries = catalogue.entries()
+    entries = list(catalogue.entries().values())
     introduction = INTRODUCTION.format(
         count=len(entries), versions=measurement.as_text(RECORDED_WITH)
     )
     parts = [introduction]
     for module in FAMILIES:
         parts.append(f"## {module.FAMILY.capitalize()}\n")
-        members = sorted(module.ENTRIES, key=lambda entry: list(entries).index(entry.id))
+        members = [entry for entry in entries if entry.family == module.FAMILY]
         parts += [section(entry) for entry in members]
     return "\n".join(parts)
 
