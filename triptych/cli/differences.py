@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import options as o
 from .app import app
 
 if TYPE_CHECKING:
@@ -16,25 +17,24 @@ if TYPE_CHECKING:
 
 SCHEMA = 1  # of the file that --json writes
 
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="WORD|ID",
+        help="Those in whose text all words occur, or by id, such as D47.",
+        show_default=False,
+    ),
+]
+Check = Annotated[
+    bool, typer.Option("--check", help="Measure them, and list every value that has changed.")
+]
+
 
 @app.command("differences")
 def differences(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="WORD|ID",
-            help="Those in whose text all words occur, or by id, such as D47.",
-            show_default=False,
-        ),
-    ] = None,
-    check: Annotated[
-        bool,
-        typer.Option("--check", help="Measure them, and list every value that has changed."),
-    ] = False,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write them as JSON.", show_default=False),
-    ] = None,
+    words: Words = None,
+    check: Check = False,
+    json_file: o.JsonFile = None,
 ) -> None:
     """List what PyTorch and Keras compute differently under the same names, with a fix for each.
 

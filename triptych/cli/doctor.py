@@ -2,60 +2,84 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options as o
 from .app import app
+from .option_groups import with_groups
+
+if TYPE_CHECKING:
+    from ..doctor.findings import Diagnosis
 
 # By the verdict.
 EXIT_STATUS = {"equal": 0, "rounding": 0, "differ": 1, "undecided": 3}
 
 
-@app.command("doctor")
-def doctor(
-    a: Annotated[
-        str,
-        typer.Argument(metavar="A", help="The reference: FILE.py, FILE.py:FUNCTION, or a trace."),
-    ],
-    b: Annotated[
-        str, typer.Argument(metavar="B", help="The other side: FILE.py or FILE.py:FUNCTION.")
-    ],
-    batch: o.Batch = None,
-    pair: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--pair",
-            metavar="A=B",
-            help="A layer of A and its counterpart in B, by their paths, where this cannot be "
-            "found out. May be given several times.",
-            show_default=False,
-        ),
-    ] = None,
-    weights_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--write-weights",
-            metavar="FILE",
-            help="Write A's weights in B's layout and under B's names, ready to load: "
-            ".safetensors or .npz.",
-            show_default=False,
-        ),
-    ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--json", metavar="FILE", help="Write the answer as JSON.", show_default=False
-        ),
-    ] = None,
+A = Annotated[
+    str, typer.Argument(metavar="A", help="The reference: FILE.py, FILE.py:FUNCTION, or a trace.")
+]
+B = Annotated[str, typer.Argument(metavar="B", help="The other side: FILE.py or FILE.py:FUNCTION.")]
+Pairs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pair",
+        metavar="A=B",
+        help="A layer of A and its counterpart in B, by their paths, where this cannot be "
+        "found out. May be given several times.",
+        show_default=False,
+    ),
+]
+WeightsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--write-weights",
+        metavar="FILE",
+        help="Write A's weights in B's layout and under B's names, ready to load: "
+        ".safetensors or .npz.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """Files of the answer."""
+
+    json_file: o.JsonFile = None
     html_file: Annotated[
         Path | None,
         typer.Option(
             "--html", metavar="FILE", help="Write the answer as one page.", show_default=False
         ),
-    ] = None,
+    ] = None
+
+    def write(self, diagnosis: "Diagnosis", a: str, b: str) -> None:
+        """Write the answer about two sides into the files that were named."""
+        from ..core import files
+
+        answer = files.to_json(diagnosis.to_json(), indent=1)
+        if self.json_file:
+            files.write(self.json_file, f"{answer}\n")
+        if self.html_file:
+            from ..report.diagnosis import write_diagnosis
+
+            write_diagnosis(self.html_file, json.loads(answer), a, b)
+
+
+@app.command("doctor")
+@with_groups
+def doctor(
+    *,
+    a: A,
+    b: B,
+    batch: o.Batch = None,
+    pairs: Pairs = None,
+    weights_file: WeightsFile = None,
+    answer: AnswerOptions,
 ) -> None:
     """Find out why two implementations of a model give different numbers.
 
@@ -78,11 +102,10 @@ def doctor(
     from rich.console import Console
 
     from .. import api
-    from ..core import files
     from .doctor_view import StageProgress, show, show_weights_file
 
     console = Console(emoji=False)
-    mapping = dict(_split(text) for text in pair or [])
+    mapping = dict(_split(text) for text in pairs or [])
     with StageProgress(console) as progress:
         diagnosis = api.diagnose(
             a, b, batch, pairs=mapping, weights_file=weights_file, on_stage=progress.see
@@ -90,13 +113,7 @@ def doctor(
     show(console, diagnosis, a, b)
     if weights_file:
         show_weights_file(console, diagnosis, weights_file)
-    answer = files.to_json(diagnosis.to_json(), indent=1)
-    if json_file:
-        files.write(json_file, f"{answer}\n")
-    if html_file:
-        from ..report.diagnosis import write_diagnosis
-
-        write_diagnosis(html_file, json.loads(answer), a, b)
+    answer.write(diagnosis, a, b)
     sys.exit(EXIT_STATUS[diagnosis.verdict])
 
 

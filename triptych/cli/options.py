@@ -228,3 +228,7 @@ Batch = Annotated[
         show_default=False,
     ),
 ]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Write the answer as JSON.", show_default=False),
+]
