@@ -88,8 +88,8 @@ def doctor(
     any of model, optimizer, loss, metric, schedule, preprocess, callbacks.
 
     A's weights are copied into B. Then every stage of a training step is compared on its own: each
-    is fed what A has, so that one fault does not hide the next. Causes that are found are proved:
-    the fix is applied, and the stage is run again.
+    is fed what A has, so that one fault does not hide the next. A cause is proved if the difference
+    vanishes when its fix is applied and the stage is run again; otherwise it is suspected.
 
     Exit status: 0 equal, or only rounding; 1 they differ; 2 a mistake in the input; 3 undecided.
 

@@ -224,7 +224,7 @@ Batch = Annotated[
         "--batch",
         metavar="FILE",
         help="An npz file with x (x2, … for further inputs), y, and val_loss where a plateau rule "
-        "or a callback needs it. Default: the batch of the trace.",
+        "or a callback needs it. Not needed with a trace, which holds its batch.",
         show_default=False,
     ),
 ]
