@@ -61,21 +61,21 @@ def differences(
     if check or by_id:
         measurement.require_a_framework()
         measured = _measure(console, entries)
-    found = {
+    changes = {
         entry.id: measurement.changes(entry, measured[entry.id])
         for entry in entries
         if entry.id in measured
     }
     if by_id:
         for entry in entries:
-            show_difference(console, entry, measured[entry.id], found[entry.id])
+            show_difference(console, entry, measured[entry.id], changes[entry.id])
     if check:
-        show_changes(console, entries, measured, found)
+        show_changes(console, entries, measured, changes)
     elif not by_id:
         show_list(console, entries)
     if json_file:
-        _write(json_file, entries, measured, found)
-    sys.exit(1 if check and any(found.values()) else 0)
+        _write(json_file, entries, measured, changes)
+    sys.exit(1 if check and any(changes.values()) else 0)
 
 
 def _chosen(words: "list[str]") -> "tuple[list[Difference], bool]":
@@ -126,7 +126,7 @@ def _write(
     path: Path,
     entries: "list[Difference]",
     measured: "dict[str, Measurement]",
-    found: "dict[str, list[Change]]",
+    changes: "dict[str, list[Change]]",
 ) -> None:
     """Write differences as JSON, with what was measured of them."""
     from ..core import files
@@ -138,7 +138,7 @@ def _write(
         "installed": versions(),
         "recorded_with": RECORDED_WITH,
         "differences": [
-            as_json(entry, measured.get(entry.id), found.get(entry.id, [])) for entry in entries
+            as_json(entry, measured.get(entry.id), changes.get(entry.id, [])) for entry in entries
         ],
     }
     files.write(path, f"{files.to_json(content, indent=1)}\n")

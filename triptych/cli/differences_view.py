@@ -47,7 +47,7 @@ def show_list(console: Console, entries: "list[Difference]") -> None:
 
 
 def show_difference(
-    console: Console, entry: "Difference", measurement: "Measurement", found: "list[Change]"
+    console: Console, entry: "Difference", measurement: "Measurement", changes: "list[Change]"
 ) -> None:
     """Print a difference in full, with its measured and its recorded values."""
     from ..doctor.catalogue.measurement import as_text, versions
@@ -74,7 +74,7 @@ def show_difference(
         say(console, f"Not measured, because {measurement.missing} is not installed.", "yellow")
     if measurement.error:
         say(console, f"Not measured: {measurement.error}", "red")
-    _show_values(console, entry, measurement, {change.name for change in found})
+    _show_values(console, entry, measurement, {change.name for change in changes})
     say(console, f"measured with {as_text(versions())}", "dim")
     say(console, f"recorded with {as_text(RECORDED_WITH)}", "dim")
     if not entry.portable:
@@ -100,13 +100,13 @@ def show_changes(
     console: Console,
     entries: "list[Difference]",
     measured: "dict[str, Measurement]",
-    found: "dict[str, list[Change]]",
+    changes: "dict[str, list[Change]]",
 ) -> None:
     """Print every value that changed, what could not be measured, and the versions."""
     from ..doctor.catalogue.measurement import as_text, versions
     from ..doctor.catalogue.registry import RECORDED_WITH
 
-    changed = [change for entry in entries for change in found[entry.id]]
+    changed = [change for entry in entries for change in changes[entry.id]]
     if changed:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for title in ("id", "value", "recorded", "measured"):

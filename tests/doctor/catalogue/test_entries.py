@@ -89,9 +89,9 @@ def test_an_unknown_id_is_refused_with_a_suggestion():
     ],
 )
 def test_words_find_entries(words: list[str], expected: set[str]):
-    found = {entry.id for entry in catalogue.find(words)}
-    assert found >= expected
-    assert len(found) < 8
+    chosen = {entry.id for entry in catalogue.find(words)}
+    assert chosen >= expected
+    assert len(chosen) < 8
 
 
 def test_all_words_must_occur():

@@ -140,9 +140,9 @@ def test_a_check_sees_a_default_that_changes(
     pytest.importorskip("torch")
     pytest.importorskip("tensorflow")
     constructor = pkgutil.resolve_name(path).__init__
-    kept = constructor.__defaults__[len(defaults) :]
-    monkeypatch.setattr(constructor, "__defaults__", (*defaults, *kept))
+    rest = constructor.__defaults__[len(defaults) :]
+    monkeypatch.setattr(constructor, "__defaults__", (*defaults, *rest))
     entry = catalogue.get(identifier)
     values = {key: plain(value) for key, value in CHECKS[identifier]().items()}
-    found = {change.name: change.measured for change in changes(entry, Measurement(values))}
-    assert found[name] == pytest.approx(expected)
+    measured = {change.name: change.measured for change in changes(entry, Measurement(values))}
+    assert measured[name] == pytest.approx(expected)

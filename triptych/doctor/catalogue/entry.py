@@ -55,7 +55,7 @@ class Difference:
     source : str
         The files of the frameworks' source code that show it, or public threads.
     words : tuple of str
-        Further words by which it is found.
+        Further words for the search.
     recorded : mapping of str to value
         What its check measured with the versions of `registry.RECORDED_WITH`. A name begins with
         the framework (``torch``, ``keras``, ``tf``, ``numpy``); the rest tells what was measured.

@@ -133,14 +133,14 @@ def changes(entry: Difference, measurement: Measurement) -> list[Change]:
         return [Change(entry.id, "", None, measurement.error)]
     if not entry.portable:
         return []
-    found: list[Change] = []
+    changed: list[Change] = []
     for name, recorded in entry.recorded.items():
         measured = measurement.values.get(name)
         if measured is None and not _installed(name):
             continue
         if measured is None or not agrees(recorded, measured, entry.tolerance):
-            found.append(Change(entry.id, name, recorded, measured))
-    return found
+            changed.append(Change(entry.id, name, recorded, measured))
+    return changed
 
 
 def _installed(name: str) -> bool:
@@ -188,7 +188,7 @@ def _version(name: str) -> str | None:
 
 
 def as_json(
-    entry: Difference, measurement: Measurement | None, found: Sequence[Change]
+    entry: Difference, measurement: Measurement | None, changed: Sequence[Change]
 ) -> Mapping[str, object]:
     """Return a difference, what was measured of it, and the names of values that changed."""
     values = vars(entry) | {"recorded": dict(entry.recorded), "words": list(entry.words)}
@@ -198,7 +198,7 @@ def as_json(
         "measured": measurement.values,
         "missing": measurement.missing,
         "error": measurement.error,
-        "changed": [change.name for change in found],
+        "changed": [change.name for change in changed],
     }
 
 
@@ -210,6 +210,6 @@ def require_a_framework() -> None:
         )
 
 
-def as_text(found: Mapping[str, str | None]) -> str:
+def as_text(numbers: Mapping[str, str | None]) -> str:
     """Return versions as a list in words."""
-    return ", ".join(f"{name} {number or '(not installed)'}" for name, number in found.items())
+    return ", ".join(f"{name} {number or '(not installed)'}" for name, number in numbers.items())

@@ -111,13 +111,13 @@ def batches() -> Values:
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(rows))
     loaded = [batch for (batch,) in loader]
     order, size = _recorded_order(70)
-    kept, _ = _recorded_order(70, shuffle=False)
+    unshuffled, _ = _recorded_order(70, shuffle=False)
     return {
         "torch batch size": len(loaded[0]),
         "keras batch size": size,
         "torch in order": torch.equal(torch.cat(loaded), rows),
         "keras in order": order == sorted(order),
-        "keras in order, shuffle=False": kept == sorted(kept),
+        "keras in order, shuffle=False": unshuffled == sorted(unshuffled),
     }
 
 
