@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from io import StringIO
 from math import inf
 
@@ -73,6 +74,18 @@ def test_the_page_shows_every_part_and_escapes_what_it_is_given(tmp_path):
     ):
         assert text in page
     assert not re.search(r"https?://", page)
+
+
+def test_a_page_without_findings_claims_agreement_only_if_all_was_compared(tmp_path):
+    nothing = replace(diagnosis(), findings=(), layers=())
+    pages = {}
+    for verdict in ("equal", "undecided"):
+        answer = json.loads(files.to_json(replace(nothing, verdict=verdict).to_json()))
+        write_diagnosis(tmp_path / "page.html", answer, "a.py", "b.py")
+        pages[verdict] = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "every stage of a training step agrees" in pages["equal"]
+    assert "every stage of a training step agrees" not in pages["undecided"]
+    assert "Not everything was compared" in pages["undecided"]
 
 
 @pytest.mark.parametrize(
