@@ -56,6 +56,27 @@ def _keras_default(name: str, option: str) -> Any:
     return getattr(getattr(keras.optimizers, name)(), option)
 
 
+def _rate_and_epsilon(name: str, keras_name: str | None = None) -> Values:
+    """Return the default rates and epsilons; the name in Keras is the same if it is not given."""
+    keras_name = keras_name or name
+    return {
+        "torch lr": _torch_default(name, "lr"),
+        "keras rate": _keras_default(keras_name, "learning_rate"),
+        "torch eps": _torch_default(name, "eps"),
+        "keras epsilon": _keras_default(keras_name, "epsilon"),
+    }
+
+
+def _travels(name: str, torch_matched: dict[str, float], keras_matched: dict[str, float]) -> Values:
+    """Return the distances of 50 steps with gradients of 1, by default and matched."""
+    return {
+        "torch travel": -_torch_end(name, ONES),
+        "keras travel": -_keras_end(name, ONES),
+        "torch travel, with Keras's numbers": -_torch_end(name, ONES, **torch_matched),
+        "keras travel, with PyTorch's numbers": -_keras_end(name, ONES, **keras_matched),
+    }
+
+
 @check("D46")
 def adam_epsilon() -> Values:
     """Measure epsilon."""
@@ -132,12 +153,9 @@ def rmsprop() -> Values:
     keras_numbers = {"epsilon": 1e-7, "rho": 0.9, "learning_rate": 1e-3}
     matched = {"epsilon": 1e-16, "rho": 0.99, "learning_rate": 0.01}
     return {
-        "torch lr": _torch_default("RMSprop", "lr"),
-        "keras rate": _keras_default("RMSprop", "learning_rate"),
+        **_rate_and_epsilon("RMSprop"),
         "torch alpha": _torch_default("RMSprop", "alpha"),
         "keras rho": _keras_default("RMSprop", "rho"),
-        "torch eps": _torch_default("RMSprop", "eps"),
-        "keras epsilon": _keras_default("RMSprop", "epsilon"),
         "torch travel": -_torch_end("RMSprop", small, **numbers),
         "keras travel": -_keras_end("RMSprop", small, **keras_numbers),
         "torch travel by default": -_torch_end("RMSprop", ONES),
@@ -148,38 +166,26 @@ def rmsprop() -> Values:
 @check("D49")
 def adagrad() -> Values:
     """Measure defaults, and 50 steps with gradients of 1, by default and matched."""
-    matched = {"lr": 1e-3, "initial_accumulator_value": 0.1, "eps": 1e-7}
+    torch_matched = {"lr": 1e-3, "initial_accumulator_value": 0.1, "eps": 1e-7}
     keras_matched = {"learning_rate": 0.01, "initial_accumulator_value": 0.0, "epsilon": 1e-20}
     return {
-        "torch lr": _torch_default("Adagrad", "lr"),
-        "keras rate": _keras_default("Adagrad", "learning_rate"),
+        **_rate_and_epsilon("Adagrad"),
         "torch accumulator": _torch_default("Adagrad", "initial_accumulator_value"),
         "keras accumulator": _keras_default("Adagrad", "initial_accumulator_value"),
-        "torch eps": _torch_default("Adagrad", "eps"),
-        "keras epsilon": _keras_default("Adagrad", "epsilon"),
-        "torch travel": -_torch_end("Adagrad", ONES),
-        "keras travel": -_keras_end("Adagrad", ONES),
-        "torch travel, with Keras's numbers": -_torch_end("Adagrad", ONES, **matched),
-        "keras travel, with PyTorch's numbers": -_keras_end("Adagrad", ONES, **keras_matched),
+        **_travels("Adagrad", torch_matched, keras_matched),
     }
 
 
 @check("D50")
 def adadelta() -> Values:
     """Measure defaults, and 50 steps with gradients of 1, by default and matched."""
-    matched = {"lr": 1e-3, "rho": 0.95, "eps": 1e-7}
+    torch_matched = {"lr": 1e-3, "rho": 0.95, "eps": 1e-7}
     keras_matched = {"learning_rate": 1.0, "rho": 0.9, "epsilon": 1e-6}
     return {
-        "torch lr": _torch_default("Adadelta", "lr"),
-        "keras rate": _keras_default("Adadelta", "learning_rate"),
+        **_rate_and_epsilon("Adadelta"),
         "torch rho": _torch_default("Adadelta", "rho"),
         "keras rho": _keras_default("Adadelta", "rho"),
-        "torch eps": _torch_default("Adadelta", "eps"),
-        "keras epsilon": _keras_default("Adadelta", "epsilon"),
-        "torch travel": -_torch_end("Adadelta", ONES),
-        "keras travel": -_keras_end("Adadelta", ONES),
-        "torch travel, with Keras's numbers": -_torch_end("Adadelta", ONES, **matched),
-        "keras travel, with PyTorch's numbers": -_keras_end("Adadelta", ONES, **keras_matched),
+        **_travels("Adadelta", torch_matched, keras_matched),
     }
 
 
@@ -188,10 +194,7 @@ def adamax() -> Values:
     """Measure defaults, and steps with gradients of 1e-6 and then 0."""
     vanishing = [SMALL] + [0.0] * (STEPS - 1)
     return {
-        "torch lr": _torch_default("Adamax", "lr"),
-        "keras rate": _keras_default("Adamax", "learning_rate"),
-        "torch eps": _torch_default("Adamax", "eps"),
-        "keras epsilon": _keras_default("Adamax", "epsilon"),
+        **_rate_and_epsilon("Adamax"),
         "torch travel": -_torch_end("Adamax", ONES, lr=1e-3, eps=1e-7),
         "keras travel": -_keras_end("Adamax", ONES, learning_rate=1e-3, epsilon=1e-7),
         "torch travel, tiny gradient": -_torch_end("Adamax", vanishing, lr=1e-3, eps=1e-7),
@@ -206,10 +209,7 @@ def nadam() -> Values:
     """Measure 50 steps with gradients that change their sign and with equal numbers."""
     equal = {"lr": 1e-3, "eps": 1e-7}
     return {
-        "torch lr": _torch_default("NAdam", "lr"),
-        "keras rate": _keras_default("Nadam", "learning_rate"),
-        "torch eps": _torch_default("NAdam", "eps"),
-        "keras epsilon": _keras_default("Nadam", "epsilon"),
+        **_rate_and_epsilon("NAdam", "Nadam"),
         "torch travel": _torch_end("NAdam", WAVE, **equal),
         "keras travel": _keras_end("Nadam", WAVE, learning_rate=1e-3, epsilon=1e-7),
         "torch travel, momentum_decay=1": _torch_end("NAdam", WAVE, momentum_decay=1.0, **equal),
