@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .design import Node, Pair
+from .layout import GATES, NORMS
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -102,11 +103,11 @@ def weights(shapes: dict[str, tuple[int, ...]], seed: str) -> Arrays:
 def parameter_shapes(node: Node, path: str) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a layer's parameters and buffers in PyTorch, by name."""
     channels = node.shape[-1]
-    if node.kind in ("lstm", "gru", "rnn"):
+    if node.kind in GATES:
         return _recurrent_shapes(node, path)
     if node.kind == "embedding":
         return {f"{path}.weight": (node["words"], node["units"])}
-    if node.kind in ("bn", "ln", "gn", "rms"):
+    if node.kind in NORMS:
         return _norm_shapes(node, path)
     kernel = {
         "dense": lambda: (node["units"], channels),
@@ -122,17 +123,16 @@ def parameter_shapes(node: Node, path: str) -> dict[str, tuple[int, ...]]:
 
 
 def _norm_shapes(node: Node, path: str) -> dict[str, tuple[int, ...]]:
-    names = ["weight"] if node.kind == "rms" else ["weight", "bias"]
-    if node.kind == "bn":
-        names += ["running_mean", "running_var"]
-    shapes: dict[str, tuple[int, ...]] = {f"{path}.{name}": node.shape[-1:] for name in names}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in NORMS[node.kind]:
+        shapes[f"{path}.{name}"] = node.shape[-1:]
     if node.kind == "bn":
         shapes[f"{path}.num_batches_tracked"] = ()
     return shapes
 
 
 def _recurrent_shapes(node: Node, path: str) -> dict[str, tuple[int, ...]]:
-    gates = {"lstm": 4, "gru": 3, "rnn": 1}[node.kind]
+    gates = GATES[node.kind]
     units = node["units"]
     shapes: dict[str, tuple[int, ...]] = {
         f"{path}.weight_ih_l0": (gates * units, node.shape[-1]),

@@ -24,7 +24,6 @@ NAMES: dict[str, tuple[str, ...]] = {
     "dropout": ("drop{}", "dropout{}"),
     "lstm": ("lstm", "rnn", "cell"),
     "gru": ("gru", "rnn", "cell"),
-    "rnn": ("rnn", "cell"),
     "embedding": ("embed", "embedding", "emb", "word_vectors"),
     "attention": ("attn", "attention", "self_attn", "mha"),
     "block": ("block", "blocks", "layer", "encoder"),
@@ -32,14 +31,13 @@ NAMES: dict[str, tuple[str, ...]] = {
     "avg_pool": ("pool{}", "avgpool{}"),
     "flatten": ("flatten", "flat"),
     "mean": ("pool", "gap", "average"),
-    "last": ("last",),
     "upsample": ("upsample", "resize"),
     "rescale": ("rescale", "rescaling", "scale"),
 }
 HEADS = ("out", "head", "classifier", "fc_out", "final")
 PARAMETERS = {
     "dense", "conv2d", "conv1d", "depthwise", "conv_transpose", "bn", "ln", "gn", "rms", "lstm",
-    "gru", "rnn", "embedding", "attention", "prelu",
+    "gru", "embedding", "attention",
 }  # fmt: skip
 ACTIVATIONS = {
     "relu", "tanh", "sigmoid", "elu", "gelu", "silu", "softplus", "leaky_relu", "hard_sigmoid",
@@ -74,10 +72,6 @@ class Program:
 
     text: str
     places: list[Place] = field(default_factory=list[Place])
-
-    def place(self, node: Node) -> str | None:
-        """Return where a node's first copy is, or None if it is not in the program."""
-        return next((place.path for place in self.places if place.node is node), None)
 
 
 def number(value: Any, style: Style) -> str:

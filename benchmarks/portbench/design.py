@@ -22,7 +22,6 @@ DEFAULTS: dict[str, dict[tuple[str, str], Any]] = {
         ("gn", "eps"): 1e-5,
         ("rms", "eps"): None,
         ("leaky_relu", "slope"): 0.01,
-        ("prelu", "start"): 0.25,
         ("sgd", "lr"): 1e-3,
         ("adam", "lr"): 1e-3,
         ("adam", "eps"): 1e-8,
@@ -51,7 +50,6 @@ DEFAULTS: dict[str, dict[tuple[str, str], Any]] = {
         ("gn", "eps"): 1e-3,
         ("rms", "eps"): 1e-6,
         ("leaky_relu", "slope"): 0.3,
-        ("prelu", "start"): 0.0,
         ("sgd", "lr"): 0.01,
         ("adam", "lr"): 1e-3,
         ("adam", "eps"): 1e-7,
@@ -227,28 +225,6 @@ def walk(nodes: list[Node]) -> Iterator[Node]:
     for node in nodes:
         yield node
         yield from walk(node.body)
-
-
-def remove(nodes: list[Node], target: Node) -> bool:
-    """Remove a node from a list or from the blocks in it; return whether it was there."""
-    for place, node in enumerate(nodes):
-        if node is target:
-            del nodes[place]
-            return True
-        if remove(node.body, target):
-            return True
-    return False
-
-
-def default(framework: str, part: Part, option: str) -> Any:
-    """Return the framework's default of an option.
-
-    Raises
-    ------
-    KeyError
-        If the table has no such default.
-    """
-    return DEFAULTS[framework][part.kind, option]
 
 
 def is_default(framework: str, part: Part, option: str) -> bool:

@@ -15,7 +15,6 @@ from .keras_loading import flattened
 from .style import Style
 
 Programs = dict[str, Program]  # by framework
-MOST_ATTEMPTS = 200
 
 
 @dataclass
@@ -94,9 +93,8 @@ def draw(kinds: list[Kind], family: str, seed: str) -> Drawn:
 
 def _layouts(pair: Pair, style: Style) -> None:
     """Choose where the PyTorch side moves the channels to the front."""
-    images = pair.data.kind == "images" and not pair.torch.preprocess
-    if images or (pair.family == "series" and style.chance("layout in forward", 0.6)):
-        pair.torch.forms.setdefault("layout", "forward")
+    if pair.family == "series" and style.chance("layout in forward", 0.6):
+        pair.torch.forms["layout"] = "forward"
 
 
 def _same_text(programs: dict[str, Programs]) -> bool:

@@ -17,7 +17,6 @@ THEMES = (
     "news", "review", "song", "river", "motor", "ship", "crop", "steel", "price",
 )  # fmt: skip
 ACTIVATIONS = ("relu", "relu", "relu", "tanh", "elu", "silu", "gelu", "leaky_relu")
-SMOOTH = ("tanh", "elu", "silu", "sigmoid", "softplus")
 
 
 @dataclass

@@ -187,7 +187,7 @@ def _leaky_relu(node: Node, style: Style, extra: Extra) -> str:
 
 
 def _recurrent(node: Node, style: Style, extra: Extra) -> str:
-    name = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}[node.kind]
+    name = {"lstm": "LSTM", "gru": "GRU"}[node.kind]
     sequences = "return_sequences=True" if node["sequences"] else None
     gates = None
     if node.get("gates"):
@@ -233,7 +233,6 @@ CONSTRUCTORS: dict[str, Callable[[Node, Style, Extra], str]] = {
     "leaky_relu": _leaky_relu,
     "lstm": _recurrent,
     "gru": _recurrent,
-    "rnn": _recurrent,
     "embedding": _embedding,
     "attention": _attention,
 }

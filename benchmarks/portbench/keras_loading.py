@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from .code import LONGEST_LINE, PARAMETERS, Place, attribute, indent
 from .design import Node, Pair, Shape, Side
+from .layout import GATES, NORMS
 from .style import Style
 
 ArrayText = Callable[[str], str]
@@ -118,20 +119,16 @@ def _arrays(
 
     if node.kind == "embedding":
         return [array("weight")]
-    if node.kind in ("bn", "ln", "gn", "rms"):
+    if node.kind in NORMS:
         return [array(suffix) for suffix in _norm_order(node, mistake)]
-    if node.kind in ("lstm", "gru"):
+    if node.kind in GATES:
         return _recurrent(node, array, mistake, swap)
     kernel = _kernel(node, array("weight"), flat, mistake)
     return [kernel, array("bias")] if node["bias"] else [kernel]
 
 
 def _norm_order(node: Node, mistake: str | None) -> list[str]:
-    if node.kind == "rms":
-        return ["weight"]
-    order = ["weight", "bias"]
-    if node.kind == "bn":
-        order += ["running_mean", "running_var"]
+    order = list(NORMS[node.kind])
     if mistake == "weight and bias swapped":
         order[:2] = ["bias", "weight"]
     if mistake == "mean and variance swapped":

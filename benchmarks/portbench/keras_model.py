@@ -265,8 +265,6 @@ class KerasModel:
             return FORMS[node["form"]].format(ops=self.imports.ops(""), x=x)
         if node.kind == "detach":
             return f"{self.imports.ops('stop_gradient')}({x})"
-        if node.kind == "last":
-            return f"{x}[:, {node.get('place', -1)}]"
         if node.kind in ("softmax", "log_softmax"):
             return f"{self.imports.ops(node.kind)}({x}, axis={node.get('axis', -1)})"
         return None
@@ -473,7 +471,7 @@ def forms(pair: Pair, side: Side, style: Style) -> list[str]:
     possible = ["functional", "functional", "subclass"]
     kinds = {node.kind for node in side.nodes}
     always = any(node.get("always") for node in side.all("dropout"))
-    special = {"residual", "attention", "last", "detach"}
+    special = {"residual", "attention", "detach"}
     if not kinds & special and not always and not any(node.get("form") for node in side.nodes):
         possible += ["sequential", "add"]
     return list(dict.fromkeys(style.shuffled("form", possible)))

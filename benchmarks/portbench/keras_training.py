@@ -145,8 +145,6 @@ def optimizer(part: Part, style: Style, imports: Imports, rate: str | None) -> s
     if part.get("clip") is not None:
         kind, bound = part["clip"]
         words.append(f"{CLIPS[kind]}={bound}")
-    if part.get("accumulation"):
-        words.append(f"gradient_accumulation_steps={part['accumulation']}")
     return f"{imports.keras('optimizers')}.{CLASSES[part.kind]}({', '.join(words)})"
 
 
@@ -159,8 +157,6 @@ def schedule(part: Part, rate: float, style: Style, imports: Imports) -> tuple[l
         stairs = "" if part.get("continuous") else ", staircase=True"
         inside = f"decay_steps={part['size']}, decay_rate={part['gamma']}{stairs}"
         return [], f"{module}.ExponentialDecay({rate}, {inside})"
-    if part.kind == "exponential":
-        return [], f"{module}.ExponentialDecay({rate}, decay_steps=1, decay_rate={part['gamma']})"
     if part.kind == "piecewise":
         values = [float(f"{rate * part['gamma'] ** i:.6g}") for i in range(len(part["at"]) + 1)]
         bounds = [at - 1 + part.get("shift", 0) for at in part["at"]]

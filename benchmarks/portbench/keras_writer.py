@@ -47,7 +47,7 @@ def write(pair: Pair, side: Side, style: Style, form: str) -> Program:
 
 def _returned(entries: dict[str, str]) -> list[str]:
     order = ("model", "preprocess", "loss", "optimizer", "schedule", "steps_per_epoch", "metric",
-             "callbacks", "batches", "batch_size")  # fmt: skip
+             "callbacks", "batches")  # fmt: skip
     lines = [f'"{name}": {entries[name]},' for name in order if name in entries]
     return ["return {", *indent(lines), "}"]
 

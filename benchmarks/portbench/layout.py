@@ -16,7 +16,7 @@ AXES = {
     "conv2d": (3, 2, 0, 1),
     "conv_transpose": (3, 2, 0, 1),
 }
-GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+GATES = {"lstm": 4, "gru": 3}
 NORMS = {
     "bn": ("weight", "bias", "running_mean", "running_var"),
     "ln": ("weight", "bias"),
@@ -28,7 +28,7 @@ NORMS = {
 def from_keras(anchor: Anchor, arrays: list[Array]) -> dict[str, Array]:
     """Return the arrays of a Keras layer under PyTorch's names, in PyTorch's layout.
 
-    The two biases of an LSTM or an RNN are one here, ``bias``: their sum, because Keras has one.
+    The two biases of an LSTM are one here, ``bias``: their sum, because Keras has one.
 
     Parameters
     ----------
@@ -46,8 +46,6 @@ def from_keras(anchor: Anchor, arrays: list[Array]) -> dict[str, Array]:
         return _recurrent_from_keras(kind, arrays)
     if kind == "attention":
         return _attention_from_keras(arrays)
-    if kind == "prelu":
-        return {"weight": arrays[0].reshape(-1)}
     named = {"weight": _kernel_from_keras(anchor, arrays[0])}
     if len(arrays) > 1:
         named["bias"] = arrays[1]
@@ -124,8 +122,6 @@ def to_keras(
         return _recurrent_to_keras(kind, named, len(shapes))
     if kind == "attention":
         return _attention_to_keras(named, shapes)
-    if kind == "prelu":
-        return [np.broadcast_to(named["weight"], shapes[0])]
     arrays = [_kernel_to_keras(anchor, named["weight"], shapes[0])]
     if len(shapes) > 1:
         arrays.append(named.get("bias", np.zeros(shapes[1], named["weight"].dtype)))
@@ -165,7 +161,7 @@ def _attention_to_keras(named: Mapping[str, Array], shapes: list[tuple[int, ...]
 
 
 def from_torch(anchor: Anchor, named: dict[str, Array], gradient: bool = False) -> dict[str, Array]:
-    """Return the arrays of a PyTorch layer, the two biases of an LSTM or an RNN as one.
+    """Return the arrays of a PyTorch layer, the two biases of an LSTM as one.
 
     Parameters
     ----------
@@ -178,7 +174,7 @@ def from_torch(anchor: Anchor, named: dict[str, Array], gradient: bool = False) 
         one of them is taken, the larger where the other one is not trained.
     """
     first, second = "bias_ih_l0", "bias_hh_l0"
-    if anchor["kind"] not in ("lstm", "rnn") or first not in named:
+    if anchor["kind"] != "lstm" or first not in named:
         return named
     one, two = named[first], named[second]
     rest = {name: array for name, array in named.items() if name not in (first, second)}

@@ -76,16 +76,8 @@ def _reverse(step: Part, x: str, style: Style) -> tuple[list[str], str]:
     return [], f"{x}[:, ::-1]"
 
 
-def _shift(step: Part, x: str, style: Style) -> tuple[list[str], str]:
-    return [], f"{x} + {step['by']}" if step["by"] > 0 else f"{x} - {-step['by']}"
-
-
 def _log(step: Part, x: str, style: Style) -> tuple[list[str], str]:
     return [], f"np.{step['function']}({x})"
-
-
-def _clip(step: Part, x: str, style: Style) -> tuple[list[str], str]:
-    return [], f"np.clip({x}, {step['low']}, {step['high']})"
 
 
 STEPS = {
@@ -94,11 +86,9 @@ STEPS = {
     "centre": _centre,
     "standardise": _standardise,
     "median": _median,
-    "shift": _shift,
     "flip_channels": _flip_channels,
     "crop": _crop,
     "window": _window,
     "reverse": _reverse,
     "log": _log,
-    "clip": _clip,
 }

@@ -6,7 +6,7 @@ from .design import Node, Shape
 
 SAME_SHAPE = {
     "relu", "tanh", "sigmoid", "elu", "gelu", "silu", "softplus", "leaky_relu", "hard_sigmoid",
-    "prelu", "bn", "ln", "gn", "rms", "dropout", "residual", "attention", "rescale", "softmax",
+    "bn", "ln", "gn", "rms", "dropout", "residual", "attention", "rescale", "softmax",
     "log_softmax", "squeeze", "detach",
 }  # fmt: skip
 
@@ -122,10 +122,8 @@ RULES = {
     "pad": _pad,
     "flatten": _flatten,
     "mean": _mean,
-    "last": _mean,
     "lstm": _recurrent,
     "gru": _recurrent,
-    "rnn": _recurrent,
     "embedding": _embedding,
     "upsample": _upsample,
     "resize": _resize,

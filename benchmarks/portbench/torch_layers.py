@@ -31,7 +31,6 @@ FUNCTIONS = {
 FORMS = {
     "clamp": "torch.clamp({}, min=0)",
     "old": "torch.clamp(0.2 * {} + 0.5, 0, 1)",
-    "by hand softplus": "torch.log(1 + torch.exp({}))",
 }
 
 
@@ -40,9 +39,9 @@ def dims(node: Node) -> int:
     return len(node.shape) - 1
 
 
-def option(node: Node, name: str, keyword: str, style: Style, always: bool = False) -> str | None:
+def option(node: Node, name: str, keyword: str, style: Style) -> str | None:
     """Return a keyword argument, or None where the framework's default is meant."""
-    if node.get(name) is None or (is_default("torch", node, name) and not always):
+    if node.get(name) is None or is_default("torch", node, name):
         return None
     return f"{keyword}={number(node[name], style)}"
 
@@ -154,7 +153,7 @@ def _log_softmax(node: Node, style: Style) -> str:
 
 
 def _recurrent(node: Node, style: Style) -> str:
-    name = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}[node.kind]
+    name = {"lstm": "LSTM", "gru": "GRU"}[node.kind]
     sizes = (str(node.shape[-1]), str(node["units"]))
     bias = None if node["bias"] else "bias=False"
     first = None if node.get("time first") else "batch_first=True"
@@ -165,7 +164,7 @@ def _embedding(node: Node, style: Style) -> str:
     return f"nn.Embedding({node['words']}, {node['units']})"
 
 
-def _attention(node: Node, style: Style) -> str | None:
+def _attention(node: Node, style: Style) -> str:
     if node["form"] == "by hand":
         return f"SelfAttention({node.shape[-1]})"
     first = None if node.get("time first") else "batch_first=True"
@@ -185,11 +184,7 @@ def _pad_amounts(node: Node) -> str:
     return f"({', '.join([str(node['before']), str(node['after'])] * dims(node))})"
 
 
-def _prelu(node: Node, style: Style) -> str:
-    return "nn.PReLU()"
-
-
-CONSTRUCTORS: dict[str, Callable[[Node, Style], str | None]] = {
+CONSTRUCTORS: dict[str, Callable[[Node, Style], str]] = {
     "dense": _linear,
     "conv2d": _conv,
     "conv1d": _conv,
@@ -208,12 +203,10 @@ CONSTRUCTORS: dict[str, Callable[[Node, Style], str | None]] = {
     "log_softmax": _log_softmax,
     "lstm": _recurrent,
     "gru": _recurrent,
-    "rnn": _recurrent,
     "embedding": _embedding,
     "attention": _attention,
     "flatten": _flatten,
     "pad": _pad,
-    "prelu": _prelu,
 }
 
 
@@ -258,12 +251,10 @@ def _reshaping(node: Node, x: str, style: Style, channels_first: bool) -> str | 
     if node.kind == "pad":
         return f"F.pad({x}, {_pad_amounts(node)})"
     if node.kind == "flatten":
-        forms = ("torch.flatten({}, 1)", "{}.flatten(1)", "{}.reshape({0}.size(0), -1)")
-        return style.pick("form of flatten", forms[:2]).format(x)
+        forms = ("torch.flatten({}, 1)", "{}.flatten(1)")
+        return style.pick("form of flatten", forms).format(x)
     if node.kind == "mean":
         return _mean(node, x, style, channels_first)
-    if node.kind == "last":
-        return f"{x}[:, {node.get('place', -1)}]"
     if node.kind == "dropout" and node.get("function"):
         training = "" if node.get("always") else ", training=self.training"
         return f"F.dropout({x}, {style.pick('p word', ('', 'p='))}{node['rate']}{training})"

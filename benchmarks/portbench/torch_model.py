@@ -21,11 +21,11 @@ from .design import Node, Pair, Side
 from .style import Style
 from .torch_layers import constructor, function
 
-RECURRENT = ("lstm", "gru", "rnn")
+RECURRENT = ("lstm", "gru")
 # Nodes that a class writes as expressions; those of the second line have no module at all.
 OPERATIONS = {
     "flatten", "mean", "pad",
-    "last", "squeeze", "rescale", "detach", "crop", "upsample", "resize",
+    "squeeze", "rescale", "detach", "crop", "upsample", "resize",
 }  # fmt: skip
 SELF_ATTENTION = """\
 class SelfAttention(nn.Module):
@@ -293,8 +293,6 @@ class TorchModel:
             return [f"mask = x {mask} 0"]
         if self.side.forms.get("layout") != "forward":
             return []
-        if self.pair.data.kind == "images":
-            return ["x = x.permute(0, 3, 1, 2)"]
         return ["x = x.transpose(1, 2)"]
 
     def _chain(self, nodes: list[Node], source: str, target: str, block: bool) -> list[Statement]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from .layout import Anchor, Array, from_torch
+from .layout import NORMS, Anchor, Array, from_torch
 from .runner import EPOCHS, RATES, STEPS, Measured, batch, inputs, load, prefixed, stop_epoch
 
 # Optimizers import it: once, before the process is forked, instead of in every fork.
@@ -103,7 +103,7 @@ class Run:
         """Move normalisation layers from their neutral start, which would hide differences."""
         random = torch.Generator().manual_seed(SEED)
         for anchor in self.anchors:
-            if anchor["kind"] not in ("bn", "ln", "gn", "rms"):
+            if anchor["kind"] not in NORMS:
                 continue
             layer = self.model.get_submodule(anchor["torch"])
             state = layer.state_dict()

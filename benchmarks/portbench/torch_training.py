@@ -156,8 +156,6 @@ def schedule(part: Part, style: Style) -> str:
     if part.kind == "piecewise":
         inside = f"milestones={[at // steps for at in part['at']]}, gamma={part['gamma']}"
         return f"{_scheduler(style)}MultiStepLR(optimizer, {inside})"
-    if part.kind == "exponential":
-        return f"{_scheduler(style)}ExponentialLR(optimizer, gamma={part['gamma']})"
     if part.kind == "cosine":
         floor = f"eta_min={part['floor']}" if part["floor"] else None
         inside = arguments("optimizer", f"T_max={part['length'] // steps}", floor)
@@ -176,8 +174,6 @@ def plateau(part: Part, style: Style) -> str:
     threshold = None
     if part["threshold mode"] == "abs":
         threshold = f'threshold={number(part["threshold"], style)}, threshold_mode="abs"'
-    elif part["threshold"] != 1e-4:
-        threshold = f"threshold={number(part['threshold'], style)}"
     inside = arguments("optimizer", f"factor={part['factor']}", f"patience={part['patience']}",
                        threshold)  # fmt: skip
     return f"{_scheduler(style)}ReduceLROnPlateau({inside})"

@@ -8,7 +8,7 @@ from .code import Program, constant_lines, indent
 from .design import Pair, Part, Side
 from .style import Style
 
-SCHEDULERS = ("StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "PolynomialLR",
+SCHEDULERS = ("StepLR", "MultiStepLR", "CosineAnnealingLR", "PolynomialLR",
               "LambdaLR", "ReduceLROnPlateau")  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def write(pair: Pair, side: Side, style: Style, form: str) -> Program:
 
 def _ordered(entries: dict[str, str]) -> dict[str, str]:
     order = ("model", "preprocess", "loss", "optimizer", "schedule", "schedule_unit",
-             "steps_per_epoch", "metric", "callbacks", "batches", "batch_size")  # fmt: skip
+             "steps_per_epoch", "metric", "callbacks", "batches")  # fmt: skip
     entries = {"model": "model", **entries}
     return {name: entries[name] for name in order if name in entries}
 

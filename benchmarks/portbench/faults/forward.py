@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..design import Node, Pair, remove
+from ..design import Node, Pair
 from ..families import norm_options
+from ..layout import GATES
 from ..style import Style
 from .kind import (
     Kind,
@@ -105,7 +106,7 @@ def _no_pool_after(pair: Pair, place: int) -> None:
     for side in pair.sides:
         for node in side.nodes[place:]:
             if node.kind in ("max_pool", "avg_pool"):
-                remove(side.nodes, node)
+                side.nodes.remove(node)
                 break
 
 
@@ -160,7 +161,7 @@ def _up_apply(pair: Pair, style: Style) -> Node:
     crop = pair.torch.first("crop")
     if crop is None:
         raise Unsuitable("nothing is cut off")
-    remove(pair.torch.nodes, crop)
+    pair.torch.nodes.remove(crop)
     return set_on(pair.torch, "conv_transpose", "padded", True)
 
 
@@ -192,7 +193,7 @@ def _nearest_apply(pair: Pair, style: Style) -> Node:
 
 def cell(pair: Pair) -> str:
     """Return the kind of the recurrent layers."""
-    for kind in ("lstm", "gru", "rnn"):
+    for kind in GATES:
         if pair.torch.first(kind):
             return kind
     raise Unsuitable("no recurrent layer")

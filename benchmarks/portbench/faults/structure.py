@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..design import Node, Pair, Side, remove
+from ..design import Node, Pair, Side
 from ..families import logits, probabilities
 from ..style import Style
 from .forward import ACTIVATION, ANY_ACTIVATION, TIME, WITH_ACTIVATIONS, cell, time_prepare
@@ -26,7 +26,7 @@ def _without_activation_apply(pair: Pair, style: Style) -> Node | None:
     side = pair.side(culprit(style))
     node = _activation(side, style)
     before = side.nodes[side.nodes.index(node) - 1]
-    remove(side.nodes, node)
+    side.nodes.remove(node)
     return before
 
 
