@@ -110,6 +110,15 @@ def test_a_digit_is_drawn_with_the_mouse(open_page: Any, server: Any, runs: Path
     assert page.locator("#bars li").count() == 0
 
 
+def test_a_drawing_is_as_large_as_the_training_images(open_page: Any, tmp_path: Path):
+    run = serving.save_run(tmp_path / "run", GREY, data={"box": 28})
+    with serving.running("run", cwd=tmp_path) as server:
+        page = open_page(server)
+        draw(page)
+        check_prediction(page, run)
+        assert np.ptp(np.flatnonzero(seen(page).max(axis=(0, 2, 3)))) + 1 == 28
+
+
 def test_a_digit_is_drawn_by_touch(browser: Any, open_page: Any, server: Any, runs: Path):
     page = open_page(server, has_touch=True, viewport={"width": 390, "height": 844})
     page.locator("#pad").tap(position={"x": 140, "y": 100})

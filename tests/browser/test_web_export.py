@@ -147,15 +147,6 @@ def test_the_picture_is_made_as_that_of_mnist(
     assert picture.max() > 250
 
 
-def test_the_box_is_that_of_the_training_images(digits: Dataset):
-    assert web.box_of(digits.train.pixels("float32")) == 28
-    image = np.zeros((3, 28, 28, 1), np.float32)
-    image[0, 4:24, 10:15] = 0.5
-    image[1, 12:16, 4:24] = 0.5
-    assert web.box_of(image) == 20
-    assert web.box_of(np.zeros((2, 28, 28, 1), np.float32)) == 1
-
-
 def test_a_finger_draws_too(open_page: Any, exported: Path):
     options = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     page = ready(open_page(exported, **options))

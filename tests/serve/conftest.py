@@ -40,8 +40,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     serving.save_run(folder / "first", SMALL)
     serving.save_run(folder / "second", SMALL, seed=1, dtype="float64")
     serving.save_run(folder / "convolution", CONVOLUTION)
-    serving.save_run(folder / "fractions", SMALL, data={"pixels": [0.0, 1.0]})
-    serving.save_run(folder / "centred", SMALL, data={"pixels": [-1.0, 3.0]})
+    serving.save_run(folder / "fractions", SMALL, data={"pixels": [0.0, 1.0], "box": 3})
+    serving.save_run(folder / "centred", SMALL, data={"pixels": [-1.0, 3.0], "box": "3"})
     serving.save_run(folder / "table", TABLE, data={"standardised": STANDARDISED})
     return folder
 

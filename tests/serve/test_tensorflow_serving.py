@@ -100,6 +100,9 @@ def test_all_models_are_listed(server: RunningServer):
     assert second["run"] == "second"
     assert second["input_shape"] == [4, 3, 1]
     assert second["runtime"].startswith("ONNX Runtime")
+    assert listed["fractions"][0]["box"] == 3
+    assert "box" not in second
+    assert "box" not in listed["centred"][0]  # what is recorded there is no number
 
 
 def test_ovmsclient_works_unchanged(server: RunningServer, runs: Path, images: np.ndarray):

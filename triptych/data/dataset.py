@@ -12,6 +12,8 @@ from ..errors import DataError, counted, one_line
 from .published import DIGITS
 from .reading import PLAIN
 
+IMAGES_FOR_BOX = 1000
+
 
 @dataclass(frozen=True)
 class Standardised:
@@ -157,6 +159,7 @@ class Dataset:
             of_kind: dict[str, Any] = {
                 "border": border_mean(self.train.images),
                 "pixels": pixel_range(self.train.images),
+                "box": box_of(self.train.images),
             }
         else:
             of_kind = {"standardised": self.table.describe()}
@@ -295,3 +298,25 @@ def border_mean(images: NDArray[Any]) -> float:
     total = float(rows.sum(dtype=np.float64)) + float(columns.sum(dtype=np.float64))
     mean = total / (rows.size + columns.size)
     return round(mean * 255 if images.dtype.kind == "f" else mean, 2)
+
+
+def box_of(images: NDArray[Any]) -> int:
+    """Return the pixels of the box into which drawings are scaled: 20 for MNIST.
+
+    It is the longer side of the area with ink, the median of at most 1,000 training images.
+
+    Parameters
+    ----------
+    images : ndarray of uint8 or floats, shape (n, h, w, c)
+        Pixels without ink are 0.
+    """
+    step = -(-len(images) // IMAGES_FOR_BOX)
+    ink = np.any(images[::step] != 0, axis=3)
+    sides = np.maximum(_extents(np.any(ink, axis=2)), _extents(np.any(ink, axis=1)))
+    return max(1, int(np.median(sides)))
+
+
+def _extents(lines: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the distance from the first to the last true value of each row, both included."""
+    last = lines.shape[1] - lines[:, ::-1].argmax(axis=1)
+    return np.where(lines.any(axis=1), last - lines.argmax(axis=1), 0)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.files import to_json
 from ..core.split import Split
+from ..data.dataset import box_of
 from ..errors import EngineError, TriptychError
 from .model import Images, LoadedModel, Logits, TrainedModel
 from .names import INPUT, OUTPUT
@@ -167,22 +167,6 @@ def complete(
         "output": OUTPUT,
     }
     (folder / PAGE_DESCRIPTION).write_text(to_json(page, indent=1) + "\n", encoding="utf-8")
-
-
-def box_of(images: Images) -> int:
-    """Return the pixels of the box into which drawings are scaled: 20 for MNIST.
-
-    It is the longer side of the area with ink, the median of training images.
-    """
-    ink = np.any(images != 0, axis=3)
-    sides = np.maximum(_extents(np.any(ink, axis=2)), _extents(np.any(ink, axis=1)))
-    return max(1, int(np.median(sides)))
-
-
-def _extents(lines: NDArray[Any]) -> NDArray[Any]:
-    """Return the distance from the first to the last true value of each row, both included."""
-    last = lines.shape[1] - lines[:, ::-1].argmax(axis=1)
-    return np.where(lines.any(axis=1), last - lines.argmax(axis=1), 0)
 
 
 def _read_page(folder: Path) -> dict[str, Any]:

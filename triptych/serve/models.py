@@ -117,6 +117,8 @@ class ServedModel:
             "run": self.source.path.resolve().name,
             "sha256": network.sha256,
         }
+        if network.box:
+            described["box"] = network.box
         if network.standardised:
             described["standardised"] = network.standardised
         if self.problem:

@@ -92,6 +92,7 @@ def describe(run: TrainedRun) -> Description:
         parameters=network.parameter_count,
         sha256=run.sha256,
         pixels=run.pixels,
+        box=run.box,
         standardised=run.data["standardised"] if run.standardised else None,
     )
 

@@ -46,6 +46,8 @@ class Description:
         The digest of the state file.
     pixels : tuple of two floats, or None
         The smallest and the largest pixel of the training; None if they are not known.
+    box : int or None
+        The pixels of the box into which a drawing is scaled; None if they are not known.
     standardised : dict or None
         Of a network for rows of a table: what `Standardised.describe` returned.
     """
@@ -57,6 +59,7 @@ class Description:
     parameters: int
     sha256: str
     pixels: tuple[float, float] | None
+    box: int | None
     standardised: dict[str, Any] | None
 
     @classmethod

@@ -12,7 +12,7 @@ from ..data.reading import Options
 from ..errors import TriptychError
 from ..spec.network import Network
 from ..spec.recipe import Recipe
-from ..spec.validation import is_number
+from ..spec.validation import is_number, is_whole
 from .saved import read_trained
 
 
@@ -133,6 +133,12 @@ class TrainedRun:
             return None
         lowest, highest = map(float, pixels)
         return (lowest, highest) if 0 < highest - lowest < inf else None
+
+    @property
+    def box(self) -> int | None:
+        """The pixels of the box into which a drawing is scaled; None if they are not known."""
+        box: Any = self.data.get("box")
+        return box if is_whole(box) and box > 0 else None
 
     def check_data(self, dataset: Dataset) -> None:
         """Raise `TriptychError` if the network cannot classify a data set's samples."""

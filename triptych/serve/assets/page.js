@@ -111,8 +111,8 @@ async function classify() {
 }
 
 async function classifyOnce() {
-  const { name, version, input_shape: shape, classes } = chosen();
-  const picture = pad.picture(shape[0], shape[1]);
+  const { name, version, input_shape: shape, classes, box } = chosen();
+  const picture = pad.picture(shape[0], shape[1], box); // that of MNIST if none is recorded
   showPicture(byId("seen"), picture, shape[0], shape[1]);
   if (pad.isEmpty) {
     byId("result").textContent = "Nothing is drawn yet.";
