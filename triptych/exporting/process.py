@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
+from ..core.logs import last_line
 from ..core.state import State
 from ..errors import TriptychError, one_line
 from ..process import machine
-from ..process.client import last_line
 from ..training import checkpoint
 from .model import TrainedModel
 from .targets import Target

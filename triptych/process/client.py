@@ -6,11 +6,12 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from ..core import registry
+from ..core.logs import last_line
 from ..core.plan import Plan
 from ..core.split import Split
 from ..core.state import State
@@ -36,13 +37,6 @@ class WorkerDied(EngineError):
 
 class RowFailed(EngineError):
     """A worker could not do what it was asked, for example without a compiler. It still runs."""
-
-
-def last_line(log: IO[bytes]) -> str:
-    """Return the last line that a process has written to its log; empty if there is none."""
-    log.seek(0)
-    lines = log.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""
 
 
 class WorkerProcess:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .. import search_path
+from ..core.logs import last_line
 from ..errors import TriptychError, one_line
 from .settings import ModelSource
 
@@ -142,9 +143,7 @@ class RunReader:
     def _why_ended(self) -> str:
         """Return why the process has ended before its time."""
         status = self._process.wait()
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        reason = one_line(lines[-1], LONGEST_REASON) if lines else "it printed nothing"
+        reason = one_line(last_line(self._log), LONGEST_REASON) or "it printed nothing"
         return f"the process that reads the runs has ended (status {status}: {reason})"
 
 
