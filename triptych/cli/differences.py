@@ -36,7 +36,7 @@ def differences(
     check: Check = False,
     json_file: o.JsonFile = None,
 ) -> None:
-    """List what PyTorch and Keras compute differently under the same names, with a fix for each.
+    """List what PyTorch and Keras compute differently under the same names, and fixes.
 
     Without a word all are listed. By id, a difference is shown in full, with what the installed
     versions do: both frameworks are run, in a fresh process. --check measures all that are chosen
