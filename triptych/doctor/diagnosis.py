@@ -7,7 +7,7 @@ from importlib import import_module
 import numpy as np
 
 from .bounds import relative_difference
-from .examination import Examination, Result, Side
+from .examination import ChangeableSide, Examination, Result, Side
 from .findings import STAGES, Acquittal, Diagnosis, Finding, LayerRow, StageRow, Verdict
 from .forcing import run, targets_of
 from .frameworks.adapter import ModelError, Unsupported
@@ -55,7 +55,7 @@ def ignore_stage(stage: str) -> None:
 
 def diagnose(
     a: Side,
-    b: Side,
+    b: ChangeableSide,
     batch: Arrays,
     *,
     mapping: dict[str, str] | None = None,
@@ -65,8 +65,10 @@ def diagnose(
 
     Parameters
     ----------
-    a, b : Side
-        The reference and the other one.
+    a : Side
+        The reference.
+    b : ChangeableSide
+        The other one.
     batch : dict of str to ndarray
         ``x``, ``x2``, …; ``y`` if there is a loss; ``val_loss`` for plateau rules and callbacks.
     mapping : dict of str to str, optional
@@ -96,7 +98,7 @@ def diagnose(
     return conclude(examination, time.monotonic() - begun)
 
 
-def _prepare(a: Side, b: Side, batch: Arrays) -> Examination:
+def _prepare(a: Side, b: ChangeableSide, batch: Arrays) -> Examination:
     """Build both sides, and choose the dtype in which they are compared."""
     both(lambda: a.inputs(batch), lambda: b.inputs(batch))
     a_description, b_description = both(a.description, b.description)

@@ -34,7 +34,7 @@ from .observation import (
 
 
 class Side(Protocol):
-    """The interface of both sides; see `triptych.doctor.frameworks.adapter.Adapter`.
+    """What the reference must answer; see `triptych.doctor.frameworks.adapter.Adapter`.
 
     Attributes
     ----------
@@ -49,8 +49,6 @@ class Side(Protocol):
     def inputs(self, batch: Arrays, dtype: str = "native") -> Arrays: ...  # noqa: D102
 
     def weights(self, dtype: str = "native") -> Arrays: ...  # noqa: D102
-
-    def framework_weights(self, dtype: str = "native") -> Arrays: ...  # noqa: D102
 
     def load(self, weights: Arrays, dtype: str = "native") -> None: ...  # noqa: D102
 
@@ -82,6 +80,12 @@ class Side(Protocol):
     ) -> dict[str, Any]: ...
 
     def batches(self, batch: Arrays, dtype: str = "native") -> list[Arrays]: ...  # noqa: D102
+
+
+class ChangeableSide(Side, Protocol):
+    """What the other side must answer besides, because everything is tried out on it."""
+
+    def framework_weights(self, dtype: str = "native") -> Arrays: ...  # noqa: D102
 
     def change(self, changes: Sequence[Change], dtype: str = "native") -> None: ...  # noqa: D102
 
@@ -263,8 +267,10 @@ class Examination:
 
     Attributes
     ----------
-    a, b : Side
-        The sides.
+    a : Side
+        The reference.
+    b : ChangeableSide
+        The other side.
     batch : dict of str to ndarray
         The shared batch as it was read.
     dtype : str
@@ -297,7 +303,7 @@ class Examination:
     """
 
     a: Side
-    b: Side
+    b: ChangeableSide
     batch: Arrays
     dtype: str
     a_description: Description

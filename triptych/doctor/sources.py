@@ -11,8 +11,6 @@ from .model_file import ModelFile, Parts
 from .side import LiveSide, SideProcess, both, local_side
 from .trace import RecordedSide, is_trace, read_trace
 
-Start = Callable[[], Side]
-
 
 def recorded(source: Any) -> RecordedSide | None:
     """Return the side of a trace, None if the source is something else.
@@ -28,7 +26,7 @@ def recorded(source: Any) -> RecordedSide | None:
 
 
 @contextmanager
-def opened(a: Any, b: Any) -> Generator[tuple[Side, Side]]:
+def opened(a: Any, b: Any) -> Generator[tuple[Side, LiveSide]]:
     """Start both sides at the same time, and end their processes afterwards.
 
     Parameters
@@ -43,16 +41,18 @@ def opened(a: Any, b: Any) -> Generator[tuple[Side, Side]]:
     ModelError
         If there is no such file, or it raises an error.
     """
-    sources = [_parsed(a), _parsed(b)]  # before a process is started
-    if isinstance(sources[1], RecordedSide):
+    reference = _parsed(a)  # both before a process is started
+    other = _parsed(b)
+    if isinstance(other, RecordedSide):
         raise ModelError(
             f"{b}: a trace can only be the reference; give it first: triptych doctor {b} {a}"
         )
     with ExitStack() as processes:
-        starts = [
-            _starter(processes, name, source) for name, source in zip("AB", sources, strict=True)
-        ]
-        yield both(*starts)
+        start = _starter(processes, "B", other)
+        if isinstance(reference, RecordedSide):
+            yield reference, start()
+        else:
+            yield both(_starter(processes, "A", reference), start)
 
 
 @contextmanager
@@ -75,10 +75,8 @@ def _parsed(source: Any) -> Any:
     return recorded(source) or ModelFile.parse(str(source))
 
 
-def _starter(processes: ExitStack, name: str, source: Any) -> Start:
+def _starter(processes: ExitStack, name: str, source: Any) -> Callable[[], LiveSide]:
     """Return what starts a side."""
-    if isinstance(source, RecordedSide):
-        return lambda: source
     if isinstance(source, ModelFile):
         return processes.enter_context(closing(SideProcess(name, source))).start
     parts = Parts.of_object(name, source)

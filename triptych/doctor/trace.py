@@ -43,7 +43,6 @@ from .observation import (
     Array,
     Arrays,
     Call,
-    Change,
     Description,
     Observation,
     Updates,
@@ -353,10 +352,6 @@ class RecordedSide:
         """Return the recorded weights."""
         return array_names(self._recording(dtype).arrays, "weights")
 
-    def framework_weights(self, dtype: str = "native") -> Arrays:
-        """Refuse."""
-        raise Unsupported(f"{self.name} has no weights in the layout of its framework")
-
     def load(self, weights: Arrays, dtype: str = "native") -> None:
         """Accept the recorded weights only."""
         self._expect("weights", weights, self.weights(dtype))
@@ -432,10 +427,3 @@ class RecordedSide:
         count = self._value("batches", "native")
         arrays = self._recording("native").arrays
         return [array_names(arrays, f"batches/{number}") for number in range(count)]
-
-    def change(self, changes: Sequence[Change], dtype: str = "native") -> None:
-        """Refuse."""
-        raise Unsupported(f"{self.name} is recorded and cannot be changed")
-
-    def restore(self, dtype: str = "native") -> None:
-        """Do nothing: nothing was changed."""
