@@ -12,7 +12,6 @@ import json
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Generator
@@ -27,7 +26,6 @@ import psutil
 from triptych.process import machine
 
 NAME = "measured"  # of the model in URLs
-SECONDS_BETWEEN_LOOKS = 0.005
 REQUESTS_OF_A_TABLE_ROW = 5_000
 CONNECTIONS = (8, 64)
 WARM_UP_REQUESTS = 500
@@ -126,16 +124,6 @@ def running(run: Path) -> Generator[tuple[psutil.Popen, int]]:
         process.wait()
 
 
-def wait_until_ready(port: int) -> None:
-    """Wait until the server says that it is ready."""
-    while True:
-        try:
-            get(port, "/v2/health/ready")
-            return
-        except urllib.error.URLError:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-
-
 def describe_memory(process: psutil.Process) -> str:
     """Return the resident size of a process."""
     return f"{process.memory_info().rss / MB:.1f} MB resident"
@@ -153,7 +141,7 @@ def measure(run: Path, requests: int) -> None:
     """Print all figures."""
     started = time.monotonic()
     with running(run) as (process, port):
-        wait_until_ready(port)
+        get(port, "/v2/health/ready")  # it listens already, so this waits until it answers
         clock = time.monotonic() - started
         used = process.cpu_times()
         reading = used.children_user + used.children_system
