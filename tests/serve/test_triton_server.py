@@ -61,7 +61,7 @@ def infer(inputs: Any = None, outputs: Any = LOGITS, **more: Any) -> Case:
 
 
 def with_tensor(**changes: Any) -> Case:
-    """Return a request whose tensor has other entries; None leaves one out."""
+    """Return a request whose tensor has other entries; an ellipsis leaves one out."""
     tensor = TENSOR | {"data": NUMBERS} | changes
     return infer([{key: value for key, value in tensor.items() if value is not ...}])
 

@@ -170,7 +170,7 @@ class FakeSide:
     framework : str
         What its description tells.
     steps : list of Step
-        The chain; a list of two chains in place of a step is two branches, whose results are
+        The chain; a tuple of two chains in place of a step is two branches, whose results are
         concatenated.
     given : tuple of str
         The keys that the user gave.
@@ -224,10 +224,9 @@ class FakeSide:
 
     def load(self, weights: Arrays, dtype: str = "native") -> None:
         def loaded(step: Step) -> Step:
-            own = array_names(weights, step.path)
-            return replace(
-                step, weights=step.weights | {r: own[r] for r in step.weights if r in own}
-            )
+            given = array_names(weights, step.path)
+            changed = {role: given[role] for role in step.weights if role in given}
+            return replace(step, weights=step.weights | changed)
 
         self.steps = [
             tuple([loaded(each) for each in branch] for branch in step)
