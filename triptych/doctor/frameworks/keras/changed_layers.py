@@ -8,8 +8,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from .. import geometry
 from ..adapter import Unsupported
-from . import backend, geometry
+from . import backend
 
 Call = Callable[..., Any]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...observation import Settings
-from . import geometry
+from .. import geometry
 from .activations import from_end
 from .layers import AVERAGE_POOLS, GLOBAL_AVERAGE_POOLS, MAX_POOLS, SEPARABLE, TRANSPOSED, Leaf
 

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from ...observation import Settings
+from .. import geometry
 from ..adapter import Unsupported
 from .functions import RESHAPES, FunctionCall, settings_of
 from .layout import CHANNELS_FIRST, axis_in_tensor
@@ -192,18 +193,6 @@ def pad_list(padding: list[list[int]], dimensions: int, layout: str) -> list[int
     return [number for pair in reversed(pairs) for number in pair]
 
 
-def same_padding(
-    sizes: list[int], kernel: list[int], strides: list[int], dilation: list[int]
-) -> list[list[int]]:
-    """Return what TensorFlow pads for ``"same"``: the larger half after."""
-    padding: list[list[int]] = []
-    for size, window, stride, gap in zip(sizes, kernel, strides, dilation, strict=True):
-        outputs = -(-size // stride)
-        total = max((outputs - 1) * stride + gap * (window - 1) + 1 - size, 0)
-        padding.append([total // 2, total - total // 2])
-    return padding
-
-
 def for_each_axis(value: Any, axes: int) -> list[int]:
     """Return a list with an entry for each axis, of a number or a sequence."""
     return list(value) if isinstance(value, (list, tuple)) else [value] * axes
@@ -229,13 +218,11 @@ def pool_padded(
     """
     axes = tensor.ndim - 2
     raw = raw | {"padding": 0}
-    if padding == "same":
+    if isinstance(padding, str):
         size = for_each_axis(raw["kernel_size"], axes)
         strides = for_each_axis(raw.get("stride") or size, axes)
         dilation = for_each_axis(raw.get("dilation", 1), axes)
-        padding = same_padding(list(tensor.shape[2:]), size, strides, dilation)
-    elif padding == "valid":
-        padding = [[0, 0]] * axes
+        padding = geometry.resolve(padding, tensor.shape[2:], size, strides, dilation)
     pad = pad_list(padding, tensor.ndim, CHANNELS_FIRST)
     if pooling == "max":
         return function(functional.pad(tensor, pad, value=-torch.inf), **raw)

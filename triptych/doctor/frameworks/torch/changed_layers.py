@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .changed_functions import for_each_axis, pad_list, pool_padded, same_padding
+from .. import geometry
+from .changed_functions import for_each_axis, pad_list, pool_padded
 from .layout import CHANNELS_FIRST
 from .operations import operation_of
 
@@ -16,14 +17,11 @@ def convolve_padded(
     module: Any, padding: Any, inner: Callable[..., Any], tensor: torch.Tensor
 ) -> torch.Tensor:
     """Return a convolution whose padding may differ before and after."""
-    axes = len(module.kernel_size)
-    if padding == "same":
-        sizes = list(tensor.shape[-axes:])
-        padding = same_padding(
-            sizes, list(module.kernel_size), list(module.stride), list(module.dilation)
+    if isinstance(padding, str):
+        sizes = tensor.shape[-len(module.kernel_size) :]
+        padding = geometry.resolve(
+            padding, sizes, module.kernel_size, module.stride, module.dilation
         )
-    elif padding == "valid":
-        padding = [[0, 0]] * axes
     return inner(functional.pad(tensor, pad_list(padding, tensor.ndim, CHANNELS_FIRST)))
 
 
