@@ -8,7 +8,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import erf, expit, log_expit, log_softmax, softmax
 
 from .observation import Array, Settings
-from .resizing import METHODS, Method, resize
 
 Activation = Callable[[Array, Settings], Array]
 
@@ -77,9 +76,6 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "log_softmax": lambda x, settings: log_softmax(x, _axis(settings)),
     "softmin": lambda x, settings: softmax(-x, _axis(settings)),
 }
-
-# Which settings belong to an activation; others do not matter to it.
-ACTIVATION_SETTINGS = ("slope", "alpha", "approximate", "axis", "max_value", "threshold")
 
 # What a model may do with a sequence or an image, besides what a layer does.
 REDUCTIONS: Mapping[str, Callable[[Array], Array]] = {
@@ -167,25 +163,6 @@ def pool(x: Array, settings: Settings) -> Array | None:
         ones = np.pad(np.ones_like(x), around)
         return windows.sum(inside) / sliding_window_view(ones, window, axes)[steps].sum(inside)
     return windows.sum(inside) / counts
-
-
-def resizing_method(settings: Settings) -> Method | None:
-    """Return the way to resize that settings mean, or None."""
-    written = str(settings.get("interpolation", ""))
-    names = {"nearest": "nearest, by corners", "nearest-exact": "nearest, by centres"}
-    name = names.get(written, written)
-    if name == "bicubic":
-        name = "bicubic, a = -0.75"
-    if settings.get("align_corners"):
-        name += ", align_corners=True"
-    if settings.get("antialias"):
-        name = name.replace("-0.75", "-0.5") + ", antialias=True"
-    return METHODS.get(name)
-
-
-def resized(x: Array, method: Method, shape: Sequence[int]) -> Array:
-    """Return an image in another size; ``shape`` is (batch, height, width, channels)."""
-    return resize(x, method, shape[1], shape[2])
 
 
 def compute(kind: str, x: Array, settings: Settings) -> Array | None:

@@ -285,7 +285,7 @@ def _value_text(rule: Rule, rate: float, name: str, form: Written | None) -> str
     if name == RATE:
         return f"{_rate_name(form)}={value_text(float(rate))}"
     if name in DECAY or name in CLIP or name in ACCUMULATION:
-        return _common_text(settings, name, form)
+        return _common_text(settings, name)
     if name == "factors":
         texts = [f"{n}: rate times {value_text(f)}" for n, f in _other_factors(rule).items()]
         return ", ".join(texts) or "one rate for all weights"
@@ -299,7 +299,7 @@ def _rate_name(form: Written | None) -> str:
     return "learning_rate" if form and form.fixed.get("single") else "lr"
 
 
-def _common_text(settings: dict[str, Any], name: str, form: Written | None) -> str:
+def _common_text(settings: dict[str, Any], name: str) -> str:
     if name == "decay":
         forms = {"coupled": "added to the gradient", "decoupled": "of the weight itself"}
         how = forms.get(settings["decay_form"], "of the weight, without the rate")
@@ -397,10 +397,9 @@ def _clip_arguments(target: Rule) -> dict[str, Any]:
     return values
 
 
-def fix_line(
-    part: Part, target: Optimizer, rate: float, description: Description, framework: str
-) -> str | None:
+def fix_line(part: Part, target: Optimizer, rate: float, description: Description) -> str | None:
     """Return one line of code that makes a side agree with another; None if there is none."""
+    framework = description.framework
     values = arguments(part, target, rate, description)
     component = description.optimizer
     if values and component:

@@ -52,10 +52,6 @@ class Place:
             default=0.0,
         )
 
-    def rounding(self, bounds: Bounds) -> float:
-        """Return the largest difference that counts as equal."""
-        return max((bounds.rounding(name) for name in self.expected), default=0.0)
-
     def precision(self, bounds: Bounds) -> float:
         """Return the largest difference that constants in float32 explain."""
         return max((bounds.precision(name) for name in self.expected), default=0.0)

@@ -89,13 +89,10 @@ class Stopping:
         The number of epochs without progress after which it ends.
     threshold : float
         By how much a loss must be better than the best one.
-    restores : bool
-        Whether the best weights are put back.
     """
 
     wait: int
     threshold: float = 0.0
-    restores: bool = False
 
     def stopped(self, losses: Sequence[float]) -> int | None:
         """Return the epoch after which the training ends."""
@@ -170,14 +167,14 @@ def found_plateau(
 
 
 def found_stopping(
-    losses: Sequence[float], stopped: int | None, restored: int | None, settings: Iterable[Settings]
+    losses: Sequence[float], stopped: int | None, settings: Iterable[Settings]
 ) -> Stopping | None:
     """Return the first rule that ends the training where it was ended; None if there is none."""
     waits = [int(value) for value in _candidates(settings, ("patience",), ())]
     waits = [*waits, *(wait + 1 for wait in waits), *WAITS]
     deltas = _candidates(settings, ("min_delta", "delta", "tol"), (0.0, *DELTAS))
     for wait, delta in product(dict.fromkeys(waits), deltas):
-        rule = Stopping(max(1, wait), delta, restored is not None)
+        rule = Stopping(max(1, wait), delta)
         if rule.stopped(losses) == stopped:
             return rule
     return None

@@ -267,7 +267,7 @@ def _scaled(
             f"the standard deviation of {count} values is divided by {divisors[0]} in {names['a']} "
             f"and by {divisors[1]} in {names['b']}"
         )
-    elif arrangement.title and _is_caffe(scales, offsets):
+    elif arrangement.title and _is_caffe(offsets):
         cause = "D113"
     if scaling.axis == 0:
         text = f"each sample of {names['b']} is scaled in its own way"
@@ -286,7 +286,7 @@ def _scaled(
     return Explanation(cause, text, values, fix, scaling.residual)
 
 
-def _is_caffe(scales: Array, offsets: Array) -> bool:
+def _is_caffe(offsets: Array) -> bool:
     return len(offsets) == 3 and bool(np.allclose(np.sort(-offsets), CAFFE_MEANS, rtol=1e-3))
 
 

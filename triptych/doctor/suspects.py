@@ -11,9 +11,6 @@ from .observation import Array, Call, Observation
 FIGURES = 6
 SAME = {"native": 1e-4, "float64": 1e-6}
 
-# They only arrange numbers; what they change is seen in what arrives.
-ARRANGING = ("flatten", "reshape")
-
 
 @dataclass(frozen=True)
 class Result:

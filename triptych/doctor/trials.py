@@ -53,24 +53,21 @@ class Case:
 
 
 class Trials:
-    """Explains the places that differ.
+    """Explains the places that differ in evaluation mode.
 
     Parameters
     ----------
     examination : Examination
         The comparison.
-    training : bool
-        In which mode.
     bounds : Bounds
         What rounding explains.
     """
 
-    def __init__(self, examination: Examination, *, training: bool, bounds: Bounds) -> None:
+    def __init__(self, examination: Examination, bounds: Bounds) -> None:
         self.examination = examination
-        self.training = training
         self.bounds = bounds
-        self.a = examination.a_training if training else examination.a_evaluation
-        self.b = examination.b_training if training else examination.b_evaluation
+        self.a = examination.a_evaluation
+        self.b = examination.b_evaluation
         self.tolerance = SAME[examination.dtype]
         self.alignment = examination.alignment
         self._base: tuple[Change, ...] = ()
@@ -93,7 +90,6 @@ class Trials:
     def _run(self, changes: Iterable[Change]) -> Observation:
         return run(
             self.examination,
-            training=self.training,
             forced=self.alignment.forced(self.a),
             changes=(*self._base, *changes),
         )

@@ -72,7 +72,7 @@ def _of_stopping(
     losses: list[float], a: Epochs, b: Epochs, descriptions: tuple[Description, Description]
 ) -> Finding:
     rules = [
-        found_stopping(losses, each["stopped"], each["restored"], _settings(description))
+        found_stopping(losses, each["stopped"], _settings(description))
         for each, description in zip((a, b), descriptions, strict=True)
     ]
     known = all(rules)
@@ -114,13 +114,13 @@ def _of_rates(
         for series, description in zip(rates, descriptions, strict=True)
     ]
     if rules[0] is None or rules[1] is None:
-        return ([] if equal else [_unknown(losses, rates, descriptions)]), []
+        return ([] if equal else [_unknown(losses, rates)]), []
     groups = [
         name
         for name, (_, settings, _) in GROUPS.items()
         if set(settings) & set(differing(rules[0], rules[1]))
     ]
-    chosen = [] if equal else _smallest_set(losses, rates, rules[0], rules[1], groups)
+    chosen = [] if equal else _smallest_set(losses, rules[0], rules[1], groups)
     findings = [
         _finding(name, losses, rates, (rules[0], rules[1]), descriptions) for name in chosen
     ]
@@ -128,7 +128,7 @@ def _of_rates(
         _acquittal(name, rules[0], rules[1]) for name in groups if equal and GROUPS[name][0]
     ]
     if not equal and not findings:
-        findings = [_unknown(losses, rates, descriptions)]
+        findings = [_unknown(losses, rates)]
     return findings, acquitted
 
 
@@ -153,13 +153,7 @@ def _start(rates: list[float], description: Description) -> float:
     return float(rate) if isinstance(rate, (int, float)) else rates[0]
 
 
-def _smallest_set(
-    losses: list[float],
-    rates: tuple[list[float], list[float]],
-    a: Plateau,
-    b: Plateau,
-    groups: list[str],
-) -> list[str]:
+def _smallest_set(losses: list[float], a: Plateau, b: Plateau, groups: list[str]) -> list[str]:
     """Return the fewest settings of B's rule that must be A's, to make A's rates."""
     for count in range(1, len(groups) + 1):
         for chosen in combinations(groups, count):
@@ -257,11 +251,7 @@ def _acquittal(name: str, a: Plateau, b: Plateau) -> Acquittal:
     )
 
 
-def _unknown(
-    losses: list[float],
-    rates: tuple[list[float], list[float]],
-    descriptions: tuple[Description, Description],
-) -> Finding:
+def _unknown(losses: list[float], rates: tuple[list[float], list[float]]) -> Finding:
     pairs = enumerate(zip(*rates, strict=True))
     first = next((epoch for epoch, (a, b) in pairs if abs(a - b) > 1e-5 * max(a, b)), 0)
     return Finding(

@@ -97,7 +97,7 @@ class _Inputs:
         inside = self._inside([each for each in other if each.differs_inside])
         if inside is not None:
             return [inside], [], largest
-        findings = [self._explained(name, differences[name], other) for name in differing]
+        findings = [self._explained(name, differences[name]) for name in differing]
         findings += self._turned()
         return findings, [], largest
 
@@ -161,7 +161,7 @@ class _Inputs:
                 return self._finding(explanation, paths, relative_difference(arrival.a, arrival.b))
         return None
 
-    def _explained(self, name: str, difference: float, arrivals: Iterable[_Arrival]) -> Finding:
+    def _explained(self, name: str, difference: float) -> Finding:
         explanation = explain(self.a[name], self.b[name], self.raw, self.names)
         if explanation is not None:
             return self._finding(explanation, {"a": None, "b": None}, difference)

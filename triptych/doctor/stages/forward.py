@@ -64,7 +64,7 @@ class _Forward:
         self.names = side_names(a.framework, b.framework)
         self.writer = Writer(examination, self.names)
         self.bounds = measured_bounds(examination, examination.b_evaluation, training=False)
-        self.trials = Trials(examination, training=False, bounds=self.bounds)
+        self.trials = Trials(examination, self.bounds)
         self.acquitted: list[Acquittal] = []
         self.tolerance = REPRODUCED[examination.dtype]
         # Layers that take the batch for the time: what follows them is another sample's.

@@ -416,8 +416,8 @@ class _Explanation:
         alone = self.a.taking(self.b, part.settings)
         effect = {"update": self.largest(alone), "share": self._share(part), "bound": bound}
         fix = {
-            "a": fix_line(part, self.b, b_rate, a_description, a_description.framework),
-            "b": fix_line(part, self.a, a_rate, b_description, b_description.framework),
+            "a": fix_line(part, self.b, b_rate, a_description),
+            "b": fix_line(part, self.a, a_rate, b_description),
         }
         return Finding(
             "update",
@@ -427,10 +427,10 @@ class _Explanation:
             effect=effect,
             fix=fix,
             proved=True,
-            evidence=self._evidence(part, effect["share"]),
+            evidence=self._evidence(part),
         )
 
-    def _evidence(self, part: Part, share: float) -> str:
+    def _evidence(self, part: Part) -> str:
         updates = len(self.problems[0].gradients)
         before = self.gap(self.mended)
         after = self.gap(self._mended([part]))
