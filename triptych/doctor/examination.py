@@ -20,6 +20,7 @@ from .carrying import (
     in_shape,
     last_step,
 )
+from .code_lines import side_names
 from .findings import Acquittal, Finding
 from .observation import (
     RECURRENT,
@@ -323,6 +324,16 @@ class Examination:
     b_rates: list[float] = field(default_factory=list[float])
     training_bounds: Bounds | None = None
     results: dict[str, Result] = field(default_factory=dict[str, Result])
+
+    @property
+    def descriptions(self) -> tuple[Description, Description]:
+        """The descriptions of A and of B."""
+        return self.a_description, self.b_description
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What ``a`` and ``b`` are called in titles."""
+        return side_names(self.a_description.framework, self.b_description.framework)
 
     def has(self, key: str) -> bool:
         """Return whether both sides gave something, for example an optimizer."""

@@ -10,6 +10,7 @@ from .code_lines import value_text
 from .observation import Change, Description
 from .optimizers import CLIPPING, Written, entry, written
 from .rules import FAMILIES, Rule
+from .wording import catalogue_fix
 
 # Settings that show only how a framework keeps its constants.
 PRECISION = frozenset({"single", "rounded"})
@@ -415,10 +416,7 @@ def fix_line(part: Part, target: Optimizer, rate: float, description: Descriptio
         return _torch_accumulation(target.rule)
     if part.cause == "D56":
         return _decay_line(target.rule, framework, component.type if component else "")
-    if part.cause is None:
-        return None
-    difference = catalogue.get(part.cause)
-    return difference.fix_torch if framework == "torch" else difference.fix_keras
+    return catalogue_fix(part.cause, framework)
 
 
 def _decay_line(target: Rule, framework: str, optimizer: str) -> str:

@@ -46,7 +46,7 @@ def differ(one: Array, other: Array) -> Array:
 
 def around_a_change(examination: Examination) -> Array | None:
     """Return A's rates around the first update at which they change; None if they never do."""
-    if not any(each.schedule for each in (examination.a_description, examination.b_description)):
+    if not any(each.schedule for each in examination.descriptions):
         return None
     try:
         rates, _ = rates_of(examination)

@@ -21,22 +21,29 @@ TORCH_FUNCTIONS = {
 }
 
 
-def fix_lines(cause: str | None, a_framework: str, b_framework: str) -> dict[str, str | None]:
-    """Return the catalogue's line for either side, or None.
+def catalogue_fix(cause: str | None, framework: str) -> str | None:
+    """Return the catalogue's line for a side, or None.
 
     Parameters
     ----------
     cause : str or None
         The id in the catalogue.
-    a_framework, b_framework : str
+    framework : str
         ``torch``, ``keras``, …
     """
     entry = entries().get(cause or "")
-    lines: dict[str, str | None] = {}
-    for side, framework in (("a", a_framework), ("b", b_framework)):
-        known = {} if entry is None else {"torch": entry.fix_torch, "keras": entry.fix_keras}
-        lines[side] = known.get(framework)
-    return lines
+    known = {} if entry is None else {"torch": entry.fix_torch, "keras": entry.fix_keras}
+    return known.get(framework)
+
+
+def fix_lines(
+    cause: str | None, descriptions: tuple[Description, Description]
+) -> dict[str, str | None]:
+    """Return the catalogue's lines for sides A and B; None where there is none."""
+    return {
+        side: catalogue_fix(cause, description.framework)
+        for side, description in zip("ab", descriptions, strict=True)
+    }
 
 
 def catalogue_title(cause: str | None) -> str | None:
@@ -96,8 +103,7 @@ class Writer:
 
     def fixes(self, hypothesis: Hypothesis) -> dict[str, str | None]:
         """Return a line for either side that gives it the other's settings."""
-        frameworks = [self.descriptions[side].framework for side in ("a", "b")]
-        known = fix_lines(hypothesis.cause, frameworks[0], frameworks[1])
+        known = fix_lines(hypothesis.cause, (self.descriptions["a"], self.descriptions["b"]))
         calls = {"a": hypothesis.a, "b": hypothesis.b}
         lines: dict[str, str | None] = {}
         for side, other in (("a", 1), ("b", 0)):

@@ -143,8 +143,7 @@ def _error(fit: Fitted) -> float:
 
 
 def _of_momentum(examination: Examination, pair: Pair, a: Fitted, b: Fitted) -> Finding:
-    descriptions = (examination.a_description, examination.b_description)
-    frameworks = [each.framework for each in descriptions]
+    frameworks = [each.framework for each in examination.descriptions]
     top = max(a.momentum, b.momentum)
     effect = abs(a.momentum - b.momentum) / top
     opposite = abs(a.momentum + b.momentum - 1) < 1e-3

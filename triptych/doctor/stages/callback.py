@@ -20,6 +20,7 @@ from ..plateaus import (
     same_rates,
     taking,
 )
+from ..wording import fix_lines
 
 # The settings of a plateau rule that belong together, and their number in the catalogue.
 GROUPS: dict[str, tuple[str | None, tuple[str, ...], str]] = {
@@ -37,7 +38,7 @@ Epochs = dict[str, Any]
 def examine(examination: Examination) -> Result:
     """Compare what both sides do at the ends of epochs."""
     losses = examination.batch.get("val_loss")
-    descriptions = (examination.a_description, examination.b_description)
+    descriptions = examination.descriptions
     if losses is None or not any(_watches(each) for each in descriptions):
         return Result()
     series = [float(loss) for loss in losses]
@@ -85,7 +86,7 @@ def _of_stopping(
         catalogue.get("D66").title,
         values={"a": _epochs_text(a), "b": _epochs_text(b)},
         effect={"epochs": float(abs(_end(a, losses) - _end(b, losses)))},
-        fix=_fixes("D66", descriptions),
+        fix=fix_lines("D66", descriptions),
         proved=bool(known),
         evidence=evidence,
     )
@@ -264,11 +265,3 @@ def _unknown(losses: list[float], rates: tuple[list[float], list[float]]) -> Fin
         },
         evidence=f"on the {len(losses)} given losses; the rules are not known",
     )
-
-
-def _fixes(cause: str, descriptions: tuple[Description, Description]) -> dict[str, str | None]:
-    entry = catalogue.get(cause)
-    return {
-        name: entry.fix_torch if description.framework == "torch" else entry.fix_keras
-        for name, description in zip("ab", descriptions, strict=True)
-    }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..bounds import relative_difference
-from ..code_lines import side_names, value_text
+from ..code_lines import value_text
 from ..examination import Examination, Pair, Result
 from ..findings import Acquittal, Finding
 from ..forcing import run
@@ -69,8 +69,7 @@ class _Inputs:
 
     def __init__(self, examination: Examination) -> None:
         self.examination = examination
-        a, b = examination.a_description, examination.b_description
-        self.names = side_names(a.framework, b.framework)
+        self.names = examination.names
         self.a = examination.alignment.inputs_to_b(examination.a_inputs)
         self.b = examination.b_inputs
         self.raw = _raw(examination.batch)

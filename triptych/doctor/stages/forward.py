@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from ..bounds import relative_difference
-from ..code_lines import side_names
 from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
 from ..forcing import measured_bounds, targets_of
@@ -60,8 +59,7 @@ class _Forward:
 
     def __init__(self, examination: Examination) -> None:
         self.examination = examination
-        a, b = examination.a_description, examination.b_description
-        self.names = side_names(a.framework, b.framework)
+        self.names = examination.names
         self.writer = Writer(examination, self.names)
         self.bounds = measured_bounds(examination, examination.b_evaluation, training=False)
         self.trials = Trials(examination, self.bounds)
@@ -252,17 +250,11 @@ class _Forward:
             {"a": pair.a.path, "b": pair.b.path},
             used,
             self._effect(case),
-            self._catalogue_fixes("D85"),
+            fix_lines("D85", self.examination.descriptions),
             proved=True,
             evidence="both outputs were reproduced with these statistics",
         )
         return _Found(finding, ("mode", *sorted(used.items())))
-
-    def _catalogue_fixes(self, cause: str | None) -> dict[str, str | None]:
-        examination = self.examination
-        return fix_lines(
-            cause, examination.a_description.framework, examination.b_description.framework
-        )
 
     def _reproduced(self, case: Case) -> _Found | None:
         """Return the finding if the formulas of two calls reproduce what both sides have."""
@@ -340,7 +332,7 @@ class _Forward:
             self._layers(case),
             dict(relation.values),
             self._effect(case),
-            self._catalogue_fixes(relation.cause),
+            fix_lines(relation.cause, self.examination.descriptions),
             proved=True,
             evidence="this formula reproduces one side's numbers from the other's up to rounding",
         )

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..bounds import Bounds, relative_difference
 from ..carrying import JoinedBias
-from ..code_lines import side_names, value_text
+from ..code_lines import value_text
 from ..examination import Examination, Pair, Result
 from ..findings import Finding
 from ..forcing import measured_bounds, targets_of
@@ -77,9 +77,7 @@ class _Gradients:
 
     def __init__(self, examination: Examination) -> None:
         self.examination = examination
-        a, b = examination.a_description, examination.b_description
-        self.frameworks = (a.framework, b.framework)
-        self.names = side_names(a.framework, b.framework)
+        self.names = examination.names
         self.expected = examination.alignment.forced(examination.a_training)
         self.b = examination.b_training
         self.bounds = self._bounds()
@@ -202,7 +200,7 @@ class _Gradients:
             {"a": pair.a.path, "b": pair.b.path},
             {"a": _size(compared.a), "b": _size(compared.b)},
             effect,
-            fix_lines(cause, *self.frameworks),
+            fix_lines(cause, self.examination.descriptions),
             proved,
             f"{compared.what} was compared, computed from the same numbers on both sides",
         )

@@ -17,6 +17,7 @@ from ..findings import Acquittal, Finding
 from ..frameworks.adapter import ModelError
 from ..losses import CLIP, Explained, explain, tail_between
 from ..observation import Array, Arrays, Settings
+from ..wording import fix_lines
 
 # Tails that turn logits into what another loss expects.
 HEADS = frozenset({"identity", "softmax", "log_softmax", "sigmoid"})
@@ -145,8 +146,7 @@ def _gradient_difference(a: Head, b: Head) -> float:
 
 
 def _settings(examination: Examination) -> list[Settings]:
-    descriptions = (examination.a_description, examination.b_description)
-    return [each.loss.settings for each in descriptions if each.loss]
+    return [each.loss.settings for each in examination.descriptions if each.loss]
 
 
 def _explained(head: Head, target: Array, settings: list[Settings], dtype: str) -> Explained | None:
@@ -211,14 +211,8 @@ def _evidence(a: Head, b: Head, explained: list[Explained | None]) -> str:
 def _finding(
     examination: Examination, named: Named, effect: dict[str, float], evidence: str
 ) -> Finding:
-    fix: dict[str, str | None] = {"a": None, "b": None}
-    descriptions = {"a": examination.a_description, "b": examination.b_description}
-    if named.cause:
-        entry = catalogue.get(named.cause)
-        for side, description in descriptions.items():
-            if named.faulty in ("", side):
-                torch = description.framework == "torch"
-                fix[side] = entry.fix_torch if torch else entry.fix_keras
+    lines = fix_lines(named.cause, examination.descriptions)
+    fix = {side: line if named.faulty in ("", side) else None for side, line in lines.items()}
     return Finding(
         "loss",
         named.cause,

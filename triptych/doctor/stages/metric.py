@@ -13,6 +13,7 @@ from ..frameworks.adapter import ModelError
 from ..metrics import Formula, identify
 from ..observation import Arrays, Description
 from ..trace import outputs_of
+from ..wording import fix_lines
 
 # Metrics are often kept in float32, and means over batches are rounded again.
 EQUAL = 1e-5
@@ -84,7 +85,7 @@ def _finding(
     a_values: list[float],
     b_values: list[float],
 ) -> Finding:
-    descriptions = (examination.a_description, examination.b_description)
+    descriptions = examination.descriptions
     settings = [each.metric.settings for each in descriptions if each.metric]
     size = next((each.batch_size for each in descriptions if each.batch_size), None)
     arrays = [next(iter(each.values())) for each in targets[: len(a_values)]]
@@ -154,16 +155,12 @@ def _fixes(
     b: Formula | None,
     descriptions: tuple[Description, Description],
 ) -> dict[str, str | None]:
-    fixes: dict[str, str | None] = {"a": None, "b": None}
-    if cause is None:
-        return fixes
-    entry = catalogue.get(cause)
-    for name, description, own, target in zip("ab", descriptions, (a, b), (b, a), strict=True):
-        torch = description.framework == "torch"
-        fixes[name] = entry.fix_torch if torch else entry.fix_keras
-        if cause == "D84":
-            fixes[name] = _threshold_fix(description, own, target)
-    return fixes
+    if cause != "D84":
+        return fix_lines(cause, descriptions)
+    return {
+        "a": _threshold_fix(descriptions[0], a, b),
+        "b": _threshold_fix(descriptions[1], b, a),
+    }
 
 
 def _threshold_fix(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from math import isclose
 
 from ..bounds import relative_difference
-from ..code_lines import call_line, side_names
+from ..code_lines import call_line
 from ..examination import Examination, Pair, Result
 from ..findings import Finding
 from ..forcing import measured_bounds, targets_of
@@ -39,9 +39,9 @@ class _Mode:
 
     def __init__(self, examination: Examination) -> None:
         self.examination = examination
-        a, b = examination.a_description, examination.b_description
+        a, b = examination.descriptions
         self.descriptions = {"a": a, "b": b}
-        self.names = side_names(a.framework, b.framework)
+        self.names = examination.names
 
     def result(self) -> Result:
         """Return what was found out."""
@@ -76,7 +76,7 @@ class _Mode:
         )
         layer = {side: place_of(first), other: place_of(inactive[0]) if inactive else None}
         gap = self._random_gap(side)
-        fix = fix_lines(cause, self.descriptions["a"].framework, self.descriptions["b"].framework)
+        fix = fix_lines(cause, self.examination.descriptions)
         if function and self.descriptions[side].framework == "torch":
             rate = first.settings.get("rate", 0.5)
             fix[side] = f"{first.name}(x, {rate:g}, training=self.training)"
@@ -195,9 +195,7 @@ class _Mode:
                 f"in training mode {pair.a.path} uses {used['a']} in {self.names['a']}, "
                 f"{pair.b.path} {used['b']} in {self.names['b']}"
             )
-            fix = fix_lines(
-                cause, self.descriptions["a"].framework, self.descriptions["b"].framework
-            )
+            fix = fix_lines(cause, self.examination.descriptions)
             evidence = "both outputs were reproduced with these statistics"
             return Finding(STAGE, cause, title, layer, used, effect, fix, True, evidence)
         what = "computes" if place.what == LAYER else "gets"

@@ -16,6 +16,7 @@ from ..frameworks.adapter import ModelError
 from ..observation import Array, Component, Description
 from ..probes import schedule_end
 from ..rates import EQUAL, differ, rates_of
+from ..wording import catalogue_fix
 
 # By how many updates one side may be ahead.
 MOST_SHIFT = 3
@@ -47,7 +48,7 @@ class Named:
 
 def examine(examination: Examination) -> Result:
     """Compare the learning rates of both sides."""
-    descriptions = (examination.a_description, examination.b_description)
+    descriptions = examination.descriptions
     if not any(each.schedule for each in descriptions):
         return Result()
     try:
@@ -78,7 +79,7 @@ def examine(examination: Examination) -> Result:
 
 def _end(examination: Examination) -> int | None:
     """Return the last update of both schedules, if the training is not known to be longer."""
-    descriptions = (examination.a_description, examination.b_description)
+    descriptions = examination.descriptions
     ends = [schedule_end(each) for each in descriptions]
     if ends[0] is None or ends[1] is None:
         return None
@@ -231,10 +232,7 @@ def _value(description: Description, rate: float, update: int) -> str:
 def _fix(named: Named, description: Description) -> str | None:
     if named.factor > 1 and description.schedule:
         return _other_unit(description, description.schedule, named.factor)
-    if named.cause is None:
-        return None
-    entry = catalogue.get(named.cause)
-    return entry.fix_torch if description.framework == "torch" else entry.fix_keras
+    return catalogue_fix(named.cause, description.framework)
 
 
 def _other_unit(description: Description, schedule: Component, factor: int) -> str | None:

@@ -12,6 +12,7 @@ from ..optimizers import described_rule
 from ..probes import TRAINING_STEPS
 from ..rules import SQUARING
 from ..side import both
+from ..wording import fix_lines
 
 # Stages that a training step contains.
 PARTS = ("data", "weights", "forward", "mode", "loss", "gradient", "update", "schedule")
@@ -109,9 +110,7 @@ def _of_embedding(
     examination: Examination, pair: Pair, differences: dict[str, float]
 ) -> Finding | None:
     """Return that a side squares the pieces of an embedding's gradient before it adds them."""
-    rules = [
-        described_rule(each) for each in (examination.a_description, examination.b_description)
-    ]
+    rules = [described_rule(each) for each in examination.descriptions]
     if pair.a.kind != "embedding" or not all(rule and rule.family in SQUARING for rule in rules):
         return None
     name = f"{pair.a.path}/embeddings"
@@ -138,22 +137,18 @@ def _of_embedding(
     error = np.median(np.abs(moved[repeated] / expected[repeated] - 1))
     if not error < 0.05:
         return None
-    frameworks = (examination.a_description.framework, examination.b_description.framework)
-    entry = catalogue.get("D95")
+    frameworks = [each.framework for each in examination.descriptions]
     return Finding(
         "update",
         "D95",
-        entry.title,
+        catalogue.get("D95").title,
         layer={"a": pair.a.path, "b": pair.b.path},
         values={
             side: "squares the pieces, then adds" if name == "keras" else "adds, then squares"
             for side, name in zip("ab", frameworks, strict=True)
         },
         effect={"training": differences[name], "bound": BOUND[examination.dtype]},
-        fix={
-            side: entry.fix_keras if name == "keras" else entry.fix_torch
-            for side, name in zip("ab", frameworks, strict=True)
-        },
+        fix=fix_lines("D95", examination.descriptions),
         proved=True,
         evidence=(
             "the first step of words that occur several times is that of squared pieces, to "

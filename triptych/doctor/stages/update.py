@@ -248,7 +248,7 @@ class _Explanation:
         self.examination = examination
         self.case = case
         self.tolerance = tolerance
-        self.descriptions = (examination.a_description, examination.b_description)
+        self.descriptions = examination.descriptions
         self.a_fit = identify(examination.a_description, [case.a])
         to_b = case.names
         hints = [renamed(self.a_fit.rule, to_b)]

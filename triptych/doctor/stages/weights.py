@@ -8,7 +8,7 @@ import numpy as np
 
 from ..bounds import relative_difference
 from ..carrying import JoinedBias
-from ..code_lines import side_names, value_text
+from ..code_lines import value_text
 from ..examination import Examination, Pair, Result
 from ..findings import Acquittal, Finding
 from ..initialisation import (
@@ -91,9 +91,9 @@ class _Weights:
 
     def __init__(self, examination: Examination) -> None:
         self.examination = examination
-        a, b = examination.a_description, examination.b_description
+        a, b = examination.descriptions
         self.frameworks = {"a": a.framework, "b": b.framework}
-        self.names = side_names(a.framework, b.framework)
+        self.names = examination.names
         self.right = examination.alignment.weights_to_b(examination.a_weights)
 
     def result(self) -> Result:
@@ -173,7 +173,7 @@ class _Weights:
             {"a": pair.a.path, "b": pair.b.path},
             {"a": "as they are", "b": mistake.title},
             _effect(roles),
-            fix_lines(mistake.cause, self.frameworks["a"], self.frameworks["b"]),
+            fix_lines(mistake.cause, self.examination.descriptions),
             proved=True,
             evidence=f"{self.names['a']}'s weights, changed so, are those of {self.names['b']}",
         )
@@ -262,7 +262,7 @@ class _Weights:
             {"a": each.pair.a.path, "b": each.pair.b.path},
             text,
             {"deviation": abs(a.deviation / b.deviation - 1)},
-            fix_lines(cause, self.frameworks["a"], self.frameworks["b"]),
+            fix_lines(cause, self.examination.descriptions),
             proved=False,
             evidence="measured on the weights as built; a training starts elsewhere",
         )
