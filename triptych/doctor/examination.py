@@ -122,6 +122,11 @@ class Pair:
     input_order: Order | None = None
     output_order: Order | None = None
 
+    @property
+    def paths(self) -> dict[str, str | None]:
+        """The paths of both layers, as `Finding.layer`."""
+        return {"a": self.a.path, "b": self.b.path}
+
     def order_of(self, part: str) -> Order | None:
         """Return how the features of a part, such as ``output``, are numbered."""
         return self.input_order if part.startswith("input") else self.output_order

@@ -154,7 +154,7 @@ def _of_momentum(examination: Examination, pair: Pair, a: Fitted, b: Fitted) -> 
         "buffers",
         cause,
         catalogue.get(cause).title,
-        layer={"a": pair.a.path, "b": pair.b.path},
+        layer=pair.paths,
         values={
             name: _written(framework, fitted.momentum)
             for name, framework, fitted in zip("ab", frameworks, (a, b), strict=True)
@@ -212,7 +212,7 @@ def _of_variance(pair: Pair, a: Fitted, b: Fitted, count: int) -> Finding | Acqu
         "buffers",
         "D20",
         title,
-        layer={"a": pair.a.path, "b": pair.b.path},
+        layer=pair.paths,
         values=values,
         effect={"variance": factor - 1, "bound": PRECISION},
         proved=True,

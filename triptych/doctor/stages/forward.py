@@ -247,7 +247,7 @@ class _Forward:
             "mode",
             "D85",
             title,
-            {"a": pair.a.path, "b": pair.b.path},
+            pair.paths,
             used,
             self._effect(case),
             fix_lines("D85", self.examination.descriptions),

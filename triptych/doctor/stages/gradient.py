@@ -182,9 +182,8 @@ class _Gradients:
                 f"{frozen.path} is frozen in {self.names[side]} and trained in {self.names[other]}"
             )
             values = {side: "frozen", other: "trained"}
-            layer: dict[str, str | None] = {"a": pair.a.path, "b": pair.b.path}
             evidence = "no gradient is computed on one side"
-            yield Finding(STAGE, None, title, layer, values, proved=True, evidence=evidence)
+            yield Finding(STAGE, None, title, pair.paths, values, proved=True, evidence=evidence)
 
     def _finding(self, compared: _Compared) -> Finding:
         cause, words, proved = self._cause(compared)
@@ -197,7 +196,7 @@ class _Gradients:
             STAGE,
             cause,
             f"{pair.a.path} / {pair.b.path}: {words}",
-            {"a": pair.a.path, "b": pair.b.path},
+            pair.paths,
             {"a": _size(compared.a), "b": _size(compared.b)},
             effect,
             fix_lines(cause, self.examination.descriptions),

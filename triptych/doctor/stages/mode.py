@@ -185,7 +185,6 @@ class _Mode:
     def _only_in_training(self, place: Place, difference: float, precision: float) -> Finding:
         pair = place.pair
         assert pair is not None
-        layer: dict[str, str | None] = {"a": pair.a.path, "b": pair.b.path}
         effect = {"layer" if place.what == LAYER else "arriving": difference, "bound": precision}
         used = {} if place.what != LAYER else self._statistics(place, pair)
         if used:
@@ -197,11 +196,11 @@ class _Mode:
             )
             fix = fix_lines(cause, self.examination.descriptions)
             evidence = "both outputs were reproduced with these statistics"
-            return Finding(STAGE, cause, title, layer, used, effect, fix, True, evidence)
+            return Finding(STAGE, cause, title, pair.paths, used, effect, fix, True, evidence)
         what = "computes" if place.what == LAYER else "gets"
         title = f"{pair.a.path} / {pair.b.path} {what} something else in training mode only"
         evidence = "in evaluation mode the sides agree here"
-        return Finding(STAGE, None, title, layer, {}, effect, evidence=evidence)
+        return Finding(STAGE, None, title, pair.paths, {}, effect, evidence=evidence)
 
     def _statistics(self, place: Place, pair: Pair) -> dict[str, str]:
         examination = self.examination

@@ -142,7 +142,7 @@ def _of_embedding(
         "update",
         "D95",
         catalogue.get("D95").title,
-        layer={"a": pair.a.path, "b": pair.b.path},
+        layer=pair.paths,
         values={
             side: "squares the pieces, then adds" if name == "keras" else "adds, then squares"
             for side, name in zip("ab", frameworks, strict=True)
