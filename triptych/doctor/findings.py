@@ -1,6 +1,7 @@
 """What a diagnosis consists of."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from .catalogue.entry import Stage
@@ -49,6 +50,22 @@ class Finding:
     fix: dict[str, str | None] = field(default_factory=lambda: {"a": None, "b": None})
     proved: bool = False
     evidence: str = ""
+
+    def also_in(self, layer: dict[str, str | None]) -> "Finding":
+        """Return the same finding with another layer in ``values["also"]``."""
+        also = [*self.values.get("also", []), layer]
+        return replace(self, values=self.values | {"also": also})
+
+
+def merged(findings: Iterable[Finding], key: Callable[[Finding], Hashable]) -> list[Finding]:
+    """Return one finding for all those with the same key: the first, with the others' layers."""
+    result: dict[Hashable, Finding] = {}
+    for finding in findings:
+        common = key(finding)
+        first = result.setdefault(common, finding)
+        if first is not finding:
+            result[common] = first.also_in(finding.layer)
+    return list(result.values())
 
 
 @dataclass(frozen=True)

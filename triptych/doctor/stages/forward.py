@@ -80,7 +80,7 @@ class _Forward:
             if difference <= precision and (difference * bound > largest * precision or not bound):
                 largest, bound = difference, precision
         cases = self._cases(every)
-        findings = _merged(list(self._found(cases)))
+        findings = _merged(self._found(cases))
         if not findings:
             self._judge_native()
         return Result(tuple(findings), tuple(self.acquitted), largest, bound)
@@ -425,7 +425,7 @@ def as_b(array: Array, like: Array) -> Array:
     return array.reshape(like.shape) if array.size == like.size else array
 
 
-def _merged(found: list[_Found]) -> list[Finding]:
+def _merged(found: Iterable[_Found]) -> list[Finding]:
     """Return one finding for all places with the same cause; its layer is the first one."""
     merged: dict[tuple[Any, ...], Finding] = {}
     for each in found:
@@ -433,10 +433,9 @@ def _merged(found: list[_Found]) -> list[Finding]:
         if first is None:
             merged[each.key] = each.finding
             continue
-        also = [*first.values.get("also", []), each.finding.layer]
         effect = {
             name: max(value, each.finding.effect.get(name, 0.0))
             for name, value in first.effect.items()
         }
-        merged[each.key] = replace(first, values=first.values | {"also": also}, effect=effect)
+        merged[each.key] = replace(first.also_in(each.finding.layer), effect=effect)
     return list(merged.values())

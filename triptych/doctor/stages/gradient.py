@@ -1,7 +1,7 @@
 """The gradients: each layer and each segment backward, from the same numbers."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from ..bounds import Bounds, relative_difference
 from ..carrying import JoinedBias
 from ..code_lines import value_text
 from ..examination import Examination, Pair, Result
-from ..findings import Finding
+from ..findings import Finding, merged
 from ..forcing import measured_bounds, targets_of
 from ..observation import Array, Arrays, array_names, largest
 from ..places import LAYER, places
@@ -116,7 +116,7 @@ class _Gradients:
                     equal, bound = difference, precision
             # The gradients of a layer's weights follow from what arrives at it.
             findings += found[:1]
-        return Result(tuple(_merged(findings)), (), equal, bound)
+        return Result(tuple(merged(findings, _same_cause)), (), equal, bound)
 
     def _arriving(self, pair: Pair) -> Iterator[_Compared]:
         """Yield what arrives at a layer from the layers after it, and what it hands back."""
@@ -258,13 +258,6 @@ def _size(array: Array) -> float:
     return float(f"{np.sqrt(np.mean(np.square(array))):.4g}") if array.size else 0.0
 
 
-def _merged(findings: list[Finding]) -> list[Finding]:
-    """Return one finding for all layers with the same known cause."""
-    merged: dict[object, Finding] = {}
-    for finding in findings:
-        key = finding.cause or finding.title
-        first = merged.setdefault(key, finding)
-        if first is not finding:
-            also = [*first.values.get("also", []), finding.layer]
-            merged[key] = replace(first, values=first.values | {"also": also})
-    return list(merged.values())
+def _same_cause(finding: Finding) -> str:
+    """Return what the findings of layers have in common that are told as one."""
+    return finding.cause or finding.title

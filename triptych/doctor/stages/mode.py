@@ -1,13 +1,12 @@
 """Training against evaluation: dropout, and layers that compute otherwise in training mode."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from math import isclose
 
 from ..bounds import relative_difference
 from ..code_lines import call_line
 from ..examination import Examination, Pair, Result
-from ..findings import Finding
+from ..findings import Finding, merged
 from ..forcing import measured_bounds, targets_of
 from ..observation import Call, Observation
 from ..places import LAYER, OUTPUT, Place, places
@@ -111,24 +110,17 @@ class _Mode:
         )
         return relative_difference(without.arrays["output"], drawn.arrays["output"])
 
-    def _rates(self) -> Iterator[Finding]:
-        """Yield dropout that only one side has in training, or with another rate."""
+    def _rates(self) -> list[Finding]:
+        """Return dropout that only one side has in training, or with another rate."""
         examination = self.examination
         a = _by_segment(examination.a_training, {p.a.path: p for p in examination.alignment.pairs})
         b = _by_segment(examination.b_training, {p.b.path: p for p in examination.alignment.pairs})
-        found: dict[tuple[float, float], Finding] = {}
+        findings: list[Finding] = []
         for segment in dict.fromkeys([*a, *b]):
             for first, second in _paired(a.get(segment, []), b.get(segment, [])):
-                rates = (_rate(first), _rate(second))
-                if isclose(rates[0], rates[1], rel_tol=1e-6):
-                    continue
-                finding = self._other_rate(first, second, segment)
-                if rates in found:
-                    earlier = found[rates]
-                    also = [*earlier.values.get("also", []), finding.layer]
-                    finding = replace(earlier, values=earlier.values | {"also": also})
-                found[rates] = finding
-        yield from found.values()
+                if not isclose(_rate(first), _rate(second), rel_tol=1e-6):
+                    findings.append(self._other_rate(first, second, segment))
+        return merged(findings, lambda finding: (finding.values["a"], finding.values["b"]))
 
     def _other_rate(self, a: Call | None, b: Call | None, segment: str) -> Finding:
         rates = {"a": _rate(a), "b": _rate(b)}
@@ -180,7 +172,7 @@ class _Mode:
                 before = evaluation.get((place.what, place.b_number), 0.0)
                 if before <= precision:
                     findings.append(self._only_in_training(place, difference, precision))
-        return largest, bound, _merged(findings)
+        return largest, bound, merged(findings, _same_cause)
 
     def _only_in_training(self, place: Place, difference: float, precision: float) -> Finding:
         pair = place.pair
@@ -245,13 +237,6 @@ def _paired(a: list[Call], b: list[Call]) -> Iterator[tuple[Call | None, Call | 
         )
 
 
-def _merged(findings: list[Finding]) -> list[Finding]:
-    """Return one finding for all layers with the same cause."""
-    merged: dict[tuple[str | None, str], Finding] = {}
-    for finding in findings:
-        key = (finding.cause, str(finding.values) if finding.cause else finding.title)
-        first = merged.setdefault(key, finding)
-        if first is not finding:
-            also = [*first.values.get("also", []), finding.layer]
-            merged[key] = replace(first, values=first.values | {"also": also})
-    return list(merged.values())
+def _same_cause(finding: Finding) -> tuple[str | None, str]:
+    """Return what the findings of layers have in common that are told as one."""
+    return finding.cause, str(finding.values) if finding.cause else finding.title

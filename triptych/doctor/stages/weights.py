@@ -1,8 +1,7 @@
 """The weights as built: loaded on both sides, or random draws."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from ..bounds import relative_difference
 from ..carrying import JoinedBias
 from ..code_lines import value_text
 from ..examination import Examination, Pair, Result
-from ..findings import Acquittal, Finding
+from ..findings import Acquittal, Finding, merged
 from ..initialisation import (
     FEWEST_FOR_SHAPE,
     FEWEST_WEIGHTS,
@@ -102,7 +101,7 @@ class _Weights:
         differences = [relative_difference(each.right, each.has) for each in compared if each.equal]
         largest = max(differences, default=0.0)
         if any(each.related for each in compared):
-            findings = _merged(list(self._wrongly_loaded(compared)))
+            findings = merged(self._wrongly_loaded(compared), _same_mistake)
             return Result(tuple(findings), (), largest, SAME)
         findings, acquitted = self._drawn(compared)
         return Result(tuple(findings), tuple(acquitted), largest, SAME)
@@ -226,7 +225,7 @@ class _Weights:
                 "initialisation: each side draws its own weights",
                 "from the same distributions; B was given A's weights before all that follows",
             )
-        return _merged(findings), list(acquitted.values())
+        return merged(findings, _same_mistake), list(acquitted.values())
 
     def _acquittal(
         self, cause: str | None, each: _Compared, a: Distribution, b: Distribution
@@ -296,15 +295,8 @@ def _effect(roles: list[_Compared]) -> dict[str, float]:
     return {"weights": float(np.max(differences)), "bound": SAME}
 
 
-def _merged(findings: list[Finding]) -> list[Finding]:
-    """Return one finding for all layers with the same mistake; its layer is the first one."""
-    merged: dict[Any, Finding] = {}
-    for finding in findings:
-        key = (finding.cause, finding.values["a"], finding.values["b"])
-        if finding.cause is None or key not in merged:
-            merged[key if finding.cause else id(finding)] = finding
-            continue
-        first = merged[key]
-        also = [*first.values.get("also", []), finding.layer]
-        merged[key] = replace(first, values=first.values | {"also": also})
-    return list(merged.values())
+def _same_mistake(finding: Finding) -> Hashable:
+    """Return what the findings of layers have in common that are told as one."""
+    if finding.cause is None:
+        return id(finding)
+    return finding.cause, finding.values["a"], finding.values["b"]
