@@ -59,6 +59,22 @@ def relative_difference(reference: Array, other: Array) -> float:
     return float(difference / scale) if difference else 0.0
 
 
+def multiple(one: Array, other: Array, tolerance: float) -> float | None:
+    """Return the factor by which another array is one, or None.
+
+    Parameters
+    ----------
+    one, other : ndarray
+        Arrays of numbers.
+    tolerance : float
+        The largest relative difference that may remain.
+    """
+    if one.shape != other.shape or not one.any():
+        return None
+    factor = float(np.vdot(one, other) / np.vdot(one, one))
+    return factor if factor and relative_difference(factor * one, other) <= tolerance else None
+
+
 def moved(arrays: Arrays, dtype: str, seed: int = 0) -> Arrays:
     """Return floating arrays with each value moved at random by some units in the last place.
 

@@ -10,7 +10,7 @@ from itertools import permutations
 
 import numpy as np
 
-from .bounds import relative_difference
+from .bounds import multiple, relative_difference
 from .observation import RECURRENT, Array, Arrays
 
 # Loaded weights have passed float32 at most once.
@@ -123,8 +123,8 @@ def general_mistake(right: Array, has: Array) -> Mistake | None:
     """Return what an array tells if no known mistake reproduces it; None if it is unrelated."""
     if right.shape != has.shape or not right.any():
         return None
-    factor = float(np.vdot(right, has) / np.vdot(right, right))
-    if factor and relative_difference(factor * right, has) <= SAME:
+    factor = multiple(right, has, SAME)
+    if factor is not None:
         return Mistake(None, f"{factor:.6g} times as large")
     if same(right.astype(np.float16).astype(right.dtype), has):
         return Mistake(None, "rounded to float16")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .bounds import relative_difference
+from .bounds import multiple, relative_difference
 from .carrying import last_of_sequence
 from .code_lines import value_text
 from .formulas import REDUCTIONS, activate
@@ -186,8 +186,8 @@ def _scales(a: Array, b: Array, tolerance: float) -> Iterator[Relation]:
     """Yield a factor or a constant between the two sides."""
     if not a.any():
         return
-    factor = float(np.vdot(a, b) / np.vdot(a, a))
-    if factor and _close(factor * a, b, tolerance):
+    factor = multiple(a, b, tolerance)
+    if factor is not None:
         title = f"what arrives in {{b}} is {value_text(factor)} times that of {{a}}"
         yield Relation(title, {"a": 1.0, "b": float(f"{factor:.6g}")})
     difference = b - a

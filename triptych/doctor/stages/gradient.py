@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..bounds import Bounds, relative_difference
+from ..bounds import Bounds, multiple, relative_difference
 from ..carrying import JoinedBias
 from ..code_lines import value_text
 from ..examination import Examination, Pair, Result
@@ -219,7 +219,7 @@ class _Gradients:
                 return None, words, True
         if self._only_at_kinks(compared):
             return "D30", f"{what} differs only where the values are exactly 0", True
-        factor = _ratio(a, b)
+        factor = multiple(a, b, SAME_RATIO)
         if factor is not None:
             return None, f"{what} is {value_text(factor)} times as large in {self.names['b']}", True
         return None, f"{what} differs", False
@@ -243,14 +243,6 @@ class _Gradients:
         scale = np.abs(compared.a).max()
         differs = np.abs(compared.a - compared.b) > self.bounds.precision(compared.name) * scale
         return bool(differs.any() and not values[differs].any())
-
-
-def _ratio(a: Array, b: Array) -> float | None:
-    """Return by what B's array is a multiple of A's; None if it is none."""
-    if a.shape != b.shape or not a.any():
-        return None
-    factor = float(np.vdot(a, b) / np.vdot(a, a))
-    return factor if factor and relative_difference(factor * a, b) <= SAME_RATIO else None
 
 
 def _size(array: Array) -> float:
