@@ -188,9 +188,7 @@ class Alignment:
             ``NUMBER/input`` and ``NUMBER/output``, and their gradients if A has them, with B's
             numbers and in B's form. What cannot be brought into B's form is left out.
         """
-        numbers: dict[str, list[int]] = {}
-        for call in observation.anchors:
-            numbers.setdefault(call.layer, []).append(call.number)
+        numbers = observation.numbers
         result: Arrays = {}
         for pair in self.pairs:
             calls = zip(numbers.get(pair.a.path, ()), pair.b_calls, strict=False)

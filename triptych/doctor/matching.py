@@ -136,9 +136,7 @@ def anchors(side: Snapshot) -> list[Anchor]:
         The side.
     """
     layers = {layer.path: layer for layer in side.description.layers if layer.roles}
-    numbers: dict[str, list[int]] = {}
-    for call in side.observation.anchors:
-        numbers.setdefault(call.layer, []).append(call.number)
+    numbers = side.observation.numbers
     called = [layers[path] for path in numbers if path in layers]
     never_called = [layer for path, layer in layers.items() if path not in numbers]
     kinds = {call.number: call.kind for call in side.observation.calls}

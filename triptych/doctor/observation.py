@@ -273,6 +273,14 @@ class Observation:
         """The calls of layers with weights."""
         return tuple(call for call in self.calls if call.anchor)
 
+    @property
+    def numbers(self) -> dict[str, list[int]]:
+        """The numbers of the anchors' calls, by the path of the layer."""
+        result: dict[str, list[int]] = {}
+        for call in self.anchors:
+            result.setdefault(call.layer, []).append(call.number)
+        return result
+
 
 @dataclass(frozen=True)
 class Updates:
@@ -321,6 +329,15 @@ def array_names(arrays: Arrays, prefix: str) -> Arrays:
     start = f"{prefix}/"
     return {
         name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)
+    }
+
+
+def outputs_of(arrays: Arrays) -> Arrays:
+    """Return the model's outputs among the arrays of an observation."""
+    return {
+        name: array
+        for name, array in arrays.items()
+        if name.startswith("output") and "/" not in name and "gradient" not in name
     }
 
 

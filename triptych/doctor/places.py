@@ -12,7 +12,7 @@ import numpy as np
 from .bounds import Bounds, relative_difference
 from .carrying import in_shape
 from .examination import Alignment, Pair
-from .observation import Array, Arrays, Observation, array_names
+from .observation import Array, Arrays, Observation, array_names, outputs_of
 
 LAYER = "layer"
 SEGMENT = "segment"
@@ -68,11 +68,12 @@ def places(alignment: Alignment, a: Observation, b: Observation) -> Iterator[Pla
         Of both sides in the same mode, B with its anchors forced.
     """
     expected = alignment.forced(a)
+    numbers = a.numbers
     found: list[tuple[int, Pair, int]] = []
     for pair in alignment.pairs:
         if pair.carried:
-            numbers = [call.number for call in a.anchors if call.layer == pair.a.path]
-            found += [(one, pair, other) for one, other in zip(numbers, pair.b_calls, strict=False)]
+            calls = zip(numbers.get(pair.a.path, ()), pair.b_calls, strict=False)
+            found += [(one, pair, other) for one, other in calls]
     for a_number, pair, b_number in sorted(found, key=lambda each: each[0]):
         for what, part in ((SEGMENT, "input"), (LAYER, "output")):
             arrays = _parts(expected, b_number, part)
@@ -82,10 +83,9 @@ def places(alignment: Alignment, a: Observation, b: Observation) -> Iterator[Pla
                 parts = alignment.parts_to_b(pair, b_number, parts)
                 arrays = _parts(_named(b_number, parts), b_number, part)
             yield Place(what, pair, a_number, b_number, arrays)
-    outputs = {name: array for name, array in a.arrays.items() if _is_output(name)}
     shaped = {
         name: as_output(array, b.arrays[name].shape)
-        for name, array in outputs.items()
+        for name, array in outputs_of(a.arrays).items()
         if name in b.arrays
     }
     yield Place(OUTPUT, None, len(a.calls), len(b.calls), shaped)
@@ -103,11 +103,6 @@ def _parts(arrays: Arrays, number: int, part: str) -> Arrays:
 
 def _named(number: int, parts: Arrays) -> Arrays:
     return {f"{number}/{name}": array for name, array in parts.items()}
-
-
-def _is_output(name: str) -> bool:
-    rest = name.removeprefix("output")
-    return name.startswith("output") and (not rest or rest.isdecimal())
 
 
 def as_output(array: Array, shape: tuple[int, ...]) -> Array:

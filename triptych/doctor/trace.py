@@ -47,6 +47,7 @@ from .observation import (
     Observation,
     Updates,
     array_names,
+    outputs_of,
 )
 from .probes import TRAINING_STEPS, probe_gradients, schedule_updates
 
@@ -176,15 +177,6 @@ def _record_batches(side: Side, recording: Recording, batch: Arrays, dtype: str)
     recording.values["batches"] = len(batches)
     for number, arrays in enumerate(batches):
         recording.arrays |= _named(f"batches/{number}", arrays)
-
-
-def outputs_of(arrays: Arrays) -> Arrays:
-    """Return the model's outputs among the arrays of an observation."""
-    return {
-        name: array
-        for name, array in arrays.items()
-        if name.startswith("output") and "/" not in name and "gradient" not in name
-    }
 
 
 def _named(prefix: str, arrays: Arrays) -> Arrays:

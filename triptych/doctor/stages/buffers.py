@@ -13,7 +13,7 @@ from ..bounds import FEWEST_UNITS, PRECISION, UNIT_ROUNDOFF
 from ..code_lines import layer_line, value_text
 from ..examination import Examination, Pair, Result
 from ..findings import Acquittal, Finding
-from ..observation import Array, Arrays, Layer, largest
+from ..observation import Array, Arrays, Layer, array_names, largest
 
 # With fewer values of a channel in a batch, the factor n/(n - 1) changes predictions visibly.
 FEW_VALUES = 16
@@ -40,7 +40,7 @@ class Fitted:
 
 def examine(examination: Examination) -> Result:
     """Compare how the running statistics are updated."""
-    result = Result(bound=max(PRECISION, FEWEST_UNITS * UNIT_ROUNDOFF[examination.dtype]))
+    bound = max(PRECISION, FEWEST_UNITS * UNIT_ROUNDOFF[examination.dtype])
     findings: dict[tuple[str | None, str], Finding] = {}
     acquitted: dict[str, Acquittal] = {}
     undecided = ""
@@ -65,7 +65,7 @@ def examine(examination: Examination) -> Result:
         tuple(findings.values()),
         tuple(acquitted.values()),
         0.0 if findings else largest_difference,
-        result.bound,
+        bound,
         undecided,
     )
 
@@ -85,8 +85,8 @@ def _compared(examination: Examination, pair: Pair) -> tuple[Fitted, Fitted, int
     """Return what both layers have done, and how many values a channel has in the batch."""
     if pair.a.kind != "batch_norm" or pair.b.kind != "batch_norm" or not pair.carried:
         return None
-    a_number = _number(examination, pair)
-    values = examination.a_training.arrays.get(f"{a_number}/input")
+    numbers = examination.a_training.numbers.get(pair.a.path, [-1])
+    values = examination.a_training.arrays.get(f"{numbers[0]}/input")
     before = _statistics(examination.a_weights, pair.a.path, "")
     a_after = _statistics(examination.a_training.arrays, pair.a.path, "buffer/")
     b_after = _statistics(examination.b_training.arrays, pair.b.path, "buffer/")
@@ -104,12 +104,6 @@ def _compared(examination: Examination, pair: Pair) -> tuple[Fitted, Fitted, int
         _fit(before, batch, b_after, len(table)),
         len(table),
     )
-
-
-def _number(examination: Examination, pair: Pair) -> int:
-    """Return the number of A's first call of a layer."""
-    numbers = [call.number for call in examination.a_training.anchors if call.layer == pair.a.path]
-    return numbers[0] if numbers else -1
 
 
 Statistics = tuple[Array, Array]
@@ -185,11 +179,7 @@ def _written(framework: str, momentum: float) -> str:
 
 
 def _fix(framework: str, layer: Layer, weights: Arrays, momentum: float) -> str | None:
-    of_layer = {
-        name.rpartition("/")[2]: array
-        for name, array in weights.items()
-        if name.rpartition("/")[0] == layer.path
-    }
+    of_layer = array_names(weights, layer.path)
     return layer_line(framework, layer, of_layer, {"momentum": float(f"{momentum:.5g}")})
 
 

@@ -11,8 +11,7 @@ from ..examination import Examination, Result, Side
 from ..findings import Finding
 from ..frameworks.adapter import ModelError
 from ..metrics import Formula, identify
-from ..observation import Arrays, Description
-from ..trace import outputs_of
+from ..observation import Arrays, Description, outputs_of
 from ..wording import fix_lines
 
 # Metrics are often kept in float32, and means over batches are rounded again.

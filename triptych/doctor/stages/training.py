@@ -160,7 +160,7 @@ def _of_embedding(
 def _shares_of_squares(examination: Examination, pair: Pair) -> Array | None:
     """Return Σg² / (Σg)² of each element of an embedding, over the places where a word occurs."""
     arrays = examination.a_training.arrays
-    numbers = [call.number for call in examination.a_training.anchors if call.layer == pair.a.path]
+    numbers = examination.a_training.numbers.get(pair.a.path, [])
     if len(numbers) != 1:
         return None
     words = arrays.get(f"{numbers[0]}/input")
