@@ -140,6 +140,14 @@ def _padding(framework: str, value: Any) -> Any:
     return [before for before, _ in value] if framework == "torch" and equal_ends else None
 
 
+def _arguments(framework: str, settings: Mapping[str, Any]) -> list[str] | None:
+    """Return settings as arguments; None if the framework has not all of them."""
+    if framework not in PREFIXES:
+        return None
+    written = [keyword(framework, setting, value) for setting, value in settings.items()]
+    return written if all(written) else None
+
+
 def layer_line(
     framework: str, layer: Layer, weights: Arrays, settings: Mapping[str, Any]
 ) -> str | None:
@@ -156,10 +164,8 @@ def layer_line(
     settings : mapping of str to object
         Canonical settings with their new values.
     """
-    if framework not in PREFIXES:
-        return None
-    written = [keyword(framework, setting, value) for setting, value in settings.items()]
-    if not all(written):
+    written = _arguments(framework, settings)
+    if written is None:
         return None
     arguments = ", ".join([*sizes(framework, layer, weights), *written])
     return f"{PREFIXES[framework]}{layer.type}({arguments})"
@@ -181,10 +187,8 @@ def call_line(
     settings : mapping of str to object
         Canonical settings with their new values.
     """
-    if framework not in PREFIXES:
-        return None
-    written = [keyword(framework, setting, value) for setting, value in settings.items()]
-    if not all(written):
+    written = _arguments(framework, settings)
+    if written is None:
         return None
     if layer is not None and not layer.roles:
         return f"{PREFIXES[framework]}{layer.type}({', '.join(written)})"
