@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from .observation import Array, Component, Description
-from .optimizers import KERAS, TORCH, described_rule, entry
+from .observation import Array, Description
+from .optimizers import described_rule, settings_of, table_of
 from .rules import FAMILIES, OFTEN_WRITTEN, Problem, Rule, run
 
 # Relative to the distance travelled.
@@ -150,10 +150,9 @@ def guesses(description: Description) -> Iterator[Rule]:
     """Yield the rules that the user's own optimizer may be, from the names of its settings."""
     component = description.optimizer
     assert component
-    table = TORCH if description.framework == "torch" else KERAS
     yielded = 0
-    for form in table.values():
-        settings = _found(component, form.names.items())
+    for form in table_of(description).values():
+        settings = settings_of(form, component.settings)
         own = set(settings) - {"decay", "maximize", "accumulate"}
         if own:
             yielded += 1
@@ -161,15 +160,6 @@ def guesses(description: Description) -> Iterator[Rule]:
     if not yielded:
         for family in OFTEN_WRITTEN:
             yield Rule.make(family)
-
-
-def _found(component: Component, names: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for part, name in names:
-        value = entry(component.settings, name)
-        if value is not None:
-            found[part] = value
-    return found
 
 
 def _precisions(rules: Iterable[Rule]) -> Iterator[Rule]:

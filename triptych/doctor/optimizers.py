@@ -158,8 +158,12 @@ def described_rule(description: Description) -> Rule | None:
 def written(description: Description) -> Written | None:
     """Return how this side's framework writes its optimizer; None if it is the user's own."""
     component = description.optimizer
-    table = TORCH if description.framework == "torch" else KERAS
-    return table.get(component.type) if component else None
+    return table_of(description).get(component.type) if component else None
+
+
+def table_of(description: Description) -> dict[str, Written]:
+    """Return how this side's framework writes its optimizers, by their types."""
+    return TORCH if description.framework == "torch" else KERAS
 
 
 def torch_rule(name: str, settings: Settings) -> Rule | None:
@@ -167,7 +171,7 @@ def torch_rule(name: str, settings: Settings) -> Rule | None:
     form = TORCH.get(name)
     if form is None:
         return None
-    rule = Rule.make(form.family, **form.fixed, **_settings(form, settings))
+    rule = Rule.make(form.family, **form.fixed, **settings_of(form, settings))
     if settings.get("decoupled_weight_decay"):
         rule = rule.with_settings(decay_form="decoupled")
     return rule
@@ -178,14 +182,15 @@ def keras_rule(name: str, settings: Settings) -> Rule | None:
     form = KERAS.get(name)
     if form is None:
         return None
-    rule = Rule.make(form.family, **form.fixed, **_settings(form, settings))
+    rule = Rule.make(form.family, **form.fixed, **settings_of(form, settings))
     for key, kind in CLIPPING.items():
         if settings.get(key):
             return rule.with_settings(clip=kind, limit=settings[key])
     return rule
 
 
-def _settings(form: Written, settings: Settings) -> Settings:
+def settings_of(form: Written, settings: Settings) -> Settings:
+    """Return the settings of a rule that are among a framework's."""
     found: Settings = {}
     for part, name in form.names.items():
         value = entry(settings, name)
