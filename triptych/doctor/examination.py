@@ -13,6 +13,7 @@ import numpy as np
 from .bounds import Bounds
 from .carrying import (
     Carriage,
+    Carried,
     InputForm,
     Order,
     carry_to_a,
@@ -337,6 +338,16 @@ class Examination:
     def names(self) -> dict[str, str]:
         """What ``a`` and ``b`` are called in titles."""
         return side_names(self.a_description.framework, self.b_description.framework)
+
+    def trained(self) -> dict[str, str]:
+        """Return A's names of the trained weights that B trains, too, with B's names."""
+        a = array_names(self.a_training.arrays, "gradient")
+        b = array_names(self.b_training.arrays, "gradient")
+        return {
+            carriage.a: carriage.b
+            for carriage in self.alignment.carriages
+            if isinstance(carriage, Carried) and carriage.a in a and carriage.b in b
+        }
 
     def has(self, key: str) -> bool:
         """Return whether both sides gave something, for example an optimizer."""

@@ -3,7 +3,6 @@
 import numpy as np
 
 from .. import catalogue
-from ..carrying import Carried
 from ..code_lines import value_text
 from ..examination import Examination, Pair, Result
 from ..findings import Finding
@@ -30,7 +29,7 @@ def examine(examination: Examination) -> Result:
         return Result()
     if examination.alignment.findings:
         return Result()
-    names = _names(examination)
+    names = list(examination.trained())
     if not names:
         return Result()
     b_inputs = examination.alignment.inputs_to_b(examination.a_inputs)
@@ -54,17 +53,6 @@ def examine(examination: Examination) -> Result:
             return Result((found,), (), 0.0, bound)
     pair = _pair(examination, worst)
     return Result((_unknown(pair, worst, differences[worst], bound),), (), 0.0, bound)
-
-
-def _names(examination: Examination) -> list[str]:
-    """Return A's names of the trained weights that B has, too."""
-    gradients = array_names(examination.a_training.arrays, "gradient")
-    b_gradients = array_names(examination.b_training.arrays, "gradient")
-    return [
-        carriage.a
-        for carriage in examination.alignment.carriages
-        if isinstance(carriage, Carried) and carriage.a in gradients and carriage.b in b_gradients
-    ]
 
 
 def _differences(

@@ -5,13 +5,12 @@ differ are the causes; each is tried alone, and the smallest set that closes the
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
 from .. import catalogue
-from ..carrying import Carried
 from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
 from ..fitting import Fit, Run, identify, names_of
@@ -88,11 +87,11 @@ class Case:
 
 def examine(examination: Examination) -> Result:
     """Compare what the two optimizers make of the same gradients."""
-    gradients = array_names(getattr(examination.a_training, "arrays", {}), "gradient")
+    gradients = array_names(examination.a_training.arrays, "gradient")
     if not examination.has("optimizer") or not gradients:
         return Result()
     probes = probe_gradients(gradients)
-    names = _names(examination, gradients)
+    names = examination.trained()
     if not names:
         return Result(undecided="no trained weight has a counterpart: updates were not compared")
     a_updates, b_updates = both(
@@ -106,16 +105,6 @@ def examine(examination: Examination) -> Result:
     if case.difference_made <= tolerance and rates is None and not penalty:
         return Result(largest=case.difference_made, bound=tolerance)
     return _Explanation(examination, case, rates, penalty, tolerance).result()
-
-
-def _names(examination: Examination, gradients: Arrays) -> dict[str, str]:
-    """Return A's names of the trained weights that B trains, too, with B's names."""
-    wanted = array_names(examination.b_training.arrays, "gradient")
-    return {
-        carriage.a: carriage.b
-        for carriage in examination.alignment.carriages
-        if isinstance(carriage, Carried) and carriage.a in gradients and carriage.b in wanted
-    }
 
 
 def _for_b(examination: Examination, probes: Sequence[Arrays]) -> list[Arrays]:
@@ -280,14 +269,7 @@ class _Explanation:
         """Return the problem with rates that change, and more updates of the same gradients."""
         problem = self.case.a.problem.shorter(self.case.real)
         order = np.arange(len(rates)) % len(problem.gradients)
-        return Problem(
-            problem.names,
-            problem.sizes,
-            problem.weights,
-            problem.gradients[order],
-            rates,
-            problem.sample,
-        )
+        return replace(problem, gradients=problem.gradients[order], rates=rates)
 
     def _after(self, optimizer: Optimizer) -> list[Array]:
         """Return how far a rule moves the weights in each problem."""
@@ -321,14 +303,7 @@ class _Explanation:
         moved: list[Array] = []
         for problem in self.problems:
             noise = generator.uniform(-1, 1, problem.gradients.shape) * GRADIENT_UNITS
-            noisy = Problem(
-                problem.names,
-                problem.sizes,
-                problem.weights,
-                problem.gradients * (1 + noise),
-                problem.rates,
-                problem.sample,
-            )
+            noisy = replace(problem, gradients=problem.gradients * (1 + noise))
             moved.append(run(self.a.rule, noisy) - problem.weights[problem.sample])
         return self._distance(moved)
 
