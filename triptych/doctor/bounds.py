@@ -59,6 +59,21 @@ def relative_difference(reference: Array, other: Array) -> float:
     return float(difference / scale) if difference else 0.0
 
 
+def nearest_to_bound(compared: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """Return the difference that comes nearest to its bound, and the bound, of those within it.
+
+    Parameters
+    ----------
+    compared : iterable of tuple of float
+        Differences with their bounds.
+    """
+    largest, bound = 0.0, 0.0
+    for difference, most in compared:
+        if difference <= most and (difference * bound > largest * most or not bound):
+            largest, bound = difference, most
+    return largest, bound
+
+
 def multiple(one: Array, other: Array, tolerance: float) -> float | None:
     """Return the factor by which another array is one, or None.
 

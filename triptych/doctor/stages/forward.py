@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bounds import relative_difference
+from ..bounds import nearest_to_bound, relative_difference
 from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
 from ..forcing import measured_bounds, targets_of
@@ -71,14 +71,12 @@ class _Forward:
     def result(self) -> Result:
         """Return what was found out."""
         examination = self.examination
-        largest, bound = 0.0, 0.0
         every = list(
             places(examination.alignment, examination.a_evaluation, examination.b_evaluation)
         )
-        for place in every:
-            difference, precision = place.difference(self.trials.b), place.precision(self.bounds)
-            if difference <= precision and (difference * bound > largest * precision or not bound):
-                largest, bound = difference, precision
+        largest, bound = nearest_to_bound(
+            (place.difference(self.trials.b), place.precision(self.bounds)) for place in every
+        )
         cases = self._cases(every)
         findings = _merged(self._found(cases))
         if not findings:

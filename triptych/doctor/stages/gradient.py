@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..bounds import Bounds, multiple, relative_difference
+from ..bounds import Bounds, multiple, nearest_to_bound, relative_difference
 from ..carrying import JoinedBias
 from ..code_lines import value_text
 from ..examination import Examination, Pair, Result
@@ -101,21 +101,20 @@ class _Gradients:
 
     def result(self) -> Result:
         """Return what was found out."""
-        equal, bound = 0.0, 0.0
+        differences: list[tuple[float, float]] = []
         findings = list(self._frozen())
         for pair in reversed(self.examination.alignment.pairs):
             found: list[Finding] = []
             for compared in (*self._arriving(pair), *self._weights(pair)):
-                difference = compared.difference
                 if self._cancels(compared):
                     continue
                 precision = self.bounds.precision(compared.name)
-                if difference > precision:
+                differences.append((compared.difference, precision))
+                if compared.difference > precision:
                     found.append(self._finding(compared))
-                elif difference * bound > equal * precision or not bound:
-                    equal, bound = difference, precision
             # The gradients of a layer's weights follow from what arrives at it.
             findings += found[:1]
+        equal, bound = nearest_to_bound(differences)
         return Result(tuple(merged(findings, _same_cause)), (), equal, bound)
 
     def _arriving(self, pair: Pair) -> Iterator[_Compared]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import isclose
 
-from ..bounds import relative_difference
+from ..bounds import nearest_to_bound, relative_difference
 from ..code_lines import call_line
 from ..examination import Examination, Pair, Result
 from ..findings import Finding, merged
@@ -161,18 +161,16 @@ class _Mode:
                 examination.alignment, examination.a_evaluation, examination.b_evaluation
             )
         }
-        largest, bound = 0.0, 0.0
+        compared: list[tuple[float, float]] = []
         findings: list[Finding] = []
         for place in places(examination.alignment, examination.a_training, b):
             difference, precision = place.difference(b), place.precision(bounds)
-            if difference <= precision:
-                if difference * bound > largest * precision or not bound:
-                    largest, bound = difference, precision
-            elif place.what != OUTPUT:
+            compared.append((difference, precision))
+            if difference > precision and place.what != OUTPUT:
                 before = evaluation.get((place.what, place.b_number), 0.0)
                 if before <= precision:
                     findings.append(self._only_in_training(place, difference, precision))
-        return largest, bound, merged(findings, _same_cause)
+        return *nearest_to_bound(compared), merged(findings, _same_cause)
 
     def _only_in_training(self, place: Place, difference: float, precision: float) -> Finding:
         pair = place.pair
