@@ -110,13 +110,14 @@ class Stopping:
 
 def described_plateau(description: Description) -> Plateau | None:
     """Return the rule that a side's ``ReduceLROnPlateau`` stands for; None if it has none."""
-    for component in _components(description):
+    for component in watching(description):
         if component.type == "ReduceLROnPlateau":
             return _plateau(component.settings, description.framework)
     return None
 
 
-def _components(description: Description) -> list[Component]:
+def watching(description: Description) -> list[Component]:
+    """Return what may watch the validation loss: the schedule, and the callbacks."""
     schedule = [description.schedule] if description.schedule else []
     return [*schedule, *description.callbacks]
 
@@ -195,7 +196,12 @@ def _candidates(
 def same_rates(one: Sequence[float], other: Sequence[float]) -> bool:
     """Return whether two series of rates are equal, but for a conversion to float32."""
     pairs = zip(one, other, strict=False)
-    return len(one) == len(other) and all(abs(a - b) <= 1e-5 * max(a, b) for a, b in pairs)
+    return len(one) == len(other) and all(same_rate(a, b) for a, b in pairs)
+
+
+def same_rate(one: float, other: float) -> bool:
+    """Return whether two rates are equal, but for a conversion to float32."""
+    return abs(one - other) <= 1e-5 * max(one, other)
 
 
 def differing(one: Plateau, other: Plateau) -> Iterator[str]:

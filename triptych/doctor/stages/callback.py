@@ -10,15 +10,17 @@ from .. import catalogue
 from ..code_lines import value_text
 from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
-from ..observation import Component, Description, Settings
+from ..observation import Description, Settings
 from ..plateaus import (
     Plateau,
     described_plateau,
     differing,
     found_plateau,
     found_stopping,
+    same_rate,
     same_rates,
     taking,
+    watching,
 )
 from ..wording import fix_lines
 
@@ -65,8 +67,7 @@ def _watches(description: Description) -> bool:
 
 
 def _settings(description: Description) -> list[Settings]:
-    schedule: list[Component] = [description.schedule] if description.schedule else []
-    return [each.settings for each in (*schedule, *description.callbacks)]
+    return [each.settings for each in watching(description)]
 
 
 def _of_stopping(
@@ -138,6 +139,12 @@ def _scaled(rates: list[float]) -> list[float]:
     return [rate / rates[0] for rate in rates] if rates and rates[0] else rates
 
 
+def _first_difference(a: list[float], b: list[float]) -> int:
+    """Return the epoch after which two series of rates first differ."""
+    pairs = enumerate(zip(a, b, strict=True))
+    return next((epoch for epoch, (one, other) in pairs if not same_rate(one, other)), 0)
+
+
 def _rule(losses: list[float], rates: list[float], description: Description) -> Plateau | None:
     """Return the rule that makes a side's rates."""
     described = described_plateau(description)
@@ -188,13 +195,9 @@ def _finding(
     descriptions: tuple[Description, Description],
 ) -> Finding:
     cause, settings, title = GROUPS[name]
-    pairs = enumerate(zip(*(_scaled(series) for series in rates), strict=True))
-    first = next((epoch for epoch, (a, b) in pairs if abs(a - b) > 1e-5 * max(a, b)), 0)
+    first = _first_difference(_scaled(rates[0]), _scaled(rates[1]))
     mended = taking(rules[1], rules[0], settings).rates(losses, 1.0)
-    same = sum(
-        abs(a - b) <= 1e-5 * max(a, b)
-        for a, b in zip(mended, rules[0].rates(losses, 1.0), strict=True)
-    )
+    same = sum(same_rate(a, b) for a, b in zip(mended, rules[0].rates(losses, 1.0), strict=True))
     return Finding(
         "callback",
         cause,
@@ -253,8 +256,7 @@ def _acquittal(name: str, a: Plateau, b: Plateau) -> Acquittal:
 
 
 def _unknown(losses: list[float], rates: tuple[list[float], list[float]]) -> Finding:
-    pairs = enumerate(zip(*rates, strict=True))
-    first = next((epoch for epoch, (a, b) in pairs if abs(a - b) > 1e-5 * max(a, b)), 0)
+    first = _first_difference(*rates)
     return Finding(
         "callback",
         None,
