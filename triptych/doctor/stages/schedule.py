@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import catalogue
+from ..bounds import relative_difference
 from ..code_lines import value_text
 from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
@@ -56,7 +57,7 @@ def examine(examination: Examination) -> Result:
     except ModelError as error:
         return Result(undecided=f"learning rates: {error}")
     different = differ(a, b)
-    relative = _relative(a, b)
+    relative = relative_difference(a, b)
     if not different.any():
         return Result(largest=relative, bound=EQUAL)
     end = _end(examination)
@@ -99,11 +100,6 @@ def _after_the_end(a: Array, b: Array, end: int) -> Acquittal:
         f"from update {first} on: {value_text(float(a[first]))} against "
         f"{value_text(float(b[first]))}",
     )
-
-
-def _relative(a: Array, b: Array) -> float:
-    top = max(np.abs(a).max(), np.abs(b).max())
-    return float(np.abs(a - b).max() / top) if top else 0.0
 
 
 def _cause_of_rate(descriptions: tuple[Description, Description]) -> str | None:
@@ -212,7 +208,7 @@ def _finding(
             name: _value(description, float(series[first]), first)
             for name, description, series in zip("ab", descriptions, (a, b), strict=True)
         },
-        effect={"rate": _relative(a, b), "bound": EQUAL},
+        effect={"rate": relative_difference(a, b), "bound": EQUAL},
         fix={
             name: _fix(named, description)
             for name, description in zip("ab", descriptions, strict=True)
