@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import log_softmax, xlogy
 
 from .losses import CLIP, Rows, rows_of
-from .observation import Array, Settings
+from .observation import Array, Settings, numbers_of
 
 TOP = (2, 3, 4, 5, 10)
 THRESHOLDS = (0.5, 0.0)
@@ -64,7 +64,7 @@ def formulas(settings: Sequence[Settings], batch_size: int | None) -> Iterator[F
 
 
 def _whole(settings: Sequence[Settings]) -> Iterator[Formula]:
-    thresholds = list(dict.fromkeys([*THRESHOLDS, *_numbers(settings, ("threshold",))]))
+    thresholds = list(dict.fromkeys([*THRESHOLDS, *numbers_of(settings, ("threshold",))]))
     yield Formula("accuracy of the largest output", "accuracy", _largest_output)
     for threshold in thresholds:
         yield Formula(
@@ -105,15 +105,6 @@ def _whole(settings: Sequence[Settings]) -> Iterator[Formula]:
     yield Formula("cross-entropy of logits", "cross-entropy", _entropy_of_logits)
     yield Formula("cross-entropy of probabilities", "cross-entropy", _entropy_of_probabilities)
     yield Formula("number of right rows", "accuracy", _count)
-
-
-def _numbers(settings: Sequence[Settings], words: Sequence[str]) -> list[float]:
-    return [
-        float(value)
-        for each in settings
-        for name, value in each.items()
-        if name in words and isinstance(value, (int, float)) and not isinstance(value, bool)
-    ]
 
 
 def _over_batches(compute: Callable[[Rows], float], size: int) -> Callable[[Rows], float]:

@@ -70,6 +70,7 @@ align_corners, antialias the same
 =======================  ==========================================================================
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -330,6 +331,16 @@ def array_names(arrays: Arrays, prefix: str) -> Arrays:
     return {
         name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)
     }
+
+
+def numbers_of(settings: Iterable[Settings], names: Sequence[str]) -> list[float]:
+    """Return the numbers among some settings that have one of these names."""
+    return [
+        float(value)
+        for each in settings
+        for name, value in each.items()
+        if name in names and isinstance(value, (int, float)) and not isinstance(value, bool)
+    ]
 
 
 def outputs_of(arrays: Arrays) -> Arrays:

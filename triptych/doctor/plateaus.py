@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any
 
-from .observation import Component, Description, Settings
+from .observation import Component, Description, Settings, numbers_of
 
 # Where a rule is looked for, if it is the user's own.
 WAITS = tuple(range(1, 16))
@@ -184,13 +184,7 @@ def found_stopping(
 def _candidates(
     settings: Iterable[Settings], names: Sequence[str], usual: Sequence[float]
 ) -> list[float]:
-    found = [
-        float(value)
-        for each in settings
-        for name, value in each.items()
-        if name in names and isinstance(value, (int, float)) and not isinstance(value, bool)
-    ]
-    return list(dict.fromkeys([*found, *usual]))
+    return list(dict.fromkeys([*numbers_of(settings, names), *usual]))
 
 
 def same_rates(one: Sequence[float], other: Sequence[float]) -> bool:
