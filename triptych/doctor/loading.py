@@ -105,7 +105,7 @@ def _turned(kind: str, right: Array) -> Iterator[tuple[Mistake, Array]]:
             moved = np.transpose(right, axes)
             yield Mistake(cause, "reshaped instead of transposed"), moved.reshape(right.shape)
     spatial = tuple(range(right.ndim - 2))
-    yield Mistake(cause, "turned by 180 degrees"), np.flip(right, spatial)
+    yield Mistake(cause, "rotated by 180 degrees"), np.flip(right, spatial)
 
 
 def _regrouped(right: Array) -> Iterator[tuple[Mistake, Array]]:

@@ -374,7 +374,7 @@ def _times(scale: float | Sequence[float]) -> str:
 
 def rounded(a: Array, b: Array, names: Mapping[str, str]) -> Explanation | None:
     """Return an explanation by a conversion to whole numbers, or None."""
-    conversions = {"rounded down": np.floor, "rounded": np.round, "cut off": np.trunc}
+    conversions = {"rounded down": np.floor, "rounded": np.round, "truncated": np.trunc}
     for first, second, side in ((a, b, "b"), (b, a, "a")):
         for word, function in conversions.items():
             if np.all(first == function(first)):

@@ -20,7 +20,7 @@ penalty           by weight, what is added to its gradient before it is clipped:
 accumulate        number of gradients for one update
 accumulate_form   ``mean`` or ``sum`` of them
 factors           by weight, by what its rate is multiplied
-maximize          whether it goes uphill
+maximize          whether it maximizes the loss
 single            whether those constants pass through float32 that do so in Keras
 ================  ================================================================================
 

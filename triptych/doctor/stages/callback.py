@@ -29,7 +29,7 @@ GROUPS: dict[str, tuple[str | None, tuple[str, ...], str]] = {
     "patience": ("D64", ("wait",), ""),
     "threshold": ("D65", ("threshold", "relative"), ""),
     "cooldown": (None, ("cooldown", "skips_last"), "Cooldown after a cut of the rate"),
-    "factor": (None, ("factor",), "By what the rate is cut"),
+    "factor": (None, ("factor",), "Factor by which the rate is cut"),
     "floor": (None, ("floor",), "The smallest rate"),
     "mode": (None, ("maximum",), "Whether smaller or larger is better"),
 }

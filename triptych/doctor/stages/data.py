@@ -139,7 +139,7 @@ class _Inputs:
         return Acquittal(
             STAGE,
             "D77",
-            "the models get different inputs, and make up for it themselves",
+            "the models get different inputs and compensate for it themselves",
             f"the inputs differ by {differences[name]:.1e} of the largest value; what reaches the "
             f"first layers with weights is equal{where}",
         )

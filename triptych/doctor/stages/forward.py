@@ -143,7 +143,7 @@ class _Forward:
         gradients = self._last_gradients()
         largest = max([difference, *gradients])
         if largest <= place.precision(self.bounds):
-            what = "differ by a function that the loss makes up for"
+            what = "differ by a function that the loss compensates for"
             if head is not None:
                 what = head.title.format(**self.names)
             self.acquitted.append(

@@ -129,7 +129,7 @@ class _Gradients:
                 yield _Compared(pair, what, name, self.expected[name], self.b.arrays[name])
             name = f"{number}/input_gradient"
             if self._both(name) and (LAYER, number) not in self.wrong:
-                what = "what it hands back to the layers before it"
+                what = "what it passes back to the layers before it"
                 yield _Compared(pair, what, name, self.expected[name], self.b.arrays[name])
 
     def _both(self, name: str) -> bool:

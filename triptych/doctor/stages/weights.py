@@ -182,13 +182,13 @@ class _Weights:
         words = f"{_roles_text(roles)} of {pair.b.path} in {self.names['b']}"
         title = f"{words}: unrelated to those of {pair.a.path} in {self.names['a']}, not loaded"
         if initial:
-            title = f"{words}: still as at the start, not loaded"
+            title = f"{words}: still the initial values, not loaded"
         return Finding(
             STAGE,
             None,
             title,
             pair.paths,
-            {"a": "loaded", "b": "first values" if initial else "unrelated"},
+            {"a": "loaded", "b": "initial values" if initial else "unrelated"},
             _effect(roles),
             proved=True,
             evidence="other layers have the same weights on both sides",
@@ -251,7 +251,7 @@ class _Weights:
             return None
         text = {side: _described(each) for side, each in (("a", a), ("b", b))}
         title = (
-            f"first {each.role} of {each.pair.a.path} / {each.pair.b.path}: {text['a']} in "
+            f"initial {each.role} of {each.pair.a.path} / {each.pair.b.path}: {text['a']} in "
             f"{self.names['a']}, {text['b']} in {self.names['b']}"
         )
         return Finding(
