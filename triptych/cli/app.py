@@ -5,6 +5,7 @@ Nothing heavy is imported until a command runs.
 
 import atexit
 import errno
+import inspect
 import os
 import signal
 import sys
@@ -32,7 +33,24 @@ class PipeClosed(BaseException):
     """The reader of the output has ended, as ``head`` does; typer would end with status 1."""
 
 
-class Commands(TyperGroup):
+class Group(TyperGroup):
+    """Commands whose help is broken into lines at the terminal's width."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by its name."""
+        command = super().get_command(ctx, cmd_name)
+        if command and command.help:
+            command.help = unwrapped(command.help)
+        return command
+
+
+def unwrapped(text: str) -> str:
+    """Return a text with each paragraph on one line."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+class Commands(Group):
     """The commands, in which a closed pipe is not taken for a divergence."""
 
     def make_context(self, *arguments: Any, **values: Any) -> Any:

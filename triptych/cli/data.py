@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from .app import app
+from .app import Group, app
 
 LONGEST_LINE = 10_000  # characters of the list, whatever the width of the terminal
 
 data_app = typer.Typer(
+    cls=Group,
     help="List the data that is here, or fetch MNIST, Fashion-MNIST, KMNIST and CIFAR-10.",
     invoke_without_command=True,
 )
