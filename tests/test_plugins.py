@@ -2,12 +2,16 @@
 
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 
 import pytest
 from support import commands, distributions
 
-from triptych import plugins
+from triptych import plugins, spec
+from triptych.engines.numpy import layers as layers_in_numpy
+from triptych.spec.registry import Registry
 
 PLUGIN = """
 import builtins
@@ -102,6 +106,92 @@ def test_one_that_raises_an_error_is_left_out(site: Path):
     with pytest.warns(UserWarning, match=reason):
         plugins.load()
     assert len(plugins.left_out) == 1
+
+
+HALF = """
+from dataclasses import dataclass
+
+from triptych.data.registry import Format, register_format
+from triptych.engines.numpy import layers as in_numpy
+from triptych.spec import callbacks, layers, losses, optimizers, schedules
+
+class Half(layers.Tanh):
+    name = "half"
+
+class HalfOfSGD(optimizers.SGD):
+    name = "half"
+
+class HalfOfTheLoss(losses.MeanSquaredError):
+    name = "half"
+    shorthand = "hm"
+
+def register():
+    layers.register_layer(Half)
+    optimizers.register_optimizer(HalfOfSGD, {"halved": {"momentum": 0.5}})
+    losses.register_loss(HalfOfTheLoss)
+    schedules.register_schedule(type("HalfTime", (schedules.Cosine,), {"name": "half"}))
+    callbacks.register_callback(type("HalfStop", (callbacks.EarlyStopping,), {"name": "half"}))
+    register_format(Format("half", print, "", (".half",)))
+    in_numpy.register_layer(Half, print)
+    in_numpy.register_layer(layers.Dense, print)
+
+FAILURE
+"""
+FAILURES = {
+    "counted": "register()\nraise OSError('no driver')",
+    "counted:fail": "def fail():\n    register()\n    raise OSError('no driver')",
+}
+
+
+@pytest.mark.parametrize("value", FAILURES)
+def test_one_that_fails_half_way_leaves_nothing(site: Path, value: str):
+    assert layers_in_numpy.LAYERS.builders in plugins.contents()  # as the engine is imported first
+    before = plugins.contents()
+    install(site, "triptych.plugins", value, HALF.replace("FAILURE", FAILURES[value]))
+    with pytest.warns(UserWarning, match="OSError: no driver"):
+        plugins.load()
+    assert plugins.contents() == before
+
+
+def test_the_same_plug_in_without_the_error_registers_all(site: Path):
+    before = plugins.contents()
+    install(site, "triptych.plugins", "counted", HALF.replace("FAILURE", "register()"))
+    plugins.load()
+    after = plugins.contents()
+    plugins.restore(before)
+    assert sum(map(len, after)) == sum(map(len, before)) + 11
+    assert plugins.contents() == before
+
+
+def test_tables_that_a_failed_plug_in_has_imported_keep_their_own_entries(site: Path):
+    """In a process of its own, in which the plug-in is the first that needs the tables."""
+    install(
+        site, "triptych.plugins", "counted:fail", HALF.replace("FAILURE", FAILURES["counted:fail"])
+    )
+    code = """
+from triptych.spec.schedules import SCHEDULES
+names = set(SCHEDULES)
+from triptych.data.registry import formats
+from triptych.spec.callbacks import CALLBACKS
+from triptych.spec.layers import LAYERS
+from triptych.spec.losses import LOSS_NAMES
+from triptych.spec.optimizers import OPTIMIZERS, SHORTHANDS
+names |= {*CALLBACKS, *LAYERS, *LOSS_NAMES, *OPTIMIZERS, *SHORTHANDS}
+names |= {known.name for known in formats()}
+assert {"cosine", "early-stopping", "Dense", "mse", "adam", "nesterov", "CSV"} <= names, names
+assert not names & {"half", "halved", "hm", "Half"}, names
+"""
+    done = commands.run_python("-c", code, cwd=site.parent, PYTHONPATH=path_with(site))
+    assert done.returncode == 0, done.stderr
+    assert "OSError: no driver" in done.stderr
+
+
+def test_the_modules_with_tables_are_all_that_have_any():
+    known = [vars(import_module(name)) for name in plugins.MODULES_WITH_TABLES]
+    in_known = {id(value) for names in known for value in names.values()}
+    for module in walk_packages(spec.__path__, f"{spec.__name__}."):
+        for name, value in vars(import_module(module.name)).items():
+            assert not isinstance(value, Registry) or id(value) in in_known, (module.name, name)
 
 
 def test_the_warning_of_the_command_line_is_one_line(site: Path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from support.commands import ROOT
 
+from triptych import plugins
 from triptych.core.split import Split
 from triptych.data import registry
 from triptych.data.loading import load
@@ -28,9 +29,10 @@ DOTS = registry.Format(name="dots", read=read_dots, help="dots and hashes", suff
 
 @pytest.fixture
 def dots():
+    before = plugins.contents()
     registry.register_format(DOTS)
     yield
-    registry.unregister_format("dots")
+    plugins.restore(before)
 
 
 def test_a_registered_format_is_read(tmp_path, dots):

@@ -25,12 +25,10 @@ from support.engines import loaded_engine, needs_torch
 from support.errors import relative_errors
 
 import triptych as tt
+from triptych import plugins
 from triptych.data.dataset import Dataset
-from triptych.data.registry import unregister_format
 from triptych.spec.layers import LAYERS, Dense, Flatten, Tanh
-from triptych.spec.losses import LOSS_NAMES, LOSSES
 from triptych.spec.network import Network
-from triptych.spec.optimizers import OPTIMIZERS, SHORTHANDS
 from triptych.spec.recipe import Recipe
 
 pytestmark = [needs_torch, pytest.mark.process]
@@ -77,17 +75,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plugin(site: Path) -> Iterator[Any]:
     """The plug-in, found by this process and its workers; afterwards the tables are as before."""
-    tables = (LAYERS, LOSSES, LOSS_NAMES, OPTIMIZERS, SHORTHANDS)
-    before = [dict(table) for table in tables]
+    before = plugins.contents()
     with pytest.MonkeyPatch.context() as patch:
         distributions.search(patch, site)
         patch.setenv("PYTHONPATH", str(site))
-        specs = importlib.import_module("softer.specs")
-        yield specs
-        unregister_format(specs.HEX.name)
-        for table, entries in zip(tables, before, strict=True):
-            table.clear()
-            table.update(entries)
+        yield importlib.import_module("softer.specs")
+        plugins.restore(before)
     for name in [name for name in sys.modules if name.partition(".")[0] == "softer"]:
         del sys.modules[name]
 
@@ -98,9 +91,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     (folder / "network.json").write_text(json.dumps(NETWORK))
     (folder / "recipe.json").write_text(json.dumps(RECIPE))
-    digits = load_digits()  # 8×8 pixels of 0 to 16
-    lines = []
-    for image, label in zip(digits.data[:200], digits.target[:200], strict=True):
+    pixels, labels = load_digits(return_X_y=True)  # 8×8 pixels of 0 to 16
+    lines: list[str] = []
+    for image, label in zip(pixels[:200], labels[:200], strict=True):
         lines.append(f"{label}:" + "".join(f"{min(int(pixel), 15):x}" for pixel in image))
     (folder / "digits.hexlines").write_text("\n".join(lines))
     return folder

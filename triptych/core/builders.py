@@ -26,7 +26,7 @@ class BuilderTable(Generic[Builder]):
     def __init__(self, engine: str, kind: str) -> None:
         self.engine = engine
         self.kind = kind
-        self.builders: dict[type[Any], Builder] = {}
+        self.builders: dict[type[Any], Builder] = plugins.watch({})
 
     def register(self, spec_class: type[Any], builder: Builder) -> None:
         """Let `builder` build what `spec_class` describes, in place of an earlier builder."""

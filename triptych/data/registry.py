@@ -168,6 +168,7 @@ _FORMATS = [
         is_last_resort=True,
     ),
 ]
+plugins.watch(_FORMATS)
 
 
 def formats() -> tuple[Format, ...]:
@@ -195,16 +196,6 @@ def register_format(new: Format) -> None:
             if suffix in known.suffixes:
                 raise DataError(f"{suffix} is already a suffix of the format {known.name!r}")
     _FORMATS.insert(0, new)
-
-
-def unregister_format(name: str) -> None:
-    """Remove a format, for example at the end of a test.
-
-    Parameters
-    ----------
-    name : str
-    """
-    _FORMATS[:] = [known for known in _FORMATS if known.name != name]
 
 
 def format_of_file(path: Path) -> Format | None:

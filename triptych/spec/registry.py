@@ -38,7 +38,7 @@ class Registry(MutableMapping[str, T]):
     """
 
     def __init__(self) -> None:
-        self._entries: dict[str, T] = {}
+        self._entries: dict[str, T] = plugins.watch({})
 
     def find(self, what: str, name: Any) -> T:
         """Return the entry of a name that a file or an option contains.

@@ -190,7 +190,7 @@ ASTRAY: dict[str, tuple[Callable[[Path], object], str, str]] = {
 
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("kind", ASTRAY)
-def test_data_that_is_somewhere_else_is_found(root, kind: str, skip: bool):
+def test_data_that_is_somewhere_else_is_found(root: Path, kind: str, skip: bool):
     make, given_path, says = ASTRAY[kind]
     root.mkdir()
     make(root)
@@ -215,7 +215,7 @@ BELOW: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("kind", BELOW)
-def test_mnist_below_a_folder_is_read(root, kind: str, skip: bool):
+def test_mnist_below_a_folder_is_read(root: Path, kind: str, skip: bool):
     make, given_path = BELOW[kind]
     make(root)
     dataset = data.load(str(root / given_path), 0, SKIP if skip else PLAIN)
@@ -223,7 +223,7 @@ def test_mnist_below_a_folder_is_read(root, kind: str, skip: bool):
     assert dataset.test.labels.tolist() == [*range(10)] * 2
 
 
-def test_two_data_sets_below_a_folder_are_named(root):
+def test_two_data_sets_below_a_folder_are_named(root: Path):
     for name in ("MNIST", "FashionMNIST"):
         four(root / name / "raw")
     assert "FashionMNIST/raw, MNIST/raw" in error_of(root)
@@ -267,7 +267,7 @@ OTHER_FILES = {
 
 
 @pytest.mark.parametrize("name", OTHER_FILES)
-def test_a_file_of_another_kind_is_named(root, name: str):
+def test_a_file_of_another_kind_is_named(root: Path, name: str):
     content, says = OTHER_FILES[name]
     root.mkdir()
     (root / name).write_bytes(content)
@@ -277,7 +277,7 @@ def test_a_file_of_another_kind_is_named(root, name: str):
     assert "\n" not in message
 
 
-def test_no_pickle_is_opened_to_find_out(tmp_path):
+def test_no_pickle_is_opened_to_find_out(tmp_path: Path):
     bomb = f"cbuiltins\nopen\n(S'{tmp_path / 'run'}'\nS'w'\ntR.".encode()
     for name in ("x.pkl", "x.pt", "x"):
         (tmp_path / name).write_bytes(bomb)
@@ -286,24 +286,26 @@ def test_no_pickle_is_opened_to_find_out(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["pipe", "pipe.parquet", "pipe.pkl", "pipe.png"])
-def test_a_pipe_is_never_waited_for(tmp_path, name: str):
+def test_a_pipe_is_never_waited_for(tmp_path: Path, name: str):
     os.mkfifo(tmp_path / name)
     assert "regular file" in error_of(tmp_path / name)
 
 
-def test_pipes_in_the_place_of_parquet_files(root):
+def test_pipes_in_the_place_of_parquet_files(root: Path):
     root.mkdir()
     for name in ("train.parquet", "test.parquet"):
         os.mkfifo(root / name)
     assert "regular file" in error_of(root)
 
 
-def test_a_device_in_the_place_of_a_file(tmp_path):
+def test_a_device_in_the_place_of_a_file(tmp_path: Path):
     (tmp_path / "zero.parquet").symlink_to("/dev/zero")
     assert "regular file" in error_of(tmp_path / "zero.parquet")
 
 
-def test_a_folder_that_hides_a_name_is_said(tmp_path, monkeypatch, cache):
+def test_a_folder_that_hides_a_name_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+):
     monkeypatch.chdir(tmp_path)
     split(tmp_path / "mnist" / "mnist_png", "train", "test")
     explanation = (
@@ -327,7 +329,7 @@ def test_a_folder_that_hides_a_name_is_said(tmp_path, monkeypatch, cache):
     assert "means" not in error_of(tmp_path / "mnist")
 
 
-def test_a_folder_that_hides_a_name_and_can_be_read_is_noted(tmp_path):
+def test_a_folder_that_hides_a_name_and_can_be_read_is_noted(tmp_path: Path):
     line = hints.hiding("cifar10", tmp_path)
     assert line.startswith(
         f"--data cifar10 means the folder {tmp_path} in the working directory; for the data set "
@@ -357,7 +359,7 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("kind", PARTS)
-def test_the_parts_of_a_data_set(root, kind: str):
+def test_the_parts_of_a_data_set(root: Path, kind: str):
     names, notes = PARTS[kind]
     for at, name in enumerate(names):
         for label, count in (("ape", 2), ("bird", 3)):
@@ -390,20 +392,20 @@ NO_CLASSES = {
 
 
 @pytest.mark.parametrize("kind", NO_CLASSES)
-def test_parts_that_hold_images_are_no_classes(root, kind: str):
+def test_parts_that_hold_images_are_no_classes(root: Path, kind: str):
     names, says = NO_CLASSES[kind]
     for name in names:
         fill(root / name, encoded(), 20)
     assert says in error_of(root)
 
 
-def test_a_class_may_be_called_train(root):
+def test_a_class_may_be_called_train(root: Path):
     for name in ("bus", "train"):
         fill(root / name, encoded(), 20)
     assert data.load(str(root)).classes == ("bus", "train")
 
 
-def test_a_training_set_alone_says_how_to_split_one_off(root):
+def test_a_training_set_alone_says_how_to_split_one_off(root: Path):
     split(root, "train")
     assert (
         f"there is train, but no test; to have a test set split off, give {root / 'train'}; it "
