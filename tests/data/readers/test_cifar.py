@@ -85,7 +85,7 @@ def test_no_bytes_whatever_bring_a_traceback(folder, junk: bytes):
 
 def test_what_is_missing_or_of_one_class_is_said(folder):
     (folder / FILES[3]).unlink()
-    with pytest.raises(DataError, match=r"no data_batch_4\.bin in this folder"):
+    with pytest.raises(DataError, match=r"no data_batch_4\.bin in this folder; put it beside"):
         data.load(str(folder))
     for name in FILES:
         (folder / name).write_bytes(bytes([3]) * cifar.RECORD)

@@ -216,7 +216,7 @@ BAD_FOLDERS = {
     ),
     "an empty class": (
         lambda r: (fill(r / "a", encoded(), 5), (r / "b").mkdir()),
-        "/b: no images in this class",
+        "/b: no images in this class; add some, or remove it",
     ),
     "one class only": (
         lambda r: fill(r / "cat", encoded(), 20),

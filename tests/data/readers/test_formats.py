@@ -192,7 +192,13 @@ def test_idx_by_name(folder, tmp_path, monkeypatch, name: str, last: str):
 
 
 BAD_IDX = {
-    "wrong magic": (lambda b: b"\0\0\x0d\x03" + b[4:], "magic number 0x00000d03 where 0x00000803"),
+    "wrong magic": (
+        lambda b: b"\0\0\x0d\x03" + b[4:],
+        (
+            "magic number 0x00000d03 where 0x00000803 (unsigned bytes, 3-D) is needed; "
+            "give the files of one data set the names that they were published with"
+        ),
+    ),
     "truncated": (
         lambda b: b[:-100],
         "promises 15,680 bytes, the file holds 15,580; it is truncated",
@@ -243,7 +249,7 @@ def test_a_lying_header_allocates_nothing(folder):
 
 def test_a_missing_idx_file_is_named(folder):
     (folder / "t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(DataError, match="no t10k-labels-idx1-ubyte"):
+    with pytest.raises(DataError, match=r"no t10k-labels-idx1-ubyte.*; put it beside the others"):
         data.load(str(folder))
 
 

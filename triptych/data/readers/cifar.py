@@ -82,7 +82,8 @@ def read(folder: Path, _options: Options = PLAIN, _progress: Progress | None = N
     """
     for file in (*TRAIN, *TEST):
         if not (folder / file).is_file():
-            raise DataError(pickled(folder) or f"{one_line(folder)}: no {file} in this folder")
+            missing = f"no {file} in this folder; put it beside the others"
+            raise DataError(pickled(folder) or f"{one_line(folder)}: {missing}")
     records = _Records(RECORD, 0, len(CLASSES))
     train, test = _splits(folder, (TRAIN, TEST), records)
     check_varied(Path(one_line(folder)), train.labels, CLASSES)

@@ -188,7 +188,7 @@ def _images(folder: Path, root: Path) -> Iterator[Path]:
         raise DataError(f"{one_line(folder)}: a class needs a name that can be printed")
     files = _visible(folder)
     if not files:
-        raise LayoutError(f"{one_line(folder)}: no images in this class")
+        raise LayoutError(f"{one_line(folder)}: no images in this class; add some, or remove it")
     for path in files:
         if path.is_dir():
             reason = "a folder inside a class"

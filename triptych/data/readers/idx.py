@@ -192,7 +192,8 @@ def _shape(path: Path, stream: IO[bytes], dimensions: int, kind: int) -> tuple[i
             raise DataError(f"{path}: {wrong}")
         type_name = "unsigned bytes" if kind == UNSIGNED_BYTES else TYPES[kind].name
         needed = f"0x{magic:08x} ({type_name}, {dimensions}-D) is needed"
-        raise DataError(f"{path}: magic number 0x{header[:4].hex()} where {needed}")
+        advice = "give the files of one data set the names that they were published with"
+        raise DataError(f"{path}: magic number 0x{header[:4].hex()} where {needed}; {advice}")
     if len(header) < size:
         raise DataError(f"{path}: truncated inside its header")
     return struct.unpack(f">{dimensions}I", header[4:])
@@ -236,7 +237,7 @@ def _missing(home: Path, part: str, what: str, stem: str, members: list[_File]) 
     """Return which file a folder lacks, by an example where its files are named in another way."""
     name = f"{stem}-idx{DIMENSIONS[what]}-ubyte(.gz)"
     if not members or files(home):
-        return f"{home}: no {name} in this folder"
+        return f"{home}: no {name} in this folder; put it beside the others"
     example = members[0].path.name
     return f"{home}: holds {example}, but no {what} of the {part} set, such as {name}"
 
