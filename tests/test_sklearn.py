@@ -140,7 +140,7 @@ def test_full_batch_descent_is_mlpclassifiers(x: np.ndarray, y: np.ndarray, acti
     )
 
 
-@pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
+@pytest.mark.parametrize(("name", "backend"), rows(numpy=False, others=False))
 def test_every_engine_fits_alike(x: np.ndarray, y: np.ndarray, name: str, backend: str):
     """A convolution on images of two channels, masks, slots, a fraction set aside, one more pass;
     and from each other's weights.

@@ -120,11 +120,13 @@ def test_a_process_that_ends_leaves_the_others_measured():
             attempt(rows, lambda row: row.remote.ask("kernel", module="numpy"))
 
 
+@pytest.mark.slow
 def test_reduced_precision_is_recognised_by_its_error():
     pytest.importorskip("torch")
     assert proved("R3", EngineSpec("torch", "plain-bf16")) == (None, "reduced")
 
 
+@pytest.mark.slow
 def test_keras_is_proved_by_its_own_formulas():
     pytest.importorskip("tensorflow")
     assert proved("R2", EngineSpec("tensorflow", "keras-fit")) == (None, "ranked")

@@ -111,7 +111,7 @@ def images(seed: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     return np.random.default_rng(seed).random(shape).astype(dtype)
 
 
-each = pytest.mark.parametrize(("name", "backend"), rows(slow=False))
+each = pytest.mark.parametrize(("name", "backend"), rows(others=False))
 
 
 @each
@@ -212,7 +212,7 @@ def test_a_training_with_all_of_them_is_equal(name: str, backend: str, few: Spli
     assert outcome.equal, str(outcome.divergence)
 
 
-@pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
+@pytest.mark.parametrize(("name", "backend"), rows(numpy=False, others=False))
 def test_a_shift_in_the_other_direction_is_caught(name: str, backend: str, few: Split, monkeypatch):
     registry.create(name, zoo.get("classic"), Recipe())  # imports the module
     table = sys.modules[f"triptych.engines.{name}.augmentation"].AUGMENTATIONS

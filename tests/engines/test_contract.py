@@ -287,7 +287,7 @@ def test_what_cannot_be_had_is_said(monkeypatch):
         registry.create("torch", NETWORK, recipe)
 
 
-@pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
+@pytest.mark.parametrize(("name", "backend"), rows(numpy=False, others=False))
 def test_devices_that_are_not_there(name: str, backend: str):
     for device, says in (
         ("cuda", "sees no cuda device"),

@@ -38,7 +38,7 @@ except BaseException as error:
 """
 
 
-@pytest.mark.parametrize(("name", "backend"), rows(slow=False))
+@pytest.mark.parametrize(("name", "backend"), rows(others=False))
 def test_it_is_refused_before_anything_is_allocated(name: str, backend: str):
     huge = zoo.dense("huge", [10**9])
     with pytest.raises(
@@ -98,7 +98,7 @@ def used_engine(name: str, backend: str | None, network: Network, split: Split) 
     return engine
 
 
-@pytest.mark.parametrize(("name", "backend"), rows(slow=False))
+@pytest.mark.parametrize(("name", "backend"), rows(others=False))
 def test_an_engine_that_is_not_used_any_more_is_freed(name: str, backend: str, few: Split):
     engine = used_engine(name, backend, zoo.get("regularized"), few)
     reference = weakref.ref(engine)

@@ -169,7 +169,7 @@ def numpy_and_slow_others() -> list:
     """Return every engine; those that other tests prove equal to NumPy are slow tests here."""
     return [
         pytest.param(*row.values, id=row.id, marks=[*row.marks, *slow_if(row.values[0] != "numpy")])
-        for row in rows(slow=False)
+        for row in rows(others=False)
     ]
 
 

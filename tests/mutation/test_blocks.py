@@ -241,7 +241,7 @@ CARRIED = {
 def with_fast(*fast: str) -> list:
     """Every engine in its default backend, as pytest parameters; the others than these are slow."""
     found = []
-    for row in rows(slow=False):
+    for row in rows(others=False):
         marks = [*row.marks]
         if row.values[0] not in fast:
             marks.append(pytest.mark.slow)

@@ -93,7 +93,7 @@ def cases() -> list:
     In the others, every pair of network and optimizer, of network and engine, and of optimizer and
     engine still occurs.
     """
-    defaults = [row.id for row in rows(slow=False, numpy=False)]
+    defaults = [row.id for row in rows(others=False, numpy=False)]
     found = []
     for i, network in enumerate(NETWORKS):
         for j, chosen in enumerate(SHORTHANDS):

@@ -52,7 +52,7 @@ def cases() -> list:
     return [
         pytest.param(*pair, *row.values, id=f"{'-'.join(pair)}-{row.id}", marks=row.marks)
         for pair in CASES
-        for row in rows(numpy=False, slow=pair == CASES[-1])
+        for row in rows(numpy=False, others=pair == CASES[-1], fast=True)
     ]
 
 
@@ -83,7 +83,7 @@ def test_whole_trajectories_are_equal(
     )  # a whole block, the rest of the epoch, the smaller last batch
 
 
-@pytest.mark.parametrize(("name", "backend"), rows(numpy=False, slow=False))
+@pytest.mark.parametrize(("name", "backend"), rows(numpy=False, others=False))
 @pytest.mark.parametrize("network", ["classic", "regularized"])
 @pytest.mark.parametrize("batch", ["full", 128])
 def test_with_and_without_masks_in_full_and_in_mini_batches(
@@ -111,7 +111,7 @@ def verdict(
     return float32.judge_float32(errors, proved=proved)
 
 
-@pytest.mark.parametrize(("name", "backend"), rows(slow=False))
+@pytest.mark.parametrize(("name", "backend"), rows(others=False))
 @pytest.mark.parametrize(
     ("network", "chosen"),
     [*(("classic", name) for name in SHORTHANDS), ("custom", "adam"), ("lenet", "momentum")],

@@ -35,7 +35,7 @@ def cases() -> list:
     """Return both networks in every engine; JAX takes half a minute to compile the larger one."""
     found = []
     for network, samples in (("lenet-bn", 41), ("resnet20", 9)):
-        for row in rows(numpy=False, slow=False):
+        for row in rows(numpy=False, others=False):
             slow = slow_if(network == "resnet20" and row.values[0] == "jax")
             name = f"{network}-{samples}-{row.id}"
             marks = [*row.marks, *slow]

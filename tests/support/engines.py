@@ -18,6 +18,10 @@ needs_all = pytest.mark.skipif(
 )
 
 
+# Each new engine of these compiles for seconds, so that most of their tests are slow.
+COMPILED_BACKENDS = {"torch-compiled", "tensorflow-xla", "tensorflow-fit"}
+
+
 def slow_if(condition: bool) -> list[pytest.MarkDecorator]:
     """Return the mark of a slow test, or no mark."""
     return [pytest.mark.slow] if condition else []
@@ -36,17 +40,29 @@ def loaded_engine(
     return engine
 
 
-def rows(*, numpy: bool = True, slow: bool = True) -> list:
-    """Every engine and backend that can run here, as pytest parameters."""
+def rows(*, numpy: bool = True, others: bool = True, fast: bool = False) -> list:
+    """Return the engines and backends that can run here, as pytest parameters.
+
+    Parameters
+    ----------
+    numpy : bool
+        Whether the reference is one of them.
+    others : bool
+        Whether the backends that are not the default are among them.
+    fast : bool
+        Whether the test is also fast for the backends that compile for seconds.
+    """
     found = []
     for name, entry in registry.entries().items():
         for backend in entry.backends:
-            if (name == "numpy" and not numpy) or (backend != entry.default_backend and not slow):
+            if (name == "numpy" and not numpy) or (backend != entry.default_backend and not others):
                 continue
+            label = f"{name}-{backend}"
             marks = [] if name == "numpy" else [pytest.mark.framework]
+            marks += slow_if(label in COMPILED_BACKENDS and not fast)
             if not entry.installed:
                 marks.append(pytest.mark.skip(reason=f"{entry.label} is not installed"))
-            elif (name, backend) == ("torch", "compiled") and not shutil.which("g++"):
+            elif label == "torch-compiled" and not shutil.which("g++"):
                 marks.append(pytest.mark.skip(reason="torch.compile needs g++"))
-            found.append(pytest.param(name, backend, id=f"{name}-{backend}", marks=marks))
+            found.append(pytest.param(name, backend, id=label, marks=marks))
     return found

@@ -140,7 +140,7 @@ def test_unequal_batches_weigh_by_their_size(few: Split):
     assert epoch.loss == pytest.approx(softmax_cross_entropy(logits, few.labels)[0], abs=1e-9)
 
 
-@pytest.mark.parametrize(("name", "backend"), rows(slow=False))
+@pytest.mark.parametrize(("name", "backend"), rows(others=False))
 def test_a_run_taken_up_again_is_the_same_to_the_bit(few: Split, name: str, backend: str):
     """From between any two events, in mid-epoch too; the position through JSON, the engine new."""
     straight, kept = begun(few, name=name, backend=backend), {}
