@@ -11,6 +11,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .api import (
         compare,
+        compare_models,
         dense,
         diagnose,
         export,
@@ -48,6 +49,7 @@ __all__ = [
     "__version__",
     "callbacks",
     "compare",
+    "compare_models",
     "dense",
     "diagnose",
     "export",
@@ -81,6 +83,7 @@ _MODULES = {
     "TriptychError": "errors",
     "VerificationResult": "results",
     "compare": "api",
+    "compare_models": "api",
     "dense": "api",
     "diagnose": "api",
     "export": "api",

@@ -7,6 +7,7 @@ unless ``progress=True``; errors of the user are `triptych.errors.TriptychError`
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -812,6 +813,8 @@ def diagnose(
     *,
     pairs: dict[str, str] | None = None,
     weights_file: str | Path | None = None,
+    time: bool = False,
+    threads: int = 1,
     on_stage: Callable[[str], Any] | None = None,
 ) -> "Diagnosis":
     """Find out why two implementations of a model give different numbers.
@@ -832,32 +835,76 @@ def diagnose(
     weights_file : str or Path, optional
         A file that gets A's weights in B's layout and under B's names, ready to load there; it ends
         in ``.safetensors`` or ``.npz``.
+    time : bool
+        Whether to time both sides if they are equal. Both must be files then.
+    threads : int
+        The threads of each side while it is timed.
     on_stage : callable, optional
-        Called with the name of each stage before it is examined.
+        Called with the name of each stage before it is examined, and with what is timed.
 
     Returns
     -------
     Diagnosis
         Its ``verdict`` is ``equal``, ``rounding``, ``differ`` or ``undecided``; its ``findings``
-        are the differences with cause, effect and fix.
+        are the differences with cause, effect and fix; its ``timing`` the times of both sides, or
+        why there are none.
 
     Raises
     ------
     TriptychError
         If a side or the batch cannot be used.
     """
-    from .doctor import diagnosis, sources
+    from .doctor import diagnosis, sources, stopwatch
     from .doctor.batch import checked
     from .doctor.weights_file import check_weights_file, write_weights
 
     if weights_file is not None:
         check_weights_file(Path(weights_file))
+    machine.check_threads(threads)
     reference = sources.recorded(a) or a
     arrays = checked(batch if batch is not None else getattr(reference, "batch", None))
+    see = on_stage or diagnosis.ignore_stage
     with sources.opened(reference, b) as (one, other):
-        result = diagnosis.diagnose(
-            one, other, arrays, mapping=pairs, on_stage=on_stage or diagnosis.ignore_stage
-        )
+        result = diagnosis.diagnose(one, other, arrays, mapping=pairs, on_stage=see)
         if weights_file is not None:
             write_weights(Path(weights_file), other.framework_weights())
-        return result
+        if not time:
+            return result
+        files = [sources.file_of(reference), sources.file_of(b)]
+        contest = stopwatch.prepared(result.verdict, files, [one, other], arrays)
+    return replace(result, timing=contest.timed(threads=threads, see=see))
+
+
+def compare_models(
+    a: str | Path,
+    b: str | Path,
+    batch: str | Path | State,
+    *,
+    pairs: dict[str, str] | None = None,
+    threads: int = 1,
+    on_stage: Callable[[str], Any] | None = None,
+) -> "Diagnosis":
+    """Compare the speed of two implementations of a model, if they are equal.
+
+    It is `diagnose` with ``time=True``.
+
+    Parameters
+    ----------
+    a, b : str or Path
+        ``FILE.py`` or ``FILE.py:FUNCTION``.
+    batch, pairs, threads, on_stage
+        As in `diagnose`.
+
+    Returns
+    -------
+    Diagnosis
+        Its ``timing`` has ``parts``, the training step and the inference, each with the times of
+        both sides and the ``ratio`` of B to A with its interval; or the ``reason`` why there is no
+        ratio.
+
+    Raises
+    ------
+    TriptychError
+        If a side or the batch cannot be used.
+    """
+    return diagnose(a, b, batch, pairs=pairs, time=True, threads=threads, on_stage=on_stage)

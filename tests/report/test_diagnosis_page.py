@@ -9,10 +9,12 @@ from math import inf
 import pytest
 from rich.console import Console
 
+from triptych.bench.statistics import Interval
 from triptych.cli.doctor_view import show
 from triptych.core import files
 from triptych.doctor.findings import Acquittal, Diagnosis, Finding, LayerRow, StageRow
 from triptych.doctor.observation import Description
+from triptych.doctor.timing import SideTime, TimedPart, Timing
 from triptych.report.diagnosis import place, write_diagnosis
 
 SIDES = (
@@ -104,6 +106,46 @@ def test_the_terminal_shows_causes_first_and_acquittals_last():
     places = [text.index(part) for part in order]
     assert places == sorted(places)
     assert "shape" in text
+
+
+def timing(busy=""):
+    sides = (
+        SideTime("step()", 0.2, Interval(0.0012, 0.0011, 0.0013)),
+        SideTime("train_on_batch(x, y)", 3.5, Interval(0.0024, 0.0023, 0.0026)),
+    )
+    ratio = Interval(2.0, 1.9, 2.1)
+    faster = None if busy else "a"
+    part = TimedPart("training", *sides, ratio, faster, 15, 0.01, busy)
+    return Timing(2, (part,), notes=("A draws random numbers",))
+
+
+def shown(timed, tmp_path):
+    """Return the page and the terminal's text of a diagnosis with times."""
+    timed_diagnosis = replace(diagnosis(), timing=timed)
+    answer = json.loads(files.to_json(timed_diagnosis.to_json()))
+    write_diagnosis(tmp_path / "page.html", answer, "a.py", "b.py")
+    console = Console(width=120, record=True, file=StringIO())
+    show(console, timed_diagnosis, "a.py", "b.py")
+    return (tmp_path / "page.html").read_text(encoding="utf-8"), console.export_text()
+
+
+def test_times_are_shown_with_their_ratio(tmp_path):
+    sentence = "training: B takes 2 times as long as A (1.9 to 2.1, 15 rounds)"
+    for text in shown(timing(), tmp_path):
+        assert f"{sentence}; A is faster" in text
+        assert "2 threads" in text
+        for part in ("1.2 ms", "2.3 to 2.6", "3,500 ms", "train_on_batch(x, y)", "A draws random"):
+            assert part in text
+    for text in shown(timing("other programs used 40% of it"), tmp_path):
+        assert sentence in text
+        assert "is faster" not in text
+        assert "other programs used 40% of it" in text
+
+
+def test_where_nothing_was_timed_the_reason_is_shown(tmp_path):
+    for text in shown(Timing(1, reason="the two sides differ"), tmp_path):
+        assert "Not timed: the two sides differ" in text
+        assert "times as long" not in text
 
 
 def test_the_sentence_of_an_assertion_has_the_fix():

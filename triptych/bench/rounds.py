@@ -1,7 +1,7 @@
 """The race: contestants act in turn, each alone, and what disturbs them is measured.
 
-This is the only loop of the project that times engines. `triptych compare`, the benchmarks and the
-cost model use it.
+This is the only loop of the project that takes times. `triptych compare`, the benchmarks, the cost
+model and `triptych doctor --time` use it.
 """
 
 import time

@@ -354,14 +354,9 @@ class _Phase:
 
     def _needs_more(self, last: int, most: int) -> Generator[Event, None, bool]:
         """Return whether another round is to be timed, after waiting for a calm machine."""
-        rounds = self.rounds
-        if len(rounds.calm) >= ROUNDS or last >= most:
-            return False
-        if len(rounds.valid) < ROUNDS:
-            return True
         pids = [self.witness.pid, *(row.remote.pid for row in self.live)]
-        calm, self.patience = yield from wait_for_calm(rounds, last, self.patience, pids)
-        return calm
+        more, self.patience = yield from needs_more(self.rounds, last, most, self.patience, pids)
+        return more
 
     # ---- Evaluation -----------------------------------------------------------------------------
 
@@ -412,6 +407,37 @@ def _take_trained(row: RunningRow) -> Trained:
     predictions = metrics.predictions(row.engine.logits(row.test))
     used = row.remote.memory()
     return Trained(state, predictions, used.peak_bytes, used.blas)
+
+
+def needs_more(
+    rounds: Rounds, last: int, most: int, patience: float, pids: list[int]
+) -> Generator[Event, None, tuple[bool, float]]:
+    """Find out whether another round is to be timed, after waiting for a calm machine.
+
+    Parameters
+    ----------
+    rounds, last, patience, pids
+        As for `wait_for_calm`.
+    most : int
+        The number of the last round that may be timed.
+
+    Yields
+    ------
+    WaitingForCalm
+        Once a second.
+
+    Returns
+    -------
+    more : bool
+        Whether another round is to be timed.
+    patience : float
+        The time that is left for waiting, in seconds.
+    """
+    if len(rounds.calm) >= ROUNDS or last >= most:
+        return False, patience
+    if len(rounds.valid) < ROUNDS:
+        return True, patience
+    return (yield from wait_for_calm(rounds, last, patience, pids))
 
 
 def wait_for_calm(

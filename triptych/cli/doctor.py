@@ -70,6 +70,23 @@ class AnswerOptions:
             write_diagnosis(self.html_file, json.loads(answer), a, b)
 
 
+@dataclass(frozen=True)
+class TimingOptions:
+    """Measurement of times."""
+
+    time: Annotated[
+        bool,
+        typer.Option(
+            "--time",
+            help="If both sides are equal, time the training step and the inference of both; "
+            "where they are not, there is no ratio.",
+        ),
+    ] = False
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, help="Threads of each side while it is timed.")
+    ] = 1
+
+
 @app.command("doctor")
 @with_groups
 def doctor(
@@ -79,6 +96,7 @@ def doctor(
     batch: o.Batch = None,
     pairs: Pairs = None,
     weights_file: WeightsFile = None,
+    timing: TimingOptions,
     answer: AnswerOptions,
 ) -> None:
     """Find out why two implementations of a model give different numbers.
@@ -98,6 +116,8 @@ def doctor(
     triptych doctor torch_side.py keras_side.py --batch batch.npz
 
     triptych doctor model.py:build_torch model.py:build_keras --batch batch.npz --json answer.json
+
+    triptych doctor torch_side.py keras_side.py --batch batch.npz --time --threads 2
     """
     from rich.console import Console
 
@@ -108,7 +128,14 @@ def doctor(
     mapping = dict(_split(text) for text in pairs or [])
     with StageProgress(console) as progress:
         diagnosis = api.diagnose(
-            a, b, batch, pairs=mapping, weights_file=weights_file, on_stage=progress.see
+            a,
+            b,
+            batch,
+            pairs=mapping,
+            weights_file=weights_file,
+            time=timing.time,
+            threads=timing.threads,
+            on_stage=progress.see,
         )
     show(console, diagnosis, a, b)
     if weights_file:

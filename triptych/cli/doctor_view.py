@@ -3,6 +3,8 @@
 from math import isinf
 from typing import TYPE_CHECKING, Any
 
+from ..errors import counted
+from ..report.units import milliseconds
 from .say import say, say_unbroken
 
 if TYPE_CHECKING:
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
     from ..doctor.findings import Acquittal, Diagnosis, Finding, LayerRow
     from ..doctor.observation import Description
+    from ..doctor.timing import Timing
 
 HEADLINES = {
     "equal": ("Equal: with the same weights both sides compute the same.", "green"),
@@ -40,7 +43,7 @@ class StageProgress:
 
     def see(self, stage: str) -> None:
         """Show the stage that is examined from now on."""
-        self._status.update(f"comparing: {stage}")
+        self._status.update(stage if ":" in stage else f"comparing: {stage}")
 
 
 def show(console: "Console", diagnosis: "Diagnosis", a: str, b: str) -> None:
@@ -64,6 +67,9 @@ def show(console: "Console", diagnosis: "Diagnosis", a: str, b: str) -> None:
         say(console, "Not the cause:", "bold")
         for acquittal in diagnosis.acquitted:
             _show_acquittal(console, acquittal)
+    if diagnosis.timing:
+        console.print()
+        _show_timing(console, diagnosis.timing)
     console.print()
     dtype = "double precision" if diagnosis.dtype == "float64" else "the precision as written"
     say(console, f"Compared in {dtype}, in {diagnosis.seconds:.1f} s.", "dim")
@@ -135,6 +141,36 @@ def _show_layers(console: "Console", rows: "tuple[LayerRow, ...]") -> None:
         )
     say(console, "Each layer with the input, the weights and the gradient that A has:", "bold")
     console.print(table)
+
+
+def _show_timing(console: "Console", timing: "Timing") -> None:
+    """Print the times of both sides, or why there are none."""
+    from rich.table import Table
+
+    if timing.reason:
+        say(console, f"Not timed: {timing.reason}", "yellow")
+        return
+    threads = counted(timing.threads, "thread")
+    say(console, f"Times of one step, each side in a process of its own with {threads}:", "bold")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("", "side", "median", "95 % interval", "first call", "what runs"):
+        table.add_column(title)
+    for part in timing.parts:
+        for side, times in (("A", part.a), ("B", part.b)):
+            seconds = times.seconds
+            table.add_row(
+                part.part if side == "A" else "",
+                side,
+                f"{milliseconds(seconds.median)} ms",
+                f"{milliseconds(seconds.low)} to {milliseconds(seconds.high)}",
+                f"{milliseconds(times.first_seconds)} ms",
+                times.code,
+            )
+    console.print(table)
+    for part in timing.parts:
+        say(console, f"   {part.sentence}", "yellow" if part.busy else "")
+    for note in timing.notes:
+        say(console, f"   {note}", "dim")
 
 
 def _figure(difference: float) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .observation import Array, Arrays
+from .observation import Array, Arrays, largest
 
 UNIT_ROUNDOFF = {"native": 2.0**-24, "float64": 2.0**-53}
 
@@ -26,6 +26,12 @@ FEWEST_UNITS = 16.0
 
 # A constant in float32 is off by 2^-24 of itself. A formula has a few of them.
 PRECISION = 4 * 2.0**-24
+
+# Of weights after some training steps, relative to the distance travelled. Kinks of activations
+# make rounding larger with each step.
+TRAVEL_BOUND = {"float64": 1e-3, "native": 0.1}
+# Gradients that are so much smaller than the largest of all are rounding.
+ROUNDED_GRADIENT = {"float64": 1e-9, "native": 1e-4}
 
 
 def relative_difference(reference: Array, other: Array) -> float:
@@ -112,6 +118,32 @@ def moved(arrays: Arrays, dtype: str, seed: int = 0) -> Arrays:
         else:
             result[name] = array
     return result
+
+
+def travel_differences(
+    gradients: Arrays, before: Arrays, after: Arrays, other_after: Arrays, dtype: str
+) -> dict[str, float]:
+    """Return how far two trainings are apart: of each weight, over the largest distance of all.
+
+    Parameters
+    ----------
+    gradients : dict of str to ndarray
+        Of the first step, for each weight that is compared.
+    before, after, other_after : dict of str to ndarray
+        The weights before the training, and after it in both.
+    dtype : str
+        In which they were trained.
+    """
+    travel = max(largest(after[name] - before[name]) for name in gradients)
+    top = max(largest(gradient) for gradient in gradients.values())
+    found: dict[str, float] = {}
+    for name, gradient in gradients.items():
+        # An adaptive optimizer makes whole steps also of gradients that are only rounding, as those
+        # of a bias before a BatchNorm.
+        real = np.abs(gradient) > ROUNDED_GRADIENT[dtype] * top
+        apart = np.where(real, other_after[name] - after[name], 0.0)
+        found[name] = largest(apart) / travel if travel else 0.0
+    return found
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from .catalogue.entry import Stage
 from .observation import Description
+from .timing import Timing
 
 Verdict = Literal["equal", "rounding", "differ", "undecided"]
 
@@ -167,7 +168,9 @@ class Diagnosis:
     stages : tuple of StageRow
         In the order of computation.
     seconds : float
-        How long it took.
+        How long it took, without timing.
+    timing : Timing or None
+        Both sides' times, if they were wanted.
     """
 
     a: Description
@@ -179,6 +182,7 @@ class Diagnosis:
     layers: tuple[LayerRow, ...]
     stages: tuple[StageRow, ...]
     seconds: float
+    timing: Timing | None = None
 
     def __str__(self) -> str:
         lines = [f"{self.verdict}, {len(self.findings)} found"]
@@ -202,6 +206,7 @@ class Diagnosis:
             "a": _side(self.a),
             "b": _side(self.b),
             "seconds": self.seconds,
+            "timing": self.timing.to_json() if self.timing else None,
         }
 
 

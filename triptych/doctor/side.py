@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
+from ..bench.rounds import Elapsed
 from ..process import machine
 from ..process.client import WorkerProcess
 from ..process.protocol import Message
@@ -154,6 +155,16 @@ class LiveSide:
         """Undo all changes."""
         self._ask("restore", dtype=dtype)
 
+    def begin_timing(self, batch: Arrays, weights: Arrays) -> tuple[dict[str, Any], Arrays]:
+        """Make the first calls of what is timed; see `triptych.doctor.clock.Clock.begin`."""
+        reply = self._ask("begin_timing", joined(batch=batch, weights=weights))
+        return reply.values, reply.arrays
+
+    def time(self, part: str, steps: int) -> Elapsed:
+        """Make some equal calls, which are timed in the process of the model."""
+        values = self._ask("time", part=part, steps=steps).values
+        return Elapsed(values["wall_s"], values["cpu_s"], steps)
+
 
 class SideProcess:
     """The process of a user's file.
@@ -172,6 +183,11 @@ class SideProcess:
         self.name = name
         self._file = file
         self._process = WorkerProcess(name, (WORKER,), machine.environment(threads, "cpu"))
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
 
     def start(self) -> LiveSide:
         """Run the user's file and return the side.

@@ -25,6 +25,12 @@ def recorded(source: Any) -> RecordedSide | None:
     return None
 
 
+def file_of(source: Any) -> ModelFile | None:
+    """Return the user's file that a text names, None if the source is something else."""
+    parsed = _parsed(source)
+    return parsed if isinstance(parsed, ModelFile) else None
+
+
 @contextmanager
 def opened(a: Any, b: Any) -> Generator[tuple[Side, LiveSide]]:
     """Start both sides at the same time, and end their processes afterwards.

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..process import server
 from ..process.protocol import Message
+from .clock import Clock
 from .frameworks.adapter import ADAPTERS, Adapter, ModelError, Unsupported, adapter_for
 from .model_file import ModelFile, Parts, describe
 from .observation import Arrays, Change, Observation, Updates, array_names
@@ -44,7 +45,10 @@ class SideWorker:
             "batches": _batches,
             "change": _change,
             "restore": _restore,
+            "begin_timing": self._begin_timing,
+            "time": self._time,
         }
+        self.clock: Clock | None = None
 
     def answer(self, request: Message) -> Message:
         """Answer one request; if it cannot be answered, the reply has the entry ``refused``."""
@@ -64,13 +68,22 @@ class SideWorker:
             self.parts = ModelFile(Path(values["file"]), values["function"]).run()
             return Message({}, {})
         assert self.parts
-        dtype = values["dtype"]
+        dtype = values.get("dtype", "native")
         with _precision(dtype):
             if dtype not in self.adapters:
                 with _building():
                     parts = self.parts.make()
                 self.adapters[dtype] = adapter_for(parts, dtype)
             return self.handlers[values["do"]](self.adapters[dtype], request)
+
+    def _begin_timing(self, adapter: Adapter, request: Message) -> Message:
+        arrays = request.arrays
+        self.clock = Clock(adapter, array_names(arrays, "batch"), array_names(arrays, "weights"))
+        return Message(*self.clock.begin())
+
+    def _time(self, adapter: Adapter, request: Message) -> Message:
+        assert self.clock
+        return Message(self.clock.run(request.values["part"], request.values["steps"]), {})
 
 
 def _refusal(message: str, *, unsupported: bool = False) -> Message:

@@ -65,11 +65,7 @@ def environment(threads: int, device: str) -> dict[str, str]:
     EngineError
         If there are fewer processors than threads: they would share, and times would mean nothing.
     """
-    if threads > processors():
-        available = counted(processors(), "processor")
-        raise EngineError(
-            f"{threads} threads where this machine has {available}; use at most as many"
-        )
+    check_threads(threads)
     settings = dict(os.environ)
     settings |= dict.fromkeys(THREAD_VARIABLES, str(threads))
     settings |= SLEEP_VARIABLES
@@ -81,6 +77,15 @@ def environment(threads: int, device: str) -> dict[str, str]:
     if device == "cpu":
         settings["CUDA_VISIBLE_DEVICES"] = ""
     return settings
+
+
+def check_threads(threads: int) -> None:
+    """Raise an `EngineError` if there are fewer processors than threads."""
+    if threads > processors():
+        available = counted(processors(), "processor")
+        raise EngineError(
+            f"{threads} threads where this machine has {available}; use at most as many"
+        )
 
 
 def processors() -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..core import files
 from .page import render_template, style_sheet
+from .units import milliseconds
 
 SMALLEST = 1e-17  # the left end of the logarithmic scale of differences
 LARGEST = 1e1  # the right end
@@ -50,6 +51,7 @@ def write_diagnosis(path: Path, answer: Json, a: str, b: str) -> None:
         "layers": [_layer(row) for row in answer["layers"]],
         "ticks": [{"place": place(tick), "power": round(log10(tick))} for tick in TICKS],
         "rounding": place(bounds.get("forward", 0.0)),
+        "milliseconds": milliseconds,
         "style": style_sheet(),
     }
     files.write(path, render_template("diagnosis.html", values))

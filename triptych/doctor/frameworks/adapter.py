@@ -1,6 +1,7 @@
 """The interface that an adapter has for each framework."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -20,6 +21,33 @@ class ModelError(TriptychError):
 
 class Unsupported(ModelError):
     """A side lacks what was asked for: an optimizer, or such a setting of a layer."""
+
+
+@dataclass(frozen=True)
+class UserCalls:
+    """What a user runs again and again, as written: what is timed.
+
+    Attributes
+    ----------
+    train : callable or None
+        Makes one training step and waits for its end: forward pass, loss, backward pass, update.
+        None if the side lacks a loss or an optimizer.
+    infer : callable
+        Runs the model once in evaluation mode and waits for its end.
+    set_training : callable
+        Is called with True before `train`, with False before `infer`; its time does not count.
+    train_code, infer_code : str
+        How a user writes both.
+    threads : int or None
+        The number of threads of the framework, if it tells.
+    """
+
+    train: Callable[[], Any] | None
+    infer: Callable[[], Any]
+    set_training: Callable[[bool], None]
+    train_code: str
+    infer_code: str
+    threads: int | None
 
 
 class Adapter(Protocol):
@@ -164,6 +192,13 @@ class Adapter(Protocol):
 
     def batches(self, batch: Arrays) -> list[Arrays]:
         """Return the batches of one epoch, in order, each with ``x``, ``y`` as arrays."""
+        ...
+
+    def user_calls(self, inputs: Arrays, targets: Arrays | None) -> UserCalls:
+        """Return what is timed, with these inputs and targets.
+
+        The calls change weights, buffers and the optimizer, as those of the user do.
+        """
         ...
 
     def change(self, changes: Sequence[Change]) -> None:

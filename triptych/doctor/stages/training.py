@@ -3,6 +3,7 @@
 import numpy as np
 
 from .. import catalogue
+from ..bounds import TRAVEL_BOUND, travel_differences
 from ..code_lines import value_text
 from ..examination import Examination, Pair, Result
 from ..findings import Finding
@@ -15,10 +16,6 @@ from ..wording import fix_lines
 
 # Stages that a training step contains.
 PARTS = ("data", "weights", "forward", "mode", "loss", "gradient", "update", "schedule")
-# Relative to the distance travelled. Kinks of activations make rounding larger with each step.
-BOUND = {"float64": 1e-3, "native": 0.1}
-# Gradients that are so much smaller than the largest of all are rounding.
-ROUNDING = {"float64": 1e-9, "native": 1e-4}
 
 
 def examine(examination: Examination) -> Result:
@@ -43,7 +40,7 @@ def examine(examination: Examination) -> Result:
     )
     a_before = examination.a.weights(examination.dtype)
     differences = _differences(examination, names, a_before, a_after, b_after)
-    bound = BOUND[examination.dtype]
+    bound = TRAVEL_BOUND[examination.dtype]
     worst = max(differences, key=lambda name: differences[name])
     if differences[worst] <= bound:
         return Result(largest=differences[worst], bound=bound)
@@ -64,17 +61,13 @@ def _differences(
 ) -> dict[str, float]:
     """Return the difference of each weight array over the largest distance of all weights."""
     gradients = array_names(examination.a_training.arrays, "gradient")
-    carried = examination.alignment.weights_to_a(b_after)
-    travel = max(largest(a_after[name] - before[name]) for name in names)
-    top = max(largest(gradients[name]) for name in names)
-    found: dict[str, float] = {}
-    for name in names:
-        # An adaptive optimizer makes whole steps also of gradients that are only rounding, as those
-        # of a bias before a BatchNorm.
-        real = np.abs(gradients[name]) > ROUNDING[examination.dtype] * top
-        apart = np.where(real, carried[name] - a_after[name], 0.0)
-        found[name] = largest(apart) / travel if travel else 0.0
-    return found
+    return travel_differences(
+        {name: gradients[name] for name in names},
+        before,
+        a_after,
+        examination.alignment.weights_to_a(b_after),
+        examination.dtype,
+    )
 
 
 def _pair(examination: Examination, name: str) -> Pair | None:
@@ -102,7 +95,7 @@ def _of_embedding(
     if pair.a.kind != "embedding" or not all(rule and rule.family in SQUARING for rule in rules):
         return None
     name = f"{pair.a.path}/embeddings"
-    if differences.get(name, 0.0) <= BOUND[examination.dtype]:
+    if differences.get(name, 0.0) <= TRAVEL_BOUND[examination.dtype]:
         return None
     shares = _shares_of_squares(examination, pair)
     if shares is None:
@@ -135,7 +128,7 @@ def _of_embedding(
             side: "squares the pieces, then adds" if name == "keras" else "adds, then squares"
             for side, name in zip("ab", frameworks, strict=True)
         },
-        effect={"training": differences[name], "bound": BOUND[examination.dtype]},
+        effect={"training": differences[name], "bound": TRAVEL_BOUND[examination.dtype]},
         fix=fix_lines("D95", examination.descriptions),
         proved=True,
         evidence=(

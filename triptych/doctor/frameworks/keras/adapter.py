@@ -21,12 +21,13 @@ from ...observation import (
     Updates,
     inputs_of,
 )
-from ..adapter import ModelError
+from ..adapter import ModelError, UserCalls
 from ..preprocessing import changed_inputs
 from . import backend, training
 from .changes import Changes
 from .model import UserModel, parts_of
 from .recorder import Recorder
+from .user_calls import user_calls
 from .weights import Weight
 
 BUFFERS = {"mean", "variance"}
@@ -286,6 +287,10 @@ class Adapter:
     def batches(self, batch: Arrays) -> list[Arrays]:
         """Return the batches of one epoch."""
         return training.batches(self.parts, batch)
+
+    def user_calls(self, inputs: Arrays, targets: Arrays | None) -> UserCalls:
+        """Return what a user runs again and again."""
+        return user_calls(self.optimization, inputs, targets)
 
     def change(self, changes: Sequence[Change]) -> None:
         """Apply changes until `restore`."""

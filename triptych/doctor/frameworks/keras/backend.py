@@ -41,6 +41,8 @@ new_tensor = chosen.new_tensor
 needs_channels_last = chosen.needs_channels_last
 resize_corners = chosen.resize_corners
 eagerly = chosen.eagerly
+compiled = chosen.compiled
+threads = chosen.threads
 
 
 def version() -> str:

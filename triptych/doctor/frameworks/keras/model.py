@@ -140,15 +140,21 @@ class UserModel:
         tensors = [backend.to_tensor(self.cast(array)) for array in targets.values()]
         return tensors[0] if len(tensors) == 1 else tensors
 
-    def run(self, inputs: Arrays, *, training: bool) -> Any:
-        """Call the model."""
+    def packed(self, inputs: Arrays) -> Any:
+        """Return what the model is called with: a tensor, or a list or dict of tensors."""
         tensors = [backend.to_tensor(self.cast(array)) for array in inputs.values()]
         structure = self.structure
         if structure is None:
             structure = tensors if len(tensors) > 1 else tensors[0]
         packed = keras.tree.pack_sequence_as(structure, tensors)
-        if isinstance(packed, tuple):
-            packed = list(packed)
+        return list(packed) if isinstance(packed, tuple) else packed
+
+    def run(self, inputs: Arrays, *, training: bool) -> Any:
+        """Call the model."""
+        return self.call_packed(self.packed(inputs), training=training)
+
+    def call_packed(self, packed: Any, *, training: bool) -> Any:
+        """Call the model with what `packed` returned."""
         self._called = True
         if isinstance(self.call, keras.layers.Layer) or _takes_training(self.call):
             return self.call(packed, training=training)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ...observation import Array, Arrays, Call, Change, Description, Observation, Updates, inputs_of
-from ..adapter import ModelError, Unsupported
+from ..adapter import ModelError, Unsupported, UserCalls
 from ..preprocessing import changed_inputs
 from .changes import Changes
 from .description import describe_side
@@ -21,6 +21,7 @@ from .model import UserModel, is_keras, parts_of
 from .recorder import Options, Recorder
 from .state import DoublePrecision, as_before, as_compiled, default_dtype, tensors_of_loss
 from .training import Training, batches_of, measure
+from .user_calls import user_calls
 from .weights import STATISTICS
 
 
@@ -379,6 +380,12 @@ class Adapter:
         """Return the batches of one epoch."""
         with self._ready():
             return batches_of(self._parts, batch)
+
+    def user_calls(self, inputs: Arrays, targets: Arrays | None) -> UserCalls:
+        """Return what a user runs again and again."""
+        target = self._targets(targets) if targets else None
+        tensors = self._tensors(inputs)
+        return user_calls(self._model, self._training, self._loss, tensors, target)
 
     def change(self, changes: Sequence[Change]) -> None:
         """Apply changes until `restore`; see `triptych.doctor.frameworks.torch.changes.Changes`."""

@@ -118,7 +118,7 @@ class Training:
 
     def update(self, gradients: Sequence[Arrays]) -> Updates:
         """Apply gradients one by one with a new optimizer."""
-        self._need_step()
+        self.check_steps()
         weights: list[Arrays] = []
         rates: list[float] = []
         with self.fresh():
@@ -129,7 +129,8 @@ class Training:
                 weights.append(self._trained_weights())
         return Updates(tuple(weights), tuple(rates))
 
-    def _need_step(self) -> None:
+    def check_steps(self) -> None:
+        """Raise `Unsupported` unless the optimizer makes an update of given gradients."""
         if self.optimizer is None:
             raise Unsupported("build() returns no optimizer")
         closure = inspect.signature(type(self.optimizer).step).parameters.get("closure")
@@ -165,6 +166,11 @@ class Training:
         updates = 1 if self.unit == "batch" else self.steps_per_epoch or 1
         if (number + 1) % updates == 0:
             self._step_schedule()
+
+    @property
+    def advances_with_updates(self) -> bool:
+        """Whether the schedule advances after each update."""
+        return self.schedule is not None and self.unit == "batch" and not self._needs_metric()
 
     def _needs_metric(self) -> bool:
         parameters = inspect.signature(self.schedule.step).parameters.values()

@@ -1,6 +1,6 @@
 """Keras on TensorFlow."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from types import FunctionType, ModuleType
 from typing import Any
@@ -72,6 +72,16 @@ def eagerly() -> Generator[None]:
         yield
     finally:
         tf.config.run_functions_eagerly(before)
+
+
+def compiled(function: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a function as users of this backend run it: as a graph."""
+    return tf.function(function)
+
+
+def threads() -> int | None:
+    """Return the number of threads of an operation, None if the system chooses it."""
+    return tf.config.threading.get_intra_op_parallelism_threads() or None
 
 
 class Tape:

@@ -1,6 +1,6 @@
 """Keras on PyTorch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
@@ -58,6 +58,16 @@ def needs_channels_last() -> bool:
 def resize_corners(images: Any, height: int, width: int, method: str) -> Any:
     """Return resized images whose corners stay where they are."""
     raise Unsupported("align_corners can be changed on TensorFlow only")
+
+
+def compiled(function: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a function as users of this backend run it: line by line."""
+    return function
+
+
+def threads() -> int | None:
+    """Return the number of threads of an operation."""
+    return torch.get_num_threads()
 
 
 class Tape:
