@@ -68,6 +68,7 @@ def test_a_missing_layer_is_named_and_the_others_stay_matched():
     (finding,) = alignment.findings
     assert finding.layer == {"a": "norm", "b": None}
     assert "norm (LayerNorm 5)" in finding.title
+    assert finding.fix == {"a": "x  # without norm", "b": "layers.LayerNormalization(epsilon=1e-5)"}
 
 
 def test_names_break_ties_between_equal_layers():
@@ -87,6 +88,7 @@ def test_another_width_is_one_finding_also_where_the_next_layer_shows_it():
     (finding,) = alignment.findings
     assert finding.layer == {"a": "a1", "b": "b1"}
     assert finding.values == {"a": [4, 8], "b": [4, 6]}
+    assert finding.fix == {"a": "nn.Linear(4, 6)", "b": "layers.Dense(8)"}
 
 
 def test_another_kind_of_normalization_takes_the_weights_that_it_has():
@@ -97,6 +99,10 @@ def test_another_kind_of_normalization_takes_the_weights_that_it_has():
     alignment = align(snapshot(a), snapshot(b))
     (finding,) = alignment.findings
     assert finding.values == {"a": "BatchNorm1d", "b": "LayerNorm"}
+    assert finding.fix == {
+        "a": "nn.LayerNorm(5, eps=1e-5)",
+        "b": "layers.BatchNormalization(epsilon=1e-5)",
+    }
     carried = alignment.weights_to_b({"an/scale": np.full(5, 3.0)})
     np.testing.assert_array_equal(carried["bn/scale"], np.full(5, 3.0))
 
@@ -106,6 +112,8 @@ def test_a_missing_bias_is_named_and_is_zero_in_the_other_model():
     alignment = align(snapshot(a), snapshot(b))
     (finding,) = alignment.findings
     assert finding.title == "b1 in Keras has a bias, a1 in PyTorch has none"
+    assert finding.fix["a"] == "nn.Linear(4, 5, bias=True)"
+    assert "use_bias=False" in finding.fix["b"]
     carried = alignment.weights_to_b(a.weights())
     np.testing.assert_array_equal(carried["b1/bias"], np.zeros(5))
     np.testing.assert_array_equal(carried["b1/kernel"], a.weights()["a1/kernel"])

@@ -8,11 +8,12 @@ from itertools import permutations
 from typing import Any
 
 from .carrying import Carriage, Carried, JoinedBias, MissingBias, Spread, input_forms
-from .code_lines import side_names
+from .code_lines import layer_like, side_names, without_line
 from .examination import Alignment, Pair
 from .findings import Finding
 from .matching import Anchor, Matched, Snapshot, anchors, match
 from .observation import NORMALIZATIONS, Array, Observation
+from .wording import catalogue_fix
 
 # The parts of a bias that one framework adds.
 BIAS_PARTS = ("bias", "recurrent_bias")
@@ -33,7 +34,7 @@ def align(a: Snapshot, b: Snapshot, mapping: Mapping[str, str] | None = None) ->
     TriptychError
         If the mapping names an unknown path.
     """
-    structure = _Structure(side_names(a.description.framework, b.description.framework))
+    structure = _Structure(a.description.framework, b.description.framework)
     pairs: list[Pair] = []
     carriages: list[Carriage] = []
     for matched in match(anchors(a), anchors(b), mapping):
@@ -158,12 +159,13 @@ class _Structure:
 
     Parameters
     ----------
-    names : dict of str to str
-        What the sides are called in titles.
+    a, b : str
+        The frameworks of both sides.
     """
 
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self.names = names
+    def __init__(self, a: str, b: str) -> None:
+        self.names = side_names(a, b)
+        self.frameworks = {"a": a, "b": b}
         self.findings: list[Finding] = []
         # By how much the number of features has changed before this layer, on B as a share of A.
         self.ratios = {1.0}
@@ -188,6 +190,7 @@ class _Structure:
         title: str,
         matched: Matched,
         values: Mapping[str, Any],
+        fix: Mapping[str, str | None],
         stage: str = "forward",
         cause: str | None = None,
     ) -> None:
@@ -201,6 +204,7 @@ class _Structure:
                     "b": None if matched.b is None else matched.b.layer.path,
                 },
                 values=dict(values),
+                fix=dict(fix),
                 proved=True,
                 evidence="the layers with weights of both sides were compared in their order",
             )
@@ -215,11 +219,23 @@ class _Structure:
             f"{self.names[side]} has the layer {_described(anchor)}, "
             f"{self.names[other]} has nothing in its place"
         )
-        self._add(title, matched, {side: _described(anchor), other: None})
+        fix = {side: f"x  # without {anchor.layer.path}", other: self._like(other, anchor)}
+        self._add(title, matched, {side: _described(anchor), other: None}, fix)
+
+    def _like(self, side: str, anchor: Anchor, *, bias: bool | None = None) -> str | None:
+        """Return how a side writes a layer that either side has."""
+        return layer_like(
+            self.frameworks[side], anchor.layer, anchor.weights, anchor.axes, bias=bias
+        )
+
+    def _exchanged(self, a: Anchor, b: Anchor) -> dict[str, str | None]:
+        """Return how each side writes the layer of the other one."""
+        return {"a": self._like("a", b), "b": self._like("b", a)}
 
     def _other_kind(self, a: Anchor, b: Anchor) -> None:
         title = f"{_described(a)} in {self.names['a']} is {_described(b)} in {self.names['b']}"
-        self._add(title, Matched(a, b), {"a": a.layer.type, "b": b.layer.type})
+        values = {"a": a.layer.type, "b": b.layer.type}
+        self._add(title, Matched(a, b), values, self._exchanged(a, b))
 
     def _sizes(self, a: Anchor, b: Anchor) -> None:
         """Add another width or window, unless an earlier layer explains it."""
@@ -231,7 +247,7 @@ class _Structure:
             cause, stage = "D108", "weights"
         title = f"{_described(a)} in {self.names['a']} is {_described(b)} in {self.names['b']}"
         values = {"a": list(a.main.shape), "b": list(b.main.shape)}
-        self._add(title, Matched(a, b), values, stage, cause)
+        self._add(title, Matched(a, b), values, self._exchanged(a, b), stage, cause)
 
     def _explained(self, a: Anchor, b: Anchor) -> bool:
         """Return whether only the number of input features differs, because of a layer before."""
@@ -256,14 +272,25 @@ class _Structure:
         b_roles = {role.replace("recurrent_bias", "bias") for role in b.weights}
         if a.layer.kind == "other" or a.layer.kind != b.layer.kind:
             return
-        for role in sorted(a_roles ^ b_roles):
+        roles = sorted(a_roles ^ b_roles)
+        biases = [role for role in roles if role.endswith("bias")]
+        # The biases of attention are one argument.
+        for role in [*biases[:1], *[each for each in roles if each not in biases]]:
             side, other = ("a", "b") if role in a_roles else ("b", "a")
             owner, lacking = (a, b) if side == "a" else (b, a)
             title = (
                 f"{owner.layer.path} in {self.names[side]} has {_article(role)}, "
                 f"{lacking.layer.path} in {self.names[other]} has none"
             )
-            self._add(title, Matched(a, b), {side: role, other: None})
+            line = without_line(self.frameworks[side], owner.layer, owner.weights, role)
+            fix = {side: line, other: None}
+            if role in biases:
+                fix[other] = self._like(other, lacking, bias=True)
+            self._add(title, Matched(a, b), {side: role, other: None}, fix)
+        self._slopes(a, b)
+
+    def _slopes(self, a: Anchor, b: Anchor) -> None:
+        """Add that a PReLU has other numbers of slopes."""
         counts = {"a": a.main.size if a.main is not None else 0}
         counts["b"] = b.main.size if b.main is not None else 0
         if a.layer.kind == "prelu" and counts["a"] != counts["b"]:
@@ -271,7 +298,8 @@ class _Structure:
                 f"PReLU has {counts['a']} slopes in {self.names['a']}, "
                 f"{counts['b']} in {self.names['b']}"
             )
-            self._add(title, Matched(a, b), counts, cause="D102")
+            lines = {side: catalogue_fix("D102", self.frameworks[side]) for side in counts}
+            self._add(title, Matched(a, b), counts, lines, cause="D102")
 
     def _calls(self, a: Anchor, b: Anchor) -> None:
         if len(a.calls) != len(b.calls):
@@ -279,7 +307,8 @@ class _Structure:
                 f"{a.layer.path} is called {len(a.calls)} times in {self.names['a']}, "
                 f"{b.layer.path} {len(b.calls)} times in {self.names['b']}"
             )
-            self._add(title, Matched(a, b), {"a": len(a.calls), "b": len(b.calls)})
+            values = {"a": len(a.calls), "b": len(b.calls)}
+            self._add(title, Matched(a, b), values, {"a": None, "b": None})
 
 
 def _article(role: str) -> str:

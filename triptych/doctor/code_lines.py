@@ -1,7 +1,10 @@
 """One line of code of a side, as its user would write it, with the values of the case."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from .observation import Arrays, Call, Layer
 
@@ -51,6 +54,74 @@ KEYWORDS = {
 }
 
 PREFIXES = {"torch": "nn.", "keras": "layers."}
+
+# By kind, the class of a layer; ``{n}`` is the number of its spatial axes.
+CLASSES = {
+    "torch": {
+        "dense": "Linear",
+        "conv": "Conv{n}d",
+        "depthwise_conv": "Conv{n}d",
+        "conv_transpose": "ConvTranspose{n}d",
+        "embedding": "Embedding",
+        "batch_norm": "BatchNorm{n}d",
+        "layer_norm": "LayerNorm",
+        "group_norm": "GroupNorm",
+        "rms_norm": "RMSNorm",
+        "rnn": "RNN",
+        "lstm": "LSTM",
+        "gru": "GRU",
+        "attention": "MultiheadAttention",
+        "prelu": "PReLU",
+    },
+    "keras": {
+        "dense": "Dense",
+        "conv": "Conv{n}D",
+        "depthwise_conv": "DepthwiseConv{n}D",
+        "conv_transpose": "Conv{n}DTranspose",
+        "embedding": "Embedding",
+        "batch_norm": "BatchNormalization",
+        "layer_norm": "LayerNormalization",
+        "group_norm": "GroupNormalization",
+        "rms_norm": "RMSNormalization",
+        "rnn": "SimpleRNN",
+        "lstm": "LSTM",
+        "gru": "GRU",
+        "attention": "MultiHeadAttention",
+        "prelu": "PReLU",
+    },
+}
+
+# By framework, the classes of an average and of a maximum.
+POOLS = {
+    "torch": ("AvgPool{n}d", "MaxPool{n}d"),
+    "keras": ("AveragePooling{n}D", "MaxPooling{n}D"),
+}
+
+# The settings that are written where a layer takes the place of another one, unless they are usual.
+CHOSEN = ("strides", "dilation", "padding", "epsilon", "bidirectional", "batch_first")
+USUAL: Mapping[str, tuple[Any, ...]] = {
+    "padding": ("valid",),
+    "bidirectional": (False,),
+    "batch_first": (False,),
+}
+
+# How a layer is written that lacks a role.
+WITHOUT = {
+    "torch": {
+        "bias": "bias=False",
+        ("layer_norm", "offset"): "bias=False",
+        ("layer_norm", "scale"): "elementwise_affine=False",
+        "offset": "affine=False",
+        "scale": "affine=False",
+    },
+    "keras": {
+        "bias": "use_bias=False",
+        "offset": "center=False",
+        "scale": "scale=False",
+    },
+}
+WITH_BIAS = {"torch": "bias=True", "keras": "use_bias=True"}
+BIASED = ("dense", "conv", "depthwise_conv", "conv_transpose", "rnn", "lstm", "gru", "attention")
 FRAMEWORKS = {"torch": "PyTorch", "keras": "Keras"}
 
 
@@ -95,7 +166,8 @@ def sizes(framework: str, layer: Layer, weights: Arrays) -> list[str]:
         Its weights by role.
     """
     kind = layer.kind
-    main = weights.get("kernel", weights.get("scale", weights.get("embeddings")))
+    names = ("kernel", "scale", "embeddings", "query_kernel")
+    main = next((weights[name] for name in names if name in weights), None)
     if main is None:
         return []
     torch = framework == "torch"
@@ -104,6 +176,14 @@ def sizes(framework: str, layer: Layer, weights: Arrays) -> list[str]:
         groups = layer.settings.get("groups", 1)
         numbers = [main.shape[-2] * groups] if torch else []
         numbers += [main.shape[-1], value_text(main.shape[:-2])]
+    elif kind == "depthwise_conv":
+        inputs, multiplier = main.shape[-2:]
+        numbers = [inputs, inputs * multiplier] if torch else []
+        numbers.append(value_text(main.shape[:-2]))
+        numbers.append(f"groups={inputs}" if torch else f"depth_multiplier={multiplier}")
+    elif kind == "attention":
+        heads = layer.settings.get("heads", 1)
+        numbers = [main.shape[0], heads] if torch else [heads, main.shape[1] // heads]
     elif kind == "dense":
         numbers = [*main.shape] if torch else [main.shape[-1]]
     elif kind in ("rnn", "lstm", "gru") and "recurrent_kernel" in weights:
@@ -193,3 +273,98 @@ def call_line(
     if layer is not None and not layer.roles:
         return f"{PREFIXES[framework]}{layer.type}({', '.join(written)})"
     return f"{call.name}({', '.join(['x', *written])})"
+
+
+def layer_like(
+    framework: str, layer: Layer, weights: Arrays, axes: int, *, bias: bool | None = None
+) -> str | None:
+    """Return how a layer of either side is written in a framework; None if it has no such layer.
+
+    Parameters
+    ----------
+    framework : str
+        ``torch`` or ``keras``: in which the line is.
+    layer : Layer
+        The layer; it may be one of the other framework.
+    weights : dict of str to ndarray
+        Its weights by role; they tell its sizes, and what it lacks.
+    axes : int
+        The number of axes of what it returns.
+    bias : bool, optional
+        Whether it has a bias, if the line must say so.
+    """
+    name = CLASSES.get(framework, {}).get(layer.kind)
+    if name is None:
+        return None
+    main = weights.get("kernel")
+    spatial = axes - 2 if main is None or main.ndim < 3 else main.ndim - 2
+    named = replace(layer, type=name.format(n=max(1, spatial)))
+    settings = {
+        setting: layer.settings[setting]
+        for setting in CHOSEN
+        if _is_chosen(layer.settings, setting)
+    }
+    written = [keyword(framework, setting, value) for setting, value in settings.items()]
+    written.append(_bias_argument(framework, layer.kind, weights, bias))
+    arguments = [*sizes(framework, named, weights), *filter(None, written)]
+    return f"{PREFIXES[framework]}{named.type}({', '.join(arguments)})"
+
+
+def _is_chosen(settings: Mapping[str, Any], setting: str) -> bool:
+    """Return whether a setting is not what one gets without writing it."""
+    if setting not in settings:
+        return False
+    value = settings[setting]
+    if value in USUAL.get(setting, ()):
+        return False
+    numbers = np.ravel(value) if isinstance(value, list) else np.array([])
+    nothing = 0 if setting == "padding" else 1
+    return not (numbers.size and np.all(numbers == nothing))
+
+
+def _bias_argument(framework: str, kind: str, weights: Arrays, bias: bool | None) -> str:
+    """Return what is written of the bias: that there is none, or what is wanted."""
+    if kind not in BIASED or not weights:
+        return ""
+    has = bool(weights.keys() & {"bias", "query_bias"})
+    wanted = has if bias is None else bias
+    if not wanted:
+        return WITHOUT[framework]["bias"]
+    return "" if bias is None else WITH_BIAS[framework]
+
+
+def pool_line(framework: str, settings: Mapping[str, Any]) -> str | None:
+    """Return how a pooling is written in a framework, or None where its axes are not known.
+
+    Parameters
+    ----------
+    framework : str
+        ``torch`` or ``keras``.
+    settings : mapping of str to object
+        Its canonical settings.
+    """
+    names = POOLS.get(framework)
+    size = settings.get("size")
+    if names is None or not isinstance(size, list):
+        return None
+    written = [
+        keyword(framework, setting, settings[setting])
+        for setting, usual in (("strides", size), ("padding", "valid"))
+        if settings.get(setting) != usual and _is_chosen(settings, setting)
+    ]
+    arguments = ", ".join([value_text(size), *filter(None, written)])
+    name = names[settings.get("pooling") == "max"].format(n=len(size))
+    return f"{PREFIXES[framework]}{name}({arguments})"
+
+
+def without_line(framework: str, layer: Layer, weights: Arrays, role: str) -> str | None:
+    """Return how a layer is written without one of its roles, for example a scale."""
+    lacking: Mapping[Any, str] = WITHOUT.get(framework, {})
+    role = "bias" if role.endswith("bias") else role
+    argument = lacking.get((layer.kind, role), lacking.get(role))
+    if argument is None:
+        return None
+    of_attention = layer.kind == "dense" and layer.type == CLASSES[framework]["attention"]
+    numbers = ["..."] if of_attention else sizes(framework, layer, weights)
+    arguments = [*numbers, argument]
+    return f"{PREFIXES[framework]}{layer.type}({', '.join(arguments)})"

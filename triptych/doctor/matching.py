@@ -68,8 +68,8 @@ class Anchor:
         The numbers of its calls; empty if it is never called.
     weights : dict of str to ndarray
         Its weights by role.
-    values : int
-        The number of values that its first call returns.
+    values, axes : int
+        The number of values that its first call returns, and of their axes.
     following : str
         The kind of the call after its first one.
     """
@@ -78,6 +78,7 @@ class Anchor:
     calls: tuple[int, ...]
     weights: Arrays
     values: int = 0
+    axes: int = 0
     following: str = ""
 
     @cached_property
@@ -145,11 +146,11 @@ def anchors(side: Snapshot) -> list[Anchor]:
         calls = tuple(numbers.get(layer.path, ()))
         first = calls[0] if calls else -1
         output = side.observation.arrays.get(f"{first}/output")
-        values = 0 if output is None else output.size
+        values, axes = (0, 0) if output is None else (output.size, output.ndim)
         weights = array_names(side.weights, layer.path)
         # The weights of a layer inside this one belong to that layer.
         weights = {role: weights[role] for role in layer.roles if role in weights}
-        result.append(Anchor(layer, calls, weights, values, kinds.get(first + 1, "")))
+        result.append(Anchor(layer, calls, weights, values, axes, kinds.get(first + 1, "")))
     return result
 
 

@@ -5,7 +5,7 @@ numbers from what both had before.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,12 +59,15 @@ class Relation:
         The id in the catalogue.
     head : bool
         Whether it is what turns scores into probabilities.
+    functions : dict of str to dict
+        By side, the activation that it applies and the other side does not.
     """
 
     title: str
     values: Mapping[str, Any]
     cause: str | None = None
     head: bool = False
+    functions: Mapping[str, Settings] = field(default_factory=dict[str, Settings])
 
 
 def name_of(settings: Settings) -> str:
@@ -119,7 +122,7 @@ def _activations(a: Array, b: Array, tolerance: float) -> Iterator[Relation]:
                 title = f"{{{side}}} applies {name}, {{{other}}} does not"
                 values = {side: name, other: None}
                 head = settings["function"] in HEADS
-                yield Relation(title, values, None, head)
+                yield Relation(title, values, None, head, {side: settings})
 
 
 def _both_activated(a: Array, b: Array, before: Array, tolerance: float) -> Iterator[Relation]:
@@ -127,6 +130,7 @@ def _both_activated(a: Array, b: Array, before: Array, tolerance: float) -> Iter
     if before.shape != a.shape:
         return
     found: dict[str, str] = {}
+    functions: dict[str, Settings] = {}
     for settings in USUAL:
         if settings.get("axis", -1) >= before.ndim:
             continue
@@ -136,9 +140,10 @@ def _both_activated(a: Array, b: Array, before: Array, tolerance: float) -> Iter
         for side, target in (("a", a), ("b", b)):
             if side not in found and _close(made, target, tolerance):
                 found[side] = name_of(settings)
+                functions[side] = settings
     if len(found) == 2:
         title = f"the activation is {found['a']} in {{a}} and {found['b']} in {{b}}"
-        yield Relation(title, found, _cause_of_functions(found))
+        yield Relation(title, found, _cause_of_functions(found), functions=functions)
 
 
 def _cause_of_functions(found: Mapping[str, str]) -> str | None:

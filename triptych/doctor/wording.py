@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .catalogue.registry import entries
-from .code_lines import call_line, keyword, layer_line
+from .code_lines import call_line, keyword, layer_line, pool_line
 from .examination import Examination
 from .hypotheses import Hypothesis, words_of
 from .observation import Arrays, Call, Description, Layer, Settings, array_names
@@ -112,10 +112,28 @@ class Writer:
             lines[side] = line or known[side]
         return lines
 
+    def functions(self, applied: Mapping[str, Settings]) -> dict[str, str | None]:
+        """Return a line for either side that gives it the activation of the other one, or none.
+
+        Parameters
+        ----------
+        applied : mapping of str to dict
+            By side, the activation that it applies; empty if the sides do not differ in one.
+        """
+        if not applied:
+            return {}
+        nothing: Settings = {"function": "linear"}
+        return {
+            side: activation_line(self.descriptions[side].framework, applied.get(other, nothing))
+            for side, other in (("a", "b"), ("b", "a"))
+        }
+
     def _line(self, side: str, call: Call, wanted: Mapping[str, Any], other: Call) -> str | None:
         framework = self.descriptions[side].framework
         if "function" in wanted:
             return activation_line(framework, other.settings)
+        if "pooling" in wanted:
+            return pool_line(framework, other.settings)
         layer = layer_of(self.descriptions[side], call.layer)
         if call.anchor and layer is not None:
             weights: Arrays = array_names(self.weights[side], layer.path)
