@@ -14,6 +14,7 @@ def made(seed: int = 0) -> tuple[dict, list[dict]]:
     """Weights, and gradients of all sizes, with jumps and changes of sign."""
     rng = np.random.default_rng(seed)
     weights = {"a/kernel": rng.normal(size=(4, 6)), "a/bias": rng.normal(size=6)}
+    weights["b/kernel"] = 0.1 * rng.normal(size=(3, 2, 5, 6))
     scales = np.resize(SCALES, 6)
     gradients = []
     for step in range(UPDATES):
@@ -26,6 +27,16 @@ def made(seed: int = 0) -> tuple[dict, list[dict]]:
 
 def moved(after: np.ndarray, before: np.ndarray) -> np.ndarray:
     return after - before
+
+
+def in_torch(array: np.ndarray) -> np.ndarray:
+    """Return the kernel of a convolution with the axes of the window last."""
+    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+
+
+def canonical(array: np.ndarray) -> np.ndarray:
+    """Return a copy of such a kernel with the features last."""
+    return (array.transpose(2, 3, 1, 0) if array.ndim == 4 else array).copy()
 
 
 TORCH = [
@@ -52,6 +63,8 @@ TORCH = [
     ("Adadelta", {"lr": 0.5, "rho": 0.95, "eps": 1e-3, "weight_decay": 0.1}),
     ("ASGD", {"weight_decay": 0.1, "lambd": 0.1}),
     ("Rprop", {}),
+    ("Adafactor", {}),
+    ("Adafactor", {"lr": 0.1, "eps": (1e-3, 0.1), "d": 2.0, "weight_decay": 0.1}),
 ]
 
 
@@ -61,14 +74,14 @@ def test_a_rule_of_pytorch(name: str, settings: dict) -> None:
     import torch
 
     weights, gradients = made()
-    parameters = {key: torch.nn.Parameter(torch.tensor(w)) for key, w in weights.items()}
+    parameters = {key: torch.nn.Parameter(torch.tensor(in_torch(w))) for key, w in weights.items()}
     optimizer = getattr(torch.optim, name)(parameters.values(), **settings)
     after = []
     for each in gradients:
         for key, parameter in parameters.items():
-            parameter.grad = torch.tensor(each[key])
+            parameter.grad = torch.tensor(in_torch(each[key]))
         optimizer.step()
-        after.append({key: p.detach().numpy().copy() for key, p in parameters.items()})
+        after.append({key: canonical(p.detach().numpy()) for key, p in parameters.items()})
     rule = torch_rule(name, optimizer.defaults)
     assert rule
     problem = Problem.make(weights, gradients, [optimizer.defaults["lr"]] * UPDATES)
@@ -102,6 +115,9 @@ KERAS = [
     ("Adadelta", {}),
     ("Adadelta", {"learning_rate": 0.5, "rho": 0.9, "epsilon": 1e-3, "weight_decay": 0.1}),
     ("Lion", {"weight_decay": 0.1}),
+    ("Lamb", {"epsilon": 1e-3, "weight_decay": 0.1}),
+    ("Adafactor", {}),
+    ("Adafactor", {"learning_rate": 0.1, "epsilon_1": 1e-3, "weight_decay": 0.1}),
     ("Ftrl", {}),
     ("Ftrl", {"l1_regularization_strength": 0.01, "l2_regularization_strength": 0.1, "beta": 0.1}),
 ]

@@ -184,3 +184,38 @@ def test_an_unknown_rule_is_not_given_a_name() -> None:
     (finding,) = examined(a, b).findings
     assert finding.cause is None
     assert not finding.proved
+
+
+def test_another_optimizer_is_written_in_either_framework() -> None:
+    a = torch("NAdam", rate=2e-3, betas=[0.9, 0.999], eps=1e-8, momentum_decay=0.004)
+    b = keras("RMSprop", rate=1e-3, rho=0.9, epsilon=1e-7, momentum=0.5)
+    (finding,) = examined(a, b).findings
+    assert finding.title == "Another optimizer: Nadam against RMSprop"
+    assert finding.fix == {
+        "a": "torch.optim.RMSprop(model.parameters(), lr=1e-3, alpha=0.9, eps=1e-7, momentum=0.5)",
+        "b": "keras.optimizers.Nadam(learning_rate=2e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-8)",
+    }
+
+
+def test_an_optimizer_that_a_framework_lacks_is_named() -> None:
+    a = torch("RAdam", rate=1e-3, betas=[0.9, 0.999], eps=1e-8)
+    b = keras("Lamb", rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-7)
+    (finding,) = examined(a, b).findings
+    expected = "Another optimizer: RAdam against LAMB (Keras has no RAdam, PyTorch has no LAMB)"
+    assert finding.title == expected
+    assert finding.fix == {"a": None, "b": None}
+
+
+def test_the_settings_of_adafactor_are_compared_one_by_one() -> None:
+    a = torch("Adafactor", rate=1e-3, eps=[1e-30, 1e-3], d=1.0, beta2_decay=-0.8)
+    b = keras(
+        "Adafactor",
+        rate=1e-3,
+        epsilon_1=1e-30,
+        epsilon_2=1e-3,
+        clip_threshold=2.0,
+        beta_2_decay=-0.8,
+    )
+    (finding,) = examined(a, b).findings
+    assert finding.values == {"a": "d=1", "b": "clip_threshold=2"}
+    assert finding.fix["b"] == "keras.optimizers.Adafactor(..., clip_threshold=1)"

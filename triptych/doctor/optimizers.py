@@ -68,6 +68,18 @@ TORCH: dict[str, Written] = {
         rate=0.01,
     ),
     "Adadelta": Written("adadelta", {**_TORCH, "rho": "rho", "epsilon": "eps"}, rate=1.0),
+    "Adafactor": Written(
+        "adafactor",
+        {
+            **_TORCH,
+            "beta2_decay": "beta2_decay",
+            "epsilon1": "eps[0]",
+            "epsilon2": "eps[1]",
+            "threshold": "d",
+        },
+        {"decay_form": "decoupled"},
+        rate=0.01,
+    ),
     "ASGD": Written("asgd", {**_TORCH, "shrink": "lambd", "power": "alpha"}, rate=0.01),
     "Rprop": Written(
         "rprop",
@@ -125,6 +137,18 @@ KERAS: dict[str, Written] = {
     ),
     "Adadelta": Written(
         "adadelta", {**_KERAS, "rho": "rho", "epsilon": "epsilon"}, dict(_KERAS_FIXED)
+    ),
+    "Lamb": Written("lamb", {**_KERAS, **_KERAS_BETAS}, dict(_KERAS_FIXED)),
+    "Adafactor": Written(
+        "adafactor",
+        {
+            **_KERAS,
+            "beta2_decay": "beta_2_decay",
+            "epsilon1": "epsilon_1",
+            "epsilon2": "epsilon_2",
+            "threshold": "clip_threshold",
+        },
+        {**_KERAS_FIXED, "limited": False, "spatial_last": False},
     ),
     "Lion": Written("lion", {**_KERAS, "beta1": "beta_1", "beta2": "beta_2"}, dict(_KERAS_FIXED)),
     "Ftrl": Written(
@@ -205,4 +229,7 @@ def entry(settings: Settings, name: str) -> Any:
     value = settings.get(key)
     if not bracket or value is None:
         return value
-    return value[int(rest.rstrip("]"))]
+    place = int(rest.rstrip("]"))
+    # Another optimizer may have one number by the same name.
+    known = isinstance(value, (list, tuple)) and len(value) > place
+    return value[place] if known else None

@@ -6,9 +6,9 @@ from math import sqrt
 from typing import Any
 
 from . import catalogue
-from .code_lines import value_text
+from .code_lines import FRAMEWORKS, value_text
 from .observation import Change, Description
-from .optimizers import CLIPPING, Written, entry, written
+from .optimizers import CLIPPING, Written, entry, table_of, written
 from .rules import FAMILIES, Rule
 from .wording import catalogue_fix
 
@@ -32,6 +32,7 @@ CAUSES: dict[str, dict[str, str]] = {
     ),
     "adagrad": dict.fromkeys(("epsilon", "epsilon_place", "initial", RATE), "D49"),
     "adadelta": dict.fromkeys(("rho", "epsilon", RATE), "D50"),
+    "adafactor": dict.fromkeys(("epsilon1", "limited", "spatial_last", RATE), "D118"),
 }
 
 # How a setting that has no name in a framework is said; by the family, where it matters.
@@ -47,6 +48,10 @@ PHRASES: dict[tuple[str, Any], str] = {
     ("correction", False): "without bias correction",
     ("frozen", True): "the step counter stays 1",
     ("frozen", False): "the step counter advances",
+    ("limited", True): "epsilon 1 limits what is divided by",
+    ("limited", False): "epsilon 1 is added to the squares",
+    ("spatial_last", True): "the window of a convolution is factored",
+    ("spatial_last", False): "the channels of a convolution are factored",
     ("maximize", True): "maximizes",
     ("maximize", False): "minimizes",
     ("nesterov", False): "nesterov=False",
@@ -67,6 +72,9 @@ TITLES = {
     "frozen": "Step counter of the bias correction",
     "initial": "First accumulator",
     "rate_decay": "Decay of the learning rate",
+    "beta2_decay": "Decay of the average",
+    "epsilon2": "Epsilon 2",
+    "threshold": "Limit of the step",
     "maximize": "Direction of the step",
     "factors": "Learning rates of single weights",
     RATE: "Learning rate",
@@ -131,8 +139,7 @@ def differing_parts(
         Whether the learning rate changes: otherwise it does not matter where the rate is.
     """
     if a.rule.family != b.rule.family:
-        names = [FAMILIES[each.rule.family].name for each in (a, b)]
-        return [Part(None, f"Another optimizer: {names[0]} against {names[1]}", ("family",))]
+        return [Part(None, _other_optimizer(a, b, descriptions), ("family",))]
     parts = list(_common_parts(a.rule, b.rule, descriptions))
     own = [
         name
@@ -142,6 +149,51 @@ def differing_parts(
     if not _same(a.scale, b.scale):
         own.append(RATE)
     return parts + _own_parts(a.rule, b.rule, own, changing)
+
+
+def _other_optimizer(
+    a: Optimizer, b: Optimizer, descriptions: tuple[Description, Description]
+) -> str:
+    """Return that two optimizers are of different families, and if a framework lacks one."""
+    names = [FAMILIES[each.rule.family].name for each in (a, b)]
+    title = f"Another optimizer: {names[0]} against {names[1]}"
+    wanted = ((a, names[0], descriptions[1]), (b, names[1], descriptions[0]))
+    lacking = [
+        f"{FRAMEWORKS[description.framework]} has no {name}"
+        for optimizer, name, description in wanted
+        if description.framework in FRAMEWORKS and _written_in(optimizer.rule, description) is None
+    ]
+    return f"{title} ({', '.join(lacking)})" if lacking else title
+
+
+def _written_in(rule: Rule, description: Description) -> tuple[str, Written] | None:
+    """Return the optimizer of a side's framework that has a rule, with its name; None if none."""
+    of_family = [
+        (name, form) for name, form in table_of(description).items() if form.family == rule.family
+    ]
+    decoupled = rule.settings["decay"] and rule.settings["decay_form"] == "decoupled"
+    for name, form in of_family:
+        if not decoupled or form.fixed.get("decay_form") == "decoupled":
+            return name, form
+    return of_family[0] if of_family else None
+
+
+def _family_line(target: Rule, rate: float, description: Description) -> str | None:
+    """Return how a side makes another optimizer, or None if its framework has none."""
+    found = _written_in(target, description)
+    if found is None or description.framework not in PREFIXES:
+        return None
+    name, form = found
+    values: dict[str, Any] = {_rate_name(form): float(rate)}
+    for setting, own in form.names.items():
+        value = target.settings[setting]
+        if not value or (setting == "accumulate" and value == 1):
+            continue  # what is not used is not written
+        key = own.partition("[")[0]
+        values[key] = value if key == own else [*values.get(key, []), value]
+    written = [f"{key}={value_text(value)}" for key, value in values.items()]
+    before = ["model.parameters()"] if description.framework == "torch" else []
+    return f"{PREFIXES[description.framework]}{name}({', '.join([*before, *written])})"
 
 
 def _own_parts(a: Rule, b: Rule, own: list[str], changing: bool) -> list[Part]:
@@ -401,6 +453,8 @@ def _clip_arguments(target: Rule) -> dict[str, Any]:
 def fix_line(part: Part, target: Optimizer, rate: float, description: Description) -> str | None:
     """Return one line of code that makes a side agree with another; None if there is none."""
     framework = description.framework
+    if part.settings == ("family",):
+        return _family_line(target.rule, rate, description)
     values = arguments(part, target, rate, description)
     component = description.optimizer
     if values and component:

@@ -30,7 +30,10 @@ Settings of some rules: ``momentum``; ``dampening`` (of the gradients, except th
 bias; ``hat``: outside, before the correction; ``inside`` the root; ``maximum``: in Adamax's
 maximum; ``weight``: added to the weight); ``correction`` (of the bias); ``frozen`` (the number of
 the step stays 1); ``amsgrad``; ``centered``; ``initial`` (of the accumulator); ``momentum_decay``;
-``rounded`` (the product of Nadam's momenta is float32); ``rate_decay``.
+``rounded`` (the product of Nadam's momenta is float32); ``rate_decay``; ``beta2_decay``,
+``epsilon1`` (None: that of float64), ``epsilon2``, ``threshold`` of Adafactor; ``limited`` (epsilon
+1 is the least of what it divides by, or is added to squares); ``spatial_last`` (the last two axes
+of a convolution's kernel are those of the window).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,6 +43,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from .observation import Array, Arrays, Settings
+
+EPSILON_OF_FLOAT64 = 2.0**-52
 
 COMMON: Settings = {
     "clip": "none",
@@ -103,6 +108,8 @@ class Problem:
         The learning rate of each update.
     sample : ndarray of int, shape (elements,)
         The elements whose updates are computed.
+    shapes : tuple of tuple of int
+        The shape of each weight array.
     """
 
     names: tuple[str, ...]
@@ -111,6 +118,7 @@ class Problem:
     gradients: Array
     rates: Array
     sample: Array = field(repr=False)
+    shapes: tuple[tuple[int, ...], ...] = ()
 
     @classmethod
     def make(
@@ -142,6 +150,7 @@ class Problem:
             np.stack([flat(each, names) for each in gradients]),
             np.asarray(list(rates), np.float64),
             _sample(sizes, elements),
+            tuple(weights[name].shape for name in names),
         )
 
     def spread(self, values: Mapping[str, float], default: float) -> Array:
@@ -156,6 +165,15 @@ class Problem:
     def with_rates(self, rates: Iterable[float]) -> "Problem":
         """Return the same problem with other rates."""
         return replace(self, rates=np.asarray(list(rates), np.float64))
+
+    def with_all_elements(self) -> "Problem":
+        """Return the same problem, in which the updates of every element are computed."""
+        return replace(self, sample=np.arange(sum(self.sizes)))
+
+    def arrays_of(self, values: Array) -> list[Array]:
+        """Return values of all elements as arrays, one for each weight array."""
+        parts = np.split(values, np.cumsum(self.sizes)[:-1])
+        return [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def shorter(self, updates: int) -> "Problem":
         """Return the first updates of the problem."""
@@ -191,6 +209,8 @@ def run(rule: Rule, problem: Problem) -> Array:
         The sampled weights after each update.
     """
     settings = rule.settings
+    if FAMILIES[rule.family].whole and len(problem.sample) < sum(problem.sizes):
+        return run(rule, problem.with_all_elements())[:, problem.sample]
     constant = _single if settings["single"] else float
     stepper = FAMILIES[rule.family].stepper(settings, constant, problem)
     decay = _decay(settings, constant, problem)
@@ -588,6 +608,109 @@ class Ftrl:
         return (np.clip(self.linear, -self.l1, self.l1) - self.linear) / quadratic
 
 
+class Lamb:
+    """LAMB of You and others (2020), as `keras.optimizers.Lamb` has it.
+
+    The step of each weight array is as long as the array, times the rate.
+    """
+
+    def __init__(self, settings: Settings, constant: Constant, problem: Problem) -> None:
+        self.problem = problem
+        self.beta1 = constant(settings["beta1"])
+        self.beta2 = constant(settings["beta2"])
+        self.new1 = 1 - settings["beta1"]
+        self.new2 = 1 - settings["beta2"]
+        self.epsilon = settings["epsilon"]
+        self.mean = np.zeros(len(problem.sample))
+        self.square = np.zeros(len(problem.sample))
+        self.number = 0
+
+    def step(self, weights: Array, gradient: Array, rate: Array) -> Array:
+        """Return the weights after an update."""
+        self.number += 1
+        self.mean = self.mean + (gradient - self.mean) * self.new1
+        self.square = self.square + (gradient * gradient - self.square) * self.new2
+        mean = self.mean / (1 - self.beta1**self.number)
+        root = np.sqrt(self.square / (1 - self.beta2**self.number)) + self.epsilon
+        update = mean / root
+        pairs = zip(self.problem.arrays_of(weights), self.problem.arrays_of(update), strict=True)
+        ratios = [_length_ratio(weight, change) for weight, change in pairs]
+        return weights - np.repeat(ratios, self.problem.sizes) * rate * update
+
+
+def _length_ratio(weight: Array, change: Array) -> float:
+    length, step = float(np.linalg.norm(weight)), float(np.linalg.norm(change))
+    return length / step if length and step else 1.0
+
+
+class Adafactor:
+    """Adafactor of Shazeer and Stern (2018): second moments of rows and columns only.
+
+    `torch.optim.Adafactor` limits what it divides by, `keras.optimizers.Adafactor` adds epsilon 1
+    to the squares. Both take the last two axes of their own layout.
+    """
+
+    def __init__(self, settings: Settings, constant: Constant, problem: Problem) -> None:
+        self.settings = settings
+        self.problem = problem
+        self.epsilon1 = settings["epsilon1"] or EPSILON_OF_FLOAT64
+        self.epsilon2 = constant(settings["epsilon2"])
+        self.threshold = settings["threshold"]
+        self.decay = constant(settings["decay"])
+        self.rows: list[Any] = [0.0] * len(problem.shapes)
+        self.columns: list[Any] = [0.0] * len(problem.shapes)
+        self.number = 0
+
+    def step(self, weights: Array, gradient: Array, rate: Array) -> Array:
+        """Return the weights after an update."""
+        self.number += 1
+        arrays = self.problem.arrays_of
+        parts = zip(
+            arrays(weights), arrays(gradient), arrays(rate * np.ones_like(weights)), strict=True
+        )
+        new = [
+            self._array(place, weight, slope, float(each.flat[0]))
+            for place, (weight, slope, each) in enumerate(parts)
+        ]
+        return np.concatenate([array.ravel() for array in new])
+
+    def _array(self, place: int, weight: Array, gradient: Array, rate: float) -> Array:
+        """Return one weight array after an update."""
+        share = self.number ** self.settings["beta2_decay"]
+        update = gradient / np.sqrt(self._square(place, gradient, share))
+        update = update / max(1.0, _root_mean_square(update) / self.threshold)
+        before = weight
+        if self.settings["limited"]:
+            before = weight / (1 - self.decay * rate)  # its length before the decay counts
+        size = max(self.epsilon2, _root_mean_square(before))
+        return weight - size * min(rate, 1 / self.number**0.5) * update
+
+    def _square(self, place: int, gradient: Array, share: float) -> Array:
+        """Return the second moments of one array, and keep those of its rows and columns."""
+        limited = self.settings["limited"]
+        squares = gradient * gradient + (0.0 if limited else self.epsilon1)
+        least = self.epsilon1**2 if limited else 0.0
+        if gradient.ndim < 2:
+            self.rows[place] = self.rows[place] * (1 - share) + squares * share
+            return np.maximum(self.rows[place], least)
+        order = list(range(gradient.ndim))
+        if self.settings["spatial_last"] and gradient.ndim > 2:
+            order = [order[-1], order[-2], *order[:-2]]
+        squares = squares.transpose(order)
+        rows, columns = squares.mean(-1, keepdims=True), squares.mean(-2, keepdims=True)
+        self.rows[place] = self.rows[place] * (1 - share) + rows * share
+        self.columns[place] = self.columns[place] * (1 - share) + columns * share
+        mean = np.maximum(
+            self.rows[place].mean(-2, keepdims=True), self.epsilon1 if limited else 0.0
+        )
+        estimate = self.rows[place] * self.columns[place] / mean
+        return np.maximum(estimate.transpose(np.argsort(order)), least)
+
+
+def _root_mean_square(array: Array) -> float:
+    return float(np.sqrt(np.mean(array * array)))
+
+
 @dataclass(frozen=True)
 class Family:
     """A kind of rule.
@@ -600,11 +723,14 @@ class Family:
         Its formula.
     defaults : dict
         Its settings.
+    whole : bool
+        Whether an update needs all elements of an array.
     """
 
     name: str
     stepper: Callable[[Settings, Constant, Problem], Stepper]
     defaults: Settings
+    whole: bool = False
 
 
 _MOMENTS: Settings = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
@@ -654,6 +780,20 @@ FAMILIES: dict[str, Family] = {
         {"epsilon": 1e-10, "epsilon_place": "outside", "initial": 0.0, "rate_decay": 0.0},
     ),
     "adadelta": Family("Adadelta", Adadelta, {"rho": 0.9, "epsilon": 1e-6}),
+    "lamb": Family("LAMB", Lamb, dict(_MOMENTS), whole=True),
+    "adafactor": Family(
+        "Adafactor",
+        Adafactor,
+        {
+            "beta2_decay": -0.8,
+            "epsilon1": None,
+            "epsilon2": 1e-3,
+            "threshold": 1.0,
+            "limited": True,
+            "spatial_last": True,
+        },
+        whole=True,
+    ),
     "asgd": Family("ASGD", ASGD, {"shrink": 1e-4, "power": 0.75}),
     "rprop": Family("Rprop", Rprop, {"cut": 0.5, "grow": 1.2, "smallest": 1e-6, "largest": 50.0}),
     "lion": Family("Lion", Lion, {"beta1": 0.9, "beta2": 0.99}),

@@ -304,6 +304,14 @@ def test_what_is_missing_or_not_possible() -> None:
     lbfgs = side(model=model, optimizer=torch.optim.LBFGS(model.parameters()))
     with pytest.raises(Unsupported, match="LBFGS computes the loss itself"):
         lbfgs.update(GRADIENTS)
+    lbfgs = side(
+        model=model, loss=nn.CrossEntropyLoss(), optimizer=torch.optim.LBFGS(model.parameters())
+    )
+    with pytest.raises(Unsupported, match="LBFGS computes the loss itself"):
+        lbfgs.train({"input": X}, TARGETS, 1)
+    sparse = side(model=model, optimizer=torch.optim.SparseAdam(list(model.parameters())))
+    with pytest.raises(Unsupported, match="SparseAdam takes sparse gradients only"):
+        sparse.update(GRADIENTS)
     with pytest.raises(ModelError, match="schedule is a function"):
         side(model=model, schedule=lambda epoch: 0.1)
     with pytest.raises(ModelError, match="optimizer is a str"):

@@ -119,6 +119,11 @@ class Training:
     def update(self, gradients: Sequence[Arrays]) -> Updates:
         """Apply gradients one by one with a new optimizer."""
         self.check_steps()
+        if isinstance(self.optimizer, torch.optim.SparseAdam):
+            raise Unsupported(
+                "SparseAdam takes sparse gradients only; what it makes of given gradients is not "
+                "compared"
+            )
         weights: list[Arrays] = []
         rates: list[float] = []
         with self.fresh():
@@ -142,6 +147,7 @@ class Training:
 
     def step(self, number: int) -> None:
         """Make the update of this number, and advance the schedule as the user does."""
+        self.check_steps()
         assert self.optimizer
         self._clip()
         self.optimizer.step()
