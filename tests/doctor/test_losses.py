@@ -1,6 +1,7 @@
 """Which formula has made a loss: against the losses of PyTorch and Keras, and planted ones."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -255,3 +256,44 @@ def test_a_formula_that_nobody_knows_is_said_to_be_unknown() -> None:
     assert finding.cause is None
     assert not finding.proved
     assert finding.values["b"] == "unknown formula"
+
+
+def clipped(z: Array) -> Arrays:
+    """Return the loss of probabilities that are clipped at 1e-7, and its gradient."""
+    probabilities = softmax(z, 1)
+    rows = np.arange(ROWS)
+    own = probabilities[rows, LABELS]
+    kept = np.clip(probabilities, 1e-7, 1 - 1e-7)
+    total = kept.sum(1)
+    inside = kept == probabilities
+    slopes = inside / total[:, None]
+    slopes[rows, LABELS] -= inside[rows, LABELS] / kept[rows, LABELS]
+    inner = np.sum(slopes * probabilities, 1, keepdims=True)
+    assert (own < 1e-7).any()
+    return {
+        "0/output": z,
+        "0/output_gradient": probabilities * (slopes - inner) / ROWS,
+        "output": probabilities,
+        "loss": np.mean(np.log(total) - np.log(kept[rows, LABELS])),
+    }
+
+
+@pytest.mark.parametrize(
+    ("version", "cause"), [("keras 3 (tensorflow 2)", "D35"), ("keras 3 (torch 2)", "D36")]
+)
+def test_keras_that_finds_the_logits_differs_from_keras_that_does_not(
+    version: str, cause: str
+) -> None:
+    z = logits(size=12.0)
+    b = clipped(z)
+    slope = softmax(z, 1)
+    slope[np.arange(ROWS), LABELS] -= 1
+    exact = -log_softmax(z, 1)[np.arange(ROWS), LABELS]
+    a = b | {"0/output_gradient": slope / ROWS, "loss": exact.mean()}
+    sides = [optimized(name, "keras", "SGD") for name in "AB"]
+    sides[0].described = replace(sides[0].described, version="keras 3 (tensorflow 2)")
+    sides[1].described = replace(sides[1].described, version=version)
+    result = stage.examine(compared(*sides, a_arrays=a, b_arrays=b, targets={"y": LABELS}))
+    (finding,) = result.findings
+    assert (finding.stage, finding.cause, finding.proved) == ("loss", cause, True)
+    assert finding.fix["b"] == "losses.SparseCategoricalCrossentropy(from_logits=True)"

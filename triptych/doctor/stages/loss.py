@@ -16,7 +16,7 @@ from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
 from ..frameworks.adapter import ModelError
 from ..losses import CLIP, Explained, explain, tail_between
-from ..observation import Array, Arrays, Settings
+from ..observation import Array, Arrays, Description, Settings
 from ..wording import fix_lines
 
 # Tails that turn logits into what another loss expects.
@@ -79,6 +79,8 @@ def examine(examination: Examination) -> Result:
     a, b = _heads(examination)
     if a is None or b is None:
         return Result()
+    if np.isnan(a.output).any():
+        return Result(undecided="loss: A's outputs are not numbers")
     value = _relative(a.value, b.value)
     gradient = _gradient_difference(a, b)
     unit = UNIT_ROUNDOFF[examination.dtype]
@@ -93,7 +95,7 @@ def examine(examination: Examination) -> Result:
     explained = [_explained(each, target, settings, examination.dtype) for each in (a, b)]
     if not _is_of_loss(examination, a, b, bound):
         return Result(largest=0.0, bound=bound)
-    named = _named(explained[0], explained[1], a, b)
+    named = _named(explained[0], explained[1], a, b, _clipping_cause(examination.descriptions))
     if not named:
         return Result((_unknown(effect, explained),), (), 0.0, bound)
     evidence = _evidence(a, b, explained)
@@ -295,13 +297,36 @@ def _reduction(each: Explained) -> list[str]:
     return texts
 
 
-def _named(one: Explained | None, other: Explained | None, a: Head, b: Head) -> list[Named]:
-    """Return the differences of two losses that were explained."""
+def _clipping_cause(descriptions: tuple[Description, Description]) -> str | None:
+    """Return the id in the catalogue of clipped probabilities where both sides are Keras.
+
+    A side clips them if it does not find the logits: that depends on the backend, or on how the
+    model computes its softmax.
+    """
+    if any(each.framework != "keras" for each in descriptions):
+        return None
+    return "D35" if descriptions[0].version == descriptions[1].version else "D36"
+
+
+def _named(
+    one: Explained | None, other: Explained | None, a: Head, b: Head, clipping: str | None
+) -> list[Named]:
+    """Return the differences of two losses that were explained.
+
+    Parameters
+    ----------
+    one, other : Explained or None
+        The losses of A and of B.
+    a, b : Head
+        The ends of both networks.
+    clipping : str or None
+        The id in the catalogue of clipped probabilities, if it is not that of the formula.
+    """
     if one is None or other is None:
         return []
     values = (_text(one), _text(other))
     found = [
-        *_of_meaning(one, other, values),
+        *_of_meaning(one, other, values, clipping),
         *_of_family(one, other, values),
         *_of_numbers(one, other, values),
     ]
@@ -318,7 +343,9 @@ def _constants(a: Head, b: Head) -> tuple[str, str]:
     return (f"{a.value:.6g}", f"{b.value:.6g}")
 
 
-def _of_meaning(one: Explained, other: Explained, values: tuple[str, str]) -> list[Named]:
+def _of_meaning(
+    one: Explained, other: Explained, values: tuple[str, str], clipping: str | None
+) -> list[Named]:
     meanings = (_meaning(one), _meaning(other))
     if meanings[0] == meanings[1] or not all(meanings):
         return []
@@ -328,7 +355,7 @@ def _of_meaning(one: Explained, other: Explained, values: tuple[str, str]) -> li
             faulty = "a" if meanings[0] == meaning else "b"
             return [Named(cause, title, values, faulty)]
     binary = "binary" in one.formula.family or "binary" in other.formula.family
-    cause = "D39" if binary else "D34"
+    cause = clipping or ("D39" if binary else "D34")
     return [Named(cause, catalogue.get(cause).title, values)]
 
 
