@@ -86,6 +86,7 @@ def test_a_missing_activation():
     (finding,) = forward([activation("relu")], []).findings
     assert (finding.cause, finding.proved) == (None, True)
     assert "PyTorch applies relu(), Keras does not" in finding.title
+    assert finding.fix == {"a": "x", "b": "keras.activations.relu(x)"}
 
 
 def test_two_faults_in_a_chain_are_both_found():

@@ -12,6 +12,8 @@ from itertools import combinations
 import numpy as np
 
 from .alignment import align
+from .attention import explain, masks_of
+from .attention_places import between_layers
 from .bounds import relative_difference
 from .carrying import Carriage, Carried, JoinedBias, MissingBias, Order, Spread
 from .examination import Alignment, Examination, Pair
@@ -279,7 +281,43 @@ class _Settling:
             partner = self._partner(pair, expected, observation.arrays)
             if partner is not None:
                 return exchanged(alignment, pair, partner)
+        for pair in wrong:
+            better = self._of_attention(pair, expected, observation)
+            if better is not None:
+                return better
         return self._tried(wrong, expected) if wrong else None
+
+    def _of_attention(
+        self, pair: Pair, expected: Arrays, observation: Observation
+    ) -> Alignment | None:
+        """Return an alignment in which query, key and value are the same on both sides.
+
+        A difference in the formula of attention leaves open which of the layers before is which.
+        """
+        number = pair.b_calls[0]
+        a, b = expected[f"{number}/input"], observation.arrays[f"{number}/input"]
+        if a.ndim != 3 or a.shape != b.shape:
+            return None
+        inputs = self.alignment.inputs_to_b(self.examination.a_inputs)
+        by_call = {each.b_calls[0]: each for each in self.alignment.pairs if each.b_calls}
+        for given in between_layers(observation, number, expected, a.shape[-1]):
+            ways = explain(
+                given.projections,
+                (a, b),
+                given.heads,
+                masks_of(inputs),
+                given.after,
+                self._tolerance,
+            )
+            if ways is None or not given.calls:
+                continue
+            for one, other in zip(ways[0].roles, ways[1].roles, strict=True):
+                first, second = by_call.get(given.calls[one]), by_call.get(given.calls[other])
+                if first is second or first is None or second is None:
+                    continue
+                if _exchangeable(self.alignment, first, second):
+                    return exchanged(self.alignment, first, second)
+        return None
 
     def _order(self, pair: Pair, expected: Array, arrived: Array) -> Order | None:
         if pair.b.kind not in ("dense", "conv", *NORMALIZATIONS, *RECURRENT):

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..attention import attention_cause, line_for
+from ..attention import differing as differing_ways
+from ..attention_places import attention_ways
 from ..bounds import nearest_to_bound, relative_difference
 from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
@@ -103,8 +106,11 @@ class _Forward:
             first = next((case for case in new if case.place in misshapen[:1]), None)
             if first is None or not first.solved or self.other_axes:
                 return cases
-            # Behind a layer whose shape was wrong, everything is compared with its fix.
+            # Behind a layer whose shape was wrong, everything is compared with its fix: what the
+            # other places differed by may have come from it.
             every = self.trials.proceed(first.changes)
+            seen -= {(each.place.what, each.place.b_number) for each in cases if not each.solved}
+            cases = [each for each in cases if each.solved]
 
     def _is_faulty(self, place: Place, seen: set[tuple[str, int]]) -> bool:
         if (place.what, place.b_number) in seen:
@@ -185,8 +191,12 @@ class _Forward:
             start = previous_anchor(self.trials.b, case.place.b_number)
             if case.solved or start in self.other_axes:
                 continue
-            other = self._wrong_mode(case) or self._reproduced(case) or self._related(case)
-            if other is not None:
+            other = self._wrong_mode(case) or self._reproduced(case)
+            attention = [] if other else list(self._attention(case))
+            other = other or (None if attention else self._related(case))
+            if attention:
+                yield from attention
+            elif other is not None:
                 yield other
             elif not (case.accepted or self.examination.alignment.findings):
                 yield self._unknown(case)
@@ -281,6 +291,32 @@ class _Forward:
         made = compute(result.call.kind, suspect.before, result.call.settings)
         return made is not None and relative_difference(made, result.output) <= self.tolerance
 
+    def _attention(self, case: Case) -> Iterator[_Found]:
+        """Yield in which parts of its formula the attention of the sides differs."""
+        ways = attention_ways(self.examination, self.trials, case.place, self.tolerance)
+        if ways is None:
+            return
+        a, b = ways
+        frameworks = [each.framework for each in self.examination.descriptions]
+        for part, (one, other) in differing_ways(a, b).items():
+            cause = attention_cause(part, a, b)
+            title = f"{self._where(case)}: {one} in {self.names['a']}, {other} in {self.names['b']}"
+            finding = Finding(
+                STAGE,
+                cause,
+                title,
+                self._layers(case),
+                {"a": one, "b": other},
+                self._effect(case),
+                {
+                    "a": line_for(frameworks[0], part, b, cause),
+                    "b": line_for(frameworks[1], part, a, cause),
+                },
+                proved=True,
+                evidence="both sides' numbers were reproduced with these formulas",
+            )
+            yield _Found(finding, ("attention", part, one, other))
+
     def _related(self, case: Case) -> _Found | None:
         """Return the finding if a formula leads from one side's numbers to the other's."""
         place = case.place
@@ -330,7 +366,8 @@ class _Forward:
             self._layers(case),
             dict(relation.values),
             self._effect(case),
-            fix_lines(relation.cause, self.examination.descriptions),
+            self.writer.functions(relation.functions)
+            or fix_lines(relation.cause, self.examination.descriptions),
             proved=True,
             evidence="this formula reproduces one side's numbers from the other's up to rounding",
         )

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..bounds import Bounds, multiple, nearest_to_bound, relative_difference
-from ..carrying import JoinedBias
+from ..carrying import JoinedBias, MissingBias
 from ..code_lines import value_text
 from ..examination import Examination, Pair, Result
 from ..findings import Finding, merged
 from ..forcing import measured_bounds, targets_of
 from ..observation import Array, Arrays, array_names, largest
-from ..places import LAYER, places
+from ..places import LAYER, OUTPUT, SEGMENT, places
 from ..wording import fix_lines
 
 STAGE = "gradient"
@@ -137,9 +137,17 @@ class _Gradients:
 
     def _segment_after_is_wrong(self, number: int) -> bool:
         """Return whether the forward pass differs in what comes after a layer."""
-        later = [call.number for call in self.b.anchors if call.number > number]
-        end = later[0] if later else len(self.b.calls)
-        return any(what != LAYER and place == end for what, place in self.wrong)
+        taken = self.expected.get(f"{number}/input")
+        for call in self.b.anchors:
+            if call.number <= number:
+                continue
+            if (SEGMENT, call.number) in self.wrong:
+                return True
+            # A layer that takes the same input is beside this one, and not after it.
+            other = self.expected.get(f"{call.number}/input")
+            if taken is None or other is None or not np.array_equal(taken, other):
+                return False
+        return (OUTPUT, len(self.b.calls)) in self.wrong
 
     def _weights(self, pair: Pair) -> Iterator[_Compared]:
         """Yield the gradients of a layer's weights."""
@@ -147,8 +155,12 @@ class _Gradients:
             return
         gradients = array_names(self.examination.a_training.arrays, "gradient")
         expected = self.examination.alignment.weights_to_b(gradients)
+        carriages = self.examination.alignment.carriages
+        alone = {each.name for each in carriages if isinstance(each, MissingBias)}
         for role in pair.b.roles:
             name = f"{pair.b.path}/{role}"
+            if name in alone:
+                continue  # that only one side has it was found already
             actual = self.b.arrays.get(f"gradient/{name}")
             if name in expected and actual is not None and self._has_gradient(pair, gradients):
                 what = f"the gradient of the {role.replace('_', ' ')}"
