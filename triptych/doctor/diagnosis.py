@@ -12,6 +12,7 @@ from .findings import STAGES, Acquittal, Diagnosis, Finding, LayerRow, StageRow,
 from .forcing import run, targets_of
 from .frameworks.adapter import ModelError, Unsupported
 from .observation import Arrays, Layer, Observation, array_names
+from .separation import separate_attention
 from .settling import aligned
 from .side import both
 
@@ -130,6 +131,7 @@ def is_double(side: Side, batch: Arrays) -> bool:
 def _align(examination: Examination, mapping: dict[str, str] | None) -> None:
     """Run each side on its inputs, and find out which layers belong together."""
     dtype = examination.dtype
+    separate_attention(examination)
 
     def observe(side: Side, inputs: Arrays) -> Observation:
         return side.observe(inputs, training=False, dtype=dtype)

@@ -54,6 +54,8 @@ class Side(Protocol):
 
     def load(self, weights: Arrays, dtype: str = "native") -> None: ...  # noqa: D102
 
+    def separate(self, paths: Sequence[str], dtype: str = "native") -> None: ...  # noqa: D102
+
     def observe(  # noqa: D102
         self,
         inputs: Arrays,

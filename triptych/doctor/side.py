@@ -93,6 +93,10 @@ class LiveSide:
         """Set weights and buffers."""
         self._ask("load", weights, dtype=dtype)
 
+    def separate(self, paths: Sequence[str], dtype: str = "native") -> None:
+        """Show attention layers as the dense layers that they consist of."""
+        self._ask("separate", paths=list(paths), dtype=dtype)
+
     def observe(
         self,
         inputs: Arrays,

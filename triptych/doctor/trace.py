@@ -348,6 +348,10 @@ class RecordedSide:
         """Accept the recorded weights only."""
         self._expect("weights", weights, self.weights(dtype))
 
+    def separate(self, paths: Sequence[str], dtype: str = "native") -> None:
+        """Refuse: a recorded layer stays what it is."""
+        raise Unsupported(f"{self.name} is recorded: its layers cannot be separated")
+
     def observe(
         self,
         inputs: Arrays,

@@ -35,6 +35,7 @@ class SideWorker:
             "weights": _weights,
             "framework_weights": _framework_weights,
             "load": _load,
+            "separate": _separate,
             "observe": _observe,
             "loss": _loss,
             "update": _update,
@@ -129,6 +130,11 @@ def _framework_weights(adapter: Adapter, request: Message) -> Message:
 
 def _load(adapter: Adapter, request: Message) -> Message:
     adapter.load(request.arrays)
+    return Message({}, {})
+
+
+def _separate(adapter: Adapter, request: Message) -> Message:
+    adapter.separate(request.values["paths"])
     return Message({}, {})
 
 

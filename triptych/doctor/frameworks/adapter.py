@@ -100,6 +100,18 @@ class Adapter(Protocol):
         """
         ...
 
+    def separate(self, paths: Sequence[str]) -> None:
+        """Show attention layers as the dense layers that they consist of, from now on.
+
+        The layer ``PATH`` becomes ``PATH.query``, ``PATH.key``, ``PATH.value`` and ``PATH.output``.
+
+        Raises
+        ------
+        Unsupported
+            If a layer has more than these.
+        """
+        ...
+
     def observe(
         self,
         inputs: Arrays,

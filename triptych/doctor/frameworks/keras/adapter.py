@@ -139,6 +139,10 @@ class Adapter:
             present = weight.split(backend.to_numpy(weight.variable))
             weight.variable.assign(weight.join(present | weights))
 
+    def separate(self, paths: Sequence[str]) -> None:
+        """Show attention layers as the dense layers that they consist of."""
+        self.model.separate(paths)
+
     def observe(
         self,
         inputs: Arrays,

@@ -1,7 +1,7 @@
 """The kinds and settings of Keras' layers."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from keras import layers
 
 from ...observation import Layer, Settings
 from .activations import describe_activation, from_end, is_linear
-from .weights import Weight, separable_weights, weights_of
+from .weights import Weight, projection_weights, separable_weights, weights_of
 
 Described = tuple[Settings, dict[str, str]]
 Describe = Callable[[Any], Described]
@@ -416,7 +416,9 @@ def _sublayers(layer: Any) -> list[Any]:
     return layer._flatten_layers(include_self=False, recursive=False)
 
 
-def find_leaves(roots: dict[str, Any], loose: dict[str, Any]) -> list[Leaf]:
+def find_leaves(
+    roots: dict[str, Any], loose: dict[str, Any], separated: Collection[int] = ()
+) -> list[Leaf]:
     """Return all layers whose calls are seen, in the order in which the model defines them.
 
     Parameters
@@ -426,11 +428,14 @@ def find_leaves(roots: dict[str, Any], loose: dict[str, Any]) -> list[Leaf]:
         which is empty for the model.
     loose : dict of str to variable
         Variables outside of layers, by name.
+    separated : collection of int
+        The ids of attention layers whose dense layers are seen in their place.
     """
     leaves: list[Leaf] = []
     seen: set[int] = set()
     for prefix, root in roots.items():
-        leaves += _leaves(root, prefix, seen)
+        for leaf in _leaves(root, prefix, seen):
+            leaves += _projections(leaf) if id(leaf.layer) in separated else [leaf]
     for name, variable in loose.items():
         weight = Weight(name, variable, ("value",))
         described = Layer(
@@ -496,6 +501,21 @@ def _halves(layer: Any, path: str) -> Iterator[Leaf]:
     other = Leaf(layer, _with_weights(layer, pointwise, second), second)
     yield Leaf(layer, _with_weights(layer, depthwise, first), first, pointwise=other)
     yield other
+
+
+def _projections(leaf: Leaf) -> Iterator[Leaf]:
+    """Return an attention layer as the dense layers that it consists of."""
+    for name in ("query", "key", "value", "output"):
+        dense = getattr(leaf.layer, f"{name}_dense")
+        described = replace(
+            leaf.described,
+            path=f"{leaf.described.path}.{name}",
+            kind="dense",
+            settings={},
+            written={},
+        )
+        weights = tuple(projection_weights(dense, described.path, "", output=name == "output"))
+        yield Leaf(dense, _with_weights(dense, described, weights), weights)
 
 
 def _distinct(leaves: list[Leaf]) -> list[Leaf]:

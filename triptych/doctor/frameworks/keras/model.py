@@ -11,7 +11,7 @@ import numpy as np
 from ....errors import one_line
 from ...observation import Array, Arrays
 from .. import references
-from ..adapter import ModelError
+from ..adapter import ModelError, Unsupported
 from . import backend
 from .instrument import Instrument
 from .layers import find_leaves
@@ -48,6 +48,7 @@ class UserModel:
         self.double = double
         self.structure: Any = None
         self._instrument: Instrument | None = None
+        self._separated: set[int] = set()  # attention layers, by their ids
         self._called = False
 
     @property
@@ -89,11 +90,29 @@ class UserModel:
         if self._instrument is None:
             if not self.is_built:
                 raise ModelError("a Keras model is built by its first call: it needs inputs first")
-            leaves = find_leaves(self.roots, self.loose)
+            leaves = find_leaves(self.roots, self.loose, self._separated)
             self._instrument = Instrument(list(self.roots.values()), leaves, [self.call])
             if self.double:
                 self._check_double()
         return self._instrument
+
+    def separate(self, paths: Sequence[str]) -> None:
+        """Show attention layers as the dense layers that they consist of.
+
+        Raises
+        ------
+        Unsupported
+            If there is no such layer, or if it has more than these.
+        """
+        leaves = {leaf.described.path: leaf for leaf in self.instrument.leaves}
+        for path in paths:
+            leaf = leaves.get(path)
+            if leaf is None or leaf.described.kind != "attention":
+                raise Unsupported(f"there is no attention layer {path}")
+            if getattr(leaf.layer, "_use_gate", False):
+                raise Unsupported(f"{path} consists of more than four dense layers")
+            self._separated.add(id(leaf.layer))
+        self._instrument = None
 
     @property
     def all_weights(self) -> list[Weight]:

@@ -205,14 +205,30 @@ def _cell(cell: Any, path: str, prefix: str) -> Iterator[Weight]:
 
 
 def _attention(layer: Any, path: str) -> Iterator[Weight]:
-    for name in ("query", "key", "value"):
+    for name in ("query", "key", "value", "output"):
         dense = getattr(layer, f"{name}_dense")
-        yield _reshaped(path, f"{name}_kernel", dense.kernel, lambda shape: (shape[0], -1))
-        if dense.bias is not None:
-            yield _reshaped(path, f"{name}_bias", dense.bias, lambda shape: (-1,))
-    dense = layer.output_dense
-    yield _reshaped(path, "output_kernel", dense.kernel, lambda shape: (-1, shape[-1]))
-    yield from _plain(path, {"output_bias": dense.bias})
+        yield from projection_weights(dense, path, f"{name}_", output=name == "output")
+
+
+def projection_weights(dense: Any, path: str, prefix: str, *, output: bool) -> Iterator[Weight]:
+    """Return the weights of a dense layer inside an attention layer.
+
+    Parameters
+    ----------
+    dense : keras.layers.EinsumDense
+        The layer, whose features are divided among the heads.
+    path, prefix : str
+        Its path, and what is put before its roles.
+    output : bool
+        Whether the heads are those of its input, and not of its output.
+    """
+
+    def joined(shape: Any) -> Any:
+        return (-1, shape[-1]) if output else (shape[0], -1)
+
+    yield _reshaped(path, f"{prefix}kernel", dense.kernel, joined)
+    if dense.bias is not None:
+        yield _reshaped(path, f"{prefix}bias", dense.bias, lambda shape: (-1,))
 
 
 def _reshaped(path: str, role: str, variable: Any, shape: Callable[[Any], Any]) -> Weight:

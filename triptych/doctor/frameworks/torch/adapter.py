@@ -19,6 +19,7 @@ from .layout import CHANNELS_FIRST, tensors_in, to_array, to_tensor
 from .loss import changed_output, loss_of
 from .model import UserModel, is_keras, parts_of
 from .recorder import Options, Recorder
+from .separated import separated
 from .state import DoublePrecision, as_before, as_compiled, default_dtype, tensors_of_loss
 from .training import Training, batches_of, measure
 from .user_calls import user_calls
@@ -153,6 +154,13 @@ class Adapter:
             for name, array in weights.items():
                 role, tensor = places[name]
                 role.write(tensor, array)
+
+    def separate(self, paths: Sequence[str]) -> None:
+        """Show attention layers as the dense layers that they consist of."""
+        layers = self._model.layers
+        for path in paths:
+            layers = separated(layers, path)
+        self._model.layers = layers
 
     def observe(
         self,

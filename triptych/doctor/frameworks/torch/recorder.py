@@ -29,6 +29,7 @@ from .layer_call import AttentionCall, LayerCall, RecurrentCall, layer_of_stack,
 from .layout import CHANNELS_FIRST, TIME_FIRST, Layouts, tensors_in, to_array, to_tensor
 from .model import PlacedLayer, UserModel
 from .operations import operation_of, spatial_axes
+from .separated import SeparatedCall, projection
 from .weights import computes_as_its_base
 
 # Layers that work along the last axis, whatever it holds.
@@ -247,6 +248,8 @@ class Recorder(TorchFunctionMode):
         usual = layer.kind != "other" and computes_as_its_base(module)
         if isinstance(module, nn.RNNBase) and usual:
             return self._call_recurrent(layers, forward, args, kwargs)
+        if isinstance(module, nn.MultiheadAttention) and layer.kind == "dense":
+            return self._call_separated(layers, args, kwargs)
         if isinstance(module, nn.MultiheadAttention) and not self.options.dropout:
             forward = functools.partial(_without_dropout, module, forward)
         if isinstance(module, nn.MultiheadAttention) and usual:
@@ -321,6 +324,25 @@ class Recorder(TorchFunctionMode):
             last.append(tensors_in(states))
         joined = tuple(torch.cat(states) for states in zip(*last, strict=True))
         return sequence, (joined if module.mode == "LSTM" else joined[0])
+
+    def _call_separated(
+        self, layers: list[PlacedLayer], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call the projections of an attention layer, and the attention between them."""
+        module = layers[0].module
+        whole = SeparatedCall(module, args, kwargs)
+        made = [
+            self._call_anchor(layer, LayerCall(None, projection(layer), (tensor,), {}))
+            for layer, tensor in zip(layers, whole.inputs, strict=False)
+        ]
+        attended, weights = whole.attend(made, dropout=self.options.dropout)
+        self.layouts.set(attended, self.layouts.get(made[0]))
+        path = layers[0].path.rpartition(".")[0]
+        settings = {"rate": module.dropout, "active": bool(module.training and module.dropout > 0)}
+        number = self._begin(path, type(module).__name__, "function", settings)
+        self._keep_output(number, attended)
+        last = layers[-1]
+        return self._call_anchor(last, LayerCall(None, projection(last), (attended,), {})), weights
 
     def _dropout_between(self, layer: PlacedLayer, sequence: Any) -> Any:
         module = layer.module
