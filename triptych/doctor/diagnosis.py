@@ -15,6 +15,7 @@ from .observation import Arrays, Layer, Observation, array_names
 from .separation import separate_attention
 from .settling import aligned
 from .side import both
+from .stages import compilation
 
 OnStage = Callable[[str], None]
 
@@ -22,13 +23,15 @@ PREFIX = "triptych.doctor.stages."
 
 ROUNDING = "D90"  # in the catalogue
 
-# The modules of the stages, in the order in which they are examined. The stage ``training`` makes
+# The modules of the stages, in the order in which they are examined. ``compilation`` is left out
+# unless a side is compiled; its findings are of the stages before it. The stage ``training`` makes
 # whole training steps: it finds what the stages before it missed.
 AFTER_WEIGHTS = (
     "forward",
     "mode",
     "loss",
     "gradient",
+    "compilation",
     "update",
     "schedule",
     "buffers",
@@ -94,6 +97,8 @@ def diagnose(
     on_stage("forward")
     _observe(examination)
     for stage in AFTER_WEIGHTS:
+        if stage == "compilation" and not compilation.is_needed(examination):
+            continue
         on_stage(stage)
         results[stage] = _examine(stage, examination)
     return conclude(examination, time.monotonic() - begun)

@@ -85,6 +85,8 @@ Settings = dict[str, Any]  # of types that JSON can hold
 NORMALIZATIONS = ("batch_norm", "layer_norm", "group_norm", "rms_norm")
 RECURRENT = ("rnn", "lstm", "gru")
 
+COMPILED = "compiled"  # what is before the names of what compiled code computes
+
 DTYPES = ("native", "float64")  # as written; or in double precision, where the model allows it
 
 
@@ -174,6 +176,8 @@ class Description:
         The keys of what ``build()`` returned.
     precision : str
         A policy that lowers the precision, for example ``mixed_float16``; otherwise empty.
+    compiled : bool
+        Whether the model runs as compiled code, in which its layers cannot be seen.
     """
 
     framework: str
@@ -190,6 +194,7 @@ class Description:
     batch_size: int | None = None
     given: tuple[str, ...] = ()
     precision: str = ""
+    compiled: bool = False
 
     def to_json(self) -> Settings:
         """Return plain values."""
@@ -263,7 +268,9 @@ class Observation:
         ``gradient/PATH/ROLE`` of each trained weight: all of the loss without penalties;
         ``penalty_gradient/PATH/ROLE``: of the penalties, for the weights that have one. In training
         mode ``buffer/PATH/ROLE``: the mean and the variance of each BatchNorm after the pass, with
-        forced inputs those of these.
+        forced inputs those of these. Of a compiled model all these are what its layers compute, one
+        by one; without forced inputs, ``compiled/output``, ``compiled/loss`` and
+        ``compiled/gradient/PATH/ROLE`` are those of the compiled code.
     """
 
     calls: tuple[Call, ...]

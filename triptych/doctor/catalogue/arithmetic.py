@@ -166,4 +166,23 @@ ENTRIES = (
             "keras Rescaling(1/255)": 5.9139e-08,
         },
     ),
+    Difference(
+        id="D123",
+        title="Compiled code computes other gradients",
+        family=FAMILY,
+        stage="gradient",
+        kind="trap",
+        torch="torch.compile of some convolutions with channels first makes no gradient for them "
+        "on a processor, and gives no warning.",
+        keras="jit_compile=True makes the same gradients up to rounding.",
+        effect="The convolutions are not trained; the loss, and with it the outputs, are right.",
+        fix_torch="model = model._orig_mod",
+        fix_keras="model.compile(optimizer, loss, jit_compile=False)",
+        source="torch: _inductor/",
+        words=("torch.compile", "jit_compile", "inductor", "channels first", "zero gradient"),
+        portable=False,
+        recorded={
+            "torch, gradient of compiled code over that of eager": 0.0,
+        },
+    ),
 )

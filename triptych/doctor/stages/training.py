@@ -15,7 +15,17 @@ from ..side import both
 from ..wording import fix_lines
 
 # Stages that a training step contains.
-PARTS = ("data", "weights", "forward", "mode", "loss", "gradient", "update", "schedule")
+PARTS = (
+    "data",
+    "weights",
+    "forward",
+    "mode",
+    "loss",
+    "gradient",
+    "compilation",
+    "update",
+    "schedule",
+)
 
 
 def examine(examination: Examination) -> Result:

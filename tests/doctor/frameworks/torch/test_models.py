@@ -328,18 +328,23 @@ def test_a_compiled_model_is_observed_by_its_layers_and_as_a_whole() -> None:
         "loss": lambda output, y: (output * y).sum(),
     }
     targets = {"y": random(4, 2)}
-    plain = side(model=model, **parts)
-    adapter = side(model=compiled, **parts)
+    plain = side("native", model=model, **parts)
+    adapter = side("native", model=compiled, **parts)
     right = plain.observe({"input": X}, training=True, targets=targets)
     made = adapter.observe({"input": X}, training=True, targets=targets)
     assert [call.layer for call in made.calls] == ["0", "1", "2", "3"]
     np.testing.assert_array_equal(made.arrays["3/output"], right.arrays["3/output"])
     for name in ("output", "loss", "gradient/0/kernel", "gradient/3/bias"):
-        np.testing.assert_allclose(made.arrays[name], 1.25 * right.arrays[name], err_msg=name)
+        np.testing.assert_array_equal(made.arrays[name], right.arrays[name], err_msg=name)
+        by_code = made.arrays[f"compiled/{name}"]
+        np.testing.assert_allclose(by_code, 1.25 * right.arrays[name], 1e-6, err_msg=name)
+    assert (plain.description().compiled, adapter.description().compiled) == (False, True)
     weights, losses = adapter.train({"input": X}, targets, 1)
     assert losses == [pytest.approx(1.25 * right.arrays["loss"])]
     expected = plain.weights()["3/bias"] - 0.125 * right.arrays["gradient/3/bias"]
-    np.testing.assert_allclose(weights["3/bias"], expected)
+    np.testing.assert_allclose(weights["3/bias"], expected, 1e-6)
+    in_double = side(model=compiled, **parts).observe({"input": X}, training=False)
+    assert "compiled/output" not in in_double.arrays
     assert model[2].p == 0.9
 
 

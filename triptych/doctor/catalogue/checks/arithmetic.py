@@ -167,3 +167,31 @@ def _relative(value: Any, expected: float) -> float:
     """Return the relative error of a single number; 0 if it is the rounding of float64."""
     error = abs(float(to_numpy(value).item()) / expected - 1)
     return 0.0 if error < 1e-12 else error
+
+
+@check("D123")
+def gradient_of_compiled_code() -> Values:
+    """Measure the gradient of a convolution in compiled code, over that without compilation."""
+    import torch
+    from torch import nn
+
+    model = nn.Sequential(
+        nn.Conv2d(1, 32, 3),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(9216, 128),
+        nn.ReLU(),
+        nn.Linear(128, 10),
+    )
+    x = torch.from_numpy(draw(64, 1, 28, 28))
+    sizes: list[float] = []
+    for computes in (model, torch.compile(model)):
+        model.zero_grad()
+        computes(x).square().mean().backward()
+        gradient = model[0].weight.grad
+        assert gradient is not None
+        sizes.append(float(gradient.norm()))
+    return {"torch, gradient of compiled code over that of eager": sizes[1] / sizes[0]}

@@ -8,7 +8,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...observation import Array, Arrays, Call, Change, Description, Observation, Updates, inputs_of
+from ...observation import (
+    COMPILED,
+    Array,
+    Arrays,
+    Call,
+    Change,
+    Description,
+    Observation,
+    Updates,
+    inputs_of,
+)
 from ..adapter import ModelError, Unsupported, UserCalls
 from ..preprocessing import changed_inputs
 from .changes import Changes
@@ -194,10 +204,16 @@ class Adapter:
                 arrays.update(self._gradients())
             if training:
                 arrays.update(self._buffers())
-            if self._model.is_compiled and not forced:
-                arrays.update(self._compiled(tensors, targets if backward else None, training))
+            if self._runs_compiled and not forced:
+                compiled = self._compiled(tensors, targets if backward else None, training)
+                arrays.update({f"{COMPILED}/{name}": array for name, array in compiled.items()})
         self._calls = tuple(recorder.calls)
         return Observation(self._calls, arrays)
+
+    @property
+    def _runs_compiled(self) -> bool:
+        """Whether compiled code is run: in double precision it would not be that of the user."""
+        return self._model.is_compiled and self._double is None
 
     def _compiled(
         self, tensors: list[torch.Tensor], targets: Arrays | None, training: bool
@@ -352,7 +368,7 @@ class Adapter:
 
     def _watched_or_compiled(self) -> AbstractContextManager[None]:
         """Return a context in which the model is called without dropout."""
-        if self._model.is_compiled:
+        if self._runs_compiled:
             return as_compiled(self._model)
         options = Options(
             arrays=False,

@@ -43,6 +43,7 @@ def describe_side(model: UserModel, parts: dict[str, Any]) -> Description:
         batch_size=parts.get("batch_size"),
         given=tuple(key for key, value in parts.items() if value is not None),
         precision=_precision(model),
+        compiled=model.is_compiled,
     )
 
 

@@ -139,10 +139,7 @@ class UserModel:
     @property
     def is_compiled(self) -> bool:
         """Whether the model, or a part of it, was given to `torch.compile`."""
-        callables = (self.call, *self.modules())
-        return any(hasattr(each, "_torchdynamo_orig_callable") for each in callables) or any(
-            type(each).__name__ == "OptimizedModule" for each in callables
-        )
+        return any(_is_compiled(each) for each in (self.call, *self.modules()))
 
     def modules(self) -> Iterator[nn.Module]:
         """Return every module once."""
@@ -191,6 +188,13 @@ def parts_of(model: Any) -> tuple[dict[str, nn.Module], dict[str, torch.Tensor]]
         if isinstance(part, torch.Tensor) and part.requires_grad
     }
     return modules, tensors
+
+
+def _is_compiled(each: Any) -> bool:
+    """Return whether a module or function was given to `torch.compile`, or compiled in place."""
+    if hasattr(each, "_torchdynamo_orig_callable") or type(each).__name__ == "OptimizedModule":
+        return True
+    return isinstance(each, nn.Module) and each._compiled_call_impl is not None
 
 
 def is_keras(model: Any) -> bool:
