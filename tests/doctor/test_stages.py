@@ -89,6 +89,20 @@ def test_a_missing_activation():
     assert finding.fix == {"a": "x", "b": "keras.activations.relu(x)"}
 
 
+@pytest.mark.parametrize("lacks", ["a", "b"])
+def test_a_missing_activation_is_found_whatever_follows_it(lacks):
+    rest = [Step("", "rescaling", {"scale": 2.0}), activation("tanh")]
+    full = [activation("leaky_relu", "l", slope=0.1), *rest]
+    a, b = (rest, full) if lacks == "a" else (full, rest)
+    (finding,) = forward(a, b).findings
+    assert (finding.stage, finding.cause, finding.proved) == ("forward", None, True)
+    owner = "Keras" if lacks == "a" else "PyTorch"
+    assert f"{owner} applies leaky_relu(slope=0.1), " in finding.title
+    line = finding.fix[lacks]
+    assert "leaky_relu(x, negative_slope=0.1)" in line
+    assert finding.fix["b" if lacks == "a" else "a"] == "x"
+
+
 def test_two_faults_in_a_chain_are_both_found():
     a = [activation("tanh"), layer_norm("an", 6, 1e-5), activation("leaky_relu", slope=0.01)]
     b = [activation("tanh"), layer_norm("bn", 6, 1e-3), activation("leaky_relu", slope=0.3)]

@@ -115,6 +115,7 @@ def _activate(x: Any, settings: dict[str, Any]) -> Any:
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "linear": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),
     "tanh": np.tanh,
     "softmax": lambda x: np.exp(x) / np.exp(x).sum(-1, keepdims=True),

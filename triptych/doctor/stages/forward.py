@@ -15,6 +15,7 @@ from ..findings import Acquittal, Finding
 from ..forcing import measured_bounds, targets_of
 from ..formulas import compute
 from ..hypotheses import Hypothesis, differing
+from ..lacking import lacking_activation
 from ..observation import Array, Arrays
 from ..places import LAYER, OUTPUT, SEGMENT, Place, places, previous_anchor, unmatched_between
 from ..relations import Relation, relations
@@ -193,7 +194,7 @@ class _Forward:
                 continue
             other = self._wrong_mode(case) or self._reproduced(case)
             attention = [] if other else list(self._attention(case))
-            other = other or (None if attention else self._related(case))
+            other = other or (None if attention else self._related(case) or self._lacking(case))
             if attention:
                 yield from attention
             elif other is not None:
@@ -316,6 +317,11 @@ class _Forward:
                 evidence="both sides' numbers were reproduced with these formulas",
             )
             yield _Found(finding, ("attention", part, one, other))
+
+    def _lacking(self, case: Case) -> _Found | None:
+        """Return the finding that one side lacks an activation."""
+        relation = lacking_activation(self.trials, case)
+        return None if relation is None else self._of_relation(case, relation)
 
     def _related(self, case: Case) -> _Found | None:
         """Return the finding if a formula leads from one side's numbers to the other's."""
