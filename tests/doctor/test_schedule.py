@@ -8,7 +8,7 @@ import pytest
 from support.doctor_sides import NumpySide, compared, optimized
 
 from triptych.doctor.findings import Finding
-from triptych.doctor.observation import Component
+from triptych.doctor.observation import Change, Component
 from triptych.doctor.stages import schedule
 
 STEPS = 10
@@ -121,3 +121,26 @@ def test_a_difference_without_a_number(rates: list[float], title: str) -> None:
     (finding,) = found(a, b)
     assert finding.cause is None
     assert finding.title == title
+
+
+def test_a_setting_of_the_same_schedule_is_proved_by_changing_it() -> None:
+    class Stepping(NumpySide):
+        def rates(self, updates: int, dtype: str = "native") -> list[float]:
+            every = self.changed.get("step_size", self.every)
+            return staircase(every)[:updates]
+
+        def change(self, changes: Sequence[Change], dtype: str = "native") -> None:
+            self.changed = {each.setting: each.value for each in changes}
+
+    def stepping(name: str, every: int) -> NumpySide:
+        made = side("A", "StepLR", staircase(every), "epoch")
+        component = Component("StepLR", {"step_size": every, "gamma": 0.5}, "epoch")
+        described = replace(made.described, schedule=component)
+        stepped = Stepping(name, described, made.rule, start=made.start)
+        stepped.every = every
+        return stepped
+
+    (finding,) = found(stepping("A", 40), stepping("B", 20))
+    assert (finding.cause, finding.proved) == (None, True)
+    assert finding.title == "StepLR: step_size=40 in A, step_size=20 in B"
+    assert finding.fix["b"] == "torch.optim.lr_scheduler.StepLR(..., step_size=40)"

@@ -14,7 +14,7 @@ from ..code_lines import value_text
 from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
 from ..frameworks.adapter import ModelError
-from ..observation import Array, Component, Description
+from ..observation import Array, Change, Component, Description, Settings
 from ..probes import schedule_end
 from ..rates import EQUAL, differ, rates_of
 from ..wording import catalogue_fix
@@ -63,6 +63,9 @@ def examine(examination: Examination) -> Result:
     end = _end(examination)
     if end is not None and not different[: end + 1].any():
         return Result((), (_after_the_end(a, b, end),), relative, EQUAL)
+    of_setting = _of_settings(examination, a, b)
+    if of_setting is not None:
+        return Result((of_setting,), (), 0.0, EQUAL)
     findings: list[Finding] = []
     scaled = b
     if a[0] and b[0] and differ(a[:1], b[:1]).any():
@@ -76,6 +79,65 @@ def examine(examination: Examination) -> Result:
         named = _named(a, scaled, descriptions)
         findings.insert(0, _finding(named, a, b, descriptions))
     return Result(tuple(findings), (), 0.0, EQUAL)
+
+
+def _of_settings(examination: Examination, a: Array, b: Array) -> Finding | None:
+    """Return the settings that make B's schedule A's, if both are of the same class."""
+    descriptions = examination.descriptions
+    one, other = (each.schedule for each in descriptions)
+    if one is None or other is None or (one.type, one.unit) != (other.type, other.unit):
+        return None
+    if descriptions[0].framework != descriptions[1].framework:
+        return None
+    names = [
+        name
+        for name, value in one.settings.items()
+        if name in other.settings and value != other.settings[name]
+    ]
+    for chosen in (*([name] for name in names), names):
+        if chosen and _makes_equal(examination, {name: one.settings[name] for name in chosen}, a):
+            return _setting_finding(chosen, a, b, descriptions)
+    return None
+
+
+def _makes_equal(examination: Examination, settings: Settings, a: Array) -> bool:
+    """Return whether B's rates are A's with some settings of its schedule."""
+    side, dtype = examination.b, examination.dtype
+    changes = [Change("schedule", "", name, value) for name, value in settings.items()]
+    try:
+        side.change(changes, dtype)
+        rates = np.asarray(side.rates(len(a), dtype))
+    except ModelError:
+        return False
+    finally:
+        side.restore(dtype)
+    return not differ(a, rates).any()
+
+
+def _setting_finding(
+    names: list[str], a: Array, b: Array, descriptions: tuple[Description, Description]
+) -> Finding:
+    texts: dict[str, str] = {}
+    kind = ""
+    for side, description in zip("ab", descriptions, strict=True):
+        assert description.schedule
+        kind = description.schedule.type
+        settings = description.schedule.settings
+        texts[side] = ", ".join(f"{name}={value_text(settings[name])}" for name in names)
+    first = int(np.flatnonzero(differ(a, b))[0])
+    schedules = {"torch": "torch.optim.lr_scheduler.", "keras": "keras.optimizers.schedules."}
+    start = schedules.get(descriptions[0].framework, "") + kind
+    return Finding(
+        "schedule",
+        None,
+        f"{kind}: {texts['a']} in A, {texts['b']} in B",
+        values=dict(texts),
+        effect={"rate": relative_difference(a, b), "bound": EQUAL},
+        fix={"a": f"{start}(..., {texts['b']})", "b": f"{start}(..., {texts['a']})"},
+        proved=True,
+        evidence=f"first at update {first}: {value_text(float(a[first]))} against "
+        f"{value_text(float(b[first]))}; with A's settings the rates of B are A's",
+    )
 
 
 def _end(examination: Examination) -> int | None:
