@@ -219,3 +219,14 @@ def test_the_settings_of_adafactor_are_compared_one_by_one() -> None:
     (finding,) = examined(a, b).findings
     assert finding.values == {"a": "d=1", "b": "clip_threshold=2"}
     assert finding.fix["b"] == "keras.optimizers.Adafactor(..., clip_threshold=1)"
+
+
+def test_a_decay_of_adamw_is_undone_by_adam() -> None:
+    a = torch("Adam", rate=1e-3, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.01)
+    b = optimized("B", "torch", "AdamW", rate=1e-3, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.01)
+    (finding,) = examined(a, b).findings
+    assert finding.cause == "D56"
+    assert finding.fix == {
+        "a": "torch.optim.AdamW(..., weight_decay=0.01)",
+        "b": "torch.optim.Adam(..., weight_decay=0.01)",
+    }

@@ -203,8 +203,8 @@ class _Structure:
                     "a": None if matched.a is None else matched.a.layer.path,
                     "b": None if matched.b is None else matched.b.layer.path,
                 },
-                values=dict(values),
-                fix=dict(fix),
+                values=dict(sorted(values.items())),
+                fix=dict(sorted(fix.items())),
                 proved=True,
                 evidence="the layers with weights of both sides were compared in their order",
             )

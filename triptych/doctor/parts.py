@@ -478,7 +478,8 @@ def _decay_line(target: Rule, framework: str, optimizer: str) -> str:
     decay = target.settings["decay"]
     if target.settings["decay_form"] == "coupled":
         if framework == "torch":
-            return f"torch.optim.{optimizer}(..., weight_decay={value_text(decay)})"
+            coupled = "Adam" if optimizer == "AdamW" else optimizer
+            return f"torch.optim.{coupled}(..., weight_decay={value_text(decay)})"
         factor = value_text(decay / 2)
         return (
             f"kernel_regularizer=keras.regularizers.L2({factor}), bias_regularizer=..."
