@@ -106,7 +106,7 @@ USUAL: Mapping[str, tuple[Any, ...]] = {
 }
 
 # How a layer is written that lacks a role.
-WITHOUT = {
+WITHOUT: Mapping[str, Mapping[Any, str]] = {
     "torch": {
         "bias": "bias=False",
         ("layer_norm", "offset"): "bias=False",
@@ -359,7 +359,7 @@ def pool_line(framework: str, settings: Mapping[str, Any]) -> str | None:
 
 def without_line(framework: str, layer: Layer, weights: Arrays, role: str) -> str | None:
     """Return how a layer is written without one of its roles, for example a scale."""
-    lacking: Mapping[Any, str] = WITHOUT.get(framework, {})
+    lacking = WITHOUT.get(framework, {})
     role = "bias" if role.endswith("bias") else role
     argument = lacking.get((layer.kind, role), lacking.get(role))
     if argument is None:
