@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 TESTS = Path(__file__).parent
 SECONDS_FOR_A_SLOW_TEST = 3600
+MUTANTS = 100  # of each kind of file
 # Markers of whole folders; the other tests that start processes are marked where they are.
 FOLDER_MARKERS = {"browser": ("browser", "process"), "process": ("process",)}
 
@@ -68,6 +69,12 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def scale(request: pytest.FixtureRequest) -> int:
     """How many times as many kills, mutants and random cases as usual a slow test shall try."""
     return request.config.getoption("--scale")
+
+
+@pytest.fixture(scope="session")
+def mutants(scale: int) -> int:
+    """How many mutants of each kind of file a slow test shall try: 100, or 10,000 in certify."""
+    return MUTANTS * scale**2
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,6 @@ RECIPE = Recipe(
     callbacks=(EarlyStopping(patience=4), ReduceLROnPlateau(threshold=0.5, patience=1)),
 )
 NETWORK = zoo.dense("tiny", [32], 0.2)
-MUTANTS = 100
 
 # A checkpoint after every block, so that a kill often comes in the middle of a write.
 TRAIN = """
@@ -107,7 +106,7 @@ def expected(tmp_path_factory, digits) -> dict:
 @pytest.mark.parametrize("name", ["last", "best"])
 @pytest.mark.parametrize("change", [damage.flipped, damage.cut])
 def test_damaged_states_are_refused(
-    driver, tmp_path, young, scale: int, name: str, change: Callable
+    driver, tmp_path, young, mutants: int, name: str, change: Callable
 ):
     """In training; and of the last, in showing the run."""
     rng = random.Random(f"{name} {change}")
@@ -116,7 +115,7 @@ def test_damaged_states_are_refused(
     path = folder / name / "state.safetensors"
     whole = path.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
-    for _ in range(MUTANTS * scale // 2):
+    for _ in range(mutants // 2):
         # Half of the damage is in the metadata, which is a small part of the file.
         part = change(whole[:header], rng) + (whole[header:] if change is damage.flipped else b"")
         path.write_bytes(part if rng.random() < 0.5 else change(whole, rng))
@@ -124,13 +123,13 @@ def test_damaged_states_are_refused(
             assert str(path) in (driver.refused(*command) or "")
 
 
-def test_forged_states_are_refused_or_trained(driver, tmp_path, young, scale: int):
+def test_forged_states_are_refused_or_trained(driver, tmp_path, young, mutants: int):
     """Metadata changed at one place, with a digest that is right: whatever comes of it, no
     traceback and no gigabytes.
     """
     rng = random.Random(5)
     refused = 0
-    for number in range(MUTANTS * scale):
+    for number in range(mutants):
         folder = tmp_path / "run"
         shutil.copytree(young, folder)
         path = folder / ("best" if number % 5 == 0 else "last") / "state.safetensors"
@@ -144,15 +143,15 @@ def test_forged_states_are_refused_or_trained(driver, tmp_path, young, scale: in
             continue  # that is a valid recipe, and would train for ever
         refused += driver.refused("train", "numpy", "--resume", str(folder)) is not None
         shutil.rmtree(folder)
-    assert refused > MUTANTS * scale // 2
+    assert refused > mutants // 2
 
 
 @pytest.mark.parametrize("change", [damage.flipped, damage.cut])
 def test_a_damaged_log_changes_nothing(
-    driver, tmp_path, young, expected, scale: int, change: Callable
+    driver, tmp_path, young, expected, mutants: int, change: Callable
 ):
     rng = random.Random(f"{change}")
-    for _ in range(MUTANTS * scale // 4):
+    for _ in range(mutants // 4):
         folder = tmp_path / "run"
         shutil.copytree(young, folder)
         log = folder / "events.jsonl"
@@ -164,9 +163,9 @@ def test_a_damaged_log_changes_nothing(
         shutil.rmtree(folder)
 
 
-def test_forged_logs_change_nothing(driver, tmp_path, young, expected, scale: int):
+def test_forged_logs_change_nothing(driver, tmp_path, young, expected, mutants: int):
     rng = random.Random(7)
-    for _ in range(MUTANTS * scale // 2):
+    for _ in range(mutants // 2):
         folder = tmp_path / "run"
         shutil.copytree(young, folder)
         log = folder / "events.jsonl"
@@ -210,7 +209,7 @@ def drawn(folder: Path) -> str:
     return re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
 
 
-def test_damaged_results_are_refused(driver, tmp_path, compared, young, scale: int):
+def test_damaged_results_are_refused(driver, tmp_path, compared, young, mutants: int):
     rng = random.Random(11)
     finished = tmp_path / "finished"
     shutil.copytree(young, finished)
@@ -220,14 +219,14 @@ def test_damaged_results_are_refused(driver, tmp_path, compared, young, scale: i
         shutil.copytree(source, folder)
         path = folder / "results.json"
         whole = path.read_bytes()
-        for number in range(MUTANTS * scale // 2):
+        for number in range(mutants // 2):
             path.write_bytes((damage.cut if number % 4 == 0 else damage.flipped)(whole, rng))
             for command in commands:
                 assert str(path) in (driver.refused(command, str(folder)) or "")
         shutil.rmtree(folder)
 
 
-def test_forged_results_are_refused_or_shown(driver, tmp_path, compared, young, scale: int):
+def test_forged_results_are_refused_or_shown(driver, tmp_path, compared, young, mutants: int):
     rng = random.Random(13)
     finished = tmp_path / "finished"
     shutil.copytree(young, finished)
@@ -237,7 +236,7 @@ def test_forged_results_are_refused_or_shown(driver, tmp_path, compared, young, 
         shutil.copytree(source, folder)
         path = folder / "results.json"
         whole = path.read_bytes()
-        for _ in range(MUTANTS * scale // 2):
+        for _ in range(mutants // 2):
             path.write_bytes(
                 damage.forged_results(whole, lambda results: damage.changed(results, rng))
             )
@@ -250,7 +249,7 @@ def test_forged_results_are_refused_or_shown(driver, tmp_path, compared, young, 
 
 
 def test_a_report_of_a_damaged_log_says_so_and_keeps_its_figures(
-    driver, tmp_path, compared, scale: int
+    driver, tmp_path, compared, mutants: int
 ):
     rng = random.Random(17)
     folder = tmp_path / "run"
@@ -260,7 +259,7 @@ def test_a_report_of_a_damaged_log_says_so_and_keeps_its_figures(
     log = folder / "events.jsonl"
     whole = log.read_bytes()
     told = 0
-    for number in range(MUTANTS * scale // 4):
+    for number in range(mutants // 4):
         log.write_bytes((damage.cut if number % 4 == 0 else damage.flipped)(whole, rng))
         status, said, errors = driver.run("report", str(folder))
         assert status == 0, errors
@@ -286,13 +285,13 @@ def test_a_report_of_a_damaged_state_is_refused(driver, tmp_path, compared, scal
     )  # without it there are no pictures of its units
 
 
-def test_forged_networks_and_recipes_are_refused_or_shown(driver, tmp_path, scale: int):
+def test_forged_networks_and_recipes_are_refused_or_shown(driver, tmp_path, mutants: int):
     rng = random.Random(19)
     sources = [
         ("--network", zoo.get(name).to_json()) for name in ("regularized", "lenet-bn", "resnet20")
     ]
     sources += [("--recipe", RECIPE.to_json()), ("--recipe", zoo.recipe("fast"))]
-    for number in range(MUTANTS * scale):
+    for number in range(mutants):
         option, content = sources[number % len(sources)]
         text = json.dumps(content)
         path = tmp_path / "file.json"
