@@ -15,3 +15,11 @@ def browser() -> Iterator[Any]:
         opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield opened
         opened.close()
+
+
+@pytest.fixture(autouse=True)
+def close_pages(browser: Any) -> Iterator[None]:
+    """Close the pages of each test at its end, so that their processes do not add up."""
+    yield
+    for context in browser.contexts:
+        context.close()

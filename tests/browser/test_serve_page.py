@@ -57,7 +57,6 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         assert page.watch.wrong == []
         elsewhere = [url for url in asked if not url.startswith((page.server.url, "data:"))]
         assert elsewhere == []
-        page.close()
 
 
 def draw(page: Any, points: list[tuple[int, int]] = SEVEN) -> None:

@@ -55,18 +55,17 @@ def serve() -> Iterator[Callable[[Path], str]]:
 @pytest.fixture
 def open_page(browser: Any, serve: Callable[[Path], str]) -> Iterator[Callable[..., Any]]:
     """Open a page of a folder; at the end nothing was asked elsewhere, and nothing went wrong."""
-    opened: list[tuple[Any, str, Watch]] = []
+    opened: list[tuple[str, Watch]] = []
 
     def open_it(folder: Path, name: str = "index.html", **options: Any) -> Any:
         address = serve(folder)
         page = browser.new_page(**options)
-        opened.append((page, address, Watch.of(page)))
+        opened.append((address, Watch.of(page)))
         page.goto(f"{address}/{name}")
         return page
 
     yield open_it
-    for page, address, watch in opened:
-        page.close()
+    for address, watch in opened:
         assert [url for url in watch.asked if not url.startswith((f"{address}/", "data:"))] == []
         assert watch.wrong == []
 
