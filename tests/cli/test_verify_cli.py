@@ -136,6 +136,16 @@ def test_the_summary_names_the_difference_that_is_closest_to_its_own_bound():
     )
 
 
+def test_a_step_that_magnifies_rounding_is_told():
+    console = Console(file=io.StringIO(), width=200)
+    report = proof_view.ProofReport(console, TWO, LABELS)
+    report.on_event(events.CaseStarted("classic", "sgd", 41))
+    report.on_event(replace(compared(41, {"weights": 1e-12}), magnified_at=2))
+    report.explain_steps(default=False)
+    line = console.file.getvalue().splitlines()[-1]  # pyright: ignore[reportAttributeAccessIssue]
+    assert line.startswith("classic sgd, PyTorch: in step 2 the optimizer has magnified")
+
+
 def test_the_summary_of_one_row_without_any_difference():
     report = proof_view.ProofReport(Console(file=io.StringIO(), width=80), TWO, LABELS)
     report.on_event(events.CaseStarted("any", "any", 500))

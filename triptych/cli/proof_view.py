@@ -158,6 +158,7 @@ class ProofReport:
         self._steps = 0  # asked for, in the present case
         self._fewest_steps = sys.maxsize  # of all cases
         self._restarted: list[tuple[str, int]] = []  # cases with the steps before that
+        self._magnified: list[tuple[str, str, int]] = []  # case, row, step
         self._last_batches = False  # whether a smaller last batch was compared in addition
         self._closest = (0.0, 1.0)  # of all comparisons: an error, and the bound on it
 
@@ -182,6 +183,12 @@ class ProofReport:
             f"{title}: after {steps} steps, one unit in the last place alone has grown to a tenth "
             "of the bound; each later step starts from NumPy's state."
             for title, steps in self._restarted
+        ]
+        lines += [
+            f"{title}, {row}: in step {step} the optimizer has magnified the rounding of a "
+            "gradient beyond the bound. NumPy's update with the row's gradients is equal; each "
+            "later step starts from NumPy's state."
+            for title, row, step in self._magnified
         ]
         for line in lines:
             self._print(line)
@@ -299,6 +306,8 @@ class ProofReport:
         if event.closest_error / event.closest_bound > error / bound:
             self._closest = (event.closest_error, event.closest_bound)
         self._line((*self.names, self._labels[event.row], *self._cells(event)))
+        if event.magnified_at:
+            self._magnified.append((self.title, self._labels[event.row], event.magnified_at))
         if event.divergence:
             self._differs(event.row, f"step {event.diverged_at}: {event.divergence}")
         elif event.block_divergence:

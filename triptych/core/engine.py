@@ -103,6 +103,22 @@ class ReferenceEngine(Engine, Protocol):
         ...
 
 
+class UpdatingEngine(Engine, Protocol):
+    """What the reference of a proof offers in addition: updates from given gradients."""
+
+    def update(self, gradients: State, rate: float) -> None:
+        """Make the update of a step from given gradients instead of its own.
+
+        Parameters
+        ----------
+        gradients : dict of str to ndarray
+            By the name of the parameter, as `trace` computes them: before penalty and clipping.
+        rate : float
+            The learning rate of the step.
+        """
+        ...
+
+
 class FrameworkEngine(Engine, Protocol):
     """What an engine with a framework offers in addition, for exports."""
 

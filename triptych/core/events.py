@@ -605,6 +605,9 @@ class RowCompared(Event):
         Where these first differed.
     closest_error, closest_bound : float
         Of all comparisons the one that came closest to its bound: its figure, and the bound.
+    magnified_at : int or None
+        The step, from 1, whose update has magnified rounding of the gradients beyond the bound.
+        Each later step starts from NumPy's state.
     """
 
     type: ClassVar[str] = "walked"
@@ -617,6 +620,7 @@ class RowCompared(Event):
     block_divergence: str | None
     closest_error: float
     closest_bound: float
+    magnified_at: int | None = None
 
     @property
     def equal(self) -> bool:

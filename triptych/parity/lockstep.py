@@ -3,7 +3,9 @@
 Networks without BatchNorm, Residual or LayerNorm of images are compared over whole trajectories.
 Training with these layers amplifies rounding. There, the candidate is loaded with the reference's
 state before each step and makes one step from it. Other trainings may begin to amplify rounding
-later; `calm_steps` measures from which step on.
+later; `calm_steps` measures from which step on. And an adaptive optimizer may magnify the rounding
+of a gradient that is almost zero in a single step. Then the reference makes this update again with
+the candidate's gradients, and that must be equal to the same bound.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..core.engine import DeviceSplit, Engine
+from ..core.engine import DeviceSplit, Engine, UpdatingEngine
 from ..core.plan import Plan
 from ..core.planner import BatchPlanner
 from ..core.split import Split
@@ -29,6 +31,7 @@ from .float32 import perturbed_starts
 T = TypeVar("T")
 
 CALM = 0.1  # the share of the bound that rounding alone may reach
+GRADIENT_ROUNDING = 1e-15  # of a gradient, relative to the largest one
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Tolerances:
         Parameters that are not compared, because their gradient is nothing but rounding.
     weights : float
         The bound on weights after the calm steps. From a shared state, an adaptive optimizer may
-        turn a rounding of 1e-15 in a gradient into a difference of 1e-15·rate/epsilon in a weight.
+        turn a rounding of `GRADIENT_ROUNDING` in a gradient into a difference of that times
+        rate/epsilon in a weight.
     bound : float
         The bound on every other kind.
     shifted : frozenset of str
@@ -72,7 +76,7 @@ class Tolerances:
             What `calm_steps` has measured for other networks.
         """
         epsilon: float | None = getattr(recipe.optimizer, "epsilon", None)
-        widened = 1e-15 * recipe.optimizer.rate / epsilon if epsilon else 0.0
+        widened = GRADIENT_ROUNDING * recipe.optimizer.rate / epsilon if epsilon else 0.0
         return cls(
             0 if network.amplifies_rounding else calm_steps,
             network.zero_gradient_parameters,
@@ -131,6 +135,9 @@ class Outcome:
         The step of the divergence, counted from 0.
     margin : Margin
         The error that came closest to the bound on it.
+    magnified_at : int or None
+        The step, counted from 1, whose update has magnified rounding of the gradients beyond the
+        bound.
     """
 
     steps: int = 0
@@ -138,6 +145,7 @@ class Outcome:
     divergence: Divergence | None = None
     at: int = 0
     margin: Margin = field(default_factory=Margin)
+    magnified_at: int | None = None
 
     @property
     def equal(self) -> bool:
@@ -172,15 +180,24 @@ class Outcome:
         exceeds = not candidate.keys() <= reference.keys()
         for array in array_errors(reference, candidate, stage):
             kind = "outputs" if array.kind.startswith("output/") else array.kind
-            self.worst[kind] = max(self.worst.get(kind, 0.0), array.error)
             margin = Margin(array.error, tolerances.limit(array.kind, array.name))
             exceeds = exceeds or not array.error <= margin.bound
-            if margin.ratio > self.margin.ratio:
-                self.margin = margin
+            self._record(kind, array.error, margin)
         self.divergence = None
         if exceeds:
             self.divergence = first_divergence(reference, candidate, tolerances.limit, stage)
         return self.divergence is None
+
+    def add(self, compared: "Outcome") -> None:
+        """Record what another outcome has compared, and its divergence."""
+        for kind, error in compared.worst.items():
+            self._record(kind, error, compared.margin)
+        self.divergence = compared.divergence
+
+    def _record(self, kind: str, error: float, margin: Margin) -> None:
+        self.worst[kind] = max(self.worst.get(kind, 0.0), error)
+        if margin.ratio > self.margin.ratio:
+            self.margin = margin
 
 
 def proof_plans(planner: BatchPlanner, steps: int) -> Iterator[Plan]:
@@ -201,7 +218,7 @@ def proof_plans(planner: BatchPlanner, steps: int) -> Iterator[Plan]:
 
 
 def walk(
-    reference: Engine,
+    reference: UpdatingEngine,
     candidate: Engine,
     split: Split,
     steps: Iterable[Plan],
@@ -251,25 +268,60 @@ def _walk(
 ) -> Iterator[Outcome]:
     outcome = Outcome()
     pair.load(start)
-    outcome.compare(*pair.states(), tolerances.at(0), "initial state")
+    states = pair.states()
+    outcome.compare(*states, tolerances.at(0), "initial state")
     yield outcome
     for at, step in enumerate(steps):
         if not outcome.equal:
             break
         outcome.at = at
-        if at >= tolerances.calm_steps:
+        calm = at < tolerances.calm_steps
+        if not calm:
             pair.candidate.load(pair.reference.state())
         of_step = tolerances.at(at)
-        if outcome.compare(*pair.traces(step, outputs=at == 0), of_step):
-            losses = pair.run(step)
-            if outcome.compare(*losses, of_step):
-                outcome.compare(*pair.states(), of_step, "update")
+        traces = pair.traces(step, outputs=at == 0)
+        if outcome.compare(*traces, of_step) and outcome.compare(*pair.run(step), of_step):
+            before = states[0]
+            states = pair.states()
+            update = Outcome()
+            if not update.compare(*states, of_step, "update") and calm:
+                gradients = _rounded_gradients(*traces)
+                expected = pair.updated(before, gradients, float(step.rates[0]))
+                explained = Outcome()
+                if explained.compare(expected, states[1], of_step, "update"):
+                    update = explained
+                    outcome.magnified_at = at + 1
+                    tolerances = replace(tolerances, calm_steps=at + 1)
+            outcome.add(update)
         outcome.steps += outcome.equal
         yield outcome
 
 
+def _rounded_gradients(reference: State, candidate: State) -> State:
+    """Return the candidate's gradients where they are the reference's but for rounding.
+
+    A gradient that differs by more than `GRADIENT_ROUNDING` of the largest one is the reference's:
+    what a mistake has changed is not taken over.
+    """
+    expected = {
+        name.removeprefix("gradient/"): gradient
+        for name, gradient in reference.items()
+        if name.startswith("gradient/")
+    }
+    limit = GRADIENT_ROUNDING * max(np.abs(gradient).max() for gradient in expected.values())
+    result: State = {}
+    for name, gradient in expected.items():
+        other = candidate[f"gradient/{name}"]
+        result[name] = np.where(np.abs(other - gradient) <= limit, other, gradient)
+    return result
+
+
 def calm_steps(
-    reference: Engine, perturbed: Engine, split: Split, steps: Iterable[Plan], start: State
+    reference: UpdatingEngine,
+    perturbed: Engine,
+    split: Split,
+    steps: Iterable[Plan],
+    start: State,
 ) -> float:
     """Return over how many steps a training does not amplify rounding; infinity if over all.
 
@@ -315,7 +367,11 @@ class _Pair:
     """
 
     def __init__(
-        self, reference: Engine, candidate: Engine, split: Split, executor: Executor | None
+        self,
+        reference: UpdatingEngine,
+        candidate: Engine,
+        split: Split,
+        executor: Executor | None,
     ) -> None:
         self.reference = reference
         self.candidate = candidate
@@ -338,6 +394,15 @@ class _Pair:
             lambda: self.reference.trace(self._reference_data, step, outputs=outputs),
             lambda: self.candidate.trace(self._candidate_data, step, outputs=outputs),
         )
+
+    def updated(self, before: State, gradients: State, rate: float) -> State:
+        """Return what the reference's update makes of a state; the reference keeps its own."""
+        present = self.reference.state()
+        self.reference.load(before)
+        self.reference.update(gradients, rate)
+        result = self.reference.state()
+        self.reference.load(present)
+        return result
 
     def run(self, step: Plan) -> tuple[State, State]:
         """Make a step in both and return the losses."""

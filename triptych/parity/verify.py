@@ -376,4 +376,5 @@ def _compared(row: str, outcome: Outcome, blocks: Outcome) -> events.RowCompared
         block_divergence=str(blocks.divergence) if blocks.divergence else None,
         closest_error=margin.error,
         closest_bound=margin.bound,
+        magnified_at=outcome.magnified_at,
     )

@@ -291,6 +291,10 @@ class RemoteEngine:
         self.cpu_s = reply.values["cpu_s"]
         self._losses.append(reply.arrays["losses"])
 
+    def update(self, gradients: State, rate: float) -> None:
+        """Make an update from given gradients; only NumPy's engine has this."""
+        self.remote.ask("update", gradients, key=self.key, rate=rate)
+
     def wait(self) -> np.ndarray:
         """Return the losses since the last call, shape (steps,)."""
         losses = np.concatenate(self._losses) if self._losses else np.zeros(0)

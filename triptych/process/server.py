@@ -18,11 +18,11 @@ import os
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 from .. import plugins
 from ..core import memory, registry
-from ..core.engine import DeviceSplit, Engine
+from ..core.engine import DeviceSplit, Engine, UpdatingEngine
 from ..core.split import Split
 from ..errors import SpecError, TriptychError
 from ..spec.network import Network
@@ -79,6 +79,7 @@ class Worker:
             "load": self.load,
             "state": self.state,
             "run": self.run,
+            "update": self.update,
             "logits": self.logits,
             "trace": self.trace,
             "memory": self.memory,
@@ -155,6 +156,12 @@ class Worker:
         wall_seconds = time.perf_counter() - wall_before
         cpu_seconds = time.process_time() - cpu_before
         return Message({"wall_s": wall_seconds, "cpu_s": cpu_seconds}, {"losses": losses})
+
+    def update(self, request: Message) -> Message:
+        """Make an update in the engine ``key``, NumPy's, from the gradients that were sent."""
+        engine = cast(UpdatingEngine, self._engine(request))
+        engine.update(request.arrays, request.values["rate"])
+        return Message({}, {})
 
     def logits(self, request: Message) -> Message:
         """Return the logits of the split ``name`` in the engine ``key``."""

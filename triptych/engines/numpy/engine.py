@@ -136,6 +136,14 @@ class Engine:
                 for layer in self.layers:
                     layer.advance()
 
+    def update(self, gradients: State, rate: float) -> None:
+        """Make the update of a step from given gradients; see `core.engine.UpdatingEngine`."""
+        self._arrange(None)
+        for name, gradient in gradients.items():
+            self.gradients[name][...] = gradient
+        with computing():
+            self._update(rate)
+
     def wait(self) -> np.ndarray:
         """Return the losses since the last call; the steps are finished already."""
         losses = np.array(self.losses, self.recipe.dtype)
