@@ -142,6 +142,18 @@ def test_defaults_of_adam_are_weighed() -> None:
     assert {acquittal.cause for acquittal in large.acquitted} <= {"D46", "D47", "D96"}
 
 
+def test_where_adam_adds_epsilon_is_mended_with_the_other_sides_numbers() -> None:
+    a = torch("Adam", eps=3e-4, betas=[0.9, 0.99])
+    b = keras("Adam", epsilon=3e-4, beta_2=0.99)
+    (finding,) = examined(a, b, size=1e-3).findings
+    assert finding.cause == "D47"
+    root = "(1 - 0.99**t) ** 0.5  # before step t = 1, 2, …"
+    assert finding.fix == {
+        "a": f'optimizer.param_groups[0]["eps"] = 3e-4 / {root}',
+        "b": f"optimizer.epsilon = 3e-4 * {root}, without tf.function",
+    }
+
+
 def test_a_fix_is_applied_to_the_optimizer_itself() -> None:
     a = torch("RMSprop", rate=1e-3, alpha=0.95, eps=1e-8)
     b = keras("RMSprop", rho=0.9, epsilon=1e-16)

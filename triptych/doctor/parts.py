@@ -470,7 +470,22 @@ def fix_line(part: Part, target: Optimizer, rate: float, description: Descriptio
         return _torch_accumulation(target.rule)
     if part.cause == "D56":
         return _decay_line(target.rule, framework, component.type if component else "")
+    if part.cause == "D47":
+        return _epsilon_line(target.rule, framework)
     return catalogue_fix(part.cause, framework)
+
+
+def _epsilon_line(target: Rule, framework: str) -> str | None:
+    """Return how a side's Adam adds epsilon as the other one does; None if it cannot."""
+    place = target.settings["epsilon_place"]
+    epsilon = value_text(target.settings["epsilon"])
+    root = f"(1 - {value_text(target.settings['beta2'])}**t) ** 0.5"
+    when = "# before step t = 1, 2, …"
+    if framework == "torch" and place == "hat":
+        return f'optimizer.param_groups[0]["eps"] = {epsilon} / {root}  {when}'
+    if framework == "keras" and place == "outside":
+        return f"optimizer.epsilon = {epsilon} * {root}  {when}, without tf.function"
+    return None
 
 
 def _decay_line(target: Rule, framework: str, optimizer: str) -> str:
