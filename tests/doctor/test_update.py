@@ -184,6 +184,23 @@ def test_l2_in_the_loss_and_decay_in_the_optimizer_are_equal() -> None:
     assert finding.cause == "D58"
 
 
+def test_l2_of_weights_that_are_zero_is_measured_where_they_are_not() -> None:
+    a = torch("SGD", rate=0.05, weight_decay=0.01)
+    b = keras("SGD", rate=0.05)
+    for side in (a, b):
+        side.start["hidden/bias"] = np.zeros_like(side.start["hidden/bias"])
+    b.penalties = dict.fromkeys(b.start, 0.01)
+    assert not examined(a, b, b_arrays=b.penalty_gradients()).findings
+    assert not b.start["hidden/bias"].any()
+    b.penalties["hidden/bias"] = 0.03
+    (finding,) = examined(a, b, b_arrays=b.penalty_gradients()).findings
+    assert "0.03" in finding.values["b"]
+    # No penalty of the bias.
+    del b.penalties["hidden/bias"]
+    (finding,) = examined(a, b, b_arrays=b.penalty_gradients()).findings
+    assert finding.title == "Which weights decay"
+
+
 def test_an_unknown_rule_is_not_given_a_name() -> None:
     a = torch("SGD", rate=0.1)
     b = keras("SGD", rate=0.1)

@@ -53,6 +53,7 @@ class NumpySide:
     of_metric: Callable[[Arrays, Arrays], float] | None = None
     of_epochs: Callable[[list[float]], dict[str, Any]] | None = None
     trained: Arrays = field(default_factory=dict)
+    penalties: dict[str, float] = field(default_factory=dict)
     changed: dict[str, Any] = field(default_factory=dict)
 
     def description(self, dtype: str = "native") -> Description:
@@ -60,6 +61,18 @@ class NumpySide:
 
     def weights(self, dtype: str = "native") -> Arrays:
         return self.start
+
+    def load(self, weights: Arrays, dtype: str = "native") -> None:
+        self.start = weights
+
+    def penalty_gradients(self) -> Arrays:
+        return {
+            f"penalty_gradient/{name}": factor * self.start[name]
+            for name, factor in self.penalties.items()
+        }
+
+    def observe(self, inputs: Arrays, **options: Any) -> Observation:
+        return Observation((), self.penalty_gradients())
 
     def rates(self, updates: int, dtype: str = "native") -> list[float]:
         if self.series:

@@ -4,17 +4,18 @@ Each side's rule is found out from the updates that it makes. The parts in which
 differ are the causes; each is tried alone, and the smallest set that closes the gap is reported.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
 from .. import catalogue
-from ..examination import Examination, Result
+from ..examination import Examination, Result, Side
 from ..findings import Acquittal, Finding
 from ..fitting import Fit, Run, identify, names_of
-from ..frameworks.adapter import ModelError
+from ..forcing import targets_of
+from ..frameworks.adapter import ModelError, Unsupported
 from ..observation import Array, Arrays, Updates, array_names
 from ..parts import (
     CLIP,
@@ -191,8 +192,15 @@ def _penalties(examination: Examination, case: Case) -> dict[str, float]:
     carried = examination.alignment.weights_to_a(b_total)
     b_alone = examination.alignment.weights_to_a(_added({}, b_penalty))
     weights = examination.a.weights(examination.dtype)
-    found: dict[str, float] = {}
+    hidden = {
+        a: b
+        for a, b in case.names.items()
+        if not np.any(weights[a]) and (a in a_penalty or b in b_penalty)
+    }
+    found = _of_zeros(examination, hidden, a_has_penalties=bool(a_penalty))
     for name in case.names:
+        if name in hidden:
+            continue
         weight = np.asarray(weights[name], np.float64)
         extra = carried[name] - a_total[name]
         factor = _proportion(extra, weight)
@@ -203,6 +211,58 @@ def _penalties(examination: Examination, case: Case) -> dict[str, float]:
         if abs(factor) > 1e-12:
             found[name] = float(f"{factor:.6g}")
     return found
+
+
+def _of_zeros(
+    examination: Examination, names: dict[str, str], *, a_has_penalties: bool
+) -> dict[str, float]:
+    """Return what `_penalties` does, for weights that are zero: there, no penalty has a gradient.
+
+    Parameters
+    ----------
+    examination : Examination
+        The comparison.
+    names : dict of str to str
+        A's names of these weights, with B's.
+    a_has_penalties : bool
+        Whether A must be measured, too.
+    """
+    if not names:
+        return {}
+    try:
+        b = _moved_penalties(examination, examination.b, examination.b_inputs, names.values())
+        a: dict[str, float] = {}
+        if a_has_penalties:
+            a = _moved_penalties(examination, examination.a, examination.a_inputs, names)
+    except Unsupported:  # a recorded side
+        return {}
+    factors = {name: b.get(b_name, 0.0) - a.get(name, 0.0) for name, b_name in names.items()}
+    return {name: float(f"{each:.6g}") for name, each in factors.items() if abs(each) > 1e-12}
+
+
+def _moved_penalties(
+    examination: Examination, side: Side, inputs: Arrays, names: Iterable[str]
+) -> dict[str, float]:
+    """Return the factors of a side's penalties at weights that are not zero, by the weight."""
+    dtype = examination.dtype
+    weights = side.weights(dtype)
+    moved: Arrays = {}
+    for name in names:
+        old = weights[name]
+        moved[name] = np.linspace(1.0, 2.0, old.size, dtype=old.dtype).reshape(old.shape)
+    side.load(weights | moved, dtype)
+    try:
+        observation = side.observe(
+            inputs, training=True, targets=targets_of(examination), dtype=dtype
+        )
+    finally:
+        side.load(weights, dtype)
+    gradients = array_names(observation.arrays, "penalty_gradient")
+    return {
+        name: _proportion(np.asarray(gradients[name], np.float64), moved[name]) or 0.0
+        for name in moved
+        if name in gradients
+    }
 
 
 def _added(gradients: Arrays, penalties: Arrays) -> Arrays:
