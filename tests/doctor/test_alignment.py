@@ -17,7 +17,7 @@ from support.fake_side import (
 from triptych.doctor.alignment import align
 from triptych.doctor.carrying import input_forms
 from triptych.doctor.matching import Snapshot
-from triptych.doctor.settling import feature_order
+from triptych.doctor.settling import aligned, feature_order
 from triptych.errors import TriptychError
 
 BATCH = {"x": np.random.default_rng(5).normal(size=(6, 4))}
@@ -225,6 +225,26 @@ def test_parallel_branches_in_another_order_are_told_apart_by_values():
     assert pairs["a_two"] == "b_two"
     assert pairs["a_deep"] == "b_deep"
     assert output_difference(examination) < 1e-12
+
+
+def test_wrong_counterparts_are_exchanged_with_wrong_ones_only():
+    functions = ("relu", "relu", "tanh", "tanh")
+    a, b = sides(
+        *(
+            [
+                tuple(
+                    [activation(f), dense(f"{side}{n}", 4, 3, n)] for n, f in enumerate(functions)
+                ),
+                dense(f"{side}_out", 12, 2, 9),
+            ]
+            for side in "ab"
+        )
+    )
+    examination = settled(a, b)
+    mapping = {"a0": "b2", "a1": "b0", "a2": "b3", "a3": "b1", "a_out": "b_out"}
+    pairs = dict(paths(aligned(examination, mapping)))
+    assert {pairs["a0"], pairs["a1"]} == {"b0", "b1"}
+    assert {pairs["a2"], pairs["a3"]} == {"b2", "b3"}
 
 
 def test_a_fault_between_layers_is_not_taken_for_another_order():

@@ -278,7 +278,7 @@ class _Settling:
             if order is not None:
                 return with_order(alignment, pair, "input", order)
         for pair in wrong:
-            partner = self._partner(pair, expected, observation.arrays)
+            partner = self._partner(pair, wrong, expected, observation.arrays)
             if partner is not None:
                 return exchanged(alignment, pair, partner)
         for pair in wrong:
@@ -328,10 +328,15 @@ class _Settling:
         first = min(each.b_calls[0] for each in self.alignment.pairs if each.b_calls)
         return feature_order(expected, arrived, self._tolerance, grouped=pair.b_calls[0] == first)
 
-    def _partner(self, pair: Pair, expected: Arrays, arrived: Arrays) -> Pair | None:
-        """Return the pair at which that is expected which arrives at another one."""
+    def _partner(
+        self, pair: Pair, wrong: Sequence[Pair], expected: Arrays, arrived: Arrays
+    ) -> Pair | None:
+        """Return the wrong pair at which that is expected which arrives at another one.
+
+        Where the right thing arrives, an exchange would only move the mistake.
+        """
         found = arrived[f"{pair.b_calls[0]}/input"]
-        for other in self.alignment.pairs:
+        for other in wrong:
             if other is pair or not _exchangeable(self.alignment, pair, other):
                 continue
             wanted = expected.get(f"{other.b_calls[0]}/input")
