@@ -117,6 +117,13 @@ def test_two_faults_in_one_segment_are_both_found():
     assert findings[1].values == {"a": 2.0, "b": 3.0}
 
 
+@pytest.mark.parametrize(("bias", "found"), [(0.0, ["tanh"]), (0.2, [])])
+def test_behind_an_additional_layer_faults_are_found_if_it_changes_nothing(bias, found):
+    added = Step("bias", "rescaling", {"scale": 1.0, "offset": bias}, {"bias": np.full(6, bias)})
+    result = forward([activation("relu")], [added, activation("tanh")])
+    assert [finding.values["b"] for finding in result.findings] == found
+
+
 def test_an_unknown_formula_is_reported_as_unknown():
     # A parameter that the adapter does not show.
     a = [Step("", "function", {"factor": 1.0}, name="f", seen=False)]
