@@ -50,6 +50,8 @@ KEYWORDS = {
         "antialias": "antialias",
         "scale": "scale",
         "offset": "offset",
+        "activation": "activation",
+        "recurrent_activation": "recurrent_activation",
     },
 }
 

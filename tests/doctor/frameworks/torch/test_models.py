@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: E402
 
 from triptych.doctor.frameworks.adapter import ModelError, adapter_for  # noqa: E402
 from triptych.doctor.frameworks.torch.adapter import accepts, double_precision  # noqa: E402
+from triptych.doctor.frameworks.torch.operations import module_settings  # noqa: E402
 from triptych.doctor.observation import Description  # noqa: E402
 
 pytestmark = pytest.mark.framework
@@ -436,3 +437,13 @@ def test_layers_whose_forward_pass_is_the_users() -> None:
     stacked = LastStep(3, 4, num_layers=2, batch_first=True)
     observation = side(model=stacked).observe({"input": x}, training=False)
     assert [call.kind for call in observation.anchors] == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("module", "kind"), [(nn.LSTM(3, 4), "lstm"), (nn.GRU(3, 4), "gru"), (nn.GRUCell(3, 4), "gru")]
+)
+def test_the_functions_of_gates_are_shown_though_they_cannot_be_chosen(module, kind):
+    settings, written = module_settings(module, kind)
+    assert settings["activation"] == "tanh"
+    assert settings["recurrent_activation"] == "sigmoid"
+    assert "activation" not in written

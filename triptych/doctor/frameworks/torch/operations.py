@@ -243,6 +243,7 @@ SETTINGS: dict[str, Setting] = {
     "padding_idx": Setting("padding_index"),
     "nonlinearity": Setting("function"),
 }
+GATED = (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell)
 FOR_EACH_AXIS = ("stride", "dilation", "kernel_size", "padding")
 
 # Attributes of modules with weights that are settings, by kind; absent ones are left out.
@@ -319,8 +320,12 @@ def _derive(module: Any, settings: Settings, raw: Raw) -> None:
         settings["unbiased_variance"] = True
     elif isinstance(module, nn.RMSNorm) and module.eps is None:
         settings["epsilon"] = torch.finfo(torch.get_default_dtype()).eps
-    elif isinstance(module, nn.GRU):
-        settings["reset_after"] = True
+    elif isinstance(module, GATED):
+        # These cannot be set in PyTorch.
+        settings["activation"] = "tanh"
+        settings["recurrent_activation"] = "sigmoid"
+        if isinstance(module, nn.GRU):
+            settings["reset_after"] = True
 
 
 def _same(size: int, dilation: int) -> list[int]:
