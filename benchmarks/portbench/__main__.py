@@ -12,6 +12,7 @@ from triptych.errors import TriptychError
 from .families import FAMILIES
 from .faults.registry import KINDS
 from .generate import Order, check_folder, generate
+from .harvest import write_pairs
 from .score import Tool, score
 from .summary import summary, text
 
@@ -40,6 +41,11 @@ def _generate(options: argparse.Namespace) -> None:
     _known(options.families, FAMILIES, "family")
     order = Order(options.seed, options.pairs, options.faults, options.kinds, options.families)
     generate(order, options.out, checked=not options.unchecked)
+
+
+def _harvest(options: argparse.Namespace) -> None:
+    folders = write_pairs(options.out, options.names)
+    print(f"{len(folders)} specimens are in {options.out}")
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -96,6 +102,10 @@ def _arguments() -> argparse.Namespace:
     made.add_argument("--families", type=_names, default=(), metavar="NAME,…")
     made.add_argument("--unchecked", action="store_true", help="run no program")
     made.set_defaults(run=_generate)
+    harvested = commands.add_parser("harvest", help="write pairs rebuilt from public threads")
+    harvested.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    harvested.add_argument("--names", type=_names, default=(), metavar="NAME,…")
+    harvested.set_defaults(run=_harvest)
     checked = commands.add_parser("check", help="draw pairs again, and run them")
     checked.add_argument("folder", type=Path, metavar="FOLDER")
     checked.set_defaults(run=_check)
