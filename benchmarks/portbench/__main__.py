@@ -4,16 +4,20 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from triptych.core.files import write
 from triptych.errors import TriptychError
 
 from .families import FAMILIES
 from .faults.registry import KINDS
+from .function_tool import FunctionTool
 from .generate import Order, check_folder, generate
 from .harvest import write_pairs
-from .score import Tool, score
+from .requirement import FIGURES, Requirement
+from .score import CommandTool, Tool, score
 from .summary import summary, text
 
 USER_ERROR = 2  # exit status
@@ -23,7 +27,8 @@ STOPPED = 130  # exit status after Ctrl-C: 128 plus the number of the signal
 def main() -> None:
     """Run the command line.
 
-    The exit status is 1 if a pair is not right, and 2 after a user's mistake.
+    The exit status is 1 if a pair is not right or a figure is not what is required, and 2 after a
+    user's mistake.
     """
     options = _arguments()
     try:
@@ -65,9 +70,25 @@ def _known(names: tuple[str, ...], table: Mapping[str, object], word: str) -> No
 
 
 def _score(options: argparse.Namespace) -> None:
-    tool = Tool(options.command, options.limit)
     if options.folder is None and options.specimens is None:
         raise TriptychError("what is scored? Give FOLDER or --specimens FOLDER")
+    if options.function:
+        tool: Tool = FunctionTool(options.function, options.limit)
+    else:
+        tool = CommandTool(options.command, options.limit)
+    requirements = [Requirement.parse(text) for text in options.require]
+    with closing(tool):
+        figures = _figures(options, tool)
+    if options.json:
+        write(options.json, json.dumps(figures, indent=1) + "\n")
+    problems = [each.problem(scored) for scored in figures.values() for each in requirements]
+    if any(problems):
+        print(*filter(None, problems), sep="\n", file=sys.stderr)
+        sys.exit(1)
+
+
+def _figures(options: argparse.Namespace, tool: Tool) -> dict[str, Any]:
+    """Score the folders, and print the figures of each."""
     figures = {}
     for title, folder in (("generated", options.folder), ("specimens", options.specimens)):
         if folder is None:
@@ -75,8 +96,7 @@ def _score(options: argparse.Namespace) -> None:
         results = options.results or Path(f"{folder.resolve()}.scores")
         figures[title] = summary(score(folder, tool, results / title))
         print(f"\n{folder}", *text(figures[title]), sep="\n", flush=True)
-    if options.json:
-        write(options.json, json.dumps(figures, indent=1) + "\n")
+    return figures
 
 
 def _kinds(options: argparse.Namespace) -> None:
@@ -111,15 +131,27 @@ def _arguments() -> argparse.Namespace:
     checked.set_defaults(run=_check)
     scored = commands.add_parser("score", help="run a tool on pairs, and print how good it is")
     scored.add_argument("folder", type=Path, nargs="?", metavar="FOLDER")
-    scored.add_argument(
-        "--command",
-        required=True,
-        help="of the tool, with {a}, {b}, {batch} and {json} for the files of a pair",
+    tool = scored.add_mutually_exclusive_group(required=True)
+    tool.add_argument(
+        "--command", help="of the tool, with {a}, {b}, {batch} and {json} for the files of a pair"
+    )
+    tool.add_argument(
+        "--function",
+        metavar="MODULE:NAME",
+        help="called with both build functions and the batch, in a process that has imported all",
     )
     scored.add_argument("--specimens", type=Path, metavar="FOLDER", help="more pairs, apart")
     scored.add_argument("--limit", type=float, default=300, metavar="SECONDS", help="for a pair")
     scored.add_argument("--results", type=Path, metavar="FOLDER", help="FOLDER.scores by default")
     scored.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
+    scored.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        metavar="NAME=SHARE",
+        help=f"exit with 1 unless a figure ({', '.join(FIGURES)}) is at least this share; "
+        "at most for false-alarms",
+    )
     scored.set_defaults(run=_score)
     listed = commands.add_parser("kinds", help="list the kinds of faults")
     listed.set_defaults(run=_kinds)

@@ -38,10 +38,10 @@ class Outcome:
         Whether a correct pair is reported to differ.
     problem : str
         Why there is no answer; empty if there is one.
-    seconds : float
-        Wall time.
-    peak : float
-        Peak memory, MiB.
+    seconds : float or None
+        Wall time; None if it was not measured.
+    peak : float or None
+        Peak memory, MiB; None if it was not measured.
     """
 
     pair: str
@@ -56,8 +56,8 @@ class Outcome:
     both: bool | None
     false_alarm: bool
     problem: str
-    seconds: float
-    peak: float
+    seconds: float | None
+    peak: float | None
 
 
 def judge(pair: str, truth: dict[str, Any], result: dict[str, Any]) -> Outcome:

@@ -32,7 +32,7 @@ def measure(job: dict[str, Any]) -> Measured:
     keras.config.set_floatx(job["dtype"])
     keras.utils.set_random_seed(SEED)
     folder = Path(job["folder"])
-    built = load(folder / "keras_side.py")
+    built = load(folder / "keras_side.py")()
     with np.load(job["torch"]) as file:
         start = {name: file[name] for name in file.files if name.startswith("weights/")}
     return Run(built, batch(folder), job["dtype"], job["anchors"], start).all()

@@ -10,9 +10,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
@@ -28,26 +27,81 @@ LONGEST_OUTPUT = 2000  # characters of what the tool printed that are kept
 PLACES = ("{a}", "{b}", "{batch}", "{json}")
 
 
-@dataclass(frozen=True)
-class Tool:
+class Tool(Protocol):
     """A tool that compares two programs.
 
     Attributes
+    ----------
+    command : str
+        What it is called by; answers are kept for this command.
+    """
+
+    command: str
+
+    def run(self, pair: Path, place: Path) -> dict[str, Any]:
+        """Compare the programs of a pair.
+
+        Parameters
+        ----------
+        pair : Path
+            The pair's folder, without its truth.
+        place : Path
+            A folder for files.
+
+        Returns
+        -------
+        dict
+            ``answer``, the tool's JSON or None; ``problem``, why there is none; ``seconds`` of wall
+            time and ``peak`` memory in MiB, or None where they are not measured.
+        """
+        ...
+
+    def close(self) -> None:
+        """End what the tool has started."""
+        ...
+
+
+class CommandTool:
+    """A tool that is a command line.
+
+    Parameters
     ----------
     command : str
         Its command line, in which ``{a}``, ``{b}``, ``{batch}`` and ``{json}`` stand for the files
         of a pair and for the file that it must write.
     limit : float
         Seconds after which it is stopped.
+
+    Raises
+    ------
+    TriptychError
+        If the command lacks one of them.
     """
 
-    command: str
-    limit: float = 300.0
-
-    def __post_init__(self) -> None:
-        missing = [place for place in PLACES if place not in self.command]
+    def __init__(self, command: str, limit: float) -> None:
+        missing = [place for place in PLACES if place not in command]
         if missing:
             raise TriptychError(f"the command has no {' and no '.join(missing)}")
+        self.command = command
+        self.limit = limit
+
+    def run(self, pair: Path, place: Path) -> dict[str, Any]:
+        """Run the command on a pair, and measure its time and memory."""
+        answer = place / "answer.json"
+        files = {"a": pair / "torch_side.py", "b": pair / "keras_side.py",
+                 "batch": pair / "batch.npz", "json": answer}  # fmt: skip
+        words = [_filled(word, files) for word in shlex.split(self.command)]
+        status, seconds, peak, output = _watch(words, self.limit, place)
+        found, problem = read(answer)
+        if status is None:
+            found, problem = None, f"stopped after {self.limit:g} seconds"
+        elif found is None:
+            problem = f"{problem} (exit status {status})"
+        return {"status": status, "seconds": round(seconds, 2), "peak": round(peak, 1),
+                "answer": found, "problem": problem, "output": output}  # fmt: skip
+
+    def close(self) -> None:
+        """Do nothing: the command has ended."""
 
 
 def score(folder: Path, tool: Tool, results: Path) -> list[Outcome]:
@@ -98,19 +152,7 @@ def _run(pair: Path, tool: Tool, results: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="portbench-") as place:
         copy = Path(place) / "pair"
         shutil.copytree(pair, copy, ignore=shutil.ignore_patterns("truth.json", "__pycache__"))
-        answer = Path(place) / "answer.json"
-        files = {"a": copy / "torch_side.py", "b": copy / "keras_side.py",
-                 "batch": copy / "batch.npz", "json": answer}  # fmt: skip
-        words = [_filled(word, files) for word in shlex.split(tool.command)]
-        status, seconds, peak, output = _watch(words, tool.limit, Path(place))
-        found, problem = read(answer)
-        if status is None:
-            found, problem = None, f"stopped after {tool.limit:g} seconds"
-        elif found is None:
-            problem = f"{problem} (exit status {status})"
-        result = {"command": tool.command, "status": status, "seconds": round(seconds, 2),
-                  "peak": round(peak, 1), "answer": found, "problem": problem,
-                  "output": output}  # fmt: skip
+        result = {"command": tool.command} | tool.run(copy, Path(place))
     write(results / f"{pair.name}.json", json.dumps(result, indent=1) + "\n")
     return result
 

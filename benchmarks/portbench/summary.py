@@ -19,7 +19,8 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
     dict
         ``one_fault``, ``two_faults``, ``correct`` and ``outside`` with counts, each as
         ``[right, of]``; the confusion matrices ``stages`` and ``causes`` as
-        ``{truth: {answer: count}}``; ``seconds`` and ``memory``; and every ``outcome``.
+        ``{truth: {answer: count}}``; ``seconds`` and ``memory``, None where they were not measured;
+        and every ``outcome``.
     """
     one = [outcome for outcome in outcomes if outcome.faults == 1]
     two = [outcome for outcome in outcomes if outcome.faults == 2]
@@ -47,8 +48,8 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
         "no_answer": {outcome.pair: outcome.problem for outcome in outcomes if outcome.problem},
         "stages": _confusion((o.true_stage, o.stage) for o in outcomes if o.faults < 2),
         "causes": _confusion((o.true_cause, o.cause) for o in outcomes if o.faults < 2),
-        "seconds": _spread([outcome.seconds for outcome in outcomes]),
-        "memory": max(outcome.peak for outcome in outcomes),
+        "seconds": _spread([o.seconds for o in outcomes if o.seconds is not None]),
+        "memory": max((o.peak for o in outcomes if o.peak is not None), default=None),
         "outcomes": [asdict(outcome) for outcome in outcomes],
     }
 
@@ -65,7 +66,9 @@ def _confusion(pairs: Any) -> dict[str, dict[str, int]]:
     return matrix
 
 
-def _spread(seconds: list[float]) -> dict[str, float]:
+def _spread(seconds: list[float]) -> dict[str, float] | None:
+    if not seconds:
+        return None
     return {"median": median(seconds), "largest": max(seconds)}
 
 
@@ -84,8 +87,9 @@ def text(figures: dict[str, Any]) -> list[str]:
         if of:
             lines.append(f"  {title:34}{right:4} of {of:4}  {right / of:7.1%}")
     seconds = figures["seconds"]
-    lines.append(f"  seconds: median {seconds['median']:.1f}, largest {seconds['largest']:.1f}")
-    lines.append(f"  memory: peak {figures['memory']:.0f} MiB")
+    if seconds:
+        lines.append(f"  seconds: median {seconds['median']:.1f}, largest {seconds['largest']:.1f}")
+        lines.append(f"  memory: peak {figures['memory']:.0f} MiB")
     lines += ["", "stages: truth (rows) and first finding (columns)"]
     lines += _table(figures["stages"], ("none", *STAGES))
     lines += ["", "causes that were not named first (truth: answers)"]

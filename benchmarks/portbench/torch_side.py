@@ -34,7 +34,7 @@ def measure(job: dict[str, Any]) -> Measured:
     torch.set_default_dtype(dtype)
     torch.manual_seed(SEED)
     folder = Path(job["folder"])
-    built = load(folder / "torch_side.py")
+    built = load(folder / "torch_side.py")()
     arrays = batch(folder)
     return Run(built, arrays, dtype, job["anchors"]).all()
 
@@ -206,7 +206,7 @@ class Run:
 
     def _schedule(self) -> None:
         """Follow the learning rate of a fresh program, without training."""
-        fresh = load(Path(self._file()))
+        fresh = load(Path(self._file()))()
         self.built = {**self.built, "schedule": fresh["schedule"]}
         optimizer = fresh["optimizer"]
         rates: list[float] = []

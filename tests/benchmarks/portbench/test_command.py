@@ -94,6 +94,23 @@ def test_score_prints_and_writes_the_figures(monkeypatch, capsys, tmp_path, pair
     assert (tmp_path / "results" / "specimens" / "0000-churn.json").exists()
 
 
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("required", "status", "message"),
+    [
+        ("cause=1", 0, ""),
+        ("both=0.85", 1, "both of two faults: at least 85.0% required, but no pair tells it\n"),
+        ("causes=1", 2, "'causes=1' is not NAME=SHARE"),
+    ],
+)
+def test_a_figure_that_is_required(
+    monkeypatch, capsys, tmp_path, pair, tool, required, status, message
+):
+    arguments = (pair, "--command", tool, "--require", required, "--results", tmp_path / "results")
+    assert run(monkeypatch, "score", *arguments) == status
+    assert message in capsys.readouterr().err
+
+
 def test_score_without_a_folder_is_the_users_mistake(monkeypatch, capsys, tool):
     assert run(monkeypatch, "score", "--command", tool) == 2
     assert "FOLDER or --specimens" in capsys.readouterr().err

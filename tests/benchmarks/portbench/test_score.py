@@ -2,10 +2,13 @@
 
 import json
 import sys
+from contextlib import closing
 
+import numpy as np
 import pytest
 
-from benchmarks.portbench.score import Tool, read, score
+from benchmarks.portbench.function_tool import FunctionTool
+from benchmarks.portbench.score import CommandTool, read, score
 from triptych.errors import TriptychError
 
 TOOL = """\
@@ -53,7 +56,7 @@ def tool(tmp_path):
     script = tmp_path / "tool.py"
     script.write_text(TOOL)
     log = tmp_path / "log.txt"
-    return Tool(f"{sys.executable} {script} {{a}} {{b}} {{batch}} {{json}} {log}", limit=5)
+    return CommandTool(f"{sys.executable} {script} {{a}} {{b}} {{batch}} {{json}} {log}", limit=5)
 
 
 @pytest.mark.process
@@ -78,7 +81,7 @@ def test_a_stopped_score_continues(tmp_path, pairs, tool):
     first = score(folder, tool, tmp_path / "results")
     assert score(folder, tool, tmp_path / "results") == first
     assert (tmp_path / "log.txt").read_text().split() == ["good", "crash"]
-    score(folder, Tool(tool.command + " ", limit=5), tmp_path / "results")
+    score(folder, CommandTool(tool.command + " ", limit=5), tmp_path / "results")
     assert (tmp_path / "log.txt").read_text().split() == ["good", "crash"] * 2
 
 
@@ -90,14 +93,14 @@ def test_memory_of_the_whole_family_of_processes(tmp_path, pairs):
         "child = 'x = bytearray(200 * 2**20); import time; time.sleep(2)'\n"
         "subprocess.run([sys.executable, '-c', child])\n"
     )
-    tool = Tool(f"{sys.executable} {script} {{a}} {{b}} {{batch}} {{json}}")
+    tool = CommandTool(f"{sys.executable} {script} {{a}} {{b}} {{batch}} {{json}}", limit=60)
     (outcome,) = score(pairs("good"), tool, tmp_path / "results")
     assert 200 < outcome.peak < 600
 
 
 def test_a_command_without_places_is_refused():
     with pytest.raises(TriptychError, match=r"the command has no \{batch\} and no \{json\}"):
-        Tool("doctor {a} {b}")
+        CommandTool("doctor {a} {b}", limit=60)
 
 
 def test_a_folder_without_pairs_is_refused(tmp_path, tool):
@@ -106,9 +109,89 @@ def test_a_folder_without_pairs_is_refused(tmp_path, tool):
 
 
 def test_a_tool_that_is_not_there_is_the_users_mistake(tmp_path, pairs):
-    tool = Tool("no-such-tool {a} {b} {batch} {json}")
+    tool = CommandTool("no-such-tool {a} {b} {batch} {json}", limit=60)
     with pytest.raises(TriptychError, match="no-such-tool: cannot be run"):
         score(pairs("good"), tool, tmp_path / "results")
+
+
+# A tool as a function. It imports a module that this test does not use, and changes a global value.
+FUNCTION = """\
+import os, sys
+
+calls = 0
+
+def compare(a, b, batch):
+    global calls
+    calls += 1
+    print("not an answer")
+    known = "colorsys" in sys.modules
+    import colorsys
+    word = a()
+    if word == "crash":
+        raise ValueError("cannot compare")
+    if word == "hang":
+        import time
+        time.sleep(60)
+    findings = [{"stage": "loss", "cause": "D38", "calls": calls, "known": known,
+                 "sum": int(batch["x"].sum()), "b": b(), "process": os.getpid()}]
+    return {"schema": 1, "verdict": "differ", "findings": findings}
+"""
+
+
+@pytest.fixture
+def function(tmp_path, monkeypatch):
+    """Return a tool that is a function."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "own_tool.py").write_text(FUNCTION)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    tool = FunctionTool("own_tool:compare", limit=5)
+    yield tool
+    tool.close()
+
+
+def write_programs(folder):
+    """Make each program's ``build`` return the word of its pair."""
+    for pair in folder.iterdir():
+        word = (pair / "torch_side.py").read_text()
+        (pair / "torch_side.py").write_text(f"def build():\n    return {word!r}\n")
+        (pair / "keras_side.py").write_text("def build():\n    return 'keras'\n")
+        np.savez(pair / "batch.npz", x=np.arange(4))
+
+
+@pytest.mark.process
+def test_a_function_is_called_in_forks_of_one_process(tmp_path, pairs, function):
+    folder = pairs("good", "crash", "good", "hang", "good")
+    write_programs(folder)
+    outcomes = score(folder, function, tmp_path / "results")
+    assert [outcome.right_cause for outcome in outcomes] == [True, False, True, False, True]
+    assert outcomes[1].problem == "own_tool:compare: ValueError: cannot compare"
+    assert outcomes[3].problem == "own_tool:compare: no answer after 5 seconds"
+    assert {outcome.seconds for outcome in outcomes} == {None}
+    kept = [
+        json.loads((tmp_path / "results" / f"{place}-good.json").read_text()) for place in (0, 2)
+    ]
+    first, second = (result["answer"]["findings"][0] for result in kept)
+    assert first["calls"] == second["calls"] == 1  # neither sees what the other has changed
+    assert first["process"] != second["process"]
+    assert not first["known"]
+    assert second["known"]  # what the first call had to import was there already
+    assert first["sum"] == 6
+    assert first["b"] == "keras"
+
+
+@pytest.mark.process
+def test_a_function_that_is_not_there_is_the_users_mistake(tmp_path, pairs):
+    with (
+        closing(FunctionTool("no_such_module:compare", limit=60)) as tool,
+        pytest.raises(TriptychError, match="no_such_module:compare: cannot be imported"),
+    ):
+        score(pairs("good"), tool, tmp_path / "results")
+
+
+@pytest.mark.parametrize("name", ["triptych.api", ":compare", "triptych.api:2"])
+def test_names_that_are_no_function_are_refused(name):
+    with pytest.raises(TriptychError, match="is not MODULE:NAME"):
+        FunctionTool(name, limit=60)
 
 
 @pytest.mark.parametrize(
