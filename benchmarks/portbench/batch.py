@@ -73,6 +73,8 @@ def _targets(pair: Pair, random: np.random.Generator) -> NDArray[np.generic]:
         y = random.integers(0, 2, (count, 1)).astype("float32")
     else:
         y = random.normal(size=(count, outputs)).astype("float32")
+    if pair.data.get("zero targets"):
+        y[:: pair.data["zero rows"]] = 0.0
     return y[:, 0] if pair.data.get("flat targets") else y
 
 

@@ -25,6 +25,8 @@ ACTIVATION_NAMES = {
 FORMS = {
     "maximum": "{ops}maximum({x}, 0.0)",
     "old": "{ops}clip(0.2 * {x} + 0.5, 0.0, 1.0)",
+    "exponential": "{ops}exp({ops}log_softmax({x}, axis=-1))",
+    "logistic": "1.0 / (1.0 + {ops}exp(-{x}))",
 }
 LAYER_FORMS = {"relu": "ReLU()", "elu": "ELU()", "softmax": "Softmax()"}
 WITH_ACTIVATION = ("dense", "conv2d", "conv1d")

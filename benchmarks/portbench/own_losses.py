@@ -33,6 +33,7 @@ TORCH: dict[str, tuple[Line, ...]] = {
             "return ((output - target) ** 2).mean()",
         ),
     ),
+    "distance": ("return torch.linalg.norm(output - target, dim=1).mean()",),
     "focal": (
         "p = torch.sigmoid(output)",
         "right = torch.where(target > 0.5, p, 1 - p)",
@@ -66,6 +67,16 @@ KERAS: dict[str, tuple[Line, ...]] = {
             "return {mean}({square}(y_pred - y_true))",
         ),
     ),
+    "distance": (
+        (
+            "squares = {sum}({square}(y_true - y_pred), axis=-1)",
+            "distances = {norm}(y_true - y_pred, axis=-1)",
+        ),
+        (
+            "return {mean}({sqrt}({maximum}(squares, 1e-30)))",
+            "return {mean}(distances)",
+        ),
+    ),
     "focal": (
         "p = {sigmoid}(y_pred)",
         "right = {where}(y_true > 0.5, p, 1 - p)",
@@ -75,7 +86,7 @@ KERAS: dict[str, tuple[Line, ...]] = {
         ),
     ),
 }
-OPERATIONS = ("mean", "maximum", "sqrt", "square", "sigmoid", "where", "log")
+OPERATIONS = ("mean", "maximum", "sqrt", "square", "sum", "norm", "sigmoid", "where", "log")
 
 
 def lines(table: dict[str, tuple[Line, ...]], part: Part, words: dict[str, Any]) -> list[str]:

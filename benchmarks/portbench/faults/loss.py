@@ -11,6 +11,7 @@ from .kind import EVERY_FAMILY, OUTSIDE, Kind, Unsuitable, culprit, shapes
 
 LOSS = frozenset({"loss", "head", "metric"})
 METRIC = frozenset({"metric", "head"})
+CLIPPED = LOSS | {"optimizer", "preprocess"}
 CLASSES = ("classes",)
 VALUES = ("values",)
 Change = Callable[[Pair, Style], None]
@@ -60,6 +61,41 @@ def _twice_prepare(pair: Pair, style: Style) -> None:
 def _twice_apply(pair: Pair, style: Style) -> None:
     """Make the PyTorch side give probabilities to its loss; Keras would notice, and help."""
     _append(pair, "torch", "softmax" if pair.task == "classes" else "sigmoid")
+
+
+def _clipped_prepare(pair: Pair, style: Style) -> None:
+    """Make the model so sure that some probabilities are below 1e-7."""
+    logits(pair)
+    hidden = sum(node.kind == "dense" for node in pair.torch.nodes) - 1
+    pair.data["size"] = 40.0 * 2**hidden
+    for side in pair.sides:
+        if any(node.kind in ("tanh", "sigmoid") for node in side.nodes):
+            raise Unsuitable("the outputs are small")
+        side.metric = None
+        side.optimizer = Part("sgd", {"lr": 1e-4})
+    _append(pair, "keras", "softmax" if pair.task == "classes" else "sigmoid")
+    loss_of(pair, "keras")["form"] = "probabilities"
+
+
+def _clipped_apply(pair: Pair, style: Style) -> None:
+    """Compute the probabilities by hand; from Keras's function, its loss would take the logits."""
+    node = pair.keras.nodes[-1]
+    node["form"] = {"softmax": "exponential", "sigmoid": "logistic"}[node.kind]
+
+
+def _distance_prepare(pair: Pair, style: Style) -> None:
+    """Compare vectors, some of which are zero and predicted to be zero."""
+    _vectors(pair, style)
+    for side in pair.sides:
+        for node in side.all("dense"):
+            node["bias"] = False
+    pair.data["zero rows"] = style.pick("zero rows", (4, 5, 7))
+    pair.data["zero targets"] = True
+    set_loss(pair, "distance")
+
+
+def _distance_apply(pair: Pair, style: Style) -> None:
+    loss_of(pair, "keras")["mistake"] = True
 
 
 def _flat_prepare(pair: Pair, style: Style) -> None:
@@ -230,6 +266,12 @@ KINDS = (
          EVERY_FAMILY, _logits_prepare, _logits_apply, LOSS, ("classes", "binary"), weight=4),
     Kind("softmax-twice", "probabilities given to a loss that expects logits", "loss", "D38",
          EVERY_FAMILY, _twice_prepare, _twice_apply, LOSS, ("classes", "binary"), weight=4),
+    Kind("clipped-softmax", "a softmax written by hand is clipped in the loss", "loss", "D34",
+         ("dense",), _clipped_prepare, _clipped_apply, CLIPPED, CLASSES),
+    Kind("clipped-sigmoid", "a sigmoid written by hand is clipped in the loss", "loss", "D39",
+         ("dense",), _clipped_prepare, _clipped_apply, CLIPPED, ("binary",)),
+    Kind("norm-at-zero", "the gradient of a norm at zero", "gradient", "D31", ("dense",),
+         _distance_prepare, _distance_apply, LOSS | {"preprocess"}, VALUES, accept=("loss",)),
     Kind("broadcast", "targets (N,) against outputs (N, 1)", "loss", "D44", EVERY_FAMILY,
          _flat_prepare, _flat_apply, LOSS, VALUES, weight=4),
     Kind("class-weights", "class weights: divided by their sum or by the examples", "loss",
