@@ -58,7 +58,8 @@ class FunctionTool:
                 self.close()  # it may still be busy
         else:
             answer, problem = read(out)
-        return {"seconds": None, "peak": None, "answer": answer, "problem": problem}
+        return {"seconds": None, "processor_seconds": None, "peak": None, "answer": answer,
+                "problem": problem}  # fmt: skip
 
     def close(self) -> None:
         """End the process."""

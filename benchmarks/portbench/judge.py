@@ -40,6 +40,8 @@ class Outcome:
         Why there is no answer; empty if there is one.
     seconds : float or None
         Wall time; None if it was not measured.
+    processor_seconds : float or None
+        Processor time of all its processes, likewise.
     peak : float or None
         Peak memory, MiB; None if it was not measured.
     """
@@ -57,6 +59,7 @@ class Outcome:
     false_alarm: bool
     problem: str
     seconds: float | None
+    processor_seconds: float | None
     peak: float | None
 
 
@@ -70,7 +73,8 @@ def judge(pair: str, truth: dict[str, Any], result: dict[str, Any]) -> Outcome:
     truth : dict
         The content of its ``truth.json``.
     result : dict
-        ``answer``, the tool's JSON or None; ``problem``, ``seconds`` and ``peak``.
+        ``answer``, the tool's JSON or None; ``problem``, ``seconds``, ``processor_seconds`` and
+        ``peak``.
     """
     accept = truth["accept"]
     correct = accept["stages"] == ["none"]
@@ -93,6 +97,7 @@ def judge(pair: str, truth: dict[str, Any], result: dict[str, Any]) -> Outcome:
         false_alarm=correct and answer is not None and not _acquits(answer, findings),
         problem=result["problem"],
         seconds=result["seconds"],
+        processor_seconds=result.get("processor_seconds"),
         peak=result["peak"],
     )
 

@@ -52,7 +52,8 @@ class Tool(Protocol):
         -------
         dict
             ``answer``, the tool's JSON or None; ``problem``, why there is none; ``seconds`` of wall
-            time and ``peak`` memory in MiB, or None where they are not measured.
+            time, ``processor_seconds`` of all its processes, and ``peak`` memory in MiB, or None
+            where they are not measured.
         """
         ...
 
@@ -91,13 +92,16 @@ class CommandTool:
         files = {"a": pair / "torch_side.py", "b": pair / "keras_side.py",
                  "batch": pair / "batch.npz", "json": answer}  # fmt: skip
         words = [_filled(word, files) for word in shlex.split(self.command)]
+        before = _processor_seconds()
         status, seconds, peak, output = _watch(words, self.limit, place)
+        used = _processor_seconds() - before
         found, problem = read(answer)
         if status is None:
             found, problem = None, f"stopped after {self.limit:g} seconds"
         elif found is None:
             problem = f"{problem} (exit status {status})"
-        return {"status": status, "seconds": round(seconds, 2), "peak": round(peak, 1),
+        return {"status": status, "seconds": round(seconds, 2),
+                "processor_seconds": round(used, 2), "peak": round(peak, 1),
                 "answer": found, "problem": problem, "output": output}  # fmt: skip
 
     def close(self) -> None:
@@ -185,6 +189,12 @@ def _watch(words: list[str], limit: float, place: Path) -> tuple[int | None, flo
             process.wait()
     output = log.read_text(errors="replace")[-LONGEST_OUTPUT:]
     return status, seconds, peak, output
+
+
+def _processor_seconds() -> float:
+    """Return the processor time of all processes that were started here and have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _memory(pid: int) -> float:

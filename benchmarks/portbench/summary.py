@@ -19,8 +19,8 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
     dict
         ``one_fault``, ``two_faults``, ``correct`` and ``outside`` with counts, each as
         ``[right, of]``; the confusion matrices ``stages`` and ``causes`` as
-        ``{truth: {answer: count}}``; ``seconds`` and ``memory``, None where they were not measured;
-        and every ``outcome``.
+        ``{truth: {answer: count}}``; ``seconds``, ``processor_seconds`` and ``memory``, None where
+        they were not measured; and every ``outcome``.
     """
     one = [outcome for outcome in outcomes if outcome.faults == 1]
     two = [outcome for outcome in outcomes if outcome.faults == 2]
@@ -49,6 +49,9 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
         "stages": _confusion((o.true_stage, o.stage) for o in outcomes if o.faults < 2),
         "causes": _confusion((o.true_cause, o.cause) for o in outcomes if o.faults < 2),
         "seconds": _spread([o.seconds for o in outcomes if o.seconds is not None]),
+        "processor_seconds": _spread(
+            [o.processor_seconds for o in outcomes if o.processor_seconds is not None]
+        ),
         "memory": max((o.peak for o in outcomes if o.peak is not None), default=None),
         "outcomes": [asdict(outcome) for outcome in outcomes],
     }
@@ -86,9 +89,12 @@ def text(figures: dict[str, Any]) -> list[str]:
     for title, (right, of) in rows:
         if of:
             lines.append(f"  {title:34}{right:4} of {of:4}  {right / of:7.1%}")
-    seconds = figures["seconds"]
-    if seconds:
-        lines.append(f"  seconds: median {seconds['median']:.1f}, largest {seconds['largest']:.1f}")
+    for key, title in (("seconds", "seconds"), ("processor_seconds", "processor seconds")):
+        spread = figures[key]
+        if spread:
+            values = f"median {spread['median']:.1f}, largest {spread['largest']:.1f}"
+            lines.append(f"  {title}: {values}")
+    if figures["memory"]:
         lines.append(f"  memory: peak {figures['memory']:.0f} MiB")
     lines += ["", "stages: truth (rows) and first finding (columns)"]
     lines += _table(figures["stages"], ("none", *STAGES))

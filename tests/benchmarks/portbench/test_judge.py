@@ -45,12 +45,19 @@ def answer(verdict, *findings):
         "answer": {"schema": 1, "verdict": verdict, "findings": rows},
         "problem": "",
         "seconds": 2.0,
+        "processor_seconds": 3.0,
         "peak": 100.0,
     }
 
 
 def no_answer(problem):
-    return {"answer": None, "problem": problem, "seconds": 300.0, "peak": 50.0}
+    return {
+        "answer": None,
+        "problem": problem,
+        "seconds": 300.0,
+        "processor_seconds": 9.0,
+        "peak": 50.0,
+    }
 
 
 def marks(truth, result):
@@ -159,6 +166,7 @@ def test_the_figures():
     assert figures["causes"]["D18"] == {"D18": 1, "D23": 1, "no answer": 1}
     assert figures["no_answer"] == {"7": "stopped after 300 seconds"}
     assert figures["seconds"] == {"median": 2.0, "largest": 300.0}
+    assert figures["processor_seconds"] == {"median": 3.0, "largest": 9.0}
     assert figures["memory"] == 100.0
     lines = "\n".join(text(figures))
     assert "right cause first" in lines

@@ -96,6 +96,7 @@ def test_memory_of_the_whole_family_of_processes(tmp_path, pairs):
     tool = CommandTool(f"{sys.executable} {script} {{a}} {{b}} {{batch}} {{json}}", limit=60)
     (outcome,) = score(pairs("good"), tool, tmp_path / "results")
     assert 200 < outcome.peak < 600
+    assert 0 < outcome.processor_seconds < 2 < outcome.seconds  # the child sleeps
 
 
 def test_a_command_without_places_is_refused():
