@@ -61,6 +61,30 @@ def test_a_threshold_of_probabilities_for_logits() -> None:
     assert finding.fix["b"] == "keras.metrics.BinaryAccuracy(threshold=0)"
 
 
+def test_a_threshold_that_the_outputs_of_a_new_model_do_not_show() -> None:
+    beyond = np.where(LOGITS > 0, LOGITS + 0.6, LOGITS)
+    assert at(0.0)(beyond, BITS) == at(0.5)(beyond, BITS)
+    (finding,) = found(at(0.0), at(0.5), beyond, BITS)
+    assert finding.cause == "D84"
+    assert finding.proved
+
+
+def test_a_threshold_of_probabilities_that_are_all_small() -> None:
+    small = 0.3 + 0.01 * np.tanh(LOGITS)
+    assert not found(at(0.5), at(0.5), small, BITS)
+    assert len(found(at(0.5), at(0.6), small, BITS)) == 1
+
+
+def test_probabilities_stay_between_0_and_1() -> None:
+    def entropy(o: Array, y: Array) -> float:
+        return float(-np.mean(np.log(np.where(y > 0.5, o[:, 0], 1 - o[:, 0]))))
+
+    def clipped(o: Array, y: Array) -> float:
+        return entropy(o.clip(1e-7, 1 - 1e-7), y)
+
+    assert not found(entropy, clipped, 0.3 + 0.01 * np.tanh(LOGITS), BITS)
+
+
 def test_a_recorded_side_answers_once() -> None:
     (finding,) = found(at(0.0), at(0.5), LOGITS, BITS, recorded=True)
     assert finding.cause == "D84"

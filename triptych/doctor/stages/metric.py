@@ -6,6 +6,7 @@ Targets are permuted, too: two metrics that agree by chance on one batch do not 
 import numpy as np
 
 from .. import catalogue
+from ..bounds import relative_difference
 from ..code_lines import value_text
 from ..examination import Examination, Result, Side
 from ..findings import Finding
@@ -18,6 +19,10 @@ from ..wording import fix_lines
 EQUAL = 1e-5
 PERMUTATIONS = 3
 
+# The range in which outputs that are not negative are spread.
+SMALLEST_PROBABILITY = 0.05
+LARGEST_PROBABILITY = 0.95
+
 
 def examine(examination: Examination) -> Result:
     """Compare the metrics."""
@@ -26,6 +31,21 @@ def examine(examination: Examination) -> Result:
     a_outputs = outputs_of(examination.a_evaluation.arrays)
     b_outputs = outputs_of(examination.b_evaluation.arrays)
     targets = [examination.targets, *_permuted(examination.targets)]
+    result = _compared(examination, a_outputs, b_outputs, targets)
+    spread = _spread(a_outputs, b_outputs)
+    if result.findings or spread is None:
+        return result
+    try:
+        again = _compared(examination, *spread, targets)
+    except ModelError:  # a recording knows the metric of its own outputs only
+        return result
+    return again if again.findings else result
+
+
+def _compared(
+    examination: Examination, a_outputs: Arrays, b_outputs: Arrays, targets: list[Arrays]
+) -> Result:
+    """Compare the metrics of given outputs."""
     a_values, b_values = _values(examination, a_outputs, b_outputs, targets)
     differences = [abs(a - b) for a, b in zip(a_values, b_values, strict=True)]
     size = max(1.0, *(abs(value) for value in (*a_values, *b_values)))
@@ -33,6 +53,27 @@ def examine(examination: Examination) -> Result:
     if worst <= EQUAL:
         return Result(largest=worst, bound=EQUAL)
     return Result((_finding(examination, a_outputs, b_outputs, targets, a_values, b_values),))
+
+
+def _spread(a_outputs: Arrays, b_outputs: Arrays) -> tuple[Arrays, Arrays] | None:
+    """Return outputs that lie on both sides of every usual threshold.
+
+    A new model may return numbers between which two thresholds make no difference. None is returned
+    unless both sides return the same single number for each sample.
+    """
+    if len(a_outputs) != 1 or len(b_outputs) != 1:
+        return None
+    ((a_name, a),) = a_outputs.items()
+    ((b_name, b),) = b_outputs.items()
+    if a.shape[:1] != (a.size,) or a.size != b.size or np.ptp(a) == 0:
+        return None
+    if relative_difference(a.ravel(), b.ravel()) > EQUAL:
+        return None
+    shift, scale = a.mean(), a.std()
+    if a.min() >= 0:  # perhaps probabilities, which must not become 0 or 1
+        scale = np.ptp(a) / (LARGEST_PROBABILITY - SMALLEST_PROBABILITY)
+        shift = a.min() - SMALLEST_PROBABILITY * scale
+    return {a_name: (a - shift) / scale}, {b_name: (b - shift) / scale}
 
 
 def _permuted(targets: Arrays) -> list[Arrays]:
