@@ -32,6 +32,15 @@ SEEDS = range(4)
 # Their 500 steps with every optimizer take days for each seed, so they come last.
 HEAVY = ("best", "resnet20", "resnet")
 
+# PortBench: the number of pairs by the number of their faults, and what the answers of
+# ``triptych doctor`` must reach.
+PAIRS = {
+    1: (300, ("cause=0.95", "stage=0.99")),
+    2: (100, ("both=0.85",)),
+    0: (200, ("false-alarms=0.01",)),
+}
+SEED_OF_PAIRS = 1
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -63,7 +72,27 @@ def stages() -> list[Stage]:
     benchmarks = Stage("benchmarks", ("-m", "benchmarks"))
     light = [name for name in ZOO if name not in HEAVY]
     whole = [_whole(name, seed) for names in (light, HEAVY) for seed in SEEDS for name in names]
-    return [*layers, *triton, tests, benchmarks, *whole]
+    return [*layers, *triton, tests, *_portbench(), benchmarks, *whole]
+
+
+def _portbench() -> list[Stage]:
+    """Return two stages for each kind of pairs: they are generated, and the doctor is scored.
+
+    Both continue where they were stopped. Pairs and answers are kept for these sources only.
+    """
+    command = ("-m", "benchmarks.portbench")
+    place = FOLDER / f"portbench-{_digest()[:12]}"
+    found: list[Stage] = []
+    for faults, (pairs, requirements) in PAIRS.items():
+        folder = str(place / f"faults-{faults}")
+        amount = ("--seed", str(SEED_OF_PAIRS), "--pairs", str(pairs), "--faults", str(faults))
+        required = [f"--require={each}" for each in requirements]
+        tool = ("--function", "triptych.api:diagnose")
+        found += [
+            Stage(f"portbench-pairs-{faults}", (*command, "generate", *amount, "--out", folder)),
+            Stage(f"portbench-score-{faults}", (*command, "score", folder, *tool, *required)),
+        ]
+    return found
 
 
 def _has_triton() -> bool:
