@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import pytest
@@ -52,15 +53,26 @@ def test_without_the_format_its_file_is_refused(tmp_path):
         load(str(path))
 
 
-def test_any_mistake_of_a_reader_is_one_line_that_names_the_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (KeyError("row"), "row"),
+        (TokenError("EOF in multi-line statement", (2, 0)), "EOF in multi-line statement"),
+        (IndexError(), "IndexError"),
+    ],
+)
+def test_any_mistake_of_a_reader_is_one_line_that_names_the_file(
+    tmp_path, monkeypatch, error: Exception, cause: str
+):
     def stumble(path, options, progress):
-        raise KeyError("row")
+        raise error
 
     monkeypatch.setattr(registry, "_FORMATS", [replace(DOTS, read=stumble)])
     path = tmp_path / "few.dots"
     path.write_text("0 .. ##\n")
-    with pytest.raises(DataError, match=r"few\.dots: damaged, or not what it seems"):
+    with pytest.raises(DataError) as raised:
         load(str(path))
+    assert str(raised.value) == f"{path}: damaged, or not what it seems ({cause})"
 
 
 def test_names_and_suffixes_are_registered_once(dots):

@@ -75,7 +75,9 @@ def refuse_special(path: Path) -> None:
 
 def _brief(error: Exception) -> str:
     """Return in one line what an error of another library means."""
-    reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    first = error.args[0] if error.args else None
+    text = first if isinstance(first, str) else str(error)
+    reason = (isinstance(error, OSError) and error.strerror) or text or type(error).__name__
     return one_line(reason, 160)
 
 
