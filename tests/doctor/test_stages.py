@@ -12,6 +12,8 @@ from support.fake_side import (
     layer_norm,
 )
 
+from triptych.doctor.bounds import moved
+
 GENERATOR = np.random.default_rng(8)
 BATCH = {"x": GENERATOR.normal(size=(12, 5)), "y": GENERATOR.normal(size=(12, 2))}
 
@@ -163,6 +165,14 @@ def test_the_measured_bound_grows_with_the_condition_of_a_layer():
         measured = measured_bounds(examination, examination.b_evaluation, training=False)
         bounds.append(measured.rounding("0/output"))
     assert bounds[1] > 1e3 * bounds[0]
+
+
+def test_flags_among_the_inputs_are_no_numbers_that_rounding_moves():
+    numbers = {"input": np.array([0.5, 1.5]), "input1": np.array([1.0, 0.0])}
+    made = moved(numbers, "native", whole=False)
+    assert (made["input"] != numbers["input"]).all()
+    np.testing.assert_array_equal(made["input1"], numbers["input1"])
+    assert (moved(numbers, "native")["input1"] != numbers["input1"]).any()
 
 
 def with_loss(a_steps, b_steps, stages):

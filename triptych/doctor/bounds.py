@@ -96,7 +96,7 @@ def multiple(one: Array, other: Array, tolerance: float) -> float | None:
     return factor if factor and relative_difference(factor * one, other) <= tolerance else None
 
 
-def moved(arrays: Arrays, dtype: str, seed: int = 0) -> Arrays:
+def moved(arrays: Arrays, dtype: str, seed: int = 0, *, whole: bool = True) -> Arrays:
     """Return floating arrays with each value moved at random by some units in the last place.
 
     Parameters
@@ -107,12 +107,16 @@ def moved(arrays: Arrays, dtype: str, seed: int = 0) -> Arrays:
         The dtype whose unit is meant: one of `triptych.doctor.observation.DTYPES`.
     seed : int
         Of the random numbers.
+    whole : bool
+        Whether arrays of whole numbers are moved, too. Among a model's inputs they may be flags or
+        words, which a model compares with others: those must stay what they are.
     """
     generator = np.random.default_rng(seed)
     unit = UNIT_ROUNDOFF[dtype]
     result: Arrays = {}
     for name, array in arrays.items():
-        if np.issubdtype(array.dtype, np.floating):
+        floating = np.issubdtype(array.dtype, np.floating)
+        if floating and (whole or not np.array_equal(array, np.round(array))):
             steps = generator.uniform(-MOVED_UNITS, MOVED_UNITS, array.shape)
             result[name] = (array * (1 + unit * steps)).astype(array.dtype)
         else:

@@ -88,7 +88,7 @@ def measured_bounds(examination: Examination, base: Observation, *, training: bo
         observation = run(
             examination,
             training=training,
-            inputs=moved(inputs, dtype, 1),
+            inputs=moved(inputs, dtype, 1, whole=False),
             forced=moved(forced, dtype, 2),
         )
     finally:

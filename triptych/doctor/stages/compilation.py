@@ -134,7 +134,8 @@ class _Compiled:
         examination = self.examination
         dtype = examination.dtype
         if dtype == "native":
-            other = self._observed(moved(self.inputs, dtype), dtype, training=training)
+            inputs = moved(self.inputs, dtype, whole=False)
+            other = self._observed(inputs, dtype, training=training)
         else:
             exact = self._form(examination.a_inputs)
             other = self._observed(exact, dtype, training=training)
