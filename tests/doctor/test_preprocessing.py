@@ -98,3 +98,13 @@ def test_samples_in_another_order():
 def test_unrelated_inputs_are_not_explained():
     generator = np.random.default_rng(5)
     assert told(generator.normal(size=(9, 4)), generator.normal(size=(9, 4))) is None
+
+
+def test_an_epsilon_in_the_divisor_of_each_feature_is_told_as_a_factor_of_each():
+    x = np.random.default_rng(1).normal(5, [1, 2, 0.5], (40, 3))
+    deviation = x.std(0)
+    explanation = told((x - x.mean(0)) / (deviation + 0.1), (x - x.mean(0)) / deviation)
+    assert explanation.cause == "D77"
+    assert "each feature divided by its own of (" in explanation.title
+    factors = ", ".join(f"{factor:.6g}" for factor in 1 + 0.1 / deviation)
+    assert explanation.fix["a"] == f"x = x * np.array([{factors}])"

@@ -20,6 +20,7 @@ from .resizing import METHODS, resize
 SAME = 2e-6
 
 MOST_SHIFT = 8  # pixels
+MOST_NUMBERS = 16  # of features, that are shown
 FEWEST_SAMPLES = 4  # for two numbers that are fitted to each feature
 
 # Subtracted from BGR pixels by Keras' preprocess_input in its mode "caffe".
@@ -311,7 +312,7 @@ def _numbers(numbers: Array) -> float | list[float]:
     values = [float(f"{number:.6g}") for number in numbers.flat]
     if np.ptp(numbers) <= 1e-5 * np.abs(numbers).max():
         return values[0]
-    return values[:16]
+    return values[:MOST_NUMBERS]
 
 
 def _scaling_text(
@@ -331,6 +332,9 @@ def _scaling_text(
     if np.all(np.abs(scales - 1) <= 1e-5):
         return f"{start} those of {names['a']} plus {_text(_numbers(offsets))}"
     mean, deviation = -offsets / scales, 1 / scales
+    if no_offset:
+        shown = _text(_numbers(deviation))
+        return f"{start} those of {names['a']}, each feature divided by its own of {shown}"
     return (
         f"{start} those of {names['a']} minus {_text(_numbers(mean))}, "
         f"divided by {_text(_numbers(deviation))}"
@@ -342,6 +346,14 @@ def _text(numbers: float | Sequence[float]) -> str:
         return value_text(numbers)
     shown = ", ".join(value_text(number) for number in numbers[:4])
     return f"({shown}, …)" if len(numbers) > 4 else f"({shown})"
+
+
+def _code(numbers: float | Sequence[float]) -> str:
+    """Return one number, or one for each feature, as code."""
+    if isinstance(numbers, float | int):
+        return value_text(numbers)
+    written = ", ".join(value_text(number) for number in numbers)
+    return f"np.array([{written}{', ...' if len(numbers) == MOST_NUMBERS else ''}])"
 
 
 def _range_text(array: Array) -> str:
@@ -356,20 +368,20 @@ def _forward_line(scales: Array, offsets: Array, *, no_offset: bool) -> str:
     scale, offset = _numbers(scales), _numbers(offsets)
     if no_offset:
         return f"x = x {_times(scale)}"
-    return f"x = x * {_text(scale)} + {_text(offset)}"
+    return f"x = x * {_code(scale)} + {_code(offset)}"
 
 
 def _backward_line(scales: Array, offsets: Array, *, no_offset: bool) -> str:
     """Return the line that makes B's inputs A's."""
     if no_offset:
         return f"x = x {_times(_numbers(1 / scales))}"
-    return f"x = (x - {_text(_numbers(offsets))}) / {_text(_numbers(scales))}"
+    return f"x = (x - {_code(_numbers(offsets))}) / {_code(_numbers(scales))}"
 
 
 def _times(scale: float | Sequence[float]) -> str:
     if isinstance(scale, float) and 0 < abs(scale) < 1:
-        return f"/ {_text(float(f'{1 / scale:.6g}'))}"
-    return f"* {_text(scale)}"
+        return f"/ {_code(float(f'{1 / scale:.6g}'))}"
+    return f"* {_code(scale)}"
 
 
 def rounded(a: Array, b: Array, names: Mapping[str, str]) -> Explanation | None:
