@@ -34,6 +34,9 @@ MOST_TRIALS = 12
 # What arrives counts as the same numbers: a formula that differs in a segment is seen later.
 SAME = {"native": 1e-4, "float64": 1e-6}
 
+# Kinds that return each feature in the place where they got it.
+ELEMENTWISE = (*NORMALIZATIONS, "prelu")
+
 # The axes of the kernel that belong to input and output features.
 INPUT_AXIS = -2
 OUTPUT_AXIS = -1
@@ -71,7 +74,7 @@ def aligned(examination: Examination, mapping: dict[str, str] | None = None) -> 
         examination.b_weights,
     )
     alignment = by_settings(align(a, b, mapping), a.observation, b.observation)
-    return _Settling(examination, alignment).settled()
+    return _Settling(examination, alignment, (a, b)).settled()
 
 
 def by_settings(alignment: Alignment, a: Observation, b: Observation) -> Alignment:
@@ -142,7 +145,7 @@ def with_order(alignment: Alignment, pair: Pair, part: str, order: Order) -> Ali
     note = "features are numbered in another order"
     inputs = part == "input"
     fields = {"input_order" if inputs else "output_order": _after(pair.order_of(part), order)}
-    elementwise = pair.b.kind in (*NORMALIZATIONS, "prelu")
+    elementwise = pair.b.kind in ELEMENTWISE
     if elementwise:
         fields = dict.fromkeys(("input_order", "output_order"), _after(pair.input_order, order))
     changed = replace(pair, note=note, **fields)
@@ -222,6 +225,7 @@ class _Settling:
 
     examination: Examination
     alignment: Alignment
+    sides: tuple[Snapshot, Snapshot]
 
     def settled(self) -> Alignment:
         """Return the alignment after all corrections."""
@@ -315,9 +319,27 @@ class _Settling:
                 first, second = by_call.get(given.calls[one]), by_call.get(given.calls[other])
                 if first is second or first is None or second is None:
                     continue
-                if _exchangeable(self.alignment, first, second):
-                    return exchanged(self.alignment, first, second)
+                return self._with_partners(first, second)
         return None
+
+    def _with_partners(self, one: Pair, other: Pair) -> Alignment:
+        """Return an alignment in which two layers of A have changed their counterparts.
+
+        One of these may lack a bias: then what is different in structure is another layer.
+        """
+        partners = {pair.a.path: pair.b.path for pair in self.alignment.pairs}
+        partners |= {one.a.path: other.b.path, other.a.path: one.b.path}
+        alignment = align(*self.sides, partners)
+        for pair in self.alignment.pairs:
+            elementwise = pair.b.kind in ELEMENTWISE
+            orders = {"input": pair.input_order}
+            if not elementwise:
+                orders["output"] = pair.output_order
+            for part, order in orders.items():
+                if order is not None:
+                    new = next(each for each in alignment.pairs if each.a.path == pair.a.path)
+                    alignment = with_order(alignment, new, part, order)
+        return alignment
 
     def _order(self, pair: Pair, expected: Array, arrived: Array) -> Order | None:
         if pair.b.kind not in ("dense", "conv", *NORMALIZATIONS, *RECURRENT):
