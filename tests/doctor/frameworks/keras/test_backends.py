@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from triptych.doctor.diagnosis import diagnose
+from triptych.doctor.model_file import ModelFile
+from triptych.doctor.side import SideProcess
+
 pytestmark = [pytest.mark.framework, pytest.mark.process, pytest.mark.slow]
 
 SCRIPT = """
@@ -81,3 +85,43 @@ def test_keras_on_pytorch_is_seen_as_on_tensorflow(tmp_path: Path) -> None:
                 on_torch[name], on_tensorflow[name], rtol=2e-4, atol=2e-5, err_msg=name
             )
     assert np.max(np.abs(on_torch["seen/gradient/a/kernel"])) > 1e-3
+
+
+MODEL = """
+import os
+
+os.environ["KERAS_BACKEND"] = "{backend}"
+import keras
+
+
+def build():
+    layers = [keras.Input((6,)), keras.layers.Dense(4, activation="softmax")]
+    return {{
+        "model": keras.Sequential(layers),
+        "loss": "sparse_categorical_crossentropy",
+        "optimizer": keras.optimizers.SGD(0.1),
+    }}
+"""
+
+
+def test_a_file_chooses_its_backend_and_clipped_probabilities_are_named(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    pytest.importorskip("torch")
+    pytest.importorskip("tensorflow")
+    rng = np.random.default_rng(0)
+    batch = {"x": 60 * rng.normal(size=(24, 6)).astype("f4"), "y": rng.integers(0, 4, 24)}
+    processes: list[SideProcess] = []
+    for name, backend in (("A", "tensorflow"), ("B", "torch")):
+        path = tmp_path / f"on_{backend}.py"
+        path.write_text(MODEL.format(backend=backend))
+        processes.append(SideProcess(name, ModelFile(path)))
+    try:
+        a, b = (process.start() for process in processes)
+        answer = diagnose(a, b, batch)
+    finally:
+        for process in processes:
+            process.close()
+    assert "(tensorflow " in answer.a.version
+    assert "(torch " in answer.b.version
+    (finding,) = answer.findings
+    assert (finding.stage, finding.cause, finding.proved) == ("loss", "D36", True)
