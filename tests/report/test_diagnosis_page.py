@@ -29,7 +29,11 @@ def diagnosis():
         "D23",
         "Epsilon of LayerNorm",
         {"a": "norm", "b": "layer_normalization"},
-        {"a": "eps=1e-05", "b": "epsilon=0.001"},
+        {
+            "a": "eps=1e-05",
+            "b": "epsilon=0.001",
+            "also": [{"a": f"norm{i}", "b": f"layer_normalization_{i}"} for i in range(1, 6)],
+        },
         {"layer": 7.8e-3, "bound": 2.4e-7},
         {"a": "nn.LayerNorm(16, eps=1e-3)", "b": None},
         True,
@@ -73,6 +77,7 @@ def test_the_page_shows_every_part_and_escapes_what_it_is_given(tmp_path):
         "not given on both sides",
         "LBFGS needs a closure",
         "another shape",
+        "layer_normalization_5",
     ):
         assert text in page
     assert not re.search(r"https?://", page)
@@ -148,8 +153,18 @@ def test_where_nothing_was_timed_the_reason_is_shown(tmp_path):
         assert "times as long" not in text
 
 
-def test_the_sentence_of_an_assertion_has_the_fix():
+def test_figures_are_whole_on_a_narrow_terminal():
+    row = LayerRow("encoder.layers.0.norm", "b" * 40, "LayerNorm", "Layer", 0.0, 7.8e-3, 2.3e-15)
+    console = Console(width=80, record=True, file=StringIO())
+    show(console, replace(diagnosis(), layers=(row,)), "a.py", "b.py")
+    text = console.export_text()
+    assert re.search(r"arriving +output +gradient", text)
+    assert re.search(r"0\.0e\+00 +7\.8e-03 +2\.3e-15", text)
+
+
+def test_the_sentence_of_an_assertion_has_the_places_the_values_and_the_fix():
     text = str(diagnosis())
+    assert "A: in norm, norm1, norm2, norm3 and 2 more: eps=1e-05" in text
     assert "forward: Epsilon of LayerNorm (D23)" in text
     assert "fix A: nn.LayerNorm(16, eps=1e-3)" in text
     assert "not compared: update: LBFGS needs a closure" in text

@@ -1,7 +1,7 @@
 """What ``triptych doctor`` shows."""
 
 from math import isinf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import counted
 from ..report.units import milliseconds
@@ -26,6 +26,7 @@ HEADLINES = {
     ),
 }
 LONGEST_PATH = 34
+FIGURES_WIDTH = 32  # of the three columns with figures, and what is between the columns
 
 
 class StageProgress:
@@ -94,9 +95,7 @@ def _show_finding(console: "Console", number: int, finding: "Finding") -> None:
     cause = f" ({finding.cause})" if finding.cause else ""
     say(console, f"{number}. {finding.stage}: {finding.title}{cause}", "bold")
     for side in ("a", "b"):
-        place = finding.layer.get(side)
-        parts = [f"in {place}" if place else "", _written(finding.values.get(side))]
-        text = ": ".join(part for part in parts if part)
+        text = finding.about(side)
         if text:
             say(console, f"   {side.upper()}  {text}")
     if finding.effect:
@@ -110,13 +109,6 @@ def _show_finding(console: "Console", number: int, finding: "Finding") -> None:
         say(console, f"   {word}: {finding.evidence}", "" if finding.proved else "yellow")
 
 
-def _written(value: Any) -> str:
-    """Return a value of a finding as text."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={each}" for key, each in value.items())
-    return "" if value is None else str(value)
-
-
 def _show_acquittal(console: "Console", acquittal: "Acquittal") -> None:
     cause = f" ({acquittal.cause})" if acquittal.cause else ""
     say(console, f"   {acquittal.stage}: {acquittal.title}{cause}: {acquittal.evidence}")
@@ -127,8 +119,10 @@ def _show_layers(console: "Console", rows: "tuple[LayerRow, ...]") -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
+    # On a narrow terminal the paths are shortened, and the figures are not.
+    longest = min(LONGEST_PATH, (console.width - FIGURES_WIDTH) // 2)
     for title in ("A", "B"):
-        table.add_column(title, overflow="ellipsis", max_width=LONGEST_PATH, no_wrap=True)
+        table.add_column(title, overflow="ellipsis", max_width=longest, no_wrap=True)
     for title in ("arriving", "output", "gradient"):
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:

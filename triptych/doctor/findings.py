@@ -11,6 +11,7 @@ from .timing import Timing
 Verdict = Literal["equal", "rounding", "differ", "undecided"]
 
 SCHEMA = 1
+MOST_PATHS = 4  # of layers that a line of text lists
 
 STAGES: tuple[str, ...] = get_args(Stage)  # in the order of computation
 
@@ -52,10 +53,31 @@ class Finding:
     proved: bool = False
     evidence: str = ""
 
+    def about(self, side: str) -> str:
+        """Return in which layers side ``a`` or ``b`` differs, and what it does there, as text."""
+        layers = [self.layer, *self.values.get("also", [])]
+        paths = [path for layer in layers if (path := layer.get(side))]
+        parts = (f"in {_listed(paths)}" if paths else "", _written(self.values.get(side)))
+        return ": ".join(part for part in parts if part)
+
     def also_in(self, layer: dict[str, str | None]) -> "Finding":
         """Return the same finding with another layer in ``values["also"]``."""
         also = [*self.values.get("also", []), layer]
         return replace(self, values=self.values | {"also": also})
+
+
+def _listed(paths: list[str]) -> str:
+    """Return paths as text: the first ones, and the number of the others."""
+    if len(paths) <= MOST_PATHS:
+        return ", ".join(paths)
+    return f"{', '.join(paths[:MOST_PATHS])} and {len(paths) - MOST_PATHS} more"
+
+
+def _written(value: Any) -> str:
+    """Return a value of a finding as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={each}" for key, each in value.items())
+    return "" if value is None else str(value)
 
 
 def merged(findings: Iterable[Finding], key: Callable[[Finding], Hashable]) -> list[Finding]:
@@ -188,6 +210,8 @@ class Diagnosis:
         lines = [f"{self.verdict}, {len(self.findings)} found"]
         for finding in self.findings:
             lines.append(f"{finding.stage}: {finding.title} ({finding.cause or 'cause unknown'})")
+            sides = {side: finding.about(side) for side in ("a", "b")}
+            lines += [f"  {side.upper()}: {text}" for side, text in sides.items() if text]
             fixes = [side for side in ("a", "b") if finding.fix.get(side)]
             lines += [f"  fix {side.upper()}: {finding.fix[side]}" for side in fixes]
         lines += [f"not compared: {row.note}" for row in self.stages if row.note]

@@ -4,7 +4,7 @@ Both layers get the same batch. What each has done is fitted: the weight of the 
 whether the variance of the batch is that of the sample or that of the population.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -76,9 +76,7 @@ def _add(findings: dict[tuple[str | None, str], Finding], found: Finding) -> Non
     if key not in findings:
         findings[key] = found
         return
-    former = findings[key]
-    more = f"; the same in {found.layer['a']}"
-    findings[key] = replace(former, evidence=former.evidence + more)
+    findings[key] = findings[key].also_in(found.layer)
 
 
 def _compared(examination: Examination, pair: Pair) -> tuple[Fitted, Fitted, int] | None:

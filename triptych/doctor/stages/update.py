@@ -387,7 +387,8 @@ class _Explanation:
             if self._may_bite(part):
                 findings.append(self._finding(part, bound))
                 acquitted = [each for each in acquitted if each.cause != part.cause]
-        return Result(tuple(findings), tuple(acquitted), difference, bound)
+        equal = 0.0 if findings else difference
+        return Result(tuple(findings), tuple(acquitted), equal, bound)
 
     def _mend_numeric(self, parts: list[Part]) -> None:
         """Take from A what differs only by rounding, so that it is not weighed with the rest."""
