@@ -259,3 +259,11 @@ def test_a_decay_of_adamw_is_undone_by_adam() -> None:
         "a": "torch.optim.AdamW(..., weight_decay=0.01)",
         "b": "torch.optim.Adam(..., weight_decay=0.01)",
     }
+
+
+def test_a_fix_names_the_whole_tuple_of_betas() -> None:
+    a = torch("Adam", rate=1e-3, betas=[0.5, 0.999], eps=1e-12)
+    b = keras("Adam", rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-12)
+    finding = examined(a, b).findings[0]
+    assert finding.fix["a"] == "torch.optim.Adam(..., betas=(0.9, 0.999))"
+    assert finding.fix["b"] == "keras.optimizers.Adam(..., beta_1=0.5)"

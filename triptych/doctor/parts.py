@@ -1,6 +1,6 @@
 """In which parts two update rules differ, what these are called, and how they are mended."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
@@ -459,7 +459,8 @@ def fix_line(part: Part, target: Optimizer, rate: float, description: Descriptio
     component = description.optimizer
     if values and component:
         # A clipping or accumulation that is not wanted is left out.
-        kept = [f"{name}={value_text(each)}" for name, each in values.items() if each is not None]
+        given = {name: each for name, each in values.items() if each is not None}
+        kept = [f"{name}={text}" for name, text in _texts(given, component.settings).items()]
         dropped = [name for name, each in values.items() if each is None]
         text = f"{PREFIXES.get(framework, '')}{component.type}({', '.join(['...', *kept])})"
         present = [name for name in dropped if component.settings.get(name)]
@@ -486,6 +487,21 @@ def _epsilon_line(target: Rule, framework: str) -> str | None:
     if framework == "keras" and place == "outside":
         return f"optimizer.epsilon = {epsilon} * {root}  {when}, without tf.function"
     return None
+
+
+def _texts(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return arguments as text; an entry of a tuple, ``betas[0]``, as the whole tuple."""
+    texts: dict[str, str] = {}
+    tuples: dict[str, list[Any]] = {}
+    for name, value in values.items():
+        whole, bracket, place = name.partition("[")
+        if not bracket:
+            texts[name] = value_text(value)
+            continue
+        entries = tuples.setdefault(whole, list(settings[whole]))
+        entries[int(place.rstrip("]"))] = value
+        texts[whole] = f"({', '.join(value_text(each) for each in entries)})"
+    return texts
 
 
 def _decay_line(target: Rule, framework: str, optimizer: str) -> str:
