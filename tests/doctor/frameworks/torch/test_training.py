@@ -155,6 +155,20 @@ def test_rates_of_a_new_schedule(schedule: Any, unit: str, steps: Any, expected:
     np.testing.assert_allclose(adapter.rates(6), expected)
 
 
+def test_the_rates_of_a_schedule_that_cannot_go_on_are_those_up_to_its_end() -> None:
+    def one_cycle(optimizer: Any) -> Any:
+        return lr_scheduler.OneCycleLR(
+            optimizer, max_lr=1.0, total_steps=4, anneal_strategy="linear"
+        )
+
+    adapter = side(**make(one_cycle), schedule_unit="batch")
+    # Up from 1/25 in 0.3 of 4 steps, minus the one at the start, then down to 1/250,000.
+    rates = adapter.rates(9)
+    assert len(rates) == 4
+    assert rates[0] == pytest.approx(1 / 25)
+    assert rates[3] == pytest.approx(1 / 25e4)
+
+
 def test_a_plateau_rule_gets_the_validation_losses() -> None:
     adapter = side(**make(lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=0.1, patience=2)))
     # PyTorch lowers the rate when more than `patience` epochs were bad: D64.

@@ -270,15 +270,24 @@ class Training:
         }
 
     def rates(self, updates: int) -> list[float]:
-        """Return the learning rate of each of so many updates, with a new schedule."""
+        """Return the learning rate of each of so many updates, with a new schedule.
+
+        OneCycleLR cannot go on after its end: the rates up to there are returned.
+        """
         if self.optimizer is None:
             raise Unsupported("build() returns no optimizer")
         rates: list[float] = []
         with self.fresh():
             for number in range(updates):
                 rates.append(self.rate)
+                if self._has_ended():
+                    break
                 self.advance(number)
         return rates
+
+    def _has_ended(self) -> bool:
+        total = getattr(self.schedule, "total_steps", None)
+        return total is not None and self.schedule.last_epoch >= total - 1
 
     def epochs(self, validation_losses: Sequence[float]) -> dict[str, Any]:
         """Simulate epochs; see `triptych.doctor.frameworks.adapter.Adapter.epochs`."""
