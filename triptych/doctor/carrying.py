@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 
@@ -299,6 +300,52 @@ def in_shape(array: Array, shape: tuple[int, ...]) -> Array | None:
     return array.reshape(shape)
 
 
+def in_padded_shape(
+    array: Array, shape: tuple[int, ...], a_padding: Any, b_padding: Any
+) -> Array | None:
+    """Return what A's convolution takes as B's takes it, where a layer before one of them pads.
+
+    Parameters
+    ----------
+    array : ndarray
+        What A's convolution takes: (batch, …, features).
+    shape : tuple of int
+        The shape of what B's takes.
+    a_padding, b_padding : list or str
+        What both convolutions pad themselves: [before, after] of each spatial axis, ``valid``, or
+        ``same``, of which the smaller half is before.
+
+    Returns
+    -------
+    ndarray or None
+        A's array with zeros around it, or without those that are around it; None if both
+        convolutions do not see the same numbers then.
+    """
+    axes = range(1, array.ndim - 1)
+    if array.ndim != len(shape) or not isinstance(a_padding, list) or len(a_padding) != len(axes):
+        return None
+    result = array
+    for axis, (before, after) in zip(axes, a_padding, strict=True):
+        more = shape[axis] - array.shape[axis]
+        if isinstance(b_padding, list):
+            b_before, b_after = b_padding[axis - 1]
+        else:
+            total = 0 if b_padding == "valid" else before + after - more
+            b_before, b_after = total // 2, total - total // 2
+        ends = (before - b_before, after - b_after)
+        if sum(ends) != more:
+            return None
+        around = [(0, 0)] * array.ndim
+        around[axis] = (max(ends[0], 0), max(ends[1], 0))
+        result = np.pad(result, around)
+        removed = slice(max(-ends[0], 0), result.shape[axis] - max(-ends[1], 0))
+        kept = result[(slice(None),) * axis + (removed,)]
+        if np.count_nonzero(kept) != np.count_nonzero(result):
+            return None
+        result = kept
+    return result if result.shape == shape else None
+
+
 def last_step(
     parts: Arrays, shapes: Mapping[str, tuple[int, ...]], *, time_first: bool = False
 ) -> Arrays:
@@ -330,11 +377,15 @@ def last_step(
         result["output"] = states[0] if states else last(parts["output"])
         # A gradient arrives at the last step, at the state, or at both.
         arriving: list[Array] = []
+        elsewhere = False
         if "output_gradient" in parts:
-            arriving.append(last(parts["output_gradient"]))
+            of_sequence = parts["output_gradient"]
+            arriving.append(last(of_sequence))
+            elsewhere = np.count_nonzero(of_sequence) > np.count_nonzero(arriving[0])
         if "output1_gradient" in parts:
             arriving.append(_joined(parts["output1_gradient"]))
-        if arriving:
+        # One that arrives at other steps, too, cannot be given to B.
+        if arriving and not elsewhere:
             result["output_gradient"] = np.sum(arriving, axis=0)
     elif axes == -1:
         for suffix in ("", "_gradient"):

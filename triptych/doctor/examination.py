@@ -18,6 +18,7 @@ from .carrying import (
     Order,
     carry_to_a,
     carry_to_b,
+    in_padded_shape,
     in_shape,
     last_step,
 )
@@ -33,6 +34,9 @@ from .observation import (
     Updates,
     array_names,
 )
+
+# Layers that pad what they take, or that a layer before them pads for.
+PADDING = ("conv", "depthwise_conv")
 
 
 class Side(Protocol):
@@ -197,7 +201,8 @@ class Alignment:
             calls = zip(numbers.get(pair.a.path, ()), pair.b_calls, strict=False)
             for a_number, b_number in calls if pair.carried else ():
                 parts = array_names(observation.arrays, str(a_number))
-                result |= self._to_b(pair, b_number, parts)
+                padding = observation.calls[a_number].settings.get("padding")
+                result |= self._to_b(pair, b_number, parts, padding)
         return result
 
     def parts_to_b(self, pair: Pair, number: int, parts: Arrays) -> Arrays:
@@ -222,13 +227,16 @@ class Alignment:
             result[name] = array if order is None else np.take(array, order, -1)
         return result
 
-    def _to_b(self, pair: Pair, number: int, parts: Arrays) -> Arrays:
-        """Return the parts of one call of A as those of a call of B."""
+    def _to_b(self, pair: Pair, number: int, parts: Arrays, padding: Any) -> Arrays:
+        """Return the parts of one call of A, which pads so, as those of a call of B."""
         shapes = self._shapes(number)
         result: Arrays = {}
         for name, array in self.parts_to_b(pair, number, parts).items():
             part = name.removesuffix("_gradient")
             converted = in_shape(array, shapes[part]) if part in shapes else None
+            if converted is None and name == "input" and name in shapes and pair.b.kind in PADDING:
+                b_padding = pair.b.settings.get("padding")
+                converted = in_padded_shape(array, shapes[name], padding, b_padding)
             if converted is not None:
                 result[f"{number}/{name}"] = converted
         return result

@@ -330,21 +330,30 @@ class _Forward:
             b = self.trials.b.arrays.get(name)
             if b is None:
                 continue
-            before = self._before(place)
-            for relation in relations(a, b, before, self._known(place), self.tolerance):
-                return self._of_relation(case, relation)
+            for before in self._before(place):
+                for relation in relations(a, b, before, self._known(place), self.tolerance):
+                    return self._of_relation(case, relation)
         return None
 
-    def _before(self, place: Place) -> Array | None:
-        """Return what the last layer with weights before a segment has returned."""
+    def _before(self, place: Place) -> list[Array | None]:
+        """Return what the last layer with weights before a segment has returned.
+
+        Where B's layer returns the last step of a sequence, that is the first entry, and the whole
+        sequence of A the second one.
+        """
         if place.what == LAYER:
-            return None
+            return [None]
         forced = self.trials.alignment.forced(self.trials.a)
         start = previous_anchor(self.trials.b, place.b_number)
+        last = forced.get(f"{start}/output")
         sequence = self.trials.a.arrays.get(
             f"{previous_anchor(self.trials.a, place.a_number)}/output"
         )
-        return forced.get(f"{start}/output", sequence)
+        if last is None:
+            return [sequence]
+        if sequence is not None and sequence.ndim > last.ndim:
+            return [last, sequence]
+        return [last]
 
     def _known(self, place: Place) -> Arrays:
         """Return what B has had before a place, by how a title names it."""

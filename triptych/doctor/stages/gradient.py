@@ -128,9 +128,20 @@ class _Gradients:
                 what = "what arrives at its output from the layers after it"
                 yield _Compared(pair, what, name, self.expected[name], self.b.arrays[name])
             name = f"{number}/input_gradient"
-            if self._both(name) and (LAYER, number) not in self.wrong:
+            if (
+                self._both(name)
+                and self._is_given_gradient(number)
+                and (LAYER, number) not in self.wrong
+            ):
                 what = "what it passes back to the layers before it"
                 yield _Compared(pair, what, name, self.expected[name], self.b.arrays[name])
+
+    def _is_given_gradient(self, number: int) -> bool:
+        """Return whether B's layer gets A's gradient at its output."""
+        return any(
+            name.startswith(f"{number}/output") and name.endswith("_gradient")
+            for name in self.expected
+        )
 
     def _both(self, name: str) -> bool:
         return name in self.expected and name in self.b.arrays
@@ -152,6 +163,8 @@ class _Gradients:
     def _weights(self, pair: Pair) -> Iterator[_Compared]:
         """Yield the gradients of a layer's weights."""
         if not pair.carried or any((LAYER, number) in self.wrong for number in pair.b_calls):
+            return
+        if not any(self._is_given_gradient(number) for number in pair.b_calls):
             return
         gradients = array_names(self.examination.a_training.arrays, "gradient")
         expected = self.examination.alignment.weights_to_b(gradients)

@@ -1,0 +1,60 @@
+"""Arrays of one side in the form of the other."""
+
+import numpy as np
+import pytest
+
+from triptych.doctor.carrying import in_padded_shape, last_of_sequence, last_step
+from triptych.doctor.relations import relations
+
+GENERATOR = np.random.default_rng(5)
+IMAGES = GENERATOR.normal(size=(2, 4, 5, 3))
+ONE = [[1, 1], [1, 1]]
+NONE = [[0, 0], [0, 0]]
+AROUND = np.pad(IMAGES, ((0, 0), (1, 1), (1, 1), (0, 0)))
+
+
+@pytest.mark.parametrize("b_padding", ["valid", NONE])
+def test_a_layer_that_pads_before_a_convolution_gives_it_what_the_other_one_pads(b_padding):
+    found = in_padded_shape(IMAGES, AROUND.shape, ONE, b_padding)
+    assert found is not None
+    np.testing.assert_array_equal(found, AROUND)
+
+
+@pytest.mark.parametrize("b_padding", ["same", ONE])
+def test_a_convolution_that_pads_takes_what_a_layer_pads_on_the_other_side(b_padding):
+    found = in_padded_shape(AROUND, IMAGES.shape, NONE, b_padding)
+    assert found is not None
+    np.testing.assert_array_equal(found, IMAGES)
+
+
+def test_another_amount_of_padding_is_not_taken_for_the_same():
+    shape = (2, 5, 6, 3)  # one row and one column more, where A pads two
+    assert in_padded_shape(IMAGES, shape, ONE, "valid") is None
+    filled = AROUND + 1  # what is around the image is not zero
+    assert in_padded_shape(filled, IMAGES.shape, NONE, "same") is None
+    assert in_padded_shape(IMAGES, AROUND.shape, "same", "valid") is None
+
+
+def test_a_gradient_of_other_steps_is_not_handed_to_a_layer_that_returns_the_last_one():
+    sequence = GENERATOR.normal(size=(2, 3, 8))
+    shapes = {"output": (2, 8)}
+    gradient = np.zeros((2, 3, 8))
+    gradient[:, -1, :4] = 1.0
+    gradient[:, 0, 4:] = 2.0
+    state = GENERATOR.normal(size=(2, 2, 4))
+    parts = {"output": sequence, "output1": state, "output_gradient": gradient}
+    carried = last_step(parts, shapes)
+    np.testing.assert_array_equal(
+        carried["output_gradient"], np.repeat([[1.0, 2.0]], 4, 1) + [[0]] * 2
+    )
+    gradient[:, 0, 4:] = 0.0
+    gradient[:, -1, 4:] = 2.0  # the backward direction after one step
+    assert "output_gradient" not in last_step(parts, shapes)
+
+
+def test_the_last_position_and_the_last_step_of_each_direction_are_told_apart():
+    sequence = GENERATOR.normal(size=(2, 3, 8))
+    two = last_of_sequence(sequence, 2)
+    np.testing.assert_array_equal(two[:, 4:], sequence[:, 0, 4:])
+    (relation, *_) = relations(sequence[:, -1], two, sequence, {}, 1e-9)
+    assert relation.cause == "D104"
