@@ -40,6 +40,7 @@ CAUSES: Mapping[tuple[str, str], str] = {
     ("activation", "approximate"): "D28",
     ("activation", "axis"): "D121",
     ("embedding", "padding_index"): "D101",
+    ("embedding", "mask"): "D101",
     ("gru", "reset_after"): "D106",
     ("attention", "batch_first"): "D99",
     **{(kind, "batch_first"): "D99" for kind in RECURRENT},
@@ -53,6 +54,7 @@ NOUNS: Mapping[str, str] = {
     "count_padding": "average counts the padding",
     "function": "function",
     "padding_index": "index of the padding",
+    "mask": "a mask of the padding",
     "pooling": "kind",
 }
 

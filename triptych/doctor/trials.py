@@ -12,7 +12,7 @@ from .examination import Examination
 from .forcing import run
 from .frameworks.adapter import ModelError, Unsupported
 from .hypotheses import Hypothesis, hypotheses
-from .observation import Change, Observation
+from .observation import RECURRENT, Change, Observation
 from .places import LAYER, Place, places, previous_anchor
 from .suspects import SAME, Suspect, figures_of, results, same_figures, suspects
 
@@ -149,13 +149,22 @@ class Trials:
 
     def _call_agrees(self, case: Case, hypothesis: Hypothesis, observation: Observation) -> bool:
         """Return whether the changed call returns what its counterpart does."""
-        if case.place.what == LAYER:
+        if case.place.what == LAYER or not self._is_suspected(case, hypothesis):
             return False
         a = self.a.arrays.get(f"{hypothesis.a.number}/output")
         b = observation.arrays.get(f"{hypothesis.b.number}/output")
         if a is None or b is None:
             return False
         return same_figures(figures_of(a), figures_of(b), self.tolerance)
+
+    def _is_suspected(self, case: Case, hypothesis: Hypothesis) -> bool:
+        """Return whether the calls of a hypothesis have returned other numbers so far."""
+        return any(
+            each.a is not None
+            and each.b is not None
+            and (each.a.call, each.b.call) == (hypothesis.a, hypothesis.b)
+            for each in case.suspects
+        )
 
     def _hypotheses(self, case: Case, observation: Observation) -> Iterator[Hypothesis]:
         """Yield what may explain a case, as far as it can be tried."""
@@ -169,6 +178,8 @@ class Trials:
         place = case.place
         if place.what == LAYER:
             yield from hypotheses(self.a.calls[place.a_number], self.b.calls[place.b_number])
+            if self.b.calls[place.b_number].kind in RECURRENT:
+                yield from self._embeddings(place)
             return
         for suspect in case.suspects:
             if suspect.a is not None and suspect.b is not None:
@@ -183,7 +194,7 @@ class Trials:
             a, b = self.a.calls[pair.a_calls[0]], self.b.calls[pair.b_calls[0]]
             index = b.settings.get("padding_index")
             if index is not None and b.number < place.b_number:
-                values = {"padding_index": (a.settings.get("padding_index"), index)}
+                values = {"mask": (False, True)}
                 change = Change("layer", pair.b.path, "padding_index", None)
                 yield Hypothesis("embedding", values, (change,), a, b)
 
