@@ -27,6 +27,15 @@ def test_a_convolution_that_pads_takes_what_a_layer_pads_on_the_other_side(b_pad
     np.testing.assert_array_equal(found, IMAGES)
 
 
+def test_causal_padding_is_before_the_signal():
+    signal = GENERATOR.normal(size=(2, 6, 3))
+    before = np.pad(signal, ((0, 0), (2, 0), (0, 0)))
+    found = in_padded_shape(before, signal.shape, [[0, 0]], "causal")
+    assert found is not None
+    np.testing.assert_array_equal(found, signal)
+    assert in_padded_shape(before, signal.shape, [[0, 0]], "same") is None
+
+
 def test_another_amount_of_padding_is_not_taken_for_the_same():
     shape = (2, 5, 6, 3)  # one row and one column more, where A pads two
     assert in_padded_shape(IMAGES, shape, ONE, "valid") is None

@@ -312,8 +312,8 @@ def in_padded_shape(
     shape : tuple of int
         The shape of what B's takes.
     a_padding, b_padding : list or str
-        What both convolutions pad themselves: [before, after] of each spatial axis, ``valid``, or
-        ``same``, of which the smaller half is before.
+        What both convolutions pad themselves: [before, after] of each spatial axis, ``valid``,
+        ``causal``, all of which is before, or ``same``, of which the smaller half is.
 
     Returns
     -------
@@ -331,7 +331,8 @@ def in_padded_shape(
             b_before, b_after = b_padding[axis - 1]
         else:
             total = 0 if b_padding == "valid" else before + after - more
-            b_before, b_after = total // 2, total - total // 2
+            b_before = total if b_padding == "causal" else total // 2
+            b_after = total - b_before
         ends = (before - b_before, after - b_after)
         if sum(ends) != more:
             return None
