@@ -20,7 +20,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "threads.md"
 
 INTRODUCTION = """# Public threads and what the doctor finds
 
-{count} threads in which somebody asks why two implementations give different results. Each was rebuilt as a small pair of programs for
+{count} threads, one of them about a book, in which somebody asks why two implementations give different results. Each was rebuilt as a small pair of programs for
 the versions installed here, from what the thread and the code that it names say; sizes are smaller and data are random. No code was copied, and no
 data set is needed. {unexplained} of them were never explained, as far as the stored copies of the threads tell. The programs, with the facts about each
 thread, are in `benchmarks/portbench/harvested`.

@@ -1,4 +1,4 @@
-"""Specimens rebuilt from public threads: the pairs in ``harvested``.
+"""Specimens rebuilt from public threads and books: the pairs in ``harvested``.
 
 Each folder has both programs, ``truth.json`` with the address of the thread, and ``batch.py``. Its
 functions draw the arrays, so that no data set is kept: ``arrays(random)`` returns those of the
