@@ -1,5 +1,6 @@
 """The exceptions for mistakes of a user; the command line prints them without a traceback."""
 
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 LONGEST_MESSAGE = 300  # characters of any message
 LONGEST_PART = 300  # characters of what a message quotes from a file
 LONGEST_WORD = 100  # characters that are compared with what is known
+
+DEBUG_VARIABLE = "TRIPTYCH_DEBUG"
+LONGEST_UNFORESEEN = 120  # characters of an error that nothing foresees
 
 _BLANKS = {ord(character): " " for character in "\t\n\v\f\r\x85\u2028\u2029"}
 
@@ -45,6 +49,20 @@ def one_line(text: Any, limit: int = LONGEST_PART) -> str:
 
 def _printable(character: str) -> str:
     return character if character.isprintable() else ascii(character)[1:-1]
+
+
+def debugging() -> bool:
+    """Return whether ``TRIPTYCH_DEBUG`` asks for tracebacks."""
+    return bool(os.environ.get(DEBUG_VARIABLE))
+
+
+def unforeseen(error: BaseException) -> str:
+    """Return one line about an error that nothing foresees, and how to get its traceback."""
+    text = one_line(error, LONGEST_UNFORESEEN)
+    return (
+        f"an error that is not foreseen, {type(error).__name__}: {text} "
+        f"({DEBUG_VARIABLE}=1 shows where, for a report of the error)"
+    )
 
 
 class TriptychError(Exception):

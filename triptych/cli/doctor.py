@@ -110,6 +110,7 @@ def doctor(
     vanishes when its fix is applied and the stage is run again; otherwise it is suspected.
 
     Exit status: 0 equal, or only rounding; 1 they differ; 2 a mistake in the input; 3 undecided.
+    With TRIPTYCH_DEBUG=1 in the environment, tracebacks of errors are shown.
 
     Examples:
 

@@ -33,7 +33,9 @@ class StageProgress:
     """Shows which stage is examined, on a terminal. A context manager."""
 
     def __init__(self, console: "Console") -> None:
-        self._status = console.status("importing the frameworks", spinner="line")
+        self._status = console.status(
+            "importing the frameworks, running both files", spinner="line"
+        )
 
     def __enter__(self) -> "StageProgress":
         self._status.start()

@@ -1,17 +1,21 @@
 """Compare two sides, stage by stage, in the order of computation."""
 
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 import numpy as np
 
+from ..errors import EngineError, TriptychError, debugging, unforeseen
 from .bounds import relative_difference
 from .examination import ChangeableSide, Examination, Result, Side
 from .findings import STAGES, Acquittal, Diagnosis, Finding, LayerRow, StageRow, Verdict
 from .forcing import run, targets_of
-from .frameworks.adapter import ModelError, Unsupported
+from .frameworks.adapter import ModelError
 from .observation import Arrays, Layer, Observation, array_names
+from .repeats import check_numbers
 from .separation import separate_attention
 from .settling import aligned
 from .side import both
@@ -86,22 +90,36 @@ def diagnose(
         If a side cannot be used: it raises an error, or takes other inputs.
     """
     begun = time.monotonic()
-    on_stage("data")
-    examination = _prepare(a, b, batch)
-    results = examination.results
-    _align(examination, mapping)
-    results["data"] = _examine("data", examination)
-    on_stage("weights")
-    results["weights"] = _examine("weights", examination)
-    _transplant(examination)
-    on_stage("forward")
-    _observe(examination)
-    for stage in AFTER_WEIGHTS:
-        if stage == "compilation" and not compilation.is_needed(examination):
-            continue
-        on_stage(stage)
-        results[stage] = _examine(stage, examination)
-    return conclude(examination, time.monotonic() - begun)
+    with _in_one_line():
+        on_stage("data")
+        examination = _prepare(a, b, batch)
+        results = examination.results
+        _align(examination, mapping)
+        results["data"] = _examine("data", examination)
+        on_stage("weights")
+        results["weights"] = _examine("weights", examination)
+        _transplant(examination)
+        on_stage("forward")
+        _observe(examination)
+        for stage in AFTER_WEIGHTS:
+            if stage == "compilation" and not compilation.is_needed(examination):
+                continue
+            on_stage(stage)
+            results[stage] = _examine(stage, examination)
+        return conclude(examination, time.monotonic() - begun)
+
+
+@contextmanager
+def _in_one_line() -> Generator[None]:
+    """Make a `ModelError` of an error that nothing foresees."""
+    try:
+        yield
+    except TriptychError:
+        raise
+    except Exception as error:
+        if debugging():
+            traceback.print_exc()
+        raise ModelError(f"the two sides cannot be compared: {unforeseen(error)}") from error
 
 
 def _prepare(a: Side, b: ChangeableSide, batch: Arrays) -> Examination:
@@ -145,6 +163,7 @@ def _align(examination: Examination, mapping: dict[str, str] | None) -> None:
         lambda: observe(examination.a, examination.a_inputs),
         lambda: observe(examination.b, examination.b_inputs),
     )
+    check_numbers(examination.a_evaluation, examination.a.name)
     examination.alignment = aligned(examination, mapping)
 
 
@@ -168,11 +187,20 @@ def _observe(examination: Examination) -> None:
 
 
 def _examine(stage: str, examination: Examination) -> Result:
-    """Examine one stage; what a side cannot do is no difference."""
+    """Examine one stage; what a side cannot do is no difference.
+
+    An error that nothing foresees ends the stage alone, so that the others are still compared.
+    """
     try:
         return import_module(PREFIX + stage).examine(examination)
-    except Unsupported as error:
+    except ModelError as error:
         return Result(undecided=f"{stage}: {error}")
+    except EngineError:
+        raise  # a process has ended, so that nothing can be compared any more
+    except Exception as error:
+        if debugging():
+            traceback.print_exc()
+        return Result(undecided=f"{stage}: {unforeseen(error)}")
 
 
 def conclude(examination: Examination, seconds: float) -> Diagnosis:

@@ -12,6 +12,7 @@ from ..errors import one_line
 from .frameworks.adapter import ModelError
 
 DEFAULT_FUNCTION = "build"
+ON_PROCESSOR = "both sides run on the processor: use torch.device('cpu') in build()"
 
 # What a build function may return, besides the model.
 KEYS = (
@@ -174,9 +175,24 @@ def _required(function: Any) -> list[str]:
 
 
 def describe(error: BaseException, path: Path) -> str:
-    """Return the error of a user's file as one line, with the line of the file that raised it."""
+    """Return the error of a user's file as one line, with the line that raised it.
+
+    Parameters
+    ----------
+    error : BaseException
+        The error.
+    path : Path
+        The file, absolute. A line of a module next to it is named with the module.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-    where = f"line {lines[-1]}: " if lines else ""
+    lines = [frame for frame in frames if Path(frame.filename).parent == path.parent]
+    where = _place(lines[-1], path) if lines else ""
     text = str(error).strip().splitlines()
-    return one_line(f"{where}{type(error).__name__}: {text[0] if text else ''}")
+    message = f"{where}{type(error).__name__}: {text[0] if text else ''}"
+    return one_line(f"{message}; {ON_PROCESSOR}" if "CUDA" in message else message)
+
+
+def _place(frame: traceback.FrameSummary, path: Path) -> str:
+    """Return the line of the user's file, or of another file in its folder, that raised."""
+    name = "" if frame.filename == str(path) else f"{Path(frame.filename).name}, "
+    return f"{name}line {frame.lineno}: "

@@ -35,7 +35,7 @@ from safetensors.numpy import save
 from ..core import files
 from ..errors import TriptychError, one_line
 from ..importing.arrays import open_weights
-from .batch import LARGEST
+from .batch import KINDS, LARGEST
 from .diagnosis import is_double
 from .examination import Side
 from .frameworks.adapter import ModelError, Unsupported
@@ -237,7 +237,7 @@ def read_trace(folder: Path) -> "RecordedSide":
             raise TriptychError(
                 f"{path}: of format {one_line(values['schema'], 20)}; this version reads {SCHEMA}"
             )
-        file = open_weights(folder / ARRAYS, LARGEST)
+        file = open_weights(folder / ARRAYS, LARGEST, kinds=KINDS)
         if "sha256" in values and values["sha256"] != file.sha256:
             raise TriptychError(f"{path}: does not belong to {ARRAYS}; record the side again")
         arrays = {name: file.read(array) for name, array in file.arrays.items()}

@@ -19,6 +19,7 @@ from .clock import Clock
 from .frameworks.adapter import ADAPTERS, Adapter, ModelError, Unsupported, adapter_for
 from .model_file import ModelFile, Parts, describe
 from .observation import Arrays, Change, Observation, Updates, array_names
+from .repeats import check_repeats
 
 Handler = Callable[[Adapter, Message], Message]
 
@@ -36,7 +37,7 @@ class SideWorker:
             "framework_weights": _framework_weights,
             "load": _load,
             "separate": _separate,
-            "observe": _observe,
+            "observe": self._observe,
             "loss": _loss,
             "update": _update,
             "train": _train,
@@ -50,18 +51,22 @@ class SideWorker:
             "time": self._time,
         }
         self.clock: Clock | None = None
+        self.repeated: set[str] = set()  # the dtypes in which the model was run again
 
     def answer(self, request: Message) -> Message:
         """Answer one request; if it cannot be answered, the reply has the entry ``refused``."""
+        path = str(self.parts.path if self.parts else request.values.get("file", ""))
         try:
             return self._answer(request)
+        except Unsupported as error:
+            return _refusal(str(error), unsupported=True)
         except ModelError as error:
-            return _refusal(str(error), unsupported=isinstance(error, Unsupported))
-        except Exception as error:
+            message = str(error)
+            return _refusal(message if message.startswith(path) else f"{path}: {message}")
+        except (Exception, SystemExit) as error:
             # The user's model, loss or metric raised it, or the adapter met something new.
             traceback.print_exc()
-            path = self.parts.path if self.parts else Path()
-            return _refusal(f"{path}: {describe(error, path.resolve())}")
+            return _refusal(f"{path}: {describe(error, Path(path).resolve())}")
 
     def _answer(self, request: Message) -> Message:
         values = request.values
@@ -76,6 +81,23 @@ class SideWorker:
                     parts = self.parts.make()
                 self.adapters[dtype] = adapter_for(parts, dtype)
             return self.handlers[values["do"]](self.adapters[dtype], request)
+
+    def _observe(self, adapter: Adapter, request: Message) -> Message:
+        values = request.values
+        inputs = array_names(request.arrays, "inputs")
+        forced = array_names(request.arrays, "forced")
+        observation = adapter.observe(
+            inputs,
+            training=values["training"],
+            targets=array_names(request.arrays, "targets") or None,
+            forced=forced or None,
+            dropout=values["dropout"],
+        )
+        dtype = values["dtype"]
+        if not (values["training"] or forced or dtype in self.repeated):
+            self.repeated.add(dtype)
+            check_repeats(observation, adapter.repeat(inputs), dtype)
+        return Message(pack_calls(observation), observation.arrays)
 
     def _begin_timing(self, adapter: Adapter, request: Message) -> Message:
         arrays = request.arrays
@@ -136,18 +158,6 @@ def _load(adapter: Adapter, request: Message) -> Message:
 def _separate(adapter: Adapter, request: Message) -> Message:
     adapter.separate(request.values["paths"])
     return Message({}, {})
-
-
-def _observe(adapter: Adapter, request: Message) -> Message:
-    values = request.values
-    observation = adapter.observe(
-        array_names(request.arrays, "inputs"),
-        training=values["training"],
-        targets=array_names(request.arrays, "targets") or None,
-        forced=array_names(request.arrays, "forced") or None,
-        dropout=values["dropout"],
-    )
-    return Message(pack_calls(observation), observation.arrays)
 
 
 def pack_calls(observation: Observation) -> dict[str, Any]:

@@ -29,16 +29,22 @@ LONGEST_NAME = 1_000  # characters
 SPARE_BYTES = 16 * 2**20  # that a file may have more than the network needs: counters, headers
 ZIP = b"PK\x03\x04"
 ENDING = ".npy"  # of the members of an npz file
-# The floats of both formats, and the integers of counters.
+# All of the format's types that NumPy has, too.
 SAFETENSORS_TYPES = {
     "F64": "<f8",
     "F32": "<f4",
     "F16": "<f2",
     "I64": "<i8",
     "I32": "<i4",
+    "I16": "<i2",
+    "I8": "|i1",
+    "U64": "<u8",
     "U32": "<u4",
+    "U16": "<u2",
     "U8": "|u1",
+    "BOOL": "|b1",
 }
+NUMBERS = "fiu"  # kinds of dtypes
 SAVE_TORCH = 'safetensors.torch.save_file(model.state_dict(), "model.safetensors")'
 CONVERT = f"save the weights with {SAVE_TORCH}, or with numpy.savez (docs/import.md)"
 PICKLE = (
@@ -108,7 +114,7 @@ class WeightsFile:
     read: Callable[[StoredArray], NDArray[Any]]
 
 
-def open_weights(path: Path, needed: int) -> WeightsFile:
+def open_weights(path: Path, needed: int, kinds: str = NUMBERS) -> WeightsFile:
     """Read a file of weights into memory, and what it declares of its arrays.
 
     Parameters
@@ -134,8 +140,8 @@ def open_weights(path: Path, needed: int) -> WeightsFile:
             content = head + file.read(size)
         digest = sha256(content).hexdigest()
         if head.startswith(ZIP):
-            return _open_npz(path, content, needed, digest)
-        return _open_safetensors(path, content, digest)
+            return _open_npz(path, content, needed, digest, kinds)
+        return _open_safetensors(path, content, digest, kinds)
 
 
 def _refuse_other_formats(path: Path, head: bytes) -> None:
@@ -147,7 +153,7 @@ def _refuse_other_formats(path: Path, head: bytes) -> None:
         raise TriptychError(f"{path}: {PICKLE}")
 
 
-def _open_safetensors(path: Path, content: bytes, digest: str) -> WeightsFile:
+def _open_safetensors(path: Path, content: bytes, digest: str, kinds: str) -> WeightsFile:
     text = files.read_safetensors_header(BytesIO(content), len(content), LONGEST_HEADER)
     header = json.loads(text, object_pairs_hook=_without_duplicates)
     if not isinstance(header, dict):
@@ -158,7 +164,7 @@ def _open_safetensors(path: Path, content: bytes, digest: str) -> WeightsFile:
     arrays: dict[str, StoredArray] = {}
     places: dict[str, tuple[int, int]] = {}
     for name, entry in header.items():
-        arrays[name] = _safetensors_array(name, entry)
+        arrays[name] = _safetensors_array(name, entry, kinds)
         places[name] = _place(arrays[name], entry["data_offsets"])
     _check_places(places, len(content) - begin)
 
@@ -186,16 +192,16 @@ def _check_count(names: Any) -> None:
         raise TriptychError(f"holds {len(names):,} arrays, over the limit of {MOST_ARRAYS:,}")
 
 
-def _safetensors_array(name: str, entry: Any) -> StoredArray:
+def _safetensors_array(name: str, entry: Any, kinds: str) -> StoredArray:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise TriptychError(f"array {one_line(name, 60)!r} is not described as it must be")
     if not isinstance(entry["dtype"], str) or entry["dtype"] not in SAFETENSORS_TYPES:
         kind = one_line(entry["dtype"], 20)
         raise TriptychError(f"array {one_line(name, 60)!r} is of type {kind}; save it as float32")
-    return _checked(name, entry["shape"], np.dtype(SAFETENSORS_TYPES[entry["dtype"]]))
+    return _checked(name, entry["shape"], np.dtype(SAFETENSORS_TYPES[entry["dtype"]]), kinds)
 
 
-def _checked(name: str, shape: Any, dtype: np.dtype[Any]) -> StoredArray:
+def _checked(name: str, shape: Any, dtype: np.dtype[Any], kinds: str) -> StoredArray:
     """Return what is declared of an array, if it makes sense."""
     shown = one_line(name, 60)
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
@@ -203,7 +209,7 @@ def _checked(name: str, shape: Any, dtype: np.dtype[Any]) -> StoredArray:
     is_shape = isinstance(shape, list | tuple) and len(shape) <= MOST_AXES
     if not is_shape or not all(type(side) is int and 0 <= side < 2**40 for side in shape):
         raise TriptychError(f"array {shown!r} has the shape {one_line(shape, 40)}")
-    if dtype.kind not in "fiu" or dtype.itemsize > 8:
+    if dtype.kind not in kinds or dtype.itemsize > 8:
         raise TriptychError(f"array {shown!r} is of type {dtype}, not of numbers; nothing is read")
     return StoredArray(name, tuple(shape), dtype)
 
@@ -234,7 +240,7 @@ def _check_places(places: dict[str, tuple[int, int]], size: int) -> None:
         raise TriptychError(f"its arrays take {end:,} bytes, but {size:,} follow the header")
 
 
-def _open_npz(path: Path, content: bytes, needed: int, digest: str) -> WeightsFile:
+def _open_npz(path: Path, content: bytes, needed: int, digest: str, kinds: str) -> WeightsFile:
     arrays: dict[str, StoredArray] = {}
     with zipfile.ZipFile(BytesIO(content)) as archive:
         members = archive.infolist()
@@ -256,7 +262,7 @@ def _open_npz(path: Path, content: bytes, needed: int, digest: str) -> WeightsFi
             if name in arrays:
                 raise TriptychError(f"holds {one_line(name, 60)!r} twice")
             with archive.open(member) as stream:
-                arrays[name] = _npz_array(name, stream, member.file_size)
+                arrays[name] = _npz_array(name, stream, member.file_size, kinds)
 
     def read(array: StoredArray) -> NDArray[Any]:
         with files.refusing(path, "an npz file"), zipfile.ZipFile(BytesIO(content)) as archive:
@@ -268,10 +274,10 @@ def _open_npz(path: Path, content: bytes, needed: int, digest: str) -> WeightsFi
     return WeightsFile(path, arrays, True, digest, read)
 
 
-def _npz_array(name: str, stream: IO[bytes], size: int) -> StoredArray:
+def _npz_array(name: str, stream: IO[bytes], size: int, kinds: str) -> StoredArray:
     """Return what a member of an npz file, of this size in bytes, declares."""
     header = read_npy_header(stream)
-    array = _checked(name, header.shape, header.dtype)
+    array = _checked(name, header.shape, header.dtype, kinds)
     held = size - stream.tell()
     if held != array.size:
         raise TriptychError(

@@ -15,7 +15,7 @@ from ..core.logs import last_line
 from ..core.plan import Plan
 from ..core.split import Split
 from ..core.state import State
-from ..errors import EngineError
+from ..errors import EngineError, debugging
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from . import machine, protocol
@@ -59,7 +59,7 @@ class WorkerProcess:
             [sys.executable, "-P", "-m", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._log,
+            stderr=None if debugging() else self._log,
             env=environment,
             # Ctrl-C must not reach the worker: the coordinator handles it and ends its workers.
             start_new_session=True,

@@ -148,6 +148,10 @@ class Adapter(Protocol):
         """
         ...
 
+    def repeat(self, inputs: Arrays) -> Observation:
+        """Run the model once more in evaluation mode, with other random numbers."""
+        ...
+
     def loss(self, outputs: Arrays, targets: Arrays) -> Arrays:
         """Return ``loss`` and ``output_gradient`` of the user's loss for given model outputs.
 

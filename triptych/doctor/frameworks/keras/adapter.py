@@ -174,6 +174,10 @@ class Adapter:
         self._calls = tuple(sorted(recorder.calls, key=lambda call: call.number))
         return Observation(self._calls, arrays)
 
+    def repeat(self, inputs: Arrays) -> Observation:
+        """Run the model in evaluation mode with other random numbers."""
+        return self.observe(inputs, training=False)  # Keras draws on from where it is
+
     def _forward_arrays(self, recorder: Recorder, outputs: list[Any]) -> Arrays:
         arrays = {
             name: recorder.canonical(name, backend.to_numpy(tensor))

@@ -77,6 +77,7 @@ class Adapter:
         self._training = Training(self._model, parts)
         self._changes = Changes(self._model, self._training, parts)
         self._has_run = False
+        self._seed = 0
         # Of the last observation.
         self._calls: tuple[Call, ...] = ()
         self._output_layouts: list[str] = []
@@ -85,13 +86,13 @@ class Adapter:
     def _ready(self, *, keep_weights: bool = True) -> Generator[None]:
         """Exchange tensors for float64 if wanted, and put everything back afterwards."""
         if self._double is None:
-            with as_before(self._model, weights=keep_weights):
+            with as_before(self._model, weights=keep_weights, seed=self._seed):
                 yield
             return
         with (
             default_dtype(torch.float64),
             self._double.exchanged(),
-            as_before(self._model, weights=keep_weights),
+            as_before(self._model, weights=keep_weights, seed=self._seed),
         ):
             yield
 
@@ -214,6 +215,14 @@ class Adapter:
     def _runs_compiled(self) -> bool:
         """Whether compiled code is run: in double precision it would not be that of the user."""
         return self._model.is_compiled and self._double is None
+
+    def repeat(self, inputs: Arrays) -> Observation:
+        """Run the model in evaluation mode with other random numbers."""
+        self._seed = 1
+        try:
+            return self.observe(inputs, training=False)
+        finally:
+            self._seed = 0
 
     def _compiled(
         self, tensors: list[torch.Tensor], targets: Arrays | None, training: bool
@@ -352,6 +361,7 @@ class Adapter:
         training = self._training
         if self._loss is None or training.optimizer is None:
             raise Unsupported("build() returns no loss or no optimizer")
+        training.check_steps()
         losses: list[float] = []
         with self._ready(), training.fresh():
             self._model.set_training(True)

@@ -96,7 +96,7 @@ def default_dtype(dtype: torch.dtype) -> Generator[None]:
 
 
 @contextmanager
-def as_before(model: UserModel, *, weights: bool = True) -> Generator[None]:
+def as_before(model: UserModel, *, weights: bool = True, seed: int = 0) -> Generator[None]:
     """Put back weights, buffers, gradients, modes and random numbers afterwards.
 
     Parameters
@@ -105,6 +105,8 @@ def as_before(model: UserModel, *, weights: bool = True) -> Generator[None]:
         The model.
     weights : bool
         Whether weights and buffers are put back, too.
+    seed : int
+        Of the random numbers.
     """
     tensors = list(model.tensors())
     gradients = [tensor.grad for tensor in tensors]
@@ -113,7 +115,7 @@ def as_before(model: UserModel, *, weights: bool = True) -> Generator[None]:
     for tensor in tensors:
         tensor.grad = None
     try:
-        with _surroundings():
+        with _surroundings(seed):
             yield
     finally:
         for tensor, gradient in zip(tensors, gradients, strict=True):
@@ -126,7 +128,7 @@ def as_before(model: UserModel, *, weights: bool = True) -> Generator[None]:
 
 
 @contextmanager
-def _surroundings() -> Generator[None]:
+def _surroundings(seed: int) -> Generator[None]:
     """Compute without fused layers or compiled code, and with fixed random numbers."""
     fast = torch.backends.mha.get_fastpath_enabled()
     numbers = (random.getstate(), np.random.get_state())  # noqa: NPY002 - users draw from it
@@ -136,9 +138,9 @@ def _surroundings() -> Generator[None]:
             contexts.enter_context(torch.random.fork_rng(devices=[]))
             contexts.enter_context(compiled_code("force_eager"))
             contexts.enter_context(torch.enable_grad())
-            torch.manual_seed(0)
-            random.seed(0)
-            np.random.seed(0)  # noqa: NPY002
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
             yield
     finally:
         random.setstate(numbers[0])
