@@ -126,10 +126,8 @@ def _prepare(a: Side, b: ChangeableSide, batch: Arrays) -> Examination:
     """Build both sides, and choose the dtype in which they are compared."""
     both(lambda: a.inputs(batch), lambda: b.inputs(batch))
     a_description, b_description = both(a.description, b.description)
-    dtype = "native"
-    if not (a_description.precision or b_description.precision):
-        doubles = both(lambda: is_double(a, batch), lambda: is_double(b, batch))
-        dtype = "float64" if all(doubles) else "native"
+    doubles = both(lambda: is_double(a, batch), lambda: is_double(b, batch))
+    dtype = "float64" if all(doubles) else "native"
     examination = Examination(a, b, batch, dtype, a_description, b_description)
     examination.a_inputs, examination.b_inputs = both(
         lambda: a.inputs(batch, dtype), lambda: b.inputs(batch, dtype)

@@ -145,6 +145,13 @@ FORMULAS = {
         "torch std": 1 / math.sqrt(3 * 784),
         "keras std": glorot(784, 10) / math.sqrt(3),
     },
+    "D124": {
+        "torch": 1 + 2**-9,
+        "torch, autocast": 1.0,  # bfloat16 has 8 significant bits
+        "torch, bfloat16()": 1.0,
+        "keras, float32": 1 + 2**-9,
+        "keras, mixed_bfloat16": 1.0,
+    },
     "D02": {"torch bound": 0.1, "keras bound": 0.0},
     "D03": {"torch bound": 1 / 3, "keras bound": glorot(9, 9 * 32)},
     "D04": {"torch std": 1.0, "keras std": 0.05 / math.sqrt(3)},

@@ -185,4 +185,27 @@ ENTRIES = (
             "torch, gradient of compiled code over that of eager": 0.0,
         },
     ),
+    Difference(
+        id="D124",
+        title="The precision in which layers compute",
+        family=FAMILY,
+        stage="forward",
+        kind="semantics",
+        torch="float32, but for what runs inside of torch.autocast; half() and double() convert "
+        "the weights.",
+        keras="What the layer's policy names: mixed_bfloat16 computes in bfloat16 with weights in "
+        "float32; set_floatx changes both.",
+        effect="bfloat16 has 8 significant bits, float16 11, float32 24, float64 53.",
+        fix_torch="with torch.autocast(x.device.type, enabled=False): y = model(x)",
+        fix_keras='keras.config.set_dtype_policy("float32")',
+        source="torch: amp/autocast_mode.py; keras: src/dtype_policies/dtype_policy.py",
+        words=("autocast", "mixed precision", "bfloat16", "float16", "half", "double", "floatx"),
+        recorded={
+            "torch": 1.001953125,
+            "torch, autocast": 1.0,
+            "torch, bfloat16()": 1.0,
+            "keras, float32": 1.001953125,
+            "keras, mixed_bfloat16": 1.0,
+        },
+    ),
 )

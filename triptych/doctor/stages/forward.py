@@ -18,6 +18,7 @@ from ..hypotheses import Hypothesis, differing
 from ..lacking import lacking_activation
 from ..observation import Array, Arrays
 from ..places import LAYER, OUTPUT, SEGMENT, Place, places, previous_anchor, unmatched_between
+from ..precision import examine_precision
 from ..relations import Relation, relations
 from ..statistics_used import REPRODUCED, statistics_used
 from ..suspects import Suspect
@@ -83,6 +84,11 @@ class _Forward:
         )
         cases = self._cases(every)
         findings = _merged(self._found(cases))
+        precision = examine_precision(examination)
+        if isinstance(precision, Finding):
+            findings.append(precision)
+        elif precision:
+            self.acquitted.append(precision)
         if not findings:
             self._judge_native()
         return Result(tuple(findings), tuple(self.acquitted), largest, bound)

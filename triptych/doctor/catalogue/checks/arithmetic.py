@@ -123,6 +123,26 @@ def epsilon_in_half() -> Values:
     }
 
 
+@check("D124")
+def precision_of_layers() -> Values:
+    """Measure what a layer whose kernel is 1 makes of 1 + 2⁻⁹, which bfloat16 rounds to 1."""
+    import keras
+    import torch
+
+    x = np.full((1, 1), 1 + 2.0**-9, np.float32)
+    linear = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.ones_(linear.weight)
+    tensor = torch.from_numpy(x)
+    values: Values = {"torch": linear(tensor)}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        values["torch, autocast"] = linear(tensor).float()
+    values["torch, bfloat16()"] = linear.bfloat16()(tensor.bfloat16()).float()
+    for policy in ("float32", "mixed_bfloat16"):
+        dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", dtype=policy)
+        values[f"keras, {policy}"] = keras.ops.cast(dense(x), "float32")
+    return {name: to_numpy(value).item() for name, value in values.items()}
+
+
 @check("D96")
 def double_precision() -> Values:
     """Measure relative errors in float64: the first step of optimizers, and layers at 1."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src import dtype_policies
 from keras.src.backend.common import global_state
 
 from ....errors import one_line
@@ -32,6 +33,7 @@ from .weights import Weight
 
 BUFFERS = {"mean", "variance"}
 NAMES = "object_name_uids"
+FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 # How many objects of each class Keras had named when the first model of this process was built.
 _names_before: dict[str, int] = {}
@@ -49,14 +51,23 @@ def accepts(model: object) -> bool:
 
 @contextmanager
 def double_precision() -> Generator[None]:
-    """Make new weights and arrays in float64."""
+    """Make new weights and arrays in float64, also where the user's code names another policy."""
     floatx = keras.config.floatx()
     policy = keras.config.dtype_policy()
+    get_policy = dtype_policies.get
+
+    def get_double(identifier: Any) -> Any:
+        named = get_policy(identifier)
+        is_floating = named.variable_dtype in FLOATS and type(named) is keras.DTypePolicy
+        return get_policy("float64") if is_floating else named
+
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
+    dtype_policies.get = get_double
     try:
         yield
     finally:
+        dtype_policies.get = get_policy
         keras.config.set_floatx(floatx)
         keras.config.set_dtype_policy(policy)
 

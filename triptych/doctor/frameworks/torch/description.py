@@ -165,7 +165,8 @@ def _precision(model: UserModel) -> str:
     notes: list[str] = []
     if model.dtype in (torch.float16, torch.bfloat16):
         notes.append(f"weights in {str(model.dtype).removeprefix('torch.')}")
-    if any(_mentions_autocast(module) for module in model.modules()):
+    functions = [model.call, *(type(module).forward for module in model.modules())]
+    if any(map(_mentions_autocast, functions)):
         notes.append("autocast")
     precision = torch.get_float32_matmul_precision()
     if precision != "highest":
@@ -173,14 +174,13 @@ def _precision(model: UserModel) -> str:
     return ", ".join(notes)
 
 
-def _mentions_autocast(module: nn.Module) -> bool:
-    """Return whether the user's code names autocast; PyTorch's own only asks for it."""
-    if type(module).__module__.startswith("torch."):
+def _mentions_autocast(function: Any) -> bool:
+    """Return whether the user's function names autocast; PyTorch's own only asks for it."""
+    if (getattr(function, "__module__", None) or "").startswith("torch."):
         return False
-    forward = type(module).forward
     names: tuple[str, ...] = ()
-    while forward is not None:
-        code = getattr(forward, "__code__", None)
+    while function is not None:
+        code = getattr(function, "__code__", None)
         names += code.co_names + code.co_freevars if code else ()
-        forward = getattr(forward, "__wrapped__", None)
+        function = getattr(function, "__wrapped__", None)
     return any("autocast" in name for name in names)
