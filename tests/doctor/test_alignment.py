@@ -15,7 +15,7 @@ from support.fake_side import (
 )
 
 from triptych.doctor.alignment import align
-from triptych.doctor.carrying import input_forms
+from triptych.doctor.carrying import input_forms, last_step
 from triptych.doctor.matching import Snapshot
 from triptych.doctor.settling import aligned, feature_order
 from triptych.errors import TriptychError
@@ -280,3 +280,13 @@ def test_input_axes_keep_height_before_width_unless_the_shape_forbids_it():
     sequence = np.random.default_rng(2).normal(size=(4, 7, 3))
     form = input_forms({"input": np.swapaxes(sequence, 0, 1)}, {"input": sequence})["input"]
     np.testing.assert_array_equal(form.to_b(np.swapaxes(sequence, 0, 1)), sequence)
+
+
+def test_a_last_step_of_another_batch_is_left_in_its_shape():
+    parts = {"output": np.arange(48.0).reshape(24, 2)}
+    shapes = {"output": (24, 20, 2), "output1": (20, 2)}
+    carried = last_step(parts, shapes)
+    assert carried.keys() == {"output1"}
+    np.testing.assert_array_equal(carried["output1"], parts["output"])
+    fitting = last_step(parts, shapes | {"output1": (24, 2)})
+    np.testing.assert_array_equal(fitting["output1"], parts["output"])

@@ -394,8 +394,10 @@ def last_step(
             if output is not None and "output1" in shapes and "output1" not in parts:
                 units = shapes["output1"][-1]
                 directions_of_state = np.split(output, output.shape[-1] // units, -1)
-                state = np.stack(directions_of_state).reshape(shapes["output1"])
-                result[f"output1{suffix}"] = state
+                state = np.stack(directions_of_state)
+                # Where B takes the batch for the time, its state is of another batch.
+                fits = state.size == np.prod(shapes["output1"])
+                result[f"output1{suffix}"] = state.reshape(shapes["output1"]) if fits else output
     return result
 
 
