@@ -4,8 +4,8 @@ Networks without BatchNorm, Residual or LayerNorm of images are compared over wh
 Training with these layers amplifies rounding. There, the candidate is loaded with the reference's
 state before each step and makes one step from it. Other trainings may begin to amplify rounding
 later; `calm_steps` measures from which step on. And an adaptive optimizer may magnify the rounding
-of a gradient that is almost zero in a single step. Then the reference makes this update again with
-the candidate's gradients, and that must be equal to the same bound.
+of a small gradient in a single step. Then the reference makes this update again with the
+candidate's gradients, and that must be equal to the same bound.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +23,7 @@ from ..core.plan import Plan
 from ..core.planner import BatchPlanner
 from ..core.split import Split
 from ..core.state import State, without
+from ..core.state import kind as state_kind
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from .divergence import BOUND, Divergence, array_errors, first_divergence
@@ -87,6 +88,14 @@ class Tolerances:
     def amplifies_rounding(self) -> bool:
         """Whether every step starts from the reference's state."""
         return self.calm_steps == 0
+
+    @property
+    def gradient_rounding(self) -> float:
+        """How far rounding may move a gradient, relative to the largest one.
+
+        A network that amplifies rounding amplifies that of long sums, too: there, it is the bound.
+        """
+        return self.bound if self.amplifies_rounding else GRADIENT_ROUNDING
 
     def at(self, step: int) -> "Tolerances":
         """Return the tolerances of a step, counted from 0: a calm one has no wider bound."""
@@ -275,8 +284,7 @@ def _walk(
         if not outcome.equal:
             break
         outcome.at = at
-        calm = at < tolerances.calm_steps
-        if not calm:
+        if at >= tolerances.calm_steps:
             pair.candidate.load(pair.reference.state())
         of_step = tolerances.at(at)
         traces = pair.traces(step, outputs=at == 0)
@@ -284,36 +292,55 @@ def _walk(
             before = states[0]
             states = pair.states()
             update = Outcome()
-            if not update.compare(*states, of_step, "update") and calm:
-                gradients = _rounded_gradients(*traces)
-                expected = pair.updated(before, gradients, float(step.rates[0]))
+            if not update.compare(*states, of_step, "update"):
+                gradients = _rounded_gradients(*traces, tolerances.gradient_rounding)
+                updated = pair.updated(before, gradients, float(step.rates[0]))
+                pair.load_each(*states)
+                # Running statistics are of the forward pass, not of the update.
+                buffers = {
+                    name: states[0][name] for name in updated if state_kind(name) == "buffers"
+                }
+                expected = updated | buffers
                 explained = Outcome()
                 if explained.compare(expected, states[1], of_step, "update"):
                     update = explained
-                    outcome.magnified_at = at + 1
-                    tolerances = replace(tolerances, calm_steps=at + 1)
+                    outcome.magnified_at = outcome.magnified_at or at + 1
+                    calm_steps = min(tolerances.calm_steps, at + 1)
+                    tolerances = replace(tolerances, calm_steps=calm_steps)
             outcome.add(update)
         outcome.steps += outcome.equal
         yield outcome
 
 
-def _rounded_gradients(reference: State, candidate: State) -> State:
-    """Return the candidate's gradients where they are the reference's but for rounding.
-
-    A gradient that differs by more than `GRADIENT_ROUNDING` of the largest one is the reference's:
-    what a mistake has changed is not taken over.
-    """
-    expected = {
-        name.removeprefix("gradient/"): gradient
-        for name, gradient in reference.items()
+def _gradients(trace: State) -> State:
+    """Return the gradients of a trace by the name of the parameter."""
+    return {
+        name.removeprefix("gradient/"): array
+        for name, array in trace.items()
         if name.startswith("gradient/")
     }
-    limit = GRADIENT_ROUNDING * max(np.abs(gradient).max() for gradient in expected.values())
-    result: State = {}
-    for name, gradient in expected.items():
-        other = candidate[f"gradient/{name}"]
-        result[name] = np.where(np.abs(other - gradient) <= limit, other, gradient)
-    return result
+
+
+def _rounded_gradients(reference: State, candidate: State, rounding: float) -> State:
+    """Return the candidate's gradients where they are the reference's but for rounding.
+
+    A gradient that differs by more is the reference's: what a mistake has changed is not taken
+    over.
+
+    Parameters
+    ----------
+    reference, candidate : dict of str to ndarray
+        The traces of both.
+    rounding : float
+        The largest difference, relative to the largest gradient.
+    """
+    expected = _gradients(reference)
+    others = _gradients(candidate)
+    limit = rounding * max(np.abs(gradient).max() for gradient in expected.values())
+    return {
+        name: np.where(np.abs(others[name] - gradient) <= limit, others[name], gradient)
+        for name, gradient in expected.items()
+    }
 
 
 def calm_steps(
@@ -381,8 +408,12 @@ class _Pair:
 
     def load(self, start: State) -> None:
         """Load a state into both."""
-        self.reference.load(start)
-        self.candidate.load(start)
+        self.load_each(start, start)
+
+    def load_each(self, reference: State, candidate: State) -> None:
+        """Load a state into each."""
+        self.reference.load(reference)
+        self.candidate.load(candidate)
 
     def states(self) -> tuple[State, State]:
         """Return the states of both."""
@@ -396,13 +427,10 @@ class _Pair:
         )
 
     def updated(self, before: State, gradients: State, rate: float) -> State:
-        """Return what the reference's update makes of a state; the reference keeps its own."""
-        present = self.reference.state()
+        """Return what the reference's update makes of a state, which the reference then has."""
         self.reference.load(before)
         self.reference.update(gradients, rate)
-        result = self.reference.state()
-        self.reference.load(present)
-        return result
+        return self.reference.state()
 
     def run(self, step: Plan) -> tuple[State, State]:
         """Make a step in both and return the losses."""
