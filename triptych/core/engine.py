@@ -4,6 +4,7 @@ Code above this interface uses NumPy arrays and plain data in one canonical layo
 framework.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +14,8 @@ from .split import Split
 from .state import State
 
 DeviceSplit = Any  # a split on an engine's device, in the engine's own types
+# Takes the gradient at a layer's output; returns that at its input, and those of its parameters.
+LayerPullback = Callable[[np.ndarray], tuple[np.ndarray, State]]
 SAMPLES_EVALUATED_AT_ONCE = 1_000  # a convolution of ten thousand images needs too much memory
 
 
@@ -127,4 +130,72 @@ class FrameworkEngine(Engine, Protocol):
 
         It is in evaluation mode.
         """
+        ...
+
+
+class LayerProbe(Protocol):
+    """One layer, the loss or the update of an engine at a time, with its present state.
+
+    All arrays are in the canonical layout and in the recipe's dtype.
+    """
+
+    def layer(
+        self, name: str, x: np.ndarray, *, training: bool, mask: np.ndarray | None = None
+    ) -> tuple[np.ndarray, LayerPullback]:
+        """Return what a layer without inner layers makes of an input, and how gradients pass it.
+
+        Parameters
+        ----------
+        name : str
+            Of the layer.
+        x : ndarray, shape (batch, …)
+            Its input.
+        training : bool
+            Training mode, in which running statistics take over those of the batch; or evaluation
+            mode, in which the gradients are not defined.
+        mask : ndarray of bool, shape (batch, …), optional
+            Of a dropout in training, True where a value is kept; without it everything is kept as
+            it is.
+
+        Returns
+        -------
+        output : ndarray, shape (batch, …)
+            A copy.
+        pullback : callable
+            Takes the gradient at the output, shape (batch, …). Returns that at the input, and the
+            gradients of the parameters by their names, ``LAYER/LEAF``. It must be called before
+            the next pass through the same layer.
+        """
+        ...
+
+    def loss(self, logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the mean data loss of a batch, and its gradient at the logits.
+
+        Parameters
+        ----------
+        logits : ndarray, shape (batch, classes)
+            The outputs of the network.
+        labels : ndarray of int32, shape (batch,)
+            The classes, from 0.
+        """
+        ...
+
+    def update(self, gradients: State, rate: float) -> None:
+        """Apply gradients: penalty, clipping, weight decay and the optimizer, as in a step.
+
+        Parameters
+        ----------
+        gradients : dict of str to ndarray
+            Of every parameter, by its name.
+        rate : float
+            The learning rate.
+        """
+        ...
+
+
+class ProbedEngine(Engine, Protocol):
+    """What an engine offers in addition whose layers can be observed one by one."""
+
+    def probe(self) -> LayerProbe:
+        """Return access to the engine's layers, its loss and its update."""
         ...

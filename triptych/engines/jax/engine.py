@@ -32,6 +32,7 @@ from .info import INFO
 from .layers import ForwardPass, build_layer, draw_masks, run_layers
 from .loss import build_loss
 from .optimizers import Update, apply_update, build_optimizer
+from .probe import Probe
 
 Arrays = dict[str, Array]  # the state by its names: weights, buffers, slots, step
 Carry = tuple[Arrays, Array]  # from step to step: the state, and the key of dropout masks
@@ -129,6 +130,19 @@ class Engine:
                 x = data.x[first : first + SAMPLES_EVALUATED_AT_ONCE]
                 logits.append(evaluate(self.network, self.arrays, x))
             return np.concatenate(logits)
+
+    def probe(self) -> Probe:
+        """Return access to the layers, the loss and the update; see `LayerProbe`."""
+        places = {place.layer.name: place for place in self.network.places}
+
+        compiled = jax.jit(apply_update, static_argnums=0)
+
+        def apply(gradients: Arrays, rate: float) -> Arrays:
+            return compiled(self.update, self.arrays, gradients, jnp.asarray(rate))
+
+        with self.settings():
+            loss = build_loss(self.task.loss, self.network.classes, self.recipe.dtype)
+        return Probe(places, self.arrays, loss, apply, self.settings)
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         """Return what the plan's first step computes."""

@@ -19,6 +19,7 @@ from ...spec.placement import PlacedLayer
 from ...spec.recipe import Recipe
 from .layers import build_chain
 from .loss import build_loss
+from .probe import Probe, computing
 from .scratch.augmentation import augment
 from .scratch.crew import Crew
 from .scratch.layers import Training, views
@@ -132,7 +133,7 @@ class Engine:
         with computing():
             for k, rate in enumerate(plan.rates):
                 self.losses.append(self._gradients(*self._batch(data, plan, k)))
-                self._update(float(rate))
+                self.apply_update(float(rate))
                 for layer in self.layers:
                     layer.advance()
 
@@ -142,7 +143,7 @@ class Engine:
         for name, gradient in gradients.items():
             self.gradients[name][...] = gradient
         with computing():
-            self._update(rate)
+            self.apply_update(rate)
 
     def wait(self) -> np.ndarray:
         """Return the losses since the last call; the steps are finished already."""
@@ -185,6 +186,11 @@ class Engine:
         with computing():
             evaluate(self.network.chain, scaled(images, self.recipe.dtype))
         return outputs
+
+    def probe(self) -> Probe:
+        """Return access to the layers, the loss and the update; see `LayerProbe`."""
+        self._arrange(None)
+        return Probe(self.layers, self.loss, self.gradients, self.apply_update)
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         """Return what the first step of a plan computes, without updating the weights."""
@@ -253,7 +259,8 @@ class Engine:
             x, Training(y, masks, seen), lambda z, labels: self.loss(z, labels, y)
         )
 
-    def _update(self, rate: float) -> None:
+    def apply_update(self, rate: float) -> None:
+        """Update the weights and slots with the present gradients, which are changed."""
         optimizer = self.recipe.optimizer
         step = 0
         if optimizer.counts_steps:
@@ -264,8 +271,3 @@ class Engine:
         update(
             optimizer, self.flat["weights"], self.flat["gradients"], slots, rate, step, self.crew
         )
-
-
-def computing() -> np.errstate:
-    """Return a context without NumPy's warnings: if a training diverges, its losses show it."""
-    return np.errstate(over="ignore", invalid="ignore", divide="ignore")

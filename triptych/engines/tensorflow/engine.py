@@ -21,6 +21,7 @@ from .keras_fit import Fitting
 from .layers import IMAGES, Model, NativeModel
 from .loss import build_loss
 from .optimizers import Optimizer
+from .probe import Probe
 
 
 class DeviceSplit(NamedTuple):
@@ -135,6 +136,10 @@ class Engine:
         """Return the trained network in evaluation mode: images in, logits out."""
         return NativeModel(self.model)
 
+    def probe(self) -> Probe:
+        """Return access to the layers, the loss and the update; see `LayerProbe`."""
+        return Probe(self.model, self.weights, self.loss, self.update_weights)
+
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         """Return what the plan's first step computes."""
         with self.on_device():
@@ -159,10 +164,14 @@ class Engine:
         for k in tf.range(count):  # a loop of the graph, by AutoGraph
             inputs, y = self.select_batch(data, plan, k)
             loss, gradients, _ = self.gradient_graph(inputs, y)
-            self.optimizer.rate.assign(plan.rates[k])
-            self.optimizer.apply(gradients)
+            self.update_weights(gradients, plan.rates[k])
             losses = losses.write(k, loss)
         return losses.stack()
+
+    def update_weights(self, gradients: list[tf.Tensor], rate: Any) -> None:
+        """Update the weights with the gradients of all of them."""
+        self.optimizer.rate.assign(rate)
+        self.optimizer.apply(gradients)
 
     def compute_gradients(
         self, inputs: dict[str, tf.Tensor], y: tf.Tensor, outputs: bool = False

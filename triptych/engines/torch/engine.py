@@ -26,6 +26,7 @@ from .info import INFO
 from .layers import BatchNorm, NativeModel, Sequential
 from .loss import build_loss
 from .optimizers import apply_update, build_optimizer, initial_state, slot_key
+from .probe import Probe
 
 
 class DeviceSplit(NamedTuple):
@@ -147,6 +148,11 @@ class Engine:
                 module.fast_order = list(range(len(module.layers)))
         return model
 
+    def probe(self) -> Probe:
+        """Return access to the layers, the loss and the update; see `LayerProbe`."""
+        layers = self.model.layers_by_name()
+        return Probe(self.network, layers, self.weights, self.loss, self.update_weights, self.read)
+
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         """Return what the plan's first step computes."""
         self.model.train()
@@ -173,9 +179,13 @@ class Engine:
         for k, rate in enumerate(rates):
             # Without a name for the batch, whose memory is free again before the next one is made.
             loss = self.compute_gradients(*self.select_batch(data, plan, k))
-            self.step += 1
-            apply_update(self.recipe, self.optimizer, self.kernels, float(rate), self.step)
+            self.update_weights(float(rate))
             self.losses.append(loss)
+
+    def update_weights(self, rate: float) -> None:
+        """Update the weights with the gradients that they have."""
+        self.step += 1
+        apply_update(self.recipe, self.optimizer, self.kernels, rate, self.step)
 
     def compute_gradients(self, x: Tensor, y: Tensor, masks: dict[str, Tensor]) -> Tensor:
         """Leave the gradients of a batch in the parameters' ``grad``, and return its loss."""
