@@ -861,6 +861,7 @@ def diagnose(
     if weights_file is not None:
         check_weights_file(Path(weights_file))
     machine.check_threads(threads)
+    a, b = map(_as_side, (a, b))
     reference = sources.recorded(a) or a
     arrays = checked(batch if batch is not None else getattr(reference, "batch", None))
     see = on_stage or diagnosis.ignore_stage
@@ -908,3 +909,8 @@ def compare_models(
         If a side or the batch cannot be used.
     """
     return diagnose(a, b, batch, pairs=pairs, time=True, threads=threads, on_stage=on_stage)
+
+
+def _as_side(source: Any) -> Any:
+    """Return what a training has returned as a trained network, and every other source as it is."""
+    return _trained_run(source) if isinstance(source, TrainingResult) else source

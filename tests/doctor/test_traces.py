@@ -11,7 +11,7 @@ from support import damage
 
 from triptych import diagnose
 from triptych.doctor.frameworks.adapter import ModelError, Unsupported
-from triptych.doctor.trace import Recording, is_trace, read_trace, write_trace
+from triptych.doctor.trace import RecordedSide, Recording, is_trace, read_trace, write_trace
 from triptych.errors import TriptychError
 
 PAGE = Path(__file__).parents[2] / "docs/traces.md"
@@ -64,6 +64,16 @@ def test_a_trace_answers_what_was_asked_then_and_nothing_else(trace):
         side.inputs({"x": np.zeros((7, 5))})
     with pytest.raises(ModelError, match="not recorded in float64"):
         side.description("float64")
+
+
+def test_a_recorded_metric_is_that_of_the_recorded_targets():
+    outputs = {"output": np.eye(3)}
+    arrays = {"evaluation/output": outputs["output"]}
+    batch = {"x": np.zeros((3, 1)), "y": np.array([0, 1, 2])}
+    side = RecordedSide(Path("a"), {"native": Recording({"metric": 1.0}, arrays)}, batch)
+    assert side.metric(outputs, {"y": batch["y"]}) == 1.0
+    with pytest.raises(Unsupported, match="other targets"):
+        side.metric(outputs, {"y": batch["y"][::-1]})
 
 
 def test_a_trace_is_read_as_it_was_written(trace, tmp_path):

@@ -20,9 +20,19 @@ EXIT_STATUS = {"equal": 0, "rounding": 0, "differ": 1, "undecided": 3}
 
 
 A = Annotated[
-    str, typer.Argument(metavar="A", help="The reference: FILE.py, FILE.py:FUNCTION, or a trace.")
+    str,
+    typer.Argument(
+        metavar="A",
+        help="The reference: FILE.py, FILE.py:FUNCTION, RUN, RUN:ENGINE, FILE.onnx, or a trace.",
+    ),
 ]
-B = Annotated[str, typer.Argument(metavar="B", help="The other side: FILE.py or FILE.py:FUNCTION.")]
+B = Annotated[
+    str,
+    typer.Argument(
+        metavar="B",
+        help="The other side: FILE.py, FILE.py:FUNCTION, RUN, RUN:ENGINE or FILE.onnx.",
+    ),
+]
 Pairs = Annotated[
     list[str] | None,
     typer.Option(
@@ -105,6 +115,12 @@ def doctor(
     on the search path. Its function build() takes no argument and returns the model, or a dict with
     any of model, optimizer, loss, metric, schedule, preprocess, callbacks.
 
+    RUN is the run folder of a network that triptych train has trained. Its recipe tells the loss,
+    the optimizer and the schedule. The engine that trained it computes it, or that after the colon.
+
+    FILE.onnx is an ONNX file, which has no training mode: the answer names the stages that were not
+    compared. No code of it is run.
+
     A's weights are copied into B. Then every stage of a training step is compared on its own: each
     is fed what A has, so that one fault does not hide the next. A cause is proved if the difference
     vanishes when its fix is applied and the stage is run again; otherwise it is suspected.
@@ -119,6 +135,8 @@ def doctor(
     triptych doctor model.py:build_torch model.py:build_keras --batch batch.npz --json answer.json
 
     triptych doctor torch_side.py keras_side.py --batch batch.npz --time --threads 2
+
+    triptych doctor runs/20260101-120000-train-torch-custom-digits port.py --batch batch.npz
     """
     from rich.console import Console
 

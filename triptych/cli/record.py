@@ -12,7 +12,11 @@ from .app import app
 @app.command("record")
 def record(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="The model: FILE.py or FILE.py:FUNCTION.")
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="The model: FILE.py, FILE.py:FUNCTION, RUN, RUN:ENGINE or FILE.onnx.",
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="The trace, a folder.")

@@ -53,9 +53,21 @@ KEYWORDS = {
         "activation": "activation",
         "recurrent_activation": "recurrent_activation",
     },
+    "triptych": {
+        "epsilon": "epsilon",
+        "momentum": "momentum",
+        "unbiased_variance": "unbiased",
+        "strides": "stride",
+        "size": "size",
+        "padding": "padding",
+        "groups": "groups",
+        "slope": "slope",
+        "approximate": "form",
+        "rate": "rate",
+    },
 }
 
-PREFIXES = {"torch": "nn.", "keras": "layers."}
+PREFIXES = {"torch": "nn.", "keras": "layers.", "triptych": "tt.layers."}
 
 # By kind, the class of a layer; ``{n}`` is the number of its spatial axes.
 CLASSES = {
@@ -124,7 +136,7 @@ WITHOUT: Mapping[str, Mapping[Any, str]] = {
 }
 WITH_BIAS = {"torch": "bias=True", "keras": "use_bias=True"}
 BIASED = ("dense", "conv", "depthwise_conv", "conv_transpose", "rnn", "lstm", "gru", "attention")
-FRAMEWORKS = {"torch": "PyTorch", "keras": "Keras"}
+FRAMEWORKS = {"torch": "PyTorch", "keras": "Keras", "triptych": "Triptych", "onnx": "ONNX"}
 
 
 def side_names(a_framework: str, b_framework: str) -> dict[str, str]:
@@ -206,8 +218,10 @@ def keyword(framework: str, setting: str, value: Any) -> str:
         return f"mask_zero={value == 0}"
     if framework == "keras" and setting == "momentum":
         value = 1 - value
-    if framework == "torch" and setting == "approximate":
-        value = "tanh" if value else "none"
+    if setting == "approximate":
+        exact = {"torch": "none", "triptych": "erf"}
+        if framework in exact:
+            value = "tanh" if value else exact[framework]
     if setting == "padding" and not isinstance(value, str):
         value = _padding(framework, value)
     name = KEYWORDS.get(framework, {}).get(setting)
@@ -218,8 +232,8 @@ def _padding(framework: str, value: Any) -> Any:
     """Return [before, after] of each axis as one argument; None where there is none."""
     equal_ends = all(before == after for before, after in value)
     if not any(before or after for before, after in value):
-        return 0 if framework == "torch" else "valid"
-    return [before for before, _ in value] if framework == "torch" and equal_ends else None
+        return "valid" if framework == "keras" else 0
+    return [before for before, _ in value] if framework != "keras" and equal_ends else None
 
 
 def _arguments(framework: str, settings: Mapping[str, Any]) -> list[str] | None:
@@ -228,6 +242,13 @@ def _arguments(framework: str, settings: Mapping[str, Any]) -> list[str] | None:
         return None
     written = [keyword(framework, setting, value) for setting, value in settings.items()]
     return written if all(written) else None
+
+
+def _first_arguments(framework: str, layer: Layer, weights: Arrays) -> list[str]:
+    """Return what a layer is made with before its settings: in Triptych its name, else sizes."""
+    if framework == "triptych":
+        return [value_text(layer.path)]
+    return sizes(framework, layer, weights)
 
 
 def layer_line(
@@ -249,7 +270,7 @@ def layer_line(
     written = _arguments(framework, settings)
     if written is None:
         return None
-    arguments = ", ".join([*sizes(framework, layer, weights), *written])
+    arguments = ", ".join([*_first_arguments(framework, layer, weights), *written])
     return f"{PREFIXES[framework]}{layer.type}({arguments})"
 
 
@@ -273,7 +294,8 @@ def call_line(
     if written is None:
         return None
     if layer is not None and not layer.roles:
-        return f"{PREFIXES[framework]}{layer.type}({', '.join(written)})"
+        arguments = [*_first_arguments(framework, layer, {}), *written]
+        return f"{PREFIXES[framework]}{layer.type}({', '.join(arguments)})"
     return f"{call.name}({', '.join(['x', *written])})"
 
 

@@ -45,6 +45,9 @@ AFTER_WEIGHTS = (
 )
 
 
+# These run the models in training mode.
+IN_TRAINING = ("mode", "loss", "gradient", "update", "buffers", "training")
+
 # What both sides must have given, one of these, so that a stage compares something.
 NEEDED = {
     "loss": ("loss",),
@@ -105,7 +108,10 @@ def diagnose(
             if stage == "compilation" and not compilation.is_needed(examination):
                 continue
             on_stage(stage)
-            results[stage] = _examine(stage, examination)
+            if stage in IN_TRAINING and examination.evaluation_only:
+                results[stage] = Result(missing=examination.evaluation_only)
+            else:
+                results[stage] = _examine(stage, examination)
         return conclude(examination, time.monotonic() - begun)
 
 
@@ -174,6 +180,10 @@ def _transplant(examination: Examination) -> None:
 
 def _observe(examination: Examination) -> None:
     """Observe A, and B with its anchors forced to what A has."""
+    if examination.evaluation_only:
+        examination.a_training = examination.b_training = Observation((), {})
+        examination.b_evaluation = run(examination)
+        return
     examination.a_training = examination.a.observe(
         examination.a_inputs,
         training=True,
@@ -227,7 +237,16 @@ def _stage(examination: Examination, name: str, result: Result) -> StageRow:
     count = len(result.findings)
     needed = NEEDED.get(name, ())
     compared = count > 0 or not needed or any(examination.has(key) for key in needed)
-    return StageRow(name, result.largest, result.bound, count, result.undecided, compared)
+    compared = compared and not result.missing
+    note = result.undecided or _why_missing(examination, name)
+    return StageRow(name, result.largest, result.bound, count, note, compared)
+
+
+def _why_missing(examination: Examination, name: str) -> str:
+    """Return why a stage and others after it were not compared, at the first of them."""
+    reason = examination.results[name].missing
+    same = [each for each, result in examination.results.items() if result.missing == reason]
+    return f"{', '.join(same)}: {reason}" if reason and same[0] == name else ""
 
 
 def _rows(examination: Examination) -> Iterator[LayerRow]:

@@ -267,6 +267,9 @@ class Result:
         What rounding explains at this stage.
     undecided : str
         What could not be found out, as one line; otherwise empty.
+    missing : str
+        Why a side has nothing that could be compared, as one line; otherwise empty. It leaves the
+        verdict as it is.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -274,6 +277,7 @@ class Result:
     largest: float = 0.0
     bound: float = 0.0
     undecided: str = ""
+    missing: str = ""
 
 
 @dataclass
@@ -348,6 +352,11 @@ class Examination:
     def names(self) -> dict[str, str]:
         """What ``a`` and ``b`` are called in titles."""
         return side_names(self.a_description.framework, self.b_description.framework)
+
+    @property
+    def evaluation_only(self) -> str:
+        """Why there is no training mode, if a side has none; otherwise empty."""
+        return self.a_description.evaluation_only or self.b_description.evaluation_only
 
     def trained(self) -> dict[str, str]:
         """Return A's names of the trained weights that B trains, too, with B's names."""

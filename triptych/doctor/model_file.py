@@ -59,8 +59,15 @@ class ModelFile:
             name, function = text, DEFAULT_FUNCTION
         path = Path(name)
         if not path.is_file():
-            raise ModelError(f"{text}: no such file; give FILE.py or FILE.py:FUNCTION")
+            raise ModelError(
+                f"{text}: no such file or folder; give FILE.py, FILE.py:FUNCTION, or the run "
+                "folder of a trained network"
+            )
         return cls(path, function)
+
+    def to_json(self) -> dict[str, str]:
+        """Return plain values; see `triptych.doctor.side_file.from_json`."""
+        return {"kind": "code", "path": str(self.path), "part": self.function}
 
     def run(self) -> "Parts":
         """Run the file once and return its build function.

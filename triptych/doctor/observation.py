@@ -178,6 +178,8 @@ class Description:
         A policy that lowers the precision, for example ``mixed_float16``; otherwise empty.
     compiled : bool
         Whether the model runs as compiled code, in which its layers cannot be seen.
+    evaluation_only : str
+        Why the side has no training mode, as a sentence without a full stop; otherwise empty.
     """
 
     framework: str
@@ -195,6 +197,7 @@ class Description:
     given: tuple[str, ...] = ()
     precision: str = ""
     compiled: bool = False
+    evaluation_only: str = ""
 
     def to_json(self) -> Settings:
         """Return plain values."""

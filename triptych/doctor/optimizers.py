@@ -22,12 +22,15 @@ class Written:
         Settings of the rule that this framework's formula has, and that cannot be changed.
     rate : float
         The default learning rate.
+    rate_name : str
+        What the learning rate is called.
     """
 
     family: str
     names: Mapping[str, str]
     fixed: Settings = field(default_factory=dict[str, Any])
     rate: float = 0.001
+    rate_name: str = "lr"
 
 
 _TORCH = {"decay": "weight_decay", "maximize": "maximize"}
@@ -166,6 +169,40 @@ KERAS: dict[str, Written] = {
     ),
 }
 
+_OURS = {"decay": "weight_decay"}
+_OUR_MOMENTS = {**_OURS, "beta1": "beta1", "beta2": "beta2", "epsilon": "epsilon"}
+_OUR_ROOTS = {**_OURS, "rho": "rho", "epsilon": "epsilon"}
+
+TRIPTYCH: dict[str, Written] = {
+    "SGD": Written(
+        "sgd",
+        {**_OURS, "momentum": "momentum", "nesterov": "nesterov"},
+        rate=0.1,
+        rate_name="rate",
+    ),
+    "Adam": Written("adam", _OUR_MOMENTS, rate_name="rate"),
+    "AdamW": Written("adam", _OUR_MOMENTS, rate_name="rate"),
+    "Nadam": Written(
+        "nadam", {**_OUR_MOMENTS, "momentum_decay": "psi"}, rate=0.002, rate_name="rate"
+    ),
+    "RMSprop": Written("rmsprop", {**_OUR_ROOTS, "momentum": "momentum"}, rate_name="rate"),
+    "Adagrad": Written(
+        "adagrad",
+        {**_OURS, "epsilon": "epsilon", "initial": "initial"},
+        rate=0.01,
+        rate_name="rate",
+    ),
+    "Adadelta": Written("adadelta", _OUR_ROOTS, rate=1.0, rate_name="rate"),
+}
+# What else is in the settings of Triptych's optimizers, and what it stands for in a rule.
+_OUR_SWITCHES: dict[tuple[str, Any], Settings] = {
+    ("decoupled", True): {"decay_form": "decoupled"},
+    ("velocity", "steps"): {"rate_inside": True},
+    ("epsilon_first", True): {"epsilon_place": "hat"},
+    ("epsilon_inside", True): {"epsilon_place": "inside"},
+}
+_OUR_CLIPPING = {"norm": "global_norm", "value": "value"}
+
 # By Keras' name, the kind of clipping; the first that is set holds.
 CLIPPING = {"clipnorm": "norm", "global_clipnorm": "global_norm", "clipvalue": "value"}
 
@@ -176,6 +213,8 @@ def described_rule(description: Description) -> Rule | None:
     assert component
     if description.framework == "torch":
         return torch_rule(component.type, component.settings)
+    if description.framework == "triptych":
+        return triptych_rule(component.type, component.settings)
     return keras_rule(component.type, component.settings)
 
 
@@ -187,7 +226,7 @@ def written(description: Description) -> Written | None:
 
 def table_of(description: Description) -> dict[str, Written]:
     """Return how this side's framework writes its optimizers, by their types."""
-    return TORCH if description.framework == "torch" else KERAS
+    return {"torch": TORCH, "triptych": TRIPTYCH}.get(description.framework, KERAS)
 
 
 def torch_rule(name: str, settings: Settings) -> Rule | None:
@@ -210,6 +249,24 @@ def keras_rule(name: str, settings: Settings) -> Rule | None:
     for key, kind in CLIPPING.items():
         if settings.get(key):
             return rule.with_settings(clip=kind, limit=settings[key])
+    return rule
+
+
+def triptych_rule(name: str, settings: Settings) -> Rule | None:
+    """Return the rule of an optimizer of Triptych, with the clipping of the recipe."""
+    form = TRIPTYCH.get(name)
+    if form is None:
+        return None
+    rule = Rule.make(form.family, **form.fixed, **settings_of(form, settings))
+    for (switch, value), meaning in _OUR_SWITCHES.items():
+        if settings.get(switch) == value:
+            rule = rule.with_settings(**meaning)
+    if settings.get("clip_limit"):
+        rule = rule.with_settings(
+            clip=_OUR_CLIPPING[settings["clip_by"]],
+            limit=settings["clip_limit"],
+            clip_epsilon=settings["clip_epsilon"],
+        )
     return rule
 
 

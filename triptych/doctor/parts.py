@@ -349,7 +349,9 @@ def _value_text(rule: Rule, rate: float, name: str, form: Written | None) -> str
 
 
 def _rate_name(form: Written | None) -> str:
-    return "learning_rate" if form and form.fixed.get("single") else "lr"
+    if form and form.fixed.get("single"):
+        return "learning_rate"
+    return form.rate_name if form else "lr"
 
 
 def _common_text(settings: dict[str, Any], name: str) -> str:
@@ -382,7 +384,11 @@ def _common_text(settings: dict[str, Any], name: str) -> str:
     return ""
 
 
-PREFIXES = {"torch": "torch.optim.", "keras": "keras.optimizers."}
+PREFIXES = {
+    "torch": "torch.optim.",
+    "keras": "keras.optimizers.",
+    "triptych": "tt.optimizers.",
+}
 
 
 def arguments(

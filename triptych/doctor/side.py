@@ -10,7 +10,7 @@ from ..process import machine
 from ..process.client import WorkerProcess
 from ..process.protocol import Message
 from .frameworks.adapter import ModelError, Unsupported
-from .model_file import ModelFile, Parts
+from .model_file import Parts
 from .observation import (
     Arrays,
     Call,
@@ -20,6 +20,7 @@ from .observation import (
     Updates,
     array_names,
 )
+from .side_file import SideFile
 from .worker import SideWorker
 
 T = TypeVar("T")
@@ -63,15 +64,15 @@ class LiveSide:
             raise refusal(reply.values["refused"])
         return reply
 
-    def run_file(self, file: ModelFile) -> None:
-        """Run the user's file.
+    def open(self, file: SideFile) -> None:
+        """Run the user's file, or read what else the model is in.
 
         Raises
         ------
         ModelError
-            If the file raises an error, or has no such function.
+            If the file raises an error, has no such function, or cannot be read.
         """
-        self._ask("run_file", file=str(file.path), function=file.function)
+        self._ask("open", None, **file.to_json())
 
     def description(self, dtype: str = "native") -> Description:
         """Return what this side consists of."""
@@ -171,19 +172,19 @@ class LiveSide:
 
 
 class SideProcess:
-    """The process of a user's file.
+    """The process of a user's file, or of another file with a model.
 
     Parameters
     ----------
     name : str
         ``A`` or ``B``, for messages.
-    file : ModelFile
-        The file and its function.
+    file : SideFile
+        What it opens.
     threads : int
         The number of threads of the process.
     """
 
-    def __init__(self, name: str, file: ModelFile, *, threads: int = 1) -> None:
+    def __init__(self, name: str, file: SideFile, *, threads: int = 1) -> None:
         self.name = name
         self._file = file
         self._process = WorkerProcess(name, (WORKER,), machine.environment(threads, "cpu"))
@@ -194,16 +195,16 @@ class SideProcess:
         return self._process.pid
 
     def start(self) -> LiveSide:
-        """Run the user's file and return the side.
+        """Open the file and return the side.
 
         Raises
         ------
         ModelError
-            If the file raises an error.
+            If the file raises an error, or cannot be read.
         """
         self._process.greet()
         side = LiveSide(self.name, self._process.ask)
-        side.run_file(self._file)
+        side.open(self._file)
         return side
 
     def close(self) -> None:

@@ -5,10 +5,12 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..training.trained import TrainedRun
 from .examination import Side
 from .frameworks.adapter import ModelError
 from .model_file import ModelFile, Parts
 from .side import LiveSide, SideProcess, both, local_side
+from .side_file import SideFile, parse, trained_model
 from .trace import RecordedSide, is_trace, read_trace
 
 
@@ -38,8 +40,10 @@ def opened(a: Any, b: Any) -> Generator[tuple[Side, LiveSide]]:
     Parameters
     ----------
     a, b : str, Path, or object
-        ``FILE.py`` or ``FILE.py:FUNCTION``, which runs in a process of its own; or a model, a dict
-        with one, or a function without arguments that returns either, which run in this process.
+        ``FILE.py`` or ``FILE.py:FUNCTION``, or the run folder of a trained network, ``RUN`` or
+        ``RUN:ENGINE``, each of which gets a process of its own; or a model, a dict with one, a
+        function without arguments that returns either, or a `TrainedRun`, which are used in this
+        process.
         A may be a trace, or the `RecordedSide` of one.
 
     Raises
@@ -63,14 +67,14 @@ def opened(a: Any, b: Any) -> Generator[tuple[Side, LiveSide]]:
 
 @contextmanager
 def started(source: str) -> Generator[LiveSide]:
-    """Start the process of one file, and end it afterwards.
+    """Start the process of one file or run folder, and end it afterwards.
 
     Raises
     ------
     ModelError
         If there is no such file, or it raises an error.
     """
-    with closing(SideProcess("A", ModelFile.parse(source))) as process:
+    with closing(SideProcess("A", parse(source))) as process:
         yield process.start()
 
 
@@ -78,12 +82,15 @@ def _parsed(source: Any) -> Any:
     """Return the trace or the file that a text names, and every other source as it is."""
     if not isinstance(source, str | Path):
         return source
-    return recorded(source) or ModelFile.parse(str(source))
+    return recorded(source) or parse(str(source))
 
 
 def _starter(processes: ExitStack, name: str, source: Any) -> Callable[[], LiveSide]:
     """Return what starts a side."""
-    if isinstance(source, ModelFile):
+    if isinstance(source, SideFile):
         return processes.enter_context(closing(SideProcess(name, source))).start
-    parts = Parts.of_object(name, source)
+    if isinstance(source, TrainedRun):
+        parts = Parts(Path(name), lambda: trained_model(source))
+    else:
+        parts = Parts.of_object(name, source)
     return lambda: local_side(name, parts)

@@ -115,6 +115,8 @@ def _record(side: Side, batch: Arrays, dtype: str) -> Recording:
     targets = {"y": batch["y"]} if "y" in batch and "loss" in description.given else None
     recording.arrays |= _named("inputs", inputs) | _named("weights", weights)
     for training, name in PASSES.items():
+        if training and description.evaluation_only:
+            continue
         observation = side.observe(
             inputs, training=training, targets=targets if training else None, dtype=dtype
         )
@@ -253,7 +255,8 @@ def _checked(values: Json, arrays: Arrays, section: str) -> Recording:
     description = Description.from_json(values["description"])
     parts = [description.optimizer, description.loss, description.schedule, description.metric]
     described = [description, *description.layers, *description.callbacks, *filter(None, parts)]
-    calls = [Call(**call) for name in PASSES.values() for call in values[name]]
+    passes = [values[PASSES[False]], values.get(PASSES[True], [])]
+    calls = [Call(**call) for each in passes for call in each]
     for each in (*described, *calls):
         _check_types(each)
     for name, kind in VALUE_TYPES.items():
@@ -409,9 +412,10 @@ class RecordedSide:
         return rates[:updates]
 
     def metric(self, outputs: Arrays, targets: Arrays, dtype: str = "native") -> float:
-        """Return the recorded metric of the recorded outputs."""
+        """Return the recorded metric of the recorded outputs and targets."""
         recorded = array_names(self._recording(dtype).arrays, PASSES[False])
         self._expect("outputs", outputs, recorded)
+        self._expect("targets", targets, self.batch)
         return self._value("metric", dtype)
 
     def epochs(self, validation_losses: Iterable[float], dtype: str = "native") -> Json:

@@ -1,6 +1,7 @@
 """The process of one side: ``python -P -m triptych.doctor.worker``. See `triptych.doctor.side`.
 
-It runs the user's file and holds the model as written and, where it allows this, in float64.
+It runs the user's file, or reads a file with a model, and holds the model as written and, where it
+allows this, in float64.
 """
 
 import sys
@@ -13,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import TriptychError
 from ..process import server
 from ..process.protocol import Message
 from .clock import Clock
-from .frameworks.adapter import ADAPTERS, Adapter, ModelError, Unsupported, adapter_for
-from .model_file import ModelFile, Parts, describe
+from .frameworks.adapter import ADAPTERS, Adapter, Unsupported, adapter_for
+from .model_file import Parts, describe
 from .observation import Arrays, Change, Observation, Updates, array_names
 from .repeats import check_repeats
+from .side_file import from_json
 
 Handler = Callable[[Adapter, Message], Message]
 
@@ -60,7 +63,7 @@ class SideWorker:
             return self._answer(request)
         except Unsupported as error:
             return _refusal(str(error), unsupported=True)
-        except ModelError as error:
+        except TriptychError as error:
             message = str(error)
             return _refusal(message if message.startswith(path) else f"{path}: {message}")
         except (Exception, SystemExit) as error:
@@ -70,8 +73,8 @@ class SideWorker:
 
     def _answer(self, request: Message) -> Message:
         values = request.values
-        if values["do"] == "run_file":
-            self.parts = ModelFile(Path(values["file"]), values["function"]).run()
+        if values["do"] == "open":
+            self.parts = from_json(values).run()
             return Message({}, {})
         assert self.parts
         dtype = values.get("dtype", "native")

@@ -12,6 +12,8 @@ from ..observation import Arrays, Change, Description, Observation, Updates
 ADAPTERS = {
     "torch": "triptych.doctor.frameworks.torch.adapter",
     "keras": "triptych.doctor.frameworks.keras.adapter",
+    "triptych": "triptych.doctor.frameworks.network.adapter",
+    "onnx": "triptych.doctor.frameworks.onnx.adapter",
 }
 
 
@@ -251,5 +253,6 @@ def adapter_for(parts: dict[str, Any], dtype: str) -> Adapter:
                 return module.Adapter(parts, dtype)
     raise ModelError(
         f"the model is of type {type(model).__name__}, neither a torch.nn.Module nor a "
-        "keras.Model nor a function that calls one"
+        "keras.Model nor a function that calls one, nor a trained network of Triptych "
+        "nor an ONNX file"
     )

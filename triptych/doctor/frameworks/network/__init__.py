@@ -1,0 +1,1 @@
+"""One side that is a network of Triptych, computed by one of its engines."""

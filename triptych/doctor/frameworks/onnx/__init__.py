@@ -1,0 +1,1 @@
+"""One side that is an ONNX file, computed node by node by ONNX Runtime."""
