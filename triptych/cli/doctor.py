@@ -30,7 +30,7 @@ B = Annotated[
     str,
     typer.Argument(
         metavar="B",
-        help="The other side: FILE.py, FILE.py:FUNCTION, RUN, RUN:ENGINE or FILE.onnx.",
+        help="The other side: the same; a trace if A is one, too.",
     ),
 ]
 Pairs = Annotated[

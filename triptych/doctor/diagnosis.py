@@ -4,17 +4,19 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
 
 from ..errors import EngineError, TriptychError, debugging, unforeseen
 from .bounds import relative_difference
-from .examination import ChangeableSide, Examination, Result, Side
+from .examination import ChangeableSide, Examination, Result, Side, is_double
 from .findings import STAGES, Acquittal, Diagnosis, Finding, LayerRow, StageRow, Verdict
 from .forcing import run, targets_of
 from .frameworks.adapter import ModelError
 from .observation import Arrays, Layer, Observation, array_names
+from .recorded import RecordedOther
 from .repeats import check_numbers
 from .separation import separate_attention
 from .settling import aligned
@@ -47,6 +49,9 @@ AFTER_WEIGHTS = (
 
 # These run the models in training mode.
 IN_TRAINING = ("mode", "loss", "gradient", "update", "buffers", "training")
+
+# These compare what the layers have made of the same numbers.
+OF_RUNS = ("mode", "loss", "gradient", "buffers", "training")
 
 # What both sides must have given, one of these, so that a stage compares something.
 NEEDED = {
@@ -112,6 +117,8 @@ def diagnose(
                 results[stage] = Result(missing=examination.evaluation_only)
             else:
                 results[stage] = _examine(stage, examination)
+        if isinstance(b, RecordedOther):
+            _limit(results, b)
         return conclude(examination, time.monotonic() - begun)
 
 
@@ -144,15 +151,6 @@ def _prepare(a: Side, b: ChangeableSide, batch: Arrays) -> Examination:
     if dtype != "native":
         a.load(examination.a_weights, dtype)
     return examination
-
-
-def is_double(side: Side, batch: Arrays) -> bool:
-    """Return whether a side can be built in double precision."""
-    try:
-        side.inputs(batch, "float64")  # some models are built by their first call
-        return side.description("float64").dtype == "float64"
-    except ModelError:
-        return False
 
 
 def _align(examination: Examination, mapping: dict[str, str] | None) -> None:
@@ -192,6 +190,23 @@ def _observe(examination: Examination) -> None:
     )
     examination.b_evaluation = run(examination)
     examination.b_training = run(examination, training=True)
+
+
+def _limit(results: dict[str, Result], b: RecordedOther) -> None:
+    """Say what two traces do not tell; causes are suspected, because nothing was tried."""
+    for stage, result in results.items():
+        findings = tuple(
+            replace(finding, proved=False, evidence=f"{finding.evidence}; both sides are recorded")
+            for finding in result.findings
+        )
+        # B was not given A's weights.
+        acquitted = () if stage == "weights" and b.other_weights else result.acquitted
+        result = replace(result, findings=findings, acquitted=acquitted)
+        if stage == "forward" and b.not_told:
+            result = replace(result, undecided=f"forward: {b.not_told}")
+        elif stage in OF_RUNS and not findings:
+            result = replace(result, missing=b.not_told)
+        results[stage] = result
 
 
 def _examine(stage: str, examination: Examination) -> Result:

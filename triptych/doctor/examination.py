@@ -24,6 +24,7 @@ from .carrying import (
 )
 from .code_lines import side_names
 from .findings import Acquittal, Finding
+from .frameworks.adapter import ModelError
 from .observation import (
     RECURRENT,
     Arrays,
@@ -98,6 +99,15 @@ class ChangeableSide(Side, Protocol):
     def change(self, changes: Sequence[Change], dtype: str = "native") -> None: ...  # noqa: D102
 
     def restore(self, dtype: str = "native") -> None: ...  # noqa: D102
+
+
+def is_double(side: Side, batch: Arrays) -> bool:
+    """Return whether a side can be built in double precision."""
+    try:
+        side.inputs(batch, "float64")  # some models are built by their first call
+        return side.description("float64").dtype == "float64"
+    except ModelError:
+        return False
 
 
 @dataclass(frozen=True)

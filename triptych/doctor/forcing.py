@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from .bounds import Bounds, measured, moved
 from .examination import Examination
 from .observation import Arrays, Change, Observation
+from .recorded import RecordedOther
 
 
 def targets_of(examination: Examination) -> Arrays | None:
@@ -79,10 +80,12 @@ def measured_bounds(examination: Examination, base: Observation, *, training: bo
         Training or evaluation mode.
     """
     alignment, dtype = examination.alignment, examination.dtype
+    b = examination.b
+    if isinstance(b, RecordedOther):
+        return b.fixed_bounds(base.arrays, dtype)
     weights = alignment.weights_to_b(examination.a_weights)
     inputs = alignment.inputs_to_b(examination.a_inputs)
     forced = alignment.forced(reference(examination, training=training))
-    b = examination.b
     b.load(moved(weights, dtype), dtype)
     try:
         observation = run(

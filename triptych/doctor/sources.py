@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ..training.trained import TrainedRun
-from .examination import Side
+from .examination import ChangeableSide, Side
 from .frameworks.adapter import ModelError
 from .model_file import ModelFile, Parts
+from .recorded import RecordedOther
 from .side import LiveSide, SideProcess, both, local_side
 from .side_file import SideFile, parse, trained_model
 from .trace import RecordedSide, is_trace, read_trace
@@ -34,7 +35,7 @@ def file_of(source: Any) -> ModelFile | None:
 
 
 @contextmanager
-def opened(a: Any, b: Any) -> Generator[tuple[Side, LiveSide]]:
+def opened(a: Any, b: Any) -> Generator[tuple[Side, ChangeableSide]]:
     """Start both sides at the same time, and end their processes afterwards.
 
     Parameters
@@ -44,7 +45,7 @@ def opened(a: Any, b: Any) -> Generator[tuple[Side, LiveSide]]:
         ``RUN:ENGINE``, each of which gets a process of its own; or a model, a dict with one, a
         function without arguments that returns either, or a `TrainedRun`, which are used in this
         process.
-        A may be a trace, or the `RecordedSide` of one.
+        A may be a trace, or the `RecordedSide` of one; if it is, B may be a trace, too.
 
     Raises
     ------
@@ -53,6 +54,9 @@ def opened(a: Any, b: Any) -> Generator[tuple[Side, LiveSide]]:
     """
     reference = _parsed(a)  # both before a process is started
     other = _parsed(b)
+    if isinstance(reference, RecordedSide) and isinstance(other, RecordedSide):
+        yield reference, RecordedOther(other)
+        return
     if isinstance(other, RecordedSide):
         raise ModelError(
             f"{b}: a trace can only be the reference; give it first: triptych doctor {b} {a}"

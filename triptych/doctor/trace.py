@@ -36,8 +36,7 @@ from ..core import files
 from ..errors import TriptychError, one_line
 from ..importing.arrays import open_weights
 from .batch import KINDS, LARGEST
-from .diagnosis import is_double
-from .examination import Side
+from .examination import Side, is_double
 from .frameworks.adapter import ModelError, Unsupported
 from .observation import (
     Array,
@@ -298,6 +297,8 @@ class RecordedSide:
     ----------
     name : str
         ``A`` or ``B``.
+    recordings : dict of str to Recording
+        By the dtype.
     batch : dict of str to ndarray
         The batch of the recording.
     """
@@ -305,12 +306,12 @@ class RecordedSide:
     def __init__(self, folder: Path, recordings: dict[str, Recording], batch: Arrays) -> None:
         self.name = str(folder)
         self.batch = batch
-        self._recordings = recordings
+        self.recordings = recordings
 
     def _recording(self, dtype: str) -> Recording:
-        if dtype not in self._recordings:
+        if dtype not in self.recordings:
             raise ModelError(f"{self.name}: was not recorded in {dtype}")
-        return self._recordings[dtype]
+        return self.recordings[dtype]
 
     def _value(self, name: str, dtype: str) -> Any:
         values = self._recording(dtype).values

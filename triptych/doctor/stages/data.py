@@ -13,6 +13,7 @@ from ..forcing import run
 from ..frameworks.adapter import Unsupported
 from ..observation import Array, Arrays, Call, Observation
 from ..preprocessing import SAME, Explanation, Raw, explain
+from ..recorded import RecordedOther
 
 STAGE = "data"
 
@@ -105,6 +106,8 @@ class _Inputs:
         examination = self.examination
         if any(array.shape != self.b[name].shape for name, array in self.a.items()):
             return
+        if isinstance(examination.b, RecordedOther):
+            return  # it cannot be fed with other samples
         expected = examination.alignment.forced(examination.a_evaluation)
         b = run(examination, inputs=self.b).arrays
         fed = run(examination).arrays

@@ -19,6 +19,7 @@ from ..lacking import lacking_activation
 from ..observation import Array, Arrays
 from ..places import LAYER, OUTPUT, SEGMENT, Place, places, previous_anchor, unmatched_between
 from ..precision import examine_precision
+from ..recorded import RecordedOther
 from ..relations import Relation, relations
 from ..statistics_used import REPRODUCED, statistics_used
 from ..suspects import Suspect
@@ -198,7 +199,7 @@ class _Forward:
             start = previous_anchor(self.trials.b, case.place.b_number)
             if case.solved or start in self.other_axes:
                 continue
-            other = self._wrong_mode(case) or self._reproduced(case)
+            other = self._wrong_mode(case) or self._described(case) or self._reproduced(case)
             attention = [] if other else list(self._attention(case))
             other = other or (None if attention else self._related(case) or self._lacking(case))
             if attention:
@@ -270,6 +271,19 @@ class _Forward:
             evidence="both outputs were reproduced with these statistics",
         )
         return _Found(finding, ("mode", *sorted(used.items())))
+
+    def _described(self, case: Case) -> _Found | None:
+        """Return the finding that a recorded layer has other settings, which cannot be tried."""
+        place = case.place
+        if place.what != LAYER or not isinstance(self.examination.b, RecordedOther):
+            return None
+        a, b = self.trials.a.calls[place.a_number], self.trials.b.calls[place.b_number]
+        values = differing(a.settings, b.settings)
+        if not values:
+            return None
+        hypothesis = Hypothesis(b.kind, values, (), a, b)
+        finding = self._finding(case, hypothesis, proved=False, evidence="the layers' settings")
+        return _Found(finding, hypothesis.key)
 
     def _reproduced(self, case: Case) -> _Found | None:
         """Return the finding if the formulas of two calls reproduce what both sides have."""

@@ -31,6 +31,7 @@ from ..parts import (
 )
 from ..probes import probe_gradients, real_updates
 from ..rates import around_a_change, differ
+from ..recorded import RecordedOther
 from ..rules import Problem, flat, run
 from ..side import both
 
@@ -95,6 +96,8 @@ def examine(examination: Examination) -> Result:
     names = examination.trained()
     if not names:
         return Result(undecided="no trained weight has a counterpart: updates were not compared")
+    if isinstance(examination.b, RecordedOther):
+        return _of_recorded(examination, examination.b, probes, names)
     a_updates, b_updates = both(
         lambda: examination.a.update(probes, examination.dtype),
         lambda: examination.b.update(_for_b(examination, probes), examination.dtype),
@@ -105,6 +108,24 @@ def examine(examination: Examination) -> Result:
     penalty = _penalties(examination, case)
     if case.difference_made <= tolerance and rates is None and not penalty:
         return Result(largest=case.difference_made, bound=tolerance)
+    return _Explanation(examination, case, rates, penalty, tolerance).result()
+
+
+def _of_recorded(
+    examination: Examination, b: RecordedOther, probes: list[Arrays], names: dict[str, str]
+) -> Result:
+    """Compare the rules of two recorded optimizers, each found out from its own updates."""
+    dtype = examination.dtype
+    a_updates = examination.a.update(probes, dtype)
+    b_probes, b_updates = b.own_updates(dtype)
+    a_run = _run(examination.a.weights(dtype), probes, a_updates, tuple(names), dtype)
+    b_run = _run(b.weights(dtype), b_probes, b_updates, tuple(names.values()), dtype)
+    real = real_updates(probes[0])
+    # They had other gradients, so that only their rules tell how far they are apart.
+    case = Case(probes, a_updates, names, a_run, b_run, real, float("inf"), float("inf"))
+    rates = around_a_change(examination)
+    penalty = _penalties(examination, case)
+    tolerance = max(each.tolerance / max(each.travel, 1e-300) for each in (a_run, b_run))
     return _Explanation(examination, case, rates, penalty, tolerance).result()
 
 
@@ -374,7 +395,8 @@ class _Explanation:
         if unknown:
             return self._not_reproduced(bound)
         # With equal rates: whether these are equal, another stage tells.
-        difference = self.case.difference if self._same_rates() else self.largest(self.b)
+        comparable = self._same_rates() and np.isfinite(self.case.difference)
+        difference = self.case.difference if comparable else self.largest(self.b)
         parts = differing_parts(self.a, self.b, self.descriptions, changing=self.changing)
         if not parts:
             acquitted = self._precision(difference) if difference > WORTH_TELLING else ()
@@ -526,6 +548,8 @@ class _Explanation:
     def _not_reproduced(self, bound: float) -> Result:
         """Return that the updates differ without a known rule."""
         difference = self.case.difference
+        if not np.isfinite(difference):
+            return Result(undecided="update: no known rule reproduces what both traces hold")
         if difference <= bound:
             return Result(largest=difference, bound=bound)
         nearest = {name: _nearest(fit) for name, fit in (("a", self.a_fit), ("b", self.b_fit))}
