@@ -61,6 +61,11 @@ def test_a_threshold_of_probabilities_for_logits() -> None:
     assert finding.fix["b"] == "keras.metrics.BinaryAccuracy(threshold=0)"
 
 
+def test_a_threshold_of_0_is_meant_for_logits_whatever_their_range() -> None:
+    (finding,) = found(at(0.5), at(0.0), 0.5 + 0.4 * np.tanh(LOGITS), BITS)
+    assert finding.cause == "D84"
+
+
 def test_a_threshold_that_the_outputs_of_a_new_model_do_not_show() -> None:
     beyond = np.where(LOGITS > 0, LOGITS + 0.6, LOGITS)
     assert at(0.0)(beyond, BITS) == at(0.5)(beyond, BITS)

@@ -173,7 +173,9 @@ def _cause(
     if a.batches != b.batches:
         return "D82", catalogue.get("D82").title
     if a.threshold is not None and b.threshold is not None and a.threshold != b.threshold:
-        if _are_logits(a_outputs) or _are_logits(b_outputs):
+        # A threshold of 0 is meant for logits: it is below every probability.
+        of_logits = 0 in (a.threshold, b.threshold)
+        if of_logits or _are_logits(a_outputs) or _are_logits(b_outputs):
             return "D84", catalogue.get("D84").title
         return None, "Threshold of the metric"
     if a.kind == b.kind == "area":
