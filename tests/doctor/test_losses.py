@@ -105,6 +105,34 @@ def test_correct_pairs_are_equal_whatever_the_form() -> None:
 
 
 @pytest.mark.framework
+def test_a_norm_of_zero_has_another_gradient() -> None:
+    import keras
+    import torch
+
+    z = logits()
+    target = z + 1.0
+    target[3] = z[3]
+
+    def of_torch_norm(output: Any, wanted: Any) -> Any:
+        return torch.linalg.norm(output - wanted, dim=1).mean()
+
+    def of_keras_norm(wanted: Any, output: Any) -> Any:
+        return keras.ops.norm(output - wanted, axis=-1)
+
+    def cut(wanted: Any, output: Any) -> Any:
+        squares = keras.ops.sum(keras.ops.square(output - wanted), axis=-1)
+        return keras.ops.sqrt(keras.ops.maximum(squares, 1e-60))
+
+    a = of_torch(z, target, same, of_torch_norm)
+    result = examined(a, of_keras(z, target, same, of_keras_norm), target)
+    assert [(each.stage, each.cause) for each in result.findings] == [("gradient", "D31")]
+    assert result.findings[0].values == {"a": 0, "b": "NaN"}
+    assert result.findings[0].fix["a"] is None
+    assert result.findings[0].fix["b"]
+    assert not examined(a, of_keras(z, target, same, cut), target).findings
+
+
+@pytest.mark.framework
 def test_mistakes_with_frameworks() -> None:
     import keras
     import torch

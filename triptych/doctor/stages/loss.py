@@ -90,6 +90,9 @@ def examine(examination: Examination) -> Result:
     effect = {"loss": value, "gradient": gradient, "bound": bound}
     if gradient <= bound and _relative(a.value + a.penalty, b.value + b.penalty) <= bound:
         return Result((), (_of_penalties(a, b),), gradient, bound)
+    at_zero = _norm_at_zero(examination, a, b, bound) if value <= bound else None
+    if at_zero is not None:
+        return Result((at_zero,), (), value, bound)
     settings = _settings(examination)
     target = next(iter(examination.targets.values()))
     explained = [_explained(each, target, settings, examination.dtype) for each in (a, b)]
@@ -145,6 +148,43 @@ def _gradient_difference(a: Head, b: Head) -> float:
         shaped = b.output_gradient.reshape(a.output_gradient.shape)
         return relative_difference(a.output_gradient, shaped)
     return 0.0
+
+
+def _gradients(a: Head, b: Head) -> tuple[Array, Array] | None:
+    """Return the gradients of both losses at the same place, in the same shape."""
+    for first, second in ((a.gradient, b.gradient), (a.output_gradient, b.output_gradient)):
+        if first is not None and second is not None and first.size == second.size:
+            return first, second.reshape(first.shape)
+    return None
+
+
+def _norm_at_zero(examination: Examination, a: Head, b: Head, bound: float) -> Finding | None:
+    """Return the finding that one gradient is not a number where the other is 0, if it is so.
+
+    A norm is defined at 0, and its gradient is not: some frameworks return 0, others NaN.
+    """
+    both = _gradients(a, b)
+    if both is None:
+        return None
+    lost = [np.isnan(each) for each in both]
+    if lost[0].any() == lost[1].any():
+        return None
+    faulty = "a" if lost[0].any() else "b"
+    where = lost[0] | lost[1]
+    other = both[1] if faulty == "a" else both[0]
+    rest = [np.where(where, 0.0, each) for each in both]
+    if other[where].any() or relative_difference(*rest) > bound:
+        return None
+    lines = fix_lines("D31", examination.descriptions)
+    return Finding(
+        "gradient",
+        "D31",
+        catalogue.get("D31").title,
+        values={"a": "NaN", "b": 0} if faulty == "a" else {"a": 0, "b": "NaN"},
+        effect={"gradient": float("inf"), "bound": bound},
+        fix={side: line if side == faulty else None for side, line in lines.items()},
+        evidence=f"the losses agree, and so do their gradients but for {where.sum()} values",
+    )
 
 
 def _settings(examination: Examination) -> list[Settings]:
