@@ -234,10 +234,17 @@ def local_side(name: str, parts: Parts) -> LiveSide:
 
 def both(first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
     """Call two functions at the same time, each of which waits for a process."""
-    with ThreadPoolExecutor(2) as threads:
+    threads = ThreadPoolExecutor(2)
+    waits = True
+    try:
         one = threads.submit(first)
         other = threads.submit(second)
         return one.result(), other.result()
+    except KeyboardInterrupt:
+        waits = False  # a process may never answer; it is ended by what has started it
+        raise
+    finally:
+        threads.shutdown(wait=waits)
 
 
 def joined(**groups: Arrays) -> Arrays:
