@@ -17,7 +17,14 @@ import triptych
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 INSTALLED = packages_distributions()
 # Packages with modules that are imported when they are asked for.
-LATE = ("engines", "exporting", "serve", "doctor/frameworks/torch", "doctor/frameworks/keras")
+LATE = (
+    "engines",
+    "exporting",
+    "serve",
+    "doctor/frameworks/torch",
+    "doctor/frameworks/keras",
+    "doctor/frameworks/onnx",
+)
 OURS = {"triptych", "benchmarks", "tests", "support", "conftest", "lesson"}
 
 # The distributions that contain a module on every system, where packages_distributions() may not
