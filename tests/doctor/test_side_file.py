@@ -1,11 +1,14 @@
 """What a text on the command line names: code, or the run folder of a trained network."""
 
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 
 import triptych as tt
 from triptych.core import state
-from triptych.doctor.frameworks.adapter import ModelError
+from triptych.doctor.frameworks.adapter import ADAPTERS, ModelError, imported_adapters
 from triptych.doctor.model_file import ModelFile
 from triptych.doctor.side_file import RunFolder, from_json, parse
 from triptych.errors import TriptychError
@@ -64,3 +67,14 @@ def test_a_folder_that_is_no_run_and_a_damaged_state_are_named(run, tmp_path):
     path.write_bytes(content)
     with pytest.raises(TriptychError, match=r"state\.safetensors"):
         parse(str(run)).run()
+
+
+def test_an_adapter_is_imported_only_where_a_model_for_it_can_exist(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A user's file may import onnx without onnxruntime, which the adapter needs."""
+    reading = "triptych.doctor.frameworks.onnx.reading"
+    monkeypatch.delitem(sys.modules, reading, raising=False)
+    monkeypatch.setitem(sys.modules, "onnx", ModuleType("onnx"))
+    names = [module.__name__ for module in imported_adapters()]
+    assert ADAPTERS[reading] not in names

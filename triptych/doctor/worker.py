@@ -4,11 +4,9 @@ It runs the user's file, or reads a file with a model, and holds the model as wr
 allows this, in float64.
 """
 
-import sys
 import traceback
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager, nullcontext
-from importlib import import_module
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from ..errors import TriptychError
 from ..process import server
 from ..process.protocol import Message
 from .clock import Clock
-from .frameworks.adapter import ADAPTERS, Adapter, Unsupported, adapter_for
+from .frameworks.adapter import Adapter, Unsupported, adapter_for, imported_adapters
 from .model_file import Parts, describe
 from .observation import Arrays, Change, Observation, Updates, array_names
 from .repeats import check_repeats
@@ -117,24 +115,22 @@ def _refusal(message: str, *, unsupported: bool = False) -> Message:
 
 
 @contextmanager
-def _building() -> Generator[None]:
+def _within(name: str) -> Generator[None]:
+    """Enter the context managers of a name of all imported adapters that have one."""
+    with ExitStack() as contexts:
+        for module in imported_adapters():
+            contexts.enter_context(getattr(module, name, nullcontext)())
+        yield
+
+
+def _building() -> AbstractContextManager[None]:
     """Build a model with the same names of layers each time."""
-    with ExitStack() as contexts:
-        for framework, name in ADAPTERS.items():
-            if framework in sys.modules:
-                building = getattr(import_module(name), "building", nullcontext)
-                contexts.enter_context(building())
-        yield
+    return _within("building")
 
 
-@contextmanager
-def _precision(dtype: str) -> Generator[None]:
+def _precision(dtype: str) -> AbstractContextManager[None]:
     """Make new arrays and weights of every imported framework double, or leave it as it is."""
-    with ExitStack() as contexts:
-        for framework, name in ADAPTERS.items():
-            if dtype == "float64" and framework in sys.modules:
-                contexts.enter_context(import_module(name).double_precision())
-        yield
+    return _within("double_precision") if dtype == "float64" else nullcontext()
 
 
 def _description(adapter: Adapter, request: Message) -> Message:

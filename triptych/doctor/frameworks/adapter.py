@@ -1,6 +1,7 @@
 """The interface that an adapter has for each framework."""
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -8,12 +9,12 @@ from typing import Any, Protocol
 from ...errors import TriptychError
 from ..observation import Arrays, Change, Description, Observation, Updates
 
-# By the framework, the module of its adapter.
+# The modules of the adapters, by the module without which a model for them cannot exist.
 ADAPTERS = {
     "torch": "triptych.doctor.frameworks.torch.adapter",
     "keras": "triptych.doctor.frameworks.keras.adapter",
-    "triptych": "triptych.doctor.frameworks.network.adapter",
-    "onnx": "triptych.doctor.frameworks.onnx.adapter",
+    "triptych.doctor.frameworks.network.adapter": "triptych.doctor.frameworks.network.adapter",
+    "triptych.doctor.frameworks.onnx.reading": "triptych.doctor.frameworks.onnx.adapter",
 }
 
 
@@ -60,11 +61,11 @@ class Adapter(Protocol):
     leaves weights, buffers, optimizer and modes as they were, except `load`, `change` and
     `restore`. All arrays are in the canonical layout.
 
-    A module also has ``accepts(model)``, whether it can observe a model, and the context manager
-    ``double_precision()``, in which the framework makes new weights and arrays in float64. It may
-    have the context manager ``building()``, in which each model of a side is built: the layers get
-    the same names each time. A model that is built by its first call is built by `inputs`, which
-    must be called before anything else.
+    A module also has ``accepts(model)``, whether it can observe a model. It may have two context
+    managers: ``double_precision()``, in which the framework makes new weights and arrays in
+    float64, and ``building()``, in which each model of a side is built: the layers get the same
+    names each time. A model that is built by its first call is built by `inputs`, which must be
+    called before anything else.
     """
 
     def description(self) -> Description:
@@ -234,6 +235,13 @@ class Adapter(Protocol):
         ...
 
 
+def imported_adapters() -> Iterator[Any]:
+    """Yield the modules of the adapters for which a model can exist in this process."""
+    for needed, name in ADAPTERS.items():
+        if needed in sys.modules:
+            yield import_module(name)
+
+
 def adapter_for(parts: dict[str, Any], dtype: str) -> Adapter:
     """Return the adapter of a model's framework.
 
@@ -242,15 +250,10 @@ def adapter_for(parts: dict[str, Any], dtype: str) -> Adapter:
     ModelError
         If no adapter takes the model.
     """
-    import sys
-
     model = parts["model"]
-    for framework, name in ADAPTERS.items():
-        # A model of a framework that was not imported cannot exist.
-        if framework in sys.modules:
-            module = import_module(name)
-            if module.accepts(model):
-                return module.Adapter(parts, dtype)
+    for module in imported_adapters():
+        if module.accepts(model):
+            return module.Adapter(parts, dtype)
     raise ModelError(
         f"the model is of type {type(model).__name__}, neither a torch.nn.Module nor a "
         "keras.Model nor a function that calls one, nor a trained network of Triptych "

@@ -1,7 +1,6 @@
 """One side that is a trained network of Triptych; see `triptych.doctor.frameworks.adapter`."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -62,12 +61,6 @@ class Trained:
 def accepts(model: object) -> bool:
     """Return whether a model is a trained network of Triptych."""
     return isinstance(model, Trained)
-
-
-@contextmanager
-def double_precision() -> Generator[None]:
-    """Do nothing: the dtype of an engine is in its recipe."""
-    yield
 
 
 class Adapter:

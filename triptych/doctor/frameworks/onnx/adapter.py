@@ -1,7 +1,6 @@
 """One side that is an ONNX file; see `triptych.doctor.frameworks.adapter`."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -35,12 +34,6 @@ Proto = Any
 def accepts(model: object) -> bool:
     """Return whether a model is an ONNX file that was read."""
     return isinstance(model, OnnxModel)
-
-
-@contextmanager
-def double_precision() -> Generator[None]:
-    """Do nothing: the dtypes are in the file."""
-    yield
 
 
 class Adapter:
