@@ -139,11 +139,7 @@ class Engine:
 
     def update(self, gradients: State, rate: float) -> None:
         """Make the update of a step from given gradients; see `core.engine.UpdatingEngine`."""
-        self._arrange(None)
-        for name, gradient in gradients.items():
-            self.gradients[name][...] = gradient
-        with computing():
-            self.apply_update(rate)
+        self.probe().update(gradients, rate)
 
     def wait(self) -> np.ndarray:
         """Return the losses since the last call; the steps are finished already."""
