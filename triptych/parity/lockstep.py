@@ -293,23 +293,51 @@ def _walk(
             states = pair.states()
             update = Outcome()
             if not update.compare(*states, of_step, "update"):
-                gradients = _rounded_gradients(*traces, tolerances.gradient_rounding)
-                updated = pair.updated(before, gradients, float(step.rates[0]))
-                pair.load_each(*states)
-                # Running statistics are of the forward pass, not of the update.
-                buffers = {
-                    name: states[0][name] for name in updated if state_kind(name) == "buffers"
-                }
-                expected = updated | buffers
-                explained = Outcome()
-                if explained.compare(expected, states[1], of_step, "update"):
-                    update = explained
+                again = _compared_again(pair, step, traces, before, states, of_step)
+                if again.equal:
+                    update = again
                     outcome.magnified_at = outcome.magnified_at or at + 1
                     calm_steps = min(tolerances.calm_steps, at + 1)
                     tolerances = replace(tolerances, calm_steps=calm_steps)
             outcome.add(update)
         outcome.steps += outcome.equal
         yield outcome
+
+
+def _compared_again(
+    pair: "_Pair",
+    step: Plan,
+    traces: tuple[State, State],
+    before: State,
+    after: tuple[State, State],
+    tolerances: Tolerances,
+) -> Outcome:
+    """Compare the candidate's update with the reference's from the candidate's gradients.
+
+    Parameters
+    ----------
+    pair : _Pair
+        The engines; both have their states after the step at the end, too.
+    step : Plan
+        The step.
+    traces : tuple of dict
+        What both have computed in it.
+    before : dict of str to ndarray
+        The reference's state before the step.
+    after : tuple of dict
+        The states of both after it.
+    tolerances : Tolerances
+        Those of the step.
+    """
+    gradients = _rounded_gradients(*traces, tolerances.gradient_rounding)
+    updated = pair.updated(before, gradients, float(step.rates[0]))
+    pair.load_each(*after)
+    reference, candidate = after
+    # Running statistics are of the forward pass, not of the update.
+    buffers = {name: array for name, array in reference.items() if state_kind(name) == "buffers"}
+    outcome = Outcome()
+    outcome.compare(updated | buffers, candidate, tolerances, "update")
+    return outcome
 
 
 def _gradients(trace: State) -> State:
