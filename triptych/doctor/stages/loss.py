@@ -139,23 +139,21 @@ def _head(arrays: Arrays, at_layers: Arrays, place: str) -> Head | None:
     )
 
 
-def _gradient_difference(a: Head, b: Head) -> float:
-    if a.gradient is not None and b.gradient is not None:
-        return relative_difference(a.gradient, b.gradient.reshape(a.gradient.shape))
-    if a.output_gradient is not None and b.output_gradient is not None:
-        if a.output_gradient.size != b.output_gradient.size:
-            return float("inf")
-        shaped = b.output_gradient.reshape(a.output_gradient.shape)
-        return relative_difference(a.output_gradient, shaped)
-    return 0.0
-
-
 def _gradients(a: Head, b: Head) -> tuple[Array, Array] | None:
-    """Return the gradients of both losses at the same place, in the same shape."""
+    """Return the gradients of both losses at the last layer, or else at the outputs.
+
+    They have A's shape if they have as many values.
+    """
     for first, second in ((a.gradient, b.gradient), (a.output_gradient, b.output_gradient)):
-        if first is not None and second is not None and first.size == second.size:
-            return first, second.reshape(first.shape)
+        if first is not None and second is not None:
+            fits = first.size == second.size
+            return first, second.reshape(first.shape) if fits else second
     return None
+
+
+def _gradient_difference(a: Head, b: Head) -> float:
+    both = _gradients(a, b)
+    return 0.0 if both is None else relative_difference(*both)
 
 
 def _norm_at_zero(examination: Examination, a: Head, b: Head, bound: float) -> Finding | None:
@@ -164,7 +162,7 @@ def _norm_at_zero(examination: Examination, a: Head, b: Head, bound: float) -> F
     A norm is defined at 0, and its gradient is not: some frameworks return 0, others NaN.
     """
     both = _gradients(a, b)
-    if both is None:
+    if both is None or both[0].shape != both[1].shape:
         return None
     lost = [np.isnan(each) for each in both]
     if lost[0].any() == lost[1].any():
