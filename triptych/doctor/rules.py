@@ -320,26 +320,39 @@ class SGD:
         return weights - (direction if self.inside else rate * direction)
 
 
-class Adam:
-    """Adam of Kingma and Ba (2015), with its variants."""
+class Moments:
+    """The moving means of gradients and of their squares, as Adam keeps them."""
 
-    def __init__(self, settings: Settings, constant: Constant, problem: Problem) -> None:
-        self.settings = settings
+    def __init__(
+        self, settings: Settings, constant: Constant, problem: Problem, initial: float = 0.0
+    ) -> None:
         self.beta1 = constant(settings["beta1"])
         self.beta2 = constant(settings["beta2"])
         self.new1 = 1 - settings["beta1"]
         self.new2 = 1 - settings["beta2"]
         self.epsilon = settings["epsilon"]
         self.mean = np.zeros(len(problem.sample))
-        self.square = np.full(len(problem.sample), settings["initial"])
-        self.largest = np.zeros(len(problem.sample))
+        self.square = np.full(len(problem.sample), initial)
         self.number = 0
 
-    def step(self, weights: Array, gradient: Array, rate: Array) -> Array:
-        """Return the weights after an update."""
+    def add(self, gradient: Array) -> None:
+        """Take a gradient in."""
         self.number += 1
         self.mean = self.mean + (gradient - self.mean) * self.new1
         self.square = self.square + (gradient * gradient - self.square) * self.new2
+
+
+class Adam(Moments):
+    """Adam of Kingma and Ba (2015), with its variants."""
+
+    def __init__(self, settings: Settings, constant: Constant, problem: Problem) -> None:
+        super().__init__(settings, constant, problem, settings["initial"])
+        self.settings = settings
+        self.largest = np.zeros(len(problem.sample))
+
+    def step(self, weights: Array, gradient: Array, rate: Array) -> Array:
+        """Return the weights after an update."""
+        self.add(gradient)
         square = self.square
         if self.settings["amsgrad"]:
             self.largest = np.maximum(self.largest, square)
@@ -608,28 +621,19 @@ class Ftrl:
         return (np.clip(self.linear, -self.l1, self.l1) - self.linear) / quadratic
 
 
-class Lamb:
+class Lamb(Moments):
     """LAMB of You and others (2020), as `keras.optimizers.Lamb` has it.
 
     The step of each weight array is as long as the array, times the rate.
     """
 
     def __init__(self, settings: Settings, constant: Constant, problem: Problem) -> None:
+        super().__init__(settings, constant, problem)
         self.problem = problem
-        self.beta1 = constant(settings["beta1"])
-        self.beta2 = constant(settings["beta2"])
-        self.new1 = 1 - settings["beta1"]
-        self.new2 = 1 - settings["beta2"]
-        self.epsilon = settings["epsilon"]
-        self.mean = np.zeros(len(problem.sample))
-        self.square = np.zeros(len(problem.sample))
-        self.number = 0
 
     def step(self, weights: Array, gradient: Array, rate: Array) -> Array:
         """Return the weights after an update."""
-        self.number += 1
-        self.mean = self.mean + (gradient - self.mean) * self.new1
-        self.square = self.square + (gradient * gradient - self.square) * self.new2
+        self.add(gradient)
         mean = self.mean / (1 - self.beta1**self.number)
         root = np.sqrt(self.square / (1 - self.beta2**self.number)) + self.epsilon
         update = mean / root
