@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..observation import Call, Change, Settings
-from . import preprocessing
 from .adapter import Unsupported
+from .preprocessing import with_change
 
 Undo = Callable[[], None]
 
@@ -150,10 +150,7 @@ class Changes(ABC):
         self._set(attributes, change.setting, change.value)
 
     def _preprocess(self, change: Change) -> None:
-        if change.setting not in preprocessing.SETTINGS:
-            raise Unsupported(f"{change.setting} of the preprocessing cannot be changed")
-        settings = {**self.inputs.get(change.path, {}), change.setting: change.value}
-        self._set(self.inputs, change.path, settings)
+        self._set(self.inputs, change.path, with_change(self.inputs, change))
 
 
 def _place(path: str, held: Sequence[Any]) -> int | None:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..observation import Array, Arrays, Settings
+from ..observation import Array, Arrays, Change, Settings
+from .adapter import Unsupported
 
 SETTINGS = ("scale", "offset", "reverse_channels")
 
@@ -23,6 +24,26 @@ def changed_inputs(inputs: Arrays, changes: dict[str, Settings]) -> Arrays:
             array = changed_input(array, changes.get(key, {}))
         changed[name] = array
     return changed
+
+
+def with_change(changes: dict[str, Settings], change: Change) -> Settings:
+    """Return the settings of the input that a change names, with the change.
+
+    Parameters
+    ----------
+    changes : dict of str to dict
+        As `changed_inputs` takes them; they stay as they are.
+    change : Change
+        Of the preprocessing.
+
+    Raises
+    ------
+    Unsupported
+        If there is no such setting.
+    """
+    if change.setting not in SETTINGS:
+        raise Unsupported(f"{change.setting} of the preprocessing cannot be changed")
+    return {**changes.get(change.path, {}), change.setting: change.value}
 
 
 def changed_input(array: Array, settings: Settings) -> Array:

@@ -34,8 +34,7 @@ from ...observation import (
 )
 from ..adapter import ModelError, Unsupported, UserCalls
 from ..graph import GraphRun, Node, Pullback, Values
-from ..preprocessing import SETTINGS as OF_PREPROCESSING
-from ..preprocessing import changed_inputs
+from ..preprocessing import changed_inputs, with_change
 from . import layers
 
 GIVEN = ("model", "loss", "optimizer", "metric")
@@ -298,8 +297,8 @@ class Adapter:
             self._replace_part("clip", setting.removeprefix("clip_"), value)
         elif change.target in ("optimizer", "loss"):
             self._replace_part(change.target, setting, value)
-        elif change.target == "preprocess" and setting in OF_PREPROCESSING:
-            self._inputs[change.path] = self._inputs.get(change.path, {}) | {setting: value}
+        elif change.target == "preprocess":
+            self._inputs[change.path] = with_change(self._inputs, change)
         else:
             raise Unsupported(f"{setting} of the {change.target} cannot be changed")
 

@@ -19,8 +19,7 @@ from ...observation import (
 )
 from ..adapter import ModelError, Unsupported, UserCalls
 from ..graph import GraphRun
-from ..preprocessing import SETTINGS as OF_PREPROCESSING
-from ..preprocessing import changed_inputs
+from ..preprocessing import changed_inputs, with_change
 from .building import Builder
 from .execution import Executor
 from .reading import OnnxModel
@@ -54,7 +53,6 @@ class Adapter:
         self._protos = self._fold()
         self._builder: Builder | None = None
         self._inputs: dict[str, Settings] = {}
-        self._attributes: dict[str, dict[str, float]] = {}  # changed, by the path of the layer
         self._changed: dict[str, Proto] = {}
 
     def _fold(self) -> list[Proto]:
@@ -218,15 +216,21 @@ class Adapter:
 
     def change(self, changes: Sequence[Change]) -> None:
         """Apply changes until `restore`."""
-        for change in changes:
-            if change.target == "preprocess" and change.setting in OF_PREPROCESSING:
-                settings = self._inputs.get(change.path, {}) | {change.setting: change.value}
-                self._inputs[change.path] = settings
-            elif change.target == "layer" and change.setting in ATTRIBUTES:
-                self._change_attribute(change)
-            else:
-                self.restore()
-                raise Unsupported(f"{change.setting} of an ONNX file cannot be changed")
+        before = (dict(self._inputs), dict(self._changed))
+        try:
+            for change in changes:
+                self._change(change)
+        except Unsupported:
+            self._inputs, self._changed = before
+            raise
+
+    def _change(self, change: Change) -> None:
+        if change.target == "preprocess":
+            self._inputs[change.path] = with_change(self._inputs, change)
+        elif change.target == "layer" and change.setting in ATTRIBUTES:
+            self._change_attribute(change)
+        else:
+            raise Unsupported(f"{change.setting} of an ONNX file cannot be changed")
 
     def _change_attribute(self, change: Change) -> None:
         nodes = [node for node in self._built.nodes if node.layer == change.path]
