@@ -16,7 +16,7 @@ from .bounds import relative_difference
 from .observation import Array, Arrays
 from .wording import catalogue_fix
 
-# So many samples decide which ways are tried on all of them.
+# The number of samples that decide which ways are tried on all of them.
 FEW_SAMPLES = 6
 MOST_HEADS = 16
 # What a hidden position's score is: so small that its weight is 0, unless all are hidden.
@@ -179,8 +179,8 @@ def ways(projections: Sequence[Array], heads: Sequence[int], masks: Arrays) -> I
     known = [name for name, mask in masks.items() if mask.shape in fitting]
     if queries == keys:
         known.append(CAUSAL)
-    alike = query.shape == key.shape == value.shape
-    orders = list(permutations(range(3))) if alike else [(0, 1, 2)]
+    same_shape = query.shape == key.shape == value.shape
+    orders = list(permutations(range(3))) if same_shape else [(0, 1, 2)]
     parts = product(
         orders, AXES, (CONSECUTIVE, INTERLEAVED, RESHAPED), DIVISORS, [ALL, *known], heads
     )

@@ -1,6 +1,6 @@
 """Attention at a place where the sides differ: inside a layer, or written between other layers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,23 @@ class Given:
     heads: tuple[int, ...]
     calls: tuple[int, ...] = ()
 
+    def ways(
+        self, targets: Sequence[Array], inputs: Arrays, tolerance: float
+    ) -> tuple[Way, ...] | None:
+        """Return in which way each side has made its numbers of these, or None.
+
+        Parameters
+        ----------
+        targets : sequence of ndarray, shape (batch, queries, features)
+            What each side has.
+        inputs : dict of str to ndarray
+            The model's inputs, which may hide positions.
+        tolerance : float
+            The largest relative difference of what counts as reproduced.
+        """
+        masks = masks_of(inputs)
+        return explain(self.projections, targets, self.heads, masks, self.after, tolerance)
+
 
 def attention_ways(
     examination: Examination, trials: Trials, place: Place, tolerance: float
@@ -66,9 +83,7 @@ def attention_ways(
         else:
             continue
         for each in given:
-            found = explain(
-                each.projections, (a, b), each.heads, masks_of(inputs), each.after, tolerance
-            )
+            found = each.ways((a, b), inputs, tolerance)
             if found is not None:
                 return found[0], found[1]
     return None

@@ -12,7 +12,6 @@ from itertools import combinations
 import numpy as np
 
 from .alignment import align
-from .attention import explain, masks_of
 from .attention_places import between_layers
 from .bounds import relative_difference
 from .carrying import Carriage, Carried, JoinedBias, MissingBias, Order, Spread
@@ -305,14 +304,7 @@ class _Settling:
         inputs = self.alignment.inputs_to_b(self.examination.a_inputs)
         by_call = {each.b_calls[0]: each for each in self.alignment.pairs if each.b_calls}
         for given in between_layers(observation, number, expected, a.shape[-1]):
-            ways = explain(
-                given.projections,
-                (a, b),
-                given.heads,
-                masks_of(inputs),
-                given.after,
-                self._tolerance,
-            )
+            ways = given.ways((a, b), inputs, self._tolerance)
             if ways is None or not given.calls:
                 continue
             for one, other in zip(ways[0].roles, ways[1].roles, strict=True):
