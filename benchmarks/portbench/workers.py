@@ -54,10 +54,12 @@ class Worker:
     def __init__(self, module: str, argument: str, seconds: float = SECONDS_PER_JOB) -> None:
         self.label = argument
         self.seconds = seconds
+        inherited = os.environ.get("PYTHONPATH")
+        folders = [str(ROOT), inherited] if inherited else [str(ROOT)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.{module}", argument],
             cwd=ROOT,
-            env={**os.environ, **SETTINGS},
+            env={**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(folders)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
