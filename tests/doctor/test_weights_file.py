@@ -9,7 +9,10 @@ from triptych.doctor.weights_file import check_weights_file, write_weights
 
 
 def test_both_formats_hold_the_same(tmp_path):
-    weights = {"dense/kernel": np.arange(6.0, dtype=np.float32).reshape(2, 3).T, "step": np.ones(1)}
+    weights = {
+        "dense/kernel": np.arange(6.0, dtype=np.float32).reshape(2, 3).T,
+        "step": np.array(3),  # such as the number of batches that a BatchNorm has seen
+    }
     write_weights(tmp_path / "w.safetensors", weights)
     write_weights(tmp_path / "w.npz", weights)
     loaded = load_file(tmp_path / "w.safetensors")

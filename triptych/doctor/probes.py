@@ -46,7 +46,8 @@ def probe_gradients(gradients: Arrays) -> list[Arrays]:
     """Return the gradients that both optimizers are given.
 
     First come gradients of the size that the model has, each element times a random factor; then
-    such of all sizes, with exact zeros, changes of sign and jumps.
+    such of all sizes, with exact zeros, changes of sign and jumps. They do not depend on the order
+    of the names, because a trace is read in another order than it was recorded.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def probe_gradients(gradients: Arrays) -> list[Arrays]:
     for step in range(real_updates(gradients) + MADE_UPDATES):
         made = step - real_updates(gradients)
         scaled: Arrays = {}
-        for name, gradient in gradients.items():
+        for name, gradient in sorted(gradients.items()):
             factors = generator.uniform(SMALLEST_FACTOR, LARGEST_FACTOR, gradient.shape)
             if made >= 0:
                 scales = np.resize(ELEMENT_SCALES, gradient.size).reshape(gradient.shape)

@@ -207,7 +207,7 @@ def write_trace(folder: Path, recordings: dict[str, Recording], batch: Arrays) -
     for dtype, recording in recordings.items():
         section = "" if dtype == "native" else f"{dtype}/"
         arrays |= {f"{section}{name}": array for name, array in recording.arrays.items()}
-    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    content = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
     values = {dtype: recording.values for dtype, recording in recordings.items()}
     text = files.to_json(
         {"schema": SCHEMA, "sha256": sha256(content).hexdigest(), **values}, indent=1

@@ -37,7 +37,7 @@ def write_weights(path: Path, weights: Arrays) -> None:
         By the framework's names, in its layout.
     """
     if path.suffix == ".safetensors":
-        contiguous = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+        contiguous = {name: np.asarray(array, order="C") for name, array in weights.items()}
         files.write(path, save(contiguous))
         return
     content = BytesIO()

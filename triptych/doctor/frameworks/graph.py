@@ -137,7 +137,7 @@ class GraphRun:
         return result
 
     def _as(self, node: Node, forced: Array, like: Array) -> Array:
-        return np.ascontiguousarray(node.native(forced).astype(like.dtype))
+        return np.array(node.native(forced), like.dtype, order="C")
 
     def backward(self, gradients: Arrays) -> Arrays:
         """Compute the gradients; return those of the weights.

@@ -17,8 +17,9 @@ from triptych.doctor.frameworks.adapter import ModelError, Unsupported
 from triptych.doctor.frameworks.network.adapter import Adapter, Trained
 from triptych.doctor.model_file import Parts
 from triptych.doctor.observation import Change
+from triptych.doctor.recorded import RecordedOther
 from triptych.doctor.side import local_side
-from triptych.doctor.trace import RecordedSide, record
+from triptych.doctor.trace import read_trace, record, write_trace
 from triptych.engines.numpy.loss import LOSSES
 from triptych.engines.numpy.scratch import normalisation, optimizers
 from triptych.spec.losses import Clip
@@ -275,11 +276,13 @@ def test_classes_are_numbers_or_rows_with_a_one():
 
 
 @pytest.fixture(scope="module")
-def reference():
-    """The right engine, recorded."""
+def reference(tmp_path_factory):
+    """The right engine, recorded in a trace that was written and read."""
     model = {"model": Trained(trained(train=10), "numpy")}
     side = local_side("A", Parts(Path("A"), lambda: model))
-    return RecordedSide(Path("reference"), record(side, batch()), batch())
+    folder = tmp_path_factory.mktemp("recorded") / "reference.trace"
+    write_trace(folder, record(side, batch()), batch())
+    return read_trace(folder)
 
 
 def compared(reference):
@@ -293,6 +296,12 @@ def test_the_engine_agrees_with_itself(reference):
     assert not diagnosis.findings
     (stage,) = [stage for stage in diagnosis.stages if stage.stage == "update"]
     assert stage.compared
+
+
+def test_the_trace_of_the_engine_agrees_with_itself(reference):
+    diagnosis = diagnose(reference, RecordedOther(reference), batch())
+    assert diagnosis.verdict == "equal"
+    assert not [stage.note for stage in diagnosis.stages if stage.note]
 
 
 def test_a_wrong_epsilon_in_the_engines_batch_norm_is_found(reference):

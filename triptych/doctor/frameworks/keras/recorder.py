@@ -305,7 +305,7 @@ class Recorder:
     def _leaf_tensor(self, array: Any, like: Any, axis: int | None) -> Any:
         if axis is not None:
             array = np.moveaxis(array, -1, axis)
-        tensor = backend.to_tensor(np.ascontiguousarray(array))
+        tensor = backend.to_tensor(np.asarray(array, order="C"))
         tensor = keras.ops.cast(tensor, backend.dtype_of(like))
         set_keras_mask(tensor, get_keras_mask(like))
         return self.tape.watch(tensor) if backend.is_floating(tensor) else tensor
@@ -419,7 +419,7 @@ class Recorder:
         axis = self.axes.get(int(name.partition("/")[0]))
         if axis is not None:
             array = np.moveaxis(array, -1, axis)
-        return backend.inner_product(tensor, backend.to_tensor(np.ascontiguousarray(array)), dtype)
+        return backend.inner_product(tensor, backend.to_tensor(np.asarray(array, order="C")), dtype)
 
     def _reshaping(self, tensor: Any, result: Any) -> tuple[str, Settings]:
         first = self.instrument.channels_first

@@ -130,7 +130,7 @@ class Adapter:
             candidates += [np.moveaxis(array, -1, 1), np.moveaxis(array, 1, -1)]
         for candidate in candidates:
             if _fits(candidate.shape, sizes):
-                return np.ascontiguousarray(candidate.astype(dtype))
+                return np.array(candidate, dtype, order="C")
         text = ", ".join(str(size or "any") for size in sizes)
         advice = ""
         if sizes and sizes[0] and _fits(array.shape[1:], sizes[1:]):

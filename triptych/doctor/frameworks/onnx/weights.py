@@ -45,7 +45,7 @@ class Role:
         if self.axes:
             shape = [like.shape[axis] for axis in self.axes]
             arranged = canonical.reshape(shape).transpose(np.argsort(self.axes))
-        return np.ascontiguousarray(arranged.reshape(like.shape).astype(like.dtype))
+        return np.array(arranged.reshape(like.shape), like.dtype, order="C")
 
 
 @dataclass(frozen=True)
