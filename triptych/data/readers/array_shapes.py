@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from math import isqrt, prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,23 +41,44 @@ class Layout:
     shape: Shape
     channels_first: bool = False
 
-    def arrange(self, path: Path, values: NDArray[Any]) -> NDArray[Any]:
-        """Return values (n, …) as images (n, h, w, c), a view where that is possible.
-
-        Raises
-        ------
-        DataError
-            A sample has another number of values.
-        """
+    def arrange(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return values (n, …) as images (n, h, w, c), a view where that is possible."""
         height, width, channels = self.shape
-        if prod(values.shape[1:]) != prod(self.shape):
-            raise DataError(
-                f"{path}: test images of shape {values.shape[1:]}, "
-                f"but training images of {height}×{width}×{channels}"
-            )
         if self.channels_first:
             return values.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
         return values.reshape(-1, height, width, channels)
+
+
+def layout_of_part(part: Samples, train: Samples, layout: Layout) -> Layout:
+    """Return how the samples of a set form images of the same shape as those of the training set.
+
+    Parameters
+    ----------
+    part : Samples
+        The training set or the test set.
+    train : Samples
+    layout : Layout
+        Of the training set.
+
+    Raises
+    ------
+    DataError
+        The samples have another shape, or are rows in which the order of the colours is unknown.
+    """
+    inner = part.values.shape[1:]
+    if len(inner) > 1:
+        own = _layout_of_shape(inner)
+        if own is not None and own.shape == layout.shape:
+            return own
+    else:
+        order_is_known = train.values.ndim == 2 or layout.shape[2] == 1
+        if order_is_known and prod(inner) == prod(layout.shape):
+            return layout
+    size = "×".join(map(str, layout.shape))
+    raise DataError(
+        f"{part.path}: test images of shape {inner}, but training images of {size}; "
+        "give both sets the same shape"
+    )
 
 
 def find_layout(

@@ -9,7 +9,7 @@ from ...core.split import Split
 from ...errors import DataError
 from ..checks import shown
 from ..reading import Contents, Options
-from .array_shapes import Layout, find_layout
+from .array_shapes import Layout, find_layout, layout_of_part
 from .labels import classes_of, codes_of, lone
 from .pixel_values import whole_pixels
 from .samples import Columns, Samples
@@ -83,10 +83,12 @@ def _check_counts(part: Samples) -> None:
     if not values.ndim or (isinstance(labels, np.ndarray) and not labels.ndim):
         raise DataError(f"{part.path}: images or labels are a single number")
     if isinstance(labels, np.ndarray) and labels.size != len(labels):
-        raise DataError(
-            f"{part.about_labels}: labels of shape {labels.shape}; one whole number or word "
-            "a sample is needed, not one-hot rows (labels.argmax(axis=1) makes numbers of them)"
-        )
+        needed = "one whole number or word a sample is needed"
+        if labels.size == len(values):
+            needed += ": labels.reshape(-1)"
+        else:
+            needed += ", not one-hot rows (labels.argmax(axis=-1) makes numbers of them)"
+        raise DataError(f"{part.about_labels}: labels of shape {labels.shape}; {needed}")
     if len(values) != len(labels):
         counts = f"{len(values):,} images but {len(labels):,} labels"
         also = "" if part.labels_path is None else f" in {part.labels_path.name}"
@@ -102,7 +104,7 @@ def _check_counts(part: Samples) -> None:
 def _advice_on_counts(part: Samples) -> str:
     """Return what to do where there are not as many images as labels."""
     values = part.values
-    if values.ndim > 2 and values.shape[-1] == len(part.labels):
+    if values.ndim > 1 and values.shape[-1] == len(part.labels):
         order = [values.ndim - 1, *range(values.ndim - 1)]
         axes = ", ".join(map(str, order))
         return f"the samples are the last axis of {values.shape}: x.transpose({axes})"
@@ -138,7 +140,10 @@ def _images(
     warnings: list[str],
 ) -> list[NDArray[Any]]:
     """Return the images of each part, uint8 or float of shape (n, h, w, c)."""
-    arranged = [(part, layout.arrange(part.path, part.values)) for part in parts]
+    train = parts[0]
+    layouts = [layout_of_part(part, train, layout) for part in parts]
+    arrays = [own.arrange(part.values) for part, own in zip(parts, layouts, strict=True)]
+    arranged = list(zip(parts, arrays, strict=True))
     return whole_pixels(arranged, white, notes, warnings)
 
 

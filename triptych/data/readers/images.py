@@ -15,6 +15,7 @@ from ..checks import check_varied
 from ..reading import Contents, Options, Progress
 from .image_file import Missing, UnreadableError, read_image
 from .image_survey import Rules, Survey
+from .pixel_values import compare_ranges
 
 IMAGES_BETWEEN_REPORTS = 50
 # Bytes of the decoded images: one image and what its decoder needs come on top.
@@ -101,7 +102,9 @@ def contents_of(
     if options.for_training:
         check_varied(Path(name), train.labels, classes)
         _check_every_class(name, labels, train.labels, classes, is_one_set)
-    all_notes = (*notes, *survey.notes(rules), *_stretch_masks(images), *_faults(images))
+    ranges = _ranges(name, train, test)
+    stretched = _stretch_masks(images)
+    all_notes = (*notes, *survey.notes(rules), *stretched, *_faults(images), *ranges)
     return Contents(train, test, classes, tuple(decoded.left_out), all_notes)
 
 
@@ -170,6 +173,19 @@ def _check_every_class(
             raise DataError(f"{class_name} has {counts[label] or 'no'} training image, {advice}")
         if not counts[label]:
             raise DataError(f"{class_name} has no training images, but some in the test set")
+
+
+def _ranges(name: str, train: Split, test: Split | None) -> list[str]:
+    """Return a note where the test images are far darker or lighter than the training images.
+
+    Raises
+    ------
+    DataError
+        One of the sets has no other pixels than 0 and 1.
+    """
+    if test is None:
+        return []
+    return compare_ranges(name, float(train.images.max()), float(test.images.max()))
 
 
 def _stretch_masks(images: NDArray[np.uint8]) -> list[str]:

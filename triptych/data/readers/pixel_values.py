@@ -46,9 +46,12 @@ def whole_pixels(
     if all(array.dtype.kind == "b" for array in arrays):
         notes.append("False and True read as 0 and 255")
         return [_whole(array) * np.uint8(255) for array in arrays]
-    with np.errstate(invalid="ignore"):
-        least = min(float(array.min()) for array in arrays)
-        most = max(float(array.max()) for array in arrays)
+    _refuse_not_finite(parts)
+    least = min(float(array.min()) for array in arrays)
+    highest = [float(array.max()) for array in arrays]
+    most = max(highest)
+    if white is None and len(parts) == 2:
+        warnings += compare_ranges(str(parts[1][0].path), highest[0], highest[1])
     if white is not None:
         _refuse_other_numbers(parts, white, least, most)
         return [_scaled(array, white) for array in arrays]
@@ -64,6 +67,30 @@ def whole_pixels(
             f"if {most:.0f} is white, add --white {most:.0f}"
         )
     return [_whole(array) for array in arrays]
+
+
+def compare_ranges(where: str, train: float, test: float) -> list[str]:
+    """Return a warning where a test set is far darker or lighter than its training set.
+
+    Parameters
+    ----------
+    where : str
+        What a message calls the test set.
+    train, test : float
+        The highest pixel of each set.
+
+    Raises
+    ------
+    DataError
+        One set goes up to 1 and the other one beyond, so that they have different units.
+    """
+    low, high = sorted((train, test))
+    ranges = f"the training pixels go up to {train:.4g}, the test pixels up to {test:.4g}"
+    if 0 < low <= 1 < high:
+        raise DataError(f"{where}: {ranges}; save both sets in the same range, from 0 to 255")
+    if low < DARK <= high:
+        return [f"{ranges}; save both sets in the same range if they were saved in different ones"]
+    return []
 
 
 def are_fractions_of_255(values: NDArray[Any]) -> bool:
@@ -103,6 +130,23 @@ def _scaled(values: NDArray[Any], white: int) -> NDArray[np.uint8]:
     return ((values.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
 
 
+def _refuse_not_finite(parts: Sequence[tuple[Samples, NDArray[Any]]]) -> None:
+    """Raise `DataError` for the first value that is not a number, or infinite."""
+    for part, _ in parts:
+        if part.values.dtype.kind != "f":
+            continue
+        rows = part.values.reshape(len(part.values), -1)  # in the order of the file
+        is_finite = np.isfinite(rows)
+        if is_finite.all():
+            continue
+        i, j = np.unravel_index(int(np.argmin(is_finite)), rows.shape)
+        text = shown(rows[i, j])
+        where = f"{part.path}: {part.cell(int(i), int(j))}"
+        raise DataError(
+            f"{where}: pixel {text} is not a finite number; mend it, or remove the sample"
+        )
+
+
 def _refuse_other_numbers(
     parts: Sequence[tuple[Samples, NDArray[Any]]], white: int, least: float, most: float
 ) -> None:
@@ -126,8 +170,10 @@ def _advice(wrong: NDArray[np.bool_], least: float, most: float) -> str:
     share = wrong.mean()
     if least == -1 and 0 < most <= 1:
         return "; pixels from -1 to 1 need (x + 1) · 127.5, rounded"
+    values = f"pixels from {least:.3g} to {most:.3g}"
+    if (least, most) == (-128, 127):
+        return f"; {values} seem to be signed bytes, give them as unsigned ones"
     if -1000 < least < 0 and share > 0.1:
-        values = f"pixels from {least:.3g} to {most:.3g}"
         return f"; {values} seem to be standardised, give them as they were"
     if least >= 0 and 255 < most <= 65535 and share > 0.01:
         return f"; pixels up to {most:.5g} must be scaled to 255: add --white VALUE"
