@@ -138,6 +138,35 @@ def test_a_palette_in_colour_makes_all_rgb(root):
     assert dataset.train.images[2, 0, 0].tolist() == [255, 0, 0]
 
 
+def with_note(orientation: int, kind: str, **options) -> bytes:
+    """Return an image whose camera noted which side is up; 1 is as it is stored."""
+    image = Image.fromarray(COLOUR)
+    exif = image.getexif()
+    exif[274] = orientation
+    content = io.BytesIO()
+    image.save(content, kind, exif=exif, **options)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_note_of_a_camera_which_side_is_up_is_said_and_not_followed(root, kind: str):
+    two_classes(root, [with_note(orientation, kind) for orientation in (1, 3, 6, 8)])
+    dataset = read(root)
+    assert (dataset.train.images == dataset.train.images[0]).all()
+    assert dataset.notes == (  # three of the training images, one of the test images
+        "4 images have a camera's note to turn or mirror them: it is not followed",
+    )
+
+
+def test_a_tiff_file_says_itself_which_side_is_up(root):
+    two_classes(root, [with_note(orientation, "TIFF") for orientation in (1, 3, 2, 4)])
+    dataset = read(root)
+    whole = COLOUR[::-1, ::-1]
+    turned = [COLOUR, COLOUR[:, ::-1], whole, COLOUR[::-1]]  # a/000, a/002, b/001, b/003
+    assert np.array_equal(dataset.train.images, turned)
+    assert dataset.notes == ()
+
+
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG"])
 def test_several_pictures_in_a_file_are_said(root, kind: str):
     frames = [Image.new("RGB", (5, 6), colour) for colour in ("red", "blue")]

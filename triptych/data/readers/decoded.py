@@ -14,7 +14,7 @@ from ...core.split import Split
 from ..cache import cache_folder
 from ..reading import Contents, Options
 
-VERSION = 2  # raised when the same files would be decoded differently
+VERSION = 3  # raised when the same files would be decoded differently
 TEXTS = ("classes", "left_out", "notes")  # the fields of `Contents` that are lines, in its order
 
 

@@ -41,6 +41,7 @@ GREY_MODES = ("1", "L", "LA", "La")  # Pillow's modes of one colour channel
 PALETTE_MODES = ("P", "PA")
 PAGED_FORMATS = ("GIF", "TIFF", "PNG", "WEBP")  # whose files can hold several pictures
 TAG_PHOTOMETRIC = 262  # of TIFF
+TAG_ORIENTATION = 274  # of EXIF: which side is up, where 1 is as it is stored
 TAG_DNG_VERSION = 50706  # of TIFF
 MOST_PIXELS = 2**24  # of one image, before it is scaled
 MEND = "mend or remove it"
@@ -147,11 +148,19 @@ def _decoded(content: Path | bytes | None, rules: Rules, survey: Survey) -> NDAr
             claim = f"claims {file.height:,}×{file.width:,} pixels"
             raise UnreadableError(f"{claim}, over the limit of {MOST_PIXELS:,}")
         pixels = _whole_numbers(file, rules, survey)
+        survey.turned += _is_turned(file)
         is_png = file.format == "PNG"
     if is_png:  # Pillow checks the checksums of the pixels only in a file that was just opened
         with _opened(content) as file:
             file.verify()
     return pixels
+
+
+def _is_turned(file: Any) -> bool:
+    """Return whether a camera noted that an image must be turned; not where the note is damaged."""
+    with suppress(Exception):
+        return file.getexif().get(TAG_ORIENTATION, 1) in range(2, 9)
+    return False
 
 
 def scaled(pixels: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:

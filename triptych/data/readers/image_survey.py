@@ -45,6 +45,8 @@ class Survey:
         The least contrast that a hidden shape has on either ground.
     pages : int
         Files with more than one picture.
+    turned : int
+        Images with a camera's note that they are to be turned or mirrored, which is not done.
     scaled, stretched : int
         Images that are scaled to another size; those of them whose proportions change.
     """
@@ -58,6 +60,7 @@ class Survey:
     on_white: int = 255
     on_black: int = 255
     pages: int = 0
+    turned: int = 0
     scaled: int = 0
     stretched: int = 0
 
@@ -141,6 +144,9 @@ class Survey:
         if self.pages:
             pages = f"{_have(self.pages, 'file')} more than one picture"
             notes.append(f"{pages}: the first of each is read")
+        if self.turned:
+            turned = f"{_have(self.turned, 'image')} a camera's note to turn or mirror them"
+            notes.append(f"{turned}: it is not followed")
         return notes
 
 
