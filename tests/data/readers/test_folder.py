@@ -309,8 +309,43 @@ def test_what_systems_leave_behind_is_passed_over(pictures):
     for name in (".DS_Store", "Thumbs.db", ".hidden.png", "desktop.ini"):
         (pictures / "train" / "ape" / name).write_bytes(b"x")
     (pictures / "train" / ".git").mkdir()
+    for name in ("System Volume Information", "lost+found", "__MACOSX"):
+        (pictures / "train" / name).mkdir()
+        (pictures / "train" / name / "x").write_bytes(b"x")
     (pictures / "README.txt").write_text("next to the folders")
     assert data.load(str(pictures)).train.digest == before
+
+
+@pytest.mark.parametrize("name", ["val", "dev", "eval", "Evaluation"])
+def test_other_names_of_a_set_that_is_held_out(pictures, name: str):
+    train = data.load(str(pictures)).train.digest
+    (pictures / "test").rename(pictures / name)
+    dataset = data.load(str(pictures))
+    assert (dataset.train.digest, dataset.classes) == (train, ("ape", "bird"))
+    assert dataset.notes == (f"{name} is the test set: there is no folder test",)
+
+
+@pytest.mark.parametrize("name", ["val", "dev", "eval", "evaluation"])
+def test_sets_without_classes_are_not_taken_for_classes(root, name: str):
+    for part in ("train", name):
+        fill(root / part, encoded(), 3)
+    with pytest.raises(DataError, match=f"{name} and train are no classes|train and {name} are"):
+        data.load(str(root))
+
+
+@pytest.mark.parametrize("names", [("images", "masks"), ("img", "GT"), ("images", "labels")])
+def test_images_and_their_masks_are_not_taken_for_classes(root, names: tuple[str, str]):
+    for name in names:
+        fill(root / name, encoded(), 3)
+    with pytest.raises(DataError, match="are no classes, but images and what belongs to each"):
+        data.load(str(root))
+
+
+@pytest.mark.parametrize("names", [("image", "text"), ("label", "target"), ("masks", "no mask")])
+def test_classes_may_be_called_as_such_folders_are(root, names: tuple[str, str]):
+    for name in names:
+        fill(root / name, encoded(), 3)
+    assert data.load(str(root)).classes == names
 
 
 def test_when_all_of_a_split_are_left_out_that_is_said(pictures):

@@ -17,6 +17,21 @@ from .words import PARTS, TEST, TRAIN, VALIDATION
 LAYOUT = "CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE"
 SPLIT_OFF = "to have a test set split off"
 MOST_NAMES = 5  # that are listed in a sentence
+# Folders of data sets for other tasks, such as segmentation, in small letters.
+PICTURES = ("image", "images", "img", "imgs", "input", "inputs", "pictures")
+ANSWERS = (
+    "annotation",
+    "annotations",
+    "ground_truth",
+    "groundtruth",
+    "gt",
+    "label",
+    "labels",
+    "mask",
+    "masks",
+    "target",
+    "targets",
+)
 
 
 def fits(folder: Path) -> bool:
@@ -109,6 +124,7 @@ def _layout(root: Path) -> _Layout:
     kinds = [kind for kind in (train, test, validation) if kind]
     others = [folder for folder in folders if folder.name.lower() not in PARTS]
     if not kinds or (len(kinds) == 1 and others):
+        _refuse_pairs(root, folders)
         return _Layout((root,))  # where other classes are, one may be called train
     for kind in kinds:
         if len(kind) > 1:
@@ -118,6 +134,14 @@ def _layout(root: Path) -> _Layout:
     if train and second and _folders(train[0]) and _folders(second[0]):
         return _layout_of_parts(folders, train[0], second[0], is_test=bool(test))
     raise _layout_error(root, folders, train, second)
+
+
+def _refuse_pairs(root: Path, folders: list[Path]) -> None:
+    """Raise `LayoutError` for folders of images and of their masks, which are no classes."""
+    names = {folder.name.lower() for folder in folders}
+    if names & {*PICTURES} and names <= {*PICTURES, *ANSWERS}:
+        reason = f"{_names(folders)} are no classes, but images and what belongs to each of them"
+        raise LayoutError(f"{one_line(root)}: {reason}; it must hold {LAYOUT}")
 
 
 def _layout_of_parts(folders: list[Path], train: Path, test: Path, is_test: bool) -> _Layout:

@@ -3,7 +3,17 @@
 from pathlib import Path
 
 # Files and folders that systems make, in small letters.
-LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r", "@eadir", "$recycle.bin")
+LITTER = (
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "__macosx",
+    "icon\r",
+    "@eadir",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+)
 
 
 def is_visible(name: str) -> bool:

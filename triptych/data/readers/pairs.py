@@ -15,7 +15,6 @@ from .words import TEST, TRAIN, VALIDATION
 CSV_ENDINGS = (".csv", ".csv.gz", ".csv.zip")
 NPZ_ENDINGS = (".npz",)
 # Words in the names of files and folders, in small letters.
-HELD_OUT = (*VALIDATION, "dev")
 PICTURES = ("images", "img")
 LABELS = ("label", "labels", "y", "target", "targets")
 # The endings of files about the data, which may be in the same folder.
@@ -112,7 +111,7 @@ def _fits(folder: Path, endings: tuple[str, ...]) -> bool:
 def _may_hold_data(folder: Path) -> bool:
     """Return whether the name of a folder speaks of a part of a data set, or of images."""
     words = set(_words(folder.name))
-    return bool(words & {*TRAIN, *TEST, *HELD_OUT, *PICTURES})
+    return bool(words & {*TRAIN, *TEST, *VALIDATION, *PICTURES})
 
 
 def _words(name: str) -> list[str]:
@@ -142,7 +141,7 @@ def _files(folder: Path, endings: tuple[str, ...]) -> _Files:
             continue  # labels in a file of their own
         is_train = bool(words & {*TRAIN})
         is_test = bool(words & {*TEST})
-        if words & {*HELD_OUT}:
+        if words & {*VALIDATION}:
             files.validation.append(path)
         elif is_train and not is_test:
             files.train.append(path)

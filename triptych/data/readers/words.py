@@ -3,7 +3,7 @@
 # What the parts of a data set are called.
 TRAIN = ("train", "training")
 TEST = ("test", "testing")
-VALIDATION = ("val", "valid", "validation")
+VALIDATION = ("val", "valid", "validation", "dev", "eval", "evaluation")
 PARTS = (*TRAIN, *TEST, *VALIDATION)
 
 # What the labels are called: a column of a CSV, an array of an .npz.
