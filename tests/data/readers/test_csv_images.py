@@ -195,6 +195,24 @@ def test_the_order_of_colours_is_found_from_real_neighbours_or_asked_for(tmp_pat
     assert pairs(load(tmp_path / "d.csv", planes, shape="3x32x32")) == expected(noise, y)
 
 
+COMMENTS = {
+    "prose": "# made by us\n",
+    "prose with a comma": "# made by us, 2024\n",
+    "two lines": "# made by us\n# on a Monday\n",
+    "after the separator that Excel needs": "sep=,\n# made by us\n",
+}
+
+
+@pytest.mark.parametrize("kind", COMMENTS)
+@pytest.mark.parametrize("mark", ["", "# ", None])
+def test_comments_before_the_header(tmp_path, sample, kind: str, mark: str | None):
+    """The header may be a comment, as NumPy writes it, or be missing (None)."""
+    x, y = sample
+    header = None if mark is None else [f"{mark}label", *PIXELS]
+    dataset = load(tmp_path / "t.csv", COMMENTS[kind] + csv_text(x, y, header))
+    assert pairs(dataset) == expected(x, y)
+
+
 def test_pixels_packed_into_one_cell(tmp_path, sample):
     x, y = sample
     rows = [

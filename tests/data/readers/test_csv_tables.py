@@ -128,3 +128,51 @@ def test_names_of_rows_as_r_writes_them(tmp_path, sample):
     rows = [f'"{i + 1}" {line}' for i, line in enumerate(csv_text(x, y, sep=" ").splitlines())]
     dataset = load(tmp_path / "t.csv", "\n".join([" ".join(["label", *PIXELS]), *rows]))
     assert pairs(dataset) == expected(x, y)
+
+
+def with_commas(value: float) -> str:
+    return str(value).replace(".", ",")
+
+
+def test_labels_with_decimal_commas_are_whole_numbers_too(tmp_path):
+    """Eleven classes, which would be sorted as words: 0,0 then 1,0 then 10,0."""
+    labels = np.arange(99) % 11
+    rows = np.random.default_rng(0).normal(size=(99, 3)).round(2)
+    written = [with_commas(float(label)) for label in labels]
+    dataset = load(
+        tmp_path / "t.csv", csv_text(rows, written, ["class", *"abc"], ";", form=with_commas)
+    )
+    assert dataset.classes == tuple(map(str, range(11)))
+    counts = np.bincount(np.concatenate([dataset.train.labels, dataset.test.labels]))
+    assert counts.tolist() == [9] * 11
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_quantities_with_decimal_commas_are_refused(tmp_path, quote: str):
+    rows = np.random.default_rng(0).normal(size=(99, 3)).round(2)
+    target = [f"{quote}{with_commas(row.sum().round(2))}{quote}" for row in rows]
+    with pytest.raises(DataError, match="only classes can be learned, not quantities"):
+        load(tmp_path / "t.csv", csv_text(rows, target, ["target", *"abc"], ";", form=with_commas))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_header_may_end_in_a_separator_where_rows_do_not(tmp_path, end: str):
+    """As the file of Wisconsin's breast cancer data does."""
+    rows = np.random.default_rng(0).normal(size=(60, 3)).round(2)
+    words = np.array(["B", "M"])[np.arange(60) % 2]
+    text = csv_text(rows, words, ["diagnosis", *"abc", ""], end=end)
+    dataset = load(tmp_path / "t.csv", text)
+    assert dataset.classes == ("B", "M")
+    values = np.concatenate([dataset.train.images, dataset.test.images])[:, 0, 0]
+    assert dataset.table is not None
+    restored = values * dataset.table.deviation + dataset.table.mean
+    assert sorted(restored.round(2).tolist()) == sorted(rows.tolist())
+
+
+def test_the_example_of_a_column_of_words_is_a_word(tmp_path):
+    lines = ["label,size,width"]
+    for i in range(60):
+        size = '"3,200"' if i % 3 else "0"
+        lines.append(f"{i % 3},{size},{i}")
+    with pytest.raises(DataError, match="holds words, for example '3,200'"):
+        load(tmp_path / "t.csv", "\n".join(lines))

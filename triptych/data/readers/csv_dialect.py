@@ -71,7 +71,7 @@ def find_dialect(path: Path) -> Dialect:
     decimal_comma = separator != "," and _has_decimal_commas(path, sample[1:] or sample)
     if decimal_comma:
         notes.append("decimal commas")
-        sample = [list(map(_with_decimal_point, row)) for row in sample]
+        sample = [list(map(with_decimal_point, row)) for row in sample]
     return Dialect(encoding, separator, decimal_comma, skipped, sample, tuple(notes))
 
 
@@ -141,8 +141,9 @@ def _first_lines(path: Path, encoding: str) -> list[str]:
 def _preamble(lines: list[str]) -> tuple[int, str | None]:
     """Return how many lines come before the header or the rows, and the separator they name.
 
-    Excel's first line may name the separator. Of the comments after it the last one may be the
-    header, as NumPy writes it, and is not counted.
+    Excel's first line may name the separator. Of the comments after it the last one is the header,
+    as NumPy writes it, and is not counted, if it has as many cells as a row; one more or less may
+    be due to a separator at the end of the lines.
     """
     skipped = 0
     separator = None
@@ -153,6 +154,10 @@ def _preamble(lines: list[str]) -> tuple[int, str | None]:
         if not lines[skipped + 1].startswith("#"):
             break
         skipped += 1
+    if len(lines) > skipped + 1 and lines[skipped].startswith("#"):
+        mark = separator or _separator(lines[skipped + 1 :])
+        comment, row = (len(cells_of(line, mark)) for line in lines[skipped : skipped + 2])
+        skipped += abs(comment - row) > 1
     return skipped, separator
 
 
@@ -173,7 +178,8 @@ def _has_comma(cell: str) -> bool:
     return re.fullmatch(r"\s*[-+]?\d*,\d+\s*", cell) is not None
 
 
-def _with_decimal_point(cell: str) -> str:
+def with_decimal_point(cell: str) -> str:
+    """Return a number with a decimal comma with a point; any other text as it is."""
     return cell.replace(",", ".") if _has_comma(cell) else cell
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, one_line, suggest
-from .csv_dialect import are_numbers
+from .csv_dialect import are_numbers, is_number
 from .csv_layout import Layout
 from .headers import is_pixel_name
 from .text import listed
@@ -131,7 +131,8 @@ def refuse_words(path: Path, layout: Layout, dropped: set[int], label: int | Non
     for column in sorted(layout.words - dropped - {label}):
         if label is None and layout.columns < 3:
             raise DataError(f"{path}: a label and at least one column of numbers are needed")
-        example = one_line(layout.cells(column)[0], 20)
+        words = [cell for cell in layout.cells(column) if cell and not is_number(cell)]
+        example = one_line(words[0], 20)
         raise DataError(
             f"{path}: {layout.name(column)} holds words, for example {example!r}; numbers are "
             "needed in every column but that of the labels: leave it out, make numbers of it, or "

@@ -177,6 +177,8 @@ def _header(
     one_more = bool(rows) and width == len(first) + 1
     if one_more and not any(row[-1].strip() for row in rows if row):
         return (*names, "")  # each line but the header ends in a separator
+    if len(names) == width + 1 and not names[-1]:
+        names = names[:-1]  # the header alone ends in a separator
     if one_more and _names_rows(rows) and _is_header(path, names, [row[1:] for row in rows]):
         return ("", *names)  # as R writes the names of rows
     return names if _is_header(path, names, rows) else None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, one_line
-from .csv_dialect import cells_of, is_number
+from .csv_dialect import cells_of, is_number, with_decimal_point
 from .csv_layout import Layout
 from .csv_lines import numbered_rows, open_blocks, rows_of
 from .labels import Values
@@ -58,9 +58,16 @@ def read_table(
         labels: list[str] = []
         values = _numbers(path, layout, used, label, dtype, labels)
         if values is not None and (label is None or len(labels) == len(values)):
-            return labels, values
+            return _with_decimal_points(labels, layout), values
     wrong = wrong_cell(path, layout, used) or "rows differ in length"
     raise DataError(f"{path}: {wrong}")
+
+
+def _with_decimal_points(labels: list[str], layout: Layout) -> list[str]:
+    """Return labels as numbers are written elsewhere: 5,0 is 5.0 in a file of decimal commas."""
+    if not layout.dialect.decimal_comma:
+        return labels
+    return [with_decimal_point(label.strip().strip('"')) for label in labels]
 
 
 def read_packed(
