@@ -1,7 +1,9 @@
 """What the first bytes of a file show: one list of kinds for every reader."""
 
 import gzip
+import io
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -11,6 +13,15 @@ from triptych.data.readers.content import TEXT, content_of
 from triptych.errors import DataError
 
 ROWS = "\n".join(f"{i % 2},{i},{i * i % 7}" for i in range(40))
+
+
+def first_member(name: str) -> bytes:
+    """Return the first bytes of a zip archive whose first file has this name."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, b"1,2,3\n" * 9)
+    return content.getvalue()
+
 
 # The first bytes of a file, and what it is.
 KINDS = {
@@ -29,6 +40,14 @@ KINDS = {
     "IDX of two dimensions": (b"\0\0\x08\2\0\0\0\5", "a file of MNIST's IDX format"),
     "ARFF": (b"\n@RELATION iris\n", "an ARFF file"),
     "JSON": (b' {"label": [1, 2]}', "a JSON file"),
+    "a list in JSON": (b'[\n {"label": 1}, {"label": 2}]', "a JSON file"),
+    "rows of a CSV in brackets": (b"[1,2,3]\n[4,5,6]\n", "a text file"),
+    "LIBSVM": (b"-1 3:0.5 7:1 12:-1e-3\n+1 3:0.25 8:1\n", "a LIBSVM file"),
+    "times in a CSV": (b"1 10:30 2.5\n0 11:30 3.5\n", "a text file"),
+    "Excel of today": (first_member("[Content_Types].xml"), "a spreadsheet"),
+    "OpenDocument": (first_member("mimetype"), "a spreadsheet"),
+    "NumPy archive": (first_member("x_train.npy"), "an .npz archive"),
+    "zip with a NumPy file in a folder": (first_member("data/x.npy"), "an archive"),
     "XML": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an XML file"),
     "a part of a page": (b"<div>Please sign in</div>", "an XML file"),
     "a page": (b"\xef\xbb\xbf\r\n<HTML><body>", "an HTML page"),

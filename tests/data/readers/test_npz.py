@@ -107,3 +107,37 @@ def test_names_in_an_npz_do_not_fill_the_screen(tmp_path):
         data.load(str(tmp_path / "t.npz"))
     assert len(str(error.value)) < 300 + len(str(tmp_path / "t.npz"))
     assert str(error.value).isprintable()
+
+
+def test_two_arrays_without_names_are_told_apart_by_their_axes(tmp_path, sample):
+    x, y = sample
+    for name, arrays, says in (
+        ("a", (x, y), "arr_0 taken for the images, arr_1 for the labels"),
+        ("b", (y, x), "arr_1 taken for the images, arr_0 for the labels"),
+        ("c", (y[:, None], x), "arr_1 taken for the images, arr_0 for the labels"),
+        ("d", (x.reshape(100, -1), y[:, None]), "arr_0 taken for the images, arr_1 for the labels"),
+    ):
+        np.savez(tmp_path / f"{name}.npz", *arrays)
+        dataset = data.load(str(tmp_path / f"{name}.npz"))
+        assert pairs(dataset) == expected(x, y)
+        assert says in dataset.notes
+
+
+BAD_ARRAYS = {
+    "samples in columns": (lambda x, y: (x.reshape(100, -1).T, y), r"x\.transpose\(1, 0\)"),
+    "labels in one row": (lambda x, y: (x, y[None]), r"of shape \(1, 100\).*labels\.reshape\(-1\)"),
+    "one-hot rows": (lambda x, y: (x, np.eye(10)[y]), r"of shape \(100, 10\).*not one-hot rows"),
+    "signed bytes": (
+        lambda x, y: (x.astype(np.int8), y),
+        "from -128 to 127 seem to be signed bytes, give them as unsigned ones",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_ARRAYS)
+def test_bad_arrays_get_advice_that_helps(tmp_path, sample, kind: str):
+    make, says = BAD_ARRAYS[kind]
+    x, y = make(*sample)
+    np.savez(tmp_path / "t.npz", x=x, y=y)
+    with pytest.raises(DataError, match=says):
+        data.load(str(tmp_path / "t.npz"))

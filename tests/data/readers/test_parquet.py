@@ -249,7 +249,8 @@ def test_a_folder_of_parquet_that_lacks_or_mixes_something(root):
         data.load(str(root))
     table(root / "test.parquet", TEN, [0, 1] * 5, ["b", "a"])
     with pytest.raises(
-        DataError, match=r"test\.parquet: names its classes otherwise than .*train\.parquet"
+        DataError,
+        match=r"test\.parquet: names its classes otherwise than .*train\.parquet; write both with",
     ):
         data.load(str(root))
     for path in (root / "train.parquet", root / "test.parquet"):

@@ -47,7 +47,12 @@ IDX = Content("a file of MNIST's IDX format", "give the folder with its four fil
 JPEG = Content("a JPEG image", GIVE_FOLDER)
 JPEG_2000 = Content("a JPEG 2000 image", CONVERT)
 JSON = Content("a JSON file", f"save it as a CSV, or {SAVE_NPZ}", useful=False)
+LIBSVM = Content(
+    "a LIBSVM file",
+    f"read it with sklearn.datasets.load_svmlight_file and {SAVE_NPZ}",
+)
 LFS = Content("a pointer of Git LFS", "get the file itself: git lfs pull")
+NPZ = Content("an .npz archive", "its name must end in .npz; give it to --data by itself")
 MATLAB = Content("a MATLAB file", f"read it with scipy.io.loadmat and {SAVE_NPZ}")
 MATLAB_HDF5 = Content("a MATLAB file of version 7.3", HDF5.remedy)
 PARQUET = Content("a Parquet file", "its name must end in .parquet; give it to --data by itself")
@@ -104,6 +109,13 @@ _SIGNATURES: tuple[tuple[int, bytes, Content], ...] = (
 # The first instruction of a pickle, which follows the number of its version.
 _PICKLED = re.compile(rb"\x80(?:[\x02\x03][}\])(cXKJMNG\x8a]|[\x04\x05]\x95)")
 _BLANKS = dict.fromkeys(map(ord, "\t\r\n\f\ufeff"))  # that are left out of a text
+# Names of the first file in a zip archive.
+_FIRST_OF_ARRAYS = re.compile(rb"PK\x03\x04.{26}[^/]{1,100}\.npy", re.DOTALL)
+_FIRST_OF_OFFICE = re.compile(
+    rb"PK\x03\x04.{26}(\[Content_Types\]\.xml|_rels/|xl/|mimetype)", re.DOTALL
+)
+_LIBSVM = re.compile(rb"[-+]?[\d.]+( \d+:[-+\d.e]+){2,}")
+_LIST = re.compile(rb"\[\s*[\[{]")
 _PAGE = re.compile(rb"<(!doctype html|html|head|body|script)\b")
 
 
@@ -121,6 +133,10 @@ def content_of(head: bytes) -> Content | None:
         None where the kind is unknown; `TEXT` for text of no special kind, such as a CSV.
     """
     text = _is_text(head)
+    if _FIRST_OF_ARRAYS.match(head):
+        return NPZ
+    if _FIRST_OF_OFFICE.match(head):
+        return SPREADSHEET
     for offset, signature, kind in _SIGNATURES:
         if text and offset:  # words of a text may look like it
             continue
@@ -182,8 +198,10 @@ def _marked(start: bytes, text: bool) -> Content | None:
         return ARFF
     if text and start.startswith(b"<"):
         return XML
-    if text and start.startswith(b"{"):
+    if text and (start.startswith(b"{") or _LIST.match(start)):
         return JSON
+    if text and _LIBSVM.match(start):
+        return LIBSVM
     return None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ...core.npy import read_npy_header
+from ...core.npy import NpyHeader, read_npy_header
 from ...errors import DataError, one_line
 from ..checks import LIMIT, reading
 from ..reading import Contents, Options, Progress
@@ -39,7 +39,7 @@ IMAGES = (
 PART_OF_WORD = (
     dict.fromkeys((*TRAIN, "tr"), "train")
     | dict.fromkeys((*TEST, "te"), "test")
-    | dict.fromkeys((*VALIDATION, "dev"), "val")
+    | dict.fromkeys(VALIDATION, "val")
 )
 KNOWN = "x_train, y_train, x_test, y_test, or x and y"
 
@@ -90,12 +90,23 @@ class Archive:
             raise DataError(f"{self.path}: {listed(names)} may all be {what}; needed are {KNOWN}")
         return names[0] if names else None
 
+    def pick_unnamed(self) -> tuple[str, str]:
+        """Return the names of images and labels of two arrays that were saved without names.
+
+        The images have more axes. Where both have as many, they are the first.
+        """
+        first, second = (len(self._header(name).shape) for name in ("arr_0", "arr_1"))
+        return ("arr_0", "arr_1") if first >= second else ("arr_1", "arr_0")
+
+    def _header(self, name: str) -> NpyHeader:
+        with self.zip.open(f"{name}.npy") as member:
+            return read_npy_header(member)
+
     def array(self, name: str) -> NDArray[Any]:
         """Read one array, if its header and its size agree: some kilobytes can become gigabytes."""
         info = self.zip.getinfo(f"{name}.npy")
         shown = one_line(name, 40)
-        with self.zip.open(info) as member:
-            header = read_npy_header(member)
+        header = self._header(name)
         if header.dtype.hasobject:
             advice = f"save numbers or text, for example {one_line(name, 20)}.astype(str)"
             reason = f"{shown} holds Python objects, which are never loaded"
@@ -185,8 +196,8 @@ def _splits(archive: Archive, options: Options) -> Contents:
     elif validation:
         notes.insert(0, f"{validation[0]} and {validation[1]} left out")
     if not whole and not train and set(archive.names) == {"arr_0", "arr_1"}:
-        whole = ("arr_0", "arr_1")
-        notes.append("arr_0 taken for the images, arr_1 for the labels")
+        whole = archive.pick_unnamed()
+        notes.append(f"{whole[0]} taken for the images, {whole[1]} for the labels")
     chosen = train or whole
     if chosen is None:
         advice = "np.savez(file, x=x, y=y)"

@@ -179,7 +179,10 @@ def _classes(
     for shard in shards:
         if shard.names != names:
             first = one_line(train[0].path)
-            raise DataError(f"{one_line(shard.path)}: names its classes otherwise than {first}")
+            raise DataError(
+                f"{one_line(shard.path)}: names its classes otherwise than {first}; "
+                "write both with the same names in the same order (cast_column with a ClassLabel)"
+            )
     if names:
         codes = [np.asarray(shard.labels, np.int32) for shard in shards]
         return tuple(names), np.concatenate(codes)
