@@ -12,6 +12,7 @@ from .samples import Samples
 
 ROUNDING = 0.13  # of pixel / 255 · 255, where the fraction was written with three decimals
 MANY_FRACTIONS = 50  # from here on fractions may be rounded so; fewer must fit ten times better
+FAR_DARKER = 4  # times: so much lower is the highest pixel of a set that may have another range
 DARK = 64  # a set without a pixel of this value or above gets a warning
 
 
@@ -88,7 +89,7 @@ def compare_ranges(where: str, train: float, test: float) -> list[str]:
     ranges = f"the training pixels go up to {train:.4g}, the test pixels up to {test:.4g}"
     if 0 < low <= 1 < high:
         raise DataError(f"{where}: {ranges}; save both sets in the same range, from 0 to 255")
-    if low < DARK <= high:
+    if 0 < low * FAR_DARKER < high:
         return [f"{ranges}; save both sets in the same range if they were saved in different ones"]
     return []
 
