@@ -100,8 +100,28 @@ def text(figures: dict[str, Any]) -> list[str]:
     lines += _table(figures["stages"], ("none", *STAGES))
     lines += ["", "causes that were not named first (truth: answers)"]
     lines += _mistakes(figures["causes"])
-    lines += [f"no answer: {pair}: {problem}" for pair, problem in figures["no_answer"].items()]
+    lines += ["", "pairs that were not right", *(wrong(figures) or ["  none"])]
     return lines
+
+
+def wrong(figures: dict[str, Any]) -> list[str]:
+    """Return a line for each pair that is not right: the truth, and the tool's first finding."""
+    lines: list[str] = []
+    for outcome in figures["outcomes"]:
+        if _is_right(outcome):
+            continue
+        true = f"{outcome['true_stage']} {outcome['true_cause']}"
+        if outcome["faults"] == 2:
+            true += " and another"
+        first = outcome["problem"] or f"{outcome['stage']} {outcome['cause']}"
+        lines.append(f"  {outcome['pair']}: {true}; answer: {first}")
+    return lines
+
+
+def _is_right(outcome: dict[str, Any]) -> bool:
+    if outcome["faults"] == 2:
+        return outcome["both"]
+    return outcome["right_cause"] and outcome["right_stage"]
 
 
 def _table(matrix: dict[str, dict[str, int]], order: tuple[str, ...]) -> list[str]:

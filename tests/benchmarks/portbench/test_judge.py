@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from benchmarks.portbench.judge import judge
-from benchmarks.portbench.summary import summary, text
+from benchmarks.portbench.summary import summary, text, wrong
 
 ONE = {
     "stage": "forward",
@@ -172,3 +172,25 @@ def test_the_figures():
     assert "right cause first" in lines
     assert "50.0%" in lines
     assert "D18: right 1; D23 1, no answer 1" in lines
+    assert lines.endswith("\n".join(["pairs that were not right", *wrong(figures)]))
+
+
+def test_the_pairs_that_were_not_right_are_listed():
+    outcomes = [
+        judge("1", ONE, answer("differ", ("forward", "D18"))),
+        judge("2", ONE, answer("differ", ("forward", "D23"))),
+        judge("3", ONE, answer("differ", ("update", "D18"))),
+        judge("4", OUTSIDE, answer("undecided", ("loss", None))),
+        judge("5", TWO, answer("differ", ("forward", "D18"), ("update", "D59"))),
+        judge("6", TWO, answer("differ", ("forward", "D18"))),
+        judge("7", CORRECT, answer("equal")),
+        judge("8", CORRECT, answer("undecided")),
+        judge("9", CORRECT, no_answer("no JSON was written")),
+    ]
+    assert wrong(summary(outcomes)) == [
+        "  2: forward D18; answer: forward D23",
+        "  3: forward D18; answer: update D18",
+        "  6: forward D18 and another; answer: forward D18",
+        "  8: none none; answer: none none",
+        "  9: none none; answer: no JSON was written",
+    ]
