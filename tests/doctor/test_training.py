@@ -62,15 +62,20 @@ def test_gradients_that_are_rounding_do_not_count() -> None:
 WORDS = np.array([[0, 1, 1, 2], [3, 1, 4, 2]])
 
 
-def embedded(step: Any) -> Examination:
-    """Return two sides with an embedding; `step` makes B's first step of sums and squares."""
+def embedded(step: Any, words: Array = WORDS, *, cancelling: bool = False) -> Examination:
+    """Return two sides with an embedding; `step` makes B's first step of sums and squares.
+
+    Where they are `cancelling`, the pieces of a word's gradient have both signs.
+    """
     rng = np.random.default_rng(0)
-    pieces = np.abs(rng.normal(size=(*WORDS.shape, 3))) + 0.5
+    pieces = rng.normal(size=(*words.shape, 3))
+    if not cancelling:
+        pieces = np.abs(pieces) + 0.5
     table = rng.normal(size=(6, 3))
     total = np.zeros((6, 3))
     squares = np.zeros((6, 3))
-    np.add.at(total, WORDS, pieces)
-    np.add.at(squares, WORDS, pieces**2)
+    np.add.at(total, words, pieces)
+    np.add.at(squares, words, pieces**2)
     a, b = sides()
     name = "embed/embeddings"
     for each in (a, b):
@@ -89,7 +94,7 @@ def embedded(step: Any) -> Examination:
         carriages=(Carried(name, name, table.shape, table.shape),),
     )
     call = Call(0, "embed", "Embedding", "embedding", anchor=True)
-    arrays = {"0/input": WORDS, "0/output_gradient": pieces, f"gradient/{name}": total}
+    arrays = {"0/input": words, "0/output_gradient": pieces, f"gradient/{name}": total}
     examination.a_training = Observation((call,), arrays)
     examination.b_training = Observation((call,), {f"gradient/{name}": total})
     return examination
@@ -100,8 +105,13 @@ def of_pieces(total: Array, squares: Array) -> Array:
         return np.nan_to_num(-RATE * total / np.sqrt(squares))
 
 
-def test_squared_pieces_of_an_embedding() -> None:
-    (finding,) = training.examine(embedded(of_pieces)).findings
+WORDS_THAT_ALL_OCCUR_AGAIN = np.array([[0, 1, 1, 2], [3, 1, 0, 3], [2, 3, 4, 4]])
+
+
+@pytest.mark.parametrize("words", [WORDS, WORDS_THAT_ALL_OCCUR_AGAIN])
+@pytest.mark.parametrize("cancelling", [False, True])
+def test_squared_pieces_of_an_embedding(words: Array, cancelling: bool) -> None:
+    (finding,) = training.examine(embedded(of_pieces, words, cancelling=cancelling)).findings
     assert finding.cause == "D95"
     assert finding.proved
     assert finding.values == {"a": "adds, then squares", "b": "squares the pieces, then adds"}

@@ -26,6 +26,8 @@ PARTS = (
     "update",
     "schedule",
 )
+# A first step that is so near to that of squared pieces is taken for it.
+MOST_ERROR_OF_PIECES = 0.05
 
 
 def examine(examination: Examination) -> Result:
@@ -110,42 +112,57 @@ def _of_embedding(
     shares = _shares_of_squares(examination, pair)
     if shares is None:
         return None
-    b_after, _ = examination.b.train(
-        examination.alignment.inputs_to_b(examination.a_inputs),
-        examination.targets,
-        1,
-        examination.dtype,
-    )
-    carried = examination.alignment.weights_to_a(b_after)[name]
-    moved = carried - examination.a.weights(examination.dtype)[name]
     gradient = array_names(examination.a_training.arrays, "gradient")[name]
-    rate = largest(moved[shares.max(1) > 0.999]) if np.any(shares.max(1) > 0.999) else None
-    repeated = (shares < 0.9) & (np.abs(gradient) > 1e-3 * largest(gradient))
-    if rate is None or not repeated.any():
+    steps = [_first_step(examination, name, side) for side in "ab"]
+    errors = [_error_of_pieces(step, gradient, shares) for step in steps]
+    of_pieces = [error < MOST_ERROR_OF_PIECES for error in errors]
+    if of_pieces[0] == of_pieces[1]:
         return None
-    # The first step is rate · Σg / √Σg² instead of the rate, but for epsilon.
-    expected = -np.sign(gradient) * rate * np.sqrt(1 / np.maximum(shares, 1e-300))
-    error = np.median(np.abs(moved[repeated] / expected[repeated] - 1))
-    if not error < 0.05:
-        return None
-    frameworks = [each.framework for each in examination.descriptions]
+    words = {True: "squares the pieces, then adds", False: "adds, then squares"}
     return Finding(
         "update",
         "D95",
         catalogue.get("D95").title,
         layer=pair.paths,
-        values={
-            side: "squares the pieces, then adds" if name == "keras" else "adds, then squares"
-            for side, name in zip("ab", frameworks, strict=True)
-        },
+        values={side: words[each] for side, each in zip("ab", of_pieces, strict=True)},
         effect={"training": differences[name], "bound": TRAVEL_BOUND[examination.dtype]},
         fix=fix_lines("D95", examination.descriptions),
         proved=True,
         evidence=(
             "the first step of words that occur several times is that of squared pieces, to "
-            f"{value_text(float(error))} of it"
+            f"{value_text(min(errors))} of it"
         ),
     )
+
+
+def _first_step(examination: Examination, name: str, side: str) -> Array:
+    """Return how a side's first training step moves a weight of A."""
+    targets, dtype = examination.targets, examination.dtype
+    if side == "a":
+        after, _ = examination.a.train(examination.a_inputs, targets, 1, dtype)
+    else:
+        b_inputs = examination.alignment.inputs_to_b(examination.a_inputs)
+        b_after, _ = examination.b.train(b_inputs, targets, 1, dtype)
+        after = examination.alignment.weights_to_a(b_after)
+    return np.asarray(after[name], np.float64) - examination.a.weights(dtype)[name]
+
+
+def _error_of_pieces(step: Array, gradient: Array, shares: Array) -> float:
+    """Return how far a first step is from that of squared pieces, as a share of it.
+
+    That step is rate · Σg / √Σg² instead of the rate, but for epsilon. The rate is that of words
+    that occur once, or else of most words.
+    """
+    counted = np.abs(gradient) > 1e-3 * largest(gradient)
+    repeated = counted & (np.abs(shares - 1) > 0.1)
+    if not repeated.any():
+        return float("inf")
+    rates = -np.sign(gradient) * step * np.sqrt(shares)
+    once = counted & (np.abs(shares - 1) < 1e-6)
+    rate = np.median(rates[once]) if once.any() else np.median(rates[repeated])
+    if not rate > 0:
+        return float("inf")
+    return float(np.median(np.abs(rates[repeated] / rate - 1)))
 
 
 def _shares_of_squares(examination: Examination, pair: Pair) -> Array | None:
