@@ -139,3 +139,34 @@ def test_early_stopping() -> None:
     assert finding.values["a"] == "stops after epoch 6, keeps the weights of epoch 2"
     assert "A waits 4 epochs without progress, B 3" in finding.evidence
     assert math.isclose(finding.effect["epochs"], 1)
+
+
+def stopping(name: str, patience: int, stopped: int | None) -> NumpySide:
+    """Return a side with EarlyStopping that ends the training after an epoch."""
+    made = optimized(name, "torch" if name == "A" else "keras", "SGD", rate=0.1)
+    component = Component("EarlyStopping", {"patience": patience, "min_delta": 0.0})
+    made.described = replace(made.described, callbacks=(component,))
+    rates = [0.1] * (len(FLAT) if stopped is None else stopped + 1)
+    made.of_epochs = lambda losses: {"rates": rates, "stopped": stopped, "restored": None}
+    return made
+
+
+def test_early_stopping_one_epoch_later_is_the_users_own_rule() -> None:
+    (finding,) = examined(stopping("A", 3, 6), stopping("B", 3, 5), FLAT).findings
+    assert finding.cause is None
+    assert finding.proved
+    assert finding.fix == {
+        "a": "EarlyStopping(..., patience=2)",
+        "b": "EarlyStopping(..., patience=4)",
+    }
+
+
+def test_early_stopping_without_patience() -> None:
+    (finding,) = examined(stopping("A", 3, 5), stopping("B", 0, 3), FLAT).findings
+    assert finding.cause == "D66"
+
+
+def test_a_side_that_does_not_stop_has_no_rule() -> None:
+    (finding,) = examined(stopping("A", 3, None), stopping("B", 3, 5), FLAT).findings
+    assert finding.cause is None
+    assert finding.fix == {"a": None, "b": None}

@@ -13,6 +13,7 @@ from ..findings import Acquittal, Finding
 from ..observation import Description, Settings
 from ..plateaus import (
     Plateau,
+    Stopping,
     described_plateau,
     differing,
     found_plateau,
@@ -77,20 +78,55 @@ def _of_stopping(
         found_stopping(losses, each["stopped"], _settings(description))
         for each, description in zip((a, b), descriptions, strict=True)
     ]
-    known = all(rules)
     evidence = f"on the {len(losses)} given losses"
-    if rules[0] and rules[1] and rules[0].wait != rules[1].wait:
+    cause = "D66" if _is_of_keras_defaults(a, b, descriptions) else None
+    title = catalogue.get("D66").title
+    fix = fix_lines(cause, descriptions)
+    both_stop = a["stopped"] is not None and b["stopped"] is not None
+    if both_stop and rules[0] and rules[1] and rules[0].wait != rules[1].wait:
         evidence += f": A waits {rules[0].wait} epochs without progress, B {rules[1].wait}"
+        if cause is None:
+            title = f"{title}: another number of epochs without progress"
+            fix = _stopping_fixes((rules[0], rules[1]), descriptions)
     return Finding(
         "callback",
-        "D66",
-        catalogue.get("D66").title,
+        cause,
+        title,
         values={"a": _epochs_text(a), "b": _epochs_text(b)},
         effect={"epochs": float(abs(_end(a, losses) - _end(b, losses)))},
-        fix=fix_lines("D66", descriptions),
-        proved=bool(known),
+        fix=fix,
+        proved=all(rules),
         evidence=evidence,
     )
+
+
+def _is_of_keras_defaults(
+    a: Epochs, b: Epochs, descriptions: tuple[Description, Description]
+) -> bool:
+    """Return whether Keras' EarlyStopping has no patience, or only one side restores weights."""
+    return a["restored"] != b["restored"] or any(
+        each.type == "EarlyStopping" and each.settings.get("patience") == 0
+        for description in descriptions
+        for each in description.callbacks
+        if description.framework == "keras"
+    )
+
+
+def _stopping_fixes(
+    rules: tuple[Stopping, Stopping], descriptions: tuple[Description, Description]
+) -> dict[str, str | None]:
+    """Return for each side the patience with which it waits as long as the other."""
+    fixes: dict[str, str | None] = {}
+    for side, description, rule, other in zip(
+        "ab", descriptions, rules, reversed(rules), strict=True
+    ):
+        fixes[side] = None
+        for each in description.callbacks:
+            patience = each.settings.get("patience")
+            if isinstance(patience, int) and patience > 0:
+                wanted = patience + other.wait - rule.wait
+                fixes[side] = f"{each.type}(..., patience={wanted})"
+    return fixes
 
 
 def _end(epochs: Epochs, losses: list[float]) -> int:
