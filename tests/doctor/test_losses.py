@@ -10,7 +10,7 @@ from scipy.special import expit, log_softmax, softmax
 from support.doctor_sides import compared, optimized
 
 from triptych.doctor.examination import Result
-from triptych.doctor.observation import Array, Arrays
+from triptych.doctor.observation import Array, Arrays, Component
 from triptych.doctor.stages import loss as stage
 
 ROWS = 24
@@ -254,7 +254,12 @@ def test_binary_and_other_losses() -> None:
     table = np.random.default_rng(6).normal(size=(ROWS, CLASSES))
     a = of_torch(logits(), table, same, lambda o, y: (1 - F.cosine_similarity(o, y)).mean())
     b = of_keras(logits(), table, same, keras.losses.CosineSimilarity(dtype="float64"))
-    assert causes(examined(a, b, table)) == ["D45"]
+    (finding,) = examined(a, b, table).findings
+    assert finding.cause == "D45"
+    assert finding.fix == {
+        "a": "-F.cosine_similarity(output, target).mean()",
+        "b": "1 + losses.CosineSimilarity()(y_true, y_pred)",
+    }
     a = of_torch(z, BITS * 5, same, lambda o, y: F.smooth_l1_loss(o, y, beta=0.5))
     b = of_keras(z, BITS * 5, same, keras.losses.Huber(0.5, dtype="float64"))
     assert causes(examined(a, b, BITS * 5)) == ["D45"]
@@ -267,6 +272,71 @@ def test_binary_and_other_losses() -> None:
     )
     b = of_keras(logits(), shares, keras.ops.softmax, keras.losses.KLDivergence(dtype="float64"))
     assert causes(examined(a, b, shares)) == ["D43"]
+
+
+def examined_huber(
+    torch_loss: Any, keras_loss: Any, a_loss: Component | None, b_loss: Component | None
+) -> Result:
+    """Compare two losses on differences that are all smaller than Huber's width."""
+    target = NUMBERS[:, None]
+    z = target + np.random.default_rng(7).uniform(-0.4, 0.4, target.shape)
+    sides = optimized("A", "torch", "SGD"), optimized("B", "keras", "SGD")
+    for side, loss in zip(sides, (a_loss, b_loss), strict=True):
+        side.described = replace(side.described, loss=loss)
+    a = of_torch(z, target, same, torch_loss)
+    b = of_keras(z, target, same, keras_loss)
+    comparison = compared(*sides, a_arrays=a, b_arrays=b, targets={"y": target})
+    return stage.examine(comparison)
+
+
+@pytest.mark.framework
+def test_a_huber_loss_of_small_differences_is_known_by_its_width() -> None:
+    import keras
+    import torch
+
+    def by_hand(wanted: Any, output: Any) -> Any:
+        return keras.losses.huber(wanted, output, delta=2.0)
+
+    smooth = torch.nn.SmoothL1Loss(beta=2.0)
+    huber = keras.losses.Huber(2.0, dtype="float64")
+    a = Component("SmoothL1Loss", {"beta": 2.0})
+    for loss, b in (
+        (huber, Component("Huber", {"delta": 2.0})),
+        (by_hand, Component("by_hand", source="def by_hand(wanted, output): ...")),
+    ):
+        (finding,) = examined_huber(smooth, loss, a, b).findings
+        assert finding.cause == "D45"
+        assert finding.fix == {
+            "a": "nn.HuberLoss(delta=2)",
+            "b": "losses.huber(y_true, y_pred, delta=2) / 2",
+        }
+    # The squared error is another loss, and twice a Huber loss of another width is no SmoothL1.
+    squared = keras.losses.MeanSquaredError(dtype="float64")
+    (finding,) = examined_huber(smooth, squared, a, Component("MeanSquaredError")).findings
+    assert finding.cause is None
+    assert "squared error" in str(finding.values["b"])
+    half = torch.nn.HuberLoss(delta=0.5)
+    a = Component("HuberLoss", {"delta": 0.5})
+    b = Component("by_hand", {"delta": 0.5}, source="def by_hand(wanted, output): ...")
+    triple = keras.losses.Huber(0.5, dtype="float64")
+    (finding,) = examined_huber(half, lambda y, p: 3 * triple(y, p), a, b).findings
+    assert finding.cause is None
+
+
+@pytest.mark.framework
+def test_another_width_of_a_huber_loss_is_not_in_the_catalogue() -> None:
+    import keras
+    import torch
+
+    z = NUMBERS[:, None] + np.random.default_rng(8).normal(size=(ROWS, 1)) * 3
+    a = of_torch(z, NUMBERS[:, None], same, torch.nn.HuberLoss(delta=0.5))
+    b = of_keras(z, NUMBERS[:, None], same, keras.losses.Huber(dtype="float64"))
+    (finding,) = examined(a, b, NUMBERS[:, None]).findings
+    assert finding.cause is None
+    assert finding.proved
+    assert finding.fix == {"a": "nn.HuberLoss(delta=1)", "b": "losses.Huber(delta=0.5)"}
+    a = of_torch(z, NUMBERS[:, None], same, torch.nn.SmoothL1Loss(beta=0.5))
+    assert set(causes(examined(a, b, NUMBERS[:, None]))) == {"D45", None}
 
 
 def test_a_formula_that_nobody_knows_is_said_to_be_unknown() -> None:

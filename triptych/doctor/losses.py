@@ -505,6 +505,7 @@ def explain(
     value: float,
     settings: Sequence[Settings],
     dtype: str,
+    expected: str = "",
 ) -> Explained | None:
     """Return the formula that makes a loss and its gradient.
 
@@ -524,6 +525,8 @@ def explain(
         Of the losses of both sides.
     dtype : str
         In which it was computed.
+    expected : str
+        A family of formulas, which is preferred where several fit.
     """
     tail = tail_between(last, output, dtype) if gradient is not None else None
     rows = rows_of(output, targets)
@@ -549,7 +552,8 @@ def explain(
         regular = 0.0 if found.scale is not None else 1.0
         error = abs(found.value - value) / max(abs(value), 1e-300)
         wrong = 0.0 if error <= 10 * FITS[dtype] else 1.0
-        fits.append(((regular, wrong, float(place)), found))
+        other = 0.0 if formula.family == expected else 1.0
+        fits.append(((regular, wrong, other, float(place)), found))
     return min(fits, key=lambda fit: fit[0])[1] if fits else None
 
 

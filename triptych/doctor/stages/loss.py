@@ -16,7 +16,7 @@ from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
 from ..frameworks.adapter import ModelError
 from ..losses import CLIP, Explained, explain, tail_between
-from ..observation import Array, Arrays, Description, Settings
+from ..observation import Array, Arrays, Description, numbers_of
 from ..wording import fix_lines
 
 # Tails that turn logits into what another loss expects.
@@ -24,6 +24,8 @@ HEADS = frozenset({"identity", "softmax", "log_softmax", "sigmoid"})
 # Ratios that a user's formula may have.
 FACTORS = (2.0, 0.5)
 ALIKE = 1e-4
+# What the width of Huber's loss is called.
+WIDTHS = ("delta", "beta")
 
 
 @dataclass(frozen=True)
@@ -93,16 +95,20 @@ def examine(examination: Examination) -> Result:
     at_zero = _norm_at_zero(examination, a, b, bound) if value <= bound else None
     if at_zero is not None:
         return Result((at_zero,), (), value, bound)
-    settings = _settings(examination)
-    target = next(iter(examination.targets.values()))
-    explained = [_explained(each, target, settings, examination.dtype) for each in (a, b)]
+    explained = [
+        _explained(examination, head, family)
+        for head, family in zip((a, b), _expected(examination), strict=True)
+    ]
     if not _is_of_loss(examination, a, b, bound):
         return Result(largest=0.0, bound=bound)
     named = _named(explained[0], explained[1], a, b, _clipping_cause(examination.descriptions))
     if not named:
         return Result((_unknown(effect, explained),), (), 0.0, bound)
     evidence = _evidence(a, b, explained)
-    findings = [_finding(examination, each, effect, evidence) for each in named]
+    fixes = [_fix(examination, each, a, b, explained) for each in named]
+    findings = [
+        _finding(each, effect, fix, evidence) for each, fix in zip(named, fixes, strict=True)
+    ]
     return Result(tuple(findings), (), 0.0, bound)
 
 
@@ -185,15 +191,36 @@ def _norm_at_zero(examination: Examination, a: Head, b: Head, bound: float) -> F
     )
 
 
-def _settings(examination: Examination) -> list[Settings]:
-    return [each.loss.settings for each in examination.descriptions if each.loss]
+def _expected(examination: Examination) -> list[str]:
+    """Return the family of formulas that each side's loss is expected to be of, or empty.
+
+    Where all differences are small, Huber's loss is half of the squared error. A loss that has its
+    width is Huber's, and so may be the one that the user wrote for the other side.
+    """
+    losses = [each.loss for each in examination.descriptions]
+    with_width = [bool(each and numbers_of([each.settings], WIDTHS)) for each in losses]
+    families: list[str] = []
+    for each, has_width, other_has in zip(losses, with_width, reversed(with_width), strict=True):
+        may_have = other_has and (each is None or bool(each.source))
+        families.append("Huber" if has_width or may_have else "")
+    return families
 
 
-def _explained(head: Head, target: Array, settings: list[Settings], dtype: str) -> Explained | None:
+def _explained(examination: Examination, head: Head, expected: str) -> Explained | None:
+    target = next(iter(examination.targets.values()))
+    settings = [each.loss.settings for each in examination.descriptions if each.loss]
     last = head.output if head.last is None else head.last
     gradient = head.output_gradient if head.last is None else head.gradient
     return explain(
-        last, head.output, gradient, head.output_gradient, target, head.value, settings, dtype
+        last,
+        head.output,
+        gradient,
+        head.output_gradient,
+        target,
+        head.value,
+        settings,
+        examination.dtype,
+        expected,
     )
 
 
@@ -249,20 +276,72 @@ def _evidence(a: Head, b: Head, explained: list[Explained | None]) -> str:
 
 
 def _finding(
-    examination: Examination, named: Named, effect: dict[str, float], evidence: str
+    named: Named, effect: dict[str, float], fix: dict[str, str | None], evidence: str
 ) -> Finding:
-    lines = fix_lines(named.cause, examination.descriptions)
-    fix = {side: line if named.faulty in ("", side) else None for side, line in lines.items()}
     return Finding(
         "loss",
         named.cause,
         named.title,
         values={"a": named.values[0], "b": named.values[1]},
         effect=effect,
-        fix=fix,
+        fix={side: line if named.faulty in ("", side) else None for side, line in fix.items()},
         proved=True,
         evidence=evidence,
     )
+
+
+# Lines of code that make either side agree with the other.
+
+
+def _fix(
+    examination: Examination, named: Named, a: Head, b: Head, explained: list[Explained | None]
+) -> dict[str, str | None]:
+    """Return a line for either side, or None."""
+    frameworks = [each.framework for each in examination.descriptions]
+    families = {each.formula.family if each else "" for each in explained}
+    if named.cause in ("D45", None) and families == {"Huber"}:
+        wanted = reversed(explained)
+        lines = [
+            _huber_line(framework, each) if each else None
+            for framework, each in zip(frameworks, wanted, strict=True)
+        ]
+        return dict(zip("ab", lines, strict=True))
+    if named.cause == "D45" and families == {"cosine"}:
+        form = "1 - cos" if b.value > a.value else "-cos"
+        other = "-cos" if form == "1 - cos" else "1 - cos"
+        return {
+            "a": COSINES.get((frameworks[0], form)),
+            "b": COSINES.get((frameworks[1], other)),
+        }
+    return fix_lines(named.cause, examination.descriptions)
+
+
+COSINES = {
+    ("torch", "-cos"): "-F.cosine_similarity(output, target).mean()",
+    ("torch", "1 - cos"): "(1 - F.cosine_similarity(output, target)).mean()",
+    ("keras", "-cos"): "losses.CosineSimilarity()",
+    ("keras", "1 - cos"): "1 + losses.CosineSimilarity()(y_true, y_pred)",
+}
+
+
+def _huber_line(framework: str, wanted: Explained) -> str | None:
+    """Return the line of a Huber loss; None where it has no usual scale."""
+    if wanted.scale is None:
+        return None
+    width = float(wanted.formula.settings["delta"])
+    text = value_text(width)
+    kept = len(wanted.scales) - int(wanted.ignored.sum())
+    scale = wanted.scale * kept * wanted.rows.values.shape[1]
+    if _relative(scale, 1.0) < ALIKE:
+        lines = {"torch": f"nn.HuberLoss(delta={text})", "keras": f"losses.Huber(delta={text})"}
+    elif _relative(scale, 1 / width) < ALIKE:
+        lines = {
+            "torch": f"nn.SmoothL1Loss(beta={text})",
+            "keras": f"losses.huber(y_true, y_pred, delta={text}) / {text}",
+        }
+    else:
+        return None
+    return lines.get(framework)
 
 
 # What a formula means.
@@ -420,7 +499,7 @@ def _of_numbers(one: Explained, other: Explained, values: tuple[str, str]) -> li
     if one.formula.family == "Poisson" and reads[0] != reads[1]:
         found.append(Named("D45", catalogue.get("D45").title, values))
     if one.formula.family == "Huber" and _relative(first["delta"], second["delta"]) > ALIKE:
-        found.append(Named("D45", catalogue.get("D45").title, values))
+        found.append(Named(None, "Another width of Huber's loss", values))
     return found
 
 
@@ -459,8 +538,14 @@ def _of_ratio(one: Explained, other: Explained, ratio: float, values: tuple[str,
         return Named("D40", catalogue.get("D40").title, values)
     if one.formula.family == "Kullback-Leibler divergence":
         return Named("D43", catalogue.get("D43").title, values)
-    if one.formula.family == "Huber" and _relative(one.formula.settings["delta"], 1.0) > ALIKE:
+    if one.formula.family == other.formula.family == "Huber" and _is_width(one, other, ratio):
         return Named("D45", catalogue.get("D45").title, values)
     if any(abs(ratio - factor) < ALIKE for factor in FACTORS):
         return Named(None, f"A factor of {value_text(ratio)} in the loss", values)
     return Named(None, "What the sum of the losses is divided by", values)
+
+
+def _is_width(one: Explained, other: Explained, ratio: float) -> bool:
+    """Return whether a ratio of two Huber losses is the width of one of them, or its inverse."""
+    widths = [float(each.formula.settings["delta"]) for each in (one, other)]
+    return any(_relative(ratio, each) < ALIKE for width in widths for each in (width, 1 / width))
