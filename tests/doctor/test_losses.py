@@ -242,6 +242,14 @@ def test_binary_and_other_losses() -> None:
     assert causes(examined(twice, b, BITS)) == ["D38"]
     forgotten = of_keras(z, BITS, same, binary(dtype="float64"))
     assert causes(examined(with_logits, forgotten, BITS)) == ["D37"]
+    # Every output is clipped, so that the gradient is zero.
+    negative = -np.abs(z) - 0.1
+    a = of_torch(negative, BITS, same, F.binary_cross_entropy_with_logits)
+    forgotten = of_keras(negative, BITS, same, binary(dtype="float64"))
+    assert not forgotten["0/output_gradient"].any()
+    assert causes(examined(a, forgotten, BITS)) == ["D37"]
+    constant = of_keras(negative, BITS, same, lambda y, p: 0 * p + 0.25)
+    assert causes(examined(a, constant, BITS)) == [None]
     sure = logits(size=30.0, columns=1)
     a = of_torch(sure, BITS, torch.sigmoid, F.binary_cross_entropy)
     b = of_keras(sure, BITS, lambda x: keras.ops.sigmoid(x) * 1.0, binary(dtype="float64"))

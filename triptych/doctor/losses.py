@@ -546,7 +546,10 @@ def explain(
     for place, formula in enumerate(formulas(rows, at_output, settings)):
         if formula.classes and not rows.classes:
             continue
-        found = _fitted(formula, tail, before, rows, wanted, dtype)
+        if wanted.any():
+            found = _fitted(formula, tail, before, rows, wanted, dtype)
+        else:
+            found = _without_gradient(formula, tail, before, rows, value, dtype)
         if found is None:
             continue
         regular = 0.0 if found.scale is not None else 1.0
@@ -562,19 +565,43 @@ def _before_tail(rows: Rows) -> Array:
     return np.zeros_like(rows.values)
 
 
-def _fitted(
-    formula: Formula, tail: Tail | None, before: Array, rows: Rows, wanted: Array, dtype: str
-) -> Explained | None:
-    """Return the formula with the scales that fit best; None if it does not fit."""
+def _computed(
+    formula: Formula, tail: Tail | None, before: Array, rows: Rows
+) -> tuple[Array, Array] | None:
+    """Return a formula's losses and its gradients before the tail; None if they are not finite."""
     with np.errstate(all="ignore"):
         losses, slopes = formula.compute(rows)
         if tail is not None:
             slopes = tail.backward(before, rows.values, slopes)
-    if not (np.isfinite(losses).all() and np.isfinite(slopes).all()):
+    finite = np.isfinite(losses).all() and np.isfinite(slopes).all()
+    return (losses, slopes) if finite else None
+
+
+def _without_gradient(
+    formula: Formula, tail: Tail | None, before: Array, rows: Rows, value: float, dtype: str
+) -> Explained | None:
+    """Return a formula whose gradient is zero, as of clipped values, if it makes the value."""
+    computed = _computed(formula, tail, before, rows)
+    if computed is None or computed[1].any():
         return None
+    total = float(computed[0].sum())
+    count, entries = rows.values.shape
+    name = tail.name if tail else "unknown"
+    for scale in (1 / count, 1 / (count * entries), 1.0):
+        if abs(total * scale - value) <= FITS[dtype] * abs(value):
+            return Explained(name, formula, rows, np.full(count, scale), total * scale)
+    return None
+
+
+def _fitted(
+    formula: Formula, tail: Tail | None, before: Array, rows: Rows, wanted: Array, dtype: str
+) -> Explained | None:
+    """Return the formula with the scales that fit best; None if it does not fit."""
+    computed = _computed(formula, tail, before, rows)
     top = largest(wanted)
-    if not top:
+    if computed is None:
         return None
+    losses, slopes = computed
     squares = np.sum(slopes * slopes, 1)
     flat = squares <= (1e-9 * largest(slopes)) ** 2
     with np.errstate(all="ignore"):
