@@ -304,6 +304,37 @@ def test_dropout_that_stays_on_in_evaluation():
     assert finding.fix["a"] == "F.dropout(x, 0.5, training=self.training)"
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "fixes"),
+    [
+        ("torch.rand", "Dropout", ("F.dropout(x, 0.5, training=self.training)", "training=True")),
+        (
+            "Dropout",
+            "tf.nn.dropout",
+            ("F.dropout(x, 0.5, training=True)", "layers.Dropout(0.5)(x)"),
+        ),
+    ],
+)
+def test_dropout_by_hand_has_fixes_in_both_directions(a, b, fixes):
+    steps = [
+        Step(
+            "drop" if name == "Dropout" else "",
+            "dropout",
+            {"rate": 0.5, "active": name != "Dropout"},
+            name=name,
+        )
+        for name in (a, b)
+    ]
+    sides = pair(network("a", steps[:1], 1), network("b", steps[1:], 5))
+    (finding,) = examined(*sides, BATCH, ["data", "forward", "mode"]).results["mode"].findings
+    assert finding.cause == "D98"
+    assert finding.title.startswith(
+        "dropout by torch.rand after" if a == "torch.rand" else "tf.nn.dropout after"
+    )
+    assert finding.fix["a"] == fixes[0]
+    assert fixes[1] in finding.fix["b"]
+
+
 def test_a_rate_that_is_the_share_that_is_kept():
     dropped = Step("ad", "dropout", {"rate": 0.2, "active": True}, name="Dropout")
     kept = Step("bd", "dropout", {"rate": 0.8, "active": True}, name="Dropout")

@@ -63,11 +63,12 @@ class _Mode:
 
     def _always_on(self, side: str, other: str, calls: Sequence[Call]) -> Finding:
         first = calls[0]
-        function = not first.layer
-        cause = "D98" if function else "D85"
+        frameworks = {name: each.framework for name, each in self.descriptions.items()}
+        is_module = bool(first.layer) and frameworks[side] == "torch"
+        cause = "D85" if is_module else "D98"
         places_text = ", ".join(self._after(side, call) for call in calls[:4])
         title = (
-            f"{first.name} after {places_text} stays active in evaluation mode in "
+            f"{_drawn_by(first)} after {places_text} stays active in evaluation mode in "
             f"{self.names[side]}, not in {self.names[other]}"
         )
         inactive = _dropouts(
@@ -76,9 +77,9 @@ class _Mode:
         layer = {side: place_of(first), other: place_of(inactive[0]) if inactive else None}
         gap = self._random_gap(side)
         fix = fix_lines(cause, self.examination.descriptions)
-        if function and self.descriptions[side].framework == "torch":
-            rate = first.settings.get("rate", 0.5)
-            fix[side] = f"{first.name}(x, {rate:g}, training=self.training)"
+        if not is_module:
+            fix[side] = _only_in_training(first, frameworks[side])
+            fix[other] = _always(first, frameworks[other])
         return Finding(
             STAGE,
             cause,
@@ -209,6 +210,37 @@ def _dropouts(observation: Observation) -> list[Call]:
 def _active(observation: Observation) -> list[Call]:
     """Return the dropouts that are drawn."""
     return [call for call in _dropouts(observation) if call.settings.get("active")]
+
+
+def _drawn_by(call: Call) -> str:
+    """Return what draws, as text: the name of a dropout, or the function that draws for one."""
+    if "dropout" in call.name.lower() or "noise" in call.name.lower():
+        return call.name
+    return f"{'dropout' if 'rate' in call.settings else 'noise'} by {call.name}"
+
+
+def _only_in_training(call: Call, framework: str) -> str:
+    """Return the line with which a dropout or noise is off in evaluation mode."""
+    if call.layer:
+        return f"{call.name}({call.settings.get('rate', 0.5):g})(x)  # without training=True"
+    if "rate" not in call.settings:
+        mode = "self.training" if framework == "torch" else "training"
+        return f"if {mode}: ...  # around {call.name}"
+    rate = f"{call.settings['rate']:g}"
+    if framework == "torch":
+        name = call.name if "dropout" in call.name else "F.dropout"
+        return f"{name}(x, {rate}, training=self.training)"
+    return f"layers.Dropout({rate})(x)"
+
+
+def _always(call: Call, framework: str) -> str | None:
+    """Return the line with which the other side has the same dropout in evaluation mode."""
+    if "rate" not in call.settings or "noise" in call.name.lower():
+        return None
+    rate = f"{call.settings['rate']:g}"
+    if framework == "torch":
+        return f"F.dropout(x, {rate}, training=True)"
+    return f"layers.Dropout({rate})(x, training=True)  # in call()"
 
 
 def _rate(call: Call | None) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from triptych.doctor.frameworks.adapter import ModelError
+from triptych.doctor.repeats import check_repeats
 
 pytestmark = pytest.mark.framework
 
@@ -221,6 +222,86 @@ def test_calls_are_in_order_with_kinds_and_settings(keras: Any, adapter: Any) ->
     assert norm.settings["momentum"] == 0.01
     (layer,) = [each for each in built.description().layers if each.path == norm.layer]
     assert layer.written["momentum"] == "momentum=0.99"
+
+
+def hand_written(keras: Any, drop: Any) -> Any:
+    """Return a model in which a function drops out between two layers, in every mode."""
+
+    class Dropping(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return drop(x)
+
+    inputs = keras.Input((5,))
+    outputs = keras.layers.Dense(30, kernel_initializer="ones")(inputs)
+    return {"model": keras.Model(inputs, Dropping()(outputs))}
+
+
+def dropouts_by_hand(keras: Any) -> dict[str, Any]:
+    """Return functions that drop a quarter of their input."""
+    import tensorflow as tf
+
+    def by_comparison(x: Any) -> Any:
+        mask = tf.cast(tf.random.uniform(tf.shape(x)) >= 0.25, x.dtype)
+        return x * mask / 0.75
+
+    def by_floor(x: Any) -> Any:
+        drawn = 1.75 - keras.random.uniform((keras.ops.shape(x)[0], 1), dtype=x.dtype)
+        return x / 0.75 * keras.ops.floor(drawn)
+
+    def by_choosing(x: Any) -> Any:
+        kept = keras.random.uniform(keras.ops.shape(x)) > 0.25
+        return keras.ops.where(kept, x / 0.75, keras.ops.zeros_like(x))
+
+    def by_binomial(x: Any) -> Any:
+        return x * keras.random.binomial(keras.ops.shape(x), 1, 0.75, dtype=x.dtype) / 0.75
+
+    def by_tensorflow(x: Any) -> Any:
+        return tf.nn.dropout(x, 0.25)
+
+    functions = (by_comparison, by_floor, by_choosing, by_binomial, by_tensorflow)
+    return {function.__name__: function for function in functions}
+
+
+@pytest.mark.parametrize(
+    "name", ["by_comparison", "by_floor", "by_choosing", "by_binomial", "by_tensorflow"]
+)
+def test_dropout_by_hand_is_recorded_and_not_drawn(keras: Any, adapter: Any, name: str) -> None:
+    built = side(adapter, lambda: hand_written(keras, dropouts_by_hand(keras)[name]))
+    x = random(40, 5)
+    seen = observe(adapter, built, {"x": x})
+    expected = np.repeat(x.sum(1, keepdims=True), 30, 1)
+    np.testing.assert_allclose(seen.arrays["output"], expected, rtol=1e-12)
+    (call,) = [each for each in seen.calls if each.kind == "dropout"]
+    assert call.settings == {"rate": pytest.approx(0.25), "active": True}
+    drawn = observe(adapter, built, {"x": x}, dropout=True)
+    assert 0.05 < (drawn.arrays["output"] == 0).mean() < 0.5
+
+
+def test_a_dropout_layer_that_is_told_to_train_is_active(keras: Any, adapter: Any) -> None:
+    class Net(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = keras.layers.Dense(4)
+            self.dropout = keras.layers.Dropout(0.25)
+
+        def call(self, x: Any) -> Any:
+            return self.dropout(self.dense(x), training=True)
+
+    built = side(adapter, lambda: {"model": Net()})
+    seen = observe(adapter, built, {"x": random(3, 5)})
+    assert seen.calls[1].settings == {"rate": 0.25, "active": True}
+
+
+def test_a_model_that_is_random_for_another_reason_stays_so(keras: Any, adapter: Any) -> None:
+    import tensorflow as tf
+
+    built = side(adapter, lambda: hand_written(keras, lambda x: tf.random.shuffle(x)))
+    batch = {"x": random(20, 5)}
+    first = observe(adapter, built, batch)
+    with adapter.double_precision():
+        again = built.repeat(built.inputs(batch))
+    with pytest.raises(ModelError, match="what is random must be off in evaluation mode"):
+        check_repeats(first, again, "float64")
 
 
 def test_gradients_are_those_of_a_tape(keras: Any, adapter: Any) -> None:

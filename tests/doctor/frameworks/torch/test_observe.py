@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from support.torch_sides import call_of, kinds, random, randomized, side
 
+from triptych.doctor.frameworks.adapter import ModelError
+from triptych.doctor.repeats import check_repeats
+
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
@@ -416,6 +419,92 @@ def test_functional_dropout_without_its_argument_is_active_in_evaluation() -> No
     observation = side(model=Net()).observe({"input": x}, training=False)
     assert observation.calls[0].settings == {"rate": 0.25, "active": True}
     np.testing.assert_array_equal(observation.arrays["output"], x)
+
+
+def _by_comparison(x: Any) -> Any:
+    mask = (torch.rand(x.shape) > 0.25).to(x.dtype)
+    return x * mask / 0.75
+
+
+def _by_bernoulli(x: Any) -> Any:
+    mask = x.new_empty(x.shape).bernoulli_(0.75)
+    return x * mask.div_(0.75)
+
+
+def _by_floor(x: Any) -> Any:
+    drawn = 0.75 + torch.rand(len(x), 1, dtype=x.dtype)
+    return x.div(0.75) * drawn.floor_()
+
+
+def _by_filling(x: Any) -> Any:
+    return x.masked_fill(torch.rand_like(x) < 0.25, 0.0) / 0.75
+
+
+def _by_choosing(x: Any) -> Any:
+    return torch.where(torch.rand_like(x) > 0.25, x / 0.75, torch.zeros_like(x))
+
+
+def _by_a_bool_mask(x: Any) -> Any:
+    return ~(torch.rand_like(x) < 0.25) * x * (1 / 0.75)
+
+
+HAND_WRITTEN = [
+    _by_comparison,
+    _by_bernoulli,
+    _by_floor,
+    _by_filling,
+    _by_choosing,
+    _by_a_bool_mask,
+]
+
+
+class HandWritten(nn.Module):
+    """Drops out with a function, as many write it, in every mode."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Any) -> Any:
+        return self.function(x)
+
+
+@pytest.mark.parametrize("function", HAND_WRITTEN)
+def test_dropout_by_hand_is_recorded_and_drawn_only_when_wanted(function: Any) -> None:
+    adapter = side(model=HandWritten(function))
+    x = random(40, 25)
+    observation = adapter.observe({"input": x}, training=False)
+    np.testing.assert_allclose(observation.arrays["output"], x, rtol=1e-12)
+    (call,) = [each for each in observation.calls if each.kind == "dropout"]
+    assert call.settings == {"rate": pytest.approx(0.25), "active": True}
+    drawn = adapter.observe({"input": x}, training=False, dropout=True)
+    assert 0.05 < (drawn.arrays["output"] == 0).mean() < 0.5
+
+
+def test_a_dropout_inside_of_a_layer_with_weights_is_recorded() -> None:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4))
+
+        def forward(self, x: Any) -> Any:
+            return F.dropout(x, 0.25) * self.weight
+
+    adapter = side(model=nn.Sequential(Scale(), nn.Identity()))
+    observation = adapter.observe({"input": random(3, 4)}, training=False)
+    np.testing.assert_array_equal(observation.arrays["output"], random(3, 4))
+    assert call_of(observation, "F.dropout").settings == {"rate": 0.25, "active": True}
+
+
+def test_a_model_that_is_random_for_another_reason_stays_so() -> None:
+    def shuffled(x: Any) -> Any:
+        return x[:, torch.rand(x.shape[1]).argsort()]
+
+    adapter = side(model=HandWritten(shuffled))
+    x = {"input": random(3, 25)}
+    first = adapter.observe(x, training=False)
+    with pytest.raises(ModelError, match="what is random must be off in evaluation mode"):
+        check_repeats(first, adapter.repeat(x), "float64")
 
 
 def test_dropout_inside_of_attention_is_switched_off() -> None:

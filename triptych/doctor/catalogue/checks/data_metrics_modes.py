@@ -261,7 +261,6 @@ def validation_rows() -> Values:
 @check("D98")
 def functional_dropout() -> Values:
     """Measure whether dropout written as a function is active in evaluation mode."""
-    import keras
     import torch
 
     ones = np.ones((1, 1000), np.float32)
@@ -281,12 +280,38 @@ def functional_dropout() -> Values:
             return torch.nn.functional.dropout(x, 0.5, training=self.training)
 
     tensor = torch.from_numpy(ones)
-    keras_output = to_numpy(keras.layers.Dropout(0.5)(ones, training=False))
     return {
         "torch": bool((Written().eval()(tensor) == 0).any()),
         "torch, training=self.training": bool((Corrected().eval()(tensor) == 0).any()),
-        "keras": bool((keras_output == 0).any()),
+        **_keras_dropout(ones),
     }
+
+
+def _keras_dropout(ones: Array) -> Values:
+    """Measure which of Keras' ways to write dropout are active in inference."""
+    import keras
+    import tensorflow as tf
+
+    class AlwaysOn(keras.Model):
+        """Drops out in every mode."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.dropout = keras.layers.Dropout(0.5)
+
+        def call(self, x: Any) -> Any:
+            """Return the output."""
+            return self.dropout(x, training=True)
+
+    inputs = keras.Input(ones.shape[1:])
+    functional = keras.Model(inputs, keras.layers.Dropout(0.5)(inputs, training=True))
+    outputs = {
+        "keras": keras.layers.Dropout(0.5)(ones, training=False),
+        "keras, training=True in call()": AlwaysOn()(ones, training=False),
+        "keras, training=True in a functional model": functional(ones, training=False),
+        "tf.nn.dropout": tf.nn.dropout(ones, 0.5),
+    }
+    return {name: bool((to_numpy(output) == 0).any()) for name, output in outputs.items()}
 
 
 @check("D102")

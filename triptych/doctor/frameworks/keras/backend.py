@@ -34,7 +34,14 @@ OPERATORS = {
     "__pow__": "**",
     "__neg__": "-",
     "__getitem__": "[]",
+    "__gt__": ">",
+    "__ge__": ">=",
+    "__lt__": "<",
+    "__le__": "<=",
+    "__invert__": "~",
 }
+# Operators that have the number that is written first as their second argument.
+REFLECTED = (TENSOR.__rsub__, TENSOR.__rtruediv__)
 
 to_tensor = chosen.to_tensor
 new_tensor = chosen.new_tensor

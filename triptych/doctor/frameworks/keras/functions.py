@@ -50,6 +50,20 @@ MERGES = {
     "concatenate": "concatenate",
     "concat": "concatenate",
 }
+# By their short names the functions through which random numbers are followed, see
+# `triptych.doctor.frameworks.draws`.
+FOLLOWED = (
+    {">": "gt", "greater": "gt", ">=": "ge", "greater_equal": "ge"}
+    | {"<": "lt", "less": "lt", "<=": "le", "less_equal": "le"}
+    | {"+": "add", "add": "add", "-": "sub", "subtract": "sub", "*": "mul", "multiply": "mul"}
+    | {"/": "div", "divide": "div", "floor": "floor", "where": "where"}
+    | {"~": "not", "logical_not": "not", "cast": "move", "reshape": "move", "expand_dims": "move"}
+    | {"broadcast_to": "move", "squeeze": "move", "tile": "move"}
+)
+COMPARISONS = frozenset({">", ">=", "<", "<=", "~"})  # operators that are not recorded
+UNIFORM = frozenset({"uniform", "stateless_uniform"})
+NORMAL = frozenset({"normal", "stateless_normal", "truncated_normal", "stateless_truncated_normal"})
+BINOMIAL = frozenset({"binomial", "stateless_binomial"})
 POOLS = {"max_pool": "max", "average_pool": "average", "avg_pool": "average"}
 
 
@@ -157,6 +171,12 @@ def kind_of(name: str, tensors: int) -> str:
 def short_name(name: str) -> str:
     """Return the name without the modules before it."""
     return name if name in MERGES else name.rpartition(".")[2] or name
+
+
+def followed_name(name: str, function: Any) -> str:
+    """Return what a function does to random numbers; empty if they are not followed through it."""
+    followed = FOLLOWED.get(name if name in FOLLOWED else short_name(name), "")
+    return f"r{followed}" if function in backend.REFLECTED else followed
 
 
 def describe_call(

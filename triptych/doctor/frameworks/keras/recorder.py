@@ -4,6 +4,7 @@ Every layer's ``call`` is replaced while a recording is active. Functions betwee
 replaced, too; see `triptych.doctor.frameworks.keras.functions`.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,11 +17,24 @@ from keras.src.backend import get_keras_mask, set_keras_mask
 from keras.src.utils.naming import to_snake_case
 
 from ...observation import Array, Arrays, Call, Settings
+from ..draws import Draw, Draws
 from . import backend
-from .activations import describe_activation, is_linear
+from .activations import arguments_of, describe_activation, is_linear
 from .arguments import Inputs, features_axis, in_shape, join_outputs, split_outputs
 from .changed_layers import padded
-from .functions import Watch, call_changed, count_tensors, describe_call, first_tensor
+from .functions import (
+    BINOMIAL,
+    COMPARISONS,
+    NORMAL,
+    UNIFORM,
+    Watch,
+    call_changed,
+    count_tensors,
+    describe_call,
+    first_tensor,
+    followed_name,
+    short_name,
+)
 from .instrument import (
     Instrument,
     attributes_of,
@@ -95,6 +109,7 @@ class Recorder:
         self.axes: dict[int, int] = {}
         self._numbers = 0
         self._suspended = 0
+        self._draws = Draws(backend.is_tensor, backend.is_floating, _filled, self._record_draw)
 
     @contextmanager
     def active(self) -> Generator[None]:
@@ -340,6 +355,53 @@ class Recorder:
     def _function(
         self, name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
+        """Call a function for the user and record it."""
+        if not self.dropout:
+            followed = followed_name(name, function)
+            args = self._draws.arguments(followed, args)
+            blended = self._draws.blended(followed, args)
+            if blended is not None:
+                return blended
+            function = self._with_means(name, followed, function)
+        if name in COMPARISONS or _draws_numbers(name):
+            return function(*args, **kwargs)
+        return self._recorded_function(name, function, args, kwargs)
+
+    def _with_means(self, name: str, followed: str, function: Any) -> Any:
+        """Return a function that returns the mean of what it draws, or of what it is given."""
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            made = self._draws.result(followed, args, function(*args, **kwargs))
+            if not _draws_numbers(name) or not backend.is_floating(made):
+                return made
+            return self._drawn(name, arguments_of(function, args, kwargs), made)
+
+        return call
+
+    def _drawn(self, name: str, arguments: dict[str, Any], made: Any) -> Any:
+        """Note that a function has drawn numbers; return their mean where it takes their place."""
+        last = short_name(name)
+        if last in UNIFORM:
+            high = arguments.get("maxval")
+            low = float(arguments.get("minval", 0.0))
+            self._draws.drawn(name, made, low, 1.0 if high is None else float(high))
+            return made
+        if last in NORMAL:
+            self._draws.told(name)
+            return _filled(made, float(arguments.get("mean", 0.0)), None)
+        share = arguments.get("probabilities", arguments.get("probs"))
+        if np.size(share) > 1 or float(np.asarray(arguments.get("counts"))) != 1:
+            return made
+        self._draws.told(name, float(np.asarray(share)))
+        return _filled(made, float(np.asarray(share)), None)
+
+    def _record_draw(self, draw: Draw) -> None:
+        self.calls.append(Call(self._take_number(), "", draw.source, "dropout", draw.settings))
+
+    def _recorded_function(
+        self, name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         tensors = count_tensors(args, kwargs)
         if not tensors:
             return function(*args, **kwargs)
@@ -366,10 +428,9 @@ class Recorder:
     ) -> Any:
         """Return the input of a dropout function. It is active whenever it is called."""
         tensor = first_tensor(args, kwargs)
-        if not self._suspended:
-            kind, settings = describe_call(name, function, args, kwargs, 1)
-            call = Call(self._take_number(), "", name, kind, settings | {"active": True})
-            self._add(call, tensor, None)
+        kind, settings = describe_call(name, function, args, kwargs, 1)
+        call = Call(self._take_number(), "", name, kind, settings | {"active": True})
+        self._add(call, tensor, None)
         return tensor
 
     def _operation_call(self, operation: Any) -> Callable[..., Any]:
@@ -437,6 +498,24 @@ class Recorder:
             training=self.training,
             channels_first=self.instrument.channels_first,
         )
+
+
+def _draws_numbers(name: str) -> bool:
+    """Return whether a function draws random numbers that are followed or have a mean."""
+    return (
+        name.startswith(("keras.random.", "tf.random.", "torch."))
+        and short_name(name) in UNIFORM | NORMAL | BINOMIAL
+    )
+
+
+def _filled(tensor: Any, value: float, like: Any) -> Any:
+    """Return a tensor of the same shape with one number everywhere."""
+    dtype = next((each.dtype for each in (tensor, like) if _is_floating(each)), None)
+    return keras.ops.full(tuple(tensor.shape), value, dtype=dtype)
+
+
+def _is_floating(tensor: Any) -> bool:
+    return tensor is not None and backend.is_floating(tensor)
 
 
 def _part(number: int, kind: str, position: int = 0) -> str:

@@ -59,6 +59,17 @@ IMAGE_FUNCTIONS = frozenset(
     | {"pixel_unshuffle", "local_response_norm", "grid_sample"}
 )
 DROPOUTS = frozenset(name for name, each in OPERATIONS.items() if each.kind == "dropout")
+# By their short names the functions through which random numbers are followed, see
+# `triptych.doctor.frameworks.draws`.
+FOLLOWED = (
+    {"gt": "gt", "greater": "gt", "ge": "ge", "greater_equal": "ge"}
+    | {"lt": "lt", "less": "lt", "le": "le", "less_equal": "le"}
+    | {"add": "add", "sub": "sub", "rsub": "rsub", "mul": "mul", "div": "div", "rdiv": "rdiv"}
+    | {"rtruediv": "rdiv", "floor": "floor", "where": "where", "masked_fill": "masked_fill"}
+    | {"logical_not": "not", "bitwise_not": "not", "invert": "not"}
+    | dict.fromkeys(MOVES | RESHAPES, "move")
+)
+UNIFORM = frozenset({"rand", "rand_like", "uniform"})
 # Draws whose mean replaces them if nothing shall be drawn.
 NOISE = frozenset({"randn", "randn_like", "normal"})
 

@@ -12,12 +12,15 @@ from torch.overrides import TorchFunctionMode
 
 from ...observation import Array, Arrays, Call, Settings
 from ..adapter import ModelError
+from ..draws import Draw, Draws
 from .changed_functions import activate, call_changed
 from .functional_layers import FunctionLayerCall, LooseWeights
 from .functions import (
     DROPOUTS,
+    FOLLOWED,
     MOVES,
     NOISE,
+    UNIFORM,
     FunctionCall,
     describe,
     function_call,
@@ -37,6 +40,9 @@ ALONG_LAST_AXIS = frozenset(
     {"dense", "embedding", "layer_norm", "rms_norm", "rnn", "lstm", "gru", "attention"}
 )
 
+
+# Their calls are not recorded: they only look at a tensor in another way, or draw a mask.
+NOT_RECORDED = MOVES | UNIFORM | {"bernoulli"}
 
 FunctionChanges = dict[int, tuple[str, Settings]]
 
@@ -100,6 +106,7 @@ class Recorder(TorchFunctionMode):
         self._with_bias: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._inside = False  # of a layer, where nothing is recorded
         self._waiting: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+        self._draws = Draws(_is_tensor, torch.is_floating_point, _filled, self._record_draw)
 
     @contextmanager
     def watching(self, model: UserModel) -> Generator[None]:
@@ -159,16 +166,23 @@ class Recorder(TorchFunctionMode):
         """Call a function of PyTorch and record it."""
         kwargs = kwargs or {}
         call = function_call(func, args, kwargs)
+        followed = FOLLOWED.get(call.name, "")
+        if not self.options.dropout:
+            args = self._draws.arguments(followed, args)
+            call = function_call(func, args, kwargs)
         if self._functional and not self._inside:
             made = self._function_layer(call, func)
             if made is not None:
                 return made
         result = self._result(call, func)
+        if not self.options.dropout:
+            result = self._draws.result(followed, args, result)
+            self._note_draw(call, func, result)
         if self._inside or not tensors_in(result):
             return result
         set_layouts(call, func, result, self.layouts)
         self._loose.note_transposition(call, result)
-        if call.name in MOVES or not (call.floating or call.name in NOISE):
+        if call.name in NOT_RECORDED or not (call.floating or call.name in NOISE):
             return result
         if any(tensor.is_floating_point() for tensor in tensors_in(result)):
             if call.name in NOISE and not self.options.dropout:
@@ -179,13 +193,32 @@ class Recorder(TorchFunctionMode):
     def _result(self, call: FunctionCall, func: Any) -> Any:
         name, change = self.options.changes.get(len(self.calls), ("", {}))
         if call.name in DROPOUTS and not self.options.dropout:
+            if self._inside:  # of a layer of the user's
+                self._record_function(call, shown_name(func), call.first)
             return call.first
         # Other functions, of which no call is recorded, may be called in between.
         if name == call.name and not self._inside:
             return call_changed(call, func, change, layout_into(call, self.layouts))
+        if not self.options.dropout:
+            blended = self._draws.blended(FOLLOWED.get(call.name, ""), call.args)
+            if blended is not None:
+                return blended
         if call.raw.get("dropout_p") and not self.options.dropout:
             return func(call.first, **(call.raw | {"dropout_p": 0.0}))
         return func(*call.args, **call.kwargs)
+
+    def _note_draw(self, call: FunctionCall, func: Any, result: Any) -> None:
+        """Note that a function has drawn random numbers; those of a mask become their mean."""
+        if call.name in UNIFORM:
+            self._draws.drawn(shown_name(func), result, *_range_of(call, result))
+        elif call.name == "bernoulli":
+            shares = _shares_of(call, result)
+            with torch.no_grad():
+                result.copy_(shares.expand_as(result))
+            self._draws.told(shown_name(func), shares.double().mean().item())
+
+    def _record_draw(self, draw: Draw) -> None:
+        self._begin("", draw.source, "dropout", draw.settings)
 
     def _record_function(self, call: FunctionCall, name: str, result: Any) -> None:
         described = describe(call, result, self.layouts)
@@ -496,6 +529,35 @@ def _forced(tensor: torch.Tensor, array: Array, layout: str, where: str) -> torc
             f"{list(made.shape)}"
         )
     return made
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def _filled(tensor: torch.Tensor, value: float, like: torch.Tensor | None) -> torch.Tensor:
+    """Return a tensor with one number everywhere; a floating one is changed itself."""
+    if tensor.is_floating_point():
+        with torch.no_grad():
+            return tensor.fill_(value)
+    return torch.full(tensor.shape, value, dtype=None if like is None else like.dtype)
+
+
+def _range_of(call: FunctionCall, drawn: torch.Tensor) -> tuple[float, float]:
+    """Return between which numbers a function draws."""
+    if call.name != "uniform":
+        return 0.0, 1.0
+    given = dict(zip(("from", "to"), call.args[1:], strict=False)) | call.kwargs
+    return given.get("from", 0.0), given.get("to", 1.0)
+
+
+def _shares_of(call: FunctionCall, drawn: torch.Tensor) -> torch.Tensor:
+    """Return the probabilities with which a function draws ones."""
+    given = call.kwargs.get("p", call.args[1] if call.args[1:] else None)
+    if given is None:
+        # The function has the probabilities as its tensor, the method changes its own.
+        given = 0.5 if call.first is drawn else call.first
+    return torch.as_tensor(given, dtype=drawn.dtype)
 
 
 def _set_to_mean(drawn: torch.Tensor, call: FunctionCall) -> None:

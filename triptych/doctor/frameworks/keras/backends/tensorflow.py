@@ -28,6 +28,7 @@ def namespaces() -> dict[str, ModuleType]:
         "tf.math": tf.math,
         "tf.image": tf.image,
         "tf.linalg": tf.linalg,
+        "tf.random": tf.random,
     }
 
 
