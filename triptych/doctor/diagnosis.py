@@ -271,7 +271,7 @@ def _rows(examination: Examination) -> Iterator[LayerRow]:
     gradients = examination.alignment.weights_to_b(
         array_names(examination.a_training.arrays, "gradient")
     )
-    for pair in examination.alignment.pairs:
+    for pair in examination.alignment.called:
         number = pair.b_calls[0]
         yield LayerRow(
             pair.a.path,

@@ -173,6 +173,11 @@ class Alignment:
     b_shapes: Mapping[str, tuple[int, ...]]
     findings: tuple[Finding, ...] = ()
 
+    @property
+    def called(self) -> tuple[Pair, ...]:
+        """The pairs of layers that the models call; others only have weights."""
+        return tuple(pair for pair in self.pairs if pair.b_calls)
+
     def inputs_to_b(self, inputs: Arrays) -> Arrays:
         """Return A's model inputs as B's model gets them: axes in B's order."""
         return {

@@ -302,7 +302,7 @@ class _Settling:
         if a.ndim != 3 or a.shape != b.shape:
             return None
         inputs = self.alignment.inputs_to_b(self.examination.a_inputs)
-        by_call = {each.b_calls[0]: each for each in self.alignment.pairs if each.b_calls}
+        by_call = {each.b_calls[0]: each for each in self.alignment.called}
         for given in between_layers(observation, number, expected, a.shape[-1]):
             ways = given.ways((a, b), inputs, self._tolerance)
             if ways is None or not given.calls:
@@ -339,7 +339,7 @@ class _Settling:
         if pair.b.settings.get("groups", 1) != 1:
             return None
         # The order of the model's inputs is part of the data.
-        first = min(each.b_calls[0] for each in self.alignment.pairs if each.b_calls)
+        first = min(each.b_calls[0] for each in self.alignment.called)
         return feature_order(expected, arrived, self._tolerance, grouped=pair.b_calls[0] == first)
 
     def _partner(
@@ -370,7 +370,7 @@ class _Settling:
     def _parallel(self, wrong: Sequence[Pair], expected: Arrays) -> Iterable[Alignment]:
         """Yield alignments in which two layers that take the same input are exchanged."""
         last = max(pair.b_calls[0] for pair in wrong)
-        earlier = [pair for pair in self.alignment.pairs if pair.b_calls and pair.b_calls[0] < last]
+        earlier = [pair for pair in self.alignment.called if pair.b_calls[0] < last]
         for one, other in combinations(earlier, 2):
             if not _exchangeable(self.alignment, one, other):
                 continue
@@ -383,10 +383,10 @@ class _Settling:
 
     def _regrouped(self, wrong: Sequence[Pair]) -> Iterable[Alignment]:
         """Yield alignments in which the output of a dense layer becomes an image in B's order."""
-        pairs = self.alignment.pairs
+        pairs = self.alignment.called
         shapes = self.alignment.b_shapes
         for pair in wrong:
-            before = [each for each in pairs if each.b_calls and each.b_calls < pair.b_calls]
+            before = [each for each in pairs if each.b_calls < pair.b_calls]
             shape = shapes[f"{pair.b_calls[0]}/input"]
             if not before or before[-1].b.kind != "dense" or len(shape) < 3:
                 continue

@@ -188,8 +188,8 @@ class Trials:
 
     def _embeddings(self, place: Place) -> Iterator[Hypothesis]:
         """Yield that an embedding hands on a mask of its padding, or does not."""
-        for pair in self.examination.alignment.pairs:
-            if pair.b.kind != "embedding" or not pair.b_calls:
+        for pair in self.examination.alignment.called:
+            if pair.b.kind != "embedding":
                 continue
             a, b = self.a.calls[pair.a_calls[0]], self.b.calls[pair.b_calls[0]]
             index = b.settings.get("padding_index")

@@ -113,8 +113,8 @@ class _Inputs:
         fed = run(examination).arrays
         # Where other samples arrive if the inputs are in another order, the inputs arrive.
         turned = run(examination, inputs={name: x[::-1].copy() for name, x in self.a.items()})
-        for pair in examination.alignment.pairs:
-            name = f"{pair.b_calls[0]}/input" if pair.b_calls else ""
+        for pair in examination.alignment.called:
+            name = f"{pair.b_calls[0]}/input"
             if name in expected and not np.array_equal(turned.arrays[name], fed[name]):
                 yield _Arrival(pair, expected[name], b[name], fed[name])
 

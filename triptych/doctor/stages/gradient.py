@@ -103,7 +103,7 @@ class _Gradients:
         """Return what was found out."""
         differences: list[tuple[float, float]] = []
         findings = list(self._frozen())
-        for pair in reversed(self.examination.alignment.pairs):
+        for pair in reversed(self.examination.alignment.called):
             found: list[Finding] = []
             for compared in (*self._arriving(pair), *self._weights(pair)):
                 if self._cancels(compared):
@@ -119,7 +119,7 @@ class _Gradients:
 
     def _arriving(self, pair: Pair) -> Iterator[_Compared]:
         """Yield what arrives at a layer from the layers after it, and what it hands back."""
-        last = max(each.b_calls[0] for each in self.examination.alignment.pairs if each.b_calls)
+        last = max(each.b_calls[0] for each in self.examination.alignment.called)
         loss = self.examination.results.get("loss")
         for number in pair.b_calls if pair.carried else ():
             follows_loss = number == last and loss is not None and bool(loss.findings)

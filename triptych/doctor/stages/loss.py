@@ -122,9 +122,10 @@ def _heads(examination: Examination) -> tuple[Head | None, Head | None]:
     b_arrays = examination.b_training.arrays
     forced: Arrays = {}
     place = ""
-    if examination.alignment.pairs:
+    called = examination.alignment.called
+    if called:
         forced = examination.alignment.forced(examination.a_training)
-        place = f"{examination.alignment.pairs[-1].b_calls[-1]}/output"
+        place = f"{called[-1].b_calls[-1]}/output"
     return _head(a_arrays, forced, place), _head(b_arrays, {**b_arrays, **_outputs(forced)}, place)
 
 
