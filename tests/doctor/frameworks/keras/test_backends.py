@@ -35,7 +35,7 @@ side = adapter.Adapter(
     {
         "model": keras.Model(inputs, outputs),
         "loss": "sparse_categorical_crossentropy",
-        "optimizer": keras.optimizers.SGD(0.5),
+        "optimizer": keras.optimizers.Adam(0.1),
     },
     "native",
 )
@@ -52,11 +52,18 @@ forced = {
 }
 again = side.observe(inputs, training=True, targets=targets, forced=forced)
 trained, losses = side.train(inputs, targets, 2)
+gradients = {
+    name.removeprefix("gradient/"): array
+    for name, array in seen.arrays.items()
+    if name.startswith("gradient/")
+}
+updates = side.update([gradients, gradients])
 unlikely = {"output": np.array([[1.0, 0.0, 0.0]], "float32")}
 arrays = {"clipped": side.loss(unlikely, {"y": np.array([1])})["loss"]}
 arrays |= {f"seen/{name}": array for name, array in seen.arrays.items()}
 arrays |= {f"forced/{name}": array for name, array in again.arrays.items()}
 arrays |= {f"trained/{name}": array for name, array in trained.items()}
+arrays |= {f"updated/{name}": array for name, array in updates.weights[1].items()}
 arrays["kinds"] = np.array([f"{call.number} {call.kind} {call.name}" for call in seen.calls])
 np.savez(sys.argv[1], **arrays)
 """
@@ -70,21 +77,22 @@ def run(backend: str, path: Path) -> Any:
     return np.load(path)
 
 
-def test_keras_on_pytorch_is_seen_as_on_tensorflow(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_keras_on_another_backend_is_seen_as_on_tensorflow(backend: str, tmp_path: Path) -> None:
     pytest.importorskip("keras")
-    pytest.importorskip("torch")
-    on_torch = run("torch", tmp_path / "torch.npz")
+    pytest.importorskip(backend)
+    other = run(backend, tmp_path / "other.npz")
     on_tensorflow = run("tensorflow", tmp_path / "tensorflow.npz")
     missing = {"seen/output_gradient", "forced/output_gradient"}
     # TensorFlow's loss is computed from the logits, past the output.
-    assert set(on_torch) - set(on_tensorflow) == missing
-    assert list(on_torch["kinds"]) == list(on_tensorflow["kinds"])
+    assert set(other) - set(on_tensorflow) == missing
+    assert list(other["kinds"]) == list(on_tensorflow["kinds"])
     for name in on_tensorflow:
         if name != "kinds":
             np.testing.assert_allclose(
-                on_torch[name], on_tensorflow[name], rtol=2e-4, atol=2e-5, err_msg=name
+                other[name], on_tensorflow[name], rtol=2e-4, atol=2e-5, err_msg=name
             )
-    assert np.max(np.abs(on_torch["seen/gradient/a/kernel"])) > 1e-3
+    assert np.max(np.abs(other["seen/gradient/a/kernel"])) > 1e-3
 
 
 MODEL = """
@@ -104,14 +112,17 @@ def build():
 """
 
 
-def test_a_file_chooses_its_backend_and_clipped_probabilities_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", ["torch", "jax"])
+def test_a_file_chooses_its_backend_and_clipped_probabilities_are_named(
+    other: str, tmp_path: Path
+) -> None:
     pytest.importorskip("keras")
-    pytest.importorskip("torch")
+    pytest.importorskip(other)
     pytest.importorskip("tensorflow")
     rng = np.random.default_rng(0)
     batch = {"x": 60 * rng.normal(size=(24, 6)).astype("f4"), "y": rng.integers(0, 4, 24)}
     processes: list[SideProcess] = []
-    for name, backend in (("A", "tensorflow"), ("B", "torch")):
+    for name, backend in (("A", "tensorflow"), ("B", other)):
         path = tmp_path / f"on_{backend}.py"
         path.write_text(MODEL.format(backend=backend))
         processes.append(SideProcess(name, ModelFile(path)))
@@ -122,6 +133,6 @@ def test_a_file_chooses_its_backend_and_clipped_probabilities_are_named(tmp_path
         for process in processes:
             process.close()
     assert "(tensorflow " in answer.a.version
-    assert "(torch " in answer.b.version
+    assert f"({other} " in answer.b.version
     (finding,) = answer.findings
     assert (finding.stage, finding.cause, finding.proved) == ("loss", "D36", True)

@@ -65,7 +65,8 @@ def double_precision() -> Generator[None]:
     keras.config.set_dtype_policy("float64")
     dtype_policies.get = get_double
     try:
-        yield
+        with backend.double_precision():
+            yield
     finally:
         dtype_policies.get = get_policy
         keras.config.set_floatx(floatx)

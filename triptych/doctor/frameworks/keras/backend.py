@@ -11,11 +11,12 @@ import numpy as np
 from ...observation import Array
 from ..adapter import ModelError
 
-BACKENDS = ("tensorflow", "torch")
+BACKENDS = ("tensorflow", "torch", "jax")
 
 NAME = keras.backend.backend()
 if NAME not in BACKENDS:
-    raise ModelError(f"Keras runs on {NAME}; set KERAS_BACKEND to {' or '.join(BACKENDS)}")
+    known = f"{', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}"
+    raise ModelError(f"Keras runs on {NAME}; set KERAS_BACKEND to {known}")
 
 chosen = import_module(f".backends.{NAME}", __package__)
 
@@ -48,6 +49,7 @@ new_tensor = chosen.new_tensor
 needs_channels_last = chosen.needs_channels_last
 resize_corners = chosen.resize_corners
 eagerly = chosen.eagerly
+double_precision = chosen.double_precision
 compiled = chosen.compiled
 threads = chosen.threads
 

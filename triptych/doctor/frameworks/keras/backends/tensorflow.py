@@ -1,7 +1,7 @@
 """Keras on TensorFlow."""
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -17,6 +17,7 @@ TENSOR = tf.Tensor
 VARIABLES = (tf.Variable, keras.Variable)
 MODULE = tf.Module
 FUNCTION_TYPES = (FunctionType,)
+double_precision = nullcontext
 
 
 def namespaces() -> dict[str, ModuleType]:

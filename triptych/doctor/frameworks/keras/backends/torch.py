@@ -19,6 +19,7 @@ TENSOR = torch.Tensor
 VARIABLES = (keras.Variable,)
 MODULE = ()
 eagerly = nullcontext
+double_precision = nullcontext
 FUNCTION_TYPES = (FunctionType, BuiltinFunctionType)
 
 
