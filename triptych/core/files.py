@@ -215,7 +215,7 @@ def read_bytes(path: Path) -> bytes:
             raise TriptychError(
                 f"{path}: has {size:,} bytes, where at most {LARGEST_TEXT:,} are read"
             )
-        return file.read(LARGEST_TEXT)
+        return file.read(size)  # more would be allocated before it is known to be there
 
 
 def read_safetensors_header(file: BinaryIO, size: int, longest: int) -> bytes:
