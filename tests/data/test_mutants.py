@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.damage import mutant
 from support.pictures import encoded, table
 
 AT_ONCE = 1_000  # sources that one process reads
@@ -67,34 +68,6 @@ def image(kind: str, mode: str | None = None, deep: bool = False, **options) -> 
     whole = Image.fromarray(NOISE[..., 0].astype(np.uint16) * 257 if deep else NOISE)
     (whole.convert(mode) if mode else whole).save(content, kind, **options)
     return content.getvalue()
-
-
-def mutant(whole: bytes, rng: random.Random) -> bytes:
-    """Return a file with some bits flipped, bytes replaced, a part cut out or doubled, or its end
-    missing.
-    """
-    content = bytearray(whole)
-    early = rng.random() < 0.5  # where headers are
-    where = min(len(content), 100) if early else len(content)
-    damage = rng.choice(["bits", "bytes", "numbers", "cut", "double", "truncate"])
-    at = rng.randrange(where)
-    if damage == "bits":
-        for _ in range(rng.randint(1, 8)):
-            content[rng.randrange(where)] ^= 1 << rng.randrange(8)
-    elif damage == "bytes":
-        for _ in range(rng.randint(1, 8)):
-            content[rng.randrange(where)] = rng.choice([0, 1, 127, 128, 255, rng.randrange(256)])
-    elif damage == "numbers":
-        content[at : at + 4] = rng.choice(
-            [b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f"]
-        )
-    elif damage == "cut":
-        del content[at : at + rng.randint(1, 40)]
-    elif damage == "double":
-        content[at:at] = content[at : at + rng.randint(1, 40)]
-    else:
-        del content[rng.randrange(len(content)) :]
-    return bytes(content)
 
 
 def read(sources: list[Path], cache: Path, size: tuple[int, int] | None = (8, 8)) -> list[str]:

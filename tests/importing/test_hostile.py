@@ -1,7 +1,6 @@
 """Damaged and hostile files of weights: refused in one line, quickly, and never unpickled."""
 
 import io
-import json
 import pickle
 import random
 import struct
@@ -15,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save
-from support.damage import changed, cut, flipped
+from support.damage import changed, cut, flipped, with_header
 from support.foreign import NETWORK, arrays_like
 
 from triptych.errors import TriptychError
-from triptych.importing.arrays import SAVE_TORCH
+from triptych.importing.arrays import SAVE_TORCH, open_weights
 from triptych.importing.weights import framework_of_file, import_weights, read_weights
 
 MUTANTS = 100  # of each kind of file
@@ -47,15 +46,6 @@ def content_of(kind: str, arrays: dict[str, np.ndarray] | None = None) -> bytes:
     file = io.BytesIO()
     np.savez(file, **arrays)
     return file.getvalue()
-
-
-def with_header(content: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
-    """Return a safetensors file with another header."""
-    (length,) = struct.unpack("<Q", content[:8])
-    header = json.loads(content[8 : 8 + length])
-    change(header)
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + content[8 + length :]
 
 
 def with_member(content: bytes, name: str, data: bytes, mode: str = "a", **options) -> bytes:
@@ -286,7 +276,7 @@ def test_archives_that_claim_too_much(tmp_path):
     with pytest.warns(UserWarning, match="Duplicate"):
         twice = with_member(whole, "dense/kernel.npy", npy(np.ones((150, 16), np.float32)))
     hostile = {
-        "a bomb": (bomb, "bytes, but those of the network at most"),
+        "a bomb": (bomb, "bytes, where at most"),
         "a huge shape": (with_member(b"", "a/kernel.npy", claims, "w"), "has the shape"),
         "a name twice": (twice, "holds 'dense/kernel' twice"),
         "a deep header": (with_member(b"", "a/kernel.npy", npy_claiming("(" * 9_000), "w"), ""),
@@ -316,4 +306,28 @@ def test_a_large_file_is_refused_unread(tmp_path):
     path = tmp_path / "weights.safetensors"
     with path.open("wb") as file:
         file.truncate(2**36)
-    assert "but the network needs at most" in (import_from(path, "safetensors") or "")
+    assert "bytes, where at most" in (import_from(path, "safetensors") or "")
+
+
+@pytest.mark.parametrize("kind", FRAMEWORK)
+def test_what_a_large_file_declares_is_checked_before_it_is_read(tmp_path, kind: str):
+    path = tmp_path / "weights"
+    path.write_bytes(content_of(kind))
+    with path.open("ab") as file:
+        file.truncate(2**29)
+    tracemalloc.start()
+    with pytest.raises(TriptychError) as refused:
+        open_weights(path, 2**30)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+    assert str(refused.value).startswith(f"{path}: not a safetensors or npz file, or damaged")
+
+
+def test_many_small_arrays_take_little_time(tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez(path, **{f"a{number}": np.zeros(1) for number in range(5_000)})
+    begun = time.process_time()
+    file = open_weights(path, 2**20)
+    for array in file.arrays.values():
+        file.read(array)
+    assert time.process_time() - begun < 3 * SECONDS

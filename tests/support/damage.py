@@ -58,6 +58,15 @@ def about_of(content: bytes) -> dict[str, Any]:
     return json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["triptych"])
 
 
+def with_header(content: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
+    """Return a safetensors file with another header."""
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + content[8 + length :]
+
+
 def forged_state(content: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
     """Return a state whose metadata is changed and whose digest is right."""
     (length,) = struct.unpack("<Q", content[:8])
@@ -94,6 +103,34 @@ def flipped(content: bytes, rng: random.Random) -> bytes:
 def cut(content: bytes, rng: random.Random) -> bytes:
     """Return the beginning of the content."""
     return content[: rng.randrange(len(content))]
+
+
+def mutant(whole: bytes, rng: random.Random) -> bytes:
+    """Return a file with some bits flipped, bytes replaced, a part cut out or doubled, or its end
+    missing.
+    """
+    content = bytearray(whole)
+    early = rng.random() < 0.5  # where headers are
+    where = min(len(content), 100) if early else len(content)
+    damage = rng.choice(["bits", "bytes", "numbers", "cut", "double", "truncate"])
+    at = rng.randrange(where)
+    if damage == "bits":
+        for _ in range(rng.randint(1, 8)):
+            content[rng.randrange(where)] ^= 1 << rng.randrange(8)
+    elif damage == "bytes":
+        for _ in range(rng.randint(1, 8)):
+            content[rng.randrange(where)] = rng.choice([0, 1, 127, 128, 255, rng.randrange(256)])
+    elif damage == "numbers":
+        content[at : at + 4] = rng.choice(
+            [b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f"]
+        )
+    elif damage == "cut":
+        del content[at : at + rng.randint(1, 40)]
+    elif damage == "double":
+        content[at:at] = content[at : at + rng.randint(1, 40)]
+    else:
+        del content[rng.randrange(len(content)) :]
+    return bytes(content)
 
 
 def mutated_request(body: bytes, chance: random.Random) -> bytes:

@@ -4,16 +4,18 @@ Such a file may be damaged or hostile. What it declares is checked before its ar
 no pickle is ever loaded.
 """
 
+import errno
 import json
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from math import prod
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +91,11 @@ class StoredArray:
         return prod(self.shape) * self.dtype.itemsize
 
 
+Read = Callable[[StoredArray], NDArray[Any]]
+# What a file declares, and what makes of its content a function that reads one array.
+Declared = tuple[dict[str, StoredArray], Callable[[bytes], Read]]
+
+
 @dataclass(frozen=True)
 class WeightsFile:
     """A file of weights in memory, whose arrays are not unpacked yet.
@@ -111,10 +118,12 @@ class WeightsFile:
     arrays: dict[str, StoredArray]
     ordered: bool
     sha256: str
-    read: Callable[[StoredArray], NDArray[Any]]
+    read: Read
 
 
-def open_weights(path: Path, needed: int, kinds: str = NUMBERS) -> WeightsFile:
+def open_weights(
+    path: Path, needed: int, kinds: str = NUMBERS, most: int = MOST_ARRAYS
+) -> WeightsFile:
     """Read a file of weights into memory, and what it declares of its arrays.
 
     Parameters
@@ -124,24 +133,35 @@ def open_weights(path: Path, needed: int, kinds: str = NUMBERS) -> WeightsFile:
     needed : int
         Bytes of the network's arrays in float64. A file that declares much more is refused before
         it is read.
+    kinds : str
+        The kinds of dtypes that its arrays may have.
+    most : int
+        How many arrays it may hold.
 
     Raises
     ------
     TriptychError
         If the file is neither safetensors nor npz, or is damaged; `TooLarge` if it is too large.
     """
-    with files.refusing(path, "a safetensors or npz file of weights"):
+    with files.refusing(path, "a safetensors or npz file"):
         with files.opened(path) as file:
             head = file.read(HEAD_BYTES)
             _refuse_other_formats(path, head)
             size = os.fstat(file.fileno()).st_size
             if size > needed + SPARE_BYTES:
-                raise TooLarge(f"{path}: {size:,} bytes, but the network needs at most {needed:,}")
-            content = head + file.read(size)
+                raise TooLarge(f"{path}: {size:,} bytes, where at most {needed:,} are read")
+            file.seek(0)
+            # What it declares is checked before the rest of it is read.
+            if head.startswith(ZIP):
+                arrays, reader = _declared_by_npz(path, file, needed, kinds, most)
+            else:
+                arrays, reader = _declared_by_safetensors(file, size, kinds, most)
+            file.seek(0)
+            content = file.read(size)
+        if len(content) != size:
+            raise TriptychError("it was changed while it was read")
         digest = sha256(content).hexdigest()
-        if head.startswith(ZIP):
-            return _open_npz(path, content, needed, digest, kinds)
-        return _open_safetensors(path, content, digest, kinds)
+        return WeightsFile(path, arrays, head.startswith(ZIP), digest, reader(content))
 
 
 def _refuse_other_formats(path: Path, head: bytes) -> None:
@@ -153,30 +173,35 @@ def _refuse_other_formats(path: Path, head: bytes) -> None:
         raise TriptychError(f"{path}: {PICKLE}")
 
 
-def _open_safetensors(path: Path, content: bytes, digest: str, kinds: str) -> WeightsFile:
-    text = files.read_safetensors_header(BytesIO(content), len(content), LONGEST_HEADER)
-    header = json.loads(text, object_pairs_hook=_without_duplicates)
+def _declared_by_safetensors(file: BinaryIO, size: int, kinds: str, most: int) -> Declared:
+    """Return what a safetensors file of this size in bytes declares."""
+    text = files.read_safetensors_header(file, size, LONGEST_HEADER)
+    header = json.loads(text, object_pairs_hook=without_duplicates)
     if not isinstance(header, dict):
         raise TriptychError("its header is not an object")
     header.pop("__metadata__", None)
-    _check_count(header)
+    _check_count(header, most)
     begin = 8 + len(text)
     arrays: dict[str, StoredArray] = {}
     places: dict[str, tuple[int, int]] = {}
     for name, entry in header.items():
         arrays[name] = _safetensors_array(name, entry, kinds)
         places[name] = _place(arrays[name], entry["data_offsets"])
-    _check_places(places, len(content) - begin)
+    _check_places(places, size - begin)
 
-    def read(array: StoredArray) -> NDArray[Any]:
-        first, _ = places[array.name]
-        flat = np.frombuffer(content, array.dtype, prod(array.shape), begin + first)
-        return flat.reshape(array.shape)
+    def reader(content: bytes) -> Read:
+        def read(array: StoredArray) -> NDArray[Any]:
+            first, _ = places[array.name]
+            flat = np.frombuffer(content, array.dtype, prod(array.shape), begin + first)
+            return flat.reshape(array.shape)
 
-    return WeightsFile(path, arrays, False, digest, read)
+        return read
+
+    return arrays, reader
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; it is refused if it has a name twice."""
     names: dict[str, Any] = {}
     for name, value in pairs:
         if name in names:
@@ -185,11 +210,11 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return names
 
 
-def _check_count(names: Any) -> None:
+def _check_count(names: Any, most: int) -> None:
     if not names:
         raise TriptychError("holds no arrays")
-    if len(names) > MOST_ARRAYS:
-        raise TriptychError(f"holds {len(names):,} arrays, over the limit of {MOST_ARRAYS:,}")
+    if len(names) > most:
+        raise TriptychError(f"holds {len(names):,} arrays, over the limit of {most:,}")
 
 
 def _safetensors_array(name: str, entry: Any, kinds: str) -> StoredArray:
@@ -240,18 +265,18 @@ def _check_places(places: dict[str, tuple[int, int]], size: int) -> None:
         raise TriptychError(f"its arrays take {end:,} bytes, but {size:,} follow the header")
 
 
-def _open_npz(path: Path, content: bytes, needed: int, digest: str, kinds: str) -> WeightsFile:
+def _declared_by_npz(path: Path, file: BinaryIO, needed: int, kinds: str, most: int) -> Declared:
+    """Return what the members of an npz file declare."""
     arrays: dict[str, StoredArray] = {}
-    with zipfile.ZipFile(BytesIO(content)) as archive:
+    with _inside_of_file(), zipfile.ZipFile(file) as archive:
         members = archive.infolist()
-        _check_count(members)
+        _check_count(members, most)
         if any(PurePosixPath(member.filename).name == PICKLE_MEMBER for member in members):
             raise TriptychError(f"{path}: {PICKLE}")
         declared = sum(member.file_size for member in members)
         if declared > needed + SPARE_BYTES:
             raise TooLarge(
-                f"{path}: its arrays take {declared:,} bytes, but those of the network at most "
-                f"{needed:,}"
+                f"{path}: its arrays take {declared:,} bytes, where at most {needed:,} are read"
             )
         for member in members:
             if not member.filename.endswith(ENDING):
@@ -264,14 +289,30 @@ def _open_npz(path: Path, content: bytes, needed: int, digest: str, kinds: str) 
             with archive.open(member) as stream:
                 arrays[name] = _npz_array(name, stream, member.file_size, kinds)
 
-    def read(array: StoredArray) -> NDArray[Any]:
-        with files.refusing(path, "an npz file"), zipfile.ZipFile(BytesIO(content)) as archive:
-            member = BytesIO(archive.read(array.name + ENDING))  # this checks its checksum
-            header = read_npy_header(member)
-            flat = np.frombuffer(member.getbuffer(), array.dtype, offset=member.tell())
-            return flat.reshape(array.shape, order=header.order)
+    def reader(content: bytes) -> Read:
+        archive = zipfile.ZipFile(BytesIO(content))  # once: its list of members may be long
 
-    return WeightsFile(path, arrays, True, digest, read)
+        def read(array: StoredArray) -> NDArray[Any]:
+            with files.refusing(path, "an npz file"):
+                member = BytesIO(archive.read(array.name + ENDING))  # this checks its checksum
+                header = read_npy_header(member)
+                flat = np.frombuffer(member.getbuffer(), array.dtype, offset=member.tell())
+                return flat.reshape(array.shape, order=header.order)
+
+        return read
+
+    return arrays, reader
+
+
+@contextmanager
+def _inside_of_file() -> Generator[None]:
+    """Refuse an archive whose parts are before its beginning."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise zipfile.BadZipFile("its parts are outside of the file") from None
 
 
 def _npz_array(name: str, stream: IO[bytes], size: int, kinds: str) -> StoredArray:
