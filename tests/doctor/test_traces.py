@@ -3,14 +3,18 @@
 import json
 import random
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from support import damage
 
 from triptych import diagnose
+from triptych.doctor.diagnosis import diagnose as diagnose_sides
 from triptych.doctor.frameworks.adapter import ModelError, Unsupported
+from triptych.doctor.recorded import RecordedOther
 from triptych.doctor.trace import RecordedSide, Recording, is_trace, read_trace, write_trace
 from triptych.errors import TriptychError
 
@@ -150,6 +154,111 @@ def test_a_forged_description_is_refused_in_one_line_or_read(trace, scale):
         path.write_text(json.dumps(values))
         refused += bool(refusal(folder))
     assert refused > 50 * scale
+
+
+def rewritten(folder, change):
+    """Change the values of a trace; return the error with which it is refused, or nothing."""
+    values = json.loads((folder / "trace.json").read_text())
+    change(values["native"])
+    (folder / "trace.json").write_text(json.dumps(values))
+    return refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values.update(batches=10**12), "batches is '1000000000000'"),
+        (lambda values: values.update(batches=10**7), "over the limit of 10,000"),
+        (lambda values: values.update(batches=-1), "batches is '-1'"),
+        (lambda values: values.update(batches=True), "batches is 'True'"),
+        (lambda values: values.update(update_rates=[0.1] * 1001), "more than 1,000 updates"),
+        (lambda values: values.update(rates=["a"]), "rates is 'a'"),
+        (lambda values: values.update(losses={"0": 1.0}), "losses is"),
+        (lambda values: values["evaluation"][0].update(inputs=10**6), "over the limit of 1,000"),
+        (lambda values: values["evaluation"][1].update(number=0), "position 1 has another number"),
+        (lambda values: values["evaluation"][1].update(number=10**400), "number is '1000"),
+        (lambda values: values["description"]["layers"][0].update(roles=[[]]), "roles is"),
+        (lambda values: values.pop("evaluation"), "evaluation is missing"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(trace, change, message):
+    folder, _ = trace
+    refused = rewritten(folder, change)
+    assert refused.startswith(f"{folder / 'trace.json'}: ")
+    assert message in refused
+
+
+def test_numbers_that_are_not_finite_are_null(trace):
+    """JSON has no other word for them."""
+    folder, _ = trace
+    values = {"rates": [0.5, None], "metric": None, "losses": [1]}
+    assert rewritten(folder, lambda native: native.update(values)) == ""
+    side = read_trace(folder)
+    assert side.rates(2) == [0.5, pytest.approx(np.nan, nan_ok=True)]
+    assert np.isnan(side.recordings["native"].values["metric"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 1000 + "]" * 1000, "trace.json"),
+        ("[" * 100_000, "trace.json"),
+        ('{"schema": 1, "schema": 1}', "holds 'schema' twice"),
+        ("[" + "[]," * 1_000_001 + "0]", "items, over the limit of 1,000,000"),
+        (" " * (16 * 2**20 + 1), "more than 16,777,216 bytes"),
+        ("[]", "not an object"),
+        ("\xff", "trace.json"),
+        ('{"schema": ' + "9" * 5000 + "}", "trace.json"),
+    ],
+)
+def test_text_that_would_take_much_memory_is_refused(trace, text, message):
+    folder, _ = trace
+    (folder / "trace.json").write_text(text, encoding="latin-1")
+    tracemalloc.start()
+    refused = refusal(folder)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert message in refused
+    assert peak < 100 * 2**20
+
+
+def test_the_batch_of_a_trace_must_be_one(trace):
+    folder, _ = trace
+    arrays = load_file(folder / "arrays.safetensors")
+    for x, message in ((np.full((7, 5), np.nan), "x has NaN"), (np.zeros((0, 5)), "no samples")):
+        save_file(arrays | {"batch/x": x}, folder / "arrays.safetensors")
+        assert message in refusal(folder)
+        assert refusal(folder).startswith(f"{folder / 'arrays.safetensors'}: batch")
+
+
+def test_a_loss_with_an_axis_is_a_number(trace):
+    folder, _ = trace
+    arrays = load_file(folder / "arrays.safetensors")
+    save_file(arrays | {"training/loss": np.ones(1)}, folder / "arrays.safetensors")
+    loss = read_trace(folder).observe({}, training=True, targets={"y": np.zeros(7)}).arrays["loss"]
+    assert loss.shape == ()
+    save_file(arrays | {"training/loss": np.ones(2)}, folder / "arrays.safetensors")
+    assert "arrays of a trace" in refusal(folder)
+
+
+def test_links_and_pipes_in_a_trace_are_not_followed_to_devices(trace):
+    folder, _ = trace
+    path = folder / "arrays.safetensors"
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert "not a regular file" in refusal(folder)
+
+
+def test_an_error_that_a_forged_trace_raises_names_it(trace, monkeypatch):
+    folder, _ = trace
+
+    def broken(examination, mapping=None):
+        raise KeyError("1/input")
+
+    monkeypatch.setattr("triptych.doctor.diagnosis.aligned", broken)
+    side = read_trace(folder)
+    with pytest.raises(ModelError, match=f"^{folder}: damaged, or an error"):
+        diagnose_sides(side, RecordedOther(side), side.batch)
 
 
 @pytest.mark.process

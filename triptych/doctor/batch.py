@@ -34,7 +34,7 @@ def read_batch(path: Path) -> Arrays:
     """
     file = open_weights(path, LARGEST, kinds=KINDS)
     batch = {name: _native(file.read(array)) for name, array in file.arrays.items()}
-    _check(batch, str(path))
+    check_batch(batch, str(path))
     return batch
 
 
@@ -56,7 +56,7 @@ def checked(batch: str | Path | Arrays | None) -> Arrays:
     if isinstance(batch, str | Path):
         return read_batch(Path(batch))
     arrays = {name: _native(np.asarray(array)) for name, array in batch.items()}
-    _check(arrays, "batch")
+    check_batch(arrays, "batch")
     return arrays
 
 
@@ -69,8 +69,16 @@ def _samples(array: Array) -> int:
     return len(array) if array.ndim else 0
 
 
-def _check(batch: Arrays, where: str) -> None:
-    """Raise an error if a batch cannot be used."""
+def check_batch(batch: Arrays, where: str) -> None:
+    """Raise `ModelError` if a batch cannot be used.
+
+    Parameters
+    ----------
+    batch : dict of str to ndarray
+        Its arrays.
+    where : str
+        Where they are from, for messages.
+    """
     for name, array in batch.items():
         if array.dtype.kind not in KINDS or array.dtype.itemsize > WIDEST:
             raise ModelError(

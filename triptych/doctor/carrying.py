@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .observation import Array, Arrays
+from .padding import padded
 
 Order = tuple[int, ...]
 
@@ -338,7 +339,10 @@ def in_padded_shape(
             return None
         around = [(0, 0)] * array.ndim
         around[axis] = (max(ends[0], 0), max(ends[1], 0))
-        result = np.pad(result, around)
+        wider = padded(result, around)
+        if wider is None:
+            return None
+        result = wider
         removed = slice(max(-ends[0], 0), result.shape[axis] - max(-ends[1], 0))
         kept = result[(slice(None),) * axis + (removed,)]
         if np.count_nonzero(kept) != np.count_nonzero(result):

@@ -3,13 +3,14 @@
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
-from ..errors import EngineError, TriptychError, debugging, unforeseen
+from ..errors import EngineError, TriptychError, debugging, one_line, unforeseen
 from .bounds import relative_difference
 from .examination import ChangeableSide, Examination, Result, Side, is_double
 from .findings import STAGES, Acquittal, Diagnosis, Finding, LayerRow, StageRow, Verdict
@@ -22,6 +23,7 @@ from .separation import separate_attention
 from .settling import aligned
 from .side import both
 from .stages import compilation
+from .trace import RecordedSide
 
 OnStage = Callable[[str], None]
 
@@ -98,7 +100,7 @@ def diagnose(
         If a side cannot be used: it raises an error, or takes other inputs.
     """
     begun = time.monotonic()
-    with _in_one_line():
+    with _in_one_line(a, b), _quiet(a, b):
         on_stage("data")
         examination = _prepare(a, b, batch)
         results = examination.results
@@ -122,17 +124,37 @@ def diagnose(
         return conclude(examination, time.monotonic() - begun)
 
 
+def _recorded(*sides: Side) -> list[str]:
+    """Return the traces among some sides."""
+    return [side.name for side in sides if isinstance(side, RecordedSide)]
+
+
+def _quiet(*sides: Side) -> AbstractContextManager[Any]:
+    """Let NumPy not warn where the numbers of a trace, which may be any, are too large."""
+    return np.errstate(all="ignore") if _recorded(*sides) else nullcontext()
+
+
+def _unforeseen(error: Exception, *sides: Side) -> str:
+    """Return one line about an error that nothing foresees.
+
+    A damaged or forged trace can raise any, so that it is named.
+    """
+    if debugging():
+        traceback.print_exc()
+    traces = " and ".join(dict.fromkeys(_recorded(*sides)))
+    return f"{traces}: damaged, or {unforeseen(error)}" if traces else unforeseen(error)
+
+
 @contextmanager
-def _in_one_line() -> Generator[None]:
+def _in_one_line(a: Side, b: Side) -> Generator[None]:
     """Make a `ModelError` of an error that nothing foresees."""
     try:
         yield
     except TriptychError:
         raise
     except Exception as error:
-        if debugging():
-            traceback.print_exc()
-        raise ModelError(f"the two sides cannot be compared: {unforeseen(error)}") from error
+        what = "" if _recorded(a, b) else "the two sides cannot be compared: "
+        raise ModelError(f"{what}{_unforeseen(error, a, b)}") from error
 
 
 def _prepare(a: Side, b: ChangeableSide, batch: Arrays) -> Examination:
@@ -221,9 +243,8 @@ def _examine(stage: str, examination: Examination) -> Result:
     except EngineError:
         raise  # a process has ended, so that nothing can be compared any more
     except Exception as error:
-        if debugging():
-            traceback.print_exc()
-        return Result(undecided=f"{stage}: {unforeseen(error)}")
+        text = _unforeseen(error, examination.a, examination.b)
+        return Result(undecided=one_line(f"{stage}: {text}"))
 
 
 def conclude(examination: Examination, seconds: float) -> Diagnosis:

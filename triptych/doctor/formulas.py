@@ -8,12 +8,15 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import erf, expit, log_expit, log_softmax, softmax
 
 from .observation import Array, Settings
+from .padding import padded
 
 Activation = Callable[[Array, Settings], Array]
 
 # Of SELU (Klambauer et al. 2017, https://arxiv.org/abs/1706.02515).
 SELU_ALPHA = 1.6732632423543772
 SELU_SCALE = 1.0507009873554805
+
+MOST_TERMS = 2**31  # of all windows of a pooling
 
 
 def _elu(x: Array, alpha: float) -> Array:
@@ -154,13 +157,18 @@ def pool(x: Array, settings: Settings) -> Array | None:
     fill = -np.inf if largest else 0.0
     axes = tuple(range(1, spatial + 1))
     steps = (slice(None), *[slice(None, None, stride) for stride in strides])
-    windows = sliding_window_view(np.pad(x, around, constant_values=fill), window, axes)[steps]
+    wider = padded(x, around, fill)
+    if wider is None:
+        return None
+    windows = sliding_window_view(wider, window, axes)[steps]
+    if windows.size > MOST_TERMS:
+        return None
     inside = tuple(range(-spatial, 0))
     if largest:
         return windows.max(inside)
     counts = float(np.prod(window))
     if not settings.get("count_padding", True):
-        ones = np.pad(np.ones_like(x), around)
+        ones = np.pad(np.ones_like(x), around)  # not larger than the array above
         return windows.sum(inside) / sliding_window_view(ones, window, axes)[steps].sum(inside)
     return windows.sum(inside) / counts
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from .bounds import MARGIN, PRECISION, Bounds, relative_difference
 from .frameworks.adapter import Unsupported
-from .observation import Array, Arrays, Call, Change, Observation, Updates, array_names, outputs_of
-from .trace import PASSES, RecordedSide
+from .observation import Array, Arrays, Call, Change, Observation, Updates, outputs_of
+from .trace import RecordedSide, numbered
+from .trace_values import PASSES
 
 # What counts as rounding, because it cannot be measured by moving the numbers of a recorded side.
 ROUNDING = {"native": 1e-5, "float64": PRECISION}
@@ -98,10 +99,8 @@ class RecordedOther(RecordedSide):
         """Return the recorded gradients, and what the optimizer has made of them."""
         rates = self._value("update_rates", dtype)
         arrays = self._recording(dtype).arrays
-        steps = range(len(rates))
-        gradients = [array_names(arrays, f"gradients/{step}") for step in steps]
-        weights = tuple(array_names(arrays, f"updates/{step}") for step in steps)
-        return gradients, Updates(weights, tuple(rates))
+        weights = numbered(arrays, "updates", len(rates))
+        return numbered(arrays, "gradients", len(rates)), Updates(tuple(weights), tuple(rates))
 
     def metric(self, outputs: Arrays, targets: Arrays, dtype: str = "native") -> float:
         """Return the recorded metric, if the outputs are those of the reference."""

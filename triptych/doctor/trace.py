@@ -20,14 +20,12 @@ batches/NUMBER/NAME                    the batches of an epoch
 =====================================  ============================================================
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
@@ -35,7 +33,7 @@ from safetensors.numpy import save
 from ..core import files
 from ..errors import TriptychError, one_line
 from ..importing.arrays import open_weights
-from .batch import KINDS, LARGEST
+from .batch import KINDS, LARGEST, check_batch
 from .examination import Side, is_double
 from .frameworks.adapter import ModelError, Unsupported
 from .observation import (
@@ -49,22 +47,15 @@ from .observation import (
     outputs_of,
 )
 from .probes import TRAINING_STEPS, probe_gradients, schedule_updates
+from .trace_values import PASSES, Json, checked, read_values
 
 SCHEMA = 1
+SECTIONS = {"native": "", "float64": "float64/"}  # what the names of their arrays begin with
 DESCRIPTION = "trace.json"
 ARRAYS = "arrays.safetensors"
-LARGEST_TEXT = 64 * 2**20  # bytes of JSON
-PASSES = {False: "evaluation", True: "training"}
-VALUE_TYPES = {
-    "update_rates": list,
-    "rates": list,
-    "losses": list,
-    "metric": float,
-    "epochs": dict,
-    "batches": int,
-}
-
-Json = dict[str, Any]
+MOST_ARRAYS = 100_000  # each update that is recorded has two for each trained weight
+# What has one number, which some programs write with an axis.
+SCALARS = ("training/loss", "training/penalty", "training/compiled/loss")
 
 
 @dataclass
@@ -205,8 +196,7 @@ def write_trace(folder: Path, recordings: dict[str, Recording], batch: Arrays) -
         raise TriptychError(f"{folder}: there is something else than a trace; choose another name")
     arrays = _named("batch", batch)
     for dtype, recording in recordings.items():
-        section = "" if dtype == "native" else f"{dtype}/"
-        arrays |= {f"{section}{name}": array for name, array in recording.arrays.items()}
+        arrays |= {f"{SECTIONS[dtype]}{name}": each for name, each in recording.arrays.items()}
     content = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
     values = {dtype: recording.values for dtype, recording in recordings.items()}
     text = files.to_json(
@@ -231,54 +221,36 @@ def read_trace(folder: Path) -> "RecordedSide":
     """
     path = folder / DESCRIPTION
     with files.refusing(path, "a trace"):
-        if path.stat().st_size > LARGEST_TEXT:
-            raise TriptychError(f"{path}: more than {LARGEST_TEXT:,} bytes")
-        values = json.loads(files.read_bytes(path))
+        values = read_values(path)
         if values["schema"] != SCHEMA:
             raise TriptychError(
                 f"{path}: of format {one_line(values['schema'], 20)}; this version reads {SCHEMA}"
             )
-        file = open_weights(folder / ARRAYS, LARGEST, kinds=KINDS)
-        if "sha256" in values and values["sha256"] != file.sha256:
-            raise TriptychError(f"{path}: does not belong to {ARRAYS}; record the side again")
+        kept = {dtype: checked(values[dtype]) for dtype in SECTIONS if dtype in values}
+    file = open_weights(folder / ARRAYS, LARGEST, kinds=KINDS, most=MOST_ARRAYS)
+    if "sha256" in values and values["sha256"] != file.sha256:
+        raise TriptychError(f"{path}: does not belong to {ARRAYS}; record the side again")
+    with files.refusing(folder / ARRAYS, "the arrays of a trace"):
         arrays = {name: file.read(array) for name, array in file.arrays.items()}
-        recordings: dict[str, Recording] = {}
-        for dtype, section in (("native", ""), ("float64", "float64/")):
-            if dtype in values:
-                recordings[dtype] = _checked(values[dtype], arrays, section)
-        return RecordedSide(folder, recordings, array_names(arrays, "batch"))
+        recordings = {
+            dtype: Recording(each, _of(SECTIONS[dtype], arrays)) for dtype, each in kept.items()
+        }
+        batch = array_names(arrays, "batch")
+        check_batch(batch, f"{folder / ARRAYS}: batch")
+        return RecordedSide(folder, recordings, batch)
 
 
-def _checked(values: Json, arrays: Arrays, section: str) -> Recording:
-    """Return a recording, if its parts are of the right types."""
-    description = Description.from_json(values["description"])
-    parts = [description.optimizer, description.loss, description.schedule, description.metric]
-    described = [description, *description.layers, *description.callbacks, *filter(None, parts)]
-    passes = [values[PASSES[False]], values.get(PASSES[True], [])]
-    calls = [Call(**call) for each in passes for call in each]
-    for each in (*described, *calls):
-        _check_types(each)
-    for name, kind in VALUE_TYPES.items():
-        if name in values and not isinstance(values[name], kind):
-            raise TriptychError(f"{name} is {one_line(values[name], 40)!r}")
+def _of(section: str, arrays: Arrays) -> Arrays:
+    """Return the arrays of one dtype."""
     named = {
         name.removeprefix(section): array
         for name, array in arrays.items()
         if name.startswith(section)
     }
-    return Recording(values, named)
-
-
-def _check_types(described: Any) -> None:
-    """Raise `TriptychError` if a field of a dataclass holds something of another type."""
-    hints = get_type_hints(type(described))
-    for each in fields(described):
-        hint = hints[each.name]
-        options = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-        kinds = tuple(get_origin(option) or option for option in options)
-        value = getattr(described, each.name)
-        if not isinstance(value, kinds):
-            raise TriptychError(f"{each.name} is {one_line(value, 40)!r}")
+    for name in SCALARS:
+        if name in named:
+            named[name] = named[name].reshape(())
+    return named
 
 
 class RecordedSide:
@@ -389,11 +361,11 @@ class RecordedSide:
         arrays = self._recording(dtype).arrays
         if len(gradients) > len(rates):
             raise Unsupported(f"{self.name} has {len(rates)} updates")
-        for step, given in enumerate(gradients):
-            self._expect("gradients", given, array_names(arrays, f"gradients/{step}"))
-        steps = range(len(gradients))
-        weights = tuple(array_names(arrays, f"updates/{step}") for step in steps)
-        return Updates(weights, tuple(rates[: len(gradients)]))
+        recorded = numbered(arrays, "gradients", len(gradients))
+        for given, same in zip(gradients, recorded, strict=True):
+            self._expect("gradients", given, same)
+        weights = numbered(arrays, "updates", len(gradients))
+        return Updates(tuple(weights), tuple(rates[: len(gradients)]))
 
     def train(
         self, inputs: Arrays, targets: Arrays, steps: int, dtype: str = "native"
@@ -426,5 +398,14 @@ class RecordedSide:
     def batches(self, batch: Arrays, dtype: str = "native") -> list[Arrays]:
         """Return the recorded batches."""
         count = self._value("batches", "native")
-        arrays = self._recording("native").arrays
-        return [array_names(arrays, f"batches/{number}") for number in range(count)]
+        return numbered(self._recording("native").arrays, "batches", count)
+
+
+def numbered(arrays: Arrays, prefix: str, count: int) -> list[Arrays]:
+    """Return the arrays ``PREFIX/NUMBER/NAME`` by their names, for each number below `count`."""
+    groups: dict[str, Arrays] = {str(number): {} for number in range(count)}
+    for name, array in array_names(arrays, prefix).items():
+        number, _, rest = name.partition("/")
+        if number in groups:
+            groups[number][rest] = array
+    return list(groups.values())
