@@ -328,6 +328,76 @@ def false_size(path):
     return write(path, [helper.make_node("MatMul", ["x", "w"], ["y"])], [tensor])
 
 
+def long_range(path):
+    """The length of the result depends on numbers, not on shapes."""
+    ends = [constant(name, np.float32(end)) for name, end in (("a", 0), ("b", 1e11), ("c", 1))]
+    nodes = [
+        helper.make_node("Range", ["a", "b", "c"], ["z"]),
+        helper.make_node("Add", ["x", "z"], ["y"]),
+    ]
+    return write(path, nodes, ends)
+
+
+def with_functions(path, calls):
+    """Write a graph that calls the first of some functions; each is a list of calls."""
+    write(path, [helper.make_node("f0", ["x"], ["y"], domain="own")])
+    model = onnx.load(path)
+    versions = [helper.make_opsetid("", 18), helper.make_opsetid("own", 1)]
+    for number, called in enumerate(calls):
+        names = ["x", *(f"v{n}" for n in range(len(called) - 1)), "y"]
+        nodes = [
+            helper.make_node(
+                name, [names[n]], [names[n + 1]], domain="own" if name[0] == "f" else ""
+            )
+            for n, name in enumerate(called)
+        ]
+        function = helper.make_function("own", f"f{number}", ["x"], ["y"], nodes, versions)
+        model.functions.append(function)
+    del model.opset_import[:]
+    model.opset_import.extend(versions)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def doubling(path):
+    """Each of 40 functions calls the next one twice, the last one an operator."""
+    calls = [[f"f{n + 1}"] * 2 for n in range(40)]
+    return with_functions(path, [*calls, ["Relu"]])
+
+
+def endless(path):
+    return with_functions(path, [["f1"], ["f0"]])
+
+
+def nested(path):
+    return with_functions(path, [*([f"f{n + 1}"] for n in range(900)), ["Relu"]])
+
+
+def sparse(path):
+    values = constant("v", np.ones(1, np.float32))
+    values.data_location = TensorProto.EXTERNAL
+    values.external_data.add(key="location", value="../../etc/passwd")
+    tensor = helper.make_sparse_tensor(values, constant("i", np.zeros(1, np.int64)), [3])
+    node = helper.make_node("Constant", [], ["z"], sparse_value=tensor)
+    return write(path, [node, helper.make_node("Add", ["x", "z"], ["y"])])
+
+
+def sequence(path):
+    nodes = [
+        helper.make_node("SequenceConstruct", ["x"], ["s"]),
+        helper.make_node("ConcatFromSequence", ["s"], ["y"], axis=0),
+    ]
+    return write(path, nodes)
+
+
+def of_text(path):
+    write(path, [helper.make_node("Identity", ["x"], ["y"])])
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.STRING
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
 def truncated(path):
     write(path, [helper.make_node("Relu", ["x"], ["y"])])
     path.write_bytes(path.read_bytes()[:-7])
@@ -352,6 +422,13 @@ def text(path):
         (foreign, "evil"),
         (huge, "which is too large"),
         (false_size, "not an ONNX model, or damaged"),
+        (long_range, "Range () needs more memory than half of this machine's"),
+        (doubling, "nodes with its functions, more than 20,000"),
+        (endless, "its function f0 calls itself"),
+        (nested, "more than 50 functions call one another"),
+        (sparse, "its node Constant has sparse constants"),
+        (sequence, "SequenceConstruct () returns something else than arrays"),
+        (of_text, "its input x is no array of numbers"),
         (truncated, "m.onnx"),
         (empty, "it has no nodes"),
         (text, "not an ONNX model, or damaged"),
@@ -364,6 +441,25 @@ def test_what_is_not_read_is_refused_in_one_line(tmp_path, make, message):
     assert message in str(refused.value)
     assert "m.onnx" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_functions_of_the_file_are_put_in_place_of_their_calls(tmp_path):
+    path = with_functions(tmp_path / "m.onnx", [["f1", "f1", "Neg"], ["Relu", "Neg"]])
+    adapter = side(path)
+    x = np.array([[1.0, -2.0, 3.0]], np.float32)
+    observation = adapter.observe(adapter.inputs({"x": x}), training=False)
+    right = np.maximum(-np.maximum(x, 0), 0)
+    np.testing.assert_array_equal(observation.arrays["output"], right)
+    assert [call.name for call in observation.calls] == ["Relu", "Neg", "Relu", "Neg", "Neg"]
+
+
+def test_graphs_for_training_are_not_read(tmp_path):
+    path = write(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])])
+    model = onnx.load(path)
+    outside = onnx.load(external(tmp_path / "e.onnx"), load_external_data=False)
+    model.training_info.add().algorithm.CopyFrom(outside.graph)
+    path.write_bytes(model.SerializeToString())
+    assert not read(path).proto.training_info
 
 
 def test_flipped_bits_are_an_error_or_another_model(exported):

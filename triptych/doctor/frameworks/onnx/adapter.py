@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from ....core import files
 from ...observation import (
     Array,
     Arrays,
@@ -50,7 +51,8 @@ class Adapter:
         self._model: OnnxModel = parts["model"]
         self._executor = Executor(self._model.proto, str(self._model.path))
         self._constants: Arrays = dict(self._model.constants)
-        self._protos = self._fold()
+        with files.refusing(self._model.path, "an ONNX model"):
+            self._protos = self._fold()
         self._builder: Builder | None = None
         self._inputs: dict[str, Settings] = {}
         self._changed: dict[str, Proto] = {}
@@ -111,7 +113,8 @@ class Adapter:
         ]
         inputs = {f"input{place or ''}": array for place, array in enumerate(arrays)}
         if self._builder is None:
-            self._build(inputs)
+            with files.refusing(self._model.path, "an ONNX model"):
+                self._build(inputs)
         return changed_inputs(inputs, self._inputs)
 
     def _as_declared(self, array: Array, declared: Proto) -> Array:

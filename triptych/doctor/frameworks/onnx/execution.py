@@ -1,12 +1,14 @@
 """One node of an ONNX model at a time, in ONNX Runtime."""
 
 from collections.abc import Sequence
+from functools import cache
 from math import prod
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+import psutil
 from onnx import helper, numpy_helper, shape_inference
 
 from ....errors import one_line
@@ -14,6 +16,7 @@ from ...observation import Array
 from ..adapter import ModelError
 
 LARGEST_ARRAY = 2**30  # bytes that one node may return
+LARGEST_NUMBER = 8  # bytes
 # Inputs of at most so many elements may be shapes; the result's shape is then known beforehand.
 LONGEST_SHAPE = 64
 PROVIDERS = ["CPUExecutionProvider"]
@@ -60,14 +63,25 @@ class Executor:
         }
         try:
             session = self._session(node, given)
-            return session.run(list(_outputs(node)), given)
+            made = session.run(list(_outputs(node)), given)
         except ModelError:
             raise
         except Exception as error:  # ONNX Runtime has many, without a common base
-            text = str(error).strip().splitlines()
-            raise ModelError(
-                one_line(f"{self._where}: {node.op_type} ({node.name}): {text[0] if text else ''}")
-            ) from None
+            raise ModelError(self._about(node, _reason(error))) from None
+        for array in made:
+            if not isinstance(array, np.ndarray):
+                raise ModelError(self._about(node, "returns something else than arrays"))
+            self._check_shape(node, array.shape)
+        return made
+
+    def _about(self, node: Proto, text: str) -> str:
+        return one_line(f"{self._where}: {node.op_type} ({one_line(node.name, 60)}) {text}")
+
+    def _check_shape(self, node: Proto, shape: Sequence[int]) -> None:
+        """Raise an error if a result of this shape is too large; 0 is a size that is not known."""
+        if shape and prod(shape) * LARGEST_NUMBER > LARGEST_ARRAY:
+            text = f"would return an array of shape {tuple(shape)}, which is too large"
+            raise ModelError(self._about(node, text))
 
     def _session(self, node: Proto, given: dict[str, Array]) -> Any:
         shapes = tuple((name, array.shape, array.dtype.str) for name, array in given.items())
@@ -111,21 +125,47 @@ class Executor:
         inferred = shape_inference.infer_shapes(self._model(graph), data_prop=True)
         for output in inferred.graph.output:
             kind = output.type.tensor_type
-            sizes = [dimension.dim_value for dimension in kind.shape.dim]
-            # A size of 0 is either empty or not known.
-            if sizes and prod(sizes) * 8 > LARGEST_ARRAY:
-                raise ModelError(
-                    f"{self._where}: {node.op_type} ({node.name}) would return an array of shape "
-                    f"{tuple(sizes)}, which is too large"
-                )
+            self._check_shape(node, [dimension.dim_value for dimension in kind.shape.dim])
 
 
 def session_options() -> Any:
-    """Return options of a session: one thread, errors only as exceptions."""
+    """Return options of a session: one thread, errors only as exceptions, bounded memory."""
+    _bound_memory()
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     return options
+
+
+@cache
+def _bound_memory() -> None:
+    """Let what all nodes in this process return and need take half of the memory at most.
+
+    The shape of a result may depend on the numbers that a node is given.
+    """
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu",
+        onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
+        0,
+        onnxruntime.OrtMemType.DEFAULT,
+    )
+    limits = {
+        "max_mem": psutil.virtual_memory().total // 2,
+        "arena_extend_strategy": 1,  # by as much as is needed, not by powers of two
+        "initial_chunk_size_bytes": -1,
+        "max_dead_bytes_per_chunk": -1,
+    }
+    arena = onnxruntime.OrtArenaCfg(limits)
+    onnxruntime.create_and_register_allocator(memory, arena)
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error of ONNX Runtime."""
+    text = str(error).strip()
+    if "bfc_arena" in text or "bad allocation" in text or "bad_alloc" in text:
+        return "needs more memory than half of this machine's"
+    return f"cannot be computed: {text.splitlines()[0] if text else type(error).__name__}"
 
 
 def _outputs(node: Proto) -> list[str]:
