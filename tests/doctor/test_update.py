@@ -7,8 +7,10 @@ import pytest
 from support.doctor_sides import NumpySide, compared, optimized
 
 from triptych.doctor.examination import Result
-from triptych.doctor.observation import Arrays
-from triptych.doctor.rules import Rule
+from triptych.doctor.fitting import Run, identify
+from triptych.doctor.observation import Array, Arrays
+from triptych.doctor.parts import renamed
+from triptych.doctor.rules import Problem, Rule
 from triptych.doctor.stages import update
 
 
@@ -267,3 +269,62 @@ def test_a_fix_names_the_whole_tuple_of_betas() -> None:
     finding = examined(a, b).findings[0]
     assert finding.fix["a"] == "torch.optim.Adam(..., betas=(0.9, 0.999))"
     assert finding.fix["b"] == "keras.optimizers.Adam(..., beta_1=0.5)"
+
+
+def clipped_together(
+    groups: list[list[str]], epsilon: float
+) -> tuple[dict[str, Array], list[dict[str, Array]], list[dict[str, Array]]]:
+    """Return weights, gradients and what SGD makes of them if each group has one norm of 0.3."""
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(size=(4, 3)) for names in groups for name in names}
+    gradients: list[dict[str, Array]] = []
+    after = [weights]
+    for step in range(8):
+        sizes = (0.02, 3.0, 1.0, 0.3)
+        gradients.append({
+            name: sizes[(step + place) % 4] * rng.normal(size=w.shape)
+            for place, (name, w) in enumerate(weights.items())
+        })  # fmt: skip
+        moved: dict[str, Array] = {}
+        for names in groups:
+            norm = np.sqrt(sum(np.sum(gradients[-1][name] ** 2) for name in names))
+            scale = min(1.0, 0.3 / (norm + epsilon))
+            for name in names:
+                moved[name] = after[-1][name] - 0.1 * scale * gradients[-1][name]
+        after.append(moved)
+    return weights, gradients, after[1:]
+
+
+@pytest.mark.parametrize(
+    ("side", "groups", "epsilon"),
+    [
+        (
+            keras("SGD", rate=0.1, clipnorm=0.3),
+            [["gru/kernel"], ["gru/bias", "gru/recurrent_bias"], ["out/bias"]],
+            0.0,
+        ),
+        (keras("SGD", rate=0.1, clipnorm=0.3), [["gru/bias"], ["gru/recurrent_bias"]], 0.0),
+        (
+            torch("SGD", rate=0.1),  # which clips in a hook
+            [["a/query_kernel", "a/key_kernel", "a/value_kernel"], ["a/output_kernel"]],
+            1e-6,
+        ),
+    ],
+)
+def test_weights_that_a_framework_keeps_in_one_array_have_one_norm(
+    side: NumpySide, groups: list[list[str]], epsilon: float
+) -> None:
+    weights, gradients, after = clipped_together(groups, epsilon)
+    problem = Problem.make(weights, gradients, [0.1] * len(gradients))
+    fit = identify(side.described, [Run(problem, problem.select(after), "float64")])
+    assert fit.reproduces
+    assert fit.rule.settings["clip"] == "norm"
+    assert fit.rule.settings["limit"] == pytest.approx(0.3)
+    assert [list(names) for names in fit.rule.settings["joined"]] == [
+        names for names in groups if len(names) > 1
+    ]
+
+
+def test_names_of_joined_weights_are_those_of_the_other_side() -> None:
+    rule = Rule.make("sgd", clip="norm", limit=1.0, joined=(("a", "b"), ("c", "d")))
+    assert renamed(rule, {"a": "x", "b": "y", "c": "z"}).settings["joined"] == (("x", "y"),)

@@ -28,6 +28,15 @@ WORTHWHILE = 0.7
 LIMITS = tuple(float(f"{digit}e{power}") for power in range(-4, 4) for digit in (1, 2, 2.5, 5))
 GRID_POINTS = 17
 
+# Weights that a framework may keep in one array: both biases of a Keras GRU, the projections of
+# PyTorch's attention.
+ROLES_OF_ONE_ARRAY = (
+    ("bias", "recurrent_bias"),
+    ("reverse_bias", "reverse_recurrent_bias"),
+    ("query_kernel", "key_kernel", "value_kernel"),
+    ("query_bias", "key_bias", "value_bias"),
+)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -104,11 +113,11 @@ def identify(description: Description, runs: Sequence[Run], hints: Iterable[Rule
     """
     described = described_rule(description)
     starts = [described] if described else list(guesses(description))
-    fits = [_nearest(runs, _precisions([start])) for start in starts]
+    fits = [_nearest(runs, _forms(runs, start)) for start in starts]
     fits.sort(key=lambda fit: _score(runs, fit.rule))
     if fits[0].reproduces:
         return fits[0]
-    fits += [_nearest(runs, _precisions([hint])) for hint in hints]
+    fits += [_nearest(runs, _forms(runs, hint)) for hint in hints]
     written = _decays(description)
     improved = [_approached(runs, fit, written) for fit in _of_each_family(fits)]
     return min(improved, key=lambda fit: fit.excess)
@@ -162,10 +171,24 @@ def guesses(description: Description) -> Iterator[Rule]:
             yield Rule.make(family)
 
 
-def _precisions(rules: Iterable[Rule]) -> Iterator[Rule]:
-    for rule in rules:
-        yield rule.with_settings(single=True)
-        yield rule.with_settings(single=False)
+def _forms(runs: Sequence[Run], rule: Rule) -> Iterator[Rule]:
+    """Yield a rule in the forms that no setting of the optimizer tells."""
+    for joined in _joined(runs) if rule.settings["clip"] == "norm" else [()]:
+        for single in (True, False):
+            yield rule.with_settings(single=single, joined=joined)
+
+
+def _joined(runs: Sequence[Run]) -> list[tuple[tuple[str, ...], ...]]:
+    """Return in which ways several weights may be one array of the framework: first, not at all."""
+    names = runs[0].problem.names
+    paths = dict.fromkeys(name.rpartition("/")[0] for name in names)
+    groups: list[tuple[str, ...]] = []
+    for path in paths:
+        for roles in ROLES_OF_ONE_ARRAY:
+            members = tuple(name for role in roles if (name := f"{path}/{role}") in names)
+            if len(members) > 1:
+                groups.append(members)
+    return [(), tuple(groups)] if groups else [()]
 
 
 def _nearest(runs: Sequence[Run], rules: Iterable[Rule]) -> Fit:
@@ -283,10 +306,13 @@ def _rounded(runs: Sequence[Run], rule: Rule, part: str) -> Rule:
 def _clipped(runs: Sequence[Run], rule: Rule) -> Iterator[Rule]:
     """Yield rules that clip."""
     if rule.settings["clip"] != "none":
-        yield rule.with_settings(clip="none")
-    kinds = (("value", 0.0), ("norm", 1e-6), ("norm", 0.0), ("global_norm", 1e-6))
-    for kind, epsilon in (*kinds, ("global_norm", 0.0)):
-        clipping = rule.with_settings(clip=kind, clip_epsilon=epsilon)
+        yield rule.with_settings(clip="none", joined=())
+    kinds = [("value", 0.0, ())]
+    for joined in _joined(runs):
+        kinds += [("norm", 1e-6, joined), ("norm", 0.0, joined)]
+    kinds += [("global_norm", 1e-6, ()), ("global_norm", 0.0, ())]
+    for kind, epsilon, joined in kinds:
+        clipping = rule.with_settings(clip=kind, clip_epsilon=epsilon, joined=joined)
         scores = [(_score(runs, clipping.with_settings(limit=limit)), limit) for limit in LIMITS]
         score, limit = min(scores)
         yield clipping.with_settings(limit=limit)

@@ -16,7 +16,7 @@ from .wording import catalogue_fix
 PRECISION = frozenset({"single", "rounded"})
 
 DECAY = ("decay", "decay_form", "undecayed", "penalty")
-CLIP = ("clip", "limit", "clip_epsilon")
+CLIP = ("clip", "limit", "clip_epsilon", "joined")
 ACCUMULATION = ("accumulate", "accumulate_form")
 MOMENTUM = ("momentum", "dampening", "nesterov", "rate_inside")
 RATE = "rate"
@@ -321,6 +321,8 @@ def _clip_cause(a: Rule, b: Rule) -> tuple[str | None, str]:
         return None, "Gradients are clipped by value or by norm"
     if not _same(*limits):
         return None, "Limit of the gradient clipping"
+    if a.settings["joined"] != b.settings["joined"]:
+        return None, "Which weights have one norm where gradients are clipped"
     return "D60", catalogue.get("D60").title
 
 
@@ -375,6 +377,9 @@ def _common_text(settings: dict[str, Any], name: str) -> str:
         return kinds[settings["clip"]] + limit
     if name == "clip_epsilon" and settings["clip"] != "none" and settings["clip_epsilon"]:
         return f"{value_text(settings['clip_epsilon'])} is added to the norm"
+    if name == "joined" and settings["joined"]:
+        groups = [" and ".join(names) for names in settings["joined"]]
+        return f"one norm of {'; one of '.join(groups)}"
     if name == "accumulate":
         count = settings["accumulate"]
         form_of = {"mean": "mean", "sum": "sum"}[settings["accumulate_form"]]
@@ -421,7 +426,7 @@ def arguments(
             values[form.names[name]] = value
         elif name == "epsilon_place" and "epsilon" in part.settings:
             values |= _moved_epsilon(form, target.rule)
-        elif name in ("clip", "limit", "clip_epsilon") and form.fixed.get("single"):
+        elif name in CLIP and form.fixed.get("single"):
             values |= _clip_arguments(target.rule)
         elif not _same(form.fixed.get(name, _default(form, name)), value):
             return None
@@ -567,6 +572,8 @@ def renamed(rule: Rule, names: dict[str, str]) -> Rule:
     """Return a rule whose settings by weight have other names; weights without one are left out."""
     settings = dict(rule.settings)
     settings["undecayed"] = tuple(names[n] for n in settings["undecayed"] if n in names)
+    joined = [tuple(names[n] for n in group if n in names) for group in settings["joined"]]
+    settings["joined"] = tuple(group for group in joined if len(group) > 1)
     for part in ("penalty", "factors"):
         settings[part] = {names[n]: v for n, v in settings[part].items() if n in names}
     return replace(rule, settings=settings)

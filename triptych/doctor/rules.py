@@ -12,6 +12,7 @@ setting           meaning
 clip              ``none``, ``value``, ``norm`` (of each weight array), ``global_norm``
 limit             of the clipping
 clip_epsilon      what is added to a norm before the limit is divided by it
+joined            groups of weights that the framework keeps in one array, which has one norm
 decay             factor of the weight decay
 decay_form        ``coupled``: added to the gradient; ``decoupled``: rate · decay · w is subtracted;
                   ``absolute``: decay · w is subtracted
@@ -50,6 +51,7 @@ COMMON: Settings = {
     "clip": "none",
     "limit": 0.0,
     "clip_epsilon": 0.0,
+    "joined": (),
     "decay": 0.0,
     "decay_form": "coupled",
     "undecayed": (),
@@ -269,14 +271,16 @@ def _clipping(settings: Settings, problem: Problem) -> Callable[[int, Array], Ar
         return lambda step, gradient: np.clip(gradient, -limit, limit)
     count = settings["accumulate"]
     starts = np.cumsum([0, *problem.sizes[:-1]])
+    whole = [problem.names] if kind == "global_norm" else settings["joined"]
+    groups = [np.flatnonzero(np.isin(problem.names, names)) for names in whole]
 
     def scaled(step: int, gradient: Array) -> Array:
         full = problem.gradients[step + 1 - count : step + 1].sum(axis=0)
         if settings["accumulate_form"] == "mean":
             full = full / count
         squares = np.add.reduceat(full * full, starts)
-        if kind == "global_norm":
-            squares = np.full_like(squares, squares.sum())
+        for places in groups:
+            squares[places] = squares[places].sum()
         scale = np.minimum(1.0, limit / (np.sqrt(squares) + settings["clip_epsilon"]))
         return gradient * np.repeat(scale, problem.sizes)[problem.sample]
 
