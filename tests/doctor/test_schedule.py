@@ -144,3 +144,50 @@ def test_a_setting_of_the_same_schedule_is_proved_by_changing_it() -> None:
     assert (finding.cause, finding.proved) == (None, True)
     assert finding.title == "StepLR: step_size=40 in A, step_size=20 in B"
     assert finding.fix["b"] == "torch.optim.lr_scheduler.StepLR(..., step_size=40)"
+
+
+def one_cycle(name: str, momenta: Sequence[float]) -> NumpySide:
+    """Return a side of PyTorch whose schedule changes Adam's first beta."""
+    rates = cosine(200)
+    made = optimized(name, "torch", "Adam", rate=rates[0], series=rates, betas=[0.95, 0.999])
+    component = Component("OneCycleLR", {"total_steps": 200}, "batch", momenta=list(momenta))
+    made.described = replace(made.described, schedule=component)
+    return made
+
+
+def adam_of_keras(beta: float) -> NumpySide:
+    """Return a side of Keras with the same rates and a constant first beta."""
+    rates = cosine(200)
+    made = optimized("B", "keras", "Adam", rate=rates[0], series=rates, beta_1=beta)
+    component = Component("CosineDecay", {"decay_steps": 200}, "batch")
+    made.described = replace(made.described, schedule=component)
+    return made
+
+
+CYCLE = [0.95 - 0.1 * np.sin(np.pi * step / 199) for step in range(200)]
+
+
+def test_a_schedule_that_changes_the_momentum_too() -> None:
+    (finding,) = found(one_cycle("A", CYCLE), adam_of_keras(0.9))
+    assert (finding.cause, finding.proved) == ("D125", True)
+    assert finding.values["a"].startswith("OneCycleLR: momentum between 0.85")
+    assert finding.values["b"] == "momentum 0.9 throughout"
+    assert "cycle_momentum=False" in finding.fix["a"]
+    assert '"beta_1", momenta[step]' in finding.fix["b"]
+
+
+def test_a_port_of_the_rate_alone_is_right_without_a_cycle_of_the_momentum() -> None:
+    assert not found(one_cycle("A", []), adam_of_keras(0.9))
+    assert not found(one_cycle("A", CYCLE), one_cycle("B", CYCLE))
+
+
+def test_two_schedules_that_change_the_momentum_otherwise() -> None:
+    (finding,) = found(one_cycle("A", CYCLE), one_cycle("B", CYCLE[::2]))
+    assert (finding.cause, finding.title) == (None, "The schedules change the momentum otherwise")
+
+
+def test_the_momentum_of_an_unknown_optimizer_is_not_compared() -> None:
+    other = adam_of_keras(0.9)
+    optimizer = Component("CycledAdam", {"learning_rate": 0.1})
+    other.described = replace(other.described, optimizer=optimizer)
+    assert not found(one_cycle("A", CYCLE), other)

@@ -1,5 +1,6 @@
 """The stage of the optimizers, on sides in NumPy with planted differences."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from support.doctor_sides import NumpySide, compared, optimized
 
 from triptych.doctor.examination import Result
 from triptych.doctor.fitting import Run, identify
-from triptych.doctor.observation import Array, Arrays
+from triptych.doctor.observation import Array, Arrays, Component
 from triptych.doctor.parts import renamed
 from triptych.doctor.rules import Problem, Rule
 from triptych.doctor.stages import update
@@ -328,3 +329,16 @@ def test_weights_that_a_framework_keeps_in_one_array_have_one_norm(
 def test_names_of_joined_weights_are_those_of_the_other_side() -> None:
     rule = Rule.make("sgd", clip="norm", limit=1.0, joined=(("a", "b"), ("c", "d")))
     assert renamed(rule, {"a": "x", "b": "y", "c": "z"}).settings["joined"] == (("x", "y"),)
+
+
+def test_a_momentum_that_a_schedule_changes_is_no_finding_of_the_update() -> None:
+    a = torch("Adam", rate=1e-3, betas=[0.95, 0.999], eps=1e-12)
+    b = keras("Adam", rate=1e-3, beta_1=0.9, epsilon=1e-12)
+    assert len(examined(a, b).findings) == 1
+    cycle = Component("OneCycleLR", {}, "batch", momenta=[0.95, 0.9, 0.85, 0.9, 0.95])
+    a.described = replace(a.described, schedule=cycle)
+    assert not examined(a, b).findings
+    # What else differs is still a finding.
+    b = keras("Adam", rate=1e-3, beta_1=0.9, beta_2=0.99, epsilon=1e-12)
+    (finding,) = examined(a, b).findings
+    assert "0.99" in str(finding.values["b"])

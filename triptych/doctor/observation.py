@@ -142,12 +142,17 @@ class Component:
         Of a schedule: ``batch`` or ``epoch``; otherwise empty.
     source : str
         The source code of a function that the user wrote; otherwise empty.
+    momenta : list of float
+        Of a schedule that changes the momentum of the optimizer, too (Adam's first beta): its value
+        after each of the first steps of the schedule, from the value before them on; otherwise
+        empty.
     """
 
     type: str
     settings: Settings = field(default_factory=dict[str, Any])
     unit: str = ""
     source: str = ""
+    momenta: list[float] = field(default_factory=list[float])
 
 
 @dataclass(frozen=True)

@@ -173,4 +173,28 @@ ENTRIES = (
             "keras, from a third": [0.333333, 0.466667, 0.6],
         },
     ),
+    Difference(
+        id="D125",
+        title="A schedule that changes the momentum, too",
+        family=FAMILY,
+        stage="schedule",
+        kind="semantics",
+        torch="OneCycleLR and CyclicLR change the momentum, or Adam's first beta, too.",
+        keras="A schedule is of the learning rate alone; beta_1 and momentum stay as given.",
+        effect="With OneCycleLR, Adam's first beta goes from 0.95 to 0.85 and back, not 0.9.",
+        fix_torch="lr_scheduler.OneCycleLR(optimizer, max_lr=lr, total_steps=steps, "
+        "cycle_momentum=False)",
+        fix_keras="callbacks.LambdaCallback(on_train_batch_begin=lambda step, logs: setattr("
+        'model.optimizer, "beta_1", momenta[step]))  # with run_eagerly=True',
+        source="torch: optim/lr_scheduler.py; keras: src/optimizers/adam.py",
+        words=("OneCycleLR", "CyclicLR", "cycle_momentum", "betas", "beta_1", "super-convergence"),
+        recorded={
+            "torch": [0.95, 0.85, 0.95],
+            "torch, cycle_momentum=False": [0.9, 0.9, 0.9],
+            "torch SGD": [0.95, 0.85, 0.95],
+            "keras": [0.9, 0.9, 0.9],
+            "keras, set by a callback, without run_eagerly": False,
+            "keras, set by a callback, with run_eagerly=True": True,
+        },
+    ),
 )

@@ -4,7 +4,7 @@ The series of one side is looked for in the other: counted in another unit, some
 only at the ends of epochs, times a factor, up to the end of the schedule.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ..code_lines import value_text
 from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
 from ..frameworks.adapter import ModelError
+from ..momenta import differing_momenta, momentum_fix
 from ..observation import Array, Change, Component, Description, Settings
 from ..probes import schedule_end
 from ..rates import EQUAL, differ, rates_of
@@ -48,10 +49,20 @@ class Named:
 
 
 def examine(examination: Examination) -> Result:
-    """Compare the learning rates of both sides."""
+    """Compare the learning rates of both sides, and the momenta that a schedule changes."""
     descriptions = examination.descriptions
     if not any(each.schedule for each in descriptions):
         return Result()
+    result = _of_rates(examination)
+    of_momenta = _of_momenta(descriptions)
+    if of_momenta is None:
+        return result
+    return replace(result, findings=(*result.findings, of_momenta))
+
+
+def _of_rates(examination: Examination) -> Result:
+    """Compare the learning rates of both sides."""
+    descriptions = examination.descriptions
     try:
         a, b = rates_of(examination)
     except ModelError as error:
@@ -138,6 +149,47 @@ def _setting_finding(
         evidence=f"first at update {first}: {value_text(float(a[first]))} against "
         f"{value_text(float(b[first]))}; with A's settings the rates of B are A's",
     )
+
+
+def _of_momenta(descriptions: tuple[Description, Description]) -> Finding | None:
+    """Return the finding that a schedule changes the momentum as the other side does not."""
+    series = differing_momenta(descriptions)
+    if series is None:
+        return None
+    a, b = series
+    changing = [description for description in descriptions if _momenta_of(description)]
+    cause = "D125" if len(changing) == 1 else None
+    title = catalogue.get(cause).title if cause else "The schedules change the momentum otherwise"
+    first = int(np.flatnonzero(differ(a, b))[0])
+    return Finding(
+        "schedule",
+        cause,
+        title,
+        values={
+            side: _momentum_text(description, each)
+            for side, description, each in zip("ab", descriptions, series, strict=True)
+        },
+        effect={"momentum": relative_difference(a, b), "bound": EQUAL},
+        fix={
+            side: momentum_fix(description)
+            for side, description in zip("ab", descriptions, strict=True)
+        },
+        proved=True,
+        evidence=f"first at step {first} of the schedule: {value_text(float(a[first]))} against "
+        f"{value_text(float(b[first]))}",
+    )
+
+
+def _momenta_of(description: Description) -> list[float]:
+    return description.schedule.momenta if description.schedule else []
+
+
+def _momentum_text(description: Description, series: Array) -> str:
+    ends = value_text(float(series.min())), value_text(float(series.max()))
+    if ends[0] == ends[1]:
+        return f"momentum {ends[0]} throughout"
+    assert description.schedule
+    return f"{description.schedule.type}: momentum between {ends[0]} and {ends[1]}"
 
 
 def _end(examination: Examination) -> int | None:

@@ -16,6 +16,8 @@ from ..findings import Acquittal, Finding
 from ..fitting import Fit, Run, identify, names_of
 from ..forcing import targets_of
 from ..frameworks.adapter import ModelError, Unsupported
+from ..momenta import SETTINGS as MOMENTA
+from ..momenta import differing_momenta
 from ..observation import Array, Arrays, Updates, array_names
 from ..parts import (
     CLIP,
@@ -336,6 +338,10 @@ class _Explanation:
         self.changing = rates is not None
         self.reference = self._after(self.a)
         self.noise = self._noise()
+        self.scheduled: tuple[str, ...] = ()
+        if differing_momenta(self.descriptions) is not None:
+            # The stage of the schedule tells of it.
+            self.scheduled = tuple(name for name in MOMENTA if name in self.b.rule.settings)
 
     def _scale(self, rates: Array | None) -> float:
         """Return B's rate over A's; where a schedule changes them, that stage compares them."""
@@ -398,6 +404,9 @@ class _Explanation:
         comparable = self._same_rates() and np.isfinite(self.case.difference)
         difference = self.case.difference if comparable else self.largest(self.b)
         parts = differing_parts(self.a, self.b, self.descriptions, changing=self.changing)
+        parts = self._without_scheduled(parts)
+        if not parts and self.scheduled:
+            difference = self.largest(self.mended)
         if not parts:
             acquitted = self._precision(difference) if difference > WORTH_TELLING else ()
             return Result((), acquitted, difference, bound)
@@ -411,6 +420,13 @@ class _Explanation:
                 acquitted = [each for each in acquitted if each.cause != part.cause]
         equal = 0.0 if findings else difference
         return Result(tuple(findings), tuple(acquitted), equal, bound)
+
+    def _without_scheduled(self, parts: list[Part]) -> list[Part]:
+        """Return the parts without the momentum, where a schedule changes it."""
+        of_schedule = [part for part in parts if set(part.settings) <= set(self.scheduled)]
+        for part in of_schedule:
+            self.mended = self.mended.taking(self.a, part.settings)
+        return [part for part in parts if part not in of_schedule]
 
     def _mend_numeric(self, parts: list[Part]) -> None:
         """Take from A what differs only by rounding, so that it is not weighed with the rest."""

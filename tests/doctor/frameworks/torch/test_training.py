@@ -348,3 +348,34 @@ def test_a_metric_with_a_state_gets_batches_of_the_authors_size() -> None:
     model = nn.Linear(1, 1)
     assert side(model=model, metric=MeanOfBatches()).metric(*given) == 1.0
     assert side(model=model, metric=MeanOfBatches(), batch_size=2).metric(*given) == 1.5
+
+
+def test_the_momenta_of_a_schedule_are_described_and_not_part_of_the_update() -> None:
+    def built(**options: Any) -> Any:
+        model = randomized(nn.Linear(3, 2))
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=0.1, total_steps=9, pct_start=0.5, anneal_strategy="linear", **options
+        )
+        return side(model=model, optimizer=optimizer, schedule=schedule, schedule_unit="batch")
+
+    cycling = built()
+    described = cycling.description().schedule
+    # From 0.95 down to 0.85 in 3.5 steps and up again.
+    assert len(described.momenta) == 9
+    assert described.momenta[:2] == pytest.approx([0.95, 0.95 - 0.1 / 3.5])
+    assert described.momenta[-1] == pytest.approx(0.95)
+    assert min(described.momenta) < 0.87
+    constant = built(cycle_momentum=False, div_factor=25.0)
+    assert constant.description().schedule.momenta == []
+    # The updates are those of Adam with the first beta that the schedule begins with.
+    gradients = [{"model/kernel": random(3, 2, seed=n), "model/bias": random(2)} for n in range(5)]
+    made = cycling.update(gradients)
+    weight = randomized(nn.Linear(3, 2)).weight.detach().double().numpy().T
+    first, second = np.zeros_like(weight), np.zeros_like(weight)
+    for step, (gradient, rate) in enumerate(zip(gradients, made.rates, strict=True), 1):
+        first = 0.95 * first + 0.05 * gradient["model/kernel"]
+        second = 0.999 * second + 0.001 * gradient["model/kernel"] ** 2
+        root = np.sqrt(second / (1 - 0.999**step)) + 1e-8
+        weight = weight - rate * first / (1 - 0.95**step) / root
+        np.testing.assert_allclose(made.weights[step - 1]["model/kernel"], weight, rtol=1e-9)

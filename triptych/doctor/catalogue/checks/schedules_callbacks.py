@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from .support import Values, check
 
 
@@ -220,3 +222,55 @@ def warm_up() -> Values:
         "keras": [round(rate, 6) for rate in _keras_rates(warming, 3)],
         "keras, from a third": [round(rate, 6) for rate in _keras_rates(matched, 3)],
     }
+
+
+@check("D125")
+def momentum_of_a_schedule() -> Values:
+    """Measure the momentum at the first, middle and last step of a cycle, and who may set it."""
+    import keras
+    import torch
+
+    def cycled(kind: Any, **options: Any) -> list[float]:
+        optimizer = kind([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=0.1, total_steps=9, pct_start=5 / 9, **options
+        )
+        found: list[float] = []
+        for step in range(9):
+            group = optimizer.param_groups[0]
+            found.append(group["betas"][0] if "betas" in group else group["momentum"])
+            if step < 8:
+                optimizer.step()
+                schedule.step()
+        return [round(found[0], 6), round(min(found), 6), round(found[-1], 6)]
+
+    beta = keras.optimizers.Adam(0.1).beta_1
+    return {
+        "torch": cycled(torch.optim.Adam),
+        "torch, cycle_momentum=False": cycled(torch.optim.Adam, cycle_momentum=False),
+        "torch SGD": cycled(lambda tensors, lr: torch.optim.SGD(tensors, lr=lr, momentum=0.9)),
+        "keras": [beta] * 3,
+        "keras, set by a callback, without run_eagerly": _has_effect(run_eagerly=False),
+        "keras, set by a callback, with run_eagerly=True": _has_effect(run_eagerly=True),
+    }
+
+
+def _has_effect(*, run_eagerly: bool) -> bool:
+    """Return whether a callback that sets Adam's beta_1 before each batch changes a training."""
+    import keras
+
+    weights: list[Any] = []
+    for momenta in ([0.9] * 4, [0.9, 0.5, 0.1, 0.9]):
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, "linear", False)])
+        model.set_weights([np.ones((1, 1))])
+        optimizer = keras.optimizers.Adam(0.1)
+        model.compile(optimizer, "mse", run_eagerly=run_eagerly)
+        setting = keras.callbacks.LambdaCallback(
+            on_train_batch_begin=lambda step, logs, optimizer=optimizer, momenta=momenta: setattr(
+                optimizer, "beta_1", momenta[step]
+            )
+        )
+        x = np.array([[1.0], [-2.0], [3.0], [0.5]])
+        model.fit(x, np.abs(x), batch_size=1, shuffle=False, callbacks=[setting], verbose=0)
+        weights.append(model.get_weights()[0])
+    return not np.array_equal(*weights)

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,11 @@ class Adapter:
     def description(self) -> Description:
         """Return what this side consists of."""
         with self._ready():
-            return describe_side(self._model, self._parts)
+            description = describe_side(self._model, self._parts)
+            if description.schedule is None or description.optimizer is None:
+                return description
+            schedule = replace(description.schedule, momenta=self._training.momenta())
+            return replace(description, schedule=schedule)
 
     def inputs(self, batch: Arrays) -> Arrays:
         """Return what the model gets after the user's preprocessing."""

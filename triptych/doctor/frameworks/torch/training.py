@@ -19,6 +19,9 @@ from .model import UserModel
 
 # By which an object tells that the training shall end.
 STOP_SIGNS = ("stop_training", "should_stop", "early_stop", "stopped", "stop")
+# Entries of a group of parameters that a schedule may change besides the rate.
+MOMENTA = ("betas", "momentum")
+STEPS_FOR_MOMENTA = 400  # of a schedule
 MOST_PASSES = 2  # through the data, of an iterable of batches that does not end
 
 
@@ -131,8 +134,14 @@ class Training:
                 rates.append(self.rate)
                 self._set_gradients(arrays)
                 self.step(number)
+                self._put_back_momenta()
                 weights.append(self._trained_weights())
         return Updates(tuple(weights), tuple(rates))
+
+    def _put_back_momenta(self) -> None:
+        """Undo what a schedule has done to the momentum, which is no part of the rule."""
+        for group, built in zip(self.optimizer.param_groups, self.groups, strict=False):
+            group.update({name: built[name] for name in MOMENTA if name in built})
 
     def check_steps(self) -> None:
         """Raise `Unsupported` unless the optimizer makes an update of given gradients."""
@@ -285,6 +294,19 @@ class Training:
                 self.advance(number)
         return rates
 
+    def momenta(self) -> list[float]:
+        """Return the momentum after each of the first steps of the schedule, if it changes it."""
+        found: list[float] = []
+        if self.schedule is None or self._needs_metric():
+            return found
+        with self.fresh():
+            for _ in range(STEPS_FOR_MOMENTA):
+                found.append(_momentum_of(self.optimizer.param_groups[0]))
+                if self._has_ended():
+                    break
+                self._step_schedule()
+        return found if len(set(found)) > 1 else []
+
     def _has_ended(self) -> bool:
         total = getattr(self.schedule, "total_steps", None)
         return total is not None and self.schedule.last_epoch >= total - 1
@@ -354,6 +376,12 @@ class _Marked:
         if self._tensor is None or self._tensor._version == self._version:
             return restored
         return round(self._tensor.detach().flatten()[0].item())
+
+
+def _momentum_of(group: dict[str, Any]) -> float:
+    """Return the momentum of a group of parameters, or Adam's first beta; 0 if it has none."""
+    betas = group.get("betas")
+    return float(betas[0] if betas else group.get("momentum", 0.0))
 
 
 def _copy(value: Any, memo: dict[int, Any]) -> Any:
