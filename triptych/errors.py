@@ -51,6 +51,30 @@ def _printable(character: str) -> str:
     return character if character.isprintable() else ascii(character)[1:-1]
 
 
+def printable(value: Any, limit: int) -> Any:
+    """Return a value of JSON whose texts are safe to print.
+
+    Parameters
+    ----------
+    value : object
+        Of types that JSON can hold.
+    limit : int
+        The most characters of a text that is not printable as it is.
+
+    Returns
+    -------
+    object
+        The same, with such texts as `one_line` returns them.
+    """
+    if isinstance(value, dict):
+        return {printable(key, limit): printable(item, limit) for key, item in value.items()}
+    if isinstance(value, list):
+        return [printable(item, limit) for item in value]
+    if isinstance(value, str) and not value.isprintable():
+        return one_line(value, limit)
+    return value
+
+
 def debugging() -> bool:
     """Return whether ``TRIPTYCH_DEBUG`` asks for tracebacks."""
     return bool(os.environ.get(DEBUG_VARIABLE))

@@ -4,14 +4,17 @@ import json
 import random
 import re
 import tracemalloc
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from safetensors.numpy import load_file, save_file
 from support import damage
 
 from triptych import diagnose
+from triptych.cli.doctor_view import show
 from triptych.doctor.diagnosis import diagnose as diagnose_sides
 from triptych.doctor.frameworks.adapter import ModelError, Unsupported
 from triptych.doctor.recorded import RecordedOther
@@ -196,6 +199,26 @@ def test_numbers_that_are_not_finite_are_null(trace):
     side = read_trace(folder)
     assert side.rates(2) == [0.5, pytest.approx(np.nan, nan_ok=True)]
     assert np.isnan(side.recordings["native"].values["metric"])
+
+
+def test_names_and_settings_cannot_change_what_is_printed(trace):
+    folder, _ = trace
+    name = "[/nope]\x1b[2J\nEqual: all is well\u202e"
+
+    def forged(values):
+        values["description"] |= {"model": name, "version": name}
+        values["description"]["layers"][0] |= {"type": name, "settings": {"rate": name}}
+
+    whole = read_trace(folder)
+    assert rewritten(folder, forged) == ""
+    diagnosis = diagnose_sides(whole, RecordedOther(read_trace(folder)), whole.batch)
+    console = Console(file=StringIO(), width=500)
+    show(console, diagnosis, "a.trace", "b.trace")
+    shown = console.file.getvalue()
+    escaped = r"[/nope]\x1b[2J Equal: all is well\u202e"
+    assert f"B: b.trace  {escaped}, {escaped}\n" in shown
+    assert all(line.isprintable() for line in shown.splitlines())
+    assert "first [/nope]" in shown.partition("gradient that A has")[2]
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,7 @@ def _show_acquittal(console: "Console", acquittal: "Acquittal") -> None:
 
 def _show_layers(console: "Console", rows: "tuple[LayerRow, ...]") -> None:
     """Print both networks next to each other."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -129,8 +130,8 @@ def _show_layers(console: "Console", rows: "tuple[LayerRow, ...]") -> None:
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            f"{row.a} {row.a_type}",
-            f"{row.b} {row.b_type}",
+            escape(f"{row.a} {row.a_type}"),
+            escape(f"{row.b} {row.b_type}"),
             _figure(row.arriving),
             _figure(row.output),
             "" if row.gradient is None else _figure(row.gradient),
@@ -141,6 +142,7 @@ def _show_layers(console: "Console", rows: "tuple[LayerRow, ...]") -> None:
 
 def _show_timing(console: "Console", timing: "Timing") -> None:
     """Print the times of both sides, or why there are none."""
+    from rich.markup import escape
     from rich.table import Table
 
     if timing.reason:
@@ -160,7 +162,7 @@ def _show_timing(console: "Console", timing: "Timing") -> None:
                 f"{milliseconds(seconds.median)} ms",
                 f"{milliseconds(seconds.low)} to {milliseconds(seconds.high)}",
                 f"{milliseconds(times.first_seconds)} ms",
-                times.code,
+                escape(times.code),
             )
     console.print(table)
     for part in timing.parts:

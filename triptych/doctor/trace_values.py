@@ -10,12 +10,13 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ..core import files
-from ..errors import TriptychError, one_line
+from ..errors import TriptychError, one_line, printable
 from ..importing.arrays import MOST_ARRAYS, without_duplicates
 from .observation import Call, Description
 
 LARGEST_TEXT = 16 * 2**20  # bytes of JSON
 MOST_ITEMS = 10**6  # commas and opening brackets, counted before anything is made of them
+LONGEST_TEXT = 10_000  # characters of a text that has control characters
 LARGEST_COUNT = 10**9  # of samples, updates and the like
 MOST_INPUTS = 1_000  # of one call
 MOST_UPDATES = 1_000
@@ -26,7 +27,7 @@ Json = dict[str, Any]
 
 
 def read_values(path: Path) -> Json:
-    """Read the file.
+    """Read the file; control characters in its texts are escaped, because they are printed.
 
     Raises
     ------
@@ -43,7 +44,7 @@ def read_values(path: Path) -> Json:
     values = json.loads(content, object_pairs_hook=without_duplicates)
     if not isinstance(values, dict):
         raise TriptychError("not an object")
-    return values
+    return printable(values, LONGEST_TEXT)
 
 
 def checked(values: Json) -> Json:

@@ -18,7 +18,7 @@ from typing import Any
 from ..core import files
 from ..core.shell import quoted
 from ..core.state import State
-from ..errors import TriptychError, one_line
+from ..errors import TriptychError, one_line, printable
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from ..spec.validation import is_number
@@ -188,24 +188,13 @@ def read_results(folder: Path, kind: str | None = "compare") -> dict[str, Any]:
         actual = results.get("kind", "compare")
         if actual == "compare":
             _check_names(results)
-        results = _printable(results)
+        results = printable(results, LONGEST_TEXT)
     if kind not in (None, actual):
         raise TriptychError(
             f"{folder}: results of triptych {actual}, where those of triptych {kind} are needed; "
             f"see triptych show {folder}"
         )
     return results
-
-
-def _printable(value: Any) -> Any:
-    """Return results with the control characters in their texts escaped, to print them."""
-    if isinstance(value, dict):
-        return {key: _printable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_printable(item) for item in value]
-    if isinstance(value, str) and not value.isprintable():
-        return one_line(value, LONGEST_TEXT)
-    return value
 
 
 def _why_no_results(folder: Path) -> str:

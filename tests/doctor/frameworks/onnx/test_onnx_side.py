@@ -274,6 +274,19 @@ def test_images_with_channels_first_are_recorded_with_channels_last(tmp_path):
     assert adapter.weights()["conv/kernel"].shape == (3, 3, 2, 5)
 
 
+def test_names_cannot_change_what_is_printed(tmp_path):
+    node = helper.make_node("MatMul", ["x", "\x1b[2J\nw.weight"], ["y"])
+    kernel = constant("\x1b[2J\nw.weight", np.ones((3, 2), np.float32))
+    path = write(tmp_path / "m.onnx", [node], [kernel])
+    model = onnx.load(path)
+    model.graph.name = "\x1b[2J\ngraph"
+    path.write_bytes(model.SerializeToString())
+    adapter = side(path)
+    adapter.inputs({"x": np.eye(3, dtype=np.float32)})
+    assert adapter.description().model == r"\x1b[2J graph"
+    assert list(adapter.weights()) == [r"\x1b[2J w/kernel"]
+
+
 def test_a_batch_that_does_not_fit_is_refused(tmp_path):
     relu = [helper.make_node("Relu", ["x"], ["y"])]
     path = write(tmp_path / "m.onnx", relu, shape=(1, 3))

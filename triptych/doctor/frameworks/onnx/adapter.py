@@ -8,6 +8,7 @@ import onnx
 import onnxruntime
 
 from ....core import files
+from ....errors import one_line
 from ...observation import (
     Array,
     Arrays,
@@ -91,7 +92,7 @@ class Adapter:
         return Description(
             framework="onnx",
             version=f"onnx {onnx.__version__} (onnxruntime {onnxruntime.__version__})",
-            model=self._model.proto.graph.name or self._model.path.name,
+            model=one_line(self._model.proto.graph.name or self._model.path.name),
             dtype=dtype,
             layers=tuple(each.layer for each in self._built.layers),
             given=("model",),

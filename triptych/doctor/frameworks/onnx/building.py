@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ....errors import one_line
 from ...observation import Array, Arrays, Layer
 from ..graph import Node, Pullback, Values
 from .operators import UNSEEN, attributes_of, kind_and_settings
@@ -180,6 +181,7 @@ class Builder:
         else:
             parts = [part for part in proto.name.split("/") if part]
             path = ".".join(parts[:-1] or parts) or proto.op_type
+        path = one_line(path)
         self._paths[path] += 1
         return path if self._paths[path] == 1 else f"{path}_{self._paths[path]}"
 
