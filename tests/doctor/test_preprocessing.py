@@ -1,9 +1,11 @@
 """How the inputs of two sides are related is named with its numbers."""
 
+import time
+
 import numpy as np
 import pytest
 
-from triptych.doctor.preprocessing import Raw, explain
+from triptych.doctor.preprocessing import Raw, explain, resized
 from triptych.doctor.resizing import METHODS, resize
 
 NAMES = {"a": "PyTorch", "b": "Keras"}
@@ -108,3 +110,11 @@ def test_an_epsilon_in_the_divisor_of_each_feature_is_told_as_a_factor_of_each()
     assert "each feature divided by its own of (" in explanation.title
     factors = ", ".join(f"{factor:.6g}" for factor in 1 + 0.1 / deviation)
     assert explanation.fix["a"] == f"x = x * np.array([{factors}])"
+
+
+def test_images_whose_sides_a_file_has_made_up_are_not_resized():
+    """The matrix of a method has as many numbers as the product of both sides."""
+    wide = np.random.default_rng(0).normal(size=(2, 1, 5000, 2))
+    begun = time.process_time()
+    assert resized(wide, wide[:, :, ::-1], Raw(wide[:, :, :4000]), NAMES) is None
+    assert time.process_time() - begun < 1

@@ -182,6 +182,7 @@ def rewritten(folder, change):
         (lambda values: values["evaluation"][1].update(number=10**400), "number is '1000"),
         (lambda values: values["description"]["layers"][0].update(roles=[[]]), "roles is"),
         (lambda values: values.pop("evaluation"), "evaluation is missing"),
+        (lambda values: values["training"].extend(values["training"] * 5_000), "calls, over the"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(trace, change, message):

@@ -19,6 +19,7 @@ from .resizing import METHODS, resize
 # Preprocessing is often done in float32.
 SAME = 2e-6
 
+LARGEST_SIDE = 4096  # pixels of images that are resized
 MOST_SHIFT = 8  # pixels
 MOST_NUMBERS = 16  # of features, that are shown
 FEWEST_SAMPLES = 4  # for two numbers that are fitted to each feature
@@ -443,6 +444,8 @@ def resized(a: Array, b: Array, raw: Raw, names: Mapping[str, str]) -> Explanati
     channels = _feature_axes(a)[0]
     first, second = (np.moveaxis(array, channels, -1) for array in (a, b))
     if first.shape[1:3] == raw.images.shape[1:3] or first.shape[-1] != raw.images.shape[-1]:
+        return None
+    if max(*first.shape[1:3], *raw.images.shape[1:3]) > LARGEST_SIDE:
         return None
     used: dict[str, str] = {}
     for name, method in METHODS.items():

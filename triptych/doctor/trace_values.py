@@ -18,6 +18,7 @@ LARGEST_TEXT = 16 * 2**20  # bytes of JSON
 MOST_ITEMS = 10**6  # commas and opening brackets, counted before anything is made of them
 LONGEST_TEXT = 10_000  # characters of a text that has control characters
 LARGEST_COUNT = 10**9  # of samples, updates and the like
+MOST_CALLS = 10_000
 MOST_INPUTS = 1_000  # of one call
 MOST_UPDATES = 1_000
 
@@ -97,6 +98,8 @@ def _check_description(values: Any) -> None:
 def _check_calls(name: str, values: Any) -> None:
     """Raise an error unless these are the calls of a pass, in their order."""
     _check(name, values, list[dict[str, Any]])
+    if len(values) > MOST_CALLS:
+        raise TriptychError(f"{name} has {len(values):,} calls, over the limit of {MOST_CALLS:,}")
     for position, each in enumerate(values):
         call = Call(**each)
         _check_fields(call)
