@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from support.commands import run
 
+from triptych.doctor.model_file import KEYS
+
 pytestmark = pytest.mark.process
 
 SIDES = {
@@ -111,3 +113,9 @@ def test_modules_of_the_working_directory_are_not_imported(folder, tmp_path_fact
         folder, "record", str(elsewhere / "side.py"), "--batch", "batch.npz", "-o", "out.trace"
     )
     assert "the model is of type int" in line
+
+
+def test_the_help_names_every_key_of_build(tmp_path):
+    help_text = run("doctor", "--help", cwd=tmp_path).stdout
+    words = set(help_text.replace(",", " ").replace(".", " ").replace("│", " ").split())
+    assert set(KEYS) <= words

@@ -1,5 +1,6 @@
 """What ``triptych differences`` shows."""
 
+import os
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from ..doctor.catalogue.entry import Difference, Value
     from ..doctor.catalogue.measurement import Change, Measurement
 
-WIDTH_OF_A_PIPE = 10_000  # columns: no line is broken there
+WIDTH_OF_A_PIPE = 100  # columns, unless COLUMNS is set
 WIDTH_FOR_FAMILIES = 120  # columns: a narrower terminal has no place for this column
 
 
@@ -30,8 +31,8 @@ def shown(value: "Value | None") -> str:
 
 
 def show_list(console: Console, entries: "list[Difference]") -> None:
-    """Print a line for each difference; a terminal breaks it between words."""
-    if not console.is_terminal:
+    """Print a row for each difference, broken between words."""
+    if not (console.is_terminal or os.environ.get("COLUMNS")):
         console = Console(emoji=False, width=WIDTH_OF_A_PIPE)
     with_family = console.width >= WIDTH_FOR_FAMILIES
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -39,7 +40,7 @@ def show_list(console: Console, entries: "list[Difference]") -> None:
     if with_family:
         table.add_column("family")
     for title in ("title", "PyTorch", "Keras"):
-        table.add_column(title)
+        table.add_column(title, overflow="fold")
     for entry in entries:
         first = [entry.id, entry.family] if with_family else [entry.id]
         table.add_row(*map(Text, (*first, entry.title, entry.torch, entry.keras)))

@@ -113,7 +113,9 @@ def doctor(
 
     Each FILE is your own code, and it is run as such, in a process of its own, with its own folder
     on the search path. Its function build() takes no argument and returns the model, or a dict with
-    any of model, optimizer, loss, metric, schedule, preprocess, callbacks.
+    model and any of preprocess, loss, optimizer, schedule, schedule_unit ("batch" or "epoch": after
+    what it advances), steps_per_epoch, metric, callbacks, batches (a function that returns those of
+    an epoch), batch_size.
 
     RUN is the run folder of a network that triptych train has trained. Its recipe tells the loss,
     the optimizer and the schedule. The engine that trained it computes it, or that after the colon.

@@ -17,8 +17,8 @@ from triptych.doctor.catalogue.entry import Difference
 from triptych.doctor.catalogue.measurement import Measurement
 
 
-def differences(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["differences", *arguments], env={"COLUMNS": "200"})
+def differences(*arguments: str, columns: str | None = "400") -> Result:
+    return CliRunner().invoke(app, ["differences", *arguments], env={"COLUMNS": columns})
 
 
 def listed(output: str) -> list[str]:
@@ -47,6 +47,21 @@ def test_without_a_word_all_are_listed_with_both_sides():
     (line,) = (line for line in result.output.splitlines() if line.startswith(" D53 "))
     for part in ("optimizers", "Learning rate of SGD", "lr=0.001", "learning_rate=0.01"):
         assert part in line
+
+
+def test_a_pipe_has_lines_of_100_columns_and_no_text_is_lost():
+    output = differences(columns=None).output
+    assert max(len(line.rstrip()) for line in output.splitlines()) <= 100
+    assert listed(output) == list(catalogue.entries())
+    # Column by column, the words are those of the table of differences.
+    lines = output.splitlines()
+    header = next(line for line in lines if "PyTorch" in line)
+    starts = [header.index(title) for title in ("title", "PyTorch", "Keras")]
+    columns = ["".join(line[start:end] for line in lines).split()
+               for start, end in zip(starts, [*starts[1:], None], strict=True)]  # fmt: skip
+    for words, name in zip(columns, ("title", "torch", "keras"), strict=True):
+        expected = "".join(getattr(entry, name) for entry in catalogue.entries().values())
+        assert "".join(expected.split()) in "".join(words)
 
 
 def test_words_choose():
