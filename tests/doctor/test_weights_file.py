@@ -12,6 +12,8 @@ def test_both_formats_hold_the_same(tmp_path):
     weights = {
         "dense/kernel": np.arange(6.0, dtype=np.float32).reshape(2, 3).T,
         "step": np.array(3),  # such as the number of batches that a BatchNorm has seen
+        "file": np.ones(2),  # parameters of numpy.savez
+        "allow_pickle": np.ones(3),
     }
     write_weights(tmp_path / "w.safetensors", weights)
     write_weights(tmp_path / "w.npz", weights)

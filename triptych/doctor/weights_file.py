@@ -2,8 +2,10 @@
 
 from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
+from numpy.lib.format import write_array
 from safetensors.numpy import save
 
 from ..core import files
@@ -41,7 +43,11 @@ def write_weights(path: Path, weights: Arrays) -> None:
         files.write(path, save(contiguous))
         return
     content = BytesIO()
-    np.savez(content, allow_pickle=False, **weights)
+    # `numpy.savez` cannot write a weight that has the name of one of its parameters.
+    with ZipFile(content, "w") as archive:
+        for name, array in weights.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                write_array(member, array, allow_pickle=False)
     files.write(path, content.getvalue())
 
 
