@@ -108,6 +108,16 @@ def test_something_else_is_not_replaced(trace, tmp_path):
     assert [path.name for path in folder.iterdir()] == ["one.png"]
 
 
+@pytest.mark.parametrize(("limit", "value"), [("LARGEST", 200), ("MOST_ARRAYS", 1)])
+def test_a_trace_that_could_not_be_read_is_not_written(tmp_path, monkeypatch, limit, value):
+    monkeypatch.setattr(f"triptych.doctor.trace.{limit}", value)
+    folder = tmp_path / "large.trace"
+    arrays = {"weights/a": np.zeros(10), "weights/b": np.zeros(20)}
+    with pytest.raises(TriptychError, match="would have 2 arrays of 240 bytes, where at most"):
+        write_trace(folder, {"native": Recording({}, arrays)}, {})
+    assert not folder.exists()
+
+
 def test_arrays_of_another_trace_are_refused(trace, tmp_path):
     folder, _ = trace
     side = read_trace(folder)

@@ -190,13 +190,20 @@ def write_trace(folder: Path, recordings: dict[str, Recording], batch: Arrays) -
     Raises
     ------
     TriptychError
-        If something else than a trace is there.
+        If something else than a trace is there, or it would be too large to be read.
     """
     if folder.exists() and not is_trace(folder):
         raise TriptychError(f"{folder}: there is something else than a trace; choose another name")
     arrays = _named("batch", batch)
     for dtype, recording in recordings.items():
         arrays |= {f"{SECTIONS[dtype]}{name}": each for name, each in recording.arrays.items()}
+    size = sum(array.nbytes for array in arrays.values())
+    if size > LARGEST or len(arrays) > MOST_ARRAYS:
+        raise TriptychError(
+            f"{folder}: would have {len(arrays):,} arrays of {size:,} bytes, where at most "
+            f"{MOST_ARRAYS:,} of {LARGEST:,} bytes are read; record a smaller batch, or the model "
+            "without its optimizer"
+        )
     content = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
     values = {dtype: recording.values for dtype, recording in recordings.items()}
     text = files.to_json(
