@@ -825,7 +825,8 @@ def diagnose(
         The reference and the other side. ``FILE.py`` or ``FILE.py:FUNCTION`` is run in a process of
         its own. A model, a dict with any of model, optimizer, loss, metric, schedule, preprocess,
         callbacks, or a function without arguments that returns either is used in this process; of
-        these, only a function can be compared in double precision.
+        these, only a function can be compared in double precision. So can a pair of a function
+        ``f(parameters, *inputs)`` and its parameters, or a dict with the key ``parameters``.
         A may be the folder of a trace that ``triptych record`` wrote.
     batch : str, Path, or dict of str to ndarray, optional
         ``x`` (``x2``, …), ``y``, and ``val_loss`` where a callback needs it; or an npz file with

@@ -47,6 +47,7 @@ def test_both_sides_may_have_a_layer_that_is_never_called() -> None:
     answer = tt.diagnose(side(0.1), side(0.1), BATCH)
     assert answer.verdict == "equal"
     assert [row.a for row in answer.layers] == ["body", "head"]
+    assert answer.uncarried == ()
 
 
 def test_faults_beside_it_are_found() -> None:

@@ -117,6 +117,9 @@ def doctor(
     what it advances), steps_per_epoch, metric, callbacks, batches (a function that returns those of
     an epoch), batch_size.
 
+    With the key parameters, the model is a function f(parameters, *inputs), as users of JAX and
+    NumPy write it; it is compared as a whole.
+
     RUN is the run folder of a network that triptych train has trained. Its recipe tells the loss,
     the optimizer and the schedule. The engine that trained it computes it, or that after the colon.
 

@@ -80,13 +80,14 @@ def show(console: "Console", diagnosis: "Diagnosis", a: str, b: str) -> None:
 
 def show_weights_file(console: "Console", diagnosis: "Diagnosis", path: "Path") -> None:
     """Print what was written, how it is loaded, and which layers kept weights of their own."""
-    from ..doctor.weights_file import LOADING, not_carried
+    from ..doctor.weights_file import LOADING
 
     loading = LOADING.get(diagnosis.b.framework, "").format(name=path.name)
-    say_unbroken(console, f"{path}: A's weights for B; load them with {loading}")
-    left = not_carried(diagnosis)
-    if left:
-        say(console, f"Not A's, because they have no counterpart: {', '.join(left)}", "yellow")
+    how = f"; load them with {loading}" if loading else ", by B's names"
+    say_unbroken(console, f"{path}: A's weights for B{how}")
+    if diagnosis.uncarried:
+        left = ", ".join(diagnosis.uncarried)
+        say(console, f"Not A's, because they have no counterpart: {left}", "yellow")
 
 
 def _show_side(console: "Console", name: str, source: str, description: "Description") -> None:

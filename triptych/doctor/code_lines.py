@@ -136,7 +136,15 @@ WITHOUT: Mapping[str, Mapping[Any, str]] = {
 }
 WITH_BIAS = {"torch": "bias=True", "keras": "use_bias=True"}
 BIASED = ("dense", "conv", "depthwise_conv", "conv_transpose", "rnn", "lstm", "gru", "attention")
-FRAMEWORKS = {"torch": "PyTorch", "keras": "Keras", "triptych": "Triptych", "onnx": "ONNX"}
+FRAMEWORKS = {
+    "torch": "PyTorch",
+    "keras": "Keras",
+    "triptych": "Triptych",
+    "onnx": "ONNX",
+    "jax": "JAX",
+    "numpy": "NumPy",
+    "tensorflow": "TensorFlow",
+}
 
 
 def side_names(a_framework: str, b_framework: str) -> dict[str, str]:

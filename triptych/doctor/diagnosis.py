@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import EngineError, TriptychError, debugging, one_line, unforeseen
+from . import whole
 from .bounds import relative_difference
 from .examination import ChangeableSide, Examination, Result, Side, is_double
 from .findings import STAGES, Acquittal, Diagnosis, Finding, LayerRow, StageRow, Verdict
-from .forcing import run, targets_of
+from .forcing import observed, run, targets_of
 from .frameworks.adapter import ModelError
-from .observation import Arrays, Layer, Observation, array_names
+from .observation import Arrays, Layer, Observation, array_names, one_segment
 from .recorded import RecordedOther
 from .repeats import check_numbers
 from .separation import separate_attention
@@ -51,6 +52,17 @@ AFTER_WEIGHTS = (
 
 # These run the models in training mode.
 IN_TRAINING = ("mode", "loss", "gradient", "update", "buffers", "training")
+
+# These need what is inside of a model, or its training mode.
+INSIDE = ("mode", "compilation", "buffers")
+
+# These need what changes the weights.
+WITH_OPTIMIZER = ("update", "schedule", "callback", "training")
+NO_OPTIMIZER = "the optimizer of a function with parameters is not compared"
+
+OTHER_IN_TRAINING = "a trace holds the loss of its training mode, which BatchNorm changes"
+
+UNMATCHED = "not all parameters have a counterpart"
 
 # These compare what the layers have made of the same numbers.
 OF_RUNS = ("mode", "loss", "gradient", "buffers", "training")
@@ -115,8 +127,9 @@ def diagnose(
             if stage == "compilation" and not compilation.is_needed(examination):
                 continue
             on_stage(stage)
-            if stage in IN_TRAINING and examination.evaluation_only:
-                results[stage] = Result(missing=examination.evaluation_only)
+            missing = _missing(examination, stage)
+            if missing:
+                results[stage] = Result(missing=missing)
             else:
                 results[stage] = _examine(stage, examination)
         if isinstance(b, RecordedOther):
@@ -143,6 +156,29 @@ def _unforeseen(error: Exception, *sides: Side) -> str:
         traceback.print_exc()
     traces = " and ".join(dict.fromkeys(_recorded(*sides)))
     return f"{traces}: damaged, or {unforeseen(error)}" if traces else unforeseen(error)
+
+
+def _missing(examination: Examination, stage: str) -> str:
+    """Return why a stage cannot be compared; otherwise empty."""
+    if stage in IN_TRAINING and examination.evaluation_only:
+        return examination.evaluation_only
+    if not examination.whole:
+        return ""
+    if not examination.alignment.complete and stage not in ("data", "metric"):
+        return UNMATCHED
+    if stage in INSIDE:
+        return examination.whole
+    if stage in WITH_OPTIMIZER and any("optimizer" in e.given for e in examination.descriptions):
+        return NO_OPTIMIZER
+    if stage in ("loss", "gradient") and _other_in_training(examination.a):
+        return OTHER_IN_TRAINING
+    return examination.without_gradients if stage == "gradient" else ""
+
+
+def _other_in_training(side: Side) -> bool:
+    """Return whether what a trace holds of the training mode is not that of a function."""
+    layers = side.description().layers if isinstance(side, RecordedSide) else ()
+    return any(layer.kind == "batch_norm" for layer in layers)
 
 
 @contextmanager
@@ -183,12 +219,17 @@ def _align(examination: Examination, mapping: dict[str, str] | None) -> None:
     def observe(side: Side, inputs: Arrays) -> Observation:
         return side.observe(inputs, training=False, dtype=dtype)
 
-    examination.a_evaluation, examination.b_built = both(
+    a_built, b_built = both(
         lambda: observe(examination.a, examination.a_inputs),
         lambda: observe(examination.b, examination.b_inputs),
     )
-    check_numbers(examination.a_evaluation, examination.a.name)
-    examination.alignment = aligned(examination, mapping)
+    check_numbers(a_built, examination.a.name)
+    examination.a_evaluation, examination.b_built = a_built, b_built
+    if examination.whole:
+        examination.alignment = whole.aligned(examination, (a_built, b_built), mapping)
+        examination.a_evaluation, examination.b_built = map(one_segment, (a_built, b_built))
+    else:
+        examination.alignment = aligned(examination, mapping)
 
 
 def _transplant(examination: Examination) -> None:
@@ -204,11 +245,12 @@ def _observe(examination: Examination) -> None:
         examination.a_training = examination.b_training = Observation((), {})
         examination.b_evaluation = run(examination)
         return
-    examination.a_training = examination.a.observe(
+    examination.a_training = observed(
+        examination,
+        examination.a,
         examination.a_inputs,
         training=True,
         targets=targets_of(examination),
-        dtype=examination.dtype,
     )
     examination.b_evaluation = run(examination)
     examination.b_training = run(examination, training=True)
@@ -266,7 +308,17 @@ def conclude(examination: Examination, seconds: float) -> Diagnosis:
         layers=tuple(_rows(examination)),
         stages=tuple(_stage(examination, name, result) for name, result in results.items()),
         seconds=round(seconds, 2),
+        uncarried=tuple(_uncarried(examination)),
     )
+
+
+def _uncarried(examination: Examination) -> Iterator[str]:
+    """Yield the layers of B that have kept weights of their own."""
+    carried = examination.alignment.weights_to_b(examination.a_weights)
+    for layer in examination.b_description.layers:
+        names = [f"{layer.path}/{role}" for role in layer.roles]
+        if any(name not in carried for name in names):
+            yield layer.path
 
 
 def _stage(examination: Examination, name: str, result: Result) -> StageRow:

@@ -165,6 +165,8 @@ class Alignment:
         The shapes of what B's anchors take and return in evaluation mode, by ``NUMBER/PART``.
     findings : tuple of Finding
         Structural differences: another layer, another width, a missing bias.
+    complete : bool
+        Whether all parameters of a function have a counterpart, if a side is one.
     """
 
     pairs: tuple[Pair, ...]
@@ -172,6 +174,7 @@ class Alignment:
     carriages: tuple[Carriage, ...]
     b_shapes: Mapping[str, tuple[int, ...]]
     findings: tuple[Finding, ...] = ()
+    complete: bool = True
 
     @property
     def called(self) -> tuple[Pair, ...]:
@@ -372,6 +375,16 @@ class Examination:
     def evaluation_only(self) -> str:
         """Why there is no training mode, if a side has none; otherwise empty."""
         return self.a_description.evaluation_only or self.b_description.evaluation_only
+
+    @property
+    def whole(self) -> str:
+        """Why both sides are compared as one segment, if they are; otherwise empty."""
+        return self.a_description.whole or self.b_description.whole
+
+    @property
+    def without_gradients(self) -> str:
+        """Why there are no gradients, if a side has none; otherwise empty."""
+        return self.a_description.without_gradients or self.b_description.without_gradients
 
     def trained(self) -> dict[str, str]:
         """Return A's names of the trained weights that B trains, too, with B's names."""

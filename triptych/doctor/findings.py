@@ -193,6 +193,8 @@ class Diagnosis:
         How long it took, without timing.
     timing : Timing or None
         Both sides' times, if they were wanted.
+    uncarried : tuple of str
+        The layers of B that have kept weights of their own, by their paths.
     """
 
     a: Description
@@ -205,6 +207,7 @@ class Diagnosis:
     stages: tuple[StageRow, ...]
     seconds: float
     timing: Timing | None = None
+    uncarried: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.verdict}, {len(self.findings)} found"]

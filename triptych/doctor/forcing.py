@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from .bounds import Bounds, measured, moved
-from .examination import Examination
-from .observation import Arrays, Change, Observation
+from .examination import Examination, Side
+from .observation import Arrays, Change, Observation, one_segment
 from .recorded import RecordedOther
+from .trace import RecordedSide
 
 
 def targets_of(examination: Examination) -> Arrays | None:
@@ -16,6 +17,37 @@ def targets_of(examination: Examination) -> Arrays | None:
 def reference(examination: Examination, *, training: bool) -> Observation:
     """Return what was observed of A."""
     return examination.a_training if training else examination.a_evaluation
+
+
+def observed(
+    examination: Examination,
+    side: Side,
+    inputs: Arrays,
+    *,
+    training: bool,
+    targets: Arrays | None = None,
+    forced: Arrays | None = None,
+) -> Observation:
+    """Run a side; where both are compared as one segment, in evaluation mode without its layers.
+
+    Parameters
+    ----------
+    examination : Examination
+        The comparison.
+    side : Side
+        A or B.
+    inputs, training, targets, forced
+        As of `triptych.doctor.frameworks.adapter.Adapter.observe`.
+    """
+    # A trace holds the loss of its training mode only; see `triptych.doctor.diagnosis`.
+    observation = side.observe(
+        inputs,
+        training=training and (not examination.whole or isinstance(side, RecordedSide)),
+        targets=targets,
+        forced=forced,
+        dtype=examination.dtype,
+    )
+    return one_segment(observation) if examination.whole else observation
 
 
 def run(
@@ -55,12 +87,13 @@ def run(
     try:
         if changes:
             b.change(changes, dtype)
-        return b.observe(
+        return observed(
+            examination,
+            b,
             inputs,
             training=training,
             targets=targets_of(examination) if training else None,
             forced=forced,
-            dtype=dtype,
         )
     finally:
         if changes:

@@ -17,6 +17,7 @@ ON_PROCESSOR = "both sides run on the processor: use torch.device('cpu') in buil
 # What a build function may return, besides the model.
 KEYS = (
     "model",
+    "parameters",
     "preprocess",
     "loss",
     "optimizer",
@@ -116,6 +117,9 @@ class Parts:
     def of_object(cls, name: str, source: Any) -> "Parts":
         """Return the parts of a model, of a dict with one, or of a function that returns either.
 
+        A function with its parameters may be a pair ``(function, parameters)``; it and a dict with
+        ``parameters`` can be used again, because the parameters are copied.
+
         Parameters
         ----------
         name : str
@@ -123,6 +127,11 @@ class Parts:
         source : object
             A model or dict is used as it is; it cannot be built again in another precision.
         """
+        if isinstance(source, tuple) and len(source) == 2 and callable(source[0]):
+            source = {"model": source[0], "parameters": source[1]}
+        if isinstance(source, dict) and "parameters" in source:
+            given: dict[str, Any] = source
+            return cls(Path(name), lambda: given)
         is_function = inspect.isfunction(source) or inspect.ismethod(source)
         if is_function and not _required(source):
             return cls(Path(name), source)

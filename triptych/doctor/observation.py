@@ -185,6 +185,10 @@ class Description:
         Whether the model runs as compiled code, in which its layers cannot be seen.
     evaluation_only : str
         Why the side has no training mode, as a sentence without a full stop; otherwise empty.
+    whole : str
+        Why the layers of the side cannot be seen, the same; otherwise empty.
+    without_gradients : str
+        Why the side has no gradients, the same; otherwise empty.
     """
 
     framework: str
@@ -203,6 +207,8 @@ class Description:
     precision: str = ""
     compiled: bool = False
     evaluation_only: str = ""
+    whole: str = ""
+    without_gradients: str = ""
 
     def to_json(self) -> Settings:
         """Return plain values."""
@@ -365,6 +371,16 @@ def outputs_of(arrays: Arrays) -> Arrays:
         for name, array in arrays.items()
         if name.startswith("output") and "/" not in name and "gradient" not in name
     }
+
+
+def one_segment(observation: Observation) -> Observation:
+    """Return what is observed of a model without its layers."""
+    arrays = {
+        name: array
+        for name, array in observation.arrays.items()
+        if not name.partition("/")[0].isdecimal()
+    }
+    return Observation((), arrays)
 
 
 def largest(array: Array) -> float:

@@ -29,6 +29,8 @@ def separate_attention(examination: Examination) -> None:
 def _to_separate(side: Description, other: Description) -> list[str]:
     """Return the attention layers of a side, if the other has none and more dense layers."""
     paths = [layer.path for layer in side.layers if layer.kind == "attention"]
+    if other.whole:
+        return paths  # parameters of a function are mostly one kernel for each projection
     others = [layer for layer in other.layers if layer.kind == "attention"]
     return paths if _dense(other) > _dense(side) and not others else []
 

@@ -9,7 +9,6 @@ from numpy.lib.format import write_array
 from safetensors.numpy import save
 
 from ..core import files
-from .findings import Diagnosis
 from .frameworks.adapter import ModelError
 from .observation import Arrays
 
@@ -49,9 +48,3 @@ def write_weights(path: Path, weights: Arrays) -> None:
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 write_array(member, array, allow_pickle=False)
     files.write(path, content.getvalue())
-
-
-def not_carried(diagnosis: Diagnosis) -> list[str]:
-    """Return the layers of B that have kept weights of their own."""
-    carried = {row.b for row in diagnosis.layers}
-    return [layer.path for layer in diagnosis.b.layers if layer.roles and layer.path not in carried]

@@ -18,6 +18,10 @@ ADAPTERS = {
 }
 
 
+# Takes a function with its parameters, whatever they are arrays of.
+OF_FUNCTIONS = "triptych.doctor.frameworks.function.adapter"
+
+
 class ModelError(TriptychError):
     """The user's model, file or batch cannot be used; the message says why."""
 
@@ -250,6 +254,8 @@ def adapter_for(parts: dict[str, Any], dtype: str) -> Adapter:
     ModelError
         If no adapter takes the model.
     """
+    if parts.get("parameters") is not None:
+        return import_module(OF_FUNCTIONS).Adapter(parts, dtype)
     model = parts["model"]
     for module in imported_adapters():
         if module.accepts(model):
@@ -257,5 +263,5 @@ def adapter_for(parts: dict[str, Any], dtype: str) -> Adapter:
     raise ModelError(
         f"the model is of type {type(model).__name__}, neither a torch.nn.Module nor a "
         "keras.Model nor a function that calls one, nor a trained network of Triptych "
-        "nor an ONNX file"
+        "nor an ONNX file; a function f(parameters, *inputs) needs its parameters beside it"
     )

@@ -7,11 +7,12 @@ import numpy as np
 
 from ..bounds import relative_difference
 from ..code_lines import value_text
-from ..examination import Examination, Pair, Result
+from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
 from ..forcing import run
 from ..frameworks.adapter import Unsupported
 from ..observation import Array, Arrays, Call, Observation
+from ..places import as_output
 from ..preprocessing import SAME, Explanation, Raw, explain
 from ..recorded import RecordedOther
 
@@ -36,19 +37,16 @@ def examine(examination: Examination) -> Result:
 
 @dataclass(frozen=True)
 class _Arrival:
-    """What reaches a layer that takes model inputs.
+    """What reaches a layer that takes model inputs; of models without layers, what they return.
 
     Attributes
     ----------
-    pair : Pair
-        The layer.
     a, b : ndarray
         What arrives on both sides, in B's form: each from its preprocessing.
     b_fed : ndarray
         What arrives in B if it gets A's inputs.
     """
 
-    pair: Pair
     a: Array
     b: Array
     b_fed: Array
@@ -112,11 +110,14 @@ class _Inputs:
         b = run(examination, inputs=self.b).arrays
         fed = run(examination).arrays
         # Where other samples arrive if the inputs are in another order, the inputs arrive.
+        if examination.whole:
+            output = as_output(examination.a_evaluation.arrays["output"], b["output"].shape)
+            yield _Arrival(output, b["output"], fed["output"])
         turned = run(examination, inputs={name: x[::-1].copy() for name, x in self.a.items()})
         for pair in examination.alignment.called:
             name = f"{pair.b_calls[0]}/input"
             if name in expected and not np.array_equal(turned.arrays[name], fed[name]):
-                yield _Arrival(pair, expected[name], b[name], fed[name])
+                yield _Arrival(expected[name], b[name], fed[name])
 
     def _turned(self) -> list[Finding]:
         """Return findings for inputs whose shapes show that height and width are exchanged."""

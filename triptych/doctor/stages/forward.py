@@ -24,6 +24,7 @@ from ..relations import Relation, relations
 from ..statistics_used import REPRODUCED, statistics_used
 from ..suspects import Suspect
 from ..trials import Case, Trials
+from ..whole_settings import explain as explain_whole
 from ..wording import Writer, fix_lines, place_of
 
 STAGE = "forward"
@@ -202,8 +203,9 @@ class _Forward:
             other = self._wrong_mode(case) or self._described(case) or self._reproduced(case)
             attention = [] if other else list(self._attention(case))
             other = other or (None if attention else self._related(case) or self._lacking(case))
-            if attention:
-                yield from attention
+            whole = [] if attention or other else list(self._of_whole(case))
+            if attention or whole:
+                yield from attention or whole
             elif other is not None:
                 yield other
             elif not (case.accepted or self.examination.alignment.findings):
@@ -338,6 +340,25 @@ class _Forward:
             )
             yield _Found(finding, ("attention", part, one, other))
 
+    def _of_whole(self, case: Case) -> Iterator[_Found]:
+        """Yield which settings the layers of one side have that a function has not."""
+        if not self.examination.whole:
+            return
+        explanation = explain_whole(self.examination, case.place.precision(self.bounds))
+        if explanation is None:
+            return
+        side, other = explanation.side, "b" if explanation.side == "a" else "a"
+        settings = "this setting" if len(explanation.hypotheses) == 1 else "these settings"
+        evidence = (
+            f"with {settings} in all such layers of {self.names[side]} the difference of the "
+            f"outputs falls from {case.difference:.1e} to {explanation.remaining:.1e}"
+        )
+        for hypothesis in explanation.hypotheses:
+            finding = self._finding(case, hypothesis, proved=True, evidence=evidence)
+            fix = {side: finding.fix[side], other: None}
+            layer = {side: finding.layer[side], other: None}
+            yield _Found(replace(finding, fix=fix, layer=layer), hypothesis.key)
+
     def _lacking(self, case: Case) -> _Found | None:
         """Return the finding that one side lacks an activation."""
         relation = lacking_activation(self.trials, case)
@@ -444,6 +465,9 @@ class _Forward:
 
     def _calls(self, place: Place) -> tuple[str, str]:
         """Return what both sides call at a place."""
+        if self.examination.whole:
+            a, b = self.examination.descriptions
+            return a.model, b.model
         if place.what == LAYER and place.pair is not None:
             return place.pair.a.type, place.pair.b.type
         texts: list[str] = []

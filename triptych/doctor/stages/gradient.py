@@ -114,8 +114,26 @@ class _Gradients:
                     found.append(self._finding(compared))
             # The gradients of a layer's weights follow from what arrives at it.
             findings += found[:1]
+        for compared in self._of_parameters():
+            precision = self.bounds.precision(compared.name)
+            differences.append((compared.difference, precision))
+            if compared.difference > precision:
+                findings.append(self._finding(compared))
         equal, bound = nearest_to_bound(differences)
         return Result(tuple(merged(findings, _same_cause)), (), equal, bound)
+
+    def _of_parameters(self) -> Iterator[_Compared]:
+        """Yield the gradients of parameters where both sides are compared as one segment.
+
+        They follow from the output and the loss, and are compared where these agree.
+        """
+        examination = self.examination
+        if not examination.whole or (OUTPUT, len(self.b.calls)) in self.wrong:
+            return
+        if any(examination.results[stage].findings for stage in ("forward", "loss")):
+            return
+        for pair in examination.alignment.pairs:
+            yield from (each for each in self._gradients_of(pair) if not self._cancels(each))
 
     def _arriving(self, pair: Pair) -> Iterator[_Compared]:
         """Yield what arrives at a layer from the layers after it, and what it hands back."""
@@ -164,8 +182,11 @@ class _Gradients:
         """Yield the gradients of a layer's weights."""
         if not pair.carried or any((LAYER, number) in self.wrong for number in pair.b_calls):
             return
-        if not any(self._is_given_gradient(number) for number in pair.b_calls):
-            return
+        if any(self._is_given_gradient(number) for number in pair.b_calls):
+            yield from self._gradients_of(pair)
+
+    def _gradients_of(self, pair: Pair) -> Iterator[_Compared]:
+        """Yield the gradients of a layer's weights on both sides."""
         gradients = array_names(self.examination.a_training.arrays, "gradient")
         expected = self.examination.alignment.weights_to_b(gradients)
         carriages = self.examination.alignment.carriages
@@ -181,7 +202,7 @@ class _Gradients:
 
     def _cancels(self, compared: _Compared) -> bool:
         """Return whether a gradient is nothing but the rounding error of terms that cancel."""
-        path = compared.pair.b.path
+        path = compared.name.removeprefix("gradient/").rpartition("/")[0]
         of_layer = [
             largest(array)
             for role in compared.pair.b.roles

@@ -5,7 +5,7 @@ logits and the other probabilities, if each has the loss that fits. Where they d
 of each is found out from its value and its gradient.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,12 +17,15 @@ from ..findings import Acquittal, Finding
 from ..frameworks.adapter import ModelError
 from ..losses import CLIP, Explained, explain, tail_between
 from ..observation import Array, Arrays, Description, numbers_of
+from ..places import as_output
 from ..wording import fix_lines
 
 # Tails that turn logits into what another loss expects.
 HEADS = frozenset({"identity", "softmax", "log_softmax", "sigmoid"})
 # Ratios that a user's formula may have.
 FACTORS = (2.0, 0.5)
+# By how much the sum of probabilities may differ from 1.
+SUM_OF_PROBABILITIES = 1e-4
 ALIKE = 1e-4
 # What the width of Huber's loss is called.
 WIDTHS = ("delta", "beta")
@@ -126,7 +129,35 @@ def _heads(examination: Examination) -> tuple[Head | None, Head | None]:
     if called:
         forced = examination.alignment.forced(examination.a_training)
         place = f"{called[-1].b_calls[-1]}/output"
-    return _head(a_arrays, forced, place), _head(b_arrays, {**b_arrays, **_outputs(forced)}, place)
+    a = _head(a_arrays, forced, place)
+    b = _head(b_arrays, {**b_arrays, **_outputs(forced)}, place)
+    if not examination.whole or a is None or b is None:
+        return a, b
+    if examination.results["forward"].findings:
+        b = _of_outputs(examination, a, b)
+    return _with_scores(a), _with_scores(b)
+
+
+def _of_outputs(examination: Examination, a: Head, b: Head) -> Head:
+    """Return the end of B with A's outputs, where B's own differ."""
+    output = as_output(a.output, b.output.shape)
+    made = examination.b.loss({"output": output}, examination.targets, examination.dtype)
+    return Head(float(made["loss"]), b.penalty, None, None, output, made.get("output_gradient"))
+
+
+def _with_scores(head: Head) -> Head:
+    """Return the end of a network whose last layer is not seen, with the scores before its end.
+
+    Probabilities are taken for those of the scores that are their logarithms, or their logits.
+    """
+    p, slope = head.output, head.output_gradient
+    if not np.issubdtype(p.dtype, np.floating) or np.any(p <= 0) or np.any(p >= 1):
+        return replace(head, last=p, gradient=slope)
+    if p.shape[-1] > 1 and np.abs(p.sum(-1) - 1).max() < SUM_OF_PROBABILITIES:
+        gradient = None if slope is None else p * (slope - (p * slope).sum(-1, keepdims=True))
+        return replace(head, last=np.log(p), gradient=gradient)
+    gradient = None if slope is None else p * (1 - p) * slope
+    return replace(head, last=np.log(p) - np.log1p(-p), gradient=gradient)
 
 
 def _outputs(forced: Arrays) -> Arrays:

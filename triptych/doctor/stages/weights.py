@@ -28,6 +28,7 @@ from ..loading import (
     same,
 )
 from ..observation import Array, Arrays, array_names
+from ..whole import matched_text
 from ..wording import fix_lines
 
 STAGE = "weights"
@@ -100,11 +101,20 @@ class _Weights:
         compared = list(self._compared())
         differences = [relative_difference(each.right, each.has) for each in compared if each.equal]
         largest = max(differences, default=0.0)
+        matched = self._matched()
         if any(each.related for each in compared):
             findings = merged(self._wrongly_loaded(compared), _same_mistake)
-            return Result(tuple(findings), (), largest, SAME)
+            return Result(tuple(findings), matched, largest, SAME)
         findings, acquitted = self._drawn(compared)
-        return Result(tuple(findings), tuple(acquitted), largest, SAME)
+        return Result(tuple(findings), (*matched, *acquitted), largest, SAME)
+
+    def _matched(self) -> tuple[Acquittal, ...]:
+        """Return which parameters of a function were taken for which weights."""
+        if not self.examination.whole:
+            return ()
+        title = "parameters were matched by shape, by order and by what both sides return"
+        text = matched_text(self.examination.alignment)
+        return (Acquittal(STAGE, None, title, text),)
 
     def _compared(self) -> Iterator[_Compared]:
         examination = self.examination
