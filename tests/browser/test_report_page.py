@@ -224,6 +224,28 @@ def test_a_row_has_one_colour_in_every_chart_and_table(
 
 
 @pytest.mark.parametrize("width", [1200, 390])
+def test_class_names_with_the_same_ends_stay_different(page, uncalibrated, width: int):
+    """They neither become the same letters nor make the page wider than the screen."""
+    count = 12
+    names = [f"a_very_long_class_name_number_{i:02}_of_the_whole_zoo" for i in range(count)]
+    rows = {name: made.row(name, "eager") for name in ("numpy", "torch")}
+    results = made.results(rows)
+    run = results["runs"][0]
+    run["data"]["class_names"] = names
+    for row in run["rows"].values():
+        row["confusion"] = (np.eye(count, dtype=int) * 7 + 1).tolist()
+    opened = page(made.folder(uncalibrated, results), viewport={"width": width, "height": 800})
+    texts = opened.locator("[data-confusion] text.tick").evaluate_all(
+        "all => all.map((e) => e.firstChild.textContent)"
+    )
+    assert sorted(set(texts)) == [f"…{i:02}…" for i in range(count)]
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    sentence = opened.locator(".confusions p").inner_text()
+    assert f"{names[0]} taken for {names[1]} (1)" in sentence
+    assert opened.watch.wrong == []
+
+
+@pytest.mark.parametrize("width", [1200, 390])
 @pytest.mark.parametrize("count", [2, 10, 26, 100])
 def test_a_confusion_matrix_is_readable_with_any_number_of_classes(
     page, uncalibrated, count: int, width: int
@@ -293,7 +315,7 @@ def test_cards_of_a_pair_end_at_the_same_line_and_so_do_their_charts(page):
 def test_no_card_of_a_row_is_alone_in_a_line_that_has_room(page, uncalibrated):
     """Cards fill their lines at any width, for any number of rows."""
     every = made.every_row()
-    for count in (2, 4, 5, 9):
+    for count in (2, 4, 5, 6, 7, 9):
         rows = dict(list(every.items())[:count])
         opened = page(
             made.folder(uncalibrated, made.results(rows)), viewport={"width": 1200, "height": 800}
@@ -306,4 +328,6 @@ def test_no_card_of_a_row_is_alone_in_a_line_that_has_room(page, uncalibrated):
             for box in boxes
         }
         assert max(rights.values()) - min(rights.values()) < 1
+        widths = [box["width"] for box in boxes]
+        assert max(widths) < 1.5 * min(widths), "one card is as wide as several others"
         opened.close()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..search_path import load_matplotlib
 from ..training import checkpoint, misclassified
+from .class_names import brief_names
 from .verdict import MOST_NAMES, Row, listed, number_word
 
 MOST_UNITS = 16  # hidden units shown of each row
@@ -136,13 +137,18 @@ def _captioned(
     labels_by_class: dict[int, list[str]] = {}
     for key, values in loaded.predictions.items():
         labels_by_class.setdefault(int(values[at]), []).append(rows[key]["label"])
+    brief = brief_names(classes)
+
+    def named(label: int) -> tuple[str, str]:
+        return brief[label], classes[label]
+
     pixels = loaded.images[at]
     is_grey = pixels.shape[-1] == 1
     return {
         "png": _png(pixels[..., 0] if is_grey else pixels),
         "index": int(loaded.index[at]),
-        "true": classes[int(loaded.labels[at])],
-        "predicted": [(classes[label], labels) for label, labels in labels_by_class.items()],
+        "true": named(int(loaded.labels[at])),
+        "predicted": [(named(label), labels) for label, labels in labels_by_class.items()],
     }
 
 

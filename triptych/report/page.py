@@ -18,12 +18,14 @@ from ..training import misclassified
 from ..training.run_folder import read_log, read_results
 from . import slots
 from .answers import answers
+from .class_names import brief_names
 from .curves import curves, steps_of_point
 from .images import confusions, first_layer, mistakes
 from .units import milliseconds, scientific
 from .verdict import Row, fastest, heading, headline, is_busy, speed
 
 ASSETS = Path(__file__).parent / "assets"
+MOST_CARDS = 5  # in a line of the widest page
 
 Lines = dict[str, dict[str, str]]  # by row: name, color and dash of its lines
 
@@ -131,7 +133,14 @@ def _words(results: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
         "loss_note": _loss_note(run["steps"]),
         "looks_for": f"what a {'hidden unit' if has_hidden_layer else 'class'} looks for",
         "answers": answers(results),
+        "columns": _columns_of_cards(len(rows)),
     }
+
+
+def _columns_of_cards(count: int) -> int:
+    """Return how many cards a line has, so that the lines have as equally many as possible."""
+    lines = -(-count // MOST_CARDS)
+    return -(-count // lines)
 
 
 def _loss_note(steps: int) -> str:
@@ -255,6 +264,7 @@ def _chart_data(
     confusion = [
         {
             "classes": _classes(run),
+            "labels": brief_names(_classes(run)),
             "samples": _sample_word(run),
             "counts": matrix["counts"],
             "changed": matrix["changed"],

@@ -3,7 +3,7 @@
 //
 //   lines(element, {series: [{name, color, x, y, dash, faint}], x: "step", y: "loss", log: false})
 //   intervals(element, {rows: [{name, color, low, median, high, values}], x: "ms per step"})
-//   confusion(element, {classes, samples: "image", counts, changed: [[i, j], …]})
+//   confusion(element, {classes, labels: what is left of long names that are alike, samples: "image", counts, changed: [[i, j], …]})
 
 const NS = "http://www.w3.org/2000/svg";
 
@@ -212,7 +212,7 @@ export function confusion(element, spec) {
 
 function matrixBox(spec, width) {
   const count = spec.classes.length;
-  const longest = Math.max(...spec.classes.map((name) => name.length));
+  const longest = Math.max(...spec.labels.map((name) => name.length));
   const letters = Math.min(longest, Math.max(4, Math.floor((width * 0.25) / LETTER)), 18);
   const left = letters * LETTER + 12;
   const cell = (width - left - 4) / count;
@@ -228,18 +228,18 @@ function drawConfusion(area, tip, spec, width) {
   const height = bottom + 4;
   const root = svg(area, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "confusion matrix" });
   svg(root, "rect", { class: "matrix", x: left, y: top, width: right - left, height: bottom - top });
-  const label = (name, size, attributes) => {
-    const text = svg(root, "text", { class: "tick", style: `font-size:${Math.min(11, Math.max(9, size))}px`, ...attributes }, shortened(name, letters));
-    svg(text, "title", {}, name);
+  const label = (i, size, attributes) => {
+    const text = svg(root, "text", { class: "tick", style: `font-size:${Math.min(11, Math.max(9, size))}px`, ...attributes }, shortened(spec.labels[i], letters));
+    svg(text, "title", {}, spec.classes[i]);
   };
   const every = (size) => Math.max(1, Math.ceil(9 / size)); // of very many classes only some have room for their names
-  spec.classes.forEach((name, i) => {
+  spec.classes.forEach((_, i) => {
     const x = left + (i + 0.5) * cell;
     const y = top + (i + 0.5) * high;
-    if (i % every(high) === 0) label(name, high, { x: left - 6, y: y + 4, "text-anchor": "end" });
+    if (i % every(high) === 0) label(i, high, { x: left - 6, y: y + 4, "text-anchor": "end" });
     if (i % every(cell) !== 0) return;
-    if (turned) label(name, cell, { transform: `translate(${x + 4} ${top - 6}) rotate(-90)` });
-    else label(name, cell, { x, y: top - 8, "text-anchor": "middle" });
+    if (turned) label(i, cell, { transform: `translate(${x + 4} ${top - 6}) rotate(-90)` });
+    else label(i, cell, { x, y: top - 8, "text-anchor": "middle" });
   });
   const mistaken = spec.counts.flatMap((line, i) => line.filter((_, j) => i !== j));
   const most = Math.max(FEW_MISTAKES, ...mistaken);
