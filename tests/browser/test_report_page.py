@@ -239,6 +239,12 @@ def test_class_names_with_the_same_ends_stay_different(page, uncalibrated, width
         "all => all.map((e) => e.firstChild.textContent)"
     )
     assert sorted(set(texts)) == [f"…{i:02}…" for i in range(count)]
+    boxes = (
+        "all => all.map((e) => { const b = e.getBoundingClientRect(); return [b.left, b.right]; })"
+    )
+    ((left, _),) = opened.locator("[data-confusion] svg").evaluate_all(boxes)
+    sides = np.array(opened.locator("[data-confusion] text.tick").evaluate_all(boxes))
+    assert (sides[:, 0] >= left - 1).all(), "a label is cut off"
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
     sentence = opened.locator(".confusions p").inner_text()
     assert f"{names[0]} taken for {names[1]} (1)" in sentence

@@ -212,7 +212,7 @@ export function confusion(element, spec) {
 
 function matrixBox(spec, width) {
   const count = spec.classes.length;
-  const longest = Math.max(...spec.labels.map((name) => name.length));
+  const longest = Math.max(...spec.labels.map((name) => name.length + name.split("…").length - 1)); // … is as wide as two letters
   const letters = Math.min(longest, Math.max(4, Math.floor((width * 0.25) / LETTER)), 18);
   const left = letters * LETTER + 12;
   const cell = (width - left - 4) / count;
