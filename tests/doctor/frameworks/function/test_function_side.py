@@ -283,6 +283,64 @@ def test_what_the_models_make_up_for_is_no_difference() -> None:
     assert tt.diagnose(module, ends, BATCH).verdict == "equal"
 
 
+class Images(nn.Module):
+    """A convolution, a BatchNorm and a dense layer; it flattens the channels first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.dense = nn.Linear(4 * 16, 3)
+
+    def forward(self, x: Any) -> Any:
+        return self.dense(torch.relu(self.norm(self.conv(x))).flatten(1))
+
+
+def images() -> Made:
+    torch.manual_seed(0)
+    model = Images()
+    model.norm.running_mean.uniform_(-1, 1)
+
+    def channels_first(x: Any) -> Any:
+        return torch.from_numpy(np.moveaxis(x, -1, 1).copy())
+
+    return {"model": model, "loss": nn.CrossEntropyLoss(), "preprocess": channels_first}
+
+
+def of_flax(epsilon: float) -> Made:
+    """Return the same in Flax's layout: channels last, two collections."""
+    jax = pytest.importorskip("jax")
+
+    def forward(variables: Any, x: Any) -> Any:
+        p, statistics = variables["params"], variables["batch_stats"]["bn"]
+        order = ("NHWC", "HWIO", "NHWC")
+        x = jax.lax.conv_general_dilated(
+            x, p["conv"]["kernel"], (1, 1), "SAME", dimension_numbers=order
+        )
+        x = x + p["conv"]["bias"]
+        x = (x - statistics["mean"]) / jax.numpy.sqrt(statistics["var"] + epsilon)
+        x = jax.nn.relu(x * p["bn"]["scale"] + p["bn"]["bias"]).reshape(len(x), -1)
+        return x @ p["fc"]["kernel"] + p["fc"]["bias"]
+
+    params = {
+        "bn": {"bias": drawn(4), "scale": drawn(4)},
+        "conv": {"bias": drawn(4), "kernel": drawn(3, 3, 2, 4)},
+        "fc": {"bias": drawn(3), "kernel": drawn(64, 3)},
+    }
+    statistics = {"bn": {"mean": drawn(4), "var": np.abs(drawn(4))}}
+    return jax_side(forward, {"params": params, "batch_stats": statistics})
+
+
+@pytest.mark.parametrize(("epsilon", "expected"), [(1e-5, []), (1e-3, ["D18"])])
+def test_kernels_of_images_and_the_order_of_flattening(epsilon: float, expected: Any) -> None:
+    batch = {"x": drawn(8, 4, 4, 2), "y": RNG.integers(0, 3, 8)}
+    for a, b in ((images, of_flax(epsilon)), (of_flax(epsilon), images)):
+        answer = tt.diagnose(a, b, batch)
+        assert [each.cause for each in answer.findings] == expected
+        matched = next(each for each in answer.acquitted if "matched" in each.title)
+        assert "the other order of flattening" in matched.evidence
+
+
 def test_a_gradient_that_is_stopped_is_found() -> None:
     jax = pytest.importorskip("jax")
     forward = jax_side()["model"]
