@@ -100,3 +100,23 @@ def test_the_figures_have_the_colours_of_the_engines(tmp_path, monkeypatch):
             row = every[name]
             look = style(row["engine"], row["backend"])
             assert seen[row["label"]] == (look.light, bool(look.dash))
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "784-10-10",
+        "784-10-10: Adam 0.001, beta1 0.9, beta2 0.999, epsilon 1e-08, batch 64, float32, seed 0",
+        "784-128-64-10: " + "weight decay 0.05, decoupled, " * 8,
+    ],
+)
+def test_nothing_of_a_title_is_cut_off(tmp_path, title: str):
+    from matplotlib.figure import Figure
+    from matplotlib.image import imread
+
+    figure = Figure(figsize=(6.4, 3.8))
+    axes = figure.subplots()
+    axes.set_yticks([0, 1], ["TensorFlow with oneDNN", "NumPy"])
+    pixels = imread(figures._save(figure, title, tmp_path / "t.png"))[..., :3]
+    for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert (edge == 1).all()

@@ -1,6 +1,7 @@
 """PNG figures of a run, for slides and READMEs; report.html draws its own."""
 
 import io
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..search_path import load_matplotlib
 from ..training.run_folder import read_log, read_results
 from .curves import curves
 
+LETTERS_OF_TITLE = 58  # in a line
 GREY = "#8b93a7"  # of the runs that were moved by one ulp; that of style.css
 BAR = 0.34  # how far below its dots an interval is drawn, in rows
 MARGIN = 0.75  # between the outermost rows and the frame, in rows
@@ -69,7 +71,8 @@ def line_styles(run: dict[str, Any]) -> tuple[dict[str, dict[str, str]], dict[st
 
 def _save(figure: Any, title: str, path: Path) -> Path:
     """Write a figure of one chart with a title, and return its path."""
-    figure.axes[0].set_title(title, wrap=True, fontsize=10)
+    lines = textwrap.fill(title, LETTERS_OF_TITLE)  # matplotlib's own wrap leaves no room for them
+    figure.axes[0].set_title(lines, fontsize=10)
     figure.tight_layout()
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=130)
