@@ -101,3 +101,55 @@ def test_another_batch_is_a_mistake():
     other = RecordedOther(trace("B", CHAIN, {"x": X + 1, "y": Y}))
     with pytest.raises(ModelError, match="recorded with another batch"):
         diagnose(trace("A", CHAIN), other, BATCH)
+
+
+def in_float32(side, *, magnitude=0.0, double=True):
+    """Return a trace whose pass as written is off by this share, as rounding in float32 may be.
+
+    Without `double` the trace does not hold the pass in double precision.
+    """
+    rng = np.random.default_rng(round(magnitude * 1e6))
+    recording = side.recordings["native"]
+    arrays = {
+        name: array * (1 + magnitude * rng.uniform(-1, 1, array.shape))
+        if not name.startswith("inputs") and name.endswith(("/output", "/input"))
+        else array
+        for name, array in recording.arrays.items()
+    }
+    native = replace(recording, arrays=arrays)
+    rest = {"float64": side.recordings["float64"]} if double else {}
+    return RecordedSide(Path(side.name), {"native": native, **rest}, side.batch)
+
+
+@pytest.mark.parametrize("measured", ["A", "B", ""])
+def test_rounding_in_float32_is_what_a_trace_tells_that_it_loses(measured):
+    # More than the fixed bound: it is rounding if a trace tells so.
+    a = in_float32(trace("A", CHAIN), magnitude=4e-5, double=measured == "A")
+    b = in_float32(trace("B", CHAIN), magnitude=3e-5, double=measured == "B")
+    diagnosis = diagnose(a, RecordedOther(b), BATCH)
+    assert diagnosis.dtype == "native"
+    assert {each.stage for each in diagnosis.findings} == (set() if measured else {"forward"})
+    assert (diagnosis.verdict == "equal") == bool(measured)
+
+
+def test_a_bound_that_is_not_measured_says_so():
+    wrong = with_step(1, layer_norm("norm", 6, 0.5))
+    said = "the bound is not measured"
+    for double in (True, False):
+        a = in_float32(trace("A", CHAIN), double=double)
+        b = in_float32(trace("B", wrong), double=False)
+        (finding,) = diagnose(a, RecordedOther(b), BATCH).findings
+        assert finding.cause == "D23"
+        assert (said in finding.evidence) == (not double)
+    (finding,) = compared(CHAIN, wrong).findings  # both hold double precision
+    assert said not in finding.evidence
+
+
+def test_a_trace_that_loses_little_has_a_bound_below_the_fixed_one():
+    # The same model but for 5e-6, which the fixed bound of 1e-5 would hide.
+    a = in_float32(trace("A", CHAIN))
+    slightly = with_step(1, layer_norm("norm", 6, 1e-3 + 1e-6))
+    b = in_float32(trace("B", slightly), double=False)
+    (finding,) = diagnose(a, RecordedOther(b), BATCH).findings
+    assert finding.cause == "D23"
+    assert 1e-6 < finding.effect["layer"] < 1e-5

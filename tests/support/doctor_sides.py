@@ -116,6 +116,9 @@ class NumpySide:
             raise Unsupported("only the optimizer can be changed")
         self.changed = {change.setting: change.value for change in changes}
 
+    def recording(self) -> None:
+        return None
+
     def restore(self, dtype: str = "native") -> None:
         self.changed = {}
 

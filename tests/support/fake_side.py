@@ -244,6 +244,9 @@ class FakeSide:
                 raise Unsupported(f"{change.path} has no {change.setting}")
             self._changes.append(change)
 
+    def recording(self) -> None:
+        return None
+
     def restore(self, dtype: str = "native") -> None:
         self._changes.clear()
 

@@ -13,12 +13,11 @@ import numpy as np
 from ..errors import EngineError, TriptychError, debugging, one_line, unforeseen
 from . import whole
 from .bounds import relative_difference
-from .examination import ChangeableSide, Examination, Result, Side, is_double
+from .examination import ChangeableSide, Examination, Recording, Result, Side, is_double
 from .findings import STAGES, Acquittal, Diagnosis, Finding, LayerRow, StageRow, Verdict
 from .forcing import observed, run, targets_of
 from .frameworks.adapter import ModelError
 from .observation import Arrays, Layer, Observation, array_names, one_segment
-from .recorded import RecordedOther
 from .repeats import check_numbers
 from .separation import separate_attention
 from .settling import aligned
@@ -66,6 +65,9 @@ UNMATCHED = "not all parameters have a counterpart"
 
 # These compare what the layers have made of the same numbers.
 OF_RUNS = ("mode", "loss", "gradient", "buffers", "training")
+
+# Their bounds are of arrays of a pass.
+BOUNDED = ("forward", *OF_RUNS)
 
 # What both sides must have given, one of these, so that a stage compares something.
 NEEDED = {
@@ -132,8 +134,9 @@ def diagnose(
                 results[stage] = Result(missing=missing)
             else:
                 results[stage] = _examine(stage, examination)
-        if isinstance(b, RecordedOther):
-            _limit(results, b)
+        recording = b.recording()
+        if recording is not None:
+            _limit(results, recording, examination.dtype)
         return conclude(examination, time.monotonic() - begun)
 
 
@@ -237,6 +240,27 @@ def _transplant(examination: Examination) -> None:
     weights = examination.alignment.weights_to_b(examination.a_weights)
     for dtype in {"native", examination.dtype}:
         examination.b.load(weights, dtype)
+    recording = examination.b.recording()
+    if recording is not None:
+        recording.measure({each: _lost_by_a(examination, training=each) for each in (False, True)})
+
+
+def _lost_by_a(examination: Examination, *, training: bool) -> dict[str, float]:
+    """Return what A loses in its own precision, with B's names of the layers' arrays."""
+    lost = examination.a.lost(training=training)
+    numbers = {
+        str(number): str(b_number)
+        for pair in examination.alignment.pairs
+        for number, b_number in zip(pair.a_calls, pair.b_calls, strict=False)
+    }
+    found: dict[str, float] = {}
+    for name, each in lost.items():
+        number, _, part = name.partition("/")
+        if number in numbers:
+            found[f"{numbers[number]}/{part}"] = each
+        elif not part:
+            found[name] = each  # an output of the model, or the loss
+    return found
 
 
 def _observe(examination: Examination) -> None:
@@ -256,11 +280,14 @@ def _observe(examination: Examination) -> None:
     examination.b_training = run(examination, training=True)
 
 
-def _limit(results: dict[str, Result], b: RecordedOther) -> None:
+def _limit(results: dict[str, Result], b: Recording, dtype: str) -> None:
     """Say what two traces do not tell; causes are suspected, because nothing was tried."""
     for stage, result in results.items():
+        remark = "both sides are recorded"
+        if stage in BOUNDED and not b.is_measured(dtype):
+            remark += ", and the bound is not measured: neither of them holds double precision"
         findings = tuple(
-            replace(finding, proved=False, evidence=f"{finding.evidence}; both sides are recorded")
+            replace(finding, proved=False, evidence=f"{finding.evidence}; {remark}")
             for finding in result.findings
         )
         # B was not given A's weights.

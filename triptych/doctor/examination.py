@@ -90,9 +90,38 @@ class Side(Protocol):
 
     def batches(self, batch: Arrays, dtype: str = "native") -> list[Arrays]: ...  # noqa: D102
 
+    def lost(self, *, training: bool) -> dict[str, float]: ...  # noqa: D102
+
+
+class Recording(Protocol):
+    """What a side tells that was recorded and cannot be run again, in place of being run.
+
+    Attributes
+    ----------
+    other_weights : bool
+        Whether it was recorded with other weights than the reference.
+    not_told : str
+        Why the runs of both sides are not compared to their end; empty if they are.
+    """
+
+    other_weights: bool
+
+    @property
+    def not_told(self) -> str: ...  # noqa: D102
+
+    def measure(self, reference: Mapping[bool, Mapping[str, float]]) -> None: ...  # noqa: D102
+
+    def is_measured(self, dtype: str) -> bool: ...  # noqa: D102
+
+    def bounds(self, arrays: Iterable[str], dtype: str, *, training: bool) -> Bounds: ...  # noqa: D102
+
+    def own_updates(self, dtype: str) -> tuple[list[Arrays], Updates]: ...  # noqa: D102
+
 
 class ChangeableSide(Side, Protocol):
     """What the other side must answer besides, because everything is tried out on it."""
+
+    def recording(self) -> Recording | None: ...  # noqa: D102
 
     def framework_weights(self, dtype: str = "native") -> Arrays: ...  # noqa: D102
 

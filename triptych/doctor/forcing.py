@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from .bounds import Bounds, measured, moved
 from .examination import Examination, Side
 from .observation import Arrays, Change, Observation, one_segment
-from .recorded import RecordedOther
 from .trace import RecordedSide
 
 
@@ -114,8 +113,9 @@ def measured_bounds(examination: Examination, base: Observation, *, training: bo
     """
     alignment, dtype = examination.alignment, examination.dtype
     b = examination.b
-    if isinstance(b, RecordedOther):
-        return b.fixed_bounds(base.arrays, dtype)
+    recording = b.recording()
+    if recording is not None:
+        return recording.bounds(base.arrays, dtype, training=training)
     weights = alignment.weights_to_b(examination.a_weights)
     inputs = alignment.inputs_to_b(examination.a_inputs)
     forced = alignment.forced(reference(examination, training=training))

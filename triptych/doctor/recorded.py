@@ -5,7 +5,7 @@ its own numbers. Up to the first difference these are the same. What the record 
 taken as equal, and named as not compared.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,7 +17,8 @@ from .observation import Array, Arrays, Call, Change, Observation, Updates, outp
 from .trace import RecordedSide, numbered
 from .trace_values import PASSES
 
-# What counts as rounding, because it cannot be measured by moving the numbers of a recorded side.
+# What counts as rounding where no trace tells what its side loses in its own precision: it cannot
+# be measured by moving the numbers of a recorded side.
 ROUNDING = {"native": 1e-5, "float64": PRECISION}
 
 OUTPUTS = "the model's outputs"
@@ -43,10 +44,34 @@ class RecordedOther(RecordedSide):
         super().__init__(Path(side.name), side.recordings, side.batch)
         self.untold: dict[str, list[str]] = {}
         self.other_weights = False
+        # By whether it is in training mode, what a pass loses in its own precision.
+        self._lost = {training: side.lost(training=training) for training in PASSES}
 
-    def fixed_bounds(self, arrays: Iterable[str], dtype: str) -> Bounds:
-        """Return what counts as rounding, the same for all arrays."""
-        return Bounds(dtype, dict.fromkeys(arrays, ROUNDING[dtype] / MARGIN))
+    def recording(self) -> "RecordedOther":
+        """Return this side, which cannot be run again."""
+        return self
+
+    def measure(self, reference: Mapping[bool, Mapping[str, float]]) -> None:
+        """Take account of what the reference loses in its own precision.
+
+        Parameters
+        ----------
+        reference : mapping of bool to mapping of str to float
+            By whether it is in training mode, `RecordedSide.lost` with the names of this side.
+        """
+        for training, lost in reference.items():
+            mine = self._lost[training]
+            mine.update({name: max(each, mine.get(name, 0.0)) for name, each in lost.items()})
+
+    def is_measured(self, dtype: str) -> bool:
+        """Return whether a trace tells what its side loses in this precision."""
+        return dtype != "native" or any(self._lost.values())
+
+    def bounds(self, arrays: Iterable[str], dtype: str, *, training: bool) -> Bounds:
+        """Return what counts as rounding: what the traces tell, else the same for all arrays."""
+        lost = self._lost[training] if dtype == "native" else {}
+        fixed = ROUNDING[dtype] / MARGIN
+        return Bounds(dtype, {name: lost.get(name, fixed) for name in arrays})
 
     @property
     def not_told(self) -> str:
@@ -68,7 +93,7 @@ class RecordedOther(RecordedSide):
         """Compare weights with the recorded ones."""
         own = self.weights(dtype)
         self.other_weights = not all(
-            _same(array, own.get(name), dtype) for name, array in weights.items()
+            _same(array, own.get(name), ROUNDING[dtype]) for name, array in weights.items()
         )
 
     def observe(
@@ -88,8 +113,8 @@ class RecordedOther(RecordedSide):
         )
         if forced is None:
             return observation
-        same = all(_same(array, own.get(name), dtype) for name, array in inputs.items())
-        answer = _Answer(observation, forced, dtype)
+        same = all(_same(array, own.get(name), ROUNDING[dtype]) for name, array in inputs.items())
+        answer = _Answer(observation, forced, self.bounds(forced, dtype, training=training))
         answer.forward(intact=same, same_weights=not self.other_weights)
         answer.backward()
         self.untold["training" if training else "evaluation"] = answer.untold
@@ -129,8 +154,8 @@ class _Answer:
         The recorded pass.
     forced : dict of str to ndarray
         What the anchors are forced to.
-    dtype : str
-        In which it was recorded.
+    bounds : Bounds
+        What counts as rounding.
 
     Attributes
     ----------
@@ -140,10 +165,10 @@ class _Answer:
         The layers of which something is not told, in the order of execution.
     """
 
-    def __init__(self, observation: Observation, forced: Arrays, dtype: str) -> None:
+    def __init__(self, observation: Observation, forced: Arrays, bounds: Bounds) -> None:
         self._observation = observation
         self._forced = forced
-        self._dtype = dtype
+        self._bounds = bounds
         self._intact = True
         self.arrays = dict(observation.arrays)
         self.untold: list[str] = []
@@ -200,7 +225,7 @@ class _Answer:
         """Return whether the record has what is forced."""
         recorded = self._observation.arrays
         return all(
-            _same(self._forced[name], recorded.get(name), self._dtype)
+            _same(self._forced[name], recorded.get(name), self._bounds.rounding(name))
             for name in self._names(call, part, suffix)
         )
 
@@ -224,10 +249,10 @@ class _Answer:
             del self.arrays[name]
 
 
-def _same(one: Array, other: Array | None, dtype: str) -> bool:
-    """Return whether an array was recorded with these numbers, up to rounding."""
+def _same(one: Array, other: Array | None, bound: float) -> bool:
+    """Return whether an array was recorded with these numbers, up to a bound."""
     if other is None or one.shape != other.shape:
         return False
     if not np.issubdtype(one.dtype, np.floating):
         return np.array_equal(one, other)
-    return relative_difference(one, other) <= ROUNDING[dtype]
+    return relative_difference(one, other) <= bound

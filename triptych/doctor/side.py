@@ -86,6 +86,14 @@ class LiveSide:
         """Return all weights and buffers."""
         return self._ask("weights", dtype=dtype).arrays
 
+    def lost(self, *, training: bool) -> dict[str, float]:
+        """Return nothing: what rounding does to this side is measured by running it again."""
+        return {}
+
+    def recording(self) -> None:
+        """Return that this side is no recording: it can be run and changed."""
+        return
+
     def framework_weights(self, dtype: str = "native") -> Arrays:
         """Return all weights by the framework's names, in its layout."""
         return self._ask("framework_weights", dtype=dtype).arrays

@@ -34,6 +34,7 @@ from ..core import files
 from ..errors import TriptychError, one_line
 from ..importing.arrays import open_weights
 from .batch import KINDS, LARGEST, check_batch
+from .bounds import relative_difference
 from .examination import Side, is_double
 from .frameworks.adapter import ModelError, Unsupported
 from .observation import (
@@ -355,6 +356,34 @@ class RecordedSide:
         if targets and "loss" not in arrays:
             raise Unsupported(f"{self.name} has no gradients")
         return Observation(calls, arrays)
+
+    def lost(self, *, training: bool) -> dict[str, float]:
+        """Return how far a pass as written is from the same in double precision.
+
+        Parameters
+        ----------
+        training : bool
+            Which pass.
+
+        Returns
+        -------
+        dict of str to float
+            The relative differences by the names of the arrays; empty if the trace does not hold
+            the pass in double precision.
+        """
+        passes = [
+            array_names(self.recordings[dtype].arrays, PASSES[training])
+            for dtype in ("native", "float64")
+            if dtype in self.recordings
+        ]
+        if len(passes) < 2:
+            return {}
+        native, double = passes
+        return {
+            name: relative_difference(double[name], array)
+            for name, array in native.items()
+            if name in double
+        }
 
     def loss(self, outputs: Arrays, targets: Arrays, dtype: str = "native") -> Arrays:
         """Return the recorded loss of the recorded outputs."""

@@ -14,7 +14,6 @@ from ..frameworks.adapter import Unsupported
 from ..observation import Array, Arrays, Call, Observation
 from ..places import as_output
 from ..preprocessing import SAME, Explanation, Raw, explain
-from ..recorded import RecordedOther
 
 STAGE = "data"
 
@@ -104,7 +103,7 @@ class _Inputs:
         examination = self.examination
         if any(array.shape != self.b[name].shape for name, array in self.a.items()):
             return
-        if isinstance(examination.b, RecordedOther):
+        if examination.b.recording() is not None:
             return  # it cannot be fed with other samples
         expected = examination.alignment.forced(examination.a_evaluation)
         b = run(examination, inputs=self.b).arrays

@@ -19,7 +19,6 @@ from ..lacking import lacking_activation
 from ..observation import Array, Arrays
 from ..places import LAYER, OUTPUT, SEGMENT, Place, places, previous_anchor, unmatched_between
 from ..precision import examine_precision
-from ..recorded import RecordedOther
 from ..relations import Relation, relations
 from ..statistics_used import REPRODUCED, statistics_used
 from ..suspects import Suspect
@@ -277,7 +276,7 @@ class _Forward:
     def _described(self, case: Case) -> _Found | None:
         """Return the finding that a recorded layer has other settings, which cannot be tried."""
         place = case.place
-        if place.what != LAYER or not isinstance(self.examination.b, RecordedOther):
+        if place.what != LAYER or self.examination.b.recording() is None:
             return None
         a, b = self.trials.a.calls[place.a_number], self.trials.b.calls[place.b_number]
         values = differing(a.settings, b.settings)

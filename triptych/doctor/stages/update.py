@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from .. import catalogue
-from ..examination import Examination, Result, Side
+from ..examination import Examination, Recording, Result, Side
 from ..findings import Acquittal, Finding
 from ..fitting import Fit, Run, identify, names_of
 from ..forcing import targets_of
@@ -33,7 +33,6 @@ from ..parts import (
 )
 from ..probes import probe_gradients, real_updates
 from ..rates import around_a_change, differ
-from ..recorded import RecordedOther
 from ..rules import Problem, flat, run
 from ..side import both
 
@@ -98,8 +97,9 @@ def examine(examination: Examination) -> Result:
     names = examination.trained()
     if not names:
         return Result(undecided="no trained weight has a counterpart: updates were not compared")
-    if isinstance(examination.b, RecordedOther):
-        return _of_recorded(examination, examination.b, probes, names)
+    recording = examination.b.recording()
+    if recording is not None:
+        return _of_recorded(examination, recording, probes, names)
     a_updates, b_updates = both(
         lambda: examination.a.update(probes, examination.dtype),
         lambda: examination.b.update(_for_b(examination, probes), examination.dtype),
@@ -114,14 +114,14 @@ def examine(examination: Examination) -> Result:
 
 
 def _of_recorded(
-    examination: Examination, b: RecordedOther, probes: list[Arrays], names: dict[str, str]
+    examination: Examination, recording: Recording, probes: list[Arrays], names: dict[str, str]
 ) -> Result:
     """Compare the rules of two recorded optimizers, each found out from its own updates."""
     dtype = examination.dtype
     a_updates = examination.a.update(probes, dtype)
-    b_probes, b_updates = b.own_updates(dtype)
+    b_probes, b_updates = recording.own_updates(dtype)
     a_run = _run(examination.a.weights(dtype), probes, a_updates, tuple(names), dtype)
-    b_run = _run(b.weights(dtype), b_probes, b_updates, tuple(names.values()), dtype)
+    b_run = _run(examination.b.weights(dtype), b_probes, b_updates, tuple(names.values()), dtype)
     real = real_updates(probes[0])
     # They had other gradients, so that only their rules tell how far they are apart.
     case = Case(probes, a_updates, names, a_run, b_run, real, float("inf"), float("inf"))
