@@ -403,3 +403,84 @@ def test_keras_that_finds_the_logits_differs_from_keras_that_does_not(
     (finding,) = result.findings
     assert (finding.stage, finding.cause, finding.proved) == ("loss", cause, True)
     assert finding.fix["b"] == "losses.SparseCategoricalCrossentropy(from_logits=True)"
+
+
+def focal_of_bits(gamma: float, alpha: float | None) -> Callable[..., Any]:
+    """Return a focal loss as it is written in PyTorch, after the formula of torchvision."""
+    from torch.nn import functional as F
+
+    def loss(output: Any, y: Any) -> Any:
+        right = output.sigmoid() * y + (1 - output.sigmoid()) * (1 - y)
+        entropy = F.binary_cross_entropy_with_logits(output, y, reduction="none")
+        weight = 1.0 if alpha is None else alpha * y + (1 - alpha) * (1 - y)
+        return (weight * entropy * (1 - right) ** gamma).mean()
+
+    return loss
+
+
+def focal_of_classes(gamma: float, alpha: Any) -> Callable[..., Any]:
+    import torch
+
+    def loss(output: Any, y: Any) -> Any:
+        logs = output.log_softmax(1)[torch.arange(len(y)), y]
+        weights = torch.tensor(alpha)[y] if isinstance(alpha, list) else alpha
+        return -(weights * (1 - logs.exp()) ** gamma * logs).mean()
+
+    return loss
+
+
+def test_focal_losses_of_ones_and_zeros() -> None:
+    import keras
+
+    z = logits(columns=1)
+
+    def of_keras_loss(**options: Any) -> Arrays:
+        loss = keras.losses.BinaryFocalCrossentropy(from_logits=True, dtype="float64", **options)
+        return of_keras(z, BITS, same, loss)
+
+    balanced = of_torch(z, BITS, same, focal_of_bits(2.0, 0.25))
+    plain = of_torch(z, BITS, same, focal_of_bits(2.0, None))
+    assert not examined(balanced, of_keras_loss(apply_class_balancing=True), BITS).findings
+    assert not examined(plain, of_keras_loss(), BITS).findings
+    (finding,) = examined(balanced, of_keras_loss(), BITS).findings
+    assert (finding.cause, finding.proved) == ("D126", True)
+    assert "gamma 2, alpha 0.25" in finding.values["a"]
+    assert "gamma 2, mean" in finding.values["b"]
+    softer = of_torch(z, BITS, same, focal_of_bits(1.3, None))
+    (finding,) = examined(softer, of_keras_loss(), BITS).findings
+    assert (finding.cause, finding.title) == (None, "Another gamma of the focal loss")
+    assert "gamma 1.3" in finding.values["a"]
+    probabilities = of_torch(z, BITS, lambda x: x.sigmoid(), lambda o, y: focal_of_bits(2.0, 0.25)(
+        o.logit(), y
+    ))  # fmt: skip
+    assert not examined(probabilities, of_keras_loss(apply_class_balancing=True), BITS).findings
+
+
+def test_focal_losses_of_classes() -> None:
+    import keras
+
+    def of_keras_loss(**options: Any) -> Arrays:
+        loss = keras.losses.CategoricalFocalCrossentropy(
+            from_logits=True, dtype="float64", **options
+        )
+        return of_keras(logits(), np.eye(CLASSES)[LABELS], same, loss)
+
+    def of_torch_loss(gamma: float, alpha: Any) -> Arrays:
+        return of_torch(logits(), LABELS, same, focal_of_classes(gamma, alpha))
+
+    assert not examined(of_torch_loss(2.0, 0.25), of_keras_loss(), LABELS).findings
+    shares = [0.1, 0.2, 0.3, 0.15, 0.25]
+    assert not examined(of_torch_loss(2.0, shares), of_keras_loss(alpha=shares), LABELS).findings
+    assert causes(examined(of_torch_loss(2.0, 1.0), of_keras_loss(), LABELS)) == ["D126"]
+    assert causes(examined(of_torch_loss(2.0, shares), of_keras_loss(), LABELS)) == ["D126"]
+    (finding,) = examined(of_torch_loss(2.7, 0.25), of_keras_loss(), LABELS).findings
+    assert (finding.cause, finding.title) == (None, "Another gamma of the focal loss")
+    a = of_torch(logits(), LABELS, same, torch_cross_entropy())
+    (finding,) = examined(a, of_keras_loss(alpha=1.0), LABELS).findings
+    assert finding.title == "Another loss: cross-entropy against focal cross-entropy"
+
+
+def torch_cross_entropy() -> Callable[..., Any]:
+    from torch.nn import functional
+
+    return functional.cross_entropy

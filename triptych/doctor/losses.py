@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax, softmax, xlogy
 
 from .observation import Array, Settings, largest
@@ -18,6 +19,10 @@ from .observation import Array, Settings, largest
 CLIP = 1e-7
 # How far a formula may be from the gradient that it explains, relative to the largest.
 FITS = {"float64": 2e-6, "native": 2e-4}
+
+# Focal losses are usually written with one of these.
+GAMMAS = (2.0, 1.0, 1.5, 3.0, 0.5, 5.0)
+LARGEST_GAMMA = 8.0
 
 # Of each label there must be so many rows, before scales are said to depend on it.
 SAMPLES_OF_A_LABEL = 2
@@ -234,6 +239,60 @@ def _binary_clipped(rows: Rows) -> Computed:
     return losses.sum(1), np.where(kept == rows.values, slope, 0.0)
 
 
+def _focal_of(right: Array, logs: Array, gamma: float) -> Computed:
+    """Return a focal loss of the probability of the right class, and its derivative.
+
+    Parameters
+    ----------
+    right, logs : ndarray
+        The probability and its logarithm.
+    gamma : float
+        The exponent of the probability of all others.
+    """
+    rest = 1 - right
+    slopes = gamma * rest ** (gamma - 1) * logs - rest**gamma / right
+    return -(rest**gamma) * logs, slopes
+
+
+def _focal(gamma: float) -> Callable[[Rows], Computed]:
+    def compute(rows: Rows) -> Computed:
+        logs = log_softmax(rows.values, 1)
+        chosen = np.sum(rows.targets * logs, 1, keepdims=True)
+        losses, slopes = _focal_of(np.exp(chosen), chosen, gamma)
+        return losses[:, 0], slopes * np.exp(chosen) * (rows.targets - np.exp(logs))
+
+    return compute
+
+
+def _focal_probabilities(gamma: float) -> Callable[[Rows], Computed]:
+    def compute(rows: Rows) -> Computed:
+        right = np.sum(rows.targets * rows.values, 1, keepdims=True)
+        losses, slopes = _focal_of(right, np.log(right), gamma)
+        return losses[:, 0], slopes * rows.targets
+
+    return compute
+
+
+def _focal_binary(gamma: float, alpha: float | None, *, logits: bool) -> Callable[[Rows], Computed]:
+    """Return a focal loss of each entry; `alpha` weighs the ones, the rest of 1 the zeros."""
+
+    def compute(rows: Rows) -> Computed:
+        sign = 2 * rows.targets - 1
+        if logits:
+            logs = -np.logaddexp(0, -sign * rows.values)
+            right = np.exp(logs)
+            inner = sign * right * (1 - right)
+        else:
+            right = np.where(sign > 0, rows.values, 1 - rows.values)
+            logs = np.log(right)
+            inner = sign
+        losses, slopes = _focal_of(right, logs, gamma)
+        weights = 1.0 if alpha is None else np.where(sign > 0, alpha, 1 - alpha)
+        return np.sum(weights * losses, 1), weights * slopes * inner
+
+    return compute
+
+
 def _of_difference(
     loss: Callable[[Array], Array], slope: Callable[[Array], Array], *, broadcast: bool
 ) -> Callable[[Rows], Computed]:
@@ -384,6 +443,8 @@ def formulas(rows: Rows, gradient: Array, settings: Sequence[Settings]) -> Itera
     yield Formula("cross-entropy", "probabilities", _clipped_sparse, True, clip)
     yield Formula("cross-entropy", "probabilities", _clipped_categorical, True, clip)
     yield Formula("binary cross-entropy", "probabilities", _binary_clipped, False, clip)
+    for gamma in _gammas(rows, gradient, settings):
+        yield from _focal_formulas(gamma, settings)
     for broadcast in (False, True) if rows.values.shape[1] == 1 else (False,):
         yield from _of_differences(rows, gradient, settings, broadcast=broadcast)
     yield Formula("Poisson", "values", _poisson(0.0))
@@ -399,6 +460,44 @@ def formulas(rows: Rows, gradient: Array, settings: Sequence[Settings]) -> Itera
     yield Formula("multi-margin", "values", _multi_margin, True)
     yield Formula("squared logarithmic error", "values", _logarithmic)
     yield Formula("absolute percentage error", "values", _percentage)
+
+
+def _focal_formulas(gamma: float, settings: Sequence[Settings]) -> Iterator[Formula]:
+    of_gamma: Settings = {"gamma": gamma}
+    name = "focal cross-entropy"
+    yield Formula(name, "logits", _focal(gamma), True, of_gamma)
+    yield Formula(name, "probabilities", _focal_probabilities(gamma), True, of_gamma)
+    for alpha in (None, *_numbers(settings, "alpha"), 0.25, 0.75):
+        of_both = of_gamma if alpha is None else {**of_gamma, "alpha": alpha}
+        for reads in ("logits", "probabilities"):
+            compute = _focal_binary(gamma, alpha, logits=reads == "logits")
+            yield Formula("focal binary cross-entropy", reads, compute, False, of_both)
+
+
+def _gammas(rows: Rows, gradient: Array, settings: Sequence[Settings]) -> tuple[float, ...]:
+    """Return what gamma of a focal loss may be: named, usual, or read off the gradient."""
+    if not np.all((rows.targets == 0) | (rows.targets == 1)):
+        return ()
+    found = [*_numbers(settings, "gamma"), *GAMMAS]
+    if gradient.any() and (rows.classes or rows.values.shape[1] == 1):
+        found.append(_read_gamma(rows, gradient))
+    return tuple(dict.fromkeys(found))
+
+
+def _read_gamma(rows: Rows, gradient: Array) -> float:
+    """Return the gamma with which the gradient of each row is a multiple that its label has."""
+
+    def spread(gamma: float) -> float:
+        formula = _focal(gamma) if rows.classes else _focal_binary(gamma, None, logits=True)
+        with np.errstate(all="ignore"):
+            _, slopes = formula(rows)
+            ratios = np.log(np.abs(gradient).max(1)) - np.log(np.abs(slopes).max(1))
+        known = np.isfinite(ratios)
+        groups = [ratios[known & (rows.labels == label)] for label in np.unique(rows.labels)]
+        return float(sum(each.std() for each in groups if len(each)))
+
+    fitted = minimize_scalar(spread, bounds=(0.01, LARGEST_GAMMA), method="bounded")
+    return float(f"{fitted.x:.4g}")
 
 
 def _of_differences(

@@ -255,6 +255,11 @@ FORMULAS = {
     "D115": {"torch": 0.0, "keras": 0.1 * 9},
     "D116": {"torch": (0.5 + 0.8) / 3, "keras": 0.8},
     "D119": {"torch": [1 / 3, 7 / 15, 0.6], "keras": [0.0, 0.2, 0.4]},
+    "D126": {
+        "torch": [-0.25 * 0.4**2 * math.log(0.6), -0.75 * 0.6**2 * math.log(0.4)],
+        "keras BinaryFocalCrossentropy": [-(0.4**2) * math.log(0.6), -(0.6**2) * math.log(0.4)],
+        "keras CategoricalFocalCrossentropy": -0.25 * 0.4**2 * math.log(0.6),
+    },
     "D125": {"torch": [0.95, 0.85, 0.95], "keras": [0.9, 0.9, 0.9]},
 }
 

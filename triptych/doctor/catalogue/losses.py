@@ -354,4 +354,25 @@ ENTRIES = (
             "keras, from PyTorch's samples": 0.0,
         },
     ),
+    Difference(
+        id="D126",
+        title="Class balancing of a focal loss",
+        family=FAMILY,
+        stage="loss",
+        kind="default",
+        torch="torchvision's sigmoid_focal_loss weighs ones by alpha=0.25 and zeros by 0.75.",
+        keras="BinaryFocalCrossentropy uses alpha only with apply_class_balancing=True; "
+        "CategoricalFocalCrossentropy multiplies every class by alpha=0.25.",
+        effect="With the defaults a one counts four times as much in Keras, a zero 4/3 times.",
+        fix_torch="lambda loss, y: loss / (alpha * y + (1 - alpha) * (1 - y))",
+        fix_keras="losses.BinaryFocalCrossentropy(apply_class_balancing=True, alpha=0.25)",
+        source="keras: src/losses/losses.py; torchvision: ops/focal_loss.py",
+        words=("focal", "sigmoid_focal_loss", "apply_class_balancing", "alpha", "gamma"),
+        recorded={
+            "torch": [0.020433, 0.247398],
+            "keras BinaryFocalCrossentropy": [0.081732, 0.329865],
+            "keras, apply_class_balancing=True": [0.020433, 0.247398],
+            "keras CategoricalFocalCrossentropy": 0.020433,
+        },
+    ),
 )

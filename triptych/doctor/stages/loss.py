@@ -415,7 +415,7 @@ def _text(each: Explained) -> str:
         parts[0] += f" of {formula.reads}"
     parts += [
         f"{name} {value_text(float(formula.settings[name]))}"
-        for name in ("smoothing", "delta")
+        for name in ("smoothing", "delta", "gamma", "alpha")
         if name in formula.settings
     ]
     if formula.settings.get("broadcast"):
@@ -530,6 +530,11 @@ def _of_numbers(one: Explained, other: Explained, values: tuple[str, str]) -> li
     reads = (one.formula.reads, other.formula.reads)
     if one.formula.family == "Poisson" and reads[0] != reads[1]:
         found.append(Named("D45", catalogue.get("D45").title, values))
+    if _are_focal(one, other):
+        if first.get("alpha") != second.get("alpha"):
+            found.append(Named("D126", catalogue.get("D126").title, values))
+        if _relative(first["gamma"], second["gamma"]) > ALIKE:
+            found.append(Named(None, "Another gamma of the focal loss", values))
     if one.formula.family == "Huber" and _relative(first["delta"], second["delta"]) > ALIKE:
         found.append(Named(None, "Another width of Huber's loss", values))
     return found
@@ -552,7 +557,9 @@ def _of_scales(one: Explained, other: Explained, values: tuple[str, str]) -> lis
     if not len(ratios):
         return found
     if ratios.max() - ratios.min() > 1e-3 * np.abs(ratios).max():
-        return [*found, Named(None, "Class weights", values)]
+        cause = "D126" if _are_focal(one, other) else None
+        title = catalogue.get(cause).title if cause else "Class weights"
+        return [*found, Named(cause, title, values)]
     ratio = float(np.median(ratios))
     if abs(ratio - 1) <= ALIKE:
         return found
@@ -568,6 +575,8 @@ def _of_ratio(one: Explained, other: Explained, ratio: float, values: tuple[str,
     """Return what a constant ratio of the scales means."""
     if one.scale is None and other.scale is None:
         return Named("D40", catalogue.get("D40").title, values)
+    if _are_focal(one, other) and _is_usual(one) != _is_usual(other):
+        return Named("D126", catalogue.get("D126").title, values)
     if one.formula.family == "Kullback-Leibler divergence":
         return Named("D43", catalogue.get("D43").title, values)
     if one.formula.family == other.formula.family == "Huber" and _is_width(one, other, ratio):
@@ -575,6 +584,16 @@ def _of_ratio(one: Explained, other: Explained, ratio: float, values: tuple[str,
     if any(abs(ratio - factor) < ALIKE for factor in FACTORS):
         return Named(None, f"A factor of {value_text(ratio)} in the loss", values)
     return Named(None, "What the sum of the losses is divided by", values)
+
+
+def _are_focal(one: Explained, other: Explained) -> bool:
+    """Return whether both losses are the same focal loss, up to its numbers."""
+    return one.formula.family == other.formula.family and "focal" in one.formula.family
+
+
+def _is_usual(each: Explained) -> bool:
+    """Return whether a loss is a sum or a mean, and not weighted besides."""
+    return each.scale is not None and "times the sum" not in _reduction(each)[0]
 
 
 def _is_width(one: Explained, other: Explained, ratio: float) -> bool:

@@ -1,5 +1,6 @@
 """Measurements of losses."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -375,4 +376,35 @@ def connectionist() -> Values:
         "keras": keras.losses.CTC()(target, logits),
         "torch, mean of the samples": torch_each.mean(),
         "keras, from PyTorch's samples": apart(to_numpy(each), torch_each),
+    }
+
+
+@check("D126")
+def focal_balancing() -> Values:
+    """Measure focal losses with gamma 2 of a probability: of a one, and of a zero."""
+    import keras
+    import torch
+
+    p = 0.6
+    logit = torch.tensor([[math.log(p / (1 - p))]])
+
+    def torch_loss(y: float, alpha: float = 0.25) -> float:
+        target = torch.tensor([[y]])
+        entropy = torch.nn.functional.binary_cross_entropy_with_logits(logit, target)
+        right = p * y + (1 - p) * (1 - y)
+        return float((alpha * y + (1 - alpha) * (1 - y)) * entropy * (1 - right) ** 2)
+
+    def keras_loss(y: float, **options: Any) -> float:
+        loss = keras.losses.BinaryFocalCrossentropy(**options)
+        return float(loss(np.array([[y]], np.float32), np.array([[p]], np.float32)))
+
+    of_classes = keras.losses.CategoricalFocalCrossentropy()
+    rows = np.array([[1.0, 0.0]], np.float32), np.array([[p, 1 - p]], np.float32)
+    return {
+        "torch": [torch_loss(1.0), torch_loss(0.0)],
+        "keras BinaryFocalCrossentropy": [keras_loss(1.0), keras_loss(0.0)],
+        "keras, apply_class_balancing=True": [
+            keras_loss(y, apply_class_balancing=True) for y in (1.0, 0.0)
+        ],
+        "keras CategoricalFocalCrossentropy": float(of_classes(*rows)),
     }
