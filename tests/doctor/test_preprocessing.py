@@ -118,3 +118,45 @@ def test_images_whose_sides_a_file_has_made_up_are_not_resized():
     begun = time.process_time()
     assert resized(wide, wide[:, :, ::-1], Raw(wide[:, :, :4000]), NAMES) is None
     assert time.process_time() - begun < 1
+
+
+def per_image(x, *, axes=(1, 2, 3), floor=True):
+    """Standardise as tf.image.per_image_standardization does, or without its least deviation."""
+    deviation = x.std(axes, keepdims=True)
+    least = 1 / np.sqrt(x[0].size) if floor else 0.0
+    return (x - x.mean(axes, keepdims=True)) / np.maximum(deviation, least)
+
+
+@pytest.mark.parametrize("other", [lambda x: x / 255, lambda x: (x - x.mean()) / x.std()])
+def test_each_image_by_its_own_deviation_against_one_for_all(other):
+    x = images()
+    for a, b, side in ((other(x), per_image(x), "b"), (per_image(x), other(x), "a")):
+        explanation = told(a, b, Raw(x))
+        assert explanation.cause == "D77"
+        assert explanation.values[side].startswith("each sample by its own mean and deviation")
+        # The line for the other side makes its inputs equal.
+        rest = "a" if side == "b" else "b"
+        scope = {"np": np, "x": {"a": a, "b": b}[rest]}
+        exec(explanation.fix[rest], scope)
+        np.testing.assert_allclose(scope["x"], per_image(x), atol=1e-9)
+
+
+def test_each_image_against_each_channel_of_it():
+    x = images()
+    explanation = told(per_image(x), per_image(x, axes=(1, 2)), Raw(x))
+    assert explanation.values["a"].startswith("each sample by its own mean")
+    assert explanation.values["b"].startswith("each channel of a sample by its own mean")
+
+
+def test_the_least_deviation_of_an_image_that_is_almost_constant():
+    x = images()
+    x[2] = 7 + 1e-3 * np.random.default_rng(2).normal(size=x[2].shape)
+    explanation = told(per_image(x, floor=False), per_image(x), Raw(x))
+    assert "which is at least 1/√n" in explanation.values["b"]
+    assert "at least" not in explanation.values["a"]
+
+
+def test_samples_that_are_scaled_in_another_way_are_not_called_standardised():
+    x = images()
+    factors = np.linspace(1, 2, len(x)).reshape(-1, 1, 1, 1)
+    assert "each sample of Keras is scaled in its own way" in told(x, x * factors, Raw(x)).title

@@ -127,9 +127,18 @@ def explain(a: Array, b: Array, raw: Raw, names: Mapping[str, str]) -> Explanati
         if relative_difference(arranged, b) <= SAME:
             return _rearranged(arrangement, relative_difference(arranged, b), names)
         scaling = fitted(arranged, b)
+        if scaling is not None and scaling.axis == 0:
+            return standardised(a, b, raw, names) or _scaled(
+                arranged, b, scaling, arrangement, raw, names
+            )
         if scaling is not None:
             return _scaled(arranged, b, scaling, arrangement, raw, names)
-    return rounded(a, b, names) or resized(a, b, raw, names) or shifted(a, b, names)
+    return (
+        rounded(a, b, names)
+        or resized(a, b, raw, names)
+        or shifted(a, b, names)
+        or standardised(a, b, raw, names)
+    )
 
 
 def arrangements(a: Array, b: Array) -> Iterator[Arrangement]:
@@ -398,6 +407,90 @@ def rounded(a: Array, b: Array, names: Mapping[str, str]) -> Explanation | None:
                 other = "b" if side == "a" else "a"
                 values = {side: "whole numbers", other: "fractions"}
                 return Explanation("D76", title, values, {"a": None, "b": None}, residual)
+    return None
+
+
+@dataclass(frozen=True)
+class Standardising:
+    """A way to standardise each sample by itself.
+
+    Attributes
+    ----------
+    each : str
+        What has a mean and a deviation of its own: a sample, or a channel of it.
+    floor : bool
+        Whether the deviation is at least 1/√n, where n is the number of values of a sample.
+    """
+
+    each: str
+    floor: bool
+
+    def axes(self, array: Array) -> tuple[int, ...]:
+        """Return the axes of an array that one mean is taken of."""
+        if self.each == "sample":
+            return tuple(range(1, array.ndim))
+        return tuple(_spatial_axes(array))
+
+    def apply(self, array: Array) -> Array:
+        """Return a standardised array; NaN where a deviation is 0."""
+        wide = array.astype(np.float64)
+        axes = self.axes(array)
+        deviation = wide.std(axes, keepdims=True)
+        if self.floor:
+            deviation = np.maximum(deviation, 1 / sqrt(wide[0].size))
+        with np.errstate(all="ignore"):
+            return (wide - wide.mean(axes, keepdims=True)) / deviation
+
+    @property
+    def text(self) -> str:
+        """What is done, in words."""
+        floor = ", which is at least 1/√n" if self.floor else ""
+        return f"each {self.each} by its own mean and deviation{floor}"
+
+    def line(self, array: Array) -> str:
+        """Return the line that does it."""
+        axes = f"{self.axes(array)}, keepdims=True"
+        deviation = f"x.std({axes})"
+        if self.floor:
+            deviation = f"np.maximum({deviation}, {array[0].size} ** -0.5)"
+        return f"x = (x - x.mean({axes})) / {deviation}"
+
+
+STANDARDISINGS = tuple(
+    Standardising(each, floor)
+    for each in ("sample", "channel of a sample")
+    for floor in (True, False)
+)
+
+
+def standardised(a: Array, b: Array, raw: Raw, names: Mapping[str, str]) -> Explanation | None:
+    """Return an explanation by samples that are standardised one by one, or None."""
+    if a.ndim < 3 or a.shape != b.shape:
+        return None
+    first, second = _standardising(a, b, raw), _standardising(b, a, raw)
+    if first == second:
+        return None
+    texts = {
+        "a": first.text if first else "in another way",
+        "b": second.text if second else "in another way",
+    }
+    title = f"inputs are standardised: {texts['a']} in {names['a']}, {texts['b']} in {names['b']}"
+    fix = {"a": second.line(a) if second else None, "b": first.line(b) if first else None}
+    return Explanation("D77", title, texts, fix, 0.0)
+
+
+def _standardising(array: Array, other: Array, raw: Raw) -> Standardising | None:
+    """Return how an array was made of the raw images, or of the other side's array; None if not."""
+    sources = [other]
+    if raw.images is not None:
+        channels = _feature_axes(array)[0]
+        sources.insert(0, np.moveaxis(raw.images, -1, channels))
+    for source in sources:
+        if source.shape != array.shape:
+            continue
+        for each in STANDARDISINGS:
+            if relative_difference(each.apply(source), array) <= SAME:
+                return each
     return None
 
 
