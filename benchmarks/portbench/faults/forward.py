@@ -282,7 +282,7 @@ KINDS = (
          ("recurrent", "tokens"), _outputs_prepare, _time_apply, TIME, weight=2),
     Kind("attention-batch-first", "an attention layer without batch_first", "forward", "D99",
          ("attention",), _time_first_prepare, _time_first_apply, TIME),
-    Kind("reset-before", "GRU with the reset gate before the product", "forward", "D15",
+    Kind("reset-before", "GRU with the reset gate before the product", "forward", "D106",
          ("recurrent",), _reset_prepare, _reset_apply, TIME),
     Kind("mask-zero", "mask_zero leaves the padding out on one side", "forward", "D101",
          ("tokens",), _padded, _mask_zero_apply, MASK),
