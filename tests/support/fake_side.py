@@ -181,6 +181,8 @@ class FakeSide:
         From output and targets to the loss and its gradient.
     observed : int
         How often it was run.
+    loader : callable or None
+        From the batch and the dtype to the batches of an epoch.
     """
 
     name: str
@@ -191,6 +193,7 @@ class FakeSide:
     loss_function: Callable[[Any, Any], tuple[Any, Any]] | None = None
     precision: str = ""
     observed: int = 0
+    loader: Callable[[Arrays, str], list[Arrays]] | None = None
 
     def __post_init__(self) -> None:
         self._changes: list[Change] = []
@@ -288,7 +291,9 @@ class FakeSide:
         return {"loss": np.asarray(loss), "output_gradient": gradient}
 
     def batches(self, batch: Arrays, dtype: str = "native") -> list[Arrays]:
-        raise Unsupported("no batches")
+        if self.loader is None:
+            raise Unsupported("no batches")
+        return self.loader(batch, dtype)
 
 
 @dataclass

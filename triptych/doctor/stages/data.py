@@ -20,6 +20,12 @@ STAGE = "data"
 # Up to this rank correlation with the original order, samples count as shuffled.
 SHUFFLED = 0.5
 
+# How both sides get one order.
+SHARED_ORDER = "order = np.random.default_rng(0).permutation(len(x))"
+
+# How many samples of an order are shown.
+SHOWN_SAMPLES = 5
+
 
 def examine(examination: Examination) -> Result:
     """Compare the inputs of both models, and the batches where both sides make them.
@@ -228,17 +234,17 @@ def _batches(examination: Examination) -> Iterator[Finding]:
             a = examination.a_description.batch_size
             b = examination.b_description.batch_size
             if a != b:
-                yield _batch_finding("D80", "the batch size", a, b, None)
+                yield _batch_finding("D80", "the batch size", a, b)
         return
     try:
-        a = examination.a.batches(examination.batch)
-        b = examination.b.batches(examination.batch)
+        yield from _Batches(examination).compared()
     except Unsupported:
         return
-    yield from _Batches(a, b, examination.batch).compared()
 
 
-def _batch_finding(cause: str, what: str, a: object, b: object, fix: str | None) -> Finding:
+def _batch_finding(
+    cause: str | None, what: str, a: object, b: object, fix: str | None = None
+) -> Finding:
     title = f"{what}: {a} against {b}"
     return Finding(
         STAGE,
@@ -256,34 +262,62 @@ class _Batches:
 
     Parameters
     ----------
-    a, b : list of dict
-        The batches of both sides.
-    batch : dict of str to ndarray
-        All samples in their order.
+    examination : Examination
+        The comparison.
+
+    Raises
+    ------
+    Unsupported
+        If a side has no batches.
     """
 
-    def __init__(self, a: list[Arrays], b: list[Arrays], batch: Arrays) -> None:
-        self.a = a
-        self.b = b
-        self.batch = batch
+    def __init__(self, examination: Examination) -> None:
+        self.sides = (examination.a, examination.b)
+        self.dtype = examination.dtype
+        self.batch = examination.batch
+        self.a, self.b = (side.batches(self.batch) for side in self.sides)
 
     def compared(self) -> Iterator[Finding]:
         """Yield the differences."""
         a_sizes, b_sizes = _sizes(self.a), _sizes(self.b)
         if a_sizes[:1] != b_sizes[:1]:
-            yield _batch_finding("D80", "the size of a batch", a_sizes[0], b_sizes[0], None)
+            yield _batch_finding("D80", "the size of a batch", a_sizes[0], b_sizes[0])
         elif a_sizes != b_sizes:
             a_last, b_last = f"{len(a_sizes)} batches", f"{len(b_sizes)} batches"
             a_last += f", the last of {a_sizes[-1]}"
             b_last += f", the last of {b_sizes[-1]}"
-            yield _batch_finding("D80", "the last batch of an epoch", a_last, b_last, None)
+            yield _batch_finding("D80", "the last batch of an epoch", a_last, b_last)
         a_order, b_order = self._order(self.a), self._order(self.b)
         if a_order is None or b_order is None:
             return
         words = {"a": _order_word(a_order), "b": _order_word(b_order)}
         if words["a"] != words["b"]:
             cause = "D81" if "partly" in (words["a"] + words["b"]) else "D80"
-            yield _batch_finding(cause, "the order of the samples", words["a"], words["b"], None)
+            yield _batch_finding(cause, "the order of the samples", words["a"], words["b"])
+        elif not _same_order(a_order, b_order) and self._is_chosen(a_order, b_order):
+            yield _batch_finding(
+                None,
+                "the order of the samples, which each side draws with a seed",
+                _first_samples(a_order),
+                _first_samples(b_order),
+                SHARED_ORDER,
+            )
+
+    def _is_chosen(self, *orders: Array) -> bool:
+        """Return whether both sides draw these orders again: they have seeds, not chance.
+
+        Only in double precision this can be told: each side is built a second time then, so that a
+        generator which goes on from epoch to epoch begins anew, and chance draws other numbers.
+        """
+        if self.dtype == "native":
+            return False
+        for side, order in zip(self.sides, orders, strict=True):
+            if side.recording() is not None:
+                return False  # only one epoch is known
+            again = self._order(side.batches(self.batch, self.dtype))
+            if again is None or not np.array_equal(order, again):
+                return False
+        return True
 
     def _order(self, batches: list[Arrays]) -> Array | None:
         """Return which sample of the batch each sample is; None if they are not the same."""
@@ -322,3 +356,13 @@ def _order_word(order: Array) -> str:
         return "reversed"
     ranks = np.corrcoef(np.arange(len(order)), order)[0, 1]
     return "shuffled" if ranks <= SHUFFLED else "partly shuffled"
+
+
+def _same_order(a: Array, b: Array) -> bool:
+    """Return whether two orders agree as far as both go: a last batch may be left out."""
+    shared = min(len(a), len(b))
+    return np.array_equal(a[:shared], b[:shared])
+
+
+def _first_samples(order: Array) -> str:
+    return ", ".join([*(str(number) for number in order[:SHOWN_SAMPLES]), "…"])

@@ -300,6 +300,8 @@ def test_batches() -> None:
     made = adapter.batches(data)
     assert len(made) == 2
     assert made[0]["y"].tolist() == adapter.batches(data)[0]["y"].tolist()
+    single = side("native", model=linear(), batches=shuffled)
+    assert made[0]["y"].tolist() != single.batches(data)[0]["y"].tolist()
 
 
 def test_what_is_missing_or_not_possible() -> None:

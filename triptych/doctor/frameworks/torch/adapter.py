@@ -1,7 +1,7 @@
 """One side that is a model of PyTorch."""
 
 from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -223,9 +223,15 @@ class Adapter:
 
     def repeat(self, inputs: Arrays) -> Observation:
         """Run the model in evaluation mode with other random numbers."""
+        with self._other_numbers():
+            return self.observe(inputs, training=False)
+
+    @contextmanager
+    def _other_numbers(self) -> Generator[None]:
+        """Draw other random numbers."""
         self._seed = 1
         try:
-            return self.observe(inputs, training=False)
+            yield
         finally:
             self._seed = 0
 
@@ -416,8 +422,12 @@ class Adapter:
             return self._training.epochs(validation_losses)
 
     def batches(self, batch: Arrays) -> list[Arrays]:
-        """Return the batches of one epoch."""
-        with self._ready():
+        """Return the batches of one epoch.
+
+        In double precision an order to which the user gives no seed is another one.
+        """
+        numbers = nullcontext() if self._double is None else self._other_numbers()
+        with numbers, self._ready():
             return batches_of(self._parts, batch)
 
     def user_calls(self, inputs: Arrays, targets: Arrays | None) -> UserCalls:
