@@ -192,6 +192,20 @@ def cases(keras: Any) -> dict[str, tuple[Any, Any, Any, Any]]:
             {"recurrent_activation": "hard_sigmoid", "activation": "relu"},
             lambda: layers.GRU(3, "relu", "hard_sigmoid", name="a"),
         ),
+        "reset gate": (
+            SEQUENCES,
+            lambda: layers.GRU(3, use_bias=False, reset_after=False, name="a"),
+            {"reset_after": True},
+            lambda: layers.GRU(3, use_bias=False, name="a"),
+        ),
+        "reset gates of both directions": (
+            SEQUENCES,
+            lambda: layers.Bidirectional(layers.GRU(3, use_bias=False), name="a"),
+            {"reset_after": False},
+            lambda: layers.Bidirectional(
+                layers.GRU(3, use_bias=False, reset_after=False), name="a"
+            ),
+        ),
         "reverse": (
             SEQUENCES,
             lambda: layers.SimpleRNN(3, name="a"),
@@ -253,7 +267,8 @@ NAMES = (
     ("epsilon", "momentum", "slope", "alpha", "activation inside", "no activation", "approximate")
     + ("slope of an activation", "another activation", "axis", "padding", "padding by name")
     + ("cut", "strides", "dilation", "count padding", "average", "average twice", "maximum")
-    + ("order", "batch first", "gate", "reverse", "mask", "no mask", "rescaling")
+    + ("order", "batch first", "gate", "reset gate", "reset gates of both directions", "reverse")
+    + ("mask", "no mask", "rescaling")
     + ("interpolation", "mode", "frozen", "linear")
 )
 
@@ -600,3 +615,12 @@ def test_what_cannot_be_changed_is_refused_and_nothing_is_changed(
             side.change([Change("optimizer", "", "momentum", 0.9), change])
         assert side.update([gradients()] * 2).rates == before.rates
         assert not side.optimization.optimizer_settings
+
+
+def test_a_gru_with_biases_keeps_its_reset_gate(keras: Any, adapter: Any) -> None:
+    """Its biases have another shape with the other gate."""
+    with adapter.double_precision():
+        model = chain(keras, SEQUENCES, lambda: keras.layers.GRU(3, name="a"))
+        side = built(adapter, {"model": model}, {"x": SEQUENCES})
+        with pytest.raises(Unsupported, match=r"reset_after of a \(GRU\) cannot be"):
+            side.change([Change("layer", "a", "reset_after", False)])

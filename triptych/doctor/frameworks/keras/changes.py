@@ -79,9 +79,10 @@ class Changes(changes.Changes):
                   ``approximate``, ``axis`` of the one that it has; of a BatchNorm ``momentum`` and
                   ``unbiased_variance``: True; of a flatten ``order``: ``"channels_first"``; of a
                   recurrent or attention layer ``batch_first``: False; of a recurrent layer
-                  ``reverse``, and names for ``activation`` and ``recurrent_activation``; of an
-                  embedding ``padding_index``: 0 for a mask; of an upsampling ``align_corners``:
-                  True; of any layer ``training``, whether it is in training mode, and ``frozen``
+                  ``reverse``, and names for ``activation`` and ``recurrent_activation``; of a GRU
+                  without biases ``reset_after``; of an embedding ``padding_index``: 0 for a mask;
+                  of an upsampling ``align_corners``: True; of any layer ``training``, whether it
+                  is in training mode, and ``frozen``
     function      by the number of the call in the last observation: the canonical settings of its
                   arguments, ``function`` and ``order`` as above, ``active``: False for a dropout
     optimizer     its parameters, by Keras' names; ``type``, the name of another optimizer of
@@ -121,6 +122,7 @@ class Changes(changes.Changes):
             "reverse": self._reverse,
             "activation": self._cell_activation("activation"),
             "recurrent_activation": self._cell_activation("recurrent_activation"),
+            "reset_after": self._reset_after,
             "padding_index": self._padding_index,
             "align_corners": self._align_corners,
             "training": self._mode,
@@ -255,16 +257,27 @@ class Changes(changes.Changes):
 
     def _cell_activation(self, attribute: str) -> Callable[[Leaf, Any], None]:
         def change(leaf: Leaf, value: Any) -> None:
-            self._need(leaf, attribute, RECURRENT)
-            parts = [leaf.layer]
-            if isinstance(leaf.layer, layers.Bidirectional):
-                parts = [leaf.layer.forward_layer, leaf.layer.backward_layer]
-            for part in parts:
-                if attribute not in vars(part.cell):
-                    raise _unsupported(leaf, attribute)
-                self._set(vars(part.cell), attribute, make_activation(value))
+            for cell in self._cells(leaf, attribute):
+                self._set(vars(cell), attribute, make_activation(value))
 
         return change
+
+    def _cells(self, leaf: Leaf, setting: str) -> list[Any]:
+        """Return the cells of a recurrent layer, which must have a setting as an attribute."""
+        self._need(leaf, setting, RECURRENT)
+        parts = [leaf.layer]
+        if isinstance(leaf.layer, layers.Bidirectional):
+            parts = [leaf.layer.forward_layer, leaf.layer.backward_layer]
+        cells = [part.cell for part in parts]
+        if not all(setting in vars(cell) for cell in cells):
+            raise _unsupported(leaf, setting)
+        return cells
+
+    def _reset_after(self, leaf: Leaf, value: Any) -> None:
+        for cell in self._cells(leaf, "reset_after"):
+            if cell.use_bias:
+                raise _unsupported(leaf, "reset_after")  # its biases have another shape then
+            self._set(vars(cell), "reset_after", bool(value))
 
     def _padding_index(self, leaf: Leaf, value: Any) -> None:
         self._need(leaf, "padding_index", layers.Embedding)
