@@ -1,5 +1,7 @@
 """Planted mistakes are found at their place, with their cause; correct pairs are acquitted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.fake_side import (
@@ -56,6 +58,15 @@ def test_an_epsilon_is_proved_by_changing_it():
     assert finding.values == {"a": 1e-5, "b": 1e-3}
     assert finding.fix["a"] == "nn.LayerNorm(6, eps=1e-3)"
     assert finding.effect["layer"] > finding.effect["bound"]
+
+
+def test_a_setting_that_cannot_be_tried_is_suspected():
+    (finding,) = forward(
+        [layer_norm("an", 6, 1e-5)], [replace(layer_norm("bn", 6, 1e-3), changeable=False)]
+    ).findings
+    assert (finding.cause, finding.proved) == ("D23", False)
+    assert finding.values == {"a": 1e-5, "b": 1e-3}
+    assert "cannot be changed" in finding.evidence
 
 
 def test_the_same_cause_twice_is_one_finding_with_both_layers():

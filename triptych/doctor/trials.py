@@ -214,9 +214,10 @@ class Trials:
 
     def _can(self, hypothesis: Hypothesis) -> bool:
         """Return whether B can be changed so from outside."""
-        return all(self._supports(change) for change in hypothesis.changes)
+        return all(self.supports(change) for change in hypothesis.changes)
 
-    def _supports(self, change: Change) -> bool:
+    def supports(self, change: Change) -> bool:
+        """Return whether B can have a change from outside."""
         key = Change(change.target, change.path, change.setting, repr(change.value))
         if key not in self._supported:
             b, dtype = self.examination.b, self.examination.dtype

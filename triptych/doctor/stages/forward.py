@@ -14,7 +14,7 @@ from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
 from ..forcing import measured_bounds, targets_of
 from ..formulas import compute
-from ..hypotheses import Hypothesis, differing
+from ..hypotheses import Hypothesis, change_of, differing
 from ..lacking import lacking_activation
 from ..observation import Array, Arrays
 from ..places import LAYER, OUTPUT, SEGMENT, Place, places, previous_anchor, unmatched_between
@@ -201,7 +201,8 @@ class _Forward:
                 continue
             other = self._wrong_mode(case) or self._described(case) or self._reproduced(case)
             attention = [] if other else list(self._attention(case))
-            other = other or (None if attention else self._related(case) or self._lacking(case))
+            if not (other or attention):
+                other = self._related(case) or self._lacking(case) or self._untried(case)
             whole = [] if attention or other else list(self._of_whole(case))
             if attention or whole:
                 yield from attention or whole
@@ -284,6 +285,24 @@ class _Forward:
             return None
         hypothesis = Hypothesis(b.kind, values, (), a, b)
         finding = self._finding(case, hypothesis, proved=False, evidence="the layers' settings")
+        return _Found(finding, hypothesis.key)
+
+    def _untried(self, case: Case) -> _Found | None:
+        """Return the finding that a layer has other settings, which B cannot be given."""
+        place = case.place
+        if place.what != LAYER:
+            return None
+        a, b = self.trials.a.calls[place.a_number], self.trials.b.calls[place.b_number]
+        values = {
+            setting: pair
+            for setting, pair in differing(a.settings, b.settings).items()
+            if not self.trials.supports(change_of(b, setting, pair[0]))
+        }
+        if not values:
+            return None
+        hypothesis = Hypothesis(b.kind, values, (), a, b)
+        evidence = "the layers' settings, which cannot be changed from outside"
+        finding = self._finding(case, hypothesis, proved=False, evidence=evidence)
         return _Found(finding, hypothesis.key)
 
     def _reproduced(self, case: Case) -> _Found | None:
