@@ -346,6 +346,21 @@ def test_dropout_by_hand_has_fixes_in_both_directions(a, b, fixes):
     assert fixes[1] in finding.fix["b"]
 
 
+def test_a_layer_of_dropout_that_stays_on_by_its_own_call():
+    """A forgotten ``eval()`` can be the cause in PyTorch, where a layer has no such argument."""
+    on = Step("on", "dropout", {"rate": 0.2, "active": True}, name="Dropout")
+    off = Step("off", "dropout", {"rate": 0.2, "active": False}, name="Dropout")
+    a, b = pair(network("a", [off], 1), network("b", [on], 5))
+    (finding,) = examined(a, b, BATCH, ["data", "forward", "mode"]).results["mode"].findings
+    assert finding.cause is None
+    assert finding.layer == {"a": "off", "b": "on"}
+    assert finding.fix["a"] == "F.dropout(x, 0.2, training=True)"
+    assert finding.fix["b"] == "Dropout(0.2)(x)  # without training=True"
+    a, b = pair(network("a", [on], 1), network("b", [off], 5))
+    (finding,) = examined(a, b, BATCH, ["data", "forward", "mode"]).results["mode"].findings
+    assert finding.cause == "D85"
+
+
 def test_a_rate_that_is_the_share_that_is_kept():
     dropped = Step("ad", "dropout", {"rate": 0.2, "active": True}, name="Dropout")
     kept = Step("bd", "dropout", {"rate": 0.8, "active": True}, name="Dropout")

@@ -64,8 +64,7 @@ class _Mode:
     def _always_on(self, side: str, other: str, calls: Sequence[Call]) -> Finding:
         first = calls[0]
         frameworks = {name: each.framework for name, each in self.descriptions.items()}
-        is_module = bool(first.layer) and frameworks[side] == "torch"
-        cause = "D85" if is_module else "D98"
+        cause = _cause_of_always_on(first, frameworks[side])
         places_text = ", ".join(self._after(side, call) for call in calls[:4])
         title = (
             f"{_drawn_by(first)} after {places_text} stays active in evaluation mode in "
@@ -77,7 +76,7 @@ class _Mode:
         layer = {side: place_of(first), other: place_of(inactive[0]) if inactive else None}
         gap = self._random_gap(side)
         fix = fix_lines(cause, self.examination.descriptions)
-        if not is_module:
+        if cause != "D85":
             fix[side] = _only_in_training(first, frameworks[side])
             fix[other] = _always(first, frameworks[other])
         return Finding(
@@ -241,6 +240,17 @@ def _always(call: Call, framework: str) -> str | None:
     if framework == "torch":
         return f"F.dropout(x, {rate}, training=True)"
     return f"layers.Dropout({rate})(x, training=True)  # in call()"
+
+
+def _cause_of_always_on(call: Call, framework: str) -> str | None:
+    """Return the id in the catalogue of a dropout that is active in evaluation mode, or None.
+
+    A module of PyTorch is active only in its training mode, so that the mode is wrong. A layer of
+    Keras is active because its own call has ``training=True``, whatever the mode of the model.
+    """
+    if not call.layer:
+        return "D98"
+    return "D85" if framework == "torch" else None
 
 
 def _rate(call: Call | None) -> float:
