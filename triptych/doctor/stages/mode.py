@@ -139,7 +139,7 @@ class _Mode:
                 fix[side] = call_line(description.framework, call, layer, {"rate": wanted})
         return Finding(
             STAGE,
-            "D86" if keeps else None,
+            None,
             title,
             {"a": place_of(a) if a else None, "b": place_of(b) if b else None},
             rates,
