@@ -49,6 +49,21 @@ def test_a_standard_deviation_of_n_minus_1():
     assert "of 40 values is divided by n - 1 in PyTorch and by n in Keras" in explanation.title
 
 
+@pytest.mark.parametrize("scale", [1.0, np.array([2.0, 0.5, 3.0, 7.0])])
+def test_the_lower_of_two_medians_and_their_mean(scale):
+    x = np.random.default_rng(1).normal(5, 3, (40, 4))
+    lower = np.sort(x, 0)[19]
+    explanation = told((x - lower) / scale, (x - np.median(x, 0)) / scale)
+    assert explanation.cause == "D79"
+    assert "the lower of the two middle values in PyTorch, their mean in Keras" in explanation.title
+    assert told((x - np.median(x, 0)) / scale, (x - lower) / scale).cause == "D79"
+    whole = x - np.sort(x, None)[79], x - np.median(x)
+    assert told(*whole).cause == "D79"
+    # The upper of the two is no library's median, and a mean is no median.
+    assert told(x - np.sort(x, 0)[20], x - np.median(x, 0)).cause == "D77"
+    assert told(x - lower, x - x.mean(0)).cause == "D77"
+
+
 def test_a_factor_that_is_no_standard_deviation():
     x = np.random.default_rng(1).normal(5, 3, (40, 4))
     assert told(x, 1.02 * x).cause == "D77"

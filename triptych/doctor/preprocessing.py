@@ -280,6 +280,14 @@ def _scaled(
         )
     elif arrangement.title and _is_caffe(offsets):
         cause = "D113"
+    lower = _lower_median_side(a, b, scaling)
+    if lower:
+        cause = "D79"
+        other = "b" if lower == "a" else "a"
+        text = (
+            f"a median is subtracted: the lower of the two middle values in {names[lower]}, their "
+            f"mean in {names[other]}"
+        )
     if scaling.axis == 0:
         text = f"each sample of {names['b']} is scaled in its own way"
     if arrangement.title:
@@ -295,6 +303,29 @@ def _scaled(
     if arrangement.code:
         fix = {side: f"{arrangement.code}; {line}" for side, line in fix.items()}
     return Explanation(cause, text, values, fix, scaling.residual)
+
+
+def _lower_median_side(a: Array, b: Array, scaling: Scaling) -> str:
+    """Return the side from which the lower of two medians is subtracted, the other one's mean.
+
+    It is empty if that is not the difference. Of an even number of values the lower median is that
+    of PyTorch, the mean of the two in the middle that of NumPy.
+    """
+    if scaling.axis is None:
+        rows = {"a": a.reshape(1, -1), "b": b.reshape(1, -1)}
+    else:
+        axis = scaling.axis
+        rows = {
+            side: np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+            for side, array in (("a", a), ("b", b))
+        }
+    bound = SAME * max(np.abs(a).max(), np.abs(b).max())
+    for side, other in (("a", "b"), ("b", "a")):
+        lower = np.sort(rows[side], axis=1)[:, (rows[side].shape[1] - 1) // 2]
+        middle = np.median(rows[other], axis=1)
+        if np.abs(lower).max() <= bound and np.abs(middle).max() <= bound:
+            return side
+    return ""
 
 
 def _is_caffe(offsets: Array) -> bool:
