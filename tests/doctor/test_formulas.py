@@ -63,6 +63,12 @@ def test_gelu(approximate, word):
     np.testing.assert_allclose(made, expected.numpy(), atol=1e-12)
 
 
+def test_the_hard_sigmoid_of_keras_2():
+    x = np.array([-3.0, -2.5, -1.0, 0.0, 2.0, 2.5, 2.75])
+    made = activate(x, {"function": "hard_sigmoid", "gain": 0.2})
+    np.testing.assert_allclose(made, [0, 0, 0.3, 0.5, 0.9, 1, 1], atol=1e-15)
+
+
 @pytest.mark.parametrize("kind", ["max", "average"])
 @pytest.mark.parametrize("count_padding", [True, False])
 @pytest.mark.parametrize("padding", [0, 1])

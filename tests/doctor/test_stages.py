@@ -60,6 +60,26 @@ def test_an_epsilon_is_proved_by_changing_it():
     assert finding.effect["layer"] > finding.effect["bound"]
 
 
+@pytest.mark.parametrize("before", [[], [dense("{}0", 3, 3, 4)]], ids=["input", "layer"])
+def test_images_that_the_sides_resize_by_different_methods(before):
+    """Both sides call it ``nearest``."""
+    images = {"x": np.random.default_rng(0).normal(size=(3, 8, 9, 3))}
+    ways = {"a": "nearest, by corners", "b": "nearest, by centres"}
+    sides = pair(
+        *(
+            [
+                *[replace(each, path=each.path.format(side)) for each in before],
+                Step("", "resize", {"interpolation": "nearest"}, name=way),
+                dense(f"{side}1", 3, 2, 1),
+            ]
+            for side, way in ways.items()
+        )
+    )
+    (finding,) = examined(*sides, images, ["data", "forward"]).results["forward"].findings
+    assert (finding.cause, finding.proved) == ("D73", True)
+    assert finding.values == ways
+
+
 def test_a_setting_that_cannot_be_tried_is_suspected():
     (finding,) = forward(
         [layer_norm("an", 6, 1e-5)], [replace(layer_norm("bn", 6, 1e-3), changeable=False)]
@@ -93,6 +113,40 @@ def test_an_activation_that_no_adapter_sees_is_found_by_its_numbers():
     (finding,) = forward(a, b).findings
     assert (finding.cause, finding.proved) == ("D26", True)
     assert finding.values == {"a": "leaky_relu(slope=0.01)", "b": "leaky_relu(slope=0.3)"}
+
+
+DOUBLED = Step("", "rescaling", {"scale": 2.0})
+OLD = "hard_sigmoid of Keras 2"
+INLINE = [Step("", "rescaling", {"scale": 0.2, "offset": 0.5}), activation("clip")]
+
+
+@pytest.mark.parametrize(
+    ("b", "rest", "cause"),
+    [
+        ([activation(OLD)], [], "D29"),
+        ([activation(OLD)], [DOUBLED], "D29"),
+        ([activation(OLD, seen=False)], [], "D29"),
+        (INLINE, [], "D29"),
+        (INLINE, [DOUBLED], "D29"),
+        ([activation("sigmoid")], [], None),
+        ([activation("sigmoid")], [DOUBLED], None),
+        ([activation("sigmoid", seen=False)], [], None),
+    ],
+)
+def test_two_formulas_of_the_hard_sigmoid_and_another_function(b, rest, cause):
+    """A sigmoid is not another formula of the hard one, but another function."""
+    (finding,) = forward([activation("hard_sigmoid"), *rest], [*b, *rest]).findings
+    assert (finding.cause, finding.proved) == (cause, True)
+    if cause:
+        assert finding.fix["a"] == "(0.2 * x + 0.5).clamp(0, 1)  # for a model of Keras 2"
+        assert finding.fix["b"] == "keras.activations.hard_sigmoid(x)"
+
+
+def test_formulas_of_two_layers_are_one_finding():
+    a, b = activation("hard_sigmoid"), activation(OLD)
+    (finding,) = forward([a, dense("a3", 6, 6, 8), a], [b, dense("b3", 6, 6, 9), b]).findings
+    assert finding.cause == "D29"
+    assert len(finding.values["also"]) == 1
 
 
 def test_a_missing_activation():

@@ -20,7 +20,10 @@ from triptych.doctor.observation import (
     Observation,
     array_names,
 )
+from triptych.doctor.resizing import METHODS, resize
 from triptych.doctor.settling import aligned
+
+RESIZED = (5, 7)  # height and width of resized images
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ def _apply(step: Step, x: Any, training: bool) -> Any:
         variance = x.var(0) if batch else weights["variance"]
         normal = (x - mean) / np.sqrt(variance + settings["epsilon"])
         return normal * weights["scale"] + weights["offset"]
+    if step.kind == "resize":
+        return resize(x, METHODS[step.name], *RESIZED)
     return FUNCTIONS[step.kind](x, settings)
 
 
@@ -119,6 +124,12 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "relu": lambda x: np.maximum(x, 0),
     "tanh": np.tanh,
     "softmax": lambda x: np.exp(x) / np.exp(x).sum(-1, keepdims=True),
+    "softmax over the batch": lambda x: np.exp(x) / np.exp(x).sum(0),
+    "log_softmax": lambda x: x - np.log(np.exp(x).sum(-1, keepdims=True)),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "clip": lambda x: np.clip(x, 0, 1),
+    "hard_sigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
+    "hard_sigmoid of Keras 2": lambda x: np.clip(0.2 * x + 0.5, 0, 1),
 }
 
 
@@ -181,6 +192,8 @@ class FakeSide:
         From output and targets to the loss and its gradient.
     observed : int
         How often it was run.
+    head : Step or None
+        What the output goes through after the loss has been computed.
     loader : callable or None
         From the batch and the dtype to the batches of an epoch.
     """
@@ -193,6 +206,7 @@ class FakeSide:
     loss_function: Callable[[Any, Any], tuple[Any, Any]] | None = None
     precision: str = ""
     observed: int = 0
+    head: Step | None = None
     loader: Callable[[Arrays, str], list[Arrays]] | None = None
 
     def __post_init__(self) -> None:
@@ -283,6 +297,8 @@ class FakeSide:
             loss, gradient = self.loss_function(x, targets["y"])
             run.arrays |= {"loss": np.asarray(loss), "output_gradient": gradient}
             run.backward(gradient)
+        if self.head is not None:
+            run.arrays["output"] = run.chain([self.head], x)
         return Observation(tuple(run.calls), run.arrays)
 
     def loss(self, outputs: Arrays, targets: Arrays, dtype: str = "native") -> Arrays:

@@ -41,8 +41,8 @@ def _relu(x: Array, settings: Settings) -> Array:
     return result if largest is None else np.minimum(result, largest)
 
 
-def _hard_sigmoid(x: Array) -> Array:
-    return np.clip(x + 3, 0, 6) / 6
+def _hard_sigmoid(x: Array, gain: float = 1 / 6) -> Array:
+    return np.clip(gain * x + 0.5, 0, 1)
 
 
 def _axis(settings: Settings) -> Any:
@@ -71,7 +71,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "softplus": lambda x, _: _softplus(x),
     "softsign": lambda x, _: x / (1 + np.abs(x)),
     "hard_tanh": lambda x, _: np.clip(x, -1, 1),
-    "hard_sigmoid": lambda x, _: _hard_sigmoid(x),
+    "hard_sigmoid": lambda x, settings: _hard_sigmoid(x, settings.get("gain", 1 / 6)),
     "hard_silu": lambda x, _: x * _hard_sigmoid(x),
     "tanh_shrink": lambda x, _: x - np.tanh(x),
     "exponential": lambda x, _: np.exp(x),

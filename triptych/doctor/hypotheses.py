@@ -44,7 +44,6 @@ CAUSES: Mapping[tuple[str, str], str] = {
     ("gru", "reset_after"): "D106",
     ("attention", "batch_first"): "D99",
     **{(kind, "batch_first"): "D99" for kind in RECURRENT},
-    **{(kind, "recurrent_activation"): "D29" for kind in RECURRENT},
 }
 
 # Words for titles.
@@ -121,8 +120,6 @@ def cause_of(kind: str, setting: str, a: Any, b: Any, settings: Settings) -> str
     settings : dict
         All settings of B's call.
     """
-    if kind == "activation" and setting == "function" and "hard_sigmoid" in (a, b):
-        return "D29"
     if kind == "pool" and setting == "padding" and settings.get("pooling") == "average":
         return "D72" if "count_padding" in settings else "D112"
     if kind == "resize":

@@ -14,12 +14,11 @@ import numpy as np
 from .bounds import relative_difference
 from .code_lines import value_text
 from .observation import Array
-from .resizing import METHODS, resize
+from .resizing import cause_of, methods_used
 
 # Preprocessing is often done in float32.
 SAME = 2e-6
 
-LARGEST_SIDE = 4096  # pixels of images that are resized
 MOST_SHIFT = 8  # pixels
 MOST_NUMBERS = 16  # of features, that are shown
 FEWEST_SAMPLES = 4  # for two numbers that are fitted to each feature
@@ -569,17 +568,10 @@ def resized(a: Array, b: Array, raw: Raw, names: Mapping[str, str]) -> Explanati
     first, second = (np.moveaxis(array, channels, -1) for array in (a, b))
     if first.shape[1:3] == raw.images.shape[1:3] or first.shape[-1] != raw.images.shape[-1]:
         return None
-    if max(*first.shape[1:3], *raw.images.shape[1:3]) > LARGEST_SIDE:
-        return None
-    used: dict[str, str] = {}
-    for name, method in METHODS.items():
-        image = resize(raw.images, method, *first.shape[1:3])
-        for side, array in (("a", first), ("b", second)):
-            if side not in used and fitted(image, array) is not None:
-                used[side] = name
-    if len(used) < 2 or used["a"] == used["b"]:
+    used = methods_used(
+        raw.images, first, second, lambda image, array: fitted(image, array) is not None
+    )
+    if not used:
         return None
     title = f"images are resized by {used['a']} in {names['a']} and by {used['b']} in {names['b']}"
-    causes = {METHODS[name].cause for name in used.values()}
-    cause = next((each for each in ("D74", "D73", "D75") if each in causes), None)
-    return Explanation(cause, title, used, {"a": None, "b": None}, 0.0)
+    return Explanation(cause_of(used), title, used, {"a": None, "b": None}, 0.0)

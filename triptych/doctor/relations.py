@@ -34,6 +34,7 @@ USUAL: tuple[Settings, ...] = (
     {"function": "relu6"},
     {"function": "softplus"},
     {"function": "hard_sigmoid"},
+    {"function": "hard_sigmoid", "gain": 0.2},  # of Keras 2
     {"function": "hard_silu"},
     {"function": "mish"},
     {"function": "exponential"},
@@ -95,7 +96,7 @@ def relations(
     if a.shape == b.shape:
         yield from _activations(a, b, tolerance)
         if before is not None:
-            yield from _both_activated(a, b, before, tolerance)
+            yield from both_activated(a, b, before, tolerance)
     if before is not None and before.ndim > 2:
         yield from _reductions(a, b, before, tolerance)
     if a.shape == b.shape:
@@ -125,9 +126,19 @@ def _activations(a: Array, b: Array, tolerance: float) -> Iterator[Relation]:
                 yield Relation(title, values, None, head, {side: settings})
 
 
-def _both_activated(a: Array, b: Array, before: Array, tolerance: float) -> Iterator[Relation]:
-    """Yield different activations of what both sides had before."""
-    if before.shape != a.shape:
+def both_activated(a: Array, b: Array, before: Array, tolerance: float) -> Iterator[Relation]:
+    """Yield different activations of what both sides had before.
+
+    Parameters
+    ----------
+    a, b : ndarray
+        What both sides have, in B's form.
+    before : ndarray
+        What both had before, in B's form.
+    tolerance : float
+        The largest relative difference of what counts as reproduced.
+    """
+    if not a.shape == b.shape == before.shape:
         return
     found: dict[str, str] = {}
     functions: dict[str, Settings] = {}
@@ -141,7 +152,7 @@ def _both_activated(a: Array, b: Array, before: Array, tolerance: float) -> Iter
             if side not in found and _close(made, target, tolerance):
                 found[side] = name_of(settings)
                 functions[side] = settings
-    if len(found) == 2:
+    if len(found) == 2 and found["a"] != found["b"]:
         title = f"the activation is {found['a']} in {{a}} and {found['b']} in {{b}}"
         yield Relation(title, found, _cause_of_functions(found), functions=functions)
 
@@ -152,7 +163,7 @@ def _cause_of_functions(found: Mapping[str, str]) -> str | None:
         return "D26"
     if functions == {"gelu"}:
         return "D28"
-    return "D29" if "hard_sigmoid" in functions else None
+    return "D29" if functions == {"hard_sigmoid"} else None
 
 
 def _reductions(a: Array, b: Array, before: Array, tolerance: float) -> Iterator[Relation]:

@@ -7,6 +7,8 @@ import numpy as np
 
 from .observation import Array
 
+LARGEST_SIDE = 4096  # pixels of images that are resized
+
 
 def _linear(distance: Array) -> Array:
     return np.maximum(0, 1 - np.abs(distance))
@@ -141,3 +143,44 @@ def resize(images: Array, method: Method, height: int, width: int) -> Array:
     columns = matrix(method, images.shape[2], width)
     wide = np.asarray(images, np.float64)
     return np.einsum("ph,qw,nhwc->npqc", rows, columns, wide, optimize=True)
+
+
+def methods_used(
+    images: Array, a: Array, b: Array, same: Callable[[Array, Array], bool]
+) -> dict[str, str]:
+    """Return by which methods both sides have resized the same images.
+
+    Parameters
+    ----------
+    images, a, b : ndarray
+        Before, and afterwards on either side; shape (batch, height, width, channels).
+    same : callable
+        Whether what a method makes of the images, its first argument, is what a side has.
+
+    Returns
+    -------
+    dict of str to str
+        ``a`` and ``b``: names of methods; empty if they are equal, one is not known, or the images
+        are too large.
+    """
+    if max(*images.shape[1:3], *a.shape[1:3]) > LARGEST_SIDE:
+        return {}
+    used: dict[str, str] = {}
+    for name, method in METHODS.items():
+        resized = resize(images, method, *a.shape[1:3])
+        for side, array in (("a", a), ("b", b)):
+            if side not in used and same(resized, array):
+                used[side] = name
+    return used if len(used) == 2 and used["a"] != used["b"] else {}
+
+
+def cause_of(used: Mapping[str, str]) -> str | None:
+    """Return the id in the catalogue of different methods.
+
+    Parameters
+    ----------
+    used : mapping of str to str
+        Names of methods.
+    """
+    causes = {METHODS[name].cause for name in used.values()}
+    return next((each for each in ("D74", "D73", "D75") if each in causes), None)

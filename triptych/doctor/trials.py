@@ -6,17 +6,20 @@ Because B's anchors are forced to what A has, a change at one place does not rea
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from .alignment import shapes_of_anchors
 from .bounds import Bounds
 from .examination import Examination
 from .forcing import run
 from .frameworks.adapter import ModelError, Unsupported
 from .hypotheses import Hypothesis, hypotheses
-from .observation import RECURRENT, Change, Observation
+from .observation import RECURRENT, Array, Change, Observation
 from .places import LAYER, Place, places, previous_anchor
 from .suspects import SAME, Suspect, figures_of, results, same_figures, suspects
 
 MOST_ROUNDS = 16
+IMAGE_AXES = 4  # of a batch of images
 
 
 @dataclass
@@ -208,9 +211,19 @@ class Trials:
         return suspects(
             results(self.a, a_start, place.a_number, self.tolerance),
             results(observation, b_start, place.b_number, self.tolerance),
-            forced.get(f"{b_start}/output"),
+            forced.get(f"{b_start}/output", self._image if b_start < 0 else None),
             self.tolerance,
         )
+
+    @property
+    def _image(self) -> Array | None:
+        """What both models get, features last, if it is one batch of images."""
+        examination = self.examination
+        inputs = list(self.alignment.inputs_to_b(examination.a_inputs).values())
+        if len(inputs) != 1 or inputs[0].ndim != IMAGE_AXES:
+            return None
+        channels_first = examination.b_description.framework == "torch"
+        return np.moveaxis(inputs[0], 1, -1) if channels_first else inputs[0]
 
     def _can(self, hypothesis: Hypothesis) -> bool:
         """Return whether B can be changed so from outside."""

@@ -73,6 +73,8 @@ def activation_line(framework: str, settings: Settings) -> str | None:
     arguments = ", ".join(["x", *[each for each in written if each]])
     if function == "linear":
         return "x"
+    if "gain" in settings:
+        return catalogue_fix("D29", framework)
     if framework == "torch":
         return f"{TORCH_FUNCTIONS.get(function, f'F.{function}')}({arguments})"
     return f"keras.activations.{function}({arguments})" if framework == "keras" else None

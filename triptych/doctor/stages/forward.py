@@ -1,7 +1,8 @@
 """The forward pass in evaluation mode, place by place, on the same numbers."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,11 @@ from ..lacking import lacking_activation
 from ..observation import Array, Arrays
 from ..places import LAYER, OUTPUT, SEGMENT, Place, places, previous_anchor, unmatched_between
 from ..precision import examine_precision
-from ..relations import Relation, relations
+from ..relations import Relation, both_activated, relations
+from ..resizing import cause_of, methods_used
 from ..statistics_used import REPRODUCED, statistics_used
 from ..suspects import Suspect
-from ..trials import Case, Trials
+from ..trials import IMAGE_AXES, Case, Trials
 from ..whole_settings import explain as explain_whole
 from ..wording import Writer, fix_lines, place_of
 
@@ -200,6 +202,7 @@ class _Forward:
             if case.solved or start in self.other_axes:
                 continue
             other = self._wrong_mode(case) or self._described(case) or self._reproduced(case)
+            other = other or self._resized(case)
             attention = [] if other else list(self._attention(case))
             if not (other or attention):
                 other = self._related(case) or self._lacking(case) or self._untried(case)
@@ -213,6 +216,10 @@ class _Forward:
 
     def _accepted(self, case: Case) -> Iterator[_Found]:
         for hypothesis in case.accepted:
+            relation = self._formulas(case, hypothesis)
+            if relation is not None:
+                yield self._of_relation(case, relation)
+                continue
             evidence = (
                 f"with this setting in {self.names['b']} the difference here falls from "
                 f"{case.difference:.1e} to {case.remaining:.1e}"
@@ -332,6 +339,36 @@ class _Forward:
         made = compute(result.call.kind, suspect.before, result.call.settings)
         return made is not None and relative_difference(made, result.output) <= self.tolerance
 
+    def _resized(self, case: Case) -> _Found | None:
+        """Return the finding that the sides resize images by different methods."""
+        for suspect in case.suspects:
+            if suspect.a is None or suspect.b is None or suspect.before is None:
+                continue
+            a, b, before = suspect.a.output, suspect.b.output, suspect.before
+            kinds = {suspect.a.call.kind, suspect.b.call.kind}
+            if kinds != {"resize"} or a.shape != b.shape or before.ndim != IMAGE_AXES:
+                continue
+            used = methods_used(
+                before, a, b, lambda x, y: relative_difference(x, y) <= self.tolerance
+            )
+            if used:
+                cause = cause_of(used)
+                title = f"{self._where(case)}: images are resized by {used['a']} in "
+                title += f"{self.names['a']}, by {used['b']} in {self.names['b']}"
+                finding = Finding(
+                    STAGE,
+                    cause,
+                    title,
+                    self._layers(case),
+                    used,
+                    self._effect(case),
+                    fix_lines(cause, self.examination.descriptions),
+                    proved=True,
+                    evidence="both sides' numbers were reproduced with these methods",
+                )
+                return _Found(finding, ("resize", *used.values()))
+        return None
+
     def _attention(self, case: Case) -> Iterator[_Found]:
         """Yield in which parts of its formula the attention of the sides differs."""
         ways = attention_ways(self.examination, self.trials, case.place, self.tolerance)
@@ -392,6 +429,28 @@ class _Forward:
             for before in self._before(place):
                 for relation in relations(a, b, before, self._known(place), self.tolerance):
                     return self._of_relation(case, relation)
+        relation = self._activations(case.suspects)
+        return None if relation is None else self._of_relation(case, relation)
+
+    def _formulas(self, case: Case, hypothesis: Hypothesis) -> Relation | None:
+        """Return which formulas of the catalogue two functions have that users have named."""
+        if hypothesis.cause is not None or "function" not in hypothesis.values:
+            return None
+        relation = self._activations(self.trials.suspects(case.place, self.trials.b))
+        return None if relation is None or relation.cause is None else relation
+
+    def _activations(self, suspects: Sequence[Suspect]) -> Relation | None:
+        """Return which activations the sides apply first, whatever follows them."""
+        if not suspects or suspects[0].before is None:
+            return None
+        before = suspects[0].before
+        # Those of one gap between calls that agree: only the first knows what was before.
+        later = takewhile(lambda suspect: suspect.before is None, suspects[1:])
+        gap = [suspects[0], *later]
+        for first in filter(None, [suspect.a for suspect in gap]):
+            for second in filter(None, [suspect.b for suspect in gap]):
+                for relation in both_activated(first.output, second.output, before, self.tolerance):
+                    return relation
         return None
 
     def _before(self, place: Place) -> list[Array | None]:
@@ -445,7 +504,9 @@ class _Forward:
             proved=True,
             evidence="this formula reproduces one side's numbers from the other's up to rounding",
         )
-        return _Found(finding, ("relation", place.b_number))
+        if relation.cause is None:
+            return _Found(finding, ("relation", place.b_number))
+        return _Found(finding, ("relation", relation.cause, *sorted(relation.values.items())))
 
     def _unknown(self, case: Case) -> _Found:
         place = case.place
