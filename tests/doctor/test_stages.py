@@ -149,6 +149,35 @@ def test_formulas_of_two_layers_are_one_finding():
     assert len(finding.values["also"]) == 1
 
 
+def cross_entropy(logits, target):
+    """From the scores past the output, as Keras computes it behind a softmax."""
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    return -(np.log(probabilities) * target).mean(), probabilities - target
+
+
+@pytest.mark.parametrize(
+    ("a_head", "b_head", "told"),
+    [
+        ("linear", "softmax", False),
+        ("log_softmax", "softmax", False),
+        ("linear", "softmax over the batch", True),
+        ("log_softmax", "softmax over the batch", True),
+        ("softmax over the batch", "softmax", True),
+    ],
+)
+def test_a_loss_does_not_excuse_outputs_that_depend_on_the_batch(a_head, b_head, told):
+    """Both losses get the scores, so that losses and gradients are equal."""
+    targets = np.eye(2)[np.arange(12) % 2]
+    a, b = pair([dense("a1", 5, 2, 1)], [dense("b1", 5, 2, 5)])
+    for side, head in ((a, a_head), (b, b_head)):
+        side.given = ("model", "loss")
+        side.loss_function = cross_entropy
+        side.head = activation(head)
+    result = examined(a, b, BATCH | {"y": targets}, ["data", "forward"]).results["forward"]
+    assert bool(result.findings) is told
+    assert all(finding.proved for finding in result.findings)
+
+
 def test_a_missing_activation():
     (finding,) = forward([activation("relu")], []).findings
     assert (finding.cause, finding.proved) == (None, True)

@@ -122,7 +122,7 @@ def _activations(a: Array, b: Array, tolerance: float) -> Iterator[Relation]:
                 name = name_of(settings)
                 title = f"{{{side}}} applies {name}, {{{other}}} does not"
                 values = {side: name, other: None}
-                head = settings["function"] in HEADS
+                head = settings["function"] in HEADS and axis in (-1, source.ndim - 1)
                 yield Relation(title, values, None, head, {side: settings})
 
 

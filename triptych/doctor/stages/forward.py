@@ -1,6 +1,7 @@
 """The forward pass in evaluation mode, place by place, on the same numbers."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
@@ -15,6 +16,7 @@ from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
 from ..forcing import measured_bounds, targets_of
 from ..formulas import compute
+from ..frameworks.adapter import ModelError
 from ..hypotheses import Hypothesis, change_of, differing
 from ..lacking import lacking_activation
 from ..observation import Array, Arrays
@@ -159,6 +161,8 @@ class _Forward:
         gradients = self._last_gradients()
         largest = max([difference, *gradients])
         if largest <= place.precision(self.bounds):
+            if head is None and self._mixes_samples():
+                return True
             what = "differ by a function that the loss compensates for"
             if head is not None:
                 what = head.title.format(**self.names)
@@ -174,6 +178,30 @@ class _Forward:
             return False
         # Whether scores or probabilities go into the loss is for the stage of the loss.
         return head is None
+
+    def _mixes_samples(self) -> bool:
+        """Return whether a side's output for a sample depends on the rest of the batch.
+
+        A loss cannot compensate for that: it can only be given the scores past the output.
+        """
+        examination = self.examination
+        for side, inputs in (
+            (examination.a, examination.a_inputs),
+            (examination.b, self.trials.alignment.inputs_to_b(examination.a_inputs)),
+        ):
+            samples = {len(array) for array in inputs.values()}
+            half = min(samples) // 2
+            if len(samples) > 1 or not half:
+                continue
+            some = {name: array[:half] for name, array in inputs.items()}
+            with suppress(ModelError):  # a recorded side
+                whole, part = (
+                    side.observe(each, training=False, dtype=examination.dtype).arrays["output"]
+                    for each in (inputs, some)
+                )
+                if len(part) == half and relative_difference(whole[:half], part) > self.tolerance:
+                    return True
+        return False
 
     def _last_gradients(self) -> list[float]:
         """Return how far the gradients of the loss differ at the last layers with weights."""
