@@ -191,6 +191,8 @@ def hypotheses(a: Call, b: Call) -> Iterator[Hypothesis]:
 def another_function(a: Call, b: Call) -> Hypothesis:
     """Return the hypothesis that two activations are different functions."""
     values = {"function": (a.settings.get("function"), b.settings.get("function"))}
+    # What both have, such as the axis of a softmax and of its logarithm, may be the cause.
+    values |= differing(a.settings, b.settings)
     settings = [name for name in ("function", *PARAMETERS) if name in a.settings]
     changes = tuple(change_of(b, name, a.settings[name]) for name in settings)
     return Hypothesis("activation", values, changes, a, b)
