@@ -9,6 +9,7 @@ from support.fake_side import FakeSide, Step, dense, examined
 
 from triptych.doctor.attention import (
     CAUSAL,
+    CONSECUTIVE,
     INTERLEAVED,
     RESHAPED,
     Way,
@@ -92,6 +93,19 @@ def test_other_numbers_are_not_explained():
     other = target + 1e-3 * GENERATOR.normal(size=target.shape)
     heads = possible_heads(FEATURES)
     assert explain(PROJECTIONS, (target, other), heads, {}, lambda made: made, 1e-9) is None
+
+
+@pytest.mark.parametrize("split", [CONSECUTIVE, RESHAPED])
+@pytest.mark.parametrize("value", [np.nan, 0.0, 7.0])
+def test_queries_that_see_nothing_may_get_anything(value, split):
+    """PyTorch gives zeros or NaN, by the path that it takes, and Keras the mean of all values."""
+    a, b = (replace(USUAL, mask=mask, split=split) for mask in (UNSEEN, SEEN))
+    targets = [attend(way, PROJECTIONS, MASKS) for way in (a, b)]
+    targets[0][3] = value
+    found = explain(PROJECTIONS, targets, [HEADS], MASKS, lambda made: made, 1e-9)
+    assert found == (a, b)
+    targets[0][2, 1] += 1e-3  # this query sees something
+    assert explain(PROJECTIONS, targets, [HEADS], MASKS, lambda made: made, 1e-9) is None
 
 
 def test_queries_that_see_nothing_may_be_nan():

@@ -19,7 +19,8 @@ from .wording import catalogue_fix
 # The number of samples that decide which ways are tried on all of them.
 FEW_SAMPLES = 6
 MOST_HEADS = 16
-# What a hidden position's score is: so small that its weight is 0, unless all are hidden.
+# What a hidden position's score is: so small that its weight is 0. Where all are hidden, libraries
+# differ: NaN, zeros, or all positions alike.
 HIDDEN = -1e30
 
 NOT_ZERO = " is not 0"
@@ -246,17 +247,30 @@ def _first(
     few = [each[:FEW_SAMPLES] for each in projections]
     few_masks = {name: mask[:FEW_SAMPLES] for name, mask in masks.items()}
     for way in tried:
-        if not _reproduces(after(attend(way, few, few_masks)), target[:FEW_SAMPLES], tolerance):
+        made = after(attend(way, few, few_masks))
+        if not _reproduces(made, target[:FEW_SAMPLES], _sees_keys(way, few_masks), tolerance):
             continue
-        if _reproduces(after(attend(way, projections, masks)), target, tolerance):
+        made = after(attend(way, projections, masks))
+        if _reproduces(made, target, _sees_keys(way, masks), tolerance):
             return way
     return None
 
 
-def _reproduces(made: Array, target: Array, tolerance: float) -> bool:
-    """Return whether numbers are those of a side; where all keys are hidden, it may have NaN."""
-    known = ~np.isnan(target)
-    if made.shape != target.shape or not known.any():
+def _sees_keys(way: Way, masks: Arrays) -> Array:
+    """Return which queries attend to something: shape (1 or batch, 1 or queries, 1)."""
+    if way.mask in (ALL, CAUSAL):
+        return np.ones((1, 1, 1), bool)
+    shown = np.asarray(masks[way.mask].any(-1, keepdims=True))
+    # Without a transposition the rows of the result are not the queries.
+    return shown.min(1, keepdims=True) if way.split == RESHAPED else shown
+
+
+def _reproduces(made: Array, target: Array, shown: Array, tolerance: float) -> bool:
+    """Return whether numbers are those of a side where it attends to something."""
+    if made.shape != target.shape:
+        return False
+    known = np.broadcast_to(shown, target.shape) & ~np.isnan(target)
+    if not known.any():
         return False
     return relative_difference(target[known], made[known]) <= tolerance
 
