@@ -136,3 +136,54 @@ def test_a_file_chooses_its_backend_and_clipped_probabilities_are_named(
     assert f"({other} " in answer.b.version
     (finding,) = answer.findings
     assert (finding.stage, finding.cause, finding.proved) == ("loss", "D36", True)
+
+
+TIMED = """
+import sys
+
+import keras
+import numpy as np
+from keras import layers
+
+from triptych.doctor.frameworks.adapter import Unsupported
+from triptych.doctor.frameworks.keras import adapter
+
+model = keras.Sequential(
+    [keras.Input((6,)), layers.Dense(5, "relu"), layers.BatchNormalization(), layers.Dense(3)]
+)
+parts = {
+    "model": model,
+    "loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    "optimizer": keras.optimizers.Adam(0.01),
+}
+rng = np.random.default_rng(0)
+batch = {"x": rng.normal(size=(8, 6)).astype("float32"), "y": rng.integers(0, 3, 8)}
+side = adapter.Adapter(parts, "native")
+inputs, targets = side.inputs(batch), {"y": batch["y"]}
+before = side.weights()
+expected, _ = side.train(inputs, targets, 3)
+calls = side.user_calls(inputs, targets)
+for _ in range(3):
+    calls.train()
+after = side.weights()
+for name, array in expected.items():
+    np.testing.assert_allclose(after[name], array, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert np.abs(after[name] - before[name]).max() > 1e-3, name
+function = adapter.Adapter(parts | {"model": lambda x: model(x)}, "native")
+function.inputs(batch)
+try:
+    function.user_calls(inputs, targets)
+except Unsupported as error:
+    assert "not timed on JAX" in str(error)
+    print("refused")
+"""
+
+
+def test_what_is_timed_on_jax_makes_the_steps_that_were_compared() -> None:
+    pytest.importorskip("keras")
+    pytest.importorskip("jax")
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    command = [sys.executable, "-W", "ignore", "-c", TIMED]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert result.stdout.strip() == "refused"

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from ...observation import Arrays
-from ..adapter import UserCalls
+from ..adapter import Unsupported, UserCalls
 from . import backend
 from .training import Optimization
 
@@ -60,7 +60,15 @@ def _compiled(optimization: Optimization, inputs: Arrays, targets: Arrays | None
 
 
 def _written_out(optimization: Optimization, inputs: Arrays, targets: Arrays | None) -> UserCalls:
-    """Return the calls of a function that calls layers, with a step as users write it."""
+    """Return the calls of a function that calls layers, with a step as users write it.
+
+    Raises
+    ------
+    Unsupported
+        On JAX, which has no gradient tape.
+    """
+    if backend.NAME == "jax":
+        raise Unsupported("a function that calls Keras layers is not timed on JAX; give a model")
     model = optimization.model
     x = model.packed(inputs)
     variables = [weight.variable for weight in model.trained]
