@@ -204,14 +204,15 @@ class Adapter:
                 output = self._model.call(*tensors)
             arrays = recorder.arrays
             arrays.update(self._outputs(output, recorder))
+            called = {call.layer for call in recorder.calls if call.anchor}
             if backward:
                 assert targets
                 self._backward(output, targets, recorder)
-                arrays.update(self._gradients())
+                arrays.update(self._gradients(called))
             if training:
                 arrays.update(self._buffers())
             if self._runs_compiled and not forced:
-                compiled = self._compiled(tensors, targets if backward else None, training)
+                compiled = self._compiled(tensors, targets if backward else None, training, called)
                 arrays.update({f"{COMPILED}/{name}": array for name, array in compiled.items()})
         self._calls = tuple(recorder.calls)
         return Observation(self._calls, arrays)
@@ -236,7 +237,11 @@ class Adapter:
             self._seed = 0
 
     def _compiled(
-        self, tensors: list[torch.Tensor], targets: Arrays | None, training: bool
+        self,
+        tensors: list[torch.Tensor],
+        targets: Arrays | None,
+        training: bool,
+        called: set[str],
     ) -> Arrays:
         """Return what the compiled model computes, whose calls cannot be seen."""
         recorder = Recorder(Options())
@@ -251,7 +256,7 @@ class Adapter:
             if targets:
                 self._backward(output, targets, recorder)
                 arrays.update(recorder.arrays)
-                arrays.update(self._gradients())
+                arrays.update(self._gradients(called))
         return arrays
 
     def _tensors(self, inputs: Arrays) -> list[torch.Tensor]:
@@ -315,10 +320,13 @@ class Adapter:
             tensors.append(tensor)
         return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
-    def _gradients(self) -> Arrays:
+    def _gradients(self, called: set[str]) -> Arrays:
+        """Return the gradients; zeros where nothing flows back to a weight of a called layer."""
         gradients: Arrays = {}
         for name, role, tensor in self._model.weights():
             gradient = tensor.grad
+            if gradient is None and tensor.requires_grad and name.rpartition("/")[0] in called:
+                gradient = torch.zeros_like(tensor)
             if gradient is not None:
                 gradient = gradient.to_dense() if gradient.is_sparse else gradient
                 gradients[f"gradient/{name}"] = role.read(gradient)

@@ -477,6 +477,9 @@ class Recorder(TorchFunctionMode):
             self.terms.append((tensor * gradient).sum())
 
     def _keep_gradient(self, name: str, tensor: torch.Tensor, layout: str) -> None:
+        # Zeros, if the loss does not depend on the tensor: then the hook is never called.
+        self.arrays[f"{name}_gradient"] = to_array(torch.zeros_like(tensor), layout)
+
         def keep(gradient: torch.Tensor) -> None:
             self.arrays[f"{name}_gradient"] = to_array(gradient, layout)
 
