@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..bounds import Bounds, multiple, nearest_to_bound, relative_difference
+from ..bounds import PRECISION, Bounds, multiple, nearest_to_bound, relative_difference
 from ..carrying import JoinedBias, MissingBias
 from ..code_lines import value_text
 from ..examination import Examination, Pair, Result
 from ..findings import Finding, merged
 from ..forcing import measured_bounds, targets_of
 from ..observation import Array, Arrays, array_names, largest
-from ..places import LAYER, OUTPUT, SEGMENT, places
+from ..places import LAYER, OUTPUT, SEGMENT, Place, places
 from ..wording import fix_lines
 
 STAGE = "gradient"
@@ -81,7 +81,19 @@ class _Gradients:
         self.expected = examination.alignment.forced(examination.a_training)
         self.b = examination.b_training
         self.bounds = self._bounds()
-        self.wrong = self._wrong_forward()
+        every = list(places(examination.alignment, examination.a_training, self.b))
+        # The places whose forward pass differs: their gradients must differ, too.
+        self.wrong = {
+            (place.what, place.b_number)
+            for place in every
+            if place.difference(self.b) > place.precision(self.bounds)
+        }
+        # The layers that differ by more than rounding, and not more than float32 inside explains.
+        self.partly_float32 = {
+            place.b_number
+            for place in every
+            if place.what == LAYER and self._is_partly_float32(place)
+        }
 
     def _bounds(self) -> Bounds:
         known = self.examination.training_bounds
@@ -89,15 +101,9 @@ class _Gradients:
             return known
         return measured_bounds(self.examination, self.b, training=True)
 
-    def _wrong_forward(self) -> set[tuple[str, int]]:
-        """Return the places whose forward pass differs: their gradients must differ, too."""
-        examination = self.examination
-        every = places(examination.alignment, examination.a_training, self.b)
-        return {
-            (place.what, place.b_number)
-            for place in every
-            if place.difference(self.b) > place.precision(self.bounds)
-        }
+    def _is_partly_float32(self, place: Place) -> bool:
+        rounding = max((self.bounds.rounding(name) for name in place.expected), default=0.0)
+        return rounding < place.difference(self.b) <= place.precision(self.bounds)
 
     def result(self) -> Result:
         """Return what was found out."""
@@ -208,10 +214,13 @@ class _Gradients:
             for role in compared.pair.b.roles
             if (array := self.b.arrays.get(f"gradient/{path}/{role}")) is not None
         ]
+        if not compared.name.startswith("gradient/"):
+            return False
+        share = CANCELLED[self.examination.dtype]
+        if self.partly_float32.intersection(compared.pair.b_calls):
+            share = max(share, PRECISION)
         numbers = max(largest(compared.a), largest(compared.b))
-        if compared.name.startswith("gradient/"):
-            return numbers <= CANCELLED[self.examination.dtype] * max(of_layer, default=0.0)
-        return False
+        return numbers <= share * max(of_layer, default=0.0)
 
     def _has_gradient(self, pair: Pair, gradients: Arrays) -> bool:
         return any(f"{pair.a.path}/{role}" in gradients for role in pair.a.roles)
