@@ -22,7 +22,7 @@ from ...observation import (
     Updates,
     inputs_of,
 )
-from ..adapter import ModelError, UserCalls
+from ..adapter import ModelError, Unsupported, UserCalls
 from ..preprocessing import changed_inputs
 from . import backend, training
 from .changes import Changes
@@ -138,7 +138,10 @@ class Adapter:
 
     def framework_weights(self) -> Arrays:
         """Return the variables of the model by their paths."""
-        return {weight.path: backend.to_numpy(weight) for weight in self.model.keras.weights}
+        model = self.model.call
+        if not isinstance(model, keras.layers.Layer):
+            raise Unsupported("the model is a function and has no weights to load")
+        return {weight.path: backend.to_numpy(weight) for weight in model.weights}
 
     def load(self, weights: Arrays) -> None:
         """Set weights and buffers."""
