@@ -15,6 +15,7 @@ from ..code_lines import value_text
 from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
 from ..frameworks.adapter import ModelError
+from ..loss_lines import binary_line, counting_line, ignoring_line
 from ..losses import CLIP, Explained, explain, tail_between
 from ..observation import Array, Arrays, Description, numbers_of
 from ..places import as_output
@@ -69,12 +70,21 @@ class Named:
         What A and B do.
     faulty : str
         ``a``, ``b``, or empty if either may be meant.
+    binary : bool
+        Whether a loss of two classes is meant, where the catalogue has several classes.
+    label : int or None
+        The label that only one side ignores.
+    ignoring : str
+        ``a`` or ``b``: the side that ignores it.
     """
 
     cause: str | None
     title: str
     values: tuple[str, str]
     faulty: str = ""
+    binary: bool = False
+    label: int | None = None
+    ignoring: str = ""
 
 
 def examine(examination: Examination) -> Result:
@@ -345,7 +355,20 @@ def _fix(
             "a": COSINES.get((frameworks[0], form)),
             "b": COSINES.get((frameworks[1], other)),
         }
-    return fix_lines(named.cause, examination.descriptions)
+    return _lines(named, examination.descriptions)
+
+
+def _lines(named: Named, descriptions: tuple[Description, Description]) -> dict[str, str | None]:
+    """Return a line for either side: the catalogue's, or one that fits this loss."""
+    lines = fix_lines(named.cause, descriptions)
+    for side, description in zip("ab", descriptions, strict=True):
+        framework = description.framework
+        if named.binary:
+            lines[side] = binary_line(named.cause, framework) or lines[side]
+        if named.label is not None:
+            line_of = counting_line if side == named.ignoring else ignoring_line
+            lines[side] = line_of(framework, named.label)
+    return lines
 
 
 COSINES = {
@@ -498,12 +521,14 @@ def _of_meaning(
     meanings = (_meaning(one), _meaning(other))
     if meanings[0] == meanings[1] or not all(meanings):
         return []
+    binary = "binary" in one.formula.family or "binary" in other.formula.family
     for meaning, cause in ((TWICE, "D38"), (MISSING, "D37"), (NO_LOGARITHM, None)):
         if meaning in meanings:
             title = catalogue.get(cause).title if cause else "The logarithm is missing"
             faulty = "a" if meanings[0] == meaning else "b"
-            return [Named(cause, title, values, faulty)]
-    binary = "binary" in one.formula.family or "binary" in other.formula.family
+            if binary and meaning == TWICE:
+                title = "Sigmoid twice"
+            return [Named(cause, title, values, faulty, binary)]
     cause = clipping or ("D39" if binary else "D34")
     return [Named(cause, catalogue.get(cause).title, values)]
 
@@ -549,9 +574,12 @@ def _of_scales(one: Explained, other: Explained, values: tuple[str, str]) -> lis
     found: list[Named] = []
     if ignored.any():
         labels = np.unique(one.rows.labels[ignored])
-        title = catalogue.get("D42").title
-        cause = "D42" if len(labels) == 1 else None
-        found.append(Named(cause, title if cause else "Rows that are ignored", values))
+        if len(labels) == 1:
+            title = f"{catalogue.get('D42').title}: {int(labels[0])}"
+            side = "a" if one.ignored[ignored].all() else "b"
+            found.append(Named("D42", title, values, label=int(labels[0]), ignoring=side))
+        else:
+            found.append(Named(None, "Rows that are ignored", values))
     counted = both & ~one.ignored & ~other.ignored
     ratios = other.scales[counted] / one.scales[counted]
     if not len(ratios):

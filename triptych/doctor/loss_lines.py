@@ -1,0 +1,40 @@
+"""What makes the loss of one side agree with the other, with the values of the case."""
+
+from collections.abc import Mapping
+
+# Where the classes are two, and a loss takes one number for them.
+BINARY_LINES: Mapping[str, Mapping[str, str]] = {
+    "D37": {
+        "torch": "F.binary_cross_entropy_with_logits(logits, target)",
+        "keras": "losses.BinaryCrossentropy(from_logits=True)",
+    },
+    "D38": {
+        "torch": "F.binary_cross_entropy(probabilities, target)",
+        "keras": "losses.BinaryCrossentropy(from_logits=False)",
+    },
+}
+
+
+def binary_line(cause: str | None, framework: str) -> str | None:
+    """Return a side's line for a binary cross-entropy; None if the catalogue's line is right."""
+    return BINARY_LINES.get(cause or "", {}).get(framework)
+
+
+def ignoring_line(framework: str, label: int) -> str | None:
+    """Return how a side ignores a label."""
+    if framework == "torch":
+        return f"nn.CrossEntropyLoss(ignore_index={label})"
+    if framework == "keras":
+        return f"losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class={label})"
+    return None
+
+
+def counting_line(framework: str, label: int) -> str | None:
+    """Return how a side counts a label that it ignores; None if the label is no class."""
+    if label < 0:
+        return None
+    if framework == "torch":
+        return "nn.CrossEntropyLoss()"
+    if framework == "keras":
+        return "losses.SparseCategoricalCrossentropy(from_logits=True)"
+    return None
