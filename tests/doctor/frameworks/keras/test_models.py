@@ -271,6 +271,41 @@ def test_nested_models_functions_and_own_weights(keras: Any, adapter: Any) -> No
     del globals()["user_gelu"]
 
 
+def test_the_weights_of_the_model_itself_have_its_name(keras: Any, adapter: Any) -> None:
+    class Net(keras.Model):
+        def __init__(self) -> None:
+            super().__init__(name="net")
+            self.head = keras.layers.Dense(2, name="head")
+            self.shift = self.add_weight(shape=(3,), name="shift", initializer="zeros")
+
+        def call(self, x: Any) -> Any:
+            return self.head(x + self.shift)
+
+    side = Side(adapter, Net, {"x": VECTORS})
+    weights = side.randomize()
+    assert sorted(weights) == ["head/bias", "head/kernel", "net/shift"]
+    assert [layer.path for layer in side.description().layers if layer.roles] == ["net", "head"]
+    expected = (VECTORS + weights["net/shift"]) @ weights["head/kernel"] + weights["head/bias"]
+    np.testing.assert_allclose(side.see().arrays["output"], expected)
+
+
+def test_weights_to_load_have_the_names_of_keras(keras: Any, adapter: Any) -> None:
+    def make() -> Any:
+        layers = keras.layers
+        return functional(keras, VECTORS, layers.Dense(2, name="a"), layers.BatchNormalization())
+
+    side = Side(adapter, make, {"x": VECTORS})
+    weights = side.randomize()
+    arrays = side.framework_weights()
+    model = side.built.parts["model"]
+    assert list(arrays) == [weight.path for weight in model.weights]
+    assert len(arrays) == 6
+    np.testing.assert_array_equal(arrays["a/kernel"], weights["a/kernel"])
+    function = Side(adapter, lambda: lambda x: model(x), {"x": VECTORS})
+    with pytest.raises(Exception, match="a function and has no weights to load"):
+        function.framework_weights()
+
+
 def test_a_function_that_calls_layers_is_a_model(keras: Any, adapter: Any) -> None:
     import tensorflow as tf
 

@@ -465,9 +465,10 @@ def _leaves(layer: Any, path: str, seen: set[int], distributor: Any = None) -> I
             name = f"{name}.{inner.name}"
         yield from _leaves(inner, name, seen, layer)
         return
-    direct = weights_of(layer, "other", path, direct=True)
+    place = path or layer.name
+    direct = weights_of(layer, "other", place, direct=True)
     if direct:
-        yield replace(_leaf(layer, path or layer.name, tuple(direct)), called=False)
+        yield replace(_leaf(layer, place, tuple(direct)), called=False)
     for sublayer in _sublayers(layer):
         name = f"{path}.{sublayer.name}" if path else sublayer.name
         yield from _leaves(sublayer, name, seen, distributor)
