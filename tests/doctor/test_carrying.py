@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from triptych.doctor.carrying import in_padded_shape, last_of_sequence, last_step
+from triptych.doctor.carrying import (
+    in_padded_shape,
+    last_of_sequence,
+    last_step,
+    with_one_gradient,
+)
 from triptych.doctor.relations import relations
 
 GENERATOR = np.random.default_rng(5)
@@ -67,3 +72,39 @@ def test_the_last_position_and_the_last_step_of_each_direction_are_told_apart():
     np.testing.assert_array_equal(two[:, 4:], sequence[:, 0, 4:])
     (relation, *_) = relations(sequence[:, -1], two, sequence, {}, 1e-9)
     assert relation.cause == "D104"
+
+
+def test_the_gradient_of_the_last_state_arrives_at_the_last_step():
+    sequence = GENERATOR.normal(size=(2, 3, 8))
+    ends = [sequence[:, -1, :4], sequence[:, 0, 4:]]
+    gradient = GENERATOR.normal(size=(2, 2, 4))
+    parts = {"output": sequence, "output1": np.stack(ends), "output1_gradient": gradient}
+    found = with_one_gradient(parts)
+    expected = np.zeros_like(sequence)
+    expected[:, -1, :4] = gradient[0]
+    expected[:, 0, 4:] = gradient[1]
+    np.testing.assert_array_equal(found["output_gradient"], expected)
+    assert not found["output1_gradient"].any()
+    time_first = parts | {"output": sequence.swapaxes(0, 1)}
+    found = with_one_gradient(time_first, time_first=True)
+    np.testing.assert_array_equal(found["output_gradient"], expected.swapaxes(0, 1))
+
+
+def test_a_state_that_is_returned_twice_has_its_gradient_once():
+    state = GENERATOR.normal(size=(2, 4))
+    sequence = np.stack([state - 1, state], 1)
+    gradient = GENERATOR.normal(size=(2, 4))
+    parts = {"output": sequence, "output1": state, "output1_gradient": gradient}
+    both = last_step(parts, {"output": (2, 4), "output1": (2, 4)})
+    np.testing.assert_array_equal(both["output_gradient"], gradient)
+    assert not both["output1_gradient"].any()
+
+
+def test_the_state_of_a_packed_sequence_is_not_its_last_step():
+    sequence = GENERATOR.normal(size=(2, 3, 4))
+    state = np.stack([sequence[0, 1], sequence[1, 2]])
+    gradient = GENERATOR.normal(size=(2, 4))
+    parts = {"output": sequence, "output1": state, "output1_gradient": gradient}
+    found = with_one_gradient(parts)
+    assert "output_gradient" not in found
+    np.testing.assert_array_equal(found["output1_gradient"], gradient)

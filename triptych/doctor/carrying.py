@@ -1,6 +1,6 @@
 """How arrays of one side are brought into the form of the other."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
@@ -365,7 +365,7 @@ def last_step(
     time_first : bool
         Whether A's layer has the time before the batch.
     """
-    result = dict(parts)
+    result = with_one_gradient(parts, time_first=time_first)
     if "output" not in shapes or "output" not in parts:
         return result
     axes = parts["output"].ndim - len(shapes["output"])
@@ -403,6 +403,58 @@ def last_step(
                 fits = state.size == np.prod(shapes["output1"])
                 result[f"output1{suffix}"] = state.reshape(shapes["output1"]) if fits else output
     return result
+
+
+def with_one_gradient(parts: Arrays, *, time_first: bool = False) -> Arrays:
+    """Return the parts of a recurrent call with the gradient of its last state at its last step.
+
+    The last hidden state is the last step of the sequence once more: a model that uses one of
+    them computes the same as a model that uses the other.
+
+    Parameters
+    ----------
+    parts : dict of str to ndarray
+        Of a call: ``output`` is a sequence or its last step, ``output1`` the hidden state.
+    time_first : bool
+        Whether the layer has the time before the batch.
+
+    Returns
+    -------
+    dict of str to ndarray
+        With a gradient of zeros at the state; the same parts if the state is not the last step,
+        as in a packed sequence.
+    """
+    result = dict(parts)
+    if not {"output", "output1", "output1_gradient"} <= parts.keys():
+        return result
+    state = _joined(parts["output1"])
+    arriving = _joined(parts["output1_gradient"])
+    total = np.array(parts.get("output_gradient", np.zeros_like(parts["output"])))
+    for place, features in _last_steps(parts, time_first=time_first):
+        if not _same_values(parts["output"][place], state[:, features]):
+            return result
+        total[place] += arriving[:, features]
+    result["output_gradient"] = total
+    result["output1_gradient"] = np.zeros_like(parts["output1_gradient"])
+    return result
+
+
+def _last_steps(parts: Arrays, *, time_first: bool) -> Iterator[tuple[Any, slice]]:
+    """Yield where the last step of each direction is in the output, and its features."""
+    output = parts["output"]
+    units = _units(parts)
+    for direction in range(output.shape[-1] // units):
+        features = slice(direction * units, (direction + 1) * units)
+        if output.ndim == 2:
+            yield (slice(None), features), features
+            continue
+        step = 0 if direction else -1
+        row = (step, slice(None)) if time_first else (slice(None), step)
+        yield (*row, features), features
+
+
+def _same_values(first: Array, second: Array) -> bool:
+    return first.shape == second.shape and bool(np.allclose(first, second, rtol=1e-6, atol=1e-9))
 
 
 def _units(parts: Arrays) -> int:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..bounds import PRECISION, Bounds, multiple, nearest_to_bound, relative_difference
-from ..carrying import JoinedBias, MissingBias
+from ..carrying import JoinedBias, MissingBias, with_one_gradient
 from ..code_lines import value_text
 from ..examination import Examination, Pair, Result
 from ..findings import Finding, merged
 from ..forcing import measured_bounds, targets_of
-from ..observation import Array, Arrays, array_names, largest
+from ..observation import RECURRENT, Array, Arrays, array_names, largest
 from ..places import LAYER, OUTPUT, SEGMENT, Place, places
 from ..wording import fix_lines
 
@@ -150,7 +150,7 @@ class _Gradients:
             name = f"{number}/output_gradient"
             if self._both(name) and not follows_loss and not self._segment_after_is_wrong(number):
                 what = "what arrives at its output from the layers after it"
-                yield _Compared(pair, what, name, self.expected[name], self.b.arrays[name])
+                yield _Compared(pair, what, name, self.expected[name], self._arrived(pair, number))
             name = f"{number}/input_gradient"
             if (
                 self._both(name)
@@ -159,6 +159,13 @@ class _Gradients:
             ):
                 what = "what it passes back to the layers before it"
                 yield _Compared(pair, what, name, self.expected[name], self.b.arrays[name])
+
+    def _arrived(self, pair: Pair, number: int) -> Array:
+        """Return what arrives at the output of B's layer; with what arrives at its last state."""
+        parts = array_names(self.b.arrays, str(number))
+        if pair.b.kind in RECURRENT:
+            parts = with_one_gradient(parts)
+        return parts["output_gradient"]
 
     def _is_given_gradient(self, number: int) -> bool:
         """Return whether B's layer gets A's gradient at its output."""
