@@ -1,6 +1,7 @@
 """Training against evaluation: dropout, and layers that compute otherwise in training mode."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import isclose
 
 from ..bounds import nearest_to_bound, relative_difference
@@ -8,9 +9,10 @@ from ..code_lines import call_line
 from ..examination import Examination, Pair, Result
 from ..findings import Finding, merged
 from ..forcing import measured_bounds, targets_of
-from ..observation import Call, Observation
+from ..observation import Array, Call, Observation
 from ..places import LAYER, OUTPUT, Place, places
 from ..statistics_used import statistics_used
+from ..suspects import SAME, figures_of, same_figures
 from ..wording import fix_lines, layer_of, place_of
 
 STAGE = "mode"
@@ -25,6 +27,25 @@ def examine(examination: Examination) -> Result:
         The comparison; the stage ``forward`` is done.
     """
     return _Mode(examination).result()
+
+
+@dataclass(frozen=True, eq=False)
+class _Dropout:
+    """A dropout that is active.
+
+    Attributes
+    ----------
+    segment : str
+        The layer of A after whose counterpart it comes; empty before the first one.
+    call : Call
+        The call.
+    figures : ndarray or None
+        Of the numbers that it gets; None if they are not known.
+    """
+
+    segment: str
+    call: Call
+    figures: Array | None
 
 
 class _Mode:
@@ -112,15 +133,31 @@ class _Mode:
 
     def _rates(self) -> list[Finding]:
         """Return dropout that only one side has in training, or with another rate."""
-        examination = self.examination
-        a = _by_segment(examination.a_training, {p.a.path: p for p in examination.alignment.pairs})
-        b = _by_segment(examination.b_training, {p.b.path: p for p in examination.alignment.pairs})
+        tolerance = SAME[self.examination.dtype]
         findings: list[Finding] = []
-        for segment in dict.fromkeys([*a, *b]):
-            for first, second in _paired(a.get(segment, []), b.get(segment, [])):
-                if not isclose(_rate(first), _rate(second), rel_tol=1e-6):
-                    findings.append(self._other_rate(first, second, segment))
+        for segment, first, second in _paired(self._drawn("a"), self._drawn("b"), tolerance):
+            if not isclose(_rate(first), _rate(second), rel_tol=1e-6):
+                findings.append(self._other_rate(first, second, segment))
         return merged(findings, lambda finding: (finding.values["a"], finding.values["b"]))
+
+    def _drawn(self, side: str) -> list[_Dropout]:
+        """Return the active dropouts of a side in training mode."""
+        examination = self.examination
+        observation = examination.a_training if side == "a" else examination.b_training
+        paths = {
+            (pair.a if side == "a" else pair.b).path: pair.a.path
+            for pair in examination.alignment.pairs
+        }
+        found: list[_Dropout] = []
+        segment = ""
+        for call in observation.calls:
+            if call.anchor and call.layer in paths:
+                segment = paths[call.layer]
+            elif call.kind == "dropout" and call.settings.get("active"):
+                output = observation.arrays.get(f"{call.number}/output")
+                figures = None if output is None else figures_of(output)
+                found.append(_Dropout(segment, call, figures))
+        return found
 
     def _other_rate(self, a: Call | None, b: Call | None, segment: str) -> Finding:
         rates = {"a": _rate(a), "b": _rate(b)}
@@ -257,24 +294,35 @@ def _rate(call: Call | None) -> float:
     return 0.0 if call is None else float(call.settings.get("rate") or 0.0)
 
 
-def _by_segment(observation: Observation, pairs: dict[str, Pair]) -> dict[str, list[Call]]:
-    """Return the active dropouts by the layer of A after whose counterpart they come."""
-    found: dict[str, list[Call]] = {}
-    segment = ""
-    for call in observation.calls:
-        if call.anchor and call.layer in pairs:
-            segment = pairs[call.layer].a.path
-        elif call.kind == "dropout" and call.settings.get("active"):
-            found.setdefault(segment, []).append(call)
-    return found
+def _paired(
+    a: Sequence[_Dropout], b: Sequence[_Dropout], tolerance: float
+) -> Iterator[tuple[str, Call | None, Call | None]]:
+    """Yield which dropouts belong together, with the layer of A that is before them.
 
+    Those that get the same numbers do. The branches of a model may run in another order on the
+    other side, so that the layer before a dropout tells less.
+    """
 
-def _paired(a: list[Call], b: list[Call]) -> Iterator[tuple[Call | None, Call | None]]:
-    for position in range(max(len(a), len(b))):
-        yield (
-            a[position] if position < len(a) else None,
-            b[position] if position < len(b) else None,
-        )
+    def same_numbers(first: _Dropout, second: _Dropout) -> bool:
+        if first.figures is None or second.figures is None:
+            return False
+        return same_figures(first.figures, second.figures, tolerance)
+
+    def same_segment(first: _Dropout, second: _Dropout) -> bool:
+        return first.segment == second.segment
+
+    a_left, b_left = list(a), list(b)
+    for belong_together in (same_numbers, same_segment):
+        for first in tuple(a_left):
+            second = next((each for each in b_left if belong_together(first, each)), None)
+            if second is not None:
+                a_left.remove(first)
+                b_left.remove(second)
+                yield first.segment, first.call, second.call
+    for first in a_left:
+        yield first.segment, first.call, None
+    for second in b_left:
+        yield second.segment, None, second.call
 
 
 def _same_cause(finding: Finding) -> tuple[str | None, str]:
