@@ -22,7 +22,13 @@ Metric = Callable[[Array, Array], float]
 
 
 def found(
-    a: Metric, b: Metric, outputs: Array, targets: Array, *, recorded: bool = False
+    a: Metric,
+    b: Metric,
+    outputs: Array,
+    targets: Array,
+    *,
+    recorded: bool = False,
+    b_outputs: Array | None = None,
 ) -> list[Finding]:
     """Return the findings of two metrics; a recorded side A knows one value only."""
     given = ("model", "metric")
@@ -42,7 +48,8 @@ def found(
     sides[0].of_metric = of_a
     sides[1].of_metric = lambda values, wanted: b(values["output"], wanted["y"])
     arrays: Arrays = {"output": outputs}
-    comparison = compared(*sides, a_arrays=arrays, b_arrays=arrays, targets={"y": targets})
+    of_b: Arrays = arrays if b_outputs is None else {"output": b_outputs}
+    comparison = compared(*sides, a_arrays=arrays, b_arrays=of_b, targets={"y": targets})
     return list(metric.examine(comparison).findings)
 
 
@@ -64,6 +71,19 @@ def test_a_threshold_of_probabilities_for_logits() -> None:
 def test_a_threshold_of_0_is_meant_for_logits_whatever_their_range() -> None:
     (finding,) = found(at(0.5), at(0.0), 0.5 + 0.4 * np.tanh(LOGITS), BITS)
     assert finding.cause == "D84"
+
+
+def test_one_threshold_for_logits_and_for_their_probabilities() -> None:
+    probabilities = 1 / (1 + np.exp(-LOGITS))
+    (finding,) = found(at(0.5), at(0.5), LOGITS, BITS, b_outputs=probabilities)
+    assert (finding.cause, finding.proved) == ("D84", True)
+    assert finding.fix["a"]
+    assert finding.fix["b"] is None
+    (finding,) = found(at(0.5), at(0.5), probabilities, BITS, b_outputs=LOGITS)
+    assert finding.fix == {"a": None, "b": "keras.metrics.BinaryAccuracy(threshold=0.0)"}
+    assert not found(at(0.0), at(0.5), LOGITS, BITS, b_outputs=probabilities)
+    (finding,) = found(at(0.5), at(0.5), LOGITS, BITS, b_outputs=LOGITS**2)
+    assert finding.cause is None
 
 
 def test_a_threshold_that_the_outputs_of_a_new_model_do_not_show() -> None:

@@ -4,6 +4,7 @@ Targets are permuted, too: two metrics that agree by chance on one batch do not 
 """
 
 import numpy as np
+from scipy.special import expit
 
 from .. import catalogue
 from ..bounds import relative_difference
@@ -134,7 +135,13 @@ def _finding(
         for outputs, values in ((a_outputs, a_values), (b_outputs, b_values))
     ]
     a, b = _most_alike(known[0], known[1])
-    cause, title = _cause(a, b, a_outputs, b_outputs)
+    of_logits = _side_of_logits(a, b, a_outputs, b_outputs)
+    if of_logits:
+        cause, title = "D84", catalogue.get("D84").title
+        fix = {"a": None, "b": None} | {of_logits: _logits_fix(descriptions["ab".index(of_logits)])}
+    else:
+        cause, title = _cause(a, b, a_outputs, b_outputs)
+        fix = _fixes(cause, a, b, descriptions)
     proved = a is not None and b is not None
     texts = [each.name if each else "unknown formula" for each in (a, b)]
     return Finding(
@@ -146,7 +153,7 @@ def _finding(
             "b": f"{value_text(b_values[0])}: {texts[1]}",
         },
         effect={"metric": abs(a_values[0] - b_values[0]), "bound": EQUAL},
-        fix=_fixes(cause, a, b, descriptions),
+        fix=fix,
         proved=proved,
         evidence=(
             f"the formulas make the values of both sides for {len(a_values)} orders of the targets"
@@ -183,6 +190,31 @@ def _cause(
     if a.kind != b.kind:
         return None, f"Another metric: {a.name} against {b.name}"
     return None, f"Another convention of {a.kind}: {a.name} against {b.name}"
+
+
+def _side_of_logits(
+    a: Formula | None, b: Formula | None, a_outputs: Arrays, b_outputs: Arrays
+) -> str:
+    """Return the side that compares logits with the threshold of probabilities, if one does.
+
+    The other side has the same threshold, and its outputs are the probabilities of these logits.
+    """
+    if a is None or b is None or not a.threshold or a.threshold != b.threshold:
+        return ""
+    first, second = next(iter(a_outputs.values())), next(iter(b_outputs.values()))
+    if first.size != second.size:
+        return ""
+    for side, logits, others in (("a", first, second), ("b", second, first)):
+        if relative_difference(expit(logits.ravel()), others.ravel()) <= EQUAL:
+            return side
+    return ""
+
+
+def _logits_fix(description: Description) -> str | None:
+    metric = description.metric
+    if description.framework == "keras" and metric:
+        return f"keras.metrics.{metric.type}(threshold=0.0)"
+    return catalogue.get("D84").fix_torch
 
 
 def _are_logits(outputs: Arrays) -> bool:
