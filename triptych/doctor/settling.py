@@ -274,6 +274,14 @@ class _Settling:
     def _corrected(self, expected: Arrays, observation: Observation) -> Alignment | None:
         """Return a better alignment, or None."""
         alignment = self.alignment
+        for pair in alignment.pairs:
+            calls = self._calls(pair, expected, observation.arrays)
+            if calls != pair.b_calls:
+                pairs = [
+                    replace(pair, b_calls=calls) if each is pair else each
+                    for each in alignment.pairs
+                ]
+                return replace(alignment, pairs=tuple(pairs))
         wrong = self._wrong(alignment, expected, observation)
         for pair in wrong:
             name = f"{pair.b_calls[0]}/input"
@@ -289,6 +297,33 @@ class _Settling:
             if better is not None:
                 return better
         return self._tried(wrong, expected) if wrong else None
+
+    def _calls(self, pair: Pair, expected: Arrays, arrived: Arrays) -> tuple[int, ...]:
+        """Return B's calls of a layer in the order of A's, as far as their inputs tell.
+
+        A layer that several branches share may be called for them in another order.
+        """
+        wanted = [expected.get(f"{number}/input") for number in pair.b_calls]
+        left = list(pair.b_calls)
+        chosen: list[int | None] = []
+        for number, array in zip(pair.b_calls, wanted, strict=True):
+            # Where several calls get the same, their order stays.
+            candidates = [number, *[each for each in left if each != number]]
+            fitting = [
+                each
+                for each in candidates
+                if each in left and array is not None and self._is(array, arrived, each)
+            ]
+            chosen.append(fitting[0] if fitting else None)
+            if fitting:
+                left.remove(fitting[0])
+        return tuple(each if each is not None else left.pop(0) for each in chosen)
+
+    def _is(self, array: Array, arrived: Arrays, number: int) -> bool:
+        other = arrived.get(f"{number}/input")
+        if other is None or other.shape != array.shape:
+            return False
+        return relative_difference(array, other) <= self._tolerance
 
     def _of_attention(
         self, pair: Pair, expected: Arrays, observation: Observation
