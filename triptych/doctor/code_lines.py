@@ -244,6 +244,46 @@ def _padding(framework: str, value: Any) -> Any:
     return [before for before, _ in value] if framework != "keras" and equal_ends else None
 
 
+# How a user leaves padded steps out, or reads them: of a recurrent layer, and of a mean.
+MASK_LINES = {
+    ("torch", "packing", True): "x = pack_padded_sequence(x, lengths, batch_first=True, "
+    "enforce_sorted=False)  # before the recurrent layer",
+    ("torch", "packing", False): "x  # without pack_padded_sequence",
+    ("torch", "mask", True): "x = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)",
+    ("torch", "mask", False): "x = x.mean(1)",
+    ("keras", "packing", True): "layers.Embedding(words, size, mask_zero=True)",
+    ("keras", "packing", False): "layers.Embedding(words, size, mask_zero=False)",
+    ("keras", "mask", True): "layers.Embedding(words, size, mask_zero=True)",
+    ("keras", "mask", False): "layers.Embedding(words, size, mask_zero=False)",
+}
+
+
+def mask_line(framework: str, wanted: Mapping[str, Any]) -> str | None:
+    """Return how a side leaves padded steps out or reads them; None if that is not wanted."""
+    found = [MASK_LINES.get((framework, name, value)) for name, value in wanted.items()]
+    return next((line for line in found if line), None)
+
+
+def padding_line(framework: str, value: Sequence[Sequence[int]]) -> str | None:
+    """Return how the input of a convolution is padded before it, or None.
+
+    Parameters
+    ----------
+    framework : str
+        ``torch`` or ``keras``.
+    value : sequence
+        [before, after] of each spatial axis.
+    """
+    if framework == "torch":
+        ends = tuple(end for pair in reversed(value) for end in pair)
+        return f"x = F.pad(x, {ends})  # with padding=0"
+    if framework == "keras":
+        pairs = tuple(tuple(pair) for pair in value)
+        given = pairs[0] if len(pairs) == 1 else pairs
+        return f'x = layers.ZeroPadding{len(pairs)}D({given})(x)  # with padding="valid"'
+    return None
+
+
 def _arguments(framework: str, settings: Mapping[str, Any]) -> list[str] | None:
     """Return settings as arguments; None if the framework has not all of them."""
     if framework not in PREFIXES:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .code_lines import value_text
 from .observation import RECURRENT, Call, Change, Settings
 
@@ -41,6 +43,7 @@ CAUSES: Mapping[tuple[str, str], str] = {
     ("activation", "axis"): "D121",
     ("embedding", "padding_index"): "D101",
     ("embedding", "mask"): "D101",
+    ("embedding", "packing"): "D101",
     ("gru", "reset_after"): "D106",
     ("attention", "batch_first"): "D99",
     **{(kind, "batch_first"): "D99" for kind in RECURRENT},
@@ -54,6 +57,7 @@ NOUNS: Mapping[str, str] = {
     "function": "function",
     "padding_index": "index of the padding",
     "mask": "a mask of the padding",
+    "packing": "padded steps left out",
     "pooling": "kind",
 }
 
@@ -64,6 +68,8 @@ KNOWN_VALUES: Mapping[str, Sequence[Any]] = {
     "alpha": (1.0,),
     "approximate": (False, True),
 }
+
+CONVOLUTIONS = ("conv", "depthwise_conv")
 
 # The arguments that an activation has, besides its name.
 PARAMETERS = ("slope", "alpha", "approximate", "axis", "max_value", "threshold")
@@ -125,8 +131,9 @@ def cause_of(kind: str, setting: str, a: Any, b: Any, settings: Settings) -> str
     if kind == "resize":
         names = f"{a} {b} {settings.get('interpolation')}"
         return next((cause for word, cause in RESIZING if word in names), None)
-    if kind in ("conv", "depthwise_conv") and setting == "padding" and not _asymmetric(a, b):
-        return None
+    if kind in CONVOLUTIONS and setting == "padding":
+        strided = max(np.ravel(settings.get("strides", 1))) > 1
+        return CAUSES[kind, setting] if strided and _asymmetric(a, b) else None
     return CAUSES.get((kind, setting))
 
 
@@ -186,6 +193,30 @@ def hypotheses(a: Call, b: Call) -> Iterator[Hypothesis]:
             for value in known:
                 if not equal_values(value, b.settings[setting]):
                     yield _hypothesis(a, b, {setting: (value, b.settings[setting])})
+    if b.kind in CONVOLUTIONS:
+        yield from _other_ends(a, b)
+
+
+def _other_ends(a: Call, b: Call) -> Iterator[Hypothesis]:
+    """Yield that A pads as much as B at other ends, whatever its setting.
+
+    A layer of the user's that is derived from a convolution may pad in its own forward pass.
+    """
+    padding = b.settings.get("padding")
+    if not isinstance(padding, list) or not any(before + after for before, after in padding):
+        return
+    totals = [before + after for before, after in padding]
+    ways = (
+        [[total, 0] for total in totals],
+        [[0, total] for total in totals],
+        [[total // 2, total - total // 2] for total in totals],
+        [[total - total // 2, total // 2] for total in totals],
+    )
+    known = [padding, a.settings.get("padding")]
+    for way in ways:
+        if way not in known:
+            known.append(way)
+            yield _hypothesis(a, b, {"padding": (way, padding)})
 
 
 def another_function(a: Call, b: Call) -> Hypothesis:

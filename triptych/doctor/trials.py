@@ -195,11 +195,13 @@ class Trials:
             if pair.b.kind != "embedding":
                 continue
             a, b = self.a.calls[pair.a_calls[0]], self.b.calls[pair.b_calls[0]]
-            index = b.settings.get("padding_index")
-            if index is not None and b.number < place.b_number:
-                values = {"mask": (False, True)}
-                change = Change("layer", pair.b.path, "padding_index", None)
-                yield Hypothesis("embedding", values, (change,), a, b)
+            if b.number > place.b_number:
+                continue
+            masked = b.settings.get("padding_index") is not None
+            change = Change("layer", pair.b.path, "padding_index", None if masked else 0)
+            recurrent = place.what == LAYER
+            values = {"packing" if recurrent else "mask": (not masked, masked)}
+            yield Hypothesis("embedding", values, (change,), a, b)
 
     def suspects(self, place: Place, observation: Observation) -> list[Suspect]:
         """Return the calls of a segment that return other numbers."""

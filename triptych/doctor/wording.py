@@ -1,13 +1,24 @@
 """Titles and fix lines of findings, with the values of the case."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from .catalogue.registry import entries
-from .code_lines import call_line, keyword, layer_line, pool_line
+from .code_lines import (
+    call_line,
+    keyword,
+    layer_line,
+    mask_line,
+    padding_line,
+    pool_line,
+)
 from .examination import Examination
-from .hypotheses import Hypothesis, words_of
+from .hypotheses import CONVOLUTIONS, Hypothesis, words_of
 from .observation import Arrays, Call, Description, Layer, Settings, array_names
+
+# The frameworks' own classes of convolutions, and their functions.
+OF_FRAMEWORK = re.compile(r"(Separable|Depthwise)?Conv\dD|Conv\dd|F\.conv\dd")
 
 # What PyTorch calls an activation, if it is not the canonical name.
 TORCH_FUNCTIONS = {
@@ -110,9 +121,24 @@ class Writer:
         lines: dict[str, str | None] = {}
         for side, other in (("a", 1), ("b", 0)):
             wanted = {setting: values[other] for setting, values in hypothesis.values.items()}
-            line = self._line(side, calls[side], wanted, calls["b" if side == "a" else "a"])
-            lines[side] = line or known[side]
+            other_call = calls["b" if side == "a" else "a"]
+            line = self._padding_or_mask(side, calls[side], wanted)
+            lines[side] = line or self._line(side, calls[side], wanted, other_call) or known[side]
         return lines
+
+    def _padding_or_mask(self, side: str, call: Call, wanted: Mapping[str, Any]) -> str | None:
+        """Return the line of what is no argument of a layer, or None.
+
+        A convolution has no argument for other ends than its framework knows, and a layer that is
+        derived from one may pad in its own forward pass.
+        """
+        framework = self.descriptions[side].framework
+        padding = wanted.get("padding")
+        if call.kind not in CONVOLUTIONS or not isinstance(padding, list):
+            return mask_line(framework, wanted)
+        is_derived = OF_FRAMEWORK.fullmatch(call.name) is None
+        has_argument = keyword(framework, "padding", padding) != ""
+        return None if has_argument and not is_derived else padding_line(framework, padding)
 
     def functions(self, applied: Mapping[str, Settings]) -> dict[str, str | None]:
         """Return a line for either side that gives it the activation of the other one, or none.
