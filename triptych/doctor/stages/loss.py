@@ -16,7 +16,7 @@ from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
 from ..frameworks.adapter import ModelError
 from ..loss_lines import binary_line, counting_line, ignoring_line
-from ..losses import CLIP, Explained, explain, tail_between
+from ..losses import CLIP, FITS, Explained, explain, tail_between
 from ..observation import Array, Arrays, Description, numbers_of
 from ..places import as_output
 from ..wording import fix_lines
@@ -112,6 +112,8 @@ def examine(examination: Examination) -> Result:
         _explained(examination, head, family)
         for head, family in zip((a, b), _expected(examination), strict=True)
     ]
+    if _same_poisson(*explained) and max(value, gradient) <= FITS[examination.dtype]:
+        return Result((), (_of_epsilon(a, b),), 0.0, bound)
     if not _is_of_loss(examination, a, b, bound):
         return Result(largest=0.0, bound=bound)
     named = _named(explained[0], explained[1], a, b, _clipping_cause(examination.descriptions))
@@ -294,6 +296,31 @@ def _of_penalties(a: Head, b: Head) -> Acquittal:
         "One side counts its penalty as a part of the loss",
         f"loss {a.value:.6g} against {b.value:.6g}; with penalties {a.value + a.penalty:.6g} "
         f"against {b.value + b.penalty:.6g}, and the gradients agree",
+    )
+
+
+def _same_poisson(one: Explained | None, other: Explained | None) -> bool:
+    """Return whether two Poisson losses differ only in where the exponential is."""
+    if one is None or other is None:
+        return False
+    if not one.formula.family == other.formula.family == "Poisson":
+        return False
+    return one.formula.reads != other.formula.reads and _rate(one) == _rate(other)
+
+
+def _rate(each: Explained) -> str:
+    """Return what a Poisson loss takes for the rate: a function of the last layer's output."""
+    if each.formula.reads != "logarithms":
+        return each.tail
+    return "exp" if each.tail == "identity" else f"exp of {each.tail}"
+
+
+def _of_epsilon(a: Head, b: Head) -> Acquittal:
+    return Acquittal(
+        "loss",
+        None,
+        "One side adds a small constant before it takes a logarithm",
+        f"Poisson loss {a.value:.9g} against {b.value:.9g}, of the same rates",
     )
 
 
@@ -553,7 +580,7 @@ def _of_numbers(one: Explained, other: Explained, values: tuple[str, str]) -> li
     if one.formula.family != other.formula.family:
         return found
     reads = (one.formula.reads, other.formula.reads)
-    if one.formula.family == "Poisson" and reads[0] != reads[1]:
+    if reads[0] != reads[1] and one.formula.family == "Poisson" and not _same_poisson(one, other):
         found.append(Named("D45", catalogue.get("D45").title, values))
     if _are_focal(one, other):
         if first.get("alpha") != second.get("alpha"):
