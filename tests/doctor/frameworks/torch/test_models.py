@@ -372,10 +372,16 @@ def test_tied_weights() -> None:
 
     adapter = side(model=Tied(), loss=lambda output, y: output.sum())
     weights = adapter.weights()
-    np.testing.assert_array_equal(weights["words/embeddings"], weights["out/kernel"].T)
-    arrays = adapter.observe({"input": np.array([[0, 1]])}, training=True, targets={"y": X}).arrays
-    both = arrays["gradient/words/embeddings"]
-    np.testing.assert_array_equal(both, arrays["gradient/out/kernel"].T)
+    assert list(weights) == ["words/embeddings"]
+    ids = np.array([[0, 1]])
+    observation = adapter.observe({"input": ids}, training=True, targets={"y": X})
+    assert [call.layer for call in observation.anchors] == ["words"]
+    words = weights["words/embeddings"]
+    np.testing.assert_allclose(observation.arrays["output"], words[ids] @ words.T)
+    # Each row is an output, and the first two are inputs, too.
+    expected = np.repeat(words[ids[0]].sum(0)[None], 5, 0)
+    expected[ids[0]] += words.sum(0)
+    np.testing.assert_allclose(observation.arrays["gradient/words/embeddings"], expected)
 
 
 def test_a_layer_that_is_called_twice() -> None:

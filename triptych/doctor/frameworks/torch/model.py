@@ -94,7 +94,7 @@ class UserModel:
         self.roots, self.loose = parts_of(model)
         self._add_parameters_of(optimizer)
         self._check()
-        self.layers = [*_layers_of(self.roots), *_loose_layers(self.loose)]
+        self.layers = _without_tied([*_layers_of(self.roots), *_loose_layers(self.loose)])
 
     def _add_parameters_of(self, optimizer: Any) -> None:
         known = {id(tensor) for tensor in self.tensors()}
@@ -218,6 +218,32 @@ def _layers_of(roots: dict[str, nn.Module]) -> Iterator[PlacedLayer]:
             yield from _placed(_clean(name), module, leaf=leaf, is_root=not name)
             if leaf and not name:
                 return
+
+
+def _without_tied(layers: list[PlacedLayer]) -> list[PlacedLayer]:
+    """Return the layers, each weight in one of them only.
+
+    A weight that two layers share, such as that of an embedding and of the last layer, is the
+    embedding's. The other layer computes with it as a function does.
+    """
+    owners: dict[tuple[int, tuple[int, ...]], str] = {}
+    tensors: dict[tuple[str, str], torch.Tensor] = {}  # held, so that no id is given twice
+    for layer in sorted(layers, key=lambda layer: layer.kind != "embedding"):
+        for role in layer.roles:
+            tensor = tensors[layer.path, role.name] = role.tensor(layer.module)
+            owners.setdefault((id(tensor), role.rows), layer.path)
+    result: list[PlacedLayer] = []
+    for layer in layers:
+        roles = tuple(
+            role
+            for role in layer.roles
+            if owners[id(tensors[layer.path, role.name]), role.rows] == layer.path
+        )
+        if len(roles) == len(layer.roles):
+            result.append(layer)
+        elif roles or layer.leaf:
+            result.append(replace(layer, roles=roles, kind=layer.kind if roles else "function"))
+    return result
 
 
 def _clean(name: str) -> str:
