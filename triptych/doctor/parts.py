@@ -81,6 +81,10 @@ TITLES = {
 }
 
 
+# The vectors that users exclude from weight decay: what Keras calls them, by role.
+VECTORS = {"bias": "bias", "recurrent_bias": "bias", "scale": "gamma", "offset": "beta"}
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """A rule and its rate, relative to that of side A.
@@ -468,6 +472,9 @@ def fix_line(part: Part, target: Optimizer, rate: float, description: Descriptio
         return _family_line(target.rule, rate, description)
     values = arguments(part, target, rate, description)
     component = description.optimizer
+    excluding = _excluding_line(part, target.rule, description)
+    if excluding:
+        return excluding
     if values and component:
         # A clipping or accumulation that is not wanted is left out.
         given = {name: each for name, each in values.items() if each is not None}
@@ -485,6 +492,28 @@ def fix_line(part: Part, target: Optimizer, rate: float, description: Descriptio
     if part.cause == "D47":
         return _epsilon_line(target.rule, framework)
     return catalogue_fix(part.cause, framework)
+
+
+def _excluding_line(part: Part, target: Rule, description: Description) -> str | None:
+    """Return how a side lets some weights not decay; None if it is not that, or has no line."""
+    undecayed = target.settings["undecayed"]
+    roles = {name.rpartition("/")[2] for name in undecayed}
+    component = description.optimizer
+    if part.settings != DECAY or part.cause or not component or not roles <= VECTORS.keys():
+        return None
+    if not roles:
+        return None
+    if description.framework == "keras":
+        names = ", ".join(f'"{name}"' for role, name in VECTORS.items() if role in roles)
+        return f"optimizer.exclude_from_weight_decay(var_names=[{names}])"
+    if description.framework != "torch":
+        return None
+    decay = value_text(target.settings["decay"])
+    return (
+        f'torch.optim.{component.type}([{{"params": [p for p in model.parameters() if p.ndim > 1], '
+        f'"weight_decay": {decay}}}, {{"params": [p for p in model.parameters() if p.ndim < 2], '
+        '"weight_decay": 0.0}], ...)'
+    )
 
 
 def _epsilon_line(target: Rule, framework: str) -> str | None:
