@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .observation import Arrays, Call, Layer
+from .observation import Array, Arrays, Call, Layer
 
 # What each framework calls a setting.
 KEYWORDS = {
@@ -214,10 +214,19 @@ def sizes(framework: str, layer: Layer, weights: Arrays) -> list[str]:
     elif kind == "embedding":
         numbers = [*main.shape]
     elif kind == "group_norm":
-        numbers = [layer.settings.get("groups", ""), *(main.shape if torch else ())]
+        numbers = _sizes_of_groups(layer, main, torch=torch)
     elif kind in ("batch_norm", "layer_norm", "rms_norm"):
         numbers = [*main.shape] if torch else []
     return [str(number) for number in numbers]
+
+
+def _sizes_of_groups(layer: Layer, scale: Array, *, torch: bool) -> list[Any]:
+    """Return the sizes of a normalisation of groups, or of each channel."""
+    groups = layer.settings.get("groups", "")
+    if not torch:
+        return [groups]
+    one_for_each = layer.type.startswith("InstanceNorm")
+    return [scale.shape[0]] if one_for_each else [groups, scale.shape[0]]
 
 
 def keyword(framework: str, setting: str, value: Any) -> str:
@@ -260,8 +269,10 @@ MASK_LINES = {
 
 def mask_line(framework: str, wanted: Mapping[str, Any]) -> str | None:
     """Return how a side leaves padded steps out or reads them; None if that is not wanted."""
-    found = [MASK_LINES.get((framework, name, value)) for name, value in wanted.items()]
-    return next((line for line in found if line), None)
+    for name, value in wanted.items():
+        if name in ("mask", "packing"):
+            return MASK_LINES.get((framework, name, value))
+    return None
 
 
 def padding_line(framework: str, value: Sequence[Sequence[int]]) -> str | None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from ...observation import Settings
 from .layout import CHANNELS_FIRST, canonical_axis
-from .weights import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED
+from .weights import BATCH_NORMS, CONVOLUTIONS, INSTANCE_NORMS, TRANSPOSED
 
 Raw = dict[str, Any]  # arguments or attributes by PyTorch's names
 
@@ -318,6 +318,8 @@ def _derive(module: Any, settings: Settings, raw: Raw) -> None:
         ]
     elif isinstance(module, BATCH_NORMS):
         settings["unbiased_variance"] = True
+    elif isinstance(module, INSTANCE_NORMS):
+        settings["groups"] = module.num_features
     elif isinstance(module, nn.RMSNorm) and module.eps is None:
         settings["epsilon"] = torch.finfo(torch.get_default_dtype()).eps
     elif isinstance(module, GATED):

@@ -177,6 +177,8 @@ def _prelu(module: Any, index: int) -> tuple[str, tuple[Role, ...]]:
 def _with_statistics(module: Any, index: int) -> tuple[str, tuple[Role, ...]]:
     kind = "batch_norm" if isinstance(module, BATCH_NORMS) else "instance_norm"
     roles = scale_and_offset(module)
+    if isinstance(module, INSTANCE_NORMS) and module.running_mean is None:
+        kind = "group_norm"  # with a group for each channel, as it is written in Keras
     if module.running_mean is not None:
         roles += tuple(Role(role, attribute) for attribute, role in STATISTICS.items())
     return kind, roles
