@@ -211,7 +211,10 @@ class _Gradients:
             actual = self.b.arrays.get(f"gradient/{name}")
             if name in expected and actual is not None and self._has_gradient(pair, gradients):
                 what = f"the gradient of the {role.replace('_', ' ')}"
-                yield _Compared(pair, what, f"gradient/{name}", expected[name], actual)
+                arrays = (expected[name], actual)
+                if role == "embeddings":
+                    arrays = _without_padding(pair, *arrays)
+                yield _Compared(pair, what, f"gradient/{name}", *arrays)
 
     def _cancels(self, compared: _Compared) -> bool:
         """Return whether a gradient is nothing but the rounding error of terms that cancel."""
@@ -260,10 +263,19 @@ class _Gradients:
             pair.paths,
             {"a": _size(compared.a), "b": _size(compared.b)},
             effect,
-            fix_lines(cause, self.examination.descriptions),
+            self._fix(cause, pair),
             proved,
             f"{compared.what} was compared, computed from the same numbers on both sides",
         )
+
+    def _fix(self, cause: str | None, pair: Pair) -> dict[str, str | None]:
+        lines = fix_lines(cause, self.examination.descriptions)
+        if cause != "D101":
+            return lines
+        indices = {"a": pair.a.settings.get("padding_index")}
+        indices["b"] = pair.b.settings.get("padding_index")
+        line = "nn.Embedding(words, size)  # without padding_idx"
+        return {side: None if index is None else line for side, index in indices.items()}
 
     def _cause(self, compared: _Compared) -> tuple[str | None, str, bool]:
         """Return the cause, what differs in words, and whether numbers were reproduced."""
@@ -275,6 +287,9 @@ class _Gradients:
         for side, one, other in (("a", a, b), ("b", b, a)):
             if np.isnan(one).any() and not np.isnan(other).any():
                 return "D31", f"{what} is NaN in {self.names[side]} only", False
+            if self._only_at_padding(compared, side, one, other):
+                others = self.names["b" if side == "a" else "a"]
+                return "D101", f"the vector of the padding is trained in {others} only", True
             if not one.any() and other.any():
                 words = f"{what} is zero in {self.names[side]}: nothing flows back there"
                 return None, words, True
@@ -294,6 +309,16 @@ class _Gradients:
         ]
         return compared.name.removeprefix("gradient/") in joined
 
+    def _only_at_padding(self, compared: _Compared, side: str, one: Array, other: Array) -> bool:
+        """Return whether only the vector of the padding has no gradient on a side."""
+        layer = compared.pair.a if side == "a" else compared.pair.b
+        index = layer.settings.get("padding_index")
+        if index is None or not compared.name.endswith("/embeddings") or one[index].any():
+            return False
+        rest = np.array(other)
+        rest[index] = 0.0
+        return relative_difference(one, rest) <= self.bounds.precision(compared.name)
+
     def _only_at_kinks(self, compared: _Compared) -> bool:
         """Return whether a gradient differs only where what the layer returned is 0."""
         if not compared.name.endswith("output_gradient"):
@@ -304,6 +329,18 @@ class _Gradients:
         scale = np.abs(compared.a).max()
         differs = np.abs(compared.a - compared.b) > self.bounds.precision(compared.name) * scale
         return bool(differs.any() and not values[differs].any())
+
+
+def _without_padding(pair: Pair, a: Array, b: Array) -> tuple[Array, Array]:
+    """Return the gradients of two embeddings without that of the padding, if both know it.
+
+    PyTorch does not train its vector, and behind a mask of Keras nothing arrives at it.
+    """
+    index = pair.a.settings.get("padding_index")
+    if index is None or index != pair.b.settings.get("padding_index"):
+        return a, b
+    rest = np.arange(len(a)) != index
+    return a[rest], b[rest]
 
 
 def _size(array: Array) -> float:
