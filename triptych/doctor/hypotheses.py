@@ -24,6 +24,7 @@ IGNORED = (
     "to",
     "order",
     "masked",
+    "packed",
     "return_indices",
 )
 

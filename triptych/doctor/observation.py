@@ -62,6 +62,7 @@ from, to, order          of a flatten or reshape: the shapes with the batch axis
                          ``"channels_first"`` or ``"channels_last"``, the order that it reads
 rate, active             of a dropout: the share that is dropped, and whether it was active
 batch_first              of a recurrent or attention layer
+packed                   of a recurrent layer: its sequence is packed, with zeros in padded steps
 bidirectional, heads     of a recurrent, of an attention layer
 padding_index            of an embedding; for Keras 0 if ``mask_zero`` is set
 scale, offset            of a rescaling

@@ -82,6 +82,10 @@ def places(alignment: Alignment, a: Observation, b: Observation) -> Iterator[Pla
                 parts = array_names(a.arrays, str(a_number))
                 parts = alignment.parts_to_b(pair, b_number, parts)
                 arrays = _parts(_named(b_number, parts), b_number, part)
+            if what == SEGMENT and a.calls[a_number].settings.get("packed"):
+                arrays = {
+                    name: _unpadded(each, b.arrays.get(name)) for name, each in arrays.items()
+                }
             yield Place(what, pair, a_number, b_number, arrays)
     shaped = {
         name: as_output(array, b.arrays[name].shape)
@@ -99,6 +103,16 @@ def _parts(arrays: Arrays, number: int, part: str) -> Arrays:
         for name, array in arrays.items()
         if name == start or (name.startswith(start) and name.removeprefix(start).isdecimal())
     }
+
+
+def _unpadded(packed: Array, other: Array | None) -> Array:
+    """Return a packed sequence with the other side's numbers in its padded steps.
+
+    No layer reads these, so that they may be anything.
+    """
+    if other is None or packed.ndim < 3 or packed.shape != other.shape:
+        return packed
+    return np.where(packed.any(-1, keepdims=True), packed, other)
 
 
 def _named(number: int, parts: Arrays) -> Arrays:

@@ -127,6 +127,11 @@ class RecurrentCall(LayerCall):
         self.states = tensors_in(states)
         super().__init__(module, forward, args, kwargs)
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether it gets a packed sequence."""
+        return isinstance(self.sequence, PackedSequence)
+
     def _arguments(self) -> Any:
         sequence = self.sequence
         if isinstance(sequence, PackedSequence):

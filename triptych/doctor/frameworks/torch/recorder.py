@@ -390,6 +390,8 @@ class Recorder(TorchFunctionMode):
         settings, _ = layer.described()
         if layer.kind == "attention":
             settings["active"] = bool(layer.module.training and settings["rate"] > 0)
+        if isinstance(call, RecurrentCall) and call.is_packed:
+            settings["packed"] = True
         number = self._begin(
             layer.path,
             layer.type,
