@@ -290,7 +290,9 @@ def padding_line(framework: str, value: Sequence[Sequence[int]]) -> str | None:
         return f"x = F.pad(x, {ends})  # with padding=0"
     if framework == "keras":
         pairs = tuple(tuple(pair) for pair in value)
-        given = pairs[0] if len(pairs) == 1 else pairs
+        given: Any = pairs[0] if len(pairs) == 1 else pairs
+        if len({end for pair in pairs for end in pair}) == 1:
+            given = pairs[0][0]
         return f'x = layers.ZeroPadding{len(pairs)}D({given})(x)  # with padding="valid"'
     return None
 
