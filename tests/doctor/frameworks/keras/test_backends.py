@@ -27,6 +27,7 @@ from triptych.doctor.frameworks.keras import adapter
 inputs = keras.Input((6, 6, 2))
 x = layers.Conv2D(3, 3, strides=2, padding="same", activation="relu", name="a")(inputs)
 x = layers.BatchNormalization(name="b")(x)
+x = layers.MaxPooling2D(2, strides=1, name="p")(x)
 x = ops.gelu(x)
 x = layers.Flatten(name="c")(x)
 x = layers.Dropout(0.5, name="d")(x)

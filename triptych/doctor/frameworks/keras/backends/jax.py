@@ -30,7 +30,8 @@ FUNCTION_TYPES = (FunctionType, jax.custom_jvp, jnp.ufunc, type(jax.jit(abs)))
 
 def namespaces() -> dict[str, ModuleType]:
     """Return the modules whose functions a user's model calls, by the name that users write."""
-    return {"jnp": jnp, "jax.nn": jax.nn, "jax.lax": jax.lax}
+    # Not those of jax.lax: JAX compares `lax.max` and others with what it is given.
+    return {"jnp": jnp, "jax.nn": jax.nn}
 
 
 def double_precision() -> AbstractContextManager[None]:
@@ -100,21 +101,40 @@ class _Operation:
     function: Callable[..., list[Any]]
     pullback: Pullback | None = None
 
-    def handed_back(self, arrived: dict[int, Any]) -> Iterator[tuple[Any, Any]]:
+    def handed_back(self, arrived: dict[int, Any], reached: set[int]) -> Iterator[tuple[Any, Any]]:
         """Yield each input that has a gradient, with what this operation adds to it.
 
         Parameters
         ----------
         arrived : dict of int to ndarray
             The gradients so far, by the ids of the arrays.
+        reached : set of int
+            The ids of the arrays whose gradients are needed.
         """
-        pullback = self.pullback
-        if pullback is None:
-            _, pullback = jax.vjp(self.function, *self.inputs)
-        gradients = pullback([_gradient_at(output, arrived) for output in self.outputs])
-        for array, gradient in zip(self.inputs, gradients, strict=True):
+        at_outputs = [_gradient_at(output, arrived) for output in self.outputs]
+        if self.pullback is not None:
+            needed = self.inputs
+            gradients = self.pullback(at_outputs)
+        else:
+            # JAX cannot differentiate some operations, such as pooling, at all of their inputs.
+            places = [place for place, each in enumerate(self.inputs) if id(each) in reached]
+            needed = [self.inputs[place] for place in places]
+            _, pullback = jax.vjp(self._of(places), *needed)
+            gradients = pullback(at_outputs)
+        for array, gradient in zip(needed, gradients, strict=True):
             if gradient.dtype != jax.dtypes.float0:
                 yield array, gradient
+
+    def _of(self, places: list[int]) -> Callable[..., list[Any]]:
+        """Return the operation as a function of some of its inputs."""
+
+        def function(*arrays: Any) -> list[Any]:
+            inputs = list(self.inputs)
+            for place, array in zip(places, arrays, strict=True):
+                inputs[place] = array
+            return self.function(*inputs)
+
+        return function
 
 
 def _gradient_at(output: Any, arrived: dict[int, Any]) -> Any:
@@ -228,7 +248,7 @@ class Tape:
         for operation in reversed(passed):
             if not any(id(each) in arrived for each in operation.outputs):
                 continue
-            for array, gradient in operation.handed_back(arrived):
+            for array, gradient in operation.handed_back(arrived, reached):
                 if id(array) in reached:
                     known = arrived.get(id(array))
                     arrived[id(array)] = gradient if known is None else known + gradient
