@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras.src import dtype_policies
-from keras.src.backend.common import global_state
+from keras.src.backend.common import dtypes, global_state
 
 from ....errors import one_line
 from ...observation import (
@@ -64,10 +64,14 @@ def double_precision() -> Generator[None]:
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     dtype_policies.get = get_double
+    # On PyTorch and JAX Keras computes float64 in float32 where it promotes dtypes itself.
+    promoted = dtypes.BIT64_TO_BIT32_DTYPE["float64"]
+    dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
     try:
         with backend.double_precision():
             yield
     finally:
+        dtypes.BIT64_TO_BIT32_DTYPE["float64"] = promoted
         dtype_policies.get = get_policy
         keras.config.set_floatx(floatx)
         keras.config.set_dtype_policy(policy)
