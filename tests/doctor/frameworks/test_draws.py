@@ -80,14 +80,14 @@ def test_a_mask_that_meets_numbers_is_its_share_and_told_once() -> None:
     ]
 
 
-def test_noise_that_is_added_is_its_mean() -> None:
+def test_numbers_that_are_added_and_make_no_mask_stay_random() -> None:
     told: list[Draw] = []
     followed = draws(told)
     drawn = 2 * NUMBERS
     followed.drawn("rand", drawn, 0.0, 2.0)
     x = np.ones(NUMBERS.size)
-    np.testing.assert_array_equal(follow(followed, "add", x, drawn), x + 1)
-    assert [each.settings for each in told] == [{"active": True}]
+    np.testing.assert_array_equal(follow(followed, "add", x, drawn), x + drawn)
+    assert not told
 
 
 def test_what_else_is_done_with_a_draw_stays_random() -> None:

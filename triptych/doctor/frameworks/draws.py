@@ -38,11 +38,6 @@ class Draw:
     share: float | None = None
 
     @property
-    def mean(self) -> float:
-        """The mean of its numbers."""
-        return (self.low + self.high) / 2 if self.share is None else self.share
-
-    @property
     def settings(self) -> dict[str, Any]:
         """The settings of the dropout, or of the noise, that it is drawn for."""
         if self.share is None:
@@ -106,7 +101,7 @@ class Draws:
         self._tell(Draw(source, self._count, share=share))
 
     def arguments(self, name: str, args: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the arguments of a function with the means of draws that meet other numbers."""
+        """Return the arguments of a function, with the means of masks that meet other numbers."""
         if name not in ARITHMETIC or not any(self.of(each) for each in args):
             return tuple(args)
         others = [each for each in args if self._is_tensor(each) and not self.of(each)]
@@ -134,10 +129,10 @@ class Draws:
         if draw is None:
             return made
         source = args[0]
-        cast = draw.share is not None and name == "move" and not self._is_floating(source)
-        if cast and self._is_floating(made):
+        cast = name == "move" and not self._is_floating(source) and self._is_floating(made)
+        if cast and draw.share is not None:
             self._tell_once(draw)
-            return self._filled(made, draw.mean, None)
+            return self._filled(made, draw.share, None)
         self._note(made, draw)
         return made
 
@@ -150,14 +145,14 @@ class Draws:
             self._tell(draw)
 
     def _met(self, value: Any, others: Sequence[Any]) -> Any:
-        """Return an argument, or its mean: of a mask always, else if it meets other numbers."""
+        """Return an argument; of a mask its mean."""
         draw = self.of(value)
-        if draw is None or (draw.share is None and not others):
+        if draw is None or draw.share is None:
             return value
         like = next(filter(self._is_floating, others), None)
         self._tell_once(draw)
         self._known.pop(id(value))
-        return self._filled(value, draw.mean, like)
+        return self._filled(value, draw.share, like)
 
     def _is_finite(self, value: Any) -> bool:
         return self._is_tensor(value) or isfinite(value)
