@@ -506,7 +506,7 @@ def standardised(a: Array, b: Array, raw: Raw, names: Mapping[str, str]) -> Expl
     }
     title = f"inputs are standardised: {texts['a']} in {names['a']}, {texts['b']} in {names['b']}"
     fix = {"a": second.line(a) if second else None, "b": first.line(b) if first else None}
-    return Explanation("D77", title, texts, fix, 0.0)
+    return Explanation(None, title, texts, fix, 0.0)
 
 
 def _standardising(array: Array, other: Array, raw: Raw) -> Standardising | None:
