@@ -102,6 +102,14 @@ def test_a_model_that_is_random_in_evaluation_mode_is_named_with_its_layer() -> 
         check_repeats(first, observation(X + 0.1, X), "native")
 
 
+def test_attention_that_returns_nan_names_its_masked_keys() -> None:
+    nan = np.full_like(X, np.nan)
+    calls = (Call(0, "mix", "MultiheadAttention", "attention", anchor=True),)
+    lost = Observation(calls, {"0/output": nan, "output": nan})
+    with pytest.raises(ModelError, match=r"first in mix \(MultiheadAttention\).*\(D127\)$"):
+        check_numbers(lost, "A")
+
+
 def test_a_reference_that_returns_nan_is_named_with_its_layer() -> None:
     nan = np.where(X > 0, X, np.nan)
     check_numbers(observation(X, nan), "A")

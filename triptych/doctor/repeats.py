@@ -64,9 +64,12 @@ def check_numbers(observation: Observation, side: str) -> None:
 
     if any(map(has_nan, outputs_of(observation.arrays))):
         place = _first_place(observation, has_nan)
+        masked = ""
+        if "attention" in place.lower():
+            masked = "; attention whose keys are all masked is NaN in PyTorch (D127)"
         raise ModelError(
             f"{side}: the model returns NaN in evaluation mode, first {place}; with such a "
-            "reference nothing can be compared"
+            f"reference nothing can be compared{masked}"
         )
 
 

@@ -208,4 +208,27 @@ ENTRIES = (
             "keras, query divided by √features": 0.880797,
         },
     ),
+    Difference(
+        id="D127",
+        title="A row of attention whose keys are all masked",
+        family=FAMILY,
+        stage="forward",
+        kind="semantics",
+        torch="MultiheadAttention returns NaN, or its output bias alone with need_weights=False; "
+        "scaled_dot_product_attention returns 0.",
+        keras="MultiHeadAttention attends to all keys equally; with return_attention_scores=True "
+        "all weights are 0.",
+        effect="A sequence that is padding alone makes NaN in PyTorch, and a number in Keras.",
+        fix_torch="mask = mask & ~mask.all(-1, keepdim=True)  # True: ignore",
+        fix_keras="y = ops.where(ops.any(mask, -1, keepdims=True), y, 0.0)  # True: attend",
+        source="torch: nn/functional.py; keras: src/layers/activations/softmax.py",
+        words=("key_padding_mask", "attention_mask", "padding", "nan", "need_weights"),
+        recorded={
+            "torch": True,
+            "torch, need_weights=False": False,
+            "torch scaled_dot_product_attention": [0.0, 0.0],
+            "keras": 0.5,
+            "keras, return_attention_scores=True": [0.0, 0.0],
+        },
+    ),
 )

@@ -253,3 +253,35 @@ def scale_of_attention() -> Values:
         "torch, scale=1": attend(*tensors, scale=1.0)[0, 0, 0],
         "keras, query divided by √features": largest(to_numpy(layer([query / 2, value, key]))),
     }
+
+
+@check("D127")
+def all_keys_masked() -> Values:
+    """Measure whether attention to two masked steps is NaN, and what it returns otherwise."""
+    import keras
+    import torch
+
+    batch = draw(1, 2, 4)
+    tensor = torch.from_numpy(batch)
+    layer = torch.nn.MultiheadAttention(4, 1, batch_first=True).eval()
+    masked = torch.ones(1, 2, dtype=torch.bool)
+    inputs = (tensor, tensor, tensor)
+    slow = layer(*inputs, key_padding_mask=masked)[0]
+    fast = layer(*inputs, key_padding_mask=masked, need_weights=False)[0]
+    attend = torch.nn.functional.scaled_dot_product_attention
+    nothing = torch.zeros(2, 2, dtype=torch.bool)
+    attended = attend(*inputs, attn_mask=nothing)
+    keras_layer = keras.layers.MultiHeadAttention(1, 4)
+    mask = np.zeros((1, 1, 2), bool)
+    output = to_numpy(keras_layer(batch, batch, attention_mask=mask))
+    scores = keras_layer(batch, batch, attention_mask=mask, return_attention_scores=True)[1]
+    # With each step alone, the value is that of the step.
+    steps = [to_numpy(keras_layer(batch, batch[:, place : place + 1])) for place in (0, 1)]
+    share = (output - steps[1])[0, 0, 0] / (steps[0] - steps[1])[0, 0, 0]
+    return {
+        "torch": bool(slow.isnan().any()),
+        "torch, need_weights=False": bool(fast.isnan().any()),
+        "torch scaled_dot_product_attention": [float(each) for each in attended[0, 0, :2]],
+        "keras": float(share),
+        "keras, return_attention_scores=True": [float(weight) for weight in scores[0, 0, 0]],
+    }
