@@ -157,7 +157,9 @@ def _judge(drawn: Drawn, checked: Checked) -> None:
     for place, kind in enumerate(drawn.kinds):
         # A fault is measured where it is the only one.
         variant = "as written" if len(drawn.kinds) == 1 else f"without {2 - place}"
-        before = stages[: stages.index(kind.stage)]
+        # The stage of one fault may be among those that the other one leaves out.
+        own = STAGES.index(kind.stage)
+        before = [stage for stage in stages if STAGES.index(stage) < own]
         _judge_fault(kind, variant, before, checked)
 
 

@@ -88,3 +88,12 @@ def test_a_program_that_raises_is_an_error_and_the_next_one_runs(workers, tmp_pa
     with pytest.raises(JobError, match="keras: RuntimeError: on purpose"):
         check(broken, workers, tmp_path / "broken")
     assert check(pair, workers, tmp_path / "whole").problems == []
+
+
+def test_a_fault_is_checked_at_a_stage_that_the_other_fault_leaves_out(workers, tmp_path):
+    """Losses with a penalty in one of them are not compared as such."""
+    pair = drawn([KINDS["broadcast"], KINDS["penalty-factor"]], "dense")
+    assert "loss" in pair.correct.not_compared
+    found = check(pair, workers, tmp_path)
+    assert {"correct", "as written", "without 1", "without 2"} == found.effect.keys()
+    assert at_stage(found.effect["without 2"]["float64"], "loss") > 1e-3
