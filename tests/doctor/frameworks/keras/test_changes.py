@@ -624,3 +624,31 @@ def test_a_gru_with_biases_keeps_its_reset_gate(keras: Any, adapter: Any) -> Non
         side = built(adapter, {"model": model}, {"x": SEQUENCES})
         with pytest.raises(Unsupported, match=r"reset_after of a \(GRU\) cannot be"):
             side.change([Change("layer", "a", "reset_after", False)])
+
+
+@pytest.mark.parametrize("index", [0, None])
+def test_the_mask_of_a_sequential_model_can_be_taken_away(
+    keras: Any, adapter: Any, index: int | None
+) -> None:
+    """Its graph is made again with each layer that is added."""
+    layers = keras.layers
+    with adapter.double_precision():
+        model = keras.Sequential([keras.Input((6,), dtype="int32")])
+        for layer in (
+            layers.Embedding(5, 3, mask_zero=True, name="a"),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(2, name="b"),
+            layers.Dense(2, name="c"),
+        ):
+            model.add(layer)
+        side = built(adapter, {"model": model}, {"x": WORDS})
+        randomize(side)
+        weights = side.weights()
+        side.change([Change("layer", "a", "padding_index", index)])
+        output = side.observe(side.inputs({"x": WORDS}), training=False).arrays["output"]
+    shown = np.ones(WORDS.shape) if index is None else (WORDS != 0).astype(float)
+    embedded = weights["a/embeddings"][WORDS]
+    mean = (embedded * shown[..., None]).sum(1) / shown.sum(1, keepdims=True)
+    expected = mean @ weights["b/kernel"] + weights["b/bias"]
+    expected = expected @ weights["c/kernel"] + weights["c/bias"]
+    np.testing.assert_allclose(output, expected, rtol=1e-9)

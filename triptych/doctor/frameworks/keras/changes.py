@@ -23,7 +23,7 @@ from .changed_layers import (
     unbiased_variance,
 )
 from .functions import check_change
-from .instrument import mask_operation
+from .instrument import mask_operations
 from .layers import (
     CONVOLUTIONS,
     DEPTHWISE,
@@ -285,12 +285,11 @@ class Changes(changes.Changes):
             raise _unsupported(leaf, "padding_index")
         self._attribute(leaf, "mask_zero", value == 0)
         self._attribute(leaf, "_supports_masking", value == 0)
+        if value is not None:
+            return
         # A functional model computes the mask apart from the layer.
-        operation = mask_operation(leaf.layer)
-        if operation is not None and value is None:
-            original = operation.call
-            call = like(original, lambda *args: ops.ones_like(original(*args)))
-            self._set(vars(operation), "call", call)
+        for operation in mask_operations(leaf.layer):
+            self._set(vars(operation), "call", _all_shown(operation.call))
 
     def _align_corners(self, leaf: Leaf, value: Any) -> None:
         self._need(leaf, "align_corners", UPSAMPLINGS)
@@ -362,6 +361,11 @@ class Changes(changes.Changes):
             self._set(settings.setdefault("arguments", {}), name, value)
         else:
             raise Unsupported(f"the {key} has no parameter {name}")
+
+
+def _all_shown(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what makes a mask that hides nothing."""
+    return like(original, lambda *args: ops.ones_like(original(*args)))
 
 
 def _unsupported(leaf: Leaf, setting: str) -> Unsupported:

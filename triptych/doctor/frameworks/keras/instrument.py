@@ -109,21 +109,22 @@ def _operations(everything: list[Any]) -> list[Any]:
     found: dict[int, Any] = {}
     for container in everything:
         operations = getattr(container, "operations", ())
-        masks = {id(mask_operation(each)) for each in operations}
+        masks = {id(mask) for each in operations for mask in mask_operations(each)}
         for operation in operations:
             if not isinstance(operation, layers.Layer) and id(operation) not in masks:
                 found[id(operation)] = operation
     return list(found.values())
 
 
-def mask_operation(operation: Any) -> Any:
-    """Return the operation of a functional model that makes the mask of a layer, or None."""
-    for node in operation._inbound_nodes:
-        for output in node.outputs:
-            history = getattr(get_keras_mask(output), "_keras_history", None)
-            if history is not None:
-                return history.operation
-    return None
+def mask_operations(operation: Any) -> list[Any]:
+    """Return the operations of functional models that make the mask of a layer.
+
+    A Sequential model has a new graph, with another operation, for each layer that was added.
+    """
+    masks = [get_keras_mask(output) for node in operation._inbound_nodes for output in node.outputs]
+    histories = [getattr(mask, "_keras_history", None) for mask in masks]
+    made = [history.operation for history in histories if history is not None]
+    return list({id(each): each for each in made}.values())
 
 
 def needs_transposing(leaf: Leaf) -> bool:
