@@ -17,7 +17,7 @@ from ..findings import Acquittal, Finding
 from ..frameworks.adapter import ModelError
 from ..loss_lines import binary_line, counting_line, ignoring_line
 from ..losses import CLIP, FITS, Explained, explain, tail_between
-from ..observation import Array, Arrays, Description, numbers_of
+from ..observation import Array, Arrays, Component, Description, numbers_of
 from ..places import as_output
 from ..wording import fix_lines
 
@@ -30,6 +30,8 @@ SUM_OF_PROBABILITIES = 1e-4
 ALIKE = 1e-4
 # What the width of Huber's loss is called.
 WIDTHS = ("delta", "beta")
+# What the frameworks call Huber's loss.
+HUBERS = frozenset({"HuberLoss", "SmoothL1Loss", "huber_loss", "smooth_l1_loss", "Huber", "huber"})
 
 
 @dataclass(frozen=True)
@@ -239,15 +241,20 @@ def _expected(examination: Examination) -> list[str]:
     """Return the family of formulas that each side's loss is expected to be of, or empty.
 
     Where all differences are small, Huber's loss is half of the squared error. A loss that has its
-    width is Huber's, and so may be the one that the user wrote for the other side.
+    name or a width is Huber's, and so may be the one that the user wrote for the other side.
     """
     losses = [each.loss for each in examination.descriptions]
-    with_width = [bool(each and numbers_of([each.settings], WIDTHS)) for each in losses]
+    are_huber = [bool(each and _is_huber(each)) for each in losses]
     families: list[str] = []
-    for each, has_width, other_has in zip(losses, with_width, reversed(with_width), strict=True):
-        may_have = other_has and (each is None or bool(each.source))
-        families.append("Huber" if has_width or may_have else "")
+    for each, is_huber, other_is in zip(losses, are_huber, reversed(are_huber), strict=True):
+        may_be = other_is and (each is None or bool(each.source))
+        families.append("Huber" if is_huber or may_be else "")
     return families
+
+
+def _is_huber(loss: Component) -> bool:
+    """Return whether a loss is Huber's by its name or its settings; Keras does not tell a width."""
+    return loss.type in HUBERS or bool(numbers_of([loss.settings], WIDTHS))
 
 
 def _explained(examination: Examination, head: Head, expected: str) -> Explained | None:
