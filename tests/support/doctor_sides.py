@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -43,6 +43,7 @@ class NumpySide:
         Its rates, update by update; empty if they are constant.
     """
 
+    is_recorded: ClassVar[bool] = False
     name: str
     described: Description
     rule: Rule | None = None

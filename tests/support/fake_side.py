@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -198,6 +198,7 @@ class FakeSide:
         From the batch and the dtype to the batches of an epoch.
     """
 
+    is_recorded: ClassVar[bool] = False
     name: str
     framework: str
     steps: Sequence[Any]

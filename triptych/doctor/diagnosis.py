@@ -23,7 +23,6 @@ from .separation import separate_attention
 from .settling import aligned
 from .side import both
 from .stages import compilation
-from .trace import RecordedSide
 
 OnStage = Callable[[str], None]
 
@@ -142,7 +141,7 @@ def diagnose(
 
 def _recorded(*sides: Side) -> list[str]:
     """Return the traces among some sides."""
-    return [side.name for side in sides if isinstance(side, RecordedSide)]
+    return [side.name for side in sides if side.is_recorded]
 
 
 def _quiet(*sides: Side) -> AbstractContextManager[Any]:
@@ -180,7 +179,7 @@ def _missing(examination: Examination, stage: str) -> str:
 
 def _other_in_training(side: Side) -> bool:
     """Return whether what a trace holds of the training mode is not that of a function."""
-    layers = side.description().layers if isinstance(side, RecordedSide) else ()
+    layers = side.description().layers if side.is_recorded else ()
     return any(layer.kind == "batch_norm" for layer in layers)
 
 

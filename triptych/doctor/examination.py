@@ -47,9 +47,12 @@ class Side(Protocol):
     ----------
     name : str
         ``A`` or ``B``.
+    is_recorded : bool
+        Whether it is a trace, which tells what was recorded and nothing else.
     """
 
     name: str
+    is_recorded: bool
 
     def description(self, dtype: str = "native") -> Description: ...  # noqa: D102
 

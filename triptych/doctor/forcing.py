@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from .bounds import Bounds, measured, moved
 from .examination import Examination, Side
 from .observation import Arrays, Change, Observation, one_segment
-from .trace import RecordedSide
 
 
 def targets_of(examination: Examination) -> Arrays | None:
@@ -41,7 +40,7 @@ def observed(
     # A trace holds the loss of its training mode only; see `triptych.doctor.diagnosis`.
     observation = side.observe(
         inputs,
-        training=training and (not examination.whole or isinstance(side, RecordedSide)),
+        training=training and (not examination.whole or side.is_recorded),
         targets=targets,
         forced=forced,
         dtype=examination.dtype,

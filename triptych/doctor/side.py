@@ -53,6 +53,8 @@ class LiveSide:
         Sends a request to where the model is.
     """
 
+    is_recorded = False
+
     def __init__(self, name: str, ask: Ask) -> None:
         self.name = name
         self._send = ask

@@ -283,6 +283,8 @@ class RecordedSide:
         The batch of the recording.
     """
 
+    is_recorded = True
+
     def __init__(self, folder: Path, recordings: dict[str, Recording], batch: Arrays) -> None:
         self.name = str(folder)
         self.batch = batch

@@ -14,7 +14,6 @@ from ..frameworks.adapter import Unsupported
 from ..observation import Array, Arrays, Call, Observation
 from ..places import as_output
 from ..preprocessing import SAME, Explanation, Raw, explain
-from ..trace import RecordedSide
 
 STAGE = "data"
 
@@ -313,7 +312,7 @@ class _Batches:
         if self.dtype == "native":
             return False
         for side, order in zip(self.sides, orders, strict=True):
-            if isinstance(side, RecordedSide):
+            if side.is_recorded:
                 return False  # only one epoch is known
             again = self._order(side.batches(self.batch, self.dtype))
             if again is None or not np.array_equal(order, again):
