@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.registry import entries
 from .observation import Array, Arrays, Call, Layer
 
 # What each framework calls a setting.
@@ -136,15 +137,8 @@ WITHOUT: Mapping[str, Mapping[Any, str]] = {
 }
 WITH_BIAS = {"torch": "bias=True", "keras": "use_bias=True"}
 BIASED = ("dense", "conv", "depthwise_conv", "conv_transpose", "rnn", "lstm", "gru", "attention")
-FRAMEWORKS = {
-    "torch": "PyTorch",
-    "keras": "Keras",
-    "triptych": "Triptych",
-    "onnx": "ONNX",
-    "jax": "JAX",
-    "numpy": "NumPy",
-    "tensorflow": "TensorFlow",
-}
+ENGINES = {name: entry.label for name, entry in entries().items()}
+FRAMEWORKS = {"keras": "Keras", "triptych": "Triptych", "onnx": "ONNX"} | ENGINES
 
 
 def side_names(a_framework: str, b_framework: str) -> dict[str, str]:

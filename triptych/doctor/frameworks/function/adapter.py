@@ -23,11 +23,13 @@ from ...observation import (
     inputs_of,
 )
 from ..adapter import ModelError, Unsupported, UserCalls
+from ..modules import module_names
 from ..preprocessing import changed_inputs, with_change
+from . import backends
 from .backends.interface import Backend, Pullback
 from .tree import parameters_of, rebuilt
 
-FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax")
+FRAMEWORKS = [name for name in module_names(backends) if name != "interface"]
 
 # By the package in which a class is defined, the framework of its objects.
 PACKAGES = {"jaxlib": "jax", "keras": "tensorflow"} | {name: name for name in FRAMEWORKS}

@@ -10,8 +10,10 @@ import numpy as np
 
 from ...observation import Array
 from ..adapter import ModelError
+from ..modules import module_names
+from . import backends
 
-BACKENDS = ("tensorflow", "torch", "jax")
+BACKENDS = module_names(backends)
 
 NAME = keras.backend.backend()
 if NAME not in BACKENDS:

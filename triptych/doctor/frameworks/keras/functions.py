@@ -23,7 +23,7 @@ from .activations import (
 )
 
 # Calls of these packages' functions by the packages themselves are no part of the user's model.
-LIBRARIES = ("keras", "tensorflow", "torch", "jax", "triptych", "tree", "optree")
+LIBRARIES = (*backend.BACKENDS, "keras", "triptych", "tree", "optree")
 
 # It calls functions in place of the user's code that it has rewritten.
 REWRITER = "tensorflow.python.autograph"
