@@ -70,4 +70,7 @@ def _session(content: bytes) -> Any:
     """Return a session on the processor for the bytes of a model."""
     import onnxruntime
 
-    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    # There is nothing to fall back to; trying it would print what went wrong.
+    return onnxruntime.InferenceSession(
+        content, providers=["CPUExecutionProvider"], enable_fallback=False
+    )

@@ -48,7 +48,7 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False  # it would keep the memory of the largest request
         self._session: Any = onnxruntime.InferenceSession(
-            run.onnx, options, providers=["CPUExecutionProvider"]
+            run.onnx, options, providers=["CPUExecutionProvider"], enable_fallback=False
         )
         self.description = run.description
         self.label = f"ONNX Runtime {onnxruntime.__version__}"

@@ -427,6 +427,13 @@ def text(path):
     return path
 
 
+def undecodable(path):
+    """Write a model in which the name of a weight is no text."""
+    write(path, [helper.make_node("Add", ["x", "weight"], ["y"])], [constant("weight", 1.0)])
+    path.write_bytes(path.read_bytes().replace(b"weight", b"weigh\xff"))
+    return path
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -445,15 +452,17 @@ def text(path):
         (truncated, "m.onnx"),
         (empty, "it has no nodes"),
         (text, "not an ONNX model, or damaged"),
+        (undecodable, "a name in it is not UTF-8"),
     ],
 )
-def test_what_is_not_read_is_refused_in_one_line(tmp_path, make, message):
+def test_what_is_not_read_is_refused_in_one_line(tmp_path, make, message, capfd):
     path = make(tmp_path / "m.onnx")
     with pytest.raises(TriptychError) as refused:
         Adapter(OnnxFile(path).run().make(), "native").inputs({"x": np.zeros((2, 3))})
     assert message in str(refused.value)
     assert "m.onnx" in str(refused.value)
     assert "\n" not in str(refused.value)
+    assert capfd.readouterr().out == ""
 
 
 def test_functions_of_the_file_are_put_in_place_of_their_calls(tmp_path):

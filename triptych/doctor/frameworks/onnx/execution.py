@@ -97,7 +97,7 @@ class Executor:
             )
             content = self._model(graph).SerializeToString()
             self._sessions[key] = onnxruntime.InferenceSession(
-                content, self._options, providers=PROVIDERS
+                content, self._options, providers=PROVIDERS, enable_fallback=False
             )
         return self._sessions[key]
 

@@ -85,6 +85,8 @@ def _check_graph(graph: Proto) -> None:
     """Raise an error for what is not read, before anything is checked that may follow a path."""
     if len(graph.node) > MOST_NODES:
         raise TriptychError(f"it has {len(graph.node):,} nodes, more than {MOST_NODES:,}")
+    if any(isinstance(name, bytes) for name in _names(graph)):  # protobuf could not decode it
+        raise TriptychError("a name in it is not UTF-8")
     for node, attribute in _attributes(graph):
         if attribute.HasField("g") or attribute.graphs:
             raise TriptychError(
@@ -101,6 +103,16 @@ def _check_graph(graph: Proto) -> None:
             )
     if getattr(graph, "sparse_initializer", ()):
         raise TriptychError("it has sparse weights")
+
+
+def _names(graph: Proto) -> Iterator[str | bytes]:
+    """Yield the names of a graph's or function's nodes, and of what goes in and out of them."""
+    for tensor in getattr(graph, "initializer", ()):
+        yield tensor.name
+    for node in graph.node:
+        yield node.name
+        yield from node.input
+        yield from node.output
 
 
 def _attributes(graph: Proto) -> Iterator[tuple[str, Proto]]:
