@@ -250,8 +250,9 @@ def both(first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
         one = threads.submit(first)
         other = threads.submit(second)
         return one.result(), other.result()
-    except KeyboardInterrupt:
-        waits = False  # a process may never answer; it is ended by what has started it
+    except BaseException as error:
+        # After Ctrl-C a process may never answer; it is ended by what has started it.
+        waits = isinstance(error, Exception)
         raise
     finally:
         threads.shutdown(wait=waits)
