@@ -86,7 +86,7 @@ def test_the_gradient_of_the_last_state_arrives_at_the_last_step():
     np.testing.assert_array_equal(found["output_gradient"], expected)
     assert not found["output1_gradient"].any()
     time_first = parts | {"output": sequence.swapaxes(0, 1)}
-    found = with_one_gradient(time_first, time_first=True)
+    found = with_one_gradient(time_first)
     np.testing.assert_array_equal(found["output_gradient"], expected.swapaxes(0, 1))
 
 
@@ -98,6 +98,25 @@ def test_a_state_that_is_returned_twice_has_its_gradient_once():
     both = last_step(parts, {"output": (2, 4), "output1": (2, 4)})
     np.testing.assert_array_equal(both["output_gradient"], gradient)
     assert not both["output1_gradient"].any()
+
+
+def test_a_last_state_of_a_sequence_with_either_axis_first_is_carried():
+    state = GENERATOR.normal(size=(5, 4))
+    sequence = np.stack([state - 1, state + 1, state], 1)
+    gradient = GENERATOR.normal(size=(5, 4))
+    parts = {
+        "output": sequence,
+        "output_gradient": np.zeros_like(sequence),
+        "output1": state,
+        "output1_gradient": gradient,
+    }
+    time_first = {
+        name: part.swapaxes(0, 1) if part.ndim == 3 else part for name, part in parts.items()
+    }
+    for each in (parts, time_first):
+        carried = last_step(each, {"output": (5, 4)})
+        np.testing.assert_array_equal(carried["output"], state)
+        np.testing.assert_array_equal(carried["output_gradient"], gradient)
 
 
 def test_the_state_of_a_packed_sequence_is_not_its_last_step():

@@ -351,9 +351,7 @@ def in_padded_shape(
     return result if result.shape == shape else None
 
 
-def last_step(
-    parts: Arrays, shapes: Mapping[str, tuple[int, ...]], *, time_first: bool = False
-) -> Arrays:
+def last_step(parts: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
     """Return what a recurrent layer of A has returned as B's layer returns it.
 
     Parameters
@@ -362,10 +360,8 @@ def last_step(
         Of a call of A: ``output`` is a sequence or its last step, ``output1`` the hidden state.
     shapes : mapping of str to tuple of int
         The shapes of B's parts.
-    time_first : bool
-        Whether A's layer has the time before the batch.
     """
-    result = with_one_gradient(parts, time_first=time_first)
+    result = with_one_gradient(parts)
     if "output" not in shapes or "output" not in parts:
         return result
     axes = parts["output"].ndim - len(shapes["output"])
@@ -373,6 +369,7 @@ def last_step(
         del result["output"]
         result.pop("output_gradient", None)
         directions = shapes["output"][-1] // _units(parts)
+        time_first = _has_time_first(parts)
 
         def last(sequence: Array) -> Array:
             batch_first = np.swapaxes(sequence, 0, 1) if time_first else sequence
@@ -405,7 +402,7 @@ def last_step(
     return result
 
 
-def with_one_gradient(parts: Arrays, *, time_first: bool = False) -> Arrays:
+def with_one_gradient(parts: Arrays) -> Arrays:
     """Return the parts of a recurrent call with the gradient of its last state at its last step.
 
     The last hidden state is the last step of the sequence once more: a model that uses one of
@@ -415,8 +412,6 @@ def with_one_gradient(parts: Arrays, *, time_first: bool = False) -> Arrays:
     ----------
     parts : dict of str to ndarray
         Of a call: ``output`` is a sequence or its last step, ``output1`` the hidden state.
-    time_first : bool
-        Whether the layer has the time before the batch.
 
     Returns
     -------
@@ -427,16 +422,37 @@ def with_one_gradient(parts: Arrays, *, time_first: bool = False) -> Arrays:
     result = dict(parts)
     if not {"output", "output1", "output1_gradient"} <= parts.keys():
         return result
-    state = _joined(parts["output1"])
+    time_first = _has_time_first(parts)
+    if not _ends_in_state(parts, time_first=time_first):
+        return result
     arriving = _joined(parts["output1_gradient"])
     total = np.array(parts.get("output_gradient", np.zeros_like(parts["output"])))
     for place, features in _last_steps(parts, time_first=time_first):
-        if not _same_values(parts["output"][place], state[:, features]):
-            return result
         total[place] += arriving[:, features]
     result["output_gradient"] = total
     result["output1_gradient"] = np.zeros_like(parts["output1_gradient"])
     return result
+
+
+def _has_time_first(parts: Arrays) -> bool:
+    """Return whether a sequence has the time before the batch, as its last state tells.
+
+    The setting of the layer does not tell it: where the recorder can follow what the axes mean, it
+    puts the batch first.
+    """
+    if "output1" not in parts or parts["output"].ndim != 3:
+        return False
+    batch_first = _ends_in_state(parts, time_first=False)
+    return not batch_first and _ends_in_state(parts, time_first=True)
+
+
+def _ends_in_state(parts: Arrays, *, time_first: bool) -> bool:
+    """Return whether the last steps of a sequence are its last state."""
+    state = _joined(parts["output1"])
+    return all(
+        _same_values(parts["output"][place], state[:, features])
+        for place, features in _last_steps(parts, time_first=time_first)
+    )
 
 
 def _last_steps(parts: Arrays, *, time_first: bool) -> Iterator[tuple[Any, slice]]:

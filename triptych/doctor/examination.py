@@ -269,8 +269,7 @@ class Alignment:
         """
         # Where one side returns the last step of a sequence, the hidden state is the same.
         if pair.b.kind in RECURRENT:
-            time_first = pair.a.settings.get("batch_first") is False
-            parts = last_step(parts, self._shapes(number), time_first=time_first)
+            parts = last_step(parts, self._shapes(number))
         result: Arrays = {}
         for name, array in parts.items():
             order = pair.order_of(name)
