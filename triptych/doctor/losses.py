@@ -496,7 +496,7 @@ def _read_gamma(rows: Rows, gradient: Array) -> float:
         groups = [ratios[known & (rows.labels == label)] for label in np.unique(rows.labels)]
         return float(sum(each.std() for each in groups if len(each)))
 
-    fitted = minimize_scalar(spread, bounds=(0.01, LARGEST_GAMMA), method="bounded")
+    fitted: Any = minimize_scalar(spread, bounds=(0.01, LARGEST_GAMMA), method="bounded")
     return float(f"{fitted.x:.4g}")
 
 
