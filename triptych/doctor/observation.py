@@ -347,6 +347,16 @@ class Change:
         return asdict(self)
 
 
+def name_at(name: str, place: int) -> str:
+    """Return the name of an input or output by its place: ``input``, ``input1`` and so on."""
+    return f"{name}{place or ''}"
+
+
+def part_name(number: int, part: str, place: int = 0) -> str:
+    """Return the name of what a call takes or returns: ``3/input``, ``3/input1`` and so on."""
+    return f"{number}/{name_at(part, place)}"
+
+
 def array_names(arrays: Arrays, prefix: str) -> Arrays:
     """Return the arrays whose names begin with ``PREFIX/``, without it."""
     start = f"{prefix}/"

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..observation import Array, Arrays, Call, Observation, Settings
+from ..observation import Array, Arrays, Call, Observation, Settings, part_name
 
 Values = list[Array]
 
@@ -196,8 +196,3 @@ class GraphRun:
     def observation(self, outputs: Arrays) -> Observation:
         """Return what was observed, with further arrays, for example the model's outputs."""
         return Observation(self.calls, self.arrays | outputs)
-
-
-def part_name(number: int, part: str, place: int) -> str:
-    """Return for example ``3/input`` and ``3/input1``, the second one."""
-    return f"{number}/{part}{place or ''}"

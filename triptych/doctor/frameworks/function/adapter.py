@@ -21,6 +21,7 @@ from ...observation import (
     Settings,
     Updates,
     inputs_of,
+    name_at,
 )
 from ..adapter import ModelError, Unsupported, UserCalls
 from ..modules import module_names
@@ -107,7 +108,7 @@ class Adapter:
             made = preprocess(*arrays)
             arrays = list(made) if isinstance(made, list | tuple) else [made]
         inputs = {
-            f"input{place or ''}": self._cast(self._backend.to_array(array))
+            name_at("input", place): self._cast(self._backend.to_array(array))
             for place, array in enumerate(arrays)
         }
         if not self._has_run:
@@ -175,7 +176,7 @@ class Adapter:
         """Run the function once."""
         backend = self._backend
         outputs, pullback = self._called(inputs)
-        arrays = self._named("output", outputs)
+        arrays = self._outputs(outputs)
         self._check_precision(arrays)
         if targets and self._parts.get("loss") is not None:
             with backend.precision(double=self._double):
@@ -189,7 +190,7 @@ class Adapter:
         backend = self._backend
         arrays: Arrays = {}
         for place, (output, slope) in enumerate(zip(outputs, slopes, strict=True)):
-            name = f"output{place or ''}_gradient"
+            name = f"{name_at('output', place)}_gradient"
             arrays[name] = self._gradient(slope, backend.to_array(output))
         present = [
             backend.to_tensor(np.zeros_like(backend.to_array(output))) if slope is None else slope
@@ -203,9 +204,9 @@ class Adapter:
         """Return a gradient as an array; zeros where there is none."""
         return np.zeros_like(like) if gradient is None else self._backend.to_array(gradient)
 
-    def _named(self, name: str, tensors: Sequence[Any]) -> Arrays:
+    def _outputs(self, tensors: Sequence[Any]) -> Arrays:
         return {
-            f"{name}{place or ''}": self._backend.to_array(tensor)
+            name_at("output", place): self._backend.to_array(tensor)
             for place, tensor in enumerate(tensors)
         }
 
@@ -253,7 +254,7 @@ class Adapter:
         arrays: Arrays = {"loss": backend.to_array(loss)}
         for place, slope in enumerate(slopes):
             if slope is not None:
-                arrays[f"output{place or ''}_gradient"] = backend.to_array(slope)
+                arrays[f"{name_at('output', place)}_gradient"] = backend.to_array(slope)
         return arrays
 
     def metric(self, outputs: Arrays, targets: Arrays) -> float:

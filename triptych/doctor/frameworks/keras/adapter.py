@@ -21,6 +21,7 @@ from ...observation import (
     Observation,
     Updates,
     inputs_of,
+    name_at,
 )
 from ..adapter import ModelError, Unsupported, UserCalls
 from ..preprocessing import changed_inputs
@@ -132,7 +133,7 @@ class Adapter:
             self.model.structure = keras.tree.map_structure(lambda each: 0, result)
             flat = keras.tree.flatten(result)
             arrays = [self.model.cast(backend.to_numpy(each)) for each in flat]
-        inputs = {f"input{number or ''}": array for number, array in enumerate(arrays)}
+        inputs = {name_at("input", number): array for number, array in enumerate(arrays)}
         self.model.build(inputs)
         return changed_inputs(inputs, self._changes.inputs)
 
@@ -208,7 +209,7 @@ class Adapter:
                 raise ModelError(
                     f"the model returns {array.dtype} also where its weights are float64"
                 )
-            arrays[f"output{number or ''}"] = array
+            arrays[name_at("output", number)] = array
         return arrays
 
     def _buffers(self) -> Arrays:
@@ -257,7 +258,7 @@ class Adapter:
             arrays[f"{name}_gradient"] = recorder.canonical(name, _dense(gradient, tensor))
         outputs = self._at_outputs(tape, result, computed.loss)
         for number, (output, gradient) in enumerate(outputs):
-            arrays[f"output{number or ''}_gradient"] = _dense(gradient, output)
+            arrays[f"{name_at('output', number)}_gradient"] = _dense(gradient, output)
         if penalty is not None:
             gradients = tape.gradients(penalty, variables)
             arrays |= _weight_gradients("penalty_gradient", trained, gradients)
@@ -286,7 +287,7 @@ class Adapter:
         gradients = tape.gradients(loss, tensors)
         arrays: Arrays = {"loss": backend.to_numpy(loss)}
         for number, (tensor, gradient) in enumerate(zip(tensors, gradients, strict=True)):
-            arrays[f"output{number or ''}_gradient"] = _dense(gradient, tensor)
+            arrays[f"{name_at('output', number)}_gradient"] = _dense(gradient, tensor)
         return arrays
 
     def update(self, gradients: Sequence[Arrays]) -> Updates:

@@ -16,7 +16,7 @@ from keras import layers
 from keras.src.backend import get_keras_mask, set_keras_mask
 from keras.src.utils.naming import to_snake_case
 
-from ...observation import Array, Arrays, Call, Settings
+from ...observation import Array, Arrays, Call, Settings, part_name
 from ..draws import Draw, Draws
 from . import backend
 from .activations import arguments_of, describe_activation, is_linear
@@ -221,7 +221,7 @@ class Recorder:
             self.axes[number] = axis
         inputs = Inputs(bound, leaf.described.kind)
         fed = [
-            self._feed(_part(number, "input", position), tensor, axis)
+            self._feed(part_name(number, "input", position), tensor, axis)
             for position, tensor in enumerate(inputs.tensors)
         ]
         inputs.put(fed)
@@ -260,7 +260,7 @@ class Recorder:
             return self._hand_on_all(layer, number, result)
 
         def activate(tensor: Any, *args: Any, **kwargs: Any) -> Any:
-            tensor = self._hand_on(_part(number, "output"), tensor)
+            tensor = self._hand_on(part_name(number, "output"), tensor)
             if isinstance(activation, layers.Layer):
                 with self._outside():
                     return activation(tensor, *args, **kwargs)
@@ -331,7 +331,7 @@ class Recorder:
         number = int(name.partition("/")[0])
         if name in self.forced:
             tensor = self._leaf_tensor(self.forced[name], tensor, self.axes.get(number))
-        elif _part(number, "output") in self.forced:
+        elif part_name(number, "output") in self.forced:
             tensor = keras.ops.stop_gradient(tensor)
         self.handed_on[name] = tensor
         return tensor
@@ -341,7 +341,7 @@ class Recorder:
         recurrent = isinstance(layer, RECURRENT)
         parts = join_outputs(layer, result) if recurrent else keras.tree.flatten(result)
         handed_on = [
-            self._hand_on(_part(number, "output", position), tensor)
+            self._hand_on(part_name(number, "output", position), tensor)
             if backend.is_tensor(tensor)
             else tensor
             for position, tensor in enumerate(parts)
@@ -516,10 +516,6 @@ def _filled(tensor: Any, value: float, like: Any) -> Any:
 
 def _is_floating(tensor: Any) -> bool:
     return tensor is not None and backend.is_floating(tensor)
-
-
-def _part(number: int, kind: str, position: int = 0) -> str:
-    return f"{number}/{kind}{position or ''}"
 
 
 def _has_tensor(result: Any) -> bool:

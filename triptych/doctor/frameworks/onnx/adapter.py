@@ -18,6 +18,7 @@ from ...observation import (
     Settings,
     Updates,
     inputs_of,
+    name_at,
 )
 from ..adapter import ModelError, Unsupported, UserCalls
 from ..graph import GraphRun
@@ -112,7 +113,7 @@ class Adapter:
         arrays = [
             self._as_declared(batch[name], each) for name, each in zip(names, declared, strict=True)
         ]
-        inputs = {f"input{place or ''}": array for place, array in enumerate(arrays)}
+        inputs = {name_at("input", place): array for place, array in enumerate(arrays)}
         if self._builder is None:
             with files.refusing(self._model.path, "an ONNX model"):
                 self._build(inputs)
@@ -215,7 +216,7 @@ class Adapter:
             array = run.values[name]
             if self._built.channels_first(name) and array.ndim > 2:
                 array = np.moveaxis(array, 1, -1)
-            outputs[f"output{place or ''}"] = array
+            outputs[name_at("output", place)] = array
         return run.observation(outputs)
 
     def change(self, changes: Sequence[Change]) -> None:

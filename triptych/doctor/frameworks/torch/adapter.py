@@ -19,6 +19,7 @@ from ...observation import (
     Observation,
     Updates,
     inputs_of,
+    name_at,
 )
 from ..adapter import ModelError, Unsupported, UserCalls
 from ..preprocessing import changed_inputs
@@ -120,7 +121,7 @@ class Adapter:
                 f"preprocess() returns {type(made).__name__}; it must return what the model gets, "
                 "a tensor or a tuple of tensors"
             )
-        arrays = {_numbered("input", place): to_array(each) for place, each in enumerate(tensors)}
+        arrays = {name_at("input", place): to_array(each) for place, each in enumerate(tensors)}
         arrays = {name: self._cast(array) for name, array in arrays.items()}
         return changed_inputs(arrays, self._changes.inputs)
 
@@ -250,7 +251,7 @@ class Adapter:
             self._model.set_training(training)
             output = self._model.call(*tensors)
             arrays = {
-                _numbered("output", place): to_array(tensor, layouts[place])
+                name_at("output", place): to_array(tensor, layouts[place])
                 for place, tensor in enumerate(tensors_in(output))
             }
             if targets:
@@ -275,7 +276,7 @@ class Adapter:
             )
         self._output_layouts = [recorder.layouts.get(tensor) for tensor in tensors]
         return {
-            _numbered("output", place): to_array(tensor, self._output_layouts[place])
+            name_at("output", place): to_array(tensor, self._output_layouts[place])
             for place, tensor in enumerate(tensors)
         }
 
@@ -286,7 +287,7 @@ class Adapter:
         for place, tensor in enumerate(tensors_in(output)):
             if tensor.requires_grad:
                 copies[id(tensor)] = tensor.clone()
-                name = f"{_numbered('output', place)}_gradient"
+                name = f"{name_at('output', place)}_gradient"
                 layout = self._output_layouts[place]
                 copies[id(tensor)].register_hook(
                     lambda gradient, name=name, layout=layout: arrays.update(
@@ -353,7 +354,7 @@ class Adapter:
             arrays = {"loss": to_array(loss)}
             for place, tensor in enumerate(tensors):
                 if tensor.grad is not None:
-                    name = f"{_numbered('output', place)}_gradient"
+                    name = f"{name_at('output', place)}_gradient"
                     arrays[name] = to_array(tensor.grad, self._layout_of_output(place))
         return arrays
 
@@ -452,10 +453,6 @@ class Adapter:
     def restore(self) -> None:
         """Undo all changes."""
         self._changes.restore()
-
-
-def _numbered(name: str, place: int) -> str:
-    return f"{name}{place or ''}"
 
 
 def _joined(tensors: list[torch.Tensor]) -> Any:

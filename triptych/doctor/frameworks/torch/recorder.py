@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ...observation import Array, Arrays, Call, Settings
+from ...observation import Array, Arrays, Call, Settings, part_name
 from ..adapter import ModelError
 from ..draws import Draw, Draws
 from .changed_functions import activate, call_changed
@@ -406,16 +406,22 @@ class Recorder(TorchFunctionMode):
         local = number in self._forced_numbers
         layout = self._layout_into(layer, call.inputs)
         fed = [
-            self._feed(_part(number, "input", place), tensor, "" if place else layout, layer.path)
+            self._feed(
+                part_name(number, "input", place), tensor, "" if place else layout, layer.path
+            )
             for place, tensor in enumerate(call.inputs)
         ]
         made = call.run(fed)
         handed: list[torch.Tensor] = []
         for place, tensor in enumerate(made):
             out = layout if place == 0 and _keeps_axes(layer, call, tensor) else ""
-            handed.append(self._hand_on(_part(number, "output", place), tensor, out, local=local))
+            handed.append(
+                self._hand_on(part_name(number, "output", place), tensor, out, local=local)
+            )
         places = range(len(made))
-        given = {each for each in places if _part(number, "output", each) in self.options.forced}
+        given = {
+            each for each in places if part_name(number, "output", each) in self.options.forced
+        }
         return call.result(call.completed(handed, given), detach=local)
 
     def _layout_into(self, layer: PlacedLayer, inputs: list[torch.Tensor]) -> str:
@@ -515,10 +521,6 @@ def _keeps_axes(layer: PlacedLayer, call: LayerCall, result: torch.Tensor) -> bo
     """Return whether a result has the axes of the first input, so that its layout holds for it."""
     added = 1 if layer.kind == "embedding" else 0
     return bool(call.inputs) and result.ndim == call.inputs[0].ndim + added
-
-
-def _part(number: int, part: str, place: int) -> str:
-    return f"{number}/{part}{place or ''}"
 
 
 def _forced(tensor: torch.Tensor, array: Array, layout: str, where: str) -> torch.Tensor:
