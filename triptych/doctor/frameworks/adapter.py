@@ -1,7 +1,7 @@
 """The interface that an adapter has for each framework."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -237,6 +237,29 @@ class Adapter(Protocol):
     def restore(self) -> None:
         """Undo all changes."""
         ...
+
+
+def check_weights(
+    weights: Arrays,
+    shapes: Mapping[str, tuple[int, ...]],
+    missing: str = "the model has no weight",
+) -> None:
+    """Raise `ModelError` unless weights can be set.
+
+    Parameters
+    ----------
+    weights : dict of str to ndarray
+        What is to be set.
+    shapes : mapping of str to tuple of int
+        The shapes of all weights of the model, by their names.
+    missing : str
+        What the message says of an unknown name, before it.
+    """
+    for name, array in weights.items():
+        if name not in shapes:
+            raise ModelError(f"{missing} {name}")
+        if shapes[name] != array.shape:
+            raise ModelError(f"{name}: has the shape {shapes[name]}, not {array.shape}")
 
 
 def imported_adapters() -> Iterator[Any]:

@@ -23,7 +23,7 @@ from ...observation import (
     inputs_of,
     name_at,
 )
-from ..adapter import ModelError, Unsupported, UserCalls
+from ..adapter import ModelError, Unsupported, UserCalls, check_weights
 from ..modules import module_names
 from ..preprocessing import changed_inputs, with_change
 from . import backends
@@ -142,12 +142,8 @@ class Adapter:
 
     def load(self, weights: Arrays) -> None:
         """Set parameters; those that are not given stay as they are."""
-        for name, array in weights.items():
-            if name not in self._arrays:
-                raise ModelError(f"the function has no parameter {name}")
-            present = self._arrays[name]
-            if present.shape != array.shape:
-                raise ModelError(f"{name}: has the shape {present.shape}, not {array.shape}")
+        shapes = {name: array.shape for name, array in self._arrays.items()}
+        check_weights(weights, shapes, "the function has no parameter")
         for name, array in weights.items():
             self._arrays[name] = array.astype(self._arrays[name].dtype)
 

@@ -32,7 +32,7 @@ from ...observation import (
     Settings,
     Updates,
 )
-from ..adapter import ModelError, Unsupported, UserCalls
+from ..adapter import ModelError, Unsupported, UserCalls, check_weights
 from ..graph import GraphRun, Node, Pullback, Values
 from ..preprocessing import changed_inputs, with_change
 from . import layers
@@ -127,12 +127,8 @@ class Adapter:
 
     def load(self, weights: Arrays) -> None:
         """Set weights and running statistics."""
-        shapes = self._names.shapes
-        for name, array in weights.items():
-            if name not in shapes:
-                raise ModelError(f"network {self._network.name!r} has no weight {name}")
-            if shapes[name] != array.shape:
-                raise ModelError(f"{name}: has the shape {shapes[name]}, not {array.shape}")
+        missing = f"network {self._network.name!r} has no weight"
+        check_weights(weights, self._names.shapes, missing)
         self._weights |= states.cast(self._names.to_own(weights), self._recipe.dtype)
 
     def _created(self, network: Network, recipe: Recipe) -> Any:

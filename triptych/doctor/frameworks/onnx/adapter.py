@@ -20,7 +20,7 @@ from ...observation import (
     inputs_of,
     name_at,
 )
-from ..adapter import ModelError, Unsupported, UserCalls
+from ..adapter import ModelError, Unsupported, UserCalls, check_weights
 from ..graph import GraphRun
 from ..preprocessing import changed_inputs, with_change
 from .building import Builder
@@ -187,12 +187,7 @@ class Adapter:
             for each in self._built.layers
             for role in each.roles
         }
-        present = self.weights()
-        for name, array in weights.items():
-            if name not in places:
-                raise ModelError(f"the model has no weight {name}")
-            if present[name].shape != array.shape:
-                raise ModelError(f"{name}: has the shape {present[name].shape}, not {array.shape}")
+        check_weights(weights, {name: array.shape for name, array in self.weights().items()})
         for name, array in weights.items():
             role = places[name]
             self._constants[role.constant] = role.write(array, self._constants[role.constant])

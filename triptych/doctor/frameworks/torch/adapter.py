@@ -21,7 +21,7 @@ from ...observation import (
     inputs_of,
     name_at,
 )
-from ..adapter import ModelError, Unsupported, UserCalls
+from ..adapter import ModelError, Unsupported, UserCalls, check_weights
 from ..preprocessing import changed_inputs
 from .changes import Changes
 from .description import describe_side
@@ -161,13 +161,8 @@ class Adapter:
         """Set weights and buffers."""
         with self._ready(keep_weights=False):
             places = {name: (role, tensor) for name, role, tensor in self._model.weights()}
-            for name, array in weights.items():
-                if name not in places:
-                    raise ModelError(f"the model has no weight {name}")
-                role, tensor = places[name]
-                shape = role.read(tensor).shape
-                if shape != array.shape:
-                    raise ModelError(f"{name}: has the shape {shape}, not {array.shape}")
+            shapes = {name: role.read(tensor).shape for name, (role, tensor) in places.items()}
+            check_weights(weights, shapes)
             for name, array in weights.items():
                 role, tensor = places[name]
                 role.write(tensor, array)
