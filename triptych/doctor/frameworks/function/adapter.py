@@ -222,8 +222,7 @@ class Adapter:
         backend = self._backend
 
         def function(given: Sequence[Any]) -> list[Any]:
-            output = given[0] if len(given) == 1 else tuple(given)
-            made = loss(target, output) if _takes_target_first(loss) else loss(output, target)
+            made = _judged(loss, given, target)
             return [made.mean() if hasattr(made, "mean") else _mean(made)]
 
         made, pullback = backend.with_pullback(function, list(outputs))
@@ -261,10 +260,7 @@ class Adapter:
         backend = self._backend
         with backend.precision(double=self._double):
             tensors = [backend.to_tensor(self._cast(array)) for array in outputs.values()]
-            output = tensors[0] if len(tensors) == 1 else tuple(tensors)
-            target = self._target(targets)
-            first, second = (target, output) if _takes_target_first(metric) else (output, target)
-            return float(backend.to_array(metric(first, second)))
+            return float(backend.to_array(_judged(metric, tensors, self._target(targets))))
 
     def batches(self, batch: Arrays) -> list[Arrays]:
         """Refuse: what trains the parameters is no part of the side."""
@@ -330,6 +326,17 @@ def _flat(made: Any) -> list[Any]:
             "list or dict of arrays"
         )
     return [made]
+
+
+def _judged(function: Any, outputs: Sequence[Any], target: Any) -> Any:
+    """Return what a loss or metric makes of the outputs.
+
+    It gets a tuple where the model returns several.
+    """
+    output = outputs[0] if len(outputs) == 1 else tuple(outputs)
+    if _takes_target_first(function):
+        return function(target, output)
+    return function(output, target)
 
 
 def _takes_target_first(function: Any) -> bool:
