@@ -1,32 +1,23 @@
 """Tensors of PyTorch."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 
 from ....observation import Array
+from ...torch.state import default_dtype
 from .interface import Function, Pullback
 
 VERSION = f"torch {torch.__version__}"
 WITHOUT_GRADIENTS = ""
 
 
-@contextmanager
-def _double() -> Any:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
 def precision(*, double: bool) -> AbstractContextManager[Any]:
     """Return a context for computations, in float64 or as written."""
-    return _double() if double else nullcontext()
+    return default_dtype(torch.float64) if double else nullcontext()
 
 
 def to_tensor(array: Array) -> Any:
