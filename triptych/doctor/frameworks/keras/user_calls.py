@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from ...observation import Arrays
-from ..adapter import Unsupported, UserCalls
+from ..adapter import UserCalls
 from . import backend
 from .training import Optimization
 
@@ -65,10 +65,8 @@ def _written_out(optimization: Optimization, inputs: Arrays, targets: Arrays | N
     Raises
     ------
     Unsupported
-        On JAX, which has no gradient tape.
+        If the backend cannot compile such a function.
     """
-    if backend.NAME == "jax":
-        raise Unsupported("a function that calls Keras layers is not timed on JAX; give a model")
     model = optimization.model
     x = model.packed(inputs)
     variables = [weight.variable for weight in model.trained]

@@ -70,8 +70,8 @@ def resize_corners(images: Any, height: int, width: int, method: str) -> Any:
 
 
 def compiled(function: Callable[[], Any]) -> Callable[[], Any]:
-    """Return a function as it is: one that changes variables cannot be compiled from outside."""
-    return function
+    """Refuse: a function that changes variables cannot be compiled from outside."""
+    raise Unsupported("a function that calls Keras layers is not timed on JAX; give a model")
 
 
 def threads() -> int | None:
