@@ -100,10 +100,13 @@ class Draws:
         self._count += 1
         self._tell(Draw(source, self._count, share=share))
 
-    def arguments(self, name: str, args: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the arguments of a function, with the means of masks that meet other numbers."""
+    def arguments(self, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the arguments of a function, with the means of masks that meet other numbers.
+
+        It is the same tuple if no argument is a draw.
+        """
         if name not in ARITHMETIC or not any(self.of(each) for each in args):
-            return tuple(args)
+            return args
         others = [each for each in args if self._is_tensor(each) and not self.of(each)]
         return tuple(self._met(each, others) for each in args)
 

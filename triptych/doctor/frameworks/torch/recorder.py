@@ -168,8 +168,10 @@ class Recorder(TorchFunctionMode):
         call = function_call(func, args, kwargs)
         followed = FOLLOWED.get(call.name, "")
         if not self.options.dropout:
-            args = self._draws.arguments(followed, args)
-            call = function_call(func, args, kwargs)
+            given = self._draws.arguments(followed, args)
+            if given is not args:
+                args = given
+                call = function_call(func, args, kwargs)
         if self._functional and not self._inside:
             made = self._function_layer(call, func)
             if made is not None:
