@@ -230,10 +230,15 @@ class _Search:
         self.examination = examination
         self.names = side_names(*(each.framework for each in examination.descriptions))
         self.observations = observations
-        self.matches = [each for each in matches if each.a is not None and each.b is not None]
+        self.matches = [
+            (each.a, each.b) for each in matches if each.a is not None and each.b is not None
+        ]
         self.left = _Left.of(matches)
         self.matches += self.left.paired()
         self.b_is_whole = bool(examination.b_description.whole)
+        self.layers = [
+            {layer.path: layer for layer in each.layers} for each in examination.descriptions
+        ]
 
     def alignment(self) -> Alignment:
         """Return the alignment with which both sides return the same, or else the most likely."""
@@ -262,13 +267,11 @@ class _Search:
         """Yield the arrays that belong together."""
         convention = self._convention()
         channels = 0
-        for matched in self.matches:
-            assert matched.a is not None
-            assert matched.b is not None
-            for a_role, b_role in _roles(matched.a, matched.b):
-                first, second = matched.a.weights[a_role], matched.b.weights[b_role]
+        for a, b in self.matches:
+            for a_role, b_role in _roles(a, b):
+                first, second = a.weights[a_role], b.weights[b_role]
                 options = _options(first, second, convention, channels, b_whole=self.b_is_whole)
-                names = _place(matched.a, a_role), _place(matched.b, b_role)
+                names = _place(a, a_role), _place(b, b_role)
                 likely = sorted(options, key=lambda each: not _fits(each, first, second))
                 yield Fitted(*names, first, second, tuple(likely))
                 if first.ndim > 2:
@@ -277,13 +280,11 @@ class _Search:
     def _convention(self) -> bool:
         """Return whether kernels are transposed, as those tell that are not square."""
         votes = 0
-        for matched in self.matches:
-            assert matched.a is not None
-            assert matched.b is not None
-            for a_role, b_role in _roles(matched.a, matched.b):
-                a, b = matched.a.weights[a_role].shape, matched.b.weights[b_role].shape
-                if len(a) == 2 and a[0] != a[1]:
-                    votes += 1 if a == b[::-1] else -1
+        for a, b in self.matches:
+            for a_role, b_role in _roles(a, b):
+                shape, other = a.weights[a_role].shape, b.weights[b_role].shape
+                if len(shape) == 2 and shape[0] != shape[1]:
+                    votes += 1 if shape == other[::-1] else -1
         return votes > 0
 
     def _with(self, fitted: Sequence[Fitted], choice: Sequence[int]) -> Alignment:
@@ -292,7 +293,7 @@ class _Search:
             each.carried(each.options[place]) for each, place in zip(fitted, choice, strict=True)
         ]
         examination = self.examination
-        pairs = tuple(self._pair(matched) for matched in self.matches)
+        pairs = tuple(self._pair(a, b) for a, b in self.matches)
         extra, findings = self._biases()
         return Alignment(
             pairs,
@@ -302,18 +303,16 @@ class _Search:
             tuple(findings),
         )
 
-    def _pair(self, matched: Matched) -> Pair:
-        assert matched.a is not None
-        assert matched.b is not None
-        examination = self.examination
-        layers = [{layer.path: layer for layer in each.layers} for each in examination.descriptions]
-        a = layers[0][matched.a.layer.path.partition("/")[0]]
-        b = layers[1][matched.b.layer.path.partition("/")[0]]
+    def _pair(self, a: Anchor, b: Anchor) -> Pair:
+        first, second = (
+            layers[anchor.layer.path.partition("/")[0]]
+            for layers, anchor in zip(self.layers, (a, b), strict=True)
+        )
         # A group of parameters is of the kind that the other side's layer tells.
-        kind = a.kind if a.kind != "other" else b.kind
+        kind = first.kind if first.kind != "other" else second.kind
         return Pair(
-            replace(a, kind=kind, roles=tuple(matched.a.weights)),
-            replace(b, kind=kind, roles=tuple(matched.b.weights)),
+            replace(first, kind=kind, roles=tuple(a.weights)),
+            replace(second, kind=kind, roles=tuple(b.weights)),
             (),
             (),
         )
@@ -322,13 +321,11 @@ class _Search:
         """Return how a bias is carried that only one side has, or that one has in two parts."""
         carriages: list[Carriage] = []
         findings: list[Finding] = []
-        for matched in self.matches:
-            assert matched.a is not None
-            assert matched.b is not None
-            roles = _roles(matched.a, matched.b)
+        for a, b in self.matches:
+            roles = _roles(a, b)
             sides = (
-                (matched.a, [role for role, _ in roles], matched.b, False),
-                (matched.b, [role for _, role in roles], matched.a, True),
+                (a, [role for role, _ in roles], b, False),
+                (b, [role for _, role in roles], a, True),
             )
             for owner, used, other, b_has_it in sides:
                 for role in [each for each in owner.weights if each not in used]:
@@ -344,21 +341,19 @@ class _Search:
                             b_has_it,
                         )
                     )
-                    findings.append(self._only(matched, owner, role, other, "ab"[b_has_it]))
+                    findings.append(self._only(owner, role, other, "ab"[b_has_it]))
         return carriages, findings
 
-    def _only(
-        self, matched: Matched, owner: Anchor, role: str, other: Anchor, side: str
-    ) -> Finding:
+    def _only(self, owner: Anchor, role: str, other: Anchor, side: str) -> Finding:
+        """Return that one side has an array in a group that the other side lacks."""
         lacks = "b" if side == "a" else "a"
-        assert matched.a is not None
-        assert matched.b is not None
+        paths = {side: owner.layer.path, lacks: other.layer.path}
         return Finding(
             "forward",
             None,
             f"{owner.layer.path} in {self.names[side]} has {role} {_shape(owner.weights[role])}, "
             f"{other.layer.path} in {self.names[lacks]} has nothing in its place",
-            {"a": matched.a.layer.path, "b": matched.b.layer.path},
+            {name: paths[name] for name in "ab"},
             {side: role, lacks: None},
             proved=True,
             evidence="the parameters of both sides were compared in their order",
@@ -398,12 +393,12 @@ class _Search:
         pairs = [
             (one, other)
             for one, other in combinations(range(len(matches)), 2)
-            if _alike(matches[one], matches[other])
+            if matches[one][0].signature == matches[other][0].signature
         ]
         for one, other in pairs[:MOST_TRIALS]:
             self.matches = list(matches)
-            self.matches[one] = Matched(matches[one].a, matches[other].b)
-            self.matches[other] = Matched(matches[other].a, matches[one].b)
+            self.matches[one] = (matches[one][0], matches[other][1])
+            self.matches[other] = (matches[other][0], matches[one][1])
             again = list(self._fitted())
             yield self._with(again, [0] * len(again))
         self.matches = matches
@@ -430,15 +425,15 @@ class _Left:
         b = [each.b for each in every if each.a is None and each.b is not None]
         return cls(a, b)
 
-    def paired(self) -> list[Matched]:
+    def paired(self) -> list[tuple[Anchor, Anchor]]:
         """Return, and take away, those whose kernels have the same shapes."""
-        found: list[Matched] = []
+        found: list[tuple[Anchor, Anchor]] = []
         for first in list(self.a):
             fitting = [each for each in self.b if _kernels(each) == _kernels(first) != []]
             if fitting:
                 self.a.remove(first)
                 self.b.remove(fitting[0])
-                found.append(Matched(first, fitting[0]))
+                found.append((first, fitting[0]))
         return found
 
     @property
@@ -463,12 +458,6 @@ def _shape(array: Array) -> str:
 
 def _kernels(group: Anchor) -> list[tuple[int, ...]]:
     return sorted(tuple(sorted(each.shape)) for each in group.weights.values() if each.ndim > 1)
-
-
-def _alike(one: Matched, other: Matched) -> bool:
-    assert one.a is not None
-    assert other.a is not None
-    return one.a.signature == other.a.signature
 
 
 def _roles(a: Anchor, b: Anchor) -> list[tuple[str, str]]:
