@@ -1,6 +1,6 @@
 """The gradients: each layer and each segment backward, from the same numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,23 +110,26 @@ class _Gradients:
         differences: list[tuple[float, float]] = []
         findings = list(self._frozen())
         for pair in reversed(self.examination.alignment.called):
-            found: list[Finding] = []
-            for compared in (*self._arriving(pair), *self._weights(pair)):
-                if self._cancels(compared):
-                    continue
-                precision = self.bounds.precision(compared.name)
-                differences.append((compared.difference, precision))
-                if compared.difference > precision:
-                    found.append(self._finding(compared))
+            of_pair = (*self._arriving(pair), *self._weights(pair))
             # The gradients of a layer's weights follow from what arrives at it.
-            findings += found[:1]
-        for compared in self._of_parameters():
+            findings += self._judged(of_pair, differences)[:1]
+        findings += self._judged(self._of_parameters(), differences)
+        equal, bound = nearest_to_bound(differences)
+        return Result(tuple(merged(findings, _same_cause)), (), equal, bound)
+
+    def _judged(
+        self, every: Iterable[_Compared], differences: list[tuple[float, float]]
+    ) -> list[Finding]:
+        """Return a finding for each gradient that differs; add all differences to a list."""
+        findings: list[Finding] = []
+        for compared in every:
+            if self._cancels(compared):
+                continue
             precision = self.bounds.precision(compared.name)
             differences.append((compared.difference, precision))
             if compared.difference > precision:
                 findings.append(self._finding(compared))
-        equal, bound = nearest_to_bound(differences)
-        return Result(tuple(merged(findings, _same_cause)), (), equal, bound)
+        return findings
 
     def _of_parameters(self) -> Iterator[_Compared]:
         """Yield the gradients of parameters where both sides are compared as one segment.
@@ -139,7 +142,7 @@ class _Gradients:
         if any(examination.results[stage].findings for stage in ("forward", "loss")):
             return
         for pair in examination.alignment.pairs:
-            yield from (each for each in self._gradients_of(pair) if not self._cancels(each))
+            yield from self._gradients_of(pair)
 
     def _arriving(self, pair: Pair) -> Iterator[_Compared]:
         """Yield what arrives at a layer from the layers after it, and what it hands back."""
