@@ -23,7 +23,7 @@ def differing_momenta(descriptions: tuple[Description, Description]) -> tuple[Ar
     tuple of ndarray or None
         Of A and of B, as many; None if they are equal, or if a side's momentum is not known.
     """
-    changing = [each.schedule.momenta if each.schedule else [] for each in descriptions]
+    changing = [each.momenta for each in descriptions]
     if not any(changing):
         return None
     steps = min(len(each) for each in changing if each)
@@ -50,7 +50,7 @@ def _constant(description: Description) -> float | None:
 def momentum_fix(description: Description) -> str | None:
     """Return the line with which a side's momentum is the other's: constant, or changing."""
     schedule = description.schedule
-    if schedule is not None and schedule.momenta:
+    if schedule is not None and description.momenta:
         return f"torch.optim.lr_scheduler.{schedule.type}(..., cycle_momentum=False)"
     form = written(description)
     if description.framework != "keras" or form is None:

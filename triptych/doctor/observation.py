@@ -211,6 +211,11 @@ class Description:
     whole: str = ""
     without_gradients: str = ""
 
+    @property
+    def momenta(self) -> list[float]:
+        """The momenta of a schedule that changes them; otherwise empty."""
+        return self.schedule.momenta if self.schedule else []
+
     def to_json(self) -> Settings:
         """Return plain values."""
         return asdict(self)

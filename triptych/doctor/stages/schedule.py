@@ -157,7 +157,7 @@ def _of_momenta(descriptions: tuple[Description, Description]) -> Finding | None
     if series is None:
         return None
     a, b = series
-    changing = [description for description in descriptions if _momenta_of(description)]
+    changing = [description for description in descriptions if description.momenta]
     cause = "D125" if len(changing) == 1 else None
     title = catalogue.get(cause).title if cause else "The schedules change the momentum otherwise"
     first = int(np.flatnonzero(differ(a, b))[0])
@@ -178,10 +178,6 @@ def _of_momenta(descriptions: tuple[Description, Description]) -> Finding | None
         evidence=f"first at step {first} of the schedule: {value_text(float(a[first]))} against "
         f"{value_text(float(b[first]))}",
     )
-
-
-def _momenta_of(description: Description) -> list[float]:
-    return description.schedule.momenta if description.schedule else []
 
 
 def _momentum_text(description: Description, series: Array) -> str:
