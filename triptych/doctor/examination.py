@@ -26,6 +26,7 @@ from .code_lines import side_names
 from .findings import Acquittal, Finding
 from .frameworks.adapter import ModelError
 from .observation import (
+    CONVOLUTIONS,
     RECURRENT,
     Arrays,
     Change,
@@ -35,9 +36,6 @@ from .observation import (
     Updates,
     array_names,
 )
-
-# Layers that pad what they take, or that a layer before them pads for.
-PADDING = ("conv", "depthwise_conv")
 
 
 class Side(Protocol):
@@ -283,7 +281,8 @@ class Alignment:
         for name, array in self.parts_to_b(pair, number, parts).items():
             part = name.removesuffix("_gradient")
             converted = in_shape(array, shapes[part]) if part in shapes else None
-            if converted is None and name == "input" and name in shapes and pair.b.kind in PADDING:
+            pads = name == "input" and name in shapes and pair.b.kind in CONVOLUTIONS
+            if converted is None and pads:
                 b_padding = pair.b.settings.get("padding")
                 converted = in_padded_shape(array, shapes[name], padding, b_padding)
             if converted is not None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .code_lines import value_text
-from .observation import RECURRENT, Call, Change, Settings
+from .observation import CONVOLUTIONS, RECURRENT, Call, Change, Settings
 
 LAYER = "layer"
 FUNCTION = "function"
@@ -69,8 +69,6 @@ KNOWN_VALUES: Mapping[str, Sequence[Any]] = {
     "alpha": (1.0,),
     "approximate": (False, True),
 }
-
-CONVOLUTIONS = ("conv", "depthwise_conv")
 
 # The arguments that an activation has, besides its name.
 PARAMETERS = ("slope", "alpha", "approximate", "axis", "max_value", "threshold")

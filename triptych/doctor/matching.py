@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import TriptychError, suggest
 from .observation import (
+    CONVOLUTIONS,
     NORMALIZATIONS,
     RECURRENT,
     Array,
@@ -19,7 +20,7 @@ from .observation import (
     array_names,
 )
 
-CONVOLUTIONS = ("conv", "depthwise_conv", "conv_transpose")
+WITH_TRANSPOSED = (*CONVOLUTIONS, "conv_transpose")
 
 # The weight that decides whether two layers fit; the others may be missing.
 MAIN_ROLES = {
@@ -99,7 +100,7 @@ class Anchor:
             return (kind, *sorted(tuple(sorted(array.shape)) for array in self.weights.values()))
         if kind == "dense" or (kind == "conv" and all(length == 1 for length in shape[:-2])):
             return ("linear", *shape[-2:])
-        if kind in CONVOLUTIONS:
+        if kind in WITH_TRANSPOSED:
             # A convolution along one axis may be written with a second one of length 1.
             spatial = (length for length in shape[:-2] if length != 1)
             return (kind, *spatial, *shape[-2:])

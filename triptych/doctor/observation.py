@@ -85,6 +85,7 @@ Settings = dict[str, Any]  # of types that JSON can hold
 # Kinds whose weights are the scale and offset of features, and kinds with a state.
 NORMALIZATIONS = ("batch_norm", "layer_norm", "group_norm", "rms_norm")
 RECURRENT = ("rnn", "lstm", "gru")
+CONVOLUTIONS = ("conv", "depthwise_conv")  # which pad what they take
 
 COMPILED = "compiled"  # what is before the names of what compiled code computes
 

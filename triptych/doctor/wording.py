@@ -14,8 +14,8 @@ from .code_lines import (
     pool_line,
 )
 from .examination import Examination
-from .hypotheses import CONVOLUTIONS, Hypothesis, words_of
-from .observation import Arrays, Call, Description, Layer, Settings, array_names
+from .hypotheses import Hypothesis, words_of
+from .observation import CONVOLUTIONS, Arrays, Call, Description, Layer, Settings, array_names
 
 # The frameworks' own classes of convolutions, and their functions.
 OF_FRAMEWORK = re.compile(r"(Separable|Depthwise)?Conv\dD|Conv\dd|F\.conv\dd")
