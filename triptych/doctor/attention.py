@@ -20,7 +20,7 @@ from .wording import catalogue_fix
 FEW_SAMPLES = 6
 MOST_HEADS = 16
 # What a hidden position's score is: so small that its weight is 0. Where all are hidden, libraries
-# differ: NaN, zeros, or all positions alike.
+# differ: NaN, zeros, or the same weight for all positions.
 HIDDEN = -1e30
 
 NOT_ZERO = " is not 0"

@@ -7,7 +7,7 @@ import numpy as np
 
 from .observation import Array
 
-# A padded array may have so many times the numbers of the array, and so many more.
+# The most numbers of a padded array: MOST_TIMES those of the array, plus MOST_MORE.
 MOST_TIMES = 8
 MOST_MORE = 2**20
 

@@ -25,10 +25,10 @@ from .places import as_output
 from .relations import relations
 from .settling import SAME
 
-# Among so many ways to match arrays the one is searched with which both sides return the same.
+# The most ways to match arrays that are tried, until both sides return the same.
 MOST_TRIALS = 64
 
-# Another way is more likely only if it brings the outputs so much nearer.
+# Another way is more likely only if the difference of the outputs is at most this share.
 CLEARLY = 0.5
 
 # What users call a role.

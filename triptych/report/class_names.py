@@ -17,15 +17,15 @@ def brief_names(names: list[str]) -> list[str]:
     Returns
     -------
     list of str
-        All different, for example ``…02…`` for ``number_02_of_them`` beside ``number_03_of_them``.
+        All different, for example ``…02…`` for ``number_02_of_them`` and ``number_03_of_them``.
         A name whose first and last letters differ from those of all others stays as it is.
     """
-    alike: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    same_ends: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for name in names:
         if len(name) > 2 * ENDS:
-            alike[name[:ENDS], name[-ENDS:]].append(name)
+            same_ends[name[:ENDS], name[-ENDS:]].append(name)
     brief = {name: name for name in names}
-    for group in alike.values():
+    for group in same_ends.values():
         if len(group) > 1:
             brief |= _without_shared_ends(group)
     counts = Counter(brief.values())

@@ -119,7 +119,7 @@ class Draws:
         draw = self.of(args[0])
         if draw is None or draw.share is None or not all(map(self._is_finite, args[1:])):
             return None
-        # Where a number stands in place of what the mask chooses, such as 0, the rest is kept.
+        # Where a number, such as 0, replaces what the mask chooses, the rest is kept.
         kept = draw.share if self._is_tensor(args[1]) else 1 - draw.share
         self._tell_once(draw.mask(kept))
         return args[1] * draw.share + args[2] * (1 - draw.share)

@@ -3,7 +3,7 @@
 //
 //   lines(element, {series: [{name, color, x, y, dash, faint}], x: "step", y: "loss", log: false})
 //   intervals(element, {rows: [{name, color, low, median, high, values}], x: "ms per step"})
-//   confusion(element, {classes, labels: what is left of long names that are alike, samples: "image", counts, changed: [[i, j], …]})
+//   confusion(element, {classes, labels: what is left of long names that are similar, samples: "image", counts, changed: [[i, j], …]})
 
 const NS = "http://www.w3.org/2000/svg";
 
