@@ -1,10 +1,10 @@
 """ONNX: written from the network and its weights, without any framework; run by ONNX Runtime."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ..core.onnx_session import processor_session
 from ..core.state import State
 from .model import Images, LoadedModel, Logits, TrainedModel
 from .names import INPUT, OUTPUT
@@ -42,7 +42,7 @@ class OnnxModel:
 
         self.version = onnxruntime.__version__
         self._path = path
-        self._session = _session(path.read_bytes())
+        self._session = processor_session(path.read_bytes())
 
     def logits(self, images: Images) -> Logits:
         """Return the logits of a batch, shape (n, classes)."""
@@ -58,19 +58,9 @@ class OnnxModel:
         tensors = [LAYER_PREFIX + layer for layer in layers]
         for tensor in tensors:
             model.graph.output.append(onnx.ValueInfoProto(name=tensor))
-        arrays = _session(model.SerializeToString()).run(tensors, {INPUT: images})
+        arrays = processor_session(model.SerializeToString()).run(tensors, {INPUT: images})
         outputs: State = {}
         for layer, array in zip(layers, arrays, strict=True):
             channels_last = array.transpose(LAST_CHANNELS) if array.ndim == 4 else array
             outputs[layer] = np.ascontiguousarray(channels_last)
         return outputs
-
-
-def _session(content: bytes) -> Any:
-    """Return a session on the processor for the bytes of a model."""
-    import onnxruntime
-
-    # There is nothing to fall back to; trying it would print what went wrong.
-    return onnxruntime.InferenceSession(
-        content, providers=["CPUExecutionProvider"], enable_fallback=False
-    )

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.onnx_session import processor_session
 from ..errors import TriptychError
 from ..exporting.names import INPUT, OUTPUT
 from .reading import Description, ReadRun
@@ -47,9 +48,7 @@ class OnnxRuntime:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False  # it would keep the memory of the largest request
-        self._session: Any = onnxruntime.InferenceSession(
-            run.onnx, options, providers=["CPUExecutionProvider"], enable_fallback=False
-        )
+        self._session = processor_session(run.onnx, options)
         self.description = run.description
         self.label = f"ONNX Runtime {onnxruntime.__version__}"
 

@@ -11,6 +11,7 @@ import onnxruntime
 import psutil
 from onnx import helper, numpy_helper, shape_inference
 
+from ....core.onnx_session import processor_session
 from ....errors import one_line
 from ...observation import Array
 from ..adapter import ModelError
@@ -19,7 +20,6 @@ LARGEST_ARRAY = 2**30  # bytes that one node may return
 LARGEST_NUMBER = 8  # bytes
 # Inputs of at most so many elements may be shapes; the result's shape is then known beforehand.
 LONGEST_SHAPE = 64
-PROVIDERS = ["CPUExecutionProvider"]
 
 Proto = Any
 
@@ -96,9 +96,7 @@ class Executor:
                 [onnx.ValueInfoProto(name=name) for name in _outputs(node)],
             )
             content = self._model(graph).SerializeToString()
-            self._sessions[key] = onnxruntime.InferenceSession(
-                content, self._options, providers=PROVIDERS, enable_fallback=False
-            )
+            self._sessions[key] = processor_session(content, self._options)
         return self._sessions[key]
 
     def _model(self, graph: Proto) -> Proto:
