@@ -12,13 +12,13 @@ from ..reading import Contents, Options, Progress
 from . import decoded, images
 from .listing import visible
 from .text import listed
-from .words import PARTS, TEST, TRAIN, VALIDATION
+from .words import PARTS, PICTURES, TEST, TRAIN, VALIDATION
 
 LAYOUT = "CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE"
 SPLIT_OFF = "to have a test set split off"
 MOST_NAMES = 5  # that are listed in a sentence
 # Folders of data sets for other tasks, such as segmentation, in small letters.
-PICTURES = ("image", "images", "img", "imgs", "input", "inputs", "pictures")
+INPUTS = (*PICTURES, "image", "imgs", "input", "inputs", "pictures")
 ANSWERS = (
     "annotation",
     "annotations",
@@ -139,7 +139,7 @@ def _layout(root: Path) -> _Layout:
 def _refuse_pairs(root: Path, folders: list[Path]) -> None:
     """Raise `LayoutError` for folders of images and of their masks, which are no classes."""
     names = {folder.name.lower() for folder in folders}
-    if names & {*PICTURES} and names <= {*PICTURES, *ANSWERS}:
+    if names & {*INPUTS} and names <= {*INPUTS, *ANSWERS}:
         reason = f"{_names(folders)} are no classes, but images and what belongs to each of them"
         raise LayoutError(f"{one_line(root)}: {reason}; it must hold {LAYOUT}")
 

@@ -10,12 +10,11 @@ from ..reading import Contents, Options, Progress
 from . import csv, npz
 from .listing import is_visible
 from .text import listed
-from .words import TEST, TRAIN, VALIDATION
+from .words import PICTURES, TEST, TRAIN, VALIDATION
 
 CSV_ENDINGS = (".csv", ".csv.gz", ".csv.zip")
 NPZ_ENDINGS = (".npz",)
 # Words in the names of files and folders, in small letters.
-PICTURES = ("images", "img")
 LABELS = ("label", "labels", "y", "target", "targets")
 # The endings of files about the data, which may be in the same folder.
 PAPERS = (".md", ".txt", ".names", ".json", ".html", ".pdf", ".py", ".ipynb")

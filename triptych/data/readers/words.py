@@ -6,5 +6,8 @@ TEST = ("test", "testing")
 VALIDATION = ("val", "valid", "validation", "dev", "eval", "evaluation")
 PARTS = (*TRAIN, *TEST, *VALIDATION)
 
+# What a folder of images is called.
+PICTURES = ("images", "img")
+
 # What the labels are called: a column of a CSV, an array of an .npz.
 LABELS = ("label", "labels", "class", "classes", "target", "targets", "y")
