@@ -10,6 +10,7 @@ from triptych.advise import calibration, plot
 from triptych.advise.advice import Advisor
 from triptych.cli.app import main
 from triptych.core.colors import style
+from triptych.core.selection import specs
 
 PLANTED = calibrated(
     {
@@ -168,6 +169,25 @@ def test_every_row_of_the_map_has_the_colour_of_its_engine(monkeypatch):
         spec.key: style(spec.engine, spec.backend).light for spec in (NUMPY, TORCH, COMPILED)
     }
     assert colors[-1].items() <= colors[0].items()
+
+
+def test_the_names_of_many_rows_are_whole(monkeypatch):
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    inside: list[bool] = []
+    save = Figure.savefig
+
+    def look(figure: Figure, *arguments, **options) -> None:
+        save(figure, *arguments, **options)
+        (legend,) = figure.legends
+        page, names = figure.bbox, legend.get_window_extent()
+        inside.append(page.x0 <= names.x0 and names.x1 <= page.x1 and names.y1 <= page.y1)
+
+    monkeypatch.setattr(Figure, "savefig", look)
+    rows = {spec: costs() for spec in specs(None, all_backends=True)}
+    plot.draw(Advisor(calibrated(rows)), Path("map.png"))
+    assert inside == [True]
 
 
 def test_advice_lists_the_row_that_it_names_first_and_rows_that_are_not_ranked_last(capsys):

@@ -23,6 +23,7 @@ CELLS = 27  # along each side
 WIDTH_INCHES = 11.0  # of the picture
 MAP_INCHES = 5.2  # height of the maps and their legend
 LINE_INCHES = 0.2  # height of a line of notes below the maps
+LEGEND_COLUMNS = 5  # more do not fit side by side
 LINE_CHARACTERS = 160
 PALE = 0.4  # the opacity where another row may be as fast
 FORMATS = (".png", ".svg", ".pdf")
@@ -112,7 +113,7 @@ def draw(advisor: Advisor, path: Path) -> None:
         title=f"Who is fastest where: {calibration.processor}, {threads}\n"
         f"{Adam.label}, images of {shape}; pale: another may be as fast",
         loc="outside upper center",
-        ncols=len(rows),
+        ncols=min(len(rows), LEGEND_COLUMNS),
         frameon=False,
     )
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=9, color="#5a6178")
