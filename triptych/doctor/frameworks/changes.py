@@ -6,7 +6,7 @@ from typing import Any
 
 from ..observation import Call, Change, Settings
 from .adapter import Unsupported
-from .preprocessing import with_change
+from .preprocessing import InputChanges
 
 Undo = Callable[[], None]
 
@@ -35,8 +35,8 @@ class Changes(ABC):
     ----------
     metric : dict
         Settings of the metric.
-    inputs : dict of str to dict
-        Settings of the preprocessing by the number of the input.
+    inputs : InputChanges
+        Those of the preprocessing.
     """
 
     def __init__(self, parts: dict[str, Any], callbacks: list[Any]) -> None:
@@ -44,7 +44,7 @@ class Changes(ABC):
         self._callbacks = callbacks
         self._undo: list[Undo] = []
         self.metric: Settings = {}
-        self.inputs: dict[str, Settings] = {}
+        self.inputs = InputChanges()
         self._targets: dict[str, Callable[[Change], None]] = {
             "layer": self._layer,
             "optimizer": self._optimizer,
@@ -150,7 +150,7 @@ class Changes(ABC):
         self._set(attributes, change.setting, change.value)
 
     def _preprocess(self, change: Change) -> None:
-        self._set(self.inputs, change.path, with_change(self.inputs, change))
+        self._set(vars(self), "inputs", self.inputs.with_change(change))
 
 
 def _place(path: str, held: Sequence[Any]) -> int | None:

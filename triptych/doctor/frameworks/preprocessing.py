@@ -1,5 +1,8 @@
 """What a changed preprocessing makes of the model's inputs; the same for every framework."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 import numpy as np
 
 from ..observation import Array, Arrays, Change, Settings
@@ -8,42 +11,50 @@ from .adapter import Unsupported
 SETTINGS = ("scale", "offset", "reverse_channels")
 
 
-def changed_inputs(inputs: Arrays, changes: dict[str, Settings]) -> Arrays:
-    """Return what the model gets after changes.
+@dataclass(frozen=True)
+class InputChanges:
+    """The changes of the preprocessing that are in force.
 
-    Parameters
+    Attributes
     ----------
-    inputs : dict of str to ndarray
-        ``input``, ``input1``, …: what the user's preprocessing returned.
-    changes : dict of str to dict
+    settings : dict of str to dict
         Settings by the number of the input, or by the empty name for all.
     """
-    changed: Arrays = {}
-    for number, (name, array) in enumerate(inputs.items()):
-        for key in ("", str(number)):
-            array = changed_input(array, changes.get(key, {}))
-        changed[name] = array
-    return changed
 
+    settings: Mapping[str, Settings] = field(default_factory=dict[str, Settings])
 
-def with_change(changes: dict[str, Settings], change: Change) -> Settings:
-    """Return the settings of the input that a change names, with the change.
+    def with_change(self, change: Change) -> "InputChanges":
+        """Return these changes and another one.
 
-    Parameters
-    ----------
-    changes : dict of str to dict
-        As `changed_inputs` takes them; they stay as they are.
-    change : Change
-        Of the preprocessing.
+        Parameters
+        ----------
+        change : Change
+            Of the preprocessing.
 
-    Raises
-    ------
-    Unsupported
-        If there is no such setting.
-    """
-    if change.setting not in SETTINGS:
-        raise Unsupported(f"{change.setting} of the preprocessing cannot be changed")
-    return {**changes.get(change.path, {}), change.setting: change.value}
+        Raises
+        ------
+        Unsupported
+            If there is no such setting.
+        """
+        if change.setting not in SETTINGS:
+            raise Unsupported(f"{change.setting} of the preprocessing cannot be changed")
+        changed = {**self.settings.get(change.path, {}), change.setting: change.value}
+        return InputChanges({**self.settings, change.path: changed})
+
+    def applied(self, inputs: Arrays) -> Arrays:
+        """Return what the model gets after the changes.
+
+        Parameters
+        ----------
+        inputs : dict of str to ndarray
+            ``input``, ``input1``, …: what the user's preprocessing returned.
+        """
+        changed: Arrays = {}
+        for number, (name, array) in enumerate(inputs.items()):
+            for key in ("", str(number)):
+                array = changed_input(array, self.settings.get(key, {}))
+            changed[name] = array
+        return changed
 
 
 def changed_input(array: Array, settings: Settings) -> Array:

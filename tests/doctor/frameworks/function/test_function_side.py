@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import triptych as tt
-from triptych.doctor.frameworks.adapter import ModelError
+from triptych.doctor.frameworks.adapter import ModelError, Unsupported
+from triptych.doctor.frameworks.function.adapter import Adapter
+from triptych.doctor.observation import Change
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
@@ -268,6 +270,21 @@ def test_causes_that_act_on_the_whole_are_found() -> None:
     assert reduction.values["b"].endswith("sum")
     halved = tt.diagnose(module, jax_side(preprocess=lambda x: x / 2), BATCH)
     assert causes(halved) == [("data", "D77", True)]
+
+
+@pytest.mark.parametrize(
+    "change", [Change("loss", "", "reduction", "sum"), Change("preprocess", "", "mean", 0.1)]
+)
+def test_what_cannot_be_changed_is_refused_and_changes_nothing(change: Change) -> None:
+    side = Adapter({"model": IN_NUMPY, "parameters": parameters()}, "native")
+    doubled = Change("preprocess", "", "scale", 2.0)
+    with pytest.raises(Unsupported):
+        side.change([doubled, change])
+    np.testing.assert_array_equal(side.inputs(BATCH)["input"], BATCH["x"])
+    side.change([doubled])
+    np.testing.assert_array_equal(side.inputs(BATCH)["input"], 2 * BATCH["x"])
+    side.restore()
+    np.testing.assert_array_equal(side.inputs(BATCH)["input"], BATCH["x"])
 
 
 def test_what_the_models_make_up_for_is_no_difference() -> None:

@@ -213,13 +213,19 @@ def test_settings_are_changed_and_restored():
         Change("layer", "inner_norm", "epsilon", -1.0),
         Change("optimizer", "", "amsgrad", True),
         Change("schedule", "", "gamma", 0.1),
+        Change("preprocess", "", "mean", 0.1),
     ],
 )
 def test_what_cannot_be_changed_is_refused_and_changes_nothing(change):
-    side = adapter()
+    side, data = adapter(), batch()
+    before = side.inputs(data)["input"]
+    doubled = Change("preprocess", "", "scale", 2.0)
     with pytest.raises(Unsupported):
-        side.change([Change("optimizer", "", "rate", 0.5), change])
+        side.change([Change("optimizer", "", "rate", 0.5), doubled, change])
     assert side.description() == adapter().description()
+    assert np.array_equal(side.inputs(data)["input"], before)
+    side.change([doubled])
+    assert np.array_equal(side.inputs(data)["input"], 2 * before)
 
 
 def test_a_convolution_of_single_channels_is_a_depthwise_one():

@@ -143,7 +143,12 @@ def test_a_setting_is_changed_and_restored(exported):
     again = adapter.observe(inputs, training=False)
     np.testing.assert_array_equal(again.arrays["output"], before.arrays["output"])
     with pytest.raises(Unsupported):
-        adapter.change([Change("loss", "", "reduction", "sum")])
+        adapter.change([Change("preprocess", "", "scale", 2.0), Change("loss", "", "x", "sum")])
+    np.testing.assert_array_equal(adapter.inputs(data)["input"], inputs["input"])
+    adapter.change([Change("preprocess", "", "scale", 2.0)])
+    np.testing.assert_array_equal(adapter.inputs(data)["input"], 2 * inputs["input"])
+    adapter.restore()
+    np.testing.assert_array_equal(adapter.inputs(data)["input"], inputs["input"])
 
 
 def test_it_has_no_training_mode(exported):

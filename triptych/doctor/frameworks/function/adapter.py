@@ -18,14 +18,13 @@ from ...observation import (
     Description,
     Layer,
     Observation,
-    Settings,
     Updates,
     inputs_of,
     name_at,
 )
 from ..adapter import ModelError, Unsupported, UserCalls, check_weights
 from ..modules import module_names
-from ..preprocessing import changed_inputs, with_change
+from ..preprocessing import InputChanges
 from . import backends
 from .backends.interface import Backend, Pullback
 from .tree import parameters_of, rebuilt
@@ -66,7 +65,7 @@ class Adapter:
         for each in self._parameters:
             array = np.array(self._backend.to_array(each.value))
             self._arrays[each.name] = array.astype(np.float64) if self._double else array
-        self._inputs: dict[str, Settings] = {}
+        self._inputs = InputChanges()
         self._has_run = False
 
     @property
@@ -113,7 +112,7 @@ class Adapter:
         }
         if not self._has_run:
             self._run_first(inputs)
-        return changed_inputs(inputs, self._inputs)
+        return self._inputs.applied(inputs)
 
     def _run_first(self, inputs: Arrays) -> None:
         """Run the function; one that takes arrays of NumPy may return those of a framework."""
@@ -268,16 +267,16 @@ class Adapter:
 
     def change(self, changes: Sequence[Change]) -> None:
         """Apply changes until `restore`."""
-        before = dict(self._inputs)
+        inputs = self._inputs
         for change in changes:
             if change.target != "preprocess":
-                self._inputs = before
                 raise Unsupported(f"{change.setting} of a function cannot be changed")
-            self._inputs[change.path] = with_change(self._inputs, change)
+            inputs = inputs.with_change(change)
+        self._inputs = inputs
 
     def restore(self) -> None:
         """Undo all changes."""
-        self._inputs = {}
+        self._inputs = InputChanges()
 
     def separate(self, paths: Sequence[str]) -> None:
         """Refuse: there is nothing to separate."""

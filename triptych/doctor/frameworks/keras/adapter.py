@@ -24,7 +24,6 @@ from ...observation import (
     name_at,
 )
 from ..adapter import ModelError, Unsupported, UserCalls
-from ..preprocessing import changed_inputs
 from . import backend, training
 from .changes import Changes
 from .model import UserModel, parts_of
@@ -135,7 +134,7 @@ class Adapter:
             arrays = [self.model.cast(backend.to_numpy(each)) for each in flat]
         inputs = {name_at("input", number): array for number, array in enumerate(arrays)}
         self.model.build(inputs)
-        return changed_inputs(inputs, self._changes.inputs)
+        return self._changes.inputs.applied(inputs)
 
     def weights(self) -> Arrays:
         """Return all weights and buffers."""

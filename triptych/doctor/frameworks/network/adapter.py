@@ -29,12 +29,11 @@ from ...observation import (
     Component,
     Description,
     Observation,
-    Settings,
     Updates,
 )
 from ..adapter import ModelError, Unsupported, UserCalls, check_weights
 from ..graph import GraphRun, Node, Pullback, Values
-from ..preprocessing import changed_inputs, with_change
+from ..preprocessing import InputChanges
 from . import layers
 
 GIVEN = ("model", "loss", "optimizer", "metric")
@@ -82,7 +81,7 @@ class Adapter:
         self._recipe = replace(recipe, dtype="float64") if dtype == "float64" else recipe
         # As the run has them; changes are tried on the others.
         self._as_saved = (self._network, self._recipe)
-        self._inputs: dict[str, Settings] = {}
+        self._inputs = InputChanges()
         self._names = layers.Names.of(self._network)
         self._weights = states.cast(_weights_of(trained.run), self._recipe.dtype)
         self._engines: dict[tuple[Network, Recipe], Any] = {}  # the one that was used last
@@ -115,7 +114,7 @@ class Adapter:
         if "x2" in batch:
             raise ModelError(f"network {self._network.name!r} takes one input, the batch has x2")
         x = _in_shape(np.asarray(batch["x"]), self._network)
-        return changed_inputs({"input": scaled(x, self._recipe.dtype)}, self._inputs)
+        return self._inputs.applied({"input": scaled(x, self._recipe.dtype)})
 
     def weights(self) -> Arrays:
         """Return all weights and running statistics."""
@@ -277,7 +276,7 @@ class Adapter:
 
     def change(self, changes: Sequence[Change]) -> None:
         """Apply changes until `restore`."""
-        before = (self._network, self._recipe, dict(self._inputs))
+        before = (self._network, self._recipe, self._inputs)
         try:
             for change in changes:
                 self._change(change)
@@ -294,7 +293,7 @@ class Adapter:
         elif change.target in ("optimizer", "loss"):
             self._replace_part(change.target, setting, value)
         elif change.target == "preprocess":
-            self._inputs[change.path] = with_change(self._inputs, change)
+            self._inputs = self._inputs.with_change(change)
         else:
             raise Unsupported(f"{setting} of the {change.target} cannot be changed")
 
@@ -309,7 +308,7 @@ class Adapter:
     def restore(self) -> None:
         """Undo all changes."""
         self._network, self._recipe = self._as_saved
-        self._inputs = {}
+        self._inputs = InputChanges()
 
 
 class _Graph:

@@ -15,14 +15,13 @@ from ...observation import (
     Change,
     Description,
     Observation,
-    Settings,
     Updates,
     inputs_of,
     name_at,
 )
 from ..adapter import ModelError, Unsupported, UserCalls, check_weights
 from ..graph import GraphRun
-from ..preprocessing import changed_inputs, with_change
+from ..preprocessing import InputChanges
 from .building import Builder
 from .execution import Executor
 from .reading import OnnxModel
@@ -56,7 +55,7 @@ class Adapter:
         with files.refusing(self._model.path, "an ONNX model"):
             self._protos = self._fold()
         self._builder: Builder | None = None
-        self._inputs: dict[str, Settings] = {}
+        self._inputs = InputChanges()
         self._changed: dict[str, Proto] = {}
 
     def _fold(self) -> list[Proto]:
@@ -117,7 +116,7 @@ class Adapter:
         if self._builder is None:
             with files.refusing(self._model.path, "an ONNX model"):
                 self._build(inputs)
-        return changed_inputs(inputs, self._inputs)
+        return self._inputs.applied(inputs)
 
     def _as_declared(self, array: Array, declared: Proto) -> Array:
         """Return an array in the dtype and shape of an input.
@@ -216,7 +215,7 @@ class Adapter:
 
     def change(self, changes: Sequence[Change]) -> None:
         """Apply changes until `restore`."""
-        before = (dict(self._inputs), dict(self._changed))
+        before = (self._inputs, dict(self._changed))
         try:
             for change in changes:
                 self._change(change)
@@ -226,7 +225,7 @@ class Adapter:
 
     def _change(self, change: Change) -> None:
         if change.target == "preprocess":
-            self._inputs[change.path] = with_change(self._inputs, change)
+            self._inputs = self._inputs.with_change(change)
         elif change.target == "layer" and change.setting in ATTRIBUTES:
             self._change_attribute(change)
         else:
@@ -248,7 +247,7 @@ class Adapter:
 
     def restore(self) -> None:
         """Undo all changes."""
-        self._inputs = {}
+        self._inputs = InputChanges()
         self._changed = {}
 
     def _refuse(self) -> NoReturn:

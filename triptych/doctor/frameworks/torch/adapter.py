@@ -22,7 +22,6 @@ from ...observation import (
     name_at,
 )
 from ..adapter import ModelError, Unsupported, UserCalls, check_weights
-from ..preprocessing import changed_inputs
 from .changes import Changes
 from .description import describe_side
 from .functional_layers import Discoverer
@@ -123,7 +122,7 @@ class Adapter:
             )
         arrays = {name_at("input", place): to_array(each) for place, each in enumerate(tensors)}
         arrays = {name: self._cast(array) for name, array in arrays.items()}
-        return changed_inputs(arrays, self._changes.inputs)
+        return self._changes.inputs.applied(arrays)
 
     def _discover(self, tensors: list[torch.Tensor]) -> None:
         """Find out which functions of the user's are layers, when the model runs first."""
