@@ -243,7 +243,7 @@ class _Search:
     def alignment(self) -> Alignment:
         """Return the alignment with which both sides return the same, or else the most likely."""
         fitted = list(self._fitted())
-        best = self._with(fitted, [0] * len(fitted))
+        best = _with(self._frame(), fitted)
         if not self.left.is_empty:
             return replace(best, findings=(self._missing(),), complete=False)
         smallest = float("inf")
@@ -259,8 +259,9 @@ class _Search:
 
     def _candidates(self, fitted: Sequence[Fitted]) -> Iterator[Alignment]:
         """Yield alignments, the most likely one first."""
+        frame = self._frame()
         for choice in _choices([len(each.options) for each in fitted]):
-            yield self._with(fitted, choice)
+            yield _with(frame, fitted, choice)
         yield from self._exchanged()
 
     def _fitted(self) -> Iterator[Fitted]:
@@ -287,18 +288,15 @@ class _Search:
                     votes += 1 if shape == other[::-1] else -1
         return votes > 0
 
-    def _with(self, fitted: Sequence[Fitted], choice: Sequence[int]) -> Alignment:
-        """Return the alignment of one choice of options."""
-        carried = [
-            each.carried(each.options[place]) for each, place in zip(fitted, choice, strict=True)
-        ]
+    def _frame(self) -> Alignment:
+        """Return the alignment of the present matches, without the arrays that have options."""
         examination = self.examination
         pairs = tuple(self._pair(a, b) for a, b in self.matches)
         extra, findings = self._biases()
         return Alignment(
             pairs,
             input_forms(examination.a_inputs, examination.b_inputs),
-            (*carried, *extra),
+            tuple(extra),
             shapes_of_anchors(one_segment(self.observations[1])),
             tuple(findings),
         )
@@ -399,9 +397,17 @@ class _Search:
             self.matches = list(matches)
             self.matches[one] = (matches[one][0], matches[other][1])
             self.matches[other] = (matches[other][0], matches[one][1])
-            again = list(self._fitted())
-            yield self._with(again, [0] * len(again))
+            yield _with(self._frame(), list(self._fitted()))
         self.matches = matches
+
+
+def _with(
+    frame: Alignment, fitted: Sequence[Fitted], choice: Sequence[int] | None = None
+) -> Alignment:
+    """Return an alignment with one choice of options, without one with the most likely."""
+    places = choice or [0] * len(fitted)
+    carried = [each.carried(each.options[at]) for each, at in zip(fitted, places, strict=True)]
+    return replace(frame, carriages=(*carried, *frame.carriages))
 
 
 @dataclass
