@@ -118,6 +118,13 @@ def test_a_trace_that_could_not_be_read_is_not_written(tmp_path, monkeypatch, li
     assert not folder.exists()
 
 
+def test_a_trace_with_more_batches_than_are_read_is_not_written(tmp_path):
+    folder = tmp_path / "long.trace"
+    with pytest.raises(TriptychError, match="would have 10,001 batches, where at most 10,000 are"):
+        write_trace(folder, {"native": Recording({"batches": 10_001}, {})}, {})
+    assert not folder.exists()
+
+
 def test_arrays_of_another_trace_are_refused(trace, tmp_path):
     folder, _ = trace
     side = read_trace(folder)

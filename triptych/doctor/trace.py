@@ -48,7 +48,7 @@ from .observation import (
     outputs_of,
 )
 from .probes import TRAINING_STEPS, probe_gradients, schedule_updates
-from .trace_values import PASSES, Json, checked, read_values
+from .trace_values import MOST_BATCHES, PASSES, Json, checked, read_values
 
 SCHEMA = 1
 SECTIONS = {"native": "", "float64": "float64/"}  # what the names of their arrays begin with
@@ -204,6 +204,12 @@ def write_trace(folder: Path, recordings: dict[str, Recording], batch: Arrays) -
             f"{folder}: would have {len(arrays):,} arrays of {size:,} bytes, where at most "
             f"{MOST_ARRAYS:,} of {LARGEST:,} bytes are read; record a smaller batch, or the model "
             "without its optimizer"
+        )
+    batches = max((each.values.get("batches", 0) for each in recordings.values()), default=0)
+    if batches > MOST_BATCHES:
+        raise TriptychError(
+            f"{folder}: would have {batches:,} batches, where at most {MOST_BATCHES:,} are read; "
+            "record a batch of fewer samples"
         )
     content = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
     values = {dtype: recording.values for dtype, recording in recordings.items()}

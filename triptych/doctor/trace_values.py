@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ..core import files
 from ..errors import TriptychError, one_line, printable
-from ..importing.arrays import MOST_ARRAYS, without_duplicates
+from ..importing.arrays import without_duplicates
 from .observation import Call, Description
 
 LARGEST_TEXT = 16 * 2**20  # bytes of JSON
@@ -21,6 +21,7 @@ LARGEST_COUNT = 10**9  # of samples, updates and the like
 MOST_CALLS = 10_000
 MOST_INPUTS = 1_000  # of one call
 MOST_UPDATES = 1_000
+MOST_BATCHES = 10_000
 
 PASSES = {False: "evaluation", True: "training"}
 
@@ -84,7 +85,7 @@ def checked(values: Json) -> Json:
         _check("epochs", values["epochs"], dict[str, Any])
     if "batches" in values:
         _check("batches", values["batches"], int)
-        _check_limit("batches", values["batches"], MOST_ARRAYS)
+        _check_limit("batches", values["batches"], MOST_BATCHES)
     return result
 
 

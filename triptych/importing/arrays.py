@@ -25,7 +25,7 @@ from ..core.npy import read_npy_header
 from ..errors import TriptychError, one_line
 
 LONGEST_HEADER = 10 * 2**20  # bytes of JSON in a safetensors file
-MOST_ARRAYS = 10_000
+MOST_WEIGHTS = 10_000  # arrays in a file of weights
 MOST_AXES = 8
 LONGEST_NAME = 1_000  # characters
 SPARE_BYTES = 16 * 2**20  # that a file may have more than the network needs: counters, headers
@@ -122,7 +122,7 @@ class WeightsFile:
 
 
 def open_weights(
-    path: Path, needed: int, kinds: str = NUMBERS, most: int = MOST_ARRAYS
+    path: Path, needed: int, kinds: str = NUMBERS, most: int = MOST_WEIGHTS
 ) -> WeightsFile:
     """Read a file of weights into memory, and what it declares of its arrays.
 
