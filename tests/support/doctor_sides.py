@@ -117,6 +117,9 @@ class NumpySide:
             raise Unsupported("only the optimizer can be changed")
         self.changed = {change.setting: change.value for change in changes}
 
+    def changeable(self) -> "NumpySide":
+        return self
+
     def recording(self) -> None:
         return None
 

@@ -262,6 +262,9 @@ class FakeSide:
                 raise Unsupported(f"{change.path} has no {change.setting}")
             self._changes.append(change)
 
+    def changeable(self) -> "FakeSide":
+        return self
+
     def recording(self) -> None:
         return None
 

@@ -93,6 +93,8 @@ class Side(Protocol):
 
     def lost(self, *, training: bool) -> dict[str, float]: ...  # noqa: D102
 
+    def changeable(self) -> "ChangeableSide | None": ...  # noqa: D102
+
 
 class Recording(Protocol):
     """What a side tells that was recorded and cannot be run again, in place of being run.

@@ -92,6 +92,10 @@ class LiveSide:
         """Return nothing: what rounding does to this side is measured by running it again."""
         return {}
 
+    def changeable(self) -> "LiveSide":
+        """Return this side: its settings can be changed."""
+        return self
+
     def recording(self) -> None:
         """Return that this side is no recording: it can be run and changed."""
         return

@@ -365,6 +365,10 @@ class RecordedSide:
             raise Unsupported(f"{self.name} has no gradients")
         return Observation(calls, arrays)
 
+    def changeable(self) -> None:
+        """Return nothing: what was recorded cannot be changed."""
+        return
+
     def lost(self, *, training: bool) -> dict[str, float]:
         """Return how far a pass as written is from the same in double precision.
 

@@ -16,7 +16,6 @@ from .hypotheses import KNOWN_VALUES, Hypothesis, another_function, change_of, e
 from .observation import Arrays, Call, Settings
 from .places import as_output
 from .relations import USUAL
-from .side import LiveSide
 
 MOST_TRIALS = 96
 
@@ -55,9 +54,10 @@ def explain(examination: Examination, bound: float) -> Explanation | None:
     sides = (("a", examination.a), ("b", examination.b))
     for name, side in sides:
         description = examination.a_description if name == "a" else examination.b_description
-        if description.whole or not isinstance(side, LiveSide):
+        changeable = side.changeable()
+        if description.whole or changeable is None:
             continue
-        trial = _Trial(examination, name, side)
+        trial = _Trial(examination, name, changeable)
         for hypotheses in islice(trial.sets(), MOST_TRIALS):
             remaining = trial.difference(hypotheses)
             if remaining <= bound:
