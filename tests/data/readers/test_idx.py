@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,3 +44,50 @@ def test_idx_of_other_sizes_and_classes(tmp_path, sample, kind: str, gz: bool):
     assert found.classes == tuple(map(str, range(1, 27)))
     assert pairs(found) == expected(x, y)
     assert np.array_equal(found.test.images[..., 0], x[70:])
+
+
+FOUR = {
+    "train-images-idx3-ubyte": 0,
+    "train-labels-idx1-ubyte": 1,
+    "t10k-images-idx3-ubyte": 2,
+    "t10k-labels-idx1-ubyte": 3,
+}
+BESIDE = {
+    "gzipped": "{}.gz",
+    "with a dot": "{}",
+    "in a folder of its name": "{0}/{0}",
+}
+
+
+def write_beside(folder: Path, name: str, beside: str, array: np.ndarray) -> Path:
+    """Write an array into a second file that may be meant by the name; return the file."""
+    if beside == "with a dot":
+        name = name.replace("-idx", ".idx")
+    elif beside != "gzipped":  # where the folder is, there is no file of this name
+        (folder / name).rename(folder / name.replace("-idx", ".idx"))
+    path = folder / BESIDE[beside].format(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(gzip.compress(idx(array)) if beside == "gzipped" else idx(array))
+    return path
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("name", FOUR)
+def test_two_files_that_may_be_meant_must_hold_the_same(tmp_path, sample, name: str, beside: str):
+    x = sample[0]
+    y = (np.arange(100) % 10).astype(np.uint8)
+    arrays = [x[:70], y[:70], x[70:], y[70:]]
+    for each, place in FOUR.items():
+        (tmp_path / each).write_bytes(idx(arrays[place]))
+    array = arrays[FOUR[name]]
+    path = write_beside(tmp_path, name, beside, array)
+    assert pairs(data.load(str(tmp_path))) == expected(x, y)
+    path.unlink()
+    changed = array.copy()
+    changed.flat[-1] ^= 1
+    path.write_bytes(gzip.compress(idx(changed)) if beside == "gzipped" else idx(changed))
+    what = "images" if "images" in name else "labels"
+    with pytest.raises(data.DataError, match=f"holds other {what} than") as refused:
+        data.load(str(tmp_path))
+    assert str(path) in str(refused.value)
+    assert str(refused.value).endswith("either may be meant; remove one of them")

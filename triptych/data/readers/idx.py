@@ -118,7 +118,7 @@ def read(
     Raises
     ------
     DataError
-        Naming the file that is missing, truncated, too long or not IDX.
+        Naming the file that is missing, truncated, too long or not IDX, or two that may be meant.
     """
     home = folder
     notes: tuple[str, ...] = ()
@@ -199,17 +199,42 @@ def _shape(path: Path, stream: IO[bytes], dimensions: int, kind: int) -> tuple[i
     return struct.unpack(f">{dimensions}I", header[4:])
 
 
-def _samples(images: _File, labels: _File) -> Samples:
-    """Read a pair of files. Of QMNIST's labels, eight numbers each, the first is the class."""
-    numbers = array(labels.path, labels.description.dimensions, labels.description.kind)
-    if numbers.ndim == 2:
-        numbers = numbers[:, 0]
-    pixels = array(images.path, images.description.dimensions, images.description.kind)
-    return Samples(images.path, pixels, numbers, labels_path=labels.path)
+def _samples(images: list[_File], labels: list[_File]) -> Samples:
+    """Read the images and labels of a part; each in one file, or the same in several."""
+    numbers = _same_in_all(labels)
+    pixels = _same_in_all(images)
+    return Samples(images[0].path, pixels, numbers, labels_path=labels[0].path)
 
 
-def _chosen(home: Path) -> dict[tuple[str, str], _File]:
-    """Return the four files of a data set, by part and by what they hold.
+def _same_in_all(files: list[_File]) -> NDArray[Any]:
+    """Read a file, and make sure that the others of its part hold the same.
+
+    Raises
+    ------
+    DataError
+        They do not: nothing tells which one is meant.
+    """
+    first, *others = files
+    values = _values(first)
+    for other in others:
+        if not np.array_equal(values, _values(other)):
+            raise DataError(
+                f"{first.path}: holds other {first.description.what} than {other.path}, and either "
+                "may be meant; remove one of them"
+            )
+    return values
+
+
+def _values(file: _File) -> NDArray[Any]:
+    """Read a file. Of QMNIST's labels, eight numbers each, the first is the class."""
+    description = file.description
+    values = array(file.path, description.dimensions, description.kind)
+    is_of_qmnist = description.what == "labels" and values.ndim == 2
+    return values[:, 0] if is_of_qmnist else values
+
+
+def _chosen(home: Path) -> dict[tuple[str, str], list[_File]]:
+    """Return the files of a data set, by part and by what they hold, the first one to be read.
 
     Raises
     ------
@@ -222,9 +247,11 @@ def _chosen(home: Path) -> dict[tuple[str, str], _File]:
     if not plain and len(groups) > 1:
         advice = "put those of one into a folder of their own"
         raise DataError(f"{home}: files of several data sets, {listed(groups)}; {advice}")
-    chosen: dict[tuple[str, str], _File] = {}
+    chosen: dict[tuple[str, str], list[_File]] = {}
     for member in plain or members:
-        chosen.setdefault((member.description.part, member.description.what), member)
+        alike = chosen.setdefault((member.description.part, member.description.what), [])
+        if member.path not in [each.path for each in alike]:
+            alike.append(member)
     for part, stems in STEMS.items():
         for stem in stems:
             what = stem.partition("-")[2]
