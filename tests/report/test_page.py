@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support import made
 
+from triptych.bench.results import spread
 from triptych.core import registry
 from triptych.core.colors import style
 from triptych.report import notebook, page, slots, verdict
@@ -141,6 +142,48 @@ def test_a_busy_machine_names_no_winner_and_gives_no_factor(signs: dict[str, str
     assert "No row is named the fastest: other programs used the machine" in text
     assert "times as" not in text
     assert "was the fastest" not in text
+
+
+UNRELIABLE = "* The machine was busy, so this ratio is not reliable."
+
+
+def cells(text: str, label: str) -> list[str]:
+    """The cells of a row of the table of results, without their small figures."""
+    table = text[text.index('<table class="results">') :]
+    line = table[table.index(f">{label}<") :].partition("</tr>")[0]
+    return re.findall(r"<td>([^<]*)<", line)
+
+
+def on_a_machine(busy: str | None) -> dict[str, Any]:
+    """Results of which NumPy's ratio is 1 by definition and PyTorch's was measured."""
+    rows = rows_of("numpy", "torch")
+    rows["numpy"]["ratio"] = {"median": 1.0, "low": 1.0, "high": 1.0}
+    return made.results(rows, fastest=None, busy=busy)
+
+
+@pytest.mark.parametrize("busy", ["other programs used 40% of it", None])
+def test_ratios_of_a_busy_machine_are_marked_and_explained(busy: str | None, tmp_path):
+    results = on_a_machine(busy)
+    text = written(tmp_path, results)
+    assert "1.00" in cells(text, "NumPy")
+    assert ("1.50*" if busy else "1.50") in cells(text, "PyTorch")
+    assert (UNRELIABLE in text) == bool(busy)
+    shown = notebook.comparison_html(results["runs"][0], [], "float32")
+    assert "<td>1.00</td>" in shown
+    assert f"<td>1.50{'*' if busy else ''}</td>" in shown
+    assert (f"<p>{UNRELIABLE}</p>" in shown) == bool(busy)
+
+
+def test_ratios_over_seeds_are_marked_where_the_machine_was_busy_for_one(tmp_path):
+    results = on_a_machine(None)
+    results["runs"] += on_a_machine("other programs used 40% of it")["runs"]
+    results["spread"] = spread(results["runs"])
+    text = written(tmp_path, results)
+    assert "1.50" in cells(text, "PyTorch")  # the first seed's
+    assert UNRELIABLE not in text
+    assert "<td>1.50*</td>" in text
+    footnote = "* The machine was busy for 1 of 2 seeds, so this ratio is not reliable."
+    assert footnote in text
 
 
 def test_differences_within_the_uncertainty_name_no_winner_but_keep_the_factors(tmp_path):

@@ -1,6 +1,7 @@
 """The result table of a comparison, for the terminal."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from rich import box
@@ -12,6 +13,7 @@ from ..bench.results import spread
 from ..bench.validity import FEWEST_ROUNDS
 from ..core.registry import REFERENCE, entries
 from ..core.selection import EngineSpec
+from ..report.ratios import footnote, is_uncertain, ratio, ratio_over_seeds
 from ..report.units import milliseconds
 from .say import say
 
@@ -37,7 +39,6 @@ APART = (
     "Rounding grows from step to step, so weights may end apart although the engines compute the "
     "same."
 )
-MARK = "*"  # of a ratio that was measured on a busy machine
 
 
 def show(console: Console, result: dict[str, Any]) -> None:
@@ -114,7 +115,7 @@ def tables(result: dict[str, Any]) -> dict[str, Columns]:
             name = "accurate?"
         shown[name] = {title: cell for title, cell in columns.items() if title not in left_out}
     if result["busy"] and "NumPy = 1" in shown["fast?"]:
-        shown["fast?"]["NumPy = 1"] = _marked_ratio
+        shown["fast?"]["NumPy = 1"] = partial(ratio, busy=True)
     return shown
 
 
@@ -131,7 +132,7 @@ def legend(result: dict[str, Any]) -> list[str]:
         f"{times} NumPy = 1: its ratio to NumPy's time; below 1 is faster.",
     ]
     if result["busy"]:
-        lines.append(f"{MARK} The machine was busy, so this ratio is not reliable.")
+        lines.append(footnote())
     return lines
 
 
@@ -223,20 +224,8 @@ def _step_range(row: Row) -> str:
     return _range(row["step"], 1e3)
 
 
-def _ratio(row: Row) -> str:
-    if row["ratio"]:
-        return f"{row['ratio']['median']:.2f}"
-    return "not measured" if row["proved"] else "withheld"
-
-
-def _marked_ratio(row: Row) -> str:
-    """Return the ratio of a comparison on a busy machine."""
-    mark = MARK if _uncertain(row) else ""
-    return _ratio(row) + mark
-
-
 def _ratio_range(row: Row) -> str:
-    if not _uncertain(row):
+    if not is_uncertain(row):
         return ""
     return _range(row["ratio"], 1)
 
@@ -253,11 +242,6 @@ def _peak_memory(row: Row) -> str:
     return f"{row['peak_bytes'] / 2**20:,.0f} MB"
 
 
-def _uncertain(row: Row) -> bool:
-    """Return whether a row has a ratio that is not 1 by definition."""
-    return row["ratio"] is not None and row["ratio"]["low"] < row["ratio"]["high"]
-
-
 TABLES: dict[str, Columns] = {
     "equal?": {
         "accuracy": _accuracy,
@@ -270,7 +254,7 @@ TABLES: dict[str, Columns] = {
     "fast?": {
         "ms/step": _step,
         "95 %": _step_range,
-        "NumPy = 1": _ratio,
+        "NumPy = 1": ratio,
         "(95 %)": _ratio_range,
         "training": _training,
         "first step": lambda row: f"{milliseconds(row['seconds']['first_step'])} ms",
@@ -288,17 +272,12 @@ TABLES: dict[str, Columns] = {
 def show_spread(console: Console, results: list[dict[str, Any]]) -> None:
     """Print each engine's spread over seeds."""
     busy = sum(result["busy"] is not None for result in results)
-    mark = MARK if busy else ""
-
-    def ratio(row: Row) -> str:
-        return f"{row['ratio']:.2f}{mark}" if row["ratio"] else "withheld"
-
     columns: Columns = {
         "accuracy": lambda row: f"{row['mean']:.2%} ± {100 * row['deviation']:.2f}",
         "lowest": lambda row: f"{row['lowest']:.2%}",
         "highest": lambda row: f"{row['highest']:.2%}",
         "ms/step": lambda row: milliseconds(row["step"]),
-        "NumPy = 1": ratio,
+        "NumPy = 1": partial(ratio_over_seeds, busy=busy > 0),
     }
     rows = list(spread(results).values())
     if len(rows) < 2:
@@ -311,10 +290,7 @@ def show_spread(console: Console, results: list[dict[str, Any]]) -> None:
             "two medians."
         )
     if busy:
-        lines.append(
-            f"{MARK} The machine was busy for {busy} of {len(results)} seeds, so this ratio is not "
-            "reliable."
-        )
+        lines.append(footnote(busy, len(results)))
     for line in lines:
         say(console, line, "dim")
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..core.events import RowCompared
 from .curves import curves
 from .figures import draw_lines, draw_times, line_styles
+from .ratios import footnote, is_marked, ratio
 from .units import milliseconds
 from .verdict import fastest, headline, is_busy
 
@@ -37,10 +38,13 @@ def comparison_html(result: Row, events: list[Row], dtype: str) -> str:
     verdict = headline(result, dtype, "The reasons are below the table.")
     rows = result["rows"].values()
     reasons = [f"{row['label']}: {row['unproved']}" for row in rows if _differs(row)]
-    lines = [verdict["big"], *reasons, verdict["small"], fastest(result, is_busy(result))]
+    busy = is_busy(result)
+    lines = [verdict["big"], *reasons, verdict["small"], fastest(result, busy)]
+    if any(is_marked(row, busy) for row in rows):
+        lines.append(footnote())
     first, *others = [escape(str(line)) for line in lines if line]
     paragraphs = "".join(f"<p>{line}</p>" for line in others)
-    table = _table(COLUMNS, [_line(row) for row in rows])
+    table = _table(COLUMNS, [_line(row, busy) for row in rows])
     charts = _charts(result, events) if events and find_spec("matplotlib") else ""
     return f"<h4>{first}</h4>{table}{paragraphs}{charts}"
 
@@ -75,8 +79,8 @@ def _differs(row: Row) -> bool:
     return bool(row["unproved"]) and not row["failed"] and not row["as_announced"]
 
 
-def _line(row: Row) -> str:
-    """Return one line of the table."""
+def _line(row: Row, busy: bool) -> str:
+    """Return one line of the table; the ratio of a busy machine is marked."""
     label = f"<th>{escape(row['label'])}</th>"
     if row["failed"]:
         return f'<tr>{label}<td colspan="4">{escape(row["failed"])}</td></tr>'
@@ -84,7 +88,7 @@ def _line(row: Row) -> str:
         f"{row['accuracy']['value']:.2%}" if row["accuracy"] else "",
         f"{row['float64']['largest']:.0e}" if row["float64"] else "",
         milliseconds(row["step"]["median"]) if row["step"] else "",
-        f"{row['ratio']['median']:.2f}" if row["ratio"] else "",
+        ratio(row, busy) if row["ratio"] else "",
     ]
     return f"<tr>{label}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 

@@ -21,6 +21,7 @@ from .answers import answers
 from .class_names import brief_names
 from .curves import curves, steps_of_point
 from .images import confusions, first_layer, mistakes
+from .ratios import footnote, is_marked, ratio, ratio_over_seeds
 from .units import milliseconds, scientific
 from .verdict import Row, fastest, heading, headline, is_busy, speed
 
@@ -53,6 +54,7 @@ def write(folder: Path) -> Path:
     values = (
         {"results": results, "run": run, "rows": rows}
         | _words(results, rows)
+        | _unreliable(results, rows)
         | _proof(results, rows)
         | _weight_differences(results, drawn, lines)
         | _images(folder, results, rows, matrices)
@@ -108,14 +110,31 @@ def _sample_word(run: dict[str, Any]) -> str:
 
 
 def _rows(run: dict[str, Any], styles: dict[str, Style]) -> list[Row]:
-    """Return the rows of a run, each with ``key``, ``color``, and a sentence on its ``speed``."""
+    """Return the rows of a run with what is shown of them.
+
+    These are ``key``, ``color``, ``shown_ratio``, and a sentence on its ``speed``.
+    """
     reference = next(iter(run["rows"].values()))
-    is_timed = not is_busy(run)
+    busy = is_busy(run)
     rows: list[Row] = []
     for key, row in run["rows"].items():
-        sentence = speed(row, reference) if is_timed else ""
-        rows.append(row | {"key": key, "color": styles[key].css, "speed": sentence})
+        sentence = "" if busy else speed(row, reference)
+        shown = {"key": key, "color": styles[key].css, "shown_ratio": ratio(row, busy)}
+        rows.append(row | shown | {"speed": sentence})
     return rows
+
+
+def _unreliable(results: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
+    """Return what is below the tables with ratios of a busy machine, and the ratios over seeds."""
+    runs = results["runs"]
+    busy = sum(map(is_busy, runs))
+    marked = any(is_marked(row, is_busy(runs[0])) for row in rows)
+    spread = (results["spread"] or {}).items()
+    return {
+        "unreliable": footnote() if marked else "",
+        "ratios_over_seeds": {key: ratio_over_seeds(row, busy > 0) for key, row in spread},
+        "unreliable_over_seeds": footnote(busy, len(runs)) if busy else "",
+    }
 
 
 def _words(results: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
