@@ -46,6 +46,11 @@ class Plan:
             {name: drawn[steps] for name, drawn in self.augmentations.items()},
         )
 
+    @property
+    def empty(self) -> bool:
+        """Whether its steps have no samples, as the part of a worker may have in a small batch."""
+        return self.indices is not None and self.indices.shape[1] == 0
+
     def single(self) -> Iterator["Plan"]:
         """Yield each step as a plan with K = 1."""
         return (self[k : k + 1] for k in range(len(self)))
