@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .gradients import SummedGradients
 from .plan import Plan
 from .split import Split
 from .state import State
@@ -107,7 +108,7 @@ class ReferenceEngine(Engine, Protocol):
 
 
 class UpdatingEngine(Engine, Protocol):
-    """What the reference of a proof offers in addition: updates from given gradients."""
+    """What an engine offers in addition: updates from given gradients."""
 
     def update(self, gradients: State, rate: float) -> None:
         """Make the update of a step from given gradients instead of its own.
@@ -118,6 +119,25 @@ class UpdatingEngine(Engine, Protocol):
             By the name of the parameter, as `trace` computes them: before penalty and clipping.
         rate : float
             The learning rate of the step.
+        """
+        ...
+
+
+class ShardingEngine(UpdatingEngine, Protocol):
+    """What an engine offers in addition whose step can be divided among several workers.
+
+    A step is `gradients` of each worker's part of the batch, their sum divided by the sum of their
+    weights, and `update` in every worker. Such an engine has one more parameter, ``all_reduce``: a
+    `triptych.core.gradients.AllReduce` that layers call, forward and backward, whose statistics
+    are those of the whole batch. With it, all workers must call `gradients` for the same steps. An
+    engine without such layers raises `EngineError` where a network needs them.
+    """
+
+    def gradients(self, data: DeviceSplit, plan: Plan) -> SummedGradients:
+        """Return what the samples of a plan's first step add to the gradients of a larger batch.
+
+        Running statistics change as in a step; everything else stays as it is. A plan without
+        samples adds nothing.
         """
         ...
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..spec.network import Network
     from ..spec.recipe import Recipe
     from .engine import Engine
+    from .gradients import AllReduce
 
 BUILT_IN = ("numpy", "torch", "tensorflow", "jax")
 ENTRY_POINTS = "triptych.engines"
@@ -79,6 +80,7 @@ def create(
     *,
     device: str = "cpu",
     backend: str | None = None,
+    all_reduce: "AllReduce | None" = None,
 ) -> "Engine":
     """Import an engine and build it.
 
@@ -94,11 +96,14 @@ def create(
         ``cpu``, ``cuda``, ``mps``, or ``auto`` for the fastest available one.
     backend : str, optional
         One of the engine's backends; the first by default.
+    all_reduce : callable, optional
+        Adds arrays over the workers that train together; see `triptych.core.engine.ShardingEngine`.
 
     Raises
     ------
     EngineError
-        Where the framework is not installed, or lacks the backend or the device.
+        Where the framework is not installed, or lacks the backend or the device, or the network
+        has a layer that it cannot divide among workers.
     """
     known = entry(name)
     backend = known.backend(backend)
@@ -109,7 +114,11 @@ def create(
     check_device(device)
     check_memory(network, recipe)
     module = _import_engine(known)
-    return module.Engine(network, recipe, device=device, backend=backend)
+    if all_reduce is None:
+        return module.Engine(network, recipe, device=device, backend=backend)
+    if not hasattr(module.Engine, "gradients"):
+        raise EngineError(f"{known.label} cannot divide a step among workers; use one process")
+    return module.Engine(network, recipe, device=device, backend=backend, all_reduce=all_reduce)
 
 
 def _import_engine(entry: EngineInfo) -> ModuleType:

@@ -351,6 +351,7 @@ class BatchNorm(Normalization):
     momentum: float = 0.1
     epsilon: float = 1e-5
     unbiased: bool = True
+    couples_batch: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

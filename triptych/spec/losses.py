@@ -88,6 +88,22 @@ class Loss:
     def check_fits(self, classes: int) -> None:
         """Raise `SpecError` if the loss is not defined for this number of classes."""
 
+    def divisor(self, labels: "NDArray[np.integer]", classes: int) -> float:
+        """Return what the sum of the samples' losses is divided by, in a batch of these samples.
+
+        The divisors of the parts of a batch add up to that of the batch. By default it is the
+        number of samples.
+
+        Parameters
+        ----------
+        labels : ndarray of int, shape (samples,)
+            The classes, from 0.
+        classes : int
+            How many classes there are.
+        """
+        del classes
+        return float(len(labels))
+
     def evaluate(self, logits: "NDArray[Any]", labels: "NDArray[np.integer]") -> float:
         """Return the loss of samples that are not trained on, in float64.
 
@@ -195,9 +211,9 @@ class SoftmaxCrossEntropy(Loss):
         return _tables(self, classes)
 
     def divisor(self, labels: "NDArray[np.integer]", classes: int) -> float:
-        """Return D of a batch."""
+        """Return D of a batch: the sum of the samples' class weights, or their number."""
         if not self.class_weights:
-            return float(len(labels))
+            return super().divisor(labels, classes)
         return float(self.tables(classes)[1][labels].sum())
 
 

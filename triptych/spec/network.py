@@ -118,6 +118,11 @@ class Network:
         )
 
     @property
+    def couples_batch(self) -> bool:
+        """Whether the output of a sample in training depends on the others of its batch."""
+        return any(place.layer.couples_batch for place in self.places)
+
+    @property
     def has_windows(self) -> bool:
         """Whether a layer looks at neighbouring pixels, so that rows of a table do not fit."""
         return any(place.layer.has_windows for place in self.places)

@@ -118,8 +118,8 @@ class Layer:
     """Base of every layer.
 
     A subclass is a frozen dataclass whose fields are the layer's settings. It overrides what
-    differs from this class: `least`, `cost_kind`, a ``__post_init__`` that checks the fields, and
-    the methods and properties below.
+    differs from this class: `least`, `cost_kind`, `couples_batch`, a ``__post_init__`` that checks
+    the fields, and the methods and properties below.
 
     Attributes
     ----------
@@ -132,12 +132,15 @@ class Layer:
         ``normalisation``, ``pooling``, ``dropout`` or ``elementwise``.
     has_windows : bool
         Whether it looks at neighbouring pixels, which the row of a table does not have.
+    couples_batch : bool
+        Whether the output of a sample in training depends on the others of its batch.
     """
 
     name: str
     least: ClassVar[dict[str, int]] = {}
     cost_kind: ClassVar[str] = "elementwise"
     has_windows: ClassVar[bool] = False
+    couples_batch: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for field, least in self.least.items():

@@ -19,6 +19,7 @@ from jax import Array, lax
 
 from ...core.devices import find_device
 from ...core.engine import SAMPLES_EVALUATED_AT_ONCE
+from ...core.gradients import AllReduce, SummedGradients, check_synchronised
 from ...core.plan import Plan
 from ...core.split import Split
 from ...core.state import State, check
@@ -66,17 +67,25 @@ class Engine:
     """The JAX engine; `triptych.core.engine.Engine` describes its interface."""
 
     def __init__(
-        self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "scan"
+        self,
+        network: Network,
+        recipe: Recipe,
+        *,
+        device: str = "cpu",
+        backend: str = "scan",
+        all_reduce: AllReduce | None = None,
     ) -> None:
+        if all_reduce is not None:
+            check_synchronised(INFO.label, network)
         self.network = network
         self.recipe = recipe
         self.device = find_device(INFO.label, device, {"cuda": has_gpu(), "cpu": True})
         self.task = Task(network, recipe.loss, recipe.augmentation)
-        self.update = Update(recipe.optimizer, recipe.clip, recipe.loss.l2)
+        self.update_rule = Update(recipe.optimizer, recipe.clip, recipe.loss.l2)
         has_convolution = any(isinstance(place.layer, spec.Conv2D) for place in network.places)
         self.loops = self.device != "cpu" or not has_convolution
         with self.settings():
-            check_builders(self.task, self.update)
+            check_builders(self.task, self.update_rule)
             self.key = jax.random.key(recipe.seed)  # of dropout masks in free mode
         self.arrays: Arrays = {}
         self.losses: list[Array] = []
@@ -105,14 +114,35 @@ class Engine:
         steps = self.to_device(plan)
         with self.settings():
             if self.loops:
-                carry, losses = train_steps(self.task, self.update, data, carry, steps)
+                carry, losses = train_steps(self.task, self.update_rule, data, carry, steps)
                 self.losses.append(losses)
             else:
                 for k in range(len(plan)):
                     step = select_step(steps, k)
-                    carry, loss = train_step(self.task, self.update, data, carry, step)
+                    carry, loss = train_step(self.task, self.update_rule, data, carry, step)
                     self.losses.append(loss)
         self.arrays, self.key = carry
+
+    def gradients(self, data: DeviceSplit, plan: Plan) -> SummedGradients:
+        """Return what a part of a batch adds to the gradients; see `ShardingEngine`."""
+        if plan.empty:
+            return SummedGradients.zero(self.network, self.recipe)
+        labels = np.asarray(data.y)
+        if plan.indices is not None:
+            labels = labels[plan.indices[0]]
+        weight = self.recipe.loss.divisor(labels, self.network.classes)
+        step = select_step(self.to_device(plan), 0)
+        with self.settings():
+            loss, gradients, buffers, self.key = shard_step(
+                self.task, self.arrays, self.key, data, step, weight
+            )
+        self.arrays.update(buffers)
+        by_name = {p.name: np.array(gradients[p.name]) for p in self.network.parameters}
+        return SummedGradients(by_name, float(loss), weight)
+
+    def update(self, gradients: State, rate: float) -> None:
+        """Make the update of a step from given gradients; see `UpdatingEngine`."""
+        self.probe().update(gradients, rate)
 
     def wait(self) -> np.ndarray:
         """Return the losses since the last wait."""
@@ -135,10 +165,8 @@ class Engine:
         """Return access to the layers, the loss and the update; see `LayerProbe`."""
         places = {place.layer.name: place for place in self.network.places}
 
-        compiled = jax.jit(apply_update, static_argnums=0)
-
         def apply(gradients: Arrays, rate: float) -> Arrays:
-            return compiled(self.update, self.arrays, gradients, jnp.asarray(rate))
+            return update_step(self.update_rule, self.arrays, gradients, jnp.asarray(rate))
 
         with self.settings():
             loss = build_loss(self.task.loss, self.network.classes, self.recipe.dtype)
@@ -225,6 +253,19 @@ def trace_step(
     """Return one step's loss, gradients and outputs of all layers, and the next key."""
     loss, gradients, forward_pass, key = compute_gradients(task, arrays, key, data, step)
     return loss, gradients, forward_pass.outputs, key
+
+
+@partial(jax.jit, static_argnums=0)
+def shard_step(
+    task: Task, arrays: Arrays, key: Array, data: DeviceSplit, step: DevicePlan, factor: float
+) -> tuple[Array, Arrays, Arrays, Array]:
+    """Return one step's loss and gradients, multiplied by a factor, new buffers, and next key."""
+    loss, gradients, forward_pass, key = compute_gradients(task, arrays, key, data, step)
+    gradients = jax.tree.map(lambda gradient: factor * gradient, gradients)
+    return factor * loss, gradients, forward_pass.buffers, key
+
+
+update_step = jax.jit(apply_update, static_argnums=0)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -10,6 +10,7 @@ from math import prod
 import numpy as np
 
 from ...core.engine import SAMPLES_EVALUATED_AT_ONCE
+from ...core.gradients import AllReduce, SummedGradients, check_synchronised
 from ...core.plan import Plan
 from ...core.split import Split, scaled
 from ...core.state import State, check
@@ -17,6 +18,7 @@ from ...spec import layers as spec
 from ...spec.network import Network
 from ...spec.placement import PlacedLayer
 from ...spec.recipe import Recipe
+from .info import INFO
 from .layers import build_chain
 from .loss import build_loss
 from .probe import Probe, computing
@@ -63,12 +65,22 @@ class Engine:
         Ignored: the engine uses the CPU, so that a comparison on a GPU has its reference.
     backend : str
         Ignored: there is only ``eager``.
+    all_reduce : callable, optional
+        Adds arrays over the workers that train together; BatchNorm calls it.
     """
 
     def __init__(
-        self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "eager"
+        self,
+        network: Network,
+        recipe: Recipe,
+        *,
+        device: str = "cpu",
+        backend: str = "eager",
+        all_reduce: AllReduce | None = None,
     ) -> None:
         del device, backend
+        if all_reduce is not None:
+            check_synchronised(INFO.label, network)
         self.device = "cpu"
         self.network = network
         self.recipe = recipe
@@ -82,7 +94,8 @@ class Engine:
         kinds = ("weights", "gradients", *recipe.optimizer.slots)
         self.flat = {kind: np.zeros(network.parameter_count, recipe.dtype) for kind in kinds}
         shapes = {p.name: p.shape for p in network.parameters}
-        weights, self.gradients, *slots = (views(flat, shapes) for flat in self.flat.values())
+        weights, gradients, *slots = (views(flat, shapes) for flat in self.flat.values())
+        self.parameter_gradients = gradients
         self.arrays = weights | {p.name: np.zeros(p.shape, recipe.dtype) for p in network.buffers}
         for slot, arrays in zip(recipe.optimizer.slots, slots, strict=True):
             self.arrays |= {f"{name}/{slot}": array for name, array in arrays.items()}
@@ -137,6 +150,23 @@ class Engine:
                 for layer in self.layers:
                     layer.advance()
 
+    def gradients(self, data: DeviceSplit, plan: Plan) -> SummedGradients:
+        """Return what a part of a batch adds to the gradients; see `ShardingEngine`."""
+        if plan.empty:
+            return SummedGradients.zero(self.network, self.recipe)
+        self._arrange(data.order)
+        x, y, masks = self._batch(data, plan, 0)
+        with computing():
+            loss = self._gradients(x, y, masks, summed=True)
+            for layer in self.layers:
+                layer.advance()
+        self._arrange(None)
+        gradients = {
+            p.name: np.array(self.parameter_gradients[p.name], order="C")
+            for p in self.network.parameters
+        }
+        return SummedGradients(gradients, float(loss), self._weight(y))
+
     def update(self, gradients: State, rate: float) -> None:
         """Make the update of a step from given gradients; see `core.engine.UpdatingEngine`."""
         self.probe().update(gradients, rate)
@@ -186,7 +216,7 @@ class Engine:
     def probe(self) -> Probe:
         """Return access to the layers, the loss and the update; see `LayerProbe`."""
         self._arrange(None)
-        return Probe(self.layers, self.loss, self.gradients, self.apply_update)
+        return Probe(self.layers, self.loss, self.parameter_gradients, self.apply_update)
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         """Return what the first step of a plan computes, without updating the weights."""
@@ -204,7 +234,7 @@ class Engine:
         result: State = dict(seen or {})
         result["loss"] = loss
         for name in self.network.gradient_order:
-            result[f"gradient/{name}"] = np.array(self.gradients[name], order="C")
+            result[f"gradient/{name}"] = np.array(self.parameter_gradients[name], order="C")
         return result
 
     def _arrange(self, order: Array | None) -> None:
@@ -215,7 +245,8 @@ class Engine:
         if order is self.order or self.kernel is None:
             return
         back = slice(None) if self.order is None else np.argsort(self.order)
-        for name, array in [*self.arrays.items(), (self.kernel, self.gradients[self.kernel])]:
+        gradient = self.parameter_gradients[self.kernel]
+        for name, array in [*self.arrays.items(), (self.kernel, gradient)]:
             if name.startswith(self.kernel):
                 array[...] = array[back][slice(None) if order is None else order]
         self.order = order
@@ -248,12 +279,27 @@ class Engine:
         return (bits.view(np.uint32)[: prod(shape)] >= np.uint32(rate * 2**32)).reshape(shape)
 
     def _gradients(
-        self, x: Array, y: Array, masks: dict[str, Array], seen: State | None = None
+        self,
+        x: Array,
+        y: Array,
+        masks: dict[str, Array],
+        seen: State | None = None,
+        *,
+        summed: bool = False,
     ) -> Array:
-        """Compute all gradients and return the loss."""
-        return self.chain.around(
-            x, Training(y, masks, seen), lambda z, labels: self.loss(z, labels, y)
-        )
+        """Compute all gradients of the mean loss, or of the summed one, and return the loss."""
+
+        def compute_loss(z: Array, labels: Array) -> tuple[Array, Array]:
+            value, gradient = self.loss(z, labels, y)
+            if summed:
+                return value * self._weight(y), gradient * self._weight(y)
+            return value, gradient
+
+        return self.chain.around(x, Training(y, masks, seen), compute_loss)
+
+    def _weight(self, labels: Array) -> float:
+        """Return what the sum of these samples' losses is divided by in a batch of them."""
+        return self.recipe.loss.divisor(labels, self.network.classes)
 
     def apply_update(self, rate: float) -> None:
         """Update the weights and slots with the present gradients, which are changed."""
@@ -262,7 +308,7 @@ class Engine:
         if optimizer.counts_steps:
             self.arrays["step"] += 1
             step = int(self.arrays["step"])
-        prepare(self.recipe, self.gradients, self.arrays, self.flat["gradients"])
+        prepare(self.recipe, self.parameter_gradients, self.arrays, self.flat["gradients"])
         slots = {slot: self.flat[slot] for slot in optimizer.slots}
         update(
             optimizer, self.flat["weights"], self.flat["gradients"], slots, rate, step, self.crew

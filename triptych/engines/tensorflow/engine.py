@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ...core.devices import find_device
 from ...core.engine import SAMPLES_EVALUATED_AT_ONCE
+from ...core.gradients import AllReduce, SummedGradients, check_synchronised
 from ...core.plan import Plan
 from ...core.split import Split
 from ...core.state import State, check
@@ -44,8 +45,16 @@ class Engine:
     """The TensorFlow engine; `triptych.core.engine.Engine` describes its interface."""
 
     def __init__(
-        self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "compiled"
+        self,
+        network: Network,
+        recipe: Recipe,
+        *,
+        device: str = "cpu",
+        backend: str = "compiled",
+        all_reduce: AllReduce | None = None,
     ) -> None:
+        if all_reduce is not None:
+            check_synchronised(INFO.label, network)
         self.network = network
         self.recipe = recipe
         self.backend = backend
@@ -70,6 +79,8 @@ class Engine:
         if backend == "fit":
             self.train_graph = Fitting(self.model, self.optimizer, recipe, self.loss).train_steps
         self.trace_graph: Callable[..., Any] = tf.function(self.trace_step)
+        self.shard_graph: Callable[..., Any] = tf.function(self.shard_step, reduce_retracing=True)
+        self.update_graph: Callable[..., None] = tf.function(self.update_weights)
         self.logits_graph: Callable[..., tf.Tensor] = tf.function(
             self.evaluate, reduce_retracing=True
         )
@@ -115,6 +126,25 @@ class Engine:
             losses = self.train_graph(data, self.to_device(plan))
         self.losses.append(losses)
 
+    def gradients(self, data: DeviceSplit, plan: Plan) -> SummedGradients:
+        """Return what a part of a batch adds to the gradients; see `ShardingEngine`."""
+        if plan.empty:
+            return SummedGradients.zero(self.network, self.recipe)
+        labels = data.y.numpy()
+        if plan.indices is not None:
+            labels = labels[plan.indices[0]]
+        weight = self.recipe.loss.divisor(labels, self.network.classes)
+        with self.on_device():
+            factor = tf.constant(weight, self.recipe.dtype)
+            loss, gradients = self.shard_graph(data, self.to_device(plan), factor)
+        named = zip(self.weights, gradients, strict=True)
+        by_name = {name: np.array(gradient) for name, gradient in named}
+        return SummedGradients(by_name, float(loss), weight)
+
+    def update(self, gradients: State, rate: float) -> None:
+        """Make the update of a step from given gradients; see `UpdatingEngine`."""
+        self.probe().update(gradients, rate)
+
     def wait(self) -> np.ndarray:
         """Return the losses since the last wait."""
         if not self.losses:
@@ -138,7 +168,12 @@ class Engine:
 
     def probe(self) -> Probe:
         """Return access to the layers, the loss and the update; see `LayerProbe`."""
-        return Probe(self.model, self.weights, self.loss, self.update_weights)
+        return Probe(self.model, self.weights, self.loss, self.apply_gradients)
+
+    def apply_gradients(self, gradients: list[tf.Tensor], rate: float) -> None:
+        """Make the update of a step from the gradients of all weights."""
+        with self.on_device():
+            self.update_graph(gradients, tf.constant(rate, self.recipe.dtype))
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         """Return what the plan's first step computes."""
@@ -183,6 +218,14 @@ class Engine:
             logits = self.model.call(inputs, True, layer_outputs if outputs else None)
             loss = self.loss(logits, y)
         return loss, tape.gradient(loss, weights), layer_outputs
+
+    def shard_step(
+        self, data: DeviceSplit, plan: DevicePlan, factor: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Return the loss of a plan's first step and its gradients, multiplied by a factor."""
+        inputs, y = self.select_batch(data, plan, 0)
+        loss, gradients, _ = self.gradient_graph(inputs, y)
+        return factor * loss, [factor * gradient for gradient in gradients]
 
     def trace_step(self, data: DeviceSplit, plan: DevicePlan, outputs: bool) -> Any:
         """Return what `compute_gradients` returns of one step."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...core.devices import find_device
 from ...core.engine import SAMPLES_EVALUATED_AT_ONCE
+from ...core.gradients import AllReduce, SummedGradients, check_synchronised
 from ...core.layout import to_canonical, to_native
 from ...core.plan import Plan
 from ...core.split import Split
@@ -48,8 +49,16 @@ class Engine:
     """The PyTorch engine; `triptych.core.engine.Engine` describes its interface."""
 
     def __init__(
-        self, network: Network, recipe: Recipe, *, device: str = "cpu", backend: str = "eager"
+        self,
+        network: Network,
+        recipe: Recipe,
+        *,
+        device: str = "cpu",
+        backend: str = "eager",
+        all_reduce: AllReduce | None = None,
     ) -> None:
+        if all_reduce is not None:
+            check_synchronised(INFO.label, network)
         self.network = network
         self.recipe = recipe
         self.backend = backend
@@ -122,6 +131,24 @@ class Engine:
         with precision.step(self.backend):
             self.train_steps(data, self.to_device(plan), plan.rates)
 
+    def gradients(self, data: DeviceSplit, plan: Plan) -> SummedGradients:
+        """Return what a part of a batch adds to the gradients; see `ShardingEngine`."""
+        if plan.empty:
+            return SummedGradients.zero(self.network, self.recipe)
+        self.model.train()
+        with precision.step(self.backend):
+            x, y, masks = self.select_batch(data, self.to_device(plan), 0)
+            weight = self.recipe.loss.divisor(y.cpu().numpy(), self.network.classes)
+            loss = self.compute_gradients(x, y, masks, weight)
+        gradients = {
+            p.name: self.read(self.weights[p.name].grad, p) for p in self.network.parameters
+        }
+        return SummedGradients(gradients, loss.item(), weight)
+
+    def update(self, gradients: State, rate: float) -> None:
+        """Make the update of a step from given gradients; see `UpdatingEngine`."""
+        self.probe().update(gradients, rate)
+
     def wait(self) -> np.ndarray:
         """Return the losses since the last wait."""
         if not self.losses:
@@ -187,11 +214,18 @@ class Engine:
         self.step += 1
         apply_update(self.recipe, self.optimizer, self.kernels, rate, self.step)
 
-    def compute_gradients(self, x: Tensor, y: Tensor, masks: dict[str, Tensor]) -> Tensor:
-        """Leave the gradients of a batch in the parameters' ``grad``, and return its loss."""
+    def compute_gradients(
+        self, x: Tensor, y: Tensor, masks: dict[str, Tensor], factor: float = 1.0
+    ) -> Tensor:
+        """Leave the gradients of a batch in the parameters' ``grad``, and return its loss.
+
+        Both are multiplied by `factor`.
+        """
         self.optimizer.zero_grad()
         logits = self.forward(self.compiled_model, x, masks)
         loss = self.loss(logits, y)
+        if factor != 1.0:
+            loss = loss * factor
         loss.backward()
         return loss.detach()
 

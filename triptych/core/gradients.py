@@ -1,0 +1,107 @@
+"""Gradients of a part of a batch, in a form that parts can be added.
+
+A batch whose parts are computed by several workers has the gradient Σ gradients / Σ weights: sums
+over samples are added, and divided once. A mean of the parts' means is another number as soon as
+the parts have different sizes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from ..errors import EngineError
+from ..spec.network import Network
+from ..spec.placement import Layer
+from ..spec.recipe import Recipe
+from .state import State
+
+# Takes an array of one worker and returns the sum of the arrays of all workers, in the same dtype.
+AllReduce = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class SummedGradients:
+    """What a part of a batch adds to a step.
+
+    Attributes
+    ----------
+    gradients : dict of str to ndarray
+        Of the loss summed over the samples of the part, by the name of the parameter, before
+        penalty and clipping.
+    loss : float
+        The summed loss.
+    weight : float
+        What the sums of the whole batch are divided by, the part's share: its number of samples,
+        or the sum of their class weights (`triptych.spec.losses.Loss.divisor`).
+    """
+
+    gradients: State
+    loss: float
+    weight: float
+
+    @classmethod
+    def zero(cls, network: Network, recipe: Recipe) -> "SummedGradients":
+        """Return what a part without samples adds."""
+        gradients = {p.name: np.zeros(p.shape, recipe.dtype) for p in network.parameters}
+        return cls(gradients, 0.0, 0.0)
+
+    def __add__(self, other: "SummedGradients") -> "SummedGradients":
+        gradients = {
+            name: gradient + other.gradients[name] for name, gradient in self.gradients.items()
+        }
+        return SummedGradients(gradients, self.loss + other.loss, self.weight + other.weight)
+
+    @property
+    def mean_gradients(self) -> State:
+        """The gradients of the mean loss, which `Engine.update` takes."""
+        return {name: gradient / self.weight for name, gradient in self.gradients.items()}
+
+    @property
+    def mean_loss(self) -> float:
+        """The loss as `Engine.run` reports it."""
+        return self.loss / self.weight
+
+    def reduced(self, all_reduce: AllReduce) -> "SummedGradients":
+        """Return the sum over all workers, by one call with one flat array.
+
+        Parameters
+        ----------
+        all_reduce : callable
+            Takes and returns an array of shape (parameters + 2,).
+        """
+        first = next(iter(self.gradients.values()))
+        scalars = np.array([self.loss, self.weight], first.dtype)
+        flat = [gradient.reshape(-1) for gradient in self.gradients.values()]
+        total = all_reduce(np.concatenate([*flat, scalars]))
+        gradients: State = {}
+        start = 0
+        for name, gradient in self.gradients.items():
+            stop = start + prod(gradient.shape)
+            gradients[name] = total[start:stop].reshape(gradient.shape)
+            start = stop
+        return SummedGradients(gradients, float(total[-2]), float(total[-1]))
+
+
+def check_synchronised(
+    label: str, network: Network, synchronised: tuple[type[Layer], ...] = ()
+) -> None:
+    """Raise `EngineError` for a layer that couples the samples of a batch over all workers.
+
+    Parameters
+    ----------
+    label : str
+        The framework's name in messages, for example ``PyTorch``.
+    network : Network
+        The network that several workers are to train.
+    synchronised : tuple of type of Layer
+        The classes of layers whose statistics the engine can take over all workers.
+    """
+    for place in network.places:
+        layer = place.layer
+        if layer.couples_batch and type(layer) not in synchronised:
+            raise EngineError(
+                f"{label} has no synchronised {type(layer).__name__} ({layer.name!r}), so several "
+                "workers would compute another network; use one worker, or an engine that has it"
+            )
