@@ -1,0 +1,1 @@
+"""Past one process: sweeps over many trainings, and several workers that train one network."""

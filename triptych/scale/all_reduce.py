@@ -1,0 +1,111 @@
+"""The sum of arrays over several worker processes: gloo of torch.distributed, on loopback only."""
+
+import os
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import EngineError
+
+LOOPBACK = "127.0.0.1"
+LOST = "another worker has ended"
+SECONDS_TO_JOIN = 120  # until all workers of a group have come
+
+
+class ProcessGroup:
+    """The workers that add arrays, seen by one of them.
+
+    gloo adds each piece of an array along a ring of the workers and then passes the sum on. So the
+    order of the additions depends on the number of workers only, and all have the same bits.
+
+    Parameters
+    ----------
+    rank : int
+        The number of this worker, from 0.
+    workers : int
+        How many there are. One worker alone needs no PyTorch.
+    meeting : Path
+        A file that does not exist yet, by which the workers find each other.
+
+    Raises
+    ------
+    EngineError
+        If PyTorch is not installed, or the others do not come.
+    """
+
+    def __init__(self, rank: int, workers: int, meeting: Path) -> None:
+        self.rank = rank
+        self.workers = workers
+        self._group: Any = None
+        if workers > 1:
+            self._join(meeting)
+
+    def _join(self, meeting: Path) -> None:
+        try:
+            import torch.distributed as distributed
+        except ImportError:
+            raise EngineError(
+                "several workers add their gradients with PyTorch: pip install torch"
+            ) from None
+        # gloo listens on the interface that it is told, and else on the one of the host's name.
+        os.environ["GLOO_SOCKET_IFNAME"] = loopback_interface()
+        # A file and not a TCP store, which listens on every interface.
+        store = distributed.FileStore(  # pyright: ignore[reportPrivateImportUsage]
+            str(meeting), self.workers
+        )
+        with _lost_workers():
+            distributed.init_process_group(
+                "gloo",
+                store=store,
+                rank=self.rank,
+                world_size=self.workers,
+                timeout=timedelta(seconds=SECONDS_TO_JOIN),
+            )
+        self._group = distributed
+
+    def all_reduce(self, array: np.ndarray) -> np.ndarray:
+        """Return the sum of the arrays of all workers, of the same shape and dtype.
+
+        Raises
+        ------
+        EngineError
+            If another worker has ended.
+        """
+        total = np.array(array, order="C")
+        if self._group is not None:
+            import torch
+
+            with _lost_workers():
+                self._group.all_reduce(torch.from_numpy(total))
+        return total
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self._group is not None:
+            with suppress(RuntimeError):
+                self._group.destroy_process_group()
+            self._group = None
+
+
+class _lost_workers:  # noqa: N801 - a context manager, used like a function
+    """Turns gloo's error about a connection into one line."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, RuntimeError):
+            raise EngineError(LOST) from error
+
+
+def loopback_interface() -> str:
+    """Return the name of the network interface that never leaves this machine."""
+    import psutil
+
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(each.address == LOOPBACK for each in addresses):
+            return name
+    raise EngineError(f"this machine has no interface with the address {LOOPBACK}")

@@ -1,0 +1,107 @@
+"""One of several workers that train one network: any engine, with its part of every step.
+
+A step is the same in every worker: the summed gradients of its part of the batch, one all-reduce,
+and the update by the gradients of the whole batch. All workers begin with the same state, so they
+keep the same state.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..core.engine import DeviceSplit, ShardingEngine
+from ..core.gradients import AllReduce, SummedGradients
+from ..core.plan import Plan
+from ..core.sharding import shard
+from ..core.split import Split
+from ..core.state import State
+
+
+class CountedSplit(NamedTuple):
+    """A split on the device, with its number of samples."""
+
+    data: DeviceSplit
+    samples: int
+
+
+class ParallelEngine:
+    """An engine with the interface of `triptych.core.engine.Engine`, for one worker of a group.
+
+    It is given the plans of all workers together and takes its part of each step.
+
+    Parameters
+    ----------
+    engine : ShardingEngine
+        It computes; it was built with the same `all_reduce`.
+    rank : int
+        The number of this worker, from 0.
+    workers : int
+        How many there are.
+    all_reduce : callable
+        Adds an array over all workers.
+    """
+
+    def __init__(
+        self, engine: ShardingEngine, rank: int, workers: int, all_reduce: AllReduce
+    ) -> None:
+        self.engine = engine
+        self.rank = rank
+        self.workers = workers
+        self.all_reduce = all_reduce
+        self.device = engine.device
+        self._losses: list[float] = []
+
+    def load(self, state: State) -> None:
+        """Replace weights, buffers and optimizer slots; every worker needs the same state."""
+        self.engine.load(state)
+
+    def state(self) -> State:
+        """Return copies of the weights, buffers and optimizer slots."""
+        return self.engine.state()
+
+    def upload(self, split: Split) -> CountedSplit:
+        """Copy a whole split onto the device: every worker holds all samples."""
+        return CountedSplit(self.engine.upload(split), len(split))
+
+    def run(self, data: CountedSplit, plan: Plan) -> None:
+        """Make the plan's steps together with the other workers."""
+        for step in plan.single():
+            part = self.engine.gradients(data.data, self.part_of(step, data.samples))
+            total = self.total_of(part)
+            self.engine.update(total.mean_gradients, self.rate_of(step))
+            self._losses.append(total.mean_loss)
+
+    def part_of(self, step: Plan, samples: int) -> Plan:
+        """Return what this worker computes of a step.
+
+        Parameters
+        ----------
+        step : Plan
+            One step of all workers together.
+        samples : int
+            Number of samples of the split.
+        """
+        return shard(step, self.rank, self.workers, samples)
+
+    def total_of(self, part: SummedGradients) -> SummedGradients:
+        """Return the sum of the parts of all workers."""
+        return part.reduced(self.all_reduce)
+
+    def rate_of(self, step: Plan) -> float:
+        """Return the learning rate of a step."""
+        return float(step.rates[0])
+
+    def wait(self) -> np.ndarray:
+        """Return the losses of the whole batches since the last call, shape (steps,)."""
+        losses = np.array(self._losses)
+        self._losses = []
+        return losses
+
+    def logits(self, data: CountedSplit) -> np.ndarray:
+        """Return the logits of every sample in evaluation mode, shape (samples, classes)."""
+        return self.engine.logits(data.data)
+
+    def trace(self, data: CountedSplit, plan: Plan, *, outputs: bool = True) -> State:
+        """Return what this worker computes in a plan's first step, without changing anything."""
+        part = self.part_of(next(plan.single()), data.samples)
+        return self.engine.trace(data.data, part, outputs=outputs)

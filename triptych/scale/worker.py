@@ -1,0 +1,83 @@
+"""The process of one worker of a group, ``python -m triptych.scale.worker MODULE``.
+
+It answers the messages of `triptych.process.server`; its engines take their part of every step.
+"""
+
+import os
+import sys
+import threading
+import time
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core import registry
+from ..core.state import State
+from ..process import server
+from ..process.protocol import Message
+from ..spec.network import Network
+from ..spec.recipe import Recipe
+from .all_reduce import ProcessGroup
+from .parallel import ParallelEngine
+
+SECONDS_BETWEEN_LOOKS = 1.0  # whether the parent still runs
+
+
+class ShardWorker(server.Worker):
+    """Holds the engines of one worker of a group."""
+
+    def __init__(self) -> None:
+        super().__init__(self.create_parallel)
+        self.group: ProcessGroup | None = None
+        self.handlers |= {"join": self.join, "digest": self.digest}
+
+    def join(self, request: Message) -> Message:
+        """Join the group of ``workers`` as number ``rank``, by the file ``meeting``."""
+        values = request.values
+        self.group = ProcessGroup(values["rank"], values["workers"], Path(values["meeting"]))
+        return Message({}, {})
+
+    def create_parallel(
+        self, name: str, network: Network, recipe: Recipe, **where: Any
+    ) -> ParallelEngine:
+        """Build an engine that computes its part of every step."""
+        group = self.group
+        assert group is not None, "a worker joins its group before it builds an engine"
+        # One worker alone has the whole batch, so its layers have nothing to add.
+        all_reduce = group.all_reduce if group.workers > 1 else None
+        engine: Any = registry.create(name, network, recipe, all_reduce=all_reduce, **where)
+        return ParallelEngine(engine, group.rank, group.workers, group.all_reduce)
+
+    def digest(self, request: Message) -> Message:
+        """Return the SHA-256 of the state of the engine ``key``."""
+        return Message({"digest": state_digest(self.engines[request.values["key"]].state())}, {})
+
+
+def state_digest(state: State) -> str:
+    """Return the SHA-256 of the names and the bits of a state, in hexadecimal digits."""
+    digest = sha256()
+    for name, array in state.items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def end_with_parent() -> None:
+    """End this process when its parent has ended, also while it waits for another worker."""
+    parent = os.getppid()
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=look, daemon=True).start()
+
+
+if __name__ == "__main__":
+    end_with_parent()
+    import_module(sys.argv[1])  # all engines are then built at about the same time
+    server.main(ShardWorker())
