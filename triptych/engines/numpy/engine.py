@@ -25,6 +25,7 @@ from .probe import Probe, computing
 from .scratch.augmentation import augment
 from .scratch.crew import Crew
 from .scratch.layers import Training, views
+from .scratch.normalisation import BatchNorm
 from .scratch.optimizers import UPDATES, prepare, update
 from .scratch.products import Array
 
@@ -80,13 +81,17 @@ class Engine:
     ) -> None:
         del device, backend
         if all_reduce is not None:
-            check_synchronised(INFO.label, network)
+            check_synchronised(INFO.label, network, (spec.BatchNorm,))
         self.device = "cpu"
         self.network = network
         self.recipe = recipe
         self.crew = Crew()
         self.chain = build_chain(network.chain, self.crew)
         self.layers = self.chain.every()
+        self.synchronised = all_reduce is not None and network.couples_batch
+        for layer in self.layers:
+            if isinstance(layer, BatchNorm):
+                layer.all_reduce = all_reduce
         self.mask_generator = np.random.Generator(np.random.SFC64(recipe.seed))  # in free mode
         self.loss = build_loss(recipe.loss)
         UPDATES.find(recipe.optimizer)  # one without an update is refused at once
@@ -152,7 +157,7 @@ class Engine:
 
     def gradients(self, data: DeviceSplit, plan: Plan) -> SummedGradients:
         """Return what a part of a batch adds to the gradients; see `ShardingEngine`."""
-        if plan.empty:
+        if plan.empty and not self.synchronised:
             return SummedGradients.zero(self.network, self.recipe)
         self._arrange(data.order)
         x, y, masks = self._batch(data, plan, 0)
@@ -161,6 +166,8 @@ class Engine:
             for layer in self.layers:
                 layer.advance()
         self._arrange(None)
+        if plan.empty:  # it has taken part in the statistics of the other workers
+            return SummedGradients.zero(self.network, self.recipe)
         gradients = {
             p.name: np.array(self.parameter_gradients[p.name], order="C")
             for p in self.network.parameters

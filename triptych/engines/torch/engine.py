@@ -18,8 +18,9 @@ from ...core.plan import Plan
 from ...core.split import Split
 from ...core.state import State, check
 from ...errors import EngineError
+from ...spec import layers as spec
 from ...spec.network import Network
-from ...spec.placement import Parameter, PlacedLayer
+from ...spec.placement import Layer, Parameter, PlacedLayer
 from ...spec.recipe import Recipe
 from . import precision
 from .augmentation import augment
@@ -58,7 +59,7 @@ class Engine:
         all_reduce: AllReduce | None = None,
     ) -> None:
         if all_reduce is not None:
-            check_synchronised(INFO.label, network)
+            check_synchronised(INFO.label, network, synchronised_layers(backend))
         self.network = network
         self.recipe = recipe
         self.backend = backend
@@ -69,7 +70,11 @@ class Engine:
 
         self.model = Sequential(network.chain).to(self.device, self.dtype)
         layers = self.model.layers_by_name()
-        if not any(isinstance(layer, BatchNorm) for layer in layers.values()):
+        norms = [layer for layer in layers.values() if isinstance(layer, BatchNorm)]
+        self.synchronised = all_reduce is not None and bool(norms)
+        for norm in norms:
+            norm.all_reduce = all_reduce
+        if not norms:
             # Channels last in memory, while the axes stay: convolutions follow the layout of
             # their kernels, and a maximum takes a fifth of the time. Not with BatchNorm, which on
             # a CPU is then a hundred times less exact in float32.
@@ -133,7 +138,7 @@ class Engine:
 
     def gradients(self, data: DeviceSplit, plan: Plan) -> SummedGradients:
         """Return what a part of a batch adds to the gradients; see `ShardingEngine`."""
-        if plan.empty:
+        if plan.empty and not self.synchronised:
             return SummedGradients.zero(self.network, self.recipe)
         self.model.train()
         with precision.step(self.backend):
@@ -215,17 +220,20 @@ class Engine:
         apply_update(self.recipe, self.optimizer, self.kernels, rate, self.step)
 
     def compute_gradients(
-        self, x: Tensor, y: Tensor, masks: dict[str, Tensor], factor: float = 1.0
+        self, x: Tensor, y: Tensor, masks: dict[str, Tensor], weight: float | None = None
     ) -> Tensor:
         """Leave the gradients of a batch in the parameters' ``grad``, and return its loss.
 
-        Both are multiplied by `factor`.
+        With a weight both are those of the loss times the weight.
         """
         self.optimizer.zero_grad()
         logits = self.forward(self.compiled_model, x, masks)
-        loss = self.loss(logits, y)
-        if factor != 1.0:
-            loss = loss * factor
+        if weight is None:
+            loss = self.loss(logits, y)
+        elif weight:
+            loss = self.loss(logits, y) * weight
+        else:  # of no sample: the layers take part in the statistics of the other workers
+            loss = logits.sum()
         loss.backward()
         return loss.detach()
 
@@ -325,6 +333,12 @@ class Engine:
         """Return a tensor as a canonical array, a copy."""
         native = tensor.detach().cpu().numpy()
         return to_canonical(INFO.layout, parameter.role, native, parameter.sizes)
+
+
+def synchronised_layers(backend: str) -> tuple[type[Layer], ...]:
+    """Return the classes of layers whose statistics can be those of all workers together."""
+    # A graph that is compiled cannot call the all-reduce.
+    return () if backend == "compiled" else (spec.BatchNorm,)
 
 
 def choose_device(name: str, dtype: str) -> str:

@@ -8,12 +8,15 @@ forward pass in training mode.
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ...core.builders import BuilderTable
+from ...core.gradients import AllReduce
 from ...spec import layers as spec
 from ...spec.placement import Layer, PlacedLayer
 
@@ -148,12 +151,14 @@ class BatchNorm(nn.Module):
     """`nn.BatchNorm2d` whose running variance is biased if the specification wants it so.
 
     PyTorch's class always stores the unbiased variance (D20), and refuses a batch with one value
-    per channel (D21).
+    per channel (D21). With `all_reduce` the statistics are those of all workers together, as in
+    `nn.SyncBatchNorm`, which has no kernel for a CPU.
     """
 
     def __init__(self, channels: int, layer: spec.BatchNorm) -> None:
         super().__init__()
         self.layer = layer
+        self.all_reduce: AllReduce | None = None  # adds arrays over the workers that share a batch
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -166,6 +171,8 @@ class BatchNorm(nn.Module):
         """Normalize with the batch's statistics in training, with the running ones otherwise."""
         if not self.training:
             return self.normalize(x, self.running_mean, self.running_variance)
+        if self.all_reduce is not None:
+            return self.normalize_over_workers(x, self.all_reduce)
         values_per_channel = x.numel() // x.shape[1]
         normalize_batch = self.normalize_batch
         if values_per_channel == 1:
@@ -191,12 +198,30 @@ class BatchNorm(nn.Module):
             eps=self.layer.epsilon,
         )
 
+    def normalize_over_workers(self, x: Tensor, all_reduce: AllReduce) -> Tensor:
+        """Return the output for a part of a batch, with the statistics of the whole one."""
+        with torch.no_grad():
+            axes = axes_of_channel(x)
+            sizes = x.new_full((1,), x.numel() // x.shape[1])
+            total, size = add_over_workers(all_reduce, x.sum(axes), sizes)
+            values_per_channel = int(size)
+            mean = total / values_per_channel
+            squares = (x - by_channel(mean, x)).square().sum(axes)
+            variance = add_over_workers(all_reduce, squares)[0] / values_per_channel
+            self.batch_mean.copy_(mean)
+            unbiased = values_per_channel / max(values_per_channel - 1, 1)
+            self.batch_variance.copy_(variance * unbiased)
+        self.update_running_statistics(values_per_channel)
+        scale = torch.rsqrt(variance + self.layer.epsilon)
+        return NormalizationOverWorkers.apply(
+            x, self.weight, self.bias, mean, scale, values_per_channel, all_reduce
+        )
+
     def normalize_single_values(self, x: Tensor) -> Tensor:
         """Return the output for one value per channel, whose variance is 0."""
         self.batch_mean.copy_(x.detach().flatten())
         self.batch_variance.zero_()
-        shape = (1, -1, *[1] * (x.dim() - 2))
-        return (x - x) * self.weight.view(shape) + self.bias.view(shape)
+        return (x - x) * by_channel(self.weight, x) + by_channel(self.bias, x)
 
     @torch.no_grad()
     def update_running_statistics(self, values_per_channel: int) -> None:
@@ -206,6 +231,63 @@ class BatchNorm(nn.Module):
             variance = variance * ((values_per_channel - 1) / values_per_channel)
         self.running_mean.lerp_(self.batch_mean, self.layer.momentum)
         self.running_variance.lerp_(variance, self.layer.momentum)
+
+
+class NormalizationOverWorkers(torch.autograd.Function):
+    """weight·(x - mean)·scale + bias, differentiated through mean and scale of all workers.
+
+    The gradients of weight and bias are those of this worker's part of the batch, as the gradients
+    of all other parameters.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        scale: Tensor,
+        values_per_channel: int,
+        all_reduce: AllReduce,
+    ) -> Tensor:
+        """Return the output; mean and scale have a value for each channel."""
+        normal = (x - by_channel(mean, x)) * by_channel(scale, x)
+        ctx.save_for_backward(normal, weight, scale)
+        ctx.values_per_channel = values_per_channel
+        ctx.all_reduce = all_reduce
+        return normal * by_channel(weight, x) + by_channel(bias, x)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients with respect to x, weight and bias."""
+        normal, weight, scale = ctx.saved_tensors
+        axes = axes_of_channel(dy)
+        of_bias = dy.sum(axes)
+        of_weight = (dy * normal).sum(axes)
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            sums = add_over_workers(ctx.all_reduce, of_bias, of_weight)
+            level, tilt = (by_channel(total / ctx.values_per_channel, dy) for total in sums)
+            of_x = by_channel(weight * scale, dy) * (dy - level - normal * tilt)
+        return of_x, of_weight, of_bias, None, None, None, None
+
+
+def add_over_workers(all_reduce: AllReduce, *vectors: Tensor) -> list[Tensor]:
+    """Return the sums of some vectors over all workers, by one call."""
+    total = all_reduce(torch.cat(vectors).cpu().numpy())
+    added = torch.from_numpy(np.asarray(total)).to(vectors[0].device)
+    return list(added.split([len(vector) for vector in vectors]))
+
+
+def axes_of_channel(x: Tensor) -> list[int]:
+    """Return the axes over which a channel has its values: all but the second."""
+    return [axis for axis in range(x.dim()) if axis != 1]
+
+
+def by_channel(values: Tensor, like: Tensor) -> Tensor:
+    """Return one value for each channel in a shape that fits to images or vectors."""
+    return values.view(1, -1, *[1] * (like.dim() - 2))
 
 
 class LayerNorm(nn.LayerNorm):

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ....core.gradients import AllReduce
 from .layers import Layer, Training, parts
 from .products import Array
 
@@ -13,10 +14,12 @@ class BatchNorm(Layer):
 
     With N values to a channel and s = 1/√(variance + epsilon), in training
     ∂x = gamma·s·(dy - mean(dy) - x̂·mean(dy·x̂)): mean and variance depend on x, too (Ioffe & Szegedy 2015, section 3).
+    With several workers all four means, and N, are those of the whole batch; the gradients of gamma and beta are those of the part.
     """
 
     learns = True
     mixes = True
+    all_reduce: AllReduce | None = None  # adds arrays over the workers that share a batch
 
     def __init__(self, name: str, momentum: float, epsilon: float, unbiased: bool) -> None:
         super().__init__(name)
@@ -27,9 +30,13 @@ class BatchNorm(Layer):
         if training is None:
             mean, variance = self.buffers["running_mean"], self.buffers["running_variance"]
         else:
-            self.x, self.count = seen, x.size // x.shape[-1]
-            mean = self.mean = self._sum(pieces(seen)) / self.count
-            variance = self.variance = self._sum((piece - self._wide(mean)) ** 2 for piece in pieces(seen)) / self.count
+            self.x = seen
+            count = np.full(1, x.size // x.shape[-1], x.dtype)
+            total, count = self._over_workers(self._sum(pieces(seen), x), count)
+            self.count = float(count[0])
+            mean = self.mean = total / self.count
+            squares = self._sum(((piece - self._wide(mean)) ** 2 for piece in pieces(seen)), x)
+            variance = self.variance = self._over_workers(squares)[0] / self.count
         self.s = 1 / np.sqrt(variance + self.epsilon)
         y = self.output(x)
         centre, scale, beta = map(self._wide, (mean, self.parameters["gamma"] * self.s, self.parameters["beta"]))
@@ -41,12 +48,14 @@ class BatchNorm(Layer):
 
     def backward(self, dy: Array, into: bool = True) -> Array:
         down, centre = rows(dy), self._wide(self.mean)
-        level = self._sum(pieces(down)) / self.count
-        along = self._sum(d * (seen - centre) for d, seen in zip(pieces(down), pieces(self.x), strict=True)) * self.s / self.count
+        level = self._sum(pieces(down), dy) / self.count
+        products = (d * (seen - centre) for d, seen in zip(pieces(down), pieces(self.x), strict=True))
+        along = self._sum(products, dy) * self.s / self.count
         np.multiply(along, self.count, out=self.gradient("gamma"))
         np.multiply(level, self.count, out=self.gradient("beta"))
         if not into:
             return dy
+        level, along = self._over_workers(level, along)
         dx = self.passing_room("dx", dy)
         tilt, level, scale = map(self._wide, (along * self.s, level, self.parameters["gamma"] * self.s))
         for d, seen, out in zip(pieces(down), pieces(self.x), pieces(rows(dx)), strict=True):
@@ -61,10 +70,19 @@ class BatchNorm(Layer):
         """Return the values of the channels once for every pixel of a row."""
         return np.tile(values, self.pixels)
 
-    def _sum(self, pieces: Iterable[Array]) -> Array:
+    def _sum(self, pieces: Iterable[Array], like: Array) -> Array:
         """Return the sum of each channel: within each piece, then over the pieces, so that float32 sums stay short."""
         sums = [np.ones(len(piece), piece.dtype) @ piece for piece in pieces]  # BLAS is faster at it than sum(axis=0)
+        if not sums:  # a worker without a sample of a small batch
+            return np.zeros(like.shape[-1], like.dtype)
         return np.sum(sums, axis=0).reshape(self.pixels, -1).sum(axis=0)
+
+    def _over_workers(self, *arrays: Array) -> list[Array]:
+        """Return the sums of some vectors over all workers: the vectors themselves if there is one."""
+        if self.all_reduce is None:
+            return list(arrays)
+        total = self.all_reduce(np.concatenate(arrays))
+        return np.split(total, np.cumsum([array.size for array in arrays])[:-1])
 
     def advance(self) -> None:
         # Of one value the unbiased variance would be 0/0: it is taken as 0, like the biased one.
