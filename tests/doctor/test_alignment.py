@@ -79,6 +79,54 @@ def test_names_break_ties_between_equal_layers():
     assert paths(align(snapshot(a), snapshot(b))) == [("second", "second"), ("out", "out")]
 
 
+def stack(side, count, seeds):
+    hidden = [dense(f"{side}{n}", 4, 4, seed) for n, seed in zip(range(count), seeds, strict=True)]
+    return [dense(f"{side}_in", 3, 4, 90), *hidden, dense(f"{side}_out", 4, 2, 91)]
+
+
+@pytest.mark.parametrize("more", ["a", "b"])
+def test_which_of_equal_layers_is_extra_cannot_be_told_without_loaded_weights(more):
+    batch = {"x": np.random.default_rng(5).normal(size=(6, 3))}
+    large, small = stack("l", 4, (1, 2, 3, 4)), stack("s", 3, (5, 6, 7))
+    a, b = sides(*((large, small) if more == "a" else (small, large)))
+    alignment = align(snapshot(a, batch), snapshot(b, batch))
+    (finding,) = alignment.findings
+    assert finding.layer == {"a": None, "b": None}
+    names = {"a": ("PyTorch", "Keras"), "b": ("Keras", "PyTorch")}[more]
+    size = "Linear 4 → 4"
+    assert finding.title == (
+        f"{names[0]} has 4 equal layers ({size}), {names[1]} has 3 in their place; which one is "
+        "extra cannot be told: l0, l1, l2, l3"
+    )
+
+
+@pytest.mark.parametrize("extra", range(4))
+def test_loaded_weights_tell_which_of_equal_layers_is_extra(extra):
+    batch = {"x": np.random.default_rng(5).normal(size=(6, 3))}
+    kept = [seed for seed in range(4) if seed != extra]
+    a, b = sides(stack("l", 4, range(4)), stack("s", 3, kept))
+    alignment = align(snapshot(a, batch), snapshot(b, batch))
+    (finding,) = alignment.findings
+    assert finding.layer == {"a": f"l{extra}", "b": None}
+    assert paths(alignment)[1:-1] == [(f"l{seed}", f"s{n}") for n, seed in enumerate(kept)]
+
+
+def test_two_more_of_equal_layers_are_one_finding():
+    batch = {"x": np.random.default_rng(5).normal(size=(6, 3))}
+    a, b = sides(stack("l", 4, range(4)), stack("s", 2, (8, 9)))
+    (finding,) = align(snapshot(a, batch), snapshot(b, batch)).findings
+    assert "has 2 in their place; which ones are extra cannot be told" in finding.title
+
+
+def test_names_that_are_equal_on_both_sides_tell_which_layer_is_extra():
+    a, b = sides(
+        [dense("first", 4, 4, 1), dense("second", 4, 4, 2), dense("out", 4, 2, 3)],
+        [dense("second", 4, 4, 4), dense("out", 4, 2, 5)],
+    )
+    (finding,) = align(snapshot(a), snapshot(b)).findings
+    assert finding.layer == {"a": "first", "b": None}
+
+
 def test_another_width_is_one_finding_also_where_the_next_layer_shows_it():
     a, b = sides(
         [dense("a1", 4, 8, 1), batch_norm("an", 8, 1e-5), dense("a2", 8, 3, 2)],

@@ -3,6 +3,7 @@
 What order and shapes leave open, the values decide: see `triptych.doctor.forcing`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import permutations
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 from .carrying import Carriage, Carried, JoinedBias, MissingBias, Spread, input_forms
 from .code_lines import layer_like, side_names, without_line
 from .examination import Alignment, Pair
-from .findings import Finding
+from .findings import Finding, listed
 from .matching import Anchor, Matched, Snapshot, anchors, match
 from .observation import NORMALIZATIONS, Array, Observation
 from .wording import catalogue_fix
 
 # The parts of a bias that one framework adds.
 BIAS_PARTS = ("bias", "recurrent_bias")
+
+IN_ORDER = "the layers with weights of both sides were compared in their order"
 
 
 def align(a: Snapshot, b: Snapshot, mapping: Mapping[str, str] | None = None) -> Alignment:
@@ -37,7 +40,9 @@ def align(a: Snapshot, b: Snapshot, mapping: Mapping[str, str] | None = None) ->
     structure = _Structure(a.description.framework, b.description.framework)
     pairs: list[Pair] = []
     carriages: list[Carriage] = []
-    for matched in match(anchors(a), anchors(b), mapping):
+    every = match(anchors(a), anchors(b), mapping)
+    structure.count_equals(every)
+    for matched in every:
         structure.compare(matched)
         first, second = matched.a, matched.b
         if first is None or second is None or bool(first.calls) != bool(second.calls):
@@ -167,8 +172,14 @@ class _Structure:
         self.names = side_names(a, b)
         self.frameworks = {"a": a, "b": b}
         self.findings: list[Finding] = []
+        # By what side and by which equal layers, how many of these have no counterpart.
+        self.without_counterpart: Counter[tuple[str, ...]] = Counter()
         # By how much the number of features has changed before this layer, on B as a share of A.
         self.ratios = {1.0}
+
+    def count_equals(self, every: Iterable[Matched]) -> None:
+        """Count the layers without a counterpart that may as well be other ones."""
+        self.without_counterpart.update(_key(matched) for matched in every if matched.equals)
 
     def compare(self, matched: Matched) -> None:
         """Add what differs between two layers, or the one without a counterpart."""
@@ -193,6 +204,7 @@ class _Structure:
         fix: Mapping[str, str | None],
         stage: str = "forward",
         cause: str | None = None,
+        evidence: str = IN_ORDER,
     ) -> None:
         self.findings.append(
             Finding(
@@ -206,7 +218,7 @@ class _Structure:
                 values=dict(sorted(values.items())),
                 fix=dict(sorted(fix.items())),
                 proved=True,
-                evidence="the layers with weights of both sides were compared in their order",
+                evidence=evidence,
             )
         )
 
@@ -215,12 +227,33 @@ class _Structure:
         anchor = matched.a or matched.b
         if anchor is None or not anchor.calls:
             return
+        if matched.equals:
+            self._one_of_equals(matched, anchor, side, other)
+            return
         title = (
             f"{self.names[side]} has the layer {_described(anchor)}, "
             f"{self.names[other]} has nothing in its place"
         )
         fix = {side: f"x  # without {anchor.layer.path}", other: self._like(other, anchor)}
         self._add(title, matched, {side: _described(anchor), other: None}, fix)
+
+    def _one_of_equals(self, matched: Matched, anchor: Anchor, side: str, other: str) -> None:
+        """Add that a side has more of some equal layers, once for all of them."""
+        count = self.without_counterpart.pop(_key(matched), 0)
+        if not count:
+            return
+        paths = [each.layer.path for each in matched.equals]
+        left = len(paths) - count
+        which = "which one is extra" if count == 1 else "which ones are extra"
+        title = (
+            f"{self.names[side]} has {len(paths)} equal layers ({_size(anchor)}), "
+            f"{self.names[other]} has {left} in their place; {which} cannot be told: "
+            f"{listed(paths)}"
+        )
+        fix = {side: f"x  # without {count} of these layers", other: self._like(other, anchor)}
+        values = {side: f"{len(paths)} of {_size(anchor)}", other: f"{left}"}
+        evidence = "order, shapes and weights of the layers fit as well without another one of them"
+        self._add(title, Matched(None, None), values, fix, evidence=evidence)
 
     def _like(self, side: str, anchor: Anchor, *, bias: bool | None = None) -> str | None:
         """Return how a side writes a layer that either side has."""
@@ -315,16 +348,26 @@ def _article(role: str) -> str:
     return f"{'an' if role[0] in 'aeiou' else 'a'} {role.replace('_', ' ')}"
 
 
+def _key(matched: Matched) -> tuple[str, ...]:
+    """Return the side and the paths of equal layers one of which has no counterpart."""
+    return ("b" if matched.a is None else "a", *(each.layer.path for each in matched.equals))
+
+
 def _described(anchor: Anchor) -> str:
     """Return a layer with its class and size: ``fc1 (Linear 8 → 16)``."""
+    return f"{anchor.layer.path} ({_size(anchor)})"
+
+
+def _size(anchor: Anchor) -> str:
+    """Return the class of a layer and its size."""
     layer, main = anchor.layer, anchor.main
     if main is None or not main.ndim:
-        return f"{layer.path} ({layer.type})"
+        return layer.type
     if layer.kind in NORMALIZATIONS or main.ndim == 1:
-        return f"{layer.path} ({layer.type} {main.shape[0]})"
+        return f"{layer.type} {main.shape[0]}"
     window = "×".join(str(length) for length in main.shape[:-2])
     outputs = main.shape[-1]
     if "recurrent_kernel" in anchor.weights:
         outputs = anchor.weights["recurrent_kernel"].shape[0]
     text = f"{layer.type} {main.shape[-2]} → {outputs}"
-    return f"{layer.path} ({text}, {window})" if window else f"{layer.path} ({text})"
+    return f"{text}, {window}" if window else text

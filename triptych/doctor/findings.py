@@ -57,7 +57,7 @@ class Finding:
         """Return in which layers side ``a`` or ``b`` differs, and what it does there, as text."""
         layers = [self.layer, *self.values.get("also", [])]
         paths = [path for layer in layers if (path := layer.get(side))]
-        parts = (f"in {_listed(paths)}" if paths else "", _written(self.values.get(side)))
+        parts = (f"in {listed(paths)}" if paths else "", _written(self.values.get(side)))
         return ": ".join(part for part in parts if part)
 
     def also_in(self, layer: dict[str, str | None]) -> "Finding":
@@ -66,7 +66,7 @@ class Finding:
         return replace(self, values=self.values | {"also": also})
 
 
-def _listed(paths: list[str]) -> str:
+def listed(paths: list[str]) -> str:
     """Return paths as text: the first ones, and the number of the others."""
     if len(paths) <= MOST_PATHS:
         return ", ".join(paths)

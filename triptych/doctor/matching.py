@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 from ..errors import TriptychError, suggest
+from .loading import is_informative, same
 from .observation import (
     CONVOLUTIONS,
     NORMALIZATIONS,
@@ -22,6 +23,9 @@ from .observation import (
 
 WITH_TRANSPOSED = (*CONVOLUTIONS, "conv_transpose")
 
+# So many values of two weights are compared before all are.
+FIRST_VALUES = 16
+
 # The weight that decides whether two layers fit; the others may be missing.
 MAIN_ROLES = {
     "embedding": "embeddings",
@@ -32,7 +36,7 @@ MAIN_ROLES = {
 
 Signature = tuple[Any, ...]
 Matches = list[tuple[int, int]]
-Score = tuple[int, float]
+Score = tuple[int, int, float]  # the number of matches, what speaks for them, names
 
 
 @dataclass(frozen=True)
@@ -163,10 +167,14 @@ class Matched:
     ----------
     a, b : Anchor or None
         The layers.
+    equals : tuple of Anchor
+        Of a layer without a counterpart, the layers of its side that may be it as well, with it;
+        empty if there is no other one.
     """
 
     a: Anchor | None
     b: Anchor | None
+    equals: tuple[Anchor, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -196,12 +204,19 @@ def match(
     TriptychError
         If the mapping names an unknown path.
     """
-    matches = _given(a, b, mapping or {})
-    matches += _in_order(a, b, matches, _same_signature)
+    given = _given(a, b, mapping or {})
+    matches = given + _in_order(a, b, given, _same_signature)
     matches += _crossing(a, b, matches)
     matches += _in_gaps(a, b, matches, _same_family)
     matches += _in_gaps(a, b, matches, _both_called)
-    return _listed(a, b, sorted(matches))
+    listed = _listed(a, b, sorted(matches))
+    if all(each.a and each.b for each in listed):
+        return listed
+    a_free, b_free = (
+        [anchor for place, anchor in enumerate(side) if place not in used]
+        for side, used in ((a, {first for first, _ in given}), (b, {second for _, second in given}))
+    )
+    return _with_equals(listed, a_free, b_free)
 
 
 def _given(a: Sequence[Anchor], b: Sequence[Anchor], mapping: Mapping[str, str]) -> Matches:
@@ -231,42 +246,68 @@ def _same_family(first: Anchor, second: Anchor) -> bool:
     return first.family == second.family and _both_called(first, second)
 
 
-def _likeness(first: Anchor, second: Anchor) -> float:
-    """Return how much speaks for a match that is possible: 0 to 1."""
-    words = len(first.words & second.words) / max(1, len(first.words | second.words))
+def _evidence(first: Anchor, second: Anchor) -> int:
+    """Return how much speaks for a match that is possible, without the names."""
     return (
-        0.4 * (first.values == second.values)
-        + 0.2 * (set(first.layer.roles) == set(second.layer.roles))
-        + 0.2 * (len(first.calls) == len(second.calls))
-        + 0.1 * (first.following == second.following)
-        + 0.1 * words
+        20 * _same_values(first, second)
+        + 4 * (first.values == second.values)
+        + 2 * (set(first.layer.roles) == set(second.layer.roles))
+        + 2 * (len(first.calls) == len(second.calls))
+        + (first.following == second.following)
     )
+
+
+def _same_values(first: Anchor, second: Anchor) -> bool:
+    """Return whether two layers have the same numbers, which were then loaded."""
+    one, other = first.main, second.main
+    if one is None or other is None or one.shape != other.shape:
+        return False
+    starts = (array.ravel()[:FIRST_VALUES] for array in (one, other))
+    return same(*starts) and is_informative(one) and same(one, other)
+
+
+def _score(first: Anchor, second: Anchor) -> Score:
+    """Return what a match that is possible counts."""
+    words = len(first.words & second.words) / max(1, len(first.words | second.words))
+    return 1, _evidence(first, second), words
+
+
+def _sum(one: Score, other: Score) -> Score:
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
+
+
+def _best_scores(a: Sequence[Anchor], b: Sequence[Anchor], fit: Fit) -> list[list[Score]]:
+    """Return the best score of matches without crossings of what is left of two sequences.
+
+    Entry ``[row][column]`` is that of ``a[row:]`` and ``b[column:]``.
+    """
+    best: list[list[Score]] = [[(0, 0, 0.0)] * (len(b) + 1) for _ in range(len(a) + 1)]
+    for row in range(len(a) - 1, -1, -1):
+        for column in range(len(b) - 1, -1, -1):
+            choices = [best[row + 1][column], best[row][column + 1]]
+            if fit(a[row], b[column]):
+                choices.append(_sum(best[row + 1][column + 1], _score(a[row], b[column])))
+            best[row][column] = max(choices)
+    return best
 
 
 def _in_order(a: Sequence[Anchor], b: Sequence[Anchor], matches: Matches, fit: Fit) -> Matches:
     """Return the largest set of matches without crossings; among equals the most alike."""
     a_left = _left(len(a), [first for first, _ in matches])
     b_left = _left(len(b), [second for _, second in matches])
-    best: list[list[Score]] = [[(0, 0.0)] * (len(b_left) + 1) for _ in range(len(a_left) + 1)]
-    for row in range(len(a_left) - 1, -1, -1):
-        for column in range(len(b_left) - 1, -1, -1):
-            choices = [best[row + 1][column], best[row][column + 1]]
-            first = a[a_left[row]]
-            second = b[b_left[column]]
-            if fit(first, second):
-                count, likeness = best[row + 1][column + 1]
-                choices.append((count + 1, likeness + _likeness(first, second)))
-            best[row][column] = max(choices)
+    best = _best_scores([a[place] for place in a_left], [b[place] for place in b_left], fit)
     result: Matches = []
     row = column = 0
     while row < len(a_left) and column < len(b_left):
-        if best[row][column] == best[row + 1][column]:
-            row += 1
-        elif best[row][column] == best[row][column + 1]:
-            column += 1
-        else:
+        first, second = a[a_left[row]], b[b_left[column]]
+        matched = best[row + 1][column + 1]
+        if fit(first, second) and best[row][column] == _sum(matched, _score(first, second)):
             result.append((a_left[row], b_left[column]))
             row += 1
+            column += 1
+        elif best[row][column] == best[row + 1][column]:
+            row += 1
+        else:
             column += 1
     return result
 
@@ -278,7 +319,7 @@ def _crossing(a: Sequence[Anchor], b: Sequence[Anchor], matches: Matches) -> Mat
     for first in _left(len(a), [first for first, _ in matches]):
         fitting = [second for second in b_left if _same_signature(a[first], b[second])]
         if fitting:
-            second = max(fitting, key=lambda second: _likeness(a[first], b[second]))
+            second = max(fitting, key=lambda second: _score(a[first], b[second]))
             b_left.remove(second)
             result.append((first, second))
     return result
@@ -324,3 +365,49 @@ def _listed(a: Sequence[Anchor], b: Sequence[Anchor], matches: Matches) -> list[
         result.append(Matched(first, None if second is None else b[second]))
     result += [Matched(None, b[other]) for other in range(position, len(b)) if other not in used]
     return result
+
+
+def _with_equals(listed: list[Matched], a: Sequence[Anchor], b: Sequence[Anchor]) -> list[Matched]:
+    """Return the matches, with the layers that may be without a counterpart in place of another.
+
+    Parameters
+    ----------
+    listed : list of Matched
+        The matches.
+    a, b : sequence of Anchor
+        The layers that the user has not matched.
+    """
+    partners = {id(each.a): each.b for each in listed} | {id(each.b): each.a for each in listed}
+    a_spare, b_spare = _spare(a, b), _spare(b, a)
+    result: list[Matched] = []
+    for each in listed:
+        alone = each.a if each.b is None else each.b if each.a is None else None
+        spare = a_spare if each.b is None else b_spare
+        equals = [anchor for anchor in spare if alone and _same_signature(anchor, alone)]
+        matched = [anchor for anchor in equals if partners[id(anchor)] is not None]
+        if alone in equals and not _told_by_name(matched, partners):
+            each = replace(each, equals=tuple(equals))
+        result.append(each)
+    return result
+
+
+def _told_by_name(matched: Sequence[Anchor], partners: Mapping[int, Anchor | None]) -> bool:
+    """Return whether layers have the names of their counterparts, if there are any."""
+    pairs = [(anchor, partners[id(anchor)]) for anchor in matched]
+    return all(other and anchor.layer.path == other.layer.path for anchor, other in pairs)
+
+
+def _spare(a: Sequence[Anchor], b: Sequence[Anchor]) -> list[Anchor]:
+    """Return the layers of A without each of which as good matches in order are possible."""
+    after = _best_scores(a, b, _same_signature)
+    before = _best_scores(a[::-1], b[::-1], _same_signature)
+    columns = range(len(b) + 1)
+
+    def is_spare(row: int) -> bool:
+        best = max(
+            _sum(before[len(a) - row][len(b) - column], after[row + 1][column])[:2]
+            for column in columns
+        )
+        return best == after[0][0][:2]
+
+    return [anchor for row, anchor in enumerate(a) if is_spare(row)]

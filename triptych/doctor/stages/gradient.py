@@ -11,7 +11,7 @@ from ..code_lines import value_text
 from ..examination import Examination, Pair, Result
 from ..findings import Finding, merged
 from ..forcing import measured_bounds, targets_of
-from ..observation import RECURRENT, Array, Arrays, array_names, largest
+from ..observation import RECURRENT, Array, Arrays, Call, array_names, largest
 from ..places import LAYER, OUTPUT, SEGMENT, Place, places
 from ..wording import fix_lines
 
@@ -182,17 +182,30 @@ class _Gradients:
 
     def _segment_after_is_wrong(self, number: int) -> bool:
         """Return whether the forward pass differs in what comes after a layer."""
+        merges = [call.number for call in self.b.calls if call.kind == "merge"]
+        after = [call for call in self.b.anchors if call.number > number]
+        # What the layer returns may pass by the next layers, up to where it is added.
+        if any(
+            number < merge < call.number
+            for merge in merges
+            for call in after
+            if self._is_wrong(call)
+        ):
+            return True
         taken = self.expected.get(f"{number}/input")
-        for call in self.b.anchors:
-            if call.number <= number:
-                continue
-            if (SEGMENT, call.number) in self.wrong:
+        for call in after:
+            if self._is_wrong(call):
                 return True
             # A layer that takes the same input is beside this one, and not after it.
             other = self.expected.get(f"{call.number}/input")
             if taken is None or other is None or not np.array_equal(taken, other):
                 return False
         return (OUTPUT, len(self.b.calls)) in self.wrong
+
+    def _is_wrong(self, call: Call) -> bool:
+        """Return whether something else arrives at a layer of B, or it has no counterpart."""
+        matched = any(call.layer == pair.b.path for pair in self.examination.alignment.pairs)
+        return not matched or (SEGMENT, call.number) in self.wrong
 
     def _weights(self, pair: Pair) -> Iterator[_Compared]:
         """Yield the gradients of a layer's weights."""
