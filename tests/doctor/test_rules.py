@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from triptych.doctor.observation import Arrays
 from triptych.doctor.optimizers import keras_rule, torch_rule
-from triptych.doctor.rules import Problem, run
+from triptych.doctor.rules import Problem, Rule, run
 
 UPDATES = 12
 SCALES = (1.0, 1e-2, 1e-4, 1e-6, 1e-8, 0.0)
@@ -144,3 +145,52 @@ def test_a_rule_of_keras(name: str, settings: dict) -> None:
     expected = problem.select(after)
     travel = np.abs(expected - problem.weights).max()
     assert np.abs(run(rule, problem) - expected).max() < 1e-13 * travel + 1e-15
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("name", ["Lamb", "Adafactor"])
+def test_arrays_of_keras_that_hold_several_weights(name: str) -> None:
+    """A GRU has both biases in one array, and attention has an axis for the heads."""
+    import keras
+
+    rng = np.random.default_rng(2)
+    shapes = {"gru/bias": (2, 6), "mix/query_kernel": (5, 2, 3), "mix/query_bias": (2, 3)}
+    start = {key: rng.normal(size=shape) for key, shape in shapes.items()}
+    gradients = [{key: rng.normal(size=w.shape) for key, w in start.items()} for _ in range(6)]
+    variables = [keras.Variable(w, dtype="float64") for w in start.values()]
+    optimizer = getattr(keras.optimizers, name)(learning_rate=0.01)
+    after = []
+    for each in gradients:
+        optimizer.apply([keras.ops.convert_to_tensor(g) for g in each.values()], variables)
+        after.append({key: v.numpy() for key, v in zip(start, variables, strict=True)})
+
+    def parted(arrays: Arrays) -> Arrays:
+        return {
+            "gru/bias": arrays["gru/bias"][0],
+            "gru/recurrent_bias": arrays["gru/bias"][1],
+            "mix/query_kernel": arrays["mix/query_kernel"].reshape(5, 6),
+            "mix/query_bias": arrays["mix/query_bias"].reshape(6),
+        }
+
+    rate = float(optimizer.learning_rate.numpy())
+    problem = Problem.make(parted(start), [parted(each) for each in gradients], [rate] * 6)
+    expected = problem.select([parted(each) for each in after])
+    rule = keras_rule(name, optimizer.get_config())
+    assert rule
+    own = rule.with_settings(
+        joined=(("gru/bias", "gru/recurrent_bias"),),
+        forms={"mix/query_kernel": (5, 2, 3), "mix/query_bias": (2, 3)},
+    )
+    travel = np.abs(expected - problem.weights).max()
+    assert np.abs(run(own, problem) - expected).max() < 1e-13 * travel + 1e-15
+    assert np.abs(run(rule, problem) - expected).max() > 1e-4 * travel
+
+
+def test_the_norm_of_all_gradients_counts_weights_that_are_not_computed() -> None:
+    weights = {"a": np.zeros(2), "b": np.zeros(1)}
+    gradients = [{"a": np.array([3.0, 0.0]), "b": np.array([4.0])}]
+    rule = Rule.make("sgd", clip="global_norm", limit=1.0)
+    problem = Problem.make(weights, gradients, [1.0], names=["a"])
+    np.testing.assert_allclose(run(rule, problem), [[-0.6, 0.0]])
+    both = Problem.make(weights, gradients, [1.0])
+    np.testing.assert_allclose(run(rule, both), [[-0.6, 0.0, -0.8]])

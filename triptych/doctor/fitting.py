@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from .observation import Array, Description
+from .observation import Array, Description, Layer
 from .optimizers import described_rule, settings_of, table_of
 from .rules import FAMILIES, OFTEN_WRITTEN, Problem, Rule, run
 
@@ -28,13 +28,11 @@ WORTHWHILE = 0.7
 LIMITS = tuple(float(f"{digit}e{power}") for power in range(-4, 4) for digit in (1, 2, 2.5, 5))
 GRID_POINTS = 17
 
-# Weights that a framework may keep in one array: both biases of a Keras GRU, the projections of
+# Weights that a framework may keep in one array: both biases of a Keras GRU, or the projections of
 # PyTorch's attention.
 ROLES_OF_ONE_ARRAY = (
-    ("bias", "recurrent_bias"),
-    ("reverse_bias", "reverse_recurrent_bias"),
-    ("query_kernel", "key_kernel", "value_kernel"),
-    ("query_bias", "key_bias", "value_bias"),
+    (("bias", "recurrent_bias"), ("reverse_bias", "reverse_recurrent_bias")),
+    (("query_kernel", "key_kernel", "value_kernel"), ("query_bias", "key_bias", "value_bias")),
 )
 
 
@@ -113,11 +111,12 @@ def identify(description: Description, runs: Sequence[Run], hints: Iterable[Rule
     """
     described = described_rule(description)
     starts = [described] if described else list(guesses(description))
-    fits = [_nearest(runs, _forms(runs, start)) for start in starts]
+    layers = description.layers
+    fits = [_nearest(runs, _forms(runs, start, layers)) for start in starts]
     fits.sort(key=lambda fit: _score(runs, fit.rule))
     if fits[0].reproduces:
         return fits[0]
-    fits += [_nearest(runs, _forms(runs, hint)) for hint in hints]
+    fits[1:1] = [_nearest(runs, _forms(runs, hint, layers)) for hint in hints]
     written = _decays(description)
     improved = [_approached(runs, fit, written) for fit in _of_each_family(fits)]
     return min(improved, key=lambda fit: fit.excess)
@@ -171,29 +170,62 @@ def guesses(description: Description) -> Iterator[Rule]:
             yield Rule.make(family)
 
 
-def _forms(runs: Sequence[Run], rule: Rule) -> Iterator[Rule]:
+def _forms(runs: Sequence[Run], rule: Rule, layers: Iterable[Layer] = ()) -> Iterator[Rule]:
     """Yield a rule in the forms that no setting of the optimizer tells."""
-    for joined in _joined(runs) if rule.settings["clip"] == "norm" else [()]:
-        for single in (True, False):
-            yield rule.with_settings(single=single, joined=joined)
+    by_array = rule.settings["clip"] == "norm" or FAMILIES[rule.family].whole
+    for joined in _joined(runs) if by_array else [()]:
+        for forms in _own_forms(runs, layers) if FAMILIES[rule.family].shaped else [{}]:
+            for single in (rule.settings["single"], not rule.settings["single"]):
+                yield rule.with_settings(single=single, joined=joined, forms=forms)
 
 
 def _joined(runs: Sequence[Run]) -> list[tuple[tuple[str, ...], ...]]:
     """Return in which ways several weights may be one array of the framework: first, not at all."""
     names = runs[0].problem.names
     paths = dict.fromkeys(name.rpartition("/")[0] for name in names)
-    groups: list[tuple[str, ...]] = []
-    for path in paths:
-        for roles in ROLES_OF_ONE_ARRAY:
-            members = tuple(name for role in roles if (name := f"{path}/{role}") in names)
-            if len(members) > 1:
-                groups.append(members)
-    return [(), tuple(groups)] if groups else [()]
+    ways: list[tuple[tuple[str, ...], ...]] = [()]
+    for kinds in ROLES_OF_ONE_ARRAY:
+        groups: list[tuple[str, ...]] = []
+        for path in paths:
+            for roles in kinds:
+                members = tuple(name for role in roles if (name := f"{path}/{role}") in names)
+                if len(members) > 1:
+                    groups.append(members)
+        if groups:
+            ways.append(tuple(groups))
+    return ways
+
+
+def _own_forms(runs: Sequence[Run], layers: Iterable[Layer]) -> list[dict[str, tuple[int, ...]]]:
+    """Return which shapes the framework's arrays may have: first, those of the problem.
+
+    Keras' attention has an axis for the heads.
+    """
+    problem = runs[0].problem
+    forms: dict[str, tuple[int, ...]] = {}
+    by_path = {layer.path: layer for layer in layers if layer.kind == "attention"}
+    for name, shape in zip(problem.names, problem.shapes, strict=True):
+        path, _, role = name.rpartition("/")
+        layer = by_path.get(path)
+        heads = layer.settings.get("heads") if layer else None
+        if not heads:
+            continue
+        if role == "output_kernel":
+            forms[name] = (heads, shape[0] // heads, *shape[1:])
+        elif role != "output_bias":
+            forms[name] = (*shape[:-1], heads, shape[-1] // heads)
+    return [{}, forms] if forms else [{}]
 
 
 def _nearest(runs: Sequence[Run], rules: Iterable[Rule]) -> Fit:
-    fits = [Fit(rule, _excess(runs, rule)) for rule in rules]
-    return min(fits, key=lambda fit: fit.excess)
+    """Return the fit of the first rule, or of one that comes clearly nearer."""
+    best: Fit | None = None
+    for rule in rules:
+        fit = Fit(rule, _excess(runs, rule))
+        if best is None or fit.excess < WORTHWHILE * best.excess:
+            best = fit
+    assert best
+    return best
 
 
 def _excess(runs: Sequence[Run], rule: Rule) -> float:
@@ -306,7 +338,8 @@ def _rounded(runs: Sequence[Run], rule: Rule, part: str) -> Rule:
 def _clipped(runs: Sequence[Run], rule: Rule) -> Iterator[Rule]:
     """Yield rules that clip."""
     if rule.settings["clip"] != "none":
-        yield rule.with_settings(clip="none", joined=())
+        joined = rule.settings["joined"] if FAMILIES[rule.family].whole else ()
+        yield rule.with_settings(clip="none", joined=joined)
     kinds = [("value", 0.0, ())]
     for joined in _joined(runs):
         kinds += [("norm", 1e-6, joined), ("norm", 0.0, joined)]

@@ -17,6 +17,7 @@ PRECISION = frozenset({"single", "rounded"})
 
 DECAY = ("decay", "decay_form", "undecayed", "penalty")
 CLIP = ("clip", "limit", "clip_epsilon", "joined")
+ARRAYS = ("joined", "forms")
 ACCUMULATION = ("accumulate", "accumulate_form")
 MOMENTUM = ("momentum", "dampening", "nesterov", "rate_inside")
 RATE = "rate"
@@ -240,6 +241,9 @@ def _common_parts(
     if clips[0] != clips[1] and {a.settings["clip"], b.settings["clip"]} != {"none"}:
         cause, title = _clip_cause(a, b)
         yield Part(cause, title, CLIP)
+    arrays = [_arrays(rule) for rule in (a, b)]
+    if arrays[0] != arrays[1]:
+        yield Part(None, "Which weights are one array for the optimizer", ARRAYS)
     counts = [rule.settings["accumulate"] for rule in (a, b)]
     forms = [rule.settings["accumulate_form"] for rule in (a, b)]
     if counts[0] != counts[1] or (counts[0] > 1 and forms[0] != forms[1]):
@@ -251,6 +255,13 @@ def _common_parts(
         zeros = [0.0 in each.values() for each in factors]
         title = "Weights that the optimizer does not move" if any(zeros) else TITLES["factors"]
         yield Part(None, title, ("factors",))
+
+
+def _arrays(rule: Rule) -> tuple[Any, ...]:
+    """Return what a rule takes for one array, if it makes use of that besides clipping."""
+    family = FAMILIES[rule.family]
+    joined = rule.settings["joined"] if family.whole else ()
+    return joined, rule.settings["forms"] if family.shaped else {}
 
 
 def _other_factors(rule: Rule) -> dict[str, float]:
@@ -334,7 +345,8 @@ def values_text(rule: Rule, rate: float, part: Part, description: Description) -
     """Return what a side has for a part, in the words of its framework."""
     form = written(description)
     texts = [_value_text(rule, rate, name, form) for name in part.settings]
-    return ", ".join(text for text in texts if text)
+    text = ", ".join(text for text in texts if text)
+    return text or ("each weight is one array" if part.settings == ARRAYS else "")
 
 
 def _value_text(rule: Rule, rate: float, name: str, form: Written | None) -> str:
@@ -343,7 +355,7 @@ def _value_text(rule: Rule, rate: float, name: str, form: Written | None) -> str
         return FAMILIES[rule.family].name
     if name == RATE:
         return f"{_rate_name(form)}={value_text(float(rate))}"
-    if name in DECAY or name in CLIP or name in ACCUMULATION:
+    if name in DECAY or name in CLIP or name in ACCUMULATION or name in ARRAYS:
         return _common_text(settings, name)
     if name == "factors":
         texts = [f"{n}: rate times {value_text(f)}" for n, f in _other_factors(rule).items()]
@@ -383,7 +395,10 @@ def _common_text(settings: dict[str, Any], name: str) -> str:
         return f"{value_text(settings['clip_epsilon'])} is added to the norm"
     if name == "joined" and settings["joined"]:
         groups = [" and ".join(names) for names in settings["joined"]]
-        return f"one norm of {'; one of '.join(groups)}"
+        return f"one array of {'; one of '.join(groups)}"
+    if name == "forms" and settings["forms"]:
+        texts = [f"{name} has the shape {shape}" for name, shape in settings["forms"].items()]
+        return ", ".join(texts)
     if name == "accumulate":
         count = settings["accumulate"]
         form_of = {"mean": "mean", "sum": "sum"}[settings["accumulate_form"]]
@@ -603,6 +618,6 @@ def renamed(rule: Rule, names: dict[str, str]) -> Rule:
     settings["undecayed"] = tuple(names[n] for n in settings["undecayed"] if n in names)
     joined = [tuple(names[n] for n in group if n in names) for group in settings["joined"]]
     settings["joined"] = tuple(group for group in joined if len(group) > 1)
-    for part in ("penalty", "factors"):
+    for part in ("penalty", "factors", "forms"):
         settings[part] = {names[n]: v for n, v in settings[part].items() if n in names}
     return replace(rule, settings=settings)

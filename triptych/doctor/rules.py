@@ -13,6 +13,7 @@ clip              ``none``, ``value``, ``norm`` (of each weight array), ``global
 limit             of the clipping
 clip_epsilon      what is added to a norm before the limit is divided by it
 joined            groups of weights that the framework keeps in one array, which has one norm
+forms             by weight, the shape of the framework's array where it has other axes
 decay             factor of the weight decay
 decay_form        ``coupled``: added to the gradient; ``decoupled``: rate · decay · w is subtracted;
                   ``absolute``: decay · w is subtracted
@@ -52,6 +53,7 @@ COMMON: Settings = {
     "limit": 0.0,
     "clip_epsilon": 0.0,
     "joined": (),
+    "forms": {},
     "decay": 0.0,
     "decay_form": "coupled",
     "undecayed": (),
@@ -112,6 +114,8 @@ class Problem:
         The elements whose updates are computed.
     shapes : tuple of tuple of int
         The shape of each weight array.
+    others : ndarray, shape (updates, other weights)
+        The gradients of weights that the optimizer has besides: they count in the norm of all.
     """
 
     names: tuple[str, ...]
@@ -120,7 +124,8 @@ class Problem:
     gradients: Array
     rates: Array
     sample: Array = field(repr=False)
-    shapes: tuple[tuple[int, ...], ...] = ()
+    shapes: tuple[tuple[int, ...], ...]
+    others: Array = field(repr=False)
 
     @classmethod
     def make(
@@ -129,6 +134,7 @@ class Problem:
         gradients: Sequence[Arrays],
         rates: Iterable[float],
         elements: int | None = None,
+        names: Iterable[str] | None = None,
     ) -> "Problem":
         """Return the problem of named arrays.
 
@@ -142,8 +148,11 @@ class Problem:
             For each update.
         elements : int, optional
             At most so many elements are computed, about as many of each array.
+        names : iterable of str, optional
+            The weights that are computed; all if not given.
         """
-        names = tuple(gradients[0])
+        names = tuple(gradients[0] if names is None else names)
+        others = [name for name in gradients[0] if name not in names]
         sizes = tuple(weights[name].size for name in names)
         return cls(
             names,
@@ -153,6 +162,7 @@ class Problem:
             np.asarray(list(rates), np.float64),
             _sample(sizes, elements),
             tuple(weights[name].shape for name in names),
+            np.stack([flat(each, others) for each in gradients]),
         )
 
     def spread(self, values: Mapping[str, float], default: float) -> Array:
@@ -172,14 +182,56 @@ class Problem:
         """Return the same problem, in which the updates of every element are computed."""
         return replace(self, sample=np.arange(sum(self.sizes)))
 
-    def arrays_of(self, values: Array) -> list[Array]:
-        """Return values of all elements as arrays, one for each weight array."""
-        parts = np.split(values, np.cumsum(self.sizes)[:-1])
-        return [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+    def tensors(
+        self, groups: Iterable[Sequence[str]], forms: Mapping[str, tuple[int, ...]]
+    ) -> list[Array]:
+        """Return the places of the elements of each array that the framework has.
+
+        Parameters
+        ----------
+        groups : iterable of sequence of str
+            Names of weights that are one array: two biases are its rows, kernels follow each other
+            along the last axis.
+        forms : mapping of str to tuple of int
+            The shapes of single weights that have other axes in the framework.
+        """
+        every = np.arange(sum(self.sizes))
+        parts = np.split(every, np.cumsum(self.sizes)[:-1])
+        named = {
+            name: part.reshape(forms.get(name, shape))
+            for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
+        }
+        found: list[Array] = []
+        for names in groups:
+            members = [named.pop(name) for name in names]
+            rows = all(name.endswith(("/bias", "recurrent_bias")) for name in names)
+            found.append(np.stack(members) if rows else np.concatenate(members, -1))
+        return [*named.values(), *found]
 
     def shorter(self, updates: int) -> "Problem":
         """Return the first updates of the problem."""
-        return replace(self, gradients=self.gradients[:updates], rates=self.rates[:updates])
+        return self.with_updates(range(updates)).with_rates(self.rates[:updates])
+
+    def with_updates(self, numbers: Sequence[int]) -> "Problem":
+        """Return the same problem with the gradients of some updates, in this order."""
+        order = list(numbers)
+        return replace(self, gradients=self.gradients[order], others=self.others[order])
+
+    def norms(self, values: Array, groups: Iterable[Sequence[str]]) -> Array:
+        """Return the length of each weight array, given values of all elements.
+
+        Parameters
+        ----------
+        values : ndarray, shape (weights,)
+            The values.
+        groups : iterable of sequence of str
+            Names of arrays that have one length together.
+        """
+        squares = np.add.reduceat(values * values, np.cumsum([0, *self.sizes[:-1]]))
+        for names in groups:
+            places = np.flatnonzero(np.isin(self.names, names))
+            squares[places] = squares[places].sum()
+        return np.sqrt(squares)
 
 
 def flat(arrays: Arrays, names: Iterable[str]) -> Array:
@@ -248,12 +300,12 @@ def run(rule: Rule, problem: Problem) -> Array:
     return after
 
 
+Constant = Callable[[float], float]
+
+
 def _single(value: float) -> float:
     """Return a constant as it is after a conversion to float32."""
     return float(np.float32(value))
-
-
-Constant = Callable[[float], float]
 
 
 def _decay(settings: Settings, constant: Constant, problem: Problem) -> Array:
@@ -270,18 +322,18 @@ def _clipping(settings: Settings, problem: Problem) -> Callable[[int, Array], Ar
     if kind == "value":
         return lambda step, gradient: np.clip(gradient, -limit, limit)
     count = settings["accumulate"]
-    starts = np.cumsum([0, *problem.sizes[:-1]])
-    whole = [problem.names] if kind == "global_norm" else settings["joined"]
-    groups = [np.flatnonzero(np.isin(problem.names, names)) for names in whole]
+    together = kind == "global_norm"
+    groups = [problem.names] if together else settings["joined"]
+
+    def summed(gradients: Array, step: int) -> Array:
+        total = gradients[step + 1 - count : step + 1].sum(axis=0)
+        return total / count if settings["accumulate_form"] == "mean" else total
 
     def scaled(step: int, gradient: Array) -> Array:
-        full = problem.gradients[step + 1 - count : step + 1].sum(axis=0)
-        if settings["accumulate_form"] == "mean":
-            full = full / count
-        squares = np.add.reduceat(full * full, starts)
-        for places in groups:
-            squares[places] = squares[places].sum()
-        scale = np.minimum(1.0, limit / (np.sqrt(squares) + settings["clip_epsilon"]))
+        norms = problem.norms(summed(problem.gradients, step), groups)
+        if together:
+            norms = np.hypot(norms, np.linalg.norm(summed(problem.others, step)))
+        scale = np.minimum(1.0, limit / (norms + settings["clip_epsilon"]))
         return gradient * np.repeat(scale, problem.sizes)[problem.sample]
 
     return scaled
@@ -634,6 +686,7 @@ class Lamb(Moments):
     def __init__(self, settings: Settings, constant: Constant, problem: Problem) -> None:
         super().__init__(settings, constant, problem)
         self.problem = problem
+        self.joined = settings["joined"]
 
     def step(self, weights: Array, gradient: Array, rate: Array) -> Array:
         """Return the weights after an update."""
@@ -641,14 +694,10 @@ class Lamb(Moments):
         mean = self.mean / (1 - self.beta1**self.number)
         root = np.sqrt(self.square / (1 - self.beta2**self.number)) + self.epsilon
         update = mean / root
-        pairs = zip(self.problem.arrays_of(weights), self.problem.arrays_of(update), strict=True)
-        ratios = [_length_ratio(weight, change) for weight, change in pairs]
+        lengths, steps = (self.problem.norms(each, self.joined) for each in (weights, update))
+        measured = (lengths > 0) & (steps > 0)
+        ratios = np.divide(lengths, steps, out=np.ones_like(lengths), where=measured)
         return weights - np.repeat(ratios, self.problem.sizes) * rate * update
-
-
-def _length_ratio(weight: Array, change: Array) -> float:
-    length, step = float(np.linalg.norm(weight)), float(np.linalg.norm(change))
-    return length / step if length and step else 1.0
 
 
 class Adafactor:
@@ -665,22 +714,20 @@ class Adafactor:
         self.epsilon2 = constant(settings["epsilon2"])
         self.threshold = settings["threshold"]
         self.decay = constant(settings["decay"])
-        self.rows: list[Any] = [0.0] * len(problem.shapes)
-        self.columns: list[Any] = [0.0] * len(problem.shapes)
+        self.places = problem.tensors(settings["joined"], settings["forms"])
+        self.rows: list[Any] = [0.0] * len(self.places)
+        self.columns: list[Any] = [0.0] * len(self.places)
         self.number = 0
 
     def step(self, weights: Array, gradient: Array, rate: Array) -> Array:
         """Return the weights after an update."""
         self.number += 1
-        arrays = self.problem.arrays_of
-        parts = zip(
-            arrays(weights), arrays(gradient), arrays(rate * np.ones_like(weights)), strict=True
-        )
-        new = [
-            self._array(place, weight, slope, float(each.flat[0]))
-            for place, (weight, slope, each) in enumerate(parts)
-        ]
-        return np.concatenate([array.ravel() for array in new])
+        rates = np.broadcast_to(rate, weights.shape)
+        new = np.empty_like(weights)
+        for number, places in enumerate(self.places):
+            first = float(rates[places.flat[0]])
+            new[places] = self._array(number, weights[places], gradient[places], first)
+        return new
 
     def _array(self, place: int, weight: Array, gradient: Array, rate: float) -> Array:
         """Return one weight array after an update."""
@@ -733,12 +780,15 @@ class Family:
         Its settings.
     whole : bool
         Whether an update needs all elements of an array.
+    shaped : bool
+        Whether it depends on the shape of an array.
     """
 
     name: str
     stepper: Callable[[Settings, Constant, Problem], Stepper]
     defaults: Settings
     whole: bool = False
+    shaped: bool = False
 
 
 _MOMENTS: Settings = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
@@ -801,6 +851,7 @@ FAMILIES: dict[str, Family] = {
             "spatial_last": True,
         },
         whole=True,
+        shaped=True,
     ),
     "asgd": Family("ASGD", ASGD, {"shrink": 1e-4, "power": 0.75}),
     "rprop": Family("Rprop", Rprop, {"cut": 0.5, "grow": 1.2, "smallest": 1e-6, "largest": 50.0}),

@@ -19,6 +19,7 @@ from ..frameworks.adapter import ModelError, Unsupported
 from ..momenta import SETTINGS as MOMENTA
 from ..momenta import differing_momenta
 from ..observation import Array, Arrays, Updates, array_names
+from ..optimizers import described_rule
 from ..parts import (
     CLIP,
     Optimizer,
@@ -176,8 +177,7 @@ def _case(
 def _run(
     weights: Arrays, gradients: Sequence[Arrays], updates: Updates, names: Sequence[str], dtype: str
 ) -> Run:
-    chosen = [{name: step[name] for name in names} for step in gradients]
-    problem = Problem.make(weights, chosen, updates.rates, ELEMENTS)
+    problem = Problem.make(weights, gradients, updates.rates, ELEMENTS, names)
     return Run(problem, problem.select(updates.weights), dtype)
 
 
@@ -321,11 +321,14 @@ class _Explanation:
         self.case = case
         self.tolerance = tolerance
         self.descriptions = examination.descriptions
-        self.a_fit = identify(examination.a_description, [case.a])
         to_b = case.names
-        hints = [renamed(self.a_fit.rule, to_b)]
-        self.b_fit = identify(examination.b_description, [case.b], hints)
         to_a = {b: a for a, b in to_b.items()}
+        # An optimizer that a user has written may be the one of the other side.
+        a_described, b_described = map(described_rule, self.descriptions)
+        a_hints = [] if a_described or not b_described else [renamed(b_described, to_a)]
+        self.a_fit = identify(examination.a_description, [case.a], a_hints)
+        b_hints = [renamed(self.a_fit.rule, to_b)]
+        self.b_fit = identify(examination.b_description, [case.b], b_hints)
         a_rule = total_decay(self.a_fit.rule, case.names)
         b_rule = renamed(self.b_fit.rule, to_a)
         b_rule = total_decay(b_rule.with_settings(penalty=penalty), case.names)
@@ -356,7 +359,7 @@ class _Explanation:
         """Return the problem with rates that change, and more updates of the same gradients."""
         problem = self.case.a.problem.shorter(self.case.real)
         order = np.arange(len(rates)) % len(problem.gradients)
-        return replace(problem, gradients=problem.gradients[order], rates=rates)
+        return problem.with_updates(order.tolist()).with_rates(rates)
 
     def _after(self, optimizer: Optimizer) -> list[Array]:
         """Return how far a rule moves the weights in each problem."""
@@ -402,7 +405,8 @@ class _Explanation:
             return self._not_reproduced(bound)
         # With equal rates: whether these are equal, another stage tells.
         comparable = self._same_rates() and np.isfinite(self.case.difference)
-        difference = self.case.difference if comparable else self.largest(self.b)
+        comparable = comparable and not self._differs_besides()
+        difference = self.case.difference if comparable else self.largest(self.mended)
         parts = differing_parts(self.a, self.b, self.descriptions, changing=self.changing)
         parts = self._without_scheduled(parts)
         if not parts and self.scheduled:
@@ -420,6 +424,14 @@ class _Explanation:
                 acquitted = [each for each in acquitted if each.cause != part.cause]
         equal = 0.0 if findings else difference
         return Result(tuple(findings), tuple(acquitted), equal, bound)
+
+    def _differs_besides(self) -> bool:
+        """Return whether the updates differ by what is another finding.
+
+        Weights that only one side has may belong to the norm that is clipped.
+        """
+        clips = any(each.rule.settings["clip"] == "global_norm" for each in (self.a, self.b))
+        return clips and any(each.problem.others.any() for each in (self.case.a, self.case.b))
 
     def _without_scheduled(self, parts: list[Part]) -> list[Part]:
         """Return the parts without the momentum, where a schedule changes it."""
@@ -521,7 +533,7 @@ class _Explanation:
         a_rate, _ = self._rates()
         description = self.examination.b_description
         values = arguments(part, self.a, a_rate, description)
-        if not values or description.optimizer is None:
+        if not values or description.optimizer is None or self._differs_besides():
             return None
         side, dtype = self.examination.b, self.examination.dtype
         try:

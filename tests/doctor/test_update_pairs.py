@@ -1,0 +1,198 @@
+"""Pairs whose updates differ by norms of missing weights, or by joined arrays."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+keras = pytest.importorskip("keras")
+from keras import layers  # noqa: E402
+from torch import nn  # noqa: E402
+
+from triptych.doctor.diagnosis import diagnose  # noqa: E402
+from triptych.doctor.model_file import Parts  # noqa: E402
+from triptych.doctor.side import local_side  # noqa: E402
+
+pytestmark = [pytest.mark.framework, pytest.mark.slow]
+
+RNG = np.random.default_rng(7)
+X = RNG.normal(size=(24, 6)).astype(np.float32)
+SEQUENCES = RNG.normal(size=(8, 5, 4)).astype(np.float32)
+LABELS = RNG.integers(0, 3, 24)
+
+Made = dict[str, Any]
+Build = Callable[[], Made]
+
+
+def diagnosed(a: Build, b: Build, **batch: Any) -> Any:
+    sides = [local_side(name, Parts(Path(__file__), build)) for name, build in (("A", a), ("B", b))]
+    return diagnose(sides[0], sides[1], batch or {"x": X, "y": LABELS})
+
+
+def found(diagnosis: Any) -> list[tuple[str, str | None, str]]:
+    return [(each.stage, each.cause, each.title) for each in diagnosis.findings]
+
+
+Hook = Callable[[Any], Callable[..., None]]
+
+
+def of_torch(*, before: Hook | None = None, bias: bool = True) -> Build:
+    """Return what builds a network with hooks of its optimizer."""
+
+    def build() -> Made:
+        model = nn.Sequential(nn.Linear(6, 16, bias=bias), nn.Tanh(), nn.Linear(16, 3))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        if before:
+            optimizer.register_step_pre_hook(before(model))
+        return {"model": model, "loss": nn.CrossEntropyLoss(), "optimizer": optimizer}
+
+    return build
+
+
+def of_keras(*, bias: bool = True, **settings: Any) -> Build:
+    """Return what builds the same network."""
+
+    def build() -> Made:
+        inputs = keras.Input((6,))
+        x = layers.Dense(16, activation="tanh", use_bias=bias)(inputs)
+        model = keras.Model(inputs, layers.Dense(3)(x))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        optimizer = keras.optimizers.SGD(0.05, momentum=0.9, **settings)
+        return {"model": model, "loss": loss, "optimizer": optimizer}
+
+    return build
+
+
+# The norm of all gradients, where one side lacks a weight
+
+
+def clip(limit: float) -> Hook:
+    def of(model: Any) -> Callable[..., None]:
+        def hook(*_: Any) -> None:
+            nn.utils.clip_grad_norm_(model.parameters(), limit)
+
+        return hook
+
+    return of
+
+
+BIAS = ("forward", None, "0 in PyTorch has a bias, dense in Keras has none")
+
+
+@pytest.mark.parametrize(
+    ("settings", "more"),
+    [
+        ({"global_clipnorm": 0.1}, []),
+        ({"global_clipnorm": 0.5}, [("update", None, "Limit of the gradient clipping")]),
+        (
+            {"clipnorm": 0.1},
+            [("update", "D59", "Clipping by the norm of each variable, or of all")],
+        ),
+        ({}, [("update", None, "Gradients are clipped on one side only")]),
+    ],
+)
+def test_a_missing_bias_is_no_fault_of_the_clipping(settings: Made, more: list[Any]) -> None:
+    diagnosis = diagnosed(of_torch(before=clip(0.1)), of_keras(bias=False, **settings))
+    assert found(diagnosis) == [BIAS, *more]
+    assert all(each.proved for each in diagnosis.findings)
+
+
+def test_a_bias_that_b_alone_has_is_no_fault_of_the_clipping() -> None:
+    a, b = of_torch(before=clip(0.1), bias=False), of_keras(global_clipnorm=0.1)
+    ((stage, _, title),) = found(diagnosed(a, b))
+    assert (stage, title) == ("forward", "dense in Keras has a bias, 0 in PyTorch has none")
+
+
+# Weights that one framework has in one array
+
+
+def gru_of_keras(optimizer: Callable[[], Any]) -> Build:
+    def build() -> Made:
+        inputs = keras.Input((5, 4))
+        x = layers.GRU(6)(inputs)
+        model = keras.Model(inputs, layers.Dense(3)(x))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return {"model": model, "loss": loss, "optimizer": optimizer()}
+
+    return build
+
+
+class TorchGRU(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(4, 6, batch_first=True)
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, x: Any) -> Any:
+        return self.out(self.gru(x)[0][:, -1])
+
+
+class Lamb(torch.optim.Optimizer):
+    """LAMB as a user writes it."""
+
+    def __init__(self, parameters: Any, lr: float = 0.01) -> None:
+        super().__init__(parameters, {"lr": lr, "betas": (0.9, 0.999), "eps": 1e-7})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            first, second = group["betas"]
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    state.update(number=0, mean=torch.zeros_like(p), square=torch.zeros_like(p))
+                state["number"] += 1
+                state["mean"].mul_(first).add_(p.grad, alpha=1 - first)
+                state["square"].mul_(second).addcmul_(p.grad, p.grad, value=1 - second)
+                root = (state["square"] / (1 - second ** state["number"])).sqrt()
+                step = state["mean"] / (1 - first ** state["number"]) / (root + group["eps"])
+                lengths = p.norm(), step.norm()
+                ratio = lengths[0] / lengths[1] if all(lengths) else 1.0
+                p.sub_(group["lr"] * ratio * step)
+
+
+def gru_of_torch(optimizer: Callable[[Any], Any]) -> Build:
+    def build() -> Made:
+        model = TorchGRU()
+        made = optimizer(model.parameters())
+        return {"model": model, "loss": nn.CrossEntropyLoss(), "optimizer": made}
+
+    return build
+
+
+ARRAYS = "Which weights are one array for the optimizer"
+ADAFACTOR = "Adafactor: rate, and how it is scaled"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        (
+            gru_of_keras(lambda: keras.optimizers.Lamb(0.01)),
+            gru_of_keras(lambda: keras.optimizers.Lamb(0.02)),
+            [("update", None, "Learning rate")],
+        ),
+        (
+            gru_of_keras(lambda: keras.optimizers.Adafactor(0.01)),
+            gru_of_keras(lambda: keras.optimizers.Adafactor(0.02)),
+            [("update", "D118", ADAFACTOR)],
+        ),
+        (
+            gru_of_torch(Lamb),
+            gru_of_keras(lambda: keras.optimizers.Lamb(0.01)),
+            [("update", None, ARRAYS)],
+        ),
+        (
+            gru_of_torch(lambda parameters: torch.optim.Adafactor(parameters, lr=0.01)),
+            gru_of_keras(lambda: keras.optimizers.Adafactor(0.01)),
+            [("update", None, ARRAYS)],
+        ),
+    ],
+)
+def test_the_biases_of_a_gru_are_one_array_in_keras(a: Build, b: Build, expected: Any) -> None:
+    diagnosis = diagnosed(a, b, x=SEQUENCES, y=LABELS[:8])
+    assert found(diagnosis) == expected
+    assert all(each.proved for each in diagnosis.findings)
