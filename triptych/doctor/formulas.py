@@ -105,7 +105,8 @@ def activate(x: Array, settings: Settings) -> Array | None:
         ``function`` and its parameters.
     """
     function = ACTIVATIONS.get(settings.get("function", ""))
-    return None if function is None else function(x, settings)
+    with np.errstate(invalid="ignore"):  # of infinity
+        return None if function is None else function(x, settings)
 
 
 def pads(settings: Settings, sizes: Sequence[int], window: Sequence[int]) -> list[list[int]]:

@@ -52,6 +52,14 @@ class Place:
             default=0.0,
         )
 
+    def fits(self, observation: Observation) -> bool:
+        """Return whether an observation of B has arrays of A's shapes here."""
+        arrays = observation.arrays
+        return all(
+            name not in arrays or array.shape == arrays[name].shape
+            for name, array in self.expected.items()
+        )
+
     def precision(self, bounds: Bounds) -> float:
         """Return the largest difference that constants in float32 explain."""
         return max((bounds.precision(name) for name in self.expected), default=0.0)

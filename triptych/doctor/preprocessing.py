@@ -193,7 +193,7 @@ def _spatial_axes(array: Array) -> list[int]:
 
 def _row_order(a: Array, b: Array) -> Array | None:
     """Return which sample of A each sample of B is, if B has the same samples in another order."""
-    if a.shape != b.shape or len(a) < 2:
+    if a.shape != b.shape or len(a) < 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return None
     weights = np.random.default_rng(0).normal(size=a[0].size)
     first = a.reshape(len(a), -1) @ weights
@@ -211,6 +211,8 @@ def fitted(a: Array, b: Array) -> Scaling | None:
     a, b : ndarray
         Arrays of the same shape.
     """
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return None
     whole = _fit(a.reshape(1, -1), b.reshape(1, -1), None, b)
     if whole is not None:
         return whole

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import catalogue
 from ..attention import attention_cause, line_for
 from ..attention import differing as differing_ways
 from ..attention_places import attention_ways
@@ -19,6 +20,7 @@ from ..formulas import compute
 from ..frameworks.adapter import ModelError
 from ..hypotheses import Hypothesis, change_of, differing
 from ..lacking import lacking_activation
+from ..lost_numbers import lost_numbers
 from ..observation import Array, Arrays
 from ..places import LAYER, OUTPUT, SEGMENT, Place, places, previous_anchor, unmatched_between
 from ..precision import examine_precision
@@ -77,6 +79,7 @@ class _Forward:
         self.tolerance = REPRODUCED[examination.dtype]
         # Layers that take the batch for the time: what follows them is another sample's.
         self.other_axes: set[int] = set()
+        self.last_lost: Case | None = None
 
     def result(self) -> Result:
         """Return what was found out."""
@@ -104,7 +107,7 @@ class _Forward:
         seen: set[tuple[str, int]] = set()
         while True:
             faulty = [place for place in every if self._is_faulty(place, seen)]
-            misshapen = [each for each in faulty if np.isinf(each.difference(self.trials.b))]
+            misshapen = [each for each in faulty if not each.fits(self.trials.b)]
             wanted = [each for each in faulty if each not in misshapen[1:]]
             new = self.trials.explain(wanted)
             cases += new
@@ -243,8 +246,8 @@ class _Forward:
             start = previous_anchor(self.trials.b, case.place.b_number)
             if case.solved or start in self.other_axes:
                 continue
-            other = self._wrong_mode(case) or self._described(case) or self._reproduced(case)
-            other = other or self._resized(case)
+            other = self._lost(case) or self._wrong_mode(case) or self._described(case)
+            other = other or self._reproduced(case) or self._resized(case)
             attention = [] if other else list(self._attention(case))
             if not (other or attention):
                 other = self._related(case) or self._lacking(case) or self._untried(case)
@@ -322,6 +325,42 @@ class _Forward:
             evidence="both outputs were reproduced with these statistics",
         )
         return _Found(finding, ("mode", *sorted(used.items())))
+
+    def _lost(self, case: Case) -> _Found | None:
+        """Return the finding that one side has NaN or infinity where the other has numbers."""
+        lost = lost_numbers(self.trials, case, self.tolerance, self.last_lost)
+        if lost is None:
+            return None
+        self.last_lost = case
+        other = "a" if lost.side == "b" else "b"
+        what = f"{lost.what} in {lost.count} of {lost.size} values"
+        first = ""
+        if lost.call is not None:
+            first = f", first in {lost.call.layer or lost.call.name}"
+            first += f": {lost.why}" if lost.why else ""
+        title = f"{self._where(case)}: {self.names[lost.side]} has {lost.what}{first}; "
+        title += f"{self.names[other]} has numbers"
+        cause = "D127" if lost.masked else None
+        if cause:
+            title = f"{title} ({catalogue.get(cause).title.lower()})"
+        layer = self._layers(case)
+        if lost.call is not None:
+            layer[lost.side] = place_of(lost.call)
+        evidence = "both sides get the same numbers here, all finite"
+        if lost.agree:
+            evidence += "; all other values agree up to rounding"
+        finding = Finding(
+            STAGE,
+            cause,
+            title,
+            layer,
+            {lost.side: what, other: "numbers"},
+            self._effect(case),
+            fix_lines(cause, self.examination.descriptions),
+            proved=True,
+            evidence=evidence,
+        )
+        return _Found(finding, ("lost", case.place.what, case.place.b_number))
 
     def _described(self, case: Case) -> _Found | None:
         """Return the finding that a recorded layer has other settings, which cannot be tried."""

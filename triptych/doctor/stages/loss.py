@@ -96,8 +96,8 @@ def examine(examination: Examination) -> Result:
     a, b = _heads(examination)
     if a is None or b is None:
         return Result()
-    if np.isnan(a.output).any():
-        return Result(undecided="loss: A's outputs are not numbers")
+    if not _are_numbers(a, b):
+        return Result(missing="B's outputs are not numbers where A's are")
     value = _relative(a.value, b.value)
     gradient = _gradient_difference(a, b)
     unit = UNIT_ROUNDOFF[examination.dtype]
@@ -127,6 +127,19 @@ def examine(examination: Examination) -> Result:
         _finding(each, effect, fix, evidence) for each, fix in zip(named, fixes, strict=True)
     ]
     return Result(tuple(findings), (), 0.0, bound)
+
+
+def _are_numbers(a: Head, b: Head) -> bool:
+    """Return whether B's outputs are numbers if A's are.
+
+    Raises
+    ------
+    ModelError
+        If A's are not.
+    """
+    if np.isnan(a.output).any():
+        raise ModelError("A's outputs are not numbers")
+    return bool(np.isfinite(b.output).all()) or not np.isfinite(a.output).all()
 
 
 def _relative(one: float, other: float) -> float:
