@@ -497,3 +497,54 @@ def torch_cross_entropy() -> Callable[..., Any]:
     from torch.nn import functional
 
     return functional.cross_entropy
+
+
+def of_classes(z: Array, *, logarithm: bool) -> Arrays:
+    """Return the mean of the right classes' probabilities after a softmax, or of their logs."""
+    p = softmax(z, 1)
+    wanted = np.eye(CLASSES)[LABELS]
+    right = np.sum(wanted * p, 1, keepdims=True)
+    values = np.sum(wanted * log_softmax(z, 1), 1) if logarithm else right[:, 0]
+    gradient = (p - wanted) * (1.0 if logarithm else right) / ROWS
+    return {"0/output": z, "0/output_gradient": gradient, "output": p, "loss": -values.mean()}
+
+
+def of_bits(z: Array, *, logarithm: bool) -> Arrays:
+    """Return the same behind a sigmoid."""
+    p = expit(z)
+    right = np.where(BITS > 0, p, 1 - p)
+    values = np.log(right) if logarithm else right
+    gradient = (p - BITS) * (1.0 if logarithm else right) / ROWS
+    return {"0/output": z, "0/output_gradient": gradient, "output": p, "loss": -values.mean()}
+
+
+@pytest.mark.parametrize("size", [2.0, 20.0, 100.0])
+@pytest.mark.parametrize("lacking", ["a", "b"])
+def test_a_missing_logarithm_is_one_finding_however_sure_the_model_is(
+    size: float, lacking: str
+) -> None:
+    z = logits(size=size)
+    sides = {side: of_classes(z, logarithm=side != lacking) for side in "ab"}
+    (finding,) = examined(sides["a"], sides["b"], LABELS).findings
+    assert finding.title == "The logarithm is missing"
+    line = {"a": "F.nll_loss(torch.log(output), target)"}
+    line |= {"b": "losses.SparseCategoricalCrossentropy()"}
+    assert finding.fix == {"a": None, "b": None} | {lacking: line[lacking]}
+
+
+def test_a_missing_logarithm_of_two_classes() -> None:
+    z = logits(columns=1)
+    a, b = of_bits(z, logarithm=True), of_bits(z, logarithm=False)
+    (finding,) = examined(a, b, BITS).findings
+    assert finding.title == "The logarithm is missing"
+    assert finding.fix == {"a": None, "b": "losses.BinaryCrossentropy()"}
+
+
+def test_a_missing_logarithm_is_told_by_the_value_where_there_is_no_gradient() -> None:
+    a = of_classes(logits(), logarithm=True)
+    b = of_classes(logits(), logarithm=False)
+    for arrays in (a, b):
+        del arrays["0/output_gradient"]
+    (finding,) = examined(a, b, LABELS).findings
+    assert finding.title == "The logarithm is missing"
+    assert finding.values["b"].endswith("mean over the samples")

@@ -20,6 +20,19 @@ def binary_line(cause: str | None, framework: str) -> str | None:
     return BINARY_LINES.get(cause or "", {}).get(framework)
 
 
+# What takes the logarithm of probabilities, of several classes and of two.
+LOGARITHM_LINES: Mapping[str, tuple[str, str]] = {
+    "torch": ("F.nll_loss(torch.log(output), target)", "F.binary_cross_entropy(output, target)"),
+    "keras": ("losses.SparseCategoricalCrossentropy()", "losses.BinaryCrossentropy()"),
+}
+
+
+def logarithm_line(framework: str, *, binary: bool) -> str | None:
+    """Return a side's cross-entropy of probabilities; None if it has no such line."""
+    lines = LOGARITHM_LINES.get(framework)
+    return lines[binary] if lines else None
+
+
 def ignoring_line(framework: str, label: int) -> str | None:
     """Return how a side ignores a label."""
     if framework == "torch":

@@ -20,6 +20,9 @@ CLIP = 1e-7
 # How far a formula may be from the gradient that it explains, relative to the largest.
 FITS = {"float64": 2e-6, "native": 2e-4}
 
+# A row has no gradient if that is so many times smaller than it would be with the others' scale.
+SATURATED = 1e3
+
 # Focal losses are usually written with one of these.
 GAMMAS = (2.0, 1.0, 1.5, 3.0, 0.5, 5.0)
 LARGEST_GAMMA = 8.0
@@ -231,6 +234,12 @@ def _binary_probabilities(rows: Rows) -> Computed:
     return losses.sum(1), slope
 
 
+def _binary_negative(rows: Rows) -> Computed:
+    """Return the loss of probabilities that are taken for their logarithms."""
+    right = rows.targets * rows.values + (1 - rows.targets) * (1 - rows.values)
+    return -right.sum(1), 1 - 2 * rows.targets
+
+
 def _binary_clipped(rows: Rows) -> Computed:
     """Return Keras' loss of probabilities."""
     kept = np.clip(rows.values, CLIP, 1 - CLIP)
@@ -439,6 +448,7 @@ def formulas(rows: Rows, gradient: Array, settings: Sequence[Settings]) -> Itera
         )
     yield Formula("binary cross-entropy", "logits", _binary_logits(0.0))
     yield Formula("binary cross-entropy", "probabilities", _binary_probabilities)
+    yield Formula("binary cross-entropy", "log-probabilities", _binary_negative)
     clip: Settings = {"clip": CLIP}
     yield Formula("cross-entropy", "probabilities", _clipped_sparse, True, clip)
     yield Formula("cross-entropy", "probabilities", _clipped_categorical, True, clip)
@@ -639,7 +649,7 @@ def explain(
         before = rows.values
         wanted = np.asarray(output_gradient, np.float64).reshape(rows.values.shape)
     else:
-        return None
+        return _of_value(tail_between(last, output, dtype), rows, value, settings, dtype)
     fits: list[tuple[tuple[float, ...], Explained]] = []
     at_output = wanted if tail is None or tail.name == "identity" else _before_tail(rows)
     for place, formula in enumerate(formulas(rows, at_output, settings)):
@@ -657,6 +667,19 @@ def explain(
         other = 0.0 if formula.family == expected else 1.0
         fits.append(((regular, wrong, other, float(place)), found))
     return min(fits, key=lambda fit: fit[0])[1] if fits else None
+
+
+def _of_value(
+    tail: Tail | None, rows: Rows, value: float, settings: Sequence[Settings], dtype: str
+) -> Explained | None:
+    """Return the first formula that makes the value of a loss whose gradient is not known."""
+    for formula in formulas(rows, _before_tail(rows), settings):
+        if rows.classes or not formula.classes:
+            computed = _computed(formula, None, rows.values, rows)
+            found = computed and _scaled(formula, tail, computed[0], rows, value, dtype)
+            if found:
+                return found
+    return None
 
 
 def _before_tail(rows: Rows) -> Array:
@@ -683,7 +706,14 @@ def _without_gradient(
     computed = _computed(formula, tail, before, rows)
     if computed is None or computed[1].any():
         return None
-    total = float(computed[0].sum())
+    return _scaled(formula, tail, computed[0], rows, value, dtype)
+
+
+def _scaled(
+    formula: Formula, tail: Tail | None, losses: Array, rows: Rows, value: float, dtype: str
+) -> Explained | None:
+    """Return a formula if a usual scale of the losses of all rows makes the value."""
+    total = float(losses.sum())
     count, entries = rows.values.shape
     name = tail.name if tail else "unknown"
     for scale in (1 / count, 1 / (count * entries), 1.0):
@@ -701,12 +731,17 @@ def _fitted(
     if computed is None:
         return None
     losses, slopes = computed
-    squares = np.sum(slopes * slopes, 1)
-    flat = squares <= (1e-9 * largest(slopes)) ** 2
+    sizes = np.abs(slopes).max(1)
+    flat = sizes <= 1e-9 * largest(slopes)
     with np.errstate(all="ignore"):
-        scales = np.where(flat, np.nan, np.sum(slopes * wanted, 1) / squares)
-    scales[np.abs(wanted).max(1) <= FITS[dtype] * 1e-3 * top] = 0.0
-    scales[flat] = np.nan
+        # In units of the largest slope of a row, whose square may be no number.
+        units = slopes / sizes[:, None]
+        scales = np.sum(units * wanted, 1) / np.sum(units * units, 1) / sizes
+    # Where the formula's own gradient is as small, it is not known whether the row counts.
+    tiny = FITS[dtype] * 1e-3
+    vanishing = sizes <= SATURATED * tiny * largest(slopes)
+    scales[np.abs(wanted).max(1) <= tiny * top] = 0.0
+    scales[flat | (vanishing & (scales == 0))] = np.nan
     rest = wanted - np.nan_to_num(scales)[:, None] * slopes
     if largest(rest) > FITS[dtype] * top:
         return None

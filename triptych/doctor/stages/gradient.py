@@ -139,7 +139,8 @@ class _Gradients:
         examination = self.examination
         if not examination.whole or (OUTPUT, len(self.b.calls)) in self.wrong:
             return
-        if any(examination.results[stage].findings for stage in ("forward", "loss")):
+        before = [examination.results[stage] for stage in ("forward", "loss")]
+        if any(each.findings or each.undecided for each in before):
             return
         for pair in examination.alignment.pairs:
             yield from self._gradients_of(pair)

@@ -15,7 +15,7 @@ from ..code_lines import value_text
 from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
 from ..frameworks.adapter import ModelError
-from ..loss_lines import binary_line, counting_line, ignoring_line
+from ..loss_lines import binary_line, counting_line, ignoring_line, logarithm_line
 from ..losses import CLIP, FITS, Explained, explain, tail_between
 from ..observation import Array, Arrays, Component, Description, numbers_of
 from ..places import as_output
@@ -178,11 +178,13 @@ def _with_scores(head: Head) -> Head:
     Probabilities are taken for those of the scores that are their logarithms, or their logits.
     """
     p, slope = head.output, head.output_gradient
-    if not np.issubdtype(p.dtype, np.floating) or np.any(p <= 0) or np.any(p >= 1):
+    if not np.issubdtype(p.dtype, np.floating) or np.any(p < 0) or np.any(p > 1):
         return replace(head, last=p, gradient=slope)
     if p.shape[-1] > 1 and np.abs(p.sum(-1) - 1).max() < SUM_OF_PROBABILITIES:
         gradient = None if slope is None else p * (slope - (p * slope).sum(-1, keepdims=True))
-        return replace(head, last=np.log(p), gradient=gradient)
+        return replace(head, last=np.log(np.maximum(p, np.finfo(p.dtype).tiny)), gradient=gradient)
+    if np.any(p == 0) or np.any(p == 1):
+        return replace(head, last=p, gradient=slope)
     gradient = None if slope is None else p * (1 - p) * slope
     return replace(head, last=np.log(p) - np.log1p(-p), gradient=gradient)
 
@@ -410,6 +412,8 @@ def _lines(named: Named, descriptions: tuple[Description, Description]) -> dict[
     lines = fix_lines(named.cause, descriptions)
     for side, description in zip("ab", descriptions, strict=True):
         framework = description.framework
+        if named.title == WITHOUT_LOGARITHM:
+            lines[side] = logarithm_line(framework, binary=named.binary)
         if named.binary:
             lines[side] = binary_line(named.cause, framework) or lines[side]
         if named.label is not None:
@@ -452,6 +456,7 @@ EXACT = "of the logits"
 CLIPPED = "of clipped probabilities"
 TWICE = "after a second softmax"
 MISSING = "of logits that are taken for probabilities"
+WITHOUT_LOGARITHM = "The logarithm is missing"
 NO_LOGARITHM = "of probabilities that are taken for their logarithms"
 
 MEANINGS = {
@@ -465,6 +470,7 @@ MEANINGS = {
     ("identity", "probabilities"): MISSING,
     ("identity", "log-probabilities"): MISSING,
     ("softmax", "log-probabilities"): NO_LOGARITHM,
+    ("sigmoid", "log-probabilities"): NO_LOGARITHM,
 }
 
 
@@ -571,7 +577,7 @@ def _of_meaning(
     binary = "binary" in one.formula.family or "binary" in other.formula.family
     for meaning, cause in ((TWICE, "D38"), (MISSING, "D37"), (NO_LOGARITHM, None)):
         if meaning in meanings:
-            title = catalogue.get(cause).title if cause else "The logarithm is missing"
+            title = catalogue.get(cause).title if cause else WITHOUT_LOGARITHM
             faulty = "a" if meanings[0] == meaning else "b"
             if binary and meaning == TWICE:
                 title = "Sigmoid twice"
