@@ -98,6 +98,15 @@ KERAS = [
     ("SGD", {"learning_rate": 0.1, "clipnorm": 0.3}),
     ("SGD", {"learning_rate": 0.1, "global_clipnorm": 0.3}),
     ("SGD", {"learning_rate": 0.1, "clipvalue": 0.3}),
+    ("SGD", {"learning_rate": 0.1, "use_ema": True, "ema_momentum": 0.9}),
+    (
+        "SGD",
+        {"learning_rate": 0.1, "use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 5},
+    ),
+    (
+        "Adam",
+        {"use_ema": True, "ema_overwrite_frequency": 2, "gradient_accumulation_steps": 3},
+    ),
     ("SGD", {"learning_rate": 0.1, "gradient_accumulation_steps": 3, "clipnorm": 0.3}),
     ("Adam", {}),
     ("Adam", {"learning_rate": 0.01, "beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-4}),

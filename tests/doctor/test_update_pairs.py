@@ -1,4 +1,4 @@
-"""Pairs whose updates differ by norms of missing weights, or by joined arrays."""
+"""Pairs whose updates differ by averages, by norms of missing weights, or by joined arrays."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 keras = pytest.importorskip("keras")
 from keras import layers  # noqa: E402
 from torch import nn  # noqa: E402
+from torch.optim import swa_utils  # noqa: E402
 
 from triptych.doctor.diagnosis import diagnose  # noqa: E402
 from triptych.doctor.model_file import Parts  # noqa: E402
@@ -39,7 +40,7 @@ def found(diagnosis: Any) -> list[tuple[str, str | None, str]]:
 Hook = Callable[[Any], Callable[..., None]]
 
 
-def of_torch(*, before: Hook | None = None, bias: bool = True) -> Build:
+def of_torch(*, before: Hook | None = None, after: Hook | None = None, bias: bool = True) -> Build:
     """Return what builds a network with hooks of its optimizer."""
 
     def build() -> Made:
@@ -47,6 +48,8 @@ def of_torch(*, before: Hook | None = None, bias: bool = True) -> Build:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
         if before:
             optimizer.register_step_pre_hook(before(model))
+        if after:
+            optimizer.register_step_post_hook(after(model))
         return {"model": model, "loss": nn.CrossEntropyLoss(), "optimizer": optimizer}
 
     return build
@@ -64,6 +67,89 @@ def of_keras(*, bias: bool = True, **settings: Any) -> Build:
         return {"model": model, "loss": loss, "optimizer": optimizer}
 
     return build
+
+
+# Averages
+
+
+def averaging(function: Any) -> Hook:
+    def of(model: Any) -> Callable[..., None]:
+        average = swa_utils.AveragedModel(model, multi_avg_fn=function)
+
+        def update(*_: Any) -> None:
+            average.update_parameters(model)
+
+        return update
+
+    return of
+
+
+class ByHand:
+    def __init__(self, model: Any, decay: float) -> None:
+        self.model = model
+        self.decay = decay
+        self.shadow: dict[str, Any] = {}
+
+    @torch.no_grad()
+    def update(self, *_: Any) -> None:
+        for name, parameter in self.model.named_parameters():
+            old = self.shadow.get(name, parameter.clone())
+            self.shadow[name] = self.decay * old + (1 - self.decay) * parameter
+
+
+def moving(decay: float) -> Hook:
+    return averaging(swa_utils.get_ema_multi_avg_fn(decay))
+
+
+def by_hand(decay: float) -> Hook:
+    return lambda model: ByHand(model, decay).update
+
+
+MOVING = "a moving average of the weights, decay"
+AVERAGES: list[tuple[Build, Build, str, str]] = [
+    (of_torch(), of_keras(use_ema=True, ema_momentum=0.9), "no average", f"{MOVING} 0.9"),
+    (
+        of_torch(),
+        of_keras(use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=3),
+        "no average",
+        "replaces the weights after each 3 updates",
+    ),
+    (of_keras(use_ema=True), of_torch(), f"{MOVING} 0.99", "no average"),
+    (
+        of_keras(use_ema=True, ema_overwrite_frequency=2),
+        of_torch(),
+        "after each 2 updates",
+        "no average",
+    ),
+    (of_torch(after=moving(0.9)), of_keras(), f"{MOVING} 0.9", "no average"),
+    (of_torch(after=by_hand(0.95)), of_keras(), f"{MOVING} 0.95", "no average"),
+    (of_torch(after=moving(0.999)), of_keras(use_ema=True), f"{MOVING} 0.999", f"{MOVING} 0.99"),
+    (of_torch(after=averaging(None)), of_keras(use_ema=True), "the mean", f"{MOVING} 0.99"),
+]
+
+
+@pytest.mark.parametrize(("a", "b", "a_words", "b_words"), AVERAGES)
+def test_an_average_that_one_side_evaluates(a: Build, b: Build, a_words: str, b_words: str) -> None:
+    diagnosis = diagnosed(a, b)
+    (finding,) = diagnosis.findings
+    assert (finding.stage, finding.cause, finding.proved) == ("update", "D128", True)
+    assert a_words in finding.values["a"]
+    assert b_words in finding.values["b"]
+    assert finding.effect["evaluation"] > 1e-3
+
+
+def test_an_average_of_keras_is_switched_off() -> None:
+    settings: dict[str, Any] = {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 3}
+    (finding,) = diagnosed(of_torch(), of_keras(**settings)).findings
+    words = finding.evidence.partition("without use_ema in B, A's and B's weights differ by ")
+    assert float(words[2]) < 1e-6
+
+
+@pytest.mark.parametrize("hook", [moving(0.99), by_hand(0.99)])
+def test_equal_averages_are_no_difference(hook: Hook) -> None:
+    diagnosis = diagnosed(of_torch(after=hook), of_keras(use_ema=True))
+    assert not diagnosis.findings
+    assert diagnosis.verdict in ("equal", "rounding")
 
 
 # The norm of all gradients, where one side lacks a weight

@@ -321,10 +321,18 @@ class Updates:
         The trained weights after each update, by ``PATH/ROLE``.
     rates : tuple of float
         The learning rate of each update.
+    averages : dict of str to ndarray
+        What the side evaluates after the last update in place of the weights, by ``PATH/ROLE``;
+        empty if it evaluates the weights.
+    shares : tuple of float
+        How it averages: for each update, the share of the old average in the new one; empty if it
+        does not average, or tells how in its settings.
     """
 
     weights: tuple[Arrays, ...]
     rates: tuple[float, ...]
+    averages: Arrays = field(default_factory=dict[str, Array])
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -246,6 +246,9 @@ def keras_rule(name: str, settings: Settings) -> Rule | None:
     if form is None:
         return None
     rule = Rule.make(form.family, **form.fixed, **settings_of(form, settings))
+    if settings.get("use_ema") and settings.get("ema_overwrite_frequency"):
+        every, decay = settings["ema_overwrite_frequency"], settings["ema_momentum"]
+        rule = rule.with_settings(average=decay, overwrite=every)
     for key, kind in CLIPPING.items():
         if settings.get(key):
             return rule.with_settings(clip=kind, limit=settings[key])

@@ -18,6 +18,7 @@ PRECISION = frozenset({"single", "rounded"})
 DECAY = ("decay", "decay_form", "undecayed", "penalty")
 CLIP = ("clip", "limit", "clip_epsilon", "joined")
 ARRAYS = ("joined", "forms")
+AVERAGE = ("average", "overwrite")
 ACCUMULATION = ("accumulate", "accumulate_form")
 MOMENTUM = ("momentum", "dampening", "nesterov", "rate_inside")
 RATE = "rate"

@@ -125,7 +125,8 @@ class RecordedOther(RecordedSide):
         rates = self._value("update_rates", dtype)
         arrays = self._recording(dtype).arrays
         weights = numbered(arrays, "updates", len(rates))
-        return numbered(arrays, "gradients", len(rates)), Updates(tuple(weights), tuple(rates))
+        updates = Updates(tuple(weights), tuple(rates), shares=self.shares(dtype))
+        return numbered(arrays, "gradients", len(rates)), updates
 
     def metric(self, outputs: Arrays, targets: Arrays, dtype: str = "native") -> float:
         """Return the recorded metric, if the outputs are those of the reference."""

@@ -23,6 +23,8 @@ accumulate        number of gradients for one update
 accumulate_form   ``mean`` or ``sum`` of them
 factors           by weight, by what its rate is multiplied
 maximize          whether it maximizes the loss
+average           decay of a moving average of the weights
+overwrite         after how many updates the average takes the place of the weights; 0 for never
 single            whether those constants pass through float32 that do so in Keras
 ================  ================================================================================
 
@@ -62,6 +64,8 @@ COMMON: Settings = {
     "accumulate_form": "mean",
     "factors": {},
     "maximize": False,
+    "average": 0.0,
+    "overwrite": 0,
     "single": False,
 }
 
@@ -275,12 +279,14 @@ def run(rule: Rule, problem: Problem) -> Array:
     weights = problem.weights[problem.sample].copy()
     after = np.empty((len(problem.gradients), len(weights)))
     waiting = np.zeros_like(weights)
+    averaged = _Averaging(settings, weights)
     with np.errstate(all="ignore"):
         for step, full in enumerate(problem.gradients):
             gradient = full[problem.sample] + penalty * weights
             if count > 1:
                 waiting = waiting + gradient
                 if (step + 1) % count:
+                    weights = averaged.after(step // count, weights)
                     after[step] = weights
                     continue
                 gradient = waiting / count if settings["accumulate_form"] == "mean" else waiting
@@ -295,12 +301,29 @@ def run(rule: Rule, problem: Problem) -> Array:
                 weights = weights - weights * decay * rate
             else:
                 weights = weights - weights * decay
-            weights = stepper.step(weights, gradient, rate)
+            weights = averaged.after(step // count, stepper.step(weights, gradient, rate))
             after[step] = weights
     return after
 
 
 Constant = Callable[[float], float]
+
+
+class _Averaging:
+    """A moving average that takes the place of the weights after some updates."""
+
+    def __init__(self, settings: Settings, weights: Array) -> None:
+        self.decay = settings["average"]
+        self.every = settings["overwrite"]
+        self.average = weights
+
+    def after(self, number: int, weights: Array) -> Array:
+        """Return the weights after the update of this number: their own, or the average."""
+        if not self.every:
+            return weights
+        decay = self.decay if number else 0.0
+        self.average = decay * self.average + (1 - decay) * weights
+        return weights if (number + 1) % self.every else self.average
 
 
 def _single(value: float) -> float:

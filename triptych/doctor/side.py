@@ -21,7 +21,7 @@ from .observation import (
     array_names,
 )
 from .side_file import SideFile
-from .worker import SideWorker
+from .worker import AVERAGES, SideWorker
 
 T = TypeVar("T")
 
@@ -137,7 +137,12 @@ class LiveSide:
         arrays = joined(**{str(step): each for step, each in enumerate(gradients)})
         reply = self._ask("update", arrays, steps=len(gradients), dtype=dtype)
         weights = tuple(array_names(reply.arrays, str(step)) for step in range(len(gradients)))
-        return Updates(weights, tuple(reply.values["rates"]))
+        return Updates(
+            weights,
+            tuple(reply.values["rates"]),
+            array_names(reply.arrays, AVERAGES),
+            tuple(reply.values["shares"]),
+        )
 
     def train(
         self, inputs: Arrays, targets: Arrays, steps: int, dtype: str = "native"

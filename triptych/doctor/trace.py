@@ -66,8 +66,9 @@ class Recording:
     Attributes
     ----------
     values : dict
-        ``description``; ``evaluation`` and ``training``: the calls; ``update_rates``, ``rates``,
-        ``losses``, ``metric``, ``epochs``, ``batches``. What was not recorded is absent.
+        ``description``; ``evaluation`` and ``training``: the calls; ``update_rates``,
+        ``update_shares``, ``rates``, ``losses``, ``metric``, ``epochs``, ``batches``. What was not
+        recorded is absent.
     arrays : dict of str to ndarray
         See the top of this file.
     """
@@ -132,6 +133,8 @@ def _record_updates(side: Side, recording: Recording, batch: Arrays, dtype: str)
         return
     updates = side.update(gradients, dtype)
     recording.values["update_rates"] = list(updates.rates)
+    if updates.shares:
+        recording.values["update_shares"] = list(updates.shares)
     for step, (given, weights) in enumerate(zip(gradients, updates.weights, strict=True)):
         recording.arrays |= _named(f"gradients/{step}", given)
         recording.arrays |= _named(f"updates/{step}", weights)
@@ -413,7 +416,12 @@ class RecordedSide:
         for given, same in zip(gradients, recorded, strict=True):
             self._expect("gradients", given, same)
         weights = numbered(arrays, "updates", len(gradients))
-        return Updates(tuple(weights), tuple(rates[: len(gradients)]))
+        shares = self.shares(dtype)[: len(gradients)]
+        return Updates(tuple(weights), tuple(rates[: len(gradients)]), shares=shares)
+
+    def shares(self, dtype: str) -> tuple[float, ...]:
+        """Return how the side averages its weights; empty if it was not recorded."""
+        return tuple(self._recording(dtype).values.get("update_shares", ()))
 
     def train(
         self, inputs: Arrays, targets: Arrays, steps: int, dtype: str = "native"

@@ -73,7 +73,7 @@ def checked(values: Json) -> Json:
         _check_calls(name, values.get(name, []))
     if PASSES[False] not in values:
         raise TriptychError(f"{PASSES[False]} is missing")
-    for name in ("update_rates", "rates", "losses"):
+    for name in ("update_rates", "update_shares", "rates", "losses"):
         if name in values:
             _check(name, values[name], list[Any])
             result[name] = [_number(name, each) for each in values[name]]

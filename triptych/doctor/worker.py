@@ -24,6 +24,8 @@ from .side_file import from_json
 
 Handler = Callable[[Adapter, Message], Message]
 
+AVERAGES = "averages"  # what is before the names of averaged weights
+
 
 class SideWorker:
     """Answers the messages of a `triptych.doctor.side.LiveSide`."""
@@ -172,7 +174,9 @@ def _loss(adapter: Adapter, request: Message) -> Message:
 def _update(adapter: Adapter, request: Message) -> Message:
     steps = request.values["steps"]
     updates = adapter.update([array_names(request.arrays, str(step)) for step in range(steps)])
-    return Message({"rates": list(updates.rates)}, pack_updates(updates))
+    values = {"rates": list(updates.rates), "shares": list(updates.shares)}
+    averages = {f"{AVERAGES}/{name}": array for name, array in updates.averages.items()}
+    return Message(values, pack_updates(updates) | averages)
 
 
 def pack_updates(updates: Updates) -> Arrays:

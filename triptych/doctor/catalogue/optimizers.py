@@ -430,4 +430,30 @@ ENTRIES = (
             "torch, from Keras at equal rates": 0.0,
         },
     ),
+    Difference(
+        id="D128",
+        title="Averaged weights are evaluated",
+        family=FAMILY,
+        stage="update",
+        kind="semantics",
+        torch="AveragedModel keeps an average beside the model, by default the mean of all "
+        "updates, and the model keeps its weights; update_parameters updates the average.",
+        keras="With use_ema=True the optimizer keeps a moving average, and fit leaves it in the "
+        "model at its end; ema_overwrite_frequency=n replaces the weights after each n updates.",
+        effect="Four updates by -1 end at -4; an average with the decay 0.5 at -3.125, the mean at "
+        "-2.5.",
+        fix_torch="ema = optim.swa_utils.AveragedModel(model, "
+        "multi_avg_fn=optim.swa_utils.get_ema_multi_avg_fn(0.99))",
+        fix_keras="optimizers.SGD(learning_rate=lr, use_ema=True, ema_momentum=0.99)",
+        source="torch: optim/swa_utils.py; keras: src/optimizers/base_optimizer.py",
+        words=("EMA", "SWA", "exponential moving average", "Polyak", "use_ema", "ema_momentum"),
+        recorded={
+            "torch weight": -4.0,
+            "torch AveragedModel": -2.5,
+            "torch AveragedModel, decay 0.5": -3.125,
+            "keras ema_momentum": 0.99,
+            "keras weight, use_ema=True": -4.0,
+            "keras at the end of fit, use_ema=True": -3.125,
+        },
+    ),
 )

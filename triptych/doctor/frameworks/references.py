@@ -36,14 +36,14 @@ def parts_of(model: Any, is_part: Callable[[Any], bool]) -> dict[str, Any]:
         if is_part(value):
             parts[name or type(value).__name__] = value
         else:
-            waiting += [(key, held, depth + 1) for key, held in _held_by(name, value)]
+            waiting += [(key, held, depth + 1) for key, held in held_by(name, value)]
     return parts
 
 
-def _held_by(name: str, value: Any) -> list[tuple[str, Any]]:
+def held_by(name: str, value: Any) -> list[tuple[str, Any]]:
     """Return what a function or an object refers to, with names."""
     if isinstance(value, functools.partial):
-        return [("", value.func), *_held_by(name, list(value.args)), *value.keywords.items()]
+        return [("", value.func), *held_by(name, list(value.args)), *value.keywords.items()]
     if isinstance(value, MethodType):
         return [("", value.__self__), ("", value.__func__)]
     if isinstance(value, FunctionType):

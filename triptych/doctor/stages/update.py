@@ -11,6 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from .. import catalogue
+from ..averages import Average, average_of, moving_averages
 from ..examination import Examination, Recording, Result, Side
 from ..findings import Acquittal, Finding
 from ..fitting import Fit, Run, identify, names_of
@@ -18,9 +19,10 @@ from ..forcing import targets_of
 from ..frameworks.adapter import ModelError, Unsupported
 from ..momenta import SETTINGS as MOMENTA
 from ..momenta import differing_momenta
-from ..observation import Array, Arrays, Updates, array_names
+from ..observation import Array, Arrays, Change, Updates, array_names, largest
 from ..optimizers import described_rule
 from ..parts import (
+    AVERAGE,
     CLIP,
     Optimizer,
     Part,
@@ -53,6 +55,8 @@ WORTH_TELLING = 1e-6
 
 # A limit of the clipping that is so many times larger than the gradient is not reached.
 FAR_LIMIT = 100.0
+# How far averages may be from their formula, as a share of the distance travelled.
+FITS = 1e-5
 # How many causes may act together.
 MOST_CAUSES = 4
 
@@ -65,8 +69,8 @@ class Case:
     ----------
     probes : list of dict
         The gradients.
-    a_updates : Updates
-        What A's optimizer made of them.
+    a_updates, b_updates : Updates
+        What each optimizer made of them.
     names : dict of str to str
         A's names of the compared weights, and B's.
     a, b : Run
@@ -81,6 +85,7 @@ class Case:
 
     probes: list[Arrays]
     a_updates: Updates
+    b_updates: Updates
     names: dict[str, str]
     a: Run
     b: Run
@@ -109,9 +114,11 @@ def examine(examination: Examination) -> Result:
     tolerance = max(each.tolerance / max(each.travel, 1e-300) for each in (case.a, case.b))
     rates = around_a_change(examination)
     penalty = _penalties(examination, case)
+    average = _of_averages(examination, case, tolerance)
     if case.difference_made <= tolerance and rates is None and not penalty:
-        return Result(largest=case.difference_made, bound=tolerance)
-    return _Explanation(examination, case, rates, penalty, tolerance).result()
+        return _with_first(average, Result(largest=case.difference_made, bound=tolerance))
+    result = _Explanation(examination, case, rates, penalty, tolerance).result()
+    return _with_first(average, result)
 
 
 def _of_recorded(
@@ -125,11 +132,17 @@ def _of_recorded(
     b_run = _run(examination.b.weights(dtype), b_probes, b_updates, tuple(names.values()), dtype)
     real = real_updates(probes[0])
     # They had other gradients, so that only their rules tell how far they are apart.
-    case = Case(probes, a_updates, names, a_run, b_run, real, float("inf"), float("inf"))
+    case = Case(probes, a_updates, b_updates, names, a_run, b_run, real, float("inf"), float("inf"))
     rates = around_a_change(examination)
     penalty = _penalties(examination, case)
     tolerance = max(each.tolerance / max(each.travel, 1e-300) for each in (a_run, b_run))
-    return _Explanation(examination, case, rates, penalty, tolerance).result()
+    result = _Explanation(examination, case, rates, penalty, tolerance).result()
+    return _with_first(_of_averages(examination, case, tolerance), result)
+
+
+def _with_first(finding: Finding | None, result: Result) -> Result:
+    """Return a result with a finding before the others."""
+    return replace(result, findings=(finding, *result.findings)) if finding else result
 
 
 def _for_b(examination: Examination, probes: Sequence[Arrays]) -> list[Arrays]:
@@ -165,6 +178,7 @@ def _case(
     return Case(
         probes,
         a_updates,
+        b_updates,
         names,
         _run(a_weights, probes, a_updates, a_names, dtype),
         _run(b_weights, b_probes, b_updates, b_names, dtype),
@@ -197,6 +211,70 @@ def _relative(one: Sequence[Array], other: Sequence[Array]) -> float:
         return float("inf")
     travel = max(np.abs(first).max(initial=0.0), np.abs(second).max(initial=0.0))
     return float(np.abs(first - second).max(initial=0.0) / travel) if travel else 0.0
+
+
+def _of_averages(examination: Examination, case: Case, bound: float) -> Finding | None:
+    """Return the finding that the sides evaluate other averages of their weights, if they do."""
+    descriptions = examination.descriptions
+    updates = (case.a_updates, case.b_updates)
+    a, b = (average_of(*each) for each in zip(descriptions, updates, strict=True))
+    if a.same(b):
+        return None
+    evidence = "what is evaluated after the updates is this average of the weights after each"
+    applied = None if a.shares else _without_average(examination, case)
+    if applied is not None:
+        evidence += f"; without use_ema in B, A's and B's weights differ by {applied:.1e}"
+    start = [side.weights(examination.dtype) for side in (examination.a, examination.b)]
+    errors = map(_error_of_averages, start, updates, (a, b))
+    names = tuple(case.names)
+    weights = case.a_updates.weights[: case.real]
+    made = [_averaged(start[0], weights, each.beside) for each in (a, b)]
+    apart = _relative(*([_moved(each, start[0], names)] for each in made))
+    entry = catalogue.get("D128")
+    return Finding(
+        "update",
+        entry.id,
+        entry.title,
+        values={"a": a.text(), "b": b.text()},
+        effect={"evaluation": apart, "bound": bound},
+        fix={"a": b.line(descriptions[0]), "b": a.line(descriptions[1])},
+        proved=max(errors) <= FITS,
+        evidence=evidence,
+    )
+
+
+def _averaged(start: Arrays, weights: Sequence[Arrays], average: Average) -> Arrays:
+    """Return what is evaluated after the last of some updates."""
+    if not average.shares:
+        return weights[-1]
+    return moving_averages(start, weights, average.shares[: len(weights)])
+
+
+def _error_of_averages(start: Arrays, updates: Updates, average: Average) -> float:
+    """Return how far a side's averages are from the formula, as a share of the distance travelled.
+
+    It is 0 where the side tells no averages.
+    """
+    if not updates.averages:
+        return 0.0
+    names = tuple(updates.averages)
+    made = _averaged(start, updates.weights, average)
+    travel = largest(_moved(updates.weights[-1], start, names))
+    return largest(flat(made, names) - flat(updates.averages, names)) / max(travel, 1e-300)
+
+
+def _without_average(examination: Examination, case: Case) -> float | None:
+    """Return how far the weights differ if B does not average; None if it cannot do without."""
+    b, dtype = examination.b, examination.dtype
+    try:
+        b.change([Change("optimizer", "", "use_ema", False)], dtype)  # of Keras
+        updates = b.update(_for_b(examination, case.probes), dtype)
+    except ModelError:
+        return None
+    finally:
+        b.restore(dtype)
+    changed = _case(examination, case.probes, case.names, case.a_updates, updates)
+    return changed.difference
 
 
 def _penalties(examination: Examination, case: Case) -> dict[str, float]:
@@ -334,7 +412,8 @@ class _Explanation:
         b_rule = total_decay(b_rule.with_settings(penalty=penalty), case.names)
         self.a = Optimizer(a_rule)
         self.b = Optimizer(b_rule, self._scale(rates))
-        self.mended = self.b
+        self.mended = self.b.taking(self.a, AVERAGE)  # it is a finding of its own
+        self.averages_differ = self.mended != self.b
         self.problems = [case.a.problem.shorter(case.real)]
         if rates is not None:
             self.problems.append(self._with_rates(rates))
@@ -428,8 +507,11 @@ class _Explanation:
     def _differs_besides(self) -> bool:
         """Return whether the updates differ by what is another finding.
 
-        Weights that only one side has may belong to the norm that is clipped.
+        Weights that only one side has may belong to the norm that is clipped, and an average may
+        take the place of the weights.
         """
+        if self.averages_differ:
+            return True
         clips = any(each.rule.settings["clip"] == "global_norm" for each in (self.a, self.b))
         return clips and any(each.problem.others.any() for each in (self.case.a, self.case.b))
 

@@ -410,3 +410,33 @@ def adafactor() -> Values:
     values["torch step, lr=0.001"] = largest(steps["torch, 0.001"])
     values["torch, from Keras at equal rates"] = apart(steps["torch, 0.001"], steps["keras, 0.001"])
     return values
+
+
+@check("D128")
+def averaged_weights() -> Values:
+    """Measure a weight after four steps by -1, and its averages."""
+    import keras
+    import torch
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+    model = torch.nn.ParameterList([_torch_weight()])
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    mean = AveragedModel(model)
+    moving = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.5))
+    for _ in range(4):
+        model[0].grad = torch.ones_like(model[0])
+        optimizer.step()
+        mean.update_parameters(model)
+        moving.update_parameters(model)
+    weight = _keras_weight()
+    averaging = keras.optimizers.SGD(learning_rate=1.0, use_ema=True, ema_momentum=0.5)
+    travel = keras_travel(averaging, weight, ONES[:4])
+    averaging.finalize_variable_values([weight])  # what fit does at its end
+    return {
+        "torch weight": model[0],
+        "torch AveragedModel": mean.module[0],
+        "torch AveragedModel, decay 0.5": moving.module[0],
+        "keras ema_momentum": _keras_default("SGD", "ema_momentum"),
+        "keras weight, use_ema=True": travel[-1],
+        "keras at the end of fit, use_ema=True": float(to_numpy(weight.value)),
+    }

@@ -143,7 +143,11 @@ class Optimization:
                 tensors = [backend.to_tensor(_cast(w.join(step), w.variable)) for w in trained]
                 optimizer.apply([optimizer.scale_loss(each) for each in tensors], variables)
                 weights.append(self._trained_arrays())
-        return Updates(tuple(weights), tuple(rates))
+            averages: Arrays = {}
+            if getattr(optimizer, "inner_optimizer", optimizer).use_ema:
+                optimizer.finalize_variable_values(variables)  # as `fit` does at its end
+                averages = self._trained_arrays()
+        return Updates(tuple(weights), tuple(rates), averages)
 
     def _trained_arrays(self) -> Arrays:
         arrays: Arrays = {}

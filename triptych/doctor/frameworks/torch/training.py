@@ -14,6 +14,7 @@ from torch import nn
 
 from ...observation import Array, Arrays, Settings, Updates, inputs_of
 from ..adapter import ModelError, Unsupported
+from .averages import Averages
 from .layout import to_array
 from .model import UserModel
 
@@ -49,6 +50,8 @@ class Training:
         The optimizer's groups of parameters, as built.
     slots : dict
         Its state by parameter, as built.
+    averages : Averages
+        Averages of the weights that are kept beside the model.
     clipping : dict of str to float
         Limits of the gradients that are tried; see `triptych.doctor.frameworks.torch.changes`.
     """
@@ -61,7 +64,9 @@ class Training:
         self.unit = parts.get("schedule_unit") or "epoch"
         self.steps_per_epoch = parts.get("steps_per_epoch")
         self._check()
-        objects = [each for each in (self.schedule, *self.callbacks) if hasattr(each, "__dict__")]
+        self.averages = Averages(model, parts)
+        stateful = (self.schedule, *self.callbacks, *self.averages.owners())
+        objects = [each for each in stateful if hasattr(each, "__dict__")]
         # What is not copied, because it is not state of these objects or is put back elsewhere.
         self._kept = [self.optimizer, model.call, *model.modules(), *model.tensors(), *objects]
         self.clipping: dict[str, float] = {}
@@ -87,9 +92,11 @@ class Training:
     def fresh(self) -> Generator[None]:
         """Put optimizer, schedule and callbacks into the state as built, before and after."""
         self._reset()
+        self.averages.begin()
         try:
             yield
         finally:
+            self.averages.end()
             self._reset()
 
     def attributes_of(self, held: Any) -> dict[str, Any]:
@@ -130,13 +137,15 @@ class Training:
         weights: list[Arrays] = []
         rates: list[float] = []
         with self.fresh():
+            start = self._trained_weights()
             for number, arrays in enumerate(gradients):
                 rates.append(self.rate)
                 self._set_gradients(arrays)
                 self.step(number)
                 self._put_back_momenta()
                 weights.append(self._trained_weights())
-        return Updates(tuple(weights), tuple(rates))
+            averages, shares = self.averages.found(start, weights)
+        return Updates(tuple(weights), tuple(rates), averages, shares)
 
     def _put_back_momenta(self) -> None:
         """Undo what a schedule has done to the momentum, which is no part of the rule."""
@@ -160,6 +169,7 @@ class Training:
         assert self.optimizer
         self._clip()
         self.optimizer.step()
+        self.averages.after_step(number)
         self.advance(number)
 
     def _clip(self) -> None:
