@@ -60,6 +60,12 @@ def test_the_first_call_that_loses_numbers_is_named(
     assert finding.values == {"a": "numbers", "b": f"{what} in {lost} of {size} values"}
 
 
+def test_infinity_that_becomes_nan_is_named() -> None:
+    (finding,) = diagnosed([], [scaled(np.inf, "ops.log"), scaled(np.nan, "/")], True).findings
+    assert finding.layer["b"] == "/"
+    assert "NaN, first in /: after infinity in ops.log, the logarithm of 0" in finding.title
+
+
 def test_a_fault_behind_lost_numbers_is_found_too() -> None:
     a = [activation("relu")]
     b = [activation("relu"), scaled(np.nan, "/"), dense("3", 6, 6, 3), activation("sigmoid")]

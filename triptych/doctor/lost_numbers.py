@@ -68,7 +68,7 @@ def lost_numbers(trials: Trials, case: Case, tolerance: float, earlier: Case | N
             continue
         values = (b if side == "b" else a)[lost]
         what = NAN if np.isnan(values).any() else INFINITY
-        call, before = _first_call(trials, case, side, what, earlier)
+        call, before, infinite = _first_call(trials, case, side, what, earlier)
         kept = ~(a_lost | b_lost)
         apart = np.abs(a[kept] - b[kept]).max(initial=0.0)
         return Lost(
@@ -77,7 +77,7 @@ def lost_numbers(trials: Trials, case: Case, tolerance: float, earlier: Case | N
             int(lost.sum()),
             lost.size,
             call,
-            _why(call, what),
+            _why(call, what, infinite),
             _is_masked(call, before),
             bool(apart <= tolerance * np.abs(a[kept]).max(initial=0.0)),
         )
@@ -94,10 +94,19 @@ def _compared(trials: Trials, case: Case) -> Iterator[tuple[Array, Array]]:
 
 def _first_call(
     trials: Trials, case: Case, side: str, what: str, earlier: Case | None
-) -> tuple[Call | None, Array | None]:
-    """Return the first call of a side that returns NaN or infinity, and what was before it.
+) -> tuple[Call | None, Array | None, Call | None]:
+    """Return the first call of a side that returns NaN or infinity.
 
     What a segment computes may be called before another layer with weights is.
+
+    Returns
+    -------
+    call : Call or None
+        The call.
+    before : ndarray or None
+        What the call before it has returned.
+    infinite : Call or None
+        The first call before it that returns infinity.
     """
     observation = trials.a if side == "a" else trials.b
     number, start = (
@@ -105,14 +114,17 @@ def _first_call(
         for each in (case, earlier)
     )
     if case.place.what == LAYER:
-        return observation.calls[number], None
+        return observation.calls[number], None, None
     is_lost = np.isnan if what == NAN else np.isinf
     before: Array | None = None
+    infinite: Call | None = None
     for call, output in _outputs(observation, start, number):
         if is_lost(output).any():
-            return call, before
+            return call, before, infinite
+        if infinite is None and np.isinf(output).any():
+            infinite = call
         before = output
-    return None, None
+    return None, None, None
 
 
 def _outputs(observation: Observation, start: int, stop: int) -> Iterator[tuple[Call, Array]]:
@@ -123,8 +135,11 @@ def _outputs(observation: Observation, start: int, stop: int) -> Iterator[tuple[
             yield call, output
 
 
-def _why(call: Call | None, what: str) -> str:
-    """Return what makes a call lose numbers, by its name."""
+def _why(call: Call | None, what: str, infinite: Call | None) -> str:
+    """Return what makes a call lose numbers, by its name and what was infinite before."""
+    if infinite is not None:
+        reason = _why(infinite, INFINITY, None)
+        return f"after infinity in {infinite.name}" + (f", {reason}" if reason else "")
     name = "" if call is None else call.name.lower()
     if "log" in name and "soft" not in name:
         return "the logarithm of 0" if what == INFINITY else "the logarithm of a negative number"
