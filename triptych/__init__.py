@@ -19,16 +19,24 @@ if TYPE_CHECKING:
         iter_export,
         iter_train,
         iter_verify,
+        iter_verify_workers,
         load_data,
         load_new_data,
         predict,
         resume,
         train,
         verify,
+        verify_workers,
     )
     from .data.dataset import Dataset
     from .errors import TriptychError
-    from .results import ComparisonResult, Prediction, TrainingResult, VerificationResult
+    from .results import (
+        ComparisonResult,
+        Prediction,
+        TrainingResult,
+        VerificationResult,
+        WorkersResult,
+    )
     from .sklearn import TriptychClassifier
     from .spec import callbacks, layers, losses, optimizers, schedules, zoo
     from .spec.augmentation import Augmentation
@@ -46,6 +54,7 @@ __all__ = [
     "TriptychClassifier",
     "TriptychError",
     "VerificationResult",
+    "WorkersResult",
     "__version__",
     "callbacks",
     "compare",
@@ -57,6 +66,7 @@ __all__ = [
     "iter_export",
     "iter_train",
     "iter_verify",
+    "iter_verify_workers",
     "layers",
     "load_data",
     "load_new_data",
@@ -67,6 +77,7 @@ __all__ = [
     "schedules",
     "train",
     "verify",
+    "verify_workers",
     "zoo",
 ]
 
@@ -82,6 +93,7 @@ _MODULES = {
     "TriptychClassifier": "sklearn",
     "TriptychError": "errors",
     "VerificationResult": "results",
+    "WorkersResult": "results",
     "compare": "api",
     "compare_models": "api",
     "dense": "api",
@@ -91,12 +103,14 @@ _MODULES = {
     "iter_export": "api",
     "iter_train": "api",
     "iter_verify": "api",
+    "iter_verify_workers": "api",
     "load_data": "api",
     "load_new_data": "api",
     "predict": "api",
     "resume": "api",
     "train": "api",
     "verify": "api",
+    "verify_workers": "api",
 }
 
 

@@ -26,7 +26,13 @@ from .data.reading import Options, Progress
 from .errors import EngineError, TriptychError
 from .process import machine
 from .progress import line_of
-from .results import ComparisonResult, Prediction, TrainingResult, VerificationResult
+from .results import (
+    ComparisonResult,
+    Prediction,
+    TrainingResult,
+    VerificationResult,
+    WorkersResult,
+)
 from .spec import zoo
 from .spec.network import Network
 from .spec.placement import Shape
@@ -49,6 +55,7 @@ if TYPE_CHECKING:
 OnEvent = Callable[[Event], Any]
 ShouldStop = Callable[[], bool]
 OnStage = Callable[[str, str, int, int], Any]
+WORKERS = (1, 2, 3)  # numbers of workers that are compared with one process
 IMAGE_SHAPES: dict[int, Shape] = {784: (28, 28, 1), 3072: (32, 32, 3)}
 
 
@@ -507,6 +514,100 @@ def verify(
     chosen = select(engines, all_backends, threads=threads, device=device)
     with closing(verification(network, recipe, data, chosen, steps)) as happening:
         return VerificationResult.of(watched(happening, on_event, progress, epochs=0))
+
+
+def iter_verify_workers(
+    network: Network | Sequence[Network] | None,
+    recipe: Recipe | Sequence[Recipe],
+    data: Dataset,
+    *,
+    workers: int | Sequence[int] = WORKERS,
+    engines: Sequence[str] | None = None,
+    all_backends: bool = False,
+    steps: int | None = None,
+    threads: int = 1,
+    device: str = "cpu",
+) -> Generator[Event]:
+    """Prove several workers equal to one, and yield the events; see `verify_workers`."""
+    from .parity.verify import Case
+    from .scale.certificate import STEPS
+    from .scale.verification import default_networks
+    from .scale.verification import verify_workers as verify_cases
+
+    check_whole("verify", "threads", threads, 1)
+    steps = STEPS if steps is None else steps
+    check_whole("verify", "steps", steps, 1)
+    counts = _as_list(workers)
+    for count in counts:
+        check_whole("verify", "workers", count, 1)
+    chosen = select(engines, all_backends, threads=threads, device=device)
+    named = None if engines is None else {str(name).partition("/")[0] for name in engines}
+    rows = [row for row in chosen.rows if named is None or row.engine in named]
+    networks = _as_list(network)
+    if network is None:
+        check_parts(zoo.get("custom"), _as_list(recipe)[0], data)
+        networks = default_networks(data.shape, len(data.classes))
+    cases: list[Case] = []
+    for each in networks:
+        for trained in _as_list(recipe):
+            check_parts(each, trained, data)
+            cases.append(Case(each, trained, steps))
+    return verify_cases(data, cases, rows, counts, threads=threads, device=device)
+
+
+def verify_workers(
+    network: Network | Sequence[Network] | None,
+    recipe: Recipe | Sequence[Recipe],
+    data: Dataset,
+    *,
+    workers: int | Sequence[int] = WORKERS,
+    engines: Sequence[str] | None = None,
+    all_backends: bool = False,
+    steps: int | None = None,
+    threads: int = 1,
+    device: str = "cpu",
+    on_event: OnEvent | None = None,
+    progress: bool = False,
+) -> WorkersResult:
+    """Prove that several workers that train one network compute what one process does.
+
+    Each engine is compared with itself, in float64: after every step the weights, running
+    statistics and optimizer slots of the workers are those of one process, and all workers are
+    equal to the bit. Otherwise the result names the mistake that reproduces the difference.
+
+    Parameters
+    ----------
+    network : Network, sequence of Network, or None
+        What is trained; by default ``custom``, and ``lenet-bn`` with a dropout.
+    recipe : Recipe or sequence of Recipe
+        How; every network is trained with every recipe.
+    data : Dataset
+        Its training split is used.
+    workers : int or sequence of int
+        Numbers of workers. Several need PyTorch, which adds their gradients.
+    engines, all_backends, threads, device, on_event, progress
+        As of `compare`; NumPy takes part only if it is named, or no engine is.
+    steps : int, optional
+        Steps compared; 200 by default.
+
+    Raises
+    ------
+    TriptychError
+        If something does not fit together.
+    """
+    happening = iter_verify_workers(
+        network,
+        recipe,
+        data,
+        workers=workers,
+        engines=engines,
+        all_backends=all_backends,
+        steps=steps,
+        threads=threads,
+        device=device,
+    )
+    with closing(happening):
+        return WorkersResult.of(watched(happening, on_event, progress, epochs=0))
 
 
 def predict(

@@ -4,6 +4,7 @@ from typing import Any
 
 from .core import events
 from .core.events import Event
+from .errors import counted
 
 
 def epoch_line(epoch: dict[str, Any], epochs: int) -> str:
@@ -67,6 +68,12 @@ def _row_line(event: Event) -> str | None:
         case events.RowCompared():
             difference = event.divergence or event.block_divergence
             return f"{event.row}: {difference or f'equal, {event.largest:.0e} at most'}"
+        case events.WorkersRefused():
+            return f"{event.row}, {counted(event.workers, 'worker')}: {event.why}"
+        case events.WorkersCompared():
+            verdict = "equal" if event.equal else event.divergence or "the workers differ"
+            workers = counted(event.workers, "worker")
+            return f"{event.row}, {workers}: {verdict}, {event.largest:.0e} at most"
         case _:
             return None
 

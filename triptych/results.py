@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .core import registry
-from .core.events import CaseStarted, Event, RoundingJudged, RowCompared, RowFailed, RowMissing
+from .core.events import (
+    CaseStarted,
+    Event,
+    RoundingJudged,
+    RowCompared,
+    RowFailed,
+    RowMissing,
+    WorkersCompared,
+    WorkersRefused,
+)
 from .core.state import State
 from .errors import counted
 from .spec.network import Network
@@ -211,6 +220,64 @@ class VerificationResult:
         from .report.notebook import verification_html
 
         return verification_html(repr(self)[1:-1], zip(self.cases, self.compared, strict=True))
+
+
+@dataclass(frozen=True, repr=False)
+class WorkersResult:
+    """The proof that several workers compute what one process does.
+
+    Attributes
+    ----------
+    compared : list of WorkersCompared
+        Each engine, number of workers, network and recipe that was compared.
+    refused : list of WorkersRefused
+        Networks whose steps an engine cannot divide.
+    failed : list of RowFailed or RowMissing
+        Rows that could not be compared, and why.
+    """
+
+    compared: list[WorkersCompared]
+    refused: list[WorkersRefused]
+    failed: list[RowFailed | RowMissing]
+
+    @classmethod
+    def of(cls, happened: Iterable[Event]) -> "WorkersResult":
+        """Return what the events of a verification tell."""
+        result = cls([], [], [])
+        for event in happened:
+            if isinstance(event, WorkersCompared):
+                result.compared.append(event)
+            elif isinstance(event, WorkersRefused):
+                result.refused.append(event)
+            elif isinstance(event, RowFailed | RowMissing):
+                result.failed.append(event)
+        return result
+
+    @property
+    def equal(self) -> bool:
+        """Whether something was compared, nothing failed on the way, and nothing differs."""
+        broken = any(isinstance(event, RowFailed) for event in self.failed)
+        return bool(self.compared) and not broken and all(event.equal for event in self.compared)
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of any kind at any step, relative to its kind."""
+        return max((event.largest for event in self.compared), default=0.0)
+
+    @property
+    def causes(self) -> list[str]:
+        """The names of the mistakes that were found, without repetition."""
+        names = [cause["name"] for event in self.compared for cause in event.causes]
+        return list(dict.fromkeys(names))
+
+    def __repr__(self) -> str:
+        if not self.compared:
+            return "<nothing was compared>"
+        verdict = "equal" if self.equal else "not proved equal"
+        counts = dict.fromkeys(event.workers for event in self.compared)
+        workers = f"{', '.join(map(str, counts))} workers"
+        certificates = counted(len(self.compared), "certificate")
+        return f"<{certificates} of {workers}: {verdict}, differences up to {self.largest:.0e}>"
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import sys
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -14,6 +14,8 @@ from .option_groups import (
     EngineOptions,
     NetworkOptions,
     RecipeOptions,
+    all_backends,
+    engine_names,
     with_groups,
 )
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from ..spec.recipe import Recipe
 
 BATCH_SIZE = "64"  # where neither an option nor a recipe decides
+WARM_UP_OF_WORKERS = 0.5  # epochs, of the schedule with which several workers are compared
 
 
 @dataclass(frozen=True)
@@ -146,9 +149,41 @@ class CaseOptions:
         return [network.like(self.like) for network in networks]
 
 
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Whether several workers are compared with one process, and how many."""
+
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            "--workers",
+            metavar="N,…",
+            help="Instead, compare so many workers that train one network with one process, each "
+            "engine with itself, to 1e-12: for example 1,2,3. Default networks: custom, and "
+            "lenet-bn with a dropout; 200 steps; a cosine schedule unless a recipe has another.",
+            show_default=False,
+        ),
+    ] = None
+
+    def counts(self) -> list[int]:
+        """Return the numbers of workers; none if the option was not given."""
+        if self.workers is None:
+            return []
+        parts = [part.strip() for part in self.workers.split(",")]
+        if not all(part.isascii() and part.isdigit() and int(part) for part in parts):
+            raise typer.BadParameter(
+                f"{self.workers!r}; give whole numbers from 1 with commas between them, "
+                "for example 1,2,3",
+                param_hint="--workers",
+            )
+        return list(dict.fromkeys(map(int, parts)))
+
+
 @app.command("verify")
 @with_groups
-def verify(*, data: DataOptions, cases: CaseOptions, engines: EngineOptions) -> None:
+def verify(
+    *, data: DataOptions, cases: CaseOptions, engines: EngineOptions, workers: WorkerOptions
+) -> None:
     """Prove the engines equal, step by step, in float64 to 1e-11.
 
     Outputs, loss, gradients and updates are compared. Exit status 1 if they differ, with the first
@@ -165,6 +200,8 @@ def verify(*, data: DataOptions, cases: CaseOptions, engines: EngineOptions) -> 
     triptych verify --layers --all --steps 200
 
     triptych verify --all --backends all
+
+    triptych verify --workers 1,2,3
     """
     from rich.console import Console
 
@@ -172,6 +209,8 @@ def verify(*, data: DataOptions, cases: CaseOptions, engines: EngineOptions) -> 
     from .proof_view import ProofProgress, ProofReport
 
     cases.check()
+    if counts := workers.counts():
+        _verify_workers(data, cases, engines, counts)
     recipes = cases.recipes()
     chosen = engines.select()
     cases.networks()  # an error in a network is reported before the data is read
@@ -192,4 +231,46 @@ def verify(*, data: DataOptions, cases: CaseOptions, engines: EngineOptions) -> 
         report.explain_steps(default=cases.steps is None)
         if cases.layers:
             report.by_layer(networks, list(recipes))
+    sys.exit(report.conclude())
+
+
+def _verify_workers(
+    data: DataOptions, cases: CaseOptions, engines: EngineOptions, counts: list[int]
+) -> NoReturn:
+    """Compare several workers with one process, and end the command."""
+    from rich.console import Console
+
+    from .. import api
+    from ..spec.schedules import Cosine
+    from .workers_view import WorkersReport
+
+    if cases.dtype != "float64":
+        raise typer.BadParameter(
+            "several workers are compared in float64; leave --dtype out", param_hint="--dtype"
+        )
+    recipes = list(cases.recipes().values())
+    if cases.recipe is None:  # with a constant rate, no mistake in a schedule would show
+        schedule = Cosine(warmup=WARM_UP_OF_WORKERS)
+        recipes = [replace(recipe, schedule=schedule) for recipe in recipes]
+    chosen = engines.select()
+    names_networks = cases.network or cases.hidden or cases.everything or cases.layers
+    if names_networks:
+        cases.networks()  # an error in a network is reported before the data is read
+    console = Console(emoji=False)
+    dataset = data.read(console, recipes[0].seed)
+    networks = cases.networks(dataset) if names_networks else None
+    happening = api.iter_verify_workers(
+        networks,
+        recipes,
+        dataset,
+        workers=counts,
+        engines=engine_names(engines.engines),
+        all_backends=all_backends(engines.backends),
+        steps=cases.steps,
+        threads=engines.threads,
+        device=engines.device,
+    )
+    with closing(happening), WorkersReport(console, chosen.labels) as report:
+        for event in happening:
+            report.on_event(event)
     sys.exit(report.conclude())

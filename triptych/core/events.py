@@ -634,6 +634,106 @@ class RowCompared(Event):
 
 
 @dataclass(frozen=True)
+class WorkersStarted(Event):
+    """Several workers of a row begin to be compared with one process, in one case.
+
+    Attributes
+    ----------
+    row : str
+        The key of the row, for example ``torch-compiled``.
+    workers : int
+        How many workers.
+    network, optimizer : str
+        The case.
+    """
+
+    type: ClassVar[str] = "workers"
+    row: str
+    workers: int
+    network: str
+    optimizer: str
+
+
+@dataclass(frozen=True)
+class WorkersRefused(Event):
+    """An engine cannot divide the steps of a network among workers.
+
+    Attributes
+    ----------
+    row : str
+        The key of the row.
+    workers : int
+        How many workers.
+    network : str
+        Its name.
+    why : str
+        The reason.
+    """
+
+    type: ClassVar[str] = "refused"
+    row: str
+    workers: int
+    network: str
+    why: str
+
+
+@dataclass(frozen=True)
+class WorkersCompared(Event):
+    """Several workers were compared with one process.
+
+    Attributes
+    ----------
+    row : str
+        The key of the row.
+    workers : int
+        How many workers.
+    network, optimizer : str
+        The case.
+    steps : int
+        Steps that were equal.
+    shared_from : int or None
+        From this step on, counted from 0, each step began with the state of the one process; None
+        if the whole trajectory was compared.
+    worst : dict of str to float
+        The largest figure of each kind: ``weights``, ``buffers``, ``loss``, and each kind of slot.
+    bound : float
+        The bound on the weights.
+    identical : bool
+        Whether all workers had the same state, to the bit, after every step.
+    divergence : str or None
+        Where they first differed from the one process, in a sentence.
+    diverged_at : int or None
+        The step that differed, from 1.
+    causes : list of dict
+        The mistakes that reproduce what the workers have computed: ``name`` and ``explanation``.
+    """
+
+    type: ClassVar[str] = "certified"
+    row: str
+    workers: int
+    network: str
+    optimizer: str
+    steps: int
+    shared_from: int | None
+    worst: dict[str, float]
+    bound: float
+    identical: bool
+    divergence: str | None
+    diverged_at: int | None
+    causes: list[dict[str, str]]
+
+    @property
+    def equal(self) -> bool:
+        """Whether the workers computed what one process does, and all the same."""
+        return self.identical and self.divergence is None
+
+    @property
+    def largest(self) -> float:
+        """The largest figure of any kind."""
+        return max(self.worst.values(), default=0.0)
+
+
+@dataclass(frozen=True)
 class RoundingJudged(Event):
     """The float32 verdict of a row in a verification; the other fields as in `Float32Judged`.
 

@@ -292,7 +292,7 @@ class RemoteEngine:
         self._losses.append(reply.arrays["losses"])
 
     def update(self, gradients: State, rate: float) -> None:
-        """Make an update from given gradients; only NumPy's engine has this."""
+        """Make the update of a step from given gradients; see `UpdatingEngine`."""
         self.remote.ask("update", gradients, key=self.key, rate=rate)
 
     def wait(self) -> np.ndarray:

@@ -91,15 +91,15 @@ def unpack_plans(arrays: State) -> list[Plan]:
         plan = Plan(
             arrays[f"{number}/rates"],
             arrays.get(f"{number}/indices"),
-            _below(arrays, f"{number}/mask/"),
-            _below(arrays, f"{number}/augmentation/"),
+            below(arrays, f"{number}/mask/"),
+            below(arrays, f"{number}/augmentation/"),
         )
         plans.append(plan)
     return plans
 
 
-def _below(arrays: State, prefix: str) -> State:
-    """Return the arrays whose names begin with a prefix, without the prefix."""
+def below(arrays: State, prefix: str) -> State:
+    """Return the arrays whose names begin with a prefix, by their names without it."""
     return {
         name.removeprefix(prefix): array
         for name, array in arrays.items()

@@ -158,7 +158,7 @@ class Worker:
         return Message({"wall_s": wall_seconds, "cpu_s": cpu_seconds}, {"losses": losses})
 
     def update(self, request: Message) -> Message:
-        """Make an update in the engine ``key``, NumPy's, from the gradients that were sent."""
+        """Make an update in the engine ``key`` from the gradients that were sent."""
         engine = cast(UpdatingEngine, self._engine(request))
         engine.update(request.arrays, request.values["rate"])
         return Message({}, {})

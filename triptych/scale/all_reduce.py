@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import EngineError
+from .messages import LOST
 
 LOOPBACK = "127.0.0.1"
-LOST = "another worker has ended"
 SECONDS_TO_JOIN = 120  # until all workers of a group have come
 
 

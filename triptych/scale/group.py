@@ -16,7 +16,7 @@ from ..errors import EngineError
 from ..process.client import Remote, RemoteEngine
 from ..spec.network import Network
 from ..spec.recipe import Recipe
-from .all_reduce import LOST
+from .messages import LOST
 
 T = TypeVar("T")
 

@@ -16,23 +16,28 @@ import numpy as np
 
 from ..core import registry
 from ..core.state import State
-from ..process import server
+from ..process import protocol, server
 from ..process.protocol import Message
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from .all_reduce import ProcessGroup
+from .causes import Replay, SerialRehearsal, StepMistakes
+from .messages import STATE_PREFIX
 from .parallel import ParallelEngine
 
 SECONDS_BETWEEN_LOOKS = 1.0  # whether the parent still runs
 
 
 class ShardWorker(server.Worker):
-    """Holds the engines of one worker of a group."""
+    """Holds the engines of one worker of a group.
+
+    Without a group it rehearses: it computes the parts of all workers one after the other.
+    """
 
     def __init__(self) -> None:
         super().__init__(self.create_parallel)
         self.group: ProcessGroup | None = None
-        self.handlers |= {"join": self.join, "digest": self.digest}
+        self.handlers |= {"join": self.join, "digest": self.digest, "rehearse": self.rehearse}
 
     def join(self, request: Message) -> Message:
         """Join the group of ``workers`` as number ``rank``, by the file ``meeting``."""
@@ -45,15 +50,29 @@ class ShardWorker(server.Worker):
     ) -> ParallelEngine:
         """Build an engine that computes its part of every step."""
         group = self.group
-        assert group is not None, "a worker joins its group before it builds an engine"
+        if group is None:
+            replay = Replay()
+            engine: Any = registry.create(name, network, recipe, all_reduce=replay, **where)
+            return ParallelEngine(engine, 0, 1, replay)
         # One worker alone has the whole batch, so its layers have nothing to add.
         all_reduce = group.all_reduce if group.workers > 1 else None
-        engine: Any = registry.create(name, network, recipe, all_reduce=all_reduce, **where)
+        engine = registry.create(name, network, recipe, all_reduce=all_reduce, **where)
         return ParallelEngine(engine, group.rank, group.workers, group.all_reduce)
 
     def digest(self, request: Message) -> Message:
         """Return the SHA-256 of the state of the engine ``key``."""
-        return Message({"digest": state_digest(self.engines[request.values["key"]].state())}, {})
+        return Message({"digest": state_digest(self._engine(request).state())}, {})
+
+    def rehearse(self, request: Message) -> Message:
+        """Make a step of ``workers`` workers with ``mistakes``; return the state after it."""
+        values = request.values
+        parallel: Any = self._engine(request)
+        data = self._device_split(request)
+        rehearsal = SerialRehearsal(parallel.engine, parallel.all_reduce, data.data, data.samples)
+        before = protocol.below(request.arrays, STATE_PREFIX)
+        (plan,) = protocol.unpack_plans(request.arrays)
+        mistakes = StepMistakes(**values["mistakes"])
+        return Message({}, rehearsal.step(before, plan, values["workers"], mistakes))
 
 
 def state_digest(state: State) -> str:
@@ -66,7 +85,10 @@ def state_digest(state: State) -> str:
 
 
 def end_with_parent() -> None:
-    """End this process when its parent has ended, also while it waits for another worker."""
+    """End this process when its parent has ended, also while it waits for another worker.
+
+    Windows keeps the number of a parent that has ended; there the end of the requests ends it.
+    """
     parent = os.getppid()
 
     def look() -> None:

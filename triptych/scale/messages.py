@@ -1,0 +1,4 @@
+"""What the coordinator of several workers and their processes agree on."""
+
+LOST = "another worker has ended"  # the error of a worker that has missed another one
+STATE_PREFIX = "state/"  # of the arrays of a state in a message that has a plan, too

@@ -1,0 +1,254 @@
+"""The world-size certificates of several engines, networks and numbers of workers, as events."""
+
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, replace
+from math import inf
+
+from ..core import events, state
+from ..core.events import Event
+from ..core.memory import check_memory
+from ..core.plan import Plan
+from ..core.planner import BatchPlanner
+from ..core.selection import EngineSpec
+from ..core.split import Split
+from ..core.state import State
+from ..data.dataset import Dataset
+from ..errors import EngineError
+from ..parity import lockstep
+from ..parity.lockstep import Tolerances
+from ..parity.verify import Case
+from ..process import protocol
+from ..process.client import Remote, RemoteEngine, RowFailed, WorkerDied
+from ..spec import zoo
+from ..spec.layers import Dropout
+from ..spec.network import Network
+from ..spec.placement import Shape
+from .causes import Cause, Setting, StepMistakes
+from .certificate import Certificate, causes_of, certify, tolerances_of
+from .group import ShardRemote, WorkerGroup
+from .messages import STATE_PREFIX
+
+DROPOUT = 0.25  # before the last layer of the network with BatchNorm
+
+
+def default_networks(shape: Shape, classes: int) -> list[Network]:
+    """Return the networks that are certified if none is named.
+
+    One is compared over whole trajectories; one has BatchNorm and dropout, and is compared step by
+    step.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of an image.
+    classes : int
+        Units of the output.
+    """
+    normed = zoo.get("lenet-bn", shape, classes)
+    *features, output = normed.layers
+    with_dropout = replace(normed, layers=(*features, Dropout("dropout", DROPOUT), output))
+    return [zoo.get("custom", shape, classes), with_dropout]
+
+
+def verify_workers(
+    dataset: Dataset,
+    cases: list[Case],
+    rows: list[EngineSpec],
+    counts: list[int],
+    *,
+    threads: int = 1,
+    device: str = "cpu",
+) -> Generator[Event]:
+    """Compare several workers of each engine with one process of it, in float64.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The data; its training split is used.
+    cases : list of Case
+        The networks and recipes.
+    rows : list of EngineSpec
+        The engines.
+    counts : list of int
+        Numbers of workers.
+    threads : int
+        Threads of every process.
+    device : str
+        The device of all engines.
+
+    Yields
+    ------
+    Event
+        For each row `WorkerImporting`, then `RowMissing` or, for each number of workers and each
+        case, `WorkersStarted`, `ProofStep`, and `WorkersCompared`, `WorkersRefused` or `RowFailed`.
+    """
+    for case in cases:
+        case.network.check_fits(dataset.shape, len(dataset.classes))
+        check_memory(case.network, replace(case.recipe, dtype="float64"))
+    for spec in rows:
+        yield events.WorkerImporting(spec.key)
+        with ExitStack() as stack:
+            try:
+                remote = Remote(spec.engine, spec.backend, threads=threads, device=device)
+                stack.enter_context(closing(remote))
+                remote.greet()
+            except EngineError as error:
+                yield events.RowMissing(spec.key, str(error))
+                continue
+            row = _Row(spec, remote, dataset.train, cases, threads, device)
+            for count in counts:
+                yield from row.certificates(count)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One engine with its single process.
+
+    Attributes
+    ----------
+    spec : EngineSpec
+        The engine and its backend.
+    remote : Remote
+        The single process.
+    split : Split
+        The training data.
+    cases : list of Case
+        The networks and recipes.
+    threads : int
+        Threads of every process.
+    device : str
+        The device of all engines.
+    """
+
+    spec: EngineSpec
+    remote: Remote
+    split: Split
+    cases: list[Case]
+    threads: int
+    device: str
+
+    def certificates(self, workers: int) -> Generator[Event]:
+        """Compare a number of workers with the single process in every case."""
+        with WorkerGroup(self.spec, workers, threads=self.threads, device=self.device) as group:
+            for case in self.cases:
+                names = (case.network.name, case.recipe.optimizer.name)
+                yield events.WorkersStarted(self.spec.key, workers, *names)
+                try:
+                    if case is self.cases[0]:
+                        group.start()
+                    yield from self._case(case, group)
+                except EngineError as error:
+                    yield events.RowFailed(self.spec.key, str(error))
+                    return
+
+    def _case(self, case: Case, group: WorkerGroup) -> Generator[Event]:
+        planner = case.planner(len(self.split), "float64")
+        network = case.network
+        try:
+            workers = group.build("float64", network, planner.recipe)
+        except (RowFailed, WorkerDied):
+            raise
+        except EngineError as error:
+            why = str(error)
+            yield events.WorkersRefused(self.spec.key, group.workers, network.name, why)
+            return
+        start = state.initial(network, planner.recipe)
+        single = self.remote.build("float64", network, planner.recipe)
+        tolerances = tolerances_of(planner, self._calm_steps(case, planner, single, start))
+        certificate = Certificate()
+        for certificate in certify(
+            single, workers, self.split, planner, case.steps, start, tolerances
+        ):
+            done = certificate.outcome.steps
+            yield events.ProofStep(self.spec.key, "float64", done, max(done, case.steps))
+        causes: tuple[Cause, ...] = ()
+        if not certificate.equal and group.workers > 1:
+            causes = self._causes(certificate, Setting(planner, group.workers), tolerances)
+        yield self._compared(case, group.workers, certificate, tolerances, causes)
+        single.drop()
+        workers.drop()
+
+    def _calm_steps(
+        self, case: Case, planner: BatchPlanner, single: RemoteEngine, start: State
+    ) -> float:
+        """Return over how many steps rounding is not amplified."""
+        if case.network.amplifies_rounding:
+            return 0
+        perturbed = self.remote.build("perturbed", case.network, planner.recipe)
+        plans = lockstep.proof_plans(planner, case.steps)
+        calm = lockstep.calm_steps(single, perturbed, self.split, plans, start)
+        perturbed.drop()
+        return calm
+
+    def _causes(
+        self, certificate: Certificate, setting: Setting, tolerances: Tolerances
+    ) -> tuple[Cause, ...]:
+        """Look for the mistake in a process of its own."""
+        remote = ShardRemote(
+            self.spec.engine, self.spec.backend, threads=self.threads, device=self.device
+        )
+        with closing(remote):
+            remote.greet()
+            network = setting.planner.network
+            engine = remote.build("rehearsal", network, setting.planner.recipe)
+            rehearsal = RemoteRehearsal(remote, engine.key, engine.upload(self.split))
+            return causes_of(certificate, setting, rehearsal, tolerances)
+
+    def _compared(
+        self,
+        case: Case,
+        workers: int,
+        certificate: Certificate,
+        tolerances: Tolerances,
+        causes: tuple[Cause, ...],
+    ) -> events.WorkersCompared:
+        outcome = certificate.outcome
+        shared = tolerances.calm_steps if tolerances.calm_steps < inf else None
+        return events.WorkersCompared(
+            self.spec.key,
+            workers,
+            case.network.name,
+            case.recipe.optimizer.name,
+            steps=outcome.steps,
+            shared_from=None if shared is None else int(shared),
+            worst=outcome.worst,
+            bound=tolerances.at(0).weights,
+            identical=certificate.identical,
+            divergence=str(outcome.divergence) if outcome.divergence else None,
+            diverged_at=None if certificate.at is None else certificate.at + 1,
+            causes=[{"name": cause.name, "explanation": cause.explanation} for cause in causes],
+        )
+
+
+@dataclass(frozen=True)
+class RemoteRehearsal:
+    """A `triptych.scale.causes.Rehearsal` in another process.
+
+    Attributes
+    ----------
+    remote : ShardRemote
+        The process.
+    key : str
+        The name of its engine.
+    data : str
+        The name of the split in it.
+    """
+
+    remote: ShardRemote
+    key: str
+    data: str
+
+    def step(self, before: State, plan: Plan, workers: int, mistakes: StepMistakes) -> State:
+        """Return the state of the first worker after a step."""
+        arrays = protocol.pack_plans([plan])
+        arrays |= {f"{STATE_PREFIX}{name}": array for name, array in before.items()}
+        reply = self.remote.ask(
+            "rehearse",
+            arrays,
+            key=self.key,
+            name=self.data,
+            workers=workers,
+            mistakes=asdict(mistakes),
+        )
+        return reply.arrays
