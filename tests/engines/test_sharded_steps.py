@@ -190,6 +190,16 @@ def test_running_statistics_move_as_in_a_step(name: str, backend: str, split: Sp
     assert np.abs(ended["norm/running_mean"] - begun["norm/running_mean"]).max() > 1e-3
 
 
+def test_masks_that_each_worker_would_draw_for_itself_are_refused():
+    """All workers would draw the same ones, for different samples."""
+    free = recipe_of(random="free")
+    without_dropout = zoo.dense("n", [6], shape=(4, 4, 1), classes=3)
+    registry.create("numpy", without_dropout, free, all_reduce=lambda flat: flat)
+    registry.create("numpy", NETWORK, free)
+    with pytest.raises(EngineError, match='dropout masks of one process.*"random" to "matched"'):
+        registry.create("numpy", NETWORK, free, all_reduce=lambda flat: flat)
+
+
 class NoParts:
     """An engine of another package that has only what every engine has."""
 

@@ -103,7 +103,7 @@ def create(
     ------
     EngineError
         Where the framework is not installed, or lacks the backend or the device, or the network
-        has a layer that it cannot divide among workers.
+        has a layer that it cannot divide among workers, or free dropout masks.
     """
     known = entry(name)
     backend = known.backend(backend)
@@ -118,6 +118,11 @@ def create(
         return module.Engine(network, recipe, device=device, backend=backend)
     if not hasattr(module.Engine, "gradients"):
         raise EngineError(f"{known.label} cannot divide a step among workers; use one process")
+    if recipe.random == "free" and network.dropouts:
+        raise EngineError(
+            "several workers share the dropout masks of one process, so a recipe cannot leave them "
+            'to the framework; set "random" to "matched"'
+        )
     return module.Engine(network, recipe, device=device, backend=backend, all_reduce=all_reduce)
 
 
