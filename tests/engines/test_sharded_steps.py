@@ -196,7 +196,7 @@ def test_masks_that_each_worker_would_draw_for_itself_are_refused():
     without_dropout = zoo.dense("n", [6], shape=(4, 4, 1), classes=3)
     registry.create("numpy", without_dropout, free, all_reduce=lambda flat: flat)
     registry.create("numpy", NETWORK, free)
-    with pytest.raises(EngineError, match='dropout masks of one process.*"random" to "matched"'):
+    with pytest.raises(EngineError, match=r'dropout masks of one process.*"random" to "matched"'):
         registry.create("numpy", NETWORK, free, all_reduce=lambda flat: flat)
 
 
