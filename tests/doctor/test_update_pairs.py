@@ -105,6 +105,34 @@ def by_hand(decay: float) -> Hook:
     return lambda model: ByHand(model, decay).update
 
 
+class AtTheEndOfAnEpoch:
+    def __init__(self, model: Any, decay: float) -> None:
+        self.model = model
+        self.decay = decay
+        self.shadow = {name: each.clone() for name, each in model.state_dict().items()}
+
+    def on_epoch_end(self, epoch: int, logs: Any) -> None:
+        for name, each in self.model.state_dict().items():
+            self.shadow[name] = self.decay * self.shadow[name] + (1 - self.decay) * each
+
+
+class KeepsTheBest:
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.best = {name: each.clone() for name, each in model.state_dict().items()}
+
+    def on_epoch_end(self, epoch: int, logs: Any) -> None:
+        self.best = {name: each.clone() for name, each in self.model.state_dict().items()}
+
+
+def with_callback(make: Callable[[Any], Any]) -> Build:
+    def build() -> Made:
+        made = of_torch()()
+        return made | {"callbacks": [make(made["model"])]}
+
+    return build
+
+
 MOVING = "a moving average of the weights, decay"
 AVERAGES: list[tuple[Build, Build, str, str]] = [
     (of_torch(), of_keras(use_ema=True, ema_momentum=0.9), "no average", f"{MOVING} 0.9"),
@@ -143,6 +171,20 @@ def test_an_average_of_keras_is_switched_off() -> None:
     (finding,) = diagnosed(of_torch(), of_keras(**settings)).findings
     words = finding.evidence.partition("without use_ema in B, A's and B's weights differ by ")
     assert float(words[2]) < 1e-6
+
+
+def test_a_callback_that_averages_at_the_ends_of_epochs() -> None:
+    a = with_callback(lambda model: AtTheEndOfAnEpoch(model, 0.8))
+    (finding,) = diagnosed(a, of_keras()).findings
+    assert (finding.stage, finding.cause) == ("update", "D128")
+    assert finding.values["a"].endswith("decay 0.8, after each epoch")
+    # Not the same as one that averages after each update.
+    (finding,) = diagnosed(a, of_keras(use_ema=True, ema_momentum=0.8)).findings
+    assert finding.values["b"].endswith("decay 0.8, after each update")
+
+
+def test_a_callback_that_keeps_the_best_weights_does_not_average() -> None:
+    assert not diagnosed(with_callback(KeepsTheBest), of_keras()).findings
 
 
 @pytest.mark.parametrize("hook", [moving(0.99), by_hand(0.99)])

@@ -26,11 +26,14 @@ class Average:
         This share, if it is the same after the first update.
     every : int
         After how many updates the average takes the place of the weights; 0 for only at the end.
+    per_epoch : bool
+        Whether the weights after each epoch are averaged, and not those after each update.
     """
 
     shares: tuple[float, ...] = ()
     decay: float | None = None
     every: int = 0
+    per_epoch: bool = False
 
     @property
     def beside(self) -> "Average":
@@ -49,6 +52,8 @@ class Average:
         """Return whether two sides average in the same way, but for where the average begins."""
         if bool(self.shares) != bool(other.shares) or self.every != other.every:
             return False
+        if self.per_epoch != other.per_epoch:
+            return False
         return _same_shares(self.shares, other.shares)
 
     def text(self) -> str:
@@ -58,10 +63,11 @@ class Average:
         if self.decay is not None:
             text = f"evaluates a moving average of the weights, decay {value_text(self.decay)}"
         elif self.is_mean:
-            text = "evaluates the mean of the weights after all updates"
+            text = "evaluates the mean of the weights"
         else:
             largest = value_text(max(self.shares))
             text = f"evaluates an average of the weights, with decays up to {largest}"
+        text += f", {self._when()}"
         if self.every:
             text += f", which replaces the weights after each {self.every} updates"
         return text
@@ -72,12 +78,15 @@ class Average:
             start = f"keras.optimizers.{description.optimizer.type}(..."
             if not self.shares:
                 return f"{start})  # without use_ema"
-            if self.decay is None:
+            if self.decay is None or self.per_epoch:
                 return None
             decay = value_text(self.decay)
             overwriting = f", ema_overwrite_frequency={self.every}" if self.every else ""
             return f"{start}, use_ema=True, ema_momentum={decay}{overwriting})"
         return self._torch_line() if description.framework == "torch" else None
+
+    def _when(self) -> str:
+        return "after each epoch" if self.per_epoch else "after each update"
 
     def _torch_line(self) -> str | None:
         if not self.shares:
@@ -88,7 +97,7 @@ class Average:
         elif not self.is_mean:
             return None
         line = f"ema = torch.optim.swa_utils.AveragedModel(model{function})"
-        line += "  # ema.update_parameters(model) after each step"
+        line += f"  # ema.update_parameters(model) {self._when()}"
         if self.every:
             return f"{line}; model.load_state_dict(ema.module.state_dict()) after each {self.every}"
         return f"{line}; ema(x) in evaluation"
@@ -112,7 +121,8 @@ def average_of(description: Description, updates: Updates) -> Average:
     """
     settings = description.optimizer.settings if description.optimizer else {}
     if not settings.get("use_ema"):
-        return Average(updates.shares, _constant(updates.shares))
+        constant = _constant(updates.shares)
+        return Average(updates.shares, constant, per_epoch=updates.per_epoch)
     decay = float(settings["ema_momentum"])
     every = settings.get("ema_overwrite_frequency") or 0
     count = settings.get("gradient_accumulation_steps") or 1

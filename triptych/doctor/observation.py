@@ -327,12 +327,15 @@ class Updates:
     shares : tuple of float
         How it averages: for each update, the share of the old average in the new one; empty if it
         does not average, or tells how in its settings.
+    per_epoch : bool
+        Whether these are the shares after each epoch: a callback averages at its end.
     """
 
     weights: tuple[Arrays, ...]
     rates: tuple[float, ...]
     averages: Arrays = field(default_factory=dict[str, Array])
     shares: tuple[float, ...] = ()
+    per_epoch: bool = False
 
 
 @dataclass(frozen=True)

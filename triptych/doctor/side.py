@@ -142,6 +142,7 @@ class LiveSide:
             tuple(reply.values["rates"]),
             array_names(reply.arrays, AVERAGES),
             tuple(reply.values["shares"]),
+            reply.values["per_epoch"],
         )
 
     def train(

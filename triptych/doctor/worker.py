@@ -174,7 +174,11 @@ def _loss(adapter: Adapter, request: Message) -> Message:
 def _update(adapter: Adapter, request: Message) -> Message:
     steps = request.values["steps"]
     updates = adapter.update([array_names(request.arrays, str(step)) for step in range(steps)])
-    values = {"rates": list(updates.rates), "shares": list(updates.shares)}
+    values = {
+        "rates": list(updates.rates),
+        "shares": list(updates.shares),
+        "per_epoch": updates.per_epoch,
+    }
     averages = {f"{AVERAGES}/{name}": array for name, array in updates.averages.items()}
     return Message(values, pack_updates(updates) | averages)
 

@@ -145,7 +145,11 @@ class Training:
                 self._put_back_momenta()
                 weights.append(self._trained_weights())
             averages, shares = self.averages.found(start, weights)
-        return Updates(tuple(weights), tuple(rates), averages, shares)
+        if shares:
+            return Updates(tuple(weights), tuple(rates), averages, shares)
+        with self.fresh():
+            shares = self.averages.of_epochs(start, weights)
+        return Updates(tuple(weights), tuple(rates), {}, shares, per_epoch=bool(shares))
 
     def _put_back_momenta(self) -> None:
         """Undo what a schedule has done to the momentum, which is no part of the rule."""
