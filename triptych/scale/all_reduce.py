@@ -1,7 +1,8 @@
 """The sum of arrays over several worker processes: gloo of torch.distributed, on loopback only."""
 
 import os
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from ..errors import EngineError
 from .messages import LOST
 
 LOOPBACK = "127.0.0.1"
-SECONDS_TO_JOIN = 120  # until all workers of a group have come
+DAYS_TO_WAIT = 7  # for another worker, which may be slow; the coordinator ends what waits in vain
 
 
 class ProcessGroup:
@@ -33,7 +34,7 @@ class ProcessGroup:
     Raises
     ------
     EngineError
-        If PyTorch is not installed, or the others do not come.
+        If PyTorch is not installed, or another worker has ended.
     """
 
     def __init__(self, rank: int, workers: int, meeting: Path) -> None:
@@ -56,13 +57,13 @@ class ProcessGroup:
         store = distributed.FileStore(  # pyright: ignore[reportPrivateImportUsage]
             str(meeting), self.workers
         )
-        with _lost_workers():
+        with _telling_of_lost_workers():
             distributed.init_process_group(
                 "gloo",
                 store=store,
                 rank=self.rank,
                 world_size=self.workers,
-                timeout=timedelta(seconds=SECONDS_TO_JOIN),
+                timeout=timedelta(days=DAYS_TO_WAIT),
             )
         self._group = distributed
 
@@ -78,27 +79,18 @@ class ProcessGroup:
         if self._group is not None:
             import torch
 
-            with _lost_workers():
+            with _telling_of_lost_workers():
                 self._group.all_reduce(torch.from_numpy(total))
         return total
 
-    def close(self) -> None:
-        """Leave the group."""
-        if self._group is not None:
-            with suppress(RuntimeError):
-                self._group.destroy_process_group()
-            self._group = None
 
-
-class _lost_workers:  # noqa: N801 - a context manager, used like a function
-    """Turns gloo's error about a connection into one line."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, RuntimeError):
-            raise EngineError(LOST) from error
+@contextmanager
+def _telling_of_lost_workers() -> Generator[None]:
+    """Turn gloo's errors about connections into one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise EngineError(LOST) from error
 
 
 def loopback_interface() -> str:
