@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.doctor_sides import NumpySide, compared, optimized
+from support.doctor_sides import SHAPES, NumpySide, compared, optimized
 
 from triptych.doctor.examination import Result
 from triptych.doctor.fitting import Run, identify
@@ -104,6 +104,17 @@ def test_a_planted_difference_is_named(
     result = examined(a, b)
     assert [finding.cause for finding in result.findings] == causes
     assert all(finding.proved for finding in result.findings)
+
+
+@pytest.mark.parametrize("still", ["a", "b"])
+def test_an_optimizer_that_moves_no_weight_is_named(still: str) -> None:
+    rule = Rule.make("sgd", factors=dict.fromkeys(SHAPES, 0.0))
+    rules = {still: rule}
+    a = torch("SGD", rate=0.1, does=rules.get("a"))
+    b = keras("SGD", rate=0.1, does=rules.get("b"))
+    (finding,) = examined(a, b).findings
+    assert finding.title == "Weights that the optimizer does not move"
+    assert finding.effect["update"] == pytest.approx(1.0)
 
 
 def test_momentum_inside_the_rate_shows_when_the_rate_drops() -> None:

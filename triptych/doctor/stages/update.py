@@ -111,7 +111,7 @@ def examine(examination: Examination) -> Result:
         lambda: examination.b.update(_for_b(examination, probes), examination.dtype),
     )
     case = _case(examination, probes, names, a_updates, b_updates)
-    tolerance = max(each.tolerance / max(each.travel, 1e-300) for each in (case.a, case.b))
+    tolerance = _tolerance(case)
     rates = around_a_change(examination)
     penalty = _penalties(examination, case)
     average = _of_averages(examination, case, tolerance)
@@ -135,7 +135,7 @@ def _of_recorded(
     case = Case(probes, a_updates, b_updates, names, a_run, b_run, real, float("inf"), float("inf"))
     rates = around_a_change(examination)
     penalty = _penalties(examination, case)
-    tolerance = max(each.tolerance / max(each.travel, 1e-300) for each in (a_run, b_run))
+    tolerance = _tolerance(case)
     result = _Explanation(examination, case, rates, penalty, tolerance).result()
     return _with_first(_of_averages(examination, case, tolerance), result)
 
@@ -201,6 +201,12 @@ def _differences(after: Arrays, before: Arrays, names: Sequence[str]) -> Arrays:
 
 def _moved(after: Arrays, before: Arrays, names: Sequence[str]) -> Array:
     return flat(_differences(after, before, names), names)
+
+
+def _tolerance(case: Case) -> float:
+    """Return what rounding explains, over the largest distance; one side may not move at all."""
+    travel = max(case.a.travel, case.b.travel, 1e-300)
+    return max(case.a.tolerance, case.b.tolerance) / travel
 
 
 def _relative(one: Sequence[Array], other: Sequence[Array]) -> float:
