@@ -55,14 +55,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Report at the end how much memory each test process has used."""
+    """Free what tests leave in memory, and report at the end how much each process has used."""
+    config.pluginmanager.register(memory.Release(), "release-memory")
     config.pluginmanager.register(memory.PeakMemory(config), "peak-memory")
-
-
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Free what a file of tests has left in memory, after its last test."""
-    if nextitem is not None and nextitem.path != item.path:
-        memory.release(item.getparent(pytest.Module))
 
 
 @pytest.fixture(scope="session")
