@@ -329,6 +329,39 @@ def layer_line(
     return f"{PREFIXES[framework]}{layer.type}({arguments})"
 
 
+# What a framework calls a reduction.
+REDUCTIONS = {
+    "torch": {"max": "amax", "min": "amin", "variance": "var", "deviation": "std"},
+    "keras": {"variance": "var", "deviation": "std"},
+}
+
+
+def arithmetic_line(settings: Mapping[str, Any]) -> str:
+    """Return arithmetic with one number as it is written: ``x * 0.5``, ``x + 1e-5``."""
+    scale = settings.get("scale", 1.0)
+    offset = settings.get("offset", settings.get("epsilon", 0.0))
+    product = "x" if scale == 1 else f"x * {value_text(scale)}"
+    if not offset:
+        return product
+    sign = "-" if offset < 0 else "+"
+    return f"{product} {sign} {value_text(abs(offset))}"
+
+
+def reduction_line(framework: str, settings: Mapping[str, Any]) -> str | None:
+    """Return how a reduction is written in a framework; None if it has none."""
+    function = settings.get("function", "")
+    name = REDUCTIONS.get(framework, {}).get(function, function)
+    unbiased = settings.get("unbiased")
+    axis = value_text(settings["axis"]) if settings.get("axis") else "None"
+    if framework == "torch":
+        further = "" if unbiased is None else f", unbiased={unbiased}"
+        return f"torch.{name}(x, dim={axis}{further})"
+    factor = ""
+    if unbiased:
+        factor = " * n / (n - 1)" if function == "variance" else " * (n / (n - 1)) ** 0.5"
+    return f"ops.{name}(x, axis={axis}){factor}" if framework == "keras" else None
+
+
 def call_line(
     framework: str, call: Call, layer: Layer | None, settings: Mapping[str, Any]
 ) -> str | None:

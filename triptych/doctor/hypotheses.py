@@ -25,6 +25,7 @@ IGNORED = (
     "order",
     "masked",
     "packed",
+    "keepdims",
     "return_indices",
 )
 
@@ -42,6 +43,8 @@ CAUSES: Mapping[tuple[str, str], str] = {
     ("activation", "slope"): "D26",
     ("activation", "approximate"): "D28",
     ("activation", "axis"): "D121",
+    ("reduction", "unbiased"): "D78",
+    ("scores", "scale"): "D109",
     ("embedding", "padding_index"): "D101",
     ("embedding", "mask"): "D101",
     ("embedding", "packing"): "D101",
@@ -60,6 +63,7 @@ NOUNS: Mapping[str, str] = {
     "mask": "a mask of the padding",
     "packing": "padded steps left out",
     "pooling": "kind",
+    "unbiased": "division by n - 1",
 }
 
 # Values that users meet, where one side does not show its setting.
@@ -81,13 +85,15 @@ class Hypothesis:
     Attributes
     ----------
     kind : str
-        The kind of the call.
+        The kind of the call, or of what it is a part of.
     values : dict of str to tuple
         By setting, the values of A and of B.
     changes : tuple of Change
         What makes B compute as A.
     a, b : Call
         The calls.
+    lacks : str
+        ``a`` or ``b`` if one side lacks what the other calls; otherwise empty.
     """
 
     kind: str
@@ -95,6 +101,7 @@ class Hypothesis:
     changes: tuple[Change, ...]
     a: Call
     b: Call
+    lacks: str = ""
 
     @property
     def cause(self) -> str | None:

@@ -54,7 +54,7 @@ def _tried(trials: Trials, case: Case) -> Iterator[tuple[str, Settings, Observat
 def _activations(observation: Observation, number: int) -> list[Call]:
     """Return the activations between a call and the layer with weights before it."""
     calls = observation.calls[previous_anchor(observation, number) + 1 : number]
-    return [call for call in calls if call.kind == "activation"]
+    return [call for call in calls if call.kind == "activation" and call.within is None]
 
 
 def _with_activation(trials: Trials, case: Case, settings: Settings) -> Observation | None:

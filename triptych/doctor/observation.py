@@ -38,7 +38,8 @@ the last step, where the layer returns only that) and the last states, where the
 both directions (2, batch, units).
 
 **Kinds without weights** are ``activation``, ``pool``, ``dropout``, ``flatten``, ``reshape``,
-``merge`` (addition, concatenation), ``padding``, ``resize``, ``rescaling`` and ``function``.
+``merge`` (addition, concatenation), ``padding``, ``resize``, ``rescaling`` (arithmetic with one
+number), ``reduction`` and ``function``.
 
 **Settings** have one name and one meaning for all frameworks:
 
@@ -54,10 +55,12 @@ padding                  a list of [before, after] for each spatial axis; ``"sam
 groups                   of a convolution
 pooling                  ``"max"`` or ``"average"``
 count_padding            whether an average divides by the padding, too
-function                 of an activation: ``"relu"``, ``"gelu"``, ``"leaky_relu"``, …
+function                 of an activation: ``"relu"``, ``"gelu"``, ``"leaky_relu"``, …; of a
+                         reduction: ``"mean"``, ``"sum"``, ``"variance"``, ``"deviation"``, …
+unbiased                 of a variance or deviation: whether it divides by n - 1
 slope, alpha             of an activation
 approximate              of GELU: true for the form with tanh
-axis                     of a softmax or concatenation, counted from the end: -1
+axis                     of a softmax, concatenation or reduction, counted from the end: -1
 from, to, order          of a flatten or reshape: the shapes with the batch axis, features last, and
                          ``"channels_first"`` or ``"channels_last"``, the order that it reads
 rate, active             of a dropout: the share that is dropped, and whether it was active
@@ -239,7 +242,8 @@ class Call:
 
     The calls of layers with weights are the anchors, by which two sides are aligned. The other
     calls tell what happens between two anchors. An activation inside a layer is a call of its own:
-    the output of the anchor ``Dense(…, activation=…)`` is what goes into the activation.
+    the output of the anchor ``Dense(…, activation=…)`` is what goes into the activation. What a
+    layer with weights calls is not seen, unless the user wrote that layer.
 
     Attributes
     ----------
@@ -247,7 +251,7 @@ class Call:
         Its position among all calls.
     layer : str
         The path of the layer; of an activation inside a layer, the path of that layer; of a
-        function that the model calls, empty.
+        function, empty.
     name : str
         The class of the layer, or the name of the function: ``LeakyReLU``, ``F.dropout``.
     kind : str
@@ -259,6 +263,9 @@ class Call:
     inputs : int
         The number of its inputs, ``NUMBER/input``, ``NUMBER/input1``, …: of an anchor all floating
         or integer arrays; of other calls none may be recorded.
+    within : int or None
+        Of a function that a layer with weights calls which the user wrote, the number of that
+        layer's call; otherwise None.
     """
 
     number: int
@@ -268,6 +275,7 @@ class Call:
     settings: Settings = field(default_factory=dict[str, Any])
     anchor: bool = False
     inputs: int = 1
+    within: int | None = None
 
 
 @dataclass(frozen=True)

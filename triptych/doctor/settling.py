@@ -103,7 +103,7 @@ def by_settings(alignment: Alignment, a: Observation, b: Observation) -> Alignme
 
 def _regrouping(observation: Observation, number: int, backwards: bool) -> Call | None:
     """Return the flatten or reshape next to an anchor, before the next other anchor."""
-    calls = {call.number: call for call in observation.calls}
+    calls = {call.number: call for call in observation.calls if call.within is None}
     step = -1 if backwards else 1
     position = number + step
     while position in calls and not calls[position].anchor:

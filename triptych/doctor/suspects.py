@@ -1,6 +1,6 @@
 """Which calls without weights differ between two layers with weights, by what they return."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +80,13 @@ def same_figures(first: Array, second: Array, tolerance: float) -> bool:
     return bool(np.abs(first - second).max() <= tolerance * scale)
 
 
-def results(observation: Observation, start: int, stop: int, tolerance: float) -> list[Result]:
+def results(
+    observation: Observation,
+    start: int,
+    stop: int,
+    tolerance: float,
+    within: int | None = None,
+) -> list[Result]:
     """Return the calls without weights between two numbers that change the numbers they get.
 
     Parameters
@@ -91,12 +97,15 @@ def results(observation: Observation, start: int, stop: int, tolerance: float) -
         Numbers of calls; both are left out.
     tolerance : float
         What counts as the same numbers.
+    within : int, optional
+        The number of the call of a layer of the user's, of which the functions are meant.
     """
     found: list[Result] = []
-    before = observation.arrays.get(f"{start}/output", np.empty(0))
+    part = "output" if within is None else "input"
+    before = observation.arrays.get(f"{start}/{part}", np.empty(0))
     figures = figures_of(before)
     for call in observation.calls:
-        if not start < call.number < stop or call.anchor:
+        if not start < call.number < stop or call.anchor or call.within != within:
             continue
         output = observation.arrays.get(f"{call.number}/output")
         if output is None or not np.issubdtype(output.dtype, np.floating):
@@ -125,7 +134,7 @@ def suspects(
         What counts as the same numbers.
     """
     found: list[Suspect] = []
-    ends = [*_common(a, b, tolerance), (len(a), len(b))]
+    ends = [*common(a, b, tolerance), (len(a), len(b))]
     a_start = b_start = 0
     for a_stop, b_stop in ends:
         found += _gap(a[a_start:a_stop], b[b_start:b_stop], before)
@@ -135,13 +144,20 @@ def suspects(
     return found
 
 
-def _common(a: Sequence[Result], b: Sequence[Result], tolerance: float) -> list[tuple[int, int]]:
-    """Return the longest common subsequence of two sequences of results."""
+def common(a: Sequence[Result], b: Sequence[Result], tolerance: float) -> list[tuple[int, int]]:
+    """Return the places of the longest common subsequence of two sequences of results."""
+    return _longest(a, b, lambda one, other: one.same(other, tolerance))
+
+
+def _longest(
+    a: Sequence[Result], b: Sequence[Result], matches: Callable[[Result, Result], bool]
+) -> list[tuple[int, int]]:
+    """Return the places of the longest sequence of results that match one by one."""
     lengths = np.zeros((len(a) + 1, len(b) + 1), int)
     same = np.zeros((len(a), len(b)), bool)
     for row in range(len(a) - 1, -1, -1):
         for column in range(len(b) - 1, -1, -1):
-            same[row, column] = a[row].same(b[column], tolerance)
+            same[row, column] = matches(a[row], b[column])
             longest = max(lengths[row + 1, column], lengths[row, column + 1])
             if same[row, column]:
                 longest = max(longest, lengths[row + 1, column + 1] + 1)
@@ -162,16 +178,20 @@ def _common(a: Sequence[Result], b: Sequence[Result], tolerance: float) -> list[
 
 def _gap(a: Sequence[Result], b: Sequence[Result], before: Array | None) -> list[Suspect]:
     """Return the suspects between two calls that agree: those of the same kind belong together."""
-    found: list[Suspect] = []
-    left = list(b)
-    for first in a:
-        partner = next((each for each in left if each.call.kind == first.call.kind), None)
-        if partner is None and len(a) == len(b) == 1:
-            partner = left[0]
-        if partner is not None:
-            # B's calls before it have no counterpart.
-            position = left.index(partner)
-            found += [Suspect(None, each, before) for each in left[:position]]
-            del left[: position + 1]
-        found.append(Suspect(first, partner, before if not found else None))
-    return found + [Suspect(None, each, before if not found else None) for each in left]
+    pairs = _longest(a, b, lambda one, other: one.call.kind == other.call.kind)
+    if len(a) == len(b) == 1:
+        pairs = [(0, 0)]
+    found: list[tuple[Result | None, Result | None]] = []
+    a_start = b_start = 0
+    for a_stop, b_stop in pairs:
+        # Calls before it have no counterpart.
+        found += [(each, None) for each in a[a_start:a_stop]]
+        found += [(None, each) for each in b[b_start:b_stop]]
+        found.append((a[a_stop], b[b_stop]))
+        a_start, b_start = a_stop + 1, b_stop + 1
+    found += [(each, None) for each in a[a_start:]]
+    found += [(None, each) for each in b[b_start:]]
+    return [
+        Suspect(first, second, None if place else before)
+        for place, (first, second) in enumerate(found)
+    ]

@@ -6,12 +6,14 @@ from typing import Any
 
 from .catalogue.registry import entries
 from .code_lines import (
+    arithmetic_line,
     call_line,
     keyword,
     layer_line,
     mask_line,
     padding_line,
     pool_line,
+    reduction_line,
 )
 from .examination import Examination
 from .hypotheses import Hypothesis, words_of
@@ -111,7 +113,8 @@ class Writer:
         """Return the title of a difference of settings."""
         known = catalogue_title(hypothesis.cause)
         words = words_of(hypothesis.values, self.names, known)
-        thing = known or f"{hypothesis.b.name} ({place_of(hypothesis.b)})"
+        call = hypothesis.b
+        thing = known or (f"{call.name} ({call.layer})" if call.layer else call.name)
         return f"{thing}: {words}"
 
     def fixes(self, hypothesis: Hypothesis) -> dict[str, str | None]:
@@ -158,6 +161,10 @@ class Writer:
 
     def _line(self, side: str, call: Call, wanted: Mapping[str, Any], other: Call) -> str | None:
         framework = self.descriptions[side].framework
+        if call.kind == "reduction":
+            return reduction_line(framework, {**call.settings, **wanted})
+        if call.kind == "rescaling" and not call.layer:
+            return arithmetic_line(wanted)
         if "function" in wanted:
             return activation_line(framework, other.settings)
         if "pooling" in wanted:

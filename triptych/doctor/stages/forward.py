@@ -13,20 +13,23 @@ from ..attention import attention_cause, line_for
 from ..attention import differing as differing_ways
 from ..attention_places import attention_ways
 from ..bounds import nearest_to_bound, relative_difference
+from ..code_lines import arithmetic_line
 from ..examination import Examination, Result
 from ..findings import Acquittal, Finding
 from ..forcing import measured_bounds, targets_of
 from ..formulas import compute
 from ..frameworks.adapter import ModelError
 from ..hypotheses import Hypothesis, change_of, differing
+from ..inside import locate
 from ..lacking import lacking_activation
 from ..lost_numbers import lost_numbers
 from ..observation import Array, Arrays
 from ..places import LAYER, OUTPUT, SEGMENT, Place, places, previous_anchor, unmatched_between
 from ..precision import examine_precision
-from ..relations import Relation, both_activated, relations
+from ..relations import Relation, both_activated, name_of, relations
 from ..resizing import cause_of, methods_used
 from ..statistics_used import REPRODUCED, statistics_used
+from ..suspects import Result as CallResult
 from ..suspects import Suspect
 from ..trials import IMAGE_AXES, Case, Trials
 from ..whole_settings import explain as explain_whole
@@ -250,7 +253,12 @@ class _Forward:
             other = other or self._reproduced(case) or self._resized(case)
             attention = [] if other else list(self._attention(case))
             if not (other or attention):
-                other = self._related(case) or self._lacking(case) or self._untried(case)
+                other = (
+                    self._inner(case)
+                    or self._related(case)
+                    or self._lacking(case)
+                    or self._untried(case)
+                )
             whole = [] if attention or other else list(self._of_whole(case))
             if attention or whole:
                 yield from attention or whole
@@ -282,17 +290,36 @@ class _Forward:
         if len(hypothesis.values) == 1:
             (pair,) = hypothesis.values.values()
             values = {"a": pair[0], "b": pair[1]}
+        title = self._lacked(hypothesis) or self.writer.title(hypothesis)
+        layer: dict[str, str | None] = {
+            "a": place_of(hypothesis.a),
+            "b": place_of(hypothesis.b),
+        }
+        if hypothesis.b.within is not None:
+            title = f"{self._where(case)}: {title}"
+            layer = self._layers(case)
         return Finding(
             STAGE,
             hypothesis.cause,
-            self.writer.title(hypothesis),
-            {"a": place_of(hypothesis.a), "b": place_of(hypothesis.b)},
+            title,
+            layer,
             values,
             self._effect(case),
             self.writer.fixes(hypothesis),
             proved,
             evidence,
         )
+
+    def _lacked(self, hypothesis: Hypothesis) -> str:
+        """Return that one side lacks what the other calls, if the catalogue has no title."""
+        if not hypothesis.lacks or hypothesis.cause is not None:
+            return ""
+        has = "b" if hypothesis.lacks == "a" else "a"
+        call = hypothesis.b if has == "b" else hypothesis.a
+        text = arithmetic_line(call.settings)
+        if call.kind == "activation":
+            text = name_of(call.settings)
+        return f"{self.names[has]} applies {text}, {self.names[hypothesis.lacks]} does not"
 
     def _effect(self, case: Case) -> dict[str, float]:
         name = {LAYER: "layer", SEGMENT: "arriving", OUTPUT: "output"}[case.place.what]
@@ -419,6 +446,47 @@ class _Forward:
         assert suspect.before is not None
         made = compute(result.call.kind, suspect.before, result.call.settings)
         return made is not None and relative_difference(made, result.output) <= self.tolerance
+
+    def _inner(self, case: Case) -> _Found | None:
+        """Return the finding that functions inside a layer of the user's differ."""
+        place = case.place
+        if place.what != LAYER or self.examination.b.recording() is not None:
+            return None
+        observation = self.trials.with_results({}, case.changes)
+
+        def remaining(a: CallResult, b: CallResult) -> float:
+            given = {f"{b.call.number}/output": a.output}
+            return place.difference(self.trials.with_results(given, case.changes))
+
+        located = locate(
+            *self.trials.results(place, observation),
+            self.trials.alignment.forced(self.trials.a).get(f"{place.b_number}/input"),
+            self.trials.tolerance,
+            remaining,
+            place.precision(self.bounds),
+        )
+        if located is None:
+            return None
+        one, other = located.a[-1].output, located.b[-1].output
+        for before in located.known:
+            for relation in both_activated(one, other, before, self.tolerance):
+                return self._of_relation(case, relation)
+        texts = dict(zip("ab", located.texts, strict=True))
+        calls = f"{texts['a']} in {self.names['a']}, {texts['b']} in {self.names['b']}"
+        if located.is_same:
+            calls += ", of the same numbers in another order"
+        finding = Finding(
+            STAGE,
+            None,
+            f"{self._where(case)}: {calls}",
+            self._layers(case),
+            texts,
+            self._effect(case),
+            proved=True,
+            evidence=f"with what {self.names['a']} has after these calls in {self.names['b']} the "
+            f"difference here falls from {case.difference:.1e} to {located.remaining:.1e}",
+        )
+        return _Found(finding, ("inner", *texts.values()))
 
     def _resized(self, case: Case) -> _Found | None:
         """Return the finding that the sides resize images by different methods."""
@@ -561,6 +629,8 @@ class _Forward:
         known: Arrays = {}
         forced = self.trials.alignment.forced(self.trials.a)
         for call in self.trials.b.calls[: place.b_number]:
+            if call.within is not None:
+                continue
             where = place_of(call)
             for part, words in (("input", "the input of"), ("output", "the output of")):
                 name = f"{call.number}/{part}"
@@ -615,7 +685,7 @@ class _Forward:
     def _layers(self, case: Case) -> dict[str, str | None]:
         """Return the calls that are suspected, or else the layer after them."""
         suspect = next(iter(case.suspects), None)
-        if suspect is not None and (suspect.a or suspect.b):
+        if suspect is not None and case.place.what != LAYER and (suspect.a or suspect.b):
             return {
                 "a": place_of(suspect.a.call) if suspect.a else None,
                 "b": place_of(suspect.b.call) if suspect.b else None,
@@ -636,7 +706,8 @@ class _Forward:
             (self.trials.b, place.b_number),
         ):
             start = previous_anchor(observation, number)
-            names = [call.name for call in observation.calls if start < call.number < number]
+            calls = [call for call in observation.calls if call.within is None]
+            names = [call.name for call in calls if start < call.number < number]
             texts.append(", ".join(names) or "nothing")
         return texts[0], texts[1]
 

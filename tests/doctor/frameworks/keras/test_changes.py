@@ -400,6 +400,57 @@ def test_functions_are_changed_by_the_number_of_their_call(keras: Any, adapter: 
             output(Change("function", "0", "slope", 1.0))
 
 
+# By the call of a layer of the user's, what takes its place.
+INSIDE: list[tuple[Any, dict[str, Any], Any]] = [
+    (lambda k, x: k.ops.mean(x, 1), {"function": "sum"}, lambda x: x.sum(1)),
+    (lambda k, x: k.ops.var(x, axis=-1), {"unbiased": True}, lambda x: x.var(1, ddof=1)),
+    (lambda k, x: k.ops.std(x, axis=1), {"unbiased": True}, lambda x: x.std(1, ddof=1)),
+    (lambda k, x: k.ops.max(x, 0), {"axis": [-1]}, lambda x: x.max(-1)),
+    (lambda k, x: 2.0 - x, {"offset": 5.0}, lambda x: 5 - x),
+    (lambda k, x: k.ops.divide(x, 4.0), {"scale": 3.0}, lambda x: 3 * x),
+    (
+        lambda k, x: k.ops.sin(x),
+        {"then": {"scale": 2.0, "offset": 1.0}},
+        lambda x: 2 * np.sin(x) + 1,
+    ),
+    (lambda k, x: k.ops.sin(x), {"then": {"function": "tanh"}}, lambda x: np.tanh(np.sin(x))),
+]
+
+
+@pytest.mark.parametrize("place", range(len(INSIDE)))
+def test_functions_inside_a_layer_of_the_user_s_are_changed(
+    keras: Any, adapter: Any, place: int
+) -> None:
+    function, changes, expected = INSIDE[place]
+
+    class Own(keras.layers.Layer):
+        def build(self, shape: Any) -> None:
+            self.gain = self.add_weight(shape=(), initializer="ones", name="gain")
+
+        def call(self, x: Any) -> Any:
+            return function(keras, x) * self.gain
+
+    with adapter.double_precision():
+        model = keras.Sequential([keras.Input((5,)), Own(name="own")])
+        side = built(adapter, {"model": model}, {"x": VECTORS})
+        given = side.inputs({"x": VECTORS})
+        seen = side.observe(given, training=False)
+        assert [(call.layer, call.within) for call in seen.calls] == [
+            ("own", None),
+            ("", 0),
+            ("", 0),
+        ]
+        side.change([Change("function", "1", *each) for each in changes.items()])
+        after = side.observe(given, training=False).arrays["output"]
+        side.restore()
+        again = side.observe(given, training=False).arrays["output"]
+        forced = side.observe(given, training=False, forced={"1/output": np.ones_like(again)})
+    np.testing.assert_allclose(after, expected(np.float64(VECTORS)), rtol=1e-10)
+    assert not np.allclose(after, seen.arrays["output"])
+    np.testing.assert_array_equal(again, seen.arrays["output"])
+    np.testing.assert_array_equal(forced.arrays["output"], np.ones_like(again))
+
+
 def test_an_operation_of_a_functional_model_is_changed(keras: Any, adapter: Any) -> None:
     inputs = keras.Input((5,), dtype="float64")
     with adapter.double_precision():

@@ -265,7 +265,7 @@ def test_nested_models_functions_and_own_weights(keras: Any, adapter: Any) -> No
         ("head", "Dense"),
     ]
     kinds = [seen.calls[number].kind for number in (1, 2, 3, 5, 6, 8, 9)]
-    expected = ["activation", "function", "activation", "merge", "function", "activation", "merge"]
+    expected = ["activation", "merge", "activation", "merge", "function", "activation", "merge"]
     assert kinds == expected
     assert seen.calls[9].settings == {"function": "concatenate", "axis": -1}
     del globals()["user_gelu"]

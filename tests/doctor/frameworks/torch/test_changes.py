@@ -206,6 +206,13 @@ FUNCTIONS = [
     (lambda x: F.interpolate(x, scale_factor=1.5, mode="bilinear"),
      lambda x: F.interpolate(x, scale_factor=1.5, mode="nearest-exact"),
      "interpolation", "nearest-exact"),
+    (lambda x: x.mean(1, keepdim=True), lambda x: x.sum(1, keepdim=True), "function", "sum"),
+    (lambda x: x.var(1, keepdim=True), lambda x: x.var(1, keepdim=True, unbiased=False),
+     "unbiased", False),
+    (lambda x: x.amax(1, keepdim=True), lambda x: x.amax(2, keepdim=True), "axis", [-3]),
+    (lambda x: torch.sin(x), lambda x: 3 * torch.sin(x) + 1, "then", {"scale": 3.0, "offset": 1.0}),
+    (lambda x: torch.sin(x), lambda x: torch.sin(x).softmax(1), "then",
+     {"function": "softmax", "axis": -1}),
 ]  # fmt: skip
 
 
@@ -227,7 +234,7 @@ def test_a_function_with_another_setting(
             Change("function", "1", "scale", value[0]),
             Change("function", "1", "offset", value[1]),
         ]
-    elif setting == "axis":
+    elif setting == "axis" and value == -1:
         # The canonical axis -1 is PyTorch's axis 1, which the model has already.
         changes = [Change("function", "1", "axis", -2)]
     check(Net(), IMAGES, expected, *changes)

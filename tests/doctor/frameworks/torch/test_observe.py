@@ -565,9 +565,14 @@ def test_a_module_with_weights_of_its_own() -> None:
     adapter = side(model=Net())
     x = random(2, 4)
     observation = adapter.observe({"input": x}, training=False)
-    assert [(c.layer, c.kind, c.anchor) for c in observation.calls] == [
-        ("", "merge", False), ("scaled", "other", True)
+    assert [(c.layer, c.name, c.kind, c.anchor, c.within) for c in observation.calls] == [
+        ("", "Tensor.add", "merge", False, None), ("scaled", "Scaled", "other", True, None),
+        ("", "torch.sin", "function", False, 1), ("", "Tensor.mul", "merge", False, 1),
     ]  # fmt: skip
+    np.testing.assert_allclose(observation.arrays["2/output"], np.sin(x + 1))
+    forced = {"1/input": x, "1/output": x, "2/output": np.full_like(x, 2.0)}
+    again = adapter.observe({"input": x}, training=False, forced=forced)
+    np.testing.assert_array_equal(again.arrays["3/output"], np.full_like(x, 6.0))
     np.testing.assert_allclose(observation.arrays["output"], 3 * np.sin(x + 1))
     assert set(adapter.weights()) == {"model/start", "scaled/gain"}
 
@@ -603,7 +608,16 @@ def test_several_outputs_and_a_dict() -> None:
         (lambda x: torch.cat((x, x), 1), "merge", {"function": "concatenate", "axis": -3}),
         (lambda x: 1 - x, "rescaling", {"scale": -1.0, "offset": 1}),
         (lambda x: x / 4, "rescaling", {"scale": 0.25, "offset": 0.0}),
-        (lambda x: x.mean((1, 2)), "function", {"axis": [-3, -2], "keepdims": False}),
+        (lambda x: x.mean((1, 2)), "reduction",
+         {"function": "mean", "axis": [-3, -2], "keepdims": False}),
+        (lambda x: x.var(-1), "reduction",
+         {"function": "variance", "axis": [-1], "unbiased": True, "keepdims": False}),
+        (lambda x: x.std(False), "reduction",
+         {"function": "deviation", "axis": [-4, -3, -2, -1], "unbiased": False,
+          "keepdims": False}),
+        (lambda x: torch.var(x, axis=1, correction=0, keepdims=True), "reduction",
+         {"function": "variance", "axis": [-3], "unbiased": False, "keepdims": True}),
+        (lambda x: x / torch.tensor(4.0), "rescaling", {"scale": 0.25, "offset": 0.0}),
         (lambda x: x[:, -1], "function", {"index": ":, -1"}),
         (lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"), "resize",
          {"scale_factor": 2, "interpolation": "bilinear", "align_corners": False,

@@ -84,7 +84,9 @@ class Changes(changes.Changes):
                   of an upsampling ``align_corners``: True; of any layer ``training``, whether it
                   is in training mode, and ``frozen``
     function      by the number of the call in the last observation: the canonical settings of its
-                  arguments, ``function`` and ``order`` as above, ``active``: False for a dropout
+                  arguments, ``function`` and ``order`` as above, ``active``: False for a dropout;
+                  ``function``, ``axis`` and ``unbiased`` of a reduction; ``then``, the settings of
+                  an activation or a rescaling of what it returns
     optimizer     its parameters, by Keras' names; ``type``, the name of another optimizer of
                   Keras, which gets the parameters that both have
     loss          its parameters; ``type``, the name of another loss class of Keras; ``wrap``, what
@@ -311,10 +313,13 @@ class Changes(changes.Changes):
 
     def _function(self, call: Call, change: Change) -> None:
         check_change(call, change.setting)
-        if change.setting == "function":
+        before = self.functions.get(call.number, {})
+        settings: Settings = {change.setting: change.value}
+        if call.kind in ("rescaling", "reduction") and change.setting != "then":
+            settings = {call.kind: call.settings | before.get(call.kind, {}) | settings}
+        elif change.setting == "function":
             make_activation(change.value)
-        settings = {**self.functions.get(call.number, {}), change.setting: change.value}
-        self._set(self.functions, call.number, settings)
+        self._set(self.functions, call.number, before | settings)
 
     # Optimizer, schedule and callbacks
 

@@ -60,10 +60,29 @@ FOLLOWED = (
     | {"~": "not", "logical_not": "not", "cast": "move", "reshape": "move", "expand_dims": "move"}
     | {"broadcast_to": "move", "squeeze": "move", "tile": "move"}
 )
+ARITHMETIC = frozenset({"add", "sub", "rsub", "mul", "div", "rdiv"})
 COMPARISONS = frozenset({">", ">=", "<", "<=", "~"})  # operators that are not recorded
 UNIFORM = frozenset({"uniform", "stateless_uniform"})
 NORMAL = frozenset({"normal", "stateless_normal", "truncated_normal", "stateless_truncated_normal"})
 BINOMIAL = frozenset({"binomial", "stateless_binomial"})
+# By their short names, what makes one number of many along some axes.
+REDUCTIONS = (
+    {name: name for name in ("mean", "sum", "max", "min", "logsumexp")}
+    | {"amax": "max", "amin": "min", "var": "variance", "std": "deviation"}
+    | {f"reduce_{name}": name for name in ("mean", "sum", "max", "min", "logsumexp", "variance")}
+    | {"reduce_std": "deviation"}
+)
+BIASED = ("variance", "deviation")  # which divide by n
+# By canonical name, what takes the place of another reduction.
+CHANGED_REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "mean": keras.ops.mean,
+    "sum": keras.ops.sum,
+    "max": keras.ops.max,
+    "min": keras.ops.min,
+    "variance": keras.ops.var,
+    "deviation": keras.ops.std,
+    "logsumexp": keras.ops.logsumexp,
+}
 POOLS = {"max_pool": "max", "average_pool": "average", "avg_pool": "average"}
 
 
@@ -112,9 +131,11 @@ class Watch:
                     wrapper = self._wrap(f"{prefix}.{name}", function)
                     self._wrappers[id(function)] = wrapper
                 self._replaced.append((module, name, wrapper))
-        for method, sign in backend.OPERATORS.items():
-            operator = getattr(backend.TENSOR, method)
-            self._replaced.append((backend.TENSOR, method, self._wrap(sign, operator)))
+        for owner in (backend.TENSOR, keras.Variable):
+            for method, sign in backend.OPERATORS.items():
+                operator = getattr(owner, method, None)
+                if operator is not None:
+                    self._replaced.append((owner, method, self._wrap(sign, operator)))
 
     def _wrap(self, name: str, function: Any) -> Any:
         @functools.wraps(function)
@@ -157,6 +178,8 @@ def kind_of(name: str, tensors: int) -> str:
         return "merge"
     if last.rstrip("123d") in POOLS:
         return "pool"
+    if last in REDUCTIONS and tensors == 1:
+        return "reduction"
     if last == "reshape":
         return "reshape"
     if "dropout" in last:
@@ -183,6 +206,9 @@ def describe_call(
     name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: int
 ) -> tuple[str, Settings]:
     """Return the kind and the settings of a call of a function."""
+    rescaling = rescaling_of(name, function, args, kwargs)
+    if rescaling is not None:
+        return "rescaling", rescaling
     kind = kind_of(name, tensors)
     arguments = arguments_of(function, args, kwargs)
     rank = next((len(value.shape) for value in _flat(args) if backend.is_tensor(value)), None)
@@ -196,6 +222,8 @@ def describe_call(
         return kind, settings
     if kind == "pool":
         return kind, {"pooling": POOLS[last.rstrip("123d")]} | plain(arguments)
+    if kind == "reduction":
+        return kind, _reduction(REDUCTIONS[last], arguments, rank or 0)
     if kind == "dropout":
         return kind, {"rate": _number(arguments.get("rate", 0.0))}
     if kind == "resize":
@@ -203,6 +231,50 @@ def describe_call(
         settings = {"interpolation": str(method), "align_corners": False}
         return kind, settings | {"antialias": bool(arguments.get("antialias", False))}
     return kind, plain(arguments)
+
+
+def _reduction(function: str, arguments: dict[str, Any], rank: int) -> Settings:
+    """Return the canonical settings of a reduction of an array with so many axes."""
+    axes = arguments.get("axis")
+    if axes is None:
+        axes = range(rank)
+    axes = [axes] if isinstance(axes, int) else list(axes)
+    settings: Settings = {"function": function, "axis": sorted(from_end(axes, rank))}
+    if function in BIASED:
+        settings["unbiased"] = False
+    return settings | {"keepdims": bool(arguments.get("keepdims"))}
+
+
+def rescaling_of(
+    name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Settings | None:
+    """Return the canonical settings of arithmetic of a tensor with one number; None if it is none.
+
+    A number may be in a tensor without axes.
+    """
+    operation = followed_name(name, function)
+    given = [*args, *kwargs.values()][:2]
+    if operation not in ARITHMETIC or len(given) != 2:
+        return None
+    numbers = [_as_number(each) for each in given]
+    if (numbers[0] is None) == (numbers[1] is None):
+        return None
+    (number,) = [each for each in numbers if each is not None]
+    comes_first = operation.startswith("r") or numbers[0] is not None
+    if operation == "add":
+        return {"scale": 1.0, "offset": number}
+    if operation == "mul":
+        return {"scale": number, "offset": 0.0}
+    if operation in ("sub", "rsub"):
+        return {"scale": -1.0 if comes_first else 1.0, "offset": number if comes_first else -number}
+    return None if comes_first or not number else {"scale": 1 / number, "offset": 0.0}
+
+
+def _as_number(value: Any) -> float | None:
+    if backend.is_tensor(value) and len(value.shape) == 0 and backend.is_floating(value):
+        return _number(backend.to_numpy(value))
+    is_number = isinstance(value, (int, float, np.integer, np.floating))
+    return float(value) if is_number and not isinstance(value, bool) else None
 
 
 def _number(value: Any) -> float:
@@ -216,9 +288,12 @@ def _flat(values: Any) -> list[Any]:
 
 
 def count_tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    """Return how many tensors there are among the arguments of a call."""
-    values = _flat([list(args), list(kwargs.values())])
-    return sum(backend.is_tensor(value) for value in values)
+    """Return how many tensors and variables there are among the arguments of a call."""
+    return sum(map(_has_numbers, _flat([list(args), list(kwargs.values())])))
+
+
+def _has_numbers(value: Any) -> bool:
+    return backend.is_tensor(value) or backend.is_variable(value)
 
 
 def plain(arguments: dict[str, Any]) -> Settings:
@@ -250,8 +325,12 @@ def _plain_value(value: Any) -> Any:
 
 def check_change(call: Call, setting: str) -> None:
     """Raise `Unsupported` if a setting of a function's call cannot be changed."""
-    special = {"function": "activation", "active": "dropout", "order": ("flatten", "reshape")}
-    possible = setting in call.settings or setting in PARAMETERS.values()
+    special = {
+        "function": ("activation", "reduction"),
+        "active": "dropout",
+        "order": ("flatten", "reshape"),
+    }
+    possible = setting in (*call.settings, *PARAMETERS.values(), "then")
     if setting in special:
         possible = call.kind in special[setting]
     if not possible:
@@ -270,10 +349,43 @@ def call_changed(
     args, kwargs : tuple, dict
         The arguments of the user.
     changes : dict
-        Canonical settings, or arguments by their name.
+        Canonical settings, or arguments by their name; of a rescaling or a reduction all its
+        settings, by its kind; ``then``, the settings of an activation or a rescaling afterwards.
     """
     changes = dict(changes)
+    then = changes.pop("then", None)
+    made = _changed(function, args, kwargs, changes)
+    return made if then is None else _applied(made, then)
+
+
+def _applied(tensor: Any, settings: Settings) -> Any:
+    """Return what an activation or a rescaling with canonical settings makes of a tensor."""
+    if "function" in settings:
+        return make_activation(settings)(tensor)
+    return tensor * settings["scale"] + settings["offset"]
+
+
+def _reduced(tensor: Any, settings: Settings) -> Any:
+    """Return a reduction with canonical settings."""
+    axes = settings["axis"] if isinstance(settings["axis"], list) else [settings["axis"]]
+    function = CHANGED_REDUCTIONS[settings["function"]]
+    made = function(tensor, axis=tuple(axes), keepdims=settings["keepdims"])
+    if settings["function"] in BIASED and settings.get("unbiased"):
+        count = np.prod([tensor.shape[axis] for axis in axes])
+        factor = count / (count - 1)
+        made = made * (factor if settings["function"] == "variance" else factor**0.5)
+    return made
+
+
+def _changed(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Settings
+) -> Any:
+    """Call a function with changed settings, which `call_changed` describes."""
     tensor = first_tensor(args, kwargs)
+    if "rescaling" in changes:
+        return _applied(tensor, changes["rescaling"])
+    if "reduction" in changes:
+        return _reduced(tensor, changes["reduction"])
     if changes.pop("active", True) is False:
         return tensor
     if "function" in changes:
@@ -308,8 +420,6 @@ def parameter_of(setting: str, parameters: Container[str]) -> str:
 
 
 def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return the first tensor among the arguments of a call, or None."""
-    for each in keras.tree.flatten([list(args), list(kwargs.values())]):
-        if backend.is_tensor(each):
-            return each
-    return None
+    """Return the first tensor or variable among the arguments of a call, or None."""
+    values = keras.tree.flatten([list(args), list(kwargs.values())])
+    return next(filter(_has_numbers, values), None)

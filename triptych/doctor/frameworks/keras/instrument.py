@@ -17,6 +17,9 @@ from .layers import AUGMENTATIONS, NOISE_LAYERS, Leaf, is_built_in
 
 _MISSING = object()
 
+# Changes of a call that are no attributes of an operation.
+OF_CALLS = ("order", "then", "rescaling", "reduction")
+
 
 def replaced(owner: Any, name: str, value: Any) -> Any:
     """Return a context in which an object has another attribute, without Keras' tracking."""
@@ -92,9 +95,15 @@ def _namespaces(
 
     For example ``self.activation = keras.activations.gelu`` or ``from keras.ops import gelu``.
     """
-    ours = {id(leaf.layer) for leaf in leaves if leaf.called}
-    users = [each for each in everything if not is_built_in(each) and id(each) not in ours]
-    names = {type(each).__module__ for each in users}
+    # What a layer of the user's refers to is seen where it takes no part of Keras' own layers.
+    ours = {
+        id(leaf.layer)
+        for leaf in leaves
+        if leaf.called and not (leaf.is_own and leaf.described.kind == "other")
+    }
+    own = [each for each in everything if not is_built_in(each)]
+    users = [each for each in own if id(each) not in ours]
+    names = {type(each).__module__ for each in own}
     names |= {getattr(function, "__module__", "") for function in functions}
     modules = [
         sys.modules[name]
@@ -170,11 +179,11 @@ def call_operation(
         return call_changed(original, args, kwargs, changes)
     with ExitStack() as stack:
         for setting, value in changes.items():
-            if setting != "order":
+            if setting not in OF_CALLS:
                 attribute = parameter_of(setting, vars(operation))
                 stack.enter_context(replaced(operation, attribute, value))
-        order = {name: value for name, value in changes.items() if name == "order"}
-        return call_changed(original, args, kwargs, order)
+        rest = {name: value for name, value in changes.items() if name in OF_CALLS}
+        return call_changed(original, args, kwargs, rest)
 
 
 def attributes_of(operation: Any, changes: Settings) -> dict[str, Any]:
@@ -185,6 +194,6 @@ def attributes_of(operation: Any, changes: Settings) -> dict[str, Any]:
         if not name.startswith("_") and name not in ("name", "call")
     }
     for setting, value in changes.items():
-        if setting not in ("function", "order"):
+        if setting not in ("function", *OF_CALLS):
             attributes[parameter_of(setting, attributes)] = value
     return attributes

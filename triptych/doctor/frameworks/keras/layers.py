@@ -95,6 +95,11 @@ class Leaf:
         """Whether its calls are anchors."""
         return bool(self.weights) and self.called
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the user wrote what the layer computes, so that its functions are recorded."""
+        return self.anchor and not is_built_in(self.layer)
+
 
 def text(name: str, value: Any) -> str:
     """Return an argument as it is written in code."""

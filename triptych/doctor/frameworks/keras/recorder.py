@@ -52,6 +52,8 @@ SPLIT_KINDS = ("dense", "conv", "depthwise_conv", "conv_transpose")
 
 WATCH = Watch()
 
+MOST_FUNCTIONS = 200  # of one call of a layer of the user's
+
 
 class Recorder:
     """Records one forward pass.
@@ -109,6 +111,7 @@ class Recorder:
         self.axes: dict[int, int] = {}
         self._numbers = 0
         self._suspended = 0
+        self._within: int | None = None  # the number of the call of the user's own layer
         self._draws = Draws(backend.is_tensor, backend.is_floating, _filled, self._record_draw)
 
     @contextmanager
@@ -152,6 +155,24 @@ class Recorder:
             yield
         finally:
             self._suspended -= 1
+
+    @contextmanager
+    def _opened(self, leaf: Leaf, number: int) -> Generator[None]:
+        """Record the functions that a layer calls if it is the user's own; else nothing."""
+        before = self._suspended, self._within
+        if leaf.is_own:
+            self._suspended, self._within = 0, number
+        else:
+            self._suspended += 1
+        try:
+            yield
+        finally:
+            self._suspended, self._within = before
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether so many functions of a layer were recorded that no more are."""
+        return self._within is not None and self._numbers - self._within > MOST_FUNCTIONS
 
     @contextmanager
     def _outside(self) -> Generator[None]:
@@ -255,7 +276,7 @@ class Recorder:
         layer = leaf.layer
         activation = getattr(layer, "activation", None)
         if not split or leaf.described.kind not in SPLIT_KINDS or is_linear(activation):
-            with self._inside():
+            with self._opened(leaf, number):
                 result = original(*bound.args, **bound.kwargs)
             return self._hand_on_all(layer, number, result)
 
@@ -270,7 +291,7 @@ class Recorder:
             self._add(call, result, self.axes.get(number))
             return result
 
-        with self._inside(), replaced(layer, "activation", activate):
+        with self._opened(leaf, number), replaced(layer, "activation", activate):
             return original(*bound.args, **bound.kwargs)
 
     def _separable(self, leaf: Leaf, bound: inspect.BoundArguments) -> Any:
@@ -397,7 +418,9 @@ class Recorder:
         return _filled(made, float(np.asarray(share)), None)
 
     def _record_draw(self, draw: Draw) -> None:
-        self.calls.append(Call(self._take_number(), "", draw.source, "dropout", draw.settings))
+        number = self._take_number()
+        call = Call(number, "", draw.source, "dropout", draw.settings, within=self._within)
+        self.calls.append(call)
 
     def _recorded_function(
         self, name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -407,7 +430,7 @@ class Recorder:
             return function(*args, **kwargs)
         if "dropout" in name and not self.dropout:
             return self._no_dropout(name, function, args, kwargs)
-        if self._suspended:
+        if self._suspended or self._is_full:
             return function(*args, **kwargs)
         number = self._take_number()
         with self._inside():
@@ -420,8 +443,16 @@ class Recorder:
             kind, settings = self._reshaping(first_tensor(args, kwargs), result)
         if kind == "dropout":
             settings["active"] = True
-        self._add(Call(number, "", name, kind, settings, inputs=tensors), result, None)
-        return result
+        call = Call(number, "", name, kind, settings, inputs=tensors, within=self._within)
+        self._add(call, result, None)
+        return self._forced_result(number, result)
+
+    def _forced_result(self, number: int, result: Any) -> Any:
+        """Return what a function hands on: its result, or what it is forced to."""
+        forced = self.forced.get(f"{number}/output")
+        if forced is None or not backend.is_tensor(result):
+            return result
+        return self._leaf_tensor(forced, result, None)
 
     def _no_dropout(
         self, name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -429,7 +460,8 @@ class Recorder:
         """Return the input of a dropout function. It is active whenever it is called."""
         tensor = first_tensor(args, kwargs)
         kind, settings = describe_call(name, function, args, kwargs, 1)
-        call = Call(self._take_number(), "", name, kind, settings | {"active": True})
+        settings |= {"active": True}
+        call = Call(self._take_number(), "", name, kind, settings, within=self._within)
         self._add(call, tensor, None)
         return tensor
 

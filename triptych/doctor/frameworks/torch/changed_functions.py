@@ -10,7 +10,7 @@ from torch.nn import functional
 from ...observation import Settings
 from .. import geometry
 from ..adapter import Unsupported
-from .functions import RESHAPES, FunctionCall, settings_of
+from .functions import RESHAPES, FunctionCall, describe_reduction, settings_of
 from .layout import CHANNELS_FIRST, axis_in_tensor
 from .operations import OPERATIONS, SETTINGS, Operation, Raw
 
@@ -25,6 +25,16 @@ ACTIVATION_SETTINGS = (
     "max_value",
     "threshold",
 )
+# By canonical name, what takes a list of axes.
+REDUCTIONS: dict[str, Callable[..., torch.Tensor]] = {
+    "mean": torch.mean,
+    "sum": torch.sum,
+    "max": torch.amax,
+    "min": torch.amin,
+    "variance": torch.var,
+    "deviation": torch.std,
+    "logsumexp": torch.logsumexp,
+}
 LINEAR_INTERPOLATIONS = ("linear", "bilinear", "bicubic", "trilinear")
 
 
@@ -118,10 +128,11 @@ def check_function_change(name: str, kind: str, setting: str) -> None:
         "dropout": {"active"},
         "padding": {"padding"},
         "rescaling": {"scale", "offset"},
+        "reduction": {"function", "axis", "unbiased"},
         "flatten": {"order"},
         "reshape": {"order"},
     }
-    possible |= special.get(kind, set())
+    possible |= special.get(kind, set()) | {"then"}
     if name == "scaled_dot_product_attention":
         possible |= {"rate"}
     if setting not in possible:
@@ -145,11 +156,47 @@ def call_changed(
         The layout of the first tensor.
     """
     change = dict(change)
+    then = change.pop("then", None)
+    made = (
+        _changed(call, function, change, layout) if change else function(*call.args, **call.kwargs)
+    )
+    return made if then is None else applied(made, then, layout)
+
+
+def applied(tensor: torch.Tensor, settings: Settings, layout: str) -> torch.Tensor:
+    """Return what an activation or a rescaling with canonical settings makes of a tensor."""
+    if "function" in settings:
+        axis = axis_in_tensor(settings.get("axis", -1), tensor.ndim, layout)
+        return activation(settings, axis)(tensor)
+    return tensor * settings.get("scale", 1.0) + settings.get("offset", 0.0)
+
+
+def reduced(
+    call: FunctionCall, source: torch.Tensor, change: Settings, layout: str
+) -> torch.Tensor:
+    """Return a reduction with changed settings."""
+    described = describe_reduction(call, source, layout)[1]
+    settings = {"unbiased": False} | described | change
+    function = REDUCTIONS[settings["function"]]
+    axes = settings["axis"] if isinstance(settings["axis"], list) else [settings["axis"]]
+    dim = [axis_in_tensor(axis, source.ndim, layout) for axis in axes]
+    further = {}
+    if settings["function"] in ("variance", "deviation"):
+        further = {"correction": int(settings["unbiased"])}
+    return function(source, dim=dim, keepdim=settings["keepdims"], **further)
+
+
+def _changed(
+    call: FunctionCall, function: Callable[..., Any], change: Settings, layout: str
+) -> Any:
+    """Call a function with one or more changed settings."""
     source = call.tensors[0]
     if call.operation and call.operation.kind == "activation":
         return activate(call, change, layout)
+    if call.operation and call.operation.kind == "reduction":
+        return reduced(call, source, change, layout)
     if "scale" in change or "offset" in change:
-        return source * change.get("scale", 1.0) + change.get("offset", 0.0)
+        return applied(source, change, layout)
     if call.name in RESHAPES:
         return function(reordered(source, change["order"]), *call.args[1:], **call.kwargs)
     operation = call.operation

@@ -49,7 +49,8 @@ class Changes(changes.Changes):
                   of any layer ``training``: whether it is in training mode, and ``frozen``
     function      by the number of the call in the last observation: the canonical settings of its
                   arguments, ``function``, ``order`` and ``active`` as above, ``scale`` and
-                  ``offset`` of a rescaling
+                  ``offset`` of a rescaling, ``function``, ``axis`` and ``unbiased`` of a reduction;
+                  ``then``, the settings of an activation or a rescaling of what it returns
     optimizer     the entries of its ``param_groups``; ``initial_accumulator_value``; ``type``, the
                   name of another optimizer of `torch.optim`, which gets the parameters that both
                   have; ``clip_norm``, ``clip_norm_each`` and ``clip_value``, a limit of all
@@ -195,7 +196,7 @@ class Changes(changes.Changes):
     def _function(self, call: Call, change: Change) -> None:
         name = shortened(call.name)
         check_function_change(name, call.kind, change.setting)
-        if change.setting == "function":
+        if change.setting == "function" and call.kind == "activation":
             activation({"function": change.value})
         _, settings = self.functions.get(call.number, (name, {}))
         settings = {**settings, change.setting: change.value}

@@ -17,7 +17,15 @@ from .layout import (
     canonical_shape,
     tensors_in,
 )
-from .operations import OPERATIONS, Operation, Raw, canonical_settings, plain, spatial_axes
+from .operations import (
+    OPERATIONS,
+    REDUCTIONS,
+    Operation,
+    Raw,
+    canonical_settings,
+    plain,
+    spatial_axes,
+)
 
 # Functions by their short names: without a module, underscores, and with one name for aliases.
 ALIASES = {
@@ -48,7 +56,6 @@ AXES_ADDED = frozenset({"squeeze", "unsqueeze", "expand", "expand_as", "broadcas
 # These only look at a tensor in another way, and are not recorded.
 MOVES = TRANSPOSITIONS | COPIES | PARTS | AXES_ADDED
 RESHAPES = frozenset({"view", "reshape", "flatten", "ravel", "unflatten", "view_as", "reshape_as"})
-REDUCTIONS = frozenset({"mean", "sum", "amax", "amin", "max", "min", "std", "var", "logsumexp"})
 # What they return has other axes than what they take.
 MIXTURES = frozenset(
     {"matmul", "bmm", "mm", "einsum", "tensordot", "addmm", "baddbmm", "outer", "cdist", "stack"}
@@ -58,6 +65,7 @@ IMAGE_FUNCTIONS = frozenset(
     {"interpolate", "batch_norm", "instance_norm", "group_norm", "pixel_shuffle"}
     | {"pixel_unshuffle", "local_response_norm", "grid_sample"}
 )
+ARITHMETIC = frozenset({"add", "sub", "rsub", "mul", "div"})
 DROPOUTS = frozenset(name for name, each in OPERATIONS.items() if each.kind == "dropout")
 # By their short names the functions through which random numbers are followed, see
 # `triptych.doctor.frameworks.draws`.
@@ -229,7 +237,7 @@ def _after_reduction(
 def reduced_axes(call: FunctionCall, source: torch.Tensor) -> set[int]:
     """Return the axes over which a function reduces."""
     axes = call.raw.get("dim")
-    if axes is None:
+    if axes is None or isinstance(axes, bool):  # var(False) is biased
         return set(range(source.ndim))
     axes = axes if isinstance(axes, (list, tuple)) else [axes]
     return {axis % source.ndim for axis in axes}
@@ -248,16 +256,23 @@ def describe(call: FunctionCall, result: Any, layouts: Layouts) -> tuple[str, Se
         return kind, shapes(source, layout, result, layouts)
     if call.name == "getitem":
         return "function", {"index": _index_text(call.args[1])}
-    if call.name in REDUCTIONS:
-        return _describe_reduction(call, source, layout)
+    if call.name in REDUCTIONS and len(call.tensors) == 1:
+        return describe_reduction(call, source, layout)
     operation = call.operation
     if operation is None:
         return "function", _arguments(call)
-    if operation.kind == "merge" and not isinstance(call.raw.get("other"), torch.Tensor):
-        factor = call.raw.get("other")
-        if isinstance(factor, (int, float)):
+    if call.name in ARITHMETIC:
+        factor = _number(call.raw.get("other"))
+        if factor is not None:
             return "rescaling", _rescaling(call.name, factor * call.raw.get("alpha", 1))
     return operation.kind, settings_of(call, source, layout)
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, also one in a tensor without axes that is not trained; else None."""
+    if isinstance(value, torch.Tensor) and value.ndim == 0 and not value.requires_grad:
+        value = value.item()
+    return value if isinstance(value, (int, float)) else None
 
 
 def settings_of(call: FunctionCall, source: torch.Tensor, layout: str) -> Settings:
@@ -291,16 +306,27 @@ def _rescaling(name: str, factor: float) -> Settings:
     return {"scale": 1.0, "offset": -factor if name == "sub" else factor}
 
 
-def _describe_reduction(
+def describe_reduction(
     call: FunctionCall, source: torch.Tensor, layout: str
 ) -> tuple[str, Settings]:
+    """Return the canonical kind and settings of a reduction."""
     axes = reduced_axes(call, source)
     spatial = set(range(2, source.ndim))
     pools = {"mean": "average", "amax": "max"}
     if layout == CHANNELS_FIRST and axes == spatial and call.name in pools:
         return "pool", {"pooling": pools[call.name], "size": "global"}
     canonical = sorted(canonical_axis(axis, source.ndim, layout) for axis in axes)
-    return "function", {"axis": canonical, "keepdims": bool(call.raw.get("keepdim"))}
+    settings: Settings = {"function": REDUCTIONS[call.name], "axis": canonical}
+    if "unbiased" in call.raw:
+        settings["unbiased"] = _is_unbiased(call.raw)
+    return "reduction", settings | {"keepdims": bool(call.raw.get("keepdim"))}
+
+
+def _is_unbiased(raw: Raw) -> bool:
+    """Return whether a variance or deviation divides by n - 1."""
+    if raw["correction"] is not None:
+        return bool(raw["correction"])
+    return bool(raw["dim"] if isinstance(raw["dim"], bool) else raw["unbiased"])
 
 
 def _arguments(call: FunctionCall) -> Settings:

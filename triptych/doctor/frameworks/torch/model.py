@@ -13,7 +13,7 @@ from ...observation import Settings
 from .. import references
 from ..adapter import ModelError
 from .operations import module_settings, operation_of
-from .weights import RECURRENT, Role, kind_and_roles
+from .weights import RECURRENT, Role, computes_as_its_base, kind_and_roles
 
 CONTAINERS = (nn.ParameterList, nn.ParameterDict)
 WHOLE_MODEL = "model"  # the path of a model that is one layer
@@ -65,6 +65,17 @@ class PlacedLayer:
         if isinstance(self.module, nn.Module):
             return type(self.module).__name__
         return "function" if self.functional else "Tensor"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the user wrote what the layer computes, so that its functions are recorded."""
+        module = self.module
+        return (
+            isinstance(module, nn.Module)
+            and not type(module).__module__.startswith("torch.")
+            and not computes_as_its_base(module)
+            and not nn.utils.parametrize.is_parametrized(module)
+        )
 
     def described(self) -> tuple[Settings, dict[str, str]]:
         """Return the canonical settings, and how each is written."""

@@ -13,6 +13,22 @@ from .weights import BATCH_NORMS, CONVOLUTIONS, INSTANCE_NORMS, TRANSPOSED
 
 Raw = dict[str, Any]  # arguments or attributes by PyTorch's names
 
+# NumPy's names of arguments, which PyTorch's functions take, too.
+OF_NUMPY = {"axis": "dim", "keepdims": "keepdim"}
+
+# What makes one number of many along some axes, by its canonical name.
+REDUCTIONS = {
+    "mean": "mean",
+    "sum": "sum",
+    "amax": "max",
+    "amin": "min",
+    "max": "max",
+    "min": "min",
+    "std": "deviation",
+    "var": "variance",
+    "logsumexp": "logsumexp",
+}
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -37,7 +53,8 @@ class Operation:
         """Return all arguments after the first tensor by name."""
         bound = dict(self.arguments)
         bound.update(zip(self.arguments, args[1:], strict=False))
-        bound.update({name: value for name, value in kwargs.items() if name in bound})
+        named = {OF_NUMPY.get(name, name): value for name, value in kwargs.items()}
+        bound.update({name: value for name, value in named.items() if name in bound})
         return bound
 
 
@@ -137,8 +154,12 @@ for _spatial in (1, 2, 3):
         OPERATIONS[f"adaptive_{_name}_pool{_spatial}d"] = Operation(
             "pool", _function, {"output_size": None}
         )
-for _name in ("mean", "sum", "amax", "amin", "max", "std", "var", "norm", "logsumexp"):
-    OPERATIONS[_name] = Operation("function", "", {"dim": None, "keepdim": False})
+OPERATIONS["norm"] = Operation("function", "", {"dim": None, "keepdim": False})
+for _name, _function in REDUCTIONS.items():
+    _arguments: Raw = {"dim": None, "keepdim": False}
+    if _name in ("std", "var"):
+        _arguments = {"dim": None, "unbiased": True, "keepdim": False, "correction": None}
+    OPERATIONS[_name] = Operation("reduction", _function, _arguments)
 
 # By the class of a module, the function that it calls; attributes are named as its arguments.
 MODULES: dict[type, str] = {

@@ -41,6 +41,9 @@ ALONG_LAST_AXIS = frozenset(
 )
 
 
+# Of one call of a layer of the user's.
+MOST_FUNCTIONS = 200
+
 # Their calls are not recorded: they only look at a tensor in another way, or draw a mask.
 NOT_RECORDED = MOVES | UNIFORM | {"bernoulli"}
 
@@ -105,6 +108,7 @@ class Recorder(TorchFunctionMode):
         # Products that contain the bias already, which the model is about to add.
         self._with_bias: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._inside = False  # of a layer, where nothing is recorded
+        self._within: int | None = None  # the number of the call of the user's own layer
         self._waiting: list[tuple[str, torch.Tensor, torch.Tensor]] = []
         self._draws = Draws(_is_tensor, torch.is_floating_point, _filled, self._record_draw)
 
@@ -150,8 +154,14 @@ class Recorder(TorchFunctionMode):
         inputs: int = 1,
     ) -> int:
         number = len(self.calls)
-        self.calls.append(Call(number, path, name, kind, settings, anchor, inputs))
+        call = Call(number, path, name, kind, settings, anchor, inputs, self._within)
+        self.calls.append(call)
         return number
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether so many functions of a layer were recorded that no more are."""
+        return self._within is not None and len(self.calls) - self._within > MOST_FUNCTIONS
 
     def _keep_output(self, number: int, result: Any) -> None:
         if self.options.arrays and isinstance(result, torch.Tensor):
@@ -172,7 +182,7 @@ class Recorder(TorchFunctionMode):
             if given is not args:
                 args = given
                 call = function_call(func, args, kwargs)
-        if self._functional and not self._inside:
+        if self._functional and not self._inside and self._within is None:
             made = self._function_layer(call, func)
             if made is not None:
                 return made
@@ -189,7 +199,7 @@ class Recorder(TorchFunctionMode):
         if any(tensor.is_floating_point() for tensor in tensors_in(result)):
             if call.name in NOISE and not self.options.dropout:
                 _set_to_mean(result, call)
-            self._record_function(call, shown_name(func), result)
+            return self._record_function(call, shown_name(func), result)
         return result
 
     def _result(self, call: FunctionCall, func: Any) -> Any:
@@ -199,7 +209,7 @@ class Recorder(TorchFunctionMode):
                 self._record_function(call, shown_name(func), call.first)
             return call.first
         # Other functions, of which no call is recorded, may be called in between.
-        if name == call.name and not self._inside:
+        if name == call.name and not self._inside and not self._is_full:
             return call_changed(call, func, change, layout_into(call, self.layouts))
         if not self.options.dropout:
             blended = self._draws.blended(FOLLOWED.get(call.name, ""), call.args)
@@ -222,12 +232,17 @@ class Recorder(TorchFunctionMode):
     def _record_draw(self, draw: Draw) -> None:
         self._begin("", draw.source, "dropout", draw.settings)
 
-    def _record_function(self, call: FunctionCall, name: str, result: Any) -> None:
-        described = describe(call, result, self.layouts)
+    def _record_function(self, call: FunctionCall, name: str, result: Any) -> Any:
+        """Record a call; return what it hands on."""
+        described = None if self._is_full else describe(call, result, self.layouts)
         if described:
             kind, settings = described
             number = self._begin("", name, kind, settings, inputs=len(call.tensors))
             self._keep_output(number, result)
+            forced = self.options.forced.get(f"{number}/output")
+            if forced is not None and isinstance(result, torch.Tensor):
+                return _forced(result, forced, self.layouts.get(result), name)
+        return result
 
     def _function_layer(self, call: FunctionCall, func: Any) -> Any:
         """Return the result of a function that is a layer, or adds its bias; otherwise None."""
@@ -403,7 +418,7 @@ class Recorder(TorchFunctionMode):
             inputs=len(call.inputs),
         )
         if not self.options.arrays:
-            made = call.run(call.inputs)
+            made = self._run(layer, number, call, call.inputs)
             return call.result(made, detach=False)
         local = number in self._forced_numbers
         layout = self._layout_into(layer, call.inputs)
@@ -413,7 +428,9 @@ class Recorder(TorchFunctionMode):
             )
             for place, tensor in enumerate(call.inputs)
         ]
-        made = call.run(fed)
+        for tensor in fed[:1]:
+            self.layouts.set(tensor, layout)
+        made = self._run(layer, number, call, fed)
         handed: list[torch.Tensor] = []
         for place, tensor in enumerate(made):
             out = layout if place == 0 and _keeps_axes(layer, call, tensor) else ""
@@ -425,6 +442,20 @@ class Recorder(TorchFunctionMode):
             each for each in places if part_name(number, "output", each) in self.options.forced
         }
         return call.result(call.completed(handed, given), detach=local)
+
+    def _run(
+        self, layer: PlacedLayer, number: int, call: LayerCall, fed: list[torch.Tensor]
+    ) -> list[torch.Tensor]:
+        """Call a layer; record the functions that it calls, if it is the user's own."""
+        if not layer.is_own:
+            return call.run(fed)
+        self._inside = False
+        self._within = number
+        try:
+            return call.run(fed)
+        finally:
+            self._inside = True
+            self._within = None
 
     def _layout_into(self, layer: PlacedLayer, inputs: list[torch.Tensor]) -> str:
         """Return the layout in which a layer with weights takes its input."""
