@@ -113,9 +113,9 @@ def doctor(
 
     Each FILE is your own code, and it is run as such, in a process of its own, with its own folder
     on the search path. Its function build() takes no argument and returns the model, or a dict with
-    model and any of preprocess, loss, optimizer, schedule, schedule_unit ("batch" or "epoch": after
-    what it advances), steps_per_epoch, metric, callbacks, batches (a function that returns those of
-    an epoch), batch_size.
+    model and any of preprocess, loss, loss_weights (of several outputs), optimizer, schedule,
+    schedule_unit ("batch" or "epoch": after what it advances), steps_per_epoch, metric, callbacks,
+    batches (a function that returns those of an epoch), batch_size.
 
     With the key parameters, the model is a function f(parameters, *inputs), as users of JAX and
     NumPy write it; it is compared as a whole.

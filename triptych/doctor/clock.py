@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from .frameworks.adapter import Adapter, UserCalls
-from .observation import Arrays
+from .observation import Arrays, targets_in
 
 STEPS_OF_PROOF = 3  # whose weights are compared with those of the diagnosis
 
@@ -27,8 +27,7 @@ class Clock:
         self._weights = weights
         inputs = adapter.inputs(batch)
         adapter.load(weights)
-        targets = {"y": batch["y"]} if "y" in batch else None
-        self._calls: UserCalls = adapter.user_calls(inputs, targets)
+        self._calls: UserCalls = adapter.user_calls(inputs, targets_in(batch) or None)
 
     def begin(self) -> tuple[dict[str, Any], Arrays]:
         """Make the first calls.

@@ -17,12 +17,14 @@ from .examination import ChangeableSide, Examination, Recording, Result, Side, i
 from .findings import STAGES, Acquittal, Diagnosis, Finding, LayerRow, StageRow, Verdict
 from .forcing import observed, run, targets_of
 from .frameworks.adapter import ModelError
-from .observation import Arrays, Layer, Observation, array_names, one_segment
+from .observation import Arrays, Layer, Observation, array_names, one_segment, targets_in
+from .places import order_of_outputs
 from .repeats import check_numbers
 from .separation import separate_attention
 from .settling import aligned
 from .side import both
 from .stages import compilation
+from .suspects import SAME
 
 OnStage = Callable[[str], None]
 
@@ -205,8 +207,7 @@ def _prepare(a: Side, b: ChangeableSide, batch: Arrays) -> Examination:
     examination.a_inputs, examination.b_inputs = both(
         lambda: a.inputs(batch, dtype), lambda: b.inputs(batch, dtype)
     )
-    if "y" in batch:
-        examination.targets = {"y": batch["y"]}
+    examination.targets = targets_in(batch)
     examination.a_weights, examination.b_weights = both(a.weights, b.weights)
     if dtype != "native":
         a.load(examination.a_weights, dtype)
@@ -264,9 +265,13 @@ def _lost_by_a(examination: Examination, *, training: bool) -> dict[str, float]:
 
 def _observe(examination: Examination) -> None:
     """Observe A, and B with its anchors forced to what A has."""
+    examination.b_evaluation = run(examination)
+    outputs = order_of_outputs(
+        examination.a_evaluation, examination.b_evaluation, SAME[examination.dtype]
+    )
+    examination.alignment = replace(examination.alignment, outputs=outputs)
     if examination.evaluation_only:
         examination.a_training = examination.b_training = Observation((), {})
-        examination.b_evaluation = run(examination)
         return
     examination.a_training = observed(
         examination,
@@ -275,7 +280,6 @@ def _observe(examination: Examination) -> None:
         training=True,
         targets=targets_of(examination),
     )
-    examination.b_evaluation = run(examination)
     examination.b_training = run(examination, training=True)
 
 

@@ -199,6 +199,8 @@ class Alignment:
         Structural differences: another layer, another width, a missing bias.
     complete : bool
         Whether all parameters of a function have a counterpart, if a side is one.
+    outputs : dict of str to str
+        By each output of A the one of B that belongs to it, where their order is another one.
     """
 
     pairs: tuple[Pair, ...]
@@ -207,6 +209,7 @@ class Alignment:
     b_shapes: Mapping[str, tuple[int, ...]]
     findings: tuple[Finding, ...] = ()
     complete: bool = True
+    outputs: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def called(self) -> tuple[Pair, ...]:
@@ -219,6 +222,10 @@ class Alignment:
             name: self.inputs[name].to_b(array) if name in self.inputs else array
             for name, array in inputs.items()
         }
+
+    def outputs_to_b(self, outputs: Arrays) -> Arrays:
+        """Return A's model outputs with the names of B's."""
+        return {self.outputs.get(name, name): array for name, array in outputs.items()}
 
     def weights_to_b(self, weights: Arrays) -> Arrays:
         """Return A's weights, gradients or slots by ``PATH/ROLE`` with B's names and shapes.

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from .observation import Component
+
 # Where the classes are two, and a loss takes one number for them.
 BINARY_LINES: Mapping[str, Mapping[str, str]] = {
     "D37": {
@@ -51,3 +53,29 @@ def counting_line(framework: str, label: int) -> str | None:
     if framework == "keras":
         return "losses.SparseCategoricalCrossentropy(from_logits=True)"
     return None
+
+
+def weight_line(framework: str, number: int, weight: str, loss: Component | None) -> str:
+    """Return how a side gives the loss of one of several outputs another weight.
+
+    Parameters
+    ----------
+    framework : str
+        ``torch``, ``keras``, …
+    number : int
+        The output, from 1.
+    weight : str
+        The weight, as it is written.
+    loss : Component or None
+        The side's loss.
+    """
+    weights = loss.settings.get("loss_weights") if loss else None
+    built_in = framework == "keras" and loss is not None and not loss.source
+    if weights is not None or built_in:
+        given = [f"{each:g}" for each in weights or [1.0] * number]
+        if number <= len(given):
+            given[number - 1] = weight
+            return f"loss_weights=[{', '.join(given)}]"
+    others = "loss_2" if number == 1 else "loss_1"
+    factor = "" if weight == "1" else f"{weight} * "
+    return f"loss = {others} + {factor}loss_{number}"

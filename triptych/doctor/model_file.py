@@ -20,6 +20,7 @@ KEYS = (
     "parameters",
     "preprocess",
     "loss",
+    "loss_weights",
     "optimizer",
     "schedule",
     "schedule_unit",

@@ -426,5 +426,14 @@ def largest(array: Array) -> float:
 
 def inputs_of(batch: Arrays) -> list[str]:
     """Return the names of the model's inputs in a batch: ``x``, ``x2``, …, in order."""
-    numbers = [name for name in batch if name.startswith("x") and name[1:].isdigit()]
-    return ["x", *sorted(numbers, key=lambda name: int(name[1:]))]
+    return _numbered(batch, "x")
+
+
+def targets_in(batch: Arrays) -> Arrays:
+    """Return the targets of a batch, ``y``, ``y2``, …, in order; nothing if it has no ``y``."""
+    return {name: batch[name] for name in _numbered(batch, "y")} if "y" in batch else {}
+
+
+def _numbered(batch: Arrays, first: str) -> list[str]:
+    numbers = [name for name in batch if name.startswith(first) and name[1:].isdigit()]
+    return [first, *sorted(numbers, key=lambda name: int(name[1:]))]

@@ -97,7 +97,7 @@ def places(alignment: Alignment, a: Observation, b: Observation) -> Iterator[Pla
             yield Place(what, pair, a_number, b_number, arrays)
     shaped = {
         name: as_output(array, b.arrays[name].shape)
-        for name, array in outputs_of(a.arrays).items()
+        for name, array in alignment.outputs_to_b(outputs_of(a.arrays)).items()
         if name in b.arrays
     }
     yield Place(OUTPUT, None, len(a.calls), len(b.calls), shaped)
@@ -143,6 +143,37 @@ def as_output(array: Array, shape: tuple[int, ...]) -> Array:
         shaped = in_shape(array, shape)
         return array if shaped is None else shaped
     return array
+
+
+def order_of_outputs(a: Observation, b: Observation, tolerance: float) -> dict[str, str]:
+    """Return which output of B is which of A, if the sides have them in another order.
+
+    Parameters
+    ----------
+    a, b : Observation
+        Of both sides in the same mode, B with its anchors forced.
+    tolerance : float
+        The largest relative difference of what counts as the same numbers.
+    """
+    left, right = outputs_of(a.arrays), outputs_of(b.arrays)
+    if len(left) != len(right) or len(left) < 2:
+        return {}
+
+    def agree(name: str, other: str) -> bool:
+        shaped = as_output(left[name], right[other].shape)
+        return relative_difference(shaped, right[other]) <= tolerance
+
+    found = {name: name for name in left if agree(name, name)}
+    for name in left:
+        free = [other for other in right if other not in found.values()]
+        other = next((each for each in free if agree(name, each)), None)
+        if name not in found and other is not None:
+            found[name] = other
+    # What is equal to none is what is left, in this order.
+    rest = [name for name in left if name not in found]
+    free = [name for name in right if name not in found.values()]
+    found |= dict(zip(rest, free, strict=True))
+    return {name: found[name] for name in left} if any(n != o for n, o in found.items()) else {}
 
 
 def unmatched_between(

@@ -25,7 +25,7 @@ from .examination import Side
 from .findings import Verdict
 from .frameworks.adapter import ModelError
 from .model_file import ModelFile
-from .observation import Arrays, array_names, outputs_of
+from .observation import Arrays, array_names, outputs_of, targets_in
 from .side import LiveSide, SideProcess, both
 from .timing import Part, SideTime, TimedPart, Timing
 
@@ -65,7 +65,7 @@ def proof_of(side: Side, batch: Arrays) -> Proof:
     weights = side.weights()
     if "y" not in batch or not {"loss", "optimizer"} <= set(given):
         return Proof(weights, {}, {}, random=False)
-    targets = {"y": batch["y"]}
+    targets = targets_in(batch)
     quiet = side.observe(inputs, training=True, targets=targets).arrays
     drawn = side.observe(inputs, training=True, dropout=True).arrays
     random = any(

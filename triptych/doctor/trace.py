@@ -46,6 +46,7 @@ from .observation import (
     Updates,
     array_names,
     outputs_of,
+    targets_in,
 )
 from .probes import TRAINING_STEPS, probe_gradients, schedule_updates
 from .trace_values import MOST_BATCHES, PASSES, Json, checked, read_values
@@ -104,7 +105,7 @@ def _record(side: Side, batch: Arrays, dtype: str) -> Recording:
     description = side.description(dtype)
     recording = Recording({"description": description.to_json()})
     weights = side.weights(dtype)
-    targets = {"y": batch["y"]} if "y" in batch and "loss" in description.given else None
+    targets = targets_in(batch) if "loss" in description.given else None
     recording.arrays |= _named("inputs", inputs) | _named("weights", weights)
     for training, name in PASSES.items():
         if training and description.evaluation_only:

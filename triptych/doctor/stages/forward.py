@@ -23,7 +23,7 @@ from ..hypotheses import Hypothesis, change_of, differing
 from ..inside import locate
 from ..lacking import lacking_activation
 from ..lost_numbers import lost_numbers
-from ..observation import Array, Arrays
+from ..observation import Array, Arrays, outputs_of
 from ..places import LAYER, OUTPUT, SEGMENT, Place, places, previous_anchor, unmatched_between
 from ..precision import examine_precision
 from ..relations import Relation, both_activated, name_of, relations
@@ -100,6 +100,7 @@ class _Forward:
             findings.append(precision)
         elif precision:
             self.acquitted.append(precision)
+        findings += self._of_outputs()
         if not findings:
             self._judge_native()
         return Result(tuple(findings), tuple(self.acquitted), largest, bound)
@@ -710,6 +711,41 @@ class _Forward:
             names = [call.name for call in calls if start < call.number < number]
             texts.append(", ".join(names) or "nothing")
         return texts[0], texts[1]
+
+    def _of_outputs(self) -> list[Finding]:
+        """Return that the outputs come in another order, if no loss of both sides tells of it."""
+        examination = self.examination
+        order = examination.alignment.outputs
+        counts = [
+            len(outputs_of(each.arrays))
+            for each in (examination.a_evaluation, examination.b_evaluation)
+        ]
+        if counts[0] != counts[1]:
+            title = f"{self.names['a']} returns {counts[0]} outputs, {self.names['b']} {counts[1]}"
+            evidence = "those that both have were compared"
+            self.acquitted.append(Acquittal(STAGE, None, title, evidence))
+        if not order:
+            return []
+        numbers = [int(name.removeprefix("output") or 0) + 1 for name in order.values()]
+        places = ", ".join(map(str, numbers))
+        title = f"the outputs come in another order: those of {self.names['a']} are the outputs "
+        title += f"{places} of {self.names['b']}"
+        evidence = "in this order the outputs were compared"
+        if targets_of(examination) is not None:
+            evidence += "; the stage loss tells whether each loss takes them so"
+            self.acquitted.append(Acquittal(STAGE, None, title, evidence))
+            return []
+        own = list(range(1, len(numbers) + 1))
+        return [
+            Finding(
+                STAGE,
+                None,
+                title,
+                values={"a": own, "b": numbers},
+                proved=True,
+                evidence=evidence,
+            )
+        ]
 
     def _judge_native(self) -> None:
         """Compare both models as written, in float32, and say if rounding shows."""

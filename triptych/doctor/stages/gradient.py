@@ -149,8 +149,9 @@ class _Gradients:
         """Yield what arrives at a layer from the layers after it, and what it hands back."""
         last = max(each.b_calls[0] for each in self.examination.alignment.called)
         loss = self.examination.results.get("loss")
+        of_loss = [finding.layer["b"] for finding in loss.findings] if loss else []
         for number in pair.b_calls if pair.carried else ():
-            follows_loss = number == last and loss is not None and bool(loss.findings)
+            follows_loss = pair.b.path in of_loss or (number == last and bool(of_loss))
             name = f"{number}/output_gradient"
             if self._both(name) and not follows_loss and not self._segment_after_is_wrong(number):
                 what = "what arrives at its output from the layers after it"

@@ -5,24 +5,37 @@ logits and the other probabilities, if each has the loss that fits. Where they d
 of each is found out from its value and its gradient.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 import numpy as np
 
 from .. import catalogue
 from ..bounds import FEWEST_UNITS, PRECISION, UNIT_ROUNDOFF, relative_difference
 from ..code_lines import value_text
-from ..examination import Examination, Result
+from ..examination import Examination, Pair, Result
 from ..findings import Acquittal, Finding
 from ..frameworks.adapter import ModelError
-from ..loss_lines import binary_line, counting_line, ignoring_line, logarithm_line
+from ..loss_lines import (
+    binary_line,
+    counting_line,
+    ignoring_line,
+    logarithm_line,
+    weight_line,
+)
 from ..losses import CLIP, FITS, Explained, explain, tail_between
-from ..observation import Array, Arrays, Component, Description, numbers_of
+from ..observation import Array, Arrays, Component, Description, numbers_of, outputs_of
 from ..places import as_output
 from ..wording import fix_lines
 
 # Tails that turn logits into what another loss expects.
 HEADS = frozenset({"identity", "softmax", "log_softmax", "sigmoid"})
+NO_NUMBERS = "B's outputs are not numbers where A's are"
+FACTOR = "A factor"
+WEIGHT = "Weight of its loss"
+LONGEST_WEIGHT = 5  # characters of a weight that users write
+DIVISOR = "What the sum of the losses is divided by"
 # Ratios that a user's formula may have.
 FACTORS = (2.0, 0.5)
 # By how much the sum of probabilities may differ from 1.
@@ -93,11 +106,19 @@ def examine(examination: Examination) -> Result:
     """Compare the losses."""
     if not examination.has("loss") or not examination.targets:
         return Result()
+    trained = (examination.a_training, examination.b_training)
+    if all(len(outputs_of(each.arrays)) > 1 for each in trained):
+        return _of_outputs(examination)
+    return _of_one_output(examination)
+
+
+def _of_one_output(examination: Examination) -> Result:
+    """Compare the losses of models of which at least one has a single output."""
     a, b = _heads(examination)
     if a is None or b is None:
         return Result()
     if not _are_numbers(a, b):
-        return Result(missing="B's outputs are not numbers where A's are")
+        return Result(missing=NO_NUMBERS)
     value = _relative(a.value, b.value)
     gradient = _gradient_difference(a, b)
     unit = UNIT_ROUNDOFF[examination.dtype]
@@ -110,8 +131,9 @@ def examine(examination: Examination) -> Result:
     at_zero = _norm_at_zero(examination, a, b, bound) if value <= bound else None
     if at_zero is not None:
         return Result((at_zero,), (), value, bound)
+    target = next(iter(examination.targets.values()))
     explained = [
-        _explained(examination, head, family)
+        _explained(examination, head, family, target)
         for head, family in zip((a, b), _expected(examination), strict=True)
     ]
     if _same_poisson(*explained) and max(value, gradient) <= FITS[examination.dtype]:
@@ -121,7 +143,7 @@ def examine(examination: Examination) -> Result:
     named = _named(explained[0], explained[1], a, b, _clipping_cause(examination.descriptions))
     if not named:
         return Result((_unknown(effect, explained),), (), 0.0, bound)
-    evidence = _evidence(a, b, explained)
+    evidence = _evidence(explained, (a.value, b.value))
     fixes = [_fix(examination, each, a, b, explained) for each in named]
     findings = [
         _finding(each, effect, fix, evidence) for each, fix in zip(named, fixes, strict=True)
@@ -140,6 +162,198 @@ def _are_numbers(a: Head, b: Head) -> bool:
     if np.isnan(a.output).any():
         raise ModelError("A's outputs are not numbers")
     return bool(np.isfinite(b.output).all()) or not np.isfinite(a.output).all()
+
+
+# Losses of several outputs: each is explained by its gradient alone, because only the sum of the
+# losses is known.
+
+
+@dataclass(frozen=True)
+class End:
+    """One of several outputs of both sides.
+
+    Attributes
+    ----------
+    number : int
+        Its place among A's outputs, from 1.
+    pair : Pair or None
+        The last layer with weights before it, if it is known.
+    a, b : Head
+        Both sides there; their value is that of the whole loss.
+    """
+
+    number: int
+    pair: Pair | None
+    a: Head
+    b: Head
+
+    def difference(self) -> float:
+        """Return how far the gradients differ."""
+        return _gradient_difference(self.a, self.b)
+
+
+def _of_outputs(examination: Examination) -> Result:
+    """Compare the losses of models with several outputs."""
+    ends = list(_ends(examination))
+    bound = max(PRECISION, FEWEST_UNITS * UNIT_ROUNDOFF[examination.dtype])
+    if not ends or "loss" not in examination.b_training.arrays:
+        return Result()
+    if not all(_are_numbers(end.a, end.b) for end in ends):
+        return Result(missing=NO_NUMBERS)
+    a, b = ends[0].a, ends[0].b
+    value = _relative(a.value, b.value)
+    gradient = max(end.difference() for end in ends)
+    if value <= bound and gradient <= bound:
+        return Result(largest=max(value, gradient), bound=bound)
+    if gradient <= bound and _relative(a.value + a.penalty, b.value + b.penalty) <= bound:
+        return Result((), (_of_penalties(a, b),), gradient, bound)
+    effect = {"loss": value, "gradient": gradient, "bound": bound}
+    findings: list[Finding] = []
+    if gradient <= bound:
+        title = "The losses differ by a constant"
+        values = dict(zip("ab", _constants(a, b), strict=True))
+        findings.append(Finding("loss", None, title, values=values, effect=effect))
+    for end in ends:
+        if end.difference() > bound:
+            findings += _of_end(examination, end, effect | {"gradient": end.difference()}, bound)
+    return Result(tuple(findings), (), 0.0, bound)
+
+
+def _ends(examination: Examination) -> Iterator[End]:
+    """Yield the outputs that both sides have."""
+    alignment = examination.alignment
+    a_arrays, b_arrays = examination.a_training.arrays, examination.b_training.arrays
+    forced = alignment.forced(examination.a_training)
+    at_b = {**b_arrays, **_outputs(forced)}
+    for number, name in enumerate(outputs_of(a_arrays), 1):
+        other = alignment.outputs.get(name, name)
+        if "loss" not in a_arrays or other not in b_arrays:
+            continue
+        pair, place = _last_before(examination, a_arrays[name], forced)
+        a = _end_of(a_arrays, name, forced, place)
+        b = _end_of(b_arrays, other, at_b, place)
+        slopes = (a.output_gradient, b.output_gradient)
+        same = relative_difference(as_output(a.output, b.output.shape), b.output) <= ALIKE
+        if same and all(each is not None for each in slopes):
+            a, b = (replace(each, last=None, gradient=None) for each in (a, b))
+        yield End(number, pair, a, b)
+
+
+def _last_before(
+    examination: Examination, output: Array, forced: Arrays
+) -> tuple[Pair | None, str]:
+    """Return the layer of whose result a known function makes an output, with B's name of it."""
+    for pair in reversed(examination.alignment.called):
+        place = f"{pair.b_calls[-1]}/output"
+        if place in forced and tail_between(forced[place], output, examination.dtype):
+            return pair, place
+    return None, ""
+
+
+def _end_of(arrays: Arrays, output: str, at_layers: Arrays, place: str) -> Head:
+    return Head(
+        float(arrays["loss"]),
+        float(arrays.get("penalty", 0.0)),
+        at_layers.get(place),
+        at_layers.get(f"{place}_gradient"),
+        arrays[output],
+        arrays.get(f"{output}_gradient"),
+    )
+
+
+def _of_end(
+    examination: Examination, end: End, effect: dict[str, float], bound: float
+) -> list[Finding]:
+    """Return in what the losses of one output differ."""
+    a, b = end.a, end.b
+    if not _outputs_fit(a, b, examination.dtype):
+        return []
+    layer = end.pair.paths if end.pair else {"a": None, "b": None}
+    counted = _counted(a, b)
+    if counted is not None:
+        explained: list[Explained | None] = []
+        named = [counted]
+    else:
+        one, other = explained = _both_explained(examination, end)
+        named = _named(one, other, a, b, _clipping_cause(examination.descriptions))
+        named = [_weighted(each, one, other) for each in named]
+    if not named:
+        unknown = _unknown(effect, explained)
+        return [replace(unknown, title=f"output {end.number}: {unknown.title}", layer=layer)]
+    evidence = _evidence(explained) or "the gradient of the loss at this output"
+    findings = [
+        _finding(each, effect, _fix_of_end(examination, end, each, explained), evidence)
+        for each in named
+    ]
+    return [
+        replace(each, title=f"output {end.number}: {each.title}", layer=layer) for each in findings
+    ]
+
+
+def _fix_of_end(
+    examination: Examination, end: End, named: Named, explained: list[Explained | None]
+) -> dict[str, str | None]:
+    """Return a line for either side, or None."""
+    if named.title != WEIGHT:
+        return _fix(examination, named, end.a, end.b, explained)
+    wanted = zip(examination.descriptions, reversed(named.values), strict=True)
+    lines = [weight_line(each.framework, end.number, weight, each.loss) for each, weight in wanted]
+    return dict(zip("ab", lines, strict=True))
+
+
+def _outputs_fit(a: Head, b: Head, dtype: str) -> bool:
+    """Return whether the outputs agree, or are known functions of the same scores."""
+    if a.last is None:
+        return relative_difference(as_output(a.output, b.output.shape), b.output) <= ALIKE
+    tails = [_tail(each, dtype) for each in (a, b)]
+    return set(tails) <= HEADS or tails[0] == tails[1] != "unknown"
+
+
+def _counted(a: Head, b: Head) -> Named | None:
+    """Return that the loss of an output counts on one side only, if it is so."""
+    both = _gradients(a, b)
+    used = [bool(each.any()) for each in both or ()]
+    if len(used) < 2 or used[0] == used[1]:
+        return None
+    words = tuple("counts" if each else "does not count" for each in used)
+    return Named(None, "One side has no loss of it", (words[0], words[1]))
+
+
+def _both_explained(examination: Examination, end: End) -> list[Explained | None]:
+    """Return the formulas of both sides, of the target that explains the most."""
+    targets = list(examination.targets.values())
+    own = targets[end.number - 1 : end.number]
+    best: list[Explained | None] = [None, None]
+    for target in [*own, *targets]:
+        found = [
+            _explained(examination, replace(head, value=float("nan")), family, target)
+            for head, family in zip((end.a, end.b), _expected(examination), strict=True)
+        ]
+        if sum(each is not None for each in found) > sum(each is not None for each in best):
+            best = found
+    return best
+
+
+def _weighted(named: Named, one: Explained | None, other: Explained | None) -> Named:
+    """Return a difference; that of a factor which no reduction has is one of weights."""
+    if named.title != DIVISOR and not named.title.startswith(FACTOR):
+        return named
+    if one is None or other is None or one.scale is None or other.scale is None:
+        return named
+    known = [value for value, _ in _scales_of_reductions(one)]
+    ratio = other.scale / one.scale
+    reductions = [first / second for first, second in permutations(known, 2) if first != second]
+    if any(abs(ratio - each) < ALIKE * each for each in reductions):
+        return named
+    # The mean over the samples of class losses, over all elements of others, if the weights are
+    # numbers that users write then.
+    means = known[1:3] if one.rows.classes else known[2:0:-1]
+    written = [
+        (value_text(one.scale / each), value_text(other.scale / each))
+        for each in (*means, known[0], known[3])
+    ]
+    usual = next((pair for pair in written if max(map(len, pair)) <= LONGEST_WEIGHT), written[0])
+    return Named(None, WEIGHT, usual)
 
 
 def _relative(one: float, other: float) -> float:
@@ -161,11 +375,11 @@ def _heads(examination: Examination) -> tuple[Head | None, Head | None]:
     if not examination.whole or a is None or b is None:
         return a, b
     if examination.results["forward"].findings:
-        b = _of_outputs(examination, a, b)
+        b = _with_outputs(examination, a, b)
     return _with_scores(a), _with_scores(b)
 
 
-def _of_outputs(examination: Examination, a: Head, b: Head) -> Head:
+def _with_outputs(examination: Examination, a: Head, b: Head) -> Head:
     """Return the end of B with A's outputs, where B's own differ."""
     output = as_output(a.output, b.output.shape)
     made = examination.b.loss({"output": output}, examination.targets, examination.dtype)
@@ -272,8 +486,9 @@ def _is_huber(loss: Component) -> bool:
     return loss.type in HUBERS or bool(numbers_of([loss.settings], WIDTHS))
 
 
-def _explained(examination: Examination, head: Head, expected: str) -> Explained | None:
-    target = next(iter(examination.targets.values()))
+def _explained(
+    examination: Examination, head: Head, expected: str, target: Array
+) -> Explained | None:
     settings = [each.loss.settings for each in examination.descriptions if each.loss]
     last = head.output if head.last is None else head.last
     gradient = head.output_gradient if head.last is None else head.gradient
@@ -358,11 +573,17 @@ def _unknown(effect: dict[str, float], explained: list[Explained | None]) -> Fin
     )
 
 
-def _evidence(a: Head, b: Head, explained: list[Explained | None]) -> str:
+def _evidence(
+    explained: Sequence[Explained | None], values: tuple[float, float] | None = None
+) -> str:
+    """Return which formulas explain what; the values of the losses if they are known."""
     texts: list[str] = []
-    for name, head, each in (("A", a, explained[0]), ("B", b, explained[1])):
+    for place, each in enumerate(explained):
         if each:
-            texts.append(f"{name}'s loss {head.value:.6g} and gradient are those of {_text(each)}")
+            what = "gradient is that"
+            if values is not None:
+                what = f"loss {values[place]:.6g} and gradient are those"
+            texts.append(f"{'AB'[place]}'s {what} of {_text(each)}")
     return "; ".join(texts)
 
 
@@ -499,18 +720,24 @@ def _text(each: Explained) -> str:
     return ", ".join([*parts, *_reduction(each)])
 
 
-def _reduction(each: Explained) -> list[str]:
-    """Return in words how the rows are put together."""
+def _scales_of_reductions(each: Explained) -> tuple[tuple[float, str], ...]:
+    """Return by what usual reductions multiply each row, with their names."""
     count, entries = each.rows.values.shape
     kept = count - int(each.ignored.sum())
+    return (
+        (1.0, "sum"),
+        (1 / kept, "mean over the samples"),
+        (1 / (kept * entries), "mean over all elements"),
+        (1 / each.rows.shape[0], "sum over a sample, mean over the batch"),
+    )
+
+
+def _reduction(each: Explained) -> list[str]:
+    """Return in words how the rows are put together."""
+    count = len(each.scales)
     texts: list[str] = []
     if each.scale is not None:
-        known = (
-            (1.0, "sum"),
-            (1 / kept, "mean over the samples"),
-            (1 / (kept * entries), "mean over all elements"),
-            (1 / each.rows.shape[0], "sum over a sample, mean over the batch"),
-        )
+        known = _scales_of_reductions(each)
         names = [name for value, name in known if abs(each.scale - value) < ALIKE * value]
         texts.append(names[0] if names else f"{value_text(each.scale)} times the sum")
     elif each.by_label():
@@ -663,8 +890,8 @@ def _of_ratio(one: Explained, other: Explained, ratio: float, values: tuple[str,
     if one.formula.family == other.formula.family == "Huber" and _is_width(one, other, ratio):
         return Named("D45", catalogue.get("D45").title, values)
     if any(abs(ratio - factor) < ALIKE for factor in FACTORS):
-        return Named(None, f"A factor of {value_text(ratio)} in the loss", values)
-    return Named(None, "What the sum of the losses is divided by", values)
+        return Named(None, f"{FACTOR} of {value_text(ratio)} in the loss", values)
+    return Named(None, DIVISOR, values)
 
 
 def _are_focal(one: Explained, other: Explained) -> bool:

@@ -64,6 +64,9 @@ def double_precision() -> Generator[None]:
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     dtype_policies.get = get_double
+    # A loss that was made before casts what it gets to its own dtype.
+    dtype_of_loss = keras.losses.Loss.dtype
+    keras.losses.Loss.dtype = property(lambda loss: "float64")
     # On PyTorch and JAX Keras computes float64 in float32 where it promotes dtypes itself.
     promoted = dtypes.BIT64_TO_BIT32_DTYPE["float64"]
     dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
@@ -72,6 +75,7 @@ def double_precision() -> Generator[None]:
             yield
     finally:
         dtypes.BIT64_TO_BIT32_DTYPE["float64"] = promoted
+        keras.losses.Loss.dtype = dtype_of_loss
         dtype_policies.get = get_policy
         keras.config.set_floatx(floatx)
         keras.config.set_dtype_policy(policy)
@@ -118,6 +122,7 @@ class Adapter:
         self.optimization = training.Optimization(self.model, self.parts)
         self._changes = Changes(self.model, self.optimization, self.parts)
         self._calls: tuple[Call, ...] = ()
+        self._structure: Any = None  # of what the model has returned the last time
 
     def description(self) -> Description:
         """Return what this side consists of."""
@@ -184,6 +189,7 @@ class Adapter:
                 )
                 with recorder.active():
                     result = self.model.run(inputs, training=training)
+                self._structure = keras.tree.map_structure(lambda _: 0, result)
                 computed = self._computed(recorder, result, targets) if targets else None
             arrays = self._forward_arrays(recorder, keras.tree.flatten(result))
             if training:
@@ -282,12 +288,18 @@ class Adapter:
         tensors = [backend.to_tensor(self.model.cast(array)) for array in outputs.values()]
         with backend.Tape() as tape:
             tensors = [tape.watch(tensor) for tensor in tensors]
-            loss = self.optimization.loss_of(tensors[0] if len(tensors) == 1 else tensors, targets)
+            loss = self.optimization.loss_of(self._packed(tensors), targets)
         gradients = tape.gradients(loss, tensors)
         arrays: Arrays = {"loss": backend.to_numpy(loss)}
         for number, (tensor, gradient) in enumerate(zip(tensors, gradients, strict=True)):
             arrays[f"{name_at('output', number)}_gradient"] = _dense(gradient, tensor)
         return arrays
+
+    def _packed(self, tensors: list[Any]) -> Any:
+        """Return tensors as the model has returned its outputs the last time."""
+        if len(keras.tree.flatten(self._structure)) == len(tensors) > 1:
+            return keras.tree.pack_sequence_as(self._structure, tensors)
+        return tensors[0] if len(tensors) == 1 else tensors
 
     def update(self, gradients: Sequence[Arrays]) -> Updates:
         """Apply gradients one by one with a new optimizer."""
@@ -305,7 +317,9 @@ class Adapter:
         """Return the user's metric of given outputs."""
         settings = self._changes.metric
         given, size = self.parts.get("metric"), self.parts.get("batch_size")
-        return training.metric(self.model, given, outputs, targets, settings, size)
+        results = [backend.to_tensor(self.model.cast(array)) for array in outputs.values()]
+        output = self._packed(results)
+        return training.metric(self.model, given, output, targets, settings, size)
 
     def epochs(self, validation_losses: Sequence[float]) -> dict[str, Any]:
         """Simulate epochs with these validation losses."""

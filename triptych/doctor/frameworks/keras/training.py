@@ -13,7 +13,9 @@ import numpy as np
 from keras.src.trainers import compile_utils
 
 from ...observation import Array, Arrays, Component, Description, Settings, Updates
+from .. import several_losses
 from ..adapter import ModelError, Unsupported
+from ..several_losses import SeveralLosses
 from . import backend
 from .loss import changed_output, common, has_parameter, loss_of, rebuilt
 from .model import UserModel
@@ -38,7 +40,7 @@ class Optimization:
         self.model = model
         # A model that the user has compiled treats a function of the user as one of Keras.
         self.compiled = compiled_parts(model.call).get("loss") is parts.get("loss")
-        self.loss = parts.get("loss")
+        self.loss = several_losses.of_parts(parts)
         self.optimizer = parts.get("optimizer")
         self.schedule = parts.get("schedule") or schedule_of(self.optimizer)
         self.callbacks = _listed(parts.get("callbacks"))
@@ -58,10 +60,38 @@ class Optimization:
         if self.loss is None:
             raise Unsupported("build() returns no loss")
         target = self.model.target(targets)
+        several = self._several(outputs)
+        if several is not None:
+            return self._sum_of(several, outputs, target)
         loss = self.loss
         if self.compiled and not self.loss_settings:
             loss = compile_utils.get_loss(loss, target, outputs)
         return loss_of(loss, outputs, target, self.loss_settings)
+
+    def _several(self, outputs: Any) -> SeveralLosses | None:
+        """Return the losses of several outputs; one that Keras takes for each of them."""
+        loss = self.loss
+        if isinstance(loss, SeveralLosses):
+            return loss
+        of_each = self.compiled or isinstance(loss, (str, keras.losses.Loss))
+        count = len(keras.tree.flatten(outputs))
+        return SeveralLosses([loss] * count) if of_each and count > 1 else None
+
+    def _sum_of(self, several: SeveralLosses, outputs: Any, target: Any) -> Any:
+        """Return the weighted sum of several losses."""
+        settings = dict(self.loss_settings)
+        factor = settings.pop("scale", 1.0)
+        if settings:
+            raise Unsupported("the loss of several outputs cannot be changed")
+        targets = target if isinstance(target, list) else [target]
+        names = getattr(self.model.call, "output_names", None) or ()
+        total = 0.0
+        for each in several.terms(outputs, targets, names):
+            loss = each.loss
+            if self.compiled:
+                loss = compile_utils.get_loss(loss, each.target, each.output)
+            total = total + each.weight * loss_of(loss, each.output, each.target, {})
+        return total * factor if factor != 1 else total
 
     @contextmanager
     def fresh(self) -> Generator[Any]:
@@ -231,12 +261,12 @@ def compiled_parts(model: Any) -> dict[str, Any]:
         "optimizer": getattr(model, "optimizer", None),
         "metric": metrics[0] if metrics else None,
     }
-    # Losses of several outputs are a list or dict.
-    return {
-        name: part
-        for name, part in parts.items()
-        if part is not None and not isinstance(part, (list, tuple, dict))
-    }
+    several = (list, tuple, dict)
+    if isinstance(parts["metric"], several):
+        del parts["metric"]  # of several outputs
+    weights = getattr(getattr(model, "_compile_loss", None), "_user_loss_weights", None)
+    parts[several_losses.KEY] = weights
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 class PerEpoch(keras.optimizers.schedules.LearningRateSchedule):
@@ -364,7 +394,7 @@ def _listed(value: Any) -> list[Any]:
 def metric(
     model: UserModel,
     given: Any,
-    outputs: Arrays,
+    output: Any,
     targets: Arrays,
     settings: Settings,
     batch_size: int | None,
@@ -375,8 +405,7 @@ def metric(
     """
     if given is None:
         raise Unsupported("build() returns no metric")
-    results = [backend.to_tensor(model.cast(array)) for array in outputs.values()]
-    output = results[0] if len(results) == 1 else results
+    results = keras.tree.flatten(output)
     target = model.target(targets)
     output = changed_output(output, target, settings)
     arguments = settings.get("arguments", {})
@@ -461,7 +490,7 @@ def describe(model: UserModel, parts: dict[str, Any]) -> Description:
         dtype=floating[0] if floating else keras.config.floatx(),
         layers=tuple(leaf.described for leaf in leaves),
         optimizer=_component(parts.get("optimizer")),
-        loss=_component(parts.get("loss")),
+        loss=_loss_component(parts),
         schedule=_component(schedule, unit="batch"),
         metric=_component(parts.get("metric")),
         callbacks=tuple(filter(None, map(_component, _listed(parts.get("callbacks"))))),
@@ -479,6 +508,13 @@ def _precision(model: UserModel) -> str:
         if layer.compute_dtype in ("float16", "bfloat16"):
             return layer.dtype_policy.name
     return ""
+
+
+def _loss_component(parts: dict[str, Any]) -> Component | None:
+    loss = several_losses.of_parts(parts)
+    if isinstance(loss, SeveralLosses):
+        return several_losses.described(loss, [_component(each) for each in loss.losses])
+    return _component(loss)
 
 
 def _component(value: Any, unit: str = "") -> Component | None:

@@ -6,6 +6,7 @@ import keras
 
 from ...observation import Arrays
 from ..adapter import UserCalls
+from ..several_losses import SeveralLosses
 from . import backend
 from .training import Optimization
 
@@ -40,10 +41,15 @@ def _compiled(optimization: Optimization, inputs: Arrays, targets: Arrays | None
     train = None
     if targets is not None:
         y = optimization.model.target(targets)
-        options = {}
+        options: dict[str, Any] = {}
         if model.compiled:
             options = {"run_eagerly": model.run_eagerly, "jit_compile": model.jit_compile}
-        model.compile(optimizer=optimization.optimizer, loss=optimization.loss, **options)
+        loss = optimization.loss
+        if isinstance(loss, SeveralLosses):
+            options["loss_weights"] = loss.as_given(loss.weights)
+            each = y if isinstance(y, list) else [y] * len(loss.losses)
+            y, loss = loss.as_given(each), loss.as_given(loss.losses)
+        model.compile(optimizer=optimization.optimizer, loss=loss, **options)
         model._compile_metrics = None  # a second `compile` keeps those of the first
 
         def train() -> None:

@@ -21,6 +21,7 @@ from ...observation import (
     inputs_of,
     name_at,
 )
+from .. import several_losses
 from ..adapter import ModelError, Unsupported, UserCalls, check_weights
 from .changes import Changes
 from .description import describe_side
@@ -70,7 +71,7 @@ class Adapter:
     def __init__(self, parts: dict[str, Any], dtype: str) -> None:
         self._parts = parts
         self._model = UserModel(parts["model"], parts.get("optimizer"))
-        self._loss = parts.get("loss")
+        self._loss = several_losses.of_parts(parts)
         self._double: DoublePrecision | None = None
         if dtype == "float64":
             tensors = [*self._model.tensors(), *tensors_of_loss(self._loss)]
@@ -82,6 +83,7 @@ class Adapter:
         # Of the last observation.
         self._calls: tuple[Call, ...] = ()
         self._output_layouts: list[str] = []
+        self._output: Any = None
 
     @contextmanager
     def _ready(self, *, keep_weights: bool = True) -> Generator[None]:
@@ -269,6 +271,7 @@ class Adapter:
                 "list or dict of tensors"
             )
         self._output_layouts = [recorder.layouts.get(tensor) for tensor in tensors]
+        self._output = replaced(output, {id(tensor): tensor.detach() for tensor in tensors})
         return {
             name_at("output", place): to_array(tensor, self._output_layouts[place])
             for place, tensor in enumerate(tensors)
@@ -306,7 +309,7 @@ class Adapter:
     def _targets(self, targets: Arrays) -> Any:
         """Return the targets as the loss gets them: floats in the model's dtype, int64."""
         tensors: list[torch.Tensor] = []
-        for name in sorted(targets):
+        for name in sorted(targets, key=lambda name: int(name[1:] or 1)):
             tensor = to_tensor(targets[name])
             if tensor.is_floating_point():
                 tensor = tensor.to(self._model.dtype)
@@ -342,7 +345,7 @@ class Adapter:
             tensors = self._given_outputs(outputs)
             for tensor in tensors:
                 tensor.requires_grad_(tensor.is_floating_point())
-            loss = self._loss_of(_joined(tensors), targets)
+            loss = self._loss_of(self._packed(tensors), targets)
             if loss.requires_grad:
                 loss.backward()
             arrays = {"loss": to_array(loss)}
@@ -360,6 +363,13 @@ class Adapter:
         ]
         dtype = self._model.dtype
         return [each.to(dtype) if each.is_floating_point() else each for each in tensors]
+
+    def _packed(self, tensors: list[torch.Tensor]) -> Any:
+        """Return tensors as the model has returned its outputs the last time."""
+        before = tensors_in(self._output)
+        if len(before) == len(tensors) > 1:
+            return replaced(self._output, dict(zip(map(id, before), tensors, strict=True)))
+        return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
     def _layout_of_output(self, place: int) -> str:
         """Return the layout of an output as it was when the model ran the last time."""
@@ -412,7 +422,7 @@ class Adapter:
         if metric is None:
             raise Unsupported("build() returns no metric")
         with self._ready():
-            output = _joined(self._given_outputs(outputs))
+            output = self._packed(self._given_outputs(outputs))
             target = self._targets(targets)
             changes = self._changes.metric
             output = changed_output(output, target, changes, self._class_axis())
@@ -447,7 +457,3 @@ class Adapter:
     def restore(self) -> None:
         """Undo all changes."""
         self._changes.restore()
-
-
-def _joined(tensors: list[torch.Tensor]) -> Any:
-    return tensors[0] if len(tensors) == 1 else tuple(tensors)

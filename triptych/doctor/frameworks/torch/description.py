@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ...observation import Component, Description, Layer, Settings
+from .. import several_losses
 from .model import PlacedLayer, UserModel
 from .operations import plain
 from .weights import STATISTICS
@@ -92,7 +93,10 @@ def describe_optimizer(optimizer: Any) -> Component:
 
 
 def _component(parts: dict[str, Any], key: str) -> Component | None:
-    value = parts.get(key)
+    value = several_losses.of_parts(parts) if key == "loss" else parts.get(key)
+    if isinstance(value, several_losses.SeveralLosses):
+        each = [None if loss is None else describe_object(loss) for loss in value.losses]
+        return several_losses.described(value, each)
     return None if value is None else describe_object(value)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from ...observation import Settings
 from ..adapter import ModelError, Unsupported
+from ..several_losses import SeveralLosses
 
 PROBABILITIES = "probabilities"
 WRAPPINGS: dict[str, Callable[[torch.Tensor, int], torch.Tensor]] = {
@@ -45,7 +46,7 @@ def loss_of(loss: Any, output: Any, target: Any, settings: Settings, axis: int) 
 
     Parameters
     ----------
-    loss : callable
+    loss : callable or SeveralLosses
         The user's loss.
     output, target : Tensor or tuple
         What the model returned, and the targets.
@@ -61,6 +62,15 @@ def loss_of(loss: Any, output: Any, target: Any, settings: Settings, axis: int) 
     """
     settings = dict(settings)
     factor = settings.pop("scale", 1.0)
+    if isinstance(loss, SeveralLosses):
+        if settings:
+            raise Unsupported("the loss of several outputs cannot be changed")
+        targets = target if isinstance(target, tuple) else (target,)
+        terms = [
+            each.weight * loss_of(each.loss, each.output, each.target, {}, axis)
+            for each in loss.terms(output, targets, ())
+        ]
+        return sum(terms[1:], terms[0]) * factor
     if settings:
         output = changed_output(output, target, settings, axis, binary=_is_binary(loss))
         loss = _changed(loss, target, settings)

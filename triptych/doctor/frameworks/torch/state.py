@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from ..several_losses import SeveralLosses
 from .layout import tensors_in
 from .model import UserModel
 
@@ -173,6 +174,8 @@ def as_compiled(model: UserModel) -> Generator[None]:
 
 def tensors_of_loss(loss: Any) -> list[torch.Tensor]:
     """Return the buffers and parameters of a loss that is a module, such as class weights."""
+    if isinstance(loss, SeveralLosses):
+        return [tensor for each in loss.losses for tensor in tensors_of_loss(each)]
     if isinstance(loss, nn.Module):
         return [*loss.parameters(), *loss.buffers()]
     return []
