@@ -64,6 +64,7 @@ axis                     of a softmax, concatenation or reduction, counted from 
 from, to, order          of a flatten or reshape: the shapes with the batch axis, features last, and
                          ``"channels_first"`` or ``"channels_last"``, the order that it reads
 rate, active             of a dropout: the share that is dropped, and whether it was active
+random                   of a draw: true if it stays random, because its mean has no meaning
 batch_first              of a recurrent or attention layer
 packed                   of a recurrent layer: its sequence is packed, with zeros in padded steps
 bidirectional, heads     of a recurrent, of an attention layer
@@ -407,6 +408,12 @@ def outputs_of(arrays: Arrays) -> Arrays:
         for name, array in arrays.items()
         if name.startswith("output") and "/" not in name and "gradient" not in name
     }
+
+
+def random_functions(observation: Observation) -> list[str]:
+    """Return the functions whose draws stay random, each once."""
+    names = [call.name for call in observation.calls if call.settings.get("random")]
+    return list(dict.fromkeys(names))
 
 
 def one_segment(observation: Observation) -> Observation:

@@ -6,7 +6,7 @@ import numpy as np
 
 from .bounds import UNIT_ROUNDOFF, relative_difference
 from .frameworks.adapter import ModelError
-from .observation import Observation, outputs_of
+from .observation import Observation, outputs_of, random_functions
 
 # Sums in another order, of several threads, change a result by less.
 MOST_UNITS = 2.0**14
@@ -37,9 +37,11 @@ def check_repeats(first: Observation, again: Observation, dtype: str) -> None:
     if not any(map(differs, outputs_of(first.arrays))):
         return
     place = _first_place(first, differs)
+    names = random_functions(first)
+    drawn = f" ({', '.join(names)} draws numbers in it)" if names else ""
     raise ModelError(
         f"the model gives other outputs when it runs again on the same batch in evaluation mode, "
-        f"first {place}; what is random must be off in evaluation mode"
+        f"first {place}{drawn}; what is random must be off in evaluation mode"
     )
 
 

@@ -29,6 +29,8 @@ class Draw:
         Its numbers are evenly distributed between these.
     share : float or None
         Of a mask, the share of ones; None if it is none.
+    replaced : bool
+        Whether its mean takes its place; otherwise it stays random.
     """
 
     source: str
@@ -36,10 +38,13 @@ class Draw:
     low: float = 0.0
     high: float = 1.0
     share: float | None = None
+    replaced: bool = True
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of the dropout, or of the noise, that it is drawn for."""
+        if not self.replaced:
+            return {"active": True, "random": True}
         if self.share is None:
             return {"active": True}
         return {"rate": 1 - self.share, "active": True}
@@ -79,7 +84,7 @@ class Draws:
         self._is_floating = is_floating
         self._filled = filled
         self._tell = tell
-        self._told: set[int] = set()
+        self._told: set[tuple[str, int]] = set()
         self._count = 0
         # By the ids of tensors, which are kept so that no other one gets its id.
         self._known: dict[int, tuple[Any, Draw]] = {}
@@ -93,7 +98,7 @@ class Draws:
         """Note that numbers were drawn evenly."""
         self._count += 1
         if high > low and self._is_floating(tensor):
-            self._note(tensor, Draw(source, self._count, low, high))
+            self.note(tensor, Draw(source, self._count, low, high))
 
     def told(self, source: str, share: float | None = None) -> None:
         """Tell of numbers that were drawn and are their mean already: a mask's, or noise."""
@@ -124,6 +129,22 @@ class Draws:
         self._tell_once(draw.mask(kept))
         return args[1] * draw.share + args[2] * (1 - draw.share)
 
+    def taken(self, draw: Draw, made: Any) -> Any:
+        """Note a tensor that was made of random numbers of another kind; return what replaces it.
+
+        Parameters
+        ----------
+        draw : Draw
+            What is known of these numbers.
+        made : tensor
+            The tensor; a floating one that was made of a mask holds its mean.
+        """
+        if draw.share is not None and self._is_floating(made):
+            self._tell_once(draw)
+            return self._filled(made, draw.share, None)
+        self.note(made, draw)
+        return made
+
     def result(self, name: str, args: Sequence[Any], made: Any) -> Any:
         """Note what a function has made of draws; return what takes the place of it."""
         if not self._is_tensor(made) or not any(self.of(each) for each in args):
@@ -136,15 +157,16 @@ class Draws:
         if cast and draw.share is not None:
             self._tell_once(draw)
             return self._filled(made, draw.share, None)
-        self._note(made, draw)
+        self.note(made, draw)
         return made
 
-    def _note(self, tensor: Any, draw: Draw) -> None:
+    def note(self, tensor: Any, draw: Draw) -> None:
+        """Note what a tensor holds."""
         self._known[id(tensor)] = (tensor, draw)
 
     def _tell_once(self, draw: Draw) -> None:
-        if draw.number not in self._told:
-            self._told.add(draw.number)
+        if (draw.source, draw.number) not in self._told:
+            self._told.add((draw.source, draw.number))
             self._tell(draw)
 
     def _met(self, value: Any, others: Sequence[Any]) -> Any:

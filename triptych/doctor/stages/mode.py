@@ -1,7 +1,7 @@
 """Training against evaluation: dropout, and layers that compute otherwise in training mode."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isclose
 
 from ..bounds import nearest_to_bound, relative_difference
@@ -9,7 +9,7 @@ from ..code_lines import call_line
 from ..examination import Examination, Pair, Result
 from ..findings import Finding, merged
 from ..forcing import measured_bounds, targets_of
-from ..observation import Array, Call, Observation
+from ..observation import Array, Call, Description, Observation, random_functions
 from ..places import LAYER, OUTPUT, Place, places
 from ..statistics_used import statistics_used
 from ..suspects import SAME, figures_of, same_figures
@@ -136,7 +136,9 @@ class _Mode:
         tolerance = SAME[self.examination.dtype]
         findings: list[Finding] = []
         for segment, first, second in _paired(self._drawn("a"), self._drawn("b"), tolerance):
-            if not isclose(_rate(first), _rate(second), rel_tol=1e-6):
+            noise = [each for each in (first, second) if each is not None and _is_noise(each)]
+            # How much noise there is, what is done with it afterwards tells, too.
+            if len(noise) < 2 and not isclose(_rate(first), _rate(second), rel_tol=1e-6):
                 findings.append(self._other_rate(first, second, segment))
         return merged(findings, lambda finding: (finding.values["a"], finding.values["b"]))
 
@@ -171,9 +173,7 @@ class _Mode:
         fix: dict[str, str | None] = {"a": None, "b": None}
         for side, call, wanted in (("a", a, rates["b"]), ("b", b, rates["a"])):
             if call is not None and wanted:
-                description = self.descriptions[side]
-                layer = layer_of(description, call.layer)
-                fix[side] = call_line(description.framework, call, layer, {"rate": wanted})
+                fix[side] = _with_rate(self.descriptions[side], call, wanted)
         return Finding(
             STAGE,
             None,
@@ -226,8 +226,19 @@ class _Mode:
             return Finding(STAGE, cause, title, pair.paths, used, effect, fix, True, evidence)
         what = "computes" if place.what == LAYER else "gets"
         title = f"{pair.a.path} / {pair.b.path} {what} something else in training mode only"
+        title += self._left_random()
         evidence = "in evaluation mode the sides agree here"
         return Finding(STAGE, None, title, pair.paths, {}, effect, evidence=evidence)
+
+    def _left_random(self) -> str:
+        """Return which functions draw numbers that stay random, as the end of a title."""
+        examination = self.examination
+        texts = [
+            f"{self.names[side]} draws numbers by {', '.join(names)}, which stay random"
+            for side, each in (("a", examination.a_training), ("b", examination.b_training))
+            if (names := random_functions(each))
+        ]
+        return f": {'; '.join(texts)}" if texts else ""
 
     def _statistics(self, place: Place, pair: Pair) -> dict[str, str]:
         examination = self.examination
@@ -244,15 +255,33 @@ def _dropouts(observation: Observation) -> list[Call]:
 
 
 def _active(observation: Observation) -> list[Call]:
-    """Return the dropouts that are drawn."""
-    return [call for call in _dropouts(observation) if call.settings.get("active")]
+    """Return the dropouts that are drawn, and not what stays random."""
+    return [
+        call
+        for call in _dropouts(observation)
+        if call.settings.get("active") and not call.settings.get("random")
+    ]
 
 
 def _drawn_by(call: Call) -> str:
     """Return what draws, as text: the name of a dropout, or the function that draws for one."""
     if "dropout" in call.name.lower() or "noise" in call.name.lower():
         return call.name
-    return f"{'dropout' if 'rate' in call.settings else 'noise'} by {call.name}"
+    return f"{'noise' if _is_noise(call) else 'dropout'} by {call.name}"
+
+
+def _is_noise(call: Call) -> bool:
+    """Return whether a draw is added, and drops nothing."""
+    return "rate" not in call.settings or "noise" in call.name.lower()
+
+
+def _with_rate(description: Description, call: Call, rate: float) -> str | None:
+    """Return how a side's dropout is written with another rate; one by hand as the framework's."""
+    if call.layer or "dropout" in call.name.lower():
+        layer = layer_of(description, call.layer)
+        return call_line(description.framework, call, layer, {"rate": rate})
+    changed = replace(call, settings={**call.settings, "rate": rate})
+    return _only_in_training(changed, description.framework)
 
 
 def _only_in_training(call: Call, framework: str) -> str:

@@ -24,6 +24,7 @@ from ...observation import (
     name_at,
 )
 from ..adapter import ModelError, Unsupported, UserCalls
+from ..numpy_draws import seeded
 from . import backend, training
 from .changes import Changes
 from .model import UserModel, parts_of
@@ -122,6 +123,7 @@ class Adapter:
         self.optimization = training.Optimization(self.model, self.parts)
         self._changes = Changes(self.model, self.optimization, self.parts)
         self._calls: tuple[Call, ...] = ()
+        self._seed = 0
         self._structure: Any = None  # of what the model has returned the last time
 
     def description(self) -> Description:
@@ -177,7 +179,7 @@ class Adapter:
         dropout: bool = False,
     ) -> Observation:
         """Run the model once."""
-        with self.model.preserved():
+        with self.model.preserved(), seeded(self._seed):
             with backend.Tape() as tape:
                 recorder = Recorder(
                     self.model.instrument,
@@ -201,7 +203,11 @@ class Adapter:
 
     def repeat(self, inputs: Arrays) -> Observation:
         """Run the model in evaluation mode with other random numbers."""
-        return self.observe(inputs, training=False)  # Keras draws on from where it is
+        self._seed = 1  # of NumPy; Keras draws on from where it is
+        try:
+            return self.observe(inputs, training=False)
+        finally:
+            self._seed = 0
 
     def _forward_arrays(self, recorder: Recorder, outputs: list[Any]) -> Arrays:
         arrays = {
@@ -307,7 +313,8 @@ class Adapter:
 
     def train(self, inputs: Arrays, targets: Arrays, steps: int) -> tuple[Arrays, list[float]]:
         """Make training steps without dropout; return weights and losses without penalties."""
-        return self.optimization.train(inputs, targets, steps)
+        with seeded(self._seed):
+            return self.optimization.train(inputs, targets, steps)
 
     def rates(self, updates: int) -> list[float]:
         """Return the learning rate of each of so many updates."""

@@ -33,7 +33,7 @@ LEFT_OUT = frozenset(
     ("cond", "switch", "while_loop", "map", "map_fn", "scan", "fori_loop", "vectorized_map")
     + ("associative_scan", "custom_gradient", "function", "py_function", "numpy_function")
     + ("recompute_grad", "grad_pass_through", "init_scope", "name_scope", "device", "group")
-    + ("convert_to_tensor", "convert_to_numpy", "is_tensor", "get_static_value", "dtype")
+    + ("convert_to_numpy", "is_tensor", "get_static_value", "dtype")
     + ("shape", "rank", "size", "ndim", "tuple", "no_op", "ensure_shape", "identity")
     + ("stop_gradient", "saturate_cast", "Assert")
 )
@@ -59,7 +59,9 @@ FOLLOWED = (
     | {"/": "div", "divide": "div", "floor": "floor", "where": "where"}
     | {"~": "not", "logical_not": "not", "cast": "move", "reshape": "move", "expand_dims": "move"}
     | {"broadcast_to": "move", "squeeze": "move", "tile": "move"}
+    | {"convert_to_tensor": "move", "constant": "move", "array": "move"}
 )
+CONVERSIONS = frozenset({"convert_to_tensor", "constant", "array"})  # are not recorded
 ARITHMETIC = frozenset({"add", "sub", "rsub", "mul", "div", "rdiv"})
 COMPARISONS = frozenset({">", ">=", "<", "<=", "~"})  # operators that are not recorded
 UNIFORM = frozenset({"uniform", "stateless_uniform"})

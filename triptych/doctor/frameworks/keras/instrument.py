@@ -2,8 +2,8 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import keras
@@ -11,11 +11,10 @@ from keras import layers
 from keras.src.backend import get_keras_mask
 
 from ...observation import Settings
+from ..namespaces import replaced_entry
 from . import backend
 from .functions import LIBRARIES, call_changed, parameter_of
 from .layers import AUGMENTATIONS, NOISE_LAYERS, Leaf, is_built_in
-
-_MISSING = object()
 
 # Changes of a call that are no attributes of an operation.
 OF_CALLS = ("order", "then", "rescaling", "reduction")
@@ -24,20 +23,6 @@ OF_CALLS = ("order", "then", "rescaling", "reduction")
 def replaced(owner: Any, name: str, value: Any) -> Any:
     """Return a context in which an object has another attribute, without Keras' tracking."""
     return replaced_entry(vars(owner), name, value)
-
-
-@contextmanager
-def replaced_entry(namespace: dict[str, Any], name: str, value: Any) -> Generator[None]:
-    """Set an entry of a dict, and put the former one back."""
-    before = namespace.get(name, _MISSING)
-    namespace[name] = value
-    try:
-        yield
-    finally:
-        if before is _MISSING:
-            del namespace[name]
-        else:
-            namespace[name] = before
 
 
 class Instrument:

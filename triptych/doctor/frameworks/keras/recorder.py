@@ -18,6 +18,8 @@ from keras.src.utils.naming import to_snake_case
 
 from ...observation import Array, Arrays, Call, Settings, part_name
 from ..draws import Draw, Draws
+from ..namespaces import replaced_entry
+from ..numpy_draws import NumpyDraws
 from . import backend
 from .activations import arguments_of, describe_activation, is_linear
 from .arguments import Inputs, features_axis, in_shape, join_outputs, split_outputs
@@ -25,6 +27,7 @@ from .changed_layers import padded
 from .functions import (
     BINOMIAL,
     COMPARISONS,
+    CONVERSIONS,
     NORMAL,
     UNIFORM,
     Watch,
@@ -42,7 +45,6 @@ from .instrument import (
     joined_call,
     needs_transposing,
     replaced,
-    replaced_entry,
 )
 from .layers import RECURRENT, Leaf
 from .resolved import reshaping, resolved
@@ -113,6 +115,7 @@ class Recorder:
         self._suspended = 0
         self._within: int | None = None  # the number of the call of the user's own layer
         self._draws = Draws(backend.is_tensor, backend.is_floating, _filled, self._record_draw)
+        self._numpy = NumpyDraws(self._record_draw)
 
     @contextmanager
     def active(self) -> Generator[None]:
@@ -130,6 +133,7 @@ class Recorder:
         instrument = self.instrument
         if not self.dropout:
             yield from instrument.without_noise()
+            yield self._numpy.followed(instrument.namespaces)
         for leaf in instrument.called:
             if id(leaf) not in instrument.halves:
                 yield replaced(leaf.layer, "call", self._layer_call(leaf))
@@ -379,14 +383,22 @@ class Recorder:
         """Call a function for the user and record it."""
         if not self.dropout:
             followed = followed_name(name, function)
+            args = tuple(map(self._of_numpy, args))
             args = self._draws.arguments(followed, args)
             blended = self._draws.blended(followed, args)
             if blended is not None:
                 return blended
             function = self._with_means(name, followed, function)
-        if name in COMPARISONS or _draws_numbers(name):
+        if name in COMPARISONS or _draws_numbers(name) or short_name(name) in CONVERSIONS:
             return function(*args, **kwargs)
         return self._recorded_function(name, function, args, kwargs)
+
+    def _of_numpy(self, value: Any) -> Any:
+        """Return an argument; random numbers of NumPy as a tensor of which this is known."""
+        draw = self._numpy.draws.of(value)
+        if draw is None:
+            return value
+        return self._draws.taken(draw, backend.to_tensor(np.array(value)))
 
     def _with_means(self, name: str, followed: str, function: Any) -> Any:
         """Return a function that returns the mean of what it draws, or of what it is given."""

@@ -201,6 +201,14 @@ def parts_of(model: Any) -> tuple[dict[str, nn.Module], dict[str, torch.Tensor]]
     return modules, tensors
 
 
+def namespaces_of(model: UserModel) -> list[dict[str, Any]]:
+    """Return where the user's code may hold what it calls: its modules, and those of Python."""
+    users = [each for each in model.modules() if not type(each).__module__.startswith("torch.")]
+    names = {type(each).__module__ for each in users} | {getattr(model.call, "__module__", "")}
+    holders = [sys.modules[name] for name in names if name in sys.modules]
+    return [vars(each) for each in [*users, *holders]]
+
+
 def _is_compiled(each: Any) -> bool:
     """Return whether a module or function was given to `torch.compile`, or compiled in place."""
     if hasattr(each, "_torchdynamo_orig_callable") or type(each).__name__ == "OptimizedModule":

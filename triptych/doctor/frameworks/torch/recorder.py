@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch.overrides import TorchFunctionMode
 from ...observation import Array, Arrays, Call, Settings, part_name
 from ..adapter import ModelError
 from ..draws import Draw, Draws
+from ..namespaces import replaced_entry
+from ..numpy_draws import NumpyDraws
 from .changed_functions import activate, call_changed
 from .functional_layers import FunctionLayerCall, LooseWeights
 from .functions import (
@@ -30,7 +32,7 @@ from .functions import (
 )
 from .layer_call import AttentionCall, LayerCall, RecurrentCall, layer_of_stack, states_of
 from .layout import CHANNELS_FIRST, TIME_FIRST, Layouts, tensors_in, to_array, to_tensor
-from .model import PlacedLayer, UserModel
+from .model import PlacedLayer, UserModel, namespaces_of
 from .operations import operation_of, spatial_axes
 from .separated import SeparatedCall, projection
 from .weights import computes_as_its_base
@@ -40,6 +42,11 @@ ALONG_LAST_AXIS = frozenset(
     {"dense", "embedding", "layer_norm", "rms_norm", "rnn", "lstm", "gru", "attention"}
 )
 
+
+# What makes a tensor of an array of NumPy; the first is not seen as other functions are.
+FROM_NUMPY = "from_numpy"
+OF_ARRAYS = frozenset({"tensor", "as_tensor", "asarray"})
+_from_numpy = torch.from_numpy
 
 # Of one call of a layer of the user's.
 MOST_FUNCTIONS = 200
@@ -111,6 +118,7 @@ class Recorder(TorchFunctionMode):
         self._within: int | None = None  # the number of the call of the user's own layer
         self._waiting: list[tuple[str, torch.Tensor, torch.Tensor]] = []
         self._draws = Draws(_is_tensor, torch.is_floating_point, _filled, self._record_draw)
+        self._numpy = NumpyDraws(self._record_draw)
 
     @contextmanager
     def watching(self, model: UserModel) -> Generator[None]:
@@ -128,7 +136,11 @@ class Recorder(TorchFunctionMode):
                 module = layers[0].module
                 before.append((module, module.__dict__.get("forward")))
                 module.forward = functools.partial(self._call_layer, layers, module.forward)
-            with self:
+            with ExitStack() as contexts:
+                if not self.options.dropout:
+                    contexts.enter_context(self._numpy.followed(namespaces_of(model)))
+                    contexts.enter_context(replaced_entry(vars(torch), FROM_NUMPY, self._of_numpy))
+                contexts.enter_context(self)
                 yield
             self._settle()
         finally:
@@ -188,8 +200,7 @@ class Recorder(TorchFunctionMode):
                 return made
         result = self._result(call, func)
         if not self.options.dropout:
-            result = self._draws.result(followed, args, result)
-            self._note_draw(call, func, result)
+            result = self._draws_followed(call, func, args, result)
         if self._inside or not tensors_in(result):
             return result
         set_layouts(call, func, result, self.layouts)
@@ -219,6 +230,16 @@ class Recorder(TorchFunctionMode):
             return func(call.first, **(call.raw | {"dropout_p": 0.0}))
         return func(*call.args, **call.kwargs)
 
+    def _draws_followed(
+        self, call: FunctionCall, func: Any, args: tuple[Any, ...], result: Any
+    ) -> Any:
+        """Note what a function has made of draws; return what takes the place of it."""
+        if call.name in OF_ARRAYS and args:
+            result = self._taken(args[0], result)
+        result = self._draws.result(FOLLOWED.get(call.name, ""), args, result)
+        self._note_draw(call, func, result)
+        return result
+
     def _note_draw(self, call: FunctionCall, func: Any, result: Any) -> None:
         """Note that a function has drawn random numbers; those of a mask become their mean."""
         if call.name in UNIFORM:
@@ -228,6 +249,14 @@ class Recorder(TorchFunctionMode):
             with torch.no_grad():
                 result.copy_(shares.expand_as(result))
             self._draws.told(shown_name(func), shares.double().mean().item())
+
+    def _of_numpy(self, array: Any) -> torch.Tensor:
+        """Return a tensor of an array of NumPy, which may be drawn at random."""
+        return self._taken(array, _from_numpy(array))
+
+    def _taken(self, array: Any, made: torch.Tensor) -> torch.Tensor:
+        draw = self._numpy.draws.of(array)
+        return made if draw is None else self._draws.taken(draw, made)
 
     def _record_draw(self, draw: Draw) -> None:
         self._begin("", draw.source, "dropout", draw.settings)

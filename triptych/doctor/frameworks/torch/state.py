@@ -6,11 +6,11 @@ from collections.abc import Generator, Iterable
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from ..numpy_draws import seeded
 from ..several_losses import SeveralLosses
 from .layout import tensors_in
 from .model import UserModel
@@ -132,7 +132,7 @@ def as_before(model: UserModel, *, weights: bool = True, seed: int = 0) -> Gener
 def _surroundings(seed: int) -> Generator[None]:
     """Compute without fused layers or compiled code, and with fixed random numbers."""
     fast = torch.backends.mha.get_fastpath_enabled()
-    numbers = (random.getstate(), np.random.get_state())  # noqa: NPY002 - users draw from it
+    numbers = random.getstate()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with ExitStack() as contexts:
@@ -140,12 +140,11 @@ def _surroundings(seed: int) -> Generator[None]:
             contexts.enter_context(compiled_code("force_eager"))
             contexts.enter_context(torch.enable_grad())
             torch.manual_seed(seed)
+            contexts.enter_context(seeded(seed))
             random.seed(seed)
-            np.random.seed(seed)  # noqa: NPY002
             yield
     finally:
-        random.setstate(numbers[0])
-        np.random.set_state(numbers[1])  # noqa: NPY002
+        random.setstate(numbers)
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
