@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.commands import run_python
 from support.pictures import SKIP, encoded, error_of, table
 
 from triptych.data import loading as data
@@ -385,6 +386,20 @@ def test_a_parquet_file_that_claims_too_much(tmp_path, monkeypatch):
         DataError, match=r"claims \d+ bytes of images in one row group, over the limit of 100"
     ):
         data.load(str(path))
+
+
+@pytest.mark.process
+def test_damage_that_ends_the_process_in_pyarrow_is_an_error(tmp_path):
+    """In another process, because pyarrow would end this one."""
+    path = table(tmp_path / "a.parquet", [encoded()] * 20, [0, 1] * 10)
+    required, unknown = b"\x25\x02\x18\x05bytes", b"\x25\x12\x18\x05bytes"
+    content = path.read_bytes()
+    assert content.count(required) == 1
+    path.write_bytes(content.replace(required, unknown))  # neither required nor optional
+    code = f"from triptych.data import loading; loading.load({str(path)!r})"
+    done = run_python("-c", code, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"triptych.errors.DataError: {path}: ")
 
 
 def test_few_large_images_are_read_at_a_time(tmp_path, monkeypatch):

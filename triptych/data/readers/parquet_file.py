@@ -135,18 +135,23 @@ class Shard:
 
     def _rows_at_once(self) -> int:
         """Return how many rows to read at once: one image may be as large as its row group."""
-        metadata = self.file.metadata
-        groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
-        chunks = (group.column(j) for group in groups for j in range(group.num_columns))
-        largest = max(
-            chunk.total_uncompressed_size
-            for chunk in chunks
-            if chunk.path_in_schema in self.columns
-        )
+        largest = max(self._chunk_sizes())
         if largest > LIMIT:
             claim = f"claims {largest:,} bytes of images in one row group"
             raise DataError(f"{one_line(self.path)}: {claim}, over the limit of {LIMIT:,}")
         return max(1, min(MOST_ROWS_AT_ONCE, BATCH // max(1, largest)))
+
+    def _chunk_sizes(self) -> Iterator[int]:
+        """Yield how many bytes each chunk of the columns has, as its metadata claim."""
+        columns = list(self.columns)
+        schema = self.file.schema
+        indices = [j for j in range(len(schema)) if schema.column(j).path in columns]
+        for i in range(self.file.metadata.num_row_groups):
+            # Damaged metadata of a chunk end the process in `column`. Reading a row raises.
+            next(self.file.iter_batches(1, row_groups=[i], columns=columns), None)
+            group = self.file.metadata.row_group(i)
+            for j in indices:
+                yield group.column(j).total_uncompressed_size
 
 
 def column_called(names: list[str], wanted: tuple[str, ...]) -> str | None:
