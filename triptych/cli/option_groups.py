@@ -6,14 +6,11 @@ that turns the options into the object they describe.
 """
 
 import inspect
-import json
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import wraps
 from math import inf
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
     from ..training.new_data import NewData
     from ..training.trained import TrainedRun
 
-LARGEST_JSON = 4 * 2**20  # bytes of a network or recipe; those of this package take a few thousand
 EPOCHS_IN_FULL_BATCH = 500
 EPOCHS_IN_MINI_BATCHES = 10
 
@@ -205,10 +201,11 @@ class RecipeOptions:
             If a name is unknown, or a value makes no sense.
         """
         from ..spec.recipe import Recipe
+        from ..training.described import naming, recipe_json
 
-        data = self._start()
+        data = {} if self.recipe is None else recipe_json(self.recipe)
         # Mistakes in a file are reported even if an option replaces the wrong value.
-        with _naming(self.recipe):
+        with naming(self.recipe):
             base = Recipe.from_json(data)
         given = {"like": self.like, "batch_size": self._batch_size(), **others}
         data: dict[str, Any] = dict(data)
@@ -228,16 +225,6 @@ class RecipeOptions:
             is_full = data.get("batch_size", "full") == "full"
             data["epochs"] = EPOCHS_IN_FULL_BATCH if is_full else EPOCHS_IN_MINI_BATCHES
         return Recipe.from_json(data)
-
-    def _start(self) -> Any:
-        """Return the recipe that the options change, as JSON."""
-        from ..spec import zoo
-
-        if self.recipe is None:
-            return {}
-        if _is_file(self.recipe):
-            return _read_json(Path(self.recipe))
-        return zoo.recipe(self.recipe)
 
     def _batch_size(self) -> int | str | None:
         from ..errors import SpecError
@@ -294,42 +281,32 @@ class NetworkOptions:
         SpecError
             If the network is unknown, makes no sense, or does not fit the data.
         """
+        from ..training.described import is_file, network_from_file
+
         recipe = recipe or RecipeOptions()
         like = recipe.like
-        if self.hidden is None and not self.dropout and _is_file(self.network):
-            return _network_from_file(self.network, like, dataset)
+        if self.hidden is None and not self.dropout and is_file(self.network):
+            return network_from_file(self.network, like, dataset)
         network = self._built(recipe.recipe, dataset)
         return network if like is None else network.like(like)
 
     def _built(self, recipe: str | None, dataset: "Dataset | None") -> "Network":
         """Return a network of the zoo, or one of dense layers."""
-        from ..errors import SpecError, suggest
+        from ..errors import SpecError
         from ..spec import zoo
+        from ..training.described import dense_network, named_network
 
         if self.network is not None and self.hidden is not None:
             raise SpecError(
                 f"--network {self.network} and --hidden {self.hidden} both name a network to "
                 "train; leave one of them out"
             )
-        built_for: dict[str, Any] = {}
-        if dataset:
-            built_for = {"shape": dataset.shape, "classes": len(dataset.classes)}
         if self.hidden is not None:
-            widths = _widths(self.hidden)
-            name = "-".join(map(str, ["dense", *widths]))
-            return zoo.dense(name, widths, self.dropout, **built_for)
+            return dense_network(_widths(self.hidden), self.dropout, dataset)
         if self.dropout:
             raise SpecError("--dropout needs --hidden, for example: --hidden 128,64 --dropout 0.2")
-        if self.network is not None and self.network not in zoo.ZOO:
-            raise SpecError(
-                f"network {self.network!r} is unknown; {suggest(self.network, zoo.ZOO)} (for other "
-                "widths: --hidden 128,64)"
-            )
         of_recipe = recipe if recipe in zoo.ZOO else None
-        name = self.network or of_recipe or "classic"
-        if dataset and dataset.table is not None:
-            _refuse_windows(zoo.get(name))  # before it is built for rows, which it does not fit
-        return zoo.get(name, **built_for)
+        return named_network(self.network or of_recipe or "classic", dataset)
 
 
 def _widths(text: str) -> list[int]:
@@ -342,31 +319,6 @@ def _widths(text: str) -> list[int]:
         raise SpecError(
             f"--hidden {text!r}: give whole numbers with commas between them, for example 128,64"
         ) from None
-
-
-def _network_from_file(name: str, like: str | None, dataset: "Dataset | None") -> "Network":
-    """Return the network in a JSON file, which must fit the data."""
-    from ..spec.network import Network
-
-    data = _read_json(Path(name))
-    if like is not None and isinstance(data, dict):
-        data = {"like": like} | data
-    with _naming(name):
-        network = Network.from_json(data)
-    if dataset:
-        network.check_fits(dataset.shape, len(dataset.classes))
-    return network
-
-
-def _refuse_windows(network: "Network") -> None:
-    """Raise `SpecError` if a network needs neighbouring pixels, which a table does not have."""
-    from ..errors import SpecError
-
-    if network.has_windows:
-        raise SpecError(
-            f"network {network.name!r} has convolutions or pooling, for images; the data is a "
-            "table: use --hidden 16, or --network mlp (a CSV of images: --shape HxW)"
-        )
 
 
 def check_before_reading(data: DataOptions, network: NetworkOptions, recipe: RecipeOptions) -> None:
@@ -419,43 +371,3 @@ def engine_names(engines: str | None) -> list[str] | None:
     if len(set(names)) < len(names):
         raise EngineError(f"--engines {engines!r}: names an engine twice")
     return names
-
-
-def _is_file(name: str | None) -> TypeGuard[str]:
-    """Return whether an option names a JSON file, and not something of this package."""
-    return name is not None and name.endswith(".json")
-
-
-@contextmanager
-def _naming(name: str | None) -> Generator[None]:
-    """Put the name of a JSON file before what is wrong in it."""
-    from ..errors import SpecError, one_line
-
-    try:
-        yield
-    except SpecError as error:
-        if not _is_file(name):
-            raise
-        raise SpecError(f"{one_line(name, 100)}: {error}") from None
-
-
-def _read_json(path: Path) -> Any:
-    """Return what a JSON file of a user holds; it may be damaged, huge or a pipe."""
-    from ..core import files
-    from ..errors import SpecError
-
-    try:
-        with files.opened(path) as file:
-            content = file.read(LARGEST_JSON + 1)
-        if len(content) > LARGEST_JSON:
-            raise SpecError(
-                f"{path}: a file of at most {LARGEST_JSON // 2**20} MiB is needed, and this one "
-                f"has {path.stat().st_size:,} bytes"
-            )
-        return json.loads(content.decode())
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise SpecError(f"{path}: not JSON ({error})") from None
-    except RecursionError:
-        raise SpecError(f"{path}: brackets are nested too deeply") from None
