@@ -1,12 +1,13 @@
-"""Checks whether a training fits into this machine's memory, and recognises a failure to fit."""
+"""Checks whether a training fits into this machine's memory, and names what made one fail."""
 
 import psutil
 
-from ..errors import EngineError
+from ..errors import EngineError, TriptychError
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 
 OUT_OF_MEMORY = "not enough memory; make the network, the batch or the images smaller"
+LONGEST_ERROR = 300  # characters of an unforeseen error
 # Parts of the frameworks' messages, for exception classes that are also raised for other failures.
 ALLOCATION_FAILED = (
     "DefaultCPUAllocator",
@@ -27,6 +28,17 @@ def ran_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError | ValueError) and any(
         words in str(error) for words in ALLOCATION_FAILED
     )
+
+
+def failure_line(error: Exception) -> str:
+    """Return one line about an error of a training, also one that nothing foresees."""
+    if ran_out_of_memory(error):
+        return OUT_OF_MEMORY
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    first = lines[0] if lines else ""
+    if isinstance(error, TriptychError):
+        return first
+    return f"{type(error).__name__}: {first}"[:LONGEST_ERROR]
 
 
 def check_memory(network: Network, recipe: Recipe) -> None:

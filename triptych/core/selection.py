@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import EngineError
 from . import registry
@@ -67,13 +68,20 @@ def specs(names: Iterable[str] | None = None, all_backends: bool = False) -> lis
         If an engine or a backend is unknown.
     """
     if names is None:
-        entries = registry.entries().items()
-        names = [name for name, entry in entries if entry.installed or not entry.optional]
-    # A text would be taken for a list of letters.
-    elif isinstance(names, str) or not isinstance(names, Iterable):
-        raise EngineError(f"engines must be a list of names, such as ['torch'], not {names!r}")
+        names = default_names()
+    return named_specs([registry.REFERENCE, *_checked(names)], all_backends)
+
+
+def default_names() -> list[str]:
+    """Return the engines that take part if none is named: all but optional ones not installed."""
+    entries = registry.entries().items()
+    return [name for name, entry in entries if entry.installed or not entry.optional]
+
+
+def named_specs(names: Iterable[str], all_backends: bool = False) -> list[EngineSpec]:
+    """Return the rows that are named, without repetition; the parameters are those of `specs`."""
     chosen: list[EngineSpec] = []
-    for name in (registry.REFERENCE, *names):
+    for name in _checked(names):
         engine, _, backend = str(name).partition("/")
         entry = registry.entry(engine)
         wanted = [entry.backend(backend)]
@@ -84,6 +92,13 @@ def specs(names: Iterable[str] | None = None, all_backends: bool = False) -> lis
             if row not in chosen:
                 chosen.append(row)
     return chosen
+
+
+def _checked(names: Any) -> Iterable[str]:
+    # A text would be taken for a list of letters.
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise EngineError(f"engines must be a list of names, such as ['torch'], not {names!r}")
+    return names
 
 
 @dataclass(frozen=True)

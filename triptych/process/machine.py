@@ -66,11 +66,21 @@ def environment(threads: int, device: str) -> dict[str, str]:
         If there are fewer processors than threads: they would share, and times would mean nothing.
     """
     check_threads(threads)
-    settings = dict(os.environ)
-    settings |= dict.fromkeys(THREAD_VARIABLES, str(threads))
-    settings |= SLEEP_VARIABLES
+    settings = os.environ | library_settings(threads, device)
     settings["PYTHONUNBUFFERED"] = "1"
     settings |= search_path.for_children()  # a worker finds this package, installed or not
+    return settings
+
+
+def library_settings(threads: int, device: str) -> dict[str, str]:
+    """Return the environment variables that libraries read when they are imported.
+
+    Parameters
+    ----------
+    threads, device
+        As of `environment`.
+    """
+    settings = dict.fromkeys(THREAD_VARIABLES, str(threads)) | SLEEP_VARIABLES
     for entry in registry.entries().values():
         for name, value in entry.environment.items():
             settings[name] = value.format(threads=threads)

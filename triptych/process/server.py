@@ -21,8 +21,9 @@ from dataclasses import asdict
 from typing import IO, Any, Protocol, cast
 
 from .. import plugins
-from ..core import memory, registry
+from ..core import registry
 from ..core.engine import DeviceSplit, Engine, UpdatingEngine
+from ..core.memory import failure_line
 from ..core.split import Split
 from ..errors import SpecError, TriptychError
 from ..spec.network import Network
@@ -38,7 +39,6 @@ ADVICE = (
     "they know the classes of installed plug-ins (entry points of the group triptych.plugins, "
     "see CONTRIBUTING.md), but no class that a script or notebook registers"
 )
-LONGEST_ERROR = 300  # characters of an unforeseen error that are sent to the coordinator
 
 
 class Answering(Protocol):
@@ -226,20 +226,9 @@ def serve(
         except Exception as error:
             # Every failure is reported to the coordinator, which decides what it means for the row.
             kind = "user" if isinstance(error, TriptychError) else "crash"
-            reply = Message({"error": _describe(error), "kind": kind}, {})
+            reply = Message({"error": failure_line(error), "kind": kind}, {})
             traceback.print_exc()
         protocol.send(replies, reply.values, reply.arrays)
-
-
-def _describe(error: Exception) -> str:
-    """Return one line about an error."""
-    if memory.ran_out_of_memory(error):
-        return memory.OUT_OF_MEMORY
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    first = lines[0] if lines else ""
-    if isinstance(error, TriptychError):
-        return first
-    return f"{type(error).__name__}: {first}"[:LONGEST_ERROR]
 
 
 def main(worker: Answering | None = None) -> None:

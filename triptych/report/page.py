@@ -50,7 +50,6 @@ def write(folder: Path) -> Path:
     events = (event for event in read_log(folder)[0] if event.get("seed") == run["seed"])
     drawn = curves(events, lines)
     matrices = confusions(rows, _classes(run))
-    script = _script()
     values = (
         {"results": results, "run": run, "rows": rows}
         | _words(results, rows)
@@ -58,8 +57,7 @@ def write(folder: Path) -> Path:
         | _proof(results, rows)
         | _weight_differences(results, drawn, lines)
         | _images(folder, results, rows, matrices)
-        | {"style": style_sheet(), "script": _safe(script)}
-        | {"script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}
+        | style_and_script()
         | {"data": _chart_data(run, drawn, lines, matrices)}
     )
     files.write(folder / "report.html", render_template("report.html", values))
@@ -82,6 +80,21 @@ def render_template(name: str, values: dict[str, Any]) -> str:
 def style_sheet() -> Any:
     """Return the style of all pages, as text that a template does not escape."""
     return _safe(_asset("style.css"))
+
+
+def style_and_script() -> dict[str, Any]:
+    """Return what a page with charts needs: ``style``, ``script``, and the ``script_hash``.
+
+    A browser runs no other script on the page than the one with this SHA-256.
+    """
+    script = _script()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return {"style": style_sheet(), "script": _safe(script), "script_hash": digest}
+
+
+def json_in_page(data: Any) -> Any:
+    """Return JSON that can be inside a script element of a page, and is not escaped again."""
+    return _safe(files.to_json(data).replace("<", "\\u003c"))
 
 
 def _asset(name: str) -> str:
@@ -291,7 +304,7 @@ def _chart_data(
         for matrix in matrices
     ]
     data = charts | {"step": {"x": "ms a step", "rows": intervals}, "confusion": confusion}
-    return _safe(files.to_json(data).replace("<", "\\u003c"))
+    return json_in_page(data)
 
 
 def _interval(row: Row, line: dict[str, str], times: list[float]) -> dict[str, Any]:

@@ -77,9 +77,7 @@ class Run:
         TriptychError
             Where the folder cannot be written.
         """
-        name = "-".join(
-            [f"{datetime.now():%Y%m%d-%H%M%S}", kind, *filter(None, map(_plain, parts))]
-        )
+        name = "-".join([f"{datetime.now():%Y%m%d-%H%M%S}", kind, *filter(None, map(plain, parts))])
         for suffix in ("", *(f"-{n}" for n in range(2, 100))):
             try:
                 return cls(root / f"{name}{suffix}")
@@ -127,7 +125,7 @@ class Run:
         files.write(self.folder / "results.json", content)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return a text as part of a file name: letters, digits, and hyphens for all else."""
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:LONGEST_PART_OF_NAME].rstrip("-")
 
