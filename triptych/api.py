@@ -1,4 +1,4 @@
-"""The public Python API: load data, train, compare, verify, predict.
+"""The public Python API: load data, train, compare, verify, predict, sweep.
 
 The commands and the scikit-learn classifier call these functions. None of them prints anything,
 unless ``progress=True``; errors of the user are `triptych.errors.TriptychError`.
@@ -29,6 +29,7 @@ from .progress import line_of
 from .results import (
     ComparisonResult,
     Prediction,
+    SweepResult,
     TrainingResult,
     VerificationResult,
     WorkersResult,
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from .exporting.targets import Target
     from .exporting.web_runtime import WebRuntime
     from .process.pool import Workers
+    from .scale.sweep.grid import Grid
+    from .scale.sweep.session import SweepSession
 
 OnEvent = Callable[[Event], Any]
 ShouldStop = Callable[[], bool]
@@ -1016,3 +1019,116 @@ def compare_models(
 def _as_side(source: Any) -> Any:
     """Return what a training has returned as a trained network, and every other source as it is."""
     return _trained_run(source) if isinstance(source, TrainingResult) else source
+
+
+def sweep_session(
+    grid: "Grid | str | Path",
+    *,
+    address: str | None = None,
+    runs: str | Path = "runs",
+    retime: bool = False,
+    on_data: Callable[[str], Any] | None = None,
+) -> "SweepSession":
+    """Prepare a sweep; its ``events`` run it. `sweep` and `iter_sweep` are simpler.
+
+    Parameters
+    ----------
+    grid, address, runs, retime
+        As of `sweep`.
+    on_data : callable, optional
+        Called with the name or path of each data set before it is read.
+    """
+    from .scale.sweep.client import check_installed
+    from .scale.sweep.grid import Grid
+    from .scale.sweep.session import SweepSession, SweepSettings
+
+    if isinstance(grid, str | Path):
+        grid = Grid.read(grid)
+    if not isinstance(grid, Grid):
+        raise TriptychError(f"grid must be a Grid or the path of a TOML file, not {grid!r}")
+    check_installed()  # before the data is read, which may take long
+    return SweepSession(grid.load(on_data), SweepSettings(address, Path(runs), retime))
+
+
+def iter_sweep(
+    grid: "Grid | str | Path",
+    *,
+    address: str | None = None,
+    runs: str | Path = "runs",
+    retime: bool = False,
+) -> Iterator[Event]:
+    """Run the cells of a grid, and yield the events. The parameters are those of `sweep`.
+
+    If the iteration ends early, everything that is finished is kept, and another call goes on.
+    """
+    return sweep_session(grid, address=address, runs=runs, retime=retime).events()
+
+
+def sweep(
+    grid: "Grid | str | Path",
+    *,
+    address: str | None = None,
+    runs: str | Path = "runs",
+    retime: bool = False,
+    on_event: OnEvent | None = None,
+    progress: bool = False,
+) -> SweepResult:
+    """Train every cell of a grid: engines × data sets × networks × recipes × seeds, on Ray.
+
+    Cells that were finished by an earlier call are not run again. A cell that fails is recorded
+    with its error, and the others go on.
+
+    Parameters
+    ----------
+    grid : Grid, str or Path
+        What is trained, or a TOML file that describes it (docs/scale.md).
+    address : str, optional
+        The address of a cluster of Ray; by default Ray is started on this machine.
+    runs : str or Path
+        The folder in which the folder of the sweep is made: ``sweep-NAME``.
+    retime : bool
+        Whether timed cells that ran on a busy node are run again.
+    on_event : callable, optional
+        Called with each event.
+    progress : bool
+        Whether to print a line for each cell.
+
+    Returns
+    -------
+    SweepResult
+        With the cells, and the folder in which ``cells.parquet`` and ``report.html`` are.
+
+    Raises
+    ------
+    TriptychError
+        If the grid makes no sense, data cannot be read, or Ray cannot be started or reached.
+    """
+    session = sweep_session(grid, address=address, runs=runs, retime=retime)
+    with closing(session.events()) as happening:
+        for _ in watched(happening, on_event, progress, epochs=0):
+            pass
+    note = draw_sweep(session.folder)
+    return sweep_result(session.folder, note)
+
+
+def draw_sweep(folder: Path) -> str | None:
+    """Draw report.html of a sweep; return what to install, if needed."""
+    from .report.sweep import illustrate
+
+    return illustrate(folder)
+
+
+def sweep_result(folder: str | Path, note: str | None = None) -> SweepResult:
+    """Return what is in the folder of a sweep, also of one that was stopped.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder.
+    note : str, optional
+        Which package is missing to draw the page.
+    """
+    from .scale.sweep.folder import read_table
+
+    cells, about = read_table(Path(folder))
+    return SweepResult(cells, int(about["cells"]), Path(folder), note)

@@ -50,8 +50,49 @@ def line_of(event: Event, epochs: int) -> str | None:
             return f"seed {event.seed}, {event.number} of {event.seeds}"
         case events.Evaluated():
             return f"step {event.step:,}: test accuracy {_accuracies(event)}"
+        case events.SweepStarted() | events.ClusterReady() | events.SweepEnded():
+            return _sweep_line(event)
+        case events.CellEnded():
+            return cell_line(event.cell)
+        case events.CellRetried():
+            return f"{event.cell}: {event.why}; it is run again, attempt {event.attempt}"
         case _:
             return _row_line(event)
+
+
+def _sweep_line(event: Event) -> str | None:
+    """Return what an event of a sweep as a whole means."""
+    match event:
+        case events.SweepStarted():
+            done = f", {len(event.finished):,} finished before" if event.finished else ""
+            return f"{counted(len(event.cells), 'cell')}{done}"
+        case events.ClusterReady():
+            places = [f"{node['name']} ({node['processors']})" for node in event.nodes]
+            return f"Ray {event.ray}; processors of each node: {', '.join(places)}"
+        case events.SweepEnded():
+            return f"{event.finished:,} finished, {event.failed:,} failed"
+        case _:
+            return None
+
+
+def cell_line(cell: dict[str, Any]) -> str:
+    """Return what came of a cell of a sweep.
+
+    Parameters
+    ----------
+    cell : dict
+        As in a `triptych.core.events.CellEnded` event.
+    """
+    names = (cell["label"], cell["data"], cell["network"], cell["recipe"])
+    name = f"{' · '.join(names)} · seed {cell['seed']}"
+    if cell["status"] != "finished":
+        return f"{name}: failed, {cell['error']}"
+    figures = f"accuracy {cell['accuracy']:.2%}"
+    if cell["timed"]:
+        figures += f", {cell['seconds']:.3g} s"
+    if cell.get("busy"):
+        figures += f" on a busy node (others used {cell['others']:.0%})"
+    return f"{name}: {figures}"
 
 
 def _row_line(event: Event) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from .core.state import State
 from .errors import counted
 from .spec.network import Network
 from .spec.recipe import Recipe
+
+if TYPE_CHECKING:
+    from .scale.sweep.summary import Configuration
 
 Json = dict[str, Any]
 
@@ -278,6 +281,54 @@ class WorkersResult:
         workers = f"{', '.join(map(str, counts))} workers"
         certificates = counted(len(self.compared), "certificate")
         return f"<{certificates} of {workers}: {verdict}, differences up to {self.largest:.0e}>"
+
+
+@dataclass(frozen=True, repr=False)
+class SweepResult:
+    """What came of a grid of trainings.
+
+    Attributes
+    ----------
+    cells : list of dict
+        A row of ``cells.parquet`` each: the cells that have ended, in the order of the grid.
+    planned : int
+        How many cells the grid has.
+    folder : Path
+        It holds ``cells.parquet``, ``events.jsonl`` and ``report.html``.
+    note : str or None
+        Which package is missing to draw the page.
+    """
+
+    cells: list[Json]
+    planned: int
+    folder: Path
+    note: str | None = None
+
+    @property
+    def finished(self) -> list[Json]:
+        """The cells that are finished."""
+        return [cell for cell in self.cells if cell["status"] == "finished"]
+
+    @property
+    def failed(self) -> list[Json]:
+        """The cells that have failed; ``error`` is the reason of each."""
+        return [cell for cell in self.cells if cell["status"] != "finished"]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every cell of the grid is finished."""
+        return len(self.finished) == self.planned
+
+    def configurations(self) -> "list[Configuration]":
+        """Return what each engine, data set, network and recipe came to over its seeds."""
+        from .scale.sweep.summary import configurations
+
+        return configurations(self.cells)
+
+    def __repr__(self) -> str:
+        done = f"{len(self.finished)} of {counted(self.planned, 'cell')} finished"
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        return f"<sweep: {done}{failed}, in {self.folder}>"
 
 
 @dataclass(frozen=True)

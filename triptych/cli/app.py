@@ -214,6 +214,7 @@ COMMANDS = (
     "compare",
     "train",
     "verify",
+    "sweep",
     "doctor",
     "record",
     "differences",

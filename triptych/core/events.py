@@ -1,8 +1,8 @@
-"""The events of a training, a comparison and a verification: what happened, as frozen dataclasses.
+"""The events of a training, a comparison, a verification and a sweep, as frozen dataclasses.
 
-The generators ``iter_train``, ``iter_compare`` and ``iter_verify`` yield them. `Event.to_json`
-returns the object that a run folder's ``events.jsonl`` holds for an event; docs/results.md
-describes its keys.
+The generators ``iter_train``, ``iter_compare``, ``iter_verify`` and ``iter_sweep`` yield them.
+`Event.to_json` returns the object that a run folder's ``events.jsonl`` holds for an event;
+docs/results.md describes its keys.
 
 A *row* is an engine with one of its backends; events name it by its key, for example
 ``tensorflow-xla``. A *block* is a number of steps that an engine makes in one call.
@@ -781,3 +781,114 @@ class DriftMeasured(Event):
     apart: float
     flips: int
     twins: list[dict[str, float]]
+
+
+# ---- Sweep: a grid of trainings ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SweepStarted(Event):
+    """A sweep begins, or goes on after it was stopped.
+
+    Attributes
+    ----------
+    cells : list of dict
+        What each cell is: ``key``, ``engine``, ``backend``, ``network``, ``recipe``, ``data``,
+        ``seed``, ``threads``, ``timed``, ``parameters``.
+    finished : list of str
+        The keys of cells that were finished before; they are not run again.
+    grid : dict
+        The grid.
+    version : str
+        The version of this package.
+    """
+
+    type: ClassVar[str] = "sweep"
+    cells: list[Json]
+    finished: list[str]
+    grid: Json
+    version: str
+
+
+@dataclass(frozen=True)
+class ClusterReady(Event):
+    """Ray has started, or the connection to a cluster is made.
+
+    Attributes
+    ----------
+    nodes : list of dict
+        The ``name`` and the number of ``processors`` of each node.
+    ray : str
+        The version of Ray.
+    """
+
+    type: ClassVar[str] = "cluster"
+    nodes: list[Json]
+    ray: str
+
+
+@dataclass(frozen=True)
+class CellStarted(Event):
+    """A cell was given to the cluster.
+
+    Attributes
+    ----------
+    cell : str
+        Its key.
+    node : str
+        The node that it has to itself; empty for a cell that is not timed.
+    """
+
+    type: ClassVar[str] = "cell-started"
+    cell: str
+    node: str
+
+
+@dataclass(frozen=True)
+class CellRetried(Event):
+    """The worker or the node of a cell has ended, so the cell waits to be run again.
+
+    Attributes
+    ----------
+    cell : str
+        Its key.
+    why : str
+        What has ended.
+    attempt : int
+        The number of the next attempt, from 2.
+    """
+
+    type: ClassVar[str] = "cell-retried"
+    cell: str
+    why: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class CellEnded(Event):
+    """A cell is finished or has failed.
+
+    Attributes
+    ----------
+    cell : dict
+        What the cell is, as in `SweepStarted`, and what came of it: ``status``, ``error``,
+        ``accuracy``, ``seconds``, … (docs/scale.md).
+    """
+
+    type: ClassVar[str] = "cell"
+    cell: Json
+
+
+@dataclass(frozen=True)
+class SweepEnded(Event):
+    """Every cell of a sweep is finished or has failed.
+
+    Attributes
+    ----------
+    finished, failed : int
+        How many, those of earlier calls included.
+    """
+
+    type: ClassVar[str] = "sweep-ended"
+    finished: int
+    failed: int

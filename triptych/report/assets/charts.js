@@ -2,7 +2,10 @@
 // coincide: the thin one runs inside the thick one. Colours come from the page's CSS variables.
 //
 //   lines(element, {series: [{name, color, x, y, dash, faint}], x: "step", y: "loss", log: false})
-//   intervals(element, {rows: [{name, color, low, median, high, values}], x: "ms per step"})
+//   intervals(element, {rows: [{name, color, low, median, high, values, text}], x: "ms per step", fit: whether the axis
+//     begins at the smallest value, and not at 0})
+//   scatter(element, {points: [{text, color, x, y, low, high, best}], legend: [{name, color}], x: "seconds",
+//     y: "accuracy"}): the x axis is logarithmic; the best points are larger and joined by steps
 //   confusion(element, {classes, labels: what is left of long names that are similar, samples: "image", counts, changed: [[i, j], …]})
 
 const NS = "http://www.w3.org/2000/svg";
@@ -167,21 +170,26 @@ function drawLines(area, tip, spec, series, width, height) {
 
 export function intervals(element, spec) {
   const area = html(element, "div", "plot");
-  responsive(area, () => spec.rows.length * 52 + 44, (width, height) => {
+  const figures = (row) => row.text ?? `${format(row.median)} ms (${format(row.low)}–${format(row.high)})`;
+  const longest = Math.max(...spec.rows.map((row) => row.name.length + figures(row).length + 2));
+  const isBroken = (width) => longest > lettersIn(width); // then the figures have a line of their own
+  responsive(area, (width) => spec.rows.length * (isBroken(width) ? 69 : 52) + 44, (width, height) => {
     area.querySelector("svg")?.remove();
+    const broken = isBroken(width);
     const each = Math.min(130, (height - 44) / spec.rows.length);
     const root = svg(area, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": spec.x });
-    const most = Math.max(...spec.rows.flatMap((r) => [r.high, ...r.values])) * 1.04;
-    const px = scale(0, most, 10, width - 16);
-    for (const v of linearTicks(0, most, width < 420 ? 4 : 8)) {
+    const [least, most] = axisOf(spec);
+    const px = scale(least, most, 10, width - 16);
+    for (const v of linearTicks(least, most, width < 420 ? 4 : 8)) {
       svg(root, "line", { class: "grid", x1: px(v), x2: px(v), y1: 4, y2: height - 38 });
       svg(root, "text", { class: "tick", x: px(v), y: height - 22, "text-anchor": "middle" }, format(v));
     }
     svg(root, "text", { class: "axis", x: width / 2, y: height - 4, "text-anchor": "middle" }, spec.x);
     spec.rows.forEach((row, i) => {
-      const y = i * each + each / 2 + 4;
-      const label = `${row.name}: ${format(row.median)} ms (${format(row.low)}–${format(row.high)})`;
-      svg(root, "text", { class: "name", x: 12, y: y - 16 }, label);
+      const y = i * each + each / 2 + (broken ? 12 : 4);
+      const label = broken ? shortened(row.name, lettersIn(width)) : `${row.name}: ${figures(row)}`;
+      svg(svg(root, "text", { class: "name", x: 12, y: y - (broken ? 33 : 16) }, label), "title", {}, row.name);
+      if (broken) svg(root, "text", { class: "name", x: 12, y: y - 16 }, figures(row));
       for (const v of row.values) svg(root, "circle", { class: "dot", cx: px(v), cy: y, r: 4, style: `fill:${row.color}` });
       const below = y + 11; // below the dots, which would hide a short interval
       const draw = (name, x1, x2, y1, y2) => svg(root, "line", { class: name, x1, x2, y1, y2, style: `stroke:${row.color}` });
@@ -192,7 +200,82 @@ export function intervals(element, spec) {
   });
 }
 
+function lettersIn(width) {
+  return Math.floor((width - 24) / LETTER_OF_A_NAME);
+}
+
+function axisOf(spec) {
+  const values = spec.rows.flatMap((r) => [r.low, r.high, ...r.values]);
+  const most = Math.max(...values);
+  if (!spec.fit) return [0, most * 1.04];
+  const least = Math.min(...values);
+  const margin = (most - least || 1) * 0.04;
+  return [least - margin, most + margin];
+}
+
+// Points with a vertical interval each. The cursor names the nearest one.
+export function scatter(element, spec) {
+  const legend = html(element, "div", "legend");
+  for (const { name, color } of spec.legend) html(legend, "span", "key", name).style.setProperty("--key", color);
+  const area = html(element, "div", "plot");
+  const tip = html(area, "div", "tip");
+  tip.hidden = true;
+  responsive(area, (width) => Math.max(260, Math.min(420, width * 0.45)), (width, height) => drawScatter(area, tip, spec, width, height));
+}
+
+function drawScatter(area, tip, spec, width, height) {
+  area.querySelector("svg")?.remove();
+  const box = { left: 56, right: width - 16, top: 14, bottom: height - 38 };
+  const root = svg(area, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${spec.y} over ${spec.x}` });
+  const xs = spec.points.map((p) => p.x);
+  const [x0, x1] = [Math.min(...xs) / 1.15, Math.max(...xs) * 1.15];
+  const [y0, y1] = axisOf({ fit: true, rows: spec.points.map((p) => ({ low: p.low ?? p.y, high: p.high ?? p.y, values: [p.y] })) });
+  const px = scale(x0, x1, box.left, box.right, true);
+  const py = scale(y0, y1, box.bottom, box.top);
+  for (const v of linearTicks(y0, y1)) {
+    svg(root, "line", { class: "grid", x1: box.left, x2: box.right, y1: py(v), y2: py(v) });
+    svg(root, "text", { class: "tick", x: box.left - 8, y: py(v) + 4, "text-anchor": "end" }, format(v));
+  }
+  let last = -Infinity;
+  for (const v of timeTicks(x0, x1)) {
+    if (px(v) - last < 44) continue; // their labels would touch
+    last = px(v);
+    svg(root, "line", { class: "grid", x1: px(v), x2: px(v), y1: box.top, y2: box.bottom });
+    svg(root, "text", { class: "tick", x: px(v), y: box.bottom + 18, "text-anchor": "middle" }, format(v));
+  }
+  svg(root, "text", { class: "axis", x: (box.left + box.right) / 2, y: height - 4, "text-anchor": "middle" }, spec.x);
+  svg(root, "text", { class: "axis", x: 4, y: 10 }, spec.y);
+  const best = spec.points.filter((p) => p.best).sort((a, b) => a.x - b.x);
+  const steps = best.map((p, i) => `${i ? `H${px(p.x).toFixed(1)}V` : `M${px(p.x).toFixed(1)} `}${py(p.y).toFixed(1)}`);
+  if (best.length) svg(root, "path", { class: "front", d: `${steps.join("")}H${box.right}` });
+  for (const p of spec.points) {
+    const style = `stroke:${p.color}`;
+    if (p.low !== null) svg(root, "line", { class: "whisker", x1: px(p.x), x2: px(p.x), y1: py(p.low), y2: py(p.high), style });
+    svg(root, "circle", { class: "point", cx: px(p.x), cy: py(p.y), r: p.best ? 6 : 4, style: `fill:${p.color}` });
+  }
+  root.onpointerleave = () => (tip.hidden = true);
+  root.onpointermove = (event) => {
+    const frame = root.getBoundingClientRect();
+    const [x, y] = [event.clientX - frame.left, event.clientY - frame.top];
+    const away = (p) => Math.hypot(px(p.x) - x, py(p.y) - y);
+    const nearest = spec.points.reduce((one, other) => (away(other) < away(one) ? other : one));
+    tip.hidden = away(nearest) > 40;
+    tip.textContent = nearest.text;
+    tip.style.left = `${Math.max(0, Math.min(width - tip.offsetWidth - 8, px(nearest.x) + 12))}px`;
+    tip.style.top = `${Math.max(0, Math.min(height - tip.offsetHeight, py(nearest.y) + 12))}px`;
+  };
+}
+
+function timeTicks(low, high) {
+  const ticks = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
+    for (const m of [1, 2, 5]) if (m * 10 ** power >= low && m * 10 ** power <= high) ticks.push(m * 10 ** power);
+  }
+  return ticks;
+}
+
 const FEW_MISTAKES = 5; // in a cell: where no cell has more, none is coloured as the worst
+const LETTER_OF_A_NAME = 7.2; // pixels, the mean width of a letter in the names of intervals
 const LETTER = 6.6; // pixels, the mean width of a letter in the labels of a matrix
 
 // Both ends are kept: names in a folder often begin with the same words and end in a number.
