@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..core import rng
 from ..core.split import Split
-from ..errors import DataError, suggest
+from ..errors import DataError, one_line, suggest
 from . import checks, hints
 from .cache import cache_folder
 from .dataset import Dataset, Origin, Standardised
@@ -290,7 +290,10 @@ def _dataset(unsplit: Unsplit, seed: int) -> Dataset:
     train = contents.train
     test = contents.test
     if test is None:
-        train, test = stratified(contents.train, seed, in_place=True)
+        try:
+            train, test = stratified(contents.train, seed, in_place=True)
+        except DataError as error:
+            raise DataError(f"{one_line(source)}: {error}") from None
     table = None
     if contents.features:
         table = Standardised.by(train, contents.features, source)
