@@ -2,6 +2,7 @@
 
 # ruff: noqa: NPY002 - users draw from NumPy's old functions
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,14 @@ from triptych.doctor.frameworks.draws import Draw
 from triptych.doctor.frameworks.numpy_draws import NumpyDraws, seeded
 
 SHAPE = (3, 4)
+
+
+def in_place(keep: float) -> Any:
+    mask = np.random.rand(*SHAPE)
+    mask += keep
+    np.floor(mask, out=mask)
+    mask *= np.ones(SHAPE)
+    return mask
 
 
 def followed(model: Any, namespaces: Any = ()) -> tuple[Any, list[Draw]]:
@@ -28,6 +37,7 @@ def followed(model: Any, namespaces: Any = ()) -> tuple[Any, list[Draw]]:
         (lambda: (np.random.random(SHAPE) < 0.25) * np.ones(SHAPE, np.float32), 0.25),
         (lambda: np.floor(0.6 + np.random.uniform(size=SHAPE)).astype(np.float32), 0.6),
         (lambda: (~(np.random.uniform(-1, 1, SHAPE) >= 0.5)).astype("float64"), 0.75),
+        (lambda: in_place(0.6), 0.6),
         (lambda: np.random.binomial(1, 0.9, SHAPE), 0.9),
         (lambda: (np.random.default_rng(0).random(SHAPE) > 0.2)[:, :1] * np.ones(SHAPE), 0.8),
         (lambda: np.where(np.random.rand(*SHAPE) > 0.6, np.ones(SHAPE), np.zeros(SHAPE)), 0.4),
@@ -69,6 +79,30 @@ def test_what_has_no_mean_stays_random_and_is_told_once() -> None:
         ("np.random.permutation", {"active": True, "random": True}),
         ("np.random.rand", {"active": True, "random": True}),
     ]
+
+
+def test_numbers_that_were_written_over_are_no_longer_known() -> None:
+    def model() -> Any:
+        numbers = np.random.rand(50)
+        numbers[numbers < 0.5] = 0.0
+        return (numbers > 0.3) * np.ones(50)
+
+    made, told = followed(model)
+    assert set(np.asarray(made)) == {0.0, 1.0}
+    assert told == []
+
+
+def test_a_followed_generator_is_one_for_the_users_code() -> None:
+    holder = {"rng": np.random.default_rng(3)}
+
+    def model() -> Any:
+        rng = np.random.default_rng(holder["rng"])
+        copied = copy.deepcopy(rng)
+        assert isinstance(copied, np.random.Generator)
+        return rng.random(4) - copied.random(4)
+
+    made, _ = followed(model, [holder])
+    np.testing.assert_array_equal(made, np.zeros(4))
 
 
 def test_draws_are_the_same_with_one_seed_and_go_on_afterwards() -> None:

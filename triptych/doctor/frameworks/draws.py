@@ -164,6 +164,10 @@ class Draws:
         """Note what a tensor holds."""
         self._known[id(tensor)] = (tensor, draw)
 
+    def forget(self, tensor: Any) -> None:
+        """Forget what a tensor held, because other numbers were written into it."""
+        self._known.pop(id(tensor), None)
+
     def _tell_once(self, draw: Draw) -> None:
         if (draw.source, draw.number) not in self._told:
             self._told.add((draw.source, draw.number))

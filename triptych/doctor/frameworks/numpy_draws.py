@@ -5,6 +5,7 @@ to which the user's code refers. What they draw evenly is followed as the framew
 are, see `triptych.doctor.frameworks.draws`; other draws whose mean is known return it.
 """
 
+import copy
 import functools
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
@@ -63,12 +64,32 @@ class Drawn(np.ndarray):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Compute with the numbers, or with their means where these take their place."""
         name = FOLLOWED.get(ufunc.__name__, "") if method == "__call__" else ""
-        draws = next(each.draws for each in inputs if isinstance(each, Drawn))
+        written = kwargs.get("out", ())
+        if method == "at":
+            written = inputs[:1]
+        draws = next(each.draws for each in (*inputs, *written) if isinstance(each, Drawn))
         given = draws.arguments(name, inputs) if draws else inputs
+        if "out" in kwargs:
+            kwargs["out"] = tuple(map(_plain, written))
         made = getattr(ufunc, method)(*map(_plain, given), **kwargs)
-        if draws is None or not name or not isinstance(made, np.ndarray):
+        if draws is None:
             return made
-        return _noted(draws, name, given, made)
+        if name and isinstance(made, np.ndarray):
+            made = _noted(draws, name, given, made)
+        if not written or not isinstance(written[0], Drawn):
+            return made
+        # Other numbers are in the array now.
+        draw = draws.of(made)
+        draws.forget(written[0])
+        if draw is not None:
+            draws.note(written[0], draw)
+        return written[0] if method != "at" else None
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        """Write into the array, whose numbers are then no longer known."""
+        super().__setitem__(place, value)
+        if self.draws is not None:
+            self.draws.forget(self)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """Choose between two arrays by a mask; other functions compute with the numbers."""
@@ -151,8 +172,15 @@ class NumpyDraws:
 
     def _wrapped(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         if name.endswith("default_rng"):
-            return lambda *args, **kwargs: Followed(self, function(*args, **kwargs))
+            return lambda *args, **kwargs: self._generator(function, args, kwargs)
         return self.following(name, function)
+
+    def _generator(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> "Followed":
+        """Return the generator that ``default_rng`` makes; of a generator, the same one."""
+        given = next(iter((*args, *kwargs.values())), None)
+        return given if type(given) is Followed else Followed(self, function(*args, **kwargs))
 
     def following(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that draws as another one, and whose numbers are followed."""
@@ -230,6 +258,15 @@ class Followed:
     def __init__(self, follower: NumpyDraws, generator: Any) -> None:
         self._follower = follower
         self._generator = generator
+
+    @property
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The class of the user's generator, for which the user's code may ask."""
+        return type(self._generator)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Followed":
+        """Return a generator that draws the same numbers, and is followed."""
+        return Followed(self._follower, copy.deepcopy(self._generator, memo))
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._generator, name)
