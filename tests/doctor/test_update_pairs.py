@@ -183,6 +183,47 @@ def test_a_callback_that_averages_at_the_ends_of_epochs() -> None:
     assert finding.values["b"].endswith("decay 0.8, after each update")
 
 
+class AveragesEpochs:
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.average = swa_utils.AveragedModel(model)
+
+    def on_epoch_end(self, epoch: int, logs: Any) -> None:
+        self.average.update_parameters(self.model)
+
+
+class AveragesUpdates:
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.average = swa_utils.AveragedModel(model)
+
+    def on_train_batch_end(self, batch: int, logs: Any) -> None:
+        self.average.update_parameters(self.model)
+
+
+@pytest.mark.parametrize(
+    ("callback", "unit"), [(AveragesEpochs, "epoch"), (AveragesUpdates, "update")]
+)
+def test_a_model_of_means_is_updated_by_its_callback_alone(callback: Any, unit: str) -> None:
+    (finding,) = diagnosed(with_callback(callback), of_keras()).findings
+    assert finding.cause == "D128"
+    assert finding.values["a"] == f"evaluates the mean of the weights, after each {unit}"
+
+
+class NeedsTheAccuracy:
+    def __init__(self, model: Any) -> None:
+        pass
+
+    def on_train_batch_end(self, batch: int, logs: Any) -> None:
+        assert logs["accuracy"] >= 0.0
+
+
+def test_a_callback_that_needs_more_than_the_loss_is_left_out() -> None:
+    diagnosis = diagnosed(with_callback(NeedsTheAccuracy), of_keras())
+    assert not diagnosis.findings
+    assert diagnosis.verdict in ("equal", "rounding")
+
+
 def test_a_callback_that_keeps_the_best_weights_does_not_average() -> None:
     assert not diagnosed(with_callback(KeepsTheBest), of_keras()).findings
 

@@ -1,6 +1,7 @@
 """Averages of the weights that a user keeps beside the model and updates after each step."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from types import FunctionType, MethodType, NoneType
 from typing import Any
 
@@ -39,7 +40,6 @@ class Averages:
         self._callbacks = list(parts.get("callbacks") or ())
         self._weight: tuple[str, Role, torch.Tensor] | None = None
         self._series: list[dict[str, Array]] = []
-        self._counts: list[int] = []
         self._before: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -67,12 +67,12 @@ class Averages:
     def _holders(self) -> list[Any]:
         return [self._hooks(), self._callbacks]
 
-    def _averaged_models(self) -> list[AveragedModel]:
-        return [each for each in _modules(self._holders()) if isinstance(each, AveragedModel)]
-
     def begin(self) -> None:
         """Begin to watch the tensors, in the dtype of the model."""
-        kept = [*self.tensors().values(), *(each.n_averaged for each in self._averaged_models())]
+        counts = [
+            each.n_averaged for each in _modules(self._holders()) if isinstance(each, AveragedModel)
+        ]
+        kept = [*self.tensors().values(), *counts]
         self._before = [(tensor, tensor.data) for tensor in kept]
         for tensor in kept:
             dtype = self._model.dtype if tensor.is_floating_point() else tensor.dtype
@@ -84,7 +84,6 @@ class Averages:
             fitting, key=lambda each: (each[2].ndim < 2, each[2].numel()), default=None
         )
         self._series = [self._present()]
-        self._counts = [int(each.n_averaged) for each in self._averaged_models()]
 
     def end(self) -> None:
         """Put back the tensors."""
@@ -103,17 +102,17 @@ class Averages:
         }
 
     def after_step(self, number: int) -> None:
-        """Update the averages as the user's loop does, unless a hook has done so."""
-        models = self._averaged_models()
-        counts = [int(each.n_averaged) for each in models]
-        for each, before, after in zip(models, self._counts, counts, strict=False):
-            if before == after:
-                each.update_parameters(_averaged_by(each, self._model))
-        self._counts = [int(each.n_averaged) for each in models]
+        """Let the callbacks do what they do after an update; the optimizer's hooks have done so.
+
+        An average that neither of them updates stays as it is: it is not known when the user's
+        loop updates it.
+        """
         for callback in self._callbacks:
             for event in AFTER_A_STEP:
                 if hasattr(callback, event):
-                    getattr(callback, event)(number, {})
+                    # It may need more than the loss.
+                    with suppress(Exception):
+                        getattr(callback, event)(number, {"loss": 1.0})
         self._series.append(self._present())
 
     def found(self, start: Arrays, weights: Sequence[Arrays]) -> tuple[Arrays, tuple[float, ...]]:
@@ -207,12 +206,6 @@ class Averages:
                     found[name] = array.copy()
                     break
         return found
-
-
-def _averaged_by(averaged: AveragedModel, model: UserModel) -> nn.Module:
-    """Return the module of the model that an averaged model is a copy of."""
-    kind = type(averaged.module)
-    return next(each for each in model.modules() if type(each) is kind)
 
 
 def _memory_of(tensor: torch.Tensor) -> int:
