@@ -1,5 +1,6 @@
 """Which loss belongs to which output and target."""
 
+import numpy as np
 import pytest
 
 from triptych.doctor.frameworks.adapter import ModelError
@@ -26,6 +27,13 @@ def test_an_output_without_a_loss_is_left_out(targets: list[str], expected: str)
     assert terms([None, "g"], ["a", "b"], targets) == [("g", 1.0, "b", expected)]
 
 
+def test_targets_that_fit_the_losses_belong_to_them_alone() -> None:
+    several = SeveralLosses({"one": "f", "two": None, "three": "h"})
+    assert several.targets(["y", "y2"])[::2] == ["y", "y2"]
+    assert several.targets(["y", "y2", "y3"]) == ["y", "y2", "y3"]
+    assert several.targets(["y"]) == ["y", "y", "y"]
+
+
 def test_names_are_those_of_a_dict_or_of_the_model() -> None:
     losses = {"second": "g", "first": "f"}
     expected = [("g", 1.0, "b", "y"), ("f", 3.0, "a", "y2")]
@@ -40,6 +48,7 @@ def test_names_are_those_of_a_dict_or_of_the_model() -> None:
     ("losses", "outputs", "targets", "weights", "message"),
     [
         (["f", "g"], ["a", "b"], ["y"], [1.0], "1 weights of 2 losses"),
+        ([None, None], ["a", "b"], ["y"], None, "no loss of any output"),
         ({"f": 1}, ["a"], ["y"], {"g": 1.0}, "has 'g', of which there is no loss"),
         (["f", "g"], ["a", "b"], ["y", "y2", "y3"], None, "2 losses and 3 targets"),
         (["f", "g"], ["a"], ["y"], None, "output 1; the model returns 1 outputs without names"),
@@ -56,5 +65,7 @@ def test_what_does_not_fit_is_refused(
 def test_one_loss_with_weights_is_that_of_each_output() -> None:
     several = of_parts({"loss": "f", "loss_weights": [1.0, 2.0]})
     assert several.losses == ["f", "f"]
+    several = of_parts({"loss": "f", "loss_weights": np.array([1.0, 2.0])})
+    assert (several.losses, several.weights) == (["f", "f"], [1.0, 2.0])
     assert of_parts({"loss": "f"}) == "f"
     assert of_parts({}) is None

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..observation import Component, Settings
 from .adapter import ModelError
 
@@ -44,13 +46,15 @@ class SeveralLosses:
     Raises
     ------
     ModelError
-        If there are not as many weights as losses.
+        If there is no loss, or there are not as many weights as losses.
     """
 
     def __init__(self, losses: Any, weights: Any = None) -> None:
         named = isinstance(losses, Mapping)
         self.names = list(losses) if named else list(range(len(losses)))
         self.losses = list(losses.values()) if named else list(losses)
+        if all(loss is None for loss in self.losses):
+            raise ModelError("loss has no loss of any output")
         self.weights = self._weights(weights)
 
     def _weights(self, weights: Any) -> list[float]:
@@ -61,10 +65,10 @@ class SeveralLosses:
             if unknown:
                 raise ModelError(f"{KEY} has {unknown[0]!r}, of which there is no loss")
             return [float(weights.get(name, 1.0)) for name in self.names]
-        given = list(weights) if isinstance(weights, Sequence) else [weights]
+        given = np.asarray(weights, float).reshape(-1).tolist()
         if len(given) != len(self.losses):
             raise ModelError(f"{KEY} has {len(given)} weights of {len(self.losses)} losses")
-        return [float(each) for each in given]
+        return given
 
     def as_given(self, each: Sequence[Any]) -> Any:
         """Return something for each loss, as the losses were given: in a dict or in a list."""
@@ -88,18 +92,34 @@ class SeveralLosses:
         ModelError
             If losses, outputs and targets do not fit each other.
         """
-        counted = [place for place, loss in enumerate(self.losses) if loss is not None]
-        if len(targets) not in (1, len(counted), len(self.losses)):
+        each = zip(self.names, self.losses, self.weights, self.targets(targets), strict=True)
+        for name, loss, weight, target in each:
+            if loss is not None:
+                yield Term(loss, weight, _output(outputs, name, order), target)
+
+    def targets(self, targets: Sequence[Any]) -> list[Any]:
+        """Return a target for each entry of the losses; that of a missing loss is not used.
+
+        Parameters
+        ----------
+        targets : sequence of tensor
+            One for each loss in their order, or one for all of them.
+
+        Raises
+        ------
+        ModelError
+            If there are not as many.
+        """
+        if len(targets) == len(self.losses):
+            return list(targets)
+        count = sum(loss is not None for loss in self.losses)
+        if len(targets) not in (1, count):
             raise ModelError(
-                f"there are {len(counted)} losses and {len(targets)} targets, y, y2, …; give one "
+                f"there are {count} losses and {len(targets)} targets, y, y2, …; give one "
                 "target for each loss, or one for all"
             )
-        for number, place in enumerate(counted):
-            at = 0 if len(targets) == 1 else number
-            if len(targets) == len(self.losses):
-                at = place
-            output = _output(outputs, self.names[place], order)
-            yield Term(self.losses[place], self.weights[place], output, targets[at])
+        waiting = iter(targets if len(targets) == count else [targets[0]] * count)
+        return [targets[0] if loss is None else next(waiting) for loss in self.losses]
 
 
 def _output(outputs: Any, name: Any, order: Sequence[str]) -> Any:
@@ -125,11 +145,11 @@ def of_parts(parts: Mapping[str, Any]) -> Any:
     if isinstance(loss, (list, tuple, Mapping)):
         return SeveralLosses(loss, parts.get(KEY))
     weights = parts.get(KEY)
-    if loss is not None and isinstance(weights, (list, tuple)):
-        return SeveralLosses([loss] * len(weights), weights)
-    if loss is not None and isinstance(weights, Mapping):
+    if loss is None or weights is None:
+        return loss
+    if isinstance(weights, Mapping):
         return SeveralLosses(dict.fromkeys(weights, loss), weights)
-    return loss
+    return SeveralLosses([loss] * np.size(weights), weights)
 
 
 def described(several: SeveralLosses, parts: Sequence[Component | None]) -> Component:

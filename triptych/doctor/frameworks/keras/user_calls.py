@@ -47,7 +47,7 @@ def _compiled(optimization: Optimization, inputs: Arrays, targets: Arrays | None
         loss = optimization.loss
         if isinstance(loss, SeveralLosses):
             options["loss_weights"] = loss.as_given(loss.weights)
-            each = y if isinstance(y, list) else [y] * len(loss.losses)
+            each = loss.targets(y if isinstance(y, list) else [y])
             y, loss = loss.as_given(each), loss.as_given(loss.losses)
         model.compile(optimizer=optimization.optimizer, loss=loss, **options)
         model._compile_metrics = None  # a second `compile` keeps those of the first
