@@ -42,7 +42,11 @@ def diagnosed(a_middle: list[Step], b_middle: list[Step], before: bool = False) 
         (np.nan, "/", "NaN", "first in /: 0/0"),
         (np.inf, "ops.log", "infinity", "first in ops.log: the logarithm of 0"),
         (np.nan, "ops.sqrt", "NaN", "first in ops.sqrt: the root of a negative number"),
+        (np.nan, "ops.rsqrt", "NaN", "first in ops.rsqrt: the root of a negative number"),
+        (np.inf, "ops.rsqrt", "infinity", "first in ops.rsqrt: 1/√0"),
+        (np.inf, "/", "infinity", "first in /: a division by 0, or by too small a number"),
         (np.nan, "ops.power", "NaN", "first in ops.power"),
+        (np.nan, "ops.logaddexp", "NaN", "first in ops.logaddexp"),
     ],
 )
 @pytest.mark.parametrize("before", [True, False])
@@ -58,12 +62,23 @@ def test_the_first_call_that_loses_numbers_is_named(
     size = 12 * (5 if before else 6)
     lost = size if before or np.isnan(factor) else POSITIVE
     assert finding.values == {"a": "numbers", "b": f"{what} in {lost} of {size} values"}
+    assert "here, all finite" in finding.evidence
 
 
 def test_infinity_that_becomes_nan_is_named() -> None:
     (finding,) = diagnosed([], [scaled(np.inf, "ops.log"), scaled(np.nan, "/")], True).findings
     assert finding.layer["b"] == "/"
     assert "NaN, first in /: after infinity in ops.log, the logarithm of 0" in finding.title
+
+
+def test_an_input_that_is_not_finite_is_not_called_finite(monkeypatch: Any) -> None:
+    x = BATCH["x"].copy()
+    x[0, 0] = np.inf
+    monkeypatch.setitem(BATCH, "x", x)
+    steps = [activation("sigmoid")]
+    (finding,) = diagnosed(steps, [*steps, scaled(np.nan, "/")], True).findings
+    assert "has NaN, first in /" in finding.title
+    assert finding.evidence.startswith("both sides get the same numbers here; all other")
 
 
 def test_a_fault_behind_lost_numbers_is_found_too() -> None:

@@ -11,6 +11,7 @@ from .trials import Case, Trials
 
 NAN = "NaN"
 INFINITY = "infinity"
+LOGARITHMS = frozenset({"log", "log2", "log10", "log1p"})
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ def lost_numbers(trials: Trials, case: Case, tolerance: float, earlier: Case | N
         values = (b if side == "b" else a)[lost]
         what = NAN if np.isnan(values).any() else INFINITY
         call, before, infinite = _first_call(trials, case, side, what, earlier)
-        kept = ~(a_lost | b_lost)
-        apart = np.abs(a[kept] - b[kept]).max(initial=0.0)
+        finite = ~(a_lost | b_lost)
+        apart = np.abs(a[finite] - b[finite]).max(initial=0.0)
         return Lost(
             side,
             what,
@@ -78,8 +79,8 @@ def lost_numbers(trials: Trials, case: Case, tolerance: float, earlier: Case | N
             lost.size,
             call,
             _why(call, what, infinite),
-            _is_masked(call, before),
-            bool(apart <= tolerance * np.abs(a[kept]).max(initial=0.0)),
+            _is_masked(call, before, trials.a if side == "a" else trials.b),
+            bool(apart <= tolerance * np.abs(a[finite]).max(initial=0.0)),
         )
     return None
 
@@ -141,21 +142,34 @@ def _why(call: Call | None, what: str, infinite: Call | None) -> str:
         reason = _why(infinite, INFINITY, None)
         return f"after infinity in {infinite.name}" + (f", {reason}" if reason else "")
     name = "" if call is None else call.name.lower()
-    if "log" in name and "soft" not in name:
+    if name.rpartition(".")[2].strip("_") in LOGARITHMS:
         return "the logarithm of 0" if what == INFINITY else "the logarithm of a negative number"
     if "div" in name or name == "/":
-        return "0/0" if what == NAN else "a division by 0"
+        return "0/0" if what == NAN else "a division by 0, or by too small a number"
     if "sqrt" in name:
-        return "1/√0" if "rsqrt" in name else "the root of a negative number"
+        return "1/√0" if what == INFINITY else "the root of a negative number"
     return ""
 
 
-def _is_masked(call: Call | None, before: Array | None) -> bool:
-    """Return whether a call is attention, or a softmax of rows in which all scores are masked."""
+def _is_masked(call: Call | None, before: Array | None, observation: Observation) -> bool:
+    """Return whether a call is attention, or a softmax of rows in which all scores are masked.
+
+    Parameters
+    ----------
+    call : Call or None
+        The call.
+    before : ndarray or None
+        What the call before it has returned.
+    observation : Observation
+        Of its side.
+    """
     if call is None:
         return False
     if call.kind == "attention":
-        return True
+        # All features of a row are lost together if its keys are masked.
+        output = observation.arrays.get(f"{call.number}/output")
+        rows = [] if output is None else np.isnan(output)
+        return bool(np.all(np.all(rows, -1) == np.any(rows, -1)))
     if call.settings.get("function") not in ("softmax", "log_softmax") or before is None:
         return False
     return bool((np.isneginf(before) | np.isnan(before)).all(-1).any())

@@ -374,7 +374,9 @@ class _Forward:
         layer = self._layers(case)
         if lost.call is not None:
             layer[lost.side] = place_of(lost.call)
-        evidence = "both sides get the same numbers here, all finite"
+        evidence = "both sides get the same numbers here"
+        if self._is_finite_before(case):
+            evidence += ", all finite"
         if lost.agree:
             evidence += "; all other values agree up to rounding"
         finding = Finding(
@@ -389,6 +391,19 @@ class _Forward:
             evidence=evidence,
         )
         return _Found(finding, ("lost", case.place.what, case.place.b_number))
+
+    def _is_finite_before(self, case: Case) -> bool:
+        """Return whether all that both sides had before a place is finite."""
+        place = case.place
+        forced = self.trials.alignment.forced(self.trials.a)
+        taken = f"{place.b_number}/input" if place.what == LAYER else None
+        earlier = [
+            array
+            for name, array in forced.items()
+            if name == taken or int(name.partition("/")[0]) < place.b_number
+        ]
+        arrays = [*earlier, *self.examination.b_inputs.values()]
+        return all(np.isfinite(each).all() for each in arrays if each.dtype.kind == "f")
 
     def _described(self, case: Case) -> _Found | None:
         """Return the finding that a recorded layer has other settings, which cannot be tried."""
