@@ -14,7 +14,9 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from triptych.doctor.diagnosis import diagnose  # noqa: E402
+from triptych.doctor.loss_lines import weight_line  # noqa: E402
 from triptych.doctor.model_file import Parts  # noqa: E402
+from triptych.doctor.observation import Component  # noqa: E402
 from triptych.doctor.side import local_side  # noqa: E402
 
 pytestmark = [pytest.mark.framework, pytest.mark.slow]
@@ -142,7 +144,7 @@ DIFFERENT = {
         of_keras("turned", loss=turned),
         (None, f"output 2: {WEIGHT}"),
         {"a": "0.25", "b": "1"},
-        "loss = loss_1 + 0.25 * loss_2",
+        "loss = loss_2 + 0.25 * loss_1",  # the numbers are those of B's outputs
     ),
     "sum": (
         of_torch(loss=both(reduction="sum")),
@@ -186,3 +188,13 @@ def test_another_order_without_a_loss_is_a_finding() -> None:
     (finding,) = diagnosed(of_torch(), of_keras("turned")).findings
     assert (finding.stage, finding.proved) == ("forward", True)
     assert finding.values == {"a": [1, 2], "b": [2, 1]}
+
+
+def test_the_line_of_a_weight_has_one_for_each_output_of_the_side() -> None:
+    built_in = Component("MeanSquaredError", {})
+    assert weight_line("keras", 1, 2, "0.5", built_in) == "loss_weights=[0.5, 1]"
+    listed = Component("mse", {"loss_weights": [1.0, 3.0]})
+    assert weight_line("torch", 2, 2, "0.5", listed) == "loss_weights=[1, 0.5]"
+    # The names of a dict may come in another order than the outputs.
+    named = Component("mse", {"loss_weights": {"label": 1.0, "value": 3.0}})
+    assert weight_line("keras", 2, 2, "0.5", named) == "loss = loss_1 + 0.5 * loss_2"

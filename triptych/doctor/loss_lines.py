@@ -55,7 +55,9 @@ def counting_line(framework: str, label: int) -> str | None:
     return None
 
 
-def weight_line(framework: str, number: int, weight: str, loss: Component | None) -> str:
+def weight_line(
+    framework: str, number: int, outputs: int, weight: str, loss: Component | None
+) -> str:
     """Return how a side gives the loss of one of several outputs another weight.
 
     Parameters
@@ -63,7 +65,9 @@ def weight_line(framework: str, number: int, weight: str, loss: Component | None
     framework : str
         ``torch``, ``keras``, …
     number : int
-        The output, from 1.
+        The side's output, from 1.
+    outputs : int
+        How many the side has.
     weight : str
         The weight, as it is written.
     loss : Component or None
@@ -71,8 +75,8 @@ def weight_line(framework: str, number: int, weight: str, loss: Component | None
     """
     weights = loss.settings.get("loss_weights") if loss else None
     built_in = framework == "keras" and loss is not None and not loss.source
-    if weights is not None or built_in:
-        given = [f"{each:g}" for each in weights or [1.0] * number]
+    if isinstance(weights, list) or (weights is None and built_in):
+        given = [f"{each:g}" for each in weights or [1.0] * outputs]
         if number <= len(given):
             given[number - 1] = weight
             return f"loss_weights=[{', '.join(given)}]"

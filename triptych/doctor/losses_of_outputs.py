@@ -54,15 +54,15 @@ class End:
 
     Attributes
     ----------
-    number : int
-        Its place among A's outputs, from 1.
+    numbers : tuple of int
+        Its places among the outputs of A and of B, from 1.
     pair : Pair or None
         The last layer with weights before it, if it is known.
     a, b : Head
         Both sides there; their value is that of the whole loss.
     """
 
-    number: int
+    numbers: tuple[int, int]
     pair: Pair | None
     a: Head
     b: Head
@@ -100,14 +100,15 @@ def of_outputs(examination: Examination) -> Result:
 
 
 def _ends(examination: Examination) -> Iterator[End]:
-    """Yield the outputs that both sides have."""
+    """Yield the outputs that both sides have, in A's order."""
     alignment = examination.alignment
     a_arrays, b_arrays = examination.a_training.arrays, examination.b_training.arrays
     forced = alignment.forced(examination.a_training)
     at_b = {**b_arrays, **only_outputs(forced)}
+    b_names = list(outputs_of(b_arrays))
     for number, name in enumerate(outputs_of(a_arrays), 1):
         other = alignment.outputs.get(name, name)
-        if "loss" not in a_arrays or other not in b_arrays:
+        if "loss" not in a_arrays or other not in b_names:
             continue
         pair, place = _last_before(examination, a_arrays[name], forced)
         a = _end_of(a_arrays, name, forced, place)
@@ -116,7 +117,7 @@ def _ends(examination: Examination) -> Iterator[End]:
         same = relative_difference(as_output(a.output, b.output.shape), b.output) <= ALIKE
         if same and all(each is not None for each in slopes):
             a, b = (replace(each, last=None, gradient=None) for each in (a, b))
-        yield End(number, pair, a, b)
+        yield End((number, b_names.index(other) + 1), pair, a, b)
 
 
 def _last_before(
@@ -159,14 +160,15 @@ def _of_end(examination: Examination, end: End, effect: dict[str, float]) -> lis
         named = [_weighted(each, one, other) for each in named]
     if not named:
         unknown = unknown_formula(effect, explained)
-        return [replace(unknown, title=f"output {end.number}: {unknown.title}", layer=layer)]
+        return [replace(unknown, title=f"output {end.numbers[0]}: {unknown.title}", layer=layer)]
     evidence = evidence_of(explained) or "the gradient of the loss at this output"
     findings = [
         finding_of(each, effect, _fix_of_end(examination, end, each, explained), evidence)
         for each in named
     ]
     return [
-        replace(each, title=f"output {end.number}: {each.title}", layer=layer) for each in findings
+        replace(each, title=f"output {end.numbers[0]}: {each.title}", layer=layer)
+        for each in findings
     ]
 
 
@@ -176,8 +178,14 @@ def _fix_of_end(
     """Return a line for either side, or None."""
     if named.title != WEIGHT:
         return fix_of(examination, named, end.a, end.b, explained)
-    wanted = zip(examination.descriptions, reversed(named.values), strict=True)
-    lines = [weight_line(each.framework, end.number, weight, each.loss) for each, weight in wanted]
+    counts = [
+        len(outputs_of(each.arrays)) for each in (examination.a_training, examination.b_training)
+    ]
+    wanted = zip(examination.descriptions, end.numbers, counts, reversed(named.values), strict=True)
+    lines = [
+        weight_line(each.framework, number, count, weight, each.loss)
+        for each, number, count, weight in wanted
+    ]
     return dict(zip("ab", lines, strict=True))
 
 
@@ -202,15 +210,15 @@ def _counted(a: Head, b: Head) -> Named | None:
 def _both_explained(examination: Examination, end: End) -> list[Explained | None]:
     """Return the formulas of both sides, of the target that explains the most."""
     targets = list(examination.targets.values())
-    own = targets[end.number - 1 : end.number]
+    of_place = targets[end.numbers[0] - 1 : end.numbers[0]]
     best: list[Explained | None] = [None, None]
-    for target in [*own, *targets]:
-        found = [
+    for target in [*of_place, *targets]:
+        explained = [
             explain_end(examination, replace(head, value=float("nan")), family, target)
             for head, family in zip((end.a, end.b), expected_families(examination), strict=True)
         ]
-        if sum(each is not None for each in found) > sum(each is not None for each in best):
-            best = found
+        if sum(each is not None for each in explained) > sum(each is not None for each in best):
+            best = explained
     return best
 
 

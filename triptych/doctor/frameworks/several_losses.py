@@ -162,7 +162,7 @@ def described(several: SeveralLosses, parts: Sequence[Component | None]) -> Comp
     parts : sequence of Component or None
         Each of them.
     """
-    settings: Settings = {KEY: several.weights}
+    settings: Settings = {KEY: several.as_given(several.weights)}
     for name, part in zip(several.names, parts, strict=True):
         if part is not None:
             settings |= {f"{name}.{key}": value for key, value in part.settings.items()}
