@@ -5,6 +5,7 @@ from typing import Any
 from .core import events
 from .core.events import Event
 from .errors import counted
+from .scale.sweep.summary import cell_name
 
 
 def epoch_line(epoch: dict[str, Any], epochs: int) -> str:
@@ -83,8 +84,7 @@ def cell_line(cell: dict[str, Any]) -> str:
     cell : dict
         As in a `triptych.core.events.CellEnded` event.
     """
-    names = (cell["label"], cell["data"], cell["network"], cell["recipe"])
-    name = f"{' · '.join(names)} · seed {cell['seed']}"
+    name = cell_name(cell)
     if cell["status"] != "finished":
         return f"{name}: failed, {cell['error']}"
     figures = f"accuracy {cell['accuracy']:.2%}"

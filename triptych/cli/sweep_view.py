@@ -15,6 +15,7 @@ from rich.text import Text
 from ..core import events
 from ..core.events import Event
 from ..progress import cell_line, line_of
+from ..scale.sweep.summary import cell_name
 from .say import duration, say
 from .table import empty
 
@@ -130,7 +131,7 @@ class SweepView:
             row = self.rows.setdefault(tuple(names), _Row(names))
             row.cells += 1
             self.row_of[cell["key"]] = row
-            self.label_of[cell["key"]] = f"{' · '.join(names)} · seed {cell['seed']}"
+            self.label_of[cell["key"]] = cell_name(cell)
             if cell["key"] in finished:
                 row.cells -= 1
 

@@ -10,7 +10,7 @@ from ..core.colors import style
 from ..core.metrics import interval_text
 from ..errors import counted
 from ..scale.sweep.folder import PAGE, read_table
-from ..scale.sweep.summary import Configuration, configurations, front
+from ..scale.sweep.summary import Configuration, cell_name, configurations, front
 from .page import json_in_page, render_template, style_and_script
 
 Json = dict[str, Any]
@@ -68,7 +68,7 @@ def page(cells: Sequence[Json], about: Json) -> str:
         "title": about["grid"]["name"],
         "summary": _summary(cells, about["cells"]),
         "missing": about["cells"] - len(cells),
-        "failed": [{"name": _cell_name(cell), "error": cell["error"]} for cell in failed],
+        "failed": [{"name": cell_name(cell), "error": cell["error"]} for cell in failed],
         "seeds": seeds,
         "sections": sections,
         "several": len(sections) > 1,
@@ -202,11 +202,6 @@ def _summary(cells: Sequence[Json], planned: int) -> str:
     failed = len(cells) - finished
     text = f"{finished:,} of {counted(planned, 'cell')} finished"
     return f"{text}, {failed:,} failed" if failed else text
-
-
-def _cell_name(cell: Json) -> str:
-    names = (cell["label"], cell["data"], cell["network"], cell["recipe"])
-    return f"{' · '.join(names)} · seed {cell['seed']}"
 
 
 def _nodes(cells: Sequence[Json]) -> list[str]:

@@ -130,6 +130,13 @@ MISTAKES = {
     "no threads": ("threads", "0", "threads must be a whole number of at least 1, not 0"),
     "a timed seed that is none": ("timed", "[7]", "timed names the seed 7, and the seeds are"),
     "not true, false or a list": ("timed", '"all"', "give true, false or a list of seeds"),
+    "a misspelt key of data": (
+        "data",
+        '[{ source = "digits", labl = "x" }]',
+        "unknown key 'labl'; did you mean 'label'?",
+    ),
+    "data without a source": ("data", "[{ size = [8, 8] }]", "data: missing key 'source'"),
+    "more seeds than fit": ("seeds", "100_000_000_000", "seeds must be at most 100,000"),
     "backends of another kind": ("backends", '"every"', "must be 'default' or 'all'"),
 }
 
@@ -157,10 +164,15 @@ def test_a_key_that_is_missing_is_named(tmp_path: Path, key: str) -> None:
 MISTAKES_WITH_DATA = {
     "no such data": ("data", '["flowers.csv"]', "flowers.csv: no such file or data set"),
     "a misspelt data set": ("data", '["digit"]', "did you mean 'digits'?"),
-    "a misspelt key of data": (
+    "one training with two names of its recipe": (
+        "recipes",
+        '[{ epochs = 1, name = "a" }, { epochs = 1, name = "b" }]',
+        "dense-4 · a · seed 0 and NumPy · digits · dense-4 · b · seed 0 are the same training",
+    ),
+    "one training with two names of its data": (
         "data",
-        '[{ source = "digits", labl = "x" }]',
-        "unknown key 'labl'; did you mean 'label'?",
+        '["digits", { source = "digits", name = "d2" }]',
+        "NumPy · d2 · dense-4 · adam 0.001, batch 64, 1 epoch · seed 0 are the same training",
     ),
     "data twice": ("data", '["digits", "digits"]', "data has 'digits' twice"),
     "a network for other images": (

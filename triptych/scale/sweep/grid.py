@@ -1,6 +1,6 @@
 """What a sweep trains: engines × data sets × networks × recipes × seeds.
 
-A grid is written in TOML, or made in Python. `Grid.loaded` reads its data sets, and
+A grid is written in TOML, or made in Python. `Grid.load` reads its data sets, and
 `LoadedGrid.cells` returns the single trainings.
 """
 
@@ -8,6 +8,7 @@ import json
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,11 @@ from ...training.described import (
     read_text,
     recipe_json,
 )
+from .summary import cell_name
 
 Json = dict[str, Any]
 
+MOST_SEEDS = 100_000  # of one grid
 LETTERS_OF_A_KEY = 16  # hexadecimal digits of the SHA-256 of a cell's content
 OF_A_NETWORK = {"name", "hidden", "dropout"}  # keys of a network that is a table
 OF_DATA = {"name", "source", "seed", "size", "label", "shape", "white", "skip_unreadable"}
@@ -70,7 +73,7 @@ class Cell:
     threads: int
     timed: bool
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What identifies the training: the beginning of the SHA-256 of all that decides it.
 
@@ -167,6 +170,9 @@ class Grid:
         _ = self.rows
         self.named_recipes()
         self.named_networks()
+        for each in self.data:
+            if not isinstance(each, Dataset):
+                _data_values(each)
 
     @classmethod
     def read(cls, path: str | Path) -> "Grid":
@@ -206,7 +212,7 @@ class Grid:
     def seed_numbers(self) -> list[int]:
         """The seeds."""
         if isinstance(self.seeds, int):
-            check_whole("sweep", "seeds", self.seeds, 1)
+            check_whole("sweep", "seeds", self.seeds, 1, most=MOST_SEEDS)
             return list(range(self.seeds))
         _check_list("seeds", self.seeds, "give how many, such as 5, or a list of seeds")
         return _seeds("seeds", self.seeds, "give how many, such as 5, or a list of seeds")
@@ -311,22 +317,16 @@ class Grid:
     def _dataset(self, given: Any, on_data: Callable[[str], Any] | None) -> tuple[str, Dataset]:
         if isinstance(given, Dataset):
             return given.name, given
-        if isinstance(given, str):
-            given = {"source": given}
-        if not isinstance(given, Mapping):
-            raise SpecError(f"sweep: data is a name, a path or a table, not {given!r}")
-        values = check_keys(given, OF_DATA, "data", OF_DATA - {"source"})
-        source = self._path(_text("data", values.pop("source"), ""))
+        values = _data_values(given)
+        source = self._path(values.pop("source"))
         name = values.pop("name", None)
         seed = values.pop("seed", 0)
-        check_whole("data", "seed", seed, 0)
-        check_flag("data", "skip_unreadable", values.get("skip_unreadable", False))
         if on_data is not None:
             on_data(source)
         size = values.pop("size", None)
         options = Options(size=tuple(size) if isinstance(size, list) else size, **values)
         dataset = loading.load(source, seed, options)
-        return _text("data", name, dataset.name), dataset
+        return dataset.name if name is None else name, dataset
 
     def _path(self, name: str) -> str:
         """Return a path as seen from the working directory; a name of this package as it is."""
@@ -360,7 +360,7 @@ class LoadedGrid:
         Raises
         ------
         SpecError
-            If a network or a recipe does not fit a data set.
+            If a network or a recipe does not fit a data set, or two cells are the same training.
         """
         grid = self.grid
         timed = set(grid.timed_seeds)
@@ -372,7 +372,7 @@ class LoadedGrid:
         ]
         for network, recipe_name, recipe, *_ in described:
             _check_fits(network, recipe_name, recipe)
-        return [
+        cells = [
             Cell(
                 row=row,
                 network=network,
@@ -387,6 +387,8 @@ class LoadedGrid:
             for network, recipe_name, recipe, data_name, digest in described
             for seed in grid.seed_numbers
         ]
+        _check_different(cells)
+        return cells
 
 
 def digest_of(dataset: Dataset) -> str:
@@ -406,6 +408,32 @@ def _check_fits(network: Network, name: str, recipe: Recipe) -> None:
         recipe.check_fits(network)
     except SpecError as error:
         raise SpecError(f"recipe {name!r} with network {network.name!r}: {error}") from None
+
+
+def _check_different(cells: Iterable[Cell]) -> None:
+    """Raise `SpecError` if two cells with different names are the same training."""
+    by_key: dict[str, Cell] = {}
+    for cell in cells:
+        other = by_key.setdefault(cell.key, cell)
+        if other is not cell:
+            names = [cell_name(each.labels()) for each in (other, cell)]
+            raise SpecError(
+                f"sweep: {names[0]} and {names[1]} are the same training; leave one of them out"
+            )
+
+
+def _data_values(given: Any) -> Json:
+    """Return a table that describes a data set; raise `SpecError` if it makes no sense."""
+    if isinstance(given, str):
+        given = {"source": given}
+    if not isinstance(given, Mapping):
+        raise SpecError(f"sweep: data is a name, a path or a table, not {given!r}")
+    values = check_keys(given, OF_DATA, "data", OF_DATA - {"source"})
+    values["source"] = _text("data", values["source"], "")
+    _text("data", values.get("name"), "")
+    check_whole("data", "seed", values.get("seed", 0), 0)
+    check_flag("data", "skip_unreadable", values.get("skip_unreadable", False))
+    return values
 
 
 def _seedless(data: Any, name: str) -> Recipe:

@@ -17,6 +17,18 @@ Json = dict[str, Any]
 QUANTILE = 0.975  # of Student's distribution: the upper limit of a 95 % interval
 
 
+def cell_name(cell: Json) -> str:
+    """Return what a cell is called, such as ``NumPy · digits · dense-32 · mlp · seed 0``.
+
+    Parameters
+    ----------
+    cell : dict
+        It has ``label``, ``data``, ``network``, ``recipe`` and ``seed``.
+    """
+    names = (cell["label"], cell["data"], cell["network"], cell["recipe"])
+    return f"{' · '.join(names)} · seed {cell['seed']}"
+
+
 @dataclass(frozen=True)
 class Configuration:
     """A configuration, and what came of its seeds.
