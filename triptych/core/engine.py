@@ -124,20 +124,32 @@ class UpdatingEngine(Engine, Protocol):
 
 
 class ShardingEngine(UpdatingEngine, Protocol):
-    """What an engine offers in addition whose step can be divided among several workers.
+    """What an engine offers in addition if several workers can share its steps.
 
-    A step is `gradients` of each worker's part of the batch, their sum divided by the sum of their
-    weights, and `update` in every worker. Such an engine has one more parameter, ``all_reduce``: a
-    `triptych.core.gradients.AllReduce` that layers call, forward and backward, whose statistics
-    are those of the whole batch. With it, all workers must call `gradients` for the same steps. An
-    engine without such layers raises `EngineError` where a network needs them.
+    In a step every worker calls `gradients` for its part of the batch. The results of all workers
+    are added, and every worker calls `update` with the sum of the gradients divided by the sum of
+    the weights.
+
+    The constructor has one more keyword, ``all_reduce``, a `triptych.core.gradients.AllReduce`;
+    None means that there is one worker. Layers whose statistics are those of the whole batch, such
+    as BatchNorm, call it in their forward and backward passes. It waits for all workers. So all
+    must call `gradients` for the same steps, and a worker without samples still makes these calls.
+    An engine that has no such layer calls `triptych.core.gradients.check_synchronised`, which
+    raises `EngineError` for a network that needs one.
     """
 
     def gradients(self, data: DeviceSplit, plan: Plan) -> SummedGradients:
         """Return what the samples of a plan's first step add to the gradients of a larger batch.
 
-        Running statistics change as in a step; everything else stays as it is. A plan without
-        samples adds nothing.
+        Running statistics change as in a step. Weights and optimizer slots do not change. For a
+        plan without samples all sums are zero.
+
+        Parameters
+        ----------
+        data : object
+            A split, as `upload` returned it.
+        plan : Plan
+            Only its first step is computed, with this worker's samples, masks and augmentations.
         """
         ...
 
