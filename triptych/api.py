@@ -534,7 +534,7 @@ def iter_verify_workers(
     """Prove several workers equal to one, and yield the events; see `verify_workers`."""
     from .parity.verify import Case
     from .scale.certificate import STEPS
-    from .scale.verification import default_networks
+    from .scale.verification import MOST_WORKERS, default_networks
     from .scale.verification import verify_workers as verify_cases
 
     check_whole("verify", "threads", threads, 1)
@@ -542,7 +542,7 @@ def iter_verify_workers(
     check_whole("verify", "steps", steps, 1)
     counts = _as_list(workers)
     for count in counts:
-        check_whole("verify", "workers", count, 1)
+        check_whole("verify", "workers", count, 1, most=MOST_WORKERS)
     chosen = select(engines, all_backends, threads=threads, device=device)
     named = None if engines is None else {str(name).partition("/")[0] for name in engines}
     rows = [row for row in chosen.rows if named is None or row.engine in named]
@@ -587,7 +587,7 @@ def verify_workers(
     data : Dataset
         Its training split is used.
     workers : int or sequence of int
-        Numbers of workers. Several need PyTorch, which adds their gradients.
+        Numbers of workers, at most 64. Several need PyTorch, which adds their gradients.
     engines, all_backends, threads, device, on_event, progress
         As of `compare`; NumPy takes part only if it is named, or no engine is.
     steps : int, optional

@@ -106,6 +106,7 @@ def test_settings_that_make_no_sense(data: Dataset):
     for options, message in (
         ({"workers": 0}, "verify: workers must be a whole number of at least 1, not 0"),
         ({"workers": [2, 1.5]}, "verify: workers must be a whole number of at least 1, not 1.5"),
+        ({"workers": 65}, "verify: workers must be at most 64"),
         ({"steps": 0}, "verify: steps must be a whole number of at least 1, not 0"),
         ({"threads": 0}, "verify: threads must be a whole number of at least 1, not 0"),
     ):
@@ -215,8 +216,10 @@ def test_the_command(tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--workers", "0"), "give whole numbers from 1 with commas between them"),
-        (("--workers", "2,x"), "give whole numbers from 1 with commas between them"),
+        (("--workers", "0"), "give whole numbers from 1 to 64 with commas between them"),
+        (("--workers", "2,x"), "give whole numbers from 1 to 64 with commas between them"),
+        (("--workers", "65"), "give whole numbers from 1 to 64 with commas between them"),
+        (("--workers", "9" * 5000), "give whole numbers from 1 to 64 with commas between them"),
         (("--workers", "2", "--dtype", "float32"), "several workers are compared in float64"),
     ],
 )

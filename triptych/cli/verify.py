@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from ..errors import one_line
 from . import options as o
 from .app import app
 from .option_groups import (
@@ -169,14 +170,17 @@ class WorkerOptions:
         """Return the numbers of workers; none if the option was not given."""
         if self.workers is None:
             return []
+        from ..scale.verification import MOST_WORKERS
+
+        allowed = {str(count): count for count in range(1, MOST_WORKERS + 1)}
         parts = [part.strip() for part in self.workers.split(",")]
-        if not all(part.isascii() and part.isdigit() and int(part) for part in parts):
+        if not all(part in allowed for part in parts):
             raise typer.BadParameter(
-                f"{self.workers!r}; give whole numbers from 1 with commas between them, "
-                "for example 1,2,3",
+                f"{one_line(repr(self.workers), 100)}; give whole numbers from 1 to "
+                f"{MOST_WORKERS} with commas between them, for example 1,2,3",
                 param_hint="--workers",
             )
-        return list(dict.fromkeys(map(int, parts)))
+        return [allowed[part] for part in dict.fromkeys(parts)]
 
 
 @app.command("verify")
