@@ -40,7 +40,7 @@ class TaskLost(Exception):
 
 
 class Cluster(Protocol):
-    """What runs tasks: `triptych.scale.sweep.cluster.RayCluster`, or a stand-in of a test."""
+    """What runs tasks: `triptych.scale.sweep.cluster.RayCluster`, or the fake of a test."""
 
     def nodes(self) -> list[Node]:
         """Return the machines that are there now."""
