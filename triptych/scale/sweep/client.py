@@ -20,6 +20,7 @@ Json = dict[str, Any]
 
 SUPERVISOR = "triptych.scale.sweep.supervisor"
 INSTALL = "pip install 'triptych[scale]'"
+NOT_ERRORS = r"\[[^\]]* [IW] \d"  # the beginning of a line of Ray's log, information or warning
 SECONDS_TO_END = 30.0  # for the supervisor, after its output has ended
 # Nothing is reported to the makers of Ray. A cluster that asks for a token gets it.
 RAY_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
@@ -106,7 +107,7 @@ class Driver:
         self._log.close()
 
     def _tail(self) -> str:
-        return last_line(self._log) or "it wrote nothing"
+        return last_line(self._log, NOT_ERRORS) or "it wrote no error"
 
 
 def _settings() -> dict[str, str]:
