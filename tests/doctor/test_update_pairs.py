@@ -16,6 +16,7 @@ from torch.optim import swa_utils  # noqa: E402
 from triptych.doctor.diagnosis import diagnose  # noqa: E402
 from triptych.doctor.model_file import Parts  # noqa: E402
 from triptych.doctor.side import local_side  # noqa: E402
+from triptych.doctor.trace import read_trace, record, write_trace  # noqa: E402
 
 pytestmark = [pytest.mark.framework, pytest.mark.slow]
 
@@ -181,6 +182,20 @@ def test_a_callback_that_averages_at_the_ends_of_epochs() -> None:
     # Not the same as one that averages after each update.
     (finding,) = diagnosed(a, of_keras(use_ema=True, ema_momentum=0.8)).findings
     assert finding.values["b"].endswith("decay 0.8, after each update")
+
+
+def test_a_trace_tells_when_its_side_averages(tmp_path: Path) -> None:
+    a = with_callback(lambda model: AtTheEndOfAnEpoch(model, 0.8))
+    batch = {"x": X, "y": LABELS}
+    folder = tmp_path / "a.trace"
+    write_trace(folder, record(local_side("A", Parts(Path(__file__), a)), batch), batch)
+
+    def compared(b: Build) -> Any:
+        return diagnose(read_trace(folder), local_side("B", Parts(Path(__file__), b)), batch)
+
+    assert not compared(a).findings
+    (finding,) = compared(of_torch()).findings
+    assert finding.values["a"].endswith("decay 0.8, after each epoch")
 
 
 class AveragesEpochs:

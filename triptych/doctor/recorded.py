@@ -124,8 +124,7 @@ class RecordedOther(RecordedSide):
         """Return the recorded gradients, and what the optimizer has made of them."""
         rates = self._value("update_rates", dtype)
         arrays = self._recording(dtype).arrays
-        weights = numbered(arrays, "updates", len(rates))
-        updates = Updates(tuple(weights), tuple(rates), shares=self.shares(dtype))
+        updates = self.recorded_updates(len(rates), dtype)
         return numbered(arrays, "gradients", len(rates)), updates
 
     def metric(self, outputs: Arrays, targets: Arrays, dtype: str = "native") -> float:

@@ -68,8 +68,8 @@ class Recording:
     ----------
     values : dict
         ``description``; ``evaluation`` and ``training``: the calls; ``update_rates``,
-        ``update_shares``, ``rates``, ``losses``, ``metric``, ``epochs``, ``batches``. What was not
-        recorded is absent.
+        ``update_shares``, ``shares_per_epoch``, ``rates``, ``losses``, ``metric``, ``epochs``,
+        ``batches``. What was not recorded is absent.
     arrays : dict of str to ndarray
         See the top of this file.
     """
@@ -136,6 +136,7 @@ def _record_updates(side: Side, recording: Recording, batch: Arrays, dtype: str)
     recording.values["update_rates"] = list(updates.rates)
     if updates.shares:
         recording.values["update_shares"] = list(updates.shares)
+        recording.values["shares_per_epoch"] = updates.per_epoch
     for step, (given, weights) in enumerate(zip(gradients, updates.weights, strict=True)):
         recording.arrays |= _named(f"gradients/{step}", given)
         recording.arrays |= _named(f"updates/{step}", weights)
@@ -416,13 +417,26 @@ class RecordedSide:
         recorded = numbered(arrays, "gradients", len(gradients))
         for given, same in zip(gradients, recorded, strict=True):
             self._expect("gradients", given, same)
-        weights = numbered(arrays, "updates", len(gradients))
-        shares = self.shares(dtype)[: len(gradients)]
-        return Updates(tuple(weights), tuple(rates[: len(gradients)]), shares=shares)
+        return self.recorded_updates(len(gradients), dtype)
 
-    def shares(self, dtype: str) -> tuple[float, ...]:
-        """Return how the side averages its weights; empty if it was not recorded."""
-        return tuple(self._recording(dtype).values.get("update_shares", ()))
+    def recorded_updates(self, count: int, dtype: str) -> Updates:
+        """Return the first updates that were recorded.
+
+        Parameters
+        ----------
+        count : int
+            How many; so many were recorded.
+        dtype : str
+            The recording.
+        """
+        recording = self._recording(dtype)
+        rates = recording.values["update_rates"]
+        return Updates(
+            tuple(numbered(recording.arrays, "updates", count)),
+            tuple(rates[:count]),
+            shares=tuple(recording.values.get("update_shares", ())[:count]),
+            per_epoch=recording.values.get("shares_per_epoch", False),
+        )
 
     def train(
         self, inputs: Arrays, targets: Arrays, steps: int, dtype: str = "native"

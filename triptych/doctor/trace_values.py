@@ -77,6 +77,8 @@ def checked(values: Json) -> Json:
         if name in values:
             _check(name, values[name], list[Any])
             result[name] = [_number(name, each) for each in values[name]]
+    if "shares_per_epoch" in values:
+        _check("shares_per_epoch", values["shares_per_epoch"], bool)
     if len(values.get("update_rates", ())) > MOST_UPDATES:
         raise TriptychError(f"more than {MOST_UPDATES:,} updates")
     if "metric" in values:
