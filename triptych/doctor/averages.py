@@ -10,7 +10,7 @@ from .observation import Array, Arrays, Description, Updates
 
 # How far an average may be from the formula, relative to its distance from the weights.
 FITS = 1e-4
-# Two decays whose rests of 1 differ by a smaller share are one.
+# Two decays are equal if 1 - decay differs by a smaller share.
 SAME_DECAY = 1e-2
 
 

@@ -174,7 +174,7 @@ def _forms(runs: Sequence[Run], rule: Rule, layers: Iterable[Layer] = ()) -> Ite
     """Yield a rule in the forms that no setting of the optimizer tells."""
     by_array = rule.settings["clip"] == "norm" or FAMILIES[rule.family].whole
     for joined in _joined(runs) if by_array else [()]:
-        for forms in _own_forms(runs, layers) if FAMILIES[rule.family].shaped else [{}]:
+        for forms in _framework_shapes(runs, layers) if FAMILIES[rule.family].shaped else [{}]:
             for single in (rule.settings["single"], not rule.settings["single"]):
                 yield rule.with_settings(single=single, joined=joined, forms=forms)
 
@@ -196,7 +196,9 @@ def _joined(runs: Sequence[Run]) -> list[tuple[tuple[str, ...], ...]]:
     return ways
 
 
-def _own_forms(runs: Sequence[Run], layers: Iterable[Layer]) -> list[dict[str, tuple[int, ...]]]:
+def _framework_shapes(
+    runs: Sequence[Run], layers: Iterable[Layer]
+) -> list[dict[str, tuple[int, ...]]]:
     """Return which shapes the framework's arrays may have: first, those of the problem.
 
     Keras' attention has an axis for the heads.

@@ -49,13 +49,13 @@ def inner_hypotheses(
     """
     for suspect in suspects:
         if suspect.a is not None and suspect.b is not None:
-            yield from _of_pair(a, b, suspect.a.call, suspect.b.call)
+            yield from _of_pair(b, suspect.a.call, suspect.b.call)
     # The sides may call the same in another order.
     alone_a = [each.a.call for each in suspects if each.a is not None and each.b is None]
     alone_b = [each.b.call for each in suspects if each.b is not None and each.a is None]
     for first, second in product(alone_a, alone_b):
         if first.kind == second.kind == "reduction":
-            yield from _of_pair(a, b, first, second)
+            yield from _of_pair(b, first, second)
     for suspect in suspects:
         if suspect.a is None and suspect.b is not None:
             yield from _left_out(b, suspect.b.call)
@@ -64,9 +64,7 @@ def inner_hypotheses(
     yield from _epsilons(a, b, suspects)
 
 
-def _of_pair(
-    a: Sequence[Result], b: Sequence[Result], first: Call, second: Call
-) -> Iterator[Hypothesis]:
+def _of_pair(b: Sequence[Result], first: Call, second: Call) -> Iterator[Hypothesis]:
     if _is_epsilon(first) and _is_epsilon(second):
         yield _other_epsilon(b, first, second, first.settings["offset"])
         return
@@ -163,9 +161,9 @@ def _epsilons(
 ) -> Iterator[Hypothesis]:
     """Yield that A has another epsilon than B, whatever it calls."""
     paired = [each.b.call for each in suspects if each.a is not None and each.b is not None]
-    own = [each.call for each in a if _is_epsilon(each.call) or "epsilon" in each.call.settings]
+    of_a = [each.call for each in a if _is_epsilon(each.call) or "epsilon" in each.call.settings]
     for call in [each.call for each in b if _is_epsilon(each.call)]:
-        for each in own:
+        for each in of_a:
             name = "epsilon" if "epsilon" in each.settings else "offset"
             yield _other_epsilon(b, each, call, each.settings[name])
         for value in KNOWN_VALUES["epsilon"] if call not in paired else ():
@@ -260,14 +258,14 @@ def locate(
             tried += 1
             difference = remaining(a[one], b[other])
             if difference <= bound:
-                calls = _own(a, b, one, tolerance), _own(b, a, other, tolerance)
+                calls = _unshared(a, b, one, tolerance), _unshared(b, a, other, tolerance)
                 return Located(*calls, tuple(known), difference)
         known += [each.output for each in b[b_stop : b_stop + 1]]
         a_start, b_start = a_stop + 1, b_stop + 1
     return None
 
 
-def _own(
+def _unshared(
     results: Sequence[Result], others: Sequence[Result], last: int, tolerance: float
 ) -> tuple[Result, ...]:
     """Return the results up to one that the other side has not, and that one."""

@@ -58,11 +58,11 @@ class Averages:
         return [each.__self__ for each in methods if _is_small(each.__self__)]
 
     def _hooks(self) -> list[Any]:
-        found: list[Any] = []
+        hooks: list[Any] = []
         for kind in ("pre", "post"):
-            hooks = getattr(self._optimizer, f"_optimizer_step_{kind}_hooks", {})
-            found += hooks.values()
-        return found
+            by_number = getattr(self._optimizer, f"_optimizer_step_{kind}_hooks", {})
+            hooks += by_number.values()
+        return hooks
 
     def _holders(self) -> list[Any]:
         return [self._hooks(), self._callbacks]
@@ -115,7 +115,9 @@ class Averages:
                         getattr(callback, event)(number, {"loss": 1.0})
         self._series.append(self._present())
 
-    def found(self, start: Arrays, weights: Sequence[Arrays]) -> tuple[Arrays, tuple[float, ...]]:
+    def of_updates(
+        self, start: Arrays, weights: Sequence[Arrays]
+    ) -> tuple[Arrays, tuple[float, ...]]:
         """Return the averages of all weights after the last update, and how they were averaged.
 
         Parameters
@@ -135,10 +137,10 @@ class Averages:
         if self._weight is None:
             return {}, ()
         name = self._weight[0]
-        own = [each[name] for each in (start, *weights)]
+        of_weight = [each[name] for each in (start, *weights)]
         for path in self._series[-1]:
             series = [each.get(path) for each in self._series]
-            shares = shares_of_series(series, own)
+            shares = shares_of_series(series, of_weight)
             if shares:
                 return self._of_all(start, weights, shares), shares
         return {}, ()
@@ -167,12 +169,12 @@ class Averages:
             except Exception:  # it needs more than the losses
                 return ()
             self._series.append(self._present())
-        own = [each[name] for each in (start, *weights)]
-        found = (
-            shares_of_series([each.get(path) for each in self._series], own)
+        of_weight = [each[name] for each in (start, *weights)]
+        tried = (
+            shares_of_series([each.get(path) for each in self._series], of_weight)
             for path in self._series[-1]
         )
-        return next(filter(None, found), ())
+        return next(filter(None, tried), ())
 
     def _holds_weights(self, callback: Any) -> bool:
         """Return whether a callback with an end of an epoch has a tensor like the weight."""
@@ -194,7 +196,7 @@ class Averages:
         """Return the kept tensors that are the averages of the weights."""
         expected = moving_averages(start, weights, shares)
         kept = list(self.tensors().values())
-        found: Arrays = {}
+        averages: Arrays = {}
         for name, role, weight in self._model.weights():
             if name not in expected:
                 continue
@@ -203,9 +205,9 @@ class Averages:
                     continue
                 array = role.read(tensor)
                 if np.allclose(array, expected[name], rtol=SAME, atol=SAME * np.ptp(array)):
-                    found[name] = array.copy()
+                    averages[name] = array.copy()
                     break
-        return found
+        return averages
 
 
 def _memory_of(tensor: torch.Tensor) -> int:

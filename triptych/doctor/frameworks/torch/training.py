@@ -144,7 +144,7 @@ class Training:
                 self.step(number)
                 self._put_back_momenta()
                 weights.append(self._trained_weights())
-            averages, shares = self.averages.found(start, weights)
+            averages, shares = self.averages.of_updates(start, weights)
         if shares:
             return Updates(tuple(weights), tuple(rates), averages, shares)
         with self.fresh():
