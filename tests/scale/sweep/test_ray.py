@@ -421,3 +421,22 @@ def test_no_process_tries_to_reach_anything_but_loopback(sweep, tmp_path: Path):
 
 def _is_loopback(address: str) -> bool:
     return address.startswith("127.") or address in ("::1", "::ffff:127.0.0.1")
+
+
+# The namespace has an address of a network, too, and a default route.
+WITH_A_NETWORK = 'ip addr add 10.1.1.1/24 dev lo; ip route add default dev lo; exec "$@"'
+LOOPBACK_IN_PROC = {"0100007F", "0000000000000000FFFF00000100007F"}
+LISTENING = "0A"
+
+
+def test_where_there_is_a_network_nothing_listens_on_it(sweep):
+    started = sweep(grid("[{ hidden = [8] }]", LONG), before=("sh", "-c", WITH_A_NETWORK, "sh"))
+    (worker, *_) = started.wait_for_workers()
+    assert "10.1.1.1" in Path(f"/proc/{worker.pid}/net/fib_trie").read_text()
+    lines: list[str] = []
+    for table in ("tcp", "tcp6"):
+        lines += Path(f"/proc/{worker.pid}/net/{table}").read_text().splitlines()[1:]
+    fields = [line.split() for line in lines]
+    addresses = {field[1].partition(":")[0] for field in fields if field[3] == LISTENING}
+    assert addresses
+    assert addresses <= LOOPBACK_IN_PROC

@@ -58,6 +58,8 @@ def connected(
     settings = _local(folder, data) if address is None else _remote(address)
     import ray  # after the environment variables that it reads when it is imported
 
+    if address is None:
+        _stay_on_loopback()
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
     except Exception as error:
@@ -89,6 +91,21 @@ def _local(folder: str, data: Mapping[str, Packed]) -> Json:
         "_node_ip_address": LOOPBACK,
         "_temp_dir": folder,
     }
+
+
+def _stay_on_loopback() -> None:
+    """Let Ray keep the node's address 127.0.0.1.
+
+    ``ray.init`` replaces it by the address of a network, if there is one, which it finds with a
+    socket to 8.8.8.8; and with such an address Ray's servers listen on every interface.
+    """
+    from ray._private import services
+
+    def loopback(address: object = None) -> str:
+        del address
+        return LOOPBACK
+
+    services.get_node_ip_address = loopback
 
 
 def _remote(address: str) -> Json:
