@@ -19,4 +19,7 @@ def cell(key: str, **values: Any) -> dict[str, Any]:
         "parameters": 3190,
         "status": "finished",
     }
-    return labels | values
+    record = labels | values
+    if record["status"] == "finished":
+        record = {"accuracy": 0.5, "low": 0.25, "high": 0.75} | record
+    return record

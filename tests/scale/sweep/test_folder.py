@@ -10,7 +10,15 @@ from support.sweeps import cell
 
 from triptych.core.events import CellEnded, CellStarted
 from triptych.errors import TriptychError
-from triptych.scale.sweep.folder import COLUMNS, LOG, METADATA, TABLE, SweepFolder, read_table
+from triptych.scale.sweep.folder import (
+    COLUMNS,
+    LOG,
+    METADATA,
+    TABLE,
+    SweepFolder,
+    read_table,
+    table_bytes,
+)
 
 
 def keep(folder: Path, *records: dict[str, Any]) -> None:
@@ -73,6 +81,7 @@ def test_a_line_that_a_kill_has_cut_off_is_left_out(tmp_path: Path, cut: int) ->
         b'{"type": "cell", "cell": {"key": "x", "status": "finished"}}\n',
         json.dumps({"type": "cell", "cell": cell("x") | {"accuracy": "high"}}).encode() + b"\n",
         json.dumps({"type": "cell", "cell": cell("x") | {"seed": None}}).encode() + b"\n",
+        json.dumps({"type": "cell", "cell": cell("x") | {"accuracy": None}}).encode() + b"\n",
     ],
 )
 def test_a_damaged_line_is_no_finished_cell(tmp_path: Path, damage: bytes) -> None:
@@ -90,7 +99,8 @@ def test_the_table_has_the_cells_that_have_ended_in_the_order_of_the_grid(tmp_pa
     keep(tmp_path, cell("c", accuracy=0.125), cell("old"), cell("a", status="failed", error="no"))
     kept = SweepFolder(tmp_path)
     planned = [cell("a"), cell("b"), cell("c", recipe="its new name")]
-    labels = [{k: v for k, v in each.items() if k != "status"} for each in planned]
+    results = ("status", "accuracy", "low", "high")
+    labels = [{k: v for k, v in each.items() if k not in results} for each in planned]
     kept.write_table(labels, {"name": "grid", "seeds": 3})
     kept.close()
     rows, about = read_table(tmp_path)
@@ -117,5 +127,9 @@ def test_a_folder_without_a_table_or_with_a_damaged_one_is_refused(tmp_path: Pat
     with pytest.raises(TriptychError, match=r"holds no cells\.parquet"):
         read_table(tmp_path)
     (tmp_path / TABLE).write_bytes(b"PAR1 no table PAR1")
+    with pytest.raises(TriptychError, match="not the table of a sweep"):
+        read_table(tmp_path)
+    incomplete = table_bytes([cell("a") | {"accuracy": None}], {"cells": 1})
+    (tmp_path / TABLE).write_bytes(incomplete)
     with pytest.raises(TriptychError, match="not the table of a sweep"):
         read_table(tmp_path)

@@ -60,6 +60,7 @@ COLUMNS = pa.schema(
         pa.field("version", pa.string()),
     ]
 )
+MEASURED = ("accuracy", "low", "high")  # columns that each finished cell has
 METADATA = b"triptych"  # the key of the table's metadata: a JSON object
 
 
@@ -138,7 +139,10 @@ def _is_record(record: Any) -> bool:
         pa.Table.from_pylist([record], schema=COLUMNS).validate()
     except (pa.ArrowException, TypeError, ValueError, AttributeError):
         return False
-    return all(record.get(field.name) is not None for field in COLUMNS if not field.nullable)
+    needed = [field.name for field in COLUMNS if not field.nullable]
+    if record.get("status") == FINISHED:
+        needed += MEASURED
+    return all(record.get(name) is not None for name in needed)
 
 
 def table_bytes(records: Sequence[Json], about: Json) -> bytes:
@@ -173,4 +177,6 @@ def read_table(folder: Path) -> tuple[list[Json], Json]:
         table = pq.read_table(path)
         about = json.loads((table.schema.metadata or {})[METADATA])
         rows = table.cast(COLUMNS).to_pylist()
+        if not all(_is_record(row) for row in rows):
+            raise ValueError("a finished cell has no accuracy")
     return printable(rows, LONGEST_TEXT), printable(about, LONGEST_TEXT)
