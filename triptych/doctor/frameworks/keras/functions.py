@@ -201,9 +201,7 @@ def short_name(name: str) -> str:
 def followed_name(name: str, function: Any) -> str:
     """Return what a function does to random numbers; empty if they are not followed through it."""
     followed = FOLLOWED.get(name if name in FOLLOWED else short_name(name), "")
-    original = getattr(function, "__wrapped__", function)  # of one that follows random numbers
-    is_reflected = function in backend.REFLECTED or original in backend.REFLECTED
-    return f"r{followed}" if is_reflected else followed
+    return f"r{followed}" if function in backend.REFLECTED else followed
 
 
 def describe_call(

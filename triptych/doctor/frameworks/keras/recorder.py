@@ -381,6 +381,7 @@ class Recorder:
         self, name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Call a function for the user and record it."""
+        called = function
         if not self.dropout:
             followed = followed_name(name, function)
             args = tuple(map(self._of_numpy, args))
@@ -388,10 +389,10 @@ class Recorder:
             blended = self._draws.blended(followed, args)
             if blended is not None:
                 return blended
-            function = self._with_means(name, followed, function)
+            called = self._with_means(name, followed, function)
         if name in COMPARISONS or _draws_numbers(name) or short_name(name) in CONVERSIONS:
-            return function(*args, **kwargs)
-        return self._recorded_function(name, function, args, kwargs)
+            return called(*args, **kwargs)
+        return self._recorded_function(name, function, called, args, kwargs)
 
     def _of_numpy(self, value: Any) -> Any:
         """Return an argument; random numbers of NumPy as a tensor of which this is known."""
@@ -435,18 +436,24 @@ class Recorder:
         self.calls.append(call)
 
     def _recorded_function(
-        self, name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        name: str,
+        function: Any,
+        called: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> Any:
+        """Call `called` in place of a function of the user's, and record the function."""
         tensors = count_tensors(args, kwargs)
         if not tensors:
-            return function(*args, **kwargs)
+            return called(*args, **kwargs)
         if "dropout" in name and not self.dropout:
             return self._no_dropout(name, function, args, kwargs)
         if self._suspended or self._is_full:
-            return function(*args, **kwargs)
+            return called(*args, **kwargs)
         number = self._take_number()
         with self._inside():
-            result = call_changed(function, args, kwargs, self.changes.get(number, {}))
+            result = call_changed(called, args, kwargs, self.changes.get(number, {}))
         if not _has_tensor(result):
             self._numbers -= 1
             return result
