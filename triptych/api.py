@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -472,11 +473,10 @@ def verification(
     check_whole("verify", "threads", chosen.threads, 1)
     if steps is not None:
         check_whole("verify", "steps", steps, 1)
-    cases: list[Case] = []
-    for each in _as_list(network):
-        for trained in _as_list(recipe):
-            check_parts(each, trained, data)
-            cases.append(Case(each, trained, steps or default_steps(each)))
+    cases = [
+        Case(each, trained, steps or default_steps(each))
+        for each, trained in _checked_pairs(network, recipe, data)
+    ]
     return verify_cases(data, cases, chosen.rows, threads=chosen.threads, device=chosen.device)
 
 
@@ -546,15 +546,11 @@ def iter_verify_workers(
     chosen = select(engines, all_backends, threads=threads, device=device)
     named = None if engines is None else {str(name).partition("/")[0] for name in engines}
     rows = [row for row in chosen.rows if named is None or row.engine in named]
-    networks = _as_list(network)
     if network is None:
         check_parts(zoo.get("custom"), _as_list(recipe)[0], data)
-        networks = default_networks(data.shape, len(data.classes))
-    cases: list[Case] = []
-    for each in networks:
-        for trained in _as_list(recipe):
-            check_parts(each, trained, data)
-            cases.append(Case(each, trained, steps))
+        network = default_networks(data.shape, len(data.classes))
+    pairs = _checked_pairs(network, recipe, data)
+    cases = [Case(each, trained, steps) for each, trained in pairs]
     return verify_cases(data, cases, rows, counts, threads=threads, device=device)
 
 
@@ -856,6 +852,14 @@ def _as_list(one_or_several: Any) -> list[Any]:
     if isinstance(one_or_several, Sequence) and not isinstance(one_or_several, str):
         return list(one_or_several)
     return [one_or_several]
+
+
+def _checked_pairs(network: Any, recipe: Any, data: Dataset) -> list[tuple[Network, Recipe]]:
+    """Return every network with every recipe of a verification; raise if one is something else."""
+    pairs = list(product(_as_list(network), _as_list(recipe)))
+    for each, trained in pairs:
+        check_parts(each, trained, data)
+    return pairs
 
 
 def _threads() -> int:
