@@ -20,7 +20,7 @@ from support.threaded import ThreadedGroup
 
 from triptych.core import registry, state
 from triptych.core.planner import BatchPlanner
-from triptych.scale.causes import PADDED, Replay, SerialRehearsal, Setting
+from triptych.scale.causes import PADDED, Replay, SerialSimulation, Setting
 from triptych.scale.certificate import (
     BOUND,
     STEPS_AFTER,
@@ -83,8 +83,8 @@ def certified(
         return certificate, ()
     replay = Replay()
     engine = registry.create(name, network, recipe, all_reduce=replay)
-    rehearsal = SerialRehearsal(engine, replay, engine.upload(split), SAMPLES)
-    causes = causes_of(certificate, Setting(planner, workers), rehearsal, tolerances)
+    simulation = SerialSimulation(engine, replay, engine.upload(split), SAMPLES)
+    causes = causes_of(certificate, Setting(planner, workers), simulation, tolerances)
     return certificate, tuple(cause.name for cause in causes)
 
 

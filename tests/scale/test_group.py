@@ -170,4 +170,4 @@ def test_without_pytorch_several_workers_are_refused(monkeypatch, tmp_path):
 
     monkeypatch.setitem(sys.modules, "torch.distributed", None)
     with pytest.raises(EngineError, match=r"add their gradients with PyTorch: pip install torch$"):
-        ProcessGroup(0, 2, tmp_path / "meeting")
+        ProcessGroup(0, 2, tmp_path / "rendezvous")

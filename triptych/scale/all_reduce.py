@@ -28,7 +28,7 @@ class ProcessGroup:
         The number of this worker, from 0.
     workers : int
         How many there are. One worker alone needs no PyTorch.
-    meeting : Path
+    rendezvous : Path
         A file that does not exist yet, by which the workers find each other.
 
     Raises
@@ -37,14 +37,14 @@ class ProcessGroup:
         If PyTorch is not installed, or another worker has ended.
     """
 
-    def __init__(self, rank: int, workers: int, meeting: Path) -> None:
+    def __init__(self, rank: int, workers: int, rendezvous: Path) -> None:
         self.rank = rank
         self.workers = workers
         self._group: Any = None
         if workers > 1:
-            self._join(meeting)
+            self._join(rendezvous)
 
-    def _join(self, meeting: Path) -> None:
+    def _join(self, rendezvous: Path) -> None:
         try:
             import torch.distributed as distributed
         except ImportError:
@@ -55,7 +55,7 @@ class ProcessGroup:
         os.environ["GLOO_SOCKET_IFNAME"] = loopback_interface()
         # A file and not a TCP store, which listens on every interface.
         store = distributed.FileStore(  # pyright: ignore[reportPrivateImportUsage]
-            str(meeting), self.workers
+            str(rendezvous), self.workers
         )
         with _telling_of_lost_workers():
             distributed.init_process_group(

@@ -170,7 +170,7 @@ CAUSES = (
 )
 
 
-class Rehearsal(Protocol):
+class Simulation(Protocol):
     """Makes the steps of several workers in one process, with or without mistakes."""
 
     def step(self, before: State, plan: Plan, workers: int, mistakes: StepMistakes) -> State:
@@ -219,8 +219,8 @@ class Replay:
 
 
 @dataclass(frozen=True)
-class SerialRehearsal:
-    """Computes the parts of all workers one after the other in one engine; see `Rehearsal`.
+class SerialSimulation:
+    """Computes the parts of all workers one after the other in one engine; see `Simulation`.
 
     Attributes
     ----------
@@ -280,7 +280,7 @@ Same = Callable[[State, State], bool]
 
 
 def explain(
-    observed: list[ObservedStep], setting: Setting, rehearsal: Rehearsal, same: Same
+    observed: list[ObservedStep], setting: Setting, simulation: Simulation, same: Same
 ) -> tuple[Cause, ...]:
     """Return the mistakes that reproduce what the workers have computed; empty if none does.
 
@@ -290,13 +290,15 @@ def explain(
         The step that differed from one process, and steps around it.
     setting : Setting
         The run.
-    rehearsal : Rehearsal
+    simulation : Simulation
         Makes steps with mistakes.
     same : callable
         Whether two states are equal, but for rounding.
     """
     for causes in _together(any(kind(name) == "buffers" for name in observed[0].before)):
-        if all(same(step.after, _predicted(step, causes, setting, rehearsal)) for step in observed):
+        if all(
+            same(step.after, _predicted(step, causes, setting, simulation)) for step in observed
+        ):
             return causes
     return ()
 
@@ -313,7 +315,7 @@ def _together(has_statistics: bool) -> Iterator[tuple[Cause, ...]]:
 
 
 def _predicted(
-    step: ObservedStep, causes: tuple[Cause, ...], setting: Setting, rehearsal: Rehearsal
+    step: ObservedStep, causes: tuple[Cause, ...], setting: Setting, simulation: Simulation
 ) -> State:
     """Return the state after a step with some mistakes."""
     plan = step.plan
@@ -324,4 +326,4 @@ def _predicted(
         any(cause.mistakes.mean_of_means for cause in causes),
         any(cause.mistakes.statistics_per_worker for cause in causes),
     )
-    return rehearsal.step(step.before, plan, setting.workers, mistakes)
+    return simulation.step(step.before, plan, setting.workers, mistakes)

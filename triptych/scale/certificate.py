@@ -20,7 +20,7 @@ from ..core.split import Split
 from ..core.state import State
 from ..parity.divergence import BOUND as PARITY_BOUND
 from ..parity.lockstep import Outcome, Tolerances
-from .causes import Cause, ObservedStep, Rehearsal, Setting, explain
+from .causes import Cause, ObservedStep, Setting, Simulation, explain
 
 BOUND = 1e-12  # on the relative difference of every kind
 STEPS = 200
@@ -205,7 +205,7 @@ class _Walk:
 
 
 def causes_of(
-    certificate: Certificate, setting: Setting, rehearsal: Rehearsal, tolerances: Tolerances
+    certificate: Certificate, setting: Setting, simulation: Simulation, tolerances: Tolerances
 ) -> tuple[Cause, ...]:
     """Return the mistakes that explain a difference, by `causes.explain`."""
     one_step = replace(tolerances, calm_steps=0)
@@ -213,4 +213,4 @@ def causes_of(
     def same(found: State, predicted: State) -> bool:
         return Outcome().compare(found, predicted, one_step, "update")
 
-    return explain(certificate.observed, setting, rehearsal, same)
+    return explain(certificate.observed, setting, simulation, same)

@@ -82,10 +82,10 @@ class WorkerGroup:
     def start(self) -> None:
         """Wait until all processes have imported their framework and know each other."""
         self.each(lambda rank, remote: remote.greet())
-        meeting = str(Path(self._folder.name) / "meeting")
+        rendezvous = str(Path(self._folder.name) / "rendezvous")
         self.each(
             lambda rank, remote: remote.ask(
-                "join", rank=rank, workers=self.workers, meeting=meeting
+                "join", rank=rank, workers=self.workers, rendezvous=rendezvous
             )
         )
 

@@ -192,9 +192,9 @@ class _Row:
         with closing(remote):
             remote.greet()
             network = setting.planner.network
-            engine = remote.build("rehearsal", network, setting.planner.recipe)
-            rehearsal = RemoteRehearsal(remote, engine.key, engine.upload(self.split))
-            return causes_of(certificate, setting, rehearsal, tolerances)
+            engine = remote.build("simulation", network, setting.planner.recipe)
+            simulation = RemoteSimulation(remote, engine.key, engine.upload(self.split))
+            return causes_of(certificate, setting, simulation, tolerances)
 
     def _compared(
         self,
@@ -223,8 +223,8 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class RemoteRehearsal:
-    """A `triptych.scale.causes.Rehearsal` in another process.
+class RemoteSimulation:
+    """A `triptych.scale.causes.Simulation` in another process.
 
     Attributes
     ----------
@@ -245,7 +245,7 @@ class RemoteRehearsal:
         arrays = protocol.pack_plans([plan])
         arrays |= {f"{STATE_PREFIX}{name}": array for name, array in before.items()}
         reply = self.remote.ask(
-            "rehearse",
+            "simulate",
             arrays,
             key=self.key,
             name=self.data,

@@ -21,7 +21,7 @@ from ..process.protocol import Message
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from .all_reduce import ProcessGroup
-from .causes import Replay, SerialRehearsal, StepMistakes
+from .causes import Replay, SerialSimulation, StepMistakes
 from .messages import STATE_PREFIX
 from .parallel import ParallelEngine
 
@@ -31,18 +31,18 @@ SECONDS_BETWEEN_LOOKS = 1.0  # whether the parent still runs
 class ShardWorker(server.Worker):
     """Holds the engines of one worker of a group.
 
-    Without a group it rehearses: it computes the parts of all workers one after the other.
+    Without a group it simulates: it computes the parts of all workers one after the other.
     """
 
     def __init__(self) -> None:
         super().__init__(self.create_parallel)
         self.group: ProcessGroup | None = None
-        self.handlers |= {"join": self.join, "digest": self.digest, "rehearse": self.rehearse}
+        self.handlers |= {"join": self.join, "digest": self.digest, "simulate": self.simulate}
 
     def join(self, request: Message) -> Message:
-        """Join the group of ``workers`` as number ``rank``, by the file ``meeting``."""
+        """Join the group of ``workers`` as number ``rank``, by the file ``rendezvous``."""
         values = request.values
-        self.group = ProcessGroup(values["rank"], values["workers"], Path(values["meeting"]))
+        self.group = ProcessGroup(values["rank"], values["workers"], Path(values["rendezvous"]))
         return Message({}, {})
 
     def create_parallel(
@@ -63,16 +63,16 @@ class ShardWorker(server.Worker):
         """Return the SHA-256 of the state of the engine ``key``."""
         return Message({"digest": state_digest(self._engine(request).state())}, {})
 
-    def rehearse(self, request: Message) -> Message:
+    def simulate(self, request: Message) -> Message:
         """Make a step of ``workers`` workers with ``mistakes``; return the state after it."""
         values = request.values
         parallel: Any = self._engine(request)
         data = self._device_split(request)
-        rehearsal = SerialRehearsal(parallel.engine, parallel.all_reduce, data.data, data.samples)
+        simulation = SerialSimulation(parallel.engine, parallel.all_reduce, data.data, data.samples)
         before = protocol.below(request.arrays, STATE_PREFIX)
         (plan,) = protocol.unpack_plans(request.arrays)
         mistakes = StepMistakes(**values["mistakes"])
-        return Message({}, rehearsal.step(before, plan, values["workers"], mistakes))
+        return Message({}, simulation.step(before, plan, values["workers"], mistakes))
 
 
 def state_digest(state: State) -> str:
