@@ -52,7 +52,7 @@ def cases() -> list:
     return [
         pytest.param(*pair, *row.values, id=f"{'-'.join(pair)}-{row.id}", marks=row.marks)
         for pair in CASES
-        for row in rows(numpy=False, others=pair == CASES[-1], fast=True)
+        for row in rows(numpy=False, others=pair == CASES[-1])
     ]
 
 

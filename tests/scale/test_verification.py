@@ -78,6 +78,7 @@ def test_a_mistake_in_worker_processes_is_named(data: Dataset, monkeypatch: pyte
     assert "not proved equal" in repr(result)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize(("name", "backend"), rows(numpy=False, others=False))
 def test_an_engine_without_synchronised_statistics_refuses_and_goes_on(
