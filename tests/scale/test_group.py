@@ -19,7 +19,7 @@ from triptych.core import state
 from triptych.core.planner import BatchPlanner
 from triptych.core.selection import EngineSpec
 from triptych.errors import EngineError
-from triptych.scale.all_reduce import LOOPBACK
+from triptych.process.machine import LOOPBACK
 from triptych.scale.group import WorkerGroup
 from triptych.spec import zoo
 from triptych.spec.optimizers import optimizer

@@ -13,6 +13,7 @@ from .. import search_path
 from ..core import registry
 from ..errors import EngineError, counted
 
+LOOPBACK = "127.0.0.1"  # an address that only this machine can reach
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import EngineError
+from ..process.machine import LOOPBACK
 from .messages import LOST
 
-LOOPBACK = "127.0.0.1"
 DAYS_TO_WAIT = 7  # for another worker, which may be slow; the coordinator ends what waits in vain
 
 

@@ -191,7 +191,7 @@ class Simulation(Protocol):
 
 
 class Replay:
-    """Stands in for the all-reduce while one engine computes the parts one after the other.
+    """Takes the place of the all-reduce while one engine computes the parts one after the other.
 
     The whole batch is computed first, and its sums are recorded; then each part is given these.
     """

@@ -25,7 +25,6 @@ Packed = tuple[Json, State]
 # Bytes of the object store, which is memory, in addition to twice the data. Ray refuses less than
 # 75 MiB, and would take 30 % of the machine's memory if nothing were said.
 LEAST_OBJECT_STORE = 80 * 2**20
-LOOPBACK = "127.0.0.1"
 # When Ray starts, it asks 169.254.169.254 and metadata.google.internal on which cloud it is, even
 # if usage reports are off, unless its home folder has this file of its cluster launcher.
 LAUNCHER_FILE = "ray_bootstrap_config.yaml"
@@ -88,7 +87,7 @@ def _local(folder: str, data: Mapping[str, Packed]) -> Json:
         "num_gpus": 0,
         "object_store_memory": LEAST_OBJECT_STORE + 2 * size,
         "include_dashboard": False,
-        "_node_ip_address": LOOPBACK,
+        "_node_ip_address": machine.LOOPBACK,
         "_temp_dir": folder,
     }
 
@@ -103,7 +102,7 @@ def _stay_on_loopback() -> None:
 
     def loopback(address: object = None) -> str:
         del address
-        return LOOPBACK
+        return machine.LOOPBACK
 
     services.get_node_ip_address = loopback
 
