@@ -69,7 +69,7 @@ def schedule_per_process(planner: BatchPlanner) -> type[ParallelEngine]:
 
 
 class Larger(ParallelEngine):
-    """A mistake that nobody knows: the gradients of the first worker are a thousandth too large."""
+    """The gradients of the first worker are a thousandth too large, which no hypothesis covers."""
 
     def total_of(self, part: SummedGradients) -> SummedGradients:
         factor = 1.001 if self.rank == 0 else 1.0

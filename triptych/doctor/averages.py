@@ -36,7 +36,7 @@ class Average:
     per_epoch: bool = False
 
     @property
-    def beside(self) -> "Average":
+    def without_replacement(self) -> "Average":
         """The same average, if it never takes the place of the weights."""
         if not self.every or self.decay is None:
             return self

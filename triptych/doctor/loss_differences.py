@@ -12,7 +12,7 @@ FACTOR = "A factor"
 DIVISOR = "What the sum of the losses is divided by"
 # Ratios that a user's formula may have.
 FACTORS = (2.0, 0.5)
-ALIKE = 1e-4
+TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,11 @@ def _reduction(each: Explained) -> list[str]:
     texts: list[str] = []
     if each.scale is not None:
         known = scales_of_reductions(each)
-        names = [name for value, name in known if abs(each.scale - value) < ALIKE * value]
+        names = [name for value, name in known if abs(each.scale - value) < TOLERANCE * value]
         texts.append(names[0] if names else f"{value_text(each.scale)} times the sum")
     elif each.by_label():
         total = float(np.nansum(each.scales))
-        by = "their sum" if abs(total - 1) < ALIKE else "the number of samples"
+        by = "their sum" if abs(total - 1) < TOLERANCE else "the number of samples"
         texts.append(f"weighted by class, divided by {by}")
     if each.ignored.any():
         texts.append(f"{int(each.ignored.sum())} of {count} rows ignored")
@@ -155,7 +155,7 @@ def differences_of(
     same = one.formula.family == other.formula.family
     if same or not found:
         found += _of_scales(one, other, values)
-    if not found and relative(*losses) > ALIKE:
+    if not found and relative(*losses) > TOLERANCE:
         cause = "D45" if one.formula.family == "cosine" else None
         found.append(Named(cause, "The losses differ by a constant", constants_of(losses)))
     return found
@@ -225,9 +225,9 @@ def _of_numbers(one: Explained, other: Explained, values: tuple[str, str]) -> li
     if _are_focal(one, other):
         if first.get("alpha") != second.get("alpha"):
             found.append(Named("D126", catalogue.get("D126").title, values))
-        if relative(first["gamma"], second["gamma"]) > ALIKE:
+        if relative(first["gamma"], second["gamma"]) > TOLERANCE:
             found.append(Named(None, "Another gamma of the focal loss", values))
-    if one.formula.family == "Huber" and relative(first["delta"], second["delta"]) > ALIKE:
+    if one.formula.family == "Huber" and relative(first["delta"], second["delta"]) > TOLERANCE:
         found.append(Named(None, "Another width of Huber's loss", values))
     return found
 
@@ -256,7 +256,7 @@ def _of_scales(one: Explained, other: Explained, values: tuple[str, str]) -> lis
         title = catalogue.get(cause).title if cause else "Class weights"
         return [*found, Named(cause, title, values)]
     ratio = float(np.median(ratios))
-    if abs(ratio - 1) <= ALIKE:
+    if abs(ratio - 1) <= TOLERANCE:
         return found
     if found and abs(ratio - (~other.ignored).sum() / (~one.ignored).sum()) > 0:
         kept = (float((~one.ignored).sum()), float((~other.ignored).sum()))
@@ -276,7 +276,7 @@ def _of_ratio(one: Explained, other: Explained, ratio: float, values: tuple[str,
         return Named("D43", catalogue.get("D43").title, values)
     if one.formula.family == other.formula.family == "Huber" and _is_width(one, other, ratio):
         return Named("D45", catalogue.get("D45").title, values)
-    if any(abs(ratio - factor) < ALIKE for factor in FACTORS):
+    if any(abs(ratio - factor) < TOLERANCE for factor in FACTORS):
         return Named(None, f"{FACTOR} of {value_text(ratio)} in the loss", values)
     return Named(None, DIVISOR, values)
 
@@ -294,4 +294,4 @@ def _is_usual(each: Explained) -> bool:
 def _is_width(one: Explained, other: Explained, ratio: float) -> bool:
     """Return whether a ratio of two Huber losses is the width of one of them, or its inverse."""
     widths = [float(each.formula.settings["delta"]) for each in (one, other)]
-    return any(relative(ratio, each) < ALIKE for width in widths for each in (width, 1 / width))
+    return any(relative(ratio, each) < TOLERANCE for width in widths for each in (width, 1 / width))

@@ -10,7 +10,7 @@ from .code_lines import value_text
 from .examination import Examination
 from .findings import Acquittal, Finding
 from .frameworks.adapter import ModelError
-from .loss_differences import ALIKE, WITHOUT_LOGARITHM, Named, relative, text_of
+from .loss_differences import TOLERANCE, WITHOUT_LOGARITHM, Named, relative, text_of
 from .loss_lines import binary_line, counting_line, ignoring_line, logarithm_line
 from .losses import Explained, explain, tail_between
 from .observation import Array, Arrays, Component, Description, numbers_of
@@ -251,9 +251,9 @@ def _huber_line(framework: str, wanted: Explained) -> str | None:
     text = value_text(width)
     kept = len(wanted.scales) - int(wanted.ignored.sum())
     scale = wanted.scale * kept * wanted.rows.values.shape[1]
-    if relative(scale, 1.0) < ALIKE:
+    if relative(scale, 1.0) < TOLERANCE:
         lines = {"torch": f"nn.HuberLoss(delta={text})", "keras": f"losses.Huber(delta={text})"}
-    elif relative(scale, 1 / width) < ALIKE:
+    elif relative(scale, 1 / width) < TOLERANCE:
         lines = {
             "torch": f"nn.SmoothL1Loss(beta={text})",
             "keras": f"losses.huber(y_true, y_pred, delta={text}) / {text}",

@@ -12,9 +12,9 @@ from .code_lines import value_text
 from .examination import Examination, Pair, Result
 from .findings import Finding
 from .loss_differences import (
-    ALIKE,
     DIVISOR,
     FACTOR,
+    TOLERANCE,
     Named,
     constants_of,
     differences_of,
@@ -114,7 +114,7 @@ def _ends(examination: Examination) -> Iterator[End]:
         a = _end_of(a_arrays, name, forced, place)
         b = _end_of(b_arrays, other, at_b, place)
         slopes = (a.output_gradient, b.output_gradient)
-        same = relative_difference(as_output(a.output, b.output.shape), b.output) <= ALIKE
+        same = relative_difference(as_output(a.output, b.output.shape), b.output) <= TOLERANCE
         if same and all(each is not None for each in slopes):
             a, b = (replace(each, last=None, gradient=None) for each in (a, b))
         yield End((number, b_names.index(other) + 1), pair, a, b)
@@ -192,7 +192,7 @@ def _fix_of_end(
 def _outputs_fit(a: Head, b: Head, dtype: str) -> bool:
     """Return whether the outputs agree, or are known functions of the same scores."""
     if a.last is None:
-        return relative_difference(as_output(a.output, b.output.shape), b.output) <= ALIKE
+        return relative_difference(as_output(a.output, b.output.shape), b.output) <= TOLERANCE
     tails = [tail_of(each, dtype) for each in (a, b)]
     return set(tails) <= HEADS or tails[0] == tails[1] != "unknown"
 
@@ -231,7 +231,7 @@ def _weighted(named: Named, one: Explained | None, other: Explained | None) -> N
     known = [value for value, _ in scales_of_reductions(one)]
     ratio = other.scale / one.scale
     reductions = [first / second for first, second in permutations(known, 2) if first != second]
-    if any(abs(ratio - each) < ALIKE * each for each in reductions):
+    if any(abs(ratio - each) < TOLERANCE * each for each in reductions):
         return named
     # The mean over the samples of class losses, over all elements of others, if the weights are
     # numbers that users write then.

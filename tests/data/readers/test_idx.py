@@ -52,7 +52,7 @@ FOUR = {
     "t10k-images-idx3-ubyte": 2,
     "t10k-labels-idx1-ubyte": 3,
 }
-BESIDE = {
+OTHER_FILES = {
     "gzipped": "{}.gz",
     "with a dot": "{}",
     "in a folder of its name": "{0}/{0}",
@@ -65,13 +65,13 @@ def write_beside(folder: Path, name: str, beside: str, array: np.ndarray) -> Pat
         name = name.replace("-idx", ".idx")
     elif beside != "gzipped":  # where the folder is, there is no file of this name
         (folder / name).rename(folder / name.replace("-idx", ".idx"))
-    path = folder / BESIDE[beside].format(name)
+    path = folder / OTHER_FILES[beside].format(name)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(gzip.compress(idx(array)) if beside == "gzipped" else idx(array))
     return path
 
 
-@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("beside", OTHER_FILES)
 @pytest.mark.parametrize("name", FOUR)
 def test_two_files_that_may_be_meant_must_hold_the_same(tmp_path, sample, name: str, beside: str):
     x = sample[0]

@@ -234,7 +234,7 @@ def _of_averages(examination: Examination, case: Case, bound: float) -> Finding 
     errors = map(_error_of_averages, start, updates, (a, b))
     names = tuple(case.names)
     weights = case.a_updates.weights[: case.real]
-    made = [_averaged(start[0], weights, each.beside) for each in (a, b)]
+    made = [_averaged(start[0], weights, each.without_replacement) for each in (a, b)]
     apart = _relative(*([_moved(each, start[0], names)] for each in made))
     entry = catalogue.get("D128")
     return Finding(
