@@ -1042,7 +1042,7 @@ def sweep_session(
     on_data : callable, optional
         Called with the name or path of each data set before it is read.
     """
-    from .scale.sweep.client import check_installed
+    from .scale.ray.client import check_installed
     from .scale.sweep.grid import Grid
     from .scale.sweep.session import SweepSession, SweepSettings
 
@@ -1050,7 +1050,7 @@ def sweep_session(
         grid = Grid.read(grid)
     if not isinstance(grid, Grid):
         raise TriptychError(f"grid must be a Grid or the path of a TOML file, not {grid!r}")
-    check_installed()  # before the data is read, which may take long
+    check_installed("a sweep")  # before the data is read, which may take long
     return SweepSession(grid.load(on_data), SweepSettings(address, Path(runs), retime))
 
 

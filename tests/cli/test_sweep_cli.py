@@ -14,7 +14,7 @@ from triptych.cli.sweep_view import SweepView, show_failures, show_summary
 from triptych.core.events import CellEnded, CellRetried, CellStarted, ClusterReady, SweepStarted
 from triptych.errors import EngineError, TriptychError
 from triptych.results import SweepResult
-from triptych.scale.sweep import client
+from triptych.scale.ray import client
 
 GRID = """
 networks = [{ hidden = [4] }, { hidden = [8] }]

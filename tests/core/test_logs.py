@@ -3,7 +3,7 @@
 import io
 
 from triptych.core.logs import last_line
-from triptych.scale.sweep.client import NOT_ERRORS
+from triptych.scale.ray.client import NOT_ERRORS
 
 WARNING = "[2026-11-30 00:45:09,912 W 13495 13495] network_util.cc:330: no external address"
 ERROR = "[2026-11-30 00:45:08,100 E 13495 13495] core_worker.cc:20: the node is lost"

@@ -279,8 +279,9 @@ def test_kill_9_of_any_process_above_ray_leaves_none(sweep, tmp_path: Path, vict
 
 def _running(started: Sweep, module: str) -> list[psutil.Process]:
     """Return the processes of a sweep that run one of its modules."""
-    named = started.named(f"triptych.scale.sweep.{module}")
-    return [process for process in named if "-m" in process.cmdline()]
+    package = {"supervisor": "ray", "driver": "sweep"}[module]
+    words = ["-m", f"triptych.scale.{package}.{module}"]
+    return [process for process in started.family() if process.cmdline()[2:4] == words]
 
 
 def test_after_kill_9_the_same_command_goes_on(sweep):

@@ -1,36 +1,22 @@
-"""Ray: started on this machine or connected to, and cells as its tasks. Nothing else imports Ray.
+"""Cells as tasks of Ray."""
 
-Everything that is specific to Ray's behaviour is here, with its reason.
-"""
-
-import logging
-import os
-import secrets
-import socket
 from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ...core.events import ClusterReady
 from ...core.state import State
-from ...errors import TriptychError, one_line
+from ...errors import one_line
 from ...process import machine
+from ..ray import connection
+from ..ray.connection import LONGEST_REASON
 from .cell import run_cell
 from .schedule import Node, TaskLost
 
 Json = dict[str, Any]
 Packed = tuple[Json, State]
 
-# Bytes of the object store, which is memory, in addition to twice the data. Ray refuses less than
-# 75 MiB, and would take 30 % of the machine's memory if nothing were said.
-LEAST_OBJECT_STORE = 80 * 2**20
-# When Ray starts, it asks 169.254.169.254 and metadata.google.internal on which cloud it is, even
-# if usage reports are off, unless its home folder has this file of its cluster launcher.
-LAUNCHER_FILE = "ray_bootstrap_config.yaml"
-SECONDS_TO_CONNECT = 10.0
 ROW_VARIABLE = "TRIPTYCH_ROW"
-LONGEST_REASON = 200  # characters of Ray's errors, which are pages long
 
 
 @contextmanager
@@ -41,10 +27,8 @@ def connected(
 
     Parameters
     ----------
-    address : str or None
-        As ``ray.init`` takes it; None starts Ray on this machine, for this machine alone.
-    folder : str
-        Where Ray puts its own files if it is started here.
+    address, folder
+        As of `triptych.scale.ray.connection.connected`.
     data : mapping of str to tuple of (dict, dict of str to ndarray)
         The data sets by digest, as `triptych.scale.sweep.cell.pack` returns them.
 
@@ -53,77 +37,15 @@ def connected(
     TriptychError
         If Ray cannot be started or reached.
     """
-    home = os.environ.get("HOME")
-    settings = _local(folder, data) if address is None else _remote(address)
-    import ray  # after the environment variables that it reads when it is imported
-
-    if address is None:
-        _stay_on_loopback()
-    try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
-    except Exception as error:
-        where = "Ray cannot be started here" if address is None else f"no Ray at {address}"
-        reason = one_line(str(error).strip() or type(error).__name__, LONGEST_REASON)
-        raise TriptychError(f"{where}: {reason}") from None
-    try:
-        stored = {digest: ray.put(packed) for digest, packed in data.items()}
-        # The cells have the user's home folder again.
-        yield RayCluster(stored, {"HOME": home} if address is None and home else {})
-    finally:
-        ray.shutdown()
-
-
-def _local(folder: str, data: Mapping[str, Packed]) -> Json:
-    """Return the settings of a Ray that only this sweep on this machine can use."""
-    Path(folder, LAUNCHER_FILE).write_text("{}\n", encoding="utf-8")
-    os.environ["HOME"] = folder
-    # Without a token, every user of this machine could run code as this one.
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     size = sum(array.nbytes for _, arrays in data.values() for array in arrays.values())
-    return {
-        "address": "local",  # not the cluster that RAY_ADDRESS may name
-        "num_cpus": machine.processors(),
-        "num_gpus": 0,
-        "object_store_memory": LEAST_OBJECT_STORE + 2 * size,
-        "include_dashboard": False,
-        "_node_ip_address": machine.LOOPBACK,
-        "_temp_dir": folder,
-    }
+    processors = machine.processors()
+    with connection.connected(
+        address, folder, processors=processors, stored_bytes=size
+    ) as variables:
+        import ray
 
-
-def _stay_on_loopback() -> None:
-    """Let Ray keep the node's address 127.0.0.1.
-
-    ``ray.init`` replaces it by the address of a network, if there is one, which it finds with a
-    socket to 8.8.8.8; and with such an address Ray's servers listen on every interface.
-    """
-    from ray._private import services
-
-    def loopback(address: object = None) -> str:
-        del address
-        return machine.LOOPBACK
-
-    services.get_node_ip_address = loopback
-
-
-def _remote(address: str) -> Json:
-    """Return the settings of a connection to a cluster, by default one that asks for a token.
-
-    Raises
-    ------
-    TriptychError
-        If nothing listens at the address; Ray itself would wait for minutes.
-    """
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    host, _, port = address.rpartition("/")[2].rpartition(":")
-    if port.isdecimal():
-        try:
-            socket.create_connection((host, int(port)), SECONDS_TO_CONNECT).close()
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise TriptychError(f"no Ray at {address}: {reason}") from None
-    return {"address": address}
+        stored = {digest: ray.put(packed) for digest, packed in data.items()}
+        yield RayCluster(stored, variables)
 
 
 class RayCluster:

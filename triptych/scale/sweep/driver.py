@@ -6,14 +6,13 @@ description for each data set, whose arrays are those with its digest before a s
 ends, because the supervisor was killed, it ends all processes below it, and itself.
 """
 
-import os
-import shutil
 import sys
 from functools import partial
 
 from ...errors import TriptychError
 from ...process import protocol
-from . import family
+from ..ray import family
+from ..ray.driver import end_all, take_streams
 from .cluster import connected
 from .schedule import run_cells
 
@@ -26,16 +25,12 @@ def main(folder: str) -> None:
     folder : str
         Where Ray puts its own files; the supervisor deletes it.
     """
-    requests = os.fdopen(os.dup(0), "rb")
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # Ray's processes do not inherit the request
-    os.dup2(2, 1)  # what Ray prints goes to the log, not into the events
-    family.adopt_orphans()
+    requests, replies = take_streams()
     try:
         request = protocol.receive(requests)
     except EOFError:
         return
-    family.at_end_of_input(requests, partial(_end, folder))
+    family.at_end_of_input(requests, partial(end_all, folder))
     values = request.values
     data = {
         digest: (described, protocol.below(request.arrays, f"{digest}/"))
@@ -49,14 +44,6 @@ def main(folder: str) -> None:
         protocol.send(replies, {"end": True})
     except TriptychError as error:
         protocol.send(replies, {"error": str(error)})
-
-
-def _end(folder: str) -> None:
-    # Before the processes end, because Ray may end this one when it loses its node; and after.
-    shutil.rmtree(folder, ignore_errors=True)
-    family.end_descendants()
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(1)
 
 
 if __name__ == "__main__":

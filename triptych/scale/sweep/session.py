@@ -14,7 +14,7 @@ from ...process import machine
 from ...training.run_folder import plain
 from ...version import __version__
 from . import cell as one_cell
-from .client import Driver
+from .client import SweepDriver
 from .folder import SweepFolder
 from .grid import Cell, LoadedGrid
 
@@ -63,7 +63,7 @@ class SweepSession:
         self.labels = [cell.labels() for cell in self.cells]
         self.folder = settings.runs / f"sweep-{plain(loaded.grid.name)}"
         self.stopped = False
-        self._driver: Driver | None = None
+        self._driver: SweepDriver | None = None
         if settings.address is None:
             _check_here(self.cells)
 
@@ -121,7 +121,7 @@ class SweepSession:
         left = [cell for cell in self.cells if cell.key not in finished]
         if not left or self.stopped:
             return
-        self._driver = Driver(*self._request(left))
+        self._driver = SweepDriver(*self._request(left))
         with closing(self._driver):
             if self.stopped:  # meanwhile, by a signal
                 self._driver.stop()

@@ -1,4 +1,4 @@
-"""No process of Ray outlives the sweep that started it, however the sweep ends.
+"""No process of Ray outlives the command that started it, however the command ends.
 
 Ray starts a dozen processes, some of which start others and end before them. On Linux a process can
 ask that such orphans become its own children (``PR_SET_CHILD_SUBREAPER`` of prctl(2)), so that it

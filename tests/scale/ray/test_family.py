@@ -17,7 +17,7 @@ pytestmark = [
 # Starts a process that ignores SIGTERM and whose parent ends at once; prints its number.
 ORPHAN = """
 import os, signal, subprocess, sys, time
-from triptych.scale.sweep import family
+from triptych.scale.ray import family
 family.adopt_orphans()
 code = "import os, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); " \\
     "print(os.getpid(), flush=True); time.sleep(600)"

@@ -1,8 +1,9 @@
-"""``python -m triptych.scale.sweep.supervisor``: the process between a sweep and its driver of Ray.
+"""``python -m triptych.scale.ray.supervisor DRIVER``: the process between a command and its driver.
 
-It starts the driver and hands its own input on to it. When its input ends, which the system sees to
-if the sweep is killed, or when the driver ends, it ends every process that the driver has started.
-SIGTERM has the same effect. It never imports Ray, so that nothing of Ray can bring it down.
+It starts the module DRIVER, which uses Ray, and hands its own input on to it. When its input ends,
+which the system sees to if the command is killed, or when the driver ends, it ends every process
+that the driver has started. SIGTERM has the same effect. It never imports Ray, so that nothing of
+Ray can bring it down.
 """
 
 import os
@@ -16,16 +17,21 @@ from functools import partial
 
 from . import family
 
-DRIVER = "triptych.scale.sweep.driver"
 # Sockets are in this folder, and the paths of sockets must have fewer than 108 characters.
 ROOT_OF_SESSIONS = "/tmp"
 
 
-def main() -> None:
-    """Start the driver; return when it and all that it has started have ended."""
+def main(module: str) -> None:
+    """Start the driver; return when it and all that it has started have ended.
+
+    Parameters
+    ----------
+    module : str
+        The driver's module; its argument is the folder for Ray's own files.
+    """
     family.adopt_orphans()
     folder = tempfile.mkdtemp(prefix="triptych-ray-", dir=ROOT_OF_SESSIONS)
-    driver = subprocess.Popen([sys.executable, "-P", "-m", DRIVER, folder], stdin=subprocess.PIPE)
+    driver = subprocess.Popen([sys.executable, "-P", "-m", module, folder], stdin=subprocess.PIPE)
     signal.signal(signal.SIGTERM, partial(_kill, driver))
     threading.Thread(target=_hand_on, args=(driver,), daemon=True).start()
     status = driver.wait()
@@ -53,4 +59,4 @@ def _hand_on(driver: "subprocess.Popen[bytes]") -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])
