@@ -41,6 +41,7 @@ from .spec.placement import Shape
 from .spec.recipe import Recipe
 from .spec.validation import check_number, check_whole
 from .training import inference
+from .training.loggers import CheckpointInterval
 from .training.new_data import NewData, read_new
 from .training.saved import SavedRun, resumable
 from .training.session import Session, Settings
@@ -159,7 +160,13 @@ def training_settings(engine: str, backend: str | None = None, device: str = "cp
 
 
 def training_session(
-    settings: Settings, network: Network, recipe: Recipe, data: Dataset, runs: str | Path | None
+    settings: Settings,
+    network: Network,
+    recipe: Recipe,
+    data: Dataset,
+    runs: str | Path | None,
+    *,
+    every: CheckpointInterval | None = None,
 ) -> Session:
     """Prepare a training; its `Session.events` trains. `train` and `iter_train` are simpler.
 
@@ -169,9 +176,17 @@ def training_session(
         Where it runs.
     network, recipe, data, runs
         As of `train`.
+    every : CheckpointInterval, optional
+        As `checkpoint_interval` returns it.
     """
     check_parts(network, recipe, data)
-    return Session(settings, network, recipe, data, None if runs is None else Path(runs))
+    folder = None if runs is None else Path(runs)
+    return Session(settings, network, recipe, data, folder, every=every)
+
+
+def checkpoint_interval(every: int | str | None) -> CheckpointInterval | None:
+    """Return what ``checkpoint_every`` of `train` means; None for None."""
+    return None if every is None else CheckpointInterval.of(every)
 
 
 def check_parts(network: Any, recipe: Any, data: Any) -> None:
@@ -198,6 +213,7 @@ def iter_train(
     backend: str | None = None,
     device: str = "cpu",
     runs: str | Path | None = "runs",
+    checkpoint_every: int | str | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Iterator[Event]:
     """Train a network, and yield the events of the training (`triptych.core.events`).
@@ -206,7 +222,8 @@ def iter_train(
     training up to its last checkpoint.
     """
     settings = training_settings(engine, backend, device)
-    session = training_session(settings, network, recipe, data, runs)
+    every = checkpoint_interval(checkpoint_every)
+    session = training_session(settings, network, recipe, data, runs, every=every)
     return _session_events(session, should_stop)
 
 
@@ -219,6 +236,7 @@ def train(
     backend: str | None = None,
     device: str = "cpu",
     runs: str | Path | None = "runs",
+    checkpoint_every: int | str | None = None,
     should_stop: ShouldStop | None = None,
     on_event: OnEvent | None = None,
     progress: bool = False,
@@ -241,6 +259,9 @@ def train(
         ``cpu``, ``cuda``, ``mps`` or ``auto``.
     runs : str, Path or None
         The folder in which the run folder is made; None writes nothing.
+    checkpoint_every : int or str, optional
+        After how many steps a checkpoint is written, or after how many seconds: ``"30s"``. By
+        default after ten seconds, and at the end of an epoch after one.
     should_stop : callable, optional
         Asked after each block of steps; if it returns True, the training is saved and ends.
     on_event : callable, optional
@@ -254,7 +275,8 @@ def train(
         If something does not fit together, the training diverges, or a file cannot be written.
     """
     settings = training_settings(engine, backend, device)
-    session = training_session(settings, network, recipe, data, runs)
+    every = checkpoint_interval(checkpoint_every)
+    session = training_session(settings, network, recipe, data, runs, every=every)
     return _finish(session, should_stop, on_event, progress)
 
 
@@ -266,6 +288,7 @@ def resume(
     data: Dataset | None = None,
     backend: str | None = None,
     device: str = "cpu",
+    checkpoint_every: int | str | None = None,
     should_stop: ShouldStop | None = None,
     on_event: OnEvent | None = None,
     progress: bool = False,
@@ -282,7 +305,7 @@ def resume(
         Epochs of the whole run, those before included.
     data : Dataset, optional
         The data of the run; by default it is loaded again from where it came.
-    backend, device, should_stop, on_event, progress
+    backend, device, checkpoint_every, should_stop, on_event, progress
         As of `train`.
 
     Raises
@@ -292,12 +315,14 @@ def resume(
     """
     if epochs is not None:
         check_whole("resume", "epochs", epochs, 1)
+    every = checkpoint_interval(checkpoint_every)
     with resumable(Path(folder)) as saved:
         saved = saved.extended(epochs)
         settings = resumed_settings(saved, engine, backend, device)
         if data is None:
             data = loading.load(saved.source_to_load(), saved.recipe.seed, saved.reading)
-        return _finish(resumed_session(settings, saved, data), should_stop, on_event, progress)
+        session = resumed_session(settings, saved, data, every=every)
+        return _finish(session, should_stop, on_event, progress)
 
 
 def resumed_settings(
@@ -310,11 +335,17 @@ def resumed_settings(
     return training_settings(engine, backend, device)
 
 
-def resumed_session(settings: Settings, saved: SavedRun, data: Dataset) -> Session:
+def resumed_session(
+    settings: Settings,
+    saved: SavedRun,
+    data: Dataset,
+    *,
+    every: CheckpointInterval | None = None,
+) -> Session:
     """Prepare to go on with a run in its folder, on the same data; `resume` is simpler."""
     check_parts(saved.network, saved.recipe, data)
     saved.check_same(data)
-    return Session(settings, saved.network, saved.recipe, data, None, saved)
+    return Session(settings, saved.network, saved.recipe, data, None, saved, every=every)
 
 
 def comparison_session(
@@ -872,7 +903,7 @@ def _session_events(session: Session, should_stop: ShouldStop | None) -> Generat
     for event in session.events():
         yield event
         if should_stop is not None and should_stop():
-            session.training.stop()
+            session.stop()
 
 
 def _finish(
@@ -882,11 +913,12 @@ def _finish(
     with closing(_session_events(session, should_stop)) as events:
         for _ in watched(events, on_event, progress, session.recipe.epochs):
             pass
+    assert session.final_state is not None
     return TrainingResult(
         engine=session.settings.engine,
         network=session.network,
         recipe=session.recipe,
-        state=session.training.engine.state(),
+        state=session.final_state,
         history=session.training.position.history,
         folder=session.folder,
         details=session.result,

@@ -14,6 +14,7 @@ import pytest
 from support.commands import run, start, wait_for_step
 from support.engines import needs_torch
 
+from triptych.cli.train import PlaceOptions
 from triptych.cli.train import _resuming as resuming_command
 from triptych.core import files, metrics, registry, state
 from triptych.data.dataset import Dataset
@@ -430,4 +431,10 @@ def test_the_command_that_goes_on_names_a_backend_that_is_not_the_default():
     ):
         session = SimpleNamespace(settings=Settings(engine, backend), folder=Path("runs/x"))
         expected = ["triptych", "train", engine, "--resume", "runs/x", *words]
-        assert resuming_command(session) == " ".join(expected)
+        assert resuming_command(session, PlaceOptions()) == " ".join(expected)
+
+
+def test_the_command_that_goes_on_saves_as_often():
+    session = SimpleNamespace(settings=Settings("numpy", "eager"), folder=Path("runs/x"))
+    command = resuming_command(session, PlaceOptions(checkpoint_every="30s"))
+    assert command == "triptych train numpy --resume runs/x --checkpoint-every 30s"

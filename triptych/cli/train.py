@@ -32,7 +32,16 @@ if TYPE_CHECKING:
     from .progress import TrainingProgress
 
 # The options that may be given with --resume; all others come from the run.
-GIVEN_WITH_RESUME = ("engine", "data", "epochs", "backend", "threads", "device", "resume")
+GIVEN_WITH_RESUME = (
+    "engine",
+    "data",
+    "epochs",
+    "backend",
+    "threads",
+    "device",
+    "resume",
+    "checkpoint_every",
+)
 
 EngineName = Annotated[
     str | None,
@@ -97,6 +106,16 @@ class PlaceOptions:
             show_default=False,
         ),
     ] = None
+    checkpoint_every: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint-every",
+            metavar="STEPS|SECONDS",
+            help="How often the training is saved: 500 is a number of steps, 30s of seconds. "
+            "Default: every ten seconds, and at the end of an epoch.",
+            show_default=False,
+        ),
+    ] = None
 
 
 @app.command("train")
@@ -134,13 +153,15 @@ def train(
 
     from .. import api
 
+    every = api.checkpoint_interval(place.checkpoint_every)
     console = Console(emoji=False)
     with ExitStack() as stack:
         if place.resume is not None:
             _refuse_what_the_run_has(context)
             saved = stack.enter_context(api.resumable(place.resume)).extended(recipe.epochs)
             settings = api.resumed_settings(saved, engine, place.backend, place.device)
-            session = api.resumed_session(settings, saved, _read_again(console, data, saved))
+            dataset = _read_again(console, data, saved)
+            session = api.resumed_session(settings, saved, dataset, every=every)
         else:
             settings = api.training_settings(_named(engine), place.backend, place.device)
             recipe = recipe.for_network(network)
@@ -148,9 +169,11 @@ def train(
             check_before_reading(data, network, recipe)
             dataset = data.read(console, trained.seed)
             described = network.build(recipe, dataset)
-            session = api.training_session(settings, described, trained, dataset, place.runs)
+            session = api.training_session(
+                settings, described, trained, dataset, place.runs, every=every
+            )
         _announce(console, session)
-        _watch(console, session, _resuming(session))
+        _watch(console, session, _resuming(session, place))
 
 
 def _named(engine: str | None) -> str:
@@ -198,14 +221,24 @@ def _announce(console: "Console", session: "Session") -> None:
         say(console, note, "yellow")
 
 
-def _resuming(session: "Session") -> str:
+def _resuming(session: "Session", place: PlaceOptions) -> str:
     """Return the command that goes on with a run, with the options that are not the default."""
     from ..core.shell import quoted
 
     settings = session.settings
-    given = {"backend": settings.backend, "threads": settings.threads, "device": settings.device}
+    given = {
+        "backend": settings.backend,
+        "threads": settings.threads,
+        "device": settings.device,
+        "checkpoint-every": place.checkpoint_every,
+    }
     default_backend = entries()[settings.engine].default_backend
-    defaults = {"backend": default_backend, "threads": 1, "device": "cpu"}
+    defaults = {
+        "backend": default_backend,
+        "threads": 1,
+        "device": "cpu",
+        "checkpoint-every": None,
+    }
     words = ["triptych", "train", settings.engine, "--resume", str(session.folder)]
     for name, value in given.items():
         if value != defaults[name]:
@@ -224,7 +257,7 @@ def _watch(console: "Console", session: "Session", resuming: str) -> None:
     epochs = session.recipe.epochs
     per_epoch = training.planner.steps_per_epoch
     with (
-        stopping(training.stop),
+        stopping(session.stop),
         TrainingProgress(console, epochs, per_epoch, training.position.step) as progress,
     ):
         _train(session, progress, resuming)

@@ -55,6 +55,8 @@ class TrainingStarted(Event):
         Where it runs.
     threads : int
         Threads of the engine.
+    workers : int
+        How many processes train together.
     """
 
     type: ClassVar[str] = "begin"
@@ -64,6 +66,7 @@ class TrainingStarted(Event):
     backend: str
     device: str
     threads: int
+    workers: int = 1
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ Each is an `Observer`: `Session.events` shows it every event of the training.
 """
 
 import io
+import re
 import time
 from csv import DictWriter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +22,7 @@ from ..core.events import (
     TrainingInterrupted,
 )
 from ..core.state import State
+from ..errors import TriptychError, one_line
 from . import checkpoint, tensorboard
 from .loop import Training
 
@@ -41,6 +44,43 @@ class Observer(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class CheckpointInterval:
+    """How often a checkpoint is written.
+
+    Attributes
+    ----------
+    steps : int or None
+        After every step whose number is a multiple of this one.
+    seconds : float or None
+        After the block of steps in which so many seconds have passed since the last one.
+    """
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, every: int | str) -> "CheckpointInterval":
+        """Return what a number of steps, as ``500``, or of seconds, as ``30s``, means.
+
+        Raises
+        ------
+        TriptychError
+            If it is something else, or not above 0.
+        """
+        text = str(every).strip()
+        whole = re.fullmatch(r"\d{1,15}", text)
+        if whole and int(text) > 0 and not isinstance(every, bool):
+            return cls(steps=int(text))
+        number = re.fullmatch(r"(\d{1,15}(\.\d{1,15})?)\s?s", text)
+        if number and float(number[1]) > 0:
+            return cls(seconds=float(number[1]))
+        raise TriptychError(
+            f"a checkpoint every {one_line(repr(every), 40)}: give a number of steps, for example "
+            "500, or of seconds, for example 30s"
+        )
+
+
 class Checkpoint:
     """Writes ``last/state.safetensors``, from which a run goes on, and ``best/state.safetensors``.
 
@@ -58,6 +98,8 @@ class Checkpoint:
         What the states record of their origin.
     best : dict, optional
         ``epoch`` and ``sha256`` of the best state in the folder, of a run that goes on.
+    every : CheckpointInterval, optional
+        By default within an epoch after ten seconds, and at its end after one.
     """
 
     def __init__(
@@ -66,8 +108,10 @@ class Checkpoint:
         training: Training,
         provenance: dict[str, Any],
         best: dict[str, Any] | None = None,
+        every: CheckpointInterval | None = None,
     ) -> None:
         self._folder = folder
+        self._every = every
         self._training = training
         self._provenance = provenance
         self._best = best
@@ -75,20 +119,22 @@ class Checkpoint:
 
     def on_event(self, event: Event) -> None:
         """Write a checkpoint at the end, and after some time within an epoch or at its end."""
-        if self._is_due(event):
+        if isinstance(event, TrainingCompleted | TrainingInterrupted) or (
+            isinstance(event, BlockTrained | EpochEnded) and self._is_due(event)
+        ):
             self.save()
 
-    def _is_due(self, event: Event) -> bool:
+    def _is_due(self, event: BlockTrained | EpochEnded) -> bool:
+        at_end = event.step % self._training.planner.steps_per_epoch == 0
+        if at_end and isinstance(event, BlockTrained):
+            return False  # the epoch's own event is still to come
         seconds = time.monotonic() - self._saved_at
-        if isinstance(event, TrainingCompleted | TrainingInterrupted):
-            return True
-        if isinstance(event, EpochEnded):
-            return seconds > SECONDS_BETWEEN_EPOCHS_SAVED
-        if isinstance(event, BlockTrained):
-            # After the last block of an epoch, the epoch's own event is still to come.
-            within_epoch = event.step % self._training.planner.steps_per_epoch != 0
-            return within_epoch and seconds > SECONDS_BETWEEN_CHECKPOINTS
-        return False
+        if self._every is None:
+            least = SECONDS_BETWEEN_EPOCHS_SAVED if at_end else SECONDS_BETWEEN_CHECKPOINTS
+            return seconds > least
+        if self._every.steps is not None:
+            return event.step % self._every.steps == 0
+        return self._every.seconds is not None and seconds >= self._every.seconds
 
     def save(self) -> None:
         """Write both states, unless a weight is not finite.

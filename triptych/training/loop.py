@@ -6,7 +6,7 @@ from its `Position` and the engine's state, in the same engine or in another one
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -52,6 +52,12 @@ class Training:
         Where the training goes on; by default it begins.
     best : dict of str to ndarray, optional
         The state of the best epoch so far.
+    pause : int, optional
+        No block of steps goes beyond a multiple of this number, so that a checkpoint can be written
+        there.
+    cpu_seconds : callable, optional
+        Returns the processor time that the engine has used, in seconds; by default that of this
+        process.
     """
 
     def __init__(
@@ -62,6 +68,8 @@ class Training:
         validation: Split | None = None,
         position: Position | None = None,
         best: State | None = None,
+        pause: int | None = None,
+        cpu_seconds: Callable[[], float] = time.process_time,
     ) -> None:
         self.engine = engine
         self.planner = replace(planner, block=1)
@@ -70,6 +78,8 @@ class Training:
         self.best_by = best_monitor(self.recipe)
         self.position = position or Position.at_start(self.recipe)
         self.best = best
+        self.pause = pause
+        self.cpu_seconds = cpu_seconds
         self._stop_requested = False
         self._step_seconds: list[float] = []
         self._train_data = engine.upload(train)
@@ -126,15 +136,16 @@ class Training:
         """Make the next steps, all of them of one epoch."""
         position = self.position
         begun = time.perf_counter()
-        cpu_begun = time.process_time()
+        cpu_begun = self.cpu_seconds()
         epoch, step_of_epoch = divmod(position.step, self.planner.steps_per_epoch)
-        span = next(self.planner.within(epoch, step_of_epoch))
-        _, steps, batch = span
-        plan = self.planner.plan(*span, rate=position.base_rate)
+        start, steps, batch = next(self.planner.within(epoch, step_of_epoch))
+        if self.pause is not None:
+            steps = min(steps, self.pause - start % self.pause)
+        plan = self.planner.plan(start, steps, batch, rate=position.base_rate)
         planned = time.perf_counter()
         losses = self._run(plan)
         ended = time.perf_counter()
-        position.cpu_seconds += time.process_time() - cpu_begun
+        position.cpu_seconds += self.cpu_seconds() - cpu_begun
         self._check_finite(losses, epoch + 1)
         for loss in losses:
             position.loss_sum += loss * batch  # a smaller last batch has a smaller weight

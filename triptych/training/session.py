@@ -1,5 +1,6 @@
 """A training from its first step or a checkpoint to its test; logged and saved, if wanted."""
 
+import time
 from collections.abc import Generator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -7,13 +8,15 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..core import metrics, registry, state
+from ..core.engine import Engine
 from ..core.events import Event, ResultReady, TrainingStarted
 from ..core.planner import BatchPlanner
+from ..core.state import State
 from ..data.dataset import Dataset
 from ..data.loading import stratified
 from ..errors import TriptychError
@@ -23,7 +26,7 @@ from ..spec.recipe import Recipe
 from ..spec.schedules import Timed
 from ..spec.titles import title
 from ..version import __version__
-from .loggers import Checkpoint, CSVLog, Observer, TensorBoard
+from .loggers import Checkpoint, CheckpointInterval, CSVLog, Observer, TensorBoard
 from .loop import Training
 from .position import Position
 from .run_folder import Run, locked, read_events
@@ -44,12 +47,41 @@ class Settings:
         ``cpu``, ``cuda``, ``mps`` or ``auto``.
     threads : int
         Threads of the engine, as they were set before its framework was imported.
+    workers : int
+        How many processes train together.
     """
 
     engine: str
     backend: str
     device: str = "cpu"
     threads: int = 1
+    workers: int = 1
+
+
+class EngineSource(Protocol):
+    """What builds the engine of a training: `ThisProcess`, or the processes of several workers."""
+
+    def create(self, settings: Settings, network: Network, recipe: Recipe) -> Engine:
+        """Build an engine."""
+        ...
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time used so far by what computes, in seconds."""
+        ...
+
+
+class ThisProcess:
+    """Builds an engine in this process."""
+
+    def create(self, settings: Settings, network: Network, recipe: Recipe) -> Engine:
+        """Build an engine."""
+        return registry.create(
+            settings.engine, network, recipe, device=settings.device, backend=settings.backend
+        )
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time of this process, in seconds."""
+        return time.process_time()
 
 
 class Session:
@@ -69,6 +101,10 @@ class Session:
         Where the run folder is made; None writes nothing.
     saved : SavedRun, optional
         The run that goes on, in its own folder.
+    every : CheckpointInterval, optional
+        How often a checkpoint is written.
+    source : EngineSource, optional
+        What builds the engine; by default it is in this process.
     """
 
     def __init__(
@@ -79,18 +115,24 @@ class Session:
         dataset: Dataset,
         runs: Path | None,
         saved: SavedRun | None = None,
+        *,
+        every: CheckpointInterval | None = None,
+        source: EngineSource | None = None,
     ) -> None:
         network.check_fits(dataset.shape, len(dataset.classes))
         self.settings = settings
         self.network = network
         self.recipe = recipe
         self.dataset = dataset
+        self.every = every
+        self.source = source or ThisProcess()
         self.training = self._create_training(saved)
         self._first_step = self.training.position.step
         self.title = title(network, recipe)
         self.label = registry.entry(settings.engine).label
         self.is_extended = saved is not None and saved.planned != recipe.epochs
         self.result: Json | None = None  # what results.json holds, once the training was tested
+        self.final_state: State | None = None  # after the last event
         self.run: Run | None = None
         self.observers: list[Observer] = []
         self._earlier: list[Json] = []  # events before the checkpoint
@@ -114,25 +156,28 @@ class Session:
         validation = None
         if recipe.validation:
             train, validation = stratified(train, recipe.seed, recipe.validation, "validation")
-        engine = registry.create(
-            self.settings.engine,
-            self.network,
-            recipe,
-            device=self.settings.device,
-            backend=self.settings.backend,
-        )
+        engine = self.source.create(self.settings, self.network, recipe)
         planner = BatchPlanner(self.network, recipe, len(train))
-        if saved is None:
-            engine.load(state.initial(self.network, recipe))
-            return Training(engine, planner, train, validation)
-        engine.load(saved.state)
-        _check_position(saved.position, planner)
-        return Training(engine, planner, train, validation, saved.position, saved.best)
+        position = None
+        if saved is not None:
+            position = saved.position
+            _check_position(position, planner)
+        engine.load(saved.state if saved else state.initial(self.network, recipe))
+        return Training(
+            engine,
+            planner,
+            train,
+            validation,
+            position,
+            saved.best if saved else None,
+            pause=self.every.steps if self.every else None,
+            cpu_seconds=self.source.cpu_seconds,
+        )
 
     def _open_folder(self, run: Run, best_file: Json | None) -> None:
         """Write the first checkpoint, and open what is written during the training."""
         self.run = run
-        first = Checkpoint(run.folder, self.training, self._provenance(), best_file)
+        first = Checkpoint(run.folder, self.training, self._provenance(), best_file, self.every)
         first.save()
         self.observers = [first, CSVLog(run.folder, self.training.position.history)]
         if find_spec("tensorboardX"):
@@ -167,6 +212,10 @@ class Session:
             notes.append("No TensorBoard logs: pip install 'triptych[report]'")
         return notes
 
+    def stop(self) -> None:
+        """Request an end after the steps in flight; a signal handler may call it."""
+        self.training.stop()
+
     def events(self) -> Generator[Event]:
         """Train to the end, and test there; an older results.json is replaced only then.
 
@@ -198,6 +247,8 @@ class Session:
                 yield event
             if self.training.done:
                 self.result = self._result()
+            self.final_state = self.training.engine.state()
+            if self.result is not None:
                 ready = ResultReady(self.result)
                 self._log(ready)
                 if self.run:
