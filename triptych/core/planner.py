@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from . import augmentation, rng
+from .order import WindowedOrder, epoch_order
 from .plan import Plan
 
 Span = tuple[int, int, int]  # first step, number of steps, batch size
@@ -39,12 +40,18 @@ class BatchPlanner:
     block : int
         K, the wanted number of steps in a plan. Fewer are used where a plan would be larger than
         32 MiB, or longer than the whole batches of an epoch.
+    order : WindowedOrder, optional
+        Of a training split that is read in pieces; by default all samples are shuffled alike.
+    sample_bytes : int
+        Bytes that a sample adds to a plan, of a training split that is not in memory as a whole.
     """
 
     network: Network
     recipe: Recipe
     samples: int
     block: int = 64
+    order: WindowedOrder | None = None
+    sample_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.recipe.check_fits(self.network)
@@ -78,7 +85,8 @@ class BatchPlanner:
         return max(1, min(self.block, PLAN_BYTES // self._bytes_per_step(), longest))
 
     def _bytes_per_step(self) -> int:
-        per_sample = AUGMENTATION_BYTES * len(self.recipe.augmentation.active)
+        per_sample = self.sample_bytes
+        per_sample += AUGMENTATION_BYTES * len(self.recipe.augmentation.active)
         if not self.full:
             per_sample += INDEX_BYTES
         if self.recipe.random != "free":
@@ -202,9 +210,13 @@ class BatchPlanner:
         if self.full:
             return None
         epoch, at = divmod(start, self.steps_per_epoch)
-        shuffled = rng.permutation(self.samples, self.recipe.seed, "order", epoch)
         first = at * self.batch
-        return shuffled[first : first + steps * batch].reshape(steps, batch)
+        chosen = self.epoch_order(epoch)[first : first + steps * batch]
+        return chosen.reshape(steps, batch).copy()
+
+    def epoch_order(self, epoch: int) -> NDArray[np.int32]:
+        """Return the samples of one epoch of mini-batches in their order, int32 (samples,)."""
+        return epoch_order(self.samples, self.recipe.seed, epoch, self.order)
 
     def _masks(self, start: int, steps: int, batch: int) -> dict[str, NDArray[np.bool_]]:
         """Return the dropout masks of some steps, bool (K, B, …), by layer name."""

@@ -70,3 +70,23 @@ def shard(plan: Plan, rank: int, workers: int, samples: int) -> Plan:
     """
     batch = samples if plan.indices is None else plan.indices.shape[1]
     return take_rows(plan, shard_rows(batch, workers)[rank], samples)
+
+
+def shard_order(order: NDArray[np.int32], batch: int, rank: int, workers: int) -> NDArray[np.int32]:
+    """Return which samples of an epoch one of several workers needs, in the order of its steps.
+
+    Parameters
+    ----------
+    order : ndarray of int32, shape (n,)
+        The order of all samples in the epoch.
+    batch : int
+        Number of samples in a step of all workers together; the last step may have fewer.
+    rank : int
+        The worker's number, from 0.
+    workers : int
+        Number of workers.
+    """
+    whole = len(order) // batch * batch
+    rest = order[whole:]
+    steps = order[:whole].reshape(-1, batch)[:, shard_rows(batch, workers)[rank]]
+    return np.concatenate([steps.ravel(), rest[shard_rows(len(rest), workers)[rank]]])

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .order import WindowedOrder
+
 
 @dataclass(frozen=True)
 class Split:
@@ -20,13 +22,25 @@ class Split:
         used as they are.
     labels : ndarray of int32, shape (n,)
         The class of each image, from 0.
+    used : ndarray of bool, shape (h, w, c), optional
+        Of a part of a larger split: which pixels are not zero in every image of the whole split.
     """
 
     images: NDArray[Any]
     labels: NDArray[np.int32]
+    used: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def order(self) -> WindowedOrder | None:
+        """The order of its samples in an epoch; None where all are shuffled alike."""
+        return None
+
+    def take(self, samples: NDArray[Any]) -> "Split":
+        """Return some of the samples, by their indices, as copies."""
+        return Split(self.images[samples], self.labels[samples])
 
     def pixels(self, dtype: str) -> NDArray[Any]:
         """Return a copy of the images in `dtype`, as `scaled` makes it."""

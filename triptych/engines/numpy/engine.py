@@ -135,7 +135,7 @@ class Engine:
         if self.kernel is None:
             return DeviceSplit(split.pixels(self.recipe.dtype), split.labels)
         rows = split.images.reshape(len(split), -1)
-        used = rows.any(axis=0)
+        used = rows.any(axis=0) if split.used is None else split.used.ravel()
         order = np.argsort(~used, kind="stable")
         columns = order[: np.count_nonzero(used)]
         x = np.empty((len(split), len(columns)), self.recipe.dtype)
