@@ -1,5 +1,6 @@
 """The devices that engines know, by name."""
 
+import os
 from typing import Any
 
 from ..errors import EngineError, suggest
@@ -44,3 +45,10 @@ def find_device(label: str, name: str, available: dict[str, bool]) -> str:
             f"{label} sees no {name} device on this machine; use the device cpu or auto"
         )
     return name
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import search_path
 from ..core import registry
+from ..core.devices import processors
 from ..errors import EngineError, counted
 
 LOOPBACK = "127.0.0.1"  # an address that only this machine can reach
@@ -97,13 +98,6 @@ def check_threads(threads: int) -> None:
         raise EngineError(
             f"{threads} threads where this machine has {available}; use at most as many"
         )
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def kernel_settings() -> dict[str, str]:
