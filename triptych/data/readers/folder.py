@@ -1,6 +1,6 @@
 """A folder of class-named folders of images, as it is or below ``train`` and ``test``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +11,7 @@ from ...errors import DataError, one_line
 from ..reading import Contents, Options, Progress
 from . import decoded, images
 from .listing import visible
+from .source import Listing
 from .text import listed
 from .words import PARTS, PICTURES, TEST, TRAIN, VALIDATION
 
@@ -69,6 +70,35 @@ def read(root: Path, options: Options, progress: Progress | None) -> Contents:
     DataError
         Naming the image that cannot be read (see `images.contents_of`).
     """
+    listing = list_samples(root, options)
+
+    def samples() -> Iterator[images.Sample]:
+        return ((one_line(path), path) for path in listing.files)
+
+    def decode() -> Contents:
+        return images.contents_of(
+            root,
+            samples,
+            listing.labels,
+            listing.training,
+            listing.classes,
+            options,
+            progress,
+            listing.notes,
+        )
+
+    digest = _digest(root, listing.files, listing.notes)
+    return decoded.load_or_decode(root, options, digest, decode)
+
+
+def list_samples(root: Path, options: Options) -> Listing:
+    """Return which images there are, and their classes.
+
+    Raises
+    ------
+    LayoutError
+        A folder is empty, or holds another, or there are no classes.
+    """
     layout = _layout(root)
     classes = tuple(folder.name for folder in _folders(layout.parts[0]))
     paths: list[Path] = []
@@ -86,16 +116,37 @@ def read(root: Path, options: Options, progress: Progress | None) -> Contents:
         reason = f"every label is {classes[0]}; a classifier needs at least two classes"
         raise LayoutError(f"{one_line(root)}: {reason}: {LAYOUT}")
 
-    def samples() -> Iterator[images.Sample]:
-        return ((one_line(path), path) for path in paths)
+    return Listing(
+        source=Files(paths),
+        labels=np.array(labels, np.int32),
+        training=counts[0],
+        classes=classes,
+        notes=layout.notes,
+        files=tuple(paths),
+    )
 
-    def decode() -> Contents:
-        codes = np.array(labels, np.int32)
-        return images.contents_of(
-            root, samples, codes, counts[0], classes, options, progress, layout.notes
-        )
 
-    return decoded.load_or_decode(root, options, _digest(root, paths, layout.notes), decode)
+class Files:
+    """Image files; a `triptych.data.readers.source.Source` of one group that reads nothing.
+
+    Parameters
+    ----------
+    paths : list of Path
+    """
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+        self.sizes = (len(paths),)
+
+    def read(self, group: int) -> list[Path]:
+        """Return the paths: each file is read where it is decoded."""
+        del group
+        return self._paths
+
+    def where(self, group: int, row: int) -> str:
+        """Return what a message calls an image."""
+        del group
+        return one_line(self._paths[row])
 
 
 def _label(folder: Path, classes: tuple[str, ...], layout: _Layout) -> int:
@@ -220,7 +271,7 @@ def _images(folder: Path, root: Path) -> Iterator[Path]:
         yield path
 
 
-def _digest(root: Path, paths: list[Path], notes: tuple[str, ...]) -> str:
+def _digest(root: Path, paths: Sequence[Path], notes: tuple[str, ...]) -> str:
     """Return a SHA-256 of names, sizes and times of change.
 
     Reading every file would take longer than decoding it.

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import one_line
-from .content import CONVERT, HEAD_BYTES, JPEG, PNG, Content, content_of, read_head
+from .content import CONVERT, HEAD_BYTES, JPEG, PNG, content_of, read_head
+from .content import Content as Kind
 from .image_survey import Rules, Survey
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")  # in Pillow's words
@@ -63,6 +64,17 @@ class Missing:
     remedy: str
 
 
+# A file, its bytes, its pixels (h, w, 1 or 3), why there is none, or nothing.
+Content = Path | bytes | NDArray[np.uint8] | Missing | None
+
+
+def size_of(content: Content) -> int:
+    """Return the bytes that an image takes in memory as it is stored; 0 of a file on disk."""
+    if isinstance(content, bytes):
+        return len(content)
+    return content.nbytes if isinstance(content, np.ndarray) else 0
+
+
 class UnreadableError(Exception):
     """Why an image cannot be read, and what to do.
 
@@ -85,7 +97,7 @@ class UnreadableError(Exception):
 
 
 def read_image(
-    content: Path | bytes | Missing | None,
+    content: Content,
     size: tuple[int, int] | None,
     rules: Rules,
     survey: Survey,
@@ -94,8 +106,8 @@ def read_image(
 
     Parameters
     ----------
-    content : Path, bytes, Missing or None
-        The file, its bytes, or why there is none.
+    content : Path, bytes, ndarray, Missing or None
+        The file, its bytes, its pixels as they are, or why there is none.
     size : tuple of (h, w), optional
         To which the image is scaled.
     rules : Rules
@@ -115,6 +127,9 @@ def read_image(
 
     if isinstance(content, Missing):
         raise UnreadableError(content.why, content.remedy, useful=True)
+    if isinstance(content, np.ndarray):
+        survey.count_size(content.shape[:2], size)
+        return scaled(content, size)
     try:
         _refuse_empty(content)
         pixels = _decoded(content, rules, survey)
@@ -214,18 +229,18 @@ def _unidentified(content: Path | bytes | None) -> UnreadableError:
     return UnreadableError(f"{needed}, but {kind.what}", kind.remedy, kind.useful)
 
 
-def _other_image(path: Path) -> Content | None:
+def _other_image(path: Path) -> Kind | None:
     """Return the format of an image that is not read here, by the end of its name, or None."""
     from PIL import Image
 
     suffix = path.suffix.lower()
     if suffix in RAW_PHOTOGRAPHS:
-        return Content(f"a camera's raw file ({suffix})", CONVERT)
+        return Kind(f"a camera's raw file ({suffix})", CONVERT)
     Image.init()
     known = Image.registered_extensions().get(suffix)
     if known is None or suffix in ENDINGS_READ:
         return None
-    return Content(f"an image of the format {known}", CONVERT)
+    return Kind(f"an image of the format {known}", CONVERT)
 
 
 def _whole_numbers(file: Any, rules: Rules, survey: Survey) -> NDArray[np.uint8]:

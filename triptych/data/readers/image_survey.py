@@ -8,6 +8,19 @@ from ...errors import DataError, counted, one_line
 CONTRAST = 64  # by which a shape must differ from its ground, of 255
 USUAL_BITS = (1, 8, 10, 12, 14)  # in use by masks, cameras and scanners that write 16
 LEAST_COLOUR = 64  # the upper 8 bits of some colour of 16 bits must reach it
+# How the counts of two parts of a set become those of the set.
+LOWEST = ("on_white", "on_black")
+HIGHEST = ("highest", "highest_colour")
+SUMS = (
+    "deep",
+    "deep_colour",
+    "transparent",
+    "hidden",
+    "pages",
+    "turned",
+    "scaled",
+    "stretched",
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,15 @@ class Survey:
     turned: int = 0
     scaled: int = 0
     stretched: int = 0
+
+    def add(self, other: "Survey") -> None:
+        """Add the counts of other images of the same set."""
+        for name in SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in HIGHEST:
+            setattr(self, name, max(getattr(self, name), getattr(other, name)))
+        for name in LOWEST:
+            setattr(self, name, min(getattr(self, name), getattr(other, name)))
 
     def count_size(self, actual: tuple[int, ...], wanted: tuple[int, int] | None) -> None:
         """Count an image of (h, w) pixels that becomes an image of another size.

@@ -13,7 +13,7 @@ from ...errors import DataError, one_line
 from .. import checks
 from ..checks import check_varied
 from ..reading import Contents, Options, Progress
-from .image_file import Missing, UnreadableError, read_image
+from .image_file import Content, UnreadableError, read_image
 from .image_survey import Rules, Survey
 from .pixel_values import compare_ranges
 
@@ -23,8 +23,7 @@ LIMIT = checks.LIMIT - 2**28
 MOST_LEFT_OUT = 100_000  # images that --skip-unreadable may leave out
 DARK = 32  # the highest pixel of a set that is taken for a mistake in its range
 
-# What a message calls a sample; its file, its bytes, nothing, or why there is no image.
-Sample = tuple[str, Path | bytes | Missing | None]
+Sample = tuple[str, Content]  # what a message calls it, and its image
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,7 @@ def contents_of(
     is_one_set = training == len(labels)
     count = int(decoded.is_read[:training].sum())
     test_count = len(decoded.images) - count
-    if not count or not (is_one_set or test_count):
-        part = "test" if count else "training"
-        raise DataError(f"{name}: no {part} image is left; {decoded.left_out[0]}")
+    check_some_left(name, count, is_one_set or test_count > 0, decoded.left_out)
     rules = survey.rules(path)
     if rules != Rules():
         del decoded  # before the second array is allocated
@@ -100,8 +97,7 @@ def contents_of(
     train = Split(images[:count], labels[:count])
     test = None if is_one_set else Split(images[count:], labels[count:])
     if options.for_training:
-        check_varied(Path(name), train.labels, classes)
-        _check_every_class(name, labels, train.labels, classes, is_one_set)
+        check_classes(name, labels, count, classes)
     ranges = _ranges(name, train, test)
     stretched = _stretch_masks(images)
     all_notes = (*notes, *survey.notes(rules), *stretched, *_faults(images), *ranges)
@@ -154,18 +150,33 @@ def read_files(
     )
 
 
-def _check_every_class(
-    name: str,
-    labels: NDArray[np.int32],
-    training_labels: NDArray[np.int32],
-    classes: tuple[str, ...],
-    is_one_set: bool,
+def check_some_left(name: str, training: int, has_test: bool, left_out: Sequence[str]) -> None:
+    """Raise `DataError` if no training image or no test image is left."""
+    if not training or not has_test:
+        part = "test" if training else "training"
+        raise DataError(f"{name}: no {part} image is left; {left_out[0]}")
+
+
+def check_classes(
+    name: str, labels: NDArray[np.int32], training: int, classes: tuple[str, ...]
 ) -> None:
-    """Raise `DataError` for a class with too few training images.
+    """Raise `DataError` unless there are two classes, each with enough training images.
 
     One is enough where there is a test set; where it is still to be split off, two are needed.
+
+    Parameters
+    ----------
+    name : str
+        What the message names.
+    labels : ndarray of int32, shape (n,)
+        Those of the training set first.
+    training : int
+        How many they are; n where a test set is still to be split off.
+    classes : tuple of str
     """
-    counts = np.bincount(training_labels, minlength=len(classes))
+    is_one_set = training == len(labels)
+    check_varied(Path(name), labels[:training], classes)
+    counts = np.bincount(labels[:training], minlength=len(classes))
     for label in np.unique(labels):
         class_name = f"{name}: class {classes[label]!r}"
         if is_one_set and counts[label] < 2:
@@ -193,7 +204,12 @@ def _stretch_masks(images: NDArray[np.uint8]) -> list[str]:
     if images[0].max() > 1 or images.max() != 1 or images.min() != 0:
         return []
     images *= 255
-    return ["pixels 0 and 1 read as 0 and 255"]
+    return [masks_note()]
+
+
+def masks_note() -> str:
+    """Return a note about a set of which every pixel is 0 or 1."""
+    return "pixels 0 and 1 read as 0 and 255"
 
 
 def _faults(images: NDArray[np.uint8]) -> list[str]:
@@ -202,7 +218,13 @@ def _faults(images: NDArray[np.uint8]) -> list[str]:
     if not (images[0] != first).any() and not (images != first).any():
         color = " ".join(map(str, first.tolist()))
         return [f"every pixel of every image is {color}: there is nothing to learn from"]
-    highest = int(images.max())
+    return faults(int(images.min()), int(images.max()))
+
+
+def faults(lowest: int, highest: int) -> list[str]:
+    """Return a note about a set whose pixels are all the same number, or all nearly black."""
+    if lowest == highest:
+        return [f"every pixel of every image is {lowest}: there is nothing to learn from"]
     if highest < DARK:
         advice = "save the images again with their whole range from 0 to 255"
         return [f"no pixel is over {highest} of 255: nearly black; {advice}"]
@@ -246,14 +268,8 @@ class _Array:
         if not self._first:
             self._first = where
             self._images = self._allocated(where, pixels.shape)
-        height, width, channels = self._images.shape[1:]
-        if pixels.shape[:2] != (height, width):
-            size = "×".join(map(str, pixels.shape[:2]))
-            raise DataError(
-                f"{where}: an image of {size}, where {self._first} has {height}×{width}; "
-                f"scale all to one size, as with --size {height}x{width}"
-            )
-        if pixels.shape[2] > channels:
+        refuse_size(where, pixels.shape, self._first, self._images.shape[1:])
+        if pixels.shape[2] > self._images.shape[3]:
             grey = self.images
             self._images = self._allocated(where, pixels.shape)
             self._images[: self._used] = grey  # becomes RGB with three equal channels
@@ -302,24 +318,57 @@ def _decode(
         for at, (where, content) in enumerate(samples):
             if progress and at % IMAGES_BETWEEN_REPORTS == 0:
                 progress(at, count)
-            try:
-                pixels = read_image(content, options.size, rules, survey)
-            except UnreadableError as error:
-                if not options.skip_unreadable:
-                    raise DataError(f"{where}: {error}; {error.advice}") from None
-                left_out.append(_line_left_out(where, error))
-                _check_left_out(left_out)
+            pixels = read_sample((where, content), options, rules, survey)
+            if isinstance(pixels, str):
+                left_out.append(pixels)
+                check_left_out(left_out)
                 continue
             array.append(where, pixels)
             is_read[at] = True
     return _Decoded(array.images, is_read, left_out)
 
 
-def _line_left_out(where: str, error: UnreadableError) -> str:
-    """Return why an image is left out, and what to do if it is good data of another format."""
-    return f"{where}: {error}; {error.remedy}" if error.useful else f"{where}: {error}"
+def read_sample(
+    sample: Sample, options: Options, rules: Rules, survey: Survey
+) -> NDArray[np.uint8] | str:
+    """Return the image of a sample, or a line that says why it is left out.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, and `options` do not leave it out.
+    """
+    where, content = sample
+    try:
+        return read_image(content, options.size, rules, survey)
+    except UnreadableError as error:
+        if not options.skip_unreadable:
+            raise DataError(f"{where}: {error}; {error.advice}") from None
+        # What to do if it is good data of another format.
+        return f"{where}: {error}; {error.remedy}" if error.useful else f"{where}: {error}"
 
 
-def _check_left_out(left_out: list[str]) -> None:
+def check_left_out(left_out: Sequence[str]) -> None:
+    """Raise `DataError` if too many images are left out."""
     if len(left_out) > MOST_LEFT_OUT:
         raise DataError(f"{left_out[0]}; over {MOST_LEFT_OUT:,} images cannot be read")
+
+
+def refuse_size(where: str, shape: tuple[int, ...], first: str, expected: tuple[int, ...]) -> None:
+    """Raise `DataError` for an image that has not the height and width of the first image.
+
+    Parameters
+    ----------
+    where, first : str
+        What a message calls the image, and the first one.
+    shape, expected : tuple of int
+        Of both, (h, w, c).
+    """
+    if shape[:2] == expected[:2]:
+        return
+    size = "×".join(map(str, shape[:2]))
+    height, width = expected[:2]
+    raise DataError(
+        f"{where}: an image of {size}, where {first} has {height}×{width}; "
+        f"scale all to one size, as with --size {height}x{width}"
+    )

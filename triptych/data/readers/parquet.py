@@ -5,17 +5,21 @@ from collections.abc import Iterator
 from functools import partial
 from hashlib import file_digest
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.files import is_regular
 from ...errors import DataError, one_line
+from ..checks import reading
 from ..reading import Contents, Options, Progress
 from . import decoded, images
+from .image_file import Content
 from .labels import Values, classes_of, codes_of
 from .listing import is_visible
 from .parquet_file import Shard, errors_of
+from .source import Listing
 from .text import listed
 from .words import PARTS, TEST, TRAIN, VALIDATION
 
@@ -36,6 +40,73 @@ def read(path: Path, options: Options, progress: Progress | None) -> Contents:
     DataError
         Naming the file and the row of the first label or image that is wrong.
     """
+    files, count, notes = _files_of(path)
+
+    def decode() -> Contents:
+        shards = [Shard.open(file, options.label, options.shape) for file in files]
+        training = sum(len(shard.labels) for shard in shards[:count])
+        classes, codes = _classes(path, shards[:count], shards[count:])
+
+        def samples() -> Iterator[images.Sample]:
+            for shard in shards:
+                yield from shard.samples()
+
+        return images.contents_of(path, samples, codes, training, classes, options, progress, notes)
+
+    return decoded.load_or_decode(path, options, _digest(files, notes), decode)
+
+
+def list_samples(path: Path, options: Options) -> Listing:
+    """Return what `read` reads, without the images.
+
+    Raises
+    ------
+    DataError
+        Naming the file, and the row of the first label that is wrong.
+    """
+    files, count, notes = _files_of(path)
+    shards = [Shard.open(file, options.label, options.shape) for file in files]
+    classes, codes = _classes(path, shards[:count], shards[count:])
+    return Listing(
+        source=RowGroups(shards),
+        labels=codes,
+        training=sum(len(shard.labels) for shard in shards[:count]),
+        classes=classes,
+        notes=notes,
+        files=tuple(files),
+    )
+
+
+class RowGroups:
+    """The row groups of several files; a `triptych.data.readers.source.Source`.
+
+    Parameters
+    ----------
+    shards : list of Shard
+    """
+
+    def __init__(self, shards: list[Shard]) -> None:
+        self._shards = shards
+        self._lock = Lock()  # a file is read by one thread at a time
+        sizes = [shard.sizes() for shard in shards]
+        self._groups = [(i, j) for i, of_file in enumerate(sizes) for j in range(len(of_file))]
+        self.sizes = tuple(size for of_file in sizes for size in of_file)
+        self._first_rows = [sum(of_file[:j]) for of_file in sizes for j in range(len(of_file))]
+
+    def read(self, group: int) -> list[Content]:
+        """Return the images of one row group, of all files counted together."""
+        i, j = self._groups[group]
+        with self._lock, reading(self._shards[i].path):
+            return self._shards[i].row_group(j)
+
+    def where(self, group: int, row: int) -> str:
+        """Return what a message calls a row of a row group."""
+        i, _ = self._groups[group]
+        return f"{one_line(self._shards[i].path)}: row {self._first_rows[group] + row + 1:,}"
+
+
+def _files_of(path: Path) -> tuple[list[Path], int, tuple[str, ...]]:
+    """Return the files of a path, how many of them are for training, and notes for the user."""
     train_files = [path]
     test_files: list[Path] = []
     notes: tuple[str, ...] = ()
@@ -45,20 +116,7 @@ def read(path: Path, options: Options, progress: Progress | None) -> Contents:
     for file in files:
         if not is_regular(file):
             raise DataError(f"{one_line(file)}: not a regular file")
-
-    def decode() -> Contents:
-        train = [Shard.open(file, options.label) for file in train_files]
-        test = [Shard.open(file, options.label) for file in test_files]
-        training = sum(len(shard.labels) for shard in train)
-        classes, codes = _classes(path, train, test)
-
-        def samples() -> Iterator[images.Sample]:
-            for shard in (*train, *test):
-                yield from shard.samples()
-
-        return images.contents_of(path, samples, codes, training, classes, options, progress, notes)
-
-    return decoded.load_or_decode(path, options, _digest(files, notes), decode)
+    return files, len(train_files), notes
 
 
 def _files_of_folder(folder: Path) -> tuple[list[Path], list[Path], tuple[str, ...]]:

@@ -1,7 +1,7 @@
-"""One Parquet file of encoded images and labels, as Hugging Face ships them."""
+"""One Parquet file of images and labels: encoded, as Hugging Face ships them, or raw pixels."""
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,10 @@ import numpy as np
 from ...errors import DataError, one_line
 from ..checks import LIMIT, check_whole
 from .content import content_of, read_head
-from .image_file import Missing
+from .image_file import Content, Missing, size_of
 from .images import Sample
 from .labels import Values
+from .raw_pixels import RawPixels, is_raw
 from .text import listed
 
 IMAGES = ("img", "image", "images")
@@ -22,6 +23,7 @@ LABELS = ("label", "labels")
 ROWS = 10_000_000
 CLASSES = 10_000  # that a file may name
 BATCH = 2**28  # bytes that the images read at once may take
+GROUP = 2**29  # bytes of images in a row group that is in memory as a whole
 MANY_COLUMNS = 50  # a table with more columns, none of images, has a column for each pixel
 MOST_ROWS_AT_ONCE = 1000
 
@@ -53,11 +55,13 @@ class Shard:
     path : Path
     file : pyarrow.parquet.ParquetFile
     columns : tuple of str
-        The column of encoded images, or its field ``img.bytes``, and then ``img.path``, if any.
+        The column of images, or its field ``img.bytes``, and then ``img.path``, if any.
     labels : ndarray of whole numbers, floats or bool, shape (n,), or list of str
         As they are written.
     names : list of str, optional
         What the labels stand for, where the file says so.
+    raw : RawPixels, optional
+        How pixels are stored that are not encoded as an image file.
     """
 
     path: Path
@@ -65,9 +69,10 @@ class Shard:
     columns: tuple[str, ...]
     labels: Values
     names: list[str] | None
+    raw: RawPixels | None = None
 
     @classmethod
-    def open(cls, path: Path, label: str | None = None) -> "Shard":
+    def open(cls, path: Path, label: str | None = None, shape: str | None = None) -> "Shard":
         """Read everything but the images.
 
         Parameters
@@ -75,6 +80,8 @@ class Shard:
         path : Path
         label : str, optional
             The column of the labels; by default the one that is called so.
+        shape : str, optional
+            The shape of raw pixels, as of `Options.shape`.
 
         Raises
         ------
@@ -92,7 +99,8 @@ class Shard:
             column = _label_column(name, schema, label, image)
             if image is None or column is None:
                 raise DataError(f"{name}: {_lacking(path, schema, image)}")
-            columns = _image_columns(name, schema, image)
+            raw = RawPixels.of(name, schema.field(image), shape)
+            columns = (image,) if raw else _image_columns(name, schema, image)
             values = _labels(name, file, column)
             names = _class_names(schema.metadata, column)
             if isinstance(values, np.ndarray) and (values == -1).all():
@@ -101,23 +109,66 @@ class Shard:
                 raise DataError(f"{name}: {why}; {advice}")
             if names:
                 check_whole(Path(name), "label", np.asarray(values), len(names) - 1, "row")
-            return cls(path, file, columns, values, names)
+            return cls(path, file, columns, values, names, raw)
 
     def samples(self) -> Iterator[Sample]:
-        """Yield each row's name and encoded image, of which at most `BATCH` bytes are in memory."""
+        """Yield each row's name and image, of which at most `BATCH` bytes are in memory."""
         name = one_line(self.path)
         row = 0
-        with errors_of(self.path):
-            for batch in self.file.iter_batches(self._rows_at_once(), columns=list(self.columns)):
-                for content in self._contents(batch.column(0)):
-                    row += 1
-                    if row > len(self.labels):
-                        break
-                    yield f"{name}: row {row:,}", content
+        groups = range(self.file.metadata.num_row_groups)
+        for content in self._contents(groups, LIMIT):
+            row += 1
+            if row > len(self.labels):
+                break
+            yield f"{name}: row {row:,}", content
         if row != len(self.labels):
             raise DataError(f"{name}: its columns differ in length; it is damaged")
 
-    def _contents(self, column: Any) -> Iterator[bytes | Missing | None]:
+    def sizes(self) -> list[int]:
+        """Return the number of rows of each row group.
+
+        Raises
+        ------
+        DataError
+            They are not as many as the labels.
+        """
+        metadata = self.file.metadata
+        sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        if min(sizes) < 0 or sum(sizes) != len(self.labels):
+            raise DataError(f"{one_line(self.path)}: its columns differ in length; it is damaged")
+        return sizes
+
+    def row_group(self, number: int) -> list[Content]:
+        """Return the images of one row group.
+
+        Raises
+        ------
+        DataError
+            Its images have more than `GROUP` bytes, or it is damaged.
+        """
+        name = one_line(self.path)
+        contents: list[Content] = []
+        size = 0
+        for content in self._contents([number], GROUP):
+            contents.append(content)
+            # One image that is stored once can be in many rows.
+            size += size_of(content)
+            if size > GROUP:
+                raise DataError(f"{name}: {_too_large('holds over', GROUP, GROUP)}")
+        if len(contents) != self.file.metadata.row_group(number).num_rows:
+            raise DataError(f"{name}: its columns differ in length; it is damaged")
+        return contents
+
+    def _contents(self, groups: Sequence[int], limit: int) -> Iterator[Content]:
+        """Yield the images of some row groups, each with at most `limit` bytes of images."""
+        columns = list(self.columns)
+        with errors_of(self.path):
+            rows = self._rows_at_once(groups, limit)
+            for batch in self.file.iter_batches(rows, row_groups=list(groups), columns=columns):
+                column = batch.column(0)
+                yield from self._encoded(column) if self.raw is None else self.raw.images(column)
+
+    def _encoded(self, column: Any) -> Iterator[bytes | Missing | None]:
         """Yield the encoded images of a column; for a row with only a path, why there is none."""
         paths: list[str | None] = []
         if "." in self.columns[0]:
@@ -133,25 +184,32 @@ class Shard:
             else:
                 yield content
 
-    def _rows_at_once(self) -> int:
+    def _rows_at_once(self, groups: Sequence[int], limit: int) -> int:
         """Return how many rows to read at once: one image may be as large as its row group."""
-        largest = max(self._chunk_sizes())
-        if largest > LIMIT:
-            claim = f"claims {largest:,} bytes of images in one row group"
-            raise DataError(f"{one_line(self.path)}: {claim}, over the limit of {LIMIT:,}")
+        largest = max(self._chunk_sizes(groups))
+        if largest > limit:
+            raise DataError(f"{one_line(self.path)}: {_too_large('claims', largest, limit)}")
         return max(1, min(MOST_ROWS_AT_ONCE, BATCH // max(1, largest)))
 
-    def _chunk_sizes(self) -> Iterator[int]:
+    def _chunk_sizes(self, groups: Sequence[int]) -> Iterator[int]:
         """Yield how many bytes each chunk of the columns has, as its metadata claim."""
         columns = list(self.columns)
+        paths = tuple(f"{column}." for column in columns)
         schema = self.file.schema
-        indices = [j for j in range(len(schema)) if schema.column(j).path in columns]
-        for i in range(self.file.metadata.num_row_groups):
+        names = [schema.column(j).path for j in range(len(schema))]
+        indices = [j for j, path in enumerate(names) if f"{path}.".startswith(paths)]
+        for i in groups:
             # Damaged metadata of a chunk end the process in `column`. Reading a row raises.
             next(self.file.iter_batches(1, row_groups=[i], columns=columns), None)
             group = self.file.metadata.row_group(i)
             for j in indices:
                 yield group.column(j).total_uncompressed_size
+
+
+def _too_large(verb: str, size: int, limit: int) -> str:
+    """Return that a row group is too large, and what to do."""
+    what = f"{verb} {size:,} bytes of images in one row group, over the limit of {limit:,}"
+    return f"{what}; write it with smaller ones: row_group_size=1000"
 
 
 def column_called(names: list[str], wanted: tuple[str, ...]) -> str | None:
@@ -176,9 +234,11 @@ def _only_images(schema: Any) -> str | None:
 
 
 def _is_content(kind: Any) -> bool:
-    """Return whether a type of column is bytes, or a struct with a field of bytes."""
+    """Return whether a type of column is bytes, a struct with a field of bytes, or raw pixels."""
     from pyarrow import types
 
+    if is_raw(kind):
+        return True
     if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
     return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
