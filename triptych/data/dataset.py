@@ -1,6 +1,7 @@
 """Splits and datasets: pixels or numbers, and labels, with digests."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import nan
 from typing import Any
 
@@ -97,6 +98,69 @@ class Standardised:
 
 
 @dataclass(frozen=True)
+class PixelFacts:
+    """What a person, or a program that reads drawings, must know of the training images.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (h, w, c).
+    count : int
+        How many images were looked at.
+    are_bytes : bool
+        Whether pixels are whole numbers from 0 to 255.
+    lowest, highest, mean : float
+        Of all pixels.
+    limits : list of float
+        As of `pixel_range`.
+    blank : int
+        How many images have the same value everywhere.
+    border : float
+        As of `border_mean`.
+    box : int
+        As of `box_of`.
+    """
+
+    shape: tuple[int, ...]
+    count: int
+    are_bytes: bool
+    lowest: float
+    highest: float
+    mean: float
+    limits: list[float]
+    blank: int
+    border: float
+    box: int
+
+    @classmethod
+    def of(cls, images: NDArray[Any]) -> "PixelFacts":
+        """Look at images, uint8 or floats of shape (n, h, w, c)."""
+        rows = images.reshape(len(images), -1)
+        return cls(
+            shape=images.shape[1:],
+            count=len(images),
+            are_bytes=images.dtype == np.uint8,
+            lowest=float(images.min()),
+            highest=float(images.max()),
+            mean=float(images.mean()),
+            limits=pixel_range(images),
+            blank=int((rows.max(axis=1) == rows.min(axis=1)).sum()),
+            border=border_mean(images),
+            box=box_of(images),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "PixelFacts":
+        """Read what `to_json` wrote."""
+        values: dict[str, Any] = data | {"shape": tuple(data["shape"])}
+        return cls(**values)
+
+
+@dataclass(frozen=True)
 class Origin:
     """How a data set was loaded, so that it can be loaded again.
 
@@ -135,6 +199,8 @@ class Dataset:
         Where the samples are rows of a table and not images.
     origin : Origin, optional
         How it was loaded; None for a data set that was made from arrays.
+    known : PixelFacts, optional
+        Of images that are not in memory.
     """
 
     name: str
@@ -147,22 +213,31 @@ class Dataset:
     warnings: tuple[str, ...] = ()
     table: Standardised | None = None
     origin: Origin | None = None
+    known: PixelFacts | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one sample: of an image (h, w, c), of a row of a table (1, 1, features)."""
-        return self.train.images.shape[1:]
+        return self.known.shape if self.known else self.train.images.shape[1:]
+
+    @cached_property
+    def facts(self) -> PixelFacts:
+        """What is known of the training images; they are looked at once."""
+        return self.known or PixelFacts.of(self.train.images)
 
     def describe(self) -> dict[str, Any]:
         """Return what a result must say about its data, as JSON."""
         if self.table is None:
             of_kind: dict[str, Any] = {
-                "border": border_mean(self.train.images),
-                "pixels": pixel_range(self.train.images),
-                "box": box_of(self.train.images),
+                "border": self.facts.border,
+                "pixels": self.facts.limits,
+                "box": self.facts.box,
             }
         else:
             of_kind = {"standardised": self.table.describe()}
+        if self.known is not None:
+            order = self.train.order
+            of_kind["streamed"] = {"window": order.window if order else len(self.train)}
         return {
             "name": self.name,
             "source": self.source,
@@ -228,15 +303,11 @@ class Dataset:
 
     def _range_of_pixels(self) -> str:
         """Return the range and mean of the training pixels, and how many images are blank."""
-        values = self.train.images
-        lowest = float(values.min())
-        highest = float(values.max())
-        if values.dtype == np.uint8 and highest < 255:
-            limits = f"{lowest:.4g} to {highest:.4g} of 255"
-        else:
-            limits = f"{lowest:.4g} to {highest:.4g}"
-        mean = float(values.mean())
-        return f"pixels {limits}, mean {mean:.4g}; {self._blank()}"
+        facts = self.facts
+        limits = f"{facts.lowest:.4g} to {facts.highest:.4g}"
+        if facts.are_bytes and facts.highest < 255:
+            limits += " of 255"
+        return f"pixels {limits}, mean {facts.mean:.4g}; {self._blank()}"
 
     def _range_of_table(self, table: Standardised) -> str:
         """Return the range and mean of the training numbers, and how many columns are constant."""
@@ -262,13 +333,12 @@ class Dataset:
 
     def _blank(self) -> str:
         """Return how many training images have the same value everywhere."""
-        rows = self.train.images.reshape(len(self.train), -1)
-        blank = int((rows.max(axis=1) == rows.min(axis=1)).sum())
+        blank = self.facts.blank
         if not blank:
             return "no image is blank"
-        if blank == len(rows):
+        if blank == self.facts.count:
             return "every image is blank"
-        return f"{blank:,} images are blank ({100 * blank / len(rows):.2g} %)"
+        return f"{blank:,} images are blank ({100 * blank / self.facts.count:.2g} %)"
 
 
 def pixel_range(images: NDArray[Any]) -> list[float]:
@@ -293,11 +363,17 @@ def border_mean(images: NDArray[Any]) -> float:
     ----------
     images : ndarray of uint8 or floats from 0 to 1, shape (n, h, w, c)
     """
+    total, count = border_sum(images)
+    mean = total / count
+    return round(mean * 255 if images.dtype.kind == "f" else mean, 2)
+
+
+def border_sum(images: NDArray[Any]) -> tuple[float, int]:
+    """Return the sum of the outermost pixels of images (n, h, w, c), and their number."""
     rows = images[:, [0, -1]]
     columns = images[:, 1:-1, [0, -1]]
     total = float(rows.sum(dtype=np.float64)) + float(columns.sum(dtype=np.float64))
-    mean = total / (rows.size + columns.size)
-    return round(mean * 255 if images.dtype.kind == "f" else mean, 2)
+    return total, rows.size + columns.size
 
 
 def box_of(images: NDArray[Any]) -> int:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ def load(
     seed: int = 0,
     options: Options = PLAIN,
     progress: Progress | None = None,
+    may_stream: bool = False,
 ) -> Dataset:
     """Load a data set.
 
@@ -52,6 +53,9 @@ def load(
         How image files are decoded, which column has the labels, and what a row of numbers is.
     progress : callable, optional
         Called with the number of images decoded so far and of all images.
+    may_stream : bool
+        Whether images that would take too much of the memory are streamed, as with
+        ``options.stream``.
 
     Returns
     -------
@@ -65,7 +69,12 @@ def load(
     if source is None:
         source = default_source()
     with _naming_hidden(source):
-        dataset = _dataset(_read_source(source, options, progress), seed)
+        if may_stream and is_large(source, options):
+            options = replace(options, stream=True)
+        if options.stream:
+            dataset = _streamed(source, options, seed, progress)
+        else:
+            dataset = _dataset(_read_source(source, options, progress), seed)
     return replace(dataset, origin=Origin(source, options.to_json()))
 
 
@@ -208,13 +217,13 @@ def stratified(
         )
     rest = order[~is_split_off]
     part = order[is_split_off]
-    rest_labels = labels[~is_split_off]
-    part_labels = labels[is_split_off]
-    images = whole.images
-    if in_place and images.flags.writeable and images.flags.c_contiguous:
-        _reorder(images, np.concatenate([rest, part]))
-        return Split(images[:left], rest_labels), Split(images[left:], part_labels)
-    return Split(images[rest], rest_labels), Split(images[part], part_labels)
+    if in_place and whole.images.flags.writeable and whole.images.flags.c_contiguous:
+        _reorder(whole.images, np.concatenate([rest, part]))
+        return (
+            Split(whole.images[:left], labels[~is_split_off]),
+            Split(whole.images[left:], labels[is_split_off]),
+        )
+    return whole.take(rest), whole.take(part)
 
 
 def _proportional_counts(labels: NDArray[np.int32], fraction: float) -> dict[int, int]:
@@ -258,6 +267,22 @@ def _read(
     progress: Progress | None,
 ) -> Unsplit:
     """Read a file or folder that exists, in the format that it has."""
+    known = _known_format(source, path, options)
+    with checks.reading(path), _explained(path, known):
+        contents = known.read(path, options, progress)
+    if source in NAMES:
+        contents = replace(contents, notes=(*contents.notes, hints.hiding(source, path)))
+    return Unsplit(*_named_after(source, path, known), contents)
+
+
+def _known_format(source: str, path: Path, options: Options) -> Format:
+    """Return the format of a file or folder.
+
+    Raises
+    ------
+    DataError
+        It has none that is known, or one that does not follow the options.
+    """
     is_folder = _is_folder(path)
     if is_folder:
         known = format_of_folder(path)
@@ -270,14 +295,70 @@ def _read(
     _refuse_ignored(source, options, known)
     if source in NAMES and known.is_deeper is not None and known.is_deeper(path):
         raise DataError(hints.about_folder(path))
-    explained = hints.explained(path) if known.is_last_resort else nullcontext()
-    with checks.reading(path), explained:
-        contents = known.read(path, options, progress)
-    if source in NAMES:
-        contents = replace(contents, notes=(*contents.notes, hints.hiding(source, path)))
-    if is_folder:
-        return Unsplit(path.resolve().name, f"{source} ({known.name})", contents)
-    return Unsplit(path.name.split(".")[0], source, contents)
+    return known
+
+
+def _explained(path: Path, known: Format) -> AbstractContextManager[None]:
+    """Return what adds to an error about a folder where else its data may be."""
+    return hints.explained(path) if known.is_last_resort else nullcontext()
+
+
+def _named_after(source: str, path: Path, known: Format) -> tuple[str, str]:
+    """Return the name of a data set, and where it came from."""
+    if _is_folder(path):
+        return path.resolve().name, f"{source} ({known.name})"
+    return path.name.split(".")[0], source
+
+
+def _streamed(source: str, options: Options, seed: int, progress: Progress | None) -> Dataset:
+    """Return a dataset whose images stay in the files."""
+    from .streaming.loading import read_stream
+    from .streaming.split import notes_of, splits_of
+
+    path = _existing(source)
+    names = ", ".join(known.name for known in formats() if known.list_samples)
+    if path is None:
+        if source in NAMES:
+            raise DataError(f"{source}: only files and folders can be streamed ({names})")
+        _read_source(source, options, progress)  # raises the error
+    assert path is not None
+    known = _known_format(source, path, options)
+    if known.list_samples is None:
+        raise DataError(f"{source}: {known.name} cannot be streamed, but {names}; omit --stream")
+    with checks.reading(path), _explained(path, known):
+        stream = read_stream(path, known.list_samples(path, options), options, progress)
+        train, test = splits_of(stream)
+        notes = notes_of(train)
+        if test is None:
+            train, test = stratified(train, seed)
+    name, shown = _named_after(source, path, known)
+    return Dataset(
+        name=name,
+        source=shown,
+        train=train,
+        test=test,
+        classes=stream.listing.classes,
+        left_out=stream.findings.left_out,
+        notes=notes,
+        known=stream.findings.facts,
+    )
+
+
+def is_large(source: str, options: Options) -> bool:
+    """Return whether the images of a source can be streamed and should not be in memory.
+
+    They are estimated from the first one.
+    """
+    from .streaming.loading import is_too_large
+
+    path = _existing(source)
+    if path is None:
+        return False
+    known = _known_format(source, path, options)
+    if known.list_samples is None:
+        return False
+    with checks.reading(path), _explained(path, known):
+        return is_too_large(known.list_samples(path, options), options)
 
 
 def _dataset(unsplit: Unsplit, seed: int) -> Dataset:

@@ -1,7 +1,7 @@
 """What a reader is told, and what it returns."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from numbers import Integral
 from typing import Any
 
@@ -36,6 +36,8 @@ class Options:
     white : int, optional
         The number that is white in an array of pixels, from 1 to 65,535. Without it, white
         is 1 if all pixels are 0 or 1, and else 255.
+    stream : bool
+        Whether images are read from the files while they are trained on, and not before.
     for_training : bool
         Whether there must be at least two classes, each with enough samples. Otherwise the data is
         for a trained network. It is not recorded.
@@ -48,6 +50,7 @@ class Options:
     label: str | None = None
     shape: str | None = None
     white: int | None = None
+    stream: bool = field(default=False, repr=False)  # the pixels are the same
     for_training: bool = True
     labelled: bool = True
 
@@ -86,7 +89,7 @@ class Options:
 
     @classmethod
     def from_json(cls, data: Any) -> "Options":
-        """Read what `to_json` wrote; older versions wrote no ``label``, ``shape`` and ``white``.
+        """Read what `to_json` wrote; older versions wrote only ``size`` and ``skip_unreadable``.
 
         Raises
         ------
@@ -95,9 +98,10 @@ class Options:
         DataError
             Where a shape is malformed.
         """
-        optional = {"label", "shape", "white"}
+        optional = {"label", "shape", "white", "stream"}
         values = check_keys(data, {"size", "skip_unreadable"} | optional, "reading", optional)
         check_flag("reading", "skip_unreadable", values["skip_unreadable"])
+        check_flag("reading", "stream", values.get("stream", False))
         for name in ("label", "shape"):
             if not isinstance(values.get(name), str | None):
                 raise SpecError(f"reading: {name} must be a text, or null, not {values[name]!r}")
@@ -110,6 +114,7 @@ class Options:
             label=values.get("label"),
             shape=values.get("shape"),
             white=white,
+            stream=values.get("stream", False),
         )
 
 

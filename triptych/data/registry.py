@@ -14,6 +14,7 @@ from .. import plugins
 from ..errors import DataError
 
 if TYPE_CHECKING:
+    from .readers.source import Listing
     from .reading import Contents, Options, Progress
 
     Reader = Callable[[Path, Options, Progress | None], Contents]
@@ -50,6 +51,9 @@ class Format:
         Whether the reader follows `Options.size`.
     ignores : tuple of str
         The options among `FOR_ROWS` that the reader does not follow. A user who sets one is told.
+    list_samples : callable, optional
+        Takes the path and the `Options`; returns a `triptych.data.readers.source.Listing`. None
+        if the format cannot be streamed.
     is_last_resort : bool
         Whether nearly every folder seems to be of this format. When it cannot be read, other causes
         are looked for.
@@ -65,6 +69,7 @@ class Format:
     content: str = ""
     resizes: bool = False
     ignores: tuple[str, ...] = ()
+    list_samples: "Callable[[Path, Options], Listing] | None" = None
     is_last_resort: bool = False
 
     @property
@@ -132,13 +137,14 @@ _FORMATS = [
     Format(
         name="Parquet",
         read=_function("parquet:read"),
-        help="encoded images and labels, as Hugging Face ships them",
+        help="encoded images, as Hugging Face ships them, or raw pixels; and labels",
         suffixes=(".parquet",),
         is_in_folder=_function("parquet:fits"),
         sign="train*.parquet",
         content="Parquet files",
         resizes=True,
-        ignores=("shape", "white"),
+        ignores=("white",),
+        list_samples=_function("parquet:list_samples"),
     ),
     Format(
         name="CSV files",
@@ -165,6 +171,7 @@ _FORMATS = [
         content="image files",
         resizes=True,
         ignores=FOR_ROWS,
+        list_samples=_function("folder:list_samples"),
         is_last_resort=True,
     ),
 ]
