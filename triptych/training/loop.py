@@ -28,6 +28,7 @@ from ..core.planner import BatchPlanner
 from ..core.split import Split
 from ..core.state import State
 from ..errors import SpecError, TriptychError
+from .feeding import Evaluator, feed_of
 from .position import Position, best_monitor, monitors_of, restores_best
 
 SECONDS_OF_A_BLOCK = 0.25  # about the longest time before a request to stop takes effect
@@ -82,8 +83,8 @@ class Training:
         self.cpu_seconds = cpu_seconds
         self._stop_requested = False
         self._step_seconds: list[float] = []
-        self._train_data = engine.upload(train)
-        self._validation_data = engine.upload(validation) if validation else None
+        self.feed = feed_of(engine, train, self.planner, self.position.step)
+        self._evaluator = Evaluator(engine, validation) if validation else None
 
     @property
     def best_epoch(self) -> int:
@@ -162,7 +163,8 @@ class Training:
         )
 
     def _run(self, plan: Plan) -> list[float]:
-        self.engine.run(self._train_data, plan)
+        data, plan = self.feed.take(plan)
+        self.engine.run(data, plan)
         return [float(loss) for loss in self.engine.wait()]
 
     def _check_finite(self, losses: list[float], epoch: int) -> None:
@@ -198,8 +200,8 @@ class Training:
             seconds=position.seconds,
             cpu_seconds=position.cpu_seconds,
         )
-        if self.validation:
-            validation_loss, accuracy = self._validate(self.validation)
+        if self._evaluator:
+            validation_loss, accuracy = self._validate(self._evaluator)
             epoch = replace(epoch, validation_loss=validation_loss, validation_accuracy=accuracy)
         actions = self._ask_callbacks(epoch)
         if self.best_epoch == number:
@@ -223,11 +225,12 @@ class Training:
                 self.position.stopped = action.why
         return actions
 
-    def _validate(self, split: Split) -> tuple[float, float]:
+    def _validate(self, evaluator: Evaluator) -> tuple[float, float]:
         """Return loss and accuracy of the validation split."""
-        logits = self.engine.logits(self._validation_data)
-        accuracy = metrics.accuracy(metrics.predictions(logits), split.labels)
-        return self.recipe.loss.evaluate(logits, split.labels), accuracy
+        logits = evaluator.logits()
+        labels = evaluator.split.labels
+        accuracy = metrics.accuracy(metrics.predictions(logits), labels)
+        return self.recipe.loss.evaluate(logits, labels), accuracy
 
 
 def _typed(action: dict[str, Any], epoch: EpochEnded) -> Event:

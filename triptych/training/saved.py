@@ -10,7 +10,7 @@ from ..core import files
 from ..core.state import State
 from ..data.dataset import Dataset
 from ..data.reading import Options
-from ..errors import SpecError, TriptychError
+from ..errors import SpecError, TriptychError, one_line
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from ..spec.validation import check_whole
@@ -180,6 +180,12 @@ class SavedRun:
     def check_same(self, dataset: Dataset) -> None:
         """Raise `TriptychError` if the data is not what the run began with."""
         described = dataset.describe()
+        if described.get("streamed") != self.data.get("streamed"):
+            raise TriptychError(
+                f"{dataset.source}: this run began with data that was "
+                f"{_order_of(self.data)}, not {_order_of(described)}; so the order of the samples "
+                "would be another one"
+            )
         for split in ("train", "test"):
             key = f"{split}_sha256"
             if described[key] != self.data[key]:
@@ -207,6 +213,14 @@ def resumable(folder: Path) -> Generator[SavedRun]:
     with run_folder.locked(folder):
         files.sweep(folder)
         yield SavedRun.read(folder)
+
+
+def _order_of(data: dict[str, Any]) -> str:
+    """Return how described data is read."""
+    streamed = data.get("streamed")
+    if not isinstance(streamed, dict):
+        return "read into memory"
+    return f"streamed in windows of {one_line(streamed.get('window'), 20)} images"
 
 
 def _text(value: Any) -> str | None:

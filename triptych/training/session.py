@@ -26,6 +26,7 @@ from ..spec.recipe import Recipe
 from ..spec.schedules import Timed
 from ..spec.titles import title
 from ..version import __version__
+from .feeding import Evaluator, planner_of
 from .loggers import Checkpoint, CheckpointInterval, CSVLog, Observer, TensorBoard
 from .loop import Training
 from .position import Position
@@ -157,7 +158,7 @@ class Session:
         if recipe.validation:
             train, validation = stratified(train, recipe.seed, recipe.validation, "validation")
         engine = self.source.create(self.settings, self.network, recipe)
-        planner = BatchPlanner(self.network, recipe, len(train))
+        planner = planner_of(self.network, recipe, train)
         position = None
         if saved is not None:
             position = saved.position
@@ -236,6 +237,7 @@ class Session:
         with ExitStack() as stack:
             stack.enter_context(self._lock)
             stack.enter_context(self._naming_full_disk())
+            stack.enter_context(closing(self.training.feed))
             if self.run:
                 stack.enter_context(self.run)
             for observer in self.observers:
@@ -307,7 +309,7 @@ class Session:
     def _test(self) -> Json:
         """Return accuracy and confusion matrix of the test split."""
         labels = self.dataset.test.labels
-        logits = self.training.engine.logits(self.training.engine.upload(self.dataset.test))
+        logits = Evaluator(self.training.engine, self.dataset.test).logits()
         if not np.isfinite(logits).all():
             raise TriptychError(
                 f"the weights after step {self.training.position.step:,} give no finite logits: "
