@@ -73,6 +73,7 @@ def load_data(
     shape: str | None = None,
     white: int | None = None,
     skip_unreadable: bool = False,
+    stream: bool = False,
     on_progress: Progress | None = None,
 ) -> Dataset:
     """Load a data set by name, or from a file or folder.
@@ -95,6 +96,9 @@ def load_data(
         The number that is white in an array of pixels, from 1 to 65,535; by default it is found.
     skip_unreadable : bool
         Whether images that cannot be read are left out.
+    stream : bool
+        Whether images, in Parquet or in a folder, are read while they are trained on, so that they
+        need not fit into memory. Whatever else needs them all reads them into memory then.
     on_progress : callable, optional
         Called with the number of images decoded so far and of all images.
 
@@ -104,7 +108,7 @@ def load_data(
         The message names the file and what is wrong in it.
     """
     check_whole("load_data", "seed", seed, 0)
-    options = Options(size, skip_unreadable, label, shape, white)
+    options = Options(size, skip_unreadable, label, shape, white, stream)
     name = None if source is None else str(source)
     return loading.load(name, seed, options, on_progress)
 

@@ -17,10 +17,16 @@ LONG = 2  # seconds of waiting after which a message names the reason
 NAMED = 10  # the largest number of images left out that are listed by name
 
 
-def load(console: Console, source: str | None, seed: int, options: "Options") -> "Dataset":
+def load(
+    console: Console,
+    source: str | None,
+    seed: int,
+    options: "Options",
+    may_stream: bool = False,
+) -> "Dataset":
     """Load a data set, and print which it is and what was left out."""
     with Decoding(console) as progress:
-        dataset = data.load(source, seed, options, progress.see)
+        dataset = data.load(source, seed, options, progress.see, may_stream)
     say(console, dataset.summary())
     more = len(dataset.left_out) - NAMED
     for line in [*dataset.left_out[:NAMED], *([f"… and {more:,} more"] if more > 0 else [])]:

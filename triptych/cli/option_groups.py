@@ -91,11 +91,14 @@ class DataOptions:
         size = None if self.size is None else _size(self.size)
         return Options(size, self.skip_unreadable, self.label, self.shape, self.white)
 
-    def read(self, console: "Console", seed: int) -> "Dataset":
-        """Load the data, and print which it is."""
+    def read(
+        self, console: "Console", seed: int, stream: bool = False, may_stream: bool = False
+    ) -> "Dataset":
+        """Load the data, and print which it is; stream it, or do so if it is large."""
         from .loading import load
 
-        return load(console, self.data, seed, self.reading)
+        options = replace(self.reading, stream=stream)
+        return load(console, self.data, seed, options, may_stream)
 
 
 @dataclass(frozen=True)

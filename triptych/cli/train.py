@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..data.dataset import Dataset
+    from ..spec.recipe import Recipe
     from ..training.saved import SavedRun
     from ..training.session import Session
     from .progress import TrainingProgress
@@ -89,6 +90,27 @@ class TrainingOptions:
 
 
 @dataclass(frozen=True)
+class StreamOptions:
+    """Whether the images are in memory while a network is trained on them."""
+
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="Read images (Parquet, or a folder of image files) while the network is trained "
+            "on them, in mini-batches, so that they need not fit into memory. By default this is "
+            "done if they would take too much of it.",
+            show_default=False,
+        ),
+    ] = None
+
+    def read(self, console: "Console", data: DataOptions, recipe: "Recipe") -> "Dataset":
+        """Load the data, and print which it is."""
+        may_stream = self.stream is None and recipe.batch_size != "full"
+        return data.read(console, recipe.seed, bool(self.stream), may_stream)
+
+
+@dataclass(frozen=True)
 class PlaceOptions:
     """Where a training runs, and in which folder."""
 
@@ -128,6 +150,7 @@ def train(
     network: NetworkOptions,
     recipe: RecipeOptions,
     training: TrainingOptions,
+    streaming: StreamOptions,
     place: PlaceOptions,
 ) -> None:
     """Train a network in one engine, test it once at the end, write a run folder.
@@ -167,7 +190,7 @@ def train(
             recipe = recipe.for_network(network)
             trained = recipe.build(**asdict(training))
             check_before_reading(data, network, recipe)
-            dataset = data.read(console, trained.seed)
+            dataset = streaming.read(console, data, trained)
             described = network.build(recipe, dataset)
             session = api.training_session(
                 settings, described, trained, dataset, place.runs, every=every
