@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..spec.network import Network
+from ..spec.recipe import Recipe
 from .gradients import SummedGradients
 from .plan import Plan
 from .split import Split
@@ -150,6 +152,55 @@ class ShardingEngine(UpdatingEngine, Protocol):
             A split, as `upload` returned it.
         plan : Plan
             Only its first step is computed, with this worker's samples, masks and augmentations.
+        """
+        ...
+
+
+class NativeEngine(Engine, Protocol):
+    """An engine whose workers share steps by the framework's own data-parallel training.
+
+    Attributes
+    ----------
+    takes_empty_parts : bool
+        Whether `run_part` takes a plan without samples.
+    """
+
+    takes_empty_parts: bool
+
+    def run_part(self, data: DeviceSplit, plan: Plan, factors: np.ndarray) -> None:
+        """Make the plan's K training steps together with the other workers.
+
+        The losses that `wait` returns are those of the whole batches.
+
+        Parameters
+        ----------
+        data : object
+            A split, as `upload` returned it.
+        plan : Plan
+            This worker's samples, masks and augmentations of each step.
+        factors : ndarray of float64, shape (steps,)
+            What the mean loss of the worker's samples is multiplied by in each step. The mean of
+            the products over all workers is the loss of the whole batch.
+        """
+        ...
+
+    def lost_worker(self, error: Exception) -> bool:
+        """Return whether an error of `run_part` only tells that another worker has ended."""
+        ...
+
+
+class NativeWorkers(Protocol):
+    """The workers of one engine, joined by its framework; `triptych.core.registry.join_native`."""
+
+    def create(
+        self, network: Network, recipe: Recipe, *, device: str, backend: str | None
+    ) -> NativeEngine:
+        """Build an engine, together with all other workers.
+
+        Raises
+        ------
+        EngineError
+            In all workers alike, if the framework cannot train the network in this way.
         """
         ...
 

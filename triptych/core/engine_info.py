@@ -55,6 +55,9 @@ class EngineInfo:
         another device.
     module : str
         The module whose class ``Engine`` is the engine; ``triptych.engines.NAME.engine`` if empty.
+    native : str
+        What the framework calls its own data-parallel training; empty if it has none. The module
+        ``native`` beside the engine's module has it, as the class ``NativeWorkers``.
     """
 
     name: str
@@ -73,11 +76,17 @@ class EngineInfo:
     layout: dict[str, str] = field(default_factory=dict[str, str])
     processor_only: bool = False
     module: str = ""
+    native: str = ""
 
     @property
     def installed(self) -> bool:
         """Whether the framework can be imported."""
         return find_spec(self.requires) is not None
+
+    @property
+    def engine_module(self) -> str:
+        """The name of the module whose class ``Engine`` is the engine."""
+        return self.module or f"triptych.engines.{self.name}.engine"
 
     @property
     def default_backend(self) -> str:

@@ -20,7 +20,7 @@ from .engine_info import EngineInfo
 if TYPE_CHECKING:
     from ..spec.network import Network
     from ..spec.recipe import Recipe
-    from .engine import Engine
+    from .engine import Engine, NativeWorkers
     from .gradients import AllReduce
 
 BUILT_IN = ("numpy", "torch", "tensorflow", "jax")
@@ -118,12 +118,60 @@ def create(
         return module.Engine(network, recipe, device=device, backend=backend)
     if not hasattr(module.Engine, "gradients"):
         raise EngineError(f"{known.label} cannot divide a step among workers; use one process")
+    check_shared_masks(network, recipe)
+    return module.Engine(network, recipe, device=device, backend=backend, all_reduce=all_reduce)
+
+
+def check_shared_masks(network: "Network", recipe: "Recipe") -> None:
+    """Raise `EngineError` if several workers would draw dropout masks of their own."""
     if recipe.random == "free" and network.dropouts:
         raise EngineError(
             "several workers share the dropout masks of one process, so a recipe cannot leave them "
             'to the framework; set "random" to "matched"'
         )
-    return module.Engine(network, recipe, device=device, backend=backend, all_reduce=all_reduce)
+
+
+def join_native(
+    name: str, rank: int, workers: int, all_reduce: "AllReduce", address: str
+) -> "NativeWorkers":
+    """Join the workers of an engine by its framework's own data-parallel training.
+
+    It must be called before anything else of the framework is used, by all workers together.
+
+    Parameters
+    ----------
+    name : str
+        The engine's name.
+    rank : int
+        The number of this worker, from 0.
+    workers : int
+        How many there are.
+    all_reduce : callable
+        Adds arrays over the workers. The default process group of torch.distributed is theirs.
+    address : str
+        The address of this machine by which the other workers reach it.
+
+    Raises
+    ------
+    EngineError
+        If the framework is not installed, or has no data-parallel training.
+    """
+    known = entry(name)
+    check_native(known)
+    if not known.installed:
+        raise EngineError(f"{known.label} is not installed: {known.install}")
+    _import_engine(known)
+    package = known.engine_module.rpartition(".")[0]
+    module = import_module(f"{package}.native")
+    return module.NativeWorkers(rank, workers, all_reduce, address)
+
+
+def check_native(info: EngineInfo) -> None:
+    """Raise `EngineError` if a framework has no data-parallel training of its own."""
+    if not info.native:
+        raise EngineError(
+            f"{info.label} has no data-parallel training of its own; leave native out"
+        )
 
 
 def _import_engine(entry: EngineInfo) -> ModuleType:
@@ -135,6 +183,6 @@ def _import_engine(entry: EngineInfo) -> ModuleType:
         if "{threads}" not in value:  # the caller decides on the number of threads
             os.environ.setdefault(name, value)
     with notices.left_out(entry.notices):
-        module = import_module(entry.module or f"triptych.engines.{entry.name}.engine")
+        module = import_module(entry.engine_module)
     plugins.load(entry.name)
     return module

@@ -30,6 +30,8 @@ class ProcessGroup:
         How many there are. One worker alone needs no PyTorch.
     rendezvous : Path
         A file that does not exist yet, by which the workers find each other.
+    always : bool
+        Whether one worker alone joins a group of PyTorch, too.
 
     Raises
     ------
@@ -37,11 +39,13 @@ class ProcessGroup:
         If PyTorch is not installed, or another worker has ended.
     """
 
-    def __init__(self, rank: int, workers: int, rendezvous: Path) -> None:
+    def __init__(
+        self, rank: int, workers: int, rendezvous: Path, *, always: bool = False
+    ) -> None:
         self.rank = rank
         self.workers = workers
         self._group: Any = None
-        if workers > 1:
+        if workers > 1 or always:
             self._join(rendezvous)
 
     def _join(self, rendezvous: Path) -> None:

@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..core import registry
 from ..core.plan import Plan
 from ..core.selection import EngineSpec
 from ..core.split import Split
 from ..core.state import State
 from ..errors import EngineError
-from ..process.client import Remote, RemoteEngine
+from ..process.client import Remote, RemoteEngine, RowFailed, WorkerDied
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from .messages import LOST
@@ -49,19 +50,30 @@ class WorkerGroup:
         Threads of each.
     device : str
         The device of their engines.
+    native : bool
+        Whether the framework's own data-parallel training adds the gradients.
 
     Raises
     ------
     EngineError
-        If the framework is not installed.
+        If the framework is not installed, or `native` is true and it has no such training.
     """
 
     remote: type[ShardRemote] = ShardRemote  # what each process is
 
     def __init__(
-        self, spec: EngineSpec, workers: int, *, threads: int = 1, device: str = "cpu"
+        self,
+        spec: EngineSpec,
+        workers: int,
+        *,
+        threads: int = 1,
+        device: str = "cpu",
+        native: bool = False,
     ) -> None:
+        if native:
+            registry.check_native(registry.entry(spec.engine))
         self.workers = workers
+        self._native = spec.engine if native else None
         self._folder = tempfile.TemporaryDirectory(prefix="triptych-")
         self._pool = ThreadPoolExecutor(workers)
         self.remotes: list[ShardRemote] = []
@@ -85,7 +97,11 @@ class WorkerGroup:
         rendezvous = str(Path(self._folder.name) / "rendezvous")
         self.each(
             lambda rank, remote: remote.ask(
-                "join", rank=rank, workers=self.workers, rendezvous=rendezvous
+                "join",
+                rank=rank,
+                workers=self.workers,
+                rendezvous=rendezvous,
+                native=self._native,
             )
         )
 
@@ -97,10 +113,20 @@ class WorkerGroup:
         EngineError
             If the engine refuses the network, and then the processes go on; or if one fails.
         """
-        first = self.remotes[0].build(key, network, recipe)
-        engines = self.each(
-            lambda rank, remote: remote.build(key, network, recipe) if rank else first
-        )
+
+        def built(rank: int, remote: ShardRemote) -> RemoteEngine | EngineError:
+            try:
+                return remote.build(key, network, recipe)
+            except (RowFailed, WorkerDied):
+                raise
+            except EngineError as refusal:
+                return refusal
+
+        engines: list[RemoteEngine] = []
+        for answer in self.each(built):  # all refuse alike
+            if isinstance(answer, EngineError):
+                raise answer
+            engines.append(answer)
         return GroupEngine(self, engines)
 
     def each(self, ask: Callable[[int, ShardRemote], T]) -> list[T]:

@@ -5,26 +5,83 @@ and the update by the gradients of the whole batch. All workers begin with the s
 keep the same state.
 """
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..core.engine import DeviceSplit, ShardingEngine
+from ..core.engine import DeviceSplit, Engine, ShardingEngine
 from ..core.gradients import AllReduce, SummedGradients
 from ..core.plan import Plan
 from ..core.sharding import shard
 from ..core.split import Split
 from ..core.state import State
 
+E = TypeVar("E", bound=Engine)
+
 
 class CountedSplit(NamedTuple):
-    """A split on the device, with its number of samples."""
+    """A split on the device, with its number of samples and their classes."""
 
     data: DeviceSplit
     samples: int
+    labels: NDArray[np.int32]
 
 
-class ParallelEngine:
+class WorkerEngine(Generic[E]):
+    """What every worker does alike, however gradients are added.
+
+    Parameters
+    ----------
+    engine : Engine
+        It computes.
+    rank : int
+        The number of this worker, from 0.
+    workers : int
+        How many there are.
+    """
+
+    def __init__(self, engine: E, rank: int, workers: int) -> None:
+        self.engine = engine
+        self.rank = rank
+        self.workers = workers
+        self.device = engine.device
+
+    def load(self, state: State) -> None:
+        """Replace weights, buffers and optimizer slots; every worker needs the same state."""
+        self.engine.load(state)
+
+    def state(self) -> State:
+        """Return copies of the weights, buffers and optimizer slots."""
+        return self.engine.state()
+
+    def upload(self, split: Split) -> CountedSplit:
+        """Copy a whole split onto the device: every worker holds all samples."""
+        return CountedSplit(self.engine.upload(split), len(split), split.labels)
+
+    def part_of(self, plan: Plan, samples: int) -> Plan:
+        """Return what this worker computes of a plan.
+
+        Parameters
+        ----------
+        plan : Plan
+            Steps of all workers together.
+        samples : int
+            Number of samples of the split.
+        """
+        return shard(plan, self.rank, self.workers, samples)
+
+    def logits(self, data: CountedSplit) -> np.ndarray:
+        """Return the logits of every sample in evaluation mode, shape (samples, classes)."""
+        return self.engine.logits(data.data)
+
+    def trace(self, data: CountedSplit, plan: Plan, *, outputs: bool = True) -> State:
+        """Return what this worker computes in a plan's first step, without changing anything."""
+        part = self.part_of(next(plan.single()), data.samples)
+        return self.engine.trace(data.data, part, outputs=outputs)
+
+
+class ParallelEngine(WorkerEngine[ShardingEngine]):
     """An engine with the interface of `triptych.core.engine.Engine`, for one worker of a group.
 
     It is given the plans of all workers together and takes its part of each step.
@@ -44,24 +101,9 @@ class ParallelEngine:
     def __init__(
         self, engine: ShardingEngine, rank: int, workers: int, all_reduce: AllReduce
     ) -> None:
-        self.engine = engine
-        self.rank = rank
-        self.workers = workers
+        super().__init__(engine, rank, workers)
         self.all_reduce = all_reduce
-        self.device = engine.device
         self._losses: list[float] = []
-
-    def load(self, state: State) -> None:
-        """Replace weights, buffers and optimizer slots; every worker needs the same state."""
-        self.engine.load(state)
-
-    def state(self) -> State:
-        """Return copies of the weights, buffers and optimizer slots."""
-        return self.engine.state()
-
-    def upload(self, split: Split) -> CountedSplit:
-        """Copy a whole split onto the device: every worker holds all samples."""
-        return CountedSplit(self.engine.upload(split), len(split))
 
     def run(self, data: CountedSplit, plan: Plan) -> None:
         """Make the plan's steps together with the other workers."""
@@ -70,18 +112,6 @@ class ParallelEngine:
             total = self.total_of(part)
             self.engine.update(total.mean_gradients, self.rate_of(step))
             self._losses.append(total.mean_loss)
-
-    def part_of(self, step: Plan, samples: int) -> Plan:
-        """Return what this worker computes of a step.
-
-        Parameters
-        ----------
-        step : Plan
-            One step of all workers together.
-        samples : int
-            Number of samples of the split.
-        """
-        return shard(step, self.rank, self.workers, samples)
 
     def total_of(self, part: SummedGradients) -> SummedGradients:
         """Return the sum of the parts of all workers."""
@@ -96,12 +126,3 @@ class ParallelEngine:
         losses = np.array(self._losses)
         self._losses = []
         return losses
-
-    def logits(self, data: CountedSplit) -> np.ndarray:
-        """Return the logits of every sample in evaluation mode, shape (samples, classes)."""
-        return self.engine.logits(data.data)
-
-    def trace(self, data: CountedSplit, plan: Plan, *, outputs: bool = True) -> State:
-        """Return what this worker computes in a plan's first step, without changing anything."""
-        part = self.part_of(next(plan.single()), data.samples)
-        return self.engine.trace(data.data, part, outputs=outputs)

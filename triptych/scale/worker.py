@@ -15,14 +15,17 @@ from typing import Any
 import numpy as np
 
 from ..core import registry
+from ..core.engine import NativeWorkers
 from ..core.state import State
 from ..process import protocol, server
+from ..process.machine import LOOPBACK
 from ..process.protocol import Message
 from ..spec.network import Network
 from ..spec.recipe import Recipe
 from .all_reduce import ProcessGroup
 from .causes import Replay, SerialSimulation, StepMistakes
 from .messages import STATE_PREFIX
+from .native import NativeParallelEngine
 from .parallel import ParallelEngine
 
 SECONDS_BETWEEN_LOOKS = 1.0  # whether the parent still runs
@@ -37,23 +40,38 @@ class ShardWorker(server.Worker):
     def __init__(self) -> None:
         super().__init__(self.create_parallel)
         self.group: ProcessGroup | None = None
+        self.native: NativeWorkers | None = None
         self.handlers |= {"join": self.join, "digest": self.digest, "simulate": self.simulate}
 
     def join(self, request: Message) -> Message:
-        """Join the group of ``workers`` as number ``rank``, by the file ``rendezvous``."""
+        """Join the group of ``workers`` as number ``rank``, by the file ``rendezvous``.
+
+        If ``native`` names an engine, its framework joins the workers, too.
+        """
         values = request.values
-        self.group = ProcessGroup(values["rank"], values["workers"], Path(values["rendezvous"]))
+        rank = values["rank"]
+        workers = values["workers"]
+        native = values["native"]
+        rendezvous = Path(values["rendezvous"])
+        self.group = ProcessGroup(rank, workers, rendezvous, always=native is not None)
+        if native is not None:
+            all_reduce = self.group.all_reduce
+            self.native = registry.join_native(native, rank, workers, all_reduce, LOOPBACK)
         return Message({}, {})
 
     def create_parallel(
         self, name: str, network: Network, recipe: Recipe, **where: Any
-    ) -> ParallelEngine:
+    ) -> ParallelEngine | NativeParallelEngine:
         """Build an engine that computes its part of every step."""
         group = self.group
         if group is None:
             replay = Replay()
             engine: Any = registry.create(name, network, recipe, all_reduce=replay, **where)
             return ParallelEngine(engine, 0, 1, replay)
+        if self.native is not None:
+            registry.check_shared_masks(network, recipe)
+            engine = self.native.create(network, recipe, **where)
+            return NativeParallelEngine(engine, network, recipe, group.rank, group.workers)
         # One worker alone has the whole batch, so its layers have nothing to add.
         all_reduce = group.all_reduce if group.workers > 1 else None
         engine = registry.create(name, network, recipe, all_reduce=all_reduce, **where)

@@ -23,4 +23,5 @@ INFO = EngineInfo(
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     },
     notices=("All log messages before absl::InitializeLog()", "oneDNN custom operations are on"),
+    native="MultiWorkerMirroredStrategy",
 )

@@ -30,4 +30,5 @@ INFO = EngineInfo(
         "image": "b h w c -> b c h w",
         "flat": "b (h w c) -> b (c h w)",
     },
+    native="DistributedDataParallel",
 )
