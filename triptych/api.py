@@ -565,6 +565,7 @@ def iter_verify_workers(
     steps: int | None = None,
     threads: int = 1,
     device: str = "cpu",
+    native: bool = False,
 ) -> Generator[Event]:
     """Prove several workers equal to one, and yield the events; see `verify_workers`."""
     from .parity.verify import Case
@@ -586,7 +587,7 @@ def iter_verify_workers(
         network = default_networks(data.shape, len(data.classes))
     pairs = _checked_pairs(network, recipe, data)
     cases = [Case(each, trained, steps) for each, trained in pairs]
-    return verify_cases(data, cases, rows, counts, threads=threads, device=device)
+    return verify_cases(data, cases, rows, counts, threads=threads, device=device, native=native)
 
 
 def verify_workers(
@@ -600,6 +601,7 @@ def verify_workers(
     steps: int | None = None,
     threads: int = 1,
     device: str = "cpu",
+    native: bool = False,
     on_event: OnEvent | None = None,
     progress: bool = False,
 ) -> WorkersResult:
@@ -623,6 +625,11 @@ def verify_workers(
         As of `compare`; NumPy takes part only if it is named, or no engine is.
     steps : int, optional
         Steps compared; 200 by default.
+    native : bool
+        Whether the workers are those of the framework's own data-parallel training
+        (`DistributedDataParallel`, `MultiWorkerMirroredStrategy`); they are compared with one
+        process, and with as many workers of the one mechanism. TensorFlow's servers then listen on
+        every interface of this machine, without a password.
 
     Raises
     ------
@@ -639,6 +646,7 @@ def verify_workers(
         steps=steps,
         threads=threads,
         device=device,
+        native=native,
     )
     with closing(happening):
         return WorkersResult.of(watched(happening, on_event, progress, epochs=0))

@@ -165,10 +165,26 @@ class WorkerOptions:
             show_default=False,
         ),
     ] = None
+    native: Annotated[
+        bool,
+        typer.Option(
+            "--native",
+            help="With --workers: the workers of PyTorch's DistributedDataParallel and of "
+            "TensorFlow's MultiWorkerMirroredStrategy, compared with one process and with workers "
+            "whose gradients are added here. TensorFlow's servers listen on every network "
+            "interface, without a password: use it only behind a firewall or in a network "
+            "namespace.",
+        ),
+    ] = False
 
     def counts(self) -> list[int]:
         """Return the numbers of workers; none if the option was not given."""
         if self.workers is None:
+            if self.native:
+                raise typer.BadParameter(
+                    "it is an option of --workers; give both, for example --workers 1,2,3 --native",
+                    param_hint="--native",
+                )
             return []
         from ..scale.verification import MOST_WORKERS
 
@@ -214,7 +230,7 @@ def verify(
 
     cases.check()
     if counts := workers.counts():
-        _verify_workers(data, cases, engines, counts)
+        _verify_workers(data, cases, engines, counts, native=workers.native)
     recipes = cases.recipes()
     chosen = engines.select()
     cases.networks()  # an error in a network is reported before the data is read
@@ -239,7 +255,12 @@ def verify(
 
 
 def _verify_workers(
-    data: DataOptions, cases: CaseOptions, engines: EngineOptions, counts: list[int]
+    data: DataOptions,
+    cases: CaseOptions,
+    engines: EngineOptions,
+    counts: list[int],
+    *,
+    native: bool,
 ) -> NoReturn:
     """Compare several workers with one process, and end the command."""
     from rich.console import Console
@@ -273,6 +294,7 @@ def _verify_workers(
         steps=cases.steps,
         threads=engines.threads,
         device=engines.device,
+        native=native,
     )
     with closing(happening), WorkersReport(console, chosen.labels) as report:
         for event in happening:

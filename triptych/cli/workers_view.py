@@ -10,20 +10,20 @@ if TYPE_CHECKING:
 
     from ..core import events
 
-COLUMNS = (
-    "engine",
-    "workers",
-    "network",
-    "optimizer",
-    "steps",
-    "weights",
-    "buffers",
-    "slots",
-    "loss",
-    "ranks",
-    "",
-)
-WIDTHS = ("<12", ">7", "<12", "<9", ">5", ">8", ">8", ">8", ">8", ">9", ">8")  # < to the left
+WIDTHS = {  # of each column; < to the left
+    "engine": "<12",
+    "workers": ">7",
+    "against": ">7",  # only of native workers
+    "network": "<12",
+    "optimizer": "<9",
+    "steps": ">5",
+    "weights": ">8",
+    "buffers": ">8",
+    "slots": ">8",
+    "loss": ">8",
+    "ranks": ">9",
+    "": ">8",
+}
 NOT_SLOTS = ("weights", "buffers", "loss", "step")
 
 
@@ -95,32 +95,40 @@ class WorkersReport:
                 self._explain(event)
             return 1
         largest = max(event.largest for event in self._compared)
+        rows = counted(len(self._compared), "row")
         self._print(
-            f"Workers and one process compute the same in {counted(len(self._compared), 'row')}: "
+            f"{self._compared_with()} compute the same in {rows}: "
             f"the largest difference is {largest:.1e}, and all workers are equal to the bit."
         )
         return 1 if self._failures else 0
 
+    def _compared_with(self) -> str:
+        if any(event.native for event in self._compared):
+            return "Native workers, those of the one mechanism, and one process"
+        return "Workers and one process"
+
     def _row(self, event: "events.WorkersCompared") -> None:
+        columns = [name for name in WIDTHS if name != "against" or event.native]
         if not self._compared:
-            self._line(COLUMNS, "bold")
+            self._line({name: name for name in columns}, "bold")
         self._compared.append(event)
         worst = {name: f"{figure:.1e}" for name, figure in event.worst.items()}
         slots = [figure for name, figure in event.worst.items() if name not in NOT_SLOTS]
-        cells = (
-            self._labels[event.row],
-            str(event.workers),
-            event.network,
-            event.optimizer,
-            str(event.steps),
-            worst.get("weights", ""),
-            worst.get("buffers", ""),
-            f"{max(slots):.1e}" if slots else "",
-            worst.get("loss", ""),
-            "identical" if event.identical else "DIFFER",
-            "equal" if event.equal else "DIFFERS",
-        )
-        self._line(cells, "" if event.equal else "red")
+        cells = {
+            "engine": self._labels[event.row],
+            "workers": str(event.workers),
+            "against": event.against,
+            "network": event.network,
+            "optimizer": event.optimizer,
+            "steps": str(event.steps),
+            "weights": worst.get("weights", ""),
+            "buffers": worst.get("buffers", ""),
+            "slots": f"{max(slots):.1e}" if slots else "",
+            "loss": worst.get("loss", ""),
+            "ranks": "identical" if event.identical else "DIFFER",
+            "": "equal" if event.equal else "DIFFERS",
+        }
+        self._line({name: cells[name] for name in columns}, "" if event.equal else "red")
         if event.shared_from == 0:
             self._notes.append(
                 f"{event.network}: training amplifies rounding, so each step begins with the "
@@ -137,6 +145,8 @@ class WorkersReport:
         """Print where a row differs, and why."""
         workers = counted(event.workers, "worker")
         where = f"{self._labels[event.row]}, {workers}, {event.network}"
+        if event.native:
+            where += f", native against {event.against}"
         what = event.divergence or "the workers have different states"
         self._print(f"  {where}, step {event.diverged_at}: {what}")
         for cause in event.causes:
@@ -150,6 +160,6 @@ class WorkersReport:
     def _print(self, line: str) -> None:
         say_unbroken(self._console, line)
 
-    def _line(self, cells: tuple[str, ...], style: str = "") -> None:
-        padded = [f"{cell:{width}}" for cell, width in zip(cells, WIDTHS, strict=True)]
+    def _line(self, cells: dict[str, str], style: str = "") -> None:
+        padded = [f"{cell:{WIDTHS[name]}}" for name, cell in cells.items()]
         say_unbroken(self._console, " ".join(padded), style)

@@ -709,6 +709,10 @@ class WorkersCompared(Event):
         The step that differed, from 1.
     causes : list of dict
         The mistakes that reproduce what the workers have computed: ``name`` and ``explanation``.
+    native : bool
+        Whether the framework's own data-parallel training added the gradients.
+    against : str
+        What they were compared with: ``process``, or ``workers``, as many of the one mechanism.
     """
 
     type: ClassVar[str] = "certified"
@@ -724,6 +728,8 @@ class WorkersCompared(Event):
     divergence: str | None
     diverged_at: int | None
     causes: list[dict[str, str]]
+    native: bool = False
+    against: str = "process"
 
     @property
     def equal(self) -> bool:

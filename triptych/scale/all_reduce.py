@@ -39,9 +39,7 @@ class ProcessGroup:
         If PyTorch is not installed, or another worker has ended.
     """
 
-    def __init__(
-        self, rank: int, workers: int, rendezvous: Path, *, always: bool = False
-    ) -> None:
+    def __init__(self, rank: int, workers: int, rendezvous: Path, *, always: bool = False) -> None:
         self.rank = rank
         self.workers = workers
         self._group: Any = None

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..core.engine import DeviceSplit, Engine
+from ..core.engine import DeviceSplit
 from ..core.plan import Plan
 from ..core.planner import BatchPlanner
 from ..core.split import Split
@@ -27,15 +27,15 @@ STEPS = 200
 STEPS_AFTER = 2  # after the one that differed, which a mistake must reproduce too
 
 
-class Group(Protocol):
-    """Several workers as one engine, such as `triptych.scale.group.GroupEngine`."""
+class Trainer(Protocol):
+    """What of an engine is compared: one process, or several workers as one engine."""
 
     def load(self, state: State) -> None:
-        """Load a state into every worker."""
+        """Load a state, into every worker."""
         ...
 
     def state(self) -> State:
-        """Return the state of the first worker."""
+        """Return the state, of the first worker."""
         ...
 
     def upload(self, split: Split) -> DeviceSplit:
@@ -43,12 +43,16 @@ class Group(Protocol):
         ...
 
     def run(self, data: DeviceSplit, plan: Plan) -> None:
-        """Make a plan's steps together."""
+        """Make a plan's steps, together."""
         ...
 
     def wait(self) -> np.ndarray:
         """Return the losses of the whole batches since the last call, shape (steps,)."""
         ...
+
+
+class Group(Trainer, Protocol):
+    """Several workers as one engine, such as `triptych.scale.group.GroupEngine`."""
 
     def digests(self) -> list[str]:
         """Return the SHA-256 of the state of every worker."""
@@ -116,7 +120,7 @@ def numbered_steps(planner: BatchPlanner, steps: int) -> Iterator[tuple[int, Pla
 
 
 def certify(
-    single: Engine,
+    single: Trainer,
     group: Group,
     split: Split,
     planner: BatchPlanner,
@@ -128,8 +132,8 @@ def certify(
 
     Parameters
     ----------
-    single : Engine
-        One process.
+    single : Trainer
+        One process, or the workers with which the group is compared instead.
     group : Group
         The workers, with the same engine.
     split : Split
@@ -179,7 +183,7 @@ def certify(
 class _Walk:
     """One process and several workers, with their data."""
 
-    single: Engine
+    single: Trainer
     group: Group
     single_data: DeviceSplit
     group_data: DeviceSplit

@@ -62,9 +62,7 @@ class NativeParallelEngine(WorkerEngine[NativeEngine]):
                 raise EngineError(LOST) from error
             raise
 
-    def factors_of(
-        self, plan: Plan, part: Plan, labels: NDArray[np.int32]
-    ) -> NDArray[np.float64]:
+    def factors_of(self, plan: Plan, part: Plan, labels: NDArray[np.int32]) -> NDArray[np.float64]:
         """Return what the mean loss of this worker's samples is multiplied by in each step.
 
         The framework averages over the workers, but their parts have different weights. So each

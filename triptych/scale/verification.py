@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from math import inf
 
-from ..core import events, state
+from ..core import events, registry, state
 from ..core.events import Event
 from ..core.memory import check_memory
 from ..core.plan import Plan
@@ -25,8 +25,8 @@ from ..spec.layers import Dropout
 from ..spec.network import Network
 from ..spec.placement import Shape
 from .causes import Cause, Setting, StepMistakes
-from .certificate import Certificate, causes_of, certify, tolerances_of
-from .group import ShardRemote, WorkerGroup
+from .certificate import Certificate, Trainer, causes_of, certify, tolerances_of
+from .group import GroupEngine, ShardRemote, WorkerGroup
 from .messages import STATE_PREFIX
 
 MOST_WORKERS = 64  # each is a process that imports a framework
@@ -60,6 +60,7 @@ def verify_workers(
     *,
     threads: int = 1,
     device: str = "cpu",
+    native: bool = False,
 ) -> Generator[Event]:
     """Compare several workers of each engine with one process of it, in float64.
 
@@ -77,6 +78,9 @@ def verify_workers(
         Threads of every process.
     device : str
         The device of all engines.
+    native : bool
+        Whether the workers are those of the framework's own data-parallel training. They are then
+        compared with one process, and with as many workers of the one mechanism.
 
     Yields
     ------
@@ -91,13 +95,15 @@ def verify_workers(
         yield events.WorkerImporting(spec.key)
         with ExitStack() as stack:
             try:
+                if native:
+                    registry.check_native(registry.entry(spec.engine))
                 remote = Remote(spec.engine, spec.backend, threads=threads, device=device)
                 stack.enter_context(closing(remote))
                 remote.greet()
             except EngineError as error:
                 yield events.RowMissing(spec.key, str(error))
                 continue
-            row = _Row(spec, remote, dataset.train, cases, threads, device)
+            row = _Row(spec, remote, dataset.train, cases, threads, device, native)
             for count in counts:
                 yield from row.certificates(count)
 
@@ -120,6 +126,8 @@ class _Row:
         Threads of every process.
     device : str
         The device of all engines.
+    native : bool
+        Whether the workers are those of the framework's own data-parallel training.
     """
 
     spec: EngineSpec
@@ -128,22 +136,33 @@ class _Row:
     cases: list[Case]
     threads: int
     device: str
+    native: bool
 
     def certificates(self, workers: int) -> Generator[Event]:
         """Compare a number of workers with the single process in every case."""
-        with WorkerGroup(self.spec, workers, threads=self.threads, device=self.device) as group:
+        with ExitStack() as stack:
+            group = stack.enter_context(self._group(workers, native=self.native))
+            others = stack.enter_context(self._group(workers)) if self.native else None
             for case in self.cases:
                 names = (case.network.name, case.recipe.optimizer.name)
                 yield events.WorkersStarted(self.spec.key, workers, *names)
                 try:
                     if case is self.cases[0]:
                         group.start()
-                    yield from self._case(case, group)
+                        if others:
+                            others.start()
+                    yield from self._case(case, group, others)
                 except EngineError as error:
                     yield events.RowFailed(self.spec.key, str(error))
                     return
 
-    def _case(self, case: Case, group: WorkerGroup) -> Generator[Event]:
+    def _group(self, workers: int, *, native: bool = False) -> WorkerGroup:
+        return WorkerGroup(
+            self.spec, workers, threads=self.threads, device=self.device, native=native
+        )
+
+    def _case(self, case: Case, group: WorkerGroup, others: WorkerGroup | None) -> Generator[Event]:
+        """Compare a group with the single process, and with other workers if there are some."""
         planner = case.planner(len(self.split), "float64")
         network = case.network
         try:
@@ -157,18 +176,39 @@ class _Row:
         start = state.initial(network, planner.recipe)
         single = self.remote.build("float64", network, planner.recipe)
         tolerances = tolerances_of(planner, self._calm_steps(case, planner, single, start))
+        comparison = _Comparison(case, planner, start, tolerances)
+        yield from self._compare(comparison, single, workers, "process")
+        if others:
+            mechanism = others.build("float64", network, planner.recipe)
+            yield from self._compare(comparison, mechanism, workers, "workers")
+            mechanism.drop()
+        single.drop()
+        workers.drop()
+
+    def _compare(
+        self, comparison: "_Comparison", reference: Trainer, workers: GroupEngine, against: str
+    ) -> Generator[Event]:
+        """Compare a group with a reference in one case."""
+        case = comparison.case
+        tolerances = comparison.tolerances
         certificate = Certificate()
         for certificate in certify(
-            single, workers, self.split, planner, case.steps, start, tolerances
+            reference,
+            workers,
+            self.split,
+            comparison.planner,
+            case.steps,
+            comparison.start,
+            tolerances,
         ):
             done = certificate.outcome.steps
             yield events.ProofStep(self.spec.key, "float64", done, max(done, case.steps))
+        count = workers.group.workers
         causes: tuple[Cause, ...] = ()
-        if not certificate.equal and group.workers > 1:
-            causes = self._causes(certificate, Setting(planner, group.workers), tolerances)
-        yield self._compared(case, group.workers, certificate, tolerances, causes)
-        single.drop()
-        workers.drop()
+        if not certificate.equal and count > 1:
+            causes = self._causes(certificate, Setting(comparison.planner, count), tolerances)
+        compared = self._compared(case, count, certificate, tolerances, causes)
+        yield replace(compared, native=self.native, against=against)
 
     def _calm_steps(
         self, case: Case, planner: BatchPlanner, single: RemoteEngine, start: State
@@ -220,6 +260,28 @@ class _Row:
             diverged_at=None if certificate.at is None else certificate.at + 1,
             causes=[{"name": cause.name, "explanation": cause.explanation} for cause in causes],
         )
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """What several workers and a reference compute.
+
+    Attributes
+    ----------
+    case : Case
+        The network and the recipe.
+    planner : BatchPlanner
+        The planner of the run.
+    start : dict of str to ndarray
+        The state before the first step.
+    tolerances : Tolerances
+        What is compared, and the bounds.
+    """
+
+    case: Case
+    planner: BatchPlanner
+    start: State
+    tolerances: Tolerances
 
 
 @dataclass(frozen=True)

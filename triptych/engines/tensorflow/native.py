@@ -49,13 +49,16 @@ class NativeWorkers:
         all_reduce = self.all_reduce if self.workers > 1 else None
         with self.strategy.scope():
             return NativeEngine(
-                self.strategy, network, recipe, device=device, backend=backend, all_reduce=all_reduce
+                self.strategy,
+                network,
+                recipe,
+                device=device,
+                backend=backend,
+                all_reduce=all_reduce,
             )
 
 
-def addresses_of_workers(
-    rank: int, workers: int, all_reduce: AllReduce, address: str
-) -> list[str]:
+def addresses_of_workers(rank: int, workers: int, all_reduce: AllReduce, address: str) -> list[str]:
     """Return ``address:port`` of each worker, in order of rank; every port is free now."""
     with socket.socket() as listener:
         listener.bind((address, 0))
@@ -106,9 +109,7 @@ class NativeEngine(Engine):
             self.native_graph = tf.function(self.native_steps, input_signature=signature)
         self.losses.append(self.native_graph(*arguments))
 
-    def native_steps(
-        self, data: DeviceSplit, plan: DevicePlan, factors: tf.Tensor
-    ) -> tf.Tensor:
+    def native_steps(self, data: DeviceSplit, plan: DevicePlan, factors: tf.Tensor) -> tf.Tensor:
         """Make K training steps, and return the losses of the whole batches."""
         count = tf.shape(factors)[0]
         losses = tf.TensorArray(factors.dtype, size=count)

@@ -28,9 +28,7 @@ class NativeWorkers:
     ) -> "NativeEngine":
         """Build an engine."""
         all_reduce = self.all_reduce if self.workers > 1 else None
-        return NativeEngine(
-            network, recipe, device=device, backend=backend, all_reduce=all_reduce
-        )
+        return NativeEngine(network, recipe, device=device, backend=backend, all_reduce=all_reduce)
 
 
 class NativeEngine(Engine):
