@@ -20,6 +20,14 @@ class MeanOfMeans(ParallelEngine):
         return mean.reduced(self.all_reduce)
 
 
+class SummedTwice(ParallelEngine):
+    """As Keras's `apply_gradients` under a strategy, after an own all-reduce."""
+
+    def total_of(self, part: SummedGradients) -> SummedGradients:
+        total = part.reduced(self.all_reduce)
+        return SummedGradients(total.reduced(self.all_reduce).gradients, total.loss, total.weight)
+
+
 class PaddedBatch(ParallelEngine):
     """Every worker has equally many samples: the first of a batch follow its last."""
 

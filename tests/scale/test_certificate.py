@@ -10,6 +10,7 @@ from scale.mistakes import (
     Larger,
     MeanOfMeans,
     PaddedBatch,
+    SummedTwice,
     Unsynchronised,
     padded_epoch,
     schedule_per_process,
@@ -142,11 +143,14 @@ PLANTED = {
     "padding by the sampler": (PaddedBatch, DENSE, 2, 2),
     "padding with BatchNorm": (PaddedBatch, NORMED, 3, 2),
     "padding from the epoch": (padded_epoch(DENSE_PLANNER), DENSE, 2, 2),
+    "gradients summed twice": (SummedTwice, DENSE, 3, 0),
+    "gradients summed twice with BatchNorm": (SummedTwice, NORMED, 2, 0),
 }
 NAMES = {
     "mean": "mean of means over unequal shards",
     "schedule": "schedule stepped per process",
     "padding": PADDED,
+    "gradients": "gradients summed twice",
 }
 
 

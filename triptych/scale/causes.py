@@ -53,10 +53,13 @@ class StepMistakes:
         Whether every worker divides by its own weight, and the means are averaged.
     statistics_per_worker : bool
         Whether BatchNorm has the statistics of each worker's part instead of the whole batch.
+    summed_twice : bool
+        Whether the gradients of the whole batch are added over the workers once more.
     """
 
     mean_of_means: bool = False
     statistics_per_worker: bool = False
+    summed_twice: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,13 @@ CAUSES = (
         "them over the whole batch (synchronised BatchNorm)",
         mistakes=StepMistakes(statistics_per_worker=True),
     ),
+    Cause(
+        "gradients summed twice",
+        "the gradients are as many times too large as there are workers: those of the whole batch "
+        "are added over the workers once more, or means are added and not averaged; add them once, "
+        "and divide once",
+        mistakes=StepMistakes(summed_twice=True),
+    ),
 )
 
 
@@ -270,10 +280,13 @@ class SerialSimulation:
 
 
 def _combined(parts: list[SummedGradients], mistakes: StepMistakes) -> State:
-    if not mistakes.mean_of_means:
-        return reduce(add, parts).mean_gradients
-    means = [part.mean_gradients for part in parts if part.weight]
-    return {name: np.sum([mean[name] for mean in means], axis=0) / len(means) for name in means[0]}
+    gradients = reduce(add, parts).mean_gradients
+    if mistakes.mean_of_means:
+        means = [part.mean_gradients for part in parts if part.weight]
+        gradients = {name: sum(mean[name] for mean in means) / len(means) for name in gradients}
+    if mistakes.summed_twice:
+        gradients = {name: len(parts) * gradient for name, gradient in gradients.items()}
+    return gradients
 
 
 Same = Callable[[State, State], bool]
@@ -325,5 +338,6 @@ def _predicted(
     mistakes = StepMistakes(
         any(cause.mistakes.mean_of_means for cause in causes),
         any(cause.mistakes.statistics_per_worker for cause in causes),
+        any(cause.mistakes.summed_twice for cause in causes),
     )
     return simulation.step(step.before, plan, setting.workers, mistakes)
