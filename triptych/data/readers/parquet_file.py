@@ -3,7 +3,7 @@
 import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,8 @@ class Shard:
         What the labels stand for, where the file says so.
     raw : RawPixels, optional
         How pixels are stored that are not encoded as an image file.
+    checked : dict of int to int
+        How many bytes each chunk of images has at most, by row group, as far as it was looked up.
     """
 
     path: Path
@@ -70,6 +72,7 @@ class Shard:
     labels: Values
     names: list[str] | None
     raw: RawPixels | None = None
+    checked: dict[int, int] = field(default_factory=dict[int, int])
 
     @classmethod
     def open(cls, path: Path, label: str | None = None, shape: str | None = None) -> "Shard":
@@ -186,24 +189,27 @@ class Shard:
 
     def _rows_at_once(self, groups: Sequence[int], limit: int) -> int:
         """Return how many rows to read at once: one image may be as large as its row group."""
-        largest = max(self._chunk_sizes(groups))
+        largest = max(map(self._chunk_size, groups))
         if largest > limit:
             raise DataError(f"{one_line(self.path)}: {_too_large('claims', largest, limit)}")
         return max(1, min(MOST_ROWS_AT_ONCE, BATCH // max(1, largest)))
 
-    def _chunk_sizes(self, groups: Sequence[int]) -> Iterator[int]:
-        """Yield how many bytes each chunk of the columns has, as its metadata claim."""
-        columns = list(self.columns)
-        paths = tuple(f"{column}." for column in columns)
-        schema = self.file.schema
-        names = [schema.column(j).path for j in range(len(schema))]
-        indices = [j for j, path in enumerate(names) if f"{path}.".startswith(paths)]
-        for i in groups:
+    def _chunk_size(self, group: int) -> int:
+        """Return how many bytes the largest chunk of the columns has, as its metadata claim."""
+        if group not in self.checked:
+            columns = list(self.columns)
+            paths = tuple(f"{column}." for column in columns)
+            schema = self.file.schema
+            names = [schema.column(j).path for j in range(len(schema))]
             # Damaged metadata of a chunk end the process in `column`. Reading a row raises.
-            next(self.file.iter_batches(1, row_groups=[i], columns=columns), None)
-            group = self.file.metadata.row_group(i)
-            for j in indices:
-                yield group.column(j).total_uncompressed_size
+            next(self.file.iter_batches(1, row_groups=[group], columns=columns), None)
+            chunks = self.file.metadata.row_group(group)
+            self.checked[group] = max(
+                chunks.column(j).total_uncompressed_size
+                for j, path in enumerate(names)
+                if f"{path}.".startswith(paths)
+            )
+        return self.checked[group]
 
 
 def _too_large(verb: str, size: int, limit: int) -> str:

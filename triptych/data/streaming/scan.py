@@ -30,6 +30,7 @@ from ..reading import Options, Progress
 from .findings import Findings
 
 SAMPLES_AT_ONCE = 64  # that one thread decodes
+BYTES_COUNTED_AT_ONCE = 2**22  # of decoded images
 PIECES_AHEAD = 2  # for each thread
 
 
@@ -46,23 +47,21 @@ class _Tally:
     sides: list[int] = field(default_factory=list[int])
     used: NDArray[np.int64] = field(default_factory=lambda: np.zeros((1, 1, 1), np.int64))
 
-    def add_image(self, pixels: NDArray[np.uint8], is_in_box: bool) -> None:
-        lowest = int(pixels.min())
-        highest = int(pixels.max())
-        border, count = border_sum(pixels[np.newaxis])
-        self.count += 1
-        self.lowest = min(self.lowest, lowest)
-        self.highest = max(self.highest, highest)
-        self.means += float(pixels.mean())
-        self.borders += border / count
-        self.blank += lowest == highest
-        if is_in_box:
-            self.sides.append(box_of(pixels[np.newaxis]))
-        if self.count == 1:
-            self.used = np.zeros(pixels.shape, np.int64)
-        if pixels.shape[2] > self.used.shape[2]:
-            self.used = np.repeat(self.used, pixels.shape[2], axis=2)
-        self.used += pixels != 0
+    def add_images(self, images: NDArray[np.uint8], boxes: list[int]) -> None:
+        """Add at most 255 images (k, h, w, c); `boxes` are the sides of the drawings in some."""
+        rows = images.reshape(len(images), -1)
+        lowest = rows.min(axis=1)
+        highest = rows.max(axis=1)
+        border, border_count = border_sum(images)
+        self.lowest = min(self.lowest, int(lowest.min()))
+        self.highest = max(self.highest, int(highest.max()))
+        self.means += int(rows.sum(dtype=np.uint64)) / rows.shape[1]
+        self.borders += border / (border_count / len(images))
+        self.blank += int((lowest == highest).sum())
+        self.sides += boxes
+        used = (images != 0).view(np.uint8).sum(axis=0, dtype=np.uint8)
+        self.used = self.used + used if self.count else used.astype(np.int64)
+        self.count += len(images)
 
     def add(self, other: "_Tally") -> None:
         if not other.count:
@@ -118,6 +117,20 @@ class _Scan:
         """Look at neighbouring samples of a group; `at` is the index of the first of them."""
         piece = _Piece()
         digest = sha256()
+        similar: list[NDArray[np.uint8]] = []  # of one shape and part, not counted yet
+        boxes: list[int] = []
+        tally = piece.train
+
+        def count() -> None:
+            if similar:
+                images = np.ascontiguousarray(np.stack(similar))
+                tally.add_images(images, boxes)
+                digest.update(repr(images.shape).encode())
+                digest.update(images.data)
+                similar.clear()
+                boxes.clear()
+
+        box_step = -(-self.listing.training // IMAGES_FOR_BOX)
         for row, content in enumerate(contents, start):
             where = self.listing.source.where(group, row)
             index = at + row - start
@@ -131,12 +144,15 @@ class _Scan:
                 piece.first = where
                 piece.shape = pixels.shape
             refuse_size(where, pixels.shape, piece.first, piece.shape)
-            digest.update(repr(pixels.shape).encode())
-            digest.update(np.ascontiguousarray(pixels).data)
-            is_training = index < self.listing.training
-            tally = piece.train if is_training else piece.test
-            step = -(-self.listing.training // IMAGES_FOR_BOX)
-            tally.add_image(pixels, is_training and index % step == 0)
+            part = piece.train if index < self.listing.training else piece.test
+            is_other = part is not tally or (similar and similar[0].shape != pixels.shape)
+            if is_other or len(similar) * pixels.nbytes > BYTES_COUNTED_AT_ONCE:
+                count()
+                tally = part
+            similar.append(pixels)
+            if part is piece.train and index % box_step == 0:
+                boxes.append(box_of(pixels[np.newaxis]))
+        count()
         piece.digest = digest.digest()
         return piece
 
