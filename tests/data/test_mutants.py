@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from support.damage import mutant
 from support.pictures import encoded, table
+from support.streams import drawings, write_raw
 
 AT_ONCE = 1_000  # sources that one process reads
 SECONDS = 300  # for all of them
@@ -52,7 +53,11 @@ READER = textwrap.dedent(
     for source in asked["sources"]:
         for skip in (False, True):
             try:
-                data.load(source, 0, Options(size, skip))
+                options = Options(size, skip, stream=asked["stream"])
+                dataset = data.load(source, 0, options)
+                if asked["stream"]:
+                    for block in dataset.train.blocks():
+                        assert len(block.images)
                 answers.append("")
             except DataError as error:
                 answers.append(str(error))
@@ -70,19 +75,28 @@ def image(kind: str, mode: str | None = None, deep: bool = False, **options) -> 
     return content.getvalue()
 
 
-def read(sources: list[Path], cache: Path, size: tuple[int, int] | None = (8, 8)) -> list[str]:
+def read(
+    sources: list[Path],
+    cache: Path,
+    size: tuple[int, int] | None = (8, 8),
+    stream: bool = False,
+) -> list[str]:
     """Return the answer to each source, without and with leaving out what cannot be read."""
     answers: list[str] = []
     for begin in range(0, len(sources), AT_ONCE):
-        answers += _read(sources[begin : begin + AT_ONCE], cache, size)
+        answers += _read(sources[begin : begin + AT_ONCE], cache, size, stream)
     return answers
 
 
-def _read(sources: list[Path], cache: Path, size: tuple[int, int] | None) -> list[str]:
+def _read(
+    sources: list[Path], cache: Path, size: tuple[int, int] | None, stream: bool
+) -> list[str]:
     """Return the answers of one process."""
     done = subprocess.run(
         [sys.executable, "-c", READER],
-        input=json.dumps({"sources": [str(source) for source in sources], "size": size}),
+        input=json.dumps(
+            {"sources": [str(source) for source in sources], "size": size, "stream": stream}
+        ),
         env={"TRIPTYCH_DATA": str(cache), "PATH": ""},
         capture_output=True,
         text=True,
@@ -120,16 +134,32 @@ def test_damaged_images(tmp_path, mutants: int, kind: str):
 
 
 @pytest.mark.slow
-def test_damaged_parquet(tmp_path, mutants: int):
-    whole = table(
-        tmp_path / "whole.parquet", [encoded()] * 20, [0, 1] * 10, ["a", "b"]
-    ).read_bytes()
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kind", ["encoded", "raw"])
+def test_damaged_parquet(tmp_path, mutants: int, kind: str, stream: bool):
+    _check_damaged_parquet(tmp_path, mutants, kind, stream)
+
+
+@pytest.mark.process
+def test_some_damaged_parquet_that_is_streamed(tmp_path):
+    _check_damaged_parquet(tmp_path, 12, "encoded", stream=True)
+
+
+def _check_damaged_parquet(tmp_path: Path, mutants: int, kind: str, stream: bool) -> None:
+    """Each answer names its file."""
+    path = tmp_path / "whole.parquet"
+    if kind == "raw":
+        write_raw(path, *drawings(20), rows=5)
+    else:
+        table(path, [encoded()] * 20, [0, 1] * 10, ["a", "b"])
+    whole = path.read_bytes()
     rng = random.Random("Parquet")
     sources = [tmp_path / f"{i}.parquet" for i in range(mutants)]
     for i, path in enumerate(sources):
         # The footer, at the end, says where everything is.
         path.write_bytes(mutant(whole[::-1], rng)[::-1] if i % 2 else mutant(whole, rng))
-    answers = read(sources, tmp_path / "cache")
+    size = (8, 8) if kind == "encoded" else None
+    answers = read(sources, tmp_path / "cache", size, stream)
     assert any(answers)
     assert all(
         not answer or answer.startswith(str(sources[i // 2])) for i, answer in enumerate(answers)
