@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.streams import parquet
 
 import triptych as tt
 from triptych.bench import load
@@ -49,6 +50,22 @@ def test_rows_of_a_table_arrive_with_their_means(tmp_path) -> None:
     assert again.table is not None
     assert table.table is not None
     np.testing.assert_array_equal(again.table.mean, table.table.mean)
+
+
+def test_streamed_data_is_read_where_it_is_trained_on(tmp_path, monkeypatch) -> None:
+    """Its images are not sent; the training is that of the single process."""
+    monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path / "cache"))
+    source = parquet(tmp_path / "set", 100)
+    data = [{"source": str(source), "stream": True}]
+    recipe = tt.Recipe(epochs=2, batch_size=16)
+    grid = Grid([{"hidden": [4]}], [recipe], data, ["numpy"]).load()
+    (cell,) = grid.cells()
+    (dataset,) = grid.datasets.values()
+    record = one_cell.run_cell(cell.to_json(), one_cell.pack(dataset))
+    network = tt.dense(90, 4, 3, shape=(6, 5, 3))
+    alone = tt.train("numpy", network, recipe, dataset, runs=None)
+    assert record["status"] == "finished"
+    assert record["loss"] == alone.history[-1]["loss"]
 
 
 def test_an_error_is_a_line_of_the_record(digits: Dataset) -> None:

@@ -106,7 +106,7 @@ def load_or_find(
         Scans the source.
     """
     place = folder() / f"{path.resolve().name}-{_sha(str(path.resolve()), options)[:16]}.npz"
-    key = _key(path, files)
+    key = key_of(path, files)
     with suppress(Exception):  # it is missing, or out of date, or damaged in any way
         return _read(place, key)
     found = find()
@@ -119,7 +119,7 @@ def _sha(*parts: Any) -> str:
     return sha256(repr(parts).encode()).hexdigest()
 
 
-def _key(path: Path, files: tuple[Path, ...]) -> str:
+def key_of(path: Path, files: tuple[Path, ...]) -> str:
     """Return a SHA-256 of names, sizes and times of change: reading all files takes too long."""
     from PIL import __version__ as pillow
 

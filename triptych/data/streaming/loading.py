@@ -43,7 +43,8 @@ def read_stream(
         Naming the first image that cannot be read or has another size, or the class with too few.
     """
     find = partial(scan, path, listing, options, progress)
-    stream = Stream(listing, load_or_find(path, options, listing.files, find), options)
+    findings = load_or_find(path, options, listing.files, find)
+    stream = Stream(path, listing, findings, options)
     if options.for_training:
         train, test = splits_of(stream)
         labels = listing.labels[stream.findings.is_read]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +24,15 @@ class Stream:
 
     Attributes
     ----------
+    path : Path
+        The file or folder.
     listing : Listing
     findings : Findings
     options : Options
         How images are read.
     """
 
+    path: Path
     listing: Listing
     findings: Findings
     options: Options

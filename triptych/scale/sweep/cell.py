@@ -14,6 +14,8 @@ from ...core.memory import failure_line
 from ...core.split import Split
 from ...core.state import State
 from ...data.dataset import Dataset, Standardised
+from ...data.streaming.packing import pack_stream, unpack_stream
+from ...data.streaming.split import StreamedSplit
 from ...errors import TriptychError
 from ...spec.network import Network
 from ...spec.recipe import Recipe
@@ -37,11 +39,16 @@ def pack(dataset: Dataset) -> tuple[Json, State]:
         "classes": list(dataset.classes),
         "table": None if dataset.table is None else dataset.table.describe(),
     }
+    train = dataset.train
+    test = dataset.test
+    if isinstance(train, StreamedSplit) and isinstance(test, StreamedSplit):
+        values["stream"], arrays = pack_stream(train, test)
+        return values, arrays
     arrays = {
-        "train/images": dataset.train.images,
-        "train/labels": dataset.train.labels,
-        "test/images": dataset.test.images,
-        "test/labels": dataset.test.labels,
+        "train/images": train.images,
+        "train/labels": train.labels,
+        "test/images": test.images,
+        "test/labels": test.labels,
     }
     return values, arrays
 
@@ -49,13 +56,21 @@ def pack(dataset: Dataset) -> tuple[Json, State]:
 def unpack(values: Mapping[str, Any], arrays: State) -> Dataset:
     """Return the data set that `pack` packed."""
     table = values["table"]
+    known = None
+    if "stream" in values:
+        train, test = unpack_stream(values["stream"], arrays)
+        known = train.stream.findings.facts
+    else:
+        train = Split(arrays["train/images"], arrays["train/labels"])
+        test = Split(arrays["test/images"], arrays["test/labels"])
     return Dataset(
         name=values["name"],
         source=values["source"],
-        train=Split(arrays["train/images"], arrays["train/labels"]),
-        test=Split(arrays["test/images"], arrays["test/labels"]),
+        train=train,
+        test=test,
         classes=tuple(values["classes"]),
         table=None if table is None else Standardised.from_json(table),
+        known=known,
     )
 
 

@@ -39,7 +39,17 @@ Json = dict[str, Any]
 MOST_SEEDS = 100_000  # of one grid
 LETTERS_OF_A_KEY = 16  # hexadecimal digits of the SHA-256 of a cell's content
 OF_A_NETWORK = {"name", "hidden", "dropout"}  # keys of a network that is a table
-OF_DATA = {"name", "source", "seed", "size", "label", "shape", "white", "skip_unreadable"}
+OF_DATA = {
+    "name",
+    "source",
+    "seed",
+    "size",
+    "label",
+    "shape",
+    "white",
+    "skip_unreadable",
+    "stream",
+}
 
 
 @dataclass(frozen=True)
@@ -432,7 +442,8 @@ def _data_values(given: Any) -> Json:
     values["source"] = _text("data", values["source"], "")
     _text("data", values.get("name"), "")
     check_whole("data", "seed", values.get("seed", 0), 0)
-    check_flag("data", "skip_unreadable", values.get("skip_unreadable", False))
+    for name in ("skip_unreadable", "stream"):
+        check_flag("data", name, values.get(name, False))
     return values
 
 
