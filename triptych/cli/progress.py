@@ -138,9 +138,19 @@ def tested_line(result: dict[str, Any]) -> str:
     if loss is not None:
         losses = (history[0]["loss"], history[-1]["loss"])
         note = unlearned(*losses, result["steps"], loss, len(result["confusion"]))
-    return f"Test accuracy, weights of epoch {result['tested_epoch']}: {accuracy_text(result)}." + (
-        f"\nnote: {note}" if note else ""
+    return (
+        f"Test accuracy, weights of epoch {result['tested_epoch']}: {accuracy_text(result)}."
+        + (f"\nnote: {note}" if note else "")
+        + _waited(result)
     )
+
+
+def _waited(result: dict[str, Any]) -> str:
+    """Return how long the engine waited for streamed images; nothing of images in memory."""
+    waited = result.get("waited_seconds")
+    if waited is None:
+        return ""
+    return f"\nWaited for images: {waited:.1f} s of {result['seconds']:.1f} s."
 
 
 def _loss_of(result: dict[str, Any]) -> Loss | None:

@@ -303,8 +303,15 @@ class Session:
             "stopped": position.stopped,
             "best_epoch": self.training.best_epoch,
             "tested_epoch": epoch,
+            **self._waiting(),
             **self._test(),
         }
+
+    def _waiting(self) -> Json:
+        """Return how long the engine had to wait for streamed images, in seconds."""
+        if self.dataset.known is None:
+            return {}
+        return {"waited_seconds": self.training.feed.waited}
 
     def _test(self) -> Json:
         """Return accuracy and confusion matrix of the test split."""
