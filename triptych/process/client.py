@@ -94,11 +94,7 @@ class WorkerProcess:
         # If the worker has ended or was closed, sending fails, and receiving reports the reason.
         with suppress(OSError, ValueError):
             protocol.send(self._process.stdin, {"do": do} | values, arrays)
-        reply = self._receive()
-        if "error" in reply.values:
-            error = EngineError if reply.values["kind"] == "user" else RowFailed
-            raise error(reply.values["error"])
-        return reply
+        return checked(self._receive())
 
     def _receive(self) -> Message:
         assert self._process.stdout
@@ -170,7 +166,74 @@ class WorkerProcess:
         self._log.close()
 
 
-class Remote(WorkerProcess):
+def checked(reply: Message) -> Message:
+    """Return a reply; raise `EngineError` or `RowFailed` if it is the report of a failure."""
+    if "error" in reply.values:
+        error = EngineError if reply.values["kind"] == "user" else RowFailed
+        raise error(reply.values["error"])
+    return reply
+
+
+class EngineHost:
+    """Builds engines of one kind somewhere else, with messages.
+
+    Parameters
+    ----------
+    engine, backend : str
+        The engine that is built, and its backend.
+    device : str
+        The device of the engines.
+
+    Raises
+    ------
+    EngineError
+        If the framework is not installed.
+    """
+
+    def __init__(self, engine: str, backend: str, device: str) -> None:
+        self.entry = registry.entry(engine)
+        self.backend = backend
+        self.device = device
+        if not self.entry.installed:
+            raise EngineError(f"{self.entry.label} is not installed: {self.entry.install}")
+        self._splits: set[str] = set()
+
+    def ask(self, do: str, arrays: State | None = None, **values: Any) -> Message:
+        """Send one request and wait for the reply; see `WorkerProcess.ask`."""
+        raise NotImplementedError
+
+    def build(self, key: str, network: Network, recipe: Recipe) -> "RemoteEngine":
+        """Build an engine and return its stand-in.
+
+        Parameters
+        ----------
+        key : str
+            The name of the engine there; an engine of the same name is replaced.
+        network : Network
+            The network that it trains.
+        recipe : Recipe
+            How it trains.
+        """
+        reply = self.ask(
+            "build",
+            key=key,
+            engine=self.entry.name,
+            backend=self.backend,
+            device=self.device,
+            network=network.to_json(),
+            recipe=recipe.to_json(),
+        )
+        return RemoteEngine(self, key, reply.values["device"], reply.values["build_s"])
+
+    def send_split(self, split: Split) -> str:
+        """Send a split unless it was sent before; return its name there."""
+        if split.digest not in self._splits:
+            self.ask("split", {"images": split.images, "labels": split.labels}, name=split.digest)
+            self._splits.add(split.digest)
+        return split.digest
+
+
+class Remote(WorkerProcess, EngineHost):
     """A worker process that holds engines.
 
     Parameters
@@ -191,44 +254,10 @@ class Remote(WorkerProcess):
     worker = "triptych.process.server"  # the module that the process runs
 
     def __init__(self, engine: str, backend: str, *, threads: int = 1, device: str = "cpu") -> None:
-        self.entry = registry.entry(engine)
-        self.backend = backend
-        self.device = device
-        if not self.entry.installed:
-            raise EngineError(f"{self.entry.label} is not installed: {self.entry.install}")
+        EngineHost.__init__(self, engine, backend, device)
         arguments = (self.worker, self.entry.requires)
-        super().__init__(self.entry.label, arguments, machine.environment(threads, device))
-        self._splits: set[str] = set()
-
-    def build(self, key: str, network: Network, recipe: Recipe) -> "RemoteEngine":
-        """Build an engine in the worker and return its stand-in.
-
-        Parameters
-        ----------
-        key : str
-            The name of the engine in the worker; an engine of the same name is replaced.
-        network : Network
-            The network that it trains.
-        recipe : Recipe
-            How it trains.
-        """
-        reply = self.ask(
-            "build",
-            key=key,
-            engine=self.entry.name,
-            backend=self.backend,
-            device=self.device,
-            network=network.to_json(),
-            recipe=recipe.to_json(),
-        )
-        return RemoteEngine(self, key, reply.values["device"], reply.values["build_s"])
-
-    def send_split(self, split: Split) -> str:
-        """Send a split unless the worker has it already; return its name in the worker."""
-        if split.digest not in self._splits:
-            self.ask("split", {"images": split.images, "labels": split.labels}, name=split.digest)
-            self._splits.add(split.digest)
-        return split.digest
+        environment = machine.environment(threads, device)
+        WorkerProcess.__init__(self, self.entry.label, arguments, environment)
 
     def memory(self) -> MemoryUse:
         """Return the peak of the worker's memory, and its BLAS libraries."""
@@ -244,7 +273,7 @@ class RemoteEngine:
 
     Attributes
     ----------
-    remote : Remote
+    remote : EngineHost
         The worker.
     key : str
         The name of the engine in the worker.
@@ -256,7 +285,7 @@ class RemoteEngine:
         Wall and processor time of its last `run`, in seconds, measured in the worker.
     """
 
-    def __init__(self, remote: Remote, key: str, device: str, build_s: float) -> None:
+    def __init__(self, remote: EngineHost, key: str, device: str, build_s: float) -> None:
         self.remote = remote
         self.key = key
         self.device = device

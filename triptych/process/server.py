@@ -211,6 +211,17 @@ def _read_descriptions(values: dict[str, Any]) -> tuple[Network, Recipe]:
         ) from None
 
 
+def answered(worker: Answering, request: Message) -> Message:
+    """Answer one request; a failure is the reply's ``error``, with its ``kind``."""
+    try:
+        return worker.answer(request)
+    except Exception as error:
+        # Every failure is reported to the coordinator, which decides what it means for the row.
+        kind = "user" if isinstance(error, TriptychError) else "crash"
+        traceback.print_exc()
+        return Message({"error": failure_line(error), "kind": kind}, {})
+
+
 def serve(
     worker: Answering, requests: IO[bytes], replies: IO[bytes], import_seconds: float
 ) -> None:
@@ -221,13 +232,7 @@ def serve(
             request = protocol.receive(requests)
         except EOFError:
             return
-        try:
-            reply = worker.answer(request)
-        except Exception as error:
-            # Every failure is reported to the coordinator, which decides what it means for the row.
-            kind = "user" if isinstance(error, TriptychError) else "crash"
-            reply = Message({"error": failure_line(error), "kind": kind}, {})
-            traceback.print_exc()
+        reply = answered(worker, request)
         protocol.send(replies, reply.values, reply.arrays)
 
 
