@@ -20,6 +20,7 @@ from .core import devices, metrics, registry
 from .core.events import BlockTimed, Evaluated, Event
 from .core.probabilities import softmax
 from .core.selection import Selection, select
+from .core.sharding import MOST_WORKERS
 from .core.state import State
 from .data import loading
 from .data.dataset import Dataset
@@ -142,7 +143,9 @@ def dense(*widths: int, dropout: float = 0.0, shape: Shape | None = None) -> Net
     return network
 
 
-def training_settings(engine: str, backend: str | None = None, device: str = "cpu") -> Settings:
+def training_settings(
+    engine: str, backend: str | None = None, device: str = "cpu", workers: int = 1
+) -> Settings:
     """Return where a training runs.
 
     Raises
@@ -160,7 +163,8 @@ def training_settings(engine: str, backend: str | None = None, device: str = "cp
     devices.check_device(device)
     if known.processor_only and device not in ("cpu", "auto"):
         raise EngineError(f"{known.label} runs on the processor only; leave out --device {device}")
-    return Settings(engine, known.backend(backend), device, _threads())
+    check_whole("train", "workers", workers, 1, most=MOST_WORKERS)
+    return Settings(engine, known.backend(backend), device, _threads(), workers)
 
 
 def training_session(
@@ -171,6 +175,7 @@ def training_session(
     runs: str | Path | None,
     *,
     every: CheckpointInterval | None = None,
+    address: str | None = None,
 ) -> Session:
     """Prepare a training; its `Session.events` trains. `train` and `iter_train` are simpler.
 
@@ -182,10 +187,22 @@ def training_session(
         As of `train`.
     every : CheckpointInterval, optional
         As `checkpoint_interval` returns it.
+    address : str, optional
+        As of `train`.
     """
     check_parts(network, recipe, data)
     folder = None if runs is None else Path(runs)
-    return Session(settings, network, recipe, data, folder, every=every)
+    create = _session_class(settings, address)
+    return create(settings, network, recipe, data, folder, every=every)
+
+
+def _session_class(settings: Settings, address: str | None) -> Callable[..., Session]:
+    """Return what makes the session of a training in this process, or with several workers."""
+    if settings.workers == 1 and address is None:
+        return Session
+    from .scale.training.session import WorkersSession
+
+    return partial(WorkersSession, address=address)
 
 
 def checkpoint_interval(every: int | str | None) -> CheckpointInterval | None:
@@ -218,6 +235,8 @@ def iter_train(
     device: str = "cpu",
     runs: str | Path | None = "runs",
     checkpoint_every: int | str | None = None,
+    workers: int = 1,
+    address: str | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Iterator[Event]:
     """Train a network, and yield the events of the training (`triptych.core.events`).
@@ -225,9 +244,9 @@ def iter_train(
     The parameters are those of `train`. If the iteration ends early, the run folder holds the
     training up to its last checkpoint.
     """
-    settings = training_settings(engine, backend, device)
+    settings = training_settings(engine, backend, device, workers)
     every = checkpoint_interval(checkpoint_every)
-    session = training_session(settings, network, recipe, data, runs, every=every)
+    session = training_session(settings, network, recipe, data, runs, every=every, address=address)
     return _session_events(session, should_stop)
 
 
@@ -241,11 +260,13 @@ def train(
     device: str = "cpu",
     runs: str | Path | None = "runs",
     checkpoint_every: int | str | None = None,
+    workers: int = 1,
+    address: str | None = None,
     should_stop: ShouldStop | None = None,
     on_event: OnEvent | None = None,
     progress: bool = False,
 ) -> TrainingResult:
-    """Train a network in one engine, in this process, and test it once at the end.
+    """Train a network in one engine, and test it once at the end.
 
     Parameters
     ----------
@@ -266,6 +287,12 @@ def train(
     checkpoint_every : int or str, optional
         After how many steps a checkpoint is written, or after how many seconds: ``"30s"``. By
         default after ten seconds, and at the end of an epoch after one.
+    workers : int
+        How many processes train the network together; more than one needs Ray and PyTorch
+        (docs/scale.md). They compute what one process does.
+    address : str, optional
+        The address of a cluster of Ray on which the workers run; by default they run on this
+        machine, and a single one in this process.
     should_stop : callable, optional
         Asked after each block of steps; if it returns True, the training is saved and ends.
     on_event : callable, optional
@@ -278,9 +305,9 @@ def train(
     TriptychError
         If something does not fit together, the training diverges, or a file cannot be written.
     """
-    settings = training_settings(engine, backend, device)
+    settings = training_settings(engine, backend, device, workers)
     every = checkpoint_interval(checkpoint_every)
-    session = training_session(settings, network, recipe, data, runs, every=every)
+    session = training_session(settings, network, recipe, data, runs, every=every, address=address)
     return _finish(session, should_stop, on_event, progress)
 
 
@@ -293,6 +320,8 @@ def resume(
     backend: str | None = None,
     device: str = "cpu",
     checkpoint_every: int | str | None = None,
+    workers: int = 1,
+    address: str | None = None,
     should_stop: ShouldStop | None = None,
     on_event: OnEvent | None = None,
     progress: bool = False,
@@ -309,7 +338,7 @@ def resume(
         Epochs of the whole run, those before included.
     data : Dataset, optional
         The data of the run; by default it is loaded again from where it came.
-    backend, device, checkpoint_every, should_stop, on_event, progress
+    backend, device, checkpoint_every, workers, address, should_stop, on_event, progress
         As of `train`.
 
     Raises
@@ -322,21 +351,25 @@ def resume(
     every = checkpoint_interval(checkpoint_every)
     with resumable(Path(folder)) as saved:
         saved = saved.extended(epochs)
-        settings = resumed_settings(saved, engine, backend, device)
+        settings = resumed_settings(saved, engine, backend, device, workers)
         if data is None:
             data = loading.load(saved.source_to_load(), saved.recipe.seed, saved.reading)
-        session = resumed_session(settings, saved, data, every=every)
+        session = resumed_session(settings, saved, data, every=every, address=address)
         return _finish(session, should_stop, on_event, progress)
 
 
 def resumed_settings(
-    saved: SavedRun, engine: str | None, backend: str | None, device: str
+    saved: SavedRun,
+    engine: str | None,
+    backend: str | None,
+    device: str,
+    workers: int = 1,
 ) -> Settings:
     """Return where a run goes on: without an engine, where it was trained last."""
     if engine is None:
         engine = saved.engine or registry.REFERENCE
         backend = backend or saved.backend
-    return training_settings(engine, backend, device)
+    return training_settings(engine, backend, device, workers)
 
 
 def resumed_session(
@@ -345,11 +378,13 @@ def resumed_session(
     data: Dataset,
     *,
     every: CheckpointInterval | None = None,
+    address: str | None = None,
 ) -> Session:
     """Prepare to go on with a run in its folder, on the same data; `resume` is simpler."""
     check_parts(saved.network, saved.recipe, data)
     saved.check_same(data)
-    return Session(settings, saved.network, saved.recipe, data, None, saved, every=every)
+    create = _session_class(settings, address)
+    return create(settings, saved.network, saved.recipe, data, None, saved, every=every)
 
 
 def comparison_session(
@@ -570,7 +605,7 @@ def iter_verify_workers(
     """Prove several workers equal to one, and yield the events; see `verify_workers`."""
     from .parity.verify import Case
     from .scale.certificate import STEPS
-    from .scale.verification import MOST_WORKERS, default_networks
+    from .scale.verification import default_networks
     from .scale.verification import verify_workers as verify_cases
 
     check_whole("verify", "threads", threads, 1)

@@ -96,8 +96,13 @@ def cell_line(cell: dict[str, Any]) -> str:
 
 
 def _row_line(event: Event) -> str | None:
-    """Return what an event of one row means."""
+    """Return what an event of one row or of several workers means."""
     match event:
+        case events.WorkersRestarted():
+            return (
+                f"{event.why}; all workers are started again, and go on from step {event.step:,} "
+                f"({counted(event.again, 'step')} again)"
+            )
         case events.WorkerImporting():
             return f"{event.row}: importing"
         case events.RowFailed() | events.RowMissing():

@@ -3,7 +3,7 @@
 import os
 import sys
 import threading
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.registry import entries
+from ..core.sharding import MOST_WORKERS
 from ..process import machine
 from ..spec.schedules import names_without_settings
 from . import options as o
@@ -42,6 +43,8 @@ GIVEN_WITH_RESUME = (
     "device",
     "resume",
     "checkpoint_every",
+    "workers",
+    "address",
 )
 
 EngineName = Annotated[
@@ -138,6 +141,27 @@ class PlaceOptions:
             show_default=False,
         ),
     ] = None
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            min=1,
+            max=MOST_WORKERS,
+            metavar="N",
+            help="So many processes train together and compute what one does; --threads is that of "
+            "each. Several need Ray and PyTorch: pip install 'triptych\\[scale,torch]'",
+        ),
+    ] = 1
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="HOST:PORT",
+            help="A cluster of Ray that runs already, for the workers; auto for the one on this "
+            "machine. Default: they run here.",
+            show_default=False,
+        ),
+    ] = None
 
 
 @app.command("train")
@@ -182,21 +206,43 @@ def train(
         if place.resume is not None:
             _refuse_what_the_run_has(context)
             saved = stack.enter_context(api.resumable(place.resume)).extended(recipe.epochs)
-            settings = api.resumed_settings(saved, engine, place.backend, place.device)
+            where = (place.backend, place.device, place.workers)
+            settings = api.resumed_settings(saved, engine, *where)
             dataset = _read_again(console, data, saved)
-            session = api.resumed_session(settings, saved, dataset, every=every)
+            with _starting(console, place):
+                session = api.resumed_session(
+                    settings, saved, dataset, every=every, address=place.address
+                )
         else:
-            settings = api.training_settings(_named(engine), place.backend, place.device)
+            where = (place.backend, place.device, place.workers)
+            settings = api.training_settings(_named(engine), *where)
             recipe = recipe.for_network(network)
             trained = recipe.build(**asdict(training))
             check_before_reading(data, network, recipe)
             dataset = streaming.read(console, data, trained)
             described = network.build(recipe, dataset)
-            session = api.training_session(
-                settings, described, trained, dataset, place.runs, every=every
-            )
+            with _starting(console, place):
+                session = api.training_session(
+                    settings,
+                    described,
+                    trained,
+                    dataset,
+                    place.runs,
+                    every=every,
+                    address=place.address,
+                )
         _announce(console, session)
         _watch(console, session, _resuming(session, place))
+
+
+def _starting(console: "Console", place: PlaceOptions) -> AbstractContextManager[None]:
+    """Tell that Ray is started, which takes several seconds; for a single process do nothing."""
+    from ..errors import counted
+    from .say import announced
+
+    if place.workers == 1 and place.address is None:
+        return nullcontext()
+    return announced(console, f"starting Ray and {counted(place.workers, 'worker')}")
 
 
 def _named(engine: str | None) -> str:
@@ -254,6 +300,8 @@ def _resuming(session: "Session", place: PlaceOptions) -> str:
         "threads": settings.threads,
         "device": settings.device,
         "checkpoint-every": place.checkpoint_every,
+        "workers": settings.workers,
+        "address": place.address,
     }
     default_backend = entries()[settings.engine].default_backend
     defaults = {
@@ -261,6 +309,8 @@ def _resuming(session: "Session", place: PlaceOptions) -> str:
         "threads": 1,
         "device": "cpu",
         "checkpoint-every": None,
+        "workers": 1,
+        "address": None,
     }
     words = ["triptych", "train", settings.engine, "--resume", str(session.folder)]
     for name, value in given.items():

@@ -186,7 +186,7 @@ class WorkerOptions:
                     param_hint="--native",
                 )
             return []
-        from ..scale.verification import MOST_WORKERS
+        from ..core.sharding import MOST_WORKERS
 
         allowed = {str(count): count for count in range(1, MOST_WORKERS + 1)}
         parts = [part.strip() for part in self.workers.split(",")]

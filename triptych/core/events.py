@@ -133,6 +133,26 @@ class EpochEnded(Event):
 
 
 @dataclass(frozen=True)
+class WorkersRestarted(Event):
+    """A worker of several has ended; all are started again and go on from the last checkpoint.
+
+    Attributes
+    ----------
+    step : int
+        Steps of the checkpoint.
+    again : int
+        How many steps after it are made again, as far as they were reported.
+    why : str
+        What has ended.
+    """
+
+    type: ClassVar[str] = "workers-restarted"
+    step: int
+    again: int
+    why: str
+
+
+@dataclass(frozen=True)
 class RateCut(Event):
     """A callback reduced the learning rate at the end of an epoch; ``base_rate`` is the new one."""
 

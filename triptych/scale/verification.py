@@ -29,7 +29,6 @@ from .certificate import Certificate, Trainer, causes_of, certify, tolerances_of
 from .group import GroupEngine, ShardRemote, WorkerGroup
 from .messages import STATE_PREFIX
 
-MOST_WORKERS = 64  # each is a process that imports a framework
 DROPOUT = 0.25  # before the last layer of the network with BatchNorm
 
 

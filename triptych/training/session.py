@@ -127,22 +127,27 @@ class Session:
         self.dataset = dataset
         self.every = every
         self.source = source or ThisProcess()
-        self.training = self._create_training(saved)
-        self._first_step = self.training.position.step
         self.title = title(network, recipe)
         self.label = registry.entry(settings.engine).label
-        self.is_extended = saved is not None and saved.planned != recipe.epochs
         self.result: Json | None = None  # what results.json holds, once the training was tested
         self.final_state: State | None = None  # after the last event
+        self._lock = ExitStack()
+        self._open(runs, saved)
+
+    def _open(self, runs: Path | None, saved: SavedRun | None) -> None:
+        """Create the training, and its run folder or what goes on in it."""
+        self.training = self._create_training(saved)
+        self._first_step = self.training.position.step
+        self.is_extended = saved is not None and saved.planned != self.recipe.epochs
         self.run: Run | None = None
         self.observers: list[Observer] = []
         self._earlier: list[Json] = []  # events before the checkpoint
-        self._lock = ExitStack()
         if saved:
             self._earlier = _events_until(saved)
             self._open_folder(Run(saved.folder, self._earlier), saved.best_file)
         elif runs is not None:
-            run = Run.create(runs, "train", settings.engine, network.name, dataset.name)
+            parts = (self.settings.engine, self.network.name, self.dataset.name)
+            run = Run.create(runs, "train", *parts)
             self._lock.enter_context(locked(run.folder))
             self._open_folder(run, None)
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ...core.events import ClusterReady
 from ...errors import TriptychError, one_line
 from ...process import machine
 
@@ -123,3 +124,15 @@ def _remote(address: str) -> Json:
             reason = getattr(error, "strerror", None) or error
             raise TriptychError(f"no Ray at {address}: {reason}") from None
     return {"address": address}
+
+
+def described() -> ClusterReady:
+    """Return what the connected cluster consists of."""
+    import ray
+
+    nodes = [
+        {"name": node["NodeManagerHostname"], "processors": int(node["Resources"]["CPU"])}
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("CPU", 0) >= 1
+    ]
+    return ClusterReady(nodes, ray.__version__)

@@ -69,10 +69,7 @@ class RayCluster:
 
     def ready(self) -> ClusterReady:
         """Return what the cluster consists of."""
-        import ray
-
-        nodes = [{"name": node.name, "processors": node.processors} for node in self.nodes()]
-        return ClusterReady(nodes, ray.__version__)
+        return connection.described()
 
     def nodes(self) -> list[Node]:
         """Return the machines that are there now and offer processors."""
