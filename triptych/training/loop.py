@@ -152,7 +152,7 @@ class Training:
             position.loss_sum += loss * batch  # a smaller last batch has a smaller weight
         position.step += steps
         position.seconds += ended - begun
-        self._choose_block((ended - planned) / steps)
+        self._choose_block((ended - planned) / steps, steps)
         return BlockTrained(
             epoch=epoch + 1,
             step=position.step,
@@ -177,14 +177,24 @@ class Training:
                     f"a lower learning rate than {self.position.base_rate:g}, or clip gradients"
                 )
 
-    def _choose_block(self, step_seconds: float) -> None:
-        """After the first steps, choose how many steps make a block."""
-        if len(self._step_seconds) == STEPS_TIMED_FIRST:
-            return
-        self._step_seconds.append(step_seconds)
-        if len(self._step_seconds) == STEPS_TIMED_FIRST:
-            fastest = max(min(self._step_seconds), 1e-9)
-            block = int(SECONDS_OF_A_BLOCK / fastest)
+    def _choose_block(self, step_seconds: float, steps: int) -> None:
+        """After the first steps, choose how many steps make a block; lengthen it if it is short.
+
+        Parameters
+        ----------
+        step_seconds : float
+            Of a step of the block that has ended.
+        steps : int
+            How many steps it had.
+        """
+        block = self.planner.block
+        if len(self._step_seconds) < STEPS_TIMED_FIRST:
+            self._step_seconds.append(step_seconds)
+            if len(self._step_seconds) == STEPS_TIMED_FIRST:
+                block = int(SECONDS_OF_A_BLOCK / max(min(self._step_seconds), 1e-9))
+        elif steps == block and 2 * steps * step_seconds < SECONDS_OF_A_BLOCK:
+            block *= 2  # a call takes some time of its own, which single steps have most of
+        if block != self.planner.block:
             self.planner = replace(self.planner, block=max(1, min(block, LONGEST_BLOCK)))
 
     def _end_epoch(self, rate: float) -> list[Event]:

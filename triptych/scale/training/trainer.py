@@ -106,12 +106,13 @@ def reason_of(errors: Mapping[int, Exception], workers: int) -> str:
     workers : int
         How many workers there were.
     """
-    ended = [rank for rank, error in errors.items() if isinstance(error, RayActorError)]
+    # Ray Train wraps the error of an actor that has ended.
+    causes = {rank: getattr(each, "health_check_failure", each) for rank, each in errors.items()}
+    ended = sorted(rank + 1 for rank, each in causes.items() if isinstance(each, RayActorError))
+    if len(ended) == 1:
+        return f"worker {ended[0]} of {workers} has ended"
     if ended:
-        numbers = " and ".join(str(rank + 1) for rank in sorted(ended))
-        verb = "has" if len(ended) == 1 else "have"
-        noun = "worker" if len(ended) == 1 else "workers"
-        return f"{noun} {numbers} of {workers} {verb} ended"
+        return f"workers {' and '.join(map(str, ended))} of {workers} have ended"
     for rank, error in sorted(errors.items()):
         lines = str(error).strip().splitlines() or [type(error).__name__]
         if LOST not in lines[-1]:
