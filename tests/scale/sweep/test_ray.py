@@ -1,7 +1,6 @@
 """Sweeps with Ray itself, each in a network namespace that has nothing but loopback.
 
-The processes of a sweep are found by a variable of their environment or by their parent, before the
-kill, and none of them may be there afterwards.
+No process of a sweep may be there afterwards.
 """
 
 import json
@@ -18,19 +17,24 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from support.commands import TRIPTYCH, environment, wait_until
-from support.namespace import LOOPBACK_ONLY, needs_namespace
+from support.namespace import needs_namespace
+from support.ray_commands import (
+    LOOPBACK_IN_PROC,
+    WITH_A_NETWORK,
+    RayCommand,
+    is_loopback,
+    listening_addresses,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.process, needs_namespace, pytest.mark.timeout(600)]
 
-SECONDS_FOR_A_SWEEP = 240
-SECONDS_TO_END = 30
+MODULES = {"supervisor": "triptych.scale.ray.supervisor", "driver": "triptych.scale.sweep.driver"}
 LONG = 100_000  # epochs of a cell that does not end by itself
 COMMON = 'data = ["digits"]\nengines = ["numpy"]\n'
 
 
-class Sweep:
-    """A command ``triptych sweep`` in a namespace, with a home of its own.
+class Sweep(RayCommand):
+    """A command ``triptych sweep`` in a namespace.
 
     Parameters
     ----------
@@ -48,38 +52,8 @@ class Sweep:
         self, folder: Path, text: str, *options: str, before: tuple[str, ...] = ()
     ) -> None:
         (folder / "grid.toml").write_text(text, encoding="utf-8")
-        (folder / "home").mkdir(exist_ok=True)
         self.folder = folder / "runs" / "sweep-grid"
-        command = [sys.executable, *TRIPTYCH, "sweep", "grid.toml", *options]
-        self.process = subprocess.Popen(
-            [*LOOPBACK_ONLY, *before, *command],
-            cwd=folder,
-            env=environment(folder, HOME=str(folder / "home"), TMPDIR=str(folder)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.seen: set[psutil.Process] = set()
-
-    def family(self) -> list[psutil.Process]:
-        """Return the processes below the command; those that were ever seen are remembered."""
-        try:
-            found = psutil.Process(self.process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
-        self.seen |= set(found)
-        return found
-
-    def named(self, text: str) -> list[psutil.Process]:
-        """Return the processes whose command line has a text in it."""
-        found: list[psutil.Process] = []
-        for process in self.family():
-            try:
-                if text in " ".join(process.cmdline()):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        super().__init__(folder, "sweep", "grid.toml", *options, before=before)
 
     def events(self) -> list[dict[str, Any]]:
         log = self.folder / "events.jsonl"
@@ -88,30 +62,10 @@ class Sweep:
         lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
-    def wait_for(self, condition: Callable[[], object]) -> None:
-        """Wait until something is true, and look at the processes meanwhile."""
-
-        def look() -> object:
-            self.family()
-            assert self.process.poll() is None, self.process.communicate()
-            return condition()
-
-        wait_until(look, SECONDS_FOR_A_SWEEP)
-
     def wait_for_workers(self, count: int = 1) -> list[psutil.Process]:
         """Wait until some workers of Ray train; return them."""
         self.wait_for(lambda: len(self.named("ray::run_cell")) >= count)
         return self.named("ray::run_cell")
-
-    def end(self) -> tuple[int, str, str]:
-        """Wait for the end; return the status, the output and the errors."""
-        output, errors = self.process.communicate(timeout=SECONDS_FOR_A_SWEEP)
-        return self.process.returncode, output, errors
-
-    def assert_none_left(self) -> None:
-        """Fail if a process that was ever seen is still there."""
-        _, alive = psutil.wait_procs(list(self.seen), timeout=SECONDS_TO_END)
-        assert [process.cmdline() for process in alive] == []
 
     def rows(self) -> dict[tuple[str, int], dict[str, Any]]:
         """Return the rows of the table by network and seed."""
@@ -130,13 +84,7 @@ def sweep(tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
 
     yield start
     for each in started:
-        each.family()
-        for process in [*each.seen, each.process]:
-            try:
-                process.send_signal(signal.SIGKILL)
-            except (psutil.NoSuchProcess, ProcessLookupError):
-                continue
-        each.process.communicate()
+        each.clean()
 
 
 def grid(networks: str, epochs: int, **others: str) -> str:
@@ -258,12 +206,12 @@ def test_kill_9_of_any_process_above_ray_leaves_none(sweep, tmp_path: Path, vict
     started = sweep(text)
     started.wait_for_workers(2)
     assert len(started.seen) > 6  # the supervisor, the driver, Ray's processes, the workers
-    (driver,) = _running(started, "driver")
+    (driver,) = started.running("triptych.scale.sweep.driver")
     folder = Path(driver.cmdline()[-1])  # in which Ray has its files
     assert list(folder.iterdir())
     pid = started.process.pid
     if victim != "command":
-        (process,) = _running(started, victim)
+        (process,) = started.running(MODULES[victim])
         pid = process.pid
     os.kill(pid, signal.SIGKILL)
     status, _, errors = started.end()
@@ -275,13 +223,6 @@ def test_kill_9_of_any_process_above_ray_leaves_none(sweep, tmp_path: Path, vict
         assert "Traceback" not in errors
     started.assert_none_left()
     assert not folder.exists()
-
-
-def _running(started: Sweep, module: str) -> list[psutil.Process]:
-    """Return the processes of a sweep that run one of its modules."""
-    package = {"supervisor": "ray", "driver": "sweep"}[module]
-    words = ["-m", f"triptych.scale.{package}.{module}"]
-    return [process for process in started.family() if process.cmdline()[2:4] == words]
 
 
 def test_after_kill_9_the_same_command_goes_on(sweep):
@@ -417,27 +358,12 @@ def test_no_process_tries_to_reach_anything_but_loopback(sweep, tmp_path: Path):
     assert status == 0, errors
     asked = set(re.findall(r"sin6?_(?:addr|port).*?\"([^\"]+)\"", trace.read_text()))
     assert asked
-    assert {address for address in asked if not _is_loopback(address)} == set()
-
-
-def _is_loopback(address: str) -> bool:
-    return address.startswith("127.") or address in ("::1", "::ffff:127.0.0.1")
-
-
-# The namespace has an address of a network, too, and a default route.
-WITH_A_NETWORK = 'ip addr add 10.1.1.1/24 dev lo; ip route add default dev lo; exec "$@"'
-LOOPBACK_IN_PROC = {"0100007F", "0000000000000000FFFF00000100007F"}
-LISTENING = "0A"
+    assert {address for address in asked if not is_loopback(address)} == set()
 
 
 def test_where_there_is_a_network_nothing_listens_on_it(sweep):
     started = sweep(grid("[{ hidden = [8] }]", LONG), before=("sh", "-c", WITH_A_NETWORK, "sh"))
     (worker, *_) = started.wait_for_workers()
-    assert "10.1.1.1" in Path(f"/proc/{worker.pid}/net/fib_trie").read_text()
-    lines: list[str] = []
-    for table in ("tcp", "tcp6"):
-        lines += Path(f"/proc/{worker.pid}/net/{table}").read_text().splitlines()[1:]
-    fields = [line.split() for line in lines]
-    addresses = {field[1].partition(":")[0] for field in fields if field[3] == LISTENING}
+    addresses = listening_addresses(worker)
     assert addresses
     assert addresses <= LOOPBACK_IN_PROC
