@@ -36,19 +36,17 @@ class Mailbox:
     async def ask(self, request: Sealed) -> Sealed | str:
         """Post a request; return its answer, or why the group was lost."""
         async with self._changed:
-            self._requests[self._count] = request
-            self._takers[self._count] = 0
-            self._count += 1
-            self._changed.notify_all()
-            await self._changed.wait_for(lambda: self._answer or self._lost)
-            if self._lost:
-                why = self._lost
-                self._lost = None
-                return why
-            answer = self._answer
+            if not self._lost:
+                self._requests[self._count] = request
+                self._takers[self._count] = 0
+                self._count += 1
+                self._changed.notify_all()
+                await self._changed.wait_for(lambda: self._answer or self._lost)
+            told = self._lost or self._answer
+            self._lost = None
             self._answer = None
-            assert answer
-            return answer
+            assert told
+            return told
 
     async def begin(self) -> int:
         """Open a new group, as its workers have started; return its number."""
