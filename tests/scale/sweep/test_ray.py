@@ -352,7 +352,7 @@ def test_two_sweeps_run_at_the_same_time_but_not_in_one_folder(sweep, tmp_path: 
 def test_no_process_tries_to_reach_anything_but_loopback(sweep, tmp_path: Path):
     """As the system sees it: every connect of the command and of all that it starts."""
     trace = tmp_path / "connects"
-    strace = ("strace", "-f", "-qq", "-e", "trace=connect", "-o", str(trace))
+    strace = ("strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=connect", "-o", str(trace))
     started = sweep(grid("[{ hidden = [8] }]", 1), before=strace)
     status, _, errors = started.end()
     assert status == 0, errors

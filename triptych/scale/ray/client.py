@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 
@@ -22,20 +23,23 @@ SECONDS_TO_END = 30.0  # for the supervisor, after its output has ended
 RAY_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
 
 
-def check_installed(what: str) -> None:
+def check_installed(what: str, packages: Sequence[str] = ("ray",)) -> None:
     """Raise `EngineError` if Ray cannot be used here, with what to install.
 
     Parameters
     ----------
     what : str
         What needs it, for the message: ``a sweep``.
+    packages : sequence of str
+        The packages that must be installed.
     """
     if sys.platform == "win32":
         raise EngineError(
             f"{what} runs on Linux and macOS only; on Windows use its Linux subsystem (WSL)"
         )
-    if find_spec("ray") is None:
-        raise EngineError(f"{what} needs ray, which is not installed here: {INSTALL}")
+    for name in packages:
+        if find_spec(name) is None:
+            raise EngineError(f"{what} needs {name}, which is not installed here: {INSTALL}")
 
 
 class Driver:

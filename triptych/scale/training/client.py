@@ -15,6 +15,7 @@ from ..messages import NEEDS_TORCH
 from ..ray.client import Driver, check_installed
 
 DRIVER = "triptych.scale.training.driver"
+NEEDED = ("ray", "pandas")  # Ray Train imports pandas
 KEY = "trained"  # the name of the engine in every worker
 
 
@@ -44,7 +45,7 @@ class TrainingWorkers(EngineHost):
 
     def __init__(self, settings: Settings, address: str | None, stored_bytes: int) -> None:
         super().__init__(settings.engine, settings.backend, settings.device)
-        check_installed("a training with several workers")
+        check_installed("a training with several workers", NEEDED)
         if settings.workers > 1 and find_spec("torch") is None:
             raise EngineError(NEEDS_TORCH)
         self._cpu_seconds = 0.0
