@@ -93,27 +93,6 @@ class TrainingOptions:
 
 
 @dataclass(frozen=True)
-class StreamOptions:
-    """Whether the images are in memory while a network is trained on them."""
-
-    stream: Annotated[
-        bool | None,
-        typer.Option(
-            "--stream/--no-stream",
-            help="Read images (Parquet, or a folder of image files) while the network is trained "
-            "on them, in mini-batches, so that they need not fit into memory. By default this is "
-            "done if they would take too much of it.",
-            show_default=False,
-        ),
-    ] = None
-
-    def read(self, console: "Console", data: DataOptions, recipe: "Recipe") -> "Dataset":
-        """Load the data, and print which it is."""
-        may_stream = self.stream is None and recipe.batch_size != "full"
-        return data.read(console, recipe.seed, bool(self.stream), may_stream)
-
-
-@dataclass(frozen=True)
 class PlaceOptions:
     """Where a training runs, and in which folder."""
 
@@ -162,6 +141,29 @@ class PlaceOptions:
             show_default=False,
         ),
     ] = None
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """Whether the images are in memory while a network is trained on them."""
+
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="Read images (Parquet, or a folder of image files) while the network is trained "
+            "on them, in mini-batches, so that they need not fit into memory. By default this is "
+            "done if they would take too much of it.",
+            show_default=False,
+        ),
+    ] = None
+
+    def read(
+        self, console: "Console", data: DataOptions, recipe: "Recipe", place: PlaceOptions
+    ) -> "Dataset":
+        """Load the data, and print which it is."""
+        may_stream = self.stream is None and recipe.batch_size != "full" and place.workers == 1
+        return data.read(console, recipe.seed, bool(self.stream), may_stream)
 
 
 @app.command("train")
@@ -219,7 +221,7 @@ def train(
             recipe = recipe.for_network(network)
             trained = recipe.build(**asdict(training))
             check_before_reading(data, network, recipe)
-            dataset = streaming.read(console, data, trained)
+            dataset = streaming.read(console, data, trained, place)
             described = network.build(recipe, dataset)
             with _starting(console, place):
                 session = api.training_session(

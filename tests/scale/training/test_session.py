@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from support.streams import drawings, streamed, write_raw
 from support.trainings import NETWORK, PER_EPOCH, RECIPE, check_log, outcome, states, trained
 
 import triptych as tt
@@ -193,6 +194,8 @@ def test_the_log_and_the_results_tell_how_many_workers_trained(
 def test_what_workers_cannot_do_is_refused_before_ray_is_started(
     monkeypatch, tmp_path: Path, digits: Dataset
 ):
+    monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path / "cache"))
+
     def start(*_: Any) -> None:
         raise AssertionError("Ray is started")
 
@@ -201,12 +204,18 @@ def test_what_workers_cannot_do_is_refused_before_ray_is_started(
     with pytest.raises(EngineError, match="leave out --device cuda"):
         WorkersSession(settings, NETWORK, RECIPE, digits, tmp_path)
     free = tt.Recipe(1, 64, random="free")
-    with pytest.raises(EngineError, match="leave out --random free"):
+    with pytest.raises(EngineError, match="share the dropout masks of one process"):
         WorkersSession(SETTINGS, NETWORK, free, digits, tmp_path)
+    source = write_raw(tmp_path / "images.parquet", *drawings(60))
+    data = streamed(source)
+    network = tt.dense(90, 3, shape=data.shape)
+    with pytest.raises(EngineError, match="leave out --stream"):
+        WorkersSession(SETTINGS, network, RECIPE, data, tmp_path)
+    source.unlink()
     monkeypatch.setattr(client, "find_spec", lambda name: None)
     with pytest.raises(EngineError, match="pip install torch"):
         WorkersSession(SETTINGS, NETWORK, RECIPE, digits, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.glob("*-train-*"))
     with pytest.raises(TriptychError, match="workers must be a whole number"):
         tt.train("numpy", NETWORK, RECIPE, digits, workers=0)
 

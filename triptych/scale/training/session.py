@@ -5,7 +5,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ...core.events import Event, WorkersRestarted
+from ...core.registry import check_shared_masks
 from ...data.dataset import Dataset
+from ...data.streaming.split import StreamedSplit
 from ...errors import EngineError, TriptychError, counted
 from ...spec.network import Network
 from ...spec.recipe import Recipe
@@ -49,7 +51,7 @@ class WorkersSession(Session):
         address: str | None = None,
     ) -> None:
         network.check_fits(dataset.shape, len(dataset.classes))
-        _check(settings, network, recipe)
+        _check(settings, network, recipe, dataset)
         size = sum(split.images.nbytes for split in (dataset.train, dataset.test))
         self._workers = TrainingWorkers(settings, address, size)
         self._is_locked_outside = saved is not None
@@ -158,13 +160,15 @@ class WorkersSession(Session):
         return notes
 
 
-def _check(settings: Settings, network: Network, recipe: Recipe) -> None:
+def _check(settings: Settings, network: Network, recipe: Recipe, dataset: Dataset) -> None:
     """Raise `EngineError` for what several workers cannot do."""
     if settings.device not in ("cpu", "auto"):
         raise EngineError(
             f"several workers compute on processors; leave out --device {settings.device}"
         )
-    if recipe.random == "free" and network.dropouts and settings.workers > 1:
+    if isinstance(dataset.train, StreamedSplit):
         raise EngineError(
-            "several workers need the same masks as one process; leave out --random free"
+            "several workers hold the data in memory; leave out --stream, or train in one process"
         )
+    if settings.workers > 1:
+        check_shared_masks(network, recipe)
