@@ -763,6 +763,111 @@ class WorkersCompared(Event):
 
 
 @dataclass(frozen=True)
+class ScriptStarted(Event):
+    """A user's own script begins to be run.
+
+    Attributes
+    ----------
+    workers : int
+        With how many processes.
+    purpose : str
+        ``reference``: it is what others are compared with. ``rounding``: its first weights are
+        moved, which tells what rounding explains. ``comparison``: it is compared.
+    """
+
+    type: ClassVar[str] = "script"
+    workers: int
+    purpose: str
+
+
+@dataclass(frozen=True)
+class ScriptStep(Event):
+    """All processes of a user's script have made a step.
+
+    Attributes
+    ----------
+    workers : int
+        How many processes.
+    done, steps : int
+        Steps made, and the most that are recorded.
+    """
+
+    type: ClassVar[str] = "script_step"
+    workers: int
+    done: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class ScriptFailed(Event):
+    """A user's script could not be compared.
+
+    Attributes
+    ----------
+    workers : int
+        How many processes it had.
+    why : str
+        The reason, in a line.
+    lines : list of str
+        The last lines that it has written, or its traceback.
+    """
+
+    type: ClassVar[str] = "script_failed"
+    workers: int
+    why: str
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class ScriptCompared(Event):
+    """A user's script was compared: several processes with one.
+
+    Attributes
+    ----------
+    workers : int
+        How many processes; 1 means that the script was run again.
+    steps : int
+        Steps that were equal.
+    dtype : str
+        Of the weights: ``float64`` or ``float32``.
+    samples : int
+        Of the first step, of all workers together.
+    worst : dict of str to float
+        The largest figure of each kind in the equal steps: ``forward``, ``loss``, ``gradient``,
+        ``weights``, ``buffers``.
+    bounds : dict of str to float
+        What rounding explains, of each kind.
+    identical : bool
+        Whether all workers had the same weights, to the bit, after every equal step.
+    verdict : str
+        ``equal``, ``differs``, ``undecided`` (it differs, but in float32 this may be rounding), or
+        ``incomparable`` (the workers train with a larger batch).
+    findings : list of dict
+        Each difference: ``stage``, ``step`` (from 1), ``what``, ``cause`` and ``explanation``
+        (None if no known mistake reproduces the difference), ``evidence``.
+    notes : list of str
+        What else is worth to know.
+    """
+
+    type: ClassVar[str] = "script_compared"
+    workers: int
+    steps: int
+    dtype: str
+    samples: int
+    worst: dict[str, float]
+    bounds: dict[str, float]
+    identical: bool
+    verdict: str
+    findings: list[Json]
+    notes: list[str]
+
+    @property
+    def equal(self) -> bool:
+        """Whether the workers computed what one process does."""
+        return self.verdict == "equal"
+
+
+@dataclass(frozen=True)
 class RoundingJudged(Event):
     """The float32 verdict of a row in a verification; the other fields as in `Float32Judged`.
 

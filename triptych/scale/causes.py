@@ -149,34 +149,101 @@ PADDED_EXPLANATION = (
     "a batch that the number of workers does not divide is filled up with samples that it has "
     "already, which then count twice; give the workers unequal parts"
 )
+MEAN_OF_MEANS = Cause(
+    "mean of means over unequal shards",
+    "every worker divides its gradients by its own number of samples, and the means are "
+    "averaged; add the sums, and divide once by the number of samples of all",
+    mistakes=StepMistakes(mean_of_means=True),
+)
+STEPPED_PER_PROCESS = Cause(
+    "schedule stepped per process",
+    "the schedule advances once a step for every process, so that the rate is that of a later "
+    "step; advance it once a step",
+    _stepped_by_every_process,
+)
+PADDED_FROM_BATCH = Cause(PADDED, PADDED_EXPLANATION, _padded_from_batch)
+NORM_PER_SHARD = Cause(
+    "BatchNorm per shard",
+    "every worker normalises with the mean and variance of its own part of the batch; take "
+    "them over the whole batch (synchronised BatchNorm)",
+    mistakes=StepMistakes(statistics_per_worker=True),
+)
+SUMMED_TWICE = Cause(
+    "gradients summed twice",
+    "the gradients are as many times too large as there are workers: those of the whole batch "
+    "are added over the workers once more, or means are added and not averaged; add them once, "
+    "and divide once",
+    mistakes=StepMistakes(summed_twice=True),
+)
+# These are simulated: see `explain`.
 CAUSES = (
-    Cause(
-        "mean of means over unequal shards",
-        "every worker divides its gradients by its own number of samples, and the means are "
-        "averaged; add the sums, and divide once by the number of samples of all",
-        mistakes=StepMistakes(mean_of_means=True),
-    ),
-    Cause(
-        "schedule stepped per process",
-        "the schedule advances once a step for every process, so that the rate is that of a later "
-        "step; advance it once a step",
-        _stepped_by_every_process,
-    ),
-    Cause(PADDED, PADDED_EXPLANATION, _padded_from_batch),
+    MEAN_OF_MEANS,
+    STEPPED_PER_PROCESS,
+    PADDED_FROM_BATCH,
     Cause(PADDED, PADDED_EXPLANATION, _padded_from_epoch),
-    Cause(
-        "BatchNorm per shard",
-        "every worker normalises with the mean and variance of its own part of the batch; take "
-        "them over the whole batch (synchronised BatchNorm)",
-        mistakes=StepMistakes(statistics_per_worker=True),
-    ),
-    Cause(
-        "gradients summed twice",
-        "the gradients are as many times too large as there are workers: those of the whole batch "
-        "are added over the workers once more, or means are added and not averaged; add them once, "
-        "and divide once",
-        mistakes=StepMistakes(summed_twice=True),
-    ),
+    NORM_PER_SHARD,
+    SUMMED_TWICE,
+)
+
+# Those that only a user's own script can have; `triptych.doctor.script` tests them by its numbers.
+PADDED_BY_SAMPLER = Cause(
+    PADDED,
+    "DistributedSampler repeats samples until all workers have equally many, and these count "
+    "twice; leave some out with drop_last=True, or choose a number of workers that divides the "
+    "data set",
+)
+DROPPED = Cause(
+    "samples dropped by the sampler",
+    "some samples are left out so that all workers have equally many; choose a number of workers "
+    "that divides the data set, or leave the same ones out with one process",
+)
+SAME_SAMPLES = Cause(
+    "the same samples in every worker",
+    "the data is not divided among the workers, so that N of them do the work of one; give the "
+    "DataLoader sampler=DistributedSampler(data)",
+)
+NO_SEED = Cause(
+    "random numbers without a seed",
+    "two runs of the script differ also with one process; call torch.manual_seed, and seed random "
+    "and numpy.random where the script draws from them",
+)
+RANDOM_CONTENT = Cause(
+    "augmentation drawn per worker",
+    "the samples are the same, but what the model is given of them is not: it is drawn from the "
+    "random numbers of each worker; draw it from the index of the sample and the epoch",
+)
+DIFFERENT_WEIGHTS = Cause(
+    "different initial weights in the workers",
+    "every worker draws or loads its own, and DDP copies those of the first worker only while it "
+    "wraps the model; make the weights before that, or in the same way in all workers",
+)
+WEIGHTS_BY_WORKERS = Cause(
+    "initial weights that depend on the number of workers",
+    "the seed, or how the model is made, depends on RANK or WORLD_SIZE; draw the weights with the "
+    "same seed in all runs",
+)
+NOT_AVERAGED = Cause(
+    "gradients not averaged over the workers",
+    "each worker makes the update with its own gradients; call the model that DDP has returned and "
+    "not model.module, and leave no_sync() before the last backward pass of a step",
+)
+DIVIDED_TWICE = Cause(
+    "gradients divided twice",
+    "the loss of each worker is a sum, or is divided by what all workers have, and the average over "
+    "the workers divides once more: multiply it by the number of workers, or add without dividing",
+)
+CLIPPED_FIRST = Cause(
+    "clipping before the gradients are averaged",
+    "each worker clips its own gradients by their own norm; average them first, then clip",
+)
+RATE_SCALED = Cause(
+    "rate scaled by the number of workers",
+    "the whole batch is that of one process, and the rate is not; scale the rate only if the whole "
+    "batch grows with the number of workers",
+)
+RATES_DIFFER = Cause(
+    "schedule stepped by some workers only",
+    "the workers make the update with different rates; advance the schedule in all of them",
 )
 
 
