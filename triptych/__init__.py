@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         iter_sweep,
         iter_train,
         iter_verify,
+        iter_verify_script,
         iter_verify_workers,
         load_data,
         load_new_data,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         sweep,
         train,
         verify,
+        verify_script,
         verify_workers,
     )
     from .data.dataset import Dataset
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from .results import (
         ComparisonResult,
         Prediction,
+        ScriptResult,
         SweepResult,
         TrainingResult,
         VerificationResult,
@@ -55,6 +58,7 @@ __all__ = [
     "Network",
     "Prediction",
     "Recipe",
+    "ScriptResult",
     "SweepResult",
     "TrainingResult",
     "TriptychClassifier",
@@ -73,6 +77,7 @@ __all__ = [
     "iter_sweep",
     "iter_train",
     "iter_verify",
+    "iter_verify_script",
     "iter_verify_workers",
     "layers",
     "load_data",
@@ -85,6 +90,7 @@ __all__ = [
     "sweep",
     "train",
     "verify",
+    "verify_script",
     "verify_workers",
     "zoo",
 ]
@@ -98,6 +104,7 @@ _MODULES = {
     "Network": "spec.network",
     "Prediction": "results",
     "Recipe": "spec.recipe",
+    "ScriptResult": "results",
     "SweepResult": "results",
     "TrainingResult": "results",
     "TriptychClassifier": "sklearn",
@@ -114,6 +121,7 @@ _MODULES = {
     "iter_sweep": "api",
     "iter_train": "api",
     "iter_verify": "api",
+    "iter_verify_script": "api",
     "iter_verify_workers": "api",
     "load_data": "api",
     "load_new_data": "api",
@@ -122,6 +130,7 @@ _MODULES = {
     "sweep": "api",
     "train": "api",
     "verify": "api",
+    "verify_script": "api",
     "verify_workers": "api",
 }
 

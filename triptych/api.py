@@ -31,6 +31,7 @@ from .progress import line_of
 from .results import (
     ComparisonResult,
     Prediction,
+    ScriptResult,
     SweepResult,
     TrainingResult,
     VerificationResult,
@@ -685,6 +686,89 @@ def verify_workers(
     )
     with closing(happening):
         return WorkersResult.of(watched(happening, on_event, progress, epochs=0))
+
+
+def iter_verify_script(
+    script: str | Path,
+    arguments: Sequence[str] = (),
+    *,
+    workers: int | Sequence[int] = 2,
+    steps: int | None = None,
+    double: bool = False,
+    threads: int = 1,
+    timeout: float | None = None,
+) -> Generator[Event]:
+    """Compare a script's workers with one process, and yield the events; see `verify_script`."""
+    from .doctor.script import verification
+    from .scale.verification import MOST_WORKERS
+
+    steps = verification.STEPS if steps is None else steps
+    check_whole("verify", "steps", steps, 1, most=verification.MOST_STEPS)
+    check_whole("verify", "threads", threads, 1)
+    timeout = verification.SECONDS_WITHOUT_STEP if timeout is None else timeout
+    check_number("verify", "timeout", timeout, 0, above=True)
+    counts = _as_list(workers)
+    for count in counts:
+        check_whole("verify", "workers", count, 1, most=MOST_WORKERS)
+    described = verification.Script(Path(script), arguments, steps, double, threads, timeout)
+    return verification.verify_script(described, counts)
+
+
+def verify_script(
+    script: str | Path,
+    arguments: Sequence[str] = (),
+    *,
+    workers: int | Sequence[int] = 2,
+    steps: int | None = None,
+    double: bool = False,
+    threads: int = 1,
+    timeout: float | None = None,
+    on_event: OnEvent | None = None,
+    progress: bool = False,
+) -> ScriptResult:
+    """Compare a PyTorch script with several workers with the same script with one process.
+
+    The script is one that ``torchrun`` starts. It is run on this machine's processor with one
+    process and with several, and recorded. Samples, outputs, loss, gradients, rate, weights and
+    buffers are compared at each step, up to what rounding explains; the first that differ are
+    named, with the mistake if one reproduces the numbers. It runs the code of the script.
+
+    Parameters
+    ----------
+    script : str or Path
+        The script.
+    arguments : sequence of str
+        Its arguments. ``{64/workers}`` in one is 64 divided by the number of workers.
+    workers : int or sequence of int
+        Numbers of workers, at most 64. With 1, the script is run again.
+    steps : int, optional
+        How many updates are compared, at most; 100 by default.
+    double : bool
+        Whether the script is run in double precision, where rounding is smaller.
+    threads : int
+        Threads of each process.
+    timeout : float, optional
+        Seconds without a step after which the script counts as hanging; 300 by default.
+    on_event, progress
+        As of `compare`.
+
+    Raises
+    ------
+    TriptychError
+        If there is no such script, or arguments make no sense. If the script fails, this is in the
+        result.
+    """
+    happening = iter_verify_script(
+        script,
+        arguments,
+        workers=workers,
+        steps=steps,
+        double=double,
+        threads=threads,
+        timeout=timeout,
+    )
+    with closing(happening):
+        return ScriptResult.of(watched(happening, on_event, progress, epochs=0))
 
 
 def predict(

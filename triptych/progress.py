@@ -120,6 +120,12 @@ def _row_line(event: Event) -> str | None:
             verdict = "equal" if event.equal else event.divergence or "the workers differ"
             workers = counted(event.workers, "worker")
             return f"{event.row}, {workers}: {verdict}, {event.largest:.0e} at most"
+        case events.ScriptCompared():
+            first = event.findings[0] if event.findings else {}
+            where = f" at step {first['step']}, {first['stage']}" if first else ""
+            return f"{counted(event.workers, 'worker')}: {event.verdict}{where}"
+        case events.ScriptFailed():
+            return f"{counted(event.workers, 'worker')}: {event.why}"
         case _:
             return None
 

@@ -16,6 +16,8 @@ from .core.events import (
     RowCompared,
     RowFailed,
     RowMissing,
+    ScriptCompared,
+    ScriptFailed,
     WorkersCompared,
     WorkersRefused,
 )
@@ -281,6 +283,54 @@ class WorkersResult:
         workers = f"{', '.join(map(str, counts))} workers"
         certificates = counted(len(self.compared), "certificate")
         return f"<{certificates} of {workers}: {verdict}, differences up to {self.largest:.0e}>"
+
+
+@dataclass(frozen=True, repr=False)
+class ScriptResult:
+    """Whether a user's script computes with several workers what it computes with one.
+
+    Attributes
+    ----------
+    compared : list of ScriptCompared
+        Each number of workers that was compared.
+    failed : list of ScriptFailed
+        Those that were not, and why.
+    """
+
+    compared: list[ScriptCompared]
+    failed: list[ScriptFailed]
+
+    @classmethod
+    def of(cls, happened: Iterable[Event]) -> "ScriptResult":
+        """Return what the events of a verification tell."""
+        result = cls([], [])
+        for event in happened:
+            if isinstance(event, ScriptCompared):
+                result.compared.append(event)
+            elif isinstance(event, ScriptFailed):
+                result.failed.append(event)
+        return result
+
+    @property
+    def equal(self) -> bool:
+        """Whether everything was compared, and nothing differs."""
+        return bool(self.compared) and not self.failed and all(each.equal for each in self.compared)
+
+    @property
+    def findings(self) -> list[Json]:
+        """Each difference: ``stage``, ``step``, ``what``, ``cause``, …; see `ScriptCompared`."""
+        return [finding for event in self.compared for finding in event.findings]
+
+    @property
+    def causes(self) -> list[str]:
+        """The names of the mistakes that were found, without repetition."""
+        names = [finding["cause"] for finding in self.findings if finding["cause"]]
+        return list(dict.fromkeys(names))
+
+    def __repr__(self) -> str:
+        verdicts = [f"{counted(each.workers, 'worker')} {each.verdict}" for each in self.compared]
+        verdicts += [f"{counted(each.workers, 'worker')} failed" for each in self.failed]
+        return f"<{', '.join(verdicts) or 'nothing was compared'}>"
 
 
 @dataclass(frozen=True, repr=False)

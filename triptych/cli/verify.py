@@ -19,6 +19,7 @@ from .option_groups import (
     engine_names,
     with_groups,
 )
+from .verify_script import ScriptOptions, verify_script
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
@@ -202,7 +203,12 @@ class WorkerOptions:
 @app.command("verify")
 @with_groups
 def verify(
-    *, data: DataOptions, cases: CaseOptions, engines: EngineOptions, workers: WorkerOptions
+    *,
+    data: DataOptions,
+    cases: CaseOptions,
+    engines: EngineOptions,
+    workers: WorkerOptions,
+    script: ScriptOptions,
 ) -> None:
     """Prove the engines equal, step by step, in float64 to 1e-11.
 
@@ -222,6 +228,8 @@ def verify(
     triptych verify --all --backends all
 
     triptych verify --workers 1,2,3
+
+    triptych verify --workers 2 --script train_ddp.py -- --batch-size {64/workers}
     """
     from rich.console import Console
 
@@ -229,7 +237,12 @@ def verify(
     from .proof_view import ProofProgress, ProofReport
 
     cases.check()
-    if counts := workers.counts():
+    script.check()
+    counts = workers.counts()
+    if script.script:
+        _refuse_others(data, cases, engines, native=workers.native)
+        verify_script(script, counts, cases.steps, engines.threads)
+    if counts:
         _verify_workers(data, cases, engines, counts, native=workers.native)
     recipes = cases.recipes()
     chosen = engines.select()
@@ -252,6 +265,19 @@ def verify(
         if cases.layers:
             report.by_layer(networks, list(recipes))
     sys.exit(report.conclude())
+
+
+def _refuse_others(
+    data: DataOptions, cases: CaseOptions, engines: EngineOptions, *, native: bool
+) -> None:
+    """Raise an error if options were given that decide what a script decides itself."""
+    given = (data, replace(cases, steps=None), replace(engines, threads=1))
+    if native or given != (DataOptions(), CaseOptions(), EngineOptions()):
+        raise typer.BadParameter(
+            "the script decides data, network and recipe; only --workers, --steps, --threads, "
+            "--float64 and --timeout go with it",
+            param_hint="--script",
+        )
 
 
 def _verify_workers(

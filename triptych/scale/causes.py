@@ -229,8 +229,8 @@ NOT_AVERAGED = Cause(
 )
 DIVIDED_TWICE = Cause(
     "gradients divided twice",
-    "the loss of each worker is a sum, or is divided by what all workers have, and the average over "
-    "the workers divides once more: multiply it by the number of workers, or add without dividing",
+    "the loss of each worker is a sum, or is divided by what all workers have, and the average "
+    "over the workers divides once more: multiply it by the number of workers",
 )
 CLIPPED_FIRST = Cause(
     "clipping before the gradients are averaged",

@@ -1,1 +1,1 @@
-"""A user's own PyTorch script for several workers: does it compute what one process computes?"""
+"""A PyTorch script of a user: whether several workers compute what one process does."""

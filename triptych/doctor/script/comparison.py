@@ -42,7 +42,17 @@ from .records import RankStep, Run
 
 Json = dict[str, Any]
 # In the order of computation; the names are those of `triptych doctor`.
-STAGES = ("weights", "data", "forward", "loss", "gradient", "schedule", "update", "buffers", "metric")
+STAGES = (
+    "weights",
+    "data",
+    "forward",
+    "loss",
+    "gradient",
+    "schedule",
+    "update",
+    "buffers",
+    "metric",
+)
 NUMERIC = ("forward", "loss", "gradient", "update", "buffers")  # where rounding may grow
 
 
@@ -124,7 +134,8 @@ class Comparison:
         """``equal``, ``differs``, ``undecided`` or ``incomparable``."""
         if not self.findings:
             return "equal"
-        if any(not finding.comparable for finding in self.findings):
+        mistakes = any(finding.why.cause for finding in self.findings)
+        if not (mistakes or all(finding.comparable for finding in self.findings)):
             return "incomparable"
         rounding = all(
             finding.stage in NUMERIC and finding.step > 0 and not finding.why.cause
@@ -215,7 +226,9 @@ class _Walk:
         rank = int(np.argmax([each.figure for each in among]))
         apart = farthest(ours.of("start"), starts[0])
         if among[rank].figure > 0:
-            what = self._between(among[rank], theirs[0], "weights", "worker 1", f"worker {rank + 1}")
+            what = self._between(
+                among[rank], theirs[0], "weights", "worker 1", f"worker {rank + 1}"
+            )
             self._find("weights", 0, what, Explanation(causes.DIFFERENT_WEIGHTS))
             self.differs = True
         elif apart.figure > bound:
@@ -226,9 +239,7 @@ class _Walk:
             self._find("weights", 0, what, Explanation(cause, evidence))
             self.differs = True
 
-    def _step(
-        self, number: int, ours: RankStep, moved: RankStep, theirs: list[RankStep]
-    ) -> None:
+    def _step(self, number: int, ours: RankStep, moved: RankStep, theirs: list[RankStep]) -> None:
         self.figures = {}
         self.rates[0].append(ours.values.rates)
         self.rates[1].append([step.values.rates for step in theirs])
@@ -269,10 +280,10 @@ class _Walk:
             )
             self._find("data", number, what, why)
             return
-        if self.workers > 1 and all_ == self.workers * one and number == 0:
-            if any(step.counted != theirs[0].counted for step in theirs):
-                self._find("data", number, self._batch_advice(one), Explanation(), comparable=False)
-                return
+        alike = all(step.counted == theirs[0].counted for step in theirs)
+        if number == 0 and all_ == self.workers * one and not alike:
+            self._find("data", number, self._batch_advice(one), Explanation(), comparable=False)
+            return
         why = explain_samples(ours, theirs, self.seen, self.names)
         if why.cause is None and one == all_:
             what = f"of {counted(one, 'sample')}, {total_of(ours.counted - together)} are others"
@@ -330,9 +341,14 @@ class _Walk:
         self._find("loss", number, what, Explanation())
 
     def _compare_gradients(self, number: int, ours: RankStep, theirs: list[RankStep]) -> None:
-        bound = self.rounding.bound("gradient")
-        single = ours.of("gradient")
-        apart = [farthest(single, step.of("gradient")) for step in theirs]
+        # Clipping may hide that gradients are too large.
+        clipped = bool(ours.of("unclipped")) and all(step.of("unclipped") for step in theirs)
+        kind = "unclipped" if clipped else "gradient"
+        bound = self.rounding.bound(kind)
+        apart = [farthest(ours.of(kind), step.of(kind)) for step in theirs]
+        if max(each.figure for each in apart) <= bound and clipped:
+            kind, bound = "gradient", self.rounding.bound("gradient")
+            apart = [farthest(ours.of(kind), step.of(kind)) for step in theirs]
         rank = int(np.argmax([each.figure for each in apart]))
         alike = len({step.values.gradients for step in theirs}) == 1
         if apart[rank].figure <= bound and alike:
@@ -340,7 +356,7 @@ class _Walk:
             return
         self.differs = True
         who = "" if alike else f"worker {rank + 1}"
-        what = self._against(apart[rank], ours, "gradient", who)
+        what = self._against(apart[rank], ours, "gradient", who, bound_of=kind)
         self._find("gradient", number, what, explain_gradients(ours, theirs, bound))
 
     def _compare_options(self, number: int, ours: RankStep, theirs: list[RankStep]) -> None:
@@ -353,7 +369,7 @@ class _Walk:
                 for name in one.keys() | other.keys():
                     if one.get(name) != other.get(name):
                         what = (
-                            f"{name} of the optimizer (group {group + 1}) is {one.get(name)!r} with "
+                            f"the optimizer's {name} (group {group + 1}) is {one.get(name)!r} with "
                             f"one process and {other.get(name)!r} in worker {rank + 1}"
                         )
                         self._find("update", number, what, Explanation())
@@ -372,7 +388,7 @@ class _Walk:
         if apart[rank].figure > self.rounding.bound("weights") or not alike:
             self.differs = True
             who = "" if alike else f"worker {rank + 1}"
-            what = self._against(apart[rank], ours, "weights", who, kind="update")
+            what = self._against(apart[rank], ours, "weights", who)
             why = "" if alike else "the workers have different weights after the same gradients"
             self._find("update", number, what, Explanation(None, why))
             return
@@ -382,9 +398,7 @@ class _Walk:
         difference = farthest(buffers, floating(theirs[0].of("buffers"), counters))
         if difference.figure > self.rounding.bound("buffers"):
             self.differs = True
-            self._find(
-                "buffers", number, self._against(difference, ours, "buffers"), Explanation()
-            )
+            self._find("buffers", number, self._against(difference, ours, "buffers"), Explanation())
             return
         self._note("buffers", difference.figure)
 
@@ -404,7 +418,9 @@ class _Walk:
     def _find_rate(
         self, step: int, single: list[float], first: list[float], rates: list[float]
     ) -> None:
-        what = f"the rate is {single[step]:.7g} with one process and {_listed(rates)} in the workers"
+        what = (
+            f"the rate is {single[step]:.7g} with one process and {_listed(rates)} in the workers"
+        )
         if len(rates) != self.workers or any(not same_rate(each, rates[0]) for each in rates):
             self._find("schedule", step, what, Explanation(causes.RATES_DIFFER))
             return
@@ -427,10 +443,10 @@ class _Walk:
         self.figures[kind] = max(figure, self.figures.get(kind, 0.0))
 
     def _against(
-        self, difference: Difference, ours: RankStep, shapes: str, who: str = "", kind: str = ""
+        self, difference: Difference, ours: RankStep, kind: str, who: str = "", bound_of: str = ""
     ) -> str:
-        theirs = who or f"{counted(self.workers, 'worker')}"
-        return self._between(difference, ours, shapes, "one process", theirs, kind)
+        theirs = who or counted(self.workers, "worker")
+        return self._between(difference, ours, kind, "one process", theirs, bound_of)
 
     def _between(
         self,
@@ -446,10 +462,12 @@ class _Walk:
             return f"the workers differ among each other, {other} not from {one}"
         if difference.position is None:
             return f"{difference.name} is missing, or has another shape, with {one} or {other}"
-        shape = step.values.shapes.get(f"{'buffers' if kind == 'buffers' else 'weights'}/{difference.name}", [])
+        shape = step.values.shapes.get(
+            f"{'buffers' if kind == 'buffers' else 'weights'}/{difference.name}", []
+        )
         where = place(difference.name, difference.position, shape, step.values.entries)
         subject = {"gradient": "the gradient of "}.get(kind, "")
-        bound = self.rounding.bound(kind)
+        bound = self.rounding.bound(bound_of or kind)
         ours, theirs = difference.values
         return (
             f"{subject}{where} is {ours:.7g} with {one} and {theirs:.7g} with {other}; the largest "

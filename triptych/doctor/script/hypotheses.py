@@ -15,7 +15,7 @@ from ...errors import counted
 from ...scale import causes
 from ...scale.causes import Cause
 from ..observation import Arrays
-from .differences import farthest
+from .differences import farthest, loss_of
 from .records import RankStep
 
 SAME_RATE = 1e-9  # relative; rates are numbers of Python, which some schedules compute anew
@@ -220,7 +220,8 @@ def explain_gradients(ours: RankStep, theirs: list[RankStep], bound: float) -> E
     def same(one: Arrays, other: Arrays) -> bool:
         return farthest(one, other).figure <= bound
 
-    parts = _Parts(locals_, [step.weight for step in theirs])
+    losses = [loss_of(step) for step in theirs]
+    parts = _Parts(locals_, [step.weight for step in theirs], losses, loss_of(ours))
     clipped_first = _clipped_first(ours, theirs, parts, same)
     if clipped_first.cause:
         return clipped_first
@@ -234,15 +235,20 @@ def explain_gradients(ours: RankStep, theirs: list[RankStep], bound: float) -> E
                 causes.NOT_AVERAGED, "each worker has the gradients of its own samples"
             )
         return Explanation(None, "the workers have different gradients")
-    return _linear(parts, single, found[0], same)
+    return _linear(parts, single, found[0], same, bound)
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """The gradients of each worker's own loss, and how many samples they belong to."""
+    """The gradients of each worker's own loss, how many samples they belong to, and the losses.
+
+    `loss` is that of the one process.
+    """
 
     gradients: list[Arrays]
     samples: list[int]
+    losses: list[float]
+    loss: float
 
     def combined(self, factors: Sequence[float]) -> Arrays:
         """Return their sum, each with a factor."""
@@ -270,11 +276,29 @@ class _Parts:
             return self.mean
         return self.combined([each / total for each in self.samples])
 
+    @property
+    def mean_losses(self) -> tuple[float, float]:
+        """The plain mean of the losses, and the one weighted by the samples."""
+        total = sum(self.samples)
+        products = [loss * count for loss, count in zip(self.losses, self.samples, strict=True)]
+        return sum(self.losses) / len(self.losses), sum(products) / total
+
+    def is_loss_weighted(self, bound: float) -> bool:
+        """Return whether the loss of the one process is the weighted mean, and not the plain one.
+
+        It tells the same as the gradients, and does so also where layers couple the workers.
+        """
+        if not sum(self.samples) or len(set(self.samples)) == 1:
+            return False
+        mean, weighted = self.mean_losses
+        limit = bound * abs(self.loss)
+        return abs(weighted - self.loss) <= limit < abs(mean - self.loss)
+
 
 Same = Callable[[Arrays, Arrays], bool]
 
 
-def _linear(parts: _Parts, single: Arrays, found: Arrays, same: Same) -> Explanation:
+def _linear(parts: _Parts, single: Arrays, found: Arrays, same: Same, bound: float) -> Explanation:
     """Explain gradients that are linear in those of the workers."""
     workers = len(parts.samples)
     has_mean = same(parts.mean, found)
@@ -284,6 +308,14 @@ def _linear(parts: _Parts, single: Arrays, found: Arrays, same: Same) -> Explana
             causes.MEAN_OF_MEANS,
             f"the workers have {shares} samples; the plain mean of their gradients is what they "
             "have, and the mean weighted by the samples is what one process has",
+        )
+    if has_mean and parts.is_loss_weighted(bound):
+        mean, weighted = parts.mean_losses
+        return Explanation(
+            causes.MEAN_OF_MEANS,
+            f"the workers have the gradients of the plain mean of their losses, {mean:.7g}; "
+            f"weighted by their samples the mean is {weighted:.7g}, which is the loss of one "
+            "process",
         )
     if has_mean and same(parts.sum, single):
         return Explanation(
@@ -367,4 +399,3 @@ def explain_rates(single: list[float], workers: list[float], count: int) -> Expl
                 causes.RATE_SCALED, f"every rate is {words} times that of one process"
             )
     return Explanation()
-

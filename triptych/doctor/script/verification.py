@@ -110,26 +110,40 @@ def verify_script(script: Script, counts: Sequence[int]) -> Generator[Event]:
     TriptychError
         If there is no such script, PyTorch is not installed, or arguments do not fit.
     """
+    check(script, counts)
+    with Server(script.threads) as server:
+        yield from compare_with(server, script, counts)
+
+
+def check(script: Script, counts: Sequence[int]) -> None:
+    """Raise a `TriptychError` if there is no such script, or its arguments do not fit."""
     if not script.path.is_file():
         raise TriptychError(f"{one_line(script.path)}: no such file")
     for count in (1, *counts):
         arguments_for(script.arguments, count)
-    with (
-        tempfile.TemporaryDirectory(prefix="triptych-") as folder,
-        Server(script.threads) as server,
-    ):
+
+
+def compare_with(server: Server, script: Script, counts: Sequence[int]) -> Generator[Event]:
+    """Do what `verify_script` does, with a server that may be used again.
+
+    Parameters
+    ----------
+    server : Server
+        Starts the processes.
+    script, counts
+        As of `verify_script`.
+    """
+    with tempfile.TemporaryDirectory(prefix="triptych-") as folder:
         parent = Path(folder)
         try:
-            single = yield from _run(
-                server, script, script.settings(parent / "single", 1), "reference"
-            )
-            moved = yield from _run(
-                server, script, script.settings(parent / "moved", 1, moved=True), "rounding"
-            )
+            reference = script.settings(parent / "reference", 1)
+            single = yield from _run(server, script, reference, "reference")
+            rounding = script.settings(parent / "rounding", 1, moved=True)
+            moved = yield from _run(server, script, rounding, "rounding")
         except ScriptFailed as error:
             yield events.ScriptFailed(1, str(error), error.lines)
             return
-        for count in counts:
+        for count in dict.fromkeys(counts):
             settings = script.settings(parent / f"workers-{count}", count)
             try:
                 other = yield from _run(server, script, settings, "comparison")

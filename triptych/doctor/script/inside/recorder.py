@@ -110,6 +110,7 @@ class Recorder:
             "dropout": False,
             "group": False,
         }
+        self._kept: list[Any] = []
         self._number = 0
         self._roots: list[nn.Module] = []
         self._names: dict[int, str] = {}  # of parameters, by their ids
@@ -162,10 +163,19 @@ class Recorder:
         setattr(owner, name, replaced)
         return replaced
 
+    def keep(self, something: Any) -> None:
+        """Keep an object until the process ends.
+
+        The destructors of reducers and process groups wait for threads of gloo while they hold
+        Python's lock, for which these threads may wait.
+        """
+        self._kept.append(something)
+
     def _wrap(self, original: Any, ddp: Any, module: nn.Module, *args: Any, **kwargs: Any) -> None:
         if self.settings.double:
             module.double()
         original(ddp, module, *args, **kwargs)
+        self.keep(ddp)
         self.facts["ddp"] = True
         self.facts["broadcast_buffers"] = bool(ddp.broadcast_buffers)
 

@@ -73,12 +73,11 @@ def _rendezvous(recorder: Recorder, path: Path) -> None:
         for name in ("store", "rank", "world_size", "device_id"):
             settings.pop(name, None)
         join("gloo", init_method="env://", **settings)
+        recorder.keep(torch.distributed.group.WORLD)
 
     for module in ("torch.distributed", "torch.distributed.distributed_c10d"):
         importlib.import_module(module).init_process_group = init_process_group
-    importlib.import_module(
-        "torch.distributed.device_mesh"
-    ).init_process_group = init_process_group
+    importlib.import_module("torch.distributed.device_mesh").init_process_group = init_process_group
 
 
 def on_processor(device: Any) -> Any:
@@ -115,9 +114,21 @@ def _processor() -> None:
     torch.Tensor.pin_memory = stays
     for name in ("set_device", "synchronize", "empty_cache", "manual_seed_all", "manual_seed"):
         setattr(torch.cuda, name, _without_effect(getattr(torch.cuda, name)))
-    for name in ("tensor", "zeros", "ones", "empty", "full", "rand", "randn", "arange", "as_tensor"):
+    for name in (
+        "tensor",
+        "zeros",
+        "ones",
+        "empty",
+        "full",
+        "rand",
+        "randn",
+        "arange",
+        "as_tensor",
+    ):
         setattr(torch, name, _made_on_processor(getattr(torch, name)))
     _load_on_processor()
+    # It refuses SyncBatchNorm on the processor.
+    DistributedDataParallel._passing_sync_batchnorm_handle = lambda self, module: None
     wrap = DistributedDataParallel.__init__
 
     @functools.wraps(wrap)
@@ -164,7 +175,9 @@ def _dropout(recorder: Recorder) -> None:
         original = getattr(functional, name)
 
         @functools.wraps(original)
-        def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+        def dropout(
+            input: Any, p: float = 0.5, training: bool = True, inplace: bool = False
+        ) -> Any:
             del inplace
             if training and p:
                 recorder.note_dropout()
@@ -175,7 +188,12 @@ def _dropout(recorder: Recorder) -> None:
 
     @functools.wraps(attention)
     def attend(
-        query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, **others: Any
+        query: Any,
+        key: Any,
+        value: Any,
+        attn_mask: Any = None,
+        dropout_p: float = 0.0,
+        **others: Any,
     ) -> Any:
         if dropout_p:
             recorder.note_dropout()

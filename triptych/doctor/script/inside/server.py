@@ -1,8 +1,9 @@
 """Forks the processes of scripts: ``python -P -m triptych.doctor.script.inside.server``.
 
 PyTorch is imported once, before, so that each process begins at once. A request is a line of JSON
-with ``settings``, ``folder`` and ``environment``; it is answered by ``{"pid": …}``. Whenever a process
-ends, ``{"pid": …, "status": …}`` follows. The server ends with its input, and its processes with it.
+with ``settings``, ``folder`` and ``environment``, and is answered by ``{"pid": …}``. When a process
+ends, ``{"pid": …, "status": …}`` follows. The server ends with its input, and all processes with
+it.
 """
 
 import json
@@ -16,7 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
-import torch._dynamo  # noqa: F401 - optimizers import it, so that each process would
+import torch._dynamo  # by optimizers, so that each process would import it
 import torch.distributed
 
 from ..records import OUTPUT
@@ -86,7 +87,9 @@ def _become_script(request: dict[str, Any]) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    output = os.open(Path(request["folder"]) / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    output = os.open(
+        Path(request["folder"]) / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644
+    )
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
