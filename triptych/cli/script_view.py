@@ -119,14 +119,16 @@ class ScriptReport:
         self._console.print()
         workers = counted(event.workers, "worker")
         if event.equal:
-            has = "train" if event.workers > 1 else "trains"
-            again = " when it is run again" if event.workers == 1 else ""
+            who = f"{workers} train as one process does"
+            if event.workers == 1:
+                who = "One process trains as before when it is run again"
+            which = "all" if event.steps == event.compared else "the first"
             say(
                 self._console,
-                f"{workers}: {has} as one process does{again}, up to rounding, in all "
-                f"{counted(event.steps, 'step')}.",
+                f"{who}, up to rounding, in {which} {counted(event.steps, 'step')}.",
                 "green",
             )
+            self._tell_growth(event)
             return
         for finding in event.findings:
             where = f"{workers}, step {finding['step']}, {finding['stage']}"
@@ -137,13 +139,29 @@ class ScriptReport:
                 say(self._console, "  cause: none of those that are known gives these numbers")
             if finding["evidence"]:
                 say(self._console, f"  shown by: {finding['evidence']}")
-        if event.verdict == "undecided":
+        if event.verdict == "undecided" and event.findings:
             say(
                 self._console,
                 f"  In single precision this may be rounding that has grown over {event.steps} "
                 "equal steps, where a unit changes its sign: --float64 decides.",
                 "yellow",
             )
+        elif not event.findings:
+            self._tell_growth(event)
+
+    def _tell_growth(self, event: "events.ScriptCompared") -> None:
+        """Print from which step on rounding could hide a mistake."""
+        if event.steps == event.compared:
+            return
+        advice = "" if event.dtype == "float64" else "; --float64 compares more"
+        rest = event.compared - event.steps
+        say(
+            self._console,
+            f"  From step {event.steps + 1} on, rounding alone has grown so far that it could hide "
+            f"a mistake: of {counted(rest, 'more step')} only samples, rates and settings were "
+            f"compared{advice}.",
+            "yellow",
+        )
 
     def _fail(self, event: "events.ScriptFailed") -> None:
         self._console.print()

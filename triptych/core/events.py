@@ -827,7 +827,10 @@ class ScriptCompared(Event):
     workers : int
         How many processes; 1 means that the script was run again.
     steps : int
-        Steps that were equal.
+        Steps that were equal. Fewer than `compared` without a finding: rounding alone has grown
+        so far after them that it could hide a mistake.
+    compared : int
+        Steps whose samples, rates and settings were compared.
     dtype : str
         Of the weights: ``float64`` or ``float32``.
     samples : int
@@ -852,6 +855,7 @@ class ScriptCompared(Event):
     type: ClassVar[str] = "script_compared"
     workers: int
     steps: int
+    compared: int
     dtype: str
     samples: int
     worst: dict[str, float]

@@ -53,6 +53,9 @@ STAGES = (
     "buffers",
     "metric",
 )
+# Rounding that has grown to this, relative to the largest value, could hide a mistake.
+LARGEST_BOUND = 1e-3
+KINDS = ("loss", "gradient", "weights", "buffers")
 NUMERIC = ("forward", "loss", "gradient", "update", "buffers")  # where rounding may grow
 
 
@@ -103,6 +106,8 @@ class Comparison:
         Of the run that is compared.
     steps : int
         How many steps were equal.
+    compared : int
+        Of how many steps samples, rates and settings were compared.
     dtype : str
         Of the weights.
     samples : int
@@ -121,6 +126,7 @@ class Comparison:
 
     workers: int
     steps: int = 0
+    compared: int = 0
     dtype: str = "float32"
     samples: int = 0
     worst: dict[str, float] = field(default_factory=dict[str, float])
@@ -133,7 +139,7 @@ class Comparison:
     def verdict(self) -> str:
         """``equal``, ``differs``, ``undecided`` or ``incomparable``."""
         if not self.findings:
-            return "equal"
+            return "equal" if self.steps else "undecided"
         mistakes = any(finding.why.cause for finding in self.findings)
         if not (mistakes or all(finding.comparable for finding in self.findings)):
             return "incomparable"
@@ -172,22 +178,26 @@ class _Walk:
         self.names = SampleNames({})
         self.seen: Counter[str] = Counter()
         self.overlap = Overlap()
+        self.grown = False  # whether rounding has grown so far that it could hide a mistake
         self.differs = False  # whether later steps begin with other weights
         self.found: dict[str, Finding] = {}
         self.rates: tuple[list[list[float]], list[list[list[float]]]] = ([], [])
         self.figures: dict[str, float] = {}
+        self.bounds: dict[str, float] = {}
 
     def result(self) -> Comparison:
         """Compare all steps."""
         comparison = self.comparison
+        number = 0
         for number in range(min(self.single.steps, self.moved.steps, self.other.steps)):
             ours, moved = self.single.step(number)[0], self.moved.step(number)[0]
             theirs = self.other.step(number)
             if number == 0:
                 self._begin(ours, moved, theirs)
-            self.rounding.note_step(ours, moved)
+            if not self.differs:
+                self._measure(ours, moved)
             self._step(number, ours, moved, theirs)
-            if not (self.differs or self.found):
+            if not (self.differs or self.found or self.grown):
                 comparison.steps = number + 1
                 for kind, figure in self.figures.items():
                     comparison.worst[kind] = max(figure, comparison.worst.get(kind, 0.0))
@@ -197,16 +207,25 @@ class _Walk:
         if metric:
             step, what, why = metric
             self._find("metric", step, what, why)
-        kinds = ("loss", "gradient", "weights", "buffers")
-        comparison.bounds = {kind: self.rounding.bound(kind) for kind in kinds}
-        layers = [kind for kind in self.rounding.floors if kind.startswith("layer/")]
-        forward = max((self.rounding.bound(kind) for kind in layers), default=0.0)
-        comparison.bounds["forward"] = forward
+        comparison.bounds = self.bounds
         comparison.findings = sorted(
             self.found.values(), key=lambda each: (each.step, STAGES.index(each.stage))
         )
+        comparison.compared = number + 1
         comparison.notes = notes_of(self.single, self.other)
         return comparison
+
+    def _measure(self, ours: RankStep, moved: RankStep) -> None:
+        """Take account of what rounding explains after one more step."""
+        self.rounding.note_step(ours, moved)
+        bounds = {kind: self.rounding.bound(kind) for kind in KINDS}
+        layers = [kind for kind in self.rounding.floors if kind.startswith("layer/")]
+        bounds["forward"] = max((self.rounding.bound(kind) for kind in layers), default=0.0)
+        if max(bounds.values()) > LARGEST_BOUND:
+            self.grown = True
+            self.differs = True  # nothing that depends on weights is compared any more
+        else:
+            self.bounds = bounds
 
     def _first_step(self) -> int:
         """Return the step of the first finding, or how many there are."""

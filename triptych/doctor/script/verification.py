@@ -192,6 +192,7 @@ def _compared(single: Run, moved: Run, other: Run) -> events.ScriptCompared:
     return events.ScriptCompared(
         comparison.workers,
         comparison.steps,
+        comparison.compared,
         comparison.dtype,
         comparison.samples,
         comparison.worst,

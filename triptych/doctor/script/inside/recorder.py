@@ -55,17 +55,33 @@ def tensors_of(value: Any) -> Iterator[torch.Tensor]:
             yield from tensors_of(each)
 
 
+def with_tensors(change: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
+    """Return nested values with each tensor changed by a function."""
+    inner = functools.partial(with_tensors, change)
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        return type(value)((key, inner(each)) for key, each in value.items())
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(inner, value))
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(inner, value))
+    return value
+
+
 def to_double(value: Any) -> Any:
     """Return nested values with all floating tensors in double precision."""
-    if isinstance(value, torch.Tensor):
-        return value.double() if value.is_floating_point() else value
-    if isinstance(value, dict):
-        return type(value)((key, to_double(each)) for key, each in value.items())
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*map(to_double, value))
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(to_double, value))
-    return value
+    return with_tensors(lambda each: each.double() if each.is_floating_point() else each, value)
+
+
+def in_order(value: Any, order: torch.Tensor, axis: int) -> Any:
+    """Return nested values with the samples of each tensor in another order."""
+
+    def ordered(each: torch.Tensor) -> torch.Tensor:
+        has_samples = each.ndim > axis and each.shape[axis] == len(order)
+        return each.index_select(axis, order) if has_samples else each
+
+    return with_tensors(ordered, value)
 
 
 def numbers(tensor: torch.Tensor) -> np.ndarray:
@@ -236,16 +252,26 @@ class Recorder:
             if self.settings.double:
                 args, kwargs = to_double(args), to_double(kwargs)
             self._begin_call(module, args, kwargs)
+        reorders = outermost and self._records and self.settings.moved
+        if reorders:
+            args, kwargs = in_order((args, kwargs), self._order(), self._axis)
         self._depth += 1
         try:
             output = original(module, *args, **kwargs)
         finally:
             self._depth -= 1
+        if reorders:
+            output = in_order(output, self._order().argsort(), self._axis)
         if self._records and not torch.jit.is_tracing():
             self._note_layer(module, args, output, outermost=outermost)
         if outermost:
             self._records = False
         return output
+
+    def _order(self) -> torch.Tensor:
+        """Return the order in which a moved run computes the samples."""
+        generator = np.random.default_rng(self._samples)
+        return torch.from_numpy(generator.permutation(self._samples))
 
     def _begin_call(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         self._records = False
@@ -328,6 +354,8 @@ class Recorder:
         count = self._calls[name] = self._calls.get(name, 0) + 1
         call = name if count == 1 else f"{name}, call {count}"
         rows = rows_sketch(np.moveaxis(numbers(tensor), axis, 0))
+        if self.settings.moved and not outermost:
+            rows = rows[self._order().argsort().numpy()]
         key = f"layer/{call}"
         if key in self._arrays:  # of another part of the batch
             rows = np.concatenate([self._arrays[key], rows])
