@@ -36,14 +36,11 @@ class ScriptReport:
         Where it is printed.
     name : str
         Of the script.
-    double : bool
-        Whether it is run in double precision.
     """
 
-    def __init__(self, console: "Console", name: str, *, double: bool) -> None:
+    def __init__(self, console: "Console", name: str) -> None:
         self._console = console
         self._name = name
-        self._double = double
         self._status = console.status("importing PyTorch", spinner="line")
         self._doing = ""
         self._compared: list[events.ScriptCompared] = []

@@ -91,7 +91,7 @@ def verify_script(
         timeout=options.timeout,
     )
     console = Console(emoji=False)
-    report = ScriptReport(console, options.script.name, double=options.float64)
+    report = ScriptReport(console, options.script.name)
     with closing(happening), report:
         for event in happening:
             report.on_event(event)

@@ -37,7 +37,7 @@ def compare_evaluations(single: Run, other: Run, equal_steps: int) -> Found | No
         parts = [each for each in theirs if each is not None]
         found = _compare_samples(ours, parts)
         if found is None and step <= equal_steps:
-            found = _compare_sums(ours, parts)
+            found = compare_sums(ours, parts)
         if found:
             return step, *found
     return None
@@ -78,8 +78,21 @@ def _compare_samples(ours: Evaluation, theirs: list[Evaluation]) -> tuple[str, E
     return what, Explanation()
 
 
-def _compare_sums(ours: Evaluation, theirs: list[Evaluation]) -> tuple[str, Explanation] | None:
-    """Compare numbers that were added over the workers, if these had unequal shares."""
+def compare_sums(ours: Evaluation, theirs: list[Evaluation]) -> tuple[str, Explanation] | None:
+    """Compare numbers that were added over the workers, if these had unequal shares.
+
+    Parameters
+    ----------
+    ours : Evaluation
+        Of one process.
+    theirs : list of Evaluation
+        Of the workers.
+
+    Returns
+    -------
+    tuple or None
+        What differs, and why.
+    """
     workers = len(theirs)
     sums = [each.sums for each in theirs]
     if workers < 2 or any(len(each) != len(ours.sums) for each in sums):

@@ -51,6 +51,18 @@ class Server:
     ----------
     threads : int
         Threads of each process.
+
+    Attributes
+    ----------
+    pid : int
+        Its number.
+    statuses : dict of int to int
+        By the numbers of processes that have ended, their exit statuses.
+
+    Raises
+    ------
+    TriptychError
+        Without PyTorch, or on Windows.
     """
 
     def __init__(self, threads: int) -> None:
@@ -70,6 +82,7 @@ class Server:
             env=machine.environment(threads, "cpu") | {"TORCHDYNAMO_DISABLE": "1"},
             start_new_session=True,  # Ctrl-C must not reach it
         )
+        self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 

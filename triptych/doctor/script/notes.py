@@ -24,25 +24,25 @@ def notes_of(single: Run, other: Run) -> list[str]:
         notes.append(
             "Dropout was switched off in all runs: several workers cannot draw the masks of one."
         )
-    first = [other.step(number) for number in range(min(other.steps, FIRST_STEPS))]
-    masks = [[step.values.masks for step in steps] for steps in first]
+    first = [other.values(number) for number in range(min(other.steps, FIRST_STEPS))]
+    masks = [[values.masks for values in step] for step in first]
     if other.workers > 1 and any(each[0] and len(set(each)) == 1 for each in masks):
         notes.append(
             "All workers would draw the same dropout masks for different samples: seed their "
             "random numbers differently (seed + rank) after the model is made."
         )
-    if _same_order(facts["sampler_epochs"]):
+    if same_order(facts["sampler_epochs"]):
         notes.append(
             "The sampler gives every epoch the same order: call sampler.set_epoch(epoch) before "
             "each."
         )
-    most = max((step[0].values.synchronised for step in first), default=0)
+    most = max((step[0].synchronised for step in first), default=0)
     if other.workers > 1 and most > 1:
         notes.append(
             f"The gradients are averaged {most} times a step, where once is enough: use "
             "model.no_sync() for all but the last backward pass."
         )
-    if single.steps != other.steps:
+    if single.steps != other.steps and other.steps < other.settings.steps:
         notes.append(
             f"One process has made {counted(single.steps, 'step')}, "
             f"{counted(other.workers, 'worker')} {other.steps}."
@@ -50,8 +50,14 @@ def notes_of(single: Run, other: Run) -> list[str]:
     return notes
 
 
-def _same_order(epochs: list[list[object]]) -> bool:
-    """Return whether a sampler that shuffles was asked twice for the order of the same epoch."""
+def same_order(epochs: list[list[object]]) -> bool:
+    """Return whether a sampler that shuffles was asked twice for the order of the same epoch.
+
+    Parameters
+    ----------
+    epochs : list of list
+        For each time that a sampler was gone through: its number, the epoch, whether it shuffles.
+    """
     shuffled = sorted((str(sampler), epoch) for sampler, epoch, shuffles in epochs if shuffles)
     for _, group in groupby(shuffled, key=lambda each: each[0]):
         numbers = [epoch for _, epoch in group]

@@ -254,6 +254,10 @@ class Run:
         """Return a step of all processes, by rank."""
         return [read_step(paths[number]) for paths in self._paths]
 
+    def values(self, number: int) -> list[StepValues]:
+        """Return a step of all processes without its arrays, by rank."""
+        return [read_values(paths[number]) for paths in self._paths]
+
     def evaluations(self, number: int, rank: int) -> list[Evaluation]:
         """Return what a process has evaluated after the update before a step."""
         return read_values(self._paths[rank][number]).evaluations
