@@ -217,6 +217,9 @@ def verify(
     trajectory next to three NumPy runs whose first weights are moved by one unit in the last place
     (ulp).
 
+    --script runs the code of that file: a PyTorch script for several workers, compared with itself
+    in one process; exit status 3 if single precision does not decide (docs/scale.md).
+
     Examples:
 
     triptych verify

@@ -29,8 +29,9 @@ class ScriptOptions:
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[-- ARGUMENTS]",
-            help="Of --script: in them, {64/workers} is 64 divided by the number of workers.",
+            metavar="ARGUMENTS",
+            help="Of --script, after --. {64/workers} in them is 64 divided by the number of "
+            "workers.",
             show_default=False,
         ),
     ] = None

@@ -100,6 +100,19 @@ def test_a_script_without_an_update(server: Server, tmp_path: Path):
     assert "it ended without an update of the weights (no model was trained)" in event.why
 
 
+def test_a_script_that_starts_its_workers(server: Server, tmp_path: Path):
+    text = "import torch.multiprocessing as mp\nmp.spawn(print, (1,), nprocs=2)"
+    event = failed(server, tmp_path, text)
+    assert "the script starts its workers itself" in event.lines[-1]
+
+
+def test_an_optimizer_that_computes_the_loss_itself(server: Server, tmp_path: Path):
+    text = BEGIN.replace("SGD(", "LBFGS(") + "optimizer.step(lambda: 0.0)"
+    assert (
+        "NotRecorded: LBFGS computes the loss several times" in failed(server, tmp_path, text).why
+    )
+
+
 def test_workers_that_wait_for_each_other(server: Server, tmp_path: Path):
     event = failed(server, tmp_path, BEGIN + STEP + "if rank == 1:\n    dist.barrier()\n" + STEP)
     assert "no worker made a step for 4 s; they have made 1, 1" in event.why

@@ -170,7 +170,7 @@ def test_workers_that_share_samples_are_told_from_padding():
         (3.0, 3.0, None),
         (2.25, 3.0, causes.MEAN_OF_MEANS),  # (3 · 1.5 + 1 · 4.5) / 4
         (6.0, 3.0, causes.DIVIDED_TWICE),
-        (3.0, 6.0, causes.SUMMED),
+        (3.0, 6.0, causes.SUMMED_TWICE),
         (3.0, 4.0, None),
     ],
 )

@@ -42,6 +42,12 @@ ACCUMULATED = """        for step, (x, y) in enumerate(loader):
             optimizer.zero_grad()
         for step, (x, y) in enumerate(()):
 """
+CLOSURE = """        closure = lambda: self.loss(source, targets)
+        self.optimizer.step(closure)
+
+    def loss(self, source, targets):
+        output = self.model(source)
+        loss = nn.f"""
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,7 @@ SPECIMENS = {
         "exact.py",
         ((WRAPPED, ""), ("model.module", "model"), (SUMMED, MEAN), (BACKWARD, BACKWARD + ADD)),
         "gradient",
-        causes.SUMMED,
+        causes.SUMMED_TWICE,
     ),
     "divided twice": Specimen(
         "exact.py", ((" * workers / whole", " / whole"),), "gradient", causes.DIVIDED_TWICE
@@ -235,6 +241,20 @@ RIGHT = {
         ((WRAPPED, ""), ("model.module", "model"), (BACKWARD, BACKWARD + AVERAGE)),
         "",
         None,
+    ),
+    "step with a closure": Specimen(
+        "sampled.py",
+        (
+            ("        loss = nn.f", CLOSURE),
+            (
+                "        loss.backward()\n        self.optimizer.step()\n",
+                "        loss.backward()\n        return loss\n",
+            ),
+            ("        output = self.model(source)\n        closure", "        closure"),
+        ),
+        "",
+        None,
+        arguments=("--batch-size={8/workers}",),
     ),
     "accumulated": Specimen(
         "exact.py",

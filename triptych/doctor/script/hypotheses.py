@@ -325,7 +325,7 @@ def _linear(parts: _Parts, single: Arrays, found: Arrays, same: Same, bound: flo
         )
     if same(parts.sum, found) and (same(parts.mean, single) or same(parts.weighted, single)):
         return Explanation(
-            causes.SUMMED,
+            causes.SUMMED_TWICE,
             f"the workers have the sum of their gradients, {workers} times what one process has",
         )
     one = np.concatenate([single[name].ravel() for name in single if name in found])

@@ -18,7 +18,6 @@ from ...core.events import Event, ScriptStep
 from ...core.logs import last_line
 from ...errors import EngineError, TriptychError, counted, one_line
 from ...process import machine
-from ...scale.all_reduce import loopback_interface
 from .records import ERROR, FACTS, OUTPUT, STEP_PREFIX, Json, Run, Settings
 
 SERVER = "triptych.doctor.script.inside.server"
@@ -303,7 +302,7 @@ def _described(code: int) -> str:
 
 
 def environment(rank: int, workers: int) -> dict[str, str]:
-    """Return what torchrun adds to the environment, and what keeps a process on loopback."""
+    """Return what torchrun adds to the environment."""
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -314,6 +313,4 @@ def environment(rank: int, workers: int) -> dict[str, str]:
         "MASTER_ADDR": machine.LOOPBACK,
         "MASTER_PORT": "29500",
         "TORCHELASTIC_RUN_ID": "triptych",
-        # gloo listens on the interface that it is told, and else on the one of the host's name.
-        "GLOO_SOCKET_IFNAME": loopback_interface(),
     }

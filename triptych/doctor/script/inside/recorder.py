@@ -32,6 +32,10 @@ class Enough(BaseException):
     """All steps are recorded; it ends the script, which rarely catches a BaseException."""
 
 
+class NotRecorded(RuntimeError):
+    """The script does something that cannot be recorded."""
+
+
 def unwrapped(module: nn.Module) -> nn.Module:
     """Return the user's own module of one that DDP or torch.compile has wrapped."""
     while True:
@@ -314,6 +318,8 @@ class Recorder:
     def _know_parameter(self, name: str, parameter: nn.Parameter) -> None:
         if id(parameter) in self._names:
             return
+        if hasattr(parameter, "to_local") or name.endswith("_flat_param"):
+            raise NotRecorded("weights that are divided among workers (FSDP) are not supported")
         self._names[id(parameter)] = name
         self._parameters[name] = parameter
         if self.settings.moved and parameter.dtype in (torch.float32, torch.float64):
@@ -425,10 +431,27 @@ class Recorder:
 
     # ---- The update ----------------------------------------------------------------------------
 
-    def _before_update(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+    def _before_update(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
+        """Note the gradients; return the arguments of `step` if they must be others."""
         self._optimizing += 1
         if self._optimizing > 1:
-            return
+            return None
+        if type(optimizer).__name__ == "LBFGS":
+            raise NotRecorded("LBFGS computes the loss several times in a step: not supported")
+        _, *given = args
+        closure = given[0] if given else kwargs.get("closure")
+        if closure is None:
+            self._note_gradients(optimizer)
+            return None
+
+        def noted() -> Any:
+            loss = closure()
+            self._note_gradients(optimizer)
+            return loss
+
+        return (optimizer, noted), {}
+
+    def _note_gradients(self, optimizer: Any) -> None:
         values = self._values
         named = self._parameters_of(optimizer)
         values.entries = self._entries()

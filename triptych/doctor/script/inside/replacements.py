@@ -12,13 +12,13 @@ import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .recorder import Recorder
+from .recorder import NotRecorded, Recorder
 
 DROPOUTS = (
     "dropout",
@@ -43,6 +43,7 @@ def install(recorder: Recorder, rendezvous: Path) -> None:
         A file that does not exist yet, by which the processes find each other.
     """
     _rendezvous(recorder, rendezvous)
+    _refuse_spawning()
     _processor()
     _dropout(recorder)
     _saving(rendezvous.parent / "saved")
@@ -78,6 +79,20 @@ def _rendezvous(recorder: Recorder, path: Path) -> None:
     for module in ("torch.distributed", "torch.distributed.distributed_c10d"):
         importlib.import_module(module).init_process_group = init_process_group
     importlib.import_module("torch.distributed.device_mesh").init_process_group = init_process_group
+
+
+def _refuse_spawning() -> None:
+    """Refuse that a script starts workers itself: they would not be recorded."""
+    processes = importlib.import_module("torch.multiprocessing.spawn")
+
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise NotRecorded(
+            "the script starts its workers itself; write it so that torchrun can start it, which "
+            "sets RANK and WORLD_SIZE, and call the function of one worker"
+        )
+
+    for owner in (processes, torch.multiprocessing):
+        owner.spawn = owner.start_processes = refuse
 
 
 def on_processor(device: Any) -> Any:
