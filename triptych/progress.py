@@ -120,6 +120,13 @@ def _row_line(event: Event) -> str | None:
             verdict = "equal" if event.equal else event.divergence or "the workers differ"
             workers = counted(event.workers, "worker")
             return f"{event.row}, {workers}: {verdict}, {event.largest:.0e} at most"
+        case _:
+            return _script_line(event)
+
+
+def _script_line(event: Event) -> str | None:
+    """Return what an event of a script with several workers means."""
+    match event:
         case events.ScriptCompared():
             first = event.findings[0] if event.findings else {}
             where = f" at step {first['step']}, {first['stage']}" if first else ""
