@@ -700,7 +700,6 @@ def iter_verify_script(
 ) -> Generator[Event]:
     """Compare a script's workers with one process, and yield the events; see `verify_script`."""
     from .doctor.script import verification
-    from .scale.verification import MOST_WORKERS
 
     steps = verification.STEPS if steps is None else steps
     check_whole("verify", "steps", steps, 1, most=verification.MOST_STEPS)
