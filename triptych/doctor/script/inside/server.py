@@ -20,7 +20,8 @@ import torch
 import torch._dynamo  # by optimizers, so that each process would import it
 import torch.distributed
 
-from ....scale.all_reduce import loopback_interface
+from ....process import machine
+from ....scale.all_reduce import interface_with
 from ..records import OUTPUT
 from . import recorder, replacements, runner  # noqa: F401 - as are the first two
 
@@ -98,7 +99,7 @@ def _become_script(request: dict[str, Any]) -> None:
     sys.stdin = open(0)  # noqa: SIM115 - as every process has it
     os.environ.update(request["environment"])
     # gloo listens on the interface that it is told, and else on the one of the host's name.
-    os.environ["GLOO_SOCKET_IFNAME"] = loopback_interface()
+    os.environ["GLOO_SOCKET_IFNAME"] = interface_with(machine.LOOPBACK)
     # A fork has the random numbers of the server, where a process of its own has others.
     random.seed()
     np.random.seed()  # noqa: NPY002 - the one that scripts use without seeding it
