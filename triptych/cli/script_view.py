@@ -108,6 +108,8 @@ class ScriptReport:
     def _rounding(self) -> None:
         """Print what rounding explains, below the figures."""
         last = self._compared[-1]
+        if not last.bounds:
+            return
         bounds = [f"{last.bounds.get(kind, 0.0):.1e}" for kind in KINDS]
         self._line(("rounding", "", "", *bounds, "", last.dtype), "dim")
 

@@ -42,6 +42,38 @@ ACCUMULATED = """        for step, (x, y) in enumerate(loader):
             optimizer.zero_grad()
         for step, (x, y) in enumerate(()):
 """
+AVERAGED_BY_NCCL = """            for parameter in model.parameters():
+                dist.all_reduce(parameter.grad, op=dist.ReduceOp.AVG)
+"""
+SEQUENTIAL = "model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 1))"
+CHECKPOINTED = """class Checkpointed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Dropout(0.1))
+        self.last = nn.Linear(8, 1)
+
+    def forward(self, batch):
+        from torch.utils.checkpoint import checkpoint
+
+        hidden = checkpoint(self.first, batch["x"], use_reentrant=False)
+        return {"y": self.last(hidden)}
+
+
+"""
+LIST_OF = """def list_of(samples):
+    return [x for x, _ in samples], torch.stack([y for _, y in samples])
+
+
+class OfList(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images):
+        return self.inner(torch.stack(images))
+
+
+"""
 CLOSURE = """        closure = lambda: self.loss(source, targets)
         self.optimizer.step(closure)
 
@@ -231,6 +263,7 @@ SPECIMENS = {
         "exact.py", (("momentum=0.9", "momentum=0.9, weight_decay=1e-3 * workers"),), "update", None
     ),
 }
+IN_DOUBLE = ("mean of means", "BatchNorm per shard", "clipped first", "padded epoch")
 RIGHT = {
     "exact, two": Specimen("exact.py", (), "", None),
     "exact, three": Specimen("exact.py", (), "", None, workers=3),
@@ -251,6 +284,45 @@ RIGHT = {
                 "        loss.backward()\n        return loss\n",
             ),
             ("        output = self.model(source)\n        closure", "        closure"),
+        ),
+        "",
+        None,
+        arguments=("--batch-size={8/workers}",),
+    ),
+    "average of NCCL": Specimen(
+        "exact.py",
+        (
+            (WRAPPED, ""),
+            ("model.module", "model"),
+            (BACKWARD, BACKWARD + AVERAGED_BY_NCCL),
+        ),
+        "",
+        None,
+    ),
+    "checkpointed, given and returned in dicts": Specimen(
+        "sampled.py",
+        (
+            (SEQUENTIAL, "model = Checkpointed()"),
+            ("class Trainer:", CHECKPOINTED + "class Trainer:"),
+            (
+                "self.model(source)\n        loss",
+                'self.model(batch={"x": source})["y"]\n        loss',
+            ),
+            ("self.model(source.to(self.gpu_id))", 'self.model(batch={"x": source})["y"]'),
+        ),
+        "",
+        None,
+        arguments=("--batch-size={8/workers}",),
+    ),
+    "a list of images": Specimen(
+        "sampled.py",
+        (
+            ("sampler=sampler)", "sampler=sampler, collate_fn=list_of)"),
+            ("class Trainer:", LIST_OF + "class Trainer:"),
+            ("self.model(source)\n        loss", "self.model(source)\n        loss"),
+            ("source.to(self.gpu_id), targets.to", "source, targets.to"),
+            ("DDP(model.to(gpu_id)", "DDP(OfList(model).to(gpu_id)"),
+            ("self.model(source.to(self.gpu_id))", "self.model(list(source))"),
         ),
         "",
         None,
@@ -296,10 +368,17 @@ def check(event: events.ScriptCompared, specimen: Specimen) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("double", [False, True], ids=["float32", "float64"])
 @pytest.mark.parametrize("name", SPECIMENS)
-def test_a_mistake_is_named(name: str, double: bool, server: Server, tmp_path: Path):
-    check(compared(server, SPECIMENS[name], tmp_path, double=double), SPECIMENS[name])
+def test_a_mistake_is_named(name: str, server: Server, tmp_path: Path):
+    check(compared(server, SPECIMENS[name], tmp_path), SPECIMENS[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IN_DOUBLE)
+def test_a_mistake_is_named_in_double_precision(name: str, server: Server, tmp_path: Path):
+    event = compared(server, SPECIMENS[name], tmp_path, double=True)
+    assert event.dtype == "float64"
+    check(event, SPECIMENS[name])
 
 
 @pytest.mark.slow

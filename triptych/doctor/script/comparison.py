@@ -212,7 +212,7 @@ class _Walk:
             self.found.values(), key=lambda each: (each.step, STAGES.index(each.stage))
         )
         comparison.compared = number + 1
-        comparison.notes = notes_of(self.single, self.other)
+        comparison.notes += notes_of(self.single, self.other)
         return comparison
 
     def _measure(self, ours: RankStep, moved: RankStep) -> None:
@@ -222,10 +222,27 @@ class _Walk:
         layers = [kind for kind in self.rounding.floors if kind.startswith("layer/")]
         bounds["forward"] = max((self.rounding.bound(kind) for kind in layers), default=0.0)
         if max(bounds.values()) > LARGEST_BOUND:
+            if not self.bounds:
+                self._note_unrepeatable(bounds["forward"])
             self.grown = True
             self.differs = True  # nothing that depends on weights is compared any more
         else:
             self.bounds = bounds
+
+    def _note_unrepeatable(self, forward: float) -> None:
+        """Note what makes that not even the first step can be compared."""
+        kinds = [*self.rounding.floors]
+        first = next(kind for kind in kinds if self.rounding.bound(kind) > LARGEST_BOUND)
+        what = "what the script computes"
+        if forward > LARGEST_BOUND:
+            layers = [kind for kind in kinds if kind.startswith("layer/")]
+            first = next(kind for kind in layers if self.rounding.bound(kind) > LARGEST_BOUND)
+            what = f"what {first.removeprefix('layer/')} returns"
+        self.comparison.notes.append(
+            f"One process computes something else if its samples are in another order within the "
+            f"batch: {what} differs by {self.rounding.floors[first]:.1e}. Switch off what is drawn "
+            "at random in the model, so that it can be compared."
+        )
 
     def _first_step(self) -> int:
         """Return the step of the first finding, or how many there are."""

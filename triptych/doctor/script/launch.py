@@ -23,7 +23,9 @@ from .records import ERROR, FACTS, OUTPUT, STEP_PREFIX, Json, Run, Settings
 SERVER = "triptych.doctor.script.inside.server"
 SECONDS_BETWEEN_LOOKS = 0.05
 SECONDS_FOR_OTHERS = 3.0  # to tell their errors, after one process has failed
-SECONDS_TO_END = 10.0  # for the others, after one process has ended as it should
+SECONDS_TO_END = 10.0  # without work, for the others, after one process has ended as it should
+SECONDS_OF_WORK = 0.1  # of the processor, which more than looking for a signal takes
+ON_PROCESSOR = "every script is run on the processor"
 LINES_SHOWN = 12  # of what a failed script has written
 
 
@@ -173,6 +175,8 @@ class Processes:
     def close(self) -> None:
         """End all processes, and what they have started."""
         for pid in self._pids:
+            if pid in self._server.statuses:
+                continue  # another process may have its number
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
 
@@ -204,7 +208,7 @@ class Processes:
         workers = self.settings.workers
         done = -1
         since = time.monotonic()
-        ended_since: float | None = None
+        idle = _Idle()
         while None in self._statuses():
             steps = self._steps()
             if steps != done:
@@ -214,10 +218,8 @@ class Processes:
                 break
             if time.monotonic() - since > timeout:
                 self._hang(done, timeout)
-            if 0 in self._statuses():
-                ended_since = ended_since or time.monotonic()
-                if time.monotonic() - ended_since > SECONDS_TO_END and steps == self._steps():
-                    break
+            if 0 in self._statuses() and idle.lasts(self._running()):
+                self._wait_in_vain()
             time.sleep(SECONDS_BETWEEN_LOOKS)
         if any(self._statuses()):
             self._fail()
@@ -230,23 +232,25 @@ class Processes:
 
     def _facts(self) -> list[Json]:
         """Return what each process has told at its end."""
-        facts: list[Json] = []
-        for rank in range(self.settings.workers):
-            path = self.settings.of_worker(rank) / FACTS
-            if not path.exists():
-                counts = Run(self.settings, []).counts
-                self._wait_in_vain(counts)
-            facts.append(json.loads(path.read_text()))
-        return facts
+        folders = [self.settings.of_worker(rank) for rank in range(self.settings.workers)]
+        return [json.loads((folder / FACTS).read_text()) for folder in folders]
 
-    def _wait_in_vain(self, counts: list[int]) -> None:
-        running = [rank for rank, each in enumerate(self._statuses()) if each is None]
-        rank = running[0] if running else 0
+    def _running(self) -> list[int]:
+        """Return the numbers of the processes that still run."""
+        pairs = zip(self._pids, self._statuses(), strict=True)
+        return [pid for pid, status in pairs if status is None]
+
+    def _wait_in_vain(self) -> None:
+        """Raise an error about processes that wait for others, which have ended."""
+        rank = next(rank for rank, each in enumerate(self._statuses()) if each is None)
+        counts = Run(self.settings, []).counts
         made = ", ".join(map(str, counts))
+        advice = "all must call backward, all_reduce and barrier equally often"
+        if len(set(counts)) > 1:
+            advice = "give all workers equally many batches"
         raise ScriptFailed(
-            f"{self._name}: worker {rank + 1} of {self.settings.workers} still ran when others had "
-            f"ended: it waits for them, because they have made fewer steps ({made}); give all "
-            "workers equally many batches",
+            f"{self._name}: worker {rank + 1} of {self.settings.workers} waits for others, which "
+            f"have ended; they have made {made} steps; {advice}",
             self._last_lines(rank),
         )
 
@@ -282,6 +286,8 @@ class Processes:
         if errors:
             _, rank, lines = min(errors)
             what = one_line(lines[-1], 160) if lines else "it has failed"
+            if "cuda" in what.lower() or "nccl" in what.lower():
+                what = f"{what} ({ON_PROCESSOR})"
         else:
             rank, status = next((rank, each) for rank, each in enumerate(self._statuses()) if each)
             lines = self._last_lines(rank)
@@ -293,6 +299,22 @@ class Processes:
         path = self.settings.of_worker(rank) / OUTPUT
         text = path.read_text(errors="replace") if path.exists() else ""
         return text.rstrip().splitlines()[-LINES_SHOWN:]
+
+
+class _Idle:
+    """Tells for how long processes have done nothing."""
+
+    def __init__(self) -> None:
+        self._used = -1.0
+        self._since = time.monotonic()
+
+    def lasts(self, pids: list[int]) -> bool:
+        """Return whether some processes have used no processor time for a while."""
+        used = sum(machine.tree_cpu_seconds(pid) for pid in pids)
+        if abs(used - self._used) >= SECONDS_OF_WORK:
+            self._used = used
+            self._since = time.monotonic()
+        return bool(pids) and time.monotonic() - self._since > SECONDS_TO_END
 
 
 def _described(code: int) -> str:

@@ -4,6 +4,7 @@ The recorder replaces some functions of PyTorch before the script begins. It dra
 of PyTorch and changes no result.
 """
 
+import copy
 import functools
 import hashlib
 import importlib
@@ -65,7 +66,10 @@ def with_tensors(change: Callable[[torch.Tensor], torch.Tensor], value: Any) -> 
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, dict):
-        return type(value)((key, inner(each)) for key, each in value.items())
+        changed = copy.copy(value)  # some are of classes with more than items
+        for key, each in value.items():
+            changed[key] = inner(each)
+        return changed
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*map(inner, value))
     if isinstance(value, (list, tuple)):
@@ -139,9 +143,11 @@ class Recorder:
         self._depth = 0  # of calls of modules
         self._calls: dict[str, int] = {}  # of layers in the present forward pass
         self._records = False  # whether the present forward pass is one of training
+        self._reorders = False  # whether its samples are computed in another order
         self._samples = 0  # of the present forward pass
         self._axis = 0  # along which its samples are
         self._unspent = 0  # samples that were passed forward since the last backward pass
+        self._in_backward = False
         self._optimizing = 0  # depth of calls of optimizers
         # Of the last batches of DataLoaders: the addresses of their tensors, and the indices.
         self._fetched: deque[tuple[set[int], list[int]]] = deque(maxlen=BATCHES_KEPT)
@@ -225,13 +231,29 @@ class Recorder:
         yield from original(sampler)
         self.facts["sampler_epochs"].append(described)  # a script may only look at its beginning
 
-    def _note_samples(self, given: torch.Tensor, known: Evaluation | StepValues) -> None:
+    def _given(self, args: Any, kwargs: Any) -> list[torch.Tensor]:
+        """Return the first tensor that a model is given, or a list with one for each sample."""
+        for each in (*args, *kwargs.values()):
+            tensors = [tensor for tensor in tensors_of(each) if tensor.ndim]
+            if isinstance(each, (list, tuple)) and len(tensors) == len(each) > 1:
+                indices = self._indices_of(tensors[0]) or []
+                # A list of images, as detectors take it.
+                return tensors if len(indices) == len(each) else tensors[:1]
+            if tensors:
+                return tensors[:1]
+        return []
+
+    def _note_samples(self, given: list[torch.Tensor], known: Evaluation | StepValues) -> None:
         """Note which samples a forward pass has."""
-        indices = self._indices_of(given)
+        indices = self._indices_of(given[0])
         self._axis = 0
-        if indices and given.ndim > 1 and len(indices) == given.shape[1] != given.shape[0]:
-            self._axis = 1  # time comes first
-        rows = np.moveaxis(numbers(given), self._axis, 0)
+        first = given[0]
+        if len(given) > 1:
+            rows = [numbers(each) for each in given]
+        else:
+            if indices and first.ndim > 1 and len(indices) == first.shape[1] != first.shape[0]:
+                self._axis = 1  # time comes first
+            rows = list(np.moveaxis(numbers(first), self._axis, 0))
         self._samples = len(rows)
         for row in rows:
             content = np.ascontiguousarray(row)
@@ -251,12 +273,14 @@ class Recorder:
     # ---- The forward pass ----------------------------------------------------------------------
 
     def _call(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if self._in_backward:  # checkpointing computes layers again
+            return original(module, *args, **kwargs)
         outermost = self._depth == 0
         if outermost:
             if self.settings.double:
                 args, kwargs = to_double(args), to_double(kwargs)
             self._begin_call(module, args, kwargs)
-        reorders = outermost and self._records and self.settings.moved
+        reorders = outermost and self._records and self._reorders
         if reorders:
             args, kwargs = in_order((args, kwargs), self._order(), self._axis)
         self._depth += 1
@@ -280,8 +304,8 @@ class Recorder:
     def _begin_call(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         self._records = False
         root = unwrapped(module)
-        given = next((each for each in tensors_of([args, kwargs]) if each.ndim), None)
-        if given is None or next(root.parameters(), None) is None:
+        given = self._given(args, kwargs)
+        if not given or next(root.parameters(), None) is None:
             return
         if not (root.training and torch.is_grad_enabled()):
             if not self._values.evaluations:
@@ -290,9 +314,10 @@ class Recorder:
             return
         self._know(root)
         self._records = True
+        self._reorders = self.settings.moved and len(given) == 1
         self._calls = {}
-        if given.requires_grad:  # what another module has returned
-            self._samples = given.shape[self._axis]
+        if given[0].requires_grad:  # what another module has returned
+            self._samples = given[0].shape[self._axis]
             return
         self._note_samples(given, self._values)
         self._unspent += self._samples
@@ -306,6 +331,10 @@ class Recorder:
         self._roots.append(root)
         if self.settings.double:
             root.double()
+        for layer in root.modules():
+            if isinstance(layer, nn.RNNBase) and layer.dropout:
+                layer.dropout = 0.0
+                self.note_dropout()
         prefix = f"model {len(self._roots)}: " if len(self._roots) > 1 else ""
         for name, layer in root.named_modules():
             self._layers.setdefault(id(layer), f"{prefix}{name}" if name else prefix.strip(": "))
@@ -360,7 +389,7 @@ class Recorder:
         count = self._calls[name] = self._calls.get(name, 0) + 1
         call = name if count == 1 else f"{name}, call {count}"
         rows = rows_sketch(np.moveaxis(numbers(tensor), axis, 0))
-        if self.settings.moved and not outermost:
+        if self._reorders and not outermost:
             rows = rows[self._order().argsort().numpy()]
         key = f"layer/{call}"
         if key in self._arrays:  # of another part of the batch
@@ -390,7 +419,11 @@ class Recorder:
         value = sum(float(each.detach().sum()) for each in losses)
         self._values.losses.append((value, self._unspent))
         self._unspent = 0
-        return original(tensors, *args, **kwargs)
+        self._in_backward = True
+        try:
+            return original(tensors, *args, **kwargs)
+        finally:
+            self._in_backward = False
 
     def _note_local(self, name: str, gradient: torch.Tensor) -> None:
         key = f"local/{name}"

@@ -28,6 +28,29 @@ DROPOUTS = (
     "alpha_dropout",
     "feature_alpha_dropout",
 )
+# Functions that make tensors, and may be told where.
+FACTORIES = (
+    "arange",
+    "as_tensor",
+    "asarray",
+    "empty",
+    "empty_like",
+    "eye",
+    "full",
+    "full_like",
+    "linspace",
+    "ones",
+    "ones_like",
+    "rand",
+    "rand_like",
+    "randint",
+    "randn",
+    "randn_like",
+    "randperm",
+    "tensor",
+    "zeros",
+    "zeros_like",
+)
 ACCELERATORS = ("cuda", "mps", "xpu", "hpu")
 MINUTES_TO_WAIT = 30  # for another worker; the coordinator ends what waits in vain
 
@@ -68,17 +91,58 @@ def _rendezvous(recorder: Recorder, path: Path) -> None:
 
     @functools.wraps(join)
     def init_process_group(
-        backend: str | None = None, init_method: str | None = None, **settings: Any
+        backend: Any = None, init_method: Any = None, timeout: Any = None, *_: Any, **others: Any
     ) -> None:
-        del backend, init_method
-        for name in ("store", "rank", "world_size", "device_id"):
-            settings.pop(name, None)
-        join("gloo", init_method="env://", **settings)
+        join("gloo", init_method="env://", timeout=others.get("timeout", timeout))
         recorder.keep(torch.distributed.group.WORLD)
 
-    for module in ("torch.distributed", "torch.distributed.distributed_c10d"):
-        importlib.import_module(module).init_process_group = init_process_group
-    importlib.import_module("torch.distributed.device_mesh").init_process_group = init_process_group
+    divide = torch.distributed.new_group
+
+    @functools.wraps(divide)
+    def new_group(
+        ranks: Any = None, timeout: Any = None, backend: Any = None, *_: Any, **others: Any
+    ) -> Any:
+        group = divide(ranks, others.get("timeout", timeout))
+        recorder.keep(group)
+        return group
+
+    for name in ("torch.distributed", "torch.distributed.distributed_c10d"):
+        module: Any = importlib.import_module(name)
+        module.init_process_group = init_process_group
+        module.new_group = new_group
+    mesh: Any = importlib.import_module("torch.distributed.device_mesh")
+    mesh.init_process_group = init_process_group
+    torch.distributed.all_reduce = _averaging(torch.distributed.all_reduce)
+
+
+class _Done:
+    """A work that has ended, as asynchronous functions return it."""
+
+    def wait(self, *_: Any) -> bool:
+        """Return at once."""
+        return True
+
+    def is_completed(self) -> bool:
+        """Return that it is."""
+        return True
+
+
+def _averaging(add: Callable[..., Any]) -> Callable[..., Any]:
+    """Give gloo, which only adds, the average that NCCL has."""
+
+    @functools.wraps(add)
+    def all_reduce(
+        tensor: torch.Tensor, op: Any = torch.distributed.ReduceOp.SUM, *args: Any, **kwargs: Any
+    ) -> Any:
+        if op != torch.distributed.ReduceOp.AVG:
+            return add(tensor, op, *args, **kwargs)
+        group = args[0] if args else kwargs.get("group")
+        add(tensor, torch.distributed.ReduceOp.SUM, group)
+        tensor /= torch.distributed.get_world_size(group)
+        asynchronous = args[1] if len(args) > 1 else kwargs.get("async_op", False)
+        return _Done() if asynchronous else None
+
+    return all_reduce
 
 
 def _refuse_spawning() -> None:
@@ -129,17 +193,15 @@ def _processor() -> None:
     torch.Tensor.pin_memory = stays
     for name in ("set_device", "synchronize", "empty_cache", "manual_seed_all", "manual_seed"):
         setattr(torch.cuda, name, _without_effect(getattr(torch.cuda, name)))
-    for name in (
-        "tensor",
-        "zeros",
-        "ones",
-        "empty",
-        "full",
-        "rand",
-        "randn",
-        "arange",
-        "as_tensor",
-    ):
+    workers = int(os.environ["WORLD_SIZE"])
+    rank = int(os.environ["RANK"])
+    torch.cuda.device_count = lambda: workers
+    torch.cuda.current_device = lambda: rank
+    accelerator = torch.accelerator
+    accelerator.set_device_index = _without_effect(accelerator.set_device_index)
+    accelerator.device_count = lambda: workers
+    accelerator.current_accelerator = lambda *_, **__: torch.device("cpu")
+    for name in FACTORIES:
         setattr(torch, name, _made_on_processor(getattr(torch, name)))
     _load_on_processor()
     # It refuses SyncBatchNorm on the processor.
