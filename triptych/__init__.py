@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         sweep,
         train,
         verify,
+        verify_run,
         verify_script,
         verify_workers,
     )
@@ -90,6 +91,7 @@ __all__ = [
     "sweep",
     "train",
     "verify",
+    "verify_run",
     "verify_script",
     "verify_workers",
     "zoo",
@@ -130,6 +132,7 @@ _MODULES = {
     "sweep": "api",
     "train": "api",
     "verify": "api",
+    "verify_run": "api",
     "verify_script": "api",
     "verify_workers": "api",
 }

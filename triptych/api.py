@@ -20,7 +20,6 @@ from .core import devices, metrics, registry
 from .core.events import BlockTimed, Evaluated, Event
 from .core.probabilities import softmax
 from .core.selection import Selection, select
-from .core.sharding import MOST_WORKERS
 from .core.state import State
 from .data import loading
 from .data.dataset import Dataset
@@ -37,6 +36,7 @@ from .results import (
     VerificationResult,
     WorkersResult,
 )
+from .scale.messages import MOST_WORKERS
 from .spec import zoo
 from .spec.network import Network
 from .spec.placement import Shape
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .exporting.export import ExportResult
     from .exporting.targets import Target
     from .exporting.web_runtime import WebRuntime
+    from .parity.replay import ReplayResult
     from .process.pool import Workers
     from .scale.sweep.grid import Grid
     from .scale.sweep.session import SweepSession
@@ -588,6 +589,54 @@ def verify(
     chosen = select(engines, all_backends, threads=threads, device=device)
     with closing(verification(network, recipe, data, chosen, steps)) as happening:
         return VerificationResult.of(watched(happening, on_event, progress, epochs=0))
+
+
+def iter_verify_run(
+    folder: str | Path, data: Dataset | None = None
+) -> "Generator[Event, None, ReplayResult]":
+    """Train a run again and compare it; yield the events and return what came of it.
+
+    The parameters are those of `verify_run`.
+    """
+    from .parity.replay import replayed
+
+    saved = SavedRun.read(Path(folder))
+    if data is None:
+        data = loading.load(saved.source_to_load(), saved.recipe.seed, saved.reading)
+    saved.check_same(data)
+    return (yield from replayed(saved, data, _threads()))
+
+
+def verify_run(folder: str | Path, data: Dataset | None = None) -> "ReplayResult":
+    """Check that a run, however often it was disturbed, is the training that its recipe describes.
+
+    The log must tell every step once, with the samples of its batch. Then the run is trained again
+    in this process, up to its last checkpoint, and the losses in the log and the saved state are
+    compared with that.
+
+    Parameters
+    ----------
+    folder : str or Path
+        A run folder of `train`, finished or not.
+    data : Dataset, optional
+        Its data; by default it is loaded again from where it came.
+
+    Returns
+    -------
+    ReplayResult
+        ``equal`` is the verdict; if one process of one engine has trained all, to the bit.
+
+    Raises
+    ------
+    TriptychError
+        If the folder holds no such run, or the data is not the same.
+    """
+    events = iter_verify_run(folder, data)
+    while True:
+        try:
+            next(events)
+        except StopIteration as end:
+            return end.value
 
 
 def iter_verify_workers(

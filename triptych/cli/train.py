@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.registry import entries
-from ..core.sharding import MOST_WORKERS
 from ..process import machine
+from ..scale.messages import MOST_WORKERS
 from ..spec.schedules import names_without_settings
 from . import options as o
 from .app import app
@@ -210,7 +210,7 @@ def train(
             saved = stack.enter_context(api.resumable(place.resume)).extended(recipe.epochs)
             where = (place.backend, place.device, place.workers)
             settings = api.resumed_settings(saved, engine, *where)
-            dataset = _read_again(console, data, saved)
+            dataset = read_again(console, data, saved)
             with _starting(console, place):
                 session = api.resumed_session(
                     settings, saved, dataset, every=every, address=place.address
@@ -257,7 +257,7 @@ def _named(engine: str | None) -> str:
     return engine
 
 
-def _read_again(console: "Console", data: DataOptions, saved: "SavedRun") -> "Dataset":
+def read_again(console: "Console", data: DataOptions, saved: "SavedRun") -> "Dataset":
     """Load the data of a run: from where it was, or from where it is now."""
     from .loading import load
 

@@ -1,13 +1,16 @@
 """``triptych verify``: the proof, for whole runs."""
 
+import os
 import sys
 from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from ..errors import one_line
+from ..process import machine
 from . import options as o
 from .app import app
 from .option_groups import (
@@ -187,7 +190,7 @@ class WorkerOptions:
                     param_hint="--native",
                 )
             return []
-        from ..core.sharding import MOST_WORKERS
+        from ..scale.messages import MOST_WORKERS
 
         allowed = {str(count): count for count in range(1, MOST_WORKERS + 1)}
         parts = [part.strip() for part in self.workers.split(",")]
@@ -233,6 +236,8 @@ def verify(
     triptych verify --workers 1,2,3
 
     triptych verify --workers 2 --script train_ddp.py -- --batch-size {64/workers}
+
+    triptych verify runs/20260101-120000-train-torch-custom-digits
     """
     from rich.console import Console
 
@@ -241,6 +246,13 @@ def verify(
 
     cases.check()
     script.check()
+    if script.run is not None:
+        if (cases, workers) != (CaseOptions(), WorkerOptions()):
+            raise typer.BadParameter(
+                "the run decides network, recipe and steps; only --data and --threads go with it",
+                param_hint="RUN",
+            )
+        _verify_run(script.run, data, engines.threads)
     counts = workers.counts()
     if script.script:
         _refuse_others(data, cases, engines, native=workers.native)
@@ -281,6 +293,22 @@ def _refuse_others(
             "--float64 and --timeout go with it",
             param_hint="--script",
         )
+
+
+def _verify_run(run: Path, data: DataOptions, threads: int) -> NoReturn:
+    """Train a run again, show what came of it, and end the command."""
+    os.environ.update(machine.environment(threads, "cpu"))
+
+    from rich.console import Console
+
+    from .. import api
+    from .replay_view import show_replay
+    from .train import read_again
+
+    console = Console(emoji=False)
+    saved = api.SavedRun.read(run)
+    dataset = read_again(console, data, saved)
+    sys.exit(show_replay(console, run, saved, api.iter_verify_run(run, dataset)))
 
 
 def _verify_workers(

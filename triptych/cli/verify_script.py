@@ -29,8 +29,10 @@ class ScriptOptions:
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="ARGUMENTS",
-            help="Of --script, after --. {64/workers} in them is 64 divided by the number of "
+            metavar="[RUN | ARGUMENTS]",
+            help="A run folder of triptych train: instead, its log must tell every step once, with "
+            "its samples; it is trained again, and losses and weights are compared. Or, after --, "
+            "the arguments of --script; {64/workers} in them is 64 divided by the number of "
             "workers.",
             show_default=False,
         ),
@@ -51,9 +53,17 @@ class ScriptOptions:
         ),
     ] = 300.0
 
+    @property
+    def run(self) -> Path | None:
+        """The run folder that was named instead of a script."""
+        if self.script is not None or not self.arguments:
+            return None
+        return Path(self.arguments[0])
+
     def check(self) -> None:
         """Raise an error if options were given that need a script, and there is none."""
-        if self.script is None and (self.arguments or self.float64):
+        several = len(self.arguments or []) > 1
+        if self.script is None and (several or self.float64):
             option = "--float64" if self.float64 else "-- ARGUMENTS"
             raise typer.BadParameter(
                 "it belongs to a script; name that with --script FILE.py", param_hint=option

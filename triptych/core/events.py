@@ -87,6 +87,8 @@ class BlockTrained(Event):
         Wall time of one step, in seconds.
     losses : list of float
         Loss of each step, seven significant digits.
+    samples : str or None
+        `triptych.core.plan.samples_digest` of the steps; None for full batches.
     """
 
     type: ClassVar[str] = "block"
@@ -96,6 +98,7 @@ class BlockTrained(Event):
     rate: float
     seconds: float
     losses: list[float]
+    samples: str | None = _optional()
 
 
 @dataclass(frozen=True)

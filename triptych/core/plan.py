@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -54,3 +55,23 @@ class Plan:
     def single(self) -> Iterator["Plan"]:
         """Yield each step as a plan with K = 1."""
         return (self[k : k + 1] for k in range(len(self)))
+
+
+def samples_digest(plan: Plan) -> str | None:
+    """Return what identifies the samples of a plan and their order, as of `digest_of`.
+
+    None for a plan whose steps use all samples.
+    """
+    return None if plan.indices is None else digest_of(plan.indices)
+
+
+def digest_of(indices: NDArray[np.int32]) -> str:
+    """Return 16 hexadecimal digits that identify samples and their order.
+
+    Parameters
+    ----------
+    indices : ndarray of int32
+        Their numbers, step after step. The digits are the first ones of the SHA-256 of these
+        numbers in little-endian order.
+    """
+    return sha256(np.ascontiguousarray(indices, "<i4").data).hexdigest()[:16]

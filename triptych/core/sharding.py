@@ -5,8 +5,6 @@ from numpy.typing import NDArray
 
 from .plan import Plan
 
-MOST_WORKERS = 64  # each is a process that imports a framework
-
 
 def shard_rows(batch: int, workers: int) -> list[slice]:
     """Return which samples of a batch each worker has, in order of rank.

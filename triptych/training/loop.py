@@ -6,7 +6,7 @@ from its `Position` and the engine's state, in the same engine or in another one
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..core.events import (
     TrainingCompleted,
     TrainingInterrupted,
 )
-from ..core.plan import Plan
+from ..core.plan import Plan, samples_digest
 from ..core.planner import BatchPlanner
 from ..core.split import Split
 from ..core.state import State
@@ -100,7 +100,7 @@ class Training:
         """Request an end after the block in flight. A signal handler may call it."""
         self._stop_requested = True
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event]:
         """Train.
 
         Yields
@@ -160,6 +160,7 @@ class Training:
             rate=float(plan.rates[-1]),
             seconds=(ended - begun) / steps,
             losses=[float(f"{loss:.7g}") for loss in losses],
+            samples=samples_digest(plan),
         )
 
     def _run(self, plan: Plan) -> list[float]:

@@ -17,7 +17,7 @@ from triptych.process.client import EngineHost, RemoteEngine, checked
 from triptych.process.protocol import Message
 from triptych.scale.training import client
 from triptych.scale.training import session as workers_session
-from triptych.scale.training.client import WorkersLost
+from triptych.scale.training.client import RayEnded, WorkersLost
 from triptych.scale.training.session import MOST_LOSSES, WorkersSession
 from triptych.training import run_folder
 from triptych.training.loggers import CheckpointInterval
@@ -171,6 +171,24 @@ def test_an_end_that_is_requested_while_workers_are_lost_is_an_end(
     assert fake.closed
     assert running.folder
     assert run_folder.is_unfinished(running.folder)
+
+
+def test_the_end_of_ray_is_told_with_the_command_that_goes_on(
+    fake, monkeypatch, tmp_path: Path, digits: Dataset
+):
+    running = session(tmp_path, digits)
+    folder = running.folder
+    events = running.events()
+    next(events)
+
+    def end(self: FakeWorkers, do: str, arrays: Any = None, **values: Any) -> Message:
+        raise RayEnded("Ray has ended: killed")
+
+    monkeypatch.setattr(FakeWorkers, "ask", end)
+    with pytest.raises(TriptychError, match="Ray has ended: killed; what was") as e:
+        next(events)
+    assert str(e.value).endswith(f"go on with: triptych train --resume {folder}")
+    assert fake.closed
 
 
 def test_without_a_run_folder_nothing_can_go_on(fake, digits: Dataset):

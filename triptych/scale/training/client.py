@@ -23,6 +23,10 @@ class WorkersLost(TriptychError):
     """A worker has ended, and with it the engines of all; others are being started."""
 
 
+class RayEnded(TriptychError):
+    """Ray has ended, and with it all workers; no others are started."""
+
+
 class TrainingWorkers(EngineHost):
     """Workers that Ray Train starts, and starts again when one of them ends.
 
@@ -48,6 +52,7 @@ class TrainingWorkers(EngineHost):
         check_installed("a training with several workers", NEEDED)
         if settings.workers > 1 and find_spec("torch") is None:
             raise EngineError(NEEDS_TORCH)
+        self._address = address
         self._cpu_seconds = 0.0
         request = {
             "address": address,
@@ -74,11 +79,18 @@ class TrainingWorkers(EngineHost):
             If a worker has ended. The next request is for those that are started instead.
         EngineError, RowFailed
             If a worker reports a failure.
-        TriptychError
-            If Ray has ended.
+        RayEnded
+            If Ray has ended, or its cluster.
         """
         self._driver.send({"do": do} | values, arrays)
-        message = self._driver.receive()
+        try:
+            message = self._driver.receive()
+        except TriptychError as error:
+            if self._address is None:
+                raise RayEnded(str(error)) from None
+            raise RayEnded(
+                f"the cluster at {self._address} has ended, or cannot be reached any more"
+            ) from None
         if "lost" in message.values:
             raise WorkersLost(message.values["lost"])
         reply = checked(Message(message.values["reply"], message.arrays))

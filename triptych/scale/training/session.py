@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...core.events import Event, WorkersRestarted
 from ...core.registry import check_shared_masks
+from ...core.shell import quoted
 from ...data.dataset import Dataset
 from ...data.streaming.split import StreamedSplit
 from ...errors import EngineError, TriptychError, counted
@@ -14,7 +15,7 @@ from ...spec.recipe import Recipe
 from ...training.loggers import CheckpointInterval
 from ...training.saved import SavedRun, resumable
 from ...training.session import Session, Settings
-from .client import TrainingWorkers, WorkersLost
+from .client import RayEnded, TrainingWorkers, WorkersLost
 
 MOST_LOSSES = 3  # of workers in a row, without a checkpoint between them
 
@@ -88,9 +89,17 @@ class WorkersSession(Session):
         """
         with closing(self._workers):
             try:
-                yield from super().events()
-            except WorkersLost as lost:
-                yield from self._going_on(lost)
+                try:
+                    yield from super().events()
+                except WorkersLost as lost:
+                    yield from self._going_on(lost)
+            except RayEnded as error:
+                if self.folder is None:
+                    raise
+                advice = quoted("triptych", "train", "--resume", str(self.folder))
+                raise TriptychError(
+                    f"{error}; what was saved before is whole; go on with: {advice}"
+                ) from None
 
     def _going_on(self, lost: WorkersLost) -> Generator[Event]:
         """Go on from the last checkpoint with the workers that are started instead of lost ones."""
@@ -107,7 +116,8 @@ class WorkersSession(Session):
                 if losses > MOST_LOSSES:
                     raise TriptychError(
                         f"{lost}, {losses} times in a row at step {step:,}; what was saved before "
-                        "is whole"
+                        "is whole; go on with: "
+                        + quoted("triptych", "train", "--resume", str(self.folder))
                     )
                 try:
                     if not self._open_again(saved, restarted):
