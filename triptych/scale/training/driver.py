@@ -18,6 +18,7 @@ from ...process import machine, protocol
 from ...process.protocol import Message
 from ..ray.connection import LONGEST_REASON, connected, described
 from ..ray.driver import end_all, take_streams
+from . import trainer
 
 # How often Ray Train looks whether a worker has ended, in seconds; 2 by default.
 SECONDS_BETWEEN_LOOKS = "0.2"
@@ -76,8 +77,6 @@ def _run(
     with connected(
         address, folder, processors=workers * threads, stored_bytes=first["bytes"]
     ) as variables:
-        from . import trainer
-
         trainer.check_capacity(workers, threads)
         _send(replies, writing, described().to_json())
         mailbox = trainer.create_mailbox(workers)

@@ -1,28 +1,13 @@
 """Ray Train: it starts the workers of a training, watches them, and starts them again.
 
-`prepare_environment` is called before this module is imported, because Ray Train reads the
-environment then.
+`triptych.scale.training.driver` sets Ray Train's environment variables before it calls anything
+here: they are read when Ray Train is imported.
 """
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import ray
-from ray.exceptions import RayActorError
-from ray.train import (
-    BackendConfig,
-    FailureConfig,
-    LoggingConfig,
-    RunConfig,
-    ScalingConfig,
-    UserCallback,
-)
-from ray.train.backend import Backend
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ...errors import TriptychError, one_line
 from ..messages import LOST
@@ -34,66 +19,72 @@ STARTS_IN_VAIN = 5  # in a row, each of about a minute, because the cluster has 
 WITHOUT_END = -1
 
 
-@dataclass
-class Together(BackendConfig):
-    """What the workers of a group need to compute together.
+def open_for(worker_group: Any, mailbox: Any, folder: str | None) -> None:
+    """Tell a group's workers how they find each other, and open the mailbox for them.
 
-    Attributes
+    Parameters
     ----------
+    worker_group : ray.train's worker group
+        That has started.
     mailbox : ActorHandle
         The actor `triptych.scale.training.mailbox.Mailbox`.
     folder : str or None
         A folder in which the workers of this machine find each other; None for those of a cluster.
     """
+    import ray
 
-    mailbox: Any
-    folder: str | None
-
-    @property
-    def backend_cls(self) -> type[Backend]:
-        """The class that prepares a group."""
-        return GroupBackend
-
-
-class GroupBackend(Backend):
-    """Prepares each group of workers that Ray Train starts, in Ray Train's own process."""
-
-    def on_start(self, worker_group: Any, backend_config: Any) -> None:
-        """Tell the workers how they find each other, and open the mailbox for them."""
-        group = ray.get(backend_config.mailbox.begin.remote())
-        rendezvous: Any
-        if backend_config.folder is None:
-            host = worker_group.execute_single(0, worker.node_address)
-            rendezvous = (host, worker_group.execute_single(0, worker.listen, host))
-        else:
-            rendezvous = str(Path(backend_config.folder, f"rendezvous-{group}"))
-        worker_group.execute(worker.prepare, group, rendezvous)
-
-    def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
-        """Close the mailbox for them."""
-        ray.get(backend_config.mailbox.lose.remote("the workers were ended"))
+    group = ray.get(mailbox.begin.remote())
+    rendezvous: Any
+    if folder is None:
+        host = worker_group.execute_single(0, worker.node_address)
+        rendezvous = (host, worker_group.execute_single(0, worker.listen, host))
+    else:
+        rendezvous = str(Path(folder, f"rendezvous-{group}"))
+    worker_group.execute(worker.prepare, group, rendezvous)
 
 
-class TellingOfLosses(UserCallback):
-    """Tells the driver at once that a worker has ended, and which one.
+def close_for_all(mailbox: Any, why: str) -> None:
+    """Close the mailbox for the present group."""
+    import ray
 
-    Parameters
-    ----------
-    mailbox : ActorHandle
-        The actor `triptych.scale.training.mailbox.Mailbox`.
-    workers : int
-        How many workers there are.
+    ray.get(mailbox.lose.remote(why))
+
+
+def _backend_config(mailbox: Any, folder: str | None) -> Any:
+    """Return what prepares each group of workers, in the process of Ray Train's controller.
+
+    The classes are made here because Ray is imported late. So they are sent there by value.
     """
+    from ray.train import BackendConfig
+    from ray.train.backend import Backend
 
-    def __init__(self, mailbox: Any, workers: int) -> None:
-        self._mailbox = mailbox
-        self._workers = workers
+    class GroupBackend(Backend):
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            del backend_config
+            open_for(worker_group, mailbox, folder)
 
-    def after_exception(
-        self, run_context: Any, worker_exceptions: "Mapping[int, Exception]"
-    ) -> None:
-        """Close the mailbox for the group, with the reason."""
-        ray.get(self._mailbox.lose.remote(reason_of(worker_exceptions, self._workers)))
+        def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
+            del worker_group, backend_config
+            close_for_all(mailbox, "the workers were ended")
+
+    class GroupBackendConfig(BackendConfig):
+        @property
+        def backend_cls(self) -> type[Backend]:
+            return GroupBackend
+
+    return GroupBackendConfig()
+
+
+def _telling_of_losses(mailbox: Any, workers: int) -> Any:
+    """Return what tells the driver at once that a worker has ended, and which one."""
+    from ray.train import UserCallback
+
+    class TellingOfLosses(UserCallback):
+        def after_exception(self, run_context: Any, worker_exceptions: dict[int, Any]) -> None:
+            del run_context
+            close_for_all(mailbox, reason_of(worker_exceptions, workers))
+
+    return TellingOfLosses()
 
 
 def reason_of(errors: Mapping[int, Exception], workers: int) -> str:
@@ -106,6 +97,8 @@ def reason_of(errors: Mapping[int, Exception], workers: int) -> str:
     workers : int
         How many workers there were.
     """
+    from ray.exceptions import RayActorError
+
     # Ray Train wraps the error of an actor that has ended.
     causes = {rank: getattr(each, "health_check_failure", each) for rank, each in errors.items()}
     ended = sorted(rank + 1 for rank, each in causes.items() if isinstance(each, RayActorError))
@@ -122,6 +115,9 @@ def reason_of(errors: Mapping[int, Exception], workers: int) -> str:
 
 def create_mailbox(workers: int) -> Any:
     """Start the mailbox, on the node of this process."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
     here = ray.get_runtime_context().get_node_id()
     strategy = NodeAffinitySchedulingStrategy(here, soft=False)
     actor: Any = ray.remote(Mailbox)
@@ -130,6 +126,8 @@ def create_mailbox(workers: int) -> Any:
 
 def check_capacity(workers: int, threads: int) -> None:
     """Raise `TriptychError` if the cluster has too few processors for all workers."""
+    import ray
+
     offered = [
         int(node["Resources"].get("CPU", 0) // threads) for node in ray.nodes() if node["Alive"]
     ]
@@ -174,10 +172,13 @@ def keep_training(
     Exception
         An error of Ray Train, if it cannot start the workers.
     """
+    from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
     trainer = DataParallelTrainer(
         worker.train,
         train_loop_config={"mailbox": mailbox, "engine": engine},
-        backend_config=Together(mailbox, folder if on_this_machine else None),
+        backend_config=_backend_config(mailbox, folder if on_this_machine else None),
         scaling_config=ScalingConfig(num_workers=workers, resources_per_worker={"CPU": threads}),
         run_config=RunConfig(
             name="training",
@@ -187,7 +188,7 @@ def keep_training(
                 max_failures=WITHOUT_END,
                 controller_failure_limit=STARTS_IN_VAIN,
             ),
-            callbacks=[TellingOfLosses(mailbox, workers)],
+            callbacks=[_telling_of_losses(mailbox, workers)],
             worker_runtime_env={"env_vars": dict(variables)},
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
