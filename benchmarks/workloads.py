@@ -12,6 +12,7 @@ from .advise import Advise
 from .inference import Inference
 from .loading import Loading
 from .memory import Memory
+from .scaling import Case, Scaling
 from .starting import Starting
 from .timing import Settings
 from .training import Training
@@ -85,6 +86,8 @@ FULL_BATCHES = Recipe(1, "full", SGD(0.1))
 ADAM = Recipe(1, 64, optimizer("adam"), random="free")
 ADAM_128 = replace(ADAM, batch_size=128)
 
+SMALL_BATCHES = Recipe(1, 32, SGD(0.1))
+
 WORKLOADS: dict[str, Workload] = {
     "R1": Training(
         "784-10-10, every step all 9,000 images, SGD: the original's job",
@@ -113,7 +116,7 @@ WORKLOADS: dict[str, Workload] = {
     "overhead": Training(
         "784-10-10, SGD, batch 32: the cost of a step with little to compute",
         network=R1,
-        recipe=Recipe(1, 32, SGD(0.1)),
+        recipe=SMALL_BATCHES,
         samples=IMAGES,
         steps=280,
         peers=PEERS_OF_MINI_BATCHES,
@@ -126,5 +129,15 @@ WORKLOADS: dict[str, Workload] = {
         60_000,
     ),
     "inference": Inference("the logits of one image", (R2, R3), PEERS_OF_INFERENCE),
+    "scaling": Scaling(
+        "two workers with one thread each, each with the batch of one",
+        (
+            Case(zoo.dense("0.1 MB", [32]), SMALL_BATCHES, 100),
+            Case(zoo.dense("1 MB", [314]), SMALL_BATCHES, 50),
+            Case(zoo.dense("10 MB", [1230, 1230]), SMALL_BATCHES, 10),
+            Case(zoo.get("lenet"), replace(ADAM, random="matched"), 10),
+            Case(R3, replace(ADAM, random="matched"), 5),
+        ),
+    ),
     "advise": Advise("a hundred networks that were never timed"),
 }

@@ -58,6 +58,8 @@ class EngineInfo:
     native : str
         What the framework calls its own data-parallel training; empty if it has none. The module
         ``native`` beside the engine's module has it, as the class ``NativeWorkers``.
+    native_is_open : bool
+        Whether its servers listen on every network interface, and ask for no password.
     """
 
     name: str
@@ -77,6 +79,7 @@ class EngineInfo:
     processor_only: bool = False
     module: str = ""
     native: str = ""
+    native_is_open: bool = False
 
     @property
     def installed(self) -> bool:

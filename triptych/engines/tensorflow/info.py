@@ -24,4 +24,5 @@ INFO = EngineInfo(
     },
     notices=("All log messages before absl::InitializeLog()", "oneDNN custom operations are on"),
     native="MultiWorkerMirroredStrategy",
+    native_is_open=True,
 )
