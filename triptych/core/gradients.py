@@ -18,6 +18,7 @@ from ..spec.recipe import Recipe
 from .state import State
 
 # Takes an array of one worker and returns the sum of the arrays of all workers, in the same dtype.
+# It may overwrite the array that it takes.
 AllReduce = Callable[[np.ndarray], np.ndarray]
 
 

@@ -117,12 +117,14 @@ class ProcessGroup:
     def all_reduce(self, array: np.ndarray) -> np.ndarray:
         """Return the sum of the arrays of all workers, of the same shape and dtype.
 
+        The array is overwritten by the sum if it is contiguous.
+
         Raises
         ------
         EngineError
             If another worker has ended.
         """
-        total = np.array(array, order="C")
+        total = np.ascontiguousarray(array)
         if self._group is not None:
             import torch
 
