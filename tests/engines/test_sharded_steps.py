@@ -173,6 +173,45 @@ def test_one_flat_array_holds_gradients_loss_and_weight():
     assert total.mean_gradients["a/bias"].tolist() == [0.125] * 3
 
 
+def test_arrays_are_added_in_the_order_of_their_memory():
+    """A transposed matrix is not turned around, and comes back as it was."""
+    random = np.random.default_rng(0)
+    matrix = random.normal(size=(3, 4))
+    images = random.normal(size=(2, 3, 4, 5))
+    arrays = {
+        "rows": matrix,
+        "columns": np.asfortranarray(matrix),
+        "images": images.transpose(2, 0, 3, 1),
+        "single": images[:1].transpose(3, 0, 2, 1),
+        "part": images[:, 1:, ::2].transpose(1, 0, 3, 2),
+    }
+    given = []
+
+    def double(flat: np.ndarray) -> np.ndarray:
+        given.append(flat.copy())
+        return 2 * flat
+
+    total = SummedGradients(arrays, 1.5, 2.0).reduced(double)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(total.gradients[name], 2 * array)
+    np.testing.assert_array_equal(given[0][12:24], matrix.T.ravel())
+    assert np.shares_memory(total.gradients["columns"], total.gradients["columns"].T.ravel())
+
+
+@pytest.mark.parametrize(("name", "backend"), rows())
+@pytest.mark.parametrize("network", [NETWORK, IMAGES], ids=["dense", "images"])
+def test_every_part_has_the_same_order_in_memory(
+    name: str, backend: str, network: Network, split: Split
+):
+    """Also one without samples: workers add what is at the same place."""
+    engine = loaded_engine(name, network, recipe_of(), backend)
+    data = engine.upload(split)
+    plan = next(BatchPlanner(network, recipe_of(), SAMPLES, 1).plans())
+    parts = [engine.gradients(data, take_rows(plan, slice(end), SAMPLES)) for end in (0, 1, BATCH)]
+    strides = [[array.strides for array in part.gradients.values()] for part in parts]
+    assert strides[0] == strides[1] == strides[2]
+
+
 @pytest.mark.parametrize(("name", "backend"), rows(others=False))
 def test_running_statistics_move_as_in_a_step(name: str, backend: str, split: Split):
     norm = (Flatten("flatten"), Dense("hidden", 5), BatchNorm("norm"), Dense("output", 3))

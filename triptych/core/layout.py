@@ -28,21 +28,30 @@ def to_native(layout: Layout, role: str, array: np.ndarray, sizes: Sizes = ()) -
     sizes : tuple of (str, int)
         Axis lengths that the pattern cannot infer.
     """
-    pattern = layout.get(role)
-    if not pattern:
+    view = native_view(layout, role, array, sizes)
+    if view is array:
         return np.ascontiguousarray(array)
     # A copy sets the strides of axes of length 1, which `rearrange` leaves as they were. With the
     # old strides PyTorch would take images of one channel for channels-last ones, and its BatchNorm
     # on a CPU is a hundred times less accurate for those.
-    return np.array(rearrange(array, pattern, **dict(sizes)), order="C")
+    return np.array(view, order="C")
+
+
+def native_view(layout: Layout, role: str, array: np.ndarray, sizes: Sizes = ()) -> np.ndarray:
+    """Return what `to_native` does, in the memory of the array where strides suffice."""
+    pattern = layout.get(role)
+    return rearrange(array, pattern, **dict(sizes)) if pattern else array
 
 
 def to_canonical(layout: Layout, role: str, array: np.ndarray, sizes: Sizes = ()) -> np.ndarray:
     """Return a contiguous copy in the canonical layout; the inverse of `to_native`."""
+    return np.array(canonical_view(layout, role, array, sizes), order="C")
+
+
+def canonical_view(layout: Layout, role: str, array: np.ndarray, sizes: Sizes = ()) -> np.ndarray:
+    """Return what `to_canonical` does, in the memory of the array where strides suffice."""
     pattern = canonical_pattern(layout, role)
-    if pattern:
-        array = rearrange(array, pattern, **dict(sizes))
-    return np.array(array, order="C")
+    return rearrange(array, pattern, **dict(sizes)) if pattern else array
 
 
 def canonical_pattern(layout: Layout, role: str) -> str:

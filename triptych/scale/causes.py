@@ -350,7 +350,8 @@ def _combined(parts: list[SummedGradients], mistakes: StepMistakes) -> State:
     gradients = reduce(add, parts).mean_gradients
     if mistakes.mean_of_means:
         means = [part.mean_gradients for part in parts if part.weight]
-        gradients = {name: sum(mean[name] for mean in means) / len(means) for name in gradients}
+        added = {name: np.sum([mean[name] for mean in means], axis=0) for name in gradients}
+        gradients = {name: array / len(means) for name, array in added.items()}
     if mistakes.summed_twice:
         gradients = {name: len(parts) * gradient for name, gradient in gradients.items()}
     return gradients

@@ -158,25 +158,27 @@ class Engine:
     def gradients(self, data: DeviceSplit, plan: Plan) -> SummedGradients:
         """Return what a part of a batch adds to the gradients; see `ShardingEngine`."""
         if plan.empty and not self.synchronised:
-            return SummedGradients.zero(self.network, self.recipe)
+            return self._no_gradients()
         self._arrange(data.order)
         x, y, masks = self._batch(data, plan, 0)
         with computing():
             loss = self._gradients(x, y, masks, summed=True)
             for layer in self.layers:
                 layer.advance()
-        self._arrange(None)
         if plan.empty:  # it has taken part in the statistics of the other workers
-            return SummedGradients.zero(self.network, self.recipe)
-        gradients = {
-            p.name: np.array(self.parameter_gradients[p.name], order="C")
-            for p in self.network.parameters
-        }
+            return self._no_gradients()
+        gradients: State = {}
+        for name, gradient in self.parameter_gradients.items():
+            gradients[name] = np.empty_like(gradient)
+            gradients[name][self._rows(name)] = gradient
         return SummedGradients(gradients, float(loss), self._weight(y))
 
     def update(self, gradients: State, rate: float) -> None:
         """Make the update of a step from given gradients; see `core.engine.UpdatingEngine`."""
-        self.probe().update(gradients, rate)
+        for name, gradient in gradients.items():
+            self.parameter_gradients[name][...] = gradient[self._rows(name)]
+        with computing():
+            self.apply_update(rate)
 
     def wait(self) -> np.ndarray:
         """Return the losses since the last call; the steps are finished already."""
@@ -257,6 +259,17 @@ class Engine:
             if name.startswith(self.kernel):
                 array[...] = array[back][slice(None) if order is None else order]
         self.order = order
+
+    def _no_gradients(self) -> SummedGradients:
+        """Return what a part without samples adds, in the same order in memory."""
+        gradients = {name: np.zeros_like(each) for name, each in self.parameter_gradients.items()}
+        return SummedGradients(gradients, 0.0, 0.0)
+
+    def _rows(self, name: str) -> Array | slice:
+        """Return which rows of a canonical gradient those of the present arrangement are."""
+        if name == self.kernel and self.order is not None:
+            return self.order
+        return slice(None)
 
     def _batch(
         self, data: DeviceSplit, plan: Plan, k: int

@@ -138,7 +138,7 @@ class Engine:
             factor = tf.constant(weight, self.recipe.dtype)
             loss, gradients = self.shard_graph(data, self.to_device(plan), factor)
         named = zip(self.weights, gradients, strict=True)
-        by_name = {name: np.array(gradient) for name, gradient in named}
+        by_name = {name: gradient.numpy() for name, gradient in named}
         return SummedGradients(by_name, float(loss), weight)
 
     def update(self, gradients: State, rate: float) -> None:

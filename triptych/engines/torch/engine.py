@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...core.devices import find_device
 from ...core.engine import SAMPLES_EVALUATED_AT_ONCE
 from ...core.gradients import AllReduce, SummedGradients, check_synchronised
-from ...core.layout import to_canonical, to_native
+from ...core.layout import canonical_view, to_canonical, to_native
 from ...core.plan import Plan
 from ...core.split import Split
 from ...core.state import State, check
@@ -139,16 +139,15 @@ class Engine:
     def gradients(self, data: DeviceSplit, plan: Plan) -> SummedGradients:
         """Return what a part of a batch adds to the gradients; see `ShardingEngine`."""
         if plan.empty and not self.synchronised:
-            return SummedGradients.zero(self.network, self.recipe)
+            zeros = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+            return SummedGradients(self.views(zeros), 0.0, 0.0)
         self.model.train()
         with precision.step(self.backend):
             x, y, masks = self.select_batch(data, self.to_device(plan), 0)
             weight = self.recipe.loss.divisor(y.cpu().numpy(), self.network.classes)
             loss = self.compute_gradients(x, y, masks, weight)
-        gradients = {
-            p.name: self.read(self.weights[p.name].grad, p) for p in self.network.parameters
-        }
-        return SummedGradients(gradients, loss.item(), weight)
+        gradients = {name: parameter.grad for name, parameter in self.weights.items()}
+        return SummedGradients(self.views(gradients), loss.item(), weight)
 
     def update(self, gradients: State, rate: float) -> None:
         """Make the update of a step from given gradients; see `UpdatingEngine`."""
@@ -333,6 +332,14 @@ class Engine:
         """Return a tensor as a canonical array, a copy."""
         native = tensor.detach().cpu().numpy()
         return to_canonical(INFO.layout, parameter.role, native, parameter.sizes)
+
+    def views(self, tensors: dict[str, Tensor]) -> State:
+        """Return a tensor for each parameter as a canonical array, which may share its memory."""
+        views: State = {}
+        for p in self.network.parameters:
+            native = tensors[p.name].detach().cpu().numpy()
+            views[p.name] = canonical_view(INFO.layout, p.role, native, p.sizes)
+        return views
 
 
 def synchronised_layers(backend: str) -> tuple[type[Layer], ...]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.engine import LayerPullback
-from ...core.layout import to_canonical, to_native
+from ...core.layout import native_view, to_canonical, to_native
 from ...core.state import State
 from ...spec.network import Network
 from ...spec.placement import Parameter, PlacedLayer, Sizes
@@ -82,10 +82,11 @@ class Probe:
         parameters = {each.name: each for each in self.network.parameters}
         for name, gradient in gradients.items():
             parameter = parameters[name]
-            native = to_native(INFO.layout, parameter.role, gradient, parameter.sizes)
+            native = native_view(INFO.layout, parameter.role, gradient, parameter.sizes)
             weight = self.weights[name]
             # With the strides of the weight: fused kernels go through both in memory order.
-            weight.grad = torch.empty_like(weight).copy_(torch.tensor(native))
+            weight.grad = torch.empty_like(weight, requires_grad=False)
+            weight.grad.copy_(torch.from_numpy(np.require(native, requirements="W")))
         self.apply_update(rate)
 
 
