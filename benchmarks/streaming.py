@@ -192,11 +192,11 @@ def waiting(dataset: Dataset, folder: Path, options: argparse.Namespace) -> None
                 continue
             if not begun and event.step >= STEPS_OF_WARMING:
                 begun = time.perf_counter()
-                waited = session.training.feed.waited
+                waited = session.training.feed.waited or 0.0
             elif begun:
                 samples += event.steps * BATCH
         seconds = time.perf_counter() - begun
-        waited = session.training.feed.waited - waited
+        waited = (session.training.feed.waited or 0.0) - waited
         session.training.feed.close()
         print(
             f"  {engine}: {samples / seconds:,.0f} images a second, waiting {waited:.2f} s of "

@@ -54,5 +54,5 @@ def parquet(root: Path, count: int = 200) -> Path:
     return root
 
 
-def streamed(source: Path, seed: int = 0) -> Dataset:
+def streamed(source: Path | str, seed: int = 0) -> Dataset:
     return loading.load(str(source), seed, STREAM)

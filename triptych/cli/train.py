@@ -158,11 +158,9 @@ class StreamOptions:
         ),
     ] = None
 
-    def read(
-        self, console: "Console", data: DataOptions, recipe: "Recipe", place: PlaceOptions
-    ) -> "Dataset":
+    def read(self, console: "Console", data: DataOptions, recipe: "Recipe") -> "Dataset":
         """Load the data, and print which it is."""
-        may_stream = self.stream is None and recipe.batch_size != "full" and place.workers == 1
+        may_stream = self.stream is None and recipe.batch_size != "full"
         return data.read(console, recipe.seed, bool(self.stream), may_stream)
 
 
@@ -221,7 +219,7 @@ def train(
             recipe = recipe.for_network(network)
             trained = recipe.build(**asdict(training))
             check_before_reading(data, network, recipe)
-            dataset = streaming.read(console, data, trained, place)
+            dataset = streaming.read(console, data, trained)
             described = network.build(recipe, dataset)
             with _starting(console, place):
                 session = api.training_session(

@@ -16,6 +16,8 @@ from ..core.plan import Plan
 from ..core.sharding import shard
 from ..core.split import Split
 from ..core.state import State
+from ..data.streaming.split import StreamedSplit
+from ..training.feeding import StreamFeed, streamed_logits
 
 E = TypeVar("E", bound=Engine)
 
@@ -26,6 +28,43 @@ class CountedSplit(NamedTuple):
     data: DeviceSplit
     samples: int
     labels: NDArray[np.int32]
+
+    def take(self, part: Plan) -> tuple[DeviceSplit, Plan]:
+        """Return the samples of a worker's part of a plan, and the plan with indices there."""
+        return self.data, part
+
+    def logits(self, engine: Engine) -> np.ndarray:
+        """Return what an engine computes of every sample, shape (samples, classes)."""
+        return engine.logits(self.data)
+
+
+class StreamPart(NamedTuple):
+    """What one worker reads of a stream: its part of each step, or all samples to evaluate.
+
+    Attributes
+    ----------
+    split : StreamedSplit
+        All samples.
+    feed : StreamFeed or None
+        Reads the part of this worker; None of a split that is evaluated.
+    """
+
+    split: StreamedSplit
+    feed: StreamFeed | None
+
+    @property
+    def samples(self) -> int:
+        """Number of samples of all workers."""
+        return len(self.split)
+
+    def take(self, part: Plan) -> tuple[DeviceSplit, Plan]:
+        """Return the samples of this worker's part of the next plan, and the plan for them."""
+        assert self.feed is not None
+        return self.feed.take(part)
+
+    def logits(self, engine: Engine) -> np.ndarray:
+        """Return what an engine computes of every sample, shape (samples, classes)."""
+        return streamed_logits(engine, self.split)
 
 
 class WorkerEngine(Generic[E]):
@@ -71,9 +110,9 @@ class WorkerEngine(Generic[E]):
         """
         return shard(plan, self.rank, self.workers, samples)
 
-    def logits(self, data: CountedSplit) -> np.ndarray:
+    def logits(self, data: CountedSplit | StreamPart) -> np.ndarray:
         """Return the logits of every sample in evaluation mode, shape (samples, classes)."""
-        return self.engine.logits(data.data)
+        return data.logits(self.engine)
 
     def trace(self, data: CountedSplit, plan: Plan, *, outputs: bool = True) -> State:
         """Return what this worker computes in a plan's first step, without changing anything."""
@@ -105,11 +144,11 @@ class ParallelEngine(WorkerEngine[ShardingEngine]):
         self.all_reduce = all_reduce
         self._losses: list[float] = []
 
-    def run(self, data: CountedSplit, plan: Plan) -> None:
+    def run(self, data: CountedSplit | StreamPart, plan: Plan) -> None:
         """Make the plan's steps together with the other workers."""
         for step in plan.single():
-            part = self.engine.gradients(data.data, self.part_of(step, data.samples))
-            total = self.total_of(part)
+            device_split, part = data.take(self.part_of(step, data.samples))
+            total = self.total_of(self.engine.gradients(device_split, part))
             self.engine.update(total.mean_gradients, self.rate_of(step))
             self._losses.append(total.mean_loss)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,8 @@ class Feed(Protocol):
     """Gives an engine the samples of its steps."""
 
     @property
-    def waited(self) -> float:
-        """Seconds in which the engine had to wait for samples."""
+    def waited(self) -> float | None:
+        """Seconds in which the engine had to wait for samples; None if it never has to."""
         ...
 
     def take(self, plan: Plan) -> tuple[DeviceSplit, Plan]:
@@ -42,12 +42,35 @@ class Feed(Protocol):
         ...
 
 
-class WholeFeed:
-    """A split that is on the device as a whole."""
+@runtime_checkable
+class StreamingEngine(Engine, Protocol):
+    """Several workers as one engine that read a stream themselves, each its part."""
 
-    def __init__(self, engine: Engine, split: Split) -> None:
-        self._data = engine.upload(split)
-        self.waited = 0.0
+    def stream(self, split: StreamedSplit, step: int | None) -> DeviceSplit:
+        """Let the workers read a split.
+
+        Parameters
+        ----------
+        split : StreamedSplit
+            What is read.
+        step : int or None
+            The first training step whose samples are read; None for a split that is evaluated.
+        """
+        ...
+
+
+class WholeFeed:
+    """A split of which all samples are at hand where the engine is.
+
+    Parameters
+    ----------
+    data : object
+        The split, as the engine holds it.
+    """
+
+    def __init__(self, data: DeviceSplit) -> None:
+        self._data = data
+        self.waited = None
 
     def take(self, plan: Plan) -> tuple[DeviceSplit, Plan]:
         """Return the split and the plan as they are."""
@@ -143,9 +166,11 @@ def planner_of(network: Network, recipe: Recipe, train: Split) -> BatchPlanner:
 
 def feed_of(engine: Engine, train: Split, planner: BatchPlanner, step: int = 0) -> Feed:
     """Return what feeds an engine in one process from a step on."""
-    if isinstance(train, StreamedSplit):
-        return StreamFeed(engine, train, planner, step)
-    return WholeFeed(engine, train)
+    if not isinstance(train, StreamedSplit):
+        return WholeFeed(engine.upload(train))
+    if isinstance(engine, StreamingEngine):
+        return WholeFeed(engine.stream(train, step))
+    return StreamFeed(engine, train, planner, step)
 
 
 class Evaluator:
@@ -162,11 +187,19 @@ class Evaluator:
     def __init__(self, engine: Engine, split: Split) -> None:
         self._engine = engine
         self.split = split
-        self._data = None if isinstance(split, StreamedSplit) else engine.upload(split)
+        self._data: DeviceSplit = None
+        if not isinstance(split, StreamedSplit):
+            self._data = engine.upload(split)
+        elif isinstance(engine, StreamingEngine):
+            self._data = engine.stream(split, None)
 
     def logits(self) -> np.ndarray:
         """Return the logits of all samples in evaluation mode, shape (samples, classes)."""
-        if not isinstance(self.split, StreamedSplit):
-            return self._engine.logits(self._data)
-        blocks = self.split.blocks()
-        return np.concatenate([self._engine.logits(self._engine.upload(block)) for block in blocks])
+        if isinstance(self.split, StreamedSplit) and self._data is None:
+            return streamed_logits(self._engine, self.split)
+        return self._engine.logits(self._data)
+
+
+def streamed_logits(engine: Engine, split: StreamedSplit) -> np.ndarray:
+    """Return the logits of the samples of a stream, which are read a block at a time."""
+    return np.concatenate([engine.logits(engine.upload(block)) for block in split.blocks()])

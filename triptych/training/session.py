@@ -314,9 +314,8 @@ class Session:
 
     def _waiting(self) -> Json:
         """Return how long the engine had to wait for streamed images, in seconds."""
-        if self.dataset.known is None:
-            return {}
-        return {"waited_seconds": self.training.feed.waited}
+        waited = self.training.feed.waited
+        return {} if waited is None else {"waited_seconds": waited}
 
     def _test(self) -> Json:
         """Return accuracy and confusion matrix of the test split."""

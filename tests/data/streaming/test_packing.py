@@ -11,8 +11,9 @@ from triptych.errors import DataError
 
 
 def test_the_same_splits_without_another_look(tmp_path, monkeypatch):
-    source = write_raw(tmp_path / "one.parquet", *drawings(60))
-    dataset = streamed(source)
+    write_raw(tmp_path / "one.parquet", *drawings(60))
+    monkeypatch.chdir(tmp_path)
+    dataset = streamed("one.parquet")
     packed, arrays = pack_stream(dataset.train, dataset.test)
     monkeypatch.setattr("triptych.data.streaming.loading.scan", pytest.fail)
     train, test = unpack_stream(json.loads(json.dumps(packed)), arrays)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from support.streams import drawings, streamed, write_raw
 from support.trainings import NETWORK, PER_EPOCH, RECIPE, check_log, outcome, states, trained
 
 import triptych as tt
@@ -224,12 +223,6 @@ def test_what_workers_cannot_do_is_refused_before_ray_is_started(
     free = tt.Recipe(1, 64, random="free")
     with pytest.raises(EngineError, match="share the dropout masks of one process"):
         WorkersSession(SETTINGS, NETWORK, free, digits, tmp_path)
-    source = write_raw(tmp_path / "images.parquet", *drawings(60))
-    data = streamed(source)
-    network = tt.dense(90, 3, shape=data.shape)
-    with pytest.raises(EngineError, match="leave out --stream"):
-        WorkersSession(SETTINGS, network, RECIPE, data, tmp_path)
-    source.unlink()
     monkeypatch.setattr(client, "find_spec", lambda name: None)
     with pytest.raises(EngineError, match="pip install torch"):
         WorkersSession(SETTINGS, NETWORK, RECIPE, digits, tmp_path)

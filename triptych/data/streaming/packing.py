@@ -16,27 +16,27 @@ from .stream import Stream
 Arrays = dict[str, NDArray[Any]]
 
 
-def pack_stream(train: StreamedSplit, test: StreamedSplit) -> tuple[dict[str, Any], Arrays]:
-    """Return what another process needs of two splits of one stream: JSON and named arrays."""
-    stream = train.stream
+def pack_stream(*splits: StreamedSplit) -> tuple[dict[str, Any], Arrays]:
+    """Return what another process needs of splits of one stream: JSON and named arrays."""
+    stream = splits[0].stream
     values, arrays = stream.findings.pack()
-    path = stream.path.resolve()
     packed = {
-        "path": str(path),
-        "key": key_of(path, stream.listing.files),
+        "path": str(stream.path.resolve()),
+        "key": key_of(stream.path, stream.listing.files),
         "reading": stream.options.to_json(),
         "findings": values,
+        "splits": len(splits),
     }
-    for name, split in (("train", train), ("test", test)):
-        arrays[f"{name}/samples"] = split.samples
-        arrays[f"{name}/labels"] = split.labels
+    for number, split in enumerate(splits):
+        arrays[f"{number}/samples"] = split.samples
+        arrays[f"{number}/labels"] = split.labels
     return packed, arrays
 
 
 def unpack_stream(
     packed: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-) -> tuple[StreamedSplit, StreamedSplit]:
-    """Return the training and the test split that `pack_stream` packed.
+) -> list[StreamedSplit]:
+    """Return the splits that `pack_stream` packed.
 
     Raises
     ------
@@ -52,8 +52,7 @@ def unpack_stream(
     if key_of(path, listing.files) != packed["key"]:
         raise DataError(f"{one_line(path)}: not the same files as where the data was loaded")
     stream = Stream(path, listing, Findings.unpack(packed["findings"], dict(arrays)), options)
-    train, test = (
-        StreamedSplit(stream, arrays[f"{name}/samples"], arrays[f"{name}/labels"])
-        for name in ("train", "test")
-    )
-    return train, test
+    return [
+        StreamedSplit(stream, arrays[f"{number}/samples"], arrays[f"{number}/labels"])
+        for number in range(packed["splits"])
+    ]

@@ -5,6 +5,8 @@ from typing import Any
 
 from ...core.events import ClusterReady
 from ...core.state import State
+from ...data.streaming.packing import pack_stream
+from ...data.streaming.split import StreamedSplit
 from ...errors import EngineError, TriptychError
 from ...process.client import EngineHost, RemoteEngine, checked
 from ...process.protocol import Message
@@ -25,6 +27,40 @@ class WorkersLost(TriptychError):
 
 class RayEnded(TriptychError):
     """Ray has ended, and with it all workers; no others are started."""
+
+
+class WorkersEngine(RemoteEngine):
+    """The engines of all workers, which read streamed data themselves.
+
+    Parameters
+    ----------
+    built : RemoteEngine
+        What was built in every worker.
+    network : Network
+        The network that it trains.
+    recipe : Recipe
+        How it trains.
+    """
+
+    def __init__(self, built: RemoteEngine, network: Network, recipe: Recipe) -> None:
+        super().__init__(built.remote, built.key, built.device, built.build_s)
+        self._described = {"network": network.to_json(), "recipe": recipe.to_json()}
+
+    def stream(self, split: StreamedSplit, step: int | None) -> str:
+        """Let the workers read a split; return its name there.
+
+        Parameters
+        ----------
+        split : StreamedSplit
+            Its files must be at the same path on every node.
+        step : int or None
+            The first training step whose samples are read; None for a split that is evaluated.
+        """
+        packed, arrays = pack_stream(split)
+        name = split.digest
+        values = {"packed": packed, "step": step, **self._described}
+        self.remote.ask("stream", arrays, key=self.key, name=name, **values)
+        return name
 
 
 class TrainingWorkers(EngineHost):
@@ -97,11 +133,12 @@ class TrainingWorkers(EngineHost):
         self._cpu_seconds += reply.values.get("cpu_s", 0.0)
         return reply
 
-    def create(self, settings: Settings, network: Network, recipe: Recipe) -> RemoteEngine:
+    def create(self, settings: Settings, network: Network, recipe: Recipe) -> "WorkersEngine":
         """Build an engine in every worker; return what they are together."""
         del settings  # those of this object
         self._splits.clear()  # the workers may be others than before
-        return self.build(KEY, network, recipe)
+        built = self.build(KEY, network, recipe)
+        return WorkersEngine(built, network, recipe)
 
     def cpu_seconds(self) -> float:
         """Return the processor time of all steps so far, of all workers, in seconds."""

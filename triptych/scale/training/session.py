@@ -8,7 +8,6 @@ from ...core.events import Event, WorkersRestarted
 from ...core.registry import check_shared_masks
 from ...core.shell import quoted
 from ...data.dataset import Dataset
-from ...data.streaming.split import StreamedSplit
 from ...errors import EngineError, TriptychError, counted
 from ...spec.network import Network
 from ...spec.recipe import Recipe
@@ -52,8 +51,10 @@ class WorkersSession(Session):
         address: str | None = None,
     ) -> None:
         network.check_fits(dataset.shape, len(dataset.classes))
-        _check(settings, network, recipe, dataset)
-        size = sum(split.images.nbytes for split in (dataset.train, dataset.test))
+        _check(settings, network, recipe)
+        size = 0
+        if dataset.known is None:  # otherwise the images stay in their files
+            size = sum(split.images.nbytes for split in (dataset.train, dataset.test))
         self._workers = TrainingWorkers(settings, address, size)
         self._is_locked_outside = saved is not None
         self._is_restarting = False
@@ -170,15 +171,11 @@ class WorkersSession(Session):
         return notes
 
 
-def _check(settings: Settings, network: Network, recipe: Recipe, dataset: Dataset) -> None:
+def _check(settings: Settings, network: Network, recipe: Recipe) -> None:
     """Raise `EngineError` for what several workers cannot do."""
     if settings.device not in ("cpu", "auto"):
         raise EngineError(
             f"several workers compute on processors; leave out --device {settings.device}"
-        )
-    if isinstance(dataset.train, StreamedSplit):
-        raise EngineError(
-            "several workers hold the data in memory; leave out --stream, or train in one process"
         )
     if settings.workers > 1:
         check_shared_masks(network, recipe)

@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 
 from ...core import registry
+from ...data.streaming.packing import unpack_stream
 from ...errors import EngineError
 from ...process import server
 from ...process.protocol import Message
+from ...spec.network import Network
+from ...spec.recipe import Recipe
+from ...training.feeding import StreamFeed, planner_of
 from ..all_reduce import Meeting, ProcessGroup
 from ..messages import LOST
+from ..parallel import StreamPart
 from ..worker import ShardWorker
 
 # What the first worker answers alone: the others have the same.
@@ -38,12 +43,31 @@ class TrainingWorker(ShardWorker):
         super().__init__()
         self.group = group
         self._all_reduce = group.all_reduce
+        self.handlers["stream"] = self.stream
 
     def upload(self, request: Message) -> Message:
         """Copy the split ``name`` to the device, and keep no other copy."""
         reply = super().upload(request)
         self.splits.pop(request.values["name"], None)
         return reply
+
+    def stream(self, request: Message) -> Message:
+        """Read the split ``name`` from its files: this worker's part of each step from ``step`` on.
+
+        Where ``step`` is null, all samples are read whenever they are evaluated.
+        """
+        values = request.values
+        key = values["key"]
+        (split,) = unpack_stream(values["packed"], request.arrays)
+        feed = None
+        if values["step"] is not None:
+            network = Network.from_json(values["network"])
+            planner = planner_of(network, Recipe.from_json(values["recipe"]), split)
+            parallel: Any = self.engines[key]
+            where = (values["step"], parallel.rank, parallel.workers)
+            feed = StreamFeed(parallel.engine, split, planner, *where)
+        self.device_splits[self.dtypes[key], values["name"]] = StreamPart(split, feed)
+        return Message({}, {})
 
     def run(self, request: Message) -> Message:
         """Run plans; ``cpu_s`` is the processor time of all workers."""
