@@ -30,7 +30,7 @@ class Together:
 
     def __init__(self) -> None:
         self.workers = WORKERS
-        self.barrier = threading.Barrier(WORKERS, timeout=30)
+        self.barrier = threading.Barrier(WORKERS, timeout=120)
         self.arrays: dict[int, np.ndarray] = {}
 
     def group(self, rank: int) -> Any:
