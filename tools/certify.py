@@ -41,6 +41,8 @@ PAIRS = {
 }
 SEED_OF_PAIRS = 1
 
+ENGINES = ("numpy", "torch", "tensorflow", "jax")  # whose workers are killed
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -70,9 +72,14 @@ def stages() -> list[Stage]:
     triton = [Stage("tritonserver", ("tools/tritonserver.py",))] if _has_triton() else []
     tests = Stage("slow-tests", ("-m", "pytest", "-m", "slow", "--scale", "10"))
     benchmarks = Stage("benchmarks", ("-m", "benchmarks"))
+    kill = "tools/kill_workers.py"
+    kills = [
+        Stage("kill-workers", (kill, "--kills", "10", *ENGINES)),
+        Stage("kill-node", (kill, "--node", *ENGINES)),
+    ]
     light = [name for name in ZOO if name not in HEAVY]
     whole = [_whole(name, seed) for names in (light, HEAVY) for seed in SEEDS for name in names]
-    return [*layers, *triton, tests, *_portbench(), benchmarks, *whole]
+    return [*layers, *triton, tests, *kills, *_portbench(), benchmarks, *whole]
 
 
 def _portbench() -> list[Stage]:

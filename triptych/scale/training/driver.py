@@ -26,6 +26,8 @@ TRAIN_SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": SECONDS_BETWEEN_LOOKS,
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
+# A process that asks whether a cloud is about to take a node away.
+LOCAL_SETTINGS = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 
 
 def main(folder: str) -> None:
@@ -43,7 +45,7 @@ def main(folder: str) -> None:
         return
     posted: queue.Queue[Message] = queue.Queue()
     threading.Thread(target=_read, args=(requests, posted, folder), daemon=True).start()
-    os.environ.update(TRAIN_SETTINGS)
+    os.environ.update(TRAIN_SETTINGS if first["address"] else TRAIN_SETTINGS | LOCAL_SETTINGS)
     writing = threading.Lock()
     try:
         _run(first, posted, replies, writing, folder)
