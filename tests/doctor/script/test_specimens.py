@@ -8,6 +8,7 @@ import pytest
 from support.engines import needs_torch
 
 from triptych.core import events
+from triptych.doctor.script import comparison
 from triptych.doctor.script.launch import Server
 from triptych.doctor.script.verification import Script, compare_with
 from triptych.scale import causes
@@ -74,12 +75,20 @@ class OfList(nn.Module):
 
 
 """
+DRAWN = """class Drawn(nn.Module):
+    def forward(self, x):
+        return x * (torch.rand_like(x) > 0.5)
+
+
+"""
 CLOSURE = """        closure = lambda: self.loss(source, targets)
         self.optimizer.step(closure)
 
     def loss(self, source, targets):
         output = self.model(source)
         loss = nn.f"""
+
+TUTORIAL_ARGUMENTS = ("--batch-size={64/workers}", "--epochs=1")
 
 
 @dataclass(frozen=True)
@@ -259,6 +268,9 @@ SPECIMENS = {
         7,
         ("--batch-size={8/workers}",),
     ),
+    "tutorial": Specimen(
+        "digits.py", (), "forward", causes.NORM_PER_SHARD, arguments=TUTORIAL_ARGUMENTS
+    ),
     "penalty of workers": Specimen(
         "exact.py", (("momentum=0.9", "momentum=0.9, weight_decay=1e-3 * workers"),), "update", None
     ),
@@ -328,6 +340,8 @@ RIGHT = {
         None,
         arguments=("--batch-size={8/workers}",),
     ),
+    "adversarial": Specimen("adversarial.py", (), "", None, workers=3),
+    "recurrent": Specimen("recurrent.py", (), "", None, workers=3),
     "accumulated": Specimen(
         "exact.py",
         (WITHOUT_NORM, ("        for step, (x, y) in enumerate(loader):\n", ACCUMULATED)),
@@ -390,4 +404,38 @@ def test_a_right_script_is_equal(name: str, double: bool, server: Server, tmp_pa
     assert event.identical
     assert event.steps >= 10
     assert event.findings == []
-    assert max(event.worst.values()) <= (1e-14 if double else 5e-6)
+    assert all(figure <= event.bounds[kind] for kind, figure in event.worst.items())
+    assert max(event.bounds.values()) <= (1e-12 if double else 1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("double", [False, True], ids=["float32", "float64"])
+def test_a_tutorial_is_equal(double: bool, server: Server, tmp_path: Path):
+    right = Specimen("digits.py", (), "", None, arguments=(*TUTORIAL_ARGUMENTS, "--sync-bn"))
+    event = compared(server, right, tmp_path, double=double)
+    assert (event.verdict, event.steps) == ("equal", 20)
+    assert max(event.bounds.values()) <= (1e-12 if double else 1e-3)
+
+
+@pytest.mark.slow
+def test_only_steps_in_which_rounding_is_small_are_compared(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bound = max(compared(server, RIGHT["exact, two"], tmp_path).bounds.values())
+    monkeypatch.setattr(comparison, "LARGEST_BOUND", bound * 0.999)
+    event = compared(server, RIGHT["exact, two"], tmp_path)
+    assert event.verdict == "equal"
+    assert 0 < event.steps < event.compared == 10
+    assert max(event.bounds.values()) < bound
+
+
+@pytest.mark.slow
+def test_a_model_that_draws_masks_itself_is_not_judged(server: Server, tmp_path: Path):
+    drawn = "nn.Linear(6, 8), Drawn(), nn.BatchNorm1d(8)"
+    changes = (
+        ("nn.Linear(6, 8), nn.BatchNorm1d(8)", drawn),
+        ("class Parts:", DRAWN + "class Parts:"),
+    )
+    event = compared(server, Specimen("exact.py", changes, "", None), tmp_path)
+    assert (event.verdict, event.steps, event.compared) == ("undecided", 0, 10)
+    assert "what 1 returns differs by" in event.notes[0]

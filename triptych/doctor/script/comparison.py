@@ -23,6 +23,7 @@ from .differences import (
     outputs_by_sample,
     place,
     rows_apart,
+    with_samples_of,
 )
 from .evaluations import compare_evaluations
 from .hypotheses import (
@@ -196,6 +197,9 @@ class _Walk:
                 self._begin(ours, moved, theirs)
             if not self.differs:
                 self._measure(ours, moved)
+                bound = self.rounding.bound("given")
+                moved = with_samples_of(ours, moved, bound)
+                theirs = [with_samples_of(ours, step, bound) for step in theirs]
             self._step(number, ours, moved, theirs)
             if not (self.differs or self.found or self.grown):
                 comparison.steps = number + 1
@@ -328,7 +332,8 @@ class _Walk:
     def _batch_advice(self, one: int) -> str:
         whole = one * self.workers
         return (
-            f"each worker has {counted(one, 'sample')} in a step, as one process has: the whole "
+            f"each worker has {counted(one, 'sample')} in a step (the first axis of what the model "
+            "is given), as one process has: the whole "
             f"batch is {self.workers} times as large, which is another training. To compare the "
             "same one, let the script divide its batch by WORLD_SIZE, or give its batch size as "
             f"an argument: {{{whole}/workers}} is {whole} with one process and {one} with "

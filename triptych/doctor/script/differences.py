@@ -5,7 +5,7 @@ units in the last place. See `triptych.doctor.bounds`.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import numpy as np
@@ -14,6 +14,10 @@ from ..bounds import FEWEST_UNITS, MARGIN
 from ..observation import Array, Arrays, largest
 from .records import RankStep
 from .sketch import positions
+
+# By more than this, relative to the largest number, what models are given differs for another
+# reason than rounding.
+LARGEST_OF_GIVEN = 1e-4
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,37 @@ def rows_apart(reference: dict[str, Array], other: dict[str, Array]) -> float:
     return _over(float(np.max(np.abs(ours - theirs))), top)
 
 
+def with_samples_of(reference: RankStep, step: RankStep, bound: float) -> RankStep:
+    """Return a step whose samples have the names that they have in another step, but for rounding.
+
+    What one model has made of its samples is given to another one, as in adversarial training, and
+    differs in its last bits.
+
+    Parameters
+    ----------
+    reference : RankStep
+        The other step.
+    step : RankStep
+        The step.
+    bound : float
+        What rounding explains, as a figure of sketches of what models were given.
+    """
+    unknown = [row for row, each in enumerate(step.values.samples) if each not in reference.counted]
+    ours, theirs = (each.arrays.get("given/rows") for each in (reference, step))
+    if not unknown or ours is None or theirs is None:
+        return step
+    if len(ours) != len(reference.values.samples) or len(theirs) != len(step.values.samples):
+        return step
+    limit = bound * largest(ours)
+    samples = list(step.values.samples)
+    for row in unknown:
+        apart = np.max(np.abs(ours - theirs[row]), axis=1)
+        nearest = int(np.argmin(apart))
+        if apart[nearest] <= limit:
+            samples[row] = reference.values.samples[nearest]
+    return RankStep(replace(step.values, samples=samples), step.arrays)
+
+
 @dataclass
 class Rounding:
     """What rounding explains until now, by the kind of numbers.
@@ -162,6 +197,12 @@ class Rounding:
     def note_step(self, ours: RankStep, moved: RankStep) -> None:
         """Note a step of both runs."""
         self.unit = ours.values.unit
+        given = [step.of("given").get("rows", np.zeros(0)) for step in (ours, moved)]
+        if given[0].shape == given[1].shape and given[0].size:
+            apart = float(np.max(np.abs(given[0] - given[1])))
+            figure = _over(apart, largest(given[0]))
+            # Other samples are no rounding.
+            self.note("given", figure if figure <= LARGEST_OF_GIVEN else 0.0)
         counters = counters_of(ours)
         for kind in ("gradient", "unclipped", "weights", "buffers"):
             pair = [floating(step.of(kind), counters) for step in (ours, moved)]

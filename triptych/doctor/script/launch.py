@@ -23,7 +23,7 @@ from .records import ERROR, FACTS, OUTPUT, STEP_PREFIX, Json, Run, Settings
 SERVER = "triptych.doctor.script.inside.server"
 SECONDS_BETWEEN_LOOKS = 0.05
 SECONDS_FOR_OTHERS = 3.0  # to tell their errors, after one process has failed
-SECONDS_TO_END = 10.0  # without work, for the others, after one process has ended as it should
+SECONDS_TO_END = 30.0  # without work, for the others, after one process has ended as it should
 SECONDS_OF_WORK = 0.1  # of the processor, which more than looking for a signal takes
 ON_PROCESSOR = "every script is run on the processor"
 LINES_SHOWN = 12  # of what a failed script has written
@@ -228,7 +228,8 @@ class Processes:
     def _steps(self) -> int:
         """Return how many steps all processes together have made."""
         folders = [self.settings.of_worker(rank) for rank in range(self.settings.workers)]
-        return sum(name.startswith(STEP_PREFIX) for each in folders for name in os.listdir(each))
+        names = [name for folder in folders for name in os.listdir(folder)]
+        return sum(name.startswith(STEP_PREFIX) for name in names)
 
     def _facts(self) -> list[Json]:
         """Return what each process has told at its end."""
@@ -242,7 +243,7 @@ class Processes:
 
     def _wait_in_vain(self) -> None:
         """Raise an error about processes that wait for others, which have ended."""
-        rank = next(rank for rank, each in enumerate(self._statuses()) if each is None)
+        rank = next((rank for rank, each in enumerate(self._statuses()) if each is None), 0)
         counts = Run(self.settings, []).counts
         made = ", ".join(map(str, counts))
         advice = "all must call backward, all_reduce and barrier equally often"

@@ -5,6 +5,7 @@ A file ``step-NUMBER.safetensors`` has the arrays, as sketches, by these names:
 ==========================  ===================================================================
 name                        array
 ==========================  ===================================================================
+given/rows                  what the model was given, a sketch for each sample
 start/PARAMETER             the weights before the first step, only in its file
 local/PARAMETER             the gradients of this worker's own loss, before they are averaged
 unclipped/PARAMETER         the gradients that were given to the clipping, if there is one
@@ -20,6 +21,7 @@ the process ends, ``error.json`` if the script has failed.
 """
 
 import json
+import os
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -29,7 +31,6 @@ from typing import Any
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from ...core import files
 from ..observation import Arrays, array_names
 
 FACTS = "facts.json"
@@ -73,7 +74,7 @@ class Settings:
     def write(self) -> Path:
         """Write them into the folder; return the path."""
         path = Path(self.folder) / SETTINGS
-        files.write(path, json.dumps(asdict(self)))
+        write(path, json.dumps(asdict(self)))
         return path
 
     @classmethod
@@ -165,11 +166,21 @@ class StepValues:
         return cls(**values)
 
 
+def write(path: Path, content: bytes | str) -> None:
+    """Write a file that is whole as soon as it has its name.
+
+    It need not survive a failure of power, so that nothing waits for the disk.
+    """
+    part = path.with_suffix(".part")
+    part.write_bytes(content.encode() if isinstance(content, str) else content)
+    os.replace(part, path)
+
+
 def write_step(folder: Path, number: int, values: StepValues, arrays: Arrays) -> None:
     """Write the file of one step."""
     metadata = {"values": json.dumps(asdict(values))}
     content = save(arrays, metadata=metadata)
-    files.write(folder / f"{STEP_PREFIX}{number:06d}.safetensors", content)
+    write(folder / f"{STEP_PREFIX}{number:06d}.safetensors", content)
 
 
 @dataclass(frozen=True)
@@ -238,7 +249,7 @@ class Run:
     @cached_property
     def _paths(self) -> list[list[Path]]:
         folders = [self.settings.of_worker(rank) for rank in range(self.workers)]
-        return [sorted(folder.glob(f"{STEP_PREFIX}*")) for folder in folders]
+        return [sorted(folder.glob(f"{STEP_PREFIX}*.safetensors")) for folder in folders]
 
     @property
     def counts(self) -> list[int]:

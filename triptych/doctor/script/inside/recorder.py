@@ -10,7 +10,6 @@ import hashlib
 import importlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ....core import files
 from ...bounds import UNIT_ROUNDOFF, moved
 from ...observation import Arrays
-from ..records import FACTS, Evaluation, Settings, StepValues, write_step
+from ..records import FACTS, Evaluation, Settings, StepValues, write, write_step
 from ..sketch import entries_of_each, rows_sketch, sketch
 
 FEW_NUMBERS = 64  # an array that is summed over the workers is recorded up to this size
@@ -147,6 +146,7 @@ class Recorder:
         self._samples = 0  # of the present forward pass
         self._axis = 0  # along which its samples are
         self._unspent = 0  # samples that were passed forward since the last backward pass
+        self._synchronises = False  # whether the next backward pass averages the gradients
         self._in_backward = False
         self._optimizing = 0  # depth of calls of optimizers
         # Of the last batches of DataLoaders: the addresses of their tensors, and the indices.
@@ -243,7 +243,23 @@ class Recorder:
                 return tensors[:1]
         return []
 
-    def _note_samples(self, given: list[torch.Tensor], known: Evaluation | StepValues) -> None:
+    def _note_given(self, given: list[torch.Tensor]) -> None:
+        """Note what the samples are, because a model may be given what another one has made."""
+        arrays = [numbers(each) for each in given]
+        if len(arrays) > 1:
+            rows = np.concatenate([rows_sketch(each[None]) for each in arrays])
+        else:
+            rows = rows_sketch(np.moveaxis(arrays[0], self._axis, 0))
+        before = self._arrays.get("given/rows")
+        self._arrays["given/rows"] = rows if before is None else np.concatenate([before, rows])
+
+    def _note_samples(
+        self,
+        given: list[torch.Tensor],
+        known: Evaluation | StepValues,
+        *,
+        is_recurrent: bool = False,
+    ) -> None:
         """Note which samples a forward pass has."""
         indices = self._indices_of(given[0])
         self._axis = 0
@@ -251,7 +267,9 @@ class Recorder:
         if len(given) > 1:
             rows = [numbers(each) for each in given]
         else:
-            if indices and first.ndim > 1 and len(indices) == first.shape[1] != first.shape[0]:
+            known_first = indices is not None and len(indices) == first.shape[0]
+            known_second = indices is not None and [len(indices)] == list(first.shape[1:2])
+            if not known_first and (known_second or (is_recurrent and first.ndim > 2)):
                 self._axis = 1  # time comes first
             rows = list(np.moveaxis(numbers(first), self._axis, 0))
         self._samples = len(rows)
@@ -319,10 +337,11 @@ class Recorder:
         if given[0].requires_grad:  # what another module has returned
             self._samples = given[0].shape[self._axis]
             return
-        self._note_samples(given, self._values)
+        self._note_samples(given, self._values, is_recurrent=_takes_time_first(root))
+        self._note_given(given)
         self._unspent += self._samples
         if isinstance(module, DistributedDataParallel) and module.require_backward_grad_sync:
-            self._values.synchronised += 1
+            self._synchronises = True
 
     def _know(self, root: nn.Module) -> None:
         """Give names to the parameters and layers of a module that is trained."""
@@ -418,6 +437,8 @@ class Recorder:
         losses = [tensors] if isinstance(tensors, torch.Tensor) else list(tensors)
         value = sum(float(each.detach().sum()) for each in losses)
         self._values.losses.append((value, self._unspent))
+        self._values.synchronised += self._synchronises
+        self._synchronises = False
         self._unspent = 0
         self._in_backward = True
         try:
@@ -539,7 +560,12 @@ class Recorder:
         """Write what is known of the whole run."""
         self.facts["evaluations"] = [vars(each) for each in self._values.evaluations]
         self.facts["forward"] = bool(self._roots)
-        files.write(Path(self.folder) / FACTS, files.to_json(self.facts))
+        write(self.folder / FACTS, files.to_json(self.facts))
+
+
+def _takes_time_first(root: nn.Module) -> bool:
+    """Return whether a model is a recurrent layer that takes (time, samples, features)."""
+    return isinstance(root, nn.RNNBase) and not root.batch_first
 
 
 def _is_simple(value: Any) -> bool:

@@ -173,37 +173,23 @@ def on_processor(device: Any) -> Any:
 
 
 def _processor() -> None:
-    def moved(original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def to(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if args:
-                args = (on_processor(args[0]), *args[1:])
-            if "device" in kwargs:
-                kwargs["device"] = on_processor(kwargs["device"])
-            return original(self, *args, **kwargs)
-
-        return to
-
-    def stays(self: Any, *_: Any, **__: Any) -> Any:
-        return self
-
+    """Let everything happen on the processor that is asked of a GPU."""
     for owner in (torch.Tensor, nn.Module):
-        owner.to = moved(owner.to)
-        owner.cuda = stays
-    torch.Tensor.pin_memory = stays
-    for name in ("set_device", "synchronize", "empty_cache", "manual_seed_all", "manual_seed"):
-        setattr(torch.cuda, name, _without_effect(getattr(torch.cuda, name)))
-    workers = int(os.environ["WORLD_SIZE"])
-    rank = int(os.environ["RANK"])
-    torch.cuda.device_count = lambda: workers
-    torch.cuda.current_device = lambda: rank
-    accelerator = torch.accelerator
-    accelerator.set_device_index = _without_effect(accelerator.set_device_index)
-    accelerator.device_count = lambda: workers
-    accelerator.current_accelerator = lambda *_, **__: torch.device("cpu")
+        owner.to = _moved_to_processor(owner.to)
+        owner.cuda = _stays
+    torch.Tensor.pin_memory = _stays
     for name in FACTORIES:
         setattr(torch, name, _made_on_processor(getattr(torch, name)))
+    _count_devices()
     _load_on_processor()
+    loader = importlib.import_module("torch.utils.data").DataLoader
+    make_loader = loader.__init__
+
+    @functools.wraps(make_loader)
+    def init_loader(self: Any, *args: Any, **kwargs: Any) -> None:
+        make_loader(self, *args, **kwargs | {"pin_memory": False})
+
+    loader.__init__ = init_loader
     # It refuses SyncBatchNorm on the processor.
     DistributedDataParallel._passing_sync_batchnorm_handle = lambda self, module: None
     wrap = DistributedDataParallel.__init__
@@ -215,6 +201,37 @@ def _processor() -> None:
         wrap(self, module, *(None for _ in args[:2]), *args[2:], **kwargs)
 
     DistributedDataParallel.__init__ = init
+
+
+def _count_devices() -> None:
+    """Give each worker one device, which is none."""
+    workers = int(os.environ["WORLD_SIZE"])
+    rank = int(os.environ["RANK"])
+    for name in ("set_device", "synchronize", "empty_cache", "manual_seed_all", "manual_seed"):
+        setattr(torch.cuda, name, _without_effect(getattr(torch.cuda, name)))
+    torch.cuda.device_count = lambda: workers
+    torch.cuda.current_device = lambda: rank
+    accelerator = torch.accelerator
+    accelerator.set_device_index = _without_effect(accelerator.set_device_index)
+    accelerator.device_count = lambda: workers
+    accelerator.current_accelerator = lambda *_, **__: torch.device("cpu")
+
+
+def _moved_to_processor(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def to(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if args:
+            args = (on_processor(args[0]), *args[1:])
+        if "device" in kwargs:
+            kwargs["device"] = on_processor(kwargs["device"])
+        return original(self, *args, **kwargs)
+
+    return to
+
+
+def _stays(self: Any, *_: Any, **__: Any) -> Any:
+    """Return a tensor or module as it is."""
+    return self
 
 
 def _without_effect(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ import torch
 
 from ....core import files
 from ....scale.worker import end_with_parent
-from ..records import ERROR, Settings
+from ..records import ERROR, Settings, write
 from . import replacements
 from .recorder import Enough, Recorder
 
@@ -38,7 +38,7 @@ def main(path: Path) -> int:
         status = _run(settings, rank)
     except Exception as error:
         lines = _own_lines(error)
-        files.write(folder / ERROR, files.to_json({"time": time.time(), "lines": lines}))
+        write(folder / ERROR, files.to_json({"time": time.time(), "lines": lines}))
         print(*lines, sep="\n", file=sys.stderr)
         status = 1
     for stream in (sys.stdout, sys.stderr):
