@@ -291,6 +291,6 @@ def test_options_that_do_not_go_with_a_script(tmp_path: Path):
 def test_options_that_need_a_script():
     ScriptOptions().check()
     ScriptOptions(Path("train.py"), ["--epochs"], float64=True).check()
-    for options in (ScriptOptions(arguments=["--epochs"]), ScriptOptions(float64=True)):
+    for options in (ScriptOptions(arguments=["--epochs", "2"]), ScriptOptions(float64=True)):
         with pytest.raises(typer.BadParameter, match=r"name that with --script FILE\.py"):
             options.check()
