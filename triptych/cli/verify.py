@@ -239,6 +239,10 @@ def verify(
 
     triptych verify runs/20260101-120000-train-torch-custom-digits
     """
+    if script.run is not None:
+        # Before NumPy is imported: it reads the number of threads once.
+        os.environ.update(machine.environment(engines.threads, "cpu"))
+
     from rich.console import Console
 
     from .. import api
@@ -252,7 +256,7 @@ def verify(
                 "the run decides network, recipe and steps; only --data and --threads go with it",
                 param_hint="RUN",
             )
-        _verify_run(script.run, data, engines.threads)
+        _verify_run(script.run, data)
     counts = workers.counts()
     if script.script:
         _refuse_others(data, cases, engines, native=workers.native)
@@ -295,10 +299,8 @@ def _refuse_others(
         )
 
 
-def _verify_run(run: Path, data: DataOptions, threads: int) -> NoReturn:
+def _verify_run(run: Path, data: DataOptions) -> NoReturn:
     """Train a run again, show what came of it, and end the command."""
-    os.environ.update(machine.environment(threads, "cpu"))
-
     from rich.console import Console
 
     from .. import api
