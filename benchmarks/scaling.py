@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import psutil
 
 from triptych.bench.load import LARGEST_SHARE_OF_OTHERS, Watch
 from triptych.bench.rounds import Dropout, Elapsed, Turn, race
-from triptych.bench.statistics import interval, ratio
+from triptych.bench.statistics import Interval, interval, ratio
 from triptych.core import registry, selection, state
 from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
@@ -27,6 +27,8 @@ from triptych.spec.recipe import Recipe
 from .progress import progress
 from .timing import Settings
 from .training import images
+
+Clock = Literal["wall", "processor"]
 
 WORKERS = 2
 GOAL = 0.8  # times as fast as the native way, and as one worker alone with its part
@@ -84,15 +86,23 @@ class Line:
     Attributes
     ----------
     case : Case
-    seconds : dict of str to list of float
-        By the way in which the gradients are added: the wall time of one step in each round.
+    wall, processor : dict of str to list of float
+        By the way in which the gradients are added: the seconds of one step in each round, and the
+        processor time of one worker in it.
     floor : list of float
         The seconds of each sum of that many bytes alone.
     """
 
     case: Case
-    seconds: dict[str, list[float]]
+    wall: dict[str, list[float]]
+    processor: dict[str, list[float]]
     floor: list[float]
+
+    def ratios(self, clock: Clock) -> dict[str, Interval]:
+        """Return the time of the native way, and alone, over that of the one mechanism."""
+        times: dict[str, list[float]] = getattr(self, clock)
+        ways = [way for way in (NATIVE, ALONE) if way in times]
+        return {way: ratio(times[way], times[MECHANISM]) for way in ways}
 
 
 @dataclass
@@ -137,61 +147,66 @@ class Scaled:
         return not self.failed and not self.busy
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return the ratios: the time of the native way, or alone, over that of the mechanism."""
-        return [] if self.busy else [each for line in self.lines for each in self._ratios(line)]
+        """Return the ratios: the time of the native way, or alone, over that of the mechanism.
 
-    def _ratios(self, line: Line) -> Iterator[dict[str, Any]]:
-        for peer in (NATIVE, ALONE):
-            if peer in line.seconds:
-                times = ratio(line.seconds[peer], line.seconds[MECHANISM])
-                yield {
-                    "workload": f"{self.name} {line.case.network.name}",
-                    "engine": self.key,
-                    "peer": peer,
-                    "threads": 1,
-                    "ratio": times.median,
-                    "low": times.low,
-                    "high": times.high,
-                }
+        Those of wall times are left out on a busy machine.
+        """
+        clocks: list[Clock] = ["processor"] if self.busy else ["wall", "processor"]
+        return [
+            {
+                "workload": f"{self.name} {line.case.network.name}, {clock} time",
+                "engine": self.key,
+                "peer": peer,
+                "threads": 1,
+                "ratio": times.median,
+                "low": times.low,
+                "high": times.high,
+            }
+            for clock in clocks
+            for line in self.lines
+            for peer, times in line.ratios(clock).items()
+        ]
 
     def text(self) -> Iterator[str]:
         """Yield the block that a person reads, line by line."""
         yield f"{self.name}: {self.label}, {self.title}"
         if self.lines:
             shares = ", ".join(f"{share:.0%}" for share in self.others)
-            yield f"  wall time; other programs used {shares} of the machine"
+            yield f"  other programs used {shares} of the machine"
             yield (
                 f"  proved first: {STEPS_PROVED} steps in float64, "
                 f"differences from one process up to {self.largest:.1e}"
             )
-        if self.busy:
-            yield f"  more than {LARGEST_SHARE_OF_OTHERS:.0%} is too much: the ratios tell little"
         for reason in self.left_out + self.failed:
             yield f"  left out: {reason}"
         if not self.lines:
             return
-        yield ""
-        yield (
-            f"  {'ms a step':12}{'gradients':>10}{ALONE:>9}{MECHANISM:>15}{NATIVE:>9}{'floor':>8}"
-            f"{'native / mechanism':>23}{'alone / mechanism':>23}"
-        )
-        for line in self.lines:
-            yield self._row(line)
+        yield from self._table("wall", "ms a step")
+        if self.busy:
+            yield f"  others used more than {LARGEST_SHARE_OF_OTHERS:.0%}: these ratios tell little"
+        yield from self._table("processor", "ms a worker")
         yield f"  goals: both ratios at least {GOAL:.2f}"
 
-    def _row(self, line: Line) -> str:
-        times: dict[str, str] = dict.fromkeys((ALONE, MECHANISM, NATIVE), "–")
-        for way, seconds in line.seconds.items():
-            times[way] = f"{1e3 * interval(seconds).median:.2f}"
-        cells: dict[str, str] = dict.fromkeys((NATIVE, ALONE), "–")
-        for entry in self._ratios(line):
-            cells[entry["peer"]] = "{ratio:.2f} [{low:.2f}, {high:.2f}]".format(**entry)
-        size = f"{line.case.gradient_bytes / BYTES_PER_MB:.2f} MB"
-        return (
-            f"  {line.case.network.name:12}{size:>10}{times[ALONE]:>9}"
-            f"{times[MECHANISM]:>15}{times[NATIVE]:>9}"
-            f"{1e3 * interval(line.floor).median:>8.2f}{cells[NATIVE]:>23}{cells[ALONE]:>23}"
+    def _table(self, clock: Clock, unit: str) -> Iterator[str]:
+        yield ""
+        yield (
+            f"  {clock + ' time,':16}{'gradients':>10}{ALONE:>9}{MECHANISM:>15}{NATIVE:>9}"
+            f"{'floor':>8}{'native / mechanism':>23}{'alone / mechanism':>23}"
         )
+        yield f"  {unit}"
+        for line in self.lines:
+            times: dict[str, str] = dict.fromkeys((ALONE, MECHANISM, NATIVE), "–")
+            for way, seconds in getattr(line, clock).items():
+                times[way] = f"{1e3 * interval(seconds).median:.2f}"
+            cells: dict[str, str] = dict.fromkeys((NATIVE, ALONE), "–")
+            for peer, times_of in line.ratios(clock).items():
+                cells[peer] = f"{times_of.median:.2f} [{times_of.low:.2f}, {times_of.high:.2f}]"
+            size = f"{line.case.gradient_bytes / BYTES_PER_MB:.2f} MB"
+            floor = f"{1e3 * interval(line.floor).median:.2f}" if clock == "wall" else ""
+            yield (
+                f"  {line.case.network.name:16}{size:>10}{times[ALONE]:>9}{times[MECHANISM]:>15}"
+                f"{times[NATIVE]:>9}{floor:>8}{cells[NATIVE]:>23}{cells[ALONE]:>23}"
+            )
 
 
 @dataclass(frozen=True)
@@ -245,10 +260,10 @@ class Scaling:
                 split = images(case.network, SAMPLES, settings.data)
                 scaled.largest = max(scaled.largest, *prove(case, split, alone, groups))
                 watch = Watch(pids)
-                seconds = timed(case, split, alone, groups, settings.rounds)
+                wall, processor = timed(case, split, alone, groups, settings.rounds)
                 scaled.others.append(watch.share())
                 floor = sums(groups[MECHANISM], case.gradient_bytes)
-                scaled.lines.append(Line(case, seconds, floor))
+                scaled.lines.append(Line(case, wall, processor, floor))
 
 
 def why_not_native(spec: EngineSpec) -> str | None:
@@ -333,26 +348,30 @@ class Contestant:
         self.engine.wait()
         engines = getattr(self.engine, "engines", [self.engine])
         wall = max(engine.wall_s for engine in engines)
-        return Elapsed(wall, sum(engine.cpu_s for engine in engines), len(plan))
+        processor = sum(engine.cpu_s for engine in engines) / len(engines)
+        return Elapsed(wall, processor, len(plan))
 
 
 def timed(
     case: Case, split: Split, alone: Remote, groups: dict[str, WorkerGroup], rounds: int
-) -> dict[str, list[float]]:
-    """Let all ways make the same number of steps in turn; return the seconds of one step."""
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Let all ways make the same number of steps in turn; return wall and processor times."""
     recipe = group_recipe(case)
     contestants = [contestant(ALONE, alone, case, case.recipe, split)]
     contestants += [contestant(way, group, case, recipe, split) for way, group in groups.items()]
-    seconds: dict[str, list[float]] = {each.way: [] for each in contestants}
+    wall: dict[str, list[float]] = {each.way: [] for each in contestants}
+    processor: dict[str, list[float]] = {each.way: [] for each in contestants}
     turns = race(contestants, lambda each, _: each.act(), range(1 + rounds), pid=lambda _: None)
     for turn in turns:
         if isinstance(turn, Dropout):
             raise turn.error
         if isinstance(turn, Turn) and turn.block.round > 0:
-            seconds[turn.contestant.way].append(turn.block.seconds)
+            block = turn.block
+            wall[turn.contestant.way].append(block.seconds)
+            processor[turn.contestant.way].append(block.seconds * block.cpu_share)
     for each in contestants:
         each.engine.drop()
-    return seconds
+    return wall, processor
 
 
 def contestant(
