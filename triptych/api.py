@@ -146,7 +146,11 @@ def dense(*widths: int, dropout: float = 0.0, shape: Shape | None = None) -> Net
 
 
 def training_settings(
-    engine: str, backend: str | None = None, device: str = "cpu", workers: int = 1
+    engine: str,
+    backend: str | None = None,
+    device: str = "cpu",
+    workers: int = 1,
+    native: bool = False,
 ) -> Settings:
     """Return where a training runs.
 
@@ -166,7 +170,13 @@ def training_settings(
     if known.processor_only and device not in ("cpu", "auto"):
         raise EngineError(f"{known.label} runs on the processor only; leave out --device {device}")
     check_whole("train", "workers", workers, 1, most=MOST_WORKERS)
-    return Settings(engine, known.backend(backend), device, _threads(), workers)
+    if native:
+        registry.check_native(known)
+        if workers == 1:
+            raise EngineError(
+                "native is how several workers add their gradients; give workers, too"
+            )
+    return Settings(engine, known.backend(backend), device, _threads(), workers, native)
 
 
 def training_session(
@@ -238,6 +248,7 @@ def iter_train(
     runs: str | Path | None = "runs",
     checkpoint_every: int | str | None = None,
     workers: int = 1,
+    native: bool = False,
     address: str | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Iterator[Event]:
@@ -246,7 +257,7 @@ def iter_train(
     The parameters are those of `train`. If the iteration ends early, the run folder holds the
     training up to its last checkpoint.
     """
-    settings = training_settings(engine, backend, device, workers)
+    settings = training_settings(engine, backend, device, workers, native)
     every = checkpoint_interval(checkpoint_every)
     session = training_session(settings, network, recipe, data, runs, every=every, address=address)
     return _session_events(session, should_stop)
@@ -263,6 +274,7 @@ def train(
     runs: str | Path | None = "runs",
     checkpoint_every: int | str | None = None,
     workers: int = 1,
+    native: bool = False,
     address: str | None = None,
     should_stop: ShouldStop | None = None,
     on_event: OnEvent | None = None,
@@ -292,6 +304,9 @@ def train(
     workers : int
         How many processes train the network together; more than one needs Ray and PyTorch
         (docs/scale.md). They compute what one process does.
+    native : bool
+        Whether the framework's own data-parallel training adds their gradients, as in
+        `verify_workers`.
     address : str, optional
         The address of a cluster of Ray on which the workers run; by default they run on this
         machine, and a single one in this process.
@@ -307,7 +322,7 @@ def train(
     TriptychError
         If something does not fit together, the training diverges, or a file cannot be written.
     """
-    settings = training_settings(engine, backend, device, workers)
+    settings = training_settings(engine, backend, device, workers, native)
     every = checkpoint_interval(checkpoint_every)
     session = training_session(settings, network, recipe, data, runs, every=every, address=address)
     return _finish(session, should_stop, on_event, progress)
@@ -323,6 +338,7 @@ def resume(
     device: str = "cpu",
     checkpoint_every: int | str | None = None,
     workers: int = 1,
+    native: bool = False,
     address: str | None = None,
     should_stop: ShouldStop | None = None,
     on_event: OnEvent | None = None,
@@ -340,7 +356,7 @@ def resume(
         Epochs of the whole run, those before included.
     data : Dataset, optional
         The data of the run; by default it is loaded again from where it came.
-    backend, device, checkpoint_every, workers, address, should_stop, on_event, progress
+    backend, device, checkpoint_every, workers, native, address, should_stop, on_event, progress
         As of `train`.
 
     Raises
@@ -353,7 +369,7 @@ def resume(
     every = checkpoint_interval(checkpoint_every)
     with resumable(Path(folder)) as saved:
         saved = saved.extended(epochs)
-        settings = resumed_settings(saved, engine, backend, device, workers)
+        settings = resumed_settings(saved, engine, backend, device, workers, native)
         if data is None:
             data = loading.load(saved.source_to_load(), saved.recipe.seed, saved.reading)
         session = resumed_session(settings, saved, data, every=every, address=address)
@@ -366,12 +382,13 @@ def resumed_settings(
     backend: str | None,
     device: str,
     workers: int = 1,
+    native: bool = False,
 ) -> Settings:
     """Return where a run goes on: without an engine, where it was trained last."""
     if engine is None:
         engine = saved.engine or registry.REFERENCE
         backend = backend or saved.backend
-    return training_settings(engine, backend, device, workers)
+    return training_settings(engine, backend, device, workers, native)
 
 
 def resumed_session(

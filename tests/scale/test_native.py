@@ -217,6 +217,21 @@ def test_native_is_an_option_of_workers(tmp_path: Path):
     assert "it is an option of --workers" in " ".join(done.stderr.replace("│", " ").split())
 
 
+@pytest.mark.parametrize(
+    ("name", "workers", "why"),
+    [
+        ("numpy", 2, "NumPy has no data-parallel training of its own; leave native out"),
+        ("torch", 1, "native is how several workers add their gradients; give workers, too"),
+    ],
+)
+def test_a_training_that_cannot_be_native_is_refused(name: str, workers: int, why: str):
+    from triptych.api import training_settings
+
+    with pytest.raises(EngineError, match=f"^{why}$"):
+        training_settings(name, workers=workers, native=True)
+    assert not training_settings(name, workers=workers).native
+
+
 @pytest.mark.framework
 def test_every_worker_of_tensorflow_knows_the_addresses_of_all():
     pytest.importorskip("tensorflow")

@@ -44,6 +44,7 @@ GIVEN_WITH_RESUME = (
     "resume",
     "checkpoint_every",
     "workers",
+    "native",
     "address",
 )
 
@@ -131,6 +132,16 @@ class PlaceOptions:
             "each. Several need Ray and PyTorch: pip install 'triptych\\[scale,torch]'",
         ),
     ] = 1
+    native: Annotated[
+        bool,
+        typer.Option(
+            "--native",
+            help="With --workers: PyTorch's DistributedDataParallel or TensorFlow's "
+            "MultiWorkerMirroredStrategy adds the gradients. TensorFlow's servers listen on every "
+            "network interface, without a password: use it only behind a firewall or in a "
+            "network namespace.",
+        ),
+    ] = False
     address: Annotated[
         str | None,
         typer.Option(
@@ -206,7 +217,7 @@ def train(
         if place.resume is not None:
             _refuse_what_the_run_has(context)
             saved = stack.enter_context(api.resumable(place.resume)).extended(recipe.epochs)
-            where = (place.backend, place.device, place.workers)
+            where = (place.backend, place.device, place.workers, place.native)
             settings = api.resumed_settings(saved, engine, *where)
             dataset = read_again(console, data, saved)
             with _starting(console, place):
@@ -214,7 +225,7 @@ def train(
                     settings, saved, dataset, every=every, address=place.address
                 )
         else:
-            where = (place.backend, place.device, place.workers)
+            where = (place.backend, place.device, place.workers, place.native)
             settings = api.training_settings(_named(engine), *where)
             recipe = recipe.for_network(network)
             trained = recipe.build(**asdict(training))
@@ -316,6 +327,8 @@ def _resuming(session: "Session", place: PlaceOptions) -> str:
     for name, value in given.items():
         if value != defaults[name]:
             words += [f"--{name}", str(value)]
+    if settings.native:
+        words.append("--native")
     return quoted(*words)
 
 

@@ -57,6 +57,8 @@ class TrainingStarted(Event):
         Threads of the engine.
     workers : int
         How many processes train together.
+    native : bool
+        Whether the framework's own data-parallel training adds their gradients.
     """
 
     type: ClassVar[str] = "begin"
@@ -67,6 +69,7 @@ class TrainingStarted(Event):
     device: str
     threads: int
     workers: int = 1
+    native: bool = False
 
 
 @dataclass(frozen=True)

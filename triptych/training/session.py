@@ -50,6 +50,8 @@ class Settings:
         Threads of the engine, as they were set before its framework was imported.
     workers : int
         How many processes train together.
+    native : bool
+        Whether the framework's own data-parallel training adds their gradients.
     """
 
     engine: str
@@ -57,6 +59,7 @@ class Settings:
     device: str = "cpu"
     threads: int = 1
     workers: int = 1
+    native: bool = False
 
 
 class EngineSource(Protocol):

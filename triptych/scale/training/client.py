@@ -94,6 +94,7 @@ class TrainingWorkers(EngineHost):
             "address": address,
             "engine": settings.engine,
             "workers": settings.workers,
+            "native": settings.native,
             "threads": settings.threads,
             "bytes": stored_bytes,
         }

@@ -90,6 +90,7 @@ def _run(
             mailbox,
             engine=first["engine"],
             workers=workers,
+            native=first["native"],
             threads=threads,
             variables=machine.library_settings(threads, "cpu") | variables,
             folder=folder,

@@ -143,6 +143,7 @@ def keep_training(
     *,
     engine: str,
     workers: int,
+    native: bool,
     threads: int,
     variables: Mapping[str, str],
     folder: str,
@@ -158,6 +159,8 @@ def keep_training(
         From which the workers take their requests.
     engine : str
         The name of the engine.
+    native : bool
+        Whether the framework's own data-parallel training adds the gradients.
     workers, threads : int
         How many workers, and how many processors each of them has.
     variables : mapping of str to str
@@ -177,7 +180,7 @@ def keep_training(
 
     trainer = DataParallelTrainer(
         worker.train,
-        train_loop_config={"mailbox": mailbox, "engine": engine},
+        train_loop_config={"mailbox": mailbox, "engine": engine, "native": native},
         backend_config=_backend_config(mailbox, folder if on_this_machine else None),
         scaling_config=ScalingConfig(num_workers=workers, resources_per_worker={"CPU": threads}),
         run_config=RunConfig(

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from ...core import registry
+from ...core.engine import NativeWorkers
 from ...data.streaming.packing import unpack_stream
 from ...errors import EngineError
 from ...process import server
+from ...process.machine import LOOPBACK
 from ...process.protocol import Message
 from ...spec.network import Network
 from ...spec.recipe import Recipe
@@ -37,11 +39,14 @@ class TrainingWorker(ShardWorker):
     ----------
     group : ProcessGroup
         The workers that compute together.
+    native : NativeWorkers or None
+        The same workers, joined by their framework.
     """
 
-    def __init__(self, group: ProcessGroup) -> None:
+    def __init__(self, group: ProcessGroup, native: NativeWorkers | None = None) -> None:
         super().__init__()
         self.group = group
+        self.native = native
         self._all_reduce = group.all_reduce
         self.handlers["stream"] = self.stream
 
@@ -116,7 +121,8 @@ def train(settings: dict[str, Any]) -> None:
     Parameters
     ----------
     settings : dict
-        ``mailbox``: the actor; ``engine``: its name.
+        ``mailbox``: the actor; ``engine``: its name; ``native``: whether its framework adds the
+        gradients.
 
     Raises
     ------
@@ -131,8 +137,15 @@ def train(settings: dict[str, Any]) -> None:
     context = ray.train.get_context()
     rank = context.get_world_rank()
     assert _rendezvous is not None
-    with_others = ProcessGroup(rank, context.get_world_size(), _rendezvous)
-    worker = TrainingWorker(with_others)
+    workers = context.get_world_size()
+    with_others = ProcessGroup(rank, workers, _rendezvous)
+    native = None
+    if settings["native"]:
+        address = LOOPBACK if isinstance(_rendezvous, Path) else node_address()
+        native = registry.join_native(
+            settings["engine"], rank, workers, with_others.all_reduce, address
+        )
+    worker = TrainingWorker(with_others, native)
     number = 0
     while request := ray.get(mailbox.request.remote(_group, number)):
         number += 1
