@@ -8,6 +8,7 @@ from ...core.events import Event, WorkersRestarted
 from ...core.registry import check_shared_masks
 from ...core.shell import quoted
 from ...data.dataset import Dataset
+from ...data.streaming.split import StreamedSplit
 from ...errors import EngineError, TriptychError, counted
 from ...spec.network import Network
 from ...spec.recipe import Recipe
@@ -52,6 +53,10 @@ class WorkersSession(Session):
     ) -> None:
         network.check_fits(dataset.shape, len(dataset.classes))
         _check(settings, network, recipe)
+        if settings.native and isinstance(dataset.train, StreamedSplit):
+            raise EngineError(
+                "native workers hold the data in memory; leave out --stream, or --native"
+            )
         size = 0
         if dataset.known is None:  # otherwise the images stay in their files
             size = sum(split.images.nbytes for split in (dataset.train, dataset.test))
