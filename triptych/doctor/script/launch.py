@@ -20,7 +20,7 @@ from ...errors import EngineError, TriptychError, counted, one_line
 from ...process import machine
 from .records import ERROR, FACTS, OUTPUT, STEP_PREFIX, Json, Run, Settings
 
-SERVER = "triptych.doctor.script.inside.server"
+SERVER = "triptych.doctor.script.torch.server"
 SECONDS_BETWEEN_LOOKS = 0.05
 SECONDS_FOR_OTHERS = 3.0  # to tell their errors, after one process has failed
 SECONDS_TO_END = 30.0  # without work, for the others, after one process has ended as it should

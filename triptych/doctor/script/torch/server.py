@@ -1,4 +1,4 @@
-"""Forks the processes of scripts: ``python -P -m triptych.doctor.script.inside.server``.
+"""Forks the processes of scripts: ``python -P -m triptych.doctor.script.torch.server``.
 
 PyTorch is imported once, before, so that each process begins at once. A request is a line of JSON
 with ``settings``, ``folder`` and ``environment``, and is answered by ``{"pid": …}``. When a process
