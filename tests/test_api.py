@@ -249,6 +249,7 @@ def test_dense_knows_images_by_their_size():
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_a_comparison_shows_itself(data: tt.Dataset):
     pytest.importorskip("torch")
     seen: list[str] = []

@@ -47,6 +47,7 @@ def test_the_original_is_proved_and_ranked():
     assert any("× floor" in line for line in timing.text())
 
 
+@pytest.mark.slow
 def test_a_peer_that_draws_its_own_batches_is_timed_but_never_ranked():
     pytest.importorskip("torch")
     timing = only(small("R2", "numpy-sklearn", "torch-loader", batch_size=4))
@@ -59,6 +60,7 @@ def test_a_peer_that_draws_its_own_batches_is_timed_but_never_ranked():
     assert any("not proved" in line for line in timing.text())
 
 
+@pytest.mark.slow
 def test_a_peer_with_another_learning_rate_is_left_out():
     pytest.importorskip("torch")
     timing = only(

@@ -293,6 +293,7 @@ def test_workers_begin_by_themselves_and_end_with_whoever_began_them():
 
 
 @needs_all
+@pytest.mark.slow
 def test_ctrl_c_leaves_things_whole_and_no_process_behind(tmp_path):
     process = start("compare", "--engines", "torch", *NO_WAIT, "--epochs", "100000", cwd=tmp_path)
     wait_for_step(tmp_path)
@@ -312,6 +313,7 @@ def test_ctrl_c_leaves_things_whole_and_no_process_behind(tmp_path):
 
 
 @needs_all
+@pytest.mark.slow
 def test_a_worker_that_dies_takes_only_its_row_out(tmp_path):
     process = start("compare", "--engines", "torch", *NO_WAIT, "--epochs", "500", cwd=tmp_path)
     wait_for_step(tmp_path)

@@ -81,6 +81,7 @@ def test_the_network_follows_the_images_and_the_classes(fruit):
 
 
 @needs_torch
+@pytest.mark.slow
 def test_a_comparison_of_a_convolution_on_three_classes_has_a_report(fruit):
     arguments = (
         "--data",

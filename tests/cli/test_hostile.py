@@ -22,6 +22,7 @@ def compared(tmp_path_factory) -> Path:
     return next((folder / "runs").iterdir())
 
 
+@pytest.mark.slow
 def test_the_settings_of_matplotlib_are_not_those_of_the_working_directory(compared, tmp_path):
     """This one makes every figure fail, or start LaTeX where that is installed."""
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nbackend: module://trap\n")

@@ -371,6 +371,7 @@ def test_a_finished_run_is_shown_and_not_resumed(straight, tmp_path):
 
 
 @needs_torch
+@pytest.mark.slow
 def test_a_recipe_file_serves_every_command_and_options_override_it(tmp_path):
     recipe = json.loads(
         run("show", "--recipe", "empty.json", cwd=written(tmp_path, "empty.json", {})).stdout

@@ -7,7 +7,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from support.engines import rows
+from support.engines import rows, slow_if
 
 from triptych.bench.proof import Proof, Standing
 from triptych.core import registry, state
@@ -43,17 +43,22 @@ CASES = [
     *(("classic", "sgd"), ("classic", "nesterov"), ("classic", "nadam"), ("classic", "adadelta")),
     *(("custom", "momentum"), ("regularized", "adam")),
 ]
+FAST_IN = {("custom", "momentum"): "tensorflow", ("regularized", "adam"): "torch"}
 
 
 def cases() -> list:
     """Default backends in every case, the others in one; every network and optimizer by ``triptych
     verify --all --backends all``.
+
+    Of the two largest networks each is a fast test in one engine.
     """
-    return [
-        pytest.param(*pair, *row.values, id=f"{'-'.join(pair)}-{row.id}", marks=row.marks)
-        for pair in CASES
-        for row in rows(numpy=False, others=pair == CASES[-1])
-    ]
+    found = []
+    for pair in CASES:
+        for row in rows(numpy=False, others=pair == CASES[-1]):
+            slow = slow_if(pair in FAST_IN and row.values[0] != FAST_IN[pair])
+            name = f"{'-'.join(pair)}-{row.id}"
+            found.append(pytest.param(*pair, *row.values, id=name, marks=[*row.marks, *slow]))
+    return found
 
 
 @pytest.mark.parametrize(("network", "chosen", "name", "backend"), cases())

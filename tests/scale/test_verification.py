@@ -201,6 +201,7 @@ def test_what_was_not_compared_is_told():
 
 @needs_torch
 @pytest.mark.process
+@pytest.mark.slow
 def test_the_command(tmp_path: Path):
     options = ("--engines", "torch", "--hidden", "6", "--steps", "3", "--data", "digits")
     done = run("verify", "--workers", "1,3", *options, cwd=tmp_path)

@@ -451,6 +451,7 @@ def test_what_the_scripts_share_is_short_and_needs_no_command_line():
     assert not [name for name in loaded if name.startswith("triptych.cli")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", SCRIPTS)
 def test_pasted_into_a_notebook_each_script_runs(engine: str, tmp_path):
     pytest.importorskip(registry.entry(engine).requires)

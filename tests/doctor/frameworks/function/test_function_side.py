@@ -173,6 +173,7 @@ def test_tensors_of_tensorflow_have_gradients() -> None:
     assert stage(answer, "gradient").largest > 0
 
 
+@pytest.mark.slow
 def test_a_square_kernel_that_was_loaded_as_it_is_is_named() -> None:
     assert causes(tt.diagnose(module, jax_side(given=loaded(transposed=True)), BATCH)) == []
     wrong = jax_side(given=loaded(transposed=False))
@@ -199,6 +200,7 @@ def test_kernels_may_be_stored_with_the_outputs_first() -> None:
     assert "0/kernel is first/w (transposed)" in answer.acquitted[0].evidence
 
 
+@pytest.mark.slow
 def test_flat_parameters_are_grouped_by_their_names_or_order() -> None:
     forward = jax_side()["model"]
     given = parameters()
@@ -242,6 +244,7 @@ def changed_forward(**settings: Any) -> Any:
         ({"epsilon": 1e-6, "approximate": True}, ["D23", "D28"]),
     ],
 )
+@pytest.mark.slow
 def test_settings_of_the_other_side_are_tried(settings: Made, expected: list[str]) -> None:
     function = changed_forward(**settings)
     for a, b in ((module, jax_side(function)), (jax_side(function), module)):
@@ -287,6 +290,7 @@ def test_what_cannot_be_changed_is_refused_and_changes_nothing(change: Change) -
     np.testing.assert_array_equal(side.inputs(BATCH)["input"], BATCH["x"])
 
 
+@pytest.mark.slow
 def test_what_the_models_make_up_for_is_no_difference() -> None:
     jax = pytest.importorskip("jax")
     forward = jax_side()["model"]
