@@ -134,6 +134,7 @@ def test_keras_is_proved_by_its_own_formulas():
     assert proved("R2", EngineSpec("tensorflow", "keras-fit")) == (None, "ranked")
 
 
+@pytest.mark.slow
 def test_logits_are_proved_and_timed():
     pytest.importorskip("torch")
     workload = WORKLOADS["inference"]

@@ -215,7 +215,9 @@ def without_frameworks(cwd: Path, *arguments: str) -> subprocess.CompletedProces
     return compare("--epochs", "5", *arguments, cwd=cwd, PYTHONPATH=f"{cwd}{os.pathsep}{ROOT}")
 
 
-@pytest.mark.parametrize("engines_asked", [(), ("--engines", "numpy")])
+@pytest.mark.parametrize(
+    "engines_asked", [(), pytest.param(("--engines", "numpy"), marks=pytest.mark.slow)]
+)
 def test_without_any_framework_numpy_is_trained_and_timed_alone(tmp_path, engines_asked):
     done = without_frameworks(tmp_path, *engines_asked)
     assert done.returncode == 0, done.stdout + done.stderr

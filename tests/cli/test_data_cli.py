@@ -329,6 +329,7 @@ def test_help_names_the_sources(fruit, command: str):
 @pytest.mark.skipif(
     not CIFAR.is_dir(), reason="shared/data/cifar10-jpeg is not next to the repository"
 )
+@pytest.mark.slow
 def test_cifar_from_hugging_face_in_one_command(tmp_path):
     source = str(CIFAR / "test.parquet")
     done = run(

@@ -203,6 +203,7 @@ def test_sigterm_in_pytorch_and_resume_in_numpy_and_in_pytorch(straight, tmp_pat
     check_whole(copy)
 
 
+@pytest.mark.slow
 def test_a_kill_loses_no_more_than_since_the_last_checkpoint(straight, tmp_path):
     process = start("train", "numpy", *OPTIONS, cwd=tmp_path)
     wait_for_step(tmp_path, PER_EPOCH + 5)

@@ -42,6 +42,7 @@ def test_what_was_written_before_an_exception_is_shown():
     assert done.stderr.splitlines() == ["native: an error", "python: a warning", "stopped"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not registry.entry("tensorflow").installed, reason="TensorFlow is not installed"
 )

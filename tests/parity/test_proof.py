@@ -43,7 +43,7 @@ CASES = [
     *(("classic", "sgd"), ("classic", "nesterov"), ("classic", "nadam"), ("classic", "adadelta")),
     *(("custom", "momentum"), ("regularized", "adam")),
 ]
-FAST_IN = {("custom", "momentum"): "tensorflow", ("regularized", "adam"): "torch"}
+FAST_IN = {("custom", "momentum"): "torch", ("regularized", "adam"): "torch"}
 
 
 def cases() -> list:
