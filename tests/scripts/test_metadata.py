@@ -24,6 +24,7 @@ LATE = (
     "doctor/frameworks/torch",
     "doctor/frameworks/keras",
     "doctor/frameworks/onnx",
+    "doctor/script/torch",
     "doctor/frameworks/function/backends",
 )
 OURS = {"triptych", "benchmarks", "tests", "support", "conftest", "lesson"}
