@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.trainings import PER_EPOCH, trained
+from support.trainings import NETWORK, PER_EPOCH, RECIPE, trained
 
 import triptych as tt
 from triptych.cli.replay_view import lines_of
@@ -52,6 +52,16 @@ def test_runs_that_were_not_disturbed_or_stopped_and_resumed_are_equal_to_the_bi
         assert result.restarts == (folder == stopped)
     assert "the run was interrupted 1 time." in lines_of(result)[0]
     assert lines_of(result)[-1] == "Equal to the bit."
+
+
+def test_a_run_that_was_ended_before_its_first_step_is_equal(tmp_path: Path, digits: Dataset):
+    events = tt.iter_train("numpy", NETWORK, RECIPE, digits, runs=tmp_path)
+    next(events)
+    events.close()
+    result = tt.verify_run(next(tmp_path.iterdir()), digits)
+    assert result.steps == 0
+    assert result.equal
+    assert result.exact
 
 
 def test_each_damage_of_a_log_is_found(tmp_path: Path, digits: Dataset):

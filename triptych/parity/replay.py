@@ -183,16 +183,17 @@ def _samples(planner: BatchPlanner, first: int, steps: int) -> str:
 
 def _trained_again(training: Training, steps: int) -> Generator[Event, None, list[float]]:
     """Make the steps of the run; return their losses, as a log holds them."""
-    training.pause = steps or None
+    training.pause = steps
     losses: list[float] = []
-    with closing(training.events()) as events:
-        for event in events:
+    with closing(training.feed), closing(training.events()) as events:
+        # The checkpoint may be in the middle of an epoch, or before the first step.
+        while training.position.step < steps:
+            event = next(events, None)
+            if event is None:
+                break
             yield event
             if isinstance(event, BlockTrained):
                 losses += event.losses
-                # The checkpoint may be in the middle of an epoch.
-                if event.step >= steps:
-                    break
     return losses
 
 
