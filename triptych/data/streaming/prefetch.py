@@ -173,5 +173,6 @@ class Prefetcher:
         # A decoder that waits for a group is told that the group is not read any more.
         self._reader.shutdown(wait=False, cancel_futures=True)
         self._decoders.shutdown(wait=True, cancel_futures=True)
+        self._reader.shutdown(wait=True)
         self._pieces.clear()
         self._epochs.clear()
