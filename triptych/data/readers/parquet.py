@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from hashlib import file_digest
+from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 
@@ -91,7 +92,9 @@ class RowGroups:
         sizes = [shard.sizes() for shard in shards]
         self._groups = [(i, j) for i, of_file in enumerate(sizes) for j in range(len(of_file))]
         self.sizes = tuple(size for of_file in sizes for size in of_file)
-        self._first_rows = [sum(of_file[:j]) for of_file in sizes for j in range(len(of_file))]
+        self._first_rows = [
+            first for of_file in sizes for first in accumulate(of_file[:-1], initial=0)
+        ]
 
     def read(self, group: int) -> list[Content]:
         """Return the images of one row group, of all files counted together."""
