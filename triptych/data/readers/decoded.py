@@ -3,15 +3,14 @@
 import json
 import os
 from collections.abc import Callable
-from contextlib import suppress
-from hashlib import sha256
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...core.split import Split
-from ..cache import cache_folder
+from ..cache import cache_folder, digest_of, load_or_make, place_of
 from ..reading import Contents, Options
 
 VERSION = 3  # raised when the same files would be decoded differently
@@ -31,8 +30,7 @@ def load_or_decode(
     Parameters
     ----------
     path : Path
-        The source. One file is kept for each and `options`, so that a source that changes leaves
-        nothing behind.
+        The source.
     options : Options
     digest : str
         Of the source's content; what was kept under another is decoded anew.
@@ -40,18 +38,11 @@ def load_or_decode(
     """
     from PIL import __version__ as pillow
 
-    place = folder() / f"{path.resolve().name}-{_sha(str(path.resolve()), options)[:16]}.npz"
-    key = _sha(VERSION, pillow, digest)
-    with suppress(Exception):  # it is missing, or out of date, or damaged in any way
-        return _read(place, key)
-    contents = decode()
-    with suppress(OSError):  # a full or read-only disk: it is decoded again next time
-        _write(place, contents, key)
-    return contents
-
-
-def _sha(*parts: Any) -> str:
-    return sha256(repr(parts).encode()).hexdigest()
+    place = place_of(folder(), path, options)
+    key = digest_of(VERSION, pillow, digest)
+    return load_or_make(
+        partial(_read, place, key), decode, lambda contents: _write(place, contents, key)
+    )
 
 
 def _read(place: Path, key: str) -> Contents:

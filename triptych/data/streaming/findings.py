@@ -3,8 +3,8 @@
 import io
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.files import write
-from ..cache import cache_folder
+from ..cache import cache_folder, load_or_make, place_of
 from ..dataset import PixelFacts
 from ..readers.image_survey import Rules
 from ..reading import Options
@@ -105,18 +105,9 @@ def load_or_find(
     find : callable
         Scans the source.
     """
-    place = folder() / f"{path.resolve().name}-{_sha(str(path.resolve()), options)[:16]}.npz"
+    place = place_of(folder(), path, options)
     key = key_of(path, files)
-    with suppress(Exception):  # it is missing, or out of date, or damaged in any way
-        return _read(place, key)
-    found = find()
-    with suppress(OSError):  # a full or read-only disk: it is scanned again next time
-        _write(place, found, key)
-    return found
-
-
-def _sha(*parts: Any) -> str:
-    return sha256(repr(parts).encode()).hexdigest()
+    return load_or_make(partial(_read, place, key), find, lambda found: _write(place, found, key))
 
 
 def key_of(path: Path, files: tuple[Path, ...]) -> str:
