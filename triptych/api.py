@@ -370,10 +370,16 @@ def resume(
     with resumable(Path(folder)) as saved:
         saved = saved.extended(epochs)
         settings = resumed_settings(saved, engine, backend, device, workers, native)
-        if data is None:
-            data = loading.load(saved.source_to_load(), saved.recipe.seed, saved.reading)
+        data = _data_of_saved(saved, data)
         session = resumed_session(settings, saved, data, every=every, address=address)
         return _finish(session, should_stop, on_event, progress)
+
+
+def _data_of_saved(saved: SavedRun, data: Dataset | None) -> Dataset:
+    """Return the data of a run; without it, load it again from where it came."""
+    if data is not None:
+        return data
+    return loading.load(saved.source_to_load(), saved.recipe.seed, saved.reading)
 
 
 def resumed_settings(
@@ -618,8 +624,7 @@ def iter_verify_run(
     from .parity.replay import replayed
 
     saved = SavedRun.read(Path(folder))
-    if data is None:
-        data = loading.load(saved.source_to_load(), saved.recipe.seed, saved.reading)
+    data = _data_of_saved(saved, data)
     saved.check_same(data)
     return (yield from replayed(saved, data, _threads()))
 
@@ -656,6 +661,14 @@ def verify_run(folder: str | Path, data: Dataset | None = None) -> "ReplayResult
             return end.value
 
 
+def _checked_counts(workers: int | Sequence[int]) -> list[int]:
+    """Return numbers of workers as a list; raise an error for one that is not possible."""
+    counts = _as_list(workers)
+    for count in counts:
+        check_whole("verify", "workers", count, 1, most=MOST_WORKERS)
+    return counts
+
+
 def iter_verify_workers(
     network: Network | Sequence[Network] | None,
     recipe: Recipe | Sequence[Recipe],
@@ -678,9 +691,7 @@ def iter_verify_workers(
     check_whole("verify", "threads", threads, 1)
     steps = STEPS if steps is None else steps
     check_whole("verify", "steps", steps, 1)
-    counts = _as_list(workers)
-    for count in counts:
-        check_whole("verify", "workers", count, 1, most=MOST_WORKERS)
+    counts = _checked_counts(workers)
     chosen = select(engines, all_backends, threads=threads, device=device)
     named = None if engines is None else {str(name).partition("/")[0] for name in engines}
     rows = [row for row in chosen.rows if named is None or row.engine in named]
@@ -772,9 +783,7 @@ def iter_verify_script(
     check_whole("verify", "threads", threads, 1)
     timeout = verification.SECONDS_WITHOUT_STEP if timeout is None else timeout
     check_number("verify", "timeout", timeout, 0, above=True)
-    counts = _as_list(workers)
-    for count in counts:
-        check_whole("verify", "workers", count, 1, most=MOST_WORKERS)
+    counts = _checked_counts(workers)
     described = verification.Script(Path(script), arguments, steps, double, threads, timeout)
     return verification.verify_script(described, counts)
 
