@@ -128,8 +128,8 @@ class PlaceOptions:
             min=1,
             max=MOST_WORKERS,
             metavar="N",
-            help="So many processes train together and compute what one does; --threads is that of "
-            "each. Several need Ray and PyTorch: pip install 'triptych\\[scale,torch]'",
+            help="How many processes train together; they compute what one does. --threads is that "
+            "of each. Several need Ray and PyTorch: pip install 'triptych\\[scale,torch]'",
         ),
     ] = 1
     native: Annotated[
@@ -212,12 +212,12 @@ def train(
     from .. import api
 
     every = api.checkpoint_interval(place.checkpoint_every)
+    where = (place.backend, place.device, place.workers, place.native)
     console = Console(emoji=False)
     with ExitStack() as stack:
         if place.resume is not None:
             _refuse_what_the_run_has(context)
             saved = stack.enter_context(api.resumable(place.resume)).extended(recipe.epochs)
-            where = (place.backend, place.device, place.workers, place.native)
             settings = api.resumed_settings(saved, engine, *where)
             dataset = read_again(console, data, saved)
             with _starting(console, place):
@@ -225,7 +225,6 @@ def train(
                     settings, saved, dataset, every=every, address=place.address
                 )
         else:
-            where = (place.backend, place.device, place.workers, place.native)
             settings = api.training_settings(_named(engine), *where)
             recipe = recipe.for_network(network)
             trained = recipe.build(**asdict(training))
@@ -306,27 +305,18 @@ def _resuming(session: "Session", place: PlaceOptions) -> str:
     from ..core.shell import quoted
 
     settings = session.settings
-    given = {
-        "backend": settings.backend,
-        "threads": settings.threads,
-        "device": settings.device,
-        "checkpoint-every": place.checkpoint_every,
-        "workers": settings.workers,
-        "address": place.address,
-    }
-    default_backend = entries()[settings.engine].default_backend
-    defaults = {
-        "backend": default_backend,
-        "threads": 1,
-        "device": "cpu",
-        "checkpoint-every": None,
-        "workers": 1,
-        "address": None,
+    given_and_default = {
+        "backend": (settings.backend, entries()[settings.engine].default_backend),
+        "threads": (settings.threads, 1),
+        "device": (settings.device, "cpu"),
+        "checkpoint-every": (place.checkpoint_every, None),
+        "workers": (settings.workers, 1),
+        "address": (place.address, None),
     }
     words = ["triptych", "train", settings.engine, "--resume", str(session.folder)]
-    for name, value in given.items():
-        if value != defaults[name]:
-            words += [f"--{name}", str(value)]
+    for name, (given, default) in given_and_default.items():
+        if given != default:
+            words += [f"--{name}", str(given)]
     if settings.native:
         words.append("--native")
     return quoted(*words)
