@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import counted
 from ..report.units import milliseconds
-from .say import say, say_unbroken
+from .say import StatusLine, say, say_unbroken
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,24 +29,15 @@ LONGEST_PATH = 34
 FIGURES_WIDTH = 32  # of the three columns with figures, and what is between the columns
 
 
-class StageProgress:
+class StageProgress(StatusLine):
     """Shows which stage is examined, on a terminal. A context manager."""
 
     def __init__(self, console: "Console") -> None:
-        self._status = console.status(
-            "importing the frameworks, running both files", spinner="line"
-        )
-
-    def __enter__(self) -> "StageProgress":
-        self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
+        super().__init__(console, "importing the frameworks, running both files")
 
     def see(self, stage: str) -> None:
         """Show the stage that is examined from now on."""
-        self._status.update(stage if ":" in stage else f"comparing: {stage}")
+        self.show(stage if ":" in stage else f"comparing: {stage}")
 
 
 def show(console: "Console", diagnosis: "Diagnosis", a: str, b: str) -> None:

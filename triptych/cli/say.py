@@ -5,7 +5,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 
@@ -100,6 +100,34 @@ def announced(console: Console, what: str) -> Generator[None]:
         yield
     finally:
         timer.cancel()
+
+
+class StatusLine:
+    """Shows on a terminal what is done, below what is printed. A context manager.
+
+    Parameters
+    ----------
+    console : Console
+        Where it is shown.
+    doing : str
+        What is done first.
+    """
+
+    def __init__(self, console: Console, doing: str) -> None:
+        self._console = console
+        self._status = console.status(doing, spinner="line")
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def show(self, doing: str) -> None:
+        """Show what is done from now on."""
+        self._status.update(doing)
 
 
 def duration(seconds: float) -> str:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ..errors import counted
-from .say import say, say_unbroken
+from .say import StatusLine, say, say_unbroken
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +27,7 @@ STATUSES = {"equal": 0, "differs": 1, "undecided": 3, "incomparable": 2}
 WORST_FIRST = (1, 2, 3, 0)  # exit statuses
 
 
-class ScriptReport:
+class ScriptReport(StatusLine):
     """Prints a row as soon as it is known, and at the end what was found. A context manager.
 
     Parameters
@@ -39,20 +39,11 @@ class ScriptReport:
     """
 
     def __init__(self, console: "Console", name: str) -> None:
-        self._console = console
+        super().__init__(console, "importing PyTorch")
         self._name = name
-        self._status = console.status("importing PyTorch", spinner="line")
         self._doing = ""
         self._compared: list[events.ScriptCompared] = []
         self._failed: list[events.ScriptFailed] = []
-
-    def __enter__(self) -> "ScriptReport":
-        if self._console.is_terminal:
-            self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
 
     def on_event(self, event: "events.Event") -> None:
         """Print an event of `triptych.doctor.script.verification`."""
@@ -62,9 +53,9 @@ class ScriptReport:
             case events.ScriptStarted():
                 what = PURPOSES.get(event.purpose) or counted(event.workers, "worker")
                 self._doing = f"{self._name}, {what}"
-                self._status.update(self._doing)
+                self.show(self._doing)
             case events.ScriptStep():
-                self._status.update(f"{self._doing}: step {event.done} of at most {event.steps}")
+                self.show(f"{self._doing}: step {event.done} of at most {event.steps}")
             case events.ScriptCompared():
                 self._row(event)
             case events.ScriptFailed():

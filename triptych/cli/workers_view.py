@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ..errors import counted
-from .say import say_unbroken
+from .say import StatusLine, say_unbroken
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +27,7 @@ WIDTHS = {  # of each column; < to the left
 NOT_SLOTS = ("weights", "buffers", "loss", "step")
 
 
-class WorkersReport:
+class WorkersReport(StatusLine):
     """Prints a row as soon as it is known, and at the end what was found. A context manager.
 
     Parameters
@@ -39,21 +39,12 @@ class WorkersReport:
     """
 
     def __init__(self, console: "Console", labels: dict[str, str]) -> None:
-        self._console = console
+        super().__init__(console, "starting")
         self._labels = labels
-        self._status = console.status("starting")
         self._doing = ""
         self._compared: list[events.WorkersCompared] = []
         self._notes: list[str] = []
         self._failures = 0
-
-    def __enter__(self) -> "WorkersReport":
-        if self._console.is_terminal:
-            self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
 
     def on_event(self, event: "events.Event") -> None:
         """Print an event of `triptych.scale.verification`."""
@@ -61,13 +52,13 @@ class WorkersReport:
 
         match event:
             case events.WorkerImporting():
-                self._show(f"importing {self._labels[event.row]}")
+                self.show(f"importing {self._labels[event.row]}")
             case events.WorkersStarted():
                 workers = counted(event.workers, "worker")
                 self._doing = f"{self._labels[event.row]}, {workers}: {event.network}"
-                self._show(self._doing)
+                self.show(self._doing)
             case events.ProofStep():
-                self._show(f"{self._doing}, step {event.done} of {event.steps}")
+                self.show(f"{self._doing}, step {event.done} of {event.steps}")
             case events.WorkersCompared():
                 self._row(event)
             case events.WorkersRefused():
@@ -153,9 +144,6 @@ class WorkersReport:
             self._print(f"    cause: {cause['name']}; {cause['explanation']}")
         if not event.causes:
             self._print("    cause: none of those that are known reproduces the difference")
-
-    def _show(self, text: str) -> None:
-        self._status.update(text)
 
     def _print(self, line: str) -> None:
         say_unbroken(self._console, line)
