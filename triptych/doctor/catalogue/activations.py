@@ -69,6 +69,8 @@ ENTRIES = (
             "tf.nn": 0.0,
             "jax.nn": 0.000473303,
         },
+        # The unit in the last place of a float32 of 2, 2.4e-7, is 5e-4 of the difference.
+        tolerance=1e-3,
     ),
     Difference(
         id="D29",

@@ -110,6 +110,8 @@ ENTRIES = (
             "jax, from torch antialias=True": 0.0,
             "jax, from keras": 0.0037899,
         },
+        # The unit in the last place of a float32 of 34, 3.8e-6, is a thousandth of the differences.
+        tolerance=2e-3,
     ),
     Difference(
         id="D75",
