@@ -303,7 +303,7 @@ def train(
         default after ten seconds, and at the end of an epoch after one.
     workers : int
         How many processes train the network together; more than one needs Ray and PyTorch
-        (docs/scale.md). They compute what one process does.
+        (docs/workers.md). They compute what one process does.
     native : bool
         Whether the framework's own data-parallel training adds their gradients, as in
         `verify_workers`.
@@ -1322,7 +1322,7 @@ def sweep(
     Parameters
     ----------
     grid : Grid, str or Path
-        What is trained, or a TOML file that describes it (docs/scale.md).
+        What is trained, or a TOML file that describes it (docs/sweeps.md).
     address : str, optional
         The address of a cluster of Ray; by default Ray is started on this machine.
     runs : str or Path

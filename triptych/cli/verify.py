@@ -221,7 +221,7 @@ def verify(
     (ulp).
 
     --script runs the code of that file: a PyTorch script for several workers, compared with itself
-    in one process; exit status 3 if single precision does not decide (docs/scale.md).
+    in one process; exit status 3 if single precision does not decide (docs/workers.md).
 
     Examples:
 

@@ -1016,7 +1016,7 @@ class CellEnded(Event):
     ----------
     cell : dict
         What the cell is, as in `SweepStarted`, and what came of it: ``status``, ``error``,
-        ``accuracy``, ``seconds``, … (docs/scale.md).
+        ``accuracy``, ``seconds``, … (docs/sweeps.md).
     """
 
     type: ClassVar[str] = "cell"

@@ -88,7 +88,7 @@ def run_cell(cell: Json, packed: tuple[Json, State]) -> Json:
     -------
     dict
         ``status`` is ``finished`` or ``failed``; then ``error`` is a line. The other keys are
-        columns of the Parquet file (docs/scale.md).
+        columns of the Parquet file (docs/sweeps.md).
     """
     begun = time.perf_counter()
     record: Json = {

@@ -21,7 +21,7 @@ TABLE = "cells.parquet"
 PAGE = "report.html"
 FINISHED = "finished"
 
-# The columns of the Parquet file; docs/scale.md describes them.
+# The columns of the Parquet file; docs/sweeps.md describes them.
 COLUMNS = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
