@@ -30,6 +30,7 @@ def commands(text: str) -> list[str]:
         code = " ".join(re.split("[#|>]", code)[0].split())
         while code.startswith(("$ ", "env ", "-u ")) or re.match(r"[A-Z_]+(=\S*)? ", code):
             code = code.partition(" ")[2]
+        code = re.sub("^kubectl exec .*? -- ", "", code)
         if code.startswith("triptych "):
             matched.append(code.removeprefix("triptych "))
     return matched
