@@ -22,17 +22,22 @@ SLOW_CALLS, SLOW_SUMS = (
     costs(2e-4, 1e-10, 2e-12),
     costs(1e-5, 4e-10, 2e-11),
 )  # who wins where networks are large, and where they are small
-BOTH = Advisor(calibrated({NUMPY: SLOW_SUMS, TORCH: SLOW_CALLS}))
+
+
+@pytest.fixture(scope="module")
+def both() -> Advisor:
+    """An advisor for two rows: one with slow sums, the other with slow calls."""
+    return Advisor(calibrated({NUMPY: SLOW_SUMS, TORCH: SLOW_CALLS}))
 
 
 def asked(advisor: Advisor, case: Case) -> Advice:
     return advisor.advise(case)
 
 
-def test_planted_costs_foretell_networks_that_were_never_timed():
+def test_planted_costs_foretell_networks_that_were_never_timed(both: Advisor):
     inside, misses = 0, list[float]()
     for case in map(drawn, range(40)):
-        for estimate in asked(BOTH, case).estimates:
+        for estimate in asked(both, case).estimates:
             truth = seconds(case, SLOW_SUMS if estimate.key == "numpy" else SLOW_CALLS)
             inside += estimate.interval[0] <= truth <= estimate.interval[1]
             misses.append(abs(np.log(estimate.seconds / truth)))
@@ -41,19 +46,19 @@ def test_planted_costs_foretell_networks_that_were_never_timed():
     assert inside >= 0.8 * len(misses)
 
 
-def test_shares_are_the_planted_ones():
+def test_shares_are_the_planted_ones(both: Advisor):
     case = Case.of(zoo.get("custom"), 256, "adam")
     amount = model.amounts(case)
     parts = SLOW_CALLS * amount
     truth = {share: parts[model.IS_OF[share]].sum() / parts.sum() for share in model.SHARES}
-    (found,) = (e.shares for e in asked(BOTH, case).estimates if e.key == "torch")
+    (found,) = (e.shares for e in asked(both, case).estimates if e.key == "torch")
     assert all(found[share] == pytest.approx(truth[share], abs=0.05) for share in model.SHARES)
 
 
-def test_the_crossover_is_where_it_was_planted():
+def test_the_crossover_is_where_it_was_planted(both: Advisor):
     small, large = Case.of(zoo.dense("small", [10]), 1), Case.of(zoo.dense("large", [1024]), 4096)
-    assert asked(BOTH, small).fastest == ["numpy"]
-    assert asked(BOTH, large).fastest == ["torch"]
+    assert asked(both, small).fastest == ["numpy"]
+    assert asked(both, large).fastest == ["torch"]
 
 
 def test_where_two_rows_differ_by_less_than_the_noise_both_may_be_the_fastest():
@@ -150,10 +155,10 @@ def test_a_quantile_covers_its_share(errors: list[float], share: float):
     assert np.mean(np.abs(errors) <= found) >= share - 1e-9
 
 
-def test_layers_that_were_never_timed_are_named():
+def test_layers_that_were_never_timed_are_named(both: Advisor):
     network = zoo.dense("n", [8])
     unheard = replace(network, layers=(*network.layers[:2], GELU("g"), network.layers[-1]))
-    assert BOTH.unknown(Case.of(unheard, 1)) == ["GELU"]
+    assert both.unknown(Case.of(unheard, 1)) == ["GELU"]
 
 
 def test_too_little_is_no_calibration():

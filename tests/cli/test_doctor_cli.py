@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from support.commands import run
+from support.commands import run, run_here
 
 from triptych.doctor.model_file import KEYS
 
@@ -43,9 +43,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def refused(folder, *arguments):
+def refused(folder, *arguments, command=run_here):
     """Return the only line that a refused command printed."""
-    ended = run(*arguments, cwd=folder)
+    ended = command(*arguments, cwd=folder)
     assert ended.returncode == 2, ended.stderr
     assert not ended.stdout.strip()
     assert "Traceback" not in ended.stderr
@@ -109,13 +109,12 @@ def test_modules_of_the_working_directory_are_not_imported(folder, tmp_path_fact
     (elsewhere / "side.py").write_text("import helper\n\ndef build():\n    return helper.VALUE\n")
     for name in ("helper", "torch", "json"):
         (folder / f"{name}.py").write_text("raise SystemExit('the working directory was read')\n")
-    line = refused(
-        folder, "record", str(elsewhere / "side.py"), "--batch", "batch.npz", "-o", "out.trace"
-    )
+    arguments = ("record", str(elsewhere / "side.py"), "--batch", "batch.npz", "-o", "out.trace")
+    line = refused(folder, *arguments, command=run)
     assert "the model is of type int" in line
 
 
 def test_the_help_names_every_key_of_build(tmp_path):
-    help_text = run("doctor", "--help", cwd=tmp_path).stdout
+    help_text = run_here("doctor", "--help", cwd=tmp_path).stdout
     words = set(help_text.replace(",", " ").replace(".", " ").replace("│", " ").split())
     assert set(KEYS) <= words

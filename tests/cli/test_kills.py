@@ -45,7 +45,7 @@ def assert_none_left(processes: list[psutil.Process]) -> None:
 
 def test_ctrl_c_at_any_moment(tmp_path, scale: int):
     drawn = random.Random(0)
-    for number in range(20 * scale):
+    for number in range(12 * scale):
         cwd = tmp_path / str(number)
         cwd.mkdir()
         process = start(*COMPARE, "--epochs", "100000", cwd=cwd)

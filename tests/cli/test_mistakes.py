@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from support.commands import ROOT, run, run_python
+from support.commands import ROOT, run, run_here, run_python
 
 import triptych
 from triptych.spec import zoo
@@ -56,7 +56,7 @@ MISTAKES = {
     "no epochs": (["compare", "--epochs", "0"], "epochs must be a whole number of at least 1"),
     "a negative seed": (["verify", "--seed", "-1"], "seed must be a whole number"),
     "a device that is not here": (
-        ["compare", "--device", "cuda", "--epochs", "1"],
+        ["compare", "--device", "cuda", "--epochs", "1", "--engines", "torch"],
         "PyTorch sees no cuda device on this machine",
     ),
     "a device by its other name": (
@@ -126,17 +126,25 @@ MISTAKES = {
     ),
     "backends that are neither": (["compare", "--backends", "most"], "use default or all"),
 }
+# What starts workers, and some of the others as a user runs them.
+IN_A_PROCESS = (
+    "no such data",
+    "a device that is not here",
+    "markup in an engine",
+    "a misspelt fetch",
+)
 
 
 @pytest.mark.parametrize("kind", MISTAKES)
 def test_a_mistake_is_answered_in_words(tmp_path, kind: str):
     arguments, says = MISTAKES[kind]
+    command = run if kind in IN_A_PROCESS else run_here
     (tmp_path / "other.json").write_text(
         json.dumps(zoo.dense("other", [4], shape=(32, 32, 1)).to_json())
     )
     (tmp_path / "large.json").write_bytes(bytes(5 * 2**20))
     (tmp_path / "long.json").write_text(json.dumps({"k" * 1_000_000: 1}))
-    done = run(*arguments, cwd=tmp_path)
+    done = command(*arguments, cwd=tmp_path)
     assert len(done.stdout + done.stderr) < 2_500
     said = re.sub(r"[│╭╮╰╯─\s]+", " ", done.stdout + done.stderr)
     assert done.returncode == 2, said
@@ -160,7 +168,7 @@ def test_a_mistake_is_answered_in_words(tmp_path, kind: str):
     ],
 )
 def test_every_command_has_help_that_teaches(tmp_path, command: list[str]):
-    done = run(*command, "--help", cwd=tmp_path)
+    done = run_here(*command, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "Usage" in done.stdout
     if command in (["compare"], ["verify"]):

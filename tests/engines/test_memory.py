@@ -10,7 +10,7 @@ import weakref
 from typing import Any
 
 import pytest
-from support.engines import loaded_engine, rows
+from support.engines import loaded_engine, rows, slow_if
 
 from triptych.core import memory, registry
 from triptych.core.planner import BatchPlanner
@@ -114,7 +114,13 @@ def graphs() -> int:
 
 @pytest.mark.framework
 @pytest.mark.skipif(not registry.entry("tensorflow").installed, reason="not installed")
-@pytest.mark.parametrize("network", specimens(zoo.GREY, 10), ids=lambda network: network.name)
+@pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param(network, id=network.name, marks=slow_if(network.amplifies_rounding))
+        for network in specimens(zoo.GREY, 10)
+    ],
+)
 def test_every_layer_of_tensorflow_lets_its_graph_be_freed(network: Network, few: Split):
     gc.collect()
     before = graphs()

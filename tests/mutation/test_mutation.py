@@ -22,6 +22,7 @@ from mutation.planting import (
     with_plan,
     with_state,
 )
+from support.engines import slow_if
 
 from triptych.core import registry, state
 from triptych.core.planner import BatchPlanner
@@ -31,10 +32,23 @@ from triptych.spec.optimizers import optimizer
 from triptych.spec.recipe import Recipe
 
 THEMES = (waist, layers, convolution, normalisation, updates)
+COMPILING = ("tensorflow", "jax")
 MUTATIONS = [mutation for theme in THEMES for mutation in theme.MUTATIONS]
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def mutations() -> list:
+    """Return every mistake; where BatchNorm is compiled, that takes seconds."""
+    return [
+        pytest.param(
+            mutation,
+            id=mutation.name,
+            marks=slow_if(mutation.network == "normed" and mutation.engine in COMPILING),
+        )
+        for mutation in MUTATIONS
+    ]
+
+
+@pytest.mark.parametrize("mutation", mutations())
 def test_the_mistake_is_caught_at_the_right_place(mutation: Mutation):
     check(mutation)
 

@@ -43,19 +43,21 @@ CASES = [
     *(("classic", "sgd"), ("classic", "nesterov"), ("classic", "nadam"), ("classic", "adadelta")),
     *(("custom", "momentum"), ("regularized", "adam")),
 ]
-FAST_IN = {("custom", "momentum"): "torch", ("regularized", "adam"): "torch"}
+FAST_IN = dict(
+    zip(CASES, ("tensorflow", "jax", "torch", "tensorflow", "torch", "torch"), strict=True)
+)
 
 
 def cases() -> list:
     """Default backends in every case, the others in one; every network and optimizer by ``triptych
     verify --all --backends all``.
 
-    Of the two largest networks each is a fast test in one engine.
+    Each case is a fast test in one engine.
     """
     found = []
     for pair in CASES:
         for row in rows(numpy=False, others=pair == CASES[-1]):
-            slow = slow_if(pair in FAST_IN and row.values[0] != FAST_IN[pair])
+            slow = slow_if(row.values[0] != FAST_IN[pair])
             name = f"{'-'.join(pair)}-{row.id}"
             found.append(pytest.param(*pair, *row.values, id=name, marks=[*row.marks, *slow]))
     return found

@@ -32,14 +32,15 @@ def coloured(split: Split) -> Split:
 
 
 def cases() -> list:
-    """Return both networks in every engine; the larger one takes JAX half a minute to compile.
+    """Return both networks in every engine; JAX compiles them for ten and thirty seconds.
 
-    Of that one, each sample of a step takes 40 MB in float64.
+    Of the larger one, each sample of a step takes 40 MB in float64.
     """
     found = []
     for network, samples, batch in (("lenet-bn", 41, 8), ("resnet20", 5, 4)):
         for row in rows(numpy=False, others=False):
-            slow = slow_if(network == "resnet20" and row.values[0] != "torch")
+            fast = ("torch",) if network == "resnet20" else ("torch", "tensorflow")
+            slow = slow_if(row.values[0] not in fast)
             name = f"{network}-{samples}-{row.id}"
             marks = [*row.marks, *slow]
             found.append(pytest.param(network, samples, batch, *row.values, id=name, marks=marks))

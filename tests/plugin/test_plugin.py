@@ -198,8 +198,13 @@ def test_verify(folder: Path, site: Path):
 @pytest.mark.parametrize(
     ("right", "wrong", "divergence"),
     [
-        ("return x * self.gain", "return 1.001 * x * self.gain", "output, layer gain"),
-        ("1 - self.beta", "0.9 - self.beta", "update, layer"),
+        pytest.param(
+            *("return x * self.gain", "return 1.001 * x * self.gain", "output, layer gain"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("1 - self.beta", "0.9 - self.beta", "update, layer"), marks=pytest.mark.slow
+        ),
         ("- 1).mean()", "- 1).sum() / logits.numel() * 1.001", "loss"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from support.commands import run
+from support.commands import run, run_here
 from support.engines import needs_all, needs_torch, rows
 from support.splits import first_digits
 
@@ -214,7 +214,6 @@ def test_the_command(tmp_path: Path):
     assert "compute the same in 2 rows" in done.stdout.splitlines()[-1]
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -226,7 +225,7 @@ def test_the_command(tmp_path: Path):
     ],
 )
 def test_options_that_make_no_sense(options: tuple[str, ...], message: str, tmp_path: Path):
-    done = run("verify", *options, cwd=tmp_path)
+    done = run_here("verify", *options, cwd=tmp_path)
     assert done.returncode == 2
     assert message in " ".join(done.stderr.replace("│", " ").split())
 

@@ -1,14 +1,21 @@
 """Run ``triptych`` and other programs as a user does: each in a process of its own."""
 
+import atexit
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import triptych
+from triptych.cli import app
 from triptych.training import run_folder
 
 ROOT = Path(triptych.__file__).parents[1]
@@ -54,6 +61,31 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of triptych, wait for its end, and return what it printed."""
     return run_python(*TRIPTYCH, *arguments, cwd=cwd, timeout=timeout, **variables)
+
+
+def run_here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command of triptych in this process, and return what it printed.
+
+    That is faster where many mistakes are tried. The command must not need a process of its own.
+    """
+    output = StringIO()
+    errors = StringIO()
+    variables = dict(os.environ)
+    on_ctrl_c = signal.getsignal(signal.SIGINT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd)
+        patch.setattr(atexit, "register", lambda *_: None)
+        os.environ.update(environment(cwd))
+        try:
+            with redirect_stdout(output), redirect_stderr(errors), pytest.raises(SystemExit) as end:
+                app.main(list(arguments))
+        finally:
+            signal.signal(signal.SIGINT, on_ctrl_c)
+            os.environ.clear()
+            os.environ.update(variables)
+    status = end.value.code
+    assert isinstance(status, int)
+    return subprocess.CompletedProcess(arguments, status, output.getvalue(), errors.getvalue())
 
 
 def start(*arguments: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
