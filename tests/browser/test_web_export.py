@@ -102,7 +102,7 @@ def seen(page: Any) -> np.ndarray:
     return np.array(pixels, np.uint8).reshape(1, 28, 28, 1)
 
 
-@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("width", [390, pytest.param(1200, marks=pytest.mark.slow)])
 def test_a_digit_is_drawn_and_read(
     open_page: Any, exported: Path, trained: TrainingResult, width: int
 ):

@@ -23,7 +23,9 @@ pytestmark = pytest.mark.process
 
 @needs_all
 @pytest.mark.slow
-@pytest.mark.parametrize(("options", "rows"), [((), 1), (("--layers",), len(SPECIMENS))])
+@pytest.mark.parametrize(
+    ("options", "rows"), [((), 1), (("--layers", "--steps", "50"), len(SPECIMENS))]
+)
 def test_the_documented_commands_prove_every_engine_equal(
     options: tuple[str, ...], rows: int, tmp_path: Path
 ):

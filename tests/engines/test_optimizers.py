@@ -173,9 +173,22 @@ def numpy_and_slow_others() -> list:
     ]
 
 
+def frameworks_and_optimizers() -> list:
+    """Return every pair; Keras builds a graph for each, and most of these are slow tests."""
+    fast = ("momentum", "adam", "nadam", "rmsprop")
+    return [
+        pytest.param(
+            *(chosen, like),
+            id=f"{chosen}-{like}",
+            marks=slow_if(like == "keras" and chosen not in fast),
+        )
+        for chosen in CLASSES
+        for like in NATIVE
+    ]
+
+
 @pytest.mark.parametrize(("name", "backend"), numpy_and_slow_others())
-@LIKE
-@pytest.mark.parametrize("chosen", CLASSES)
+@pytest.mark.parametrize(("chosen", "like"), frameworks_and_optimizers())
 def test_as_the_framework_itself_has_it(name: str, backend: str, chosen: str, like: str):
     assert followed(name, backend, chosen, like) <= 1e-11
 

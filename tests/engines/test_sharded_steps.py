@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.engines import loaded_engine, rows
+from support.engines import loaded_engine, rows, slow_if
 from support.splits import random_split
 
 from triptych.core import registry, state
@@ -84,8 +84,21 @@ def compare(name: str, backend: str, network: Network, recipe: Recipe, split: Sp
                 np.testing.assert_allclose(found[key], array, rtol=1e-12, atol=1e-12, err_msg=key)
 
 
-@pytest.mark.parametrize(("name", "backend"), rows(others=False))
-@pytest.mark.parametrize("loss", EXAMPLES, ids=repr)
+def rows_and_losses() -> list:
+    """Return every pair; JAX compiles each for a second, and most of these are slow tests."""
+    return [
+        pytest.param(
+            *row.values,
+            loss,
+            id=f"{row.id}-{loss}",
+            marks=[*row.marks, *slow_if(row.values[0] == "jax" and loss != EXAMPLES[3])],
+        )
+        for row in rows(others=False)
+        for loss in EXAMPLES
+    ]
+
+
+@pytest.mark.parametrize(("name", "backend", "loss"), rows_and_losses())
 def test_parts_of_a_batch_add_up_to_its_step(name: str, backend: str, loss: Loss, split: Split):
     compare(name, backend, NETWORK, recipe_of(loss=loss), split)
 

@@ -91,8 +91,15 @@ def test_whole_trajectories_are_equal(
 
 
 @pytest.mark.parametrize(("name", "backend"), rows(numpy=False, others=False))
-@pytest.mark.parametrize("network", ["classic", "regularized"])
-@pytest.mark.parametrize("batch", ["full", 128])
+@pytest.mark.parametrize(
+    ("network", "batch"),
+    [
+        ("classic", "full"),
+        ("regularized", 128),
+        pytest.param("classic", 128, marks=pytest.mark.slow),
+        pytest.param("regularized", "full", marks=pytest.mark.slow),
+    ],
+)
 def test_with_and_without_masks_in_full_and_in_mini_batches(
     network: str, batch, name: str, backend: str, digits: Dataset
 ):
@@ -121,7 +128,16 @@ def verdict(
 @pytest.mark.parametrize(("name", "backend"), rows(others=False))
 @pytest.mark.parametrize(
     ("network", "chosen"),
-    [*(("classic", name) for name in SHORTHANDS), ("custom", "adam"), ("lenet", "momentum")],
+    [
+        *(
+            pytest.param(
+                "classic", chosen, marks=slow_if(chosen not in ("sgd", "adam", "adadelta"))
+            )
+            for chosen in SHORTHANDS
+        ),
+        ("custom", "adam"),
+        ("lenet", "momentum"),
+    ],
 )
 def test_a_correct_engine_is_only_rounding(
     name: str, backend: str, network: str, chosen: str, digits: Dataset

@@ -181,6 +181,7 @@ def test_a_square_kernel_that_was_loaded_as_it_is_is_named() -> None:
     assert causes(tt.diagnose(wrong, module, BATCH)) == [("weights", "D10", True)]
 
 
+@pytest.mark.slow
 def test_kernels_may_be_stored_with_the_outputs_first() -> None:
     forward = jax_side()["model"]
 
@@ -257,6 +258,7 @@ def test_settings_of_the_other_side_are_tried(settings: Made, expected: list[str
             assert answer.findings[0].values["b" if side == "a" else "a"] == values[False]
 
 
+@pytest.mark.slow
 def test_causes_that_act_on_the_whole_are_found() -> None:
     jax = pytest.importorskip("jax")
     forward = jax_side()["model"]
@@ -386,6 +388,7 @@ def test_parameters_without_a_counterpart_are_named() -> None:
     assert not stage(answer, "forward").compared
 
 
+@pytest.mark.slow
 def test_a_pair_that_the_user_names_is_taken() -> None:
     answer = tt.diagnose(module, jax_side(), BATCH, pairs={"5": "out", "0": "first"})
     assert answer.verdict == "equal"
