@@ -59,6 +59,7 @@ def main() -> int:
     if INSIDE not in os.environ:
         os.environ[INSIDE] = "1"
         os.execvp(LOOPBACK_ONLY[0], [*LOOPBACK_ONLY, sys.executable, *sys.argv])
+    sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue]
     equal = True
     with tempfile.TemporaryDirectory(prefix="triptych-kills-") as home:
         os.environ["HOME"] = home
