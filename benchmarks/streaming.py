@@ -1,24 +1,27 @@
 """Streamed data: how fast images come, how long an engine waits for them, how much memory is used.
 
 Usage: ``python -m benchmarks.streaming rates|waiting|memory [--gigabytes G] [--images N]
-[--size HxW] [--scaled N] [--rounds N] [--epochs N]``
+[--size HxW] [--scaled N] [--rounds N] [--epochs N] [--workers N]``
 
 ``rates`` reads images in a shuffled order, as a training does, in turn with the least that any
 reader must do: for raw pixels reading the file and copying each image once, for JPEG Pillow's
 decoding of bytes that are in memory already. ``waiting`` trains the two-convolution network R3.
-``memory`` trains one dense layer for several epochs. The files are generated in a temporary folder.
+``memory`` trains one dense layer for several epochs, with ``--workers`` under Ray Train, whose
+object store is then printed. The files are generated in a temporary folder.
 """
 
 import argparse
 import hashlib
 import io
 import os
+import re
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +30,7 @@ import psutil
 import pyarrow.parquet as pq
 from PIL import Image
 
+from triptych.api import iter_train
 from triptych.core.devices import processors
 from triptych.core.events import BlockTrained, EpochEnded
 from triptych.core.rng import permutation
@@ -37,6 +41,7 @@ from triptych.data.streaming.split import StreamedSplit
 from triptych.spec import zoo
 from triptych.spec.optimizers import SGD, optimizer
 from triptych.spec.recipe import Recipe
+from triptych.training.feeding import planner_of
 from triptych.training.session import Session, Settings
 
 from .generated import write_images
@@ -46,6 +51,8 @@ BYTES_PER_MB = 1e6
 BATCH = 64
 IMAGES_AT_ONCE = 64  # that a thread of the floor decodes
 SECONDS_BETWEEN_SAMPLES = 0.05  # of the size of the process
+WORKER = "RayTrainWorker"  # in the name that Ray gives to the process
+STORE = re.compile(r"--object_store_memory=(\d+)")  # of the raylet
 STEPS_OF_WARMING = 10  # the first steps wait for the first row groups
 
 
@@ -211,15 +218,17 @@ def memory(dataset: Dataset, folder: Path, options: argparse.Namespace) -> None:
     train = _streamed(dataset)
     network = zoo.dense("one-layer", [], shape=dataset.shape, classes=len(dataset.classes))
     recipe = Recipe(options.epochs, BATCH, SGD(0.01))
-    session = Session(Settings("numpy", "eager"), network, recipe, dataset, None)
+    planner = planner_of(network, recipe, train)
     peaks: list[float] = []
     with Watch() as watch:
         begun = time.perf_counter()
-        for event in session.training.events():
+        for event in iter_train(
+            "numpy", network, recipe, dataset, runs=None, workers=options.workers
+        ):
             if isinstance(event, EpochEnded):
                 peaks.append(watch.peak())
                 seconds = time.perf_counter() - begun
-                order = hashlib.sha256(session.training.planner.epoch_order(event.epoch - 1).data)
+                order = hashlib.sha256(planner.epoch_order(event.epoch - 1).data)
                 print(
                     f"  epoch {event.epoch}: peak {peaks[-1]:,.0f} MB, "
                     f"{len(train) / seconds:,.0f} images a second, loss {event.loss:.4f}, "
@@ -227,15 +236,23 @@ def memory(dataset: Dataset, folder: Path, options: argparse.Namespace) -> None:
                     flush=True,
                 )
                 begun = time.perf_counter()
-    session.training.feed.close()
+        if watch.store:
+            print(f"  object store of Ray: {watch.store / BYTES_PER_MB:,.0f} MB")
     if len(peaks) > 1:
         print(f"  from epoch 2 to {len(peaks)}: {100 * (peaks[-1] / peaks[1] - 1):+.1f} %")
 
 
 class Watch:
-    """Samples the size of this process; a context manager."""
+    """Samples the size of the largest of this process and its workers; a context manager.
+
+    Attributes
+    ----------
+    store : int
+        The bytes of the object store of a Ray that this process has started; 0 without one.
+    """
 
     def __init__(self) -> None:
+        self.store = 0
         self._process = psutil.Process()
         self._peak = 0
         self._ended = threading.Event()
@@ -251,11 +268,23 @@ class Watch:
 
     def _run(self) -> None:
         while not self._ended.wait(SECONDS_BETWEEN_SAMPLES):
-            self._peak = max(self._peak, self._process.memory_info().rss)
+            self._peak = max(self._peak, self._largest())
+
+    def _largest(self) -> int:
+        """Return the present resident size of the largest process that trains, in bytes."""
+        sizes = [self._process.memory_info().rss]
+        for child in self._process.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                command = " ".join(child.cmdline())
+                if WORKER in command:
+                    sizes.append(child.memory_info().rss)
+                if found := STORE.search(command):
+                    self.store = int(found[1])
+        return max(sizes)
 
     def peak(self) -> float:
         """Return the largest size since the last call, in MB."""
-        peak = max(self._peak, self._process.memory_info().rss)
+        peak = max(self._peak, self._largest())
         self._peak = 0
         return peak / BYTES_PER_MB
 
@@ -279,6 +308,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=1_000, help="of a row group")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--workers", type=int, default=1, help="that train, for memory")
     options = parser.parse_args()
     if options.gigabytes:
         height, width = options.size
