@@ -7,6 +7,8 @@ from triptych.process import machine
 # One thread for every framework in this process, before the first import of any; and no start-up
 # notices.
 os.environ.update(machine.environment(1, "cpu"))
+# Three workers that are threads of this process wait for each other inside TensorFlow's graphs.
+os.environ["TF_NUM_INTEROP_THREADS"] = "3"
 # XLA compiles five times as fast without its newer emitters and its optimisations, and most steps
 # here are over in milliseconds.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")

@@ -68,10 +68,10 @@ def schedule_per_process(planner: BatchPlanner) -> type[ParallelEngine]:
             super().__init__(*arguments)
             self.advanced = count(step=self.workers)
 
-        def rate_of(self, step: Plan) -> float:
+        def rates_of(self, plan: Plan) -> np.ndarray:
             recipe = planner.recipe
             position = next(self.advanced), planner.steps_per_epoch, recipe.epochs
-            return recipe.optimizer.rate * recipe.schedule.at(*position)
+            return np.array([recipe.optimizer.rate * recipe.schedule.at(*position)])
 
     return SchedulePerProcess
 
@@ -88,6 +88,6 @@ class Larger(ParallelEngine):
 class Unsynchronised(ParallelEngine):
     """The learning rate of all but the first worker is one unit in the last place larger."""
 
-    def rate_of(self, step: Plan) -> float:
-        rate = super().rate_of(step)
-        return float(np.nextafter(rate, 1)) if self.rank else rate
+    def rates_of(self, plan: Plan) -> np.ndarray:
+        rates = super().rates_of(plan)
+        return np.nextafter(rates, 1) if self.rank else rates

@@ -5,7 +5,7 @@ framework.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from .state import State
 DeviceSplit = Any  # a split on an engine's device, in the engine's own types
 # Takes the gradient at a layer's output; returns that at its input, and those of its parameters.
 LayerPullback = Callable[[np.ndarray], tuple[np.ndarray, State]]
+# Takes what the samples of one worker add to a step; returns the sum of all workers.
+Exchange = Callable[[SummedGradients], SummedGradients]
 SAMPLES_EVALUATED_AT_ONCE = 1_000  # a convolution of ten thousand images needs too much memory
 
 
@@ -152,6 +154,35 @@ class ShardingEngine(UpdatingEngine, Protocol):
             A split, as `upload` returned it.
         plan : Plan
             Only its first step is computed, with this worker's samples, masks and augmentations.
+        """
+        ...
+
+
+@runtime_checkable
+class SharedStepsEngine(ShardingEngine, Protocol):
+    """What a sharding engine offers in addition if each call of it takes long: several steps."""
+
+    def run_shared(self, data: DeviceSplit, plan: Plan, exchange: Exchange) -> list[float]:
+        """Make the plan's K training steps together with the other workers.
+
+        Parameters
+        ----------
+        data : object
+            A split, as `upload` returned it.
+        plan : Plan
+            This worker's samples, masks and augmentations of each step; not without samples.
+        exchange : callable
+            It is called once in each step.
+
+        Returns
+        -------
+        list of float
+            The losses of the whole batches.
+
+        Raises
+        ------
+        EngineError
+            That of `exchange`.
         """
         ...
 

@@ -5,12 +5,14 @@ and the update by the gradients of the whole batch. All workers begin with the s
 keep the same state.
 """
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.engine import DeviceSplit, Engine, ShardingEngine
+from ..core.engine import DeviceSplit, Engine, ShardingEngine, SharedStepsEngine
 from ..core.gradients import AllReduce, SummedGradients
 from ..core.plan import Plan
 from ..core.sharding import shard
@@ -28,6 +30,10 @@ class CountedSplit(NamedTuple):
     data: DeviceSplit
     samples: int
     labels: NDArray[np.int32]
+
+    def spans(self, plan: Plan) -> Iterator[Plan]:
+        """Yield the steps of a plan whose samples are taken at once: all of them."""
+        yield plan
 
     def take(self, part: Plan) -> tuple[DeviceSplit, Plan]:
         """Return the samples of a worker's part of a plan, and the plan with indices there."""
@@ -56,6 +62,10 @@ class StreamPart(NamedTuple):
     def samples(self) -> int:
         """Number of samples of all workers."""
         return len(self.split)
+
+    def spans(self, plan: Plan) -> Iterator[Plan]:
+        """Yield the steps of a plan whose samples are taken at once: each alone."""
+        yield from plan.single()
 
     def take(self, part: Plan) -> tuple[DeviceSplit, Plan]:
         """Return the samples of this worker's part of the next plan, and the plan for them."""
@@ -146,19 +156,28 @@ class ParallelEngine(WorkerEngine[ShardingEngine]):
 
     def run(self, data: CountedSplit | StreamPart, plan: Plan) -> None:
         """Make the plan's steps together with the other workers."""
-        for step in plan.single():
-            device_split, part = data.take(self.part_of(step, data.samples))
-            total = self.total_of(self.engine.gradients(device_split, part))
-            self.engine.update(total.mean_gradients, self.rate_of(step))
-            self._losses.append(total.mean_loss)
+        for span in data.spans(plan):
+            device_split, part = data.take(self.part_of(span, data.samples))
+            part = replace(part, rates=self.rates_of(span))
+            if isinstance(self.engine, SharedStepsEngine) and not part.empty:
+                self._losses += self.engine.run_shared(device_split, part, self.total_of)
+            else:
+                self._losses += self._steps(device_split, part)
+
+    def _steps(self, data: DeviceSplit, part: Plan) -> Iterator[float]:
+        """Make the steps of a plan one by one, and yield their losses."""
+        for step in part.single():
+            total = self.total_of(self.engine.gradients(data, step))
+            self.engine.update(total.mean_gradients, float(step.rates[0]))
+            yield total.mean_loss
 
     def total_of(self, part: SummedGradients) -> SummedGradients:
         """Return the sum of the parts of all workers."""
         return part.reduced(self.all_reduce)
 
-    def rate_of(self, step: Plan) -> float:
-        """Return the learning rate of a step."""
-        return float(step.rates[0])
+    def rates_of(self, plan: Plan) -> NDArray[np.float64]:
+        """Return the learning rate of each step of a plan, shape (steps,)."""
+        return plan.rates
 
     def wait(self) -> np.ndarray:
         """Return the losses of the whole batches since the last call, shape (steps,)."""

@@ -9,11 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from ...core.devices import find_device
-from ...core.engine import SAMPLES_EVALUATED_AT_ONCE
+from ...core.engine import SAMPLES_EVALUATED_AT_ONCE, Exchange
 from ...core.gradients import AllReduce, SummedGradients, check_synchronised
 from ...core.plan import Plan
 from ...core.split import Split
 from ...core.state import State, check
+from ...errors import EngineError
 from ...spec.network import Network
 from ...spec.recipe import Recipe
 from .augmentation import augment
@@ -80,6 +81,11 @@ class Engine:
             self.train_graph = Fitting(self.model, self.optimizer, recipe, self.loss).train_steps
         self.trace_graph: Callable[..., Any] = tf.function(self.trace_step)
         self.shard_graph: Callable[..., Any] = tf.function(self.shard_step, reduce_retracing=True)
+        self.shared_graph: Callable[..., tf.Tensor] = tf.function(
+            self.shared_steps, reduce_retracing=True
+        )
+        self.exchange: Exchange | None = None
+        self.failure: EngineError | None = None  # of `exchange`
         self.update_graph: Callable[..., None] = tf.function(self.update_weights)
         self.logits_graph: Callable[..., tf.Tensor] = tf.function(
             self.evaluate, reduce_retracing=True
@@ -130,16 +136,32 @@ class Engine:
         """Return what a part of a batch adds to the gradients; see `ShardingEngine`."""
         if plan.empty:
             return SummedGradients.zero(self.network, self.recipe)
-        labels = data.y.numpy()
-        if plan.indices is not None:
-            labels = labels[plan.indices[0]]
-        weight = self.recipe.loss.divisor(labels, self.network.classes)
+        (weight,) = self.weights_of_steps(data, plan)
         with self.on_device():
             factor = tf.constant(weight, self.recipe.dtype)
             loss, gradients = self.shard_graph(data, self.to_device(plan), factor)
         named = zip(self.weights, gradients, strict=True)
         by_name = {name: gradient.numpy() for name, gradient in named}
         return SummedGradients(by_name, float(loss), weight)
+
+    def weights_of_steps(self, data: DeviceSplit, plan: Plan) -> list[float]:
+        """Return what the summed loss of each step is divided by."""
+        labels = data.y.numpy()
+        batches = len(plan) * [labels] if plan.indices is None else labels[plan.indices]
+        return [self.recipe.loss.divisor(batch, self.network.classes) for batch in batches]
+
+    def run_shared(self, data: DeviceSplit, plan: Plan, exchange: Exchange) -> list[float]:
+        """Make steps together with other workers; see `SharedStepsEngine`."""
+        self.exchange = exchange
+        weights = self.weights_of_steps(data, plan)
+        try:
+            with self.on_device():
+                factors = tf.constant(weights, self.recipe.dtype)
+                return self.shared_graph(data, self.to_device(plan), factors).numpy().tolist()
+        except tf.errors.OpError:
+            if self.failure is None:
+                raise
+            raise self.failure from None
 
     def update(self, gradients: State, rate: float) -> None:
         """Make the update of a step from given gradients; see `UpdatingEngine`."""
@@ -218,6 +240,41 @@ class Engine:
             logits = self.model.call(inputs, True, layer_outputs if outputs else None)
             loss = self.loss(logits, y)
         return loss, tape.gradient(loss, weights), layer_outputs
+
+    def shared_steps(self, data: DeviceSplit, plan: DevicePlan, weights: tf.Tensor) -> tf.Tensor:
+        """Make K steps together with other workers; return the losses of the whole batches."""
+        count = tf.shape(plan.rates)[0]
+        losses = tf.TensorArray(plan.rates.dtype, size=count)
+        for k in tf.range(count):  # a loop of the graph, by AutoGraph
+            inputs, y = self.select_batch(data, plan, k)
+            loss, gradients, _ = self.gradient_graph(inputs, y)
+            sums = [weights[k] * each for each in (*gradients, loss)]
+            dtypes = [each.dtype for each in sums]
+            means = tf.numpy_function(self.exchange_sums, [*sums, weights[k]], dtypes)
+            for mean, summed in zip(means, sums, strict=True):
+                mean.set_shape(summed.shape)
+            self.update_weights(means[:-1], plan.rates[k])
+            losses = losses.write(k, means[-1])
+        return losses.stack()
+
+    def exchange_sums(self, *sums: np.ndarray) -> list[np.ndarray]:
+        """Return the means over the whole batch; the graph calls this in each shared step.
+
+        Parameters
+        ----------
+        *sums : ndarray
+            The summed gradients of this worker's samples, their summed loss, and their weight.
+        """
+        *gradients, loss, weight = sums
+        named = dict(zip(self.weights, gradients, strict=True))
+        assert self.exchange
+        try:
+            total = self.exchange(SummedGradients(named, float(loss), float(weight)))
+        except EngineError as error:  # TensorFlow passes its text on, and not the error
+            self.failure = error
+            raise
+        means = total.mean_gradients
+        return [*(means[name] for name in self.weights), np.asarray(total.mean_loss, loss.dtype)]
 
     def shard_step(
         self, data: DeviceSplit, plan: DevicePlan, factor: tf.Tensor
