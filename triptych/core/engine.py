@@ -160,7 +160,10 @@ class ShardingEngine(UpdatingEngine, Protocol):
 
 @runtime_checkable
 class SharedStepsEngine(ShardingEngine, Protocol):
-    """What a sharding engine offers in addition if each call of it takes long: several steps."""
+    """What a sharding engine offers in addition: several steps, with gradients in its own layout.
+
+    It spares what calls of the framework cost, and the way to the canonical layout and back.
+    """
 
     def run_shared(self, data: DeviceSplit, plan: Plan, exchange: Exchange) -> list[float]:
         """Make the plan's K training steps together with the other workers.
@@ -170,9 +173,9 @@ class SharedStepsEngine(ShardingEngine, Protocol):
         data : object
             A split, as `upload` returned it.
         plan : Plan
-            This worker's samples, masks and augmentations of each step; not without samples.
+            This worker's samples, masks and augmentations of each step.
         exchange : callable
-            It is called once in each step.
+            It is called once in each step. The arrays have the engine's layout, in all workers.
 
         Returns
         -------

@@ -159,7 +159,7 @@ class ParallelEngine(WorkerEngine[ShardingEngine]):
         for span in data.spans(plan):
             device_split, part = data.take(self.part_of(span, data.samples))
             part = replace(part, rates=self.rates_of(span))
-            if isinstance(self.engine, SharedStepsEngine) and not part.empty:
+            if isinstance(self.engine, SharedStepsEngine):
                 self._losses += self.engine.run_shared(device_split, part, self.total_of)
             else:
                 self._losses += self._steps(device_split, part)

@@ -152,6 +152,8 @@ class Engine:
 
     def run_shared(self, data: DeviceSplit, plan: Plan, exchange: Exchange) -> list[float]:
         """Make steps together with other workers; see `SharedStepsEngine`."""
+        if plan.empty:  # the graph would divide by no samples
+            return [self.share_nothing(exchange, float(rate)) for rate in plan.rates]
         self.exchange = exchange
         weights = self.weights_of_steps(data, plan)
         try:
@@ -162,6 +164,12 @@ class Engine:
             if self.failure is None:
                 raise
             raise self.failure from None
+
+    def share_nothing(self, exchange: Exchange, rate: float) -> float:
+        """Make a step of which other workers have all samples; return its loss."""
+        total = exchange(SummedGradients.zero(self.network, self.recipe))
+        self.update(total.mean_gradients, rate)
+        return total.mean_loss
 
     def update(self, gradients: State, rate: float) -> None:
         """Make the update of a step from given gradients; see `UpdatingEngine`."""

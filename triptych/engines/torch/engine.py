@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.devices import find_device
-from ...core.engine import SAMPLES_EVALUATED_AT_ONCE
+from ...core.engine import SAMPLES_EVALUATED_AT_ONCE, Exchange
 from ...core.gradients import AllReduce, SummedGradients, check_synchronised
 from ...core.layout import canonical_view, to_canonical, to_native
 from ...core.plan import Plan
@@ -138,16 +138,37 @@ class Engine:
 
     def gradients(self, data: DeviceSplit, plan: Plan) -> SummedGradients:
         """Return what a part of a batch adds to the gradients; see `ShardingEngine`."""
-        if plan.empty and not self.synchronised:
-            zeros = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
-            return SummedGradients(self.views(zeros), 0.0, 0.0)
+        loss, weight = self.sum_gradients(data, self.to_device(plan), 0)
+        gradients = {name: parameter.grad for name, parameter in self.weights.items()}
+        return SummedGradients(self.views(gradients), loss, weight)
+
+    def run_shared(self, data: DeviceSplit, plan: Plan, exchange: Exchange) -> list[float]:
+        """Make steps together with other workers; see `SharedStepsEngine`."""
+        on_device = self.to_device(plan)
+        losses: list[float] = []
+        for k, rate in enumerate(plan.rates):
+            loss, weight = self.sum_gradients(data, on_device, k)
+            gradients = {name: parameter.grad for name, parameter in self.weights.items()}
+            arrays = {name: gradient.cpu().numpy() for name, gradient in gradients.items()}
+            total = exchange(SummedGradients(arrays, loss, weight))
+            for name, mean in total.mean_gradients.items():
+                gradients[name].copy_(torch.from_numpy(mean))
+            self.update_weights(float(rate))
+            losses.append(total.mean_loss)
+        return losses
+
+    def sum_gradients(self, data: DeviceSplit, plan: DevicePlan, k: int) -> tuple[float, float]:
+        """Leave the gradients of the summed loss in ``grad``; return that loss and its weight."""
+        x, y, masks = self.select_batch(data, plan, k)
+        if not len(y) and not self.synchronised:
+            for parameter in self.weights.values():
+                parameter.grad = torch.zeros_like(parameter)
+            return 0.0, 0.0
         self.model.train()
         with precision.step(self.backend):
-            x, y, masks = self.select_batch(data, self.to_device(plan), 0)
             weight = self.recipe.loss.divisor(y.cpu().numpy(), self.network.classes)
             loss = self.compute_gradients(x, y, masks, weight)
-        gradients = {name: parameter.grad for name, parameter in self.weights.items()}
-        return SummedGradients(self.views(gradients), loss.item(), weight)
+        return loss.item(), weight
 
     def update(self, gradients: State, rate: float) -> None:
         """Make the update of a step from given gradients; see `UpdatingEngine`."""
