@@ -1,18 +1,21 @@
 """Streamed data: how fast images come, how long an engine waits for them, how much memory is used.
 
 Usage: ``python -m benchmarks.streaming rates|waiting|memory [--gigabytes G] [--images N]
-[--size HxW] [--scaled N] [--rounds N] [--epochs N] [--workers N]``
+[--size HxW] [--scaled N] [--rounds N] [--epochs N] [--workers N]
+[--json FILE]``
 
 ``rates`` reads images in a shuffled order, as a training does, in turn with the least that any
 reader must do: for raw pixels reading the file and copying each image once, for JPEG Pillow's
 decoding of bytes that are in memory already. ``waiting`` trains the two-convolution network R3.
 ``memory`` trains one dense layer for several epochs, with ``--workers`` under Ray Train, whose
-object store is then printed. The files are generated in a temporary folder.
+object store is then printed; ``tools/memory.py`` draws what it writes to ``--json``. The files are
+generated in a temporary folder.
 """
 
 import argparse
 import hashlib
 import io
+import json
 import os
 import re
 import statistics
@@ -31,6 +34,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from triptych.api import iter_train
+from triptych.core import files
 from triptych.core.devices import processors
 from triptych.core.events import BlockTrained, EpochEnded
 from triptych.core.rng import permutation
@@ -220,6 +224,7 @@ def memory(dataset: Dataset, folder: Path, options: argparse.Namespace) -> None:
     recipe = Recipe(options.epochs, BATCH, SGD(0.01))
     planner = planner_of(network, recipe, train)
     peaks: list[float] = []
+    ends: list[float] = []
     with Watch() as watch:
         begun = time.perf_counter()
         for event in iter_train(
@@ -227,6 +232,7 @@ def memory(dataset: Dataset, folder: Path, options: argparse.Namespace) -> None:
         ):
             if isinstance(event, EpochEnded):
                 peaks.append(watch.peak())
+                ends.append(watch.seconds())
                 seconds = time.perf_counter() - begun
                 order = hashlib.sha256(planner.epoch_order(event.epoch - 1).data)
                 print(
@@ -238,6 +244,10 @@ def memory(dataset: Dataset, folder: Path, options: argparse.Namespace) -> None:
                 begun = time.perf_counter()
         if watch.store:
             print(f"  object store of Ray: {watch.store / BYTES_PER_MB:,.0f} MB")
+    if options.json:
+        label = f"{options.workers} workers" if options.workers > 1 else "1 process"
+        content = {"label": label, "epochs": ends, "samples": watch.samples}
+        files.write(options.json, json.dumps(content))
     if len(peaks) > 1:
         print(f"  from epoch 2 to {len(peaks)}: {100 * (peaks[-1] / peaks[1] - 1):+.1f} %")
 
@@ -249,10 +259,14 @@ class Watch:
     ----------
     store : int
         The bytes of the object store of a Ray that this process has started; 0 without one.
+    samples : list of (float, float)
+        Seconds since the beginning, and MB.
     """
 
     def __init__(self) -> None:
         self.store = 0
+        self.samples: list[tuple[float, float]] = []
+        self._begun = time.perf_counter()
         self._process = psutil.Process()
         self._peak = 0
         self._ended = threading.Event()
@@ -268,7 +282,13 @@ class Watch:
 
     def _run(self) -> None:
         while not self._ended.wait(SECONDS_BETWEEN_SAMPLES):
-            self._peak = max(self._peak, self._largest())
+            size = self._largest()
+            self.samples.append((self.seconds(), size / BYTES_PER_MB))
+            self._peak = max(self._peak, size)
+
+    def seconds(self) -> float:
+        """Return the seconds since the beginning."""
+        return time.perf_counter() - self._begun
 
     def _largest(self) -> int:
         """Return the present resident size of the largest process that trains, in bytes."""
@@ -309,6 +329,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--workers", type=int, default=1, help="that train, for memory")
+    parser.add_argument("--json", type=Path, help="where the sizes of memory are written")
     options = parser.parse_args()
     if options.gigabytes:
         height, width = options.size
