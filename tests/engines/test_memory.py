@@ -13,6 +13,7 @@ import pytest
 from support.engines import loaded_engine, rows, slow_if
 
 from triptych.core import memory, registry
+from triptych.core.engine import SharedStepsEngine
 from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
 from triptych.errors import EngineError
@@ -94,6 +95,8 @@ def used_engine(name: str, backend: str | None, network: Network, split: Split) 
     engine.trace(data, plan)
     engine.run(data, plan)
     engine.wait()
+    if isinstance(engine, SharedStepsEngine):
+        engine.run_shared(data, plan, lambda part: part)
     engine.logits(data)
     return engine
 

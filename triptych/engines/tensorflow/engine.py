@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
+from weakref import WeakMethod
 
 import keras
 import numpy as np
@@ -84,6 +85,8 @@ class Engine:
         self.shared_graph: Callable[..., tf.Tensor] = tf.function(
             self.shared_steps, reduce_retracing=True
         )
+        # TensorFlow keeps a function that a graph calls, so this one must not keep the engine.
+        self.exchange_in_graph = without_object(self.exchange_sums)
         self.exchange: Exchange | None = None
         self.failure: EngineError | None = None  # of `exchange`
         self.update_graph: Callable[..., None] = tf.function(self.update_weights)
@@ -164,6 +167,9 @@ class Engine:
             if self.failure is None:
                 raise
             raise self.failure from None
+        finally:
+            self.exchange = None
+            self.failure = None
 
     def share_nothing(self, exchange: Exchange, rate: float) -> float:
         """Make a step of which other workers have all samples; return its loss."""
@@ -258,7 +264,7 @@ class Engine:
             loss, gradients, _ = self.gradient_graph(inputs, y)
             sums = [weights[k] * each for each in (*gradients, loss)]
             dtypes = [each.dtype for each in sums]
-            means = tf.numpy_function(self.exchange_sums, [*sums, weights[k]], dtypes)
+            means = tf.numpy_function(self.exchange_in_graph, [*sums, weights[k]], dtypes)
             for mean, summed in zip(means, sums, strict=True):
                 mean.set_shape(summed.shape)
             self.update_weights(means[:-1], plan.rates[k])
@@ -334,6 +340,18 @@ class Engine:
     def on_device(self) -> AbstractContextManager[None]:
         """Place operations and variables on the engine's device."""
         return tf.device({"cpu": "/CPU:0", "cuda": "/GPU:0"}[self.device])
+
+
+def without_object(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that calls a method, and does not keep the object of the method."""
+    weak = WeakMethod(method)
+
+    def call(*arguments: Any) -> Any:
+        found = weak()
+        assert found
+        return found(*arguments)
+
+    return call
 
 
 def name_variables(

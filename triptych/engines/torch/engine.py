@@ -159,13 +159,14 @@ class Engine:
 
     def sum_gradients(self, data: DeviceSplit, plan: DevicePlan, k: int) -> tuple[float, float]:
         """Leave the gradients of the summed loss in ``grad``; return that loss and its weight."""
-        x, y, masks = self.select_batch(data, plan, k)
-        if not len(y) and not self.synchronised:
+        empty = plan.indices is not None and not plan.indices.shape[1]
+        if empty and not self.synchronised:
             for parameter in self.weights.values():
                 parameter.grad = torch.zeros_like(parameter)
             return 0.0, 0.0
         self.model.train()
         with precision.step(self.backend):
+            x, y, masks = self.select_batch(data, plan, k)
             weight = self.recipe.loss.divisor(y.cpu().numpy(), self.network.classes)
             loss = self.compute_gradients(x, y, masks, weight)
         return loss.item(), weight
