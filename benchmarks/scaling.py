@@ -316,7 +316,7 @@ def prove(
         if not certificate.equal:
             raise EngineError(
                 f"{case.network.name}: {way} differs from one process: "
-                f"{certificate.outcome.divergence or 'the workers have different states'}"
+                f"{certificate.divergence or 'the workers have different states'}"
             )
         yield certificate.outcome.largest
     single.drop()

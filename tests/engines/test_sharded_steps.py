@@ -24,6 +24,7 @@ from triptych.spec.losses import LOSSES, Clip, Loss, SoftmaxCrossEntropy
 from triptych.spec.network import Network
 from triptych.spec.optimizers import SGD, optimizer
 from triptych.spec.recipe import Recipe
+from triptych.spec.schedules import Cosine
 
 BATCH = 12
 SAMPLES = 31
@@ -118,6 +119,55 @@ def test_images_masks_and_augmentations_are_cut_with_their_samples(
 ):
     recipe = recipe_of(augmentation=Augmentation(shift=1))
     compare(name, backend, IMAGES, recipe, split, CUTS[1:2])
+
+
+SHARING = [
+    pytest.param(*row.values, id=row.id, marks=row.marks)
+    for row in rows(numpy=False, others=False)
+    if row.values[0] in ("torch", "tensorflow")
+]
+
+
+def several_steps(recipe: Recipe) -> Plan:
+    planner = BatchPlanner(IMAGES, recipe, SAMPLES, 2)
+    plan = next(planner.plans())
+    assert len(plan) == 2
+    return plan
+
+
+@pytest.mark.parametrize(("name", "backend"), SHARING)
+def test_several_shared_steps_have_their_samples_rates_masks_and_augmentations(
+    name: str, backend: str, split: Split
+):
+    recipe = recipe_of(epochs=2, augmentation=Augmentation(shift=1), schedule=Cosine(floor=0.1))
+    plan = several_steps(recipe)
+    whole, shared = (loaded_engine(name, IMAGES, recipe, backend) for _ in range(2))
+    data = whole.upload(split)
+    whole.run(data, plan)
+    losses = shared.run_shared(data, plan, lambda part: part)
+    np.testing.assert_allclose(losses, whole.wait(), rtol=1e-13)
+    expected = whole.state()
+    for key, array in shared.state().items():
+        np.testing.assert_allclose(array, expected[key], rtol=1e-12, atol=1e-12, err_msg=key)
+
+
+@pytest.mark.parametrize(("name", "backend"), SHARING)
+def test_an_error_of_the_exchange_is_passed_on(name: str, backend: str, split: Split):
+    engine = loaded_engine(name, IMAGES, recipe_of(), backend)
+    data = engine.upload(split)
+    plan = several_steps(recipe_of())
+    parts: list[SummedGradients] = []
+
+    def lost(part: SummedGradients) -> SummedGradients:
+        parts.append(part)
+        if len(parts) == 2:
+            raise EngineError("another worker has ended")
+        return part
+
+    with pytest.raises(EngineError, match=r"^another worker has ended$"):
+        engine.run_shared(data, plan, lost)
+    assert len(parts) == 2
+    assert len(engine.run_shared(data, plan, lambda part: part)) == 2
 
 
 @pytest.mark.parametrize(("name", "backend"), rows(others=False))

@@ -1,5 +1,6 @@
 """Mistakes of data-parallel training, each planted in what a worker does."""
 
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -70,10 +71,19 @@ def schedule_per_process(planner: BatchPlanner) -> type[ParallelEngine]:
 
         def rates_of(self, plan: Plan) -> np.ndarray:
             recipe = planner.recipe
-            position = next(self.advanced), planner.steps_per_epoch, recipe.epochs
-            return np.array([recipe.optimizer.rate * recipe.schedule.at(*position)])
+            length = planner.steps_per_epoch, recipe.epochs
+            factors = [recipe.schedule.at(next(self.advanced), *length) for _ in plan.rates]
+            return recipe.optimizer.rate * np.array(factors)
 
     return SchedulePerProcess
+
+
+class FirstStepOnly(ParallelEngine):
+    """Of several steps at once, all have the samples of the first."""
+
+    def part_of(self, plan: Plan, samples: int) -> Plan:
+        part = super().part_of(plan, samples)
+        return replace(part, indices=np.tile(part.indices[:1], (len(plan), 1)))
 
 
 class Larger(ParallelEngine):

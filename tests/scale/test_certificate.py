@@ -7,6 +7,7 @@ from math import inf
 import numpy as np
 import pytest
 from scale.mistakes import (
+    FirstStepOnly,
     Larger,
     MeanOfMeans,
     PaddedBatch,
@@ -80,7 +81,7 @@ def certified(
     tolerances = tolerances_of(planner, inf)
     start = state.initial(network, recipe)
     *_, certificate = certify(single, group, split, planner, steps, start, tolerances)
-    if certificate.equal:
+    if not certificate.observed:
         return certificate, ()
     replay = Replay()
     engine = registry.create(name, network, recipe, all_reduce=replay)
@@ -99,6 +100,25 @@ def test_workers_are_equal_over_a_whole_trajectory(name: str, backend: str, work
     assert certificate.outcome.worst.keys() == {"loss", "weights", "velocity"}
     assert certificate.outcome.largest <= BOUND
     assert certificate.observed == []
+
+
+@pytest.mark.parametrize(("name", "backend"), rows(others=False))
+def test_of_the_last_batch_of_one_sample_another_worker_has_none(name: str, backend: str):
+    del backend
+    planner = planner_of(DENSE, replace(RECIPE, batch_size=SAMPLES - 1))
+    certificate, _ = certified(planner, 2, name=name, steps=4)
+    assert certificate.equal
+    assert certificate.blocks.steps == 2
+
+
+@pytest.mark.parametrize(("name", "backend"), rows(others=False))
+def test_several_steps_at_once_that_are_others_are_caught(name: str, backend: str):
+    del backend
+    certificate, _ = certified(planner_of(DENSE), 2, FirstStepOnly, name, steps=3)
+    assert certificate.outcome.equal
+    assert certificate.identical
+    assert certificate.divergence.startswith("several steps at once: ")
+    assert not certificate.equal
 
 
 @pytest.mark.parametrize("name", SYNCHRONISED)
@@ -123,10 +143,10 @@ def test_every_step_begins_with_the_state_of_one_process():
     start = state.initial(NORMED, RECIPE)
     *_, certificate = certify(single, group, split, planner, 4, start, tolerances_of(planner, inf))
     assert certificate.equal
-    assert len(loaded) == 1 + 4
+    assert len(loaded) == 1 + 4 + 2  # before each step, and before both ways of several steps
     again = loaded_engine("numpy", NORMED, RECIPE)
     data = again.upload(split)
-    for given, (_, plan) in zip(loaded[1:], numbered_steps(planner, 4), strict=True):
+    for given, (_, plan) in zip(loaded[1:5], numbered_steps(planner, 4), strict=True):
         expected = again.state()
         assert all(np.array_equal(given[key], array) for key, array in expected.items())
         again.run(data, plan)

@@ -24,21 +24,12 @@ Exchange = Callable[[SummedGradients], SummedGradients]
 SAMPLES_EVALUATED_AT_ONCE = 1_000  # a convolution of ten thousand images needs too much memory
 
 
-class Engine(Protocol):
-    """What every engine does. ``Engine(network, recipe, device="cpu", backend=None)`` builds one.
+class Trainer(Protocol):
+    """What trains: an engine, or several workers as one engine.
 
-    All arrays that enter or leave an engine are NumPy arrays in the canonical layout and in
-    ``recipe.dtype``. A loss is the mean data loss of a step before its update. An engine restores
-    every global setting of its framework that it changes, so that engines of different dtype can be
-    used in one process.
-
-    Attributes
-    ----------
-    device : str
-        The device that the engine uses: ``cpu``, ``cuda`` or ``mps``.
+    All arrays that enter or leave it are NumPy arrays in the canonical layout and in
+    ``recipe.dtype``. A loss is the mean data loss of a step before its update.
     """
-
-    device: str
 
     def load(self, state: State) -> None:
         """Replace weights, buffers and optimizer slots by those of a state.
@@ -71,6 +62,21 @@ class Engine(Protocol):
             The losses of all steps since the last call.
         """
         ...
+
+
+class Engine(Trainer, Protocol):
+    """What every engine does. ``Engine(network, recipe, device="cpu", backend=None)`` builds one.
+
+    An engine restores every global setting of its framework that it changes, so that engines of
+    different dtype can be used in one process.
+
+    Attributes
+    ----------
+    device : str
+        The device that the engine uses: ``cpu``, ``cuda`` or ``mps``.
+    """
+
+    device: str
 
     def logits(self, data: DeviceSplit) -> np.ndarray:
         """Return the logits of every sample in evaluation mode, shape (samples, classes)."""

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..core.engine import DeviceSplit, Engine, UpdatingEngine
+from ..core.engine import DeviceSplit, Engine, Trainer, UpdatingEngine
 from ..core.plan import Plan
 from ..core.planner import BatchPlanner
 from ..core.split import Split
@@ -487,7 +487,7 @@ def _run(engine: Engine, data: DeviceSplit, step: Plan) -> State:
 
 
 def check_blocks_equal_single_steps(
-    engine: Engine, split: Split, planner: BatchPlanner, start: State
+    engine: Trainer, split: Split, planner: BatchPlanner, start: State
 ) -> Outcome:
     """Check that `run` with K steps equals K calls with one step, the smaller last batch included.
 
@@ -495,7 +495,7 @@ def check_blocks_equal_single_steps(
 
     Parameters
     ----------
-    engine : Engine
+    engine : Trainer
         It is compared with itself.
     split : Split
         The training data.

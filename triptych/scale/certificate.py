@@ -3,7 +3,8 @@
 The single process and the group make the same steps and are compared after each: loss, weights,
 running statistics and optimizer slots. Networks that amplify rounding begin every step from the
 state of the single process; others are compared over whole trajectories. All workers must have the
-same state to the bit. If something differs, `causes` looks for the mistake.
+same state to the bit. If something differs, `causes` looks for the mistake. At the end the group
+makes several steps at once, as in a training, and is compared with itself, one step at a time.
 """
 
 from collections.abc import Iterator
@@ -11,44 +12,19 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol
 
-import numpy as np
-
-from ..core.engine import DeviceSplit
+from ..core.engine import DeviceSplit, Trainer
 from ..core.plan import Plan
 from ..core.planner import BatchPlanner
 from ..core.split import Split
 from ..core.state import State
 from ..parity.divergence import BOUND as PARITY_BOUND
-from ..parity.lockstep import Outcome, Tolerances
+from ..parity.lockstep import Outcome, Tolerances, check_blocks_equal_single_steps
 from .causes import Cause, ObservedStep, Setting, Simulation, explain
 
 BOUND = 1e-12  # on the relative difference of every kind
 STEPS = 200
+STEPS_AT_ONCE = 4
 STEPS_AFTER = 2  # after the one that differed, which a mistake must reproduce too
-
-
-class Trainer(Protocol):
-    """What of an engine is compared: one process, or several workers as one engine."""
-
-    def load(self, state: State) -> None:
-        """Load a state, into every worker."""
-        ...
-
-    def state(self) -> State:
-        """Return the state, of the first worker."""
-        ...
-
-    def upload(self, split: Split) -> DeviceSplit:
-        """Copy a split to every worker."""
-        ...
-
-    def run(self, data: DeviceSplit, plan: Plan) -> None:
-        """Make a plan's steps, together."""
-        ...
-
-    def wait(self) -> np.ndarray:
-        """Return the losses of the whole batches since the last call, shape (steps,)."""
-        ...
 
 
 class Group(Trainer, Protocol):
@@ -73,12 +49,15 @@ class Certificate:
         The number of the first step that differed, from 0.
     observed : list of ObservedStep
         This step and those around it; empty if nothing differed.
+    blocks : Outcome
+        The comparison of steps at once with the same steps one by one.
     """
 
     outcome: Outcome = field(default_factory=Outcome)
     identical: bool = True
     at: int | None = None
     observed: list[ObservedStep] = field(default_factory=list[ObservedStep])
+    blocks: Outcome = field(default_factory=Outcome)
 
     @property
     def steps_after(self) -> int:
@@ -89,7 +68,16 @@ class Certificate:
     @property
     def equal(self) -> bool:
         """Whether the workers computed what one process does."""
-        return self.outcome.equal and self.identical
+        return self.outcome.equal and self.identical and self.blocks.equal
+
+    @property
+    def divergence(self) -> str | None:
+        """What differed first, in words."""
+        if self.outcome.divergence:
+            return str(self.outcome.divergence)
+        if self.blocks.divergence:
+            return f"several steps at once: {self.blocks.divergence}"
+        return None
 
 
 def tolerances_of(planner: BatchPlanner, calm_steps: float) -> Tolerances:
@@ -177,6 +165,10 @@ def certify(
         yield certificate
         if certificate.steps_after == STEPS_AFTER:
             return
+    if certificate.equal:
+        several = replace(planner, block=STEPS_AT_ONCE)
+        certificate.blocks = check_blocks_equal_single_steps(group, split, several, start)
+        yield certificate
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from math import inf
 
 from ..core import events, registry, state
+from ..core.engine import Trainer
 from ..core.events import Event
 from ..core.memory import check_memory
 from ..core.plan import Plan
@@ -25,7 +26,7 @@ from ..spec.layers import Dropout
 from ..spec.network import Network
 from ..spec.placement import Shape
 from .causes import Cause, Setting, StepMistakes
-from .certificate import Certificate, Trainer, causes_of, certify, tolerances_of
+from .certificate import Certificate, causes_of, certify, tolerances_of
 from .group import GroupEngine, ShardRemote, WorkerGroup
 from .messages import STATE_PREFIX
 
@@ -204,7 +205,7 @@ class _Row:
             yield events.ProofStep(self.spec.key, "float64", done, max(done, case.steps))
         count = workers.group.workers
         causes: tuple[Cause, ...] = ()
-        if not certificate.equal and count > 1:
+        if certificate.observed and count > 1:
             causes = self._causes(certificate, Setting(comparison.planner, count), tolerances)
         compared = self._compared(case, count, certificate, tolerances, causes)
         yield replace(compared, native=self.native, against=against)
@@ -255,7 +256,7 @@ class _Row:
             worst=outcome.worst,
             bound=tolerances.at(0).weights,
             identical=certificate.identical,
-            divergence=str(outcome.divergence) if outcome.divergence else None,
+            divergence=certificate.divergence,
             diverged_at=None if certificate.at is None else certificate.at + 1,
             causes=[{"name": cause.name, "explanation": cause.explanation} for cause in causes],
         )
