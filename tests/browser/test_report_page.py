@@ -252,7 +252,17 @@ def test_class_names_with_the_same_ends_stay_different(page, uncalibrated, width
 
 
 @pytest.mark.parametrize(
-    ("count", "width"), [(2, 390), (10, 1200), (10, 390), (26, 1200), (100, 1200), (100, 390)]
+    ("count", "width"),
+    [
+        (2, 390),
+        (10, 1200),
+        (26, 1200),
+        (100, 390),
+        pytest.param(2, 1200, marks=pytest.mark.slow),
+        pytest.param(10, 390, marks=pytest.mark.slow),
+        pytest.param(26, 390, marks=pytest.mark.slow),
+        pytest.param(100, 1200, marks=pytest.mark.slow),
+    ],
 )
 def test_a_confusion_matrix_is_readable_with_any_number_of_classes(
     page, uncalibrated, count: int, width: int

@@ -26,9 +26,7 @@ pytestmark = pytest.mark.process
 @pytest.mark.parametrize(
     ("options", "rows"), [((), 1), (("--layers", "--steps", "50"), len(SPECIMENS))]
 )
-def test_the_documented_commands_prove_every_engine_equal(
-    options: tuple[str, ...], rows: int, tmp_path: Path
-):
+def test_the_command_proves_every_engine_equal(options: tuple[str, ...], rows: int, tmp_path: Path):
     done = run("verify", *options, cwd=tmp_path, timeout=3600, COLUMNS="80")
     assert done.returncode == 0, done.stdout + done.stderr
     here = sum(entry.installed for entry in registry.entries().values()) - 1

@@ -178,7 +178,8 @@ def frameworks_and_optimizers() -> list:
     fast = ("momentum", "adam", "nadam", "rmsprop")
     return [
         pytest.param(
-            *(chosen, like),
+            chosen,
+            like,
             id=f"{chosen}-{like}",
             marks=slow_if(like == "keras" and chosen not in fast),
         )

@@ -199,12 +199,12 @@ def test_verify(folder: Path, site: Path):
     ("right", "wrong", "divergence"),
     [
         pytest.param(
-            *("return x * self.gain", "return 1.001 * x * self.gain", "output, layer gain"),
+            "return x * self.gain",
+            "return 1.001 * x * self.gain",
+            "output, layer gain",
             marks=pytest.mark.slow,
         ),
-        pytest.param(
-            *("1 - self.beta", "0.9 - self.beta", "update, layer"), marks=pytest.mark.slow
-        ),
+        pytest.param("1 - self.beta", "0.9 - self.beta", "update, layer", marks=pytest.mark.slow),
         ("- 1).mean()", "- 1).sum() / logits.numel() * 1.001", "loss"),
     ],
 )

@@ -1,6 +1,5 @@
-"""Run ``triptych`` and other programs as a user does: each in a process of its own."""
+"""Run ``triptych`` and other programs as a user does, most of them in a process of their own."""
 
-import atexit
 import os
 import signal
 import subprocess
@@ -10,9 +9,11 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import triptych
 from triptych.cli import app
@@ -74,7 +75,8 @@ def run_here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     on_ctrl_c = signal.getsignal(signal.SIGINT)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(cwd)
-        patch.setattr(atexit, "register", lambda *_: None)
+        patch.setattr(app, "atexit", SimpleNamespace(register=_close_instead))
+        patch.setattr(Console, "on_broken_pipe", Console.on_broken_pipe)  # the command replaces it
         os.environ.update(environment(cwd))
         try:
             with redirect_stdout(output), redirect_stderr(errors), pytest.raises(SystemExit) as end:
@@ -86,6 +88,12 @@ def run_here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     status = end.value.code
     assert isinstance(status, int)
     return subprocess.CompletedProcess(arguments, status, output.getvalue(), errors.getvalue())
+
+
+def _close_instead(function: object, descriptor: int, stream: int) -> None:
+    """Take the place of ``atexit.register``: this process goes on, and keeps its output."""
+    del function, stream
+    os.close(descriptor)
 
 
 def start(*arguments: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
