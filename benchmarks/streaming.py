@@ -1,7 +1,8 @@
 """Streamed data: how fast images come, how long an engine waits for them, how much memory is used.
 
 Usage: ``python -m benchmarks.streaming rates|waiting|memory [--gigabytes G] [--images N]
-[--size HxW] [--scaled N] [--rounds N] [--epochs N] [--workers N]
+[--kinds raw,jpeg] [--engines A,B]
+[--size HxW] [--rows N] [--scaled N] [--rounds N] [--epochs N] [--workers N]
 [--json FILE]``
 
 ``rates`` reads images in a shuffled order, as a training does, in turn with the least that any
@@ -55,6 +56,7 @@ BYTES_PER_MB = 1e6
 BATCH = 64
 IMAGES_AT_ONCE = 64  # that a thread of the floor decodes
 SECONDS_BETWEEN_SAMPLES = 0.05  # of the size of the process
+SECONDS_BETWEEN_LOOKS = 1.0  # for workers
 WORKER = "RayTrainWorker"  # in the name that Ray gives to the process
 STORE = re.compile(r"--object_store_memory=(\d+)")  # of the raylet
 STEPS_OF_WARMING = 10  # the first steps wait for the first row groups
@@ -255,6 +257,8 @@ def memory(dataset: Dataset, folder: Path, options: argparse.Namespace) -> None:
 class Watch:
     """Samples the size of the largest of this process and its workers; a context manager.
 
+    The size of a worker of Ray includes what it reads of the object store.
+
     Attributes
     ----------
     store : int
@@ -267,6 +271,8 @@ class Watch:
         self.store = 0
         self.samples: list[tuple[float, float]] = []
         self._begun = time.perf_counter()
+        self._workers: list[psutil.Process] = []
+        self._looked = 0.0  # for workers, seconds since the beginning
         self._process = psutil.Process()
         self._peak = 0
         self._ended = threading.Event()
@@ -292,15 +298,24 @@ class Watch:
 
     def _largest(self) -> int:
         """Return the present resident size of the largest process that trains, in bytes."""
+        if self.seconds() > self._looked + SECONDS_BETWEEN_LOOKS:
+            self._look_for_workers()
+            self._looked = self.seconds()
         sizes = [self._process.memory_info().rss]
+        for worker in self._workers:
+            with suppress(psutil.Error):
+                sizes.append(worker.memory_info().rss)
+        return max(sizes)
+
+    def _look_for_workers(self) -> None:
+        self._workers = []
         for child in self._process.children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
+            with suppress(psutil.Error):
                 command = " ".join(child.cmdline())
                 if WORKER in command:
-                    sizes.append(child.memory_info().rss)
+                    self._workers.append(child)
                 if found := STORE.search(command):
                     self.store = int(found[1])
-        return max(sizes)
 
     def peak(self) -> float:
         """Return the largest size since the last call, in MB."""

@@ -29,18 +29,36 @@ LIST_TYPE = "x-kubernetes-list-type"
 LIST_KEYS = "x-kubernetes-list-map-keys"
 # What JSON Schema calls by the same name.
 KEPT = {
-    *("type", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength"),
-    *("minItems", "maxItems", "anyOf"),
+    "type",
+    "enum",
+    "pattern",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "anyOf",
 }
 # What it does not need. A field that is a number or a text has anyOf, too; the pattern of a
 # quantity applies to texts only, as in JSON Schema.
 LEFT_OUT = {
-    *("description", "default", "x-kubernetes-map-type", "x-kubernetes-validations"),
+    "description",
+    "default",
+    "x-kubernetes-map-type",
+    "x-kubernetes-validations",
     "x-kubernetes-int-or-string",
 }
 CONVERTED = {
-    *("properties", "required", "items", "additionalProperties", "format", "nullable"),
-    *(KEEPS_UNKNOWN, LIST_TYPE, LIST_KEYS),
+    "properties",
+    "required",
+    "items",
+    "additionalProperties",
+    "format",
+    "nullable",
+    KEEPS_UNKNOWN,
+    LIST_TYPE,
+    LIST_KEYS,
 }
 BITS = {"int32": 32, "int64": 64}
 # The definition leaves the metadata of the resource itself to Kubernetes.

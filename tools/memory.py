@@ -1,6 +1,7 @@
 """Draw docs/memory.svg: the size of what trains on streamed data, over several epochs.
 
 python -m benchmarks.streaming memory --kinds raw --gigabytes 5 --json one.json
+python -m benchmarks.streaming memory --kinds raw --gigabytes 5 --workers 2 --json two.json
 python tools/memory.py one.json two.json
 """
 
@@ -40,6 +41,8 @@ def draw(paths: list[Path]) -> str:
 
 def main() -> None:
     """Draw the files that are named."""
+    if len(sys.argv) == 1:
+        raise SystemExit(__doc__)
     write(DOCS / "memory.svg", draw([Path(name) for name in sys.argv[1:]]))
 
 
