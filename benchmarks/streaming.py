@@ -223,7 +223,7 @@ def memory(dataset: Dataset, folder: Path, options: argparse.Namespace) -> None:
     del folder
     train = _streamed(dataset)
     network = zoo.dense("one-layer", [], shape=dataset.shape, classes=len(dataset.classes))
-    recipe = Recipe(options.epochs, BATCH, SGD(0.01))
+    recipe = Recipe(options.epochs, BATCH, SGD(1e-4))
     planner = planner_of(network, recipe, train)
     peaks: list[float] = []
     ends: list[float] = []
