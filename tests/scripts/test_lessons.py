@@ -215,19 +215,13 @@ TRAINING = ("--data", "digits", "--batch-size", "full", "--epochs", "500")
 
 
 @pytest.mark.parametrize(
-    "followed",
+    ("engine", "followed"),
     [
-        ("dropout",),
-        pytest.param(("deeper",), marks=pytest.mark.slow),
-        pytest.param(("deeper", "dropout"), marks=pytest.mark.slow),
-    ],
-)
-@pytest.mark.parametrize(
-    "engine",
-    [
-        "numpy",
-        pytest.param("torch", marks=pytest.mark.slow),
-        pytest.param("tensorflow", marks=pytest.mark.slow),
+        ("numpy", ("dropout",)),
+        pytest.param("numpy", ("deeper", "dropout"), marks=pytest.mark.slow),
+        pytest.param("torch", ("deeper", "dropout"), marks=pytest.mark.slow),
+        pytest.param("tensorflow", ("deeper",), marks=pytest.mark.slow),
+        pytest.param("tensorflow", ("deeper", "dropout"), marks=pytest.mark.slow),
     ],
 )
 def test_followed_to_the_letter_each_script_runs_and_its_seed_decides(
