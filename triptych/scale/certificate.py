@@ -138,7 +138,8 @@ def certify(
     Yields
     ------
     Certificate
-        The same object after each step. After a difference some more steps are made, from the
+        The same object after each step; several steps at once are compared when the iteration goes
+        on after the last one. After a difference some more steps are made, from the
         states of the single process, but not compared.
     """
     walk = _Walk(single, group, single.upload(split), group.upload(split), tolerances)
@@ -168,7 +169,6 @@ def certify(
     if certificate.equal:
         several = replace(planner, block=STEPS_AT_ONCE)
         certificate.blocks = check_blocks_equal_single_steps(group, split, several, start)
-        yield certificate
 
 
 @dataclass(frozen=True)
