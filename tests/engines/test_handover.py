@@ -20,7 +20,7 @@ from triptych.spec.recipe import Recipe
 from triptych.spec.schedules import Cosine
 
 NETWORKS = ["custom", "lenet"]
-FAST = [("custom", "sgd"), ("custom", "adamw"), ("custom", "rmsprop"), ("lenet", "adam")]
+FAST = [("custom", "adamw"), ("lenet", "adam")]
 NAMES = [name for name, entry in registry.entries().items() if entry.installed]
 BEFORE, EPOCHS = 5, 3  # of 3 steps an epoch: it changes hands in the middle of the second
 

@@ -221,6 +221,7 @@ def test_verify_finds_a_mistake_in_it(
     assert f"gained averaged-sgd, PyTorch, step 1: {divergence}" in done.stdout
 
 
+@pytest.mark.slow
 def test_an_engine_without_a_builder_gives_the_reason(folder: Path, tmp_path: Path):
     install(tmp_path)
     builders = tmp_path / "softer" / "in_torch.py"

@@ -147,6 +147,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent_also_while_they_wait():
     tests = str(Path(__file__).parents[1])
     parent = subprocess.Popen(

@@ -217,7 +217,7 @@ TRAINING = ("--data", "digits", "--batch-size", "full", "--epochs", "500")
 @pytest.mark.parametrize(
     ("engine", "followed"),
     [
-        ("numpy", ("dropout",)),
+        pytest.param("numpy", ("dropout",), marks=pytest.mark.slow),
         pytest.param("numpy", ("deeper", "dropout"), marks=pytest.mark.slow),
         pytest.param("torch", ("deeper", "dropout"), marks=pytest.mark.slow),
         pytest.param("tensorflow", ("deeper",), marks=pytest.mark.slow),

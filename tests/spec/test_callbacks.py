@@ -133,6 +133,7 @@ def some(rng: np.random.Generator, **choices: list[Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_cuts_as_keras_makes_them():
     rng, seen = np.random.default_rng(1), 0
     for _ in range(SERIES):
