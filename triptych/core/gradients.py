@@ -9,11 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import EngineError
 from ..spec.network import Network
 from ..spec.placement import Layer
 from ..spec.recipe import Recipe
+from .plan import Plan
 from .state import State
 
 # Takes an array of one worker and returns the sum of the arrays of all workers, in the same dtype.
@@ -91,6 +93,25 @@ def _in_order_of(like: np.ndarray, flat: np.ndarray) -> np.ndarray:
     """Return a flat array in the shape of another one, from which ``ravel(order="K")`` made it."""
     axes = sorted(range(like.ndim), key=lambda axis: -like.strides[axis])
     return flat.reshape([like.shape[axis] for axis in axes]).transpose(np.argsort(axes))
+
+
+def weights_of_steps(
+    network: Network, recipe: Recipe, labels: NDArray[np.int32], plan: Plan
+) -> NDArray[np.float64]:
+    """Return what the summed loss of each step is divided by, shape (steps,).
+
+    Parameters
+    ----------
+    network, recipe
+        What is trained, and how.
+    labels : ndarray of int, shape (samples,)
+        The classes of the split.
+    plan : Plan
+        K steps, or a part of them.
+    """
+    indices = np.arange(len(labels))[None] if plan.indices is None else plan.indices
+    weights = [recipe.loss.divisor(labels[rows], network.classes) for rows in indices]
+    return np.resize(weights, len(plan))
 
 
 def check_synchronised(

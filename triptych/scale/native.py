@@ -3,10 +3,13 @@
 It takes the same part of every step as a `ParallelEngine`; the framework adds the gradients.
 """
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.engine import NativeEngine
+from ..core.gradients import weights_of_steps
 from ..core.plan import Plan
 from ..core.sharding import take_rows
 from ..errors import EngineError
@@ -76,15 +79,8 @@ class NativeParallelEngine(WorkerEngine[NativeEngine]):
         labels : ndarray of int, shape (samples,)
             The classes of the split.
         """
-        whole = self._weights(plan, labels)
-        return self.workers * self._weights(part, labels) / whole
-
-    def _weights(self, plan: Plan, labels: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Return what the summed loss of each step is divided by, shape (steps,)."""
-        indices = np.arange(len(labels))[None] if plan.indices is None else plan.indices
-        divisor = self.recipe.loss.divisor
-        weights = [divisor(labels[rows], self.network.classes) for rows in indices]
-        return np.resize(weights, len(plan))
+        weights = partial(weights_of_steps, self.network, self.recipe, labels)
+        return self.workers * weights(part) / weights(plan)
 
     def wait(self) -> NDArray[np.floating]:
         """Return the losses of the whole batches since the last call, shape (steps,)."""

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ...core.devices import find_device
 from ...core.engine import SAMPLES_EVALUATED_AT_ONCE, Exchange
-from ...core.gradients import AllReduce, SummedGradients, check_synchronised
+from ...core.gradients import AllReduce, SummedGradients, check_synchronised, weights_of_steps
 from ...core.plan import Plan
 from ...core.split import Split
 from ...core.state import State, check
@@ -139,7 +139,8 @@ class Engine:
         """Return what a part of a batch adds to the gradients; see `ShardingEngine`."""
         if plan.empty:
             return SummedGradients.zero(self.network, self.recipe)
-        (weight,) = self.weights_of_steps(data, plan)
+        labels = data.y.numpy()
+        weight = float(weights_of_steps(self.network, self.recipe, labels, plan)[0])
         with self.on_device():
             factor = tf.constant(weight, self.recipe.dtype)
             loss, gradients = self.shard_graph(data, self.to_device(plan), factor)
@@ -147,18 +148,12 @@ class Engine:
         by_name = {name: gradient.numpy() for name, gradient in named}
         return SummedGradients(by_name, float(loss), weight)
 
-    def weights_of_steps(self, data: DeviceSplit, plan: Plan) -> list[float]:
-        """Return what the summed loss of each step is divided by."""
-        labels = data.y.numpy()
-        batches = len(plan) * [labels] if plan.indices is None else labels[plan.indices]
-        return [self.recipe.loss.divisor(batch, self.network.classes) for batch in batches]
-
     def run_shared(self, data: DeviceSplit, plan: Plan, exchange: Exchange) -> list[float]:
         """Make steps together with other workers; see `SharedStepsEngine`."""
         if plan.empty:  # the graph would divide by no samples
             return [self.share_nothing(exchange, float(rate)) for rate in plan.rates]
         self.exchange = exchange
-        weights = self.weights_of_steps(data, plan)
+        weights = weights_of_steps(self.network, self.recipe, data.y.numpy(), plan)
         try:
             with self.on_device():
                 factors = tf.constant(weights, self.recipe.dtype)
