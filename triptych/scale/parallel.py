@@ -152,6 +152,7 @@ class ParallelEngine(WorkerEngine[ShardingEngine]):
     ) -> None:
         super().__init__(engine, rank, workers)
         self.all_reduce = all_reduce
+        self.shared = engine if isinstance(engine, SharedStepsEngine) else None
         self._losses: list[float] = []
 
     def run(self, data: CountedSplit | StreamPart, plan: Plan) -> None:
@@ -159,8 +160,8 @@ class ParallelEngine(WorkerEngine[ShardingEngine]):
         for span in data.spans(plan):
             device_split, part = data.take(self.part_of(span, data.samples))
             part = replace(part, rates=self.rates_of(span))
-            if isinstance(self.engine, SharedStepsEngine):
-                self._losses += self.engine.run_shared(device_split, part, self.total_of)
+            if self.shared:
+                self._losses += self.shared.run_shared(device_split, part, self.total_of)
             else:
                 self._losses += self._steps(device_split, part)
 

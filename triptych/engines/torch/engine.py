@@ -44,6 +44,7 @@ class DevicePlan(NamedTuple):
     indices: Tensor | None
     dropout_masks: dict[str, Tensor]
     augmentations: dict[str, Tensor]
+    empty: bool  # as of the `Plan`
 
 
 class Engine:
@@ -159,8 +160,7 @@ class Engine:
 
     def sum_gradients(self, data: DeviceSplit, plan: DevicePlan, k: int) -> tuple[float, float]:
         """Leave the gradients of the summed loss in ``grad``; return that loss and its weight."""
-        empty = plan.indices is not None and not plan.indices.shape[1]
-        if empty and not self.synchronised:
+        if plan.empty and not self.synchronised:
             for parameter in self.weights.values():
                 parameter.grad = torch.zeros_like(parameter)
             return 0.0, 0.0
@@ -329,7 +329,7 @@ class Engine:
             name: torch.from_numpy(drawn).to(self.device, torch.int64)
             for name, drawn in plan.augmentations.items()
         }
-        return DevicePlan(indices, masks, draws)
+        return DevicePlan(indices, masks, draws, plan.empty)
 
     def mask_to_device(self, place: PlacedLayer, masks: np.ndarray) -> Tensor:
         """Return the K masks of one layer on the device."""
