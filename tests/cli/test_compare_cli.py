@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from support.commands import ROOT, run, run_python, start, wait_for_step, wait_until
+from support.commands import NO_WAIT, ROOT, run, run_python, start, wait_for_step, wait_until
 from support.engines import ALL_INSTALLED, loaded_engine, needs_all, needs_torch
 
 from triptych.core.planner import BatchPlanner
@@ -21,7 +21,6 @@ from triptych.training import checkpoint, run_folder
 pytestmark = pytest.mark.process
 
 ROWS = {spec.key: spec.label for spec in specs()}  # of a comparison that is asked for none
-NO_WAIT = ("--wait", "0")  # these tests are right on a busy machine, too
 
 
 def compare(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support import serving
-from support.commands import ROOT
+from support.commands import NO_WAIT, ROOT
 
 from triptych import search_path
 from triptych.core import registry
@@ -29,7 +29,6 @@ TRAPS = (  # noqa: SIM905 - a list literal would be fifty lines
 PACKAGES = ("triptych", "benchmarks", "google")
 SCRIPTS = ("", "_pytorch", "_tensorflow")
 NETWORK = ("--data", "digits", "--hidden", "4", "--batch-size", "256", "--epochs", "1")
-NO_WAIT = ("--wait", "0")  # for an idle machine: what is asserted here is no time
 INSTALLED = [name for name, entry in registry.entries().items() if entry.installed]
 
 

@@ -21,6 +21,7 @@ from triptych.training import run_folder
 
 ROOT = Path(triptych.__file__).parents[1]
 TRIPTYCH = ("-m", "triptych")
+NO_WAIT = ("--wait", "0")  # for an idle machine, which a test need not have
 SECONDS_BETWEEN_LOOKS = 0.02
 
 
