@@ -112,13 +112,9 @@ class Engine:
 
     def run(self, data: DeviceSplit, plan: Plan) -> None:
         """Make the plan's training steps."""
-        for k, rate in enumerate(plan.rates):
-            x, y, training = self.select_batch(data, plan, k)
-            with computing():
-                loss, gradients = self.compute_gradients(x, y, training)
-                apply_update(self.recipe, self.arrays, gradients, float(rate))
-                self.update_buffers()
-            self.losses.append(loss)
+        with computing():
+            for k in range(len(plan)):
+                self.losses.append(self.make_step(data, plan, k))
 
     def gradients(self, data: DeviceSplit, plan: Plan) -> SummedGradients:
         """Return what a part of a batch adds to the gradients; see `ShardingEngine`."""
@@ -209,6 +205,14 @@ class Engine:
             if layer.name not in masks:  # in free mode
                 masks[layer.name] = self.mask_generator.random((len(x), *shape)) >= layer.rate
         return x, y, Training(masks)
+
+    def make_step(self, data: DeviceSplit, plan: Plan, k: int) -> Array:
+        """Make step `k` of a plan, and return its loss."""
+        x, y, training = self.select_batch(data, plan, k)
+        loss, gradients = self.compute_gradients(x, y, training)
+        apply_update(self.recipe, self.arrays, gradients, float(plan.rates[k]))
+        self.update_buffers()
+        return loss
 
     def compute_gradients(
         self, x: Array, y: Array, training: Training, *, summed: bool = False
