@@ -11,6 +11,7 @@ arguments.)
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -46,10 +47,8 @@ def _with_cache(dispatcher: Any) -> Any:
     """Let a compiled function keep its machine code in a file, where a folder can be written."""
     if not hasattr(dispatcher, "py_func"):  # NUMBA_DISABLE_JIT: it is a Python function
         return dispatcher
-    try:
+    with suppress(RuntimeError):  # no folder can be written: every process compiles anew
         dispatcher._cache = _FunctionCache(dispatcher.py_func)
-    except RuntimeError:  # no folder can be written: every process compiles anew
-        pass
     return dispatcher
 
 
@@ -86,7 +85,7 @@ class _UserFolder(_KeyedFolder, caching.UserWideCacheLocator):
 class _CacheFiles(caching.CompileResultCacheImpl):
     """The files of one function, in the first of the folders that can be written."""
 
-    _locator_classes = [_ChosenFolder, _PackageFolder, _UserFolder]
+    _locator_classes = (_ChosenFolder, _PackageFolder, _UserFolder)
 
 
 class _FunctionCache(caching.FunctionCache):

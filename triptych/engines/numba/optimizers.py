@@ -67,6 +67,7 @@ class CompiledUpdate:
     def __call__(
         self, weights: Array, gradients: Array, slots: Array, rate: float, step: int
     ) -> None:
+        """Update all parameters, as the top of this file tells."""
         c = np.array(self.coefficients(rate, step), weights.dtype)
         updates.update_parts(self.code, weights, gradients, slots, c, share_count(weights.size))
 
@@ -103,9 +104,7 @@ def build_rmsprop(o: spec.RMSprop) -> CompiledUpdate:
 
 def build_adagrad(o: spec.Adagrad) -> CompiledUpdate:
     """Return the update of Adagrad."""
-    return CompiledUpdate(
-        o, updates.ADAGRAD, lambda rate, step: (rate, 0.0, *root_numbers(o))
-    )
+    return CompiledUpdate(o, updates.ADAGRAD, lambda rate, step: (rate, 0.0, *root_numbers(o)))
 
 
 def build_adadelta(o: spec.Adadelta) -> CompiledUpdate:
@@ -134,7 +133,11 @@ def build_nadam(o: spec.Nadam) -> CompiledUpdate:
         share_of_gradient = (1 - o.mu(step)) / (1 - o.product(step))
         correction = 1 / (1 - o.beta2**step)
         return (
-            *moment_numbers(o), o.epsilon, rate * share_of_m, rate * share_of_gradient, correction
+            *moment_numbers(o),
+            o.epsilon,
+            rate * share_of_m,
+            rate * share_of_gradient,
+            correction,
         )
 
     return CompiledUpdate(o, updates.NADAM, numbers)

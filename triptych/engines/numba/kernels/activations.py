@@ -9,7 +9,6 @@ from collections.abc import Callable
 from math import erf, exp, pi, sqrt, tanh
 from typing import Any
 
-import numpy as np
 from numba import prange
 
 from ..compilation import inlined, parallel_kernel
@@ -32,7 +31,7 @@ def relu(x, slope):
     """Return max(x, 0), NaN for NaN; the derivative at 0 is 0."""
     zero = constant(0, x)
     one = constant(1, x)
-    return (zero if x <= zero else x), (one if x > zero else zero)
+    return (max(zero, x)), (one if x > zero else zero)
 
 
 @inlined
@@ -93,8 +92,10 @@ def make_sweep(function: Callable[..., Any]) -> Any:
     @inlined
     def sweep(slope, bias, z, y):
         for i in range(z.shape[0]):
+            for j in range(bias.size):
+                z[i, j] += bias[j]
             for j in range(z.shape[1]):
-                value, derivative = function(z[i, j] + bias[j], slope)
+                value, derivative = function(z[i, j], slope)
                 y[i, j] = value
                 z[i, j] = derivative
 
@@ -136,7 +137,8 @@ def activate(code, slope, bias, z, y):
         Which f: one of the codes above.
     slope : float
         Of the leaky ReLU.
-    bias : ndarray, shape (features,)
+    bias : ndarray, shape (features,) or (0,)
+        Empty for none.
     z, y : ndarray, shape (rows, features)
     """
     if code == IDENTITY:
@@ -194,11 +196,12 @@ def activate_parts(code, slope, x, mask, scale, y, factor, shares):
         How many parts are computed at the same time.
     """
     for share in prange(shares):
-        bias = np.zeros(CHUNK, x.dtype)
+        bias = x[:0]
         last = (share + 1) * x.size // shares
         for start in range(share * x.size // shares, last, CHUNK):
             stop = min(start + CHUNK, last)
-            factor[start:stop] = x[start:stop]
+            for i in range(start, stop):
+                factor[i] = x[i]
             row = (1, stop - start)
             z = factor[start:stop].reshape(row)
             out = y[start:stop].reshape(row)

@@ -233,7 +233,7 @@ def min_max(x, bound):
     """Return x, or the bound that it exceeds; NaN for NaN."""
     if x > bound:
         return bound
-    return -bound if x < -bound else x
+    return max(x, -bound)
 
 
 @parallel_kernel
