@@ -173,7 +173,8 @@ class Engine:
                 layer.advance()
         if plan.empty:  # it has taken part in the statistics of the other workers
             return SummedGradients.zero(self.network, self.recipe)
-        return SummedGradients(dict(self.parameter_gradients), loss, self.divisor(y))
+        gradients = {name: array.copy() for name, array in self.parameter_gradients.items()}
+        return SummedGradients(gradients, loss, self.divisor(y))
 
     def update(self, gradients: State, rate: float) -> None:
         """Make the update of a step from given gradients; see `UpdatingEngine`."""
