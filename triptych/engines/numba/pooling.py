@@ -5,7 +5,7 @@ from numba import get_num_threads
 
 from ...spec import layers as spec
 from .kernels import pooling as kernels
-from .layers import Layer, Training
+from .layer import Layer, Training
 
 
 class _Pool(Layer):

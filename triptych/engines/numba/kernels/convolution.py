@@ -33,8 +33,8 @@ def lay_windows(image, row, group_channels, group, size, stride, padding, window
         for i in range(size):
             line = row * stride - padding + i
             target = i * size * group_channels
-            inside = 0 <= line and line < h
-            if inside and 0 <= left and left + size <= w and group_channels == c:
+            inside = line >= 0 and line < h
+            if inside and left >= 0 and left + size <= w and group_channels == c:
                 source = image[line, left : left + size].reshape(size * c)
                 for k in range(size * c):
                     windows[q, target + k] = source[k]
@@ -42,7 +42,7 @@ def lay_windows(image, row, group_channels, group, size, stride, padding, window
             for j in range(size):
                 column = left + j
                 at = target + j * group_channels
-                if inside and 0 <= column and column < w:
+                if inside and column >= 0 and column < w:
                     for k in range(group_channels):
                         windows[q, at + k] = image[line, column, first + k]
                 else:
@@ -126,7 +126,7 @@ def add_bias(z, bias, relu):
         for p in range(z.shape[0]):
             for o in range(z.shape[1]):
                 value = z[p, o] + bias[o]
-                z[p, o] = zero if value <= zero else value
+                z[p, o] = max(zero, value)
     else:
         for p in range(z.shape[0]):
             for o in range(z.shape[1]):
@@ -140,7 +140,7 @@ def apply_relu(y, winner):
     for q in range(y.shape[0]):
         for o in range(y.shape[1]):
             value = y[q, o]
-            y[q, o] = zero if value <= zero else value
+            y[q, o] = max(zero, value)
             winner[q, o] = winner[q, o] if value > zero else np.uint8(DEAD)
 
 
@@ -322,7 +322,21 @@ def convolve(x, weights, bias, relu, pooled, size, stride, padding, y, winner, w
 
 @parallel_kernel
 def convolve_weight_gradient(
-    x, dy, y, winner, relu, pooled, size, stride, padding, sums, bias_sums, windows, dz, part, product
+    x,
+    dy,
+    y,
+    winner,
+    relu,
+    pooled,
+    size,
+    stride,
+    padding,
+    sums,
+    bias_sums,
+    windows,
+    dz,
+    part,
+    product,
 ):
     """Write each share's sum of windowsᵀ·dz, and of dz.
 
@@ -365,9 +379,7 @@ def convolve_weight_gradient(
             rows = (stop - start) * rows_of_unit * columns
             if relu or pooled:
                 down = dz[share, :rows]
-                lay_gradient(
-                    dy_units, y_units, winners, pooled, start, stop - start, columns, down
-                )
+                lay_gradient(dy_units, y_units, winners, pooled, start, stop - start, columns, down)
             else:
                 down = pixels[start * columns : start * columns + rows]
             sum_rows(down, bias_sums[share, 1], bias_sums[share, 0])
@@ -439,9 +451,7 @@ def convolve_input_gradient(
             rows = (stop - start) * rows_of_unit * columns
             if relu or pooled:
                 down = dz[share, :rows]
-                lay_gradient(
-                    dy_units, y_units, winners, pooled, start, stop - start, columns, down
-                )
+                lay_gradient(dy_units, y_units, winners, pooled, start, stop - start, columns, down)
             else:
                 down = pixels[start * columns : start * columns + rows]
             for group in range(groups):

@@ -93,7 +93,9 @@ def transform_patches(lines, half, first, tiles, patches):
 
 
 @inlined
-def transform_row(source, mask, winner, relu, pooled, padding, row, lines, half, first, tiles, patches):
+def transform_row(
+    source, mask, winner, relu, pooled, padding, row, lines, half, first, tiles, patches
+):
     """Write the transformed patches of one row of tiles of an image."""
     top = 2 * row - padding
     plain = not (relu or pooled or padding > 0)
@@ -175,8 +177,23 @@ def transform_kernel_gradient(total, gradient):
 
 @parallel_kernel
 def convolve(
-    source, mask, source_winner, masked, unpool, transformed, bias, relu, pooled, padding,
-    y, winner, lines, half, z, patches, products,
+    source,
+    mask,
+    source_winner,
+    masked,
+    unpool,
+    transformed,
+    bias,
+    relu,
+    pooled,
+    padding,
+    y,
+    winner,
+    lines,
+    half,
+    z,
+    patches,
+    products,
 ):
     """Write y = pool(relu(convolution of the source + bias)).
 
@@ -281,8 +298,22 @@ def transform_gradients(dz, first, tiles, gradients):
 
 @parallel_kernel
 def convolve_weight_gradient(
-    x, dy, y, winner, relu, pooled, padding, gradient, bias_sums,
-    sums, product, lines, half, dz, patches, gradients,
+    x,
+    dy,
+    y,
+    winner,
+    relu,
+    pooled,
+    padding,
+    gradient,
+    bias_sums,
+    sums,
+    product,
+    lines,
+    half,
+    dz,
+    patches,
+    gradients,
 ):
     """Write the gradient of the kernel, and each share's sum of ∂y.
 
@@ -325,11 +356,27 @@ def convolve_weight_gradient(
                 row = u % rows_of_tiles
                 at = (u - start) * tiles
                 transform_row(
-                    x[image], y[0], winner[image if pooled else 0], False, False, padding, row,
-                    lines[share], half[share], at, tiles, patches[share],
+                    x[image],
+                    y[0],
+                    winner[image if pooled else 0],
+                    False,
+                    False,
+                    padding,
+                    row,
+                    lines[share],
+                    half[share],
+                    at,
+                    tiles,
+                    patches[share],
                 )
                 lay_lines(
-                    dy[image], y[image], winner[image if pooled else 0], relu, pooled, 2 * row, 0,
+                    dy[image],
+                    y[image],
+                    winner[image if pooled else 0],
+                    relu,
+                    pooled,
+                    2 * row,
+                    0,
                     dz[share],
                 )
                 transform_gradients(dz[share], at, tiles, gradients[share])
