@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...spec.recipe import Recipe
 from .kernels import steps
-from .kernels.activations import IDENTITY
+from .kernels.activations import IDENTITY, sweep_address
 from .layer import Layer
 from .layers import LEAST_PRODUCTS, Dense, Elementwise, Flatten
 from .loss import CompiledLoss
@@ -133,8 +133,9 @@ class DenseSteps:
             row[steps.BIAS] = start + kernel.size
             row[steps.HAS_BIAS] = "bias" in unit.dense.parameters
             start += sum(array.size for array in unit.dense.parameters.values())
+            code = unit.activation.code if unit.activation else IDENTITY
+            row[steps.SWEEP] = sweep_address(code, weights.dtype.name)
             if unit.activation:
-                row[steps.CODE] = unit.activation.code
                 numbers[steps.SLOPE] = unit.activation.slope
             if unit.dropout:
                 row[steps.HAS_MASK] = True
@@ -213,7 +214,7 @@ class DenseSteps:
             self.loss.code,
             self.loss.targets,
             divisors,
-            self.update.code,
+            self.update.address(dtype.name),
             np.array(coefficients, dtype),
             self.kernels,
             self.l2,

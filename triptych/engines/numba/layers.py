@@ -19,7 +19,7 @@ from ...spec.placement import Layer as Description
 from ...spec.placement import PlacedLayer
 from .convolution import Conv2D, build_block, find_blocks
 from .kernels import activations
-from .kernels.activations import activate_parts, multiply_parts
+from .kernels.activations import activate_parts, multiply_parts, sweep_address
 from .kernels.dense import dense_forward, dense_gradients, dense_input_gradient
 from .layer import Array, Layer, Training
 from .normalisation import BatchNorm, LayerNorm
@@ -194,7 +194,7 @@ class Elementwise(Layer):
         y = self.reuse("y", x.shape, x.dtype)
         self.factor = self.reuse("factor", x.shape, x.dtype)
         activate_parts(
-            self.code,
+            sweep_address(self.code, x.dtype.name),
             x.dtype.type(self.slope),
             x.reshape(-1),
             mask,

@@ -15,7 +15,7 @@ from .updates import add_penalty, clip_gradients, update_range
 
 # The columns of a table of units. Offsets of parameters are in the flat arrays of all weights, the
 # others are in the working memory of a share, which holds the numbers of one block of rows.
-INPUTS, OUTPUTS, KERNEL, BIAS, HAS_BIAS, CODE, HAS_MASK, Z, Y, DY = range(10)
+INPUTS, OUTPUTS, KERNEL, BIAS, HAS_BIAS, SWEEP, HAS_MASK, Z, Y, DY = range(10)
 
 # The columns of the table of their numbers.
 SLOPE, SCALE = range(2)
@@ -66,7 +66,7 @@ def run_unit(unit, numbers, x, weights, masks, first_mask, work):
     z = matrix(work, unit[Z], rows, outputs)
     y = matrix(work, unit[Y], rows, outputs)
     multiply(x, kernel, z)
-    activate(unit[CODE], numbers[SLOPE], bias, z, y)
+    activate(unit[SWEEP], numbers[SLOPE], bias, z, y)
     if unit[HAS_MASK] and masks.size:
         drop(matrix(masks, first_mask, rows, outputs), numbers[SCALE], z, y)
     return y
@@ -257,7 +257,7 @@ def dense_steps(
     loss_code,
     targets,
     divisors,
-    update_code,
+    update,
     coefficients,
     kernels,
     l2,
@@ -283,9 +283,9 @@ def dense_steps(
         As in `block_gradients`.
     divisors : ndarray of float64, shape (K,)
         Of each step's loss.
-    update_code : int
+    update : int
         As in `update_range`.
-    coefficients : ndarray, shape (K, numbers)
+    coefficients : ndarray, shape (K, NUMBERS)
         Of each step's update.
     kernels, l2, by_value, limit, epsilon
         As in `prepare_gradients`.
@@ -333,7 +333,7 @@ def dense_steps(
         clip_gradients(by_value, limit, epsilon, gradients[0])
         for share in prange(shares):
             update_range(
-                update_code,
+                update,
                 weights,
                 gradients[0],
                 slots,
