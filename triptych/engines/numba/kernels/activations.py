@@ -119,12 +119,14 @@ def sweep_address(code: int, dtype: str) -> int:
         z = carray(z_at, (rows, columns))
         y = carray(y_at, (rows, columns))
         for i in range(rows):
+            inputs = z[i]
+            outputs = y[i]
             for j in range(biases):
-                z[i, j] += bias[j]
+                inputs[j] += bias[j]
             for j in range(columns):
-                value, derivative = function(z[i, j], slope)
-                y[i, j] = value
-                z[i, j] = derivative
+                value, derivative = function(inputs[j], slope)
+                outputs[j] = value
+                inputs[j] = derivative
 
     signature = types.void(types.intp, types.intp, number, types.intp, numbers, numbers, numbers)
     return address(sweep, f"sweep_{function.__name__}", signature)
@@ -161,10 +163,13 @@ def drop(mask, scale, factor, y):
         Changed in place.
     """
     for i in range(y.shape[0]):
-        for j in range(y.shape[1]):
-            kept = scale if mask[i, j] else constant(0, scale)
-            y[i, j] *= kept
-            factor[i, j] *= kept
+        keep = mask[i]
+        values = y[i]
+        factors = factor[i]
+        for j in range(values.size):
+            kept = scale if keep[j] else constant(0, scale)
+            values[j] *= kept
+            factors[j] *= kept
 
 
 @parallel_kernel
@@ -191,9 +196,10 @@ def activate_parts(sweep, slope, x, mask, scale, y, factor, shares):
             stop = min(start + CHUNK, last)
             row = (1, stop - start)
             z = factor[start:stop].reshape(row)
-            part = x[start:stop]
-            for i in range(part.size):
-                z[0, i] = part[i]
+            source = x[start:stop]
+            copy = factor[start:stop]
+            for i in range(copy.size):
+                copy[i] = source[i]
             out = y[start:stop].reshape(row)
             activate(sweep, slope, bias, z, out)
             if mask.size:
