@@ -10,8 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-numba = pytest.importorskip("numba")
-
 from triptych.engines.numba import convolution
 from triptych.engines.numba.convolution import Conv2D, ConvolutionBlock, build_block, find_blocks
 from triptych.engines.numba.layers import Training
@@ -51,7 +49,7 @@ def convolve(x, kernel, bias, layer):
 
 
 def convolve_backward(x, kernel, dy, layer):
-    wide, views = taps(x, layer)
+    _, views = taps(x, layer)
     dwide, dviews = taps(np.zeros_like(x), layer)
     dkernel = np.zeros_like(kernel)
     for i, j in views:
@@ -169,10 +167,10 @@ def method(monkeypatch, least_channels):
 
 @METHODS
 @pytest.mark.usefixtures("method")
-def test_differences_of_the_loss(rng_seed=5):
+def test_differences_of_the_loss():
     """The gradients are slopes of Σ y·weights, which central differences measure."""
     layer = spec.Conv2D("conv", 3, 3, 1, 1)
-    x = np.random.default_rng(rng_seed).standard_normal((2, 6, 5, 2))
+    x = np.random.default_rng(5).standard_normal((2, 6, 5, 2))
     block = with_arrays(ConvolutionBlock(layer, relu=True, pooled=True), x, layer)
     weights = np.random.default_rng(1).standard_normal(block.forward(x, None).shape)
     dx = block.backward(weights).copy()

@@ -5,8 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-numba = pytest.importorskip("numba")
-
 from triptych.engines.numba.layers import Training
 from triptych.engines.numba.pooling import AvgPool2D, GlobalAvgPool, MaxPool2D
 from triptych.spec import layers as spec

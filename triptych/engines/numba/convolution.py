@@ -68,10 +68,10 @@ class ConvolutionBlock(Layer):
         self.winner = NO_WINNER
         if self.pooled:
             self.winner = self.reuse("winner", shape, np.uint8)
+        possible = self.size == 3 and self.stride == 1 and self.groups == 1 and self.padding <= 2
         self.method: _Method = _Windows(self)
-        if self.size == 3 and self.stride == 1 and self.groups == 1 and self.padding <= 2:
-            if min(c, filters) >= LEAST_CHANNELS:
-                self.method = _Winograd(self)
+        if possible and min(c, filters) >= LEAST_CHANNELS:
+            self.method = _Winograd(self)
         self.method.forward()
         return self.y
 
@@ -191,6 +191,8 @@ class _Windows(_Method):
         block = self.block
         kernel = self._kernel_of_groups(block.parameters["kernel"])
         windows, part = self._memory("forward")
+        shares = len(windows)
+        outputs = block.y.shape[-1]
         kernels.convolve(
             block.x.reshape(-1),
             self._geometry(),
@@ -200,9 +202,11 @@ class _Windows(_Method):
             block.relu,
             block.pooled,
             pixels(block.y),
-            pixels(block.winner),
+            block.y.reshape(-1),
+            block.winner.reshape(-1),
             windows,
-            block.get("z", *windows.shape[:2], block.y.shape[-1]),
+            block.get("products", shares, windows.shape[1] if block.pooled else 0, outputs),
+            block.get("z", shares, 4, block.columns // 2 * outputs),
             part,
         )
 
@@ -282,10 +286,11 @@ class _Winograd(_Method):
             block.relu,
             block.pooled,
             (block.rows, block.columns),
-            pixels(block.y),
-            pixels(block.winner),
+            block.y.reshape(-1),
+            block.winner.reshape(-1),
             *self._memory("forward", tiles, inputs, outputs),
-            block.get("z", get_num_threads(), 4 * tiles, outputs),
+            block.get("half z", get_num_threads(), 4, tiles * outputs),
+            block.get("z", get_num_threads(), 4, tiles * outputs),
         )
 
     def kernel_gradient(self, dz: Array, gradient: Array) -> None:
@@ -304,9 +309,9 @@ class _Winograd(_Method):
             dz.shape,
             sums,
             block.get("product", shares, inputs, outputs),
-            *memory[:3],
+            *memory,
+            block.get("half dz", shares, 4, 2 * tiles * outputs),
             block.get("dz lines", shares, 2, 2 * tiles * outputs),
-            memory[3],
         )
         gradient[...] = transform(sums.sum(axis=0).reshape(4, 4, inputs, outputs), G.T)
 
@@ -326,14 +331,17 @@ class _Winograd(_Method):
             False,
             False,
             dx.shape[1:3],
-            pixels(dx),
-            pixels(NO_WINNER),
+            dx.reshape(-1),
+            NO_WINNER.reshape(-1),
             *self._memory("input", tiles, inputs, outputs),
-            block.get("input z", get_num_threads(), 4 * tiles, outputs),
+            block.get("input half z", get_num_threads(), 4, tiles * outputs),
+            block.get("input z", get_num_threads(), 4, tiles * outputs),
         )
 
     def _memory(self, use: str, tiles: int, inputs: int, outputs: int) -> tuple[Array, ...]:
-        """Return memory for each share's lines, half transformed lines, patches, and products.
+        """Return memory of each share: lines, half transformed lines, patches, and products.
+
+        The last two are returned twice, with tiles and channels as two axes and as one.
 
         Parameters
         ----------
@@ -347,11 +355,15 @@ class _Winograd(_Method):
         get = self.block.get
         count = max(1, TILES_OF_BLOCK // tiles) * tiles
         shares = get_num_threads()
+        patches = get(f"{use} patches", shares, 16, count, inputs)
+        products = get(f"{use} products", shares, 16, count, outputs)
         return (
-            get(f"{use} lines", shares, 4, (2 * tiles + 2) * inputs),
-            get(f"{use} half", shares, 4, (2 * tiles + 2) * inputs),
-            get(f"{use} patches", shares, 16, count, inputs),
-            get(f"{use} products", shares, 16, count, outputs),
+            get(f"{use} lines", shares, 4, 2 * (tiles + 1) * inputs),
+            get(f"{use} half", shares, 4, 2 * (tiles + 1) * inputs),
+            patches,
+            patches.reshape(shares, 16, count * inputs),
+            products,
+            products.reshape(shares, 16, count * outputs),
         )
 
 

@@ -1,10 +1,11 @@
 """Convolutions as matrix products of windows (im2col), a few rows of windows at a time.
 
 A kernel gets images (n, h, w, c) as one axis, or with a pixel in each row, and their sizes as
-integers: views inside compiled code take long to compile. A unit is one row of windows, or two rows if 2×2
-max-pooling follows. Units are counted through all images, and a share of them belongs to one
-thread. A block of units is laid out as rows of a matrix, multiplied, and finished (bias, ReLU,
-pooling) while it is in the cache.
+integers: views inside compiled code take long to compile.
+
+A unit is one row of windows, or two rows if 2×2 max-pooling follows. Units are counted through all
+images, and a share of them belongs to one thread. A block of units is laid out as rows of a matrix,
+multiplied, and finished (bias, ReLU, pooling) while it is in the cache.
 
 The windows of group g are (windows, size²·c/groups); the kernel is (groups, size²·c/groups,
 f/groups).
@@ -20,8 +21,35 @@ from .shares import share_bounds
 # A product with so few inputs is computed by loops: BLAS would take longer to copy its arguments.
 SHORT = 32
 
+# So few numbers in a row of a window are copied one by one: XXX.
+FEW = 12
+
 # `winner` counts the pixels of a pooling window in row-major order; DEAD if ReLU returned 0.
 DEAD = 4
+
+
+@inlined
+def copy(source, at_source, count, target, at):
+    """Copy some numbers; an index that is a sum would keep LLVM from vector instructions."""
+    numbers = source[at_source : at_source + count]
+    result = target[at : at + count]
+    for k in range(count):
+        result[k] = numbers[k]
+
+
+@inlined
+def lay_small_windows(x, geometry, image, row, group, first, columns, windows):
+    """Lay windows with few numbers in a row out, as `lay_windows` does, number by number."""
+    h, w, c, groups, size, stride, padding = geometry
+    channels = c // groups
+    zero = constant(0, windows[0, 0])
+    for k in range(windows.shape[1]):
+        line = row * stride - padding + k // (channels * size)
+        left = k // channels % size - padding
+        source = ((image * h + line) * w + left) * c + group * channels + k % channels
+        for q in range(columns):
+            inside = 0 <= line < h and 0 <= left + q * stride < w
+            windows[first + q, k] = x[source + q * stride * c] if inside else zero
 
 
 @inlined
@@ -44,24 +72,24 @@ def lay_windows(x, geometry, image, row, group, first, columns, windows):
     h, w, c, groups, size, stride, padding = geometry
     channels = c // groups
     zero = constant(0, windows[0, 0])
+    if size * channels < FEW:
+        lay_small_windows(x, geometry, image, row, group, first, columns, windows)
+        return
     for q in range(columns):
         left = q * stride - padding
         for i in range(size):
             line = row * stride - padding + i
             source = ((image * h + line) * w + left) * c + group * channels
             target = i * size * channels
-            inside = 0 <= line and line < h
+            inside = 0 <= line < h
             if inside and groups == 1 and 0 <= left and left + size <= w:
-                for k in range(size * c):
-                    windows[first + q, target + k] = x[source + k]
+                copy(x, source, size * c, windows[first + q], target)
             else:
                 for j in range(size):
-                    if inside and 0 <= left + j and left + j < w:
-                        for k in range(channels):
-                            windows[first + q, target + k] = x[source + k]
+                    if inside and 0 <= left + j < w:
+                        copy(x, source, channels, windows[first + q], target)
                     else:
-                        for k in range(channels):
-                            windows[first + q, target + k] = zero
+                        windows[first + q, target : target + channels] = zero
                     source += c
                     target += channels
 
@@ -75,64 +103,82 @@ def add_windows(windows, first, columns, geometry, image, row, group, dx):
         left = q * stride - padding
         for i in range(size):
             line = row * stride - padding + i
-            if 0 <= line and line < h:
+            if 0 <= line < h:
                 start = max(0, -left)
                 stop = min(size, w - left)
                 for j in range(start, stop):
                     target = ((image * h + line) * w + left + j) * c + group * channels
                     source = (i * size + j) * channels
+                    pixel = dx[target : target + channels]
+                    part = windows[first + q, source : source + channels]
                     for k in range(channels):
-                        dx[target + k] += windows[first + q, source + k]
+                        pixel[k] += part[k]
 
 
 @inlined
 def multiply_short(windows, count, weights, first, products):
-    """Write windows·weights for a few inputs to the rows from `first` on of `products`."""
+    """Write windows·weights for a few inputs to the rows from `first` on of `products`.
+
+    A loop over the outputs adds three inputs to two windows: it needs each of the weights once for
+    both, and it has few enough arrays for LLVM to make vector instructions of it.
+    """
     inputs, outputs = weights.shape
     zero = constant(0, weights[0, 0])
-    for p in range(count):
+    triples = inputs - inputs % 3
+    for p in range(0, count - 1, 2):
+        above = products[first + p]
+        below = products[first + p + 1]
         for o in range(outputs):
-            products[first + p, o] = zero
-        quads = inputs - inputs % 4
-        for k in range(0, quads, 4):
+            above[o] = zero
+            below[o] = zero
+        for k in range(0, triples, 3):
             a = windows[p, k]
             b = windows[p, k + 1]
             c = windows[p, k + 2]
-            d = windows[p, k + 3]
+            d = windows[p + 1, k]
+            e = windows[p + 1, k + 1]
+            f = windows[p + 1, k + 2]
             for o in range(outputs):
-                products[first + p, o] += (
-                    a * weights[k, o]
-                    + b * weights[k + 1, o]
-                    + c * weights[k + 2, o]
-                    + d * weights[k + 3, o]
-                )
-        for k in range(quads, inputs):
-            a = windows[p, k]
+                above[o] += a * weights[k, o] + b * weights[k + 1, o] + c * weights[k + 2, o]
+                below[o] += d * weights[k, o] + e * weights[k + 1, o] + f * weights[k + 2, o]
+        for k in range(triples, inputs):
             for o in range(outputs):
-                products[first + p, o] += a * weights[k, o]
+                above[o] += windows[p, k] * weights[k, o]
+                below[o] += windows[p + 1, k] * weights[k, o]
+    if count % 2:
+        last = products[first + count - 1]
+        for o in range(outputs):
+            last[o] = zero
+        for k in range(inputs):
+            for o in range(outputs):
+                last[o] += windows[count - 1, k] * weights[k, o]
 
 
 @inlined
 def cross_multiply_short(windows, count, dz, first, product):
-    """Write windowsᵀ·dz for a few inputs, four windows at a time."""
+    """Write windowsᵀ·dz for a few inputs, eight windows at a time."""
     inputs, outputs = product.shape
     zero = constant(0, product[0, 0])
     for k in range(inputs):
         for o in range(outputs):
             product[k, o] = zero
-    quads = count - count % 4
-    for p in range(0, quads, 4):
-        z = first + p
+    eights = count - count % 8
+    for p in range(0, eights, 8):
+        z = dz[first + p : first + p + 8]
         for k in range(inputs):
             a = windows[p, k]
             b = windows[p + 1, k]
             c = windows[p + 2, k]
             d = windows[p + 3, k]
+            e = windows[p + 4, k]
+            f = windows[p + 5, k]
+            g = windows[p + 6, k]
+            h = windows[p + 7, k]
             for o in range(outputs):
-                product[k, o] += (
-                    a * dz[z, o] + b * dz[z + 1, o] + c * dz[z + 2, o] + d * dz[z + 3, o]
-                )
-    for p in range(quads, count):
+                near = (a * z[0, o] + b * z[1, o]) + (c * z[2, o] + d * z[3, o])
+                far = (e * z[4, o] + f * z[5, o]) + (g * z[6, o] + h * z[7, o])
+                product[k, o] += near + far
+    for p in range(eights, count):
         for k in range(inputs):
             a = windows[p, k]
             for o in range(outputs):
@@ -140,66 +186,77 @@ def cross_multiply_short(windows, count, dz, first, product):
 
 
 @inlined
-def add_bias(z, source, count, bias, relu, target, y):
-    """Write z + bias, after ReLU if `relu`, for some rows; z and y may be the same.
-
-    Parameters
-    ----------
-    z, y : ndarray, shapes (rows, f)
-        From the rows `source` and `target` on, `count` rows are read and written. NaN stays NaN.
-    """
-    zero = constant(0, bias[0])
-    for p in range(count):
-        for o in range(bias.size):
-            y[target + p, o] = z[source + p, o] + bias[o]
-        if relu:
-            for o in range(bias.size):
-                value = y[target + p, o]
-                y[target + p, o] = zero if value <= zero else value
+def rectify(y, first, count):
+    """Apply ReLU to some numbers of y (numbers,), in place; NaN stays NaN."""
+    zero = constant(0, y[0])
+    part = y[first : first + count]
+    for k in range(count):
+        part[k] = zero if part[k] <= zero else part[k]
 
 
 @inlined
-def pool(z, source, width, bias, relu, target, columns, y, winner):
-    """Add the bias, pool 2×2 windows of two lines, and apply ReLU.
+def take_larger(values, number, y, winner):
+    """Replace the numbers of y that are exceeded, and their winner by `number`; NaN wins."""
+    for k in range(y.size):
+        value = values[k]
+        larger = value > y[k] or value != value
+        y[k] = value if larger else y[k]
+        winner[k] = number if larger else winner[k]
 
-    Of equal values the first wins; NaN wins. The bias is added before values are compared, because
-    rounding may make two of them equal.
+
+@inlined
+def pool(z, relu, target, count, y, winner):
+    """Write the largest of four numbers, after ReLU if `relu`.
 
     Parameters
     ----------
-    z : ndarray, shape (rows, f)
-        From row `source` on, `width` rows for the upper line, then `width` for the lower one.
-    target, columns : int
-        The outputs are written to the rows from `target` on.
-    y, winner : ndarray, shape (rows, f)
+    z : ndarray, shape (4, count)
+        The pixels of some windows, in row-major order. Of equal numbers the first wins; NaN wins.
+    relu : bool
+        Whether ReLU follows.
+    target, count : int
+        The outputs are written from `target` on.
+    y, winner : ndarray, shape (numbers,)
         The outputs, and which pixel of its window each of them comes from.
     """
-    zero = constant(0, bias[0])
-    for q in range(columns):
-        above = source + 2 * q
-        below = above + width
-        for o in range(bias.size):
-            best = z[above, o] + bias[o]
-            number = np.uint8(0)
-            value = z[above + 1, o] + bias[o]
-            if value > best or value != value:
-                best = value
-                number = np.uint8(1)
-            value = z[below, o] + bias[o]
-            if value > best or value != value:
-                best = value
-                number = np.uint8(2)
-            value = z[below + 1, o] + bias[o]
-            if value > best or value != value:
-                best = value
-                number = np.uint8(3)
-            y[target + q, o] = best
-            winner[target + q, o] = number
-        if relu:
-            for o in range(bias.size):
-                best = y[target + q, o]
-                winner[target + q, o] = winner[target + q, o] if best > zero else np.uint8(DEAD)
-                y[target + q, o] = zero if best <= zero else best
+    best = y[target : target + count]
+    numbers = winner[target : target + count]
+    for k in range(count):
+        best[k] = z[0, k]
+        numbers[k] = 0
+    for number in range(1, 4):
+        take_larger(z[number], np.uint8(number), best, numbers)
+    if relu:
+        zero = constant(0, z[0, 0])
+        dead = np.uint8(DEAD)
+        for k in range(count):
+            numbers[k] = numbers[k] if best[k] > zero else dead
+        rectify(best, 0, count)
+
+
+@inlined
+def lay_pools(products, source, columns, bias, z):
+    """Write two rows of windows, with bias, as the four pixels of pooling windows.
+
+    Parameters
+    ----------
+    products : ndarray, shape (windows, f)
+        From `source` on: the windows of a row, then those of the row below.
+    source, columns : int
+        Where they are, and how many there are in a row.
+    bias : ndarray, shape (f,)
+        The bias. It is added before numbers are compared: rounding may make two of them equal.
+    z : ndarray, shape (4, pooled columns·f)
+        The pixels.
+    """
+    outputs = bias.size
+    for i in range(2):
+        for q in range(columns // 2 * 2):
+            row = source + i * columns + q
+            at = q // 2 * outputs
+            pixel = z[2 * i + q % 2, at : at + outputs]
+            for o in range(outputs):
+                pixel[o] = products[row, o] + bias[o]
 
 
 @inlined
@@ -207,8 +264,7 @@ def take_group(z, first, count, group, part):
     """Copy the channels of one group of some rows of z (rows, f) to part (count, f/groups)."""
     outputs = part.shape[1]
     for p in range(count):
-        for o in range(outputs):
-            part[p, o] = z[first + p, group * outputs + o]
+        copy(z[first + p], group * outputs, outputs, part[p], 0)
 
 
 @inlined
@@ -216,12 +272,26 @@ def put_group(part, count, group, first, z):
     """Copy the channels of one group back."""
     outputs = part.shape[1]
     for p in range(count):
-        for o in range(outputs):
-            z[first + p, group * outputs + o] = part[p, o]
+        copy(part[p], 0, outputs, z[first + p], group * outputs)
 
 
 @parallel_kernel
-def convolve(x, geometry, shape, weights, bias, relu, pooled, y, winner, windows, z, part):
+def convolve(
+    x,
+    geometry,
+    shape,
+    weights,
+    bias,
+    relu,
+    pooled,
+    y,
+    flat_y,
+    winner,
+    windows,
+    products,
+    z,
+    part,
+):
     """Write y = pool(relu(windows·weights + bias)).
 
     Parameters
@@ -238,17 +308,18 @@ def convolve(x, geometry, shape, weights, bias, relu, pooled, y, winner, windows
         Zeros if the layer has none.
     relu, pooled : bool
         Whether ReLU and 2×2 max-pooling follow.
-    y : ndarray, shape (n·rows·columns, f), or (n·pooled rows·pooled columns, f)
-        The output.
-    winner : ndarray of uint8, shape of y if pooled
+    y, flat_y : ndarray, shapes (n·rows·columns, f), (n·rows·columns·f,)
+        The output, twice; pooling divides rows and columns by 2.
+    winner : ndarray of uint8, shape of flat_y if pooled
         Which pixel of its window each output comes from.
-    windows, z, part : ndarray
-        Memory of each share: (shares, windows, size²·c/groups); (shares, windows, f) if pooled;
-        (shares, windows, f/groups) if there are groups.
+    windows, products, z, part : ndarray
+        Memory of each share: (shares, windows, size²·c/groups); if pooled, (shares, windows, f)
+        and (shares, 4, pooled columns·f); if there are groups, (shares, windows, f/groups).
     """
     n, rows, columns = shape
     shares, block, inputs = windows.shape
     groups = weights.shape[0]
+    outputs = bias.size
     lines = 2 if pooled else 1
     units_of_image = rows // lines
     units = n * units_of_image
@@ -258,7 +329,7 @@ def convolve(x, geometry, shape, weights, bias, relu, pooled, y, winner, windows
         for start in range(begin, end, units_of_block):
             stop = min(start + units_of_block, end)
             count = (stop - start) * lines * columns
-            out = z[share] if pooled else y
+            out = products[share] if pooled else y
             base = 0 if pooled else start * columns
             for group in range(groups):
                 for line in range(start * lines, stop * lines):
@@ -281,12 +352,16 @@ def convolve(x, geometry, shape, weights, bias, relu, pooled, y, winner, windows
                 if groups > 1:
                     put_group(product, count, group, base, out)
             if pooled:
+                numbers = z.shape[2]
                 for u in range(start, stop):
-                    source = (u - start) * 2 * columns
-                    target = u * (columns // 2)
-                    pool(out, source, columns, bias, relu, target, columns // 2, y, winner)
+                    lay_pools(out, (u - start) * 2 * columns, columns, bias, z[share])
+                    pool(z[share], relu, u * numbers, numbers, flat_y, winner)
             else:
-                add_bias(out, base, count, bias, relu, base, y)
+                for p in range(base, base + count):
+                    for o in range(outputs):
+                        y[p, o] += bias[o]
+                if relu:
+                    rectify(flat_y, base * outputs, count * outputs)
 
 
 @parallel_kernel
