@@ -73,7 +73,10 @@ def max_pool_gradient(dy, winner, shares, dx):
     for share in prange(shares):
         first, last = share_bounds(share, shares, n)
         for image in range(first, last):
-            dx[image] = zero
+            for line in range(dx.shape[1]):
+                for column in range(w):
+                    for o in range(channels):
+                        dx[image, line, column, o] = zero
             for r in range(rows):
                 for q in range(columns):
                     for o in range(channels):
@@ -139,7 +142,10 @@ def average_pool_gradient(dy, size, stride, padding, shares, dx):
     for share in prange(shares):
         first, last = share_bounds(share, shares, n)
         for image in range(first, last):
-            dx[image] = zero
+            for line in range(dx.shape[1]):
+                for column in range(w):
+                    for o in range(channels):
+                        dx[image, line, column, o] = zero
             for r in range(rows):
                 top = r * stride - padding
                 for q in range(columns):
