@@ -10,7 +10,7 @@ from ...spec import layers as spec
 from ...spec.placement import PlacedLayer
 from .kernels import convolution as kernels
 from .kernels import winograd
-from .layers import Array, Layer, Training
+from .layer import Array, Layer, Training
 
 # Rows of a block of windows: enough for a product that is not slowed down by copying the kernel.
 ROWS_OF_BLOCK = 288
