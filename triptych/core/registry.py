@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .engine import Engine, NativeWorkers
     from .gradients import AllReduce
 
-BUILT_IN = ("numpy", "torch", "tensorflow", "jax")
+BUILT_IN = ("numpy", "numba", "torch", "tensorflow", "jax")
 ENTRY_POINTS = "triptych.engines"
 REFERENCE = "numpy"  # the engine with which every other one is compared
 OTHER_NAMES = {"keras": "tensorflow", "tf": "tensorflow", "pytorch": "torch"}
