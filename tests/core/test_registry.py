@@ -75,7 +75,7 @@ def test_without_it_the_name_is_unknown():
     [
         ("raise OSError('no driver')", "OSError: no driver"),
         ("INFO = 'echo'", "must be an EngineInfo with a name other than numpy"),
-        (INFO.replace('name="echo"', 'name="torch"'), "with a name other than numpy, torch"),
+        (INFO.replace('name="echo"', 'name="torch"'), "with a name other than numpy, numba, torch"),
     ],
 )
 def test_an_engine_that_cannot_be_used_is_left_out(echo, tmp_path: Path, info: str, reason: str):

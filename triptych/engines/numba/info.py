@@ -16,6 +16,5 @@ INFO = EngineInfo(
     },
     packages=("llvmlite",),
     environment={"NUMBA_NUM_THREADS": "{threads}"},
-    optional=True,
     processor_only=True,
 )
