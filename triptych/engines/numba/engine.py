@@ -31,7 +31,7 @@ from .loss import CompiledLoss, build_loss
 from .normalisation import BatchNorm
 from .optimizers import CompiledUpdate, build_optimizer
 from .probe import Probe
-from .threads import computing
+from .threads import computing, one_blas_thread
 
 Array = NDArray[Any]
 
@@ -152,7 +152,7 @@ class Engine:
                 masks[layer.name] = self.draw_mask(layer.rate, (len(plan), samples, *shape))
         divisors = weights_of_steps(self.network, self.recipe, y, plan)
         steps_before = int(self.arrays.get("step", 0))
-        with computing():
+        with one_blas_thread():
             losses = dense_steps.train(
                 x.reshape(len(x), -1),
                 y,
@@ -192,9 +192,10 @@ class Engine:
 
     def logits(self, data: DeviceSplit) -> np.ndarray:
         """Return the logits of every sample in evaluation mode, shape (samples, classes)."""
-        with computing():
-            if self.dense_steps is not None:
+        if self.dense_steps is not None:
+            with one_blas_thread():
                 return self.dense_steps.logits(data.x.reshape(len(data.x), -1))
+        with computing():
             logits = np.empty((len(data.x), self.network.classes), self.recipe.dtype)
             for start in range(0, len(logits), SAMPLES_EVALUATED_AT_ONCE):
                 part = slice(start, start + SAMPLES_EVALUATED_AT_ONCE)
