@@ -81,6 +81,10 @@ def augmented(name: str, how: Augmentation, x: np.ndarray, drawn: Draws) -> np.n
     """The images as an engine's own function gives them, channels last."""
     if name == "numpy":
         return scratch.augment(how, x, drawn)
+    if name == "numba":
+        from triptych.engines.numba.augmentation import augment
+
+        return augment(how, x, drawn)
     if name == "torch":
         import torch
 

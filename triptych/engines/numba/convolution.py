@@ -10,7 +10,7 @@ from ...spec import layers as spec
 from ...spec.placement import PlacedLayer
 from .kernels import convolution as kernels
 from .kernels import winograd
-from .layers import Array, Layer, Training
+from .layer import Array, Layer, Training
 
 # Rows of a block of windows: enough for a product that is not slowed down by copying the kernel.
 ROWS_OF_BLOCK = 288
@@ -82,6 +82,7 @@ class ConvolutionBlock(Layer):
             shape = (len(dy), self.rows, self.columns, dy.shape[-1])
             self.dz = self.reuse("dz", shape, dy.dtype)
         bias_sums = self.get("bias sums", get_num_threads(), 2, dy.shape[-1])
+        bias_sums.fill(0)
         kernels.spread_gradient(dy, self.y, self.winner, self.relu, self.pooled, self.dz, bias_sums)
         if "bias" in self.gradients:
             np.sum(bias_sums[:, 0], axis=0, out=self.gradients["bias"])

@@ -8,7 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.engine import SAMPLES_EVALUATED_AT_ONCE
-from ...core.gradients import AllReduce, SummedGradients, check_synchronised
+from ...core.gradients import (
+    AllReduce,
+    SummedGradients,
+    check_synchronised,
+    weights_of_steps,
+)
 from ...core.plan import Plan
 from ...core.split import Split
 from ...core.state import State, check
@@ -17,11 +22,14 @@ from ...spec.network import Network
 from ...spec.placement import Parameter
 from ...spec.recipe import Recipe
 from .augmentation import augment
+from .dense_steps import DenseSteps, find_units
 from .info import INFO
 from .kernels.updates import prepare_gradients
-from .layers import Training, build_chain
-from .loss import build_loss
-from .optimizers import build_optimizer
+from .layer import Training
+from .layers import build_chain
+from .loss import CompiledLoss, build_loss
+from .normalisation import BatchNorm
+from .optimizers import CompiledUpdate, build_optimizer
 from .probe import Probe
 from .threads import computing
 
@@ -61,7 +69,7 @@ class Engine:
         self.chain = build_chain(network.chain)
         self.layers = self.chain.every()
         self.loss = build_loss(recipe.loss, network.classes, recipe.dtype)
-        self.update_function = build_optimizer(recipe.optimizer)
+        self.update_rule = build_optimizer(recipe.optimizer)
         self.mask_generator = np.random.Generator(np.random.SFC64(recipe.seed))  # in free mode
         self.losses: list[float] = []
         count = network.parameter_count
@@ -78,11 +86,33 @@ class Engine:
         if recipe.optimizer.counts_steps:
             self.arrays["step"] = np.zeros((), np.int64)
         for layer, place in zip(self.layers, network.places, strict=True):
-            layer.parameters = {p.leaf: self.arrays[p.name] for p in place.parameters}
-            layer.gradients = {p.leaf: self.parameter_gradients[p.name] for p in place.parameters}
-            layer.buffers = {p.leaf: self.arrays[p.name] for p in place.buffers}
-            if isinstance(place.layer, spec.BatchNorm):
+            # Blocks share these dictionaries with their layers.
+            layer.parameters.update({p.leaf: self.arrays[p.name] for p in place.parameters})
+            layer.buffers.update({p.leaf: self.arrays[p.name] for p in place.buffers})
+            gradients = {p.leaf: self.parameter_gradients[p.name] for p in place.parameters}
+            layer.gradients.update(gradients)
+            if isinstance(layer, BatchNorm):
                 layer.all_reduce = all_reduce
+
+        self.dense_steps = self.build_dense_steps()
+
+    def build_dense_steps(self) -> DenseSteps | None:
+        """Return what makes the steps of a dense network; None for any other."""
+        units = find_units(self.chain.layers)
+        built_in = isinstance(self.loss, CompiledLoss) and isinstance(
+            self.update_rule, CompiledUpdate
+        )
+        if not units or not built_in:
+            return None
+        return DenseSteps(
+            units,
+            self.weights,
+            self.slots,
+            self.kernel_ranges,
+            self.loss,
+            self.update_rule,
+            self.recipe,
+        )
 
     def load(self, state: State) -> None:
         """Replace weights, buffers and optimizer slots by those of a state."""
@@ -101,6 +131,9 @@ class Engine:
 
     def run(self, data: DeviceSplit, plan: Plan) -> None:
         """Make the plan's training steps."""
+        if self.dense_steps is not None and not plan.augmentations:
+            self.run_dense(self.dense_steps, data, plan)
+            return
         with computing():
             for k, rate in enumerate(plan.rates):
                 x, y, masks = self.select_batch(data, plan, k)
@@ -108,6 +141,30 @@ class Engine:
                 self.apply_update(float(rate))
                 for layer in self.layers:
                     layer.advance()
+
+    def run_dense(self, dense_steps: DenseSteps, data: DeviceSplit, plan: Plan) -> None:
+        """Make the plan's training steps of a dense network."""
+        x, y = data
+        samples = len(x) if plan.indices is None else plan.indices.shape[1]
+        masks = dict(plan.dropout_masks)
+        for layer, shape in self.network.dropouts:
+            if layer.name not in masks:  # in free mode
+                masks[layer.name] = self.draw_mask(layer.rate, (len(plan), samples, *shape))
+        divisors = weights_of_steps(self.network, self.recipe, y, plan)
+        steps_before = int(self.arrays.get("step", 0))
+        with computing():
+            losses = dense_steps.train(
+                x.reshape(len(x), -1),
+                y,
+                plan.indices,
+                masks,
+                divisors,
+                plan.rates,
+                steps_before + 1,
+            )
+        if self.recipe.optimizer.counts_steps:
+            self.arrays["step"] += len(plan)
+        self.losses.extend(losses)
 
     def gradients(self, data: DeviceSplit, plan: Plan) -> SummedGradients:
         """Return what a part of a batch adds to the gradients; see `ShardingEngine`."""
@@ -120,7 +177,8 @@ class Engine:
                 layer.advance()
         if plan.empty:  # it has taken part in the statistics of the other workers
             return SummedGradients.zero(self.network, self.recipe)
-        return SummedGradients(dict(self.parameter_gradients), loss, self.divisor(y))
+        gradients = {name: array.copy() for name, array in self.parameter_gradients.items()}
+        return SummedGradients(gradients, loss, self.divisor(y))
 
     def update(self, gradients: State, rate: float) -> None:
         """Make the update of a step from given gradients; see `UpdatingEngine`."""
@@ -134,8 +192,10 @@ class Engine:
 
     def logits(self, data: DeviceSplit) -> np.ndarray:
         """Return the logits of every sample in evaluation mode, shape (samples, classes)."""
-        logits = np.empty((len(data.x), self.network.classes), self.recipe.dtype)
         with computing():
+            if self.dense_steps is not None:
+                return self.dense_steps.logits(data.x.reshape(len(data.x), -1))
+            logits = np.empty((len(data.x), self.network.classes), self.recipe.dtype)
             for start in range(0, len(logits), SAMPLES_EVALUATED_AT_ONCE):
                 part = slice(start, start + SAMPLES_EVALUATED_AT_ONCE)
                 logits[part] = self.chain.forward(data.x[part], None)
@@ -204,7 +264,7 @@ class Engine:
                 self.weights,
                 self.flat_gradients,
             )
-        self.update_function(self.weights, self.flat_gradients, self.slots, rate, step)
+        self.update_rule(self.weights, self.flat_gradients, self.slots, rate, step)
 
     def divisor(self, labels: NDArray[np.int32]) -> float:
         """Return what the sum of these samples' losses is divided by in a batch of them."""

@@ -51,6 +51,7 @@ class CompiledLoss:
     def __call__(
         self, logits: Array, labels: NDArray[np.int32], divisor: float
     ) -> tuple[float, Array]:
+        """Return the loss and its gradient, as the top of this file tells."""
         gradient = np.empty_like(logits)
         value = loss_of_batch(self.code, logits, labels, self.targets, divisor, gradient)
         return value, gradient

@@ -6,7 +6,7 @@ from numba import get_num_threads
 from ...core.gradients import AllReduce
 from ...spec import layers as spec
 from .kernels import normalisation as kernels
-from .layers import Layer, Training
+from .layer import Layer, Training
 
 
 class BatchNorm(Layer):

@@ -62,13 +62,20 @@ class CompiledUpdate:
         o = self.optimizer
         keep = 1 - rate * o.weight_decay if o.decoupled else 1.0
         decay = 0.0 if o.decoupled else o.weight_decay
-        return (keep, decay, *self.numbers(rate, step))
+        numbers = (keep, decay, *self.numbers(rate, step))
+        return (*numbers, *(0.0,) * (updates.NUMBERS - len(numbers)))
+
+    def address(self, dtype: str) -> int:
+        """Return the address of the compiled update."""
+        return updates.update_address(self.code, dtype)
 
     def __call__(
         self, weights: Array, gradients: Array, slots: Array, rate: float, step: int
     ) -> None:
+        """Update all parameters, as the top of this file tells."""
         c = np.array(self.coefficients(rate, step), weights.dtype)
-        updates.update_parts(self.code, weights, gradients, slots, c, share_count(weights.size))
+        update = self.address(weights.dtype.name)
+        updates.update_parts(update, weights, gradients, slots, c, share_count(weights.size))
 
 
 def build_sgd(o: spec.SGD) -> CompiledUpdate:
@@ -103,9 +110,7 @@ def build_rmsprop(o: spec.RMSprop) -> CompiledUpdate:
 
 def build_adagrad(o: spec.Adagrad) -> CompiledUpdate:
     """Return the update of Adagrad."""
-    return CompiledUpdate(
-        o, updates.ADAGRAD, lambda rate, step: (rate, 0.0, *root_numbers(o))
-    )
+    return CompiledUpdate(o, updates.ADAGRAD, lambda rate, step: (rate, 0.0, *root_numbers(o)))
 
 
 def build_adadelta(o: spec.Adadelta) -> CompiledUpdate:
@@ -134,7 +139,11 @@ def build_nadam(o: spec.Nadam) -> CompiledUpdate:
         share_of_gradient = (1 - o.mu(step)) / (1 - o.product(step))
         correction = 1 / (1 - o.beta2**step)
         return (
-            *moment_numbers(o), o.epsilon, rate * share_of_m, rate * share_of_gradient, correction
+            *moment_numbers(o),
+            o.epsilon,
+            rate * share_of_m,
+            rate * share_of_gradient,
+            correction,
         )
 
     return CompiledUpdate(o, updates.NADAM, numbers)

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  # the BLAS library that kernels call
 from threadpoolctl import LibController, ThreadpoolController
 
-# Numbers that a share of an elementwise sweep has at least: for fewer, waking a thread takes longer.
+# Numbers that a thread sweeps over at least: for fewer, waking it takes longer.
 LEAST_SHARE = 2**15
 
 

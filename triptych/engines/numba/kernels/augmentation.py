@@ -14,7 +14,7 @@ from .constants import constant
 
 @parallel_kernel
 def rotate(x, draws, y):
-    """Rotate by tenths of a degree, shape (batch,), bilinearly; outside the image there are zeros."""
+    """Rotate bilinearly by tenths of a degree, shape (batch,); outside the image are zeros."""
     height, width, channels = x.shape[1:]
     center_row = (height - 1) / 2
     center_column = (width - 1) / 2
@@ -25,9 +25,12 @@ def rotate(x, draws, y):
             for j in range(width):
                 up = center_row + cosine * (i - center_row) + sine * (j - center_column)
                 left = center_column - sine * (i - center_row) + cosine * (j - center_column)
-                y[n, i, j] = 0
-                for row in range(int(floor(up)), int(floor(up)) + 2):
-                    for column in range(int(floor(left)), int(floor(left)) + 2):
+                for c in range(channels):
+                    y[n, i, j, c] = 0
+                top = floor(up)
+                west = floor(left)
+                for row in range(top, top + 2):
+                    for column in range(west, west + 2):
                         if 0 <= row < height and 0 <= column < width:
                             near = (1 - abs(up - row)) * (1 - abs(left - column))
                             weight = constant(near, x[n, 0, 0, 0])
@@ -74,14 +77,18 @@ def flip(x, draws, y):
     for n in prange(len(x)):
         for i in range(x.shape[1]):
             for j in range(width):
-                y[n, i, j] = x[n, i, width - 1 - j] if draws[n] == 1 else x[n, i, j]
+                source = width - 1 - j if draws[n] == 1 else j
+                for c in range(x.shape[3]):
+                    y[n, i, j, c] = x[n, i, source, c]
 
 
 @parallel_kernel
 def cutout(x, first, side, y):
     """Set a square to zero; its first row and column are `first`, int of shape (batch, 2)."""
     for n in prange(len(x)):
-        y[n] = x[n]
-        for i in range(max(first[n, 0], 0), min(first[n, 0] + side, x.shape[1])):
-            for j in range(max(first[n, 1], 0), min(first[n, 1] + side, x.shape[2])):
-                y[n, i, j] = 0
+        for i in range(x.shape[1]):
+            for j in range(x.shape[2]):
+                in_rows = first[n, 0] <= i < first[n, 0] + side
+                in_square = in_rows and first[n, 1] <= j < first[n, 1] + side
+                for c in range(x.shape[3]):
+                    y[n, i, j, c] = constant(0, x[0, 0, 0, 0]) if in_square else x[n, i, j, c]

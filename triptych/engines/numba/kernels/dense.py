@@ -50,8 +50,11 @@ def dense_gradients(x, dy, kernel_gradients, bias_gradients, shares):
         if bias_gradients.shape[1]:
             sum_rows(dy[start:stop], False, bias_gradients[share])
     for share in range(1, shares):  # always in this order, so that the rounding is the same
-        kernel_gradients[0] += kernel_gradients[share]
-        bias_gradients[0] += bias_gradients[share]
+        for i in range(x.shape[1]):
+            for j in range(dy.shape[1]):
+                kernel_gradients[0, i, j] += kernel_gradients[share, i, j]
+        for j in range(bias_gradients.shape[1]):
+            bias_gradients[0, j] += bias_gradients[share, j]
 
 
 @parallel_kernel

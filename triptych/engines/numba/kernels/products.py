@@ -46,9 +46,7 @@ def gemm(a_order, b_order, rows, inner, columns, a, a_width, b, b_width, accumul
 
 
 @overload(gemm)
-def _compiled_gemm(
-    a_order, b_order, rows, inner, columns, a, a_width, b, b_width, accumulate, c
-):
+def _compiled_gemm(a_order, b_order, rows, inner, columns, a, a_width, b, b_width, accumulate, c):
     call, kind, factors = BLAS_FUNCTIONS[a.dtype]
 
     def compiled(a_order, b_order, rows, inner, columns, a, a_width, b, b_width, accumulate, c):
@@ -104,7 +102,8 @@ def multiply_transposed(x, dy, accumulate, gradient):
 def sum_rows(dy, accumulate, total):
     """Write the sum of the rows of `dy`, shape (n, o), into `total`, shape (o,), or add it."""
     if not accumulate:
-        total[:] = 0
+        for j in range(total.size):
+            total[j] = 0
     for i in range(dy.shape[0]):
         for j in range(dy.shape[1]):
             total[j] += dy[i, j]
