@@ -21,12 +21,13 @@ A unit is one row of tiles. Units are counted through all images, and a share of
 thread. An infinite input makes all of its tiles NaN: here inf - inf appears where the windows would
 keep inf.
 
-The transforms are long loops that write one array and read two or three. LLVM compares the addresses
-of each pair of arrays of a loop, and makes no vector instructions of it if there are more than eight
-pairs. Neither does it if an index is a sum, which might be negative and so count from the end; hence
-the slices. The even columns of a line come first, then the odd ones: tile q needs columns 2·q to
-2·q + 3, which are numbers q and q + 1 of both halves, so one loop serves all tiles of a row. All
-this is worth 18 of 48 ms for forward and backward of 64 images of 26×26×32 with 64 filters.
+The transforms are long loops that write one array and read two or three. LLVM compares the
+addresses of each pair of arrays of a loop, and makes no vector instructions of it if there are
+more than eight pairs. Neither does it if an index is a sum, which might be negative and so count
+from the end; hence the slices. The even columns of a line come first, then the odd ones: tile q
+needs columns 2·q to 2·q + 3, which are numbers q and q + 1 of both halves, so one loop serves all
+tiles of a row. All this is worth 18 of 48 ms for forward and backward of 64 images of 26×26×32
+with 64 filters.
 """
 
 import numpy as np
