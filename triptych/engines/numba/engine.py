@@ -100,18 +100,19 @@ class Engine:
     def build_dense_steps(self) -> DenseSteps | None:
         """Return what makes the steps of a dense network; None for any other."""
         units = find_units(self.chain.layers)
-        built_in = isinstance(self.loss, CompiledLoss) and isinstance(
-            self.update_rule, CompiledUpdate
-        )
-        if not units or not built_in:
+        loss = self.loss
+        update = self.update_rule
+        if not units:
+            return None
+        if not isinstance(loss, CompiledLoss) or not isinstance(update, CompiledUpdate):
             return None
         return DenseSteps(
             units,
             self.weights,
             self.slots,
             self.kernel_ranges,
-            self.loss,
-            self.update_rule,
+            loss,
+            update,
             self.recipe,
         )
 

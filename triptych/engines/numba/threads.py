@@ -37,8 +37,8 @@ def blas_libraries() -> tuple[LibController, ...]:
 @contextmanager
 def one_blas_thread() -> Generator[None]:
     """Let BLAS use one thread: the kernels divide the work themselves."""
-    before = [(library, library.num_threads) for library in blas_libraries()]
-    changed = [(library, threads) for library, threads in before if threads != 1]
+    before = [(library, int(library.get_num_threads() or 1)) for library in blas_libraries()]
+    changed = [(library, threads) for library, threads in before if threads > 1]
     for library, _ in changed:
         library.set_num_threads(1)
     try:
