@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from triptych.engines.numba import convolution
 from triptych.engines.numba.convolution import Conv2D, ConvolutionBlock, build_block, find_blocks
-from triptych.engines.numba.layers import Training
+from triptych.engines.numba.layer import Training
 from triptych.spec import layers as spec
 from triptych.spec.network import Network
 
@@ -239,7 +239,7 @@ def test_two_shares_add_up_to_one(monkeypatch):
 TWO_THREADS = """
 import numpy as np
 from triptych.engines.numba import convolution
-from triptych.engines.numba.layers import Training
+from triptych.engines.numba.layer import Training
 from triptych.spec import layers as spec
 rng = np.random.default_rng(0)
 x = rng.standard_normal((9, 10, 10, 20))

@@ -61,7 +61,7 @@ def address(function: Callable[..., Any], name: str, signature: Any) -> int:
     function.__qualname__ = name
     options = {"error_model": "numpy", "fastmath": REORDERING}
     typed = (signature.args, signature.return_type)
-    compiled = CFunc(function, typed, locals={}, options=options)
+    compiled: Any = CFunc(function, typed, locals={}, options=options)
     with suppress(RuntimeError):
         compiled._cache = _FunctionCache(function)
     compiled.compile()

@@ -82,6 +82,7 @@ class ConvolutionBlock(Layer):
             shape = (len(dy), self.rows, self.columns, dy.shape[-1])
             self.dz = self.reuse("dz", shape, dy.dtype)
         bias_sums = self.get("bias sums", get_num_threads(), 2, dy.shape[-1])
+        bias_sums.fill(0)
         kernels.spread_gradient(dy, self.y, self.winner, self.relu, self.pooled, self.dz, bias_sums)
         if "bias" in self.gradients:
             np.sum(bias_sums[:, 0], axis=0, out=self.gradients["bias"])

@@ -82,7 +82,7 @@ def lay_windows(x, geometry, image, row, group, first, columns, windows):
             source = ((image * h + line) * w + left) * c + group * channels
             target = i * size * channels
             inside = 0 <= line < h
-            if inside and groups == 1 and 0 <= left and left + size <= w:
+            if inside and groups == 1 and left >= 0 and left + size <= w:
                 copy(x, source, size * c, windows[first + q], target)
             else:
                 for j in range(size):
@@ -92,6 +92,15 @@ def lay_windows(x, geometry, image, row, group, first, columns, windows):
                         windows[first + q, target : target + channels] = zero
                     source += c
                     target += channels
+
+
+@inlined
+def lay_rows(x, geometry, start, stop, rows_of_image, group, columns, windows):
+    """Lay some rows of windows out, counted through all images."""
+    for row in range(start, stop):
+        image = row // rows_of_image
+        first = (row - start) * columns
+        lay_windows(x, geometry, image, row % rows_of_image, group, first, columns, windows)
 
 
 @inlined
@@ -113,6 +122,18 @@ def add_windows(windows, first, columns, geometry, image, row, group, dx):
                     part = windows[first + q, source : source + channels]
                     for k in range(channels):
                         pixel[k] += part[k]
+
+
+@inlined
+def multiply_one(windows, p, weights, product):
+    """Write one row of windows·weights."""
+    inputs, outputs = weights.shape
+    zero = constant(0, weights[0, 0])
+    for o in range(outputs):
+        product[o] = zero
+    for k in range(inputs):
+        for o in range(outputs):
+            product[o] += windows[p, k] * weights[k, o]
 
 
 @inlined
@@ -146,12 +167,7 @@ def multiply_short(windows, count, weights, first, products):
                 above[o] += windows[p, k] * weights[k, o]
                 below[o] += windows[p + 1, k] * weights[k, o]
     if count % 2:
-        last = products[first + count - 1]
-        for o in range(outputs):
-            last[o] = zero
-        for k in range(inputs):
-            for o in range(outputs):
-                last[o] += windows[count - 1, k] * weights[k, o]
+        multiply_one(windows, count - 1, weights, products[first + count - 1])
 
 
 @inlined
@@ -186,12 +202,21 @@ def cross_multiply_short(windows, count, dz, first, product):
 
 
 @inlined
+def add_bias(y, first, count, bias):
+    """Add the bias to some rows of y (rows, f), in place."""
+    for p in range(first, first + count):
+        for o in range(bias.size):
+            y[p, o] += bias[o]
+
+
+@inlined
 def rectify(y, first, count):
     """Apply ReLU to some numbers of y (numbers,), in place; NaN stays NaN."""
     zero = constant(0, y[0])
     part = y[first : first + count]
     for k in range(count):
-        part[k] = zero if part[k] <= zero else part[k]
+        # Not max(): that of Python returns 0 for NaN.
+        part[k] = zero if part[k] <= zero else part[k]  # noqa: FURB136
 
 
 @inlined
@@ -321,8 +346,8 @@ def convolve(
     groups = weights.shape[0]
     outputs = bias.size
     lines = 2 if pooled else 1
-    units_of_image = rows // lines
-    units = n * units_of_image
+    units = n * (rows // lines)
+    used_rows = rows // lines * lines
     units_of_block = block // (lines * columns)
     for share in prange(shares):
         begin, end = share_bounds(share, shares, units)
@@ -332,17 +357,16 @@ def convolve(
             out = products[share] if pooled else y
             base = 0 if pooled else start * columns
             for group in range(groups):
-                for line in range(start * lines, stop * lines):
-                    lay_windows(
-                        x,
-                        geometry,
-                        line // (units_of_image * lines),
-                        line % (units_of_image * lines),
-                        group,
-                        (line - start * lines) * columns,
-                        columns,
-                        windows[share],
-                    )
+                lay_rows(
+                    x,
+                    geometry,
+                    start * lines,
+                    stop * lines,
+                    used_rows,
+                    group,
+                    columns,
+                    windows[share],
+                )
                 product = out if groups == 1 else part[share]
                 first = base if groups == 1 else 0
                 if inputs <= SHORT:
@@ -357,16 +381,61 @@ def convolve(
                     lay_pools(out, (u - start) * 2 * columns, columns, bias, z[share])
                     pool(z[share], relu, u * numbers, numbers, flat_y, winner)
             else:
-                for p in range(base, base + count):
-                    for o in range(outputs):
-                        y[p, o] += bias[o]
+                add_bias(y, base, count, bias)
                 if relu:
                     rectify(flat_y, base * outputs, count * outputs)
+
+
+@inlined
+def unpool(dy, winner, image, dz):
+    """Write the numbers of dy to the pixels that their outputs came from, and zeros elsewhere."""
+    _, rows, columns, outputs = dz.shape
+    zero = constant(0, dz[0, 0, 0, 0])
+    for r in range(rows):
+        for q in range(columns):
+            above = r // 2
+            left = q // 2
+            number = r % 2 * 2 + q % 2
+            if above < dy.shape[1] and left < dy.shape[2]:
+                for o in range(outputs):
+                    taken = winner[image, above, left, o] == number
+                    dz[image, r, q, o] = dy[image, above, left, o] if taken else zero
+            else:
+                for o in range(outputs):
+                    dz[image, r, q, o] = zero
+
+
+@inlined
+def mask(dy, y, image, dz):
+    """Write the numbers of dy whose outputs are above 0, and zeros elsewhere."""
+    _, rows, columns, outputs = dz.shape
+    zero = constant(0, dz[0, 0, 0, 0])
+    for r in range(rows):
+        for q in range(columns):
+            for o in range(outputs):
+                alive = y[image, r, q, o] > zero
+                dz[image, r, q, o] = dy[image, r, q, o] if alive else zero
+
+
+@inlined
+def add_pixels(dz, image, chunk, total):
+    """Add an image's sum of every channel, so that float32 sums are short: long ones are wrong."""
+    _, rows, columns, outputs = dz.shape
+    for o in range(outputs):
+        chunk[o] = constant(0, dz[0, 0, 0, 0])
+    for r in range(rows):
+        for q in range(columns):
+            for o in range(outputs):
+                chunk[o] += dz[image, r, q, o]
+    for o in range(outputs):
+        total[o] += chunk[o]
 
 
 @parallel_kernel
 def spread_gradient(dy, y, winner, relu, pooled, dz, bias_sums):
     """Write the gradient with respect to the convolution's output: backwards through what follows.
+
+    It is read twice, for the gradients of the kernel and of the input.
 
     Parameters
     ----------
@@ -379,40 +448,17 @@ def spread_gradient(dy, y, winner, relu, pooled, dz, bias_sums):
     dz : ndarray, shape (n, rows, columns, f)
         The gradient. If nothing follows it is dy, and only summed.
     bias_sums : ndarray, shape (shares, 2, f)
-        Each share's sum of dz over images, rows and columns, and memory.
+        The sum of dz over the images of each share, zeros before, and memory.
     """
-    n, rows, columns, outputs = dz.shape
     shares = bias_sums.shape[0]
-    zero = constant(0, bias_sums[0, 0, 0])
     for share in prange(shares):
-        first, last = share_bounds(share, shares, n)
-        for o in range(outputs):
-            bias_sums[share, 0, o] = zero
+        first, last = share_bounds(share, shares, dz.shape[0])
         for image in range(first, last):
-            # A sum of its own for each image: float32 sums of many numbers are inaccurate.
-            for o in range(outputs):
-                bias_sums[share, 1, o] = zero
-            for r in range(rows):
-                for q in range(columns):
-                    if pooled:
-                        above = r // 2
-                        left = q // 2
-                        number = r % 2 * 2 + q % 2
-                        if above < dy.shape[1] and left < dy.shape[2]:
-                            for o in range(outputs):
-                                taken = winner[image, above, left, o] == number
-                                dz[image, r, q, o] = dy[image, above, left, o] if taken else zero
-                        else:
-                            for o in range(outputs):
-                                dz[image, r, q, o] = zero
-                    elif relu:
-                        for o in range(outputs):
-                            alive = y[image, r, q, o] > zero
-                            dz[image, r, q, o] = dy[image, r, q, o] if alive else zero
-                    for o in range(outputs):
-                        bias_sums[share, 1, o] += dz[image, r, q, o]
-            for o in range(outputs):
-                bias_sums[share, 0, o] += bias_sums[share, 1, o]
+            if pooled:
+                unpool(dy, winner, image, dz)
+            elif relu:
+                mask(dy, y, image, dz)
+            add_pixels(dz, image, bias_sums[share, 1], bias_sums[share, 0])
 
 
 @parallel_kernel
@@ -442,11 +488,7 @@ def convolve_weight_gradient(x, geometry, shape, dz, sums, windows, part, produc
             stop = min(start + rows_of_block, end)
             count = (stop - start) * columns
             for group in range(groups):
-                for row in range(start, stop):
-                    first = (row - start) * columns
-                    lay_windows(
-                        x, geometry, row // rows, row % rows, group, first, columns, windows[share]
-                    )
+                lay_rows(x, geometry, start, stop, rows, group, columns, windows[share])
                 down = dz
                 first = start * columns
                 if groups > 1:

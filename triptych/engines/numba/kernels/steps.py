@@ -4,7 +4,6 @@ What a network computes is in a small table of its units. A unit is a dense laye
 activation and the dropout that follow it. So one compiled function serves all dense networks.
 """
 
-import numpy as np
 from numba import prange
 
 from ..compilation import inlined, parallel_kernel
@@ -349,20 +348,31 @@ def dense_steps(
             )
 
 
+@inlined
+def share_logits(x, first, stop, no_masks, units, numbers, weights, block, work, logits):
+    """Write the logits of the samples from `first` to `stop`, block by block."""
+    for start in range(first, stop, block):
+        y = x[start : min(start + block, stop)]
+        for u in range(len(units)):
+            y = run_unit(units[u], numbers[u], y, weights, no_masks, 0, work)
+        for i in range(len(y)):
+            for c in range(logits.shape[1]):
+                logits[start + i, c] = y[i, c]
+
+
 @parallel_kernel
-def dense_logits(x, units, numbers, weights, block, work, logits):
+def dense_logits(x, no_masks, units, numbers, weights, block, work, logits):
     """Write the logits in evaluation mode, shape (samples, classes).
 
-    The other parameters are those of `dense_steps`.
+    `no_masks` is an array of bool, shape (0,); the other parameters are those of `dense_steps`.
     """
     shares = len(work)
-    masks = np.zeros(0, np.bool_)
-    for share in prange(shares):
-        stop = (share + 1) * len(x) // shares
-        for start in range(share * len(x) // shares, stop, block):
-            y = x[start : min(start + block, stop)]
-            for u in range(len(units)):
-                y = run_unit(units[u], numbers[u], y, weights, masks, 0, work[share])
-            for i in range(len(y)):
-                for c in range(logits.shape[1]):
-                    logits[start + i, c] = y[i, c]
+    if shares == 1:  # starting a parallel loop takes longer than the network takes for one image
+        share_logits(x, 0, len(x), no_masks, units, numbers, weights, block, work[0], logits)
+    else:
+        for share in prange(shares):
+            first = share * len(x) // shares
+            stop = (share + 1) * len(x) // shares
+            share_logits(
+                x, first, stop, no_masks, units, numbers, weights, block, work[share], logits
+            )

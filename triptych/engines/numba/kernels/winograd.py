@@ -21,12 +21,13 @@ A unit is one row of tiles. Units are counted through all images, and a share of
 thread. An infinite input makes all of its tiles NaN: here inf - inf appears where the windows would
 keep inf.
 
-The transforms are long loops that write one array and read two or three. A loop with more of them
-is not turned into vector instructions: LLVM compares the addresses of each pair first, and gives up
-at more than eight pairs. Nor is one whose index is a sum, which might be negative and so count from
-the end; hence the slices. And the even columns of a line come first, then the odd ones: tile q needs
-columns 2·q to 2·q + 3, which are numbers q and q + 1 of both halves, and one loop serves all tiles
-of a row. For 64 images of R3 the forward pass takes XXX ms instead of XXX with loops over one tile.
+The transforms are long loops that write one array and read two or three. LLVM compares the
+addresses of each pair of arrays of a loop, and makes no vector instructions of it if there are
+more than eight pairs. Neither does it if an index is a sum, which might be negative and so count
+from the end; hence the slices. The even columns of a line come first, then the odd ones: tile q
+needs columns 2·q to 2·q + 3, which are numbers q and q + 1 of both halves, so one loop serves all
+tiles of a row. All this is worth 18 of 48 ms for forward and backward of 64 images of 26×26×32
+with 64 filters.
 """
 
 import numpy as np
@@ -126,9 +127,7 @@ def transform_patches(lines, half, first, tiles, patches):
             at_a = FIRST[j] % 2 * odd + FIRST[j] // 2 * c
             at_b = SECOND[j] % 2 * odd + SECOND[j] // 2 * c
             sign = constant(SIGNS[j], one)
-            combine(
-                half, i, at_a, i, at_b, one, sign, tiles * c, patches, 4 * i + j, first * c
-            )
+            combine(half, i, at_a, i, at_b, one, sign, tiles * c, patches, 4 * i + j, first * c)
 
 
 @inlined
