@@ -256,7 +256,9 @@ def min_max(x, bound):
     """Return x, or the bound that it exceeds; NaN for NaN."""
     if x > bound:
         return bound
-    return max(x, -bound)
+    if x < -bound:  # not max(), which would return the bound for NaN
+        return -bound
+    return x
 
 
 @parallel_kernel
