@@ -80,6 +80,7 @@ def test_mean(case):
 def test_mean_of_the_whole_image():
     x = np.random.default_rng(0).standard_normal((3, 4, 5, 2))
     pool = GlobalAvgPool(spec.GlobalAvgPool("pool"))
+    assert pool.name == "pool"
     y = pool.forward(x, Training())
     np.testing.assert_allclose(y, np.einsum("nrqc->nc", x) / 20, rtol=1e-13)
     dy = np.arange(6.0).reshape(3, 2)

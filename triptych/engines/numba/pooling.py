@@ -74,6 +74,9 @@ class GlobalAvgPool(Layer):
     It is a small part of a network, so NumPy computes it: no kernel has to be compiled.
     """
 
+    def __init__(self, pool: spec.GlobalAvgPool) -> None:
+        super().__init__(pool.name)
+
     def forward(self, x: np.ndarray, training: Training | None) -> np.ndarray:
         """Return vectors (batch, c)."""
         self.shape = x.shape
