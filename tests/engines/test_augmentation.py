@@ -18,7 +18,6 @@ from triptych.core import registry, state
 from triptych.core.augmentation import Draws, draw
 from triptych.core.planner import PLAN_BYTES, BatchPlanner
 from triptych.core.split import Split
-from triptych.engines.numpy.scratch import augmentation as scratch
 from triptych.parity import lockstep
 from triptych.spec import zoo
 from triptych.spec.augmentation import Augmentation
@@ -80,9 +79,13 @@ LOOPS = {"rotate": rotated, "crop": cropped, "shift": shifted, "flip": flipped, 
 def augmented(name: str, how: Augmentation, x: np.ndarray, drawn: Draws) -> np.ndarray:
     """The images as an engine's own function gives them, channels last."""
     if name == "numpy":
+<<<<<<< HEAD
         return scratch.augment(how, x, drawn)
     if name == "numba":
         from triptych.engines.numba.augmentation import augment
+=======
+        from triptych.engines.numpy.augmentation import augment
+>>>>>>> main
 
         return augment(how, x, drawn)
     if name == "torch":
