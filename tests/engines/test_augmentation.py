@@ -79,13 +79,11 @@ LOOPS = {"rotate": rotated, "crop": cropped, "shift": shifted, "flip": flipped, 
 def augmented(name: str, how: Augmentation, x: np.ndarray, drawn: Draws) -> np.ndarray:
     """The images as an engine's own function gives them, channels last."""
     if name == "numpy":
-<<<<<<< HEAD
-        return scratch.augment(how, x, drawn)
+        from triptych.engines.numpy.augmentation import augment
+
+        return augment(how, x, drawn)
     if name == "numba":
         from triptych.engines.numba.augmentation import augment
-=======
-        from triptych.engines.numpy.augmentation import augment
->>>>>>> main
 
         return augment(how, x, drawn)
     if name == "torch":
