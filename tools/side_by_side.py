@@ -1,4 +1,4 @@
-"""Write docs/side-by-side.md: the same functions of three engines, one after the other.
+"""Write docs/side-by-side.md: the same functions of every engine, one after the other.
 
 ``python tools/side_by_side.py`` after every change of these functions; a test compares the page.
 """
@@ -8,28 +8,30 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "side-by-side.md"
-ENGINES = {"torch": "PyTorch", "tensorflow": "TensorFlow", "jax": "JAX"}
+ENGINES = {"numpy": "NumPy", "torch": "PyTorch", "tensorflow": "TensorFlow", "jax": "JAX"}
 
-# Title, file, and the names of the functions; an engine may lack one of them.
+# Title, and the names of the functions and classes; an engine may lack some or all of them.
 SECTIONS = (
-    ("A dense layer", "layers.py", ("build_dense",)),
-    ("Batch normalization", "layers.py", ("BatchNorm", "build_batch_norm")),
-    ("A residual", "layers.py", ("Residual", "build_residual")),
-    ("Softmax cross-entropy", "loss.py", ("cross_entropy", "tabulated_cross_entropy")),
-    ("Mean squared error", "loss.py", ("mean_squared_error",)),
-    ("The gradients of a batch", "engine.py", ("compute_gradients",)),
-    ("K training steps", "engine.py", ("make_step", "train_steps")),
-    ("What one step computes, for comparisons", "engine.py", ("trace_step",)),
-    ("Clipping gradients", "optimizers.py", ("clip_gradients",)),
-    ("From gradients to new weights", "optimizers.py", ("apply_update",)),
-    ("Adam", "optimizers.py", ("build_adam",)),
-    ("A plan on the device", "engine.py", ("DevicePlan", "to_device")),
+    ("A dense layer", ("Dense", "build_dense")),
+    ("A convolution", ("Conv2D", "build_convolution")),
+    ("Batch normalization", ("BatchNorm", "build_batch_norm")),
+    ("A residual", ("Residual", "build_residual")),
+    ("Softmax cross-entropy", ("cross_entropy", "tabulated_cross_entropy")),
+    ("Mean squared error", ("mean_squared_error",)),
+    ("The gradients of a batch", ("compute_gradients",)),
+    ("K training steps", ("make_step", "train_steps")),
+    ("What one step computes, for comparisons", ("trace_step",)),
+    ("Clipping gradients", ("clip_gradients",)),
+    ("From gradients to new weights", ("apply_update",)),
+    ("Adam", ("adam", "build_adam")),
+    ("A plan on the device", ("DevicePlan", "to_device")),
 )
 
 INTRODUCTION = """# The engines side by side
 
-The same function of each engine has the same name and is in a file of the same name. This page is
-made from the sources by `tools/side_by_side.py`.
+The same function of each engine has the same name and is in a file of the same name. In NumPy every
+gradient is written by hand, next to what it is the gradient of. This page is made from the sources
+by `tools/side_by_side.py`.
 """
 
 
@@ -50,16 +52,27 @@ def first_line(node: ast.FunctionDef | ast.ClassDef) -> int:
     return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
 
 
+def sections_of(folder: Path, names: tuple[str, ...]) -> str:
+    """Return the code of an engine that has some of these names, file by file, as Markdown."""
+    parts: list[str] = []
+    for path in sorted(folder.glob("*.py")):
+        sources = definitions(path)
+        code = "\n\n\n".join(sources[name] for name in names if name in sources)
+        if code:
+            place = path.relative_to(ROOT).as_posix()
+            parts.append(f"### {ENGINES[folder.name]} ({place})\n\n```python\n{code}\n```\n")
+    return "\n".join(parts)
+
+
 def page() -> str:
     """Return the text of the page."""
     parts = [INTRODUCTION]
-    for title, file, names in SECTIONS:
+    for title, names in SECTIONS:
         parts.append(f"## {title}\n")
-        for engine, label in ENGINES.items():
-            sources = definitions(ROOT / "triptych" / "engines" / engine / file)
-            code = "\n\n\n".join(sources[name] for name in names if name in sources)
-            path = f"triptych/engines/{engine}/{file}"
-            parts.append(f"### {label} ({path})\n\n```python\n{code}\n```\n")
+        for engine in ENGINES:
+            code = sections_of(ROOT / "triptych" / "engines" / engine, names)
+            if code:
+                parts.append(code)
     return "\n".join(parts)
 
 

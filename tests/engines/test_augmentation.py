@@ -18,7 +18,6 @@ from triptych.core import registry, state
 from triptych.core.augmentation import Draws, draw
 from triptych.core.planner import PLAN_BYTES, BatchPlanner
 from triptych.core.split import Split
-from triptych.engines.numpy.scratch import augmentation as scratch
 from triptych.parity import lockstep
 from triptych.spec import zoo
 from triptych.spec.augmentation import Augmentation
@@ -80,7 +79,9 @@ LOOPS = {"rotate": rotated, "crop": cropped, "shift": shifted, "flip": flipped, 
 def augmented(name: str, how: Augmentation, x: np.ndarray, drawn: Draws) -> np.ndarray:
     """The images as an engine's own function gives them, channels last."""
     if name == "numpy":
-        return scratch.augment(how, x, drawn)
+        from triptych.engines.numpy.augmentation import augment
+
+        return augment(how, x, drawn)
     if name == "torch":
         import torch
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from support.engines import loaded_engine, rows
 from support.errors import relative_errors
+from threadpoolctl import threadpool_info
 
 from triptych.core import registry, state
 from triptych.core.plan import Plan
 from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
-from triptych.engines.numpy.scratch.crew import threads
 from triptych.errors import EngineError
 from triptych.parity.specimens import SPECIMENS
 from triptych.spec import zoo
@@ -79,7 +79,8 @@ def test_everything_is_in_the_recipes_dtype(name, backend, dtype, few: Split):
 )
 def test_numpy_computes_in_no_other_dtype(dtype, make, chosen, few: Split, monkeypatch):
     """Every array that a layer or an update makes, not only what comes out at the end."""
-    from triptych.engines.numpy.scratch import layers, optimizers
+    from triptych.engines.numpy import layer as base
+    from triptych.engines.numpy import optimizers
 
     network, recipe = make(zoo.GREY, 10), Recipe(1, 64, optimizer(chosen), dtype=dtype)
     engine = loaded_engine("numpy", network, recipe)
@@ -88,9 +89,10 @@ def test_numpy_computes_in_no_other_dtype(dtype, make, chosen, few: Split, monke
         kind
         for layer in engine.layers
         for kind in type(layer).__mro__
-        if issubclass(kind, layers.Layer)
+        if issubclass(kind, base.Layer)
     }:
-        for method in {"forward", "backward", "advance"} & set(vars(cls)):
+        methods = {"forward", "parameter_gradients", "input_gradient", "backward", "update_buffers"}
+        for method in methods & set(vars(cls)):
             original = getattr(cls, method)
 
             def watched(self, *arguments, original=original):
@@ -109,13 +111,13 @@ def test_numpy_computes_in_no_other_dtype(dtype, make, chosen, few: Split, monke
 
             monkeypatch.setattr(cls, method, watched)
     kinds = type(engine.recipe.optimizer)
-    update = optimizers.UPDATES.builders[kinds]
+    update = optimizers.OPTIMIZERS.builders[kinds]
 
     def updating(o, w, g, slots, rate, step):
         update(o, w, g, slots, rate, step)
         seen.update(str(a.dtype) for a in (w, g, *slots.values()))
 
-    monkeypatch.setitem(optimizers.UPDATES.builders, kinds, updating)
+    monkeypatch.setitem(optimizers.OPTIMIZERS.builders, kinds, updating)
     engine.run(engine.upload(few), next(BatchPlanner(network, recipe, 200, 3).plans()))
     assert seen == {dtype}
 
@@ -229,7 +231,11 @@ def test_no_global_of_the_framework_is_left_changed(name, backend, few: Split):
             jax.config.jax_default_device,
         )
     else:
-        look = lambda: (np.geterr(), np.get_printoptions()["precision"], threads())  # noqa: E731
+        look = lambda: (  # noqa: E731
+            np.geterr(),
+            np.get_printoptions()["precision"],
+            threadpool_info(),
+        )
     before = look()
     for dtype in ("float64", "float32"):
         engine, _, schedule = build(name, backend, dtype=dtype)

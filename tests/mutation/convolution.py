@@ -4,8 +4,7 @@ import numpy as np
 from mutation.planting import Mutation, stored, with_layer, with_numpy_layer
 
 from triptych.core.state import State
-from triptych.engines.numpy.scratch.convolution import Conv2D, MaxPool2D
-from triptych.engines.numpy.scratch.layers import Training
+from triptych.engines.numpy.convolution import Conv2D, MaxPool2D
 
 
 def same_padding(self, x):
@@ -19,16 +18,15 @@ def same_padding(self, x):
     )
 
 
-def bias_gradient_averaged(self, dy, into=True):
-    dx = Conv2D.backward(self, dy, into)
-    self.gradients["bias"][...] = dy.mean(axis=(1, 2)).sum(axis=0)
-    return dx
+def bias_gradient_averaged(self, dy):
+    Conv2D.parameter_gradients(self, dy)
+    self.gradients["bias"] = dy.mean(axis=(1, 2)).sum(axis=0)
 
 
-def stride_ignored(self, dy, into=True):
+def stride_ignored(self, dy):
     """What the windows saw is taken to lie side by side."""
-    right, p, kernel = Conv2D.backward(self, dy, into), self.padding, self.parameters["kernel"]
-    n, h, w, c = right.shape
+    p, kernel = self.padding, self.parameters["kernel"]
+    n, h, w, c = self.shape
     _, rows, columns, _ = dy.shape
     wide = np.zeros((n, h + 2 * p, w + 2 * p, c))
     for i, j in np.ndindex(self.size, self.size):
@@ -36,11 +34,16 @@ def stride_ignored(self, dy, into=True):
     return wide[:, p : p + h, p : p + w]
 
 
-def to_the_last(self, dy, into=True):
+def to_the_last(self, dy):
     """The last of equal maxima: the first, seen from the other corner."""
-    twin = MaxPool2D("twin", self.size, self.stride, self.padding)
-    twin.forward(self.x[:, ::-1, ::-1], Training())
-    return twin.backward(dy[:, ::-1, ::-1])[:, ::-1, ::-1]
+    turned = MaxPool2D("turned", self.size, self.stride, self.padding)
+    turned.forward(self.x[:, ::-1, ::-1])
+    return turned.input_gradient(dy[:, ::-1, ::-1])[:, ::-1, ::-1]
+
+
+def remembering(self, x, training=None):
+    self.x = x
+    return MaxPool2D.forward(self, x, training)
 
 
 def zeros_win(self, x):
@@ -127,7 +130,7 @@ MUTATIONS = [
     ),
     Mutation(
         "bias gradient averaged over space",
-        with_numpy_layer("conv1", backward=bias_gradient_averaged),
+        with_numpy_layer("conv1", parameter_gradients=bias_gradient_averaged),
         "gradient",
         "conv1",
         "edged",
@@ -135,14 +138,14 @@ MUTATIONS = [
     ),
     Mutation(
         "stride ignored going back",
-        with_numpy_layer("conv3", backward=stride_ignored),
+        with_numpy_layer("conv3", input_gradient=stride_ignored),
         "gradient",
         "norm2",
         "normed",
     ),
     Mutation(
         "ties to the last maximum",
-        with_numpy_layer("pool2", backward=to_the_last),
+        with_numpy_layer("pool2", forward=remembering, input_gradient=to_the_last),
         "gradient",
         "conv2",
         "edged",

@@ -3,48 +3,46 @@
 import numpy as np
 from mutation.planting import Mutation, with_description, with_layer, with_numpy_layer
 
-from triptych.engines.numpy.scratch.chain import Residual
-from triptych.engines.numpy.scratch.layers import Dense, Dropout
+from triptych.engines.numpy.layers import Dense, Dropout, Residual
 
 
 def float32_inside(self, x, training=None):
     """float64 on the outside, float32 within one layer."""
     self.x = x
-    single = x.astype(np.float32) @ self.parameters["kernel"][: x.shape[1]].astype(np.float32)
+    single = x.astype(np.float32) @ self.parameters["kernel"].astype(np.float32)
     return single.astype(np.float64) + self.parameters["bias"]
 
 
-def bias_gradient_forgotten(self, dy, into=True):
-    dx = Dense.backward(self, dy, into)
-    self.gradients["bias"][...] = np.zeros_like(self.gradients["bias"])
-    return dx
+def bias_gradient_forgotten(self, dy):
+    Dense.parameter_gradients(self, dy)
+    self.gradients["bias"] = np.zeros_like(self.gradients["bias"])
 
 
-def leaking(self, dy, into=True):
+def leaking(self, dy):
     return dy * np.where(self.y > 0, 1, 0.01)
 
 
-def unchanged(self, dy, into=True):
+def unchanged(self, dy):
     return dy
 
 
 def unscaled(self, x, training=None):
     Dropout.forward(self, x, training)
-    self.scaled = self.scaled > 0
-    return x * self.scaled
+    self.scale = self.scale > 0
+    return x * self.scale
 
 
 def always_open(self, x, training=None):
     return Dropout.forward(self, x)
 
 
-def linear(self, dy, into=True):
+def linear(self, dy):
     """SiLU's derivative without the part that comes through the sigmoid."""
-    return dy * self.s
+    return dy * self.sigmoid
 
 
-def branch_alone(self, dy, into=True):
-    return self.branch.backward(dy, into)
+def branch_alone(self, dy):
+    return self.branch.backward(dy)
 
 
 def shortcut_detached(self, x, keep, seen=None):
@@ -68,24 +66,27 @@ MUTATIONS = [
     ),
     Mutation(
         "bias gradient forgotten",
-        with_numpy_layer("hidden", backward=bias_gradient_forgotten),
+        with_numpy_layer("hidden", parameter_gradients=bias_gradient_forgotten),
         "gradient",
         "hidden",
         array="gradient/hidden/bias",
     ),
     Mutation(
-        "missing ReLU gradient", with_numpy_layer("relu", backward=unchanged), "gradient", "hidden"
+        "missing ReLU gradient",
+        with_numpy_layer("relu", input_gradient=unchanged),
+        "gradient",
+        "hidden",
     ),
     Mutation(
         "missing ReLU gradient, deep",
-        with_numpy_layer("relu1", backward=unchanged),
+        with_numpy_layer("relu1", input_gradient=unchanged),
         "gradient",
         "hidden1",
         "custom",
     ),
     Mutation(
         "ReLU that leaks going back",
-        with_numpy_layer("relu", backward=leaking),
+        with_numpy_layer("relu", input_gradient=leaking),
         "gradient",
         "hidden",
     ),
@@ -123,7 +124,7 @@ MUTATIONS = [
     ),
     Mutation(
         "half of SiLU's derivative",
-        with_numpy_layer("silu", backward=linear),
+        with_numpy_layer("silu", input_gradient=linear),
         "gradient",
         "conv2",
         "smooth",
@@ -152,7 +153,7 @@ MUTATIONS = [
     ),
     Mutation(
         "mask not applied going back",
-        with_numpy_layer("dropout2", backward=unchanged),
+        with_numpy_layer("dropout2", input_gradient=unchanged),
         "gradient",
         "hidden2",
         "regularized",

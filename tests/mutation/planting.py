@@ -188,7 +188,7 @@ def plug_in(layers: Any, right: Layer, changes: dict[str, Any]) -> Layer:
 
 
 def with_numpy_layer(name: str, **methods: Callable[..., Any]) -> Mistake:
-    """One layer of the NumPy engine has other methods; the copies of it that threads use, too."""
+    """One layer of the NumPy engine has other methods."""
 
     class Wrong(Numpy):
         def __init__(self, network, recipe):

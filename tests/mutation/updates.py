@@ -12,34 +12,32 @@ from mutation.planting import (
     with_recipe,
 )
 
-from triptych.engines.numpy.scratch import optimizers
+from triptych.engines.numpy import optimizers
 from triptych.spec.losses import Clip, SoftmaxCrossEntropy
 from triptych.spec.optimizers import optimizer
 
-PREPARE, CLIPPED = (
-    "triptych.engines.numpy.engine.prepare",
-    "triptych.engines.tensorflow.optimizers.clip_gradients",
-)
+UPDATE = "triptych.engines.numpy.engine.apply_update"
+CLIPPED = "triptych.engines.tensorflow.optimizers.clip_gradients"
 
 
-def summed(loss, logits, labels, batch_labels):
-    value, gradient = loss(logits, labels, batch_labels)
+def summed(loss, logits, labels):
+    value, gradient = loss(logits, labels)
     return value * len(labels), gradient * len(labels)
 
 
-def summed_gradient(loss, logits, labels, batch_labels):
-    value, gradient = loss(logits, labels, batch_labels)
+def summed_gradient(loss, logits, labels):
+    value, gradient = loss(logits, labels)
     return value, gradient * len(labels)
 
 
-def softmax_twice(loss, logits, labels, batch_labels):
+def softmax_twice(loss, logits, labels):
     exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return loss(exp / exp.sum(axis=1, keepdims=True), labels, batch_labels)
+    return loss(exp / exp.sum(axis=1, keepdims=True), labels)
 
 
-def by_nominal(loss, logits, labels, batch_labels):
+def by_nominal(loss, logits, labels):
     """The mean over a smaller batch taken as if it were a whole one."""
-    value, gradient = loss(logits, labels, batch_labels)
+    value, gradient = loss(logits, labels)
     return value, gradient * (len(labels) / 64)
 
 
@@ -50,9 +48,9 @@ def each_by_itself(gradients, how):
     return [tf.clip_by_norm(g, how.limit) for g in gradients]
 
 
-def penalty_after_the_clip(recipe, gradients, weights, flat):
-    optimizers.prepare(replace(recipe, loss=SoftmaxCrossEntropy()), gradients, weights, flat)
-    optimizers.prepare(replace(recipe, clip=Clip()), gradients, weights, flat)
+def penalty_after_the_clip(recipe, arrays, gradients, rate):
+    clipped = optimizers.clip_gradients(gradients, recipe.clip)
+    optimizers.apply_update(replace(recipe, clip=Clip()), arrays, clipped, rate)
 
 
 def keras_epsilon(o, w, g, slots, rate, step):
@@ -144,7 +142,7 @@ MUTATIONS = [
     ),
     Mutation(
         "penalty after the clip",
-        with_function(PREPARE, penalty_after_the_clip),
+        with_function(UPDATE, penalty_after_the_clip),
         "update",
         "hidden",
         recipe=trained(loss=SoftmaxCrossEntropy(l2=0.01), clip=Clip(0.1)),

@@ -14,7 +14,7 @@ from triptych.core.events import BlockTrained, EpochEnded, TrainingInterrupted
 from triptych.core.planner import BatchPlanner
 from triptych.core.split import Split
 from triptych.data import loading as data
-from triptych.engines.numpy.scratch.loss import softmax_cross_entropy
+from triptych.engines.numpy.loss import build_loss
 from triptych.errors import SpecError, TriptychError
 from triptych.spec import zoo
 from triptych.spec.callbacks import EarlyStopping, ReduceLROnPlateau
@@ -36,6 +36,7 @@ RECIPE = Recipe(
         ReduceLROnPlateau(monitor="validation_accuracy", threshold=0.9, factor=0.5, patience=1),
     ),
 )
+cross_entropy = build_loss(RECIPE.loss)
 
 
 def begun(
@@ -94,7 +95,7 @@ def test_it_is_the_loop_that_one_would_write(few: Split, whole):
         logits = engine.logits(engine.upload(validation))
         assert event["loss"] == pytest.approx(total / 160, rel=1e-12)
         assert event["validation_loss"] == pytest.approx(
-            softmax_cross_entropy(logits, validation.labels)[0], rel=1e-12
+            cross_entropy(logits, validation.labels)[0], rel=1e-12
         )
         accuracy = metrics.accuracy(metrics.predictions(logits), validation.labels)
         assert event["validation_accuracy"] == accuracy
@@ -137,7 +138,7 @@ def test_unequal_batches_weigh_by_their_size(few: Split):
     *_, epoch, _ = training.events()
     assert isinstance(epoch, EpochEnded)
     logits = training.engine.logits(training.engine.upload(few))
-    assert epoch.loss == pytest.approx(softmax_cross_entropy(logits, few.labels)[0], abs=1e-9)
+    assert epoch.loss == pytest.approx(cross_entropy(logits, few.labels)[0], abs=1e-9)
 
 
 @pytest.mark.parametrize(("name", "backend"), rows(others=False))

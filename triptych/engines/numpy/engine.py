@@ -1,60 +1,56 @@
 """The NumPy engine: forward pass, backward pass and update without a framework.
 
-It is the reference: every other engine is compared with it.
+It is the reference: every other engine is compared with it. It is written to be read, next to the
+formulas: `layer`, `layers`, `convolution`, `loss` and `optimizers`, then the rest.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ...core.engine import SAMPLES_EVALUATED_AT_ONCE
 from ...core.gradients import AllReduce, SummedGradients, check_synchronised
 from ...core.plan import Plan
 from ...core.split import Split, scaled
-from ...core.state import State, check
+from ...core.state import State, arrays_of, check
 from ...spec import layers as spec
 from ...spec.network import Network
 from ...spec.placement import PlacedLayer
 from ...spec.recipe import Recipe
+from .augmentation import augment
 from .info import INFO
+from .layer import Training
 from .layers import build_chain
 from .loss import build_loss
+from .normalization import BatchNorm
+from .optimizers import OPTIMIZERS, apply_update
 from .probe import Probe, computing
-from .scratch.augmentation import augment
-from .scratch.crew import Crew
-from .scratch.layers import Training, views
-from .scratch.normalisation import BatchNorm
-from .scratch.optimizers import UPDATES, prepare, update
-from .scratch.products import Array
+
+Array = NDArray[Any]
+
+# The windows of a convolution are size² times as large as its images, so images are evaluated in
+# small groups: 128 images of 32×32 pixels with 64 channels in float64 have windows of 600 MB.
+SAMPLES_EVALUATED_AT_ONCE = 128
 
 
-@dataclass(frozen=True)
-class DeviceSplit:
+class DeviceSplit(NamedTuple):
     """A split in the form that the engine computes with.
 
     Attributes
     ----------
-    x : ndarray, shape (n, h, w, c) or (n, used pixels)
-        The images in the recipe's dtype: whole, or flattened without the pixels that are zero in
-        every image.
+    x : ndarray, shape (n, h, w, c)
+        The images in the recipe's dtype.
     y : ndarray of int32, shape (n,)
         The class of each image.
-    order : ndarray of int, shape (h·w·c,), or None
-        The indices of all pixels, those in `x` first; None if `x` has whole images.
     """
 
     x: Array
     y: Array
-    order: Array | None = None
 
 
 class Engine:
     """The engine; `triptych.core.engine` describes its methods.
-
-    All weights are views into one flat array, and so are all gradients and the arrays of each
-    optimizer slot. An update is therefore a single pass over flat arrays.
 
     Parameters
     ----------
@@ -85,100 +81,58 @@ class Engine:
         self.device = "cpu"
         self.network = network
         self.recipe = recipe
-        self.crew = Crew()
-        self.chain = build_chain(network.chain, self.crew)
-        self.layers = self.chain.every()
-        self.synchronised = all_reduce is not None and network.couples_batch
-        for layer in self.layers:
-            if isinstance(layer, BatchNorm):
-                layer.all_reduce = all_reduce
-        self.mask_generator = np.random.Generator(np.random.SFC64(recipe.seed))  # in free mode
+        self.chain = build_chain(network.chain)
+        self.layers = self.chain.with_inner()
         self.loss = build_loss(recipe.loss)
-        UPDATES.find(recipe.optimizer)  # one without an update is refused at once
+        OPTIMIZERS.find(recipe.optimizer)  # one without an update is refused at once
+        self.synchronised = all_reduce is not None and network.couples_batch
+        self.mask_generator = np.random.default_rng(recipe.seed)  # in free mode
         self.losses: list[Array] = []
-        kinds = ("weights", "gradients", *recipe.optimizer.slots)
-        self.flat = {kind: np.zeros(network.parameter_count, recipe.dtype) for kind in kinds}
-        shapes = {p.name: p.shape for p in network.parameters}
-        weights, gradients, *slots = (views(flat, shapes) for flat in self.flat.values())
-        self.parameter_gradients = gradients
-        self.arrays = weights | {p.name: np.zeros(p.shape, recipe.dtype) for p in network.buffers}
-        for slot, arrays in zip(recipe.optimizer.slots, slots, strict=True):
-            self.arrays |= {f"{name}/{slot}": array for name, array in arrays.items()}
-        if recipe.optimizer.counts_steps:
-            self.arrays["step"] = np.zeros((), np.int64)
+        types = arrays_of(network, recipe)
+        self.arrays: State = {name: np.zeros(*each) for name, each in types.items()}
         for layer, place in zip(self.layers, network.places, strict=True):
             layer.parameters = {p.leaf: self.arrays[p.name] for p in place.parameters}
             layer.buffers = {p.leaf: self.arrays[p.name] for p in place.buffers}
-        self.chain.bind(self.flat["gradients"])
-        # A pixel that is zero in every image does not change the output of a dense layer. It is
-        # left out of the images, and its weights are moved to the end of the first kernel.
-        flat_first = [type(layer) for layer in network.layers[:2]] == [spec.Flatten, spec.Dense]
-        self.kernel: str | None = None  # the name of the kernel whose rows are moved
-        if flat_first and not recipe.augmentation.active:
-            self.kernel = f"{network.layers[1].name}/kernel"
-        self.order: Array | None = None  # the present order of that kernel's rows
+            if isinstance(layer, BatchNorm):
+                layer.all_reduce = all_reduce
 
     def load(self, state: State) -> None:
         """Replace weights, buffers and optimizer slots by those of a state."""
         check(state, self.network, self.recipe)
-        self._arrange(None)
         for name, array in self.arrays.items():
             array[...] = state[name]
 
     def state(self) -> State:
         """Return copies of the weights, buffers and optimizer slots."""
-        self._arrange(None)
-        return {name: np.array(array, order="C") for name, array in self.arrays.items()}
+        return {name: array.copy() for name, array in self.arrays.items()}
 
     def upload(self, split: Split) -> DeviceSplit:
-        """Return a split in the recipe's dtype, without pixels that are never used."""
-        if self.kernel is None:
-            return DeviceSplit(split.pixels(self.recipe.dtype), split.labels)
-        rows = split.images.reshape(len(split), -1)
-        used = rows.any(axis=0) if split.used is None else split.used.ravel()
-        order = np.argsort(~used, kind="stable")
-        columns = order[: np.count_nonzero(used)]
-        x = np.empty((len(split), len(columns)), self.recipe.dtype)
-        # In parts, because a temporary copy of all pixels would double the memory.
-        for start in range(0, len(x), SAMPLES_EVALUATED_AT_ONCE):
-            part = slice(start, start + SAMPLES_EVALUATED_AT_ONCE)
-            x[part] = scaled(rows[part, columns], self.recipe.dtype)
-        return DeviceSplit(x, split.labels, order)
+        """Return a split in the recipe's dtype."""
+        return DeviceSplit(split.pixels(self.recipe.dtype), split.labels)
 
     def run(self, data: DeviceSplit, plan: Plan) -> None:
         """Make the plan's training steps."""
-        self._arrange(data.order)
         with computing():
-            for k, rate in enumerate(plan.rates):
-                self.losses.append(self._gradients(*self._batch(data, plan, k)))
-                self.apply_update(float(rate))
-                for layer in self.layers:
-                    layer.advance()
+            for k in range(len(plan)):
+                self.losses.append(self.make_step(data, plan, k))
 
     def gradients(self, data: DeviceSplit, plan: Plan) -> SummedGradients:
         """Return what a part of a batch adds to the gradients; see `ShardingEngine`."""
+        nothing = SummedGradients.zero(self.network, self.recipe)
         if plan.empty and not self.synchronised:
-            return self._no_gradients()
-        self._arrange(data.order)
-        x, y, masks = self._batch(data, plan, 0)
+            return nothing
+        x, y, training = self.select_batch(data, plan, 0)
         with computing():
-            loss = self._gradients(x, y, masks, summed=True)
-            for layer in self.layers:
-                layer.advance()
+            loss, gradients = self.compute_gradients(x, y, training, summed=True)
+            self.update_buffers()
         if plan.empty:  # it has taken part in the statistics of the other workers
-            return self._no_gradients()
-        gradients: State = {}
-        for name, gradient in self.parameter_gradients.items():
-            gradients[name] = np.empty_like(gradient)
-            gradients[name][self._rows(name)] = gradient
-        return SummedGradients(gradients, float(loss), self._weight(y))
+            return nothing
+        return SummedGradients(gradients, float(loss), self.weight_of(y))
 
     def update(self, gradients: State, rate: float) -> None:
-        """Make the update of a step from given gradients; see `core.engine.UpdatingEngine`."""
-        for name, gradient in gradients.items():
-            self.parameter_gradients[name][...] = gradient[self._rows(name)]
+        """Make the update of a step from given gradients; see `UpdatingEngine`."""
         with computing():
-            self.apply_update(rate)
+            apply_update(self.recipe, self.arrays, gradients, rate)
 
     def wait(self) -> np.ndarray:
         """Return the losses since the last call; the steps are finished already."""
@@ -188,7 +142,6 @@ class Engine:
 
     def logits(self, data: DeviceSplit) -> np.ndarray:
         """Return the logits of every sample in evaluation mode, shape (samples, classes)."""
-        self._arrange(data.order)
         logits = np.empty((len(data.x), self.network.classes), self.recipe.dtype)
         with computing():
             for start in range(0, len(logits), SAMPLES_EVALUATED_AT_ONCE):
@@ -204,7 +157,6 @@ class Engine:
         images : ndarray of uint8 or floats, shape (n, h, w, c)
             As in `Split`.
         """
-        self._arrange(None)
         layers = {layer.name: layer for layer in self.layers}
         outputs: State = {}
 
@@ -214,7 +166,7 @@ class Engine:
                 if place.branch:
                     x = evaluate(place.branch, x) + evaluate(place.projection, x)
                 else:
-                    x = layers[name].forward(x).copy()
+                    x = layers[name].forward(x)
                 outputs[name] = x
             return x
 
@@ -224,112 +176,68 @@ class Engine:
 
     def probe(self) -> Probe:
         """Return access to the layers, the loss and the update; see `LayerProbe`."""
-        self._arrange(None)
-        return Probe(self.layers, self.loss, self.parameter_gradients, self.apply_update)
+        return Probe(self.layers, self.loss, self.update)
 
     def trace(self, data: DeviceSplit, plan: Plan, *, outputs: bool = True) -> State:
         """Return what the first step of a plan computes, without updating the weights."""
-        x, y, masks = self._batch(data, plan, 0)
-        seen: State | None = {} if outputs else None
-        if outputs and data.order is not None:
-            # The output of the Flatten has all pixels, so those that are zero are put back.
-            whole = np.zeros((len(x), data.order.size), x.dtype)
-            whole[:, data.order[: x.shape[1]]] = x
-            x = whole
-        self._arrange(None if outputs else data.order)
+        x, y, training = self.select_batch(data, plan, 0)
+        if outputs:
+            training.outputs = {}
         with computing():
-            loss = self._gradients(x, y, masks, seen)
-        self._arrange(None)
-        result: State = dict(seen or {})
-        result["loss"] = loss
+            loss, gradients = self.compute_gradients(x, y, training)
+        trace: State = dict(training.outputs or {})
+        trace["loss"] = loss
         for name in self.network.gradient_order:
-            result[f"gradient/{name}"] = np.array(self.parameter_gradients[name], order="C")
-        return result
+            trace[f"gradient/{name}"] = gradients[name]
+        return trace
 
-    def _arrange(self, order: Array | None) -> None:
-        """Bring the rows of the first kernel, its slots and its gradient into an order.
-
-        None is the canonical order.
-        """
-        if order is self.order or self.kernel is None:
-            return
-        back = slice(None) if self.order is None else np.argsort(self.order)
-        gradient = self.parameter_gradients[self.kernel]
-        for name, array in [*self.arrays.items(), (self.kernel, gradient)]:
-            if name.startswith(self.kernel):
-                array[...] = array[back][slice(None) if order is None else order]
-        self.order = order
-
-    def _no_gradients(self) -> SummedGradients:
-        """Return what a part without samples adds, in the same order in memory."""
-        gradients = {name: np.zeros_like(each) for name, each in self.parameter_gradients.items()}
-        return SummedGradients(gradients, 0.0, 0.0)
-
-    def _rows(self, name: str) -> Array | slice:
-        """Return which rows of a canonical gradient those of the present arrangement are."""
-        if name == self.kernel and self.order is not None:
-            return self.order
-        return slice(None)
-
-    def _batch(
-        self, data: DeviceSplit, plan: Plan, k: int
-    ) -> tuple[Array, Array, dict[str, Array]]:
+    def select_batch(self, data: DeviceSplit, plan: Plan, k: int) -> tuple[Array, Array, Training]:
         """Return the images, the labels and the dropout masks of step `k` of a plan."""
-        masks = {name: mask[k] for name, mask in plan.dropout_masks.items()}
-        x = data.x
-        y = data.y
+        x, y = data
         if plan.indices is not None:
-            x = x.take(plan.indices[k], axis=0)
+            x = x[plan.indices[k]]
             y = y[plan.indices[k]]
+        if plan.augmentations:
+            draws = {name: drawn[k] for name, drawn in plan.augmentations.items()}
+            x = augment(self.recipe.augmentation, x, draws)
+        masks = {name: mask[k] for name, mask in plan.dropout_masks.items()}
         for layer, shape in self.network.dropouts:
             if layer.name not in masks:  # in free mode
-                mask = self._draw_mask(layer.rate, (*shape, len(x)))
-                masks[layer.name] = np.moveaxis(mask, -1, 0)
-        if plan.augmentations:
-            drawn = {name: values[k] for name, values in plan.augmentations.items()}
-            x = augment(self.recipe.augmentation, x, drawn)
-        return x, y, masks
+                masks[layer.name] = self.mask_generator.random((len(x), *shape)) >= layer.rate
+        return x, y, Training(masks)
 
-    def _draw_mask(self, rate: float, shape: tuple[int, ...]) -> Array:
-        """Return a dropout mask, bool of this shape: True where a value is kept.
+    def make_step(self, data: DeviceSplit, plan: Plan, k: int) -> Array:
+        """Make step `k` of a plan, and return its loss."""
+        x, y, training = self.select_batch(data, plan, k)
+        loss, gradients = self.compute_gradients(x, y, training)
+        apply_update(self.recipe, self.arrays, gradients, float(plan.rates[k]))
+        self.update_buffers()
+        return loss
 
-        It is made from 32 random bits for each value, which takes half as long as random floats.
+    def compute_gradients(
+        self, x: Array, y: Array, training: Training, *, summed: bool = False
+    ) -> tuple[Array, State]:
+        """Return the mean loss of a batch, and its gradients by the names of the parameters.
+
+        Or the sum of the samples' losses, and its gradients.
         """
-        bits = self.mask_generator.bit_generator.random_raw(-(-prod(shape) // 2))
-        return (bits.view(np.uint32)[: prod(shape)] >= np.uint32(rate * 2**32)).reshape(shape)
+        logits = self.chain.forward(x, training)
+        loss, dlogits = self.loss(logits, y)
+        if summed:
+            loss = loss * self.weight_of(y)
+            dlogits = dlogits * self.weight_of(y)
+        self.chain.parameter_gradients(dlogits)
+        gradients: State = {}
+        for layer, place in zip(self.layers, self.network.places, strict=True):
+            for p in place.parameters:
+                gradients[p.name] = layer.gradients[p.leaf]
+        return loss, gradients
 
-    def _gradients(
-        self,
-        x: Array,
-        y: Array,
-        masks: dict[str, Array],
-        seen: State | None = None,
-        *,
-        summed: bool = False,
-    ) -> Array:
-        """Compute all gradients of the mean loss, or of the summed one, and return the loss."""
-
-        def compute_loss(z: Array, labels: Array) -> tuple[Array, Array]:
-            value, gradient = self.loss(z, labels, y)
-            if summed:
-                return value * self._weight(y), gradient * self._weight(y)
-            return value, gradient
-
-        return self.chain.around(x, Training(y, masks, seen), compute_loss)
-
-    def _weight(self, labels: Array) -> float:
+    def weight_of(self, labels: Array) -> float:
         """Return what the sum of these samples' losses is divided by in a batch of them."""
         return self.recipe.loss.divisor(labels, self.network.classes)
 
-    def apply_update(self, rate: float) -> None:
-        """Update the weights and slots with the present gradients, which are changed."""
-        optimizer = self.recipe.optimizer
-        step = 0
-        if optimizer.counts_steps:
-            self.arrays["step"] += 1
-            step = int(self.arrays["step"])
-        prepare(self.recipe, self.parameter_gradients, self.arrays, self.flat["gradients"])
-        slots = {slot: self.flat[slot] for slot in optimizer.slots}
-        update(
-            optimizer, self.flat["weights"], self.flat["gradients"], slots, rate, step, self.crew
-        )
+    def update_buffers(self) -> None:
+        """Let every layer change its buffers, once in a step."""
+        for layer in self.layers:
+            layer.update_buffers()

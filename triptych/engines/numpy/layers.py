@@ -1,26 +1,23 @@
-"""The layers of the NumPy engine, made from their descriptions.
+"""The layers of a network, made from their descriptions: a chain of dense layers and others.
 
-A builder of a layer is a function ``builder(description)`` that returns a `scratch.layers.Layer`.
-That is an object with the methods ``forward(x, training)`` and ``backward(dy, into)``. The engine
-sets its ``parameters`` and ``buffers``, which are dictionaries of arrays by leaf. ``backward``
-writes the gradient of each parameter into ``self.gradient(leaf)`` and returns the gradient with
-respect to the input. A layer with parameters sets ``learns = True``.
+A builder of a layer is a function ``builder(description)`` that returns a `Layer`. The engine sets
+its ``parameters`` and ``buffers``, which are dictionaries of arrays by leaf, such as ``kernel``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from math import prod
 from typing import Any
+
+import numpy as np
 
 from ...core.builders import BuilderTable
 from ...spec import layers as spec
 from ...spec.placement import Layer as Description
 from ...spec.placement import PlacedLayer
-from .scratch.activations import GELU, GELUTanh, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
-from .scratch.chain import Chain, Residual
-from .scratch.convolution import AvgPool2D, Conv2D, GlobalAvgPool, MaxPool2D
-from .scratch.crew import Crew
-from .scratch.layers import Dense, Dropout, Flatten, Layer
-from .scratch.normalisation import BatchNorm, LayerNorm
-from .scratch.stretch import Line
+from .activations import GELU, GELUTanh, LeakyReLU, Sigmoid, SiLU, Tanh
+from .convolution import AvgPool2D, Conv2D, GlobalAvgPool, MaxPool2D
+from .layer import Array, Layer, Training, sum_over_batch
+from .normalization import BatchNorm, LayerNorm
 
 LayerBuilder = Callable[[Any], Layer]
 
@@ -32,29 +29,148 @@ def register_layer(spec_class: type[Description], builder: LayerBuilder) -> None
     LAYERS.register(spec_class, builder)
 
 
-def build_layer(place: PlacedLayer, crew: Crew) -> Layer:
+class Chain:
+    """Layers one after the other."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.layers = layers
+
+    def with_inner(self) -> list[Layer]:
+        """Return all layers in order of computation."""
+        return [inner for layer in self.layers for inner in layer.with_inner()]
+
+    def forward(self, x: Array, training: Training | None = None) -> Array:
+        """Return the output of the last layer."""
+        for layer in self.layers:
+            x = layer.forward(x, training)
+            if training is not None and training.outputs is not None:
+                training.outputs[f"output/{layer.name}"] = x
+        return x
+
+    def backward(self, dy: Array) -> Array:
+        """Set the gradients of all parameters, and return dx of the first layer."""
+        for layer in reversed(self.layers):
+            dy = layer.backward(dy)
+        return dy
+
+    def parameter_gradients(self, dy: Array) -> None:
+        """Set the gradients of all parameters, without what only the input would need."""
+        trained = [any(inner.parameters for inner in layer.with_inner()) for layer in self.layers]
+        if not any(trained):
+            return
+        first = trained.index(True)
+        for layer in reversed(self.layers[first + 1 :]):
+            dy = layer.backward(dy)
+        self.layers[first].parameter_gradients(dy)
+
+
+def build_chain(places: Iterable[PlacedLayer]) -> Chain:
+    """Return the layers of placed descriptions as a chain."""
+    return Chain([build_layer(place) for place in places])
+
+
+def build_layer(place: PlacedLayer) -> Layer:
     """Return the layer of a placed description."""
     if isinstance(place.layer, spec.Residual):
-        return _build_residual(place, crew)
+        branch = build_chain(place.branch)
+        projection = build_chain(place.projection)
+        return Residual(place.layer.name, branch, projection)
     return LAYERS.find(place.layer)(place.layer)
 
 
-def build_chain(places: Sequence[PlacedLayer], crew: Crew) -> Chain:
-    """Return the layers of a network as one object that computes them in order."""
-    return Chain([build_layer(place, crew) for place in places], places, crew)
+class Flatten(Layer):
+    """Images as vectors."""
+
+    def forward(self, x: Array, training: Training | None = None) -> Array:
+        """Return (batch, h, w, c) as (batch, h·w·c)."""
+        self.shape = x.shape
+        return x.reshape(len(x), prod(x.shape[1:]))
+
+    def input_gradient(self, dy: Array) -> Array:
+        """Return dy in the shape of the images."""
+        return dy.reshape(self.shape)
 
 
-def _build_residual(place: PlacedLayer, crew: Crew) -> Layer:
-    branch = [build_layer(inner, crew) for inner in place.branch]
-    projection = [build_layer(inner, crew) for inner in place.projection]
-    every = [inner for layer in (*branch, *projection) for inner in layer.every()]
-    name = place.layer.name
-    if any(layer.mixes for layer in every):
-        return Residual(
-            name, Chain(branch, place.branch, crew), Chain(projection, place.projection, crew)
-        )
-    # Without a layer that couples the samples of a batch, parts of it are computed separately.
-    return Residual(name, Line(branch, place.branch), Line(projection, place.projection))
+class Dense(Layer):
+    """A product with a kernel W (in, out), and a bias b (out,)."""
+
+    def forward(self, x: Array, training: Training | None = None) -> Array:
+        """Return y = x·W + b."""
+        self.x = x
+        y = x @ self.parameters["kernel"]
+        if "bias" in self.parameters:
+            y += self.parameters["bias"]
+        return y
+
+    def parameter_gradients(self, dy: Array) -> None:
+        """Set ∂L/∂W = xᵀ·dy and ∂L/∂b = Σ dy over the batch."""
+        self.gradients["kernel"] = self.x.T @ dy
+        if "bias" in self.parameters:
+            self.gradients["bias"] = sum_over_batch(dy)
+
+    def input_gradient(self, dy: Array) -> Array:
+        """Return dx = dy·Wᵀ."""
+        return dy @ self.parameters["kernel"].T
+
+
+class ReLU(Layer):
+    """The rectifier."""
+
+    def forward(self, x: Array, training: Training | None = None) -> Array:
+        """Return y = max(x, 0)."""
+        self.y = np.maximum(x, 0)
+        return self.y
+
+    def input_gradient(self, dy: Array) -> Array:
+        """Return dx = dy where x > 0, and 0 elsewhere, also at the kink."""
+        return dy * (self.y > 0)
+
+
+class Dropout(Layer):
+    """Zeroes values in training, and scales the others so that the expected value stays x."""
+
+    def __init__(self, name: str, rate: float) -> None:
+        super().__init__(name)
+        self.rate = rate
+
+    def forward(self, x: Array, training: Training | None = None) -> Array:
+        """Return y = x·mask/(1 - rate) in training, and y = x in evaluation."""
+        self.scale: Array | None = None
+        if training is None or self.name not in training.masks:
+            return x
+        # The factor is rounded to x's dtype first, so that float32 stays float32.
+        self.scale = training.masks[self.name] * x.dtype.type(1 / (1 - self.rate))
+        return x * self.scale
+
+    def input_gradient(self, dy: Array) -> Array:
+        """Return dx = dy·mask/(1 - rate)."""
+        return dy if self.scale is None else dy * self.scale
+
+
+class Residual(Layer):
+    """A branch and a projection side by side; without a projection, x itself takes its place."""
+
+    def __init__(self, name: str, branch: Chain, projection: Chain) -> None:
+        super().__init__(name)
+        self.branch = branch
+        self.projection = projection
+
+    def forward(self, x: Array, training: Training | None = None) -> Array:
+        """Return y = branch(x) + projection(x)."""
+        return self.branch.forward(x, training) + self.projection.forward(x, training)
+
+    def parameter_gradients(self, dy: Array) -> None:
+        """Set the gradients of the branch and of the projection."""
+        self.branch.parameter_gradients(dy)
+        self.projection.parameter_gradients(dy)
+
+    def backward(self, dy: Array) -> Array:
+        """Set all gradients, and return dx: the sum of both, because x goes through both."""
+        return self.branch.backward(dy) + self.projection.backward(dy)
+
+    def with_inner(self) -> list[Layer]:
+        """Return the layers of the branch, those of the projection, and this one."""
+        return [*self.branch.with_inner(), *self.projection.with_inner(), self]
 
 
 def _convolution(layer: spec.Conv2D) -> Layer:
@@ -83,10 +199,10 @@ register_layer(spec.Conv2D, _convolution)
 register_layer(spec.MaxPool2D, _max_pool)
 register_layer(spec.AvgPool2D, _average_pool)
 register_layer(spec.GlobalAvgPool, lambda layer: GlobalAvgPool(layer.name))
-register_layer(spec.BatchNorm, _batch_norm)
-register_layer(spec.LayerNorm, lambda layer: LayerNorm(layer.name, layer.epsilon))
 register_layer(spec.Dropout, lambda layer: Dropout(layer.name, layer.rate))
 register_layer(spec.ReLU, lambda layer: ReLU(layer.name))
+register_layer(spec.BatchNorm, _batch_norm)
+register_layer(spec.LayerNorm, lambda layer: LayerNorm(layer.name, layer.epsilon))
 register_layer(spec.LeakyReLU, lambda layer: LeakyReLU(layer.name, layer.slope))
 register_layer(spec.GELU, _gelu)
 register_layer(spec.SiLU, lambda layer: SiLU(layer.name))

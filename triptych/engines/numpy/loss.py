@@ -1,4 +1,10 @@
-"""The losses of the NumPy engine, each with its gradient."""
+"""The losses, each beside its gradient; `triptych.spec.losses` has the variants' formulas.
+
+A builder of a loss is a function ``builder(description)`` that returns a function of logits,
+shape (batch, classes), and labels, shape (batch,). That function returns the loss of the batch,
+shape (), and its gradient with respect to the logits, shape (batch, classes), both in the logits'
+dtype.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,52 +15,52 @@ from numpy.typing import NDArray
 
 from ...core.builders import BuilderTable
 from ...spec.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
-from .scratch.loss import softmax_cross_entropy
 
 Array = NDArray[Any]
 Labels = NDArray[np.integer]
-LossFunction = Callable[[Array, Labels, Labels], tuple[Array, Array]]
-
+LossFunction = Callable[[Array, Labels], tuple[Array, Array]]
 LossBuilder = Callable[[Any], LossFunction]
 
 LOSSES: BuilderTable[LossBuilder] = BuilderTable("NumPy", "loss")
 
 
 def register_loss(spec_class: type[Loss], builder: LossBuilder) -> None:
-    """Use `builder` for losses of `spec_class`.
-
-    Parameters
-    ----------
-    spec_class : type of Loss
-        The description that `builder` implements.
-    builder : callable
-        Takes an instance of `spec_class` and returns a function of (logits, labels, batch_labels):
-        some rows of a batch, shapes (rows, classes) and (rows,), and the labels of the whole batch,
-        shape (batch,). The function returns what these rows add to the batch's loss, shape (), and
-        its gradient with respect to the logits, shape (rows, classes), both in the logits' dtype.
-    """
+    """Use `builder` for losses of `spec_class`; its signature is at the top of this file."""
     LOSSES.register(spec_class, builder)
 
 
 def build_loss(loss: Loss) -> LossFunction:
-    """Return the function that computes a loss; see `register_loss`."""
+    """Return the function that computes a loss and its gradient."""
     return LOSSES.find(loss)(loss)
 
 
-def _cross_entropy(
-    loss: SoftmaxCrossEntropy, logits: Array, labels: Labels, batch_labels: Labels
-) -> tuple[Array, Array]:
-    divisor = loss.divisor(batch_labels, logits.shape[1])
-    return softmax_cross_entropy(logits, labels, loss, divisor)
+def cross_entropy(loss: SoftmaxCrossEntropy, logits: Array, labels: Labels) -> tuple[Array, Array]:
+    """Return softmax cross-entropy, Σ t·(log Σ exp(z) - z), and its gradient.
+
+    The target t of a sample is one_hot(label)/batch, or what label smoothing and class weights make
+    of it. With p = softmax(z) the gradient is p·Σ_c t_c - t.
+    """
+    classes = logits.shape[1]
+    targets, _ = loss.tables(classes)  # row y: the target of a sample with label y
+    targets = (targets / loss.divisor(labels, classes)).astype(logits.dtype)
+    t = targets[labels]
+    weight = t.sum(axis=1, keepdims=True)
+    z = logits - logits.max(axis=1, keepdims=True)  # p does not change, and exp cannot overflow
+    exp = np.exp(z)
+    total = exp.sum(axis=1, keepdims=True)
+    value = (t * (np.log(total) - z)).sum()
+    return value, exp * (weight / total) - t
 
 
-def mean_squared_error(logits: Array, labels: Labels, batch_labels: Labels) -> tuple[Array, Array]:
-    """Return Σ (logit - one_hot(label))² / N and its gradient, with N = batch · classes."""
-    count = len(batch_labels) * logits.shape[1]
+def mean_squared_error(logits: Array, labels: Labels) -> tuple[Array, Array]:
+    """Return the mean of (z - one_hot(label))² over samples and classes, and its gradient.
+
+    With N = batch · classes the gradient is 2·(z - one_hot(label))/N.
+    """
     difference = logits.copy()
     difference[np.arange(len(labels)), labels] -= 1
-    return (difference**2).sum() / count, (2 / count) * difference
+    return (difference**2).mean(), 2 * difference / difference.size
 
 
-register_loss(SoftmaxCrossEntropy, lambda loss: partial(_cross_entropy, loss))
+register_loss(SoftmaxCrossEntropy, lambda loss: partial(cross_entropy, loss))
 register_loss(MeanSquaredError, lambda loss: mean_squared_error)

@@ -6,8 +6,8 @@ import numpy as np
 
 from ...core.engine import LayerPullback
 from ...core.state import State
+from .layer import Layer, Training
 from .loss import LossFunction
-from .scratch.layers import Layer, Training
 
 
 class Probe:
@@ -16,26 +16,22 @@ class Probe:
     Parameters
     ----------
     layers : sequence of Layer
-        All layers, with kernels in the canonical order.
+        All layers.
     loss : callable
-        The loss; see `triptych.engines.numpy.loss.register_loss`.
-    gradients : dict of str to ndarray
-        Where `apply_update` reads the gradient of each parameter.
-    apply_update : callable
-        Takes the learning rate and updates the weights and slots.
+        The loss; see `triptych.engines.numpy.loss`.
+    update : callable
+        Takes gradients and the learning rate, and updates the weights and slots.
     """
 
     def __init__(
         self,
         layers: Sequence[Layer],
         loss: LossFunction,
-        gradients: State,
-        apply_update: Callable[[float], None],
+        update: Callable[[State, float], None],
     ) -> None:
         self._layers = {layer.name: layer for layer in layers}
         self._loss = loss
-        self._gradients = gradients
-        self._apply_update = apply_update
+        self.update = update
 
     def layer(
         self, name: str, x: np.ndarray, *, training: bool, mask: np.ndarray | None = None
@@ -44,30 +40,23 @@ class Probe:
         layer = self._layers[name]
         masks = {} if mask is None else {name: mask}
         with computing():
-            y = layer.forward(x, Training(masks=masks) if training else None).copy()
+            y = layer.forward(x, Training(masks) if training else None)
             if training:
-                layer.advance()
+                layer.update_buffers()
 
         def pullback(dy: np.ndarray) -> tuple[np.ndarray, State]:
             with computing():
-                dx = layer.backward(dy, True).copy()
-            gradients = {f"{name}/{leaf}": layer.gradient(leaf) for leaf in layer.parameters}
-            return dx, {each: np.array(array, order="C") for each, array in gradients.items()}
+                dx = layer.backward(dy)
+            gradients = {f"{name}/{leaf}": g.copy() for leaf, g in layer.gradients.items()}
+            return dx.copy(), gradients
 
-        return y, pullback
+        return y.copy(), pullback
 
     def loss(self, logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the mean data loss of a batch, and its gradient at the logits."""
         with computing():
-            value, gradient = self._loss(logits, labels, labels)
-        return float(value), np.array(gradient)
-
-    def update(self, gradients: State, rate: float) -> None:
-        """Apply gradients as in a step."""
-        for name, gradient in gradients.items():
-            self._gradients[name][...] = gradient
-        with computing():
-            self._apply_update(rate)
+            value, gradient = self._loss(logits, labels)
+        return float(value), gradient
 
 
 def computing() -> np.errstate:

@@ -20,8 +20,8 @@ from triptych.doctor.observation import Change
 from triptych.doctor.recorded import RecordedOther
 from triptych.doctor.side import local_side
 from triptych.doctor.trace import read_trace, record, write_trace
+from triptych.engines.numpy import normalization, optimizers
 from triptych.engines.numpy.loss import LOSSES
-from triptych.engines.numpy.scratch import normalisation, optimizers
 from triptych.spec.losses import Clip
 from triptych.training.trained import TrainedRun
 
@@ -311,12 +311,12 @@ def test_the_trace_of_the_engine_agrees_with_itself(reference):
 
 
 def test_a_wrong_epsilon_in_the_engines_batch_norm_is_found(reference):
-    right = normalisation.BatchNorm.__init__
+    right = normalization.BatchNorm.__init__
 
     def wrong(self, name, momentum, epsilon, unbiased):
         right(self, name, momentum, 100 * epsilon, unbiased)
 
-    with mock.patch.object(normalisation.BatchNorm, "__init__", wrong):
+    with mock.patch.object(normalization.BatchNorm, "__init__", wrong):
         diagnosis = compared(reference)
     first = diagnosis.findings[0]
     assert first.stage == "forward"
@@ -326,10 +326,10 @@ def test_a_wrong_epsilon_in_the_engines_batch_norm_is_found(reference):
 
 def test_a_wrong_bias_correction_in_the_engines_adam_is_found(reference):
     def wrong(optimizer, weights, gradients, slots, rate, step):
-        mean, square = optimizers._moments(optimizer, gradients, slots)
+        mean, square = optimizers.update_moments(optimizer, gradients, slots)
         weights -= rate * mean / (np.sqrt(square) + optimizer.epsilon)
 
-    with mock.patch.dict(optimizers.UPDATES.builders, {tt.optimizers.Adam: wrong}):
+    with mock.patch.dict(optimizers.OPTIMIZERS.builders, {tt.optimizers.Adam: wrong}):
         diagnosis = compared(reference)
     assert [finding.stage for finding in diagnosis.findings] == ["update"]
     assert diagnosis.verdict == "differ"
@@ -340,9 +340,7 @@ def test_a_sum_in_place_of_the_mean_in_the_engines_loss_is_found(reference):
 
     def wrong(loss):
         right = build(loss)
-        return lambda logits, labels, every: tuple(
-            each * len(every) for each in right(logits, labels, every)
-        )
+        return lambda logits, labels: tuple(each * len(labels) for each in right(logits, labels))
 
     with mock.patch.dict(LOSSES.builders, {tt.losses.SoftmaxCrossEntropy: wrong}):
         diagnosis = compared(reference)
@@ -351,12 +349,12 @@ def test_a_sum_in_place_of_the_mean_in_the_engines_loss_is_found(reference):
 
 
 def test_a_wrong_gradient_in_the_engines_batch_norm_is_found(reference):
-    right = normalisation.BatchNorm.backward
+    right = normalization.BatchNorm.input_gradient
 
-    def wrong(self, dy, into=True):
-        return 0.5 * right(self, dy, into)
+    def wrong(self, dy):
+        return 0.5 * right(self, dy)
 
-    with mock.patch.object(normalisation.BatchNorm, "backward", wrong):
+    with mock.patch.object(normalization.BatchNorm, "input_gradient", wrong):
         diagnosis = compared(reference)
     first = diagnosis.findings[0]
     assert first.stage == "gradient"

@@ -4,23 +4,23 @@ from typing import Any
 
 import numpy as np
 
+from triptych.engines.numpy.layer import Layer
 from triptych.engines.numpy.layers import register_layer
 from triptych.engines.numpy.loss import register_loss
 from triptych.engines.numpy.optimizers import register_optimizer
-from triptych.engines.numpy.scratch.layers import Layer
 
 from .specs import AveragedSGD, ChannelGain, PseudoHuber
 
 
 class Gain(Layer):
-    learns = True
-
     def forward(self, x: Any, training: Any = None) -> Any:
         self.x = x
         return x * self.parameters["gain"]
 
-    def backward(self, dy: Any, into: bool = True) -> Any:
-        self.gradient("gain")[...] = (dy * self.x).sum(axis=0)
+    def parameter_gradients(self, dy: Any) -> None:
+        self.gradients["gain"] = (dy * self.x).sum(axis=0)
+
+    def input_gradient(self, dy: Any) -> Any:
         return dy * self.parameters["gain"]
 
 
@@ -34,12 +34,11 @@ def update(o: AveragedSGD, w: Any, g: Any, slots: Any, rate: float, step: int) -
     w -= rate * slots["m"]
 
 
-def pseudo_huber(logits: Any, labels: Any, batch_labels: Any) -> Any:
-    count = len(batch_labels) * logits.shape[1]
+def pseudo_huber(logits: Any, labels: Any) -> Any:
     difference = logits.copy()
     difference[np.arange(len(labels)), labels] -= 1
     root = np.sqrt(1 + difference**2)
-    return (root - 1).sum() / count, difference / root / count
+    return (root - 1).mean(), difference / root / difference.size
 
 
 def build_loss(loss: PseudoHuber) -> Any:

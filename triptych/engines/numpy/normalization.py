@@ -1,0 +1,108 @@
+"""The layers that normalize."""
+
+import numpy as np
+
+from ...core.gradients import AllReduce
+from .layer import Array, Layer, Training, sum_over_batch
+
+
+class BatchNorm(Layer):
+    """Normalization over the batch, channel by channel: x̂ = (x - mean)/√(variance + epsilon).
+
+    In training, mean and variance are those of the batch's N values of a channel; in evaluation
+    they are the running ones. With several workers, N, mean and variance are those of the whole
+    batch.
+
+    Attributes
+    ----------
+    all_reduce : callable or None
+        Adds arrays over the workers that share a batch.
+    """
+
+    def __init__(self, name: str, momentum: float, epsilon: float, unbiased: bool) -> None:
+        super().__init__(name)
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.unbiased = unbiased
+        self.all_reduce: AllReduce | None = None
+
+    def forward(self, x: Array, training: Training | None = None) -> Array:
+        """Return y = gamma·x̂ + beta."""
+        if training is None:
+            mean = self.buffers["running_mean"]
+            variance = self.buffers["running_variance"]
+        else:
+            mean, variance = self.measure(x)
+        self.inverse_deviation = 1 / np.sqrt(variance + self.epsilon)
+        self.normal = (x - mean) * self.inverse_deviation
+        return self.parameters["gamma"] * self.normal + self.parameters["beta"]
+
+    def measure(self, x: Array) -> tuple[Array, Array]:
+        """Return mean and variance of every channel, and keep them for the running ones."""
+        count = np.full(1, x.size // x.shape[-1], x.dtype)
+        total, count = self.over_workers(sum_over_batch(x), count)
+        self.count = float(count[0])
+        self.mean = total / self.count
+        (squares,) = self.over_workers(sum_over_batch((x - self.mean) ** 2))
+        self.variance = squares / self.count
+        return self.mean, self.variance
+
+    def parameter_gradients(self, dy: Array) -> None:
+        """Set ∂L/∂gamma = Σ dy·x̂ and ∂L/∂beta = Σ dy, over the samples of this worker."""
+        self.gradients["gamma"] = sum_over_batch(dy * self.normal)
+        self.gradients["beta"] = sum_over_batch(dy)
+
+    def input_gradient(self, dy: Array) -> Array:
+        """Return dx = gamma/√(variance + epsilon)·(dy - (Σ dy)/N - x̂·(Σ dy·x̂)/N).
+
+        Mean and variance depend on x, too (Ioffe & Szegedy 2015, section 3). The sums are the
+        gradients of beta and gamma.
+        """
+        sums = self.over_workers(self.gradients["beta"], self.gradients["gamma"])
+        mean_dy, mean_dy_normal = (each / self.count for each in sums)
+        scale = self.parameters["gamma"] * self.inverse_deviation
+        return scale * (dy - mean_dy - self.normal * mean_dy_normal)
+
+    def over_workers(self, *arrays: Array) -> list[Array]:
+        """Return the sum of each vector over all workers."""
+        if self.all_reduce is None:
+            return list(arrays)
+        total = self.all_reduce(np.concatenate(arrays))
+        return np.split(total, np.cumsum([array.size for array in arrays])[:-1])
+
+    def update_buffers(self) -> None:
+        """Set running ← (1 - momentum)·running + momentum·batch."""
+        # Of one value the unbiased variance would be 0/0: it is taken as 0, like the biased one.
+        unbiased = self.count / max(self.count - 1, 1) if self.unbiased else 1.0
+        batch = {"running_mean": self.mean, "running_variance": self.variance * unbiased}
+        for leaf, value in batch.items():
+            running = self.buffers[leaf]
+            running[...] = (1 - self.momentum) * running + self.momentum * value
+
+
+class LayerNorm(Layer):
+    """Normalization over the last axis of each sample: x̂ = (x - mean)/√(variance + epsilon)."""
+
+    def __init__(self, name: str, epsilon: float) -> None:
+        super().__init__(name)
+        self.epsilon = epsilon
+
+    def forward(self, x: Array, training: Training | None = None) -> Array:
+        """Return y = gamma·x̂ + beta."""
+        centered = x - x.mean(axis=-1, keepdims=True)
+        variance = (centered**2).mean(axis=-1, keepdims=True)
+        self.inverse_deviation = 1 / np.sqrt(variance + self.epsilon)
+        self.normal = centered * self.inverse_deviation
+        return self.parameters["gamma"] * self.normal + self.parameters["beta"]
+
+    def parameter_gradients(self, dy: Array) -> None:
+        """Set ∂L/∂gamma = Σ dy·x̂ and ∂L/∂beta = Σ dy, over all axes but the last."""
+        self.gradients["gamma"] = sum_over_batch(dy * self.normal)
+        self.gradients["beta"] = sum_over_batch(dy)
+
+    def input_gradient(self, dy: Array) -> Array:
+        """Return dx as that of `BatchNorm`, with d = gamma·dy and means over the last axis."""
+        d = self.parameters["gamma"] * dy
+        mean_d = d.mean(axis=-1, keepdims=True)
+        mean_d_normal = (d * self.normal).mean(axis=-1, keepdims=True)
+        return self.inverse_deviation * (d - mean_d - self.normal * mean_d_normal)
