@@ -24,39 +24,47 @@ def augment(augmentation: Augmentation, images: Array, draws: Draws) -> Array:
         What was drawn for the images of this step.
     """
     for name in augmentation.active:
-        changed = np.empty_like(images)
         strength = getattr(augmentation, name)
-        AUGMENTATIONS[name](images, draws[name].astype(np.int64), strength, changed)
-        images = changed
+        images = AUGMENTATIONS[name](images, draws[name].astype(np.int64), strength)
     return images
 
 
-def rotate(images: Array, draws: Array, strength: float, changed: Array) -> None:
+def rotate(images: Array, draws: Array, strength: float) -> Array:
     """Rotate by tenths of a degree."""
+    changed = np.empty_like(images)
     kernels.rotate(images, draws, changed)
+    return changed
 
 
-def crop(images: Array, draws: Array, strength: int, changed: Array) -> None:
+def crop(images: Array, draws: Array, strength: int) -> Array:
     """Cut a window out of the image, which was mirrored beyond its border."""
+    changed = np.empty_like(images)
     kernels.cut_window(images, draws - strength, True, changed)
+    return changed
 
 
-def shift(images: Array, draws: Array, strength: int, changed: Array) -> None:
+def shift(images: Array, draws: Array, strength: int) -> Array:
     """Move the image; zeros come in."""
+    changed = np.empty_like(images)
     kernels.cut_window(images, -draws, False, changed)
+    return changed
 
 
-def flip(images: Array, draws: Array, strength: bool, changed: Array) -> None:
+def flip(images: Array, draws: Array, strength: bool) -> Array:
     """Mirror left and right where 1 was drawn."""
+    changed = np.empty_like(images)
     kernels.flip(images, draws, changed)
+    return changed
 
 
-def cutout(images: Array, draws: Array, strength: int, changed: Array) -> None:
+def cutout(images: Array, draws: Array, strength: int) -> Array:
     """Set a square to zero, of which the part inside the image counts."""
+    changed = np.empty_like(images)
     kernels.cutout(images, draws - strength // 2, strength, changed)
+    return changed
 
 
-AUGMENTATIONS: dict[str, Callable[[Array, Array, Any, Array], None]] = {
+AUGMENTATIONS: dict[str, Callable[[Array, Array, Any], Array]] = {
     "rotate": rotate,
     "crop": crop,
     "shift": shift,

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from ...spec.recipe import Recipe
 from .kernels import steps
 from .kernels.activations import IDENTITY
-from .layers import LEAST_PRODUCTS, Dense, Elementwise, Flatten, Layer
+from .layer import Layer
+from .layers import LEAST_PRODUCTS, Dense, Elementwise, Flatten
 from .loss import CompiledLoss
 from .optimizers import CompiledUpdate
 

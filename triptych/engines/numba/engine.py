@@ -25,8 +25,10 @@ from .augmentation import augment
 from .dense_steps import DenseSteps, find_units
 from .info import INFO
 from .kernels.updates import prepare_gradients
-from .layers import Training, build_chain
+from .layer import Training
+from .layers import build_chain
 from .loss import CompiledLoss, build_loss
+from .normalisation import BatchNorm
 from .optimizers import CompiledUpdate, build_optimizer
 from .probe import Probe
 from .threads import computing
@@ -84,10 +86,12 @@ class Engine:
         if recipe.optimizer.counts_steps:
             self.arrays["step"] = np.zeros((), np.int64)
         for layer, place in zip(self.layers, network.places, strict=True):
-            layer.parameters = {p.leaf: self.arrays[p.name] for p in place.parameters}
-            layer.gradients = {p.leaf: self.parameter_gradients[p.name] for p in place.parameters}
-            layer.buffers = {p.leaf: self.arrays[p.name] for p in place.buffers}
-            if isinstance(place.layer, spec.BatchNorm):
+            # Blocks share these dictionaries with their layers.
+            layer.parameters.update({p.leaf: self.arrays[p.name] for p in place.parameters})
+            layer.buffers.update({p.leaf: self.arrays[p.name] for p in place.buffers})
+            gradients = {p.leaf: self.parameter_gradients[p.name] for p in place.parameters}
+            layer.gradients.update(gradients)
+            if isinstance(layer, BatchNorm):
                 layer.all_reduce = all_reduce
 
         self.dense_steps = self.build_dense_steps()
@@ -173,7 +177,8 @@ class Engine:
                 layer.advance()
         if plan.empty:  # it has taken part in the statistics of the other workers
             return SummedGradients.zero(self.network, self.recipe)
-        return SummedGradients(dict(self.parameter_gradients), loss, self.divisor(y))
+        gradients = {name: array.copy() for name, array in self.parameter_gradients.items()}
+        return SummedGradients(gradients, loss, self.divisor(y))
 
     def update(self, gradients: State, rate: float) -> None:
         """Make the update of a step from given gradients; see `UpdatingEngine`."""

@@ -9,118 +9,25 @@ Images are (batch, rows, columns, channels), vectors are (batch, features), both
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...core.builders import BuilderTable
 from ...spec import layers as spec
 from ...spec.placement import Layer as Description
 from ...spec.placement import PlacedLayer
+from .convolution import Conv2D, build_block, find_blocks
 from .kernels import activations
 from .kernels.activations import activate_parts, multiply_parts
 from .kernels.dense import dense_forward, dense_gradients, dense_input_gradient
+from .layer import Array, Layer, Training
+from .normalisation import BatchNorm, LayerNorm
+from .pooling import AvgPool2D, GlobalAvgPool, MaxPool2D
 from .threads import share_count
-
-Array = NDArray[Any]
 
 # Multiplications of a dense layer that a thread makes at least: for fewer, waking it takes longer.
 LEAST_PRODUCTS = 2**20
-
-
-@dataclass
-class Training:
-    """What belongs to a forward pass in training; in evaluation there is none.
-
-    Attributes
-    ----------
-    masks : dict of str to ndarray of bool
-        What each dropout layer keeps, by its name.
-    outputs : dict of str to ndarray or None
-        Where the output of every layer is recorded, by its name; None if it is not.
-    """
-
-    masks: dict[str, Array] = field(default_factory=dict[str, Array])
-    outputs: dict[str, Array] | None = None
-
-
-class Layer:
-    """Base of all layers: without parameters and buffers.
-
-    Parameters
-    ----------
-    name : str
-        Of the layer in its network.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.parameters: dict[str, Array] = {}
-        self.buffers: dict[str, Array] = {}
-        self.gradients: dict[str, Array] = {}
-        self._memory: dict[str, Array] = {}
-
-    def forward(self, x: Array, training: Training | None) -> Array:
-        """Return the output for a batch, and keep what the backward pass needs.
-
-        Parameters
-        ----------
-        x : ndarray, shape (batch, …)
-            The input, which must not change until the backward pass.
-        training : Training or None
-            None in evaluation.
-        """
-        raise NotImplementedError
-
-    def parameter_gradients(self, dy: Array) -> None:
-        """Write the gradients of the parameters, from that of the output, shape (batch, …)."""
-
-    def input_gradient(self, dy: Array) -> Array:
-        """Return the gradient of the input, from that of the output, shape (batch, …)."""
-        raise NotImplementedError
-
-    def backward(self, dy: Array) -> Array:
-        """Write the gradients of the parameters and return that of the input."""
-        self.parameter_gradients(dy)
-        return self.input_gradient(dy)
-
-    def advance(self) -> None:
-        """Let the running statistics take over those of the batch; called once in a step."""
-
-    @property
-    def learns(self) -> bool:
-        """Whether it has parameters."""
-        return bool(self.parameters)
-
-    def every(self) -> list["Layer"]:
-        """Return the layers inside this one, in order of computation, then this one."""
-        return [self]
-
-    def reuse(self, use: str, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return an array of undefined content, that of the last call if it is large enough.
-
-        New memory costs a page fault for each 4 kB.
-
-        Parameters
-        ----------
-        use : str
-            A name, unique in the layer.
-        shape : tuple of int
-            Its first axis may differ from call to call.
-        dtype : dtype
-        """
-        kept = self._memory.get(use)
-        if (
-            kept is None
-            or len(kept) < shape[0]
-            or kept.shape[1:] != shape[1:]
-            or kept.dtype != dtype
-        ):
-            kept = np.empty(shape, dtype)
-            self._memory[use] = kept
-        return kept[: shape[0]]
 
 
 class Chain(Layer):
@@ -130,23 +37,30 @@ class Chain(Layer):
     ----------
     layers : sequence of Layer
         In order of computation.
+    blocks : sequence of Layer
+        The same with fewer sweeps: a block may compute what several layers do. The outputs in
+        between do not exist then, so that a trace computes the layers.
     """
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    def __init__(self, layers: Sequence[Layer], blocks: Sequence[Layer]) -> None:
         super().__init__("")
         self.layers = list(layers)
+        self.blocks = list(blocks)
+        self.used = self.blocks  # in the last forward pass
 
     def forward(self, x: Array, training: Training | None) -> Array:
         """Return the output of the last layer."""
-        for layer in self.layers:
+        outputs = None if training is None else training.outputs
+        self.used = self.blocks if outputs is None else self.layers
+        for layer in self.used:
             x = layer.forward(x, training)
-            if training is not None and training.outputs is not None:
-                training.outputs[layer.name] = x.copy()
+            if outputs is not None:
+                outputs[layer.name] = x.copy()
         return x
 
     def backward(self, dy: Array) -> Array:
         """Write all gradients and return that of the input."""
-        for layer in reversed(self.layers):
+        for layer in reversed(self.used):
             dy = layer.backward(dy)
         return dy
 
@@ -154,10 +68,10 @@ class Chain(Layer):
         """Write all gradients; nothing is computed for layers before the first that learns."""
         if not self.learns:
             return
-        first = next(i for i, layer in enumerate(self.layers) if layer.learns)
-        for layer in reversed(self.layers[first + 1 :]):
+        first = next(i for i, layer in enumerate(self.used) if layer.learns)
+        for layer in reversed(self.used[first + 1 :]):
             dy = layer.backward(dy)
-        self.layers[first].parameter_gradients(dy)
+        self.used[first].parameter_gradients(dy)
 
     @property
     def learns(self) -> bool:
@@ -299,6 +213,8 @@ class Elementwise(Layer):
         return dx
 
 
+IN_BLOCKS = (Conv2D, Elementwise, MaxPool2D)  # a builder of a plug-in may make others
+
 LayerBuilder = Callable[[Any], Layer]
 
 LAYERS: BuilderTable[LayerBuilder] = BuilderTable("Numba", "layer")
@@ -316,7 +232,25 @@ def build_layer(place: PlacedLayer) -> Layer:
 
 def build_chain(places: Sequence[PlacedLayer]) -> Chain:
     """Return the layers of a network, or of a part of it, as one layer."""
-    return Chain([build_layer(place) for place in places])
+    layers = [build_layer(place) for place in places]
+    return Chain(layers, build_blocks(places, layers))
+
+
+def build_blocks(places: Sequence[PlacedLayer], layers: Sequence[Layer]) -> list[Layer]:
+    """Return layers of which each computes what one or several of `layers` do."""
+    blocks: list[Layer] = []
+    start = 0
+    for length in find_blocks(places):
+        part = layers[start : start + length]
+        if length == 1 or any(type(layer) not in IN_BLOCKS for layer in part):
+            blocks += part
+        else:
+            block = build_block(places[start : start + length])
+            block.parameters = part[0].parameters
+            block.gradients = part[0].gradients
+            blocks.append(block)
+        start += length
+    return blocks
 
 
 def build_residual(place: PlacedLayer) -> Layer:
@@ -350,6 +284,12 @@ def build_dropout(place: PlacedLayer) -> Layer:
 
 register_layer(spec.Flatten, lambda place: Flatten(place.layer.name))
 register_layer(spec.Dense, lambda place: Dense(place.layer.name))
+register_layer(spec.Conv2D, lambda place: Conv2D(place.layer))
+register_layer(spec.MaxPool2D, lambda place: MaxPool2D(place.layer))
+register_layer(spec.AvgPool2D, lambda place: AvgPool2D(place.layer))
+register_layer(spec.GlobalAvgPool, lambda place: GlobalAvgPool(place.layer))
+register_layer(spec.BatchNorm, lambda place: BatchNorm(place.layer))
+register_layer(spec.LayerNorm, lambda place: LayerNorm(place.layer))
 register_layer(spec.Residual, build_residual)
 register_layer(spec.Dropout, build_dropout)
 register_layer(spec.ReLU, activation(activations.RELU))

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...core.engine import LayerPullback
 from ...core.state import State
-from .layers import Layer, Training
+from .layer import Layer, Training
 from .threads import computing
 
 

@@ -200,19 +200,27 @@ def activate_parts(code, slope, x, mask, scale, y, factor, shares):
         last = (share + 1) * x.size // shares
         for start in range(share * x.size // shares, last, CHUNK):
             stop = min(start + CHUNK, last)
-            for i in range(start, stop):
-                factor[i] = x[i]
             row = (1, stop - start)
             z = factor[start:stop].reshape(row)
+            part = x[start:stop]
+            for i in range(part.size):
+                z[0, i] = part[i]
             out = y[start:stop].reshape(row)
             activate(code, slope, bias, z, out)
             if mask.size:
                 drop(mask[start:stop].reshape(row), scale, z, out)
 
 
+@inlined
+def multiply(x, y, product):
+    """Write x·y into `product`, all of shape (count,)."""
+    for i in range(x.size):
+        product[i] = x[i] * y[i]
+
+
 @parallel_kernel
 def multiply_parts(dy, factor, dx, shares):
     """Write dy·factor into `dx`, all of shape (count,): the backward pass of all the above."""
     for share in prange(shares):
-        for i in range(share * dy.size // shares, (share + 1) * dy.size // shares):
-            dx[i] = dy[i] * factor[i]
+        part = slice(share * dy.size // shares, (share + 1) * dy.size // shares)
+        multiply(dy[part], factor[part], dx[part])

@@ -232,6 +232,19 @@ def share_gradients(
     return loss
 
 
+@inlined
+def add_shares(gradients, start, stop):
+    """Add the gradients of all shares to those of the first, from `start` to `stop`.
+
+    They are added in the same order in every run, so that the rounding is the same.
+    """
+    total = gradients[0, start:stop]
+    for other in range(1, len(gradients)):
+        gradient = gradients[other, start:stop]
+        for i in range(total.size):
+            total[i] += gradient[i]
+
+
 @parallel_kernel
 def dense_steps(
     x,
@@ -315,9 +328,7 @@ def dense_steps(
             )
         if shares > 1:
             for share in prange(shares):
-                for other in range(1, shares):  # always in this order: the rounding is the same
-                    for i in range(share * count // shares, (share + 1) * count // shares):
-                        gradients[0, i] += gradients[other, i]
+                add_shares(gradients, share * count // shares, (share + 1) * count // shares)
         add_penalty(l2, kernels, weights, gradients[0])
         clip_gradients(by_value, limit, epsilon, gradients[0])
         for share in prange(shares):
