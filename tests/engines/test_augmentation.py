@@ -82,6 +82,10 @@ def augmented(name: str, how: Augmentation, x: np.ndarray, drawn: Draws) -> np.n
         from triptych.engines.numpy.augmentation import augment
 
         return augment(how, x, drawn)
+    if name == "numba":
+        from triptych.engines.numba.augmentation import augment
+
+        return augment(how, x, drawn)
     if name == "torch":
         import torch
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.engines import loaded_engine, needs_torch, rows
+from support.engines import loaded_engine, needs_numba, needs_torch, rows
 from support.splits import random_split
 from support.threaded import ThreadedGroup
 
@@ -35,10 +35,20 @@ NETWORK = Network(
     ),
 )
 RECIPE = Recipe(1, 10, SGD(0.3), dtype="float64")
-SYNCHRONISED = ["numpy", pytest.param("torch", marks=[needs_torch, pytest.mark.framework])]
+SYNCHRONISED = [
+    "numpy",
+    pytest.param("numba", marks=[needs_numba, pytest.mark.framework]),
+    pytest.param("torch", marks=[needs_torch, pytest.mark.framework]),
+]
 
 # PyTorch's module calls the all-reduce, unless it is compiled.
-EAGER = [("numpy", "eager"), ("torch", "eager"), ("torch", "onednn"), ("torch", "bf16")]
+EAGER = [
+    ("numpy", "eager"),
+    ("numba", "compiled"),
+    ("torch", "eager"),
+    ("torch", "onednn"),
+    ("torch", "bf16"),
+]
 REFUSING = [row for row in rows(fast=True) if row.values not in EAGER]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mutation import convolution, layers, normalisation, updates, waist
+from mutation import compiled, convolution, layers, normalisation, updates, waist
 from mutation.planting import (
     Mutation,
     Numpy,
@@ -31,7 +31,7 @@ from triptych.spec import zoo
 from triptych.spec.optimizers import optimizer
 from triptych.spec.recipe import Recipe
 
-THEMES = (waist, layers, convolution, normalisation, updates)
+THEMES = (waist, layers, convolution, normalisation, updates, compiled)
 MUTATIONS = [mutation for theme in THEMES for mutation in theme.MUTATIONS]
 
 

@@ -13,6 +13,9 @@ ALL_INSTALLED = all(entry.installed or entry.optional for entry in registry.entr
 needs_torch = pytest.mark.skipif(
     not registry.entry("torch").installed, reason="PyTorch is not installed"
 )
+needs_numba = pytest.mark.skipif(
+    not registry.entry("numba").installed, reason="Numba is not installed"
+)
 needs_all = pytest.mark.skipif(
     not ALL_INSTALLED, reason="PyTorch and TensorFlow are not both installed"
 )

@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-numba = pytest.importorskip("numba")
-
-from triptych.engines.numba.layers import Training
+from triptych.engines.numba.layer import Training
 from triptych.engines.numba.normalisation import BatchNorm, LayerNorm
 from triptych.spec import layers as spec
 

@@ -1,7 +1,9 @@
 """How functions are compiled, and where the compiled code is kept for the next process.
 
 A function that Python calls is a `kernel`: its machine code is stored in a file. A function that
-only kernels call is `inlined` into their machine code and needs no file.
+only kernels call is `inlined` into their machine code and needs no file. Which activation and which
+update a kernel uses is known only when a network is built; so these are functions by themselves,
+which a kernel is given by their `address`, and only those that a network uses are compiled.
 
 Numba's own cache compares the source of the kernel's module, but not that of the modules whose
 functions it calls: after a change of one of those, the old machine code would still be used. Here
@@ -20,6 +22,7 @@ from typing import Any
 import llvmlite
 from numba import njit
 from numba.core import caching
+from numba.core.ccallback import CFunc
 
 # The compiler may reorder sums and contract a product and a sum into one instruction, which is what
 # makes vector instructions possible. It must not assume that there is no NaN and no infinity.
@@ -41,6 +44,32 @@ def kernel(function: Callable[..., Any]) -> Any:
 def parallel_kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls, whose ``prange`` loops are shared by the threads."""
     return _with_cache(njit(error_model="numpy", fastmath=REORDERING, parallel=True)(function))
+
+
+def address(function: Callable[..., Any], name: str, signature: Any) -> int:
+    """Compile a function that kernels call by its address, for one thread.
+
+    Parameters
+    ----------
+    function : callable
+        It takes numbers and pointers, and returns nothing.
+    name : str
+        Unique in its module; the name of the file of its machine code.
+    signature : numba signature
+        The types of its arguments.
+    """
+    function.__qualname__ = name
+    options = {"error_model": "numpy", "fastmath": REORDERING}
+    typed = (signature.args, signature.return_type)
+    compiled: Any = CFunc(function, typed, locals={}, options=options)
+    with suppress(RuntimeError):
+        compiled._cache = _FunctionCache(function)
+    compiled.compile()
+    FUNCTIONS_BY_ADDRESS.append(compiled)
+    return compiled.address
+
+
+FUNCTIONS_BY_ADDRESS: list[Any] = []  # the machine code lives as long as its object
 
 
 def _with_cache(dispatcher: Any) -> Any:
@@ -92,3 +121,11 @@ class _FunctionCache(caching.FunctionCache):
     """The machine code of one function."""
 
     _impl_class = _CacheFiles
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        """Return what tells the entries of a function apart: types, processor and name.
+
+        Numba's key has the variables of an enclosing function, which differ from process to
+        process if they are compiled functions. Here they follow from the name.
+        """
+        return sig, codegen.magic_tuple(), self._py_func.__qualname__

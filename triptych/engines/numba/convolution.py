@@ -10,7 +10,7 @@ from ...spec import layers as spec
 from ...spec.placement import PlacedLayer
 from .kernels import convolution as kernels
 from .kernels import winograd
-from .layer import Layer, Training
+from .layer import Array, Layer, Training
 
 # Rows of a block of windows: enough for a product that is not slowed down by copying the kernel.
 ROWS_OF_BLOCK = 288
@@ -52,51 +52,55 @@ class ConvolutionBlock(Layer):
         self.relu = relu
         self.pooled = pooled
 
-    @property
-    def rows_of_unit(self) -> int:
-        """How many rows of windows are computed together."""
-        return 2 if self.pooled else 1
-
-    def forward(self, x: np.ndarray, training: Training | None) -> np.ndarray:
+    def forward(self, x: Array, training: Training | None) -> Array:
         """Return pool(relu(x ∗ kernel + bias)), images (batch, rows, columns, filters)."""
         n, h, w, c = x.shape
         rows = (h + 2 * self.padding - self.size) // self.stride + 1
         columns = (w + 2 * self.padding - self.size) // self.stride + 1
         filters = self.parameters["kernel"].shape[-1]
-        shape = (n, rows // self.rows_of_unit, columns // self.rows_of_unit, filters)
+        shape = (n, rows, columns, filters)
+        if self.pooled:
+            shape = (n, rows // 2, columns // 2, filters)
         self.x = x
+        self.rows = rows
         self.columns = columns
         self.y = self.reuse("y", shape, x.dtype)
         self.winner = NO_WINNER
         if self.pooled:
             self.winner = self.reuse("winner", shape, np.uint8)
+        possible = self.size == 3 and self.stride == 1 and self.groups == 1 and self.padding <= 2
         self.method: _Method = _Windows(self)
-        if self.size == 3 and self.stride == 1 and self.groups == 1 and self.padding <= 2:
-            if min(c, filters) >= LEAST_CHANNELS:
-                self.method = _Winograd(self)
+        if possible and min(c, filters) >= LEAST_CHANNELS:
+            self.method = _Winograd(self)
         self.method.forward()
         return self.y
 
-    def parameter_gradients(self, dy: np.ndarray) -> None:
-        """Write the gradients of kernel and bias."""
+    def parameter_gradients(self, dy: Array) -> None:
+        """Write the gradients of kernel and bias; keep that of the convolution's output."""
+        self.dz = dy
+        if self.relu or self.pooled:
+            shape = (len(dy), self.rows, self.columns, dy.shape[-1])
+            self.dz = self.reuse("dz", shape, dy.dtype)
         bias_sums = self.get("bias sums", get_num_threads(), 2, dy.shape[-1])
-        self.method.kernel_gradient(dy, self.gradients["kernel"], bias_sums)
+        bias_sums.fill(0)
+        kernels.spread_gradient(dy, self.y, self.winner, self.relu, self.pooled, self.dz, bias_sums)
         if "bias" in self.gradients:
             np.sum(bias_sums[:, 0], axis=0, out=self.gradients["bias"])
+        self.method.kernel_gradient(self.dz, self.gradients["kernel"])
 
-    def input_gradient(self, dy: np.ndarray) -> np.ndarray:
-        """Return the gradient with respect to the images."""
+    def input_gradient(self, dy: Array) -> Array:
+        """Return the gradient with respect to the images, after `parameter_gradients`."""
         dx = self.reuse("dx", self.x.shape, dy.dtype)
-        self.method.input_gradient(dy, dx)
+        self.method.input_gradient(self.dz, dx)
         return dx
 
-    def bias(self) -> np.ndarray:
+    def bias(self) -> Array:
         """Return the bias, or zeros."""
         kernel = self.parameters["kernel"]
         bias = self.parameters.get("bias")
         return np.zeros(kernel.shape[-1], kernel.dtype) if bias is None else bias
 
-    def get(self, use: str, *shape: int) -> np.ndarray:
+    def get(self, use: str, *shape: int) -> Array:
         """Return memory in the dtype of the layer."""
         return self.reuse(use, shape, self.parameters["kernel"].dtype)
 
@@ -173,11 +177,11 @@ class _Method(ABC):
         """Write the block's y, and its winner."""
 
     @abstractmethod
-    def kernel_gradient(self, dy: np.ndarray, gradient: np.ndarray, bias_sums: np.ndarray) -> None:
-        """Write the gradient of the kernel, and each share's gradient of the bias."""
+    def kernel_gradient(self, dz: Array, gradient: Array) -> None:
+        """Write the gradient of the kernel."""
 
     @abstractmethod
-    def input_gradient(self, dy: np.ndarray, dx: np.ndarray) -> None:
+    def input_gradient(self, dz: Array, dx: Array) -> None:
         """Write the gradient with respect to the images."""
 
 
@@ -187,82 +191,84 @@ class _Windows(_Method):
     def forward(self) -> None:
         block = self.block
         kernel = self._kernel_of_groups(block.parameters["kernel"])
-        weights = np.ascontiguousarray(kernel.transpose(1, 0, 2))
-        windows, z, part = self._memory("forward", block.pooled)
+        windows, part = self._memory("forward")
+        shares = len(windows)
+        outputs = block.y.shape[-1]
         kernels.convolve(
-            block.x,
-            weights,
+            block.x.reshape(-1),
+            self._geometry(),
+            self._shape(),
+            np.ascontiguousarray(kernel.transpose(1, 0, 2)),
             block.bias(),
             block.relu,
             block.pooled,
-            block.size,
-            block.stride,
-            block.padding,
-            block.y,
-            block.winner,
+            pixels(block.y),
+            block.y.reshape(-1),
+            block.winner.reshape(-1),
             windows,
-            z,
+            block.get("products", shares, windows.shape[1] if block.pooled else 0, outputs),
+            block.get("z", shares, 4, block.columns // 2 * outputs),
             part,
         )
 
-    def kernel_gradient(self, dy: np.ndarray, gradient: np.ndarray, bias_sums: np.ndarray) -> None:
+    def kernel_gradient(self, dz: Array, gradient: Array) -> None:
         block = self.block
         gradient = self._kernel_of_groups(gradient)
         inputs, groups, outputs = gradient.shape
-        shares = len(bias_sums)
+        windows, part = self._memory("kernel")
+        shares = len(windows)
         sums = block.get("sums", shares, groups, inputs, outputs)
+        sums.fill(0)
+        product = block.get("product", shares, inputs, outputs)
         kernels.convolve_weight_gradient(
-            block.x,
-            dy,
-            block.y,
-            block.winner,
-            block.relu,
-            block.pooled,
-            block.size,
-            block.stride,
-            block.padding,
+            block.x.reshape(-1),
+            self._geometry(),
+            self._shape(),
+            pixels(dz),
             sums,
-            bias_sums,
-            *self._memory("kernel", block.relu or block.pooled),
-            block.get("product", shares, inputs, outputs),
+            windows,
+            part,
+            product,
         )
         np.sum(sums.transpose(0, 2, 1, 3), axis=0, out=gradient)
 
-    def input_gradient(self, dy: np.ndarray, dx: np.ndarray) -> None:
-        block = self.block
-        kernel = self._kernel_of_groups(block.parameters["kernel"])
+    def input_gradient(self, dz: Array, dx: Array) -> None:
+        kernel = self._kernel_of_groups(self.block.parameters["kernel"])
         weights = np.ascontiguousarray(kernel.transpose(1, 2, 0))
+        dx.fill(0)
         kernels.convolve_input_gradient(
-            dy,
-            block.y,
-            block.winner,
-            block.relu,
-            block.pooled,
+            pixels(dz),
+            self._geometry(),
+            self._shape(),
             weights,
-            block.size,
-            block.stride,
-            block.padding,
-            dx,
-            *self._memory("input", block.relu or block.pooled),
+            dx.reshape(-1),
+            *self._memory("input"),
         )
 
-    def _kernel_of_groups(self, kernel: np.ndarray) -> np.ndarray:
+    def _geometry(self) -> tuple[int, ...]:
+        """Return h, w, c, groups, size, stride, padding."""
+        block = self.block
+        return (*block.x.shape[1:], block.groups, block.size, block.stride, block.padding)
+
+    def _shape(self) -> tuple[int, int, int]:
+        """Return how many images, rows of windows and columns of windows there are."""
+        return len(self.block.x), self.block.rows, self.block.columns
+
+    def _kernel_of_groups(self, kernel: Array) -> Array:
         """View a kernel as (inputs of a group, groups, outputs of a group)."""
         groups = self.block.groups
         return kernel.reshape(-1, groups, kernel.shape[-1] // groups)
 
-    def _memory(self, use: str, whole: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return memory for windows, for outputs if `whole`, and for those of a group."""
+    def _memory(self, use: str) -> tuple[Array, Array]:
+        """Return memory for each share's windows, and for outputs of one group."""
         block = self.block
         inputs, groups, outputs = self._kernel_of_groups(block.parameters["kernel"]).shape
-        rows_of_unit = block.rows_of_unit * block.columns
-        units = len(block.y) * block.y.shape[1]
-        rows = max(1, min(ROWS_OF_BLOCK // rows_of_unit, units)) * rows_of_unit
+        two_rows = 2 * block.columns
+        count = max(1, ROWS_OF_BLOCK // two_rows) * two_rows
         shares = get_num_threads()
-        windows = block.get(f"{use} windows", shares, rows, inputs)
-        z = block.get(f"{use} z", shares, rows if whole else 0, groups * outputs)
-        part = block.get(f"{use} part", shares, rows if groups > 1 else 0, outputs)
-        return windows, z, part
+        windows = block.get(f"{use} windows", shares, count, inputs)
+        part = block.get(f"{use} part", shares, count if groups > 1 else 0, outputs)
+        return windows, part
 
 
 class _Winograd(_Method):
@@ -270,85 +276,119 @@ class _Winograd(_Method):
 
     def forward(self) -> None:
         block = self.block
-        kernel = block.parameters["kernel"]
+        inputs, outputs = block.parameters["kernel"].shape[2:]
+        tiles = block.columns // 2 if block.pooled else (block.columns + 1) // 2
         winograd.convolve(
-            block.x,
-            block.x,
-            NO_WINNER,
-            False,
-            False,
-            self._transformed(kernel),
+            block.x.reshape(-1),
+            block.x.shape,
+            block.padding,
+            transform(block.parameters["kernel"], G).reshape(16, inputs, outputs),
             block.bias(),
             block.relu,
             block.pooled,
-            block.padding,
-            block.y,
-            block.winner,
-            *self._memory("forward", *kernel.shape[2:], block.y, block.pooled),
+            (block.rows, block.columns),
+            block.y.reshape(-1),
+            block.winner.reshape(-1),
+            *self._memory("forward", tiles, inputs, outputs),
+            block.get("half z", get_num_threads(), 4, tiles * outputs),
+            block.get("z", get_num_threads(), 4, tiles * outputs),
         )
 
-    def kernel_gradient(self, dy: np.ndarray, gradient: np.ndarray, bias_sums: np.ndarray) -> None:
+    def kernel_gradient(self, dz: Array, gradient: Array) -> None:
         block = self.block
         _, _, inputs, outputs = gradient.shape
-        shares = len(bias_sums)
+        tiles = (dz.shape[2] + 1) // 2
+        memory = self._memory("kernel", tiles, inputs, outputs)
+        shares = len(memory[0])
+        sums = block.get("sums", shares, 16, inputs, outputs)
+        sums.fill(0)
         winograd.convolve_weight_gradient(
-            block.x,
-            dy,
-            block.y,
-            block.winner,
-            block.relu,
-            block.pooled,
+            block.x.reshape(-1),
+            block.x.shape,
             block.padding,
-            gradient,
-            bias_sums,
-            block.get("sums", shares, 16, inputs, outputs),
+            dz.reshape(-1),
+            dz.shape,
+            sums,
             block.get("product", shares, inputs, outputs),
-            *self._memory("kernel", inputs, outputs, dy, block.pooled),
+            *memory,
+            block.get("half dz", shares, 4, 2 * tiles * outputs),
+            block.get("dz lines", shares, 2, 2 * tiles * outputs),
         )
+        gradient[...] = transform(sums.sum(axis=0).reshape(4, 4, inputs, outputs), G.T)
 
-    def input_gradient(self, dy: np.ndarray, dx: np.ndarray) -> None:
+    def input_gradient(self, dz: Array, dx: Array) -> None:
         # Each pixel's gradient is a sum over the windows that it is in: the convolution of dz with
         # the kernel turned around.
         block = self.block
         turned = block.parameters["kernel"][::-1, ::-1].transpose(0, 1, 3, 2)
         inputs, outputs = turned.shape[2:]
+        tiles = (dx.shape[2] + 1) // 2
         winograd.convolve(
-            dy,
-            block.y,
-            block.winner,
-            block.relu,
-            block.pooled,
-            self._transformed(np.ascontiguousarray(turned)),
+            dz.reshape(-1),
+            dz.shape,
+            2 - block.padding,
+            transform(turned, G).reshape(16, inputs, outputs),
             np.zeros(outputs, dx.dtype),
             False,
             False,
-            2 - block.padding,
-            dx,
-            NO_WINNER,
-            *self._memory("input", inputs, outputs, dx, False),
+            dx.shape[1:3],
+            dx.reshape(-1),
+            NO_WINNER.reshape(-1),
+            *self._memory("input", tiles, inputs, outputs),
+            block.get("input half z", get_num_threads(), 4, tiles * outputs),
+            block.get("input z", get_num_threads(), 4, tiles * outputs),
         )
 
-    def _transformed(self, kernel: np.ndarray) -> np.ndarray:
-        transformed = self.block.get("transformed", 16, *kernel.shape[2:])
-        winograd.transform_kernel(kernel, transformed)
-        return transformed
+    def _memory(self, use: str, tiles: int, inputs: int, outputs: int) -> tuple[Array, ...]:
+        """Return memory of each share: lines, half transformed lines, patches, and products.
 
-    def _memory(
-        self, use: str, inputs: int, outputs: int, y: np.ndarray, pooled: bool
-    ) -> tuple[np.ndarray, ...]:
-        """Return memory for lines, half transformed lines, outputs, patches, and products."""
-        block = self.block
-        n, rows, tiles, _ = y.shape
-        if not pooled:
-            rows = (rows + 1) // 2
-            tiles = (tiles + 1) // 2
-        count = max(1, min(TILES_OF_BLOCK // tiles, n * rows)) * tiles
-        width = max(2 * tiles + 2, block.x.shape[2])
+        The last two are returned twice, with tiles and channels as two axes and as one.
+
+        Parameters
+        ----------
+        use : str
+            What computes with it.
+        tiles : int
+            In a row.
+        inputs, outputs : int
+            Channels of patches and products.
+        """
+        get = self.block.get
+        count = max(1, TILES_OF_BLOCK // tiles) * tiles
         shares = get_num_threads()
+        patches = get(f"{use} patches", shares, 16, count, inputs)
+        products = get(f"{use} products", shares, 16, count, outputs)
         return (
-            block.get(f"{use} lines", shares, 4, 2 * tiles + 2, inputs),
-            block.get(f"{use} half", shares, 4, width * inputs),
-            block.get(f"{use} z", shares, 2, 2 * tiles, outputs),
-            block.get(f"{use} patches", shares, 16, count, inputs),
-            block.get(f"{use} products", shares, 16, count, outputs),
+            get(f"{use} lines", shares, 4, 2 * (tiles + 1) * inputs),
+            get(f"{use} half", shares, 4, 2 * (tiles + 1) * inputs),
+            patches,
+            patches.reshape(shares, 16, count * inputs),
+            products,
+            products.reshape(shares, 16, count * outputs),
         )
+
+
+def pixels(images: Array) -> Array:
+    """View images as one row for each pixel, (n·rows·columns, channels)."""
+    return images.reshape(-1, images.shape[-1])
+
+
+# Of F(2×2, 3×3), as in `kernels.winograd`.
+G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+
+
+def transform(kernel: Array, matrix: Array) -> Array:
+    """Return m·k·mᵀ for every pair of channels.
+
+    Parameters
+    ----------
+    kernel : ndarray, shape (columns of m, columns of m, c, f)
+        The matrices k.
+    matrix : ndarray
+        The matrix m.
+    """
+    m = matrix.astype(kernel.dtype)
+    side, _, inputs, outputs = kernel.shape
+    half = m @ kernel.reshape(side, -1)
+    whole = m @ half.reshape(len(m), side, -1)
+    return whole.reshape(len(m), len(m), inputs, outputs)

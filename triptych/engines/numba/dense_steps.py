@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...spec.recipe import Recipe
 from .kernels import steps
-from .kernels.activations import IDENTITY
+from .kernels.activations import IDENTITY, sweep_address
 from .layer import Layer
 from .layers import LEAST_PRODUCTS, Dense, Elementwise, Flatten
 from .loss import CompiledLoss
@@ -26,6 +26,7 @@ Array = NDArray[Any]
 SMALL_PRODUCT = 10**6  # multiplications up to which OpenBLAS does not copy its operands
 NARROW = 64  # outputs; wider products are as fast in one piece
 FEWEST_ROWS = 32  # smaller blocks are not worth the trouble
+NO_MASKS = np.zeros(0, np.bool_)
 MOST_ROWS = 1024  # samples in a block, so that what the units compute stays in the cache
 
 
@@ -125,6 +126,8 @@ class DenseSteps:
         self.table = np.zeros((len(units), 10), np.int64)
         self.numbers = np.zeros((len(units), 2), weights.dtype)
         self.memory: dict[str, Array] = {}
+        self.layout = (0, 0)  # samples and shares that the memory is laid out for
+        self.block = 0
         start = 0
         for unit, row, numbers in zip(units, self.table, self.numbers, strict=True):
             kernel = unit.dense.parameters["kernel"]
@@ -133,8 +136,9 @@ class DenseSteps:
             row[steps.BIAS] = start + kernel.size
             row[steps.HAS_BIAS] = "bias" in unit.dense.parameters
             start += sum(array.size for array in unit.dense.parameters.values())
+            code = unit.activation.code if unit.activation else IDENTITY
+            row[steps.SWEEP] = sweep_address(code, weights.dtype.name)
             if unit.activation:
-                row[steps.CODE] = unit.activation.code
                 numbers[steps.SLOPE] = unit.activation.slope
             if unit.dropout:
                 row[steps.HAS_MASK] = True
@@ -147,6 +151,8 @@ class DenseSteps:
 
     def prepare(self, samples: int, shares: int) -> int:
         """Lay out the memory of a share; return the number of samples in a block."""
+        if self.layout == (samples, shares):
+            return self.block
         block = block_rows(-(-samples // shares), self.shapes)
         start = 0
         for row in self.table:
@@ -154,6 +160,8 @@ class DenseSteps:
                 row[column] = start
                 start += block * row[steps.OUTPUTS]
         self.reuse("work", (shares, start), self.weights.dtype)
+        self.layout = (samples, shares)
+        self.block = block
         return block
 
     def reuse(self, use: str, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -213,7 +221,7 @@ class DenseSteps:
             self.loss.code,
             self.loss.targets,
             divisors,
-            self.update.code,
+            self.update.address(dtype.name),
             np.array(coefficients, dtype),
             self.kernels,
             self.l2,
@@ -242,7 +250,7 @@ class DenseSteps:
                 arrays.append(masks[name].reshape(-1))
         if len(arrays) == 1:
             return np.ascontiguousarray(arrays[0]), first
-        return np.concatenate([np.zeros(0, np.bool_), *arrays]), first
+        return np.concatenate([NO_MASKS, *arrays]), first
 
     def logits(self, x: Array) -> Array:
         """Return the logits in evaluation mode, shape (samples, classes).
@@ -254,5 +262,5 @@ class DenseSteps:
         block = self.prepare(len(x), self.share_count(len(x)))
         logits = np.empty((len(x), self.shapes[-1][1]), x.dtype)
         work = self.memory["work"]
-        steps.dense_logits(x, self.table, self.numbers, self.weights, block, work, logits)
+        steps.dense_logits(x, NO_MASKS, self.table, self.numbers, self.weights, block, work, logits)
         return logits

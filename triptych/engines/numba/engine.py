@@ -24,6 +24,7 @@ from ...spec.recipe import Recipe
 from .augmentation import augment
 from .dense_steps import DenseSteps, find_units
 from .info import INFO
+from .kernels.masks import draw_mask
 from .kernels.updates import prepare_gradients
 from .layer import Training
 from .layers import build_chain
@@ -31,7 +32,7 @@ from .loss import CompiledLoss, build_loss
 from .normalisation import BatchNorm
 from .optimizers import CompiledUpdate, build_optimizer
 from .probe import Probe
-from .threads import computing
+from .threads import computing, one_blas_thread
 
 Array = NDArray[Any]
 
@@ -70,7 +71,7 @@ class Engine:
         self.layers = self.chain.every()
         self.loss = build_loss(recipe.loss, network.classes, recipe.dtype)
         self.update_rule = build_optimizer(recipe.optimizer)
-        self.mask_generator = np.random.Generator(np.random.SFC64(recipe.seed))  # in free mode
+        self.mask_keys = np.random.default_rng(recipe.seed)  # in free mode
         self.losses: list[float] = []
         count = network.parameter_count
         self.weights = np.zeros(count, recipe.dtype)
@@ -99,18 +100,19 @@ class Engine:
     def build_dense_steps(self) -> DenseSteps | None:
         """Return what makes the steps of a dense network; None for any other."""
         units = find_units(self.chain.layers)
-        built_in = isinstance(self.loss, CompiledLoss) and isinstance(
-            self.update_rule, CompiledUpdate
-        )
-        if not units or not built_in:
+        loss = self.loss
+        update = self.update_rule
+        if not units:
+            return None
+        if not isinstance(loss, CompiledLoss) or not isinstance(update, CompiledUpdate):
             return None
         return DenseSteps(
             units,
             self.weights,
             self.slots,
             self.kernel_ranges,
-            self.loss,
-            self.update_rule,
+            loss,
+            update,
             self.recipe,
         )
 
@@ -152,7 +154,7 @@ class Engine:
                 masks[layer.name] = self.draw_mask(layer.rate, (len(plan), samples, *shape))
         divisors = weights_of_steps(self.network, self.recipe, y, plan)
         steps_before = int(self.arrays.get("step", 0))
-        with computing():
+        with one_blas_thread():
             losses = dense_steps.train(
                 x.reshape(len(x), -1),
                 y,
@@ -192,9 +194,10 @@ class Engine:
 
     def logits(self, data: DeviceSplit) -> np.ndarray:
         """Return the logits of every sample in evaluation mode, shape (samples, classes)."""
-        with computing():
-            if self.dense_steps is not None:
+        if self.dense_steps is not None:
+            with one_blas_thread():
                 return self.dense_steps.logits(data.x.reshape(len(data.x), -1))
+        with computing():
             logits = np.empty((len(data.x), self.network.classes), self.recipe.dtype)
             for start in range(0, len(logits), SAMPLES_EVALUATED_AT_ONCE):
                 part = slice(start, start + SAMPLES_EVALUATED_AT_ONCE)
@@ -288,12 +291,11 @@ class Engine:
         return x, y, masks
 
     def draw_mask(self, rate: float, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Return a dropout mask of this shape: True where a value is kept.
-
-        It is made from 32 random bits for each value, which takes half as long as random floats.
-        """
-        bits = self.mask_generator.bit_generator.random_raw(-(-prod(shape) // 2))
-        return (bits.view(np.uint32)[: prod(shape)] >= np.uint32(rate * 2**32)).reshape(shape)
+        """Return a dropout mask of this shape: True where a value is kept."""
+        mask = np.empty(prod(shape), np.bool_)
+        low_key, high_key = self.mask_keys.integers(2**32, size=2, dtype=np.uint32)
+        draw_mask(low_key, high_key, np.uint32(rate * 2**32), mask)
+        return mask.reshape(shape)
 
 
 def views(flat: Array, parameters: Sequence[Parameter]) -> dict[str, Array]:

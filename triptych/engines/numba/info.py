@@ -11,7 +11,7 @@ INFO = EngineInfo(
     backends={"compiled": "NumPy's formulas as compiled loops"},
     argued={
         "gpu": "none: processor only",
-        "debugging": "NUMBA_DISABLE_JIT=1 runs every loop in Python, line by line",
+        "debugging": "print works inside a compiled loop, but a debugger does not stop there",
         "scalability": "one process, with as many threads as the processor has cores",
     },
     packages=("llvmlite",),

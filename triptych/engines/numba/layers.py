@@ -9,6 +9,7 @@ Images are (batch, rows, columns, channels), vectors are (batch, features), both
 """
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ...spec.placement import Layer as Description
 from ...spec.placement import PlacedLayer
 from .convolution import Conv2D, build_block, find_blocks
 from .kernels import activations
-from .kernels.activations import activate_parts, multiply_parts
+from .kernels.activations import activate_parts, multiply_parts, sweep_address
 from .kernels.dense import dense_forward, dense_gradients, dense_input_gradient
 from .layer import Array, Layer, Training
 from .normalisation import BatchNorm, LayerNorm
@@ -120,7 +121,7 @@ class Flatten(Layer):
     def forward(self, x: Array, training: Training | None) -> Array:
         """Return x in the shape (batch, features)."""
         self.shape = x.shape
-        return x.reshape(len(x), -1)
+        return x.reshape(len(x), prod(x.shape[1:]))
 
     def input_gradient(self, dy: Array) -> Array:
         """Return dy in the shape of the input."""
@@ -194,7 +195,7 @@ class Elementwise(Layer):
         y = self.reuse("y", x.shape, x.dtype)
         self.factor = self.reuse("factor", x.shape, x.dtype)
         activate_parts(
-            self.code,
+            sweep_address(self.code, x.dtype.name),
             x.dtype.type(self.slope),
             x.reshape(-1),
             mask,
@@ -287,7 +288,7 @@ register_layer(spec.Dense, lambda place: Dense(place.layer.name))
 register_layer(spec.Conv2D, lambda place: Conv2D(place.layer))
 register_layer(spec.MaxPool2D, lambda place: MaxPool2D(place.layer))
 register_layer(spec.AvgPool2D, lambda place: AvgPool2D(place.layer))
-register_layer(spec.GlobalAvgPool, lambda place: GlobalAvgPool(place.layer))
+register_layer(spec.GlobalAvgPool, lambda place: GlobalAvgPool(place.layer.name))
 register_layer(spec.BatchNorm, lambda place: BatchNorm(place.layer))
 register_layer(spec.LayerNorm, lambda place: LayerNorm(place.layer))
 register_layer(spec.Residual, build_residual)

@@ -62,14 +62,20 @@ class CompiledUpdate:
         o = self.optimizer
         keep = 1 - rate * o.weight_decay if o.decoupled else 1.0
         decay = 0.0 if o.decoupled else o.weight_decay
-        return (keep, decay, *self.numbers(rate, step))
+        numbers = (keep, decay, *self.numbers(rate, step))
+        return (*numbers, *(0.0,) * (updates.NUMBERS - len(numbers)))
+
+    def address(self, dtype: str) -> int:
+        """Return the address of the compiled update."""
+        return updates.update_address(self.code, dtype)
 
     def __call__(
         self, weights: Array, gradients: Array, slots: Array, rate: float, step: int
     ) -> None:
         """Update all parameters, as the top of this file tells."""
         c = np.array(self.coefficients(rate, step), weights.dtype)
-        updates.update_parts(self.code, weights, gradients, slots, c, share_count(weights.size))
+        update = self.address(weights.dtype.name)
+        updates.update_parts(update, weights, gradients, slots, c, share_count(weights.size))
 
 
 def build_sgd(o: spec.SGD) -> CompiledUpdate:

@@ -46,6 +46,7 @@ class MaxPool2D(_Pool):
     def input_gradient(self, dy: np.ndarray) -> np.ndarray:
         """Return images in which each number of dy is where the output came from."""
         dx = self.reuse("dx", self.shape, dy.dtype)
+        dx.fill(0)
         kernels.max_pool_gradient(dy, self.winner, get_num_threads(), dx)
         return dx
 
@@ -62,6 +63,7 @@ class AvgPool2D(_Pool):
     def input_gradient(self, dy: np.ndarray) -> np.ndarray:
         """Return dy/size², added over the windows that a pixel is in."""
         dx = self.reuse("dx", self.shape, dy.dtype)
+        dx.fill(0)
         kernels.average_pool_gradient(dy, *self.window, get_num_threads(), dx)
         return dx
 

@@ -28,23 +28,31 @@ def share_count(work: int, least: int = LEAST_SHARE) -> int:
 
 @cache
 def blas_libraries() -> tuple[LibController, ...]:
-    """Return the BLAS libraries that have threads of their own."""
-    return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
+    """Return the BLAS library that kernels call, which is SciPy's; all if none has its name."""
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    scipys = [library for library in libraries if "scipy.libs" in str(library.filepath)]
+    return tuple(scipys or libraries)
+
+
+@contextmanager
+def one_blas_thread() -> Generator[None]:
+    """Let BLAS use one thread: the kernels divide the work themselves."""
+    before = [(library, int(library.get_num_threads() or 1)) for library in blas_libraries()]
+    changed = [(library, threads) for library, threads in before if threads > 1]
+    for library, _ in changed:
+        library.set_num_threads(1)
+    try:
+        yield
+    finally:
+        for library, threads in changed:
+            library.set_num_threads(threads)
 
 
 @contextmanager
 def computing() -> Generator[None]:
-    """Let BLAS use one thread: the kernels divide the work themselves.
+    """Let BLAS use one thread, without warnings of NumPy.
 
-    Warnings of NumPy are off: if a training diverges, its losses show it.
+    If a training diverges, its losses show it.
     """
-    libraries = blas_libraries()
-    before = [library.num_threads for library in libraries]
-    for library in libraries:
-        library.set_num_threads(1)
-    try:
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            yield
-    finally:
-        for library, threads in zip(libraries, before, strict=True):
-            library.set_num_threads(threads)
+    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        yield

@@ -5,16 +5,17 @@ the derivative where the input was, so that the backward pass is a single produc
 activation is.
 """
 
-from collections.abc import Callable
+from functools import cache
 from math import erf, exp, pi, sqrt, tanh
-from typing import Any
 
-from numba import prange
+import numpy as np
+from numba import carray, from_dtype, prange, types
 
-from ..compilation import inlined, parallel_kernel
+from ..compilation import address, inlined, parallel_kernel
+from .calls import call, pointer
 from .constants import constant
 
-# What the integer `code` of the kernels means.
+# The activations by their codes.
 IDENTITY, RELU, LEAKY_RELU, TANH, SIGMOID, SILU, GELU, GELU_TANH = range(8)
 CHUNK = 2048  # numbers that one sweep copies and then changes while they are in the first cache
 
@@ -86,77 +87,67 @@ def gelu_tanh(x, slope):
     return half * x * (one + t), half * (one + t + x * (one - t * t) * du)
 
 
-def make_sweep(function: Callable[..., Any]) -> Any:
-    """Return a compiled loop that applies an activation to the rows of an array."""
-
-    @inlined
-    def sweep(slope, bias, z, y):
-        for i in range(z.shape[0]):
-            for j in range(bias.size):
-                z[i, j] += bias[j]
-            for j in range(z.shape[1]):
-                value, derivative = function(z[i, j], slope)
-                y[i, j] = value
-                z[i, j] = derivative
-
-    return sweep
+FUNCTIONS = {
+    IDENTITY: identity,
+    RELU: relu,
+    LEAKY_RELU: leaky_relu,
+    TANH: hyperbolic_tangent,
+    SIGMOID: sigmoid,
+    SILU: silu,
+    GELU: gelu,
+    GELU_TANH: gelu_tanh,
+}
 
 
-SWEEPS = tuple(
-    make_sweep(function)
-    for function in (
-        identity,
-        relu,
-        leaky_relu,
-        hyperbolic_tangent,
-        sigmoid,
-        silu,
-        gelu,
-        gelu_tanh,
-    )
-)
-(
-    identity_sweep,
-    relu_sweep,
-    leaky_relu_sweep,
-    tanh_sweep,
-    sigmoid_sweep,
-    silu_sweep,
-    gelu_sweep,
-    gelu_tanh_sweep,
-) = SWEEPS
-
-
-@inlined
-def activate(code, slope, bias, z, y):
-    """Write f(z + bias) into `y`, and its derivative into `z`.
+@cache
+def sweep_address(code: int, dtype: str) -> int:
+    """Compile the sweep of an activation over the rows of an array; return its address.
 
     Parameters
     ----------
     code : int
-        Which f: one of the codes above.
+        Which activation.
+    dtype : str
+        ``float32`` or ``float64``.
+    """
+    function = FUNCTIONS[code]
+    number = from_dtype(np.dtype(dtype))
+    numbers = types.CPointer(number)
+
+    def sweep(rows, columns, slope, biases, bias_at, z_at, y_at):
+        bias = carray(bias_at, biases)
+        z = carray(z_at, (rows, columns))
+        y = carray(y_at, (rows, columns))
+        for i in range(rows):
+            inputs = z[i]
+            outputs = y[i]
+            for j in range(biases):
+                inputs[j] += bias[j]
+            for j in range(columns):
+                value, derivative = function(inputs[j], slope)
+                outputs[j] = value
+                inputs[j] = derivative
+
+    signature = types.void(types.intp, types.intp, number, types.intp, numbers, numbers, numbers)
+    return address(sweep, f"sweep_{function.__name__}", signature)
+
+
+@inlined
+def activate(sweep, slope, bias, z, y):
+    """Write f(z + bias) into `y`, and its derivative into `z`.
+
+    Parameters
+    ----------
+    sweep : int
+        The address of the sweep of f.
     slope : float
         Of the leaky ReLU.
     bias : ndarray, shape (features,) or (0,)
         Empty for none.
     z, y : ndarray, shape (rows, features)
     """
-    if code == IDENTITY:
-        identity_sweep(slope, bias, z, y)
-    elif code == RELU:
-        relu_sweep(slope, bias, z, y)
-    elif code == LEAKY_RELU:
-        leaky_relu_sweep(slope, bias, z, y)
-    elif code == TANH:
-        tanh_sweep(slope, bias, z, y)
-    elif code == SIGMOID:
-        sigmoid_sweep(slope, bias, z, y)
-    elif code == SILU:
-        silu_sweep(slope, bias, z, y)
-    elif code == GELU:
-        gelu_sweep(slope, bias, z, y)
-    else:
-        gelu_tanh_sweep(slope, bias, z, y)
+    rows, columns = z.shape
+    call(sweep, (rows, columns, slope, bias.size, pointer(bias), pointer(z), pointer(y)))
 
 
 @inlined
@@ -172,19 +163,22 @@ def drop(mask, scale, factor, y):
         Changed in place.
     """
     for i in range(y.shape[0]):
-        for j in range(y.shape[1]):
-            kept = scale if mask[i, j] else constant(0, scale)
-            y[i, j] *= kept
-            factor[i, j] *= kept
+        keep = mask[i]
+        values = y[i]
+        factors = factor[i]
+        for j in range(values.size):
+            kept = scale if keep[j] else constant(0, scale)
+            values[j] *= kept
+            factors[j] *= kept
 
 
 @parallel_kernel
-def activate_parts(code, slope, x, mask, scale, y, factor, shares):
+def activate_parts(sweep, slope, x, mask, scale, y, factor, shares):
     """Write an activation of `x`, and a dropout of it, into `y`, and the derivative into `factor`.
 
     Parameters
     ----------
-    code, slope : int, float
+    sweep, slope : int, float
         As in `activate`.
     x : ndarray, shape (count,)
     mask : ndarray of bool, shape (count,) or (0,)
@@ -202,11 +196,12 @@ def activate_parts(code, slope, x, mask, scale, y, factor, shares):
             stop = min(start + CHUNK, last)
             row = (1, stop - start)
             z = factor[start:stop].reshape(row)
-            part = x[start:stop]
-            for i in range(part.size):
-                z[0, i] = part[i]
+            source = x[start:stop]
+            copy = factor[start:stop]
+            for i in range(copy.size):
+                copy[i] = source[i]
             out = y[start:stop].reshape(row)
-            activate(code, slope, bias, z, out)
+            activate(sweep, slope, bias, z, out)
             if mask.size:
                 drop(mask[start:stop].reshape(row), scale, z, out)
 

@@ -1,8 +1,11 @@
 """Convolutions as matrix products of windows (im2col), a few rows of windows at a time.
 
-x is (n, h, w, c). A unit is one row of windows, or two rows if 2×2 max-pooling follows. Units are
-counted through all images, and a share of them belongs to one thread. A block of units is laid out
-as rows of a matrix, multiplied, and finished (bias, ReLU, pooling) while it is in the cache.
+A kernel gets images (n, h, w, c) as one axis, or with a pixel in each row, and their sizes as
+integers: views inside compiled code take long to compile.
+
+A unit is one row of windows, or two rows if 2×2 max-pooling follows. Units are counted through all
+images, and a share of them belongs to one thread. A block of units is laid out as rows of a matrix,
+multiplied, and finished (bias, ReLU, pooling) while it is in the cache.
 
 The windows of group g are (windows, size²·c/groups); the kernel is (groups, size²·c/groups,
 f/groups).
@@ -18,458 +21,527 @@ from .shares import share_bounds
 # A product with so few inputs is computed by loops: BLAS would take longer to copy its arguments.
 SHORT = 32
 
+# So few numbers in a row of a window are copied one by one: XXX.
+FEW = 12
+
 # `winner` counts the pixels of a pooling window in row-major order; DEAD if ReLU returned 0.
 DEAD = 4
 
 
 @inlined
-def lay_windows(image, row, group_channels, group, size, stride, padding, windows):
-    """Lay one row of windows of one group of channels out, (columns, size²·group_channels)."""
-    h, w, c = image.shape
-    zero = constant(0, image[0, 0, 0])
-    first = group * group_channels
-    for q in range(windows.shape[0]):
-        left = q * stride - padding
-        for i in range(size):
-            line = row * stride - padding + i
-            target = i * size * group_channels
-            inside = line >= 0 and line < h
-            if inside and left >= 0 and left + size <= w and group_channels == c:
-                source = image[line, left : left + size].reshape(size * c)
-                for k in range(size * c):
-                    windows[q, target + k] = source[k]
-                continue
-            for j in range(size):
-                column = left + j
-                at = target + j * group_channels
-                if inside and column >= 0 and column < w:
-                    for k in range(group_channels):
-                        windows[q, at + k] = image[line, column, first + k]
-                else:
-                    for k in range(group_channels):
-                        windows[q, at + k] = zero
+def copy(source, at_source, count, target, at):
+    """Copy some numbers; an index that is a sum would keep LLVM from vector instructions."""
+    numbers = source[at_source : at_source + count]
+    result = target[at : at + count]
+    for k in range(count):
+        result[k] = numbers[k]
 
 
 @inlined
-def add_windows(windows, row, group_channels, group, size, stride, padding, image):
-    """Add one row of windows to the pixels that they were copied from: `lay_windows` backwards."""
-    h, w, _ = image.shape
-    first = group * group_channels
-    for q in range(windows.shape[0]):
-        left = q * stride - padding
-        for i in range(size):
-            line = row * stride - padding + i
-            if line < 0 or line >= h:
-                continue
-            for j in range(size):
-                column = left + j
-                if column < 0 or column >= w:
-                    continue
-                at = (i * size + j) * group_channels
-                for k in range(group_channels):
-                    image[line, column, first + k] += windows[q, at + k]
+def lay_small_windows(x, geometry, image, row, group, first, columns, windows):
+    """Lay windows with few numbers in a row out, as `lay_windows` does, number by number."""
+    h, w, c, groups, size, stride, padding = geometry
+    channels = c // groups
+    zero = constant(0, windows[0, 0])
+    for k in range(windows.shape[1]):
+        line = row * stride - padding + k // (channels * size)
+        left = k // channels % size - padding
+        source = ((image * h + line) * w + left) * c + group * channels + k % channels
+        for q in range(columns):
+            inside = 0 <= line < h and 0 <= left + q * stride < w
+            windows[first + q, k] = x[source + q * stride * c] if inside else zero
 
 
 @inlined
-def multiply_short(windows, weights, products):
-    """Write windows·weights for a few inputs: 0.9 ms where BLAS takes 3.2 (64 images of R3)."""
+def lay_windows(x, geometry, image, row, group, first, columns, windows):
+    """Lay one row of windows of one group of channels out.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n·h·w·c,)
+        The images.
+    geometry : tuple of int
+        h, w, c, groups, size, stride, padding.
+    image, row, group : int
+        Which row of windows.
+    first, columns : int
+        They become the rows from `first` on of `windows`.
+    windows : ndarray, shape (rows, size²·c/groups)
+        The matrix.
+    """
+    h, w, c, groups, size, stride, padding = geometry
+    channels = c // groups
+    zero = constant(0, windows[0, 0])
+    if size * channels < FEW:
+        lay_small_windows(x, geometry, image, row, group, first, columns, windows)
+        return
+    for q in range(columns):
+        left = q * stride - padding
+        for i in range(size):
+            line = row * stride - padding + i
+            source = ((image * h + line) * w + left) * c + group * channels
+            target = i * size * channels
+            inside = 0 <= line < h
+            if inside and groups == 1 and left >= 0 and left + size <= w:
+                copy(x, source, size * c, windows[first + q], target)
+            else:
+                for j in range(size):
+                    if inside and 0 <= left + j < w:
+                        copy(x, source, channels, windows[first + q], target)
+                    else:
+                        windows[first + q, target : target + channels] = zero
+                    source += c
+                    target += channels
+
+
+@inlined
+def lay_rows(x, geometry, start, stop, rows_of_image, group, columns, windows):
+    """Lay some rows of windows out, counted through all images."""
+    for row in range(start, stop):
+        image = row // rows_of_image
+        first = (row - start) * columns
+        lay_windows(x, geometry, image, row % rows_of_image, group, first, columns, windows)
+
+
+@inlined
+def add_windows(windows, first, columns, geometry, image, row, group, dx):
+    """Add one row of windows to the pixels that `lay_windows` copies it from."""
+    h, w, c, groups, size, stride, padding = geometry
+    channels = c // groups
+    for q in range(columns):
+        left = q * stride - padding
+        for i in range(size):
+            line = row * stride - padding + i
+            if 0 <= line < h:
+                start = max(0, -left)
+                stop = min(size, w - left)
+                for j in range(start, stop):
+                    target = ((image * h + line) * w + left + j) * c + group * channels
+                    source = (i * size + j) * channels
+                    pixel = dx[target : target + channels]
+                    part = windows[first + q, source : source + channels]
+                    for k in range(channels):
+                        pixel[k] += part[k]
+
+
+@inlined
+def multiply_one(windows, p, weights, product):
+    """Write one row of windows·weights."""
     inputs, outputs = weights.shape
     zero = constant(0, weights[0, 0])
-    for p in range(windows.shape[0]):
+    for o in range(outputs):
+        product[o] = zero
+    for k in range(inputs):
         for o in range(outputs):
-            products[p, o] = zero
-        quads = inputs - inputs % 4
-        for k in range(0, quads, 4):
+            product[o] += windows[p, k] * weights[k, o]
+
+
+@inlined
+def multiply_short(windows, count, weights, first, products):
+    """Write windows·weights for a few inputs to the rows from `first` on of `products`.
+
+    A loop over the outputs adds three inputs to two windows: it needs each of the weights once for
+    both, and it has few enough arrays for LLVM to make vector instructions of it.
+    """
+    inputs, outputs = weights.shape
+    zero = constant(0, weights[0, 0])
+    triples = inputs - inputs % 3
+    for p in range(0, count - 1, 2):
+        above = products[first + p]
+        below = products[first + p + 1]
+        for o in range(outputs):
+            above[o] = zero
+            below[o] = zero
+        for k in range(0, triples, 3):
             a = windows[p, k]
             b = windows[p, k + 1]
             c = windows[p, k + 2]
-            d = windows[p, k + 3]
+            d = windows[p + 1, k]
+            e = windows[p + 1, k + 1]
+            f = windows[p + 1, k + 2]
             for o in range(outputs):
-                products[p, o] += (
-                    a * weights[k, o]
-                    + b * weights[k + 1, o]
-                    + c * weights[k + 2, o]
-                    + d * weights[k + 3, o]
-                )
-        for k in range(quads, inputs):
-            a = windows[p, k]
+                above[o] += a * weights[k, o] + b * weights[k + 1, o] + c * weights[k + 2, o]
+                below[o] += d * weights[k, o] + e * weights[k + 1, o] + f * weights[k + 2, o]
+        for k in range(triples, inputs):
             for o in range(outputs):
-                products[p, o] += a * weights[k, o]
+                above[o] += windows[p, k] * weights[k, o]
+                below[o] += windows[p + 1, k] * weights[k, o]
+    if count % 2:
+        multiply_one(windows, count - 1, weights, products[first + count - 1])
 
 
 @inlined
-def cross_multiply_short(windows, dz, total):
-    """Add windowsᵀ·dz for a few inputs to `total`, four windows at a time."""
-    count, inputs = windows.shape
-    outputs = dz.shape[1]
-    quads = count - count % 4
-    for p in range(0, quads, 4):
+def cross_multiply_short(windows, count, dz, first, product):
+    """Write windowsᵀ·dz for a few inputs, eight windows at a time."""
+    inputs, outputs = product.shape
+    zero = constant(0, product[0, 0])
+    for k in range(inputs):
+        for o in range(outputs):
+            product[k, o] = zero
+    eights = count - count % 8
+    for p in range(0, eights, 8):
+        z = dz[first + p : first + p + 8]
         for k in range(inputs):
             a = windows[p, k]
             b = windows[p + 1, k]
             c = windows[p + 2, k]
             d = windows[p + 3, k]
+            e = windows[p + 4, k]
+            f = windows[p + 5, k]
+            g = windows[p + 6, k]
+            h = windows[p + 7, k]
             for o in range(outputs):
-                total[k, o] += a * dz[p, o] + b * dz[p + 1, o] + c * dz[p + 2, o] + d * dz[p + 3, o]
-    for p in range(quads, count):
+                near = (a * z[0, o] + b * z[1, o]) + (c * z[2, o] + d * z[3, o])
+                far = (e * z[4, o] + f * z[5, o]) + (g * z[6, o] + h * z[7, o])
+                product[k, o] += near + far
+    for p in range(eights, count):
         for k in range(inputs):
             a = windows[p, k]
             for o in range(outputs):
-                total[k, o] += a * dz[p, o]
+                product[k, o] += a * dz[first + p, o]
 
 
 @inlined
-def add_bias(z, bias, relu):
-    """Add the bias to z (windows, f) and apply ReLU, in place; NaN stays NaN."""
-    zero = constant(0, bias[0])
-    if relu:
-        for p in range(z.shape[0]):
-            for o in range(z.shape[1]):
-                value = z[p, o] + bias[o]
-                z[p, o] = max(zero, value)
-    else:
-        for p in range(z.shape[0]):
-            for o in range(z.shape[1]):
-                z[p, o] += bias[o]
+def add_bias(y, first, count, bias):
+    """Add the bias to some rows of y (rows, f), in place."""
+    for p in range(first, first + count):
+        for o in range(bias.size):
+            y[p, o] += bias[o]
 
 
 @inlined
-def apply_relu(y, winner):
-    """Apply ReLU to pooled outputs (columns, f), in place."""
-    zero = constant(0, y[0, 0])
-    for q in range(y.shape[0]):
-        for o in range(y.shape[1]):
-            value = y[q, o]
-            y[q, o] = max(zero, value)
-            winner[q, o] = winner[q, o] if value > zero else np.uint8(DEAD)
+def rectify(y, first, count):
+    """Apply ReLU to some numbers of y (numbers,), in place; NaN stays NaN."""
+    zero = constant(0, y[0])
+    part = y[first : first + count]
+    for k in range(count):
+        # Not max(): that of Python returns 0 for NaN.
+        part[k] = zero if part[k] <= zero else part[k]  # noqa: FURB136
 
 
 @inlined
-def pool_lines(z, bias, relu, y, winner):
-    """Add the bias, pool 2×2 windows of two lines z (2, columns, f), and apply ReLU.
+def take_larger(values, number, y, winner):
+    """Replace the numbers of y that are exceeded, and their winner by `number`; NaN wins."""
+    for k in range(y.size):
+        value = values[k]
+        larger = value > y[k] or value != value
+        y[k] = value if larger else y[k]
+        winner[k] = number if larger else winner[k]
 
-    Of equal values the first is the winner; NaN wins. The bias is added before values are
-    compared, because rounding may make two of them equal.
+
+@inlined
+def pool(z, relu, target, count, y, winner):
+    """Write the largest of four numbers, after ReLU if `relu`.
+
+    Parameters
+    ----------
+    z : ndarray, shape (4, count)
+        The pixels of some windows, in row-major order. Of equal numbers the first wins; NaN wins.
+    relu : bool
+        Whether ReLU follows.
+    target, count : int
+        The outputs are written from `target` on.
+    y, winner : ndarray, shape (numbers,)
+        The outputs, and which pixel of its window each of them comes from.
     """
-    for q in range(y.shape[0]):
-        for o in range(y.shape[1]):
-            best = z[0, 2 * q, o] + bias[o]
-            number = np.uint8(0)
-            value = z[0, 2 * q + 1, o] + bias[o]
-            if value > best or value != value:
-                best = value
-                number = np.uint8(1)
-            value = z[1, 2 * q, o] + bias[o]
-            if value > best or value != value:
-                best = value
-                number = np.uint8(2)
-            value = z[1, 2 * q + 1, o] + bias[o]
-            if value > best or value != value:
-                best = value
-                number = np.uint8(3)
-            y[q, o] = best
-            winner[q, o] = number
+    best = y[target : target + count]
+    numbers = winner[target : target + count]
+    for k in range(count):
+        best[k] = z[0, k]
+        numbers[k] = 0
+    for number in range(1, 4):
+        take_larger(z[number], np.uint8(number), best, numbers)
     if relu:
-        apply_relu(y, winner)
+        zero = constant(0, z[0, 0])
+        dead = np.uint8(DEAD)
+        for k in range(count):
+            numbers[k] = numbers[k] if best[k] > zero else dead
+        rectify(best, 0, count)
 
 
 @inlined
-def take_lines(z, bias, relu, first, y):
-    """Copy lines z (lines, columns, f) to an image from its line `first` on, with bias and ReLU."""
-    for i in range(min(z.shape[0], y.shape[0] - first)):
-        line = y[first + i]
-        for q in range(line.shape[0]):
-            for o in range(line.shape[1]):
-                line[q, o] = z[i, q, o]
-        add_bias(line, bias, relu)
+def lay_pools(products, source, columns, bias, z):
+    """Write two rows of windows, with bias, as the four pixels of pooling windows.
 
-
-@inlined
-def lay_gradient(dy, y, winner, pooled, start, units, columns, dz):
-    """Write the gradient with respect to the convolution's output, after ReLU and pooling.
-
-    If `pooled`, dy and winner are (all units, pooled columns, f), otherwise dy and y are (all
-    units, columns, f). dz is (rows of windows of some units·columns, f).
+    Parameters
+    ----------
+    products : ndarray, shape (windows, f)
+        From `source` on: the windows of a row, then those of the row below.
+    source, columns : int
+        Where they are, and how many there are in a row.
+    bias : ndarray, shape (f,)
+        The bias. It is added before numbers are compared: rounding may make two of them equal.
+    z : ndarray, shape (4, pooled columns·f)
+        The pixels.
     """
-    zero = constant(0, dz[0, 0])
-    outputs = dz.shape[1]
-    if not pooled:
-        for u in range(units):
-            for q in range(columns):
-                for o in range(outputs):
-                    value = dy[start + u, q, o]
-                    dz[u * columns + q, o] = value if y[start + u, q, o] > zero else zero
-        return
-    for u in range(units):
-        for k in range(4):
-            base = (2 * u + k // 2) * columns + k % 2
-            for q in range(dy.shape[1]):
-                for o in range(outputs):
-                    value = dy[start + u, q, o]
-                    dz[base + 2 * q, o] = value if winner[start + u, q, o] == k else zero
-        if columns % 2:  # the last column is in no pooling window
-            for i in range(2):
-                last = (2 * u + i + 1) * columns - 1
-                for o in range(outputs):
-                    dz[last, o] = zero
+    outputs = bias.size
+    for i in range(2):
+        for q in range(columns // 2 * 2):
+            row = source + i * columns + q
+            at = q // 2 * outputs
+            pixel = z[2 * i + q % 2, at : at + outputs]
+            for o in range(outputs):
+                pixel[o] = products[row, o] + bias[o]
 
 
 @inlined
-def sum_rows(z, chunk, total):
-    """Add the rows of z (rows, f) to `total`, by way of `chunk`, so that float32 sums are short."""
-    zero = constant(0, total[0])
-    for o in range(total.size):
-        chunk[o] = zero
-    for p in range(z.shape[0]):
-        for o in range(total.size):
-            chunk[o] += z[p, o]
-    for o in range(total.size):
-        total[o] += chunk[o]
+def take_group(z, first, count, group, part):
+    """Copy the channels of one group of some rows of z (rows, f) to part (count, f/groups)."""
+    outputs = part.shape[1]
+    for p in range(count):
+        copy(z[first + p], group * outputs, outputs, part[p], 0)
 
 
 @inlined
-def take_group(z, group, part):
-    """Copy the channels of one group, (rows, f/groups)."""
-    first = group * part.shape[1]
-    for p in range(z.shape[0]):
-        for o in range(part.shape[1]):
-            part[p, o] = z[p, first + o]
-
-
-@inlined
-def put_group(part, group, z):
+def put_group(part, count, group, first, z):
     """Copy the channels of one group back."""
-    first = group * part.shape[1]
-    for p in range(z.shape[0]):
-        for o in range(part.shape[1]):
-            z[p, first + o] = part[p, o]
+    outputs = part.shape[1]
+    for p in range(count):
+        copy(part[p], 0, outputs, z[first + p], group * outputs)
 
 
 @parallel_kernel
-def convolve(x, weights, bias, relu, pooled, size, stride, padding, y, winner, windows, z, part):
+def convolve(
+    x,
+    geometry,
+    shape,
+    weights,
+    bias,
+    relu,
+    pooled,
+    y,
+    flat_y,
+    winner,
+    windows,
+    products,
+    z,
+    part,
+):
     """Write y = pool(relu(windows·weights + bias)).
 
     Parameters
     ----------
-    x : ndarray, shape (n, h, w, c)
+    x : ndarray, shape (n·h·w·c,)
         The images.
+    geometry : tuple of int
+        h, w, c, groups, size, stride, padding.
+    shape : tuple of int
+        n, and how many rows and columns of windows an image has.
     weights : ndarray, shape (groups, size²·c/groups, f/groups)
         The kernel of each group.
     bias : ndarray, shape (f,)
         Zeros if the layer has none.
     relu, pooled : bool
         Whether ReLU and 2×2 max-pooling follow.
-    size, stride, padding : int
-        Of the convolution.
-    y : ndarray, shape (n, rows, columns, f), or (n, pooled rows, pooled columns, f)
-        The output.
-    winner : ndarray of uint8, shape of y if pooled
+    y, flat_y : ndarray, shapes (n·rows·columns, f), (n·rows·columns·f,)
+        The output, twice; pooling divides rows and columns by 2.
+    winner : ndarray of uint8, shape of flat_y if pooled
         Which pixel of its window each output comes from.
-    windows, z, part : ndarray
-        Memory of each share: (shares, rows, size²·c/groups), (shares, rows, f) if pooled,
-        (shares, rows, f/groups) if there are groups.
+    windows, products, z, part : ndarray
+        Memory of each share: (shares, windows, size²·c/groups); if pooled, (shares, windows, f)
+        and (shares, 4, pooled columns·f); if there are groups, (shares, windows, f/groups).
     """
+    n, rows, columns = shape
     shares, block, inputs = windows.shape
-    n = x.shape[0]
     groups = weights.shape[0]
     outputs = bias.size
-    columns = (x.shape[2] + 2 * padding - size) // stride + 1
-    rows_of_unit = 2 if pooled else 1
-    units_of_image = y.shape[1]
-    units = n * units_of_image
-    pixels = y.reshape(units * y.shape[2], outputs)
-    pools = y.reshape(units, y.shape[2], outputs)
-    winners = winner.reshape(winner.shape[0] * winner.shape[1], winner.shape[2], winner.shape[3])
-    units_of_block = block // (rows_of_unit * columns)
+    lines = 2 if pooled else 1
+    units = n * (rows // lines)
+    used_rows = rows // lines * lines
+    units_of_block = block // (lines * columns)
     for share in prange(shares):
-        first, last = share_bounds(share, shares, units)
-        for start in range(first, last, units_of_block):
-            stop = min(start + units_of_block, last)
-            rows = (stop - start) * rows_of_unit * columns
-            if pooled:
-                out = z[share, :rows]
-            else:
-                out = pixels[start * columns : start * columns + rows]
+        begin, end = share_bounds(share, shares, units)
+        for start in range(begin, end, units_of_block):
+            stop = min(start + units_of_block, end)
+            count = (stop - start) * lines * columns
+            out = products[share] if pooled else y
+            base = 0 if pooled else start * columns
             for group in range(groups):
-                for u in range(start, stop):
-                    for i in range(rows_of_unit):
-                        at = ((u - start) * rows_of_unit + i) * columns
-                        lay_windows(
-                            x[u // units_of_image],
-                            u % units_of_image * rows_of_unit + i,
-                            x.shape[3] // groups,
-                            group,
-                            size,
-                            stride,
-                            padding,
-                            windows[share, at : at + columns],
-                        )
-                product = out if groups == 1 else part[share, :rows]
+                lay_rows(
+                    x,
+                    geometry,
+                    start * lines,
+                    stop * lines,
+                    used_rows,
+                    group,
+                    columns,
+                    windows[share],
+                )
+                product = out if groups == 1 else part[share]
+                first = base if groups == 1 else 0
                 if inputs <= SHORT:
-                    multiply_short(windows[share, :rows], weights[group], product)
+                    multiply_short(windows[share], count, weights[group], first, product)
                 else:
-                    np.dot(windows[share, :rows], weights[group], product)
+                    np.dot(windows[share, :count], weights[group], product[first : first + count])
                 if groups > 1:
-                    put_group(product, group, out)
+                    put_group(product, count, group, base, out)
             if pooled:
+                numbers = z.shape[2]
                 for u in range(start, stop):
-                    at = (u - start) * 2 * columns
-                    lines = out[at : at + 2 * columns].reshape(2, columns, outputs)
-                    pool_lines(lines, bias, relu, pools[u], winners[u])
+                    lay_pools(out, (u - start) * 2 * columns, columns, bias, z[share])
+                    pool(z[share], relu, u * numbers, numbers, flat_y, winner)
             else:
-                add_bias(out, bias, relu)
+                add_bias(y, base, count, bias)
+                if relu:
+                    rectify(flat_y, base * outputs, count * outputs)
+
+
+@inlined
+def unpool(dy, winner, image, dz):
+    """Write the numbers of dy to the pixels that their outputs came from, and zeros elsewhere."""
+    _, rows, columns, outputs = dz.shape
+    zero = constant(0, dz[0, 0, 0, 0])
+    for r in range(rows):
+        for q in range(columns):
+            above = r // 2
+            left = q // 2
+            number = r % 2 * 2 + q % 2
+            if above < dy.shape[1] and left < dy.shape[2]:
+                for o in range(outputs):
+                    taken = winner[image, above, left, o] == number
+                    dz[image, r, q, o] = dy[image, above, left, o] if taken else zero
+            else:
+                for o in range(outputs):
+                    dz[image, r, q, o] = zero
+
+
+@inlined
+def mask(dy, y, image, dz):
+    """Write the numbers of dy whose outputs are above 0, and zeros elsewhere."""
+    _, rows, columns, outputs = dz.shape
+    zero = constant(0, dz[0, 0, 0, 0])
+    for r in range(rows):
+        for q in range(columns):
+            for o in range(outputs):
+                alive = y[image, r, q, o] > zero
+                dz[image, r, q, o] = dy[image, r, q, o] if alive else zero
+
+
+@inlined
+def add_pixels(dz, image, chunk, total):
+    """Add an image's sum of every channel, so that float32 sums are short: long ones are wrong."""
+    _, rows, columns, outputs = dz.shape
+    for o in range(outputs):
+        chunk[o] = constant(0, dz[0, 0, 0, 0])
+    for r in range(rows):
+        for q in range(columns):
+            for o in range(outputs):
+                chunk[o] += dz[image, r, q, o]
+    for o in range(outputs):
+        total[o] += chunk[o]
 
 
 @parallel_kernel
-def convolve_weight_gradient(
-    x,
-    dy,
-    y,
-    winner,
-    relu,
-    pooled,
-    size,
-    stride,
-    padding,
-    sums,
-    bias_sums,
-    windows,
-    dz,
-    part,
-    product,
-):
-    """Write each share's sum of windowsᵀ·dz, and of dz.
+def spread_gradient(dy, y, winner, relu, pooled, dz, bias_sums):
+    """Write the gradient with respect to the convolution's output: backwards through what follows.
+
+    It is read twice, for the gradients of the kernel and of the input.
 
     Parameters
     ----------
-    x : ndarray, shape (n, h, w, c)
-        The images.
-    dy, y, winner : ndarray
-        The gradient with respect to the output, the output, and the winners, as in `convolve`.
-    relu, pooled, size, stride, padding
-        As in `convolve`.
-    sums : ndarray, shape (shares, groups, size²·c/groups, f/groups)
-        The sums for the kernel.
+    dy, y : ndarray, shape (n, rows, columns, f), or (n, pooled rows, pooled columns, f)
+        The gradient with respect to the block's output, and the output.
+    winner : ndarray of uint8, shape of y if pooled
+        Which pixel of its window each output comes from.
+    relu, pooled : bool
+        Whether ReLU and 2×2 max-pooling follow.
+    dz : ndarray, shape (n, rows, columns, f)
+        The gradient. If nothing follows it is dy, and only summed.
     bias_sums : ndarray, shape (shares, 2, f)
-        The sums for the bias, and memory.
-    windows, dz, part : ndarray
-        Memory of each share, as in `convolve`; dz (shares, rows, f) if relu or pooled.
+        The sum of dz over the images of each share, zeros before, and memory.
+    """
+    shares = bias_sums.shape[0]
+    for share in prange(shares):
+        first, last = share_bounds(share, shares, dz.shape[0])
+        for image in range(first, last):
+            if pooled:
+                unpool(dy, winner, image, dz)
+            elif relu:
+                mask(dy, y, image, dz)
+            add_pixels(dz, image, bias_sums[share, 1], bias_sums[share, 0])
+
+
+@parallel_kernel
+def convolve_weight_gradient(x, geometry, shape, dz, sums, windows, part, product):
+    """Add each share's sum of windowsᵀ·dz.
+
+    Parameters
+    ----------
+    x, geometry, shape
+        As in `convolve`.
+    dz : ndarray, shape (n·rows·columns, f)
+        The gradient with respect to the convolution's output.
+    sums : ndarray, shape (shares, groups, size²·c/groups, f/groups)
+        What is added to.
+    windows, part : ndarray
+        Memory of each share, as in `convolve`.
     product : ndarray, shape (shares, size²·c/groups, f/groups)
         Memory of each share.
     """
+    n, rows, columns = shape
     shares, block, inputs = windows.shape
-    groups = sums.shape[1]
-    outputs = dy.shape[3]
-    columns = (x.shape[2] + 2 * padding - size) // stride + 1
-    rows_of_unit = 2 if pooled else 1
-    units_of_image = dy.shape[1]
-    units = x.shape[0] * units_of_image
-    pixels = dy.reshape(units * dy.shape[2], outputs)
-    dy_units = dy.reshape(units, dy.shape[2], outputs)
-    y_units = y.reshape(y.shape[0] * y.shape[1], y.shape[2], y.shape[3])
-    winners = winner.reshape(winner.shape[0] * winner.shape[1], winner.shape[2], winner.shape[3])
-    units_of_block = block // (rows_of_unit * columns)
-    zero = constant(0, bias_sums[0, 0, 0])
+    _, groups, _, outputs = sums.shape
+    rows_of_block = block // columns
     for share in prange(shares):
-        sums[share] = zero
-        bias_sums[share] = zero
-        first, last = share_bounds(share, shares, units)
-        for start in range(first, last, units_of_block):
-            stop = min(start + units_of_block, last)
-            rows = (stop - start) * rows_of_unit * columns
-            if relu or pooled:
-                down = dz[share, :rows]
-                lay_gradient(dy_units, y_units, winners, pooled, start, stop - start, columns, down)
-            else:
-                down = pixels[start * columns : start * columns + rows]
-            sum_rows(down, bias_sums[share, 1], bias_sums[share, 0])
+        begin, end = share_bounds(share, shares, n * rows)
+        for start in range(begin, end, rows_of_block):
+            stop = min(start + rows_of_block, end)
+            count = (stop - start) * columns
             for group in range(groups):
-                for u in range(start, stop):
-                    for i in range(rows_of_unit):
-                        at = ((u - start) * rows_of_unit + i) * columns
-                        lay_windows(
-                            x[u // units_of_image],
-                            u % units_of_image * rows_of_unit + i,
-                            x.shape[3] // groups,
-                            group,
-                            size,
-                            stride,
-                            padding,
-                            windows[share, at : at + columns],
-                        )
-                group_down = down
+                lay_rows(x, geometry, start, stop, rows, group, columns, windows[share])
+                down = dz
+                first = start * columns
                 if groups > 1:
-                    group_down = part[share, :rows]
-                    take_group(down, group, group_down)
+                    down = part[share]
+                    take_group(dz, first, count, group, down)
+                    first = 0
                 if inputs <= SHORT:
-                    product[share] = zero
-                    cross_multiply_short(windows[share, :rows], group_down, product[share])
+                    cross_multiply_short(windows[share], count, down, first, product[share])
                 else:
-                    np.dot(windows[share, :rows].T, group_down, product[share])
+                    np.dot(windows[share, :count].T, down[first : first + count], product[share])
                 for k in range(inputs):
-                    for o in range(group_down.shape[1]):
+                    for o in range(outputs):
                         sums[share, group, k, o] += product[share, k, o]
 
 
 @parallel_kernel
-def convolve_input_gradient(
-    dy, y, winner, relu, pooled, weights, size, stride, padding, dx, windows, dz, part
-):
-    """Write dx: each window's dz·weightsᵀ is added to the pixels that the window was copied from.
+def convolve_input_gradient(dz, geometry, shape, weights, dx, windows, part):
+    """Add to dx: each window's dz·weightsᵀ is added to the pixels that the window was copied from.
 
     Parameters
     ----------
-    dy, y, winner, relu, pooled, size, stride, padding
-        As in `convolve_weight_gradient`.
+    dz : ndarray, shape (n·rows·columns, f)
+        The gradient with respect to the convolution's output.
+    geometry, shape
+        As in `convolve`.
     weights : ndarray, shape (groups, f/groups, size²·c/groups)
         The transposed kernel of each group.
-    dx : ndarray, shape (n, h, w, c)
-        The gradient with respect to the images.
-    windows, dz, part : ndarray
-        Memory of each share, as in `convolve_weight_gradient`.
+    dx : ndarray, shape (n·h·w·c,)
+        The gradient with respect to the images, zeros before.
+    windows, part : ndarray
+        Memory of each share, as in `convolve`.
     """
+    n, rows, columns = shape
     shares, block, _ = windows.shape
-    n = dx.shape[0]
     groups = weights.shape[0]
-    outputs = dy.shape[3]
-    columns = (dx.shape[2] + 2 * padding - size) // stride + 1
-    rows_of_unit = 2 if pooled else 1
-    units_of_image = dy.shape[1]
-    units = n * units_of_image
-    pixels = dy.reshape(units * dy.shape[2], outputs)
-    dy_units = dy.reshape(units, dy.shape[2], outputs)
-    y_units = y.reshape(y.shape[0] * y.shape[1], y.shape[2], y.shape[3])
-    winners = winner.reshape(winner.shape[0] * winner.shape[1], winner.shape[2], winner.shape[3])
-    units_of_block = block // (rows_of_unit * columns)
+    rows_of_block = block // columns
     for share in prange(shares):
         # Windows of two rows share pixels, so an image belongs to one thread.
         first_image, last_image = share_bounds(share, shares, n)
-        dx[first_image:last_image] = constant(0, weights[0, 0, 0])
-        last = last_image * units_of_image
-        for start in range(first_image * units_of_image, last, units_of_block):
-            stop = min(start + units_of_block, last)
-            rows = (stop - start) * rows_of_unit * columns
-            if relu or pooled:
-                down = dz[share, :rows]
-                lay_gradient(dy_units, y_units, winners, pooled, start, stop - start, columns, down)
-            else:
-                down = pixels[start * columns : start * columns + rows]
+        end = last_image * rows
+        for start in range(first_image * rows, end, rows_of_block):
+            stop = min(start + rows_of_block, end)
+            count = (stop - start) * columns
             for group in range(groups):
-                group_down = down
+                down = dz
+                first = start * columns
                 if groups > 1:
-                    group_down = part[share, :rows]
-                    take_group(down, group, group_down)
-                np.dot(group_down, weights[group], windows[share, :rows])
-                for u in range(start, stop):
-                    for i in range(rows_of_unit):
-                        at = ((u - start) * rows_of_unit + i) * columns
-                        add_windows(
-                            windows[share, at : at + columns],
-                            u % units_of_image * rows_of_unit + i,
-                            dx.shape[3] // groups,
-                            group,
-                            size,
-                            stride,
-                            padding,
-                            dx[u // units_of_image],
-                        )
+                    down = part[share]
+                    take_group(dz, first, count, group, down)
+                    first = 0
+                np.dot(down[first : first + count], weights[group], windows[share, :count])
+                for row in range(start, stop):
+                    first = (row - start) * columns
+                    add_windows(
+                        windows[share], first, columns, geometry, row // rows, row % rows, group, dx
+                    )

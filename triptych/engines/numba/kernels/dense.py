@@ -2,7 +2,7 @@
 
 from numba import prange
 
-from ..compilation import parallel_kernel
+from ..compilation import inlined, parallel_kernel
 from .products import multiply, multiply_by_transposed, multiply_transposed, sum_rows
 
 
@@ -26,8 +26,16 @@ def dense_forward(x, kernel, bias, y, shares):
         part = y[start:stop]
         multiply(x[start:stop], kernel, part)
         for i in range(len(part)):
+            row = part[i]
             for j in range(bias.size):
-                part[i, j] += bias[j]
+                row[j] += bias[j]
+
+
+@inlined
+def add(x, total):
+    """Add `x` to `total`, both of shape (count,)."""
+    for i in range(total.size):
+        total[i] += x[i]
 
 
 @parallel_kernel
@@ -50,11 +58,8 @@ def dense_gradients(x, dy, kernel_gradients, bias_gradients, shares):
         if bias_gradients.shape[1]:
             sum_rows(dy[start:stop], False, bias_gradients[share])
     for share in range(1, shares):  # always in this order, so that the rounding is the same
-        for i in range(x.shape[1]):
-            for j in range(dy.shape[1]):
-                kernel_gradients[0, i, j] += kernel_gradients[share, i, j]
-        for j in range(bias_gradients.shape[1]):
-            bias_gradients[0, j] += bias_gradients[share, j]
+        add(kernel_gradients[share].reshape(-1), kernel_gradients[0].reshape(-1))
+        add(bias_gradients[share], bias_gradients[0])
 
 
 @parallel_kernel

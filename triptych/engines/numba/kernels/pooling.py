@@ -65,15 +65,13 @@ def max_pool_gradient(dy, winner, shares, dx):
     shares : int
         How many threads work.
     dx : ndarray, shape (n, h, w, c)
-        The gradient with respect to the images.
+        The gradient with respect to the images, zeros before.
     """
     n, _, w, channels = dx.shape
     _, rows, columns, _ = dy.shape
-    zero = constant(0, dy[0, 0, 0, 0])
     for share in prange(shares):
         first, last = share_bounds(share, shares, n)
         for image in range(first, last):
-            dx[image] = zero
             for r in range(rows):
                 for q in range(columns):
                     for o in range(channels):
@@ -130,21 +128,19 @@ def average_pool_gradient(dy, size, stride, padding, shares, dx):
     shares : int
         How many threads work.
     dx : ndarray, shape (n, h, w, c)
-        The gradient with respect to the images.
+        The gradient with respect to the images, zeros before.
     """
     n, h, w, channels = dx.shape
     _, rows, columns, _ = dy.shape
-    zero = constant(0, dy[0, 0, 0, 0])
     area = constant(size * size, dy[0, 0, 0, 0])
     for share in prange(shares):
         first, last = share_bounds(share, shares, n)
         for image in range(first, last):
-            dx[image] = zero
             for r in range(rows):
                 top = r * stride - padding
-                for q in range(columns):
-                    left = q * stride - padding
-                    for line in range(max(0, top), min(h, top + size)):
+                for line in range(max(0, top), min(h, top + size)):
+                    for q in range(columns):
+                        left = q * stride - padding
                         for column in range(max(0, left), min(w, left + size)):
                             for o in range(channels):
                                 dx[image, line, column, o] += dy[image, r, q, o] / area

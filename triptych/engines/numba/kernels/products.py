@@ -105,5 +105,6 @@ def sum_rows(dy, accumulate, total):
         for j in range(total.size):
             total[j] = 0
     for i in range(dy.shape[0]):
-        for j in range(dy.shape[1]):
-            total[j] += dy[i, j]
+        row = dy[i]
+        for j in range(total.size):
+            total[j] += row[j]

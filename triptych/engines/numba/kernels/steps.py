@@ -4,7 +4,6 @@ What a network computes is in a small table of its units. A unit is a dense laye
 activation and the dropout that follow it. So one compiled function serves all dense networks.
 """
 
-import numpy as np
 from numba import prange
 
 from ..compilation import inlined, parallel_kernel
@@ -15,7 +14,7 @@ from .updates import add_penalty, clip_gradients, update_range
 
 # The columns of a table of units. Offsets of parameters are in the flat arrays of all weights, the
 # others are in the working memory of a share, which holds the numbers of one block of rows.
-INPUTS, OUTPUTS, KERNEL, BIAS, HAS_BIAS, CODE, HAS_MASK, Z, Y, DY = range(10)
+INPUTS, OUTPUTS, KERNEL, BIAS, HAS_BIAS, SWEEP, HAS_MASK, Z, Y, DY = range(10)
 
 # The columns of the table of their numbers.
 SLOPE, SCALE = range(2)
@@ -32,8 +31,12 @@ def gather(x, labels, indices, batch, batch_labels):
     """Copy the samples with some indices, shape (rows,), into `batch` and `batch_labels`."""
     for i in range(indices.size):
         batch_labels[i] = labels[indices[i]]
-        for j in range(x.shape[1]):
-            batch[i, j] = x[indices[i], j]
+        # Loops over one-dimensional views become vector instructions: 32 µs for 128 rows of 784
+        # numbers; with two indices they take 111.
+        source = x[indices[i]]
+        copy = batch[i]
+        for j in range(copy.size):
+            copy[j] = source[j]
 
 
 @inlined
@@ -66,7 +69,7 @@ def run_unit(unit, numbers, x, weights, masks, first_mask, work):
     z = matrix(work, unit[Z], rows, outputs)
     y = matrix(work, unit[Y], rows, outputs)
     multiply(x, kernel, z)
-    activate(unit[CODE], numbers[SLOPE], bias, z, y)
+    activate(unit[SWEEP], numbers[SLOPE], bias, z, y)
     if unit[HAS_MASK] and masks.size:
         drop(matrix(masks, first_mask, rows, outputs), numbers[SCALE], z, y)
     return y
@@ -79,10 +82,12 @@ def multiply_and_sum(factor, accumulate, dy, total):
         for j in range(total.size):
             total[j] = 0
     for i in range(dy.shape[0]):
-        for j in range(dy.shape[1]):
-            dy[i, j] *= factor[i, j]
+        row = dy[i]
+        factors = factor[i]
+        for j in range(row.size):
+            row[j] *= factors[j]
         for j in range(total.size):
-            total[j] += dy[i, j]
+            total[j] += row[j]
 
 
 @inlined
@@ -257,7 +262,7 @@ def dense_steps(
     loss_code,
     targets,
     divisors,
-    update_code,
+    update,
     coefficients,
     kernels,
     l2,
@@ -283,9 +288,9 @@ def dense_steps(
         As in `block_gradients`.
     divisors : ndarray of float64, shape (K,)
         Of each step's loss.
-    update_code : int
+    update : int
         As in `update_range`.
-    coefficients : ndarray, shape (K, numbers)
+    coefficients : ndarray, shape (K, NUMBERS)
         Of each step's update.
     kernels, l2, by_value, limit, epsilon
         As in `prepare_gradients`.
@@ -333,7 +338,7 @@ def dense_steps(
         clip_gradients(by_value, limit, epsilon, gradients[0])
         for share in prange(shares):
             update_range(
-                update_code,
+                update,
                 weights,
                 gradients[0],
                 slots,
@@ -343,20 +348,31 @@ def dense_steps(
             )
 
 
+@inlined
+def share_logits(x, first, stop, no_masks, units, numbers, weights, block, work, logits):
+    """Write the logits of the samples from `first` to `stop`, block by block."""
+    for start in range(first, stop, block):
+        y = x[start : min(start + block, stop)]
+        for u in range(len(units)):
+            y = run_unit(units[u], numbers[u], y, weights, no_masks, 0, work)
+        for i in range(len(y)):
+            for c in range(logits.shape[1]):
+                logits[start + i, c] = y[i, c]
+
+
 @parallel_kernel
-def dense_logits(x, units, numbers, weights, block, work, logits):
+def dense_logits(x, no_masks, units, numbers, weights, block, work, logits):
     """Write the logits in evaluation mode, shape (samples, classes).
 
-    The other parameters are those of `dense_steps`.
+    `no_masks` is an array of bool, shape (0,); the other parameters are those of `dense_steps`.
     """
     shares = len(work)
-    masks = np.zeros(0, np.bool_)
-    for share in prange(shares):
-        stop = (share + 1) * len(x) // shares
-        for start in range(share * len(x) // shares, stop, block):
-            y = x[start : min(start + block, stop)]
-            for u in range(len(units)):
-                y = run_unit(units[u], numbers[u], y, weights, masks, 0, work[share])
-            for i in range(len(y)):
-                for c in range(logits.shape[1]):
-                    logits[start + i, c] = y[i, c]
+    if shares == 1:  # starting a parallel loop takes longer than the network takes for one image
+        share_logits(x, 0, len(x), no_masks, units, numbers, weights, block, work[0], logits)
+    else:
+        for share in prange(shares):
+            first = share * len(x) // shares
+            stop = (share + 1) * len(x) // shares
+            share_logits(
+                x, first, stop, no_masks, units, numbers, weights, block, work[share], logits
+            )
